@@ -1,0 +1,1 @@
+"""Values, contract and doors that districam's services share."""

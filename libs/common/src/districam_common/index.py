@@ -1,0 +1,131 @@
+"""The camera index's member: 35 bytes big-endian, decoded an hour at a time as one numpy array."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+STARTS_WITH_KEYFRAME = 0x01
+LOSSY = 0x02
+
+MEMBER = np.dtype(
+    [
+        ("epoch", "S16"),
+        ("first_seq", ">u4"),
+        ("last_seq", ">u4"),
+        ("duration_us", ">u4"),
+        ("bytes", ">u4"),
+        ("init_bytes", ">u2"),
+        ("flags", "u1"),
+    ]
+)
+"""As it stands in `dc1:seg:*`; the score beside it is `start_us`."""
+
+SEGMENTS = np.dtype(
+    [
+        ("epoch_hi", "<u8"),
+        ("epoch_lo", "<u8"),
+        ("first_seq", "<i8"),
+        ("last_seq", "<i8"),
+        ("start_us", "<i8"),
+        ("end_us", "<i8"),
+        ("bytes", "<i8"),
+        ("init_bytes", "<i8"),
+        ("flags", "<i8"),
+    ]
+)
+"""Segments of one camera in memory. The epoch is its UUID's two halves, so that sorting and comparing stay exact."""
+
+SegmentArray = NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexEntry:
+    """One stored segment as the index knows it."""
+
+    epoch: str
+    first_seq: int
+    last_seq: int
+    start_us: int
+    end_us: int
+    bytes: int
+    init_bytes: int
+    flags: int
+
+    @property
+    def starts_with_keyframe(self) -> bool:
+        return bool(self.flags & STARTS_WITH_KEYFRAME)
+
+    @property
+    def is_lossy(self) -> bool:
+        return bool(self.flags & LOSSY)
+
+
+def member(entry: IndexEntry) -> bytes:
+    """The 35 bytes of `entry`; its start is the score."""
+    return (
+        uuid.UUID(entry.epoch).bytes
+        + entry.first_seq.to_bytes(4, "big")
+        + entry.last_seq.to_bytes(4, "big")
+        + (entry.end_us - entry.start_us).to_bytes(4, "big")
+        + entry.bytes.to_bytes(4, "big")
+        + entry.init_bytes.to_bytes(2, "big")
+        + entry.flags.to_bytes(1, "big")
+    )
+
+
+def segments(members: Sequence[bytes], starts_us: Sequence[float] | Sequence[int]) -> SegmentArray:
+    """Members and their scores as one array of `SEGMENTS`, in the order given.
+
+    Raises:
+        ValueError: a member is not 35 bytes long.
+    """
+    raw = np.frombuffer(b"".join(members), dtype=MEMBER)
+    if len(raw) != len(members) or len(starts_us) != len(members):
+        raise ValueError("index members must be 35 bytes, with one score each")
+    halves = np.frombuffer(b"".join(m[:16] for m in members), dtype=">u8").reshape(-1, 2)
+    out = np.empty(len(raw), dtype=SEGMENTS)
+    out["epoch_hi"], out["epoch_lo"] = halves[:, 0], halves[:, 1]
+    out["start_us"] = np.asarray(starts_us, dtype=np.int64)
+    out["end_us"] = out["start_us"] + raw["duration_us"].astype(np.int64)
+    for name in ("first_seq", "last_seq", "bytes", "init_bytes", "flags"):
+        out[name] = raw[name]
+    return out
+
+
+def from_entries(entries: Iterable[IndexEntry]) -> SegmentArray:
+    """Entries as an array of `SEGMENTS`."""
+    rows = [
+        (*_halves(e.epoch), e.first_seq, e.last_seq, e.start_us, e.end_us, e.bytes, e.init_bytes, e.flags)
+        for e in entries
+    ]
+    return np.array(rows, dtype=SEGMENTS)
+
+
+def entries(array: SegmentArray) -> list[IndexEntry]:
+    """The array's rows as values, in its order."""
+    return [
+        IndexEntry(
+            epoch=epoch_text(hi, lo),
+            first_seq=first,
+            last_seq=last,
+            start_us=start,
+            end_us=end,
+            bytes=size,
+            init_bytes=init,
+            flags=flags,
+        )
+        for hi, lo, first, last, start, end, size, init, flags in array.tolist()
+    ]
+
+
+def _halves(epoch: str) -> tuple[int, int]:
+    value = uuid.UUID(epoch).int
+    return value >> 64, value & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def epoch_text(hi: int, lo: int) -> str:
+    """The UUID text of an epoch's two halves."""
+    return str(uuid.UUID(int=hi << 64 | lo))

@@ -1,0 +1,1 @@
+"""Kafka: the producer, the group consumer, the topics."""

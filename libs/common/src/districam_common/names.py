@@ -1,0 +1,224 @@
+"""Names of everything outside: topics, object keys, Redis keys. Building and parsing stand side by side."""
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from districam_common.events import SegmentStored
+from districam_common.index import LOSSY, STARTS_WITH_KEYFRAME, IndexEntry
+
+CAMERAS = "districam.cameras.v1"
+FRAGMENTS = "districam.fragments.v1"
+KEYFRAMES = "districam.keyframes.v1"
+SEGMENTS = "districam.segments.v1"
+STREAMS = "districam.streams.v1"
+DEADLETTERS = "districam.deadletters.v1"
+
+INGEST_GROUP = "districam-ingest"
+RECORDER_GROUP = "districam-recorder"
+INDEXER_GROUP = "districam-indexer"
+
+SITE_MARKER = "_districam/site.json"
+HOLDS_PREFIX = "_districam/holds/"
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+SLOT_US = 10_000_000
+"""A bit of the day bitmap."""
+
+_EPOCH_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
+_KEY = re.compile(
+    r"(?P<camera>[a-z0-9][a-z0-9-]{0,62})/(?P<day>\d{4}-\d{2}-\d{2})/(?P<hour>\d{2})/(?P<minute>\d{2})-(?P<second>\d{2})\.(?P<us>\d{6})Z"
+    r"\.(?P<epoch>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+    r"\.(?P<first>\d{1,10})-(?P<last>\d{1,10})\.(?P<duration>\d{1,10})\.(?P<init>\d{1,5})\.(?P<flags>[0-9a-f]{2})\.mp4"
+)
+
+
+def utc(at_us: int) -> datetime:
+    """An instant as an aware datetime, exact to the microsecond."""
+    return _EPOCH_ORIGIN + timedelta(microseconds=at_us)
+
+
+def rfc3339(at_us: int) -> str:
+    """RFC 3339 in UTC with six decimals: `2026-11-24T14:47:00.000000Z`."""
+    return utc(at_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def us_of(instant: datetime) -> int:
+    """Microseconds since 1970 UTC of an aware datetime.
+
+    Raises:
+        ValueError: the datetime has no zone.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("the instant has no time zone")
+    return (instant - _EPOCH_ORIGIN) // timedelta(microseconds=1)
+
+
+def parse_rfc3339(text: str) -> int:
+    """Microseconds of an RFC 3339 instant with a zone.
+
+    Raises:
+        ValueError: not RFC 3339, or no zone.
+    """
+    return us_of(datetime.fromisoformat(text))
+
+
+# ---- objects
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentName:
+    """What an object's key says: the camera and the index entry, save the object's size."""
+
+    camera_id: str
+    entry: IndexEntry
+
+
+def flags_of(*, starts_with_keyframe: bool, lossy: bool) -> int:
+    """The key's and the index's flag byte."""
+    return (STARTS_WITH_KEYFRAME if starts_with_keyframe else 0) | (LOSSY if lossy else 0)
+
+
+def segment_key(camera_id: str, entry: IndexEntry) -> str:
+    """The object's key: sorts by time, is a function of the content, and rebuilds the index by a LIST alone."""
+    start = utc(entry.start_us).strftime("%Y-%m-%d/%H/%M-%S.%fZ")
+    duration_us = entry.end_us - entry.start_us
+    return (
+        f"{camera_id}/{start}.{entry.epoch}.{entry.first_seq}-{entry.last_seq}"
+        f".{duration_us}.{entry.init_bytes}.{entry.flags:02x}.mp4"
+    )
+
+
+def parse_segment_key(key: str, size: int) -> SegmentName:
+    """The inverse of `segment_key`; `size` is the object's, which the key does not say.
+
+    Raises:
+        ValueError: not a segment's key.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise ValueError(f"not a segment's key: {key!r}")
+    part = match.groupdict()
+    start_us = parse_rfc3339(
+        f"{part['day']}T{part['hour']}:{part['minute']}:{part['second']}.{part['us']}+00:00"
+    )
+    entry = IndexEntry(
+        epoch=str(uuid.UUID(part["epoch"])),
+        first_seq=int(part["first"]),
+        last_seq=int(part["last"]),
+        start_us=start_us,
+        end_us=start_us + int(part["duration"]),
+        bytes=size,
+        init_bytes=int(part["init"]),
+        flags=int(part["flags"], 16),
+    )
+    return SegmentName(part["camera"], entry)
+
+
+def entry_of(stored: SegmentStored) -> IndexEntry:
+    """The index entry of an announced segment."""
+    lossy = stored.lost_packets > 0 or stored.damaged > 0
+    return IndexEntry(
+        epoch=stored.epoch,
+        first_seq=stored.first_seq,
+        last_seq=stored.last_seq,
+        start_us=stored.start_us,
+        end_us=stored.end_us,
+        bytes=stored.bytes,
+        init_bytes=stored.init_bytes,
+        flags=flags_of(starts_with_keyframe=stored.starts_with_keyframe, lossy=lossy),
+    )
+
+
+# ---- Redis
+
+
+def hour_text(at_us: int) -> str:
+    return utc(at_us).strftime("%Y%m%d%H")
+
+
+def day_text(at_us: int) -> str:
+    return utc(at_us).strftime("%Y%m%d")
+
+
+def segments_key(camera_id: str, at_us: int) -> str:
+    """The sorted set of the camera's segments that start in the hour of `at_us`."""
+    return f"dc1:seg:{camera_id}:{hour_text(at_us)}"
+
+
+def epochs_key(camera_id: str, at_us: int) -> str:
+    return f"dc1:epoch:{camera_id}:{day_text(at_us)}"
+
+
+def day_key(camera_id: str, at_us: int) -> str:
+    return f"dc1:day:{camera_id}:{day_text(at_us)}"
+
+
+def events_key(camera_id: str) -> str:
+    return f"dc1:events:{camera_id}"
+
+
+def fell_key(partition: int) -> str:
+    """`districam.partition.fell.v1` events of a partition of `fragments`."""
+    return f"dc1:fell:{partition}"
+
+
+def still_key(camera_id: str) -> str:
+    return f"dc1:still:{camera_id}"
+
+
+def camera_key(camera_id: str) -> str:
+    """Every revision of the camera's record."""
+    return f"dc1:cameras:{camera_id}"
+
+
+CAMERA_IDS = "dc1:camera-ids"
+"""Set of all camera ids ever indexed, so that nobody scans the keyspace."""
+LATEST = "dc1:latest"
+APPLIED = "dc1:applied"
+LOGGED = "dc1:logged"
+HOLDS = "dc1:holds"
+META = "dc1:meta"
+
+
+def hours(from_us: int, to_us: int) -> list[int]:
+    """Starts of the hours that may hold segments touching [from_us, to_us): one hour earlier than the window's own."""
+    first = from_us // HOUR_US - 1
+    last = (to_us - 1) // HOUR_US
+    return [hour * HOUR_US for hour in range(first, last + 1)]
+
+
+def slots(start_us: int, end_us: int) -> list[tuple[int, range]]:
+    """Day bitmaps touched by [start_us, end_us): (an instant in the day, bit offsets)."""
+    out: list[tuple[int, range]] = []
+    first, last = start_us // SLOT_US, max(start_us, end_us - 1) // SLOT_US
+    per_day = DAY_US // SLOT_US
+    for day in range(first // per_day, last // per_day + 1):
+        low, high = max(first, day * per_day), min(last, day * per_day + per_day - 1)
+        out.append((day * DAY_US, range(low - day * per_day, high - day * per_day + 1)))
+    return out
+
+
+# ---- partitions
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The default partitioner's choice (murmur2, as Kafka's Java client), so that anyone can tell a camera's partition."""
+    return (_murmur2(key.encode()) & 0x7FFF_FFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    m, mask = 0x5BD1E995, 0xFFFF_FFFF
+    h = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ (k >> 24)) * m & mask
+        h = (h * m & mask) ^ k
+    rest = data[whole:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ (h >> 13)) * m & mask
+    return h ^ (h >> 15)

@@ -1,0 +1,20 @@
+"""Ticks of a media clock and microseconds, exactly. RTP video runs at 90 kHz (RFC 6184 section 8.2.1)."""
+
+VIDEO_RATE = 90_000
+RTP_MODULUS = 1 << 32
+
+
+def to_us(ticks: int, rate: int = VIDEO_RATE) -> int:
+    """Ticks to microseconds, rounded to the nearest; exact inverse of `from_us` up to half a tick."""
+    return (ticks * 2_000_000 + rate) // (2 * rate)
+
+
+def from_us(us: int, rate: int = VIDEO_RATE) -> int:
+    """Microseconds to ticks, rounded to the nearest."""
+    return (us * 2 * rate + 1_000_000) // 2_000_000
+
+
+def unwrapped(stamp: int, near: int, modulus: int = RTP_MODULUS) -> int:
+    """The full count congruent to `stamp` that lies nearest to `near` (RTP timestamps wrap every 13 h)."""
+    half = modulus // 2
+    return near + (stamp - near + half) % modulus - half

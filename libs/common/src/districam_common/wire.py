@@ -1,0 +1,348 @@
+"""Values ↔ Kafka records: CloudEvents 1.0, Kafka binary content mode. Decoding raises `WireError` and nothing else."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from districam_common.errors import Rejected
+from districam_common.events import (
+    STREAM_EVENTS,
+    Camera,
+    DeadLetter,
+    PartitionFell,
+    SegmentStored,
+    StreamEvent,
+)
+from districam_common.media import Ends, Fragment, FragmentInfo, Still
+from districam_common.names import parse_rfc3339, rfc3339
+
+Headers = list[tuple[str, bytes]]
+T = TypeVar("T")
+
+FRAGMENT_TYPE = "districam.fragment.v1"
+KEYFRAME_TYPE = "districam.keyframe.v1"
+
+
+class WireError(Rejected):
+    """The record is not what its topic promises; the message names the header or field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is handed to the producer."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """The CloudEvents attributes that do not come from the value itself."""
+
+    site: str
+    service: str
+    id: str
+
+    @property
+    def source(self) -> str:
+        return f"/districam/{self.site}/{self.service}"
+
+
+def _headers(envelope: Envelope, kind: str, subject: str, at_us: int, content_type: str) -> Headers:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", envelope.id.encode()),
+        ("ce_source", envelope.source.encode()),
+        ("ce_type", kind.encode()),
+        ("ce_subject", subject.encode()),
+        ("ce_time", rfc3339(at_us).encode()),
+        ("content-type", content_type.encode()),
+    ]
+
+
+# ---- fragments and stills
+
+
+def fragment_message(fragment: Fragment, *, site: str) -> Message:
+    """The record of a fragment; its id is `{epoch}/{seq}`."""
+    info = fragment.info
+    envelope = Envelope(site=site, service="ingest", id=f"{info.epoch}/{info.seq}")
+    headers = _headers(envelope, FRAGMENT_TYPE, info.camera_id, info.start_us, "video/mp4")
+    extensions: list[tuple[str, str | int | None]] = [
+        ("epoch", info.epoch),
+        ("seq", info.seq),
+        ("durationus", info.duration_us),
+        ("initlength", info.init_length),
+        ("keyframe", "true" if info.is_keyframe else "false"),
+        ("starts", "segment" if info.starts_segment else None),
+        ("ends", info.ends),
+        ("accessunits", info.access_units),
+        ("lostpackets", info.lost_packets or None),
+        ("damaged", info.damaged or None),
+        ("codecs", info.codecs),
+        ("width", info.width),
+        ("height", info.height),
+        ("cameratime", None if info.camera_start_us is None else rfc3339(info.camera_start_us)),
+    ]
+    headers += [(f"ce_{name}", str(value).encode()) for name, value in extensions if value is not None]
+    return Message(info.camera_id.encode(), fragment.value, headers)
+
+
+def still_message(still: Still, *, site: str) -> Message:
+    """The record of a keyframe's JPEG."""
+    envelope = Envelope(site=site, service="ingest", id=f"{still.epoch}/{still.seq}")
+    headers = _headers(envelope, KEYFRAME_TYPE, still.camera_id, still.at_us, "image/jpeg")
+    for name, value in (
+        ("epoch", still.epoch),
+        ("seq", still.seq),
+        ("width", still.width),
+        ("height", still.height),
+    ):
+        headers.append((f"ce_{name}", str(value).encode()))
+    return Message(still.camera_id.encode(), still.jpeg, headers)
+
+
+class _Reader:
+    """Typed look-ups in a record's headers; every failure is a `WireError` that names the header."""
+
+    def __init__(self, headers: Iterable[tuple[str, bytes]]) -> None:
+        self._by_name: Mapping[str, bytes] = dict(headers)
+
+    def text(self, name: str) -> str:
+        try:
+            return self._by_name[name].decode()
+        except (KeyError, UnicodeDecodeError) as error:
+            raise WireError(f"header {name} is missing or not UTF-8") from error
+
+    def integer(self, name: str, default: int | None = None, *, most: int = 2**31 - 1) -> int:
+        if default is not None and name not in self._by_name:
+            return default
+        text = self.text(name)
+        if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > most:
+            raise WireError(f"header {name} is not an integer from 0 to {most}: {text[:40]!r}")
+        return int(text)
+
+    def instant(self, name: str) -> int:
+        text = self.text(name)
+        try:
+            return parse_rfc3339(text)
+        except (ValueError, OverflowError) as error:
+            raise WireError(f"header {name} is not an RFC 3339 instant with a zone: {text[:40]!r}") from error
+
+    def expect(self, name: str, *allowed: str) -> str:
+        text = self.text(name)
+        if text not in allowed:
+            raise WireError(f"header {name} is {text[:60]!r}, expected {' or '.join(allowed)}")
+        return text
+
+    def has(self, name: str) -> bool:
+        return name in self._by_name
+
+
+def fragment(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Fragment:
+    """A fragment's record, validated.
+
+    Raises:
+        WireError: a header is missing or malformed, or the value is no `ftyp moov moof mdat` of the stated lengths.
+    """
+    read = _Reader(headers)
+    read.expect("ce_specversion", "1.0")
+    read.expect("ce_type", FRAGMENT_TYPE)
+    info = FragmentInfo(
+        camera_id=_subject(key, read),
+        epoch=read.text("ce_epoch"),
+        seq=read.integer("ce_seq"),
+        start_us=read.instant("ce_time"),
+        duration_us=read.integer("ce_durationus", most=2**32 - 1),
+        init_length=read.integer("ce_initlength", most=2**16 - 1),
+        is_keyframe=read.expect("ce_keyframe", "true", "false") == "true",
+        starts_segment=read.has("ce_starts") and read.expect("ce_starts", "segment") == "segment",
+        ends=_ends(read),
+        access_units=read.integer("ce_accessunits"),
+        lost_packets=read.integer("ce_lostpackets", 0),
+        damaged=read.integer("ce_damaged", 0),
+        codecs=read.text("ce_codecs"),
+        width=read.integer("ce_width"),
+        height=read.integer("ce_height"),
+        camera_start_us=read.instant("ce_cameratime") if read.has("ce_cameratime") else None,
+    )
+    body = value or b""
+    if len(info.epoch) != 36:
+        raise WireError(f"header ce_epoch is not a UUID: {info.epoch[:40]!r}")
+    if body[4:8] != b"ftyp" or body[info.init_length + 4 : info.init_length + 8] != b"moof":
+        raise WireError("the value is not ftyp, moov, then moof at ce_initlength")
+    return Fragment(info, body)
+
+
+def _ends(read: _Reader) -> Ends | None:
+    if not read.has("ce_ends"):
+        return None
+    return "epoch" if read.expect("ce_ends", "segment", "epoch") == "epoch" else "segment"
+
+
+def _subject(key: bytes | None, read: _Reader) -> str:
+    subject = read.text("ce_subject")
+    if key != subject.encode():
+        raise WireError(f"the key {key!r:.40} differs from ce_subject {subject[:40]!r}")
+    return subject
+
+
+def still(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Still:
+    """A keyframe's record, validated.
+
+    Raises:
+        WireError: a header is missing or malformed, or the value is no JPEG.
+    """
+    read = _Reader(headers)
+    read.expect("ce_type", KEYFRAME_TYPE)
+    if not value or value[:2] != b"\xff\xd8":
+        raise WireError("the value is not a JPEG")
+    return Still(
+        camera_id=_subject(key, read),
+        epoch=read.text("ce_epoch"),
+        seq=read.integer("ce_seq"),
+        at_us=read.instant("ce_time"),
+        width=read.integer("ce_width"),
+        height=read.integer("ce_height"),
+        jpeg=value,
+    )
+
+
+# ---- JSON records
+
+
+def camera_message(camera: Camera, *, site: str) -> Message:
+    """The record of a camera's revision."""
+    envelope = Envelope(site=site, service="cameras", id=f"{camera.camera_id}/{camera.revision}")
+    return _json_message(envelope, camera.type, camera.camera_id, camera.updated_us, camera)
+
+
+def stored_message(stored: SegmentStored, *, site: str) -> Message:
+    """The announcement of a stored segment; its id is the object's key."""
+    envelope = Envelope(site=site, service="recorder", id=stored.key)
+    return _json_message(envelope, stored.type, stored.camera_id, stored.start_us, stored)
+
+
+def event_message(
+    event: StreamEvent, counter: int, *, site: str, service: Literal["ingest", "recorder", "indexer"]
+) -> Message:
+    """The record of a stream event; its id is `{instance}/{counter}`."""
+    envelope = Envelope(site=site, service=service, id=f"{event.instance}/{counter}")
+    subject = str(event.partition) if isinstance(event, PartitionFell) else event.camera_id
+    return _json_message(envelope, event.type, subject, event.at_us, event)
+
+
+def deadletter_message(letter: DeadLetter, *, site: str, at_us: int) -> Message:
+    """The record of a dead letter; its id is where the dead one lies."""
+    envelope = Envelope(
+        site=site, service=letter.service, id=f"{letter.topic}/{letter.partition}/{letter.offset}"
+    )
+    return _json_message(envelope, letter.type, letter.key, at_us, letter)
+
+
+def _json_message(envelope: Envelope, kind: str, subject: str, at_us: int, value: Any) -> Message:
+    headers = _headers(envelope, kind, subject, at_us, "application/json")
+    return Message(subject.encode(), json_bytes(value), headers)
+
+
+@cache
+def adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Pydantic's reader and writer of one of our dataclasses."""
+    return TypeAdapter(kind)
+
+
+def json_bytes(value: object) -> bytes:
+    """One of our values as JSON."""
+    return adapter(type(value)).dump_json(value)
+
+
+def parse(kind: type[T], data: bytes | str | None) -> T:
+    """One of our values from JSON; unknown fields are left unread, so that additions stay compatible.
+
+    Raises:
+        WireError: naming the field.
+    """
+    try:
+        return adapter(kind).validate_json(data or b"")
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "value"
+        raise WireError(f"{kind.__name__}.{field}: {first['msg']}") from error
+
+
+def camera(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Camera:
+    """A camera's revision.
+
+    Raises:
+        WireError: not one.
+    """
+    read = _Reader(headers)
+    read.expect("ce_type", Camera.type)
+    out = parse(Camera, value)
+    _same_key(key, out.camera_id)
+    return out
+
+
+def stored(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> SegmentStored:
+    """An announcement.
+
+    Raises:
+        WireError: not one.
+    """
+    read = _Reader(headers)
+    read.expect("ce_type", SegmentStored.type)
+    out = parse(SegmentStored, value)
+    _same_key(key, out.camera_id)
+    return out
+
+
+def event(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> StreamEvent:
+    """A stream event of any kind.
+
+    Raises:
+        WireError: not one.
+    """
+    kind = STREAM_EVENTS[_Reader(headers).expect("ce_type", *STREAM_EVENTS)]
+    out = parse(kind, value)
+    _same_key(key, str(out.partition) if isinstance(out, PartitionFell) else out.camera_id)
+    return out
+
+
+def _same_key(key: bytes | None, name: str) -> None:
+    if key != name.encode():
+        raise WireError(f"the key {key!r:.40} differs from the value's {name[:40]!r}")
+
+
+# ---- events inside the index
+
+
+def indexed_event(event: StreamEvent, appended_us: int) -> bytes:
+    """A stream event as it stands in the index: its type, and for `lost` when the log took it (a rule needs that)."""
+    body = json_bytes(event)[1:-1]
+    appended = f',"appended_us":{appended_us}'.encode() if event.type == "districam.stream.lost.v1" else b""
+    return b'{"type":"' + event.type.encode() + b'",' + body + appended + b"}"
+
+
+def parse_indexed(data: bytes) -> tuple[StreamEvent, int | None]:
+    """The inverse of `indexed_event`.
+
+    Raises:
+        WireError: not one.
+    """
+    kind_name, appended = _indexed_head(data)
+    if kind_name not in STREAM_EVENTS:
+        raise WireError(f"unknown event type {kind_name[:60]!r}")
+    return parse(STREAM_EVENTS[kind_name], data), appended
+
+
+def _indexed_head(data: bytes) -> tuple[str, int | None]:
+    try:
+        head = json.loads(data)
+        return str(head["type"]), head.get("appended_us")
+    except (ValueError, KeyError, TypeError) as error:
+        raise WireError("an indexed event is not a JSON object with a type") from error
