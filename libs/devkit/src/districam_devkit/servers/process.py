@@ -1,0 +1,170 @@
+"""A server as a child process: its log in a file, ready before it is used, gone when its block or its parent ends."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LAUNCH = Path(__file__).with_name("launch.py")
+_PROBE_EVERY_S = 0.05
+_PROBE_TIMEOUT_S = 3
+_KILL_TIMEOUT_S = 10
+_LOG_LINES = 15
+
+OnStep = Callable[[str, str], None]
+"""Told of progress: (server's name, what it is doing now)."""
+
+
+class ServerUnavailable(Exception):  # it is a state of the machine; the message says what would help
+    """A server cannot be had here: what is missing, and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run. `env` is added to the parent's environment: secrets go there, never into `argv`.
+
+    `is_ready` may raise OSError for "not yet". `stop_s` is how long SIGTERM is given before SIGKILL.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    folder: Path
+    log_path: Path
+    is_ready: Callable[[], Awaitable[bool]]
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    ready_s: float = 60
+    stop_s: float = 15
+
+
+class Child:
+    """A program that may be killed and started again within its block; see `running`."""
+
+    def __init__(self, program: Program):
+        self._program = program
+        self._process: asyncio.subprocess.Process | None = None
+        self._log_start = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start_again(self) -> None:
+        """Start with the same arguments and data, until it is ready. Raises ServerUnavailable; then nothing is left running."""
+        if self.pid is not None:
+            raise RuntimeError(f"{self._program.name} runs already")
+        await self._spawn()
+        try:
+            await self._until_ready()
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def kill(self) -> None:
+        """SIGKILL it with all its children; returns when it is gone."""
+        self._signal(signal.SIGKILL)
+        await self._gone(_KILL_TIMEOUT_S)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL after `stop_s` or if this wait is cancelled."""
+        self._signal(signal.SIGTERM)
+        try:
+            await self._gone(self._program.stop_s)
+        except TimeoutError:
+            await self.kill()
+        finally:
+            self._signal(signal.SIGKILL)
+
+    async def _spawn(self) -> None:
+        program = self._program
+        program.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with program.log_path.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-I", "-S", str(_LAUNCH), str(os.getpid()), *program.argv),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=program.folder,
+                env={**os.environ, **program.env},
+                start_new_session=True,  # Ctrl-C is for the parent, which stops its children in its own order
+            )
+
+    async def _until_ready(self) -> None:
+        program = self._program
+        try:
+            async with asyncio.timeout(program.ready_s):
+                while not await self._probe():  # noqa: ASYNC110  # nothing but asking tells
+                    await asyncio.sleep(_PROBE_EVERY_S)
+        except TimeoutError:
+            raise self._failure(f"was not ready within {program.ready_s:g} s") from None
+
+    async def _probe(self) -> bool:
+        assert self._process
+        if self._process.returncode is not None:
+            raise self._failure(f"exited with code {self._process.returncode} before it was ready")
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                return await self._program.is_ready()
+        except OSError:  # TimeoutError is one
+            return False
+
+    def _failure(self, what: str) -> ServerUnavailable:
+        with self._program.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+        said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+        return ServerUnavailable(f"{self._program.name} {what}. The end of {self._program.log_path}:\n{said}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is not None:
+            os.killpg(self.pid, number)
+
+    async def _gone(self, timeout_s: float) -> None:
+        if self._process:
+            async with asyncio.timeout(timeout_s):
+                await self._process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs: who it is, and the means to hurt it."""
+
+    name: str
+    version: str
+    child: Child
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self.child.pid
+
+    async def kill(self) -> None:
+        """SIGKILL; what was not on its way to the disk is lost, as in a crash."""
+        await self.child.kill()
+
+    async def start_again(self) -> None:
+        """After `kill`: the same data, the same ports; returns when it is ready."""
+        await self.child.start_again()
+
+
+@asynccontextmanager
+async def running(program: Program) -> AsyncGenerator[Child]:
+    """Run a program for the length of a block, its log begun anew. Raises ServerUnavailable with the log's end.
+
+    On Linux it dies with the thread that runs this event loop, whatever ends that (PR_SET_PDEATHSIG).
+    """
+    program.folder.mkdir(parents=True, exist_ok=True)
+    program.log_path.unlink(missing_ok=True)
+    child = Child(program)
+    await child.start_again()
+    try:
+        yield child
+    finally:
+        await child.stop()

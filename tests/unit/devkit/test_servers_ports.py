@@ -1,0 +1,38 @@
+import socket
+from collections.abc import Generator
+
+import pytest
+
+from districam_devkit.servers import ports
+from districam_devkit.servers.process import ServerUnavailable
+
+
+@pytest.fixture
+def taken() -> Generator[int]:
+    with socket.create_server((ports.HOST, 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_ports_that_are_chosen_can_be_listened_on_and_so_can_their_companions():
+    chosen = ports.choose(8, companion=10_000)
+    assert len(set(chosen)) == 8
+    for port in chosen:
+        for number in (port, port + 10_000):
+            socket.create_server((ports.HOST, number)).close()
+
+
+def test_a_port_is_chosen_only_if_its_companion_is_free(monkeypatch: pytest.MonkeyPatch, taken: int):
+    monkeypatch.setattr(ports, "_RANGE", range(taken - 1, taken))
+    with pytest.raises(ServerUnavailable):
+        ports.choose(1, companion=1)
+
+
+def test_a_taken_port_is_named(taken: int):
+    assert not ports.is_free(taken)
+    with pytest.raises(ServerUnavailable, match=f"kafka .*port {taken} is taken"):
+        ports.require_free("kafka", [taken])
+
+
+def test_a_port_on_all_addresses_is_taken_too():
+    with socket.create_server(("", 0)) as server:
+        assert not ports.is_free(server.getsockname()[1])

@@ -1,0 +1,15 @@
+import pytest
+
+from districam_devkit.servers.valkey import parse_version
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("Valkey server v=9.1.2 sha=00000000:0 malloc=libc bits=64 build=1", ("Valkey", "9.1.2")),
+        ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", ("Redis", "7.0.15")),
+        ("", ("Valkey", "unknown")),
+    ],
+)
+def test_the_server_says_its_name_and_version(said: str, named: tuple[str, str]):
+    assert parse_version(said) == named
