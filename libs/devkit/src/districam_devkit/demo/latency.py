@@ -1,0 +1,48 @@
+"""From a picture's sending until a query lists the segment that holds it, as a client sees it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import httpx
+
+from districam_devkit.asking import Api
+
+POLL_S = 0.1
+LOOK_BACK_US = 120_000_000
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Sightings:
+    """When each object's key was first listed, µs UTC; polled every 100 ms."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self.seen_us: dict[str, int] = {}
+
+    async def run(self, camera_ids: Sequence[str]) -> None:
+        """Polls until cancelled; an API that is away is asked again."""
+        while True:
+            began = time.monotonic()
+            for camera_id in camera_ids:
+                await self._look(camera_id)
+            await asyncio.sleep(max(0.0, POLL_S - (time.monotonic() - began)))
+
+    async def _look(self, camera_id: str) -> None:
+        try:
+            listed = await self._api.segments(camera_id, now_us() - LOOK_BACK_US, now_us())
+        except httpx.HTTPError:
+            return
+        for segment in listed:
+            self.seen_us.setdefault(segment.key, now_us())
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that at least `share` of all do not exceed; None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,0 +1,201 @@
+"""What the demo counts when all has come to rest, from stored bytes and the API's answers."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+from av.error import FFmpegError
+from minio import Minio
+
+from districam_devkit.asking import Answered, Api, Listed
+from districam_devkit.bitstream import StoredPicture, running_numbers
+from districam_devkit.counting import CameraRecord, Counts, Interval, count, total
+from districam_devkit.demo.latency import now_us, percentile
+from districam_devkit.playing import entries
+from districam_devkit.servers import Servers
+from districam_devkit.simcam.sendlog import Sent, read_send_log
+
+BUCKET = "districam"
+SETTLED_POLL_S = 0.5
+SETTLE_TIMEOUT_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One stored segment: its key, and the pictures in it."""
+
+    key: str
+    pictures: list[StoredPicture]
+
+
+def stored_objects(servers: Servers) -> list[Object]:
+    """Every segment in the bucket, read and parsed. Blocks."""
+    client = Minio(
+        servers.s3.endpoint,
+        access_key=servers.s3.access_key,
+        secret_key=servers.s3.secret_key,
+        secure=False,
+        region="us-east-1",
+    )
+    found: list[Object] = []
+    for listed in client.list_objects(BUCKET, recursive=True):
+        key = listed.object_name or ""
+        if not key.endswith(".mp4"):
+            continue
+        answer = client.get_object(BUCKET, key)
+        try:
+            found.append(Object(key, running_numbers(answer.read())))
+        finally:
+            answer.close()
+            answer.release_conn()
+    return found
+
+
+async def settled(api: Api, windows: Mapping[str, tuple[int, int]]) -> dict[str, list[Answered]]:
+    """The timelines, once nothing in them is pending.
+
+    Raises:
+        TimeoutError: something stays pending.
+    """
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
+        while True:
+            states = {
+                camera_id: await api.timeline(camera_id, *window) for camera_id, window in windows.items()
+            }
+            if not any(state.state == "pending" for answer in states.values() for state in answer):
+                return states
+            await asyncio.sleep(SETTLED_POLL_S)
+
+
+def windows_of(sent: Mapping[str, list[Sent]]) -> dict[str, tuple[int, int]]:
+    """From a camera's first picture that could be kept to its last one."""
+    out: dict[str, tuple[int, int]] = {}
+    for camera_id, pictures in sent.items():
+        keepable = [one for one in pictures if not one.before_first_keyframe]
+        if keepable:
+            out[camera_id] = (keepable[0].sent_us, pictures[-1].sent_us)
+    return out
+
+
+def sent_by_camera(log: Path) -> dict[str, list[Sent]]:
+    """The send log, a list a camera."""
+    out: dict[str, list[Sent]] = {}
+    for one in read_send_log(log):
+        out.setdefault(one.camera_id, []).append(one)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the demo has at its end."""
+
+    servers: Servers
+    api: Api
+    send_log: Path
+    seen_us: Mapping[str, int]
+    seconds: float
+
+
+async def make_report(run: Run) -> dict[str, Any]:
+    """The report of an ended run (README, The report).
+
+    Raises:
+        TimeoutError: footage stays pending.
+    """
+    sent = sent_by_camera(run.send_log)
+    windows = windows_of(sent)
+    states = await settled(run.api, windows)
+    objects = await asyncio.to_thread(stored_objects, run.servers)
+    counts: dict[str, Counts] = {}
+    listed: dict[str, list[Listed]] = {}
+    for camera_id, pictures in sent.items():
+        from_us, to_us = pictures[0].sent_us - 2_000_000, now_us()
+        listed[camera_id] = await run.api.segments(camera_id, from_us, to_us)
+        record = CameraRecord(
+            sent=pictures,
+            stored=[p for o in objects if o.key.startswith(f"{camera_id}/") for p in o.pictures],
+            shown=await _shown(run.api, camera_id, from_us, to_us),
+            states=states.get(camera_id, []),
+            lossy=[Interval(one.start_us, one.end_us) for one in listed[camera_id] if one.lossy],
+        )
+        counts[camera_id] = count(record)
+    return {
+        **_numbers(len(sent), run.seconds, total(counts)),
+        "gaps": [
+            {"camera": camera_id, "cause": state.cause, "s": round((state.to_us - state.from_us) / 1e6, 3)}
+            for camera_id, answer in states.items()
+            for state in answer
+            if state.state == "gap"
+        ],
+        "capture_to_queryable_ms": _latency(objects, run.seen_us),
+        "broker": {"name": run.servers.kafka.name, "version": run.servers.kafka.version},
+        "segments": sum(map(len, listed.values())),
+        "playlist": await _played(run.api, listed, objects),
+        "by_camera": {camera_id: asdict(counted) for camera_id, counted in counts.items()},
+    }
+
+
+def _numbers(cameras: int, seconds: float, counted: Counts) -> dict[str, Any]:
+    return {
+        "cameras": cameras,
+        "seconds": round(seconds, 1),
+        "access_units_sent": counted.sent,
+        "access_units_before_first_keyframe": counted.before_first_keyframe,
+        "access_units_stored": counted.stored,
+        "access_units_in_gaps": counted.in_gaps,
+        "unaccounted": counted.unaccounted,
+        "duplicates": counted.duplicates,
+        "stored_twice": counted.stored_twice,
+    }
+
+
+async def _shown(api: Api, camera_id: str, from_us: int, to_us: int) -> list[int]:
+    """The running numbers that the playlist of the window hands out, in its order."""
+    text = await api.text(api.playlist_url(camera_id, from_us, to_us))
+    shown: list[int] = []
+    for entry in entries(text):
+        init = await api.media(entry.init_url, entry.init_range)
+        shown += [
+            picture.number for picture in running_numbers(init + await api.media(entry.url, entry.range))
+        ]
+    return shown
+
+
+def _latency(objects: list[Object], seen_us: Mapping[str, int]) -> dict[str, float | None]:
+    """From the first access unit's sending until its segment was listed."""
+    ms = [(seen_us[one.key] - one.pictures[0].sent_us) / 1000 for one in objects if one.key in seen_us]
+    return {name: _rounded(percentile(ms, share)) for name, share in (("p50", 0.5), ("p99", 0.99))}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+async def _played(api: Api, listed: Mapping[str, list[Listed]], objects: list[Object]) -> dict[str, Any]:
+    """One camera's whole playlist, decoded by libavcodec: as many pictures as are stored?"""
+    camera_id = min(
+        listed, key=lambda one: sum(len(o.pictures) for o in objects if o.key.startswith(f"{one}/"))
+    )
+    segments = listed[camera_id]
+    if not segments:
+        return {"url": None, "access_units": 0, "ok": False}
+    url = api.playlist_url(camera_id, segments[0].start_us, segments[-1].end_us)
+    stored = {p.number for o in objects if o.key.startswith(f"{camera_id}/") for p in o.pictures}
+    decoded = await asyncio.to_thread(_decoded, url)
+    return {"url": url, "access_units": decoded, "ok": decoded == len(stored)}
+
+
+def _decoded(url: str) -> int:
+    try:
+        with av.open(url, timeout=(10, 10)) as container:
+            return sum(1 for _ in container.decode(video=0))
+    except FFmpegError:
+        return 0
+
+
+def write(report: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

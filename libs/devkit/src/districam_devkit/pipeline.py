@@ -1,0 +1,162 @@
+"""The four services as child processes on servers that run already: started, killed, started again, stopped in any order."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from districam_devkit.servers import OnStep, Servers, ServerUnavailable
+from districam_devkit.servers.ports import choose
+from districam_devkit.servers.process import Child, Program, running
+
+ServiceName = Literal["ingest", "recorder", "indexer", "api"]
+SERVICES: tuple[ServiceName, ...] = ("ingest", "recorder", "indexer", "api")
+
+READY_S = 30.0
+STOP_S = 40.0
+COMMAND_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that runs; `health_url` serves /healthz, /readyz and /metrics."""
+
+    name: ServiceName
+    child: Child
+    health_url: str
+    log_path: Path
+
+    async def metric(self, name: str) -> dict[str, float]:
+        """The samples of a metric by their label text; empty while the service does not answer."""
+        try:
+            async with httpx.AsyncClient(timeout=2) as client:
+                text = (await client.get(f"{self.health_url}/metrics")).text
+        except httpx.HTTPError:
+            return {}
+        rows = [
+            line.rsplit(" ", 1) for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))
+        ]
+        return {row[0].removeprefix(name): float(row[1]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The running services."""
+
+    services: Mapping[ServiceName, Service]
+    api_url: str
+
+    def __getitem__(self, name: ServiceName) -> Service:
+        return self.services[name]
+
+
+async def command(module: str, *arguments: str, environment: Mapping[str, str]) -> str:
+    """Runs one of the system's own commands; gives what it printed.
+
+    Raises:
+        ServerUnavailable: it failed; with what it said.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**_environment(), **environment},
+    )
+    try:
+        async with asyncio.timeout(COMMAND_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise ServerUnavailable(
+            f"{module} {' '.join(arguments)} did not end within {COMMAND_S:g} s"
+        ) from None
+    if process.returncode:
+        raise ServerUnavailable(f"{module} {' '.join(arguments)} failed:\n{output.decode(errors='replace')}")
+    return output.decode(errors="replace")
+
+
+async def prepare(servers: Servers, environment: Mapping[str, str] | None = None) -> None:
+    """Makes the topics and the bucket, as an operator would."""
+    settings = {**servers.environment(), **(environment or {})}
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(command("districam_common.commands.topics", "apply", environment=settings))
+        tasks.create_task(command("districam_common.commands.bucket", "apply", environment=settings))
+
+
+@asynccontextmanager
+async def services_running(
+    home: Path,
+    servers: Servers,
+    *,
+    environment: Mapping[str, str] | None = None,
+    on_step: OnStep = lambda _name, _state: None,
+) -> AsyncGenerator[Pipeline]:
+    """The four services for the length of a block; logs in `home/logs`.
+
+    Raises:
+        ServerUnavailable: one does not come up; with the end of its log.
+    """
+    settings = {**servers.environment(), **(environment or {})}
+    api_port, *health_ports = choose(1 + len(SERVICES))
+    settings["DISTRICAM_API__PORT"] = str(api_port)
+    async with AsyncExitStack() as stack:
+        started: dict[ServiceName, Service] = {}
+
+        async def start(name: ServiceName, port: int) -> None:
+            on_step(name, "starting")
+            started[name] = await stack.enter_async_context(_service(name, home, settings, port))
+            on_step(name, "ready")
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for name, port in zip(SERVICES, health_ports, strict=True):
+                    tasks.create_task(start(name, port))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        yield Pipeline(started, f"http://127.0.0.1:{api_port}")
+
+
+@asynccontextmanager
+async def _service(
+    name: ServiceName, home: Path, settings: Mapping[str, str], port: int
+) -> AsyncGenerator[Service]:
+    url = f"http://127.0.0.1:{port}"
+    own = {key: value for key, value in settings.items() if _concerns(name, key)}
+    program = Program(
+        name=name,
+        argv=(sys.executable, "-m", f"districam_{name}"),
+        folder=home,
+        log_path=home / "logs" / f"{name}.log",
+        is_ready=lambda: _answers(f"{url}/healthz"),
+        env={**own, "DISTRICAM_HEALTH__PORT": str(port), "DISTRICAM_LOG__FORMAT": "json"},
+        ready_s=READY_S,
+        stop_s=STOP_S,
+    )
+    async with running(program) as child:
+        yield Service(name, child, url, program.log_path)
+
+
+def _concerns(name: ServiceName, variable: str) -> bool:
+    """A service refuses the variables of another one's block."""
+    others = [f"DISTRICAM_{other.upper()}__" for other in SERVICES if other != name]
+    return not variable.startswith(tuple(others))
+
+
+def _environment() -> dict[str, str]:
+    import os  # noqa: PLC0415  # the one place that hands the environment on
+
+    return {key: value for key, value in os.environ.items() if not key.startswith("DISTRICAM_")}
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=2) as client:
+            return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False

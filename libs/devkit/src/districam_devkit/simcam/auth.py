@@ -1,0 +1,91 @@
+"""Basic and Digest authentication of RTSP requests. Pure. RFC 7617, 2617 and 7616."""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Algorithm = Literal["MD5", "SHA-256"]
+Scheme = Literal["digest", "basic"]
+
+REALM = "simcam"
+_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who may watch, and how the cameras ask for it. Without `qop` Digest is that of RFC 2069."""
+
+    user: str
+    password: str = field(repr=False)
+    schemes: tuple[Scheme, ...] = ("digest", "basic")
+    algorithm: Algorithm = "MD5"
+    qop: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a client says in a Digest header (RFC 7616, 3.4)."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    qop: str | None = None
+    nc: str = ""
+    cnonce: str = ""
+
+
+def challenges(credentials: Credentials, nonce: str) -> list[str]:
+    """Values of `WWW-Authenticate`, one a scheme, in the camera's order of preference."""
+    qop = ', qop="auth"' if credentials.qop else ""
+    digest = f'Digest realm="{REALM}", nonce="{nonce}", algorithm={credentials.algorithm}{qop}'
+    known = {"digest": digest, "basic": f'Basic realm="{REALM}"'}
+    return [known[scheme] for scheme in credentials.schemes]
+
+
+def is_authorized(credentials: Credentials, header: str, *, method: str, nonce: str) -> bool:
+    """Whether an `Authorization` value proves the password. `nonce` is the one that this connection was given."""
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() not in credentials.schemes:
+        return False
+    if scheme.lower() == "basic":
+        expected = base64.b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
+        return hmac.compare_digest(rest.strip().encode(), expected.encode())
+    said = _parameters(rest)
+    digest = Digest(
+        said.get("username", ""),
+        REALM,
+        nonce,
+        said.get("uri", ""),
+        said.get("qop"),
+        said.get("nc", ""),
+        said.get("cnonce", ""),
+    )
+    if digest.username != credentials.user or said.get("nonce") != nonce:
+        return False
+    expected = digest_response(digest, credentials.password, method, credentials.algorithm)
+    return hmac.compare_digest(said.get("response", "").encode(), expected.encode())
+
+
+def digest_response(digest: Digest, password: str, method: str, algorithm: Algorithm = "MD5") -> str:
+    """The `response` that proves the password (RFC 7616, 3.4.1; without qop RFC 2069)."""
+    secret = _hash(algorithm, (digest.username, digest.realm, password))
+    request = _hash(algorithm, (method, digest.uri))
+    if digest.qop is None:
+        return _hash(algorithm, (secret, digest.nonce, request))
+    return _hash(algorithm, (secret, digest.nonce, digest.nc, digest.cnonce, digest.qop, request))
+
+
+def _hash(algorithm: Algorithm, parts: Sequence[str]) -> str:
+    name = "md5" if algorithm == "MD5" else "sha256"
+    return hashlib.new(name, ":".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+
+def _parameters(text: str) -> dict[str, str]:
+    return {
+        match[1].lower(): match[3] if match[2] is None else match[2] for match in _PARAMETER.finditer(text)
+    }

@@ -1,0 +1,282 @@
+"""One simulated camera: a live picture on one clock, whoever watches.
+
+Access unit n of the camera's life is due n / fps after its start and carries running number n, watched or not.
+A viewer joins at the next access unit, mid-GOP, as with a real camera.
+"""
+
+import asyncio
+import random
+import time
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from districam_devkit.bitstream import RunningNumber, first_slice, running_number_sei
+from districam_devkit.simcam import rtp
+from districam_devkit.simcam.clips import AccessUnit, Clip
+from districam_devkit.simcam.sendlog import SendLog, SentTo
+
+REPORT_INTERVAL_S = 5.0
+BUFFER_LIMIT_BYTES = 8 << 20
+_LATE_LIMIT_S = 1.0
+
+
+class Wire(Protocol):
+    """A client's connection, as the camera sees it. Byte counts are totals of its life."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def is_closed(self) -> bool: ...
+    @property
+    def written(self) -> int: ...
+    @property
+    def flushed(self) -> int:
+        """Bytes that have left this process; never falls."""
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """False if the connection takes nothing any more."""
+        ...
+
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Viewer:
+    """One playing session: its own SSRC, sequence numbers and timestamp origin, at random as RFC 3550 asks."""
+
+    wire: Wire
+    rtp_channel: int
+    rtcp_channel: int
+    ssrc: int = field(default_factory=lambda: random.getrandbits(32))
+    seq: int = field(default_factory=lambda: random.getrandbits(16))
+    origin: int = field(default_factory=lambda: random.getrandbits(32))
+    awaits_keyframe: bool = True
+    next_report_s: float = 0.0
+    packets: int = 0
+    octets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedUnit:
+    """RTP payloads of an access unit before and after the place of the running number."""
+
+    before: tuple[bytes, ...]
+    after: tuple[bytes, ...]
+    is_keyframe: bool
+    pts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An access unit whose way out of this process is still being watched."""
+
+    number: int
+    sent_us: int
+    is_keyframe: bool
+    # Where it ends in the connection's `written`, and whether that still waited for its first keyframe.
+    ends: tuple[tuple[Wire, int, bool], ...]
+
+
+class LiveCamera:
+    """Plays its clip for ever. `run` is its life; the other methods may be called at any time on the same loop."""
+
+    def __init__(
+        self,
+        camera_id: str,
+        clip: Clip,
+        units: Sequence[PreparedUnit],
+        log: SendLog,
+        *,
+        spread: float,
+        writes: int,
+        start_at_keyframe: bool,
+    ) -> None:
+        self.camera_id = camera_id
+        self.clip = clip
+        self._log = log
+        self._spread_s = spread / float(clip.fps)
+        self._writes = writes
+        self._start_at_keyframe = start_at_keyframe
+        self._units = units
+        # The keyframes of many cameras do not fall together.
+        self._first_unit = zlib.crc32(camera_id.encode()) % len(units)
+        # A picture is taken before it is sent, also one that is sent before those shown earlier.
+        self._reorder_ticks = max(
+            unit.pts - round(index * rtp.CLOCK_HZ / clip.fps) for index, unit in enumerate(clip.access_units)
+        )
+        self._start_s = asyncio.get_running_loop().time()
+        self._start_us = time.time_ns() // 1000
+        self._next = 0
+        self._viewers: list[Viewer] = []
+        self._watched = asyncio.Event()
+        self._written: deque[_Written] = deque()
+        self._silent_until_s = 0.0
+        self._stopping = False
+
+    def join(self, viewer: Viewer) -> tuple[int, int]:
+        """The viewer gets every access unit from the next one on; returns the first packet's seq and rtptime."""
+        if not self._viewers:
+            self._next = max(self._next, self._due_number())
+        if viewer not in self._viewers:
+            self._viewers.append(viewer)
+        self._watched.set()
+        return viewer.seq, self._timestamp(self._next, viewer)
+
+    def leave(self, viewer: Viewer) -> None:
+        if viewer in self._viewers:
+            self._viewers.remove(viewer)
+        self.settle()
+
+    def silence(self, for_s: float) -> None:
+        """No RTP or RTCP from the next access unit on; then it goes on live: the numbers between were never sent."""
+        self._silent_until_s = asyncio.get_running_loop().time() + for_s
+
+    def stop(self) -> None:
+        """`run` returns once the access unit in progress is written."""
+        self._stopping = True
+        self._watched.set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
+            if not self._viewers:
+                self._watched.clear()
+                await self._watched.wait()
+                continue
+            await _sleep_until(self._due_s(self._next))
+            now_s = loop.time()
+            if now_s - self._due_s(self._next) > _LATE_LIMIT_S:
+                self._next = self._due_number()  # the process stood still: a camera keeps no backlog
+                continue
+            number = self._next
+            self._next += 1  # who joins while this one is being sent gets the next one
+            if not self._stopping and now_s >= self._silent_until_s:
+                await self._send(number, now_s)
+
+    async def _send(self, number: int, now_s: float) -> None:
+        unit = self._units[(number + self._first_unit) % len(self._units)]
+        sent_us = time.time_ns() // 1000
+        running = RunningNumber(number, sent_us, self.camera_id)
+        payloads = [*unit.before, running_number_sei(self.clip.codec, running), *unit.after]
+        sends = [
+            (
+                viewer,
+                viewer.awaits_keyframe and not unit.is_keyframe,
+                self._packets(viewer, number, payloads, now_s),
+            )
+            for viewer in list(self._viewers)
+            if self._is_ready(viewer, is_keyframe=unit.is_keyframe)
+        ]
+        count = min(self._writes, len(payloads))
+        whole = [True] * len(sends)
+        for step in range(count):
+            await _sleep_until(now_s + step * self._spread_s / max(1, count - 1))
+            for index, (viewer, _, writes) in enumerate(sends):
+                whole[index] = viewer.wire.write(writes[step]) and whole[index]
+        ends = tuple(
+            (viewer.wire, viewer.wire.written, early)
+            for is_whole, (viewer, early, _) in zip(whole, sends, strict=True)
+            if is_whole
+        )
+        self._written.append(_Written(number, sent_us, unit.is_keyframe, ends))
+        await asyncio.sleep(0)  # the loop writes at the end of its turn
+        self.settle()
+
+    def _is_ready(self, viewer: Viewer, *, is_keyframe: bool) -> bool:
+        wire = viewer.wire
+        if wire.is_closed:
+            return False
+        if wire.written - wire.flushed > BUFFER_LIMIT_BYTES:  # it stopped reading
+            wire.abort()
+            return False
+        if viewer.awaits_keyframe and self._start_at_keyframe and not is_keyframe:
+            return False
+        viewer.awaits_keyframe = viewer.awaits_keyframe and not is_keyframe
+        return True
+
+    def _packets(self, viewer: Viewer, number: int, payloads: list[bytes], now_s: float) -> list[bytes]:
+        packets = rtp.interleaved(
+            payloads,
+            channel=viewer.rtp_channel,
+            seq=viewer.seq,
+            timestamp=self._timestamp(number, viewer),
+            ssrc=viewer.ssrc,
+        )
+        writes = rtp.chunks(packets, self._writes)
+        if now_s >= viewer.next_report_s:
+            writes[0] = self._report(viewer, now_s) + writes[0]
+            viewer.next_report_s = now_s + REPORT_INTERVAL_S
+        viewer.seq = (viewer.seq + len(packets)) & 0xFFFF
+        viewer.packets += len(packets)
+        viewer.octets += sum(map(len, payloads))
+        return writes
+
+    def _report(self, viewer: Viewer, now_s: float) -> bytes:
+        elapsed_s = now_s - self._start_s
+        ticks = round(elapsed_s * rtp.CLOCK_HZ) + self._reorder_ticks + self._first_tick()
+        return rtp.sender_report(
+            channel=viewer.rtcp_channel,
+            ssrc=viewer.ssrc,
+            now_us=self._start_us + round(elapsed_s * 1_000_000),
+            timestamp=(viewer.origin + ticks) & 0xFFFFFFFF,
+            packets=viewer.packets,
+            octets=viewer.octets,
+        )
+
+    def settle(self) -> None:
+        """Logs the access units whose bytes have left for every connection, or never will."""
+        while self._written:
+            first = self._written[0]
+            if any(wire.flushed < end and not wire.is_closed for wire, end, _ in first.ends):
+                return
+            self._written.popleft()
+            sent_to = [SentTo(wire.number, early) for wire, end, early in first.ends if wire.flushed >= end]
+            if sent_to:
+                self._log.write(
+                    self.camera_id,
+                    first.number,
+                    first.sent_us,
+                    is_keyframe=first.is_keyframe,
+                    sent_to=sent_to,
+                )
+
+    def _timestamp(self, number: int, viewer: Viewer) -> int:
+        loops, index = divmod(number + self._first_unit, len(self._units))
+        return (viewer.origin + loops * self.clip.duration + self._units[index].pts) & 0xFFFFFFFF
+
+    def _first_tick(self) -> int:
+        return round(self._first_unit * rtp.CLOCK_HZ / self.clip.fps)
+
+    def _due_s(self, number: int) -> float:
+        return self._start_s + number / float(self.clip.fps)
+
+    def _due_number(self) -> int:
+        """The first access unit that is not due yet."""
+        elapsed_s = asyncio.get_running_loop().time() - self._start_s
+        return int(elapsed_s * float(self.clip.fps)) + 1
+
+
+def prepare(clip: Clip) -> list[PreparedUnit]:
+    """Packetizes a clip once, parameter sets before each keyframe; any number of cameras may share it."""
+    return [_prepare(clip, unit) for unit in clip.access_units]
+
+
+def _prepare(clip: Clip, unit: AccessUnit) -> PreparedUnit:
+    nals = [*clip.parameter_sets, *unit.nals] if unit.is_keyframe else list(unit.nals)
+    place = first_slice(clip.codec, nals)
+    return PreparedUnit(
+        tuple(rtp.payloads(clip.codec, nals[:place])),
+        tuple(rtp.payloads(clip.codec, nals[place:])),
+        unit.is_keyframe,
+        unit.pts,
+    )
+
+
+async def _sleep_until(when_s: float) -> None:
+    remaining_s = when_s - asyncio.get_running_loop().time()
+    if remaining_s > 0:
+        await asyncio.sleep(remaining_s)

@@ -1,0 +1,215 @@
+"""One client's RTSP connection: requests in, responses and interleaved media out."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+import structlog
+
+from districam_devkit.simcam import protocol
+from districam_devkit.simcam.auth import Credentials, challenges, is_authorized
+from districam_devkit.simcam.camera import LiveCamera, Viewer
+from districam_devkit.simcam.protocol import ProtocolError, Request, RequestReader
+
+SESSION_TIMEOUT_S = 60
+_POLL_S = 0.01
+
+log = structlog.get_logger("simcam")
+
+
+class Connection(asyncio.Protocol):
+    """It counts its bytes, so that the camera knows which access units have left (see Wire)."""
+
+    def __init__(
+        self, number: int, cameras: Mapping[str, LiveCamera], credentials: Credentials | None
+    ) -> None:
+        self.number = number
+        self.written = 0
+        self.is_closed = False
+        self.closed = asyncio.Event()
+        self.heard_s = asyncio.get_running_loop().time()
+        self._cameras = cameras
+        self._credentials = credentials
+        self._nonce = secrets.token_hex(16)
+        self._reader = RequestReader()
+        self._session_id = ""
+        self._camera: LiveCamera | None = None
+        self._viewer: Viewer | None = None
+        self._flushed = 0
+        self._is_ending = False
+        self._transport: asyncio.Transport | None = None
+        self._methods: dict[str, Callable[[Request], bytes]] = {
+            "OPTIONS": self._options,
+            "DESCRIBE": self._describe,
+            "SETUP": self._setup,
+            "PLAY": self._play,
+            "GET_PARAMETER": self._parameter,
+            "SET_PARAMETER": self._parameter,
+            "TEARDOWN": self._teardown,
+        }
+
+    @property
+    def camera_id(self) -> str | None:
+        """The camera that it has been set up for."""
+        return self._camera.camera_id if self._camera else None
+
+    @property
+    def flushed(self) -> int:
+        """Once closed: as last known, since a transport that is closed has forgotten its buffer."""
+        if self._transport is not None and not self.is_closed:
+            self._flushed = max(self._flushed, self.written - self._transport.get_write_buffer_size())
+        return self._flushed
+
+    def write(self, data: bytes) -> bool:
+        if self._transport is None or self.is_closed or self._is_ending:
+            return False
+        self._transport.write(data)
+        self.written += len(data)
+        return True
+
+    def abort(self) -> None:
+        """The client sees the end of the stream after what has already left this process."""
+        if self._transport is None or self.is_closed:
+            return
+        _ = self.flushed  # the last look at the buffer
+        self.is_closed = True
+        self._transport.abort()
+        self._leave()
+
+    async def finish(self, timeout_s: float) -> None:
+        """Flush, half-close, wait for the client to close; abort what takes longer.
+
+        Closing at once could make the system reset the connection and take back what the client has not read yet.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.is_closed and self.flushed < self.written:  # noqa: ASYNC110  # transports tell no event
+                    await asyncio.sleep(_POLL_S)
+                self._is_ending = True
+                if self._transport is not None and not self.is_closed:
+                    self._transport.write_eof()
+                await self.closed.wait()
+        except TimeoutError:
+            self.abort()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        sock = cast("socket.socket", transport.get_extra_info("socket"))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_s = asyncio.get_running_loop().time()
+        try:
+            for request in self._reader.feed(data):
+                self._answer(request)
+        except ProtocolError as error:
+            log.info("request not understood", connection=self.number, error=str(error))
+            self.write(protocol.response(400, "0"))
+            self._close()
+
+    def eof_received(self) -> bool:
+        _ = self.flushed
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None and not self.is_closed:  # closed in order, after the buffer
+            self._flushed = self.written
+        self.is_closed = True
+        self.closed.set()
+        self._leave()
+
+    # --- RTSP
+
+    def _answer(self, request: Request) -> None:
+        cseq = request.headers.get("cseq")
+        if cseq is None:
+            self.write(protocol.response(400, "0"))
+            return
+        refusal = self._refusal(request, cseq)
+        if refusal is not None:
+            self.write(refusal)
+            return
+        self.write(self._methods[request.method](request))
+        if request.method == "TEARDOWN":
+            self._close()
+
+    def _refusal(self, request: Request, cseq: str) -> bytes | None:
+        if request.method not in self._methods:
+            return protocol.response(501, cseq)
+        if request.method == "OPTIONS":
+            return None
+        if self._credentials is not None:
+            header = request.headers.get("authorization", "")
+            if not is_authorized(self._credentials, header, method=request.method, nonce=self._nonce):
+                asked = [("WWW-Authenticate", value) for value in challenges(self._credentials, self._nonce)]
+                return protocol.response(401, cseq, asked)
+        if request.camera_id not in self._cameras and request.camera_id:
+            return protocol.response(404, cseq)
+        needs_session = request.method in ("PLAY", "TEARDOWN") or bool(request.session_id)
+        if needs_session and (not self._session_id or request.session_id != self._session_id):
+            return protocol.response(454, cseq)
+        return None
+
+    def _options(self, request: Request) -> bytes:
+        return self._ok(request, [("Public", ", ".join(protocol.METHODS))])
+
+    def _describe(self, request: Request) -> bytes:
+        camera = self._cameras.get(request.camera_id)
+        if camera is None:
+            return protocol.response(404, request.headers["cseq"])
+        base = request.uri if request.uri.endswith("/") else request.uri + "/"
+        headers = [("Content-Base", base), ("Content-Type", "application/sdp")]
+        return self._ok(request, headers, protocol.describe(camera.clip))
+
+    def _setup(self, request: Request) -> bytes:
+        camera = self._cameras.get(request.camera_id)
+        if camera is None:
+            return protocol.response(404, request.headers["cseq"])
+        if self._viewer is not None and self._camera is not None:
+            return protocol.response(455, request.headers["cseq"])
+        channels = protocol.interleaved_channels(request.headers.get("transport", ""))
+        if channels is None:  # UDP's place, one day
+            return protocol.response(461, request.headers["cseq"])
+        self._camera = camera
+        self._viewer = Viewer(self, *channels)
+        self._session_id = secrets.token_hex(8)
+        transport = (
+            f"RTP/AVP/TCP;unicast;interleaved={channels[0]}-{channels[1]};ssrc={self._viewer.ssrc:08X}"
+        )
+        return self._ok(request, [("Transport", transport)])
+
+    def _play(self, request: Request) -> bytes:
+        assert self._camera is not None
+        assert self._viewer is not None
+        seq, timestamp = self._camera.join(self._viewer)
+        parts = urlsplit(request.uri)
+        track = f"{parts.scheme}://{parts.netloc}/{self._camera.camera_id}/{protocol.CONTROL}"
+        info = f"url={track};seq={seq};rtptime={timestamp}"
+        log.info("camera playing", camera=self._camera.camera_id, connection=self.number)
+        return self._ok(request, [("Range", "npt=now-"), ("RTP-Info", info)])
+
+    def _parameter(self, request: Request) -> bytes:
+        return self._ok(request)
+
+    def _teardown(self, request: Request) -> bytes:
+        self._leave()
+        return self._ok(request)
+
+    def _ok(self, request: Request, headers: list[tuple[str, str]] | None = None, body: bytes = b"") -> bytes:
+        session = [("Session", f"{self._session_id};timeout={SESSION_TIMEOUT_S}")] if self._session_id else []
+        return protocol.response(200, request.headers["cseq"], [*(headers or []), *session], body)
+
+    def _leave(self) -> None:
+        if self._camera is not None and self._viewer is not None:
+            self._camera.leave(self._viewer)
+
+    def _close(self) -> None:
+        """After what has been written; nothing is written any more."""
+        self._is_ending = True
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,196 @@
+"""The simulation: one RTSP server that is any number of cameras. RTP goes over the RTSP connection (TCP) only."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from districam_devkit.simcam.auth import Credentials
+from districam_devkit.simcam.camera import LiveCamera, PreparedUnit, prepare
+from districam_devkit.simcam.clips import Clip, ClipSource, labelled, open_clip
+from districam_devkit.simcam.connection import SESSION_TIMEOUT_S, Connection
+from districam_devkit.simcam.faults import Fault
+from districam_devkit.simcam.sendlog import SendLog, open_send_log
+
+CLIP_CACHE = Path(".devkit/clips")
+_HOST = "127.0.0.1"
+_STOP_TIMEOUT_S = 5.0
+_SWEEP_INTERVAL_S = 5.0
+
+log = structlog.get_logger("simcam")
+
+
+@dataclass(frozen=True, slots=True)
+class SimCamera:
+    """`spread`: the share of the frame interval that an access unit's packets take, in `writes` writes."""
+
+    camera_id: str
+    clip: ClipSource | Clip
+    spread: float = 0.5
+    writes: int = 3
+    start_at_keyframe: bool = False
+
+
+class Simulation:
+    """Cameras that run, and what can be done to them."""
+
+    def __init__(self, cameras: Sequence[LiveCamera], credentials: Credentials | None) -> None:
+        self.port = 0
+        self.cameras = {camera.camera_id: camera for camera in cameras}
+        self._credentials = credentials
+        self._connections: set[Connection] = set()
+        self._accepted = 0
+
+    def url(self, camera_id: str) -> str:
+        """Without credentials. KeyError if there is no such camera."""
+        return f"rtsp://{_HOST}:{self.port}/{self.cameras[camera_id].camera_id}"
+
+    def urls(self) -> dict[str, str]:
+        return {camera_id: self.url(camera_id) for camera_id in self.cameras}
+
+    def connections(self, camera_id: str) -> list[Connection]:
+        """Those that are set up for the camera and still open."""
+        self._forget_closed()
+        return [wire for wire in self._connections if wire.camera_id == camera_id]
+
+    def drop(self, camera_id: str) -> int:
+        """Ends the camera's connections at once, mid access unit if so be; returns how many."""
+        dropped = self.connections(camera_id)
+        for wire in dropped:
+            wire.abort()
+        log.info("fault", kind="drop", camera=camera_id, connections=len(dropped))
+        return len(dropped)
+
+    def silence(self, camera_id: str, for_s: float) -> None:
+        """Connected, answering requests, but no RTP or RTCP for so long."""
+        self.cameras[camera_id].silence(for_s)
+        log.info("fault", kind="silence", camera=camera_id, for_s=for_s)
+
+    def inject(self, fault: Fault) -> None:
+        if fault.kind == "drop":
+            self.drop(fault.camera_id)
+        else:
+            self.silence(fault.camera_id, fault.for_s)
+
+    # --- for `running` alone
+
+    def accept(self) -> Connection:
+        self._forget_closed()
+        self._accepted += 1
+        wire = Connection(self._accepted, self.cameras, self._credentials)
+        self._connections.add(wire)
+        return wire
+
+    async def sweep(self) -> None:
+        """Ends the connections that were not heard of for longer than the session timeout, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_INTERVAL_S)
+            for wire in self._connections:
+                if loop.time() - wire.heard_s > SESSION_TIMEOUT_S + _SWEEP_INTERVAL_S:
+                    wire.abort()
+            self._forget_closed()
+
+    async def inject_all(self, faults: Sequence[Fault]) -> None:
+        elapsed_s = 0.0
+        for fault in sorted(faults, key=lambda fault: fault.at_s):
+            await asyncio.sleep(fault.at_s - elapsed_s)
+            elapsed_s = fault.at_s
+            self.inject(fault)
+
+    async def finish(self) -> None:
+        """Every byte written reaches the clients that read on; then the connections end."""
+        async with asyncio.TaskGroup() as tasks:
+            for wire in self._connections:
+                tasks.create_task(wire.finish(_STOP_TIMEOUT_S))
+        for camera in self.cameras.values():
+            camera.settle()
+
+    def _forget_closed(self) -> None:
+        self._connections = {wire for wire in self._connections if not wire.is_closed}
+
+
+@asynccontextmanager
+async def running(
+    cameras: Sequence[SimCamera],
+    *,
+    port: int = 0,
+    log: Path | None = None,
+    credentials: Credentials | None = None,
+    faults: Sequence[Fault] = (),
+    cache: Path = CLIP_CACHE,
+) -> AsyncGenerator[Simulation]:
+    """The cameras, on loopback, while the block runs; port 0 = a free one; `log` = where the send log goes.
+
+    At the block's end access units in progress are finished, written bytes flushed, connections and log closed.
+    Raises ValueError for cameras or faults that make no sense, OSError if the port is taken.
+    """
+    if len({camera.camera_id for camera in cameras}) < len(cameras):
+        raise ValueError("two cameras have the same id")
+    clips = await asyncio.to_thread(_open_clips, cameras, cache)
+    with open_send_log(log) as send_log:
+        lives = [
+            _live(camera, clip, units, send_log) for camera, (clip, units) in zip(cameras, clips, strict=True)
+        ]
+        simulation = Simulation(lives, credentials)
+        _check_faults(simulation, faults)
+        server = await asyncio.get_running_loop().create_server(simulation.accept, _HOST, port)
+        simulation.port = int(server.sockets[0].getsockname()[1])
+        failure: Exception | None = None
+        async with asyncio.TaskGroup() as tasks:
+            attendants = [
+                tasks.create_task(simulation.sweep()),
+                tasks.create_task(simulation.inject_all(faults)),
+            ]
+            players = [tasks.create_task(camera.run()) for camera in lives]
+            try:
+                yield simulation
+            except Exception as error:  # noqa: BLE001  # raised below: a task group would wrap the block's own error
+                failure = error
+            finally:
+                server.close()
+                for camera in lives:
+                    camera.stop()
+                await asyncio.wait(players, timeout=_STOP_TIMEOUT_S)
+                await simulation.finish()
+                for task in attendants:
+                    task.cancel()
+        if failure is not None:
+            raise failure
+
+
+def _open_clips(cameras: Sequence[SimCamera], cache: Path) -> list[tuple[Clip, list[PreparedUnit]]]:
+    """One a camera; cameras of the same source share it."""
+    opened: dict[ClipSource, tuple[Clip, list[PreparedUnit]]] = {}
+    result: list[tuple[Clip, list[PreparedUnit]]] = []
+    for camera in cameras:
+        if isinstance(camera.clip, Clip):
+            result.append((camera.clip, prepare(camera.clip)))
+            continue
+        source = labelled(camera.clip, camera.camera_id)
+        if source not in opened:
+            clip = open_clip(source, cache=cache)
+            opened[source] = (clip, prepare(clip))
+        result.append(opened[source])
+    return result
+
+
+def _live(camera: SimCamera, clip: Clip, units: Sequence[PreparedUnit], send_log: SendLog) -> LiveCamera:
+    return LiveCamera(
+        camera.camera_id,
+        clip,
+        units,
+        send_log,
+        spread=camera.spread,
+        writes=camera.writes,
+        start_at_keyframe=camera.start_at_keyframe,
+    )
+
+
+def _check_faults(simulation: Simulation, faults: Sequence[Fault]) -> None:
+    for fault in faults:
+        if fault.camera_id not in simulation.cameras:
+            raise ValueError(f"a fault names {fault.camera_id}, which is no camera here")
