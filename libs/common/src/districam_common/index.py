@@ -82,9 +82,9 @@ def segments(members: Sequence[bytes], starts_us: Sequence[float] | Sequence[int
     Raises:
         ValueError: a member is not 35 bytes long.
     """
-    raw = np.frombuffer(b"".join(members), dtype=MEMBER)
-    if len(raw) != len(members) or len(starts_us) != len(members):
+    if any(len(one) != MEMBER.itemsize for one in members) or len(starts_us) != len(members):
         raise ValueError("index members must be 35 bytes, with one score each")
+    raw = np.frombuffer(b"".join(members), dtype=MEMBER)
     halves = np.frombuffer(b"".join(m[:16] for m in members), dtype=">u8").reshape(-1, 2)
     out = np.empty(len(raw), dtype=SEGMENTS)
     out["epoch_hi"], out["epoch_lo"] = halves[:, 0], halves[:, 1]

@@ -31,8 +31,12 @@ _EPOCH_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY = re.compile(
     r"(?P<camera>[a-z0-9][a-z0-9-]{0,62})/(?P<day>\d{4}-\d{2}-\d{2})/(?P<hour>\d{2})/(?P<minute>\d{2})-(?P<second>\d{2})\.(?P<us>\d{6})Z"
     r"\.(?P<epoch>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
-    r"\.(?P<first>\d{1,10})-(?P<last>\d{1,10})\.(?P<duration>\d{1,10})\.(?P<init>\d{1,5})\.(?P<flags>[0-9a-f]{2})\.mp4"
+    r"\.(?P<first>0|[1-9]\d{0,9})-(?P<last>0|[1-9]\d{0,9})\.(?P<duration>0|[1-9]\d{0,9})"
+    r"\.(?P<init>0|[1-9]\d{0,4})\.(?P<flags>[0-9a-f]{2})\.mp4",
+    re.ASCII,
 )
+_SEQ_MAX, _U32_MAX, _U16_MAX = 2**31 - 1, 2**32 - 1, 2**16 - 1
+"""What the index's member can hold."""
 
 
 def utc(at_us: int) -> datetime:
@@ -95,7 +99,7 @@ def parse_segment_key(key: str, size: int) -> SegmentName:
     """The inverse of `segment_key`; `size` is the object's, which the key does not say.
 
     Raises:
-        ValueError: not a segment's key.
+        ValueError: not the key of a segment that the index can hold.
     """
     match = _KEY.fullmatch(key)
     if match is None:
@@ -114,7 +118,18 @@ def parse_segment_key(key: str, size: int) -> SegmentName:
         init_bytes=int(part["init"]),
         flags=int(part["flags"], 16),
     )
+    if not _fits_index(entry):
+        raise ValueError(f"out of bounds: {key!r} of {size} bytes")
     return SegmentName(part["camera"], entry)
+
+
+def _fits_index(entry: IndexEntry) -> bool:
+    return (
+        entry.first_seq <= entry.last_seq <= _SEQ_MAX
+        and 0 <= entry.start_us <= entry.end_us <= entry.start_us + _U32_MAX
+        and entry.bytes <= _U32_MAX
+        and entry.init_bytes <= _U16_MAX
+    )
 
 
 def entry_of(stored: SegmentStored) -> IndexEntry:

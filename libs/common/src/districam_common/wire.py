@@ -343,6 +343,9 @@ def parse_indexed(data: bytes) -> tuple[StreamEvent, int | None]:
 def _indexed_head(data: bytes) -> tuple[str, int | None]:
     try:
         head = json.loads(data)
-        return str(head["type"]), head.get("appended_us")
-    except (ValueError, KeyError, TypeError) as error:
+        kind, appended_us = str(head["type"]), head.get("appended_us")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError("an indexed event is not a JSON object with a type") from error
+    if appended_us is not None and type(appended_us) is not int:
+        raise WireError(f"appended_us is not an integer: {appended_us!r:.40}")
+    return kind, appended_us

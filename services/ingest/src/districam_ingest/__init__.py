@@ -1,0 +1,1 @@
+"""Pulls cameras' RTSP streams and publishes fragments, stills and stream events."""

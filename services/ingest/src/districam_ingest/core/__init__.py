@@ -1,0 +1,1 @@
+"""What ingest decides: cuts, time, epochs. No I/O, no clock."""

@@ -1,0 +1,339 @@
+"""cameras.yaml: cameras as a person writes them, what is wrong with them, and what a new file changes.
+
+cameras:
+  - camera_id: cam-001
+    name: Cổng chợ Bến Thành
+    url: rtsp://10.0.0.11:554/Streaming/Channels/101
+    credential: market        # a name in the credentials' file; never a password here
+    location: {latitude: 10.7725, longitude: 106.6980, heading_deg: 90, place: Quận 1}
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+import yaml
+
+from districam_common.events import Camera, Location
+
+CAMERA_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_PASSWORD = re.compile(r"(?i)\b(password|passwd|pass|pwd)=[^&/\s]")
+_KEPT = frozenset({"deleted", "revision", "updated_us"})
+"""Fields of the record that are not the operator's."""
+RETENTION_MARGIN_DAYS = 5
+"""The topics of segments and events must outlive the footage by this."""
+
+
+class CamerasFileError(Exception):
+    """The file is not taken; `problems` names each camera and field, and the fix."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problems))
+
+
+# ---- one field
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {value!r}; put it in quotes")  # noqa: TRY004  # one kind of problem
+    if not value.strip() or len(value) > 300 or not value.isprintable():
+        raise ValueError("must be 1 to 300 printable characters")
+    return value
+
+
+def _camera_id(value: object) -> str:
+    text = _text(value)
+    if not CAMERA_ID.fullmatch(text):
+        raise ValueError(f"{text!r} must be lower-case letters, digits and dashes, 63 at most")
+    return text
+
+
+def _credential(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _text(value)
+    if not _CREDENTIAL.fullmatch(text):
+        raise ValueError("must be the name of an entry in the credentials' file: letters, digits, _ . -")
+    return text
+
+
+def _url(value: object) -> str:
+    """The message never repeats what was given: it may hold a password."""
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL; expected rtsp://host:port/path") from None
+    if parts.username is not None or parts.password is not None or _PASSWORD.search(text):
+        raise ValueError(
+            "holds a user or password, which would go onto the topic; put them into the credentials' file as "
+            "`NAME: {username: …, password: …}` and write `credential: NAME` here"
+        )
+    if parts.scheme not in {"rtsp", "rtsps"}:
+        raise ValueError(f"scheme {parts.scheme!r} is not rtsp or rtsps")
+    if not parts.hostname or port == 0 or any(c.isspace() for c in text):
+        raise ValueError("needs a host: rtsp://host:port/path")
+    return text
+
+
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
+        return cast("str", value)
+
+    return check
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004
+    return value
+
+
+def _integer(low: int, high: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}, not {value!r}")
+        return value
+
+    return check
+
+
+def _number(low: float, high: float) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}, not {value!r}")
+        return float(value)
+
+    return check
+
+
+def _groups(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("must be a list of names")  # noqa: TRY004
+    return tuple(_text(one) for one in cast("list[object]", value))
+
+
+_LOCATION: dict[str, Callable[[object], object]] = {
+    "latitude": _number(-90, 90),
+    "longitude": _number(-180, 180),
+    "heading_deg": lambda value: None if value is None else _number(0, 360)(value),
+    "place": lambda value: None if value is None else _text(value),
+}
+
+
+def _location(value: object) -> Location | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("must be {latitude, longitude, heading_deg, place}")  # noqa: TRY004
+    given = cast("dict[object, object]", value)
+    problems: list[str] = []
+    fields = _checked(given, _LOCATION, ("latitude", "longitude"), problems)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return Location(**cast("Any", fields))
+
+
+_FIELDS: dict[str, Callable[[object], object]] = {
+    "camera_id": _camera_id,
+    "name": _text,
+    "url": _url,
+    "credential": _credential,
+    "transport": _one_of("tcp", "udp"),
+    "reader": _one_of("auto", "native", "ffmpeg"),
+    "single_client": _boolean,
+    "enabled": _boolean,
+    "audio": _boolean,
+    "segment_s": _integer(2, 60),
+    "keyframe_interval_s": _integer(1, 3600),
+    "retention_days": _integer(1, 36_500),
+    "groups": _groups,
+    "location": _location,
+}
+
+
+def _checked(
+    given: Mapping[object, object],
+    known: Mapping[str, Callable[[object], object]],
+    needed: Iterable[str],
+    problems: list[str],
+) -> dict[str, object]:
+    """The fields that are right; what is wrong with the others is added to `problems`."""
+    out: dict[str, object] = {}
+    for name, value in given.items():
+        check = known.get(str(name))
+        if check is None:
+            problems.append(f"{name}: {_unknown(str(name), known)}")
+            continue
+        try:
+            out[str(name)] = check(value)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    problems += [f"{name}: is missing" for name in needed if name not in given]
+    return out
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    if name in _KEPT:
+        return "is kept by districam-cameras itself; remove it"
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"no such field; did you mean {close[0]}?" if close else "no such field; remove it"
+
+
+# ---- the file
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, which YAML forbids and PyYAML lets pass, the last winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # the library's
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} is given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def parse(text: str, *, topic_retention_days: float) -> list[Camera]:
+    """The cameras of a file, in its order.
+
+    Raises:
+        CamerasFileError: all that is wrong with it.
+    """
+    problems: list[str] = []
+    cameras: list[Camera] = []
+    for number, given in enumerate(_entries(text), 1):
+        camera = _camera(number, given, problems)
+        if camera is not None:
+            cameras.append(camera)
+            problems += _of_the_whole(camera, cameras, topic_retention_days)
+    if problems:
+        raise CamerasFileError(problems)
+    return cameras
+
+
+def _entries(text: str) -> list[object]:
+    try:
+        document: object = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise CamerasFileError([f"not YAML: {error}"]) from error
+    if not isinstance(document, dict) or list(cast("dict[object, object]", document)) != ["cameras"]:
+        raise CamerasFileError(["the file must be `cameras:` and a list under it, nothing else"])
+    entries = cast("dict[str, object]", document)["cameras"]
+    if entries is not None and not isinstance(entries, list):
+        raise CamerasFileError(["cameras: must be a list"])
+    return cast("list[object]", entries or [])
+
+
+def _camera(number: int, given: object, problems: list[str]) -> Camera | None:
+    if not isinstance(given, dict):
+        problems.append(f"camera number {number}: must be fields and values, not {given!r:.40}")
+        return None
+    fields = cast("dict[object, object]", given)
+    mine: list[str] = []
+    good = _checked(fields, _FIELDS, ("camera_id", "name", "url"), mine)
+    who = good.get("camera_id", f"number {number}")
+    problems += [f"camera {who}: {problem}" for problem in mine]
+    return None if mine else Camera(**cast("Any", good))
+
+
+def _of_the_whole(camera: Camera, so_far: Sequence[Camera], topic_retention_days: float) -> list[str]:
+    problems: list[str] = []
+    if sum(camera.camera_id == other.camera_id for other in so_far) > 1:
+        problems.append(f"camera {camera.camera_id}: camera_id: given twice; ids are unique")
+    most = int(topic_retention_days - RETENTION_MARGIN_DAYS)
+    if camera.retention_days > most:
+        problems.append(
+            f"camera {camera.camera_id}: retention_days: {camera.retention_days} exceeds {most}: the topics of segments "
+            f"and events must outlive it by {RETENTION_MARGIN_DAYS} days; raise "
+            f"DISTRICAM_TOPICS__SEGMENTS_RETENTION_DAYS to {camera.retention_days + RETENTION_MARGIN_DAYS} and run "
+            f"districam-topics apply first"
+        )
+    return problems
+
+
+def export(cameras: Iterable[Camera]) -> str:
+    """The file that gives these cameras again; what is as by default is left out."""
+    entries = [_plain(camera) for camera in cameras if not camera.deleted]
+    return yaml.safe_dump({"cameras": entries}, allow_unicode=True, sort_keys=False)
+
+
+def _plain(camera: Camera) -> dict[str, object]:
+    defaults = {field.name: field.default for field in dataclasses.fields(Camera)}
+    out: dict[str, object] = {}
+    for name in _FIELDS:
+        value = getattr(camera, name)
+        if value == defaults[name]:
+            continue
+        if isinstance(value, Location):
+            out[name] = {key: part for key, part in dataclasses.asdict(value).items() if part is not None}
+        else:
+            out[name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+    return out
+
+
+# ---- what it changes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A revision to publish, and what it changes: `(field, before, after)`."""
+
+    kind: Literal["add", "change", "restore", "delete"]
+    camera: Camera
+    fields: tuple[tuple[str, object, object], ...] = ()
+
+
+def changes(
+    current: Mapping[str, Camera], wanted: Sequence[Camera], *, prune: bool, now_us: int
+) -> list[Change]:
+    """The revisions that make `wanted` true. With `prune`, cameras that are not in it are deleted."""
+    found = [_change(current.get(camera.camera_id), camera, now_us) for camera in wanted]
+    out = [change for change in found if change is not None]
+    if prune:
+        named = {camera.camera_id for camera in wanted}
+        out += [
+            deletion(camera, now_us=now_us)
+            for camera in current.values()
+            if camera.camera_id not in named and not camera.deleted
+        ]
+    return out
+
+
+def _change(before: Camera | None, wanted: Camera, now_us: int) -> Change | None:
+    if before is None:
+        return Change("add", dataclasses.replace(wanted, revision=1, updated_us=now_us))
+    fields = tuple(
+        (name, getattr(before, name), getattr(wanted, name))
+        for name in _FIELDS
+        if getattr(before, name) != getattr(wanted, name)
+    )
+    if not fields and not before.deleted:
+        return None
+    return Change("restore" if before.deleted else "change", _next(before, wanted, now_us), fields)
+
+
+def deletion(camera: Camera, *, now_us: int) -> Change:
+    """The revision that deletes a camera; its footage stays until its retention ends."""
+    return Change("delete", _next(camera, dataclasses.replace(camera, deleted=True), now_us))
+
+
+def _next(before: Camera, after: Camera, now_us: int) -> Camera:
+    """The revision after `before`; its instant is later, whatever the clock says, since revisions sort by it."""
+    return dataclasses.replace(
+        after, revision=before.revision + 1, updated_us=max(now_us, before.updated_us + 1)
+    )

@@ -1,0 +1,79 @@
+"""Half-open intervals [from, to) of integers, as lists of pairs. *Merged* means sorted, disjoint and not touching."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interval = tuple[int, int]
+
+
+def merge(pairs: Iterable[Interval]) -> list[Interval]:
+    """The union of `pairs`, merged; empty and reversed pairs count for nothing."""
+    out: list[Interval] = []
+    for start, end in sorted(pair for pair in pairs if pair[0] < pair[1]):
+        if out and start <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return out
+
+
+def merge_arrays(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[Interval]:
+    """`merge` of two columns of equal length, at array speed: a month of segments in a few milliseconds."""
+    real = starts < ends
+    starts, ends = starts[real], ends[real]
+    if not len(starts):
+        return []
+    order = np.argsort(starts, kind="stable")
+    starts, reach = starts[order], np.maximum.accumulate(ends[order])
+    first = np.flatnonzero(np.concatenate(([True], starts[1:] > reach[:-1])))
+    last = np.concatenate((first[1:] - 1, [len(starts) - 1]))
+    return list(zip(starts[first].tolist(), reach[last].tolist(), strict=True))
+
+
+def subtract(these: Sequence[Interval], those: Sequence[Interval]) -> list[Interval]:
+    """What of `these` is not in `those`; both merged, so is the result."""
+    out: list[Interval] = []
+    n = 0
+    for start, end in these:
+        while n < len(those) and those[n][1] <= start:
+            n += 1
+        at, m = start, n
+        while m < len(those) and those[m][0] < end:
+            out.append((at, those[m][0]))
+            at, m = those[m][1], m + 1
+        out.append((at, end))
+    return [(start, end) for start, end in out if start < end]
+
+
+def gaps(window: Interval, covered: Sequence[Interval]) -> list[Interval]:
+    """What of `window` the merged `covered` leaves bare."""
+    return subtract([window] if window[0] < window[1] else [], covered)
+
+
+def twice(pairs: Iterable[Interval]) -> list[Interval]:
+    """Where at least two of `pairs` lie over each other, merged."""
+    steps = sorted(step for start, end in pairs if start < end for step in ((start, 1), (end, -1)))
+    out: list[Interval] = []
+    depth = 0
+    for (at, change), (following, _) in pairwise([*steps, (0, 0)]):
+        depth += change
+        if depth >= 2:
+            out.append((at, following))
+    return merge(out)
+
+
+def touches(merged: Sequence[Interval], start: int, end: int) -> bool:
+    """Whether anything of [start, end) lies in `merged`."""
+    n = bisect_right(merged, start, key=lambda pair: pair[0]) - 1
+    if n >= 0 and merged[n][1] > start:
+        return start < end
+    return n + 1 < len(merged) and merged[n + 1][0] < end
+
+
+def total(merged: Iterable[Interval]) -> int:
+    """Length of all intervals together."""
+    return sum(end - start for start, end in merged)

@@ -1,0 +1,120 @@
+"""What the Kafka doors share: how to connect, and whose turn it is when aiokafka complains."""
+# aiokafka ships no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from aiokafka import errors as kafka
+from aiokafka.admin import AIOKafkaAdminClient
+
+from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
+from districam_common.settings import KafkaSettings, secret
+
+CLOSE_TIMEOUT_S = 5.0
+
+_FATAL = (
+    kafka.AuthenticationFailedError,
+    kafka.AuthenticationMethodNotSupported,
+    kafka.SaslAuthenticationFailed,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.SecurityDisabled,
+    kafka.InvalidSessionTimeoutError,
+    kafka.IncompatibleBrokerVersion,
+    kafka.UnrecognizedBrokerVersion,
+)
+_REJECTED = (
+    kafka.MessageSizeTooLargeError,
+    kafka.RecordTooLargeError,
+    kafka.RecordListTooLargeError,
+    kafka.OffsetMetadataTooLargeError,
+    kafka.InvalidCommitOffsetSizeError,
+    kafka.InvalidTopicError,
+    kafka.InvalidTimestampError,
+    kafka.PolicyViolationError,
+)
+
+
+def translated(error: kafka.KafkaError, what: str) -> DistricamError:
+    """The error of ours for one of aiokafka's. What is neither hopeless nor wrong in itself is worth a repeat."""
+    message = f"{what}: {type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, _FATAL):
+        return Fatal(message)
+    if isinstance(error, _REJECTED):
+        return Rejected(message)
+    if isinstance(error, kafka.UnknownTopicOrPartitionError):
+        return Retriable(f"{message} (is the topic there? districam-topics apply)")
+    return Retriable(message)
+
+
+@contextmanager
+def translating(what: str) -> Generator[None]:
+    """Inside, aiokafka's errors and timeouts become ours."""
+    try:
+        yield
+    except kafka.KafkaError as error:
+        raise translated(error, what) from error
+    except kafka.IllegalOperation as error:
+        raise Retriable(f"{what}: {error}") from error
+    except (TimeoutError, OSError) as error:
+        raise Retriable(f"{what}: {error or 'no answer in time'}") from error
+
+
+def arguments(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+    """The keyword arguments that every aiokafka client takes."""
+    has_tls = settings.security_protocol in {"SSL", "SASL_SSL"}
+    common: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": client_id,
+        "request_timeout_ms": int(settings.request_timeout_s * 1000),
+        "metadata_max_age_ms": 60_000,
+        "security_protocol": settings.security_protocol,
+        "ssl_context": ssl.create_default_context(cafile=settings.ca_file) if has_tls else None,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        common |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": secret(settings.sasl_password, settings.sasl_password_file),
+        }
+    return common
+
+
+@asynccontextmanager
+async def administration(settings: KafkaSettings, client_id: str) -> AsyncGenerator[AIOKafkaAdminClient]:
+    """A started admin client for the length of the block.
+
+    Raises:
+        Retriable: the broker cannot be reached.
+        Fatal: it refuses us.
+    """
+    admin = AIOKafkaAdminClient(**arguments(settings, client_id))
+    try:
+        with translating(f"connecting to Kafka at {settings.bootstrap_servers}"):
+            async with asyncio.timeout(settings.request_timeout_s):
+                await admin.start()
+        yield admin
+    finally:
+        await closed(admin.close())
+
+
+async def closed(closing: Awaitable[object]) -> bool:
+    """Awaits a client's closing, within a deadline; False if that passed or failed."""
+    task = asyncio.current_task()
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await closing
+    except asyncio.CancelledError:
+        if task is not None and task.cancelling():
+            raise
+        return False  # not ours: aiokafka lets the cancelling of its own tasks out
+    except (TimeoutError, kafka.KafkaError, OSError):
+        return False
+    return True

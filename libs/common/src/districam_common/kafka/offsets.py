@@ -1,0 +1,241 @@
+"""Questions to the broker about offsets: what groups have committed, where partitions begin and end."""
+# aiokafka ships no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# … and has no public way to look one topic up, nor to close without the broker:
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from districam_common.errors import Retriable
+from districam_common.kafka.connection import administration, arguments, closed, translating
+from districam_common.kafka.records import Committed, Partition, Record
+from districam_common.settings import KafkaSettings
+
+
+def record_of(raw: "ConsumerRecord[bytes | None, bytes | None]") -> Record:
+    """A record of ours from one of aiokafka's."""
+    headers = tuple((name, value or b"") for name, value in raw.headers)
+    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp * 1000, raw.key, raw.value, headers)
+
+
+def foreign(partitions: Iterable[Partition]) -> list[TopicPartition]:
+    """The partitions as aiokafka names them."""
+    return [TopicPartition(topic, number) for topic, number in partitions]
+
+
+async def committed(
+    admin: AIOKafkaAdminClient, group: str, partitions: Iterable[Partition], timeout_s: float
+) -> dict[Partition, Committed | None]:
+    """What the group has committed, text included; None where it never has.
+
+    Raises:
+        Retriable: no answer, or none about a partition that was asked for (a coordinator that is still loading
+            answers without them; to take that for "never committed" would read everything again).
+    """
+    wanted = list(partitions)
+    if not wanted:
+        return {}
+    with translating(f"reading the commits of {group}"):
+        async with asyncio.timeout(timeout_s):
+            found = await _listed(admin, group, wanted)
+    missing = [partition for partition in wanted if TopicPartition(*partition) not in found]
+    if missing:
+        raise Retriable(f"reading the commits of {group}: the coordinator does not know {missing[:3]} yet")
+    return {partition: found[TopicPartition(*partition)] for partition in wanted}
+
+
+async def _listed(
+    admin: AIOKafkaAdminClient, group: str, partitions: Iterable[Partition]
+) -> dict[TopicPartition, Committed | None]:
+    try:
+        listed = await admin.list_consumer_group_offsets(group, partitions=foreign(partitions))
+    except AttributeError as error:  # its own way to fail on an answer with an error inside
+        raise Retriable(f"reading the commits of {group}: an error for one of the partitions") from error
+    return {
+        key: None if value.offset < 0 else Committed(value.offset, value.metadata)
+        for key, value in listed.items()
+    }
+
+
+async def beginnings(
+    consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
+) -> dict[Partition, int]:
+    """The first offset that each partition still has. Raises Retriable."""
+    with translating("looking up the partitions' beginnings"):
+        async with asyncio.timeout(timeout_s):
+            found = await consumer.beginning_offsets(foreign(partitions))
+    return {Partition(key.topic, key.partition): offset for key, offset in found.items()}
+
+
+async def ends(
+    consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
+) -> dict[Partition, int]:
+    """The offset that each partition's next record will get. Raises Retriable."""
+    with translating("looking up the partitions' ends"):
+        async with asyncio.timeout(timeout_s):
+            found = await consumer.end_offsets(foreign(partitions))
+    return {Partition(key.topic, key.partition): offset for key, offset in found.items()}
+
+
+@asynccontextmanager
+async def connected(consumer: AIOKafkaConsumer, timeout_s: float) -> AsyncGenerator[AIOKafkaConsumer]:
+    """A started consumer for the length of the block, which leaves its group at the end.
+
+    Raises:
+        Retriable: the broker cannot be reached.
+        Fatal: it refuses us.
+    """
+    try:
+        with translating("connecting to Kafka"):
+            async with asyncio.timeout(timeout_s):
+                await consumer.start()
+        yield consumer
+    finally:
+        if not await closed(consumer.stop()):
+            await _cut(consumer)
+
+
+async def _cut(consumer: AIOKafkaConsumer) -> None:
+    """Lets go of a consumer whose broker does not answer: its tasks, then its sockets."""
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
+    for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
+        task: asyncio.Task[None] | None = getattr(coordinator, name, None)
+        if task is not None:
+            task.cancel()
+    if fetcher is not None:
+        for fetching in fetcher._pending_tasks:
+            fetching.cancel()
+        await closed(fetcher.close())
+    await closed(consumer._client.close())
+
+
+async def require_topics(consumer: AIOKafkaConsumer, topics: Iterable[str], timeout_s: float) -> None:
+    """Raises Retriable unless all of them exist."""
+    with translating("looking up topics"):
+        async with asyncio.timeout(timeout_s):
+            known = await consumer.topics()
+    missing = sorted(set(topics) - set(known))
+    if missing:
+        raise Retriable(f"no topic {', '.join(missing)}: run districam-topics apply")
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str, timeout_s: float) -> list[Partition]:
+    """Every partition of the topic. Raises Retriable."""
+    with translating(f"looking up {topic}"):
+        async with asyncio.timeout(timeout_s):
+            numbers = await consumer._client._wait_on_metadata(topic)
+    return [Partition(topic, number) for number in sorted(numbers)]
+
+
+class Groups:
+    """What any group has committed, and where partitions begin and end, for those who are no member."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, timeout_s: float) -> None:
+        self._admin = admin
+        self._consumer = consumer
+        self._timeout_s = timeout_s
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: KafkaSettings, client_id: str = "districam-groups"
+    ) -> AsyncGenerator["Groups"]:
+        """Connected for the length of the block. Raises Retriable, Fatal."""
+        timeout_s = settings.request_timeout_s
+        async with AsyncExitStack() as stack:
+            admin = await stack.enter_async_context(administration(settings, client_id))
+            plain = AIOKafkaConsumer(**arguments(settings, client_id), enable_auto_commit=False)
+            yield cls(admin, await stack.enter_async_context(connected(plain, timeout_s)), timeout_s)
+
+    async def committed(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> dict[Partition, Committed | None]:
+        """Offset and text; None where the group never committed. Raises Retriable."""
+        return await committed(self._admin, group, partitions, self._timeout_s)
+
+    async def beginnings(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Asked of the broker now. Raises Retriable."""
+        return await beginnings(self._consumer, partitions, self._timeout_s)
+
+    async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Asked of the broker now. Raises Retriable."""
+        return await ends(self._consumer, partitions, self._timeout_s)
+
+    async def partitions(self, topic: str) -> list[Partition]:
+        """Every partition of the topic. Raises Retriable."""
+        await require_topics(self._consumer, [topic], self._timeout_s)
+        return await partitions_of(self._consumer, topic, self._timeout_s)
+
+
+class Reader:
+    """Reads whole topics without a group: for commands and tests."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partitions: Sequence[Partition], timeout_s: float) -> None:
+        self._consumer = consumer
+        self._partitions = partitions
+        self._timeout_s = timeout_s
+        self._positions: dict[Partition, int] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        starts: Mapping[Partition, int] | None = None,
+        client_id: str = "districam-reader",
+    ) -> AsyncGenerator["Reader"]:
+        """Stands at the topics' beginnings, or at `starts` where given. Raises Retriable, Fatal."""
+        timeout_s = settings.request_timeout_s
+        plain = AIOKafkaConsumer(
+            **arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        async with connected(plain, timeout_s) as consumer:
+            await require_topics(consumer, topics, timeout_s)
+            found = [await partitions_of(consumer, topic, timeout_s) for topic in topics]
+            partitions = [partition for some in found for partition in some]
+            reader = cls(consumer, partitions, timeout_s)
+            await reader._start(starts or {})
+            yield reader
+
+    async def _start(self, starts: Mapping[Partition, int]) -> None:
+        self._consumer.assign(foreign(self._partitions))
+        first = await beginnings(self._consumer, self._partitions, self._timeout_s)
+        for partition in self._partitions:
+            self._positions[partition] = starts.get(partition, first[partition])
+            self._consumer.seek(TopicPartition(*partition), self._positions[partition])
+
+    async def ends(self) -> dict[Partition, int]:
+        """Asked of the broker now. Raises Retriable."""
+        return await ends(self._consumer, self._partitions, self._timeout_s)
+
+    async def read_all(self) -> list[Record]:
+        """What lies between the position and the ends as they are now; by partition, in order.
+
+        Raises:
+            Retriable: the broker gave nothing for `request_timeout_s`.
+        """
+        goal = await self.ends()
+        records: dict[Partition, list[Record]] = {partition: [] for partition in self._partitions}
+        while any(self._positions[partition] < goal[partition] for partition in self._partitions):
+            for partition, some in (await self._some()).items():
+                records[partition] += some
+                self._positions[partition] = some[-1].offset + 1
+        return [record for partition in self._partitions for record in records[partition]]
+
+    async def _some(self) -> dict[Partition, list[Record]]:
+        with translating("reading"):
+            got = await self._consumer.getmany(timeout_ms=int(self._timeout_s * 1000))
+        if not got:
+            raise Retriable(f"reading: nothing came within {self._timeout_s} s")
+        return {
+            Partition(key.topic, key.partition): [record_of(raw) for raw in some] for key, some in got.items()
+        }

@@ -1,0 +1,188 @@
+"""The door to Kafka for writing: returns when the record is acknowledged by all in-sync replicas.
+
+aiokafka retries within the deadline. After it the caller repeats; a repeat of the same message waits for the first
+sending if that is still under way, so nothing is queued twice. Sending again until acknowledged keeps the order of a
+sequential sender; repeats are possible, and readers drop them.
+"""
+# aiokafka ships no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# … and gives no public way to drop a producer that cannot deliver:
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka
+from aiokafka.structs import RecordMetadata
+
+from districam_common.errors import Rejected, Retriable
+from districam_common.kafka.connection import arguments, closed, translating
+from districam_common.names import partition_of
+from districam_common.settings import KafkaSettings
+from districam_common.wire import Message
+
+log = structlog.get_logger()
+
+_MAX_BATCH_BYTES = 1 << 20
+_LINGER_MS = 5
+_ENVELOPE_BYTES = 1024
+"""What a record batch adds to key, value and headers, with room to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Where the record lies. `append_us` is the broker's clock at the append, by the millisecond (LogAppendTime).
+
+    `offset` is -1 when the broker knows the record as a repeat but not where it lies.
+    """
+
+    partition: int
+    offset: int
+    append_us: int
+
+
+class Publisher:
+    """One for all tasks of a process. Connects at the first use, and anew after trouble."""
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._lock = asyncio.Lock()
+        self._producer: AIOKafkaProducer | None = None
+        self._under_way: dict[int, tuple[Message, asyncio.Future[RecordMetadata]]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: KafkaSettings, client_id: str) -> AsyncGenerator["Publisher"]:
+        """A publisher for the length of the block; does not need the broker yet."""
+        publisher = cls(settings, client_id)
+        try:
+            yield publisher
+        finally:
+            await publisher._replace(publisher._producer)
+
+    async def publish(self, topic: str, message: Message, *, partition: int | None = None) -> Ack:
+        """Sends one record; returns once it is acknowledged. `partition` defaults to the key's.
+
+        Raises:
+            Retriable: not acknowledged in time; publish the same message again.
+            Rejected: never will be (too large).
+            Fatal: the broker refuses us.
+        """
+        self._check_size(topic, message)
+        producer: AIOKafkaProducer | None = None
+        try:
+            with translating(f"publishing to {topic}"):
+                async with asyncio.timeout(self._settings.request_timeout_s):
+                    producer = await self._started()
+                    metadata = await self._sent(producer, topic, message, partition)
+        except Retriable as error:
+            if _is_lasting(error.__cause__):
+                log.warning("producer replaced", why=str(error))
+                await self._replace(producer)
+            raise
+        return Ack(metadata.partition, metadata.offset, (metadata.timestamp or 0) * 1000)
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has.
+
+        Raises:
+            Retriable: unknown, as yet.
+        """
+        with translating(f"looking up {topic}"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                producer = await self._started()
+                return len(await producer.partitions_for(topic))
+
+    def _check_size(self, topic: str, message: Message) -> None:
+        headers = sum(len(name) + len(value) + 10 for name, value in message.headers)
+        size = len(message.key) + len(message.value) + headers + _ENVELOPE_BYTES
+        if size > self._settings.max_request_bytes:
+            raise Rejected(f"publishing to {topic}: {size} bytes exceed kafka.max_request_bytes")
+
+    async def _sent(
+        self, producer: AIOKafkaProducer, topic: str, message: Message, partition: int | None
+    ) -> RecordMetadata:
+        _, future = self._under_way.get(id(message), (message, None))
+        if future is None:
+            if partition is None:
+                partition = partition_of(message.key.decode(), len(await producer.partitions_for(topic)))
+            future = await self._hand_over(producer, topic, message, partition)
+        return await asyncio.shield(future)
+
+    async def _hand_over(
+        self, producer: AIOKafkaProducer, topic: str, message: Message, partition: int
+    ) -> asyncio.Future[RecordMetadata]:
+        future = cast(
+            "asyncio.Future[RecordMetadata]",
+            await producer.send(
+                topic, message.value, message.key, partition=partition, headers=message.headers
+            ),
+        )
+        self._under_way[id(message)] = (message, future)
+
+        def settle(done: asyncio.Future[RecordMetadata]) -> None:
+            del self._under_way[id(message)]
+            if not done.cancelled():
+                done.exception()  # taken note of, also when nobody waits any more
+
+        future.add_done_callback(settle)
+        return future
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._lock:
+            if self._producer is None:
+                producer = self._made()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _dropped(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _made(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            **arguments(self._settings, self._client_id),
+            acks="all",
+            enable_idempotence=self._settings.idempotent,
+            max_request_size=self._settings.max_request_bytes,
+            max_batch_size=_MAX_BATCH_BYTES,
+            linger_ms=_LINGER_MS,
+            compression_type=None,
+        )
+
+    async def _replace(self, producer: AIOKafkaProducer | None) -> None:
+        """Lets go of the producer, if nobody else has yet; what it holds fails, and its senders repeat it."""
+        async with self._lock:
+            if producer is None or producer is not self._producer:
+                return
+            self._producer = None
+            await _dropped(producer)
+
+
+def _is_lasting(cause: BaseException | None) -> bool:
+    """Whether the producer itself is spoilt: its sequence numbers, its epoch or its sending task.
+
+    An idempotent producer does not get over a lost sequence number by itself (aiokafka #1017); a plain broker or
+    network fault it does.
+    """
+    if not isinstance(cause, kafka.KafkaError) or isinstance(cause, kafka.KafkaTimeoutError):
+        return False
+    return not cause.retriable
+
+
+async def _dropped(producer: AIOKafkaProducer) -> None:
+    """Stops a producer without waiting for what it still holds."""
+    accumulator: Any = producer._message_accumulator
+    accumulator.fail_all(kafka.ProducerClosed())
+    if not await closed(producer.stop()):
+        sender: Any = producer._sender
+        await closed(sender.close())
+        await closed(producer.client.close())

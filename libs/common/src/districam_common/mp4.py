@@ -1,0 +1,255 @@
+"""Fragmented MP4 as we store it: boxes, samples and fragments of `ftyp moov (moof mdat)…` (ISO/IEC 14496-12).
+
+Every function raises ValueError, and nothing else, on bytes that are not what they should be.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SAMPLES_MAX = 1 << 16
+"""In one `trun`; a fragment of ours holds seconds. More is garbage that would cost memory."""
+
+_NOT_SYNC = 0x10000  # sample_is_non_sync_sample, section 8.8.3.1
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """[start, end) of the data it was found in; its content begins at `body`."""
+
+    kind: str
+    start: int
+    body: int
+    end: int
+
+
+def boxes(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[Box]:
+    """The boxes that tile [start, end) of `data`."""
+    limit = len(data) if end is None else end
+    at = start
+    while at < limit:
+        size, body = _integer(data, at, 4), at + 8
+        kind = bytes(data[at + 4 : body]).decode("latin1")
+        if size == 1:
+            size, body = _integer(data, at + 8, 8), at + 16
+        elif size == 0:
+            size = limit - at
+        if body > at + size or at + size > limit:
+            raise ValueError(f"box {kind!r} at {at} does not fit: {size} bytes of {limit - at}")
+        yield Box(kind, at, body, at + size)
+        at += size
+
+
+def find(data: bytes | memoryview, *path: str, within: Box | None = None) -> Box:
+    """The first box of that path, such as `"moov", "trak"`, in `data` or in the box `within`."""
+    found = within
+    for kind in path:
+        inside = boxes(data) if found is None else boxes(data, found.body, found.end)
+        found = next((box for box in inside if box.kind == kind), None)
+        if found is None:
+            raise ValueError(f"no box {'/'.join(path)}")
+    assert found is not None, "a path names at least one box"
+    return found
+
+
+def init_of(data: bytes) -> bytes:
+    """`ftyp` and `moov` at the front of a fragment or segment."""
+    front = boxes(data)
+    kinds = [(box.kind, box.end) for box, _ in zip(front, range(2), strict=False)]
+    if [kind for kind, _ in kinds] != ["ftyp", "moov"]:
+        raise ValueError(f"not ftyp, then moov, at the front: {[kind for kind, _ in kinds]}")
+    return data[: kinds[-1][1]]
+
+
+def _integer(data: bytes | memoryview, at: int, length: int, *, signed: bool = False) -> int:
+    if at + length > len(data):
+        raise ValueError(f"the data ends at {len(data)}, inside a field at {at}")
+    return int.from_bytes(data[at : at + length], "big", signed=signed)
+
+
+# ---- what the init says
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A track of the init: ticks a second, and what samples are unless a fragment says otherwise (`trex`)."""
+
+    track_id: int
+    is_video: bool
+    timescale: int
+    default_duration: int = 0
+    default_size: int = 0
+    default_flags: int = 0
+
+
+def tracks(init: bytes) -> list[Track]:
+    """All tracks, in the order of the init."""
+    moov = find(init, "moov")
+    defaults = dict(_defaults(init, find(init, "mvex", within=moov)))
+    traks = [box for box in boxes(init, moov.body, moov.end) if box.kind == "trak"]
+    return [_track(init, trak, defaults) for trak in traks]
+
+
+def video_track(init: bytes) -> Track:
+    """The one video track."""
+    found = [track for track in tracks(init) if track.is_video]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} video tracks, not one")
+    return found[0]
+
+
+def _defaults(init: bytes, mvex: Box) -> Iterator[tuple[int, tuple[int, int, int]]]:
+    for box in boxes(init, mvex.body, mvex.end):
+        if box.kind == "trex":
+            track_id, _, duration, size, flags = (_integer(init, box.body + 4 + 4 * n, 4) for n in range(5))
+            yield track_id, (duration, size, flags)
+
+
+def _track(init: bytes, trak: Box, defaults: dict[int, tuple[int, int, int]]) -> Track:
+    header, media = find(init, "tkhd", within=trak), find(init, "mdia", within=trak)
+    clock, handler = find(init, "mdhd", within=media), find(init, "hdlr", within=media)
+    track_id = _integer(init, header.body + (20 if _version(init, header) else 12), 4)
+    timescale = _integer(init, clock.body + (20 if _version(init, clock) else 12), 4)
+    if not timescale:
+        raise ValueError(f"track {track_id} has a timescale of 0")
+    is_video = init[handler.body + 8 : handler.body + 12] == b"vide"
+    return Track(track_id, is_video, timescale, *defaults.get(track_id, (0, 0, 0)))
+
+
+def _version(data: bytes, box: Box) -> int:
+    return _integer(data, box.body, 1)
+
+
+# ---- what fragments say
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One access unit: where its bytes lie in the data, its times in ticks (`cts`: shown that much after `dts`)."""
+
+    offset: int
+    size: int
+    dts: int
+    duration: int
+    cts: int
+    is_keyframe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentEntry:
+    """One `moof` and its `mdat`, at [offset, offset + size) of the data, with the samples of one track."""
+
+    offset: int
+    size: int
+    samples: tuple[Sample, ...]
+
+    @property
+    def dts(self) -> int:
+        return self.samples[0].dts
+
+    @property
+    def duration(self) -> int:
+        """Ticks until the last sample's end."""
+        return self.samples[-1].dts + self.samples[-1].duration - self.samples[0].dts
+
+    @property
+    def is_keyframe(self) -> bool:
+        return self.samples[0].is_keyframe
+
+
+def fragments(data: bytes, track: Track) -> list[FragmentEntry]:
+    """The fragment table of `data`, a segment or a part of it that begins and ends at a box.
+
+    Raises:
+        ValueError: also when a fragment holds no sample of the track.
+    """
+    out: list[FragmentEntry] = []
+    moof: Box | None = None
+    for box in boxes(data):
+        if box.kind == "moof":
+            moof = box
+        elif box.kind == "mdat" and moof:
+            found = tuple(_samples(data, moof, track))
+            if not found or any(s.offset < box.body or s.offset + s.size > box.end for s in found):
+                raise ValueError(f"the moof at {moof.start} has no samples in its mdat")
+            out.append(FragmentEntry(moof.start, box.end - moof.start, found))
+            moof = None
+    return out
+
+
+def samples(data: bytes, track: Track) -> list[Sample]:
+    """All samples of the track, in the order of `data`."""
+    return [sample for entry in fragments(data, track) for sample in entry.samples]
+
+
+def _samples(data: bytes, moof: Box, track: Track) -> Iterator[Sample]:
+    for traf in boxes(data, moof.body, moof.end):
+        if traf.kind == "traf":
+            header = find(data, "tfhd", within=traf)
+            if _integer(data, header.body + 4, 4) == track.track_id:
+                yield from _track_samples(data, traf, _header(data, header, moof, track))
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """`tfhd`, with the init's defaults filled in."""
+
+    base: int
+    duration: int
+    size: int
+    flags: int
+
+
+class _Fields:
+    """Reads a full box's fields one after another."""
+
+    def __init__(self, data: bytes, box: Box, skip: int) -> None:
+        self._data, self._at = data, box.body + 4 + skip
+        self.flags = _integer(data, box.body + 1, 3)
+
+    def take(self, length: int, *, signed: bool = False) -> int:
+        self._at += length
+        return _integer(self._data, self._at - length, length, signed=signed)
+
+    def optional(self, flag: int, default: int, length: int = 4) -> int:
+        """The next field if the box's flags say that it is there."""
+        return self.take(length) if self.flags & flag else default
+
+
+def _header(data: bytes, box: Box, moof: Box, track: Track) -> _Header:
+    fields = _Fields(data, box, skip=4)
+    base = fields.optional(0x01, moof.start, 8)
+    fields.optional(0x02, 0)
+    return _Header(
+        base,
+        fields.optional(0x08, track.default_duration),
+        fields.optional(0x10, track.default_size),
+        fields.optional(0x20, track.default_flags),
+    )
+
+
+def _track_samples(data: bytes, traf: Box, header: _Header) -> Iterator[Sample]:
+    clock = find(data, "tfdt", within=traf)
+    dts = _Fields(data, clock, skip=0).take(8 if _version(data, clock) else 4)
+    offset = header.base
+    for box in boxes(data, traf.body, traf.end):
+        if box.kind == "trun":
+            for sample in _run(data, box, header, offset, dts):
+                yield sample
+                offset, dts = sample.offset + sample.size, sample.dts + sample.duration
+
+
+def _run(data: bytes, box: Box, header: _Header, offset: int, dts: int) -> Iterator[Sample]:
+    fields = _Fields(data, box, skip=0)
+    count = fields.take(4)
+    if count > SAMPLES_MAX:
+        raise ValueError(f"a run of {count} samples")
+    if fields.flags & 0x01:
+        offset = header.base + fields.take(4, signed=True)
+    first_flags = fields.optional(0x04, header.flags)
+    for n in range(count):
+        duration = fields.optional(0x100, header.duration)
+        size = fields.optional(0x200, header.size)
+        flags = fields.optional(0x400, header.flags if n else first_flags)
+        cts = fields.take(4, signed=True) if fields.flags & 0x800 else 0
+        yield Sample(offset, size, dts, duration, cts, not flags & _NOT_SYNC)
+        offset, dts = offset + size, dts + duration

@@ -1,0 +1,67 @@
+"""The Redis door: one blocking pool, its own deadlines, and redis-py's errors said in ours. Commands up to Redis 7.2."""
+# Redis-py leaves its keyword arguments untyped:
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+
+from districam_common.errors import Fatal, Retriable
+from districam_common.settings import RedisSettings, secret
+
+
+class RedisAway(Retriable):
+    """Redis is away, slow, loading, full or read-only; a loop that also talks to others can tell them apart."""
+
+
+@asynccontextmanager
+async def open_redis(settings: RedisSettings) -> AsyncGenerator[Redis]:
+    """A client on a pool of `settings.pool` connections, which speaks bytes. Nothing is sent yet.
+
+    A stale connection is replaced once without a word; waiting longer than that is the caller's business.
+    """
+    password = secret(settings.password, settings.password_file)
+    given = {} if password is None else {"password": password}
+    pool = BlockingConnectionPool.from_url(
+        settings.url,
+        max_connections=settings.pool,
+        timeout=settings.timeout_s,
+        socket_timeout=settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        protocol=2,
+        retry=Retry(NoBackoff(), 1),
+        **given,
+    )
+    client = Redis(connection_pool=pool)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        await pool.aclose()
+
+
+@contextmanager
+def redis_errors(what: str) -> Generator[None]:
+    """Translate what redis-py raises inside; `what` was being done, in words.
+
+    Raises:
+        Fatal: the password or the user is refused: nobody but the operator can mend that.
+        RedisAway: everything else.
+    """
+    try:
+        yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        raise Fatal(f"Redis refuses the credentials while {what}: {error}") from error
+    except (RedisError, OSError, TimeoutError) as error:
+        raise RedisAway(f"Redis: {what}: {error or type(error).__name__}") from error
+
+
+def redis_address(settings: RedisSettings) -> str:
+    """Host, port and database, without credentials: what logs and health may say."""
+    parts = urlsplit(settings.url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"

@@ -1,0 +1,21 @@
+"""`districam-api [run]`: answers questions about footage."""
+
+import sys
+
+from districam_api.app import main as serve
+from districam_api.settings import ApiSettings
+from districam_common.service import BAD_SETTINGS, entry
+
+USAGE = "usage: districam-api [run]\n\nSettings come from DISTRICAM_… variables."
+
+
+def main() -> int:
+    """The console script; gives the exit code."""
+    if sys.argv[1:] not in ([], ["run"]):
+        print(USAGE, file=sys.stderr)
+        return BAD_SETTINGS
+    return entry("api", ApiSettings, serve)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

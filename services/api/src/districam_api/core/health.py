@@ -1,0 +1,62 @@
+"""How a stream is doing now, from its record, its events and its newest segment (docs/design/contract.md, API)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from districam_common.causes import RETRY_MARGIN_US, Told, effect_us, happenings, in_force
+from districam_common.events import Camera, Cause, Lost, Refused
+
+STORED_WITHIN_US = 15_000_000
+"""From the end of a segment to its place in the index, on a healthy day and a margin."""
+
+StateNow = Literal["disabled", "lost", "recording", "late"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """The camera's newest segment."""
+
+    end_us: int
+    length_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A camera and what it does. `since_us`: when the event in force took effect, if there is one."""
+
+    camera: Camera
+    state: StateNow
+    cause: Cause | None = None
+    detail: str = ""
+    since_us: int | None = None
+    last_end_us: int | None = None
+
+
+def health(camera: Camera, told: Iterable[Told], newest: Newest | None, now_us: int) -> Health:
+    """`disabled`; `lost` with its cause; `recording`; else `late`."""
+    deciding = list(in_force(happenings(told)))
+    last = deciding[-1] if deciding else None
+    out = Health(
+        camera=camera,
+        state="disabled",
+        since_us=effect_us(last) if last else None,
+        last_end_us=newest.end_us if newest else None,
+    )
+    if not camera.is_expected:
+        return out
+    if isinstance(last, Lost | Refused) and _explains(last, now_us):
+        return replace(out, state="lost", cause=last.cause, detail=last.detail)
+    is_recording = newest is not None and not is_late(camera, newest, now_us)
+    return replace(out, state="recording" if is_recording else "late")
+
+
+def is_late(camera: Camera, newest: Newest, now_us: int) -> bool:
+    """Whether the next segment should have been indexed by now."""
+    due_us = max(camera.segment_s * 1_000_000, newest.length_us) + STORED_WITHIN_US
+    return now_us - newest.end_us >= due_us
+
+
+def _explains(event: Lost | Refused, now_us: int) -> bool:
+    """Whether the event still holds: past its announced retry the service that sent it is gone (the ledger's rule)."""
+    return (now_us - event.at_us - RETRY_MARGIN_US) / 1e6 < event.next_retry_s

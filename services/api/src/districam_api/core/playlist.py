@@ -1,0 +1,73 @@
+"""HLS media playlists, version 7, VOD (RFC 8216): one entry a segment, byte ranges into whole objects."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from districam_common.index import IndexEntry
+from districam_common.names import rfc3339
+
+CONTENT_TYPE = "application/vnd.apple.mpegurl"
+GAP_US = 500_000
+"""A hole in time that is shorter is no gap (the ledger's rule)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A stored segment, its object's key, and the path at which players fetch it."""
+
+    entry: IndexEntry
+    key: str
+    url: str
+
+    @property
+    def length_us(self) -> int:
+        return self.entry.end_us - self.entry.start_us
+
+
+def playlist(listed: Sequence[Listed]) -> str:
+    """The playlist of `listed`, in playing order, at least one; each entry is a segment's whole media part.
+
+    There is a discontinuity wherever decode times do not simply go on: between epochs, at missing or repeated
+    `seq`, at gaps of time. `EXT-X-MAP` is written where the epoch changes and nowhere else: it holds until the
+    next one, and FFmpeg warns of each that it meets after its first.
+    """
+    lines = list(_head(listed))
+    before: IndexEntry | None = None
+    for item in listed:
+        if before and not _continues(before, item.entry):
+            lines.append("#EXT-X-DISCONTINUITY")
+        if before is None or before.epoch != item.entry.epoch:
+            lines.append(_map(item))
+        lines += _entry(item)
+        before = item.entry
+    return "\n".join([*lines, "#EXT-X-ENDLIST", ""])
+
+
+def _continues(before: IndexEntry, after: IndexEntry) -> bool:
+    return (
+        before.epoch == after.epoch
+        and before.last_seq + 1 == after.first_seq
+        and abs(after.start_us - before.end_us) < GAP_US
+    )
+
+
+def _head(listed: Sequence[Listed]) -> Iterator[str]:
+    longest_us = max(item.length_us for item in listed)
+    yield "#EXTM3U"
+    yield "#EXT-X-VERSION:7"
+    yield f"#EXT-X-TARGETDURATION:{max(1, -(-longest_us // 1_000_000))}"
+    yield "#EXT-X-PLAYLIST-TYPE:VOD"
+    if all(item.entry.starts_with_keyframe for item in listed):
+        yield "#EXT-X-INDEPENDENT-SEGMENTS"
+
+
+def _map(item: Listed) -> str:
+    return f'#EXT-X-MAP:URI="{item.url}",BYTERANGE="{item.entry.init_bytes}@0"'
+
+
+def _entry(item: Listed) -> Iterator[str]:
+    entry = item.entry
+    yield f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(entry.start_us)}"
+    yield f"#EXTINF:{item.length_us // 1_000_000}.{item.length_us % 1_000_000:06d},"
+    yield f"#EXT-X-BYTERANGE:{entry.bytes - entry.init_bytes}@{entry.init_bytes}"
+    yield item.url

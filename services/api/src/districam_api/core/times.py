@@ -1,0 +1,109 @@
+"""Times as callers write them ↔ µs UTC. RFC 3339 with a zone, or local with an explicit one; never a guess."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from districam_api.core.asked import Unacceptable
+from districam_common.names import DAY_US, HOUR_US, parse_rfc3339, us_of, utc
+
+TIMELINE_MOST_US = 31 * DAY_US
+PLAYLIST_MOST_US = DAY_US
+
+_INSTANT = re.compile(
+    r"(?P<date>\d{4}-\d{2}-\d{2})[Tt ](?P<time>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(?P<zone>[Zz]|[-+ ]\d{2}:\d{2})?",
+    re.ASCII,
+)
+_FIRST_US = parse_rfc3339("2000-01-01T00:00:00Z")
+_LAST_US = parse_rfc3339("2100-01-01T00:00:00Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Half-open, µs UTC."""
+
+    from_us: int
+    to_us: int
+
+    @property
+    def length_us(self) -> int:
+        return self.to_us - self.from_us
+
+
+def zone_of(name: str, field: str = "tz") -> ZoneInfo:
+    """The IANA zone of that name.
+
+    Raises:
+        Unacceptable: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        message = f"{name[:60]!r} is no IANA time zone; write one such as Asia/Ho_Chi_Minh"
+        raise Unacceptable(field, message) from error
+
+
+def instant(text: str, field: str, zone: ZoneInfo | None) -> int:
+    """µs UTC of `text`; its own zone wins over `zone`. A space stands for the `+` that a URL turned into one.
+
+    Raises:
+        Unacceptable: no such instant, or no zone known; the message says the fix.
+    """
+    match = _INSTANT.fullmatch(text.strip())
+    if match is None:
+        raise Unacceptable(
+            field, f"{text[:60]!r} is not RFC 3339; write 2026-11-24T14:47:00+07:00 (+ as %2B)"
+        )
+    offset = (match["zone"] or "").upper().replace(" ", "+")
+    try:
+        at = datetime.fromisoformat(f"{match['date']}T{match['time']}{offset}")
+    except ValueError as error:
+        raise Unacceptable(field, f"{text[:60]!r} is no instant: {error}") from error
+    at_us = us_of(at if offset else _placed(at, field, zone))
+    if not _FIRST_US <= at_us < _LAST_US:
+        raise Unacceptable(field, "is outside the years 2000 to 2099")
+    return at_us
+
+
+def _placed(local: datetime, field: str, zone: ZoneInfo | None) -> datetime:
+    if zone is None:
+        raise Unacceptable(
+            field, "has no time zone; add Z or an offset such as %2B07:00, or give tz=Asia/Ho_Chi_Minh"
+        )
+    first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() != second.utcoffset():  # PEP 495: the clocks are changed at that hour
+        raise Unacceptable(
+            field, f"happens twice or never in {zone.key}, where clocks change then; give an offset"
+        )
+    return first
+
+
+def window(from_text: str, to_text: str, zone: ZoneInfo | None, most_us: int) -> Window:
+    """The window asked for: `from` inclusive, `to` exclusive.
+
+    Raises:
+        Unacceptable: a bound is no instant, the window is empty, or longer than `most_us`.
+    """
+    asked = Window(instant(from_text, "from", zone), instant(to_text, "to", zone))
+    if asked.length_us <= 0:
+        raise Unacceptable("to", "must be later than from")
+    if asked.length_us > most_us:
+        raise Unacceptable(
+            "to", f"is more than {_limit(most_us)} after from, the most that one answer covers"
+        )
+    return asked
+
+
+def _limit(most_us: int) -> str:
+    return f"{most_us // DAY_US} days" if most_us > DAY_US else f"{most_us // HOUR_US} hours"
+
+
+def local(at_us: int, zone: ZoneInfo) -> str:
+    """RFC 3339 with six decimals and the offset of `zone` at that instant."""
+    return utc(at_us).astimezone(zone).isoformat(timespec="microseconds")
+
+
+def seconds(length_us: int) -> float:
+    """A length for people and JSON, exact to the microsecond."""
+    return timedelta(microseconds=length_us).total_seconds()

@@ -1,0 +1,188 @@
+"""What is known of a camera's footage, read so that an answer is never silently short."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from districam_api.core.health import Health, Newest, health, is_late
+from districam_api.core.times import Window
+from districam_common.clock import Clock
+from districam_common.cover import segment_cover
+from districam_common.errors import Rejected, Retriable
+from districam_common.events import Camera, PartitionFell, Profile
+from districam_common.index import IndexEntry, SegmentArray, entries
+from districam_common.index_reader import IndexReader
+from districam_common.intervals import touches
+from districam_common.ledger import State, Told, ledger
+from districam_common.media import CAMERA_ID
+from districam_common.names import HOUR_US
+
+PAGE_STEP_US = 6 * HOUR_US
+"""How much of the index a page reads at a time, until it is full."""
+
+
+class NotKnown(Rejected):
+    """There is no such thing (404)."""
+
+
+class NotReady(Retriable):
+    """The index cannot answer yet; `progress` says how far it is."""
+
+    def __init__(self, message: str, progress: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.progress = progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that the ledger needs of one camera and window; segments reach an hour beyond it on either side."""
+
+    window: Window
+    revisions: Sequence[Camera]
+    segments: SegmentArray
+    told: Sequence[Told]
+    fell: Sequence[PartitionFell]
+    log_us: int
+    now_us: int
+    settle_us: int
+
+    def states(self) -> list[State]:
+        return ledger(
+            (self.window.from_us, self.window.to_us),
+            self.revisions,
+            self.segments,
+            self.told,
+            fell=self.fell,
+            log_us=self.log_us,
+            now_us=self.now_us,
+            settle_us=self.settle_us,
+        )
+
+    def played(self, states: Sequence[State]) -> list[IndexEntry]:
+        """The segments that show what `states` call recorded, in playing order: the cover, a segment at a time."""
+        recorded = [(s.from_us, s.to_us) for s in states if s.state == "recorded"]
+        rows = entries(self.segments)
+        pieces = segment_cover(self.segments)
+        return [rows[p.row] for p in pieces if touches(recorded, p.from_us, p.to_us)]
+
+
+class Footage:
+    """Questions to the index. Every method raises NotReady while the index is missing or being rebuilt."""
+
+    def __init__(self, index: IndexReader, clock: Clock, settle_us: int) -> None:
+        self._index = index
+        self._clock = clock
+        self._settle_us = settle_us
+
+    async def evidence(self, camera_id: str, window: Window) -> Evidence:
+        """Everything about the window, consistent in the one way that matters.
+
+        `log_us` is read first: what is read after it can only be newer, so nothing reads as a gap that was on its way.
+
+        Raises:
+            NotKnown: no such camera.
+        """
+        build = await self._build()
+        log_us = await self._index.log_us(camera_id)
+        now_us = self._clock.now_us()
+        evidence = Evidence(
+            window=window,
+            revisions=await self._revisions(camera_id),
+            segments=await self._index.segments(camera_id, window.from_us - HOUR_US, window.to_us + HOUR_US),
+            told=await self._index.told(camera_id),
+            fell=await self._index.fell_of(camera_id),
+            log_us=log_us,
+            now_us=now_us,
+            settle_us=self._settle_us,
+        )
+        await self._unchanged(build)
+        return evidence
+
+    async def page(
+        self, camera_id: str, window: Window, after: tuple[int | str, ...] | None, most: int
+    ) -> list[IndexEntry]:
+        """The first `most` segments that touch the window and come after `after`, in the order of `position`.
+
+        Raises:
+            NotKnown: no such camera.
+        """
+        build = await self._build()
+        await self._revisions(camera_id)
+        found: list[IndexEntry] = []
+        from_us = window.from_us if after is None else max(window.from_us, int(after[0]))
+        first_us = from_us
+        while from_us < window.to_us and len(found) < most:
+            to_us = min(from_us + PAGE_STEP_US, window.to_us)
+            rows = entries(await self._index.segments(camera_id, from_us, to_us))
+            new = [row for row in rows if from_us == first_us or row.start_us >= from_us]
+            found += sorted((row for row in new if after is None or position(row) > after), key=position)
+            from_us = to_us
+        await self._unchanged(build)
+        return found[:most]
+
+    async def healths(self) -> list[Health]:
+        """How each camera is doing, by id."""
+        build = await self._build()
+        cameras = await self._index.cameras()
+        told = await self._index.recent(list(cameras))
+        latest = await self._index.latest()
+        now_us = self._clock.now_us()
+        out = [
+            health(camera, told[camera_id], await self._newest(camera, latest.get(camera_id), now_us), now_us)
+            for camera_id, camera in cameras.items()
+        ]
+        await self._unchanged(build)
+        return out
+
+    async def camera(self, camera_id: str) -> tuple[Health, Profile | None]:
+        """How the camera is doing, and what it was last seen to be.
+
+        Raises:
+            NotKnown: no such camera, or footage alone is known of it.
+        """
+        build = await self._build()
+        revisions = await self._revisions(camera_id)
+        if not revisions:
+            raise NotKnown(f"camera {camera_id} has footage, but no record")
+        told = await self._index.told(camera_id)
+        now_us = self._clock.now_us()
+        newest = await self._newest(revisions[-1], (await self._index.latest()).get(camera_id), now_us)
+        profiles = [one.event for one in told if isinstance(one.event, Profile)]
+        await self._unchanged(build)
+        return health(revisions[-1], told, newest, now_us), profiles[-1] if profiles else None
+
+    async def _newest(self, camera: Camera, end_us: int | None, now_us: int) -> Newest | None:
+        """The newest segment; its length is looked up only where it decides whether the next one is late."""
+        if end_us is None:
+            return None
+        newest = Newest(end_us=end_us)
+        if not is_late(camera, newest, now_us) or now_us - end_us > HOUR_US:
+            return newest
+        rows = await self._index.segments(camera.camera_id, end_us - 1, end_us)
+        lengths = (rows["end_us"] - rows["start_us"]).tolist()
+        return Newest(end_us=end_us, length_us=max(lengths, default=0))
+
+    async def _revisions(self, camera_id: str) -> list[Camera]:
+        revisions = await self._index.revisions(camera_id) if CAMERA_ID.fullmatch(camera_id) else []
+        if not revisions and camera_id not in await self._index.camera_ids():
+            raise NotKnown(f"there is no camera {camera_id[:64]!r}")
+        return revisions
+
+    async def _build(self) -> str:
+        meta = await self._index.meta()
+        if meta is None or not meta.is_ready:
+            progress = {} if meta is None else meta.progress
+            raise NotReady(
+                "the index of the footage is being built; nobody can tell yet what is stored", progress
+            )
+        return meta.build
+
+    async def _unchanged(self, build: str) -> None:
+        """An index emptied or built anew while it was read would have made gaps of what is stored."""
+        if await self._build() != build:
+            raise NotReady("the index was built anew while it was read", {})
+
+
+def position(entry: IndexEntry) -> tuple[int, str, int, int]:
+    """Where the segment stands in lists."""
+    return entry.start_us, entry.epoch, entry.first_seq, entry.last_seq

@@ -1,0 +1,147 @@
+"""Every refusal as an RFC 9457 problem, with what is wrong field by field."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from districam_api.core.asked import FieldError, Unacceptable
+from districam_api.core.ranges import Unsatisfiable
+from districam_api.footage import NotKnown, NotReady
+from districam_api.schemas import Problem
+from districam_common.blobs import Missing
+from districam_common.errors import DistricamError, Retriable
+
+log = structlog.get_logger()
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+
+PROBLEM = {"content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    404: {"description": "No such camera", **PROBLEM},
+    422: {"description": "A parameter is missing, unknown or cannot be answered", **PROBLEM},
+    503: {
+        "description": "The index or the store is away or being built; Retry-After says when to ask",
+        **PROBLEM,
+    },
+}
+
+
+class Refusal(Exception):
+    """An answer that is a problem, decided by a route. `more` are RFC 9457 extension members."""
+
+    def __init__(self, status: int, detail: str, more: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.more = more or {}
+
+
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[FieldError] = (),
+    more: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The answer; its title is the status's phrase, as `about:blank` demands."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "errors": [{"field": e.field, "message": e.message} for e in errors],
+        **(more or {}),
+    }
+    kept = {"Cache-Control": "no-store", **(headers or {})}
+    return JSONResponse(body, status, headers=kept, media_type=CONTENT_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Makes problems of everything that `app` can raise."""
+    for kind, handler in {
+        RequestValidationError: _invalid,
+        HTTPException: _http,
+        Refusal: _refused,
+        Unsatisfiable: _unsatisfiable,
+        DistricamError: _ours,
+        Exception: _bug,
+    }.items():
+        app.add_exception_handler(kind, handler)
+
+
+def described(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document with the problem's schema, where `REFUSALS` point, in place of FastAPI's own."""
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    told = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(told.pop("$defs"))
+    schemas["Problem"] = told
+    return document
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [_field_error(dict(one)) for one in error.errors()]
+    return problem(request, 422, "; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
+
+
+def _field_error(one: Mapping[str, Any]) -> FieldError:
+    field = ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0])
+    match one["type"]:
+        case "missing":
+            return FieldError(field, "is required")
+        case "extra_forbidden":
+            return FieldError(field, "is no parameter of this route")
+        case _:
+            return FieldError(field, str(one["msg"]))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    """What the router refuses: no such path (404), another method (405)."""
+    assert isinstance(error, HTTPException)
+    details = {
+        404: f"there is nothing at {request.url.path[:200]}",
+        405: f"{request.method} is not for this path",
+    }
+    detail = details.get(error.status_code, error.detail)
+    return problem(request, error.status_code, detail, headers=error.headers)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return problem(request, error.status, str(error), more=error.more)
+
+
+async def _unsatisfiable(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Unsatisfiable)
+    headers = {"Content-Range": f"bytes */{error.size}"}
+    return problem(request, 416, f"the object has {error.size} bytes", headers=headers)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, Unacceptable):
+        return problem(request, 422, str(error), errors=error.errors)
+    if isinstance(error, NotKnown | Missing):
+        return problem(request, 404, str(error))
+    if isinstance(error, Retriable):
+        more = {"progress": error.progress} if isinstance(error, NotReady) else {}
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        log.warning("request put off", path=request.url.path, why=str(error))
+        return problem(request, 503, str(error), more=more, headers=headers)
+    return await _bug(request, error)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    """Says nothing of the inside; the log does."""
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return problem(request, 500, "the api failed; its log says why")

@@ -1,0 +1,148 @@
+"""The routes: read what is asked, ask, answer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi import Query as FromQuery
+from starlette.responses import JSONResponse, Response
+
+from districam_api import media, schemas
+from districam_api.core import answers, cursors, search
+from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
+from districam_api.core.times import PLAYLIST_MOST_US, TIMELINE_MOST_US
+from districam_api.footage import Footage, position
+from districam_api.problems import PROBLEM, REFUSALS, Refusal
+from districam_common.blobs import Blobs
+from districam_common.clock import Clock
+from districam_common.index import IndexEntry
+from districam_common.names import segment_key
+
+SEGMENTS_MOST_US = TIMELINE_MOST_US
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the routes ask."""
+
+    footage: Footage
+    blobs: Blobs
+    links: media.Links
+    clock: Clock
+    zone: ZoneInfo
+
+
+def _doors(request: Request) -> Doors:
+    return cast("Doors", request.app.state.doors)
+
+
+Asked = Annotated[Doors, Depends(_doors)]
+router = APIRouter(prefix="/v1", responses=REFUSALS)
+
+
+@router.get("/cameras", response_model=schemas.Cameras)
+async def cameras(doors: Asked, query: Annotated[schemas.CamerasQuery, FromQuery()]) -> Response:
+    """Search the cameras by words and group."""
+    zone = query.zone(doors.zone)
+    after = cursors.decode(query.cursor, (str,))[0] if query.cursor else ""
+    found = [h for h in await doors.footage.healths() if search.matches(h.camera, query.q, query.group)]
+    rest = [h for h in found if h.camera.camera_id > str(after)]
+    page = rest[: query.limit]
+    following = cursors.encode([page[-1].camera.camera_id]) if len(rest) > len(page) else None
+    lines = [answers.camera(health, zone) for health in page]
+    return JSONResponse({"cameras": lines, "next": following, "tz": zone.key})
+
+
+@router.get("/cameras/{camera_id}", response_model=schemas.CameraInFull)
+async def camera(doors: Asked, camera_id: str, query: Annotated[schemas.Query, FromQuery()]) -> Response:
+    """A camera's record, how its stream is doing, and what it is seen to be."""
+    health, profile = await doors.footage.camera(camera_id)
+    return JSONResponse(answers.camera_in_full(health, profile, query.zone(doors.zone)))
+
+
+@router.get("/cameras/{camera_id}/timeline", response_model=schemas.Timeline)
+async def timeline(
+    doors: Asked, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]
+) -> Response:
+    """What is known of each instant of a window of at most 31 days: stored, or missing and why."""
+    evidence = await doors.footage.evidence(camera_id, query.window(TIMELINE_MOST_US))
+    zone = query.zone(doors.zone)
+    return JSONResponse(answers.timeline(camera_id, evidence.window, evidence.states(), zone))
+
+
+@router.get("/cameras/{camera_id}/segments", response_model=schemas.Segments)
+async def segments(
+    doors: Asked, camera_id: str, query: Annotated[schemas.SegmentsQuery, FromQuery()]
+) -> Response:
+    """The stored segments that touch a window of at most 31 days, by start, each with its URL."""
+    window, zone = query.window(SEGMENTS_MOST_US), query.zone(doors.zone)
+    after = cursors.decode(query.cursor, (int, str, int, int)) if query.cursor else None
+    found = await doors.footage.page(camera_id, window, after, query.limit + 1)
+    listed = _listed(doors, camera_id, found[: query.limit])
+    lines = [answers.segment(item, zone) for item in listed]
+    following = cursors.encode(position(listed[-1].entry)) if len(found) > len(listed) else None
+    return JSONResponse(
+        {**answers.asked_window(camera_id, window, zone), "segments": lines, "next": following}
+    )
+
+
+def _listed(doors: Doors, camera_id: str, found: Iterable[IndexEntry]) -> list[Listed]:
+    """The segments with their keys and URLs, all signed for the same time."""
+    now_us = doors.clock.now_us()
+    keyed = ((entry, segment_key(camera_id, entry)) for entry in found)
+    return [Listed(entry, key, doors.links.url(key, now_us)) for entry, key in keyed]
+
+
+_PLAYLIST = {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "description": "HLS, version 7, VOD"}
+
+
+@router.get(
+    "/cameras/{camera_id}/playlist.m3u8", response_class=Response, responses={200: _PLAYLIST, **REFUSALS}
+)
+async def playlist_m3u8(
+    doors: Asked, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]
+) -> Response:
+    """The footage of a window of at most 24 hours as one playlist; 404 with the causes if there is none."""
+    window = query.window(PLAYLIST_MOST_US)
+    evidence = await doors.footage.evidence(camera_id, window)
+    states = evidence.states()
+    listed = _listed(doors, camera_id, evidence.played(states))
+    if not listed:
+        shown = answers.timeline(camera_id, window, states, query.zone(doors.zone))
+        raise Refusal(404, "nothing is stored in this window; states say why", shown)
+    media.served("playlist", camera_id, window.from_us, window.to_us, segments=len(listed))
+    headers = {"Cache-Control": "private, no-cache", **answers.footage_headers(listed, states)}
+    return Response(playlist(listed), headers=headers, media_type=CONTENT_TYPE)
+
+
+@router.get("/streams", response_model=schemas.Streams)
+async def streams(doors: Asked, query: Annotated[schemas.Query, FromQuery()]) -> Response:
+    """Health now, one line a camera."""
+    healths = await doors.footage.healths()
+    return JSONResponse(answers.streams(healths, doors.clock.now_us(), query.zone(doors.zone)))
+
+
+_VIDEO = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+_MEDIA: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The object", **_VIDEO},
+    206: {"description": "The part of it that Range asks for", **_VIDEO},
+    403: {"description": "The token is forged or expired", **PROBLEM},
+    404: {"description": "No such object", **PROBLEM},
+    416: {"description": "No byte of the range exists", **PROBLEM},
+}
+
+
+@router.get("/media/{key:path}", response_class=Response, responses=REFUSALS | _MEDIA)
+async def media_object(
+    doors: Asked,
+    key: str,
+    query: Annotated[schemas.MediaQuery, FromQuery()],
+    range_: Annotated[str | None, Header(alias="Range")] = None,
+) -> Response:
+    """A segment's object, or the part that Range asks for. The URL comes from a playlist or a list of segments."""
+    verdict = doors.links.check(key, query.token, doors.clock.now_us())
+    if verdict != "valid":
+        raise Refusal(403, f"the token is {verdict}; ask for the playlist or the segments again")
+    return await media.serve(doors.blobs, key, range_)

@@ -1,0 +1,242 @@
+"""The shapes of requests and answers, for OpenAPI. Long lists are answered without passing through these models."""
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from districam_api.core.times import Window, window, zone_of
+from districam_common.events import Cause
+
+_INSTANT_HELP = (
+    "RFC 3339 with a zone, such as 2026-11-24T14:47:00+07:00 (+ written %2B), or local together with tz"
+)
+
+State = Literal["recorded", "gap", "pending", "expired", "not_expected"]
+StateNow = Literal["disabled", "lost", "recording", "late"]
+
+
+class Query(BaseModel):
+    """Parameters of a route; one that it does not know is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tz: str | None = Field(None, description="IANA zone of local times here, and of those in the answer")
+
+    def zone(self, default: ZoneInfo) -> ZoneInfo:
+        """In which the answer says local times."""
+        return default if self.tz is None else zone_of(self.tz)
+
+
+class WindowQuery(Query):
+    """A window of one camera."""
+
+    from_: str = Field(alias="from", description=f"inclusive; {_INSTANT_HELP}")
+    to: str = Field(description=f"exclusive; {_INSTANT_HELP}")
+
+    def window(self, most_us: int) -> Window:
+        return window(self.from_, self.to, None if self.tz is None else zone_of(self.tz), most_us)
+
+
+class SegmentsQuery(WindowQuery):
+    """A page of a window's segments."""
+
+    limit: int = Field(100, ge=1, le=1000, description="segments a page")
+    cursor: str | None = Field(None, description="`next` of the page before")
+
+
+class CamerasQuery(Query):
+    """Which cameras."""
+
+    q: str = Field(
+        "", max_length=200, description="words in id, name, place or groups, whatever case and diacritics"
+    )
+    group: str | None = Field(None, max_length=200)
+    limit: int = Field(1000, ge=1, le=1000, description="cameras a page")
+    cursor: str | None = Field(None, description="`next` of the page before")
+
+
+class MediaQuery(BaseModel):
+    """What opens an object."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token: str = Field(max_length=200, description="comes with the URL")
+
+
+# ---- answers
+
+
+class Answer(BaseModel):
+    """Has these fields and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FieldProblem(Answer):
+    """A parameter, and what to do about it."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. Some problems say more: `progress` of an index being built, `states` of a window without footage."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem]
+
+
+class Location(Answer):
+    """WGS 84 degrees; heading clockwise from north; the place in the operator's words."""
+
+    latitude: float
+    longitude: float
+    heading_deg: float | None
+    place: str | None
+
+
+class Now(Answer):
+    """How a stream is doing. `cause` and `detail` where it is lost; `since`: the event in force took effect."""
+
+    state: StateNow
+    cause: Cause | None
+    detail: str
+    since: str | None
+    since_local: str | None
+    last_segment_end: str | None
+    last_segment_end_local: str | None
+
+
+class Camera(Now):
+    """The newest revision of a camera's record, and how its stream is doing."""
+
+    camera_id: str
+    name: str
+    url: str
+    credential: str | None
+    transport: Literal["tcp", "udp"]
+    reader: Literal["auto", "native", "ffmpeg"]
+    single_client: bool
+    enabled: bool
+    audio: bool
+    segment_s: int
+    keyframe_interval_s: int
+    retention_days: int
+    groups: list[str]
+    location: Location | None
+    deleted: bool
+    revision: int
+    updated: str
+    updated_local: str
+
+
+class Profile(Answer):
+    """What the camera is seen to be, and its defects in words."""
+
+    codecs: str
+    width: int
+    height: int
+    fps: float | None
+    gop_s: float | None
+    audio: str | None
+    b_frames: bool
+    defects: list[str]
+    at: str
+    at_local: str
+
+
+class CameraInFull(Camera):
+    """A camera, and what it is seen to be, once its stream has said so."""
+
+    profile: Profile | None
+
+
+class Cameras(Answer):
+    """A page of cameras by id; `next` is the cursor of the following one."""
+
+    cameras: list[Camera]
+    next: str | None
+    tz: str
+
+
+class TimelineState(Answer):
+    """`cause` with gaps alone; `detail` where the event said one."""
+
+    state: State
+    from_: Annotated[str, Field(alias="from")]
+    from_local: str
+    to: str
+    to_local: str
+    cause: Cause | None = None
+    detail: str | None = None
+
+
+class AskedWindow(Answer):
+    """What was asked; half-open."""
+
+    camera_id: str
+    from_: Annotated[str, Field(alias="from")]
+    from_local: str
+    to: str
+    to_local: str
+    tz: str
+
+
+class Timeline(AskedWindow):
+    """The states tile the window: half-open, in order, neighbours differing."""
+
+    recorded_s: float
+    gap_s: float
+    pending_s: float
+    states: list[TimelineState]
+
+
+class Segment(Answer):
+    """An object of `bytes` bytes, of which the first `init_bytes` are the epoch's init. `lossy`: packets are missing."""
+
+    key: str
+    url: str
+    start: str
+    start_local: str
+    end: str
+    end_local: str
+    start_us: int
+    end_us: int
+    epoch: str
+    first_seq: int
+    last_seq: int
+    bytes: int
+    init_bytes: int
+    starts_with_keyframe: bool
+    lossy: bool
+
+
+class Segments(AskedWindow):
+    """A page of segments by start; `next` is the cursor of the following one."""
+
+    segments: list[Segment]
+    next: str | None
+
+
+class Stream(Now):
+    """A camera's line; `age_s` is that of its newest stored second."""
+
+    camera_id: str
+    name: str
+    place: str | None
+    groups: list[str]
+    age_s: float | None
+
+
+class Streams(Answer):
+    """Every camera that is not deleted, at that instant."""
+
+    at: str
+    at_local: str
+    tz: str
+    streams: list[Stream]

@@ -1,0 +1,39 @@
+"""`districam-indexer [run|rebuild]`."""
+
+import argparse
+import sys
+
+from districam_common import service
+from districam_common.settings import HealthSettings, SettingsError, load
+from districam_indexer.app import main as index
+from districam_indexer.app import rebuild_once
+from districam_indexer.settings import IndexerSettings
+
+
+def main() -> int:
+    """The console script; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="districam-indexer", description="Builds the indexes in Redis.")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("run", "rebuild"),
+        default="run",
+        help="run (default): index until stopped; rebuild: make the whole index anew, then stop",
+    )
+    if parser.parse_args().command == "run":
+        return service.entry("indexer", IndexerSettings, index)
+    return _rebuild()
+
+
+def _rebuild() -> int:
+    try:
+        settings = load(IndexerSettings)
+    except SettingsError as error:
+        print(f"districam-indexer: {error}", file=sys.stderr)
+        return service.BAD_SETTINGS
+    beside_others = settings.model_copy(update={"health": HealthSettings(port=0)})
+    return service.run("indexer", beside_others, lambda runtime: rebuild_once(beside_others, runtime))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

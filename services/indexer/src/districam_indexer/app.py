@@ -1,0 +1,69 @@
+"""The indexer, put together: each loop has its task; one that fails ends the process, and whoever runs it starts it again."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from districam_common.blobs import Blobs
+from districam_common.index_reader import IndexReader
+from districam_common.kafka.producer import Publisher
+from districam_common.redis_door import open_redis
+from districam_common.service import Runtime, retrying
+from districam_indexer import cameras, logged, rebuild
+from districam_indexer.consume import Consumption
+from districam_indexer.doors import Doors
+from districam_indexer.gauges import Gauges
+from districam_indexer.index_state import IndexState
+from districam_indexer.index_writer import IndexWriter
+from districam_indexer.settings import IndexerSettings
+
+_LOOK_EVERY_S = 0.5
+
+
+async def main(settings: IndexerSettings, runtime: Runtime) -> None:
+    """Indexes until asked to stop; rebuilds by itself where there is no index."""
+    await _run(settings, runtime, anew=False)
+
+
+async def rebuild_once(settings: IndexerSettings, runtime: Runtime) -> None:
+    """Makes a new index, also where there is one, and stops."""
+    await _run(settings, runtime, anew=True)
+
+
+async def _run(settings: IndexerSettings, runtime: Runtime, *, anew: bool) -> None:
+    runtime.health.needs("kafka", "redis", "s3", "index")
+    async with AsyncExitStack() as stack:
+        blobs = await stack.enter_async_context(Blobs.open(settings.s3))
+        await retrying(lambda: blobs.check_site(settings.site), runtime, "s3")
+        doors = await stack.enter_async_context(_doors(settings, runtime))
+        consumption = Consumption(doors)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rebuild.run(doors, blobs, anew=anew))
+            tasks.create_task(retrying(consumption.run, runtime, "kafka"))
+            tasks.create_task(cameras.run(doors))
+            tasks.create_task(logged.run(doors))
+            tasks.create_task(Gauges(doors, consumption).run())
+            if anew:
+                tasks.create_task(_stop_when_ready(runtime))
+
+
+async def _stop_when_ready(runtime: Runtime) -> None:
+    while not runtime.health.is_ready:
+        if await runtime.stops_within(_LOOK_EVERY_S):
+            return
+    runtime.stopping.set()
+
+
+@asynccontextmanager
+async def _doors(settings: IndexerSettings, runtime: Runtime) -> AsyncGenerator[Doors]:
+    async with AsyncExitStack() as stack:
+        publisher = await stack.enter_async_context(Publisher.open(settings.kafka, runtime.instance))
+        redis = await stack.enter_async_context(open_redis(settings.redis))
+        yield Doors(
+            settings,
+            runtime,
+            publisher,
+            IndexReader(redis),
+            IndexWriter(redis, still_ttl_s=settings.indexer.still_ttl_s),
+            IndexState(redis),
+        )

@@ -1,0 +1,99 @@
+"""Records → the index: decoded, planned, written in one transaction. What can never be indexed goes to deadletters."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import structlog
+
+from districam_common import names, wire
+from districam_common.errors import Rejected
+from districam_common.events import DeadLetter, SegmentStored
+from districam_common.intervals import Interval, merge
+from districam_common.kafka.consumer import Record
+from districam_indexer import metrics
+from districam_indexer.core.decode import Value, decode, expired_in, may_be_expired, plan
+from districam_indexer.core.operations import Operation, gathered
+from districam_indexer.core.progress import Place
+from districam_indexer.doors import Doors
+
+log = structlog.get_logger()
+
+
+class Applier:
+    """Writes records; knows what has expired, so that replays of it are passed over. For one loop."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._expired: dict[str, list[Interval]] = {}
+        self._looked_up: set[str] = set()
+
+    async def apply(
+        self, records: Iterable[Record], *, build: str, moves: Mapping[Place, tuple[int, int]] | None = None
+    ) -> None:
+        """All of it, or nothing; see `IndexWriter.apply`. Records may come again.
+
+        Raises:
+            IndexChanged, Retriable: nothing was written (a dead letter may have been sent).
+        """
+        decoded, letters = _decoded(records)
+        await self._learn_expired([value for _, value in decoded])
+        operations: list[Operation] = []
+        for record, value in decoded:
+            try:
+                operations += plan(value, record.append_us, self._expired)
+            except Rejected as error:
+                letters.append(_letter(record, error))
+        for letter in letters:
+            await self._bury(letter)
+        await self._doors.writer.apply(gathered(operations), build=build, moves=moves)
+        self._measure(value for _, value in decoded)
+
+    async def _learn_expired(self, values: Sequence[Value]) -> None:
+        for camera_id in may_be_expired(values, self._doors.runtime.clock.now_us()) - self._looked_up:
+            self._add_expired(expired_in(told.event for told in await self._doors.index.told(camera_id)))
+            self._looked_up.add(camera_id)
+        self._add_expired(expired_in(values))
+
+    def _add_expired(self, found: Mapping[str, Sequence[Interval]]) -> None:
+        for camera_id, ranges in found.items():
+            self._expired[camera_id] = merge([*self._expired.get(camera_id, []), *ranges])
+
+    async def _bury(self, letter: DeadLetter) -> None:
+        now_us = self._doors.runtime.clock.now_us()
+        message = wire.deadletter_message(letter, site=self._doors.settings.site, at_us=now_us)
+        await self._doors.publisher.publish(names.DEADLETTERS, message)
+        metrics.deadletters.inc()
+        log.warning(
+            "record rejected",
+            topic=letter.topic,
+            partition=letter.partition,
+            offset=letter.offset,
+            why=letter.reason,
+        )
+
+    def _measure(self, values: Iterable[Value]) -> None:
+        now_us = self._doors.runtime.clock.now_us()
+        for value in values:
+            if isinstance(value, SegmentStored):
+                metrics.captured_to_indexed.observe(max(0, now_us - value.end_us) / 1e6)
+
+
+def _decoded(records: Iterable[Record]) -> tuple[list[tuple[Record, Value]], list[DeadLetter]]:
+    decoded: list[tuple[Record, Value]] = []
+    letters: list[DeadLetter] = []
+    for record in records:
+        try:
+            decoded.append((record, decode(record.topic, record.key, record.headers, record.value)))
+        except Rejected as error:
+            letters.append(_letter(record, error))
+    return decoded, letters
+
+
+def _letter(record: Record, error: Rejected) -> DeadLetter:
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=(record.key or b"")[:200].decode(errors="replace"),
+        reason=str(error)[:500],
+        service="indexer",
+    )

@@ -1,0 +1,76 @@
+"""Records of the topics → operations. A record that can never be indexed raises `Rejected` and nothing else."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from districam_common import names, wire
+from districam_common.events import Camera, FootageExpired, SegmentStored, StreamEvent
+from districam_common.intervals import Interval, merge
+from districam_common.media import Still
+from districam_indexer.core.operations import Operation
+from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
+
+Value = SegmentStored | StreamEvent | Camera | Still
+
+OLDEST_KEPT_US = names.DAY_US // 2
+"""Footage is kept for a day at least: what is younger than half of one cannot have expired, whatever the clocks say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A record's value, and the log's time of it."""
+
+    value: Value
+    append_us: int
+
+
+def decode(topic: str, key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Value:
+    """The value of a record of any topic that is indexed.
+
+    Raises:
+        WireError: it is not what its topic promises.
+    """
+    match topic:
+        case names.SEGMENTS:
+            return wire.stored(key, headers, value)
+        case names.STREAMS:
+            return wire.event(key, headers, value)
+        case names.CAMERAS:
+            return wire.camera(key, headers, value)
+        case _:
+            return wire.still(key, headers, value)
+
+
+def plan(value: Value, append_us: int, expired: Mapping[str, Sequence[Interval]]) -> list[Operation]:
+    """What the value changes in the index; `expired` is camera → what retention let go, merged.
+
+    Raises:
+        Rejected: the index cannot hold it.
+    """
+    match value:
+        case SegmentStored():
+            return plan_stored(value, expired.get(value.camera_id, ()))
+        case Camera():
+            return plan_camera(value)
+        case Still():
+            return plan_still(value)
+        case _:
+            return plan_event(value, append_us)
+
+
+def may_be_expired(values: Iterable[Value], now_us: int) -> set[str]:
+    """Cameras whose expired ranges must be known before these values are planned."""
+    return {
+        value.camera_id
+        for value in values
+        if isinstance(value, SegmentStored) and value.end_us < now_us - OLDEST_KEPT_US
+    }
+
+
+def expired_in(values: Iterable[object]) -> dict[str, list[Interval]]:
+    """What the events among `values` say is let go: camera → merged ranges."""
+    out: dict[str, list[Interval]] = {}
+    for value in values:
+        if isinstance(value, FootageExpired):
+            out.setdefault(value.camera_id, []).append((value.from_us, value.to_us))
+    return {camera_id: merge(ranges) for camera_id, ranges in out.items()}

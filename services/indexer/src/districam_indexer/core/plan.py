@@ -1,0 +1,127 @@
+"""A record → what it changes in the index. Order-free: any permutation and repetition of records gives the same index."""
+
+import json
+from collections.abc import Sequence
+
+from districam_common import index, names, wire
+from districam_common.errors import Rejected
+from districam_common.events import Camera, PartitionFell, SegmentStored, StreamEvent
+from districam_common.index import IndexEntry
+from districam_common.intervals import Interval
+from districam_common.media import CAMERA_ID, Still
+from districam_indexer.core.operations import (
+    AddMember,
+    AddScored,
+    Operation,
+    RaiseScore,
+    ReplaceStill,
+    SetBits,
+    SetField,
+)
+
+EXACT = 1 << 53
+"""Scores are doubles: above this they are no longer exact."""
+
+
+def plan_stored(stored: SegmentStored, expired: Sequence[Interval] = ()) -> list[Operation]:
+    """An announced segment; nothing if it lies inside what retention let go: its object is gone, or soon will be.
+
+    Raises:
+        Rejected: the index cannot hold it, or its key is not what the index would derive: no reader would find it.
+    """
+    entry = names.entry_of(stored)
+    if is_inside((entry.start_us, entry.end_us), expired):
+        return []
+    operations = plan_entry(stored.camera_id, entry)
+    if stored.key != names.segment_key(stored.camera_id, entry):
+        raise Rejected(f"the key says otherwise than the fields: {stored.key[:200]!r}")
+    shape = plan_shape(
+        stored.camera_id, entry, codecs=stored.codecs, width=stored.width, height=stored.height
+    )
+    return [*operations, shape]
+
+
+def plan_entry(camera_id: str, entry: IndexEntry) -> list[Operation]:
+    """A segment as its object's key and size tell it; all but the epoch's shape.
+
+    Raises:
+        Rejected: the index cannot hold it.
+    """
+    _check_camera(camera_id)
+    _check_instants(entry.start_us, entry.end_us)
+    try:
+        member = index.member(entry)
+        slots = names.slots(entry.start_us, entry.end_us)
+        return [
+            AddMember(names.CAMERA_IDS, camera_id),
+            AddScored(names.segments_key(camera_id, entry.start_us), member, entry.start_us),
+            RaiseScore(names.LATEST, camera_id, entry.end_us),
+            *(SetBits(names.day_key(camera_id, day_us), bits) for day_us, bits in slots),
+        ]
+    except (ValueError, OverflowError) as error:
+        raise Rejected(f"the index cannot hold this segment: {error}") from error
+
+
+def plan_shape(camera_id: str, entry: IndexEntry, *, codecs: str, width: int, height: int) -> SetField:
+    """What all segments of the entry's epoch share, kept by the day of the segment's start."""
+    shape = json.dumps({"codecs": codecs, "width": width, "height": height}, separators=(",", ":"))
+    return SetField(names.epochs_key(camera_id, entry.start_us), entry.epoch, shape.encode())
+
+
+def plan_event(event: StreamEvent, appended_us: int) -> list[Operation]:
+    """A stream event, for the ledger; `appended_us` is the log's time of it.
+
+    Raises:
+        Rejected: the index cannot hold it.
+    """
+    member = wire.indexed_event(event, appended_us)
+    if isinstance(event, PartitionFell):
+        _check_instants(event.from_us, event.to_us)
+        return [AddScored(names.fell_key(event.partition), member, event.from_us)]
+    _check_camera(event.camera_id)
+    _check_instants(event.at_us, event.at_us)
+    return [
+        AddMember(names.CAMERA_IDS, event.camera_id),
+        AddScored(names.events_key(event.camera_id), member, event.at_us),
+    ]
+
+
+def plan_camera(camera: Camera) -> list[Operation]:
+    """A revision of a camera's record; all are kept.
+
+    Raises:
+        Rejected: the index cannot hold it.
+    """
+    _check_camera(camera.camera_id)
+    _check_instants(camera.updated_us, camera.updated_us)
+    return [
+        AddMember(names.CAMERA_IDS, camera.camera_id),
+        AddScored(names.camera_key(camera.camera_id), wire.json_bytes(camera), camera.updated_us),
+    ]
+
+
+def plan_still(still: Still) -> list[Operation]:
+    """A keyframe's picture; only the newest stays.
+
+    Raises:
+        Rejected: the index cannot hold it.
+    """
+    _check_camera(still.camera_id)
+    _check_instants(still.at_us, still.at_us)
+    key = names.still_key(still.camera_id)
+    return [ReplaceStill(key, still.at_us, still.width, still.height, still.jpeg)]
+
+
+def is_inside(span: Interval, ranges: Sequence[Interval]) -> bool:
+    """Whether one of `ranges` (merged, see `intervals`) holds all of `span`."""
+    return any(start <= span[0] and span[1] <= end for start, end in ranges)
+
+
+def _check_camera(camera_id: str) -> None:
+    if CAMERA_ID.fullmatch(camera_id) is None:
+        raise Rejected(f"not a camera id: {camera_id[:80]!r}")
+
+
+def _check_instants(start_us: int, end_us: int) -> None:
+    if not 0 <= start_us <= end_us < EXACT:
+        raise Rejected(f"not a time between 1970 and 2255: [{start_us}, {end_us})"[:200])

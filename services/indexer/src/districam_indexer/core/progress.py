@@ -1,0 +1,72 @@
+"""How far the truth has got: a recorder's `log_us` holds once all that was announced before it stands in the index."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from districam_common import names
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+_EXACT = 1 << 53
+
+
+def log_us_of(metadata: str) -> int | None:
+    """The `log_us` in a recorder's commit; None when there is none to be read."""
+    try:
+        found: Any = json.loads(metadata)["log_us"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if type(found) is int and 0 <= found < _EXACT else None
+
+
+def places_of(partition: int, count: int) -> frozenset[Place]:
+    """Where announcements and events of a partition of `fragments` are found in the `count` partitions of the others.
+
+    Cameras keep the remainder, as `count` divides the number of partitions; that the partition itself fell off the log
+    is told under its number.
+    """
+    fell = names.partition_of(str(partition), count)
+    return frozenset(
+        {(names.SEGMENTS, partition % count), (names.STREAMS, partition % count), (names.STREAMS, fell)}
+    )
+
+
+def progress(
+    told: Mapping[int, int],
+    ends: Mapping[Place, int],
+    applied: Mapping[Place, int],
+    logged: Mapping[int, int],
+    *,
+    count: int,
+) -> dict[int, int]:
+    """What may be written to `dc1:logged` now: partition of `fragments` → `log_us`.
+
+    Args:
+        told: partition of `fragments` → `log_us` in the recorder's commit, read first.
+        ends: ends of `segments` and `streams`, asked for after `told` was read: all announced before it lies below.
+        applied: next offset that the index does not hold yet.
+        logged: what stands there; it never falls.
+        count: partitions of `segments`, and of `streams`.
+    """
+    passed = {place for place, end in ends.items() if applied.get(place, 0) >= end}
+    return {
+        partition: log_us
+        for partition, log_us in told.items()
+        if log_us > logged.get(partition, -1) and places_of(partition, count) <= passed
+    }
+
+
+def position(stated: int | None, first: int, end: int) -> tuple[int, str]:
+    """Where to go on reading, and what is wrong with that, if anything is.
+
+    `stated` is what the index says it holds up to; `first` and `end` are the log's.
+    """
+    if stated is None:
+        return first, ""
+    if stated < first:
+        return first, f"the log begins at {first}: {first - stated} records were never indexed"
+    if stated > end:
+        return first, f"the log ends at {end}: the topic was made anew"
+    return stated, ""

@@ -1,0 +1,22 @@
+"""What the loops of the indexer work with."""
+
+from dataclasses import dataclass
+
+from districam_common.index_reader import IndexReader
+from districam_common.kafka.producer import Publisher
+from districam_common.service import Runtime
+from districam_indexer.index_state import IndexState
+from districam_indexer.index_writer import IndexWriter
+from districam_indexer.settings import IndexerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """One of each for the process."""
+
+    settings: IndexerSettings
+    runtime: Runtime
+    publisher: Publisher
+    index: IndexReader
+    writer: IndexWriter
+    state: IndexState

@@ -1,0 +1,137 @@
+"""Coverage as gauges, computed from the ledger: they are right as soon as a replica starts, and a gap can go back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Gauge
+
+from districam_common import names
+from districam_common.errors import Retriable
+from districam_common.index_reader import IndexReader
+from districam_common.ledger import gap_us_by_cause, ledger, summary
+from districam_indexer import metrics
+from districam_indexer.consume import Consumption
+from districam_indexer.doors import Doors
+
+log = structlog.get_logger()
+
+WINDOWS_S = {"1h": 3_600, "1d": 86_400}
+_REFRESHES = 240
+"""A window is computed anew when it has moved on by this share of itself: an hour every 15 s, a day every 6 min."""
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Of a camera in a window; the ratio is None where nothing was expected, or nothing is settled yet."""
+
+    recorded_ratio: float | None
+    gap_s: dict[str, float]
+
+
+class Exported:
+    """A gauge whose label sets are replaced a window at a time, so that what is over does not stand for ever."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._known: dict[str, set[Labels]] = {}
+
+    def replace(self, part: str, values: dict[Labels, float]) -> None:
+        """All label sets of `part` are those of `values` from now on."""
+        for labels in self._known.get(part, set()) - values.keys():
+            self._gauge.remove(*labels)
+        for labels, value in values.items():
+            self._gauge.labels(*labels).set(value)
+        self._known[part] = set(values)
+
+
+class Gauges:
+    """Reports on the cameras whose `segments` partitions are this replica's, so that each is told by one replica."""
+
+    def __init__(self, doors: Doors, consumption: Consumption) -> None:
+        self._doors = doors
+        self._consumption = consumption
+        self._ratio = Exported(metrics.recorded_ratio)
+        self._gaps = Exported(metrics.gap_seconds)
+        self._last = Exported(metrics.last_segment_end)
+        self._computed_us: dict[str, int] = {}
+        self._told_of: frozenset[int] = frozenset()
+
+    async def run(self) -> None:
+        """Until the service stops. An index in trouble leaves the gauges as they are."""
+        while not self._doors.runtime.stopping.is_set():
+            try:
+                await self._refresh()
+            except Retriable as error:
+                log.warning("gauges not refreshed", why=str(error))
+            await self._doors.runtime.stops_within(self._doors.settings.indexer.gauges_s)
+
+    async def _refresh(self) -> None:
+        meta = await self._doors.index.meta()
+        if meta is None or not meta.is_ready:
+            return
+        cameras = await self._cameras()
+        latest = await self._doors.index.latest()
+        self._last.replace("", {(c,): latest[c] / 1e6 for c in cameras if c in latest})
+        for window, length_s in WINDOWS_S.items():
+            if self._is_due(window, length_s):
+                await self._export(window, length_s, cameras)
+
+    async def _cameras(self) -> list[str]:
+        count = await self._doors.publisher.partitions(names.SEGMENTS)
+        ours = self._consumption.segment_partitions
+        if ours != self._told_of:
+            self._told_of, self._computed_us = ours, {}
+        return sorted(c for c in await self._doors.index.camera_ids() if names.partition_of(c, count) in ours)
+
+    def _is_due(self, window: str, length_s: int) -> bool:
+        now_us = self._doors.runtime.clock.monotonic_us()
+        before_us = self._computed_us.get(window)
+        if before_us is not None and now_us - before_us < length_s * 1_000_000 // _REFRESHES:
+            return False
+        self._computed_us[window] = now_us
+        return True
+
+    async def _export(self, window: str, length_s: int, cameras: Iterable[str]) -> None:
+        now_us = self._doors.runtime.clock.now_us()
+        settle_us = round(self._doors.settings.indexer.settle_s * 1e6)
+        ratios: dict[Labels, float] = {}
+        gaps: dict[Labels, float] = {}
+        for camera_id in cameras:
+            found = await coverage(
+                self._doors.index, camera_id, now_us - length_s * 1_000_000, now_us, settle_us=settle_us
+            )
+            if found.recorded_ratio is not None:
+                ratios[camera_id, window] = found.recorded_ratio
+            gaps |= {(camera_id, cause, window): gap_s for cause, gap_s in found.gap_s.items()}
+        self._ratio.replace(window, ratios)
+        self._gaps.replace(window, gaps)
+
+
+async def coverage(
+    index: IndexReader, camera_id: str, from_us: int, now_us: int, *, settle_us: int
+) -> Coverage:
+    """The camera from `from_us` until now, by the ledger. Progress is read first: what it vouches for is there then.
+
+    Raises:
+        Retriable: Redis is in trouble.
+    """
+    log_us = await index.log_us(camera_id)
+    fell = await index.fell_of(camera_id)
+    segments = await index.segments(camera_id, from_us - names.HOUR_US, now_us + names.HOUR_US)
+    states = ledger(
+        (from_us, now_us),
+        await index.revisions(camera_id),
+        segments,
+        await index.told(camera_id),
+        fell=fell,
+        log_us=log_us,
+        now_us=now_us,
+        settle_us=settle_us,
+    )
+    sums = summary(states)
+    settled_us = sums.recorded_us + sums.gap_us
+    ratio = sums.recorded_us / settled_us if settled_us else None
+    return Coverage(ratio, {cause: us / 1e6 for cause, us in gap_us_by_cause(states).items()})

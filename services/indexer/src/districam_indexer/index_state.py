@@ -1,0 +1,116 @@
+"""The life of an index as a whole: cleared, rebuilding, ready; and who rebuilds it."""
+# Redis-py types its commands for text and bytes, sync and async, at once:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import json
+from collections.abc import Awaitable, Mapping
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import WatchError
+
+from districam_common import names
+from districam_common.index_reader import SCHEMA, Meta, parse_meta
+from districam_common.kafka.records import Partition
+from districam_common.redis_door import redis_errors
+from districam_indexer.index_writer import IndexChanged, applied_field
+
+REBUILDER = "dc1:rebuilder"
+"""Who is rebuilding; it expires."""
+
+_CLEARED = ("dc1:seg:*", "dc1:epoch:*", "dc1:day:*", "dc1:events:*", "dc1:fell:*", "dc1:cameras:*")
+_SCAN_COUNT = 1000
+
+
+class IndexState:
+    """What `dc1:meta` says. Everything raises `Retriable` while Redis is in trouble."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def claim(self, instance: str, ttl_s: int) -> bool:
+        """Become the one that rebuilds, or stay it, for `ttl_s` more."""
+        with redis_errors("claiming the rebuild"):
+            if await self._redis.set(REBUILDER, instance, nx=True, ex=ttl_s):
+                return True
+            if await self._redis.get(REBUILDER) != instance.encode():
+                return False
+            await self._redis.expire(REBUILDER, ttl_s)
+            return True
+
+    async def release(self, instance: str) -> None:
+        """Let others rebuild, should that be needed again."""
+        with redis_errors("releasing the rebuild"):
+            if await self._redis.get(REBUILDER) == instance.encode():
+                await self._redis.delete(REBUILDER)
+
+    async def clear(self, *, site: str, partitions: int) -> None:
+        """Forget everything indexed. From the first step on nobody reads it, writes it, or believes its progress.
+
+        Holds and stills stay.
+        """
+        with redis_errors("clearing the index"):
+            async with self._redis.pipeline() as pipe:
+                pipe.delete(names.LOGGED)
+                pipe.hset(
+                    names.META,
+                    mapping={
+                        "site": site,
+                        "schema": SCHEMA,
+                        "partitions": partitions,
+                        "state": "rebuilding",
+                        "build": "",
+                        "progress": "{}",
+                    },
+                )
+                await pipe.execute()
+            for pattern in _CLEARED:
+                await self._unlink(pattern)
+            await self._redis.delete(names.APPLIED, names.LATEST, names.CAMERA_IDS)
+
+    async def _unlink(self, pattern: str) -> None:
+        found: list[bytes] = []
+        async for key in self._redis.scan_iter(match=pattern, count=_SCAN_COUNT):
+            found.append(cast("bytes", key))
+            if len(found) >= _SCAN_COUNT:
+                await self._redis.unlink(*found)
+                found.clear()
+        if found:
+            await self._redis.unlink(*found)
+
+    async def begin(self, build: str, positions: Mapping[Partition, int]) -> None:
+        """Open a new index for writing: its id, and from where on the topics are to be read into it."""
+        with redis_errors("beginning an index"):
+            async with self._redis.pipeline() as pipe:
+                if positions:
+                    fields = {applied_field(place): offset for place, offset in positions.items()}
+                    pipe.hset(names.APPLIED, mapping={**fields})
+                pipe.hset(names.META, "build", build)
+                await pipe.execute()
+
+    async def tell(self, progress: Mapping[str, Any], *, build: str) -> None:
+        """How far the rebuild is. Raises IndexChanged when it is of no use any more."""
+        await self._set(build, {"progress": json.dumps(progress, separators=(",", ":"))})
+
+    async def finish(self, *, build: str) -> None:
+        """The index is whole. Raises IndexChanged when it is of no use any more."""
+        await self._set(build, {"state": "ready", "progress": "{}"})
+
+    async def _set(self, build: str, fields: Mapping[str, str]) -> None:
+        with redis_errors("writing what the index says of itself"):
+            async with self._redis.pipeline() as pipe:
+                await pipe.watch(names.META)
+                found = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
+                if found is None or found.build != build:
+                    raise IndexChanged("the index was emptied, or is built anew")
+                pipe.multi()
+                pipe.hset(names.META, mapping={**fields})
+                try:
+                    await pipe.execute()
+                except WatchError as error:
+                    raise IndexChanged("the index was emptied, or is built anew") from error
+
+
+def is_usable(meta: Meta | None) -> bool:
+    """Whether the index can be written to."""
+    return meta is not None and meta.schema == SCHEMA and meta.build != ""

@@ -1,0 +1,200 @@
+"""Writing the index: operations → one Redis transaction with the offsets they stand for, or nothing at all."""
+# Redis-py types its commands for text and bytes, sync and async, at once:
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import WatchError
+
+from districam_common import names
+from districam_common.errors import DistricamError
+from districam_common.index_reader import SCHEMA, parse_meta
+from districam_common.kafka.records import Partition
+from districam_common.redis_door import RedisAway, redis_errors
+from districam_indexer.core.operations import Batch
+from districam_indexer.core.progress import Place
+
+RAISE = """
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if not known or tonumber(known) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+"""
+"""HSET, never lowering: a member that does not know yet that it is out may still write its last batch."""
+
+REPLACE_STILL = """
+local known = redis.call('HGET', KEYS[1], 'at_us')
+if not known or tonumber(known) < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'at_us', ARGV[1], 'width', ARGV[2], 'height', ARGV[3], 'jpeg', ARGV[4])
+  redis.call('EXPIRE', KEYS[1], ARGV[5])
+end
+"""
+
+_CONFLICTS = 20
+"""Attempts that may be overtaken in a row; `dc1:meta` changes about once a second, during a rebuild only."""
+
+
+Decide = Callable[[Mapping[Place, int], Mapping[int, int]], Mapping[int, int]]
+"""(applied, logged) → partition of `fragments` → `log_us` to write."""
+
+
+class IndexChanged(DistricamError):
+    """The index is not the one that the caller has been writing: emptied, rebuilt, or set back by a restart of Redis.
+
+    Read where it stands, seek there, and go on.
+    """
+
+
+class IndexWriter:
+    """The only writer of what is indexed. Everything raises `Retriable` while Redis is in trouble."""
+
+    def __init__(self, redis: Redis, *, still_ttl_s: int) -> None:
+        self._redis = redis
+        self._still_ttl_s = still_ttl_s
+
+    async def apply(
+        self,
+        batch: Batch,
+        *,
+        build: str,
+        moves: Mapping[Place, tuple[int, int]] | None = None,
+    ) -> None:
+        """Writes the batch, and with it that the index holds everything below the new offsets.
+
+        Args:
+            batch: what to write.
+            build: the index that it is meant for (`Meta.build`).
+            moves: (topic, partition) → the offset up to which the caller had written, and the new one.
+
+        Raises:
+            IndexChanged: nothing was written.
+        """
+        moves = moves or {}
+
+        async def stage(pipe: Pipeline) -> None:
+            await _expect(pipe, {place: before for place, (before, _) in moves.items()})
+            pipe.multi()
+            self._stage(pipe, batch)
+            for place, (_, after) in moves.items():
+                pipe.eval(RAISE, 1, names.APPLIED, applied_field(place), str(after))
+
+        await self._transact("writing to the index", build, stage)
+
+    async def confirm(self, positions: Mapping[Place, int], *, build: str) -> None:
+        """Nothing, if the index is that of `build` and holds everything below these offsets.
+
+        Raises:
+            IndexChanged: it is not, or does not.
+        """
+        with redis_errors("confirming the positions"):
+            async with self._redis.pipeline() as pipe:
+                await pipe.watch(names.META)  # from here on, commands answer at once
+                await _expect_build(pipe, build)
+                await _expect(pipe, positions)
+
+    async def start_at(self, positions: Mapping[Partition, int], *, build: str) -> None:
+        """States from where on the caller will write; also for partitions that nothing is ever written to.
+
+        Raises:
+            IndexChanged: nothing was written.
+        """
+
+        async def stage(pipe: Pipeline) -> None:
+            pipe.multi()
+            pipe.hset(names.APPLIED, mapping={applied_field(p): offset for p, offset in positions.items()})
+
+        if positions:
+            await self._transact("stating positions", build, stage)
+
+    async def applied(self) -> dict[Place, int]:
+        """Next offset that the index does not hold yet, of each partition that was ever read."""
+        with redis_errors("reading the positions"):
+            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.APPLIED))
+        return parse_applied(found)
+
+    async def log_reached(self, decide: Decide, *, build: str) -> None:
+        """Raises `dc1:logged` to what `decide` says of what is applied and logged; never lowers it.
+
+        Raises:
+            IndexChanged: nothing was written.
+        """
+
+        async def stage(pipe: Pipeline) -> None:
+            applied = await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.APPLIED))
+            logged = await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.LOGGED))
+            values = decide(parse_applied(applied), {int(p): int(at_us) for p, at_us in logged.items()})
+            pipe.multi()
+            for partition, log_us in values.items():
+                pipe.eval(RAISE, 1, names.LOGGED, str(partition), str(log_us))
+
+        await self._transact("writing how far the truth has got", build, stage)
+
+    async def _transact(self, what: str, build: str, stage: Callable[[Pipeline], Awaitable[None]]) -> None:
+        """One transaction that holds only for `build`; repeated while `dc1:meta` changes under it."""
+        for _ in range(_CONFLICTS):
+            with redis_errors(what):
+                async with self._redis.pipeline() as pipe:
+                    await pipe.watch(names.META)
+                    await _expect_build(pipe, build)
+                    await stage(pipe)
+                    try:
+                        await pipe.execute()
+                    except WatchError:
+                        continue
+                    return
+        raise RedisAway(f"Redis: {what}: overtaken {_CONFLICTS} times")
+
+    def _stage(self, pipe: Pipeline, batch: Batch) -> None:
+        for key, scored in batch.scored.items():
+            pipe.zadd(key, scored)
+        for key, raised in batch.raised.items():
+            pipe.zadd(key, raised, gt=True)
+        for key, fields in batch.fields.items():
+            pipe.hset(key, mapping={**fields})
+        for key, offsets in batch.bits.items():
+            for offset in sorted(offsets, reverse=True):
+                pipe.setbit(key, offset, 1)
+        for key, members in batch.members.items():
+            pipe.sadd(key, *members)
+        for key, still in batch.stills.items():
+            pipe.eval(
+                REPLACE_STILL,
+                1,
+                key,
+                str(still.at_us),
+                str(still.width),
+                str(still.height),
+                still.jpeg,
+                str(self._still_ttl_s),
+            )
+
+
+async def _expect_build(pipe: Pipeline, build: str) -> None:
+    meta = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
+    if meta is None or meta.schema != SCHEMA or not meta.build or meta.build != build:
+        raise IndexChanged("the index was emptied, or is built anew")
+
+
+async def _expect(pipe: Pipeline, before: Mapping[Place, int]) -> None:
+    """Redis must still hold all that the caller wrote: it may have come back from a crash without the last second."""
+    if not before:
+        return
+    fields = [applied_field(place) for place in before]
+    found = await cast("Awaitable[list[bytes | None]]", pipe.hmget(names.APPLIED, fields))
+    for field, offset, value in zip(fields, before.values(), found, strict=True):
+        if value is None or int(value) < offset:
+            raise IndexChanged(f"the index was set back: {field} is {value!r}, not {offset}")
+
+
+def applied_field(place: Place) -> str:
+    return f"{place[0]}:{place[1]}"
+
+
+def parse_applied(fields: Mapping[bytes, bytes]) -> dict[Place, int]:
+    """`dc1:applied` as values."""
+    out: dict[Place, int] = {}
+    for field, value in fields.items():
+        topic, _, partition = field.decode().rpartition(":")
+        out[topic, int(partition)] = int(value)
+    return out

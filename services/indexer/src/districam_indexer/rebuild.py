@@ -1,0 +1,205 @@
+"""An index for those who have none: LIST the bucket, one HEAD a camera and epoch, then `streams` and `cameras`.
+
+The members of the group read `streams` into it meanwhile, and `segments` from where it ended before the LIST: an object
+is stored before it is announced, so what was announced by then is listed.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from districam_common import names
+from districam_common.blobs import Blobs, Listed
+from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.index_reader import EpochShape, Meta
+from districam_common.kafka.consumer import Groups, Reader
+from districam_common.names import SegmentName
+from districam_common.redis_door import RedisAway
+from districam_indexer import logged
+from districam_indexer.apply import Applier
+from districam_indexer.core.operations import Batch
+from districam_indexer.core.plan import plan_entry, plan_shape
+from districam_indexer.doors import Doors
+from districam_indexer.index_state import is_usable
+from districam_indexer.index_writer import IndexChanged
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S = 1.0
+_WAIT_S = 0.2
+_PAGE = 1000
+
+
+async def run(doors: Doors, blobs: Blobs, *, anew: bool = False) -> None:
+    """Sees to it that there is an index, until the service stops; `anew`: makes a new one first.
+
+    Raises:
+        Fatal: Redis holds another site's index.
+    """
+    while not doors.runtime.stopping.is_set():
+        try:
+            if await _look(doors, blobs, anew=anew):
+                anew = False
+        except IndexChanged as change:
+            log.warning("rebuild given up", why=str(change))
+        except RedisAway as error:
+            doors.runtime.health.failing("redis", str(error))
+        except Retriable as error:
+            doors.runtime.health.failing("index", str(error))
+        await doors.runtime.stops_within(_LOOK_EVERY_S)
+
+
+async def _look(doors: Doors, blobs: Blobs, *, anew: bool) -> bool:
+    """Whether there is a whole index, `anew` considered; makes one if nobody else does."""
+    meta = await doors.index.meta()
+    doors.runtime.health.ok("redis")
+    if meta is not None and meta.site != doors.settings.site:
+        raise Fatal(f"Redis holds the index of site {meta.site!r}, not of {doors.settings.site!r}")
+    if meta is not None and meta.is_ready and not anew:
+        await _tell_health(doors, meta)
+        return True
+    doors.runtime.health.failing("index", "being rebuilt")
+    instance = doors.runtime.instance
+    if not await doors.state.claim(instance, doors.settings.indexer.rebuild_lock_s):
+        return False
+    async with Groups.open(doors.settings.kafka, client_id=instance) as groups:
+        await _Rebuild(doors, blobs, groups).run(None if anew else meta)
+    await doors.state.release(instance)
+    doors.runtime.health.ok("index")
+    return True
+
+
+async def _tell_health(doors: Doors, meta: Meta) -> None:
+    partitions = await doors.publisher.partitions(names.FRAGMENTS)
+    if partitions == meta.partitions:
+        doors.runtime.health.ok("index")
+        return
+    why = f"made for {meta.partitions} partitions of {names.FRAGMENTS}, which has {partitions}"
+    doors.runtime.health.failing("index", f"{why}: districam-indexer rebuild")
+
+
+class _Rebuild:
+    """One rebuild; every step may be repeated, by anyone."""
+
+    def __init__(self, doors: Doors, blobs: Blobs, groups: Groups) -> None:
+        self._doors = doors
+        self._blobs = blobs
+        self._groups = groups
+        self._shapes: dict[tuple[str, str], EpochShape | None] = {}
+        self._objects = 0
+
+    async def run(self, meta: Meta | None) -> None:
+        """Goes on with the rebuild that `meta` tells of, or begins one.
+
+        Raises:
+            IndexChanged: somebody else has begun one meanwhile, or goes on with this one.
+            Retriable: the store, the broker or Redis is away, or the service stops.
+        """
+        build = meta.build if meta is not None and is_usable(meta) else await self._begin()
+        log.info("index rebuild begun", build=build)
+        await self._read_bucket(build)
+        await self._read_cameras(build)
+        await self._await_members(build)
+        fragments = await self._groups.partitions(names.FRAGMENTS)
+        await logged.look(self._doors, self._groups, build=build, partitions=len(fragments))
+        await self._doors.state.finish(build=build)
+        log.info("index rebuilt", build=build, objects=self._objects, epochs=len(self._shapes))
+
+    async def _begin(self) -> str:
+        fragments = await self._groups.partitions(names.FRAGMENTS)
+        segments = await self._groups.partitions(names.SEGMENTS)
+        streams = await self._groups.partitions(names.STREAMS)
+        await self._doors.state.clear(site=self._doors.settings.site, partitions=len(fragments))
+        positions = {
+            **await self._groups.ends(segments),
+            **await self._groups.beginnings(streams),
+        }
+        build = secrets.token_hex(8)
+        await self._doors.state.begin(build, positions)
+        return build
+
+    async def _read_bucket(self, build: str) -> None:
+        page: list[Listed] = []
+        async for listed in self._blobs.list(""):
+            page.append(listed)
+            if len(page) >= _PAGE:
+                await self._read_page(page, build)
+                page.clear()
+        await self._read_page(page, build)
+
+    async def _read_page(self, page: Sequence[Listed], build: str) -> None:
+        batch = Batch()
+        for listed in page:
+            try:
+                name = names.parse_segment_key(listed.key, listed.size)
+            except ValueError:
+                continue  # the site's marker, holds, what is not ours
+            await self._plan(listed.key, name, batch)
+        await self._doors.writer.apply(batch, build=build)
+        await self._tell({"step": "objects", "objects": self._objects}, build)
+
+    async def _plan(self, key: str, name: SegmentName, batch: Batch) -> None:
+        try:
+            operations = plan_entry(name.camera_id, name.entry)
+        except Rejected as error:
+            log.warning("object left out of the index", key=key, why=str(error))
+            return
+        self._objects += 1
+        for operation in operations:
+            batch.add(operation)
+        shape = await self._shape(key, name)
+        if shape is not None:
+            batch.add(
+                plan_shape(
+                    name.camera_id, name.entry, codecs=shape.codecs, width=shape.width, height=shape.height
+                )
+            )
+
+    async def _shape(self, key: str, name: SegmentName) -> EpochShape | None:
+        """Of the first object of the camera's epoch that tells it."""
+        epoch = (name.camera_id, name.entry.epoch)
+        if self._shapes.get(epoch) is None:
+            head = await self._blobs.head(key)
+            self._shapes[epoch] = None if head is None else _shape_in(head.metadata)
+        return self._shapes[epoch]
+
+    async def _read_cameras(self, build: str) -> None:
+        kafka, size = self._doors.settings.kafka, self._doors.settings.indexer.batch_records
+        async with Reader.open(kafka, [names.CAMERAS], client_id=self._doors.runtime.instance) as reader:
+            records = await reader.read_all()
+        applier = Applier(self._doors)
+        for n in range(0, len(records), size):
+            await applier.apply(records[n : n + size], build=build)
+
+    async def _await_members(self, build: str) -> None:
+        """Until the group's members have read all that was in the topics when the bucket had been listed."""
+        segments = await self._groups.partitions(names.SEGMENTS)
+        streams = await self._groups.partitions(names.STREAMS)
+        ends = await self._groups.ends([*segments, *streams])
+        while True:
+            applied = await self._doors.writer.applied()
+            left = sum(max(0, end - applied.get(place, 0)) for place, end in ends.items())
+            if not left:
+                return
+            await self._tell({"step": "topics", "objects": self._objects, "records_left": left}, build)
+            if await self._doors.runtime.stops_within(_WAIT_S):
+                raise Retriable("asked to stop")
+
+    async def _tell(self, progress: Mapping[str, Any], build: str) -> None:
+        """Also keeps the claim, or gives up."""
+        doors = self._doors
+        if doors.runtime.stopping.is_set():
+            raise Retriable("asked to stop")
+        if not await doors.state.claim(doors.runtime.instance, doors.settings.indexer.rebuild_lock_s):
+            raise IndexChanged("another replica goes on with the rebuild")
+        await doors.state.tell(progress, build=build)
+
+
+def _shape_in(metadata: Mapping[str, str]) -> EpochShape | None:
+    """What an object's metadata says of its epoch; None if it says nothing of use."""
+    try:
+        return EpochShape(metadata["codecs"], int(metadata["width"]), int(metadata["height"]))
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,130 @@
+"""Wires ingest together, and puts it away in order: streams end, what waits is acknowledged, then the producer closes."""
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from districam_common import names
+from districam_common.credentials import Credentials
+from districam_common.errors import Retriable
+from districam_common.events import Camera
+from districam_common.kafka.consumer import Member, Partition
+from districam_common.kafka.producer import Publisher
+from districam_common.service import Runtime, retrying
+from districam_ingest import metrics
+from districam_ingest.camera import CameraLife, Surroundings
+from districam_ingest.cameras import Assignment, Fleet
+from districam_ingest.core.host_clock import HostClock
+from districam_ingest.epoch import Outlets
+from districam_ingest.libav_reader import LibavReader
+from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.publish import Outbox
+from districam_ingest.settings import Settings
+from districam_ingest.stills import Stills
+
+log = structlog.get_logger()
+
+CLOCK_POLL_S = 0.5
+
+
+async def main(settings: Settings, runtime: Runtime) -> None:
+    """Records this replica's cameras until it is asked to stop."""
+    runtime.health.needs("kafka", "cameras")
+    async with (
+        Publisher.open(settings.kafka, f"ingest-{runtime.instance}") as publisher,
+        asyncio.TaskGroup() as background,
+    ):
+        outbox = Outbox(
+            publisher, runtime, background, site=settings.site, most_bytes=settings.ingest.buffer_max_bytes
+        )
+        ingest = settings.ingest
+        stills = Stills(
+            background, outbox.publish_still, threads=ingest.still_threads, width=ingest.still_width
+        )
+        watch = LoopWatch(runtime.clock)
+        helpers = [
+            background.create_task(watch.run(), name="loop watch"),
+            background.create_task(_follow_host_clock(outbox.host_clock, runtime), name="host clock"),
+        ]
+        try:
+            outbox.host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
+            await outbox.open()
+            around = _surroundings(settings, runtime, outbox, stills, watch)
+            await _record(settings, runtime, around)
+            await outbox.drained()
+        except Retriable:
+            if not runtime.stopping.is_set():
+                raise
+        finally:
+            stills.close()
+            for helper in [*helpers, *outbox.senders]:
+                helper.cancel()
+
+
+def _surroundings(
+    settings: Settings, runtime: Runtime, outbox: Outbox, stills: Stills, watch: LoopWatch
+) -> Surroundings:
+    ingest, clock = settings.ingest, runtime.clock
+    return Surroundings(
+        reader=LibavReader(clock, open_s=ingest.open_s, read_s=ingest.silence_s + 2),
+        credentials=Credentials(ingest.credentials_file),
+        outlets=Outlets(
+            outbox=outbox,
+            stills=stills,
+            instance=runtime.instance,
+            now_us=lambda: clock.monotonic_us() + outbox.host_clock.offset_us,
+        ),
+        opening=asyncio.Semaphore(ingest.opening_at_once),
+        watch=watch,
+        clock=clock,
+        settings=ingest,
+    )
+
+
+async def _record(settings: Settings, runtime: Runtime, around: Surroundings) -> None:
+    """The fleet's life. The group is left first, so that others take over while our streams linger."""
+
+    def live(camera: Camera) -> CameraLife:
+        return CameraLife(camera, around)
+
+    async with asyncio.TaskGroup() as streams:
+        fleet = Fleet(streams, live, linger_s=settings.ingest.linger_s)
+        assignment = Assignment(fleet, runtime, contact_s=settings.kafka.session_timeout_s)
+        await _follow_assignment(settings, runtime, assignment)
+        fleet.stop_all("handover", "this replica stops", single_client=True)
+        if len(fleet):
+            await asyncio.sleep(settings.ingest.linger_s)
+        fleet.stop_all("handover", "this replica stops")
+
+
+async def _follow_assignment(settings: Settings, runtime: Runtime, assignment: Assignment) -> None:
+    """A member of the group until the service stops; a new one after trouble that cost us the old one."""
+    while not runtime.stopping.is_set():
+        with suppress(Retriable):
+            await retrying(lambda: _be_member(settings, runtime, assignment), runtime, "cameras")
+
+
+async def _be_member(settings: Settings, runtime: Runtime, assignment: Assignment) -> None:
+    found: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
+
+    async def assigned(partitions: frozenset[Partition]) -> None:
+        await assignment.assigned(await found, partitions)
+        runtime.health.ok("cameras")
+
+    async def revoked(_: frozenset[Partition]) -> None:
+        """Streams go on until the new assignment is known."""
+
+    opening = partial(Member.open, on_assigned=assigned, on_revoked=revoked, clock=runtime.clock)
+    client_id = f"ingest-{runtime.instance}"
+    async with opening(settings.kafka, names.INGEST_GROUP, [names.CAMERAS], client_id) as member:
+        found.set_result(member)
+        await assignment.run(member)
+
+
+async def _follow_host_clock(host_clock: HostClock, runtime: Runtime) -> None:
+    while True:
+        host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
+        metrics.CLOCK_SKEW.set(host_clock.skew_us / 1e6)
+        await asyncio.sleep(CLOCK_POLL_S)

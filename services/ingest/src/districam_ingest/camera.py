@@ -1,0 +1,255 @@
+"""One camera's life: open, read, cut, fail, wait, again. What happens to it never touches another camera."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import SystemRandom
+
+import structlog
+
+from districam_common.backoff import delays
+from districam_common.clock import Clock
+from districam_common.credentials import Credential, Credentials
+from districam_common.errors import Fatal, Retriable
+from districam_common.events import Camera, Cause, Refused
+from districam_ingest import metrics
+from districam_ingest.core.fragmenter import Cuts
+from districam_ingest.core.gate import Ends, Gate, Starts, Takes
+from districam_ingest.core.host_clock import TOLERATED_US
+from districam_ingest.core.nal import BitstreamError
+from districam_ingest.core.units import Picture
+from districam_ingest.epoch import REPEAT_US, Epoch, Outlets
+from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.reading import Reader, ReadError, Source
+from districam_ingest.settings import IngestSettings
+
+log = structlog.get_logger()
+
+GOOD_US = 60_000_000
+"""A connection that lasted so long forgives the failures before it."""
+KEYFRAME_WAIT_US = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every camera of a process shares."""
+
+    reader: Reader
+    credentials: Credentials
+    outlets: Outlets
+    opening: asyncio.Semaphore
+    watch: LoopWatch
+    clock: Clock
+    settings: IngestSettings
+
+
+class CameraLife:
+    """Records one camera until it is stopped."""
+
+    def __init__(self, camera: Camera, around: Surroundings) -> None:
+        self.camera = camera
+        self._around = around
+        self._stop: tuple[Cause, str] = ("service_down", "the service broke")
+
+    def explain(self, cause: Cause, detail: str) -> None:
+        """Why the task that runs this will be cancelled; said in `lost`."""
+        self._stop = (cause, detail)
+
+    async def run(self) -> None:
+        """Connects for ever; to be stopped by `explain` and cancelling."""
+        settings, clock = self._around.settings, self._around.clock
+        while True:
+            for delay_s in delays(
+                settings.retry_first_s, settings.retry_most_s, random=SystemRandom().random
+            ):
+                began_us = clock.monotonic_us()
+                await self._connect(delay_s)
+                await asyncio.sleep(delay_s)
+                if clock.monotonic_us() - began_us > GOOD_US:
+                    break
+
+    async def _connect(self, next_retry_s: float) -> None:
+        try:
+            async with self._opened() as source:
+                await self._stream(source, next_retry_s)
+        except ReadError as error:
+            self._refuse(error.cause, error.detail, next_retry_s)
+        except Fatal:
+            raise
+        except Exception as error:  # a bug, or a stream made to find one: it shall cost this camera alone
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the whole process is going down: nobody would hear of it
+            log.exception("camera failed", camera=self.camera.camera_id)
+            self._refuse("stream_error", f"{type(error).__name__} in ingest", next_retry_s)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[Source]:
+        around, camera = self._around, self.camera
+        opening = around.reader.open(camera.url, self._credential(), transport=camera.transport)
+        try:
+            # The deadline counts from our turn on: what waits for others is not the camera's fault.
+            async with around.opening, asyncio.timeout(around.settings.open_s + 1):
+                source = await opening.__aenter__()
+        except TimeoutError:
+            raise ReadError("camera_unreachable", f"not open after {around.settings.open_s:g} s") from None
+        try:
+            yield source
+        finally:
+            await opening.__aexit__(None, None, None)
+
+    def _credential(self) -> Credential | None:
+        name = self.camera.credential
+        if not name:
+            return None
+        try:
+            found = self._around.credentials.find(name)
+        except Retriable as error:
+            raise ReadError("auth_failed", str(error)) from error
+        if found is None:
+            raise ReadError("auth_failed", f"no credential named {name!r} in the credentials file")
+        return found
+
+    async def _stream(self, source: Source, next_retry_s: float) -> None:
+        """Reads until the stream ends. A `ReadError` that leaves says that no epoch was running."""
+        stream = Stream(self.camera, source, self._around)
+        try:
+            while True:
+                stream.take(await self._read(source, stream))
+        except ReadError as error:
+            if not stream.end(error.cause, error.detail, next_retry_s):
+                raise
+            metrics.RECONNECTS.labels(self.camera.camera_id, error.cause).inc()
+        except asyncio.CancelledError:
+            stream.end(*self._stop, 0.0)
+            raise
+        except Exception:
+            stream.abandon("stream_error", "the stream broke ingest", next_retry_s)
+            raise
+
+    async def _read(self, source: Source, stream: "Stream") -> list[Picture]:
+        silence_s = self._around.settings.silence_s
+        while True:
+            began_us = self._around.clock.monotonic_us()
+            try:
+                async with asyncio.timeout(silence_s):
+                    return await source.read()
+            except TimeoutError:
+                stream.repeat_when_due()
+                if not self._around.watch.stalled_since(began_us):
+                    raise ReadError(
+                        "source_silent", f"connected, and no picture for {silence_s:g} s"
+                    ) from None
+
+    def _refuse(self, cause: Cause, detail: str, next_retry_s: float) -> None:
+        metrics.RECONNECTS.labels(self.camera.camera_id, cause).inc()
+        refuse(self.camera, self._around, cause, detail, next_retry_s)
+
+
+def refuse(camera: Camera, around: Surroundings, cause: Cause, detail: str, next_retry_s: float) -> None:
+    """Tells that no epoch came about."""
+    outlets = around.outlets
+    event = Refused(
+        camera_id=camera.camera_id,
+        at_us=outlets.now_us(),
+        instance=outlets.instance,
+        cause=cause,
+        detail=detail,
+        next_retry_s=next_retry_s,
+    )
+    outlets.outbox.offer_event(camera.camera_id, event)
+    log.warning(
+        "stream refused", camera=camera.camera_id, cause=cause, detail=detail, next_retry_s=next_retry_s
+    )
+
+
+class Stream:
+    """One connection's pictures into epochs."""
+
+    def __init__(self, camera: Camera, source: Source, around: Surroundings) -> None:
+        self._camera, self._source, self._around = camera, source, around
+        settings = around.settings
+        self._cuts = Cuts(
+            segment_us=camera.segment_s * 1_000_000,
+            fragment_max_us=round(settings.fragment_max_s * 1e6),
+            fragment_max_bytes=settings.fragment_max_bytes,
+            segment_max_us=round(settings.segment_max_s * 1e6),
+        )
+        self._gate = Gate(source.info.codec, source.info.sets)
+        self._epoch: Epoch | None = None
+        self._waiting_us: int | None = None  # since when pictures come and none is a keyframe
+        self._repeated_us = around.clock.monotonic_us()
+
+    def take(self, pictures: list[Picture]) -> None:
+        """Pictures as they come, in decode order."""
+        self._follow_clock()
+        self.repeat_when_due()
+        for picture in pictures:
+            for step in self._gate.judge(picture):
+                self._follow(step, picture)
+
+    def end(self, cause: Cause, detail: str, next_retry_s: float) -> bool:
+        """Ends the running epoch; False if there is none."""
+        if self._epoch is None:
+            return False
+        self._epoch.end(cause, detail, interval_us=self._gate.interval_us, next_retry_s=next_retry_s)
+        self._epoch = None
+        self._gate.end()
+        return True
+
+    def abandon(self, cause: Cause, detail: str, next_retry_s: float) -> None:
+        """Ends the running epoch without what it still holds."""
+        if self._epoch is not None:
+            self._epoch.abandon(cause, detail, next_retry_s=next_retry_s)
+            self._epoch = None
+
+    def repeat_when_due(self) -> None:
+        """Repeats the event in force every hour."""
+        now_us = self._around.clock.monotonic_us()
+        if self._epoch is not None and now_us - self._repeated_us >= REPEAT_US:
+            self._repeated_us = now_us
+            self._epoch.repeat()
+
+    def _follow(self, step: object, picture: Picture) -> None:
+        match step:
+            case Ends():
+                self._break(step)
+            case Starts():
+                self._start(step)
+            case Takes():
+                if self._epoch is not None:
+                    self._epoch.take(step)
+            case _:
+                self._wait(picture)
+
+    def _start(self, start: Starts) -> None:
+        try:
+            self._epoch = Epoch(self._camera, self._source.info, start, self._cuts, self._around.outlets)
+            self._waiting_us = None
+            self._repeated_us = self._around.clock.monotonic_us()
+        except BitstreamError as error:
+            raise ReadError("stream_error", str(error)) from error
+
+    def _break(self, ends: Ends) -> None:
+        if self._epoch is None:
+            return
+        cause, detail = ends.cause, ends.detail
+        if cause == "source_silent" and self._around.watch.stalled_since(self._epoch.last_arrival_us):
+            cause, detail = "service_down", "this process stood still"
+        self._epoch.end(cause, detail, interval_us=ends.interval_us)
+        self._epoch = None
+
+    def _follow_clock(self) -> None:
+        if self._epoch is None:
+            return
+        step_us = self._around.outlets.outbox.host_clock.offset_us - self._epoch.offset_us
+        if abs(step_us) > TOLERATED_US:
+            self.end("clock_step", f"our clock moved by {step_us / 1e6:.1f} s", 0.0)
+
+    def _wait(self, picture: Picture) -> None:
+        if self._waiting_us is None:
+            self._waiting_us = picture.arrival_us
+        elif picture.arrival_us - self._waiting_us >= KEYFRAME_WAIT_US:
+            self._waiting_us = picture.arrival_us
+            refuse(self._camera, self._around, "stream_error", "no keyframe for 10 s", KEYFRAME_WAIT_US / 1e6)

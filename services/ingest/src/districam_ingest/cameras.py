@@ -1,0 +1,172 @@
+"""Which cameras are mine: the consumer group on `cameras` is the scheduler.
+
+A rebalance stops nothing: streams go on until the new assignment is known and its records are read, then only the
+difference starts or stops.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from districam_common import wire
+from districam_common.errors import Retriable
+from districam_common.events import Camera, Cause
+from districam_common.kafka.consumer import Member, Partition, Record
+from districam_common.service import Runtime, retrying
+from districam_common.wire import WireError
+from districam_ingest import metrics
+from districam_ingest.camera import CameraLife
+
+log = structlog.get_logger()
+
+POLL_S = 0.5
+
+
+@dataclass(slots=True)
+class _Running:
+    life: CameraLife
+    task: asyncio.Task[None]
+    leaves: asyncio.TimerHandle | None = None
+
+
+class Fleet:
+    """The streams of this replica; `want` starts and stops the difference.
+
+    Args:
+        tasks: where they live.
+        live: makes a camera's life.
+    """
+
+    def __init__(
+        self, tasks: asyncio.TaskGroup, live: Callable[[Camera], CameraLife], *, linger_s: float
+    ) -> None:
+        self._tasks, self._live, self._linger_s = tasks, live, linger_s
+        self._running: dict[str, _Running] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def want(self, cameras: dict[str, Camera], gone: dict[str, Camera]) -> None:
+        """These shall run.
+
+        Args:
+            cameras: enabled cameras of our partitions.
+            gone: disabled or deleted ones of our partitions: they stop at once; others may have moved, and linger.
+        """
+        for camera_id, camera in cameras.items():
+            self._ensure(camera_id, camera)
+        for camera_id in list(self._running):
+            if camera_id in gone:
+                self._stop(camera_id, "stream_changed", "the camera was disabled or deleted")
+            elif camera_id not in cameras:
+                self._let_go(camera_id)
+
+    def _ensure(self, camera_id: str, camera: Camera) -> None:
+        running = self._running.get(camera_id)
+        if running is not None and running.life.camera == camera:
+            if running.leaves is not None:
+                running.leaves.cancel()
+                running.leaves = None
+            return
+        if running is not None:
+            self._stop(camera_id, "stream_changed", "the camera's record changed")
+        life = self._live(camera)
+        self._running[camera_id] = _Running(life, self._tasks.create_task(life.run(), name=camera_id))
+
+    def _let_go(self, camera_id: str) -> None:
+        running = self._running[camera_id]
+        if running.leaves is None:
+            linger_s = 0.0 if running.life.camera.single_client else self._linger_s
+            loop = asyncio.get_running_loop()
+            running.leaves = loop.call_later(
+                linger_s, self._stop, camera_id, "handover", "another replica has it"
+            )
+
+    def _stop(self, camera_id: str, cause: Cause, detail: str) -> None:
+        running = self._running.pop(camera_id)
+        if running.leaves is not None:
+            running.leaves.cancel()
+        running.life.explain(cause, detail)
+        running.task.add_done_callback(lambda _: self._forget(camera_id))  # its end still counts
+        running.task.cancel()
+
+    def _forget(self, camera_id: str) -> None:
+        if camera_id not in self._running:
+            metrics.forget(camera_id)
+
+    def stop_all(self, cause: Cause, detail: str, *, single_client: bool = False) -> None:
+        """Ends every stream now, or those of cameras that take a single client."""
+        for camera_id, running in list(self._running.items()):
+            if running.life.camera.single_client or not single_client:
+                self._stop(camera_id, cause, detail)
+
+
+class Assignment:
+    """Reads the assigned partitions of `cameras` from the start and keeps the fleet to them.
+
+    Args:
+        contact_s: out of contact with the group for longer, others may have our cameras: then the streams stop that
+            take a single client. The rest goes on: two pulls of a camera are harmless.
+    """
+
+    def __init__(self, fleet: Fleet, runtime: Runtime, *, contact_s: float) -> None:
+        self._fleet, self._runtime, self._contact_us = fleet, runtime, contact_s * 1e6
+        self._cameras: dict[Partition, dict[str, Camera]] = {}
+        self._unread: dict[Partition, int] = {}
+        self._is_settled = True
+
+    async def assigned(self, member: Member, partitions: frozenset[Partition]) -> None:
+        """Seeks every partition to its start; nothing starts or stops before all are read to their ends."""
+        self._cameras = {partition: {} for partition in partitions}
+        self._is_settled = False
+        begins = await retrying(lambda: member.beginnings(partitions), self._runtime, "kafka")
+        for partition, offset in begins.items():
+            member.seek(partition, offset)
+        self._unread = await retrying(lambda: member.ends(partitions), self._runtime, "kafka")
+
+    async def run(self, member: Member) -> None:
+        """Polls until the service stops."""
+        while not self._runtime.stopping.is_set():
+            try:
+                batches = await member.poll(timeout_s=POLL_S)
+            except Retriable as error:
+                self._runtime.health.failing("kafka", str(error))
+                batches = {}
+                await asyncio.sleep(POLL_S)
+            changed = [
+                self._apply(partition, record) for partition, records in batches.items() for record in records
+            ]
+            if not self._has_contact(member):
+                self._fleet.stop_all("service_down", "out of contact with the group", single_client=True)
+                self._is_settled = False
+            elif any(changed) or not self._is_settled:
+                self._settle(member)
+
+    def _has_contact(self, member: Member) -> bool:
+        return self._runtime.clock.monotonic_us() - member.contact_us() < self._contact_us
+
+    def _apply(self, partition: Partition, record: Record) -> bool:
+        if partition not in self._cameras:
+            return False
+        try:
+            camera = wire.camera(record.key, record.headers, record.value)
+        except WireError as error:
+            log.error(
+                "camera record rejected", partition=record.partition, offset=record.offset, why=str(error)
+            )
+            return False
+        self._cameras[partition][camera.camera_id] = camera
+        return True
+
+    def _settle(self, member: Member) -> None:
+        if any(member.position(partition) < end for partition, end in self._unread.items()):
+            return
+        if not self._is_settled:
+            self._is_settled = True
+            log.info("assigned", partitions=len(self._cameras), cameras=sum(map(len, self._cameras.values())))
+        mine = {camera_id: camera for table in self._cameras.values() for camera_id, camera in table.items()}
+        wanted = {camera_id: camera for camera_id, camera in mine.items() if camera.is_expected}
+        gone = {camera_id: camera for camera_id, camera in mine.items() if not camera.is_expected}
+        self._fleet.want(wanted, gone)

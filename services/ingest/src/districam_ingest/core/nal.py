@@ -1,0 +1,142 @@
+"""NAL units of H.264 and H.265: splitting, keyframes, parameter sets. No byte of a NAL unit is ever altered."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+Codec = Literal["h264", "hevc"]
+
+_START = b"\0\0\1"
+PARSED_MOST = 1024
+"""Real parameter sets take 30 to 300 bytes, and nothing that is read stands far behind."""
+
+
+class BitstreamError(ValueError):
+    """The bytes are not what the codec's specification allows."""
+
+
+def split_annexb(data: bytes) -> list[bytes]:
+    """NAL units between start codes (H.264 Annex B); a zero byte before a start code belongs to the code."""
+    out: list[bytes] = []
+    at = data.find(_START)
+    while at >= 0:
+        following = data.find(_START, at + 3)
+        end = len(data) if following < 0 else following
+        while end > at + 3 and data[end - 1] == 0 and following >= 0:
+            end -= 1
+        if end > at + 3:
+            out.append(data[at + 3 : end])
+        at = following
+    return out
+
+
+def length_prefixed(nals: Iterable[bytes]) -> bytes:
+    """NAL units as an MP4 sample: four bytes of length before each (ISO/IEC 14496-15)."""
+    return b"".join(part for nal in nals for part in (len(nal).to_bytes(4, "big"), nal))
+
+
+def counted(nals: Sequence[bytes], *, size: int, most: int, flags: int = 0) -> bytes:
+    """How many parameter sets, in `size` bytes, and each behind its length in two: as avcC and hvcC list them.
+
+    Raises:
+        BitstreamError: more, or longer ones, than the list can say.
+    """
+    if len(nals) > most or any(len(nal) > 0xFFFF for nal in nals):
+        raise BitstreamError("too many or too long parameter sets")
+    return (flags | len(nals)).to_bytes(size, "big") + b"".join(
+        part for nal in nals for part in (len(nal).to_bytes(2, "big"), nal)
+    )
+
+
+def unescaped(nal: bytes) -> bytes:
+    """The payload without emulation prevention bytes (H.264 section 7.4.1)."""
+    return nal.replace(b"\0\0\3", b"\0\0")
+
+
+def nal_type(codec: Codec, nal: bytes) -> int:
+    return nal[0] & 31 if codec == "h264" else (nal[0] >> 1) & 63
+
+
+def is_slice(codec: Codec, nal: bytes) -> bool:
+    kind = nal_type(codec, nal)
+    return 1 <= kind <= 5 if codec == "h264" else kind < 32
+
+
+def is_parameter_set(codec: Codec, nal: bytes) -> bool:
+    kind = nal_type(codec, nal)
+    return kind in {7, 8} if codec == "h264" else kind in {32, 33, 34}
+
+
+def parameter_sets(codec: Codec, nals: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Parameter sets before the first slice, trailing zero bytes off; empty if the access unit carries none."""
+    found: list[bytes] = []
+    for nal in nals:
+        if is_slice(codec, nal):
+            break
+        if is_parameter_set(codec, nal):
+            found.append(nal.rstrip(b"\0"))
+    return tuple(found)
+
+
+def is_keyframe(codec: Codec, nals: Sequence[bytes]) -> bool:
+    """Whether decoding can begin here: IDR, an H.264 recovery point (open GOP), an H.265 IRAP picture (types 16 to 21)."""
+    if codec == "hevc":
+        return any(16 <= nal_type(codec, nal) <= 21 for nal in nals)
+    kinds = {nal_type(codec, nal) for nal in nals}
+    return 5 in kinds or (
+        1 in kinds and any(_has_recovery_point(nal) for nal in nals if nal_type(codec, nal) == 6)
+    )
+
+
+def _has_recovery_point(sei: bytes) -> bool:
+    """Whether an H.264 SEI NAL unit holds payload type 6 (section D.1.8)."""
+    payload = unescaped(sei)
+    at = 1
+    while at + 2 < len(payload):
+        kind, at = _sei_number(payload, at)
+        size, at = _sei_number(payload, at)
+        if kind == 6:
+            return True
+        at += size
+    return False
+
+
+def _sei_number(payload: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    while at < len(payload) and payload[at] == 255:
+        value, at = value + 255, at + 1
+    if at >= len(payload):
+        return value, at
+    return value + payload[at], at + 1
+
+
+class Bits:
+    """Reads an RBSP bit by bit (H.264 section 9.1), its first `PARSED_MOST` bytes: hostile sets shall not hold us up.
+
+    Raises:
+        BitstreamError: the data end early or a number is malformed.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        data = data[:PARSED_MOST]
+        self._value, self._size, self._at = int.from_bytes(data, "big"), len(data) * 8, 0
+
+    def u(self, count: int) -> int:
+        self._at += count
+        if self._at > self._size:
+            raise BitstreamError("the parameter set ends early")
+        return (self._value >> (self._size - self._at)) & ((1 << count) - 1)
+
+    def flag(self) -> bool:
+        return bool(self.u(1))
+
+    def ue(self) -> int:
+        zeros = 0
+        while not self.u(1):
+            zeros += 1
+            if zeros > 32:
+                raise BitstreamError("an Exp-Golomb code is too long")
+        return (1 << zeros) - 1 + self.u(zeros)
+
+    def se(self) -> int:
+        code = self.ue()
+        return (code + 1) // 2 if code & 1 else -(code // 2)

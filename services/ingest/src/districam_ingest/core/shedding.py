@@ -1,0 +1,69 @@
+"""What to drop when Kafka is behind: the rest of the GOP, never its middle, counted and told as a range."""
+
+from dataclasses import dataclass, replace
+
+from districam_common.events import Cause
+from districam_ingest.core.fragmenter import Cut
+
+TELL_EVERY_US = 10_000_000
+UNIT_MAX_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShedRange:
+    """Consecutive fragments that were dropped."""
+
+    first_seq: int
+    last_seq: int
+    start_us: int
+    end_us: int
+    access_units: int
+    bytes: int
+    cause: Cause
+
+
+class Shedder:
+    """Decides for one epoch's fragments, in order. What it gives back is to be sent in that order."""
+
+    def __init__(self) -> None:
+        self._dropped: ShedRange | None = None  # figures only: what is shed shall not stay in memory
+        self._is_shedding = False
+
+    def offer(self, cut: Cut, *, has_room: bool) -> list[Cut | ShedRange]:
+        """A fragment to send, or none if it is dropped; before it the range that was dropped, also told every 10 s."""
+        if cut.size > UNIT_MAX_BYTES:
+            return [*self.tell(), *self._drop_alone(cut)]
+        if not has_room or (self._is_shedding and not cut.units[0].is_keyframe):
+            return self._drop(cut)
+        self._is_shedding = False
+        return [*self.tell(), cut]
+
+    def tell(self) -> list[Cut | ShedRange]:
+        """The range dropped since the last telling, if any; also to be called at the epoch's end."""
+        told, self._dropped = self._dropped, None
+        return [] if told is None else [told]
+
+    def _drop(self, cut: Cut) -> list[Cut | ShedRange]:
+        self._is_shedding = True
+        due: list[Cut | ShedRange] = []
+        if self._dropped is not None and cut.end_us - self._dropped.start_us > TELL_EVERY_US:
+            due = self.tell()
+        self._dropped = _with(self._dropped, cut)
+        return due
+
+    def _drop_alone(self, cut: Cut) -> list[Cut | ShedRange]:
+        """One picture larger than a record may be."""
+        return [replace(_with(None, cut), cause="stream_error")]
+
+
+def _with(dropped: ShedRange | None, cut: Cut) -> ShedRange:
+    """The range and the fragment that follows it."""
+    return ShedRange(
+        first_seq=dropped.first_seq if dropped else cut.seq,
+        last_seq=cut.seq,
+        start_us=dropped.start_us if dropped else cut.start_us,
+        end_us=cut.end_us,
+        access_units=(dropped.access_units if dropped else 0) + len(cut.units),
+        bytes=(dropped.bytes if dropped else 0) + cut.size,
+        cause="shed_backpressure",
+    )

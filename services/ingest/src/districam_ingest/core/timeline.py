@@ -1,0 +1,100 @@
+"""The camera's media clock on our clock: the least delayed arrival decides, and time never jumps inside an epoch.
+
+The network only ever delays a picture. So of all pictures of the first second the one that came soonest tells best
+when the media clock's zero was. Later windows correct the rate, by 500 ppm at most: a quartz is better than that, and
+what is faster is a jump, which ends the epoch.
+"""
+
+from dataclasses import dataclass
+
+from districam_common import ticks
+from districam_ingest.core.nal import length_prefixed
+from districam_ingest.core.units import AccessUnit, Picture
+
+HOLD_US = 1_000_000
+WINDOW_US = 10_000_000
+MAX_DRIFT_PPM = 500
+
+
+@dataclass(slots=True)
+class _Placed:
+    picture: Picture
+    dts: int
+    is_keyframe: bool
+
+
+class Timeline:
+    """One epoch's clock.
+
+    Args:
+        offset_us: our wall clock minus the monotonic clock when the epoch began.
+    """
+
+    def __init__(self, offset_us: int) -> None:
+        self._offset_us = offset_us
+        self._held: list[_Placed] = []
+        self._first_dts = 0
+        self._anchor_us: int | None = None  # wall time of the first dts
+        self._shift_ticks = 0  # from the reader's ticks to the epoch's media clock
+        self._correction_us = 0.0
+        self._target_us = 0
+        self._window_start_us = 0
+        self._window_delay_us: int | None = None
+        self._last_media_us = 0
+
+    @property
+    def is_anchored(self) -> bool:
+        return self._anchor_us is not None
+
+    def push(self, picture: Picture, dts: int, *, is_keyframe: bool) -> list[AccessUnit]:
+        """Takes the next picture in decode order; gives those whose time is now known, none in the first second."""
+        placed = _Placed(picture, dts, is_keyframe)
+        if self._anchor_us is not None:
+            return [self._unit(placed, self._anchor_us)]
+        if not self._held:
+            self._first_dts = dts
+        self._held.append(placed)
+        if picture.arrival_us - self._held[0].picture.arrival_us < HOLD_US:
+            return []
+        return self.release()
+
+    def release(self) -> list[AccessUnit]:
+        """Anchors on what has arrived so far and gives what was held: after the first second, or at an early end."""
+        if self._anchor_us is not None or not self._held:
+            return []
+        anchor_us = self._offset_us + min(p.picture.arrival_us - self._media_us(p.dts) for p in self._held)
+        self._anchor_us = anchor_us
+        self._shift_ticks = ticks.from_us(anchor_us) - self._first_dts
+        held, self._held = self._held, []
+        return [self._unit(placed, anchor_us) for placed in held]
+
+    def _media_us(self, dts: int) -> int:
+        return ticks.to_us(dts - self._first_dts)
+
+    def _unit(self, placed: _Placed, anchor_us: int) -> AccessUnit:
+        picture, media_us = placed.picture, self._media_us(placed.dts)
+        self._correct(media_us, picture.arrival_us + self._offset_us - anchor_us - media_us)
+        return AccessUnit(
+            data=length_prefixed(picture.nals),
+            start_us=anchor_us + media_us + round(self._correction_us),
+            dts=placed.dts + self._shift_ticks,
+            pts=picture.pts + self._shift_ticks,
+            is_keyframe=placed.is_keyframe,
+            camera_us=picture.camera_us,
+            lost_packets=picture.lost_packets,
+        )
+
+    def _correct(self, media_us: int, delay_us: int) -> None:
+        """Follows the least delay of each window, no faster than `MAX_DRIFT_PPM`."""
+        step_us, self._last_media_us = media_us - self._last_media_us, media_us
+        most_us = step_us * MAX_DRIFT_PPM / 1e6
+        self._correction_us += max(-most_us, min(most_us, self._target_us - self._correction_us))
+        self._window_delay_us = (
+            delay_us if self._window_delay_us is None else min(self._window_delay_us, delay_us)
+        )
+        if media_us - self._window_start_us >= WINDOW_US:
+            self._target_us, self._window_start_us, self._window_delay_us = (
+                self._window_delay_us,
+                media_us,
+                None,
+            )

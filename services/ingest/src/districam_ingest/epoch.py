@@ -1,0 +1,219 @@
+"""One epoch on its way out: pictures → time → fragments → Kafka, and what is said of it. No awaits: nothing can be torn."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from districam_common.events import Camera, Cause, Connected, Lost, Shed
+from districam_common.media import Fragment, FragmentInfo
+from districam_ingest import metrics
+from districam_ingest.core.epoch_id import epoch_id
+from districam_ingest.core.fragmenter import Cut, Cuts, Fragmenter
+from districam_ingest.core.gate import Starts, Takes
+from districam_ingest.core.shedding import Shedder, ShedRange
+from districam_ingest.core.timeline import Timeline
+from districam_ingest.core.units import AccessUnit
+from districam_ingest.mux import decoder_config, init_of, value_of
+from districam_ingest.publish import Outbox
+from districam_ingest.reading import SourceInfo
+from districam_ingest.stills import Stills, Wanted
+
+log = structlog.get_logger()
+
+REPEAT_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlets:
+    """Where an epoch's fragments, events and stills go, and under whose name."""
+
+    outbox: Outbox
+    stills: Stills
+    instance: str
+    now_us: Callable[[], int]
+    """Wall time, the broker's while the host's clock is off."""
+
+
+class Epoch:
+    """Takes an epoch's pictures until `end`.
+
+    Raises:
+        BitstreamError: the parameter sets make no init.
+    """
+
+    def __init__(self, camera: Camera, info: SourceInfo, start: Starts, cuts: Cuts, outlets: Outlets) -> None:
+        self._camera, self._info, self._outlets = camera, info, outlets
+        self._shape = start.shape
+        self._init = init_of(start.shape, start.sets)
+        self._config = decoder_config(start.shape, start.sets)
+        self.offset_us = outlets.outbox.host_clock.offset_us
+        self.id = epoch_id(outlets.now_us(), secrets.token_bytes(10))
+        self._timeline = Timeline(self.offset_us)
+        self._fragmenter = Fragmenter(camera.camera_id, cuts)
+        self._shedder = Shedder()
+        self._connected: Connected | None = None
+        self._last: Cut | None = None  # the last that was offered or shed
+        self._still_us = 0
+        self._keyframe_us = 0
+        self.last_arrival_us = 0
+
+    def take(self, taken: Takes) -> None:
+        """The next picture, in decode order."""
+        self.last_arrival_us = taken.picture.arrival_us
+        self._pass_on(self._timeline.push(taken.picture, taken.dts, is_keyframe=taken.is_keyframe))
+
+    def end(self, cause: Cause, detail: str, *, interval_us: int, next_retry_s: float = 0.0) -> None:
+        """Sends what is held, then `lost`; behind it nothing of this epoch comes."""
+        self._pass_on(self._timeline.release())
+        rest = self._fragmenter.end(interval_us)
+        if rest is not None:
+            self._send(rest)
+        self.abandon(cause, detail, next_retry_s=next_retry_s)
+
+    def abandon(self, cause: Cause, detail: str, *, next_retry_s: float = 0.0) -> bool:
+        """Sends `lost` without what is held: it cannot be stored. False if nothing of this epoch was sent."""
+        for told in self._shedder.tell():
+            self._tell(told)
+        if self._last is None:
+            return False
+        lost = Lost(
+            camera_id=self._camera.camera_id,
+            at_us=self._outlets.now_us(),
+            instance=self._outlets.instance,
+            epoch=self.id,
+            last_seq=self._last.seq,
+            end_us=self._last.end_us,
+            cause=cause,
+            detail=detail,
+            next_retry_s=next_retry_s,
+        )
+        self._outlets.outbox.offer_event(self._camera.camera_id, lost)
+        metrics.CONNECTED.labels(self._camera.camera_id).set(0)
+        log.info("epoch ended", camera=self._camera.camera_id, epoch=self.id, cause=cause, detail=detail)
+        return True
+
+    def repeat(self) -> None:
+        """Says `connected` again, so that it never ages out of the topic."""
+        if self._connected is not None:
+            self._outlets.outbox.offer_event(self._camera.camera_id, self._connected)
+
+    def _pass_on(self, units: list[AccessUnit]) -> None:
+        for unit in units:
+            if self._connected is None:
+                self._connect(unit)
+            self._count(unit)
+            cut = self._fragmenter.push(unit)
+            if cut is not None:
+                self._send(cut)
+
+    def _connect(self, first: AccessUnit) -> None:
+        shape = self._shape
+        self._connected = Connected(
+            camera_id=self._camera.camera_id,
+            at_us=first.start_us,
+            instance=self._outlets.instance,
+            epoch=self.id,
+            reader=self._info.reader,
+            transport=self._camera.transport,
+            codecs=shape.codecs,
+            width=shape.width,
+            height=shape.height,
+            server=self._info.server,
+        )
+        self.repeat()
+        metrics.CONNECTED.labels(self._camera.camera_id).set(1)
+        log.info(
+            "epoch began",
+            camera=self._camera.camera_id,
+            epoch=self.id,
+            codecs=shape.codecs,
+            width=shape.width,
+            height=shape.height,
+        )
+
+    def _count(self, unit: AccessUnit) -> None:
+        camera_id = self._camera.camera_id
+        metrics.ACCESS_UNITS.labels(camera_id).inc()
+        metrics.BYTES.labels(camera_id).inc(len(unit.data))
+        metrics.LAST_ACCESS_UNIT.labels(camera_id).set(unit.start_us / 1e6)
+        if unit.camera_us is not None:
+            metrics.CLOCK_OFFSET.labels(camera_id).set((unit.camera_us - unit.start_us) / 1e6)
+        if unit.is_keyframe:
+            if self._keyframe_us:
+                metrics.GOP.labels(camera_id).set((unit.start_us - self._keyframe_us) / 1e6)
+            self._keyframe_us = unit.start_us
+
+    def _send(self, cut: Cut) -> None:
+        has_room = self._outlets.outbox.has_room(cut.size)
+        for item in self._shedder.offer(cut, has_room=has_room):
+            if isinstance(item, ShedRange):
+                self._tell(item)
+            else:
+                self._outlets.outbox.offer_fragment(
+                    Fragment(self._fragment_info(item), value_of(self._init, item))
+                )
+                self._offer_still(item)
+        self._last = cut
+
+    def _fragment_info(self, cut: Cut) -> FragmentInfo:
+        first = cut.units[0]
+        return FragmentInfo(
+            camera_id=self._camera.camera_id,
+            epoch=self.id,
+            seq=cut.seq,
+            start_us=cut.start_us,
+            duration_us=cut.duration_us,
+            init_length=len(self._init),
+            is_keyframe=first.is_keyframe,
+            starts_segment=cut.starts_segment,
+            ends=cut.ends,
+            access_units=len(cut.units),
+            lost_packets=sum(unit.lost_packets for unit in cut.units),
+            codecs=self._shape.codecs,
+            width=self._shape.width,
+            height=self._shape.height,
+            camera_start_us=first.camera_us,
+        )
+
+    def _tell(self, shed: ShedRange | Cut) -> None:
+        assert isinstance(shed, ShedRange)
+        event = Shed(
+            camera_id=self._camera.camera_id,
+            at_us=self._outlets.now_us(),
+            instance=self._outlets.instance,
+            epoch=self.id,
+            first_seq=shed.first_seq,
+            last_seq=shed.last_seq,
+            start_us=shed.start_us,
+            end_us=shed.end_us,
+            access_units=shed.access_units,
+            bytes=shed.bytes,
+            cause=shed.cause,
+        )
+        self._outlets.outbox.offer_event(self._camera.camera_id, event)
+        metrics.SHED.labels(shed.cause).inc(shed.access_units)
+        log.warning(
+            "shed", camera=event.camera_id, epoch=self.id, access_units=shed.access_units, cause=shed.cause
+        )
+
+    def _offer_still(self, cut: Cut) -> None:
+        first = cut.units[0]
+        if (
+            not first.is_keyframe
+            or first.start_us - self._still_us < self._camera.keyframe_interval_s * 1_000_000
+        ):
+            return
+        self._still_us = first.start_us
+        self._outlets.stills.offer(
+            Wanted(
+                camera_id=self._camera.camera_id,
+                epoch=self.id,
+                seq=cut.seq,
+                at_us=first.start_us,
+                codec=self._shape.codec,
+                config=self._config,
+                data=first.data,
+            )
+        )

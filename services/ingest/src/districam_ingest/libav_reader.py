@@ -1,0 +1,222 @@
+"""The ffmpeg reader: libavformat's RTSP by PyAV, one daemon thread a stream. It copes with what others refuse."""
+# PyAV types its **kwargs as unknown:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import struct
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import av
+import av.error
+import av.logging
+
+from districam_common.clock import Clock
+from districam_common.credentials import Credential
+from districam_common.events import Cause
+from districam_ingest.core.nal import Codec, split_annexb
+from districam_ingest.core.units import Picture
+from districam_ingest.reading import ReadError, SourceInfo
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+Value = TypeVar("Value")
+
+WAITING_MOST = 500
+"""Pictures that may wait for the loop before the thread stops reading, and TCP holds the camera back."""
+
+_CODECS: dict[str, Codec] = {"h264": "h264", "hevc": "hevc"}
+_CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
+    (av.error.HTTPUnauthorizedError, "auth_failed"),
+    (av.error.HTTPForbiddenError, "auth_failed"),
+    (av.error.HTTPNotFoundError, "not_found"),
+    (av.error.HTTPError, "camera_unreachable"),
+    (av.error.ExitError, "source_silent"),
+    (av.error.TimeoutError, "source_silent"),
+    (av.error.EOFError, "camera_unreachable"),
+    (OSError, "camera_unreachable"),
+)
+
+
+def cause_of(error: Exception, *, is_open: bool) -> Cause:
+    """The ledger's word for a libav error; a deadline passed while opening means nobody answered."""
+    for kind, cause in _CAUSES:
+        if isinstance(error, kind):
+            return "camera_unreachable" if cause == "source_silent" and not is_open else cause
+    return "stream_error" if is_open else "camera_unreachable"
+
+
+def with_credential(url: str, credential: Credential | None) -> str:
+    """The URL that libavformat wants; never to be logged."""
+    if credential is None:
+        return url
+    parts = urlsplit(url)
+    secret = f"{quote(credential.username, safe='')}:{quote(credential.password, safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}"))
+
+
+class LibavReader:
+    """Opens RTSP streams with libavformat.
+
+    Args:
+        open_s, read_s: libavformat's own limits; the caller's deadlines stand outside.
+    """
+
+    name = "ffmpeg"
+
+    def __init__(self, clock: Clock, *, open_s: float, read_s: float) -> None:
+        self._clock, self._open_s, self._read_s = clock, open_s, read_s
+        av.logging.set_level(None)  # libav's own log would print URLs with their secrets
+
+    @asynccontextmanager
+    async def open(
+        self, url: str, credential: Credential | None, *, transport: str
+    ) -> AsyncGenerator["LibavSource"]:
+        source = LibavSource(asyncio.get_running_loop(), self._clock)
+        options = {
+            "rtsp_transport": transport,
+            "allowed_media_types": "video",
+            "timeout": str(round(self._read_s * 1e6)),
+            "analyzeduration": "1",
+            "fpsprobesize": "0",
+        }
+        limits = (self._open_s, self._read_s)
+        thread = threading.Thread(
+            target=source.pump,
+            args=(with_credential(url, credential), options, limits),
+            daemon=True,
+            name="libav",
+        )
+        thread.start()
+        try:
+            await source.opened()
+            yield source
+        finally:
+            source.leave()  # the thread ends by itself after its next packet or its deadline
+
+
+class LibavSource:
+    """One open stream; everything but `pump` runs on the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self._loop, self._clock = loop, clock
+        self._info: asyncio.Future[SourceInfo] = loop.create_future()
+        self._waiting: asyncio.Queue[Picture | ReadError] = asyncio.Queue()
+        self._slots = threading.Semaphore(WAITING_MOST)
+        self._left = threading.Event()
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info.result()
+
+    async def opened(self) -> None:
+        """Waits until the stream is open.
+
+        Raises:
+            ReadError: it can't be opened.
+        """
+        await asyncio.shield(self._info)
+
+    def leave(self) -> None:
+        self._left.set()
+        self._slots.release(WAITING_MOST)
+        if self._info.done() and not self._info.cancelled():
+            self._info.exception()  # seen
+
+    async def read(self) -> list[Picture]:
+        """All pictures that wait; at least one."""
+        out: list[Picture] = []
+        item = await self._waiting.get()
+        while not isinstance(item, ReadError):
+            out.append(item)
+            if self._waiting.empty():
+                self._slots.release(len(out))
+                return out
+            item = self._waiting.get_nowait()
+        if not out:
+            raise item
+        self._waiting.put_nowait(item)
+        return out
+
+    # ---- on the thread
+
+    def pump(self, url: str, options: dict[str, str], limits: tuple[float, float]) -> None:
+        """Opens the stream and delivers its pictures until it ends or the loop's side has left."""
+        is_open = False
+        try:
+            with av.open(url, options=options, timeout=limits) as container:
+                video = next(iter(container.streams.video), None)
+                if video is None or video.codec_context.name not in _CODECS:
+                    self._fail(ReadError("stream_error", "the stream has no H.264 or H.265 video"))
+                    return
+                is_open = True
+                self._tell(self._set_info, _info_of(video))
+                self._deliver_all(container.demux(video))
+            self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
+        except (av.error.FFmpegError, OSError) as error:
+            # strerror alone: the error's own text holds the URL and its secret
+            detail = getattr(error, "strerror", None) or type(error).__name__
+            self._fail(ReadError(cause_of(error, is_open=is_open), detail))
+        except Exception as error:  # noqa: BLE001  # the loop's side must hear of it, or it waits for a thread that is dead
+            self._fail(ReadError("stream_error", f"{type(error).__name__} in the reader"))
+
+    def _deliver_all(self, packets: "Iterable[Packet[VideoStream]]") -> None:
+        # libavformat gives a picture out when the next one begins: so it began to arrive when the one before was given out.
+        began_us = self._clock.monotonic_us()
+        for packet in packets:
+            now_us = self._clock.monotonic_us()
+            if self._left.is_set():
+                return
+            picture = _picture_of(packet, began_us)
+            began_us = now_us
+            if picture is not None:
+                self._slots.acquire()
+                self._tell(self._waiting.put_nowait, picture)
+
+    def _fail(self, error: ReadError) -> None:
+        self._tell(self._set_failed, error)
+
+    def _tell(self, function: Callable[[Value], None], value: Value) -> None:
+        if not self._left.is_set():
+            try:
+                self._loop.call_soon_threadsafe(function, value)
+            except RuntimeError:  # the loop has closed meanwhile: nobody is left to tell
+                self._left.set()
+
+    def _set_info(self, info: SourceInfo) -> None:
+        if not self._info.done():
+            self._info.set_result(info)
+
+    def _set_failed(self, error: ReadError) -> None:
+        if self._left.is_set():
+            return
+        if not self._info.done():
+            self._info.set_exception(error)
+        self._waiting.put_nowait(error)
+
+
+def _info_of(video: "VideoStream") -> SourceInfo:
+    extradata = video.codec_context.extradata or b""
+    return SourceInfo(
+        codec=_CODECS[video.codec_context.name], sets=tuple(split_annexb(extradata)), reader="ffmpeg"
+    )
+
+
+def _picture_of(packet: "Packet[VideoStream]", began_us: int) -> Picture | None:
+    if packet.pts is None or packet.size == 0:
+        return None  # the flush packet at the end, or a first one without a time
+    nals = tuple(split_annexb(bytes(packet)))
+    if not nals:
+        return None
+    return Picture(nals, packet.pts, began_us, camera_us=_camera_us(packet), lost_packets=0)
+
+
+def _camera_us(packet: "Packet[VideoStream]") -> int | None:
+    """The camera's wall clock out of its RTCP sender reports, once it has sent one."""
+    raw = bytes(packet.get_sidedata("prft"))
+    return struct.unpack_from("=q", raw)[0] if len(raw) >= 8 else None

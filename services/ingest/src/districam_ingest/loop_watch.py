@@ -1,0 +1,33 @@
+"""Knows when this process itself stood still, so that it does not blame the cameras."""
+
+import asyncio
+
+from districam_common.clock import Clock
+
+BEAT_S = 0.5
+STALL_US = 2_000_000
+
+
+class LoopWatch:
+    """Beats twice a second; a beat over 2 s late was a stall (SIGSTOP, a swapped-out host, a blocked loop)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._beat_us = clock.monotonic_us()
+        self._stalled_us = -1
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self._look()
+
+    def stalled_since(self, monotonic_us: int) -> bool:
+        """Whether a stall was going on at or after the instant."""
+        self._look()
+        return self._stalled_us >= monotonic_us
+
+    def _look(self) -> None:
+        now_us = self._clock.monotonic_us()
+        if now_us - self._beat_us > STALL_US + BEAT_S * 1e6:
+            self._stalled_us = now_us
+        self._beat_us = now_us

@@ -1,0 +1,73 @@
+"""The init of an epoch, by PyAV; a fragment's value is that init and one `moof` + `mdat`."""
+# PyAV types its **kwargs as unknown:
+# pyright: reportUnknownMemberType=false
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+
+from districam_common import ticks
+from districam_ingest.core import h264, h265
+from districam_ingest.core.boxes import moof_mdat
+from districam_ingest.core.fragmenter import Cut
+from districam_ingest.core.nal import BitstreamError
+from districam_ingest.core.shape import VideoShape
+
+_OPTIONS = {
+    # frag_discont keeps absolute decode times; no edit list, or B-frame streams come out shifted by up to 200 ms.
+    "movflags": "empty_moov+default_base_moof+skip_trailer+frag_custom+frag_discont",
+    "avoid_negative_ts": "disabled",
+    "use_editlist": "0",
+    "fflags": "+bitexact",
+}
+_TIME_BASE = Fraction(1, ticks.VIDEO_RATE)
+_ENCODERS = {"h264": "libx264", "hevc": "libx265"}
+
+
+def decoder_config(shape: VideoShape, sets: Sequence[bytes]) -> bytes:
+    """The avcC or hvcC of the parameter sets.
+
+    Raises:
+        BitstreamError: a set is missing.
+    """
+    return h264.avcc(sets) if shape.codec == "h264" else h265.hvcc(sets)
+
+
+def init_of(shape: VideoShape, sets: Sequence[bytes]) -> bytes:
+    """`ftyp` + `moov` of a video-only epoch. The same input gives the same bytes.
+
+    Raises:
+        BitstreamError: a parameter set is missing, or the muxer refuses them.
+    """
+    config = decoder_config(shape, sets)
+    try:
+        return _muxed_init(shape, config)
+    except (FFmpegError, ValueError) as error:
+        raise BitstreamError(f"no MP4 of such parameter sets: {type(error).__name__}") from error
+
+
+def _muxed_init(shape: VideoShape, config: bytes) -> bytes:
+    # An output stream that is never muxed into serves as the template: an encoder's own context would overwrite extradata.
+    with av.open(io.BytesIO(), "w", format="mp4") as stub:
+        template = stub.add_stream(_ENCODERS[shape.codec])
+        sink = io.BytesIO()
+        out = av.open(sink, "w", format="mp4", buffer_size=1 << 16, options=_OPTIONS)
+        stream = out.add_stream_from_template(template, opaque=False)
+        context = stream.codec_context
+        assert isinstance(context, VideoCodecContext)
+        context.extradata, context.width, context.height = config, shape.width, shape.height
+        stream.time_base = _TIME_BASE
+        if shape.codec == "hevc":
+            context.codec_tag = "hvc1"  # hev1, the default, does not play in Safari
+        out.start_encoding()
+        out.close()
+    return sink.getvalue()
+
+
+def value_of(init: bytes, cut: Cut) -> bytes:
+    """A fragment's record value, playable alone."""
+    return init + moof_mdat(cut.units, cut.last_ticks)

@@ -1,0 +1,37 @@
+"""Ingest's settings: `DISTRICAM_INGEST__…`."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from districam_common.settings import Block, HealthSettings, ServiceSettings
+
+
+class IngestSettings(Block):
+    """How cameras are read, cut and published."""
+
+    credentials_file: Path | None = None
+    open_s: float = Field(default=10.0, gt=0)
+    """Deadline of opening a stream."""
+    silence_s: float = Field(default=10.0, gt=2)
+    """Connected, and no media for so long: `source_silent`."""
+    retry_first_s: float = Field(default=0.5, gt=0)
+    retry_most_s: float = Field(default=30.0, gt=0)
+    opening_at_once: int = Field(default=4, gt=0)
+    """Opening costs more than a second of reading: starts are staggered."""
+    fragment_max_s: float = Field(default=2.0, gt=0)
+    fragment_max_bytes: int = Field(default=1 << 20, gt=0)
+    segment_max_s: float = Field(default=60.0, gt=0)
+    buffer_max_bytes: int = Field(default=512 << 20, gt=0)
+    """Waiting for Kafka, all cameras together; over it, the rest of GOPs is shed and told."""
+    linger_s: float = Field(default=20.0, ge=0)
+    """How long a stream goes on that another replica has taken over, or whose replica stops."""
+    still_threads: int = Field(default=1, gt=0)
+    still_width: int = Field(default=640, gt=15)
+
+
+class Settings(ServiceSettings):
+    """All that districam-ingest reads from its environment."""
+
+    ingest: IngestSettings = IngestSettings()
+    health: HealthSettings = HealthSettings(port=9101)

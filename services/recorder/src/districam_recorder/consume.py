@@ -1,0 +1,247 @@
+"""The loop: records in from the group, effects out through the handlers, commits in rounds."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from districam_common import names
+from districam_common.errors import Retriable
+from districam_common.kafka.consumer import Committed, FellOff, Member, Partition, Record
+from districam_common.service import Runtime, retrying
+from districam_recorder import metrics
+from districam_recorder.core import limits
+from districam_recorder.core.broker_clock import BrokerClock
+from districam_recorder.core.checkpoint import Checkpoint, parse
+from districam_recorder.core.contact import Contact
+from districam_recorder.core.partition_log import PartitionLog, Rules
+from districam_recorder.handler import Handler, incoming
+from districam_recorder.settings import Settings
+from districam_recorder.store import Store
+
+log = structlog.get_logger()
+
+POLL_S = 0.2
+AFTER_TROUBLE_S = 0.5
+
+
+class Consumption:
+    """This process's partitions. All but the effects runs in one task: `assigned` and `revoked` are called in its polls."""
+
+    def __init__(
+        self, member: Member, store: Store, tasks: asyncio.TaskGroup, settings: Settings, runtime: Runtime
+    ) -> None:
+        self._member = member
+        self._store = store
+        self._tasks = tasks
+        self._settings = settings.recorder
+        self._runtime = runtime
+        self._rules = Rules(
+            idle_us=int(settings.recorder.idle_s * 1e6),
+            segment_max_bytes=settings.recorder.segment_max_bytes,
+        )
+        self._session_us = int(settings.kafka.session_timeout_s * 1e6)
+        self._contact = Contact(self._session_us)
+        self._broker_clock = BrokerClock()
+        self._handlers: dict[int, Handler] = {}
+        self._dropped: set[int] = set()  # for want of memory; paused until there is room
+        self._paused: set[int] = set()
+
+    async def run(self) -> None:
+        """Until asked to stop: then what is closed is stored, if that can be done soon, and committed."""
+        next_round_us = 0
+        while not self._runtime.stopping.is_set():
+            await self._turn()
+            now_us = self._runtime.clock.monotonic_us()
+            if now_us >= next_round_us:
+                next_round_us = now_us + int(self._settings.commit_interval_s * 1e6)
+                await self._round()
+        await self._drain()
+        await self._round()
+        await self.revoked(partitions(self._handlers))
+
+    # ---- assignment
+
+    async def assigned(self, taken: frozenset[Partition]) -> None:
+        """Opens a handler for each partition, from its commit; without one, from the log's beginning."""
+        starts = await retrying(lambda: self._starts(taken), self._runtime, "kafka")
+        for partition, (committed, beginning) in starts.items():
+            self._open(partition.number, self._log_from(committed, beginning))
+        log.info("partitions opened", partitions=sorted(self._handlers))
+
+    async def revoked(self, lost: frozenset[Partition]) -> None:
+        """Closes the handlers; nothing is committed."""
+        for partition in lost:
+            handler = self._handlers.pop(partition.number, None)
+            if handler is not None:
+                handler.close()
+            self._dropped.discard(partition.number)
+            self._paused.discard(partition.number)
+
+    async def _starts(self, taken: frozenset[Partition]) -> dict[Partition, tuple[Committed | None, int]]:
+        committed = await self._member.committed(taken)
+        beginnings = await self._member.beginnings(taken)
+        return {partition: (committed.get(partition), beginnings[partition]) for partition in taken}
+
+    def _log_from(self, committed: Committed | None, beginning: int) -> PartitionLog:
+        if committed is None:
+            return PartitionLog(beginning, Checkpoint(), self._rules)
+        checkpoint = parse(committed.metadata)
+        self._broker_clock.seen(checkpoint.log_us, self._runtime.clock.monotonic_us())
+        partition_log = PartitionLog(committed.offset, checkpoint, self._rules)
+        if committed.offset < beginning:
+            partition_log.falls(beginning)
+        return partition_log
+
+    def _open(self, number: int, partition_log: PartitionLog) -> None:
+        self._handlers[number] = Handler(number, partition_log, self._store, self._tasks)
+        self._seek(number)
+
+    def _seek(self, number: int) -> None:
+        self._member.seek(Partition(names.FRAGMENTS, number), self._handlers[number].log.position)
+
+    # ---- reading
+
+    async def _turn(self) -> None:
+        try:
+            await self._poll()
+        except Retriable as error:
+            self._runtime.health.failing("kafka", str(error))
+            await asyncio.sleep(AFTER_TROUBLE_S)
+            return
+        self._read()
+        self._pause()
+        metrics.OPEN_BYTES.set(self._used())
+
+    async def _poll(self) -> None:
+        try:
+            polled = await self._member.poll(timeout_s=POLL_S)
+        except FellOff as error:
+            await self._fell(error.partitions)
+            return
+        received_us = self._runtime.clock.monotonic_us()
+        for partition, records in polled.items():
+            self._take(partition.number, records, received_us)
+
+    def _take(self, number: int, records: list[Record], received_us: int) -> None:
+        handler = self._handlers.get(number)
+        if handler is None or number in self._dropped:
+            return
+        handler.backlog.extend(incoming(record, received_us) for record in records)
+        self._broker_clock.seen(max(record.append_us for record in records), received_us)
+
+    async def _fell(self, asked: Mapping[Partition, int]) -> None:
+        """The log does not have the positions asked for: it is younger than they are, or shorter."""
+        beginnings = await self._member.beginnings(asked)
+        for partition, position in asked.items():
+            handler, beginning = self._handlers[partition.number], beginnings[partition]
+            if position < beginning:
+                handler.log.falls(beginning)
+            else:
+                # Another log, or one that lost its end: all of it is read, and nothing stored twice
+                log.error("log is shorter than what was read", partition=partition.number, position=position)
+                handler.close()
+                fresh = PartitionLog(beginning, Checkpoint(handler.log.log_us), self._rules)
+                self._open(partition.number, fresh)
+            self._seek(partition.number)
+
+    # ---- memory
+
+    def _read(self) -> None:
+        """Feeds the handlers what was polled, as far as memory allows."""
+        for handler in self._handlers.values():
+            if not self._read_backlog(handler):
+                return
+
+    def _read_backlog(self, handler: Handler) -> bool:
+        """False: has to wait until something is stored."""
+        while handler.backlog:
+            match self._step(handler):
+                case limits.Read():
+                    handler.read_next()
+                case limits.Wait():
+                    return False
+                case limits.Drop(number):
+                    self._drop(self._handlers[number])
+                case limits.Close(number):
+                    log.warning("memory full: a segment is closed early", partition=number)
+                    self._handlers[number].close_largest()
+        return True
+
+    def _step(self, handler: Handler) -> limits.Step:
+        size, limit = handler.backlog[0].bytes, self._settings.memory_limit_bytes
+        if limits.fits(self._used(), size, limit):
+            return limits.Read()
+        return limits.step([one.holding() for one in self._handlers.values()], handler.number, size, limit)
+
+    def _used(self) -> int:
+        return sum(handler.log.bytes for handler in self._handlers.values())
+
+    def _drop(self, handler: Handler) -> None:
+        log.warning("memory full: a partition is paused", partition=handler.number, bytes=handler.log.bytes)
+        handler.drop_open()
+        self._dropped.add(handler.number)
+
+    def _pause(self) -> None:
+        """Pauses what was dropped, and what has more than could be fed; the others go on."""
+        if limits.has_room_again(self._used(), self._settings.memory_limit_bytes):
+            for number in self._dropped:
+                self._seek(number)
+            self._dropped.clear()
+        behind = {handler.number for handler in self._handlers.values() if handler.backlog}
+        pausing = self._dropped | behind
+        self._member.pause(partitions(pausing - self._paused))
+        self._member.resume(partitions(self._paused - pausing))
+        self._paused = pausing
+
+    # ---- commits
+
+    async def _round(self) -> None:
+        """Finds the ends, closes what lies idle there, commits what is announced and how far the log is stored."""
+        try:
+            asked_us = self._runtime.clock.monotonic_us()
+            ends = await self._ends()
+            broker_us = self._broker_clock.at(asked_us)
+            resting = {number for number, handler in self._handlers.items() if handler.is_at(ends[number])}
+            for number in resting:
+                self._handlers[number].rests_at_end(asked_us, broker_us)
+            await self._commit(dict.fromkeys(resting, broker_us))
+        except Retriable as error:
+            self._runtime.health.failing("kafka", str(error))
+        else:
+            self._runtime.health.ok("kafka")
+
+    async def _ends(self) -> dict[int, int]:
+        """The end of each partition; takes note that the broker answered."""
+        self._contact.heard(self._member.contact_us())
+        if not self._handlers:
+            if self._runtime.clock.monotonic_us() - self._member.contact_us() > self._session_us:
+                raise Retriable("no sign of life from the group's coordinator")
+            return {}
+        ends = await self._member.ends(partitions(self._handlers))
+        self._contact.heard(self._runtime.clock.monotonic_us())
+        return {partition.number: end for partition, end in ends.items()}
+
+    async def _commit(self, ends_us: Mapping[int, int | None]) -> None:
+        """`ends_us`: the broker's time, if known, for the partitions that rest at their end."""
+        log_stands = self._contact.lasts_us() < self._settings.contact_s * 1e6
+        commits: dict[Partition, Committed] = {}
+        for number, handler in self._handlers.items():
+            commit = handler.log.committable(end_us=ends_us.get(number), log_stands=log_stands)
+            commits[Partition(names.FRAGMENTS, number)] = Committed(commit.offset, commit.metadata)
+        if commits:
+            await self._member.commit(commits)
+
+    async def _drain(self) -> None:
+        """Gives closed segments a while to be stored; the others are for the next owner."""
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                for handler in self._handlers.values():
+                    await handler.settled()
+        except TimeoutError:
+            log.warning("segments left for the next owner", bytes=self._used())
+
+
+def partitions(numbers: Iterable[int]) -> frozenset[Partition]:
+    """These partitions of `fragments`."""
+    return frozenset(Partition(names.FRAGMENTS, number) for number in numbers)

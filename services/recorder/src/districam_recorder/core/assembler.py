@@ -1,0 +1,198 @@
+"""One partition's fragments become segments. Closing is a function of the log, so a replay from any commit repeats it.
+
+The one exception is idleness at the end of the log, where the recorder's own clock has to stand in.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from districam_common.media import Fragment, FragmentInfo
+
+EndedBy = Literal["starts", "ends", "hole", "bytes", "time", "idle", "memory"]
+"""Why a segment was closed; for the metric alone, since the object must not depend on it."""
+
+FORGET_US = 3_600_000_000
+"""An epoch's number of the next fragment is remembered through this much silence, so that late repeats are known."""
+DURATION_LIMIT_US = 1 << 32
+"""The index keeps a segment's length in 32 bits of microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first record that something not yet announced stands for.
+
+    `truth_us` is the smaller of its append time and its fragment's start: how far the log is surely stored.
+    """
+
+    offset: int
+    append_us: int
+    truth_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A readable fragment where it lies in the log; `received_us` is monotonic."""
+
+    offset: int
+    append_us: int
+    received_us: int
+    fragment: Fragment
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive fragments of one epoch, ready to be stored as one object. `bytes` is what they hold in memory."""
+
+    first: First
+    fragments: tuple[Fragment, ...]
+    bytes: int
+    ended_by: EndedBy
+
+    @property
+    def epoch(self) -> str:
+        return self.fragments[0].info.epoch
+
+    @property
+    def last_seq(self) -> int:
+        return self.fragments[-1].info.seq
+
+
+@dataclass(slots=True)
+class _Open:
+    first: First
+    fragments: list[Fragment] = field(default_factory=list[Fragment])
+    bytes: int = 0
+    log_us: int = 0  # log time at the last fragment
+    received_us: int = 0
+
+
+@dataclass(slots=True)
+class _Epoch:
+    expected: int = 0
+    init: bytes | None = None
+    log_us: int = 0  # log time at the last record of it, repeats included
+    is_ended: bool = False
+    open: _Open | None = None
+
+
+class Assembler:
+    """One partition's open segments: one for each epoch, since two interleave while a camera changes hands.
+
+    `done` gives the last announced `seq` of each epoch: fragments up to it are repeats.
+    """
+
+    def __init__(self, done: Mapping[str, int], *, idle_us: int, segment_max_bytes: int) -> None:
+        self._epochs = {epoch: _Epoch(expected=seq + 1) for epoch, seq in done.items()}
+        self._idle_us = idle_us
+        self._segment_max_bytes = segment_max_bytes
+        self._log_us = 0  # running maximum of append times
+        self.open_bytes = 0
+        self.repeats = 0
+
+    def epochs(self) -> Iterable[str]:
+        """Epochs of which more may come; those that ended only for as long as their last repeats may take."""
+        return (
+            name
+            for name, epoch in self._epochs.items()
+            if not epoch.is_ended or self._log_us - epoch.log_us <= self._idle_us
+        )
+
+    def earliest(self) -> First | None:
+        """The first record of any open segment."""
+        return min((held.first for held in self._held()), key=lambda first: first.offset, default=None)
+
+    def objection(self, fragment: Fragment) -> str | None:
+        """Why this fragment cannot follow the others of its epoch, if it cannot: another init would spoil the object."""
+        epoch = self._epochs.get(fragment.info.epoch)
+        if epoch is None or epoch.init is None or epoch.init == fragment.init:
+            return None
+        if fragment.info.seq < epoch.expected:
+            return None  # a repeat, dropped whatever it holds
+        return f"the init of fragment {fragment.info.seq} differs from its epoch's"
+
+    def passes(self, append_us: int) -> list[Segment]:
+        """Log time goes on to `append_us`: closes what it leaves idle. To be called with every record, also unreadable ones."""
+        self._log_us = max(self._log_us, append_us)
+        self._forget()
+        return self._close_idle(lambda held: self._log_us - held.log_us)
+
+    def feed(self, arrival: Arrival) -> list[Segment]:
+        """Takes a fragment without objection; `passes` has been called with its append time. Gives what closed, in order."""
+        info = arrival.fragment.info
+        epoch = self._epochs.setdefault(info.epoch, _Epoch())
+        epoch.log_us = self._log_us
+        if epoch.init is None:
+            epoch.init = arrival.fragment.init
+        if info.seq < epoch.expected:
+            self.repeats += 1
+            return []
+        closed: list[Segment] = []
+        if epoch.open is not None and (why := _ends_before(epoch.open, epoch.expected, info)):
+            closed.append(self._close(epoch, epoch.open, why))
+        held = self._add(epoch, arrival)
+        if info.ends is not None:
+            closed.append(self._close(epoch, held, "ends"))
+        elif held.bytes >= self._segment_max_bytes:
+            closed.append(self._close(epoch, held, "bytes"))
+        return closed
+
+    def idle_at_end(self, monotonic_us: int) -> list[Segment]:
+        """Closes what has been idle for long at the end of the log, where only the recorder's own clock can tell."""
+        return self._close_idle(lambda held: monotonic_us - held.received_us)
+
+    def close_largest(self) -> list[Segment]:
+        """Closes the largest open segment, for want of memory."""
+        epochs = [epoch for epoch in self._epochs.values() if epoch.open is not None]
+        largest = max(epochs, key=lambda epoch: epoch.open.bytes if epoch.open else 0, default=None)
+        if largest is None or largest.open is None:
+            return []
+        return [self._close(largest, largest.open, "memory")]
+
+    def _held(self) -> Iterator[_Open]:
+        return (epoch.open for epoch in self._epochs.values() if epoch.open is not None)
+
+    def _add(self, epoch: _Epoch, arrival: Arrival) -> _Open:
+        info = arrival.fragment.info
+        if epoch.open is None:
+            truth_us = min(arrival.append_us, info.start_us)
+            epoch.open = _Open(First(arrival.offset, arrival.append_us, truth_us))
+        held, size = epoch.open, len(arrival.fragment.value)
+        held.fragments.append(arrival.fragment)
+        held.bytes += size
+        self.open_bytes += size
+        held.log_us, held.received_us = self._log_us, arrival.received_us
+        epoch.expected = info.seq + 1
+        epoch.is_ended = info.ends == "epoch"
+        return held
+
+    def _close(self, epoch: _Epoch, held: _Open, why: EndedBy) -> Segment:
+        epoch.open = None
+        self.open_bytes -= held.bytes
+        return Segment(held.first, tuple(held.fragments), held.bytes, why)
+
+    def _close_idle(self, silence_us: Callable[[_Open], int]) -> list[Segment]:
+        return [
+            self._close(epoch, epoch.open, "idle")
+            for epoch in self._epochs.values()
+            if epoch.open is not None and silence_us(epoch.open) > self._idle_us
+        ]
+
+    def _forget(self) -> None:
+        for name, epoch in list(self._epochs.items()):
+            epoch.log_us = epoch.log_us or self._log_us  # known from a commit alone: its time starts now
+            if epoch.open is None and self._log_us - epoch.log_us > FORGET_US:
+                del self._epochs[name]
+
+
+def _ends_before(held: _Open, expected: int, info: FragmentInfo) -> EndedBy | None:
+    """Why the open segment cannot go on with this fragment, if it cannot."""
+    if info.starts_segment:
+        return "starts"
+    if info.seq > expected:
+        return "hole"
+    begun = held.fragments[0].info.start_us
+    runs_backwards = info.start_us < held.fragments[-1].info.start_us
+    if runs_backwards or info.end_us - begun >= DURATION_LIMIT_US:
+        return "time"  # no key and no index entry could say such an interval
+    return None

@@ -1,0 +1,26 @@
+"""What a partition's log asks to be done, in the order in which it asks."""
+
+from dataclasses import dataclass
+
+from districam_recorder.core.assembler import First, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that can never be stored: to be told on the dead letters' topic."""
+
+    first: First
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """Records fell off the log before they were stored: [from_us, to_us) by the broker's clock is to be told."""
+
+    first: First
+    from_us: int
+    to_us: int
+
+
+Effect = Segment | Rejection | Fall

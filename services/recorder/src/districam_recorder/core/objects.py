@@ -1,0 +1,97 @@
+"""A segment as an object: its bytes, its key, its metadata. All are functions of the content."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from districam_common.errors import Fatal, Rejected
+from districam_common.events import SegmentStored
+from districam_common.media import Fragment
+from districam_common.names import entry_of, segment_key
+from districam_common.wire import adapter
+from districam_recorder.core.assembler import Segment
+
+CONTENT_TYPE = "video/mp4"
+SCHEMA = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What is put: the whole body, and what is said of it."""
+
+    stored: SegmentStored
+    body: bytes
+
+
+def object_of(segment: Segment, bucket: str) -> Object:
+    """The segment's object: its init, then `moof` and `mdat` of each fragment, unchanged."""
+    fragments = segment.fragments
+    body = b"".join([fragments[0].init, *(fragment.media for fragment in fragments)])
+    draft = _described(fragments, bucket, body)
+    return Object(replace(draft, key=segment_key(draft.camera_id, entry_of(draft))), body)
+
+
+def _described(fragments: tuple[Fragment, ...], bucket: str, body: bytes) -> SegmentStored:
+    first, last = fragments[0].info, fragments[-1].info
+    return SegmentStored(
+        camera_id=first.camera_id,
+        epoch=first.epoch,
+        first_seq=first.seq,
+        last_seq=last.seq,
+        start_us=first.start_us,
+        end_us=last.end_us,
+        bytes=len(body),
+        init_bytes=first.init_length,
+        access_units=sum(fragment.info.access_units for fragment in fragments),
+        lost_packets=sum(fragment.info.lost_packets for fragment in fragments),
+        damaged=sum(fragment.info.damaged for fragment in fragments),
+        codecs=first.codecs,
+        width=first.width,
+        height=first.height,
+        starts_with_keyframe=first.is_keyframe,
+        bucket=bucket,
+        key="",
+        sha256=hashlib.sha256(body).hexdigest(),
+        camera_start_us=first.camera_start_us,
+    )
+
+
+def metadata_of(stored: SegmentStored) -> dict[str, str]:
+    """User metadata: the fields of SegmentStored, dashes for underscores; an absent value has no entry."""
+    fields = {name.replace("_", "-"): value for name, value in asdict(stored).items() if value is not None}
+    texts = {
+        name: str(value).lower() if value in (True, False) and isinstance(value, bool) else str(value)
+        for name, value in fields.items()
+    }
+    return {**texts, "schema": SCHEMA}
+
+
+def stored_of(metadata: Mapping[str, str]) -> SegmentStored:
+    """The inverse of `metadata_of`; what it does not know is left unread.
+
+    Raises:
+        Rejected: not a segment's metadata.
+    """
+    fields = {name.lower().replace("-", "_"): value for name, value in metadata.items()}
+    try:
+        return adapter(SegmentStored).validate_strings(fields)
+    except ValueError as error:
+        raise Rejected(f"not a segment's metadata: {error}") from error
+
+
+def agreed(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored:
+    """What to announce when the key was taken: what the object says of itself, if it is the same object.
+
+    Raises:
+        Fatal: one key, two contents; somebody must look before anything is overwritten or announced.
+    """
+    try:
+        theirs = stored_of(metadata)
+    except Rejected as error:
+        raise Fatal(f"the object {ours.key} was not written by a recorder: {error}") from error
+    if (size, theirs.sha256) != (ours.bytes, ours.sha256):
+        raise Fatal(
+            f"the object {ours.key} holds other bytes than this segment: {size} of sha256 {theirs.sha256}, "
+            f"not {ours.bytes} of {ours.sha256}"
+        )
+    return theirs

@@ -1,0 +1,19 @@
+"""What the recorder measures."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from districam_common.metrics import LATENCY_BUCKETS_S
+
+SEGMENTS = Counter(
+    "districam_recorder_segments_total", "Segments stored and announced, by what closed them", ["ended_by"]
+)
+PUT_SECONDS = Histogram("districam_recorder_put_seconds", "Time of one successful put of an object")
+PUT_ERRORS = Counter("districam_recorder_put_errors_total", "Puts that failed and were repeated", ["cause"])
+OPEN_BYTES = Gauge("districam_recorder_open_bytes", "Bytes of segments in memory: open, or not yet announced")
+REPEATS = Counter("districam_recorder_repeats_total", "Fragments dropped because they had come before")
+DEADLETTERS = Counter("districam_recorder_deadletters_total", "Records that can never be stored")
+CAPTURED_TO_STORED_SECONDS = Histogram(
+    "districam_captured_to_stored_seconds",
+    "From a segment's first access unit until its announcement is acknowledged",
+    buckets=LATENCY_BUCKETS_S,
+)

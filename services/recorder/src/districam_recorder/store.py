@@ -1,0 +1,172 @@
+"""put → announce: a segment's way out of memory. The commit follows in rounds, once the announcement is acknowledged."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import count
+from random import SystemRandom
+from typing import TypeVar
+
+import structlog
+
+from districam_common import names, wire
+from districam_common.backoff import delays
+from districam_common.blobs import Blobs, Exists
+from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.events import DeadLetter, PartitionFell, SegmentStored
+from districam_common.kafka.producer import Publisher
+from districam_common.service import Runtime
+from districam_recorder import metrics
+from districam_recorder.core.assembler import Segment
+from districam_recorder.core.effects import Effect, Fall, Rejection
+from districam_recorder.core.objects import CONTENT_TYPE, Object, agreed, metadata_of, object_of
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+SERVICE = "recorder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where segments go and whose they are."""
+
+    site: str
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    topic: str
+    message: wire.Message
+    partition: int | None = None  # None: the key's
+
+
+class Store:
+    """Carries out effects, any number at a time; of puts only so many. Repeats each step until it succeeds or is cancelled."""
+
+    def __init__(
+        self, blobs: Blobs, publisher: Publisher, runtime: Runtime, place: Place, *, uploads: int
+    ) -> None:
+        self._blobs = blobs
+        self._publisher = publisher
+        self._runtime = runtime
+        self._place = place
+        self._slots = asyncio.Semaphore(uploads)
+        self._events = count(1)
+
+    async def carry_out(self, effect: Effect, partition: int, turn: asyncio.Event) -> None:
+        """An effect of `partition`'s log, done for good when this returns; it is announced when it is its turn.
+
+        Raises:
+            Fatal: the store holds other bytes under the segment's key, or refuses it.
+        """
+        match effect:
+            case Segment():
+                await self._store(effect, turn)
+            case Rejection():
+                await turn.wait()
+                await self._reject(effect, partition)
+            case Fall():
+                await turn.wait()
+                await self._tell_fall(effect, partition)
+
+    async def _store(self, segment: Segment, turn: asyncio.Event) -> None:
+        """Put → announce, each safe to repeat: the object is a function of the segment, a repeated announcement of it too."""
+        begun_us = self._runtime.clock.monotonic_us()
+        async with self._slots:
+            made = await asyncio.to_thread(object_of, segment, self._place.bucket)
+            stored = await self._patiently("s3", lambda: self._put(made))
+        await turn.wait()
+        message = wire.stored_message(stored, site=self._place.site)
+        append_us = await self._announce(_Announcement(names.SEGMENTS, message))
+        metrics.SEGMENTS.labels(segment.ended_by).inc()
+        metrics.CAPTURED_TO_STORED_SECONDS.observe(max(0, append_us - stored.start_us) / 1e6)
+        log.info(
+            "segment stored",
+            key=stored.key,
+            bytes=stored.bytes,
+            fragments=len(segment.fragments),
+            ended_by=segment.ended_by,
+            took_ms=(self._runtime.clock.monotonic_us() - begun_us) // 1000,
+        )
+
+    async def _put(self, made: Object) -> SegmentStored:
+        """Writes the object once. Gives what to announce: what the object in the store says of itself."""
+        begun_us = self._runtime.clock.monotonic_us()
+        try:
+            await self._blobs.put(
+                made.stored.key,
+                [made.body],
+                content_type=CONTENT_TYPE,
+                metadata=metadata_of(made.stored),
+                sha256=made.stored.sha256,
+                once=True,
+            )
+        except Exists:
+            return await self._written_before(made.stored)
+        except Retriable as error:
+            metrics.PUT_ERRORS.labels(type(error.__cause__ or error).__name__).inc()
+            raise
+        except Rejected as error:
+            raise Fatal(f"the store refuses the segment {made.stored.key}: {error}") from error
+        metrics.PUT_SECONDS.observe((self._runtime.clock.monotonic_us() - begun_us) / 1e6)
+        return made.stored
+
+    async def _written_before(self, ours: SegmentStored) -> SegmentStored:
+        head = await self._blobs.head(ours.key)
+        if head is None:
+            raise Retriable(f"the object {ours.key} was there and is gone")
+        return agreed(ours, head.size, head.metadata)
+
+    async def _reject(self, rejection: Rejection, partition: int) -> None:
+        offset = rejection.first.offset
+        letter = DeadLetter(
+            topic=names.FRAGMENTS,
+            partition=partition,
+            offset=offset,
+            key=rejection.key,
+            reason=rejection.reason,
+            service=SERVICE,
+        )
+        message = wire.deadletter_message(letter, site=self._place.site, at_us=self._runtime.clock.now_us())
+        await self._announce(_Announcement(names.DEADLETTERS, message))
+        metrics.DEADLETTERS.inc()
+        log.warning("record rejected", partition=partition, offset=offset, why=rejection.reason)
+
+    async def _tell_fall(self, fall: Fall, partition: int) -> None:
+        """Goes to the partition of `streams` that stands for this one of `fragments`, so that `log_us` comes after it."""
+        event = PartitionFell(
+            partition=partition,
+            at_us=self._runtime.clock.now_us(),
+            instance=self._runtime.instance,
+            from_us=fall.from_us,
+            to_us=fall.to_us,
+        )
+        message = wire.event_message(event, next(self._events), site=self._place.site, service=SERVICE)
+        streams = await self._patiently("kafka", lambda: self._publisher.partitions(names.STREAMS))
+        await self._announce(_Announcement(names.STREAMS, message, partition % streams))
+        log.error("partition fell off the log", partition=partition, from_us=fall.from_us, to_us=fall.to_us)
+
+    async def _announce(self, announcement: _Announcement) -> int:
+        """Gives the broker's time of the append."""
+        ack = await self._patiently(
+            "kafka",
+            lambda: self._publisher.publish(
+                announcement.topic, announcement.message, partition=announcement.partition
+            ),
+        )
+        return ack.append_us
+
+    async def _patiently(self, dependency: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Repeats `attempt` until it succeeds, also while the service is being stopped: cancelling ends it."""
+        for delay_s in delays(0.2, 10.0, random=SystemRandom().random):
+            try:
+                result = await attempt()
+            except Retriable as error:
+                self._runtime.health.failing(dependency, str(error))
+                await asyncio.sleep(delay_s)
+            else:
+                self._runtime.health.ok(dependency)
+                return result
+        raise AssertionError("delays never end")

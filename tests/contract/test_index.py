@@ -1,0 +1,230 @@
+"""What the indexer writes is what the api reads, on a real Valkey; and what holds when two write, or one has been set back."""
+# Redis-py leaves its keyword arguments untyped:
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from districam_common import index, names
+from districam_common.errors import Retriable
+from districam_common.events import Camera, Connected, PartitionFell
+from districam_common.index_reader import EpochShape, IndexReader
+from districam_common.kafka.records import Partition
+from districam_common.ledger import Told
+from districam_common.media import Still
+from districam_common.redis_door import open_redis
+from districam_common.settings import RedisSettings
+from districam_devkit.servers import valkey
+from districam_indexer.core.operations import Batch, gathered
+from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
+from districam_indexer.gauges import coverage
+from districam_indexer.index_state import IndexState
+from districam_indexer.index_writer import IndexChanged, IndexWriter
+from support.announced import EPOCHS, NOON_US, S, lost, segment
+
+CAMERA = Camera(camera_id="cam-1", name="Cổng chính", url="rtsp://10.0.0.1/1", revision=1, updated_us=NOON_US)
+PLACE = (names.SEGMENTS, 3)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Both sides of one empty index."""
+
+    redis: Redis
+    writer: IndexWriter
+    reader: IndexReader
+    state: IndexState
+
+    async def begin(self, build: str = "first") -> None:
+        await self.state.clear(site="here", partitions=60)
+        await self.state.begin(build, {Partition(*PLACE): 0})
+
+
+@pytest_asyncio.fixture
+async def empty(tmp_path: Path) -> AsyncGenerator[Index]:
+    async with (
+        valkey.running(tmp_path, log_dir=tmp_path) as server,
+        open_redis(RedisSettings(url=server.url)) as redis,
+    ):
+        yield Index(redis, IndexWriter(redis, still_ttl_s=60), IndexReader(redis), IndexState(redis))
+
+
+async def test_segments_are_read_back_by_window_hour_by_hour(empty: Index):
+    await empty.begin()
+    starts = [NOON_US - 3600 * S, NOON_US - 4 * S, NOON_US + 6 * S, NOON_US + 3600 * S]
+    stored = [segment(first_seq=5 * n, start_us=start) for n, start in enumerate(starts)]
+    batch = gathered(operation for one in reversed(stored) for operation in plan_stored(one))
+    await empty.writer.apply(batch, build="first")
+    rows = await empty.reader.segments("cam-1", NOON_US, NOON_US + 3600 * S)
+    assert index.entries(rows) == [names.entry_of(one) for one in stored[1:3]]
+    assert len(await empty.reader.segments("cam-1", NOON_US + 20 * S, NOON_US + 3600 * S)) == 0
+    assert len(await empty.reader.segments("cam-2", NOON_US, NOON_US + S)) == 0
+    assert await empty.reader.latest() == {"cam-1": stored[-1].end_us}
+    assert await empty.reader.epochs("cam-1", NOON_US, NOON_US + S) == {
+        EPOCHS[0]: EpochShape("avc1.640020", 1920, 1080)
+    }
+
+
+async def test_day_bitmaps_hold_a_bit_for_each_ten_seconds_touched(empty: Index):
+    await empty.begin()
+    await empty.writer.apply(gathered(plan_stored(segment(start_us=NOON_US + 5 * S))), build="first")
+    (bitmap,) = await empty.reader.days("cam-1", NOON_US, NOON_US + S)
+    (slots,) = np.nonzero(np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8)))
+    assert slots.tolist() == [4320, 4321]
+
+
+async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
+    await empty.begin()
+    newer = replace(CAMERA, revision=2, updated_us=NOON_US + S, enabled=False)
+    fell = PartitionFell(partition=7, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
+    later, earlier = lost(NOON_US + 9 * S), lost(NOON_US)
+    operations = [
+        *plan_camera(newer),
+        *plan_camera(CAMERA),
+        *plan_event(later, NOON_US + 10 * S),
+        *plan_event(earlier, NOON_US + 2 * S),
+        *plan_event(fell, NOON_US),
+    ]
+    await empty.writer.apply(gathered(operations), build="first")
+    assert await empty.reader.revisions("cam-1") == [CAMERA, newer]
+    assert await empty.reader.cameras() == {"cam-1": newer}
+    assert await empty.reader.told("cam-1") == [Told(earlier, NOON_US + 2 * S), Told(later, NOON_US + 10 * S)]
+    assert await empty.reader.fell(7) == [fell]
+    assert await empty.reader.camera_ids() == {"cam-1"}
+
+
+async def test_the_newest_still_stands_for_a_minute(empty: Index):
+    await empty.begin()
+    new = Still(
+        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8new"
+    )
+    for still in (new, replace(new, at_us=NOON_US - S, jpeg=b"\xff\xd8old")):
+        await empty.writer.apply(gathered(plan_still(still)), build="first")
+    found = await empty.reader.still("cam-1")
+    assert found is not None
+    assert (found.jpeg, found.at_us, found.width, found.height) == (b"\xff\xd8new", NOON_US, 640, 360)
+    assert 0 < await empty.redis.ttl(names.still_key("cam-1")) <= 60
+    assert await empty.reader.still("cam-2") is None
+
+
+async def test_offsets_move_with_the_index_and_never_back(empty: Index):
+    await empty.begin()
+    await empty.writer.apply(gathered(plan_stored(segment())), build="first", moves={PLACE: (0, 8)})
+    await empty.writer.apply(Batch(), build="first", moves={PLACE: (0, 5)})  # by one that was here before
+    assert (await empty.writer.applied())[PLACE] == 8
+
+
+async def test_an_index_that_was_set_back_is_not_written_to(empty: Index):
+    await empty.begin()
+    with pytest.raises(IndexChanged, match="set back"):
+        await empty.writer.apply(gathered(plan_stored(segment())), build="first", moves={PLACE: (5, 8)})
+    assert await empty.reader.latest() == {}
+
+
+async def test_an_index_that_was_emptied_or_built_anew_is_not_written_to(empty: Index):
+    await empty.begin()
+    await empty.begin("second")
+    batch = gathered(plan_stored(segment()))
+    with pytest.raises(IndexChanged):
+        await empty.writer.apply(batch, build="first", moves={PLACE: (0, 1)})
+    await empty.redis.flushall()
+    with pytest.raises(IndexChanged):
+        await empty.writer.apply(batch, build="second", moves={PLACE: (0, 1)})
+    assert await empty.redis.dbsize() == 0
+
+
+async def test_while_an_index_is_built_the_reader_knows(empty: Index):
+    assert await empty.reader.meta() is None
+    assert await empty.reader.log_us("cam-1") == 0
+    await empty.begin()
+    await empty.state.tell({"step": "objects", "objects": 17}, build="first")
+    meta = await empty.reader.meta()
+    assert meta is not None
+    assert (meta.is_ready, meta.progress["objects"], meta.partitions, meta.site) == (False, 17, 60, "here")
+    await empty.state.finish(build="first")
+    meta = await empty.reader.meta()
+    assert meta is not None
+    assert meta.is_ready
+
+
+async def test_progress_is_read_by_camera_and_never_falls(empty: Index):
+    await empty.begin()
+    partition = names.partition_of("cam-1", 60)
+    for log_us in (NOON_US, NOON_US - S):
+        await empty.writer.log_reached(lambda _applied, _logged, at=log_us: {partition: at}, build="first")
+    assert await empty.reader.log_us("cam-1") == NOON_US
+    assert await empty.reader.logged() == {partition: NOON_US}
+
+
+async def test_clearing_forgets_all_but_holds(empty: Index):
+    await empty.begin()
+    await empty.redis.hset(names.HOLDS, "h1", "{}")
+    operations = [*plan_stored(segment()), *plan_event(lost(), NOON_US), *plan_camera(CAMERA)]
+    await empty.writer.apply(gathered(operations), build="first")
+    await empty.state.clear(site="here", partitions=60)
+    assert set(await empty.redis.keys()) == {names.META.encode(), names.HOLDS.encode()}
+
+
+async def test_one_rebuilds_at_a_time(empty: Index):
+    assert await empty.state.claim("a", 30)
+    assert not await empty.state.claim("b", 30)
+    assert await empty.state.claim("a", 30)
+    await empty.state.release("b")
+    assert not await empty.state.claim("b", 30)
+    await empty.state.release("a")
+    assert await empty.state.claim("b", 30)
+
+
+async def test_without_redis_everything_says_to_try_again(tmp_path: Path):
+    async with valkey.running(tmp_path, log_dir=tmp_path) as server:
+        url = server.url
+    async with open_redis(RedisSettings(url=url, timeout_s=1)) as redis:
+        with pytest.raises(Retriable):
+            await IndexReader(redis).meta()
+        with pytest.raises(Retriable):
+            await IndexReader(redis).segments("cam-1", NOON_US, NOON_US + S)
+        with pytest.raises(Retriable):
+            await IndexWriter(redis, still_ttl_s=60).apply(Batch(), build="first")
+
+
+async def test_positions_are_confirmed_or_not(empty: Index):
+    await empty.begin()
+    await empty.writer.apply(Batch(), build="first", moves={PLACE: (0, 8)})
+    await empty.writer.confirm({PLACE: 8}, build="first")
+    with pytest.raises(IndexChanged, match="set back"):
+        await empty.writer.confirm({PLACE: 9}, build="first")
+    with pytest.raises(IndexChanged):
+        await empty.writer.confirm({PLACE: 8}, build="second")
+
+
+async def test_coverage_counts_what_is_stored_against_what_should_be(empty: Index):
+    await empty.begin()
+    await empty.state.finish(build="first")
+    hour_us = 3600 * S
+    connected = Connected(
+        camera_id="cam-1",
+        at_us=NOON_US - 2 * hour_us,
+        instance="host-1",
+        epoch=EPOCHS[0],
+        reader="auto",
+        transport="tcp",
+        codecs="avc1.640020",
+        width=1920,
+        height=1080,
+    )
+    enabled = replace(CAMERA, updated_us=NOON_US - 2 * hour_us)
+    half = segment(start_us=NOON_US - hour_us, duration_us=hour_us // 2)
+    operations = [*plan_camera(enabled), *plan_event(connected, NOON_US), *plan_stored(half)]
+    await empty.writer.apply(gathered(operations), build="first")
+    await empty.writer.log_reached(
+        lambda _applied, _logged: {names.partition_of("cam-1", 60): NOON_US}, build="first"
+    )
+    found = await coverage(empty.reader, "cam-1", NOON_US - hour_us, NOON_US, settle_us=0)
+    assert found.recorded_ratio == pytest.approx(0.5)
+    assert found.gap_s == {"service_down": pytest.approx(1800)}

@@ -1,0 +1,125 @@
+"""Real servers for the whole run: Kafka, S3, Valkey on loopback, with fresh names for each test."""
+
+import asyncio
+import queue
+import threading
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aiokafka.admin import NewTopic
+from pydantic import SecretStr
+
+from districam_common.blobs import Blobs
+from districam_common.kafka.connection import administration
+from districam_common.settings import KafkaSettings, RedisSettings, S3Settings
+from districam_devkit.servers import Servers, all_running
+
+T = TypeVar("T")
+MakeTopic = Callable[..., Awaitable[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@contextmanager
+def beside(context: Callable[[], AbstractAsyncContextManager[T]]) -> Generator[T]:
+    """Holds an asynchronous context open in a thread and loop of its own, across the loops of the tests."""
+    outcome: queue.Queue[T | BaseException] = queue.Queue()
+    loops: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def hold() -> None:
+        done = asyncio.Event()
+        loops.put((asyncio.get_running_loop(), done))
+        try:
+            async with context() as value:
+                outcome.put(value)
+                await done.wait()
+        except BaseException as error:
+            outcome.put(error)
+            raise
+
+    thread = threading.Thread(target=lambda: asyncio.run(hold()), name="servers")
+    thread.start()
+    loop, done = loops.get(timeout=10)
+    value = outcome.get(timeout=180)
+    if isinstance(value, BaseException):
+        thread.join(60)
+        raise value
+    try:
+        yield value
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(60)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
+    """Apache Kafka, SeaweedFS and Valkey; a missing one fails, with the reason."""
+    home = tmp_path_factory.mktemp("servers")
+    with beside(lambda: all_running(home)) as running:
+        yield running
+
+
+def kafka_settings(bootstrap_servers: str) -> KafkaSettings:
+    """Short sessions, so that a takeover does not take a test's time."""
+    return KafkaSettings(
+        bootstrap_servers=bootstrap_servers, session_timeout_s=6.0, heartbeat_s=0.5, request_timeout_s=5.0
+    )
+
+
+@pytest.fixture
+def kafka(servers: Servers) -> KafkaSettings:
+    return kafka_settings(servers.kafka.bootstrap_servers)
+
+
+@pytest.fixture
+def s3(servers: Servers) -> S3Settings:
+    """A bucket's name that nobody has used; the bucket is not there yet."""
+    return S3Settings(
+        endpoint=servers.s3.url,
+        access_key=servers.s3.access_key,
+        secret_key=SecretStr(servers.s3.secret_key),
+        bucket=f"test-{uuid.uuid4().hex[:12]}",
+        timeout_s=5.0,
+    )
+
+
+@pytest.fixture
+def redis(servers: Servers) -> RedisSettings:
+    return RedisSettings(url=servers.redis.url)
+
+
+async def make_topic(settings: KafkaSettings, partitions: int = 1, **config: str) -> str:
+    """A new topic of a name that nobody has used; `config` with underscores for dots. Gives its name."""
+    name = f"test.{uuid.uuid4().hex[:12]}"
+    configs = {"message.timestamp.type": "LogAppendTime"}
+    configs |= {key.replace("_", "."): value for key, value in config.items()}
+    async with administration(settings, "tests") as admin:
+        answer: Any = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+    assert [error for _, error, *_ in answer.topic_errors] == [0], answer
+    return name
+
+
+@pytest.fixture
+def topic(kafka: KafkaSettings) -> MakeTopic:
+    """What makes a topic: `await topic(partitions=3, retention_ms="1000")`."""  # noqa: D402
+
+    async def make(partitions: int = 1, **config: str) -> str:
+        return await make_topic(kafka, partitions, **config)
+
+    return make
+
+
+@asynccontextmanager
+async def a_bucket(settings: S3Settings) -> AsyncGenerator[Blobs]:
+    """A new bucket without object lock, open."""
+    async with Blobs.open(settings) as blobs:
+        await blobs.create_bucket(object_lock=False)
+        yield blobs

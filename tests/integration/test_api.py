@@ -1,0 +1,694 @@
+"""The api as a process of its own, on real Valkey and S3: what a caller sees, also when something is away."""
+
+# PyAV's and redis-py's types are partial:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import av.logging
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from districam_api import schemas
+from districam_api.core.tokens import LIFETIME_US, sign
+from districam_common import index, names, wire
+from districam_common.blobs import Blobs
+from districam_common.events import Camera, CameraEvent, Connected, Location, Lost, Profile
+from districam_common.settings import S3Settings
+from districam_devkit.servers import Servers, ports, valkey
+from support.objects import FPS, Made, segments
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+TOKEN_KEY = "k" * 40
+FIRST, SECOND = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
+S = 1_000_000
+NOW_US = time.time_ns() // 1000
+START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 10 * S  # so that the footage crosses an hour
+CAM_1 = Camera(
+    camera_id="cam-1",
+    name="Ngã tư Nguyễn Huệ",
+    url="rtsp://10.0.0.1:554/main",
+    groups=("Quận 1",),
+    location=Location(latitude=10.77, longitude=106.7, place="Đường Nguyễn Huệ"),
+    updated_us=START_US - 86_400 * S,
+)
+CAMERAS = [
+    replace(CAM_1, name="Chưa đặt tên", updated_us=CAM_1.updated_us - S),
+    CAM_1,
+    Camera(
+        camera_id="cam-2", name="Cổng chính", url="rtsp://10.0.0.2/1", segment_s=3600, updated_us=START_US
+    ),
+    Camera(camera_id="cam-3", name="Kho", url="rtsp://10.0.0.3/1", enabled=False, updated_us=START_US),
+    Camera(camera_id="cam-4", name="Cũ", url="rtsp://10.0.0.4/1", deleted=True, updated_us=START_US),
+]
+MADE = [
+    *segments("cam-1", FIRST, START_US, count=10),
+    *segments("cam-1", SECOND, START_US + 50 * S, count=5),
+]
+
+
+def connected(epoch: str, at_us: int) -> Connected:
+    return Connected(
+        camera_id="cam-1", at_us=at_us, instance="host-1", epoch=epoch, reader="libav", transport="tcp",
+        codecs="avc1.640028", width=160, height=120,
+    )  # fmt: skip
+
+
+EVENTS: list[CameraEvent] = [
+    connected(FIRST, START_US),
+    Lost(
+        camera_id="cam-1", at_us=START_US + 20 * S, instance="host-1", epoch=FIRST, last_seq=19,
+        end_us=START_US + 20 * S, cause="camera_unreachable", detail="connection reset", next_retry_s=30,
+    ),
+    connected(SECOND, START_US + 50 * S),
+    Lost(
+        camera_id="cam-1", at_us=START_US + 60 * S, instance="host-1", epoch=SECOND, last_seq=9,
+        end_us=START_US + 60 * S, cause="auth_failed", detail="401", next_retry_s=86_400,
+    ),
+    Profile(
+        camera_id="cam-1", at_us=START_US + 5 * S, instance="host-1", codecs="avc1.640028", width=160, height=120,
+        defects=("no sender reports",),
+    ),
+]  # fmt: skip
+
+
+def at(seconds: float) -> str:
+    return names.rfc3339(START_US + round(seconds * S))
+
+
+WHOLE = {"from": at(-10), "to": at(70)}
+
+
+# ---- the world
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The process, where it answers, and what it logs."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    health_url: str
+    log: Path
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line.get("event") == name]
+
+
+@asynccontextmanager
+async def api_running(environment: Mapping[str, str], log: Path) -> AsyncGenerator[Api]:
+    port, health_port = ports.choose(2)
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "districam_api", "run"],
+            env={
+                **os.environ,
+                **environment,
+                "DISTRICAM_API__PORT": str(port),
+                "DISTRICAM_HEALTH__PORT": str(health_port),
+            },
+            stderr=out,
+        )
+    api = Api(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", log)
+    try:
+        await until_answers(api)
+        yield api
+    finally:
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 15) == 0, log.read_text()[-2000:]
+
+
+async def until_answers(api: Api):
+    async with asyncio.timeout(20), httpx.AsyncClient() as http:
+        while True:
+            assert api.process.poll() is None, api.log.read_text()[-2000:]
+            try:
+                if (await http.get(f"{api.url}/openapi.json")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def redis_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[valkey.Redis]:
+    """One of our own: it is killed here."""
+    home = tmp_path_factory.mktemp("api-redis")
+    async with valkey.running(home / "data", log_dir=home) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def redis(redis_server: valkey.Redis) -> AsyncGenerator[Redis]:
+    async with Redis.from_url(redis_server.url) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stocked(servers: Servers, redis: Redis) -> S3Settings:
+    """Four cameras and the footage of one of them, in the index and the store."""
+    s3 = S3Settings(
+        endpoint=servers.s3.url,
+        access_key=servers.s3.access_key,
+        secret_key=SecretStr(servers.s3.secret_key),
+        bucket=f"test-api-{NOW_US}",
+    )
+    async with Blobs.open(s3) as blobs:
+        await blobs.create_bucket(object_lock=False)
+        marker = json.dumps({"site": "local", "created": at(0), "schema": 1}).encode()
+        await put(blobs, names.SITE_MARKER, marker)
+        for made in MADE:
+            await put(blobs, made.key, made.content)
+    await fill(redis)
+    return s3
+
+
+async def put(blobs: Blobs, key: str, content: bytes):
+    digest = hashlib.sha256(content).hexdigest()
+    await blobs.put(key, [content], content_type="video/mp4", metadata={}, sha256=digest, once=False)
+
+
+async def fill(redis: Redis):
+    for camera in CAMERAS:
+        await redis.zadd(names.camera_key(camera.camera_id), {wire.json_bytes(camera): camera.updated_us})
+        await redis.sadd(names.CAMERA_IDS, camera.camera_id)
+    for made in MADE:
+        key = names.segments_key("cam-1", made.entry.start_us)
+        await redis.zadd(key, {index.member(made.entry): made.entry.start_us})
+    for event in EVENTS:
+        await redis.zadd(names.events_key("cam-1"), {wire.indexed_event(event, event.at_us + S): event.at_us})
+    await redis.zadd(names.LATEST, {"cam-1": START_US + 60 * S, "cam-2": NOW_US})
+    for partition in range(60):
+        await redis.hset(names.LOGGED, str(partition), str(NOW_US))
+    await say(redis, READY)
+
+
+READY = {
+    "site": "local",
+    "schema": "1",
+    "partitions": "60",
+    "state": "ready",
+    "build": "b1",
+    "progress": "{}",
+}
+
+REBUILDING = {**READY, "state": "rebuilding", "progress": '{"objects": 12}'}
+
+
+async def say(redis: Redis, meta: Mapping[str, str]):
+    """What the index says of itself."""
+    for name, value in meta.items():
+        await redis.hset(names.META, name, value)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api(
+    stocked: S3Settings, redis_server: valkey.Redis, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Api]:
+    home = tmp_path_factory.mktemp("api")
+    (home / "token-key").write_text(TOKEN_KEY)
+    environment = environment_of(stocked, redis_server.url) | {
+        "DISTRICAM_API__TOKEN_KEY_FILE": str(home / "token-key")
+    }
+    async with api_running(environment, home / "api.log") as running:
+        yield running
+
+
+def environment_of(s3: S3Settings, redis_url: str) -> dict[str, str]:
+    assert s3.secret_key
+    return {
+        "DISTRICAM_S3__ENDPOINT": s3.endpoint,
+        "DISTRICAM_S3__ACCESS_KEY": s3.access_key or "",
+        "DISTRICAM_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
+        "DISTRICAM_S3__BUCKET": s3.bucket,
+        "DISTRICAM_S3__TIMEOUT_S": "3",
+        "DISTRICAM_REDIS__URL": redis_url,
+        "DISTRICAM_REDIS__TIMEOUT_S": "2",
+        "DISTRICAM_LOG__FORMAT": "json",
+    }
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def http(api: Api) -> AsyncGenerator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=api.url, timeout=15) as client:
+        yield client
+
+
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    """The answer, which must be a problem of that status."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    schemas.Problem.model_validate(body)
+    assert body["status"] == status
+    return body
+
+
+def fields(response: httpx.Response) -> dict[str, str]:
+    return {error["field"]: error["message"] for error in problem(response, 422)["errors"]}
+
+
+# ---- cameras and streams
+
+
+async def test_cameras_are_found_without_accents_and_say_how_they_are(http: httpx.AsyncClient):
+    everything = (await http.get("/v1/cameras")).json()
+    schemas.Cameras.model_validate(everything)
+    assert {c["camera_id"]: (c["state"], c["cause"]) for c in everything["cameras"]} == {
+        "cam-1": ("lost", "auth_failed"),
+        "cam-2": ("recording", None),
+        "cam-3": ("disabled", None),
+        "cam-4": ("disabled", None),
+    }
+    for query, ids in {
+        "q=duong nguyen hue": ["cam-1"],
+        "group=quan 1": ["cam-1"],
+        "q=cong": ["cam-2"],
+        "q=x": [],
+    }.items():
+        found = (await http.get(f"/v1/cameras?{query}")).json()["cameras"]
+        assert [c["camera_id"] for c in found] == ids
+    assert everything["cameras"][0]["last_segment_end"] == at(60)
+
+
+async def test_cameras_come_in_pages(http: httpx.AsyncClient):
+    ids, cursor = list[str](), "&limit=3"
+    while cursor:
+        page = (await http.get(f"/v1/cameras?tz=UTC{cursor}")).json()
+        ids += [c["camera_id"] for c in page["cameras"]]
+        cursor = page["next"] and f"&limit=3&cursor={page['next']}"
+    assert ids == ["cam-1", "cam-2", "cam-3", "cam-4"]
+
+
+async def test_a_camera_says_its_newest_record_and_what_it_is_seen_to_be(http: httpx.AsyncClient):
+    body = (await http.get("/v1/cameras/cam-1")).json()
+    schemas.CameraInFull.model_validate(body)
+    assert (body["name"], body["detail"]) == ("Ngã tư Nguyễn Huệ", "401")
+    assert body["profile"]["defects"] == ["no sender reports"]
+
+
+async def test_streams_are_health_now(http: httpx.AsyncClient):
+    body = (await http.get("/v1/streams")).json()
+    schemas.Streams.model_validate(body)
+    assert [(s["camera_id"], s["state"]) for s in body["streams"]] == [
+        ("cam-1", "lost"),
+        ("cam-2", "recording"),
+        ("cam-3", "disabled"),
+    ]
+    assert 3000 < body["streams"][0]["age_s"] < 3 * 3600
+
+
+# ---- timeline and segments
+
+
+async def test_a_timeline_tiles_the_window_with_causes(http: httpx.AsyncClient):
+    body = (await http.get("/v1/cameras/cam-1/timeline", params=WHOLE)).json()
+    schemas.Timeline.model_validate(body)
+    assert [(s["state"], s.get("cause"), s["from"], s["to"]) for s in body["states"]] == [
+        ("gap", "service_down", at(-10), at(0)),
+        ("recorded", None, at(0), at(20)),
+        ("gap", "camera_unreachable", at(20), at(50)),
+        ("recorded", None, at(50), at(60)),
+        ("gap", "auth_failed", at(60), at(70)),
+    ]
+    assert (body["recorded_s"], body["gap_s"], body["pending_s"]) == (30, 50, 0)
+    assert (body["from"], body["to"], body["tz"]) == (at(-10), at(70), "Asia/Ho_Chi_Minh")
+    assert body["from_local"].endswith("+07:00")
+
+
+async def test_local_times_and_zones_mean_the_same_window(http: httpx.AsyncClient):
+    body = (await http.get("/v1/cameras/cam-1/timeline", params=WHOLE)).json()
+    local = {name: body[f"{name}_local"].removesuffix("+07:00") for name in ("from", "to")}
+    for params in (
+        {"from": body["from_local"], "to": body["to_local"]},
+        {**local, "tz": "Asia/Ho_Chi_Minh"},
+        {**local, "tz": "Asia/Bangkok"},
+    ):
+        again = (await http.get("/v1/cameras/cam-1/timeline", params=params)).json()
+        assert again["states"] == body["states"]
+
+
+async def test_what_may_still_come_is_pending(http: httpx.AsyncClient):
+    to_us = NOW_US + 60 * S
+    window = {"from": names.rfc3339(NOW_US - 80 * S), "to": names.rfc3339(to_us)}
+    body = (await http.get("/v1/cameras/cam-1/timeline", params=window)).json()
+    assert body["states"][-1]["state"] == "pending"
+    assert body["states"][-1]["from"] == names.rfc3339(NOW_US - 75 * S)
+    assert body["pending_s"] == 135
+
+
+async def test_segments_page_by_page_are_all_that_is_stored(http: httpx.AsyncClient):
+    found, params = list[dict[str, Any]](), {**WHOLE, "limit": "4"}
+    while True:
+        page = (await http.get("/v1/cameras/cam-1/segments", params=params)).json()
+        schemas.Segments.model_validate(page)
+        assert len(page["segments"]) <= 4
+        found += page["segments"]
+        if page["next"] is None:
+            break
+        params["cursor"] = page["next"]
+    assert [s["key"] for s in found] == [made.key for made in MADE]
+    assert [s["bytes"] for s in found] == [len(made.content) for made in MADE]
+    assert all(s["starts_with_keyframe"] and not s["lossy"] for s in found)
+
+
+async def test_segments_that_touch_the_window_belong_to_it(http: httpx.AsyncClient):
+    window = {"from": at(1.999999), "to": at(4.000001)}
+    page = (await http.get("/v1/cameras/cam-1/segments", params=window)).json()
+    assert [s["first_seq"] for s in page["segments"]] == [0, 2, 4]
+    window = {"from": at(2), "to": at(4)}
+    page = (await http.get("/v1/cameras/cam-1/segments", params=window)).json()
+    assert [s["first_seq"] for s in page["segments"]] == [2]
+
+
+async def test_a_month_without_footage_is_an_empty_page(http: httpx.AsyncClient):
+    window = {"from": "2024-01-01T00:00:00Z", "to": "2024-02-01T00:00:00Z"}
+    assert (await http.get("/v1/cameras/cam-1/segments", params=window)).json()["segments"] == []
+
+
+# ---- playlists and media
+
+
+def frames(url: str) -> int:
+    with av.open(url, mode="r") as playing:
+        return sum(1 for _ in playing.decode(video=0))
+
+
+async def test_a_playlist_of_one_epoch_plays_in_silence(api: Api, http: httpx.AsyncClient):
+    response = await http.get("/v1/cameras/cam-1/playlist.m3u8", params={"from": at(-10), "to": at(30)})
+    assert response.headers["content-type"] == "application/vnd.apple.mpegurl"
+    assert (response.headers["districam-from"], response.headers["districam-to"]) == (at(0), at(20))
+    assert response.headers["districam-recorded-seconds"] == "20.000000"
+    assert response.headers["districam-gap-seconds"] == "20.000000"
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as said:
+            assert await asyncio.to_thread(frames, str(response.request.url)) == 20 * FPS
+    finally:
+        av.logging.set_level(None)
+    assert said == []
+
+
+async def test_a_playlist_over_a_gap_plays_every_picture(http: httpx.AsyncClient):
+    response = await http.get("/v1/cameras/cam-1/playlist.m3u8", params=WHOLE)
+    assert response.text.count("#EXT-X-DISCONTINUITY\n") == 1
+    assert await asyncio.to_thread(frames, str(response.request.url)) == 30 * FPS
+
+
+async def test_a_playlist_without_footage_says_why(http: httpx.AsyncClient):
+    response = await http.get("/v1/cameras/cam-1/playlist.m3u8", params={"from": at(21), "to": at(49)})
+    assert [(s["state"], s["cause"]) for s in problem(response, 404)["states"]] == [
+        ("gap", "camera_unreachable")
+    ]
+
+
+async def test_a_hidden_copy_is_not_played_twice(http: httpx.AsyncClient, redis: Redis):
+    """A replay at the log's end can leave copies that half-overlap: the cover plays each second once."""
+    copy = segments("cam-1", FIRST, START_US, first_second=1, seconds=1)[0].entry
+    key, member = names.segments_key("cam-1", copy.start_us), index.member(copy)
+    await redis.zadd(key, {member: copy.start_us})
+    try:
+        params = {"from": at(0), "to": at(20)}
+        text = (await http.get("/v1/cameras/cam-1/playlist.m3u8", params=params)).text
+        listed = (await http.get("/v1/cameras/cam-1/segments", params=params)).json()["segments"]
+    finally:
+        await redis.zrem(key, member)
+    assert text.count("#EXTINF:") == 10
+    assert len(listed) == 11
+
+
+async def object_url(http: httpx.AsyncClient) -> tuple[Made, str]:
+    page = (await http.get("/v1/cameras/cam-1/segments", params={**WHOLE, "limit": 1})).json()
+    return MADE[0], page["segments"][0]["url"]
+
+
+async def test_an_object_is_served_as_stored(http: httpx.AsyncClient):
+    made, url = await object_url(http)
+    response = await http.get(url)
+    assert response.status_code == 200
+    assert response.content == made.content
+    assert response.headers["content-type"] == "video/mp4"
+    assert response.headers["accept-ranges"] == "bytes"
+
+
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [("bytes=0-99", slice(0, 100)), ("bytes=700-", slice(700, None)), ("bytes=-10", slice(-10, None))],
+)
+async def test_a_range_of_an_object_is_its_bytes(http: httpx.AsyncClient, header: str, part: slice):
+    made, url = await object_url(http)
+    response = await http.get(url, headers={"Range": header})
+    assert response.status_code == 206
+    assert response.content == made.content[part]
+    first, last, size = map(int, re.findall(r"\d+", response.headers["content-range"]))
+    assert (made.content[first : last + 1], size) == (made.content[part], len(made.content))
+
+
+async def test_a_range_beyond_the_end_says_the_size(http: httpx.AsyncClient):
+    made, url = await object_url(http)
+    response = await http.get(url, headers={"Range": f"bytes={len(made.content)}-"})
+    problem(response, 416)
+    assert response.headers["content-range"] == f"bytes */{len(made.content)}"
+
+
+async def test_a_token_opens_its_own_object_only_and_only_in_time(http: httpx.AsyncClient):
+    made, url = await object_url(http)
+    token = url.partition("?token=")[2]
+    assert "forged" in problem(await http.get(f"/v1/media/{MADE[1].key}?token={token}"), 403)["detail"]
+    assert "forged" in problem(await http.get(url[:-1] + ("A" if url[-1] != "A" else "B")), 403)["detail"]
+    old = sign(TOKEN_KEY.encode(), made.key, time.time_ns() // 1000 - 1)
+    assert "expired" in problem(await http.get(f"/v1/media/{made.key}?token={old}"), 403)["detail"]
+    assert fields(await http.get(f"/v1/media/{made.key}")) == {"token": "is required"}
+
+
+async def test_a_token_lives_for_a_day(http: httpx.AsyncClient):
+    _, url = await object_url(http)
+    expires_us = int(url.partition("?token=")[2].partition(".")[0])
+    assert abs(expires_us - time.time_ns() // 1000 - LIFETIME_US) < 60 * S
+
+
+async def test_an_object_that_is_gone_is_not_found(http: httpx.AsyncClient):
+    gone = names.segment_key("cam-1", replace(MADE[0].entry, first_seq=77))
+    token = sign(TOKEN_KEY.encode(), gone, time.time_ns() // 1000 + S * 60)
+    problem(await http.get(f"/v1/media/{gone}?token={token}"), 404)
+
+
+async def test_each_playlist_and_download_is_told_in_the_log_without_its_token(
+    api: Api, http: httpx.AsyncClient
+):
+    _, url = await object_url(http)
+    await http.get("/v1/cameras/cam-1/playlist.m3u8", params=WHOLE)
+    await http.get(url)
+    served = {line["route"]: line for line in api.events("footage_served")}
+    assert served["playlist"]["camera_id"] == served["media"]["camera_id"] == "cam-1"
+    assert (served["playlist"]["from"], served["playlist"]["to"]) == (WHOLE["from"], WHOLE["to"])
+    assert (served["media"]["from"], served["media"]["to"]) == (at(0), at(2))
+    assert served["media"]["key_id"] == "-"
+    log = api.log.read_text()
+    assert url.partition("?token=")[2] not in log
+    assert TOKEN_KEY not in log
+
+
+# ---- refusals
+
+
+async def test_what_is_not_there_is_a_problem(http: httpx.AsyncClient):
+    for path in ("/v1/cameras/cam-9", "/v1/nothing", "/v1/cameras/CAM%201", "/"):
+        assert problem(await http.get(path), 404)["errors"] == []
+    for leaf in ("timeline", "segments", "playlist.m3u8"):
+        problem(await http.get(f"/v1/cameras/cam-9/{leaf}", params=WHOLE), 404)
+
+
+async def test_another_method_is_a_problem_that_says_which(http: httpx.AsyncClient):
+    response = await http.post("/v1/cameras")
+    assert problem(response, 405)["title"] == "Method Not Allowed"
+    assert response.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "field", "says"),
+    [
+        ("timeline", {}, "from", "is required"),
+        ("timeline", {**WHOLE, "form": "x"}, "form", "is no parameter of this route"),
+        ("timeline", {**WHOLE, "from": "2026-11-24T14:47:00"}, "from", "no time zone"),
+        ("timeline", {**WHOLE, "from": "yesterday"}, "from", "RFC 3339"),
+        ("timeline", {**WHOLE, "tz": "Hanoi"}, "tz", "no IANA time zone"),
+        ("timeline", {"from": at(70), "to": at(-10)}, "to", "later than from"),
+        ("timeline", {"from": at(0), "to": at(31 * 86_400 + 1)}, "to", "31 days"),
+        ("segments", {"from": at(0), "to": at(31 * 86_400 + 1)}, "to", "31 days"),
+        ("playlist.m3u8", {"from": at(0), "to": at(86_401)}, "to", "24 hours"),
+        ("segments", {**WHOLE, "limit": "1001"}, "limit", "1000"),
+        ("segments", {**WHOLE, "limit": "many"}, "limit", "integer"),
+        ("segments", {**WHOLE, "cursor": "xyz"}, "cursor", "gave as next"),
+    ],
+)
+async def test_what_cannot_be_answered_names_the_field_and_the_fix(
+    http: httpx.AsyncClient, path: str, params: dict[str, str], field: str, says: str
+):
+    assert says in fields(await http.get(f"/v1/cameras/cam-1/{path}", params=params))[field]
+
+
+async def test_a_bug_says_nothing_of_the_inside(api: Api, http: httpx.AsyncClient, redis: Redis):
+    await redis.zadd(names.camera_key("cam-bad"), {b'{"secret": 1}': 1})
+    try:
+        body = problem(await http.get("/v1/cameras/cam-bad"), 500)
+    finally:
+        await redis.delete(names.camera_key("cam-bad"))
+    assert "secret" not in json.dumps(body)
+    assert any("Camera.camera_id" in line["exception"] for line in api.events("request failed"))
+
+
+# ---- things that are away
+
+
+async def test_an_index_that_is_not_ready_answers_503_with_its_progress(
+    http: httpx.AsyncClient, redis: Redis
+):
+    paths = ["", "/cam-1", "/cam-1/timeline", "/cam-1/segments", "/cam-1/playlist.m3u8"]
+    await redis.delete(names.META)
+    try:
+        for leaf in paths:
+            params = WHOLE if leaf.count("/") == 2 else {}
+            missing = await http.get(f"/v1/cameras{leaf}", params=params)
+            assert problem(missing, 503)["progress"] == {}
+            assert int(missing.headers["retry-after"]) > 0
+        await say(redis, REBUILDING)
+        rebuilding = await http.get("/v1/cameras/cam-1/timeline", params=WHOLE)
+        assert problem(rebuilding, 503)["progress"] == {"objects": 12}
+    finally:
+        await say(redis, READY)
+    assert (await http.get("/v1/streams")).status_code == 200
+
+
+async def test_redis_away_is_a_503_and_back_is_an_answer(
+    api: Api, http: httpx.AsyncClient, redis_server: valkey.Redis, redis: Redis
+):
+    await redis.wait(0, 0)
+    await asyncio.sleep(1.2)  # appendfsync everysec
+    await redis_server.child.kill()
+    try:
+        async with asyncio.timeout(10):
+            away = await http.get("/v1/cameras/cam-1/timeline", params=WHOLE)
+        problem(away, 503)
+        assert int(away.headers["retry-after"]) > 0
+    finally:
+        await redis_server.child.start_again()
+    async with asyncio.timeout(20):
+        while (await http.get("/v1/cameras/cam-1/timeline", params=WHOLE)).status_code != 200:
+            await asyncio.sleep(0.1)
+    assert api.process.poll() is None
+
+
+async def test_a_store_that_is_away_is_a_503_for_media_alone(
+    stocked: S3Settings, redis_server: valkey.Redis, tmp_path: Path
+):
+    (nobody,) = ports.choose(1)
+    s3 = stocked.model_copy(update={"endpoint": f"http://127.0.0.1:{nobody}"})
+    async with (
+        api_running(environment_of(s3, redis_server.url), tmp_path / "api.log") as api,
+        httpx.AsyncClient(base_url=api.url, timeout=15) as http,
+    ):
+        _, url = await object_url(http)
+        away = await http.get(url)
+        problem(away, 503)
+        assert int(away.headers["retry-after"]) > 0
+        ready = await http.get(f"{api.health_url}/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["dependencies"]["s3"]["ok"] is False
+        assert ready.json()["dependencies"]["redis"]["ok"] is True
+
+
+# ---- the process
+
+
+async def test_it_is_ready_and_measured(api: Api, http: httpx.AsyncClient):
+    await http.get("/v1/streams")
+    assert problem(await http.get("/v1/streams?x=1"), 422)
+    async with asyncio.timeout(10):
+        while (await http.get(f"{api.health_url}/readyz")).status_code != 200:
+            await asyncio.sleep(0.1)
+    metrics = (await http.get(f"{api.health_url}/metrics")).text
+    assert 'districam_api_requests_total{route="/v1/streams",status="200"}' in metrics
+    assert 'districam_api_requests_total{route="/v1/streams",status="422"}' in metrics
+    assert 'districam_api_request_seconds_count{route="/v1/cameras/{camera_id}/timeline"}' in metrics
+
+
+async def test_the_routes_are_described_for_machines_and_people(http: httpx.AsyncClient):
+    document = (await http.get("/openapi.json")).json()
+    assert set(document["paths"]) == {
+        "/v1/cameras",
+        "/v1/cameras/{camera_id}",
+        "/v1/cameras/{camera_id}/timeline",
+        "/v1/cameras/{camera_id}/segments",
+        "/v1/cameras/{camera_id}/playlist.m3u8",
+        "/v1/media/{key}",
+        "/v1/streams",
+    }
+    known = document["components"]["schemas"]
+    for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
+        assert reference in known
+    page = (await http.get("/docs")).text
+    assert "/v1/cameras/{camera_id}/timeline" in page
+    assert "://" not in page  # it fetches nothing from anywhere
+
+
+def refused(environment: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code and what a start with these settings says."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "districam_api"],
+        env={**os.environ, "DISTRICAM_HEALTH__PORT": "0", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return ran.returncode, ran.stderr
+
+
+async def test_any_address_but_loopback_is_refused(tmp_path: Path):
+    keys = tmp_path / "keys"
+    keys.write_text("x")
+    for extra in ({}, {"DISTRICAM_API__KEYS_FILE": str(keys)}):
+        code, said = await asyncio.to_thread(refused, {"DISTRICAM_API__HOST": "0.0.0.0", **extra})  # noqa: S104
+        assert code == 2
+        assert "DISTRICAM_API__HOST: " in said
+        assert "loopback" in said
+
+
+async def test_a_port_that_is_taken_is_named(api: Api):
+    port = api.url.rpartition(":")[2]
+    code, said = await asyncio.to_thread(
+        refused, {"DISTRICAM_API__PORT": port, "DISTRICAM_LOG__FORMAT": "json"}
+    )
+    assert code == 2
+    assert "DISTRICAM_API__PORT" in said
+
+
+async def test_an_unknown_argument_is_refused():
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "districam_api", "jump"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "usage: districam-api" in ran.stderr

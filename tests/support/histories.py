@@ -1,0 +1,214 @@
+"""Random lives of one camera: epochs with holes, copies and sheds, the events about them, revisions of its record."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from hypothesis import strategies as st
+
+from districam_common.causes import Told
+from districam_common.events import (
+    Camera,
+    CameraEvent,
+    Cause,
+    ClockStep,
+    Connected,
+    FootageExpired,
+    Lost,
+    PartitionFell,
+    Profile,
+    Refused,
+    Shed,
+)
+from districam_common.index import IndexEntry
+from districam_common.intervals import Interval
+
+TENTH_US = 100_000
+EPOCHS = [f"0190000{n}-0000-7000-8000-00000000000{n}" for n in range(4)]
+LOSS_CAUSES: list[Cause] = [
+    "camera_unreachable",
+    "source_silent",
+    "handover",
+    "stream_changed",
+    "service_down",
+]
+
+
+@dataclass(frozen=True)
+class History:
+    """All that the ledger is asked with; times in µs, all multiples of a tenth of a second."""
+
+    window: Interval
+    revisions: tuple[Camera, ...]
+    entries: tuple[IndexEntry, ...]
+    told: tuple[Told, ...]
+    fell: tuple[PartitionFell, ...]
+    log_us: int
+    now_us: int
+
+
+def camera(updated_us: int = 0, **fields: object) -> Camera:
+    return replace(Camera(camera_id="cam-1", name="", url="", updated_us=updated_us), **fields)
+
+
+def entry(
+    epoch: str, first_seq: int, last_seq: int, start_us: int, end_us: int, *, flags: int = 1
+) -> IndexEntry:
+    return IndexEntry(
+        epoch=epoch,
+        first_seq=first_seq,
+        last_seq=last_seq,
+        start_us=start_us,
+        end_us=end_us,
+        bytes=1000,
+        init_bytes=100,
+        flags=flags,
+    )
+
+
+def connected(epoch: str, at_us: int) -> Connected:
+    return Connected(
+        camera_id="cam-1",
+        at_us=at_us,
+        instance="i",
+        epoch=epoch,
+        reader="native",
+        transport="tcp",
+        codecs="avc1.640028",
+        width=1920,
+        height=1080,
+    )
+
+
+def lost(epoch: str, last_seq: int, end_us: int, cause: Cause, **fields: object) -> Lost:
+    made = Lost(
+        camera_id="cam-1",
+        at_us=end_us,
+        instance="i",
+        epoch=epoch,
+        last_seq=last_seq,
+        end_us=end_us,
+        cause=cause,
+    )
+    return replace(made, **fields)
+
+
+def refused(at_us: int, cause: Cause, **fields: object) -> Refused:
+    return replace(Refused(camera_id="cam-1", at_us=at_us, instance="i", cause=cause), **fields)
+
+
+def shed(epoch: str, start_us: int, end_us: int, cause: Cause = "shed_backpressure") -> Shed:
+    return Shed(
+        camera_id="cam-1",
+        at_us=end_us,
+        instance="i",
+        epoch=epoch,
+        first_seq=0,
+        last_seq=0,
+        start_us=start_us,
+        end_us=end_us,
+        access_units=1,
+        bytes=1,
+        cause=cause,
+    )
+
+
+def expired(from_us: int, to_us: int) -> FootageExpired:
+    return FootageExpired(
+        camera_id="cam-1", at_us=to_us, instance="i", from_us=from_us, to_us=to_us, reason="retention"
+    )
+
+
+def fell(from_us: int, to_us: int) -> PartitionFell:
+    return PartitionFell(partition=0, at_us=to_us, instance="i", from_us=from_us, to_us=to_us)
+
+
+def tenths(most: int, least: int = 0) -> st.SearchStrategy[int]:
+    return st.integers(least, most).map(lambda n: n * TENTH_US)
+
+
+@st.composite
+def stored_epoch(draw: st.DrawFn, epoch: str) -> tuple[list[int], list[IndexEntry]]:
+    """Edges of its fragments, and the segments that were stored of them: with holes, and copies that nest or half overlap."""
+    edges = [draw(tenths(900))]
+    for step in draw(st.lists(st.sampled_from([1, 4, 10, 20, 20, 40]), min_size=1, max_size=12)):
+        edges.append(edges[-1] + step * TENTH_US)
+    out: list[IndexEntry] = []
+    for _ in range(draw(st.integers(0, 4))):
+        first = draw(st.integers(0, len(edges) - 2))
+        last = draw(st.integers(first, len(edges) - 2))
+        out.append(entry(epoch, first, last, edges[first], edges[last + 1], flags=draw(st.integers(0, 1))))
+    return edges, out
+
+
+@st.composite
+def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[Told]:
+    """What was told of an epoch: `connected` and repeats, perhaps `lost` and a repeat, perhaps sheds."""
+    out = [Told(connected(epoch, edges[0]))] * draw(st.sampled_from([0, 1, 1, 1, 2]))
+    if draw(st.booleans()):
+        said_us = edges[-1] + draw(tenths(200))
+        event = lost(
+            epoch,
+            len(edges) - 2,
+            edges[-1],
+            draw(st.sampled_from(LOSS_CAUSES)),
+            at_us=said_us,
+            next_retry_s=draw(st.sampled_from([0.0, 5.0, 20.5])),
+            detail=draw(st.sampled_from(["", "reset"])),
+        )
+        appended = st.none() | tenths(600).map(lambda late_us: said_us + late_us)
+        out += [Told(event, draw(appended)) for _ in range(draw(st.integers(1, 2)))]
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        a, b = sorted(draw(st.tuples(*[st.sampled_from(edges)] * 2)))
+        out.append(Told(shed(epoch, a, b, draw(st.sampled_from(["shed_backpressure", "stream_error"])))))
+    return out
+
+
+@st.composite
+def others(draw: st.DrawFn) -> list[Told]:
+    """Events that belong to no epoch, and those that say nothing about causes."""
+    events: list[CameraEvent] = [
+        refused(
+            draw(tenths(1500)),
+            draw(st.sampled_from(["auth_failed", "not_found"])),
+            next_retry_s=draw(st.sampled_from([0.0, 5.0, 300.0])),
+        )
+        for _ in range(draw(st.sampled_from([0, 0, 1, 3])))
+    ]
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+        from_us = draw(tenths(1200))
+        events.append(expired(from_us, from_us + draw(tenths(300))))
+    if draw(st.booleans()):
+        at_us = draw(tenths(1500))
+        events.append(ClockStep(camera_id="cam-1", at_us=at_us, instance="i", offset_us=9, step_us=9))
+        events.append(
+            Profile(camera_id="cam-1", at_us=at_us, instance="i", codecs="hvc1", width=64, height=48)
+        )
+    return [Told(event) for event in events]
+
+
+@st.composite
+def record(draw: st.DrawFn) -> list[Camera]:
+    """Revisions of the camera's record, mostly one from the beginning."""
+    at = draw(st.sampled_from([[0], [0]]) | st.lists(tenths(1500), max_size=4))
+    flags = st.sampled_from([{}, {}, {"enabled": False}, {"deleted": True}])
+    return [camera(at_us, revision=n, **draw(flags)) for n, at_us in enumerate(sorted(at))]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    entries: list[IndexEntry] = []
+    told = draw(others())
+    for epoch in EPOCHS[: draw(st.integers(0, len(EPOCHS)))]:
+        edges, stored = draw(stored_epoch(epoch))
+        entries += stored
+        told += draw(epoch_events(epoch, edges))
+    edges = sorted(draw(st.lists(tenths(1500), max_size=4)))
+    return History(
+        window=(draw(tenths(300)), draw(tenths(2200, 301))),
+        revisions=tuple(draw(record())),
+        entries=tuple(draw(st.permutations(entries))),
+        told=tuple(draw(st.permutations(told))),
+        fell=tuple(fell(a, b) for a, b in pairwise(edges)),
+        log_us=draw(tenths(2500)),
+        now_us=draw(tenths(2500)),
+    )

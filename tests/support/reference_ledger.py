@@ -1,0 +1,149 @@
+"""The ledger's rules said once more, as slowly and plainly as possible: what is known of one instant.
+
+It shares no code with districam_common.ledger; the unit tests hold the two against each other.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from districam_common.events import Connected, FootageExpired, Lost, Refused, Shed
+from districam_common.index import IndexEntry
+from support.histories import History
+
+Answer = tuple[str, str | None, str]
+"""State, cause, detail."""
+Stretch = tuple[int, int]
+
+SETTLE_US = 75_000_000
+HALF_SECOND_US = 500_000
+THIRTY_SECONDS_US = 30_000_000
+NEVER = 10**18
+
+
+def known_at(at_us: int, history: History) -> Answer:
+    events = [told.event for told in history.told]
+    stored = [(e.start_us, e.end_us) for e in history.entries]
+    if _within(at_us, [(e.from_us, e.to_us) for e in events if isinstance(e, FootageExpired)]):
+        return "expired", None, ""
+    if _within(at_us, stored) or _in_short_hole(at_us, history):
+        return "recorded", None, ""
+    if not _is_expected(at_us, history):
+        return "not_expected", None, ""
+    if at_us >= history.log_us - SETTLE_US or at_us >= history.now_us:
+        return "pending", None, ""
+    return _why(at_us, history)
+
+
+def _within(at_us: int, stretches: Iterable[Stretch]) -> bool:
+    return any(from_us <= at_us < to_us for from_us, to_us in stretches)
+
+
+def _overlap(a: Stretch, b: Stretch) -> bool:
+    return max(a[0], b[0]) < min(a[1], b[1])
+
+
+def _sheds(history: History) -> list[Shed]:
+    return [told.event for told in history.told if isinstance(told.event, Shed)]
+
+
+def _why(at_us: int, history: History) -> Answer:
+    covering = [shed for shed in _sheds(history) if shed.start_us <= at_us < shed.end_us]
+    if covering:
+        first = min(covering, key=lambda shed: (shed.start_us, shed.end_us, shed.cause))
+        return "gap", first.cause, ""
+    proven, unproven = missing(history)
+    if _within(at_us, unproven):
+        return "pending", None, ""
+    cause, detail = ("pipeline_loss", "") if _within(at_us, proven) else _last_word(at_us, history)
+    in_fallen = _within(at_us, [(f.from_us, f.to_us) for f in history.fell])
+    if in_fallen and cause in ("pipeline_loss", "service_down"):
+        return "gap", "storage_down", ""
+    return "gap", cause, detail
+
+
+def _in_short_hole(at_us: int, history: History) -> bool:
+    """Between something stored before and something stored after, less than half a second apart."""
+    before = [e.end_us for e in history.entries if e.start_us < e.end_us <= at_us]
+    after = [e.start_us for e in history.entries if at_us < e.start_us < e.end_us]
+    if not before or not after or min(after) - max(before) >= HALF_SECOND_US:
+        return False
+    hole = (max(before), min(after))
+    proven, unproven = missing(history)
+    sheds = [(shed.start_us, shed.end_us) for shed in _sheds(history)]
+    return not any(_overlap(hole, stretch) for stretch in [*proven, *unproven, *sheds])
+
+
+def missing(history: History) -> tuple[list[Stretch], list[Stretch]]:
+    """Where fragments are proven to have been and are not stored; where they may yet come out of the log."""
+    proven: list[Stretch] = []
+    unproven: list[Stretch] = []
+    events = [told.event for told in history.told]
+    for epoch in {e.epoch for e in events if isinstance(e, Connected)} | {e.epoch for e in history.entries}:
+        begun = [e.at_us for e in events if isinstance(e, Connected) and e.epoch == epoch]
+        stored = sorted((e for e in history.entries if e.epoch == epoch), key=lambda e: e.last_seq)
+        steps = [(-1, min(begun))] if begun else []
+        steps += [(e.last_seq, e.end_us) for e in stored]
+        for one in stored:
+            earlier = [step for step in steps if step[0] < one.first_seq]
+            if (
+                earlier
+                and earlier[-1][0] + 1 < one.first_seq
+                and _is_first_after(one, earlier[-1][0], stored)
+            ):
+                proven.append((earlier[-1][1], one.start_us))
+        ends = [told for told in history.told if isinstance(told.event, Lost) and told.event.epoch == epoch]
+        for told in ends:
+            assert isinstance(told.event, Lost)
+            if steps and told.event.last_seq > steps[-1][0]:
+                is_proven = any(t.appended_us is None or t.appended_us < history.log_us for t in ends)
+                (proven if is_proven else unproven).append((steps[-1][1], told.event.end_us))
+    return proven, unproven
+
+
+def _is_first_after(one: IndexEntry, seq: int, stored: list[IndexEntry]) -> bool:
+    """No other copy holds anything between `seq` and the first of `one`."""
+    return not any(other.first_seq < one.first_seq and other.last_seq > seq for other in stored)
+
+
+def _last_word(at_us: int, history: History) -> tuple[str, str]:
+    """Walks through the words that count, in the order in which they take effect."""
+    spoken = [told.event for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
+    spoken = [event for event in spoken if _takes_effect_us(event) <= at_us]
+    spoken.sort(key=lambda event: (_takes_effect_us(event), not isinstance(event, Lost), repr(event)))
+    connected_to: list[str] = []
+    word: Connected | Lost | Refused | None = None
+    for event in spoken:
+        if isinstance(event, Connected):
+            if event.epoch not in connected_to:
+                connected_to.append(event.epoch)
+                word = event
+        elif isinstance(event, Refused) or not connected_to or connected_to[-1] == event.epoch:
+            word = event
+    if word is None or isinstance(word, Connected):
+        return "service_down", ""
+    believed_until_us = word.at_us + int(word.next_retry_s * 1_000_000) + THIRTY_SECONDS_US
+    return (word.cause, word.detail) if at_us < believed_until_us else ("service_down", "")
+
+
+def _takes_effect_us(event: Connected | Lost | Refused) -> int:
+    return event.end_us if isinstance(event, Lost) else event.at_us
+
+
+def _is_expected(at_us: int, history: History) -> bool:
+    """Enabled at that instant, and since then spoken of, or half a minute old."""
+    revisions = sorted(history.revisions, key=lambda camera: (camera.updated_us, camera.revision))
+    past = list({camera.updated_us: camera for camera in revisions if camera.updated_us <= at_us}.values())
+    if not past or not past[-1].is_expected:
+        return False
+    changes = [
+        after.updated_us
+        for before, after in pairwise([None, *past])
+        if after is not None and after.is_expected and not (before and before.is_expected)
+    ]
+    since_us = changes[-1]
+    if at_us >= since_us + THIRTY_SECONDS_US:
+        return True
+    is_first = len(changes) == 1
+    signs = [e.start_us for e in history.entries]
+    signs += [told.event.at_us for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
+    return any(sign_us <= at_us and (is_first or sign_us >= since_us) for sign_us in signs)

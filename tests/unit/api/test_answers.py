@@ -1,0 +1,126 @@
+"""What routes say is what their schemas describe: no field more, none less."""
+
+from zoneinfo import ZoneInfo
+
+from districam_api import schemas
+from districam_api.core import answers
+from districam_api.core.health import Health
+from districam_api.core.playlist import Listed
+from districam_api.core.times import Window
+from districam_common.events import Camera, Location, Profile
+from districam_common.index import IndexEntry
+from districam_common.ledger import State
+from districam_common.names import parse_rfc3339
+
+SAIGON = ZoneInfo("Asia/Ho_Chi_Minh")
+AT_US = parse_rfc3339("2026-11-24T12:00:00Z")
+EPOCH = "01900000-0000-7000-8000-000000000001"
+CAMERA = Camera(
+    camera_id="cam-1",
+    name="Cổng chính",
+    url="rtsp://10.0.0.1/1",
+    groups=("quận 1",),
+    location=Location(latitude=10.77, longitude=106.7, place="Đường Nguyễn Huệ"),
+    updated_us=AT_US,
+)
+LOST = Health(
+    camera=CAMERA,
+    state="lost",
+    cause="auth_failed",
+    detail="401",
+    since_us=AT_US,
+    last_end_us=AT_US - 3_500_000,
+)
+ENTRY = IndexEntry(
+    epoch=EPOCH,
+    first_seq=0,
+    last_seq=4,
+    start_us=AT_US,
+    end_us=AT_US + 10_000_000,
+    bytes=5000,
+    init_bytes=700,
+    flags=3,
+)
+
+
+def test_a_timeline_states_what_was_asked_and_the_sums():
+    window = Window(AT_US, AT_US + 20_000_000)
+    states = [
+        State("recorded", AT_US, AT_US + 10_000_000),
+        State("gap", AT_US + 10_000_000, AT_US + 12_500_000, "auth_failed", "401"),
+        State("pending", AT_US + 12_500_000, AT_US + 20_000_000),
+    ]
+    out = answers.timeline("cam-1", window, states, SAIGON)
+    schemas.Timeline.model_validate(out)
+    assert (out["recorded_s"], out["gap_s"], out["pending_s"]) == (10, 2.5, 7.5)
+    assert (out["from"], out["from_local"]) == (
+        "2026-11-24T12:00:00.000000Z",
+        "2026-11-24T19:00:00.000000+07:00",
+    )
+    assert (out["to"], out["tz"]) == ("2026-11-24T12:00:20.000000Z", "Asia/Ho_Chi_Minh")
+    assert out["states"][1] == {
+        "state": "gap",
+        "from": "2026-11-24T12:00:10.000000Z",
+        "from_local": "2026-11-24T19:00:10.000000+07:00",
+        "to": "2026-11-24T12:00:12.500000Z",
+        "to_local": "2026-11-24T19:00:12.500000+07:00",
+        "cause": "auth_failed",
+        "detail": "401",
+    }
+    assert "cause" not in out["states"][0]
+
+
+def test_a_segment_says_all_that_the_index_knows():
+    out = answers.segment(Listed(ENTRY, "cam-1/x.mp4", "/v1/media/cam-1/x.mp4?token=t"), SAIGON)
+    schemas.Segment.model_validate(out)
+    assert (out["start_us"], out["end_local"]) == (AT_US, "2026-11-24T19:00:10.000000+07:00")
+    assert (out["starts_with_keyframe"], out["lossy"]) == (True, True)
+
+
+def test_a_camera_is_its_record_and_its_health():
+    out = answers.camera(LOST, SAIGON)
+    schemas.Camera.model_validate(out)
+    assert (out["name"], out["state"], out["cause"]) == ("Cổng chính", "lost", "auth_failed")
+    assert out["last_segment_end_local"] == "2026-11-24T18:59:56.500000+07:00"
+    assert out["updated"] == "2026-11-24T12:00:00.000000Z"
+
+
+def test_a_camera_in_full_says_what_it_is_seen_to_be():
+    profile = Profile(
+        camera_id="cam-1",
+        at_us=AT_US,
+        instance="host-1",
+        codecs="hvc1",
+        width=1920,
+        height=1080,
+        defects=("no SR",),
+    )
+    out = answers.camera_in_full(LOST, profile, SAIGON)
+    schemas.CameraInFull.model_validate(out)
+    assert out["profile"]["defects"] == ("no SR",)
+    schemas.CameraInFull.model_validate(answers.camera_in_full(LOST, None, SAIGON))
+
+
+def test_streams_are_a_line_for_each_camera_that_is_not_deleted():
+    bare = Health(camera=Camera(camera_id="cam-2", name="", url=""), state="late")
+    gone = Health(camera=Camera(camera_id="cam-3", name="", url="", deleted=True), state="disabled")
+    out = answers.streams([LOST, bare, gone], AT_US, SAIGON)
+    schemas.Streams.model_validate(out)
+    assert [(line["camera_id"], line["age_s"]) for line in out["streams"]] == [
+        ("cam-1", 3.5),
+        ("cam-2", None),
+    ]
+    assert [line["place"] for line in out["streams"]] == ["Đường Nguyễn Huệ", None]
+
+
+def test_a_playlists_headers_say_what_it_really_holds():
+    states = [
+        State("recorded", AT_US + 2_000_000, AT_US + 10_000_000),
+        State("gap", AT_US + 10_000_000, AT_US + 12_500_000, "auth_failed"),
+    ]
+    assert answers.footage_headers([Listed(ENTRY, "k", "u")], states) == {
+        "Districam-From": "2026-11-24T12:00:00.000000Z",
+        "Districam-To": "2026-11-24T12:00:10.000000Z",
+        "Districam-Recorded-Seconds": "8.000000",
+        "Districam-Gap-Seconds": "2.500000",
+    }

@@ -1,0 +1,137 @@
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_api.core.asked import Unacceptable
+from districam_api.core.times import (
+    PLAYLIST_MOST_US,
+    TIMELINE_MOST_US,
+    Window,
+    instant,
+    local,
+    seconds,
+    window,
+    zone_of,
+)
+from districam_common.names import parse_rfc3339, us_of
+
+SAIGON = ZoneInfo("Asia/Ho_Chi_Minh")
+NOON_US = parse_rfc3339("2026-11-24T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-24T12:00:00Z",
+        "2026-11-24t12:00:00z",
+        "2026-11-24 12:00:00.000000Z",
+        "2026-11-24T12:00Z",
+        "2026-11-24T19:00:00+07:00",
+        "2026-11-24T19:00:00 07:00",  # a + that nobody escaped
+        "2026-11-24T04:00:00-08:00",
+        " 2026-11-24T12:00:00.000000000Z ",
+    ],
+)
+def test_an_instant_with_a_zone_needs_no_other(text: str):
+    assert instant(text, "from", None) == NOON_US
+    assert instant(text, "from", ZoneInfo("America/New_York")) == NOON_US
+
+
+def test_a_local_time_is_read_in_the_zone_given():
+    assert instant("2026-11-24T19:00:00", "from", SAIGON) == NOON_US
+    assert instant("2026-11-24T19:00", "from", SAIGON) == NOON_US
+
+
+def test_a_local_time_without_a_zone_is_refused_with_the_fix():
+    with pytest.raises(Unacceptable) as refused:
+        instant("2026-11-24T19:00:00", "from", None)
+    (error,) = refused.value.errors
+    assert error.field == "from"
+    assert "tz=Asia/Ho_Chi_Minh" in error.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "now",
+            "2026-11-24",
+            "20261124T120000Z",
+            "2026-W48-2T12:00Z",
+            "1764000000",
+            "2026-11-24T12:00:00+7",
+        ),
+        *(
+            "2026-02-30T12:00:00Z",
+            "2026-11-24T24:00:00Z",
+            "2026-11-24T12:00:60Z",
+            "2026-11-24T12:00:00+99:00",
+        ),
+        *(
+            "٢٠٢٦-11-24T12:00:00Z",
+            "1999-12-31T23:59:59Z",
+            "2100-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+07:00",
+        ),
+    ],
+)
+def test_what_is_no_instant_is_refused_naming_the_field(text: str):
+    with pytest.raises(Unacceptable) as refused:
+        instant(text, "to", SAIGON)
+    assert refused.value.errors[0].field == "to"
+
+
+@pytest.mark.parametrize("text", ["2026-10-25T02:30:00", "2026-03-29T02:30:00"])  # twice; never
+def test_a_local_time_that_clocks_make_unclear_is_refused(text: str):
+    with pytest.raises(Unacceptable, match="give an offset"):
+        instant(text, "from", ZoneInfo("Europe/Paris"))
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30)),  # noqa: DTZ001  # the zone comes next
+    st.integers(-14 * 60, 14 * 60),
+)
+def test_every_instant_comes_back(naive: datetime, offset_min: int):
+    at = naive.replace(tzinfo=timezone(timedelta(minutes=offset_min)))
+    assert instant(at.isoformat(), "from", None) == us_of(at)
+    assert instant(local(us_of(at), SAIGON), "from", None) == us_of(at)
+
+
+@pytest.mark.parametrize("name", ["Asia/Saigon_City", "", "../etc/passwd", "/etc/passwd", "a\0b", "Asia"])
+def test_an_unknown_zone_is_refused(name: str):
+    with pytest.raises(Unacceptable) as refused:
+        zone_of(name)
+    assert refused.value.errors[0].field == "tz"
+
+
+def test_a_known_zone_is_found():
+    assert zone_of("Asia/Ho_Chi_Minh").key == "Asia/Ho_Chi_Minh"
+
+
+def test_a_window_is_half_open_and_may_be_as_long_as_the_limit():
+    asked = window("2026-11-24T12:00:00Z", "2026-11-25T12:00:00Z", None, PLAYLIST_MOST_US)
+    assert asked == Window(NOON_US, NOON_US + PLAYLIST_MOST_US)
+    assert asked.length_us == PLAYLIST_MOST_US
+
+
+@pytest.mark.parametrize("to", ["2026-11-24T12:00:00Z", "2026-11-24T11:59:59Z"])
+def test_a_window_without_length_is_refused(to: str):
+    with pytest.raises(Unacceptable, match="to: must be later than from"):
+        window("2026-11-24T12:00:00Z", to, None, PLAYLIST_MOST_US)
+
+
+@pytest.mark.parametrize(
+    ("most_us", "limit"), [(PLAYLIST_MOST_US, "24 hours"), (TIMELINE_MOST_US, "31 days")]
+)
+def test_a_window_over_the_limit_is_refused_with_the_limit(most_us: int, limit: str):
+    with pytest.raises(Unacceptable, match=limit):
+        window("2026-01-01T00:00:00Z", "2026-02-01T00:00:00.000001Z", None, most_us)
+
+
+def test_lengths_are_exact():
+    assert seconds(1) == 0.000001
+    assert seconds(31 * 86_400_000_000 + 1) == 2_678_400.000001

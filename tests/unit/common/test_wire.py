@@ -1,0 +1,189 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from districam_common import wire
+from districam_common.events import STREAM_EVENTS as KINDS
+from districam_common.events import Camera, DeadLetter, Lost, PartitionFell, SegmentStored, StreamEvent
+from districam_common.media import Fragment, Still
+from districam_common.wire import Headers, Message, WireError
+from support.values import CAMERAS, DEAD_LETTERS, INSTANTS, STILLS, STORED, STREAM_EVENTS, fragments
+
+Decoder = Callable[[bytes | None, Headers, bytes | None], object]
+DECODERS: list[Decoder] = [wire.fragment, wire.still, wire.camera, wire.stored, wire.event]
+
+
+def changed(message: Message, **headers: bytes | None) -> Headers:
+    """The message's headers with some replaced, or, for None, left out."""
+    given_headers = dict[str, bytes | None](message.headers) | headers
+    return [(name, value) for name, value in given_headers.items() if value is not None]
+
+
+@given(fragments())
+def test_fragments_survive(fragment: Fragment) -> None:
+    made = wire.fragment_message(fragment, site="local")
+    assert wire.fragment(made.key, made.headers, made.value) == fragment
+    assert made.key == fragment.info.camera_id.encode()
+    headers = dict(made.headers)
+    assert headers["ce_id"] == f"{fragment.info.epoch}/{fragment.info.seq}".encode()
+    assert headers["ce_source"] == b"/districam/local/ingest"
+    assert ("ce_lostpackets" in headers) == (fragment.info.lost_packets > 0)
+
+
+@given(STILLS)
+def test_stills_survive(still: Still) -> None:
+    made = wire.still_message(still, site="local")
+    assert wire.still(made.key, made.headers, made.value) == still
+
+
+@given(CAMERAS)
+def test_cameras_survive(camera: Camera) -> None:
+    made = wire.camera_message(camera, site="local")
+    assert wire.camera(made.key, made.headers, made.value) == camera
+
+
+@given(STORED)
+def test_announcements_survive(stored: SegmentStored) -> None:
+    made = wire.stored_message(stored, site="local")
+    assert wire.stored(made.key, made.headers, made.value) == stored
+    assert dict(made.headers)["ce_id"] == stored.key.encode()
+
+
+@given(STREAM_EVENTS)
+def test_events_survive(event: StreamEvent) -> None:
+    made = wire.event_message(event, 7, site="local", service="ingest")
+    assert wire.event(made.key, made.headers, made.value) == event
+    subject = str(event.partition) if isinstance(event, PartitionFell) else event.camera_id
+    assert made.key == dict(made.headers)["ce_subject"] == subject.encode()
+    assert dict(made.headers)["ce_id"] == f"{event.instance}/7".encode()
+
+
+@given(STREAM_EVENTS, INSTANTS)
+def test_indexed_events_survive_and_lost_says_when_the_log_took_it(event: StreamEvent, at_us: int) -> None:
+    appended_us = at_us if isinstance(event, Lost) else None
+    assert wire.parse_indexed(wire.indexed_event(event, at_us)) == (event, appended_us)
+
+
+@given(DEAD_LETTERS, INSTANTS)
+def test_dead_letters_say_where_the_dead_one_lies(letter: DeadLetter, at_us: int) -> None:
+    made = wire.deadletter_message(letter, site="local", at_us=at_us)
+    assert wire.parse(DeadLetter, made.value) == letter
+    assert dict(made.headers)["ce_id"] == f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+)
+HEADER_NAMES = st.sampled_from(
+    ["ce_specversion", "ce_type", "ce_subject", "ce_time", "ce_epoch", "ce_seq", "ce_initlength", "ce_ends"]
+) | st.text(max_size=9)
+HEADER_VALUES = st.binary(max_size=40) | st.sampled_from(
+    [
+        b"1.0",
+        b"cam-1",
+        b"1",
+        b"2026-11-24T14:47:00Z",
+        wire.FRAGMENT_TYPE.encode(),
+        wire.KEYFRAME_TYPE.encode(),
+    ]
+    + [kind.encode() for kind in KINDS]
+)
+VALUES = st.none() | st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@given(
+    st.none() | st.binary(max_size=9), st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=9), VALUES
+)
+def test_garbage_is_a_wire_error(
+    decode: Decoder, key: bytes | None, headers: Headers, value: bytes | None
+) -> None:
+    with pytest.raises(WireError):
+        decode(key, headers, value)
+
+
+@given(fragments(), st.data())
+def test_a_fragment_with_one_header_spoilt_is_a_wire_error_or_another_fragment(
+    fragment: Fragment, data: st.DataObject
+) -> None:
+    made = wire.fragment_message(fragment, site="local")
+    spoilt = data.draw(st.sampled_from([name for name, _ in made.headers]))
+    headers = changed(made, **{spoilt: data.draw(st.none() | HEADER_VALUES)})
+    try:
+        again = wire.fragment(made.key, headers, made.value)
+    except WireError:
+        return
+    assert wire.fragment(made.key, wire.fragment_message(again, site="x").headers, made.value) == again
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()), STREAM_EVENTS)
+@example(b"[" * 100_000, PartitionFell(partition=1, at_us=0, instance="", from_us=0, to_us=1))
+@example(b'{"type":"', PartitionFell(partition=1, at_us=0, instance="", from_us=0, to_us=1))
+def test_an_indexed_event_that_is_garbage_is_a_wire_error(garbage: bytes, event: StreamEvent) -> None:
+    with pytest.raises(WireError):
+        wire.parse_indexed(garbage)
+    with pytest.raises(WireError):
+        wire.parse_indexed(wire.indexed_event(event, 0)[:-1] + garbage)
+
+
+def test_an_indexed_event_of_an_unknown_kind_or_time_is_a_wire_error() -> None:
+    with pytest.raises(WireError, match=r"unknown event type 'districam\.other\.v1'"):
+        wire.parse_indexed(b'{"type":"districam.other.v1"}')
+    with pytest.raises(WireError, match="appended_us is not an integer: 'soon'"):
+        wire.parse_indexed(b'{"type":"districam.stream.lost.v1","appended_us":"soon"}')
+
+
+@given(fragments())
+def test_a_fragment_must_be_what_its_headers_say(fragment: Fragment) -> None:
+    made = wire.fragment_message(fragment, site="local")
+    for headers, words in (
+        (changed(made, ce_specversion=b"0.3"), "ce_specversion is '0.3', expected 1.0"),
+        (changed(made, ce_type=b"districam.keyframe.v1"), "ce_type"),
+        (changed(made, ce_seq=None), "ce_seq is missing"),
+        (changed(made, ce_seq=b"-1"), "ce_seq is not an integer"),
+        (changed(made, ce_seq=b"2147483648"), "ce_seq is not an integer from 0 to 2147483647"),
+        (changed(made, ce_seq="٣".encode()), "ce_seq is not an integer"),
+        (changed(made, ce_codecs=b"\xff"), "ce_codecs is missing or not UTF-8"),
+        (changed(made, ce_epoch=b"1"), "ce_epoch is not a UUID"),
+        (changed(made, ce_starts=b"epoch"), "ce_starts"),
+        (changed(made, ce_ends=b"fragment"), "ce_ends"),
+        (changed(made, ce_time=b"2026-11-24T14:47:00"), "ce_time is not an RFC 3339 instant"),
+        (changed(made, ce_initlength=b"0"), "moof at ce_initlength"),
+    ):
+        with pytest.raises(WireError, match=words):
+            wire.fragment(made.key, headers, made.value)
+    with pytest.raises(WireError, match="differs from ce_subject"):
+        wire.fragment(b"another", made.headers, made.value)
+    with pytest.raises(WireError, match="not ftyp"):
+        wire.fragment(made.key, made.headers, None)
+
+
+@given(STILLS)
+def test_a_still_must_be_a_jpeg(still: Still) -> None:
+    made = wire.still_message(still, site="local")
+    for value in (None, b"", b"\x89PNG"):
+        with pytest.raises(WireError, match="not a JPEG"):
+            wire.still(made.key, made.headers, value)
+
+
+@given(CAMERAS)
+def test_the_key_must_be_the_values_camera(camera: Camera) -> None:
+    made = wire.camera_message(camera, site="local")
+    with pytest.raises(WireError, match="differs from the value's"):
+        wire.camera(b"another-" + made.key, made.headers, made.value)
+
+
+def test_an_error_names_the_field_and_an_addition_is_left_unread() -> None:
+    with pytest.raises(WireError, match=r"DeadLetter\.partition: "):
+        wire.parse(DeadLetter, b'{"topic":"t","partition":"x","offset":1,"key":"","reason":"","service":""}')
+    with pytest.raises(WireError, match=r"DeadLetter\.value: "):
+        wire.parse(DeadLetter, b"")
+    letter = DeadLetter(topic="t", partition=1, offset=2, key="k", reason="r", service="s")
+    later = wire.json_bytes(letter)[:-1] + b',"added_in_another_version":1}'
+    assert wire.parse(DeadLetter, later) == letter
+    assert replace(letter, key="") != letter

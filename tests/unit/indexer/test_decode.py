@@ -1,0 +1,65 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from districam_common import names, wire
+from districam_common.events import Camera, FootageExpired
+from districam_common.media import Still
+from districam_common.wire import WireError
+from districam_indexer.core.decode import OLDEST_KEPT_US, Value, decode, expired_in, may_be_expired, plan
+from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
+from support.announced import EPOCHS, NOON_US, S, lost, segment
+
+CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
+STILL = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=0, at_us=NOON_US, width=64, height=36, jpeg=b"\xff\xd8")
+MESSAGES = [
+    (names.SEGMENTS, segment(), wire.stored_message(segment(), site="local")),
+    (names.STREAMS, lost(), wire.event_message(lost(), 1, site="local", service="ingest")),
+    (names.CAMERAS, CAMERA, wire.camera_message(CAMERA, site="local")),
+    (names.KEYFRAMES, STILL, wire.still_message(STILL, site="local")),
+]
+
+
+@pytest.mark.parametrize(("topic", "value", "message"), MESSAGES, ids=[topic for topic, *_ in MESSAGES])
+def test_each_topic_has_its_kind_of_record(topic: str, value: Value, message: wire.Message):
+    assert decode(topic, message.key, message.headers, message.value) == value
+    for other in {topic for topic, *_ in MESSAGES} - {topic}:
+        with pytest.raises(WireError):
+            decode(other, message.key, message.headers, message.value)
+
+
+def test_each_kind_is_planned_as_what_it_is():
+    assert plan(segment(), 7, {}) == plan_stored(segment())
+    assert plan(CAMERA, 7, {}) == plan_camera(CAMERA)
+    assert plan(STILL, 7, {}) == plan_still(STILL)
+    assert plan(lost(), 7, {}) == plan_event(lost(), 7)
+
+
+def expired(from_us: int, to_us: int, camera_id: str = "cam-1") -> FootageExpired:
+    return FootageExpired(
+        camera_id=camera_id, at_us=to_us, instance="i", from_us=from_us, to_us=to_us, reason="retention"
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "is_kept"),
+    [
+        ([expired(0, NOON_US + 10 * S)], False),
+        ([expired(NOON_US + 4 * S, NOON_US + 10 * S), expired(0, NOON_US + 4 * S)], False),
+        ([expired(0, NOON_US + 10 * S, "cam-2")], True),
+    ],
+    ids=["one range", "two that touch", "another camera's"],
+)
+def test_what_events_say_has_expired_is_not_indexed_again(events: Sequence[FootageExpired], *, is_kept: bool):
+    assert bool(plan(segment(), 7, expired_in([lost(), *events]))) == is_kept
+
+
+def test_only_old_segments_need_the_expired_ranges_of_their_cameras():
+    now_us = NOON_US + OLDEST_KEPT_US + 60 * S
+    values: list[Value] = [
+        segment("old"),
+        segment("new", start_us=now_us - S),
+        replace(CAMERA, camera_id="c"),
+    ]
+    assert may_be_expired(values, now_us) == {"old"}

@@ -1,0 +1,195 @@
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_common import index, names, wire
+from districam_common.errors import Rejected
+from districam_common.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
+from districam_common.media import Still
+from districam_indexer.core.operations import (
+    AddMember,
+    AddScored,
+    Operation,
+    RaiseScore,
+    SetBits,
+    SetField,
+    gathered,
+)
+from districam_indexer.core.plan import (
+    is_inside,
+    plan_camera,
+    plan_entry,
+    plan_event,
+    plan_still,
+    plan_stored,
+)
+from support.announced import EPOCHS, NOON_US, S, lost, segment
+
+
+def test_a_segment_is_found_by_hour_by_day_by_epoch_and_as_the_newest():
+    stored = segment()
+    assert plan_stored(stored) == [
+        AddMember("dc1:camera-ids", "cam-1"),
+        AddScored("dc1:seg:cam-1:2026112412", index.member(names.entry_of(stored)), NOON_US),
+        RaiseScore("dc1:latest", "cam-1", NOON_US + 10 * S),
+        SetBits("dc1:day:cam-1:20261124", range(4320, 4321)),
+        SetField(
+            "dc1:epoch:cam-1:20261124", EPOCHS[0], b'{"codecs":"avc1.640020","width":1920,"height":1080}'
+        ),
+    ]
+
+
+def test_a_segment_over_midnight_stands_in_the_day_of_its_start_and_in_both_bitmaps():
+    midnight_us = NOON_US + 12 * 3600 * S
+    batch = gathered(plan_stored(segment(start_us=midnight_us - 4 * S)))
+    assert list(batch.scored) == ["dc1:seg:cam-1:2026112423"]
+    assert list(batch.fields) == ["dc1:epoch:cam-1:20261124"]
+    assert batch.bits == {"dc1:day:cam-1:20261124": {8639}, "dc1:day:cam-1:20261125": {0}}
+
+
+@pytest.mark.parametrize(
+    ("expired", "is_kept"),
+    [
+        ([], True),
+        ([(NOON_US, NOON_US + 10 * S)], False),
+        ([(0, NOON_US + 3600 * S)], False),
+        ([(0, NOON_US + 10 * S - 1)], True),
+        ([(NOON_US + 1, NOON_US + 20 * S)], True),
+    ],
+)
+def test_a_replayed_segment_is_ignored_only_wholly_inside_what_expired(
+    expired: list[tuple[int, int]], *, is_kept: bool
+):
+    assert bool(plan_stored(segment(), expired)) == is_kept
+
+
+def test_inside_means_inside_one_range():
+    assert is_inside((2, 3), [(0, 1), (2, 4)])
+    assert not is_inside((0, 4), [(0, 1), (2, 4)])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        replace(segment(), key="cam-1/other.mp4"),
+        replace(segment(), camera_id="cam:1"),
+        replace(segment(), epoch="not-a-uuid"),
+        replace(segment(), init_bytes=1 << 16),
+        replace(segment(), first_seq=-1),
+        replace(segment(), end_us=NOON_US - 1),
+        replace(segment(), end_us=NOON_US + (1 << 32)),
+        replace(segment(), start_us=-1),
+        replace(segment(), end_us=1 << 60),
+    ],
+    ids=["key", "camera", "epoch", "init", "seq", "reversed", "too long", "before 1970", "too late"],
+)
+def test_what_the_index_cannot_hold_is_rejected(broken: SegmentStored):
+    with pytest.raises(Rejected):
+        plan_stored(broken)
+
+
+def test_an_event_stands_at_its_instant_and_keeps_when_the_log_took_it():
+    _, scored = plan_event(lost(), NOON_US + 77)
+    assert isinstance(scored, AddScored)
+    assert (scored.key, scored.score) == ("dc1:events:cam-1", NOON_US)
+    assert wire.parse_indexed(scored.member) == (lost(), NOON_US + 77)
+
+
+def test_a_partition_that_fell_off_the_log_stands_under_its_number():
+    fell = PartitionFell(partition=17, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
+    (scored,) = plan_event(fell, NOON_US)
+    assert isinstance(scored, AddScored)
+    assert (scored.key, scored.score) == ("dc1:fell:17", NOON_US - S)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lost(at_us=1 << 70),
+        lost(camera_id="../x"),
+        PartitionFell(partition=1, at_us=0, instance="i", from_us=5, to_us=1),
+    ],
+)
+def test_an_event_out_of_all_bounds_is_rejected(broken: StreamEvent):
+    with pytest.raises(Rejected):
+        plan_event(broken, 0)
+
+
+def test_every_revision_of_a_camera_is_kept():
+    first = Camera(camera_id="cam-1", name="Cổng chính", url="rtsp://10.0.0.1/1", revision=1, updated_us=10)
+    second = replace(first, revision=2, updated_us=20, deleted=True)
+    batch = gathered([*plan_camera(first), *plan_camera(second)])
+    found = batch.scored["dc1:cameras:cam-1"]
+    assert {wire.parse(Camera, member): score for member, score in found.items()} == {first: 10, second: 20}
+
+
+def test_only_the_newest_still_stays():
+    still = Still(
+        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8"
+    )
+    batch = gathered([*plan_still(still), *plan_still(replace(still, at_us=NOON_US - S))])
+    assert batch.stills["dc1:still:cam-1"].at_us == NOON_US
+
+
+@pytest.mark.parametrize("field", ["camera_id", "at_us"])
+def test_a_still_out_of_all_bounds_is_rejected(field: str):
+    still = Still(
+        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8"
+    )
+    with pytest.raises(Rejected):
+        plan_still(replace(still, **{field: "X" if field == "camera_id" else -1}))
+
+
+# ---- any order, any repetition
+
+segments = st.builds(
+    segment,
+    camera_id=st.sampled_from(["cam-1", "cam-2"]),
+    epoch=st.integers(0, 2),
+    first_seq=st.integers(0, 40),
+    start_us=st.integers(NOON_US - 26 * 3600 * S, NOON_US + 26 * 3600 * S),
+    duration_us=st.integers(1, 70 * S),
+)
+events = st.one_of(
+    st.builds(
+        lost, at_us=st.integers(NOON_US, NOON_US + 60 * S), camera_id=st.sampled_from(["cam-1", "cam-2"])
+    ),
+    st.builds(
+        FootageExpired,
+        camera_id=st.just("cam-1"),
+        at_us=st.integers(NOON_US, NOON_US + S),
+        instance=st.just("host-1"),
+        from_us=st.just(0),
+        to_us=st.integers(1, NOON_US),
+        reason=st.just("retention"),
+    ),
+)
+
+
+@given(st.lists(st.one_of(segments, events), max_size=30), st.randoms(use_true_random=False))
+def test_any_order_and_repetition_gives_the_same_index(
+    records: list[SegmentStored | StreamEvent], random: Random
+):
+    again = [*records, *random.choices(records, k=len(records) // 2)] if records else []
+    random.shuffle(again)
+    assert dataclasses.asdict(gathered(_planned(again))) == dataclasses.asdict(gathered(_planned(records)))
+
+
+def _planned(records: list[SegmentStored | StreamEvent]) -> Iterator[Operation]:
+    for record in records:
+        yield from plan_stored(record) if isinstance(record, SegmentStored) else plan_event(record, NOON_US)
+
+
+@given(segments)
+def test_announcement_and_object_key_say_the_same(stored: SegmentStored):
+    name = names.parse_segment_key(stored.key, stored.bytes)
+    *told, shape = plan_stored(stored)
+    assert plan_entry(name.camera_id, name.entry) == told
+    assert isinstance(shape, SetField)
+    assert json.loads(shape.value)["codecs"] == stored.codecs

@@ -1,0 +1,103 @@
+# The stubs of av leave the type argument of Packet open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+import io
+import itertools
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_devkit import bitstream
+from districam_ingest.core import h264, h265
+from districam_ingest.core.boxes import moof_mdat
+from districam_ingest.core.fragmenter import Cuts, Fragmenter
+from districam_ingest.core.nal import Codec
+from districam_ingest.core.units import AccessUnit
+from districam_ingest.mux import init_of, value_of
+from unit.ingest.samples import BASELINE, TICKS_25, Encoded, encoded
+
+Row = tuple[int | None, int | None, int, bool, bytes]
+
+
+def init(stream: Encoded) -> bytes:
+    shape = (h264 if stream.codec == "h264" else h265).shape(stream.sets)
+    return init_of(shape, stream.sets)
+
+
+def demuxed(data: bytes) -> list[Row]:
+    with av.open(io.BytesIO(data)) as container:
+        return [
+            (packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, bytes(packet))
+            for packet in container.demux(container.streams.video[0])
+            if packet.size
+        ]
+
+
+def rows(units: list[AccessUnit], last_ticks: int) -> list[Row]:
+    durations = [later.dts - unit.dts for unit, later in itertools.pairwise(units)] + [last_ticks]
+    return [
+        (unit.pts, unit.dts, duration, unit.is_keyframe, unit.data)
+        for unit, duration in zip(units, durations, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(("b_frames", "pyramid"), [(0, False), (2, False), (3, True)])
+def test_a_demuxer_gives_every_access_unit_back(codec: Codec, b_frames: int, pyramid: bool):
+    stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
+    units = stream.units()
+    assert demuxed(init(stream) + moof_mdat(units, TICKS_25)) == rows(units, TICKS_25)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_fragments_of_any_cut_join_into_one_stream_that_decodes(codec: Codec):
+    stream = encoded(codec, b_frames=2)
+    units = stream.units()
+    fragmenter = Fragmenter("cam-001", Cuts(fragment_max_us=300_000))
+    made = [cut for unit in units if (cut := fragmenter.push(unit))]
+    made += [last] if (last := fragmenter.end(40_000)) else []
+    assert len(made) > 5
+    front = init(stream)
+    values = [value_of(front, cut) for cut in made]
+    assert all(value.startswith(front) for value in values)
+    segment = front + b"".join(value[len(front) :] for value in values)
+    assert demuxed(segment) == rows(units, TICKS_25)
+    with av.open(io.BytesIO(segment)) as container:
+        frames = list(container.decode(video=0))
+    assert [frame.pts for frame in frames] == sorted(unit.pts for unit in units)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 1 << 24), st.integers(-(1 << 30), 1 << 30), st.booleans(), st.binary(max_size=40)
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(0, 1 << 60),
+    st.integers(1, 1 << 30),
+)
+def test_a_reader_of_boxes_gives_any_units_back(
+    parts: list[tuple[int, int, bool, bytes]], first_dts: int, last_ticks: int
+):
+    dts, units = first_dts, list[AccessUnit]()
+    for step, offset, key, data in parts:
+        units.append(AccessUnit(data=data, start_us=0, dts=dts, pts=dts + offset, is_keyframe=key))
+        dts += step
+    segment = INIT + moof_mdat(units, last_ticks)
+    found = [
+        (
+            s.dts + s.composition_offset,
+            s.dts,
+            s.duration,
+            s.is_keyframe,
+            segment[s.offset : s.offset + s.size],
+        )
+        for s in bitstream.samples(segment)
+    ]
+    assert found == rows(units, last_ticks)
+
+
+INIT = init_of(h264.shape(BASELINE), BASELINE)

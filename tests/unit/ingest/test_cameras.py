@@ -1,0 +1,164 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from prometheus_client import REGISTRY
+
+from districam_common.events import Camera
+from districam_ingest import metrics
+from districam_ingest.cameras import Fleet
+
+if TYPE_CHECKING:
+    from districam_ingest.camera import CameraLife
+
+LINGER_S = 0.15
+
+
+class Life:
+    """Stands where a camera's life does: says when it starts, and why it ends."""
+
+    def __init__(self, camera: Camera, told: list[str]) -> None:
+        self.camera, self._told = camera, told
+        self._why = "?"
+
+    def explain(self, cause: str, detail: str) -> None:
+        assert detail
+        self._why = cause
+
+    async def run(self) -> None:
+        name = f"{self.camera.camera_id}.{self.camera.revision}"
+        self._told.append(f"{name} starts")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            metrics.CONNECTED.labels(self.camera.camera_id).set(0)
+            self._told.append(f"{name} {self._why}")
+
+
+@asynccontextmanager
+async def fleet_of(told: list[str]) -> AsyncGenerator[Fleet]:
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        fleet = Fleet(tasks, lambda camera: cast("CameraLife", Life(camera, told)), linger_s=LINGER_S)
+        yield fleet
+        fleet.stop_all("handover", "the test ends")
+
+
+def camera(camera_id: str, **fields: object) -> Camera:
+    return replace(Camera(camera_id=camera_id, name="x", url="rtsp://127.0.0.1/x"), **fields)
+
+
+def table(*cameras: Camera) -> dict[str, Camera]:
+    return {one.camera_id: one for one in cameras}
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+A, B = camera("cam-a"), camera("cam-b")
+
+
+async def test_only_the_difference_starts_and_stops():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        fleet.want(table(A, B), {})
+        fleet.want(table(A, B), {})
+        await settled()
+        assert told == ["cam-a.1 starts", "cam-b.1 starts"]
+        assert len(fleet) == 2
+    assert sorted(told[2:]) == ["cam-a.1 handover", "cam-b.1 handover"]
+
+
+async def test_a_camera_that_moved_away_lingers_and_then_ends_with_handover():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        fleet.want({}, {})
+        fleet.want({}, {})
+        await asyncio.sleep(LINGER_S / 3)
+        assert told == ["cam-a.1 starts"]
+        await asyncio.sleep(LINGER_S)
+        assert told == ["cam-a.1 starts", "cam-a.1 handover"]
+        assert len(fleet) == 0
+
+
+async def test_a_camera_that_returns_in_time_keeps_its_stream():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        fleet.want({}, {})
+        await asyncio.sleep(LINGER_S / 3)
+        fleet.want(table(A), {})
+        await asyncio.sleep(LINGER_S * 1.5)
+        assert told == ["cam-a.1 starts"]
+
+
+async def test_a_camera_of_a_single_client_leaves_at_once():
+    told: list[str] = []
+    single = camera("cam-s", single_client=True)
+    async with fleet_of(told) as fleet:
+        fleet.want(table(single, A), {})
+        await settled()
+        fleet.want({}, {})
+        await asyncio.sleep(LINGER_S / 5)
+        assert told[2:] == ["cam-s.1 handover"]
+
+
+async def test_the_single_client_ones_stop_where_others_may_go_on():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(camera("cam-s", single_client=True), A), {})
+        await settled()
+        fleet.stop_all("service_down", "out of contact", single_client=True)
+        await settled()
+        assert told[2:] == ["cam-s.1 service_down"]
+        assert len(fleet) == 1
+
+
+async def test_a_changed_record_starts_the_stream_anew():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        fleet.want(table(replace(A, revision=2, segment_s=20)), {})
+        await settled()
+        assert told == ["cam-a.1 starts", "cam-a.1 stream_changed", "cam-a.2 starts"]
+        assert len(fleet) == 1
+
+
+async def test_a_disabled_camera_stops_at_once_also_while_it_lingers():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        fleet.want({}, {})
+        fleet.want({}, table(replace(A, enabled=False)))
+        await settled()
+        assert told == ["cam-a.1 starts", "cam-a.1 stream_changed"]
+        await asyncio.sleep(LINGER_S * 1.5)
+        assert len(fleet) == 0
+
+
+def connected(camera_id: str) -> float | None:
+    return REGISTRY.get_sample_value("districam_ingest_connected", {"camera": camera_id})
+
+
+async def test_a_stopped_cameras_metrics_are_gone_and_a_restarted_ones_stay():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        metrics.CONNECTED.labels("cam-a").set(1)
+        fleet.want(table(replace(A, revision=2)), {})
+        await settled()
+        assert connected("cam-a") == 0
+        fleet.stop_all("handover", "x")
+        await settled()
+        assert connected("cam-a") is None

@@ -1,0 +1,158 @@
+from districam_common.media import Fragment
+from districam_recorder.core.assembler import FORGET_US, Arrival, Assembler, Segment
+from support.fragments import T0, S, epoch_id, fragment, init_of
+
+E, F = epoch_id(1), epoch_id(2)
+IDLE_US = 15 * S
+
+
+class Log:
+    """Feeds an assembler as a partition does: one record a second, unless said otherwise."""
+
+    def __init__(self, done: dict[str, int] | None = None, segment_max_bytes: int = 64 << 20) -> None:
+        self.assembler = Assembler(done or {}, idle_us=IDLE_US, segment_max_bytes=segment_max_bytes)
+        self.offset = 0
+        self.append_us = T0
+
+    def feed(self, one: Fragment, *, after_us: int = S, received_us: int = 0) -> list[Segment]:
+        self.append_us += after_us
+        closed = self.assembler.passes(self.append_us)
+        arrival = Arrival(self.offset, self.append_us, received_us, one)
+        self.offset += 1
+        return closed + self.assembler.feed(arrival)
+
+
+def seqs(closed: list[Segment]) -> list[tuple[str, list[int]]]:
+    return [(segment.ended_by, [f.info.seq for f in segment.fragments]) for segment in closed]
+
+
+def test_a_cut_closes_the_segment_before_it():
+    log = Log()
+    assert log.feed(fragment("c", E, 0, starts=True)) == []
+    assert log.feed(fragment("c", E, 1)) == []
+    assert seqs(log.feed(fragment("c", E, 2, starts=True))) == [("starts", [0, 1])]
+
+
+def test_an_end_closes_after_itself_without_waiting():
+    log = Log()
+    log.feed(fragment("c", E, 0, starts=True))
+    assert seqs(log.feed(fragment("c", E, 1, ends="segment"))) == [("ends", [0, 1])]
+    assert seqs(log.feed(fragment("c", E, 2, starts=True, ends="epoch"))) == [("ends", [2])]
+
+
+def test_a_hole_closes_and_what_follows_is_another_segment():
+    log = Log()
+    log.feed(fragment("c", E, 0))
+    assert seqs(log.feed(fragment("c", E, 2))) == [("hole", [0])]
+    assert seqs(log.feed(fragment("c", E, 3, ends="segment"))) == [("ends", [2, 3])]
+
+
+def test_repeats_are_dropped_and_counted():
+    log = Log(done={E: 4})
+    assert log.feed(fragment("c", E, 4)) == []
+    log.feed(fragment("c", E, 5))
+    assert log.feed(fragment("c", E, 5)) == []
+    assert log.feed(fragment("c", E, 3)) == []
+    assert log.assembler.repeats == 3
+    assert seqs(log.feed(fragment("c", E, 6, ends="segment"))) == [("ends", [5, 6])]
+
+
+def test_two_epochs_interleave_without_closing_one_another():
+    log = Log()
+    for seq in range(3):
+        assert log.feed(fragment("c", E, seq)) == []
+        assert log.feed(fragment("c", F, seq)) == []
+    assert seqs(log.feed(fragment("c", E, 3, ends="epoch"))) == [("ends", [0, 1, 2, 3])]
+    assert seqs(log.feed(fragment("c", F, 3, ends="epoch"))) == [("ends", [0, 1, 2, 3])]
+
+
+def test_a_segment_closes_when_it_is_full():
+    log = Log(segment_max_bytes=2500)
+    assert log.feed(fragment("c", E, 0, size=1000)) == []
+    assert log.feed(fragment("c", E, 1, size=1000)) == []
+    assert seqs(log.feed(fragment("c", E, 2, size=1000))) == [("bytes", [0, 1, 2])]
+    assert log.assembler.open_bytes == 0
+
+
+def test_silence_in_log_time_closes_with_any_later_record():
+    log = Log()
+    log.feed(fragment("c", E, 0))
+    assert log.feed(fragment("d", F, 0), after_us=IDLE_US) == []
+    assert seqs(log.feed(fragment("d", F, 1), after_us=1)) == [("idle", [0])]
+
+
+def test_the_epoch_goes_on_after_idleness_as_another_segment():
+    log = Log()
+    log.feed(fragment("c", E, 0))
+    assert seqs(log.feed(fragment("c", E, 1), after_us=IDLE_US + 1)) == [("idle", [0])]
+    assert seqs(log.feed(fragment("c", E, 2, ends="segment"))) == [("ends", [1, 2])]
+
+
+def test_at_the_end_of_the_log_our_own_clock_tells_what_is_idle():
+    log = Log()
+    log.feed(fragment("c", E, 0), received_us=100 * S)
+    log.feed(fragment("d", F, 0), received_us=101 * S)
+    assert log.assembler.idle_at_end(100 * S + IDLE_US) == []
+    assert seqs(log.assembler.idle_at_end(100 * S + IDLE_US + 1)) == [("idle", [0])]
+    assert log.assembler.open_bytes == len(fragment("d", F, 0).value)
+
+
+def test_another_init_is_objected_to_and_a_repeat_never_is():
+    log = Log()
+    other = fragment("c", E, 1, init=init_of("another"))
+    assert log.assembler.objection(other) is None
+    log.feed(fragment("c", E, 0))
+    assert "init" in (log.assembler.objection(other) or "")
+    log.feed(fragment("c", E, 1))
+    assert log.assembler.objection(other) is None
+    assert log.assembler.objection(fragment("c", E, 2)) is None
+
+
+def test_intervals_that_no_key_could_say_start_another_segment():
+    log = Log()
+    log.feed(fragment("c", E, 0))
+    assert seqs(log.feed(fragment("c", E, 1, start_us=T0 - 1))) == [("time", [0])]
+    assert seqs(log.feed(fragment("c", E, 2, start_us=T0 + (1 << 32)))) == [("time", [1])]
+    assert log.feed(fragment("c", E, 3, start_us=T0 + (1 << 32))) == []
+
+
+def test_memory_closes_the_largest():
+    log = Log()
+    assert log.assembler.close_largest() == []
+    log.feed(fragment("c", E, 0, size=10))
+    log.feed(fragment("d", F, 0, size=20))
+    assert [segment.epoch for segment in log.assembler.close_largest()] == [F]
+    assert [segment.ended_by for segment in log.assembler.close_largest()] == ["memory"]
+
+
+def test_the_earliest_record_held_open_says_how_far_the_log_is_stored():
+    log = Log()
+    assert log.assembler.earliest() is None
+    log.feed(fragment("c", E, 0, start_us=T0 - 3 * S))
+    log.feed(fragment("d", F, 0, start_us=T0 - 9 * S))
+    first = log.assembler.earliest()
+    assert first is not None
+    assert (first.offset, first.append_us, first.truth_us) == (0, T0 + S, T0 - 3 * S)
+    log.feed(fragment("c", E, 1, ends="segment"))
+    second = log.assembler.earliest()
+    assert second is not None
+    assert (second.offset, second.truth_us) == (1, T0 - 9 * S)
+
+
+def test_an_ended_epoch_leaves_the_map_and_its_late_repeats_are_still_known():
+    log = Log(done={F: 7})
+    log.feed(fragment("c", E, 0, ends="epoch"))
+    assert set(log.assembler.epochs()) == {E, F}
+    log.feed(fragment("d", epoch_id(3), 0), after_us=IDLE_US + 1)
+    assert E not in set(log.assembler.epochs())
+    assert log.feed(fragment("c", E, 0, ends="epoch")) == []
+    assert log.assembler.repeats == 1
+
+
+def test_epochs_that_nobody_ended_are_forgotten_in_time():
+    log = Log(done={F: 7})
+    log.feed(fragment("c", E, 0, ends="segment"))
+    log.feed(fragment("d", epoch_id(3), 0), after_us=FORGET_US)
+    assert set(log.assembler.epochs()) == {E, F, epoch_id(3)}
+    log.feed(fragment("d", epoch_id(3), 1), after_us=2 * S)
+    assert set(log.assembler.epochs()) == {epoch_id(3)}

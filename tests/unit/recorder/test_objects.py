@@ -1,0 +1,90 @@
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_common.errors import Fatal, Rejected
+from districam_common.events import SegmentStored
+from districam_common.names import entry_of, parse_segment_key
+from districam_recorder.core.assembler import First, Segment
+from districam_recorder.core.objects import agreed, metadata_of, object_of, stored_of
+from support.fragments import T0, S, epoch_id, fragment, init_of, media_of
+
+E = epoch_id(1)
+
+
+def made(lost_packets: int = 0):
+    fragments = tuple(fragment("cam-1", E, seq, lost_packets=lost_packets) for seq in (4, 5))
+    return object_of(Segment(First(0, T0, T0), fragments, 0, "ends"), "bucket")
+
+
+def test_the_body_is_the_init_and_every_fragments_media_unchanged():
+    body = made().body
+    assert body == init_of(E) + media_of(f"cam-1/{E}/4") + media_of(f"cam-1/{E}/5")
+
+
+def test_what_is_announced_describes_the_body():
+    stored, body = made().stored, made().body
+    assert (stored.first_seq, stored.last_seq, stored.access_units) == (4, 5, 100)
+    assert (stored.start_us, stored.end_us) == (T0 + 8 * S, T0 + 12 * S)
+    assert (stored.bytes, stored.init_bytes) == (len(body), len(init_of(E)))
+    assert stored.sha256 == hashlib.sha256(body).hexdigest()
+    assert stored.starts_with_keyframe
+    assert stored.bucket == "bucket"
+
+
+def test_the_key_alone_gives_the_index_entry():
+    for lost_packets in (0, 3):
+        stored = made(lost_packets).stored
+        name = parse_segment_key(stored.key, stored.bytes)
+        assert (name.camera_id, name.entry) == ("cam-1", entry_of(stored))
+        assert name.entry.is_lossy == bool(lost_packets)
+
+
+STORED = st.builds(
+    SegmentStored,
+    camera_id=st.just("c"),
+    epoch=st.just(E),
+    key=st.just("k"),
+    bucket=st.just("b"),
+    sha256=st.just("0f"),
+    codecs=st.just("hvc1.1.6.L93.B0,mp4a.40.2"),
+    camera_start_us=st.none() | st.integers(0, 2**60),
+)
+
+
+@given(STORED)
+def test_metadata_says_it_all_and_is_read_back(stored: SegmentStored):
+    metadata = metadata_of(stored)
+    assert metadata["schema"] == "1"
+    assert not any("_" in name for name in metadata)
+    assert stored_of(metadata) == stored
+    assert stored_of({name.title(): value for name, value in metadata.items()} | {"later": "x"}) == stored
+
+
+def test_metadata_fits_into_s3():
+    assert sum(len(name) + len(value) for name, value in metadata_of(made().stored).items()) < 1024
+
+
+@given(st.dictionaries(st.sampled_from(["bytes", "first-seq", "camera-id"]), st.text()))
+def test_garbage_is_rejected(metadata: dict[str, str]):
+    with pytest.raises(Rejected):
+        stored_of(metadata)
+
+
+def test_the_same_object_is_announced_as_it_says_itself():
+    stored = made().stored
+    assert agreed(stored, stored.bytes, metadata_of(stored)) == stored
+
+
+def test_one_key_with_two_contents_stops_the_recorder():
+    stored = made().stored
+    other = {**metadata_of(stored), "sha256": "00"}
+    for size, metadata in (
+        (stored.bytes + 1, metadata_of(stored)),
+        (stored.bytes, other),
+        (stored.bytes, {}),
+    ):
+        with pytest.raises(Fatal, match="cam-1"):
+            agreed(stored, size, metadata)

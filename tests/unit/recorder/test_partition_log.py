@@ -1,0 +1,401 @@
+"""The recorder's promises over any log and any moment of a crash: nothing lost, nothing committed too early."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from districam_common.media import Ends, Fragment
+from districam_recorder.core import limits
+from districam_recorder.core.assembler import First, Segment
+from districam_recorder.core.checkpoint import Checkpoint, parse
+from districam_recorder.core.effects import Effect, Fall, Rejection
+from districam_recorder.core.objects import object_of
+from districam_recorder.core.partition_log import Incoming, PartitionLog, Rules, Unreadable
+from districam_recorder.core.progress import Progress
+from support.fragments import T0, S, epoch_id, fragment, init_of
+
+RULES = Rules(idle_us=15 * S, segment_max_bytes=64 << 20)
+E, F = epoch_id(1), epoch_id(2)
+ENDS: list[Ends | None] = [None, None, None, None, None, None, None, None, "segment", "epoch"]
+
+
+@dataclass
+class Durable:
+    """What outlives a recorder: the bucket, what was announced, the commit."""
+
+    bucket: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    announced: list[Effect] = field(default_factory=list[Effect])
+    offset: int = 0
+    metadata: str = ""
+
+    def fragments(self) -> set[tuple[str, int]]:
+        stored = [effect for effect in self.announced if isinstance(effect, Segment)]
+        return {(segment.epoch, one.info.seq) for segment in stored for one in segment.fragments}
+
+
+class Recorder:
+    """A partition's handler without its shell: puts in any order, announcements in that of closing."""
+
+    def __init__(self, durable: Durable, *, keeps_metadata: bool = True) -> None:
+        self.durable = durable
+        self.log = PartitionLog(durable.offset, parse(durable.metadata if keeps_metadata else ""), RULES)
+        self.waiting: list[Effect] = []
+        self.put: set[int] = set()
+
+    def read(self, incoming: Incoming) -> None:
+        self.waiting += self.log.feed(incoming)
+
+    def rest(self, monotonic_us: int) -> None:
+        self.waiting += self.log.rests_at_end(monotonic_us, None)
+
+    def put_one(self, effect: Effect) -> None:
+        if isinstance(effect, Segment):
+            made = object_of(effect, "bucket")
+            stored = self.durable.bucket.setdefault(made.stored.key, made.body)
+            assert stored == made.body, "one key, two contents"
+        self.put.add(id(effect))
+
+    def announce(self) -> bool:
+        if not self.waiting or id(self.waiting[0]) not in self.put:
+            return False
+        effect = self.waiting.pop(0)
+        self.durable.announced.append(effect)
+        self.log.announced(effect)
+        return True
+
+    def commit(self, end_us: int | None = None) -> None:
+        commit = self.log.committable(end_us=end_us, log_stands=False)
+        self.durable.offset, self.durable.metadata = commit.offset, commit.metadata
+
+
+def make_log(random: Random, cameras: str = "c", size: int = 0) -> list[Incoming]:
+    """Epochs of several cameras interleaved, with holes, repeats, garbage, foreign inits, pauses and late ends."""
+    log: list[Incoming] = []
+    at_us, numbers = T0, iter(range(1000))
+    live = [(f"{cameras}{n}", epoch_id(next(numbers)), 0) for n in range(random.randint(1, 3))]
+
+    def append(content: Fragment | Unreadable) -> None:
+        log.append(Incoming(len(log), at_us, 0, content))
+
+    for _ in range(random.randint(5, 50)):
+        n = random.randrange(len(live))
+        camera_id, epoch, seq = live[n]
+        at_us += random.choice([0, 1, 1, 2, 20]) * S
+        seq += random.random() < 0.08
+        if random.random() < 0.03:
+            append(Unreadable(camera_id, "garbage"))
+        ends = random.choice(ENDS)
+        append(fragment(camera_id, epoch, seq, starts=seq % 4 == 0, ends=ends, size=size))
+        if random.random() < 0.1:
+            same = [
+                r.content for r in log if isinstance(r.content, Fragment) and r.content.info.epoch == epoch
+            ]
+            for old in same[-random.randint(1, 3) :]:
+                append(old)
+        live[n] = (camera_id, epoch_id(next(numbers)), 0) if ends == "epoch" else (camera_id, epoch, seq + 1)
+    return log
+
+
+def readable(log: list[Incoming]) -> set[tuple[str, int]]:
+    contents = [record.content for record in log if isinstance(record.content, Fragment)]
+    return {(one.info.epoch, one.info.seq) for one in contents}
+
+
+def drive(seed: int) -> tuple[list[Incoming], Durable]:
+    """A log that grows, and between any two steps a crash or a revoke; returns when all is committed."""
+    random = Random(seed)
+    log, durable, crashes = make_log(random), Durable(), 0
+    recorder, visible, monotonic_us = Recorder(durable), 0, 0
+    while True:
+        if crashes < 6 and random.random() < 0.06:
+            crashes += 1
+            recorder = Recorder(durable, keeps_metadata=random.random() < 0.7)
+        act, before = random.random(), durable.offset
+        unput = [effect for effect in recorder.waiting if id(effect) not in recorder.put]
+        if act < 0.3:
+            visible = min(len(log), visible + random.randint(1, 5))
+        elif act < 0.6 and recorder.log.position < visible:
+            record = log[recorder.log.position]
+            recorder.read(Incoming(record.offset, record.append_us, monotonic_us, record.content))
+        elif act < 0.75 and unput:
+            recorder.put_one(random.choice(unput))
+        elif act < 0.85:
+            recorder.announce()
+        elif act < 0.95:
+            recorder.commit()
+            assert durable.offset >= before, "the commit went back"
+            assert readable(log[: durable.offset]) <= durable.fragments(), "the commit passed a fragment"
+        elif recorder.log.position == visible:
+            monotonic_us += random.choice([1, 8, 20]) * S
+            recorder.rest(monotonic_us)
+        if visible == recorder.log.position == len(log) == durable.offset:
+            return log, durable
+
+
+@given(st.integers(0, 2**32))
+def test_nothing_is_lost_or_invented_whatever_the_crashes(seed: int):
+    log, durable = drive(seed)
+    assert durable.fragments() == readable(log)
+    stored = [effect for effect in durable.announced if isinstance(effect, Segment)]
+    assert {object_of(segment, "bucket").stored.key for segment in stored} <= set(durable.bucket)
+    rejected = {effect.first.offset for effect in durable.announced if isinstance(effect, Rejection)}
+    assert rejected == {record.offset for record in log if isinstance(record.content, Unreadable)}
+
+
+@given(st.integers(0, 2**32))
+def test_a_replay_from_the_start_closes_the_same_segments(seed: int):
+    log = make_log(Random(seed))
+
+    def closed() -> list[tuple[str, int, int]]:
+        fresh = PartitionLog(0, Checkpoint(), RULES)
+        effects = [effect for record in log for effect in fresh.feed(record)]
+        segments = [effect for effect in effects if isinstance(effect, Segment)]
+        return [(segment.epoch, segment.fragments[0].info.seq, segment.last_seq) for segment in segments]
+
+    assert closed() == closed()
+
+
+class Site:
+    """Partitions that share a memory limit, and a store that is away at first."""
+
+    LIMIT = 64_000
+
+    def __init__(self, seed: int, sizes: list[int]) -> None:
+        self.random = Random(seed)
+        self.logs = [make_log(self.random, f"c{n}-", size) for n, size in enumerate(sizes)]
+        self.recorders = [Recorder(Durable()) for _ in sizes]
+        self.paused: set[int] = set()
+
+    @property
+    def used(self) -> int:
+        return sum(recorder.log.bytes for recorder in self.recorders)
+
+    def store(self, *, is_up: bool) -> None:
+        for n, recorder in enumerate(self.recorders):
+            if n not in self.paused and recorder.log.position == len(self.logs[n]):
+                recorder.rest(10**12)
+            for effect in recorder.waiting if is_up else []:
+                recorder.put_one(effect)
+            while recorder.announce():
+                pass
+            recorder.commit()
+
+    def readable(self) -> list[int]:
+        return [
+            n
+            for n, recorder in enumerate(self.recorders)
+            if n not in self.paused and recorder.log.position < len(self.logs[n])
+        ]
+
+    def is_done(self) -> bool:
+        idle = not any(recorder.waiting or recorder.log.open_bytes for recorder in self.recorders)
+        return idle and not self.readable() and not self.paused
+
+    def read(self, n: int) -> None:
+        """As the shell does it: makes room first, by the rule."""
+        recorder = self.recorders[n]
+        record = self.logs[n][recorder.log.position]
+        holdings = [self.holding(m) for m in range(len(self.recorders))]
+        match limits.step(holdings, n, record.bytes, self.LIMIT):
+            case limits.Read():
+                recorder.read(record)
+                assert self.used <= self.LIMIT, "over the limit"
+            case limits.Wait():
+                pass
+            case limits.Drop(number):
+                dropping = self.recorders[number]
+                assert number != self.oldest(), "the oldest was dropped"
+                dropping.log = dropping.log.without_open()
+                self.paused.add(number)
+            case limits.Close(number):
+                self.recorders[number].waiting += self.recorders[number].log.closes_largest()
+
+    def holding(self, n: int) -> limits.Holding:
+        log = self.recorders[n].log
+        oldest = log.oldest_open()
+        return limits.Holding(
+            partition=n,
+            bytes=log.bytes,
+            oldest_us=None if oldest is None else oldest.append_us,
+            is_waiting=log.is_waiting,
+        )
+
+    def oldest(self) -> int | None:
+        held = [(h.oldest_us, h.partition) for h in map(self.holding, range(len(self.logs))) if h.oldest_us]
+        return min(held)[1] if held else None
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    sizes=st.lists(st.sampled_from([500, 4_000, 20_000]), min_size=1, max_size=4),
+    is_store_away=st.booleans(),
+)
+@example(seed=1, sizes=[20_000], is_store_away=True)
+def test_memory_is_kept_to_and_nothing_waits_for_ever(seed: int, sizes: list[int], *, is_store_away: bool):
+    site = Site(seed, sizes)
+    for step in range(6000):
+        site.store(is_up=not is_store_away or step > 300)
+        if site.is_done():
+            break
+        if limits.has_room_again(site.used, site.LIMIT):
+            site.paused.clear()
+        if todo := site.readable():
+            site.read(site.random.choice(todo))
+    else:
+        raise AssertionError("memory is full and nothing moves")
+    for log, recorder in zip(site.logs, site.recorders, strict=True):
+        assert recorder.durable.fragments() == readable(log)
+
+
+# ---- single rules
+
+
+def incoming(offset: int, content: Fragment | Unreadable, append_us: int | None = None) -> Incoming:
+    return Incoming(offset, T0 + offset * S if append_us is None else append_us, 0, content)
+
+
+def log_from(offset: int = 0, checkpoint: Checkpoint | None = None) -> PartitionLog:
+    return PartitionLog(offset, checkpoint or Checkpoint(), RULES)
+
+
+def test_a_record_that_cannot_be_read_shows_as_a_hole_if_it_was_ours():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0)))
+    (rejection,) = log.feed(incoming(1, Unreadable("c", "garbage")))
+    assert rejection == Rejection(First(1, T0 + S, T0 + S), "c", "garbage")
+    (segment,) = log.feed(incoming(2, fragment("c", E, 2)))
+    assert isinstance(segment, Segment)
+    assert segment.ended_by == "hole"
+
+
+def test_a_foreign_init_is_rejected_and_the_flow_goes_on():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0)))
+    (rejection,) = log.feed(incoming(1, fragment("c", E, 1, init=init_of("other"))))
+    assert isinstance(rejection, Rejection)
+    assert rejection.key == "c"
+    (segment,) = log.feed(incoming(2, fragment("c", E, 1, ends="segment")))
+    assert isinstance(segment, Segment)
+    assert [one.info.seq for one in segment.fragments] == [0, 1]
+
+
+def test_the_commit_waits_for_a_rejection_to_be_told():
+    log = log_from()
+    (rejection,) = log.feed(incoming(0, Unreadable("c", "garbage")))
+    assert log.committable(end_us=None, log_stands=False).offset == 0
+    log.announced(rejection)
+    assert log.committable(end_us=None, log_stands=False).offset == 1
+
+
+def test_announcing_out_of_order_is_a_bug():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0, ends="segment")))
+    (second,) = log.feed(incoming(1, fragment("c", E, 1, ends="segment")))
+    with pytest.raises(AssertionError, match="order"):
+        log.announced(second)
+
+
+def test_leftovers_of_an_earlier_fetch_are_passed_over():
+    log = log_from(5)
+    assert log.feed(incoming(4, fragment("c", E, 0, ends="epoch"))) == []
+    assert log.position == 5
+
+
+def test_memory_cannot_drop_what_is_being_stored():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0, ends="segment")))
+    with pytest.raises(AssertionError, match="being stored"):
+        log.without_open()
+
+
+def log_us(log: PartitionLog, *, end_us: int | None = None, log_stands: bool = False) -> int:
+    committed = parse(log.committable(end_us=end_us, log_stands=log_stands).metadata).log_us
+    assert committed == log.log_us
+    return committed
+
+
+def test_log_us_is_the_time_of_the_first_record_not_yet_announced():
+    log = log_from()
+    (segment,) = log.feed(incoming(0, fragment("c", E, 0, start_us=T0 - 9 * S, ends="segment")))
+    log.feed(incoming(1, fragment("d", F, 0, start_us=T0 + 99 * S)))
+    assert log_us(log, end_us=T0 + 50 * S) == T0 - 9 * S
+    log.announced(segment)
+    assert log_us(log, end_us=T0 + 50 * S) == T0 + S
+
+
+def test_log_us_is_the_brokers_now_when_all_is_announced_and_never_goes_back():
+    log = log_from()
+    assert log_us(log) == 0
+    assert log_us(log, end_us=T0) == T0
+    assert log_us(log, end_us=T0 - S) == T0
+    log.feed(incoming(0, fragment("c", E, 0, start_us=T0 - 9 * S)))
+    assert log_us(log) == T0
+
+
+def test_log_us_stands_at_the_committed_one_while_contact_is_young():
+    log = log_from(3, Checkpoint(T0, {}))
+    assert log_us(log, end_us=T0 + 50 * S, log_stands=True) == T0
+    assert log_us(log, end_us=T0 + 50 * S) == T0 + 50 * S
+
+
+def test_a_fall_is_told_from_the_commits_time_to_the_first_record_left():
+    log = log_from(10, Checkpoint(T0, {E: 4}))
+    log.falls(20)
+    log.falls(22)  # it goes on losing its front before anything could be read
+    assert log.position == 22
+    assert log.committable(end_us=T0 + 90 * S, log_stands=False).offset == 10
+    assert log_us(log, end_us=T0 + 90 * S) == T0
+    effects = log.feed(incoming(22, fragment("c", E, 9), append_us=T0 + 60 * S))
+    (fall,) = effects
+    assert fall == Fall(First(10, T0, T0), T0, T0 + 60 * S)
+    assert log.committable(end_us=None, log_stands=False).offset == 10
+    log.announced(fall)
+    assert log.committable(end_us=None, log_stands=False).offset == 22
+
+
+def test_what_was_in_memory_when_the_log_fell_is_stored_all_the_same():
+    log = log_from(0, Checkpoint(T0 - S, {}))
+    log.feed(incoming(0, fragment("c", E, 0)))
+    log.falls(5)
+    fall, segment = log.feed(incoming(5, fragment("c", E, 5)))
+    assert isinstance(fall, Fall)
+    assert isinstance(segment, Segment)
+    assert segment.ended_by == "hole"
+    assert log.committable(end_us=None, log_stands=False).offset == 0
+
+
+def test_a_log_that_fell_empty_is_told_up_to_the_brokers_now():
+    log = log_from(10, Checkpoint(T0, {}))
+    log.falls(20)
+    assert log.rests_at_end(0, None) == []
+    (fall,) = log.rests_at_end(0, T0 + 7 * S)
+    assert fall == Fall(First(10, T0, T0), T0, T0 + 7 * S)
+
+
+def test_a_fall_that_is_not_told_yet_outlives_the_dropping_of_open_segments():
+    log = log_from(10, Checkpoint(T0, {}))
+    log.falls(20)
+    fresh = log.without_open()
+    assert fresh.position == 20
+    assert fresh.committable(end_us=None, log_stands=False).offset == 10
+    assert isinstance(fresh.feed(incoming(20, fragment("c", E, 9)))[0], Fall)
+
+
+def test_ended_epochs_leave_the_metadata():
+    log = log_from(0, Checkpoint(0, {}))
+    (segment,) = log.feed(incoming(0, fragment("c", E, 0, ends="epoch")))
+    log.announced(segment)
+    assert parse(log.committable(end_us=None, log_stands=False).metadata).seqs == {E: 0}
+    log.feed(incoming(40, fragment("d", F, 0)))
+    assert parse(log.committable(end_us=None, log_stands=False).metadata).seqs == {}
+
+
+def test_an_older_copy_does_not_lower_what_is_announced():
+    progress = Progress(Checkpoint(0, {E: 9}))
+    segment = Segment(First(0, T0, T0), (fragment("c", E, 3),), 0, "ends")
+    progress.add([segment])
+    progress.announced(segment)
+    assert progress.seqs == {E: 9}
