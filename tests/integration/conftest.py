@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @contextmanager
 def beside(context: Callable[[], AbstractAsyncContextManager[T]]) -> Generator[T]:
     """Holds an asynchronous context open in a thread and loop of its own, across the loops of the tests."""
-    outcome: queue.Queue[T | BaseException] = queue.Queue()
+    outcome: queue.Queue[T | Exception] = queue.Queue()
     loops: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
     async def hold() -> None:
@@ -41,15 +41,14 @@ def beside(context: Callable[[], AbstractAsyncContextManager[T]]) -> Generator[T
             async with context() as value:
                 outcome.put(value)
                 await done.wait()
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # it is raised again where the context was wanted
             outcome.put(error)
-            raise
 
     thread = threading.Thread(target=lambda: asyncio.run(hold()), name="servers")
     thread.start()
     loop, done = loops.get(timeout=10)
     value = outcome.get(timeout=180)
-    if isinstance(value, BaseException):
+    if isinstance(value, Exception):
         thread.join(60)
         raise value
     try:
@@ -57,6 +56,12 @@ def beside(context: Callable[[], AbstractAsyncContextManager[T]]) -> Generator[T
     finally:
         loop.call_soon_threadsafe(done.set)
         thread.join(60)
+    if not outcome.empty():
+        raise AssertionError("a server did not stop as it ought to") from _error(outcome.get())
+
+
+def _error(value: object) -> Exception | None:
+    return value if isinstance(value, Exception) else None
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,16 @@
 """The Kafka doors on a real broker: order, commits with text, rebalances, falls off the log, a broker that dies."""
 
 import asyncio
+import os
+import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from districam_common.clock import SystemClock
@@ -71,8 +73,9 @@ class Owner:
         assert self.member is not None
         async with asyncio.timeout(timeout_s):
             while not reached():
-                for records in (await self.member.poll(timeout_s=0.2)).values():
-                    self.records += records
+                with suppress(Retriable):  # as an owner does: again
+                    for records in (await self.member.poll(timeout_s=0.2)).values():
+                        self.records += records
 
 
 def a_group() -> str:
@@ -120,6 +123,10 @@ async def test_a_record_of_8_mib_goes_through_and_a_larger_one_is_rejected(
     name = await topic(max_message_bytes=str(9 << 20))
     acks = await publish_all(kafka, name, [message(0, size=8 << 20), message(1)])
     assert [ack.offset for ack in acks] == [0, 1]
+    owner = Owner()
+    async with owner.joined(kafka, a_group(), name):  # although it fetches by the megabyte
+        await owner.poll_until(lambda: len(owner.records) == 2)
+    assert len(owner.records[0].value or b"") == (8 << 20) + 1
     with pytest.raises(Rejected, match="max_request_bytes"):
         await publish_all(kafka, name, [message(0, size=(8 << 20) + (64 << 10))])
 
@@ -238,6 +245,29 @@ async def test_nothing_is_read_before_the_owner_said_from_where(
         assert member.highwater(where) == 10
 
 
+async def test_an_assignment_that_could_not_be_taken_on_is_told_again(
+    kafka: KafkaSettings, topic: MakeTopic
+) -> None:
+    name = await topic()
+    await publish_all(kafka, name, [message(0)])
+    owner, attempts = Owner(), 0
+    take_on = owner.assigned
+
+    async def at_the_third(partitions: frozenset[Partition]) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise Retriable("the broker is loading the group")
+        await take_on(partitions)
+
+    owner.assigned = at_the_third
+    async with owner.joined(kafka, a_group(), name) as member:
+        with pytest.raises(Retriable, match="loading"):
+            await member.poll(timeout_s=10)
+        await owner.poll_until(lambda: len(owner.records) == 1)
+    assert attempts == 3
+
+
 async def test_an_owner_that_forgets_a_partition_is_told(kafka: KafkaSettings, topic: MakeTopic) -> None:
     owner = Owner()
     owner.assigned = owner.revoked  # seeks nothing
@@ -326,16 +356,84 @@ async def send_for(publisher: Publisher, topic: str, lane: int, seconds: float) 
     """One record at a time, each repeated until it is acknowledged. Gives how many."""
     until, number = time.monotonic() + seconds, 0
     while time.monotonic() < until:
-        one = message(number, size=20_000)
-        while True:
-            try:
-                await publisher.publish(topic, one, partition=lane)
-                break
-            except Retriable:
-                await asyncio.sleep(0.1)
+        await publish_until_acknowledged(publisher, topic, message(number, size=20_000), lane)
         number += 1
         await asyncio.sleep(0.02)
     return number
+
+
+async def test_a_producer_whose_sequence_the_broker_does_not_know_is_replaced(
+    kafka: KafkaSettings, topic: MakeTopic
+) -> None:
+    name = await topic()
+    async with Publisher.open(kafka, "tests") as publisher:
+        for number in range(3):
+            await publisher.publish(name, message(number))
+        async with administration(kafka, "tests") as admin:
+            await admin.delete_topics([name])
+            await asyncio.sleep(1)
+            await admin.create_topics([NewTopic(name, 1, 1)])
+        refusals = 0
+        one = message(3)
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    ack = await publisher.publish(name, one)
+                except Retriable:
+                    refusals += 1
+                else:
+                    break
+        assert ack.offset == 0
+        assert (await publisher.publish(name, message(4))).offset == 1
+    assert refusals <= 2
+
+
+async def test_a_broker_that_stands_still_is_noticed_and_a_repeat_is_not_stored_twice(tmp_path: Path) -> None:
+    async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
+        settings = kafka_settings(broker.bootstrap_servers).model_copy(update={"request_timeout_s": 1.5})
+        name, group, clock = await make_topic(settings), a_group(), SystemClock()
+        where = Partition(name, 0)
+        owner, one = Owner(), message(1)
+        async with (
+            Publisher.open(settings, "tests") as publisher,
+            owner.joined(settings, group, name) as member,
+        ):
+            await publisher.publish(name, message(0))
+            await owner.poll_until(lambda: len(owner.records) == 1)
+            assert broker.pid is not None
+            os.killpg(broker.pid, signal.SIGSTOP)
+            stood_still_us = clock.monotonic_us()
+            for _ in range(2):
+                with pytest.raises(Retriable, match="publishing"):
+                    await publisher.publish(name, one)
+            with pytest.raises(Retriable, match="committing"):
+                await member.commit({where: Committed(1, "")})
+            with pytest.raises(Retriable, match="reading the commits"):
+                await member.committed([where])
+            with pytest.raises(Retriable, match="ends"):
+                await member.ends([where])
+            assert await member.poll(timeout_s=0.5) == {}
+            assert member.contact_us() <= stood_still_us + 1_000_000
+            os.killpg(broker.pid, signal.SIGCONT)
+            async with asyncio.timeout(30):
+                await publish_until_acknowledged(publisher, name, one)
+                await publish_until_acknowledged(publisher, name, message(2))
+            await owner.poll_until(lambda: numbers(owner.records)[-1] == 2)
+            await owner.poll_until(lambda: member.contact_us() > stood_still_us)
+        async with Reader.open(settings, [name]) as reader:
+            assert numbers(await reader.read_all()) == [0, 1, 2]
+
+
+async def publish_until_acknowledged(
+    publisher: Publisher, topic: str, one: Message, partition: int | None = None
+) -> None:
+    while True:
+        try:
+            await publisher.publish(topic, one, partition=partition)
+        except Retriable:
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 async def test_a_member_outlives_the_broker(tmp_path: Path) -> None:

@@ -87,12 +87,13 @@ def test_stopping_while_a_server_is_away_is_0() -> None:
     assert exit_code(main) == 0
 
 
-def test_a_stop_that_takes_too_long_is_cut_off() -> None:
+def test_a_stop_that_takes_too_long_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
     async def main(_: Runtime) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(60)
 
     assert exit_code(main, stop_timeout_s=0.2) == 1
+    assert "DISTRICAM_STOP_TIMEOUT_S" in capsys.readouterr().err
 
 
 def test_a_taken_port_is_2_and_names_the_variable(capsys: pytest.CaptureFixture[str]) -> None:

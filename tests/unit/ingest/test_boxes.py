@@ -26,7 +26,7 @@ def init(stream: Encoded) -> bytes:
 
 
 def demuxed(data: bytes) -> list[Row]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return [
             (packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, bytes(packet))
             for packet in container.demux(container.streams.video[0])
@@ -44,7 +44,7 @@ def rows(units: list[AccessUnit], last_ticks: int) -> list[Row]:
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize(("b_frames", "pyramid"), [(0, False), (2, False), (3, True)])
-def test_a_demuxer_gives_every_access_unit_back(codec: Codec, b_frames: int, pyramid: bool):
+def test_a_demuxer_gives_every_access_unit_back(codec: Codec, *, b_frames: int, pyramid: bool):
     stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
     units = stream.units()
     assert demuxed(init(stream) + moof_mdat(units, TICKS_25)) == rows(units, TICKS_25)
@@ -63,7 +63,7 @@ def test_fragments_of_any_cut_join_into_one_stream_that_decodes(codec: Codec):
     assert all(value.startswith(front) for value in values)
     segment = front + b"".join(value[len(front) :] for value in values)
     assert demuxed(segment) == rows(units, TICKS_25)
-    with av.open(io.BytesIO(segment)) as container:
+    with av.open(io.BytesIO(segment), "r") as container:
         frames = list(container.decode(video=0))
     assert [frame.pts for frame in frames] == sorted(unit.pts for unit in units)
 

@@ -67,7 +67,7 @@ def test_who_joins_inside_a_gop_waits_for_the_keyframe():
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize(("b_frames", "pyramid"), [(0, False), (2, False), (3, True)])
 def test_reordered_pictures_are_no_jump_and_get_the_encoders_decode_times(
-    codec: Codec, b_frames: int, pyramid: bool
+    codec: Codec, *, b_frames: int, pyramid: bool
 ):
     stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
     steps = judged(Gate(codec), of(stream, stream.sets))

@@ -39,7 +39,7 @@ def test_an_init_holds_codec_size_and_parameter_sets_and_is_the_same_bytes_each_
     assert b"Lavf" not in init
     kinds = [init[4:8], init[int.from_bytes(init[:4], "big") + 4 :][:4]]
     assert kinds == [b"ftyp", b"moov"]
-    with av.open(io.BytesIO(init)) as container:
+    with av.open(io.BytesIO(init), "r") as container:
         context = container.streams.video[0].codec_context
         assert (context.name, context.width, context.height) == (codec, shape.width, shape.height)
         assert context.codec_tag == ("avc1" if codec == "h264" else "hvc1")

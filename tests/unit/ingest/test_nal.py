@@ -73,7 +73,7 @@ def sei(*messages: tuple[int, bytes]) -> bytes:
         ([b"\x06", SLICE], False),
     ],
 )
-def test_an_h264_recovery_point_is_a_keyframe_and_other_sei_are_not(units: list[bytes], is_key: bool):
+def test_an_h264_recovery_point_is_a_keyframe_and_other_sei_are_not(units: list[bytes], *, is_key: bool):
     assert nal.is_keyframe("h264", units) is is_key
 
 

@@ -12,7 +12,7 @@ from unit.ingest.samples import TICKS_25, encoded
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize(("b_frames", "pyramid"), [(0, False), (1, False), (2, False), (3, True), (7, True)])
-def test_decode_times_are_the_encoders_own(codec: Codec, b_frames: int, pyramid: bool):
+def test_decode_times_are_the_encoders_own(codec: Codec, *, b_frames: int, pyramid: bool):
     stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
     depth = (h264 if codec == "h264" else h265).shape(stream.sets).reorder
     assert depth is not None

@@ -78,14 +78,15 @@ def test_what_is_shed_for_want_of_room_is_the_tail_of_a_gop(case: list[tuple[boo
 
 def test_a_shed_that_goes_on_is_told_every_ten_seconds():
     shedder = Shedder()
-    told_at: list[int] = [0]
-    for seq in range(40):
+    told_at = [
+        seq
+        for seq in range(40)
         if any(
             isinstance(item, ShedRange)
             for item in shedder.offer(cut(seq, key=True, step_us=1_700_000), has_room=False)
-        ):
-            told_at.append(seq)
-    gaps_us = [(later - earlier) * 1_700_000 for earlier, later in itertools.pairwise(told_at)]
+        )
+    ]
+    gaps_us = [(later - earlier) * 1_700_000 for earlier, later in itertools.pairwise([0, *told_at])]
     assert len(gaps_us) > 5
     assert max(gaps_us) <= TELL_EVERY_US
 
@@ -99,7 +100,7 @@ def test_what_is_shed_does_not_stay_in_memory():
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_a_picture_over_the_records_limit_is_shed_alone(room: bool):
+def test_a_picture_over_the_records_limit_is_shed_alone(*, room: bool):
     large = cut(0, key=True, size=UNIT_MAX_BYTES + 1, units=1)
     (told,) = offered([large], [room])
     assert isinstance(told, ShedRange)

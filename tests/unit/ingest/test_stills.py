@@ -37,7 +37,7 @@ def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(codec: Codec,
     assert (still.camera_id, still.seq, still.at_us, still.width, still.height) == ("cam-001", 7, 123, 80, 48)
     assert still.jpeg[:2] == b"\xff\xd8"
     assert still.jpeg[-2:] == b"\xff\xd9"
-    with av.open(io.BytesIO(still.jpeg)) as container:
+    with av.open(io.BytesIO(still.jpeg), "r") as container:
         (frame,) = container.decode(video=0)
     assert (frame.width, frame.height) == (80, 48)
     assert frame.to_ndarray(format="gray").std() > 5  # a picture, not a grey field

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from districam_common.errors import Fatal, Rejected
 from districam_common.events import SegmentStored
 from districam_common.names import entry_of, parse_segment_key
 from districam_recorder.core.assembler import First, Segment
-from districam_recorder.core.objects import agreed, metadata_of, object_of, stored_of
+from districam_recorder.core.objects import agreed, metadata_of, object_of, stored_of, unfit
 from support.fragments import T0, S, epoch_id, fragment, init_of, media_of
 
 E = epoch_id(1)
@@ -88,3 +89,19 @@ def test_one_key_with_two_contents_stops_the_recorder():
     ):
         with pytest.raises(Fatal, match="cam-1"):
             agreed(stored, size, metadata)
+
+
+def test_fragments_that_no_key_or_metadata_could_hold_are_refused():
+    good = fragment("cam-1", E, 0).info
+    assert unfit(good) is None
+    for bad in (
+        replace(good, camera_id="../cam-1"),
+        replace(good, camera_id="_districam"),
+        replace(good, epoch=E.upper().replace("-", "/")),
+        replace(good, start_us=-60_000_000_000 * S),  # the year 68
+        replace(good, start_us=10**18),
+        replace(good, codecs="avc1.Đ"),
+        replace(good, codecs="avc1\n"),
+        replace(good, codecs="a" * 201),
+    ):
+        assert unfit(bad) is not None, bad

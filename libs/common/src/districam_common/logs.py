@@ -68,6 +68,6 @@ def _identity(service: str, instance: str) -> structlog.typing.Processor:
     return add
 
 
-def _redact(_logger: object, _method: str, line: str) -> str:
+def _redact(_logger: object, _method: str, line: Any) -> str:
     """Last, on the whole line: whatever a secret was wrapped in, it is text by now."""
     return redacted(line)

@@ -20,9 +20,21 @@ from districam_common.backoff import delays
 from districam_common.clock import Clock, SystemClock
 from districam_common.errors import DistricamError, Fatal, Retriable
 from districam_common.health import Health
-from districam_common.settings import ServiceSettings, SettingsError, load
+from districam_common.settings import ServiceSettings, SettingsError, load, variable
 
-__all__ = ["Health", "Runtime", "entry", "instance_name", "retrying", "run"]
+__all__ = [
+    "ASKED_TO_STOP",
+    "BAD_SETTINGS",
+    "BUG",
+    "REFUSED_FOR_GOOD",
+    "Health",
+    "Runtime",
+    "entry",
+    "instance_name",
+    "leaves",
+    "retrying",
+    "run",
+]
 
 log = structlog.get_logger()
 S = TypeVar("S", bound=ServiceSettings)
@@ -147,18 +159,26 @@ def _signals(stopping: asyncio.Event) -> Generator[None]:
 
 @contextlib.asynccontextmanager
 async def _stop_deadline(stopping: asyncio.Event, timeout_s: float) -> AsyncGenerator[None]:
-    """Cuts the block off `timeout_s` after stopping was asked for. Raises TimeoutError then."""
-    async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as tasks:
+    """Cuts the block off `timeout_s` after stopping was asked for; that is a bug."""
+    deadline = asyncio.timeout(None)
+    try:
+        async with deadline, asyncio.TaskGroup() as tasks:
+            watcher = tasks.create_task(_set_off(deadline, stopping, timeout_s))
+            try:
+                yield
+            finally:
+                watcher.cancel()
+    except TimeoutError as error:
+        if deadline.expired():
+            raise AssertionError(
+                f"the stop took longer than {variable('stop_timeout_s')} ({timeout_s} s)"
+            ) from error
+        raise
 
-        async def watch() -> None:
-            await stopping.wait()
-            deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
 
-        watcher = tasks.create_task(watch())
-        try:
-            yield
-        finally:
-            watcher.cancel()
+async def _set_off(deadline: asyncio.Timeout, stopping: asyncio.Event, timeout_s: float) -> None:
+    await stopping.wait()
+    deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -67,7 +67,6 @@ class Consumption:
         starts = await retrying(lambda: self._starts(taken), self._runtime, "kafka")
         for partition, (committed, beginning) in starts.items():
             self._open(partition.number, self._log_from(committed, beginning))
-        log.info("partitions opened", partitions=sorted(self._handlers))
 
     async def revoked(self, lost: frozenset[Partition]) -> None:
         """Closes the handlers; nothing is committed."""
@@ -134,16 +133,22 @@ class Consumption:
         """The log does not have the positions asked for: it is younger than they are, or shorter."""
         beginnings = await self._member.beginnings(asked)
         for partition, position in asked.items():
-            handler, beginning = self._handlers[partition.number], beginnings[partition]
-            if position < beginning:
-                handler.log.falls(beginning)
+            handler = self._handlers.get(partition.number)
+            if handler is None or handler.backlog or self._member.position(partition) != position:
+                continue  # told of an earlier position, or too early: it is told again
+            if position < beginnings[partition]:
+                handler.log.falls(beginnings[partition])
+                self._seek(partition.number)
             else:
-                # Another log, or one that lost its end: all of it is read, and nothing stored twice
-                log.error("log is shorter than what was read", partition=partition.number, position=position)
-                handler.close()
-                fresh = PartitionLog(beginning, Checkpoint(handler.log.log_us), self._rules)
-                self._open(partition.number, fresh)
-            self._seek(partition.number)
+                self._begin_again(handler, beginnings[partition])
+
+    def _begin_again(self, handler: Handler, beginning: int) -> None:
+        """It is another log than we know, or one that lost its end: all of it is read, and nothing stored twice."""
+        log.error(
+            "log is shorter than what was read", partition=handler.number, position=handler.log.position
+        )
+        handler.close()
+        self._open(handler.number, PartitionLog(beginning, Checkpoint(handler.log.log_us), self._rules))
 
     # ---- memory
 

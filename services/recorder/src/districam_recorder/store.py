@@ -107,7 +107,8 @@ class Store:
             return await self._written_before(made.stored)
         except Retriable as error:
             metrics.PUT_ERRORS.labels(type(error.__cause__ or error).__name__).inc()
-            raise
+            # Not by name: one line about the store, not one an object
+            raise Retriable(str(error).replace(made.stored.key, "objects")) from error
         except Rejected as error:
             raise Fatal(f"the store refuses the segment {made.stored.key}: {error}") from error
         metrics.PUT_SECONDS.observe((self._runtime.clock.monotonic_us() - begun_us) / 1e6)

@@ -143,7 +143,8 @@ class Member:
 
         Raises:
             FellOff: positions that the log does not have; again at each poll until they are sought.
-            Retriable: trouble with the broker; poll again, or open a new member.
+            Retriable: trouble with the broker; poll again, or open a new member. If it was `on_assigned` that raised
+                (whatever it raised), the next poll calls it again.
             Fatal: it refuses us.
         """
         loop = asyncio.get_running_loop()
@@ -211,25 +212,30 @@ class Member:
 
     async def _handle_changes(self) -> None:
         while self._changes:
-            change = self._changes.popleft()
-            if change.kind == "assigned":
-                await self._take_on(change.partitions)
-                continue
-            try:
-                log.info("partitions revoked", group=self._group, count=len(change.partitions))
-                await self._on_revoked(change.partitions)
-            finally:
-                self._owned = frozenset()
-                change.handled.set()
+            change = self._changes[0]
+            if change.kind == "assigned" and len(self._changes) == 1:  # else out of date already
+                await self._take_on(change.partitions)  # if it fails, it stands there for the next poll
+            self._changes.popleft()
+            if change.kind == "revoked":
+                await self._let_go(change)
+
+    async def _let_go(self, change: _Change) -> None:
+        log.info("partitions revoked", group=self._group, count=len(change.partitions))
+        try:
+            if self._owned:
+                await self._on_revoked(self._owned)
+        finally:
+            self._owned = frozenset()
+            change.handled.set()
 
     async def _take_on(self, partitions: frozenset[Partition]) -> None:
         self._owned = partitions
         self._positions = {}
         self._paused = set()
-        log.info("partitions assigned", group=self._group, count=len(partitions))
         await self._on_assigned(partitions)
-        if self._changes:
-            return  # already out of date
+        log.info("partitions assigned", group=self._group, count=len(partitions))
+        if len(self._changes) > 1:
+            return  # the next rebalance has begun meanwhile
         unsought = partitions - self._positions.keys()
         if unsought:
             raise AssertionError(f"on_assigned left {sorted(unsought)[:3]} without a position")

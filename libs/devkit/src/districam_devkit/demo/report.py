@@ -118,7 +118,7 @@ async def make_report(run: Run) -> dict[str, Any]:
         record = CameraRecord(
             sent=pictures,
             stored=[p for o in objects if o.key.startswith(f"{camera_id}/") for p in o.pictures],
-            shown=await _shown(run.api, camera_id, from_us, to_us),
+            shown=await shown(run.api, camera_id, from_us, to_us),
             states=states.get(camera_id, []),
             lossy=[Interval(one.start_us, one.end_us) for one in listed[camera_id] if one.lossy],
         )
@@ -153,16 +153,16 @@ def _numbers(cameras: int, seconds: float, counted: Counts) -> dict[str, Any]:
     }
 
 
-async def _shown(api: Api, camera_id: str, from_us: int, to_us: int) -> list[int]:
+async def shown(api: Api, camera_id: str, from_us: int, to_us: int) -> list[int]:
     """The running numbers that the playlist of the window hands out, in its order."""
     text = await api.text(api.playlist_url(camera_id, from_us, to_us))
-    shown: list[int] = []
+    numbers: list[int] = []
     for entry in entries(text):
         init = await api.media(entry.init_url, entry.init_range)
-        shown += [
+        numbers += [
             picture.number for picture in running_numbers(init + await api.media(entry.url, entry.range))
         ]
-    return shown
+    return numbers
 
 
 def _latency(objects: list[Object], seen_us: Mapping[str, int]) -> dict[str, float | None]:

@@ -122,7 +122,9 @@ def _is_formatted(home: Path) -> bool:
 
 async def _format(installation: Installation, config: Path) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = installation.command("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
+    command = installation.command(
+        "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(config)
+    )
     process_ = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,71 @@
+"""How the Kafka doors connect, and whose turn it is when aiokafka complains."""
+
+import ssl
+
+import certifi
+import pytest
+from aiokafka import errors as kafka
+from pydantic import SecretStr
+
+from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
+from districam_common.kafka.connection import arguments, translated, translating
+from districam_common.settings import KafkaSettings
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (kafka.KafkaConnectionError("reset"), Retriable),
+        (kafka.KafkaTimeoutError(), Retriable),
+        (kafka.NotEnoughReplicasError(), Retriable),
+        (kafka.OutOfOrderSequenceNumber(), Retriable),
+        (kafka.CommitFailedError(), Retriable),
+        (kafka.IllegalStateError("not assigned"), Retriable),
+        (kafka.UnknownTopicOrPartitionError(), Retriable),
+        (kafka.MessageSizeTooLargeError(), Rejected),
+        (kafka.OffsetMetadataTooLargeError(), Rejected),
+        (kafka.AuthenticationFailedError("wrong password"), Fatal),
+        (kafka.TopicAuthorizationFailedError("districam.cameras.v1"), Fatal),
+    ],
+)
+def test_each_error_says_who_must_act(error: kafka.KafkaError, kind: type[DistricamError]) -> None:
+    ours = translated(error, "publishing to x")
+    assert type(ours) is kind
+    assert str(ours).startswith(f"publishing to x: {type(error).__name__}")
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), OSError("unreachable"), kafka.IllegalOperation("x")])
+def test_sockets_and_deadlines_are_retriable(error: Exception) -> None:
+    with pytest.raises(Retriable, match="reading: ") as caught, translating("reading"):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+def test_a_missing_topic_says_what_to_run() -> None:
+    assert "districam-topics apply" in str(translated(kafka.UnknownTopicOrPartitionError(), "x"))
+
+
+def test_plain_connections_carry_no_credentials() -> None:
+    given = arguments(KafkaSettings(request_timeout_s=2.5), "tests")
+    assert given["request_timeout_ms"] == 2500
+    assert given["ssl_context"] is None
+    assert not any(name.startswith("sasl") for name in given)
+
+
+def test_tls_and_sasl_reach_the_client() -> None:
+    settings = KafkaSettings.model_validate(
+        {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_username": "districam",
+            "sasl_password": SecretStr("s3cret"),
+            "ca_file": certifi.where(),
+        }
+    )
+    given = arguments(settings, "tests")
+    context = given["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert (given["sasl_mechanism"], given["sasl_plain_username"]) == ("SCRAM-SHA-512", "districam")
+    assert given["sasl_plain_password"] == "s3cret"
