@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import random
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +27,17 @@ from districam_devkit.servers import Servers
 from districam_devkit.servers.ports import choose
 from districam_devkit.servers.process import Child, Program
 from districam_devkit.servers.process import running as running_program
-from districam_devkit.simcam import Footage, Generated, Sent, SimCamera, Simulation, read_send_log, running
+from districam_devkit.simcam import (
+    Clip,
+    Footage,
+    Generated,
+    Sent,
+    SimCamera,
+    Simulation,
+    read_send_log,
+    running,
+)
+from districam_devkit.simcam.clips import AccessUnit
 from districam_ingest.core.gate import FREEZE_US
 from integration.conftest import kafka_settings
 
@@ -46,9 +58,31 @@ SUFFIX = "ingest"  # the topics are shared with other tests
 STEADY, DROPPED, SILENT, B_FRAMES, LEAVES = (
     f"{name}-{SUFFIX}" for name in ("steady", "dropped", "silent", "b-frames", "leaves")
 )
+MALFORMED, PARTIAL, GARBLED = (f"{name}-{SUFFIX}" for name in ("malformed", "partial", "garbled"))
 NOBODY, UNKNOWN, NO_CREDENTIAL = (f"{name}-{SUFFIX}" for name in ("nobody", "unknown", "no-credential"))
 SMALL = Generated(width=320, height=180, seconds=4, gop_s=1, bitrate=300_000, label="x")
+SPS, PPS = bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8")
+
+
+def hostile(*sets: bytes) -> Clip:
+    """Five seconds of slices that are noise, behind these parameter sets."""
+    dice = random.Random(1)
+    units = tuple(
+        AccessUnit(
+            ((b"\x65" if n % 25 == 0 else b"\x41") + dice.randbytes(300).replace(b"\0", b"\1"),),
+            is_keyframe=n % 25 == 0,
+            pts=n * 3600,
+            dts=n * 3600,
+        )
+        for n in range(125)
+    )
+    return Clip("h264", sets, units, Fraction(25), 640, 360, 125 * 3600)
+
+
 CAMERAS = [
+    SimCamera(MALFORMED, hostile(bytes.fromhex("6764001e88ffffffff"), PPS)),  # a chroma format of 7
+    SimCamera(PARTIAL, hostile(SPS)),
+    SimCamera(GARBLED, hostile(SPS, PPS)),
     SimCamera(STEADY, SMALL),
     SimCamera(DROPPED, replace(SMALL, codec="hevc")),
     SimCamera(SILENT, SMALL),
@@ -169,13 +203,16 @@ async def story(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> S
     return await told(tmp_path_factory.mktemp("ingest"), servers, tmp_path_factory.mktemp("clips"))
 
 
-READ = (STEADY, DROPPED, SILENT, B_FRAMES, LEAVES)
+READ = (STEADY, DROPPED, SILENT, B_FRAMES, LEAVES, GARBLED)
 
 
 async def test_it_stops_when_asked_and_has_logged_no_error(story: Story):
     lines = [json.loads(line) for line in story.log.splitlines()]
     assert lines[-1]["event"] == "stopped"
-    assert {line["level"] for line in lines} <= {"info", "warning"}
+    errors = [line["event"] for line in lines if line["level"] not in {"info", "warning"}]
+    assert [
+        event for event in errors if "GroupCoordinatorNotAvailable" not in event
+    ] == []  # a fresh broker's
 
 
 @pytest.mark.parametrize("camera_id", READ)
@@ -279,6 +316,18 @@ async def test_what_cannot_be_read_is_refused_again_and_again(story: Story, came
     retries = [event.next_retry_s for event in story.told(camera_id) if isinstance(event, Refused)]
     for (earlier, later), retry_s in zip(pairwise(times), retries, strict=False):
         assert later - earlier < (retry_s + 4) * 1_000_000
+
+
+@pytest.mark.parametrize("camera_id", [MALFORMED, PARTIAL])
+async def test_what_no_decoder_could_read_is_a_stream_error(story: Story, camera_id: str):
+    assert camera_id not in story.fragments
+    assert set(story.causes(camera_id)) == {"stream_error"}
+
+
+async def test_noise_is_stored_as_it_came_without_stills(story: Story):
+    assert story.causes(GARBLED) == ["handover"]
+    assert len(story.numbers(GARBLED)) > 200
+    assert GARBLED not in story.stills
 
 
 @pytest.mark.parametrize("camera_id", [STEADY, DROPPED, B_FRAMES])

@@ -109,7 +109,7 @@ async def _show(
     async with asyncio.TaskGroup() as tasks:
         watching = [
             tasks.create_task(screen.watch(scene.api, scene.pipeline, scene.began_us)),
-            tasks.create_task(sightings.run([role.camera_id for role in cast.CAST])),
+            *([tasks.create_task(sightings.run(_cast_ids()))] if scene.cameras else []),
         ]
         try:
             await _wait(scene, screen, wishes, stopping)
@@ -210,7 +210,7 @@ async def _has_footage(api: Api) -> bool:
 
 def _invite(scene: Set, screen: Screen, wishes: Wishes) -> None:
     url, kafka = scene.pipeline.api_url, scene.servers.kafka
-    camera = "cam-001" if wishes.cameras is None else "CAMERA"
+    camera = _cast_ids()[0] if wishes.cameras is None else "CAMERA"
     screen.console.print(
         f"\n  API           {url}/docs   {url}/v1/cameras   {url}/v1/streams"
         f"\n  a playlist    {scene.api.playlist_url(camera, scene.began_us, now_us())}"
@@ -219,6 +219,10 @@ def _invite(scene: Set, screen: Screen, wishes: Wishes) -> None:
         "\n  Ctrl-C stops  cameras, ingest, then the rest when all is stored\n",
         soft_wrap=True,
     )
+
+
+def _cast_ids() -> list[str]:
+    return [role.camera_id for role in cast.CAST]
 
 
 async def _wait(scene: Set, screen: Screen, wishes: Wishes, stopping: asyncio.Event) -> None:
