@@ -135,6 +135,10 @@ class CameraLife:
             try:
                 async with asyncio.timeout(silence_s):
                     return await source.read()
+            except ReadError as error:  # the reader's own deadline passes in a stall as well
+                if error.cause == "source_silent" and self._around.watch.stalled_since(began_us):
+                    raise ReadError("service_down", "this process stood still") from error
+                raise
             except TimeoutError:
                 stream.repeat_when_due()
                 if not self._around.watch.stalled_since(began_us):
