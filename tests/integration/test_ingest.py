@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from districam_common import names, wire
-from districam_common.events import Camera, Connected, Lost, Refused, StreamEvent
+from districam_common.events import Camera, ClockStep, Connected, Lost, Profile, Refused, StreamEvent
 from districam_common.kafka.consumer import Reader, Record
 from districam_common.kafka.producer import Publisher
 from districam_common.media import Fragment, Still

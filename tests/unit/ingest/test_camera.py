@@ -15,8 +15,8 @@ from districam_common.errors import Fatal
 from districam_common.events import Camera, Refused, StreamEvent
 from districam_ingest.camera import CameraLife, Surroundings
 from districam_ingest.core.units import Picture
-from districam_ingest.epoch import Outlets
 from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.outlets import Outlets
 from districam_ingest.reading import ReadError, SourceInfo
 from districam_ingest.settings import IngestSettings
 

@@ -162,3 +162,13 @@ async def test_a_stopped_cameras_metrics_are_gone_and_a_restarted_ones_stay():
         fleet.stop_all("handover", "x")
         await settled()
         assert connected("cam-a") is None
+
+
+async def test_a_replica_that_was_out_of_its_group_ends_what_moved_at_once_and_takes_the_blame():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(camera("a"), camera("b")), {})
+        await settled()
+        fleet.want(table(camera("a")), {}, was_out=True)
+        await settled()
+        assert told == ["a.1 starts", "b.1 starts", "b.1 service_down"]

@@ -1,6 +1,7 @@
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +133,23 @@ def test_a_cameras_clock_that_runs_wrong_is_followed_for_an_hour():
         for n, unit in enumerate(placed(pictures)):
             worst = max(worst, abs(unit.start_us - OFFSET_US - 5 * S - n * 5 * FRAME_US))
         assert worst < 10_000
+
+
+def test_an_encoder_that_paused_without_a_leap_in_its_timestamps_is_noticed():
+    """Its footage would else stand five seconds wrong for hours."""
+    timeline = Timeline(OFFSET_US)
+    strays: list[int] = []
+    for n, one in enumerate(camera(40)):
+        late = replace(one, arrival_us=one.arrival_us + (5 * S if n > 250 else 0))
+        timeline.push(late, late.pts, is_keyframe=False)
+        if timeline.strays_us is not None:
+            strays.append(n)
+    assert 250 + 2 * 250 >= strays[0] > 250
+
+
+def test_a_slow_network_moment_and_a_drift_are_no_straying():
+    timeline = Timeline(OFFSET_US)
+    for n, one in enumerate(camera(120, ppm=150, jitter_us=300_000)):
+        late = replace(one, arrival_us=one.arrival_us + (4 * S if 250 < n < 400 else 0))
+        timeline.push(late, late.pts, is_keyframe=False)
+        assert timeline.strays_us is None

@@ -17,9 +17,9 @@ from districam_ingest import metrics
 from districam_ingest.camera import CameraLife, Surroundings
 from districam_ingest.cameras import Assignment, Fleet
 from districam_ingest.core.host_clock import HostClock
-from districam_ingest.epoch import Outlets
 from districam_ingest.libav_reader import LibavReader
 from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.outlets import Outlets
 from districam_ingest.publish import Outbox
 from districam_ingest.settings import Settings
 from districam_ingest.stills import Stills

@@ -19,8 +19,9 @@ from districam_ingest.core.gate import Ends, Gate, Starts, Takes
 from districam_ingest.core.host_clock import TOLERATED_US
 from districam_ingest.core.nal import BitstreamError
 from districam_ingest.core.units import Picture
-from districam_ingest.epoch import REPEAT_US, Epoch, Outlets
+from districam_ingest.epoch import REPEAT_US, Epoch
 from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.outlets import Outlets
 from districam_ingest.reading import Reader, ReadError, Source
 from districam_ingest.settings import IngestSettings
 
@@ -222,8 +223,7 @@ class Stream:
             case Starts():
                 self._start(step)
             case Takes():
-                if self._epoch is not None:
-                    self._epoch.take(step)
+                self._take(step)
             case _:
                 self._wait(picture)
 
@@ -234,6 +234,14 @@ class Stream:
             self._repeated_us = self._around.clock.monotonic_us()
         except BitstreamError as error:
             raise ReadError("stream_error", str(error)) from error
+
+    def _take(self, taken: Takes) -> None:
+        if self._epoch is None:
+            return
+        self._epoch.take(taken)
+        strays_us = self._epoch.strays_us
+        if strays_us is not None:
+            self.end("stream_error", f"its media clock is off by {strays_us / 1e6:.1f} s", 0.0)
 
     def _break(self, ends: Ends) -> None:
         if self._epoch is None:

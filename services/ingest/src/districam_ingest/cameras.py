@@ -48,18 +48,21 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._running)
 
-    def want(self, cameras: dict[str, Camera], gone: dict[str, Camera]) -> None:
+    def want(self, cameras: dict[str, Camera], gone: dict[str, Camera], *, was_out: bool = False) -> None:
         """These shall run.
 
         Args:
             cameras: enabled cameras of our partitions.
             gone: disabled or deleted ones of our partitions: they stop at once; others may have moved, and linger.
+            was_out: we had been put out of the group unasked: what is not ours any more ends now, and it was our fault.
         """
         for camera_id, camera in cameras.items():
             self._ensure(camera_id, camera)
         for camera_id in list(self._running):
             if camera_id in gone:
                 self._stop(camera_id, "stream_changed", "the camera was disabled or deleted")
+            elif camera_id not in cameras and was_out:
+                self._stop(camera_id, "service_down", "this replica was out of its group")
             elif camera_id not in cameras:
                 self._let_go(camera_id)
 
@@ -116,6 +119,7 @@ class Assignment:
         self._cameras: dict[Partition, dict[str, Camera]] = {}
         self._unread: dict[Partition, int] = {}
         self._is_settled = True
+        self._was_out = False
 
     async def assigned(self, member: Member, partitions: frozenset[Partition]) -> None:
         """Seeks every partition to its start; nothing starts or stops before all are read to their ends."""
@@ -128,7 +132,9 @@ class Assignment:
 
     async def run(self, member: Member) -> None:
         """Polls until the service stops."""
+        clock = self._runtime.clock
         while not self._runtime.stopping.is_set():
+            began_us = clock.monotonic_us()
             try:
                 batches = await member.poll(timeout_s=POLL_S)
             except Retriable as error:
@@ -138,9 +144,10 @@ class Assignment:
             changed = [
                 self._apply(partition, record) for partition, records in batches.items() for record in records
             ]
+            self._was_out |= clock.monotonic_us() - began_us > self._contact_us  # this process stood still
             if not self._has_contact(member):
                 self._fleet.stop_all("service_down", "out of contact with the group", single_client=True)
-                self._is_settled = False
+                self._is_settled, self._was_out = False, True
             elif any(changed) or not self._is_settled:
                 self._settle(member)
 
@@ -169,4 +176,5 @@ class Assignment:
         mine = {camera_id: camera for table in self._cameras.values() for camera_id, camera in table.items()}
         wanted = {camera_id: camera for camera_id, camera in mine.items() if camera.is_expected}
         gone = {camera_id: camera for camera_id, camera in mine.items() if not camera.is_expected}
-        self._fleet.want(wanted, gone)
+        self._fleet.want(wanted, gone, was_out=self._was_out)
+        self._was_out = False

@@ -1,8 +1,6 @@
 """One epoch on its way out: pictures → time → fragments → Kafka, and what is said of it. No awaits: nothing can be torn."""
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
@@ -16,24 +14,14 @@ from districam_ingest.core.shedding import Shedder, ShedRange
 from districam_ingest.core.timeline import Timeline
 from districam_ingest.core.units import AccessUnit
 from districam_ingest.mux import decoder_config, init_of, value_of
-from districam_ingest.publish import Outbox
+from districam_ingest.observing import Observer
+from districam_ingest.outlets import Outlets
 from districam_ingest.reading import SourceInfo
-from districam_ingest.stills import Stills, Wanted
+from districam_ingest.stills import Wanted
 
 log = structlog.get_logger()
 
 REPEAT_US = 3_600_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlets:
-    """Where an epoch's fragments, events and stills go, and under whose name."""
-
-    outbox: Outbox
-    stills: Stills
-    instance: str
-    now_us: Callable[[], int]
-    """Wall time, the broker's while the host's clock is off."""
 
 
 class Epoch:
@@ -55,9 +43,14 @@ class Epoch:
         self._shedder = Shedder()
         self._connected: Connected | None = None
         self._last: Cut | None = None  # the last that was offered or shed
+        self._observer = Observer(camera, start.shape, outlets)
         self._still_us = 0
-        self._keyframe_us = 0
         self.last_arrival_us = 0
+
+    @property
+    def strays_us(self) -> int | None:
+        """By how much the camera's media clock has left ours behind or ahead, if it is over a second."""
+        return self._timeline.strays_us
 
     def take(self, taken: Takes) -> None:
         """The next picture, in decode order."""
@@ -103,7 +96,7 @@ class Epoch:
         for unit in units:
             if self._connected is None:
                 self._connect(unit)
-            self._count(unit)
+            self._observer.see(unit)
             cut = self._fragmenter.push(unit)
             if cut is not None:
                 self._send(cut)
@@ -132,18 +125,6 @@ class Epoch:
             width=shape.width,
             height=shape.height,
         )
-
-    def _count(self, unit: AccessUnit) -> None:
-        camera_id = self._camera.camera_id
-        metrics.ACCESS_UNITS.labels(camera_id).inc()
-        metrics.BYTES.labels(camera_id).inc(len(unit.data))
-        metrics.LAST_ACCESS_UNIT.labels(camera_id).set(unit.start_us / 1e6)
-        if unit.camera_us is not None:
-            metrics.CLOCK_OFFSET.labels(camera_id).set((unit.camera_us - unit.start_us) / 1e6)
-        if unit.is_keyframe:
-            if self._keyframe_us:
-                metrics.GOP.labels(camera_id).set((unit.start_us - self._keyframe_us) / 1e6)
-            self._keyframe_us = unit.start_us
 
     def _send(self, cut: Cut) -> None:
         has_room = self._outlets.outbox.has_room(cut.size)

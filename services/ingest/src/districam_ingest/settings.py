@@ -17,8 +17,8 @@ class IngestSettings(Block):
     """Connected, and no media for so long: `source_silent`."""
     retry_first_s: float = Field(default=0.5, gt=0)
     retry_most_s: float = Field(default=30.0, gt=0)
-    opening_at_once: int = Field(default=4, gt=0)
-    """Opening costs more than a second of reading: starts are staggered."""
+    opening_at_once: int = Field(default=32, gt=0)
+    """Starts are staggered. Dead cameras hold a place for `open_s` each: too few places keep healthy ones waiting."""
     fragment_max_s: float = Field(default=2.0, gt=0)
     fragment_max_bytes: int = Field(default=1 << 20, gt=0)
     segment_max_s: float = Field(default=60.0, gt=0)

@@ -14,6 +14,7 @@ from districam_ingest.core.units import AccessUnit, Picture
 HOLD_US = 1_000_000
 WINDOW_US = 10_000_000
 MAX_DRIFT_PPM = 500
+STRAYS_US = 1_000_000
 
 
 @dataclass(slots=True)
@@ -45,6 +46,15 @@ class Timeline:
     @property
     def is_anchored(self) -> bool:
         return self._anchor_us is not None
+
+    @property
+    def strays_us(self) -> int | None:
+        """How far the media clock is off ours, if over a second: even the least delayed picture of a window was.
+
+        An encoder that paused without a leap in its timestamps looks so. Correcting it would take hours.
+        """
+        off_us = self._target_us - round(self._correction_us)
+        return off_us if abs(off_us) > STRAYS_US else None
 
     def push(self, picture: Picture, dts: int, *, is_keyframe: bool) -> list[AccessUnit]:
         """Takes the next picture in decode order; gives those whose time is now known, none in the first second."""
