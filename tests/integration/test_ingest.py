@@ -259,8 +259,23 @@ async def test_a_steady_camera_is_one_epoch_that_ends_by_handover(story: Story, 
     assert len(story.epochs(camera_id)) == 1
     stored = story.numbers(camera_id)
     assert sorted(stored) == list(range(stored[0], stored[0] + len(stored)))
-    assert [type(event) for event in story.told(camera_id)] == [Connected, Lost]
+    told = [event for event in story.told(camera_id) if not isinstance(event, Profile | ClockStep)]
+    assert [type(event) for event in told] == [Connected, Lost]
     assert story.causes(camera_id) == ["handover"]
+
+
+async def test_the_profile_says_what_a_camera_is_seen_to_be(story: Story):
+    """Told after ten seconds of pictures; the simulator's clock is ours."""
+    profiles = [event for event in story.told(B_FRAMES) if isinstance(event, Profile)]
+    assert profiles[0].b_frames
+    assert profiles[0].fps == pytest.approx(25, abs=1.5)
+    assert any("B-frames" in defect for defect in profiles[0].defects)
+    steady = [event for event in story.told(STEADY) if isinstance(event, Profile)]
+    assert not steady[0].b_frames
+    assert steady[0].defects == ()
+    clocks = [event for event in story.told(STEADY) if isinstance(event, ClockStep)]
+    assert [event.step_us for event in clocks] == [0]
+    assert abs(clocks[0].offset_us) < 1_000_000
 
 
 @pytest.mark.parametrize("camera_id", READ)
