@@ -28,6 +28,8 @@ COUNTS = st.integers(0, 2**31 - 1)
 CAMERA_IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 EPOCHS = st.integers(0, 2**128 - 1).map(lambda n: str(uuid.UUID(int=n)))
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+CODECS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
+SECONDS = st.floats(0, 1e9, exclude_max=True)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 CAUSES = st.sampled_from(Cause.__args__)
 
@@ -63,7 +65,7 @@ def fragments(draw: st.DrawFn) -> Fragment:
             starts_segment=st.booleans(),
             ends=st.sampled_from([None, "segment", "epoch"]),
             access_units=COUNTS,
-            codecs=TEXTS,
+            codecs=CODECS,
             width=COUNTS,
             height=COUNTS,
             lost_packets=COUNTS,
@@ -105,7 +107,7 @@ CAMERAS = st.builds(
     groups=st.lists(TEXTS, max_size=3).map(tuple),
     location=st.none() | LOCATIONS,
     deleted=st.booleans(),
-    revision=COUNTS,
+    revision=st.integers(1, 2**31 - 1),
     updated_us=INSTANTS,
 )
 STORED = st.builds(
@@ -135,7 +137,7 @@ DEAD_LETTERS = st.builds(
 )
 
 _WHO = {"camera_id": CAMERA_IDS, "at_us": INSTANTS, "instance": TEXTS}
-_WHY = {"cause": CAUSES, "detail": TEXTS, "next_retry_s": FINITE}
+_WHY = {"cause": CAUSES, "detail": TEXTS, "next_retry_s": SECONDS}
 STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
     st.builds(
         Connected,

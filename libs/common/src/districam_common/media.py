@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 CAMERA_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+EPOCH = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+CODECS = re.compile(r"[ -~]{1,200}")
+"""RFC 6381; real ones take under 60 characters, and S3 takes 2 KB of metadata in all."""
 SITE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 Ends = Literal["segment", "epoch"]

@@ -1,6 +1,7 @@
 """Values ↔ Kafka records: CloudEvents 1.0, Kafka binary content mode. Decoding raises `WireError` and nothing else."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from districam_common.errors import Rejected
 from districam_common.events import (
+    INSTANT_MAX_US,
     STREAM_EVENTS,
     Camera,
     DeadLetter,
@@ -17,10 +19,12 @@ from districam_common.events import (
     SegmentStored,
     StreamEvent,
 )
-from districam_common.media import Ends, Fragment, FragmentInfo, Still
+from districam_common.media import CAMERA_ID, CODECS, EPOCH, Ends, Fragment, FragmentInfo, Still
 from districam_common.names import parse_rfc3339, rfc3339
 
 Headers = list[tuple[str, bytes]]
+Received = Iterable[tuple[str, bytes | None]]
+"""Headers as Kafka gives them: a value may be null."""
 T = TypeVar("T")
 
 FRAGMENT_TYPE = "districam.fragment.v1"
@@ -110,14 +114,26 @@ def still_message(still: Still, *, site: str) -> Message:
 class _Reader:
     """Typed look-ups in a record's headers; every failure is a `WireError` that names the header."""
 
-    def __init__(self, headers: Iterable[tuple[str, bytes]]) -> None:
-        self._by_name: Mapping[str, bytes] = dict(headers)
+    def __init__(self, headers: Received) -> None:
+        self._by_name: Mapping[str, bytes | None] = dict(headers)
 
     def text(self, name: str) -> str:
+        value = self._by_name.get(name)
+        if value is None:
+            raise WireError(f"header {name} is missing, or null")
         try:
-            return self._by_name[name].decode()
-        except (KeyError, UnicodeDecodeError) as error:
-            raise WireError(f"header {name} is missing or not UTF-8") from error
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise WireError(f"header {name} is not UTF-8") from error
+
+    def matching(self, name: str, form: re.Pattern[str], what: str) -> str:
+        text = self.text(name)
+        if form.fullmatch(text) is None:
+            raise WireError(f"header {name} is not {what}: {text[:70]!r}")
+        return text
+
+    def epoch(self) -> str:
+        return self.matching("ce_epoch", EPOCH, "a UUID in lower case")
 
     def integer(self, name: str, default: int | None = None, *, most: int = 2**31 - 1) -> int:
         if default is not None and name not in self._by_name:
@@ -127,12 +143,19 @@ class _Reader:
             raise WireError(f"header {name} is not an integer from 0 to {most}: {text[:40]!r}")
         return int(text)
 
-    def instant(self, name: str) -> int:
+    def foreign_instant(self, name: str) -> int:
+        """By whatever clock: a camera's may say 1900."""
         text = self.text(name)
         try:
             return parse_rfc3339(text)
         except (ValueError, OverflowError) as error:
             raise WireError(f"header {name} is not an RFC 3339 instant with a zone: {text[:40]!r}") from error
+
+    def instant(self, name: str) -> int:
+        at_us = self.foreign_instant(name)
+        if not 0 <= at_us <= INSTANT_MAX_US:
+            raise WireError(f"header {name} is not between 1970 and 2255: {self.text(name)[:40]!r}")
+        return at_us
 
     def expect(self, name: str, *allowed: str) -> str:
         text = self.text(name)
@@ -144,7 +167,7 @@ class _Reader:
         return name in self._by_name
 
 
-def fragment(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Fragment:
+def fragment(key: bytes | None, headers: Received, value: bytes | None) -> Fragment:
     """A fragment's record, validated.
 
     Raises:
@@ -155,7 +178,7 @@ def fragment(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: byt
     read.expect("ce_type", FRAGMENT_TYPE)
     info = FragmentInfo(
         camera_id=_subject(key, read),
-        epoch=read.text("ce_epoch"),
+        epoch=read.epoch(),
         seq=read.integer("ce_seq"),
         start_us=read.instant("ce_time"),
         duration_us=read.integer("ce_durationus", most=2**32 - 1),
@@ -166,14 +189,12 @@ def fragment(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: byt
         access_units=read.integer("ce_accessunits"),
         lost_packets=read.integer("ce_lostpackets", 0),
         damaged=read.integer("ce_damaged", 0),
-        codecs=read.text("ce_codecs"),
+        codecs=read.matching("ce_codecs", CODECS, "RFC 6381, 200 characters at most"),
         width=read.integer("ce_width"),
         height=read.integer("ce_height"),
-        camera_start_us=read.instant("ce_cameratime") if read.has("ce_cameratime") else None,
+        camera_start_us=read.foreign_instant("ce_cameratime") if read.has("ce_cameratime") else None,
     )
     body = value or b""
-    if len(info.epoch) != 36:
-        raise WireError(f"header ce_epoch is not a UUID: {info.epoch[:40]!r}")
     if body[4:8] != b"ftyp" or body[info.init_length + 4 : info.init_length + 8] != b"moof":
         raise WireError("the value is not ftyp, moov, then moof at ce_initlength")
     return Fragment(info, body)
@@ -186,13 +207,13 @@ def _ends(read: _Reader) -> Ends | None:
 
 
 def _subject(key: bytes | None, read: _Reader) -> str:
-    subject = read.text("ce_subject")
+    subject = read.matching("ce_subject", CAMERA_ID, "a camera id")
     if key != subject.encode():
         raise WireError(f"the key {key!r:.40} differs from ce_subject {subject[:40]!r}")
     return subject
 
 
-def still(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Still:
+def still(key: bytes | None, headers: Received, value: bytes | None) -> Still:
     """A keyframe's record, validated.
 
     Raises:
@@ -204,7 +225,7 @@ def still(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes 
         raise WireError("the value is not a JPEG")
     return Still(
         camera_id=_subject(key, read),
-        epoch=read.text("ce_epoch"),
+        epoch=read.epoch(),
         seq=read.integer("ce_seq"),
         at_us=read.instant("ce_time"),
         width=read.integer("ce_width"),
@@ -275,7 +296,7 @@ def parse(kind: type[T], data: bytes | str | None) -> T:
         raise WireError(f"{kind.__name__}.{field}: {first['msg']}") from error
 
 
-def camera(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Camera:
+def camera(key: bytes | None, headers: Received, value: bytes | None) -> Camera:
     """A camera's revision.
 
     Raises:
@@ -288,7 +309,7 @@ def camera(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes
     return out
 
 
-def stored(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> SegmentStored:
+def stored(key: bytes | None, headers: Received, value: bytes | None) -> SegmentStored:
     """An announcement.
 
     Raises:
@@ -301,7 +322,7 @@ def stored(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes
     return out
 
 
-def event(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> StreamEvent:
+def event(key: bytes | None, headers: Received, value: bytes | None) -> StreamEvent:
     """A stream event of any kind.
 
     Raises:

@@ -9,7 +9,6 @@ from districam_common.media import Fragment
 from districam_recorder import metrics
 from districam_recorder.core.effects import Effect
 from districam_recorder.core.limits import Holding
-from districam_recorder.core.objects import unfit
 from districam_recorder.core.partition_log import Incoming, PartitionLog, Unreadable
 from districam_recorder.store import Store
 
@@ -94,8 +93,6 @@ def incoming(record: Record, received_us: int) -> Incoming:
 def _content(record: Record) -> Fragment | Unreadable:
     key = (record.key or b"").decode(errors="replace")[:200]
     try:
-        fragment = wire.fragment(record.key, record.headers, record.value)
+        return wire.fragment(record.key, record.headers, record.value)
     except wire.WireError as error:
         return Unreadable(key, str(error))
-    reason = unfit(fragment.info)
-    return fragment if reason is None else Unreadable(key, reason)

@@ -21,7 +21,7 @@ from districam_common.settings import KafkaSettings
 
 def record_of(raw: "ConsumerRecord[bytes | None, bytes | None]") -> Record:
     """A record of ours from one of aiokafka's."""
-    headers = tuple((name, value or b"") for name, value in raw.headers)
+    headers = tuple(raw.headers)
     return Record(raw.topic, raw.partition, raw.offset, raw.timestamp * 1000, raw.key, raw.value, headers)
 
 

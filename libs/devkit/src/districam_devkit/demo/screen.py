@@ -28,7 +28,7 @@ class Screen:
 
     def step(self, text: str) -> None:
         """One line for a step that is done or begins."""
-        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}")
+        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", soft_wrap=True)
 
     def server_step(self, name: str, state: str) -> None:
         if state != "starting":
@@ -40,7 +40,7 @@ class Screen:
         if not self.console.is_terminal:
             while True:
                 await asyncio.sleep(PLAIN_EVERY_S)
-                self.console.print("  ".join(_plain(row) for row in await numbers.rows()))
+                self.console.print("\n".join(map(_plain, await numbers.rows())), soft_wrap=True)
         with Live(console=self.console, auto_refresh=False) as live:
             while True:
                 live.update(_table(await numbers.rows()), refresh=True)
@@ -129,4 +129,4 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 def _plain(row: dict[str, Any]) -> str:
     camera, _, fps, bits, age, gaps = _cells(row)
-    return f"{camera} {row['state']} {fps} fps {bits} Mbit/s, stored up to {age} ago, gaps: {gaps};"
+    return f"  {camera}  {row['state']}, {fps} fps, {bits} Mbit/s, stored up to {age} ago, gaps: {gaps}"

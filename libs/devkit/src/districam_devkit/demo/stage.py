@@ -33,6 +33,7 @@ SETTINGS = {
 FIRST_SEGMENT_S = 90.0
 ENDED_S = 20.0
 DEAD_S = 3.0
+HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ def _invite(scene: Set, screen: Screen, wishes: Wishes) -> None:
     camera = _cast_ids()[0] if wishes.cameras is None else "CAMERA"
     screen.console.print(
         f"\n  API           {url}/docs   {url}/v1/cameras   {url}/v1/streams"
-        f"\n  a playlist    {scene.api.playlist_url(camera, scene.began_us, now_us())}"
+        f"\n  a playlist    {scene.api.playlist_url(camera, scene.began_us, now_us() + HOUR_US)}"
         f"\n  Kafka         kcat -b {kafka.bootstrap_servers} -t districam.segments.v1 -C -o -5 -e"
         f"\n  logs          {scene.send_log.parent / 'logs'}"
         "\n  Ctrl-C stops  cameras, ingest, then the rest when all is stored\n",

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from districam_devkit.simcam.auth import Credentials
 from districam_devkit.simcam.clips import ClipSource, Footage, Generated
-from districam_devkit.simcam.faults import Fault, parse_fault
+from districam_devkit.simcam.faults import KINDS, MOMENTS, Fault, parse_fault
 from districam_devkit.simcam.server import CLIP_CACHE, SimCamera, running
 
 
@@ -27,6 +27,8 @@ class _CameraSpec:
     spread: float = 0.5
     writes: int = 3
     start_at_keyframe: bool = False
+    other: Footage | Generated | None = None
+    begins_s: float | None = None
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
@@ -56,6 +58,8 @@ def read_spec(path: Path) -> tuple[list[SimCamera], list[Fault]]:
             spread=camera.spread,
             writes=camera.writes,
             start_at_keyframe=camera.start_at_keyframe,
+            other=camera.other,
+            begins_s=camera.begins_s,
         )
         for camera in spec.cameras
     ]
@@ -124,7 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache", type=Path, default=CLIP_CACHE, help=f"generated clips (default {CLIP_CACHE})"
     )
-    parser.add_argument("--fault", action="append", default=[], help="drop:CAMERA@S or silence:CAMERA@S+S")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        help=f"KIND:CAMERA@S for {', '.join(sorted(MOMENTS))}; KIND:CAMERA@S+S for {', '.join(sorted({*KINDS} - MOMENTS))}",
+    )
     parser.add_argument("--user")
     parser.add_argument("--password-file", type=Path)
     return parser

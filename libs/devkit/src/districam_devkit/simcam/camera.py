@@ -16,6 +16,8 @@ from typing import Protocol
 from districam_devkit.bitstream import RunningNumber, first_slice, running_number_sei
 from districam_devkit.simcam import rtp
 from districam_devkit.simcam.clips import AccessUnit, Clip
+from districam_devkit.simcam.faults import Ailment, babbled, garbled
+from districam_devkit.simcam.media_clock import MediaClock
 from districam_devkit.simcam.sendlog import SendLog, SentTo
 
 REPORT_INTERVAL_S = 5.0
@@ -67,7 +69,14 @@ class PreparedUnit:
     before: tuple[bytes, ...]
     after: tuple[bytes, ...]
     is_keyframe: bool
-    pts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A clip ready to be sent; any number of cameras may share it."""
+
+    clip: Clip
+    units: Sequence[PreparedUnit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,40 +91,59 @@ class _Written:
 
 
 class LiveCamera:
-    """Plays its clip for ever. `run` is its life; the other methods may be called at any time on the same loop."""
+    """Plays its clip for ever. `run` is its life; the other methods may be called at any time on the same loop.
+
+    Args:
+        programs: what it plays, and what it can change to; all of one rate.
+        first_unit: where in the first one it begins; by default the keyframes of many cameras do not fall together.
+    """
 
     def __init__(
         self,
         camera_id: str,
-        clip: Clip,
-        units: Sequence[PreparedUnit],
+        programs: Sequence[Program],
         log: SendLog,
         *,
         spread: float,
         writes: int,
         start_at_keyframe: bool,
+        first_unit: int | None = None,
     ) -> None:
         self.camera_id = camera_id
-        self.clip = clip
+        self._programs = deque(programs)
+        self._fps = float(self.clip.fps)
         self._log = log
-        self._spread_s = spread / float(clip.fps)
+        self._spread_s = spread / self._fps
         self._writes = writes
         self._start_at_keyframe = start_at_keyframe
-        self._units = units
-        # The keyframes of many cameras do not fall together.
-        self._first_unit = zlib.crc32(camera_id.encode()) % len(units)
-        # A picture is taken before it is sent, also one that is sent before those shown earlier.
-        self._reorder_ticks = max(
-            unit.pts - round(index * rtp.CLOCK_HZ / clip.fps) for index, unit in enumerate(clip.access_units)
-        )
+        if first_unit is None:
+            first_unit = zlib.crc32(camera_id.encode())
+        self._clock = MediaClock(self.clip, first_unit % len(self.clip.access_units))
         self._start_s = asyncio.get_running_loop().time()
         self._start_us = time.time_ns() // 1000
         self._next = 0
         self._viewers: list[Viewer] = []
         self._watched = asyncio.Event()
         self._written: deque[_Written] = deque()
-        self._silent_until_s = 0.0
+        self._ails_until_s: dict[Ailment, float] = {}
+        self._refusal = (0, 0.0)
+        self._dice = random.Random(camera_id)
         self._stopping = False
+
+    @property
+    def clip(self) -> Clip:
+        """What it plays now."""
+        return self._programs[0].clip
+
+    @property
+    def can_change(self) -> bool:
+        return len(self._programs) > 1
+
+    @property
+    def refusal(self) -> int | None:
+        """The status that requests are answered with, if they are refused now."""
+        status, until_s = self._refusal
+        return status if asyncio.get_running_loop().time() < until_s else None
 
     def join(self, viewer: Viewer) -> tuple[int, int]:
         """The viewer gets every access unit from the next one on; returns the first packet's seq and rtptime."""
@@ -131,9 +159,24 @@ class LiveCamera:
             self._viewers.remove(viewer)
         self.settle()
 
-    def silence(self, for_s: float) -> None:
-        """No RTP or RTCP from the next access unit on; then it goes on live: the numbers between were never sent."""
-        self._silent_until_s = asyncio.get_running_loop().time() + for_s
+    def suffer(self, ailment: Ailment, for_s: float) -> None:
+        """From the next access unit on. Numbers of pictures that an ailment keeps back are never sent."""
+        self._ails_until_s[ailment] = asyncio.get_running_loop().time() + for_s
+        if ailment == "freeze":
+            for viewer in self._viewers:
+                viewer.next_report_s = 0.0
+
+    def leap(self, by_s: float) -> None:
+        """Timestamps of the next access unit and of all after it are so much later."""
+        self._clock.leap(by_s)
+
+    def change(self) -> None:
+        """The next access unit is the first of the other clip."""
+        self._programs.rotate(-1)
+        self._clock.play(self.clip, self._next)
+
+    def refuse(self, status: int, for_s: float) -> None:
+        self._refusal = (status, asyncio.get_running_loop().time() + for_s)
 
     def stop(self) -> None:
         """`run` returns once the access unit in progress is written."""
@@ -154,11 +197,34 @@ class LiveCamera:
                 continue
             number = self._next
             self._next += 1  # who joins while this one is being sent gets the next one
-            if not self._stopping and now_s >= self._silent_until_s:
-                await self._send(number, now_s)
+            if not self._stopping:
+                await self._show(number, now_s)
+
+    async def _show(self, number: int, now_s: float) -> None:
+        if self._ails("stall", now_s):
+            self._clock.pause(number)
+            return
+        self._clock.resume(number)
+        if self._ails("stuck", now_s):
+            self._clock.hold(number)
+        else:
+            self._clock.release()
+        if self._ails("freeze", now_s):
+            self._report_alone(now_s)
+        elif not self._ails("silence", now_s):
+            await self._send(number, now_s)
+
+    def _ails(self, ailment: Ailment, now_s: float) -> bool:
+        return now_s < self._ails_until_s.get(ailment, 0.0)
+
+    def _report_alone(self, now_s: float) -> None:
+        for viewer in self._viewers:
+            if now_s >= viewer.next_report_s:
+                viewer.wire.write(self._report(viewer, now_s))
+                viewer.next_report_s = now_s + REPORT_INTERVAL_S
 
     async def _send(self, number: int, now_s: float) -> None:
-        unit = self._units[(number + self._first_unit) % len(self._units)]
+        unit = self._programs[0].units[self._clock.unit(number)]
         sent_us = time.time_ns() // 1000
         running = RunningNumber(number, sent_us, self.camera_id)
         payloads = [*unit.before, running_number_sei(self.clip.codec, running), *unit.after]
@@ -199,30 +265,35 @@ class LiveCamera:
         return True
 
     def _packets(self, viewer: Viewer, number: int, payloads: list[bytes], now_s: float) -> list[bytes]:
-        packets = rtp.interleaved(
-            payloads,
-            channel=viewer.rtp_channel,
-            seq=viewer.seq,
-            timestamp=self._timestamp(number, viewer),
-            ssrc=viewer.ssrc,
-        )
-        writes = rtp.chunks(packets, self._writes)
-        if now_s >= viewer.next_report_s:
-            writes[0] = self._report(viewer, now_s) + writes[0]
-            viewer.next_report_s = now_s + REPORT_INTERVAL_S
+        if self._ails("garbage", now_s):
+            payloads = [garbled(payload, self._dice) for payload in payloads]
+        packets: list[bytes] = []
+        for _ in range(2 if self._ails("repeat", now_s) else 1):
+            packets += rtp.interleaved(
+                payloads,
+                channel=viewer.rtp_channel,
+                seq=(viewer.seq + len(packets)) & 0xFFFF,
+                timestamp=self._timestamp(number, viewer),
+                ssrc=viewer.ssrc,
+            )
         viewer.seq = (viewer.seq + len(packets)) & 0xFFFF
         viewer.packets += len(packets)
-        viewer.octets += sum(map(len, payloads))
+        viewer.octets += sum(map(len, payloads)) * len(packets) // len(payloads)
+        if self._ails("babble", now_s):
+            packets = [babbled(packet, self._dice) for packet in packets]
+        writes = rtp.chunks(packets, self._writes)
+        if now_s >= viewer.next_report_s and not self._ails("babble", now_s):
+            writes[0] = self._report(viewer, now_s) + writes[0]
+            viewer.next_report_s = now_s + REPORT_INTERVAL_S
         return writes
 
     def _report(self, viewer: Viewer, now_s: float) -> bytes:
         elapsed_s = now_s - self._start_s
-        ticks = round(elapsed_s * rtp.CLOCK_HZ) + self._reorder_ticks + self._first_tick()
         return rtp.sender_report(
             channel=viewer.rtcp_channel,
             ssrc=viewer.ssrc,
             now_us=self._start_us + round(elapsed_s * 1_000_000),
-            timestamp=(viewer.origin + ticks) & 0xFFFFFFFF,
+            timestamp=(viewer.origin + self._clock.ticks_at(elapsed_s)) & 0xFFFFFFFF,
             packets=viewer.packets,
             octets=viewer.octets,
         )
@@ -245,24 +316,20 @@ class LiveCamera:
                 )
 
     def _timestamp(self, number: int, viewer: Viewer) -> int:
-        loops, index = divmod(number + self._first_unit, len(self._units))
-        return (viewer.origin + loops * self.clip.duration + self._units[index].pts) & 0xFFFFFFFF
-
-    def _first_tick(self) -> int:
-        return round(self._first_unit * rtp.CLOCK_HZ / self.clip.fps)
+        return (viewer.origin + self._clock.ticks(number)) & 0xFFFFFFFF
 
     def _due_s(self, number: int) -> float:
-        return self._start_s + number / float(self.clip.fps)
+        return self._start_s + number / self._fps
 
     def _due_number(self) -> int:
         """The first access unit that is not due yet."""
         elapsed_s = asyncio.get_running_loop().time() - self._start_s
-        return int(elapsed_s * float(self.clip.fps)) + 1
+        return int(elapsed_s * self._fps) + 1
 
 
-def prepare(clip: Clip) -> list[PreparedUnit]:
-    """Packetizes a clip once, parameter sets before each keyframe; any number of cameras may share it."""
-    return [_prepare(clip, unit) for unit in clip.access_units]
+def prepare(clip: Clip) -> Program:
+    """Packetizes a clip once, parameter sets before each keyframe."""
+    return Program(clip, [_prepare(clip, unit) for unit in clip.access_units])
 
 
 def _prepare(clip: Clip, unit: AccessUnit) -> PreparedUnit:
@@ -272,7 +339,6 @@ def _prepare(clip: Clip, unit: AccessUnit) -> PreparedUnit:
         tuple(rtp.payloads(clip.codec, nals[:place])),
         tuple(rtp.payloads(clip.codec, nals[place:])),
         unit.is_keyframe,
-        unit.pts,
     )
 
 

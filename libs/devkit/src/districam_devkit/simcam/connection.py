@@ -148,6 +148,10 @@ class Connection(asyncio.Protocol):
             if not is_authorized(self._credentials, header, method=request.method, nonce=self._nonce):
                 asked = [("WWW-Authenticate", value) for value in challenges(self._credentials, self._nonce)]
                 return protocol.response(401, cseq, asked)
+        camera = self._cameras.get(request.camera_id, self._camera)
+        if camera is not None and camera.refusal is not None:
+            asked = challenges(Credentials("", ""), self._nonce) if camera.refusal == 401 else []
+            return protocol.response(camera.refusal, cseq, [("WWW-Authenticate", value) for value in asked])
         if request.camera_id not in self._cameras and request.camera_id:
             return protocol.response(404, cseq)
         needs_session = request.method in ("PLAY", "TEARDOWN") or bool(request.session_id)

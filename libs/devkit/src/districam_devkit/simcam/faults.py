@@ -3,13 +3,23 @@
 A new kind needs a word here, a method on the simulation, and its line in `Simulation.inject`.
 """
 
+import random
 import re
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Final, Literal, cast, get_args
 
-FaultKind = Literal["drop", "silence"]
+Moment = Literal["drop", "change"]
+Ailment = Literal["silence", "freeze", "stall", "repeat", "stuck", "garbage", "babble"]
+Leap = Literal["forward", "back"]
+Refusal = Literal["401", "404", "503"]
+FaultKind = Literal[Moment, Ailment, Leap, Refusal]
 
-_FORM = re.compile(r"^(drop|silence):([a-z0-9][a-z0-9-]{0,62})@(\d+(?:\.\d+)?)(?:\+(\d+(?:\.\d+)?))?$")
+MOMENTS: Final = frozenset(cast("tuple[str, ...]", get_args(Moment)))
+AILMENTS: Final[frozenset[Ailment]] = frozenset(get_args(Ailment))
+LEAPS: Final[frozenset[Leap]] = frozenset(get_args(Leap))
+KINDS: Final = tuple(cast("tuple[str, ...]", get_args(FaultKind)))
+
+_FORM = re.compile(r"^(\w+):([a-z0-9][a-z0-9-]{0,62})@(\d+(?:\.\d+)?)(?:\+(\d+(?:\.\d+)?))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +27,16 @@ class Fault:
     """`kind` befalls the camera `at_s` seconds after the simulation's start, for `for_s` seconds if it lasts.
 
     drop: its connections end at once; it can be connected to again at once.
+    change: it plays its other clip from the next picture on; if the codec is another, its connections end.
     silence: connections stay and requests are answered, but no RTP or RTCP is sent.
+    freeze: no pictures, but RTCP goes on; then the timestamps show the pause.
+    stall: no pictures either, and the timestamps go on as if nothing had been.
+    forward, back: from the next picture on timestamps are so many seconds later, or earlier.
+    repeat: every access unit is sent twice, its packets numbered on.
+    stuck: timestamps stand still; then they are what they would have been.
+    garbage: RTP payloads are random bytes that no NAL unit begins with.
+    babble: instead of packets come as many bytes of neither RTP nor RTSP.
+    401, 404, 503: connections end, and requests but OPTIONS are answered so.
     """
 
     kind: FaultKind
@@ -29,9 +48,21 @@ class Fault:
 def parse_fault(text: str) -> Fault:
     """`drop:cam-001@20` or `silence:cam-002@20+5`; raises ValueError."""
     match = _FORM.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no fault: write drop:CAMERA@SECONDS or silence:CAMERA@SECONDS+SECONDS")
+    if match is None or match[1] not in KINDS:
+        raise ValueError(
+            f"{text!r} is no fault: write KIND:CAMERA@SECONDS or KIND:CAMERA@SECONDS+SECONDS, KIND one of {', '.join(KINDS)}"
+        )
     kind, camera_id, at_s, for_s = match.groups()
-    if (kind == "silence") != (for_s is not None):
-        raise ValueError(f"{text!r}: a silence has a length, a drop has none")
+    if (kind in MOMENTS) == (for_s is not None):
+        raise ValueError(f"{text!r}: a {kind} {'has no' if kind in MOMENTS else 'needs a'} length (+SECONDS)")
     return Fault(cast("FaultKind", kind), camera_id, float(at_s), float(for_s or 0))
+
+
+def garbled(payload: bytes, dice: random.Random) -> bytes:
+    """As many bytes, the first with the bit set that no NAL unit of H.264 or H.265 may have set."""
+    return (bytes([0x80 | dice.randrange(1, 24), 1]) + dice.randbytes(len(payload)))[: len(payload)]
+
+
+def babbled(packet: bytes, dice: random.Random) -> bytes:
+    """As many bytes without `$` or the end of a line: neither a packet nor a response begins or ends in them."""
+    return bytes(byte | 0x80 for byte in dice.randbytes(len(packet)))

@@ -22,6 +22,7 @@ _REASONS = {
     455: "Method Not Valid in This State",
     461: "Unsupported Transport",
     501: "Not Implemented",
+    503: "Service Unavailable",
 }
 
 
@@ -49,7 +50,10 @@ class Request:
 
 
 class RequestReader:
-    """Bytes of a connection to requests; interleaved packets from the client (its RTCP) are skipped."""
+    """Bytes of a connection to requests; interleaved packets from the client (its RTCP) and responses are skipped.
+
+    A client that took our bytes for a request answers it.
+    """
 
     __slots__ = ("_buffer",)
 
@@ -63,7 +67,7 @@ class RequestReader:
         while (length := self._message_length()) is not None:
             message = bytes(self._buffer[:length])
             del self._buffer[:length]
-            if message.strip() and not message.startswith(b"$"):
+            if message.strip() and not message.startswith((b"$", b"RTSP/1.0 ")):
                 requests.append(_parse_request(message))
         return requests
 

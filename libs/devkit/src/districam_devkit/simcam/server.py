@@ -9,10 +9,10 @@ from pathlib import Path
 import structlog
 
 from districam_devkit.simcam.auth import Credentials
-from districam_devkit.simcam.camera import LiveCamera, PreparedUnit, prepare
+from districam_devkit.simcam.camera import LiveCamera, Program, prepare
 from districam_devkit.simcam.clips import Clip, ClipSource, labelled, open_clip
 from districam_devkit.simcam.connection import SESSION_TIMEOUT_S, Connection
-from districam_devkit.simcam.faults import Fault
+from districam_devkit.simcam.faults import Ailment, Fault
 from districam_devkit.simcam.sendlog import SendLog, open_send_log
 
 CLIP_CACHE = Path(".devkit/clips")
@@ -25,13 +25,21 @@ log = structlog.get_logger("simcam")
 
 @dataclass(frozen=True, slots=True)
 class SimCamera:
-    """`spread`: the share of the frame interval that an access unit's packets take, in `writes` writes."""
+    """What a camera plays, and how.
+
+    Attributes:
+        spread: the share of the frame interval that an access unit's packets take, in `writes` writes.
+        other: the clip that it plays after a `change`.
+        begins_s: where in its clip it begins; by default the id decides.
+    """
 
     camera_id: str
     clip: ClipSource | Clip
     spread: float = 0.5
     writes: int = 3
     start_at_keyframe: bool = False
+    other: ClipSource | Clip | None = None
+    begins_s: float | None = None
 
 
 class Simulation:
@@ -64,16 +72,49 @@ class Simulation:
         log.info("fault", kind="drop", camera=camera_id, connections=len(dropped))
         return len(dropped)
 
+    def change(self, camera_id: str) -> None:
+        """It plays its other clip from the next picture on; a new codec needs new connections."""
+        camera = self.cameras[camera_id]
+        former = camera.clip.codec
+        camera.change()
+        log.info("fault", kind="change", camera=camera_id, codec=camera.clip.codec)
+        if camera.clip.codec != former:
+            self.drop(camera_id)
+
     def silence(self, camera_id: str, for_s: float) -> None:
         """Connected, answering requests, but no RTP or RTCP for so long."""
-        self.cameras[camera_id].silence(for_s)
-        log.info("fault", kind="silence", camera=camera_id, for_s=for_s)
+        self.suffer(camera_id, "silence", for_s)
+
+    def suffer(self, camera_id: str, ailment: Ailment, for_s: float) -> None:
+        """What `Fault` says of the ailment, for so long."""
+        self.cameras[camera_id].suffer(ailment, for_s)
+        log.info("fault", kind=ailment, camera=camera_id, for_s=for_s)
+
+    def leap(self, camera_id: str, by_s: float) -> None:
+        """Timestamps are so much later from the next picture on, or earlier."""
+        self.cameras[camera_id].leap(by_s)
+        log.info("fault", kind="leap", camera=camera_id, by_s=by_s)
+
+    def refuse(self, camera_id: str, status: int, for_s: float) -> None:
+        """Ends the camera's connections and answers requests (but OPTIONS) with the status for so long."""
+        self.cameras[camera_id].refuse(status, for_s)
+        self.drop(camera_id)
+        log.info("fault", kind=str(status), camera=camera_id, for_s=for_s)
 
     def inject(self, fault: Fault) -> None:
-        if fault.kind == "drop":
-            self.drop(fault.camera_id)
-        else:
-            self.silence(fault.camera_id, fault.for_s)
+        match fault.kind:
+            case "drop":
+                self.drop(fault.camera_id)
+            case "change":
+                self.change(fault.camera_id)
+            case "forward":
+                self.leap(fault.camera_id, fault.for_s)
+            case "back":
+                self.leap(fault.camera_id, -fault.for_s)
+            case "401" | "404" | "503":
+                self.refuse(fault.camera_id, int(fault.kind), fault.for_s)
+            case _:
+                self.suffer(fault.camera_id, fault.kind, fault.for_s)
 
     # --- for `running` alone
 
@@ -132,9 +173,7 @@ async def running(
         raise ValueError("two cameras have the same id")
     clips = await asyncio.to_thread(_open_clips, cameras, cache)
     with open_send_log(log) as send_log:
-        lives = [
-            _live(camera, clip, units, send_log) for camera, (clip, units) in zip(cameras, clips, strict=True)
-        ]
+        lives = [_live(camera, programs, send_log) for camera, programs in zip(cameras, clips, strict=True)]
         simulation = Simulation(lives, credentials)
         _check_faults(simulation, faults)
         server = await asyncio.get_running_loop().create_server(simulation.accept, _HOST, port)
@@ -162,31 +201,37 @@ async def running(
             raise failure
 
 
-def _open_clips(cameras: Sequence[SimCamera], cache: Path) -> list[tuple[Clip, list[PreparedUnit]]]:
-    """One a camera; cameras of the same source share it."""
-    opened: dict[ClipSource, tuple[Clip, list[PreparedUnit]]] = {}
-    result: list[tuple[Clip, list[PreparedUnit]]] = []
-    for camera in cameras:
-        if isinstance(camera.clip, Clip):
-            result.append((camera.clip, prepare(camera.clip)))
-            continue
-        source = labelled(camera.clip, camera.camera_id)
+def _open_clips(cameras: Sequence[SimCamera], cache: Path) -> list[list[Program]]:
+    """The programs of each; cameras of the same source share them."""
+    opened: dict[ClipSource, Program] = {}
+
+    def opening(source: ClipSource | Clip, camera_id: str) -> Program:
+        if isinstance(source, Clip):
+            return prepare(source)
+        source = labelled(source, camera_id)
         if source not in opened:
-            clip = open_clip(source, cache=cache)
-            opened[source] = (clip, prepare(clip))
-        result.append(opened[source])
-    return result
+            opened[source] = prepare(open_clip(source, cache=cache))
+        return opened[source]
+
+    return [
+        [opening(source, camera.camera_id) for source in (camera.clip, camera.other) if source is not None]
+        for camera in cameras
+    ]
 
 
-def _live(camera: SimCamera, clip: Clip, units: Sequence[PreparedUnit], send_log: SendLog) -> LiveCamera:
+def _live(camera: SimCamera, programs: Sequence[Program], send_log: SendLog) -> LiveCamera:
+    rates = {program.clip.fps for program in programs}
+    if len(rates) > 1:
+        raise ValueError(f"{camera.camera_id}: its clips differ in rate")
+    begins_s = camera.begins_s
     return LiveCamera(
         camera.camera_id,
-        clip,
-        units,
+        programs,
         send_log,
         spread=camera.spread,
         writes=camera.writes,
         start_at_keyframe=camera.start_at_keyframe,
+        first_unit=None if begins_s is None else round(begins_s * float(*rates)),
     )
 
 
@@ -194,3 +239,5 @@ def _check_faults(simulation: Simulation, faults: Sequence[Fault]) -> None:
     for fault in faults:
         if fault.camera_id not in simulation.cameras:
             raise ValueError(f"a fault names {fault.camera_id}, which is no camera here")
+        if fault.kind == "change" and not simulation.cameras[fault.camera_id].can_change:
+            raise ValueError(f"{fault.camera_id} has no other clip to change to")

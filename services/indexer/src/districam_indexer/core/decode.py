@@ -24,7 +24,7 @@ class Decoded:
     append_us: int
 
 
-def decode(topic: str, key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Value:
+def decode(topic: str, key: bytes | None, headers: wire.Received, value: bytes | None) -> Value:
     """The value of a record of any topic that is indexed.
 
     Raises:

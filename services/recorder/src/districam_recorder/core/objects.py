@@ -6,16 +6,13 @@ from dataclasses import asdict, dataclass, replace
 
 from districam_common.errors import Fatal, Rejected
 from districam_common.events import SegmentStored
-from districam_common.index import IndexEntry
-from districam_common.media import Fragment, FragmentInfo
-from districam_common.names import SegmentName, entry_of, parse_segment_key, segment_key
+from districam_common.media import Fragment
+from districam_common.names import entry_of, segment_key
 from districam_common.wire import adapter
 from districam_recorder.core.assembler import Segment
 
 CONTENT_TYPE = "video/mp4"
 SCHEMA = "1"
-CODECS_MAX_CHARS = 200
-"""Real ones take under 60; S3 takes 2 KB of metadata in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +21,6 @@ class Object:
 
     stored: SegmentStored
     body: bytes
-
-
-def unfit(info: FragmentInfo) -> str | None:
-    """Why no object could be made of this fragment, if so: what stands in its key and metadata must be fit for them."""
-    if not (info.codecs.isascii() and info.codecs.isprintable() and len(info.codecs) <= CODECS_MAX_CHARS):
-        return f"ce_codecs is not RFC 6381: {info.codecs[:40]!r}"
-    entry = IndexEntry(
-        epoch=info.epoch,
-        first_seq=info.seq,
-        last_seq=info.seq,
-        start_us=info.start_us,
-        end_us=info.end_us,
-        bytes=0,
-        init_bytes=info.init_length,
-        flags=0,
-    )
-    try:
-        is_named = parse_segment_key(segment_key(info.camera_id, entry), 0) == SegmentName(
-            info.camera_id, entry
-        )
-    except (ValueError, OverflowError):
-        is_named = False
-    if is_named:
-        return None
-    return f"no key can name it: camera {info.camera_id[:70]!r}, epoch {info.epoch[:40]!r}, start {info.start_us}"
 
 
 def object_of(segment: Segment, bucket: str) -> Object:

@@ -1,0 +1,72 @@
+"""A camera's media clock: which picture of its clip a running number shows, and its timestamp. Pure."""
+
+from districam_devkit.simcam.clips import Clip
+from districam_devkit.simcam.rtp import CLOCK_HZ
+
+
+class MediaClock:
+    """Timestamps are in ticks of 1/90000 s from any origin, not wrapped.
+
+    Args:
+        first_unit: the access unit of the clip that number 0 shows.
+    """
+
+    def __init__(self, clip: Clip, first_unit: int) -> None:
+        self._clip = clip
+        self._first_ticks = self._grid(first_unit)
+        self._base_number, self._base_ticks = -first_unit, 0
+        self._shift = 0
+        self._paused_at: int | None = None
+        self._held: int | None = None
+
+    def unit(self, number: int) -> int:
+        return (number - self._base_number) % len(self._clip.access_units)
+
+    def ticks(self, number: int) -> int:
+        """The timestamp of the access unit with that number."""
+        if self._held is not None:
+            return self._held
+        loops, index = divmod(number - self._base_number, len(self._clip.access_units))
+        units = self._clip.access_units
+        return self._base_ticks + loops * self._clip.duration + units[index].pts + self._shift
+
+    def ticks_at(self, elapsed_s: float) -> int:
+        """What the clock shows so long after the camera's start.
+
+        A picture is taken before it is sent, also one that is sent before those shown earlier.
+        """
+        return round(elapsed_s * CLOCK_HZ) + self._first_ticks + self._reorder() + self._shift
+
+    def play(self, clip: Clip, number: int) -> None:
+        """From `number` on another clip of the same rate, from its beginning."""
+        self._base_ticks = self._first_ticks + self._grid(number)
+        self._clip, self._base_number = clip, number
+
+    def leap(self, by_s: float) -> None:
+        self._shift += round(by_s * CLOCK_HZ)
+
+    def pause(self, number: int) -> None:
+        """The encoder makes no picture of that number, nor counts its time."""
+        if self._paused_at is None:
+            self._paused_at = number
+
+    def resume(self, number: int) -> None:
+        """The encoder makes this picture, with the timestamp of the first it did not make."""
+        if self._paused_at is not None:
+            self._shift -= self._grid(number) - self._grid(self._paused_at)
+            self._paused_at = None
+
+    def hold(self, number: int) -> None:
+        """Timestamps stay what they are at that number, until `release`."""
+        if self._held is None:
+            self._held = self.ticks(number)
+
+    def release(self) -> None:
+        self._held = None
+
+    def _reorder(self) -> int:
+        """By how much a picture is shown later than it is sent, at most."""
+        return max(unit.pts - self._grid(index) for index, unit in enumerate(self._clip.access_units))
+
+    def _grid(self, number: int) -> int:
+        return round(number * CLOCK_HZ / self._clip.fps)

@@ -1,0 +1,223 @@
+"""Cameras that misbehave, each in a way of its own, in one run of the whole pipeline on real servers.
+
+Each costs itself alone: a gap with the right cause, no longer than the fault and what it takes to come back.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from districam_devkit.asking import Answered, asking
+from districam_devkit.counting import CameraRecord, Counts, count, frame_us
+from districam_devkit.demo.latency import now_us
+from districam_devkit.demo.report import Object, sent_by_camera, settled, shown, stored_objects
+from districam_devkit.pipeline import command, prepare, services_running
+from districam_devkit.servers import all_running
+from districam_devkit.simcam import Generated, SimCamera, parse_fault, running
+from districam_devkit.simcam.clips import ClipSource
+from districam_devkit.simcam.sendlog import Sent
+from integration.conftest import beside
+
+pytestmark = pytest.mark.timeout(180)
+
+FPS, GOP_S, SHOW_S = 10, 2, 46
+SILENCE_S, RETRY_FIRST_S, RETRY_MOST_S, SEGMENT_MAX_S = 4, 0.5, 2, 12
+SLACK_S = 2.0
+"""Opening a stream, and a loaded machine."""
+DRIFT_WINDOW_S = 10
+AT_S = 14.4
+"""Cameras begin with a keyframe and have one every other second: a fault strikes soon after one."""
+SETTINGS = {
+    "DISTRICAM_API__SETTLE_S": "5",
+    "DISTRICAM_INDEXER__SETTLE_S": "5",
+    "DISTRICAM_RECORDER__CONTACT_S": "2",
+    "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
+    "DISTRICAM_INGEST__LINGER_S": "0",
+    "DISTRICAM_INGEST__SILENCE_S": str(SILENCE_S),
+    "DISTRICAM_INGEST__RETRY_FIRST_S": str(RETRY_FIRST_S),
+    "DISTRICAM_INGEST__RETRY_MOST_S": str(RETRY_MOST_S),
+    "DISTRICAM_INGEST__SEGMENT_MAX_S": str(SEGMENT_MAX_S),
+}
+CLIP = Generated(width=320, height=180, fps=FPS, seconds=4, gop_s=GOP_S, bitrate=150_000, label="x")
+LARGER = replace(CLIP, width=400, height=224)
+HEVC = replace(CLIP, codec="hevc", width=320, height=192)
+MINUTE = replace(CLIP, width=160, height=96, seconds=60, gop_s=60, bitrate=60_000)
+LONG_GOP, KEYFRAME_AT_S, STEADY = "long-gop", 18, ("steady-1", "steady-2")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A camera, what befalls it, and what the ledger shall say of it.
+
+    Attributes:
+        fault: as `parse_fault` reads it, without the camera.
+        cause: of its gaps; None: it has none.
+        least_s, most_s: of gap, in all.
+        epochs: how many at least.
+    """
+
+    fault: str = ""
+    cause: str | None = None
+    least_s: float = 0.0
+    most_s: float = 0.0
+    epochs: int = 2
+    other: ClipSource | None = None
+
+
+BACK_S = GOP_S + SLACK_S
+TRIALS = {
+    "drop": Trial(f"@{AT_S}", "camera_unreachable", most_s=RETRY_FIRST_S + BACK_S),
+    # The deadline passes within the silence; whoever waits for the next attempt when it ends waits that long.
+    "silence": Trial(f"@{AT_S}+9", "source_silent", 8.5, 9 + RETRY_MOST_S + BACK_S),
+    "freeze": Trial(f"@{AT_S}+3", "source_silent", 2.5, 3 + BACK_S),
+    "stall": Trial("@11.4+3", "stream_error", 2.5, 3 + BACK_S),
+    "forward": Trial(f"@{AT_S}+60", "stream_error", most_s=BACK_S),
+    "back": Trial(f"@{AT_S}+60", "stream_error", most_s=BACK_S),
+    "repeat": Trial(f"@{AT_S}+3", epochs=1),
+    "stuck": Trial(f"@{AT_S}+3", "stream_error", 2.0, 3 + BACK_S),
+    "size": Trial(f"@{AT_S}", other=LARGER),
+    "codec": Trial(f"@{AT_S}", "camera_unreachable", most_s=RETRY_FIRST_S + BACK_S, other=HEVC),
+    "401": Trial("@0+9", "auth_failed", 2, 9 + RETRY_MOST_S + BACK_S, epochs=1),
+    "404": Trial("@0+9", "not_found", 2, 9 + RETRY_MOST_S + BACK_S, epochs=1),
+    "503": Trial("@0+9", "camera_unreachable", 2, 9 + RETRY_MOST_S + BACK_S, epochs=1),
+    "garbage": Trial(f"@{AT_S}+1", "stream_error", 0.9, 1 + BACK_S),
+    # Framing is not found again: the connection is as good as silent, until the deadline.
+    "babble": Trial(f"@{AT_S}+0.5", "source_silent", SILENCE_S - 1, 0.5 + SILENCE_S + RETRY_FIRST_S + BACK_S),
+}
+KINDS = {"size": "change", "codec": "change"}
+
+
+def _id(name: str) -> str:
+    return f"camera-{name}"
+
+
+CAMERAS = [
+    *(SimCamera(_id(name), CLIP, other=trial.other, begins_s=0) for name, trial in TRIALS.items()),
+    SimCamera(LONG_GOP, MINUTE, begins_s=60 - KEYFRAME_AT_S),
+    *(SimCamera(camera_id, CLIP) for camera_id in STEADY),
+]
+FAULTS = [parse_fault(f"{KINDS.get(name, name)}:{_id(name)}{trial.fault}") for name, trial in TRIALS.items()]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that is known of one camera at the end; `states` from the cameras' start to its last picture."""
+
+    sent: list[Sent]
+    objects: list[Object]
+    states: list[Answered]
+    counts: Counts
+
+    @property
+    def gaps(self) -> list[Answered]:
+        return [state for state in self.states if state.state == "gap"]
+
+    @property
+    def epochs(self) -> int:
+        return len({one.key.split(".")[2] for one in self.objects})
+
+    @property
+    def connections(self) -> int:
+        return len({number for one in self.sent for number in one.connections})
+
+    def inside_gaps(self) -> list[float]:
+        """How long before a gap's end stored pictures were sent that lie in it, over a frame from its edges. Seconds."""
+        edge_us = frame_us(self.sent)
+        return [
+            (gap.to_us - picture.sent_us) / 1e6
+            for gap in self.gaps
+            for one in self.objects
+            for picture in one.pictures
+            if gap.from_us + edge_us < picture.sent_us < gap.to_us - edge_us
+        ]
+
+
+Story = dict[str, Seen]
+
+
+@asynccontextmanager
+async def _told(home: Path) -> AsyncGenerator[Story]:
+    log = home / "sent.log"
+    async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(all_running(home))
+        await prepare(servers)
+        pipeline = await stack.enter_async_context(services_running(home, servers, environment=SETTINGS))
+        api = await stack.enter_async_context(asking(pipeline.api_url))
+        began_us = time.time_ns() // 1000
+        async with running(CAMERAS, log=log, faults=FAULTS, cache=Path(".devkit/clips")) as simulation:
+            file = home / "cameras.yaml"
+            records = [
+                {"camera_id": camera_id, "name": camera_id, "url": url, "segment_s": 4}
+                for camera_id, url in simulation.urls().items()
+            ]
+            file.write_text(json.dumps({"cameras": records}))
+            arguments = ("apply", "-f", str(file))
+            await command(
+                "districam_common.commands.cameras", *arguments, environment=servers.environment()
+            )
+            await asyncio.sleep(began_us / 1e6 + SHOW_S - time.time())
+        async with asyncio.timeout(20):
+            while any((await pipeline["ingest"].metric("districam_ingest_connected")).values()):
+                await asyncio.sleep(0.2)
+        await pipeline["ingest"].child.stop()
+        sent = sent_by_camera(log)
+        windows = {camera_id: (began_us, pictures[-1].sent_us) for camera_id, pictures in sent.items()}
+        states = await settled(api, windows)
+        objects = await asyncio.to_thread(stored_objects, servers)
+        story: Story = {}
+        for camera_id, pictures in sent.items():
+            own = [one for one in objects if one.key.startswith(f"{camera_id}/")]
+            record = CameraRecord(
+                sent=pictures,
+                stored=[picture for one in own for picture in one.pictures],
+                shown=await shown(api, camera_id, began_us, now_us()),
+                states=states[camera_id],
+            )
+            story[camera_id] = Seen(pictures, own, states[camera_id], count(record))
+        yield story
+
+
+@pytest.fixture(scope="module")
+def story() -> Generator[Story]:
+    with TemporaryDirectory(prefix="districam-") as home, beside(lambda: _told(Path(home))) as told:
+        yield told
+
+
+@pytest.mark.parametrize("camera_id", [camera.camera_id for camera in CAMERAS])
+def test_every_picture_is_stored_or_in_a_gap_and_none_is_shown_twice(story: Story, camera_id: str) -> None:
+    counted = story[camera_id].counts
+    assert counted.stored > 100
+    assert (counted.unaccounted, counted.duplicates) == (0, 0), counted
+
+
+@pytest.mark.parametrize("camera_id", STEADY)
+def test_undisturbed_cameras_notice_nothing(story: Story, camera_id: str) -> None:
+    seen = story[camera_id]
+    assert seen.gaps == []
+    assert (seen.epochs, seen.connections) == (1, 1)
+    assert seen.counts.stored == seen.counts.sent - seen.counts.before_first_keyframe
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_fault_is_a_gap_with_its_cause_no_longer_than_the_fault_and_the_coming_back(
+    story: Story, name: str
+) -> None:
+    seen, trial = story[_id(name)], TRIALS[name]
+    causes = {(gap.cause, gap.detail) for gap in seen.gaps}
+    if trial.cause is not None:
+        assert {cause for cause, _ in causes} <= {trial.cause}, causes
+    gap_s = sum(gap.to_us - gap.from_us for gap in seen.gaps) / 1e6
+    assert trial.least_s <= gap_s <= trial.most_s, causes
+    assert seen.epochs >= trial.epochs
+
+
+@pytest.mark.parametrize("name", [name for name in TRIALS if name != "stall"])
+def test_no_stored_picture_lies_in_a_gap(story: Story, name: str) -> None:
+    assert story[_id(name)].inside_gaps() == []

@@ -1,0 +1,276 @@
+"""A simulated site: two cameras, two ingests, a log of two partitions, a recorder, an indexer. Time goes in half seconds.
+
+Everything that decides is the real code; faults befall what surrounds it. Beside it stands the truth of each picture.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from itertools import count
+from random import Random
+
+from districam_common import names
+from districam_common.events import Camera, SegmentStored
+from districam_common.ledger import State, ledger
+from districam_common.media import Fragment
+from support.world_broker import PARTITIONS, Broker, Bucket
+from support.world_cameras import BEGUN_US, TICK_US, Content, Device, S, at, contents
+from support.world_faults import Fate, Kind
+from support.world_index import Indexer
+from support.world_ingest import HostTime, Ingest
+from support.world_recorder import Died, Recorder, Witness
+
+CAMERAS = ("CAM_A", "CAM_B")
+SESSION_TICKS = 20
+HORIZON = 480
+JUDGED_US = BEGUN_US + 150 * S
+"""What is older than this must be decided at the end of every world."""
+LOOK_TICKS = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A picture that some ingest took into an epoch; `at_us` by the epoch's clock."""
+
+    epoch: str
+    at_us: int
+
+
+@dataclass
+class Truth:
+    """What befell one camera, tick by tick; the running number of a picture is its tick."""
+
+    sent: set[int] = field(default_factory=set[int])
+    """Written to at least one client, whether or not it arrived."""
+    taken: defaultdict[int, list[Taken]] = field(default_factory=lambda: defaultdict[int, list[Taken]](list))
+    reasons: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict[int, set[str]](set))
+    """Why a picture of that tick could be missing, as far as it shows at once."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The ledgers as somebody saw them at a tick."""
+
+    tick: int
+    states: dict[str, list[State]]
+
+
+_WHY = {
+    "camera_unreachable": "camera",
+    "source_silent": "camera",
+    "clock_step": "clock",
+    "stream_changed": "record",
+}
+
+
+class World:
+    """Runs to its end at once. `looks`: with intermediate ledgers, else the last only."""
+
+    def __init__(self, fate: Fate, *, looks: bool = False) -> None:
+        self.fate = fate
+        self._dice = Random(fate.dice)
+        self.broker, self.bucket, self.witness = Broker(), Bucket(), Witness()
+        self._hosts = [HostTime(), HostTime()]
+        self._spoils, self._is_full = set[str](), [set[str](), set[str]()]
+        self._instances = count()
+        phases = {names.partition_of(name, PARTITIONS): name for name in CAMERAS}
+        assert len(phases) == len(CAMERAS), "a partition for each camera"
+        self.devices = {
+            name: Device(_record(name, single_client=single), phase=3 * n)
+            for n, (name, single) in enumerate(zip(CAMERAS, fate.single_client, strict=True))
+        }
+        self._assigned = dict(zip(CAMERAS, (0, 1), strict=True))
+        self._away = [0, 0]
+        self._ingests: list[Ingest | None] = [None, None]
+        self._stood_still = [0, 0]
+        self._recorder: Recorder | None = None
+        self.indexer = Indexer(self.broker, self._dice)
+        self.truth = {name: Truth() for name in CAMERAS}
+        self.looks: list[Look] = []
+        for tick in range(HORIZON):
+            self._tick(tick)
+            if tick == HORIZON - 1 or (looks and tick % LOOK_TICKS == fate.dice % LOOK_TICKS):
+                self.looks.append(Look(tick, {name: self._ledger(name, tick) for name in CAMERAS}))
+
+    def _ledger(self, name: str, tick: int) -> list[State]:
+        index, partition = self.indexer.index, names.partition_of(name, PARTITIONS)
+        return ledger(
+            (BEGUN_US, at(tick + 1)),
+            index.revisions(name),
+            index.segments(name),
+            index.told(name),
+            fell=index.fell(partition),
+            log_us=self.indexer.logged.get(partition, 0),
+            now_us=at(tick + 1),
+        )
+
+    # ---- a tick
+
+    def _is(self, kind: Kind, tick: int, who: int | None = None) -> bool:
+        return any(f.is_on(tick) and who in (None, f.who) for f in self.fate.having(kind))
+
+    def _tick(self, tick: int) -> None:
+        self.broker.now_us = at(tick)
+        for number, name in enumerate(CAMERAS):
+            self._befall_camera(tick, number, self.devices[name])
+        self._regroup(tick)
+        for host in (0, 1):
+            self._run_ingest(tick, host)
+        for name in CAMERAS:
+            self._note(tick, name)
+        for partition in range(PARTITIONS):
+            if self._is("truncated", tick, partition):
+                self.broker.truncate(partition, 20 * S)
+        self._run_recorder(tick)
+        if not self._is("indexer", tick) and not self._is("broker", tick):
+            self.indexer.turn()
+
+    def _befall_camera(self, tick: int, number: int, device: Device) -> None:
+        device.silent = self._is("silent", tick, number)
+        device.reachable = not self._is("unreachable", tick, number)
+        device.lost = self._is("lossy", tick, number) and self._dice.random() < 0.5
+        enabled = not self._is("disabled", tick, number)
+        renamed = any(f.begins(tick) and f.who == number for f in self.fate.having("renamed"))
+        if tick == 0 or enabled != device.record.enabled or renamed:
+            revision = device.record.revision + bool(tick)
+            changed = replace(device.record, enabled=enabled, revision=revision, updated_us=at(tick))
+            device.record = replace(changed, name=f"{changed.name}'") if renamed else changed
+            self.broker.append(names.CAMERAS, 0, device.record)
+        if self._is("poisoned", tick, number):
+            self._spoils.add(device.camera_id)
+        else:
+            self._spoils.discard(device.camera_id)
+
+    def _regroup(self, tick: int) -> None:
+        """What the group's coordinator does."""
+        for fault in self.fate.having("moved"):
+            if fault.begins(tick):
+                self._assigned[CAMERAS[fault.who]] ^= 1
+        for name, host in self._assigned.items():
+            if self._away[host] >= SESSION_TICKS and not self._away[1 - host]:
+                self._assigned[name] = 1 - host
+
+    # ---- ingest
+
+    def _run_ingest(self, tick: int, host: int) -> None:
+        clock = self._hosts[host]
+        clock.tick = tick
+        for fault in self.fate.faults:
+            if fault.who == host and fault.begins(tick):
+                clock.off_us += _clock_error_us(fault.kind, fault.for_s)
+        if self._is("killed", tick, host):
+            self._kill(host)
+        elif self._is("stalled", tick, host):
+            self._stood_still[host] += 1
+            self._away[host] += 1
+        else:
+            self._wake(tick, host)
+
+    def _kill(self, host: int) -> None:
+        ingest, self._ingests[host] = self._ingests[host], None
+        self._away[host] += 1
+        self._stood_still[host] = 0
+        if ingest is not None:
+            ingest.die()
+
+    def _wake(self, tick: int, host: int) -> None:
+        ingest = self._ingests[host]
+        if ingest is None:
+            name = f"host-{host}-{next(self._instances)}"
+            ingest = Ingest(name, self._hosts[host], self._spoils, self._is_full[host])
+            self._ingests[host] = ingest
+        if self._is("shedding", tick, host):
+            self._is_full[host].add("full")
+        else:
+            self._is_full[host].clear()
+        cut = self._is("cut", tick, host)
+        broker = not cut and not self._is("broker", tick)
+        ingest.wake(self._stood_still[host])
+        self._stood_still[host] = 0
+        self._away[host] = self._away[host] + 1 if cut else 0
+        if broker:
+            mine = {name: self.devices[name] for name in CAMERAS if self._assigned[name] == host}
+            ingest.hear(mine, {name: device.record for name, device in self.devices.items()})
+        else:
+            ingest.out_of_contact()
+        ingest.read()
+        if broker:
+            narrowed = self._is("narrowed", tick, host)
+            ingest.queue.send(self.broker, self._hosts[host], self._dice, narrowed=narrowed)
+
+    # ---- the truth
+
+    def _note(self, tick: int, name: str) -> None:
+        truth, device = self.truth[name], self.devices[name]
+        running = [i for n, i in enumerate(self._ingests) if i is not None and not self._stood_still[n]]
+        for ingest in running:
+            if name in ingest.pulls:
+                for number, epoch, at_us in ingest.pulls[name].taken:
+                    truth.taken[number].append(Taken(epoch, at_us))
+                    truth.sent.add(number)
+            if ingest.queue.refused_room:
+                truth.reasons[tick].add("shed")
+        if device.sends and device.clients:
+            truth.sent.add(tick)
+        truth.reasons[tick] |= self._reasons(device, running)
+
+    def _reasons(self, device: Device, running: list[Ingest]) -> set[str]:
+        if not device.record.enabled:
+            return {"disabled"}
+        pulls = [ingest for ingest in running if device.camera_id in ingest.pulls]
+        out = set[str]() if pulls else {"service"}
+        if not device.sends or device.lost:
+            out.add("camera")
+        for ingest in pulls:
+            pull = ingest.pulls[device.camera_id]
+            if not pull.taken:
+                cause = ingest.queue.causes.get(device.camera_id, "")
+                out.add(_WHY.get(cause, "service"))
+        return out
+
+    # ---- storage
+
+    def _run_recorder(self, tick: int) -> None:
+        monotonic_us = 5 * S + tick * TICK_US
+        crashes = [fault for fault in self.fate.having("recorder") if fault.is_on(tick)]
+        begins = any(fault.begins(tick) for fault in crashes)
+        if self._recorder is None and not crashes:
+            self._recorder = Recorder(self.broker, self.bucket, self.witness, self._dice, monotonic_us)
+        if self._recorder is None:
+            return
+        if begins:
+            self._recorder.fuse = self._dice.randint(0, 6)
+        self._recorder.forgets |= any(fault.begins(tick) for fault in self.fate.having("forgetful"))
+        up, store = not self._is("broker", tick), not self._is("store", tick)
+        try:
+            self._recorder.turn(monotonic_us, broker=up, store=store)
+        except Died:
+            self._recorder = None
+        if crashes and any(fault.at_s * 2 + 12 <= tick for fault in crashes):
+            self._recorder = None  # there was too little to do for the fuse
+
+    # ---- what came of it
+
+    def fragments(self, name: str) -> list[Fragment]:
+        """All of the camera that the log has ever held, repeats included."""
+        log = self.broker.log(names.FRAGMENTS, names.partition_of(name, PARTITIONS))
+        return [one.value for one in log if isinstance(one.value, Fragment)]
+
+    def announced(self, name: str) -> list[SegmentStored]:
+        log = self.broker.log(names.SEGMENTS, names.partition_of(name, PARTITIONS))
+        return [one.value for one in log if isinstance(one.value, SegmentStored)]
+
+    def stored(self, stored: SegmentStored) -> list[Content]:
+        """An object as read from the bucket."""
+        return list(contents(self.bucket[stored.key].body[stored.init_bytes :]))
+
+
+def _record(name: str, *, single_client: bool) -> Camera:
+    url = "rtsp://10.0.0.1/1"
+    return Camera(camera_id=name, name=name, url=url, single_client=single_client, updated_us=BEGUN_US)
+
+
+def _clock_error_us(kind: Kind, dice: int) -> int:
+    """By how much the host's clock goes wrong."""
+    if kind == "skewed":
+        return (dice % 19 - 9) * S // 10
+    return (dice % 25 - 12) * S if kind == "stepped" else 0

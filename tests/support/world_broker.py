@@ -1,0 +1,55 @@
+"""The log of a simulated site, in memory; its clock is the true one. Beside it the bucket."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from districam_common import names
+from districam_common.events import Camera, DeadLetter, SegmentStored, StreamEvent
+from districam_common.media import Fragment
+from districam_recorder.core.partition_log import Unreadable
+from districam_recorder.core.progress import Commit
+
+PARTITIONS = 2
+"""Of `fragments`, and of `segments` and `streams`: one for each of the two cameras."""
+
+Value = Fragment | Unreadable | SegmentStored | StreamEvent | Camera | DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    append_us: int
+    value: Value
+
+
+@dataclass
+class Broker:
+    """Partitions as lists; `beginnings` says how much of `fragments` retention has taken."""
+
+    now_us: int = 0
+    logs: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
+    beginnings: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    commits: list[Commit | None] = field(default_factory=lambda: list[Commit | None]([None] * PARTITIONS))
+
+    def log(self, topic: str, partition: int) -> list[Logged]:
+        return self.logs.setdefault((topic, partition), [])
+
+    def append(self, topic: str, partition: int, value: Value) -> None:
+        self.log(topic, partition).append(Logged(self.now_us, value))
+
+    def truncate(self, partition: int, keep_us: int) -> None:
+        """Retention: records older than `keep_us` are gone."""
+        log, at = self.log(names.FRAGMENTS, partition), self.beginnings[partition]
+        while at < len(log) and log[at].append_us < self.now_us - keep_us:
+            at += 1
+        self.beginnings[partition] = at
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object."""
+
+    body: bytes
+    metadata: Mapping[str, str]
+
+
+Bucket = dict[str, Stored]

@@ -1,0 +1,105 @@
+"""Simulated cameras: two pictures a second with running numbers, and how they are carried in made-up boxes."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from districam_common.cover import StoredFragment
+from districam_common.events import Camera
+from districam_ingest.core.fragmenter import Cut
+from districam_ingest.core.units import Picture
+from support.fragments import box
+
+S = 1_000_000
+TICK_US = S // 2
+BEGUN_US = 1_795_521_600 * S
+"""When worlds begin: noon of a day in 2026."""
+GOP_TICKS = 8
+PTS_A_TICK = 45_000
+SETS = (bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8"))
+INIT = box(b"ftyp", b"iso5") + box(b"moov", b"made up")
+_UNIT = struct.Struct(">qqi?")
+
+
+def at(tick: int) -> int:
+    """The true time of a tick, µs UTC."""
+    return BEGUN_US + tick * TICK_US
+
+
+@dataclass
+class Device:
+    """A camera. `clients`: who is connected; told by whoever connects and goes."""
+
+    record: Camera
+    phase: int
+    silent: bool = False
+    reachable: bool = True
+    lost: bool = False
+    clients: list[object] = field(default_factory=list[object])
+    _dropped: dict[int, int] = field(default_factory=dict[int, int])
+
+    @property
+    def camera_id(self) -> str:
+        return self.record.camera_id
+
+    @property
+    def sends(self) -> bool:
+        return self.reachable and not self.silent
+
+    def accepts(self) -> bool:
+        return self.reachable and not (self.record.single_client and self.clients)
+
+    def picture(self, tick: int, arrival_us: int, client: object) -> Picture | None:
+        """The picture of that tick as it arrives at a client, unless it is lost on the way."""
+        key = tick % GOP_TICKS == self.phase
+        if self.lost:
+            self._dropped[id(client)] = self._dropped.get(id(client), 0) + 1
+            return None
+        number = f"{tick:08d}".encode()
+        return Picture(
+            nals=(*SETS, b"\x65" + number) if key else (b"\x41" + number,),
+            pts=tick * PTS_A_TICK,
+            arrival_us=arrival_us,
+            lost_packets=self._dropped.pop(id(client), 0),
+        )
+
+
+# ---- in place of the MP4 muxer
+
+
+def value_of(init: bytes, cut: Cut) -> bytes:
+    """A fragment whose `mdat` lists its pictures: start, fragment's end, running number, keyframe or not."""
+    units = [_UNIT.pack(u.start_us, cut.end_us, int(u.data[-8:]), u.is_keyframe) for u in cut.units]
+    return init + box(b"moof", cut.seq.to_bytes(4, "big")) + box(b"mdat", b"".join(units))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A stored picture."""
+
+    number: int
+    start_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A fragment as read back from its bytes."""
+
+    fragment: StoredFragment
+    pictures: tuple[Seen, ...]
+
+
+def contents(media: bytes) -> Iterator[Content]:
+    """The fragments in an object's body behind its init."""
+    while media:
+        moof, media = _box(media)
+        mdat, media = _box(media)
+        units = [_UNIT.unpack_from(mdat, n) for n in range(0, len(mdat), _UNIT.size)]
+        start_us, end_us, _, key = units[0]
+        fragment = StoredFragment(int.from_bytes(moof, "big"), start_us, end_us, key)
+        yield Content(fragment, tuple(Seen(number, us) for us, _, number, _ in units))
+
+
+def _box(data: bytes) -> tuple[bytes, bytes]:
+    size = int.from_bytes(data[:4], "big")
+    return data[8:size], data[size:]

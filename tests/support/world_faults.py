@@ -1,0 +1,91 @@
+"""What goes wrong in a simulated site, and when. Times are seconds since the world began."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hypothesis import strategies as st
+
+TICKS_A_SECOND = 2
+
+Kind = Literal[
+    "silent",  # the camera is connected and sends nothing
+    "unreachable",  # its connections break, new ones are refused
+    "lossy",  # half of its pictures are lost on the way
+    "disabled",  # its record says so for a while
+    "renamed",  # its record changes
+    "killed",  # an ingest dies with what it had queued
+    "stalled",  # an ingest stands still
+    "moved",  # the group gives a camera to the other ingest
+    "skewed",  # a host's clock is off by less than a second
+    "stepped",  # a host's clock jumps
+    "cut",  # an ingest cannot reach the broker, the others can
+    "narrowed",  # an ingest cannot reach the leader of `fragments`
+    "shedding",  # an ingest has no room left
+    "poisoned",  # a fragment is spoilt on its way into the log
+    "broker",  # nobody reaches the broker
+    "truncated",  # the log keeps only its last 20 s
+    "store",  # nobody reaches S3
+    "recorder",  # the recorder crashes, at whatever it is about to do, and is away
+    "forgetful",  # a bug: the recorder takes an announcement for sent that was not
+    "indexer",  # the indexer is away
+]
+OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "disabled", "renamed"]
+OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "narrowed", "shedding"]
+OF_ZOMBIES: list[Kind] = ["stalled", "cut"]
+"""After these, footage may come long after its camera was taken for lost."""
+OF_STORAGE: list[Kind] = ["broker", "store", "recorder", "indexer"]
+OF_LOSS: list[Kind] = ["poisoned", "forgetful"]
+"""Bugs: after these, footage is missing that had reached the log."""
+HARMLESS: list[Kind] = [*OF_CAMERAS, *OF_INGEST, *OF_ZOMBIES, *OF_STORAGE]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`who`: number of the camera, host or partition that it befalls."""
+
+    kind: Kind
+    at_s: int
+    for_s: int
+    who: int = 0
+
+    def is_on(self, tick: int) -> bool:
+        return self.at_s * TICKS_A_SECOND <= tick < (self.at_s + self.for_s) * TICKS_A_SECOND
+
+    def begins(self, tick: int) -> bool:
+        return tick == self.at_s * TICKS_A_SECOND
+
+    def ends(self, tick: int) -> bool:
+        return tick == (self.at_s + self.for_s) * TICKS_A_SECOND
+
+
+@dataclass(frozen=True)
+class Fate:
+    """All that a world depends on."""
+
+    faults: tuple[Fault, ...] = ()
+    dice: int = 0
+    single_client: tuple[bool, bool] = (False, False)
+
+    def having(self, kind: Kind) -> list[Fault]:
+        return [fault for fault in self.faults if fault.kind == kind]
+
+
+LONGEST_S = {"broker": 70, "poisoned": 2, "lossy": 30}
+
+
+def _bounded(fault: Fault) -> Fault:
+    return replace(fault, for_s=min(fault.for_s, LONGEST_S.get(fault.kind, 90)))
+
+
+def fates(kinds: Sequence[Kind], *, least: int = 0, most: int = 3) -> st.SearchStrategy[Fate]:
+    """Worlds with some faults of these kinds, over each other or not."""
+    fault = st.builds(
+        Fault, st.sampled_from(kinds), st.integers(10, 60), st.integers(1, 90), st.integers(0, 1)
+    ).map(_bounded)
+    return st.builds(
+        Fate,
+        st.lists(fault, min_size=least, max_size=most).map(tuple),
+        st.integers(0, 15),
+        st.tuples(st.booleans(), st.booleans()),
+    )

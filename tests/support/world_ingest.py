@@ -1,0 +1,279 @@
+"""Simulated ingests: the real streams, epochs, fragmenters, shedders and host clocks, without sockets and tasks.
+
+What `CameraLife`, `Fleet`, `Assignment` and `Outbox` wait for, a tick decides here.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, cast
+
+from districam_common import names
+from districam_common.credentials import Credentials
+from districam_common.events import Camera, Cause, Lost, Refused, StreamEvent
+from districam_common.media import Fragment
+from districam_ingest.camera import Stream, Surroundings, refuse
+from districam_ingest.core.host_clock import HostClock
+from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.outlets import Outlets
+from districam_ingest.reading import SourceInfo
+from districam_ingest.settings import IngestSettings
+from districam_recorder.core.partition_log import Unreadable
+from support.world_broker import PARTITIONS, Broker
+from support.world_cameras import BEGUN_US, TICK_US, Device, S, at
+
+if TYPE_CHECKING:
+    from districam_ingest.publish import Outbox
+    from districam_ingest.reading import Reader, Source
+    from districam_ingest.stills import Stills
+
+SILENCE_US, LINGER_US, CONTACT_US = 10 * S, 20 * S, 10 * S
+RETRY_S = 5.0
+QUEUED_MOST = 40
+SENT_A_TICK = 4
+SOCKET_TICKS = 3
+"""What the socket of a process that stands still keeps."""
+
+
+@dataclass
+class HostTime:
+    """A host's clocks. `off_us`: its wall clock's error."""
+
+    tick: int = 0
+    off_us: int = 0
+
+    def now_us(self) -> int:
+        return at(self.tick) + self.off_us
+
+    def monotonic_us(self) -> int:
+        return 9 * S + self.tick * TICK_US
+
+
+class Queue:
+    """What waits for the broker: a line for each partition, so that order is kept."""
+
+    def __init__(self, spoils: set[str], is_full: set[str]) -> None:
+        self.host_clock = HostClock()
+        self.causes: dict[str, Cause] = {}  # what was last told of each camera's stream
+        self.refused_room = False
+        self._lines = defaultdict[int, deque[Fragment | StreamEvent]](deque)
+        self._spoils, self._is_full = spoils, is_full
+
+    def has_room(self, size: int) -> bool:
+        waiting = sum(isinstance(item, Fragment) for line in self._lines.values() for item in line)
+        has = bool(size) and not self._is_full and waiting < QUEUED_MOST
+        self.refused_room |= not has
+        return has
+
+    def offer_fragment(self, fragment: Fragment) -> None:
+        self._lines[names.partition_of(fragment.info.camera_id, PARTITIONS)].append(fragment)
+
+    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+        if isinstance(event, Lost | Refused):
+            self.causes[camera_id] = event.cause
+        self._lines[names.partition_of(camera_id, PARTITIONS)].append(event)
+
+    def send(self, broker: Broker, clock: HostTime, dice: Random, *, narrowed: bool) -> None:
+        for partition, line in self._lines.items():
+            for _ in range(SENT_A_TICK):
+                if not line or (narrowed and isinstance(line[0], Fragment)):
+                    break
+                item = line.popleft()
+                times = 2 if dice.random() < 0.05 else 1  # the acknowledgement was lost: sent again
+                for _ in range(times):
+                    self._append(broker, partition, item)
+                monotonic_us = clock.monotonic_us()
+                self.host_clock.acked(broker.now_us, monotonic_us, monotonic_us)
+
+    def _append(self, broker: Broker, partition: int, item: Fragment | StreamEvent) -> None:
+        if not isinstance(item, Fragment):
+            broker.append(names.STREAMS, partition, item)
+        elif item.info.camera_id in self._spoils:
+            broker.append(names.FRAGMENTS, partition, Unreadable(item.info.camera_id, "spoilt"))
+        else:
+            broker.append(names.FRAGMENTS, partition, item)
+
+
+class _NoStills:
+    def offer(self, wanted: object) -> None:
+        pass
+
+
+class _Opened:
+    info = SourceInfo(codec="h264", sets=(), reader="simulated")
+
+
+@dataclass
+class Pull:
+    """One camera's life in one ingest."""
+
+    device: Device
+    camera: Camera
+    around: Surroundings
+    stream: Stream | None = None
+    read_us: int = 0
+    retry_us: int = 0
+    leaves_us: int | None = None
+    taken: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
+    """Pictures that went into an epoch in this tick: number, epoch, instant by the epoch's clock."""
+
+    @property
+    def _now_us(self) -> int:
+        return self.around.clock.monotonic_us()
+
+    def turn(self, tick: int) -> None:
+        if self.stream is None and not self._connect():
+            return
+        if not self.device.reachable:
+            self._fail("camera_unreachable")
+        elif self.device.sends and self._receive(tick):
+            self.read_us = self._now_us
+        elif self._now_us - self.read_us >= SILENCE_US:
+            self._time_out()
+
+    def _connect(self) -> bool:
+        if self._now_us < self.retry_us:
+            return False
+        if not self.device.accepts():
+            self._fail("camera_unreachable")
+            return False
+        self.stream = Stream(self.camera, cast("Source", _Opened()), self.around)
+        self.device.clients.append(self)
+        self.read_us = self._now_us
+        return True
+
+    def _receive(self, tick: int) -> bool:
+        picture = self.device.picture(tick, self._now_us, self)
+        if picture is None or self.stream is None:
+            return False
+        self.stream.take([picture])
+        epoch = self.stream._epoch
+        if epoch is not None:
+            self.taken.append((tick, epoch.id, tick * TICK_US + 9 * S + epoch.offset_us))
+        return True
+
+    def catch_up(self, ticks: range) -> None:
+        """What the socket kept while the process stood still."""
+        if self.stream is not None and self.device.sends:
+            for tick in ticks:
+                self._receive(tick)
+
+    def _time_out(self) -> None:
+        if self.around.watch.stalled_since(self.read_us):
+            self.read_us = self._now_us
+        else:
+            self._fail("source_silent")
+
+    def _fail(self, cause: Cause) -> None:
+        """Over, or never begun; the next try is after a while."""
+        if not self._end(cause, RETRY_S):
+            refuse(self.camera, self.around, cause, "", RETRY_S)
+        self.retry_us = self._now_us + round(RETRY_S * S)
+
+    def _end(self, cause: Cause, retry_s: float) -> bool:
+        stream, self.stream = self.stream, None
+        if stream is None:
+            return False
+        self.device.clients.remove(self)
+        return stream.end(cause, "", retry_s)
+
+    def stop(self, cause: Cause) -> None:
+        self._end(cause, 0.0)
+
+    def vanish(self) -> None:
+        """The process is gone."""
+        if self.stream is not None:
+            self.device.clients.remove(self)
+
+
+class Ingest:
+    """One process."""
+
+    def __init__(self, name: str, clock: HostTime, spoils: set[str], is_full: set[str]) -> None:
+        self.clock = clock
+        self.queue = Queue(spoils, is_full)
+        self.pulls: dict[str, Pull] = {}
+        self.heard_us = clock.monotonic_us()
+        self.was_out = False
+        watch = LoopWatch(clock)
+        self._look = watch._look
+        host_clock = self.queue.host_clock
+        self._around = Surroundings(
+            reader=cast("Reader", None),
+            credentials=Credentials(None),
+            outlets=Outlets(
+                outbox=cast("Outbox", self.queue),
+                stills=cast("Stills", _NoStills()),
+                instance=name,
+                now_us=lambda: clock.monotonic_us() + host_clock.offset_us,
+            ),
+            opening=asyncio.Semaphore(1),
+            watch=watch,
+            clock=clock,
+            settings=IngestSettings(),
+        )
+
+    def wake(self, stood_still: int) -> None:
+        """The tick begins, after so many in which the process did not run."""
+        self._look()
+        self.queue.host_clock.host(self.clock.now_us(), self.clock.monotonic_us())
+        self.queue.refused_room = False
+        since = self.clock.tick - stood_still
+        for pull in self.pulls.values():
+            pull.taken = []
+            pull.catch_up(range(since, min(self.clock.tick, since + SOCKET_TICKS)))
+
+    def out_of_contact(self) -> None:
+        """The group does not answer; after a while others may have our cameras."""
+        if self.clock.monotonic_us() - self.heard_us >= CONTACT_US:
+            self.was_out = True
+            for camera_id, pull in list(self.pulls.items()):
+                if pull.camera.single_client:
+                    self._stop(camera_id, "service_down")
+
+    def hear(self, mine: Mapping[str, Device], records: Mapping[str, Camera]) -> None:
+        """The group answers: these are our cameras, and what the log says of them."""
+        now_us = self.clock.monotonic_us()
+        self.was_out |= now_us - self.heard_us > CONTACT_US
+        self.heard_us = now_us
+        wanted = {name: device for name, device in mine.items() if records[name].is_expected}
+        for camera_id, device in wanted.items():
+            self._ensure(device, records[camera_id])
+        for camera_id, pull in list(self.pulls.items()):
+            if camera_id in mine and camera_id not in wanted:
+                self._stop(camera_id, "stream_changed")
+            elif camera_id not in mine and self.was_out:
+                self._stop(camera_id, "service_down")
+            elif camera_id not in mine and pull.leaves_us is None:
+                pull.leaves_us = now_us + (0 if pull.camera.single_client else LINGER_US)
+        self.was_out = False
+
+    def _ensure(self, device: Device, record: Camera) -> None:
+        running = self.pulls.get(record.camera_id)
+        if running is not None and running.camera == record:
+            running.leaves_us = None
+            return
+        if running is not None:
+            self._stop(record.camera_id, "stream_changed")
+        self.pulls[record.camera_id] = Pull(device, record, self._around)
+
+    def _stop(self, camera_id: str, cause: Cause) -> None:
+        self.queue.causes[camera_id] = cause
+        self.pulls.pop(camera_id).stop(cause)
+
+    def read(self) -> None:
+        """Streams go on, those that have lingered end."""
+        for camera_id, pull in list(self.pulls.items()):
+            if pull.leaves_us is not None and self.clock.monotonic_us() >= pull.leaves_us:
+                self._stop(camera_id, "handover")
+            else:
+                pull.turn(self.clock.tick)
+
+    def die(self) -> None:
+        for pull in self.pulls.values():
+            pull.vanish()
+
+
+assert HostTime().now_us() == BEGUN_US
