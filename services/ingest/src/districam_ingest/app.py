@@ -44,7 +44,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
             background, outbox.publish_still, threads=ingest.still_threads, width=ingest.still_width
         )
         watch = LoopWatch(runtime.clock)
-        helpers = [
+        beside = [
             background.create_task(watch.run(), name="loop watch"),
             background.create_task(_follow_host_clock(outbox.host_clock, runtime), name="host clock"),
         ]
@@ -59,8 +59,8 @@ async def main(settings: Settings, runtime: Runtime) -> None:
                 raise
         finally:
             stills.close()
-            for helper in [*helpers, *outbox.senders]:
-                helper.cancel()
+            for task in [*beside, *outbox.senders]:
+                task.cancel()
 
 
 def _surroundings(

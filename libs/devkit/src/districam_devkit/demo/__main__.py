@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from districam_common.service import leaves
 from districam_devkit.demo.screen import Screen
+from districam_devkit.demo.promises import broken_promises
 from districam_devkit.demo.stage import Victim, Wishes, run
 from districam_devkit.servers import ServerUnavailable
 
@@ -23,7 +24,7 @@ def main() -> int:
         return _failed(error, wishes)
     if made is None:
         return 0
-    return _verdict(made, screen, wishes.report)
+    return _verdict(made, screen, wishes)
 
 
 def _failed(error: Exception, wishes: Wishes) -> int:
@@ -38,15 +39,17 @@ def _failed(error: Exception, wishes: Wishes) -> int:
     raise error
 
 
-def _verdict(made: dict[str, Any], screen: Screen, path: Path | None) -> int:
+def _verdict(made: dict[str, Any], screen: Screen, wishes: Wishes) -> int:
     stored, sent = made["access_units_stored"], made["access_units_sent"]
     screen.step(
         f"{sent} pictures sent, {stored} stored, {made['access_units_before_first_keyframe']} before a first keyframe, "
         f"{made['access_units_in_gaps']} in told gaps, {made['unaccounted']} unaccounted, "
-        f"{made['duplicates']} shown twice; report: {path}"
+        f"{made['duplicates']} shown twice; report: {wishes.report}"
     )
-    good = made["unaccounted"] == 0 and made["duplicates"] == 0 and made["playlist"]["ok"]
-    return 0 if good else 1
+    faults = list(broken_promises(made, wishes.kill))
+    for fault in faults:
+        print(f"districam-demo: {fault}", file=sys.stderr)
+    return 1 if faults else 0
 
 
 def _wishes() -> Wishes:

@@ -1,0 +1,46 @@
+"""The demo's verdict can fail: each broken promise is named."""
+
+from typing import Any
+
+import pytest
+
+from districam_devkit.demo.promises import broken_promises
+
+
+def made(**changes: Any) -> dict[str, Any]:
+    report = {
+        "unaccounted": 0,
+        "duplicates": 0,
+        "playlist": {"ok": True},
+        "access_units_in_gaps": 0,
+        "gaps": [],
+    }
+    return report | changes
+
+
+@pytest.mark.parametrize("killed", [None, "recorder", "indexer", "kafka", "ingest"])
+def test_a_clean_run_keeps_every_promise(killed: str | None) -> None:
+    assert list(broken_promises(made(), killed)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"unaccounted": 3}, "neither stored"),
+        ({"duplicates": 1}, "shown twice"),
+        ({"playlist": {"ok": False}}, "playlist"),
+        ({"access_units_in_gaps": 7}, "no camera was cut off"),
+    ],
+)
+def test_each_broken_promise_is_named(changes: dict[str, Any], word: str) -> None:
+    [said] = broken_promises(made(**changes), "recorder")
+    assert word in said
+
+
+def test_a_killed_ingest_may_cost_a_short_gap_that_blames_the_service() -> None:
+    gap = {"camera": "cam-001", "cause": "service_down", "s": 12.0}
+    assert list(broken_promises(made(access_units_in_gaps=300, gaps=[gap]), "ingest")) == []
+    [long] = broken_promises(made(gaps=[gap | {"s": 26.5}]), "ingest")
+    assert "26.5" in long
+    [wrong] = broken_promises(made(gaps=[gap | {"cause": "source_silent"}]), "ingest")
+    assert "source_silent" in wrong
