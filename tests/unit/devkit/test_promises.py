@@ -8,13 +8,9 @@ from districam_devkit.demo.promises import broken_promises
 
 
 def made(**changes: Any) -> dict[str, Any]:
-    report = {
-        "unaccounted": 0,
-        "duplicates": 0,
-        "playlist": {"ok": True},
-        "access_units_in_gaps": 0,
-        "gaps": [],
-    }
+    gaps: list[dict[str, Any]] = []
+    playlist = {"ok": True}
+    report = dict[str, Any](unaccounted=0, duplicates=0, playlist=playlist, access_units_in_gaps=0, gaps=gaps)
     return report | changes
 
 
