@@ -17,6 +17,12 @@ demo: bootstrap  ## run the whole system here   DURATION=60 REPORT=report.json K
 test: bootstrap  ## unit, contract and integration tests on real servers
 	@$(bin)/pytest -q
 
+test-mutants: bootstrap  ## break one rule at a time; a named test must notice   GROUP=integration
+	@PYTHONPATH=tests $(bin)/python -m mutants $(GROUP)
+
+cov: bootstrap  ## unit tests under coverage: cores and pure modules to the last branch
+	@scripts/coverage
+
 check: bootstrap  ## format, lint, types, architecture, budgets, unit tests: under a minute
 	@scripts/check
 
@@ -26,7 +32,10 @@ fmt: bootstrap  ## format the code
 lock: bootstrap  ## resolve requirements/ anew
 	@scripts/lock
 
+api-docs: bootstrap  ## write docs/api/ from the code: AsyncAPI document and JSON Schemas
+	@$(bin)/python -m districam_devkit.published docs/api
+
 clean:  ## remove what the devkit made (data, logs, caches)
 	@rm -rf .devkit .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-.PHONY: help bootstrap demo test check fmt lock clean
+.PHONY: help bootstrap demo test test-mutants cov check fmt lock api-docs clean

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from time import monotonic
 
 from mutants.mutant import GROUPS, Mutant, catalogue
-from mutants.workbench import Verdict, judged, unchanged
+from mutants.workbench import ROOT, Verdict, judged, unchanged
 
 PROCESSES = {"unit": 2, "integration": 1}
 OUTCOMES = ("killed", "survived", "stale", "broken")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _all(mutants: Sequence[Mutant], group: str) -> dict[str, Verdict]:
     """A verdict for each mutant's name; a line for each as it comes."""
-    tests = sorted({mutant.test for mutant in mutants})
+    tests = sorted({mutant.test for mutant in mutants if mutant.has_test(ROOT)})
     verdicts: dict[str, Verdict] = {}
     with ThreadPoolExecutor(PROCESSES[group]) as pool:
         baselines = [pool.submit(unchanged, half, group) for half in (tests[::2], tests[1::2]) if half]
@@ -44,7 +44,10 @@ def _all(mutants: Sequence[Mutant], group: str) -> dict[str, Verdict]:
                 why = f"its test fails on the sources as they are: {failing[mutant.test]}"
                 verdict = Verdict("broken", why, verdict.took_s)
             verdicts[mutant.name] = verdict
-            print(f"{verdict.outcome:8} {verdict.took_s:5.1f} s  {mutant.name}  ({verdict.detail:.110})", flush=True)
+            print(
+                f"{verdict.outcome:8} {verdict.took_s:5.1f} s  {mutant.name}  ({verdict.detail:.110})",
+                flush=True,
+            )
     return verdicts
 
 

@@ -42,6 +42,12 @@ class Mutant:
         parts = PurePosixPath(self.file).with_suffix("").parts
         return ".".join(parts[parts.index("src") + 1 :])
 
+    def has_test(self, root: Path) -> bool:
+        """Whether its test stands where its id says."""
+        path, _, name = self.test.partition("::")
+        file = root / path
+        return file.is_file() and f"def {name}(" in file.read_text()
+
     def applied(self, source: str) -> str:
         """The source with the one place changed.
 

@@ -7,9 +7,9 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import Phase, settings
@@ -30,8 +30,10 @@ def pytest_configure() -> None:
     settings.load_profile("mutants")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     error = call.excinfo.value if call.excinfo else None
     leaves = [*_leaves(error)] if error else []
     _found.append(
@@ -42,12 +44,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             "errors": [_line(leaf) for leaf in leaves],
         }
     )
+    return (yield)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """A task group's errors one by one; those of its own tasks' cancelling do not count."""
+    """A task group's errors one by one."""
     if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from _leaves(inner)
     else:
         yield error

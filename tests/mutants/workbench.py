@@ -34,7 +34,9 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ran:
+class Ran:
+    """A run of pytest: its exit code, the witness's report, the last line that it printed."""
+
     exit_code: int
     report: dict[str, Any]
     tail: str
@@ -52,7 +54,7 @@ def unchanged(tests: Sequence[str], group: str) -> dict[str, str]:
     return {test: why for test in tests if (why := _why_not_passed(ran, test))}
 
 
-def _why_not_passed(ran: _Ran, test: str) -> str:
+def _why_not_passed(ran: Ran, test: str) -> str:
     results = ran.results_of(test)
     errors = [error for one in results for error in one["errors"]]
     if errors:
@@ -71,6 +73,8 @@ def judged(mutant: Mutant) -> Verdict:
 def _tried(mutant: Mutant, folder: Path) -> tuple[Outcome, str]:
     tree = _copy(folder)
     target = tree / mutant.file
+    if not mutant.has_test(tree):
+        return "stale", f"there is no {mutant.test}"
     try:
         target.write_text(mutant.applied(target.read_text()))
         compile(target.read_text(), mutant.file, "exec")
@@ -82,10 +86,10 @@ def _tried(mutant: Mutant, folder: Path) -> tuple[Outcome, str]:
         ran = _run(tree, [mutant.test], mutant.group, mutant.module)
     except subprocess.TimeoutExpired:
         return "broken", f"no end after {TIMEOUT_S[mutant.group]} s"
-    return _verdict(mutant, ran, target)
+    return verdict_of(mutant, ran, target)
 
 
-def _verdict(mutant: Mutant, ran: _Ran, target: Path) -> tuple[Outcome, str]:
+def verdict_of(mutant: Mutant, ran: Ran, target: Path) -> tuple[Outcome, str]:
     """Killed only by an assertion of the named test, on the changed file: a crash would prove nothing of the rule."""
     results = ran.results_of(mutant.test)
     if not results:
@@ -118,8 +122,8 @@ def _copy(folder: Path) -> Path:
     return tree
 
 
-def _run(tree: Path, tests: Sequence[str], group: str, module: str) -> _Ran:
-    """pytest in the copy. Raises subprocess.TimeoutExpired."""
+def _run(tree: Path, tests: Sequence[str], group: str, module: str) -> Ran:
+    """Runs pytest in the copy. Raises subprocess.TimeoutExpired."""
     report = tree.parent / "report.json"
     sources = [*tree.glob("libs/*/src"), *tree.glob("services/*/src"), tree / "tests"]
     environment = {
@@ -144,5 +148,7 @@ def _run(tree: Path, tests: Sequence[str], group: str, module: str) -> _Ran:
         check=False,
     )
     said = (ended.stdout + ended.stderr).strip().splitlines()
-    found = json.loads(report.read_text()) if report.exists() else {"results": [], "origin": None}
-    return _Ran(ended.returncode, found, said[-1][:200] if said else "")
+    found: dict[str, Any] = {"results": [], "is_imported": False, "origin": None}
+    if report.exists():
+        found = json.loads(report.read_text())
+    return Ran(ended.returncode, found, said[-1][:200] if said else "")

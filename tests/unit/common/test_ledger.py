@@ -170,6 +170,22 @@ def test_a_repeated_lost_does_not_take_the_proof_back() -> None:
     assert told([stored(E0, 0, 4, 0, 10)], events, log_us=300 * S)[1] == ("gap", 10, 20, "pipeline_loss")
 
 
+def test_a_loss_stays_proven_when_a_later_epoch_is_lost_too() -> None:
+    entries = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 9, 20, 40)]
+    events = [
+        connected(E0, 0),
+        lost(E0, 9, 20 * S, "camera_unreachable", next_retry_s=5.0),
+        connected(E1, 20 * S),
+        lost(E1, 9, 40 * S, "source_silent", next_retry_s=300.0),
+    ]
+    assert told(entries, events) == [
+        ("recorded", 0, 10),
+        ("gap", 10, 20, "pipeline_loss"),
+        ("recorded", 20, 40),
+        ("gap", 40, 100, "source_silent"),
+    ]
+
+
 def test_copies_that_nest_or_half_overlap_hide_no_hole() -> None:
     entries = [
         stored(E0, 0, 4, 0, 10),
@@ -239,7 +255,7 @@ def test_a_hole_under_half_a_second_is_no_gap() -> None:
 
 def test_a_short_hole_with_a_missing_seq_or_a_shed_is_a_gap() -> None:
     entries = [stored(E0, 0, 4, 0, 10), stored(E0, 6, 9, 10.4, 100)]
-    assert told(entries)[1] == ("gap", 10, 10.4, "pipeline_loss")
+    assert told(entries)[1:2] == [("gap", 10, 10.4, "pipeline_loss")]
     dropped = shed(E0, round(10.1 * S), round(10.4 * S))
     between = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 10.4, 100)]
     assert told(between, [dropped])[1:3] == [

@@ -156,3 +156,12 @@ def test_epochs_that_nobody_ended_are_forgotten_in_time():
     assert set(log.assembler.epochs()) == {E, F, epoch_id(3)}
     log.feed(fragment("d", epoch_id(3), 1), after_us=2 * S)
     assert set(log.assembler.epochs()) == {epoch_id(3)}
+
+
+def test_idleness_goes_by_the_logs_time_and_not_by_the_cameras():
+    """An ingest whose clock is a minute behind, and one whose clock is a minute ahead."""
+    for skew_us in (-60 * S, 60 * S):
+        log = Log()
+        for seq in range(3):
+            assert log.feed(fragment("c", E, seq, start_us=T0 + seq * S + skew_us)) == []
+        assert seqs(log.feed(fragment("d", F, 0), after_us=IDLE_US + 1)) == [("idle", [0, 1, 2])]

@@ -1,23 +1,25 @@
 import hashlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from districam_common import wire
 from districam_common.errors import Fatal, Rejected
 from districam_common.events import SegmentStored
+from districam_common.media import Fragment
 from districam_common.names import entry_of, parse_segment_key
 from districam_recorder.core.assembler import First, Segment
-from districam_recorder.core.objects import agreed, metadata_of, object_of, stored_of, unfit
+from districam_recorder.core.objects import agreed, metadata_of, object_of, stored_of
 from support.fragments import T0, S, epoch_id, fragment, init_of, media_of
+from support.values import COUNTS, INSTANTS, fragments
 
 E = epoch_id(1)
 
 
 def made(lost_packets: int = 0):
-    fragments = tuple(fragment("cam-1", E, seq, lost_packets=lost_packets) for seq in (4, 5))
-    return object_of(Segment(First(0, T0, T0), fragments, 0, "ends"), "bucket")
+    two = tuple(fragment("cam-1", E, seq, lost_packets=lost_packets) for seq in (4, 5))
+    return object_of(Segment(First(0, T0, T0), two, 0, "ends"), "bucket")
 
 
 def test_the_body_is_the_init_and_every_fragments_media_unchanged():
@@ -43,6 +45,10 @@ def test_the_key_alone_gives_the_index_entry():
         assert name.entry.is_lossy == bool(lost_packets)
 
 
+_NUMBERS = (
+    *("first_seq", "last_seq", "bytes", "init_bytes"),
+    *("access_units", "lost_packets", "damaged", "width", "height"),
+)
 STORED = st.builds(
     SegmentStored,
     camera_id=st.just("c"),
@@ -51,6 +57,9 @@ STORED = st.builds(
     bucket=st.just("b"),
     sha256=st.just("0f"),
     codecs=st.just("hvc1.1.6.L93.B0,mp4a.40.2"),
+    start_us=INSTANTS,
+    end_us=INSTANTS,
+    **dict.fromkeys(_NUMBERS, COUNTS),
     camera_start_us=st.none() | st.integers(0, 2**60),
 )
 
@@ -95,6 +104,6 @@ def test_one_key_with_two_contents_stops_the_recorder():
 def test_a_key_can_name_whatever_fragment_can_be_read(whatever: Fragment):
     made = wire.fragment_message(whatever, site="local")
     read = wire.fragment(made.key, made.headers, made.value)
-    stored = object_of(Segment((read,), 0, 0), "bucket").stored
-    assert names.parse_segment_key(stored.key, stored.bytes).camera_id == whatever.info.camera_id
+    stored = object_of(Segment(First(0, T0, T0), (read,), 0, "ends"), "bucket").stored
+    assert parse_segment_key(stored.key, stored.bytes).camera_id == whatever.info.camera_id
     assert all(value.isascii() for value in metadata_of(stored).values())

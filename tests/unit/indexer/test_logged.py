@@ -1,0 +1,96 @@
+"""How far the truth has got, looked up while recorders go on announcing."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from districam_common import names
+from districam_common.kafka.records import Committed, Partition
+from districam_indexer import logged
+
+if TYPE_CHECKING:
+    from districam_common.kafka.consumer import Groups
+    from districam_indexer.core.progress import Place
+    from districam_indexer.doors import Doors
+
+FRAGMENTS = Partition(names.FRAGMENTS, 0)
+SEGMENTS, STREAMS = Partition(names.SEGMENTS, 0), Partition(names.STREAMS, 0)
+OLD_US, NEW_US = 1_000, 2_000
+
+
+@dataclass
+class World:
+    """One partition of each topic, and an index. `meanwhile` happens between any two questions, once."""
+
+    log_us: int = OLD_US
+    tails: dict[Partition, int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3})
+    applied: dict["Place", int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3})
+    written: dict[int, int] = field(default_factory=dict[int, int])
+    meanwhile: Callable[["World"], None] | None = None
+
+    def _asked(self) -> None:
+        happening, self.meanwhile = self.meanwhile, None
+        if happening is not None:
+            happening(self)
+
+    async def partitions(self, topic: str) -> list[Partition]:
+        return [Partition(topic, 0)]
+
+    async def committed(self, group: str, asked: Iterable[Partition]) -> dict[Partition, Committed | None]:
+        assert group == names.RECORDER_GROUP
+        found: dict[Partition, Committed | None] = {
+            partition: Committed(0, f'{{"log_us": {self.log_us}}}') for partition in asked
+        }
+        self._asked()
+        return found
+
+    async def ends(self, asked: Iterable[Partition]) -> dict[Partition, int]:
+        found = {partition: self.tails[partition] for partition in asked}
+        self._asked()
+        return found
+
+    async def log_reached(
+        self,
+        decide: Callable[[Mapping["Place", int], Mapping[int, int]], Mapping[int, int]],
+        *,
+        build: str,
+    ) -> None:
+        assert build == "first"
+        self.written |= decide(self.applied, self.written)
+
+
+def announces(world: World) -> None:
+    """A recorder announces a segment and commits that all is announced."""
+    world.tails[SEGMENTS] += 1
+    world.log_us = NEW_US
+
+
+async def look(world: World) -> None:
+    doors = cast("Doors", SimpleNamespace(writer=world))
+    await logged.look(doors, cast("Groups", world), build="first", partitions=1)
+
+
+async def test_what_is_applied_is_vouched_for():
+    world = World()
+    await look(world)
+    assert world.written == {0: OLD_US}
+
+
+async def test_what_is_announced_during_a_look_is_not_vouched_for():
+    world = World(meanwhile=announces)
+    await look(world)
+    assert world.written.get(0, 0) <= OLD_US
+    await look(world)
+    assert world.written.get(0, 0) <= OLD_US
+    world.applied[SEGMENTS] += 1
+    await look(world)
+    assert world.written == {0: NEW_US}
+
+
+async def test_an_index_for_another_number_of_partitions_is_told_nothing():
+    world = World()
+    await logged.look(
+        cast("Doors", SimpleNamespace(writer=world)), cast("Groups", world), build="first", partitions=2
+    )
+    assert world.written == {}

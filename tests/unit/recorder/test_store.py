@@ -1,0 +1,163 @@
+"""put → announce, step by step: the store and the log are stood in for by hand, so that they can be held up."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from districam_common import names, wire
+from districam_common.blobs import Exists, Head
+from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.events import SegmentStored
+from districam_common.kafka.producer import Ack
+from districam_common.service import Runtime
+from districam_recorder.core.assembler import First, Segment
+from districam_recorder.core.objects import metadata_of, object_of
+from districam_recorder.store import Place, Store
+from support.fragments import T0, epoch_id, fragment
+
+if TYPE_CHECKING:
+    from districam_common.blobs import Blobs
+    from districam_common.kafka.producer import Publisher
+
+E = epoch_id(1)
+
+
+@dataclass
+class World:
+    """A bucket and a log, and what happened to them in order. `open` lets puts through; `errors` come before that."""
+
+    events: list[str] = field(default_factory=list[str])
+    announced: list[SegmentStored] = field(default_factory=list[SegmentStored])
+    objects: dict[str, tuple[int, dict[str, str]]] = field(
+        default_factory=dict[str, tuple[int, dict[str, str]]]
+    )
+    errors: list[Exception] = field(default_factory=list[Exception])
+    holds: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
+
+    async def put(
+        self,
+        key: str,
+        parts: Sequence[bytes],
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        sha256: str,
+        once: bool,
+    ) -> None:
+        assert once
+        if self.errors:
+            raise self.errors.pop(0)
+        if key in self.holds:
+            await self.holds[key].wait()
+        if key in self.objects:
+            raise Exists(key)
+        self.objects[key] = (sum(map(len, parts)), dict(metadata))
+        self.events.append(f"put {metadata['first-seq']}")
+
+    async def head(self, key: str) -> Head | None:
+        return Head(*self.objects[key]) if key in self.objects else None
+
+    async def publish(self, topic: str, message: wire.Message, *, partition: int | None) -> Ack:
+        assert topic == names.SEGMENTS
+        stored = wire.stored(message.key, message.headers, message.value)
+        self.events.append(f"announce {stored.first_seq}")
+        self.announced.append(stored)
+        return Ack(0, len(self.announced), T0)
+
+
+def segment(seq: int) -> Segment:
+    return Segment(First(seq, T0, T0), (fragment("cam-1", E, seq, size=10),), 10, "ends")
+
+
+class Line:
+    """Effects in the order of closing, as a partition's handler starts them."""
+
+    def __init__(self, world: World, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._turn = asyncio.Event()
+        self._turn.set()
+        place = Place(site="here", bucket="bucket")
+        blobs, publisher = cast("Blobs", world), cast("Publisher", world)
+        self._store = Store(blobs, publisher, Runtime("recorder"), place, uploads=4)
+
+    def carry_out(self, effect: Segment) -> asyncio.Task[None]:
+        turn, self._turn = self._turn, asyncio.Event()
+        return self._tasks.create_task(self._one(effect, turn, self._turn))
+
+    async def _one(self, effect: Segment, turn: asyncio.Event, done: asyncio.Event) -> None:
+        await self._store.carry_out(effect, 0, turn)
+        done.set()
+
+
+@asynccontextmanager
+async def line(world: World) -> AsyncGenerator[Line]:
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        yield Line(world, tasks)
+
+
+async def until(world: World, count: int) -> None:
+    while len(world.events) < count:
+        await asyncio.sleep(0.005)
+
+
+def key_of(one: Segment) -> str:
+    return object_of(one, "bucket").stored.key
+
+
+async def test_a_segment_is_announced_once_its_object_is_stored():
+    world, one = World(), segment(0)
+    world.holds[key_of(one)] = asyncio.Event()
+    async with line(world) as effects:
+        effects.carry_out(one)
+        await asyncio.sleep(0.1)
+        assert world.events == []
+        world.holds[key_of(one)].set()
+    assert world.events == ["put 0", "announce 0"]
+
+
+async def test_an_upload_that_overtakes_another_waits_to_be_announced():
+    world, slow = World(), segment(0)
+    world.holds[key_of(slow)] = asyncio.Event()
+    async with line(world) as effects:
+        effects.carry_out(slow)
+        effects.carry_out(segment(1))
+        await until(world, 1)
+        await asyncio.sleep(0.05)
+        assert world.events == ["put 1"]
+        world.holds[key_of(slow)].set()
+    assert world.events == ["put 1", "put 0", "announce 0", "announce 1"]
+
+
+async def test_a_store_that_is_away_is_waited_for_and_nothing_is_announced_meanwhile():
+    world = World(errors=[Retriable("no answer"), Retriable("503")])
+    async with line(world) as effects:
+        effects.carry_out(segment(0))
+    assert world.events == ["put 0", "announce 0"]
+
+
+async def test_what_was_stored_before_is_announced_as_the_object_says():
+    world, one = World(), segment(0)
+    ours = object_of(one, "bucket").stored
+    told = replace(ours, codecs="as the first writer said")
+    world.objects[ours.key] = (ours.bytes, metadata_of(told))
+    async with line(world) as effects:
+        effects.carry_out(one)
+    assert world.announced == [told]
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_what_the_store_will_never_take_stops_the_recorder(*, is_taken: bool):
+    world, one = World(), segment(0)
+    if is_taken:
+        world.objects[key_of(one)] = (1, {})
+    else:
+        world.errors.append(Rejected("too large"))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with line(world) as effects:
+            effects.carry_out(one)
+    assert [type(error) for error in caught.value.exceptions] == [Fatal]
+    assert world.announced == []
