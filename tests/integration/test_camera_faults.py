@@ -5,6 +5,7 @@ Each costs itself alone: a gap with the right cause, no longer than the fault an
 
 import asyncio
 import json
+import struct
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +20,7 @@ from districam_devkit.counting import CameraRecord, Counts, count, frame_us
 from districam_devkit.demo.latency import now_us
 from districam_devkit.demo.report import Object, sent_by_camera, settled, shown, stored_objects
 from districam_devkit.pipeline import command, prepare, services_running
+from districam_devkit.playing import entries
 from districam_devkit.servers import all_running
 from districam_devkit.simcam import Generated, SimCamera, parse_fault, running
 from districam_devkit.simcam.clips import ClipSource
@@ -27,11 +29,11 @@ from integration.conftest import beside
 
 pytestmark = pytest.mark.timeout(180)
 
-FPS, GOP_S, SHOW_S = 10, 2, 46
-SILENCE_S, RETRY_FIRST_S, RETRY_MOST_S, SEGMENT_MAX_S = 4, 0.5, 2, 12
+FPS, GOP_S, SHOW_S = 10, 2, 34
+SILENCE_S, RETRY_FIRST_S, RETRY_MOST_S, SEGMENT_MAX_S = 4, 0.5, 2, 8
+FRAGMENT_MAX_S = 2
 SLACK_S = 2.0
 """Opening a stream, and a loaded machine."""
-DRIFT_WINDOW_S = 10
 AT_S = 14.4
 """Cameras begin with a keyframe and have one every other second: a fault strikes soon after one."""
 SETTINGS = {
@@ -61,6 +63,7 @@ class Trial:
         cause: of its gaps; None: it has none.
         least_s, most_s: of gap, in all.
         epochs: how many at least.
+        reconnects: whether another connection is made; else the stream goes on in the first one.
     """
 
     fault: str = ""
@@ -68,28 +71,35 @@ class Trial:
     least_s: float = 0.0
     most_s: float = 0.0
     epochs: int = 2
+    reconnects: bool = False
     other: ClipSource | None = None
 
 
 BACK_S = GOP_S + SLACK_S
+"""Until the next keyframe."""
+RETRIED_S = RETRY_FIRST_S + BACK_S
+REFUSED_S = 9
 TRIALS = {
-    "drop": Trial(f"@{AT_S}", "camera_unreachable", most_s=RETRY_FIRST_S + BACK_S),
+    "drop": Trial(f"@{AT_S}", "camera_unreachable", most_s=RETRIED_S, reconnects=True),
     # The deadline passes within the silence; whoever waits for the next attempt when it ends waits that long.
-    "silence": Trial(f"@{AT_S}+9", "source_silent", 8.5, 9 + RETRY_MOST_S + BACK_S),
+    "silence": Trial(f"@{AT_S}+9", "source_silent", 8.5, 9 + RETRY_MOST_S + BACK_S, reconnects=True),
     "freeze": Trial(f"@{AT_S}+3", "source_silent", 2.5, 3 + BACK_S),
-    "stall": Trial("@11.4+3", "stream_error", 2.5, 3 + BACK_S),
+    "stall": Trial(f"@{AT_S}+3", "stream_error", 2.5, 3 + BACK_S),
     "forward": Trial(f"@{AT_S}+60", "stream_error", most_s=BACK_S),
     "back": Trial(f"@{AT_S}+60", "stream_error", most_s=BACK_S),
     "repeat": Trial(f"@{AT_S}+3", epochs=1),
-    "stuck": Trial(f"@{AT_S}+3", "stream_error", 2.0, 3 + BACK_S),
+    # A keyframe amid it makes an epoch of a single picture.
+    "stuck": Trial(f"@{AT_S}+3", "stream_error", 2.0, 3 + BACK_S, epochs=3),
     "size": Trial(f"@{AT_S}", other=LARGER),
-    "codec": Trial(f"@{AT_S}", "camera_unreachable", most_s=RETRY_FIRST_S + BACK_S, other=HEVC),
-    "401": Trial("@0+9", "auth_failed", 2, 9 + RETRY_MOST_S + BACK_S, epochs=1),
-    "404": Trial("@0+9", "not_found", 2, 9 + RETRY_MOST_S + BACK_S, epochs=1),
-    "503": Trial("@0+9", "camera_unreachable", 2, 9 + RETRY_MOST_S + BACK_S, epochs=1),
+    "codec": Trial(f"@{AT_S}", "camera_unreachable", most_s=RETRIED_S, reconnects=True, other=HEVC),
+    "401": Trial(f"@0+{REFUSED_S}", "auth_failed", 2, REFUSED_S + RETRY_MOST_S + BACK_S, epochs=1),
+    "404": Trial(f"@0+{REFUSED_S}", "not_found", 2, REFUSED_S + RETRY_MOST_S + BACK_S, epochs=1),
+    "503": Trial(f"@0+{REFUSED_S}", "camera_unreachable", 2, REFUSED_S + RETRY_MOST_S + BACK_S, epochs=1),
     "garbage": Trial(f"@{AT_S}+1", "stream_error", 0.9, 1 + BACK_S),
-    # Framing is not found again: the connection is as good as silent, until the deadline.
-    "babble": Trial(f"@{AT_S}+0.5", "source_silent", SILENCE_S - 1, 0.5 + SILENCE_S + RETRY_FIRST_S + BACK_S),
+    # The framing is not found again: the connection is as good as silent, until the deadline.
+    "babble": Trial(
+        f"@{AT_S}+0.5", "source_silent", SILENCE_S - 1, 0.5 + SILENCE_S + RETRIED_S, reconnects=True
+    ),
 }
 KINDS = {"size": "change", "codec": "change"}
 
@@ -108,12 +118,17 @@ FAULTS = [parse_fault(f"{KINDS.get(name, name)}:{_id(name)}{trial.fault}") for n
 
 @dataclass(frozen=True)
 class Seen:
-    """All that is known of one camera at the end; `states` from the cameras' start to its last picture."""
+    """All that is known of one camera at the end; `states` from the cameras' start to its last picture.
+
+    Attributes:
+        shapes: codec and size of each epoch, as the playlist's inits say.
+    """
 
     sent: list[Sent]
     objects: list[Object]
     states: list[Answered]
     counts: Counts
+    shapes: list[tuple[str, int, int]]
 
     @property
     def gaps(self) -> list[Answered]:
@@ -159,9 +174,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
             ]
             file.write_text(json.dumps({"cameras": records}))
             arguments = ("apply", "-f", str(file))
-            await command(
-                "districam_common.commands.cameras", *arguments, environment=servers.environment()
-            )
+            await command("districam_common.commands.cameras", *arguments, environment=servers.environment())
             await asyncio.sleep(began_us / 1e6 + SHOW_S - time.time())
         async with asyncio.timeout(20):
             while any((await pipeline["ingest"].metric("districam_ingest_connected")).values()):
@@ -180,8 +193,20 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
                 shown=await shown(api, camera_id, began_us, now_us()),
                 states=states[camera_id],
             )
-            story[camera_id] = Seen(pictures, own, states[camera_id], count(record))
+            text = await api.text(api.playlist_url(camera_id, began_us, now_us()))
+            urls = dict.fromkeys((entry.init_url, entry.init_range) for entry in entries(text))
+            shapes = [_shape_of(await api.media(*url)) for url in urls]
+            story[camera_id] = Seen(pictures, own, states[camera_id], count(record), shapes)
         yield story
+
+
+def _shape_of(init: bytes) -> tuple[str, int, int]:
+    """Sample entry, width and height (ISO/IEC 14496-12 section 12.1.3.2)."""
+    for name in ("avc1", "hvc1"):
+        at = init.rfind(name.encode())
+        if at >= 0:
+            return name, *struct.unpack_from(">HH", init, at + 28)
+    raise AssertionError("no video in the init")
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +241,47 @@ def test_a_fault_is_a_gap_with_its_cause_no_longer_than_the_fault_and_the_coming
     gap_s = sum(gap.to_us - gap.from_us for gap in seen.gaps) / 1e6
     assert trial.least_s <= gap_s <= trial.most_s, causes
     assert seen.epochs >= trial.epochs
+    assert (seen.connections > 1) == trial.reconnects
 
 
-@pytest.mark.parametrize("name", [name for name in TRIALS if name != "stall"])
+@pytest.mark.parametrize("name", TRIALS)
 def test_no_stored_picture_lies_in_a_gap(story: Story, name: str) -> None:
+    """More than a frame from its edges: what is stored, is found at the time at which it was sent."""
     assert story[_id(name)].inside_gaps() == []
+
+
+@pytest.mark.parametrize("name", ["repeat", "size"])
+def test_what_takes_no_time_costs_no_picture(story: Story, name: str) -> None:
+    seen = story[_id(name)]
+    assert seen.counts.stored == seen.counts.sent - seen.counts.before_first_keyframe
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("size", [("avc1", 320, 180), ("avc1", 400, 224)]),
+        ("codec", [("avc1", 320, 180), ("hvc1", 320, 192)]),
+    ],
+)
+def test_another_size_or_codec_has_its_own_init(
+    story: Story, name: str, shapes: list[tuple[str, int, int]]
+) -> None:
+    assert story[_id(name)].shapes == shapes
+
+
+def test_a_gop_of_a_minute_is_waited_for_and_cut_by_time(story: Story) -> None:
+    """Joined in its middle. Fragments last two seconds at most, segments so long as a keyframe is awaited."""
+    seen = story[LONG_GOP]
+    assert (seen.epochs, seen.connections) == (1, 1)
+    (gap,) = seen.gaps
+    assert (gap.cause, gap.detail) == ("stream_error", "no keyframe for 10 s")
+    keyframes = [one.sent_us for one in seen.sent if one.is_keyframe]
+    assert abs(gap.to_us - keyframes[0]) < frame_us(seen.sent) + 100_000
+    assert abs(gap.from_us - seen.sent[0].sent_us - 10_000_000) < SLACK_S * 1e6
+    segments = [one.key.split(".") for one in seen.objects]
+    assert [flags for *_, flags, _ in segments] == ["01", *["00"] * (len(segments) - 1)]
+    assert len(segments) > 1
+    for _, _, _, seqs, duration_us, *_ in segments:
+        first, last = map(int, seqs.split("-"))
+        assert int(duration_us) <= (SEGMENT_MAX_S + FRAGMENT_MAX_S) * 1_000_000
+        assert int(duration_us) <= (last - first + 1) * (FRAGMENT_MAX_S * 1_000_000 + frame_us(seen.sent))

@@ -28,7 +28,7 @@ from districam_devkit.simcam import (
 )
 from districam_devkit.simcam.clips import ClipSource
 from districam_ingest.core.units import Picture
-from districam_ingest.libav_reader import Assembly, LibavReader, LibavSource, answers
+from districam_ingest.libav_reader import LibavReader, LibavSource, answers
 from districam_ingest.reading import ReadError
 
 pytestmark = pytest.mark.timeout(60)
@@ -326,13 +326,3 @@ async def test_many_streams_at_once(cache: Path, tmp_path: Path):
     sent = read_send_log(log)
     for camera_id, read in found.items():
         assert read == [s.number for s in sent if s.camera_id == camera_id][: len(read)]
-
-
-def test_pieces_without_a_time_belong_to_the_picture_before():
-    assembly = Assembly()
-    assert assembly.push(b"\0\0\1\x41a", None, 1, None) is None
-    assert assembly.push(b"\0\0\1\x41b", 10, 2, 5) is None
-    assert assembly.push(b"c", None, 3, None) is None
-    assert assembly.push(b"\0\0\1\x41d", 20, 4, None) == Picture((b"\x41bc",), 10, 2, camera_us=5)
-    assert assembly.end() == Picture((b"\x41d",), 20, 4)
-    assert assembly.end() is None

@@ -378,6 +378,166 @@ async def test_silence_lasts_as_long_as_asked_and_requests_are_answered(cache: P
     assert 35 <= missing <= 45, "a live camera goes on with the present picture"
 
 
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One of RTP, as a plain client gets it."""
+
+    arrival_s: float
+    seq: int
+    timestamp: int
+    number: int | None
+
+
+async def packets_of(client: Client, seconds: float, reports: list[float] | None = None) -> list[Packet]:
+    """Those of so many seconds from now on; the arrivals of RTCP's into `reports`."""
+    found: list[Packet] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (packet := await client.packet()) is not None:
+                now_s, (channel, data) = time.monotonic(), packet
+                if channel == 1 and reports is not None:
+                    reports.append(now_s)
+                elif channel == 0:
+                    number = read_running_number("h264", [data[12:]])
+                    seq, timestamp = struct.unpack_from(">HI", data, 2)
+                    found.append(Packet(now_s, seq, timestamp, number.number if number else None))
+    await client.close()
+    return found
+
+
+def signed(ticks: int) -> int:
+    return (ticks + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+@pytest.mark.parametrize(
+    ("fault", "pause_s", "step_s"),
+    [
+        (Fault("freeze", "cam-001", 0.5, 0.6), 0.6, 0.6),
+        (Fault("stall", "cam-001", 0.5, 0.6), 0.6, 0.0),
+        (Fault("forward", "cam-001", 0.5, 100), 0.0, 100),
+        (Fault("back", "cam-001", 0.5, 100), 0.0, -100),
+        (Fault("stuck", "cam-001", 0.5, 0.6), 0.0, 0.6),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else None,
+)
+async def test_what_a_fault_does_to_pictures_and_their_timestamps(
+    fault: Fault, pause_s: float, step_s: float, cache: Path
+):
+    """`pause_s` without a picture; timestamps step by `step_s` once, and else by a picture, or not at all."""
+    reports: list[float] = []
+    async with running([SimCamera("cam-001", SMALL)], cache=cache, faults=[fault]) as simulation:
+        client = await Client.connect(simulation.url("cam-001"))
+        await client.play()
+        packets = await packets_of(client, 1.8, reports)
+    pictures = [packet for packet in packets if packet.number is not None]
+    assert [(b.seq - a.seq) % 65536 for a, b in itertools.pairwise(packets)] == [1] * (len(packets) - 1)
+    numbers = [packet.number or 0 for packet in pictures]
+    missing = [b - a - 1 for a, b in itertools.pairwise(numbers) if b != a + 1]
+    assert missing == ([pytest.approx(pause_s * 25, abs=2)] if pause_s else [])
+    steps = [signed(b.timestamp - a.timestamp) / 90_000 for a, b in itertools.pairwise(pictures)]
+    odd = [step for step in steps if abs(step - 0.04) > 0.001]
+    if fault.kind == "stuck":
+        assert odd[:-1] == [0.0] * (len(odd) - 1)
+        assert len(odd) == pytest.approx(15, abs=2)
+        odd = odd[-1:]
+    assert odd == ([pytest.approx(step_s, abs=0.1)] if step_s else [])
+    if fault.kind == "freeze":
+        (before_s, after_s) = max(
+            itertools.pairwise(packet.arrival_s for packet in packets), key=lambda pair: pair[1] - pair[0]
+        )
+        assert any(before_s < at_s < after_s for at_s in reports), "it goes on reporting"
+
+
+async def test_a_repeating_camera_sends_every_access_unit_twice(cache: Path):
+    faults = [Fault("repeat", "cam-001", 0, 60)]
+    async with running([SimCamera("cam-001", SMALL)], cache=cache, faults=faults) as simulation:
+        client = await Client.connect(simulation.url("cam-001"))
+        await client.play()
+        packets = await packets_of(client, 0.5)
+    numbers = [packet.number for packet in packets if packet.number is not None]
+    assert numbers[:10] == [numbers[0] + n // 2 for n in range(10)]
+    assert [(b.seq - a.seq) % 65536 for a, b in itertools.pairwise(packets)] == [1] * (len(packets) - 1)
+    assert len({packet.timestamp for packet in packets}) == len(set(numbers))
+
+
+async def test_garbage_keeps_the_framing_and_babble_breaks_it(cache: Path):
+    cameras = [SimCamera("cam-001", SMALL), SimCamera("cam-002", SMALL)]
+    faults = [Fault("garbage", "cam-001", 0, 60), Fault("babble", "cam-002", 0, 60)]
+    async with running(cameras, cache=cache, faults=faults) as simulation:
+        garbage, babble = [await Client.connect(simulation.url(f"cam-00{n}")) for n in (1, 2)]
+        await garbage.play()
+        await babble.play()
+        for _ in range(20):
+            packet = await asyncio.wait_for(garbage.packet(), 5)
+            assert packet is not None
+            assert packet[0] == 1 or packet[1][12] & 0x80, "no NAL unit begins so"
+        noise = await asyncio.wait_for(babble.reader.readexactly(3000), 5)
+        assert not {0x24, 0x0A} & set(noise)
+        await garbage.close()
+        await babble.close()
+
+
+async def test_a_camera_changes_its_size_in_band_and_its_codec_by_a_new_connection(
+    cache: Path, tmp_path: Path
+):
+    log = tmp_path / "sent.log"
+    larger = Generated(width=192, height=112, seconds=1, gop_s=0.4, bitrate=150_000)
+    hevc = Generated("hevc", width=160, height=96, seconds=1, gop_s=0.4, bitrate=150_000)
+    cameras = [SimCamera("cam-001", SMALL, other=larger), SimCamera("cam-002", SMALL, other=hevc)]
+    async with running(cameras, log=log, cache=cache) as simulation:
+        first, second = [await Client.connect(simulation.url(f"cam-00{n}")) for n in (1, 2)]
+        await first.play()
+        await second.play()
+        readings = [asyncio.create_task(client.numbers()) for client in (first, second)]
+        await until(lambda: len(numbers_sent(log)) > 5)
+        simulation.change("cam-001")
+        simulation.change("cam-002")
+        await asyncio.wait_for(readings[1], 5)
+        again = await Client.connect(simulation.url("cam-002"))
+        assert "H265/90000" in (await again.request("DESCRIBE"))[1]
+        await again.close()
+        changed = len(numbers_sent(log))
+        await until(lambda: len(numbers_sent(log)) > changed + 5)
+        assert not readings[0].done()
+        _, sdp = await (other := await Client.connect(simulation.url("cam-001"))).request("DESCRIBE")
+        assert "H264/90000" in sdp
+        await other.close()
+    numbers = await asyncio.wait_for(readings[0], 5)
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "no picture is missed"
+    with pytest.raises(ValueError, match="no other clip"):
+        async with running([cameras[0], SimCamera("cam-003", SMALL)], faults=[Fault("change", "cam-003", 1)]):
+            pass
+    slower = Generated(width=160, height=96, fps=10, seconds=1, gop_s=0.4, bitrate=150_000)
+    with pytest.raises(ValueError, match="rate"):
+        async with running([SimCamera("cam-001", SMALL, other=slower)], cache=cache):
+            pass
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+async def test_a_camera_refuses_for_a_while(status: int, cache: Path):
+    async with running([SimCamera("cam-001", SMALL)], cache=cache) as simulation:
+        playing, client = [await Client.connect(simulation.url("cam-001")) for _ in range(2)]
+        await playing.play()
+        simulation.refuse("cam-001", status, 0.5)
+        await asyncio.wait_for(playing.numbers(), 5)
+        assert (await client.request("OPTIONS"))[0] == 200
+        refused, answer = await client.request("DESCRIBE")
+        assert (refused, "WWW-Authenticate: Digest" in answer) == (status, status == 401)
+        await asyncio.sleep(0.6)
+        await client.play()
+        await client.close()
+
+
+async def test_a_camera_begins_where_it_is_told_to(cache: Path, tmp_path: Path):
+    log = tmp_path / "sent.log"
+    camera = SimCamera("cam-001", SMALL, begins_s=0.2)  # keyframes at 0, 0.4 and 0.8 s of its clip
+    async with running([camera], log=log, cache=cache) as simulation:
+        client = await Client.connect(simulation.url("cam-001"))
+        await client.play()
+        await packets_of(client, 1.2)
+    assert {sent.number % 25 for sent in read_send_log(log) if sent.is_keyframe} == {5, 15, 20}
+
+
 async def test_a_client_that_stops_reading_is_let_go_and_only_what_left_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from districam_ingest.core.gate import Ends, Gate, Leaves, Starts, Step, Takes
+from districam_ingest.core.gate import Ends, Gate, Leaves, Repeats, Starts, Step, Takes
 from districam_ingest.core.nal import Codec
 from districam_ingest.core.units import Picture
 from unit.ingest.samples import (
@@ -90,8 +90,8 @@ def test_a_stream_that_hides_its_reorder_depth_is_recovered():
 
 def test_a_reorder_depth_that_is_never_enough_is_not_learned_for_ever():
     gate = Gate("h264")
-    stuck = [picture(0, key=True) for _ in range(20)]
-    steps = judged(gate, stuck)
+    backwards = [picture(n, key=True) for n in range(50, 0, -1)]
+    steps = judged(gate, backwards)
     assert "depth of 4" in [step.detail for step in steps if isinstance(step, Ends)][-1]
 
 
@@ -169,10 +169,45 @@ def test_a_hiccup_is_no_freeze():
 
 
 def test_decode_times_cannot_go_back_even_by_little():
-    (ends, waits) = running_gate().judge(replace(picture(51), pts=49 * TICKS_25))
+    (ends, waits) = running_gate().judge(replace(picture(51), pts=48 * TICKS_25))
     assert isinstance(ends, Ends)
     assert isinstance(waits, Leaves)
     assert (ends.cause, ends.detail) == ("stream_error", "decode times do not grow at a reorder depth of 0")
+
+
+def test_a_picture_that_is_sent_twice_is_taken_once():
+    once = steady(0, 2 * GOP)
+    steps = judged(Gate("h264"), [one for one in once for _ in range(2)])
+    assert kinds(steps) == [Starts, *[Takes, Repeats] * (2 * GOP)]
+
+
+def test_a_clock_that_stands_still_ends_the_epoch_and_teaches_no_reordering():
+    gate = running_gate()
+    still = [replace(picture(n, key=n % GOP == 0), pts=50 * TICKS_25) for n in range(50, 102)]
+    steps = judged(gate, [replace(one, nals=(*one.nals, bytes([6, n]))) for n, one in enumerate(still)])
+    ends = [step for step in steps if isinstance(step, Ends)]
+    assert [(end.cause, end.detail) for end in ends] == [
+        ("stream_error", "two pictures have the same timestamp")
+    ] * 3
+    assert kinds(steps).count(Takes) == 3, "each keyframe is kept"
+    taken = [step for step in judged(gate, steady(125, 5)) if isinstance(step, Takes)]
+    assert [step.dts for step in taken] == [step.picture.pts for step in taken]
+
+
+def test_bytes_that_are_no_picture_end_the_epoch_and_start_none():
+    noise = replace(picture(50, key=True, sets=()), nals=(b"\x85\x88", b"\x81\x9a"))
+    gate = Gate("h264", BASELINE)
+    assert kinds(gate.judge(noise)) == [Leaves]
+    judged(gate, steady(0, 2 * GOP))
+    (ends, leaves) = gate.judge(noise)
+    assert isinstance(ends, Ends)
+    assert (ends.cause, ends.interval_us) == ("stream_error", 40_000)
+    assert isinstance(leaves, Leaves)
+    assert kinds(judged(gate, [noise, *steady(51, 25)])) == [*[Leaves] * 25, Starts, Takes]
+
+
+def test_noise_beside_a_slice_costs_nothing():
+    assert kinds(running_gate().judge(replace(picture(50), nals=(b"\x9e\x01", SLICE)))) == [Takes]
 
 
 def test_a_slow_camera_may_take_four_intervals():

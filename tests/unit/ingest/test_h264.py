@@ -83,6 +83,14 @@ def test_fields_count_twice_in_the_height():
     assert (shape.width, shape.height) == (320 - 4, 7 * 32 - 8)
 
 
+def test_only_interlaced_video_has_fields():
+    assert [h264.shape(sets).has_fields for sets in (INTERLACED_HRD, BASELINE, B_FRAMES)] == [
+        True,
+        False,
+        False,
+    ]
+
+
 def test_scaling_lists_are_skipped():
     for chroma, lists in ((1, 8), (3, 12)):
         writer = start(100).ue(chroma)

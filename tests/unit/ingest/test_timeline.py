@@ -138,13 +138,41 @@ def test_a_cameras_clock_that_runs_wrong_is_followed_for_an_hour():
 def test_an_encoder_that_paused_without_a_leap_in_its_timestamps_is_noticed():
     """Its footage would else stand five seconds wrong for hours."""
     timeline = Timeline(OFFSET_US)
-    strays: list[int] = []
-    for n, one in enumerate(camera(40)):
-        late = replace(one, arrival_us=one.arrival_us + (5 * S if n > 250 else 0))
-        timeline.push(late, late.pts, is_keyframe=False)
+    late = [
+        replace(one, arrival_us=one.arrival_us + (5 * S if n > 250 else 0))
+        for n, one in enumerate(camera(40))
+    ]
+    units: list[AccessUnit] = []
+    for n, one in enumerate(late):
+        units += timeline.push(one, one.pts, is_keyframe=False)
         if timeline.strays_us is not None:
-            strays.append(n)
-    assert 250 + 2 * 250 >= strays[0] > 250
+            assert timeline.strays_us == 5 * S
+            assert n == 251 + 250
+            break
+    assert [unit.camera_us for unit in units] == [one.camera_us for one in late[:251]], "none after the pause"
+    assert timeline.withdraw() == late[251:502]
+    assert timeline.release() == []
+
+
+@given(st.integers(50, 1200), st.integers(2, 8), st.floats(2, 20))
+def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, stall_s: int, speed: float):
+    """What it kept comes at `speed` times the camera's rate; until then, pictures wait for their times."""
+    live = camera(60)
+    again_us = live[first].arrival_us + stall_s * S
+    late = [
+        replace(one, arrival_us=max(one.arrival_us, again_us + round((n - first) * FRAME_US / speed)))
+        if n >= first
+        else one
+        for n, one in enumerate(live)
+    ]
+    timeline = Timeline(OFFSET_US)
+    units: list[AccessUnit] = []
+    for one in late:
+        units += timeline.push(one, one.pts, is_keyframe=False)
+        assert timeline.strays_us is None
+    assert len(units) == len(live)
+    for unit, one in zip(units, live, strict=True):
+        assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000  # 500 ppm of a window
 
 
 def test_a_slow_network_moment_and_a_drift_are_no_straying():

@@ -15,7 +15,7 @@ from districam_common.errors import Fatal, Retriable
 from districam_common.events import Camera, Cause, Refused
 from districam_ingest import metrics
 from districam_ingest.core.fragmenter import Cuts
-from districam_ingest.core.gate import Ends, Gate, Starts, Takes
+from districam_ingest.core.gate import Ends, Gate, Repeats, Starts, Takes
 from districam_ingest.core.host_clock import TOLERATED_US
 from districam_ingest.core.nal import BitstreamError
 from districam_ingest.core.units import Picture
@@ -191,8 +191,7 @@ class Stream:
         self._follow_clock()
         self.repeat_when_due()
         for picture in pictures:
-            for step in self._gate.judge(picture):
-                self._follow(step, picture)
+            self._judge(picture)
 
     def end(self, cause: Cause, detail: str, next_retry_s: float) -> bool:
         """Ends the running epoch; False if there is none."""
@@ -216,6 +215,10 @@ class Stream:
             self._repeated_us = now_us
             self._epoch.repeat()
 
+    def _judge(self, picture: Picture) -> None:
+        for step in self._gate.judge(picture):
+            self._follow(step, picture)
+
     def _follow(self, step: object, picture: Picture) -> None:
         match step:
             case Ends():
@@ -224,6 +227,8 @@ class Stream:
                 self._start(step)
             case Takes():
                 self._take(step)
+            case Repeats():
+                pass
             case _:
                 self._wait(picture)
 
@@ -240,8 +245,12 @@ class Stream:
             return
         self._epoch.take(taken)
         strays_us = self._epoch.strays_us
-        if strays_us is not None:
-            self.end("stream_error", f"its media clock is off by {strays_us / 1e6:.1f} s", 0.0)
+        if strays_us is None:
+            return
+        late = self._epoch.withdraw()
+        self.end("stream_error", f"its media clock is off by {strays_us / 1e6:.1f} s", 0.0)
+        for picture in late:  # they are the next epoch's, from a keyframe on
+            self._judge(picture)
 
     def _break(self, ends: Ends) -> None:
         if self._epoch is None:

@@ -12,7 +12,7 @@ from districam_ingest.core.fragmenter import Cut, Cuts, Fragmenter
 from districam_ingest.core.gate import Starts, Takes
 from districam_ingest.core.shedding import Shedder, ShedRange
 from districam_ingest.core.timeline import Timeline
-from districam_ingest.core.units import AccessUnit
+from districam_ingest.core.units import AccessUnit, Picture
 from districam_ingest.mux import decoder_config, init_of, value_of
 from districam_ingest.observing import Observer
 from districam_ingest.outlets import Outlets
@@ -56,6 +56,10 @@ class Epoch:
         """The next picture, in decode order."""
         self.last_arrival_us = taken.picture.arrival_us
         self._pass_on(self._timeline.push(taken.picture, taken.dts, is_keyframe=taken.is_keyframe))
+
+    def withdraw(self) -> list[Picture]:
+        """Takes back the pictures that no time was found for."""
+        return self._timeline.withdraw()
 
     def end(self, cause: Cause, detail: str, *, interval_us: int, next_retry_s: float = 0.0) -> None:
         """Sends what is held, then `lost`; behind it nothing of this epoch comes."""

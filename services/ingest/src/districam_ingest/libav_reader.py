@@ -18,7 +18,9 @@ import av.logging
 from districam_common.clock import Clock
 from districam_common.credentials import Credential
 from districam_common.events import Cause
-from districam_ingest.core.nal import Codec, split_annexb
+from districam_ingest.core import h264
+from districam_ingest.core.assembly import Assembly
+from districam_ingest.core.nal import BitstreamError, Codec, split_annexb
 from districam_ingest.core.units import Picture
 from districam_ingest.reading import ReadError, SourceInfo
 
@@ -178,8 +180,9 @@ class LibavSource:
                     self._fail(ReadError("stream_error", "the stream has no H.264 or H.265 video"))
                     return
                 is_open = True
-                self._tell(self._set_info, _info_of(video))
-                self._deliver_all(container.demux(video))
+                info = _info_of(video)
+                self._tell(self._set_info, info)
+                self._deliver_all(container.demux(video), Assembly(info.codec, has_fields=_has_fields(info)))
             self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
         except (av.error.FFmpegError, OSError) as error:
             # strerror alone: the error's own text holds the URL and its secret
@@ -191,8 +194,7 @@ class LibavSource:
         except Exception as error:  # noqa: BLE001  # the loop's side must hear of it, or it waits for a thread that is dead
             self._fail(ReadError("stream_error", f"{type(error).__name__} in the reader"))
 
-    def _deliver_all(self, packets: "Iterable[Packet[VideoStream]]") -> None:
-        assembly = Assembly()
+    def _deliver_all(self, packets: "Iterable[Packet[VideoStream]]", assembly: Assembly) -> None:
         try:
             for packet in packets:
                 if self._left.is_set():
@@ -237,33 +239,12 @@ def _info_of(video: "VideoStream") -> SourceInfo:
     )
 
 
-class Assembly:
-    """Access units out of RTP's pieces: all of one have its timestamp (RFC 6184 section 5.1, RFC 7798 section 4.1)."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._pts: int | None = None
-        self._arrival_us = 0
-        self._camera_us: int | None = None
-
-    def push(self, data: bytes, pts: int | None, at_us: int, camera_us: int | None) -> Picture | None:
-        """Takes the next piece (Annex B); gives the picture that ends before it."""
-        if not self._parts and pts is None:
-            return None
-        done: Picture | None = None
-        if pts is not None and pts != self._pts:
-            done = self.end()
-            self._pts, self._arrival_us, self._camera_us = pts, at_us, camera_us
-        self._parts.append(data)
-        return done
-
-    def end(self) -> Picture | None:
-        """The last picture."""
-        nals = tuple(split_annexb(b"".join(self._parts)))
-        self._parts = []
-        if not nals or self._pts is None:
-            return None
-        return Picture(nals, self._pts, self._arrival_us, camera_us=self._camera_us)
+def _has_fields(info: SourceInfo) -> bool:
+    """Whether pictures may be fields; so it is taken to be where no parameter set says no."""
+    try:
+        return info.codec == "h264" and h264.shape(info.sets).has_fields
+    except BitstreamError:
+        return True
 
 
 def _camera_us(packet: "Packet[VideoStream]") -> int | None:

@@ -237,7 +237,7 @@ class LiveCamera:
             for viewer in list(self._viewers)
             if self._is_ready(viewer, is_keyframe=unit.is_keyframe)
         ]
-        count = min(self._writes, len(payloads))
+        count = max((len(writes) for _, _, writes in sends), default=0)
         whole = [True] * len(sends)
         for step in range(count):
             await _sleep_until(now_s + step * self._spread_s / max(1, count - 1))

@@ -1,7 +1,7 @@
 """Which pictures make an epoch: where one starts, why it ends. The rest is left out and said so.
 
 An epoch starts at a keyframe with parameter sets. It ends when parameter sets change, when decode times do not grow,
-when media time leaps. Whether a leap is the camera's freeze or its clock's jump shows in the arrivals.
+when media time leaps, when what comes is no video. Whether a leap is the camera's freeze or its clock's jump shows in the arrivals.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from districam_common import ticks
 from districam_common.events import Cause
 from districam_ingest.core import h264, h265
-from districam_ingest.core.nal import BitstreamError, Codec, is_keyframe, nal_type, parameter_sets
+from districam_ingest.core.nal import BitstreamError, Codec, is_broken, is_keyframe, nal_type, parameter_sets
 from districam_ingest.core.reorder import DecodeTimes
 from districam_ingest.core.shape import VideoShape
 from districam_ingest.core.units import Picture
@@ -53,7 +53,12 @@ class Leaves:
     detail: str
 
 
-Step = Starts | Takes | Ends | Leaves
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """The picture was sent twice: the epoch has it and goes on."""
+
+
+Step = Starts | Takes | Ends | Leaves | Repeats
 
 
 @dataclass(slots=True)
@@ -77,6 +82,10 @@ class _Epoch:
     def interval_us(self) -> int:
         return ticks.to_us(self.interval_ticks)
 
+    def has(self, picture: Picture) -> bool:
+        """Whether it is the last picture again."""
+        return self.last is not None and (picture.pts, picture.nals) == (self.last.pts, self.last.nals)
+
     def ends(self, cause: Cause, detail: str) -> Ends:
         return Ends(cause, detail, self.interval_us)
 
@@ -97,9 +106,13 @@ class Gate:
 
     def judge(self, picture: Picture) -> list[Step]:
         """What this picture means, in order; at most an end, a start and a taking."""
+        if is_broken(self._codec, picture.nals):
+            return self._break()
         key = is_keyframe(self._codec, picture.nals)
         steps: list[Step] = []
         if self._epoch is not None:
+            if self._epoch.has(picture):
+                return [Repeats()]
             step = (
                 self._changed(picture, key=key)
                 or self._broken(self._epoch, picture)
@@ -121,6 +134,11 @@ class Gate:
     def end(self) -> None:
         """The connection is over, or the caller ended the epoch."""
         self._epoch = None
+
+    def _break(self) -> list[Step]:
+        epoch, self._epoch = self._epoch, None
+        ends: list[Step] = [epoch.ends("stream_error", "bytes that are no picture")] if epoch else []
+        return [*ends, Leaves("no picture")]
 
     def _start(self, picture: Picture) -> tuple[_Epoch, Starts]:
         sets = self._sets_of(picture)
@@ -149,6 +167,8 @@ class Gate:
         limit_us = max(FREEZE_US, FREEZE_INTERVALS * ticks.to_us(epoch.interval_ticks))
         if media_us <= -limit_us:
             return epoch.ends("stream_error", f"timestamps went back by {-media_us / 1e6:.3f} s")
+        if media_us == 0:
+            return epoch.ends("stream_error", "two pictures have the same timestamp")
         if media_us <= limit_us:
             return None
         arrived_us = picture.arrival_us - epoch.last.arrival_us

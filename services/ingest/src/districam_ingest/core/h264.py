@@ -24,7 +24,7 @@ def shape(sets: Sequence[bytes]) -> VideoShape:
     bits.ue()
     chroma, separate_planes = _chroma(bits) if profile in _HIGH_PROFILES else (1, False)
     _picture_order(bits)
-    width, height = _size(bits, 0 if separate_planes else chroma)
+    width, height, has_fields = _size(bits, 0 if separate_planes else chroma)
     fps, reorder = _usability(bits)
     if reorder is None:
         reorder = 0 if profile == 66 else None
@@ -35,6 +35,7 @@ def shape(sets: Sequence[bytes]) -> VideoShape:
         height=height,
         fps=fps,
         reorder=reorder,
+        has_fields=has_fields,
     )
 
 
@@ -74,7 +75,7 @@ def _picture_order(bits: Bits) -> None:
     bits.u(1)
 
 
-def _size(bits: Bits, chroma: int) -> tuple[int, int]:
+def _size(bits: Bits, chroma: int) -> tuple[int, int, bool]:
     width = (bits.ue() + 1) * 16
     rows = bits.ue() + 1
     frames_only = bits.u(1)
@@ -86,7 +87,7 @@ def _size(bits: Bits, chroma: int) -> tuple[int, int]:
     edges = (0, 0, 0, 0)
     if bits.flag():
         edges = (bits.ue(), bits.ue(), bits.ue() * fields, bits.ue() * fields)
-    return cropped(width, height, chroma, edges)
+    return *cropped(width, height, chroma, edges), not frames_only
 
 
 def _usability(bits: Bits) -> tuple[float | None, int | None]:

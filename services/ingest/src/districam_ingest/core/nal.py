@@ -61,6 +61,22 @@ def is_slice(codec: Codec, nal: bytes) -> bool:
     return 1 <= kind <= 5 if codec == "h264" else kind < 32
 
 
+def starts_picture(codec: Codec, nal: bytes) -> bool:
+    """Whether it is a coded picture's, or field's, first slice: no other holds the first macroblock or block.
+
+    first_mb_in_slice (H.264 section 7.4.3), first_slice_segment_in_pic_flag (H.265 section 7.4.7.1).
+    """
+    if codec == "h264":
+        return nal_type(codec, nal) in {1, 2, 5} and len(nal) > 1 and bool(nal[1] & 0x80)
+    return nal_type(codec, nal) < 32 and len(nal) > 2 and bool(nal[2] & 0x80)
+
+
+def is_broken(codec: Codec, nals: Sequence[bytes]) -> bool:
+    """Whether there are bytes that are no NAL unit (forbidden_zero_bit, H.264 section 7.4.1), and no slice beside them."""
+    sound = [nal for nal in nals if not nal[0] & 0x80]
+    return len(sound) < len(nals) and not any(is_slice(codec, nal) for nal in sound)
+
+
 def is_parameter_set(codec: Codec, nal: bytes) -> bool:
     kind = nal_type(codec, nal)
     return kind in {7, 8} if codec == "h264" else kind in {32, 33, 34}

@@ -60,6 +60,7 @@ class VideoShape:
         codecs: RFC 6381.
         fps: nominal pictures a second, if the stream says so.
         reorder: pictures that may be shown later than decoded; None if the stream does not say.
+        has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
     """
 
     codec: Codec
@@ -68,3 +69,4 @@ class VideoShape:
     height: int
     fps: float | None
     reorder: int | None
+    has_fields: bool = False

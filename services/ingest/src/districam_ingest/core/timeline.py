@@ -3,6 +3,10 @@
 The network only ever delays a picture. So of all pictures of the first second the one that came soonest tells best
 when the media clock's zero was. Later windows correct the rate, by 500 ppm at most: a quartz is better than that, and
 what is faster is a jump, which ends the epoch.
+
+Pictures that come over a second late are held back. Either the network was slow, and one will be on time again: then all
+keep the times at which they were taken. Or none of ten seconds is: then the encoder had paused, and its timestamps had not
+shown it; they are not this epoch's.
 """
 
 from dataclasses import dataclass
@@ -42,6 +46,7 @@ class Timeline:
         self._window_start_us = 0
         self._window_delay_us: int | None = None
         self._last_media_us = 0
+        self._strays_us: int | None = None
 
     @property
     def is_anchored(self) -> bool:
@@ -53,30 +58,51 @@ class Timeline:
 
         An encoder that paused without a leap in its timestamps looks so. Correcting it would take hours.
         """
+        if self._strays_us is not None:
+            return self._strays_us
         off_us = self._target_us - round(self._correction_us)
         return off_us if abs(off_us) > STRAYS_US else None
 
     def push(self, picture: Picture, dts: int, *, is_keyframe: bool) -> list[AccessUnit]:
         """Takes the next picture in decode order; gives those whose time is now known, none in the first second."""
-        placed = _Placed(picture, dts, is_keyframe)
-        if self._anchor_us is not None:
-            return [self._unit(placed, self._anchor_us)]
-        if not self._held:
+        if self._anchor_us is None and not self._held:
             self._first_dts = dts
+        placed = _Placed(picture, dts, is_keyframe)
         self._held.append(placed)
-        if picture.arrival_us - self._held[0].picture.arrival_us < HOLD_US:
-            return []
-        return self.release()
+        held_us = picture.arrival_us - self._held[0].picture.arrival_us
+        if self._anchor_us is None:
+            return self.release() if held_us >= HOLD_US else []
+        if self._late_us(placed, self._anchor_us) <= STRAYS_US:
+            return self.release()
+        if held_us >= WINDOW_US:
+            self._strays_us = min(self._late_us(one, self._anchor_us) for one in self._held)
+        return []
 
     def release(self) -> list[AccessUnit]:
-        """Anchors on what has arrived so far and gives what was held: after the first second, or at an early end."""
-        if self._anchor_us is not None or not self._held:
+        """Gives what is held: on time again, after the first second, or at an early end. Anchors, if nothing did yet."""
+        if not self._held:
             return []
+        if self._anchor_us is None:
+            self._anchor()
+        assert self._anchor_us is not None
+        held, self._held = self._held, []
+        return [self._unit(placed, self._anchor_us) for placed in held]
+
+    def withdraw(self) -> list[Picture]:
+        """Takes back what is held."""
+        held, self._held = self._held, []
+        return [placed.picture for placed in held]
+
+    def _anchor(self) -> None:
+        """On what has arrived so far."""
         anchor_us = self._offset_us + min(p.picture.arrival_us - self._media_us(p.dts) for p in self._held)
         self._anchor_us = anchor_us
         self._shift_ticks = ticks.from_us(anchor_us) - self._first_dts
-        held, self._held = self._held, []
-        return [self._unit(placed, anchor_us) for placed in held]
+
+    def _late_us(self, placed: _Placed, anchor_us: int) -> int:
+        """How much later it came than the corrected clock says."""
+        due_us = anchor_us + self._media_us(placed.dts) + round(self._correction_us)
+        return placed.picture.arrival_us + self._offset_us - due_us
 
     def _media_us(self, dts: int) -> int:
         return ticks.to_us(dts - self._first_dts)

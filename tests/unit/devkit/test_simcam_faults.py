@@ -1,0 +1,87 @@
+import random
+from fractions import Fraction
+
+import pytest
+
+from districam_devkit.simcam.clips import AccessUnit, Clip
+from districam_devkit.simcam.faults import KINDS, MOMENTS, babbled, garbled, parse_fault
+from districam_devkit.simcam.media_clock import MediaClock
+
+TICK = 3600
+
+
+def clip(count: int, *, reorder: int = 0) -> Clip:
+    """A clip of which each pair of pictures is shown the other way round, or none."""
+    shown = [n ^ reorder for n in range(count)]
+    units = tuple(
+        AccessUnit((b"\x65",), n == 0, place * TICK, (n - reorder) * TICK) for n, place in enumerate(shown)
+    )
+    return Clip("h264", (), units, Fraction(25), 64, 64, count * TICK)
+
+
+def test_every_kind_of_fault_can_be_written():
+    for kind in KINDS:
+        length = "" if kind in MOMENTS else "+2.5"
+        fault = parse_fault(f"{kind}:cam-001@3{length}")
+        assert (fault.kind, fault.at_s, fault.for_s) == (kind, 3, 0 if kind in MOMENTS else 2.5)
+
+
+@pytest.mark.parametrize(
+    "text", ["change:cam-001@1+2", "401:cam-001@1", "402:cam-001@1+2", "freeze:cam-001@1"]
+)
+def test_what_is_no_fault_is_refused_with_what_is(text: str):
+    with pytest.raises(ValueError, match=r"write KIND|length"):
+        parse_fault(text)
+
+
+def test_noise_is_as_long_as_what_it_replaces_and_nothing_that_could_be_meant():
+    dice = random.Random(1)
+    for size in (1, 2, 3, 1400):
+        data = bytes(size)
+        assert len(garbled(data, dice)) == size
+        assert garbled(data, dice)[0] & 0x80
+        assert len(babbled(data, dice)) == size
+        assert min(babbled(data, dice)) >= 0x80
+
+
+def test_a_clock_runs_over_the_loops_of_a_clip_without_a_seam():
+    clock = MediaClock(clip(10), 7)
+    assert [clock.unit(n) for n in range(5)] == [7, 8, 9, 0, 1]
+    assert [clock.ticks(n) for n in range(40)] == [(n + 7) * TICK for n in range(40)]
+    assert clock.ticks_at(1.0) == clock.ticks(25)
+
+
+def test_a_picture_is_taken_before_it_is_sent():
+    clock = MediaClock(clip(10, reorder=1), 0)
+    assert [clock.ticks(n) // TICK for n in range(4)] == [1, 0, 3, 2]
+    assert clock.ticks_at(0.0) == TICK
+
+
+def test_a_pause_that_the_clock_does_not_count():
+    clock = MediaClock(clip(10), 0)
+    for n in range(5, 12):
+        clock.pause(n)
+    clock.resume(12)
+    clock.resume(13)
+    assert [clock.ticks(n) // TICK for n in (12, 13)] == [5, 6]
+    assert clock.ticks_at(0.48) == 5 * TICK
+
+
+def test_a_clock_that_leaps_and_one_that_stands_still():
+    clock = MediaClock(clip(10), 0)
+    clock.leap(-2)
+    assert clock.ticks(60) == 10 * TICK
+    clock.hold(60)
+    clock.hold(61)
+    assert [clock.ticks(n) for n in (61, 75)] == [10 * TICK] * 2
+    clock.release()
+    assert clock.ticks(75) == 25 * TICK
+
+
+def test_another_clip_goes_on_in_time_from_its_own_beginning():
+    clock = MediaClock(clip(10), 3)
+    clock.leap(1)
+    clock.play(clip(4), 15)
+    assert [clock.unit(n) for n in range(15, 20)] == [0, 1, 2, 3, 0]
+    assert [clock.ticks(n) // TICK for n in range(15, 20)] == [43, 44, 45, 46, 47]
+    assert clock.ticks_at(0.6) == 43 * TICK
