@@ -52,9 +52,7 @@ CAM_1 = Camera(
 CAMERAS = [
     replace(CAM_1, name="Chưa đặt tên", updated_us=CAM_1.updated_us - S),
     CAM_1,
-    Camera(
-        camera_id="cam-2", name="Cổng chính", url="rtsp://10.0.0.2/1", segment_s=3600, updated_us=START_US
-    ),
+    Camera(camera_id="cam-2", name="Cổng chính", url="rtsp://10.0.0.2/1", segment_s=60, updated_us=START_US),
     Camera(camera_id="cam-3", name="Kho", url="rtsp://10.0.0.3/1", enabled=False, updated_us=START_US),
     Camera(camera_id="cam-4", name="Cũ", url="rtsp://10.0.0.4/1", deleted=True, updated_us=START_US),
 ]
@@ -194,7 +192,7 @@ async def fill(redis: Redis):
         await redis.zadd(key, {index.member(made.entry): made.entry.start_us})
     for event in EVENTS:
         await redis.zadd(names.events_key("cam-1"), {wire.indexed_event(event, event.at_us + S): event.at_us})
-    await redis.zadd(names.LATEST, {"cam-1": START_US + 60 * S, "cam-2": NOW_US})
+    await redis.zadd(names.LATEST, {"cam-1": START_US + 60 * S, "cam-2": NOW_US + 600 * S})
     for partition in range(60):
         await redis.hset(names.LOGGED, str(partition), str(NOW_US))
     await say(redis, READY)
@@ -638,6 +636,9 @@ async def test_the_routes_are_described_for_machines_and_people(http: httpx.Asyn
         "/v1/cameras/{camera_id}/timeline",
         "/v1/cameras/{camera_id}/segments",
         "/v1/cameras/{camera_id}/playlist.m3u8",
+        "/v1/cameras/{camera_id}/clip.mp4",
+        "/v1/cameras/{camera_id}/snapshot.jpg",
+        "/v1/cameras/{camera_id}/latest.jpg",
         "/v1/media/{key}",
         "/v1/streams",
     }

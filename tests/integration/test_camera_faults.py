@@ -96,10 +96,7 @@ TRIALS = {
     "404": Trial(f"@0+{REFUSED_S}", "not_found", 2, REFUSED_S + RETRY_MOST_S + BACK_S, epochs=1),
     "503": Trial(f"@0+{REFUSED_S}", "camera_unreachable", 2, REFUSED_S + RETRY_MOST_S + BACK_S, epochs=1),
     "garbage": Trial(f"@{AT_S}+1", "stream_error", 0.9, 1 + BACK_S),
-    # The framing is not found again: the connection is as good as silent, until the deadline.
-    "babble": Trial(
-        f"@{AT_S}+0.5", "source_silent", SILENCE_S - 1, 0.5 + SILENCE_S + RETRIED_S, reconnects=True
-    ),
+    "babble": Trial(f"@{AT_S}+0.5", "stream_error", 0.3, 0.5 + RETRY_MOST_S + RETRIED_S, reconnects=True),
 }
 KINDS = {"size": "change", "codec": "change"}
 

@@ -9,13 +9,18 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import av
 import pytest
 
+from districam_common import names, wire
+from districam_common.events import DeadLetter
+from districam_common.kafka.consumer import Reader
+from districam_common.kafka.producer import Ack, Publisher
+from districam_common.wire import Message
 from districam_devkit.asking import Answered, Api, asking
 from districam_devkit.counting import CameraRecord, Counts, count
 from districam_devkit.demo.latency import now_us
@@ -24,11 +29,14 @@ from districam_devkit.pipeline import command, prepare, services_running
 from districam_devkit.servers import Servers, all_running
 from districam_devkit.simcam import Footage, Generated, SimCamera, parse_fault, running
 from districam_devkit.simcam.sendlog import Sent
-from integration.conftest import beside
+from integration.conftest import beside, kafka_settings
+from support import golden
 from support.chromium import played_in_chromium
+from support.outsider import Outsider
 
 STEADY, DROPPED, SILENT, B_FRAMES = "steady", "dropped", "silent", "b-frames"
 SILENCE_S, DROP_AT_S, SILENT_AT_S, SILENT_FOR_S, SHOW_S = 4, 14, 14, 9, 32
+POISON_AT_S = 8
 SETTINGS = {
     "DISTRICAM_API__SETTLE_S": "5",
     "DISTRICAM_INDEXER__SETTLE_S": "5",
@@ -44,6 +52,26 @@ CAMERAS = [
     SimCamera(B_FRAMES, Footage("bikes")),
 ]
 
+
+def _spoilt(name: str, **fields: object) -> Message:
+    good = golden.RECORDS[name]
+    return replace(good, value=json.dumps(json.loads(good.value) | fields).encode())
+
+
+def _without(name: str, header: str) -> Message:
+    good = golden.RECORDS[name]
+    return replace(good, headers=[(key, value) for key, value in good.headers if key != header])
+
+
+POISON = {
+    names.CAMERAS: (_spoilt("camera", segment_s=0), "Camera.segment_s: "),
+    names.FRAGMENTS: (_without("fragment, first", "ce_epoch"), "header ce_epoch is missing"),
+    names.KEYFRAMES: (_without("keyframe", "ce_seq"), "header ce_seq is missing"),
+    names.SEGMENTS: (_spoilt("stored", end_us="noon"), "SegmentStored.end_us: "),
+    names.STREAMS: (_spoilt("lost", at_us=-1), "Lost.at_us: "),
+}
+"""For each topic a record that its readers can never process, and what they say of it."""
+
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -58,6 +86,8 @@ class Story:
     states: dict[str, list[Answered]]
     counts: dict[str, Counts]
     windows: dict[str, tuple[int, int]]
+    poisoned: dict[str, Ack]
+    ingest_log: str
 
     def stored(self, camera_id: str) -> set[int]:
         return {p.number for o in self.objects if o.key.startswith(f"{camera_id}/") for p in o.pictures}
@@ -101,12 +131,21 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
                 str(file),
                 environment=servers.environment(),
             )
-            await asyncio.sleep(SHOW_S)
+            await asyncio.sleep(POISON_AT_S)
+            poisoned = await _poison(servers)
+            await asyncio.sleep(SHOW_S - POISON_AT_S)
         async with asyncio.timeout(20):
             while any((await pipeline["ingest"].metric("districam_ingest_connected")).values()):
                 await asyncio.sleep(0.2)
         await pipeline["ingest"].child.stop()
-        yield await _ending(servers, api, pipeline.api_url, log)
+        ending = await _ending(servers, api, pipeline.api_url, log)
+        yield replace(ending, poisoned=poisoned, ingest_log=pipeline["ingest"].log_path.read_text())
+
+
+async def _poison(servers: Servers) -> dict[str, Ack]:
+    """Where each lies."""
+    async with Publisher.open(kafka_settings(servers.kafka.bootstrap_servers), "tests") as publisher:
+        return {topic: await publisher.publish(topic, message) for topic, (message, _) in POISON.items()}
 
 
 async def _ending(servers: Servers, api: Api, api_url: str, log: Path) -> Story:
@@ -125,7 +164,7 @@ async def _ending(servers: Servers, api: Api, api_url: str, log: Path) -> Story:
         )
         for camera_id, pictures in sent.items()
     }
-    return Story(servers, api_url, sent, objects, states, counts, windows)
+    return Story(servers, api_url, sent, objects, states, counts, windows, {}, "")
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +294,48 @@ def test_a_keyframes_value_is_a_jpeg(story: Story) -> None:
     value = _kcat(story, "districam.keyframes.v1", "%s")
     with av.open(io.BytesIO(value), "r", format="jpeg_pipe") as container:
         assert next(container.decode(video=0)).width == 640
+
+
+async def test_a_consumer_written_from_the_document_alone_reads_every_topic(story: Story) -> None:
+    """What this run wrote; and, so that each kind of record is read, those that no camera here gave rise to.
+
+    It refuses exactly what the services refused, and finds that in their dead letters.
+    """
+    outsider = Outsider.of(Path(__file__).parents[2] / "docs" / "api" / "asyncapi.yaml")
+    kafka = kafka_settings(story.servers.kafka.bootstrap_servers)
+    async with Publisher.open(kafka, "tests") as publisher:
+        for name in ("refused", "shed", "clock", "expired", "fell"):
+            await publisher.publish(names.STREAMS, golden.RECORDS[name])
+    found = await outsider.read_topics(kafka.bootstrap_servers)
+    by_kind = {
+        kind: [one.value for one in found.good if one.message == kind]
+        for kind in {one.message for one in found.good}
+    }
+    assert set(by_kind) == {kind for kinds in outsider.topics.values() for kind in kinds}
+    assert set(by_kind["districam.fragment.v1"]) == {(640, 360), (320, 180), (640, 272)}
+    assert {width for width, _ in by_kind["districam.keyframe.v1"]} <= {640, 320}
+    assert {camera["camera_id"] for camera in by_kind["districam.camera.v1"]} == set(story.counts)
+    assert {stored["key"] for stored in by_kind["districam.segment.stored.v1"]} == {
+        o.key for o in story.objects
+    }
+    letters = by_kind["districam.deadletter.v1"]
+    assert found.refused == {(letter["topic"], letter["partition"], letter["offset"]) for letter in letters}
+
+
+async def test_poison_on_any_topic_is_told_with_its_origin_and_nothing_else_suffers(story: Story) -> None:
+    """Each once, naming the header or field; that the rest flows on is what every other test here sees."""
+    kafka = kafka_settings(story.servers.kafka.bootstrap_servers)
+    async with Reader.open(kafka, [names.DEADLETTERS]) as reader:
+        letters = [wire.parse(DeadLetter, record.value) for record in await reader.read_all()]
+    assert len(letters) == len(POISON)
+    for letter in letters:
+        ack = story.poisoned[letter.topic]
+        assert (letter.partition, letter.offset, letter.key) == (ack.partition, ack.offset, "gate-1")
+        assert letter.service == ("recorder" if letter.topic == names.FRAGMENTS else "indexer")
+        assert POISON[letter.topic][1] in letter.reason
+    rejected = [line for line in story.ingest_log.splitlines() if "camera record rejected" in line]
+    assert len(rejected) == 1, "ingest passes it over with a word"
+    assert POISON[names.CAMERAS][1] in rejected[0]
 
 
 def test_no_process_shows_a_secret(story: Story) -> None:

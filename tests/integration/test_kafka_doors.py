@@ -32,7 +32,7 @@ def message(number: int, key: str = "cam-001", size: int = 0) -> Message:
 
 
 def numbers(records: Iterable[Record]) -> list[int]:
-    return [int(dict(record.headers)["ce_seq"]) for record in records]
+    return [int(dict(record.headers)["ce_seq"] or b"") for record in records]
 
 
 class Owner:

@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import pytest_asyncio
@@ -21,7 +22,7 @@ from minio import Minio
 from minio.error import S3Error
 from redis.asyncio import Redis
 
-from districam_devkit.servers import Servers, ServerUnavailable, all_running, tansu, valkey
+from districam_devkit.servers import Servers, ServerUnavailable, all_running, ports, seaweedfs, tansu, valkey
 from districam_devkit.servers.process import Program, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -243,6 +244,26 @@ async def test_a_taken_port_is_named(tmp_path: Path):
         with pytest.raises(ServerUnavailable, match=f"port {port} is taken"):
             async with valkey.running(tmp_path, log_dir=tmp_path, port=port):
                 pass
+
+
+@pytest.mark.parametrize("server", [valkey, seaweedfs], ids=["redis", "s3"])
+async def test_a_port_taken_at_the_last_moment_costs_another(
+    server: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Somebody takes it after it was found free and before the server listens."""
+    require_free = ports.require_free
+    holders: list[socket.socket] = []
+
+    def snatched(name: str, chosen: Sequence[int]) -> None:
+        require_free(name, chosen)
+        if not holders:
+            holders.append(socket.create_server((ports.HOST, chosen[0])))
+
+    monkeypatch.setattr(ports, "require_free", snatched)
+    monkeypatch.setattr(seaweedfs, "_READY_S", 8)
+    async with server.running(tmp_path / "data", log_dir=tmp_path) as running_server:
+        assert running_server.pid is not None
+    holders[0].close()
 
 
 def script(tmp_path: Path, code: str, *, ready: bool, ready_s: float = 5, stop_s: float = 5) -> Program:

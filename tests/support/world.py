@@ -14,17 +14,18 @@ from districam_common.ledger import State, ledger
 from districam_common.media import Fragment
 from support.world_broker import PARTITIONS, Broker, Bucket
 from support.world_cameras import BEGUN_US, TICK_US, Content, Device, S, at, contents
-from support.world_faults import Fate, Kind
+from support.world_faults import Fate, Fault, Kind
 from support.world_index import Indexer
-from support.world_ingest import HostTime, Ingest
+from support.world_ingest import HostTime, Ingest, Way
 from support.world_recorder import Died, Recorder, Witness
 
-CAMERAS = ("CAM_A", "CAM_B")
+CAMERAS = ("gate", "yard")
 SESSION_TICKS = 20
 HORIZON = 480
 JUDGED_US = BEGUN_US + 150 * S
 """What is older than this must be decided at the end of every world."""
 LOOK_TICKS = 11
+FUSE_TICKS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ _WHY = {
     "source_silent": "camera",
     "clock_step": "clock",
     "stream_changed": "record",
+    "stream_error": "lossy",
 }
 
 
@@ -68,9 +70,12 @@ class World:
     def __init__(self, fate: Fate, *, looks: bool = False) -> None:
         self.fate = fate
         self._dice = Random(fate.dice)
+        self._faults = defaultdict[Kind, list[Fault]](list)
+        for fault in fate.faults:
+            self._faults[fault.kind].append(fault)
         self.broker, self.bucket, self.witness = Broker(), Bucket(), Witness()
         self._hosts = [HostTime(), HostTime()]
-        self._spoils, self._is_full = set[str](), [set[str](), set[str]()]
+        self.ways = [Way(), Way()]
         self._instances = count()
         phases = {names.partition_of(name, PARTITIONS): name for name in CAMERAS}
         assert len(phases) == len(CAMERAS), "a partition for each camera"
@@ -78,7 +83,7 @@ class World:
             name: Device(_record(name, single_client=single), phase=3 * n)
             for n, (name, single) in enumerate(zip(CAMERAS, fate.single_client, strict=True))
         }
-        self._assigned = dict(zip(CAMERAS, (0, 1), strict=True))
+        self._assigned = {name: host for host, name in enumerate(CAMERAS)}
         self._away = [0, 0]
         self._ingests: list[Ingest | None] = [None, None]
         self._stood_still = [0, 0]
@@ -106,7 +111,10 @@ class World:
     # ---- a tick
 
     def _is(self, kind: Kind, tick: int, who: int | None = None) -> bool:
-        return any(f.is_on(tick) and who in (None, f.who) for f in self.fate.having(kind))
+        return any(f.is_on(tick) and who in (None, f.who) for f in self._faults[kind])
+
+    def _begins(self, kind: Kind, tick: int) -> list[Fault]:
+        return [fault for fault in self._faults[kind] if fault.begins(tick)]
 
     def _tick(self, tick: int) -> None:
         self.broker.now_us = at(tick)
@@ -129,22 +137,19 @@ class World:
         device.reachable = not self._is("unreachable", tick, number)
         device.lost = self._is("lossy", tick, number) and self._dice.random() < 0.5
         enabled = not self._is("disabled", tick, number)
-        renamed = any(f.begins(tick) and f.who == number for f in self.fate.having("renamed"))
+        renamed = any(fault.who == number for fault in self._begins("renamed", tick))
         if tick == 0 or enabled != device.record.enabled or renamed:
             revision = device.record.revision + bool(tick)
             changed = replace(device.record, enabled=enabled, revision=revision, updated_us=at(tick))
             device.record = replace(changed, name=f"{changed.name}'") if renamed else changed
             self.broker.append(names.CAMERAS, 0, device.record)
-        if self._is("poisoned", tick, number):
-            self._spoils.add(device.camera_id)
-        else:
-            self._spoils.discard(device.camera_id)
+        for way in self.ways:
+            (way.spoils.add if self._is("poisoned", tick, number) else way.spoils.discard)(device.camera_id)
 
     def _regroup(self, tick: int) -> None:
         """What the group's coordinator does."""
-        for fault in self.fate.having("moved"):
-            if fault.begins(tick):
-                self._assigned[CAMERAS[fault.who]] ^= 1
+        for fault in self._begins("moved", tick):
+            self._assigned[CAMERAS[fault.who]] ^= 1
         for name, host in self._assigned.items():
             if self._away[host] >= SESSION_TICKS and not self._away[1 - host]:
                 self._assigned[name] = 1 - host
@@ -154,8 +159,8 @@ class World:
     def _run_ingest(self, tick: int, host: int) -> None:
         clock = self._hosts[host]
         clock.tick = tick
-        for fault in self.fate.faults:
-            if fault.who == host and fault.begins(tick):
+        for fault in self._begins("skewed", tick) + self._begins("stepped", tick):
+            if fault.who == host:
                 clock.off_us += _clock_error_us(fault.kind, fault.for_s)
         if self._is("killed", tick, host):
             self._kill(host)
@@ -176,12 +181,9 @@ class World:
         ingest = self._ingests[host]
         if ingest is None:
             name = f"host-{host}-{next(self._instances)}"
-            ingest = Ingest(name, self._hosts[host], self._spoils, self._is_full[host])
+            ingest = Ingest(name, self._hosts[host], self.ways[host])
             self._ingests[host] = ingest
-        if self._is("shedding", tick, host):
-            self._is_full[host].add("full")
-        else:
-            self._is_full[host].clear()
+        self.ways[host].is_full = self._is("shedding", tick, host)
         cut = self._is("cut", tick, host)
         broker = not cut and not self._is("broker", tick)
         ingest.wake(self._stood_still[host])
@@ -209,7 +211,8 @@ class World:
                     truth.sent.add(number)
             if ingest.queue.refused_room:
                 truth.reasons[tick].add("shed")
-        if device.sends and device.clients:
+        reading = [ingest.pulls[name] for ingest in running if name in ingest.pulls]
+        if device.sends and any(pull.stream for pull in reading):
             truth.sent.add(tick)
         truth.reasons[tick] |= self._reasons(device, running)
 
@@ -218,7 +221,9 @@ class World:
             return {"disabled"}
         pulls = [ingest for ingest in running if device.camera_id in ingest.pulls]
         out = set[str]() if pulls else {"service"}
-        if not device.sends or device.lost:
+        if device.lost:
+            out.add("lossy")
+        if not device.sends:
             out.add("camera")
         for ingest in pulls:
             pull = ingest.pulls[device.camera_id]
@@ -231,22 +236,35 @@ class World:
 
     def _run_recorder(self, tick: int) -> None:
         monotonic_us = 5 * S + tick * TICK_US
-        crashes = [fault for fault in self.fate.having("recorder") if fault.is_on(tick)]
-        begins = any(fault.begins(tick) for fault in crashes)
+        crashes = [fault for fault in self._faults["recorder"] if fault.is_on(tick)]
         if self._recorder is None and not crashes:
             self._recorder = Recorder(self.broker, self.bucket, self.witness, self._dice, monotonic_us)
         if self._recorder is None:
             return
-        if begins:
+        if self._begins("recorder", tick):
             self._recorder.fuse = self._dice.randint(0, 6)
-        self._recorder.forgets |= any(fault.begins(tick) for fault in self.fate.having("forgetful"))
+        self._recorder.forgets |= bool(self._begins("forgetful", tick))
         up, store = not self._is("broker", tick), not self._is("store", tick)
         try:
             self._recorder.turn(monotonic_us, broker=up, store=store)
         except Died:
             self._recorder = None
-        if crashes and any(fault.at_s * 2 + 12 <= tick for fault in crashes):
+        if any(fault.is_on(tick - FUSE_TICKS) for fault in crashes):
             self._recorder = None  # there was too little to do for the fuse
+
+    def drain(self) -> None:
+        """The world is over and all is well: the recorder gets time to finish. It must."""
+        monotonic_us = 5 * S + HORIZON * TICK_US
+        recorder = self._recorder or Recorder(
+            self.broker, self.bucket, self.witness, self._dice, monotonic_us
+        )
+        recorder.fuse = None
+        ends = [len(self.broker.log(names.FRAGMENTS, n)) for n in range(PARTITIONS)]
+        for turn in range(1, 200):
+            recorder.turn(monotonic_us + turn * 20 * S, broker=True, store=True)
+            if ends == [commit and commit.offset for commit in self.broker.commits]:
+                return
+        raise AssertionError("the recorder is stuck")
 
     # ---- what came of it
 
@@ -254,6 +272,14 @@ class World:
         """All of the camera that the log has ever held, repeats included."""
         log = self.broker.log(names.FRAGMENTS, names.partition_of(name, PARTITIONS))
         return [one.value for one in log if isinstance(one.value, Fragment)]
+
+    def gone(self) -> set[tuple[str, int]]:
+        """(epoch, seq) of what no recorder could read any more: the log had lost it first."""
+        out = set[tuple[str, int]]()
+        for n, beginning in enumerate(self.broker.beginnings):
+            log = [one.value for one in self.broker.log(names.FRAGMENTS, n)]
+            out |= {(f.info.epoch, f.info.seq) for f in log[:beginning] if isinstance(f, Fragment)}
+        return out - self.witness.announced
 
     def announced(self, name: str) -> list[SegmentStored]:
         log = self.broker.log(names.SEGMENTS, names.partition_of(name, PARTITIONS))

@@ -36,7 +36,6 @@ class Device:
     reachable: bool = True
     lost: bool = False
     clients: list[object] = field(default_factory=list[object])
-    _dropped: dict[int, int] = field(default_factory=dict[int, int])
 
     @property
     def camera_id(self) -> str:
@@ -49,18 +48,15 @@ class Device:
     def accepts(self) -> bool:
         return self.reachable and not (self.record.single_client and self.clients)
 
-    def picture(self, tick: int, arrival_us: int, client: object) -> Picture | None:
-        """The picture of that tick as it arrives at a client, unless it is lost on the way."""
-        key = tick % GOP_TICKS == self.phase
-        if self.lost:
-            self._dropped[id(client)] = self._dropped.get(id(client), 0) + 1
-            return None
+    def picture(self, tick: int, arrival_us: int, lost_before: int) -> Picture:
+        """The picture of that tick as it arrives at a client that misses so many before it."""
         number = f"{tick:08d}".encode()
+        is_keyframe = tick % GOP_TICKS == self.phase
         return Picture(
-            nals=(*SETS, b"\x65" + number) if key else (b"\x41" + number,),
+            nals=(*SETS, b"\x65" + number) if is_keyframe else (b"\x41" + number,),
             pts=tick * PTS_A_TICK,
             arrival_us=arrival_us,
-            lost_packets=self._dropped.pop(id(client), 0),
+            lost_packets=lost_before,
         )
 
 

@@ -31,8 +31,8 @@ Kind = Literal[
     "indexer",  # the indexer is away
 ]
 OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "disabled", "renamed"]
-OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "narrowed", "shedding"]
-OF_ZOMBIES: list[Kind] = ["stalled", "cut"]
+OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "shedding"]
+OF_ZOMBIES: list[Kind] = ["stalled", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""
 OF_STORAGE: list[Kind] = ["broker", "store", "recorder", "indexer"]
 OF_LOSS: list[Kind] = ["poisoned", "forgetful"]
@@ -55,9 +55,6 @@ class Fault:
     def begins(self, tick: int) -> bool:
         return tick == self.at_s * TICKS_A_SECOND
 
-    def ends(self, tick: int) -> bool:
-        return tick == (self.at_s + self.for_s) * TICKS_A_SECOND
-
 
 @dataclass(frozen=True)
 class Fate:
@@ -67,8 +64,8 @@ class Fate:
     dice: int = 0
     single_client: tuple[bool, bool] = (False, False)
 
-    def having(self, kind: Kind) -> list[Fault]:
-        return [fault for fault in self.faults if fault.kind == kind]
+    def has(self, *kinds: Kind) -> bool:
+        return any(fault.kind in kinds for fault in self.faults)
 
 
 LONGEST_S = {"broker": 70, "poisoned": 2, "lossy": 30}

@@ -22,7 +22,7 @@ from districam_ingest.reading import SourceInfo
 from districam_ingest.settings import IngestSettings
 from districam_recorder.core.partition_log import Unreadable
 from support.world_broker import PARTITIONS, Broker
-from support.world_cameras import BEGUN_US, TICK_US, Device, S, at
+from support.world_cameras import TICK_US, Device, S, at
 
 if TYPE_CHECKING:
     from districam_ingest.publish import Outbox
@@ -51,23 +51,34 @@ class HostTime:
         return 9 * S + self.tick * TICK_US
 
 
+@dataclass
+class Way:
+    """The way from one host to the broker, and all that ever went on it."""
+
+    is_full: bool = False
+    spoils: set[str] = field(default_factory=set[str])
+    offered: list[Fragment] = field(default_factory=list[Fragment])
+    spoilt: list[Fragment] = field(default_factory=list[Fragment])
+
+
 class Queue:
     """What waits for the broker: a line for each partition, so that order is kept."""
 
-    def __init__(self, spoils: set[str], is_full: set[str]) -> None:
+    def __init__(self, way: Way) -> None:
         self.host_clock = HostClock()
         self.causes: dict[str, Cause] = {}  # what was last told of each camera's stream
         self.refused_room = False
         self._lines = defaultdict[int, deque[Fragment | StreamEvent]](deque)
-        self._spoils, self._is_full = spoils, is_full
+        self._way = way
 
     def has_room(self, size: int) -> bool:
         waiting = sum(isinstance(item, Fragment) for line in self._lines.values() for item in line)
-        has = bool(size) and not self._is_full and waiting < QUEUED_MOST
+        has = bool(size) and not self._way.is_full and waiting < QUEUED_MOST
         self.refused_room |= not has
         return has
 
     def offer_fragment(self, fragment: Fragment) -> None:
+        self._way.offered.append(fragment)
         self._lines[names.partition_of(fragment.info.camera_id, PARTITIONS)].append(fragment)
 
     def offer_event(self, camera_id: str, event: StreamEvent) -> None:
@@ -90,7 +101,8 @@ class Queue:
     def _append(self, broker: Broker, partition: int, item: Fragment | StreamEvent) -> None:
         if not isinstance(item, Fragment):
             broker.append(names.STREAMS, partition, item)
-        elif item.info.camera_id in self._spoils:
+        elif item.info.camera_id in self._way.spoils:
+            self._way.spoilt.append(item)
             broker.append(names.FRAGMENTS, partition, Unreadable(item.info.camera_id, "spoilt"))
         else:
             broker.append(names.FRAGMENTS, partition, item)
@@ -105,7 +117,7 @@ class _Opened:
     info = SourceInfo(codec="h264", sets=(), reader="simulated")
 
 
-@dataclass
+@dataclass(eq=False)
 class Pull:
     """One camera's life in one ingest."""
 
@@ -116,6 +128,8 @@ class Pull:
     read_us: int = 0
     retry_us: int = 0
     leaves_us: int | None = None
+    missed: int = 0
+    """Pictures lost on the way since the last one."""
     taken: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
     """Pictures that went into an epoch in this tick: number, epoch, instant by the epoch's clock."""
 
@@ -139,17 +153,19 @@ class Pull:
         if not self.device.accepts():
             self._fail("camera_unreachable")
             return False
-        self.stream = Stream(self.camera, cast("Source", _Opened()), self.around)
+        self.stream, self.missed = Stream(self.camera, cast("Source", _Opened()), self.around), 0
         self.device.clients.append(self)
         self.read_us = self._now_us
         return True
 
     def _receive(self, tick: int) -> bool:
-        picture = self.device.picture(tick, self._now_us, self)
-        if picture is None or self.stream is None:
+        if self.device.lost or self.stream is None:
+            self.missed += 1
             return False
+        picture, self.missed = self.device.picture(tick, self._now_us, self.missed), 0
         self.stream.take([picture])
-        epoch = self.stream._epoch
+        # The truth must not hang on what is told of it:
+        epoch = self.stream._epoch  # pyright: ignore[reportPrivateUsage]
         if epoch is not None:
             self.taken.append((tick, epoch.id, tick * TICK_US + 9 * S + epoch.offset_us))
         return True
@@ -191,14 +207,13 @@ class Pull:
 class Ingest:
     """One process."""
 
-    def __init__(self, name: str, clock: HostTime, spoils: set[str], is_full: set[str]) -> None:
+    def __init__(self, name: str, clock: HostTime, way: Way) -> None:
         self.clock = clock
-        self.queue = Queue(spoils, is_full)
+        self.queue = Queue(way)
         self.pulls: dict[str, Pull] = {}
         self.heard_us = clock.monotonic_us()
         self.was_out = False
-        watch = LoopWatch(clock)
-        self._look = watch._look
+        self._watch = LoopWatch(clock)
         host_clock = self.queue.host_clock
         self._around = Surroundings(
             reader=cast("Reader", None),
@@ -210,14 +225,14 @@ class Ingest:
                 now_us=lambda: clock.monotonic_us() + host_clock.offset_us,
             ),
             opening=asyncio.Semaphore(1),
-            watch=watch,
+            watch=self._watch,
             clock=clock,
             settings=IngestSettings(),
         )
 
     def wake(self, stood_still: int) -> None:
         """The tick begins, after so many in which the process did not run."""
-        self._look()
+        self._watch.stalled_since(self.clock.monotonic_us())  # the beat
         self.queue.host_clock.host(self.clock.now_us(), self.clock.monotonic_us())
         self.queue.refused_room = False
         since = self.clock.tick - stood_still
@@ -274,6 +289,3 @@ class Ingest:
     def die(self) -> None:
         for pull in self.pulls.values():
             pull.vanish()
-
-
-assert HostTime().now_us() == BEGUN_US

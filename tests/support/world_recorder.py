@@ -23,7 +23,7 @@ MEMORY = 8_000
 CONTACT_US, SESSION_US, ROUND_US = 60 * S, 10 * S, 5 * S
 
 
-class Died(Exception):  # noqa: N818  # no error: a fault
+class Died(Exception):  # no error: a fault
     """The process is gone."""
 
 
@@ -201,9 +201,7 @@ class Recorder:
             self._witness.swallowed |= held
             return
         for _ in range(2 if self._dice.random() < 0.05 else 1):  # the acknowledgement was lost: sent again
-            self._broker.append(
-                names.SEGMENTS, names.partition_of(stored.camera_id, PARTITIONS), stored
-            )
+            self._broker.append(names.SEGMENTS, names.partition_of(stored.camera_id, PARTITIONS), stored)
 
     # ---- commits
 

@@ -67,6 +67,11 @@ def test_every_field_is_read() -> None:
     )
 
 
+def test_nothing_may_be_said_of_credential_and_place() -> None:
+    (camera,) = read(CAMERA + "    credential: null\n    location: null\n")
+    assert (camera.credential, camera.location) == (None, None)
+
+
 def test_no_cameras_are_no_problem() -> None:
     assert read(" []") == read("") == []
 
@@ -87,6 +92,7 @@ def test_no_cameras_are_no_problem() -> None:
             "location: {latitude: 1, longitude: 1, lat: 2}",
             "location: lat: no such field; did you mean latitude?",
         ),
+        ("credential: ' '", "credential: must be 1 to 300 printable characters"),
         ("credential: 'user:password'", "credential: must be the name of an entry"),
         ("segments_s: 10", "segments_s: no such field; did you mean segment_s?"),
         ("zzz: 10", "zzz: no such field; remove it"),
@@ -147,6 +153,7 @@ def test_footage_may_not_outlive_the_topics_that_explain_it() -> None:
         ("cameras: []\ncameras: []", "cameras is given twice"),
         ("cameras: []\nother: 1", "nothing else"),
         ("[]", "nothing else"),
+        ("? [a, b]\n: 1", "not YAML"),
         ("cameras: 3", "must be a list"),
         ("cameras: !!python/object:os.system {}", "not YAML"),
         ("cameras: [{camera_id: a, camera_id: b}]", "camera_id is given twice"),

@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import pytest
 import structlog
+from aiokafka import errors as kafka
 
 from districam_common.logs import configure, redacted
 from districam_common.settings import LogSettings
@@ -56,6 +57,15 @@ def test_levels_hold_for_ours_and_the_libraries_lines(capsys: pytest.CaptureFixt
     logging.getLogger("some.library").warning("yes %s", 1)
     logging.getLogger("aiokafka.conn").warning("no: said at each attempt")
     assert [line["event"] for line in lines(capsys)] == ["yes 1"]
+
+
+def test_a_fresh_broker_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The library logs it at ERROR and asks again; whatever else it calls an error stays one."""
+    configure(LogSettings(format="json"), service="recorder", instance="i")
+    library = logging.getLogger("aiokafka.consumer.group_coordinator")
+    library.error("Group Coordinator Request failed: %s", kafka.GroupCoordinatorNotAvailableError())
+    library.error("Group Coordinator Request failed: %s", kafka.GroupAuthorizationFailedError())
+    assert [line["event"].partition(": ")[2][:10] for line in lines(capsys)] == ["[Error 30]"]
 
 
 def test_no_line_holds_a_password(capsys: pytest.CaptureFixture[str]) -> None:

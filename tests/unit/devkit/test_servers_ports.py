@@ -1,5 +1,6 @@
 import socket
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -36,3 +37,45 @@ def test_a_taken_port_is_named(taken: int):
 def test_a_port_on_all_addresses_is_taken_too():
     with socket.create_server(("", 0)) as server:
         assert not ports.is_free(server.getsockname()[1])
+
+
+async def test_a_port_that_was_taken_between_choice_and_start_costs_another_choice(taken: int):
+    (free,) = ports.choose(1)
+    choices = iter([[taken], [free]])
+    started: list[list[int]] = []
+
+    @asynccontextmanager
+    async def start(chosen: list[int]) -> AsyncGenerator[int]:
+        started.append(chosen)
+        ports.require_free("some server", chosen)
+        yield chosen[0]
+
+    async with ports.elsewhere_if_taken(lambda: next(choices), start) as port:
+        assert port == free
+    assert started == [[taken], [free]]
+
+
+async def test_two_taken_ports_in_a_row_are_told(taken: int):
+    @asynccontextmanager
+    async def start(chosen: list[int]) -> AsyncGenerator[None]:
+        ports.require_free("some server", chosen)
+        yield
+
+    with pytest.raises(ServerUnavailable, match=f"port {taken} is taken"):
+        async with ports.elsewhere_if_taken(lambda: [taken], start):
+            pass
+
+
+async def test_what_other_ports_would_not_help_is_not_tried_again():
+    tries: list[list[int]] = []
+
+    @asynccontextmanager
+    async def start(chosen: list[int]) -> AsyncGenerator[None]:
+        tries.append(chosen)
+        raise ServerUnavailable("no such disk")
+        yield
+
+    with pytest.raises(ServerUnavailable, match="no such disk"):
+        async with ports.elsewhere_if_taken(lambda: ports.choose(1), start):
+            pass
+    assert len(tries) == 1

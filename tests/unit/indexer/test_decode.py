@@ -57,9 +57,9 @@ def test_what_events_say_has_expired_is_not_indexed_again(events: Sequence[Foota
 
 def test_only_old_segments_need_the_expired_ranges_of_their_cameras():
     now_us = NOON_US + OLDEST_KEPT_US + 60 * S
-    values: list[Value] = [
+    values: tuple[Value, ...] = (
         segment("old"),
         segment("new", start_us=now_us - S),
         replace(CAMERA, camera_id="c"),
-    ]
+    )
     assert may_be_expired(values, now_us) == {"old"}

@@ -1,6 +1,7 @@
 import itertools
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -109,6 +110,13 @@ def test_a_camera_with_a_single_keyframe_is_cut_every_minute():
     made = cuts_of([unit(START_US + n * 500_000, key=n == 0) for n in range(400)])
     assert [cut.seq for cut in made if cut.starts_segment] == [0, 30, 60, 90]
     assert [cut.units[0].is_keyframe for cut in made].count(True) == 1
+
+
+def test_what_was_lost_before_a_cut_is_told_on_both_sides():
+    units = [unit(START_US + n * 500_000, key=n % 4 == 0) for n in range(12)]
+    units[4] = replace(units[4], lost_packets=3)
+    units[9] = replace(units[9], lost_packets=1)
+    assert [cut.lost_packets for cut in cuts_of(units)] == [3, 3, 1]
 
 
 @pytest.mark.parametrize("interval_us", [1, 40_000])

@@ -241,7 +241,10 @@ class Blobs:
         if marker is None:
             raise Retriable(f"bucket {self._bucket} has no {SITE_MARKER}: run districam-bucket apply")
         if marker.site != site:
-            raise Fatal(f"bucket {self._bucket} belongs to site {marker.site!r}, not {site!r}")
+            raise Fatal(
+                f"bucket {self._bucket} belongs to site {marker.site!r}, not {site!r}: mend DISTRICAM_SITE or "
+                f"DISTRICAM_S3__BUCKET"
+            )
 
     async def create_bucket(self, *, object_lock: bool) -> bool:
         """Makes the bucket; False if it was there."""

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from districam_common.events import Camera, Location
+from districam_common.media import CAMERA_ID
 
-CAMERA_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PASSWORD = re.compile(r"(?i)\b(password|passwd|pass|pwd)=[^&/\s]")
 _KEPT = frozenset({"deleted", "revision", "updated_us"})

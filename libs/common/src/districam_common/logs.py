@@ -15,6 +15,11 @@ _QUIET = {"aiokafka": logging.ERROR, "urllib3": logging.ERROR, "asyncio": loggin
 """Libraries whose own lines repeat at each attempt; what matters of them comes through our errors and Health."""
 
 
+_PASSING = ("GroupCoordinatorNotAvailableError",)
+"""What aiokafka calls an error although it only means "not yet": a fresh broker makes its topic of commits at the first
+request for it. aiokafka asks again; if it lasts, Health says so."""
+
+
 def redacted(text: str) -> str:
     """The text with the user and password taken out of every URL in it."""
     return _USERINFO.sub(r"\g<scheme>", text)
@@ -39,11 +44,16 @@ def configure(settings: LogSettings, *, service: str, instance: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(settings))
     )
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.name.startswith("aiokafka") and any(name in record.getMessage() for name in _PASSING))
 
 
 def _rendering(settings: LogSettings) -> list[structlog.typing.Processor]:

@@ -15,17 +15,27 @@ Ends = Literal["segment", "epoch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FragmentInfo:
-    """All that a consumer must know of a fragment without opening it. Intervals are decode time, half-open, in µs UTC.
+    """All that a consumer must know of a fragment without opening it. Intervals are decode time, half-open.
 
     Attributes:
-        seq: number in the epoch, from 0; a missing one is a loss.
+        camera_id: whose it is.
+        epoch: the unbroken run of the stream: a UUIDv7 (RFC 9562) in lower case.
+        seq: number in the epoch, from 0 to 2³¹−1; a missing one is a loss.
+        start_us: start of the first access unit on our clock, µs UTC.
+        duration_us: wall time covered, µs: up to the start of the next access unit, of an epoch's last fragment up to
+            its own last picture plus one nominal interval.
         init_length: bytes of `ftyp` + `moov` at the front of the value, the same bytes in the whole epoch.
         is_keyframe: whether the first access unit can be decoded alone.
-        starts_segment: whether ingest cut a segment here.
-        ends: what ends after this fragment, if anything.
-        lost_packets, damaged: packets known to be missing, pictures known to be incomplete.
+        starts_segment: `segment` if a segment starts with this fragment, else absent.
+        ends: what is complete after this fragment, if anything.
+        access_units: pictures in it.
+        lost_packets: packets known to be missing in it; absent for 0.
+        damaged: pictures known to be incomplete in it; absent for 0.
         codecs: RFC 6381, such as `avc1.640028`.
-        camera_start_us: the camera's own clock at the first access unit, if it has said one.
+        width: pixels.
+        height: pixels.
+        camera_start_us: the first access unit by the camera's own clock, which may be wrong by years; absent if it has
+            said none.
     """
 
     camera_id: str
@@ -68,7 +78,15 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Still:
-    """A keyframe as JPEG; `seq` is that of the fragment which starts with it."""
+    """A keyframe as JPEG.
+
+    Attributes:
+        epoch: the unbroken run of the stream that it was taken from.
+        seq: number of the fragment that starts with it.
+        at_us: its instant on our clock, µs UTC.
+        width: pixels of the JPEG.
+        height: pixels of the JPEG.
+    """
 
     camera_id: str
     epoch: str

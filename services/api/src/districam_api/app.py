@@ -14,11 +14,13 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
 from districam_api import docs, problems
+from districam_api.clips import Places
 from districam_api.footage import Footage
 from districam_api.measure import Measured
 from districam_api.media import Links
 from districam_api.routes import Doors, router
 from districam_api.settings import ApiBlock, ApiSettings
+from districam_api.stills import Decoders
 from districam_common.blobs import Blobs
 from districam_common.errors import Retriable
 from districam_common.index_reader import IndexReader
@@ -91,11 +93,13 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
         async with (
             IndexReader.open(settings.redis) as index,
             Blobs.open(settings.s3) as blobs,
+            Decoders.open() as decoders,
             asyncio.TaskGroup() as tasks,
         ):
             footage = Footage(index, runtime.clock, round(settings.api.settle_s * 1e6))
             zone = ZoneInfo(settings.api.timezone)
-            app = create_app(Doors(footage, blobs, links, runtime.clock, zone))
+            places = Places(settings.api.clips_at_once)
+            app = create_app(Doors(footage, blobs, links, places, decoders, runtime.clock, zone))
             tasks.create_task(_watch(runtime, "redis", index.ping))
             tasks.create_task(_watch(runtime, "s3", lambda: blobs.check_site(settings.site)))
             tasks.create_task(_keep(links, runtime.stopping))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from districam_api.core.clip import Shown
 from districam_api.core.health import Health, Newest, health, is_late
 from districam_api.core.times import Window
 from districam_common.clock import Clock
@@ -11,7 +12,7 @@ from districam_common.cover import segment_cover
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import Camera, PartitionFell, Profile
 from districam_common.index import IndexEntry, SegmentArray, entries
-from districam_common.index_reader import IndexReader
+from districam_common.index_reader import IndexReader, LatestStill
 from districam_common.intervals import touches
 from districam_common.ledger import State, Told, ledger
 from districam_common.media import CAMERA_ID
@@ -58,12 +59,17 @@ class Evidence:
             settle_us=self.settle_us,
         )
 
-    def played(self, states: Sequence[State]) -> list[IndexEntry]:
-        """The segments that show what `states` call recorded, in playing order: the cover, a segment at a time."""
+    def shown(self, states: Sequence[State]) -> list[Shown]:
+        """The cover of what `states` call recorded, a segment at a time."""
         recorded = [(s.from_us, s.to_us) for s in states if s.state == "recorded"]
         rows = entries(self.segments)
         pieces = segment_cover(self.segments)
-        return [rows[p.row] for p in pieces if touches(recorded, p.from_us, p.to_us)]
+        found = [p for p in pieces if touches(recorded, p.from_us, p.to_us)]
+        return [Shown(rows[p.row], p.from_us, p.to_us) for p in found]
+
+    def played(self, states: Sequence[State]) -> list[IndexEntry]:
+        """The segments that show what `states` call recorded, in playing order."""
+        return [one.entry for one in self.shown(states)]
 
 
 class Footage:
@@ -150,6 +156,16 @@ class Footage:
         profiles = [one.event for one in told if isinstance(one.event, Profile)]
         await self._unchanged(build)
         return health(revisions[-1], told, newest, now_us), profiles[-1] if profiles else None
+
+    async def still(self, camera_id: str) -> LatestStill | None:
+        """The newest still, if there is one of the last minute.
+
+        Raises:
+            NotKnown: no such camera.
+        """
+        await self._build()
+        await self._revisions(camera_id)
+        return await self._index.still(camera_id)
 
     async def _newest(self, camera: Camera, end_us: int | None, now_us: int) -> Newest | None:
         """The newest segment; its length is looked up only where it decides whether the next one is late."""

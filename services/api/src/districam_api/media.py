@@ -1,7 +1,7 @@
 """Media URLs and the objects behind them: signed links, ranges, streams of bounded memory."""
 
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from districam_api.core.tokens import LIFETIME_US, Verdict, sign, verify
 from districam_api.footage import NotKnown
 from districam_api.settings import token_key
 from districam_common.blobs import Blobs
-from districam_common.names import SegmentName, parse_segment_key, rfc3339
+from districam_common.names import parse_segment_key, rfc3339
 
 log = structlog.get_logger()
 
@@ -58,34 +58,52 @@ async def serve(blobs: Blobs, key: str, range_header: str | None) -> Response:
         raise NotKnown("the object is not in the store: it may have expired")
     named = parse_segment_key(key, head.size)
     asked = part(range_header, head.size)
+    name = file_name(named.camera_id, named.entry.start_us, "mp4")
     sent = asked or Part(0, head.size, head.size)
     served("media", named.camera_id, named.entry.start_us, named.entry.end_us, key=key, bytes=sent.length)
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=86400, immutable",
-        "Content-Disposition": f'inline; filename="{_file_name(named)}"',
+        "Content-Disposition": f'inline; filename="{name}"',
         "Content-Length": str(sent.length),
     }
     if asked:
         headers["Content-Range"] = asked.content_range
     content = blobs.stream(key, start=sent.start, length=sent.length)
-    return _Streamed(content, 206 if asked else 200, headers=headers)
+    return Streamed(content, 206 if asked else 200, headers=headers)
 
 
-class _Streamed(StreamingResponse):
-    """Passes pieces on as the client takes them, and closes their source when it goes away."""
+class Streamed(StreamingResponse):
+    """Passes pieces on as the client takes them, and closes their source when it goes away; then calls `done`."""
 
-    def __init__(self, content: AsyncGenerator[bytes], status: int, *, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        content: AsyncGenerator[bytes],
+        status: int = 200,
+        *,
+        headers: dict[str, str],
+        done: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(content, status, headers=headers, media_type="video/mp4")
         self._content = content
+        self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._content):
-            await super().__call__(scope, receive, send)
+        try:
+            async with aclosing(self._content):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._done()
 
 
-def _file_name(named: SegmentName) -> str:
-    return f"{named.camera_id}_{rfc3339(named.entry.start_us).replace(':', '-')}.mp4"
+def file_name(camera_id: str, at_us: int, kind: str) -> str:
+    """The name under which a person keeps it."""
+    return f"{camera_id}_{rfc3339(at_us).replace(':', '-')}.{kind}"
+
+
+def as_file(name: str) -> dict[str, str]:
+    """Headers of an answer that is made for who asks."""
+    return {"Cache-Control": "private, no-cache", "Content-Disposition": f'inline; filename="{name}"'}
 
 
 def served(route: str, camera_id: str, from_us: int, to_us: int, **more: object) -> None:

@@ -9,16 +9,18 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi import Query as FromQuery
 from starlette.responses import JSONResponse, Response
 
-from districam_api import media, schemas
+from districam_api import clips, media, schemas
 from districam_api.core import answers, cursors, search
 from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
-from districam_api.core.times import PLAYLIST_MOST_US, TIMELINE_MOST_US
+from districam_api.core.times import CLIP_MOST_US, PLAYLIST_MOST_US, TIMELINE_MOST_US, Window
 from districam_api.footage import Footage, position
+from districam_api.objects import Objects
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
+from districam_api.stills import Decoders, NotDecodable
 from districam_common.blobs import Blobs
 from districam_common.clock import Clock
 from districam_common.index import IndexEntry
-from districam_common.names import segment_key
+from districam_common.names import rfc3339, segment_key
 
 SEGMENTS_MOST_US = TIMELINE_MOST_US
 
@@ -30,6 +32,8 @@ class Doors:
     footage: Footage
     blobs: Blobs
     links: media.Links
+    places: clips.Places
+    decoders: Decoders
     clock: Clock
     zone: ZoneInfo
 
@@ -95,6 +99,10 @@ def _listed(doors: Doors, camera_id: str, found: Iterable[IndexEntry]) -> list[L
     return [Listed(entry, key, doors.links.url(key, now_us)) for entry, key in keyed]
 
 
+def _nothing(timeline: answers.Json) -> Refusal:
+    return Refusal(404, "nothing is stored in this window; states say why", timeline)
+
+
 _PLAYLIST = {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "description": "HLS, version 7, VOD"}
 
 
@@ -110,11 +118,91 @@ async def playlist_m3u8(
     states = evidence.states()
     listed = _listed(doors, camera_id, evidence.played(states))
     if not listed:
-        shown = answers.timeline(camera_id, window, states, query.zone(doors.zone))
-        raise Refusal(404, "nothing is stored in this window; states say why", shown)
+        raise _nothing(answers.timeline(camera_id, window, states, query.zone(doors.zone)))
     media.served("playlist", camera_id, window.from_us, window.to_us, segments=len(listed))
     headers = {"Cache-Control": "private, no-cache", **answers.footage_headers(listed, states)}
     return Response(playlist(listed), headers=headers, media_type=CONTENT_TYPE)
+
+
+_VIDEO = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+_CLIP: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Fragmented MP4, streamed; Districam-From and -To say what it holds", **_VIDEO},
+    404: {"description": "No such camera, or nothing is stored in this window; `states` say why", **PROBLEM},
+    409: {"description": "The camera's picture changed; `windows` can each be one clip", **PROBLEM},
+}
+
+
+@router.get("/cameras/{camera_id}/clip.mp4", response_class=Response, responses=REFUSALS | _CLIP)
+async def clip_mp4(
+    doors: Asked, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]
+) -> Response:
+    """The footage of a window of at most 24 hours as one MP4, from the keyframe at or before its start."""
+    window, zone = query.window(CLIP_MOST_US), query.zone(doors.zone)
+    evidence = await doors.footage.evidence(camera_id, window)
+    states = evidence.states()
+    shown = evidence.shown(states)
+    if not shown:
+        raise _nothing(answers.timeline(camera_id, window, states, zone))
+    doors.places.take()
+    try:
+        made = await clips.clip(Objects(doors.blobs, camera_id), evidence, shown)
+    except clips.Differing as error:
+        doors.places.leave()
+        raise Refusal(409, str(error), answers.windows(error.windows, zone)) from error
+    except BaseException:
+        doors.places.leave()
+        raise
+    media.served("clip", camera_id, made.from_us, made.to_us)
+    name = media.file_name(camera_id, made.from_us, "mp4")
+    headers = media.as_file(name) | answers.held(made.from_us, made.to_us, states)
+    return media.Streamed(made.content, headers=headers, done=doors.places.leave)
+
+
+_JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+_SNAPSHOT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture; Districam-Time says since when it is shown", **_JPEG},
+    404: {"description": "No such camera, or no picture: `states` say why, or `reason` does", **PROBLEM},
+}
+
+
+@router.get("/cameras/{camera_id}/snapshot.jpg", response_class=Response, responses=REFUSALS | _SNAPSHOT)
+async def snapshot_jpg(
+    doors: Asked, camera_id: str, query: Annotated[schemas.InstantQuery, FromQuery()]
+) -> Response:
+    """The picture shown at an instant, in full size."""
+    at_us, zone = query.instant(), query.zone(doors.zone)
+    evidence = await doors.footage.evidence(camera_id, Window(at_us, at_us + 1))
+    states = evidence.states()
+    shown = evidence.shown(states)
+    if not shown:
+        raise _nothing(answers.timeline(camera_id, evidence.window, states, zone))
+    gop = await clips.gop(Objects(doors.blobs, camera_id), evidence, shown[0], at_us)
+    if gop is None:
+        raise Refusal(404, "no keyframe is stored in the five minutes before", _NOT_DECODABLE)
+    try:
+        jpeg, since_us = await doors.decoders.picture(gop.video, at_us - gop.start_us)
+    except NotDecodable as error:
+        raise Refusal(404, str(error), _NOT_DECODABLE) from error
+    return _picture("snapshot", camera_id, gop.start_us + since_us, jpeg)
+
+
+_NOT_DECODABLE = {"reason": "not_decodable"}
+
+
+def _picture(route: str, camera_id: str, at_us: int, jpeg: bytes) -> Response:
+    media.served(route, camera_id, at_us, at_us)
+    headers = media.as_file(media.file_name(camera_id, at_us, "jpg")) | {"Districam-Time": rfc3339(at_us)}
+    return Response(jpeg, headers=headers, media_type="image/jpeg")
+
+
+@router.get("/cameras/{camera_id}/latest.jpg", response_class=Response, responses=REFUSALS | _SNAPSHOT)
+async def latest_jpg(doors: Asked, camera_id: str, query: Annotated[schemas.Query, FromQuery()]) -> Response:
+    """The newest still, small and at most a minute old."""
+    del query
+    still = await doors.footage.still(camera_id)
+    if still is None:
+        raise Refusal(404, "there is no still of the last minute")
+    return _picture("latest", camera_id, still.at_us, still.jpeg)
 
 
 @router.get("/streams", response_model=schemas.Streams)
@@ -124,7 +212,6 @@ async def streams(doors: Asked, query: Annotated[schemas.Query, FromQuery()]) ->
     return JSONResponse(answers.streams(healths, doors.clock.now_us(), query.zone(doors.zone)))
 
 
-_VIDEO = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 _MEDIA: dict[int | str, dict[str, Any]] = {
     200: {"description": "The object", **_VIDEO},
     206: {"description": "The part of it that Range asks for", **_VIDEO},

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from districam_api.core.times import Window, window, zone_of
+from districam_api.core.times import Window, instant, window, zone_of
 from districam_common.events import Cause
 
 _INSTANT_HELP = (
@@ -36,6 +36,15 @@ class WindowQuery(Query):
 
     def window(self, most_us: int) -> Window:
         return window(self.from_, self.to, None if self.tz is None else zone_of(self.tz), most_us)
+
+
+class InstantQuery(Query):
+    """An instant of one camera."""
+
+    at: str = Field(description=_INSTANT_HELP)
+
+    def instant(self) -> int:
+        return instant(self.at, "at", None if self.tz is None else zone_of(self.tz))
 
 
 class SegmentsQuery(WindowQuery):

@@ -21,6 +21,7 @@ class ApiBlock(Block):
         keys_file: bearer keys; reserved, and refused until they can be checked.
         token_key_file: signs media URLs, shared by replicas, re-read when it changes; unset: a random key.
         settle_s: how long after the truth has passed an instant it may still change (the ledger's `pending`).
+        clips_at_once: clips that are being sent; who asks for one more is told to come back.
     """
 
     keys_file: Path | None = None
@@ -29,6 +30,7 @@ class ApiBlock(Block):
     timezone: str = "Asia/Ho_Chi_Minh"
     token_key_file: Path | None = None
     settle_s: float = Field(default=75.0, ge=0)
+    clips_at_once: int = Field(default=8, ge=1, le=1000)
 
     @field_validator("keys_file")
     @classmethod

@@ -56,7 +56,10 @@ async def _look(doors: Doors, blobs: Blobs, *, anew: bool) -> bool:
     meta = await doors.index.meta()
     doors.runtime.health.ok("redis")
     if meta is not None and meta.site != doors.settings.site:
-        raise Fatal(f"Redis holds the index of site {meta.site!r}, not of {doors.settings.site!r}")
+        raise Fatal(
+            f"Redis holds the index of site {meta.site!r}, not of {doors.settings.site!r}: mend DISTRICAM_SITE or "
+            f"DISTRICAM_REDIS__URL"
+        )
     if meta is not None and meta.is_ready and not anew:
         await _tell_health(doors, meta)
         return True

@@ -14,11 +14,13 @@ from districam_common.kafka.consumer import Member, Partition
 from districam_common.kafka.producer import Publisher
 from districam_common.service import Runtime, retrying
 from districam_ingest import metrics
+from districam_ingest.auto_reader import AutoReader
 from districam_ingest.camera import CameraLife, Surroundings
 from districam_ingest.cameras import Assignment, Fleet
 from districam_ingest.core.host_clock import HostClock
 from districam_ingest.libav_reader import LibavReader
 from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.native_reader import NativeReader
 from districam_ingest.outlets import Outlets
 from districam_ingest.publish import Outbox
 from districam_ingest.settings import Settings
@@ -67,8 +69,11 @@ def _surroundings(
     settings: Settings, runtime: Runtime, outbox: Outbox, stills: Stills, watch: LoopWatch
 ) -> Surroundings:
     ingest, clock = settings.ingest, runtime.clock
+    native = NativeReader(clock, open_s=ingest.open_s, read_s=ingest.silence_s + 2)
+    ffmpeg = LibavReader(clock, open_s=ingest.open_s, read_s=ingest.silence_s + 2)
     return Surroundings(
-        reader=LibavReader(clock, open_s=ingest.open_s, read_s=ingest.silence_s + 2),
+        reader=AutoReader(native, ffmpeg),
+        forced={native.name: native, ffmpeg.name: ffmpeg},
         credentials=Credentials(ingest.credentials_file),
         outlets=Outlets(
             outbox=outbox,

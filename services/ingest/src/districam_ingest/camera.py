@@ -1,9 +1,9 @@
 """One camera's life: open, read, cut, fail, wait, again. What happens to it never touches another camera."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import SystemRandom
 
 import structlog
@@ -20,7 +20,7 @@ from districam_ingest.core.host_clock import TOLERATED_US
 from districam_ingest.core.nal import BitstreamError
 from districam_ingest.core.units import Picture
 from districam_ingest.epoch import REPEAT_US, Epoch
-from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.loop_watch import STALL_US, LoopWatch
 from districam_ingest.outlets import Outlets
 from districam_ingest.reading import Reader, ReadError, Source
 from districam_ingest.settings import IngestSettings
@@ -34,7 +34,12 @@ KEYFRAME_WAIT_US = 10_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every camera of a process shares."""
+    """What every camera of a process shares.
+
+    Attributes:
+        reader: opens cameras whose record leaves the reader to us.
+        forced: the readers that a record may ask for, by their names there.
+    """
 
     reader: Reader
     credentials: Credentials
@@ -43,6 +48,7 @@ class Surroundings:
     watch: LoopWatch
     clock: Clock
     settings: IngestSettings
+    forced: Mapping[str, Reader] = field(default_factory=dict[str, Reader])
 
 
 class CameraLife:
@@ -88,7 +94,8 @@ class CameraLife:
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[Source]:
         around, camera = self._around, self.camera
-        opening = around.reader.open(camera.url, self._credential(), transport=camera.transport)
+        reader = around.forced.get(camera.reader, around.reader)
+        opening = reader.open(camera.url, self._credential(), transport=camera.transport)
         try:
             # The deadline counts from our turn on: what waits for others is not the camera's fault.
             async with around.opening, asyncio.timeout(around.settings.open_s + 1):
@@ -256,10 +263,17 @@ class Stream:
         if self._epoch is None:
             return
         cause, detail = ends.cause, ends.detail
-        if cause == "source_silent" and self._around.watch.stalled_since(self._epoch.last_arrival_us):
+        if self._is_ours(ends, self._epoch.last_arrival_us):
             cause, detail = "service_down", "this process stood still"
         self._epoch.end(cause, detail, interval_us=ends.interval_us)
         self._epoch = None
+
+    def _is_ours(self, ends: Ends, last_arrival_us: int) -> bool:
+        """Whether pictures are missing because we did not read: also behind those that the socket had kept for us."""
+        watch = self._around.watch
+        if ends.leaps:
+            return watch.stalled_since(last_arrival_us - STALL_US)
+        return ends.cause == "source_silent" and watch.stalled_since(last_arrival_us)
 
     def _follow_clock(self) -> None:
         if self._epoch is None:

@@ -155,7 +155,7 @@ class Epoch:
             starts_segment=cut.starts_segment,
             ends=cut.ends,
             access_units=len(cut.units),
-            lost_packets=sum(unit.lost_packets for unit in cut.units),
+            lost_packets=cut.lost_packets,
             codecs=self._shape.codecs,
             width=self._shape.width,
             height=self._shape.height,

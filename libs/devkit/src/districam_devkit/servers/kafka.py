@@ -4,7 +4,7 @@ import asyncio
 import base64
 import uuid
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +83,25 @@ async def running(
     home: Path, *, log_dir: Path, port: int | None = None, installation: Installation | None = None
 ) -> AsyncGenerator[broker.Broker]:
     """Kafka for the length of a block, its data in `home`, which is formatted if new. Raises ServerUnavailable."""
-    installation = installation or await prepare(lambda _name, _state: None)
-    chosen, controller_port = ports.choose(2)
-    port = port or chosen
-    ports.require_free("kafka", [port])
+    found = installation or await prepare(lambda _name, _state: None)
+
+    def start(chosen: list[int]) -> AbstractAsyncContextManager[broker.Broker]:
+        return _on(chosen, home, log_dir, found)
+
+    if port is None:
+        starting = ports.elsewhere_if_taken(lambda: ports.choose(2), start)
+    else:
+        starting = start([port, *ports.choose(1)])
+    async with starting as server:
+        yield server
+
+
+@asynccontextmanager
+async def _on(
+    chosen: list[int], home: Path, log_dir: Path, installation: Installation
+) -> AsyncGenerator[broker.Broker]:
+    port, controller_port = chosen
+    ports.require_free("kafka", chosen)
     config = _write_config(home, port, controller_port)
     if not _is_formatted(home):
         await _format(installation, config)

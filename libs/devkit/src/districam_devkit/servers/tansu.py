@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from districam_devkit.servers import broker, ports, process
@@ -25,7 +25,17 @@ def binary() -> Path:
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[broker.Broker]:
     """Tansu for the length of a block. `start_again` brings back an empty broker. Raises ServerUnavailable."""
-    port = port or ports.choose(1)[0]
+
+    def start(chosen: list[int]) -> AbstractAsyncContextManager[broker.Broker]:
+        return _on(chosen[0], home, log_dir)
+
+    starting = start([port]) if port else ports.elsewhere_if_taken(lambda: ports.choose(1), start)
+    async with starting as server:
+        yield server
+
+
+@asynccontextmanager
+async def _on(port: int, home: Path, log_dir: Path) -> AsyncGenerator[broker.Broker]:
     ports.require_free("tansu", [port])
     url = f"tcp://{ports.HOST}:{port}"
     address = ("--listener-url", url, "--advertised-listener-url", url)

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,17 @@ def parse_version(said: str) -> tuple[str, str]:
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[Redis]:
     """Valkey for the length of a block, its append-only file in `home`. Raises ServerUnavailable."""
-    port = port or ports.choose(1)[0]
+
+    def start(chosen: list[int]) -> AbstractAsyncContextManager[Redis]:
+        return _on(chosen[0], home, log_dir)
+
+    starting = start([port]) if port else ports.elsewhere_if_taken(lambda: ports.choose(1), start)
+    async with starting as server:
+        yield server
+
+
+@asynccontextmanager
+async def _on(port: int, home: Path, log_dir: Path) -> AsyncGenerator[Redis]:
     ports.require_free("redis", [port])
     server = binary()
     name, version = parse_version(await asyncio.to_thread(_ask_version, server))

@@ -53,14 +53,26 @@ def _state(state: State, zone: ZoneInfo) -> Json:
 
 
 def footage_headers(listed: Sequence[Listed], states: Sequence[State]) -> dict[str, str]:
-    """What a playlist really holds, beside what of its window is stored and missing."""
+    """`held` of a playlist."""
+    return held(
+        min(item.entry.start_us for item in listed), max(item.entry.end_us for item in listed), states
+    )
+
+
+def held(from_us: int, to_us: int, states: Sequence[State]) -> dict[str, str]:
+    """What an answer really holds, beside what of its window is stored and missing."""
     sums = summary(states)
     return {
-        "Districam-From": rfc3339(min(item.entry.start_us for item in listed)),
-        "Districam-To": rfc3339(max(item.entry.end_us for item in listed)),
+        "Districam-From": rfc3339(from_us),
+        "Districam-To": rfc3339(to_us),
         "Districam-Recorded-Seconds": f"{seconds(sums.recorded_us):.6f}",
         "Districam-Gap-Seconds": f"{seconds(sums.gap_us):.6f}",
     }
+
+
+def windows(found: Iterable[tuple[int, int]], zone: ZoneInfo) -> Json:
+    """Windows that can each be asked for."""
+    return {"windows": [dict(instants(zone, **{"from": a, "to": b})) for a, b in found]}
 
 
 def segment(item: Listed, zone: ZoneInfo) -> Json:

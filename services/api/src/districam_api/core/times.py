@@ -9,7 +9,7 @@ from districam_api.core.asked import Unacceptable
 from districam_common.names import DAY_US, HOUR_US, parse_rfc3339, us_of, utc
 
 TIMELINE_MOST_US = 31 * DAY_US
-PLAYLIST_MOST_US = DAY_US
+PLAYLIST_MOST_US = CLIP_MOST_US = DAY_US
 
 _INSTANT = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})[Tt ](?P<time>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(?P<zone>[Zz]|[-+ ]\d{2}:\d{2})?",

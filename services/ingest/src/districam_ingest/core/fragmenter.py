@@ -4,7 +4,7 @@ A cut is stamped here and nowhere else, so that a recorder that replays the log 
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from districam_common import ticks
 from districam_common.media import Ends
@@ -28,7 +28,10 @@ class Cuts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """One fragment's access units; intervals tile within an epoch. The last unit lasts `last_ticks` of the media clock."""
+    """One fragment's access units; intervals tile within an epoch. The last unit lasts `last_ticks` of the media clock.
+
+    `lost_behind`: packets known to be missing between it and the next fragment: what they held lies in this interval.
+    """
 
     seq: int
     units: tuple[AccessUnit, ...]
@@ -36,6 +39,11 @@ class Cut:
     last_ticks: int
     starts_segment: bool
     ends: Ends | None
+    lost_behind: int = 0
+
+    @property
+    def lost_packets(self) -> int:
+        return sum(unit.lost_packets for unit in self.units) + self.lost_behind
 
     @property
     def start_us(self) -> int:
@@ -75,6 +83,7 @@ class Fragmenter:
         elif self._is_full(unit):
             starts = self._starts_a_segment(unit)
             cut = self._cut(unit.start_us, unit.dts, "segment" if starts else None)
+            cut = replace(cut, lost_behind=unit.lost_packets)
             self._starts_segment = starts
             if starts:
                 self._segment_start_us = unit.start_us

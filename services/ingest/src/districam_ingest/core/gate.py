@@ -4,7 +4,7 @@ An epoch starts at a keyframe with parameter sets. It ends when parameter sets c
 when media time leaps, when what comes is no video. Whether a leap is the camera's freeze or its clock's jump shows in the arrivals.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from districam_common import ticks
 from districam_common.events import Cause
@@ -39,11 +39,15 @@ class Takes:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The epoch is over before this picture; its own last picture lasts `interval_us`."""
+    """The epoch is over before this picture; its own last picture lasts `interval_us`.
+
+    `leaps`: media time went ahead though the pictures came close together, as when a clock jumps or some were not sent.
+    """
 
     cause: Cause
     detail: str
     interval_us: int
+    leaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,8 @@ class Gate:
         arrived_us = picture.arrival_us - epoch.last.arrival_us
         if arrived_us * 2 >= media_us:
             return epoch.ends("source_silent", f"no picture for {media_us / 1e6:.1f} s")
-        return epoch.ends("stream_error", f"timestamps went ahead by {media_us / 1e6:.3f} s")
+        ahead = epoch.ends("stream_error", f"timestamps went ahead by {media_us / 1e6:.3f} s")
+        return replace(ahead, leaps=True)
 
     def _taken(self, epoch: _Epoch, picture: Picture, *, key: bool) -> Takes | Ends:
         dts = epoch.times.of(picture.pts)

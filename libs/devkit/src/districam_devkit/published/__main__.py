@@ -1,0 +1,56 @@
+"""Writes the published contract: `python -m districam_devkit.published docs/api`."""
+
+import argparse
+import json
+from pathlib import Path
+
+import yaml
+
+from districam_devkit.published.asyncapi import document
+from districam_devkit.published.schemas import PUBLISHED, document_of
+
+_FIRST = "# Generated from the code by `make api-docs`; not to be edited.\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Says everything in full: an anchor is a riddle to a reader."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the library's
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)  # pyright: ignore[reportUnknownMemberType]  # no stubs
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def files() -> dict[str, str]:
+    """Every file of docs/api/ that is generated: name → content."""
+    contract = yaml.dump(document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    schemas = {
+        f"schemas/{name}.json": json.dumps(document_of(kind), indent=2, ensure_ascii=False) + "\n"
+        for name, kind in PUBLISHED.items()
+    }
+    return {"asyncapi.yaml": _FIRST + contract, **schemas}
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m districam_devkit.published", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where to: docs/api")
+    folder: Path = parser.parse_args().folder
+    wanted = files()
+    for left in sorted({*folder.glob("schemas/*.json")} - {folder / name for name in wanted}):
+        left.unlink()
+    for name, content in wanted.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    print(f"{len(wanted)} files in {folder}")
+
+
+if __name__ == "__main__":
+    main()

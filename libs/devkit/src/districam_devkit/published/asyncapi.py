@@ -1,0 +1,308 @@
+"""The AsyncAPI 3 document: channels, messages, bindings, schemas; whole in itself."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from districam_common import names, wire
+from districam_common.events import STREAM_EVENTS, Camera, DeadLetter, PartitionFell, SegmentStored
+from districam_common.kafka.topics import Topic, declared
+from districam_common.media import FragmentInfo, Still
+from districam_common.settings import TopicsSettings
+from districam_devkit.published import headers as of_headers
+from districam_devkit.published.schemas import Schema, schema_of, summary_of
+
+_BINDING = "0.5.0"
+"""Of AsyncAPI's bindings for Kafka."""
+_SCHEMAS = "#/components/schemas/{model}"
+_ABOUT = """\
+What districam writes to Kafka, for other teams' systems to read.
+
+Each record is a CloudEvent 1.0 in Kafka's binary content mode: the attributes are headers, whose values are UTF-8 text,
+and the value is the bare payload of the stated content type. A `video/mp4` value plays alone; so no library of ours is
+needed.
+
+Records may be repeated: `ce_id` tells. Leave unread the headers and fields that you do not know: additions are made
+without a new version. Anything else comes as a new topic, `….v2`.
+
+Names that end in `_us` are whole microseconds since 1970, UTC. Every interval is half-open.
+
+Partitions and retention are the defaults; each is a setting of the site.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Message:
+    """A kind of record."""
+
+    type: str
+    title: str
+    summary: str
+    payload: Schema
+    headers: Schema
+    key: Schema
+    content_type: str = "application/json"
+
+    @property
+    def name(self) -> str:
+        return self.type.removeprefix("districam.").removesuffix(".v1").replace(".", "-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Channel:
+    """A topic: what it is for, and what is written there by whom."""
+
+    topic: str
+    title: str
+    description: str
+    senders: str
+    messages: tuple[_Message, ...]
+
+    @property
+    def name(self) -> str:
+        return self.topic.removeprefix("districam.").removesuffix(".v1")
+
+
+def document() -> dict[str, Any]:
+    """The whole document, as plain values."""
+    channels = _channels()
+    topics = {topic.name: topic for topic in declared(TopicsSettings())}
+    messages = {message.name: _message(message) for channel in channels for message in channel.messages}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "districam",
+            "version": "1.0.0",
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "kafka": {
+                "host": "localhost:9092",
+                "protocol": "kafka",
+                "description": "The site's brokers.",
+            }
+        },
+        "channels": {channel.name: _channel(channel, topics[channel.topic]) for channel in channels},
+        "operations": {f"send-{channel.name}": _operation(channel) for channel in channels},
+        "components": {"messages": messages, "schemas": _schemas()},
+    }
+
+
+# ---- what there is
+
+
+def _channels() -> tuple[_Channel, ...]:
+    return (
+        _Channel(
+            topic=names.CAMERAS,
+            title="Cameras",
+            description="Every revision of every camera, for ever: read from the start; the last record of a key is "
+            "in force.",
+            senders="districam-cameras",
+            messages=(_camera(),),
+        ),
+        _Channel(
+            topic=names.FRAGMENTS,
+            title="Video",
+            description="All video, seconds after it was taken, in fragments of 2 s at most, each playable alone. A "
+            "number that is missing in an epoch is a loss; a new epoch is a break in the stream.",
+            senders="ingest",
+            messages=(_fragment(),),
+        ),
+        _Channel(
+            topic=names.KEYFRAMES,
+            title="Pictures",
+            description="Stills, at most one for each `keyframe_interval_s` of a camera; some may be skipped.",
+            senders="ingest",
+            messages=(_still(),),
+        ),
+        _Channel(
+            topic=names.SEGMENTS,
+            title="Stored segments",
+            description="Footage that is stored, an object in the bucket each. May come again, and in any order.",
+            senders="recorder",
+            messages=(_stored(),),
+        ),
+        _Channel(
+            topic=names.STREAMS,
+            title="Stream events",
+            description="What happened to each stream, so that whatever is not stored has a cause. The event in force "
+            "is repeated.",
+            senders="ingest, recorder, indexer",
+            messages=tuple(_event(kind) for kind in STREAM_EVENTS.values()),
+        ),
+        _Channel(
+            topic=names.DEADLETTERS,
+            title="Dead letters",
+            description="Records that can never be processed: where they lie and why, never their payload.",
+            senders="recorder, indexer",
+            messages=(_deadletter(),),
+        ),
+    )
+
+
+def _fragment() -> _Message:
+    common = of_headers.headers_of(
+        wire.FRAGMENT_TYPE,
+        content_type="video/mp4",
+        service="ingest",
+        event_id="`{epoch}/{seq}`.",
+        time="Start of the first access unit on our clock.",
+        subject="The camera.",
+    )
+    return _Message(
+        type=wire.FRAGMENT_TYPE,
+        title="Fragment",
+        summary=summary_of(FragmentInfo),
+        payload={
+            "description": "`ftyp` and `moov` (`ce_initlength` bytes, the same in the whole epoch), then one `moof` "
+            "and one `mdat` (ISO/IEC 14496-12).",
+            "type": "string",
+            "format": "binary",
+        },
+        headers=of_headers.with_fragments(common),
+        key=of_headers.CAMERA_KEY,
+        content_type="video/mp4",
+    )
+
+
+def _still() -> _Message:
+    common = of_headers.headers_of(
+        wire.KEYFRAME_TYPE,
+        content_type="image/jpeg",
+        service="ingest",
+        event_id="`{epoch}/{seq}`.",
+        time="The picture's instant on our clock.",
+        subject="The camera.",
+    )
+    return _Message(
+        type=wire.KEYFRAME_TYPE,
+        title="Keyframe",
+        summary=summary_of(Still),
+        payload={"description": "A JPEG.", "type": "string", "format": "binary"},
+        headers=of_headers.with_stills(common),
+        key=of_headers.CAMERA_KEY,
+        content_type="image/jpeg",
+    )
+
+
+def _json(
+    kind: type[Any], *, service: str, event_id: str, time: str, subject: str = "The camera."
+) -> _Message:
+    return _Message(
+        type=kind.type,
+        title=kind.__name__,
+        summary=summary_of(kind),
+        payload={"$ref": _SCHEMAS.format(model=kind.__name__)},
+        headers=of_headers.headers_of(
+            kind.type,
+            content_type="application/json",
+            service=service,
+            event_id=event_id,
+            time=time,
+            subject=subject,
+        ),
+        key=of_headers.CAMERA_KEY,
+    )
+
+
+def _camera() -> _Message:
+    return _json(Camera, service="cameras", event_id="`{camera_id}/{revision}`.", time="`updated_us`.")
+
+
+def _stored() -> _Message:
+    return _json(SegmentStored, service="recorder", event_id="The object's key.", time="`start_us`.")
+
+
+def _event(kind: type[Any]) -> _Message:
+    services = "(ingest|recorder|indexer)"
+    made = _json(kind, service=services, event_id="`{instance}/{counter}`.", time="`at_us`.")
+    if kind is not PartitionFell:
+        return made
+    return replace(
+        _json(
+            kind,
+            service=services,
+            event_id="`{instance}/{counter}`.",
+            time="`at_us`.",
+            subject="The partition's number.",
+        ),
+        key=of_headers.PARTITION_KEY,
+    )
+
+
+def _deadletter() -> _Message:
+    made = _json(
+        DeadLetter,
+        service="[a-z]+",
+        event_id="`{topic}/{partition}/{offset}` of the dead record.",
+        time="When it was found.",
+        subject="The dead record's key.",
+    )
+    return replace(made, key=of_headers.ANY_KEY)
+
+
+# ---- how it is said
+
+
+def _channel(channel: _Channel, topic: Topic) -> Schema:
+    return {
+        "address": channel.topic,
+        "title": channel.title,
+        "description": channel.description,
+        "messages": {
+            message.name: {"$ref": f"#/components/messages/{message.name}"} for message in channel.messages
+        },
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                "partitions": topic.partitions,
+                "replicas": topic.replication_factor,
+                "topicConfiguration": _configuration(topic),
+                "bindingVersion": _BINDING,
+            }
+        },
+    }
+
+
+def _configuration(topic: Topic) -> dict[str, Any]:
+    """The topic's settings; the binding knows some of them as numbers or lists."""
+    out: dict[str, Any] = {}
+    for name, value in topic.configs.items():
+        if name == "cleanup.policy":
+            out[name] = value.split(",")
+        else:
+            out[name] = int(value) if value.lstrip("-").isdigit() else value
+    return out
+
+
+def _operation(channel: _Channel) -> Schema:
+    return {
+        "action": "send",
+        "summary": f"Written by {channel.senders}; read by whoever wants to.",
+        "channel": {"$ref": f"#/channels/{channel.name}"},
+        "messages": [
+            {"$ref": f"#/channels/{channel.name}/messages/{message.name}"} for message in channel.messages
+        ],
+    }
+
+
+def _message(message: _Message) -> Schema:
+    return {
+        "name": message.type,
+        "title": message.title,
+        "summary": message.summary,
+        "contentType": message.content_type,
+        "headers": message.headers,
+        "payload": message.payload,
+        "bindings": {"kafka": {"key": message.key, "bindingVersion": _BINDING}},
+    }
+
+
+def _schemas() -> dict[str, Schema]:
+    out: dict[str, Schema] = {}
+    for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter):
+        schema, nested = schema_of(kind, refs=_SCHEMAS)
+        out |= {kind.__name__: schema, **nested}
+    return out

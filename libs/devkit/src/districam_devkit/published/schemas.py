@@ -1,0 +1,81 @@
+"""JSON Schemas of what travels as JSON, from the dataclasses that read and write it.
+
+They forbid no additional property: an addition is no new version, so a reader must leave unread what it does not know.
+"""
+
+import inspect
+import re
+from typing import Any
+
+from districam_common.events import STREAM_EVENTS, Camera, DeadLetter, Location, SegmentStored
+from districam_common.wire import adapter
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+PUBLISHED: dict[str, type[Any]] = {
+    kind.type: kind for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter)
+}
+"""`ce_type` → what the value is."""
+_NESTED: dict[str, type[Any]] = {"Location": Location}
+_ATTRIBUTE = re.compile(r"    (?P<names>[a-z0-9_]+(?:, [a-z0-9_]+)*): (?P<text>.+)")
+
+
+def summary_of(kind: type[Any]) -> str:
+    """The docstring without its `Attributes:`."""
+    return " ".join(_doc(kind).split("\nAttributes:")[0].split())
+
+
+def words_of(kind: type[Any]) -> dict[str, str]:
+    """Attribute → what the docstring's `Attributes:` say of it."""
+    out: dict[str, str] = {}
+    named: list[str] = []
+    for line in _doc(kind).partition("\nAttributes:\n")[2].splitlines():
+        match = _ATTRIBUTE.fullmatch(line)
+        if match is not None:
+            named = match["names"].split(", ")
+            out |= dict.fromkeys(named, match["text"])
+        elif line.strip():
+            out |= {name: f"{out[name]} {line.strip()}" for name in named}
+    return {name: _sentence(text) for name, text in out.items()}
+
+
+def _doc(kind: type[Any]) -> str:
+    return inspect.getdoc(kind) or ""
+
+
+def _sentence(text: str) -> str:
+    first = text if text.startswith("`") else text[:1].upper() + text[1:]
+    return f"{first.rstrip('.')}."
+
+
+def schema_of(kind: type[Any], *, refs: str = "#/$defs/{model}") -> tuple[Schema, dict[str, Schema]]:
+    """The value's schema, and those of what is nested in it, which it refers to by `refs`."""
+    made = adapter(kind).json_schema(ref_template=refs)
+    nested: dict[str, Schema] = made.pop("$defs", {})
+    return _told(made, kind), {name: _told(schema, _NESTED[name]) for name, schema in nested.items()}
+
+
+def document_of(kind: type[Any]) -> Schema:
+    """The schema as a document of its own."""
+    schema, nested = schema_of(kind)
+    return {"$schema": DIALECT, **schema, **({"$defs": nested} if nested else {})}
+
+
+def _told(schema: Schema, kind: type[Any]) -> Schema:
+    """The schema in our words: what the kind is, what each field means."""
+    words = words_of(kind)
+    properties: dict[str, Schema] = schema["properties"]
+    return {
+        "title": kind.__name__,
+        "description": summary_of(kind),
+        "type": "object",
+        "required": schema.get("required", []),
+        "properties": {name: _field(field, words.get(name)) for name, field in properties.items()},
+    }
+
+
+def _field(field: Schema, words: str | None) -> Schema:
+    rest = {name: value for name, value in field.items() if name not in {"title", "description"}}
+    description = words or field.get("description")
+    return {**({"description": description} if description else {}), **rest}

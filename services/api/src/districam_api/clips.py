@@ -1,0 +1,203 @@
+"""Clips: a window's footage as one MP4 that is read while it is sent."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from districam_api.core.clip import (
+    Cut,
+    Mark,
+    Shown,
+    cut_of,
+    is_seam,
+    keyframe_at,
+    last_before,
+    lead,
+    seam,
+    stretches,
+)
+from districam_api.core.placing import Part, Placing, lasting, shape, shortened
+from districam_api.footage import Evidence
+from districam_api.objects import Objects
+from districam_common.errors import Rejected, Retriable
+from districam_common.index import IndexEntry, entries
+from districam_common.intervals import Interval
+from districam_common.mp4 import Track, tracks, video_track
+
+INITS_AT_ONCE = 6
+
+
+class Busy(Retriable):
+    """As many clips as may be are being sent."""
+
+
+class Differing(Rejected):
+    """No one clip can hold the window: the camera changed its picture. `windows` can each be one."""
+
+    def __init__(self, windows: Sequence[Interval]) -> None:
+        super().__init__("the camera changed its codec, size or parameters inside this window")
+        self.windows = windows
+
+
+class Places:
+    """How many clips may be sent at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+
+    def take(self) -> None:
+        """Takes a place; `leave` must follow.
+
+        Raises:
+            Busy: none is free.
+        """
+        if self._taken >= self._most:
+            raise Busy(f"{self._most} clips are being sent, the most at once (api.clips_at_once)")
+        self._taken += 1
+
+    def leave(self) -> None:
+        self._taken -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What the clip will hold, and its bytes. Close `content` in any case."""
+
+    from_us: int
+    to_us: int
+    content: AsyncGenerator[bytes]
+
+
+async def clip(objects: Objects, evidence: Evidence, shown: Sequence[Shown]) -> Clip:
+    """The clip of `shown`, a cover of the evidence's window, at least one segment.
+
+    Raises:
+        Differing: it takes more than one clip. Missing, Retriable: of the store.
+    """
+    inits = await _inits(objects, [one.entry for one in shown])
+    windows = stretches(shown, {epoch: shape(init) for epoch, init in inits.items()}, evidence.window)
+    if len(windows) > 1:
+        raise Differing(windows)
+    init = inits[shown[0].entry.epoch]
+    maker = _Maker(objects, video_track(init))
+    items, start = await maker.begin(evidence, shown)
+    last = items[-1]
+    cut = cut_of(last, evidence.window.to_us, items[-2] if len(items) > 1 else None)
+    end = last_before(await objects.marks(last.entry, maker.track), cut)
+    to_us = end.end_us if end else last.to_us
+    front = lasting(init, to_us - start.at_us)
+    cuts = maker.cuts(items, start.seq, evidence.window.to_us)
+    return Clip(start.at_us, to_us, maker.content(front, start.at_us, cuts))
+
+
+async def _inits(objects: Objects, segments: Sequence[IndexEntry]) -> dict[str, bytes]:
+    """The init of each epoch."""
+    slots = asyncio.Semaphore(INITS_AT_ONCE)
+
+    async def read(entry: IndexEntry) -> bytes:
+        async with slots:
+            return await objects.init(entry)
+
+    firsts = {entry.epoch: entry for entry in reversed(segments)}
+    async with asyncio.TaskGroup() as tasks:
+        reading = {epoch: tasks.create_task(read(entry)) for epoch, entry in firsts.items()}
+    return {epoch: task.result() for epoch, task in reading.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    objects: Objects
+    track: Track
+
+    async def begin(self, evidence: Evidence, shown: Sequence[Shown]) -> tuple[list[Shown], Mark]:
+        """The segments to take, and the fragment to begin with: the keyframe at or before the window's start.
+
+        Where footage begins later, or no keyframe is left, it is the first fragment that there is.
+        """
+        first = shown[0]
+        at_us = max(evidence.window.from_us, first.from_us)
+        walked: list[IndexEntry] = []
+        mark: Mark | None = None
+        for entry in lead(entries(evidence.segments), first.entry, at_us):
+            walked.append(entry)
+            marks = await self.objects.marks(entry, self.track)
+            if mark := keyframe_at(marks, at_us):
+                break
+        else:
+            walked = [first.entry]
+            mark = await self.objects.entered(first.entry, self.track, at_us)
+        if mark is None:
+            raise ValueError(f"the segment at {first.entry.start_us} ends before {at_us}")
+        before = [Shown(e, e.start_us, e.end_us) for e in reversed(walked[1:])]
+        return [*before, *shown], mark
+
+    async def cuts(self, items: Sequence[Shown], first_seq: int, before_us: int) -> AsyncGenerator[Cut]:
+        """What to take of each segment, settled where epochs meet."""
+        entry_seq: int | None = first_seq
+        for n, item in enumerate(items):
+            following = items[n + 1] if n + 1 < len(items) else None
+            cut = cut_of(item, before_us, items[n - 1] if n else None)
+            if entry_seq is not None:
+                cut = replace(cut, first_seq=max(cut.first_seq, entry_seq))
+                entry_seq = None
+            if following and is_seam(item, following):
+                entry = await self.objects.entered(following.entry, self.track, following.from_us)
+                if entry:
+                    cut = seam(cut, await self.objects.marks(item.entry, self.track), entry)
+                    entry_seq = entry.seq
+            yield cut
+
+    async def content(self, init: bytes, start_us: int, cuts: AsyncGenerator[Cut]) -> AsyncGenerator[bytes]:
+        """The clip's bytes: the init, then a fragment at a time."""
+        yield init
+        placing = Placing(tracks(init), start_us)
+        async with aclosing(cuts):
+            async for cut in cuts:
+                async with aclosing(self._taken(cut, placing)) as fragments:
+                    async for fragment in fragments:
+                        yield fragment
+
+    async def _taken(self, cut: Cut, placing: Placing) -> AsyncGenerator[bytes]:
+        async with aclosing(self.objects.parts(cut.entry, self.track)) as parts:
+            async for part in parts:
+                if part.seq > cut.last_seq or part.at_us >= cut.before_us:
+                    return
+                if part.seq < cut.first_seq:
+                    continue
+                kept = shortened(part, cut.before_us, self.track) if cut.trims else part
+                if kept:
+                    yield placing.place(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Gop:
+    """An MP4 from a keyframe on, whose time 0 is `start_us`."""
+
+    start_us: int
+    video: bytes
+
+
+async def gop(objects: Objects, evidence: Evidence, shown: Shown, at_us: int) -> Gop | None:
+    """What has to be decoded for the picture that `shown` shows at `at_us`; None: no keyframe is stored before it.
+
+    Holds one GOP in memory, whatever is read.
+    """
+    init = await objects.init(shown.entry)
+    track = video_track(init)
+    taken: list[Part] = []
+    for entry in lead(entries(evidence.segments), shown.entry, at_us):
+        found: list[Part] = []
+        async with aclosing(objects.parts(entry, track)) as parts:
+            async for part in parts:
+                if part.at_us > at_us or (taken and part.seq >= taken[0].seq):
+                    break
+                if part.entry.is_keyframe and (not found or part.shown_us(track) <= at_us):
+                    found.clear()
+                found.append(part)
+        taken = [*found, *taken]
+        if taken and taken[0].entry.is_keyframe:
+            placing = Placing(tracks(init), taken[0].at_us)
+            return Gop(taken[0].at_us, init + b"".join(map(placing.place, taken)))
+    return None

@@ -1,0 +1,1 @@
+"""RTSP and RTP as a client speaks them, without I/O: bytes in, bytes and pictures out. Bounded in memory, whoever talks."""

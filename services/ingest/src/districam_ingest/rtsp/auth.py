@@ -1,0 +1,129 @@
+"""Basic and Digest authentication: RFC 7617, RFC 2617 (MD5) and RFC 7616 (SHA-256, `-sess`)."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from districam_common.credentials import Credential
+
+_SCHEME = re.compile(r"(?:^|,)\s*(Basic|Digest)(?:\s+|$)", re.IGNORECASE)
+_PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*))')
+_HASHES = {"MD5": "md5", "SHA-256": "sha256"}
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One way in that the server offers.
+
+    Attributes:
+        scheme: `basic` or `digest`.
+        algorithm: as the server writes it; empty if it does not say: MD5.
+        has_qop: whether `qop=auth` is asked for; without it the response is that of RFC 2069.
+        is_stale: the password was right, the nonce too old.
+    """
+
+    scheme: str
+    realm: str
+    nonce: str = ""
+    opaque: str | None = None
+    algorithm: str = ""
+    has_qop: bool = False
+    is_stale: bool = False
+
+    @property
+    def hash_name(self) -> str:
+        """Hash and variant in capitals, `MD5` by default."""
+        return self.algorithm.upper() or "MD5"
+
+
+def best(headers: Sequence[str], *, digest_only: bool = False) -> Challenge | None:
+    """The strongest of the challenges in `WWW-Authenticate` headers that can be met; None if there is none."""
+    found = [challenge for header in headers for challenge in _challenges(header)]
+    digests = sorted((c for c in found if c.scheme == "digest"), key=lambda c: "SHA" not in c.hash_name)
+    basics = [] if digest_only else [c for c in found if c.scheme == "basic"]
+    return next(iter([*digests, *basics]), None)
+
+
+def _challenges(header: str) -> list[Challenge]:
+    starts = list(_SCHEME.finditer(header))
+    ends = [start.start() for start in starts[1:]] + [len(header)]
+    found = [
+        _challenge(start[1].lower(), header[start.end() : end])
+        for start, end in zip(starts, ends, strict=False)
+    ]
+    return [one for one in found if one is not None]
+
+
+def _challenge(scheme: str, text: str) -> Challenge | None:
+    said = {m[1].lower(): m[3] if m[2] is None else _unquoted(m[2]) for m in _PARAMETER.finditer(text)}
+    if scheme == "basic":
+        return Challenge("basic", said.get("realm", ""))
+    qops = {word.strip().lower() for word in said.get("qop", "").split(",")} - {""}
+    challenge = Challenge(
+        "digest",
+        said.get("realm", ""),
+        said.get("nonce", ""),
+        said.get("opaque"),
+        said.get("algorithm", ""),
+        has_qop="auth" in qops,
+        is_stale=said.get("stale", "").lower() == "true",
+    )
+    can_be_met = challenge.hash_name.removesuffix("-SESS") in _HASHES and (challenge.has_qop or not qops)
+    return challenge if can_be_met else None
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def basic(credential: Credential) -> str:
+    """The value of `Authorization`."""
+    return "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+
+
+def digest(
+    challenge: Challenge, credential: Credential, *, method: str, uri: str, count: int, cnonce: str
+) -> str:
+    """The value of `Authorization`.
+
+    `count` says how many requests were authorized with this nonce, this one too. `cnonce` is random, of our own; it is
+    not used unless the server asks for it.
+    """
+    needs_cnonce = challenge.has_qop or challenge.hash_name.endswith("-SESS")
+    fields = [
+        ("username", _quoted(credential.username)),
+        ("realm", _quoted(challenge.realm)),
+        ("nonce", _quoted(challenge.nonce)),
+        ("uri", _quoted(uri)),
+        ("response", f'"{_response(challenge, credential, (method, uri), count, cnonce)}"'),
+    ]
+    fields += [("algorithm", challenge.algorithm)] if challenge.algorithm else []
+    fields += [("opaque", _quoted(challenge.opaque))] if challenge.opaque is not None else []
+    fields += [("qop", "auth"), ("nc", f"{count:08x}")] if challenge.has_qop else []
+    fields += [("cnonce", _quoted(cnonce))] if needs_cnonce else []
+    return "Digest " + ", ".join(f"{name}={value}" for name, value in fields)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _response(
+    challenge: Challenge, credential: Credential, asked: tuple[str, str], count: int, cnonce: str
+) -> str:
+    """RFC 7616 section 3.4.1; without qop RFC 2069."""
+    name = challenge.hash_name
+    secret = _hash(name, credential.username, challenge.realm, credential.password)
+    if name.endswith("-SESS"):
+        secret = _hash(name, secret, challenge.nonce, cnonce)
+    wanted = _hash(name, *asked)
+    if not challenge.has_qop:
+        return _hash(name, secret, challenge.nonce, wanted)
+    return _hash(name, secret, challenge.nonce, f"{count:08x}", cnonce, "auth", wanted)
+
+
+def _hash(name: str, *parts: str) -> str:
+    kind = _HASHES[name.removesuffix("-SESS")]
+    return hashlib.new(kind, ":".join(parts).encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,224 @@
+"""The RTSP client's side of a conversation (RFC 2326) without its transport: responses in, requests out.
+
+OPTIONS, DESCRIBE, SETUP of the video over the same connection (interleaved), PLAY; then a request at half the session's
+timeout, until TEARDOWN. One request is under way at a time, so that a camera that numbers its responses wrongly is
+understood. A 401 is answered once for each request, more often only if the camera calls the nonce stale.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from districam_common.credentials import Credential
+from districam_ingest.rtsp import auth, sdp
+from districam_ingest.rtsp.message import Message, RefusedError, RtspError, UnsupportedError, answer, request
+
+USER_AGENT = "districam"
+TIMEOUT_S, TIMEOUT_LEAST_S, TIMEOUT_MOST_S = 60, 4, 3600
+"""A session's when the server says none (RFC 2326 section 12.37), and what it may say."""
+STALE_MOST = 3
+_INTERLEAVED = re.compile(r"interleaved\s*=\s*(\d{1,3})(?:-(\d{1,3}))?", re.IGNORECASE)
+_TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The request under way.
+
+    Attributes:
+        answers: the challenge that it answers, if any.
+        repeats: how often it was sent again because of a 401.
+    """
+
+    method: str
+    uri: str
+    headers: tuple[tuple[str, str], ...]
+    cseq: int
+    answers: auth.Challenge | None = None
+    repeats: int = 0
+
+
+class Client:
+    """One connection's conversation.
+
+    Args:
+        url: of the camera; a user name and password in it are not used.
+        cnonce: makes random text.
+        says_password: whether a server that asks for Basic is told the password; no after a redirect to another host.
+
+    Attributes:
+        out: bytes to send; whoever sends them clears it.
+        redirect: where the camera sends us; the conversation goes on there, by another client.
+        video: once described.
+        channels: RTP's and RTCP's, once set up.
+        server: what it calls itself.
+
+    Raises:
+        RtspError: the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credential: Credential | None,
+        *,
+        cnonce: Callable[[], str],
+        says_password: bool = True,
+    ) -> None:
+        self.url = sdp.without_userinfo(url)
+        self.out = bytearray()
+        self.redirect: str | None = None
+        self.video: sdp.Video | None = None
+        self.channels: tuple[int, int] | None = None
+        self.server: str | None = None
+        self.is_playing = False
+        self._credential, self._cnonce, self._says_password = credential, cnonce, says_password
+        self._challenge: auth.Challenge | None = None
+        self._nonce_count = 0
+        self._cseq = 0
+        self._asked: _Asked | None = None
+        self._session: str | None = None
+        self._timeout_s = TIMEOUT_S
+        self._knows_parameters = False
+        self._next_alive_us: int | None = None
+        self._ask("OPTIONS", self.url)
+
+    def take(self, message: Message) -> None:
+        """A message of the server's.
+
+        Raises:
+            RefusedError: it refused what we cannot do without.
+            UnsupportedError: what it offers is not for this client.
+            RtspError: it makes no sense.
+        """
+        if message.method:
+            self.out += answer(message)
+            return
+        asked = self._asked
+        if asked is None or message.status < 200 or _is_late(message, asked.cseq):
+            return
+        self._asked = None
+        self.server = self.server or message.first("server")
+        if message.status == 401:
+            self._authorize(asked, message)
+        elif 300 <= message.status < 400 and not self.is_playing:
+            self._follow(message)
+        else:
+            self._proceed(asked, message)
+
+    def keep_alive(self, now_us: int) -> None:
+        """Asks something if the session needs it; to be called more often than it does."""
+        if not self.is_playing or self.video is None:
+            return
+        if self._next_alive_us is not None and now_us >= self._next_alive_us:
+            method = "GET_PARAMETER" if self._knows_parameters else "OPTIONS"
+            self._ask(method, self.video.aggregate_url)
+            self._next_alive_us = None
+        if self._next_alive_us is None:
+            self._next_alive_us = now_us + self._timeout_s * 500_000
+
+    def leave(self) -> None:
+        """Says goodbye; the answer is of no interest."""
+        if self._session is not None and self.video is not None:
+            self._ask("TEARDOWN", self.video.aggregate_url)
+
+    # ---- requests
+
+    def _ask(self, method: str, uri: str, *headers: tuple[str, str]) -> None:
+        self._send(_Asked(method, uri, headers, 0))
+
+    def _send(self, asked: _Asked) -> None:
+        self._cseq += 1
+        self._asked = replace(asked, cseq=self._cseq)
+        headers = [("CSeq", str(self._cseq)), *asked.headers, ("User-Agent", USER_AGENT)]
+        if self._session is not None:
+            headers.append(("Session", self._session))
+        if self._challenge is not None and self._credential is not None:
+            headers.append(("Authorization", self._authorization(self._challenge, self._credential, asked)))
+        self.out += request(asked.method, asked.uri, headers)
+
+    def _authorization(self, challenge: auth.Challenge, credential: Credential, asked: _Asked) -> str:
+        if challenge.scheme == "basic":
+            return auth.basic(credential)
+        self._nonce_count += 1
+        return auth.digest(
+            challenge,
+            credential,
+            method=asked.method,
+            uri=asked.uri,
+            count=self._nonce_count,
+            cnonce=self._cnonce(),
+        )
+
+    def _authorize(self, asked: _Asked, message: Message) -> None:
+        challenge = auth.best(message.all("www-authenticate"), digest_only=not self._says_password)
+        if challenge is None or self._credential is None:
+            raise RefusedError(asked.method, 401)
+        is_wrong = asked.answers is not None and not challenge.is_stale
+        if is_wrong or asked.repeats >= STALE_MOST:
+            if self.is_playing:  # a keep-alive: the stream goes on or it does not
+                return
+            raise RefusedError(asked.method, 401)
+        self._challenge, self._nonce_count = challenge, 0
+        self._send(replace(asked, answers=challenge, repeats=asked.repeats + 1))
+
+    # ---- responses
+
+    def _follow(self, message: Message) -> None:
+        location = message.first("location") or ""
+        if not re.match(r"rtsps?://[^\s/]", location, re.IGNORECASE):
+            raise RtspError("a redirect to nowhere")
+        self.redirect = sdp.without_userinfo(location)
+
+    def _proceed(self, asked: _Asked, message: Message) -> None:
+        if asked.method == "OPTIONS" and not self.is_playing:  # not all know it, none needs to
+            self._knows_parameters = "GET_PARAMETER" in (message.first("public") or "").upper()
+            self._ask("DESCRIBE", self.url, ("Accept", "application/sdp"))
+            return
+        if self.is_playing:
+            if message.status >= 400:  # cameras that play on answer GET_PARAMETER so
+                self._knows_parameters = False
+            return
+        if message.status >= 300:
+            if message.status == 461:
+                raise UnsupportedError("the camera does not send over TCP")
+            raise RefusedError(asked.method, message.status)
+        {"DESCRIBE": self._described, "SETUP": self._set_up, "PLAY": self._played}[asked.method](message)
+
+    def _described(self, message: Message) -> None:
+        base = sdp.base_url(self.url, message.first("content-base"), message.first("content-location"))
+        self.video = sdp.parse(message.body, base)
+        self._ask("SETUP", self.video.url, ("Transport", "RTP/AVP/TCP;unicast;interleaved=0-1"))
+
+    def _set_up(self, message: Message) -> None:
+        assert self.video is not None
+        transport = message.first("transport") or ""
+        if transport and "TCP" not in transport.upper() and "interleaved" not in transport.lower():
+            raise UnsupportedError("the camera does not send over TCP")
+        found = _INTERLEAVED.search(transport)
+        first = int(found[1]) if found else 0
+        self.channels = (first, int(found[2]) if found and found[2] else first + 1)
+        session, _, rest = (message.first("session") or "").partition(";")
+        self._session = session.strip() or None
+        said = _TIMEOUT.search(rest)
+        if said:
+            self._timeout_s = min(max(int(said[1]), TIMEOUT_LEAST_S), TIMEOUT_MOST_S)
+        self._ask("PLAY", self.video.aggregate_url, ("Range", "npt=0.000-"))
+
+    def _played(self, _: Message) -> None:
+        self.is_playing = True
+
+
+def _is_late(message: Message, cseq: int) -> bool:
+    """Whether it answers an earlier request; responses that are numbered otherwise wrongly are taken."""
+    text = message.first("cseq") or ""
+    return text.isdecimal() and len(text) < 10 and int(text) < cseq and int(text) > 0
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Raises RtspError for what is no URL."""
+    try:
+        return urlsplit(one).hostname == urlsplit(other).hostname
+    except ValueError:
+        raise RtspError("no URL") from None

@@ -1,0 +1,113 @@
+"""NAL units into pictures: by timestamp, and by the marker bit where a camera sets it as it should.
+
+RFC 6184 section 5.1 and RFC 7798 section 4.1 mark a picture's last packet. Cameras mark every slice, parameter sets, or
+nothing. So a camera's markers are believed once they have agreed with its timestamps for a while, and until they do not.
+A believed marker saves waiting for the next picture; all else is the same without it.
+"""
+
+from districam_ingest.core.nal import Codec, is_slice, starts_picture
+from districam_ingest.core.units import Picture
+from districam_ingest.rtsp.fragments import PICTURE_MOST
+from districam_ingest.rtsp.message import RtspError
+
+PROVEN = 8
+"""So many pictures with one marker, on their last packet, make markers believed."""
+_OVERHEAD = 64
+
+
+class Pictures:
+    """Takes each packet's NAL units in order; `done` gathers the pictures.
+
+    Not all of one timestamp are one picture: a camera's clock may stand still, or a picture be sent twice. A second
+    first slice begins another one, with what stands between the slices (H.264 section 7.4.1.2.3), unless it may be
+    the second field of a frame.
+
+    Args:
+        has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
+    """
+
+    def __init__(self, codec: Codec, *, has_fields: bool) -> None:
+        self._codec: Codec = codec
+        self._has_fields = has_fields
+        self.done: list[Picture] = []
+        self._nals: list[bytes] = []
+        self._size = 0
+        self._pts: int | None = None
+        self._arrival_us: int | None = None
+        self._camera_us: int | None = None
+        self._lost = 0
+        self._has_slice = False
+        self._tail: tuple[int, int] | None = None  # which unit follows the last slice, and when it came
+        self._markers = 0
+        self._is_marked = False
+        self._agreed = 0
+
+    def begin(self, pts: int, at_us: int, camera_us: int | None) -> None:
+        """The packets that follow have another timestamp than those before."""
+        if self._pts is not None and not self._lost:
+            agrees = self._markers == 1 and self._is_marked
+            self._agreed = self._agreed + 1 if agrees else 0
+        self._finish()
+        self._pts, self._arrival_us, self._camera_us = pts, at_us, camera_us
+        self._markers, self._is_marked = 0, False
+
+    def miss(self, packets: int) -> None:
+        """Packets are missing between those that came and those that will.
+
+        The picture that they belong to is not known. One that lacks its marker lacks its end.
+        """
+        self._lost += packets
+
+    def miss_between(self, packets: int) -> int:
+        """Like `miss`, where the next packet has another timestamp; how many are left to the next picture."""
+        if self._is_marked or not self._nals:
+            return packets
+        self._lost += 1
+        return packets - 1
+
+    def push(self, nals: list[bytes], at_us: int, *, is_marked: bool) -> None:
+        """The NAL units that a packet completed; the marker is the packet's.
+
+        Raises:
+            RtspError: the picture is larger than any.
+        """
+        self._is_marked = is_marked
+        self._markers += is_marked
+        for nal in nals:
+            self._add(nal, at_us)
+        if is_marked and self._agreed >= PROVEN and self._has_slice and not self._has_fields:
+            self._finish()
+
+    def end(self) -> None:
+        """Nothing more comes: the last picture is done."""
+        self._finish()
+
+    def _add(self, nal: bytes, at_us: int) -> None:
+        if self._arrival_us is None:
+            self._arrival_us = at_us
+        if is_slice(self._codec, nal):
+            if self._has_slice and not self._has_fields and starts_picture(self._codec, nal):
+                self._split(at_us)
+            self._has_slice, self._tail = True, None
+        elif self._has_slice and self._tail is None:
+            self._tail = (len(self._nals), at_us)
+        self._nals.append(nal)
+        self._size += len(nal) + _OVERHEAD
+        if self._size > PICTURE_MOST:
+            raise RtspError("a picture is too large")
+
+    def _split(self, at_us: int) -> None:
+        place, began_us = self._tail or (len(self._nals), at_us)
+        following = self._nals[place:]
+        del self._nals[place:]
+        self._finish()
+        self._nals, self._arrival_us = following, began_us
+        self._size = sum(len(nal) + _OVERHEAD for nal in following)
+
+    def _finish(self) -> None:
+        if self._nals and self._pts is not None and self._arrival_us is not None:
+            picture = Picture(tuple(self._nals), self._pts, self._arrival_us, self._camera_us, self._lost)
+            self.done.append(picture)
+            self._lost = 0
+        self._nals, self._size, self._arrival_us = [], 0, None
+        self._has_slice, self._tail = False, None

@@ -1,0 +1,95 @@
+"""RTCP (RFC 3550 section 6): sender reports in, receiver reports out."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from districam_ingest.rtsp.message import RtspError
+
+_SENDER_REPORT, _RECEIVER_REPORT, _DESCRIPTION, _BYE = 200, 201, 202, 203
+_NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970
+_SENDER = struct.Struct(">IIII")
+
+
+@dataclass(frozen=True, slots=True)
+class SenderReport:
+    """At the camera's wall clock `camera_us` (µs since 1970) its media clock showed `timestamp`; `middle` names the report."""
+
+    ssrc: int
+    camera_us: int
+    timestamp: int
+    middle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What one compound packet said."""
+
+    sender: SenderReport | None = None
+    is_bye: bool = False
+
+
+def parse(compound: bytes) -> Reports:
+    """Raises RtspError for what is no RTCP. A clock that was never set (before 1970) is no sender report."""
+    sender: SenderReport | None = None
+    is_bye = False
+    for kind, body in _packets(compound):
+        if kind == _SENDER_REPORT and len(body) >= 20:
+            sender = _sender(body)
+        is_bye = is_bye or kind == _BYE
+    return Reports(sender, is_bye)
+
+
+def _packets(compound: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(compound):
+        if len(compound) - at < 4 or compound[at] >> 6 != 2:
+            raise RtspError("no RTCP of version 2")
+        end = at + 4 + 4 * int.from_bytes(compound[at + 2 : at + 4], "big")
+        if end > len(compound):
+            raise RtspError("an RTCP packet is cut off")
+        yield compound[at + 1], compound[at + 4 : end]
+        at = end
+
+
+def _sender(body: bytes) -> SenderReport | None:
+    ssrc, seconds, fraction, timestamp = _SENDER.unpack_from(body)
+    if seconds < _NTP_EPOCH_S:
+        return None
+    camera_us = (seconds - _NTP_EPOCH_S) * 1_000_000 + (fraction * 1_000_000 >> 32)
+    return SenderReport(ssrc, camera_us, timestamp, (seconds & 0xFFFF) << 16 | fraction >> 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """What a receiver report says of a source (RFC 3550 section 6.4.1).
+
+    Attributes:
+        highest: extended sequence number.
+        lost: packets in all.
+        report: `middle` of its last sender report; 0 if there was none.
+        since_us: how long ago that came.
+    """
+
+    ssrc: int
+    highest: int
+    lost: int
+    report: int
+    since_us: int
+
+
+def receiver_report(our_ssrc: int, seen: Reception) -> bytes:
+    """A compound packet: the report and our CNAME. Jitter is left 0: arrivals have the grain of a tick."""
+    block = struct.pack(
+        ">IIIIII",
+        seen.ssrc,
+        min(seen.lost, 0x7F_FFFF),
+        seen.highest & 0xFFFF_FFFF,
+        0,
+        seen.report,
+        min(seen.since_us * 65_536 // 1_000_000, 0xFFFF_FFFF) if seen.report else 0,
+    )
+    report = struct.pack(">BBHI", 0x81, _RECEIVER_REPORT, 7, our_ssrc) + block
+    name = b"districam"
+    item = (bytes([1, len(name)]) + name).ljust(12, b"\0")  # ends with a zero, on a word
+    return report + struct.pack(">BBHI", 0x81, _DESCRIPTION, 1 + len(item) // 4, our_ssrc) + item

@@ -1,0 +1,92 @@
+"""RTP packets (RFC 3550 section 5.1): header, sequence numbers, timestamps."""
+
+import struct
+from typing import NamedTuple
+
+from districam_ingest.rtsp.message import RtspError
+
+MAX_DROPOUT = 3000
+"""A leap in sequence numbers beyond it is another numbering (RFC 3550 appendix A.1)."""
+_FIXED = struct.Struct(">HII")
+_PLAIN = 0x80
+
+
+class RtpPacket(NamedTuple):
+    """What depacketizing needs of one."""
+
+    payload_type: int
+    is_marked: bool
+    seq: int
+    timestamp: int
+    ssrc: int
+    payload: bytes
+
+
+def parse(packet: bytes) -> RtpPacket:
+    """Raises RtspError for what is no RTP packet of version 2."""
+    if len(packet) < 12:
+        raise RtspError("an RTP packet is cut off")
+    start, end = (12, len(packet)) if packet[0] == _PLAIN else _bounds(packet)
+    seq, timestamp, ssrc = _FIXED.unpack_from(packet, 2)
+    kind = packet[1]
+    return RtpPacket(kind & 0x7F, kind > 0x7F, seq, timestamp, ssrc, packet[start:end])
+
+
+def _bounds(packet: bytes) -> tuple[int, int]:
+    """Where the payload begins and ends, with contributing sources, an extension, padding."""
+    first = packet[0]
+    if first >> 6 != 2:
+        raise RtspError("no RTP of version 2")
+    start, end = 12 + 4 * (first & 15), len(packet)
+    if first & 0x10:
+        if start + 4 > end:
+            raise RtspError("an RTP header extension is cut off")
+        start += 4 + 4 * int.from_bytes(packet[start + 2 : start + 4], "big")
+    if first & 0x20:
+        end -= packet[-1]
+    if start > end:
+        raise RtspError("an RTP packet's header is longer than it")
+    return start, end
+
+
+class Numbering:
+    """Counts the packets that are missing, over a transport that keeps the order.
+
+    Attributes:
+        highest: the newest extended sequence number (RFC 3550 section 6.4.1).
+        lost: packets missing so far.
+    """
+
+    def __init__(self) -> None:
+        self._ssrc: int | None = None
+        self.highest = 0
+        self.lost = 0
+
+    def missing_before(self, seq: int, ssrc: int) -> int:
+        """Takes the next packet's number; a new source or numbering begins anew without a loss."""
+        step = (seq - self.highest - 1) & 0xFFFF
+        if ssrc != self._ssrc or step >= MAX_DROPOUT:
+            self._ssrc = ssrc
+            self.highest = (self.highest & ~0xFFFF) | seq
+            return 0
+        self.highest += step + 1
+        self.lost += step
+        return step
+
+
+class Unwrapped:
+    """32-bit timestamps on one endless line; each is the one nearest to that before."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def near(self, timestamp: int) -> int:
+        """Where it lies; for timestamps that are not the stream's next."""
+        if self._last is None:
+            self._last = timestamp
+        return self._last + ((timestamp - self._last + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
+
+    def take(self, timestamp: int) -> int:
+        """The stream's next."""
+        self._last = self.near(timestamp)
+        return self._last

@@ -1,0 +1,169 @@
+"""Session descriptions (RFC 4566): the video in one, and the URLs to ask for it (RFC 2326 appendix C)."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+from districam_ingest.core.nal import Codec
+from districam_ingest.rtsp.message import RtspError, UnsupportedError
+
+CLOCK_HZ = 90_000
+_CODECS: dict[str, Codec] = {"H264": "h264", "H265": "hevc", "HEVC": "hevc"}
+_SETS: dict[Codec, tuple[str, ...]] = {
+    "h264": ("sprop-parameter-sets",),
+    "hevc": ("sprop-vps", "sprop-sps", "sprop-pps"),
+}
+_RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
+_URL = re.compile(r"rtspu?s?://[^\s\x00-\x1f]+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """The video of a session: its first.
+
+    Attributes:
+        sets: parameter sets as announced.
+        url: what SETUP asks for.
+        aggregate_url: what PLAY, TEARDOWN and keep-alives ask for.
+    """
+
+    codec: Codec
+    payload_type: int
+    sets: tuple[bytes, ...]
+    url: str
+    aggregate_url: str
+
+
+@dataclass(slots=True)
+class _Media:
+    formats: list[str] = field(default_factory=list[str])
+    protocol: str = ""
+    kind: str = ""
+    attributes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.attributes if key == name]
+
+
+def parse(body: bytes, base: str) -> Video:
+    """What `body` says of its video. Relative URLs hang on `base`: see `base_url`.
+
+    Raises:
+        UnsupportedError: no H.264 or H.265 in a form that the depacketizers know.
+        RtspError: no session description.
+    """
+    session, medias = _sections(body)
+    video = next((media for media in medias if media.kind == "video"), None)
+    if video is None:
+        raise UnsupportedError("the session has no video") if medias else RtspError("no session description")
+    if video.protocol.upper() not in {"RTP/AVP", "RTP/AVP/TCP", "RTP/AVPF"}:
+        raise UnsupportedError("media that are not RTP/AVP")
+    payload_type, codec = _format(video)
+    parameters = _parameters(video, payload_type)
+    _check(codec, parameters)
+    sets = tuple(
+        nal
+        for name in _SETS[codec]
+        for text in parameters.get(name, "").split(",")
+        if (nal := _decoded(text))
+    )
+    aggregate = _joined(base, next(iter(session.values("control")), ""))
+    control = next(iter(video.values("control")), "")
+    return Video(codec, payload_type, sets, _joined(base, control), aggregate)
+
+
+def base_url(request_url: str, content_base: str | None, content_location: str | None) -> str:
+    """What control attributes hang on. Cameras send empty, relative or foreign bases: only whole URLs are believed.
+
+    A base is only ever written into requests; nobody is connected to because of it.
+    """
+    for said in (content_base, content_location):
+        if said and _URL.match(said.strip()):
+            return without_userinfo(said.strip())
+    return request_url
+
+
+def without_userinfo(url: str) -> str:
+    """The URL as requests may show it.
+
+    Raises:
+        RtspError: it is no URL.
+    """
+    try:
+        parts = urlsplit(url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+    except ValueError:
+        raise RtspError("no URL") from None
+
+
+def _joined(base: str, control: str) -> str:
+    """Put behind one another, not resolved as RFC 3986 would: so cameras with `?channel=1` in the path want it."""
+    control = control.strip()
+    if control in {"", "*"}:
+        return base
+    if _URL.match(control):
+        return without_userinfo(control)
+    if re.search(r"[\s\x00-\x1f]", control):
+        raise RtspError("a control attribute with blanks in it")
+    return base + ("" if base.endswith("/") else "/") + control.removeprefix("/")
+
+
+def _sections(body: bytes) -> tuple[_Media, list[_Media]]:
+    session = current = _Media()
+    medias: list[_Media] = []
+    for line in body.decode("utf-8", "replace").splitlines():
+        kind, _, value = line.strip().partition("=")
+        if kind == "m":
+            words = value.split()
+            current = _Media(words[3:], *words[2:3], kind=next(iter(words), ""))
+            medias.append(current)
+        elif kind == "a":
+            name, _, rest = value.partition(":")
+            current.attributes.append((name.strip().lower(), rest.strip()))
+    return session, medias
+
+
+def _format(video: _Media) -> tuple[int, Codec]:
+    for text in video.values("rtpmap"):
+        mapped = _RTPMAP.match(text)
+        if mapped is None or mapped[1] not in video.formats:
+            continue
+        codec = _CODECS.get(mapped[2].upper())
+        if codec is not None and int(mapped[1]) < 128:
+            if int(mapped[3]) != CLOCK_HZ:
+                raise UnsupportedError(f"a clock rate of {mapped[3]}")
+            return int(mapped[1]), codec
+    raise UnsupportedError("the video is neither H.264 nor H.265")
+
+
+def _parameters(video: _Media, payload_type: int) -> dict[str, str]:
+    said: dict[str, str] = {}
+    for text in video.values("fmtp"):
+        number, _, rest = text.partition(" ")
+        if number == str(payload_type):
+            pairs: Sequence[tuple[str, str, str]] = [one.strip().partition("=") for one in rest.split(";")]
+            said |= {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return said
+
+
+def _check(codec: Codec, parameters: Mapping[str, str]) -> None:
+    """Refuses packets out of decode order: RFC 6184 section 6.4, RFC 7798 section 7.1."""
+    if codec == "h264" and parameters.get("packetization-mode") == "2":
+        raise UnsupportedError("interleaved packetization")
+    if codec == "hevc" and any(
+        parameters.get(name, "0") not in {"", "0"}
+        for name in ("sprop-max-don-diff", "sprop-depack-buf-nalus")
+    ):
+        raise UnsupportedError("packets out of decode order")
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 with or without its padding; nothing for what is none: parameter sets come in band too."""
+    text = text.strip().rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""

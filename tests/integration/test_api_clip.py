@@ -1,0 +1,215 @@
+"""Clips from real objects: every picture once, in order, at its time, and players have nothing to say."""
+
+# Redis-py's types are partial:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from districam_common.events import Camera
+from districam_common.names import parse_rfc3339, rfc3339
+from districam_common.settings import S3Settings
+from districam_devkit import bitstream
+from districam_devkit.servers import Servers, valkey
+from districam_devkit.simcam.clips import Generated
+from support.api_process import Api, api_running, fill, stock
+from support.filmed import film, recorded
+from support.objects import Made
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+S = 1_000_000
+FRAME_US = 40_000
+NOW_US = time.time_ns() // 1000
+START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 30 * S
+EPOCHS = [f"01900000-0000-7000-8000-00000000000{n}" for n in range(9)]
+
+AVC = film("avc", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
+HEVC = film("hevc", START_US, Generated(codec="hevc", width=320, height=180, bitrate=300_000, b_frames=2))
+SMALL = film("sizes", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
+LARGE = film("sizes", START_US, Generated(width=640, height=360, bitrate=300_000, label="AVC"))
+MADE: dict[str, list[Made]] = {
+    # 20 s, a gap of 10 s, 30 s of which the next replica has the last 15 s as well (and 37 ms later)
+    "avc": [
+        *recorded(AVC, EPOCHS[1], range(500)),
+        *recorded(AVC, EPOCHS[2], range(750, 1500)),
+        *recorded(AVC, EPOCHS[3], range(1100, 2000), shift_us=37_000),
+    ],
+    "hevc": [
+        *recorded(HEVC, EPOCHS[4], range(500)),
+        *recorded(HEVC, EPOCHS[5], range(450, 1000), shift_us=-21_000),
+    ],
+    "sizes": [
+        *recorded(SMALL, EPOCHS[6], range(500)),
+        *recorded(LARGE, EPOCHS[7], range(500, 1000)),
+    ],
+}  # fmt: skip
+CAMERAS = [
+    Camera(camera_id=name, name=name, url=f"rtsp://10.0.0.1/{name}", updated_us=START_US - 3600 * S)
+    for name in MADE
+]
+
+
+def at(seconds: float) -> str:
+    return rfc3339(START_US + round(seconds * S))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
+    home = tmp_path_factory.mktemp("api-clip")
+    s3 = S3Settings(
+        endpoint=servers.s3.url,
+        access_key=servers.s3.access_key,
+        secret_key=SecretStr(servers.s3.secret_key),
+        bucket=f"test-clip-{NOW_US}",
+    )
+    await stock(s3, MADE)
+    async with valkey.running(home / "data", log_dir=home) as server:
+        async with Redis.from_url(server.url) as redis:
+            await fill(redis, CAMERAS, MADE, log_us=NOW_US)
+        async with api_running(s3, server.url, home / "api.log", clips_at_once=2) as running:
+            yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def http(api: Api) -> AsyncGenerator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
+        yield client
+
+
+async def clip(http: httpx.AsyncClient, camera: str, from_s: float, to_s: float) -> httpx.Response:
+    window = {"from": at(from_s), "to": at(to_s)}
+    return await http.get(f"/v1/cameras/{camera}/clip.mp4", params=window)
+
+
+def numbers(response: httpx.Response) -> list[int]:
+    assert response.status_code == 200, response.text[:500]
+    return [picture.number for picture in bitstream.running_numbers(response.content)]
+
+
+def bounds_us(response: httpx.Response) -> tuple[int, int]:
+    return parse_rfc3339(response.headers["districam-from"]), parse_rfc3339(response.headers["districam-to"])
+
+
+def plays_in_silence(file: Path) -> float:
+    """Decoding it, ffmpeg says nothing; its length in seconds, as a player shows it."""
+    words = ["ffmpeg", "-nostdin", "-v", "warning", "-xerror", "-i", str(file), "-f", "null", "-"]
+    said = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+    words = [
+        "ffprobe",
+        "-v",
+        "warning",
+        "-of",
+        "json",
+        "-show_entries",
+        "format=duration:packet=dts_time,pts_time",
+    ]
+    told = subprocess.run([*words, str(file)], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stderr == ""
+    shown: dict[str, Any] = json.loads(told.stdout)
+    times = [float(packet["dts_time"]) for packet in shown["packets"]]
+    assert times == sorted(set(times))
+    assert times[0] == 0
+    return float(shown["format"]["duration"])
+
+
+async def test_a_clip_over_a_gap_and_a_handover_has_each_picture_once(
+    http: httpx.AsyncClient, tmp_path: Path
+):
+    response = await clip(http, "avc", -5, 90)
+    assert numbers(response) == [*range(500), *range(750, 2000)]
+    from_us, to_us = bounds_us(response)
+    assert from_us == START_US
+    assert abs(to_us - START_US - 80 * S) <= FRAME_US
+    assert response.headers["districam-recorded-seconds"] == "70.037000"
+    assert response.headers["content-type"] == "video/mp4"
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(response.content)
+    length_s = await asyncio.to_thread(plays_in_silence, file)
+    assert abs(length_s * 1e6 - (to_us - from_us)) <= FRAME_US
+
+
+async def test_gaps_are_kept_as_time(http: httpx.AsyncClient):
+    response = await clip(http, "avc", -5, 90)
+    pictures = bitstream.running_numbers(response.content)
+    off_us = [abs(p.dts * 100 // 9 - (p.sent_us - START_US)) for p in pictures]
+    assert max(off_us) <= 2 * FRAME_US  # the second replica's pictures came 37 ms late
+
+
+async def test_b_frames_and_hevc_are_joined_at_the_same_picture(http: httpx.AsyncClient, tmp_path: Path):
+    response = await clip(http, "hevc", -5, 50)
+    assert numbers(response) == list(range(1000))
+    (tmp_path / "clip.mp4").write_bytes(response.content)
+    length_s = await asyncio.to_thread(plays_in_silence, tmp_path / "clip.mp4")
+    from_us, to_us = bounds_us(response)
+    assert abs(length_s * 1e6 - (to_us - from_us)) <= FRAME_US
+
+
+async def test_a_clip_starts_at_the_keyframe_before_and_says_so(http: httpx.AsyncClient, tmp_path: Path):
+    response = await clip(http, "avc", 7.3, 12.5)
+    assert numbers(response) == list(range(150, 325))  # keyframe at 6 s; the fragment at 12 s is under way
+    assert bounds_us(response) == (START_US + 6 * S, START_US + 13 * S)
+    (tmp_path / "clip.mp4").write_bytes(response.content)
+    assert await asyncio.to_thread(plays_in_silence, tmp_path / "clip.mp4") == 7.0
+
+
+async def test_a_change_of_size_is_answered_with_windows_that_work(http: httpx.AsyncClient):
+    response = await clip(http, "sizes", 0, 40)
+    assert response.status_code == 409
+    assert response.headers["content-type"] == "application/problem+json"
+    windows = response.json()["windows"]
+    assert [(w["from"], w["to"]) for w in windows] == [(at(0), at(20)), (at(20), at(40))]
+    found = list[int]()
+    for window in windows:
+        asked = {"from": window["from"], "to": window["to"]}
+        found += numbers(await http.get("/v1/cameras/sizes/clip.mp4", params=asked))
+    assert found == list(range(1000))
+
+
+async def test_nothing_stored_is_told_with_its_cause(http: httpx.AsyncClient):
+    response = await clip(http, "avc", 22, 28)
+    assert response.status_code == 404
+    assert [state["state"] for state in response.json()["states"]] == ["gap"]
+    assert response.json()["states"][0]["cause"]
+
+
+async def test_more_than_a_day_is_refused(http: httpx.AsyncClient):
+    assert (await clip(http, "avc", 0, 86_401)).status_code == 422
+
+
+async def test_clients_that_go_away_make_room_and_too_many_are_put_off(api: Api):
+    window = {"from": at(-5), "to": at(90)}
+    path = f"{api.url}/v1/cameras/avc/clip.mp4"
+    began = time.monotonic()
+    async with httpx.AsyncClient(timeout=10) as http:
+        async with (
+            http.stream("GET", path, params=window) as one,
+            http.stream("GET", path, params=window) as two,
+        ):
+            assert [one.status_code, two.status_code] == [200, 200]
+            assert await anext(one.aiter_raw(100))
+            assert time.monotonic() - began < 5
+            third = await http.get(path, params=window)
+            if third.status_code == 503:  # small clips may lie in the sockets' buffers already
+                assert third.headers["retry-after"] == "5"
+        async with asyncio.timeout(10):
+            while (await http.get(path, params=window)).status_code != 200:
+                await asyncio.sleep(0.1)
+
+
+async def test_each_clip_is_a_line_of_the_audit(api: Api, http: httpx.AsyncClient):
+    await clip(http, "avc", 0, 4)
+    line = api.events("footage_served")[-1]
+    assert (line["route"], line["camera_id"], line["from"], line["to"]) == ("clip", "avc", at(0), at(4))

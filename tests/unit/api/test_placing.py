@@ -1,0 +1,195 @@
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from districam_api.core.placing import Part, Placing, Reading, Splitter, lasting, shape, shortened
+from districam_common import mp4
+from districam_common.index import IndexEntry
+from districam_devkit.bitstream import running_numbers
+from districam_devkit.simcam.clips import Generated
+from support.filmed import Film, film, recorded
+from support.fragments import box
+from support.objects import Made
+
+T0 = 1_790_000_000_000_000
+EPOCH, OTHER = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
+
+
+@pytest.fixture(scope="module")
+def camera() -> Film:
+    return film("cam-1", T0, Generated(width=160, height=120, bitrate=100_000, seconds=4, b_frames=2))
+
+
+@pytest.fixture(scope="module")
+def made(camera: Film) -> Made:
+    """Four fragments of a second each; keyframes every two."""
+    (one,) = recorded(camera, EPOCH, range(100))
+    return one
+
+
+def init_of(made: Made) -> bytes:
+    return made.content[: made.entry.init_bytes]
+
+
+def parts(made: Made, entry: IndexEntry | None = None) -> Iterator[Part]:
+    splitter = Splitter()
+    reading = Reading(entry or made.entry, mp4.video_track(init_of(made)))
+    for data in splitter.feed(made.content[made.entry.init_bytes :]):
+        yield reading.part(data)
+    splitter.finish()
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 10**6])
+def test_fragments_come_out_whole_however_they_arrive(made: Made, size: int):
+    media = made.content[made.entry.init_bytes :]
+    splitter, found = Splitter(), list[bytes]()
+    for at in range(0, len(media), size):
+        found += splitter.feed(media[at : at + size])
+    splitter.finish()
+    assert len(found) == 4
+    assert b"".join(found) == media
+
+
+def test_an_object_that_ends_early_is_told(made: Made):
+    splitter = Splitter()
+    assert len(list(splitter.feed(made.content[made.entry.init_bytes : -1]))) == 3
+    with pytest.raises(ValueError, match="ends inside a fragment"):
+        splitter.finish()
+
+
+@pytest.mark.parametrize(
+    "front", [box(b"free", b"x"), box(b"moof") + box(b"free"), struct.pack(">I4s", 7, b"moof")]
+)
+def test_what_is_no_fragment_is_refused(front: bytes):
+    with pytest.raises(ValueError, match="not a m"):
+        list(Splitter().feed(front))
+
+
+def test_parts_have_the_numbers_and_times_of_their_segment(made: Made):
+    found = list(parts(made, replace(made.entry, first_seq=7, start_us=T0 + 5)))
+    assert [part.seq for part in found] == [7, 8, 9, 10]
+    assert [part.at_us for part in found] == [T0 + 5 + n * 1_000_000 for n in range(4)]
+    assert found[-1].end_us == T0 + 4_000_005
+    assert [part.entry.is_keyframe for part in found] == [True, False, True, False]
+
+
+def test_two_fragments_are_not_one(made: Made):
+    reading = Reading(made.entry, mp4.video_track(init_of(made)))
+    with pytest.raises(ValueError, match="4 fragments"):
+        reading.part(made.content[made.entry.init_bytes :])
+
+
+def test_the_same_picture_is_known_again_in_another_epoch(camera: Film, made: Made):
+    (other,) = recorded(camera, OTHER, range(50, 100), shift_us=31_000)
+    assert next(parts(other)).picture == list(parts(made))[2].picture
+    assert next(parts(made)).picture != list(parts(made))[2].picture
+
+
+def clip(placing: Placing, front: bytes, taken: list[Part]) -> bytes:
+    return front + b"".join(placing.place(part) for part in taken)
+
+
+def placing(made: Made, start_us: int = T0) -> Placing:
+    return Placing(mp4.tracks(init_of(made)), start_us)
+
+
+def test_times_count_from_the_start_and_gaps_are_kept(made: Made):
+    first, _, third, fourth = parts(made)
+    start_us = first.at_us
+    content = clip(placing(made, start_us), init_of(made), [first, third, fourth])
+    track = mp4.video_track(init_of(made))
+    assert [entry.dts for entry in mp4.fragments(content, track)] == [0, 180_000, 270_000]
+    assert [p.number for p in running_numbers(content)] == [*range(25), *range(50, 100)]
+    numbers = [content[at + 8 : at + 12] for at in range(len(content)) if content[at : at + 4] == b"mfhd"]
+    assert [int.from_bytes(n, "big") for n in numbers] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("shift_us", "starts"),
+    [
+        (30_000, 90_000),  # as the media goes on
+        (-30_000, 90_000),
+        (50_000, 94_500),  # off by more than a picture: our clock wins
+        (-500_000, 24 * 3600 + 1),  # but never before what is there
+    ],
+)
+def test_small_differences_of_arrival_do_not_show(made: Made, shift_us: int, starts: int):
+    first, second, *_ = parts(made)
+    moved = replace(second, at_us=second.at_us + shift_us)
+    content = clip(placing(made, first.at_us), init_of(made), [first, moved])
+    entries = mp4.fragments(content, mp4.video_track(init_of(made)))
+    assert [entry.dts for entry in entries] == [0, starts]
+
+
+def test_a_fragment_is_shortened_by_access_units(made: Made):
+    track = mp4.video_track(init_of(made))
+    part = list(parts(made))[1]
+    kept = shortened(part, part.at_us + 400_001, track)
+    assert kept is not None
+    assert kept.end_us == part.at_us + 440_000
+    assert [p.number for p in running_numbers(init_of(made) + kept.data)] == list(range(25, 36))
+    assert mp4.samples(kept.data, track)[0].cts == part.entry.samples[0].cts
+    assert shortened(part, part.end_us, track) is part
+    assert shortened(part, part.at_us, track) is None
+
+
+@pytest.mark.parametrize("flags", [0x1, 0x0])
+def test_a_run_whose_samples_are_those_of_the_init_is_shortened_too(flags: int):
+    track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
+    data = by_hand(flags)
+    part = Reading(entry_of_one(), track).part(data)
+    assert len(part.entry.samples) == 4
+    kept = shortened(part, 2_000_000, track)
+    assert kept is not None
+    assert kept.data == by_hand(flags, b"aaabbb")
+
+
+def by_hand(flags: int, media: bytes = b"aaabbbcccddd") -> bytes:
+    """A fragment of samples of three bytes; with flag 1 the run says where its media begins, else `tfhd` does."""
+    offset = struct.pack(">i", 92) if flags & 1 else b""
+    base = b"" if flags & 1 else struct.pack(">Q", 96)
+    tfhd = box(b"tfhd", struct.pack(">II", 0 if flags & 1 else 1, 1) + base)
+    trun = box(b"trun", struct.pack(">II", flags, len(media) // 3) + offset)
+    traf = box(b"traf", tfhd + box(b"tfdt", bytes(8)) + trun)
+    moof = box(b"moof", box(b"mfhd", bytes(8)) + traf)
+    assert len(moof) + 8 == (92 if flags & 1 else 96)
+    return moof + box(b"mdat", media)
+
+
+def test_a_run_that_is_not_the_last_box_is_not_shortened():
+    track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
+    data = by_hand(1)
+    moof, mdat = mp4.boxes(data)
+    padded = box(b"moof", data[moof.body : moof.end] + box(b"free")) + data[mdat.start :]
+    part = replace(Reading(entry_of_one(), track).part(data), data=padded)
+    with pytest.raises(ValueError, match="not the last"):
+        shortened(part, 2_000_000, track)
+
+
+def entry_of_one() -> IndexEntry:
+    return IndexEntry(
+        epoch=EPOCH, first_seq=0, last_seq=0, start_us=0, end_us=4_000_000, bytes=0, init_bytes=0, flags=1
+    )
+
+
+def test_a_clip_says_how_long_it_is(made: Made):
+    front = lasting(init_of(made), 86_400_000_000)
+    mvhd = mp4.find(front, "moov", "mvhd")
+    assert front[mvhd.body + 12 : mvhd.body + 20] == struct.pack(">II", 1000, 86_400_000)
+    wide = box(b"moov", box(b"mvhd", b"\x01\0\0\0" + bytes(16) + struct.pack(">I", 1000) + bytes(8)))
+    assert lasting(wide, 2_000_000)[-8:] == (2000).to_bytes(8, "big")
+
+
+def test_what_does_not_fit_is_refused(made: Made):
+    with pytest.raises(ValueError, match="does not fit"):
+        lasting(init_of(made), 10**13)
+
+
+def test_shapes_are_equal_where_one_init_serves(camera: Film, made: Made):
+    (other,) = recorded(camera, OTHER, range(50))
+    assert shape(init_of(made)) == shape(init_of(other))
+    larger = film("cam-1", T0, Generated(width=320, height=180, bitrate=100_000, seconds=4))
+    (differing,) = recorded(larger, OTHER, range(50))
+    assert shape(init_of(made)) != shape(init_of(differing))

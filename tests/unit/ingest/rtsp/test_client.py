@@ -1,0 +1,241 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_common.credentials import Credential
+from districam_ingest.rtsp.client import STALE_MOST, Client, is_same_host
+from districam_ingest.rtsp.message import Message, RefusedError, RtspError, UnsupportedError
+
+URL = "rtsp://u:p@camera/live"
+SDP = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:trackID=1\r\n"
+DIGEST = ("www-authenticate", 'Digest realm="r", nonce="n1"')
+STALE = ("www-authenticate", 'Digest realm="r", nonce="n2", stale=true')
+NEW = ("www-authenticate", 'Digest realm="r", nonce="n3"')
+BASIC = ("www-authenticate", 'Basic realm="r"')
+CREDENTIAL = Credential("u", "secret")
+S = 1_000_000
+
+
+def client(credential: Credential | None = CREDENTIAL, *, says_password: bool = True) -> Client:
+    return Client(URL, credential, cnonce=lambda: "c", says_password=says_password)
+
+
+def said(one: Client) -> str:
+    """What it says now: one request at most."""
+    text = one.out.decode()
+    one.out.clear()
+    assert text.count(" RTSP/1.0\r\n") <= 1
+    return text
+
+
+def answer(one: Client, status: int, *headers: tuple[str, str], body: bytes = b"") -> str:
+    """Answers its request; what it says then."""
+    one.out.clear()
+    one.take(Message(status, "", headers, body))
+    return said(one)
+
+
+def playing(*, public: str = "GET_PARAMETER", session: str = "s1;timeout=30") -> Client:
+    one = client()
+    said(one)
+    answer(one, 200, ("public", public))
+    answer(one, 200, ("content-base", "rtsp://camera/live/"), body=SDP)
+    answer(one, 200, ("session", session), ("transport", "RTP/AVP/TCP;interleaved=4-5"))
+    answer(one, 200)
+    return one
+
+
+def test_the_conversation_from_options_to_play():
+    one = client()
+    assert said(one).startswith("OPTIONS rtsp://camera/live RTSP/1.0\r\nCSeq: 1\r\n")
+    assert "Accept: application/sdp" in answer(one, 200, ("server", "x"))
+    asked = answer(one, 200, ("content-base", "rtsp://camera/live/"), body=SDP)
+    assert asked.startswith("SETUP rtsp://camera/live/trackID=1 RTSP/1.0")
+    assert "Transport: RTP/AVP/TCP;unicast;interleaved=0-1" in asked
+    asked = answer(one, 200, ("session", "s1;timeout=30"), ("transport", "RTP/AVP/TCP;interleaved=2-3"))
+    assert asked.startswith("PLAY rtsp://camera/live/ RTSP/1.0")
+    assert "Session: s1\r\n" in asked
+    assert not one.is_playing
+    assert answer(one, 200) == ""
+    assert one.is_playing
+    assert (one.channels, one.server) == ((2, 3), "x")
+
+
+@pytest.mark.parametrize(
+    ("transport", "channels"),
+    [
+        ("", (0, 1)),
+        ("RTP/AVP/TCP", (0, 1)),
+        ("RTP/AVP/TCP;Interleaved = 6", (6, 7)),
+        ("x;interleaved=0-4", (0, 4)),
+    ],
+)
+def test_channels_are_the_cameras_choice(transport: str, channels: tuple[int, int]):
+    one = client()
+    answer(one, 500)  # OPTIONS: not all know it
+    answer(one, 200, body=SDP)
+    asked = answer(one, 200, ("transport", transport))
+    assert "Session" not in asked
+    assert one.channels == channels
+
+
+@pytest.mark.parametrize(("status", "transport"), [(461, ""), (200, "RTP/AVP;unicast;client_port=1-2")])
+def test_a_camera_without_tcp_is_for_another_reader(status: int, transport: str):
+    one = client()
+    answer(one, 200)
+    answer(one, 200, body=SDP)
+    with pytest.raises(UnsupportedError):
+        answer(one, status, ("transport", transport))
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 453, 454, 503])
+def test_refusals_tell_their_status(status: int):
+    one = client()
+    answer(one, 200)
+    with pytest.raises(RefusedError) as raised:
+        answer(one, status)
+    assert raised.value.status == status
+
+
+def test_a_challenge_is_answered_once():
+    one = client()
+    asked = answer(one, 401, DIGEST, BASIC)
+    assert asked.startswith("OPTIONS")
+    assert 'nonce="n1"' in asked
+    with pytest.raises(RefusedError):
+        answer(one, 401, DIGEST)
+
+
+def test_a_nonce_that_has_become_old_is_replaced_even_if_not_called_stale():
+    one = client()
+    answer(one, 401, DIGEST)
+    assert 'nonce="n1"' in answer(one, 200)
+    asked = answer(one, 401, NEW)
+    assert asked.startswith("DESCRIBE")
+    assert 'nonce="n3"' in asked
+    for _ in range(STALE_MOST - 1):
+        assert 'nonce="n2"' in answer(one, 401, STALE)
+    with pytest.raises(RefusedError):
+        answer(one, 401, STALE)
+
+
+def test_nonce_counts_rise_with_each_request_and_begin_anew_with_a_nonce():
+    one = client()
+    qop = ("www-authenticate", 'Digest realm="r", nonce="n", qop="auth"')
+    assert "nc=00000001" in answer(one, 401, qop)
+    assert "nc=00000002" in answer(one, 200)
+    assert "nc=00000001" in answer(one, 401, qop)
+
+
+def test_the_password_stays_here_where_basic_may_not_be_answered_or_nobody_asks():
+    one = client(says_password=False)
+    with pytest.raises(RefusedError):
+        answer(one, 401, BASIC)
+    assert "Authorization" not in answer(client(), 200)
+    assert "Authorization: Basic dTpzZWNyZXQ=" in answer(client(), 401, BASIC)
+    for headers in ((), (DIGEST,)):
+        with pytest.raises(RefusedError):
+            answer(client(None), 401, *headers)
+
+
+def test_a_redirect_is_told_and_has_to_lead_somewhere():
+    one = client()
+    answer(one, 302, ("location", "rtsp://a:b@other/x"))
+    assert one.redirect == "rtsp://other/x"
+    for location in ("", "http://other/x", "rtsp:///x"):
+        with pytest.raises(RtspError):
+            answer(client(), 301, ("location", location))
+    assert is_same_host("rtsp://A/x", "rtsps://a:1/y")
+    assert not is_same_host("rtsp://a/x", "rtsp://b/x")
+    with pytest.raises(RtspError):
+        is_same_host("rtsp://[", "rtsp://b")
+
+
+def test_a_session_is_kept_alive_at_half_its_timeout():
+    one = playing()
+    one.keep_alive(0)
+    one.keep_alive(15 * S - 1)
+    assert said(one) == ""
+    one.keep_alive(15 * S)
+    asked = said(one)
+    assert asked.startswith("GET_PARAMETER rtsp://camera/live/ RTSP/1.0")
+    assert "Session: s1\r\n" in asked
+    one.keep_alive(30 * S - 1)
+    assert said(one) == ""
+    one.keep_alive(30 * S)
+    assert said(one).startswith("GET_PARAMETER")  # also unanswered
+
+
+def test_a_camera_that_knows_no_get_parameter_gets_options():
+    for one in (playing(public="OPTIONS"), playing()):
+        one.keep_alive(0)
+        one.keep_alive(15 * S)
+        said(one)
+        assert answer(one, 501) == ""
+        one.keep_alive(30 * S)
+        assert said(one).startswith("OPTIONS")
+        assert answer(one, 454) == ""
+        assert one.is_playing
+
+
+def test_a_keep_alive_with_an_old_nonce_is_sent_again_and_a_refused_one_ends_nothing():
+    one = playing()
+    one.keep_alive(0)
+    one.keep_alive(15 * S)
+    said(one)
+    assert answer(one, 401, DIGEST).startswith("GET_PARAMETER")
+    assert answer(one, 401, DIGEST) == ""
+    assert one.is_playing
+
+
+@pytest.mark.parametrize(("timeout", "half_s"), [("", 30), (";timeout=0", 2), (";timeout=999999", 1800)])
+def test_timeouts_that_make_no_sense_are_held_to_some(timeout: str, half_s: int):
+    one = playing(session="s" + timeout)
+    one.keep_alive(0)
+    one.keep_alive(half_s * S - 1)
+    assert said(one) == ""
+    one.keep_alive(half_s * S)
+    assert said(one)
+
+
+def test_before_it_plays_nothing_is_kept_alive_and_goodbye_is_said_to_sessions_only():
+    one = client()
+    said(one)
+    one.keep_alive(10**12)
+    one.leave()
+    assert said(one) == ""
+    other = playing()
+    other.leave()
+    assert said(other).startswith("TEARDOWN rtsp://camera/live/ ")
+
+
+def test_late_interim_and_unasked_answers_are_passed_over():
+    one = client()
+    said(one)
+    assert answer(one, 100) == ""
+    assert answer(one, 200, ("cseq", "1")).startswith("DESCRIBE")
+    assert answer(one, 200, ("cseq", "1")) == ""
+    assert answer(one, 200, ("cseq", "0"), body=SDP).startswith("SETUP")  # a camera that does not count
+    other = playing()
+    assert answer(other, 503) == ""
+
+
+def test_a_servers_own_request_is_answered():
+    one = client()
+    said(one)
+    one.take(Message(0, "SET_PARAMETER", (("cseq", "9"),)))
+    assert re.match(r"RTSP/1.0 200 OK\r\nCSeq: 9\r\n\r\n$", one.out.decode())
+
+
+@given(st.lists(st.tuples(st.integers(100, 599), st.binary(max_size=20), st.text(max_size=20)), max_size=8))
+def test_any_answers_are_taken_or_raise_the_one_error(answers: list[tuple[int, bytes, str]]):
+    one = client()
+    names = ("www-authenticate", "transport", "session", "content-base", "location", "cseq")
+    try:
+        for status, noise, text in answers:
+            body = SDP if status % 2 else noise
+            one.take(Message(status if status % 3 else 200, "", tuple((name, text) for name in names), body))
+    except RtspError:
+        return

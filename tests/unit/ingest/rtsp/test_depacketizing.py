@@ -1,0 +1,111 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_devkit.bitstream import Codec
+from districam_devkit.simcam import rtp
+from districam_ingest.rtsp import fragments
+from districam_ingest.rtsp.h264 import H264Depacketizer
+from districam_ingest.rtsp.h265 import H265Depacketizer
+from districam_ingest.rtsp.message import RtspError
+
+Depacketizer = H264Depacketizer | H265Depacketizer
+MAKES: dict[str, Callable[[], Depacketizer]] = {"h264": H264Depacketizer, "hevc": H265Depacketizer}
+HEADERS = {"h264": [b"\x65", b"\x41", b"\x06", b"\x67"], "hevc": [b"\x26\x01", b"\x02\x01", b"\x4e\x01"]}
+drawn_nals = st.sampled_from(["h264", "hevc"]).flatmap(
+    lambda codec: st.tuples(
+        st.just(codec),
+        st.lists(
+            st.tuples(st.sampled_from(HEADERS[codec]), st.binary(min_size=1, max_size=300)).map(b"".join),
+            min_size=1,
+            max_size=6,
+        ),
+    )
+)
+
+
+def depacketized(codec: str, payloads: Sequence[bytes]) -> list[bytes]:
+    depacketizer, out = MAKES[codec](), list[bytes]()
+    for payload in payloads:
+        depacketizer.push(payload, out)
+    depacketizer.flush(out)
+    return out
+
+
+def aggregated(codec: str, nals: Sequence[bytes]) -> bytes:
+    head = b"\x78" if codec == "h264" else b"\x60\x01"
+    return head + b"".join(len(nal).to_bytes(2, "big") + nal for nal in nals)
+
+
+@given(drawn_nals, st.integers(10, 200))
+def test_packets_give_back_the_nal_units(drawn: tuple[Codec, list[bytes]], mtu: int):
+    codec, nals = drawn
+    assert depacketized(codec, rtp.payloads(codec, nals, mtu)) == nals
+
+
+@given(drawn_nals)
+def test_an_aggregation_gives_back_the_nal_units(drawn: tuple[str, list[bytes]]):
+    codec, nals = drawn
+    assert depacketized(codec, [aggregated(codec, nals)]) == nals
+
+
+@given(st.sampled_from(["h264", "hevc"]), st.lists(st.binary(max_size=12), max_size=12))
+def test_any_payload_is_read_or_raises_the_one_error_and_no_unit_is_empty(codec: str, payloads: list[bytes]):
+    depacketizer, out = MAKES[codec](), list[bytes]()
+    for payload in payloads:
+        try:
+            depacketizer.push(payload, out)
+        except RtspError:
+            continue
+    depacketizer.flush(out)
+    assert all(out)
+
+
+@pytest.mark.parametrize(
+    ("codec", "payload"),
+    [
+        ("h264", b""),
+        ("h264", b"\x7c"),
+        ("h264", b"\x7c\x05x"),
+        ("h264", b"\x79\0\0"),
+        ("h264", b"\x78\0\x05ab"),
+        ("hevc", b"\x02"),
+        ("hevc", b"\x62\x01"),
+        ("hevc", b"\x62\x01\x13x"),
+        ("hevc", b"\x64\x01x"),
+        ("hevc", b"\x60\x01\0\x09ab"),
+    ],
+)
+def test_malformed_payloads_raise(codec: str, payload: bytes):
+    with pytest.raises(RtspError):
+        depacketized(codec, [payload])
+
+
+def test_empty_units_of_an_aggregation_are_none():
+    assert depacketized("h264", [b"\x78\0\0\0\x01a"]) == [b"a"]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_fragmented_unit_without_an_end_goes_as_far_as_it_came(codec: Codec):
+    nal = HEADERS[codec][0] + bytes(range(1, 100))
+    first, *_ = rtp.payloads(codec, [nal], 40)
+    other = HEADERS[codec][1] + b"x"
+    (beginning,) = depacketized(codec, [first])
+    assert nal.startswith(beginning)
+    assert depacketized(codec, [first, other]) == [beginning, other]
+    assert depacketized(codec, [first, first]) == [beginning, beginning]
+    assert depacketized(codec, [first, aggregated(codec, [other])]) == [beginning, other]
+
+
+def test_a_unit_without_end_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fragments, "PICTURE_MOST", 10_000)
+    depacketizer, out = H264Depacketizer(), list[bytes]()
+    depacketizer.push(b"\x7c\x85" + b"x" * 1000, out)
+    for _ in range(8):
+        depacketizer.push(b"\x7c\x05" + b"x" * 1000, out)
+    with pytest.raises(RtspError, match="too large"):
+        depacketizer.push(b"\x7c\x05" + b"x" * 1000, out)
+    depacketizer.flush(out)
+    assert out == []

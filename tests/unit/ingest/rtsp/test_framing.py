@@ -1,0 +1,108 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.rtsp.framing import Framer, Item
+from districam_ingest.rtsp.message import (
+    BODY_MOST,
+    HEADER_MOST,
+    Message,
+    RtspError,
+    answer,
+    parse_head,
+    request,
+)
+
+RESPONSE = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 5\r\n\r\nabcde"
+BARE = b"RTSP/1.0 404 Not Found\nCSeq:2\nA: 1\n 2\n\n"
+ASKED = b"OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n\r\n"
+
+
+def packet(channel: int, data: bytes) -> bytes:
+    return bytes((0x24, channel)) + len(data).to_bytes(2, "big") + data
+
+
+def fed(data: bytes, splits: list[int]) -> tuple[list[Item], bool]:
+    """What comes out of it, cut at these places, and whether it ended in the error."""
+    framer, items, start = Framer(), list[Item](), 0
+    try:
+        for end in [*sorted(place % (len(data) + 1) for place in splits), len(data)]:
+            for item in framer.feed(data[start:end]):
+                items.append(item)  # what came before an error counts
+            start = end
+    except RtspError:
+        return items, True
+    return items, False
+
+
+def test_packets_and_messages_mixed():
+    items, failed = fed(packet(0, b"xy") + RESPONSE + b"\r\n" + packet(1, b"") + BARE + ASKED, [])
+    assert not failed
+    assert items == [
+        (0, b"xy"),
+        Message(200, "", (("cseq", "1"), ("content-length", "5")), b"abcde"),
+        (1, b""),
+        Message(404, "", (("cseq", "2"), ("a", "1 2"))),
+        Message(0, "OPTIONS", (("cseq", "7"),)),
+    ]
+
+
+pieces = st.one_of(
+    st.tuples(st.integers(0, 255), st.binary(max_size=40)).map(lambda drawn: packet(*drawn)),
+    st.sampled_from([RESPONSE, BARE, ASKED, b"\r\n"]),
+    st.binary(max_size=3),
+)
+splits = st.lists(st.integers(0, 1 << 16), max_size=6)
+
+
+@given(st.lists(pieces, max_size=6).map(b"".join), splits)
+def test_how_it_is_split_changes_nothing(data: bytes, places: list[int]):
+    assert fed(data, places) == fed(data, []) == fed(data, list(range(len(data))))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_raise_the_one_error(data: bytes):
+    fed(data, [])
+    fed(b"RTSP/1.0 200 OK\r\n" + data + b"\r\n\r\n", [])
+
+
+@pytest.mark.parametrize("length", ["-1", "2147483648", str(BODY_MOST + 1), "x", "1" * 5000])
+def test_a_length_beyond_what_is_taken_is_an_error_at_once(length: str):
+    assert fed(f"RTSP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n".encode(), []) == ([], True)
+
+
+def test_a_head_without_end_is_held_to_its_limit():
+    framer = Framer()
+    for _ in range(HEADER_MOST // 1000):
+        assert list(framer.feed(b"RTSP/1.0 200 OK\r\nX: " + b"y" * 979)) == []
+    with pytest.raises(RtspError, match="does not end"):
+        list(framer.feed(b"y" * 1000))
+
+
+@pytest.mark.parametrize("data", [b"\x80\x01", b"HTTP/1.0 200 OK\r\n\r\n", b"Rxyz\r\n\r\n", b"\0"])
+def test_neither_packets_nor_messages_are_an_error(data: bytes):
+    assert fed(packet(0, b"x") + data, []) == ([(0, b"x")], True)
+
+
+def test_noise_never_takes_more_than_a_message_may():
+    dice = random.Random(1)
+    for _ in range(50):
+        fed(bytes([0x24]) + dice.randbytes(70_000), [10, 1000])
+
+
+def test_requests_are_written_and_a_servers_own_answered():
+    assert request("PLAY", "rtsp://x", [("CSeq", "3")]) == b"PLAY rtsp://x RTSP/1.0\r\nCSeq: 3\r\n\r\n"
+    assert answer(parse_head(ASKED[:-4])) == b"RTSP/1.0 200 OK\r\nCSeq: 7\r\n\r\n"
+    assert b"501" in answer(parse_head(b"ANNOUNCE * RTSP/1.0"))
+
+
+def test_a_header_may_repeat_and_lines_without_a_colon_are_none():
+    head = parse_head(
+        b"RTSP/1.0 401 Unauthorized\r\n folded\r\nWWW-Authenticate: a\r\nnonsense\r\nwww-authenticate: b"
+    )
+    assert head.all("www-authenticate") == ["a", "b"]
+    assert head.first("www-authenticate") == "a"
+    assert head.first("x") is None
+    assert len(head.headers) == 2

@@ -1,0 +1,108 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.rtsp import rtcp
+from districam_ingest.rtsp.message import RtspError
+from districam_ingest.rtsp.rtp import MAX_DROPOUT, Numbering, RtpPacket, Unwrapped, parse
+
+HEAD = bytes.fromhex("60 0102 00000003 00000004")
+
+
+def test_a_plain_packet():
+    assert parse(b"\x80" + bytes([0x80 | 96]) + HEAD[1:] + b"xy") == RtpPacket(
+        96, is_marked=True, seq=0x102, timestamp=3, ssrc=4, payload=b"xy"
+    )
+    assert parse(b"\x80" + HEAD) == RtpPacket(
+        96, is_marked=False, seq=0x102, timestamp=3, ssrc=4, payload=b""
+    )
+
+
+def test_sources_extension_and_padding_are_no_payload():
+    packet = b"\xb2" + HEAD + b"s" * 8 + b"\xbe\xde\0\x01" + b"e" * 4 + b"xy" + b"\0\0\3"
+    assert parse(packet).payload == b"xy"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\x80" + HEAD[:-1],
+        b"\x40" + HEAD,
+        b"\x9f" + HEAD + b"x",
+        b"\x90" + HEAD + b"\0\0\0",
+        b"\x90" + HEAD + b"\0\0\0\x09xx",
+        b"\xa0" + HEAD + b"\xff",
+    ],
+)
+def test_malformed_packets_raise(packet: bytes):
+    with pytest.raises(RtspError):
+        parse(packet)
+
+
+@given(st.binary(max_size=60))
+def test_any_packet_is_read_or_raises_the_one_error(packet: bytes):
+    for read in (parse, rtcp.parse):
+        try:
+            read(packet)
+            read(b"\x80" + packet)
+        except RtspError:
+            continue
+
+
+@given(st.integers(0, 0xFFFF), st.lists(st.integers(1, MAX_DROPOUT), min_size=1, max_size=60))
+def test_what_is_missing_is_counted_over_any_wrap(first: int, steps: list[int]):
+    numbering = Numbering()
+    assert numbering.missing_before(first, 7) == 0
+    begin = numbering.highest
+    places = itertools.accumulate(steps, initial=first)
+    missing = [numbering.missing_before(place & 0xFFFF, 7) for place in list(places)[1:]]
+    assert missing == [step - 1 for step in steps]
+    assert numbering.lost == sum(missing)
+    assert numbering.highest - begin == sum(steps)
+
+
+def test_another_source_or_numbering_is_no_loss():
+    numbering = Numbering()
+    assert [
+        numbering.missing_before(*packet)
+        for packet in [(10, 1), (500, 2), (501, 2), (20_000, 2), (19_000, 2)]
+    ] == [0] * 5
+    assert numbering.lost == 0
+
+
+@given(st.integers(0, 0xFFFF_FFFF), st.lists(st.integers(-(1 << 31), (1 << 31) - 1), max_size=20))
+def test_timestamps_go_on_over_any_wrap(first: int, steps: list[int]):
+    line, clock = first, Unwrapped()
+    assert clock.take(first) == first
+    for step in steps:
+        line += step
+        assert clock.near(line & 0xFFFF_FFFF) == clock.take(line & 0xFFFF_FFFF) == line
+
+
+SENDER = bytes.fromhex("80c80006 00000004 ee000000 80000000 00000bb8 00000000 00000000")
+
+
+def test_a_sender_report_gives_the_cameras_time():
+    report = rtcp.parse(SENDER + bytes.fromhex("81ca0001 00000004")).sender
+    assert report == rtcp.SenderReport(
+        4, (0xEE000000 - 2_208_988_800) * 1_000_000 + 500_000, 3000, 0x00008000
+    )
+
+
+def test_a_clock_that_was_never_set_is_no_time_and_bye_is_heard():
+    assert rtcp.parse(SENDER[:8] + bytes(4) + SENDER[12:]) == rtcp.Reports()
+    assert rtcp.parse(bytes.fromhex("81cb0001 00000004")) == rtcp.Reports(is_bye=True)
+    assert rtcp.parse(bytes.fromhex("80c80001 00000004")) == rtcp.Reports()  # too short to say anything
+
+
+def test_a_receiver_report_is_well_formed():
+    seen = rtcp.Reception(ssrc=4, highest=0x1_0005, lost=3, report=0xABCD, since_us=1_500_000)
+    report = rtcp.receiver_report(9, seen)
+    assert rtcp.parse(report) == rtcp.Reports()
+    assert report[:8] == bytes.fromhex("81c90007 00000009")
+    assert report[8:32] == bytes.fromhex("00000004 00000003 00010005 00000000 0000abcd 00018000")
+    assert b"districam" in report
+    assert rtcp.receiver_report(9, rtcp.Reception(4, 1, 0, 0, 99))[24:32] == bytes(8)

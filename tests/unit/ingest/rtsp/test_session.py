@@ -1,0 +1,289 @@
+"""A whole connection, from the first response to the last packet."""
+
+import struct
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_devkit.bitstream import Codec
+from districam_devkit.simcam import rtp
+from districam_ingest.core.units import Picture
+from districam_ingest.rtsp import pictures as pictures_module
+from districam_ingest.rtsp.client import Client
+from districam_ingest.rtsp.message import RtspError
+from districam_ingest.rtsp.pictures import PROVEN
+from districam_ingest.rtsp.session import Session
+
+SPS, PPS = bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8")
+SETS = "Z0LAHtoCgL/lhAAAAwAEAAADAMg8WLqA,aM4PyA=="
+FIRST, SECOND = b"\x41\x9a", b"\x41\x20"
+T0, NTP_S = 0xFFFF_F000, 2_208_988_800 + 1_700_000_000
+
+
+def responses(codec: Codec, sets: str) -> bytes:
+    name = "H264" if codec == "h264" else "H265"
+    sdp = f"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 {name}/90000\r\n"
+    sdp += f"a=fmtp:96 packetization-mode=1;sprop-parameter-sets={sets}\r\n" if sets else ""
+    body = sdp.encode()
+    ok = b"RTSP/1.0 200 OK\r\n"
+    return (
+        ok
+        + b"\r\n"
+        + ok
+        + f"Content-Length: {len(body)}\r\n\r\n".encode()
+        + body
+        + ok
+        + b"Session: s\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n"
+        + ok
+        + b"\r\n"
+    )
+
+
+def session(codec: Codec = "h264", sets: str = SETS) -> Session:
+    one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
+    one.feed(responses(codec, sets), 0)
+    assert one.client.is_playing
+    one.client.out.clear()
+    return one
+
+
+def packet(
+    seq: int, timestamp: int, payload: bytes, *, marker: bool = False, kind: int = 96, ssrc: int = 5
+) -> bytes:
+    body = (
+        struct.pack(">BBHII", 0x80, kind | marker << 7, seq & 0xFFFF, timestamp & 0xFFFF_FFFF, ssrc) + payload
+    )
+    return bytes((0x24, 0)) + len(body).to_bytes(2, "big") + body
+
+
+def report(timestamp: int, seconds: int = NTP_S, ssrc: int = 5) -> bytes:
+    body = struct.pack(">BBHIIIIII", 0x80, 200, 6, ssrc, seconds, 0, timestamp & 0xFFFF_FFFF, 1, 1)
+    return bytes((0x24, 1)) + len(body).to_bytes(2, "big") + body
+
+
+def read(one: Session, packets: Sequence[bytes]) -> list[Picture]:
+    """Of packets that arrive a microsecond apart, the first at 1."""
+    for at_us, data in enumerate(packets, 1):
+        one.feed(data, at_us)
+    return [*one.take(), *one.end()]
+
+
+def summary(pictures: Sequence[Picture]) -> list[tuple[int, tuple[bytes, ...], int, int]]:
+    return [(p.pts - T0, p.nals, p.arrival_us, p.lost_packets) for p in pictures]
+
+
+def marked(count: int, *, first: int = 0) -> list[bytes]:
+    """Pictures of one packet each, marked as they should be."""
+    return [packet(n, T0 + n * 3600, FIRST, marker=True) for n in range(first, first + count)]
+
+
+def test_a_picture_is_all_of_one_timestamp():
+    packets = [
+        packet(0, T0, SPS),
+        packet(1, T0, PPS),
+        packet(2, T0, b"\x65\x88a"),
+        packet(3, T0, b"\x65\x20b", marker=True),
+        packet(4, T0 + 3600, FIRST),
+    ]
+    assert summary(read(session(), packets)) == [
+        (0, (SPS, PPS, b"\x65\x88a", b"\x65\x20b"), 1, 0),
+        (3600, (FIRST,), 5, 0),
+    ]
+
+
+def test_times_go_on_over_the_wrap():
+    packets = [packet(n, T0 + n * 3600, FIRST) for n in range(4)]
+    assert [p.pts for p in read(session(), packets)] == [T0 + n * 3600 for n in range(4)]
+
+
+def test_markers_that_have_proved_right_end_a_picture_at_once():
+    one = session()
+    for data in marked(PROVEN):
+        one.feed(data, 1)
+    assert len(one.take()) == PROVEN - 1
+    one.feed(marked(1, first=PROVEN)[0], 1)
+    assert len(one.take()) == 2
+    one.feed(marked(1, first=PROVEN + 1)[0], 1)
+    assert len(one.take()) == 1
+
+
+def test_markers_on_every_slice_join_nothing_wrongly_and_lose_nothing():
+    packets = [
+        packet(2 * n + half, T0 + n * 3600, (FIRST, SECOND)[half], marker=True)
+        for n in range(2 * PROVEN)
+        for half in (0, 1)
+    ]
+    read_pictures = read(session(), packets)
+    assert [p.nals for p in read_pictures] == [(FIRST, SECOND)] * 2 * PROVEN
+
+
+def test_a_marker_that_lies_once_is_disbelieved_from_then_on():
+    packets = marked(PROVEN + 1)
+    at = PROVEN + 1
+    for n in range(at, at + 3):
+        packets += [
+            packet(len(packets), T0 + n * 3600, FIRST, marker=True),
+            packet(len(packets) + 1, T0 + n * 3600, SECOND, marker=True),
+        ]
+    nals = [p.nals for p in read(session(), packets)]
+    assert nals[at:] == [(FIRST,), (SECOND,), (FIRST, SECOND), (FIRST, SECOND)]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_picture_sent_twice_is_two(*, trusted: bool):
+    packets = marked(PROVEN + 2) if trusted else []
+    n = len(packets)
+    sei = b"\x06\x05"
+    packets += [
+        packet(n + step, T0 + n * 3600, (sei, FIRST)[step % 2], marker=bool(step % 2)) for step in range(4)
+    ]
+    found = summary(read(session(), packets))[n:]
+    assert found == [
+        (n * 3600, (sei, FIRST), n + 1, 0),
+        (n * 3600, (sei, FIRST), n + 3, 0),
+    ]
+
+
+def test_two_fields_of_one_time_stay_together_if_there_may_be_fields():
+    packets = [packet(n, T0 + n // 2 * 3600, FIRST, marker=True) for n in range(4 * PROVEN)]
+    assert {p.nals for p in read(session(sets=""), packets)} == {(FIRST, FIRST)}
+    assert {p.nals for p in read(session(), packets)} == {(FIRST,)}
+
+
+def test_the_cameras_time_is_that_of_its_newest_report():
+    packets = [
+        packet(0, T0, FIRST),
+        report(T0 + 9000),
+        packet(1, T0 + 18_000, FIRST),
+        report(T0, seconds=0),  # a clock that was never set
+        report(T0 + 18_000, seconds=NTP_S + 7, ssrc=6),  # of something else
+        packet(2, T0 + 27_000, FIRST),
+        report(T0 + 27_000, seconds=NTP_S + 1),
+        packet(3, T0 + 36_000, FIRST),
+    ]
+    times = [p.camera_us for p in read(session(), packets)]
+    base_us = 1_700_000_000_000_000
+    assert times == [None, base_us + 100_000, base_us + 200_000, base_us + 1_100_000]
+
+
+def test_what_is_lost_in_front_of_a_picture_is_told_with_it():
+    packets = marked(3)
+    del packets[1]
+    assert [p.lost_packets for p in read(session(), packets)] == [0, 1]
+
+
+def test_a_picture_without_its_end_lost_it_and_the_rest_is_the_next_ones():
+    packets = [packet(0, T0, FIRST), packet(3, T0 + 3600, SECOND, marker=True), packet(4, T0 + 7200, FIRST)]
+    assert [p.lost_packets for p in read(session(), packets)] == [1, 1, 0]
+
+
+def test_a_unit_with_a_hole_goes_as_far_as_it_came_and_its_picture_says_so():
+    nal = b"\x41\x9a" + bytes(range(200))
+    pieces = rtp.payloads("h264", [nal], 60)
+    packets = [packet(n, T0, piece, marker=n == 3) for n, piece in enumerate(pieces) if n != 1]
+    packets.append(packet(4, T0 + 3600, FIRST))
+    damaged, whole = read(session(), packets)
+    assert nal.startswith(damaged.nals[0])
+    assert len(damaged.nals) == 1
+    assert damaged.lost_packets >= 1
+    assert whole.lost_packets == 0
+
+
+def test_a_unit_without_its_last_piece_belongs_to_its_own_picture():
+    nal = SECOND + bytes(range(200))
+    first, *_ = rtp.payloads("h264", [nal], 60)
+    found = read(session(), [packet(0, T0, first), packet(1, T0 + 3600, FIRST), packet(2, T0 + 3600, first)])
+    assert [len(p.nals) for p in found] == [1, 2]
+    assert found[0].arrival_us == 1
+
+
+def test_malformed_and_foreign_packets_are_left_out():
+    packets = [
+        packet(0, T0, FIRST),
+        packet(900, 1, b"other", kind=97),
+        bytes((0x24, 7, 0, 1)) + b"x",  # a channel of nobody's
+        bytes((0x24, 1, 0, 1)) + b"x",  # no RTCP
+        packet(1, T0, b""),
+        bytes((0x24, 0, 0, 1)) + b"x",
+        packet(2, T0 + 3600, FIRST),
+    ]
+    assert summary(read(session(), packets)) == [(0, (FIRST,), 1, 2), (3600, (FIRST,), 7, 0)]
+
+
+def test_media_before_setup_are_nobodys():
+    one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
+    one.feed(packet(0, T0, FIRST), 0)
+    assert not one.is_over
+    assert (one.take(), one.end()) == ([], [])
+
+
+def test_goodbye_is_heard():
+    one = session()
+    one.feed(bytes.fromhex("24010008 81cb0001 00000005"), 1)
+    assert one.is_over
+
+
+def test_reports_are_sent_once_something_came():
+    one = session()
+    one.keep_alive(0)
+    assert not one.client.out
+    one.feed(packet(7, T0, FIRST) + report(T0), 1_000_000)
+    one.keep_alive(2_000_000)
+    assert not one.client.out
+    one.keep_alive(6_000_000)
+    assert one.client.out.startswith(bytes.fromhex("2401"))
+    assert one.client.out[4 + 28 : 4 + 32] == (5 * 65_536).to_bytes(4, "big")  # since the report, 1/65536 s
+    size = len(one.client.out)
+    one.keep_alive(10_999_999)
+    assert len(one.client.out) == size
+
+
+def test_a_picture_larger_than_any_is_an_error_behind_those_before_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pictures_module, "PICTURE_MOST", 10_000)
+    one = session()
+    one.feed(packet(0, T0, FIRST), 1)
+    one.feed(packet(1, T0 + 3600, FIRST), 1)
+    with pytest.raises(RtspError, match="too large"):
+        one.feed(b"".join(packet(2 + n, T0 + 3600, SECOND * 500) for n in range(12)), 2)
+    assert [p.nals for p in one.take()] == [(FIRST,)]
+    assert len(one.end()) == 1
+
+
+units = st.lists(
+    st.lists(st.binary(min_size=1, max_size=120).map(lambda body: b"\x41" + body), min_size=1, max_size=3),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(units, st.lists(st.integers(0, 1 << 16), max_size=8), st.integers(20, 100))
+def test_how_the_bytes_are_split_changes_nothing(nals: list[list[bytes]], places: list[int], mtu: int):
+    data = responses("h264", "") + b"".join(
+        frame
+        for n, unit in enumerate(nals)
+        for frame in rtp.interleaved(
+            rtp.payloads("h264", unit, mtu), channel=0, seq=n * 100, timestamp=n * 3600, ssrc=5
+        )
+    )
+    one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
+    start = 0
+    for end in [*sorted(place % len(data) for place in places), len(data)]:
+        one.feed(data[start:end], 1)
+        start = end
+    assert [list(p.nals) for p in (*one.take(), *one.end())] == nals
+
+
+@given(st.lists(st.binary(max_size=60), max_size=10), st.sampled_from(["h264", "hevc"]))
+def test_any_packets_are_read_or_raise_the_one_error(noise: list[bytes], codec: Codec):
+    one = session(codec, "")
+    try:
+        for n, payload in enumerate(noise):
+            one.feed(packet(n * n, n // 2 * 3600, payload), n)
+            one.feed(bytes((0x24, n % 2)) + len(payload).to_bytes(2, "big") + payload, n)
+        for payload in noise:
+            one.feed(payload, 0)
+    except RtspError:
+        pass
+    assert all(all(p.nals) and p.nals for p in (*one.take(), *one.end()))

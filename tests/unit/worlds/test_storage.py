@@ -1,0 +1,31 @@
+"""Whole worlds: what reaches the log is stored, indexed and shown, whatever befalls whom."""
+
+from hypothesis import given
+
+from support import world_judges as judges
+from support.world import World
+from support.world_faults import HARMLESS, OF_STORAGE, Fate, fates
+
+
+@judges.share(16)
+@given(fates([*OF_STORAGE, *OF_STORAGE, "moved", "lossy", "poisoned", "killed", "truncated"], least=1))
+def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate: Fate):
+    world = World(fate)
+    world.drain()
+    judges.stores_what_the_log_held(world)
+    judges.tells_what_it_rejects(world)
+
+
+@judges.share(12)
+@given(fates([*HARMLESS, "poisoned"], most=4))
+def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: Fate):
+    world = World(fate)
+    world.drain()
+    judges.indexes_alike_in_any_order(world)
+    judges.lists_what_it_announced(world)
+
+
+@judges.share(14)
+@given(fates(HARMLESS, most=4))
+def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: Fate):
+    judges.shows_each_picture_once(World(fate))
