@@ -179,6 +179,9 @@ async def test_redis_has_the_settings_that_the_index_counts_on(servers: Servers)
 async def test_redis_killed_comes_back_with_what_it_had_written(servers: Servers):
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:
         await client.set("kept", "1")
+        async with asyncio.timeout(10):  # while an fsync runs, the next write waits for it, up to 2 s
+            while (await client.info("persistence"))["aof_buffer_length"]:  # only asking tells
+                await asyncio.sleep(0.05)
     await servers.redis.kill()  # a killed process loses nothing that it had given to the kernel
     await servers.redis.start_again()
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:

@@ -85,6 +85,7 @@ class World:
         }
         self._assigned = {name: host for host, name in enumerate(CAMERAS)}
         self._away = [0, 0]
+        self._let_go = set[str]()  # handed over, and nobody has taken a picture of them since
         self._ingests: list[Ingest | None] = [None, None]
         self._stood_still = [0, 0]
         self._recorder: Recorder | None = None
@@ -129,8 +130,8 @@ class World:
             if self._is("truncated", tick, partition):
                 self.broker.truncate(partition, 20 * S)
         self._run_recorder(tick)
-        if not self._is("indexer", tick) and not self._is("broker", tick):
-            self.indexer.turn()
+        if not self._is("indexer", tick, 0) and not self._is("broker", tick):
+            self.indexer.turn(follows=not self._is("indexer", tick, 1))
 
     def _befall_camera(self, tick: int, number: int, device: Device) -> None:
         device.silent = self._is("silent", tick, number)
@@ -185,7 +186,7 @@ class World:
             self._ingests[host] = ingest
         self.ways[host].is_full = self._is("shedding", tick, host)
         cut = self._is("cut", tick, host)
-        broker = not cut and not self._is("broker", tick)
+        broker = not cut and self._finds_broker(tick, host)
         ingest.wake(self._stood_still[host])
         self._stood_still[host] = 0
         self._away[host] = self._away[host] + 1 if cut else 0
@@ -198,6 +199,11 @@ class World:
         if broker:
             narrowed = self._is("narrowed", tick, host)
             ingest.queue.send(self.broker, self._hosts[host], self._dice, narrowed=narrowed)
+
+    def _finds_broker(self, tick: int, host: int) -> bool:
+        """After an outage each ingest waits a while of its own before it tries again."""
+        pause = (self.fate.dice * (5 + 6 * host)) % 17
+        return not any(self._is("broker", tick - n) for n in (0, pause))
 
     # ---- the truth
 
@@ -214,6 +220,10 @@ class World:
         reading = [ingest.pulls[name] for ingest in running if name in ingest.pulls]
         if device.sends and any(pull.stream for pull in reading):
             truth.sent.add(tick)
+        if any(name in ingest.let_go for ingest in running):
+            self._let_go.add(name)
+        if any(pull.taken for pull in reading):
+            self._let_go.discard(name)
         truth.reasons[tick] |= self._reasons(device, running)
 
     def _reasons(self, device: Device, running: list[Ingest]) -> set[str]:
@@ -221,6 +231,8 @@ class World:
             return {"disabled"}
         pulls = [ingest for ingest in running if device.camera_id in ingest.pulls]
         out = set[str]() if pulls else {"service"}
+        if device.camera_id in self._let_go:
+            out.add("handover")
         if device.lost:
             out.add("lossy")
         if not device.sends:

@@ -28,7 +28,7 @@ Kind = Literal[
     "store",  # nobody reaches S3
     "recorder",  # the recorder crashes, at whatever it is about to do, and is away
     "forgetful",  # a bug: the recorder takes an announcement for sent that was not
-    "indexer",  # the indexer is away
+    "indexer",  # the indexer is away (who 0), or only looks how far the recorder has got (who 1)
 ]
 OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "disabled", "renamed"]
 OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "shedding"]
@@ -68,7 +68,7 @@ class Fate:
         return any(fault.kind in kinds for fault in self.faults)
 
 
-LONGEST_S = {"broker": 70, "poisoned": 2, "lossy": 30}
+LONGEST_S = {"broker": 100, "poisoned": 2, "lossy": 30}
 
 
 def _bounded(fault: Fault) -> Fault:

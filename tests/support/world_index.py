@@ -90,14 +90,14 @@ class Indexer:
         self.logged: dict[int, int] = {}
         self._revisions = 0
 
-    def turn(self) -> None:
+    def turn(self, *, follows: bool) -> None:
         """A tick; it does not always keep up, and may read again what it has."""
         cameras = self._broker.log(names.CAMERAS, 0)
         self.index.write(cameras[self._revisions :])
         self._revisions = len(cameras)
         told = {n: log_us_of(commit.metadata) for n, commit in enumerate(self._broker.commits) if commit}
         ends = {place: len(self._broker.log(*place)) for place in PLACES}
-        for place in PLACES:
+        for place in PLACES if follows else ():
             self._follow(place)
         known = {n: log_us for n, log_us in told.items() if log_us is not None}
         self.logged |= progress(known, ends, self.applied, self.logged, count=PARTITIONS)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SILENCE_US, LINGER_US, CONTACT_US = 10 * S, 20 * S, 10 * S
 RETRY_S = 5.0
 QUEUED_MOST = 40
-SENT_A_TICK = 4
+SENT_A_TICK = 20
 SOCKET_TICKS = 3
 """What the socket of a process that stands still keeps."""
 
@@ -213,6 +213,8 @@ class Ingest:
         self.pulls: dict[str, Pull] = {}
         self.heard_us = clock.monotonic_us()
         self.was_out = False
+        self.let_go = set[str]()
+        """Cameras handed over in this tick."""
         self._watch = LoopWatch(clock)
         host_clock = self.queue.host_clock
         self._around = Surroundings(
@@ -235,6 +237,7 @@ class Ingest:
         self._watch.stalled_since(self.clock.monotonic_us())  # the beat
         self.queue.host_clock.host(self.clock.now_us(), self.clock.monotonic_us())
         self.queue.refused_room = False
+        self.let_go = set[str]()
         since = self.clock.tick - stood_still
         for pull in self.pulls.values():
             pull.taken = []
@@ -276,6 +279,8 @@ class Ingest:
 
     def _stop(self, camera_id: str, cause: Cause) -> None:
         self.queue.causes[camera_id] = cause
+        if cause == "handover":
+            self.let_go.add(camera_id)
         self.pulls.pop(camera_id).stop(cause)
 
     def read(self) -> None:

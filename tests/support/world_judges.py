@@ -272,10 +272,11 @@ RIGHT: dict[str, set[str]] = {
     "dead": {"service_down"},
     "disabled": {"stream_changed"},
     "fell": {"storage_down"},
+    "handover": {"handover", "service_down"},
     "lossy": {"source_silent", "stream_error"},
     "lost": {"pipeline_loss"},
     "record": {"stream_changed"},
-    "service": {"service_down", "handover"},
+    "service": {"service_down"},
     "shed": {"shed_backpressure"},
 }
 BACK_TICKS, AHEAD_TICKS, NEAR_TICKS = 90, 40, 5

@@ -1,10 +1,10 @@
 """Whole worlds: what reaches the log is stored, indexed and shown, whatever befalls whom."""
 
-from hypothesis import given
+from hypothesis import example, given
 
 from support import world_judges as judges
 from support.world import World
-from support.world_faults import HARMLESS, OF_STORAGE, Fate, fates
+from support.world_faults import HARMLESS, OF_STORAGE, Fate, Fault, fates
 
 
 @judges.share(16)
@@ -27,5 +27,6 @@ def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: Fate):
 
 @judges.share(14)
 @given(fates(HARMLESS, most=4))
+@example(Fate((Fault("skewed", 10, 10, 1), Fault("cut", 10, 11)))).via("two clocks at one cut")
 def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: Fate):
     judges.shows_each_picture_once(World(fate))
