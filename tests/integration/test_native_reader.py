@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -160,6 +161,25 @@ async def test_times_are_the_cameras_own_and_arrivals_are_a_tick_after_the_sendi
     told = [picture.camera_us - sent_us[n] for n, picture in read if picture.camera_us is not None]
     assert len(told) == len(read)
     assert max(map(abs, told)) < 500_000
+
+
+async def test_where_the_next_epoch_is_to_begin_arrivals_are_exact_again(cache: Path):
+    async with (
+        running([SimCamera("cam", SMALL)], cache=cache) as simulation,
+        opened(simulation.url("cam")) as source,
+    ):
+        await read_until(source, seconds(3))
+        usual = await read_until(source, seconds(1.2))
+        source.look_closely()
+        close = await read_until(source, seconds(1.2))
+    assert between_us(usual) > 70_000
+    assert between_us(close) < 60_000  # 25 a second: each by itself
+
+
+def between_us(pictures: list[Picture]) -> float:
+    """How far apart arrivals are, in the median."""
+    arrivals = sorted({picture.arrival_us for picture in pictures})
+    return median(after - before for before, after in itertools.pairwise(arrivals))
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])

@@ -53,6 +53,8 @@ class Look:
 
     tick: int
     states: dict[str, list[State]]
+    revisions: int
+    """Of all cameras' records, known to the index."""
 
 
 _WHY = {
@@ -85,7 +87,7 @@ class World:
         }
         self._assigned = {name: host for host, name in enumerate(CAMERAS)}
         self._away = [0, 0]
-        self._let_go = set[str]()  # handed over, and nobody has taken a picture of them since
+        self._let_go = {name: set[str]() for name in CAMERAS}  # why, while nobody has taken a picture since
         self._ingests: list[Ingest | None] = [None, None]
         self._stood_still = [0, 0]
         self._recorder: Recorder | None = None
@@ -95,7 +97,11 @@ class World:
         for tick in range(HORIZON):
             self._tick(tick)
             if tick == HORIZON - 1 or (looks and tick % LOOK_TICKS == fate.dice % LOOK_TICKS):
-                self.looks.append(Look(tick, {name: self._ledger(name, tick) for name in CAMERAS}))
+                self.looks.append(self._look(tick))
+
+    def _look(self, tick: int) -> Look:
+        known = sum(len(self.indexer.index.revisions(name)) for name in CAMERAS)
+        return Look(tick, {name: self._ledger(name, tick) for name in CAMERAS}, known)
 
     def _ledger(self, name: str, tick: int) -> list[State]:
         index, partition = self.indexer.index, names.partition_of(name, PARTITIONS)
@@ -137,9 +143,12 @@ class World:
         device.silent = self._is("silent", tick, number)
         device.reachable = not self._is("unreachable", tick, number)
         device.lost = self._is("lossy", tick, number) and self._dice.random() < 0.5
+        if device.sends:
+            device.sent.add(tick)
         enabled = not self._is("disabled", tick, number)
         renamed = any(fault.who == number for fault in self._begins("renamed", tick))
-        if tick == 0 or enabled != device.record.enabled or renamed:
+        is_changed = enabled != device.record.enabled or renamed
+        if tick == 0 or (is_changed and not self._is("broker", tick)):
             revision = device.record.revision + bool(tick)
             changed = replace(device.record, enabled=enabled, revision=revision, updated_us=at(tick))
             device.record = replace(changed, name=f"{changed.name}'") if renamed else changed
@@ -220,10 +229,13 @@ class World:
         reading = [ingest.pulls[name] for ingest in running if name in ingest.pulls]
         if device.sends and any(pull.stream for pull in reading):
             truth.sent.add(tick)
-        if any(name in ingest.let_go for ingest in running):
-            self._let_go.add(name)
+        self._let_go[name] |= {
+            "handover" if ingest.let_go[name] == "handover" else "service"
+            for ingest in running
+            if name in ingest.let_go
+        }
         if any(pull.taken for pull in reading):
-            self._let_go.discard(name)
+            self._let_go[name].clear()
         truth.reasons[tick] |= self._reasons(device, running)
 
     def _reasons(self, device: Device, running: list[Ingest]) -> set[str]:
@@ -231,8 +243,7 @@ class World:
             return {"disabled"}
         pulls = [ingest for ingest in running if device.camera_id in ingest.pulls]
         out = set[str]() if pulls else {"service"}
-        if device.camera_id in self._let_go:
-            out.add("handover")
+        out |= self._let_go[device.camera_id]
         if device.lost:
             out.add("lossy")
         if not device.sends:

@@ -36,6 +36,8 @@ class Device:
     reachable: bool = True
     lost: bool = False
     clients: list[object] = field(default_factory=list[object])
+    sent: set[int] = field(default_factory=set[int])
+    """Ticks of all pictures that it had to send, whoever was there to read them."""
 
     @property
     def camera_id(self) -> str:

@@ -116,6 +116,9 @@ class _NoStills:
 class _Opened:
     info = SourceInfo(codec="h264", sets=(), reader="simulated")
 
+    def look_closely(self) -> None:
+        pass
+
 
 @dataclass(eq=False)
 class Pull:
@@ -172,8 +175,9 @@ class Pull:
 
     def catch_up(self, ticks: range) -> None:
         """What the socket kept while the process stood still."""
-        if self.stream is not None and self.device.sends:
-            for tick in ticks:
+        if self.stream is not None and self.device.reachable:
+            kept = [tick for tick in ticks if tick in self.device.sent][:SOCKET_TICKS]
+            for tick in kept:
                 self._receive(tick)
 
     def _time_out(self) -> None:
@@ -213,8 +217,8 @@ class Ingest:
         self.pulls: dict[str, Pull] = {}
         self.heard_us = clock.monotonic_us()
         self.was_out = False
-        self.let_go = set[str]()
-        """Cameras handed over in this tick."""
+        self.let_go = dict[str, Cause]()
+        """Cameras that were left to others in this tick, and why."""
         self._watch = LoopWatch(clock)
         host_clock = self.queue.host_clock
         self._around = Surroundings(
@@ -237,11 +241,11 @@ class Ingest:
         self._watch.stalled_since(self.clock.monotonic_us())  # the beat
         self.queue.host_clock.host(self.clock.now_us(), self.clock.monotonic_us())
         self.queue.refused_room = False
-        self.let_go = set[str]()
+        self.let_go = dict[str, Cause]()
         since = self.clock.tick - stood_still
         for pull in self.pulls.values():
             pull.taken = []
-            pull.catch_up(range(since, min(self.clock.tick, since + SOCKET_TICKS)))
+            pull.catch_up(range(since, self.clock.tick))
 
     def out_of_contact(self) -> None:
         """The group does not answer; after a while others may have our cameras."""
@@ -279,8 +283,8 @@ class Ingest:
 
     def _stop(self, camera_id: str, cause: Cause) -> None:
         self.queue.causes[camera_id] = cause
-        if cause == "handover":
-            self.let_go.add(camera_id)
+        if cause != "stream_changed":
+            self.let_go[camera_id] = cause
         self.pulls.pop(camera_id).stop(cause)
 
     def read(self) -> None:

@@ -124,3 +124,12 @@ def test_a_playlists_headers_say_what_it_really_holds():
         "Districam-Recorded-Seconds": "8.000000",
         "Districam-Gap-Seconds": "2.500000",
     }
+
+
+def test_windows_can_each_be_asked_for():
+    out = answers.windows([(AT_US, AT_US + 10_000_000), (AT_US + 12_500_000, AT_US + 20_000_000)], SAIGON)
+    assert [window["from"] for window in out["windows"]] == [
+        "2026-11-24T12:00:00.000000Z",
+        "2026-11-24T12:00:12.500000Z",
+    ]
+    assert out["windows"][0]["to_local"] == "2026-11-24T19:00:10.000000+07:00"

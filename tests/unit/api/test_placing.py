@@ -87,6 +87,14 @@ def test_the_same_picture_is_known_again_in_another_epoch(camera: Film, made: Ma
     assert next(parts(made)).picture != list(parts(made))[2].picture
 
 
+def test_a_picture_that_is_reordered_is_shown_later_than_it_is_decoded(camera: Film, made: Made):
+    track = mp4.video_track(init_of(made))
+    plain = film("cam-1", T0, Generated(width=160, height=120, bitrate=100_000, seconds=2))
+    (steady,) = recorded(plain, OTHER, range(50))
+    assert [part.shown_us(track) - part.at_us for part in parts(steady)] == [0, 0]
+    assert all(0 < part.shown_us(track) - part.at_us <= 120_000 for part in parts(made))
+
+
 def clip(placing: Placing, front: bytes, taken: list[Part]) -> bytes:
     return front + b"".join(placing.place(part) for part in taken)
 

@@ -21,6 +21,9 @@ class Source:
     async def read(self) -> list[Picture]:
         return [PICTURE]
 
+    def look_closely(self) -> None:
+        pass
+
 
 class Reader:
     """Opens streams under its name, or fails so."""

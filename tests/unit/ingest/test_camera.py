@@ -50,6 +50,9 @@ class Broken:
     async def read(self) -> list[Picture]:
         raise self._error
 
+    def look_closely(self) -> None:
+        pass
+
 
 class Reader:
     """Opens streams that fail with the error that the camera's URL names."""

@@ -23,6 +23,12 @@ from support.world_faults import (
 @judges.share(20)
 @given(fates([*HARMLESS, "truncated"]))
 @example(Fate((Fault("stalled", 10, 4),))).via("a leap behind what the socket had kept is the camera's")
+@example(Fate((Fault("silent", 33, 46), Fault("stalled", 10, 23), Fault("killed", 10, 41, 1)))).via(
+    "a camera that is silent behind a standstill was so before"
+)
+@example(Fate((Fault("renamed", 21, 23), Fault("stalled", 23, 64)), dice=3, single_client=(True, False))).via(
+    "what the socket had kept was taken when it was read"
+)
 @example(Fate((Fault("lossy", 10, 2),))).via("what was lost at the end of a fragment belongs to the next")
 @example(Fate((Fault("lossy", 20, 30),))).via("no fragment is marked lossy")
 @example(Fate((Fault("moved", 20, 10), Fault("killed", 42, 20, 1)))).via(
@@ -34,6 +40,7 @@ def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
     world = World(fate)
     judges.tiles(world)
     judges.records_what_is_stored(world)
+    judges.places_pictures_at_their_time(world)
     judges.accounts_for_every_picture(world)
     judges.blames_the_true_cause(world)
 

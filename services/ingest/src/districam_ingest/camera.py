@@ -30,6 +30,9 @@ log = structlog.get_logger()
 GOOD_US = 60_000_000
 """A connection that lasted so long forgives the failures before it."""
 KEYFRAME_WAIT_US = 10_000_000
+STOOD_STILL = "this process stood still"
+FAILINGS: frozenset[Cause] = frozenset({"source_silent", "camera_unreachable"})
+"""What a camera seems to do while nobody reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,7 @@ class CameraLife:
                     return await source.read()
             except ReadError as error:  # the reader's own deadline passes in a stall as well
                 if error.cause == "source_silent" and self._around.watch.stalled_since(began_us):
-                    raise ReadError("service_down", "this process stood still") from error
+                    raise ReadError("service_down", STOOD_STILL) from error
                 raise
             except TimeoutError:
                 stream.repeat_when_due()
@@ -201,13 +204,20 @@ class Stream:
             self._judge(picture)
 
     def end(self, cause: Cause, detail: str, next_retry_s: float) -> bool:
-        """Ends the running epoch; False if there is none."""
-        if self._epoch is None:
+        """Ends the running epoch; False if nothing of this was told.
+
+        There is none, or the camera failed right behind a standstill of this process. What is missing began with us then,
+        so the epoch ends with that, and what the camera did is still to be told.
+        """
+        epoch, self._epoch = self._epoch, None
+        if epoch is None:
             return False
-        self._epoch.end(cause, detail, interval_us=self._gate.interval_us, next_retry_s=next_retry_s)
-        self._epoch = None
+        interval_us = self._gate.interval_us
         self._gate.end()
-        return True
+        if cause in FAILINGS and self._follows_standstill(epoch):
+            self._close(epoch, Ends("service_down", STOOD_STILL, interval_us))
+            return False
+        return self._close(epoch, Ends(cause, detail, interval_us), next_retry_s)
 
     def abandon(self, cause: Cause, detail: str, next_retry_s: float) -> None:
         """Ends the running epoch without what it still holds."""
@@ -260,20 +270,26 @@ class Stream:
             self._judge(picture)
 
     def _break(self, ends: Ends) -> None:
-        if self._epoch is None:
+        epoch, self._epoch = self._epoch, None
+        if epoch is None:
             return
-        cause, detail = ends.cause, ends.detail
-        if self._is_ours(ends, self._epoch.last_arrival_us):
-            cause, detail = "service_down", "this process stood still"
-        self._epoch.end(cause, detail, interval_us=ends.interval_us)
-        self._epoch = None
-
-    def _is_ours(self, ends: Ends, last_arrival_us: int) -> bool:
-        """Whether pictures are missing because we did not read: also behind those that the socket had kept for us."""
         watch = self._around.watch
-        if ends.leaps:
-            return watch.stalled_since(last_arrival_us - STALL_US)
-        return ends.cause == "source_silent" and watch.stalled_since(last_arrival_us)
+        is_silence = ends.cause == "source_silent" and watch.stalled_since(epoch.last_arrival_us)
+        if is_silence or (ends.leaps and self._follows_standstill(epoch)):
+            ends = Ends("service_down", STOOD_STILL, ends.interval_us)
+        self._close(epoch, ends)
+
+    def _follows_standstill(self, epoch: Epoch) -> bool:
+        """Whether its last pictures came right behind a standstill of this process: the socket had kept them."""
+        return self._around.watch.stalled_since(epoch.last_arrival_us - STALL_US)
+
+    def _close(self, epoch: Epoch, ends: Ends, next_retry_s: float = 0.0) -> bool:
+        """False if nothing was told: pictures that came all at once behind a standstill, nobody knows when they were taken."""
+        self._source.look_closely()
+        if not epoch.is_anchored and self._follows_standstill(epoch):
+            return epoch.abandon(ends.cause, ends.detail, next_retry_s=next_retry_s)
+        epoch.end(ends.cause, ends.detail, interval_us=ends.interval_us, next_retry_s=next_retry_s)
+        return True
 
     def _follow_clock(self) -> None:
         if self._epoch is None:
@@ -286,5 +302,10 @@ class Stream:
         if self._waiting_us is None:
             self._waiting_us = picture.arrival_us
         elif picture.arrival_us - self._waiting_us >= KEYFRAME_WAIT_US:
+            stood_still = self._around.watch.stalled_since(
+                self._waiting_us
+            )  # then it was we who kept them waiting
             self._waiting_us = picture.arrival_us
-            refuse(self._camera, self._around, "stream_error", "no keyframe for 10 s", KEYFRAME_WAIT_US / 1e6)
+            if not stood_still:
+                wait_s = KEYFRAME_WAIT_US / 1e6
+                refuse(self._camera, self._around, "stream_error", f"no keyframe for {wait_s:g} s", wait_s)

@@ -48,6 +48,11 @@ class Epoch:
         self.last_arrival_us = 0
 
     @property
+    def is_anchored(self) -> bool:
+        """Whether its pictures have their time; not in its first second."""
+        return self._timeline.is_anchored
+
+    @property
     def strays_us(self) -> int | None:
         """By how much the camera's media clock has left ours behind or ahead, if it is over a second."""
         return self._timeline.strays_us

@@ -153,6 +153,9 @@ class LibavSource:
         if self._info.done() and not self._info.cancelled():
             self._info.exception()  # seen
 
+    def look_closely(self) -> None:
+        """Nothing to do: a picture's thread wakes up as soon as it comes."""
+
     async def read(self) -> list[Picture]:
         """All pictures that wait; at least one."""
         out: list[Picture] = []

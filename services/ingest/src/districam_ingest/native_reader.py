@@ -5,8 +5,8 @@ tick takes all that came, whatever the camera's pacing.
 
 A picture counts as arrived when its first bytes were read. So it may count as up to a tick late, never early, which is
 how the network delays pictures too: whoever wants to know when one really came looks for the least delayed. To let that
-one show, ticks are short until a second after the first keyframe, where a stream's time is anchored, and later of
-random length: else a camera whose rate beats with the tick would always be seen equally late.
+one show, ticks are short until a second after the keyframe with which an epoch begins, where its time is anchored, and
+later of random length: else a camera whose rate beats with the tick would always be seen equally late.
 """
 
 import asyncio
@@ -125,8 +125,8 @@ class NativeSource:
         self._buffer, self._read_us = buffer, read_us
         self._random = SystemRandom()
         self._ticked_us = self._heard_us = clock.monotonic_us()
-        self._quick_until_us = self._heard_us + QUICK_MOST_US
-        self._awaits_keyframe = True
+        self._quick_until_us, self._awaits_keyframe = 0, False
+        self.look_closely()
         self._waiting = session.take()
         self._over: ReadError | None = None
 
@@ -141,6 +141,11 @@ class NativeSource:
         if self._awaits_keyframe:
             self._look_for_keyframe(pictures)
         return pictures
+
+    def look_closely(self) -> None:
+        """As `Source` says: ticks are short again."""
+        self._quick_until_us = self._ticked_us + QUICK_MOST_US
+        self._awaits_keyframe = True
 
     def leave(self) -> None:
         """Says goodbye, if anybody listens."""

@@ -44,6 +44,10 @@ class Source(Protocol):
         """
         ...
 
+    def look_closely(self) -> None:
+        """The next keyframe begins an epoch, and its time of arrival will count: be as exact about it as can be."""
+        ...
+
 
 class Reader(Protocol):
     """Opens streams. Opening and reading have deadlines of the caller's."""
