@@ -100,10 +100,12 @@ class District:
         )
         return stored
 
-    async def found(self) -> list[index.IndexEntry]:
-        """The camera's segments of the day around noon."""
+    async def found(self, around_us: int = NOON_US) -> list[index.IndexEntry]:
+        """The camera's segments of the day around an instant."""
         half_us = 12 * 3600 * S
-        return index.entries(await self.reader.segments(self.camera_id, NOON_US - half_us, NOON_US + half_us))
+        return index.entries(
+            await self.reader.segments(self.camera_id, around_us - half_us, around_us + half_us)
+        )
 
     async def contents(self) -> dict[str, object]:
         """All that is indexed of the camera, as it stands in Redis."""
@@ -180,10 +182,10 @@ async def _apply_topics(kafka: KafkaSettings) -> None:
         await topics.apply(admin, topics.plan(wanted, found), found, 30)
 
 
-def segments(camera_id: str, count: int, *, epoch: int = 0) -> list[SegmentStored]:
-    """One after the other, from noon on."""
+def segments(camera_id: str, count: int, *, epoch: int = 0, from_us: int = NOON_US) -> list[SegmentStored]:
+    """One after the other."""
     return [
-        segment(camera_id, epoch=epoch, first_seq=5 * n, start_us=NOON_US + 10 * n * S, size=100)
+        segment(camera_id, epoch=epoch, first_seq=5 * n, start_us=from_us + 10 * n * S, size=100)
         for n in range(count)
     ]
 
@@ -350,8 +352,12 @@ async def test_redis_set_back_is_caught_up_with(district: District):
 
 
 async def test_progress_never_vouches_for_what_is_not_found_yet(district: District, kafka: KafkaSettings):
-    """As a recorder: announce, then commit; whoever reads the progress first and the index then must find it."""
-    stored = segments(district.camera_id, 25)
+    """As a recorder: announce, then commit; whoever reads the progress first and the index then must find it.
+
+    In the future: recorders of this broker may have stored up to now.
+    """
+    later_us = SystemClock().now_us() + 86_400 * S
+    stored = segments(district.camera_id, 25, from_us=later_us)
     fragments = Partition(names.FRAGMENTS, names.partition_of(district.camera_id, 60))
     violations: list[int] = []
     progress: list[int] = []
@@ -359,7 +365,7 @@ async def test_progress_never_vouches_for_what_is_not_found_yet(district: Distri
     async def watch() -> None:
         while not progress or progress[-1] < stored[-1].end_us:
             log_us = await district.reader.log_us(district.camera_id)
-            found = len(await district.found())
+            found = len(await district.found(later_us))
             if found < sum(one.end_us <= log_us for one in stored):
                 violations.append(log_us)
             if not progress or progress[-1] != log_us:
@@ -386,8 +392,8 @@ async def _recorder(
     """The one member of the recorders' group; what it gives commits a text."""
 
     async def on_assigned(partitions: frozenset[Partition]) -> None:
-        for partition in partitions:
-            member.seek(partition, 0)
+        for partition, end in (await member.ends(partitions)).items():
+            member.seek(partition, end)
 
     async def on_revoked(_: frozenset[Partition]) -> None:
         pass

@@ -145,19 +145,6 @@ def test_nothing_is_lost_or_invented_whatever_the_crashes(seed: int):
     assert rejected == {record.offset for record in log if isinstance(record.content, Unreadable)}
 
 
-@given(st.integers(0, 2**32))
-def test_a_replay_from_the_start_closes_the_same_segments(seed: int):
-    log = make_log(Random(seed))
-
-    def closed() -> list[tuple[str, int, int]]:
-        fresh = PartitionLog(0, Checkpoint(), RULES)
-        effects = [effect for record in log for effect in fresh.feed(record)]
-        segments = [effect for effect in effects if isinstance(effect, Segment)]
-        return [(segment.epoch, segment.fragments[0].info.seq, segment.last_seq) for segment in segments]
-
-    assert closed() == closed()
-
-
 @given(st.integers(0, 2**32), st.integers(0, 8))
 def test_wherever_a_recorder_starts_it_makes_the_same_cuts(seed: int, skip: int):
     """Ingest stamps the cuts: copies made by a second recorder begin and end where the first one's do, or lie inside."""

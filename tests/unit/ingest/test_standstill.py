@@ -1,0 +1,106 @@
+"""What this process misses while it stands still is its own fault, whatever the camera does next."""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from districam_common.credentials import Credentials
+from districam_common.events import Camera, Cause
+from districam_ingest.camera import Stream, Surroundings
+from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.outlets import Outlets
+from districam_ingest.reading import SourceInfo
+from districam_ingest.settings import IngestSettings
+from support.world_cameras import TICK_US
+from support.world_ingest import HostTime, Queue, Way
+from unit.ingest.samples import picture
+
+if TYPE_CHECKING:
+    from districam_ingest.publish import Outbox
+    from districam_ingest.reading import Reader, Source
+    from districam_ingest.stills import Stills
+
+FPS, STOOD_S = 25, 30
+
+
+class Playing:
+    info = SourceInfo(codec="h264", sets=(), reader="test")
+
+    def look_closely(self) -> None:
+        pass
+
+
+class NoStills:
+    def offer(self, wanted: object) -> None:
+        pass
+
+
+class Ingest:
+    """One camera's stream in a process whose time passes when told to."""
+
+    def __init__(self) -> None:
+        self.clock, self.way = HostTime(), Way()
+        self.queue = Queue(self.way)
+        outlets = Outlets(
+            outbox=cast("Outbox", self.queue),
+            stills=cast("Stills", NoStills()),
+            instance="test",
+            now_us=self.clock.now_us,
+        )
+        camera = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
+        around = Surroundings(
+            reader=cast("Reader", None),
+            credentials=Credentials(None),
+            outlets=outlets,
+            opening=asyncio.Semaphore(1),
+            watch=LoopWatch(self.clock),
+            clock=self.clock,
+            settings=IngestSettings(),
+        )
+        self._watch = around.watch
+        self.stream = Stream(camera, cast("Source", Playing()), around)
+        self._sent = 0
+
+    def read(self, for_s: float) -> None:
+        """The camera sends for so long, and each picture is read when it comes."""
+        for _ in range(round(for_s * FPS)):
+            self.clock.tick = round(self._sent / FPS * 1e6 / TICK_US)
+            self._watch.stalled_since(0)
+            self._take(self._sent)
+            self._sent += 1
+
+    def stand_still(self, kept: int) -> None:
+        """Nothing is read for half a minute; then come the pictures that the socket has kept."""
+        self.clock.tick += round(STOOD_S * 1e6 / TICK_US)
+        for number in range(self._sent, self._sent + kept):
+            self._take(number)
+        self._sent += STOOD_S * FPS
+
+    def _take(self, number: int) -> None:
+        key = number % (2 * FPS) == 0 or number == self._sent
+        self.stream.take([picture(number, key=key, arrival_us=self.clock.monotonic_us())])
+
+
+@pytest.mark.parametrize("cause", ["camera_unreachable", "source_silent"])
+def test_a_camera_that_fails_right_behind_it_is_not_blamed(cause: Cause):
+    ingest = Ingest()
+    ingest.read(for_s=4)
+    ingest.stand_still(kept=3)
+    assert not ingest.stream.end(cause, "x", 0.5)  # what the camera did is still to be told
+    assert ingest.queue.causes == {"cam": "service_down"}
+
+
+@pytest.mark.parametrize("cause", ["camera_unreachable", "source_silent"])
+def test_a_camera_that_fails_at_another_time_is(cause: Cause):
+    ingest = Ingest()
+    ingest.read(for_s=4)
+    assert ingest.stream.end(cause, "x", 0.5)
+    assert ingest.queue.causes == {"cam": cause}
+
+
+def test_an_epoch_of_nothing_but_what_the_socket_had_kept_is_not_told():
+    ingest = Ingest()
+    ingest.stand_still(kept=10)
+    ingest.stream.end("stream_error", "x", 0.5)
+    assert ingest.way.offered == []
