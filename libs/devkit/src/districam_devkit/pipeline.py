@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,15 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The running services."""
+    """The running services.
+
+    Attributes:
+        another: starts one more replica of a service, told what it alone is to be told; it stops with the block.
+    """
 
     services: Mapping[ServiceName, Service]
     api_url: str
+    another: Callable[[ServiceName, Mapping[str, str]], Awaitable[Service]]
 
     def __getitem__(self, name: ServiceName) -> Service:
         return self.services[name]
@@ -95,9 +101,10 @@ async def services_running(
     servers: Servers,
     *,
     environment: Mapping[str, str] | None = None,
+    own: Mapping[ServiceName, Mapping[str, str]] | None = None,
     on_step: OnStep = lambda _name, _state: None,
 ) -> AsyncGenerator[Pipeline]:
-    """The four services for the length of a block; logs in `home/logs`.
+    """The four services for the length of a block; logs in `home/logs`. `own`: what one of them alone is told.
 
     Raises:
         ServerUnavailable: one does not come up; with the end of its log.
@@ -107,32 +114,40 @@ async def services_running(
     settings["DISTRICAM_API__PORT"] = str(api_port)
     async with AsyncExitStack() as stack:
         started: dict[ServiceName, Service] = {}
+        replicas = Counter[ServiceName]()
 
-        async def start(name: ServiceName, port: int) -> None:
-            on_step(name, "starting")
-            started[name] = await stack.enter_async_context(_service(name, home, settings, port))
-            on_step(name, "ready")
+        async def another(name: ServiceName, told: Mapping[str, str]) -> Service:
+            port = (health_ports or choose(1)).pop()
+            replicas[name] += 1
+            label = name if replicas[name] == 1 else f"{name}-{replicas[name]}"
+            on_step(label, "starting")
+            service = await stack.enter_async_context(_service(name, label, home, {**settings, **told}, port))
+            on_step(label, "ready")
+            return service
+
+        async def start(name: ServiceName) -> None:
+            started[name] = await another(name, (own or {}).get(name, {}))
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for name, port in zip(SERVICES, health_ports, strict=True):
-                    tasks.create_task(start(name, port))
+                for name in SERVICES:
+                    tasks.create_task(start(name))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        yield Pipeline(started, f"http://127.0.0.1:{api_port}")
+        yield Pipeline(started, f"http://127.0.0.1:{api_port}", another)
 
 
 @asynccontextmanager
 async def _service(
-    name: ServiceName, home: Path, settings: Mapping[str, str], port: int
+    name: ServiceName, label: str, home: Path, settings: Mapping[str, str], port: int
 ) -> AsyncGenerator[Service]:
     url = f"http://127.0.0.1:{port}"
     own = {key: value for key, value in settings.items() if _concerns(name, key)}
     program = Program(
-        name=name,
+        name=label,
         argv=(sys.executable, "-m", f"districam_{name}"),
         folder=home,
-        log_path=home / "logs" / f"{name}.log",
+        log_path=home / "logs" / f"{label}.log",
         is_ready=lambda: _answers(f"{url}/healthz"),
         env={**own, "DISTRICAM_HEALTH__PORT": str(port), "DISTRICAM_LOG__FORMAT": "json"},
         ready_s=READY_S,

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,16 +39,32 @@ async def prepare(on_step: OnStep) -> Installation:
     return Installation(found, await jars(on_step))
 
 
-def properties(data_dir: Path, port: int, controller_port: int) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """A second way in, through something else: it listens on `listen_port` and tells who comes to use `advertised_port`."""
+
+    listen_port: int
+    advertised_port: int
+
+
+def properties(
+    data_dir: Path, port: int, controller_port: int, detours: Sequence[Detour] = ()
+) -> dict[str, str]:
     """The broker's settings: quick to start and to forgive, durable as a single node can be, little disk."""
+    names = [f"DETOUR{number}" for number in range(len(detours))]
+    listen = [f"{n}://{ports.HOST}:{d.listen_port}" for n, d in zip(names, detours, strict=True)]
+    advertise = [f"{n}://{ports.HOST}:{d.advertised_port}" for n, d in zip(names, detours, strict=True)]
+    plain = [f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "CONTROLLER", *names)]
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{ports.HOST}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{ports.HOST}:{port},CONTROLLER://{ports.HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{ports.HOST}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": ",".join(
+            [f"PLAINTEXT://{ports.HOST}:{port}", f"CONTROLLER://{ports.HOST}:{controller_port}", *listen]
+        ),
+        "advertised.listeners": ",".join([f"PLAINTEXT://{ports.HOST}:{port}", *advertise]),
+        "listener.security.protocol.map": ",".join(plain),
         "log.dirs": str(data_dir),
         "auto.create.topics.enable": "false",
         "message.max.bytes": str(_MAX_RECORD_BYTES),
@@ -80,13 +96,18 @@ def properties(data_dir: Path, port: int, controller_port: int) -> dict[str, str
 
 @asynccontextmanager
 async def running(
-    home: Path, *, log_dir: Path, port: int | None = None, installation: Installation | None = None
+    home: Path,
+    *,
+    log_dir: Path,
+    port: int | None = None,
+    installation: Installation | None = None,
+    detours: Sequence[Detour] = (),
 ) -> AsyncGenerator[broker.Broker]:
     """Kafka for the length of a block, its data in `home`, which is formatted if new. Raises ServerUnavailable."""
     found = installation or await prepare(lambda _name, _state: None)
 
     def start(chosen: list[int]) -> AbstractAsyncContextManager[broker.Broker]:
-        return _on(chosen, home, log_dir, found)
+        return _on(chosen, home, log_dir, found, detours)
 
     if port is None:
         starting = ports.elsewhere_if_taken(lambda: ports.choose(2), start)
@@ -98,11 +119,11 @@ async def running(
 
 @asynccontextmanager
 async def _on(
-    chosen: list[int], home: Path, log_dir: Path, installation: Installation
+    chosen: list[int], home: Path, log_dir: Path, installation: Installation, detours: Sequence[Detour]
 ) -> AsyncGenerator[broker.Broker]:
     port, controller_port = chosen
     ports.require_free("kafka", chosen)
-    config = _write_config(home, port, controller_port)
+    config = _write_config(home, properties(home / "data", port, controller_port, detours))
     if not _is_formatted(home):
         await _format(installation, config)
     program = Program(
@@ -123,11 +144,10 @@ async def _on(
         )
 
 
-def _write_config(home: Path, port: int, controller_port: int) -> Path:
+def _write_config(home: Path, settings: Mapping[str, str]) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     config = home / "server.properties"
-    lines = (f"{name}={value}\n" for name, value in properties(home / "data", port, controller_port).items())
-    config.write_text("".join(lines))
+    config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return config
 
 

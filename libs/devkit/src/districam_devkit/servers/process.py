@@ -67,18 +67,18 @@ class Child:
 
     async def kill(self) -> None:
         """SIGKILL it with all its children; returns when it is gone."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await self._gone(_KILL_TIMEOUT_S)
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL after `stop_s` or if this wait is cancelled."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         try:
             await self._gone(self._program.stop_s)
         except TimeoutError:
             await self.kill()
         finally:
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
 
     async def _spawn(self) -> None:
         program = self._program
@@ -122,7 +122,8 @@ class Child:
         said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
         return ServerUnavailable(f"{self._program.name} {what}. The end of {self._program.log_path}:\n{said}")
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """To it and all its children, such as SIGSTOP and SIGCONT."""
         if self.pid is not None:
             os.killpg(self.pid, number)
 

@@ -38,11 +38,15 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class S3(Server):
-    """An S3 server that runs: `endpoint` is host:port, plain HTTP; the keys belong to an administrator."""
+    """An S3 server that runs: `endpoint` is host:port, plain HTTP; the keys belong to an administrator.
+
+    `master`: host:port of the part to which `weed shell` speaks.
+    """
 
     endpoint: str
     access_key: str
     secret_key: str = field(repr=False)
+    master: str = ""
 
     @property
     def url(self) -> str:
@@ -97,7 +101,8 @@ async def _on(chosen: list[int], home: Path, log_dir: Path) -> AsyncGenerator[S3
     try:
         async with process.running(program) as child:
             version = importlib.metadata.version(_PACKAGE)
-            yield S3("SeaweedFS", version, child, endpoint, access_key, secret_key)
+            master = f"{ports.HOST}:{others[0]}"
+            yield S3("SeaweedFS", version, child, endpoint, access_key, secret_key, master)
     finally:
         _remove_sockets(chosen)
 

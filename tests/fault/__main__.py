@@ -1,0 +1,89 @@
+"""`python -m fault [part of a row's name …]`: one fault after another on a running district; each may cost what it may.
+
+Exit code 1 if a promise is broken, 2 if no row has that name. All rows together write docs/results/faults.{md,json}.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from districam_devkit.servers import ServerUnavailable
+from fault.counted import cost
+from fault.report import Outcome, judged, write
+from fault.rows import ROWS, Row
+from fault.scene import Scene, playing
+
+ROOT = Path(__file__).parents[2]
+BEFORE_S, AFTER_S = 3, 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    rows = [row for row in ROWS if not arguments or any(text in row.name for text in arguments)]
+    if not rows:
+        print("no such fault; there are:", *(f"  {row.name}" for row in ROWS), sep="\n", file=sys.stderr)
+        return 2
+    try:
+        with TemporaryDirectory(prefix="districam-fault-") as home:
+            outcomes = asyncio.run(_all(rows, Path(home)))
+    except ServerUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    if len(rows) == len(ROWS):
+        write(outcomes, ROOT / "docs" / "results")
+    broken = [outcome for outcome in outcomes if outcome.wrong]
+    print(f"{len(outcomes) - len(broken)} of {len(rows)} faults cost no more than they may")
+    return 1 if broken else 0
+
+
+async def _all(rows: Sequence[Row], home: Path) -> list[Outcome]:
+    print("starting Kafka, the store, Redis, cameras and services", flush=True)
+    outcomes: list[Outcome] = []
+    async with playing(home) as scene:
+        for number, row in enumerate(rows, 1):
+            outcome = await _one(scene, row)
+            outcomes.append(outcome)
+            print(f"[{number}/{len(rows)}] {_told(outcome)}", flush=True)
+            if outcome.wrong:
+                _keep_logs(home)
+    return outcomes
+
+
+async def _one(scene: Scene, row: Row) -> Outcome:
+    from_us = _now_us()
+    await scene.recovered(from_us)
+    await asyncio.sleep(BEFORE_S)
+    began_s = time.monotonic()
+    await row.act(scene)
+    fault_s, healed_us = time.monotonic() - began_s, _now_us()
+    recovery_s = await scene.recovered(healed_us)
+    await asyncio.sleep(AFTER_S)
+    return judged(row, fault_s, recovery_s, await cost(scene, from_us, _now_us()))
+
+
+def _told(outcome: Outcome) -> str:
+    cost_ = outcome.cost
+    verdict = "BROKEN" if outcome.wrong else "ok"
+    return (
+        f"{verdict:6} {outcome.row.name}: sent {cost_.sent}, stored {cost_.stored}, in gaps {cost_.in_gaps} "
+        f"{cost_.gap_s or ''}, unaccounted {cost_.unaccounted}, duplicates {cost_.duplicates}, "
+        f"recovery {outcome.recovery_s:.1f} s{''.join(f'{chr(10)}        {what}' for what in outcome.wrong)}"
+    )
+
+
+def _keep_logs(home: Path) -> None:
+    """Where somebody can read them: the folder goes with the run."""
+    kept = ROOT / ".devkit" / "fault-logs"
+    kept.mkdir(parents=True, exist_ok=True)
+    for log in (home / "logs").glob("*.log"):
+        (kept / log.name).write_bytes(log.read_bytes())
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

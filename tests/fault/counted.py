@@ -1,0 +1,112 @@
+"""What a fault cost: every picture that was sent from shortly before it until all had recovered, and what became of it."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from minio import Minio
+
+from districam_common.names import parse_segment_key
+from districam_devkit.asking import Answered, Listed
+from districam_devkit.bitstream import StoredPicture, running_numbers
+from districam_devkit.counting import CameraRecord, Interval, count, total
+from districam_devkit.demo.report import settled, shown
+from districam_devkit.simcam.sendlog import Sent, read_send_log
+from fault.scene import Scene
+
+BUCKET = "districam"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """In access units, but for the seconds of gap."""
+
+    sent: int
+    stored: int
+    in_gaps: int
+    gap_s: dict[str, float]
+    unaccounted: int
+    duplicates: int
+    stored_twice: int
+    worst_gap_s: dict[str, float]
+    """Of the camera that has most of it, by cause."""
+
+
+async def cost(scene: Scene, from_us: int, to_us: int) -> Cost:
+    """Counts a window, once nothing in it is pending.
+
+    Raises:
+        TimeoutError: something stays pending.
+    """
+    sent = _sent(scene, from_us, to_us)
+    windows = dict.fromkeys(sent, (from_us, to_us))
+    states = await settled(scene.api, windows)
+    stored = await asyncio.to_thread(_stored, scene, from_us, to_us)
+    records: dict[str, CameraRecord] = {}
+    for camera_id, pictures in sent.items():
+        numbers = {one.number for one in pictures}
+        records[camera_id] = CameraRecord(
+            sent=pictures,
+            stored=[one for one in stored[camera_id] if one.number in numbers],
+            shown=[n for n in await shown(scene.api, camera_id, from_us, to_us) if n in numbers],
+            states=states[camera_id],
+            lossy=_lossy(await scene.api.segments(camera_id, from_us, to_us)),
+        )
+    counted = total({camera_id: count(record) for camera_id, record in records.items()})
+    gaps = {camera_id: _gap_s(answer) for camera_id, answer in states.items()}
+    causes = sorted({cause for gap in gaps.values() for cause in gap})
+    return Cost(
+        sent=counted.sent,
+        stored=counted.stored,
+        in_gaps=counted.in_gaps,
+        gap_s={cause: round(sum(gap[cause] for gap in gaps.values()), 2) for cause in causes},
+        unaccounted=counted.unaccounted,
+        duplicates=counted.duplicates,
+        stored_twice=counted.stored_twice,
+        worst_gap_s={cause: round(max(gap[cause] for gap in gaps.values()), 2) for cause in causes},
+    )
+
+
+def _lossy(listed: list[Listed]) -> list[Interval]:
+    return [Interval(one.start_us, one.end_us) for one in listed if one.lossy]
+
+
+def _gap_s(states: list[Answered]) -> Counter[str]:
+    out = Counter[str]()
+    for state in states:
+        if state.state == "gap":
+            out[state.cause] += (state.to_us - state.from_us) / 1e6  # pyright: ignore[reportArgumentType]  # seconds
+    return out
+
+
+def _sent(scene: Scene, from_us: int, to_us: int) -> dict[str, list[Sent]]:
+    """What a connection brings before its first keyframe counts like the rest: its time belongs to the gap before it."""
+    out: dict[str, list[Sent]] = {}
+    for one in read_send_log(scene.send_log):
+        if from_us <= one.sent_us < to_us:
+            out.setdefault(one.camera_id, []).append(replace(one, before_first_keyframe=False))
+    return out
+
+
+def _stored(scene: Scene, from_us: int, to_us: int) -> dict[str, list[StoredPicture]]:
+    """All pictures of objects that touch the window, a list a camera. Blocks."""
+    s3 = scene.servers.s3
+    client = Minio(
+        s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1"
+    )
+    out: dict[str, list[StoredPicture]] = {}
+    for listed in client.list_objects(BUCKET, recursive=True):
+        key = listed.object_name or ""
+        if not key.endswith(".mp4"):
+            continue
+        named = parse_segment_key(key, listed.size or 0)
+        pictures, entry = out.setdefault(named.camera_id, []), named.entry
+        if entry.end_us <= from_us or entry.start_us >= to_us:
+            continue
+        answer = client.get_object(BUCKET, key)
+        try:
+            pictures += running_numbers(answer.read())
+        finally:
+            answer.close()
+            answer.release_conn()
+    return out

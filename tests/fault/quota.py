@@ -1,0 +1,35 @@
+"""A bucket that is full: the store's own quota, set below what it holds."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from districam_devkit.servers import seaweedfs
+
+BUCKET = "districam"
+SHELL_S = 30
+
+
+@asynccontextmanager
+async def full(s3: seaweedfs.S3) -> AsyncGenerator[None]:
+    """The bucket takes nothing for the length of a block."""
+    await _shell(s3, f"s3.bucket.quota -name={BUCKET} -op=set -sizeMB=1", "s3.bucket.quota.enforce -apply")
+    try:
+        yield
+    finally:
+        await _shell(s3, f"s3.bucket.quota -name={BUCKET} -op=remove", "s3.bucket.quota.enforce -apply")
+
+
+async def _shell(s3: seaweedfs.S3, *commands: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        str(seaweedfs.binary()),
+        "shell",
+        f"-master={s3.master}",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(SHELL_S):
+        said, _ = await process.communicate("\n".join([*commands, "exit", ""]).encode())
+    if b"error" in said.lower():
+        raise AssertionError(said.decode(errors="replace"))

@@ -1,0 +1,199 @@
+"""A running district on real servers, with ways to hurt every part of it."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from districam_devkit.asking import Api, asking
+from districam_devkit.pipeline import Pipeline, ServiceName, command, prepare, services_running
+from districam_devkit.servers import Servers, kafka, seaweedfs, valkey
+from districam_devkit.servers.ports import choose
+from districam_devkit.servers.process import Program
+from districam_devkit.servers.process import running as child_running
+from fault import proxy
+from fault.proxy import Proxy
+
+CAMERAS = 8
+FPS, GOP_S, SEGMENT_S = 10, 2, 4
+CLIP = {
+    "codec": "h264",
+    "width": 320,
+    "height": 180,
+    "fps": FPS,
+    "seconds": 20,
+    "gop_s": GOP_S,
+    "bitrate": 150_000,
+}
+BYTES_S = CAMERAS * 150_000 / 8
+SETTINGS = {
+    "DISTRICAM_API__SETTLE_S": "5",
+    "DISTRICAM_INDEXER__SETTLE_S": "5",
+    "DISTRICAM_RECORDER__CONTACT_S": "2",
+    "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
+    "DISTRICAM_INGEST__LINGER_S": "0",
+    "DISTRICAM_INGEST__RETRY_MOST_S": "2",
+    "DISTRICAM_S3__TIMEOUT_S": "5",
+}
+STEADY_S, RECOVERED_S = 60.0, 240.0
+STEPPED = Path(__file__).with_name("stepped")
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways that can be hurt: who goes through which."""
+
+    ingest_kafka: Proxy
+    recorder_kafka: Proxy
+    s3: Proxy
+    redis: Proxy
+    cameras: Proxy
+    """Of every other camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that runs."""
+
+    servers: Servers
+    pipeline: Pipeline
+    api: Api
+    ways: Ways
+    send_log: Path
+    clock_file: Path
+    cameras: int
+
+    async def recovered(self, since_us: int) -> float:
+        """Seconds until each camera has stored footage of after `since_us` that a query finds.
+
+        Raises:
+            TimeoutError: one has none.
+        """
+        began_s = time.monotonic()
+        async with asyncio.timeout(RECOVERED_S):
+            while not await self._has_all(since_us):
+                await asyncio.sleep(0.25)
+        return time.monotonic() - began_s
+
+    async def _has_all(self, since_us: int) -> bool:
+        try:
+            rows = await self.api.json("/v1/streams")
+            found = [
+                await self.api.segments(row["camera_id"], since_us, since_us + 10**12)
+                for row in rows["streams"]
+            ]
+        except httpx.HTTPError:
+            return False
+        return len(found) == self.cameras and all(
+            any(one.end_us > since_us for one in each) for each in found
+        )
+
+
+@asynccontextmanager
+async def playing(home: Path, cameras: int = CAMERAS) -> AsyncGenerator[Scene]:
+    """The district, until the block ends.
+
+    Raises:
+        ServerUnavailable: something does not come up.
+    """
+    log, clock_file = home / "sent.log", home / "clock"
+    async with AsyncExitStack() as stack:
+        servers, ways = await _servers(stack, home)
+        await prepare(servers)
+        urls = await _cameras(stack, home, log, ways.cameras, cameras)
+        pipeline = await stack.enter_async_context(
+            services_running(home, servers, environment=SETTINGS, own=_own(servers, ways, clock_file))
+        )
+        await _publish(home, servers, urls)
+        api = await stack.enter_async_context(asking(pipeline.api_url, timeout_s=20))
+        scene = Scene(servers, pipeline, api, ways, log, clock_file, cameras)
+        await scene.recovered(time.time_ns() // 1000)
+        yield scene
+
+
+async def _servers(stack: AsyncExitStack, home: Path) -> tuple[Servers, Ways]:
+    logs = home / "logs"
+    ingest_in, ingest_out, recorder_in, recorder_out, s3_out, redis_out, rtsp_out, rtsp = choose(8)
+    detours = (kafka.Detour(ingest_in, ingest_out), kafka.Detour(recorder_in, recorder_out))
+    broker = await stack.enter_async_context(kafka.running(home / "kafka", log_dir=logs, detours=detours))
+    s3 = await stack.enter_async_context(seaweedfs.running(home / "s3", log_dir=logs))
+    redis = await stack.enter_async_context(valkey.running(home / "redis", log_dir=logs))
+    store_port = int(s3.endpoint.rpartition(":")[2])
+    ways = Ways(
+        *[
+            await stack.enter_async_context(proxy.running(port, target))
+            for port, target in (
+                (ingest_out, ingest_in),
+                (recorder_out, recorder_in),
+                (s3_out, store_port),
+                (redis_out, redis.port),
+                (rtsp_out, rtsp),
+            )
+        ]
+    )
+    return Servers(broker, s3, redis), ways
+
+
+def _own(servers: Servers, ways: Ways, clock_file: Path) -> Mapping[ServiceName, Mapping[str, str]]:
+    store = {"DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{ways.s3.port}"}
+    index = {"DISTRICAM_REDIS__URL": f"redis://127.0.0.1:{ways.redis.port}/0"}
+    return {
+        "ingest": {
+            "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{ways.ingest_kafka.port}",
+            "PYTHONPATH": str(STEPPED),
+            "CLOCK_STEP_FILE": str(clock_file),
+        },
+        "recorder": {
+            "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{ways.recorder_kafka.port}",
+            **store,
+        },
+        "indexer": {**store, **index},
+        "api": {**store, **index},
+    }
+
+
+async def _cameras(stack: AsyncExitStack, home: Path, log: Path, way: Proxy, count: int) -> dict[str, str]:
+    """Their URLs; every other one leads through the proxy."""
+    port, spec = way.target_port, home / "simcam.json"
+    names = [f"cam-{number:03d}" for number in range(1, count + 1)]
+    clips = [{**CLIP, "label": name} for name in names]
+    cameras = [{"id": name, "clip": clip} for name, clip in zip(names, clips, strict=True)]
+    spec.write_text(json.dumps({"cameras": cameras, "faults": []}))
+    program = Program(
+        name="simcam",
+        argv=(
+            *(sys.executable, "-m", "districam_devkit.simcam", "--spec", str(spec), "--port", str(port)),
+            *("--log", str(log), "--cache", str(Path(".devkit/clips").absolute())),
+        ),
+        folder=home,
+        log_path=home / "logs" / "simcam.log",
+        is_ready=lambda: _listens(port),
+        ready_s=180,
+    )
+    await stack.enter_async_context(child_running(program))
+    return {
+        name: f"rtsp://127.0.0.1:{way.port if number % 2 else port}/{name}"
+        for number, name in enumerate(names)
+    }
+
+
+async def _listens(port: int) -> bool:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    return True
+
+
+async def _publish(home: Path, servers: Servers, urls: Mapping[str, str]) -> None:
+    file = home / "cameras.yaml"
+    records = [
+        {"camera_id": name, "name": name, "url": url, "segment_s": SEGMENT_S} for name, url in urls.items()
+    ]
+    file.write_text(json.dumps({"cameras": records}))
+    arguments = ("apply", "-f", str(file))
+    await command("districam_common.commands.cameras", *arguments, environment=servers.environment())

@@ -1,0 +1,152 @@
+"""`python -m fault.soak`: a district under random kills from a seeded schedule; counts every picture, weighs every service.
+
+Until minute ten anything may be killed. After it the servers alone are, so that each service's memory can be followed
+in one life. The last line is JSON; exit code 1 if a picture is unaccounted for or shown twice, or a service grows.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from statistics import linear_regression
+from tempfile import TemporaryDirectory
+
+from districam_devkit.pipeline import SERVICES
+from districam_devkit.servers import ServerUnavailable
+from districam_devkit.servers.process import Child
+from fault.counted import Cost, cost
+from fault.scene import Scene, playing
+
+WARM_S = 600
+SAMPLE_S = 5
+GROWTH_MOST_PCT = 2.0
+APART_S, DEAD_S = (15, 45), (0.5, 5)
+
+
+@dataclass
+class Run:
+    """What is noted while it runs: (seconds since the start, MiB) of each service."""
+
+    kills: int = 0
+    weights: dict[str, list[tuple[float, float]]] = field(
+        default_factory=lambda: {name: [] for name in SERVICES}
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    asked = _parser().parse_args(arguments)
+    try:
+        with TemporaryDirectory(prefix="districam-soak-") as home:
+            run, counted = asyncio.run(_soak(Path(home), asked.duration, asked.cameras, asked.seed))
+    except ServerUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    slopes = _slopes(run) if asked.duration > WARM_S + 60 else None
+    print(f"gaps, s by cause: {counted.gap_s}")
+    print(
+        json.dumps(
+            {
+                "sent": counted.sent,
+                "stored": counted.stored,
+                "in_gaps": counted.in_gaps,
+                "unaccounted": counted.unaccounted,
+                "duplicates": counted.duplicates,
+                "kills": run.kills,
+                "rss_slope_pct": slopes,
+            }
+        )
+    )
+    grows = slopes is not None and any(slope > GROWTH_MOST_PCT for slope in slopes.values())
+    return 1 if counted.unaccounted or counted.duplicates or grows else 0
+
+
+async def _soak(home: Path, duration_s: float, cameras: int, seed: int) -> tuple[Run, Cost]:
+    run = Run()
+    print(f"starting {cameras} cameras, servers and services", flush=True)
+    async with playing(home, cameras) as scene:
+        from_us, began_s = _now_us(), time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            weighing = tasks.create_task(_weigh(scene, run, began_s))
+            await _hurt(scene, run, Random(seed), began_s, duration_s)
+            weighing.cancel()
+        to_us = _now_us()
+        await scene.recovered(to_us)
+        print("counting pictures", flush=True)
+        return run, await cost(scene, from_us, to_us)
+
+
+async def _hurt(scene: Scene, run: Run, dice: Random, began_s: float, duration_s: float) -> None:
+    while True:
+        await asyncio.sleep(dice.uniform(*APART_S))
+        passed_s = time.monotonic() - began_s
+        if passed_s > duration_s:
+            return
+        victims = _victims(scene, services_too=passed_s < WARM_S)
+        name = dice.choice(sorted(victims))
+        dead_s = dice.uniform(*DEAD_S)
+        print(f"{passed_s:6.0f} s  {name} killed for {dead_s:.1f} s", flush=True)
+        await victims[name].kill()
+        await asyncio.sleep(dead_s)
+        await victims[name].start_again()
+        run.kills += 1
+
+
+def _victims(scene: Scene, *, services_too: bool) -> Mapping[str, Child]:
+    servers = {
+        "kafka": scene.servers.kafka.child,
+        "s3": scene.servers.s3.child,
+        "redis": scene.servers.redis.child,
+    }
+    services = {name: scene.pipeline[name].child for name in SERVICES}
+    return {**servers, **services} if services_too else servers
+
+
+async def _weigh(scene: Scene, run: Run, began_s: float) -> None:
+    while True:
+        await asyncio.sleep(SAMPLE_S)
+        for name in SERVICES:
+            pid = scene.pipeline[name].child.pid
+            if pid is not None and (mib := _rss_mib(pid)) is not None:
+                run.weights[name].append((time.monotonic() - began_s, mib))
+
+
+def _rss_mib(pid: int) -> float | None:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    kib = [int(line.split()[1]) for line in lines if line.startswith("VmRSS:")]
+    return kib[0] / 1024 if kib else None
+
+
+def _slopes(run: Run) -> dict[str, float]:
+    """By how many percent each service has grown from minute ten to the end, by a straight line through the samples."""
+    out: dict[str, float] = {}
+    for name, samples in run.weights.items():
+        late = [one for one in samples if one[0] >= WARM_S]
+        line = linear_regression(*zip(*late, strict=True))
+        from_s, to_s = late[0][0], late[-1][0]
+        first_mib = line.intercept + line.slope * from_s
+        out[name] = round(line.slope * (to_s - from_s) / first_mib * 100, 2)
+    return out
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("fault.soak", description=__doc__)
+    parser.add_argument("--duration", type=float, default=1800, help="seconds (default 1800)")
+    parser.add_argument("--cameras", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
