@@ -74,7 +74,7 @@ async def test_segments_are_read_back_by_window_hour_by_hour(empty: Index):
 async def test_day_bitmaps_hold_a_bit_for_each_ten_seconds_touched(empty: Index):
     await empty.begin()
     await empty.writer.apply(gathered(plan_stored(segment(start_us=NOON_US + 5 * S))), build="first")
-    (bitmap,) = await empty.reader.days("cam-1", NOON_US, NOON_US + S)
+    (bitmap,) = (await empty.reader.days(["cam-1"], NOON_US, NOON_US + S))["cam-1"]
     (slots,) = np.nonzero(np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8)))
     assert slots.tolist() == [4320, 4321]
 

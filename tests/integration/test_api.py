@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import asyncio
-import hashlib
+import base64
 import json
 import os
 import re
@@ -12,8 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,13 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from districam_api import schemas
-from districam_api.core.tokens import LIFETIME_US, sign
+from districam_api.core.keys import NO_KEY
+from districam_api.core.tokens import MEDIA_US, sign
 from districam_common import index, names, wire
-from districam_common.blobs import Blobs
 from districam_common.events import Camera, CameraEvent, Connected, Location, Lost, Profile
 from districam_common.settings import S3Settings
 from districam_devkit.servers import Servers, ports, valkey
+from support.api_process import Api, api_running, fill, stock
 from support.objects import FPS, Made, segments
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -97,54 +97,6 @@ WHOLE = {"from": at(-10), "to": at(70)}
 # ---- the world
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The process, where it answers, and what it logs."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    health_url: str
-    log: Path
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in lines if line.get("event") == name]
-
-
-@asynccontextmanager
-async def api_running(environment: Mapping[str, str], log: Path) -> AsyncGenerator[Api]:
-    port, health_port = ports.choose(2)
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "districam_api", "run"],
-            env={
-                **os.environ,
-                **environment,
-                "DISTRICAM_API__PORT": str(port),
-                "DISTRICAM_HEALTH__PORT": str(health_port),
-            },
-            stderr=out,
-        )
-    api = Api(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", log)
-    try:
-        await until_answers(api)
-        yield api
-    finally:
-        process.terminate()
-        assert await asyncio.to_thread(process.wait, 15) == 0, log.read_text()[-2000:]
-
-
-async def until_answers(api: Api):
-    async with asyncio.timeout(20), httpx.AsyncClient() as http:
-        while True:
-            assert api.process.poll() is None, api.log.read_text()[-2000:]
-            try:
-                if (await http.get(f"{api.url}/openapi.json")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def redis_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[valkey.Redis]:
     """One of our own: it is killed here."""
@@ -168,33 +120,16 @@ async def stocked(servers: Servers, redis: Redis) -> S3Settings:
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-api-{NOW_US}",
     )
-    async with Blobs.open(s3) as blobs:
-        await blobs.create_bucket(object_lock=False)
-        marker = json.dumps({"site": "local", "created": at(0), "schema": 1}).encode()
-        await put(blobs, names.SITE_MARKER, marker)
-        for made in MADE:
-            await put(blobs, made.key, made.content)
-    await fill(redis)
+    await stock(s3, {"cam-1": MADE})
+    await fill_index(redis)
     return s3
 
 
-async def put(blobs: Blobs, key: str, content: bytes):
-    digest = hashlib.sha256(content).hexdigest()
-    await blobs.put(key, [content], content_type="video/mp4", metadata={}, sha256=digest, once=False)
-
-
-async def fill(redis: Redis):
-    for camera in CAMERAS:
-        await redis.zadd(names.camera_key(camera.camera_id), {wire.json_bytes(camera): camera.updated_us})
-        await redis.sadd(names.CAMERA_IDS, camera.camera_id)
-    for made in MADE:
-        key = names.segments_key("cam-1", made.entry.start_us)
-        await redis.zadd(key, {index.member(made.entry): made.entry.start_us})
+async def fill_index(redis: Redis):
+    await fill(redis, CAMERAS, {"cam-1": MADE}, log_us=NOW_US)
     for event in EVENTS:
         await redis.zadd(names.events_key("cam-1"), {wire.indexed_event(event, event.at_us + S): event.at_us})
     await redis.zadd(names.LATEST, {"cam-1": START_US + 60 * S, "cam-2": NOW_US + 600 * S})
-    for partition in range(60):
-        await redis.hset(names.LOGGED, str(partition), str(NOW_US))
     await say(redis, READY)
 
 
@@ -222,25 +157,9 @@ async def api(
 ) -> AsyncGenerator[Api]:
     home = tmp_path_factory.mktemp("api")
     (home / "token-key").write_text(TOKEN_KEY)
-    environment = environment_of(stocked, redis_server.url) | {
-        "DISTRICAM_API__TOKEN_KEY_FILE": str(home / "token-key")
-    }
-    async with api_running(environment, home / "api.log") as running:
+    key = home / "token-key"
+    async with api_running(stocked, redis_server.url, home / "api.log", token_key_file=key) as running:
         yield running
-
-
-def environment_of(s3: S3Settings, redis_url: str) -> dict[str, str]:
-    assert s3.secret_key
-    return {
-        "DISTRICAM_S3__ENDPOINT": s3.endpoint,
-        "DISTRICAM_S3__ACCESS_KEY": s3.access_key or "",
-        "DISTRICAM_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
-        "DISTRICAM_S3__BUCKET": s3.bucket,
-        "DISTRICAM_S3__TIMEOUT_S": "3",
-        "DISTRICAM_REDIS__URL": redis_url,
-        "DISTRICAM_REDIS__TIMEOUT_S": "2",
-        "DISTRICAM_LOG__FORMAT": "json",
-    }
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -313,6 +232,47 @@ async def test_streams_are_health_now(http: httpx.AsyncClient):
     assert 3000 < body["streams"][0]["age_s"] < 3 * 3600
 
 
+async def test_cameras_near_a_place_come_nearest_first(http: httpx.AsyncClient):
+    body = (await http.get("/v1/cameras", params={"near": "10.77,106.701,500"})).json()
+    schemas.Cameras.model_validate(body)
+    assert [(c["camera_id"], round(c["distance_m"])) for c in body["cameras"]] == [("cam-1", 109)]
+    for query in ({"near": "10.77,106.701,100"}, {"near": "10.77,106.701,500", "q": "kho"}):
+        assert (await http.get("/v1/cameras", params=query)).json()["cameras"] == []
+
+
+async def test_coverage_of_an_instant_is_what_each_timeline_says(http: httpx.AsyncClient):
+    for seconds, expected in {
+        10: ("recorded", None, ""),
+        30: ("gap", "camera_unreachable", "connection reset"),
+        65: ("gap", "auth_failed", "401"),
+    }.items():
+        body = (await http.get("/v1/coverage", params={"at": at(seconds), "q": "nguyen"})).json()
+        schemas.CoverageAt.model_validate(body)
+        assert body["at"] == at(seconds)
+        assert [(c["camera_id"], c["state"], c["cause"], c["detail"]) for c in body["cameras"]] == [
+            ("cam-1", *expected)
+        ]
+    body = (await http.get("/v1/coverage", params={"at": at(30), "limit": 3})).json()
+    assert [c["camera_id"] for c in body["cameras"]] == ["cam-1", "cam-2", "cam-3"]
+    rest = (await http.get("/v1/coverage", params={"at": at(30), "limit": 3, "cursor": body["next"]})).json()
+    assert [(c["camera_id"], c["state"]) for c in rest["cameras"]] == [("cam-4", "not_expected")]
+    assert rest["next"] is None
+
+
+async def test_coverage_of_a_window_is_a_bit_for_each_ten_seconds(http: httpx.AsyncClient):
+    params = {"from": at(-9), "to": at(69), "near": "10.77,106.701,500"}
+    body = (await http.get("/v1/coverage", params=params)).json()
+    schemas.CoverageWithin.model_validate(body)
+    assert (body["from"], body["to"], body["slots"], body["slot_s"]) == (at(-10), at(70), 8, 10)
+    (line,) = body["cameras"]
+    assert (base64.b64decode(line["recorded"]), line["recorded_slots"]) == (bytes([0b0110_0010]), 3)
+    assert round(line["distance_m"]) == 109
+    params = {"from": at(0), "to": at(31 * 86_400)}
+    month = (await http.get("/v1/coverage", params=params)).json()
+    assert month["slots"] == 31 * 8640
+    assert [c["recorded_slots"] for c in month["cameras"]] == [3, 0, 0, 0]
+
+
 # ---- timeline and segments
 
 
@@ -376,6 +336,19 @@ async def test_segments_that_touch_the_window_belong_to_it(http: httpx.AsyncClie
     assert [s["first_seq"] for s in page["segments"]] == [2]
 
 
+@pytest.mark.parametrize(("epoch", "count"), [(FIRST, 10), (SECOND, 5)])
+async def test_an_epoch_can_be_asked_for_by_itself(http: httpx.AsyncClient, epoch: str, count: int):
+    params = {**WHOLE, "epoch": epoch}
+    found = (await http.get("/v1/cameras/cam-1/segments", params=params)).json()["segments"]
+    assert [s["epoch"] for s in found] == [epoch] * count
+    text = (await http.get("/v1/cameras/cam-1/playlist.m3u8", params=params)).text
+    assert text.count("#EXTINF:") == text.count(epoch) - text.count("#EXT-X-MAP") == count
+    problem(
+        await http.get("/v1/cameras/cam-1/playlist.m3u8", params={**params, "epoch": FIRST[:-1] + "9"}), 404
+    )
+    assert "epoch" in fields(await http.get("/v1/cameras/cam-1/segments", params={**WHOLE, "epoch": "x"}))
+
+
 async def test_a_month_without_footage_is_an_empty_page(http: httpx.AsyncClient):
     window = {"from": "2024-01-01T00:00:00Z", "to": "2024-02-01T00:00:00Z"}
     assert (await http.get("/v1/cameras/cam-1/segments", params=window)).json()["segments"] == []
@@ -437,6 +410,11 @@ async def object_url(http: httpx.AsyncClient) -> tuple[Made, str]:
     return MADE[0], page["segments"][0]["url"]
 
 
+def signed(key: str, for_us: int = 60 * S) -> str:
+    """A token of ours for that key."""
+    return sign(TOKEN_KEY.encode(), "media", key, NO_KEY, time.time_ns() // 1000 + for_us)
+
+
 async def test_an_object_is_served_as_stored(http: httpx.AsyncClient):
     made, url = await object_url(http)
     response = await http.get(url)
@@ -471,7 +449,7 @@ async def test_a_token_opens_its_own_object_only_and_only_in_time(http: httpx.As
     token = url.partition("?token=")[2]
     assert "forged" in problem(await http.get(f"/v1/media/{MADE[1].key}?token={token}"), 403)["detail"]
     assert "forged" in problem(await http.get(url[:-1] + ("A" if url[-1] != "A" else "B")), 403)["detail"]
-    old = sign(TOKEN_KEY.encode(), made.key, time.time_ns() // 1000 - 1)
+    old = signed(made.key, -1)
     assert "expired" in problem(await http.get(f"/v1/media/{made.key}?token={old}"), 403)["detail"]
     assert fields(await http.get(f"/v1/media/{made.key}")) == {"token": "is required"}
 
@@ -479,13 +457,63 @@ async def test_a_token_opens_its_own_object_only_and_only_in_time(http: httpx.As
 async def test_a_token_lives_for_a_day(http: httpx.AsyncClient):
     _, url = await object_url(http)
     expires_us = int(url.partition("?token=")[2].partition(".")[0])
-    assert abs(expires_us - time.time_ns() // 1000 - LIFETIME_US) < 60 * S
+    assert abs(expires_us - time.time_ns() // 1000 - MEDIA_US) < 60 * S
 
 
 async def test_an_object_that_is_gone_is_not_found(http: httpx.AsyncClient):
     gone = names.segment_key("cam-1", replace(MADE[0].entry, first_seq=77))
-    token = sign(TOKEN_KEY.encode(), gone, time.time_ns() // 1000 + S * 60)
+    token = signed(gone)
     problem(await http.get(f"/v1/media/{gone}?token={token}"), 404)
+
+
+async def raw(api: Api, target: str) -> tuple[int, bytes]:
+    """What is answered to exactly this target, which a client's library would tidy up."""
+    host, port = api.url.removeprefix("http://").split(":")
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    return int(head.split()[1]), body
+
+
+KEY = MADE[0].key
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        (names.SITE_MARKER, names.SITE_MARKER),
+        (f"cam-2/../{KEY}", f"cam-2/../{KEY}"),
+        (f"cam-2/../{KEY}", f"cam-2/%2e%2e/{KEY}"),
+        (f"../{KEY}", f"%2e%2e/{KEY}"),
+        (f"/{KEY}", f"/{KEY}"),
+        (f"/{KEY}", f"%2F{KEY}"),
+        (f"./{KEY}", f"./{KEY}"),
+        (KEY.replace("/", "//"), KEY.replace("/", "//")),
+        (f"{KEY}\0", f"{KEY}%00"),
+        (f"{KEY}/", f"{KEY}/"),
+        (f"{KEY}\n", f"{KEY}%0A"),
+        ("other-bucket/" + KEY, "other-bucket/" + KEY),
+        ("", ""),
+        ("..", ".."),
+    ],
+)
+async def test_nothing_but_segments_is_served_even_if_it_is_signed(api: Api, key: str, target: str):
+    status, body = await raw(api, f"/v1/media/{target}?token={signed(key)}")
+    assert status in (403, 404), body
+    assert b'"site"' not in body
+    assert MADE[0].content not in body
+
+
+async def test_a_token_is_for_the_key_as_it_is_meant_not_as_it_is_written(api: Api):
+    """`%2F` is a slash in a URL: the same key, and no other one by it."""
+    status, body = await raw(api, f"/v1/media/{KEY.replace('/', '%2F')}?token={signed(KEY)}")
+    assert (status, len(body)) == (200, len(MADE[0].content))
+    other = MADE[1].key.replace("/", "%2F")
+    assert (await raw(api, f"/v1/media/{other}?token={signed(KEY)}"))[0] == 403
+    assert (await raw(api, f"/v1/media/{KEY.replace('/', '%252F')}?token={signed(KEY)}"))[0] == 403
 
 
 async def test_each_playlist_and_download_is_told_in_the_log_without_its_token(
@@ -508,7 +536,7 @@ async def test_each_playlist_and_download_is_told_in_the_log_without_its_token(
 
 
 async def test_what_is_not_there_is_a_problem(http: httpx.AsyncClient):
-    for path in ("/v1/cameras/cam-9", "/v1/nothing", "/v1/cameras/CAM%201", "/"):
+    for path in ("/v1/cameras/cam-9", "/v1/nothing", "/v1/cameras/CAM%201", "/page/nothing"):
         assert problem(await http.get(path), 404)["errors"] == []
     for leaf in ("timeline", "segments", "playlist.m3u8"):
         problem(await http.get(f"/v1/cameras/cam-9/{leaf}", params=WHOLE), 404)
@@ -518,6 +546,14 @@ async def test_another_method_is_a_problem_that_says_which(http: httpx.AsyncClie
     response = await http.post("/v1/cameras")
     assert problem(response, 405)["title"] == "Method Not Allowed"
     assert response.headers["allow"] == "GET"
+    for path, methods in {
+        "/v1/holds": "GET, POST",
+        "/v1/holds/x": "GET, DELETE",
+        "/v1/login": "POST",
+    }.items():
+        response = await http.put(path)
+        problem(response, 405)
+        assert response.headers["allow"] == methods
 
 
 @pytest.mark.parametrize(
@@ -541,6 +577,57 @@ async def test_what_cannot_be_answered_names_the_field_and_the_fix(
     http: httpx.AsyncClient, path: str, params: dict[str, str], field: str, says: str
 ):
     assert says in fields(await http.get(f"/v1/cameras/cam-1/{path}", params=params))[field]
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "field", "says"),
+    [
+        ("coverage", {}, "at", "or else from and to"),
+        ("coverage", {"from": at(0)}, "at", "or else from and to"),
+        ("coverage", {**WHOLE, "at": at(0)}, "at", "excludes from and to"),
+        ("coverage", {"from": at(0), "to": at(31 * 86_400 + 1)}, "to", "31 days"),
+        ("coverage", {"at": "2026-11-24T14:47:00"}, "at", "no time zone"),
+        ("coverage", {"at": at(0), "limit": "0"}, "limit", "greater"),
+        ("cameras", {"near": "10.77,106.7"}, "near", "metres"),
+        ("cameras", {"near": "106.7,10.77,500"}, "near", "latitude of -90 to 90"),
+    ],
+)
+async def test_a_search_that_cannot_be_answered_names_the_field(
+    http: httpx.AsyncClient, path: str, params: dict[str, str], field: str, says: str
+):
+    assert says in fields(await http.get(f"/v1/{path}", params=params))[field]
+
+
+async def test_a_name_that_leads_here_from_elsewhere_opens_nothing(http: httpx.AsyncClient):
+    """Without keys, a page on the web could have its own name resolved to this machine, and read what it asks for."""
+    for host, status in {
+        "localhost:1": 200,
+        "[::1]": 200,
+        "evil.example": 403,
+        "127.0.0.1.evil.example": 403,
+    }.items():
+        assert (await http.get("/v1/streams", headers={"Host": host})).status_code == status
+    body = (await http.get("/v1/session")).json()
+    schemas.Session.model_validate(body)
+    assert (body["how"], body["role"], body["key_id"], body["site"]) == ("open", "operator", "-", "local")
+    login = await http.post("/v1/login", json={"key": "x"})
+    assert (login.json(), "set-cookie" in login.headers) == (body, False)
+
+
+async def test_a_record_that_cannot_be_read_hides_no_other(api: Api, http: httpx.AsyncClient, redis: Redis):
+    await redis.zadd(names.camera_key("cam-bad"), {b'{"secret": 1}': 1})
+    await redis.sadd(names.CAMERA_IDS, "cam-bad")
+    try:
+        found = await http.get("/v1/cameras")
+        streams = await http.get("/v1/streams")
+        coverage = await http.get("/v1/coverage", params={"at": at(0)})
+    finally:
+        await redis.srem(names.CAMERA_IDS, "cam-bad")
+        await redis.delete(names.camera_key("cam-bad"))
+    assert [c["camera_id"] for c in found.json()["cameras"]] == ["cam-1", "cam-2", "cam-3", "cam-4"]
+    assert [c["camera_id"] for c in streams.json()["streams"]] == ["cam-1", "cam-2", "cam-3"]
+    assert len(coverage.json()["cameras"]) == 4
+    assert {line["camera_id"] for line in api.events("indexed camera left out")} == {"cam-bad"}
 
 
 async def test_a_bug_says_nothing_of_the_inside(api: Api, http: httpx.AsyncClient, redis: Redis):
@@ -600,7 +687,7 @@ async def test_a_store_that_is_away_is_a_503_for_media_alone(
     (nobody,) = ports.choose(1)
     s3 = stocked.model_copy(update={"endpoint": f"http://127.0.0.1:{nobody}"})
     async with (
-        api_running(environment_of(s3, redis_server.url), tmp_path / "api.log") as api,
+        api_running(s3, redis_server.url, tmp_path / "api.log") as api,
         httpx.AsyncClient(base_url=api.url, timeout=15) as http,
     ):
         _, url = await object_url(http)
@@ -641,6 +728,12 @@ async def test_the_routes_are_described_for_machines_and_people(http: httpx.Asyn
         "/v1/cameras/{camera_id}/latest.jpg",
         "/v1/media/{key}",
         "/v1/streams",
+        "/v1/coverage",
+        "/v1/holds",
+        "/v1/holds/{hold_id}",
+        "/v1/session",
+        "/v1/login",
+        "/v1/logout",
     }
     known = document["components"]["schemas"]
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
@@ -663,14 +756,14 @@ def refused(environment: Mapping[str, str]) -> tuple[int, str]:
     return ran.returncode, ran.stderr
 
 
-async def test_any_address_but_loopback_is_refused(tmp_path: Path):
+async def test_any_address_but_loopback_is_refused_without_a_key(tmp_path: Path):
     keys = tmp_path / "keys"
-    keys.write_text("x")
+    keys.write_text('{"keys": []}')
     for extra in ({}, {"DISTRICAM_API__KEYS_FILE": str(keys)}):
         code, said = await asyncio.to_thread(refused, {"DISTRICAM_API__HOST": "0.0.0.0", **extra})  # noqa: S104
         assert code == 2
         assert "DISTRICAM_API__HOST: " in said
-        assert "loopback" in said
+        assert "districam-api keys create" in said
 
 
 async def test_a_port_that_is_taken_is_named(api: Api):

@@ -105,9 +105,10 @@ def shown(jpeg: bytes) -> int:
 
 
 INSTANTS_S = [
-    *(n * 0.41 for n in range(45)),  # keyframes and others, everywhere in segments
-    *(7.0, 6.999999, 7.039999, 14.0, 19.9),  # first and last of a segment, across a segment's start
+    *(n * 0.41 for n in range(47)),  # keyframes and others, everywhere in segments
+    *(7.0, 7.039999, 6.999999, 14.0, 19.0, 19.9),  # first and last of a segment, across a segment's start
 ]
+assert len({int(at_s * S) // FRAME_US for at_s in INSTANTS_S}) >= 50
 
 
 @pytest.mark.parametrize("camera", [AVC, HEVC], ids=["avc", "hevc"])

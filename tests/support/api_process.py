@@ -32,6 +32,7 @@ class Api:
 
     process: subprocess.Popen[bytes]
     url: str
+    health_url: str
     log: Path
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -56,7 +57,8 @@ async def api_running(s3: S3Settings, redis_url: str, log: Path, **settings: obj
         process = subprocess.Popen(
             [sys.executable, "-m", "districam_api", "run"], env={**os.environ, **environment}, stderr=out
         )
-    api = Api(process, f"http://127.0.0.1:{port}", log)
+    scheme = "https" if "tls_cert_file" in settings else "http"
+    api = Api(process, f"{scheme}://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", log)
     try:
         await _until_answers(api)
         yield api
@@ -66,7 +68,7 @@ async def api_running(s3: S3Settings, redis_url: str, log: Path, **settings: obj
 
 
 async def _until_answers(api: Api):
-    async with asyncio.timeout(20), httpx.AsyncClient() as http:
+    async with asyncio.timeout(20), httpx.AsyncClient(verify=False) as http:  # noqa: S501  # whether it is up
         while True:
             assert api.process.poll() is None, api.log.read_text()[-2000:]
             try:
@@ -96,13 +98,13 @@ async def stock(s3: S3Settings, made: Mapping[str, Iterable[Made]]):
     async with Blobs.open(s3) as blobs:
         await blobs.create_bucket(object_lock=False)
         marker = json.dumps({"site": "local", "created": "2026-11-24T00:00:00Z", "schema": 1}).encode()
-        await _put(blobs, names.SITE_MARKER, marker)
+        await put(blobs, names.SITE_MARKER, marker)
         for objects in made.values():
             for one in objects:
-                await _put(blobs, one.key, one.content)
+                await put(blobs, one.key, one.content)
 
 
-async def _put(blobs: Blobs, key: str, content: bytes):
+async def put(blobs: Blobs, key: str, content: bytes):
     digest = hashlib.sha256(content).hexdigest()
     await blobs.put(key, [content], content_type="video/mp4", metadata={}, sha256=digest, once=False)
 

@@ -15,12 +15,16 @@ from districam_devkit.bitstream import (
     running_number_sei,
 )
 from districam_devkit.simcam.clips import Clip, Generated, open_clip
+from districam_devkit.simcam.tones import Tone
 from districam_ingest.core import h264, h265
+from districam_ingest.core.aac import sound_shape
 from districam_ingest.core.boxes import moof_mdat
-from districam_ingest.core.units import AccessUnit
+from districam_ingest.core.units import AccessUnit, SoundUnit
 from districam_ingest.mux import init_of
 from support.objects import Made
 
+LATE_S = 0.15
+"""Sound of the end of a fragment comes when that has left."""
 CACHE = Path(__file__).parents[2] / ".devkit" / "clips"
 
 
@@ -31,6 +35,7 @@ class Film:
     camera_id: str
     clip: Clip
     origin_us: int
+    tone: Tone | None = None
 
     def at_us(self, number: int) -> int:
         return self.origin_us + to_us(round(number * 90_000 / self.clip.fps))
@@ -50,9 +55,19 @@ class Film:
             is_keyframe=raw.is_keyframe,
         )
 
+    def sound(self, from_dts: int, to_dts: int, shift_us: int) -> list[SoundUnit]:
+        """What goes with a fragment: what starts in its interval, or came late for the one before."""
+        if self.tone is None:
+            return []
+        rate, unit, units = self.tone.rate, self.tone.unit, self.tone.units
+        base = from_us(self.origin_us + shift_us, rate)
+        first, end = (round((dts / 90_000 - LATE_S) * rate) - base for dts in (from_dts, to_dts))
+        numbers = range(max(0, -(-first // unit)), -(-end // unit))
+        return [SoundUnit(units[n % len(units)], base + n * unit, unit) for n in numbers]
 
-def film(camera_id: str, origin_us: int, source: Generated) -> Film:
-    return Film(camera_id, open_clip(source, cache=CACHE), origin_us)
+
+def film(camera_id: str, origin_us: int, source: Generated, tone: Tone | None = None) -> Film:
+    return Film(camera_id, open_clip(source, cache=CACHE), origin_us, tone)
 
 
 def recorded(
@@ -70,17 +85,28 @@ def recorded(
     cuts = [units[n : n + fragment] for n in range(0, len(units), fragment)]
     each = segment // fragment
     return [
-        _segment(film, epoch, first_seq + n, cuts[n : n + each], units) for n in range(0, len(cuts), each)
+        _segment(film, epoch, first_seq + n, cuts[n : n + each], units, shift_us=shift_us)
+        for n in range(0, len(cuts), each)
     ]
 
 
 def _segment(
-    film: Film, epoch: str, seq: int, cuts: Sequence[Sequence[AccessUnit]], units: Sequence[AccessUnit]
+    film: Film,
+    epoch: str,
+    seq: int,
+    cuts: Sequence[Sequence[AccessUnit]],
+    units: Sequence[AccessUnit],
+    *,
+    shift_us: int,
 ) -> Made:
     shape = (h264 if film.clip.codec == "h264" else h265).shape(film.clip.parameter_sets)
-    init = init_of(shape, film.clip.parameter_sets)
+    heard = sound_shape(film.tone.config, film.tone.rate) if film.tone else None
+    init = init_of(shape, film.clip.parameter_sets, heard)
     tick = units[1].dts - units[0].dts
-    content = init + b"".join(moof_mdat(cut, tick) for cut in cuts)
+    media = [
+        moof_mdat(cut, tick, film.sound(_since(cut, units), cut[-1].dts + tick, shift_us)) for cut in cuts
+    ]
+    content = init + b"".join(media)
     entry = IndexEntry(
         epoch=epoch,
         first_seq=seq,
@@ -92,3 +118,8 @@ def _segment(
         flags=flags_of(starts_with_keyframe=cuts[0][0].is_keyframe, lossy=False),
     )
     return Made(segment_key(film.camera_id, entry), entry, content)
+
+
+def _since(cut: Sequence[AccessUnit], units: Sequence[AccessUnit]) -> int:
+    """An epoch has no sound from before its first picture."""
+    return cut[0].dts + (round(LATE_S * 90_000) if cut[0] is units[0] else 0)

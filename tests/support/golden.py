@@ -176,6 +176,15 @@ EVENTS: dict[str, StreamEvent] = {
         audio="pcm_mulaw",
         b_frames=True,
         defects=("no sender reports",),
+        bits_per_s=2_500_000,
+        lost_packets=3,
+        jitter_s=0.0125,
+        reports=False,
+        clock_offset_s=-61.5,
+        clock_drift_ppm=12.5,
+        transport="udp",
+        auth="digest",
+        server="Rtsp Server/1.0",
     ),
     "clock": ClockStep(
         camera_id="gate-1", at_us=START_US, instance="ingest-0-7f3a", offset_us=-61_000_000, step_us=9_000_000
@@ -385,7 +394,7 @@ RECORDS: dict[str, Message] = {
     ),
     "profile": Message(
         b"gate-1",
-        b'{"camera_id":"gate-1","at_us":1795531620123456,"instance":"ingest-0-7f3a","codecs":"avc1.640028","width":1920,"height":1080,"fps":25.0,"gop_s":2.0,"audio":"pcm_mulaw","b_frames":true,"defects":["no sender reports"]}',
+        b'{"camera_id":"gate-1","at_us":1795531620123456,"instance":"ingest-0-7f3a","codecs":"avc1.640028","width":1920,"height":1080,"fps":25.0,"gop_s":2.0,"audio":"pcm_mulaw","b_frames":true,"defects":["no sender reports"],"bits_per_s":2500000,"lost_packets":3,"jitter_s":0.0125,"reports":false,"clock_offset_s":-61.5,"clock_drift_ppm":12.5,"transport":"udp","auth":"digest","server":"Rtsp Server/1.0"}',
         [
             ("ce_specversion", b"1.0"),
             ("ce_id", b"ingest-0-7f3a/41"),

@@ -1,6 +1,8 @@
 import pytest
 
-from districam_api.core.search import folded, matches
+from districam_api.core.asked import Unacceptable
+from districam_api.core.geo import Circle
+from districam_api.core.search import Filter, folded, matches, page
 from districam_common.events import Camera, Location
 
 CAMERA = Camera(
@@ -49,3 +51,54 @@ def test_a_camera_without_a_place_is_found_by_the_rest():
     assert matches(Camera(camera_id="a", name="Cổng", url=""), "cong", None)
     bare = Camera(camera_id="a", name="Cổng", url="", location=Location(latitude=1, longitude=2))
     assert matches(bare, "cong", None)
+
+
+def test_the_crossing_of_lien_nghia_is_found_as_people_type_it():
+    assert matches(Camera(camera_id="a", name="Ngã tư Liên Nghĩa", url=""), "nga tu lien nghia", None)
+
+
+PLACES = {"a": 0.003, "b": 0.001, "c": 0.001, "d": 9.0, "e": None, "f": 0.002}
+HERE = Circle(10.0, 106.0, 1_000)
+
+
+def placed(camera_id: str, north: float | None) -> Camera:
+    location = None if north is None else Location(latitude=10.0 + north, longitude=106.0)
+    return Camera(camera_id=camera_id, name=f"Cổng {camera_id}", url="", groups=("g",), location=location)
+
+
+ALL = [placed(*item) for item in PLACES.items()]
+
+
+def pages(asked: Filter, limit: int) -> list[str]:
+    ids, cursor = list[str](), None
+    while True:
+        found = page(ALL, asked, limit, cursor)
+        ids += [one.camera.camera_id for one in found.found]
+        cursor = found.following
+        if cursor is None:
+            return ids
+        assert len(found.found) == limit
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_pages_are_by_id_or_nearest_first_and_hold_each_once(limit: int):
+    assert pages(Filter(), limit) == ["a", "b", "c", "d", "e", "f"]
+    assert pages(Filter(near=HERE), limit) == ["b", "c", "f", "a"]
+    assert pages(Filter("cong f", "g", HERE), limit) == ["f"]
+
+
+def test_distances_are_told_where_a_place_is_asked_for():
+    found = page(ALL, Filter(near=HERE), 1, None).found[0]
+    assert found.distance_m == pytest.approx(111.2, abs=0.1)
+    assert page(ALL, Filter(), 1, None).found[0].distance_m is None
+
+
+def test_a_cursor_of_another_order_is_refused():
+    by_id, by_distance = (
+        page(ALL, Filter(), 1, None).following,
+        page(ALL, Filter(near=HERE), 1, None).following,
+    )
+    with pytest.raises(Unacceptable):
+        page(ALL, Filter(near=HERE), 1, by_id)
+    with pytest.raises(Unacceptable):
+        page(ALL, Filter(), 1, by_distance)

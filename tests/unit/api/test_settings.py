@@ -1,7 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from districam_api import keyring
+from districam_api.core.keys import Key, make
 from districam_api.settings import ApiSettings
 from districam_common.settings import SettingsError, load
 
@@ -11,19 +14,75 @@ def test_a_loopback_address_is_accepted(host: str):
     assert load(ApiSettings, {"DISTRICAM_API__HOST": host}).api.host in {host, "127.0.0.1"}
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "127.0.0.1.example.org"])  # noqa: S104  # refused
-def test_any_other_is_refused_while_there_are_no_keys(host: str):
-    with pytest.raises(SettingsError, match=r"DISTRICAM_API__HOST: .*DISTRICAM_API__KEYS_FILE.*loopback"):
-        load(ApiSettings, {"DISTRICAM_API__HOST": host})
+KEY, _ = make(b"0123", b"s" * 32, name="", role="viewer", now_us=1)
+ELSEWHERE = ["0.0.0.0", "::", "192.168.1.5"]  # noqa: S104  # refused
 
 
-def test_keys_cannot_be_had_yet_so_they_open_nothing(tmp_path: Path):
-    keys = tmp_path / "keys"
-    keys.write_text("x" * 40)
-    with pytest.raises(SettingsError) as refused:
-        load(ApiSettings, {"DISTRICAM_API__HOST": "0.0.0.0", "DISTRICAM_API__KEYS_FILE": str(keys)})  # noqa: S104  # refused
-    assert "DISTRICAM_API__KEYS_FILE: this version cannot check bearer keys" in str(refused.value)
-    assert "DISTRICAM_API__HOST: " in str(refused.value)
+def keys_file(folder: Path, *keys: Key) -> str:
+    keyring.write(folder / "keys.json", keys)
+    return str(folder / "keys.json")
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_any_other_is_refused_without_a_key_in_force(host: str, tmp_path: Path):
+    files = [None, keys_file(tmp_path), keys_file(tmp_path, replace(KEY, revoked_us=2))]
+    for file in files:
+        given = {"DISTRICAM_API__HOST": host} | ({"DISTRICAM_API__KEYS_FILE": file} if file else {})
+        with pytest.raises(SettingsError, match=r"DISTRICAM_API__HOST: .*loopback.*DISTRICAM_API__KEYS_FILE"):
+            load(ApiSettings, given)
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_any_other_is_accepted_with_a_key(host: str, tmp_path: Path):
+    given = {"DISTRICAM_API__HOST": host, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}
+    assert load(ApiSettings, given).api.host == host
+
+
+@pytest.mark.parametrize("host", ["example.org", "", "127.0.0.1.example.org"])
+def test_a_name_is_refused_with_or_without_keys(host: str, tmp_path: Path):
+    for given in ({}, {"DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}):
+        with pytest.raises(SettingsError, match="DISTRICAM_API__HOST: is no address"):
+            load(ApiSettings, {"DISTRICAM_API__HOST": host, **given})
+
+
+def test_keys_must_be_readable(tmp_path: Path):
+    missing = tmp_path / "keys.json"
+    with pytest.raises(SettingsError, match=r"DISTRICAM_API__KEYS_FILE: .*cannot be read.*keys create"):
+        load(ApiSettings, {"DISTRICAM_API__KEYS_FILE": str(missing)})
+    missing.write_text("x" * 40)
+    with pytest.raises(SettingsError, match=r"DISTRICAM_API__KEYS_FILE: .*districam-api keys"):
+        load(ApiSettings, {"DISTRICAM_API__KEYS_FILE": str(missing)})
+
+
+def test_tls_needs_both_files_and_a_pair(tmp_path: Path):
+    file = tmp_path / "x.pem"
+    file.write_text("x")
+    certificate, key = "DISTRICAM_API__TLS_CERT_FILE", "DISTRICAM_API__TLS_KEY_FILE"
+    for given in ({certificate: str(file)}, {key: str(file)}):
+        with pytest.raises(SettingsError, match=rf"{key}: .*both, or neither"):
+            load(ApiSettings, given)
+    with pytest.raises(SettingsError, match=rf"{key}: .*PEM"):
+        load(ApiSettings, {certificate: str(file), key: str(file)})
+    with pytest.raises(SettingsError, match=rf"{key}: .*No such file"):
+        load(ApiSettings, {certificate: str(file), key: str(tmp_path / "none")})
+
+
+def test_origins_are_named_one_by_one():
+    given = '["https://wall.example:8443", "http://10.0.0.7"]'
+    found = load(ApiSettings, {"DISTRICAM_API__ALLOWED_ORIGINS": given}).api.allowed_origins
+    assert found == ("https://wall.example:8443", "http://10.0.0.7")
+    for other in (
+        "*",
+        "https://*",
+        "wall.example",
+        "https://wall.example/",
+        "ftp://a",
+        "null",
+        "https://u:p@a",
+        "http://A",
+    ):
+        with pytest.raises(SettingsError, match=r"DISTRICAM_API__ALLOWED_ORIGINS: .*no origin"):
+            load(ApiSettings, {"DISTRICAM_API__ALLOWED_ORIGINS": f'["{other}"]'})
 
 
 def test_a_zone_must_exist():

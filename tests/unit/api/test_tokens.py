@@ -1,50 +1,70 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from districam_api.core.tokens import LIFETIME_US, sign, verify
+from districam_api.core.tokens import MEDIA_US, Checked, sign, verify
 
 SECRET = b"s" * 32
 KEY = "cam-1/2026-11-24/14/47-00.000000Z.0190.mp4"
+WHO = "0a1b2c3d"
 NOW_US = 1_764_000_000_000_000
-TOKEN = sign(SECRET, KEY, NOW_US + LIFETIME_US)
+TOKEN = sign(SECRET, "media", KEY, WHO, NOW_US + MEDIA_US)
+FORGED = Checked("forged")
+
+
+def check(token: str, key: str = KEY, secret: bytes = SECRET) -> Checked:
+    return verify(secret, "media", key, token, NOW_US)
 
 
 def test_a_token_opens_its_key_until_it_expires():
-    assert verify(SECRET, KEY, TOKEN, NOW_US) == "valid"
-    assert verify(SECRET, KEY, TOKEN, NOW_US + LIFETIME_US - 1) == "valid"
-    assert verify(SECRET, KEY, TOKEN, NOW_US + LIFETIME_US) == "expired"
+    assert verify(SECRET, "media", KEY, TOKEN, NOW_US) == Checked("valid", WHO, NOW_US + MEDIA_US)
+    assert verify(SECRET, "media", KEY, TOKEN, NOW_US + MEDIA_US - 1).verdict == "valid"
+    assert verify(SECRET, "media", KEY, TOKEN, NOW_US + MEDIA_US).verdict == "expired"
 
 
 def test_a_token_of_another_secret_or_key_is_forged():
-    assert verify(b"t" * 32, KEY, TOKEN, NOW_US) == "forged"
-    assert verify(SECRET, KEY + "x", TOKEN, NOW_US) == "forged"
+    assert check(TOKEN, secret=b"t" * 32) == FORGED
+    assert check(TOKEN, KEY + "x") == FORGED
+
+
+def test_a_login_opens_no_object_and_an_object_no_login():
+    login = sign(SECRET, "session", "", WHO, NOW_US + 1)
+    assert verify(SECRET, "session", "", login, NOW_US).key_id == WHO
+    assert check(login, "") == FORGED
+    assert verify(SECRET, "session", "", sign(SECRET, "media", "", WHO, NOW_US + 1), NOW_US) == FORGED
+
+
+def test_who_it_is_for_cannot_be_changed():
+    expiry, _, digest = TOKEN.split(".")
+    for other in ("0a1b2c3e", "-", "", "0A1B2C3D", "0a1b2c3d\n"):
+        assert check(f"{expiry}.{other}.{digest}") == FORGED
 
 
 @given(st.integers(0, len(TOKEN) - 1), st.characters())
 def test_any_changed_character_is_a_forgery(at: int, new: str):
     assume(TOKEN[at] != new)
-    assert verify(SECRET, KEY, TOKEN[:at] + new + TOKEN[at + 1 :], NOW_US) == "forged"
+    assert check(TOKEN[:at] + new + TOKEN[at + 1 :]) == FORGED
 
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_any_other_text_is_a_forgery(text: str):
     assume(text != TOKEN)
-    assert verify(SECRET, KEY, text, NOW_US) == "forged"
-    assert verify(SECRET, KEY, TOKEN + (text or "x"), NOW_US) == "forged"
-    assert verify(SECRET, KEY, (text or "0") + TOKEN, NOW_US) == "forged"
+    assert check(text) == FORGED
+    assert check(TOKEN + (text or "x")) == FORGED
+    assert check((text or "0") + TOKEN) == FORGED
 
 
 def test_an_expiry_written_otherwise_is_a_forgery():
-    expiry, _, digest = TOKEN.partition(".")
+    expiry, _, rest = TOKEN.partition(".")
     for other in (f"0{expiry}", f"+{expiry}", f" {expiry}", f"{expiry}0", f"{expiry[:1]}_{expiry[1:]}"):
-        assert verify(SECRET, KEY, f"{other}.{digest}", NOW_US) == "forged"
+        assert check(f"{other}.{rest}") == FORGED
 
 
 def test_an_expiry_cannot_be_moved_into_the_key():
-    assert verify(SECRET, "b", sign(SECRET, "a\nb", 1), 0) == "forged"
+    assert verify(SECRET, "media", "b", sign(SECRET, "media", "a\nb", WHO, 1), 0) == FORGED
 
 
 @given(st.binary(min_size=32, max_size=64), st.text(max_size=80), st.integers(0, 10**18))
 def test_what_is_signed_verifies(secret: bytes, key: str, expires_us: int):
-    assume(key.isprintable())
-    assert verify(secret, key, sign(secret, key, expires_us), expires_us - 1) == "valid"
+    token = sign(secret, "media", key, "-", expires_us)
+    assert verify(secret, "media", key, token, expires_us - 1) == Checked("valid", "-", expires_us)
+    assert verify(secret, "media", key, token, expires_us).verdict == "expired"

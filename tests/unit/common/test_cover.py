@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import index
+from districam_common import cover, index
 from districam_common.causes import Told
 from districam_common.cover import (
     Piece,
@@ -114,6 +114,14 @@ def test_every_stored_instant_is_shown_once_by_segments(
         showing = [entries[piece.row] for piece in pieces if piece.from_us <= at_us < piece.to_us]
         assert len(showing) == is_stored
         assert all(one.start_us <= at_us < one.end_us for one in showing)
+
+
+@given(stored())
+def test_what_lies_alone_is_shown_as_if_all_had_been_looked_at_together(
+    segments: list[tuple[str, list[StoredFragment]]],
+) -> None:
+    array = index.from_entries(entries_of(segments))
+    assert segment_cover(array) == cover.cover_by_definition(array, range(len(array)))
 
 
 @given(stored(), st.sets(st.sampled_from(EPOCHS)))

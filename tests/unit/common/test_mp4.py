@@ -161,6 +161,12 @@ def test_a_run_beyond_reason_is_refused() -> None:
         mp4.samples(fragment(traf, media=b""), VIDEO)
 
 
+def test_a_run_that_the_data_does_not_hold_is_refused() -> None:
+    traf = box(b"traf", full(b"tfhd", 0, u32(1)), full(b"tfdt", 0, u32(0)), full(b"trun", 0x200, u32(99, 4)))
+    with pytest.raises(ValueError, match="inside a run"):
+        mp4.samples(fragment(traf, media=b""), VIDEO)
+
+
 def test_sizes_of_boxes() -> None:
     long = struct.pack(">I4sQ", 1, b"free", 20) + b"data"
     rest = struct.pack(">I4s", 0, b"mdat") + b"to the end"

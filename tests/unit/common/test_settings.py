@@ -51,6 +51,11 @@ def test_making_settings_by_hand_does_not_look_at_the_environment(monkeypatch: p
     assert load(Settings).site == "elsewhere"
 
 
+def test_the_clients_variables_may_stand_beside_the_services() -> None:
+    assert load(Settings, {"DISTRICAM_CLIENT__URL": "http://127.0.0.1:8080"}) == load(Settings, {})
+    assert "DISTRICAM_CLIENT" in refused(CLIENT="x")
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().kafka.idempotent = False

@@ -150,7 +150,16 @@ class Blobs:
         Raises:
             Missing: there is no such object.
         """
-        return b"".join([part async for part in self.stream(key, start=start, length=length)])
+
+        def fetch() -> bytes:
+            response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
+
+        return await self._call(f"reading {key}", fetch)
 
     async def stream(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """The same, a piece at a time. Close it (`aclosing`) if it may be left early.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from districam_common.causes import Told, by_seq
 from districam_common.events import Lost
@@ -76,7 +77,8 @@ def runs_of(stored: Iterable[tuple[str, StoredFragment]]) -> list[Run]:
 def run_cover(runs: Sequence[Run]) -> list[RunPiece]:
     """Pieces in order of time, disjoint; every instant of a run lies in exactly one of them."""
     pieces: list[RunPiece] = []
-    waiting = sorted(range(len(runs)), key=lambda n: (runs[n].start_us, -runs[n].end_us, runs[n].epoch))
+    waiting = sorted(range(len(runs)), key=lambda n: runs[n].epoch, reverse=True)
+    waiting.sort(key=lambda n: (runs[n].start_us, -runs[n].end_us))  # of equals the later epoch, as below
     waiting.reverse()
     live: list[_Live] = []
     while waiting or live:
@@ -125,6 +127,88 @@ def segment_cover(segments: SegmentArray) -> list[Piece]:
     Every instant of a segment lies in exactly one piece. A piece that is narrower than its segment shows a part of it;
     who plays segments whole repeats up to one at a change of epoch.
     """
+    order = by_seq(segments)
+    if not len(order):
+        return []
+    chains = _chains(segments[order])
+    shared = chains.are_shared[chains.number]
+    alone = _pieces_alone(segments[order], chains, ~shared)
+    pieces = [
+        Piece(row, a, b)
+        for row, a, b in zip(order[alone.rows].tolist(), alone.from_us, alone.to_us, strict=True)
+    ]
+    for some in _together(chains, shared):
+        rows = np.sort(order[some])
+        pieces += cover_by_definition(segments[rows], rows.tolist())
+    return sorted(pieces, key=lambda piece: piece.from_us)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chains:
+    """Rows in the order of epoch and `seq`, and the runs that they make.
+
+    Attributes:
+        number: of each row, its run's.
+        group: of each run, that of the stretch of time in which it lies over others.
+        are_shared: of each run, whether it lies over another one, or holds copies.
+    """
+
+    number: NDArray[np.intp]
+    group: NDArray[np.intp]
+    are_shared: NDArray[np.bool]
+
+
+def _chains(rows: SegmentArray) -> _Chains:
+    is_new_epoch = np.ones(len(rows), dtype=bool)
+    is_new_epoch[1:] = (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (
+        rows["epoch_lo"][1:] != rows["epoch_lo"][:-1]
+    )
+    rank = np.cumsum(is_new_epoch) << 33
+    reach = np.maximum.accumulate(rank + rows["last_seq"])
+    before = np.concatenate(([-2], reach[:-1]))
+    first = rank + rows["first_seq"]
+    begins = is_new_epoch | (first > before + 1)
+    number = np.cumsum(begins) - 1
+    heads = np.flatnonzero(begins)
+    starts = np.minimum.reduceat(rows["start_us"], heads)
+    ends = np.maximum.reduceat(rows["end_us"], heads)
+    copied = np.logical_or.reduceat(~begins & (first <= before), heads)
+    by_start = np.lexsort((ends, starts))
+    far = np.maximum.accumulate(ends[by_start])
+    apart = np.concatenate(([True], starts[by_start][1:] >= far[:-1]))
+    group = np.empty(len(heads), dtype=np.intp)
+    group[by_start] = np.cumsum(apart) - 1
+    return _Chains(number, group, copied | (np.bincount(group)[group] > 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    rows: NDArray[np.intp]
+    from_us: list[int]
+    to_us: list[int]
+
+
+def _pieces_alone(rows: SegmentArray, chains: _Chains, chosen: NDArray[np.bool]) -> _Alone:
+    """Of runs that lie over no other: each segment from where the one before it in its run ends."""
+    starts, ends = rows["start_us"], rows["end_us"]
+    follows = np.concatenate(([False], chains.number[1:] == chains.number[:-1]))
+    from_us = np.where(follows, np.maximum(starts, np.concatenate(([0], ends[:-1]))), starts)
+    shown = np.flatnonzero(chosen & (from_us < ends))
+    return _Alone(shown, from_us[shown].tolist(), ends[shown].tolist())
+
+
+def _together(chains: _Chains, shared: NDArray[np.bool]) -> list[NDArray[np.intp]]:
+    """Row numbers of the stretches in which runs lie over each other."""
+    rows = np.flatnonzero(shared)
+    if not len(rows):
+        return []
+    groups = chains.group[chains.number[rows]]
+    in_order = np.argsort(groups, kind="stable")
+    return np.split(rows[in_order], np.flatnonzero(np.diff(groups[in_order])) + 1)
+
+
+def cover_by_definition(segments: SegmentArray, numbers: Sequence[int]) -> list[Piece]:
+    """The cover by its definition, of a few; `numbers` are their rows'."""
     runs, rows_of = _segment_runs(segments)
     out: list[Piece] = []
     for piece in run_cover(runs):
@@ -133,7 +217,7 @@ def segment_cover(segments: SegmentArray) -> list[Piece]:
         for fragment, row in zip(fragments[first:], rows[first:], strict=True):
             from_us, to_us = max(fragment.start_us, piece.from_us), min(fragment.end_us, piece.to_us)
             if from_us < to_us:
-                out.append(Piece(row, from_us, to_us))
+                out.append(Piece(numbers[row], from_us, to_us))
     return out
 
 

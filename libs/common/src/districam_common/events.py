@@ -5,32 +5,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from districam_common.media import CAMERA_ID, EPOCH
-
-# What a field may hold. Checked where a record is read (wire.parse), and published with these words (docs/api).
-
-INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
-INSTANT_MAX_US = 2**53 - 1
-"""In the year 2255: a Redis score, which is a double, is exact so far."""
-
-CameraId = Annotated[
-    str, Field(pattern=f"^{CAMERA_ID.pattern}$", description="The camera. Equals the record's key.")
-]
-Epoch = Annotated[
-    str,
-    Field(
-        pattern=f"^{EPOCH.pattern}$",
-        description="The unbroken run of the stream: a UUIDv7 (RFC 9562) in lower case.",
-    ),
-]
-Seq = Annotated[int, Field(ge=0, le=INT32_MAX)]
-Instant = Annotated[int, Field(ge=0, le=INSTANT_MAX_US)]
-SignedUs = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX)]
-Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
-Seconds = Annotated[float, Field(ge=0, lt=1e9)]
-Instance = Annotated[
-    str, Field(description="The process that says so, new at each start: host name, dash, random digits.")
-]
+from districam_common.fields import (
+    INT32_MAX,
+    CameraId,
+    Count,
+    Epoch,
+    Instance,
+    Instant,
+    Seconds,
+    Seq,
+    SignedUs,
+)
 
 Cause = Literal[
     "camera_unreachable",
@@ -281,7 +266,16 @@ class Profile:
         gop_s: distance of keyframes, seconds; null while unknown.
         audio: codec of the sound; null if there is none.
         b_frames: whether pictures are reordered.
-        defects: what is wrong with the stream, in words.
+        defects: what is wrong with the stream, in words, and what would mend it.
+        bits_per_s: of pictures, in the last ten seconds.
+        lost_packets: known to be missing, in the last ten seconds; null if the reader does not know.
+        jitter_s: interarrival jitter of pictures, with the grain of the reader's ticks; null while unknown.
+        reports: whether the camera tells its clock (RTCP sender reports); null while it may yet.
+        clock_offset_s: the camera's clock minus ours; null while unknown.
+        clock_drift_ppm: by how much it runs faster than ours; null while unknown.
+        transport: over which media come.
+        auth: `basic` or `digest`, if the camera asks for a password and the reader knows.
+        server: what it calls itself.
     """
 
     type: ClassVar[str] = "districam.stream.profile.v1"
@@ -297,6 +291,15 @@ class Profile:
     audio: str | None = None
     b_frames: bool = False
     defects: tuple[str, ...] = ()
+    bits_per_s: Count | None = None
+    lost_packets: Count | None = None
+    jitter_s: float | None = None
+    reports: bool | None = None
+    clock_offset_s: float | None = None
+    clock_drift_ppm: float | None = None
+    transport: str | None = None
+    auth: str | None = None
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

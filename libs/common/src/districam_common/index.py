@@ -2,13 +2,28 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-STARTS_WITH_KEYFRAME = 0x01
-LOSSY = 0x02
+from districam_common.index_entry import LOSSY, STARTS_WITH_KEYFRAME, IndexEntry
+
+__all__ = [
+    "LOSSY",
+    "MEMBER",
+    "SEGMENTS",
+    "STARTS_WITH_KEYFRAME",
+    "IndexEntry",
+    "SegmentArray",
+    "duration_us",
+    "entries",
+    "epoch_text",
+    "from_entries",
+    "member",
+    "scored_segments",
+    "segments",
+]
 
 MEMBER = np.dtype(
     [
@@ -38,29 +53,10 @@ SEGMENTS = np.dtype(
 )
 """Segments of one camera in memory. The epoch is its UUID's two halves, so that sorting and comparing stay exact."""
 
+_HALVES = np.dtype([("hi", ">u8"), ("lo", ">u8"), ("rest", "V19")])
+"""A member's epoch as numbers."""
+
 SegmentArray = NDArray[np.void]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexEntry:
-    """One stored segment as the index knows it."""
-
-    epoch: str
-    first_seq: int
-    last_seq: int
-    start_us: int
-    end_us: int
-    bytes: int
-    init_bytes: int
-    flags: int
-
-    @property
-    def starts_with_keyframe(self) -> bool:
-        return bool(self.flags & STARTS_WITH_KEYFRAME)
-
-    @property
-    def is_lossy(self) -> bool:
-        return bool(self.flags & LOSSY)
 
 
 def member(entry: IndexEntry) -> bytes:
@@ -76,19 +72,40 @@ def member(entry: IndexEntry) -> bytes:
     )
 
 
+def duration_us(packed: bytes) -> int:
+    """Of one member."""
+    return int.from_bytes(packed[24:28], "big")
+
+
 def segments(members: Sequence[bytes], starts_us: Sequence[float] | Sequence[int]) -> SegmentArray:
     """Members and their scores as one array of `SEGMENTS`, in the order given.
 
     Raises:
         ValueError: a member is not 35 bytes long.
     """
-    if any(len(one) != MEMBER.itemsize for one in members) or len(starts_us) != len(members):
+    return _decoded(members, np.asarray(starts_us, dtype=np.int64))
+
+
+def scored_segments(rows: Sequence[bytes]) -> SegmentArray:
+    """The same of a sorted set as Redis answers it: member, score, member, score …; the score in digits.
+
+    Raises:
+        ValueError: a member is not 35 bytes long, or a score is no number.
+    """
+    scores = np.array(rows[1::2], dtype="S24")
+    return _decoded(rows[::2], scores.astype(np.float64).astype(np.int64))
+
+
+def _decoded(members: Sequence[bytes], starts_us: NDArray[np.int64]) -> SegmentArray:
+    joined = b"".join(members)
+    sizes_differ = len(set(map(len, members)) - {MEMBER.itemsize}) > 0
+    if sizes_differ or len(starts_us) != len(members):
         raise ValueError("index members must be 35 bytes, with one score each")
-    raw = np.frombuffer(b"".join(members), dtype=MEMBER)
-    halves = np.frombuffer(b"".join(m[:16] for m in members), dtype=">u8").reshape(-1, 2)
+    raw = np.frombuffer(joined, dtype=MEMBER)
+    halves = np.frombuffer(joined, dtype=_HALVES)
     out = np.empty(len(raw), dtype=SEGMENTS)
-    out["epoch_hi"], out["epoch_lo"] = halves[:, 0], halves[:, 1]
-    out["start_us"] = np.asarray(starts_us, dtype=np.int64)
+    out["epoch_hi"], out["epoch_lo"] = halves["hi"], halves["lo"]
+    out["start_us"] = starts_us
     out["end_us"] = out["start_us"] + raw["duration_us"].astype(np.int64)
     for name in ("first_seq", "last_seq", "bytes", "init_bytes", "flags"):
         out[name] = raw[name]
@@ -126,6 +143,7 @@ def _halves(epoch: str) -> tuple[int, int]:
     return value >> 64, value & 0xFFFF_FFFF_FFFF_FFFF
 
 
+@lru_cache(maxsize=1 << 12)
 def epoch_text(hi: int, lo: int) -> str:
     """The UUID text of an epoch's two halves."""
     return str(uuid.UUID(int=hi << 64 | lo))

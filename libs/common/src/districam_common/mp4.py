@@ -3,12 +3,16 @@
 Every function raises ValueError, and nothing else, on bytes that are not what they should be.
 """
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 SAMPLES_MAX = 1 << 16
 """In one `trun`; a fragment of ours holds seconds. More is garbage that would cost memory."""
 
+_SAMPLE_FIELDS = {0x100: "I", 0x200: "I", 0x400: "I", 0x800: "i"}
+"""Duration, size, flags and composition offset in a `trun`, section 8.8.8, by flag; in `struct`'s terms."""
 _NOT_SYNC = 0x10000  # sample_is_non_sync_sample, section 8.8.3.1
 
 
@@ -214,6 +218,18 @@ class _Fields:
         """The next field if the box's flags say that it is there."""
         return self.take(length) if self.flags & flag else default
 
+    def columns(self, known: Mapping[int, str], count: int) -> dict[int, tuple[int, ...]]:
+        """By flag, the values of each field that all of the next `count` rows have."""
+        present = [flag for flag in known if self.flags & flag]
+        row = struct.Struct(">" + "".join(known[flag] for flag in present))
+        end = self._at + count * row.size
+        if end > len(self._data):
+            raise ValueError(f"the data ends at {len(self._data)}, inside a run that ends at {end}")
+        if not present:
+            return {}
+        rows = row.iter_unpack(self._data[self._at : end])
+        return dict(zip(present, zip(*rows, strict=True), strict=False))
+
 
 def _header(data: bytes, box: Box, moof: Box, track: Track) -> _Header:
     fields = _Fields(data, box, skip=4)
@@ -227,18 +243,19 @@ def _header(data: bytes, box: Box, moof: Box, track: Track) -> _Header:
     )
 
 
-def _track_samples(data: bytes, traf: Box, header: _Header) -> Iterator[Sample]:
+def _track_samples(data: bytes, traf: Box, header: _Header) -> list[Sample]:
     clock = find(data, "tfdt", within=traf)
     dts = _Fields(data, clock, skip=0).take(8 if _version(data, clock) else 4)
-    offset = header.base
+    offset, found = header.base, list[Sample]()
     for box in boxes(data, traf.body, traf.end):
         if box.kind == "trun":
-            for sample in _run(data, box, header, offset, dts):
-                yield sample
-                offset, dts = sample.offset + sample.size, sample.dts + sample.duration
+            run, offset, dts = _run(data, box, header, offset, dts)
+            found += run
+    return found
 
 
-def _run(data: bytes, box: Box, header: _Header, offset: int, dts: int) -> Iterator[Sample]:
+def _run(data: bytes, box: Box, header: _Header, offset: int, dts: int) -> tuple[list[Sample], int, int]:
+    """The samples of a `trun`, and where the next one's begin: in the data, and in time."""
     fields = _Fields(data, box, skip=0)
     count = fields.take(4)
     if count > SAMPLES_MAX:
@@ -246,10 +263,13 @@ def _run(data: bytes, box: Box, header: _Header, offset: int, dts: int) -> Itera
     if fields.flags & 0x01:
         offset = header.base + fields.take(4, signed=True)
     first_flags = fields.optional(0x04, header.flags)
-    for n in range(count):
-        duration = fields.optional(0x100, header.duration)
-        size = fields.optional(0x200, header.size)
-        flags = fields.optional(0x400, header.flags if n else first_flags)
-        cts = fields.take(4, signed=True) if fields.flags & 0x800 else 0
-        yield Sample(offset, size, dts, duration, cts, not flags & _NOT_SYNC)
+    columns = fields.columns(_SAMPLE_FIELDS, count)
+    durations = columns.get(0x100, repeat(header.duration, count))
+    sizes = columns.get(0x200, repeat(header.size, count))
+    flags = columns.get(0x400) or chain((first_flags,), repeat(header.flags, count - 1))
+    shifts = columns.get(0x800, repeat(0, count))
+    found: list[Sample] = []
+    for duration, size, flag, cts in zip(durations, sizes, flags, shifts, strict=False):
+        found.append(Sample(offset, size, dts, duration, cts, not flag & _NOT_SYNC))
         offset, dts = offset + size, dts + duration
+    return found, offset, dts

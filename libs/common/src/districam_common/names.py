@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from districam_common.events import SegmentStored
-from districam_common.index import LOSSY, STARTS_WITH_KEYFRAME, IndexEntry
+from districam_common.index_entry import LOSSY, STARTS_WITH_KEYFRAME, IndexEntry
 
 CAMERAS = "districam.cameras.v1"
 FRAGMENTS = "districam.fragments.v1"
@@ -21,6 +21,8 @@ INDEXER_GROUP = "districam-indexer"
 
 SITE_MARKER = "_districam/site.json"
 HOLDS_PREFIX = "_districam/holds/"
+RELEASED_PREFIX = "_districam/released/"
+PROBE_PREFIX = "_districam/probe/"
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -132,6 +134,35 @@ def _fits_index(entry: IndexEntry) -> bool:
     )
 
 
+def day_prefix(camera_id: str, at_us: int) -> str:
+    """What the keys of the camera's segments of that UTC day begin with."""
+    return f"{camera_id}/{utc(at_us).strftime('%Y-%m-%d')}/"
+
+
+def hour_prefix(camera_id: str, at_us: int) -> str:
+    """What the keys of the camera's segments that start in the hour of `at_us` begin with."""
+    return f"{camera_id}/{utc(at_us).strftime('%Y-%m-%d/%H')}/"
+
+
+def parse_hour_prefix(prefix: str) -> int:
+    """Start of the hour whose prefix, or whose day's prefix, this is.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    _, day, *hour = prefix.removesuffix("/").split("/")
+    return parse_rfc3339(f"{day}T{hour[0] if hour else '00'}:00:00+00:00")
+
+
+def hold_key(hold_id: str) -> str:
+    return f"{HOLDS_PREFIX}{hold_id}.json"
+
+
+def released_key(hold_id: str) -> str:
+    """Where a hold lies once it is released, with who released it and why."""
+    return f"{RELEASED_PREFIX}{hold_id}.json"
+
+
 def entry_of(stored: SegmentStored) -> IndexEntry:
     """The index entry of an announced segment."""
     lossy = stored.lost_packets > 0 or stored.damaged > 0
@@ -168,11 +199,31 @@ def epochs_key(camera_id: str, at_us: int) -> str:
 
 
 def day_key(camera_id: str, at_us: int) -> str:
-    return f"dc1:day:{camera_id}:{day_text(at_us)}"
+    return day_key_of(camera_id, day_text(at_us))
+
+
+def day_key_of(camera_id: str, day: str) -> str:
+    """`day` is `day_text`: for who needs the same days of many cameras."""
+    return f"dc1:day:{camera_id}:{day}"
 
 
 def events_key(camera_id: str) -> str:
     return f"dc1:events:{camera_id}"
+
+
+def expired_key(camera_id: str) -> str:
+    """What retention let go of, as `expired` events tell it: small, so that a question about many cameras can read it."""
+    return f"dc1:expired:{camera_id}"
+
+
+def interval_text(from_us: int, to_us: int) -> str:
+    """A member of `dc1:expired:*`; its score is the end."""
+    return f"{from_us}-{to_us}"
+
+
+def parse_interval(member: bytes) -> tuple[int, int]:
+    from_us, _, to_us = member.decode().partition("-")
+    return int(from_us), int(to_us)
 
 
 def fell_key(partition: int) -> str:
@@ -195,6 +246,7 @@ LATEST = "dc1:latest"
 APPLIED = "dc1:applied"
 LOGGED = "dc1:logged"
 HOLDS = "dc1:holds"
+HOLD_STATES = "dc1:hold-states"
 META = "dc1:meta"
 
 

@@ -2,6 +2,7 @@
 # Redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ async def open_redis(settings: RedisSettings) -> AsyncGenerator[Redis]:
     """
     password = secret(settings.password, settings.password_file)
     given = {} if password is None else {"password": password}
+    if settings.ca_file is not None:
+        given["ssl_ca_certs"] = str(settings.ca_file)
     pool = BlockingConnectionPool.from_url(
         settings.url,
         max_connections=settings.pool,
@@ -55,10 +58,21 @@ def redis_errors(what: str) -> Generator[None]:
     """
     try:
         yield
+        _pass_on_cancelling()
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise Fatal(f"Redis refuses the credentials while {what}: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:
         raise RedisAway(f"Redis: {what}: {error or type(error).__name__}") from error
+
+
+def _pass_on_cancelling() -> None:
+    """A cancelled task ends here: redis-py answers its command all the same, and a service that is to stop would go on."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop: nobody can cancel
+        return
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def redis_address(settings: RedisSettings) -> str:

@@ -20,6 +20,8 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 PREFIX = "DISTRICAM_"
 DELIMITER = "__"
+CLIENT = f"{PREFIX}CLIENT{DELIMITER}"
+"""Variables of the command `districam`, which may run in the same shell: it reads and judges them itself."""
 SITE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,30}$"
 
 
@@ -115,8 +117,16 @@ class RedisSettings(Block):
     url: str = Field(default="redis://localhost:6379/0", pattern=r"^(rediss?|unix)://[^@]*$")
     password: SecretStr | None = None
     password_file: Path | None = None
+    ca_file: Path | None = None
+    """Who vouches for a `rediss` server, if not those whom the system trusts."""
     pool: int = Field(default=16, gt=0)
     timeout_s: float = Field(default=5.0, gt=0)
+
+    @model_validator(mode="after")
+    def _ca_file_has_a_use(self) -> Self:
+        if self.ca_file is not None and not self.url.startswith("rediss://"):
+            raise ValueError("ca_file is for TLS; write the url as rediss://…")
+        return self
 
 
 class TopicsSettings(Block):
@@ -200,7 +210,7 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
         SettingsError: an unknown variable, a value out of range, a missing one; all that is wrong, a line each.
     """
     given = os.environ if environ is None else environ  # noqa: TID251  # the one reader of the environment
-    ours = {name: value for name, value in given.items() if name.upper().startswith(PREFIX)}
+    ours = {name: value for name, value in given.items() if _is_ours(name.upper())}
     unknown = [_unknown(name, variables(kind)) for name in ours if name not in variables(kind)]
     if unknown:
         raise SettingsError("\n".join(unknown))
@@ -212,6 +222,10 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
         raise SettingsError("\n".join(_problem(kind, dict(one)) for one in error.errors())) from None
     except UnreadableVariable as error:
         raise SettingsError(f"{error}; a list is given as JSON") from None
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(PREFIX) and not name.startswith(CLIENT)
 
 
 def variables(kind: type[BaseModel]) -> list[str]:

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from districam_common.errors import Rejected
 from districam_common.events import (
-    INSTANT_MAX_US,
     STREAM_EVENTS,
     Camera,
     DeadLetter,
@@ -19,6 +18,7 @@ from districam_common.events import (
     SegmentStored,
     StreamEvent,
 )
+from districam_common.fields import INSTANT_MAX_US
 from districam_common.media import CAMERA_ID, CODECS, EPOCH, Ends, Fragment, FragmentInfo, Still
 from districam_common.names import parse_rfc3339, rfc3339
 

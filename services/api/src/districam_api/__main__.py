@@ -1,16 +1,20 @@
-"""`districam-api [run]`: answers questions about footage."""
+"""`districam-api [run]`: answers questions about footage. `districam-api keys`: who may ask."""
 
 import sys
 
+from districam_api import keys_command
 from districam_api.app import main as serve
 from districam_api.settings import ApiSettings
+from districam_common.clock import SystemClock
 from districam_common.service import BAD_SETTINGS, entry
 
-USAGE = "usage: districam-api [run]\n\nSettings come from DISTRICAM_… variables."
+USAGE = "usage: districam-api [run]\n       districam-api keys create|list|revoke …\n\nSettings come from DISTRICAM_… variables."
 
 
 def main() -> int:
     """The console script; gives the exit code."""
+    if sys.argv[1:2] == ["keys"]:
+        return keys_command.main(sys.argv[2:], SystemClock())
     if sys.argv[1:] not in ([], ["run"]):
         print(USAGE, file=sys.stderr)
         return BAD_SETTINGS

@@ -3,23 +3,29 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from importlib.metadata import version
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
-from starlette.responses import HTMLResponse
+from fastapi import Depends, FastAPI
+from starlette.responses import HTMLResponse, JSONResponse
 
-from districam_api import docs, problems
+from districam_api import access, docs, logins, page, problems, routes_holds
+from districam_api.access import Access
 from districam_api.clips import Places
+from districam_api.core.attempts import Attempts
 from districam_api.footage import Footage
+from districam_api.hold_book import HoldBook
+from districam_api.keyring import KeyRing
+from districam_api.limits import Bounded
 from districam_api.measure import Measured
-from districam_api.media import Links
+from districam_api.origins import Shared
 from districam_api.routes import Doors, router
 from districam_api.settings import ApiBlock, ApiSettings
+from districam_api.signing import Signing
 from districam_api.stills import Decoders
 from districam_common.blobs import Blobs
 from districam_common.errors import Retriable
@@ -31,28 +37,42 @@ log = structlog.get_logger()
 
 DEPENDENCIES = ("redis", "s3")
 WATCH_S = 5.0
+KEYS_WATCH_S = 1.0
+"""A revoked key must be worth nothing soon."""
 GRACE_S = 5
 """How long a stopping server waits for answers under way."""
 
 
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        return problems.described(super().openapi())
+        return access.described(problems.described(super().openapi()))
 
 
-def create_app(doors: Doors) -> FastAPI:
-    """The application; `doors` are its only state."""
+def create_app(doors: Doors, asked: Access, origins: Sequence[str] = ()) -> FastAPI:
+    """The application; `doors` and `asked` are its only state. Every route stands behind `access.admitted`."""
     app = _Application(
         title="districam",
         version=version("districam-api"),
         description="Questions about footage: what is stored, what is missing and why, and the footage itself.",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(access.admitted)],
     )
-    app.state.doors = doors
+    app.state.doors, app.state.access = doors, asked
     app.include_router(router)
+    app.include_router(logins.router)
+    app.include_router(page.router)
+    app.include_router(routes_holds.router)
+    app.add_middleware(Bounded)
+    if origins:
+        app.add_middleware(Shared, origins=origins)
     app.add_middleware(Measured, clock=doors.clock)
     problems.install(app)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def for_machines() -> JSONResponse:
+        return JSONResponse(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
     async def for_people() -> HTMLResponse:
@@ -88,7 +108,9 @@ class _Server(uvicorn.Server):
 async def main(settings: ApiSettings, runtime: Runtime) -> None:
     """Serves until the runtime is asked to stop."""
     runtime.health.needs(*DEPENDENCIES)
-    links = await asyncio.to_thread(Links, settings.api.token_key_file)
+    signing = await asyncio.to_thread(Signing, settings.api.token_key_file)
+    keys = await asyncio.to_thread(KeyRing, settings.api.keys_file) if settings.api.keys_file else None
+    asked = Access(keys, signing, Attempts(), runtime.clock, settings.api.tls_cert_file is not None)
     with listen(settings.api) as sock:
         async with (
             IndexReader.open(settings.redis) as index,
@@ -99,21 +121,34 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
             footage = Footage(index, runtime.clock, round(settings.api.settle_s * 1e6))
             zone = ZoneInfo(settings.api.timezone)
             places = Places(settings.api.clips_at_once)
-            app = create_app(Doors(footage, blobs, links, places, decoders, runtime.clock, zone))
+            doors = Doors(
+                footage,
+                blobs,
+                signing,
+                places,
+                decoders,
+                runtime.clock,
+                zone,
+                settings.site,
+                HoldBook(blobs, index),
+            )
+            app = create_app(doors, asked, settings.api.allowed_origins)
             tasks.create_task(_watch(runtime, "redis", index.ping))
             tasks.create_task(_watch(runtime, "s3", lambda: blobs.check_site(settings.site)))
-            tasks.create_task(_keep(links, runtime.stopping))
-            await _serve(app, sock, runtime.stopping)
+            tasks.create_task(_keep(signing.reread, runtime, WATCH_S))
+            if keys:
+                tasks.create_task(_keep(keys.reread, runtime, KEYS_WATCH_S))
+            await _serve(app, sock, settings.api, runtime.stopping)
 
 
-async def _serve(app: FastAPI, sock: socket.socket, stopping: asyncio.Event) -> None:
+async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, stopping: asyncio.Event) -> None:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+        app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S, ssl_certfile=api.tls_cert_file, ssl_keyfile=api.tls_key_file,
     )  # fmt: skip
     server = _Server(config)
     host, port = sock.getsockname()[:2]
-    log.info("listening", host=host, port=port)
+    log.info("listening", host=host, port=port, tls=config.is_ssl, keys=api.keys_file is not None)
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[sock]))
         stop = tasks.create_task(stopping.wait())
@@ -127,19 +162,11 @@ async def _watch(runtime: Runtime, name: str, check: Callable[[], Awaitable[None
     with contextlib.suppress(Retriable):  # stopping, and Health has been told
         while True:
             await retrying(check, runtime, name)
-            if await _stops(runtime.stopping):
+            if await runtime.stops_within(WATCH_S):
                 return
 
 
-async def _keep(links: Links, stopping: asyncio.Event) -> None:
-    """Takes up a token key that has changed."""
-    while not await _stops(stopping):
-        await asyncio.to_thread(links.reread)
-
-
-async def _stops(stopping: asyncio.Event) -> bool:
-    """Whether stopping was asked for within the watch's interval."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(WATCH_S):
-            await stopping.wait()
-    return stopping.is_set()
+async def _keep(reread: Callable[[], None], runtime: Runtime, each_s: float) -> None:
+    """Takes up what has changed in a file."""
+    while not await runtime.stops_within(each_s):
+        await asyncio.to_thread(reread)

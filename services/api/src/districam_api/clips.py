@@ -1,10 +1,11 @@
 """Clips: a window's footage as one MP4 that is read while it is sent."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from districam_api.ahead import ahead
 from districam_api.core.clip import (
     Cut,
     Mark,
@@ -18,8 +19,9 @@ from districam_api.core.clip import (
     stretches,
 )
 from districam_api.core.placing import Part, Placing, lasting, shape, shortened
+from districam_api.core.sound import NOTHING, Sound
 from districam_api.footage import Evidence
-from districam_api.objects import Objects
+from districam_api.objects import Objects, Taking
 from districam_common.errors import Rejected, Retriable
 from districam_common.index import IndexEntry, entries
 from districam_common.intervals import Interval
@@ -101,8 +103,11 @@ async def _inits(objects: Objects, segments: Sequence[IndexEntry]) -> dict[str, 
             return await objects.init(entry)
 
     firsts = {entry.epoch: entry for entry in reversed(segments)}
-    async with asyncio.TaskGroup() as tasks:
-        reading = {epoch: tasks.create_task(read(entry)) for epoch, entry in firsts.items()}
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            reading = {epoch: tasks.create_task(read(entry)) for epoch, entry in firsts.items()}
+    except ExceptionGroup as failed:  # one is enough to say why
+        raise failed.exceptions[0] from None
     return {epoch: task.result() for epoch, task in reading.items()}
 
 
@@ -150,25 +155,65 @@ class _Maker:
             yield cut
 
     async def content(self, init: bytes, start_us: int, cuts: AsyncGenerator[Cut]) -> AsyncGenerator[bytes]:
-        """The clip's bytes: the init, then a fragment at a time."""
+        """The clip's bytes: the init, then a fragment at a time, while the next block is being read."""
         yield init
-        placing = Placing(tracks(init), start_us)
-        async with aclosing(cuts):
-            async for cut in cuts:
-                async with aclosing(self._taken(cut, placing)) as fragments:
-                    async for fragment in fragments:
-                        yield fragment
+        placing, held = Placing(tracks(init), start_us), None
+        async with (
+            aclosing(cuts),
+            aclosing(self._pieces(cuts)) as pieces,
+            aclosing(ahead(pieces)) as coming,
+        ):
+            async for piece in coming:
+                for found in piece.parts(self.track):
+                    if held is not None:
+                        yield placing.place(held.part, found.late(held))
+                    held = found if found.is_taken else None
+        if held is not None:
+            yield placing.place(held.part)
 
-    async def _taken(self, cut: Cut, placing: Placing) -> AsyncGenerator[bytes]:
-        async with aclosing(self.objects.parts(cut.entry, self.track)) as parts:
-            async for part in parts:
-                if part.seq > cut.last_seq or part.at_us >= cut.before_us:
-                    return
-                if part.seq < cut.first_seq:
-                    continue
-                kept = shortened(part, cut.before_us, self.track) if cut.trims else part
-                if kept:
-                    yield placing.place(kept)
+    async def _pieces(self, cuts: AsyncGenerator[Cut]) -> AsyncGenerator["_Piece"]:
+        async for cut in cuts:
+            taking = Taking(cut.entry, self.track)
+            async with aclosing(self.objects.blocks(cut.entry)) as blocks:
+                async for block in blocks:
+                    yield _Piece(cut, taking, block)
+            yield _Piece(cut, taking, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A fragment of an epoch, which is taken, or merely follows one that is."""
+
+    epoch: str
+    part: Part
+    is_taken: bool
+
+    def late(self, before: "_Found") -> Sound:
+        """Sound that may belong to the fragment before, and came too late to be stored with it."""
+        return self.part.sound if self.epoch == before.epoch else NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A block of a segment of which `cut` is taken; None: it has ended."""
+
+    cut: Cut
+    taking: Taking
+    block: bytes | None
+
+    def parts(self, track: Track) -> Iterator[_Found]:
+        """The fragments to take that it completes, and what follows them."""
+        if self.block is None:
+            self.taking.finish()
+            return
+        epoch = self.cut.entry.epoch
+        for part in self.taking.feed(self.block):
+            if part.seq < self.cut.first_seq:
+                continue
+            kept: Part | None = None
+            if part.seq <= self.cut.last_seq and part.at_us < self.cut.before_us:
+                kept = shortened(part, self.cut.before_us, track) if self.cut.trims else part
+            yield _Found(epoch, kept or part, kept is not None)
 
 
 @dataclass(frozen=True, slots=True)

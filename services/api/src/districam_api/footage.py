@@ -1,7 +1,8 @@
 """What is known of a camera's footage, read so that an answer is never silently short."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from districam_api.core.clip import Shown
@@ -13,13 +14,17 @@ from districam_common.errors import Rejected, Retriable
 from districam_common.events import Camera, PartitionFell, Profile
 from districam_common.index import IndexEntry, SegmentArray, entries
 from districam_common.index_reader import IndexReader, LatestStill
-from districam_common.intervals import touches
+from districam_common.intervals import Interval, touches
 from districam_common.ledger import State, Told, ledger
 from districam_common.media import CAMERA_ID
 from districam_common.names import HOUR_US
 
 PAGE_STEP_US = 6 * HOUR_US
 """How much of the index a page reads at a time, until it is full."""
+
+
+CAMERAS_AT_ONCE = 8
+"""Of those whose ledgers one answer needs."""
 
 
 class NotKnown(Rejected):
@@ -62,10 +67,15 @@ class Evidence:
     def shown(self, states: Sequence[State]) -> list[Shown]:
         """The cover of what `states` call recorded, a segment at a time."""
         recorded = [(s.from_us, s.to_us) for s in states if s.state == "recorded"]
-        rows = entries(self.segments)
-        pieces = segment_cover(self.segments)
-        found = [p for p in pieces if touches(recorded, p.from_us, p.to_us)]
-        return [Shown(rows[p.row], p.from_us, p.to_us) for p in found]
+        found = [p for p in segment_cover(self.segments) if touches(recorded, p.from_us, p.to_us)]
+        rows = entries(self.segments[[p.row for p in found]]) if found else []
+        return [Shown(row, p.from_us, p.to_us) for row, p in zip(rows, found, strict=True)]
+
+    def of(self, epoch: str | None) -> "Evidence":
+        """What is to be shown of that epoch alone; of all, if none is named."""
+        if epoch is None:
+            return self
+        return replace(self, segments=self.segments[[row.epoch == epoch for row in entries(self.segments)]])
 
     def played(self, states: Sequence[State]) -> list[IndexEntry]:
         """The segments that show what `states` call recorded, in playing order."""
@@ -105,9 +115,16 @@ class Footage:
         return evidence
 
     async def page(
-        self, camera_id: str, window: Window, after: tuple[int | str, ...] | None, most: int
+        self,
+        camera_id: str,
+        window: Window,
+        after: tuple[int | str, ...] | None,
+        most: int,
+        epoch: str | None = None,
     ) -> list[IndexEntry]:
         """The first `most` segments that touch the window and come after `after`, in the order of `position`.
+
+        Of that epoch alone, if one is named.
 
         Raises:
             NotKnown: no such camera.
@@ -120,7 +137,8 @@ class Footage:
         while from_us < window.to_us and len(found) < most:
             to_us = min(from_us + PAGE_STEP_US, window.to_us)
             rows = entries(await self._index.segments(camera_id, from_us, to_us))
-            new = [row for row in rows if from_us == first_us or row.start_us >= from_us]
+            own = [row for row in rows if epoch in (None, row.epoch)]
+            new = [row for row in own if from_us == first_us or row.start_us >= from_us]
             found += sorted((row for row in new if after is None or position(row) > after), key=position)
             from_us = to_us
         await self._unchanged(build)
@@ -156,6 +174,50 @@ class Footage:
         profiles = [one.event for one in told if isinstance(one.event, Profile)]
         await self._unchanged(build)
         return health(revisions[-1], told, newest, now_us), profiles[-1] if profiles else None
+
+    async def records(self) -> list[Camera]:
+        """The newest record of each camera, by id."""
+        build = await self._build()
+        cameras = await self._index.cameras()
+        await self._unchanged(build)
+        return list(cameras.values())
+
+    async def states_at(self, camera_ids: Sequence[str], at_us: int) -> dict[str, State]:
+        """What is known of that instant, by camera id.
+
+        A glance at the index shows who is stored then; the ledger is asked of the others alone.
+        """
+        build = await self._build()
+        seen = await self._index.at(camera_ids, at_us)
+        await self._unchanged(build)
+        recorded = [one for one, found in seen.items() if found.is_stored and not found.is_expired]
+        plain = {one: State("recorded", at_us, at_us + 1) for one in recorded}
+        return plain | await self._states_by_ledger([one for one in camera_ids if one not in plain], at_us)
+
+    async def _states_by_ledger(self, camera_ids: Iterable[str], at_us: int) -> dict[str, State]:
+        slots = asyncio.Semaphore(CAMERAS_AT_ONCE)
+
+        async def read(camera_id: str) -> State:
+            async with slots:
+                return (await self.evidence(camera_id, Window(at_us, at_us + 1))).states()[0]
+
+        async with asyncio.TaskGroup() as tasks:
+            reading = {camera_id: tasks.create_task(read(camera_id)) for camera_id in camera_ids}
+        return {camera_id: task.result() for camera_id, task in reading.items()}
+
+    async def days(self, camera_ids: Sequence[str], window: Window) -> dict[str, list[bytes]]:
+        """The bitmaps of the window's UTC days, by camera id."""
+        build = await self._build()
+        found = await self._index.days(camera_ids, window.from_us, window.to_us)
+        await self._unchanged(build)
+        return found
+
+    async def expired(self, camera_id: str) -> list[Interval]:
+        """What retention has let go of, merged."""
+        build = await self._build()
+        found = await self._index.expired([camera_id])
+        await self._unchanged(build)
+        return found[camera_id]
 
     async def still(self, camera_id: str) -> LatestStill | None:
         """The newest still, if there is one of the last minute.

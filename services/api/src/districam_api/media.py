@@ -1,66 +1,35 @@
-"""Media URLs and the objects behind them: signed links, ranges, streams of bounded memory."""
+"""The objects behind media URLs: ranges, streams of bounded memory, and the audit's line."""
 
-import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from districam_api.core.ranges import Part, part
-from districam_api.core.tokens import LIFETIME_US, Verdict, sign, verify
 from districam_api.footage import NotKnown
-from districam_api.settings import token_key
 from districam_common.blobs import Blobs
-from districam_common.names import parse_segment_key, rfc3339
+from districam_common.names import SegmentName, parse_segment_key, rfc3339
 
 log = structlog.get_logger()
 
-ANONYMOUS = "-"
-"""The key id of requests without one: this version has no keys."""
 
-
-class Links:
-    """Signs and checks media URLs. Without a file the key is random, and a restart ends all links."""
-
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._secret = secrets.token_bytes(32) if file is None else token_key(file)
-
-    def url(self, key: str, now_us: int) -> str:
-        """The path of the object with a token for 24 hours from now."""
-        return f"/v1/media/{quote(key)}?token={sign(self._secret, key, now_us + LIFETIME_US)}"
-
-    def check(self, key: str, token: str, now_us: int) -> Verdict:
-        return verify(self._secret, key, token, now_us)
-
-    def reread(self) -> None:
-        """Takes up a key that has changed; one that cannot be read leaves the old in force. Reads a file."""
-        if self._file is None:
-            return
-        try:
-            self._secret = token_key(self._file)
-        except ValueError as error:
-            log.warning("token key not taken up", why=str(error))
-
-
-async def serve(blobs: Blobs, key: str, range_header: str | None) -> Response:
+async def serve(blobs: Blobs, key: str, range_header: str | None, key_id: str) -> Response:
     """The object of a segment, or the part of it that was asked for.
 
     Raises:
         NotKnown: there is no such object. Unsatisfiable: no such part. Retriable: the store is away.
     """
+    named = _named(key)
     head = await blobs.head(key)
     if head is None:
         raise NotKnown("the object is not in the store: it may have expired")
-    named = parse_segment_key(key, head.size)
     asked = part(range_header, head.size)
     name = file_name(named.camera_id, named.entry.start_us, "mp4")
     sent = asked or Part(0, head.size, head.size)
-    served("media", named.camera_id, named.entry.start_us, named.entry.end_us, key=key, bytes=sent.length)
+    window_us = named.entry.start_us, named.entry.end_us
+    served("media", key_id, named.camera_id, *window_us, key=key, bytes=sent.length)
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=86400, immutable",
@@ -71,6 +40,14 @@ async def serve(blobs: Blobs, key: str, range_header: str | None) -> Response:
         headers["Content-Range"] = asked.content_range
     content = blobs.stream(key, start=sent.start, length=sent.length)
     return Streamed(content, 206 if asked else 200, headers=headers)
+
+
+def _named(key: str) -> SegmentName:
+    """What the key says. Nothing else in the bucket is served, whoever signed for it."""
+    try:
+        return parse_segment_key(key, 0)
+    except ValueError as error:
+        raise NotKnown("this is no segment's key") from error
 
 
 class Streamed(StreamingResponse):
@@ -106,7 +83,7 @@ def as_file(name: str) -> dict[str, str]:
     return {"Cache-Control": "private, no-cache", "Content-Disposition": f'inline; filename="{name}"'}
 
 
-def served(route: str, camera_id: str, from_us: int, to_us: int, **more: object) -> None:
+def served(route: str, key_id: str, camera_id: str, from_us: int, to_us: int, **more: object) -> None:
     """The audit's line: who was given what footage."""
     window = {"from": rfc3339(from_us), "to": rfc3339(to_us)}
-    log.info("footage_served", key_id=ANONYMOUS, route=route, camera_id=camera_id, **window, **more)
+    log.info("footage_served", key_id=key_id, route=route, camera_id=camera_id, **window, **more)

@@ -1,7 +1,7 @@
-"""Reading stored segments a fragment at a time: memory of one fragment, whatever the object's size."""
+"""Reading stored segments a fragment at a time: memory of a few blocks, whatever the object's size."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -16,6 +16,27 @@ from districam_common.names import segment_key
 ATTEMPTS = 4
 FIRST_WAIT_S = 0.2
 """The store may falter for a moment while a long clip is being read."""
+BLOCK_BYTES = 4 << 20
+"""Of one request: a usual segment takes one, and reading ahead holds a few at most."""
+
+
+class Taking:
+    """The fragments of one segment while its media comes."""
+
+    def __init__(self, entry: IndexEntry, track: Track) -> None:
+        self._splitter, self._reading = Splitter(), Reading(entry, track)
+
+    def feed(self, data: bytes) -> Iterator[Part]:
+        """The fragments that `data` completes."""
+        return map(self._reading.part, self._splitter.feed(data))
+
+    def finish(self) -> None:
+        """Says that the media has ended.
+
+        Raises:
+            ValueError: inside a fragment.
+        """
+        self._splitter.finish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +50,19 @@ class Objects:
         """The epoch's init."""
         return init_of(await self.blobs.get(self._key(entry), length=entry.init_bytes))
 
+    async def blocks(self, entry: IndexEntry) -> AsyncGenerator[bytes]:
+        """The segment's media, BLOCK_BYTES at a time: one request each, so nothing stays open while a client is slow."""
+        for start in range(entry.init_bytes, entry.bytes, BLOCK_BYTES):
+            yield await self._block(entry, start, min(BLOCK_BYTES, entry.bytes - start))
+
     async def parts(self, entry: IndexEntry, track: Track) -> AsyncGenerator[Part]:
         """The segment's fragments, each once, in order. Close it (`aclosing`) if it may be left early."""
-        seq = entry.first_seq
-        for attempt in range(ATTEMPTS):
-            try:
-                async with aclosing(self._read(entry, track)) as read:
-                    async for part in read:
-                        if part.seq >= seq:
-                            seq = part.seq + 1
-                            yield part
-            except Retriable:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(FIRST_WAIT_S * 2**attempt)
-            else:
-                return
+        taking = Taking(entry, track)
+        async with aclosing(self.blocks(entry)) as blocks:
+            async for block in blocks:
+                for part in taking.feed(block):
+                    yield part
+        taking.finish()
 
     async def marks(self, entry: IndexEntry, track: Track) -> list[Mark]:
         """What fragments the segment has; reads it whole and keeps none of it."""
@@ -59,13 +77,13 @@ class Objects:
                     return mark(part)
         return None
 
-    async def _read(self, entry: IndexEntry, track: Track) -> AsyncGenerator[Part]:
-        splitter, reading = Splitter(), Reading(entry, track)
-        async with aclosing(self.blobs.stream(self._key(entry), start=entry.init_bytes)) as pieces:
-            async for piece in pieces:
-                for data in splitter.feed(piece):
-                    yield reading.part(data)
-        splitter.finish()
+    async def _block(self, entry: IndexEntry, start: int, length: int) -> bytes:
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return await self.blobs.get(self._key(entry), start=start, length=length)
+            except Retriable:
+                await asyncio.sleep(FIRST_WAIT_S * 2**attempt)
+        return await self.blobs.get(self._key(entry), start=start, length=length)
 
     def _key(self, entry: IndexEntry) -> str:
         return segment_key(self.camera_id, entry)

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from districam_api.core.asked import FieldError, Unacceptable
 from districam_api.core.ranges import Unsatisfiable
@@ -21,11 +22,15 @@ log = structlog.get_logger()
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+METHODS = ("GET", "POST", "DELETE")
+"""Of all our routes."""
 
 PROBLEM = {"content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     404: {"description": "No such camera", **PROBLEM},
     422: {"description": "A parameter is missing, unknown or cannot be answered", **PROBLEM},
+    401: {"description": "A key is needed, and there is none that is right", **PROBLEM},
+    429: {"description": "Too many wrong keys; Retry-After says when to try again", **PROBLEM},
     503: {
         "description": "The index or the store is away or being built; Retry-After says when to ask",
         **PROBLEM,
@@ -36,10 +41,18 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 class Refusal(Exception):
     """An answer that is a problem, decided by a route. `more` are RFC 9457 extension members."""
 
-    def __init__(self, status: int, detail: str, more: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        more: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.more = more or {}
+        self.headers = headers
 
 
 def problem(
@@ -102,24 +115,36 @@ def _field_error(one: Mapping[str, Any]) -> FieldError:
             return FieldError(field, "is required")
         case "extra_forbidden":
             return FieldError(field, "is no parameter of this route")
+        case "json_invalid":
+            return FieldError("body", "is not JSON")
         case _:
             return FieldError(field, str(one["msg"]))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
-    """What the router refuses: no such path (404), another method (405)."""
+    """What the router refuses: no such path (404), another method (405), a body that is no text (400)."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return problem(request, 422, "body: is not JSON", errors=[FieldError("body", "is not JSON")])
     details = {
         404: f"there is nothing at {request.url.path[:200]}",
         405: f"{request.method} is not for this path",
     }
     detail = details.get(error.status_code, error.detail)
-    return problem(request, error.status_code, detail, headers=error.headers)
+    headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
+    return problem(request, error.status_code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes of this path (RFC 9110 section 15.5.6); the router names those of the first alone."""
+    asked = {method: {**request.scope, "method": method} for method in METHODS}
+    routes = request.app.router.routes
+    return [m for m, scope in asked.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
-    return problem(request, error.status, str(error), more=error.more)
+    return problem(request, error.status, str(error), more=error.more, headers=error.headers)
 
 
 async def _unsatisfiable(request: Request, error: Exception) -> JSONResponse:

@@ -10,12 +10,16 @@ from fastapi import Query as FromQuery
 from starlette.responses import JSONResponse, Response
 
 from districam_api import clips, media, schemas
-from districam_api.core import answers, cursors, search
+from districam_api.access import Access, By, access_of
+from districam_api.core import answers, bitmaps, cursors, search
+from districam_api.core.keys import Caller
 from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
 from districam_api.core.times import CLIP_MOST_US, PLAYLIST_MOST_US, TIMELINE_MOST_US, Window
 from districam_api.footage import Footage, position
+from districam_api.hold_book import HoldBook
 from districam_api.objects import Objects
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
+from districam_api.signing import Signing
 from districam_api.stills import Decoders, NotDecodable
 from districam_common.blobs import Blobs
 from districam_common.clock import Clock
@@ -31,11 +35,13 @@ class Doors:
 
     footage: Footage
     blobs: Blobs
-    links: media.Links
+    signing: Signing
     places: clips.Places
     decoders: Decoders
     clock: Clock
     zone: ZoneInfo
+    site: str
+    holds: HoldBook
 
 
 def _doors(request: Request) -> Doors:
@@ -48,15 +54,11 @@ router = APIRouter(prefix="/v1", responses=REFUSALS)
 
 @router.get("/cameras", response_model=schemas.Cameras)
 async def cameras(doors: Asked, query: Annotated[schemas.CamerasQuery, FromQuery()]) -> Response:
-    """Search the cameras by words and group."""
-    zone = query.zone(doors.zone)
-    after = cursors.decode(query.cursor, (str,))[0] if query.cursor else ""
-    found = [h for h in await doors.footage.healths() if search.matches(h.camera, query.q, query.group)]
-    rest = [h for h in found if h.camera.camera_id > str(after)]
-    page = rest[: query.limit]
-    following = cursors.encode([page[-1].camera.camera_id]) if len(rest) > len(page) else None
-    lines = [answers.camera(health, zone) for health in page]
-    return JSONResponse({"cameras": lines, "next": following, "tz": zone.key})
+    """Search the cameras by words, group and place."""
+    asked, zone = query.filter(), query.zone(doors.zone)
+    healths = {health.camera.camera_id: health for health in await doors.footage.healths()}
+    found = search.page((health.camera for health in healths.values()), asked, query.limit, query.cursor)
+    return JSONResponse(answers.cameras(found, healths, zone))
 
 
 @router.get("/cameras/{camera_id}", response_model=schemas.CameraInFull)
@@ -78,13 +80,13 @@ async def timeline(
 
 @router.get("/cameras/{camera_id}/segments", response_model=schemas.Segments)
 async def segments(
-    doors: Asked, camera_id: str, query: Annotated[schemas.SegmentsQuery, FromQuery()]
+    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.SegmentsQuery, FromQuery()]
 ) -> Response:
     """The stored segments that touch a window of at most 31 days, by start, each with its URL."""
     window, zone = query.window(SEGMENTS_MOST_US), query.zone(doors.zone)
     after = cursors.decode(query.cursor, (int, str, int, int)) if query.cursor else None
-    found = await doors.footage.page(camera_id, window, after, query.limit + 1)
-    listed = _listed(doors, camera_id, found[: query.limit])
+    found = await doors.footage.page(camera_id, window, after, query.limit + 1, query.epoch)
+    listed = _listed(doors, caller, camera_id, found[: query.limit])
     lines = [answers.segment(item, zone) for item in listed]
     following = cursors.encode(position(listed[-1].entry)) if len(found) > len(listed) else None
     return JSONResponse(
@@ -92,11 +94,11 @@ async def segments(
     )
 
 
-def _listed(doors: Doors, camera_id: str, found: Iterable[IndexEntry]) -> list[Listed]:
-    """The segments with their keys and URLs, all signed for the same time."""
+def _listed(doors: Doors, caller: Caller, camera_id: str, found: Iterable[IndexEntry]) -> list[Listed]:
+    """The segments with their keys and URLs, all signed for the same time and for who asks."""
     now_us = doors.clock.now_us()
     keyed = ((entry, segment_key(camera_id, entry)) for entry in found)
-    return [Listed(entry, key, doors.links.url(key, now_us)) for entry, key in keyed]
+    return [Listed(entry, key, doors.signing.media_url(key, caller.key_id, now_us)) for entry, key in keyed]
 
 
 def _nothing(timeline: answers.Json) -> Refusal:
@@ -110,16 +112,16 @@ _PLAYLIST = {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "descrip
     "/cameras/{camera_id}/playlist.m3u8", response_class=Response, responses={200: _PLAYLIST, **REFUSALS}
 )
 async def playlist_m3u8(
-    doors: Asked, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]
+    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
 ) -> Response:
     """The footage of a window of at most 24 hours as one playlist; 404 with the causes if there is none."""
     window = query.window(PLAYLIST_MOST_US)
     evidence = await doors.footage.evidence(camera_id, window)
     states = evidence.states()
-    listed = _listed(doors, camera_id, evidence.played(states))
+    listed = _listed(doors, caller, camera_id, evidence.of(query.epoch).played(states))
     if not listed:
         raise _nothing(answers.timeline(camera_id, window, states, query.zone(doors.zone)))
-    media.served("playlist", camera_id, window.from_us, window.to_us, segments=len(listed))
+    media.served("playlist", caller.key_id, camera_id, window.from_us, window.to_us, segments=len(listed))
     headers = {"Cache-Control": "private, no-cache", **answers.footage_headers(listed, states)}
     return Response(playlist(listed), headers=headers, media_type=CONTENT_TYPE)
 
@@ -134,12 +136,13 @@ _CLIP: dict[int | str, dict[str, Any]] = {
 
 @router.get("/cameras/{camera_id}/clip.mp4", response_class=Response, responses=REFUSALS | _CLIP)
 async def clip_mp4(
-    doors: Asked, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]
+    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
 ) -> Response:
     """The footage of a window of at most 24 hours as one MP4, from the keyframe at or before its start."""
     window, zone = query.window(CLIP_MOST_US), query.zone(doors.zone)
     evidence = await doors.footage.evidence(camera_id, window)
     states = evidence.states()
+    evidence = evidence.of(query.epoch)
     shown = evidence.shown(states)
     if not shown:
         raise _nothing(answers.timeline(camera_id, window, states, zone))
@@ -152,7 +155,7 @@ async def clip_mp4(
     except BaseException:
         doors.places.leave()
         raise
-    media.served("clip", camera_id, made.from_us, made.to_us)
+    media.served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
     name = media.file_name(camera_id, made.from_us, "mp4")
     headers = media.as_file(name) | answers.held(made.from_us, made.to_us, states)
     return media.Streamed(made.content, headers=headers, done=doors.places.leave)
@@ -167,7 +170,7 @@ _SNAPSHOT: dict[int | str, dict[str, Any]] = {
 
 @router.get("/cameras/{camera_id}/snapshot.jpg", response_class=Response, responses=REFUSALS | _SNAPSHOT)
 async def snapshot_jpg(
-    doors: Asked, camera_id: str, query: Annotated[schemas.InstantQuery, FromQuery()]
+    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.InstantQuery, FromQuery()]
 ) -> Response:
     """The picture shown at an instant, in full size."""
     at_us, zone = query.instant(), query.zone(doors.zone)
@@ -183,26 +186,28 @@ async def snapshot_jpg(
         jpeg, since_us = await doors.decoders.picture(gop.video, at_us - gop.start_us)
     except NotDecodable as error:
         raise Refusal(404, str(error), _NOT_DECODABLE) from error
-    return _picture("snapshot", camera_id, gop.start_us + since_us, jpeg)
+    return _picture("snapshot", caller, camera_id, gop.start_us + since_us, jpeg)
 
 
 _NOT_DECODABLE = {"reason": "not_decodable"}
 
 
-def _picture(route: str, camera_id: str, at_us: int, jpeg: bytes) -> Response:
-    media.served(route, camera_id, at_us, at_us)
+def _picture(route: str, caller: Caller, camera_id: str, at_us: int, jpeg: bytes) -> Response:
+    media.served(route, caller.key_id, camera_id, at_us, at_us)
     headers = media.as_file(media.file_name(camera_id, at_us, "jpg")) | {"Districam-Time": rfc3339(at_us)}
     return Response(jpeg, headers=headers, media_type="image/jpeg")
 
 
 @router.get("/cameras/{camera_id}/latest.jpg", response_class=Response, responses=REFUSALS | _SNAPSHOT)
-async def latest_jpg(doors: Asked, camera_id: str, query: Annotated[schemas.Query, FromQuery()]) -> Response:
+async def latest_jpg(
+    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.Query, FromQuery()]
+) -> Response:
     """The newest still, small and at most a minute old."""
     del query
     still = await doors.footage.still(camera_id)
     if still is None:
         raise Refusal(404, "there is no still of the last minute")
-    return _picture("latest", camera_id, still.at_us, still.jpeg)
+    return _picture("latest", caller, camera_id, still.at_us, still.jpeg)
 
 
 @router.get("/streams", response_model=schemas.Streams)
@@ -212,10 +217,26 @@ async def streams(doors: Asked, query: Annotated[schemas.Query, FromQuery()]) ->
     return JSONResponse(answers.streams(healths, doors.clock.now_us(), query.zone(doors.zone)))
 
 
+_COVERAGE: dict[int | str, dict[str, Any]] = {200: {"model": schemas.CoverageAt | schemas.CoverageWithin}}
+
+
+@router.get("/coverage", response_class=JSONResponse, responses=REFUSALS | _COVERAGE)
+async def coverage(doors: Asked, query: Annotated[schemas.CoverageQuery, FromQuery()]) -> Response:
+    """What is known of an instant, a camera a line; or what is stored of a window of at most 31 days, in bitmaps."""
+    when, asked, zone = query.when(TIMELINE_MOST_US), query.filter(), query.zone(doors.zone)
+    found = search.page(await doors.footage.records(), asked, query.limit, query.cursor)
+    ids = [one.camera.camera_id for one in found.found]
+    if isinstance(when, int):
+        states = await doors.footage.states_at(ids, when)
+        return JSONResponse(answers.covered_at(when, found, states, zone))
+    window = bitmaps.widened(when)
+    return JSONResponse(answers.covered_within(window, found, await doors.footage.days(ids, window), zone))
+
+
 _MEDIA: dict[int | str, dict[str, Any]] = {
     200: {"description": "The object", **_VIDEO},
     206: {"description": "The part of it that Range asks for", **_VIDEO},
-    403: {"description": "The token is forged or expired", **PROBLEM},
+    403: {"description": "The token is forged or expired, or its key revoked", **PROBLEM},
     404: {"description": "No such object", **PROBLEM},
     416: {"description": "No byte of the range exists", **PROBLEM},
 }
@@ -224,12 +245,15 @@ _MEDIA: dict[int | str, dict[str, Any]] = {
 @router.get("/media/{key:path}", response_class=Response, responses=REFUSALS | _MEDIA)
 async def media_object(
     doors: Asked,
+    access: Annotated[Access, Depends(access_of)],
     key: str,
     query: Annotated[schemas.MediaQuery, FromQuery()],
     range_: Annotated[str | None, Header(alias="Range")] = None,
 ) -> Response:
     """A segment's object, or the part that Range asks for. The URL comes from a playlist or a list of segments."""
-    verdict = doors.links.check(key, query.token, doors.clock.now_us())
-    if verdict != "valid":
-        raise Refusal(403, f"the token is {verdict}; ask for the playlist or the segments again")
-    return await media.serve(doors.blobs, key, range_)
+    checked = doors.signing.media(key, query.token, doors.clock.now_us())
+    if checked.verdict != "valid":
+        raise Refusal(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")
+    if not access.is_in_force(checked.key_id):
+        raise Refusal(403, "the key for which this token was made is revoked")
+    return await media.serve(doors.blobs, key, range_, checked.key_id)

@@ -5,8 +5,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from districam_api.core.asked import Unacceptable
+from districam_api.core.geo import circle
+from districam_api.core.keys import Role
+from districam_api.core.search import Filter
 from districam_api.core.times import Window, instant, window, zone_of
 from districam_common.events import Cause
+from districam_common.media import EPOCH
 
 _INSTANT_HELP = (
     "RFC 3339 with a zone, such as 2026-11-24T14:47:00+07:00 (+ written %2B), or local together with tz"
@@ -47,7 +52,17 @@ class InstantQuery(Query):
         return instant(self.at, "at", None if self.tz is None else zone_of(self.tz))
 
 
-class SegmentsQuery(WindowQuery):
+class FootageQuery(WindowQuery):
+    """A window of one camera, or of one of its epochs."""
+
+    epoch: str | None = Field(
+        None,
+        pattern=f"^{EPOCH.pattern}$",
+        description="one unbroken run alone, also where another one hides it",
+    )
+
+
+class SegmentsQuery(FootageQuery):
     """A page of a window's segments."""
 
     limit: int = Field(100, ge=1, le=1000, description="segments a page")
@@ -61,8 +76,45 @@ class CamerasQuery(Query):
         "", max_length=200, description="words in id, name, place or groups, whatever case and diacritics"
     )
     group: str | None = Field(None, max_length=200)
+    near: str | None = Field(
+        None,
+        max_length=100,
+        description="latitude,longitude,metres: those within that distance, nearest first",
+        examples=["10.7731,106.7030,500"],
+    )
     limit: int = Field(1000, ge=1, le=1000, description="cameras a page")
     cursor: str | None = Field(None, description="`next` of the page before")
+
+    def filter(self) -> Filter:
+        return Filter(self.q, self.group, None if self.near is None else circle(self.near))
+
+
+class CoverageQuery(CamerasQuery):
+    """An instant, or a window, of these cameras."""
+
+    at: str | None = Field(None, description=f"{_INSTANT_HELP}; or from and to")
+    from_: str | None = Field(None, alias="from", description=f"inclusive; {_INSTANT_HELP}")
+    to: str | None = Field(None, description=f"exclusive; {_INSTANT_HELP}")
+    limit: int = Field(100, ge=1, le=1000, description="cameras a page")
+
+    def when(self, most_us: int) -> int | Window:
+        """The instant or the window."""
+        zone = None if self.tz is None else zone_of(self.tz)
+        if self.at is None:
+            if self.from_ is None or self.to is None:
+                raise Unacceptable("at", "is required, or else from and to")
+            return window(self.from_, self.to, zone, most_us)
+        if self.from_ is not None or self.to is not None:
+            raise Unacceptable("at", "excludes from and to; ask for an instant or for a window")
+        return instant(self.at, "at", zone)
+
+
+class Login(BaseModel):
+    """A key, as `districam-api keys create` printed it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=200)
 
 
 class MediaQuery(BaseModel):
@@ -80,6 +132,19 @@ class Answer(BaseModel):
     """Has these fields and no others."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Session(Answer):
+    """Who asks. `open`: the api asks nobody for a key. `expires` of a login by cookie."""
+
+    site: str
+    tz: str
+    how: Literal["bearer", "cookie", "open"]
+    role: Role
+    key_id: str
+    name: str
+    expires: str | None
+    expires_local: str | None
 
 
 class FieldProblem(Answer):
@@ -155,6 +220,15 @@ class Profile(Answer):
     audio: str | None
     b_frames: bool
     defects: list[str]
+    bits_per_s: int | None
+    lost_packets: int | None
+    jitter_s: float | None
+    reports: bool | None
+    clock_offset_s: float | None
+    clock_drift_ppm: float | None
+    transport: str | None
+    auth: str | None
+    server: str | None
     at: str
     at_local: str
 
@@ -165,12 +239,61 @@ class CameraInFull(Camera):
     profile: Profile | None
 
 
+class CameraFound(Camera):
+    """A camera; `distance_m` where `near` was asked."""
+
+    distance_m: float = 0.0
+
+
 class Cameras(Answer):
     """A page of cameras by id; `next` is the cursor of the following one."""
 
-    cameras: list[Camera]
+    cameras: list[CameraFound]
     next: str | None
     tz: str
+
+
+class Covered(Answer):
+    """What is known of a camera at an instant. `cause` with gaps alone; `distance_m` where `near` was asked."""
+
+    camera_id: str
+    state: State
+    cause: Cause | None
+    detail: str
+    distance_m: float = 0.0
+
+
+class CoverageAt(Answer):
+    """A page of cameras at an instant; `next` is the cursor of the following one."""
+
+    at: str
+    at_local: str
+    tz: str
+    cameras: list[Covered]
+    next: str | None
+
+
+class Bitmap(Answer):
+    """`recorded`: base64 of a bit a slot, first bit highest: whether a segment touches it."""
+
+    camera_id: str
+    recorded: str
+    recorded_slots: int
+    distance_m: float = 0.0
+
+
+class CoverageWithin(Answer):
+    """A page of cameras over a window, widened to whole slots; `next` is the cursor of the following one."""
+
+    from_: Annotated[str, Field(alias="from")]
+    from_local: str
+    to: str
+    to_local: str
+    slot_s: int
+    slots: int
+    tz: str
+    cameras: list[Bitmap]
+    next: str | None
 
 
 class TimelineState(Answer):

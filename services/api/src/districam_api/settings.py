@@ -1,27 +1,34 @@
 """The api's settings."""
 
+import re
+import ssl
 from ipaddress import ip_address
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from districam_api import keyring
 from districam_api.core.asked import Unacceptable
 from districam_api.core.times import zone_of
-from districam_common.settings import Block, HealthSettings, ServiceSettings, secret
+from districam_api.signing import token_key
+from districam_common.settings import Block, HealthSettings, ServiceSettings
 
-SHORTEST_TOKEN_KEY = 32
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.ASCII)
+"""RFC 6454, as browsers write it: lower case, no path."""
 
 
 class ApiBlock(Block):
     """Where and how to answer.
 
     Attributes:
-        host: a loopback address: this version has no keys, and nothing leaves the machine without one.
+        keys_file: bearer keys, shared by replicas, re-read when it changes; unset: none are asked for.
+        host: an address, never a name. Without keys a loopback one: nothing leaves the machine without a key.
         timezone: in which answers say local times.
-        keys_file: bearer keys; reserved, and refused until they can be checked.
-        token_key_file: signs media URLs, shared by replicas, re-read when it changes; unset: a random key.
+        token_key_file: signs media URLs and logins, shared by replicas, re-read when it changes; unset: a random key.
         settle_s: how long after the truth has passed an instant it may still change (the ledger's `pending`).
         clips_at_once: clips that are being sent; who asks for one more is told to come back.
+        tls_cert_file: PEM, the certificate and those between it and a root; with `tls_key_file`.
+        allowed_origins: whose pages may read playlists and media.
     """
 
     keys_file: Path | None = None
@@ -31,30 +38,9 @@ class ApiBlock(Block):
     token_key_file: Path | None = None
     settle_s: float = Field(default=75.0, ge=0)
     clips_at_once: int = Field(default=8, ge=1, le=1000)
-
-    @field_validator("keys_file")
-    @classmethod
-    def _no_keys_yet(cls, file: Path | None) -> None:
-        if file is not None:
-            raise ValueError(
-                "this version cannot check bearer keys; unset it and serve on a loopback address"
-            )
-
-    @field_validator("host")
-    @classmethod
-    def _loopback_only(cls, host: str) -> str:
-        """An address, never a name: what a name means is decided elsewhere."""
-        host = "127.0.0.1" if host == "localhost" else host
-        try:
-            is_loopback = ip_address(host).is_loopback
-        except ValueError:
-            is_loopback = False
-        if not is_loopback:
-            raise ValueError(
-                "without keys (DISTRICAM_API__KEYS_FILE, not in this version) the api answers on loopback only, "
-                "such as 127.0.0.1 or ::1"
-            )
-        return host
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = Field(default=None, validate_default=True)
+    allowed_origins: tuple[str, ...] = ()
 
     @field_validator("timezone")
     @classmethod
@@ -64,6 +50,48 @@ class ApiBlock(Block):
         except Unacceptable as error:
             raise ValueError(error.errors[0].message) from error
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin[:100]!r} is no origin; write each such as https://wall.example:8443"
+                )
+        return origins
+
+
+class ServedBlock(ApiBlock):
+    """The same where it is about to be used: files are there and are what they should be."""
+
+    @field_validator("keys_file")
+    @classmethod
+    def _usable_keys(cls, file: Path | None) -> Path | None:
+        if file is None:
+            return None
+        try:
+            keyring.read(file)
+        except ValueError as error:
+            raise ValueError(f"{error}; `districam-api keys create` makes it") from error
+        return file
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_unless_keys(cls, host: str, info: ValidationInfo) -> str:
+        """An address, never a name: what a name means is decided elsewhere."""
+        host = "127.0.0.1" if host == "localhost" else host
+        try:
+            is_loopback = ip_address(host).is_loopback
+        except ValueError:
+            raise ValueError("is no address; write 127.0.0.1, or another one of this machine") from None
+        file: Path | None = info.data.get("keys_file")
+        if not is_loopback and not (file and any(k.revoked_us is None for k in keyring.read(file))):
+            raise ValueError(
+                "without keys the api answers on loopback only, such as 127.0.0.1 or ::1; name a file in "
+                "DISTRICAM_API__KEYS_FILE and make a key in it with `districam-api keys create --role operator`"
+            )
+        return host
+
     @field_validator("token_key_file")
     @classmethod
     def _usable_key(cls, file: Path | None) -> Path | None:
@@ -71,21 +99,38 @@ class ApiBlock(Block):
             token_key(file)
         return file
 
+    @field_validator("tls_key_file")
+    @classmethod
+    def _usable_pair(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        certificate: Path | None = info.data.get("tls_cert_file")
+        if (key is None) != (certificate is None):
+            raise ValueError("needs DISTRICAM_API__TLS_CERT_FILE too; set both, or neither for plain HTTP")
+        if key and certificate:
+            _load(certificate, key)
+        return key
 
-def token_key(file: Path) -> bytes:
-    """The key that signs media URLs.
 
-    Raises:
-        ValueError: the file cannot be read, or is too short to be a secret.
-    """
-    key = (secret(None, file) or "").encode()
-    if len(key) < SHORTEST_TOKEN_KEY:
-        raise ValueError(f"{file} must hold at least {SHORTEST_TOKEN_KEY} random characters")
-    return key
+def _load(certificate: Path, key: Path) -> None:
+    try:
+        for file in (certificate, key):
+            file.read_bytes()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks the terminal
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{key} and {certificate} are no certificate with its key in PEM, without a passphrase ({error})"
+        ) from error
+
+
+class KeysSettings(ServiceSettings):
+    """What `districam-api keys` reads; there may be no keys yet."""
+
+    health: HealthSettings = HealthSettings(port=9104)
+    api: ApiBlock = ApiBlock()
 
 
 class ApiSettings(ServiceSettings):
     """All that the api reads."""
 
     health: HealthSettings = HealthSettings(port=9104)
-    api: ApiBlock = ApiBlock()
+    api: ServedBlock = ServedBlock()

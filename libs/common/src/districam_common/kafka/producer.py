@@ -22,6 +22,7 @@ from aiokafka import errors as kafka
 from aiokafka.structs import RecordMetadata
 
 from districam_common.errors import Rejected, Retriable
+from districam_common.kafka import produce
 from districam_common.kafka.connection import arguments, closed, translating
 from districam_common.names import partition_of
 from districam_common.settings import KafkaSettings
@@ -148,6 +149,7 @@ class Publisher:
             return self._producer
 
     def _made(self) -> AIOKafkaProducer:
+        produce.use()
         return AIOKafkaProducer(
             **arguments(self._settings, self._client_id),
             acks="all",

@@ -1,6 +1,7 @@
 """The demo's cameras: places in Đức Trọng, two of real footage, two generated."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,9 @@ CAST = (
 )
 
 
-def write_simulator(path: Path) -> None:
-    """The simulator's specification of the cast."""
-    spec = {"cameras": [{"id": role.camera_id, "clip": role.clip} for role in CAST], "faults": []}
+def write_simulator(path: Path, faults: Sequence[str] = ()) -> None:
+    """The simulator's specification of the cast, and how it fails."""
+    spec = {"cameras": [{"id": role.camera_id, "clip": role.clip} for role in CAST], "faults": list(faults)}
     path.write_text(json.dumps(spec), encoding="utf-8")
 
 

@@ -46,6 +46,8 @@ class Wishes:
     kill: Victim | None
     cameras: Path | None
     broker: BrokerWanted
+    faults: tuple[str, ...] = ()
+    """How simulated cameras fail: `districam_devkit.simcam.faults`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ async def run(wishes: Wishes, screen: Screen) -> dict[str, Any] | None:
         ServerUnavailable: something does not come up; the message says what to do.
         TimeoutError: it does not come to rest.
     """
-    async with _all_running(wishes, screen) as scene:
+    async with set_up(wishes, screen) as scene:
         sightings = Sightings(scene.api)
         began_us = now_us()
         with _asked_to_stop() as stopping:
@@ -124,7 +126,8 @@ async def _show(
 
 
 @asynccontextmanager
-async def _all_running(wishes: Wishes, screen: Screen) -> AsyncGenerator[Set]:
+async def set_up(wishes: Wishes, screen: Screen) -> AsyncGenerator[Set]:
+    """Servers, cameras and services for the length of a block; the cameras are published."""
     home = wishes.home.absolute()
     for old in ("kafka", "s3", "redis", "logs"):
         rmtree(home / old, ignore_errors=True)
@@ -160,7 +163,7 @@ async def _open_cameras(
         return None, wishes.cameras
     [port] = choose(1)
     spec, file = home / "simcam.json", home / "cameras.yaml"
-    cast.write_simulator(spec)
+    cast.write_simulator(spec, wishes.faults)
     cast.write_cameras(file, port)
     screen.step("cameras: making their clips (the first time takes a while)")
     program = Program(

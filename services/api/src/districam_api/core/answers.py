@@ -1,16 +1,19 @@
 """What routes say, as plain JSON values: every instant in UTC and in local time. `schemas` describes the same shapes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from districam_api.core import bitmaps
 from districam_api.core.health import Health
+from districam_api.core.keys import Caller
 from districam_api.core.playlist import Listed
+from districam_api.core.search import Found, Page
 from districam_api.core.times import Window, local, seconds
 from districam_common.events import Camera, Profile
 from districam_common.ledger import State, summary
-from districam_common.names import rfc3339
+from districam_common.names import SLOT_US, rfc3339
 
 Json = dict[str, Any]
 
@@ -75,6 +78,19 @@ def windows(found: Iterable[tuple[int, int]], zone: ZoneInfo) -> Json:
     return {"windows": [dict(instants(zone, **{"from": a, "to": b})) for a, b in found]}
 
 
+def session(caller: Caller, site: str, zone: ZoneInfo) -> Json:
+    """Who asks."""
+    return {
+        "site": site,
+        "tz": zone.key,
+        "how": caller.how,
+        "role": caller.role,
+        "key_id": caller.key_id,
+        "name": caller.name,
+        **dict(instants(zone, expires=caller.expires_us)),
+    }
+
+
 def segment(item: Listed, zone: ZoneInfo) -> Json:
     """A stored segment; `bytes` from `init_bytes` on are its media."""
     entry = item.entry
@@ -91,6 +107,49 @@ def segment(item: Listed, zone: ZoneInfo) -> Json:
         "init_bytes": entry.init_bytes,
         "starts_with_keyframe": entry.starts_with_keyframe,
         "lossy": entry.is_lossy,
+    }
+
+
+def cameras(page: Page, healths: Mapping[str, Health], zone: ZoneInfo) -> Json:
+    """A page of cameras; `healths` by id."""
+    lines = [{**camera(healths[one.camera.camera_id], zone), **_distance(one)} for one in page.found]
+    return {"cameras": lines, "next": page.following, "tz": zone.key}
+
+
+def _distance(found: Found) -> Json:
+    return {} if found.distance_m is None else {"distance_m": found.distance_m}
+
+
+def covered_at(at_us: int, page: Page, states: Mapping[str, State], zone: ZoneInfo) -> Json:
+    """What is known of an instant, a line a camera; `states` by id."""
+    lines = [_covered(one, states[one.camera.camera_id]) for one in page.found]
+    return {**dict(instants(zone, at=at_us)), "tz": zone.key, "cameras": lines, "next": page.following}
+
+
+def _covered(found: Found, state: State) -> Json:
+    known = {"state": state.state, "cause": state.cause, "detail": state.detail}
+    return {"camera_id": found.camera.camera_id, **known, **_distance(found)}
+
+
+def covered_within(window: Window, page: Page, days: Mapping[str, Sequence[bytes]], zone: ZoneInfo) -> Json:
+    """A bitmap a camera of a window of whole slots; `days` are the bitmaps of its days, by id."""
+    return {
+        **dict(instants(zone, **{"from": window.from_us, "to": window.to_us})),
+        "slot_s": SLOT_US // 1_000_000,
+        "slots": window.length_us // SLOT_US,
+        "tz": zone.key,
+        "cameras": [_bitmap(one, days[one.camera.camera_id], window) for one in page.found],
+        "next": page.following,
+    }
+
+
+def _bitmap(found: Found, days: Sequence[bytes], window: Window) -> Json:
+    recorded, slots = bitmaps.cut(days, window)
+    return {
+        "camera_id": found.camera.camera_id,
+        "recorded": recorded,
+        "recorded_slots": slots,
+        **_distance(found),
     }
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from districam_api.core.sound import NOTHING, Sound, SoundPlacing, joined, parted
 from districam_common import mp4
 from districam_common.index import IndexEntry
 from districam_common.mp4 import Box, FragmentEntry, Track
@@ -22,43 +23,55 @@ class Splitter:
     """Cuts the media part of an object into fragments, a `moof` and its `mdat` each, while it is being read."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._held = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The fragments that `data` completes."""
-        self._held += data
-        while size := self._first_whole():
-            yield bytes(self._held[:size])
-            del self._held[:size]
+        data = (
+            self._held + data if self._held else data
+        )  # usually blocks hold many fragments: few bytes are moved
+        at = 0
+        while size := _first_whole(data, at):
+            yield data[at : at + size]
+            at += size
+        self._held = data[at:]
 
     def finish(self) -> None:
         """Says that the object has ended."""
         if self._held:
             raise ValueError(f"the object ends inside a fragment: {len(self._held)} bytes are left")
 
-    def _first_whole(self) -> int:
-        """Size of the fragment in front; 0 while it is not all there."""
-        size = 0
-        for kind in (b"moof", b"mdat"):
-            head = self._held[size : size + 8]
-            if len(head) < 8:
-                return 0
-            length = int.from_bytes(head[:4], "big")
-            if bytes(head[4:]) != kind or length < 8:
-                raise ValueError(f"not a {kind.decode()}: {bytes(head).hex()}")
-            size += length
-        return size if size <= len(self._held) else 0
+
+def _first_whole(data: bytes, at: int) -> int:
+    """Size of the fragment at `at`; 0 while it is not all there."""
+    size = 0
+    for kind in (b"moof", b"mdat"):
+        head = data[at + size : at + size + 8]
+        if len(head) < 8:
+            return 0
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] != kind or length < 8:
+            raise ValueError(f"not a {kind.decode()}: {head.hex()}")
+        size += length
+    return size if at + size <= len(data) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A fragment of an object, [at_us, end_us) of it on our clock as far as its own ticks say."""
+    """A fragment of an object, [at_us, end_us) of it on our clock as far as its own ticks say.
+
+    Attributes:
+        data: its pictures, as if there were nothing else.
+        entry: the pictures in `data`.
+        sound: what is beside them.
+    """
 
     seq: int
     at_us: int
     end_us: int
     data: bytes
     entry: FragmentEntry
+    sound: Sound = NOTHING
 
     def shown_us(self, track: Track) -> int:
         """When its first access unit is shown: decoding is earlier where pictures are reordered."""
@@ -82,6 +95,7 @@ class Reading:
 
     def part(self, data: bytes) -> Part:
         """The next fragment."""
+        data, sound = parted(data, self._track)
         found = mp4.fragments(data, self._track)
         if len(found) != 1:
             raise ValueError(f"{len(found)} fragments, not one")
@@ -89,7 +103,7 @@ class Reading:
         if seq == self._segment.first_seq:
             self._first_dts = entry.dts
         self._seq += 1
-        return Part(seq, self._at(entry.dts), self._at(entry.dts + entry.duration), data, entry)
+        return Part(seq, self._at(entry.dts), self._at(entry.dts + entry.duration), data, entry, sound)
 
     def _at(self, dts: int) -> int:
         return self._segment.start_us + to_us(dts - self._first_dts, self._track.timescale)
@@ -99,7 +113,7 @@ def shortened(part: Part, to_at_us: int, track: Track) -> Part | None:
     """The access units of `part` that begin before `to_at_us`; None where there are none.
 
     Raises:
-        ValueError: the fragment has more than one track or run; ours have one.
+        ValueError: the fragment has more than one run of pictures; ours have one.
     """
     entry = part.entry
     starts = [part.at_us + to_us(s.dts - entry.dts, track.timescale) for s in entry.samples]
@@ -110,7 +124,7 @@ def shortened(part: Part, to_at_us: int, track: Track) -> Part | None:
         return part
     data = _with_first_samples(part.data, len(kept), kept[-1].offset + kept[-1].size)
     (entry,) = mp4.fragments(data, track)
-    return Part(part.seq, part.at_us, starts[len(kept)], data, entry)
+    return Part(part.seq, part.at_us, starts[len(kept)], data, entry, part.sound)
 
 
 def _with_first_samples(data: bytes, count: int, media_end: int) -> bytes:
@@ -141,33 +155,36 @@ class Placing:
     """
 
     def __init__(self, tracks: list[Track], start_us: int) -> None:
-        self._rates: dict[int, int] = {track.track_id: track.timescale for track in tracks}
         self._rate: int = next(track.timescale for track in tracks if track.is_video)
         self._start_us = start_us
         self._slack = from_us(SLACK_US, self._rate)
         self._end: int = 0
         self._earliest: int = 0
         self._number = 0
+        heard = next((track for track in tracks if not track.is_video), None)
+        self._sound = SoundPlacing(heard, self._rate) if heard else None
 
-    def place(self, part: Part) -> bytes:
-        """The next fragment as it stands in the clip."""
+    def place(self, part: Part, late: Sound = NOTHING) -> bytes:
+        """The next fragment as it stands in the clip; `late` is sound that was stored with the one behind it."""
         entry = part.entry
         dts = from_us(part.at_us - self._start_us, self._rate)
         dts = self._end if abs(dts - self._end) <= self._slack else max(dts, self._earliest)
         self._end = dts + entry.duration
         self._earliest = self._end - entry.samples[-1].duration + 1
         self._number += 1
-        return self._moved(part.data, dts - entry.dts)
+        by = dts - entry.dts
+        moved = self._moved(part.data, by)
+        if self._sound is None:
+            return moved
+        sound = self._sound.place((*part.sound, *late), by, self._end)
+        return joined(moved, self._sound.track_id, sound)
 
     def _moved(self, data: bytes, by: int) -> bytes:
-        out = bytearray(data)
         moof = mp4.find(data, "moof")
+        out = bytearray(data[: moof.end])
         _write(out, mp4.find(data, "mfhd", within=moof).body + 4, self._number)
-        for traf in mp4.boxes(data, moof.body, moof.end):
-            if traf.kind == "traf":
-                track_id = _integer(data, mp4.find(data, "tfhd", within=traf).body + 4, 4)
-                self._move(out, mp4.find(data, "tfdt", within=traf), by * self._rates[track_id] // self._rate)
-        return bytes(out)
+        self._move(out, mp4.find(data, "traf", "tfdt", within=moof), by)
+        return b"".join((out, memoryview(data)[moof.end :]))
 
     @staticmethod
     def _move(out: bytearray, tfdt: Box, by: int) -> None:

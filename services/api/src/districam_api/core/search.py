@@ -1,9 +1,68 @@
-"""Finding cameras by words, whatever their case and diacritics."""
+"""Finding cameras by words, whatever their case and diacritics, by group and by place; and the order of lists."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from districam_api.core import cursors
+from districam_api.core.geo import Circle
 from districam_common.events import Camera
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which cameras are asked for."""
+
+    words: str = ""
+    group: str | None = None
+    near: Circle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A camera that was asked for. `distance_m` where a place was named."""
+
+    camera: Camera
+    distance_m: float | None = None
+
+    @property
+    def position(self) -> tuple[int | str, ...]:
+        """Its place in lists: by distance where there is one, and by id."""
+        camera_id = self.camera.camera_id
+        return (camera_id,) if self.distance_m is None else (round(self.distance_m * 1000), camera_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of what was found, and the cursor of what follows."""
+
+    found: Sequence[Found]
+    following: str | None
+
+
+def page(cameras: Iterable[Camera], asked: Filter, limit: int, cursor: str | None) -> Page:
+    """The first `limit` that match, after `cursor`.
+
+    Raises:
+        Unacceptable: a cursor of another list.
+    """
+    after = cursors.decode(cursor, (str,) if asked.near is None else (int, str)) if cursor else ()
+    found = sorted(_found(cameras, asked), key=lambda one: one.position)
+    rest = [one for one in found if one.position > after]
+    kept = rest[:limit]
+    return Page(kept, cursors.encode(kept[-1].position) if len(rest) > len(kept) else None)
+
+
+def _found(cameras: Iterable[Camera], asked: Filter) -> Iterable[Found]:
+    for camera in cameras:
+        if not matches(camera, asked.words, asked.group):
+            continue
+        if asked.near is None:
+            yield Found(camera)
+        elif camera.location:
+            distance_m = asked.near.distance_m(camera.location)
+            if distance_m <= asked.near.metres:
+                yield Found(camera, distance_m)
 
 
 def folded(text: str) -> str:

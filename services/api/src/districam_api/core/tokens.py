@@ -1,24 +1,44 @@
-"""Tokens of media URLs: HMAC-SHA256 (RFC 2104) over the object's key and an expiry, since players send no headers."""
+"""Tokens that open something for a time: HMAC-SHA256 (RFC 2104) over what, for which key, and until when.
+
+Media URLs carry one, since players send no headers of ours; so does the cookie of a login.
+"""
 
 import hmac
+import re
 from base64 import urlsafe_b64encode
+from dataclasses import dataclass
 from typing import Literal
 
-LIFETIME_US = 24 * 3_600_000_000
+MEDIA_US = 24 * 3_600_000_000
+SESSION_US = 12 * 3_600_000_000
 
+Purpose = Literal["media", "session"]
 Verdict = Literal["valid", "expired", "forged"]
 
-
-def sign(secret: bytes, key: str, expires_us: int) -> str:
-    """`{expiry in µs}.{43 characters}`, safe in a URL."""
-    digest = hmac.digest(secret, f"{expires_us}\n{key}".encode(), "sha256")
-    return f"{expires_us}.{urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+_HEAD = re.compile(r"(?P<expiry>0|[1-9]\d{0,18})\.(?P<key_id>[0-9a-f]{8}|-)\.", re.ASCII)
 
 
-def verify(secret: bytes, key: str, token: str, now_us: int) -> Verdict:
-    """Whether `token` opens `key` now. In constant time, and compared as text: any change of it is a forgery."""
-    expiry = token.partition(".")[0]
-    expires_us = int(expiry) if expiry.isascii() and expiry.isdigit() and len(expiry) < 20 else 0
-    if not hmac.compare_digest(sign(secret, key, expires_us).encode(), token.encode(errors="replace")):
-        return "forged"
-    return "valid" if now_us < expires_us else "expired"
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a token is worth, and what it says; a forged one says nothing."""
+
+    verdict: Verdict
+    key_id: str = ""
+    expires_us: int = 0
+
+
+def sign(secret: bytes, purpose: Purpose, subject: str, key_id: str, expires_us: int) -> str:
+    """`{expiry in µs}.{key id}.{43 characters}`, safe in a URL. `subject` is the object's key, or empty."""
+    said = f"{purpose}\n{expires_us}\n{key_id}\n{subject}"
+    digest = hmac.digest(secret, said.encode(errors="surrogatepass"), "sha256")
+    return f"{expires_us}.{key_id}.{urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+def verify(secret: bytes, purpose: Purpose, subject: str, token: str, now_us: int) -> Checked:
+    """Whether `token` opens `subject` now. In constant time, and compared as text: any change of it is a forgery."""
+    head = _HEAD.match(token)
+    expires_us, key_id = (int(head["expiry"]), head["key_id"]) if head else (0, "-")
+    wanted = sign(secret, purpose, subject, key_id, expires_us)
+    if not hmac.compare_digest(wanted.encode(), token.encode(errors="replace")):
+        return Checked("forged")
+    return Checked("valid" if now_us < expires_us else "expired", key_id, expires_us)

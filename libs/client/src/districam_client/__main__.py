@@ -1,0 +1,131 @@
+"""`districam find | clip | still`: footage for people and scripts, through the api."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from districam_client.door import Door, opened
+from districam_client.errors import Ended
+from districam_client.fetch import Wanted, clip, still
+from districam_client.find import find
+from districam_client.screen import Screen
+from districam_client.settings import DEFAULT_URL, FIELDS, VARIABLES, Settings, settings, zone_of
+from districam_client.times import EXAMPLES, instant, window
+
+NAME = "districam"
+INTERRUPTED, TERMINATED = 130, 143
+_TIMED = frozenset({"--at", "--from", "--to"})
+_BACK = re.compile(r"-\d")
+_TIMES_HELP = f"TIME is such as {', '.join(EXAMPLES)}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Gives the exit code: 0 done, 1 not done, 2 not understood, 3 refused."""
+    signal.signal(signal.SIGTERM, _terminated)
+    args = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
+    screen = Screen(time.monotonic, is_json=args.json)  # noqa: TID251  # nobody else reads a clock
+    try:
+        found = settings(os.environ, {name: vars(args)[name] for name in FIELDS})  # noqa: TID251  # nor of variables
+        with opened(found, wait_s=args.wait, tell=screen.tell) as door:
+            return _run(args, door, screen, found)
+    except Ended as error:
+        screen.tell(f"{NAME}: {error}")
+        return error.code
+    except KeyboardInterrupt:
+        screen.tell(f"{NAME}: interrupted")
+        return INTERRUPTED
+
+
+def _terminated(*_: object) -> None:
+    """Ends as an exception does, so that no half a file stays."""
+    sys.exit(TERMINATED)
+
+
+def _run(args: argparse.Namespace, door: Door, screen: Screen, found: Settings) -> int:
+    zone = found.zone or _zone(door)
+    now_us = time.time_ns() // 1000  # noqa: TID251
+    if args.action == "find":
+        at_us = None if args.at is None else instant(args.at, "--at", now_us=now_us, zone=zone)
+        return find(door, screen, " ".join(args.words), at_us, zone)
+    wanted = Wanted(args.camera, args.output, args.force, zone)
+    if args.action == "still":
+        return still(door, screen, wanted, instant(args.at, "--at", now_us=now_us, zone=zone))
+    between = window(vars(args)["from"], args.to, now_us=now_us, zone=zone)
+    return clip(door, screen, wanted, between, split=args.split)
+
+
+def _zone(door: Door) -> ZoneInfo:
+    """The api's own, in which a time without another is meant."""
+    return zone_of(str(door.json("/v1/cameras", {"limit": "1"})["tz"]), "the api's zone")
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`--from -15m` as one word: argparse would take the time for an option."""
+    out: list[str] = []
+    for word in argv:
+        if out and out[-1] in _TIMED and _BACK.match(word):
+            out[-1] += f"={word}"
+        else:
+            out.append(word)
+    return out
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=NAME, description="Finds cameras and fetches their footage.", epilog=_TIMES_HELP
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    finding = _action(actions, "find", "cameras by words, and what is known of an instant of each")
+    finding.add_argument(
+        "words", nargs="+", help="in id, name, place or groups, whatever case and diacritics"
+    )
+    finding.add_argument("--at", metavar="TIME", help="the instant; unset: how the stream is doing now")
+    fetching = _action(actions, "clip", "a window of a camera as one MP4")
+    _filed(fetching)
+    fetching.add_argument("--from", metavar="TIME", required=True)
+    fetching.add_argument("--to", metavar="TIME", required=True, help="or a length from there, such as +10m")
+    fetching.add_argument(
+        "--split", action="store_true", help="a file for each part where the picture changes"
+    )
+    showing = _action(actions, "still", "the picture shown at an instant as a JPEG")
+    _filed(showing)
+    showing.add_argument("--at", metavar="TIME", required=True)
+    return parser
+
+
+def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
+    action = actions.add_parser(name, help=text, description=text, epilog=_TIMES_HELP)
+    action.add_argument("--url", help=f"where the api is ({VARIABLES['url']}, {DEFAULT_URL})")
+    action.add_argument("--key-file", metavar="FILE", help=f"holds the bearer key ({VARIABLES['key_file']})")
+    action.add_argument("--ca-file", metavar="FILE", help=f"vouches for the api ({VARIABLES['ca_file']})")
+    action.add_argument(
+        "--tz", dest="timezone", metavar="ZONE", help=f"of local times ({VARIABLES['timezone']}, the api's)"
+    )
+    action.add_argument(
+        "--wait",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="how long in all while the api is not ready (60)",
+    )
+    action.add_argument("--json", action="store_true", help="results for programs, a line each")
+    return action
+
+
+def _filed(action: argparse.ArgumentParser) -> None:
+    action.add_argument("camera", metavar="CAMERA", help="its id")
+    action.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="or a folder; unset: a name in this one"
+    )
+    action.add_argument("--force", action="store_true", help="replace a file that is there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

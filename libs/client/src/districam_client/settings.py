@@ -1,0 +1,111 @@
+"""What the command is told by options and by `DISTRICAM_CLIENT__…` variables; options win."""
+
+import difflib
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from districam_client.errors import Misasked
+
+PREFIX = "DISTRICAM_CLIENT__"
+FIELDS = {"url": "--url", "key_file": "--key-file", "ca_file": "--ca-file", "timezone": "--tz"}
+"""Each with its option."""
+VARIABLES = {name: PREFIX + name.upper() for name in FIELDS}
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the api is, the key for it, who vouches for its certificate, and the zone of local times (None: the api's)."""
+
+    url: str
+    key: str | None
+    ca_file: Path | None
+    zone: ZoneInfo | None
+
+
+def settings(environ: Mapping[str, str], options: Mapping[str, str | None]) -> Settings:
+    """Of options (by field) that are not None, else of variables.
+
+    Raises:
+        Misasked: an unknown variable of this block, a URL that is none, a file that cannot be read, an unknown zone.
+    """
+    _known(environ)
+    url = _chosen(environ, options, "url")
+    key_file = _chosen(environ, options, "key_file")
+    ca_file = _chosen(environ, options, "ca_file")
+    tz = _chosen(environ, options, "timezone")
+    return Settings(
+        _url(url.value, url.said) if url else DEFAULT_URL,
+        _key(key_file.value, key_file.said) if key_file else None,
+        _ca_file(ca_file.value, ca_file.said) if ca_file else None,
+        zone_of(tz.value, tz.said) if tz else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value, and what it was called where it was given."""
+
+    value: str
+    said: str
+
+
+def zone_of(name: str, said: str) -> ZoneInfo:
+    """The IANA zone of that name.
+
+    Raises:
+        Misasked: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise Misasked(
+            f"{said}: {name[:60]!r} is no IANA time zone; write one such as Asia/Ho_Chi_Minh"
+        ) from error
+
+
+def _known(environ: Mapping[str, str]) -> None:
+    for name in environ:
+        if name.upper().startswith(PREFIX) and name not in VARIABLES.values():
+            close = difflib.get_close_matches(name.upper(), VARIABLES.values(), n=1)
+            raise Misasked(
+                f"{name}: no such setting; {f'did you mean {close[0]}?' if close else 'remove it'}"
+            )
+
+
+def _chosen(environ: Mapping[str, str], options: Mapping[str, str | None], field: str) -> _Given | None:
+    option, variable = options[field], environ.get(VARIABLES[field])
+    if option is not None:
+        return _Given(option, FIELDS[field])
+    return None if variable is None else _Given(variable, VARIABLES[field])
+
+
+def _url(url: str, said: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise Misasked(f"{said}: write the api's address, such as {DEFAULT_URL}")
+    if "@" in parts.netloc:
+        raise Misasked(f"{said}: no user or password in it; a key is given by --key-file")
+    return url.rstrip("/")
+
+
+def _key(file: str, said: str) -> str:
+    try:
+        key = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misasked(f"{said}: the key's file cannot be read: {error}") from error
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise Misasked(f"{said}: {file} must hold a key and nothing else")
+    return key
+
+
+def _ca_file(file: str, said: str) -> Path:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise Misasked(f"{said}: {file} holds no certificates that can be read: {error}") from error
+    return Path(file)

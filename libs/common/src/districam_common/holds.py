@@ -1,0 +1,113 @@
+"""Holds: footage that must stay, whatever retention and the budget say. Pure; `hold_store` has the objects."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from districam_common import wire
+from districam_common.causes import Told, effect_us, happenings
+from districam_common.events import Connected, FootageExpired, Lost, PartitionFell, Refused, Shed
+from districam_common.fields import CameraId, Count, Instant
+from districam_common.intervals import Interval, merge
+from districam_common.names import HOUR_US
+
+HoldId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Protection = Literal["enforced", "advisory", "partial"]
+"""`enforced`: the store refuses to delete it. `advisory`: retention leaves it, others could delete it. `partial`: on its way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The object `_districam/holds/{id}.json`. It never changes.
+
+    Attributes:
+        camera_id: whose footage.
+        from_us: µs UTC, inclusive.
+        to_us: µs UTC, exclusive; may lie in the future.
+        reason: why, in the operator's words.
+        case_number: of the file it belongs to; may be empty.
+        placed_by: key id of who placed it.
+        placed_by_name: that key's name then.
+        placed_us: when, µs UTC.
+        events: what explains the window, as the index holds it: the topic forgets it.
+        fell: `partition.fell` events that touch the window, likewise.
+    """
+
+    id: HoldId
+    camera_id: CameraId
+    from_us: Instant
+    to_us: Instant
+    reason: str
+    case_number: str = ""
+    placed_by: str
+    placed_by_name: str = ""
+    placed_us: Instant
+    events: tuple[str, ...] = ()
+    fell: tuple[str, ...] = ()
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasedHold(Hold):
+    """A hold that is over; who released it, when and why."""
+
+    released_by: str
+    released_by_name: str = ""
+    released_us: Instant
+    release_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldState:
+    """How far the indexer has come with a hold: of `versions` objects in its window `held` are under legal hold."""
+
+    state: Protection
+    versions: Count
+    held: Count
+    checked_us: Instant
+
+
+UNKNOWN = HoldState(state="partial", versions=0, held=0, checked_us=0)
+"""Of a hold that no indexer has looked at yet."""
+
+
+def held_of(holds: Iterable[Hold], camera_id: str) -> list[Interval]:
+    """What the holds keep of that camera, merged."""
+    return merge((hold.from_us, hold.to_us) for hold in holds if hold.camera_id == camera_id)
+
+
+def witnesses(told: Sequence[Told], from_us: int, to_us: int) -> list[Told]:
+    """The events that explain [from_us, to_us), in the order given: those in it, up to an hour after, and the one in force before."""
+    before = [event for event in happenings(told) if effect_us(event) <= from_us][-1:]
+    return [one for one in told if one.event in before or _concerns(one, from_us, to_us)]
+
+
+def _concerns(one: Told, from_us: int, to_us: int) -> bool:
+    match one.event:
+        case FootageExpired():
+            return False
+        case Shed(start_us=start_us, end_us=end_us):
+            return start_us < to_us and from_us < end_us
+        case Connected() | Lost() | Refused() as event:
+            return from_us <= effect_us(event) < to_us + HOUR_US
+        case event:
+            return from_us <= event.at_us < to_us
+
+
+def copied(told: Iterable[Told]) -> tuple[str, ...]:
+    """Events as they stand in the index."""
+    return tuple(wire.indexed_event(one.event, one.appended_us or 0).decode() for one in told)
+
+
+def copied_fell(fell: Iterable[PartitionFell], from_us: int, to_us: int) -> tuple[str, ...]:
+    """Those that touch the window, as they stand in the index."""
+    return tuple(
+        wire.indexed_event(one, 0).decode() for one in fell if one.from_us < to_us and from_us < one.to_us
+    )
+
+
+def cached_form(hold: Hold) -> bytes:
+    """As it stands in `dc1:holds`: without the copied events, which may be many."""
+    return wire.json_bytes(replace(hold, events=(), fell=()))

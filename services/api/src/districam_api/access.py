@@ -1,0 +1,164 @@
+"""Who asks. One dependency stands before every route; what is open is named here, all else needs a key."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, cast
+
+import structlog
+from fastapi import Depends, Request
+from starlette.responses import Response
+
+from districam_api.core.attempts import Attempts
+from districam_api.core.keys import EVERYBODY, NO_KEY, NOBODY, Caller, Key, claimed
+from districam_api.core.tokens import SESSION_US
+from districam_api.keyring import KeyRing
+from districam_api.problems import Refusal
+from districam_api.signing import Signing
+from districam_common.clock import Clock
+
+log = structlog.get_logger()
+
+COOKIE = "districam_session"
+OPEN = frozenset({"/", "/v1/login"})
+SHELL = "/page/"
+MEDIA = "/v1/media/"
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Tells who asks.
+
+    Attributes:
+        keys: None: no keys are asked for, and all stays on loopback.
+        is_secure: whether it serves by TLS.
+    """
+
+    keys: KeyRing | None
+    signing: Signing
+    attempts: Attempts
+    clock: Clock
+    is_secure: bool
+
+    def caller(self, request: Request) -> Caller:
+        """Who asks, by bearer key or cookie.
+
+        Raises:
+            Refusal: 401, or 429 after too many failures.
+        """
+        if self.keys is None:
+            return _beside(request)
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return _by_key(self.enter(text.strip(), request), "bearer")
+        checked = self.signing.session(request.cookies.get(COOKIE, ""), self.clock.now_us())
+        key = self.keys.named(checked.key_id) if checked.verdict == "valid" else None
+        if key is None:
+            raise _unknown("a key is needed: Authorization: Bearer dc_…, or a login", "Bearer")
+        return _by_key(key, "cookie", checked.expires_us)
+
+    def enter(self, text: str, request: Request) -> Key:
+        """The key that `text` is.
+
+        Raises:
+            Refusal: 401; 429 after too many failures. A right key is let in all the same: who shares an address with
+                somebody else's broken script must not be locked out, and 256 random bits need no lock against guessing.
+        """
+        key = self.keys.opened(text) if self.keys else None
+        if key:
+            return key
+        address = request.client.host if request.client else ""
+        wait_us = self.attempts.failed(address, self.clock.monotonic_us())
+        if wait_us:
+            wait_s = -(-wait_us // 1_000_000)
+            headers = {"Retry-After": str(wait_s)}
+            raise Refusal(429, f"too many wrong keys; try again in {wait_s} s", headers=headers)
+        log.warning("key refused", address=address, key_id=claimed(text), path=request.url.path)
+        raise _unknown("this key is unknown or revoked", 'Bearer error="invalid_token"')
+
+    def is_in_force(self, key_id: str) -> bool:
+        """Whether what was signed for that key still holds."""
+        return key_id == NO_KEY if self.keys is None else self.keys.named(key_id) is not None
+
+    def log_in(self, text: str, request: Request) -> tuple[str, Caller]:
+        """A login by that key, and who that is. Raises Refusal, as `enter`."""
+        key = self.enter(text, request)
+        token, expires_us = self.signing.new_session(key.id, self.clock.now_us())
+        return token, _by_key(key, "cookie", expires_us)
+
+    def hand_out(self, answer: Response, token: str) -> None:
+        """Sets the cookie of a login; an empty one takes it back."""
+        answer.set_cookie(
+            COOKIE, token, max_age=SESSION_US // 1_000_000 if token else 0,
+            path="/", httponly=True, samesite="strict", secure=self.is_secure,
+        )  # fmt: skip
+
+
+def _by_key(key: Key, how: Literal["bearer", "cookie"], expires_us: int | None = None) -> Caller:
+    return Caller(how=how, role=key.role, key_id=key.id, name=key.name, expires_us=expires_us)
+
+
+def _beside(request: Request) -> Caller:
+    """Without keys, whoever sits at this machine. A page from elsewhere whose name it resolves to us does not."""
+    host = request.url.hostname or ""
+    try:
+        is_here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_here = False
+    if not is_here:
+        raise Refusal(403, "without keys the api answers requests to a loopback address only")
+    return EVERYBODY
+
+
+def _unknown(detail: str, challenge: str) -> Refusal:
+    return Refusal(401, detail, headers={"WWW-Authenticate": challenge})
+
+
+def access_of(request: Request) -> Access:
+    return cast("Access", request.app.state.access)
+
+
+async def admitted(request: Request) -> Caller:
+    """The dependency of every route.
+
+    Raises:
+        Refusal: the route needs a key and there is none; or a body that a form could have sent.
+    """
+    if request.method == "POST" and not _is_ours(request):
+        raise Refusal(415, f"a POST needs Content-Type: {JSON}; forms of other sites cannot send that")
+    path: str = request.scope["route"].path
+    if path in OPEN or path.startswith(SHELL) or (path.startswith(MEDIA) and "token" in request.query_params):
+        return NOBODY
+    return access_of(request).caller(request)
+
+
+def _is_ours(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == JSON or (not kind and request.headers.get("content-length", "0") == "0")
+
+
+By = Annotated[Caller, Depends(admitted)]
+
+
+def _operator(caller: By) -> Caller:
+    if caller.role != "operator":
+        raise Refusal(403, f"this needs a key of role operator; {caller.key_id} is a {caller.role}'s")
+    return caller
+
+
+ByOperator = Annotated[Caller, Depends(_operator)]
+"""Who asks, where that must be an operator."""
+
+
+def described(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document with the ways to say who asks."""
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "made by `districam-api keys create`"},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "from POST /v1/login"},
+    }
+    document["security"] = [{"key": []}, {"session": []}]
+    for path, methods in document["paths"].items():
+        if path in OPEN or path.startswith((SHELL, MEDIA)):
+            for operation in methods.values():
+                operation["security"] = []
+    return document

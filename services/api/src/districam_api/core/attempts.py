@@ -1,0 +1,63 @@
+"""How many wrong keys are answered one by one: so many at a run, then one an interval (GCRA, ITU-T I.371)."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+ADDRESSES_MOST = 10_000
+"""Remembered; the one that has been still for longest is forgotten first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`run` at once, then one each `interval_us`."""
+
+    run: int
+    interval_us: int
+
+
+EACH = Pace(run=10, interval_us=6_000_000)
+ALL = Pace(run=100, interval_us=600_000)
+
+
+class Attempts:
+    """Counts failures of each address and of all together. State: when each will have been forgiven everything."""
+
+    def __init__(self, each: Pace = EACH, everyone: Pace = ALL) -> None:
+        self._each = each
+        self._everyone = everyone
+        self._all_us = 0
+        self._by_address: OrderedDict[str, int] = OrderedDict()
+
+    def failed(self, address: str, now_us: int) -> int:
+        """Notes a failure. Gives how long to wait, in µs, if there have been too many; 0: not yet."""
+        who = _neighbourhood(address)
+        one_us, wait_us = _spent(self._by_address.get(who, 0), now_us, self._each)
+        if wait_us:
+            return wait_us
+        self._all_us, wait_us = _spent(self._all_us, now_us, self._everyone)
+        if wait_us:
+            return wait_us
+        self._by_address[who] = one_us
+        self._by_address.move_to_end(who)
+        if len(self._by_address) > ADDRESSES_MOST:
+            self._by_address.popitem(last=False)
+        return 0
+
+
+def _spent(free_us: int, now_us: int, pace: Pace) -> tuple[int, int]:
+    """When all will be forgiven with one more, and 0; or as before, and how long to wait for one more."""
+    next_us = max(free_us, now_us) + pace.interval_us
+    over_us = next_us - now_us - pace.run * pace.interval_us
+    return (free_us, over_us) if over_us > 0 else (next_us, 0)
+
+
+def _neighbourhood(address: str) -> str:
+    """Who has an IPv6 address has the 2^64 others beside it."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+        return found.packed[:8].hex()
+    return str(getattr(found, "ipv4_mapped", None) or found)

@@ -1,0 +1,29 @@
+"""Windows of day bitmaps: bits of 10 s, first bit highest, a day each."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+
+import numpy as np
+
+from districam_api.core.times import Window
+from districam_common.names import DAY_US, SLOT_US
+
+DAY_SLOTS = DAY_US // SLOT_US
+
+
+def widened(window: Window) -> Window:
+    """The window, to whole slots."""
+    return Window(window.from_us // SLOT_US * SLOT_US, -(-window.to_us // SLOT_US) * SLOT_US)
+
+
+def cut(days: Sequence[bytes], window: Window) -> tuple[str, int]:
+    """The window's bits in base64, and how many are set.
+
+    Args:
+        days: the bitmap of each UTC day that the window touches; one may be short, for Redis stores no zeros behind.
+        window: of whole slots.
+    """
+    whole = b"".join(day.ljust(DAY_SLOTS // 8, b"\0")[: DAY_SLOTS // 8] for day in days)
+    first = window.from_us % DAY_US // SLOT_US
+    slots = np.unpackbits(np.frombuffer(whole, np.uint8))[first : first + window.length_us // SLOT_US]
+    return b64encode(np.packbits(slots).tobytes()).decode(), int(np.count_nonzero(slots))

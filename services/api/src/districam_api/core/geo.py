@@ -1,0 +1,45 @@
+"""Distances on the earth, as near as a search needs them."""
+
+import math
+from dataclasses import dataclass
+
+from districam_api.core.asked import Unacceptable
+from districam_common.events import Location
+
+RADIUS_M = 6_371_008.8
+"""The earth's mean radius (IUGG)."""
+FARTHEST_M = 20_100_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Within `metres` of a point; degrees, WGS 84."""
+
+    latitude: float
+    longitude: float
+    metres: float
+
+    def distance_m(self, at: Location) -> float:
+        """From the middle, by the haversine formula, to the millimetre."""
+        north, south = math.radians(at.latitude), math.radians(self.latitude)
+        east = math.radians(at.longitude - self.longitude)
+        h = math.sin((north - south) / 2) ** 2 + math.cos(north) * math.cos(south) * math.sin(east / 2) ** 2
+        return round(2 * RADIUS_M * math.asin(min(1.0, math.sqrt(h))), 3)
+
+
+def circle(text: str, field: str = "near") -> Circle:
+    """`latitude,longitude,metres`.
+
+    Raises:
+        Unacceptable: it is not that, or out of range.
+    """
+    try:
+        latitude, longitude, metres = map(float, text.split(","))
+    except ValueError as error:
+        message = "is latitude, longitude and metres with commas between, such as 10.7731,106.7030,500"
+        raise Unacceptable(field, message) from error
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and 0 <= metres <= FARTHEST_M):
+        raise Unacceptable(
+            field, "has a latitude of -90 to 90, a longitude of -180 to 180, and 0 to 20100000 metres"
+        )
+    return Circle(latitude, longitude, metres)

@@ -1,0 +1,101 @@
+"""Placing and releasing holds: the object first, then what is asked; so no accepted hold loses its footage."""
+
+from dataclasses import dataclass
+
+from districam_api.footage import Evidence, Footage
+from districam_common import wire
+from districam_common.blobs import Blobs
+from districam_common.errors import DistricamError, Rejected
+from districam_common.hold_store import HoldStore
+from districam_common.holds import UNKNOWN, Hold, HoldState, ReleasedHold, copied, copied_fell, witnesses
+from districam_common.index_reader import IndexReader
+from districam_common.intervals import Interval, touches
+
+
+class NoSuchHold(Rejected):
+    """There is none, or it is over."""
+
+
+class TooLate(Rejected):
+    """Retention has let go of some of the window; `expired` is what."""
+
+    def __init__(self, message: str, expired: list[Interval]) -> None:
+        super().__init__(message)
+        self.expired = expired
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A hold, and how far it is applied."""
+
+    hold: Hold
+    state: HoldState
+
+
+class HoldBook:
+    """Every method may raise `Retriable`."""
+
+    def __init__(self, blobs: Blobs, index: IndexReader) -> None:
+        self._store = HoldStore(blobs)
+        self._index = index
+
+    async def place(self, hold: Hold, footage: Footage) -> Listed:
+        """Writes the hold, then looks at what has expired.
+
+        Retention says `expired`, then reads the holds again, then deletes: whatever the order, one of the two sees the other.
+
+        Raises:
+            TooLate: some of the window has expired; the hold is gone again.
+        """
+        await self._store.place(hold)
+        try:
+            expired = await footage.expired(hold.camera_id)
+        except DistricamError:
+            await self._store.withdraw(hold.id)
+            raise
+        if touches(expired, hold.from_us, hold.to_us):
+            await self._store.withdraw(hold.id)
+            gone = [one for one in expired if touches([one], hold.from_us, hold.to_us)]
+            raise TooLate("retention has let go of some of this footage; hold what is left", gone)
+        await self._index.cache_hold(hold)
+        return Listed(hold, UNKNOWN)
+
+    async def release(self, hold_id: str, *, by: str, name: str, now_us: int, reason: str) -> None:
+        """Ends the hold; what is known of it is kept.
+
+        Raises:
+            NoSuchHold: there is none in force.
+        """
+        hold = await self._store.find(hold_id)
+        if hold is None or isinstance(hold, ReleasedHold):
+            raise NoSuchHold(f"there is no hold {hold_id[:64]!r} in force")
+        fields = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
+        over = ReleasedHold(
+            **fields, released_by=by, released_by_name=name, released_us=now_us, release_reason=reason
+        )
+        await self._store.release(over)
+        await self._index.uncache_hold(hold_id)
+
+    async def all(self) -> list[Listed]:
+        """Every hold in force, in the order of placing."""
+        states = await self._index.hold_states()
+        holds = [wire.parse(Hold, body) for body in (await self._index.holds()).values()]
+        holds.sort(key=lambda hold: (hold.placed_us, hold.id))
+        return [Listed(hold, states.get(hold.id, UNKNOWN)) for hold in holds]
+
+    async def one(self, hold_id: str) -> Listed:
+        """A hold, also one that is over.
+
+        Raises:
+            NoSuchHold: there never was one.
+        """
+        hold = await self._store.find(hold_id)
+        if hold is None:
+            raise NoSuchHold(f"there is no hold {hold_id[:64]!r}")
+        return Listed(hold, (await self._index.hold_states()).get(hold_id, UNKNOWN))
+
+
+def explained(hold: Hold, evidence: Evidence) -> dict[str, tuple[str, ...]]:
+    """What the hold keeps of the events that explain its window."""
+    told = witnesses(evidence.told, hold.from_us, hold.to_us)
+    return {"events": copied(told), "fell": copied_fell(evidence.fell, hold.from_us, hold.to_us)}

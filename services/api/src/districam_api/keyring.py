@@ -1,0 +1,119 @@
+"""The file of bearer keys: read, read again when it changes, and written whole."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from districam_api.core.keys import Key, opened
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    keys: list[Key]
+
+
+_FORM = TypeAdapter(_File)
+
+
+def read(file: Path) -> list[Key]:
+    """The keys in the file.
+
+    Raises:
+        ValueError: it cannot be read, or is not what it should be; without what it holds.
+    """
+    try:
+        found = _FORM.validate_json(file.read_bytes(), extra="forbid").keys
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"{file} is not a file of `districam-api keys`: {field or 'it'}: {first['msg']}"
+        ) from None
+    if len({key.id for key in found}) < len(found):
+        raise ValueError(f"{file} has two keys of one id; remove one")
+    return found
+
+
+def write(file: Path, keys: Iterable[Key]) -> None:
+    """Puts a new file in the place of the old one: readers see either, whole. For its owner alone.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    text = _FORM.dump_json(_File(list(keys)), indent=2) + b"\n"
+    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(name).replace(file)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def alone(file: Path) -> Generator[None]:
+    """Keeps other commands from the file, so that none undoes what another one did.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+class KeyRing:
+    """The keys in force."""
+
+    def __init__(self, file: Path) -> None:
+        """Reads the file. Raises ValueError."""
+        self._file = file
+        self._stamp = _stamp(file)
+        self._keys = {key.id: key for key in read(file)}
+
+    def opened(self, text: str) -> Key | None:
+        """The key that this is, unless it is revoked."""
+        return opened(self._keys, text)
+
+    def named(self, key_id: str) -> Key | None:
+        """The key of that id, unless it is revoked."""
+        key = self._keys.get(key_id)
+        return key if key and key.revoked_us is None else None
+
+    def reread(self) -> None:
+        """Takes up a file that has changed; one that cannot be read leaves the old keys in force. Reads a file."""
+        stamp = _stamp(self._file)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._keys = {key.id: key for key in read(self._file)}
+        except ValueError as error:
+            log.error("keys not taken up", why=str(error))
+        else:
+            log.info("keys taken up", keys=sum(key.revoked_us is None for key in self._keys.values()))
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size

@@ -1,0 +1,87 @@
+"""The shapes of requests and answers about holds, for OpenAPI."""
+
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from districam_api.core.times import Window, window, zone_of
+from districam_api.schemas import Answer, Query
+from districam_common.media import CAMERA_ID
+
+
+class Placing(BaseModel):
+    """What is to be held, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    camera_id: str = Field(pattern=f"^{CAMERA_ID.pattern}$")
+    from_: str = Field(alias="from", description="inclusive; RFC 3339 with a zone, or local together with tz")
+    to: str = Field(description="exclusive, also in the future; what is stored later is held too")
+    tz: str | None = Field(None, description="IANA zone of local times here, and of those in the answer")
+    reason: str = Field(min_length=1, max_length=500)
+    case_number: str = Field("", max_length=100)
+
+    def window(self, most_us: int) -> Window:
+        return window(self.from_, self.to, None if self.tz is None else zone_of(self.tz), most_us)
+
+    def zone(self, default: ZoneInfo) -> ZoneInfo:
+        """In which the answer says local times."""
+        return default if self.tz is None else zone_of(self.tz)
+
+
+class HoldQuery(Query):
+    """One hold."""
+
+
+class HoldsQuery(Query):
+    """A page of holds."""
+
+    camera_id: str | None = Field(None, max_length=64)
+    limit: int = Field(100, ge=1, le=1000, description="holds a page")
+    cursor: str | None = Field(None, description="`next` of the page before")
+
+
+class Releasing(BaseModel):
+    """Why it is over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class Hold(Answer):
+    """A hold, and how far it is applied.
+
+    `state`: `enforced`: the store refuses to delete what is held. `advisory`: retention leaves it, others could delete it.
+    `partial`: of `versions` stored objects `held` are protected so far. `released`: it is over.
+    """
+
+    id: str
+    camera_id: str
+    from_: str = Field(alias="from")
+    from_local: str
+    to: str
+    to_local: str
+    reason: str
+    case_number: str
+    placed_by: str
+    placed_by_name: str
+    placed: str
+    placed_local: str
+    state: Literal["enforced", "advisory", "partial", "released"]
+    versions: int
+    held: int
+    released_by: str | None
+    released_by_name: str | None
+    released: str | None
+    released_local: str | None
+    release_reason: str | None
+
+
+class Holds(Answer):
+    """A page of holds; `next` is the cursor of the following one."""
+
+    holds: list[Hold]
+    next: str | None
+    tz: str

@@ -1,0 +1,58 @@
+"""What this api signs: media URLs and logins, with one key that all replicas share."""
+
+import secrets
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+
+from districam_api.core.tokens import MEDIA_US, SESSION_US, Checked, sign, verify
+from districam_common.settings import secret
+
+log = structlog.get_logger()
+
+SHORTEST_TOKEN_KEY = 32
+
+
+def token_key(file: Path) -> bytes:
+    """The key that signs.
+
+    Raises:
+        ValueError: the file cannot be read, or is too short to be a secret.
+    """
+    key = (secret(None, file) or "").encode()
+    if len(key) < SHORTEST_TOKEN_KEY:
+        raise ValueError(f"{file} must hold at least {SHORTEST_TOKEN_KEY} random characters")
+    return key
+
+
+class Signing:
+    """Signs and checks. Without a file the key is random, and a restart ends all URLs and logins."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._secret = secrets.token_bytes(32) if file is None else token_key(file)
+
+    def media_url(self, key: str, key_id: str, now_us: int) -> str:
+        """The path of the object with a token for 24 hours from now."""
+        return f"/v1/media/{quote(key)}?token={sign(self._secret, 'media', key, key_id, now_us + MEDIA_US)}"
+
+    def media(self, key: str, token: str, now_us: int) -> Checked:
+        return verify(self._secret, "media", key, token, now_us)
+
+    def new_session(self, key_id: str, now_us: int) -> tuple[str, int]:
+        """A login of 12 hours from now, and when it ends."""
+        expires_us = now_us + SESSION_US
+        return sign(self._secret, "session", "", key_id, expires_us), expires_us
+
+    def session(self, token: str, now_us: int) -> Checked:
+        return verify(self._secret, "session", "", token, now_us)
+
+    def reread(self) -> None:
+        """Takes up a key that has changed; one that cannot be read leaves the old in force. Reads a file."""
+        if self._file is None:
+            return
+        try:
+            self._secret = token_key(self._file)
+        except ValueError as error:
+            log.warning("token key not taken up", why=str(error))

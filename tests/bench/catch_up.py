@@ -1,0 +1,178 @@
+"""`python -m bench.catch_up`: the store is away for two minutes, then the recorder catches up. The last line is JSON.
+
+Then one camera's partition is replayed from its beginning, as after an operator's reset: what does it cost the others?
+"""
+
+# aiokafka ships no types:
+# pyright: reportUnknownMemberType=false
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from bench import machine
+from bench.district import District, running
+from bench.runs import say
+from districam_common import names
+from districam_devkit.asking import Api
+from districam_devkit.demo.latency import now_us, percentile
+from districam_devkit.servers import ServerUnavailable
+
+POLL_S = 0.25
+CURRENT_S = 12.5
+"""A camera is up to date if its newest footage ended so long ago at most: a segment's 10 s, and what storing takes."""
+CATCH_UP_MOST_S = 600
+STEADY_S = 40.0
+PARTITIONS, SEGMENT_S = 60, 10
+
+
+@dataclass
+class Newest:
+    """Of each camera the end of its newest footage, and when a query first said so. µs UTC."""
+
+    ends_us: dict[str, int] = field(default_factory=dict[str, int])
+    seen: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+
+    async def watch(self, api: Api) -> None:
+        while True:
+            with suppress(httpx.HTTPError):
+                self._look(await api.streams())
+            await asyncio.sleep(POLL_S)
+
+    def _look(self, rows: list[dict[str, str]]) -> None:
+        at_us = now_us()
+        for row in rows:
+            end = row.get("last_segment_end")
+            end_us = round(datetime.fromisoformat(end).timestamp() * 1e6) if end else 0
+            if end_us > self.ends_us.get(row["camera_id"], 0):
+                self.ends_us[row["camera_id"]] = end_us
+                self.seen.append((row["camera_id"], end_us, at_us))
+
+    async def current(self, cameras: int) -> None:
+        """Waits until all are up to date."""
+        async with asyncio.timeout(CATCH_UP_MOST_S):
+            while not self._are_current(cameras):
+                await asyncio.sleep(0.1)
+
+    def _are_current(self, cameras: int) -> bool:
+        at_us = now_us()
+        return len(self.ends_us) == cameras and all(
+            at_us - end_us < CURRENT_S * 1e6 for end_us in self.ends_us.values()
+        )
+
+    def late_ms(self, since_us: int, until_us: int, without: frozenset[str]) -> dict[str, float | None]:
+        """From a segment's end until a query finds it."""
+        ms = [
+            (at_us - end_us) / 1000
+            for camera_id, end_us, at_us in self.seen
+            if since_us <= at_us < until_us and camera_id not in without
+        ]
+        return {name: percentile(ms, share) for name, share in (("p50", 0.5), ("p99", 0.99))}
+
+
+async def bench(home: Path, cameras: int, away_s: float) -> dict[str, object]:
+    """Both experiments on one district."""
+    say(f"starting {cameras} cameras, servers and services")
+    async with running(home, cameras) as district, asyncio.TaskGroup() as tasks:
+        newest = Newest()
+        watching = tasks.create_task(newest.watch(district.api))
+        await newest.current(cameras)
+        say(f"the store dies for {away_s:g} s")
+        await district.servers.s3.kill()
+        await asyncio.sleep(away_s)
+        await district.servers.s3.start_again()
+        began_s = time.monotonic()
+        await newest.current(cameras)
+        took_s = time.monotonic() - began_s
+        say(f"caught up in {took_s:.1f} s; replaying a partition")
+        replay = await _replayed(district, newest)
+        watching.cancel()
+        sent = await district.sender.stop()
+    return {
+        "cameras": cameras,
+        "away_s": away_s,
+        "catch_up_s": round(took_s, 1),
+        "times_real_time": round((away_s + took_s) / took_s, 1),
+        **replay,
+        "send_late_ms_p99": sent.late_ms_p99,
+    }
+
+
+async def _replayed(district: District, newest: Newest) -> dict[str, object]:
+    """How late the other partitions' segments are while one is replayed, beside a mere restart of the recorder."""
+    ids, kafka = district.camera_ids, district.servers.kafka.bootstrap_servers
+    partition = names.partition_of(ids[0], PARTITIONS)
+    there = frozenset(one for one in ids if names.partition_of(one, PARTITIONS) == partition)
+    steady = await _watched(newest, there)
+    child = district.pipeline["recorder"].child
+    await child.stop()
+    await child.start_again()
+    restarted = await _watched(newest, there)
+    await child.stop()
+    await _reset(kafka, partition)
+    await child.start_again()
+    replayed = await _watched(newest, there)
+    stored = await district.pipeline["recorder"].metric("districam_recorder_segments_total")
+    live = (len(ids) * STEADY_S) / SEGMENT_S
+    return {
+        "replayed_segments": round(sum(stored.values()) - live),
+        "others_end_to_queryable_ms": {
+            "steady": steady,
+            "restart": restarted,
+            "restart_and_replay": replayed,
+        },
+    }
+
+
+async def _watched(newest: Newest, without: frozenset[str]) -> dict[str, float | None]:
+    since_us = now_us()
+    await asyncio.sleep(STEADY_S)
+    return newest.late_ms(since_us, now_us(), without)
+
+
+async def _reset(bootstrap_servers: str, partition: int) -> None:
+    """The recorder's commit of the partition goes to its beginning, without what it had announced."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, group_id=names.RECORDER_GROUP, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        whole = TopicPartition(names.FRAGMENTS, partition)
+        consumer.assign([whole])
+        await consumer.commit({whole: OffsetAndMetadata(0, "")})
+    finally:
+        await consumer.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("bench.catch_up", description=__doc__)
+    parser.add_argument("--cameras", type=int, default=40)
+    parser.add_argument("--away", type=float, default=120, help="seconds (default 120)")
+    parser.add_argument("--results", type=Path, help="folder that catch-up.json goes to")
+    asked = parser.parse_args()
+    try:
+        with TemporaryDirectory(prefix="districam-catch-up-") as home:
+            figures = asyncio.run(bench(Path(home), asked.cameras, asked.away))
+    except ServerUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    if asked.results:
+        whole = json.dumps({**figures, "machine": machine.described()}, indent=2)
+        (asked.results / "catch-up.json").write_text(whole + "\n", encoding="utf-8")
+    print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

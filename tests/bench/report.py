@@ -1,0 +1,47 @@
+"""What a benchmark leaves: one line of JSON, and where it is wanted a file of it and a page for people."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_PAGE = "# {name}\n\nMade by `make bench-{name}` on {day}: {machine}. {load}\n\n| figure | value |\n|---|---|\n{rows}\n"
+
+
+def written(folder: Path | None, name: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> None:
+    """Prints the figures last; `of` says what was asked."""
+    if folder is not None:
+        value = {**figures, "of": dict(of), "machine": machine(), "load": _load(), "day": _day()}
+        (folder / f"{name}.json").write_text(
+            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        (folder / f"{name}.md").write_text(_page(name, figures, of), encoding="utf-8")
+    print(json.dumps(figures), flush=True)
+
+
+def machine() -> str:
+    """Cores, system and Python."""
+    release = Path("/etc/os-release")
+    names = (
+        dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
+        if release.exists()
+        else {}
+    )
+    system = names.get("PRETTY_NAME", platform.platform()).strip('"')
+    return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
+
+
+def _load() -> str:
+    return f"Load average of the last five minutes, the benchmark included: {os.getloadavg()[1]:.1f}."
+
+
+def _day() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
+def _page(name: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    rows = "\n".join(f"| {key} | {value} |" for key, value in {**figures, **of}.items())
+    return _PAGE.format(name=name, day=_day(), machine=machine(), load=_load(), rows=rows)

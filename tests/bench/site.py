@@ -1,0 +1,87 @@
+"""A store, an index and an api with an hour of footage, made in seconds: what benchmarks ask."""
+
+# Redis-py's types are partial:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from districam_common.blobs import Blobs
+from districam_common.events import Camera
+from districam_common.settings import S3Settings
+from districam_devkit.servers import seaweedfs, valkey
+from districam_devkit.simcam.clips import Generated
+from support.api_process import Api, api_running, fill, put, stock
+from support.filmed import Film, film, recorded
+from support.objects import Made
+
+S = 1_000_000
+FPS = 25
+SEGMENT_S = 10
+EPOCH = "01900000-0000-7000-8000-0000000000bb"
+FOOTAGE = Generated(width=640, height=360, bitrate=2_550_000)
+"""The encoder stays below what it may: 1.7 Mbit/s come out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The running api and store; `camera_id` has footage from `start_us` to `end_us`: these objects, `bytes` of media."""
+
+    api: Api
+    s3: S3Settings
+    camera_id: str
+    start_us: int
+    end_us: int
+    keys: Sequence[str]
+    bytes: int
+
+
+@asynccontextmanager
+async def running(home: Path, cameras: Sequence[Camera], *, minutes: int) -> AsyncGenerator[Site]:
+    """The first of `cameras` has `minutes` of footage, the others none."""
+    now_us = time.time_ns() // 1000
+    start_us = (now_us - minutes * 60 * S) // (60 * S) * 60 * S - 600 * S
+    end_us = start_us + minutes * 60 * S
+    first = replace(cameras[0], updated_us=start_us - 3600 * S)
+    known = [first, *(replace(camera, updated_us=start_us - 3600 * S) for camera in cameras[1:])]
+    async with (
+        seaweedfs.running(home / "s3", log_dir=home) as store,
+        valkey.running(home / "redis", log_dir=home) as server,
+        Redis.from_url(server.url) as redis,
+    ):
+        s3 = S3Settings(
+            endpoint=store.url,
+            access_key=store.access_key,
+            secret_key=SecretStr(store.secret_key),
+            bucket="bench",
+        )
+        made = await _stocked(s3, film(first.camera_id, start_us, FOOTAGE), minutes)
+        await fill(redis, known, {first.camera_id: made}, log_us=now_us)
+        async with api_running(s3, server.url, home / "api.log") as api:
+            size = sum(one.entry.bytes - one.entry.init_bytes for one in made)
+            yield Site(api, s3, first.camera_id, start_us, end_us, [one.key for one in made], size)
+
+
+async def _stocked(s3: S3Settings, filmed: Film, minutes: int) -> list[Made]:
+    """The objects, in the store; their contents are not kept."""
+    await stock(s3, {})
+    numbers = range(0, minutes * 60 * FPS, SEGMENT_S * FPS)
+    async with Blobs.open(s3) as blobs:
+        return [await _put(blobs, filmed, number) for number in numbers]
+
+
+async def _put(blobs: Blobs, filmed: Film, number: int) -> Made:
+    first_seq = number // FPS
+    made = await asyncio.to_thread(
+        recorded, filmed, EPOCH, range(number, number + SEGMENT_S * FPS), first_seq=first_seq
+    )
+    (one,) = made
+    await put(blobs, one.key, one.content)
+    return replace(one, content=b"")

@@ -1,0 +1,523 @@
+"""The operator's page in Chromium, on the real api: what an officer does, and what the pixels then show."""
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from districam_common.names import rfc3339
+from districam_devkit import bitstream
+from districam_devkit.servers import Servers
+from support.chromium_page import Heard, all_seen, chromium, seen
+from support.watched import (
+    CROSSROADS,
+    FPS,
+    GAP_S,
+    HEVC,
+    LOOP_S,
+    MARKET,
+    START_US,
+    S,
+    Watched,
+    watched,
+)
+
+expect.set_options(timeout=10_000)
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
+FRAME_US = S // FPS
+NAME = "Ngã tư Liên Nghĩa"
+Open = Callable[..., Awaitable[Page]]
+
+
+def at(seconds: float) -> str:
+    return rfc3339(START_US + round(seconds * S))
+
+
+def local(seconds: float) -> tuple[str, str]:
+    """Date and time as somebody in Đức Trọng says them."""
+    moment = datetime.fromtimestamp(START_US / S + seconds, UTC).astimezone(ZONE)
+    return moment.strftime("%d/%m/%Y"), moment.strftime("%H:%M:%S")
+
+
+def number_at(us: int) -> int:
+    """The picture in force at an instant, as its digits count it."""
+    return (us - START_US) // FRAME_US % (LOOP_S * FPS)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Watched]:
+    async with watched(servers, tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncGenerator[Browser]:
+    async with chromium() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(world: Watched, browser: Browser) -> AsyncGenerator[Open]:
+    """Opens the page; at the end nothing may have been complained of, nor anybody else been asked."""
+    pages: list[tuple[Page, Heard, str]] = []
+
+    async def opened(hash_: str = "", url: str = world.open.url, **context: object) -> Page:
+        settings = {"viewport": {"width": 1280, "height": 800}, "locale": "vi-VN", **context}
+        page = await (await browser.new_context(**settings)).new_page()  # pyright: ignore[reportArgumentType]
+        page.set_default_timeout(10_000)
+        heard = Heard()
+        heard.listen(page)
+        pages.append((page, heard, url))
+        await page.goto(f"{url}/{hash_}")
+        return page
+
+    yield opened
+    for page, heard, url in pages:
+        await page.context.close()
+        complaints = [one for one in heard.complaints if "status of 401" not in one and "of 429" not in one]
+        assert complaints == []
+        others = [one for one in heard.asked if not one.startswith((f"{url}/", f"blob:{url}/", "data:"))]
+        assert others == []
+
+
+async def plays(page: Page, n: int = 0) -> None:
+    """Waits until the n-th video shows a picture."""
+    await page.wait_for_function(
+        "(n) => { const v = document.querySelectorAll('video')[n];"
+        " return v && v.readyState >= 2 && v.videoWidth > 0 && !v.seeking; }",
+        arg=n,
+    )
+
+
+async def rests(page: Page) -> None:
+    """Waits until the first video stands, with its picture."""
+    await page.wait_for_function(
+        "() => { const v = document.querySelector('video'); return v.paused && !v.seeking && v.readyState >= 2; }"
+    )
+
+
+async def rests_at(page: Page, us: int, n: int = 0) -> None:
+    """Waits until the n-th video stands at an instant."""
+    await page.wait_for_function(
+        "([n, us]) => { const v = document.querySelectorAll('video')[n];"
+        " return v && v.paused && !v.seeking && v.readyState >= 2"
+        " && Math.abs(Number(v.dataset.base) + v.currentTime * 1e6 - us) < 3000; }",
+        arg=[n, us],
+    )
+
+
+async def ask(page: Page, place: str, seconds: float) -> None:
+    date, time = local(seconds)
+    await page.fill("#place", place)
+    await page.fill("#date", date)
+    await page.fill("#time", time)
+    await page.press("#time", "Enter")
+
+
+# ---- find and watch
+
+
+async def test_a_place_a_date_and_a_time_lead_to_that_second(visit: Open):
+    page = await visit()
+    await ask(page, "lien nghia", 100)
+    await expect(page.locator("#count")).to_have_text("2 camera")
+    first = page.locator(".card").first
+    await expect(first.locator("h3")).to_have_text(NAME)
+    await page.get_by_label("1 giờ", exact=True).check()
+    await expect(first.locator(".runs i.recorded").first).to_be_attached()
+    await expect(first.locator(".runs i.gap").first).to_be_attached()
+    await expect(first.locator(".stamp")).to_have_text(local(100)[1])
+    await first.get_by_role("button", name=NAME, exact=True).click()
+    await plays(page)
+    await page.keyboard.press("k")
+    await ask(page, "lien nghia", 100)
+    await rests_at(page, START_US + 100 * S)
+    number, _ = await seen(page)
+    assert number == number_at(START_US + 100 * S)
+
+
+async def test_words_for_the_day_and_the_time_are_understood(visit: Open):
+    page = await visit()
+    await page.fill("#place", "Liên Nghĩa, hôm qua 21h40")
+    await page.press("#place", "Enter")
+    await expect(page.locator("#place")).to_have_value("Liên Nghĩa")
+    await expect(page.locator("#time")).to_have_value("21:40")
+    yesterday = datetime.now(ZONE).toordinal() - 1
+    await expect(page.locator("#date")).to_have_value(datetime.fromordinal(yesterday).strftime("%d/%m/%Y"))
+
+
+async def test_a_click_on_the_bar_plays_from_there(visit: Open):
+    page = await visit(f"#at={at(60)}&cameras={CROSSROADS}&span=600")
+    await plays(page)
+    await page.keyboard.press("k")
+    bar = page.locator(".tile .bar")
+    box = await bar.bounding_box()
+    assert box
+    window = await page.evaluate(
+        "async ([us, zone]) => (await import('/page/time.js')).windowOf(us, 600e6, zone)",
+        [START_US + 60 * S, ZONE.key],
+    )
+    share = (START_US + 120 * S - window["from"]) / 600e6
+    if 0 < share < 1:  # the ten minutes of the bar hold it
+        await bar.click(position={"x": box["width"] * share, "y": 8})
+    else:
+        await bar.click(position={"x": box["width"] * (share - 0.1), "y": 8})
+    await page.wait_for_timeout(300)
+    value = await bar.get_attribute("aria-valuenow")
+    assert value
+    await rests(page)
+    number, shown_us = await seen(page)
+    assert abs(shown_us - window["from"] - int(value) * S) <= S
+    assert number == number_at(shown_us)
+
+
+async def test_steps_go_exactly_as_far_as_they_say(visit: Open):
+    page = await visit(f"#at={at(100)}&cameras={MARKET}")
+    await plays(page)
+    await page.keyboard.press("k")
+    await ask(page, "", 100)
+    await page.locator("#count").click()
+    want = START_US + 100 * S
+    for key, by_us in (
+        ("l", 10 * S), ("ArrowRight", S), (".", FRAME_US), (".", FRAME_US), (",", -FRAME_US), ("j", -10 * S),
+        ("ArrowLeft", -S),
+    ):  # fmt: skip
+        await page.keyboard.press(key)
+        want += by_us
+        await rests_at(page, want)
+        number, _ = await seen(page)
+        assert number == number_at(want), key
+
+
+async def test_two_cameras_keep_one_clock(visit: Open):
+    """Within 200 ms, by their pixels, while they play, after a jump, and at another speed."""
+    page = await visit(f"#at={at(20)}&cameras={CROSSROADS},{MARKET}")
+    await plays(page, 0)
+    await plays(page, 1)
+    for keys in ("", "l", ">"):
+        for key in keys:
+            await page.keyboard.press(key)
+        await page.wait_for_timeout(900)
+        apart: list[int] = []
+        for _ in range(6):
+            (one, _), (other, _) = await all_seen(page)
+            apart.append(abs(one - other))
+            await page.wait_for_timeout(100)
+        moved = await page.evaluate("[...document.querySelectorAll('video')].map((v) => !v.paused)")
+        assert moved == [True, True]
+        assert max(apart) * FRAME_US <= 200_000, apart
+
+
+async def test_the_nearest_cameras_come_first(visit: Open):
+    """To another camera, and to oneself."""
+    page = await visit(geolocation={"latitude": 11.6461, "longitude": 108.3089}, permissions=["geolocation"])
+    await page.get_by_role("button", name=f"Camera gần đây: {NAME}").click()
+    await expect(page.locator("#sorted")).to_have_text(f"gần {NAME} trước")
+    names = page.locator(".card h3")
+    await expect(names).to_have_text([NAME, "Cổng chợ Tùng Nghĩa", "Bến xe Đức Trọng", "Cầu Đại Ninh"])
+    await expect(page.locator(".card").nth(1)).to_contain_text("590 m")
+    await page.click("#nearMe")
+    await expect(page.locator("#sorted")).to_have_text("gần vị trí của tôi trước")
+    await expect(names.first).to_have_text("Cầu Đại Ninh")
+    await page.click("#forget")
+    await expect(names.first).to_have_text("Bến xe Đức Trọng")
+
+
+# ---- gaps
+
+
+async def test_a_gap_is_told_over_the_picture_and_on_the_bar_and_left_behind(visit: Open):
+    page = await visit(f"#at={at(150)}&cameras={CROSSROADS},{MARKET}&span=600")
+    await plays(page)
+    await page.keyboard.press("k")
+    await page.keyboard.press("]")
+    veil = page.locator(".tile .veil").first
+    bounds = f"{local(GAP_S[0])[1]}–{local(GAP_S[1])[1]} (20 giây)"
+    await expect(veil).to_contain_text(f"Mất hình: camera ngừng gửi hình · {bounds}")
+    await expect(page.locator(".tile .veil").nth(1)).to_be_hidden()  # the other one plays on
+    slider = page.locator(".tile .bar").first
+    assert bounds in (await slider.get_attribute("aria-valuetext") or "")
+    gap = page.locator(".tile").first.locator(".runs i.gap")
+    for n in range(await gap.count()):
+        await gap.nth(n).hover(force=True)
+        if bounds in (await page.locator("#tip").inner_text()):
+            break
+    await expect(page.locator("#tip")).to_contain_text("camera ngừng gửi hình")
+    await veil.get_by_role("button").click()
+    await rests_at(page, START_US + GAP_S[1] * S)
+    number, _ = await seen(page)
+    assert number == number_at(START_US + GAP_S[1] * S)
+
+
+async def test_playing_goes_through_a_gap_to_the_footage_behind_it(visit: Open):
+    page = await visit(f"#at={at(GAP_S[1] - 2)}&cameras={CROSSROADS}")
+    await expect(page.locator(".veil")).to_contain_text("Mất hình")
+    await expect(page.locator(".veil")).to_be_hidden()
+    await page.wait_for_function(
+        "() => document.querySelector('video').currentTime > 0 && !document.querySelector('video').paused"
+    )
+    await page.wait_for_timeout(300)
+    number, shown_us = await seen(page)
+    assert shown_us >= START_US + GAP_S[1] * S
+    assert abs(number - number_at(shown_us)) <= 2  # it plays
+
+
+# ---- files
+
+
+async def test_the_marked_range_and_the_instants_picture_are_downloaded(visit: Open, tmp_path: Path):
+    page = await visit(f"#at={at(40)}&cameras={MARKET}")
+    await plays(page)
+    await page.keyboard.press("k")
+    await ask(page, "", 40)
+    await page.locator("#count").click()
+    await page.keyboard.press("i")
+    await page.keyboard.press("l")
+    await page.keyboard.press("o")
+    await expect(page.locator("#length")).to_have_text("10 giây")
+    async with page.expect_download() as clip:
+        await page.get_by_role("button", name="Tải đoạn hình: Cổng chợ Tùng Nghĩa").click()
+    file = await clip.value
+    assert file.suggested_filename.startswith(MARKET)
+    await file.save_as(tmp_path / "clip.mp4")
+    pictures = bitstream.running_numbers((tmp_path / "clip.mp4").read_bytes())
+    assert [one.number for one in pictures] == list(range(40 * FPS, 50 * FPS))
+    async with page.expect_download() as still:
+        await page.keyboard.press("s")
+    await (await still.value).save_as(tmp_path / "still.jpg")
+    assert (tmp_path / "still.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+async def test_a_range_without_footage_is_told_and_begins_no_file(visit: Open):
+    page = await visit(f"#at={at(185)}&from={at(182)}&to={at(190)}&cameras={CROSSROADS}")
+    await expect(page.locator(".veil")).to_contain_text("Mất hình")
+    began: list[object] = []
+    page.on("download", lambda file: began.append(file))  # noqa: PLW0108  # Playwright marks what it is given
+    await page.keyboard.press("d")
+    await expect(page.locator("#said")).to_have_text("Không có hình nào trong khoảng này.")
+    assert began == []
+
+
+async def test_what_the_browser_cannot_play_is_said_and_can_be_downloaded(visit: Open, tmp_path: Path):
+    page = await visit(f"#at={at(40)}&from={at(40)}&to={at(44)}&cameras={HEVC}")
+    await expect(page.locator(".veil")).to_contain_text("Trình duyệt này không phát được H.265")
+    async with page.expect_download() as clip:
+        await page.keyboard.press("d")
+    await (await clip.value).save_as(tmp_path / "clip.mp4")
+    numbers = [p.number for p in bitstream.running_numbers((tmp_path / "clip.mp4").read_bytes())]
+    assert numbers == list(range(40 * FPS, 44 * FPS))
+
+
+# ---- who asks
+
+
+async def test_without_a_key_nothing_is_seen_and_with_one_everything(visit: Open, world: Watched):
+    page = await visit(f"#at={at(60)}&cameras={CROSSROADS}", url=world.locked.url)
+    await expect(page.locator("#login")).to_be_visible()
+    await expect(page.locator("#key")).to_be_focused()
+    assert await page.locator(".card").count() == 0
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#login")).to_be_visible()
+    await page.keyboard.type("dc_00000000_no")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#loginWrong")).to_have_text("Mã truy cập không đúng.")
+    await page.keyboard.type(world.key)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#login")).to_be_hidden()
+    await plays(page)
+    assert await page.locator(".card").count() == 4
+    await page.get_by_role("button", name="Đăng xuất").click()
+    await expect(page.locator("#login")).to_be_visible()
+    assert await page.locator(".card").count() == 0
+    key = await page.evaluate("JSON.stringify([location.href, {...localStorage}, document.cookie])")
+    assert world.key not in key
+
+
+async def test_a_login_that_ends_is_asked_for_again(visit: Open, world: Watched):
+    page = await visit(url=world.locked.url)
+    await page.fill("#key", world.key)
+    await page.press("#key", "Enter")
+    await expect(page.locator("#count")).to_have_text("4 camera")
+    await page.context.clear_cookies()
+    await page.press("#place", "Enter")
+    await expect(page.locator("#login")).to_be_visible()
+    await page.fill("#key", world.key)
+    await page.press("#key", "Enter")
+    await expect(page.locator("#login")).to_be_hidden()
+
+
+async def test_too_many_wrong_keys_are_told_how_long_to_wait(visit: Open, world: Watched):
+    page = await visit(url=world.locked.url)
+    for _ in range(14):
+        await page.fill("#key", "dc_00000000_wrong")
+        async with page.expect_response("**/v1/login") as answer:
+            await page.press("#key", "Enter")
+        if (await answer.value).status == 429:
+            break
+    await expect(page.locator("#loginWrong")).to_have_text(re.compile(r"Hãy đợi \d+ giây"))
+
+
+async def test_on_loopback_nobody_is_asked_for_a_key(visit: Open):
+    page = await visit()
+    await expect(page.locator("#count")).to_have_text("4 camera")
+    await expect(page.locator("#login")).to_be_hidden()
+    await expect(page.locator("#logout")).to_be_hidden()
+
+
+# ---- for everybody
+
+
+async def test_the_keyboard_alone_does_it(visit: Open):
+    """Find, open, step on the bar, see the list of keys; focus is always visible."""
+    page = await visit()
+    await expect(page.locator("#count")).to_have_text("4 camera")
+    await page.keyboard.press("/")
+    await expect(page.locator("#place")).to_be_focused()
+    date, time = local(100)
+    await page.keyboard.type(f"lien nghia {date} {time}")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#count")).to_have_text("2 camera")
+    for _ in range(14):
+        await page.keyboard.press("Tab")
+        focused = await page.evaluate("document.activeElement.textContent")
+        outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid", focused
+        if focused == NAME:
+            break
+    await page.keyboard.press("Enter")
+    await plays(page)
+    await page.keyboard.press("k")
+    slider = page.locator(".tile .bar")
+    await slider.focus()
+    before = int(await slider.get_attribute("aria-valuenow") or 0)
+    await page.keyboard.press("ArrowRight")
+    assert int(await slider.get_attribute("aria-valuenow") or 0) == before + 60
+    await expect(page.locator("#tip")).to_be_visible()
+    await page.keyboard.press("?")
+    await expect(page.locator("#help")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#help")).to_be_hidden()
+
+
+@pytest.mark.parametrize("query", ["", f"#at={at(60)}&cameras={CROSSROADS},{MARKET}"])
+async def test_a_phone_needs_no_sideways_scrolling(visit: Open, query: str):
+    page = await visit(query, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    await expect(page.locator("#count")).to_have_text("4 camera")
+    if query:
+        await plays(page)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    outside = (
+        "[...document.querySelectorAll('#question *, #cards *, #viewer *')].filter((e) => e.checkVisibility()"
+    )
+    outside += " && !e.closest('.scale, .runs, .sr') && e.getBoundingClientRect().right > 390.5).map((e) => e.outerHTML.slice(0, 90))"
+    assert await page.evaluate(outside) == []
+    small = "[...document.querySelectorAll('.moves button')].filter((b) => b.offsetHeight < 40).length"
+    if query:
+        assert await page.evaluate(small) == 0
+
+
+UNNAMED = """[...document.querySelectorAll("button, input, select, [role=slider], section, video, dialog, a")]
+  .filter((e) => e.checkVisibility() && !e.ariaHidden && !(e.getAttribute("aria-label") || e.textContent.trim()
+    || (e.labels && [...e.labels].some((l) => l.textContent.trim())))).map((e) => e.outerHTML.slice(0, 80))"""
+
+
+async def test_everything_has_a_name_and_every_text_both_languages(visit: Open):
+    page = await visit(f"#at={at(60)}&cameras={CROSSROADS}")
+    await plays(page)
+    for language, other, word in (("vi", "en", "Đoạn hình"), ("en", "vi", "Clip")):
+        assert await page.evaluate("document.documentElement.lang") == language
+        assert await page.evaluate(UNNAMED) == []
+        await expect(page.locator(".tile button.clip")).to_have_text(word)
+        assert await page.evaluate("[...document.images].filter((i) => !i.hasAttribute('alt')).length") == 0
+        await page.click("#language")
+        assert await page.evaluate("document.documentElement.lang") == other
+    shown = await page.evaluate("document.body.innerText")
+    assert not re.search(r"\b(now|cause|key)\.\w+", shown), "a name of a text that is not in the table"
+    await page.reload()
+    assert await page.evaluate("document.documentElement.lang") == "vi"
+
+
+CONTRAST = """() => {
+  const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map((v) => {
+    v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const ground = (e) => { for (; e; e = e.parentElement) {
+    const c = getComputedStyle(e).backgroundColor; if (!/, 0\\)$|transparent/.test(c)) return c; } return "rgb(255,255,255)"; };
+  const out = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.checkVisibility() || e.disabled || e.closest(".veil, .thumb, option, #tip")) continue;
+    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < 4.5) out.push(`${e.className || e.id || e.tagName} ${e.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
+  }
+  return out;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+async def test_text_has_contrast_and_the_theme_is_remembered(visit: Open, scheme: str):
+    page = await visit(f"#at={at(60)}&cameras={CROSSROADS}", color_scheme=scheme)
+    await plays(page)
+    assert await page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert await page.evaluate(CONTRAST) == []
+    await page.click("#theme")
+    await page.reload()
+    assert await page.evaluate("document.documentElement.dataset.theme") != scheme
+    assert await page.evaluate(CONTRAST) == []
+
+
+async def test_a_link_leads_a_colleague_to_the_same_instant(visit: Open):
+    page = await visit(f"#q=duc+trong&at={at(77)}&cameras={MARKET},{CROSSROADS}&span=3600")
+    await plays(page)
+    await page.keyboard.press("k")
+    await page.wait_for_timeout(300)
+    link = page.url
+    assert f"cameras={MARKET},{CROSSROADS}" in link
+    there = await visit(link[link.index("#") :], locale="en-US")
+    await plays(there)
+    await there.keyboard.press("k")
+    names = await there.locator(".tile h3").all_inner_texts()
+    assert names == ["Cổng chợ Tùng Nghĩa", NAME]
+    assert await there.input_value("#place") == "duc trong"
+    assert await there.evaluate("document.documentElement.lang") == "en"
+    await rests(there)
+    shown_us = (await seen(there))[1]
+    assert 77 * S - FRAME_US <= shown_us - START_US <= 90 * S
+
+
+# ---- the parts without a page
+
+
+async def test_time_bar_and_clock_are_right(visit: Open):
+    page = await visit()
+    assert await page.evaluate(Path(__file__).with_name("page_parts.js").read_text()) == []
+
+
+async def test_the_shell_is_served_strictly(world: Watched):
+    async with httpx.AsyncClient(base_url=world.locked.url, timeout=10) as http:
+        first = await http.get("/")
+        policy = first.headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert first.headers["content-type"] == "text/html; charset=utf-8"
+        again = await http.get("/", headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        names = re.findall(r'(?:src|href)="(/page/[^"]+)"', first.text)
+        assert {"/page/main.js", "/page/style.css", "/page/icon.svg"} == set(names)
+        for name in names:
+            assert (await http.get(name)).status_code == 200
+        for name in ("/page/__init__.py", "/page/..%2f__init__.py", "/page/nothing.js"):
+            assert (await http.get(name)).status_code == 404
+        assert (
+            "/page"
+            not in (await http.get("/openapi.json", headers={"Authorization": f"Bearer {world.key}"})).text
+        )

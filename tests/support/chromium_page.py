@@ -1,0 +1,87 @@
+"""Chromium on the operator's page: what it complains of, and what the pixels of a video show."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+
+from districam_devkit.simcam.drawing import glyphs
+
+EXECUTABLE = "/usr/bin/chromium"
+DIGITS = {digit: glyphs(digit)[:, :5] > 100 for digit in "0123456789"}
+_GRAB = """() => {
+  const drawn = [...document.querySelectorAll("video")].map((video) => {
+    const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+    const drawing = canvas.getContext("2d");
+    drawing.drawImage(video, 0, 0);
+    return [canvas, drawing, Number(video.dataset.base) + Math.round(video.currentTime * 1e6)];
+  });
+  return drawn.map(([{width, height}, drawing, shown]) => {
+    const pixels = drawing.getImageData(0, 0, width / 3, height / 2).data;
+    return [Math.floor(width / 3), shown, Array.from({length: pixels.length / 4}, (_, i) => pixels[i * 4 + 1])];
+  });
+}"""
+_SCALE, _CHARACTERS = 3, 5
+"""Of the digits in a picture of 320 × 180 whose longest line has five characters."""
+
+
+@asynccontextmanager
+async def chromium() -> AsyncGenerator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=EXECUTABLE, args=["--no-sandbox", "--disable-gpu"], timeout=30_000
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@dataclass
+class Heard:
+    """What a page complained of, and whom it asked. Playwright puts attributes on it, so it has no slots."""
+
+    complaints: list[str] = field(default_factory=list[str])
+    asked: list[str] = field(default_factory=list[str])
+
+    def listen(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.text} ({message.location['url']})")
+
+    def _request(self, request: Request) -> None:
+        self.asked.append(request.url)
+
+
+async def seen(page: Page) -> tuple[int, int]:
+    """`all_seen` of the first video."""
+    return (await all_seen(page))[0]
+
+
+async def all_seen(page: Page) -> list[tuple[int, int]]:
+    """Of each video, at one moment: its picture's number, read from pixels, and the instant that it believes to show."""
+    grabbed = cast("list[tuple[int, int, list[int]]]", await page.evaluate(_GRAB))
+    return [
+        (_number(np.array(luma, np.uint8).reshape(-1, width)), shown_us) for width, shown_us, luma in grabbed
+    ]
+
+
+def _number(picture: Any) -> int:
+    """The second line of digits: 9 dots below the first, each character 6 dots wide."""
+    top, found = _SCALE * 10, ""
+    for column in range(_CHARACTERS):
+        left = _SCALE * (1 + 6 * column)
+        cell = picture[top : top + 7 * _SCALE, left : left + 5 * _SCALE]
+        dots = cell.reshape(7, _SCALE, 5, _SCALE).mean((1, 3)) > 110
+        wrong = {digit: int((dots != shape).sum()) for digit, shape in DIGITS.items()}
+        best = min(wrong, key=lambda digit: wrong[digit])
+        assert wrong[best] <= 3, f"no digit in column {column}: {wrong}"
+        found += best
+    return int(found)

@@ -1,0 +1,107 @@
+"""Default deny: what nobody thought of needs a key."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from districam_api import keyring
+from districam_api.access import Access, By, ByOperator
+from districam_api.app import create_app
+from districam_api.core.attempts import Attempts
+from districam_api.core.keys import make
+from districam_api.keyring import KeyRing
+from districam_api.limits import BODY_MOST
+from districam_api.signing import Signing
+from districam_common.clock import SystemClock
+
+if TYPE_CHECKING:
+    from districam_api.routes import Doors
+
+VIEWER, VIEWERS = make(b"\x00\x01\x02\x03", b"v" * 32, name="", role="viewer", now_us=1)
+OPERATOR, OPERATORS = make(b"\x00\x01\x02\x04", b"o" * 32, name="", role="operator", now_us=1)
+JSON = {"Content-Type": "application/json"}
+
+
+def application(keys: KeyRing | None) -> FastAPI:
+    """The api with two routes that nobody has secured; its doors are never opened here."""
+    clock, signing = SystemClock(), Signing(None)
+    doors = SimpleNamespace(clock=clock, signing=signing, zone=ZoneInfo("UTC"), site="local")
+    app = create_app(cast("Doors", doors), Access(keys, signing, Attempts(), clock, is_secure=False))
+    router = APIRouter(prefix="/v1")
+
+    @router.get("/new")
+    async def new(caller: By) -> str:
+        return caller.key_id
+
+    @router.post("/held")
+    async def held(caller: ByOperator) -> str:
+        return caller.key_id
+
+    app.include_router(router)
+    return app
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> FastAPI:
+    keyring.write(tmp_path / "keys.json", [VIEWER, OPERATOR])
+    return application(KeyRing(tmp_path / "keys.json"))
+
+
+def asking(app: FastAPI, text: str = "") -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {text}"} if text else {}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers)
+
+
+async def test_a_route_that_is_new_needs_a_key(app: FastAPI):
+    async with asking(app) as http:
+        answers = [await http.get("/v1/new"), await http.post("/v1/held", content=b"{}", headers=JSON)]
+        assert [answer.status_code for answer in answers] == [401, 401]
+        assert [answer.headers["www-authenticate"] for answer in answers] == ["Bearer", "Bearer"]
+        assert (await http.get("/v1/new", params={"token": "x"})).status_code == 401
+
+
+async def test_every_route_of_the_document_needs_a_key(app: FastAPI):
+    async with asking(app) as http:
+        for path, methods in app.openapi()["paths"].items():
+            for method in methods:
+                answer = await http.request(
+                    method, re.sub(r"{.*?}", "x", path),
+                    content=b'{"key": "x"}' if method == "post" else b"",
+                    headers=JSON if method == "post" else {},
+                )  # fmt: skip
+                assert answer.status_code == 401, path
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_what_is_an_operators_is_not_a_viewers(app: FastAPI):
+    for text, key, status in ((VIEWERS, VIEWER, 403), (OPERATORS, OPERATOR, 200)):
+        async with asking(app, text) as http:
+            assert (await http.get("/v1/new")).json() == key.id
+            answer = await http.post("/v1/held", content=b"{}", headers=JSON)
+            assert answer.status_code == status
+            assert (status == 200) == (answer.json() == key.id)
+            if status == 403:
+                assert "role operator" in answer.json()["detail"]
+
+
+async def test_without_keys_whoever_is_here_is_an_operator():
+    async with asking(application(None)) as http:
+        assert (await http.get("/v1/new")).json() == "-"
+        assert (await http.post("/v1/held", content=b"{}", headers=JSON)).status_code == 200
+        assert (await http.get("/v1/new", headers={"Host": "evil.example"})).status_code == 403
+
+
+async def test_bodies_have_a_length_and_it_is_short(app: FastAPI):
+    async with asking(app, OPERATORS) as http:
+        for length, status in ((BODY_MOST, 200), (BODY_MOST + 1, 413)):
+            answer = await http.post("/v1/held", content=b" " * length, headers=JSON)
+            assert answer.status_code == status
+        answer = await http.post("/v1/held", headers={**JSON, "Transfer-Encoding": "chunked"})
+        assert answer.status_code == 411

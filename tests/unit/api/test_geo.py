@@ -1,0 +1,49 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_api.core.asked import Unacceptable
+from districam_api.core.geo import FARTHEST_M, RADIUS_M, Circle, circle
+from districam_common.events import Location
+
+LATITUDES, LONGITUDES = st.floats(-90, 90), st.floats(-180, 180)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "metres"),
+    [
+        ((10.7731, 106.7030), (10.7731, 106.7030), 0),
+        ((0, 0), (0, 1), 2 * math.pi * RADIUS_M / 360),
+        ((0, 179.5), (0, -179.5), 2 * math.pi * RADIUS_M / 360),
+        ((0, 0), (0, 180), math.pi * RADIUS_M),
+        ((90, 12), (-90, 77), math.pi * RADIUS_M),
+        ((10.7769, 106.7009), (21.0285, 105.8542), 1_143_500),  # by a map's ruler, to 0.5 %
+    ],
+)
+def test_known_distances(a: tuple[float, float], b: tuple[float, float], metres: float):
+    found = Circle(*a, 0).distance_m(Location(latitude=b[0], longitude=b[1]))
+    assert found == pytest.approx(metres, rel=5e-3, abs=1e-3)
+
+
+@given(LATITUDES, LONGITUDES, LATITUDES, LONGITUDES)
+def test_both_ways_are_as_far_and_none_is_farther_than_the_antipode(a: float, b: float, c: float, d: float):
+    there = Circle(a, b, 0).distance_m(Location(latitude=c, longitude=d))
+    assert there == pytest.approx(Circle(c, d, 0).distance_m(Location(latitude=a, longitude=b)), abs=1)
+    assert 0 <= there <= FARTHEST_M
+
+
+def test_a_circle_is_three_numbers():
+    assert circle("10.7731, 106.7030,500") == Circle(10.7731, 106.703, 500)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10,106", "10,106,1,1", "a,b,c", "91,0,1", "0,181,1", "0,0,-1", "nan,0,1", "0,0,inf", "0,0,nan"],
+)
+def test_anything_else_is_refused_with_the_fix(text: str):
+    with pytest.raises(Unacceptable) as refused:
+        circle(text)
+    assert refused.value.errors[0].field == "near"
+    assert "latitude" in refused.value.errors[0].message

@@ -1,0 +1,92 @@
+"""`districam-api keys` as an operator meets it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from districam_api import keyring, keys_command
+from districam_api.core.keys import opened
+from districam_common.clock import SystemClock
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "keys.json"
+    monkeypatch.setenv("DISTRICAM_API__KEYS_FILE", str(file))
+    return file
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: str) -> tuple[int, str, str]:
+        code = keys_command.main(words, SystemClock())
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_a_key_is_printed_once_and_opens(file: Path, run: Run):
+    code, out, err = run("create", "--role", "operator", "--name", "Trung tâm")
+    assert code == 0
+    found = {key.id: key for key in keyring.read(file)}
+    key = opened(found, out.strip())
+    assert key
+    assert (key.role, key.name) == ("operator", "Trung tâm")
+    assert key.id in err
+    _, listed, _ = run("list")
+    assert re.search(rf"{key.id}  operator  made .*Z  in force  Trung tâm\n", listed)
+    assert out.strip().rpartition("_")[2] not in listed + err + file.read_text()
+
+
+def test_the_first_key_may_be_made_for_an_api_that_could_not_start_yet(
+    file: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DISTRICAM_API__HOST", "0.0.0.0")  # noqa: S104
+    assert run("list")[:2] == (0, "no keys\n")
+    assert run("create", "--role", "viewer")[0] == 0
+    assert len(keyring.read(file)) == 1
+
+
+def test_a_revoked_key_is_shown_as_such_and_others_stay(file: Path, run: Run):
+    texts = [run("create", "--role", "viewer")[1].strip() for _ in range(2)]
+    ids = [key.id for key in keyring.read(file)]
+    assert run("revoke", ids[0])[0] == 0
+    found = {key.id: key for key in keyring.read(file)}
+    assert [bool(opened(found, text)) for text in texts] == [False, True]
+    assert re.search(rf"{ids[0]} .* revoked ", run("list")[1])
+
+
+def test_what_cannot_be_done_is_told(file: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
+    code, _, err = run("revoke", "cafecafe")
+    assert (code, "no key 'cafecafe'" in err) == (1, True)
+    file.write_text("x")
+    code, _, err = run("create", "--role", "viewer")
+    assert (code, str(file) in err, file.read_text()) == (1, True, "x")
+    monkeypatch.setenv("DISTRICAM_API__KEYS_FILE", str(file.parent / "none" / "keys.json"))
+    assert run("create", "--role", "viewer")[0] == 1
+    monkeypatch.delenv("DISTRICAM_API__KEYS_FILE")
+    code, _, err = run("list")
+    assert (code, "DISTRICAM_API__KEYS_FILE" in err) == (2, True)
+    monkeypatch.setenv("DISTRICAM_API__KEYFILE", "x")
+    assert run("list")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["create"],
+        ["create", "--role", "admin"],
+        ["revoke"],
+        ["create", "--role", "viewer", "--name", "a\nb"],
+    ],
+)
+def test_words_that_mean_nothing_end_with_2(words: list[str], run: Run):
+    with pytest.raises(SystemExit) as ended:
+        run(*words)
+    assert ended.value.code == 2

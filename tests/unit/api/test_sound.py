@@ -1,0 +1,135 @@
+import pytest
+
+from districam_api.core.placing import Part, Placing, Reading, Splitter, shortened
+from districam_api.core.sound import NOTHING, SoundPlacing, SoundUnit, joined, parted
+from districam_common import mp4
+from districam_devkit.bitstream import running_numbers
+from districam_devkit.simcam import Generated, tone
+from support import heard
+from support.filmed import Film, film, recorded
+from support.fragments import box
+from support.objects import Made
+
+T0 = 1_790_000_000_000_000
+EPOCH, OTHER = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
+AAC = tone("aac")
+UNIT, RATE = 1024, 16_000
+TRACK = mp4.Track(2, is_video=False, timescale=RATE)
+
+
+@pytest.fixture(scope="module")
+def camera() -> Film:
+    return film("cam-1", T0, Generated(width=160, height=120, bitrate=100_000, seconds=4), AAC)
+
+
+@pytest.fixture(scope="module")
+def made(camera: Film) -> Made:
+    """Four fragments of a second each, sound of each one's end in the next."""
+    (one,) = recorded(camera, EPOCH, range(100))
+    return one
+
+
+def init_of(made: Made) -> bytes:
+    return made.content[: made.entry.init_bytes]
+
+
+def parts(made: Made) -> list[Part]:
+    reading = Reading(made.entry, mp4.video_track(init_of(made)))
+    splitter = Splitter()
+    return [reading.part(data) for data in splitter.feed(made.content[made.entry.init_bytes :])]
+
+
+def clip(made: Made, taken: list[tuple[Part, Part | None]], start_us: int) -> bytes:
+    placing = Placing(mp4.tracks(init_of(made)), start_us)
+    return init_of(made) + b"".join(
+        placing.place(one, late.sound if late else NOTHING) for one, late in taken
+    )
+
+
+def test_parted_and_joined_a_fragment_is_what_it_was(made: Made):
+    video = mp4.video_track(init_of(made))
+    for data in Splitter().feed(made.content[made.entry.init_bytes :]):
+        pictures, sound = parted(data, video)
+        assert parted(pictures, video) == (pictures, NOTHING)
+        whole = joined(pictures, 2, sound)
+        assert heard.units(init_of(made) + whole) == heard.units(init_of(made) + data)
+        assert running_numbers(init_of(made) + whole) == running_numbers(init_of(made) + data)
+        assert joined(pictures, 2, NOTHING) == pictures
+
+
+def test_a_clip_has_each_unit_once_beside_its_picture(made: Made):
+    found = parts(made)
+    content = clip(made, list(zip(found, [*found[1:], None], strict=True)), T0)
+    units = heard.units(content)
+    assert heard.places(units, AAC) == list(range(len(units)))
+    assert [round(unit.at_s * RATE) for unit in units] == [n * UNIT for n in range(len(units))]
+    assert len(units) == 61  # but for what came late for the last fragment
+
+
+def test_what_is_before_the_clip_or_behind_it_is_left_out(made: Made):
+    found = parts(made)
+    content = clip(made, [(found[1], found[2])], found[1].at_us)
+    units = heard.units(content)
+    assert heard.places(units, AAC) == list(range(16, 32))
+    assert units[0].at_s == pytest.approx(0.024)
+
+
+def test_a_shortened_fragment_has_its_sound_as_far_as_its_pictures(made: Made):
+    found = parts(made)
+    part = shortened(found[1], found[1].at_us + 500_000, mp4.video_track(init_of(made)))
+    assert part is not None
+    content = clip(made, [(found[0], None), (part, None)], T0)
+    assert [p.number for p in running_numbers(content)] == list(range(38))
+    assert heard.units(content)[-1].at_s < 1.52
+
+
+def test_a_gap_of_the_pictures_is_one_of_the_sound(made: Made):
+    first, _, _, fourth = parts(made)
+    units = heard.units(clip(made, [(first, None), (fourth, None)], T0))
+    assert [place for place in heard.places(units, AAC) if place is not None] == [*range(14), *range(45, 61)]
+    assert units[14].at_s == pytest.approx(45 * 0.064, abs=0.001)
+
+
+def test_where_epochs_meet_nothing_is_heard_twice(camera: Film, made: Made):
+    (other,) = recorded(camera, OTHER, range(25, 100), shift_us=31_000)
+    mine, theirs = parts(made), parts(other)
+    content = clip(made, [(mine[0], mine[1]), (mine[1], mine[2]), (theirs[1], theirs[2])], T0)
+    assert heard.places(heard.units(content), AAC) == list(range(47))
+
+
+def placed(start: int, count: int = 1, duration: int = UNIT) -> list[SoundUnit]:
+    return [SoundUnit(start + n * duration, duration, b"%d" % n) for n in range(count)]
+
+
+def test_overlaps_of_a_little_are_cut_off_the_second_and_of_more_left_out():
+    placing = SoundPlacing(TRACK, 90_000)
+    assert placing.place(placed(0), 0, 900_000) == placed(0)
+    assert placing.place(placed(UNIT - 600), 0, 900_000) == []
+    assert placing.place(placed(UNIT - 300), 0, 900_000) == [SoundUnit(UNIT, UNIT - 300, b"0")]
+
+
+def test_a_hole_in_a_fragment_is_kept_as_time():
+    units = [*placed(0), *placed(5 * UNIT)]
+    assert SoundPlacing(TRACK, 90_000).place(units, 0, 900_000) == [
+        SoundUnit(0, 5 * UNIT, b"0"),
+        SoundUnit(5 * UNIT, UNIT, b"0"),
+    ]
+
+
+def test_a_run_that_does_not_say_where_its_media_begins_is_refused():
+    def traf(track_id: int, base: int) -> bytes:
+        tfhd = box(b"tfhd", (1).to_bytes(4, "big") + track_id.to_bytes(4, "big") + base.to_bytes(8, "big"))
+        run = (
+            (0x300).to_bytes(4, "big")
+            + (1).to_bytes(4, "big")
+            + (9).to_bytes(4, "big")
+            + (2).to_bytes(4, "big")
+        )
+        return box(b"traf", tfhd + box(b"tfdt", bytes(8)) + box(b"trun", run))
+
+    def moof(base: int) -> bytes:
+        return box(b"moof", box(b"mfhd", bytes(8)) + traf(1, base) + traf(2, base + 2))
+
+    data = moof(len(moof(0)) + 8) + box(b"mdat", b"abcd")
+    with pytest.raises(ValueError, match="where its media begins"):
+        parted(data, mp4.Track(1, is_video=True, timescale=90_000))

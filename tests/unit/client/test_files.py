@@ -1,0 +1,68 @@
+"""A file is whole or not there."""
+
+from pathlib import Path
+
+import pytest
+
+from districam_client.errors import Ended
+from districam_client.files import numbered, target, written
+
+
+def test_a_file_that_is_written_to_its_end_takes_its_place(tmp_path: Path):
+    path = tmp_path / "clip.mp4"
+    with written(path) as out:
+        out.write(b"whole")
+        assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4.part"]
+    assert path.read_bytes() == b"whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_file_that_breaks_off_is_gone_and_the_old_one_stays(tmp_path: Path, error: type[BaseException]):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"old")
+
+    def half():
+        with written(path) as out:
+            out.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        half()
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("clip.mp4", b"old")]
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
+    (tmp_path / "clip.mp4.part").mkdir()
+    with pytest.raises(Ended, match="cannot be written"), written(tmp_path / "clip.mp4"):
+        pass
+
+
+def test_the_name_is_the_apis_unless_one_is_wanted(tmp_path: Path):
+    given = 'inline; filename="cam_2026.mp4"'
+    assert target(None, given, "x.mp4", force=False) == Path("cam_2026.mp4")
+    assert target(tmp_path, given, "x.mp4", force=False) == tmp_path / "cam_2026.mp4"
+    assert target(tmp_path / "mine.mp4", given, "x.mp4", force=False) == tmp_path / "mine.mp4"
+
+
+@pytest.mark.parametrize(
+    "given", ["", 'inline; filename="../../etc/x"', 'inline; filename=".bashrc"', 'filename="/x"']
+)
+def test_a_name_that_leads_elsewhere_is_not_taken(given: str):
+    assert target(None, given, "x.mp4", force=False) == Path("x.mp4")
+
+
+def test_a_file_that_is_there_is_kept_unless_force(tmp_path: Path):
+    path = tmp_path / "clip.mp4"
+    path.touch()
+    with pytest.raises(Ended, match="--force"):
+        target(path, "", "", force=False)
+    assert target(path, "", "", force=True) == path
+    with pytest.raises(Ended, match="no folder"):
+        target(tmp_path / "none" / "clip.mp4", "", "", force=True)
+
+
+def test_parts_are_numbered(tmp_path: Path):
+    assert numbered(Path("a/clip.mp4"), 2) == Path("a/clip-2.mp4")
+    assert numbered(None, 2) is None
+    assert numbered(tmp_path, 2) == tmp_path
