@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -66,7 +67,7 @@ class District:
         }
 
     @asynccontextmanager
-    async def indexer(self, *command: str) -> AsyncGenerator["Indexer"]:
+    async def indexer(self, *command: str, **settings: str) -> AsyncGenerator["Indexer"]:
         """A process that has just been started; killed at the end of the block if it still runs."""
         (port,) = ports.choose(1)
         with (self.home / f"indexer-{port}.log").open("wb") as out:
@@ -75,7 +76,7 @@ class District:
                 "-m",
                 "districam_indexer",
                 *command,
-                env=self.environment(port),
+                env={**self.environment(port), **settings},
                 stdout=out,
                 stderr=out,
             )
@@ -152,12 +153,20 @@ async def until(what: Callable[[], Awaitable[object]], timeout_s: float = 20) ->
 async def district(
     servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
 ) -> AsyncGenerator[District]:
+    async with a_district(servers, kafka, s3, tmp_path, object_lock=False) as made:
+        yield made
+
+
+@asynccontextmanager
+async def a_district(
+    servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path, *, object_lock: bool
+) -> AsyncGenerator[District]:
     await _apply_topics(kafka)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(valkey.running(tmp_path, log_dir=tmp_path))
         redis = await stack.enter_async_context(open_redis(RedisSettings(url=server.url)))
         blobs = await stack.enter_async_context(Blobs.open(s3))
-        await blobs.create_bucket(object_lock=False)
+        await blobs.create_bucket(object_lock=object_lock)
         marker = json.dumps({"site": "local", "created": "2026-11-24T00:00:00Z", "schema": 1}).encode()
         digest = hashlib.sha256(marker).hexdigest()
         await blobs.put(
@@ -331,6 +340,95 @@ async def test_the_command_rebuilds_from_the_bucket_and_drops_what_is_not_there(
 
 async def _is_found(district: District, count: int) -> bool:
     return len(await district.found()) == count
+
+
+async def test_a_rebuild_killed_half_way_is_gone_on_with_while_recording_goes_on(district: District):
+    """Of the days noted as read nothing is listed again; what is stored meanwhile is announced, and found."""
+    days = [NOON_US - n * 86_400 * S for n in range(30)]
+    old = [
+        await district.store(segment(district.camera_id, first_seq=5 * n, start_us=at_us, size=100))
+        for n, at_us in enumerate(days)
+    ]
+    async with district.indexer() as first:
+        await until(first.is_ready)
+        await until(lambda: _are_all(district, old))
+        before = await district.contents()
+        await district.redis.flushall()
+        async with asyncio.timeout(20):
+            while not await district.redis.keys("dc1:rebuilt:*"):
+                await asyncio.sleep(0.001)
+        first.child.kill()
+    noted = await district.redis.keys("dc1:rebuilt:*")
+    later = await district.store(segment(district.camera_id, epoch=1, start_us=NOON_US + 60 * S, size=100))
+    await district.announce([later])
+    async with district.indexer(DISTRICAM_INDEXER__REBUILD_LOCK_S="3"):
+        await until(lambda: _is_whole(district), 60)
+        await until(lambda: _are_all(district, [*old, later]))
+    after = await district.contents()
+    assert {
+        key: after[key]
+        for key in before
+        if "seg" in key and key != names.segments_key(district.camera_id, NOON_US)
+    } == {
+        key: before[key]
+        for key in before
+        if "seg" in key and key != names.segments_key(district.camera_id, NOON_US)
+    }
+    assert len(noted) <= 1
+    assert await district.redis.keys("dc1:rebuilt:*") == []
+
+
+async def _are_all(district: District, stored: Sequence[SegmentStored]) -> bool:
+    first_us, last_us = min(one.start_us for one in stored), max(one.end_us for one in stored)
+    found = index.entries(await district.reader.segments(district.camera_id, first_us, last_us))
+    return set(found) == {names.entry_of(one) for one in stored}
+
+
+async def checked(district: District) -> tuple[int, dict[str, Any], str]:
+    """The command's exit code, its last line, and what it says to people."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "districam_indexer", "check", env=district.environment(0),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(30):
+        out, said = await child.communicate()
+    return child.returncode or 0, json.loads(out.splitlines()[-1]) if out else {}, said.decode()
+
+
+async def test_check_finds_what_differs_and_changes_nothing(district: District):
+    stored = [await district.store(one) for one in segments(district.camera_id, 6)]
+    twice = await district.store(segment(district.camera_id, epoch=1, start_us=NOON_US + 5 * S, size=100))
+    assert (await checked(district))[0] == 1  # there is no index yet
+    async with district.indexer() as indexer:
+        await until(indexer.is_ready)
+        await until(lambda: _are_all(district, [*stored, twice]))
+    code, found, _ = await checked(district)
+    assert (code, found["objects"], found["missing"], found["surplus"]) == (0, 7, 0, 0)
+    assert found["overlapping_s"] == 10
+    await district.blobs.delete([stored[0].key])
+    unknown = await district.store(
+        segment(district.camera_id, epoch=2, start_us=NOON_US + 3600 * S, size=100)
+    )
+    before = await district.contents()
+    code, found, _ = await checked(district)
+    assert (code, found["examples"]) == (1, {"missing": [stored[0].key], "surplus": [unknown.key]})
+    assert await district.contents() == before
+
+
+async def test_check_concludes_nothing_from_a_bucket_that_looks_empty(district: District):
+    stored = [await district.store(one) for one in segments(district.camera_id, 4)]
+    async with district.indexer() as indexer:
+        await until(indexer.is_ready)
+        await until(lambda: _are(district, stored))
+    await district.blobs.delete([one.key for one in stored[1:]])
+    code, found, said = await checked(district)
+    assert (code, found["concluded"]) == (3, False)
+    assert "foreign" in said
+    await district.blobs.delete([stored[0].key])
+    code, _, said = await checked(district)
+    assert code == 3
+    assert "empty" in said
+    assert await _are(district, stored)
 
 
 async def test_redis_set_back_is_caught_up_with(district: District):

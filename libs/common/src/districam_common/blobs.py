@@ -21,6 +21,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 
+from districam_common import tls
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.names import SITE_MARKER
 from districam_common.settings import S3Settings, secret
@@ -81,6 +82,7 @@ class Blobs:
 
     def __init__(self, settings: S3Settings, client: Minio, threads: ThreadPoolExecutor) -> None:
         self._bucket = settings.bucket
+        self._endpoint = settings.endpoint
         self._deadline_s = settings.timeout_s * _PATIENCE
         self._client = client
         self._threads = threads
@@ -286,7 +288,7 @@ class Blobs:
             async with self._slots, asyncio.timeout(self._deadline_s):
                 return await loop.run_in_executor(self._threads, call)
         except (MinioException, HTTPError, OSError) as error:  # OSError: TimeoutError too
-            raise translated(error, what) from error
+            raise translated(error, what, self._endpoint) from error
 
 
 def connections(settings: S3Settings) -> urllib3.PoolManager:
@@ -312,8 +314,10 @@ def client(settings: S3Settings, pool: urllib3.PoolManager) -> Minio:
     )
 
 
-def translated(error: Exception, what: str) -> DistricamError:
+def translated(error: Exception, what: str, server: str = "the store") -> DistricamError:
     """The error of ours for one of minio-py's, urllib3's or a socket's."""
+    if why := tls.refused(error):
+        return Fatal(f"{what}: {server}: {why}")
     if isinstance(error, S3Error):
         return _of_code(error.code or "", f"{what}: {error.code}: {error.message}")
     if isinstance(error, ServerError) and error.status_code == 412:  # a HEAD or PUT whose answer has no body

@@ -4,6 +4,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from districam_common.events import SegmentStored
 from districam_common.index_entry import LOSSY, STARTS_WITH_KEYFRAME, IndexEntry
@@ -48,7 +49,20 @@ def utc(at_us: int) -> datetime:
 
 def rfc3339(at_us: int) -> str:
     """RFC 3339 in UTC with six decimals: `2026-11-24T14:47:00.000000Z`."""
-    return utc(at_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    hour, minute, second, us = _clock(at_us)
+    return f"{_date(at_us // DAY_US)}T{hour:02}:{minute:02}:{second:02}.{us:06}Z"
+
+
+@lru_cache(maxsize=1 << 12)
+def _date(day: int) -> str:
+    """Of a day since 1970: an answer names one day hundreds of times."""
+    return utc(day * DAY_US).strftime("%Y-%m-%d")
+
+
+def _clock(at_us: int) -> tuple[int, int, int, int]:
+    seconds, us = divmod(at_us % DAY_US, 1_000_000)
+    minutes, second = divmod(seconds, 60)
+    return *divmod(minutes, 60), second, us
 
 
 def us_of(instant: datetime) -> int:
@@ -89,10 +103,11 @@ def flags_of(*, starts_with_keyframe: bool, lossy: bool) -> int:
 
 def segment_key(camera_id: str, entry: IndexEntry) -> str:
     """The object's key: sorts by time, is a function of the content, and rebuilds the index by a LIST alone."""
-    start = utc(entry.start_us).strftime("%Y-%m-%d/%H/%M-%S.%fZ")
+    hour, minute, second, us = _clock(entry.start_us)
+    start = f"{_date(entry.start_us // DAY_US)}/{hour:02}/{minute:02}-{second:02}.{us:06}"
     duration_us = entry.end_us - entry.start_us
     return (
-        f"{camera_id}/{start}.{entry.epoch}.{entry.first_seq}-{entry.last_seq}"
+        f"{camera_id}/{start}Z.{entry.epoch}.{entry.first_seq}-{entry.last_seq}"
         f".{duration_us}.{entry.init_bytes}.{entry.flags:02x}.mp4"
     )
 

@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
+from districam_common import tls
 from districam_common.errors import Fatal, Retriable
 from districam_common.settings import RedisSettings, secret
 
@@ -53,7 +54,7 @@ def redis_errors(what: str) -> Generator[None]:
     """Translate what redis-py raises inside; `what` was being done, in words.
 
     Raises:
-        Fatal: the password or the user is refused: nobody but the operator can mend that.
+        Fatal: the password, the user or the server's certificate is refused: the operator alone can mend that.
         RedisAway: everything else.
     """
     try:
@@ -62,6 +63,8 @@ def redis_errors(what: str) -> Generator[None]:
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise Fatal(f"Redis refuses the credentials while {what}: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:
+        if why := tls.refused(error):
+            raise Fatal(f"Redis: {what}: {error}: {why}") from error
         raise RedisAway(f"Redis: {what}: {error or type(error).__name__}") from error
 
 

@@ -5,11 +5,12 @@ A secret can come in a file instead: each has a twin field that ends in `_file`.
 
 import difflib
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -67,6 +68,20 @@ def _read_secret(file: Path) -> str:
     return text
 
 
+def _authority(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise ValueError(f"{path} holds no readable certificates: {error.strerror or error}") from None
+    return path
+
+
+Authority = Annotated[Path | None, AfterValidator(_authority)]
+"""A file of certificates (PEM) of those who may vouch for a server."""
+
+
 class KafkaSettings(Block):
     """How to reach Kafka, and how patient to be with it."""
 
@@ -81,7 +96,7 @@ class KafkaSettings(Block):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     sasl_password_file: Path | None = None
-    ca_file: Path | None = None
+    ca_file: Authority = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -108,7 +123,7 @@ class S3Settings(Block):
     object_lock: bool = True
     threads: int = Field(default=8, gt=0, le=256)
     timeout_s: float = Field(default=15.0, gt=0)
-    ca_file: Path | None = None
+    ca_file: Authority = None
 
 
 class RedisSettings(Block):
@@ -117,7 +132,7 @@ class RedisSettings(Block):
     url: str = Field(default="redis://localhost:6379/0", pattern=r"^(rediss?|unix)://[^@]*$")
     password: SecretStr | None = None
     password_file: Path | None = None
-    ca_file: Path | None = None
+    ca_file: Authority = None
     """Who vouches for a `rediss` server, if not those whom the system trusts."""
     pool: int = Field(default=16, gt=0)
     timeout_s: float = Field(default=5.0, gt=0)

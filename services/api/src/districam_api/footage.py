@@ -67,6 +67,8 @@ class Evidence:
     def shown(self, states: Sequence[State]) -> list[Shown]:
         """The cover of what `states` call recorded, a segment at a time."""
         recorded = [(s.from_us, s.to_us) for s in states if s.state == "recorded"]
+        if not recorded:
+            return []
         found = [p for p in segment_cover(self.segments) if touches(recorded, p.from_us, p.to_us)]
         rows = entries(self.segments[[p.row for p in found]]) if found else []
         return [Shown(row, p.from_us, p.to_us) for row, p in zip(rows, found, strict=True)]

@@ -1,10 +1,11 @@
-"""`districam-indexer [run|rebuild]`."""
+"""`districam-indexer [run|rebuild|check]`."""
 
 import argparse
 import sys
 
 from districam_common import service
 from districam_common.settings import HealthSettings, SettingsError, load
+from districam_indexer import check
 from districam_indexer.app import main as index
 from districam_indexer.app import rebuild_once
 from districam_indexer.settings import IndexerSettings
@@ -16,21 +17,24 @@ def main() -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("run", "rebuild"),
+        choices=("run", "rebuild", "check"),
         default="run",
-        help="run (default): index until stopped; rebuild: make the whole index anew, then stop",
+        help="run (default): index until stopped; rebuild: make the whole index anew, then stop; check: compare it with the bucket",
     )
-    if parser.parse_args().command == "run":
+    command = parser.parse_args().command
+    if command == "run":
         return service.entry("indexer", IndexerSettings, index)
-    return _rebuild()
+    return _once(command)
 
 
-def _rebuild() -> int:
+def _once(command: str) -> int:
     try:
         settings = load(IndexerSettings)
     except SettingsError as error:
         print(f"districam-indexer: {error}", file=sys.stderr)
         return service.BAD_SETTINGS
+    if command == "check":
+        return check.main(settings)
     beside_others = settings.model_copy(update={"health": HealthSettings(port=0)})
     return service.run("indexer", beside_others, lambda runtime: rebuild_once(beside_others, runtime))
 

@@ -4,18 +4,24 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from districam_common.blobs import Blobs
+from redis.asyncio import Redis
+
 from districam_common.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
 from districam_common.redis_door import open_redis
 from districam_common.service import Runtime, retrying
+from districam_common.vault import Vault
 from districam_indexer import cameras, logged, rebuild
 from districam_indexer.consume import Consumption
 from districam_indexer.doors import Doors
+from districam_indexer.dropping import Dropper
 from districam_indexer.gauges import Gauges
+from districam_indexer.holding import Holding
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
+from districam_indexer.retention import Retention
 from districam_indexer.settings import IndexerSettings
+from districam_indexer.usage import Usage
 
 _LOOK_EVERY_S = 0.5
 
@@ -33,18 +39,22 @@ async def rebuild_once(settings: IndexerSettings, runtime: Runtime) -> None:
 async def _run(settings: IndexerSettings, runtime: Runtime, *, anew: bool) -> None:
     runtime.health.needs("kafka", "redis", "s3", "index")
     async with AsyncExitStack() as stack:
-        blobs = await stack.enter_async_context(Blobs.open(settings.s3))
-        await retrying(lambda: blobs.check_site(settings.site), runtime, "s3")
-        doors = await stack.enter_async_context(_doors(settings, runtime))
+        vault = await stack.enter_async_context(Vault.open(settings.s3))
+        await retrying(lambda: vault.check_site(settings.site), runtime, "s3")
+        redis = await stack.enter_async_context(open_redis(settings.redis))
+        doors = await stack.enter_async_context(_doors(settings, runtime, vault, redis))
         consumption = Consumption(doors)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(rebuild.run(doors, blobs, anew=anew))
+            tasks.create_task(rebuild.run(doors, vault, anew=anew))
             tasks.create_task(retrying(consumption.run, runtime, "kafka"))
             tasks.create_task(cameras.run(doors))
             tasks.create_task(logged.run(doors))
             tasks.create_task(Gauges(doors, consumption).run())
             if anew:
                 tasks.create_task(_stop_when_ready(runtime))
+            else:
+                tasks.create_task(Retention(doors, consumption, Usage(redis)).run())
+                tasks.create_task(Holding(doors, consumption, redis).run())
 
 
 async def _stop_when_ready(runtime: Runtime) -> None:
@@ -55,15 +65,11 @@ async def _stop_when_ready(runtime: Runtime) -> None:
 
 
 @asynccontextmanager
-async def _doors(settings: IndexerSettings, runtime: Runtime) -> AsyncGenerator[Doors]:
-    async with AsyncExitStack() as stack:
-        publisher = await stack.enter_async_context(Publisher.open(settings.kafka, runtime.instance))
-        redis = await stack.enter_async_context(open_redis(settings.redis))
+async def _doors(
+    settings: IndexerSettings, runtime: Runtime, vault: Vault, redis: Redis
+) -> AsyncGenerator[Doors]:
+    async with Publisher.open(settings.kafka, runtime.instance) as publisher:
+        writer = IndexWriter(redis, still_ttl_s=settings.indexer.still_ttl_s)
         yield Doors(
-            settings,
-            runtime,
-            publisher,
-            IndexReader(redis),
-            IndexWriter(redis, still_ttl_s=settings.indexer.still_ttl_s),
-            IndexState(redis),
-        )
+            settings, runtime, publisher, IndexReader(redis), writer, IndexState(redis), Dropper(redis, writer), vault
+        )  # fmt: skip

@@ -19,12 +19,11 @@ log = structlog.get_logger()
 
 
 class Applier:
-    """Writes records; knows what has expired, so that replays of it are passed over. For one loop."""
+    """Writes records; passes over replays of what has expired. For one loop."""
 
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
         self._expired: dict[str, list[Interval]] = {}
-        self._looked_up: set[str] = set()
 
     async def apply(
         self, records: Iterable[Record], *, build: str, moves: Mapping[Place, tuple[int, int]] | None = None
@@ -48,13 +47,10 @@ class Applier:
         self._measure(value for _, value in decoded)
 
     async def _learn_expired(self, values: Sequence[Value]) -> None:
-        for camera_id in may_be_expired(values, self._doors.runtime.clock.now_us()) - self._looked_up:
-            self._add_expired(expired_in(told.event for told in await self._doors.index.told(camera_id)))
-            self._looked_up.add(camera_id)
-        self._add_expired(expired_in(values))
-
-    def _add_expired(self, found: Mapping[str, Sequence[Interval]]) -> None:
-        for camera_id, ranges in found.items():
+        """Looked up each time: retention may have let go of more a moment ago."""
+        asked = sorted(may_be_expired(values, self._doors.runtime.clock.now_us()))
+        self._expired = await self._doors.index.expired(asked) if asked else {}
+        for camera_id, ranges in expired_in(values).items():
             self._expired[camera_id] = merge([*self._expired.get(camera_id, []), *ranges])
 
     async def _bury(self, letter: DeadLetter) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from districam_common.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
 from districam_common.service import Runtime
+from districam_common.vault import Vault
+from districam_indexer.dropping import Dropper
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
 from districam_indexer.settings import IndexerSettings
@@ -20,3 +22,5 @@ class Doors:
     index: IndexReader
     writer: IndexWriter
     state: IndexState
+    dropper: Dropper
+    vault: Vault

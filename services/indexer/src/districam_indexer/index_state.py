@@ -18,7 +18,16 @@ from districam_indexer.index_writer import IndexChanged, applied_field
 REBUILDER = "dc1:rebuilder"
 """Who is rebuilding; it expires."""
 
-_CLEARED = ("dc1:seg:*", "dc1:epoch:*", "dc1:day:*", "dc1:events:*", "dc1:fell:*", "dc1:cameras:*")
+
+_CLEARED = (
+    "dc1:seg:*",
+    "dc1:epoch:*",
+    "dc1:day:*",
+    "dc1:events:*",
+    "dc1:expired:*",
+    "dc1:fell:*",
+    "dc1:cameras:*",
+)
 _SCAN_COUNT = 1000
 
 
@@ -95,6 +104,14 @@ class IndexState:
     async def finish(self, *, build: str) -> None:
         """The index is whole. Raises IndexChanged when it is of no use any more."""
         await self._set(build, {"state": "ready", "progress": "{}"})
+        with redis_errors("finishing an index"):
+            await self._redis.delete(rebuilt_key(build))
+
+    async def rebuilt(self, *, build: str) -> set[str]:
+        """Which prefixes of the bucket stand in the index that is being built, whoever read them."""
+        with redis_errors("reading the rebuild's progress"):
+            found = await cast("Awaitable[set[bytes]]", self._redis.smembers(rebuilt_key(build)))
+        return {prefix.decode() for prefix in found}
 
     async def _set(self, build: str, fields: Mapping[str, str]) -> None:
         with redis_errors("writing what the index says of itself"):
@@ -109,6 +126,11 @@ class IndexState:
                     await pipe.execute()
                 except WatchError as error:
                     raise IndexChanged("the index was emptied, or is built anew") from error
+
+
+def rebuilt_key(build: str) -> str:
+    """Prefixes that are read into that index, each written with the last of what lies under it."""
+    return f"dc1:rebuilt:{build}"
 
 
 def is_usable(meta: Meta | None) -> bool:

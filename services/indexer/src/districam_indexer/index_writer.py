@@ -31,6 +31,9 @@ if not known or tonumber(known) < tonumber(ARGV[1]) then
 end
 """
 
+_OVERLAY = "dc1:overlay"
+"""Lives within a transaction."""
+
 _CONFLICTS = 20
 """Attempts that may be overtaken in a row; `dc1:meta` changes about once a second, during a rebuild only."""
 
@@ -79,7 +82,7 @@ class IndexWriter:
             for place, (_, after) in moves.items():
                 pipe.eval(RAISE, 1, names.APPLIED, applied_field(place), str(after))
 
-        await self._transact("writing to the index", build, stage)
+        await self.transact("writing to the index", build, stage)
 
     async def confirm(self, positions: Mapping[Place, int], *, build: str) -> None:
         """Nothing, if the index is that of `build` and holds everything below these offsets.
@@ -105,7 +108,7 @@ class IndexWriter:
             pipe.hset(names.APPLIED, mapping={applied_field(p): offset for p, offset in positions.items()})
 
         if positions:
-            await self._transact("stating positions", build, stage)
+            await self.transact("stating positions", build, stage)
 
     async def applied(self) -> dict[Place, int]:
         """Next offset that the index does not hold yet, of each partition that was ever read."""
@@ -128,9 +131,9 @@ class IndexWriter:
             for partition, log_us in values.items():
                 pipe.eval(RAISE, 1, names.LOGGED, str(partition), str(log_us))
 
-        await self._transact("writing how far the truth has got", build, stage)
+        await self.transact("writing how far the truth has got", build, stage)
 
-    async def _transact(self, what: str, build: str, stage: Callable[[Pipeline], Awaitable[None]]) -> None:
+    async def transact(self, what: str, build: str, stage: Callable[[Pipeline], Awaitable[None]]) -> None:
         """One transaction that holds only for `build`; repeated while `dc1:meta` changes under it."""
         for _ in range(_CONFLICTS):
             with redis_errors(what):
@@ -155,6 +158,10 @@ class IndexWriter:
         for key, offsets in batch.bits.items():
             for offset in sorted(offsets, reverse=True):
                 pipe.setbit(key, offset, 1)
+        for key, bitmap in batch.bitmaps.items():
+            pipe.set(_OVERLAY, bitmap)
+            pipe.bitop("OR", key, key, _OVERLAY)
+            pipe.delete(_OVERLAY)
         for key, members in batch.members.items():
             pipe.sadd(key, *members)
         for key, still in batch.stills.items():

@@ -10,6 +10,15 @@ captured_to_indexed = Histogram(
     buckets=LATENCY_BUCKETS_S,
 )
 deadletters = Counter("districam_indexer_deadletters_total", "Records that can never be indexed")
+deleted = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
+stored = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
+budget = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")
+over_budget = Gauge(
+    "districam_storage_over_budget_bytes", "Over the budget with nothing left that may go: held, or too young"
+)
+holds = Gauge(
+    "districam_holds", "Holds in force, by how far they are applied; of this replica's cameras", ["state"]
+)
 recorded_ratio = Gauge(
     "districam_recorded_ratio",
     "Recorded share of the expected and settled time; absent where there is none",

@@ -1,26 +1,30 @@
-"""An index for those who have none: LIST the bucket, one HEAD a camera and epoch, then `streams` and `cameras`.
+"""An index for those who have none: the bucket (`bucket_reader`), then `cameras`, holds, and `streams`.
 
 The members of the group read `streams` into it meanwhile, and `segments` from where it ended before the LIST: an object
 is stored before it is announced, so what was announced by then is listed.
 """
 
+import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
-from districam_common import names
-from districam_common.blobs import Blobs, Listed
-from districam_common.errors import Fatal, Rejected, Retriable
-from districam_common.index_reader import EpochShape, Meta
+from districam_common import names, wire
+from districam_common.errors import DistricamError, Fatal, Retriable
+from districam_common.hold_store import HoldStore
+from districam_common.index_reader import Meta
 from districam_common.kafka.consumer import Groups, Reader
-from districam_common.names import SegmentName
 from districam_common.redis_door import RedisAway
+from districam_common.service import leaves
+from districam_common.vault import Vault
 from districam_indexer import logged
 from districam_indexer.apply import Applier
-from districam_indexer.core.operations import Batch
-from districam_indexer.core.plan import plan_entry, plan_shape
+from districam_indexer.bucket_reader import BucketReader
+from districam_indexer.core.operations import Operation, gathered
+from districam_indexer.core.plan import plan_event
 from districam_indexer.doors import Doors
 from districam_indexer.index_state import is_usable
 from districam_indexer.index_writer import IndexChanged
@@ -29,10 +33,10 @@ log = structlog.get_logger()
 
 _LOOK_EVERY_S = 1.0
 _WAIT_S = 0.2
-_PAGE = 1000
+_TELL_EVERY_S = 1.0
 
 
-async def run(doors: Doors, blobs: Blobs, *, anew: bool = False) -> None:
+async def run(doors: Doors, vault: Vault, *, anew: bool = False) -> None:
     """Sees to it that there is an index, until the service stops; `anew`: makes a new one first.
 
     Raises:
@@ -40,7 +44,7 @@ async def run(doors: Doors, blobs: Blobs, *, anew: bool = False) -> None:
     """
     while not doors.runtime.stopping.is_set():
         try:
-            if await _look(doors, blobs, anew=anew):
+            if await _look(doors, vault, anew=anew):
                 anew = False
         except IndexChanged as change:
             log.warning("rebuild given up", why=str(change))
@@ -51,7 +55,7 @@ async def run(doors: Doors, blobs: Blobs, *, anew: bool = False) -> None:
         await doors.runtime.stops_within(_LOOK_EVERY_S)
 
 
-async def _look(doors: Doors, blobs: Blobs, *, anew: bool) -> bool:
+async def _look(doors: Doors, vault: Vault, *, anew: bool) -> bool:
     """Whether there is a whole index, `anew` considered; makes one if nobody else does."""
     meta = await doors.index.meta()
     doors.runtime.health.ok("redis")
@@ -68,7 +72,7 @@ async def _look(doors: Doors, blobs: Blobs, *, anew: bool) -> bool:
     if not await doors.state.claim(instance, doors.settings.indexer.rebuild_lock_s):
         return False
     async with Groups.open(doors.settings.kafka, client_id=instance) as groups:
-        await _Rebuild(doors, blobs, groups).run(None if anew else meta)
+        await _Rebuild(doors, vault, groups).run(None if anew else meta)
     await doors.state.release(instance)
     doors.runtime.health.ok("index")
     return True
@@ -86,12 +90,10 @@ async def _tell_health(doors: Doors, meta: Meta) -> None:
 class _Rebuild:
     """One rebuild; every step may be repeated, by anyone."""
 
-    def __init__(self, doors: Doors, blobs: Blobs, groups: Groups) -> None:
+    def __init__(self, doors: Doors, vault: Vault, groups: Groups) -> None:
         self._doors = doors
-        self._blobs = blobs
+        self._vault = vault
         self._groups = groups
-        self._shapes: dict[tuple[str, str], EpochShape | None] = {}
-        self._objects = 0
 
     async def run(self, meta: Meta | None) -> None:
         """Goes on with the rebuild that `meta` tells of, or begins one.
@@ -102,13 +104,16 @@ class _Rebuild:
         """
         build = meta.build if meta is not None and is_usable(meta) else await self._begin()
         log.info("index rebuild begun", build=build)
-        await self._read_bucket(build)
+        read = await self._read_bucket(build)
         await self._read_cameras(build)
+        await self._read_holds(build)
         await self._await_members(build)
         fragments = await self._groups.partitions(names.FRAGMENTS)
         await logged.look(self._doors, self._groups, build=build, partitions=len(fragments))
         await self._doors.state.finish(build=build)
-        log.info("index rebuilt", build=build, objects=self._objects, epochs=len(self._shapes))
+        log.info(
+            "index rebuilt", build=build, objects=read.objects, objects_s=read.objects_s, epochs=read.epochs
+        )
 
     async def _begin(self) -> str:
         fragments = await self._groups.partitions(names.FRAGMENTS)
@@ -123,50 +128,36 @@ class _Rebuild:
         await self._doors.state.begin(build, positions)
         return build
 
-    async def _read_bucket(self, build: str) -> None:
-        page: list[Listed] = []
-        async for listed in self._blobs.list(""):
-            page.append(listed)
-            if len(page) >= _PAGE:
-                await self._read_page(page, build)
-                page.clear()
-        await self._read_page(page, build)
+    async def _read_bucket(self, build: str) -> BucketReader:
+        """Whatever of it is not read yet; tells how far it is, and keeps the claim, meanwhile."""
+        reader = BucketReader(self._doors, self._vault, build)
+        is_read = asyncio.Event()
 
-    async def _read_page(self, page: Sequence[Listed], build: str) -> None:
-        batch = Batch()
-        for listed in page:
-            try:
-                name = names.parse_segment_key(listed.key, listed.size)
-            except ValueError:
-                continue  # the site's marker, holds, what is not ours
-            await self._plan(listed.key, name, batch)
-        await self._doors.writer.apply(batch, build=build)
-        await self._tell({"step": "objects", "objects": self._objects}, build)
+        async def tell() -> None:
+            while not is_read.is_set():
+                await self._tell(reader.progress(), build)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TELL_EVERY_S):
+                        await is_read.wait()
 
-    async def _plan(self, key: str, name: SegmentName, batch: Batch) -> None:
         try:
-            operations = plan_entry(name.camera_id, name.entry)
-        except Rejected as error:
-            log.warning("object left out of the index", key=key, why=str(error))
-            return
-        self._objects += 1
-        for operation in operations:
-            batch.add(operation)
-        shape = await self._shape(key, name)
-        if shape is not None:
-            batch.add(
-                plan_shape(
-                    name.camera_id, name.entry, codecs=shape.codecs, width=shape.width, height=shape.height
-                )
-            )
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(tell())
+                await reader.run()
+                is_read.set()
+        except* DistricamError as group:
+            raise leaves(group)[0] from group
+        await self._tell(reader.progress(), build)
+        return reader
 
-    async def _shape(self, key: str, name: SegmentName) -> EpochShape | None:
-        """Of the first object of the camera's epoch that tells it."""
-        epoch = (name.camera_id, name.entry.epoch)
-        if self._shapes.get(epoch) is None:
-            head = await self._blobs.head(key)
-            self._shapes[epoch] = None if head is None else _shape_in(head.metadata)
-        return self._shapes[epoch]
+    async def _read_holds(self, build: str) -> None:
+        """What holds have kept of the events that explain their windows; the topic may have forgotten them."""
+        for hold in await HoldStore(self._vault).all():
+            operations: list[Operation] = []
+            for text in (*hold.events, *hold.fell):
+                event, appended_us = wire.parse_indexed(text.encode())
+                operations += plan_event(event, appended_us or 0)
+            await self._doors.writer.apply(gathered(operations), build=build)
 
     async def _read_cameras(self, build: str) -> None:
         kafka, size = self._doors.settings.kafka, self._doors.settings.indexer.batch_records
@@ -186,7 +177,7 @@ class _Rebuild:
             left = sum(max(0, end - applied.get(place, 0)) for place, end in ends.items())
             if not left:
                 return
-            await self._tell({"step": "topics", "objects": self._objects, "records_left": left}, build)
+            await self._tell({"step": "topics", "records_left": left}, build)
             if await self._doors.runtime.stops_within(_WAIT_S):
                 raise Retriable("asked to stop")
 
@@ -198,11 +189,3 @@ class _Rebuild:
         if not await doors.state.claim(doors.runtime.instance, doors.settings.indexer.rebuild_lock_s):
             raise IndexChanged("another replica goes on with the rebuild")
         await doors.state.tell(progress, build=build)
-
-
-def _shape_in(metadata: Mapping[str, str]) -> EpochShape | None:
-    """What an object's metadata says of its epoch; None if it says nothing of use."""
-    try:
-        return EpochShape(metadata["codecs"], int(metadata["width"]), int(metadata["height"]))
-    except (KeyError, ValueError):
-        return None

@@ -15,6 +15,9 @@ class IndexerBlock(Block):
         settle_s: younger than the recorders' progress minus this is pending; the api needs the same.
         still_ttl_s: how long a still stays without a newer one.
         rebuild_lock_s: a rebuilder that is silent this long is taken for dead.
+        retention_s: between two looks at what is to be let go.
+        retention_deletes_s: objects deleted in a second at most; a district makes 10.
+        holds_s: between two looks at which holds there are.
     """
 
     batch_records: int = Field(default=500, gt=0)
@@ -23,6 +26,19 @@ class IndexerBlock(Block):
     settle_s: float = Field(default=75.0, ge=0)
     still_ttl_s: int = Field(default=60, gt=0)
     rebuild_lock_s: int = Field(default=30, gt=2)
+    retention_s: float = Field(default=30.0, gt=0, le=60)
+    retention_deletes_s: int = Field(default=200, gt=0)
+    holds_s: float = Field(default=5.0, gt=0)
+
+
+class StorageBlock(Block):
+    """What may be used.
+
+    Attributes:
+        max_bytes: of stored segments, as the index counts them; the oldest are let go beyond it. Unset: no limit.
+    """
+
+    max_bytes: int | None = Field(default=None, gt=0)
 
 
 class IndexerSettings(ServiceSettings):
@@ -30,3 +46,4 @@ class IndexerSettings(ServiceSettings):
 
     health: HealthSettings = HealthSettings(port=9103)
     indexer: IndexerBlock = IndexerBlock()
+    storage: StorageBlock = StorageBlock()

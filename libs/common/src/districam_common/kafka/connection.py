@@ -10,11 +10,17 @@ from typing import Any
 
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import create_conn
 
+from districam_common import tls
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.settings import KafkaSettings, secret
 
 CLOSE_TIMEOUT_S = 5.0
+_OF_A_CONNECTION = {
+    *("client_id", "request_timeout_ms", "ssl_context", "security_protocol"),
+    *("sasl_mechanism", "sasl_plain_username", "sasl_plain_password"),
+}
 
 _FATAL = (
     kafka.AuthenticationFailedError,
@@ -93,16 +99,44 @@ async def administration(settings: KafkaSettings, client_id: str) -> AsyncGenera
 
     Raises:
         Retriable: the broker cannot be reached.
-        Fatal: it refuses us.
+        Fatal: it refuses us, or we its certificate.
     """
     admin = AIOKafkaAdminClient(**arguments(settings, client_id))
     try:
-        with translating(f"connecting to Kafka at {settings.bootstrap_servers}"):
-            async with asyncio.timeout(settings.request_timeout_s):
-                await admin.start()
+        try:
+            with translating(f"connecting to Kafka at {settings.bootstrap_servers}"):
+                async with asyncio.timeout(settings.request_timeout_s):
+                    await admin.start()
+        except Retriable:
+            await admitted(settings, client_id)
+            raise
         yield admin
     finally:
         await closed(admin.close())
+
+
+async def admitted(settings: KafkaSettings, client_id: str) -> None:
+    """Asks each server once more: aiokafka says only that none could be reached, not that one refused us, or we it.
+
+    Raises:
+        Fatal: so it was.
+    """
+    if settings.security_protocol == "PLAINTEXT":
+        return
+    given = arguments(settings, client_id)
+    wanted = {key: value for key, value in given.items() if key in _OF_A_CONNECTION}
+    for server in settings.bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            async with asyncio.timeout(settings.request_timeout_s):
+                connection = await create_conn(host, int(port), **wanted)
+        except _FATAL as error:
+            raise Fatal(f"Kafka at {server.strip()} refuses us: {error}") from error
+        except (kafka.KafkaError, OSError, ValueError) as error:
+            if why := tls.refused(error):
+                raise Fatal(f"connecting to Kafka at {server.strip()}: {why}") from error
+            continue
+        connection.close()
 
 
 async def closed(closing: Awaitable[object]) -> bool:

@@ -23,7 +23,7 @@ from aiokafka.structs import RecordMetadata
 
 from districam_common.errors import Rejected, Retriable
 from districam_common.kafka import produce
-from districam_common.kafka.connection import arguments, closed, translating
+from districam_common.kafka.connection import admitted, arguments, closed, translating
 from districam_common.names import partition_of
 from districam_common.settings import KafkaSettings
 from districam_common.wire import Message
@@ -142,6 +142,10 @@ class Publisher:
                 producer = self._made()
                 try:
                     await producer.start()
+                except kafka.KafkaConnectionError:
+                    await _dropped(producer)
+                    await admitted(self._settings, self._client_id)
+                    raise
                 except BaseException:
                     await _dropped(producer)
                     raise

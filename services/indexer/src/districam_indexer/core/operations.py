@@ -69,6 +69,8 @@ class Batch:
     raised: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     fields: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     bits: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    bitmaps: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """To be laid over what stands there: bits are only ever set."""
     members: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     stills: dict[str, ReplaceStill] = field(default_factory=dict[str, ReplaceStill])
 

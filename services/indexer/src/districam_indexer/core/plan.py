@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from districam_common import index, names, wire
 from districam_common.errors import Rejected
-from districam_common.events import Camera, PartitionFell, SegmentStored, StreamEvent
+from districam_common.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
 from districam_common.index import IndexEntry
 from districam_common.intervals import Interval
 from districam_common.media import CAMERA_ID, Still
@@ -64,8 +64,15 @@ def plan_entry(camera_id: str, entry: IndexEntry) -> list[Operation]:
 
 def plan_shape(camera_id: str, entry: IndexEntry, *, codecs: str, width: int, height: int) -> SetField:
     """What all segments of the entry's epoch share, kept by the day of the segment's start."""
+    return shape_field(
+        names.epochs_key(camera_id, entry.start_us), entry.epoch, codecs=codecs, width=width, height=height
+    )
+
+
+def shape_field(key: str, epoch: str, *, codecs: str, width: int, height: int) -> SetField:
+    """The same where the key is known."""
     shape = json.dumps({"codecs": codecs, "width": width, "height": height}, separators=(",", ":"))
-    return SetField(names.epochs_key(camera_id, entry.start_us), entry.epoch, shape.encode())
+    return SetField(key, epoch, shape.encode())
 
 
 def plan_event(event: StreamEvent, appended_us: int) -> list[Operation]:
@@ -83,7 +90,16 @@ def plan_event(event: StreamEvent, appended_us: int) -> list[Operation]:
     return [
         AddMember(names.CAMERA_IDS, event.camera_id),
         AddScored(names.events_key(event.camera_id), member, event.at_us),
+        *_plan_expired(event),
     ]
+
+
+def _plan_expired(event: StreamEvent) -> list[Operation]:
+    if not isinstance(event, FootageExpired) or event.from_us >= event.to_us:
+        return []
+    _check_instants(event.from_us, event.to_us)
+    span = names.interval_text(event.from_us, event.to_us).encode()
+    return [AddScored(names.expired_key(event.camera_id), span, event.to_us)]
 
 
 def plan_camera(camera: Camera) -> list[Operation]:

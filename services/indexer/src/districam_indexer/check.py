@@ -1,0 +1,165 @@
+"""`districam-indexer check`: the bucket against the index. Changes nothing, and concludes nothing from a bucket it doubts."""
+# Redis-py types its commands for text and bytes, sync and async, at once:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import cast
+
+from redis.asyncio import Redis
+
+from districam_common import index, names
+from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.index_reader import IndexReader
+from districam_common.media import CAMERA_ID
+from districam_common.names import DAY_US, HOUR_US
+from districam_common.redis_door import open_redis, redis_errors
+from districam_common.vault import Vault
+from districam_indexer.core.comparison import (
+    Findings,
+    Members,
+    array_of,
+    copies,
+    differences,
+    overlapping_us,
+)
+from districam_indexer.core.listing import Listing
+from districam_indexer.settings import IndexerSettings
+from districam_indexer.usage import Usage
+
+AGREE, DIFFER, REFUSED = 0, 1, 3
+_SAY_EVERY = 100
+
+
+def main(settings: IndexerSettings) -> int:
+    """Gives the exit code: 0 they agree, 1 they differ or nobody can tell yet, 3 the bucket is not to be believed."""
+    try:
+        found = asyncio.run(_compared(settings))
+    except Fatal as error:
+        return _failed(str(error), REFUSED)
+    except (Retriable, Rejected) as error:
+        return _failed(str(error), DIFFER)
+    doubt = found.doubt()
+    figures = {name: value for name, value in asdict(found).items() if name != "overlapping_us"}
+    print(json.dumps({**figures, "overlapping_s": found.overlapping_us / 1e6, "concluded": doubt is None}))
+    if doubt:
+        return _failed(f"{doubt}; nothing is concluded, and nothing was changed", REFUSED)
+    return AGREE if found.agree else DIFFER
+
+
+def _failed(why: str, code: int) -> int:
+    print(f"districam-indexer: {why}", file=sys.stderr)
+    return code
+
+
+async def _compared(settings: IndexerSettings) -> Findings:
+    async with Vault.open(settings.s3) as vault, open_redis(settings.redis) as redis:
+        await vault.check_site(settings.site)
+        reader = IndexReader(redis)
+        meta = await reader.meta()
+        if meta is None or not meta.is_ready:
+            raise Retriable("there is no whole index to compare with; wait until it is built")
+        if meta.site != settings.site:
+            raise Fatal(f"Redis holds the index of site {meta.site!r}, not of {settings.site!r}")
+        return await _Check(vault, reader, redis).run(settings.s3.threads)
+
+
+class _Check:
+    """One comparison. What is stored or indexed while it runs is looked at twice before it is counted."""
+
+    def __init__(self, vault: Vault, reader: IndexReader, redis: Redis) -> None:
+        self._vault = vault
+        self._reader = reader
+        self._redis = redis
+        self._found = Findings()
+        self._left: list[tuple[str, int]] = []
+        self._done = 0
+
+    async def run(self, workers: int) -> Findings:
+        days = {
+            (camera_id, hour_us // DAY_US * DAY_US)
+            for camera_id, hours in (await Usage(self._redis).hours()).items()
+            for hour_us in hours
+        }
+        for folder in await self._vault.folders(""):
+            camera_id = folder.rstrip("/")
+            if CAMERA_ID.fullmatch(camera_id):
+                days |= {(camera_id, day_us) for day_us in await self._days(folder)}
+        self._left = sorted(days, reverse=True)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(workers):
+                tasks.create_task(self._work(len(days)))
+        return self._found
+
+    async def _days(self, folder: str) -> list[int]:
+        out: list[int] = []
+        for day in await self._vault.folders(folder):
+            try:
+                out.append(names.parse_hour_prefix(day))
+            except ValueError:
+                self._found.note("left_out", day[:300])
+        return out
+
+    async def _work(self, days: int) -> None:
+        while self._left:
+            await self._day(*self._left.pop())
+            self._done += 1
+            if self._done % _SAY_EVERY == 0:
+                print(f"{self._done} of {days} camera-days, {self._found.objects} objects", file=sys.stderr)
+
+    async def _day(self, camera_id: str, day_us: int) -> None:
+        listing, stored = Listing(camera_id), dict[bytes, int]()
+        async for page in self._vault.pages(names.day_prefix(camera_id, day_us)):
+            read = listing.read(page)
+            for members in read.hours.values():
+                stored.update(members)
+            for key in read.left_out:
+                self._found.note("left_out", key[:300])
+        indexed = await self._indexed(camera_id, day_us)
+        missing, surplus = differences(stored, indexed)
+        self._found.objects += len(stored)
+        self._found.indexed += len(indexed)
+        await self._count_missing(camera_id, missing)
+        await self._count_surplus(camera_id, day_us, surplus)
+        segments = array_of(stored)
+        self._found.copies += copies(segments)
+        self._found.overlapping_us += overlapping_us(segments, await self._reader.told(camera_id))
+
+    async def _indexed(self, camera_id: str, day_us: int) -> dict[bytes, int]:
+        keys = [names.segments_key(camera_id, day_us + n * HOUR_US) for n in range(24)]
+        with redis_errors("reading a day"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.zrange(key, 0, -1, withscores=True)
+                hours = cast("list[list[tuple[bytes, float]]]", await pipe.execute())
+        return {member: int(at) for hour in hours for member, at in hour}
+
+    async def _count_missing(self, camera_id: str, missing: Members) -> None:
+        """Not those that have been stored, or dropped, since the day was listed."""
+        if not missing:
+            return
+        day_us = min(missing.values()) // DAY_US * DAY_US
+        still = await self._indexed(camera_id, day_us)
+        for key in self._keys(camera_id, {m: at for m, at in missing.items() if still.get(m) == at}):
+            if await self._vault.head(key) is None:
+                self._found.missing += 1
+                self._found.note("missing", key)
+
+    async def _count_surplus(self, camera_id: str, day_us: int, surplus: Members) -> None:
+        """Not those that are on their way into the index, or that have expired and are about to be deleted."""
+        if not surplus:
+            return
+        log_us = await self._reader.log_us(camera_id)
+        expired = (await self._reader.expired([camera_id]))[camera_id]
+        known = await self._indexed(camera_id, day_us)
+        for entry in index.entries(array_of({m: at for m, at in surplus.items() if known.get(m) != at})):
+            is_expired = any(a <= entry.start_us and entry.end_us <= b for a, b in expired)
+            if (not log_us or entry.end_us <= log_us) and not is_expired:
+                self._found.surplus += 1
+                self._found.note("surplus", names.segment_key(camera_id, entry))
+
+    def _keys(self, camera_id: str, members: Members) -> Sequence[str]:
+        return [names.segment_key(camera_id, entry) for entry in index.entries(array_of(members))]

@@ -1,0 +1,87 @@
+"""Bucket against index, a day of a camera at a time: what is missing, surplus, stored over each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from districam_common import index
+from districam_common.causes import Told, by_seq
+from districam_common.cover import overlaps
+from districam_common.index import SegmentArray
+from districam_common.intervals import total
+
+Members = Mapping[bytes, int]
+"""Member of the index → its score."""
+
+TRUSTED = 0.5
+"""A bucket that holds less than this share of what is indexed is taken for another one, or for one half mounted."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """Sums over all that was compared; a few examples of each kind."""
+
+    objects: int = 0
+    indexed: int = 0
+    missing: int = 0
+    surplus: int = 0
+    copies: int = 0
+    overlapping_us: int = 0
+    examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    @property
+    def agree(self) -> bool:
+        """Whether index and bucket say the same; overlaps are stored, and are no disagreement."""
+        return not self.missing and not self.surplus
+
+    def note(self, kind: str, example: str) -> None:
+        """Keeps the first few."""
+        some = self.examples.setdefault(kind, [])
+        if len(some) < 5:
+            some.append(example)
+
+    def doubt(self) -> str | None:
+        """Why nothing can be concluded from the bucket; None if it can."""
+        if not self.indexed:
+            return None
+        if not self.objects:
+            return f"the bucket looks empty, and {self.indexed} segments are indexed"
+        if self.indexed - self.missing < self.indexed * TRUSTED:
+            there = self.indexed - self.missing
+            return f"the bucket looks foreign: of {self.indexed} indexed segments it holds {there}"
+        return None
+
+
+def differences(stored: Members, indexed: Members) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """(indexed and not stored, stored and not indexed)."""
+    missing = {member: at for member, at in indexed.items() if stored.get(member) != at}
+    surplus = {member: at for member, at in stored.items() if indexed.get(member) != at}
+    return missing, surplus
+
+
+def array_of(members: Members) -> SegmentArray:
+    """In the order of time."""
+    rows = sorted(members.items(), key=lambda item: item[1])
+    return index.segments([member for member, _ in rows], [at for _, at in rows])
+
+
+def overlapping_us(segments: SegmentArray, told: Sequence[Told]) -> int:
+    """Time at which two epochs are stored and no handover explains it."""
+    return total(overlaps(segments, told))
+
+
+def copies(segments: SegmentArray) -> int:
+    """Segments all of whose fragments another segment of their epoch holds too."""
+    rows = segments[by_seq(segments)]
+    if not len(rows):
+        return 0
+    new = np.concatenate(
+        (
+            [True],
+            (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (rows["epoch_lo"][1:] != rows["epoch_lo"][:-1]),
+        )
+    )
+    rank = (np.cumsum(new) << 33) + rows["last_seq"]
+    before = np.concatenate(([-1], np.maximum.accumulate(rank)[:-1]))
+    return int(np.count_nonzero(~new & (rank <= before)))

@@ -1,0 +1,69 @@
+"""What a hold needs of the store: which versions go under legal hold, which markers of deletion are taken back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from districam_common.holds import Hold, HoldState, Protection
+from districam_common.intervals import touches
+from districam_common.names import HOUR_US, parse_segment_key
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version in the bucket, or a marker that says its key was deleted."""
+
+    key: str
+    version: str
+    size: int
+    is_marker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is in a hold's window: versions to keep, and markers that hide them from whoever asks by key."""
+
+    versions: tuple[Found, ...]
+    markers: tuple[Found, ...]
+
+
+def hours_of(hold: Hold) -> list[int]:
+    """Starts of the hours under which segments that touch the window are filed: from one before it on."""
+    first, last = hold.from_us // HOUR_US - 1, (hold.to_us - 1) // HOUR_US
+    return [hour * HOUR_US for hour in range(max(0, first), last + 1)]
+
+
+def work_of(hold: Hold, found: Iterable[Found]) -> Work:
+    """What of `found` the hold is about."""
+    inside = [one for one in found if _touches(hold, one)]
+    return Work(
+        tuple(one for one in inside if not one.is_marker), tuple(one for one in inside if one.is_marker)
+    )
+
+
+def _touches(hold: Hold, one: Found) -> bool:
+    try:
+        name = parse_segment_key(one.key, one.size)
+    except ValueError:
+        return False
+    return name.camera_id == hold.camera_id and touches(
+        [(hold.from_us, hold.to_us)], name.entry.start_us, name.entry.end_us
+    )
+
+
+def state_of(work: Work, held: int, *, is_protected: bool, now_us: int) -> HoldState:
+    """How far a hold is applied. Without protection by the store there is nothing to apply."""
+    count = len(work.versions)
+    state: Protection = "advisory"
+    if is_protected:
+        state = "enforced" if held >= count else "partial"
+    return HoldState(state=state, versions=count, held=held if is_protected else 0, checked_us=now_us)
+
+
+def is_open(hold: Hold, log_us: int, settle_us: int) -> bool:
+    """Whether more of its window may be stored at any moment."""
+    return hold.to_us > log_us - settle_us
+
+
+def needless(cached: Iterable[str], there: Sequence[Hold]) -> list[str]:
+    """Ids in the cache of holds that are not there; `cached` must have been read before."""
+    return sorted(set(cached) - {hold.id for hold in there})

@@ -1,0 +1,150 @@
+"""Retention: by each camera's days and by the budget, for the cameras whose `segments` partitions are this replica's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from districam_common import names
+from districam_common.errors import Rejected, Retriable
+from districam_common.events import Camera, FootageExpired
+from districam_common.hold_store import HoldStore
+from districam_common.holds import Hold, held_of
+from districam_common.names import DAY_US
+from districam_indexer import metrics
+from districam_indexer.consume import Consumption
+from districam_indexer.core.retention import Stock, believed_now_us, edge_by_age, free_for
+from districam_indexer.doors import Doors
+from districam_indexer.expiry import Expiry, Wanted
+from districam_indexer.index_writer import IndexChanged
+from districam_indexer.pacing import Pace
+from districam_indexer.usage import Usage
+
+log = structlog.get_logger()
+
+_REPEAT_US = DAY_US
+"""What has expired is said again, so that it outlives the topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is looked at together, at one moment."""
+
+    build: str
+    now_us: int
+    records: Mapping[str, Camera]
+    holds: tuple[Hold, ...]
+    indexed: Mapping[str, list[int]]
+
+
+class Retention:
+    """One loop."""
+
+    def __init__(self, doors: Doors, consumption: Consumption, usage: Usage) -> None:
+        self._doors = doors
+        self._consumption = consumption
+        self._usage = usage
+        self._store = HoldStore(doors.vault)
+        self._pace = Pace(doors.runtime, doors.settings.indexer.retention_deletes_s)
+        self._expiry = Expiry(doors, self._store, self._pace)
+        self._done: dict[str, object] = {}
+        self._repeated_us: dict[str, int] = {}
+        self._is_over_budget = False
+
+    async def run(self) -> None:
+        """Until the service stops. Trouble puts it off: nothing is deleted on half the evidence."""
+        while not self._doors.runtime.stopping.is_set():
+            try:
+                await self._look()
+            except (Retriable, IndexChanged) as error:
+                log.warning("retention put off", why=str(error))
+            except Rejected as error:
+                log.error("retention stands still", why=str(error))
+            await self._doors.runtime.stops_within(self._doors.settings.indexer.retention_s)
+
+    async def _look(self) -> None:
+        seen = await self._see()
+        if seen is None:
+            return
+        freed = await self._budget(seen)
+        for camera_id in sorted(await self._ours(seen)):
+            if self._doors.runtime.stopping.is_set():
+                return
+            await self._keep_to(camera_id, seen, freed.get(camera_id, 0))
+
+    async def _see(self) -> _Seen | None:
+        """None while the index is not whole, or no progress of the recorders is known."""
+        index = self._doors.index
+        meta = await index.meta()
+        if meta is None or not meta.is_ready or not self._consumption.segment_partitions:
+            return None
+        now_us = believed_now_us(self._doors.runtime.clock.now_us(), (await index.logged()).values())
+        if not now_us:
+            return None
+        holds = tuple(await self._store.all())
+        return _Seen(meta.build, now_us, await index.cameras(), holds, await self._usage.hours())
+
+    async def _ours(self, seen: _Seen) -> set[str]:
+        count = await self._doors.publisher.partitions(names.SEGMENTS)
+        ours = self._consumption.segment_partitions
+        known = await self._doors.index.camera_ids() | seen.indexed.keys()
+        return {camera_id for camera_id in known if names.partition_of(camera_id, count) in ours}
+
+    async def _budget(self, seen: _Seen) -> Mapping[str, int]:
+        """Camera → up to where the budget wants it emptied; all cameras are weighed, by every replica alike."""
+        max_bytes = self._doors.settings.storage.max_bytes
+        if max_bytes is None:
+            return {}
+        stocks = {
+            camera_id: Stock(_days(seen, camera_id), hours, held_of(seen.holds, camera_id))
+            for camera_id, hours in (await self._usage.bytes_by_hour()).items()
+        }
+        freed = free_for(max_bytes, stocks, seen.now_us)
+        metrics.stored.set(sum(sum(stock.bytes_by_hour.values()) for stock in stocks.values()))
+        metrics.over_budget.set(freed.over_bytes)
+        metrics.budget.set(max_bytes)
+        if self._is_over_budget != bool(freed.over_bytes):
+            self._is_over_budget = bool(freed.over_bytes)
+            if self._is_over_budget:
+                why = "what is left is held, or younger than a day; recording goes on"
+                log.error("storage over its budget", over_bytes=freed.over_bytes, why=why)
+            else:
+                log.info("storage within its budget again")
+        return freed.edges
+
+    async def _keep_to(self, camera_id: str, seen: _Seen, budget_edge_us: int) -> None:
+        age_edge_us = edge_by_age(_days(seen, camera_id), seen.now_us)
+        edge_us = max(age_edge_us, budget_edge_us)
+        goal = (seen.build, edge_us, tuple(held_of(seen.holds, camera_id)))
+        if edge_us and self._done.get(camera_id) != goal:
+            reason = (
+                "older than retention_days" if edge_us == age_edge_us else "over the budget storage.max_bytes"
+            )
+            wanted = Wanted(camera_id, edge_us, reason, seen.indexed.get(camera_id, []))
+            outcome = await self._expiry.run(wanted, build=seen.build)
+            self._done[camera_id] = goal
+            if outcome.deleted or outcome.dropped:
+                log.info(
+                    "footage let go", camera_id=camera_id, before=names.rfc3339(edge_us), reason=reason,
+                    deleted=outcome.deleted, dropped=outcome.dropped,
+                )  # fmt: skip
+            if outcome.locked:
+                log.error("the store keeps what has expired", camera_id=camera_id, keys=outcome.locked[:5])
+        await self._repeat(camera_id, seen)
+
+    async def _repeat(self, camera_id: str, seen: _Seen) -> None:
+        if seen.now_us - self._repeated_us.get(camera_id, 0) < _REPEAT_US:
+            return
+        told = await self._doors.index.told(camera_id)
+        last_us = max(
+            (t.event.at_us for t in told if isinstance(t.event, FootageExpired)), default=seen.now_us
+        )
+        if seen.now_us - last_us >= _REPEAT_US:
+            await self._expiry.repeat(camera_id, build=seen.build)
+            last_us = seen.now_us
+        self._repeated_us[camera_id] = last_us
+
+
+def _days(seen: _Seen, camera_id: str) -> int | None:
+    record = seen.records.get(camera_id)
+    return None if record is None else record.retention_days

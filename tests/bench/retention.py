@@ -1,0 +1,105 @@
+"""`python -m bench.retention`: 100,000 objects expire (SEGMENTS others) while segments of 20 cameras are stored. JSON last.
+
+What recording feels of it is the time that the store takes for a segment: two of 2.5 MB a second, before and meanwhile.
+"""
+
+# Redis-py's types are partial:
+# pyright: reportUnknownMemberType=false
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from bench import report
+from bench.archive import Archive, put, running, say, stock
+from districam_common import names
+from districam_common.index import IndexEntry
+from districam_common.names import DAY_US
+
+SEGMENTS = 100_000
+CAMERAS = 20
+S = 1_000_000
+DAYS = 2
+_BODY = os.urandom(2_500_000)
+
+
+class Recording:
+    """Puts a segment of 10 s of one camera after the other, 20 cameras in 10 s."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._times: list[float] = []
+
+    async def run(self, until: asyncio.Event) -> None:
+        number = 0
+        while not until.is_set():
+            began_s = time.monotonic()
+            await put(self._archive.vault, self._key(number), _BODY)
+            self._times.append((time.monotonic() - began_s) * 1e3)
+            number += 1
+            await asyncio.sleep(max(0.0, 10 / CAMERAS - (time.monotonic() - began_s)))
+
+    def _key(self, number: int) -> str:
+        now_us = time.time_ns() // 1000
+        entry = IndexEntry(
+            epoch=str(uuid.uuid4()), first_seq=number, last_seq=number, start_us=now_us, end_us=now_us + 10 * S,
+            bytes=len(_BODY), init_bytes=4, flags=1,
+        )  # fmt: skip
+        return names.segment_key(self._archive.camera_ids[number % len(self._archive.camera_ids)], entry)
+
+    def taken(self) -> dict[str, float]:
+        """Milliseconds a put, since last asked."""
+        cuts = quantiles(self._times, n=20)
+        self._times.clear()
+        return {"p50": round(cuts[9], 1), "p95": round(cuts[18], 1)}
+
+
+async def measured(archive: Archive, count: int, rate: int, quiet_s: float) -> dict[str, Any]:
+    done = asyncio.Event()
+    recording = Recording(archive)
+    async with asyncio.TaskGroup() as tasks, archive.indexer(
+        DISTRICAM_INDEXER__RETENTION_S="0.5", DISTRICAM_INDEXER__RETENTION_DELETES_S=str(rate)
+    ) as indexer:  # fmt: skip
+        await indexer.waits_for("index rebuilt", 900)
+        tasks.create_task(recording.run(done))
+        await asyncio.sleep(quiet_s)
+        quiet = recording.taken()
+        await archive.redis.hset(names.LOGGED, "0", str(time.time_ns() // 1000))
+        began_s = time.monotonic()
+        async with asyncio.timeout(3600):
+            while await indexer.metric("districam_retention_deleted_total") < count:
+                await asyncio.sleep(0.5)
+        taken_s = time.monotonic() - began_s
+        busy = recording.taken()
+        done.set()
+    return {
+        "objects": count,
+        "deleted_s": round(count / taken_s),
+        "limit_s": rate,
+        "put_ms_without": quiet,
+        "put_ms_meanwhile": busy,
+    }
+
+
+async def main(
+    results: Path | None, count: int, *, cameras: int = CAMERAS, rate: int = 200, quiet_s: float = 30
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
+        async with running(Path(home), cameras, retention_days=DAYS, object_lock=True) as archive:
+            old_us = time.time_ns() // 1000 - (DAYS + 1) * DAY_US
+            say(f"stocked at {await stock(archive, count, old_us):.0f} a second")
+            figures = await measured(archive, count, rate, quiet_s)
+    report.written(results, "retention", figures, {"cameras": cameras})
+    return figures
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="bench.retention", description=__doc__)
+    parser.add_argument("--results", type=Path, help="a folder to write to")
+    asyncio.run(main(parser.parse_args().results, int(os.environ.get("SEGMENTS", SEGMENTS))))

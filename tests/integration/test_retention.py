@@ -1,0 +1,285 @@
+"""Retention and holds of the indexer as a process, on a real store with object lock, broker and index."""
+# Redis-py leaves its keyword arguments untyped:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+import pytest_asyncio
+
+from districam_common import index, names, wire
+from districam_common.clock import SystemClock
+from districam_common.events import Camera, FootageExpired, SegmentStored
+from districam_common.hold_store import HoldStore
+from districam_common.holds import Hold
+from districam_common.kafka.consumer import Reader
+from districam_common.ledger import ledger
+from districam_common.names import DAY_US, HOUR_US
+from districam_common.service import Runtime
+from districam_common.settings import KafkaSettings, S3Settings
+from districam_common.vault import Vault, Version
+from districam_indexer.core.operations import gathered
+from districam_indexer.core.plan import plan_stored
+from districam_indexer.doors import Doors
+from districam_indexer.dropping import Dropper
+from districam_indexer.expiry import Expiry, Wanted
+from districam_indexer.index_state import IndexState
+from districam_indexer.index_writer import IndexWriter
+from districam_indexer.pacing import Pace
+from districam_indexer.settings import IndexerSettings
+from integration.test_indexer import District, Indexer, district, until
+from support.announced import S, lost, segment
+
+__all__ = ["district"]
+
+pytestmark = pytest.mark.timeout(120)
+DAYS = 2
+LIMITS = {"DISTRICAM_INDEXER__RETENTION_S": "0.3", "DISTRICAM_INDEXER__HOLDS_S": "0.2"}
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A district whose camera keeps two days, in a bucket with or without lock."""
+
+    district: District
+    vault: Vault
+    edge_us: int
+
+    @property
+    def camera_id(self) -> str:
+        return self.district.camera_id
+
+    @asynccontextmanager
+    async def indexer(self, **settings: str) -> AsyncGenerator[Indexer]:
+        async with self.district.indexer(**LIMITS, **settings) as running:
+            await until(running.is_ready)
+            yield running
+
+    async def stock(
+        self, *starts_us: int, camera_id: str | None = None, size: int = 100
+    ) -> list[SegmentStored]:
+        """Ten seconds at each of these instants, stored and announced."""
+        made = [
+            segment(camera_id or self.camera_id, first_seq=5 * n, start_us=at_us, size=size)
+            for n, at_us in enumerate(starts_us)
+        ]
+        stored = [await self.district.store(one) for one in made]
+        await self.district.announce(stored)
+        await until(lambda: self._are_indexed(stored))
+        return stored
+
+    async def _are_indexed(self, stored: Sequence[SegmentStored]) -> bool:
+        camera_id = stored[0].camera_id
+        first_us, last_us = stored[0].start_us, stored[-1].end_us
+        found = index.entries(await self.district.reader.segments(camera_id, first_us, last_us))
+        return {names.entry_of(one) for one in stored} <= set(found)
+
+    async def place_late(self, beside: SegmentStored) -> SegmentStored:
+        """Another copy of about the same time, stored only now."""
+        late = segment(self.camera_id, epoch=1, first_seq=0, start_us=beside.start_us + S, size=100)
+        return await self.district.store(late)
+
+    async def keys(self) -> set[str]:
+        return {one.key async for one in self.vault.list("") if not one.key.startswith("_")}
+
+    async def indexed(self, from_us: int, to_us: int) -> list[index.IndexEntry]:
+        return index.entries(await self.district.reader.segments(self.camera_id, from_us, to_us))
+
+
+@asynccontextmanager
+async def archive_of(district: District, s3: S3Settings) -> AsyncGenerator[Archive]:
+    now_us = SystemClock().now_us()
+    await _keeps(district, 400, now_us - 400 * DAY_US)
+    async with Vault.open(s3) as vault:
+        yield Archive(district, vault, (now_us - DAYS * DAY_US) // HOUR_US * HOUR_US)
+
+
+@pytest_asyncio.fixture
+async def archive(district: District, s3: S3Settings) -> AsyncGenerator[Archive]:
+    """Without object lock."""
+    async with archive_of(district, s3) as made:
+        yield made
+
+
+async def _keeps(district: District, days: int, since_us: int) -> None:
+    camera = Camera(
+        camera_id=district.camera_id, name="Cổng", url="rtsp://10.0.0.1/1", retention_days=days, updated_us=since_us
+    )  # fmt: skip
+    await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
+
+
+async def believe(archive: Archive) -> None:
+    """From now on the camera's footage is kept for two days, and recorders say what time it is."""
+    now_us = SystemClock().now_us()
+    await _keeps(archive.district, DAYS, now_us)
+    await archive.district.redis.hset(names.LOGGED, "0", str(now_us))
+
+
+async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_dropped(
+    archive: Archive, kafka: KafkaSettings
+):
+    district = archive.district
+    old = [archive.edge_us - 3 * HOUR_US, archive.edge_us - 3 * HOUR_US + 20 * S, archive.edge_us - 30 * S]
+    young = [archive.edge_us - 5 * S, archive.edge_us + 60 * S]
+    event = wire.event_message(lost(old[0] - DAY_US, archive.camera_id), 1, site="local", service="ingest")
+    async with archive.indexer():
+        stored = await archive.stock(*old, *young)
+        await district.publisher.publish(names.STREAMS, event)
+        assert len(await archive.keys()) == 5
+        await believe(archive)
+        await until(lambda: _is(archive.keys, {one.key for one in stored[3:]}))
+        kept = [names.entry_of(one) for one in stored[3:]]
+        await until(lambda: _is(lambda: archive.indexed(old[0], young[-1] + 10 * S), kept))
+        expired = (await district.reader.expired([archive.camera_id]))[archive.camera_id]
+        assert expired[0][0] <= old[0]
+        assert expired[-1][1] == archive.edge_us
+        await district.announce(stored)  # a replay
+        later = await archive.stock(archive.edge_us + 600 * S)
+        await until(
+            lambda: _is(lambda: archive.indexed(old[0], later[0].end_us), [*kept, names.entry_of(later[0])])
+        )
+        states = ledger(
+            (old[0], archive.edge_us + 10 * S), await district.reader.revisions(archive.camera_id),
+            await district.reader.segments(archive.camera_id, old[0], archive.edge_us + HOUR_US),
+            await district.reader.told(archive.camera_id), log_us=archive.edge_us, now_us=archive.edge_us,
+        )  # fmt: skip
+        assert (states[0].state, states[0].to_us) == ("expired", archive.edge_us)
+        before = await district.contents()
+        async with district.indexer("rebuild") as command, asyncio.timeout(30):
+            assert await command.child.wait() == 0
+        after = await district.contents()
+        of_footage = [key for key in before if key.startswith(("dc1:seg:", "dc1:day:", "dc1:epoch:"))]
+        assert {key: after.get(key) for key in of_footage} == {key: before[key] for key in of_footage}
+    async with Reader.open(kafka, [names.STREAMS]) as reader:
+        records = [one for one in await reader.read_all() if one.key == archive.camera_id.encode()]
+    told = [wire.event(one.key, one.headers, one.value) for one in records]
+    assert any(isinstance(one, FootageExpired) and one.to_us == archive.edge_us for one in told)
+
+
+async def _is(ask: Callable[[], Awaitable[object]], wanted: object) -> bool:
+    return await ask() == wanted
+
+
+async def test_killed_between_any_two_steps_it_goes_on_where_it_was(archive: Archive):
+    """Half of it deleted and still indexed, half told and still stored: what a kill leaves behind."""
+    starts = [archive.edge_us - HOUR_US + n * 20 * S for n in range(6)]
+    async with archive.indexer():
+        stored = await archive.stock(*starts, archive.edge_us + 60 * S)
+    event = FootageExpired(
+        camera_id=archive.camera_id, at_us=archive.edge_us, instance="i", from_us=starts[0], to_us=archive.edge_us,
+        reason="told, and killed",
+    )  # fmt: skip
+    message = wire.event_message(event, 7, site="local", service="indexer")
+    await archive.district.publisher.publish(names.STREAMS, message)
+    await archive.vault.delete([one.key for one in stored[:3]])
+    await believe(archive)
+    async with archive.indexer():
+        await until(lambda: _is(archive.keys, {stored[-1].key}))
+        await until(
+            lambda: _is(lambda: archive.indexed(starts[0], stored[-1].end_us), [names.entry_of(stored[-1])])
+        )
+
+
+async def test_over_the_budget_the_oldest_goes_of_each_camera_alike(archive: Archive):
+    other = f"{archive.camera_id}-b"
+    now_us = SystemClock().now_us()
+    hours = [(now_us // HOUR_US - n) * HOUR_US for n in range(34, 26, -1)]
+    record = Camera(
+        camera_id=other, name="b", url="rtsp://10.0.0.1/1", retention_days=DAYS, updated_us=hours[0]
+    )
+    await archive.district.publisher.publish(names.CAMERAS, wire.camera_message(record, site="local"))
+    async with archive.indexer():
+        await archive.stock(*hours, size=1000)
+        await archive.stock(*hours, camera_id=other, size=1000)
+        await archive.stock(now_us - 60 * S, size=1000)
+        await believe(archive)
+    async with archive.indexer(DISTRICAM_STORAGE__MAX_BYTES="10000") as indexer:
+        await until(lambda: _fits(archive, 10_000))
+        left = {
+            one: sorted(key for key in await archive.keys() if key.startswith(f"{one}/"))
+            for one in (archive.camera_id, other)
+        }
+        assert [len(some) for some in left.values()] == [5, 4]  # the one of now is among the first's
+        await until(lambda: _says(indexer, "districam_storage_over_budget_bytes 0.0"))
+
+
+async def _says(indexer: Indexer, line: str) -> bool:
+    return line in await indexer.ask("/metrics")
+
+
+async def _fits(archive: Archive, most: int) -> bool:
+    return sum([one.size async for one in archive.vault.list("") if not one.key.startswith("_")]) <= most
+
+
+class Interrupted(HoldStore):
+    """A hold is placed right after retention has read the holds for the first time."""
+
+    hold: Hold | None = None
+
+    async def all(self) -> list[Hold]:
+        found = await super().all()
+        if self.hold is not None:
+            hold, self.hold = self.hold, None
+            await self.place(hold)
+        return found
+
+
+@asynccontextmanager
+async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> AsyncGenerator[Doors]:
+    """The indexer's doors, without its loops."""
+    redis = archive.district.redis
+    settings = IndexerSettings(s3=s3, kafka=kafka)
+    writer = IndexWriter(redis, still_ttl_s=60)
+    fields = {"site": "local", "schema": "1", "partitions": 60, "state": "ready", "build": "b"}
+    await redis.hset(names.META, mapping={**fields})
+    yield Doors(
+        settings, Runtime("indexer"), archive.district.publisher, archive.district.reader, writer, IndexState(redis),
+        Dropper(redis, writer), archive.vault,
+    )  # fmt: skip
+
+
+async def test_a_hold_that_comes_between_telling_and_deleting_keeps_its_footage(
+    archive: Archive, s3: S3Settings, kafka: KafkaSettings
+):
+    """Its api will find it told, and refuse it; but whoever reads the holds before deleting has not taken it."""
+    starts = [archive.edge_us - HOUR_US, archive.edge_us - HOUR_US + 60 * S]
+    async with in_process(archive, s3, kafka) as doors:
+        stored = [
+            await archive.district.store(
+                segment(archive.camera_id, first_seq=5 * n, start_us=at_us, size=100)
+            )
+            for n, at_us in enumerate(starts)
+        ]
+        operations = [one for made in stored for one in plan_stored(made)]
+        await doors.writer.apply(gathered(operations), build="b")
+        store = Interrupted(archive.vault)
+        store.hold = Hold(
+            id="0" * 16, camera_id=archive.camera_id, from_us=starts[1], to_us=starts[1] + S, reason="r",
+            placed_by="-", placed_us=1,
+        )  # fmt: skip
+        wanted = Wanted(archive.camera_id, archive.edge_us, "old", [archive.edge_us - HOUR_US])
+        outcome = await Expiry(doors, store, Pace(doors.runtime, 1000)).run(wanted, build="b")
+        assert await archive.keys() == {stored[1].key}
+        assert (outcome.deleted, outcome.dropped) == (1, 1)
+        assert await archive.indexed(starts[0], archive.edge_us) == [names.entry_of(stored[1])]
+
+
+async def test_it_is_told_before_anything_is_deleted(archive: Archive, s3: S3Settings, kafka: KafkaSettings):
+    start_us = archive.edge_us - HOUR_US
+    async with in_process(archive, s3, kafka) as doors:
+        await archive.district.store(segment(archive.camera_id, start_us=start_us, size=100))
+        told: list[list[tuple[int, int]]] = []
+
+        class Watched(Vault):
+            async def delete_versions(self, versions: Sequence[Version]) -> list[Version]:
+                told.append((await archive.district.reader.expired([archive.camera_id]))[archive.camera_id])
+                return await super().delete_versions(versions)
+
+        async with Watched.open(s3) as watched:
+            watching = replace(doors, vault=watched)
+            wanted = Wanted(archive.camera_id, archive.edge_us, "old", [])
+            await Expiry(watching, HoldStore(watched), Pace(doors.runtime, 1000)).run(wanted, build="b")
+        assert told == [[(start_us, archive.edge_us)]]

@@ -1,0 +1,50 @@
+"""Which versions a hold is about, and how far it is applied."""
+
+import pytest
+
+from districam_common.holds import Hold
+from districam_common.names import HOUR_US
+from districam_indexer.core.holding import Found, Work, hours_of, is_open, needless, state_of, work_of
+from support.announced import NOON_US, S, segment
+
+
+def hold(from_us: int = NOON_US, to_us: int = NOON_US + 60 * S) -> Hold:
+    return Hold(
+        id="0" * 16, camera_id="cam-1", from_us=from_us, to_us=to_us, reason="r", placed_by="k", placed_us=1
+    )
+
+
+def found(start_us: int, *, camera_id: str = "cam-1", is_marker: bool = False) -> Found:
+    return Found(segment(camera_id, start_us=start_us).key, "v", 0 if is_marker else 9, is_marker)
+
+
+def test_segments_may_be_filed_an_hour_before_the_window() -> None:
+    assert hours_of(hold()) == [NOON_US - HOUR_US, NOON_US]
+    assert hours_of(hold(to_us=NOON_US + HOUR_US)) == [NOON_US - HOUR_US, NOON_US]
+    assert hours_of(hold(from_us=0, to_us=1)) == [0]
+
+
+def test_it_is_about_what_touches_its_window_and_about_markers_that_hide_it() -> None:
+    edge, before = found(NOON_US - 5 * S), found(NOON_US - 10 * S)
+    marker = found(NOON_US, is_marker=True)
+    foreign = Found("cam-1/notes.txt", "v", 1, is_marker=False)
+    others = [before, found(NOON_US, camera_id="cam-2"), found(NOON_US + 60 * S), foreign]
+    assert work_of(hold(), [edge, marker, *others]) == Work((edge,), (marker,))
+
+
+@pytest.mark.parametrize(
+    ("held", "is_protected", "state"), [(1, True, "partial"), (2, True, "enforced"), (0, False, "advisory")]
+)
+def test_its_state_counts(held: int, is_protected: bool, state: str) -> None:  # noqa: FBT001
+    work = Work((found(NOON_US), found(NOON_US + 10 * S)), ())
+    told = state_of(work, held, is_protected=is_protected, now_us=5)
+    assert (told.state, told.versions, told.held, told.checked_us) == (state, 2, held, 5)
+
+
+def test_a_window_is_open_until_the_log_has_passed_it() -> None:
+    assert is_open(hold(), NOON_US + 70 * S, 75 * S)
+    assert not is_open(hold(), NOON_US + 135 * S, 75 * S)
+
+
+def test_the_cache_loses_what_is_not_there() -> None:
+    assert needless(["0" * 16, "b", "a"], [hold()]) == ["a", "b"]

@@ -1,0 +1,358 @@
+"""What retention may let go of, whatever happens in whatever order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from districam_common.causes import Told
+from districam_common.events import Connected, FootageExpired, Lost, Profile
+from districam_common.index import from_entries
+from districam_common.intervals import Interval, merge, touches
+from districam_common.ledger import ledger
+from districam_common.names import DAY_US, HOUR_US
+from districam_indexer.core.plan import is_inside
+from districam_indexer.core.retention import (
+    LEAST_US,
+    Freed,
+    Stock,
+    believed_now_us,
+    edge_by_age,
+    free_for,
+    is_deletable,
+    is_due,
+    let_go,
+    repeated,
+    superfluous,
+    untold,
+)
+from support.announced import EPOCHS, S, lost
+
+NOW_US = 100 * DAY_US + 40 * 60 * S
+
+
+# ---- age
+
+
+def test_the_edge_is_a_whole_hour_and_older_than_the_days() -> None:
+    edge_us = edge_by_age(30, NOW_US)
+    assert edge_us % HOUR_US == 0
+    assert NOW_US - 30 * DAY_US - HOUR_US < edge_us <= NOW_US - 30 * DAY_US
+
+
+def test_a_camera_without_a_record_loses_nothing_by_age() -> None:
+    assert edge_by_age(None, NOW_US) == 0
+
+
+def test_a_clock_that_runs_ahead_of_the_recorders_deletes_nothing() -> None:
+    assert believed_now_us(NOW_US + 365 * DAY_US, [NOW_US, NOW_US - S]) == NOW_US
+    assert believed_now_us(NOW_US, [NOW_US + 365 * DAY_US]) == NOW_US
+    assert believed_now_us(NOW_US, []) == 0
+
+
+def test_what_is_let_go_reaches_from_the_beginning_to_the_edge_around_holds() -> None:
+    assert let_go(5, 100, [(0, 10), (40, 50), (90, 120)]) == [(10, 40), (50, 90)]
+    assert let_go(100, 100, []) == []
+
+
+def test_a_segment_that_reaches_over_an_edge_or_into_a_hold_stays() -> None:
+    expired = [(0, 40), (50, 90)]
+    assert is_deletable((30, 40), expired, [])
+    assert not is_deletable((35, 45), expired, [])
+    assert not is_deletable((85, 95), expired, [])
+    assert not is_deletable((10, 20), expired, [(19, 25)])
+
+
+def test_an_hour_that_one_hold_keeps_whole_is_not_listed() -> None:
+    assert is_due(0, HOUR_US, [(0, HOUR_US - 1)])
+    assert not is_due(0, HOUR_US, [(0, HOUR_US)])
+    assert not is_due(HOUR_US, HOUR_US, [])
+
+
+def test_only_what_nobody_has_said_yet_is_said() -> None:
+    assert untold([(0, 10)], [(0, 9)])
+    assert not untold([(0, 10), (20, 30)], [(0, 30)])
+
+
+# ---- any order of events: a small world around the same decisions
+
+
+@dataclass
+class Site:
+    """Objects, index, what is told, holds in force. `now` is in hours; a camera keeps two days."""
+
+    now: int = 60
+    objects: set[Interval] = field(default_factory=set[Interval])
+    indexed: set[Interval] = field(default_factory=set[Interval])
+    announced: list[Interval] = field(default_factory=list[Interval])
+    expired: list[Interval] = field(default_factory=list[Interval])
+    holds: dict[int, Interval] = field(default_factory=dict[int, Interval])
+    accepted: set[int] = field(default_factory=set[int])
+    wanted: list[Interval] = field(default_factory=list[Interval])
+    deleted: set[Interval] = field(default_factory=set[Interval])
+    seen: list[Interval] = field(default_factory=list[Interval])
+    planned: list[Interval] = field(default_factory=list[Interval])
+
+    def held(self) -> list[Interval]:
+        return merge(self.holds.values())
+
+    def edge(self) -> int:
+        return edge_by_age(2, self.now * HOUR_US)
+
+    def store(self, start_us: int, length_us: int) -> None:
+        span = (start_us, start_us + length_us)
+        self.objects.add(span)
+        self.announced.append(span)
+        self.index(span)
+
+    def index(self, span: Interval) -> None:
+        if not is_inside(span, self.expired):
+            self.indexed.add(span)
+
+    def replay(self) -> None:
+        for span in self.announced:
+            self.index(span)
+
+    def hold(self, number: int, window: Interval) -> None:
+        """The first of two steps: the object is written."""
+        if number not in self.holds:
+            self.holds[number] = window
+
+    def accept(self, number: int) -> None:
+        """The second: what has expired is read."""
+        window = self.holds.get(number)
+        if window is None or number in self.accepted:
+            return
+        if touches(self.expired, *window):
+            del self.holds[number]
+        else:
+            self.accepted.add(number)
+
+    def release(self, number: int) -> None:
+        self.holds.pop(number, None)
+        self.accepted.discard(number)
+
+    def plan(self) -> None:
+        """Retention reads the holds."""
+        self.planned = let_go(0, self.edge(), self.held())
+
+    def tell(self) -> None:
+        """It says what expires, by the holds that it has read."""
+        self.expired = merge([*self.expired, *self.planned])
+
+    def look(self) -> None:
+        """It reads the holds again, and lists."""
+        self.seen = self.held()
+        self.wanted = sorted(span for span in self.objects if is_deletable(span, self.expired, self.seen))
+
+    def delete(self, count: int) -> None:
+        for span in self.wanted[:count]:
+            accepted = merge(self.holds[n] for n in self.accepted)
+            assert not touches(accepted, *span), "held footage was deleted"
+            assert span[1] <= self.edge(), "footage was deleted before its time"
+            self.objects.discard(span)
+            self.deleted.add(span)
+        self.wanted = self.wanted[count:]
+
+    def drop(self) -> None:
+        over = {s for s in self.indexed if is_deletable(s, self.expired, self.seen) and s not in self.objects}
+        self.indexed -= over
+
+
+windows = st.tuples(st.integers(0, 30), st.integers(1, 6)).map(
+    lambda w: (w[0] * HOUR_US // 2, (w[0] + w[1]) * HOUR_US // 2)
+)
+steps = st.one_of(
+    st.tuples(
+        st.just("store"),
+        st.integers(0, 60).map(lambda n: n * HOUR_US // 4),
+        st.integers(1, 40).map(lambda n: n * 60 * S),
+    ),
+    st.tuples(st.just("hold"), st.integers(0, 2), windows),
+    st.tuples(st.just("accept"), st.integers(0, 2)),
+    st.tuples(st.just("release"), st.integers(0, 2)),
+    st.tuples(st.just("delete"), st.integers(1, 5)),
+    st.sampled_from([("replay",), ("plan",), ("tell",), ("look",), ("drop",)]),
+)
+
+
+@given(st.lists(steps, max_size=60), st.integers(49, 70))
+@example(
+    [
+        ("store", 0, 60 * S),
+        ("plan",),
+        ("hold", 0, (0, HOUR_US)),
+        ("accept", 0),
+        ("tell",),
+        ("look",),
+        ("delete", 1),
+    ],
+    60,
+)
+@settings(max_examples=300)
+def test_held_and_younger_footage_is_never_taken_and_expired_never_comes_back(
+    ordered: Sequence[tuple[object, ...]], now: int
+) -> None:
+    site = Site(now)
+    for name, *arguments in ordered:
+        getattr(site, str(name))(*arguments)
+        assert not site.indexed & site.deleted - site.objects - _undropped(site)
+    for number in list(site.holds):
+        site.accept(number)
+    site.plan()
+    site.tell()
+    site.look()
+    site.delete(len(site.wanted))
+    site.drop()
+    site.replay()
+    assert site.indexed <= site.objects, "what has expired came back"
+    assert all(is_inside(span, site.expired) for span in site.objects - site.indexed)
+    for start_us, end_us in site.objects:
+        assert end_us > site.edge() or not is_deletable(
+            (start_us, end_us), let_go(0, site.edge(), site.held()), site.held()
+        )
+    assert not site.deleted & site.indexed
+
+
+def _undropped(site: Site) -> set[Interval]:
+    """Deleted and still indexed, until the next drop: what a kill in between leaves."""
+    return {span for span in site.indexed if span not in site.objects and is_inside(span, site.expired)}
+
+
+# ---- the budget
+
+stocks = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]),
+    st.builds(
+        Stock,
+        st.one_of(st.none(), st.integers(1, 60)),
+        st.dictionaries(
+            st.integers(0, 99 * 24).map(lambda n: n * HOUR_US), st.integers(1, 1000), max_size=40
+        ),
+        st.lists(st.tuples(st.integers(0, 2400), st.integers(1, 50)), max_size=3).map(
+            lambda some: merge((a * HOUR_US, (a + b) * HOUR_US) for a, b in some)
+        ),
+    ),
+)
+
+
+def _left(stocks_: dict[str, Stock], freed: Freed) -> dict[str, dict[int, int]]:
+    """Hours that stay, by camera."""
+    return {
+        camera_id: {
+            hour_us: size
+            for hour_us, size in stock.bytes_by_hour.items()
+            if hour_us >= freed.edges.get(camera_id, 0) or touches(stock.held, hour_us, hour_us + HOUR_US)
+        }
+        for camera_id, stock in stocks_.items()
+    }
+
+
+@given(stocks, st.integers(0, 20_000))
+def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(
+    some: dict[str, Stock], budget: int
+) -> None:
+    freed = free_for(budget, some, NOW_US)
+    left = _left(some, freed)
+    assert sum(sum(hours.values()) for hours in left.values()) <= budget + freed.over_bytes
+    if freed.over_bytes:
+        for camera_id, hours in left.items():
+            for hour_us in hours:
+                is_young = hour_us + HOUR_US > NOW_US - LEAST_US
+                assert is_young or touches(some[camera_id].held, hour_us, hour_us + HOUR_US)
+
+
+@given(stocks, st.integers(0, 20_000))
+def test_freeing_is_fair_and_takes_no_more_than_it_needs(some: dict[str, Stock], budget: int) -> None:
+    freed = free_for(budget, some, NOW_US)
+    left = _left(some, freed)
+    taken = [
+        ((NOW_US - hour_us) / (stock.days or 30), stock.bytes_by_hour[hour_us])
+        for camera_id, stock in some.items()
+        for hour_us in stock.bytes_by_hour
+        if hour_us not in left[camera_id]
+    ]
+    kept = [
+        (NOW_US - hour_us) / (some[camera_id].days or 30)
+        for camera_id, hours in left.items()
+        for hour_us in hours
+        if not touches(some[camera_id].held, hour_us, hour_us + HOUR_US)
+        and hour_us + HOUR_US <= NOW_US - LEAST_US
+    ]
+    if taken and kept:
+        assert min(taken)[0] >= max(kept), "somebody kept older footage, for its days, than another lost"
+    if taken:
+        total = sum(sum(hours.values()) for hours in left.values())
+        assert total + min(taken)[1] > budget, "more was taken than was needed"
+
+
+def test_the_last_day_is_never_let_go() -> None:
+    hours = {NOW_US // HOUR_US * HOUR_US - n * HOUR_US: 10 for n in range(30)}
+    freed = free_for(1, {"a": Stock(30, hours)}, NOW_US)
+    assert freed.edges["a"] <= NOW_US - DAY_US
+    assert freed.over_bytes > 0
+
+
+# ---- what the index forgets
+
+
+def expired_event(from_us: int, to_us: int, at_us: int) -> FootageExpired:
+    return FootageExpired(
+        camera_id="cam-1", at_us=at_us, instance="i", from_us=from_us, to_us=to_us, reason="r"
+    )
+
+
+def connected(at_us: int, epoch: int = 0) -> Connected:
+    return Connected(
+        camera_id="cam-1", at_us=at_us, instance="i", epoch=EPOCHS[epoch], reader="native", transport="tcp",
+        codecs="avc1.640028", width=1, height=1,
+    )  # fmt: skip
+
+
+def test_the_last_event_in_force_before_the_edge_is_kept_and_what_is_older_goes() -> None:
+    edge_us = 10 * DAY_US
+    events = [lost(edge_us - 5 * DAY_US), connected(edge_us - 4 * DAY_US, 1), lost(edge_us + S)]
+    members = [(str(n).encode(), Told(event)) for n, event in enumerate(events)]
+    assert superfluous(members, edge_us) == [b"0"]
+
+
+def test_trimming_changes_no_state_from_the_edge_on() -> None:
+    edge_us = 10 * DAY_US
+    events: list[Connected | Lost | FootageExpired | Profile] = [
+        connected(edge_us - 40 * 60 * S), lost(edge_us - 30 * 60 * S), connected(edge_us - 20 * 60 * S, 1),
+        expired_event(0, edge_us - HOUR_US, edge_us + S), expired_event(0, edge_us, edge_us + 2 * S),
+    ]  # fmt: skip
+    members = [(repr(event).encode(), Told(event)) for event in events]
+    gone = set(superfluous(members, edge_us))
+    assert len(gone) == 3
+    kept = [told for member, told in members if member not in gone]
+
+    def states(told: Sequence[Told]) -> object:
+        none = from_entries([])
+        return ledger(
+            (edge_us, edge_us + HOUR_US), [], none, told, log_us=edge_us + DAY_US, now_us=edge_us + DAY_US
+        )
+
+    assert states(kept) == states([told for _, told in members])
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), max_size=8))
+def test_what_has_expired_stays_expired_through_trimming(some: list[tuple[int, int]]) -> None:
+    ranges = [(a, a + b) for a, b in some]
+    needless = repeated(ranges)
+    assert merge(set(ranges) - set(needless)) == merge(ranges)
+    members = [(b"%d" % n, Told(expired_event(*one, at_us=n))) for n, one in enumerate(ranges)]
+    gone = set(superfluous(members, 1 << 50))
+    left = [told.event for member, told in members if member not in gone]
+    assert merge((e.from_us, e.to_us) for e in left if isinstance(e, FootageExpired)) == merge(ranges)
+
+
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_each_round_speaks_for_everything_so_that_trimming_can_forget_the_older_ones(rounds: int) -> None:
+    members = [
+        (b"%d" % n, Told(expired_event(*let_go(0, (n + 1) * HOUR_US, [])[0], at_us=n * HOUR_US)))
+        for n in range(rounds)
+    ]
+    assert len(superfluous(members, 0)) == rounds - 1
