@@ -14,11 +14,49 @@ demo: bootstrap  ## run the whole system here   DURATION=60 REPORT=report.json K
 	@$(bin)/districam-demo $(if $(DURATION),--duration $(DURATION)) $(if $(REPORT),--report $(REPORT)) \
 	  $(if $(KILL),--kill $(KILL)) $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(BROKER),--broker $(BROKER))
 
-test: bootstrap  ## unit, contract and integration tests on real servers
-	@$(bin)/pytest -q
+test: bootstrap  ## unit, contract and integration tests on real servers   WORKERS=3
+	@$(bin)/pytest -q -n $(or $(WORKERS),3) --dist loadfile
 
 test-mutants: bootstrap  ## break one rule at a time; a named test must notice   GROUP=integration
 	@PYTHONPATH=tests $(bin)/python -m mutants $(GROUP)
+
+bench-clip: bootstrap  ## an hour-long clip against the store alone; writes docs/results/clip.*
+	@PYTHONPATH=tests $(bin)/python -m bench.clip --results docs/results
+
+bench-ingest: bootstrap  ## what a camera costs, read by ffmpeg and by ingest   CAMERAS=50 ROUNDS=3
+	@PYTHONPATH=tests $(bin)/python -m bench.ingest --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS)) \
+	  $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-ingest-scale: bootstrap  ## what one camera more costs, at 10, 100 and 400
+	@PYTHONPATH=tests $(bin)/python -m bench.ingest_scale --results docs/results
+
+bench-index: bootstrap  ## an index of 30 days of 102 cameras, asked through the api   SEGMENTS=881280
+	@PYTHONPATH=tests $(bin)/python -m bench.index --results docs/results
+
+bench-rebuild: bootstrap  ## Redis emptied over 200,000 objects, against a bare LIST   SEGMENTS=20000
+	@PYTHONPATH=tests $(bin)/python -m bench.rebuild --results docs/results
+
+bench-retention: bootstrap  ## 100,000 objects expire while cameras record   SEGMENTS=10000
+	@PYTHONPATH=tests $(bin)/python -m bench.retention --results docs/results
+
+bench-find: bootstrap  ## the three calls of somebody who looks for a moment; writes docs/results/find.*
+	@PYTHONPATH=tests $(bin)/python -m bench.find --results docs/results
+
+test-fault: bootstrap  ## one fault after another on a running district, half an hour   ROWS="recorder Kafka"
+	@PYTHONPATH=tests $(bin)/python -m fault $(ROWS)
+
+soak: bootstrap  ## a district under random kills   DURATION=1800 CAMERAS=20 SEED=1
+	@PYTHONPATH=tests $(bin)/python -m fault.soak $(if $(DURATION),--duration $(DURATION)) \
+	  $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(SEED),--seed $(SEED))
+
+test-deploy: bootstrap  ## Prometheus on running services, CRDs' schemas, the policy check; ten minutes
+	@$(bin)/pytest -q -s tests/deploy/live_prometheus.py tests/deploy/against_crds.py
+
+test-compose: bootstrap  ## deploy/docker-compose.yml itself on a Docker Engine (root; docker.io, debootstrap); writes docs/results/compose.json
+	@PYTHONPATH=tests $(bin)/python -m compose --results docs/results/compose.json $(ROWS)
+
+monitoring: bootstrap  ## write docs/metrics.md, dashboards, PrometheusRule and KafkaTopics anew
+	@PYTHONPATH=tests $(bin)/python -m monitoring
 
 cov: bootstrap  ## unit tests under coverage: cores and pure modules to the last branch
 	@scripts/coverage
@@ -35,7 +73,16 @@ lock: bootstrap  ## resolve requirements/ anew
 api-docs: bootstrap  ## write docs/api/ from the code: AsyncAPI document and JSON Schemas
 	@$(bin)/python -m districam_devkit.published docs/api
 
+screenshots: bootstrap  ## docs/images/ anew: the page in Chromium on a running demo, both languages
+	@PYTHONPATH=tests $(bin)/python -m screenshots docs/images
+
 clean:  ## remove what the devkit made (data, logs, caches)
 	@rm -rf .devkit .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-.PHONY: help bootstrap demo test test-mutants cov check fmt lock api-docs clean
+bench-district: bootstrap  ## 102 cameras and everything they need on this machine   CAMERAS=102 DURATION=300
+	@PYTHONPATH=tests $(bin)/python -m bench.district --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(DURATION),--duration $(DURATION))
+
+bench-catch-up: bootstrap  ## the store is away for two minutes, then the recorder catches up   CAMERAS=40
+	@PYTHONPATH=tests $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
+
+.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-retention cov check fmt lock api-docs screenshots clean

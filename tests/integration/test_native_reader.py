@@ -232,14 +232,6 @@ async def test_an_unknown_path_is_not_found(cache: Path):
     assert not isinstance(error, NotForThisReaderError)
 
 
-async def test_udp_is_for_another_reader():
-    with pytest.raises(NotForThisReaderError, match="udp"):
-        async with NativeReader(SystemClock(), open_s=1, read_s=1).open(
-            "rtsp://127.0.0.1/x", None, transport="udp"
-        ):
-            pass
-
-
 async def test_nobody_listening_is_unreachable():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

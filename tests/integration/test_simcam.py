@@ -30,6 +30,7 @@ from districam_devkit.simcam import (
     Fault,
     Footage,
     Generated,
+    Manners,
     Sent,
     SimCamera,
     read_send_log,
@@ -235,7 +236,9 @@ async def test_only_the_right_password_opens_a_camera(credentials: Credentials, 
 
 
 async def test_requests_are_refused_with_the_status_that_says_why(cache: Path):
-    async with running([SimCamera("cam-001", SMALL)], cache=cache) as simulation:
+    async with running(
+        [SimCamera("cam-001", SMALL, manners=Manners(carriers=("tcp",)))], cache=cache
+    ) as simulation:
         client = await Client.connect(simulation.url("cam-001"))
         status, answer = await client.request("OPTIONS")
         assert (status, "Public: OPTIONS, DESCRIBE, SETUP, PLAY" in answer) == (200, True)

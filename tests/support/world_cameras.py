@@ -65,7 +65,7 @@ class Device:
 # ---- in place of the MP4 muxer
 
 
-def value_of(init: bytes, cut: Cut) -> bytes:
+def value_of(init: bytes, cut: Cut, _sound: object = ()) -> bytes:
     """A fragment whose `mdat` lists its pictures: start, fragment's end, running number, keyframe or not."""
     units = [_UNIT.pack(u.start_us, cut.end_us, int(u.data[-8:]), u.is_keyframe) for u in cut.units]
     return init + box(b"moof", cut.seq.to_bytes(4, "big")) + box(b"mdat", b"".join(units))

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, pairwise
 from random import Random
 
-from hypothesis import settings
-
 from districam_common import names
 from districam_common.causes import Told
 from districam_common.cover import Run, RunPiece, overlaps, run_cover, runs_of, segment_cover
@@ -23,11 +21,6 @@ from support.world_broker import PARTITIONS
 from support.world_cameras import BEGUN_US, GOP_TICKS, TICK_US, Content, S, at, contents
 from support.world_faults import OF_LOSS
 from support.world_index import PLACES, Index
-
-
-def share(percent: int) -> settings:
-    """So much of the profile's examples: a world costs a hundred times what other examples do."""
-    return settings(max_examples=max(1, settings().max_examples * percent // 100))
 
 
 def seconds(at_us: int) -> float:

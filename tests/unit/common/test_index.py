@@ -17,6 +17,11 @@ def test_members_and_scores_give_the_entries_back(entries: list[IndexEntry]) -> 
     assert index.entries(array) == entries
     assert index.entries(index.from_entries(entries)) == entries
     assert {len(member) for member in members} <= {index.MEMBER.itemsize}
+    rows = [
+        part for member, one in zip(members, entries, strict=True) for part in (member, b"%d" % one.start_us)
+    ]
+    assert index.entries(index.scored_segments(rows)) == entries
+    assert [index.duration_us(member) for member in members] == [one.end_us - one.start_us for one in entries]
 
 
 def test_a_score_is_exact_as_a_double() -> None:

@@ -137,3 +137,23 @@ def test_slots_are_the_ten_seconds_that_are_touched(start_us: int, length_us: in
 def test_the_partition_is_the_one_that_producers_choose(key: str, partitions: int) -> None:
     expected = (murmur2(key.encode()) & 0x7FFF_FFFF) % partitions
     assert names.partition_of(key, partitions) == expected
+
+
+def test_prefixes_of_days_and_hours_are_those_of_keys_and_are_read_back() -> None:
+    at_us = names.parse_rfc3339("2026-11-24T14:47:31.5Z")
+    assert names.day_prefix("cam-1", at_us) == "cam-1/2026-11-24/"
+    assert names.hour_prefix("cam-1", at_us) == "cam-1/2026-11-24/14/"
+    assert names.parse_hour_prefix("cam-1/2026-11-24/14/") == at_us // names.HOUR_US * names.HOUR_US
+    assert names.parse_hour_prefix("cam-1/2026-11-24/") == at_us // names.DAY_US * names.DAY_US
+    with pytest.raises(ValueError, match="Invalid isoformat"):
+        names.parse_hour_prefix("cam-1/notes/")
+
+
+def test_a_hold_lies_elsewhere_once_it_is_released() -> None:
+    assert names.hold_key("ab") == "_districam/holds/ab.json"
+    assert names.released_key("ab") == "_districam/released/ab.json"
+
+
+def test_what_has_expired_is_kept_as_its_bounds() -> None:
+    assert names.expired_key("cam-1") == "dc1:expired:cam-1"
+    assert names.parse_interval(names.interval_text(5, 70).encode()) == (5, 70)

@@ -4,8 +4,10 @@ from fractions import Fraction
 import pytest
 
 from districam_devkit.simcam.clips import AccessUnit, Clip
-from districam_devkit.simcam.faults import KINDS, MOMENTS, babbled, garbled, parse_fault
+from districam_devkit.simcam.faults import CHANCES, KINDS, MOMENTS, Chance, babbled, garbled, parse_fault
 from districam_devkit.simcam.media_clock import MediaClock
+from districam_devkit.simcam.mishaps import Mishaps
+from districam_devkit.simcam.wall_clock import WallClock
 
 TICK = 3600
 
@@ -22,15 +24,21 @@ def clip(count: int, *, reorder: int = 0) -> Clip:
 def test_every_kind_of_fault_can_be_written():
     for kind in KINDS:
         length = "" if kind in MOMENTS else "+2.5"
-        fault = parse_fault(f"{kind}:cam-001@3{length}")
+        rate = "%1.5" if kind in CHANCES else ""
+        fault = parse_fault(f"{kind}:cam-001@3{length}{rate}")
         assert (fault.kind, fault.at_s, fault.for_s) == (kind, 3, 0 if kind in MOMENTS else 2.5)
+        assert fault.percent == (1.5 if rate else 0)
 
 
 @pytest.mark.parametrize(
-    "text", ["change:cam-001@1+2", "401:cam-001@1", "402:cam-001@1+2", "freeze:cam-001@1"]
+    "text",
+    [
+        *("change:cam-001@1+2", "401:cam-001@1", "402:cam-001@1+2", "freeze:cam-001@1"),
+        *("lose:cam-001@1+2", "lose:cam-001@1%2", "lose:cam-001@1+2%101", "freeze:cam-001@1+2%3"),
+    ],
 )
 def test_what_is_no_fault_is_refused_with_what_is(text: str):
-    with pytest.raises(ValueError, match=r"write KIND|length"):
+    with pytest.raises(ValueError, match=r"write KIND|length|rate"):
         parse_fault(text)
 
 
@@ -85,3 +93,41 @@ def test_another_clip_goes_on_in_time_from_its_own_beginning():
     assert [clock.unit(n) for n in range(15, 20)] == [0, 1, 2, 3, 0]
     assert [clock.ticks(n) // TICK for n in range(15, 20)] == [43, 44, 45, 46, 47]
     assert clock.ticks_at(0.6) == 43 * TICK
+
+
+def test_packets_are_lost_and_overtaken_at_the_rate_the_same_ones_each_time():
+    packets = [bytes([n]) for n in range(100)]
+
+    def befallen(kind: Chance, percent: float, *, in_order: bool = False) -> tuple[list[bytes], Mishaps]:
+        mishaps = Mishaps("cam")
+        mishaps.begin(kind, percent, 10)
+        return mishaps.befall(packets, 9, connection=1, number=7, in_order=in_order), mishaps
+
+    left, mishaps = befallen("lose", 10)
+    assert 80 < len(left) < 98
+    assert mishaps.lost == [(1, 7)] * (100 - len(left))
+    assert befallen("lose", 10)[0] == left
+    assert befallen("lose", 100)[0] == []
+    assert mishaps.befall(packets, 10, connection=1, number=8, in_order=False) == packets
+    mixed, _ = befallen("reorder", 20)
+    assert mixed != packets
+    assert sorted(mixed) == packets
+    assert max(abs(place - packet[0]) for place, packet in enumerate(mixed)) < 10
+    assert befallen("reorder", 20, in_order=True)[0] == packets
+
+
+def test_a_wall_clock_steps_and_drifts_and_stays_where_that_led():
+    clock = WallClock(1_000)
+    assert clock.us(2) == 2_001_000
+    clock.step(-5)
+    assert clock.us(2) == -2_999_000
+    clock.step(5)
+    clock.drift(0.01, 10, 20)
+    assert [clock.us(at_s) - 1_000 for at_s in (10, 15, 20, 30)] == [
+        10_000_000,
+        15_050_000,
+        20_100_000,
+        30_100_000,
+    ]
+    clock.drift(0.1, 30, 31)
+    assert clock.us(31) - 1_000 == 31_200_000

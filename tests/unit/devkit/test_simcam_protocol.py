@@ -61,7 +61,9 @@ def test_the_first_transport_over_tcp_is_chosen(transport: str, channels: tuple[
 
 
 def test_the_description_names_codec_and_parameter_sets(tmp_path: Path):
-    lines = describe(open_clip(Footage("bigbuckbunny"), cache=tmp_path)).decode().split("\r\n")
+    lines = (
+        describe(open_clip(Footage("bigbuckbunny"), cache=tmp_path), "rtsp://h/cam").decode().split("\r\n")
+    )
     assert "m=video 0 RTP/AVP 96" in lines
     assert "a=rtpmap:96 H264/90000" in lines
     assert "a=framerate:25" in lines

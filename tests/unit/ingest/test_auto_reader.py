@@ -7,7 +7,7 @@ import pytest
 
 from districam_common.credentials import Credential
 from districam_ingest.auto_reader import AutoReader
-from districam_ingest.core.units import Picture
+from districam_ingest.core.units import Picture, Sound
 from districam_ingest.native_reader import NotForThisReaderError
 from districam_ingest.reading import ReadError, SourceInfo
 
@@ -21,6 +21,9 @@ class Source:
     async def read(self) -> list[Picture]:
         return [PICTURE]
 
+    def take_sound(self) -> list[Sound]:
+        return []
+
     def look_closely(self) -> None:
         pass
 
@@ -33,7 +36,7 @@ class Reader:
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
     ) -> AsyncGenerator[Source]:
         assert (url, transport) == ("rtsp://camera/x", "udp")
         if self.error is not None:

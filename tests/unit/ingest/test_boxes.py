@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from districam_common import mp4
 from districam_devkit import bitstream
 from districam_ingest.core import h264, h265
 from districam_ingest.core.boxes import moof_mdat
 from districam_ingest.core.fragmenter import Cuts, Fragmenter
 from districam_ingest.core.nal import Codec
-from districam_ingest.core.units import AccessUnit
+from districam_ingest.core.units import AccessUnit, SoundUnit
 from districam_ingest.mux import init_of, value_of
 from unit.ingest.samples import BASELINE, TICKS_25, Encoded, encoded
 
@@ -101,3 +102,37 @@ def test_a_reader_of_boxes_gives_any_units_back(
 
 
 INIT = init_of(h264.shape(BASELINE), BASELINE)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5_000), st.binary(max_size=40)), max_size=20), st.integers(0, 1 << 60)
+)
+def test_sound_stands_behind_the_pictures_and_changes_none(parts: list[tuple[int, bytes]], first_dts: int):
+    units = encoded().units()[:5]
+    dts, sound = first_dts, list[SoundUnit]()
+    for duration, data in parts:
+        sound.append(SoundUnit(data, dts, duration))
+        dts += duration
+    both, alone = moof_mdat(units, TICKS_25, sound), moof_mdat(units, TICKS_25)
+    assert bytes_of(both, mp4.Track(1, is_video=True, timescale=90_000)) == [unit.data for unit in units]
+    if not sound:
+        assert both == alone
+        return
+    track = mp4.Track(2, is_video=False, timescale=16_000)
+    assert bytes_of(both, track) == [unit.data for unit in sound]
+    found = [(s.dts, s.duration, s.is_keyframe) for s in mp4.samples(both, track)]
+    assert found == [(unit.dts, unit.duration, True) for unit in sound]
+
+
+def bytes_of(data: bytes, track: mp4.Track) -> list[bytes]:
+    return [data[s.offset : s.offset + s.size] for s in mp4.samples(data, track)]
+
+
+def test_a_fragment_of_pictures_alone_is_the_same_bytes_as_ever():
+    unit = AccessUnit(data=b"\0\0\0\2ab", start_us=0, dts=7, pts=9, is_keyframe=True)
+    expected = (
+        "0000006c 6d6f6f66 00000010 6d666864 00000000 00000001 00000054 74726166 00000014 74666864 00020020"
+        "00000001 02000000 00000014 74666474 01000000 00000000 00000007 00000024 7472756e 01000f01 00000001"
+        "00000074 00000e10 00000006 02000000 00000002 0000000e 6d646174 00000002 6162"
+    )
+    assert moof_mdat([unit], 3600) == bytes.fromhex(expected)

@@ -14,7 +14,7 @@ from districam_common.credentials import Credential, Credentials
 from districam_common.errors import Fatal
 from districam_common.events import Camera, Refused, StreamEvent
 from districam_ingest.camera import CameraLife, Surroundings
-from districam_ingest.core.units import Picture
+from districam_ingest.core.units import Picture, Sound
 from districam_ingest.loop_watch import LoopWatch
 from districam_ingest.outlets import Outlets
 from districam_ingest.reading import ReadError, SourceInfo
@@ -50,6 +50,9 @@ class Broken:
     async def read(self) -> list[Picture]:
         raise self._error
 
+    def take_sound(self) -> list[Sound]:
+        return []
+
     def look_closely(self) -> None:
         pass
 
@@ -63,7 +66,7 @@ class Reader:
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
     ) -> AsyncGenerator[Broken]:
         assert transport == "tcp"
         self.credentials.append(credential)

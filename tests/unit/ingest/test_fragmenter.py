@@ -119,6 +119,14 @@ def test_what_was_lost_before_a_cut_is_told_on_both_sides():
     assert [cut.lost_packets for cut in cuts_of(units)] == [3, 3, 1]
 
 
+def test_damaged_pictures_are_counted_in_their_own_fragment():
+    units = [unit(n * 200_000, key=n % 4 == 0) for n in range(12)]
+    units[3] = replace(units[3], is_damaged=True)
+    units[8] = replace(units[8], is_damaged=True)
+    units[9] = replace(units[9], is_damaged=True)
+    assert [cut.damaged for cut in cuts_of(units)] == [1, 0, 2]
+
+
 @pytest.mark.parametrize("interval_us", [1, 40_000])
 def test_an_epoch_without_access_units_has_no_fragment(interval_us: int):
     fragmenter = Fragmenter(CAMERA, Cuts())

@@ -242,3 +242,18 @@ def test_hevc_is_judged_alike():
     assert isinstance(start, Starts)
     assert (start.shape.codecs, start.sets) == ("hvc1.1.6.L60.90", HEVC)
     assert isinstance(taken, Takes)
+
+
+def test_a_damaged_keyframe_begins_nothing_and_its_parameter_sets_still_count():
+    gate = Gate("h264")
+    damaged = replace(picture(0, key=True), is_damaged=True)
+    assert kinds(gate.judge(damaged)) == [Leaves]
+    assert kinds(judged(gate, steady(25, 24))) == [Starts, *[Takes] * 24]
+    (step,) = gate.judge(replace(picture(49, key=True), is_damaged=True))
+    assert isinstance(step, Takes)
+    assert not step.is_keyframe
+    ends, leaves = gate.judge(replace(picture(50, key=True, sets=FULL_HD), is_damaged=True))
+    assert isinstance(ends, Ends)
+    assert ends.cause == "stream_changed"
+    assert isinstance(leaves, Leaves)
+    assert kinds(gate.judge(picture(51, key=True, sets=FULL_HD))) == [Starts, Takes]

@@ -4,8 +4,10 @@ from dataclasses import replace
 import av
 import pytest
 
+from districam_common import mp4
 from districam_devkit import bitstream
 from districam_ingest.core import h264, h265
+from districam_ingest.core.aac import sound_shape
 from districam_ingest.core.nal import BitstreamError, Codec
 from districam_ingest.core.shape import VideoShape
 from districam_ingest.mux import decoder_config, init_of
@@ -55,3 +57,18 @@ def test_a_missing_parameter_set_is_refused():
 def test_what_the_muxer_refuses_is_a_fault_of_the_bitstream():
     with pytest.raises(BitstreamError):
         init_of(replace(h264.shape(BASELINE), width=0, height=0), BASELINE)
+
+
+@pytest.mark.parametrize(("channels", "rate_index", "rate"), [(1, 8, 16_000), (2, 3, 48_000), (6, 4, 44_100)])
+def test_an_init_with_sound_has_it_as_its_second_track(channels: int, rate_index: int, rate: int):
+    config = (2 << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")
+    shape, sound = shape_of("h264", BASELINE), sound_shape(config, rate)
+    init = init_of(shape, BASELINE, sound)
+    assert init == init_of(shape, BASELINE, sound)
+    video, heard = mp4.tracks(init)
+    assert (video.track_id, video.is_video, video.timescale) == (1, True, 90_000)
+    assert (heard.track_id, heard.is_video, heard.timescale) == (2, False, rate)
+    with av.open(io.BytesIO(init), "r") as container:
+        context = container.streams.audio[0].codec_context
+        assert (context.name, context.sample_rate, context.layout.nb_channels) == ("aac", rate, channels)
+        assert bytes(context.extradata or b"") == config

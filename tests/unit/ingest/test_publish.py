@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from districam_common import names, wire
+from districam_common.clock import SystemClock
 from districam_common.errors import Retriable
 from districam_common.events import Lost
 from districam_common.kafka.producer import Ack
@@ -28,9 +29,10 @@ class Broker:
     attempts: list[str] = field(default_factory=list[str])
     refusals: int = 0
     open: asyncio.Event = field(default_factory=asyncio.Event)
+    many: int = 1
 
     async def partitions(self, topic: str) -> int:
-        return 1
+        return self.many
 
     async def publish(self, topic: str, message: wire.Message) -> Ack:
         headers = dict(message.headers)
@@ -105,3 +107,39 @@ async def test_the_queue_is_full_until_what_it_holds_is_acknowledged():
         broker.open.set()
         await outbox.drained()
         assert outbox.has_room(1_000)
+
+
+async def test_all_cameras_together_have_one_budget():
+    broker = Broker(many=60)
+    async with outbox_to(broker, Runtime("ingest"), most_bytes=10_000) as outbox:
+        for number in range(3):
+            assert outbox.has_room(2_000)
+            outbox.offer_fragment(fragment(f"cam-{number}", E, 0, size=2_000))
+        await asyncio.sleep(0.05)
+        assert len(outbox.senders) == len(broker.attempts) == 3  # each on a partition of its own
+        assert not outbox.has_room(2_000)
+        broker.open.set()
+        await outbox.drained()
+
+
+@dataclass
+class LateAnswer(Broker):
+    """The first attempt's record is appended, and its answer is lost: who asks again is told when that was."""
+
+    appended_us: int = 0
+
+    async def publish(self, topic: str, message: wire.Message) -> Ack:
+        if not self.appended_us:
+            self.appended_us = SystemClock().now_us()
+            raise Retriable("no answer in time")
+        return Ack(0, 1, self.appended_us)
+
+
+async def test_a_record_that_was_appended_before_it_was_asked_for_again_is_no_wrong_clock():
+    broker, runtime = LateAnswer(), Runtime("ingest")
+    async with outbox_to(broker, runtime) as outbox:
+        clock = runtime.clock
+        outbox.host_clock.host(clock.now_us(), clock.monotonic_us())
+        outbox.offer_fragment(fragment("cam-1", E, 0))
+        await outbox.drained()
+        assert outbox.host_clock.skew_us == 0

@@ -1,13 +1,16 @@
 import asyncio
 import io
 import random
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import av
 import pytest
+from prometheus_client import Counter
 
 from districam_common.media import Still
+from districam_ingest import metrics
 from districam_ingest.core import h264, h265
 from districam_ingest.core.nal import Codec
 from districam_ingest.mux import decoder_config
@@ -53,6 +56,10 @@ def test_what_cannot_be_decoded_is_no_still():
     assert still_of(replace(good, data=stream.units()[1].data), 80) is None  # no keyframe
 
 
+def sample(counter: Counter) -> float:
+    return next(one.value for metric in counter.collect() for one in metric.samples)
+
+
 async def made(offers: int, publish: Callable[[Still], Awaitable[None]]) -> None:
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         stills = Stills(tasks, publish, threads=1, width=80)
@@ -69,6 +76,33 @@ async def test_a_pool_that_is_behind_skips_and_does_not_queue():
 
     await made(WAITING_MOST + 5, publish)
     assert len(published) == WAITING_MOST
+
+
+async def test_a_pool_that_is_stuck_holds_nobody_up_and_what_it_misses_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    go_on, counted = threading.Event(), metrics.STILLS_SKIPPED
+
+    def stuck(_wanted: Wanted, _width: int) -> None:
+        go_on.wait(20)
+
+    monkeypatch.setattr("districam_ingest.stills.still_of", stuck)
+    skipped = sample(counted)
+
+    async def publish(_: Still) -> None:
+        raise AssertionError("there was none")
+
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        stills = Stills(tasks, publish, threads=1, width=80)
+        keyframe, began_s = wanted(), loop.time()
+        for _ in range(WAITING_MOST + 5):
+            stills.offer(keyframe)
+            await asyncio.sleep(0)  # fragments are cut and sent on this loop
+        assert loop.time() - began_s < 5
+        assert sample(counted) - skipped == 5
+        go_on.set()
+    stills.close()
 
 
 async def test_closing_gives_up_what_waits():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from districam_ingest.core.timeline import HOLD_US, MAX_DRIFT_PPM, Timeline
 from districam_ingest.core.units import AccessUnit, Picture
+from support.examples import share
 from unit.ingest.samples import SLICE
 
 S = 1_000_000
@@ -154,6 +155,7 @@ def test_an_encoder_that_paused_without_a_leap_in_its_timestamps_is_noticed():
     assert timeline.release() == []
 
 
+@share(40)
 @given(st.integers(50, 1200), st.integers(2, 8), st.floats(2, 20))
 def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, stall_s: int, speed: float):
     """What it kept comes at `speed` times the camera's rate; until then, pictures wait for their times."""
@@ -173,6 +175,22 @@ def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, 
     assert len(units) == len(live)
     for unit, one in zip(units, live, strict=True):
         assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000  # 500 ppm of a window
+
+
+@share(30)
+@given(st.integers(50, 300), st.integers(2, 25))
+def test_what_a_socket_has_kept_for_long_and_gives_at_once_moves_nothing(first: int, stall_s: int):
+    """This process stood still, or the network: whole windows come late, and all were taken when they say."""
+    live = camera(50)
+    again_us = live[first].arrival_us + stall_s * S
+    timeline = Timeline(OFFSET_US)
+    units: list[AccessUnit] = []
+    for n, one in enumerate(live):
+        late = replace(one, arrival_us=max(one.arrival_us, again_us)) if n >= first else one
+        units += timeline.push(late, late.pts, is_keyframe=False)
+        assert timeline.strays_us is None
+    for unit, one in zip(units, live, strict=True):
+        assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000
 
 
 def test_a_slow_network_moment_and_a_drift_are_no_straying():

@@ -16,7 +16,7 @@ def made_up_media() -> Iterator[None]:
     """Boxes that list their pictures, instead of MP4; epochs' dice rise, so that a world repeats itself."""
     numbers = count()
 
-    def init_of(_shape: object, _sets: object) -> bytes:
+    def init_of(_shape: object, _sets: object, _sound: object = None) -> bytes:
         return world_cameras.INIT
 
     def dice(size: int) -> bytes:

@@ -6,6 +6,7 @@ The examples are worlds in which a simpler rule, named beside each, tells someth
 from hypothesis import example, given
 
 from support import world_judges as judges
+from support.examples import share
 from support.world import World
 from support.world_faults import (
     HARMLESS,
@@ -20,7 +21,7 @@ from support.world_faults import (
 )
 
 
-@judges.share(20)
+@share(20)
 @given(fates([*HARMLESS, "truncated"]))
 @example(Fate((Fault("stalled", 10, 4),))).via("a leap behind what the socket had kept is the camera's")
 @example(Fate((Fault("silent", 33, 46), Fault("stalled", 10, 23), Fault("killed", 10, 41, 1)))).via(
@@ -45,7 +46,7 @@ def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
     judges.blames_the_true_cause(world)
 
 
-@judges.share(14)
+@share(14)
 @given(fates([*OF_LOSS, *OF_LOSS, "truncated", *HARMLESS], least=1))
 @example(Fate((Fault("forgetful", 20, 1),))).via("a hole proves nothing")
 @example(Fate((Fault("poisoned", 20, 2),))).via("a spoilt record counts as come")
@@ -57,7 +58,7 @@ def test_what_a_bug_loses_is_told_as_pipeline_loss_for_good(fate: Fate):
     judges.changes_only(world, judges.no_loss)
 
 
-@judges.share(14)
+@share(14)
 @given(fates([*OF_CAMERAS, *OF_INGEST, *OF_STORAGE]))
 @example(Fate((Fault("shedding", 12, 90),))).via("a shed is told at its end; what is 5 s old is settled")
 @example(Fate((Fault("indexer", 20, 90, 1),))).via("log_us is published before what it stands for is applied")
@@ -69,7 +70,7 @@ def test_what_is_not_pending_is_final(fate: Fate):
     judges.changes_only(world, judges.nothing)
 
 
-@judges.share(10)
+@share(10)
 @given(fates([*OF_ZOMBIES, *HARMLESS], least=1))
 @example(Fate((Fault("cut", 20, 90), Fault("recorder", 110, 30)), dice=11)).via("`lost` proves at once")
 @example(Fate((Fault("cut", 20, 85), Fault("store", 100, 40)))).via("the broker's clock runs ahead")

@@ -3,11 +3,12 @@
 from hypothesis import example, given
 
 from support import world_judges as judges
+from support.examples import share
 from support.world import World
 from support.world_faults import HARMLESS, OF_STORAGE, Fate, Fault, fates
 
 
-@judges.share(16)
+@share(16)
 @given(fates([*OF_STORAGE, *OF_STORAGE, "moved", "lossy", "poisoned", "killed", "truncated"], least=1))
 def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate: Fate):
     world = World(fate)
@@ -16,7 +17,7 @@ def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate:
     judges.tells_what_it_rejects(world)
 
 
-@judges.share(12)
+@share(12)
 @given(fates([*HARMLESS, "poisoned"], most=4))
 def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: Fate):
     world = World(fate)
@@ -25,7 +26,7 @@ def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: Fate):
     judges.lists_what_it_announced(world)
 
 
-@judges.share(14)
+@share(14)
 @given(fates(HARMLESS, most=4))
 @example(Fate((Fault("skewed", 10, 10, 1), Fault("cut", 10, 11)))).via("two clocks at one cut")
 def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: Fate):

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -17,8 +18,12 @@ from districam_ingest import metrics
 from districam_ingest.auto_reader import AutoReader
 from districam_ingest.camera import CameraLife, Surroundings
 from districam_ingest.cameras import Assignment, Fleet
+from districam_ingest.connection import authority
 from districam_ingest.core.host_clock import HostClock
-from districam_ingest.libav_reader import LibavReader
+from districam_ingest.g711 import NAMES as G711
+from districam_ingest.g711 import Transcoders
+from districam_ingest.kernel_clock import adjtimex, kernel_clock
+from districam_ingest.libav_reader import AAC, LibavReader
 from districam_ingest.loop_watch import LoopWatch
 from districam_ingest.native_reader import NativeReader
 from districam_ingest.outlets import Outlets
@@ -54,7 +59,12 @@ async def main(settings: Settings, runtime: Runtime) -> None:
             outbox.host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
             await outbox.open()
             around = _surroundings(settings, runtime, outbox, stills, watch)
-            await _record(settings, runtime, around)
+            with Transcoders.open() as transcoders:
+                await _record(
+                    settings,
+                    runtime,
+                    replace(around, transcoders=transcoders if ingest.g711_as_aac else None),
+                )
             await outbox.drained()
         except Retriable:
             if not runtime.stopping.is_set():
@@ -69,8 +79,11 @@ def _surroundings(
     settings: Settings, runtime: Runtime, outbox: Outbox, stills: Stills, watch: LoopWatch
 ) -> Surroundings:
     ingest, clock = settings.ingest, runtime.clock
-    native = NativeReader(clock, open_s=ingest.open_s, read_s=ingest.silence_s + 2)
-    ffmpeg = LibavReader(clock, open_s=ingest.open_s, read_s=ingest.silence_s + 2)
+    hears = AAC | G711 if ingest.g711_as_aac else AAC
+    open_s, read_s, ca_file = ingest.open_s, ingest.silence_s + 2, ingest.rtsps_ca_file
+    trusted = authority(ca_file) if ca_file is not None else None
+    native = NativeReader(clock, open_s=open_s, read_s=read_s, hears=hears, authority=trusted)
+    ffmpeg = LibavReader(clock, open_s=open_s, read_s=read_s, hears=hears, ca_file=ca_file)
     return Surroundings(
         reader=AutoReader(native, ffmpeg),
         forced={native.name: native, ffmpeg.name: ffmpeg},
@@ -129,7 +142,9 @@ async def _be_member(settings: Settings, runtime: Runtime, assignment: Assignmen
 
 
 async def _follow_host_clock(host_clock: HostClock, runtime: Runtime) -> None:
+    ask = adjtimex()
     while True:
+        metrics.tell_kernel_clock(kernel_clock(ask))
         host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
         metrics.CLOCK_SKEW.set(host_clock.skew_us / 1e6)
         await asyncio.sleep(CLOCK_POLL_S)

@@ -8,7 +8,7 @@ import structlog
 
 from districam_common.credentials import Credential
 from districam_common.logs import redacted
-from districam_ingest.core.units import Picture
+from districam_ingest.core.units import Picture, Sound
 from districam_ingest.native_reader import NotForThisReaderError
 from districam_ingest.reading import Reader, Source, SourceInfo
 
@@ -27,12 +27,12 @@ class AutoReader:
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
     ) -> AsyncGenerator[Source]:
         async with AsyncExitStack() as stack:
             try:
                 source = await stack.enter_async_context(
-                    self._first.open(url, credential, transport=transport)
+                    self._first.open(url, credential, transport=transport, with_sound=with_sound)
                 )
             except NotForThisReaderError as error:
                 reason = error.detail
@@ -40,7 +40,9 @@ class AutoReader:
                 yield source
                 return
             log.info("read by ffmpeg", url=redacted(url), reason=reason)
-            other = await stack.enter_async_context(self._second.open(url, credential, transport=transport))
+            other = await stack.enter_async_context(
+                self._second.open(url, credential, transport=transport, with_sound=with_sound)
+            )
             yield _Second(other, reason)
 
 
@@ -59,3 +61,11 @@ class _Second:
     async def read(self) -> list[Picture]:
         """As the source does."""
         return await self._source.read()
+
+    def take_sound(self) -> list[Sound]:
+        """As the source does."""
+        return self._source.take_sound()
+
+    def look_closely(self) -> None:
+        """As the source does."""
+        self._source.look_closely()

@@ -20,6 +20,8 @@ from districam_ingest.core.host_clock import TOLERATED_US
 from districam_ingest.core.nal import BitstreamError
 from districam_ingest.core.units import Picture
 from districam_ingest.epoch import REPEAT_US, Epoch
+from districam_ingest.g711 import Transcoders
+from districam_ingest.hearing import hearing_of
 from districam_ingest.loop_watch import STALL_US, LoopWatch
 from districam_ingest.outlets import Outlets
 from districam_ingest.reading import Reader, ReadError, Source
@@ -52,6 +54,7 @@ class Surroundings:
     clock: Clock
     settings: IngestSettings
     forced: Mapping[str, Reader] = field(default_factory=dict[str, Reader])
+    transcoders: Transcoders | None = None
 
 
 class CameraLife:
@@ -98,7 +101,9 @@ class CameraLife:
     async def _opened(self) -> AsyncGenerator[Source]:
         around, camera = self._around, self.camera
         reader = around.forced.get(camera.reader, around.reader)
-        opening = reader.open(camera.url, self._credential(), transport=camera.transport)
+        opening = reader.open(
+            camera.url, self._credential(), transport=camera.transport, with_sound=camera.audio
+        )
         try:
             # The deadline counts from our turn on: what waits for others is not the camera's fault.
             async with around.opening, asyncio.timeout(around.settings.open_s + 1):
@@ -126,8 +131,7 @@ class CameraLife:
         """Reads until the stream ends. A `ReadError` that leaves says that no epoch was running."""
         stream = Stream(self.camera, source, self._around)
         try:
-            while True:
-                stream.take(await self._read(source, stream))
+            await self._read(source, stream)
         except ReadError as error:
             if not stream.end(error.cause, error.detail, next_retry_s):
                 raise
@@ -139,27 +143,40 @@ class CameraLife:
             stream.abandon("stream_error", "the stream broke ingest", next_retry_s)
             raise
 
-    async def _read(self, source: Source, stream: "Stream") -> list[Picture]:
-        silence_s = self._around.settings.silence_s
+    async def _read(self, source: Source, stream: "Stream") -> None:
+        """Reads until the stream is over, or silent while this process was not standing still."""
+        clock, silence_s = self._around.clock, self._around.settings.silence_s
+        heard_us = clock.monotonic_us()
         while True:
-            began_us = self._around.clock.monotonic_us()
             try:
-                async with asyncio.timeout(silence_s):
-                    return await source.read()
+                async with asyncio.timeout(silence_s) as limit:
+                    while True:
+                        stream.take(await source.read())
+                        heard_us = clock.monotonic_us()
+                        _extend(limit, silence_s)
             except ReadError as error:  # the reader's own deadline passes in a stall as well
-                if error.cause == "source_silent" and self._around.watch.stalled_since(began_us):
+                if error.cause == "source_silent" and self._around.watch.stalled_since(heard_us):
                     raise ReadError("service_down", STOOD_STILL) from error
                 raise
             except TimeoutError:
                 stream.repeat_when_due()
-                if not self._around.watch.stalled_since(began_us):
+                if not self._around.watch.stalled_since(heard_us):
                     raise ReadError(
                         "source_silent", f"connected, and no picture for {silence_s:g} s"
                     ) from None
+                heard_us = clock.monotonic_us()
 
     def _refuse(self, cause: Cause, detail: str, next_retry_s: float) -> None:
+        metrics.CONNECTED.labels(self.camera.camera_id).set(0)  # also of a camera that has never answered
         metrics.RECONNECTS.labels(self.camera.camera_id, cause).inc()
         refuse(self.camera, self._around, cause, detail, next_retry_s)
+
+
+def _extend(limit: asyncio.Timeout, silence_s: float) -> None:
+    """Lets silence begin anew. Moving a timer for each read would cost more than reading: it is a tenth late at most."""
+    now_s, until_s = asyncio.get_running_loop().time(), limit.when()
+    if until_s is None or until_s < now_s + silence_s:
+        limit.reschedule(now_s + silence_s * 1.1)
 
 
 def refuse(camera: Camera, around: Surroundings, cause: Cause, detail: str, next_retry_s: float) -> None:
@@ -192,6 +209,7 @@ class Stream:
             segment_max_us=round(settings.segment_max_s * 1e6),
         )
         self._gate = Gate(source.info.codec, source.info.sets)
+        self._hearing = hearing_of(source, around.transcoders)
         self._epoch: Epoch | None = None
         self._waiting_us: int | None = None  # since when pictures come and none is a keyframe
         self._repeated_us = around.clock.monotonic_us()
@@ -200,6 +218,7 @@ class Stream:
         """Pictures as they come, in decode order."""
         self._follow_clock()
         self.repeat_when_due()
+        self._hear()
         for picture in pictures:
             self._judge(picture)
 
@@ -212,6 +231,7 @@ class Stream:
         epoch, self._epoch = self._epoch, None
         if epoch is None:
             return False
+        self._hear()
         interval_us = self._gate.interval_us
         self._gate.end()
         if cause in FAILINGS and self._follows_standstill(epoch):
@@ -232,6 +252,10 @@ class Stream:
             self._repeated_us = now_us
             self._epoch.repeat()
 
+    def _hear(self) -> None:
+        if self._hearing is not None:
+            self._hearing.hear()
+
     def _judge(self, picture: Picture) -> None:
         for step in self._gate.judge(picture):
             self._follow(step, picture)
@@ -251,7 +275,14 @@ class Stream:
 
     def _start(self, start: Starts) -> None:
         try:
-            self._epoch = Epoch(self._camera, self._source.info, start, self._cuts, self._around.outlets)
+            self._epoch = Epoch(
+                self._camera,
+                self._source.info,
+                start,
+                self._cuts,
+                self._around.outlets,
+                soundtrack=self._hearing.track if self._hearing is not None else None,
+            )
             self._waiting_us = None
             self._repeated_us = self._around.clock.monotonic_us()
         except BitstreamError as error:

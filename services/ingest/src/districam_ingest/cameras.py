@@ -168,6 +168,8 @@ class Assignment:
         return True
 
     def _settle(self, member: Member) -> None:
+        if member.member_assignment != self._cameras.keys():
+            return  # being rebalanced: what we had read belongs to the assignment before
         if any(member.position(partition) < end for partition, end in self._unread.items()):
             return
         if not self._is_settled:

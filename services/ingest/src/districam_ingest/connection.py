@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from districam_ingest.rtsp.message import RtspError
@@ -15,13 +16,17 @@ _CHUNK = 1 << 16
 
 
 class Connection:
-    """TCP, and TLS over it if the URL says `rtsps`. Cameras make their certificates themselves: none is verified.
+    """TCP, and TLS over it if the URL says `rtsps`.
+
+    Args:
+        authority: verifies certificates; None: none is, since cameras make theirs themselves.
 
     Its methods raise OSError when the connection is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, authority: ssl.SSLContext | None = None) -> None:
         self.is_connected = False
+        self._authority = authority
         self._socket: socket.socket | None = None
         self._tls: ssl.SSLObject | None = None
         self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -30,7 +35,7 @@ class Connection:
     async def connect(self, url: str) -> None:
         """Raises RtspError for a URL that leads nowhere."""
         host, port, is_secure = _endpoint(url)
-        self.is_connected = False
+        self.is_connected, self._tls, self._unsent = False, None, b""
         self._socket = await _connected(host, port)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.is_connected = True
@@ -94,10 +99,14 @@ class Connection:
                 parts.append(part)
         return b"".join(parts)
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Our address and the camera's."""
+        return self._open.getsockname()[0], self._open.getpeername()[0]
+
     async def _secure(self, host: str) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        context = self._authority or _trusting()
+        self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._inward, self._outward, server_hostname=host)
         loop = asyncio.get_running_loop()
         while True:
@@ -112,6 +121,18 @@ class Connection:
                 continue
             await loop.sock_sendall(self._open, self._outward.read())
             return
+
+
+def authority(ca_file: Path) -> ssl.SSLContext:
+    """Trusts what the file's certificates vouch for, and wants the host's name. Raises OSError, also for no certificates."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _endpoint(url: str) -> tuple[str, int, bool]:

@@ -1,6 +1,7 @@
 """One epoch on its way out: pictures → time → fragments → Kafka, and what is said of it. No awaits: nothing can be torn."""
 
 import secrets
+from dataclasses import replace
 
 import structlog
 
@@ -10,9 +11,10 @@ from districam_ingest import metrics
 from districam_ingest.core.epoch_id import epoch_id
 from districam_ingest.core.fragmenter import Cut, Cuts, Fragmenter
 from districam_ingest.core.gate import Starts, Takes
-from districam_ingest.core.shedding import Shedder, ShedRange
+from districam_ingest.core.shedding import UNIT_MAX_BYTES, Shedder, ShedRange
+from districam_ingest.core.soundtrack import Soundtrack
 from districam_ingest.core.timeline import Timeline
-from districam_ingest.core.units import AccessUnit, Picture
+from districam_ingest.core.units import AccessUnit, Picture, SoundUnit
 from districam_ingest.mux import decoder_config, init_of, value_of
 from districam_ingest.observing import Observer
 from districam_ingest.outlets import Outlets
@@ -25,16 +27,30 @@ REPEAT_US = 3_600_000_000
 
 
 class Epoch:
-    """Takes an epoch's pictures until `end`.
+    """Takes an epoch's pictures until `end`, and their sound out of `soundtrack`.
 
     Raises:
         BitstreamError: the parameter sets make no init.
     """
 
-    def __init__(self, camera: Camera, info: SourceInfo, start: Starts, cuts: Cuts, outlets: Outlets) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        info: SourceInfo,
+        start: Starts,
+        cuts: Cuts,
+        outlets: Outlets,
+        *,
+        soundtrack: Soundtrack | None = None,
+    ) -> None:
         self._camera, self._info, self._outlets = camera, info, outlets
         self._shape = start.shape
-        self._init = init_of(start.shape, start.sets)
+        self._soundtrack = soundtrack
+        self._first_dts: int | None = None
+        if soundtrack is not None:
+            soundtrack.begin()
+            self._shape = replace(start.shape, codecs=f"{start.shape.codecs},{soundtrack.shape.codecs}")
+        self._init = init_of(start.shape, start.sets, soundtrack.shape if soundtrack else None)
         self._config = decoder_config(start.shape, start.sets)
         self.offset_us = outlets.outbox.host_clock.offset_us
         self.id = epoch_id(outlets.now_us(), secrets.token_bytes(10))
@@ -42,8 +58,8 @@ class Epoch:
         self._fragmenter = Fragmenter(camera.camera_id, cuts)
         self._shedder = Shedder()
         self._connected: Connected | None = None
-        self._last: Cut | None = None  # the last that was offered or shed
-        self._observer = Observer(camera, start.shape, outlets)
+        self._last: tuple[int, int] | None = None  # seq and end of the last that was offered or shed
+        self._observer = Observer(camera, self._shape, outlets, info)
         self._still_us = 0
         self.last_arrival_us = 0
 
@@ -60,6 +76,9 @@ class Epoch:
     def take(self, taken: Takes) -> None:
         """The next picture, in decode order."""
         self.last_arrival_us = taken.picture.arrival_us
+        self._observer.arrive(taken.picture, taken.dts)
+        if self._soundtrack is not None:
+            self._soundtrack.see(taken.picture)
         self._pass_on(self._timeline.push(taken.picture, taken.dts, is_keyframe=taken.is_keyframe))
 
     def withdraw(self) -> list[Picture]:
@@ -76,17 +95,19 @@ class Epoch:
 
     def abandon(self, cause: Cause, detail: str, *, next_retry_s: float = 0.0) -> bool:
         """Sends `lost` without what is held: it cannot be stored. False if nothing of this epoch was sent."""
+        self._observer.count()
         for told in self._shedder.tell():
             self._tell(told)
         if self._last is None:
             return False
+        last_seq, end_us = self._last
         lost = Lost(
             camera_id=self._camera.camera_id,
             at_us=self._outlets.now_us(),
             instance=self._outlets.instance,
             epoch=self.id,
-            last_seq=self._last.seq,
-            end_us=self._last.end_us,
+            last_seq=last_seq,
+            end_us=end_us,
             cause=cause,
             detail=detail,
             next_retry_s=next_retry_s,
@@ -118,7 +139,7 @@ class Epoch:
             instance=self._outlets.instance,
             epoch=self.id,
             reader=self._info.reader,
-            transport=self._camera.transport,
+            transport=self._info.transport or self._camera.transport,
             codecs=shape.codecs,
             width=shape.width,
             height=shape.height,
@@ -136,16 +157,32 @@ class Epoch:
         )
 
     def _send(self, cut: Cut) -> None:
+        sound = self._sound_of(cut)
         has_room = self._outlets.outbox.has_room(cut.size)
         for item in self._shedder.offer(cut, has_room=has_room):
             if isinstance(item, ShedRange):
                 self._tell(item)
             else:
                 self._outlets.outbox.offer_fragment(
-                    Fragment(self._fragment_info(item), value_of(self._init, item))
+                    Fragment(self._fragment_info(item), value_of(self._init, item, sound))
                 )
                 self._offer_still(item)
-        self._last = cut
+        self._last = cut.seq, cut.end_us
+
+    def _sound_of(self, cut: Cut) -> tuple[SoundUnit, ...]:
+        """What goes with the fragment. Of one that is shed it is left out, too."""
+        track = self._soundtrack
+        if track is None:
+            return ()
+        if self._first_dts is None:
+            self._first_dts = cut.units[0].dts
+        before = track.left_out
+        room = max(0, UNIT_MAX_BYTES - cut.size)
+        shift = self._timeline.shift_ticks
+        sound = track.take(self._first_dts, cut.end_dts, shift, most_bytes=room, is_last=cut.ends == "epoch")
+        metrics.SOUND_UNITS.labels(self._camera.camera_id).inc(len(sound))
+        metrics.SOUND_LEFT_OUT.labels(self._camera.camera_id).inc(track.left_out - before)
+        return sound
 
     def _fragment_info(self, cut: Cut) -> FragmentInfo:
         first = cut.units[0]
@@ -161,6 +198,7 @@ class Epoch:
             ends=cut.ends,
             access_units=len(cut.units),
             lost_packets=cut.lost_packets,
+            damaged=cut.damaged,
             codecs=self._shape.codecs,
             width=self._shape.width,
             height=self._shape.height,

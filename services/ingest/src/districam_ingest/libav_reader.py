@@ -6,8 +6,10 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -15,21 +17,33 @@ import av
 import av.error
 import av.logging
 
+from districam_common import ticks
 from districam_common.clock import Clock
 from districam_common.credentials import Credential
 from districam_common.events import Cause
 from districam_ingest.core import h264
+from districam_ingest.core.aac import SoundShape, sound_shape
 from districam_ingest.core.assembly import Assembly
 from districam_ingest.core.nal import BitstreamError, Codec, split_annexb
-from districam_ingest.core.units import Picture
+from districam_ingest.core.units import Picture, Sound
+from districam_ingest.core.unstepped import Unstepped
 from districam_ingest.reading import ReadError, SourceInfo
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
     from av.packet import Packet
+    from av.stream import Stream
     from av.video.stream import VideoStream
+
+    AnyPacket = Packet[VideoStream] | Packet[AudioStream] | Packet[Stream]
 
 Value = TypeVar("Value")
 
+AAC = frozenset({"aac"})
+G711 = frozenset({"pcm_mulaw", "pcm_alaw"})
+G711_HZ = 8_000
+SOUNDS_MOST = 4096
 WAITING_MOST = 500
 """Pictures that may wait for the loop before the thread stops reading, and TCP holds the camera back."""
 
@@ -40,6 +54,7 @@ _OPTIONS = {
     "analyzeduration": "1",
     "fpsprobesize": "0",
 }
+_PORTS = {"rtsps": 322}
 _PORT = 554
 _CODECS: dict[str, Codec] = {"h264": "h264", "hevc": "hevc"}
 _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
@@ -63,7 +78,8 @@ def answers(url: str) -> bool:
     """Whether somebody listens where the URL points to. Blocks for `ANSWER_S` at most."""
     parts = urlsplit(url)
     try:
-        socket.create_connection((parts.hostname or "", parts.port or _PORT), timeout=ANSWER_S).close()
+        port = parts.port or _PORTS.get(parts.scheme, _PORT)
+        socket.create_connection((parts.hostname or "", port), timeout=ANSWER_S).close()
     except (OSError, ValueError):
         return False
     return True
@@ -91,23 +107,36 @@ class LibavReader:
 
     Args:
         open_s, read_s: libavformat's own limits; the caller's deadlines stand outside.
+        hears: the sound that is given, where sound is wanted, by libavcodec's names.
+        ca_file: whose certificates `rtsps` cameras must have; None: any.
     """
 
     name = "ffmpeg"
 
-    def __init__(self, clock: Clock, *, open_s: float, read_s: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        open_s: float,
+        read_s: float,
+        hears: Collection[str] = AAC,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._hears = hears
+        self._trust = {"ca_file": str(ca_file), "tls_verify": "1"} if ca_file is not None else {}
         self._clock, self._open_s, self._read_s = clock, open_s, read_s
         av.logging.set_level(None)  # libav's own log would print URLs with their secrets
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
     ) -> AsyncGenerator["LibavSource"]:
-        source = LibavSource(asyncio.get_running_loop(), self._clock)
+        source = LibavSource(asyncio.get_running_loop(), self._clock, self._hears)
         options = {
             "rtsp_transport": transport,
-            "allowed_media_types": "video",
+            "allowed_media_types": "video+audio" if with_sound else "video",
             "timeout": str(round(self._read_s * 1e6)),
+            **self._trust,
             **_OPTIONS,
         }
         limits = (self._open_s, self._read_s)
@@ -128,12 +157,13 @@ class LibavReader:
 class LibavSource:
     """One open stream; everything but `pump` runs on the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
-        self._loop, self._clock = loop, clock
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, hears: Collection[str]) -> None:
+        self._loop, self._clock, self._hears = loop, clock, hears
         self._info: asyncio.Future[SourceInfo] = loop.create_future()
         self._waiting: asyncio.Queue[Picture | ReadError] = asyncio.Queue()
         self._slots = threading.Semaphore(WAITING_MOST)
         self._left = threading.Event()
+        self._sounds: deque[Sound] = deque(maxlen=SOUNDS_MOST)
 
     @property
     def info(self) -> SourceInfo:
@@ -171,6 +201,12 @@ class LibavSource:
             raise item
         return out
 
+    def take_sound(self) -> list[Sound]:
+        """As `Source` says."""
+        sounds = list(self._sounds)
+        self._sounds.clear()
+        return sounds
+
     # ---- on the thread
 
     def pump(self, url: str, options: dict[str, str], limits: tuple[float, float]) -> None:
@@ -183,9 +219,10 @@ class LibavSource:
                     self._fail(ReadError("stream_error", "the stream has no H.264 or H.265 video"))
                     return
                 is_open = True
-                info = _info_of(video)
+                audio = next(iter(container.streams.audio), None)
+                info = _info_of(video, audio, self._hears)
                 self._tell(self._set_info, info)
-                self._deliver_all(container.demux(video), Assembly(info.codec, has_fields=_has_fields(info)))
+                self._deliver_all(_packets(container, video, audio), info)
             self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
         except (av.error.FFmpegError, OSError) as error:
             # strerror alone: the error's own text holds the URL and its secret
@@ -197,16 +234,26 @@ class LibavSource:
         except Exception as error:  # noqa: BLE001  # the loop's side must hear of it, or it waits for a thread that is dead
             self._fail(ReadError("stream_error", f"{type(error).__name__} in the reader"))
 
-    def _deliver_all(self, packets: "Iterable[Packet[VideoStream]]", assembly: Assembly) -> None:
+    def _deliver_all(self, packets: "Iterator[AnyPacket]", info: SourceInfo) -> None:
+        assembly = Assembly(info.codec, has_fields=_has_fields(info))
+        sounds = _Sounds(info.sound) if info.sound is not None or info.gives_g711 else None
+        steps = Unstepped() if info.sound_name is not None else None
         try:
             for packet in packets:
                 if self._left.is_set():
                     return
-                if packet.size:
-                    at_us = self._clock.monotonic_us()
-                    self._deliver(assembly.push(bytes(packet), packet.pts, at_us, _camera_us(packet)))
+                at_us = self._clock.monotonic_us()
+                if packet.stream.type == "audio":
+                    self._hear(sounds, packet, at_us)
+                elif packet.size:
+                    pts = packet.pts if steps is None or packet.pts is None else steps.take(packet.pts, at_us)
+                    self._deliver(assembly.push(bytes(packet), pts, at_us, _camera_us(packet)))
         finally:  # also behind a connection that broke: what came before is whole
             self._deliver(assembly.end())
+
+    def _hear(self, sounds: "_Sounds | None", packet: "AnyPacket", at_us: int) -> None:
+        if sounds is not None and packet.size:
+            self._tell(self._sounds.append, sounds.sound(packet, at_us))
 
     def _deliver(self, picture: Picture | None) -> None:
         if picture is not None:
@@ -235,11 +282,50 @@ class LibavSource:
         self._waiting.put_nowait(error)
 
 
-def _info_of(video: "VideoStream") -> SourceInfo:
+def _info_of(video: "VideoStream", audio: "AudioStream | None", hears: Collection[str]) -> SourceInfo:
     extradata = video.codec_context.extradata or b""
+    name = audio.codec_context.name if audio is not None else None
     return SourceInfo(
-        codec=_CODECS[video.codec_context.name], sets=tuple(split_annexb(extradata)), reader="ffmpeg"
+        codec=_CODECS[video.codec_context.name],
+        sets=tuple(split_annexb(extradata)),
+        reader="ffmpeg",
+        sound=_sound_shape(audio),
+        gives_g711=name in G711 and name in hears,
+        sound_name=name,
     )
+
+
+def _sound_shape(audio: "AudioStream | None") -> SoundShape | None:
+    """None for what is not stored."""
+    if audio is None or audio.codec_context.name != "aac" or audio.time_base is None:
+        return None
+    try:
+        return sound_shape(bytes(audio.codec_context.extradata or b""), audio.time_base.denominator)
+    except BitstreamError:
+        return None
+
+
+def _packets(
+    container: "InputContainer", video: "VideoStream", audio: "AudioStream | None"
+) -> "Iterator[AnyPacket]":
+    if audio is None:
+        return iter(container.demux(video))
+    return iter(container.demux(video, audio))
+
+
+class _Sounds:
+    """One connection's sound. Of the access units in an RTP packet libavformat times the first."""
+
+    def __init__(self, shape: SoundShape | None) -> None:
+        self._rate, self._unit_ticks = (shape.rate, shape.unit_ticks) if shape else (G711_HZ, 0)
+        self._next = 0
+
+    def sound(self, packet: "AnyPacket", at_us: int) -> Sound:
+        pts = self._next if packet.pts is None else packet.pts
+        length = self._unit_ticks or packet.size  # of G.711 a byte is a sample
+        self._next = pts + length
+        lasts_us = ticks.to_us(length, self._rate)
+        return Sound(bytes(packet), pts, at_us - lasts_us, _camera_us(packet))
 
 
 def _has_fields(info: SourceInfo) -> bool:
@@ -250,7 +336,7 @@ def _has_fields(info: SourceInfo) -> bool:
         return True
 
 
-def _camera_us(packet: "Packet[VideoStream]") -> int | None:
+def _camera_us(packet: "AnyPacket") -> int | None:
     """The camera's wall clock out of its RTCP sender reports, once it has sent one."""
     raw = bytes(packet.get_sidedata("prft"))
     return struct.unpack_from("=q", raw)[0] if len(raw) >= 8 else None

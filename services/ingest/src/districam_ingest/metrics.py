@@ -1,27 +1,65 @@
 """Ingest's metrics; the series of a camera that has moved away are removed."""
 
-from prometheus_client import Counter, Gauge
+from contextlib import suppress
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+from districam_ingest.kernel_clock import KernelClock
 
 ACCESS_UNITS = Counter("districam_ingest_access_units_total", "Pictures read.", ["camera"])
 BYTES = Counter("districam_ingest_bytes_total", "Bytes of pictures read.", ["camera"])
 DAMAGED = Counter("districam_ingest_damaged_total", "Pictures known to be incomplete.", ["camera"])
 PACKETS_LOST = Counter("districam_ingest_packets_lost_total", "Packets known to be missing.", ["camera"])
+SOUND_UNITS = Counter(
+    "districam_ingest_sound_units_total",
+    "Access units of sound stored, and silence in their place",
+    ["camera"],
+)
+SOUND_LEFT_OUT = Counter(
+    "districam_ingest_sound_left_out_total", "Access units of sound that were not stored", ["camera"]
+)
 RECONNECTS = Counter("districam_ingest_reconnects_total", "Streams lost or refused.", ["camera", "cause"])
 CONNECTED = Gauge("districam_ingest_connected", "1 while an epoch is running.", ["camera"])
 FPS = Gauge("districam_ingest_fps", "Pictures a second over the last ten seconds.", ["camera"])
 GOP = Gauge("districam_ingest_gop_seconds", "Distance of the last two keyframes.", ["camera"])
+JITTER = Gauge("districam_ingest_jitter_seconds", "Interarrival jitter of pictures.", ["camera"])
 CLOCK_OFFSET = Gauge("districam_ingest_clock_offset_seconds", "The camera's clock minus ours.", ["camera"])
 LAST_ACCESS_UNIT = Gauge(
     "districam_ingest_last_access_unit_timestamp_seconds", "Start of the newest picture.", ["camera"]
 )
 SHED = Counter("districam_ingest_shed_access_units_total", "Pictures shed.", ["cause"])
+for _cause in ("shed_backpressure", "stream_error"):
+    SHED.labels(
+        _cause
+    )  # 0 from the start: the step from nothing to its first value is no increase to Prometheus
 BUFFERED = Gauge("districam_ingest_buffered_bytes", "Bytes that wait for Kafka.")
 STILLS_SKIPPED = Counter(
     "districam_ingest_stills_skipped_total", "Stills not made, since the pool was behind."
 )
 CLOCK_SKEW = Gauge("districam_ingest_host_clock_skew_seconds", "This host's clock minus the broker's.")
+CLOCK_SYNCHRONIZED = Gauge(
+    "districam_ingest_host_clock_synchronized",
+    "1 while something keeps this host's clock in time, by its kernel.",
+)
+CLOCK_ERROR = Gauge(
+    "districam_ingest_host_clock_estimated_error_seconds",
+    "By how much the kernel thinks that its clock is off.",
+)
 
-_BY_CAMERA = (ACCESS_UNITS, BYTES, DAMAGED, PACKETS_LOST, CONNECTED, FPS, GOP, CLOCK_OFFSET, LAST_ACCESS_UNIT)
+_BY_CAMERA = (
+    SOUND_UNITS,
+    SOUND_LEFT_OUT,
+    ACCESS_UNITS,
+    BYTES,
+    DAMAGED,
+    PACKETS_LOST,
+    CONNECTED,
+    FPS,
+    GOP,
+    CLOCK_OFFSET,
+    JITTER,
+    LAST_ACCESS_UNIT,
+)
 
 
 def forget(camera_id: str) -> None:
@@ -29,3 +67,14 @@ def forget(camera_id: str) -> None:
     for metric in _BY_CAMERA:
         metric.remove_by_labels({"camera": camera_id})
     RECONNECTS.remove_by_labels({"camera": camera_id})
+
+
+def tell_kernel_clock(clock: KernelClock | None, registry: CollectorRegistry = REGISTRY) -> None:
+    """What the kernel says of the clock. If it says nothing, there are no such series: a 0 would be a lie."""
+    if clock is not None:
+        CLOCK_SYNCHRONIZED.set(clock.is_synchronized)
+        CLOCK_ERROR.set(clock.error_s)
+        return
+    for metric in (CLOCK_SYNCHRONIZED, CLOCK_ERROR):
+        with suppress(KeyError):  # not a second time
+            registry.unregister(metric)

@@ -1,7 +1,8 @@
 """The native reader: RTSP by our own client, its socket drained on a tick.
 
-Waking up for each packet is what reading a camera costs. A recorder can afford to look ten times a second: one `recv` a
-tick takes all that came, whatever the camera's pacing.
+Waking up for each packet is what reading a camera costs. A recorder can afford to look five times a second: one `recv` a
+tick takes all that came, whatever the camera's pacing. Ticks of several cameras are one wake-up where they can be: see
+`Ticker`.
 
 A picture counts as arrived when its first bytes were read. So it may count as up to a tick late, never early, which is
 how the network delays pictures too: whoever wants to know when one really came looks for the least delayed. To let that
@@ -10,29 +11,43 @@ later of random length: else a camera whose rate beats with the tick would alway
 """
 
 import asyncio
-import secrets
-from collections.abc import AsyncGenerator
+import random
+import ssl
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
-from random import SystemRandom
 
 from districam_common.clock import Clock
 from districam_common.credentials import Credential
 from districam_common.events import Cause
 from districam_ingest.connection import Connection
 from districam_ingest.core.nal import is_keyframe
-from districam_ingest.core.units import Picture
+from districam_ingest.core.units import Picture, Sound
+from districam_ingest.datagrams import Datagrams
+from districam_ingest.opening import Opening, spoken
 from districam_ingest.reading import ReadError, SourceInfo
-from districam_ingest.rtsp.client import Client, is_same_host
-from districam_ingest.rtsp.message import RefusedError, RtspError
+from districam_ingest.rtsp.client import Client
+from districam_ingest.rtsp.message import CarrierError, RefusedError, RtspError
 from districam_ingest.rtsp.session import Session
+from districam_ingest.ticker import Ticker
 
-TICK_LEAST_US, TICK_MOST_US = 75_000, 125_000
+TICK_LEAST_US, TICK_MOST_US = 150_000, 250_000
 QUICK_TICK_US = 20_000
+SLACK_US = 50_000
+"""So much longer, ticks wait for those of other cameras; not while they are short."""
 QUICK_US, QUICK_MOST_US = 1_200_000, 10_000_000
 """Ticks are short so long after the first keyframe; and so long at most if none comes."""
 RECEIVED_MOST = 1 << 20
-REDIRECTS_MOST = 5
-_CAUSES: dict[int, Cause] = {401: "auth_failed", 403: "auth_failed", 404: "not_found", 454: "not_found"}
+MUCH = RECEIVED_MOST // 2
+"""After so much the next tick is a short one: what waits in the socket keeps the camera waiting."""
+AAC = frozenset({"aac"})
+PUNCH_US = 5_000_000
+_CAUSES: dict[int, Cause] = {
+    401: "auth_failed",
+    403: "auth_failed",
+    404: "not_found",
+    454: "not_found",
+    461: "stream_error",
+}
 
 
 class NotForThisReaderError(ReadError):
@@ -40,44 +55,70 @@ class NotForThisReaderError(ReadError):
 
 
 class NativeReader:
-    """Opens RTSP streams with our own client: over TCP, H.264 and H.265.
+    """Opens RTSP streams with our own client: H.264 and H.265, and AAC beside them.
+
+    Over TCP; over UDP if that is asked for, or if the camera does no other.
 
     Args:
         open_s, read_s: limits of opening, and of silence; the caller's deadlines stand outside.
+        authority: verifies certificates of `rtsps`; None: none is.
+        hears: the sound that is given where sound is wanted, by its names in `sdp.Audio`.
     """
 
     name = "native"
 
-    def __init__(self, clock: Clock, *, open_s: float, read_s: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        open_s: float,
+        read_s: float,
+        authority: ssl.SSLContext | None = None,
+        hears: Collection[str] = AAC,
+    ) -> None:
+        self._authority, self._hears = authority, hears
         self._clock, self._open_s, self._read_us = clock, open_s, round(read_s * 1e6)
+        self._ticker = Ticker(clock)
         self._buffer = memoryview(bytearray(RECEIVED_MOST))  # for all streams: each empties it at once
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
     ) -> AsyncGenerator["NativeSource"]:
         """As `Reader` says.
 
         Raises:
             NotForThisReaderError: this reader can't, another may.
         """
-        if transport != "tcp":
-            raise NotForThisReaderError("stream_error", f"no transport over {transport}")
-        connection = Connection()
+        hears = self._hears if with_sound else frozenset[str]()
+        opening = Opening(Connection(self._authority), self._clock, credential, hears)
         try:
-            session = await self._opened(connection, url, credential)
-            source = NativeSource(session, connection, self._clock, self._buffer, self._read_us)
+            session = await self._opened(opening, url, over_udp=transport == "udp")
+            connection, datagrams = opening.connection, opening.datagrams
+            source = NativeSource(
+                session,
+                connection,
+                datagrams,
+                self._clock,
+                ticker=self._ticker,
+                buffer=self._buffer,
+                read_us=self._read_us,
+            )
             try:
                 yield source
             finally:
                 source.leave()
         finally:
-            connection.close()
+            opening.close()
 
-    async def _opened(self, connection: Connection, url: str, credential: Credential | None) -> Session:
+    async def _opened(self, opening: Opening, url: str, *, over_udp: bool) -> Session:
+        connection = opening.connection
         try:
             async with asyncio.timeout(self._open_s):
-                return await self._session(connection, url, credential)
+                try:
+                    return await opening.session(url, over_udp=over_udp)
+                except CarrierError:
+                    return await opening.session(url, over_udp=True)
         except TimeoutError:
             if connection.is_connected:
                 raise ReadError("source_silent", "it takes connections and says nothing") from None
@@ -89,43 +130,29 @@ class NativeReader:
         except RtspError as error:
             raise NotForThisReaderError("stream_error", str(error)) from None
 
-    async def _session(self, connection: Connection, url: str, credential: Credential | None) -> Session:
-        """Plays, wherever the camera sends us. A foreign host is not told the password in clear."""
-        target = url
-        for _ in range(REDIRECTS_MOST):
-            client = Client(target, credential, cnonce=_random_text, says_password=is_same_host(target, url))
-            session = Session(client, our_ssrc=secrets.randbits(32))
-            await connection.connect(client.url)
-            await self._converse(session, connection)
-            if client.redirect is None:
-                return session
-            target = client.redirect
-            connection.close()
-        raise RtspError("redirects without end")
-
-    async def _converse(self, session: Session, connection: Connection) -> None:
-        client = session.client
-        while not client.is_playing and client.redirect is None:
-            await connection.send(_spoken(client))
-            session.feed(await connection.receive(), self._clock.monotonic_us())
-
 
 class NativeSource:
     """One open stream. Whoever reads it drains it: without a reader nothing gathers here, and TCP holds the camera back."""
 
     def __init__(
-        self, session: Session, connection: Connection, clock: Clock, buffer: memoryview, read_us: int
+        self,
+        session: Session,
+        connection: Connection,
+        datagrams: Datagrams | None,
+        clock: Clock,
+        *,
+        ticker: Ticker,
+        buffer: memoryview,
+        read_us: int,
     ) -> None:
-        video = session.client.video
-        assert video is not None
-        self.info = SourceInfo(
-            codec=video.codec, sets=video.sets, reader=NativeReader.name, server=session.client.server
-        )
+        self.info = _info_of(session.client, "tcp" if datagrams is None else "udp")
         self._session, self._connection, self._clock = session, connection, clock
+        self._datagrams, self._punched_us = datagrams, clock.monotonic_us()
         self._buffer, self._read_us = buffer, read_us
-        self._random = SystemRandom()
+        self._ticker, self._random = ticker, random.Random()  # noqa: S311  # no secret: it shall not beat with the camera
         self._ticked_us = self._heard_us = clock.monotonic_us()
         self._quick_until_us, self._awaits_keyframe = 0, False
+        self._got_much = False
         self.look_closely()
         self._waiting = session.take()
         self._over: ReadError | None = None
@@ -135,12 +162,16 @@ class NativeSource:
         while not self._waiting:
             if self._over is not None:
                 raise self._over
-            await asyncio.sleep(self._until_tick_s())
+            await self._ticker.until(*self._next_tick())
             self._tick(self._clock.monotonic_us())
         pictures, self._waiting = self._waiting, []
         if self._awaits_keyframe:
             self._look_for_keyframe(pictures)
         return pictures
+
+    def take_sound(self) -> list[Sound]:
+        """As `Source` says."""
+        return self._session.take_sound()
 
     def look_closely(self) -> None:
         """As `Source` says: ticks are short again."""
@@ -152,26 +183,32 @@ class NativeSource:
         client = self._session.client
         client.leave()
         with suppress(OSError):
-            self._connection.post(_spoken(client))
+            self._connection.post(spoken(client))
 
-    def _until_tick_s(self) -> float:
-        if self._ticked_us < self._quick_until_us:
-            tick_us = QUICK_TICK_US
+    def _next_tick(self) -> tuple[int, int]:
+        """When it is due, and how much later it may be."""
+        if self._got_much or self._ticked_us < self._quick_until_us:
+            most_us, slack_us = QUICK_TICK_US, QUICK_TICK_US // 2
         else:
-            tick_us = self._random.randint(TICK_LEAST_US, TICK_MOST_US)
-        return max(0, self._ticked_us + tick_us - self._clock.monotonic_us()) / 1e6
+            most_us, slack_us = self._random.randint(TICK_LEAST_US, TICK_MOST_US), SLACK_US
+        if self._datagrams is not None:
+            most_us = min(most_us, self._datagrams.tick_us)
+        return self._ticked_us + most_us - slack_us, slack_us
 
     def _tick(self, now_us: int) -> None:
         self._ticked_us = now_us
         session, client = self._session, self._session.client
         try:
             data = self._connection.drain(self._buffer)
+            self._got_much = len(data) >= MUCH
             if data:
                 self._heard_us = now_us
                 session.feed(data, now_us)
+            if self._datagrams is not None:
+                self._exchange(self._datagrams, now_us)
             session.keep_alive(now_us)
             if client.out:
-                self._connection.post(_spoken(client))
+                self._connection.post(spoken(client))
         except OSError as error:
             self._end("camera_unreachable", error.strerror or type(error).__name__)
             return
@@ -184,7 +221,22 @@ class NativeSource:
         elif now_us - self._heard_us >= self._read_us:
             self._end("source_silent", "it says nothing any more")
 
+    def _exchange(self, datagrams: Datagrams, now_us: int) -> None:
+        session = self._session
+        for track, is_control, packet in datagrams.drain(self._buffer):
+            self._heard_us = now_us
+            session.receive(packet, now_us, track=track, is_control=is_control)
+        for track, report in session.reports:
+            datagrams.report(track, report)
+        session.reports.clear()
+        if now_us - self._punched_us >= PUNCH_US:
+            self._punched_us = now_us
+            datagrams.punch()
+
     def _end(self, cause: Cause, detail: str) -> None:
+        if self._datagrams is not None:
+            with suppress(RtspError):  # what came before the end may still be there
+                self._exchange(self._datagrams, self._ticked_us)
         self._waiting += self._session.end()
         self._over = ReadError(cause, detail)
 
@@ -196,11 +248,17 @@ class NativeSource:
                 return
 
 
-def _spoken(client: Client) -> bytes:
-    said = bytes(client.out)
-    client.out.clear()
-    return said
-
-
-def _random_text() -> str:
-    return secrets.token_hex(8)
+def _info_of(client: Client, transport: str) -> SourceInfo:
+    video, audio = client.video, client.audio
+    assert video is not None
+    return SourceInfo(
+        codec=video.codec,
+        sets=video.sets,
+        reader=NativeReader.name,
+        server=client.server,
+        transport=transport,
+        auth=client.scheme,
+        sound=audio.shape if audio is not None and client.hearing is not None else None,
+        gives_g711=audio is not None and client.hearing is not None and audio.shape is None,
+        sound_name=audio.name if audio is not None else None,
+    )

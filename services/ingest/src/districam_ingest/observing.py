@@ -3,34 +3,56 @@
 from districam_common.events import Camera, ClockStep, Profile
 from districam_ingest import metrics
 from districam_ingest.core.camera_clock import CameraClock
+from districam_ingest.core.jitter import Jitter
 from districam_ingest.core.profiler import Profiler, Seen
 from districam_ingest.core.shape import VideoShape
-from districam_ingest.core.units import AccessUnit
+from districam_ingest.core.units import AccessUnit, Picture
 from districam_ingest.outlets import Outlets
+from districam_ingest.reading import SourceInfo
+
+COUNTED_AT_ONCE = 16
+"""Metrics cost as much as all the rest that is done for a picture."""
 
 
 class Observer:
     """Sees every access unit of one epoch, in order."""
 
-    def __init__(self, camera: Camera, shape: VideoShape, outlets: Outlets) -> None:
-        self._camera_id, self._shape, self._outlets = camera.camera_id, shape, outlets
-        self._profiler, self._clock = Profiler(), CameraClock()
+    def __init__(self, camera: Camera, shape: VideoShape, outlets: Outlets, info: SourceInfo) -> None:
+        self._camera, self._shape, self._outlets, self._info = camera, shape, outlets, info
+        self._camera_id = camera.camera_id
+        self._profiler, self._clock, self._jitter = Profiler(), CameraClock(), Jitter()
         self._told: tuple[object, ...] | None = None
+        self._uncounted: list[AccessUnit] = []
+
+    def arrive(self, picture: Picture, dts: int) -> None:
+        """A picture as it comes, before its time is known; `dts` in the reader's ticks."""
+        self._jitter.push(picture.arrival_us, dts)
 
     def see(self, unit: AccessUnit) -> None:
-        camera_id = self._camera_id
-        metrics.ACCESS_UNITS.labels(camera_id).inc()
-        metrics.BYTES.labels(camera_id).inc(len(unit.data))
-        metrics.PACKETS_LOST.labels(camera_id).inc(unit.lost_packets)
-        metrics.LAST_ACCESS_UNIT.labels(camera_id).set(unit.start_us / 1e6)
+        self._uncounted.append(unit)
+        if len(self._uncounted) >= COUNTED_AT_ONCE:
+            self.count()
         if unit.camera_us is not None:
             self._see_clock(unit.start_us, unit.camera_us - unit.start_us)
         seen = self._profiler.push(unit)
         if seen is not None:
             self._see_window(unit.start_us, seen)
 
+    def count(self) -> None:
+        """Lets the metrics know of all that was seen; to be called at the end."""
+        units, self._uncounted = self._uncounted, []
+        if not units:
+            return
+        camera_id, last = self._camera_id, units[-1]
+        metrics.ACCESS_UNITS.labels(camera_id).inc(len(units))
+        metrics.BYTES.labels(camera_id).inc(sum(len(unit.data) for unit in units))
+        metrics.PACKETS_LOST.labels(camera_id).inc(sum(unit.lost_packets for unit in units))
+        metrics.DAMAGED.labels(camera_id).inc(sum(unit.is_damaged for unit in units))
+        metrics.LAST_ACCESS_UNIT.labels(camera_id).set(last.start_us / 1e6)
+        if last.camera_us is not None:
+            metrics.CLOCK_OFFSET.labels(camera_id).set((last.camera_us - last.start_us) / 1e6)
+
     def _see_clock(self, at_us: int, offset_us: int) -> None:
-        metrics.CLOCK_OFFSET.labels(self._camera_id).set(offset_us / 1e6)
         stepped = self._clock.push(offset_us)
         if stepped is None:
             return
@@ -48,11 +70,23 @@ class Observer:
         metrics.FPS.labels(self._camera_id).set(seen.fps)
         if seen.gop_s is not None:
             metrics.GOP.labels(self._camera_id).set(seen.gop_s)
-        findings = (round(seen.fps), seen.gop_s and round(seen.gop_s), seen.b_frames, seen.defects)
+        metrics.JITTER.labels(self._camera_id).set(self._jitter.us / 1e6)
+        defects = (*seen.defects, *self._promises_broken())
+        findings = (round(seen.fps), seen.gop_s and round(seen.gop_s), seen.b_frames, seen.reports, defects)
         if findings == self._told:
             return
         self._told = findings
-        event = Profile(
+        event = self._profile(at_us, seen, defects)
+        self._outlets.outbox.offer_event(self._camera_id, event)
+
+    def _promises_broken(self) -> tuple[str, ...]:
+        if self._info.auth == "basic" and not self._camera.url.startswith("rtsps:"):
+            return ("the password goes to it in clear (Basic): switch Digest on",)
+        return ()
+
+    def _profile(self, at_us: int, seen: Seen, defects: tuple[str, ...]) -> Profile:
+        info, offset_us = self._info, seen.clock_offset_us
+        return Profile(
             camera_id=self._camera_id,
             at_us=at_us,
             instance=self._outlets.instance,
@@ -61,7 +95,16 @@ class Observer:
             height=self._shape.height,
             fps=round(seen.fps, 2),
             gop_s=seen.gop_s,
+            audio=info.sound_name,
             b_frames=seen.b_frames,
-            defects=seen.defects,
+            defects=defects,
+            bits_per_s=seen.bits_per_s,
+            lost_packets=seen.lost_packets if info.reader == "native" else None,
+            jitter_s=round(self._jitter.us / 1e6, 4),
+            reports=seen.reports,
+            clock_offset_s=None if offset_us is None else round(offset_us / 1e6, 3),
+            clock_drift_ppm=seen.clock_drift_ppm,
+            transport=info.transport or self._camera.transport,
+            auth=info.auth,
+            server=info.server,
         )
-        self._outlets.outbox.offer_event(self._camera_id, event)

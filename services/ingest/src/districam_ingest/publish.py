@@ -98,10 +98,15 @@ class Outbox:
             metrics.BUFFERED.set(self._buffered)
 
     async def _send(self, item: _Item) -> None:
-        """Repeats until the log has it. Also while stopping: the stop has its own deadline."""
+        """Repeats until the log has it. Also while stopping: the stop has its own deadline.
+
+        Each ack bounds the host's clock from the first attempt on: a later one waits for what is under way already, and
+        what the broker appended in between would prove that this host is ahead.
+        """
+        sent_us = self._runtime.clock.monotonic_us()
         while True:
             try:
-                await retrying(lambda: self._attempt(item), self._runtime, "kafka", cap_s=2.0)
+                await retrying(lambda: self._attempt(item, sent_us), self._runtime, "kafka", cap_s=2.0)
             except Retriable:  # stopping: go on as long as we are let
                 await asyncio.sleep(STOPPING_RETRY_S)
             except Rejected as error:
@@ -111,11 +116,9 @@ class Outbox:
             else:
                 return
 
-    async def _attempt(self, item: _Item) -> None:
-        clock = self._runtime.clock
-        sent_us = clock.monotonic_us()
+    async def _attempt(self, item: _Item, sent_us: int) -> None:
         ack = await self._publisher.publish(item.topic, item.message)
-        self.host_clock.acked(ack.append_us, sent_us, clock.monotonic_us())
+        self.host_clock.acked(ack.append_us, sent_us, self._runtime.clock.monotonic_us())
 
     async def publish_still(self, still: Still) -> None:
         """Best effort: the next one is due in seconds."""

@@ -7,8 +7,9 @@ from typing import Protocol
 from districam_common.credentials import Credential
 from districam_common.errors import DistricamError
 from districam_common.events import Cause
+from districam_ingest.core.aac import SoundShape
 from districam_ingest.core.nal import Codec
-from districam_ingest.core.units import Picture
+from districam_ingest.core.units import Picture, Sound
 
 
 class ReadError(DistricamError):
@@ -22,12 +23,26 @@ class ReadError(DistricamError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
-    """What opening the stream told: `sets` are the SDP's parameter sets, if any."""
+    """What opening the stream told.
+
+    Attributes:
+        sets: the SDP's parameter sets, if any.
+        transport: over which media come, `tcp` or `udp`; None: as was asked.
+        auth: the scheme with which the camera asked for a password, if it did and the reader knows.
+        sound: of the AAC that will be given.
+        gives_g711: whether G.711 will be given, a packet's bytes as a unit; `sound_name` says which.
+        sound_name: what sound the camera offers, given or not.
+    """
 
     codec: Codec
     sets: tuple[bytes, ...]
     reader: str
     server: str | None = None
+    transport: str | None = None
+    auth: str | None = None
+    sound: SoundShape | None = None
+    gives_g711: bool = False
+    sound_name: str | None = None
 
 
 class Source(Protocol):
@@ -44,6 +59,10 @@ class Source(Protocol):
         """
         ...
 
+    def take_sound(self) -> list[Sound]:
+        """The sound that has come, each unit once. It waits for nothing."""
+        ...
+
     def look_closely(self) -> None:
         """The next keyframe begins an epoch, and its time of arrival will count: be as exact about it as can be."""
         ...
@@ -53,5 +72,5 @@ class Reader(Protocol):
     """Opens streams. Opening and reading have deadlines of the caller's."""
 
     def open(
-        self, url: str, credential: Credential | None, *, transport: str
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
     ) -> AbstractAsyncContextManager[Source]: ...

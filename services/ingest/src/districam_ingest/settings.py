@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from districam_common.settings import Block, HealthSettings, ServiceSettings
+from districam_ingest.connection import authority
 
 
 class IngestSettings(Block):
@@ -17,6 +18,8 @@ class IngestSettings(Block):
     """Connected, and no media for so long: `source_silent`."""
     retry_first_s: float = Field(default=0.5, gt=0)
     retry_most_s: float = Field(default=30.0, gt=0)
+    rtsps_ca_file: Path | None = None
+    """Whose certificates `rtsps` cameras must have; without it none is verified: cameras make theirs themselves."""
     opening_at_once: int = Field(default=32, gt=0)
     """Starts are staggered. Dead cameras hold a place for `open_s` each: too few places keep healthy ones waiting."""
     fragment_max_s: float = Field(default=2.0, gt=0)
@@ -26,8 +29,21 @@ class IngestSettings(Block):
     """Waiting for Kafka, all cameras together; over it, the rest of GOPs is shed and told."""
     linger_s: float = Field(default=20.0, ge=0)
     """How long a stream goes on that another replica has taken over, or whose replica stops."""
+    g711_as_aac: bool = False
+    """G.711 goes into no MP4: without this it is left out."""
     still_threads: int = Field(default=1, gt=0)
     still_width: int = Field(default=640, gt=15)
+
+    @field_validator("rtsps_ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        try:
+            authority(path)
+        except OSError as error:
+            raise ValueError(f"{path} holds no readable certificates: {error.strerror or error}") from None
+        return path
 
 
 class Settings(ServiceSettings):

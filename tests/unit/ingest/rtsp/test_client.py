@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.credentials import Credential
-from districam_ingest.rtsp.client import STALE_MOST, Client, is_same_host
-from districam_ingest.rtsp.message import Message, RefusedError, RtspError, UnsupportedError
+from districam_ingest.rtsp.carriage import Channels, Ports, agreed
+from districam_ingest.rtsp.client import STALE_MOST, UNSAID_MOST, Client, is_same_host
+from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError
 
 URL = "rtsp://u:p@camera/live"
 SDP = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:trackID=1\r\n"
@@ -60,7 +61,7 @@ def test_the_conversation_from_options_to_play():
     assert not one.is_playing
     assert answer(one, 200) == ""
     assert one.is_playing
-    assert (one.channels, one.server) == ((2, 3), "x")
+    assert (one.carried, one.server) == ([Channels(2, 3)], "x")
 
 
 @pytest.mark.parametrize(
@@ -78,16 +79,60 @@ def test_channels_are_the_cameras_choice(transport: str, channels: tuple[int, in
     answer(one, 200, body=SDP)
     asked = answer(one, 200, ("transport", transport))
     assert "Session" not in asked
-    assert one.channels == channels
+    assert one.carried == [Channels(*channels)]
 
 
 @pytest.mark.parametrize(("status", "transport"), [(461, ""), (200, "RTP/AVP;unicast;client_port=1-2")])
-def test_a_camera_without_tcp_is_for_another_reader(status: int, transport: str):
+def test_a_camera_without_tcp_leaves_udp(status: int, transport: str):
     one = client()
     answer(one, 200)
     answer(one, 200, body=SDP)
-    with pytest.raises(UnsupportedError):
+    with pytest.raises(CarrierError):
         answer(one, status, ("transport", transport))
+
+
+def over_udp() -> Client:
+    one = Client("rtsp://camera/live", None, cnonce=str, open_ports=lambda: (6000, 6001), over_udp=True)
+    answer(one, 200)
+    assert "Transport: RTP/AVP;unicast;client_port=6000-6001\r\n" in answer(one, 200, body=SDP)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("transport", "ports"),
+    [
+        ("", Ports()),
+        ("RTP/AVP;unicast;client_port=6000-6001;server_port=7000-7003", Ports(7000, 7003)),
+        ("RTP/AVP/UDP;unicast;source=192.0.2.7;server_port=7000", Ports(7000, 7001, "192.0.2.7")),
+        ("RTP/AVP;server_port=99999-1", Ports()),
+        ("RTP/AVP;server_port=7000-99999", Ports(7000, 7001)),
+    ],
+)
+def test_ports_are_the_cameras_choice(transport: str, ports: Ports):
+    one = over_udp()
+    assert answer(one, 200, ("transport", transport)).startswith("PLAY")
+    assert one.carried == [ports]
+
+
+@pytest.mark.parametrize("transport", ["RTP/AVP/TCP;interleaved=0-1", "RTP/AVP;multicast;port=6-7"])
+def test_asked_for_udp_another_carrier_is_no_answer(transport: str):
+    with pytest.raises(RtspError, match="UDP"):
+        answer(over_udp(), 200, ("transport", transport))
+
+
+def test_a_camera_that_refuses_the_connection_is_asked_for_udp_in_the_same_conversation():
+    one = Client("rtsp://camera/live", None, cnonce=str, open_ports=lambda: (6000, 6001))
+    answer(one, 200)
+    assert "interleaved=0-1" in answer(one, 200, body=SDP)
+    assert "client_port=6000-6001" in answer(one, 461)
+    assert answer(one, 200, ("transport", "RTP/AVP;server_port=7000-7001")).startswith("PLAY")
+    assert one.carried == [Ports(7000, 7001)]
+
+
+def test_a_camera_without_udp_refuses_it():
+    with pytest.raises(RefusedError) as raised:
+        answer(over_udp(), 461)
+    assert raised.value.status == 461
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 453, 454, 503])
@@ -101,7 +146,9 @@ def test_refusals_tell_their_status(status: int):
 
 def test_a_challenge_is_answered_once():
     one = client()
+    assert one.scheme is None
     asked = answer(one, 401, DIGEST, BASIC)
+    assert one.scheme == "digest"
     assert asked.startswith("OPTIONS")
     assert 'nonce="n1"' in asked
     with pytest.raises(RefusedError):
@@ -239,3 +286,20 @@ def test_any_answers_are_taken_or_raise_the_one_error(answers: list[tuple[int, b
             one.take(Message(status if status % 3 else 200, "", tuple((name, text) for name in names), body))
     except RtspError:
         return
+
+
+def test_who_asks_without_end_is_left():
+    one = client()
+    asked = Message(0, "OPTIONS", (("cseq", "1"),))
+    while len(one.out) < UNSAID_MOST - 100:
+        one.take(asked)
+    with pytest.raises(RtspError, match="without end"):
+        [one.take(asked) for _ in range(10)]
+
+
+@given(st.text(max_size=60), st.booleans())
+def test_any_transport_is_taken_or_is_none(text: str, over_udp: bool):  # noqa: FBT001  # Hypothesis gives it so
+    for header in (text, f"RTP/AVP;server_port={text};source={text}", f"RTP/AVP/TCP;interleaved={text}"):
+        found = agreed(header, 0, over_udp=over_udp)
+        if isinstance(found, Ports):
+            assert max(found.media, found.control) <= 65_535

@@ -14,6 +14,7 @@ from districam_ingest.rtsp import pictures as pictures_module
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.message import RtspError
 from districam_ingest.rtsp.pictures import PROVEN
+from districam_ingest.rtsp.reordering import HELD_US
 from districam_ingest.rtsp.session import Session
 
 SPS, PPS = bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8")
@@ -179,19 +180,59 @@ def test_a_picture_without_its_end_lost_it_and_the_rest_is_the_next_ones():
     assert [p.lost_packets for p in read(session(), packets)] == [1, 1, 0]
 
 
-def test_a_unit_with_a_hole_goes_as_far_as_it_came_and_its_picture_says_so():
-    nal = b"\x41\x9a" + bytes(range(200))
-    pieces = rtp.payloads("h264", [nal], 60)
-    packets = [packet(n, T0, piece, marker=n == 3) for n, piece in enumerate(pieces) if n != 1]
-    packets.append(packet(4, T0 + 3600, FIRST))
-    damaged, whole = read(session(), packets)
-    assert nal.startswith(damaged.nals[0])
-    assert len(damaged.nals) == 1
-    assert damaged.lost_packets >= 1
-    assert whole.lost_packets == 0
+def losses(pictures: Sequence[Picture]) -> list[tuple[int, bool, int]]:
+    """NAL units that are left, whether it is damaged, and packets lost."""
+    return [(len(p.nals), p.is_damaged, p.lost_packets) for p in pictures]
+
+
+LONG = b"\x41\x20" + bytes(range(200))
+PIECES = rtp.payloads("h264", [LONG], 60)
+TWO_SLICES = [FIRST, *PIECES]
+
+
+@pytest.mark.parametrize(
+    ("missing", "found"),
+    [
+        ({0}, [(1, True, 1), (1, False, 0)]),  # the second slice alone is left, which starts no picture
+        ({1}, [(1, True, 1), (1, False, 0)]),
+        ({2}, [(1, True, 1), (1, False, 0)]),
+        ({len(PIECES)}, [(1, True, 1), (1, False, 0)]),  # its end, and the marker with it
+        ({len(PIECES) - 1, len(PIECES)}, [(1, True, 1), (1, False, 1)]),  # whose the other was, is not known
+        ({0, 2}, [(1, False, 2)]),  # nothing is left of the picture
+        (set(range(len(TWO_SLICES))), [(1, False, len(TWO_SLICES))]),
+    ],
+)
+def test_a_slice_that_lacks_a_piece_is_left_out_and_its_picture_is_damaged(
+    missing: set[int], found: list[tuple[int, bool, int]]
+):
+    last = len(TWO_SLICES) - 1
+    packets = [
+        *marked(1),
+        *(packet(1 + n, T0 + 3600, one, marker=n == last) for n, one in enumerate(TWO_SLICES)),
+    ]
+    packets.append(packet(2 + last, T0 + 7200, FIRST))
+    left = [one for n, one in enumerate(packets) if n - 1 not in missing]
+    assert losses(read(session(), left)) == [(1, False, 0), *found]
+
+
+def test_a_picture_of_which_no_slice_is_left_is_told_with_the_next():
+    packets = [*marked(1), packet(1, T0 + 3600, SPS), packet(2, T0 + 3600, PPS), packet(4, T0 + 7200, FIRST)]
+    assert losses(read(session(), packets)) == [(1, False, 0), (1, False, 1)]
+
+
+def test_a_picture_that_was_joined_in_its_middle_is_damaged_and_lacks_no_packet():
+    packets = [packet(0, T0, PIECES[1]), packet(1, T0, SECOND), packet(2, T0 + 3600, FIRST)]
+    assert losses(read(session(), packets)) == [(1, True, 0), (1, False, 0)]
+
+
+def test_the_end_of_a_connection_may_cut_a_unit_off():
+    whole = [packet(n, T0, one) for n, one in enumerate(TWO_SLICES)]
+    cut = [packet(len(whole) + n, T0 + 3600, one) for n, one in enumerate(TWO_SLICES[:-1])]
+    assert losses(read(session(), [*whole, *cut])) == [(2, False, 0), (1, True, 0)]
 
 
 def test_a_unit_without_its_last_piece_belongs_to_its_own_picture():
+    """Of a camera that sets no end bits."""
     nal = SECOND + bytes(range(200))
     first, *_ = rtp.payloads("h264", [nal], 60)
     found = read(session(), [packet(0, T0, first), packet(1, T0 + 3600, FIRST), packet(2, T0 + 3600, first)])
@@ -284,6 +325,69 @@ def test_any_packets_are_read_or_raise_the_one_error(noise: list[bytes], codec: 
             one.feed(bytes((0x24, n % 2)) + len(payload).to_bytes(2, "big") + payload, n)
         for payload in noise:
             one.feed(payload, 0)
+    except RtspError:
+        pass
+    assert all(all(p.nals) and p.nals for p in (*one.take(), *one.end()))
+
+
+def over_udp(sets: str = SETS) -> Session:
+    client = Client("rtsp://camera/x", None, cnonce=str, open_ports=lambda: (6000, 6001), over_udp=True)
+    one = Session(client, our_ssrc=9)
+    answers = responses("h264", sets).replace(
+        b"RTP/AVP/TCP;interleaved=0-1", b"RTP/AVP;server_port=7000-7001"
+    )
+    one.feed(answers, 0)
+    assert client.is_playing
+    return one
+
+
+def test_datagrams_are_read_in_the_order_of_their_numbers():
+    one = over_udp()
+    for at_us, n in enumerate([0, 2, 1, 3, 3], 1):
+        one.receive(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], at_us, track=0, is_control=False)
+    one.receive(b"no RTP", 9, track=0, is_control=False)
+    one.receive(b"of nobody's track", 9, track=1, is_control=False)
+    assert summary(one.end()) == [(n * 3600, (FIRST,), at_us, 0) for n, at_us in enumerate([1, 3, 2, 4])]
+
+
+def test_what_does_not_come_is_given_up_on_the_tick_or_at_the_end():
+    one = over_udp()
+    for n in (0, 2, 3):
+        one.receive(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], 10 + n, track=0, is_control=False)
+    one.keep_alive(12 + HELD_US - 1)
+    assert losses(one.take()) == []
+    one.keep_alive(12 + HELD_US)
+    assert losses(one.take()) == [(1, False, 0), (1, False, 1)]
+    one.receive(packet(5, T0 + 5 * 3600, FIRST, marker=True)[4:], 20, track=0, is_control=False)
+    assert losses(one.end()) == [(1, False, 0), (1, False, 1)]
+
+
+def test_reports_go_back_over_udp_and_goodbye_is_heard():
+    one = over_udp()
+    one.receive(packet(0, T0, FIRST)[4:], 1, track=0, is_control=False)
+    one.receive(report(T0)[4:], 2, track=0, is_control=True)
+    one.client.out.clear()
+    one.keep_alive(6_000_000)
+    ((track, said),) = one.reports
+    assert (track, said[:2]) == (0, b"\x81\xc9")
+    assert b"$" not in one.client.out
+    one.receive(bytes.fromhex("81cb0001 00000005"), 3, track=0, is_control=True)
+    assert one.is_over
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.binary(max_size=40), st.booleans(), st.integers(0, 1)), max_size=30
+    )
+)
+def test_any_datagrams_are_read_or_raise_the_one_error(noise: list[tuple[int, bytes, bool, int]]):
+    one = over_udp("")
+    try:
+        for at_us, (n, payload, is_control, track) in enumerate(noise):
+            one.receive(payload, at_us, track=track, is_control=is_control)
+            data = packet(n, n // 3 * 3600, payload, marker=is_control)[4:]
+            one.receive(data, at_us, track=track, is_control=False)
+            one.keep_alive(at_us * 100_000)
     except RtspError:
         pass
     assert all(all(p.nals) and p.nals for p in (*one.take(), *one.end()))

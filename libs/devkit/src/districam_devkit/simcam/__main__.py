@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +16,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from districam_devkit.simcam.auth import Credentials
 from districam_devkit.simcam.clips import ClipSource, Footage, Generated
-from districam_devkit.simcam.faults import KINDS, MOMENTS, Fault, parse_fault
+from districam_devkit.simcam.faults import CHANCES, KINDS, MOMENTS, Fault, parse_fault
+from districam_devkit.simcam.manners import Manners
 from districam_devkit.simcam.server import CLIP_CACHE, SimCamera, running
 
 
@@ -29,6 +30,7 @@ class _CameraSpec:
     start_at_keyframe: bool = False
     other: Footage | Generated | None = None
     begins_s: float | None = None
+    manners: Manners = field(default_factory=Manners)
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
@@ -60,6 +62,7 @@ def read_spec(path: Path) -> tuple[list[SimCamera], list[Fault]]:
             start_at_keyframe=camera.start_at_keyframe,
             other=camera.other,
             begins_s=camera.begins_s,
+            manners=camera.manners,
         )
         for camera in spec.cameras
     ]
@@ -70,6 +73,7 @@ async def serve(
     cameras: Sequence[SimCamera],
     faults: Sequence[Fault],
     *,
+    host: str,
     port: int,
     log: Path | None,
     cache: Path,
@@ -80,7 +84,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(
-        cameras, port=port, log=log, credentials=credentials, faults=faults, cache=cache
+        cameras, host=host, port=port, log=log, credentials=credentials, faults=faults, cache=cache
     ) as simulation:
         print(json.dumps({"ready": True, "port": simulation.port, "urls": simulation.urls()}), flush=True)
         await stop.wait()
@@ -99,6 +103,7 @@ def main() -> None:
             serve(
                 cameras,
                 faults,
+                host=arguments.host,
                 port=arguments.port,
                 log=arguments.log,
                 cache=arguments.cache,
@@ -123,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("districam-simcam", description=__doc__)
     parser.add_argument("--cameras", type=int, default=4, help="how many (default 4)")
     parser.add_argument("--spec", type=Path, help="a JSON file of cameras and faults, instead of --cameras")
-    parser.add_argument("--port", type=int, default=0, help="RTSP port on loopback (default: a free one)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback)")
+    parser.add_argument("--port", type=int, default=0, help="RTSP port (default: a free one)")
     parser.add_argument("--log", type=Path, help="where the send log goes")
     parser.add_argument(
         "--cache", type=Path, default=CLIP_CACHE, help=f"generated clips (default {CLIP_CACHE})"
@@ -132,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fault",
         action="append",
         default=[],
-        help=f"KIND:CAMERA@S for {', '.join(sorted(MOMENTS))}; KIND:CAMERA@S+S for {', '.join(sorted({*KINDS} - MOMENTS))}",
+        help=f"KIND:CAMERA@S for {', '.join(sorted(MOMENTS))}; KIND:CAMERA@S+S for {', '.join(sorted({*KINDS} - MOMENTS - CHANCES))}; KIND:CAMERA@S+S%%PERCENT for {', '.join(sorted(CHANCES))}",
     )
     parser.add_argument("--user")
     parser.add_argument("--password-file", type=Path)

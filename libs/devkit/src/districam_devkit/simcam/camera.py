@@ -11,39 +11,22 @@ import zlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from districam_devkit.bitstream import RunningNumber, first_slice, running_number_sei
 from districam_devkit.simcam import rtp
 from districam_devkit.simcam.clips import AccessUnit, Clip
-from districam_devkit.simcam.faults import Ailment, babbled, garbled
+from districam_devkit.simcam.faults import Ailment, Chance, babbled, garbled
+from districam_devkit.simcam.manners import Manners
 from districam_devkit.simcam.media_clock import MediaClock
+from districam_devkit.simcam.microphone import Hearing, Microphone
+from districam_devkit.simcam.mishaps import Mishaps
 from districam_devkit.simcam.sendlog import SendLog, SentTo
+from districam_devkit.simcam.wall_clock import WallClock
+from districam_devkit.simcam.wire import Wire
 
 REPORT_INTERVAL_S = 5.0
 BUFFER_LIMIT_BYTES = 8 << 20
 _LATE_LIMIT_S = 1.0
-
-
-class Wire(Protocol):
-    """A client's connection, as the camera sees it. Byte counts are totals of its life."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def is_closed(self) -> bool: ...
-    @property
-    def written(self) -> int: ...
-    @property
-    def flushed(self) -> int:
-        """Bytes that have left this process; never falls."""
-        ...
-
-    def write(self, data: bytes) -> bool:
-        """False if the connection takes nothing any more."""
-        ...
-
-    def abort(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -53,6 +36,7 @@ class Viewer:
     wire: Wire
     rtp_channel: int
     rtcp_channel: int
+    in_order: bool = True
     ssrc: int = field(default_factory=lambda: random.getrandbits(32))
     seq: int = field(default_factory=lambda: random.getrandbits(16))
     origin: int = field(default_factory=lambda: random.getrandbits(32))
@@ -108,8 +92,10 @@ class LiveCamera:
         writes: int,
         start_at_keyframe: bool,
         first_unit: int | None = None,
+        manners: Manners,
+        hearing: Hearing | None = None,
     ) -> None:
-        self.camera_id = camera_id
+        self.camera_id, self.manners = camera_id, manners
         self._programs = deque(programs)
         self._fps = float(self.clip.fps)
         self._log = log
@@ -120,7 +106,12 @@ class LiveCamera:
             first_unit = zlib.crc32(camera_id.encode())
         self._clock = MediaClock(self.clip, first_unit % len(self.clip.access_units))
         self._start_s = asyncio.get_running_loop().time()
-        self._start_us = time.time_ns() // 1000
+        self._wall = WallClock(time.time_ns() // 1000)
+        self.mishaps = Mishaps(camera_id)
+        self.microphone: Microphone | None = None
+        if hearing is not None:
+            silenced = lambda: self.ails("silence")  # noqa: E731
+            self.microphone = Microphone(hearing, self._start_s, wall_us=self._wall.us, is_silenced=silenced)
         self._next = 0
         self._viewers: list[Viewer] = []
         self._watched = asyncio.Event()
@@ -145,6 +136,11 @@ class LiveCamera:
         status, until_s = self._refusal
         return status if asyncio.get_running_loop().time() < until_s else None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many watch as may."""
+        return self.manners.clients_most is not None and len(self._viewers) >= self.manners.clients_most
+
     def join(self, viewer: Viewer) -> tuple[int, int]:
         """The viewer gets every access unit from the next one on; returns the first packet's seq and rtptime."""
         if not self._viewers:
@@ -166,9 +162,24 @@ class LiveCamera:
             for viewer in self._viewers:
                 viewer.next_report_s = 0.0
 
+    def chance(self, kind: Chance, percent: float, for_s: float) -> None:
+        """What `Fault` says of the kind, from now on."""
+        now_s = asyncio.get_running_loop().time()
+        if kind == "drift":
+            elapsed_s = now_s - self._start_s
+            self._wall.drift(percent / 100, elapsed_s, elapsed_s + for_s)
+        else:
+            self.mishaps.begin(kind, percent, now_s + for_s)
+
     def leap(self, by_s: float) -> None:
         """Timestamps of the next access unit and of all after it are so much later."""
         self._clock.leap(by_s)
+
+    def step(self, by_s: float) -> None:
+        """The wall clock shows so much more, and the next sender reports are due."""
+        self._wall.step(by_s)
+        for viewer in self._viewers:
+            viewer.next_report_s = 0.0
 
     def change(self) -> None:
         """The next access unit is the first of the other clip."""
@@ -201,20 +212,22 @@ class LiveCamera:
                 await self._show(number, now_s)
 
     async def _show(self, number: int, now_s: float) -> None:
-        if self._ails("stall", now_s):
+        if self.ails("stall", now_s):
             self._clock.pause(number)
             return
         self._clock.resume(number)
-        if self._ails("stuck", now_s):
+        if self.ails("stuck", now_s):
             self._clock.hold(number)
         else:
             self._clock.release()
-        if self._ails("freeze", now_s):
+        if self.ails("freeze", now_s):
             self._report_alone(now_s)
-        elif not self._ails("silence", now_s):
+        elif not self.ails("silence", now_s):
             await self._send(number, now_s)
 
-    def _ails(self, ailment: Ailment, now_s: float) -> bool:
+    def ails(self, ailment: Ailment, now_s: float | None = None) -> bool:
+        """Whether it suffers so then; now by default."""
+        now_s = asyncio.get_running_loop().time() if now_s is None else now_s
         return now_s < self._ails_until_s.get(ailment, 0.0)
 
     def _report_alone(self, now_s: float) -> None:
@@ -231,21 +244,22 @@ class LiveCamera:
         sends = [
             (
                 viewer,
-                viewer.awaits_keyframe and not unit.is_keyframe,
                 self._packets(viewer, number, payloads, now_s),
+                self._still_awaits(viewer, number, is_keyframe=unit.is_keyframe),
             )
             for viewer in list(self._viewers)
             if self._is_ready(viewer, is_keyframe=unit.is_keyframe)
         ]
-        count = max((len(writes) for _, _, writes in sends), default=0)
+        count = max((len(writes) for _, writes, _ in sends), default=0)
         whole = [True] * len(sends)
         for step in range(count):
             await _sleep_until(now_s + step * self._spread_s / max(1, count - 1))
-            for index, (viewer, _, writes) in enumerate(sends):
-                whole[index] = viewer.wire.write(writes[step]) and whole[index]
+            for index, (viewer, writes, _) in enumerate(sends):
+                if step < len(writes):
+                    whole[index] = viewer.wire.write(writes[step]) and whole[index]
         ends = tuple(
             (viewer.wire, viewer.wire.written, early)
-            for is_whole, (viewer, early, _) in zip(whole, sends, strict=True)
+            for is_whole, (viewer, _, early) in zip(whole, sends, strict=True)
             if is_whole
         )
         self._written.append(_Written(number, sent_us, unit.is_keyframe, ends))
@@ -259,16 +273,19 @@ class LiveCamera:
         if wire.written - wire.flushed > BUFFER_LIMIT_BYTES:  # it stopped reading
             wire.abort()
             return False
-        if viewer.awaits_keyframe and self._start_at_keyframe and not is_keyframe:
-            return False
-        viewer.awaits_keyframe = viewer.awaits_keyframe and not is_keyframe
-        return True
+        return not (viewer.awaits_keyframe and self._start_at_keyframe and not is_keyframe)
+
+    def _still_awaits(self, viewer: Viewer, number: int, *, is_keyframe: bool) -> bool:
+        """Whether the viewer has been sent no keyframe yet. One of which packets were lost is none."""
+        is_torn = self.mishaps.lost[-1:] == [(viewer.wire.number, number)]
+        viewer.awaits_keyframe = viewer.awaits_keyframe and (is_torn or not is_keyframe)
+        return viewer.awaits_keyframe
 
     def _packets(self, viewer: Viewer, number: int, payloads: list[bytes], now_s: float) -> list[bytes]:
-        if self._ails("garbage", now_s):
+        if self.ails("garbage", now_s):
             payloads = [garbled(payload, self._dice) for payload in payloads]
         packets: list[bytes] = []
-        for _ in range(2 if self._ails("repeat", now_s) else 1):
+        for _ in range(2 if self.ails("repeat", now_s) else 1):
             packets += rtp.interleaved(
                 payloads,
                 channel=viewer.rtp_channel,
@@ -279,10 +296,14 @@ class LiveCamera:
         viewer.seq = (viewer.seq + len(packets)) & 0xFFFF
         viewer.packets += len(packets)
         viewer.octets += sum(map(len, payloads)) * len(packets) // len(payloads)
-        if self._ails("babble", now_s):
+        packets = rtp.remarked(packets, self.manners.quirks)
+        packets = self.mishaps.befall(
+            packets, now_s, connection=viewer.wire.number, number=number, in_order=viewer.in_order
+        )
+        if self.ails("babble", now_s):
             packets = [babbled(packet, self._dice) for packet in packets]
         writes = rtp.chunks(packets, self._writes)
-        if now_s >= viewer.next_report_s and not self._ails("babble", now_s):
+        if now_s >= viewer.next_report_s and not self.ails("babble", now_s):
             writes[0] = self._report(viewer, now_s) + writes[0]
             viewer.next_report_s = now_s + REPORT_INTERVAL_S
         return writes
@@ -292,7 +313,7 @@ class LiveCamera:
         return rtp.sender_report(
             channel=viewer.rtcp_channel,
             ssrc=viewer.ssrc,
-            now_us=self._start_us + round(elapsed_s * 1_000_000),
+            now_us=self._wall.us(elapsed_s),
             timestamp=(viewer.origin + self._clock.ticks_at(elapsed_s)) & 0xFFFFFFFF,
             packets=viewer.packets,
             octets=viewer.octets,

@@ -69,6 +69,8 @@ class Generated:
     bitrate: int = 2_500_000
     preset: Preset = "ultrafast"
     label: str = ""
+    open_gop: bool = False
+    one_slice: bool = False
 
 
 ClipSource = Footage | Generated
@@ -161,6 +163,8 @@ def _encode(source: Generated, path: Path) -> None:
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
         stream.bit_rate = source.bitrate
+        if source.one_slice:
+            stream.codec_context.thread_count = 1  # else a picture has as many as there are processors
         for index, picture in enumerate(pictures(source.label, source.width, source.height, fps, count)):
             frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
             frame.pts, frame.time_base = index, 1 / fps
@@ -172,7 +176,7 @@ def _encoder_options(source: Generated, fps: Fraction) -> dict[str, str]:
     gop = max(1, round(source.gop_s * fps))
     kbit = source.bitrate // 1000
     words = [
-        f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:repeat-headers=0",
+        f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop={int(source.open_gop)}:repeat-headers=0",
         f"bframes={source.b_frames}:b-adapt=0:vbv-maxrate={kbit * 3 // 2}:vbv-bufsize={kbit * 2}",
     ]
     if source.codec == "h264":

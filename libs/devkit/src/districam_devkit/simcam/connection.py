@@ -12,9 +12,13 @@ import structlog
 from districam_devkit.simcam import protocol
 from districam_devkit.simcam.auth import Credentials, challenges, is_authorized
 from districam_devkit.simcam.camera import LiveCamera, Viewer
+from districam_devkit.simcam.datagrams import DatagramWire
+from districam_devkit.simcam.microphone import Listener
 from districam_devkit.simcam.protocol import ProtocolError, Request, RequestReader
 
 SESSION_TIMEOUT_S = 60
+DRIP_S = 0.05
+MOVED = "moved"
 _POLL_S = 0.01
 
 log = structlog.get_logger("simcam")
@@ -38,6 +42,8 @@ class Connection(asyncio.Protocol):
         self._session_id = ""
         self._camera: LiveCamera | None = None
         self._viewer: Viewer | None = None
+        self._listener: Listener | None = None
+        self.datagrams: DatagramWire | None = None
         self._flushed = 0
         self._is_ending = False
         self._transport: asyncio.Transport | None = None
@@ -90,7 +96,8 @@ class Connection(asyncio.Protocol):
                     await asyncio.sleep(_POLL_S)
                 self._is_ending = True
                 if self._transport is not None and not self.is_closed:
-                    self._transport.write_eof()
+                    half = self._transport.can_write_eof()  # TLS has no half-closed connections
+                    (self._transport.write_eof if half else self._transport.close)()
                 await self.closed.wait()
         except TimeoutError:
             self.abort()
@@ -134,9 +141,17 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self.write(refusal)
             return
-        self.write(self._methods[request.method](request))
+        self._say(self._methods[request.method](request), self._cameras.get(request.camera_id))
         if request.method == "TEARDOWN":
             self._close()
+
+    def _say(self, data: bytes, camera: LiveCamera | None) -> None:
+        if camera is None or not camera.ails("drip"):
+            self.write(data)
+            return
+        loop = asyncio.get_running_loop()
+        for index in range(len(data)):
+            loop.call_later(index * DRIP_S, self.write, data[index : index + 1])
 
     def _refusal(self, request: Request, cseq: str) -> bytes | None:
         if request.method not in self._methods:
@@ -166,31 +181,64 @@ class Connection(asyncio.Protocol):
         camera = self._cameras.get(request.camera_id)
         if camera is None:
             return protocol.response(404, request.headers["cseq"])
-        base = request.uri if request.uri.endswith("/") else request.uri + "/"
-        headers = [("Content-Base", base), ("Content-Type", "application/sdp")]
-        return self._ok(request, headers, protocol.describe(camera.clip))
+        if camera.ails("redirect") and not request.uri.endswith(MOVED):
+            moved = urlsplit(request.uri)._replace(path=f"/{camera.camera_id}/{MOVED}").geturl()
+            return protocol.response(302, request.headers["cseq"], [("Location", moved)])
+        quirks = camera.manners.quirks
+        headers = [*protocol.content_base(request.uri, quirks), ("Content-Type", "application/sdp")]
+        sound = protocol.describe_sound(camera.microphone.hearing.tone) if camera.microphone else b""
+        return self._ok(request, headers, protocol.describe(camera.clip, request.uri, quirks) + sound)
 
     def _setup(self, request: Request) -> bytes:
         camera = self._cameras.get(request.camera_id)
         if camera is None:
             return protocol.response(404, request.headers["cseq"])
+        if request.uri.endswith(protocol.SOUND_CONTROL):
+            return self._setup_sound(camera, request)
         if self._viewer is not None and self._camera is not None:
             return protocol.response(455, request.headers["cseq"])
-        channels = protocol.interleaved_channels(request.headers.get("transport", ""))
-        if channels is None:  # UDP's place, one day
+        if camera.is_full:
+            return protocol.response(453, request.headers["cseq"])
+        found = self._carried(camera, request.headers.get("transport", ""))
+        if found is None:
             return protocol.response(461, request.headers["cseq"])
         self._camera = camera
-        self._viewer = Viewer(self, *channels)
+        self._viewer, transport = found
         self._session_id = secrets.token_hex(8)
-        transport = (
-            f"RTP/AVP/TCP;unicast;interleaved={channels[0]}-{channels[1]};ssrc={self._viewer.ssrc:08X}"
-        )
-        return self._ok(request, [("Transport", transport)])
+        return self._ok(request, [("Transport", f"{transport};ssrc={self._viewer.ssrc:08X}")])
+
+    def _setup_sound(self, camera: LiveCamera, request: Request) -> bytes:
+        """Behind the pictures'."""
+        if self._viewer is None or self._listener is not None:
+            return protocol.response(455, request.headers["cseq"])
+        pictures = self.datagrams
+        found = self._carried(camera, request.headers.get("transport", ""))
+        if found is None or camera.microphone is None or camera.microphone.is_refused:
+            return protocol.response(461, request.headers["cseq"])
+        sound, transport = found
+        self.datagrams = pictures
+        self._listener = Listener(sound.wire, sound.rtp_channel, sound.rtcp_channel)
+        return self._ok(request, [("Transport", f"{transport};ssrc={self._listener.ssrc:08X}")])
+
+    def _carried(self, camera: LiveCamera, transport: str) -> tuple[Viewer, str] | None:
+        """A viewer over what the client wants, and how that is called; None if the camera does not do it."""
+        channels = protocol.interleaved_channels(transport)
+        if channels is not None and "tcp" in camera.manners.carriers:
+            return Viewer(self, *channels), f"RTP/AVP/TCP;unicast;interleaved={channels[0]}-{channels[1]}"
+        ports = protocol.client_ports(transport)
+        if ports is None or self._transport is None or "udp" not in camera.manners.carriers:
+            return None
+        (host, *_), (peer, *_) = (self._transport.get_extra_info(name) for name in ("sockname", "peername"))
+        wire = self.datagrams = DatagramWire(self.number, host, (peer, *ports))
+        said = f"client_port={ports[0]}-{ports[1]};server_port={wire.ports[0]}-{wire.ports[1]}"
+        return Viewer(wire, 0, 1, in_order=False), f"RTP/AVP;unicast;{said}"
 
     def _play(self, request: Request) -> bytes:
         assert self._camera is not None
         assert self._viewer is not None
         seq, timestamp = self._camera.join(self._viewer)
+        if self._listener is not None and self._camera.microphone is not None:
+            self._camera.microphone.join(self._listener)
         parts = urlsplit(request.uri)
         track = f"{parts.scheme}://{parts.netloc}/{self._camera.camera_id}/{protocol.CONTROL}"
         info = f"url={track};seq={seq};rtptime={timestamp}"
@@ -205,12 +253,21 @@ class Connection(asyncio.Protocol):
         return self._ok(request)
 
     def _ok(self, request: Request, headers: list[tuple[str, str]] | None = None, body: bytes = b"") -> bytes:
-        session = [("Session", f"{self._session_id};timeout={SESSION_TIMEOUT_S}")] if self._session_id else []
-        return protocol.response(200, request.headers["cseq"], [*(headers or []), *session], body)
+        camera = self._cameras.get(request.camera_id, self._camera)
+        quirks = camera.manners.quirks if camera is not None else frozenset[str]()
+        timeout = "" if "no-timeout" in quirks else f";timeout={SESSION_TIMEOUT_S}"
+        session = [("Session", self._session_id + timeout)] if self._session_id else []
+        return protocol.response(200, request.headers["cseq"], [*(headers or []), *session], body, quirks)
 
     def _leave(self) -> None:
         if self._camera is not None and self._viewer is not None:
             self._camera.leave(self._viewer)
+        if self._listener is not None and self._camera is not None and self._camera.microphone is not None:
+            self._camera.microphone.leave(self._listener)
+            if self._listener.wire is not self:
+                self._listener.wire.abort()
+        if self.datagrams is not None:
+            self.datagrams.abort()
 
     def _close(self) -> None:
         """After what has been written; nothing is written any more."""

@@ -62,11 +62,12 @@ def _write(luma: Plane, lines: tuple[str, ...]) -> None:
     luma[: scale * 9 * len(lines), : scale * (6 * longest + 1)] = 20
     for row, line in enumerate(lines):
         top, left = scale * (9 * row + 1), scale
-        glyphs = _glyphs(line).repeat(scale, 0).repeat(scale, 1)
-        luma[top : top + glyphs.shape[0], left : left + glyphs.shape[1]] = glyphs
+        drawn = glyphs(line).repeat(scale, 0).repeat(scale, 1)
+        luma[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
 
 
-def _glyphs(line: str) -> Plane:
+def glyphs(line: str) -> Plane:
+    """The line as dots: bright where drawn, seven rows, six columns a character."""
     columns = b"".join(_FONT.get(character, _BLANK) + b"\0" for character in line)
     bits = np.unpackbits(np.frombuffer(columns, np.uint8)[:, None], axis=1, bitorder="little")[:, :7].T
     return np.where(bits, 230, 20).astype(np.uint8)

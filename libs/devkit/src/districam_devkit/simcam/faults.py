@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 
 Moment = Literal["drop", "change"]
-Ailment = Literal["silence", "freeze", "stall", "repeat", "stuck", "garbage", "babble"]
-Leap = Literal["forward", "back"]
-Refusal = Literal["401", "404", "503"]
-FaultKind = Literal[Moment, Ailment, Leap, Refusal]
+Ailment = Literal["silence", "freeze", "stall", "repeat", "stuck", "garbage", "babble", "redirect", "drip"]
+Chance = Literal["lose", "reorder", "drift"]
+Leap = Literal["forward", "back", "ahead", "behind"]
+Refusal = Literal["401", "404", "453", "454", "503"]
+FaultKind = Literal[Moment, Ailment, Chance, Leap, Refusal]
 
 MOMENTS: Final = frozenset(cast("tuple[str, ...]", get_args(Moment)))
 AILMENTS: Final[frozenset[Ailment]] = frozenset(get_args(Ailment))
+CHANCES: Final[frozenset[Chance]] = frozenset(get_args(Chance))
 LEAPS: Final[frozenset[Leap]] = frozenset(get_args(Leap))
 KINDS: Final = tuple(cast("tuple[str, ...]", get_args(FaultKind)))
 
-_FORM = re.compile(r"^(\w+):([a-z0-9][a-z0-9-]{0,62})@(\d+(?:\.\d+)?)(?:\+(\d+(?:\.\d+)?))?$")
+_FORM = re.compile(
+    r"^(\w+):([a-z0-9][a-z0-9-]{0,62})@(\d+(?:\.\d+)?)(?:\+(\d+(?:\.\d+)?))?(?:%(\d+(?:\.\d+)?))?$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +40,39 @@ class Fault:
     stuck: timestamps stand still; then they are what they would have been.
     garbage: RTP payloads are random bytes that no NAL unit begins with.
     babble: instead of packets come as many bytes of neither RTP nor RTSP.
-    401, 404, 503: connections end, and requests but OPTIONS are answered so.
+    redirect: who asks for a description is sent to another path of the same camera.
+    drip: responses leave a byte at a time, too slowly to be of use; what is playing goes on.
+    lose: so many per cent of the RTP packets are numbered and never sent.
+    reorder: so many per cent of the RTP packets leave behind the next two; over TCP none.
+    drift: the camera's wall clock (sender reports) runs so many per cent fast, and stays where that led it.
+    ahead, behind: from the next sender report on, sent at once, the wall clock is so many seconds off; media time is not.
+    401, 404, 453, 454, 503: connections end, and requests but OPTIONS are answered so.
+
+    Attributes:
+        percent: of the kinds that have a rate.
     """
 
     kind: FaultKind
     camera_id: str
     at_s: float
     for_s: float = 0.0
+    percent: float = 0.0
 
 
 def parse_fault(text: str) -> Fault:
-    """`drop:cam-001@20` or `silence:cam-002@20+5`; raises ValueError."""
+    """`drop:cam-001@20`, `silence:cam-002@20+5` or `lose:cam-003@20+5%1`; raises ValueError."""
     match = _FORM.match(text)
     if match is None or match[1] not in KINDS:
         raise ValueError(
-            f"{text!r} is no fault: write KIND:CAMERA@SECONDS or KIND:CAMERA@SECONDS+SECONDS, KIND one of {', '.join(KINDS)}"
+            f"{text!r} is no fault: write KIND:CAMERA@SECONDS, KIND:CAMERA@SECONDS+SECONDS or KIND:CAMERA@SECONDS+SECONDS%PERCENT,"
+            f" KIND one of {', '.join(KINDS)}"
         )
-    kind, camera_id, at_s, for_s = match.groups()
+    kind, camera_id, at_s, for_s, percent = match.groups()
     if (kind in MOMENTS) == (for_s is not None):
         raise ValueError(f"{text!r}: a {kind} {'has no' if kind in MOMENTS else 'needs a'} length (+SECONDS)")
-    return Fault(cast("FaultKind", kind), camera_id, float(at_s), float(for_s or 0))
+    if (kind in CHANCES) != (percent is not None) or float(percent or 0) > 100:
+        raise ValueError(f"{text!r}: a {kind} {'needs a' if kind in CHANCES else 'has no'} rate (%0 to %100)")
+    return Fault(cast("FaultKind", kind), camera_id, float(at_s), float(for_s or 0), float(percent or 0))
 
 
 def garbled(payload: bytes, dice: random.Random) -> bytes:

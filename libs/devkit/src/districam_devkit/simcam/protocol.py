@@ -2,22 +2,27 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from districam_devkit.bitstream import nal_type
 from districam_devkit.simcam import rtp
 from districam_devkit.simcam.clips import Clip
+from districam_devkit.simcam.microphone import PAYLOAD_TYPES
+from districam_devkit.simcam.tones import Tone
 
 METHODS = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY", "GET_PARAMETER", "SET_PARAMETER", "TEARDOWN")
 CONTROL = "trackID=0"
+SOUND_CONTROL = "trackID=1"
 _HEADER_LIMIT = 16 * 1024
 _REASONS = {
     200: "OK",
+    302: "Found",
     400: "Bad Request",
     401: "Unauthorized",
     404: "Not Found",
+    453: "Not Enough Bandwidth",
     454: "Session Not Found",
     455: "Method Not Valid in This State",
     461: "Unsupported Transport",
@@ -102,12 +107,20 @@ def _parse_request(message: bytes) -> Request:
     return Request(words[0], words[1], headers, body)
 
 
-def response(status: int, cseq: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> bytes:
-    lines = [f"RTSP/1.0 {status} {_REASONS[status]}", f"CSeq: {cseq}", "Server: simcam"]
-    lines += [f"{name}: {value}" for name, value in headers]
+def response(
+    status: int,
+    cseq: str,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    quirks: Collection[str] = (),
+) -> bytes:
+    said = [("CSeq", cseq), ("Server", "simcam"), *headers]
     if body:
-        lines.append(f"Content-Length: {len(body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+        said.append(("Content-Length", str(len(body))))
+    lines = [f"RTSP/1.0 {status} {_REASONS[status]}"]
+    lines += [f"{name.lower() if 'low-names' in quirks else name}: {value}" for name, value in said]
+    end = "\n" if "bare-line-ends" in quirks else "\r\n"
+    return (end.join(lines) + end + end).encode() + body
 
 
 def interleaved_channels(transport: str) -> tuple[int, int] | None:
@@ -122,23 +135,58 @@ def interleaved_channels(transport: str) -> tuple[int, int] | None:
     return None
 
 
-def describe(clip: Clip) -> bytes:
-    """The session description of a camera that plays this clip."""
+def client_ports(transport: str) -> tuple[int, int] | None:
+    """RTP and RTCP ports of the first UDP alternative of a `Transport` header; None if there is none."""
+    for alternative in transport.split(","):
+        words = [word.strip() for word in alternative.split(";")]
+        match = re.search(r"client_port=(\d{1,5})(?:-(\d{1,5}))?", alternative)
+        if words[0].upper() in {"RTP/AVP", "RTP/AVP/UDP"} and "multicast" not in words and match:
+            first = int(match[1])
+            return first, int(match[2]) if match[2] else first + 1
+    return None
+
+
+def content_base(uri: str, quirks: Collection[str]) -> list[tuple[str, str]]:
+    """The header that says what control attributes hang on, as this camera has it."""
+    if "no-base" in quirks:
+        return []
+    base = uri if "bare-base" in quirks or uri.endswith("/") else uri + "/"
+    if "foreign-base" in quirks:
+        base = urlsplit(base)._replace(netloc="192.0.2.1:554").geturl()
+    return [("Content-Base", base)]
+
+
+def describe(clip: Clip, uri: str, quirks: Collection[str] = ()) -> bytes:
+    """The session description of a camera that plays this clip; `uri` is how it was asked for."""
+    is_absolute = "absolute-control" in quirks
     lines = [
         "v=0",
         "o=- 1 1 IN IP4 127.0.0.1",
         "s=simcam",
         "c=IN IP4 0.0.0.0",
         "t=0 0",
-        "a=control:*",
+        *([] if "no-session-control" in quirks else [f"a=control:{uri if is_absolute else '*'}"]),
         "a=range:npt=now-",
         f"m=video 0 RTP/AVP {rtp.PAYLOAD_TYPE}",
         f"a=rtpmap:{rtp.PAYLOAD_TYPE} {'H264' if clip.codec == 'h264' else 'H265'}/{rtp.CLOCK_HZ}",
         f"a=fmtp:{rtp.PAYLOAD_TYPE} {_format_parameters(clip)}",
         f"a=framerate:{float(clip.fps):g}",
-        f"a=control:{CONTROL}",
+        f"a=control:{uri.rstrip('/') + '/' if is_absolute else ''}{CONTROL}",
     ]
     return ("\r\n".join(lines) + "\r\n").encode()
+
+
+def describe_sound(tone: Tone) -> bytes:
+    """What stands behind the pictures' description. G.711 has static payload types, and needs no rtpmap."""
+    kind = PAYLOAD_TYPES[tone.encoding]
+    lines = [f"m=audio 0 RTP/AVP {kind}"]
+    if tone.encoding == "aac":  # RFC 3640, 4.1
+        modes = "mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3"
+        lines += [
+            f"a=rtpmap:{kind} MPEG4-GENERIC/{tone.rate}/1",
+            f"a=fmtp:{kind} streamtype=5;profile-level-id=1;{modes};config={tone.config.hex()}",
+        ]
+    return ("\r\n".join([*lines, f"a=control:{SOUND_CONTROL}"]) + "\r\n").encode()
 
 
 def _format_parameters(clip: Clip) -> str:

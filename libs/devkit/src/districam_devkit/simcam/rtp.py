@@ -5,7 +5,7 @@ Sources: RFC 3550 (RTP, RTCP), RFC 6184 (H.264), RFC 7798 (H.265), RFC 2326 sect
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from districam_devkit.bitstream import Codec
 
@@ -39,7 +39,15 @@ def _fragmented(codec: Codec, nal: bytes, mtu: int) -> list[bytes]:
     return pieces
 
 
-def interleaved(units: Sequence[bytes], *, channel: int, seq: int, timestamp: int, ssrc: int) -> list[bytes]:
+def interleaved(
+    units: Sequence[bytes],
+    *,
+    channel: int,
+    seq: int,
+    timestamp: int,
+    ssrc: int,
+    payload_type: int = PAYLOAD_TYPE,
+) -> list[bytes]:
     """Framed RTP packets of one access unit; the last one carries the marker."""
     last = len(units) - 1
     return [
@@ -48,7 +56,7 @@ def interleaved(units: Sequence[bytes], *, channel: int, seq: int, timestamp: in
             channel,
             12 + len(payload),
             0x80,
-            PAYLOAD_TYPE | (_MARKER if index == last else 0),
+            payload_type | (_MARKER if index == last else 0),
             seq + index & 0xFFFF,
             timestamp,
             ssrc,
@@ -56,6 +64,15 @@ def interleaved(units: Sequence[bytes], *, channel: int, seq: int, timestamp: in
         + payload
         for index, payload in enumerate(units)
     ]
+
+
+def remarked(packets: list[bytes], quirks: Collection[str]) -> list[bytes]:
+    """With the marker on none or on all of the packets, if a quirk says so."""
+    if "unmarked" in quirks:
+        return [packet[:5] + bytes([packet[5] & ~_MARKER]) + packet[6:] for packet in packets]
+    if "all-marked" in quirks:
+        return [packet[:5] + bytes([packet[5] | _MARKER]) + packet[6:] for packet in packets]
+    return packets
 
 
 def chunks(packets: Sequence[bytes], count: int) -> list[bytes]:

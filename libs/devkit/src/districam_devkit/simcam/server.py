@@ -1,18 +1,21 @@
-"""The simulation: one RTSP server that is any number of cameras. RTP goes over the RTSP connection (TCP) only."""
+"""The simulation: one RTSP server that is any number of cameras, and the same behind TLS."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from districam_devkit.simcam import certificate
 from districam_devkit.simcam.auth import Credentials
 from districam_devkit.simcam.camera import LiveCamera, Program, prepare
 from districam_devkit.simcam.clips import Clip, ClipSource, labelled, open_clip
 from districam_devkit.simcam.connection import SESSION_TIMEOUT_S, Connection
-from districam_devkit.simcam.faults import Ailment, Fault
+from districam_devkit.simcam.faults import Ailment, Chance, Fault
+from districam_devkit.simcam.manners import Manners
+from districam_devkit.simcam.microphone import Hearing
 from districam_devkit.simcam.sendlog import SendLog, open_send_log
 
 CLIP_CACHE = Path(".devkit/clips")
@@ -31,6 +34,7 @@ class SimCamera:
         spread: the share of the frame interval that an access unit's packets take, in `writes` writes.
         other: the clip that it plays after a `change`.
         begins_s: where in its clip it begins; by default the id decides.
+        hearing: its sound, if it has any.
     """
 
     camera_id: str
@@ -40,13 +44,15 @@ class SimCamera:
     start_at_keyframe: bool = False
     other: ClipSource | Clip | None = None
     begins_s: float | None = None
+    manners: Manners = field(default_factory=Manners)
+    hearing: Hearing | None = None
 
 
 class Simulation:
     """Cameras that run, and what can be done to them."""
 
     def __init__(self, cameras: Sequence[LiveCamera], credentials: Credentials | None) -> None:
-        self.port = 0
+        self.port = self.secure_port = 0
         self.cameras = {camera.camera_id: camera for camera in cameras}
         self._credentials = credentials
         self._connections: set[Connection] = set()
@@ -55,6 +61,10 @@ class Simulation:
     def url(self, camera_id: str) -> str:
         """Without credentials. KeyError if there is no such camera."""
         return f"rtsp://{_HOST}:{self.port}/{self.cameras[camera_id].camera_id}"
+
+    def secure_url(self, camera_id: str) -> str:
+        """The same camera behind TLS; only of a simulation that has a certificate."""
+        return f"rtsps://{_HOST}:{self.secure_port}/{self.cameras[camera_id].camera_id}"
 
     def urls(self) -> dict[str, str]:
         return {camera_id: self.url(camera_id) for camera_id in self.cameras}
@@ -95,6 +105,16 @@ class Simulation:
         self.cameras[camera_id].leap(by_s)
         log.info("fault", kind="leap", camera=camera_id, by_s=by_s)
 
+    def chance(self, camera_id: str, kind: Chance, percent: float, for_s: float) -> None:
+        """What `Fault` says of the kind, for so long."""
+        self.cameras[camera_id].chance(kind, percent, for_s)
+        log.info("fault", kind=kind, camera=camera_id, percent=percent, for_s=for_s)
+
+    def step(self, camera_id: str, by_s: float) -> None:
+        """The camera's wall clock shows so much more, or less."""
+        self.cameras[camera_id].step(by_s)
+        log.info("fault", kind="step", camera=camera_id, by_s=by_s)
+
     def refuse(self, camera_id: str, status: int, for_s: float) -> None:
         """Ends the camera's connections and answers requests (but OPTIONS) with the status for so long."""
         self.cameras[camera_id].refuse(status, for_s)
@@ -111,7 +131,13 @@ class Simulation:
                 self.leap(fault.camera_id, fault.for_s)
             case "back":
                 self.leap(fault.camera_id, -fault.for_s)
-            case "401" | "404" | "503":
+            case "ahead":
+                self.step(fault.camera_id, fault.for_s)
+            case "behind":
+                self.step(fault.camera_id, -fault.for_s)
+            case "lose" | "reorder" | "drift":
+                self.chance(fault.camera_id, fault.kind, fault.percent, fault.for_s)
+            case "401" | "404" | "453" | "454" | "503":
                 self.refuse(fault.camera_id, int(fault.kind), fault.for_s)
             case _:
                 self.suffer(fault.camera_id, fault.kind, fault.for_s)
@@ -163,8 +189,12 @@ async def running(
     credentials: Credentials | None = None,
     faults: Sequence[Fault] = (),
     cache: Path = CLIP_CACHE,
+    certified: Path | None = None,
+    host: str = _HOST,
 ) -> AsyncGenerator[Simulation]:
-    """The cameras, on loopback, while the block runs; port 0 = a free one; `log` = where the send log goes.
+    """The cameras, on loopback unless `host` is another address, while the block runs; port 0 = a free one; `log` = where the send log goes.
+
+    With `certified`, the path of a certificate (see `certificate.make`), `rtsps` is served as well.
 
     At the block's end access units in progress are finished, written bytes flushed, connections and log closed.
     Raises ValueError for cameras or faults that make no sense, OSError if the port is taken.
@@ -176,8 +206,15 @@ async def running(
         lives = [_live(camera, programs, send_log) for camera, programs in zip(cameras, clips, strict=True)]
         simulation = Simulation(lives, credentials)
         _check_faults(simulation, faults)
-        server = await asyncio.get_running_loop().create_server(simulation.accept, _HOST, port)
+        server = await asyncio.get_running_loop().create_server(simulation.accept, host, port)
+        servers = [server]
         simulation.port = int(server.sockets[0].getsockname()[1])
+        if certified is not None:
+            tls = await asyncio.get_running_loop().create_server(
+                simulation.accept, host, ssl=certificate.context(certified)
+            )
+            simulation.secure_port = int(tls.sockets[0].getsockname()[1])
+            servers.append(tls)
         failure: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
             attendants = [
@@ -185,14 +222,19 @@ async def running(
                 tasks.create_task(simulation.inject_all(faults)),
             ]
             players = [tasks.create_task(camera.run()) for camera in lives]
+            microphones = [camera.microphone for camera in lives if camera.microphone is not None]
+            players += [tasks.create_task(microphone.run()) for microphone in microphones]
             try:
                 yield simulation
             except Exception as error:  # noqa: BLE001  # raised below: a task group would wrap the block's own error
                 failure = error
             finally:
-                server.close()
+                for server in servers:
+                    server.close()
                 for camera in lives:
                     camera.stop()
+                for microphone in microphones:
+                    microphone.stop()
                 await asyncio.wait(players, timeout=_STOP_TIMEOUT_S)
                 await simulation.finish()
                 for task in attendants:
@@ -232,6 +274,8 @@ def _live(camera: SimCamera, programs: Sequence[Program], send_log: SendLog) -> 
         writes=camera.writes,
         start_at_keyframe=camera.start_at_keyframe,
         first_unit=None if begins_s is None else round(begins_s * float(*rates)),
+        manners=camera.manners,
+        hearing=camera.hearing,
     )
 
 

@@ -2,12 +2,12 @@
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from districam_ingest.core.units import AccessUnit
+from districam_ingest.core.units import AccessUnit, SoundUnit
 
 _SYNC, _NOT_SYNC = 0x02000000, 0x01010000  # sample_depends_on, sample_is_non_sync_sample (section 8.8.3.1)
-_TRACK = 1
+_VIDEO, _SOUND = 1, 2
 _DEFAULT_BASE_IS_MOOF = 0x020000
 
 
@@ -16,7 +16,8 @@ def _box(kind: bytes, *parts: bytes) -> bytes:
     return (len(body) + 8).to_bytes(4, "big") + kind + body
 
 
-def _run(units: Sequence[AccessUnit], last_duration: int, data_offset: int) -> bytes:
+def _run(units: Sequence[AccessUnit], last_duration: int) -> Callable[[int], bytes]:
+    """Makes the pictures' `trun`, once their offset is known."""
     durations = [later.dts - unit.dts for unit, later in itertools.pairwise(units)] + [last_duration]
     has_offsets = any(unit.pts != unit.dts for unit in units)
     flags = 0x01 | 0x100 | 0x200 | 0x400 | (0x800 if has_offsets else 0)
@@ -26,18 +27,43 @@ def _run(units: Sequence[AccessUnit], last_duration: int, data_offset: int) -> b
         if has_offsets:
             rows.append((unit.pts - unit.dts) & 0xFFFFFFFF)
     version = 1 if has_offsets else 0
-    head = struct.pack(">IIi", version << 24 | flags, len(units), data_offset)
-    return _box(b"trun", head, struct.pack(f">{len(rows)}I", *rows))
+    table = struct.pack(f">{len(rows)}I", *rows)
+    return lambda offset: _box(b"trun", struct.pack(">IIi", version << 24 | flags, len(units), offset), table)
 
 
-def _moof(units: Sequence[AccessUnit], last_duration: int, data_offset: int) -> bytes:
-    header = _box(b"tfhd", struct.pack(">III", _DEFAULT_BASE_IS_MOOF | 0x20, _TRACK, _SYNC))
-    decode_time = _box(b"tfdt", struct.pack(">IQ", 0x01000000, units[0].dts))
-    traf = _box(b"traf", header, decode_time, _run(units, last_duration, data_offset))
-    return _box(b"moof", _box(b"mfhd", struct.pack(">II", 0, 1)), traf)
+def _traf(track: int, dts: int, run: bytes) -> bytes:
+    header = _box(b"tfhd", struct.pack(">III", _DEFAULT_BASE_IS_MOOF | 0x20, track, _SYNC))
+    return _box(b"traf", header, _box(b"tfdt", struct.pack(">IQ", 0x01000000, dts)), run)
 
 
-def moof_mdat(units: Sequence[AccessUnit], last_duration: int) -> bytes:
-    """One fragment of the video track; `tfdt` is the first unit's DTS, the last sample lasts `last_duration` ticks."""
-    size = len(_moof(units, last_duration, 0))
-    return _moof(units, last_duration, size + 8) + _box(b"mdat", *(unit.data for unit in units))
+def _sound(sound: Sequence[SoundUnit], data_offset: int) -> bytes:
+    """Sound's `traf`, if there is any: every sample can be decoded alone, so none says so."""
+    if not sound:
+        return b""
+    rows = [figure for unit in sound for figure in (unit.duration, len(unit.data))]
+    head = struct.pack(">IIi", 0x01 | 0x100 | 0x200, len(sound), data_offset)
+    run = _box(b"trun", head, struct.pack(f">{len(rows)}I", *rows))
+    return _traf(_SOUND, sound[0].dts, run)
+
+
+def moof_mdat(
+    units: Sequence[AccessUnit], last_duration: int, sound: Sequence[SoundUnit] = (), *, front: bytes = b""
+) -> bytes:
+    """One fragment behind `front`: the pictures, then the sound.
+
+    `tfdt` is the DTS of a track's first unit; the last picture lasts `last_duration` ticks. All is put together once:
+    copying it again would cost more than all the rest of it.
+    """
+    media = [unit.data for unit in units]
+    sound_at = sum(map(len, media))
+    media += [unit.data for unit in sound]
+    run = _run(units, last_duration)
+
+    def moof(data_offset: int) -> bytes:
+        video = _traf(_VIDEO, units[0].dts, run(data_offset))
+        number = _box(b"mfhd", struct.pack(">II", 0, 1))
+        return _box(b"moof", number, video, _sound(sound, data_offset + sound_at))
+
+    head = moof(8 + len(moof(0)))  # offsets count from the moof, whose size they do not change
+    size = 8 + sum(map(len, media))
+    return b"".join((front, head, size.to_bytes(4, "big"), b"mdat", *media))

@@ -46,12 +46,20 @@ class Cut:
         return sum(unit.lost_packets for unit in self.units) + self.lost_behind
 
     @property
+    def damaged(self) -> int:
+        return sum(unit.is_damaged for unit in self.units)
+
+    @property
     def start_us(self) -> int:
         return self.units[0].start_us
 
     @property
     def end_us(self) -> int:
         return self.start_us + self.duration_us
+
+    @property
+    def end_dts(self) -> int:
+        return self.units[-1].dts + self.last_ticks
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from districam_ingest.core.units import Picture
 
 DEFAULT_FPS = 25.0
 FREEZE_US = 2_000_000
+FREEZE_TICKS = ticks.from_us(FREEZE_US)
 FREEZE_INTERVALS = 4
 INTERVALS_SEEN = 50
 
@@ -88,7 +89,7 @@ class _Epoch:
 
     def has(self, picture: Picture) -> bool:
         """Whether it is the last picture again."""
-        return self.last is not None and (picture.pts, picture.nals) == (self.last.pts, self.last.nals)
+        return self.last is not None and picture.pts == self.last.pts and picture.nals == self.last.nals
 
     def ends(self, cause: Cause, detail: str) -> Ends:
         return Ends(cause, detail, self.interval_us)
@@ -112,13 +113,14 @@ class Gate:
         """What this picture means, in order; at most an end, a start and a taking."""
         if is_broken(self._codec, picture.nals):
             return self._break()
-        key = is_keyframe(self._codec, picture.nals)
+        may_key = is_keyframe(self._codec, picture.nals)
+        key = may_key and not picture.is_damaged  # half of one cannot be decoded alone
         steps: list[Step] = []
         if self._epoch is not None:
             if self._epoch.has(picture):
                 return [Repeats()]
             step = (
-                self._changed(picture, key=key)
+                self._changed(picture, key=may_key)
                 or self._broken(self._epoch, picture)
                 or self._taken(self._epoch, picture, key=key)
             )
@@ -167,6 +169,8 @@ class Gate:
 
     def _broken(self, epoch: _Epoch, picture: Picture) -> Ends | None:
         assert epoch.last is not None
+        if 0 < picture.pts - epoch.last.pts <= FREEZE_TICKS:  # nearly always: no limit is less
+            return None
         media_us = ticks.to_us(picture.pts - epoch.last.pts)
         limit_us = max(FREEZE_US, FREEZE_INTERVALS * ticks.to_us(epoch.interval_ticks))
         if media_us <= -limit_us:

@@ -1,4 +1,4 @@
-"""What a camera is seen to be: rate, GOP, reordering, and the defects an operator should know."""
+"""What a camera is seen to be: rate, GOP, reordering, losses, and the defects an operator should mend, with how."""
 
 from dataclasses import dataclass
 
@@ -6,54 +6,116 @@ from districam_ingest.core.units import AccessUnit
 
 WINDOW_US = 10_000_000
 LONG_GOP_S = 10.0
+UNEVEN_GOP_S, UNEVEN = 4.0, 2
+"""Keyframes come so far apart, and so many times as far as at other times: a smart codec."""
+REPORTED_US = 2 * WINDOW_US
+"""Senders report every five seconds or so (RFC 3550 section 6.2)."""
+CLOCK_OFF_US = 5_000_000
+DRIFT_US = 60_000_000
+"""A drift shows over so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One window's findings. `gop_s` is the longest distance of keyframes so far, None before the second one."""
+    """One window's findings.
+
+    Attributes:
+        gop_s: the longest distance of keyframes so far, None before the second one.
+        bits_per_s, lost_packets: of the window.
+        reports: whether the camera tells its clock (RTCP sender reports); None while it may yet.
+        clock_offset_us: the camera's clock minus ours.
+        clock_drift_ppm: by how much it runs faster than ours; None before a minute.
+    """
 
     fps: float
     gop_s: float | None
     b_frames: bool
     defects: tuple[str, ...]
+    bits_per_s: int
+    lost_packets: int
+    reports: bool | None
+    clock_offset_us: int | None
+    clock_drift_ppm: float | None
 
 
 class Profiler:
     """Watches one epoch's access units."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._window_us = 0
+        self._count = self._bytes = self._lost = 0
+        self._began_us = self._window_us = 0
         self._keyframe_us = 0
-        self._gop_us = 0
-        self._b_frames = False
+        self._gop_us = self._least_gop_us = 0
+        self._b_frames = self._has_lost = False
+        self._first_offset: tuple[int, int] | None = None  # since when, and how much
+        self._offset_us: int | None = None
 
     def push(self, unit: AccessUnit) -> Seen | None:
         """Takes an access unit; gives the findings once a window."""
+        self._began_us = self._began_us or unit.start_us
         self._window_us = self._window_us or unit.start_us
         self._b_frames = self._b_frames or unit.pts != unit.dts
         if unit.is_keyframe:
-            if self._keyframe_us:
-                self._gop_us = max(self._gop_us, unit.start_us - self._keyframe_us)
-            self._keyframe_us = unit.start_us
+            self._see_keyframe(unit.start_us)
+        if unit.camera_us is not None:
+            self._offset_us = unit.camera_us - unit.start_us
+            self._first_offset = self._first_offset or (unit.start_us, self._offset_us)
         elapsed_us = unit.start_us - self._window_us
-        if elapsed_us < WINDOW_US:
-            self._count += 1
+        seen = self._seen(unit.start_us, elapsed_us) if elapsed_us >= WINDOW_US else None
+        self._count += 1
+        self._bytes += len(unit.data)
+        self._lost += unit.lost_packets
+        return seen
+
+    def _see_keyframe(self, at_us: int) -> None:
+        if self._keyframe_us:
+            gop_us = at_us - self._keyframe_us
+            self._gop_us = max(self._gop_us, gop_us)
+            self._least_gop_us = min(self._least_gop_us or gop_us, gop_us)
+        self._keyframe_us = at_us
+
+    def _seen(self, now_us: int, elapsed_us: int) -> Seen:
+        count, size, lost = self._count, self._bytes, self._lost
+        self._count = self._bytes = self._lost = 0
+        self._window_us = now_us
+        self._has_lost = self._has_lost or lost > 0
+        is_late = now_us - self._began_us >= REPORTED_US
+        return Seen(
+            fps=count * 1e6 / elapsed_us,
+            gop_s=round(self._gop_us / 1e6, 2) or None,
+            b_frames=self._b_frames,
+            defects=self._defects(now_us, is_late=is_late),
+            bits_per_s=round(size * 8e6 / elapsed_us),
+            lost_packets=lost,
+            reports=True if self._offset_us is not None else False if is_late else None,
+            clock_offset_us=self._offset_us,
+            clock_drift_ppm=self._drift_ppm(now_us),
+        )
+
+    def _drift_ppm(self, now_us: int) -> float | None:
+        if self._first_offset is None or self._offset_us is None:
             return None
-        fps = self._count * 1e6 / elapsed_us
-        self._count, self._window_us = 1, unit.start_us
-        return Seen(fps=fps, gop_s=self._gop_s(), b_frames=self._b_frames, defects=self._defects(unit))
+        since_us, first_us = self._first_offset
+        if now_us - since_us < DRIFT_US:
+            return None
+        return round((self._offset_us - first_us) * 1e6 / (now_us - since_us), 1)
 
-    def _gop_s(self) -> float | None:
-        return round(self._gop_us / 1e6, 2) or None
-
-    def _defects(self, unit: AccessUnit) -> tuple[str, ...]:
+    def _defects(self, now_us: int, *, is_late: bool) -> tuple[str, ...]:
+        since_s = max(self._gop_us, now_us - self._keyframe_us) / 1e6
         out: list[str] = []
-        since_us = max(self._gop_us, unit.start_us - self._keyframe_us)
-        if since_us > LONG_GOP_S * 1e6:
+        if since_s > LONG_GOP_S:
             out.append(
-                f"a keyframe only every {since_us / 1e6:.0f} s or more: slow to seek, and a reconnect waits for it"
+                f"GOP of {since_s:.0f} s or more: slow to seek, and a reconnect waits for it;"
+                " set the camera's I-frame interval to 2 s"
             )
+        elif self._gop_us > UNEVEN_GOP_S * 1e6 and self._gop_us > UNEVEN * self._least_gop_us:
+            out.append("GOPs of changing length: switch the camera's smart codec off")
         if self._b_frames:
-            out.append("reorders pictures (B-frames): adds delay")
+            out.append("reorders pictures (B-frames), which adds delay: switch them off")
+        if self._has_lost:
+            out.append("packets are lost on the way: look at its network, or read it over TCP")
+        if is_late and self._offset_us is None:
+            out.append("sends no RTCP sender reports: its own clock is not known")
+        if self._offset_us is not None and abs(self._offset_us) > CLOCK_OFF_US:
+            out.append("its clock is over 5 s off: give it a time server")
         return tuple(out)

@@ -25,6 +25,7 @@ STRAYS_US = 1_000_000
 class _Placed:
     picture: Picture
     dts: int
+    media_us: int  # since the epoch's first
     is_keyframe: bool
 
 
@@ -53,6 +54,11 @@ class Timeline:
         return self._anchor_us is not None
 
     @property
+    def shift_ticks(self) -> int:
+        """From the reader's ticks to the epoch's media clock, once anchored."""
+        return self._shift_ticks
+
+    @property
     def strays_us(self) -> int | None:
         """How far the media clock is off ours, if over a second: even the least delayed picture of a window was.
 
@@ -67,7 +73,7 @@ class Timeline:
         """Takes the next picture in decode order; gives those whose time is now known, none in the first second."""
         if self._anchor_us is None and not self._held:
             self._first_dts = dts
-        placed = _Placed(picture, dts, is_keyframe)
+        placed = _Placed(picture, dts, ticks.to_us(dts - self._first_dts), is_keyframe)
         self._held.append(placed)
         held_us = picture.arrival_us - self._held[0].picture.arrival_us
         if self._anchor_us is None:
@@ -95,20 +101,17 @@ class Timeline:
 
     def _anchor(self) -> None:
         """On what has arrived so far."""
-        anchor_us = self._offset_us + min(p.picture.arrival_us - self._media_us(p.dts) for p in self._held)
+        anchor_us = self._offset_us + min(p.picture.arrival_us - p.media_us for p in self._held)
         self._anchor_us = anchor_us
         self._shift_ticks = ticks.from_us(anchor_us) - self._first_dts
 
     def _late_us(self, placed: _Placed, anchor_us: int) -> int:
         """How much later it came than the corrected clock says."""
-        due_us = anchor_us + self._media_us(placed.dts) + round(self._correction_us)
+        due_us = anchor_us + placed.media_us + round(self._correction_us)
         return placed.picture.arrival_us + self._offset_us - due_us
 
-    def _media_us(self, dts: int) -> int:
-        return ticks.to_us(dts - self._first_dts)
-
     def _unit(self, placed: _Placed, anchor_us: int) -> AccessUnit:
-        picture, media_us = placed.picture, self._media_us(placed.dts)
+        picture, media_us = placed.picture, placed.media_us
         self._correct(media_us, picture.arrival_us + self._offset_us - anchor_us - media_us)
         return AccessUnit(
             data=length_prefixed(picture.nals),
@@ -118,6 +121,7 @@ class Timeline:
             is_keyframe=placed.is_keyframe,
             camera_us=picture.camera_us,
             lost_packets=picture.lost_packets,
+            is_damaged=picture.is_damaged,
         )
 
     def _correct(self, media_us: int, delay_us: int) -> None:
@@ -125,12 +129,9 @@ class Timeline:
         step_us, self._last_media_us = media_us - self._last_media_us, media_us
         most_us = step_us * MAX_DRIFT_PPM / 1e6
         self._correction_us += max(-most_us, min(most_us, self._target_us - self._correction_us))
-        self._window_delay_us = (
-            delay_us if self._window_delay_us is None else min(self._window_delay_us, delay_us)
-        )
-        if media_us - self._window_start_us >= WINDOW_US:
-            self._target_us, self._window_start_us, self._window_delay_us = (
-                self._window_delay_us,
-                media_us,
-                None,
-            )
+        if delay_us - self._correction_us <= STRAYS_US:  # what a slow network has kept says nothing of clocks
+            least_us = self._window_delay_us
+            self._window_delay_us = delay_us if least_us is None else min(least_us, delay_us)
+        if media_us - self._window_start_us >= WINDOW_US and self._window_delay_us is not None:
+            self._target_us, self._window_start_us = self._window_delay_us, media_us
+            self._window_delay_us = None

@@ -1,4 +1,4 @@
-"""A camera's pictures on their way: as read, and as placed in time."""
+"""A camera's pictures and sound on their way: as read, and as placed in time."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ class Picture:
         arrival_us: monotonic time at which its first bytes arrived.
         camera_us: the camera's own wall clock for it (RTCP sender reports), if known.
         lost_packets: packets known to be missing in front of or within it.
+        is_damaged: it is known to be incomplete; what is left of it is whole NAL units, a slice among them.
     """
 
     nals: tuple[bytes, ...]
@@ -20,6 +21,7 @@ class Picture:
     arrival_us: int
     camera_us: int | None = None
     lost_packets: int = 0
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +41,30 @@ class AccessUnit:
     is_keyframe: bool
     camera_us: int | None = None
     lost_packets: int = 0
+    is_damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One access unit of sound as a reader delivers it.
+
+    Attributes:
+        pts: in ticks of its own rate, unwrapped, from any origin.
+        taken_us: monotonic time at which its first sample was taken at the latest: its packet's arrival less what lasts
+            from there to the packet's end.
+        camera_us: the camera's own wall clock for it (RTCP sender reports), if known.
+    """
+
+    data: bytes
+    pts: int
+    taken_us: int
+    camera_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SoundUnit:
+    """Sound placed in time, as it will be stored; ticks of its own rate on the epoch's media clock."""
+
+    data: bytes
+    dts: int
+    duration: int

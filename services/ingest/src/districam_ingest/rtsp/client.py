@@ -1,24 +1,25 @@
 """The RTSP client's side of a conversation (RFC 2326) without its transport: responses in, requests out.
 
-OPTIONS, DESCRIBE, SETUP of the video over the same connection (interleaved), PLAY; then a request at half the session's
+OPTIONS, DESCRIBE, SETUP of the video, and of sound that is wanted, over the same connection (interleaved) or over UDP, PLAY; then a request at half the session's
 timeout, until TEARDOWN. One request is under way at a time, so that a camera that numbers its responses wrongly is
 understood. A 401 is answered once for each request, more often only if the camera calls the nonce stale.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from districam_common.credentials import Credential
-from districam_ingest.rtsp import auth, sdp
-from districam_ingest.rtsp.message import Message, RefusedError, RtspError, UnsupportedError, answer, request
+from districam_ingest.rtsp import auth, carriage, sdp
+from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError, answer, request
 
 USER_AGENT = "districam"
 TIMEOUT_S, TIMEOUT_LEAST_S, TIMEOUT_MOST_S = 60, 4, 3600
 """A session's when the server says none (RFC 2326 section 12.37), and what it may say."""
 STALE_MOST = 3
-_INTERLEAVED = re.compile(r"interleaved\s*=\s*(\d{1,3})(?:-(\d{1,3}))?", re.IGNORECASE)
+UNSAID_MOST = 16 << 10
+"""Answers that wait to be sent; who asks more than that at once means harm."""
 _TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 
 
@@ -46,12 +47,18 @@ class Client:
         url: of the camera; a user name and password in it are not used.
         cnonce: makes random text.
         says_password: whether a server that asks for Basic is told the password; no after a redirect to another host.
+        hears: sound that is wanted, by its names in `sdp.Audio`. Without it, or without the camera's consent, all goes on.
+        open_ports: opens two UDP ports of ours for a track, RTP's and RTCP's; None: UDP is out of the question.
+        over_udp: whether media shall come so; else they do only if the camera refuses the connection.
 
     Attributes:
         out: bytes to send; whoever sends them clears it.
         redirect: where the camera sends us; the conversation goes on there, by another client.
         video: once described.
-        channels: RTP's and RTCP's, once set up.
+        audio: the sound that was described, wanted or not.
+        hearing: which of `carried` is sound, if any.
+        carried: how each track comes that was set up, in their order.
+        scheme: of the authentication that the server asked for.
         server: what it calls itself.
 
     Raises:
@@ -65,12 +72,19 @@ class Client:
         *,
         cnonce: Callable[[], str],
         says_password: bool = True,
+        hears: Collection[str] = (),
+        open_ports: Callable[[], tuple[int, int]] | None = None,
+        over_udp: bool = False,
     ) -> None:
         self.url = sdp.without_userinfo(url)
         self.out = bytearray()
         self.redirect: str | None = None
         self.video: sdp.Video | None = None
-        self.channels: tuple[int, int] | None = None
+        self.audio: sdp.Audio | None = None
+        self.hearing: int | None = None
+        self._hears = hears
+        self.carried: list[carriage.Channels | carriage.Ports] = []
+        self._open_ports, self._over_udp = open_ports, over_udp
         self.server: str | None = None
         self.is_playing = False
         self._credential, self._cnonce, self._says_password = credential, cnonce, says_password
@@ -84,23 +98,31 @@ class Client:
         self._next_alive_us: int | None = None
         self._ask("OPTIONS", self.url)
 
+    @property
+    def scheme(self) -> str | None:
+        return self._challenge.scheme if self._challenge is not None else None
+
     def take(self, message: Message) -> None:
         """A message of the server's.
 
         Raises:
             RefusedError: it refused what we cannot do without.
-            UnsupportedError: what it offers is not for this client.
+            UnsupportedError: what it offers is not for this client; CarrierError: it may be, over UDP.
             RtspError: it makes no sense.
         """
         if message.method:
             self.out += answer(message)
+            if len(self.out) > UNSAID_MOST:
+                raise RtspError("it asks without end")
             return
         asked = self._asked
         if asked is None or message.status < 200 or _is_late(message, asked.cseq):
             return
         self._asked = None
         self.server = self.server or message.first("server")
-        if message.status == 401:
+        if asked.method == "SETUP" and self.carried and message.status >= 300:
+            self._do_without_sound(asked, message)
+        elif message.status == 401:
             self._authorize(asked, message)
         elif 300 <= message.status < 400 and not self.is_playing:
             self._follow(message)
@@ -181,29 +203,67 @@ class Client:
                 self._knows_parameters = False
             return
         if message.status >= 300:
-            if message.status == 461:
-                raise UnsupportedError("the camera does not send over TCP")
+            if message.status == 461 and not self._over_udp:
+                self._turn_to_udp()
+                return
             raise RefusedError(asked.method, message.status)
         {"DESCRIBE": self._described, "SETUP": self._set_up, "PLAY": self._played}[asked.method](message)
 
     def _described(self, message: Message) -> None:
         base = sdp.base_url(self.url, message.first("content-base"), message.first("content-location"))
         self.video = sdp.parse(message.body, base)
-        self._ask("SETUP", self.video.url, ("Transport", "RTP/AVP/TCP;unicast;interleaved=0-1"))
+        self.audio = sdp.audio(message.body, base)
+        self._set_up_next(self.video.url)
+
+    def _turn_to_udp(self) -> None:
+        """In the same conversation: a camera may take no second client while it still knows of the first."""
+        if self._open_ports is None or self.video is None:
+            raise CarrierError("the camera does not send over TCP")
+        self._over_udp = True
+        self._set_up_next(self.video.url)
+
+    def _set_up_next(self, url: str) -> None:
+        ports = self._open_ports() if self._over_udp and self._open_ports is not None else None
+        self._ask("SETUP", url, ("Transport", carriage.wanted(2 * len(self.carried), ports)))
 
     def _set_up(self, message: Message) -> None:
         assert self.video is not None
         transport = message.first("transport") or ""
-        if transport and "TCP" not in transport.upper() and "interleaved" not in transport.lower():
-            raise UnsupportedError("the camera does not send over TCP")
-        found = _INTERLEAVED.search(transport)
-        first = int(found[1]) if found else 0
-        self.channels = (first, int(found[2]) if found and found[2] else first + 1)
+        is_udp = self._over_udp
+        agreed = carriage.agreed(transport, 2 * len(self.carried), over_udp=is_udp)
+        if self.carried:
+            self.hearing = 1 if agreed else None
+            self.carried += [agreed] if agreed else []
+            self._play()
+            return
+        if agreed is None:
+            raise (
+                RtspError("asked for UDP, it says TCP")
+                if is_udp
+                else CarrierError("asked for TCP, it says UDP")
+            )
+        self.carried.append(agreed)
         session, _, rest = (message.first("session") or "").partition(";")
         self._session = session.strip() or None
         said = _TIMEOUT.search(rest)
         if said:
             self._timeout_s = min(max(int(said[1]), TIMEOUT_LEAST_S), TIMEOUT_MOST_S)
+        if self.audio is not None and self.audio.name in self._hears:
+            self._set_up_next(self.audio.url)
+        else:
+            self._play()
+
+    def _do_without_sound(self, asked: _Asked, message: Message) -> None:
+        try:
+            if message.status == 401:
+                self._authorize(asked, message)
+                return
+        except RefusedError:
+            pass
+        self._play()
+
+    def _play(self) -> None:
+        assert self.video is not None
         self._ask("PLAY", self.video.aggregate_url, ("Range", "npt=0.000-"))
 
     def _played(self, _: Message) -> None:

@@ -8,33 +8,66 @@ _OVERHEAD = 64
 
 
 class Fragments:
-    """The pieces so far, `PICTURE_MOST` bytes at most."""
+    """The pieces so far, `PICTURE_MOST` bytes at most. A unit that lacks a piece is left out: half of one is none."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
+        self._lacks = True  # what we joined in the middle of
+        self._ends = False
 
-    def begin(self, head: bytes, body: bytes, out: list[bytes]) -> None:
-        """Takes the first piece; a unit that was never ended goes to `out`: some cameras set no end bits."""
-        self.end(out)
-        self._parts, self._size = [head, body], len(body)
+    def begin(self, head: bytes, body: bytes, out: list[bytes]) -> bool:
+        """Takes the first piece. False if what came of the unit before was left out."""
+        is_whole = self.close(out)
+        self._parts, self._size, self._lacks = [head, body], len(body), False
+        return is_whole
 
-    def go_on(self, body: bytes) -> None:
-        """Takes a further piece.
+    def go_on(self, body: bytes) -> bool:
+        """Takes a further piece; False if it is left out, since one before it is missing.
 
         Raises:
             RtspError: it has no beginning, or the unit is too large.
         """
         if not self._parts:
+            if self._lacks:
+                return False
             raise RtspError("a fragment without a beginning")
         self._parts.append(body)
         self._size += len(body) + _OVERHEAD
         if self._size > PICTURE_MOST:
             self._parts = []
             raise RtspError("a NAL unit is too large")
+        return True
+
+    def append(self, body: bytes) -> bool:
+        """Takes a further piece, if it fits; False if not, and nothing has changed."""
+        size = self._size + len(body) + _OVERHEAD
+        if not self._parts or size > PICTURE_MOST:
+            return False
+        self._parts.append(body)
+        self._size = size
+        return True
 
     def end(self, out: list[bytes]) -> None:
-        """Puts the unit into `out`, whole or as far as it came."""
+        """Puts the unit into `out`: its last piece said so."""
+        self._lacks, self._ends = False, True
         if self._parts:
             out.append(b"".join(self._parts))
             self._parts = []
+
+    def close(self, out: list[bytes]) -> bool:
+        """Nothing more of the unit comes. Some cameras set no end bits: theirs are whole.
+
+        False if what came of it was left out.
+        """
+        if not self._parts:
+            return True
+        if not self._ends:
+            out.append(b"".join(self._parts))
+        self._parts = []
+        return not self._ends
+
+    def lose(self) -> bool:
+        """Packets are missing here. False if what came of a unit was left out."""
+        had, self._parts, self._lacks = bool(self._parts), [], True
+        return not had

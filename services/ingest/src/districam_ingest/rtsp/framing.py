@@ -1,12 +1,16 @@
 """A connection's bytes into messages and interleaved packets (RFC 2326 section 10.12), however they were split."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from districam_ingest.rtsp.message import HEADER_MOST, Message, RtspError, body_length, parse_head
 
 Item = tuple[int, bytes] | Message
 """A channel and its packet, or a message."""
+
+Skim = Callable[[bytes, int], int]
+"""Is shown the data and where in them an interleaved packet begins; takes as many packets as it likes, and says where
+it stopped."""
 
 _DOLLAR = 0x24
 _END = re.compile(rb"\r?\n\r?\n")
@@ -18,8 +22,8 @@ class Framer:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[Item]:
-        """What is complete now; to be exhausted.
+    def feed(self, data: bytes, skim: Skim = lambda _, at: at) -> Iterator[Item]:
+        """What is complete now and was not skimmed; to be exhausted.
 
         Raises:
             RtspError: neither a packet nor a message; nothing can be read any more.
@@ -28,6 +32,9 @@ class Framer:
         at, size = 0, len(data)
         while at < size:
             if data[at] == _DOLLAR:
+                at = skim(data, at)
+                if at == size or data[at] != _DOLLAR:
+                    continue
                 if size - at < 4:
                     break
                 end = at + 4 + (data[at + 2] << 8 | data[at + 3])

@@ -11,9 +11,10 @@ class H264Depacketizer:
 
     def __init__(self) -> None:
         self._fragments = Fragments()
+        self._middle = b"\xff\xff"  # how the middle pieces of the unit under way begin
 
-    def push(self, payload: bytes, out: list[bytes]) -> None:
-        """Appends the NAL units that are complete now to `out`.
+    def push(self, payload: bytes, out: list[bytes]) -> bool:
+        """Appends the NAL units that are complete now to `out`; False if one was left out that lacks a piece.
 
         Raises:
             RtspError: the payload is malformed; what was whole in it is in `out`.
@@ -22,30 +23,41 @@ class H264Depacketizer:
             raise RtspError("an empty payload")
         kind = payload[0] & 31
         if kind == FU_A:
-            self._fragment(payload, out)
-            return
-        self._fragments.end(out)
+            return self._fragment(payload, out)
+        is_whole = self._fragments.close(out)
         if kind == STAP_A:
             aggregated(payload, 1, out)
         elif kind < STAP_A:
             out.append(payload)
         else:
             raise RtspError(f"a payload of type {kind}")
+        return is_whole
 
-    def flush(self, out: list[bytes]) -> None:
-        """Ends a fragmented unit: nothing more of it comes."""
-        self._fragments.end(out)
+    def go_on(self, data: bytes, at: int, end: int) -> bool:
+        """Takes the payload data[at:end] if it is a middle piece of the unit under way; False if it is for `push`."""
+        middle = self._middle
+        return data.startswith(middle, at) and self._fragments.append(data[at + len(middle) : end])
 
-    def _fragment(self, payload: bytes, out: list[bytes]) -> None:
+    def flush(self, out: list[bytes]) -> bool:
+        """Nothing more of a fragmented unit comes; False if what came of it was left out."""
+        return self._fragments.close(out)
+
+    def lose(self) -> bool:
+        """Packets are missing here; False if what came of a unit was left out."""
+        return self._fragments.lose()
+
+    def _fragment(self, payload: bytes, out: list[bytes]) -> bool:
         if len(payload) < 2:
             raise RtspError("a fragment is cut off")
         flags = payload[1]
         if flags & 0x80:
-            self._fragments.begin(bytes((payload[0] & 0xE0 | flags & 31,)), payload[2:], out)
+            self._middle = payload[:1] + bytes((flags & 31,))
+            is_whole = self._fragments.begin(bytes((payload[0] & 0xE0 | flags & 31,)), payload[2:], out)
         else:
-            self._fragments.go_on(payload[2:])
+            is_whole = self._fragments.go_on(payload[2:])
         if flags & 0x40:
             self._fragments.end(out)
+        return is_whole
 
 
 def aggregated(payload: bytes, at: int, out: list[bytes]) -> None:

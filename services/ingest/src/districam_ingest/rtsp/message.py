@@ -20,6 +20,10 @@ class UnsupportedError(RtspError):
     """The peer is within the RFCs, but asks for what this client does not do."""
 
 
+class CarrierError(UnsupportedError):
+    """The camera does not send over the connection: UDP is left."""
+
+
 class RefusedError(RtspError):
     """The peer answered a request with an error."""
 

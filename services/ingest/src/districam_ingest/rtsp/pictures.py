@@ -36,11 +36,17 @@ class Pictures:
         self._arrival_us: int | None = None
         self._camera_us: int | None = None
         self._lost = 0
+        self._is_damaged = self._is_doubtful = False
         self._has_slice = False
         self._tail: tuple[int, int] | None = None  # which unit follows the last slice, and when it came
         self._markers = 0
         self._is_marked = False
         self._agreed = 0
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the last packet was."""
+        return self._is_marked
 
     def begin(self, pts: int, at_us: int, camera_us: int | None) -> None:
         """The packets that follow have another timestamp than those before."""
@@ -50,20 +56,31 @@ class Pictures:
         self._finish()
         self._pts, self._arrival_us, self._camera_us = pts, at_us, camera_us
         self._markers, self._is_marked = 0, False
+        self._is_damaged = self._is_doubtful = False
 
     def miss(self, packets: int) -> None:
-        """Packets are missing between those that came and those that will.
-
-        The picture that they belong to is not known. One that lacks its marker lacks its end.
-        """
+        """Packets of this picture are missing."""
         self._lost += packets
+        self._is_damaged = True
 
-    def miss_between(self, packets: int) -> int:
-        """Like `miss`, where the next packet has another timestamp; how many are left to the next picture."""
+    def damage(self) -> None:
+        """Something of this picture was left out."""
+        self._is_damaged = True
+
+    def miss_behind(self, packets: int) -> int:
+        """Packets are missing, and the next one has another timestamp. How many are left to miss before that.
+
+        Which picture they belong to is not known. One that lacks its marker lacks its end.
+        """
         if self._is_marked or not self._nals:
             return packets
-        self._lost += 1
+        self.miss(1)
         return packets - 1
+
+    def miss_before(self, packets: int) -> None:
+        """Packets were missing before this picture. If it is whole, shows in its first slice."""
+        self._lost += packets
+        self._is_doubtful = True
 
     def push(self, nals: list[bytes], at_us: int, *, is_marked: bool) -> None:
         """The NAL units that a packet completed; the marker is the packet's.
@@ -73,10 +90,14 @@ class Pictures:
         """
         self._is_marked = is_marked
         self._markers += is_marked
-        for nal in nals:
-            self._add(nal, at_us)
+        self.extend(nals, at_us)
         if is_marked and self._agreed >= PROVEN and self._has_slice and not self._has_fields:
             self._finish()
+
+    def extend(self, nals: list[bytes], at_us: int) -> None:
+        """Like `push`, without a packet."""
+        for nal in nals:
+            self._add(nal, at_us)
 
     def end(self) -> None:
         """Nothing more comes: the last picture is done."""
@@ -88,6 +109,9 @@ class Pictures:
         if is_slice(self._codec, nal):
             if self._has_slice and not self._has_fields and starts_picture(self._codec, nal):
                 self._split(at_us)
+            if self._is_doubtful and not self._has_slice:
+                self._is_damaged = self._is_damaged or not starts_picture(self._codec, nal)
+                self._is_doubtful = False
             self._has_slice, self._tail = True, None
         elif self._has_slice and self._tail is None:
             self._tail = (len(self._nals), at_us)
@@ -105,9 +129,13 @@ class Pictures:
         self._size = sum(len(nal) + _OVERHEAD for nal in following)
 
     def _finish(self) -> None:
-        if self._nals and self._pts is not None and self._arrival_us is not None:
-            picture = Picture(tuple(self._nals), self._pts, self._arrival_us, self._camera_us, self._lost)
-            self.done.append(picture)
-            self._lost = 0
+        """A picture of which no slice is left is left out; what was lost of it is told with the next one."""
+        is_void = not self._has_slice and (self._is_damaged or self._is_doubtful)
+        if self._nals and not is_void and self._pts is not None and self._arrival_us is not None:
+            nals, lost, is_damaged = tuple(self._nals), self._lost, self._is_damaged
+            self.done.append(
+                Picture(nals, self._pts, self._arrival_us, self._camera_us, lost, is_damaged=is_damaged)
+            )
+            self._lost, self._is_damaged = 0, False
         self._nals, self._size, self._arrival_us = [], 0, None
         self._has_slice, self._tail = False, None

@@ -1,4 +1,4 @@
-"""Session descriptions (RFC 4566): the video in one, and the URLs to ask for it (RFC 2326 appendix C)."""
+"""Session descriptions (RFC 4566): the video and the sound in one, and the URLs to ask for it (RFC 2326 appendix C)."""
 
 import base64
 import binascii
@@ -7,15 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
-from districam_ingest.core.nal import Codec
+from districam_ingest.core.aac import SoundShape, sound_shape
+from districam_ingest.core.nal import BitstreamError, Codec
+from districam_ingest.rtsp.aac import AuHeaders
 from districam_ingest.rtsp.message import RtspError, UnsupportedError
 
 CLOCK_HZ = 90_000
+_PROTOCOLS = {"RTP/AVP", "RTP/AVP/TCP", "RTP/AVPF"}
 _CODECS: dict[str, Codec] = {"H264": "h264", "H265": "hevc", "HEVC": "hevc"}
 _SETS: dict[Codec, tuple[str, ...]] = {
     "h264": ("sprop-parameter-sets",),
     "hevc": ("sprop-vps", "sprop-sps", "sprop-pps"),
 }
+_AAC = "MPEG4-GENERIC"
+_G711 = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}
+G711_HZ = 8_000
+_STATIC = {"0": ("PCMU", G711_HZ), "8": ("PCMA", G711_HZ)}
+"""Payload types that need no rtpmap (RFC 3551 section 6)."""
+_MODES = {"aac-hbr": AuHeaders(13, 3, 3), "aac-lbr": AuHeaders(6, 2, 2)}
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}$")
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
 _URL = re.compile(r"rtspu?s?://[^\s\x00-\x1f]+$", re.IGNORECASE)
 
@@ -35,6 +45,25 @@ class Video:
     sets: tuple[bytes, ...]
     url: str
     aggregate_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """The sound of a session: its first.
+
+    Attributes:
+        name: `aac`, `pcm_mulaw`, `pcm_alaw`; of what this client does not read, the description's own word.
+        rate: ticks a second of its timestamps.
+        url: what SETUP asks for.
+        shape, headers: of AAC, else None.
+    """
+
+    name: str
+    payload_type: int
+    rate: int
+    url: str
+    shape: SoundShape | None = None
+    headers: AuHeaders | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +88,7 @@ def parse(body: bytes, base: str) -> Video:
     video = next((media for media in medias if media.kind == "video"), None)
     if video is None:
         raise UnsupportedError("the session has no video") if medias else RtspError("no session description")
-    if video.protocol.upper() not in {"RTP/AVP", "RTP/AVP/TCP", "RTP/AVPF"}:
+    if video.protocol.upper() not in _PROTOCOLS:
         raise UnsupportedError("media that are not RTP/AVP")
     payload_type, codec = _format(video)
     parameters = _parameters(video, payload_type)
@@ -73,6 +102,57 @@ def parse(body: bytes, base: str) -> Video:
     aggregate = _joined(base, next(iter(session.values("control")), ""))
     control = next(iter(video.values("control")), "")
     return Video(codec, payload_type, sets, _joined(base, control), aggregate)
+
+
+def audio(body: bytes, base: str) -> Audio | None:
+    """What `body` says of its sound, if it has any that it describes. Raises nothing: sound never fails video."""
+    _, medias = _sections(body)
+    media = next((media for media in medias if media.kind == "audio" and media.formats), None)
+    if media is None or media.protocol.upper() not in _PROTOCOLS:
+        return None
+    mapped = _mapped(media)
+    if mapped is None:
+        return None
+    payload_type, encoding, rate = mapped
+    try:
+        url = _joined(base, next(iter(media.values("control")), ""))
+        if encoding == _AAC:
+            return _aac(payload_type, rate, url, _parameters(media, payload_type))
+    except (BitstreamError, RtspError, ValueError):
+        return Audio(f"{encoding.lower()} (not readable)", payload_type, rate, "")
+    if encoding in _G711 and rate != G711_HZ:
+        return Audio(f"{encoding.lower()} (not readable)", payload_type, rate, "")
+    return Audio(_G711.get(encoding, encoding.lower()), payload_type, rate, url)
+
+
+def _mapped(media: _Media) -> tuple[int, str, int] | None:
+    """Payload type, encoding, and rate of the first format."""
+    kind = media.formats[0]
+    found = next((m for text in media.values("rtpmap") if (m := _RTPMAP.match(text)) and m[1] == kind), None)
+    if found is None:
+        name, rate = _STATIC.get(kind, ("", 0))
+        return (int(kind), name, rate) if name else None
+    rate = int(found[3])
+    if int(kind) > 127 or not rate or not _NAME.match(found[2]):
+        return None
+    return int(kind), found[2].upper(), rate
+
+
+def _aac(payload_type: int, rate: int, url: str, parameters: Mapping[str, str]) -> Audio:
+    """RFC 3640 section 4.1: the mode's header sizes, or those that are said."""
+    usual = _MODES.get(parameters.get("mode", "").lower(), AuHeaders(0, 0, 0))
+    headers = AuHeaders(
+        int(parameters.get("sizelength", usual.size)),
+        int(parameters.get("indexlength", usual.index)),
+        int(parameters.get("indexdeltalength", usual.delta)),
+    )
+    extra = ("ctsdeltalength", "dtsdeltalength", "randomaccessindication", "auxiliarydatasizelength")
+    if not (0 < headers.size <= 16 and 0 <= headers.index <= 16 and 0 <= headers.delta <= 16):
+        raise UnsupportedError("AAC without AU sizes")
+    if any(parameters.get(name, "0") not in {"", "0"} for name in extra):
+        raise UnsupportedError("AU headers with times")
+    shape = sound_shape(bytes.fromhex(parameters.get("config", "").strip('"')), rate)
+    return Audio("aac", payload_type, rate, url, shape, headers)
 
 
 def base_url(request_url: str, content_base: str | None, content_location: str | None) -> str:

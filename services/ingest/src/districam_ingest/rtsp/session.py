@@ -4,10 +4,13 @@ from contextlib import suppress
 
 from districam_ingest.core import h264
 from districam_ingest.core.nal import BitstreamError
-from districam_ingest.core.units import Picture
+from districam_ingest.core.units import Picture, Sound
+from districam_ingest.rtsp.carriage import Channels
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.framing import Framer
+from districam_ingest.rtsp.hearing import SoundStream
 from districam_ingest.rtsp.message import Message, RtspError
+from districam_ingest.rtsp.reordering import Reordering
 from districam_ingest.rtsp.sdp import Video
 from districam_ingest.rtsp.stream import VideoStream
 
@@ -19,6 +22,9 @@ class Session:
 
     Args:
         our_ssrc: names us in receiver reports.
+
+    Attributes:
+        reports: track and receiver report, to be sent over UDP; whoever sends them clears them.
     """
 
     def __init__(self, client: Client, *, our_ssrc: int) -> None:
@@ -27,6 +33,10 @@ class Session:
         self._framer = Framer()
         self._stream: VideoStream | None = None
         self._channels = (-1, -1)
+        self._hearing: SoundStream | None = None
+        self._sound_channels = (-1, -1)
+        self._reordering, self._sound_reordering = Reordering(), Reordering()
+        self.reports: list[tuple[int, bytes]] = []
         self._next_report_us = 0
 
     @property
@@ -41,7 +51,11 @@ class Session:
             RtspError: the connection is of no use any more; pictures before the trouble are there to `take`.
         """
         stream, (media, control) = self._stream, self._channels
-        for item in self._framer.feed(data):
+
+        def skim(data: bytes, at: int) -> int:
+            return at if stream is None else stream.skim(data, at, media, at_us)
+
+        for item in self._framer.feed(data, skim):
             if isinstance(item, Message):
                 self._take(item)
                 stream, (media, control) = self._stream, self._channels
@@ -51,34 +65,92 @@ class Session:
                     stream.push(packet, at_us)
                 elif channel == control:
                     stream.push_report(packet, at_us)
+                elif self._hearing is not None:
+                    self._hear(channel, packet, at_us)
+
+    def _hear(self, channel: int, packet: bytes, at_us: int) -> None:
+        assert self._hearing is not None
+        media, control = self._sound_channels
+        if channel == media:
+            self._hearing.push(packet, at_us)
+        elif channel == control:
+            self._hearing.push_report(packet, at_us)
+
+    def receive(self, packet: bytes, at_us: int, *, track: int, is_control: bool) -> None:
+        """A datagram of RTP or RTCP, in any order; tracks are counted as `client.carried` does.
+
+        Raises:
+            RtspError: as `feed` does.
+        """
+        stream = self._hearing if track and track == self.client.hearing else None if track else self._stream
+        if stream is None:
+            return
+        if is_control:
+            stream.push_report(packet, at_us)
+            return
+        reordering = self._sound_reordering if track else self._reordering
+        for ordered, came_us in reordering.push(packet, at_us):
+            stream.push(ordered, came_us)
 
     def _take(self, message: Message) -> None:
         client = self.client
         client.take(message)
-        if self._stream is None and client.video is not None and client.channels is not None:
+        if self._stream is None and client.video is not None and client.carried:
             self._stream = VideoStream(client.video, has_fields=may_have_fields(client.video))
-            self._channels = client.channels
+            carried = client.carried[0]
+            if isinstance(carried, Channels):
+                self._channels = (carried.media, carried.control)
+        if self._hearing is None and client.audio is not None and client.hearing is not None:
+            self._hearing = SoundStream(client.audio)
+            carried = client.carried[client.hearing]
+            if isinstance(carried, Channels):
+                self._sound_channels = (carried.media, carried.control)
 
     def keep_alive(self, now_us: int) -> None:
-        """What is due goes to `client.out`: requests and receiver reports."""
+        """What is due goes to `client.out` and `reports`; packets that others waited for are given up.
+
+        Raises:
+            RtspError: as `feed` does.
+        """
         self.client.keep_alive(now_us)
-        if self._stream is None or now_us < self._next_report_us:
+        if self._stream is None:
+            return
+        for packet, came_us in self._reordering.due(now_us):
+            self._stream.push(packet, came_us)
+        if self._hearing is not None:
+            for packet, came_us in self._sound_reordering.due(now_us):
+                self._hearing.push(packet, came_us)
+        if now_us < self._next_report_us:
             return
         self._next_report_us = now_us + REPORT_US
-        report = self._stream.report(self._our_ssrc, now_us)
-        if report is not None:
-            head = bytes((0x24, self._channels[1])) + len(report).to_bytes(2, "big")
-            self.client.out += head + report
+        self._report(self._stream.report(self._our_ssrc, now_us), 0, self._channels[1])
+        if self._hearing is not None and self.client.hearing is not None:
+            report = self._hearing.report(self._our_ssrc, now_us)
+            self._report(report, self.client.hearing, self._sound_channels[1])
+
+    def _report(self, report: bytes | None, track: int, channel: int) -> None:
+        if report is None:
+            return
+        if channel < 0:
+            self.reports.append((track, report))
+        else:
+            self.client.out += bytes((0x24, channel)) + len(report).to_bytes(2, "big") + report
 
     def take(self) -> list[Picture]:
         """The pictures that are done."""
         return self._stream.take() if self._stream is not None else []
+
+    def take_sound(self) -> list[Sound]:
+        """The sound that is done."""
+        return self._hearing.take() if self._hearing is not None else []
 
     def end(self) -> list[Picture]:
         """The pictures that are left when nothing more comes."""
         if self._stream is None:
             return []
         with suppress(RtspError):  # the last is larger than any
+            for packet, came_us in self._reordering.flush():
+                self._stream.push(packet, came_us)
             self._stream.end()
         return self._stream.take()
 

@@ -1,0 +1,143 @@
+"""One client of a pacer: its RTSP requests, and the pictures on their way to it."""
+
+import re
+import socket
+import time
+
+from districam_devkit.pacer.film import SSRC, Film, Picture
+from districam_devkit.simcam import rtp
+
+REPORT_EVERY = 125
+"""Pictures from sender report to sender report."""
+_REQUEST = re.compile(rb"([A-Z_]+) (\S+) RTSP/1\.0\r\n(.*?)\r\n\r\n", re.DOTALL)
+_CSEQ = re.compile(rb"(?im)^CSeq: *(\d+)")
+_MOST = 4096
+
+
+class Viewer:
+    """What it is sent is sent at once; what the system does not take waits in `_unsent`.
+
+    Attributes:
+        camera_id: the last part of the path that it asked for.
+        units: pictures sent to their ends, from the first keyframe on.
+        late_s: to be added to the histogram by the owner.
+    """
+
+    def __init__(self, connection: socket.socket, film: Film) -> None:
+        self.connection, self._film = connection, film
+        self.camera_id = ""
+        self.is_playing = self.is_gone = self.is_ending = False
+        self.units = self.sent_bytes = 0
+        self._heard = b""
+        self._unsent = bytearray()
+        self._number = 0  # of the picture; where in the film is the camera's business
+        self._place = self._index = self._seq = self._packets = self._octets = 0
+        self._due_s = 0.0
+        self._has_begun = False
+
+    def hear(self) -> None:
+        """Takes and answers what it says; receiver reports are thrown away."""
+        try:
+            data = self.connection.recv(_MOST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.is_gone = True
+            return
+        self._heard += data
+        while self._heard[:1] == b"$" and len(self._heard) >= 4:
+            end = 4 + int.from_bytes(self._heard[2:4], "big")
+            if len(self._heard) < end:
+                return
+            self._heard = self._heard[end:]
+        for asked in _REQUEST.finditer(self._heard):
+            self._answer(asked)
+        self._heard = b"" if self._heard.endswith(b"\r\n\r\n") else self._heard[-_MOST:]
+
+    def _answer(self, asked: re.Match[bytes]) -> None:
+        method, url, head = asked[1].decode(), asked[2].decode(), asked[3]
+        found = _CSEQ.search(head)
+        lines = ["RTSP/1.0 200 OK", f"CSeq: {found[1].decode() if found else 0}", "Session: 1;timeout=60"]
+        body = b""
+        match method:
+            case "OPTIONS":
+                lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER")
+            case "DESCRIBE":
+                self.camera_id, body = url.rstrip("/").rpartition("/")[2], self._film.sdp
+                lines += [
+                    "Content-Type: application/sdp",
+                    f"Content-Base: {url}/",
+                    f"Content-Length: {len(body)}",
+                ]
+            case "SETUP":
+                lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
+            case "PLAY":
+                self.is_playing = True
+            case "TEARDOWN":
+                self.is_gone = True
+            case _:
+                pass
+        self._send(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
+
+    def begin(self, due_s: float, place: int) -> float:
+        """Its first picture is due then, and is the film's at `place`; gives when."""
+        self._due_s, self._place = due_s, place % len(self._film.pictures)
+        return due_s
+
+    def step(self, spread: float) -> float | None:
+        """Sends the packet that is due; gives when the next one is. None: it has ended."""
+        film, picture = self._film, self._film.pictures[self._place]
+        if self._index == 0 and self._number % REPORT_EVERY == 0:
+            self._send(self._report())
+        packet = picture.stamped(self._index, self._seq, self._number * film.ticks)
+        self._send(packet)
+        self._seq, self._index = self._seq + 1, self._index + 1
+        count = len(picture.slices)
+        if self._index < count:
+            return self._due_s + self._index * film.interval_s * spread / count
+        self._end_picture(picture)
+        return None if self.is_ending else self._due_s
+
+    def _end_picture(self, picture: Picture) -> None:
+        film = self._film
+        self._has_begun = self._has_begun or picture.is_keyframe
+        self.units += self._has_begun
+        self._packets += len(picture.slices)
+        self._number, self._index = self._number + 1, 0
+        self._place = (self._place + 1) % len(film.pictures)
+        self._due_s += film.interval_s
+
+    def _report(self) -> bytes:
+        return rtp.sender_report(
+            channel=1,
+            ssrc=SSRC,
+            now_us=time.time_ns() // 1000,
+            timestamp=self._number * self._film.ticks & 0xFFFF_FFFF,
+            packets=self._packets,
+            octets=self.sent_bytes,
+        )
+
+    def _send(self, data: bytes | memoryview) -> None:
+        self.sent_bytes += len(data)
+        if self._unsent:
+            self._unsent += data
+            data = bytes(self._unsent)
+        try:
+            done = self.connection.send(data)
+        except BlockingIOError:
+            done = 0
+        except OSError:
+            self.is_gone = True
+            return
+        self._unsent = bytearray(data[done:]) if done < len(data) else bytearray()
+
+    def finish(self) -> None:
+        """What the system has not taken yet is sent, within seconds; then the connection ends."""
+        self.connection.settimeout(5)
+        try:
+            self.connection.sendall(self._unsent)
+        except OSError:
+            self.is_gone = True
+        self.connection.close()

@@ -1,0 +1,90 @@
+# The stubs of av leave the type argument of Packet open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""What a simulated camera hears: a beep at each full second of its life, whose pitch says which second of eight it is.
+
+Between the beeps there is faint noise, so no two access units of a loop are equal. Whoever decodes it can tell by ear
+when a picture's second was.
+"""
+
+import functools
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from numpy.typing import NDArray
+
+Encoding = Literal["aac", "pcm_mulaw", "pcm_alaw"]
+
+LOOP_S = 8
+BEEP_S = 0.2
+LOWEST_HZ, STEP_HZ = 500, 100
+UNIT = 1024
+G711_UNIT = 160
+"""20 ms of 8 kHz: what cameras put into a packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """A loop of `LOOP_S` seconds as access units of equal length, in samples.
+
+    Attributes:
+        config: the AudioSpecificConfig of AAC.
+    """
+
+    encoding: Encoding
+    rate: int
+    unit: int
+    units: tuple[bytes, ...]
+    config: bytes = b""
+
+
+def heard(rate: int) -> NDArray[np.float32]:
+    """The loop's samples."""
+    at_s = np.arange(LOOP_S * rate) / rate
+    pitch = LOWEST_HZ + STEP_HZ * at_s.astype(int)
+    beep = 0.5 * np.sin(2 * np.pi * pitch * at_s) * (at_s % 1 < BEEP_S)
+    noise = np.random.default_rng(1).normal(0, 0.002, at_s.size)
+    return (beep + noise).astype(np.float32)
+
+
+@functools.cache
+def tone(encoding: Encoding, rate: int = 16_000) -> Tone:
+    """The loop, encoded.
+
+    Raises:
+        ValueError: the loop does not hold a whole number of units.
+    """
+    unit = UNIT if encoding == "aac" else G711_UNIT
+    if LOOP_S * rate % unit:
+        raise ValueError(f"{LOOP_S} s of {rate} Hz are no whole number of units of {unit}")
+    context = av.CodecContext.create(encoding, "w")
+    assert isinstance(context, AudioCodecContext)
+    context.sample_rate, context.layout = rate, "mono"
+    context.format = "fltp" if encoding == "aac" else "s16"
+    context.time_base = Fraction(1, rate)
+    if encoding == "aac":
+        context.bit_rate = 32_000
+        context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: the configuration stands in extradata
+    units = _encoded(context, np.tile(heard(rate), 3), unit)
+    count = LOOP_S * rate // unit
+    found = tuple(
+        units[n * unit] for n in range(count, 2 * count)
+    )  # the second loop: it has a past and a future
+    return Tone(encoding, rate, unit, found, bytes(context.extradata or b""))
+
+
+def _encoded(context: AudioCodecContext, samples: NDArray[np.float32], unit: int) -> dict[int, bytes]:
+    """Access units by the sample that they begin with, the encoder's delay taken off."""
+    packets: list[tuple[int, bytes]] = []
+    for start in range(0, samples.size, unit):
+        part = samples[None, start : start + unit]
+        if context.format.name == "s16":
+            part = (part * 32_767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(part, format=context.format.name, layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = context.sample_rate, start, context.time_base
+        packets += [(packet.pts or 0, bytes(packet)) for packet in context.encode(frame)]
+    packets += [(packet.pts or 0, bytes(packet)) for packet in context.encode(None)]
+    return dict(packets)

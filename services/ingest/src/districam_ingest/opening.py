@@ -1,0 +1,91 @@
+"""The native reader's way to a session that plays: connections, redirects, UDP ports."""
+
+import secrets
+from collections.abc import Collection
+
+from districam_common.clock import Clock
+from districam_common.credentials import Credential
+from districam_ingest.connection import Connection
+from districam_ingest.datagrams import Datagrams
+from districam_ingest.reading import ReadError
+from districam_ingest.rtsp.client import Client, is_same_host
+from districam_ingest.rtsp.message import RtspError
+from districam_ingest.rtsp.session import Session
+
+REDIRECTS_MOST = 5
+
+
+class Opening:
+    """Opens one; `close` undoes it.
+
+    Attributes:
+        datagrams: of a session over UDP.
+    """
+
+    def __init__(
+        self, connection: Connection, clock: Clock, credential: Credential | None, hears: Collection[str]
+    ) -> None:
+        self.connection = connection
+        self.datagrams: Datagrams | None = None
+        self._clock, self._credential, self._hears = clock, credential, hears
+
+    def close(self) -> None:
+        self.connection.close()
+        if self.datagrams is not None:
+            self.datagrams.close()
+            self.datagrams = None
+
+    async def session(self, url: str, *, over_udp: bool) -> Session:
+        """Plays, wherever the camera sends us. A foreign host is not told the password in clear."""
+        target = url
+        for _ in range(REDIRECTS_MOST):
+            self.close()
+            says_password = is_same_host(target, url)
+            session = await self._conversation(target, says_password=says_password, over_udp=over_udp)
+            if session.client.redirect is None:
+                return session
+            target = session.client.redirect
+        raise RtspError("redirects without end")
+
+    async def _conversation(self, url: str, *, says_password: bool, over_udp: bool) -> Session:
+        if over_udp and url.lower().startswith("rtsps:"):
+            raise ReadError(
+                "stream_error", "UDP would carry in clear what rtsps keeps secret: use TCP or rtsp"
+            )
+        await self.connection.connect(url)
+        client = Client(
+            url,
+            self._credential,
+            cnonce=_random_text,
+            says_password=says_password,
+            hears=self._hears,
+            open_ports=None if url.lower().startswith("rtsps:") else self._open_pair,
+            over_udp=over_udp,
+        )
+        session = Session(client, our_ssrc=secrets.randbits(32))
+        await self._converse(session)
+        return session
+
+    def _open_pair(self) -> tuple[int, int]:
+        if self.datagrams is None:
+            self.datagrams = Datagrams(*self.connection.ends)
+        return self.datagrams.open_pair()
+
+    async def _converse(self, session: Session) -> None:
+        client, connection = session.client, self.connection
+        while not client.is_playing and client.redirect is None:
+            if self.datagrams is not None:
+                self.datagrams.agree(client.carried)
+            await connection.send(spoken(client))
+            session.feed(await connection.receive(), self._clock.monotonic_us())
+
+
+def spoken(client: Client) -> bytes:
+    """What the client has to say; it is said once."""
+    said = bytes(client.out)
+    client.out.clear()
+    return said
+
+
+def _random_text() -> str:
+    return secrets.token_hex(8)

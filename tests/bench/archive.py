@@ -1,0 +1,182 @@
+"""A bucket full of small objects with the names of segments, and an indexer over it as a process."""
+
+# Redis-py's types are partial:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from districam_common import names, wire
+from districam_common.events import Camera
+from districam_common.index import IndexEntry
+from districam_common.kafka import topics
+from districam_common.kafka.connection import administration
+from districam_common.kafka.producer import Publisher
+from districam_common.names import HOUR_US
+from districam_common.settings import KafkaSettings, S3Settings, TopicsSettings
+from districam_common.vault import Vault
+from districam_devkit.servers import kafka, ports, seaweedfs, valkey
+from support.api_process import environment_of
+
+S = 1_000_000
+BODY = b"a segment"
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Servers that run, and what is in them."""
+
+    home: Path
+    kafka: KafkaSettings
+    s3: S3Settings
+    vault: Vault
+    redis: Redis
+    redis_url: str
+    camera_ids: list[str]
+
+    @asynccontextmanager
+    async def indexer(self, **settings: str) -> AsyncGenerator["Indexer"]:
+        """Killed at the end."""
+        (port,) = ports.choose(1)
+        environment = {
+            **os.environ,
+            **environment_of(self.s3, self.redis_url),
+            "DISTRICAM_S3__TIMEOUT_S": "15",
+            "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "DISTRICAM_KAFKA__SESSION_TIMEOUT_S": "6",
+            "DISTRICAM_HEALTH__PORT": str(port),
+            **settings,
+        }
+        log = self.home / f"indexer-{port}.log"
+        with log.open("wb") as out:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "districam_indexer"], env=environment, stdout=out, stderr=out
+            )
+        try:
+            yield Indexer(child, port, log)
+        finally:
+            child.kill()
+            await asyncio.to_thread(child.wait, 15)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexer:
+    """A process, and its log."""
+
+    child: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line.get("event") == event]
+
+    async def waits_for(self, event: str, timeout_s: float, *, count: int = 1) -> dict[str, Any]:
+        async with asyncio.timeout(timeout_s):
+            while len(self.said(event)) < count:
+                assert self.child.poll() is None, self.log.read_text()[-2000:]
+                await asyncio.sleep(0.1)
+        return self.said(event)[-1]
+
+    async def metric(self, name: str) -> float:
+        async with httpx.AsyncClient(timeout=5) as http:
+            text = (await http.get(f"http://127.0.0.1:{self.port}/metrics")).text
+        return next(
+            (float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")), 0.0
+        )
+
+
+@asynccontextmanager
+async def running(
+    home: Path, cameras: int, *, retention_days: int, object_lock: bool
+) -> AsyncGenerator[Archive]:
+    """Empty, but for the records of the cameras."""
+    async with (
+        kafka.running(home / "kafka", log_dir=home) as broker,
+        seaweedfs.running(home / "s3", log_dir=home) as store,
+        valkey.running(home / "redis", log_dir=home) as server,
+        Redis.from_url(server.url) as redis,
+    ):
+        settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
+        s3 = S3Settings(
+            endpoint=store.url, access_key=store.access_key, secret_key=SecretStr(store.secret_key), bucket="bench", threads=_AT_ONCE
+        )  # fmt: skip
+        ids = [f"cam-{n:03}" for n in range(cameras)]
+        await _topics(settings)
+        async with Vault.open(s3) as vault, Publisher.open(settings, "bench") as publisher:
+            await vault.create_bucket(object_lock=object_lock)
+            await put(
+                vault, names.SITE_MARKER, json.dumps({"site": "local", "created": "", "schema": 1}).encode()
+            )
+            for one in ids:
+                record = Camera(
+                    camera_id=one,
+                    name=one,
+                    url="rtsp://10.0.0.1/1",
+                    retention_days=retention_days,
+                    updated_us=1,
+                )
+                await publisher.publish(names.CAMERAS, wire.camera_message(record, site="local"))
+            yield Archive(home, settings, s3, vault, redis, server.url, ids)
+
+
+async def _topics(settings: KafkaSettings) -> None:
+    wanted = topics.declared(TopicsSettings())
+    async with administration(settings, "bench") as admin:
+        found = await topics.look(admin, wanted, 20)
+        await topics.apply(admin, topics.plan(wanted, found), found, 60)
+
+
+async def put(vault: Vault, key: str, body: bytes) -> None:
+    shape = {"codecs": "avc1.640028", "width": "1920", "height": "1080"}
+    digest = hashlib.sha256(body).hexdigest()
+    await vault.put(key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False)
+
+
+def keys(camera_ids: list[str], count: int, end_us: int) -> Iterator[str]:
+    """Of `count` segments that end by then: each camera has the same hours, an epoch every four."""
+    each = -(-count // len(camera_ids))
+    for n in range(count):
+        camera, number = divmod(n, each)
+        start_us = (end_us // HOUR_US * HOUR_US) - (each - number) * 10 * S
+        epoch, seq = divmod(number, 1440)
+        entry = IndexEntry(
+            epoch=str(uuid.UUID(int=(camera << 64) + epoch + (0x7000 << 64))), first_seq=seq * 5, last_seq=seq * 5 + 4,
+            start_us=start_us, end_us=start_us + 10 * S, bytes=len(BODY), init_bytes=4, flags=1,
+        )  # fmt: skip
+        yield names.segment_key(camera_ids[camera], entry)
+
+
+async def stock(archive: Archive, count: int, end_us: int) -> float:
+    """Puts that many; gives how many a second."""
+    left, began_s = keys(archive.camera_ids, count, end_us), time.monotonic()
+
+    async def work() -> None:
+        for key in left:
+            await put(archive.vault, key, BODY)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(_AT_ONCE):
+            tasks.create_task(work())
+    return count / (time.monotonic() - began_s)
+
+
+def say(line: str) -> None:
+    """For whoever watches."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,103 @@
+"""`python -m bench.ingest`: what a camera costs, read by ffmpeg and by ingest, side by side. The last line is JSON.
+
+1080p25 H.264 of 2 Mbit/s over TCP, each picture's packets sent one by one over half its interval. One after another, in
+each round: a process of `ffmpeg -c copy -f segment` for each camera; ingest with the ffmpeg reader, with the native one,
+with the native one and a still every 4 s, each publishing to Kafka; the native reader and cutting alone.
+
+A run says nothing, and ends with 1, if a packet in a hundred left over 100 ms late, or if Kafka does not hold exactly the
+pictures that were sent.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+from pathlib import Path
+from statistics import median
+
+from bench import log, machine, report
+from bench.pacing import FULL, SMALL
+from bench.runs import LATE_MOST_MS, Measured, Plan, VoidError, measure, say
+from districam_common.settings import KafkaSettings
+from districam_devkit.servers import kafka as kafka_server
+
+NAMES = ("ffmpeg", "libav", "native", "native_stills", "read_cut")
+
+
+async def rounds(plan: Plan, count: int, names: list[str], folder: Path) -> dict[str, list[Measured]]:
+    """Each contender `count` times, in turns, so that all meet the same neighbours.
+
+    Raises:
+        VoidError: a run says nothing.
+    """
+    out: dict[str, list[Measured]] = {name: [] for name in names}
+    async with kafka_server.running(folder / "kafka", log_dir=folder / "logs") as broker:
+        kafka = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
+        await log.prepare(broker.bootstrap_servers)
+        for number in range(count):
+            for name in names:
+                found = await measure(name, plan, kafka, folder)
+                out[name].append(found)
+                say(f"round {number + 1} {name:14} {found.per_camera} sender {found.sender_pct:.0f} %")
+    return out
+
+
+def summary(plan: Plan, found: dict[str, list[Measured]]) -> dict[str, object]:
+    """Medians over the rounds."""
+    each = {name: _median(runs) for name, runs in found.items()}
+    every = [run for runs in found.values() for run in runs]
+    counted = [run for run in every if run.units_found is not None]
+    out: dict[str, object] = {"cameras": plan.cameras, **each}
+    if "ffmpeg" in each:
+        cpu, pss = each["ffmpeg"]["cpu_pct"], each["ffmpeg"]["pss_mb"]
+        if "native" in each:
+            out["ratio_cpu"] = round(each["native"]["cpu_pct"] / cpu, 3)
+            out["ratio_pss"] = round(each["native"]["pss_mb"] / pss, 3)
+        if "read_cut" in each:
+            out["ratio_read_cut"] = round(each["read_cut"]["cpu_pct"] / cpu, 3)
+    return {
+        **out,
+        "mbit_s": every[0].mbit_s,
+        "send_late_ms_p99": max(run.late_ms_p99 for run in every),
+        "units_sent": sum(run.units_sent for run in counted),
+        "units_in_kafka": sum(run.units_found or 0 for run in counted),
+    }
+
+
+def _median(runs: list[Measured]) -> dict[str, float]:
+    return {key: round(median(run.per_camera[key] for run in runs), 4) for key in ("cpu_pct", "pss_mb")}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("bench.ingest", description=__doc__)
+    parser.add_argument("--cameras", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--warmup", type=float, default=12, help="seconds; ffmpeg looks at a stream for five")
+    parser.add_argument("--seconds", type=float, default=20, help="that are measured")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument(
+        "--smoke", action="store_true", help="four small cameras for five seconds: does it run?"
+    )
+    parser.add_argument("--late-most", type=float, default=LATE_MOST_MS, help="ms; later ones void a run")
+    parser.add_argument("--folder", type=Path, default=machine.ROOT / ".devkit" / "bench" / "ingest")
+    parser.add_argument("--results", type=Path, help="the folder for the result and its page")
+    asked = parser.parse_args()
+    plan = Plan(asked.cameras, FULL, asked.warmup, asked.seconds, asked.late_most)
+    if asked.smoke:
+        plan = Plan(4, SMALL, 1, 5, asked.late_most)
+    shutil.rmtree(asked.folder, ignore_errors=True)
+    try:
+        found = asyncio.run(rounds(plan, asked.rounds, asked.only, asked.folder))
+    except VoidError as error:
+        print(json.dumps({"void": str(error)}))
+        return 1
+    finally:
+        shutil.rmtree(asked.folder / "kafka", ignore_errors=True)
+    of = {"rounds": asked.rounds, "seconds": plan.measured_s, **machine.versions()}
+    report.written(asked.results, "ingest", summary(plan, found), of)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

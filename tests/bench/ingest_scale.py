@@ -1,0 +1,83 @@
+"""`python -m bench.ingest_scale`: what a further camera costs when there are many. The last line is JSON.
+
+Ingest with the native reader, 640x360 H.264 of 256 kbit/s over TCP, no stills, publishing to Kafka: 10, 100, 400 cameras.
+`marginal_ratio` is the CPU of each camera from the 100th to the 400th over that of each from the 10th to the 100th.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from bench import log, machine, report
+from bench.pacing import SMALL
+from bench.runs import LATE_MOST_MS, Measured, Plan, VoidError, measure, say
+from districam_common.settings import KafkaSettings
+from districam_devkit.servers import kafka as kafka_server
+
+COUNTS = (10, 100, 400)
+
+
+async def all_counts(plans: list[Plan], folder: Path) -> list[tuple[int, Measured]]:
+    """A run for each plan, all on one Kafka.
+
+    Raises:
+        VoidError: a run says nothing.
+    """
+    out: list[tuple[int, Measured]] = []
+    async with kafka_server.running(folder / "kafka", log_dir=folder / "logs") as broker:
+        kafka = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
+        await log.prepare(broker.bootstrap_servers)
+        for plan in plans:
+            found = await measure("native", plan, kafka, folder)
+            say(f"{plan.cameras:4} cameras {found.per_camera} sender {found.sender_pct:.0f} %")
+            out.append((plan.cameras, found))
+    return out
+
+
+def summary(found: list[tuple[int, Measured]]) -> dict[str, object]:
+    """Figures of the whole process, since it is what grows."""
+    runs = [
+        {
+            "cameras": count,
+            "cpu_pct": round(run.cpu_pct * count, 2),
+            "pss_mb": round(run.pss_mb * count, 1),
+        }
+        for count, run in found
+    ]
+    slopes = [
+        (more["cpu_pct"] - less["cpu_pct"]) / (more["cameras"] - less["cameras"])
+        for less, more in itertools.pairwise(runs)
+    ]
+    ratio = round(slopes[-1] / slopes[0], 3) if len(slopes) > 1 and slopes[0] > 0 else None
+    return {"runs": runs, "marginal_ratio": ratio}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("bench.ingest_scale", description=__doc__)
+    parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
+    parser.add_argument("--warmup", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--late-most", type=float, default=LATE_MOST_MS, help="ms; later ones void a run")
+    parser.add_argument("--folder", type=Path, default=machine.ROOT / ".devkit" / "bench" / "ingest-scale")
+    parser.add_argument("--results", type=Path, help="the folder for the result and its page")
+    asked = parser.parse_args()
+    plans = [Plan(one, SMALL, asked.warmup, asked.seconds, asked.late_most) for one in asked.counts]
+    shutil.rmtree(asked.folder, ignore_errors=True)
+    try:
+        found = asyncio.run(all_counts(plans, asked.folder))
+    except VoidError as error:
+        print(json.dumps({"void": str(error)}))
+        return 1
+    finally:
+        shutil.rmtree(asked.folder / "kafka", ignore_errors=True)
+    of = {"seconds": asked.seconds, **machine.versions()}
+    report.written(asked.results, "ingest-scale", summary(found), of)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""One contender's run: cameras start, warm up, are measured, end; then what came of them is compared with what was sent."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import contenders, log, machine
+from bench.pacing import Sender, Sent, Video, sending
+from districam_common.settings import KafkaSettings
+
+LATE_MOST_MS = 100.0
+SETTLE_S = 3.0
+"""From the cameras' end until the last fragments are acknowledged; what is missing after it voids the run."""
+
+
+class VoidError(Exception):
+    """The run says nothing: the sender was late, or pictures are missing."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many cameras, for how long."""
+
+    cameras: int
+    video: Video
+    warmup_s: float
+    measured_s: float
+    late_most_ms: float = LATE_MOST_MS
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's figures; CPU in percent of one core and memory for each camera."""
+
+    cpu_pct: float
+    pss_mb: float
+    sender_pct: float
+    mbit_s: float
+    late_ms_p99: int
+    units_sent: int
+    units_found: int | None
+
+    @property
+    def per_camera(self) -> dict[str, float]:
+        return {"cpu_pct": round(self.cpu_pct, 4), "pss_mb": round(self.pss_mb, 2)}
+
+
+async def measure(name: str, plan: Plan, kafka: KafkaSettings, folder: Path) -> Measured:
+    """Runs one of `ffmpeg`, `libav`, `native`, `native_stills`, `read_cut`.
+
+    Raises:
+        VoidError: it says nothing.
+    """
+    ids = [f"bench-{name.replace('_', '-')}-{number:03d}" for number in range(plan.cameras)]
+    is_ours = name not in {"ffmpeg", "read_cut"}
+    since = await log.ends(kafka) if is_ours else {}
+    async with (
+        sending(plan.video) as sender,
+        _reading(name, sender, ids, kafka, folder / name) as pids,
+    ):
+        figures, sent = await _watched(plan, sender, pids)
+        await asyncio.sleep(SETTLE_S if is_ours else 0)
+    if sent.late_ms_p99 > plan.late_most_ms:
+        raise VoidError(f"{name}: the sender was {sent.late_ms_p99} ms late at p99")
+    found = await log.found(kafka, since) if is_ours else None
+    if found is not None:
+        _compare(name, sent, found)
+    seconds = sum(sent.units.values()) / 25
+    return Measured(
+        cpu_pct=figures[0] / plan.cameras,
+        pss_mb=figures[1] / plan.cameras,
+        sender_pct=figures[2],
+        mbit_s=round(sent.bytes * 8e-6 / seconds, 3),
+        late_ms_p99=sent.late_ms_p99,
+        units_sent=sum(sent.units.values()),
+        units_found=None if found is None else sum(found.units.values()),
+    )
+
+
+async def _watched(
+    plan: Plan, sender: Sender, pids: Sequence[int]
+) -> tuple[tuple[float, float, float], Sent]:
+    await sender.watched(plan.cameras)
+    await asyncio.sleep(plan.warmup_s)
+    await sender.begin()
+    before, sender_before = machine.cpu(pids), machine.cpu([sender.pid])
+    await asyncio.sleep(plan.measured_s)
+    after, sender_after = machine.cpu(pids), machine.cpu([sender.pid])
+    elapsed_s = after.at_s - before.at_s
+    cpu_pct = (after.cpu_s - before.cpu_s) / elapsed_s * 100
+    sender_pct = (sender_after.cpu_s - sender_before.cpu_s) / elapsed_s * 100
+    pss_mb = machine.pss_mb(pids)
+    return (cpu_pct, pss_mb, sender_pct), await sender.stop()
+
+
+def _compare(name: str, sent: Sent, found: log.Found) -> None:
+    reader = "ffmpeg" if name == "libav" else "native"
+    if found.readers != {reader}:
+        raise VoidError(f"{name}: read by {sorted(found.readers)}, not by {reader}")
+    wrong = {
+        one: (units, found.units.get(one, 0))
+        for one, units in sent.units.items()
+        if units != found.units.get(one)
+    }
+    if wrong:
+        some = dict(list(wrong.items())[:5])
+        raise VoidError(
+            f"{name}: {len(wrong)} cameras with other pictures in Kafka than sent (sent, found): {some}"
+        )
+
+
+@asynccontextmanager
+async def _reading(
+    name: str, sender: Sender, ids: Sequence[str], kafka: KafkaSettings, folder: Path
+) -> AsyncGenerator[list[int]]:
+    if name == "ffmpeg":
+        async with contenders.ffmpeg(sender, ids, folder) as pids:
+            yield pids
+    elif name == "read_cut":
+        async with contenders.read_cut(sender, ids, folder) as pids:
+            yield pids
+    else:
+        still_s = 4 if name == "native_stills" else log.NO_STILLS_S
+        cameras = log.records(sender, ids, reader=name.removesuffix("_stills"), still_s=still_s)
+        async with log.wanted(kafka, cameras), contenders.ingest(kafka.bootstrap_servers, folder) as pids:
+            yield pids
+
+
+def say(line: str) -> None:
+    """For whoever watches; the figures are the last line of standard output."""
+    print(line, file=sys.stderr, flush=True)

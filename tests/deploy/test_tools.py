@@ -1,0 +1,198 @@
+"""deploy/ judged by the tools that will read it: compose, kustomize, the Kubernetes schemas, promtool. Nothing is started."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from districam_common.settings import variable
+from support.manifests import DEPLOY, SETTINGS, Map, built, deployed, scripts, tool
+
+OVERLAYS = ("base", "overlays/dev", "overlays/district")
+WITHOUT_SCHEMA = {
+    "kafka.strimzi.io/v1": {"Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser"},
+    "keda.sh/v1alpha1": {"ScaledObject", "TriggerAuthentication"},
+    "monitoring.coreos.com/v1": {"PodMonitor", "PrometheusRule"},
+}
+"""Not Kubernetes' own; `make test-deploy` has their schemas."""
+OURS = ("ingest", "recorder", "indexer", "api")
+
+
+def ran(*argv: str, cwd: Path = DEPLOY, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
+    return subprocess.run(
+        [tool(argv[0]), *argv[1:]],
+        cwd=cwd,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A copy of what compose reads, and what `prepare` makes."""
+    for name in ("docker-compose.yml", ".env.example", "prepare"):
+        shutil.copy(DEPLOY / name, tmp_path / name)
+    done = subprocess.run(
+        [tmp_path / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+@pytest.mark.parametrize("profiles", ["silo", "seaweedfs,monitoring", "silo,demo,monitoring,tools"])
+def test_compose_reads_its_file(prepared: Path, profiles: str) -> None:
+    done = ran("docker-compose", "config", cwd=prepared, COMPOSE_PROFILES=profiles)
+    assert done.returncode == 0, done.stderr
+    assert "variable is not set" not in done.stderr
+
+
+def test_compose_notices_a_word_that_it_does_not_know(prepared: Path) -> None:
+    file = prepared / "docker-compose.yml"
+    file.write_text(file.read_text().replace("    mem_limit:", "    memory_limit:", 1))
+    assert ran("docker-compose", "config", "-q", cwd=prepared).returncode != 0
+
+
+def test_prepare_makes_secrets_once_and_shows_none(prepared: Path) -> None:
+    before = {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()}
+    again = subprocess.run(
+        [prepared / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/"
+    )
+    assert (again.returncode, again.stdout) == (0, "")
+    assert {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()} == before
+    secret = (prepared / "secrets/s3-secret-key").read_text()
+    assert len(secret) >= 40
+    assert (prepared / "secrets").stat().st_mode & 0o777 == 0o700
+    assert secret in (prepared / "secrets/seaweedfs.json").read_text()
+    assert (prepared / "secrets/valkey.conf").read_text().split()[1] == (
+        prepared / "secrets/redis-password"
+    ).read_text()
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest) -> list[Map]:
+    return built(request.param)
+
+
+def _judged(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "objects.yaml"
+    file.write_text(text)
+    return ran("kubernetes-validate", "--strict", str(file))
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kubernetes_takes_every_object(name: str, tmp_path: Path) -> None:
+    text = ran("kubectl", "kustomize", str(DEPLOY / "k8s" / name)).stdout
+    done = _judged(text, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    unjudged = {
+        (line.partition(" api version ")[2].split()[0], line.partition(" for kind ")[2].split()[0])
+        for line in (done.stdout + done.stderr).splitlines()
+        if "Couldn't find schema" in line
+    }
+    assert unjudged <= {(version, kind) for version, kinds in WITHOUT_SCHEMA.items() for kind in kinds}
+
+
+def test_a_word_that_kubernetes_does_not_know_is_noticed(tmp_path: Path) -> None:
+    text = ran("kubectl", "kustomize", str(DEPLOY / "k8s/base")).stdout
+    assert _judged(text.replace("periodSeconds:", "periodSecond:", 1), tmp_path).returncode != 0
+
+
+def test_every_program_is_told_what_it_understands(overlay: list[Map]) -> None:
+    found = deployed(overlay)
+    assert {one.where for one in found} >= {f"Deployment/{name}" for name in OURS}
+    assert [one.where for one in found if one.program not in scripts()] == []
+    assert {one.where: one.unknown for one in found if one.unknown} == {}
+    for one in found:
+        assert one.environment[variable("health", "host")] == "0.0.0.0"  # noqa: S104  # in a pod of its own
+
+
+def _pods(objects: list[Map]) -> list[tuple[str, Any, Map]]:
+    return [
+        (one["metadata"]["name"], one["spec"]["template"]["spec"], one["spec"])
+        for one in objects
+        if one["kind"] in {"Deployment", "Job", "StatefulSet"}
+    ]
+
+
+def test_ports_are_those_of_the_code(overlay: list[Map]) -> None:
+    for name, pod, _ in _pods(overlay):
+        if name in OURS:
+            ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+            settings = SETTINGS[f"districam-{name}"]
+            assert ports["health"] == settings.model_fields["health"].default.port
+            assert name != "api" or ports["http"] == settings.model_fields["api"].default.port
+
+
+def test_pods_are_confined_and_get_nothing_of_the_cluster(overlay: list[Map]) -> None:
+    for name, pod, _ in _pods(overlay):
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["enableServiceLinks"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert container["resources"]["limits"]["memory"], name
+            if container["name"] == "districam":
+                assert context["readOnlyRootFilesystem"] is True, name
+
+
+def test_health_asks_for_others_in_readiness_alone_and_stopping_has_time(overlay: list[Map]) -> None:
+    for name, pod, spec in _pods(overlay):
+        if name not in OURS:
+            continue
+        [container] = pod["containers"]
+        assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        waits = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        stop_s = SETTINGS[f"districam-{name}"].model_fields["stop_timeout_s"].default
+        assert pod["terminationGracePeriodSeconds"] > stop_s + waits
+        assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_only_ingest_reaches_the_cameras_and_the_rest_is_denied(overlay: list[Map]) -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in overlay if one["kind"] == "NetworkPolicy"}
+    assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert policies["cameras"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "ingest"}}
+    assert all(
+        "ports" in rule
+        for name, spec in policies.items()
+        for rule in spec.get("egress", [])
+        if name != "kafka"
+    )
+
+
+def test_secrets_are_named_and_never_written_down(overlay: list[Map]) -> None:
+    assert [one["metadata"]["name"] for one in overlay if one["kind"] == "Secret"] == []
+    for container in deployed(overlay):
+        assert [n for n in container.environment if n.endswith(("PASSWORD", "SECRET_KEY"))] == [], (
+            container.where
+        )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("check", "config", "prometheus.yml"),
+        ("check", "rules", "rules.yml"),
+        ("test", "rules", "rules_test.yml"),
+    ],
+)
+def test_promtool_is_content(argv: tuple[str, ...]) -> None:
+    done = ran("promtool", *argv, cwd=DEPLOY / "prometheus")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtools_cases_fail_with_another_rule(tmp_path: Path) -> None:
+    rules = (DEPLOY / "prometheus/rules.yml").read_text()
+    (tmp_path / "rules.yml").write_text(rules.replace("== 0\n", "== 2\n"))
+    shutil.copy(DEPLOY / "prometheus/rules_test.yml", tmp_path)
+    assert ran("promtool", "test", "rules", "rules_test.yml", cwd=tmp_path).returncode != 0

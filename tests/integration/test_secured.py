@@ -1,0 +1,158 @@
+"""TLS, SASL and passwords against real servers; and what a service says, and with which exit code, when one is wrong."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from districam_devkit.pipeline import command
+from districam_devkit.servers import Servers, valkey
+from integration.conftest import beside
+from integration.test_bad_input import started
+from support import secured
+from support.secured import Pair
+
+PASSWORD = "a-password-that-nobody-may-see"
+Told = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return secured.authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def pair(authority: Pair) -> Pair:
+    return secured.certificate(authority.certificate.parent, authority, "server")
+
+
+@pytest.fixture(scope="module")
+def kafka_port(tmp_path_factory: pytest.TempPathFactory, pair: Pair, authority: Pair) -> Generator[int]:
+    home = tmp_path_factory.mktemp("kafka")
+    with beside(lambda: secured.kafka_running(home, pair, authority, PASSWORD)) as port:
+        yield port
+
+
+@pytest_asyncio.fixture
+async def told(
+    servers: Servers, authority: Pair, pair: Pair, kafka_port: int, tmp_path: Path
+) -> AsyncGenerator[Told]:
+    """What leads to three servers behind TLS, each with its password in a file."""
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    secret = tmp_path / "secret"
+    secret.write_text(servers.s3.secret_key)
+    async with AsyncExitStack() as stack:
+        plain = await stack.enter_async_context(valkey.running(tmp_path / "redis", log_dir=tmp_path))
+        async with Redis(port=plain.port) as client:
+            await client.execute_command("CONFIG", "SET", "requirepass", PASSWORD)  # pyright: ignore[reportUnknownMemberType]
+        s3_port = await stack.enter_async_context(
+            secured.before(int(servers.s3.endpoint.rpartition(":")[2]), pair)
+        )
+        redis_port = await stack.enter_async_context(secured.before(plain.port, pair))
+        ca = str(authority.certificate)
+        yield {
+            "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"localhost:{kafka_port}",
+            "DISTRICAM_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+            "DISTRICAM_KAFKA__SASL_MECHANISM": secured.MECHANISM,
+            "DISTRICAM_KAFKA__SASL_USERNAME": secured.USER,
+            "DISTRICAM_KAFKA__SASL_PASSWORD_FILE": str(password),
+            "DISTRICAM_KAFKA__CA_FILE": ca,
+            "DISTRICAM_S3__ENDPOINT": f"https://localhost:{s3_port}",
+            "DISTRICAM_S3__ACCESS_KEY": servers.s3.access_key,
+            "DISTRICAM_S3__SECRET_KEY_FILE": str(secret),
+            "DISTRICAM_S3__BUCKET": f"secured-{kafka_port}",
+            "DISTRICAM_S3__CA_FILE": ca,
+            "DISTRICAM_REDIS__URL": f"rediss://localhost:{redis_port}/0",
+            "DISTRICAM_REDIS__PASSWORD_FILE": str(password),
+            "DISTRICAM_REDIS__CA_FILE": ca,
+        }
+
+
+async def _prepared(told: Mapping[str, str]) -> None:
+    few = {"DISTRICAM_TOPICS__PARTITIONS": "2", "DISTRICAM_TOPICS__SMALL_PARTITIONS": "2"}
+    await command("districam_common.commands.topics", "apply", "--wait", "30", environment={**told, **few})
+    await command("districam_common.commands.bucket", "apply", "--wait", "30", environment=told)
+
+
+async def _ready(service: str, told: Mapping[str, str]) -> None:
+    async with started(service, told) as running, httpx.AsyncClient(timeout=5) as client:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    if (
+                        await client.get(f"http://127.0.0.1:{running.health_port}/readyz")
+                    ).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                assert running.process.returncode is None
+                await asyncio.sleep(0.3)
+
+
+async def test_every_service_is_ready_on_servers_behind_tls_and_passwords(told: Told) -> None:
+    await _prepared(told)
+    async with asyncio.TaskGroup() as tasks:
+        for service in ("ingest", "recorder", "indexer", "api"):
+            tasks.create_task(_ready(service, told))
+
+
+async def _refused(service: str, told: Mapping[str, str], *words: str) -> None:
+    async with started(service, told) as running:
+        code, said = await running.ended()
+    assert code == 3, said
+    for word in words:
+        assert word in said, said
+    assert PASSWORD not in said
+
+
+def _wrong(tmp_path: Path) -> str:
+    file = tmp_path / "wrong"
+    file.write_text("wrong-wrong-wrong")
+    return str(file)
+
+
+async def test_a_wrong_password_is_told_with_its_server(told: Told, tmp_path: Path) -> None:
+    await _prepared(told)
+    wrong = _wrong(tmp_path)
+    kafka, redis = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], "Redis refuses the credentials"
+    await _refused("ingest", {**told, "DISTRICAM_KAFKA__SASL_PASSWORD_FILE": wrong}, kafka, "uthentication")
+    await _refused("recorder", {**told, "DISTRICAM_S3__SECRET_KEY_FILE": wrong}, "SignatureDoesNotMatch")
+    await _refused("api", {**told, "DISTRICAM_REDIS__PASSWORD_FILE": wrong}, redis)
+
+
+async def test_a_certificate_of_somebody_else_is_told_with_its_server(told: Told, tmp_path: Path) -> None:
+    await _prepared(told)
+    other = str(secured.authority(tmp_path, "other").certificate)
+    kafka, s3 = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], told["DISTRICAM_S3__ENDPOINT"]
+    redis = told["DISTRICAM_REDIS__URL"].removeprefix("rediss://").removesuffix("/0")
+    why = "certificate is not accepted"
+    await _refused("ingest", {**told, "DISTRICAM_KAFKA__CA_FILE": other}, kafka, why)
+    await _refused("recorder", {**told, "DISTRICAM_S3__CA_FILE": other}, s3, why)
+    await _refused("api", {**told, "DISTRICAM_REDIS__CA_FILE": other}, redis, why)
+
+
+async def test_an_expired_certificate_is_told(
+    told: Told, authority: Pair, servers: Servers, tmp_path: Path
+) -> None:
+    await _prepared(told)
+    old = secured.certificate(authority.certificate.parent, authority, "old", expired=True)
+    async with secured.before(int(servers.s3.endpoint.rpartition(":")[2]), old) as port:
+        endpoint = f"https://localhost:{port}"
+        await _refused(
+            "recorder", {**told, "DISTRICAM_S3__ENDPOINT": endpoint}, endpoint, "certificate has expired"
+        )
+
+
+async def test_a_ca_file_without_certificates_ends_a_service_with_2(told: Told, tmp_path: Path) -> None:
+    told["DISTRICAM_REDIS__CA_FILE"] = _wrong(tmp_path)
+    async with started("api", told) as running:
+        code, said = await running.ended()
+    assert code == 2
+    assert "DISTRICAM_REDIS__CA_FILE" in said
+    assert "holds no readable certificates" in said

@@ -1,0 +1,170 @@
+"""Thirty cameras on three replicas of ingest: one is added, one frozen, one stopped, one killed, one cut off from Kafka.
+
+One run tells all of it. The freeze lasts `FREEZE_S` seconds or as long as what happens meanwhile takes, about 50:
+`FREEZE_S=120` for two minutes.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Generator
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from districam_common.names import parse_segment_key
+from districam_devkit.asking import Answered
+from support.sharded import (
+    CHANGED,
+    FIRST,
+    FOURTH,
+    GOP_S,
+    IDS,
+    SECOND,
+    SESSION_S,
+    SINGLE,
+    THIRD,
+    Act,
+    Story,
+    held,
+    play,
+)
+
+FREEZE_S = float(os.environ.get("FREEZE_S", "30"))
+CONNECT_S = 3.0
+"""A camera of a single client refuses who comes before the other has left; the next attempt is up to 2 s later."""
+TAKEOVER_S = SESSION_S + 6 + GOP_S
+MANY = [camera_id for camera_id in IDS if camera_id not in SINGLE]
+
+pytestmark = pytest.mark.timeout(300 + FREEZE_S)
+
+
+@pytest.fixture(scope="module")
+def story() -> Generator[Story]:
+    with TemporaryDirectory(prefix="districam-") as home:
+        yield asyncio.run(play(Path(home), FREEZE_S))
+
+
+def seconds(gaps: list[Answered]) -> float:
+    return sum(gap.to_us - gap.from_us for gap in gaps) / 1e6
+
+
+def untouched(story: Story, act: Act, camera_ids: list[str]) -> None:
+    """The act cost these cameras neither a picture nor a connection."""
+    for camera_id in camera_ids:
+        filmed = story.cameras[camera_id]
+        assert filmed.gaps(act) == [], camera_id
+        assert filmed.connections(act) == 0, camera_id
+
+
+@pytest.mark.parametrize("camera_id", IDS)
+def test_every_picture_is_stored_or_in_a_gap_and_none_is_in_a_clip_twice(
+    story: Story, camera_id: str
+) -> None:
+    filmed = story.cameras[camera_id]
+    stored = {picture.number for one in filmed.objects for picture in one.pictures}
+    assert len(stored) > 300
+    assert (filmed.counts.unaccounted, filmed.counts.duplicates) == (0, 0), filmed.counts
+    assert filmed.clip == sorted(stored)
+
+
+@pytest.mark.parametrize("camera_id", IDS)
+def test_a_playlist_repeats_a_segment_at_most_and_only_where_another_replica_takes_over(
+    story: Story, camera_id: str
+) -> None:
+    filmed = story.cameras[camera_id]
+    epochs = {parse_segment_key(one.key, 0).entry.epoch for one in filmed.objects}
+    repeated = sorted(number for number, times in Counter(filmed.playlist).items() if times > 1)
+    runs = [list(run) for _, run in groupby(repeated, lambda number: number - repeated.index(number))]
+    assert len(runs) < len(epochs)
+    longest = max((len(one.pictures) for one in filmed.objects), default=0)
+    assert all(len(run) <= longest for run in runs)
+
+
+def test_who_joins_takes_from_the_others_and_nothing_moves_between_those(story: Story) -> None:
+    added = story.acts["added"]
+    assert added.moved
+    assert {replica for camera_id in added.moved for replica in added.after[camera_id]} == {FOURTH}
+    assert {replica for at in added.after.values() for replica in at} == {FIRST, SECOND, THIRD, FOURTH}
+
+
+def test_who_joins_interrupts_nothing(story: Story) -> None:
+    added = story.acts["added"]
+    untouched(story, added, [camera_id for camera_id in IDS if camera_id not in added.moved])
+    for camera_id in added.moved:
+        gaps = story.cameras[camera_id].gaps(added)
+        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE else 0), (camera_id, gaps)
+
+
+def test_who_is_asked_to_stop_hands_over_without_a_gap(story: Story) -> None:
+    stopped, waiting = story.acts["stopped"], held(story.acts["frozen"].before)
+    assert any(SECOND in stopped.before[camera_id] for camera_id in stopped.moved)
+    still = [camera_id for camera_id in IDS if camera_id not in {*stopped.moved, *waiting}]
+    untouched(story, stopped, still)
+    for camera_id in stopped.moved:
+        gaps = story.cameras[camera_id].gaps(stopped)
+        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE else 0), (camera_id, gaps)
+
+
+def test_who_is_killed_costs_the_session_timeout_and_is_to_blame(story: Story) -> None:
+    """What the frozen one had been connected to as well, it finds in its sockets when it goes on: no gap at all."""
+    killed, frozen = story.acts["killed"], story.acts["frozen"]
+    waiting = held(frozen.before)
+    alone = [camera_id for camera_id in killed.moved if FIRST not in frozen.before[camera_id]]
+    assert alone
+    for camera_id in alone:
+        gaps = story.cameras[camera_id].gaps(killed)
+        assert {gap.cause for gap in gaps} == {"service_down"}, (camera_id, gaps)
+        assert seconds(gaps) <= TAKEOVER_S, (camera_id, gaps)
+    still = [camera_id for camera_id in IDS if camera_id not in {*killed.moved, *waiting}]
+    untouched(story, killed, still)
+
+
+def test_the_cameras_of_a_frozen_replica_are_taken_over(story: Story) -> None:
+    frozen = story.acts["frozen"]
+    of_it = [camera_id for camera_id in MANY if FIRST in frozen.before[camera_id]]
+    assert of_it
+    for camera_id in of_it:
+        gaps = story.cameras[camera_id].gaps(frozen)
+        assert seconds(gaps) <= TAKEOVER_S, (camera_id, gaps)
+    untouched(story, frozen, [camera_id for camera_id in IDS if FIRST not in frozen.before[camera_id]])
+
+
+def test_a_replica_that_froze_comes_back_and_interrupts_nothing(story: Story) -> None:
+    thawed = story.acts["thawed"]
+    assert {replica for at in thawed.after.values() for replica in at} == {FIRST, FOURTH}
+    for camera_id in MANY:
+        assert story.cameras[camera_id].gaps(thawed) == [], camera_id
+
+
+def test_a_changed_record_restarts_that_camera_alone(story: Story) -> None:
+    changed, waiting = story.acts["changed"], held(story.acts["frozen"].before)
+    assert not changed.moved
+    untouched(story, changed, [camera_id for camera_id in IDS if camera_id not in {CHANGED, *waiting}])
+    filmed = story.cameras[CHANGED]
+    assert filmed.connections(changed) == 1
+    gaps = filmed.gaps(changed)
+    assert {gap.cause for gap in gaps} <= {"stream_changed"}, gaps
+    assert seconds(gaps) <= CONNECT_S + GOP_S
+
+
+def test_a_replica_that_cannot_reach_the_broker_reads_on_and_loses_nothing(story: Story) -> None:
+    """Others take its cameras over; it stops those that serve a single client, and sends what it kept when it is back."""
+    cut, healed = story.acts["cut"], story.acts["healed"]
+    of_it = [camera_id for camera_id in IDS if FOURTH in cut.before[camera_id]]
+    assert of_it
+    for camera_id in of_it:
+        assert cut.after[camera_id] == frozenset({FIRST} if camera_id in SINGLE else {FIRST, FOURTH})
+    for camera_id in MANY:
+        filmed = story.cameras[camera_id]
+        assert filmed.gaps(cut) == [], camera_id
+        assert filmed.gaps(healed) == [], camera_id
+    assert {replica for at in healed.after.values() for replica in at} == {FIRST, FOURTH}
+
+
+def test_a_replica_that_is_told_it_was_out_ends_what_others_have(story: Story) -> None:
+    healed = story.acts["healed"]
+    assert all(len(at) == 1 for at in healed.after.values())
+    assert any(healed.after[camera_id] == {FIRST} for camera_id in IDS)

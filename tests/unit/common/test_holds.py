@@ -1,0 +1,87 @@
+"""What a hold keeps, and what it copies so that its window stays explained."""
+
+from dataclasses import replace
+
+from districam_common import wire
+from districam_common.causes import Told
+from districam_common.events import ClockStep, Connected, FootageExpired, PartitionFell, Shed
+from districam_common.holds import Hold, cached_form, copied, copied_fell, held_of, witnesses
+from districam_common.index import from_entries
+from districam_common.ledger import ledger
+from districam_common.names import HOUR_US
+from support.announced import EPOCHS, NOON_US, S, lost
+
+FROM_US, TO_US = NOON_US, NOON_US + HOUR_US
+
+
+def hold(camera_id: str = "cam-1", from_us: int = FROM_US, to_us: int = TO_US) -> Hold:
+    return Hold(
+        id="0" * 16, camera_id=camera_id, from_us=from_us, to_us=to_us, reason="r", placed_by="k", placed_us=1
+    )  # fmt: skip
+
+
+def connected(at_us: int, epoch: int) -> Connected:
+    return Connected(
+        camera_id="cam-1", at_us=at_us, instance="i", epoch=EPOCHS[epoch], reader="native", transport="tcp",
+        codecs="avc1.640028", width=1, height=1,
+    )  # fmt: skip
+
+
+def shed(start_us: int, end_us: int) -> Shed:
+    return Shed(
+        camera_id="cam-1", at_us=end_us, instance="i", epoch=EPOCHS[0], first_seq=0, last_seq=1, start_us=start_us,
+        end_us=end_us, access_units=1, bytes=1, cause="shed_backpressure",
+    )  # fmt: skip
+
+
+def test_what_is_held_is_of_one_camera_and_merged() -> None:
+    some = [hold(), hold(from_us=TO_US, to_us=TO_US + 5), hold("cam-2", 0, 9)]
+    assert held_of(some, "cam-1") == [(FROM_US, TO_US + 5)]
+
+
+def test_it_goes_over_the_wire_and_its_cached_form_is_without_events() -> None:
+    one = replace(hold(), events=("{}",), fell=("{}",))
+    assert wire.parse(Hold, wire.json_bytes(one)) == one
+    assert wire.parse(Hold, cached_form(one)) == hold()
+
+
+def test_the_events_in_it_around_it_and_in_force_before_it_are_copied() -> None:
+    far, before, inside = (
+        connected(FROM_US - 9 * HOUR_US, 2),
+        connected(FROM_US - HOUR_US, 0),
+        lost(FROM_US + 60 * S),
+    )
+    after, late = connected(TO_US + S, 1), connected(TO_US + HOUR_US, 2)
+    over, outside = shed(FROM_US - S, FROM_US + S), shed(FROM_US - 9 * S, FROM_US)
+    expired = FootageExpired(camera_id="cam-1", at_us=FROM_US, instance="i", from_us=0, to_us=9, reason="r")
+    step = ClockStep(camera_id="cam-1", at_us=FROM_US, instance="i", offset_us=1, step_us=1)
+    told = [Told(event) for event in (far, before, inside, after, late, over, outside, expired, step)]
+    assert [one.event for one in witnesses(told, FROM_US, TO_US)] == [before, inside, after, over, step]
+
+
+def test_the_copied_events_explain_the_window_as_all_of_them_do() -> None:
+    told = [
+        Told(event, 7)
+        for event in (connected(FROM_US - HOUR_US, 0), lost(FROM_US + 60 * S), connected(TO_US - S, 1))
+    ]
+    again = list[Told]()
+    for text in copied(witnesses(told, FROM_US, TO_US)):
+        event, appended_us = wire.parse_indexed(text.encode())
+        assert not isinstance(event, PartitionFell)
+        again.append(Told(event, appended_us))
+
+    def states(some: list[Told]) -> object:
+        late_us = TO_US + 9 * HOUR_US
+        return ledger((FROM_US, TO_US), [], from_entries([]), some, log_us=late_us, now_us=late_us)
+
+    assert states(again) == states(told)
+
+
+def test_what_fell_off_the_log_is_copied_if_it_touches_the_window() -> None:
+    def fell(from_us: int, to_us: int) -> PartitionFell:
+        return PartitionFell(partition=1, at_us=1, instance="i", from_us=from_us, to_us=to_us)
+
+    (text,) = copied_fell(
+        [fell(0, FROM_US), fell(FROM_US - 1, FROM_US + 1), fell(TO_US, TO_US + 1)], FROM_US, TO_US
+    )
+    assert wire.parse_indexed(text.encode())[0] == fell(FROM_US - 1, FROM_US + 1)

@@ -1,0 +1,199 @@
+"""The fleet follows the group: only what has been read to its end counts, and who was out of the group gives way."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
+
+from districam_common import names, wire
+from districam_common.clock import SystemClock
+from districam_common.events import Camera
+from districam_common.kafka.records import Partition, Record
+from districam_common.service import Runtime
+from districam_ingest.cameras import Assignment, Fleet
+
+if TYPE_CHECKING:
+    from districam_common.kafka.consumer import Member
+    from districam_ingest.camera import CameraLife
+
+CONTACT_S = 0.3
+P0, P1 = Partition(names.CAMERAS, 0), Partition(names.CAMERAS, 1)
+
+
+class Life:
+    """Stands where a camera's life does: says when it starts, and why it ends."""
+
+    def __init__(self, camera: Camera, told: list[str]) -> None:
+        self.camera, self._told, self._why = camera, told, "?"
+
+    def explain(self, cause: str, detail: str) -> None:
+        assert detail
+        self._why = cause
+
+    async def run(self) -> None:
+        self._told.append(f"{self.camera.camera_id} starts")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._told.append(f"{self.camera.camera_id} {self._why}")
+
+
+@dataclass
+class Group:
+    """The group's coordinator and its log, as a member sees them. What is `given` comes out of the next poll."""
+
+    log: dict[Partition, list[Camera]]
+    assigned_us: int = 0
+    member_assignment: frozenset[Partition] = frozenset()
+    given: dict[Partition, int] = field(default_factory=dict[Partition, int])
+    holds_back: set[Partition] = field(default_factory=set[Partition])
+    stalls_s: float = 0.0
+    is_away: bool = False
+    _contact_us: int = 0
+
+    def contact_us(self) -> int:
+        if not self.is_away:
+            self._contact_us = SystemClock().monotonic_us()
+        return self._contact_us
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self.given[partition] = offset
+
+    def position(self, partition: Partition) -> int:
+        return self.given[partition]
+
+    async def beginnings(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def ends(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
+        return {partition: len(self.log[partition]) for partition in partitions}
+
+    async def poll(self, *, timeout_s: float) -> dict[Partition, list[Record]]:
+        assert timeout_s > 0
+        stalls_s, self.stalls_s = self.stalls_s, 0.0
+        await asyncio.sleep(stalls_s or 0.01)
+        out: dict[Partition, list[Record]] = {}
+        for partition in self.member_assignment - self.holds_back:
+            at = self.given[partition]
+            out[partition] = [
+                record(partition, at + n, one) for n, one in enumerate(self.log[partition][at:])
+            ]
+            self.given[partition] = len(self.log[partition])
+        return out
+
+
+def record(partition: Partition, offset: int, camera: Camera) -> Record:
+    message = wire.camera_message(camera, site="here")
+    return Record(
+        topic=partition.topic,
+        partition=partition.number,
+        offset=offset,
+        append_us=0,
+        key=message.key,
+        headers=tuple(message.headers),
+        value=message.value,
+    )
+
+
+@asynccontextmanager
+async def following(group: Group, told: list[str]) -> AsyncGenerator[Assignment]:
+    runtime, member = Runtime("ingest"), cast("Member", group)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        fleet = Fleet(tasks, lambda camera: cast("CameraLife", Life(camera, told)), linger_s=5)
+        assignment = Assignment(fleet, runtime, contact_s=CONTACT_S)
+        polling = tasks.create_task(assignment.run(member))
+        yield assignment
+        runtime.stopping.set()
+        await polling
+        fleet.stop_all("handover", "the test ends")
+
+
+async def assign(assignment: Assignment, group: Group, *partitions: Partition) -> None:
+    """As a member does it: the assignment is known before its positions are."""
+    group.member_assignment = frozenset(partitions)
+    await assignment.assigned(cast("Member", group), frozenset(partitions))
+
+
+def camera(camera_id: str, **fields: object) -> Camera:
+    return replace(Camera(camera_id=camera_id, name="x", url="rtsp://127.0.0.1/x"), **fields)
+
+
+A, B = camera("cam-a"), camera("cam-b")
+
+
+async def test_nothing_starts_before_every_partition_is_read_to_its_end():
+    told: list[str] = []
+    group = Group({P0: [A], P1: [B]}, holds_back={P1})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0, P1)
+        await asyncio.sleep(0.1)
+        assert told == []
+        group.holds_back.clear()
+        await asyncio.sleep(0.1)
+        assert sorted(told) == ["cam-a starts", "cam-b starts"]
+
+
+async def test_a_rebalance_interrupts_nothing():
+    """Revoked, and not assigned again yet; then what stays goes on, and what is new starts."""
+    told: list[str] = []
+    group = Group({P0: [A], P1: [B]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0)
+        await asyncio.sleep(0.1)
+        group.member_assignment = frozenset()
+        await asyncio.sleep(0.1)
+        await assign(assignment, group, P0, P1)
+        await asyncio.sleep(0.1)
+        assert told == ["cam-a starts", "cam-b starts"]
+
+
+async def test_who_is_out_of_contact_stops_what_serves_a_single_client_and_reads_the_rest_on():
+    told: list[str] = []
+    group = Group({P0: [A, camera("cam-s", single_client=True)]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0)
+        await asyncio.sleep(0.1)
+        group.is_away = True
+        await asyncio.sleep(CONTACT_S * 1.5)
+        assert told[2:] == ["cam-s service_down"]
+
+
+async def test_who_was_out_of_contact_ends_what_others_have_once_it_is_told():
+    told: list[str] = []
+    group = Group({P0: [A], P1: [B]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0, P1)
+        await asyncio.sleep(0.1)
+        group.is_away = True
+        await asyncio.sleep(CONTACT_S * 1.5)
+        group.member_assignment, group.is_away = frozenset(), False  # back, and not told yet
+        await asyncio.sleep(0.1)
+        assert told[2:] == []
+        await assign(assignment, group, P0)
+        await asyncio.sleep(0.1)
+        assert told[2:] == ["cam-b service_down"]
+
+
+async def test_who_stood_still_ends_what_others_have_once_it_is_told():
+    told: list[str] = []
+    group = Group({P0: [A], P1: [B]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0, P1)
+        await asyncio.sleep(0.1)
+        group.stalls_s, group.member_assignment = CONTACT_S * 1.5, frozenset()
+        await asyncio.sleep(CONTACT_S * 2)
+        await assign(assignment, group, P0)
+        await asyncio.sleep(0.1)
+        assert told[2:] == ["cam-b service_down"]
+
+
+async def test_a_changed_record_touches_no_other_camera():
+    told: list[str] = []
+    group = Group({P0: [A, B]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0)
+        await asyncio.sleep(0.1)
+        group.log[P0].append(replace(B, revision=2, name="another"))
+        await asyncio.sleep(0.1)
+        assert told[2:] == ["cam-b stream_changed", "cam-b starts"]

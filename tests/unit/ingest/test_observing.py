@@ -1,0 +1,43 @@
+"""What an epoch's pictures do to the metrics."""
+
+from typing import TYPE_CHECKING, cast
+
+from prometheus_client import REGISTRY
+
+from districam_common.events import Camera
+from districam_ingest.core.shape import VideoShape
+from districam_ingest.core.units import AccessUnit
+from districam_ingest.observing import COUNTED_AT_ONCE, Observer
+from districam_ingest.reading import SourceInfo
+
+if TYPE_CHECKING:
+    from districam_ingest.outlets import Outlets
+
+S = 1_000_000
+INFO = SourceInfo(codec="h264", sets=(), reader="test")
+SHAPE = VideoShape(codec="h264", codecs="avc1.42c01e", width=640, height=360, fps=25.0, reorder=0)
+
+
+def unit(number: int) -> AccessUnit:
+    return AccessUnit(
+        bytes(100), number * 40_000 + S, number * 3600, number * 3600, number == 0, lost_packets=number == 3
+    )
+
+
+def shown(name: str, camera_id: str) -> float | None:
+    return REGISTRY.get_sample_value(f"districam_ingest_{name}", {"camera": camera_id})
+
+
+def test_every_picture_is_counted_once_the_last_ones_at_the_end():
+    camera = Camera(camera_id="observed", name="x", url="rtsp://127.0.0.1/x")
+    observer = Observer(camera, SHAPE, cast("Outlets", None), INFO)
+    seen = COUNTED_AT_ONCE + 3
+    for number in range(seen):
+        observer.see(unit(number))
+    assert shown("access_units_total", "observed") == COUNTED_AT_ONCE
+    observer.count()
+    observer.count()
+    assert shown("access_units_total", "observed") == seen
+    assert shown("bytes_total", "observed") == 100 * seen
+    assert shown("packets_lost_total", "observed") == 1
+    assert shown("last_access_unit_timestamp_seconds", "observed") == 1 + (seen - 1) * 0.04
