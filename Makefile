@@ -15,7 +15,7 @@ demo: bootstrap  ## run the whole system here   DURATION=60 REPORT=report.json K
 	  $(if $(KILL),--kill $(KILL)) $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(BROKER),--broker $(BROKER))
 
 test: bootstrap  ## unit, contract and integration tests on real servers   WORKERS=3
-	@$(bin)/pytest -q -n $(or $(WORKERS),3) --dist loadfile
+	@WORKERS=$(WORKERS) scripts/test
 
 test-mutants: bootstrap  ## break one rule at a time; a named test must notice   GROUP=integration
 	@PYTHONPATH=tests $(bin)/python -m mutants $(GROUP)

@@ -2,6 +2,7 @@
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ class Found:
 
 async def prepare(bootstrap_servers: str) -> None:
     """Makes the topics as an operator would."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it complains of partitions that are being made
     environment = {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers}
     await command("districam_common.commands.topics", "apply", environment=environment)
 

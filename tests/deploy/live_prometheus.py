@@ -5,6 +5,7 @@ Every query of every panel gives data; killing a camera calls somebody within a 
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,12 +16,13 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from playwright.async_api import async_playwright
 
 from districam_devkit.pipeline import SERVICES, Pipeline, command, prepare, services_running
 from districam_devkit.servers import all_running
 from districam_devkit.servers.ports import choose
 from districam_devkit.servers.process import Child, Program, running
-from monitoring import catalogue
+from monitoring import catalogue, pictures
 from monitoring.boards import BOARDS
 from support.manifests import DEPLOY, tool
 
@@ -165,6 +167,19 @@ async def test_panels_have_data_and_a_dead_camera_calls_somebody(tmp_path: Path)
         await _panels(watched)
         await _rules(watched)
         await _metrics(watched)
+        if folder := os.environ.get("PICTURES"):
+            await _pictures(watched, Path(folder))
+
+
+async def _pictures(watched: Watched, folder: Path) -> None:
+    """Each board as a picture, drawn from what its queries answer."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+        sheet = await browser.new_page(viewport={"width": 1264, "height": 1000})
+        for board in BOARDS:
+            await sheet.set_content(await pictures.page(watched.prometheus, board, GOES, 180))
+            await sheet.screenshot(path=folder / f"{board.uid}.png", full_page=True)
+        await browser.close()
 
 
 async def _panels(watched: Watched) -> None:

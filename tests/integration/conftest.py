@@ -22,10 +22,26 @@ T = TypeVar("T")
 MakeTopic = Callable[..., Awaitable[str]]
 
 
+ALONE = frozenset(
+    {
+        "test_bench_ingest",
+        "test_camera_faults",
+        "test_end_to_end",
+        "test_many_readers",
+        "test_page",
+        "test_sharding",
+        "test_sound",
+    }
+)
+"""Tens of cameras, or a browser, and what they show must not depend on neighbours: `make test` runs these by themselves."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            if item.path.stem in ALONE:
+                item.add_marker(pytest.mark.alone)
 
 
 @contextmanager

@@ -407,7 +407,9 @@ async def test_the_keyboard_alone_does_it(visit: Open):
     await expect(page.locator("#help")).to_be_hidden()
 
 
-@pytest.mark.parametrize("query", ["", f"#at={at(60)}&cameras={CROSSROADS},{MARKET}"])
+@pytest.mark.parametrize(
+    "query", ["", f"#at={at(60)}&cameras={CROSSROADS},{MARKET}"], ids=["empty", "playing"]
+)
 async def test_a_phone_needs_no_sideways_scrolling(visit: Open, query: str):
     page = await visit(query, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     await expect(page.locator("#count")).to_have_text("4 camera")

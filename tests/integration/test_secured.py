@@ -122,7 +122,12 @@ async def test_a_wrong_password_is_told_with_its_server(told: Told, tmp_path: Pa
     wrong = _wrong(tmp_path)
     kafka, redis = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], "Redis refuses the credentials"
     await _refused("ingest", {**told, "DISTRICAM_KAFKA__SASL_PASSWORD_FILE": wrong}, kafka, "uthentication")
-    await _refused("recorder", {**told, "DISTRICAM_S3__SECRET_KEY_FILE": wrong}, "SignatureDoesNotMatch")
+    await _refused(
+        "recorder",
+        {**told, "DISTRICAM_S3__SECRET_KEY_FILE": wrong},
+        "SignatureDoesNotMatch",
+        told["DISTRICAM_S3__ENDPOINT"],
+    )
     await _refused("api", {**told, "DISTRICAM_REDIS__PASSWORD_FILE": wrong}, redis)
 
 

@@ -68,7 +68,7 @@ async def api_running(s3: S3Settings, redis_url: str, log: Path, **settings: obj
 
 
 async def _until_answers(api: Api):
-    async with asyncio.timeout(20), httpx.AsyncClient(verify=False) as http:  # noqa: S501  # whether it is up
+    async with asyncio.timeout(60), httpx.AsyncClient(verify=False) as http:  # noqa: S501  # whether it is up
         while True:
             assert api.process.poll() is None, api.log.read_text()[-2000:]
             try:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import certifi
 import pytest
 
 from districam_common.settings import HealthSettings, ServiceSettings, SettingsError, load, secret, variables
@@ -125,3 +126,21 @@ def test_every_variable_is_known_by_name() -> None:
     names = variables(Settings)
     assert {"DISTRICAM_SITE", "DISTRICAM_S3__SECRET_KEY_FILE", "DISTRICAM_REDIS__PASSWORD"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_a_ca_file_for_redis_needs_tls_and_certificates(tmp_path: Path) -> None:
+    file = tmp_path / "ca.crt"
+    file.write_text("nothing of the kind")
+    with pytest.raises(SettingsError, match=r"REDIS__CA_FILE: .*holds no readable certificates"):
+        load(
+            ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": str(file), "DISTRICAM_REDIS__URL": "rediss://r:1/0"}
+        )
+    with pytest.raises(SettingsError, match=r"S3__CA_FILE: .*holds no readable certificates"):
+        load(ServiceSettings, {"DISTRICAM_S3__CA_FILE": str(tmp_path / "absent")})
+    system = certifi.where()
+    with pytest.raises(SettingsError, match="rediss://"):
+        load(ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": system})
+    given = load(
+        ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": system, "DISTRICAM_REDIS__URL": "rediss://r:1/0"}
+    )
+    assert given.redis.ca_file == Path(system)

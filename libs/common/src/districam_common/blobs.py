@@ -319,7 +319,8 @@ def translated(error: Exception, what: str, server: str = "the store") -> Distri
     if why := tls.refused(error):
         return Fatal(f"{what}: {server}: {why}")
     if isinstance(error, S3Error):
-        return _of_code(error.code or "", f"{what}: {error.code}: {error.message}")
+        where = f" ({server})" if error.code in _FATAL_CODES else ""
+        return _of_code(error.code or "", f"{what}: {error.code}: {error.message}{where}")
     if isinstance(error, ServerError) and error.status_code == 412:  # a HEAD or PUT whose answer has no body
         return Exists(what)
     if isinstance(error, (ServerError, InvalidResponseError, HTTPError, OSError)):

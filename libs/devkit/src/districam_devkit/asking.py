@@ -49,9 +49,16 @@ class Api:
         self._client = client
 
     async def json(self, path: str, **query: str) -> Any:
-        answer = await self._client.get(path, params=query)
+        return (await self._get(path, params=query)).json()
+
+    async def _get(self, url: str, **asked: Any) -> httpx.Response:
+        """Asked again once: a server may close a connection that waits just when it is used again."""
+        try:
+            answer = await self._client.get(url, **asked)
+        except httpx.RemoteProtocolError:
+            answer = await self._client.get(url, **asked)
         answer.raise_for_status()
-        return answer.json()
+        return answer
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> list[Listed]:
         """All pages."""
@@ -89,9 +96,7 @@ class Api:
         return f"{str(self._client.base_url).rstrip('/')}/v1/cameras/{camera_id}/playlist.m3u8?{query}"
 
     async def text(self, url: str) -> str:
-        answer = await self._client.get(url)
-        answer.raise_for_status()
-        return answer.text
+        return (await self._get(url)).text
 
     async def media(self, url: str, byte_range: tuple[int, int] | None = None) -> bytes:
         """An object by its tokened URL, or `byte_range` = (offset, length) of it."""
@@ -99,9 +104,7 @@ class Api:
         if byte_range is not None:
             offset, length = byte_range
             headers["Range"] = f"bytes={offset}-{offset + length - 1}"
-        answer = await self._client.get(url, headers=headers)
-        answer.raise_for_status()
-        return answer.content
+        return (await self._get(url, headers=headers)).content
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ class Starts:
     sets: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as pictures are not
 class Takes:
     """The picture belongs to the epoch; `dts` in the reader's ticks."""
 

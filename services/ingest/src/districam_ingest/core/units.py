@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # not frozen: making one would take four times as long, for each picture of each camera
 class Picture:
     """One access unit as a reader delivers it, in decode order.
 
@@ -24,7 +26,7 @@ class Picture:
     is_damaged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: as above
 class AccessUnit:
     """A picture placed in time, as it will be stored.
 

@@ -1,0 +1,221 @@
+"""What is done to the running system, and what became of every picture that was sent meanwhile."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import av
+import httpx
+
+from compose.stack import CAMERAS, SERVICES, Stack
+from districam_devkit.asking import Api
+from districam_devkit.bitstream import running_numbers
+from districam_devkit.counting import CameraRecord, Interval, count, total
+from districam_devkit.demo.latency import now_us
+from districam_devkit.demo.report import settled, shown
+from districam_devkit.simcam.sendlog import Sent, read_send_log
+
+AROUND_S = 12
+"""Footage before and after: a segment, and a keyframe."""
+SETTLE_S = 100
+"""What is told of a gap is final once the broker has been in contact for a minute."""
+
+
+@dataclass
+class Row:
+    """One thing that was done."""
+
+    name: str
+    sent: int = 0
+    stored: int = 0
+    unaccounted: int = 0
+    duplicates: int = 0
+    gap_s: dict[str, float] = field(default_factory=dict[str, float])
+    allowed: tuple[str, ...] = ()
+    took_s: float = 0.0
+    api_5xx: int = 0
+    may_repeat: bool = False
+    """Cameras changed hands: up to a segment may be shown twice where they did (the contract, Playlist)."""
+    by_camera: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    """Of cameras with something unaccounted."""
+
+    @property
+    def ok(self) -> bool:
+        return (
+            self.sent > 0
+            and not self.unaccounted
+            and not self.duplicates
+            and set(self.gap_s) <= set(self.allowed)
+        )
+
+    def told(self) -> dict[str, object]:
+        return {**asdict(self), "allowed": list(self.allowed), "ok": self.ok}
+
+
+class Footage:
+    """Counts through the published port alone."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+
+    async def over(self, name: str, deed: Callable[[], Awaitable[None]], *allowed: str) -> Row:
+        """Does it, and counts from before until all had recovered."""
+        row = Row(name, allowed=allowed)
+        from_us, began = now_us(), time.monotonic()
+        await asyncio.sleep(AROUND_S)
+        await deed()
+        row.took_s = round(time.monotonic() - began - AROUND_S, 1)
+        await self.stack.cameras_record()
+        await asyncio.sleep(AROUND_S)
+        to_us = now_us() - 2_000_000
+        sent = await asyncio.to_thread(self._sent, from_us, to_us)
+        async with asyncio.timeout(SETTLE_S + 60), self.stack.api() as api:
+            await asyncio.sleep(5)
+            await self._count(api, row, sent, from_us, to_us)
+        return row
+
+    def _sent(self, from_us: int, to_us: int) -> dict[str, list[Sent]]:
+        with tempfile.NamedTemporaryFile("w", suffix=".log") as copy:
+            copy.write(self.stack.compose("exec", "-T", "simulator", "cat", "/tmp/sent.log"))  # noqa: S108
+            copy.flush()
+            found: dict[str, list[Sent]] = {camera_id: [] for camera_id in CAMERAS}
+            for one in read_send_log(Path(copy.name)):
+                if from_us <= one.sent_us < to_us:
+                    found[one.camera_id].append(one)
+        return found
+
+    async def _count(self, api: Api, row: Row, sent: dict[str, list[Sent]], from_us: int, to_us: int) -> None:
+        states = await settled(api, dict.fromkeys(sent, (from_us, to_us)))
+        records: dict[str, CameraRecord] = {}
+        for camera_id, pictures in sent.items():
+            numbers = {one.number for one in pictures}
+            listed = await api.segments(camera_id, from_us - 30_000_000, to_us + 30_000_000)
+            stored = [p for one in listed for p in running_numbers(await api.media(one.url))]
+            seen = await shown(api, camera_id, from_us, to_us)
+            records[camera_id] = CameraRecord(
+                sent=pictures,
+                stored=[one for one in stored if one.number in numbers],
+                shown=[number for number in seen if number in numbers],
+                states=states[camera_id],
+                lossy=[Interval(one.start_us, one.end_us) for one in listed if one.lossy],
+            )
+            for state in states[camera_id]:
+                if state.state == "gap":
+                    row.gap_s[state.cause] = round(
+                        row.gap_s.get(state.cause, 0.0) + (state.to_us - state.from_us) / 1e6, 3
+                    )
+        by_camera = {camera_id: count(record) for camera_id, record in records.items()}
+        counted = total(by_camera)
+        row.sent, row.stored = counted.sent, counted.stored
+        row.by_camera = {camera_id: asdict(one) for camera_id, one in by_camera.items() if one.unaccounted}
+        row.unaccounted, row.duplicates = counted.unaccounted, counted.duplicates
+
+
+async def nothing(footage: Footage) -> Row:
+    """Records; a clip through the published port has pictures in it."""
+    row = await footage.over("records", lambda: asyncio.sleep(20))
+    async with footage.stack.api() as api:
+        at_us = now_us() - 40_000_000
+        for camera_id in CAMERAS:
+            url = api.playlist_url(camera_id, at_us, at_us + 20_000_000)
+            assert "#EXT-X-ENDLIST" in await api.text(url)
+            clip = await api.media(url.replace("playlist.m3u8", "clip.mp4"))
+            with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+                Path(file.name).write_bytes(clip)
+                with av.open(file.name) as opened:
+                    assert sum(1 for _ in opened.decode(video=0)) > 100
+    return row
+
+
+def restarted(service: str, *allowed: str) -> Callable[[Footage], Awaitable[Row]]:
+    """`docker compose restart`: SIGTERM, and its grace."""
+
+    async def row(footage: Footage) -> Row:
+        async def deed() -> None:
+            await asyncio.to_thread(footage.stack.compose, "restart", service)
+            await footage.stack.ready(service)
+
+        return await footage.over(f"restart {service}", deed, *allowed)
+
+    return row
+
+
+def killed(service: str) -> Callable[[Footage], Awaitable[Row]]:
+    """`docker kill`, and up again as an operator would."""
+
+    async def row(footage: Footage) -> Row:
+        async def deed() -> None:
+            one = footage.stack.compose("ps", "-q", service).split()[0]
+            footage.stack.docker("kill", one)
+            await asyncio.sleep(3)
+            # Without --wait: who needs what was killed is not ready for a while, and `--wait` gives up on that.
+            await asyncio.to_thread(footage.stack.compose, "up", "-d", "--no-build")
+            for name in SERVICES:
+                await footage.stack.ready(name)
+
+        return await footage.over(f"kill {service}", deed)
+
+    return row
+
+
+async def down_and_up(footage: Footage) -> Row:
+    """`down` and `up`: the footage from before is found."""
+    at_us = now_us() - 30_000_000
+    async with footage.stack.api() as api:
+        before = {c: len(await api.segments(c, at_us - 60_000_000, at_us)) for c in CAMERAS}
+    assert all(before.values())
+    began = time.monotonic()
+    await asyncio.to_thread(footage.stack.compose, "down")
+    await footage.stack.start()
+    row = Row("down, up", took_s=round(time.monotonic() - began, 1))
+    async with footage.stack.api() as api:
+        after = {c: len(await api.segments(c, at_us - 60_000_000, at_us)) for c in CAMERAS}
+    row.sent, row.stored = sum(before.values()), sum(after.values())
+    row.unaccounted = sum(max(0, before[c] - after[c]) for c in CAMERAS)
+    return row
+
+
+async def rolling(footage: Footage) -> Row:
+    """A second ingest; then every service is replaced, one replica at a time, while somebody asks the API."""
+    stack, answers = footage.stack, list[int]()
+
+    async def asking(stopped: asyncio.Event) -> None:
+        async with httpx.AsyncClient(base_url=stack.url, timeout=10) as client:
+            while not stopped.is_set():
+                try:
+                    answers.append((await client.get("/")).status_code)
+                except httpx.TransportError:
+                    answers.append(0)
+                await asyncio.sleep(0.2)
+
+    async def deed() -> None:
+        await asyncio.to_thread(stack.compose, "up", "-d", "--wait", "--no-build", "--scale", "ingest=2")
+        stopped = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asking(stopped))
+            for service in ("ingest", "recorder", "indexer"):
+                for one in (await asyncio.to_thread(stack.compose, "ps", "-q", service)).split():
+                    await asyncio.to_thread(stack.docker, "restart", "-t", "50", one)
+                    await stack.ready(service)
+            stopped.set()
+
+    row = await footage.over("rolling restart, two ingests", deed)
+    row.may_repeat = True
+    row.api_5xx = sum(1 for status in answers if status >= 500 or status == 0)
+    return row
+
+
+ROWS: dict[str, Callable[[Footage], Awaitable[Row]]] = {
+    "records": nothing,
+    "restart-recorder": restarted("recorder"),
+    "restart-indexer": restarted("indexer"),
+    "restart-api": restarted("api"),
+    "restart-ingest": restarted("ingest", "handover", "service_down"),
+    "kill-recorder": killed("recorder"),
+    "kill-kafka": killed("kafka"),
+    "rolling": rolling,
+    "down-up": down_and_up,
+}

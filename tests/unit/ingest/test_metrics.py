@@ -1,0 +1,44 @@
+"""What ingest tells of its cameras, and stops telling."""
+
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+from districam_ingest import metrics
+
+
+def _labels(metric: MetricWrapperBase) -> tuple[str, ...]:
+    return tuple(getattr(metric, "_labelnames"))  # noqa: B009  # it tells them in no other way
+
+
+def _told(camera_id: str) -> set[str]:
+    return {
+        sample.name
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.labels.get("camera") == camera_id
+    }
+
+
+def test_nothing_is_told_of_a_camera_that_has_moved_away() -> None:
+    by_camera = [
+        one
+        for one in vars(metrics).values()
+        if isinstance(one, MetricWrapperBase) and "camera" in _labels(one)
+    ]
+    assert len(by_camera) >= 13
+    for metric in by_camera:
+        others = [name for name in _labels(metric) if name != "camera"]
+        for camera_id in ("cam-gone", "cam-here"):
+            metric.labels(camera=camera_id, **dict.fromkeys(others, "camera_unreachable"))
+    assert _told("cam-gone")
+    metrics.forget("cam-gone")
+    assert _told("cam-gone") == set()
+    assert _told("cam-here")
+    metrics.forget("cam-here")
+    metrics.forget("cam-here")  # a camera of which nothing was ever told
+
+
+def test_what_is_shed_is_told_from_0_on() -> None:
+    for cause in ("shed_backpressure", "stream_error"):
+        told = REGISTRY.get_sample_value("districam_ingest_shed_access_units_total", {"cause": cause})
+        assert told is not None
