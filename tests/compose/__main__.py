@@ -32,6 +32,7 @@ async def _run(found: Engine, wanted: set[str]) -> tuple[dict[str, object], bool
         sizes = await stack.sizes()
     result = {
         "commit": stack.commit(),
+        "tree_as_committed": stack.is_clean(),
         "engine": found.version,
         "base": "Debian 13 by debootstrap, in place of the pulled images (tests/compose)",
         "ready_s": round(started_s, 1),

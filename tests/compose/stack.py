@@ -122,6 +122,11 @@ class Stack:
             "memory": memory,
         }
 
+    def is_clean(self) -> bool:
+        """Whether the images were made from that commit alone."""
+        changed = run(["git", "-C", str(ROOT), "status", "--porcelain"], self.engine.environment())
+        return not changed.strip()
+
     def commit(self) -> str:
         try:
             return run(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from districam_common.kafka.consumer import Member
     from districam_ingest.camera import CameraLife
 
-CONTACT_S = 0.3
+CONTACT_S = 1.0
 P0, P1 = Partition(names.CAMERAS, 0), Partition(names.CAMERAS, 1)
 
 
@@ -115,6 +115,14 @@ async def assign(assignment: Assignment, group: Group, *partitions: Partition) -
     await assignment.assigned(cast("Member", group), frozenset(partitions))
 
 
+async def heard(told: list[str], count: int) -> None:
+    """Waits for so much, and for what ought not to follow."""
+    async with asyncio.timeout(5):
+        while len(told) < count:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+
 def camera(camera_id: str, **fields: object) -> Camera:
     return replace(Camera(camera_id=camera_id, name="x", url="rtsp://127.0.0.1/x"), **fields)
 
@@ -130,7 +138,7 @@ async def test_nothing_starts_before_every_partition_is_read_to_its_end():
         await asyncio.sleep(0.1)
         assert told == []
         group.holds_back.clear()
-        await asyncio.sleep(0.1)
+        await heard(told, 2)
         assert sorted(told) == ["cam-a starts", "cam-b starts"]
 
 
@@ -140,11 +148,11 @@ async def test_a_rebalance_interrupts_nothing():
     group = Group({P0: [A], P1: [B]})
     async with following(group, told) as assignment:
         await assign(assignment, group, P0)
-        await asyncio.sleep(0.1)
+        await heard(told, 1)
         group.member_assignment = frozenset()
         await asyncio.sleep(0.1)
         await assign(assignment, group, P0, P1)
-        await asyncio.sleep(0.1)
+        await heard(told, 2)
         assert told == ["cam-a starts", "cam-b starts"]
 
 
@@ -153,9 +161,9 @@ async def test_who_is_out_of_contact_stops_what_serves_a_single_client_and_reads
     group = Group({P0: [A, camera("cam-s", single_client=True)]})
     async with following(group, told) as assignment:
         await assign(assignment, group, P0)
-        await asyncio.sleep(0.1)
+        await heard(told, 2)
         group.is_away = True
-        await asyncio.sleep(CONTACT_S * 1.5)
+        await heard(told, 3)
         assert told[2:] == ["cam-s service_down"]
 
 
@@ -164,14 +172,14 @@ async def test_who_was_out_of_contact_ends_what_others_have_once_it_is_told():
     group = Group({P0: [A], P1: [B]})
     async with following(group, told) as assignment:
         await assign(assignment, group, P0, P1)
-        await asyncio.sleep(0.1)
+        await heard(told, 2)
         group.is_away = True
         await asyncio.sleep(CONTACT_S * 1.5)
         group.member_assignment, group.is_away = frozenset(), False  # back, and not told yet
         await asyncio.sleep(0.1)
         assert told[2:] == []
         await assign(assignment, group, P0)
-        await asyncio.sleep(0.1)
+        await heard(told, 3)
         assert told[2:] == ["cam-b service_down"]
 
 
@@ -180,11 +188,11 @@ async def test_who_stood_still_ends_what_others_have_once_it_is_told():
     group = Group({P0: [A], P1: [B]})
     async with following(group, told) as assignment:
         await assign(assignment, group, P0, P1)
-        await asyncio.sleep(0.1)
+        await heard(told, 2)
         group.stalls_s, group.member_assignment = CONTACT_S * 1.5, frozenset()
         await asyncio.sleep(CONTACT_S * 2)
         await assign(assignment, group, P0)
-        await asyncio.sleep(0.1)
+        await heard(told, 3)
         assert told[2:] == ["cam-b service_down"]
 
 
@@ -193,7 +201,7 @@ async def test_a_changed_record_touches_no_other_camera():
     group = Group({P0: [A, B]})
     async with following(group, told) as assignment:
         await assign(assignment, group, P0)
-        await asyncio.sleep(0.1)
+        await heard(told, 2)
         group.log[P0].append(replace(B, revision=2, name="another"))
-        await asyncio.sleep(0.1)
+        await heard(told, 4)
         assert told[2:] == ["cam-b stream_changed", "cam-b starts"]
