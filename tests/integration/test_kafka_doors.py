@@ -420,7 +420,7 @@ async def test_a_broker_that_stands_still_is_noticed_and_a_repeat_is_not_stored_
                 await publish_until_acknowledged(publisher, name, message(2))
             await owner.poll_until(lambda: numbers(owner.records)[-1] == 2)
             await owner.poll_until(lambda: member.contact_us() > stood_still_us)
-        async with Reader.open(settings, [name]) as reader:
+        async with Reader.open(kafka_settings(broker.bootstrap_servers), [name]) as reader:
             assert numbers(await reader.read_all()) == [0, 1, 2]
 
 
