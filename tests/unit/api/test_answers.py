@@ -1,11 +1,14 @@
 """What routes say is what their schemas describe: no field more, none less."""
 
+from base64 import b64decode
 from zoneinfo import ZoneInfo
 
 from districam_api import schemas
 from districam_api.core import answers
 from districam_api.core.health import Health
+from districam_api.core.keys import EVERYBODY, Caller
 from districam_api.core.playlist import Listed
+from districam_api.core.search import Found, Page
 from districam_api.core.times import Window
 from districam_common.events import Camera, Location, Profile
 from districam_common.index import IndexEntry
@@ -133,3 +136,40 @@ def test_windows_can_each_be_asked_for():
         "2026-11-24T12:00:12.500000Z",
     ]
     assert out["windows"][0]["to_local"] == "2026-11-24T19:00:10.000000+07:00"
+
+
+def test_who_asks_is_told_and_when_a_login_ends():
+    caller = Caller(how="cookie", role="viewer", key_id="k1", name="Lan", expires_us=AT_US)
+    out = answers.session(caller, "duc-trong", SAIGON)
+    schemas.Session.model_validate(out)
+    assert (out["key_id"], out["role"], out["expires"]) == ("k1", "viewer", "2026-11-24T12:00:00.000000Z")
+    assert answers.session(EVERYBODY, "duc-trong", SAIGON)["expires"] is None
+
+
+def test_a_page_of_cameras_tells_the_distance_where_a_place_was_named():
+    near = answers.cameras(Page([Found(CAMERA, 12.5)], "more"), {"cam-1": LOST}, SAIGON)
+    schemas.Cameras.model_validate(near)
+    assert (near["cameras"][0]["distance_m"], near["next"]) == (12.5, "more")
+    everywhere = answers.cameras(Page([Found(CAMERA)], None), {"cam-1": LOST}, SAIGON)
+    assert "distance_m" not in everywhere["cameras"][0]
+
+
+def test_coverage_of_an_instant_is_a_state_and_a_cause_for_each_camera():
+    gap = State("gap", AT_US, AT_US + 1, "auth_failed", "401")
+    out = answers.covered_at(AT_US, Page([Found(CAMERA)], None), {"cam-1": gap}, SAIGON)
+    schemas.CoverageAt.model_validate(out)
+    (line,) = out["cameras"]
+    assert (line["camera_id"], line["state"], line["cause"]) == ("cam-1", "gap", "auth_failed")
+
+
+def test_coverage_of_a_window_is_a_bitmap_of_its_slots():
+    window = Window(AT_US, AT_US + 80_000_000)
+    day = bytearray(8640 // 8)
+    first = 12 * 360
+    for slot in (first, first + 7):
+        day[slot // 8] |= 0x80 >> slot % 8
+    out = answers.covered_within(window, Page([Found(CAMERA)], None), {"cam-1": [bytes(day)]}, SAIGON)
+    schemas.CoverageWithin.model_validate(out)
+    (line,) = out["cameras"]
+    assert (out["slot_s"], out["slots"], line["recorded_slots"]) == (10, 8, 2)
+    assert b64decode(line["recorded"]) == bytes([0x81])

@@ -49,7 +49,7 @@ def test_access_units_out_are_access_units_in_and_fragments_tile(units: list[Acc
     assert [cut.seq for cut in made] == list(range(len(made)))
     for earlier, later in itertools.pairwise(made):
         assert earlier.end_us == later.start_us
-        assert earlier.units[-1].dts + earlier.last_ticks == later.units[0].dts
+        assert earlier.end_dts == earlier.units[-1].dts + earlier.last_ticks == later.units[0].dts
     assert made[-1].end_us == units[-1].start_us + 40_000
     assert made[-1].last_ticks == 3600
 

@@ -98,6 +98,7 @@ def test_nothing_leaves_in_the_first_second_and_everything_after_it_at_once():
     first = left[25][0]
     assert (first.is_keyframe, first.lost_packets, first.camera_us) == (True, 1, pictures[0].arrival_us + 7)
     assert first.data == b"\0\0\0\4" + SLICE
+    assert first.dts == pictures[0].pts + timeline.shift_ticks
 
 
 def test_an_epoch_of_less_than_a_second_is_released_at_its_end():
