@@ -8,7 +8,6 @@ Then one camera's partition is replayed from its beginning, as after an operator
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from contextlib import suppress
@@ -23,6 +22,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from bench import machine
 from bench.district import District, running
+from bench.report import written
 from bench.runs import say
 from districam_common import names
 from districam_devkit.asking import Api
@@ -159,7 +159,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("bench.catch_up", description=__doc__)
     parser.add_argument("--cameras", type=int, default=40)
     parser.add_argument("--away", type=float, default=120, help="seconds (default 120)")
-    parser.add_argument("--results", type=Path, help="folder that catch-up.json goes to")
+    parser.add_argument("--results", type=Path, help="folder that catch-up.* go to")
     asked = parser.parse_args()
     try:
         with TemporaryDirectory(prefix="districam-catch-up-") as home:
@@ -167,10 +167,7 @@ def main() -> int:
     except ServerUnavailable as error:
         print(error, file=sys.stderr)
         return 1
-    if asked.results:
-        whole = json.dumps({**figures, "machine": machine.described()}, indent=2)
-        (asked.results / "catch-up.json").write_text(whole + "\n", encoding="utf-8")
-    print(json.dumps(figures))
+    written(asked.results, "catch-up", figures, machine.versions())
     return 0
 
 

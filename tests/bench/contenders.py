@@ -7,12 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import httpx
-
 from bench.machine import ROOT
 from bench.pacing import Sender
-from districam_devkit.servers.ports import choose
-from districam_devkit.servers.process import Program, running
+from districam_devkit.pipeline import service_running
 
 Contender = Callable[[Sender, Sequence[str], Path], AbstractAsyncContextManager[list[int]]]
 STOP_S = 20.0
@@ -74,30 +71,10 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 @asynccontextmanager
 async def ingest(bootstrap_servers: str, folder: Path) -> AsyncGenerator[list[int]]:
     """The service with its shipped settings; what it reads is up to the records on `cameras`."""
-    (port,) = choose(1)
-
-    async def is_ready() -> bool:
-        async with httpx.AsyncClient(timeout=1) as client:
-            try:
-                return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-    program = Program(
-        name="ingest",
-        argv=(sys.executable, "-m", "districam_ingest"),
-        folder=folder,
-        log_path=folder / "ingest.log",
-        is_ready=is_ready,
-        env={
-            "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
-            "DISTRICAM_HEALTH__PORT": str(port),
-            "DISTRICAM_LOG__FORMAT": "json",
-            "DISTRICAM_INGEST__LINGER_S": "0",  # how long a stop waits for other replicas; there are none
-        },
-        ready_s=60,
-        stop_s=40,
-    )
-    async with running(program) as child:
-        assert child.pid is not None
-        yield [child.pid]
+    settings = {
+        "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
+        "DISTRICAM_INGEST__LINGER_S": "0",  # how long a stop waits for other replicas; there are none
+    }
+    async with service_running("ingest", folder, settings, ready="readyz") as service:
+        assert service.child.pid is not None
+        yield [service.child.pid]

@@ -6,7 +6,6 @@ shipped settings, a still every 4 s. Every picture that was sent is looked for i
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from bench import log, machine
 from bench.pacing import FULL, Sender, Sent, sending
+from bench.report import written
 from bench.runs import LATE_MOST_MS, say
 from districam_common import names, wire
 from districam_common.events import SegmentStored
@@ -167,7 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("bench.district", description=__doc__)
     parser.add_argument("--duration", type=float, default=300, help="seconds (default 300)")
     parser.add_argument("--cameras", type=int, default=102)
-    parser.add_argument("--results", type=Path, help="folder that district.json goes to")
+    parser.add_argument("--results", type=Path, help="folder that district.* go to")
     asked = parser.parse_args()
     try:
         with TemporaryDirectory(prefix="districam-district-") as home:
@@ -175,12 +175,7 @@ def main() -> int:
     except ServerUnavailable as error:
         print(error, file=sys.stderr)
         return 1
-    line = json.dumps(figures)
-    if asked.results:
-        (asked.results / "district.json").write_text(
-            json.dumps({**figures, "machine": machine.described()}, indent=2) + "\n"
-        )
-    print(line)
+    written(asked.results, "district", figures, {"asked_s": asked.duration, **machine.versions()})
     late = int(str(figures["send_late_ms_p99"]))
     if late > LATE_MOST_MS:
         say(f"void: the cameras were {late} ms late at p99; this machine cannot carry so many")

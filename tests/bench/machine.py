@@ -51,13 +51,3 @@ def versions() -> dict[str, str]:
         "ffmpeg": said.stdout.split()[2],
         **{name: importlib.metadata.version(name) for name in ("aiokafka", "av", "uvloop")},
     }
-
-
-def described() -> dict[str, object]:
-    """The machine and the versions, to stand beside figures."""
-    return {
-        "cpus": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        **versions(),
-    }

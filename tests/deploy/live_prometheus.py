@@ -6,7 +6,6 @@ Every query of every panel gives data; killing a camera calls somebody within a 
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,10 +17,18 @@ import pytest
 import yaml
 from playwright.async_api import async_playwright
 
-from districam_devkit.pipeline import SERVICES, Pipeline, command, prepare, services_running
+from districam_devkit.pipeline import (
+    SERVICES,
+    Pipeline,
+    ServiceName,
+    apply_cameras,
+    prepare,
+    services_running,
+)
 from districam_devkit.servers import all_running
 from districam_devkit.servers.ports import choose
 from districam_devkit.servers.process import Child, Program, running
+from districam_devkit.simcam.process import simulating
 from monitoring import catalogue, pictures
 from monitoring.boards import BOARDS
 from support.manifests import DEPLOY, tool
@@ -82,17 +89,9 @@ async def _camera(stack: AsyncExitStack, home: Path, camera_id: str, port: int) 
     spec = home / f"{camera_id}.json"
     clip = {"codec": "h264", "width": 640, "height": 360, "fps": 15}
     spec.write_text(json.dumps({"cameras": [{"id": camera_id, "clip": clip}], "faults": []}))
-    program = Program(
-        name=camera_id,
-        argv=(
-            *(sys.executable, "-m", "districam_devkit.simcam", "--spec", str(spec), "--port", str(port)),
-            *("--cache", str(home / "clips")),
-        ),
-        folder=home,
-        log_path=home / "logs" / f"{camera_id}.log",
-        is_ready=lambda: _listens(port),
+    return await stack.enter_async_context(
+        simulating(spec, port, home=home, cache=home / "clips", name=camera_id)
     )
-    return await stack.enter_async_context(running(program))
 
 
 def _config(pipeline: Pipeline) -> str:
@@ -116,20 +115,16 @@ async def _watched(home: Path) -> AsyncGenerator[Watched]:
         await prepare(servers)
         await _camera(stack, home, STAYS, stays)
         camera = await _camera(stack, home, GOES, goes)
-        own = {
+        own: dict[ServiceName, dict[str, str]] = {
             "indexer": {"DISTRICAM_STORAGE__MAX_BYTES": str(1 << 40), "DISTRICAM_INDEXER__SETTLE_S": "5"},
             "recorder": {"DISTRICAM_RECORDER__CONTACT_S": "3"},
         }
-        pipeline = await stack.enter_async_context(services_running(home, servers, own=own))  # type: ignore[arg-type]
-        file = home / "cameras.yaml"
+        pipeline = await stack.enter_async_context(services_running(home, servers, own=own))
         cameras = [
             {"camera_id": name, "name": name, "url": f"rtsp://127.0.0.1:{at}/{name}"}
             for name, at in ((STAYS, stays), (GOES, goes))
         ]
-        file.write_text(json.dumps({"cameras": cameras}))
-        await command(
-            "districam_common.commands.cameras", "apply", "-f", str(file), environment=servers.environment()
-        )
+        await apply_cameras(home / "cameras.yaml", cameras, servers.environment())
         (home / "prometheus.yml").write_text(_config(pipeline))
         url = f"http://127.0.0.1:{port}"
         program = Program(

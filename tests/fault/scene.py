@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,11 +11,17 @@ from pathlib import Path
 import httpx
 
 from districam_devkit.asking import Api, asking
-from districam_devkit.pipeline import Pipeline, ServiceName, command, prepare, services_running
+from districam_devkit.pipeline import (
+    SETTLED_SOON,
+    Pipeline,
+    ServiceName,
+    apply_cameras,
+    prepare,
+    services_running,
+)
 from districam_devkit.servers import Servers, kafka, seaweedfs, valkey
 from districam_devkit.servers.ports import choose
-from districam_devkit.servers.process import Program
-from districam_devkit.servers.process import running as child_running
+from districam_devkit.simcam.process import simulating
 from fault import proxy
 from fault.proxy import Proxy
 
@@ -33,10 +38,7 @@ CLIP = {
 }
 BYTES_S = CAMERAS * 150_000 / 8
 SETTINGS = {
-    "DISTRICAM_API__SETTLE_S": "5",
-    "DISTRICAM_INDEXER__SETTLE_S": "5",
-    "DISTRICAM_RECORDER__CONTACT_S": "2",
-    "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
+    **SETTLED_SOON,
     "DISTRICAM_INGEST__LINGER_S": "0",
     "DISTRICAM_INGEST__RETRY_MOST_S": "2",
     "DISTRICAM_S3__TIMEOUT_S": "5",
@@ -110,7 +112,11 @@ async def playing(home: Path, cameras: int = CAMERAS) -> AsyncGenerator[Scene]:
         pipeline = await stack.enter_async_context(
             services_running(home, servers, environment=SETTINGS, own=_own(servers, ways, clock_file))
         )
-        await _publish(home, servers, urls)
+        records = [
+            {"camera_id": name, "name": name, "url": url, "segment_s": SEGMENT_S}
+            for name, url in urls.items()
+        ]
+        await apply_cameras(home / "cameras.yaml", records, servers.environment())
         api = await stack.enter_async_context(asking(pipeline.api_url, timeout_s=20))
         scene = Scene(servers, pipeline, api, ways, log, clock_file, cameras)
         await scene.recovered(time.time_ns() // 1000)
@@ -165,35 +171,10 @@ async def _cameras(stack: AsyncExitStack, home: Path, log: Path, way: Proxy, cou
     clips = [{**CLIP, "label": name} for name in names]
     cameras = [{"id": name, "clip": clip} for name, clip in zip(names, clips, strict=True)]
     spec.write_text(json.dumps({"cameras": cameras, "faults": []}))
-    program = Program(
-        name="simcam",
-        argv=(
-            *(sys.executable, "-m", "districam_devkit.simcam", "--spec", str(spec), "--port", str(port)),
-            *("--log", str(log), "--cache", str(Path(".devkit/clips").absolute())),
-        ),
-        folder=home,
-        log_path=home / "logs" / "simcam.log",
-        is_ready=lambda: _listens(port),
-        ready_s=180,
+    await stack.enter_async_context(
+        simulating(spec, port, home=home, cache=Path(".devkit/clips").absolute(), log=log)
     )
-    await stack.enter_async_context(child_running(program))
     return {
         name: f"rtsp://127.0.0.1:{way.port if number % 2 else port}/{name}"
         for number, name in enumerate(names)
     }
-
-
-async def _listens(port: int) -> bool:
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.close()
-    return True
-
-
-async def _publish(home: Path, servers: Servers, urls: Mapping[str, str]) -> None:
-    file = home / "cameras.yaml"
-    records = [
-        {"camera_id": name, "name": name, "url": url, "segment_s": SEGMENT_S} for name, url in urls.items()
-    ]
-    file.write_text(json.dumps({"cameras": records}))
-    arguments = ("apply", "-f", str(file))
-    await command("districam_common.commands.cameras", *arguments, environment=servers.environment())

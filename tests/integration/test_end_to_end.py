@@ -25,7 +25,7 @@ from districam_devkit.asking import Answered, Api, asking
 from districam_devkit.counting import CameraRecord, Counts, count
 from districam_devkit.demo.latency import now_us
 from districam_devkit.demo.report import Object, sent_by_camera, settled, shown, stored_objects, windows_of
-from districam_devkit.pipeline import command, prepare, services_running
+from districam_devkit.pipeline import SETTLED_SOON, apply_cameras, prepare, services_running
 from districam_devkit.servers import Servers, all_running
 from districam_devkit.simcam import Footage, Generated, SimCamera, parse_fault, running
 from districam_devkit.simcam.sendlog import Sent
@@ -38,10 +38,7 @@ STEADY, DROPPED, SILENT, B_FRAMES = "steady", "dropped", "silent", "b-frames"
 SILENCE_S, DROP_AT_S, SILENT_AT_S, SILENT_FOR_S, SHOW_S = 4, 14, 14, 9, 32
 POISON_AT_S = 8
 SETTINGS = {
-    "DISTRICAM_API__SETTLE_S": "5",
-    "DISTRICAM_INDEXER__SETTLE_S": "5",
-    "DISTRICAM_RECORDER__CONTACT_S": "2",
-    "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
+    **SETTLED_SOON,
     "DISTRICAM_INGEST__LINGER_S": "0",
     "DISTRICAM_INGEST__SILENCE_S": str(SILENCE_S),
 }
@@ -113,7 +110,6 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
         pipeline = await stack.enter_async_context(services_running(home, servers, environment=SETTINGS))
         api = await stack.enter_async_context(asking(pipeline.api_url))
         async with running(CAMERAS, log=log, faults=faults, cache=Path(".devkit/clips")) as simulation:
-            file = home / "cameras.yaml"
             records = [
                 {
                     "camera_id": c.camera_id,
@@ -123,14 +119,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
                 }
                 for c in CAMERAS
             ]
-            file.write_text(json.dumps({"cameras": records}))
-            await command(
-                "districam_common.commands.cameras",
-                "apply",
-                "-f",
-                str(file),
-                environment=servers.environment(),
-            )
+            await apply_cameras(home / "cameras.yaml", records, servers.environment())
             await asyncio.sleep(POISON_AT_S)
             poisoned = await _poison(servers)
             await asyncio.sleep(SHOW_S - POISON_AT_S)

@@ -1,7 +1,6 @@
 """Fifty clients read clips and timelines while eight cameras record: nobody who reads costs a picture."""
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from districam_devkit.bitstream import running_numbers
 from districam_devkit.counting import CameraRecord, Counts, count
 from districam_devkit.demo.latency import now_us
 from districam_devkit.demo.report import sent_by_camera, settled, shown, stored_objects, windows_of
-from districam_devkit.pipeline import Service, command, prepare, services_running
+from districam_devkit.pipeline import SETTLED_SOON, Service, apply_cameras, prepare, services_running
 from districam_devkit.servers import all_running
 from districam_devkit.simcam import Generated, SimCamera, running
 from integration.conftest import beside
@@ -34,10 +33,7 @@ ALONE_S, READ_S = 8.0, 16.0
 """Recording before anybody reads, and while they do."""
 PATIENCE_S = 0.5
 SETTINGS = {
-    "DISTRICAM_API__SETTLE_S": "5",
-    "DISTRICAM_INDEXER__SETTLE_S": "5",
-    "DISTRICAM_RECORDER__CONTACT_S": "2",
-    "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
+    **SETTLED_SOON,
     "DISTRICAM_INGEST__LINGER_S": "0",
 }
 
@@ -115,13 +111,11 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
 
 
 async def _announce(home: Path, urls: dict[str, str], environment: dict[str, str]) -> None:
-    file = home / "cameras.yaml"
     records = [
         {"camera_id": camera_id, "name": camera_id, "url": url, "segment_s": SEGMENT_S}
         for camera_id, url in urls.items()
     ]
-    file.write_text(json.dumps({"cameras": records}))
-    await command("districam_common.commands.cameras", "apply", "-f", str(file), environment=environment)
+    await apply_cameras(home / "cameras.yaml", records, environment)
 
 
 async def _at_rest(ingest: Service) -> dict[str, float]:

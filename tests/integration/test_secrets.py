@@ -175,8 +175,11 @@ async def _plant(home: Path, servers: Servers, places: dict[str, Places]) -> Non
         for message in (value, header):
             await publisher.publish(names.DEADLETTERS, message)
     places["planted: records"] = contents(await records(kafka))
-    child = subprocess.Popen([sys.executable, "-c", "input()", PASSWORD], stdin=subprocess.PIPE)
+    program = [sys.executable, "-c", "print(flush=True); input()", PASSWORD]
+    child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        assert child.stdout is not None
+        child.stdout.readline()  # the kernel shows what a program was given only once it runs
         places["planted: command lines"] = command_lines()
     finally:
         child.communicate(b"\n", timeout=10)

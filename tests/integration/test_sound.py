@@ -5,7 +5,6 @@ import functools
 import http.server
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -24,11 +22,9 @@ from districam_common.kafka.producer import Publisher
 from districam_common.media import Fragment
 from districam_common.settings import KafkaSettings
 from districam_devkit.bitstream import running_numbers
-from districam_devkit.pipeline import command
+from districam_devkit.pipeline import command, service_running
 from districam_devkit.servers import Servers
-from districam_devkit.servers.ports import choose
-from districam_devkit.servers.process import Child, Program
-from districam_devkit.servers.process import running as running_program
+from districam_devkit.servers.process import Child
 from districam_devkit.simcam import (
     Generated,
     Hearing,
@@ -102,28 +98,9 @@ class Story:
 
 @asynccontextmanager
 async def ingest(folder: Path, servers: Servers) -> AsyncGenerator[Child]:
-    (port,) = choose(1)
-    kafka = {key: value for key, value in servers.environment().items() if "KAFKA" in key}
-
-    async def is_ready() -> bool:
-        async with httpx.AsyncClient(timeout=1) as client:
-            try:
-                return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-    program = Program(
-        name="ingest",
-        argv=(sys.executable, "-m", "districam_ingest"),
-        folder=folder,
-        log_path=folder / "ingest.log",
-        is_ready=is_ready,
-        env={**kafka, **SETTINGS, "DISTRICAM_HEALTH__PORT": str(port)},
-        ready_s=30,
-        stop_s=30,
-    )
-    async with running_program(program) as child:
-        yield child
+    settings = {**servers.environment(), **SETTINGS}
+    async with service_running("ingest", folder, settings, ready="readyz") as service:
+        yield service.child
 
 
 def records(simulation: Simulation) -> list[Camera]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -18,11 +17,18 @@ from districam_devkit.asking import Answered, Api, asking, instant
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.counting import CameraRecord, Counts, Interval, count
 from districam_devkit.demo.report import Object, sent_by_camera, settled, shown, stored_objects
-from districam_devkit.pipeline import Pipeline, Service, command, prepare, services_running
+from districam_devkit.pipeline import (
+    SETTLED_SOON,
+    Pipeline,
+    Service,
+    apply_cameras,
+    prepare,
+    services_running,
+)
 from districam_devkit.servers import Servers, kafka, seaweedfs, valkey
 from districam_devkit.servers.ports import choose
-from districam_devkit.servers.process import Child, Program
-from districam_devkit.servers.process import running as child_running
+from districam_devkit.servers.process import Child
+from districam_devkit.simcam.process import simulating
 from districam_devkit.simcam.sendlog import Sent
 from fault import proxy
 from fault.proxy import Proxy
@@ -43,10 +49,7 @@ SINGLE = IDS[::3]
 CHANGED = IDS[1]
 """Its record is changed."""
 SETTINGS = {
-    "DISTRICAM_API__SETTLE_S": "5",
-    "DISTRICAM_INDEXER__SETTLE_S": "5",
-    "DISTRICAM_RECORDER__CONTACT_S": "2",
-    "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
+    **SETTLED_SOON,
     "DISTRICAM_INGEST__LINGER_S": str(LINGER_S),
     "DISTRICAM_INGEST__RETRY_MOST_S": "2",
 }
@@ -136,9 +139,7 @@ class Stage:
             | (changed if camera_id == CHANGED else {})
             for camera_id, url in self.urls.items()
         ]
-        self.records.write_text(json.dumps({"cameras": rows}))
-        arguments = ("apply", "-f", str(self.records))
-        await command("districam_common.commands.cameras", *arguments, environment=self.servers.environment())
+        await apply_cameras(self.records, rows, self.servers.environment())
 
     async def owners(self) -> Owners:
         """Who records which camera now; a replica that does not answer records none."""
@@ -231,25 +232,10 @@ async def _simulator(stack: AsyncExitStack, home: Path, log: Path) -> tuple[Chil
         for name in IDS
     ]
     spec.write_text(json.dumps({"cameras": cameras, "faults": []}))
-    program = Program(
-        name="simcam",
-        argv=(
-            *(sys.executable, "-m", "districam_devkit.simcam", "--spec", str(spec), "--port", str(port)),
-            *("--log", str(log), "--cache", str(Path(".devkit/clips").absolute())),
-        ),
-        folder=home,
-        log_path=home / "logs" / "simcam.log",
-        is_ready=lambda: _listens(port),
-        ready_s=60,
+    child = await stack.enter_async_context(
+        simulating(spec, port, home=home, cache=Path(".devkit/clips").absolute(), log=log)
     )
-    child = await stack.enter_async_context(child_running(program))
     return child, {name: f"rtsp://127.0.0.1:{port}/{name}" for name in IDS}
-
-
-async def _listens(port: int) -> bool:
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.close()
-    return True
 
 
 async def _act(stage: Stage) -> None:

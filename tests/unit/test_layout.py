@@ -11,8 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("libs/*/src/**/*.py"), *ROOT.glob("services/*/src/**/*.py")])
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+PACKAGE = r"\.(whl|tar\.gz|tgz|jar|crate|deb)"
+OPTIONS = ("index", "extra-index", "find")
 DOWNLOAD = re.compile(
-    r"https?://[^\" ]+\.(whl|tar\.gz|tgz|jar|crate|deb)([#\" ]|$)|\"resolved\": *\"http|--(extra-)?index-url|--find-links",
+    "|".join(
+        (
+            r"https?:" + r"//[^\" ]+" + PACKAGE + r"([#\" ]|$)",
+            r"\"resolved\": *\"http",
+            *(f"--{option}-(url|links)" for option in OPTIONS),
+        )
+    ),
     re.MULTILINE,
 )
 

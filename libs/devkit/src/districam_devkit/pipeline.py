@@ -1,9 +1,10 @@
 """The four services as child processes on servers that run already: started, killed, started again, stopped in any order."""
 
 import asyncio
+import json
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,13 @@ from districam_devkit.servers.process import Child, Program, running
 ServiceName = Literal["ingest", "recorder", "indexer", "api"]
 SERVICES: tuple[ServiceName, ...] = ("ingest", "recorder", "indexer", "api")
 
+SETTLED_SOON = {
+    "DISTRICAM_API__SETTLE_S": "5",
+    "DISTRICAM_INDEXER__SETTLE_S": "5",
+    "DISTRICAM_RECORDER__CONTACT_S": "2",
+    "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
+}
+"""Settings by which gaps are final within seconds; in a district it takes over a minute (docs/design/contract.md)."""
 READY_S = 30.0
 STOP_S = 40.0
 COMMAND_S = 60.0
@@ -95,6 +103,16 @@ async def prepare(servers: Servers, environment: Mapping[str, str] | None = None
         tasks.create_task(command("districam_common.commands.bucket", "apply", environment=settings))
 
 
+async def apply_cameras(
+    file: Path, records: Sequence[Mapping[str, object]], environment: Mapping[str, str]
+) -> str:
+    """Writes cameras.yaml (JSON is YAML) and publishes it, as an operator would; gives what the command printed."""
+    await asyncio.to_thread(file.write_text, json.dumps({"cameras": records}), encoding="utf-8")
+    return await command(
+        "districam_common.commands.cameras", "apply", "-f", str(file), environment=environment
+    )
+
+
 @asynccontextmanager
 async def services_running(
     home: Path,
@@ -121,7 +139,9 @@ async def services_running(
             replicas[name] += 1
             label = name if replicas[name] == 1 else f"{name}-{replicas[name]}"
             on_step(label, "starting")
-            service = await stack.enter_async_context(_service(name, label, home, {**settings, **told}, port))
+            service = await stack.enter_async_context(
+                service_running(name, home, {**settings, **told}, port=port, label=label)
+            )
             on_step(label, "ready")
             return service
 
@@ -138,9 +158,21 @@ async def services_running(
 
 
 @asynccontextmanager
-async def _service(
-    name: ServiceName, label: str, home: Path, settings: Mapping[str, str], port: int
+async def service_running(
+    name: ServiceName,
+    home: Path,
+    settings: Mapping[str, str],
+    *,
+    port: int | None = None,
+    label: str | None = None,
+    ready: Literal["healthz", "readyz"] = "healthz",
 ) -> AsyncGenerator[Service]:
+    """One service for the length of a block, under a label of its own; `ready` is what it is waited for to answer.
+
+    Raises:
+        ServerUnavailable: it does not come up; with the end of its log.
+    """
+    label, port = label or name, port or choose(1)[0]
     url = f"http://127.0.0.1:{port}"
     own = {key: value for key, value in settings.items() if _concerns(name, key)}
     program = Program(
@@ -148,7 +180,7 @@ async def _service(
         argv=(sys.executable, "-m", f"districam_{name}"),
         folder=home,
         log_path=home / "logs" / f"{label}.log",
-        is_ready=lambda: _answers(f"{url}/healthz"),
+        is_ready=lambda: _answers(f"{url}/{ready}"),
         env={**own, "DISTRICAM_HEALTH__PORT": str(port), "DISTRICAM_LOG__FORMAT": "json"},
         ready_s=READY_S,
         stop_s=STOP_S,

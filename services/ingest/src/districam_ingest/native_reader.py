@@ -35,7 +35,7 @@ QUICK_TICK_US = 20_000
 SLACK_US = 50_000
 """So much longer, ticks wait for those of other cameras; not while they are short."""
 QUICK_US, QUICK_MOST_US = 1_200_000, 10_000_000
-"""Ticks are short so long after the first keyframe; and so long at most if none comes."""
+"""Ticks are short so long after an epoch's first keyframe, however late it comes; so long at most while none does."""
 RECEIVED_MOST = 1 << 20
 MUCH = RECEIVED_MOST // 2
 """After so much the next tick is a short one: what waits in the socket keeps the camera waiting."""
@@ -244,7 +244,7 @@ class NativeSource:
         for picture in pictures:
             if is_keyframe(self.info.codec, picture.nals):
                 self._awaits_keyframe = False
-                self._quick_until_us = min(self._quick_until_us, picture.arrival_us + QUICK_US)
+                self._quick_until_us = picture.arrival_us + QUICK_US
                 return
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from districam_devkit.demo.screen import Screen
 from districam_devkit.pipeline import Pipeline, command, prepare, services_running
 from districam_devkit.servers import BrokerWanted, Servers, ServerUnavailable, all_running
 from districam_devkit.servers.ports import choose
-from districam_devkit.servers.process import Child, Program, running
+from districam_devkit.servers.process import Child
+from districam_devkit.simcam.process import simulating
 
 Victim = Literal["recorder", "ingest", "indexer", "kafka"]
 
@@ -166,26 +166,11 @@ async def _open_cameras(
     cast.write_simulator(spec, wishes.faults)
     cast.write_cameras(file, port)
     screen.step("cameras: making their clips (the first time takes a while)")
-    program = Program(
-        name="simcam",
-        argv=(
-            *(sys.executable, "-m", "districam_devkit.simcam", "--spec", str(spec), "--port", str(port)),
-            *("--log", str(send_log), "--cache", str(home.parent / "clips")),
-        ),
-        folder=home,
-        log_path=home / "logs" / "simcam.log",
-        is_ready=lambda: _listens(port),
-        ready_s=180,
+    child = await stack.enter_async_context(
+        simulating(spec, port, home=home, cache=home.parent / "clips", log=send_log)
     )
-    child = await stack.enter_async_context(running(program))
     screen.step(f"cameras: {len(cast.CAST)} at rtsp://127.0.0.1:{port}/")
     return child, file
-
-
-async def _listens(port: int) -> bool:
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.close()
-    return True
 
 
 async def _first_segment(scene: Set, screen: Screen, stopping: asyncio.Event) -> None:

@@ -71,3 +71,24 @@ class Fragments:
         """Packets are missing here. False if what came of a unit was left out."""
         had, self._parts, self._lacks = bool(self._parts), [], True
         return not had
+
+
+class Depacketizer:
+    """What payload formats of NAL units share: a unit under way, and its plain middle pieces."""
+
+    def __init__(self) -> None:
+        self._fragments = Fragments()
+        self._middle = b"\xff\xff"  # how the middle pieces of the unit under way begin
+
+    def go_on(self, data: bytes, at: int, end: int) -> bool:
+        """Takes the payload data[at:end] if it is a middle piece of the unit under way; False if it is for `push`."""
+        middle = self._middle
+        return data.startswith(middle, at) and self._fragments.append(data[at + len(middle) : end])
+
+    def flush(self, out: list[bytes]) -> bool:
+        """Nothing more of a fragmented unit comes; False if what came of it was left out."""
+        return self._fragments.close(out)
+
+    def lose(self) -> bool:
+        """Packets are missing here; False if what came of a unit was left out."""
+        return self._fragments.lose()

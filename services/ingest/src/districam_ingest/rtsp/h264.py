@@ -1,17 +1,13 @@
 """H.264 out of RTP payloads (RFC 6184 section 5): single NAL units, STAP-A, FU-A. No byte of a unit is altered."""
 
-from districam_ingest.rtsp.fragments import Fragments
+from districam_ingest.rtsp.fragments import Depacketizer
 from districam_ingest.rtsp.message import RtspError
 
 STAP_A, FU_A = 24, 28
 
 
-class H264Depacketizer:
+class H264Depacketizer(Depacketizer):
     """Takes payloads in order."""
-
-    def __init__(self) -> None:
-        self._fragments = Fragments()
-        self._middle = b"\xff\xff"  # how the middle pieces of the unit under way begin
 
     def push(self, payload: bytes, out: list[bytes]) -> bool:
         """Appends the NAL units that are complete now to `out`; False if one was left out that lacks a piece.
@@ -32,19 +28,6 @@ class H264Depacketizer:
         else:
             raise RtspError(f"a payload of type {kind}")
         return is_whole
-
-    def go_on(self, data: bytes, at: int, end: int) -> bool:
-        """Takes the payload data[at:end] if it is a middle piece of the unit under way; False if it is for `push`."""
-        middle = self._middle
-        return data.startswith(middle, at) and self._fragments.append(data[at + len(middle) : end])
-
-    def flush(self, out: list[bytes]) -> bool:
-        """Nothing more of a fragmented unit comes; False if what came of it was left out."""
-        return self._fragments.close(out)
-
-    def lose(self) -> bool:
-        """Packets are missing here; False if what came of a unit was left out."""
-        return self._fragments.lose()
 
     def _fragment(self, payload: bytes, out: list[bytes]) -> bool:
         if len(payload) < 2:

@@ -1,18 +1,14 @@
 """H.265 out of RTP payloads (RFC 7798 section 4.4): single NAL units, AP, FU, without DONL. No byte of a unit is altered."""
 
-from districam_ingest.rtsp.fragments import Fragments
+from districam_ingest.rtsp.fragments import Depacketizer
 from districam_ingest.rtsp.h264 import aggregated
 from districam_ingest.rtsp.message import RtspError
 
 AP, FU = 48, 49
 
 
-class H265Depacketizer:
+class H265Depacketizer(Depacketizer):
     """Takes payloads in order."""
-
-    def __init__(self) -> None:
-        self._fragments = Fragments()
-        self._middle = b"\xff\xff"  # how the middle pieces of the unit under way begin
 
     def push(self, payload: bytes, out: list[bytes]) -> bool:
         """Appends the NAL units that are complete now to `out`; False if one was left out that lacks a piece.
@@ -33,19 +29,6 @@ class H265Depacketizer:
         else:
             raise RtspError(f"a payload of type {kind}")
         return is_whole
-
-    def go_on(self, data: bytes, at: int, end: int) -> bool:
-        """Takes the payload data[at:end] if it is a middle piece of the unit under way; False if it is for `push`."""
-        middle = self._middle
-        return data.startswith(middle, at) and self._fragments.append(data[at + len(middle) : end])
-
-    def flush(self, out: list[bytes]) -> bool:
-        """Nothing more of a fragmented unit comes; False if what came of it was left out."""
-        return self._fragments.close(out)
-
-    def lose(self) -> bool:
-        """Packets are missing here; False if what came of a unit was left out."""
-        return self._fragments.lose()
 
     def _fragment(self, payload: bytes, out: list[bytes]) -> bool:
         if len(payload) < 3:

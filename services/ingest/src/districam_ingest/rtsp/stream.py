@@ -3,11 +3,12 @@
 import struct
 
 from districam_ingest.core.units import Picture
-from districam_ingest.rtsp import rtcp, rtp
+from districam_ingest.rtsp import rtp
 from districam_ingest.rtsp.h264 import H264Depacketizer
 from districam_ingest.rtsp.h265 import H265Depacketizer
 from districam_ingest.rtsp.message import RtspError
 from districam_ingest.rtsp.pictures import Pictures
+from districam_ingest.rtsp.reporting import Reporting
 from districam_ingest.rtsp.sdp import Video
 
 _INTERLEAVED = struct.Struct(">HHHHII")
@@ -30,12 +31,8 @@ class VideoStream:
         self._plain = 0x8000 | video.payload_type  # version 2, no padding, extension, sources or marker
         self._depacketizer = H264Depacketizer() if video.codec == "h264" else H265Depacketizer()
         self._pictures = Pictures(video.codec, has_fields=has_fields)
-        self._numbering = rtp.Numbering()
-        self._clock = rtp.Unwrapped()
+        self._reporting = Reporting()
         self._timestamp: int | None = None
-        self._ssrc: int | None = None
-        self._camera: tuple[int, int] | None = None  # media clock in unwrapped ticks, wall clock in µs
-        self._sender: tuple[rtcp.SenderReport, int] | None = None
         self._at_us = 0
         self.is_over = False
 
@@ -52,8 +49,8 @@ class VideoStream:
             return
         if read.payload_type != self._payload_type:
             return
-        missing = self._numbering.missing_before(read.seq, read.ssrc)
-        self._ssrc, self._at_us = read.ssrc, at_us
+        missing = self._reporting.numbering.missing_before(read.seq, read.ssrc)
+        self._reporting.ssrc, self._at_us = read.ssrc, at_us
         if read.timestamp != self._timestamp:
             self._begin(read.timestamp, at_us, missing)
         elif missing:
@@ -69,7 +66,8 @@ class VideoStream:
         Raises:
             RtspError: as `push` does.
         """
-        numbering, depacketizer, ssrc, plain = self._numbering, self._depacketizer, self._ssrc, self._plain
+        numbering, ssrc = self._reporting.numbering, self._reporting.ssrc
+        depacketizer, plain = self._depacketizer, self._plain
         size, head, unpack = len(data), 0x2400 | channel, _INTERLEAVED.unpack_from
         while size - at >= _INTERLEAVED.size:
             begins, length, kind, seq, timestamp, source = unpack(data, at)
@@ -103,40 +101,20 @@ class VideoStream:
         if not is_whole:
             pictures.damage()
         left = pictures.miss_behind(missing) if missing else 0
-        pts = self._clock.take(timestamp)
-        pictures.begin(pts, at_us, self._camera_us(pts))
+        pts = self._reporting.clock.take(timestamp)
+        pictures.begin(pts, at_us, self._reporting.camera_us(pts))
         self._timestamp = timestamp
         if missing:
             self._depacketizer.lose()
             pictures.miss_before(left)
 
-    def _camera_us(self, pts: int) -> int | None:
-        if self._camera is None:
-            return None
-        reported_pts, reported_us = self._camera
-        return reported_us + (pts - reported_pts) * 100 // 9  # 90 kHz
-
     def push_report(self, packet: bytes, at_us: int) -> None:
         """An RTCP packet; what is malformed is left out."""
-        try:
-            reports = rtcp.parse(packet)
-        except RtspError:
-            return
-        self.is_over = self.is_over or reports.is_bye
-        sender = reports.sender
-        if sender is not None and self._ssrc in {None, sender.ssrc}:
-            self._camera = (self._clock.near(sender.timestamp), sender.camera_us)
-            self._sender = (sender, at_us)
+        self.is_over = self._reporting.push(packet, at_us) or self.is_over
 
     def report(self, our_ssrc: int, now_us: int) -> bytes | None:
         """The receiver report; None while nothing came."""
-        if self._ssrc is None:
-            return None
-        middle, since_us = 0, 0
-        if self._sender is not None:
-            middle, since_us = self._sender[0].middle, now_us - self._sender[1]
-        seen = rtcp.Reception(self._ssrc, self._numbering.highest, self._numbering.lost, middle, since_us)
-        return rtcp.receiver_report(our_ssrc, seen)
+        return self._reporting.report(our_ssrc, now_us)
 
     def take(self) -> list[Picture]:
         """The pictures that are done, each given once."""

@@ -1,0 +1,43 @@
+"""Simulated cameras as a process of their own: no neighbour in the same loop makes them late."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from districam_devkit.servers.process import Child, Program, running
+
+READY_S = 180
+"""The first time their clips are made."""
+
+
+@asynccontextmanager
+async def simulating(
+    spec: Path, port: int, *, home: Path, cache: Path, log: Path | None = None, name: str = "simcam"
+) -> AsyncGenerator[Child]:
+    """The cameras of `spec` (see `python -m districam_devkit.simcam`) on a port of loopback for the length of a block.
+
+    Raises:
+        ServerUnavailable: they do not come up; with the end of `home/logs/{name}.log`.
+    """
+    sends = ("--log", str(log)) if log is not None else ()
+    program = Program(
+        name=name,
+        argv=(
+            *(sys.executable, "-m", "districam_devkit.simcam", "--spec", str(spec), "--port", str(port)),
+            *("--cache", str(cache), *sends),
+        ),
+        folder=home,
+        log_path=home / "logs" / f"{name}.log",
+        is_ready=lambda: _listens(port),
+        ready_s=READY_S,
+    )
+    async with running(program) as child:
+        yield child
+
+
+async def _listens(port: int) -> bool:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    return True

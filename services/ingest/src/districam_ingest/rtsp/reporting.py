@@ -1,0 +1,50 @@
+"""RTCP of one source: the camera's clock out of its sender reports, and our receiver reports back to it (RFC 3550)."""
+
+from districam_common import ticks
+from districam_ingest.rtsp import rtcp, rtp
+from districam_ingest.rtsp.message import RtspError
+
+
+class Reporting:
+    """Beside one track's packets.
+
+    Attributes:
+        ssrc: the source that is heard; None before its first packet.
+        numbering, clock: of its packets, kept by whoever takes these.
+    """
+
+    def __init__(self, rate: int = ticks.VIDEO_RATE) -> None:
+        self.ssrc: int | None = None
+        self.numbering, self.clock = rtp.Numbering(), rtp.Unwrapped()
+        self._rate = rate
+        self._sender: tuple[rtcp.SenderReport, int] | None = None
+        self._reported: tuple[int, int] | None = None  # media clock in unwrapped ticks, wall clock in µs
+
+    def camera_us(self, pts: int) -> int | None:
+        """What the camera's wall clock showed then; None until it has said."""
+        if self._reported is None:
+            return None
+        reported_pts, reported_us = self._reported
+        return reported_us + ticks.to_us(pts - reported_pts, self._rate)
+
+    def push(self, packet: bytes, at_us: int) -> bool:
+        """Takes an RTCP packet; True if it is a farewell. What is malformed is left out."""
+        try:
+            reports = rtcp.parse(packet)
+        except RtspError:
+            return False
+        sender = reports.sender
+        if sender is not None and self.ssrc in {None, sender.ssrc}:
+            self._reported = (self.clock.near(sender.timestamp), sender.camera_us)
+            self._sender = (sender, at_us)
+        return reports.is_bye
+
+    def report(self, our_ssrc: int, now_us: int) -> bytes | None:
+        """The receiver report; None while nothing came."""
+        if self.ssrc is None:
+            return None
+        middle, since_us = 0, 0
+        if self._sender is not None:
+            middle, since_us = self._sender[0].middle, now_us - self._sender[1]
+        seen = rtcp.Reception(self.ssrc, self.numbering.highest, self.numbering.lost, middle, since_us)
+        return rtcp.receiver_report(our_ssrc, seen)
