@@ -199,6 +199,7 @@ CAMERA = Board(
         Chart(
             "Pictures a second",
             (
+                Query('max(districam_ingest_nominal_fps{camera="$camera"})', "nominal"),
                 Query('max(districam_ingest_fps{camera="$camera"})', "of ten seconds"),
                 Query(
                     'sum(rate(districam_ingest_access_units_total{camera="$camera"}[$__rate_interval]))',

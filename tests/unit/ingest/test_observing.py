@@ -1,7 +1,11 @@
 """What an epoch's pictures do to the metrics."""
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
+from unittest.mock import Mock
 
+import pytest
 from prometheus_client import REGISTRY
 
 from districam_common.events import Camera
@@ -41,3 +45,14 @@ def test_every_picture_is_counted_once_the_last_ones_at_the_end():
     assert shown("bytes_total", "observed") == 100 * seen
     assert shown("packets_lost_total", "observed") == 1
     assert shown("last_access_unit_timestamp_seconds", "observed") == 1 + (seen - 1) * 0.04
+
+
+def test_the_nominal_rate_is_the_streams_own_and_absent_where_it_does_not_say():
+    camera = Camera(camera_id="rated", name="x", url="rtsp://127.0.0.1/x")
+    outlets = cast("Outlets", SimpleNamespace(outbox=Mock(), instance="test"))
+    for shape, nominal in ((SHAPE, 25.0), (replace(SHAPE, fps=None), None)):
+        observer = Observer(camera, shape, outlets, INFO)
+        for number in range(10 * 12 + 1):  # 12 pictures a second of the 25 that it promises
+            observer.see(replace(unit(0), start_us=S + number * S // 12))
+        assert shown("fps", "rated") == pytest.approx(12, abs=0.1)
+        assert shown("nominal_fps", "rated") == nominal

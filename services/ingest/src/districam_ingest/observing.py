@@ -68,6 +68,10 @@ class Observer:
     def _see_window(self, at_us: int, seen: Seen) -> None:
         """Ten seconds' findings; the profile is told when it is another one."""
         metrics.FPS.labels(self._camera_id).set(seen.fps)
+        if self._shape.fps is None:
+            metrics.NOMINAL_FPS.remove_by_labels({"camera": self._camera_id})
+        else:
+            metrics.NOMINAL_FPS.labels(self._camera_id).set(self._shape.fps)
         if seen.gop_s is not None:
             metrics.GOP.labels(self._camera_id).set(seen.gop_s)
         metrics.JITTER.labels(self._camera_id).set(self._jitter.us / 1e6)
