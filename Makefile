@@ -39,6 +39,9 @@ bench-rebuild: bootstrap  ## Redis emptied over 200,000 objects, against a bare 
 bench-retention: bootstrap  ## 100,000 objects expire while cameras record   SEGMENTS=10000
 	@PYTHONPATH=tests $(bin)/python -m bench.retention --results docs/results
 
+bench-recorder: bootstrap  ## what a recorder holds of a camera, at segments of 10 s and of 60 s   CAMERAS=20
+	@PYTHONPATH=tests $(bin)/python -m bench.recorder --results docs/results
+
 bench-find: bootstrap  ## the three calls of somebody who looks for a moment; writes docs/results/find.*
 	@PYTHONPATH=tests $(bin)/python -m bench.find --results docs/results
 
@@ -85,4 +88,4 @@ bench-district: bootstrap  ## 102 cameras and everything they need on this machi
 bench-catch-up: bootstrap  ## the store is away for two minutes, then the recorder catches up   CAMERAS=40
 	@PYTHONPATH=tests $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
 
-.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-retention cov check fmt lock api-docs screenshots clean
+.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention cov check fmt lock api-docs screenshots clean

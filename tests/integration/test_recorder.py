@@ -287,14 +287,17 @@ async def test_log_us_stands_still_while_contact_is_young(bench: Bench):
     assert parse((await bench.committed(ack.partition)).metadata).log_us == before
 
 
-async def flow(bench: Bench, cameras: int, seqs: int, pause_s: float, *, size: int = 20_000) -> None:
-    """Fragments of several cameras, interleaved; segments of four fragments; the epochs end."""
+async def flow(
+    bench: Bench, cameras: int, seqs: int, pause_s: float, *, size: int = 20_000, segment_seqs: int = 4
+) -> None:
+    """Fragments of several cameras, interleaved; segments of `segment_seqs` fragments; the epochs end."""
     epochs = [(bench.camera(), bench.epoch()) for _ in range(cameras)]
     for seq in range(seqs):
         last = seq == seqs - 1
         for camera, epoch in epochs:
-            ends = "epoch" if last else "segment" if seq % 4 == 3 else None
-            await bench.publish(fragment(camera, epoch, seq, starts=seq % 4 == 0, ends=ends, size=size))
+            ends = "epoch" if last else "segment" if (seq + 1) % segment_seqs == 0 else None
+            starts = seq % segment_seqs == 0
+            await bench.publish(fragment(camera, epoch, seq, starts=starts, ends=ends, size=size))
         await asyncio.sleep(pause_s)
 
 
@@ -486,3 +489,19 @@ async def test_a_store_that_is_away_costs_nothing_and_memory_is_kept_to(bench: B
             bench.blobs = blobs
             check_tiling(stored)
             await bench.check_objects(stored)
+
+
+async def test_minute_long_segments_that_memory_cannot_hold_are_stored_all_the_same(bench: Bench):
+    """A segment of thirty fragments of two seconds is 3 MB, and four cameras fill theirs at once."""
+    limit = {"DISTRICAM_RECORDER__MEMORY_LIMIT_BYTES": str(2 << 20), "DISTRICAM_RECORDER__IDLE_S": "60"}
+    async with recorder(bench, **limit) as running:
+        await running.until_logged("ready")
+        await flow(bench, cameras=4, seqs=60, pause_s=0, size=100_000, segment_seqs=30)
+        stored = await bench.until_recorded(timeout_s=60)
+        await bench.until_committed()
+        assert "memory full: a segment is closed early" in running.events()
+    check_tiling(stored)
+    await bench.check_objects(stored)
+    assert {sum(b - a + 1 for a, b in set(ranges(stored, epoch))) for epoch in {s.epoch for s in stored}} == {
+        60
+    }

@@ -1,0 +1,107 @@
+"""`python -m bench.recorder`: what a recorder holds of a camera, at segments of 10 s and of 60 s. The last line is JSON.
+
+Fragments of 2 s at 2 Mbit/s, published in the order of time and ten times as fast as cameras would send them; the cuts
+of the cameras are spread evenly over a segment's length, as their phases spread them.
+"""
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+
+from bench import machine, report
+from bench.archive import Archive, running, say
+from districam_common import names, wire
+from districam_common.kafka.producer import Publisher
+from districam_devkit.pipeline import Service, service_running
+from support.api_process import environment_of
+from support.fragments import epoch_id, fragment
+
+FRAGMENT_S, BYTES_S = 2, 250_000
+LENGTHS_S = (10, 60)
+SEGMENTS = 3
+FASTER = 10
+LOOK_EVERY_S = 0.25
+
+
+async def publish(publisher: Publisher, cameras: list[str], segment_s: int) -> None:
+    """Each camera's segments; they begin after one another within one segment's length."""
+    each = segment_s // FRAGMENT_S
+
+    async def one(number: int, camera_id: str, step: int) -> None:
+        place = (step + number * each // len(cameras)) % each
+        ends = "segment" if place == each - 1 else None
+        made = fragment(
+            camera_id, epoch_id(segment_s), step, starts=place == 0, ends=ends, size=BYTES_S * FRAGMENT_S
+        )
+        await publisher.publish(names.FRAGMENTS, wire.fragment_message(made, site="local"))
+
+    began_s = time.monotonic()
+    for step in range(SEGMENTS * each):
+        async with asyncio.TaskGroup() as tasks:
+            for number, camera_id in enumerate(cameras):
+                tasks.create_task(one(number, camera_id, step))
+        await asyncio.sleep(max(0.0, began_s + (step + 1) * FRAGMENT_S / FASTER - time.monotonic()))
+
+
+async def watched(service: Service, seen: list[tuple[float, float]]) -> None:
+    """Appends memory (PSS) and what open segments take, MB, until it is cancelled."""
+    assert service.child.pid is not None
+    while True:
+        held = await service.metric("districam_recorder_open_bytes")
+        seen.append((machine.pss_mb([service.child.pid]), sum(held.values()) / 1e6))
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def measured(archive: Archive, segment_s: int) -> dict[str, float]:
+    """A fresh recorder's memory while the second and third segment of each camera come."""
+    environment = environment_of(archive.s3, archive.redis_url) | {
+        "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": archive.kafka.bootstrap_servers,
+        "DISTRICAM_RECORDER__IDLE_S": str(segment_s + 5),
+    }
+    home = archive.home / f"recorder-{segment_s}"
+    cameras = [f"{one}-{segment_s}" for one in archive.camera_ids]
+    seen: list[tuple[float, float]] = []
+    async with (
+        service_running("recorder", home, environment, ready="readyz") as service,
+        Publisher.open(archive.kafka, "bench") as publisher,
+        asyncio.TaskGroup() as tasks,
+    ):
+        assert service.child.pid is not None
+        base_mb = machine.pss_mb([service.child.pid])
+        watching = tasks.create_task(watched(service, seen))
+        await publish(publisher, cameras, segment_s)
+        watching.cancel()
+    steady = seen[len(seen) // SEGMENTS :]
+    count = len(cameras)
+    return {
+        "segment_s": segment_s,
+        "base_mb": round(base_mb, 1),
+        "pss_mb": round(max(pss for pss, _ in steady), 1),
+        "pss_mb_a_camera": round((max(pss for pss, _ in steady) - base_mb) / count, 2),
+        "open_mb_a_camera": round(mean(held for _, held in steady) / count, 2),
+        "open_mb_a_camera_most": round(max(held for _, held in steady) / count, 2),
+    }
+
+
+async def main(
+    results: Path | None, cameras: int, lengths_s: tuple[int, ...] = LENGTHS_S
+) -> dict[str, object]:
+    with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
+        async with running(Path(home), cameras, retention_days=30, object_lock=False) as archive:
+            runs: list[dict[str, float]] = []
+            for segment_s in lengths_s:
+                runs.append(await measured(archive, segment_s))
+                say(f"{runs[-1]}")
+    figures: dict[str, object] = {"cameras": cameras, "mbit_s": BYTES_S * 8 / 1e6, "runs": runs}
+    report.written(results, "recorder", figures, {"segments": SEGMENTS, "faster": FASTER})
+    return figures
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="bench.recorder", description=__doc__)
+    parser.add_argument("--results", type=Path, help="a folder to write to")
+    asyncio.run(main(parser.parse_args().results, int(os.environ.get("CAMERAS", "20"))))
