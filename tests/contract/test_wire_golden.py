@@ -17,6 +17,7 @@ from support.golden import (
     EVENTS,
     FIRST,
     INDEXED,
+    INDEXED_BEFORE,
     KEY,
     LAST,
     LETTER,
@@ -64,7 +65,7 @@ def test_the_index_decodes_for_ever() -> None:
     assert index.member(ENTRY) == MEMBER
     assert index.entries(index.segments([MEMBER], [START_US])) == [ENTRY]
     assert wire.indexed_event(LOST, APPENDED_US) == INDEXED
-    assert wire.parse_indexed(INDEXED) == (LOST, APPENDED_US)
+    assert wire.parse_indexed(INDEXED) == wire.parse_indexed(INDEXED_BEFORE) == (LOST, APPENDED_US)
 
 
 def test_object_keys_are_found_for_ever() -> None:

@@ -285,6 +285,21 @@ async def test_a_dropped_connection_ends_the_stream_behind_its_last_picture(cach
     assert 0 <= read[-1] - sent[-1] <= 1  # one may have been cut off in the middle
 
 
+async def test_who_leaves_gets_all_that_libavformat_had_given_out(cache: Path, tmp_path: Path):
+    """It gives a picture out once the next one has begun."""
+    log = tmp_path / "sent"
+    camera = SimCamera("cam", SMALL)
+    async with running([camera], log=log, cache=cache) as simulation, opened(simulation.url("cam")) as source:
+        pictures = await read_until(source, seconds(0.5))
+        await asyncio.sleep(0.5)
+        pictures += source.rest()
+        had_come = max(one.number for one in read_send_log(log))
+        assert source.rest() == []
+    read = numbers(source, pictures)
+    assert read == list(range(read[0], read[0] + len(read)))
+    assert had_come - 3 <= read[-1] <= had_come
+
+
 async def test_leaving_is_at_once_whatever_the_camera_does(cache: Path):
     async with running([SimCamera("cam", SMALL)], cache=cache) as simulation:
         for quiet in (False, True):

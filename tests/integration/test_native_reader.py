@@ -311,6 +311,38 @@ async def test_a_picture_sent_twice_is_read_twice_and_none_is_joined(cache: Path
     assert 8 < len(read) - len(set(read)) < 16
 
 
+async def test_who_leaves_gets_all_that_had_come(cache: Path, tmp_path: Path):
+    """Also of half a second in which nobody read, as when a process stands still; the picture that is under way is not."""
+    log = tmp_path / "sent"
+    camera = SimCamera("cam", SOURCES["large"])
+    async with running([camera], log=log, cache=cache) as simulation, opened(simulation.url("cam")) as source:
+        pictures = await read_until(source, seconds(1))
+        await asyncio.sleep(0.5)
+        pictures += source.rest()
+        had_come = max(one.number for one in read_send_log(log))
+        assert source.rest() == []
+    read = numbers(source, pictures)
+    assert read == list(range(read[0], read[0] + len(read)))
+    assert read[-1] == had_come
+    assert {(one.lost_packets, one.is_damaged) for one in pictures} == {(0, False)}
+
+
+async def test_who_leaves_a_stream_that_is_over_gets_its_last_pictures_once(cache: Path):
+    async with (
+        running([SimCamera("cam", SMALL)], cache=cache) as simulation,
+        opened(simulation.url("cam")) as source,
+    ):
+        pictures = await read_until(source, seconds(0.5))
+        assert simulation.drop("cam") == 1
+        await asyncio.sleep(0.1)
+        pictures += source.rest()
+        assert source.rest() == []
+        with pytest.raises(ReadError, match="camera_unreachable"):
+            await source.read()
+    read = numbers(source, pictures)
+    assert read == list(range(read[0], read[0] + len(read)))
+
+
 async def test_leaving_is_at_once_and_the_camera_hears_of_it(cache: Path):
     async with running([SimCamera("cam", SMALL)], cache=cache) as simulation:
         async with opened(simulation.url("cam")) as source:

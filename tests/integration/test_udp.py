@@ -120,6 +120,20 @@ async def test_what_is_lost_is_told_with_its_picture_and_nothing_else_is(cache: 
     assert any(number not in told for number in in_time)  # the number itself was lost, or all slices
 
 
+async def test_who_leaves_gets_all_that_had_come(cache: Path, tmp_path: Path):
+    log = tmp_path / "sent"
+    camera = SimCamera("cam", SMALL)
+    async with running([camera], log=log, cache=cache) as simulation, opened(simulation.url("cam")) as source:
+        pictures = await read_for(source, 1)
+        await asyncio.sleep(0.3)
+        pictures += source.rest()
+        had_come = max(one.number for one in read_send_log(log))
+        assert source.rest() == []
+    read = numbers(source, pictures)
+    assert read == list(range(read[0] or 0, (read[0] or 0) + len(read)))
+    assert read[-1] == had_come
+
+
 async def test_packets_that_overtook_each_other_are_put_in_order(cache: Path):
     async with (
         running([SimCamera("cam", SOURCES["large"])], cache=cache) as simulation,

@@ -355,7 +355,7 @@ RECORDS: dict[str, Message] = {
     ),
     "lost": Message(
         b"gate-1",
-        b'{"camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5}',
+        b'{"camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"interrupted":false}',
         [
             ("ce_specversion", b"1.0"),
             ("ce_id", b"ingest-0-7f3a/41"),
@@ -446,4 +446,5 @@ RECORDS: dict[str, Message] = {
     ),
 }
 MEMBER = b"\x01\x9a\xbcNz\x00q#\x84V\x01#Eg\x89\xab\x00\x00\x00\x00\x00\x00\x00\x04\x00\x98\x96\x80\x00&%\xa0\x00\x14\x03"
-INDEXED = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"appended_us":1795531638623456}'
+INDEXED = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"interrupted":false,"appended_us":1795531638623456}'
+INDEXED_BEFORE = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"appended_us":1795531638623456}'

@@ -127,12 +127,14 @@ def tenths(most: int, least: int = 0) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def stored_epoch(draw: st.DrawFn, epoch: str) -> tuple[list[int], list[IndexEntry]]:
+def stored_epoch(draw: st.DrawFn, epoch: str, began_us: int) -> tuple[list[int], list[IndexEntry]]:
     """Edges of its fragments, and the segments that were stored of them: with holes, and copies that nest or half overlap."""
-    edges = [draw(tenths(900))]
+    edges = [began_us]
     for step in draw(st.lists(st.sampled_from([1, 4, 10, 20, 20, 40]), min_size=1, max_size=12)):
         edges.append(edges[-1] + step * TENTH_US)
     out: list[IndexEntry] = []
+    if draw(st.booleans()):
+        out.append(entry(epoch, 0, len(edges) - 2, edges[0], edges[-1]))
     for _ in range(draw(st.integers(0, 4))):
         first = draw(st.integers(0, len(edges) - 2))
         last = draw(st.integers(first, len(edges) - 2))
@@ -154,6 +156,7 @@ def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[Told]:
             at_us=said_us,
             next_retry_s=draw(st.sampled_from([0.0, 5.0, 20.5])),
             detail=draw(st.sampled_from(["", "reset"])),
+            interrupted=draw(st.sampled_from([False, True, True])),
         )
         appended = st.none() | tenths(600).map(lambda late_us: said_us + late_us)
         out += [Told(event, draw(appended)) for _ in range(draw(st.integers(1, 2)))]
@@ -198,8 +201,11 @@ def record(draw: st.DrawFn) -> list[Camera]:
 def histories(draw: st.DrawFn) -> History:
     entries: list[IndexEntry] = []
     told = draw(others())
+    ended_us: list[int] = []
     for epoch in EPOCHS[: draw(st.integers(0, len(EPOCHS)))]:
-        edges, stored = draw(stored_epoch(epoch))
+        soon = [st.just(end_us + hole * TENTH_US) for end_us in ended_us[-1:] for hole in (1, 3, 4, 5)]
+        edges, stored = draw(stored_epoch(epoch, draw(st.one_of(tenths(900), *soon))))
+        ended_us.append(edges[-1])
         entries += stored
         told += draw(epoch_events(epoch, edges))
     edges = sorted(draw(st.lists(tenths(1500), max_size=4)))

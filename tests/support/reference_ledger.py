@@ -70,7 +70,12 @@ def _in_short_hole(at_us: int, history: History) -> bool:
     hole = (max(before), min(after))
     proven, unproven = missing(history)
     sheds = [(shed.start_us, shed.end_us) for shed in _sheds(history)]
-    return not any(_overlap(hole, stretch) for stretch in [*proven, *unproven, *sheds])
+    if any(_overlap(hole, stretch) for stretch in [*proven, *unproven, *sheds]):
+        return False
+    spoken = [told.event for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
+    changes = [at for at in map(_takes_effect_us, spoken) if hole[0] <= at < hole[1]]
+    words = [_word_in_force(at, history) for at in [hole[0], *changes]]
+    return not any(isinstance(word, Lost) and word.interrupted for word in words)
 
 
 def missing(history: History) -> tuple[list[Stretch], list[Stretch]]:
@@ -106,6 +111,14 @@ def _is_first_after(one: IndexEntry, seq: int, stored: list[IndexEntry]) -> bool
 
 
 def _last_word(at_us: int, history: History) -> tuple[str, str]:
+    word = _word_in_force(at_us, history)
+    if word is None or isinstance(word, Connected):
+        return "service_down", ""
+    believed_until_us = word.at_us + int(word.next_retry_s * 1_000_000) + THIRTY_SECONDS_US
+    return (word.cause, word.detail) if at_us < believed_until_us else ("service_down", "")
+
+
+def _word_in_force(at_us: int, history: History) -> Connected | Lost | Refused | None:
     """Walks through the words that count, in the order in which they take effect."""
     spoken = [told.event for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
     spoken = [event for event in spoken if _takes_effect_us(event) <= at_us]
@@ -119,10 +132,7 @@ def _last_word(at_us: int, history: History) -> tuple[str, str]:
                 word = event
         elif isinstance(event, Refused) or not connected_to or connected_to[-1] == event.epoch:
             word = event
-    if word is None or isinstance(word, Connected):
-        return "service_down", ""
-    believed_until_us = word.at_us + int(word.next_retry_s * 1_000_000) + THIRTY_SECONDS_US
-    return (word.cause, word.detail) if at_us < believed_until_us else ("service_down", "")
+    return word
 
 
 def _takes_effect_us(event: Connected | Lost | Refused) -> int:

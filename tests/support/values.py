@@ -150,7 +150,9 @@ STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
         height=COUNTS,
         server=st.none() | TEXTS,
     ),
-    st.builds(Lost, **_WHO, **_WHY, epoch=EPOCHS, last_seq=COUNTS, end_us=INSTANTS),
+    st.builds(
+        Lost, **_WHO, **_WHY, epoch=EPOCHS, last_seq=COUNTS, end_us=INSTANTS, interrupted=st.booleans()
+    ),
     st.builds(Refused, **_WHO, **_WHY),
     st.builds(
         Shed,

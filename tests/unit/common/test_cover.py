@@ -16,6 +16,7 @@ from districam_common.cover import (
     segment_cover,
 )
 from districam_common.index import IndexEntry
+from districam_common.intervals import merge, touches
 from support.histories import EPOCHS, entry, lost
 
 S = 1_000_000
@@ -122,6 +123,16 @@ def test_what_lies_alone_is_shown_as_if_all_had_been_looked_at_together(
 ) -> None:
     array = index.from_entries(entries_of(segments))
     assert segment_cover(array) == cover.cover_by_definition(array, range(len(array)))
+
+
+@given(stored(), st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=3))
+def test_of_a_part_of_the_time_the_same_pieces_are_shown(
+    segments: list[tuple[str, list[StoredFragment]]], asked: list[tuple[int, int]]
+) -> None:
+    array = index.from_entries(entries_of(segments))
+    within = merge((from_s * S, to_s * S) for from_s, to_s in asked)
+    whole = segment_cover(array)
+    assert segment_cover(array, within) == [p for p in whole if touches(within, p.from_us, p.to_us)]
 
 
 @given(stored(), st.sets(st.sampled_from(EPOCHS)))

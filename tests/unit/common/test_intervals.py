@@ -4,7 +4,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.intervals import Interval, gaps, merge, merge_arrays, subtract, total, touches, twice
+from districam_common.intervals import (
+    Interval,
+    gaps,
+    merge,
+    merge_arrays,
+    subtract,
+    total,
+    touched,
+    touches,
+    twice,
+)
 
 PAIRS = st.lists(st.tuples(st.integers(-20, 20), st.integers(-20, 20)), max_size=8)
 INSTANTS = range(-22, 22)
@@ -57,3 +67,10 @@ def test_twice_is_where_two_lie_over_each_other(pairs: list[Interval]) -> None:
 def test_touches_tells_whether_an_instant_is_shared(pairs: list[Interval], start: int, end: int) -> None:
     shared = any(depth(pairs, at) for at in range(start, end))
     assert touches(merge(pairs), start, end) == shared
+
+
+@given(PAIRS, PAIRS)
+def test_arrays_are_touched_as_pairs_are(pairs: list[Interval], asked: list[Interval]) -> None:
+    columns = np.array(asked, dtype=np.int64).reshape(-1, 2)
+    found = touched(merge(pairs), columns[:, 0], columns[:, 1]).tolist()
+    assert found == [touches(merge(pairs), start, end) for start, end in asked]

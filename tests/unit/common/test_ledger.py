@@ -12,7 +12,7 @@ from districam_common.ledger import State, Summary, gap_us_by_cause, ledger, sum
 from support.histories import EPOCHS, camera, connected, entry, expired, fell, lost, refused, shed
 
 S = 1_000_000
-E0, E1 = EPOCHS[:2]
+E0, E1, E2 = EPOCHS[:3]
 LONG_AGO = camera(-1000 * S)
 SETTLED_US = 10**15
 
@@ -262,6 +262,28 @@ def test_a_short_hole_with_a_missing_seq_or_a_shed_is_a_gap() -> None:
         ("gap", 10, 10.1, "service_down"),
         ("gap", 10.1, 10.4, "shed_backpressure"),
     ]
+
+
+def test_a_short_hole_behind_an_interruption_is_a_gap() -> None:
+    entries = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 10.4, 100)]
+    ended = lost(E0, 4, 10 * S, "handover", interrupted=True)
+    after = connected(E1, round(10.4 * S))
+    assert told(entries, [connected(E0, 0), ended, after])[1:2] == [("gap", 10, 10.4, "handover")]
+    went_on = lost(E0, 4, 10 * S, "stream_changed")
+    assert told(entries, [connected(E0, 0), went_on, after]) == [("recorded", 0, 100)]
+
+
+def test_where_another_had_taken_over_an_interruption_makes_no_gap() -> None:
+    """The new one's epoch went over into another, and the clocks differ by a little."""
+    entries = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 9, 5, 10), stored(E2, 0, 9, 10.1, 100)]
+    events = [
+        connected(E0, 0),
+        connected(E1, 5 * S),
+        lost(E0, 4, 10 * S, "handover", interrupted=True),
+        lost(E1, 9, 10 * S, "stream_changed"),
+        connected(E2, round(10.1 * S)),
+    ]
+    assert told(entries, events) == [("recorded", 0, 100)]
 
 
 def test_where_the_log_fell_what_nobody_explained_is_storage_down() -> None:

@@ -21,6 +21,9 @@ class Source:
     async def read(self) -> list[Picture]:
         return [PICTURE]
 
+    def rest(self) -> list[Picture]:
+        return [PICTURE, PICTURE]
+
     def take_sound(self) -> list[Sound]:
         return []
 
@@ -49,6 +52,7 @@ class Reader:
 async def opened(first: Reader, second: Reader) -> str:
     async with AutoReader(first, second).open("rtsp://camera/x", None, transport="udp") as source:
         assert await source.read() == [PICTURE]
+        assert source.rest() == [PICTURE, PICTURE]
         reader = source.info.reader
         assert first.open_now + second.open_now == 1
     assert first.open_now + second.open_now == 0

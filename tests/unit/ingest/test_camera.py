@@ -50,6 +50,9 @@ class Broken:
     async def read(self) -> list[Picture]:
         raise self._error
 
+    def rest(self) -> list[Picture]:
+        return []
+
     def take_sound(self) -> list[Sound]:
         return []
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,16 @@ class Blame:
 def happenings(told: Iterable[Told]) -> list[Happening]:
     """Connected, lost and refused in the order in which they take effect, whatever the order given."""
     found = [t.event for t in told if isinstance(t.event, Connected | Lost | Refused)]
-    return sorted(found, key=lambda event: (effect_us(event), not isinstance(event, Lost), repr(event)))
+    found.sort(key=_rank)
+    out: list[Happening] = []
+    for _, equals in groupby(found, key=_rank):
+        same = list(equals)
+        out += same if len(same) == 1 else sorted(same, key=repr)  # few are; to spell an event out takes long
+    return out
+
+
+def _rank(event: Happening) -> tuple[int, bool]:
+    return effect_us(event), not isinstance(event, Lost)
 
 
 def effect_us(event: Happening) -> int:
@@ -63,19 +73,32 @@ def in_force(ordered: Iterable[Happening]) -> Iterator[Happening]:
         yield event
 
 
+def _reigns(told: Iterable[Told]) -> list[tuple[Happening, int, int]]:
+    """Each event with the time for which it is in force, in order."""
+    deciding = list(in_force(happenings(told)))
+    edges = [*map(effect_us, deciding), FOREVER]
+    return list(zip(deciding, edges, edges[1:], strict=False))
+
+
+def interruptions(told: Iterable[Told]) -> list[Interval]:
+    """Where a `lost` is in force that says that pictures may be missing behind it."""
+    return [
+        (from_us, to_us)
+        for event, from_us, to_us in _reigns(told)
+        if isinstance(event, Lost) and event.interrupted
+    ]
+
+
 def blamed(told: Iterable[Told]) -> list[Blame]:
     """The cause by the event in force at each instant; tiles [BEGINNING, FOREVER)."""
-    deciding = list(in_force(happenings(told)))
-    ends = [effect_us(event) for event in deciding[1:]] + [FOREVER]
-    first = effect_us(deciding[0]) if deciding else FOREVER
-    out = [Blame(BEGINNING, first, "service_down")]
-    for event, end_us in zip(deciding, ends, strict=False):
-        start_us = effect_us(event)
+    reigns = _reigns(told)
+    out = [Blame(BEGINNING, reigns[0][1] if reigns else FOREVER, "service_down")]
+    for event, start_us, end_us in reigns:
+        until_us = start_us
         if not isinstance(event, Connected):
             until_us = min(max(start_us, _explains_until_us(event)), end_us)
             out.append(Blame(start_us, until_us, event.cause, event.detail))
-            start_us = until_us
-        out.append(Blame(start_us, end_us, "service_down"))
+        out.append(Blame(until_us, end_us, "service_down"))
     return [blame for blame in out if blame.from_us < blame.to_us]
 
 
@@ -172,7 +195,7 @@ def _holes(
     """Holes before a stored `seq`; writes into `reached` how far each epoch is stored."""
     if not len(segments):
         return []
-    rows = segments[by_seq(segments)]
+    rows = segments.take(by_seq(segments))
     starts_epoch = np.ones(len(rows), dtype=bool)
     starts_epoch[1:] = (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (
         rows["epoch_lo"][1:] != rows["epoch_lo"][:-1]

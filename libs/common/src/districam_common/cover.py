@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from districam_common.causes import Told, by_seq
 from districam_common.events import Lost
 from districam_common.index import STARTS_WITH_KEYFRAME, SegmentArray, epoch_text
-from districam_common.intervals import Interval, merge_arrays, twice
+from districam_common.intervals import Interval, merge_arrays, touched, touches, twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +121,31 @@ def _enter(pieces: list[RunPiece], number: int, run: Run, end_us: int) -> None:
 # ---- by segments
 
 
-def segment_cover(segments: SegmentArray) -> list[Piece]:
+def segment_cover(segments: SegmentArray, within: Sequence[Interval] | None = None) -> list[Piece]:
     """The cover a segment at a time, for playlists: pieces in order of time, disjoint.
 
     Every instant of a segment lies in exactly one piece. A piece that is narrower than its segment shows a part of it;
     who plays segments whole repeats up to one at a change of epoch.
+
+    Args:
+        segments: all that may hide one another, of one camera.
+        within: merged; the pieces that touch it are given, and they are whole. None: all pieces.
     """
     order = by_seq(segments)
     if not len(order):
         return []
-    chains = _chains(segments[order])
+    ordered = segments.take(order)
+    chains = _chains(ordered)
     shared = chains.are_shared[chains.number]
-    alone = _pieces_alone(segments[order], chains, ~shared)
+    alone = _pieces_alone(ordered, chains, ~shared, within)
     pieces = [
         Piece(row, a, b)
         for row, a, b in zip(order[alone.rows].tolist(), alone.from_us, alone.to_us, strict=True)
     ]
     for some in _together(chains, shared):
         rows = np.sort(order[some])
-        pieces += cover_by_definition(segments[rows], rows.tolist())
+        found = cover_by_definition(segments[rows], rows.tolist())
+        pieces += [p for p in found if within is None or touches(within, p.from_us, p.to_us)]
     return sorted(pieces, key=lambda piece: piece.from_us)
 
 
@@ -188,12 +194,15 @@ class _Alone:
     to_us: list[int]
 
 
-def _pieces_alone(rows: SegmentArray, chains: _Chains, chosen: NDArray[np.bool]) -> _Alone:
+def _pieces_alone(
+    rows: SegmentArray, chains: _Chains, chosen: NDArray[np.bool], within: Sequence[Interval] | None
+) -> _Alone:
     """Of runs that lie over no other: each segment from where the one before it in its run ends."""
     starts, ends = rows["start_us"], rows["end_us"]
     follows = np.concatenate(([False], chains.number[1:] == chains.number[:-1]))
     from_us = np.where(follows, np.maximum(starts, np.concatenate(([0], ends[:-1]))), starts)
-    shown = np.flatnonzero(chosen & (from_us < ends))
+    is_asked = True if within is None else touched(within, from_us, ends)
+    shown = np.flatnonzero(chosen & (from_us < ends) & is_asked)
     return _Alone(shown, from_us[shown].tolist(), ends[shown].tolist())
 
 

@@ -187,6 +187,8 @@ class Lost:
         cause: why.
         detail: why, in words.
         next_retry_s: when the next try is due, seconds after `at_us`.
+        interrupted: whether pictures may be missing behind it: the connection ended too, or what came next is in no epoch.
+            If not, or if nothing is said, the next epoch begins with the very next picture.
     """
 
     type: ClassVar[str] = "districam.stream.lost.v1"
@@ -200,6 +202,7 @@ class Lost:
     cause: Cause
     detail: str = ""
     next_retry_s: Seconds = 0.0
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

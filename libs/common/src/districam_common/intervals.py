@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[int, int]
+_NEVER = -(1 << 63)
 
 
 def merge(pairs: Iterable[Interval]) -> list[Interval]:
@@ -72,6 +73,17 @@ def touches(merged: Sequence[Interval], start: int, end: int) -> bool:
     if n >= 0 and merged[n][1] > start:
         return start < end
     return n + 1 < len(merged) and merged[n + 1][0] < end
+
+
+def touched(
+    merged: Sequence[Interval], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.bool]:
+    """`touches` of two columns of equal length."""
+    bounds = np.array([(_NEVER, _NEVER), *merged], dtype=np.int64)
+    before = np.searchsorted(
+        bounds[1:, 0], ends
+    )  # how many begin before each end: the last of them ends last
+    return (starts < ends) & (bounds[before, 1] > starts)
 
 
 def total(merged: Iterable[Interval]) -> int:

@@ -18,6 +18,7 @@ from districam_common.causes import (
     Told,
     blamed,
     happenings,
+    interruptions,
     missing,
     shed,
 )
@@ -86,7 +87,7 @@ def ledger(
     gone = missing(segments, events, log_us)
     dropped = shed(events)
     expired = merge((t.event.from_us, t.event.to_us) for t in events if isinstance(t.event, FootageExpired))
-    shown = merge([*recorded, *_short_holes(recorded, gone, dropped)])
+    shown = merge([*recorded, *_short_holes(recorded, gone, dropped, events)])
     expected = _expected(revisions, segments, events)
     layers = [
         _plain("expired", expired),
@@ -96,7 +97,7 @@ def ledger(
         _blaming(dropped),
         _plain("pending", gone.unsettled),
         _blaming(Blame(*interval, "pipeline_loss") for interval in gone.lost),
-        _blaming(blamed(events)),
+        _blaming(b for b in blamed(events) if b.from_us < window[1] and window[0] < b.to_us),
     ]
     fallen = _plain("gap", merge((f.from_us, f.to_us) for f in fell))
     return _merged(_decided(window, layers, fallen))
@@ -134,11 +135,17 @@ def _merged(states: Iterable[State]) -> list[State]:
     return out
 
 
-def _short_holes(recorded: Sequence[Interval], gone: Missing, dropped: Sequence[Blame]) -> list[Interval]:
+def _short_holes(
+    recorded: Sequence[Interval], gone: Missing, dropped: Sequence[Blame], events: Sequence[Told]
+) -> list[Interval]:
     """Holes too short to be gaps: where one epoch ends and the next begins, and nothing is known to be missing."""
-    known = merge([*gone.lost, *gone.unsettled, *((b.from_us, b.to_us) for b in dropped)])
     holes = [(before[1], after[0]) for before, after in pairwise(recorded)]
-    return [hole for hole in holes if hole[1] - hole[0] < SHORT_HOLE_US and not touches(known, *hole)]
+    short = [hole for hole in holes if hole[1] - hole[0] < SHORT_HOLE_US]
+    if not short:
+        return []
+    sheds = [(b.from_us, b.to_us) for b in dropped]
+    known = merge([*gone.lost, *gone.unsettled, *sheds, *interruptions(events)])
+    return [hole for hole in short if not touches(known, *hole)]
 
 
 # ---- when footage is expected

@@ -62,6 +62,10 @@ class _Second:
         """As the source does."""
         return await self._source.read()
 
+    def rest(self) -> list[Picture]:
+        """As the source does."""
+        return self._source.rest()
+
     def take_sound(self) -> list[Sound]:
         """As the source does."""
         return self._source.take_sound()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import SystemRandom
 
@@ -15,7 +15,7 @@ from districam_common.errors import Fatal, Retriable
 from districam_common.events import Camera, Cause, Refused
 from districam_ingest import metrics
 from districam_ingest.core.fragmenter import Cuts
-from districam_ingest.core.gate import Ends, Gate, Repeats, Starts, Takes
+from districam_ingest.core.gate import Ends, Gate, Repeats, Starts, Step, Takes
 from districam_ingest.core.host_clock import TOLERATED_US
 from districam_ingest.core.nal import BitstreamError
 from districam_ingest.core.units import Picture
@@ -91,10 +91,10 @@ class CameraLife:
         except Fatal:
             raise
         except Exception as error:  # a bug, or a stream made to find one: it shall cost this camera alone
+            log.exception("camera failed", camera=self.camera.camera_id)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise  # the whole process is going down: nobody would hear of it
-            log.exception("camera failed", camera=self.camera.camera_id)
+                raise asyncio.CancelledError from None  # it was to end, and no other with it
             self._refuse("stream_error", f"{type(error).__name__} in ingest", next_retry_s)
 
     @asynccontextmanager
@@ -131,16 +131,24 @@ class CameraLife:
         """Reads until the stream ends. A `ReadError` that leaves says that no epoch was running."""
         stream = Stream(self.camera, source, self._around)
         try:
+            await self._read_to_its_end(source, stream, next_retry_s)
+        except ReadError:
+            raise
+        except Exception:
+            stream.abandon("stream_error", "the stream broke ingest", next_retry_s)
+            raise
+
+    async def _read_to_its_end(self, source: Source, stream: "Stream", next_retry_s: float) -> None:
+        try:
             await self._read(source, stream)
         except ReadError as error:
             if not stream.end(error.cause, error.detail, next_retry_s):
                 raise
             metrics.RECONNECTS.labels(self.camera.camera_id, error.cause).inc()
         except asyncio.CancelledError:
+            with suppress(ReadError):
+                stream.take(source.rest())
             stream.end(*self._stop, 0.0)
-            raise
-        except Exception:
-            stream.abandon("stream_error", "the stream broke ingest", next_retry_s)
             raise
 
     async def _read(self, source: Source, stream: "Stream") -> None:
@@ -223,12 +231,12 @@ class Stream:
             self._judge(picture)
 
     def end(self, cause: Cause, detail: str, next_retry_s: float) -> bool:
-        """Ends the running epoch; False if nothing of this was told.
+        """Ends the running epoch, and what comes next is in none; False if nothing of this was told.
 
         There is none, or the camera failed right behind a standstill of this process. What is missing began with us then,
         so the epoch ends with that, and what the camera did is still to be told.
         """
-        epoch, self._epoch = self._epoch, None
+        epoch = self._epoch
         if epoch is None:
             return False
         self._hear()
@@ -257,13 +265,14 @@ class Stream:
             self._hearing.hear()
 
     def _judge(self, picture: Picture) -> None:
-        for step in self._gate.judge(picture):
-            self._follow(step, picture)
+        steps = self._gate.judge(picture)
+        for step in steps:
+            self._follow(step, picture, steps)
 
-    def _follow(self, step: object, picture: Picture) -> None:
+    def _follow(self, step: Step, picture: Picture, steps: list[Step]) -> None:
         match step:
             case Ends():
-                self._break(step)
+                self._break(step, interrupted=not isinstance(steps[-1], Takes))
             case Starts():
                 self._start(step)
             case Takes():
@@ -300,27 +309,38 @@ class Stream:
         for picture in late:  # they are the next epoch's, from a keyframe on
             self._judge(picture)
 
-    def _break(self, ends: Ends) -> None:
-        epoch, self._epoch = self._epoch, None
+    def _break(self, ends: Ends, *, interrupted: bool) -> None:
+        epoch = self._epoch
         if epoch is None:
             return
         watch = self._around.watch
         is_silence = ends.cause == "source_silent" and watch.stalled_since(epoch.last_arrival_us)
         if is_silence or (ends.leaps and self._follows_standstill(epoch)):
             ends = Ends("service_down", STOOD_STILL, ends.interval_us)
-        self._close(epoch, ends)
+        self._close(epoch, ends, interrupted=interrupted)
 
     def _follows_standstill(self, epoch: Epoch) -> bool:
         """Whether its last pictures came right behind a standstill of this process: the socket had kept them."""
         return self._around.watch.stalled_since(epoch.last_arrival_us - STALL_US)
 
-    def _close(self, epoch: Epoch, ends: Ends, next_retry_s: float = 0.0) -> bool:
+    def _close(
+        self, epoch: Epoch, ends: Ends, next_retry_s: float = 0.0, *, interrupted: bool = True
+    ) -> bool:
         """False if nothing was told: pictures that came all at once behind a standstill, nobody knows when they were taken."""
         self._source.look_closely()
+        cause, detail, told = ends.cause, ends.detail, True
         if not epoch.is_anchored and self._follows_standstill(epoch):
-            return epoch.abandon(ends.cause, ends.detail, next_retry_s=next_retry_s)
-        epoch.end(ends.cause, ends.detail, interval_us=ends.interval_us, next_retry_s=next_retry_s)
-        return True
+            told = epoch.abandon(cause, detail, next_retry_s=next_retry_s, interrupted=interrupted)
+        else:
+            epoch.end(
+                cause,
+                detail,
+                interval_us=ends.interval_us,
+                next_retry_s=next_retry_s,
+                interrupted=interrupted,
+            )
+        self._epoch = None  # not before: what breaks in between leaves it to be abandoned
+        return told
 
     def _follow_clock(self) -> None:
         if self._epoch is None:

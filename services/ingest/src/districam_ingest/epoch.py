@@ -85,15 +85,25 @@ class Epoch:
         """Takes back the pictures that no time was found for."""
         return self._timeline.withdraw()
 
-    def end(self, cause: Cause, detail: str, *, interval_us: int, next_retry_s: float = 0.0) -> None:
+    def end(
+        self,
+        cause: Cause,
+        detail: str,
+        *,
+        interval_us: int,
+        next_retry_s: float = 0.0,
+        interrupted: bool = True,
+    ) -> None:
         """Sends what is held, then `lost`; behind it nothing of this epoch comes."""
         self._pass_on(self._timeline.release())
         rest = self._fragmenter.end(interval_us)
         if rest is not None:
             self._send(rest)
-        self.abandon(cause, detail, next_retry_s=next_retry_s)
+        self.abandon(cause, detail, next_retry_s=next_retry_s, interrupted=interrupted)
 
-    def abandon(self, cause: Cause, detail: str, *, next_retry_s: float = 0.0) -> bool:
+    def abandon(
+        self, cause: Cause, detail: str, *, next_retry_s: float = 0.0, interrupted: bool = True
+    ) -> bool:
         """Sends `lost` without what is held: it cannot be stored. False if nothing of this epoch was sent."""
         self._observer.count()
         for told in self._shedder.tell():
@@ -111,6 +121,7 @@ class Epoch:
             cause=cause,
             detail=detail,
             next_retry_s=next_retry_s,
+            interrupted=interrupted,
         )
         self._outlets.outbox.offer_event(self._camera.camera_id, lost)
         metrics.CONNECTED.labels(self._camera.camera_id).set(0)

@@ -201,6 +201,15 @@ class LibavSource:
             raise item
         return out
 
+    def rest(self) -> list[Picture]:
+        """As `Source` says; what the thread or libavformat still holds cannot be had without waiting."""
+        out: list[Picture] = []
+        while not self._waiting.empty():
+            item = self._waiting.get_nowait()
+            if not isinstance(item, ReadError):
+                out.append(item)
+        return out
+
     def take_sound(self) -> list[Sound]:
         """As `Source` says."""
         sounds = list(self._sounds)

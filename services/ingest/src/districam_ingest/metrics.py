@@ -22,7 +22,9 @@ RECONNECTS = Counter("districam_ingest_reconnects_total", "Streams lost or refus
 CONNECTED = Gauge("districam_ingest_connected", "1 while an epoch is running.", ["camera"])
 FPS = Gauge("districam_ingest_fps", "Pictures a second over the last ten seconds.", ["camera"])
 NOMINAL_FPS = Gauge(
-    "districam_ingest_nominal_fps", "Pictures a second by the stream's own parameters, if they say.", ["camera"]
+    "districam_ingest_nominal_fps",
+    "Pictures a second by the stream's own parameters, if they say.",
+    ["camera"],
 )
 GOP = Gauge("districam_ingest_gop_seconds", "Distance of the last two keyframes.", ["camera"])
 JITTER = Gauge("districam_ingest_jitter_seconds", "Interarrival jitter of pictures.", ["camera"])

@@ -39,6 +39,8 @@ QUICK_US, QUICK_MOST_US = 1_200_000, 10_000_000
 RECEIVED_MOST = 1 << 20
 MUCH = RECEIVED_MOST // 2
 """After so much the next tick is a short one: what waits in the socket keeps the camera waiting."""
+LAST_TICKS_MOST, LAST_US_MOST = 8, 100_000
+"""Before a stream is left: 8 MiB are more than a socket of Linux keeps."""
 AAC = frozenset({"aac"})
 PUNCH_US = 5_000_000
 _CAUSES: dict[int, Cause] = {
@@ -168,6 +170,20 @@ class NativeSource:
         if self._awaits_keyframe:
             self._look_for_keyframe(pictures)
         return pictures
+
+    def rest(self) -> list[Picture]:
+        """As `Source` says."""
+        pictures, self._waiting = self._waiting, list[Picture]()
+        now_us = self._clock.monotonic_us()
+        until_us, self._got_much = now_us + LAST_US_MOST, True
+        for _ in range(LAST_TICKS_MOST):
+            if self._over is not None or not self._got_much or now_us >= until_us:
+                break
+            self._tick(now_us)
+            pictures += self._waiting
+            self._waiting = list[Picture]()
+            now_us = self._clock.monotonic_us()
+        return pictures + self._session.rest()
 
     def take_sound(self) -> list[Sound]:
         """As `Source` says."""

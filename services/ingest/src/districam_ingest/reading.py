@@ -59,6 +59,13 @@ class Source(Protocol):
         """
         ...
 
+    def rest(self) -> list[Picture]:
+        """What has come by now, within bounds of bytes and time, before the stream is left. It waits for nothing.
+
+        A picture of which more may come is not given: half of it would pass for whole.
+        """
+        ...
+
     def take_sound(self) -> list[Sound]:
         """The sound that has come, each unit once. It waits for nothing."""
         ...

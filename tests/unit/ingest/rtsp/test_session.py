@@ -362,6 +362,27 @@ def test_what_does_not_come_is_given_up_on_the_tick_or_at_the_end():
     assert losses(one.end()) == [(1, False, 0), (1, False, 1)]
 
 
+def test_who_leaves_gets_what_is_done_and_nothing_that_may_go_on():
+    one = session()
+    for data in marked(PROVEN + 1):
+        one.feed(data, 1)
+    one.feed(packet(PROVEN + 1, T0 + (PROVEN + 1) * 3600, FIRST), 2)  # its second slice has not come
+    assert [p.pts - T0 for p in one.rest()] == [n * 3600 for n in range(PROVEN + 1)]
+    assert one.rest() == []
+
+
+def test_who_leaves_waits_for_no_datagram_any_more():
+    one = over_udp()
+    for n in (*range(PROVEN + 1), PROVEN + 2, PROVEN + 3):
+        one.receive(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], n, track=0, is_control=False)
+    assert len(one.take()) == PROVEN + 1
+    assert losses(one.rest()) == [(1, False, 1), (1, False, 0)]
+
+
+def test_who_leaves_before_anything_came_gets_nothing():
+    assert Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9).rest() == []
+
+
 def test_reports_go_back_over_udp_and_goodbye_is_heard():
     one = over_udp()
     one.receive(packet(0, T0, FIRST)[4:], 1, track=0, is_control=False)

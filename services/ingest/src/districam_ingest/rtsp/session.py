@@ -144,6 +144,14 @@ class Session:
         """The sound that is done."""
         return self._hearing.take() if self._hearing is not None else []
 
+    def rest(self) -> list[Picture]:
+        """The pictures that are done once no missing packet is waited for any more. The last one may go on: it stays out."""
+        if self._stream is not None:
+            with suppress(RtspError):
+                for packet, came_us in self._reordering.flush():
+                    self._stream.push(packet, came_us)
+        return self.take()
+
     def end(self) -> list[Picture]:
         """The pictures that are left when nothing more comes."""
         if self._stream is None:

@@ -1,0 +1,220 @@
+"""A stream that we end ourselves: what had come by then is stored, what is missing behind it is told, nobody else ends."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from districam_common.clock import SystemClock
+from districam_common.credentials import Credential, Credentials
+from districam_common.events import Camera, Lost, StreamEvent
+from districam_common.media import Fragment
+from districam_ingest.camera import CameraLife, Stream, Surroundings
+from districam_ingest.core.host_clock import HostClock
+from districam_ingest.core.units import Picture, Sound
+from districam_ingest.loop_watch import LoopWatch
+from districam_ingest.outlets import Outlets
+from districam_ingest.reading import ReadError, Source, SourceInfo
+from districam_ingest.settings import IngestSettings
+from unit.ingest.samples import FULL_HD, picture
+
+if TYPE_CHECKING:
+    from districam_ingest.publish import Outbox
+    from districam_ingest.stills import Stills
+
+FPS = 25
+NOISE = Picture((b"\xff" * 20,), 0, 0)
+
+
+@dataclass
+class Queue:
+    """What would go to Kafka. `broken`: a bug is met before anything goes there."""
+
+    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
+    broken: bool = False
+    host_clock: HostClock = field(default_factory=HostClock)
+
+    def has_room(self, size: int) -> bool:
+        if self.broken:
+            raise ZeroDivisionError("a bug")
+        return size > 0
+
+    def offer_fragment(self, fragment: Fragment) -> None:
+        self.items.append(fragment)
+
+    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+        assert getattr(event, "camera_id", None) == camera_id
+        self.items.append(event)
+
+    def offer(self, wanted: object) -> None:
+        """No stills here."""
+
+    @property
+    def pictures(self) -> int:
+        return sum(item.info.access_units for item in self.items if isinstance(item, Fragment))
+
+    @property
+    def lost(self) -> list[Lost]:
+        return [item for item in self.items if isinstance(item, Lost)]
+
+
+class Playing:
+    """Gives some pictures, then waits; more have come when it is left."""
+
+    info = SourceInfo(codec="h264", sets=(), reader="test")
+
+    def __init__(self, now: list[Picture], later: list[Picture]) -> None:
+        self._now, self._later = now, later
+        self.waits = asyncio.Event()
+
+    async def read(self) -> list[Picture]:
+        if not self._now:
+            self.waits.set()
+            await asyncio.Event().wait()
+        pictures, self._now = self._now, []
+        return pictures
+
+    def rest(self) -> list[Picture]:
+        pictures, self._later = self._later, []
+        return pictures
+
+    def take_sound(self) -> list[Sound]:
+        return []
+
+    def look_closely(self) -> None:
+        pass
+
+
+class Failing(Playing):
+    """A stream that breaks off, and whatever is sent from then on meets a bug."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(filmed(0, 60), [])
+        self._queue = queue
+
+    async def read(self) -> list[Picture]:
+        if self._now:
+            return await super().read()
+        self._queue.broken = True
+        raise ReadError("camera_unreachable", "reset")
+
+
+class Reader:
+    """Opens its one stream; leaving it breaks if told to."""
+
+    def __init__(self, source: Playing, *, breaks: bool = False) -> None:
+        self._source, self._breaks = source, breaks
+
+    @asynccontextmanager
+    async def open(
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+    ) -> AsyncGenerator[Source]:
+        assert (url, credential, transport, with_sound) == ("u", None, "tcp", True)
+        try:
+            yield self._source
+        finally:
+            if self._breaks:
+                raise ZeroDivisionError("a bug")
+
+
+def around(queue: Queue, reader: Reader) -> Surroundings:
+    clock = SystemClock()
+    queue.host_clock.host(clock.now_us(), clock.monotonic_us())
+    outlets = Outlets(
+        outbox=cast("Outbox", queue), stills=cast("Stills", queue), instance="test", now_us=clock.now_us
+    )
+    return Surroundings(
+        reader=reader,
+        credentials=Credentials(None),
+        outlets=outlets,
+        opening=asyncio.Semaphore(1),
+        watch=LoopWatch(clock),
+        clock=clock,
+        settings=IngestSettings(),
+    )
+
+
+def filmed(first: int, count: int) -> list[Picture]:
+    return [picture(n, key=n % FPS == 0) for n in range(first, first + count)]
+
+
+async def left(queue: Queue, source: Playing, *, breaks: bool = False, bug: bool = False) -> None:
+    """A replica hands the camera over. Its task must end as cancelled: any other end would be that of all cameras."""
+    life = CameraLife(
+        Camera(camera_id="cam", name="x", url="u"), around(queue, Reader(source, breaks=breaks))
+    )
+    task = asyncio.ensure_future(life.run())
+    async with asyncio.timeout(5):
+        await source.waits.wait()
+        queue.broken = bug
+        life.explain("handover", "another replica has it")
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_what_has_come_by_the_end_is_stored_and_the_end_says_that_more_may_be_missing():
+    queue = Queue()
+    await left(queue, Playing(filmed(0, 40), filmed(40, 5)))
+    assert queue.pictures == 45
+    [lost] = queue.lost
+    assert queue.items[-1] is lost
+    assert (lost.cause, lost.detail, lost.interrupted) == ("handover", "another replica has it", True)
+
+
+async def test_what_comes_last_and_is_no_video_ends_the_epoch_and_nothing_else():
+    queue = Queue()
+    unusable = picture(41, key=True, sets=(b"\x67\x42", b"\x68\xce"))
+    await left(queue, Playing(filmed(0, 40), [*filmed(40, 1), NOISE, unusable]))
+    assert queue.pictures == 41
+    assert [(lost.cause, lost.interrupted) for lost in queue.lost] == [("stream_error", True)]
+
+
+async def test_a_bug_while_a_stream_is_left_costs_what_was_held_and_is_told():
+    queue = Queue()
+    await left(queue, Playing(filmed(0, 60), filmed(60, 5)), bug=True)
+    assert queue.pictures == 50
+    [lost] = queue.lost
+    last = [item.info for item in queue.items if isinstance(item, Fragment)][-1]
+    assert (lost.cause, lost.last_seq, lost.end_us) == ("stream_error", last.seq, last.end_us)
+    assert lost.interrupted
+
+
+async def test_a_bug_in_leaving_the_camera_ends_nobody_else():
+    queue = Queue()
+    await left(queue, Playing(filmed(0, 40), []), breaks=True)
+    assert (queue.pictures, [lost.cause for lost in queue.lost]) == (40, ["handover"])
+
+
+@pytest.mark.parametrize(
+    ("following", "interrupted"),
+    [
+        ([picture(60, key=True, sets=FULL_HD)], False),
+        ([NOISE, *filmed(61, 20)], True),
+        ([picture(60, pts=59 * 3600, slice_nal=b"\x41\x9a\x24\x77"), *filmed(61, 20)], True),
+    ],
+    ids=["other parameter sets", "noise", "one time twice"],
+)
+async def test_an_epoch_whose_next_begins_with_the_very_next_picture_is_not_interrupted(
+    following: list[Picture], *, interrupted: bool
+):
+    queue = Queue()
+    source = Playing([], [])
+    stream = Stream(Camera(camera_id="cam", name="x", url="u"), source, around(queue, Reader(source)))
+    stream.take(filmed(0, 60))
+    stream.take(following)
+    assert [lost.interrupted for lost in queue.lost] == [interrupted]
+
+
+async def test_a_bug_at_the_end_of_a_stream_that_failed_is_told_too():
+    queue = Queue()
+    life = CameraLife(Camera(camera_id="cam", name="x", url="u"), around(queue, Reader(Failing(queue))))
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(life.run())
+        while not queue.lost:
+            await asyncio.sleep(0.01)
+        task.cancel()
+    assert [lost.cause for lost in queue.lost] == ["stream_error"]
