@@ -2,9 +2,10 @@
 # Redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self, cast
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from redis.asyncio import Redis
 from districam_common import index, names
 from districam_common.errors import Retriable
 from districam_common.events import Camera, Connected, PartitionFell
-from districam_common.index_reader import EpochShape, IndexReader
+from districam_common.index_reader import EpochShape, Framed, IndexReader, Instant, Meta
 from districam_common.kafka.records import Partition
 from districam_common.ledger import Told
 from districam_common.media import Still
@@ -160,6 +161,134 @@ async def test_progress_is_read_by_camera_and_never_falls(empty: Index):
         await empty.writer.log_reached(lambda _applied, _logged, at=log_us: {partition: at}, build="first")
     assert await empty.reader.log_us("cam-1") == NOON_US
     assert await empty.reader.logged() == {partition: NOON_US}
+
+
+async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empty: Index):
+    await empty.begin()
+    partition = names.partition_of("cam-1", 60)
+    fell = PartitionFell(
+        partition=partition, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US
+    )
+    other = replace(fell, partition=partition + 1)
+    stored = [segment(first_seq=5 * n, start_us=NOON_US + 10 * n * S) for n in range(3)]
+    operations = [
+        *plan_camera(CAMERA),
+        *plan_event(lost(NOON_US), NOON_US + 2 * S),
+        *plan_event(fell, NOON_US),
+        *plan_event(other, NOON_US),
+        *(operation for one in stored for operation in plan_stored(one)),
+    ]
+    await empty.writer.apply(gathered(operations), build="first")
+    await empty.writer.log_reached(lambda _applied, _logged: {partition: NOON_US}, build="first")
+    window = NOON_US + 10 * S, NOON_US + 12 * S
+    found = await empty.reader.known("cam-1", 60, *window)
+    assert (found.log_us, found.revisions, found.fell) == (NOON_US, [CAMERA], [fell])
+    assert found.told == await empty.reader.told("cam-1") == [Told(lost(NOON_US), NOON_US + 2 * S)]
+    assert index.entries(found.segments) == [names.entry_of(stored[1])]
+    assert found.meta == await empty.reader.meta()
+    assert found.meta is not None
+    unknown = await empty.reader.known("cam-2", 60, *window)
+    assert (unknown.revisions, unknown.told, len(unknown.segments)) == ([], [], 0)
+
+
+class Piecemeal:
+    """A client whose pipelines let others in after each command; `between` is told how many were done."""
+
+    def __init__(self, redis: Redis, between: Callable[[int], Awaitable[None]]) -> None:
+        self._redis = redis
+        self._between = between
+        self._asked: list[Callable[[], Awaitable[object]]] = []
+
+    def pipeline(self, *, transaction: bool) -> "Piecemeal":
+        assert not transaction
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        command = getattr(self._redis, name)
+        return lambda *args, **options: self._asked.append(lambda: command(*args, **options))
+
+    async def execute(self) -> list[object]:
+        answers: list[object] = []
+        for asked in self._asked:
+            answers.append(await asked())
+            await self._between(len(answers))
+        self._asked.clear()
+        return answers
+
+
+async def test_progress_is_older_than_what_it_vouches_for(empty: Index):
+    await empty.begin()
+    partition = names.partition_of("cam-1", 60)
+
+    async def write(n: int) -> None:
+        """Another segment, then the word that it is there."""
+        one = segment(first_seq=5 * n, start_us=NOON_US + 10 * n * S)
+        await empty.writer.apply(gathered(plan_stored(one)), build="first")
+        await empty.writer.log_reached(lambda _applied, _logged: {partition: one.end_us}, build="first")
+
+    await write(0)
+    reader = IndexReader(cast("Redis", Piecemeal(empty.redis, write)))
+    found = await reader.known("cam-1", 60, NOON_US, NOON_US + S)
+    assert found.log_us == NOON_US + 10 * S
+    found = await reader.known("cam-1", 60, NOON_US, NOON_US + 3600 * S)
+    assert found.segments["end_us"].max() >= found.log_us > NOON_US + 10 * S
+
+
+async def _known(reader: IndexReader) -> Meta | None:
+    return (await reader.known("cam-1", 60, NOON_US, NOON_US + S)).meta
+
+
+async def _at(reader: IndexReader) -> Meta | None:
+    return (await reader.at(["cam-1"], NOON_US)).after
+
+
+async def _framed_cameras(reader: IndexReader) -> Meta | None:
+    return (await reader.framed_cameras()).after
+
+
+async def test_an_index_that_is_built_anew_while_it_is_read_shows(empty: Index):
+    for read in (_known, _at, _framed_cameras):
+        builds: list[str] = []
+        for place in range(1, 20):
+            await empty.begin("first")
+            last = 0
+
+            async def between(done: int, place: int = place) -> None:
+                nonlocal last
+                last = done
+                if done == place:
+                    await empty.begin("second")
+
+            found = await read(IndexReader(cast("Redis", Piecemeal(empty.redis, between))))
+            assert found is not None
+            builds.append(found.build)
+            if last <= place:
+                break
+        assert len(builds) > 1, read
+        assert set(builds[:-1]) == {"second"}, read
+
+
+async def test_a_value_says_between_what_it_was_read(empty: Index):
+    nothing = await empty.reader.framed_cameras()
+    assert (nothing.before, nothing.value, nothing.after) == (None, {}, None)
+    await empty.begin()
+    operations = [*plan_camera(CAMERA), *plan_stored(segment(start_us=NOON_US))]
+    await empty.writer.apply(gathered(operations), build="first")
+    meta = await empty.reader.meta()
+    assert meta is not None
+    assert await empty.reader.framed_cameras() == Framed(meta, {"cam-1": CAMERA}, meta)
+    seen = await empty.reader.at(["cam-1", "cam-2"], NOON_US + S)
+    assert (seen.before, seen.after) == (meta, meta)
+    assert seen.value == {
+        "cam-1": Instant(is_stored=True, is_expired=False),
+        "cam-2": Instant(is_stored=False, is_expired=False),
+    }
 
 
 async def test_clearing_forgets_all_but_holds(empty: Index):

@@ -24,6 +24,17 @@ def test_members_and_scores_give_the_entries_back(entries: list[IndexEntry]) -> 
     assert [index.duration_us(member) for member in members] == [one.end_us - one.start_us for one in entries]
 
 
+def test_a_score_may_have_an_exponent() -> None:
+    packed = index.member(entry("0" * 32, 0, 0, 0, 1))
+    assert index.scored_segments([packed, b"1.5e+03", packed, b"7"])["start_us"].tolist() == [1500, 7]
+
+
+@pytest.mark.parametrize("rows", [[bytes(35), b"soon"], [bytes(35)], [bytes(34), b"1"]])
+def test_rows_that_are_none_are_a_value_error(rows: list[bytes]) -> None:
+    with pytest.raises(ValueError):
+        index.scored_segments(rows)
+
+
 def test_a_score_is_exact_as_a_double() -> None:
     late_us = 4_102_444_799_999_999  # the last microsecond of 2099
     assert int(float(late_us)) == late_us

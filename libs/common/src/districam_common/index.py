@@ -92,8 +92,12 @@ def scored_segments(rows: Sequence[bytes]) -> SegmentArray:
     Raises:
         ValueError: a member is not 35 bytes long, or a score is no number.
     """
-    scores = np.array(rows[1::2], dtype="S24")
-    return _decoded(rows[::2], scores.astype(np.float64).astype(np.int64))
+    scores = rows[1::2]
+    try:
+        starts_us = np.fromiter(map(int, scores), np.int64, len(scores))
+    except ValueError:  # with a point or an exponent, which Redis writes where digits would not do
+        starts_us = np.array(scores, dtype="S24").astype(np.float64).astype(np.int64)
+    return _decoded(rows[::2], starts_us)
 
 
 def _decoded(members: Sequence[bytes], starts_us: NDArray[np.int64]) -> SegmentArray:

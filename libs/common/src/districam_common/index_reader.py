@@ -2,31 +2,38 @@
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
-import json
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any, Generic, TypeVar, cast
 
-import numpy as np
-import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
-from districam_common import index, names, wire
-from districam_common.events import Camera, PartitionFell, StreamEvent
+from districam_common import index_replies as replies
+from districam_common import names, wire
+from districam_common.events import Camera, PartitionFell
 from districam_common.holds import Hold, HoldState, cached_form
 from districam_common.index import SegmentArray
+from districam_common.index_replies import SCHEMA, Instant, Meta, parse_meta
 from districam_common.intervals import Interval, merge
 from districam_common.ledger import Told
 from districam_common.redis_door import open_redis, redis_errors
 from districam_common.settings import RedisSettings
 
-log = structlog.get_logger()
+__all__ = [
+    "SCHEMA",
+    "EpochShape",
+    "Framed",
+    "IndexReader",
+    "Instant",
+    "Known",
+    "LatestStill",
+    "Meta",
+    "parse_meta",
+]
 
-SCHEMA = "1"
-"""Of the whole index; another one is rebuilt."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +43,6 @@ class EpochShape:
     codecs: str
     width: int
     height: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meta:
-    """`dc1:meta`. Footage is answered for only when `state` is ready.
-
-    Attributes:
-        partitions: of `districam.fragments.v1`.
-        build: changes whenever the index is built anew; empty while the old one is being cleared.
-        progress: how far a rebuild is, for people.
-    """
-
-    site: str
-    schema: str
-    partitions: int
-    state: Literal["ready", "rebuilding"]
-    build: str
-    progress: dict[str, Any]
-
-    @property
-    def is_ready(self) -> bool:
-        return self.state == "ready" and self.schema == SCHEMA
 
 
 AT = """
@@ -76,16 +61,38 @@ return found
 """
 """Of each camera what has expired, and the last segments that had begun by then."""
 
+NEWEST = """
+local found = {}
+for n = 1, #KEYS do
+  found[n] = redis.call('ZRANGE', KEYS[n], -1, -1)[1] or false
+end
+return found
+"""
+"""The last member of each sorted set: one answer, where a pipeline of a district has a hundred."""
+
 _REACH_US = 120_000_000
 """So early in an hour the segment may be filed under the hour before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """What is seen of a camera at an instant by a glance; it may be stored although no glance shows it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """All that is known of a camera, for the ledger: `log_us` as it was before the rest, `meta` as it was after it."""
 
-    is_stored: bool
-    is_expired: bool
+    log_us: int
+    revisions: list[Camera]
+    segments: SegmentArray
+    told: list[Told]
+    fell: list[PartitionFell]
+    meta: Meta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Framed(Generic[T]):
+    """A value, and what the index said of itself before and after it was read."""
+
+    before: Meta | None
+    value: T
+    after: Meta | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,25 +130,48 @@ class IndexReader:
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> SegmentArray:
         """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
-        keys = [names.segments_key(camera_id, hour) for hour in names.hours(from_us, to_us)]
         with redis_errors("reading segments"):
             async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.execute_command("ZRANGE", key, 0, -1, "WITHSCORES")  # undecoded: a day has 9,000
+                _ask_for_hours(pipe, camera_id, from_us, to_us)
                 hours = cast("list[list[bytes]]", await pipe.execute())
-        found = index.scored_segments(list(chain.from_iterable(hours)))
-        found = found[(found["end_us"] > from_us) & (found["start_us"] < to_us)]
-        return found[np.lexsort((found["first_seq"], found["start_us"]))]
+        return replies.touching(hours, from_us, to_us)
+
+    async def known(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> Known:
+        """All that the ledger needs of the camera and the window, in one round trip.
+
+        A connection's commands are done in their order, so `log_us` is older than all that it vouches for.
+        """
+        partition = names.partition_of(camera_id, partitions)
+        with redis_errors("reading what is known of a camera"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hget(names.LOGGED, str(partition))
+                _ask_for_hours(pipe, camera_id, from_us, to_us)
+                for key in (
+                    names.camera_key(camera_id),
+                    names.events_key(camera_id),
+                    names.fell_key(partition),
+                ):
+                    pipe.zrange(key, 0, -1)
+                pipe.hgetall(names.META)
+                logged, *hours, revisions, told, fell, meta = cast("list[Any]", await pipe.execute())
+        return Known(
+            log_us=replies.log_us_of(logged),
+            revisions=[replies.camera(member) for member in revisions],
+            segments=replies.touching(hours, from_us, to_us),
+            told=list(replies.told(told)),
+            fell=replies.fell(fell),
+            meta=parse_meta(meta),
+        )
 
     async def told(self, camera_id: str) -> list[Told]:
         """All stream events of the camera, in the order of `at_us`."""
         (members,) = await self._all_of([names.events_key(camera_id)])
-        return list(_told(members))
+        return list(replies.told(members))
 
     async def told_members(self, camera_id: str) -> list[tuple[bytes, Told]]:
         """The same, each with how it stands in the set."""
         (members,) = await self._all_of([names.events_key(camera_id)])
-        return [(member, one) for member in members for one in _told([member])]
+        return [(member, one) for member in members for one in replies.told([member])]
 
     async def expired(self, camera_ids: Sequence[str]) -> dict[str, list[Interval]]:
         """What retention has let go of, merged, by camera; one round trip."""
@@ -180,13 +210,15 @@ class IndexReader:
         """Each camera's last stream events, in the order of `at_us`; one round trip."""
         keys = [names.events_key(camera_id) for camera_id in camera_ids]
         found = await self._all_of(keys, start=-most)
-        return {camera_id: list(_told(members)) for camera_id, members in zip(camera_ids, found, strict=True)}
+        return {
+            camera_id: list(replies.told(members))
+            for camera_id, members in zip(camera_ids, found, strict=True)
+        }
 
     async def fell(self, partition: int) -> list[PartitionFell]:
         """What is known to have fallen off that partition of `fragments` before it was stored."""
         (members,) = await self._all_of([names.fell_key(partition)])
-        events = [event for event, _ in _events(members)]
-        return [event for event in events if isinstance(event, PartitionFell)]
+        return replies.fell(members)
 
     async def fell_of(self, camera_id: str) -> list[PartitionFell]:
         """`fell` of the camera's partition."""
@@ -201,7 +233,7 @@ class IndexReader:
         partition = names.partition_of(camera_id, meta.partitions)
         with redis_errors("reading how far the truth has got"):
             found = await cast("Awaitable[bytes | None]", self._redis.hget(names.LOGGED, str(partition)))
-        return 0 if found is None else int(found)
+        return replies.log_us_of(found)
 
     async def logged(self) -> dict[int, int]:
         """Partition of `fragments` → `log_us`, of all that are known."""
@@ -218,16 +250,28 @@ class IndexReader:
     async def revisions(self, camera_id: str) -> list[Camera]:
         """All revisions of the camera's record, oldest first."""
         (members,) = await self._all_of([names.camera_key(camera_id)])
-        return [_camera(member) for member in members]
+        return [replies.camera(member) for member in members]
 
     async def cameras(self) -> dict[str, Camera]:
         """The newest revision of every camera's record, deleted ones included, by id.
 
         One that cannot be read is left out and logged: it must not hide the others.
         """
-        ids = sorted(await self.camera_ids())
-        newest = await self._all_of([names.camera_key(camera_id) for camera_id in ids], start=-1)
-        return dict(_records((ids[n], found[-1]) for n, found in enumerate(newest) if found))
+        return (await self.framed_cameras()).value
+
+    async def framed_cameras(self) -> Framed[dict[str, Camera]]:
+        """`cameras`, in two round trips."""
+        with redis_errors("reading the cameras' records"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(names.META)
+                pipe.smembers(names.CAMERA_IDS)
+                before, known = cast("tuple[dict[bytes, bytes], set[bytes]]", await pipe.execute())
+                ids = sorted(camera_id.decode() for camera_id in known)
+                pipe.eval(NEWEST, len(ids), *map(names.camera_key, ids))
+                pipe.hgetall(names.META)
+                newest, after = cast("tuple[list[bytes | None], dict[bytes, bytes]]", await pipe.execute())
+        records = replies.records((one, found) for one, found in zip(ids, newest, strict=True) if found)
+        return Framed(parse_meta(before), dict(records), parse_meta(after))
 
     async def epochs(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochShape]:
         """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""
@@ -273,26 +317,31 @@ class IndexReader:
         count = len(texts)
         return {one: bitmaps[n * count : (n + 1) * count] for n, one in enumerate(camera_ids)}
 
-    async def at(self, camera_ids: Sequence[str], at_us: int) -> dict[str, Instant]:
+    async def at(self, camera_ids: Sequence[str], at_us: int) -> Framed[dict[str, Instant]]:
         """What a look at one instant shows, by camera; one round trip for all."""
-        hours = [at_us] if at_us % names.HOUR_US >= _REACH_US else [at_us, at_us - names.HOUR_US]
+        starts_us = [at_us] if at_us % names.HOUR_US >= _REACH_US else [at_us, at_us - names.HOUR_US]
+        hours = [names.hour_text(start_us) for start_us in starts_us]
         keys = [
             key
             for camera_id in camera_ids
             for key in (
                 names.expired_key(camera_id),
-                *(names.segments_key(camera_id, hour) for hour in hours),
+                *(names.segments_key_of(camera_id, hour) for hour in hours),
             )
         ]
         with redis_errors("looking at an instant"):
-            found = await cast(
-                "Awaitable[list[list[bytes]]]",
-                self._redis.eval(AT, len(keys), *keys, str(at_us), str(1 + len(hours))),
-            )
-        return {
-            camera_id: _instant(found[2 * n], found[2 * n + 1], at_us)
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(names.META)
+                pipe.eval(AT, len(keys), *keys, str(at_us), str(1 + len(hours)))
+                pipe.hgetall(names.META)
+                before, found, after = cast(
+                    "tuple[dict[bytes, bytes], list[list[bytes]], dict[bytes, bytes]]", await pipe.execute()
+                )
+        seen = {
+            camera_id: replies.instant(found[2 * n], found[2 * n + 1], at_us)
             for n, camera_id in enumerate(camera_ids)
         }
+        return Framed(parse_meta(before), seen, parse_meta(after))
 
     async def _all_of(
         self, keys: Sequence[str], *, start: int = 0, with_scores: bool = False
@@ -305,58 +354,7 @@ class IndexReader:
                 return await pipe.execute()
 
 
-def _records(members: Iterable[tuple[str, bytes]]) -> Iterable[tuple[str, Camera]]:
-    for camera_id, member in members:
-        try:
-            yield camera_id, _camera(member)
-        except wire.WireError as error:
-            log.warning("indexed camera left out", camera_id=camera_id, why=str(error))
-
-
-@lru_cache(maxsize=4096)
-def _camera(member: bytes) -> Camera:
-    """A revision never changes, and each question reads them all."""
-    return wire.parse(Camera, member)
-
-
-@lru_cache(maxsize=1 << 17)
-def _event(member: bytes) -> tuple[StreamEvent, int | None]:
-    """Nor does an event; a camera has thousands in a month."""
-    return wire.parse_indexed(member)
-
-
-def _events(members: Iterable[bytes]) -> Iterable[tuple[StreamEvent, int | None]]:
-    for member in members:
-        try:
-            yield _event(member)
-        except wire.WireError as error:
-            log.warning("indexed event left out", why=str(error))
-
-
-def _told(members: Iterable[bytes]) -> Iterable[Told]:
-    for event, appended_us in _events(members):
-        if not isinstance(event, PartitionFell):
-            yield Told(event, appended_us)
-
-
-def _instant(expired: Sequence[bytes], rows: Sequence[bytes], at_us: int) -> Instant:
-    ends = (
-        int(float(at)) + index.duration_us(member) for member, at in zip(rows[::2], rows[1::2], strict=True)
-    )
-    gone = (names.parse_interval(member) for member in expired)
-    return Instant(any(at_us < end_us for end_us in ends), any(a <= at_us < b for a, b in gone))
-
-
-def parse_meta(fields: dict[bytes, bytes]) -> Meta | None:
-    """`dc1:meta` as a value; None for an absent or unfinished one."""
-    text = {name.decode(): value.decode() for name, value in fields.items()}
-    if not {"site", "schema", "partitions", "state"} <= text.keys():
-        return None
-    return Meta(
-        site=text["site"],
-        schema=text["schema"],
-        partitions=int(text["partitions"]),
-        state="ready" if text["state"] == "ready" else "rebuilding",
-        build=text.get("build", ""),
-        progress=json.loads(text.get("progress", "{}")),
-    )
+def _ask_for_hours(pipe: Pipeline, camera_id: str, from_us: int, to_us: int) -> None:
+    for hour in names.hours(from_us, to_us):
+        key = names.segments_key(camera_id, hour)
+        pipe.execute_command("ZRANGE", key, 0, -1, "WITHSCORES")  # undecoded: a day has 9,000

@@ -30,6 +30,7 @@ DAY_US = 24 * HOUR_US
 SLOT_US = 10_000_000
 """A bit of the day bitmap."""
 
+_MINUTE_US = 60_000_000
 _EPOCH_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY = re.compile(
     r"(?P<camera>[a-z0-9][a-z0-9-]{0,62})/(?P<day>\d{4}-\d{2}-\d{2})/(?P<hour>\d{2})/(?P<minute>\d{2})-(?P<second>\d{2})\.(?P<us>\d{6})Z"
@@ -49,20 +50,21 @@ def utc(at_us: int) -> datetime:
 
 def rfc3339(at_us: int) -> str:
     """RFC 3339 in UTC with six decimals: `2026-11-24T14:47:00.000000Z`."""
-    hour, minute, second, us = _clock(at_us)
-    return f"{_date(at_us // DAY_US)}T{hour:02}:{minute:02}:{second:02}.{us:06}Z"
+    minute, us = divmod(at_us, _MINUTE_US)
+    return f"{_minute(minute)}:{us // 1_000_000:02}.{us % 1_000_000:06}Z"
 
 
 @lru_cache(maxsize=1 << 12)
-def _date(day: int) -> str:
-    """Of a day since 1970: an answer names one day hundreds of times."""
-    return utc(day * DAY_US).strftime("%Y-%m-%d")
+def _minute(minute: int) -> str:
+    """Of a minute since 1970: an answer names each several times."""
+    return utc(minute * _MINUTE_US).isoformat(timespec="minutes")[:16]
 
 
-def _clock(at_us: int) -> tuple[int, int, int, int]:
-    seconds, us = divmod(at_us % DAY_US, 1_000_000)
-    minutes, second = divmod(seconds, 60)
-    return *divmod(minutes, 60), second, us
+@lru_cache(maxsize=1 << 12)
+def _minute_path(minute: int) -> str:
+    """The same, as it stands in objects' keys."""
+    day, clock = _minute(minute).split("T")
+    return f"{day}/{clock.replace(':', '/')}"
 
 
 def us_of(instant: datetime) -> int:
@@ -103,12 +105,10 @@ def flags_of(*, starts_with_keyframe: bool, lossy: bool) -> int:
 
 def segment_key(camera_id: str, entry: IndexEntry) -> str:
     """The object's key: sorts by time, is a function of the content, and rebuilds the index by a LIST alone."""
-    hour, minute, second, us = _clock(entry.start_us)
-    start = f"{_date(entry.start_us // DAY_US)}/{hour:02}/{minute:02}-{second:02}.{us:06}"
-    duration_us = entry.end_us - entry.start_us
+    minute, us = divmod(entry.start_us, _MINUTE_US)
     return (
-        f"{camera_id}/{start}Z.{entry.epoch}.{entry.first_seq}-{entry.last_seq}"
-        f".{duration_us}.{entry.init_bytes}.{entry.flags:02x}.mp4"
+        f"{camera_id}/{_minute_path(minute)}-{us // 1_000_000:02}.{us % 1_000_000:06}Z.{entry.epoch}"
+        f".{entry.first_seq}-{entry.last_seq}.{entry.end_us - entry.start_us}.{entry.init_bytes}.{entry.flags:02x}.mp4"
     )
 
 
@@ -206,7 +206,12 @@ def day_text(at_us: int) -> str:
 
 def segments_key(camera_id: str, at_us: int) -> str:
     """The sorted set of the camera's segments that start in the hour of `at_us`."""
-    return f"dc1:seg:{camera_id}:{hour_text(at_us)}"
+    return segments_key_of(camera_id, hour_text(at_us))
+
+
+def segments_key_of(camera_id: str, hour: str) -> str:
+    """`hour` is `hour_text`: for who needs the same hours of many cameras."""
+    return f"dc1:seg:{camera_id}:{hour}"
 
 
 def epochs_key(camera_id: str, at_us: int) -> str:

@@ -118,6 +118,11 @@ def access_of(request: Request) -> Access:
     return cast("Access", request.app.state.access)
 
 
+async def asked_access(request: Request) -> Access:
+    """`access_of` as a dependency."""
+    return access_of(request)
+
+
 async def admitted(request: Request) -> Caller:
     """The dependency of every route.
 
@@ -140,7 +145,7 @@ def _is_ours(request: Request) -> bool:
 By = Annotated[Caller, Depends(admitted)]
 
 
-def _operator(caller: By) -> Caller:
+async def _operator(caller: By) -> Caller:
     if caller.role != "operator":
         raise Refusal(403, f"this needs a key of role operator; {caller.key_id} is a {caller.role}'s")
     return caller

@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from districam_api.core.clip import Shown
 from districam_api.core.health import Health, Newest, health, is_late
 from districam_api.core.times import Window
 from districam_common.clock import Clock
-from districam_common.cover import segment_cover
+from districam_common.cover import Piece, segment_cover
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import Camera, PartitionFell, Profile
 from districam_common.index import IndexEntry, SegmentArray, entries
-from districam_common.index_reader import IndexReader, LatestStill
-from districam_common.intervals import Interval, touches
+from districam_common.index_reader import Framed, IndexReader, LatestStill, Meta
+from districam_common.intervals import Interval
 from districam_common.ledger import State, Told, ledger
 from districam_common.media import CAMERA_ID
 from districam_common.names import HOUR_US
@@ -25,6 +27,8 @@ PAGE_STEP_US = 6 * HOUR_US
 
 CAMERAS_AT_ONCE = 8
 """Of those whose ledgers one answer needs."""
+
+T = TypeVar("T")
 
 
 class NotKnown(Rejected):
@@ -66,12 +70,8 @@ class Evidence:
 
     def shown(self, states: Sequence[State]) -> list[Shown]:
         """The cover of what `states` call recorded, a segment at a time."""
-        recorded = [(s.from_us, s.to_us) for s in states if s.state == "recorded"]
-        if not recorded:
-            return []
-        found = [p for p in segment_cover(self.segments) if touches(recorded, p.from_us, p.to_us)]
-        rows = entries(self.segments[[p.row for p in found]]) if found else []
-        return [Shown(row, p.from_us, p.to_us) for row, p in zip(rows, found, strict=True)]
+        found = self._cover(states)
+        return [Shown(row, p.from_us, p.to_us) for row, p in zip(self._entries(found), found, strict=True)]
 
     def of(self, epoch: str | None) -> "Evidence":
         """What is to be shown of that epoch alone; of all, if none is named."""
@@ -81,7 +81,13 @@ class Evidence:
 
     def played(self, states: Sequence[State]) -> list[IndexEntry]:
         """The segments that show what `states` call recorded, in playing order."""
-        return [one.entry for one in self.shown(states)]
+        return self._entries(self._cover(states))
+
+    def _cover(self, states: Iterable[State]) -> list[Piece]:
+        return segment_cover(self.segments, [(s.from_us, s.to_us) for s in states if s.state == "recorded"])
+
+    def _entries(self, pieces: Iterable[Piece]) -> list[IndexEntry]:
+        return entries(self.segments[np.array([piece.row for piece in pieces], dtype=np.intp)])
 
 
 class Footage:
@@ -100,21 +106,26 @@ class Footage:
         Raises:
             NotKnown: no such camera.
         """
-        build = await self._build()
-        log_us = await self._index.log_us(camera_id)
+        meta = await self._meta()
+        if not CAMERA_ID.fullmatch(camera_id):
+            raise _unknown(camera_id)
         now_us = self._clock.now_us()
-        evidence = Evidence(
+        found = await self._index.known(
+            camera_id, meta.partitions, window.from_us - HOUR_US, window.to_us + HOUR_US
+        )
+        _unchanged(meta, _ready(found.meta))
+        if not found.revisions:
+            await self._must_be_known(camera_id)
+        return Evidence(
             window=window,
-            revisions=await self._revisions(camera_id),
-            segments=await self._index.segments(camera_id, window.from_us - HOUR_US, window.to_us + HOUR_US),
-            told=await self._index.told(camera_id),
-            fell=await self._index.fell_of(camera_id),
-            log_us=log_us,
+            revisions=found.revisions,
+            segments=found.segments,
+            told=found.told,
+            fell=found.fell,
+            log_us=found.log_us,
             now_us=now_us,
             settle_us=self._settle_us,
         )
-        await self._unchanged(build)
-        return evidence
 
     async def page(
         self,
@@ -131,7 +142,7 @@ class Footage:
         Raises:
             NotKnown: no such camera.
         """
-        build = await self._build()
+        meta = await self._meta()
         await self._revisions(camera_id)
         found: list[IndexEntry] = []
         from_us = window.from_us if after is None else max(window.from_us, int(after[0]))
@@ -143,12 +154,12 @@ class Footage:
             new = [row for row in own if from_us == first_us or row.start_us >= from_us]
             found += sorted((row for row in new if after is None or position(row) > after), key=position)
             from_us = to_us
-        await self._unchanged(build)
+        await self._unchanged(meta)
         return found[:most]
 
     async def healths(self) -> list[Health]:
         """How each camera is doing, by id."""
-        build = await self._build()
+        meta = await self._meta()
         cameras = await self._index.cameras()
         told = await self._index.recent(list(cameras))
         latest = await self._index.latest()
@@ -157,7 +168,7 @@ class Footage:
             health(camera, told[camera_id], await self._newest(camera, latest.get(camera_id), now_us), now_us)
             for camera_id, camera in cameras.items()
         ]
-        await self._unchanged(build)
+        await self._unchanged(meta)
         return out
 
     async def camera(self, camera_id: str) -> tuple[Health, Profile | None]:
@@ -166,7 +177,7 @@ class Footage:
         Raises:
             NotKnown: no such camera, or footage alone is known of it.
         """
-        build = await self._build()
+        meta = await self._meta()
         revisions = await self._revisions(camera_id)
         if not revisions:
             raise NotKnown(f"camera {camera_id} has footage, but no record")
@@ -174,24 +185,19 @@ class Footage:
         now_us = self._clock.now_us()
         newest = await self._newest(revisions[-1], (await self._index.latest()).get(camera_id), now_us)
         profiles = [one.event for one in told if isinstance(one.event, Profile)]
-        await self._unchanged(build)
+        await self._unchanged(meta)
         return health(revisions[-1], told, newest, now_us), profiles[-1] if profiles else None
 
     async def records(self) -> list[Camera]:
         """The newest record of each camera, by id."""
-        build = await self._build()
-        cameras = await self._index.cameras()
-        await self._unchanged(build)
-        return list(cameras.values())
+        return list(_agreed(await self._index.framed_cameras()).values())
 
     async def states_at(self, camera_ids: Sequence[str], at_us: int) -> dict[str, State]:
         """What is known of that instant, by camera id.
 
         A glance at the index shows who is stored then; the ledger is asked of the others alone.
         """
-        build = await self._build()
-        seen = await self._index.at(camera_ids, at_us)
-        await self._unchanged(build)
+        seen = _agreed(await self._index.at(camera_ids, at_us))
         recorded = [one for one, found in seen.items() if found.is_stored and not found.is_expired]
         plain = {one: State("recorded", at_us, at_us + 1) for one in recorded}
         return plain | await self._states_by_ledger([one for one in camera_ids if one not in plain], at_us)
@@ -209,16 +215,16 @@ class Footage:
 
     async def days(self, camera_ids: Sequence[str], window: Window) -> dict[str, list[bytes]]:
         """The bitmaps of the window's UTC days, by camera id."""
-        build = await self._build()
+        meta = await self._meta()
         found = await self._index.days(camera_ids, window.from_us, window.to_us)
-        await self._unchanged(build)
+        await self._unchanged(meta)
         return found
 
     async def expired(self, camera_id: str) -> list[Interval]:
         """What retention has let go of, merged."""
-        build = await self._build()
+        meta = await self._meta()
         found = await self._index.expired([camera_id])
-        await self._unchanged(build)
+        await self._unchanged(meta)
         return found[camera_id]
 
     async def still(self, camera_id: str) -> LatestStill | None:
@@ -227,7 +233,7 @@ class Footage:
         Raises:
             NotKnown: no such camera.
         """
-        await self._build()
+        await self._meta()
         await self._revisions(camera_id)
         return await self._index.still(camera_id)
 
@@ -243,24 +249,47 @@ class Footage:
         return Newest(end_us=end_us, length_us=max(lengths, default=0))
 
     async def _revisions(self, camera_id: str) -> list[Camera]:
-        revisions = await self._index.revisions(camera_id) if CAMERA_ID.fullmatch(camera_id) else []
-        if not revisions and camera_id not in await self._index.camera_ids():
-            raise NotKnown(f"there is no camera {camera_id[:64]!r}")
+        if not CAMERA_ID.fullmatch(camera_id):
+            raise _unknown(camera_id)
+        revisions = await self._index.revisions(camera_id)
+        if not revisions:
+            await self._must_be_known(camera_id)
         return revisions
 
-    async def _build(self) -> str:
-        meta = await self._index.meta()
-        if meta is None or not meta.is_ready:
-            progress = {} if meta is None else meta.progress
-            raise NotReady(
-                "the index of the footage is being built; nobody can tell yet what is stored", progress
-            )
-        return meta.build
+    async def _must_be_known(self, camera_id: str) -> None:
+        """Footage may be stored of a camera that has no record."""
+        if camera_id not in await self._index.camera_ids():
+            raise _unknown(camera_id)
 
-    async def _unchanged(self, build: str) -> None:
-        """An index emptied or built anew while it was read would have made gaps of what is stored."""
-        if await self._build() != build:
-            raise NotReady("the index was built anew while it was read", {})
+    async def _meta(self) -> Meta:
+        return _ready(await self._index.meta())
+
+    async def _unchanged(self, before: Meta) -> None:
+        _unchanged(before, await self._meta())
+
+
+def _unknown(camera_id: str) -> NotKnown:
+    return NotKnown(f"there is no camera {camera_id[:64]!r}")
+
+
+def _ready(meta: Meta | None) -> Meta:
+    if meta is None or not meta.is_ready:
+        progress = {} if meta is None else meta.progress
+        raise NotReady(
+            "the index of the footage is being built; nobody can tell yet what is stored", progress
+        )
+    return meta
+
+
+def _agreed(read: Framed[T]) -> T:
+    _unchanged(_ready(read.before), _ready(read.after))
+    return read.value
+
+
+def _unchanged(before: Meta, after: Meta) -> None:
+    """An index emptied or built anew while it was read would have made gaps of what is stored."""
+    if (after.build, after.partitions) != (before.build, before.partitions):
+        raise NotReady("the index was built anew while it was read", {})
 
 
 def position(entry: IndexEntry) -> tuple[int, str, int, int]:

@@ -10,7 +10,7 @@ from fastapi import Query as FromQuery
 from starlette.responses import JSONResponse, Response
 
 from districam_api import clips, media, schemas
-from districam_api.access import Access, By, access_of
+from districam_api.access import Access, By, asked_access
 from districam_api.core import answers, bitmaps, cursors, search
 from districam_api.core.keys import Caller
 from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
@@ -44,7 +44,8 @@ class Doors:
     holds: HoldBook
 
 
-def _doors(request: Request) -> Doors:
+async def _doors(request: Request) -> Doors:
+    """A coroutine, as every dependency here: FastAPI has a thread run what is none."""
     return cast("Doors", request.app.state.doors)
 
 
@@ -245,7 +246,7 @@ _MEDIA: dict[int | str, dict[str, Any]] = {
 @router.get("/media/{key:path}", response_class=Response, responses=REFUSALS | _MEDIA)
 async def media_object(
     doors: Asked,
-    access: Annotated[Access, Depends(access_of)],
+    access: Annotated[Access, Depends(asked_access)],
     key: str,
     query: Annotated[schemas.MediaQuery, FromQuery()],
     range_: Annotated[str | None, Header(alias="Range")] = None,

@@ -38,7 +38,7 @@ def playlist(listed: Sequence[Listed]) -> str:
             lines.append("#EXT-X-DISCONTINUITY")
         if before is None or before.epoch != item.entry.epoch:
             lines.append(_map(item))
-        lines += _entry(item)
+        lines.append(_entry(item))
         before = item.entry
     return "\n".join([*lines, "#EXT-X-ENDLIST", ""])
 
@@ -65,9 +65,11 @@ def _map(item: Listed) -> str:
     return f'#EXT-X-MAP:URI="{item.url}",BYTERANGE="{item.entry.init_bytes}@0"'
 
 
-def _entry(item: Listed) -> Iterator[str]:
-    entry = item.entry
-    yield f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(entry.start_us)}"
-    yield f"#EXTINF:{item.length_us // 1_000_000}.{item.length_us % 1_000_000:06d},"
-    yield f"#EXT-X-BYTERANGE:{entry.bytes - entry.init_bytes}@{entry.init_bytes}"
-    yield item.url
+def _entry(item: Listed) -> str:
+    entry, length_us = item.entry, item.length_us
+    return (
+        f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(entry.start_us)}\n"
+        f"#EXTINF:{length_us // 1_000_000}.{length_us % 1_000_000:06d},\n"
+        f"#EXT-X-BYTERANGE:{entry.bytes - entry.init_bytes}@{entry.init_bytes}\n"
+        f"{item.url}"
+    )

@@ -75,8 +75,11 @@ def matches(camera: Camera, words: str, group: str | None) -> bool:
     """Whether every word is somewhere in the camera's id, name, place or groups, and it belongs to `group`."""
     if group is not None and folded(group) not in map(folded, camera.groups):
         return False
+    wanted = folded(words).split()
+    if not wanted:
+        return True
     text = folded(" ".join(_searched(camera)))
-    return all(word in text for word in folded(words).split())
+    return all(word in text for word in wanted)
 
 
 def _searched(camera: Camera) -> Iterable[str]:
