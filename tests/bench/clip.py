@@ -1,13 +1,19 @@
 """`python -m bench.clip`: a long clip through the api against the same objects straight from the store.
 
-One client reads both, in turn; the ratio is the median of the turns'. The last line of output is JSON.
+One client reads both, in turn; the ratio is the median of the turns'. Between them it reads the same objects through a
+server that passes them on unread (`bench.passing`): what the machine can do, whatever a clip takes. The last line of
+output is JSON.
 """
 
 import argparse
 import asyncio
+import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -20,19 +26,41 @@ from bench.site import Site, running
 from districam_common.blobs import client, connections
 from districam_common.events import Camera
 from districam_common.names import rfc3339
+from districam_devkit.servers import ports
+from support.api_process import environment_of
 
 ROUNDS = 5
 _READ_BYTES = 256 << 10
 _CAMERA = Camera(camera_id="cam-1", name="Ngã tư", url="rtsp://10.0.0.1/1")
 _RSS_EVERY_S = 0.1
+_START_S = 60.0
+_NO_INDEX = "redis://127.0.0.1:1/0"
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """Seconds of a core for each GB, by process; `server`: the api, or what stands in its place."""
+
+    store: float
+    server: float
+    client: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All the footage once, one way."""
+
+    mb_s: float
+    cpu: Cpu
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One reading of each."""
 
-    raw_mb_s: float
-    clip_mb_s: float
+    raw: Reading
+    passed: Reading
+    clip: Reading
     first_byte_ms: float
     rss_most_mb: float
 
@@ -46,33 +74,84 @@ class Result:
     ratio: float
     first_byte_ms: float
     rss_growth_mb: float
+    passed_mb_s: float
+    passed_ratio: float
+    raw_cpu_s_gb: Cpu
+    passed_cpu_s_gb: Cpu
+    clip_cpu_s_gb: Cpu
 
 
 def result(turns: Sequence[Turn], before_mb: float) -> Result:
     """What the turns say together."""
     return Result(
-        clip_mb_s=round(median(one.clip_mb_s for one in turns), 1),
-        raw_mb_s=round(median(one.raw_mb_s for one in turns), 1),
-        ratio=round(median(one.clip_mb_s / one.raw_mb_s for one in turns), 3),
+        clip_mb_s=round(median(one.clip.mb_s for one in turns), 1),
+        raw_mb_s=round(median(one.raw.mb_s for one in turns), 1),
+        ratio=round(median(one.clip.mb_s / one.raw.mb_s for one in turns), 3),
         first_byte_ms=round(median(one.first_byte_ms for one in turns), 1),
         rss_growth_mb=round(max(one.rss_most_mb for one in turns) - before_mb, 1),
+        passed_mb_s=round(median(one.passed.mb_s for one in turns), 1),
+        passed_ratio=round(median(one.passed.mb_s / one.raw.mb_s for one in turns), 3),
+        raw_cpu_s_gb=_medians([one.raw.cpu for one in turns]),
+        passed_cpu_s_gb=_medians([one.passed.cpu for one in turns]),
+        clip_cpu_s_gb=_medians([one.clip.cpu for one in turns]),
     )
 
 
-def _raw(site: Site, store: Minio) -> float:
-    """Every object, one after another over one connection; MB/s."""
-    size, began_s = 0, time.perf_counter()
+def _medians(all_: Sequence[Cpu]) -> Cpu:
+    return Cpu(
+        *(
+            round(median(column), 2)
+            for column in zip(*((c.store, c.server, c.client) for c in all_), strict=True)
+        )
+    )
+
+
+class _Meter:
+    """Time and CPU from now on; `server` may be none."""
+
+    def __init__(self, site: Site, server: int | None) -> None:
+        self._pids = (site.store, server, os.getpid())
+        self._began_s, self._before = time.perf_counter(), [_cpu_s(pid) for pid in self._pids]
+
+    def read(self, size: int) -> Reading:
+        """What reading `size` bytes took."""
+        length_s, gb = time.perf_counter() - self._began_s, size / 1e9
+        used = [(_cpu_s(pid) - before) / gb for pid, before in zip(self._pids, self._before, strict=True)]
+        return Reading(size / 1e6 / length_s, Cpu(*used))
+
+
+def _cpu_s(pid: int | None) -> float:
+    """Of all threads, in and for the process (proc(5), `stat`)."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _raw(site: Site, store: Minio) -> Reading:
+    """Every object, one after another over one connection."""
+    size, meter = 0, _Meter(site, None)
     for key in site.keys:
         answer = store.get_object(site.s3.bucket, key)
         size += sum(map(len, answer.stream(_READ_BYTES)))
         answer.release_conn()
-    return size / 1e6 / (time.perf_counter() - began_s)
+    return meter.read(size)
 
 
-def _clip(site: Site, pool: urllib3.PoolManager) -> tuple[float, float, float]:
-    """MB/s, ms until the first byte, and the most memory that the api took, MB."""
+def _passed(site: Site, pool: urllib3.PoolManager, passing: "_Passing") -> Reading:
+    """The same, through the server that does not look at it."""
+    meter = _Meter(site, passing.pid)
+    answer = pool.request("GET", passing.url, preload_content=False)
+    size = sum(map(len, answer.stream(_READ_BYTES)))
+    answer.release_conn()
+    assert size >= site.bytes, f"{size} of {site.bytes} bytes"
+    return meter.read(size)
+
+
+def _clip(site: Site, pool: urllib3.PoolManager) -> tuple[Reading, float, float]:
+    """As a clip; ms until the first byte, and the most memory that the api took, MB."""
     window = {"from": rfc3339(site.start_us), "to": rfc3339(site.end_us)}
-    began_s = time.perf_counter()
+    meter, began_s = _Meter(site, site.api.process.pid), time.perf_counter()
     answer = pool.request(
         "GET", f"{site.api.url}/v1/cameras/{site.camera_id}/clip.mp4", fields=window, preload_content=False
     )
@@ -86,19 +165,56 @@ def _clip(site: Site, pool: urllib3.PoolManager) -> tuple[float, float, float]:
             looked_s, rss_most = now_s, max(rss_most, site.api.rss_bytes())
     answer.release_conn()
     assert size >= site.bytes, f"{size} of {site.bytes} bytes"
-    rss_most = max(rss_most, site.api.rss_bytes())
-    return size / 1e6 / (time.perf_counter() - began_s), first_s * 1e3, rss_most / 1e6
+    read = meter.read(size)
+    return read, first_s * 1e3, max(rss_most, site.api.rss_bytes()) / 1e6
 
 
-def measured(site: Site, rounds: int) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    pid: int
+    url: str
+
+
+@asynccontextmanager
+async def _passing(site: Site, home: Path) -> AsyncGenerator[_Passing]:
+    (port,) = ports.choose(1)
+    keys = home / "keys"
+    keys.write_text("\n".join(site.keys), encoding="utf-8")
+    environment = {**os.environ, **environment_of(site.s3, _NO_INDEX)}
+    process = subprocess.Popen([sys.executable, "-m", "bench.passing", str(port), str(keys)], env=environment)
+    try:
+        async with asyncio.timeout(_START_S):
+            while not await _is_open(port):
+                assert process.poll() is None, "bench.passing has ended"
+                await asyncio.sleep(0.05)
+        yield _Passing(process.pid, f"http://127.0.0.1:{port}/")
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, 15)
+
+
+async def _is_open(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def measured(site: Site, passing: _Passing, rounds: int) -> Result:
     """Reads in turn, after one turn that does not count."""
     pool = connections(site.s3)
     store = client(site.s3, pool)
     before_mb = site.api.rss_bytes() / 1e6
     turns: list[Turn] = []
     for number in range(rounds + 1):
-        turn = Turn(_raw(site, store), *_clip(site, pool))
-        print(f"{turn.raw_mb_s:7.1f} MB/s from the store, {turn.clip_mb_s:7.1f} MB/s as a clip", flush=True)
+        turn = Turn(_raw(site, store), _passed(site, pool, passing), *_clip(site, pool))
+        print(
+            f"{turn.raw.mb_s:7.1f} MB/s from the store, {turn.passed.mb_s:7.1f} passed on unread, "
+            f"{turn.clip.mb_s:7.1f} as a clip",
+            flush=True,
+        )
         turns += [turn] if number else []
     pool.clear()
     return result(turns, before_mb)
@@ -108,7 +224,8 @@ async def main(minutes: int, rounds: int, results: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
         async with running(Path(home), [_CAMERA], minutes=minutes) as site:
             print(f"{site.bytes / 1e6:.0f} MB in {len(site.keys)} objects", flush=True)
-            found = await asyncio.to_thread(measured, site, rounds)
+            async with _passing(site, Path(home)) as passing:
+                found = await asyncio.to_thread(measured, site, passing, rounds)
     report.written(results, "clip", asdict(found), {"minutes": minutes, "mb": round(site.bytes / 1e6)})
 
 

@@ -32,9 +32,10 @@ FOOTAGE = Generated(width=640, height=360, bitrate=2_550_000)
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The running api and store; `camera_id` has footage from `start_us` to `end_us`: these objects, `bytes` of media."""
+    """The running api and store (its process too); `camera_id` has footage from `start_us` to `end_us`: these objects, `bytes` of media."""
 
     api: Api
+    store: int
     s3: S3Settings
     camera_id: str
     start_us: int
@@ -66,7 +67,8 @@ async def running(home: Path, cameras: Sequence[Camera], *, minutes: int) -> Asy
         await fill(redis, known, {first.camera_id: made}, log_us=now_us)
         async with api_running(s3, server.url, home / "api.log") as api:
             size = sum(one.entry.bytes - one.entry.init_bytes for one in made)
-            yield Site(api, s3, first.camera_id, start_us, end_us, [one.key for one in made], size)
+            assert store.pid is not None
+            yield Site(api, store.pid, s3, first.camera_id, start_us, end_us, [one.key for one in made], size)
 
 
 async def _stocked(s3: S3Settings, filmed: Film, minutes: int) -> list[Made]:

@@ -44,7 +44,7 @@ def parts(made: Made, entry: IndexEntry | None = None) -> Iterator[Part]:
 @pytest.mark.parametrize("size", [1, 7, 1000, 10**6])
 def test_fragments_come_out_whole_however_they_arrive(made: Made, size: int):
     media = made.content[made.entry.init_bytes :]
-    splitter, found = Splitter(), list[bytes]()
+    splitter, found = Splitter(), list[memoryview]()
     for at in range(0, len(media), size):
         found += splitter.feed(media[at : at + size])
     splitter.finish()
@@ -96,7 +96,7 @@ def test_a_picture_that_is_reordered_is_shown_later_than_it_is_decoded(camera: F
 
 
 def clip(placing: Placing, front: bytes, taken: list[Part]) -> bytes:
-    return front + b"".join(placing.place(part) for part in taken)
+    return front + b"".join(piece for part in taken for piece in placing.place(part))
 
 
 def placing(made: Made, start_us: int = T0) -> Placing:
@@ -112,6 +112,16 @@ def test_times_count_from_the_start_and_gaps_are_kept(made: Made):
     assert [p.number for p in running_numbers(content)] == [*range(25), *range(50, 100)]
     numbers = [content[at + 8 : at + 12] for at in range(len(content)) if content[at : at + 4] == b"mfhd"]
     assert [int.from_bytes(n, "big") for n in numbers] == [1, 2, 3]
+
+
+def test_media_is_passed_on_and_not_copied(made: Made):
+    part = next(parts(made))
+    moof, media = placing(made).place(part)
+    assert isinstance(part.data, memoryview)
+    assert isinstance(media, memoryview)
+    assert media.obj is part.data.obj
+    assert len(moof) == part.entry.moof.end
+    assert part.data[len(moof) :] == media
 
 
 @pytest.mark.parametrize(

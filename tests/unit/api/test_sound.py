@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from districam_api.core.placing import Part, Placing, Reading, Splitter, shortened
@@ -41,9 +43,8 @@ def parts(made: Made) -> list[Part]:
 
 def clip(made: Made, taken: list[tuple[Part, Part | None]], start_us: int) -> bytes:
     placing = Placing(mp4.tracks(init_of(made)), start_us)
-    return init_of(made) + b"".join(
-        placing.place(one, late.sound if late else NOTHING) for one, late in taken
-    )
+    placed = (placing.place(one, late.sound if late else NOTHING) for one, late in taken)
+    return init_of(made) + b"".join(piece for pieces in placed for piece in pieces)
 
 
 def test_parted_and_joined_a_fragment_is_what_it_was(made: Made):
@@ -54,7 +55,15 @@ def test_parted_and_joined_a_fragment_is_what_it_was(made: Made):
         whole = joined(pictures, 2, sound)
         assert heard.units(init_of(made) + whole) == heard.units(init_of(made) + data)
         assert running_numbers(init_of(made) + whole) == running_numbers(init_of(made) + data)
-        assert joined(pictures, 2, NOTHING) == pictures
+
+
+def test_a_fragment_all_of_whose_sound_is_before_the_clip_is_its_pictures(made: Made):
+    part = parts(made)[0]
+    (early,) = placed(-5 * UNIT)
+    silent = Placing(mp4.tracks(init_of(made)), T0).place(replace(part, sound=(early,)))
+    mute = [track for track in mp4.tracks(init_of(made)) if track.is_video]
+    assert b"".join(silent) == b"".join(Placing(mute, T0).place(part))
+    assert heard.units(init_of(made) + b"".join(silent)) == []
 
 
 def test_a_clip_has_each_unit_once_beside_its_picture(made: Made):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from districam_api.ahead import ahead
 from districam_api.core.clip import (
@@ -25,7 +26,7 @@ from districam_api.objects import Objects, Taking
 from districam_common.errors import Rejected, Retriable
 from districam_common.index import IndexEntry, entries
 from districam_common.intervals import Interval
-from districam_common.mp4 import Track, tracks, video_track
+from districam_common.mp4 import Data, Track, tracks, video_track
 
 INITS_AT_ONCE = 6
 
@@ -155,7 +156,7 @@ class _Maker:
             yield cut
 
     async def content(self, init: bytes, start_us: int, cuts: AsyncGenerator[Cut]) -> AsyncGenerator[bytes]:
-        """The clip's bytes: the init, then a fragment at a time, while the next block is being read."""
+        """The clip's bytes: the init, then what each block completes, while the next one is being read."""
         yield init
         placing, held = Placing(tracks(init), start_us), None
         async with (
@@ -164,12 +165,15 @@ class _Maker:
             aclosing(ahead(pieces)) as coming,
         ):
             async for piece in coming:
+                placed: list[Data] = []
                 for found in piece.parts(self.track):
                     if held is not None:
-                        yield placing.place(held.part, found.late(held))
+                        placed += placing.place(held.part, found.late(held))
                     held = found if found.is_taken else None
+                if placed:
+                    yield b"".join(placed)
         if held is not None:
-            yield placing.place(held.part)
+            yield b"".join(placing.place(held.part))
 
     async def _pieces(self, cuts: AsyncGenerator[Cut]) -> AsyncGenerator["_Piece"]:
         async for cut in cuts:
@@ -244,5 +248,5 @@ async def gop(objects: Objects, evidence: Evidence, shown: Shown, at_us: int) ->
         taken = [*found, *taken]
         if taken and taken[0].entry.is_keyframe:
             placing = Placing(tracks(init), taken[0].at_us)
-            return Gop(taken[0].at_us, init + b"".join(map(placing.place, taken)))
+            return Gop(taken[0].at_us, init + b"".join(chain.from_iterable(map(placing.place, taken))))
     return None

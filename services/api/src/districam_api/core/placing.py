@@ -4,17 +4,19 @@ Raises ValueError on bytes that are not what they should be (`districam_common.m
 """
 
 import hashlib
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from districam_api.core.sound import NOTHING, Sound, SoundPlacing, joined, parted
 from districam_common import mp4
 from districam_common.index import IndexEntry
-from districam_common.mp4 import Box, FragmentEntry, Track
+from districam_common.mp4 import Data, FragmentEntry, Track
 from districam_common.ticks import from_us, to_us
 
 SLACK_US = 40_000
 """A usual picture: arrival at two replicas differs by less, and a camera's quartz takes minutes to be off by as much."""
+_HEAD = struct.Struct(">I4s")
 _TRUN_FIELDS = (0x100, 0x200, 0x400, 0x800)
 """Flags of the fields that each sample of a `trun` has, four bytes each (ISO/IEC 14496-12, 8.8.8)."""
 
@@ -25,16 +27,23 @@ class Splitter:
     def __init__(self) -> None:
         self._held = b""
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The fragments that `data` completes."""
-        data = (
-            self._held + data if self._held else data
-        )  # usually blocks hold many fragments: few bytes are moved
+    def feed(self, data: bytes) -> Iterator[memoryview]:
+        """The fragments that `data` completes, each a view of it; only one that began before is copied."""
         at = 0
-        while size := _first_whole(data, at):
-            yield data[at : at + size]
+        while self._held and at < len(data):
+            lacking = _known(self._held)[0] - len(self._held)
+            self._held, at = self._held + data[at : at + lacking], at + lacking
+            if _known(self._held) == (len(self._held), True):
+                yield memoryview(self._held)
+                self._held = b""
+        view = memoryview(data)
+        while at < len(data):
+            size, is_all = _known(data, at)
+            if not is_all or at + size > len(data):
+                break
+            yield view[at : at + size]
             at += size
-        self._held = data[at:]
+        self._held += data[at:]
 
     def finish(self) -> None:
         """Says that the object has ended."""
@@ -42,18 +51,17 @@ class Splitter:
             raise ValueError(f"the object ends inside a fragment: {len(self._held)} bytes are left")
 
 
-def _first_whole(data: bytes, at: int) -> int:
-    """Size of the fragment at `at`; 0 while it is not all there."""
+def _known(data: bytes, at: int = 0) -> tuple[int, bool]:
+    """How long the fragment at `at` is at least, by what is there of it; and whether that is its size."""
     size = 0
     for kind in (b"moof", b"mdat"):
-        head = data[at + size : at + size + 8]
-        if len(head) < 8:
-            return 0
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] != kind or length < 8:
-            raise ValueError(f"not a {kind.decode()}: {head.hex()}")
+        if at + size + _HEAD.size > len(data):
+            return size + _HEAD.size, False
+        length, found = _HEAD.unpack_from(data, at + size)
+        if found != kind or length < _HEAD.size:
+            raise ValueError(f"not a {kind.decode()}: {length} bytes of {found!r}")
         size += length
-    return size if at + size <= len(data) else 0
+    return size, True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ class Part:
     """A fragment of an object, [at_us, end_us) of it on our clock as far as its own ticks say.
 
     Attributes:
-        data: its pictures, as if there were nothing else.
+        data: its pictures, as if there were nothing else; usually a view of what was read.
         entry: the pictures in `data`.
         sound: what is beside them.
     """
@@ -69,7 +77,7 @@ class Part:
     seq: int
     at_us: int
     end_us: int
-    data: bytes
+    data: Data
     entry: FragmentEntry
     sound: Sound = NOTHING
 
@@ -93,7 +101,7 @@ class Reading:
         self._seq = segment.first_seq
         self._first_dts = 0
 
-    def part(self, data: bytes) -> Part:
+    def part(self, data: Data) -> Part:
         """The next fragment."""
         data, sound = parted(data, self._track)
         found = mp4.fragments(data, self._track)
@@ -127,7 +135,7 @@ def shortened(part: Part, to_at_us: int, track: Track) -> Part | None:
     return Part(part.seq, part.at_us, starts[len(kept)], data, entry, part.sound)
 
 
-def _with_first_samples(data: bytes, count: int, media_end: int) -> bytes:
+def _with_first_samples(data: Data, count: int, media_end: int) -> bytes:
     """The fragment with the first `count` samples, whose bytes end at `media_end`."""
     moof, mdat = mp4.boxes(data)
     (traf,) = [box for box in mp4.boxes(data, moof.body, moof.end) if box.kind == "traf"]
@@ -144,7 +152,7 @@ def _with_first_samples(data: bytes, count: int, media_end: int) -> bytes:
     if flags & 1:  # where its media begins, counted from the moof
         _write(out, trun.body + 8, _integer(data, trun.body + 8, 4) - gone)
     media = data[mdat.body : media_end]
-    return bytes(out) + (8 + len(media)).to_bytes(4, "big") + b"mdat" + media
+    return b"".join((out, (8 + len(media)).to_bytes(4, "big"), b"mdat", media))
 
 
 class Placing:
@@ -164,8 +172,11 @@ class Placing:
         heard = next((track for track in tracks if not track.is_video), None)
         self._sound = SoundPlacing(heard, self._rate) if heard else None
 
-    def place(self, part: Part, late: Sound = NOTHING) -> bytes:
-        """The next fragment as it stands in the clip; `late` is sound that was stored with the one behind it."""
+    def place(self, part: Part, late: Sound = NOTHING) -> tuple[Data, ...]:
+        """The next fragment as it stands in the clip, in pieces: its media is passed on as it is, not copied.
+
+        `late` is sound that was stored with the one behind it.
+        """
         entry = part.entry
         dts = from_us(part.at_us - self._start_us, self._rate)
         dts = self._end if abs(dts - self._end) <= self._slack else max(dts, self._earliest)
@@ -173,24 +184,22 @@ class Placing:
         self._earliest = self._end - entry.samples[-1].duration + 1
         self._number += 1
         by = dts - entry.dts
-        moved = self._moved(part.data, by)
+        moof, media = self._moved(part, by)
         if self._sound is None:
-            return moved
+            return moof, media
         sound = self._sound.place((*part.sound, *late), by, self._end)
-        return joined(moved, self._sound.track_id, sound)
+        if not sound:
+            return moof, media
+        return (joined(b"".join((moof, media)), self._sound.track_id, sound),)
 
-    def _moved(self, data: bytes, by: int) -> bytes:
-        moof = mp4.find(data, "moof")
-        out = bytearray(data[: moof.end])
-        _write(out, mp4.find(data, "mfhd", within=moof).body + 4, self._number)
-        self._move(out, mp4.find(data, "traf", "tfdt", within=moof), by)
-        return b"".join((out, memoryview(data)[moof.end :]))
-
-    @staticmethod
-    def _move(out: bytearray, tfdt: Box, by: int) -> None:
-        length = 8 if out[tfdt.body] else 4
-        at = tfdt.body + 4
+    def _moved(self, part: Part, by: int) -> tuple[bytearray, memoryview]:
+        """The `moof` moved by so many ticks, and what is behind it."""
+        moof, tfdt = part.entry.moof, part.entry.tfdt
+        out = bytearray(part.data[: moof.end])
+        _write(out, mp4.find(out, "mfhd", within=moof).body + 4, self._number)
+        at, length = tfdt.body + 4, 8 if out[tfdt.body] else 4
         _write(out, at, max(0, _integer(out, at, length) + by), length)
+        return out, memoryview(part.data)[moof.end :]
 
 
 def lasting(init: bytes, length_us: int) -> bytes:
@@ -211,7 +220,7 @@ def shape(init: bytes) -> tuple[object, ...]:
     return (*mp4.tracks(init), *(init[box.start : box.end] for box in entries))
 
 
-def _integer(data: bytes | bytearray, at: int, length: int) -> int:
+def _integer(data: Data, at: int, length: int) -> int:
     return int.from_bytes(data[at : at + length], "big")
 
 

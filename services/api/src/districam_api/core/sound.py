@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from districam_common import mp4
-from districam_common.mp4 import Box, Track
+from districam_common.mp4 import Box, Data, Track
 from districam_common.ticks import from_us
 
 OVERLAP_US = 20_000
@@ -29,7 +29,7 @@ Sound = tuple[SoundUnit, ...]
 NOTHING: Sound = ()
 
 
-def parted(data: bytes, video: Track) -> tuple[bytes, Sound]:
+def parted(data: Data, video: Track) -> tuple[Data, Sound]:
     """A fragment's pictures, as a fragment of themselves alone, and its sound.
 
     Raises:
@@ -41,7 +41,7 @@ def parted(data: bytes, video: Track) -> tuple[bytes, Sound]:
         return data, NOTHING
     track = Track(_track_id(data, others[0]), is_video=False, timescale=1)
     sound = tuple(
-        SoundUnit(one.dts, one.duration, data[one.offset : one.offset + one.size])
+        SoundUnit(one.dts, one.duration, bytes(data[one.offset : one.offset + one.size]))
         for one in mp4.samples(data, track)
     )
     pictures = mp4.samples(data, video)
@@ -51,10 +51,8 @@ def parted(data: bytes, video: Track) -> tuple[bytes, Sound]:
     return _fragment(body, media), sound
 
 
-def joined(pictures: bytes, track_id: int, sound: Sequence[SoundUnit]) -> bytes:
-    """The fragment with that sound behind its pictures."""
-    if not sound:
-        return pictures
+def joined(pictures: Data, track_id: int, sound: Sequence[SoundUnit]) -> bytes:
+    """The fragment with that sound behind its pictures; some."""
     moof, mdat = mp4.boxes(pictures)
     body, media = pictures[moof.body : moof.end], pictures[mdat.body : mdat.end]
     rows = [figure for unit in sound for figure in (unit.duration, len(unit.data))]
@@ -65,7 +63,7 @@ def joined(pictures: bytes, track_id: int, sound: Sequence[SoundUnit]) -> bytes:
     header = struct.pack(">II", _BASE_IS_MOOF, track_id)
     clock = struct.pack(">IQ", 1 << 24, sound[0].dts)
     traf = _box(b"traf", _box(b"tfhd", header), _box(b"tfdt", clock), _box(b"trun", run))
-    return _fragment(body + traf, media + b"".join(unit.data for unit in sound))
+    return _fragment(b"".join((body, traf)), media, *(unit.data for unit in sound))
 
 
 class SoundPlacing:
@@ -97,14 +95,14 @@ class SoundPlacing:
         return placed
 
 
-def _fragment(body: bytes, media: bytes) -> bytes:
+def _fragment(body: bytes, *media: Data) -> bytes:
     """`moof` of these boxes and `mdat`, the first run's media at its front."""
     moof = bytearray(_box(b"moof", body))
     trun = mp4.find(bytes(moof), "moof", "traf", "trun")
     if not moof[trun.body + 3] & _DATA_OFFSET:
         raise ValueError("a run of samples does not say where its media begins")
     moof[trun.body + 8 : trun.body + 12] = (len(moof) + 8).to_bytes(4, "big")
-    return bytes(moof) + _box(b"mdat", media)
+    return b"".join((moof, (sum(map(len, media)) + 8).to_bytes(4, "big"), b"mdat", *media))
 
 
 def _traf_size(count: int) -> int:
@@ -116,10 +114,10 @@ def _box(kind: bytes, *parts: bytes) -> bytes:
     return (len(body) + 8).to_bytes(4, "big") + kind + body
 
 
-def _trafs(data: bytes, moof: Box) -> list[Box]:
+def _trafs(data: Data, moof: Box) -> list[Box]:
     return [box for box in mp4.boxes(data, moof.body, moof.end) if box.kind == "traf"]
 
 
-def _track_id(data: bytes, traf: Box) -> int:
+def _track_id(data: Data, traf: Box) -> int:
     header = mp4.find(data, "tfhd", within=traf)
     return int.from_bytes(data[header.body + 4 : header.body + 8], "big")
