@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from statistics import linear_regression
+from statistics import median
 from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from districam_devkit.pipeline import SERVICES
 from districam_devkit.servers import ServerUnavailable
@@ -24,6 +26,7 @@ from fault.scene import Scene, playing
 
 WARM_S = 600
 SAMPLE_S = 5
+COURSE_S = 300
 GROWTH_MOST_PCT = 2.0
 APART_S, DEAD_S = (15, 45), (0.5, 5)
 
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     slopes = _slopes(run) if asked.duration > WARM_S + 60 else None
+    print(f"memory of each five minutes, MiB, least/median/most:\n{_course(run)}")
     print(f"gaps, s by cause: {counted.gap_s}")
     print(
         json.dumps(
@@ -125,15 +129,32 @@ def _rss_mib(pid: int) -> float | None:
 
 
 def _slopes(run: Run) -> dict[str, float]:
-    """By how many percent each service has grown from minute ten to the end, by a straight line through the samples."""
+    """By how many percent each service has grown from minute ten to the end, by a straight line through the samples.
+
+    The line is Theil and Sen's (the median of the slopes between all pairs): each outage makes ingest or the recorder
+    hold what waits for a while, and a few such peaks at one end would tilt a line of least squares.
+    """
     out: dict[str, float] = {}
     for name, samples in run.weights.items():
-        late = [one for one in samples if one[0] >= WARM_S]
-        line = linear_regression(*zip(*late, strict=True))
-        from_s, to_s = late[0][0], late[-1][0]
-        first_mib = line.intercept + line.slope * from_s
-        out[name] = round(line.slope * (to_s - from_s) / first_mib * 100, 2)
+        at_s, mib = np.array([one for one in samples if one[0] >= WARM_S]).T
+        a, b = np.triu_indices(len(at_s), 1)
+        slope = float(np.median((mib[b] - mib[a]) / (at_s[b] - at_s[a])))
+        first_mib = float(np.median(mib - slope * (at_s - at_s[0])))
+        out[name] = round(slope * float(at_s[-1] - at_s[0]) / first_mib * 100, 2)
     return out
+
+
+def _course(run: Run) -> str:
+    """Each service's memory, MiB: least, median and most of every five minutes."""
+    lines: list[str] = []
+    for name, samples in run.weights.items():
+        slots: dict[int, list[float]] = {}
+        for at_s, mib in samples:
+            slots.setdefault(int(at_s // COURSE_S), []).append(mib)
+        lines.append(
+            f"{name:9}" + " ".join(f"{min(m):.0f}/{median(m):.0f}/{max(m):.0f}" for m in slots.values())
+        )
+    return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:

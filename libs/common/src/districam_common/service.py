@@ -15,7 +15,7 @@ import structlog
 import uvloop
 
 from districam_common import health as health_server
-from districam_common import logs, loop_lag
+from districam_common import heap, logs, loop_lag
 from districam_common.backoff import delays
 from districam_common.clock import Clock, SystemClock
 from districam_common.errors import DistricamError, Fatal, Retriable
@@ -134,7 +134,11 @@ async def _serve(runtime: Runtime, settings: ServiceSettings, main: Main) -> Non
     with _signals(runtime.stopping):
         async with health_server.serving(settings.health, runtime.health) as port:
             log.info("started", site=settings.site, health_port=port)
-            async with loop_lag.measured(), _stop_deadline(runtime.stopping, settings.stop_timeout_s):
+            async with (
+                loop_lag.measured(),
+                heap.trimmed(),
+                _stop_deadline(runtime.stopping, settings.stop_timeout_s),
+            ):
                 await main(runtime)
     if not runtime.stopping.is_set():
         raise AssertionError("the service's main function ended without being asked to")

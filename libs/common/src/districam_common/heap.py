@@ -1,0 +1,40 @@
+"""Gives freed memory back to the system now and then.
+
+What an outage made a service hold, glibc keeps when it is free again, spread over pages that are in use elsewhere. It
+returns the top of the heap alone by itself; `malloc_trim` (malloc_trim(3)) returns whole free pages wherever they lie.
+"""
+
+import asyncio
+import ctypes
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+
+TRIM_EVERY_S = 60.0
+
+
+def trimmer() -> Callable[[], object] | None:
+    """The C library's `malloc_trim(0)`; None where it has none (musl, macOS)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return None if trim is None else lambda: cast("object", trim(0))
+
+
+@asynccontextmanager
+async def trimmed(every_s: float = TRIM_EVERY_S) -> AsyncGenerator[None]:
+    """Trims the heap so often for the length of the block, in a thread: it may take milliseconds."""
+    trim = trimmer()
+    if trim is None:
+        yield
+        return
+    async with asyncio.TaskGroup() as tasks:
+        trimming = tasks.create_task(_trim(trim, every_s))
+        try:
+            yield
+        finally:
+            trimming.cancel()
+
+
+async def _trim(trim: Callable[[], object], every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        await asyncio.to_thread(trim)
