@@ -6,6 +6,7 @@
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -35,6 +36,8 @@ from support.api_process import environment_of
 
 S = 1_000_000
 BODY = b"a segment"
+STOP_S = 15
+CHECKED_S = 600
 _AT_ONCE = 16
 
 
@@ -50,16 +53,35 @@ class Archive:
     redis_url: str
     camera_ids: list[str]
 
-    @asynccontextmanager
-    async def indexer(self, **settings: str) -> AsyncGenerator["Indexer"]:
-        """Killed at the end."""
-        (port,) = ports.choose(1)
-        environment = {
-            **os.environ,
+    def environment(self) -> dict[str, str]:
+        """The services' settings that lead here."""
+        return {
             **environment_of(self.s3, self.redis_url),
             "DISTRICAM_S3__TIMEOUT_S": "15",
             "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "DISTRICAM_KAFKA__SESSION_TIMEOUT_S": "6",
+        }
+
+    async def checked(self) -> dict[str, Any]:
+        """What `districam-indexer check` finds; raises if index and bucket differ."""
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "districam_indexer", "check"),
+            env={**os.environ, **self.environment()},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(CHECKED_S):
+            out, said = await child.communicate()
+        assert child.returncode == 0, (out[-2000:], said[-2000:])
+        return json.loads(out.splitlines()[-1])
+
+    @asynccontextmanager
+    async def indexer(self, **settings: str) -> AsyncGenerator["Indexer"]:
+        """Asked to stop at the end, and killed if it does not."""
+        (port,) = ports.choose(1)
+        environment = {
+            **os.environ,
+            **self.environment(),
             "DISTRICAM_HEALTH__PORT": str(port),
             **settings,
         }
@@ -68,11 +90,11 @@ class Archive:
             child = subprocess.Popen(
                 [sys.executable, "-m", "districam_indexer"], env=environment, stdout=out, stderr=out
             )
+        running = Indexer(child, port, log)
         try:
-            yield Indexer(child, port, log)
+            yield running
         finally:
-            child.kill()
-            await asyncio.to_thread(child.wait, 15)
+            await running.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +104,19 @@ class Indexer:
     child: subprocess.Popen[bytes]
     port: int
     log: Path
+
+    async def stop(self) -> None:
+        """Its group need not wait until it is taken for dead."""
+        self.child.terminate()
+        try:
+            await asyncio.to_thread(self.child.wait, STOP_S)
+        except subprocess.TimeoutExpired:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        self.child.kill()
+        await asyncio.to_thread(self.child.wait, STOP_S)
 
     def said(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -106,7 +141,7 @@ class Indexer:
 async def running(
     home: Path, cameras: int, *, retention_days: int, object_lock: bool
 ) -> AsyncGenerator[Archive]:
-    """Empty, but for the records of the cameras."""
+    """Empty, but for the records of the cameras, which nobody reads any more."""
     async with (
         kafka.running(home / "kafka", log_dir=home) as broker,
         seaweedfs.running(home / "s3", log_dir=home) as store,
@@ -129,6 +164,7 @@ async def running(
                     camera_id=one,
                     name=one,
                     url="rtsp://10.0.0.1/1",
+                    enabled=False,
                     retention_days=retention_days,
                     updated_us=1,
                 )
@@ -137,6 +173,7 @@ async def running(
 
 
 async def _topics(settings: KafkaSettings) -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it complains of partitions that are being made
     wanted = topics.declared(TopicsSettings())
     async with administration(settings, "bench") as admin:
         found = await topics.look(admin, wanted, 20)

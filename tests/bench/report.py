@@ -4,9 +4,9 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 _PAGE = "# {name}\n\nMade by `make bench-{name}` on {day}: {machine}. {load}\n\n| figure | value |\n|---|---|\n{rows}\n"
 
@@ -42,6 +42,15 @@ def _day() -> str:
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
-def _page(name: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| {key} | {value} |" for key, value in {**figures, **of}.items())
-    return _PAGE.format(name=name, day=_day(), machine=machine(), load=_load(), rows=rows)
+def _page(title: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _flat({**figures, **of}))
+    return _PAGE.format(name=title, day=_day(), machine=machine(), load=_load(), rows=rows)
+
+
+def _flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """What lies inside another figure, by both their names."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _flat(cast("Mapping[str, Any]", value), f"{before}{name}, ")
+        else:
+            yield f"{before}{name}", value

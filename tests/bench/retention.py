@@ -35,14 +35,15 @@ class Recording:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._times: list[float] = []
+        self.keys: set[str] = set()
 
     async def run(self, until: asyncio.Event) -> None:
-        number = 0
         while not until.is_set():
             began_s = time.monotonic()
-            await put(self._archive.vault, self._key(number), _BODY)
+            key = self._key(len(self.keys))
+            await put(self._archive.vault, key, _BODY)
             self._times.append((time.monotonic() - began_s) * 1e3)
-            number += 1
+            self.keys.add(key)
             await asyncio.sleep(max(0.0, 10 / CAMERAS - (time.monotonic() - began_s)))
 
     def _key(self, number: int) -> str:
@@ -77,13 +78,19 @@ async def measured(archive: Archive, count: int, rate: int, quiet_s: float) -> d
                 await asyncio.sleep(0.5)
         taken_s = time.monotonic() - began_s
         busy = recording.taken()
+        async with asyncio.timeout(60):
+            while await archive.redis.keys("dc1:seg:*"):
+                await asyncio.sleep(0.1)
         done.set()
+    left = {one.key async for one in archive.vault.every_version("cam-")}
     return {
         "objects": count,
         "deleted_s": round(count / taken_s),
         "limit_s": rate,
         "put_ms_without": quiet,
         "put_ms_meanwhile": busy,
+        "expired_and_left": len(left - recording.keys),
+        "young_and_gone": len(recording.keys - left),
     }
 
 

@@ -24,6 +24,7 @@ MakeTopic = Callable[..., Awaitable[str]]
 
 ALONE = frozenset(
     {
+        "test_bench_archive",
         "test_bench_ingest",
         "test_camera_faults",
         "test_end_to_end",

@@ -1,10 +1,17 @@
 """The benchmarks of index, rebuild and retention, with little to do: they run, and what they compare is equal."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 import pytest
 
 from bench import index, rebuild, retention
+from bench.archive import Archive, running, stock
+from districam_common.clock import SystemClock
 
 pytestmark = pytest.mark.timeout(120)
+SMALL = {"codec": "h264", "width": 320, "height": 180, "fps": 10, "gop_s": 2, "bitrate": 150_000}
 
 
 async def test_the_index_is_asked_through_the_api_and_the_store_is_not(capsys: pytest.CaptureFixture[str]):
@@ -16,12 +23,35 @@ async def test_the_index_is_asked_through_the_api_and_the_store_is_not(capsys: p
     assert '"s3_calls": 0' in capsys.readouterr().out.splitlines()[-1]
 
 
-async def test_a_rebuild_and_one_that_was_killed_make_the_same_index():
-    figures = await rebuild.main(None, 400, cameras=2)
+async def test_a_rebuild_and_one_that_was_killed_make_the_same_index(tmp_path: Path):
+    async with stocked(tmp_path) as (archive, days):
+        figures = await rebuild.alone(archive, days)
     assert (figures["equal"], figures["resumed_equal"]) == (True, True)
-    assert figures["resumed_objects"] <= 400
+    assert 0 < figures["days_noted"] < 20
+    assert 0 < figures["objects_resumed"] < 400
+
+
+async def test_cameras_that_are_recorded_meanwhile_are_accounted_for(tmp_path: Path):
+    async with stocked(tmp_path) as (archive, days):
+        figures = await rebuild.while_recording(archive, days, 2, SMALL)
+    assert (figures["equal"], figures["resumed_equal"]) == (True, True)
+    assert 0 < figures["objects_resumed"] < 400
+    pictures, check = figures["pictures"], figures["check"]
+    assert pictures["stored"] > 100
+    assert (pictures["unaccounted"], pictures["duplicates"], pictures["stored_and_not_found"]) == (0, 0, 0)
+    assert check["indexed"] == check["objects"] > 400
+
+
+@asynccontextmanager
+async def stocked(home: Path) -> AsyncGenerator[tuple[Archive, rebuild.Days]]:
+    """Twenty segments of each of twenty cameras."""
+    end_us = SystemClock().now_us()
+    async with running(home, 20, retention_days=400, object_lock=False) as archive:
+        await stock(archive, 400, end_us)
+        yield archive, rebuild.days_of(archive, 400, end_us)
 
 
 async def test_retention_keeps_to_its_rate():
     figures = await retention.main(None, 400, cameras=2, rate=100, quiet_s=3)
     assert figures["deleted_s"] <= 200
+    assert (figures["expired_and_left"], figures["young_and_gone"]) == (0, 0)

@@ -283,3 +283,41 @@ async def test_it_is_told_before_anything_is_deleted(archive: Archive, s3: S3Set
             wanted = Wanted(archive.camera_id, archive.edge_us, "old", [])
             await Expiry(watching, HoldStore(watched), Pace(doors.runtime, 1000)).run(wanted, build="b")
         assert told == [[(start_us, archive.edge_us)]]
+
+
+async def test_days_of_which_all_is_gone_are_not_searched_hour_by_hour(
+    archive: Archive, s3: S3Settings, kafka: KafkaSettings
+):
+    """SeaweedFS goes on showing their folders; a year of them would take longer than the hour until the next round."""
+    starts = [archive.edge_us - DAY_US - n * HOUR_US for n in range(4)]
+    asked: list[str] = []
+
+    class Watched(Vault):
+        async def folders(self, prefix: str) -> list[str]:
+            asked.append(prefix)
+            return await super().folders(prefix)
+
+        async def every_version(self, prefix: str) -> AsyncGenerator[Version]:
+            asked.append(prefix)
+            async for one in super().every_version(prefix):
+                yield one
+
+    async def round_of(expiry: Expiry) -> set[str]:
+        asked.clear()
+        await expiry.run(Wanted(archive.camera_id, archive.edge_us, "old", []), build="b")
+        return set(asked)
+
+    async with in_process(archive, s3, kafka) as doors, Watched.open(s3) as watched:
+        for n, start_us in enumerate(starts):
+            await archive.district.store(
+                segment(archive.camera_id, first_seq=5 * n, start_us=start_us, size=100)
+            )
+        camera = f"{archive.camera_id}/"
+        days = {names.day_prefix(archive.camera_id, start_us) for start_us in starts}
+        expiry = Expiry(replace(doors, vault=watched), HoldStore(watched), Pace(doors.runtime, 1000))
+        assert {names.hour_prefix(archive.camera_id, start_us) for start_us in starts} < await round_of(
+            expiry
+        )
+        assert await archive.keys() == set()
+        assert await round_of(expiry) <= {camera, *days}
+        assert await round_of(expiry) == {camera}

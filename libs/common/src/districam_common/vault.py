@@ -60,7 +60,7 @@ class Vault(Blobs):
         while some := await self._call(f"listing {prefix!r}", page):
             yield some
 
-    async def every_version(self, prefix: str) -> AsyncIterator[Version]:
+    async def every_version(self, prefix: str) -> AsyncGenerator[Version]:
         """Every version and marker under the prefix; a store without versions gives each object once."""
         found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True, include_version=True)
 

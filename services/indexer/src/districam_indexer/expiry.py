@@ -5,6 +5,7 @@ that came in time is kept. Whoever dies between two steps has broken nothing: th
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,7 +17,7 @@ from districam_common.hold_store import HoldStore
 from districam_common.holds import held_of
 from districam_common.index import IndexEntry
 from districam_common.intervals import Interval, merge, touches
-from districam_common.names import SegmentName
+from districam_common.names import DAY_US, SegmentName
 from districam_common.vault import Version
 from districam_indexer import metrics
 from districam_indexer.core.operations import gathered
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 
 _AT_ONCE = 100
 """Versions deleted in one request: a long one would keep the store from recording."""
+_LOOK_AGAIN_US = DAY_US
+"""At a day in which nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Expiry:
         self._store = store
         self._pace = pace
         self._told = 0
+        self._bare_us: dict[str, int] = {}
 
     async def run(self, wanted: Wanted, *, build: str) -> Outcome:
         """A round of one camera."""
@@ -82,10 +86,21 @@ class Expiry:
         """Starts of the hours before the edge of which anything is stored or indexed; the bucket's may be unindexed."""
         found = {hour_us for hour_us in wanted.indexed if hour_us < wanted.edge_us}
         for day in await self._doors.vault.folders(f"{wanted.camera_id}/"):
-            if _start_of(day, wanted.edge_us) < wanted.edge_us:
+            if _start_of(day, wanted.edge_us) < wanted.edge_us and not await self._is_bare(day):
                 hours = [_start_of(hour, wanted.edge_us) for hour in await self._doors.vault.folders(day)]
                 found |= {hour_us for hour_us in hours if hour_us < wanted.edge_us}
         return sorted(found)
+
+    async def _is_bare(self, day: str) -> bool:
+        """Whether nothing is stored in that folder: SeaweedFS shows folders long after their objects are gone."""
+        now_us = self._doors.runtime.clock.monotonic_us()
+        if now_us - self._bare_us.get(day, -_LOOK_AGAIN_US) < _LOOK_AGAIN_US:
+            return True
+        async with aclosing(self._doors.vault.every_version(day)) as versions:
+            async for _ in versions:
+                return False
+        self._bare_us[day] = now_us
+        return True
 
     async def _held(self, camera_id: str) -> list[Interval]:
         return held_of(await self._store.all(), camera_id)

@@ -1,0 +1,116 @@
+"""Cameras that are recorded into an archive's bucket, by services as an operator runs them; each of their pictures counts."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.archive import Archive
+from districam_devkit.asking import Answered, Api, asking
+from districam_devkit.bitstream import StoredPicture, running_numbers
+from districam_devkit.counting import CameraRecord, Interval, count, total
+from districam_devkit.demo.report import sent_by_camera, settled, shown, windows_of
+from districam_devkit.pipeline import SETTLED_SOON, ServiceName, apply_cameras, service_running
+from districam_devkit.servers.ports import choose
+from districam_devkit.servers.process import Child
+from districam_devkit.simcam.process import simulating
+from districam_devkit.simcam.sendlog import Sent
+
+FULL: Mapping[str, object] = {"codec": "h264", "fps": 25, "gop_s": 2, "bitrate": 2_000_000}
+"""1080p25."""
+SETTINGS = {**SETTLED_SOON, "DISTRICAM_INGEST__LINGER_S": "0"}
+FOUND_S = 120.0
+SERVICES: tuple[ServiceName, ...] = ("ingest", "recorder", "api")
+"""The indexer is the archive's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Cameras that are being recorded."""
+
+    archive: Archive
+    api: Api
+    cameras: Child
+    camera_ids: list[str]
+    send_log: Path
+
+    async def found(self) -> None:
+        """Waits until a query finds footage of each camera that ends later than now.
+
+        Raises:
+            TimeoutError: of one it does not.
+        """
+        since_us = time.time_ns() // 1000
+        async with asyncio.timeout(FOUND_S):
+            while not await self._has_all(since_us):
+                await asyncio.sleep(0.25)
+
+    async def _has_all(self, since_us: int) -> bool:
+        try:
+            found = [await self.api.segments(one, since_us, since_us + 10**12) for one in self.camera_ids]
+        except httpx.HTTPError:
+            return False
+        return all(any(one.end_us > since_us for one in each) for each in found)
+
+    async def ended(self) -> dict[str, Any]:
+        """Ends the cameras, waits until nothing is pending, and counts: stored, found by a query, or told as a gap?"""
+        await self.cameras.stop()
+        sent = sent_by_camera(self.send_log)
+        states = await settled(self.api, windows_of(sent))
+        records = {one: await self._record(one, pictures, states[one]) for one, pictures in sent.items()}
+        gap_s = Counter[str]()
+        for state in (state for answer in states.values() for state in answer if state.state == "gap"):
+            gap_s[state.cause] += (state.to_us - state.from_us) / 1e6  # pyright: ignore[reportArgumentType]  # seconds
+        return {
+            **asdict(total({one: count(record) for one, record in records.items()})),
+            "stored_and_not_found": sum(
+                len({picture.number for picture in record.stored} - set(record.shown))
+                for record in records.values()
+            ),
+            "gap_s": {cause: round(seconds, 2) for cause, seconds in gap_s.items()},
+        }
+
+    async def _record(self, camera_id: str, sent: list[Sent], states: list[Answered]) -> CameraRecord:
+        from_us, to_us = sent[0].sent_us - 2_000_000, time.time_ns() // 1000
+        listed = await self.api.segments(camera_id, from_us, to_us)
+        stored: list[StoredPicture] = []
+        async for one in self.archive.vault.list(f"{camera_id}/"):
+            stored += await asyncio.to_thread(running_numbers, await self.archive.vault.get(one.key))
+        return CameraRecord(
+            sent=sent,
+            stored=stored,
+            shown=await shown(self.api, camera_id, from_us, to_us),
+            states=states,
+            lossy=[Interval(one.start_us, one.end_us) for one in listed if one.lossy],
+        )
+
+
+@asynccontextmanager
+async def recording(archive: Archive, cameras: int, clip: Mapping[str, object]) -> AsyncGenerator[Recording]:
+    """So many cameras and all services but the indexer, for the length of a block."""
+    home, ids = archive.home / "live", [f"live-{number}" for number in range(cameras)]
+    home.mkdir()
+    rtsp, port = choose(2)
+    settings = {**archive.environment(), **SETTINGS, "DISTRICAM_API__PORT": str(port)}
+    spec, log = home / "simcam.json", home / "sent.log"
+    spec.write_text(json.dumps({"cameras": [{"id": one, "clip": clip} for one in ids], "faults": []}))
+    async with AsyncExitStack() as stack:
+        simulated = await stack.enter_async_context(
+            simulating(spec, rtsp, home=home, cache=Path(".devkit/clips").absolute(), log=log)
+        )
+        for name in SERVICES:
+            await stack.enter_async_context(service_running(name, home, settings))
+        records = [
+            {"camera_id": one, "name": one, "url": f"rtsp://127.0.0.1:{rtsp}/{one}", "segment_s": 4}
+            for one in ids
+        ]
+        await apply_cameras(home / "cameras.yaml", records, archive.environment())
+        api = await stack.enter_async_context(asking(f"http://127.0.0.1:{port}", timeout_s=30))
+        yield Recording(archive, api, simulated, ids, log)

@@ -1,0 +1,175 @@
+"""Retention by the indexer as a process that is killed between announcing, deleting and dropping, again and again."""
+# Redis-py types its commands for text and bytes, sync and async, at once:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+
+from districam_common import names, wire
+from districam_common.events import FootageExpired, SegmentStored
+from districam_common.hold_store import HoldStore
+from districam_common.holds import Hold
+from districam_common.intervals import Interval, merge, subtract
+from districam_common.kafka.consumer import Reader
+from districam_common.names import HOUR_US
+from districam_common.settings import KafkaSettings
+from districam_indexer.core.retention import repeated
+from integration.test_holds import locked
+from integration.test_indexer import checked, until
+from integration.test_retention import LIMITS, Archive, believe
+from support.announced import S
+from support.gate import Gate, gate_to
+
+__all__ = ["locked"]
+
+pytestmark = pytest.mark.timeout(120)
+HOURS, A_HOUR = 10, 3
+STOPPED_S = 40
+FIRST = "told on the topic, not in the index"
+SEAMS = ("told, not deleted", "deleted, not dropped")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What retention is to let go of, and the ways on which it can be stopped."""
+
+    archive: Archive
+    store: Gate
+    redis: Gate
+    stored: list[SegmentStored]
+    held: SegmentStored
+
+    @property
+    def kept(self) -> list[SegmentStored]:
+        """The held one and the young one."""
+        return [self.held, self.stored[-1]]
+
+    async def killed(self, seam: str, passes: int) -> None:
+        """An indexer that has got so far in so many hours is killed at that seam of the next one."""
+        camera_id, gate = self.archive.camera_id, self.redis
+        match seam:
+            case "told, not deleted":
+                gate, stops = self.store, b"?delete"
+            case "deleted, not dropped":
+                stops = _command("ZREM", names.segments_key(camera_id, self.archive.edge_us))[:-10]
+            case _:
+                stops = _command("ZADD", names.expired_key(camera_id))
+        gate.watch(stops, passes)
+        settings = {
+            "DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{self.store.port}",
+            "DISTRICAM_REDIS__URL": f"redis://127.0.0.1:{self.redis.port}/0",
+        }
+        async with self.archive.district.indexer(**LIMITS, **settings) as indexer:
+            async with asyncio.timeout(STOPPED_S):
+                await gate.has_stopped.wait()
+            indexer.child.kill()
+            await indexer.child.wait()
+        gate.open()
+
+    async def left(self) -> tuple[set[str], set[str]]:
+        """Keys that are stored, and keys that are indexed."""
+        first_us, last_us = self.stored[0].start_us, self.stored[-1].end_us
+        entries = await self.archive.indexed(first_us, last_us)
+        keys = {names.segment_key(self.archive.camera_id, one) for one in entries}
+        return await self.archive.keys(), keys
+
+    async def is_done(self) -> bool:
+        kept = {one.key for one in self.kept}
+        return await self.left() == (kept, kept)
+
+    async def expired(self) -> list[Interval]:
+        """Ranges as they stand in the index."""
+        key = names.expired_key(self.archive.camera_id)
+        found = await cast("Awaitable[list[bytes]]", self.archive.district.redis.zrange(key, 0, -1))
+        return [names.parse_interval(one) for one in found]
+
+    async def is_said_once(self) -> bool:
+        return repeated(await self.expired()) == []
+
+
+def _command(name: str, key: str) -> bytes:
+    """How a command on that key goes over the wire."""
+    return f"${len(name)}\r\n{name}\r\n${len(key)}\r\n{key}".encode()
+
+
+@asynccontextmanager
+async def a_scene(archive: Archive, chance: random.Random) -> AsyncGenerator[Scene]:
+    """Ten old hours with three segments each, of which one is held; and a young one."""
+    hours = [archive.edge_us - n * HOUR_US for n in range(HOURS, 0, -1)]
+    starts = [
+        hour_us + at_s * S for hour_us in hours for at_s in sorted(chance.sample(range(0, 3580, 20), A_HOUR))
+    ]
+    async with archive.indexer() as indexer:
+        stored = await archive.stock(*starts, archive.edge_us + 2 * HOUR_US)
+        indexer.child.terminate()
+        await indexer.child.wait()
+    held = chance.choice(stored[:-1])
+    hold = Hold(
+        id="a" * 16, camera_id=archive.camera_id, from_us=held.start_us, to_us=held.start_us + S, reason="r",
+        placed_by="-", placed_us=1,
+    )  # fmt: skip
+    await HoldStore(archive.vault).place(hold)
+    await believe(archive)
+    district = archive.district
+    store_port = int(district.servers.s3.endpoint.rpartition(":")[2])
+    redis_port = int(district.redis_url.rpartition(":")[2].partition("/")[0])
+    async with gate_to(store_port) as store, gate_to(redis_port) as redis:
+        yield Scene(archive, store, redis, stored, held)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_killed_between_announcing_deleting_and_dropping_it_ends_as_if_it_had_not_been(
+    locked: Archive, kafka: KafkaSettings, seed: int
+):
+    chance = random.Random(seed)
+    async with a_scene(locked, chance) as scene:
+        everything = {one.key for one in scene.stored}
+        await scene.killed(FIRST, 0)
+        assert await scene.left() == (everything, everything)
+        assert await scene.expired() == []
+        assert await _told(kafka, locked.camera_id)
+        for seam in [*chance.sample(SEAMS, 2), chance.choice(SEAMS)]:
+            before = (await scene.left())[1]
+            await scene.killed(seam, chance.randrange(3))
+            stored, indexed = await scene.left()
+            assert stored <= indexed <= before  # nothing is stored that cannot be found
+            assert {one.key for one in scene.kept} <= stored
+            gone = {key[: key.rindex("/")] for key in indexed - stored}
+            assert len(gone) == (1 if seam == "deleted, not dropped" else 0), (seam, gone)
+            assert await scene.expired()
+        async with locked.indexer():
+            await until(scene.is_done, 40)
+            await until(scene.is_said_once, 40)
+            await _agrees(scene, merge(await _told(kafka, locked.camera_id)))
+
+
+async def _agrees(scene: Scene, told: list[Interval]) -> None:
+    """With the topic, and with the bucket."""
+    archive, held_us = scene.archive, scene.held.start_us
+    expired = merge(await scene.expired())
+    assert expired == told
+    whole = (expired[0][0], expired[-1][1])
+    assert whole[0] <= scene.stored[0].start_us
+    assert whole[1] in (archive.edge_us, archive.edge_us + HOUR_US)  # the hour may have turned meanwhile
+    assert expired == subtract([whole], [(held_us, held_us + S)])
+    versions = [one async for one in archive.vault.every_version(f"{archive.camera_id}/")]
+    assert sorted(one.key for one in versions) == [one.key for one in scene.kept]
+    code, found, said = await checked(archive.district)
+    assert (code, found["missing"], found["surplus"], found["objects"]) == (0, 0, 0, 2), said
+    assert await archive.indexed(scene.stored[0].start_us, scene.stored[-1].end_us) == [
+        names.entry_of(one) for one in scene.kept
+    ]
+
+
+async def _told(kafka: KafkaSettings, camera_id: str) -> list[Interval]:
+    """Ranges of `expired` events on the topic, in the order in which they were said."""
+    async with Reader.open(kafka, [names.STREAMS]) as reader:
+        records = [one for one in await reader.read_all() if one.key == camera_id.encode()]
+    events = [wire.event(one.key, one.headers, one.value) for one in records]
+    return [(one.from_us, one.to_us) for one in events if isinstance(one, FootageExpired)]
