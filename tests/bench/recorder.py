@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from bench import machine, report
 from bench.archive import Archive, running, say
@@ -87,16 +88,14 @@ async def measured(archive: Archive, segment_s: int) -> dict[str, float]:
     }
 
 
-async def main(
-    results: Path | None, cameras: int, lengths_s: tuple[int, ...] = LENGTHS_S
-) -> dict[str, object]:
+async def main(results: Path | None, cameras: int, lengths_s: tuple[int, ...] = LENGTHS_S) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
         async with running(Path(home), cameras, retention_days=30, object_lock=False) as archive:
             runs: list[dict[str, float]] = []
             for segment_s in lengths_s:
                 runs.append(await measured(archive, segment_s))
                 say(f"{runs[-1]}")
-    figures: dict[str, object] = {"cameras": cameras, "mbit_s": BYTES_S * 8 / 1e6, "runs": runs}
+    figures: dict[str, Any] = {"cameras": cameras, "mbit_s": BYTES_S * 8 / 1e6, "runs": runs}
     report.written(results, "recorder", figures, {"segments": SEGMENTS, "faster": FASTER})
     return figures
 

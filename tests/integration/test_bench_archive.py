@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import index, rebuild, retention
+from bench import index, rebuild, recorder, retention
 from bench.archive import Archive, running, stock
 from districam_common.clock import SystemClock
 
@@ -55,3 +55,9 @@ async def test_retention_keeps_to_its_rate():
     figures = await retention.main(None, 400, cameras=2, rate=100, quiet_s=3)
     assert figures["deleted_s"] <= 200
     assert (figures["expired_and_left"], figures["young_and_gone"]) == (0, 0)
+
+
+async def test_a_recorder_holds_more_of_longer_segments():
+    runs = (await recorder.main(None, 2, lengths_s=(4, 20)))["runs"]
+    short, long = (run["open_mb_a_camera"] for run in runs)
+    assert 0.2 < short < long < 7.5
