@@ -43,7 +43,13 @@ async def _all(rows: Sequence[Row], home: Path) -> list[Outcome]:
     outcomes: list[Outcome] = []
     async with playing(home) as scene:
         for number, row in enumerate(rows, 1):
-            outcome = await _one(scene, row)
+            try:
+                outcome = await _one(scene, row)
+            except TimeoutError:
+                _keep_logs(home)
+                raise ServerUnavailable(
+                    f"{row.name}: no recovery in time; logs in .devkit/fault-logs"
+                ) from None
             outcomes.append(outcome)
             print(f"[{number}/{len(rows)}] {_told(outcome)}", flush=True)
             if outcome.wrong:

@@ -1,8 +1,17 @@
 """The Redis door on a real server."""
 
 import asyncio
+import random
+import socket
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvloop
 
 from districam_common.index_reader import IndexReader
+from districam_common.redis_door import RedisAway
 from districam_common.settings import RedisSettings
 
 
@@ -21,3 +30,47 @@ async def test_who_is_cancelled_in_the_middle_of_a_command_ends(redis: RedisSett
                 ended += 1
     assert running > 20
     assert ended == running
+
+
+def test_a_server_that_hangs_up_at_any_moment_is_away_and_nothing_worse():
+    """As a proxy does whose server has died. On services' own loop: another one words it otherwise."""
+    with hanging_up(rounds=2000) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(times_away(url, pings=1000)) == 1000  # each tries a second connection
+
+
+async def times_away(url: str, pings: int) -> int:
+    away = 0
+    async with asyncio.timeout(60), IndexReader.open(RedisSettings(url=url)) as reader:
+        for _ in range(pings):
+            try:
+                await reader.ping()
+            except RedisAway:
+                away += 1
+    return away
+
+
+@contextmanager
+def hanging_up(rounds: int) -> Generator[str]:
+    """Takes that many connections and closes each within 0.6 ms."""
+    dice = random.Random(1)
+
+    def serve(listening: socket.socket) -> None:
+        for _ in range(rounds):
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            until_s = time.perf_counter() + dice.random() * 0.0006
+            while time.perf_counter() < until_s:
+                pass
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        listening.settimeout(10)
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        try:
+            yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+        finally:
+            listening.close()
+            thread.join(15)

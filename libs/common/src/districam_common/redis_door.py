@@ -16,6 +16,9 @@ from districam_common import tls
 from districam_common.errors import Fatal, Retriable
 from districam_common.settings import RedisSettings, secret
 
+_BROKEN = "handler is closed"
+"""What uvloop says of a connection that ended while redis-py was writing to it; redis-py lets it pass."""
+
 
 class RedisAway(Retriable):
     """Redis is away, slow, loading, full or read-only; a loop that also talks to others can tell them apart."""
@@ -66,6 +69,10 @@ def redis_errors(what: str) -> Generator[None]:
         if why := tls.refused(error):
             raise Fatal(f"Redis: {what}: {error}: {why}") from error
         raise RedisAway(f"Redis: {what}: {error or type(error).__name__}") from error
+    except RuntimeError as error:
+        if _BROKEN not in str(error):
+            raise
+        raise RedisAway(f"Redis: {what}: the connection broke") from error
 
 
 def _pass_on_cancelling() -> None:
