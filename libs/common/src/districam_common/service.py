@@ -115,6 +115,7 @@ def entry(name: str, kind: type[S], main: Callable[[S, Runtime], Awaitable[None]
 def run(name: str, settings: ServiceSettings, main: Main) -> int:
     """Runs a service until it is asked to stop. Gives the exit code: 0 asked, 1 a bug, 2 settings, 3 Fatal."""
     instance = instance_name()
+    heap.limit_arenas()
     logs.configure(settings.log, service=name, instance=instance)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_guarded(name, instance, settings, main))
