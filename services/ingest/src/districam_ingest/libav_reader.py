@@ -25,6 +25,7 @@ from districam_ingest.core import h264
 from districam_ingest.core.aac import SoundShape, sound_shape
 from districam_ingest.core.assembly import Assembly
 from districam_ingest.core.nal import BitstreamError, Codec, split_annexb
+from districam_ingest.core.pausing import Pauses
 from districam_ingest.core.units import Picture, Sound
 from districam_ingest.core.unstepped import Unstepped
 from districam_ingest.reading import ReadError, SourceInfo
@@ -44,6 +45,8 @@ AAC = frozenset({"aac"})
 G711 = frozenset({"pcm_mulaw", "pcm_alaw"})
 G711_HZ = 8_000
 SOUNDS_MOST = 4096
+PAUSE_S, CLOSE_PAUSE_S, CLOSE_US = 0.1, 0.02, 10_000_000
+"""Pauses while an epoch is being anchored are short, for ten seconds at most: as the native reader's ticks are."""
 WAITING_MOST = 500
 """Pictures that may wait for the loop before the thread stops reading, and TCP holds the camera back."""
 
@@ -140,9 +143,10 @@ class LibavReader:
             **_OPTIONS,
         }
         limits = (self._open_s, self._read_s)
+        pauses = Pauses() if transport == "tcp" else None  # of datagrams the system keeps but so many
         thread = threading.Thread(
             target=source.pump,
-            args=(with_credential(url, credential), options, limits),
+            args=(with_credential(url, credential), options, limits, pauses),
             daemon=True,
             name="libav",
         )
@@ -164,6 +168,8 @@ class LibavSource:
         self._slots = threading.Semaphore(WAITING_MOST)
         self._left = threading.Event()
         self._sounds: deque[Sound] = deque(maxlen=SOUNDS_MOST)
+        self._close_until_us = 0
+        self.look_closely()
 
     @property
     def info(self) -> SourceInfo:
@@ -184,7 +190,8 @@ class LibavSource:
             self._info.exception()  # seen
 
     def look_closely(self) -> None:
-        """Nothing to do: a picture's thread wakes up as soon as it comes."""
+        """As `Source` says: pauses are short again."""
+        self._close_until_us = self._clock.monotonic_us() + CLOSE_US
 
     async def read(self) -> list[Picture]:
         """All pictures that wait; at least one."""
@@ -218,8 +225,13 @@ class LibavSource:
 
     # ---- on the thread
 
-    def pump(self, url: str, options: dict[str, str], limits: tuple[float, float]) -> None:
-        """Opens the stream and delivers its pictures until it ends or the loop's side has left."""
+    def pump(
+        self, url: str, options: dict[str, str], limits: tuple[float, float], pauses: Pauses | None
+    ) -> None:
+        """Opens the stream and delivers its pictures until it ends or the loop's side has left.
+
+        Between them it pauses, if it may: to wake up for each packet is most of what a stream costs here.
+        """
         is_open = False
         try:
             with av.open(url, options=options, timeout=limits) as container:
@@ -231,7 +243,7 @@ class LibavSource:
                 audio = next(iter(container.streams.audio), None)
                 info = _info_of(video, audio, self._hears)
                 self._tell(self._set_info, info)
-                self._deliver_all(_packets(container, video, audio), info)
+                self._deliver_all(self._paced(_packets(container, video, audio), pauses), info)
             self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
         except (av.error.FFmpegError, OSError) as error:
             # strerror alone: the error's own text holds the URL and its secret
@@ -259,6 +271,17 @@ class LibavSource:
                     self._deliver(assembly.push(bytes(packet), pts, at_us, _camera_us(packet)))
         finally:  # also behind a connection that broke: what came before is whole
             self._deliver(assembly.end())
+
+    def _paced(self, packets: "Iterator[AnyPacket]", pauses: Pauses | None) -> "Iterator[AnyPacket]":
+        if pauses is None:
+            yield from packets
+            return
+        for packet in packets:
+            yield packet
+            now_us = self._clock.monotonic_us()
+            is_timed = packet.stream.type == "video" and packet.pts is not None
+            if is_timed and pauses.may(now_us, ticks.to_us(packet.pts or 0)):
+                self._left.wait(CLOSE_PAUSE_S if now_us < self._close_until_us else PAUSE_S)
 
     def _hear(self, sounds: "_Sounds | None", packet: "AnyPacket", at_us: int) -> None:
         if sounds is not None and packet.size:
