@@ -153,7 +153,7 @@ class IndexReader:
                 ):
                     pipe.zrange(key, 0, -1)
                 pipe.hgetall(names.META)
-                logged, *hours, revisions, told, fell, meta = cast("list[Any]", await pipe.execute())
+                logged, *hours, revisions, told, fell, meta = await pipe.execute()
         return Known(
             log_us=replies.log_us_of(logged),
             revisions=[replies.camera(member) for member in revisions],
