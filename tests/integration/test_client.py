@@ -271,6 +271,11 @@ async def test_an_api_that_is_not_there_is_named(tmp_path: Path):
     assert "http://127.0.0.1:9 cannot be reached" in ran.error
 
 
+def heeds_sigint() -> None:
+    """Whatever the tests were started by: a shell has what it starts in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_a_command_that_is_stopped_leaves_nothing_behind(
     tmp_path: Path, sent: signal.Signals, code: int
@@ -289,6 +294,7 @@ async def test_a_command_that_is_stopped_leaves_nothing_behind(
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "districam_client", "clip", "x", "--from", at(0), "--to", at(9),
             cwd=tmp_path, env=environment(f"http://127.0.0.1:{port}"), stderr=subprocess.DEVNULL,
+            preexec_fn=heeds_sigint,
         )  # fmt: skip
         while not files(tmp_path):
             await asyncio.sleep(0.05)

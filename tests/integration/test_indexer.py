@@ -142,7 +142,7 @@ class Indexer:
         return '"ready": true' in await self.ask("/readyz")
 
 
-async def until(what: Callable[[], Awaitable[object]], timeout_s: float = 20) -> None:
+async def until(what: Callable[[], Awaitable[object]], timeout_s: float = 60) -> None:
     """Waits for it, or fails."""
     async with asyncio.timeout(timeout_s):
         while not await what():
