@@ -129,19 +129,28 @@ def _rss_mib(pid: int) -> float | None:
 
 
 def _slopes(run: Run) -> dict[str, float]:
-    """By how many percent each service has grown from minute ten to the end, by a straight line through the samples.
+    """By how many percent each service has grown from minute ten to the end."""
+    return {
+        name: growth_pct([one for one in samples if one[0] >= WARM_S])
+        for name, samples in run.weights.items()
+    }
 
-    The line is Theil and Sen's (the median of the slopes between all pairs): each outage makes ingest or the recorder
-    hold what waits for a while, and a few such peaks at one end would tilt a line of least squares.
+
+def growth_pct(samples: Sequence[tuple[float, float]]) -> float:
+    """Growth over (seconds, MiB) samples of one life: a straight line through the least of each minute.
+
+    The least, since ingest and the recorder hold what waits while a server is dead: what they hold a minute later is
+    what they keep. The line is Theil and Sen's, the median of the slopes between all pairs, which a peak does not tilt.
     """
-    out: dict[str, float] = {}
-    for name, samples in run.weights.items():
-        at_s, mib = np.array([one for one in samples if one[0] >= WARM_S]).T
-        a, b = np.triu_indices(len(at_s), 1)
-        slope = float(np.median((mib[b] - mib[a]) / (at_s[b] - at_s[a])))
-        first_mib = float(np.median(mib - slope * (at_s - at_s[0])))
-        out[name] = round(slope * float(at_s[-1] - at_s[0]) / first_mib * 100, 2)
-    return out
+    minutes: dict[int, float] = {}
+    for at_s, mib in samples:
+        minute = int(at_s // 60)
+        minutes[minute] = min(mib, minutes.get(minute, mib))
+    minute, least = np.array(sorted(minutes.items())).T
+    a, b = np.triu_indices(len(minute), 1)
+    slope = float(np.median((least[b] - least[a]) / (minute[b] - minute[a])))
+    first_mib = float(np.median(least - slope * (minute - minute[0])))
+    return round(slope * float(minute[-1] - minute[0]) / first_mib * 100, 2)
 
 
 def _course(run: Run) -> str:
