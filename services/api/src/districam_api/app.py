@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from importlib.metadata import version
@@ -148,6 +149,8 @@ async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, stopping: asy
     )  # fmt: skip
     server = _Server(config)
     host, port = sock.getsockname()[:2]
+    gc.collect()
+    gc.freeze()  # a hundred thousand objects of libraries that stay: each full collection would look at them all
     log.info("listening", host=host, port=port, tls=config.is_ssl, keys=api.keys_file is not None)
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[sock]))
