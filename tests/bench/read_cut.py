@@ -7,27 +7,20 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
 
 import uvloop
 
 from districam_common import logs, mp4
 from districam_common.clock import SystemClock
-from districam_common.credentials import Credentials
 from districam_common.events import Camera, StreamEvent
 from districam_common.media import Fragment
 from districam_common.settings import LogSettings
-from districam_ingest.camera import CameraLife, Surroundings
+from districam_ingest.camera import CameraLife
 from districam_ingest.core.host_clock import HostClock
-from districam_ingest.loop_watch import LoopWatch
 from districam_ingest.native_reader import NativeReader
-from districam_ingest.outlets import Outlets
 from districam_ingest.settings import IngestSettings
 from districam_ingest.stills import Wanted
-
-if TYPE_CHECKING:
-    from districam_ingest.publish import Outbox
-    from districam_ingest.stills import Stills
+from support.surroundings import surroundings
 
 
 @dataclass
@@ -56,26 +49,14 @@ async def read_and_cut(urls: list[str]) -> int:
     """Until standard input ends."""
     clock, nowhere, settings = SystemClock(), Nowhere(), IngestSettings()
     nowhere.host_clock.host(clock.now_us(), clock.monotonic_us())
-    outlets = Outlets(
-        outbox=cast("Outbox", nowhere),
-        stills=cast("Stills", nowhere),
-        instance="bench",
-        now_us=clock.now_us,
-    )
-    watch = LoopWatch(clock)
-    around = Surroundings(
-        reader=NativeReader(clock, open_s=settings.open_s, read_s=settings.silence_s + 2),
-        credentials=Credentials(None),
-        outlets=outlets,
-        opening=asyncio.Semaphore(settings.opening_at_once),
-        watch=watch,
-        clock=clock,
-        settings=settings,
+    reader = NativeReader(clock, open_s=settings.open_s, read_s=settings.silence_s + 2)
+    around = surroundings(
+        nowhere, reader=reader, stills=nowhere, clock=clock, settings=settings, instance="bench"
     )
     cameras = [Camera(camera_id=url.rpartition("/")[2], name="x", url=url) for url in urls]
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(watch.run())]
+        running = [tasks.create_task(around.watch.run())]
         running += [tasks.create_task(CameraLife(camera, around).run()) for camera in cameras]
         await loop.run_in_executor(None, sys.stdin.read)
         for task in running:

@@ -96,7 +96,8 @@ async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
     assert await empty.reader.revisions("cam-1") == [CAMERA, newer]
     assert await empty.reader.cameras() == {"cam-1": newer}
     assert await empty.reader.told("cam-1") == [Told(earlier, NOON_US + 2 * S), Told(later, NOON_US + 10 * S)]
-    assert await empty.reader.fell(7) == [fell]
+    theirs = next(one for one in map("cam-{}".format, range(1000)) if names.partition_of(one, 60) == 7)
+    assert (await empty.reader.known(theirs, 60, 0, 0)).fell == [fell]
     assert await empty.reader.camera_ids() == {"cam-1"}
 
 
@@ -354,6 +355,7 @@ async def test_coverage_counts_what_is_stored_against_what_should_be(empty: Inde
     await empty.writer.log_reached(
         lambda _applied, _logged: {names.partition_of("cam-1", 60): NOON_US}, build="first"
     )
-    found = await coverage(empty.reader, "cam-1", NOON_US - hour_us, NOON_US, settle_us=0)
+    known = await empty.reader.known("cam-1", 60, NOON_US - 2 * hour_us, NOON_US + hour_us)
+    found = coverage(known, NOON_US - hour_us, NOON_US, settle_us=0)
     assert found.recorded_ratio == pytest.approx(0.5)
     assert found.gap_s == {"service_down": pytest.approx(1800)}

@@ -3,7 +3,6 @@
 What `CameraLife`, `Fleet`, `Assignment` and `Outbox` wait for, a tick decides here.
 """
 
-import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,23 +10,18 @@ from random import Random
 from typing import TYPE_CHECKING, cast
 
 from districam_common import names
-from districam_common.credentials import Credentials
 from districam_common.events import Camera, Cause, Lost, Refused, StreamEvent
 from districam_common.media import Fragment
 from districam_ingest.camera import Stream, Surroundings, refuse
 from districam_ingest.core.host_clock import HostClock
-from districam_ingest.loop_watch import LoopWatch
-from districam_ingest.outlets import Outlets
 from districam_ingest.reading import SourceInfo
-from districam_ingest.settings import IngestSettings
 from districam_recorder.core.partition_log import Unreadable
+from support.surroundings import surroundings
 from support.world_broker import PARTITIONS, Broker
 from support.world_cameras import TICK_US, Device, S, at
 
 if TYPE_CHECKING:
-    from districam_ingest.publish import Outbox
-    from districam_ingest.reading import Reader, Source
-    from districam_ingest.stills import Stills
+    from districam_ingest.reading import Source
 
 SILENCE_US, LINGER_US, CONTACT_US = 10 * S, 20 * S, 10 * S
 RETRY_S = 5.0
@@ -219,22 +213,15 @@ class Ingest:
         self.was_out = False
         self.let_go = dict[str, Cause]()
         """Cameras that were left to others in this tick, and why."""
-        self._watch = LoopWatch(clock)
         host_clock = self.queue.host_clock
-        self._around = Surroundings(
-            reader=cast("Reader", None),
-            credentials=Credentials(None),
-            outlets=Outlets(
-                outbox=cast("Outbox", self.queue),
-                stills=cast("Stills", _NoStills()),
-                instance=name,
-                now_us=lambda: clock.monotonic_us() + host_clock.offset_us,
-            ),
-            opening=asyncio.Semaphore(1),
-            watch=self._watch,
+        self._around = surroundings(
+            self.queue,
+            stills=_NoStills(),
             clock=clock,
-            settings=IngestSettings(),
+            now_us=lambda: clock.monotonic_us() + host_clock.offset_us,
+            instance=name,
         )
+        self._watch = self._around.watch
 
     def wake(self, stood_still: int) -> None:
         """The tick begins, after so many in which the process did not run."""

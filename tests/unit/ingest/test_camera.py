@@ -5,24 +5,17 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.clock import SystemClock
-from districam_common.credentials import Credential, Credentials
+from districam_common.credentials import Credential
 from districam_common.errors import Fatal
 from districam_common.events import Camera, Refused, StreamEvent
 from districam_ingest.camera import CameraLife, Surroundings
 from districam_ingest.core.units import Picture, Sound
-from districam_ingest.loop_watch import LoopWatch
-from districam_ingest.outlets import Outlets
 from districam_ingest.reading import ReadError, SourceInfo
 from districam_ingest.settings import IngestSettings
-
-if TYPE_CHECKING:
-    from districam_ingest.publish import Outbox
-    from districam_ingest.stills import Stills
+from support.surroundings import surroundings
 
 
 @dataclass
@@ -77,19 +70,8 @@ class Reader:
 
 
 def around(reader: Reader, told: Told, credentials: Path | None = None) -> Surroundings:
-    clock = SystemClock()
-    outlets = Outlets(
-        outbox=cast("Outbox", told), stills=cast("Stills", None), instance="test", now_us=clock.now_us
-    )
-    return Surroundings(
-        reader=reader,
-        credentials=Credentials(credentials),
-        outlets=outlets,
-        opening=asyncio.Semaphore(1),
-        watch=LoopWatch(clock),
-        clock=clock,
-        settings=IngestSettings(retry_first_s=0.01, retry_most_s=0.02),
-    )
+    soon = IngestSettings(retry_first_s=0.01, retry_most_s=0.02)
+    return surroundings(told, reader=reader, credentials=credentials, settings=soon)
 
 
 def camera(camera_id: str, url: str, credential: str | None = None) -> Camera:

@@ -4,26 +4,19 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from districam_common.clock import SystemClock
-from districam_common.credentials import Credential, Credentials
+from districam_common.credentials import Credential
 from districam_common.events import Camera, Lost, StreamEvent
 from districam_common.media import Fragment
 from districam_ingest.camera import CameraLife, Stream, Surroundings
 from districam_ingest.core.host_clock import HostClock
 from districam_ingest.core.units import Picture, Sound
-from districam_ingest.loop_watch import LoopWatch
-from districam_ingest.outlets import Outlets
 from districam_ingest.reading import ReadError, Source, SourceInfo
-from districam_ingest.settings import IngestSettings
+from support.surroundings import surroundings
 from unit.ingest.samples import FULL_HD, picture
-
-if TYPE_CHECKING:
-    from districam_ingest.publish import Outbox
-    from districam_ingest.stills import Stills
 
 FPS = 25
 NOISE = Picture((b"\xff" * 20,), 0, 0)
@@ -123,18 +116,7 @@ class Reader:
 def around(queue: Queue, reader: Reader) -> Surroundings:
     clock = SystemClock()
     queue.host_clock.host(clock.now_us(), clock.monotonic_us())
-    outlets = Outlets(
-        outbox=cast("Outbox", queue), stills=cast("Stills", queue), instance="test", now_us=clock.now_us
-    )
-    return Surroundings(
-        reader=reader,
-        credentials=Credentials(None),
-        outlets=outlets,
-        opening=asyncio.Semaphore(1),
-        watch=LoopWatch(clock),
-        clock=clock,
-        settings=IngestSettings(),
-    )
+    return surroundings(queue, reader=reader, stills=queue, clock=clock)
 
 
 def filmed(first: int, count: int) -> list[Picture]:

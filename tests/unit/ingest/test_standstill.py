@@ -1,25 +1,19 @@
 """What this process misses while it stands still is its own fault, whatever the camera does next."""
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.credentials import Credentials
 from districam_common.events import Camera, Cause
-from districam_ingest.camera import Stream, Surroundings
-from districam_ingest.loop_watch import LoopWatch
-from districam_ingest.outlets import Outlets
+from districam_ingest.camera import Stream
 from districam_ingest.reading import SourceInfo
-from districam_ingest.settings import IngestSettings
+from support.surroundings import surroundings
 from support.world_cameras import TICK_US
 from support.world_ingest import HostTime, Queue, Way
 from unit.ingest.samples import picture
 
 if TYPE_CHECKING:
-    from districam_ingest.publish import Outbox
-    from districam_ingest.reading import Reader, Source
-    from districam_ingest.stills import Stills
+    from districam_ingest.reading import Source
 
 FPS, STOOD_S = 25, 30
 
@@ -42,22 +36,8 @@ class Ingest:
     def __init__(self) -> None:
         self.clock, self.way = HostTime(), Way()
         self.queue = Queue(self.way)
-        outlets = Outlets(
-            outbox=cast("Outbox", self.queue),
-            stills=cast("Stills", NoStills()),
-            instance="test",
-            now_us=self.clock.now_us,
-        )
         camera = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
-        around = Surroundings(
-            reader=cast("Reader", None),
-            credentials=Credentials(None),
-            outlets=outlets,
-            opening=asyncio.Semaphore(1),
-            watch=LoopWatch(self.clock),
-            clock=self.clock,
-            settings=IngestSettings(),
-        )
+        around = surroundings(self.queue, stills=NoStills(), clock=self.clock)
         self._watch = around.watch
         self.stream = Stream(camera, cast("Source", Playing()), around)
         self._sent = 0

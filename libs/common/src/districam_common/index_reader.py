@@ -76,7 +76,11 @@ _REACH_US = 120_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """All that is known of a camera, for the ledger: `log_us` as it was before the rest, `meta` as it was after it."""
+    """All that is known of a camera, for the ledger: `log_us` as it was before the rest, `meta` as it was after it.
+
+    Attributes:
+        fell: off the camera's partition of `fragments`, before it was stored.
+    """
 
     log_us: int
     revisions: list[Camera]
@@ -214,16 +218,6 @@ class IndexReader:
             camera_id: list(replies.told(members))
             for camera_id, members in zip(camera_ids, found, strict=True)
         }
-
-    async def fell(self, partition: int) -> list[PartitionFell]:
-        """What is known to have fallen off that partition of `fragments` before it was stored."""
-        (members,) = await self._all_of([names.fell_key(partition)])
-        return replies.fell(members)
-
-    async def fell_of(self, camera_id: str) -> list[PartitionFell]:
-        """`fell` of the camera's partition."""
-        meta = await self.meta()
-        return [] if meta is None else await self.fell(names.partition_of(camera_id, meta.partitions))
 
     async def log_us(self, camera_id: str) -> int:
         """How far the truth has got for this camera: everything up to it is stored and indexed; 0: not known yet."""

@@ -8,7 +8,7 @@ from prometheus_client import Gauge
 
 from districam_common import names
 from districam_common.errors import Retriable
-from districam_common.index_reader import IndexReader
+from districam_common.index_reader import Known
 from districam_common.ledger import gap_us_by_cause, ledger, summary
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
@@ -77,7 +77,7 @@ class Gauges:
         self._last.replace("", {(c,): latest[c] / 1e6 for c in cameras if c in latest})
         for window, length_s in WINDOWS_S.items():
             if self._is_due(window, length_s):
-                await self._export(window, length_s, cameras)
+                await self._export(window, length_s, cameras, meta.partitions)
 
     async def _cameras(self) -> list[str]:
         count = await self._doors.publisher.partitions(names.SEGMENTS)
@@ -94,15 +94,17 @@ class Gauges:
         self._computed_us[window] = now_us
         return True
 
-    async def _export(self, window: str, length_s: int, cameras: Iterable[str]) -> None:
+    async def _export(self, window: str, length_s: int, cameras: Iterable[str], partitions: int) -> None:
         now_us = self._doors.runtime.clock.now_us()
         settle_us = round(self._doors.settings.indexer.settle_s * 1e6)
         ratios: dict[Labels, float] = {}
         gaps: dict[Labels, float] = {}
         for camera_id in cameras:
-            found = await coverage(
-                self._doors.index, camera_id, now_us - length_s * 1_000_000, now_us, settle_us=settle_us
+            from_us = now_us - length_s * 1_000_000
+            known = await self._doors.index.known(
+                camera_id, partitions, from_us - names.HOUR_US, now_us + names.HOUR_US
             )
+            found = coverage(known, from_us, now_us, settle_us=settle_us)
             if found.recorded_ratio is not None:
                 ratios[camera_id, window] = found.recorded_ratio
             gaps |= {(camera_id, cause, window): gap_s for cause, gap_s in found.gap_s.items()}
@@ -110,24 +112,15 @@ class Gauges:
         self._gaps.replace(window, gaps)
 
 
-async def coverage(
-    index: IndexReader, camera_id: str, from_us: int, now_us: int, *, settle_us: int
-) -> Coverage:
-    """The camera from `from_us` until now, by the ledger. Progress is read first: what it vouches for is there then.
-
-    Raises:
-        Retriable: Redis is in trouble.
-    """
-    log_us = await index.log_us(camera_id)
-    fell = await index.fell_of(camera_id)
-    segments = await index.segments(camera_id, from_us - names.HOUR_US, now_us + names.HOUR_US)
+def coverage(known: Known, from_us: int, now_us: int, *, settle_us: int) -> Coverage:
+    """The camera from `from_us` until now, by the ledger."""
     states = ledger(
         (from_us, now_us),
-        await index.revisions(camera_id),
-        segments,
-        await index.told(camera_id),
-        fell=fell,
-        log_us=log_us,
+        known.revisions,
+        known.segments,
+        known.told,
+        fell=known.fell,
+        log_us=known.log_us,
         now_us=now_us,
         settle_us=settle_us,
     )
