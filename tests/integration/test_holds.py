@@ -125,7 +125,10 @@ async def _outlives(
     assert refused.value.code == "AccessDenied"
     assert store.get_object(s3.bucket, key, version_id=version.version).read() == bytes(stored[2].bytes)
 
+    # This one has looked, and now looks seldom.
+    await until(lambda: _says(indexer, 'districam_holds{state="enforced"} 1'))
     late = await locked.place_late(stored[2])
+    await locked.district.announce([late])
     assert (await api.of(hold_id))["state"] in ("enforced", "partial")
     await until(lambda: api.is_in_state(hold_id, "enforced", 3))
     assert await locked.vault.is_held(late.key, await _version_of(locked, late.key))

@@ -21,6 +21,7 @@ from districam_common.names import DAY_US, HOUR_US
 from districam_common.service import Runtime
 from districam_common.settings import KafkaSettings, S3Settings
 from districam_common.vault import Vault, Version
+from districam_indexer.core.holding import Arrivals
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_stored
 from districam_indexer.doors import Doors
@@ -115,7 +116,8 @@ async def believe(archive: Archive) -> None:
     """From now on the camera's footage is kept for two days, and recorders say what time it is."""
     now_us = SystemClock().now_us()
     await _keeps(archive.district, DAYS, now_us)
-    await archive.district.redis.hset(names.LOGGED, "0", str(now_us))
+    theirs = str(names.partition_of(archive.camera_id, 60))
+    await archive.district.redis.hset(names.LOGGED, mapping={"0": str(now_us), theirs: str(now_us)})
 
 
 async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_dropped(
@@ -237,7 +239,7 @@ async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> 
     await redis.hset(names.META, mapping={**fields})
     yield Doors(
         settings, Runtime("indexer"), archive.district.publisher, archive.district.reader, writer, IndexState(redis),
-        Dropper(redis, writer), archive.vault,
+        Dropper(redis, writer), archive.vault, Arrivals(),
     )  # fmt: skip
 
 

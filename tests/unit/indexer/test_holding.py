@@ -4,7 +4,17 @@ import pytest
 
 from districam_common.holds import Hold
 from districam_common.names import HOUR_US
-from districam_indexer.core.holding import Found, Work, hours_of, is_open, needless, state_of, work_of
+from districam_indexer.core.holding import (
+    MANY,
+    Arrivals,
+    Found,
+    Work,
+    hours_of,
+    is_open,
+    needless,
+    state_of,
+    work_of,
+)
 from support.announced import NOON_US, S, segment
 
 
@@ -48,3 +58,17 @@ def test_a_window_is_open_until_the_log_has_passed_it() -> None:
 
 def test_the_cache_loses_what_is_not_there() -> None:
     assert needless(["0" * 16, "b", "a"], [hold()]) == ["a", "b"]
+
+
+def test_what_has_arrived_is_given_once_by_camera_and_merged() -> None:
+    arrivals = Arrivals()
+    starts_us = [NOON_US + n * 10 * S for n in range(2 * MANY + 3)]
+    for start_us in starts_us:
+        arrivals.note(segment("cam-1", start_us=start_us, duration_us=10 * S))
+    arrivals.note(segment("cam-1", start_us=NOON_US - HOUR_US, duration_us=S))
+    arrivals.note(segment("cam-2", start_us=NOON_US, duration_us=S))
+    assert arrivals.take() == {
+        "cam-1": [(NOON_US - HOUR_US, NOON_US - HOUR_US + S), (NOON_US, starts_us[-1] + 10 * S)],
+        "cam-2": [(NOON_US, NOON_US + S)],
+    }
+    assert arrivals.take() == {}

@@ -13,6 +13,7 @@ from districam_common.service import Runtime, retrying
 from districam_common.vault import Vault
 from districam_indexer import cameras, logged, rebuild
 from districam_indexer.consume import Consumption
+from districam_indexer.core.holding import Arrivals
 from districam_indexer.doors import Doors
 from districam_indexer.dropping import Dropper
 from districam_indexer.gauges import Gauges
@@ -71,5 +72,5 @@ async def _doors(
     async with Publisher.open(settings.kafka, runtime.instance) as publisher:
         writer = IndexWriter(redis, still_ttl_s=settings.indexer.still_ttl_s)
         yield Doors(
-            settings, runtime, publisher, IndexReader(redis), writer, IndexState(redis), Dropper(redis, writer), vault
+            settings, runtime, publisher, IndexReader(redis), writer, IndexState(redis), Dropper(redis, writer), vault, Arrivals()
         )  # fmt: skip

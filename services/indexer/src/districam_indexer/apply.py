@@ -44,7 +44,7 @@ class Applier:
         for letter in letters:
             await self._bury(letter)
         await self._doors.writer.apply(gathered(operations), build=build, moves=moves)
-        self._measure(value for _, value in decoded)
+        self._notice(value for _, value in decoded)
 
     async def _learn_expired(self, values: Sequence[Value]) -> None:
         """Looked up each time: retention may have let go of more a moment ago."""
@@ -66,11 +66,12 @@ class Applier:
             why=letter.reason,
         )
 
-    def _measure(self, values: Iterable[Value]) -> None:
+    def _notice(self, values: Iterable[Value]) -> None:
         now_us = self._doors.runtime.clock.now_us()
         for value in values:
             if isinstance(value, SegmentStored):
                 metrics.captured_to_indexed.observe(max(0, now_us - value.end_us) / 1e6)
+                self._doors.arrivals.note(value)
 
 
 def _decoded(records: Iterable[Record]) -> tuple[list[tuple[Record, Value]], list[DeadLetter]]:

@@ -6,6 +6,7 @@ from districam_common.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
 from districam_common.service import Runtime
 from districam_common.vault import Vault
+from districam_indexer.core.holding import Arrivals
 from districam_indexer.dropping import Dropper
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
@@ -24,3 +25,4 @@ class Doors:
     state: IndexState
     dropper: Dropper
     vault: Vault
+    arrivals: Arrivals

@@ -14,6 +14,7 @@ from districam_common import names, wire
 from districam_common.errors import Rejected, Retriable
 from districam_common.hold_store import HoldStore
 from districam_common.holds import Hold, HoldState, cached_form
+from districam_common.intervals import touches
 from districam_common.redis_door import redis_errors
 from districam_common.vault import Vault
 from districam_indexer import metrics
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 
 _AT_ONCE = 64
 _LOOK_AGAIN_US = 600_000_000
-"""At a window that is closed and held: what a recorder could not store for long may still come."""
+"""At a window that is closed and held, where nothing has arrived: somebody may have deleted there."""
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class _Applied:
     versions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     state: HoldState | None = None
     looked_us: int = 0
+    has_more: bool = False
 
 
 class Holding:
@@ -66,9 +68,11 @@ class Holding:
         cached = await self._doors.index.holds()
         holds = await self._store.all()
         await self._cache(cached, holds)
-        for hold_id in self._applied.keys() - {hold.id for hold in holds}:
-            del self._applied[hold_id]
         ours = await self._ours(holds)
+        # Also those that another replica has taken over: what arrives for them is not known here.
+        for hold_id in self._applied.keys() - {hold.id for hold in ours}:
+            del self._applied[hold_id]
+        self._see_arrivals(ours)
         for hold in ours:
             await self._apply(hold, is_protected=self._protects)
         states = Counter(state.state for hold in ours if (state := self._applied[hold.id].state))
@@ -81,6 +85,14 @@ class Holding:
         count = await self._doors.publisher.partitions(names.SEGMENTS)
         ours = self._consumption.segment_partitions
         return [hold for hold in holds if names.partition_of(hold.camera_id, count) in ours]
+
+    def _see_arrivals(self, ours: Sequence[Hold]) -> None:
+        """Footage may come long after its window has closed: its recorder waited for the store."""
+        arrived = self._doors.arrivals.take()
+        for hold in ours:
+            applied = self._applied.get(hold.id)
+            if applied and touches(arrived.get(hold.camera_id, []), hold.from_us, hold.to_us):
+                applied.has_more = True
 
     async def _cache(self, cached: Mapping[str, bytes], holds: Sequence[Hold]) -> None:
         """The api lists holds from Redis; the bucket has them."""
@@ -106,10 +118,10 @@ class Holding:
             await self._tell(hold, work, applied, is_protected=is_protected)
             await self._hold(missing[n : n + _AT_ONCE], applied)
         await self._tell(hold, work, applied, is_protected=is_protected)
-        applied.looked_us = self._doors.runtime.clock.monotonic_us()
+        applied.looked_us, applied.has_more = self._doors.runtime.clock.monotonic_us(), False
 
     async def _is_due(self, hold: Hold, applied: _Applied) -> bool:
-        if applied.state is None or applied.state.state == "partial":
+        if applied.state is None or applied.state.state == "partial" or applied.has_more:
             return True
         if self._doors.runtime.clock.monotonic_us() - applied.looked_us >= _LOOK_AGAIN_US:
             return True

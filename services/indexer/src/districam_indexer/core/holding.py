@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from districam_common.events import SegmentStored
 from districam_common.holds import Hold, HoldState, Protection
-from districam_common.intervals import touches
+from districam_common.intervals import Interval, merge, touches
 from districam_common.names import HOUR_US, parse_segment_key
+
+MANY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,27 @@ class Work:
 
     versions: tuple[Found, ...]
     markers: tuple[Found, ...]
+
+
+class Arrivals:
+    """Where footage has been announced, by camera, since it was last asked for.
+
+    Merged whenever a camera's intervals are many: of what follows one another, one is left.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[Interval]] = {}
+
+    def note(self, stored: SegmentStored) -> None:
+        found = self._found.setdefault(stored.camera_id, [])
+        found.append((stored.start_us, stored.end_us))
+        if len(found) >= MANY:
+            self._found[stored.camera_id] = merge(found)
+
+    def take(self) -> dict[str, list[Interval]]:
+        """Merged; each is given once."""
+        found, self._found = self._found, {}
+        return {camera_id: merge(intervals) for camera_id, intervals in found.items()}
 
 
 def hours_of(hold: Hold) -> list[int]:
