@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from bench import shipped
 from bench.machine import ROOT
 from bench.pacing import Sender
 from districam_devkit.pipeline import service_running
@@ -70,11 +71,12 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def ingest(bootstrap_servers: str, folder: Path) -> AsyncGenerator[list[int]]:
-    """The service with its shipped settings; what it reads is up to the records on `cameras`."""
+    """The service as it is shipped; what it reads is up to the records on `cameras`."""
+    python = await asyncio.to_thread(shipped.python, "ingest", ROOT / ".devkit" / "bench" / "shipped")
     settings = {
         "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
         "DISTRICAM_INGEST__LINGER_S": "0",  # how long a stop waits for other replicas; there are none
     }
-    async with service_running("ingest", folder, settings, ready="readyz") as service:
+    async with service_running("ingest", folder, settings, ready="readyz", python=str(python)) as service:
         assert service.child.pid is not None
         yield [service.child.pid]

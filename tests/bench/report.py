@@ -14,6 +14,7 @@ _PAGE = "# {name}\n\nMade by `make bench-{name}` on {day}: {machine}. {load}\n\n
 def written(folder: Path | None, name: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> None:
     """Prints the figures last; `of` says what was asked."""
     if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         value = {**figures, "of": dict(of), "machine": machine(), "load": _load(), "day": _day()}
         (folder / f"{name}.json").write_text(
             json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -14,11 +14,12 @@ from redis.asyncio import Redis
 
 from districam_common import index, names
 from districam_common.errors import Retriable
-from districam_common.events import Camera, Connected, PartitionFell
+from districam_common.events import Camera, Connected, FootageExpired, PartitionFell
 from districam_common.index_reader import EpochShape, Framed, IndexReader, Instant, Meta
 from districam_common.kafka.records import Partition
 from districam_common.ledger import Told
 from districam_common.media import Still
+from districam_common.names import HOUR_US
 from districam_common.redis_door import open_redis
 from districam_common.settings import RedisSettings
 from districam_devkit.servers import valkey
@@ -290,6 +291,35 @@ async def test_a_value_says_between_what_it_was_read(empty: Index):
         "cam-1": Instant(is_stored=True, is_expired=False),
         "cam-2": Instant(is_stored=False, is_expired=False),
     }
+
+
+async def test_a_glance_sees_what_is_stored_and_what_has_expired_to_the_microsecond(empty: Index):
+    await empty.begin()
+    hour_us = NOON_US // HOUR_US * HOUR_US
+    stored = segment(start_us=hour_us - S, duration_us=10 * S)  # filed under the hour before
+    gone = FootageExpired(
+        camera_id="cam-1",
+        at_us=NOON_US,
+        instance="indexer-1",
+        from_us=hour_us,
+        to_us=hour_us + 2 * S,
+        reason="old",
+    )
+    operations = [*plan_stored(stored), *plan_event(gone, NOON_US)]
+    await empty.writer.apply(gathered(operations), build="first")
+    await empty.redis.zadd(names.segments_key("cam-1", hour_us), {b"no member": hour_us})
+    seen = [
+        (await empty.reader.at(["cam-1"], at_us)).value["cam-1"]
+        for edge_us in (hour_us - S, hour_us, hour_us + 2 * S, hour_us + 9 * S)
+        for at_us in (edge_us - 1, edge_us)
+    ]
+    assert seen == [
+        Instant(is_stored=is_stored, is_expired=is_expired)
+        for is_stored, is_expired in (
+            (False, False), (True, False), (True, False), (True, True),
+            (True, True), (True, False), (True, False), (False, False),
+        )
+    ]  # fmt: skip
 
 
 async def test_clearing_forgets_all_but_holds(empty: Index):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +42,12 @@ class Blame:
 
 def happenings(told: Iterable[Told]) -> list[Happening]:
     """Connected, lost and refused in the order in which they take effect, whatever the order given."""
-    found = [t.event for t in told if isinstance(t.event, Connected | Lost | Refused)]
-    found.sort(key=_rank)
+    events = (t.event for t in told)
+    ranked = [(_rank(event), event) for event in events if isinstance(event, Connected | Lost | Refused)]
+    ranked.sort(key=itemgetter(0))
     out: list[Happening] = []
-    for _, equals in groupby(found, key=_rank):
-        same = list(equals)
+    for _, equals in groupby(ranked, key=itemgetter(0)):
+        same = [event for _, event in equals]
         out += same if len(same) == 1 else sorted(same, key=repr)  # few are; to spell an event out takes long
     return out
 
@@ -73,32 +75,40 @@ def in_force(ordered: Iterable[Happening]) -> Iterator[Happening]:
         yield event
 
 
-def _reigns(told: Iterable[Told]) -> list[tuple[Happening, int, int]]:
-    """Each event with the time for which it is in force, in order."""
-    deciding = list(in_force(happenings(told)))
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """An event, and the time for which it is the one in force."""
+
+    event: Happening
+    from_us: int
+    to_us: int
+
+
+def reigns(ordered: Iterable[Happening], window: Interval) -> list[Reign]:
+    """Of `happenings`, those that touch the window, whole. They follow one another without a break; the last has no end."""
+    deciding = list(in_force(ordered))
     edges = [*map(effect_us, deciding), FOREVER]
-    return list(zip(deciding, edges, edges[1:], strict=False))
-
-
-def interruptions(told: Iterable[Told]) -> list[Interval]:
-    """Where a `lost` is in force that says that pictures may be missing behind it."""
     return [
-        (from_us, to_us)
-        for event, from_us, to_us in _reigns(told)
-        if isinstance(event, Lost) and event.interrupted
+        Reign(event, from_us, to_us)
+        for event, from_us, to_us in zip(deciding, edges, edges[1:], strict=False)
+        if from_us < window[1] and window[0] < to_us
     ]
 
 
-def blamed(told: Iterable[Told]) -> list[Blame]:
-    """The cause by the event in force at each instant; tiles [BEGINNING, FOREVER)."""
-    reigns = _reigns(told)
-    out = [Blame(BEGINNING, reigns[0][1] if reigns else FOREVER, "service_down")]
-    for event, start_us, end_us in reigns:
-        until_us = start_us
+def interruptions(reigns: Iterable[Reign]) -> list[Interval]:
+    """Where a `lost` is in force that says that pictures may be missing behind it."""
+    return [(r.from_us, r.to_us) for r in reigns if isinstance(r.event, Lost) and r.event.interrupted]
+
+
+def blamed(reigns: Sequence[Reign]) -> list[Blame]:
+    """The cause by the event in force at each instant: from the beginning to the end of the last reign."""
+    out = [Blame(BEGINNING, reigns[0].from_us if reigns else FOREVER, "service_down")]
+    for reign in reigns:
+        event, until_us = reign.event, reign.from_us
         if not isinstance(event, Connected):
-            until_us = min(max(start_us, _explains_until_us(event)), end_us)
-            out.append(Blame(start_us, until_us, event.cause, event.detail))
-        out.append(Blame(until_us, end_us, "service_down"))
+            until_us = min(max(reign.from_us, _explains_until_us(event)), reign.to_us)
+            out.append(Blame(reign.from_us, until_us, event.cause, event.detail))
+        out.append(Blame(until_us, reign.to_us, "service_down"))
     return [blame for blame in out if blame.from_us < blame.to_us]
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
-TRIM_EVERY_S = 60.0
+TRIM_EVERY_S = 10.0
 _M_ARENA_MAX, _ARENAS = -8, 2
 
 

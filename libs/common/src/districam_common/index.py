@@ -16,7 +16,6 @@ __all__ = [
     "STARTS_WITH_KEYFRAME",
     "IndexEntry",
     "SegmentArray",
-    "duration_us",
     "entries",
     "epoch_text",
     "from_entries",
@@ -70,11 +69,6 @@ def member(entry: IndexEntry) -> bytes:
         + entry.init_bytes.to_bytes(2, "big")
         + entry.flags.to_bytes(1, "big")
     )
-
-
-def duration_us(packed: bytes) -> int:
-    """Of one member."""
-    return int.from_bytes(packed[24:28], "big")
 
 
 def segments(members: Sequence[bytes], starts_us: Sequence[float] | Sequence[int]) -> SegmentArray:

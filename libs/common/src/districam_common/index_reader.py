@@ -46,20 +46,28 @@ class EpochShape:
 
 
 AT = """
-local found, step = {}, tonumber(ARGV[2])
+local found, step, at = {}, tonumber(ARGV[2]), tonumber(ARGV[1])
 for n = 1, #KEYS, step do
-  found[#found + 1] = redis.call('ZRANGE', KEYS[n], 0, -1)
-  local rows = {}
+  local seen = 0
   for hour = n + 1, n + step - 1 do
-    for _, one in ipairs(redis.call('ZREVRANGEBYSCORE', KEYS[hour], ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, 4)) do
-      rows[#rows + 1] = one
+    local rows = redis.call('ZREVRANGEBYSCORE', KEYS[hour], ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, 4)
+    for row = 1, #rows, 2 do
+      local member = rows[row]
+      if #member == 35 and at < tonumber(rows[row + 1]) + struct.unpack('>I4', member, 25) then seen = 1 end
     end
   end
-  found[#found + 1] = rows
+  for _, one in ipairs(redis.call('ZRANGE', KEYS[n], 0, -1)) do
+    local from, to = string.match(one, '^(%d+)-(%d+)$')
+    if from and tonumber(from) <= at and at < tonumber(to) then seen = seen + 2 break end
+  end
+  found[#found + 1] = seen
 end
 return found
 """
-"""Of each camera what has expired, and the last segments that had begun by then."""
+"""Of each camera 1 if one of the last segments that had begun by then reaches that far, and 2 if the instant has expired.
+
+Numbers in Lua are exact up to 2^53, which is the year 2255. A member's bytes 25 to 28 are its duration (`index.MEMBER`).
+"""
 
 NEWEST = """
 local found = {}
@@ -162,7 +170,7 @@ class IndexReader:
             log_us=replies.log_us_of(logged),
             revisions=[replies.camera(member) for member in revisions],
             segments=replies.touching(hours, from_us, to_us),
-            told=list(replies.told(told)),
+            told=replies.told(told),
             fell=replies.fell(fell),
             meta=parse_meta(meta),
         )
@@ -170,7 +178,7 @@ class IndexReader:
     async def told(self, camera_id: str) -> list[Told]:
         """All stream events of the camera, in the order of `at_us`."""
         (members,) = await self._all_of([names.events_key(camera_id)])
-        return list(replies.told(members))
+        return replies.told(members)
 
     async def told_members(self, camera_id: str) -> list[tuple[bytes, Told]]:
         """The same, each with how it stands in the set."""
@@ -215,8 +223,7 @@ class IndexReader:
         keys = [names.events_key(camera_id) for camera_id in camera_ids]
         found = await self._all_of(keys, start=-most)
         return {
-            camera_id: list(replies.told(members))
-            for camera_id, members in zip(camera_ids, found, strict=True)
+            camera_id: replies.told(members) for camera_id, members in zip(camera_ids, found, strict=True)
         }
 
     async def log_us(self, camera_id: str) -> int:
@@ -329,11 +336,11 @@ class IndexReader:
                 pipe.eval(AT, len(keys), *keys, str(at_us), str(1 + len(hours)))
                 pipe.hgetall(names.META)
                 before, found, after = cast(
-                    "tuple[dict[bytes, bytes], list[list[bytes]], dict[bytes, bytes]]", await pipe.execute()
+                    "tuple[dict[bytes, bytes], list[int], dict[bytes, bytes]]", await pipe.execute()
                 )
         seen = {
-            camera_id: replies.instant(found[2 * n], found[2 * n + 1], at_us)
-            for n, camera_id in enumerate(camera_ids)
+            camera_id: Instant(bool(one & 1), bool(one & 2))
+            for camera_id, one in zip(camera_ids, found, strict=True)
         }
         return Framed(parse_meta(before), seen, parse_meta(after))
 

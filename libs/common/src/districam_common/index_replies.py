@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import structlog
 
-from districam_common import index, names, wire
-from districam_common.events import Camera, PartitionFell, StreamEvent
+from districam_common import index, wire
+from districam_common.events import Camera, PartitionFell
 from districam_common.index import SegmentArray
 from districam_common.ledger import Told
 
@@ -65,7 +65,7 @@ def log_us_of(found: bytes | None) -> int:
 
 def fell(members: Iterable[bytes]) -> list[PartitionFell]:
     """Of a partition's events."""
-    return [event for event, _ in _events(members) if isinstance(event, PartitionFell)]
+    return [one for one in _events(members) if isinstance(one, PartitionFell)]
 
 
 def records(members: Iterable[tuple[str, bytes]]) -> Iterable[tuple[str, Camera]]:
@@ -84,12 +84,13 @@ def camera(member: bytes) -> Camera:
 
 
 @lru_cache(maxsize=1 << 17)
-def _event(member: bytes) -> tuple[StreamEvent, int | None]:
+def _event(member: bytes) -> Told | PartitionFell:
     """Nor does an event; a camera has thousands in a month."""
-    return wire.parse_indexed(member)
+    event, appended_us = wire.parse_indexed(member)
+    return event if isinstance(event, PartitionFell) else Told(event, appended_us)
 
 
-def _events(members: Iterable[bytes]) -> Iterable[tuple[StreamEvent, int | None]]:
+def _events(members: Iterable[bytes]) -> Iterable[Told | PartitionFell]:
     for member in members:
         try:
             yield _event(member)
@@ -97,20 +98,9 @@ def _events(members: Iterable[bytes]) -> Iterable[tuple[StreamEvent, int | None]
             log.warning("indexed event left out", why=str(error))
 
 
-def told(members: Iterable[bytes]) -> Iterable[Told]:
+def told(members: Iterable[bytes]) -> list[Told]:
     """Of a camera's events; one that cannot be read is left out and logged."""
-    for event, appended_us in _events(members):
-        if not isinstance(event, PartitionFell):
-            yield Told(event, appended_us)
-
-
-def instant(expired: Sequence[bytes], rows: Sequence[bytes], at_us: int) -> Instant:
-    """Of one camera's answer to `AT`."""
-    ends = (
-        int(float(at)) + index.duration_us(member) for member, at in zip(rows[::2], rows[1::2], strict=True)
-    )
-    gone = (names.parse_interval(member) for member in expired)
-    return Instant(any(at_us < end_us for end_us in ends), any(a <= at_us < b for a, b in gone))
+    return [one for one in _events(members) if isinstance(one, Told)]
 
 
 def parse_meta(fields: dict[bytes, bytes]) -> Meta | None:

@@ -14,12 +14,15 @@ from districam_common.causes import (
     FOREVER,
     RETRY_MARGIN_US,
     Blame,
+    Happening,
     Missing,
+    Reign,
     Told,
     blamed,
     happenings,
     interruptions,
     missing,
+    reigns,
     shed,
 )
 from districam_common.events import Camera, Cause, FootageExpired, PartitionFell
@@ -86,9 +89,11 @@ def ledger(
     recorded = merge_arrays(segments["start_us"], segments["end_us"])
     gone = missing(segments, events, log_us)
     dropped = shed(events)
+    happened = happenings(events)
+    ruling = reigns(happened, (window[0] - SHORT_HOLE_US, window[1] + SHORT_HOLE_US))
     expired = merge((t.event.from_us, t.event.to_us) for t in events if isinstance(t.event, FootageExpired))
-    shown = merge([*recorded, *_short_holes(recorded, gone, dropped, events)])
-    expected = _expected(revisions, segments, events)
+    shown = merge([*recorded, *_short_holes(recorded, gone, dropped, ruling)])
+    expected = _expected(revisions, segments, happened)
     layers = [
         _plain("expired", expired),
         _plain("recorded", shown),
@@ -97,7 +102,7 @@ def ledger(
         _blaming(dropped),
         _plain("pending", gone.unsettled),
         _blaming(Blame(*interval, "pipeline_loss") for interval in gone.lost),
-        _blaming(b for b in blamed(events) if b.from_us < window[1] and window[0] < b.to_us),
+        _blaming(blamed(ruling)),
     ]
     fallen = _plain("gap", merge((f.from_us, f.to_us) for f in fell))
     return _merged(_decided(window, layers, fallen))
@@ -136,7 +141,7 @@ def _merged(states: Iterable[State]) -> list[State]:
 
 
 def _short_holes(
-    recorded: Sequence[Interval], gone: Missing, dropped: Sequence[Blame], events: Sequence[Told]
+    recorded: Sequence[Interval], gone: Missing, dropped: Sequence[Blame], ruling: Sequence[Reign]
 ) -> list[Interval]:
     """Holes too short to be gaps: where one epoch ends and the next begins, and nothing is known to be missing."""
     holes = [(before[1], after[0]) for before, after in pairwise(recorded)]
@@ -144,16 +149,18 @@ def _short_holes(
     if not short:
         return []
     sheds = [(b.from_us, b.to_us) for b in dropped]
-    known = merge([*gone.lost, *gone.unsettled, *sheds, *interruptions(events)])
+    known = merge([*gone.lost, *gone.unsettled, *sheds, *interruptions(ruling)])
     return [hole for hole in short if not touches(known, *hole)]
 
 
 # ---- when footage is expected
 
 
-def _expected(revisions: Sequence[Camera], segments: SegmentArray, events: Sequence[Told]) -> list[Interval]:
+def _expected(
+    revisions: Sequence[Camera], segments: SegmentArray, happened: Sequence[Happening]
+) -> list[Interval]:
     """When the camera should be recorded, merged: while enabled, from the first word of it, at the latest 30 s on."""
-    spoken = np.array([event.at_us for event in happenings(events)], dtype=np.int64)
+    spoken = np.array([event.at_us for event in happened], dtype=np.int64)
     evidence = np.sort(np.concatenate((spoken, segments["start_us"])))
     out: list[Interval] = []
     for n, (from_us, to_us) in enumerate(_enabled(revisions)):

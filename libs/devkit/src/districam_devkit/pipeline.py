@@ -166,8 +166,11 @@ async def service_running(
     port: int | None = None,
     label: str | None = None,
     ready: Literal["healthz", "readyz"] = "healthz",
+    python: str = sys.executable,
 ) -> AsyncGenerator[Service]:
     """One service for the length of a block, under a label of its own; `ready` is what it is waited for to answer.
+
+    `python` may be that of another environment, in which the service is installed.
 
     Raises:
         ServerUnavailable: it does not come up; with the end of its log.
@@ -177,7 +180,7 @@ async def service_running(
     own = {key: value for key, value in settings.items() if _concerns(name, key)}
     program = Program(
         name=label,
-        argv=(sys.executable, "-m", f"districam_{name}"),
+        argv=(python, "-m", f"districam_{name}"),
         folder=home,
         log_path=home / "logs" / f"{label}.log",
         is_ready=lambda: _answers(f"{url}/{ready}"),

@@ -97,9 +97,10 @@ async def segments(
 
 def _listed(doors: Doors, caller: Caller, camera_id: str, found: Iterable[IndexEntry]) -> list[Listed]:
     """The segments with their keys and URLs, all signed for the same time and for who asks."""
-    now_us = doors.clock.now_us()
-    keyed = ((entry, segment_key(camera_id, entry)) for entry in found)
-    return [Listed(entry, key, doors.signing.media_url(key, caller.key_id, now_us)) for entry, key in keyed]
+    entries = list(found)
+    keys = [segment_key(camera_id, entry) for entry in entries]
+    urls = doors.signing.media_urls(keys, caller.key_id, doors.clock.now_us())
+    return list(map(Listed, entries, keys, urls))
 
 
 def _nothing(timeline: answers.Json) -> Refusal:

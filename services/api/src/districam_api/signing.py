@@ -1,12 +1,12 @@
 """What this api signs: media URLs and logins, with one key that all replicas share."""
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 
-from districam_api.core.tokens import MEDIA_US, SESSION_US, Checked, sign, verify
+from districam_api.core.tokens import MEDIA_US, SESSION_US, Checked, sign, signer, verify
 from districam_common.settings import secret
 
 log = structlog.get_logger()
@@ -33,9 +33,13 @@ class Signing:
         self._file = file
         self._secret = secrets.token_bytes(32) if file is None else token_key(file)
 
-    def media_url(self, key: str, key_id: str, now_us: int) -> str:
-        """The path of the object with a token for 24 hours from now."""
-        return f"/v1/media/{quote(key)}?token={sign(self._secret, 'media', key, key_id, now_us + MEDIA_US)}"
+    def media_urls(self, keys: Iterable[str], key_id: str, now_us: int) -> list[str]:
+        """The paths of segments' objects, each with a token for 24 hours from now.
+
+        A segment's key is written as it stands: nothing in it needs quoting (`names.segment_key`).
+        """
+        signed = signer(self._secret, "media", key_id, now_us + MEDIA_US)
+        return [f"/v1/media/{key}?token={signed(key)}" for key in keys]
 
     def media(self, key: str, token: str, now_us: int) -> Checked:
         return verify(self._secret, "media", key, token, now_us)

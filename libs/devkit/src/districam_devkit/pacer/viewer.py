@@ -1,5 +1,6 @@
 """One client of a pacer: its RTSP requests, and the pictures on their way to it."""
 
+import contextlib
 import re
 import socket
 import time
@@ -134,10 +135,17 @@ class Viewer:
         self._unsent = bytearray(data[done:]) if done < len(data) else bytearray()
 
     def finish(self) -> None:
-        """What the system has not taken yet is sent, within seconds; then the connection ends."""
+        """What the system has not taken yet is sent, within seconds; then the connection ends.
+
+        Reports that lie unread would make that end a reset, which overtakes what was sent.
+        """
         self.connection.settimeout(5)
         try:
             self.connection.sendall(self._unsent)
         except OSError:
             self.is_gone = True
+        with contextlib.suppress(OSError):
+            self.connection.setblocking(False)  # noqa: FBT003  # its only parameter
+            while self.connection.recv(_MOST):
+                pass
         self.connection.close()
