@@ -27,6 +27,7 @@ from districam_common.events import Camera
 from districam_common.names import rfc3339
 from districam_common.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
+from support import secured
 from support.api_process import Api, api_running, fill, stock
 from support.objects import segments
 
@@ -411,3 +412,52 @@ async def test_tls_by_setting(world: World, tmp_path: Path):
         async with httpx.AsyncClient() as plain:
             with pytest.raises(httpx.TransportError):
                 await plain.get(api.url.replace("https", "http") + "/v1/cameras")
+
+
+async def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(world: World, tmp_path: Path):
+    """A key that does not fit is told; it costs no connection, nor does the right pair behind it."""
+    signer = await asyncio.to_thread(secured.authority, tmp_path)
+    old, new = [
+        await asyncio.to_thread(secured.certificate, tmp_path, signer, name) for name in ("old", "new")
+    ]
+    served = secured.Pair(tmp_path / "tls.crt", tmp_path / "tls.key")
+    _take(served.certificate, old.certificate)
+    _take(served.key, old.key)
+    async with api_running(
+        world.s3, world.redis_url, tmp_path / "api.log",
+        keys_file=world.ring.file, tls_cert_file=served.certificate, tls_key_file=served.key,
+    ) as api:  # fmt: skip
+        assert await _presented(api) == _as_der(old.certificate)
+        _take(served.certificate, new.certificate)
+        await _until_told(api, "certificate not taken up")
+        assert await _presented(api) == _as_der(old.certificate)
+        _take(served.key, new.key)
+        await _until_told(api, "certificate taken up")
+        assert await _presented(api) == _as_der(new.certificate)
+        assert len(api.events("certificate not taken up")) == 1
+
+
+def _take(place: Path, content: Path) -> None:
+    """As those who renew do: the new file takes the old one's place at once."""
+    beside = place.with_suffix(".tmp")
+    beside.write_bytes(content.read_bytes())
+    beside.replace(place)
+
+
+async def _until_told(api: Api, event: str):
+    async with asyncio.timeout(30):
+        while not api.events(event):
+            await asyncio.sleep(0.2)
+
+
+async def _presented(api: Api) -> bytes:
+    """The certificate that a new connection meets."""
+    address = httpx.URL(api.url)
+    words = ssl.get_server_certificate
+    return ssl.PEM_cert_to_DER_cert(
+        await asyncio.to_thread(words, (address.host, address.port or 0), timeout=10)
+    )
+
+
+def _as_der(file: Path) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(file.read_text())

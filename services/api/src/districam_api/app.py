@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from districam_api import access, docs, logins, page, problems, routes_holds
 from districam_api.access import Access
+from districam_api.certificate import Certificate
 from districam_api.clips import Places
 from districam_api.core.attempts import Attempts
 from districam_api.footage import Footage
@@ -139,14 +141,15 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
             tasks.create_task(_keep(signing.reread, runtime, WATCH_S))
             if keys:
                 tasks.create_task(_keep(keys.reread, runtime, KEYS_WATCH_S))
-            await _serve(app, sock, settings.api, runtime.stopping)
+            await _serve(app, sock, settings.api, runtime)
 
 
-async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, stopping: asyncio.Event) -> None:
+async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, runtime: Runtime) -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S, ssl_certfile=api.tls_cert_file, ssl_keyfile=api.tls_key_file,
     )  # fmt: skip
+    config.load()
     server = _Server(config)
     host, port = sock.getsockname()[:2]
     gc.collect()
@@ -154,10 +157,12 @@ async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, stopping: asy
     log.info("listening", host=host, port=port, tls=config.is_ssl, keys=api.keys_file is not None)
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[sock]))
-        stop = tasks.create_task(stopping.wait())
+        stop = tasks.create_task(runtime.stopping.wait())
+        renewing = tasks.create_task(_renew(config.ssl, api, runtime))
         await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         stop.cancel()
+        renewing.cancel()
 
 
 async def _watch(runtime: Runtime, name: str, check: Callable[[], Awaitable[None]]) -> None:
@@ -167,6 +172,13 @@ async def _watch(runtime: Runtime, name: str, check: Callable[[], Awaitable[None
             await retrying(check, runtime, name)
             if await runtime.stops_within(WATCH_S):
                 return
+
+
+async def _renew(context: ssl.SSLContext | None, api: ApiBlock, runtime: Runtime) -> None:
+    if context and api.tls_cert_file and api.tls_key_file:
+        certificate = Certificate(context, api.tls_cert_file, api.tls_key_file)
+        while not await runtime.stops_within(WATCH_S):
+            await certificate.reread()
 
 
 async def _keep(reread: Callable[[], None], runtime: Runtime, each_s: float) -> None:
