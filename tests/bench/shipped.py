@@ -25,7 +25,7 @@ def python(service: str, folder: Path) -> Path:
         uv = str(ROOT / ".venv" / "bin" / "uv")
         _do(uv, "venv", "--python", sys.executable, str(home))
         install = (uv, "pip", "install", "--python", str(home / "bin" / "python"))
-        _do(*install, "--require-hashes", "-r", str(requirements))
+        _do(*install, "--compile-bytecode", "--require-hashes", "-r", str(requirements))
         _do(
             *install, "--no-deps", "-e", str(ROOT / "libs" / "common"), "-e", str(ROOT / "services" / service)
         )
