@@ -1,5 +1,6 @@
 """Chromium on the operator's page: what it complains of, and what the pixels of a video show."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ _GRAB = """() => {
     return [Math.floor(width / 3), shown, Array.from({length: pixels.length / 4}, (_, i) => pixels[i * 4 + 1])];
   });
 }"""
+_PAINTED_S = 10
 _SCALE, _CHARACTERS = 3, 5
 """Of the digits in a picture of 320 × 180 whose longest line has five characters."""
 
@@ -66,8 +68,16 @@ async def seen(page: Page) -> tuple[int, int]:
 
 
 async def all_seen(page: Page) -> list[tuple[int, int]]:
-    """Of each video, at one moment: its picture's number, read from pixels, and the instant that it believes to show."""
-    grabbed = cast("list[tuple[int, int, list[int]]]", await page.evaluate(_GRAB))
+    """Of each video, at one moment: its picture's number, read from pixels, and the instant that it believes to show.
+
+    A video that says it has its first picture may get it painted a moment later: nothing but black is looked at again.
+    """
+    async with asyncio.timeout(_PAINTED_S):
+        while True:
+            grabbed = cast("list[tuple[int, int, list[int]]]", await page.evaluate(_GRAB))
+            if all(any(luma) for _, _, luma in grabbed):
+                break
+            await asyncio.sleep(0.05)
     return [
         (_number(np.array(luma, np.uint8).reshape(-1, width)), shown_us) for width, shown_us, luma in grabbed
     ]
