@@ -15,7 +15,7 @@ def python(service: str, folder: Path) -> Path:
     """The interpreter of an environment that holds what the service's image does; made at the first call, or when it is outdated.
 
     Raises:
-        subprocess.SubprocessError: the packages cannot be had.
+        RuntimeError: the packages cannot be had; with the end of what was said.
     """
     requirements = ROOT / "requirements" / f"{service}.txt"
     stamp = hashlib.sha256(requirements.read_bytes() + sys.version.encode() + bytes(ROOT)).hexdigest()
@@ -34,4 +34,6 @@ def python(service: str, folder: Path) -> Path:
 
 
 def _do(*command: str) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=_STEP_S)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=_STEP_S, check=False)
+    if ran.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {ran.stderr[-2000:]}")

@@ -273,6 +273,14 @@ def test_a_short_hole_behind_an_interruption_is_a_gap() -> None:
     assert told(entries, [connected(E0, 0), went_on, after]) == [("recorded", 0, 100)]
 
 
+def test_it_is_one_also_where_the_window_begins_behind_the_interruption() -> None:
+    entries = [stored(E0, 0, 4, 0, 9.8), stored(E1, 0, 4, 10.2, 100)]
+    ended = lost(E0, 4, round(9.8 * S), "handover", interrupted=True)
+    events = [connected(E0, 0), ended, refused(round(9.9 * S), "not_found"), connected(E1, round(10.2 * S))]
+    assert told(entries, events)[1:3] == [("gap", 9.8, 9.9, "handover"), ("gap", 9.9, 10.2, "not_found")]
+    assert told(entries, events, window=(10, 100))[0] == ("gap", 10, 10.2, "not_found")
+
+
 def test_where_another_had_taken_over_an_interruption_makes_no_gap() -> None:
     """The new one's epoch went over into another, and the clocks differ by a little."""
     entries = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 9, 5, 10), stored(E2, 0, 9, 10.1, 100)]

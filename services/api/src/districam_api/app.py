@@ -149,6 +149,9 @@ async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, runtime: Runt
         app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S, ssl_certfile=api.tls_cert_file, ssl_keyfile=api.tls_key_file,
     )  # fmt: skip
+    certificate = (
+        Certificate(api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
+    )
     config.load()
     server = _Server(config)
     host, port = sock.getsockname()[:2]
@@ -158,7 +161,7 @@ async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, runtime: Runt
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[sock]))
         stop = tasks.create_task(runtime.stopping.wait())
-        renewing = tasks.create_task(_renew(config.ssl, api, runtime))
+        renewing = tasks.create_task(_renew(certificate, config.ssl, runtime))
         await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         stop.cancel()
@@ -174,11 +177,9 @@ async def _watch(runtime: Runtime, name: str, check: Callable[[], Awaitable[None
                 return
 
 
-async def _renew(context: ssl.SSLContext | None, api: ApiBlock, runtime: Runtime) -> None:
-    if context and api.tls_cert_file and api.tls_key_file:
-        certificate = Certificate(context, api.tls_cert_file, api.tls_key_file)
-        while not await runtime.stops_within(WATCH_S):
-            await certificate.reread()
+async def _renew(certificate: Certificate | None, context: ssl.SSLContext | None, runtime: Runtime) -> None:
+    while certificate and context and not await runtime.stops_within(WATCH_S):
+        await certificate.reread(context)
 
 
 async def _keep(reread: Callable[[], None], runtime: Runtime, each_s: float) -> None:

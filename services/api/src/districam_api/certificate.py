@@ -10,16 +10,17 @@ log = structlog.get_logger()
 
 
 class Certificate:
-    """What a listening TLS context presents to whoever connects; connections keep what they began with."""
+    """The pair of files; to be made before a context loads them, so that no change between is missed."""
 
-    def __init__(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        """`context` serves this pair as its files are now."""
-        self._context = context
+    def __init__(self, certificate: Path, key: Path) -> None:
         self._pair = (certificate, key)
         self._tried = self._stamps()
 
-    async def reread(self) -> None:
-        """Takes up a pair that has changed. One that cannot be served leaves the old one in force, and is told once."""
+    async def reread(self, context: ssl.SSLContext) -> None:
+        """Has `context` present a pair that has changed to whoever connects; connections keep what they began with.
+
+        One that cannot be served leaves the old one in force, and is told once.
+        """
         now = await asyncio.to_thread(self._stamps)
         if now == self._tried:
             return
@@ -28,7 +29,7 @@ class Certificate:
             await asyncio.to_thread(
                 self._load, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             )  # half a pair stays here
-            self._load(self._context)  # in the loop's thread: no handshake can begin meanwhile
+            self._load(context)  # in the loop's thread: no handshake can begin meanwhile
         except OSError as error:  # ssl.SSLError is one
             log.warning("certificate not taken up", file=str(self._pair[0]), why=str(error))
         else:
