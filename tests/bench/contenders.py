@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from districam_devkit.pipeline import service_running
 
 Contender = Callable[[Sender, Sequence[str], Path], AbstractAsyncContextManager[list[int]]]
 STOP_S = 20.0
+SHIPPED = ROOT / ".devkit" / "bench" / "shipped"
 
 
 @asynccontextmanager
@@ -44,10 +44,11 @@ async def _copying(url: str, folder: Path) -> AsyncGenerator[int]:
 
 @asynccontextmanager
 async def read_cut(sender: Sender, ids: Sequence[str], folder: Path) -> AsyncGenerator[list[int]]:
-    """Ingest's reading and cutting alone."""
+    """Ingest's reading and cutting alone, as it is shipped."""
     folder.mkdir(parents=True, exist_ok=True)
+    python = await asyncio.to_thread(shipped.python, "ingest", SHIPPED)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.read_cut", *map(sender.url, ids)),
+        *(str(python), "-m", "bench.read_cut", *map(sender.url, ids)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "tests")},
@@ -72,7 +73,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 @asynccontextmanager
 async def ingest(bootstrap_servers: str, folder: Path) -> AsyncGenerator[list[int]]:
     """The service as it is shipped; what it reads is up to the records on `cameras`."""
-    python = await asyncio.to_thread(shipped.python, "ingest", ROOT / ".devkit" / "bench" / "shipped")
+    python = await asyncio.to_thread(shipped.python, "ingest", SHIPPED)
     settings = {
         "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
         "DISTRICAM_INGEST__LINGER_S": "0",  # how long a stop waits for other replicas; there are none

@@ -51,7 +51,9 @@ class Padded(Film):
 
     def unit(self, number: int, shift_us: int) -> AccessUnit:
         unit = Film.unit(self, number, shift_us)
-        return replace(unit, data=unit.data + join_length_prefixed([b"\x0c" + b"\xff" * 32_768 + b"\x80"]))
+        return replace(
+            unit, parts=(*unit.parts, join_length_prefixed([b"\x0c" + b"\xff" * 32_768 + b"\x80"]))
+        )
 
 
 LARGE_S = 30

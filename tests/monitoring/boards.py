@@ -402,6 +402,11 @@ SERVICES = Board(
             kind="bars",
         ),
         Chart(
+            "Ingest compiled (1) or interpreted (0)",
+            one("min by (instance) (districam_ingest_compiled)", "{{instance}}"),
+            kind="bars",
+        ),
+        Chart(
             "API: answers a second by status",
             one("sum by (status) (rate(districam_api_requests_total[$__rate_interval]))", "{{status}}"),
             "reqps",

@@ -48,7 +48,7 @@ class Film:
         nals = insert_sei(self.clip.codec, raw.nals, running_number_sei(self.clip.codec, sent))
         base = from_us(self.origin_us + shift_us) + loop * self.clip.duration
         return AccessUnit(
-            data=join_length_prefixed([n for n in nals if not is_parameter_set(self.clip.codec, n)]),
+            parts=(join_length_prefixed([n for n in nals if not is_parameter_set(self.clip.codec, n)]),),
             start_us=to_us(base + raw.dts),
             dts=base + raw.dts,
             pts=base + raw.pts,

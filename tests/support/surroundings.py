@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from districam_common.clock import Clock, SystemClock
 from districam_common.credentials import Credentials
-from districam_ingest.camera import Surroundings
 from districam_ingest.loop_watch import LoopWatch
 from districam_ingest.outlets import Outlets
 from districam_ingest.settings import IngestSettings
+from districam_ingest.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from districam_ingest.publish import Outbox

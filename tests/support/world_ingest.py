@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, cast
 from districam_common import names
 from districam_common.events import Camera, Cause, Lost, Refused, StreamEvent
 from districam_common.media import Fragment
-from districam_ingest.camera import Stream, Surroundings, refuse
 from districam_ingest.core.host_clock import HostClock
 from districam_ingest.reading import SourceInfo
+from districam_ingest.stream import Stream
+from districam_ingest.surroundings import Surroundings, refuse
 from districam_recorder.core.partition_log import Unreadable
 from support.surroundings import surroundings
 from support.world_broker import PARTITIONS, Broker

@@ -75,7 +75,7 @@ def unit(
     """An access unit whose decode time is its start."""
     dts = start_us * 9 // 100 if dts is None else dts
     return AccessUnit(
-        data=bytes(size), start_us=start_us, dts=dts, pts=dts if pts is None else pts, is_keyframe=key
+        parts=(bytes(size),), start_us=start_us, dts=dts, pts=dts if pts is None else pts, is_keyframe=key
     )
 
 
@@ -91,7 +91,7 @@ class Encoded:
         shift = start_us * 9 // 100
         return [
             AccessUnit(
-                data=b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals),
+                parts=tuple(len(nal).to_bytes(4, "big") + nal for nal in nals),
                 start_us=start_us + dts * 100 // 9,
                 dts=shift + dts,
                 pts=shift + pts,

@@ -85,7 +85,7 @@ def test_a_reader_of_boxes_gives_any_units_back(
 ):
     dts, units = first_dts, list[AccessUnit]()
     for step, offset, key, data in parts:
-        units.append(AccessUnit(data=data, start_us=0, dts=dts, pts=dts + offset, is_keyframe=key))
+        units.append(AccessUnit(parts=(data,), start_us=0, dts=dts, pts=dts + offset, is_keyframe=key))
         dts += step
     segment = INIT + moof_mdat(units, last_ticks)
     found = [
@@ -129,7 +129,7 @@ def bytes_of(data: bytes, track: mp4.Track) -> list[bytes]:
 
 
 def test_a_fragment_of_pictures_alone_is_the_same_bytes_as_ever():
-    unit = AccessUnit(data=b"\0\0\0\2ab", start_us=0, dts=7, pts=9, is_keyframe=True)
+    unit = AccessUnit(parts=(b"\0\0\0\2", b"ab"), start_us=0, dts=7, pts=9, is_keyframe=True)
     expected = (
         "0000006c 6d6f6f66 00000010 6d666864 00000000 00000001 00000054 74726166 00000014 74666864 00020020"
         "00000001 02000000 00000014 74666474 01000000 00000000 00000007 00000024 7472756e 01000f01 00000001"

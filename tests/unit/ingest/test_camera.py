@@ -11,10 +11,11 @@ import pytest
 from districam_common.credentials import Credential
 from districam_common.errors import Fatal
 from districam_common.events import Camera, Refused, StreamEvent
-from districam_ingest.camera import CameraLife, Surroundings
+from districam_ingest.camera import CameraLife
 from districam_ingest.core.units import Picture, Sound
 from districam_ingest.reading import ReadError, SourceInfo
 from districam_ingest.settings import IngestSettings
+from districam_ingest.surroundings import Surroundings
 from support.surroundings import surroundings
 
 

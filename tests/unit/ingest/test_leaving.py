@@ -11,10 +11,12 @@ from districam_common.clock import SystemClock
 from districam_common.credentials import Credential
 from districam_common.events import Camera, Lost, StreamEvent
 from districam_common.media import Fragment
-from districam_ingest.camera import CameraLife, Stream, Surroundings
+from districam_ingest.camera import CameraLife
 from districam_ingest.core.host_clock import HostClock
 from districam_ingest.core.units import Picture, Sound
 from districam_ingest.reading import ReadError, Source, SourceInfo
+from districam_ingest.stream import Stream
+from districam_ingest.surroundings import Surroundings
 from support.surroundings import surroundings
 from unit.ingest.samples import FULL_HD, picture
 

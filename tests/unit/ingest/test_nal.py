@@ -35,7 +35,7 @@ def test_trailing_zeros_of_the_last_nal_unit_stay():
 
 @given(nals)
 def test_a_sample_is_nal_units_behind_their_lengths(units: list[bytes]):
-    assert bitstream.split_length_prefixed(nal.length_prefixed(units)) == units
+    assert bitstream.split_length_prefixed(b"".join(nal.length_prefixed(units))) == units
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 255]), min_size=1).map(bytes))

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from districam_common.events import Camera
 from districam_ingest.core.shape import VideoShape
 from districam_ingest.core.units import AccessUnit
-from districam_ingest.observing import COUNTED_AT_ONCE, Observer
+from districam_ingest.observing import COUNTED_EVERY_US, Observer
 from districam_ingest.reading import SourceInfo
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ SHAPE = VideoShape(codec="h264", codecs="avc1.42c01e", width=640, height=360, fp
 
 def unit(number: int) -> AccessUnit:
     return AccessUnit(
-        bytes(100), number * 40_000 + S, number * 3600, number * 3600, number == 0, lost_packets=number == 3
+        (bytes(100),),
+        number * 40_000 + S,
+        number * 3600,
+        number * 3600,
+        is_keyframe=number == 0,
+        lost_packets=number == 3,
     )
 
 
@@ -35,10 +40,11 @@ def shown(name: str, camera_id: str) -> float | None:
 def test_every_picture_is_counted_once_the_last_ones_at_the_end():
     camera = Camera(camera_id="observed", name="x", url="rtsp://127.0.0.1/x")
     observer = Observer(camera, SHAPE, cast("Outlets", None), INFO)
-    seen = COUNTED_AT_ONCE + 3
+    at_once = (COUNTED_EVERY_US - S) // 40_000 + 1
+    seen = at_once + 3
     for number in range(seen):
         observer.see(unit(number))
-    assert shown("access_units_total", "observed") == COUNTED_AT_ONCE
+    assert shown("access_units_total", "observed") == at_once
     observer.count()
     observer.count()
     assert shown("access_units_total", "observed") == seen

@@ -1,6 +1,8 @@
 """The queue before the producer: nothing is given up, and nothing leaves out of its order."""
 
 import asyncio
+import gc
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -84,6 +86,23 @@ async def test_nothing_later_leaves_before_the_earlier_is_acknowledged():
         broker.open.set()
         await outbox.drained()
     assert broker.attempts == broker.taken == IN_ORDER
+
+
+async def test_what_is_acknowledged_does_not_stay_in_memory():
+    """Half a megabyte for each partition, if it does."""
+    broker = Broker(refusals=1)
+    broker.open.set()
+    one = fragment("cam-1", E, 0)
+    counts = [sys.getrefcount(one.value)]  # an assertion would hold what it looks at
+    async with outbox_to(broker, Runtime("ingest")) as outbox:
+        outbox.offer_fragment(one)
+        counts.append(sys.getrefcount(one.value))
+        await outbox.drained()
+        await asyncio.sleep(0)
+        gc.collect()
+        counts.append(sys.getrefcount(one.value))
+    before, waiting, behind = counts
+    assert before == behind < waiting
 
 
 async def test_what_is_not_acknowledged_is_sent_again_also_while_stopping():

@@ -91,6 +91,7 @@ def test_a_shed_that_goes_on_is_told_every_ten_seconds():
     assert max(gaps_us) <= TELL_EVERY_US
 
 
+@pytest.mark.interpreted
 def test_what_is_shed_does_not_stay_in_memory():
     shedder = Shedder()
     one = cut(0, key=True)

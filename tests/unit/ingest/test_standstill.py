@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from districam_common.events import Camera, Cause
-from districam_ingest.camera import Stream
 from districam_ingest.reading import SourceInfo
+from districam_ingest.stream import Stream
 from support.surroundings import surroundings
 from support.world_cameras import TICK_US
 from support.world_ingest import HostTime, Queue, Way

@@ -1,7 +1,9 @@
 """Ticks of a media clock and microseconds, exactly. RTP video runs at 90 kHz (RFC 6184 section 8.2.1)."""
 
-VIDEO_RATE = 90_000
-RTP_MODULUS = 1 << 32
+from typing import Final
+
+VIDEO_RATE: Final = 90_000
+RTP_MODULUS: Final = 1 << 32
 
 
 def to_us(ticks: int, rate: int = VIDEO_RATE) -> int:

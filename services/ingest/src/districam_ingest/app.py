@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -14,9 +15,9 @@ from districam_common.events import Camera
 from districam_common.kafka.consumer import Member, Partition
 from districam_common.kafka.producer import Publisher
 from districam_common.service import Runtime, retrying
-from districam_ingest import metrics
+from districam_ingest import metrics, stream
 from districam_ingest.auto_reader import AutoReader
-from districam_ingest.camera import CameraLife, Surroundings
+from districam_ingest.camera import CameraLife
 from districam_ingest.cameras import Assignment, Fleet
 from districam_ingest.connection import authority
 from districam_ingest.core.host_clock import HostClock
@@ -30,6 +31,7 @@ from districam_ingest.outlets import Outlets
 from districam_ingest.publish import Outbox
 from districam_ingest.settings import Settings
 from districam_ingest.stills import Stills
+from districam_ingest.surroundings import Surroundings
 
 log = structlog.get_logger()
 
@@ -39,6 +41,7 @@ CLOCK_POLL_S = 0.5
 async def main(settings: Settings, runtime: Runtime) -> None:
     """Records this replica's cameras until it is asked to stop."""
     runtime.health.needs("kafka", "cameras")
+    metrics.COMPILED.set(Path(stream.__file__).suffix != ".py")
     async with (
         Publisher.open(settings.kafka, f"ingest-{runtime.instance}") as publisher,
         asyncio.TaskGroup() as background,

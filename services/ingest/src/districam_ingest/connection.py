@@ -12,7 +12,7 @@ from districam_ingest.rtsp.message import RtspError
 UNSENT_MOST = 64 << 10
 """A camera that does not read what we say is one that does not answer."""
 _PORTS = {"rtsp": 554, "rtsps": 322}
-_CHUNK = 1 << 16
+_CHUNK, _LEAST = 1 << 16, 1 << 14
 
 
 class Connection:
@@ -31,6 +31,9 @@ class Connection:
         self._tls: ssl.SSLObject | None = None
         self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._unsent = b""
+        self._likely = (
+            _LEAST  # asking for much more than comes costs memory that is taken and given back each time
+        )
 
     async def connect(self, url: str) -> None:
         """Raises RtspError for a URL that leads nowhere."""
@@ -73,13 +76,25 @@ class Connection:
         with suppress(BlockingIOError):
             self._unsent = self._unsent[self._open.send(self._unsent) :]
 
-    def drain(self, buffer: memoryview) -> bytes:
-        """What has come, `buffer`'s size at most; nothing if nothing has. Does not wait."""
+    def drain(self, most: int) -> bytes:
+        """What has come, about `most` bytes at most; nothing if nothing has. Does not wait."""
+        likely = min(self._likely, most)
         try:
-            size = self._open.recv_into(buffer)
+            received = self._open.recv(likely)
         except BlockingIOError:
             return b""
-        return self._plain(bytes(buffer[:size]))
+        if len(received) == likely:
+            received = self._rest(received, most)
+        self._likely = min(max(_LEAST, 2 * len(received), self._likely * 15 // 16), most)
+        return self._plain(received)
+
+    def _rest(self, received: bytes, most: int) -> bytes:
+        parts, size = [received], len(received)
+        with suppress(OSError):  # nothing more, or an end, which the next time finds again
+            while size < most and (part := self._open.recv(_CHUNK)):
+                parts.append(part)
+                size += len(part)
+        return b"".join(parts)
 
     @property
     def _open(self) -> socket.socket:

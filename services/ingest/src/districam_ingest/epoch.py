@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -23,7 +24,7 @@ from districam_ingest.stills import Wanted
 
 log = structlog.get_logger()
 
-REPEAT_US = 3_600_000_000
+REPEAT_US: Final = 3_600_000_000
 
 
 class Epoch:

@@ -1,11 +1,12 @@
 """Knows when this process itself stood still, so that it does not blame the cameras."""
 
 import asyncio
+from typing import Final
 
 from districam_common.clock import Clock
 
-BEAT_S = 0.5
-STALL_US = 2_000_000
+BEAT_S: Final = 0.5
+STALL_US: Final = 2_000_000
 
 
 class LoopWatch:

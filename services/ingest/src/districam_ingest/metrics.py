@@ -38,6 +38,9 @@ for _cause in ("shed_backpressure", "stream_error"):
         _cause
     )  # 0 from the start: the step from nothing to its first value is no increase to Prometheus
 BUFFERED = Gauge("districam_ingest_buffered_bytes", "Bytes that wait for Kafka.")
+COMPILED = Gauge(
+    "districam_ingest_compiled", "1 where what is done for every picture is compiled, 0 where interpreted"
+)
 STILLS_SKIPPED = Counter(
     "districam_ingest_stills_skipped_total", "Stills not made, since the pool was behind."
 )

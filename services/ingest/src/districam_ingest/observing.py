@@ -1,5 +1,7 @@
 """What is told of an epoch's pictures beside storing them: metrics, the camera's profile, its clock."""
 
+from typing import Final
+
 from districam_common.events import Camera, ClockStep, Profile
 from districam_ingest import metrics
 from districam_ingest.core.camera_clock import CameraClock
@@ -10,7 +12,7 @@ from districam_ingest.core.units import AccessUnit, Picture
 from districam_ingest.outlets import Outlets
 from districam_ingest.reading import SourceInfo
 
-COUNTED_AT_ONCE = 16
+COUNTED_EVERY_US: Final = 2_000_000
 """Metrics cost as much as all the rest that is done for a picture."""
 
 
@@ -22,15 +24,26 @@ class Observer:
         self._camera_id = camera.camera_id
         self._profiler, self._clock, self._jitter = Profiler(), CameraClock(), Jitter()
         self._told: tuple[object, ...] | None = None
-        self._uncounted: list[AccessUnit] = []
+        self._access_units = metrics.ACCESS_UNITS.labels(camera.camera_id)
+        self._bytes = metrics.BYTES.labels(camera.camera_id)
+        self._packets_lost = metrics.PACKETS_LOST.labels(camera.camera_id)
+        self._pictures_damaged = metrics.DAMAGED.labels(camera.camera_id)
+        self._newest = metrics.LAST_ACCESS_UNIT.labels(camera.camera_id)
+        self._uncounted = self._size = self._lost = self._damaged = 0
+        self._newest_us = self._counted_us = 0
+        self._camera_us: int | None = None
 
     def arrive(self, picture: Picture, dts: int) -> None:
         """A picture as it comes, before its time is known; `dts` in the reader's ticks."""
         self._jitter.push(picture.arrival_us, dts)
 
     def see(self, unit: AccessUnit) -> None:
-        self._uncounted.append(unit)
-        if len(self._uncounted) >= COUNTED_AT_ONCE:
+        self._uncounted += 1
+        self._size += unit.size
+        self._lost += unit.lost_packets
+        self._damaged += unit.is_damaged
+        self._newest_us, self._camera_us = unit.start_us, unit.camera_us
+        if unit.start_us - self._counted_us >= COUNTED_EVERY_US:
             self.count()
         if unit.camera_us is not None:
             self._see_clock(unit.start_us, unit.camera_us - unit.start_us)
@@ -40,17 +53,18 @@ class Observer:
 
     def count(self) -> None:
         """Lets the metrics know of all that was seen; to be called at the end."""
-        units, self._uncounted = self._uncounted, []
-        if not units:
+        if not self._uncounted:
             return
-        camera_id, last = self._camera_id, units[-1]
-        metrics.ACCESS_UNITS.labels(camera_id).inc(len(units))
-        metrics.BYTES.labels(camera_id).inc(sum(len(unit.data) for unit in units))
-        metrics.PACKETS_LOST.labels(camera_id).inc(sum(unit.lost_packets for unit in units))
-        metrics.DAMAGED.labels(camera_id).inc(sum(unit.is_damaged for unit in units))
-        metrics.LAST_ACCESS_UNIT.labels(camera_id).set(last.start_us / 1e6)
-        if last.camera_us is not None:
-            metrics.CLOCK_OFFSET.labels(camera_id).set((last.camera_us - last.start_us) / 1e6)
+        newest_us = self._newest_us
+        self._access_units.inc(self._uncounted)
+        self._bytes.inc(self._size)
+        self._packets_lost.inc(self._lost)
+        self._pictures_damaged.inc(self._damaged)
+        self._newest.set(newest_us / 1e6)
+        if self._camera_us is not None:
+            metrics.CLOCK_OFFSET.labels(self._camera_id).set((self._camera_us - newest_us) / 1e6)
+        self._uncounted = self._size = self._lost = self._damaged = 0
+        self._counted_us = newest_us
 
     def _see_clock(self, at_us: int, offset_us: int) -> None:
         stepped = self._clock.push(offset_us)

@@ -96,6 +96,7 @@ class Outbox:
                 self._idle.set()
             self._buffered -= item.size
             metrics.BUFFERED.set(self._buffered)
+            del item  # half a megabyte, which would be kept until the next one comes
 
     async def _send(self, item: _Item) -> None:
         """Repeats until the log has it. Also while stopping: the stop has its own deadline.

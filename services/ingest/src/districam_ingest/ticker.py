@@ -4,15 +4,15 @@ A process that sleeps and wakes for each camera spends more on that than on what
 """
 
 import asyncio
-from typing import NamedTuple
 
 from districam_common.clock import Clock
 
 
-class _Waiting(NamedTuple):
-    due_us: int
-    latest_us: int
-    woken: asyncio.Future[None]
+class _Waiting:
+    __slots__ = ("due_us", "latest_us", "woken")
+
+    def __init__(self, due_us: int, latest_us: int, woken: asyncio.Future[None]) -> None:
+        self.due_us, self.latest_us, self.woken = due_us, latest_us, woken
 
 
 class Ticker:
@@ -24,14 +24,14 @@ class Ticker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us = 0
 
-    async def until(self, due_us: int, slack_us: int) -> None:
-        """Waits until a time of the monotonic clock, or up to `slack_us` longer."""
+    def until(self, due_us: int, slack_us: int) -> asyncio.Future[None]:
+        """To be waited for: a time of the monotonic clock, or up to `slack_us` longer."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         latest_us = due_us + slack_us
         self._waiting.append(_Waiting(due_us, latest_us, woken))
         if self._timer is None or latest_us < self._timer_us:
             self._set(latest_us)
-        await woken
+        return woken
 
     def _set(self, at_us: int) -> None:
         if self._timer is not None:

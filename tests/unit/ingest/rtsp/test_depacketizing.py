@@ -138,6 +138,7 @@ def test_one_that_does_has_not_ended_a_unit_without(codec: Codec):
     assert depacketized(codec, [first, *rest, first]) == [nal]
 
 
+@pytest.mark.interpreted
 def test_a_unit_without_end_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fragments, "PICTURE_MOST", 10_000)
     depacketizer, out = H264Depacketizer(), list[bytes]()

@@ -281,6 +281,7 @@ def test_reports_are_sent_once_something_came():
     assert len(one.client.out) == size
 
 
+@pytest.mark.interpreted
 def test_a_picture_larger_than_any_is_an_error_behind_those_before_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pictures_module, "PICTURE_MOST", 10_000)
     one = session()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -92,6 +93,7 @@ FATES = st.sampled_from(
 )
 
 
+@pytest.mark.interpreted
 @given(
     st.sampled_from(["h264", "hevc"]),
     st.lists(st.lists(st.integers(0, 90), min_size=1, max_size=3), min_size=1, max_size=12),
@@ -113,6 +115,7 @@ def test_skimming_changes_nothing(
     assert skimmed == one_by_one
 
 
+@pytest.mark.interpreted
 def test_nearly_all_packets_are_skimmed():
     """Else it would be of no use."""
     data = wire(film("h264", [[5000]] * 50, 1400, ["sent"]))

@@ -3,12 +3,15 @@
 import itertools
 import struct
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from districam_ingest.core.units import AccessUnit, SoundUnit
 
-_SYNC, _NOT_SYNC = 0x02000000, 0x01010000  # sample_depends_on, sample_is_non_sync_sample (section 8.8.3.1)
-_VIDEO, _SOUND = 1, 2
-_DEFAULT_BASE_IS_MOOF = 0x020000
+_SYNC: Final = 0x02000000  # sample_depends_on, sample_is_non_sync_sample (section 8.8.3.1)
+_NOT_SYNC: Final = 0x01010000
+_VIDEO: Final = 1
+_SOUND: Final = 2
+_DEFAULT_BASE_IS_MOOF: Final = 0x020000
 
 
 def _box(kind: bytes, *parts: bytes) -> bytes:
@@ -23,7 +26,7 @@ def _run(units: Sequence[AccessUnit], last_duration: int) -> Callable[[int], byt
     flags = 0x01 | 0x100 | 0x200 | 0x400 | (0x800 if has_offsets else 0)
     rows: list[int] = []
     for unit, duration in zip(units, durations, strict=True):
-        rows += [duration, len(unit.data), _SYNC if unit.is_keyframe else _NOT_SYNC]
+        rows += [duration, unit.size, _SYNC if unit.is_keyframe else _NOT_SYNC]
         if has_offsets:
             rows.append((unit.pts - unit.dts) & 0xFFFFFFFF)
     version = 1 if has_offsets else 0
@@ -54,8 +57,8 @@ def moof_mdat(
     `tfdt` is the DTS of a track's first unit; the last picture lasts `last_duration` ticks. All is put together once:
     copying it again would cost more than all the rest of it.
     """
-    media = [unit.data for unit in units]
-    sound_at = sum(map(len, media))
+    media = [part for unit in units for part in unit.parts]
+    sound_at = sum(unit.size for unit in units)
     media += [unit.data for unit in sound]
     run = _run(units, last_duration)
 
@@ -65,5 +68,5 @@ def moof_mdat(
         return _box(b"moof", number, video, _sound(sound, data_offset + sound_at))
 
     head = moof(8 + len(moof(0)))  # offsets count from the moof, whose size they do not change
-    size = 8 + sum(map(len, media))
+    size = 8 + sound_at + sum(len(unit.data) for unit in sound)
     return b"".join((front, head, size.to_bytes(4, "big"), b"mdat", *media))

@@ -1,8 +1,9 @@
 """The camera's own clock beside ours. It may step as it likes: that is told, and nothing else follows from it."""
 
 from dataclasses import dataclass
+from typing import Final
 
-STEP_US = 1_000_000
+STEP_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

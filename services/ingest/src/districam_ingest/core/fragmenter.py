@@ -5,15 +5,16 @@ A cut is stamped here and nowhere else, so that a recorder that replays the log 
 
 import zlib
 from dataclasses import dataclass, replace
+from typing import Final
 
 from districam_common import ticks
 from districam_common.media import Ends
 from districam_ingest.core.units import AccessUnit
 
-US = 1_000_000
-FRAGMENT_MAX_US = 2 * US
-FRAGMENT_MAX_BYTES = 1 << 20
-SEGMENT_MAX_US = 60 * US
+US: Final = 1_000_000
+FRAGMENT_MAX_US: Final = 2 * US
+FRAGMENT_MAX_BYTES: Final = 1 << 20
+SEGMENT_MAX_US: Final = 60 * US
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Cut:
 
     @property
     def size(self) -> int:
-        return sum(len(unit.data) for unit in self.units)
+        return sum(unit.size for unit in self.units)
 
 
 class Fragmenter:
@@ -98,7 +99,7 @@ class Fragmenter:
             if unit.is_keyframe:
                 self._keyframe_us = unit.start_us
         self._units.append(unit)
-        self._size += len(unit.data)
+        self._size += unit.size
         return cut
 
     def end(self, interval_us: int) -> Cut | None:
@@ -112,7 +113,7 @@ class Fragmenter:
         return (
             unit.is_keyframe
             or unit.start_us - self._units[0].start_us >= self._cuts.fragment_max_us
-            or self._size + len(unit.data) > self._cuts.fragment_max_bytes
+            or self._size + unit.size > self._cuts.fragment_max_bytes
         )
 
     def _starts_a_segment(self, unit: AccessUnit) -> bool:

@@ -5,6 +5,7 @@ when media time leaps, when what comes is no video. Whether a leap is the camera
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from districam_common import ticks
 from districam_common.events import Cause
@@ -14,11 +15,11 @@ from districam_ingest.core.reorder import DecodeTimes
 from districam_ingest.core.shape import VideoShape
 from districam_ingest.core.units import Picture
 
-DEFAULT_FPS = 25.0
-FREEZE_US = 2_000_000
-FREEZE_TICKS = ticks.from_us(FREEZE_US)
-FREEZE_INTERVALS = 4
-INTERVALS_SEEN = 50
+DEFAULT_FPS: Final = 25.0
+FREEZE_US: Final = 2_000_000
+FREEZE_TICKS: Final = ticks.from_us(FREEZE_US)
+FREEZE_INTERVALS: Final = 4
+INTERVALS_SEEN: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,16 @@ class Starts:
     sets: tuple[bytes, ...]
 
 
-@dataclass(slots=True)  # not frozen, as pictures are not
+@dataclass(slots=True, init=False)  # as `Picture`
 class Takes:
     """The picture belongs to the epoch; `dts` in the reader's ticks."""
 
     picture: Picture
     dts: int
     is_keyframe: bool
+
+    def __init__(self, picture: Picture, dts: int, *, is_keyframe: bool) -> None:
+        self.picture, self.dts, self.is_keyframe = picture, dts, is_keyframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,7 @@ class Gate:
         if epoch.last_dts is not None and len(epoch.intervals) < INTERVALS_SEEN:
             epoch.intervals.append(dts - epoch.last_dts)
         epoch.last, epoch.last_dts = picture, dts
-        return Takes(picture, dts, key)
+        return Takes(picture, dts, is_keyframe=key)
 
     def _learn_depth(self, epoch: _Epoch) -> None:
         """A stream that reorders more than it says: the next epoch allows one picture more."""

@@ -6,10 +6,11 @@ broker proves nothing.
 """
 
 from collections import deque
+from typing import Final
 
-TOLERATED_US = 1_000_000
-RECENT = 64
-APPEND_GRAIN_US = 1_000
+TOLERATED_US: Final = 1_000_000
+RECENT: Final = 64
+APPEND_GRAIN_US: Final = 1_000
 """Append times are cut off to the millisecond."""
 
 

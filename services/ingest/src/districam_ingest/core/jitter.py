@@ -1,8 +1,10 @@
 """Interarrival jitter (RFC 3550 section 6.4.1), of pictures in decode order: B-frames are none."""
 
+from typing import Final
+
 from districam_common import ticks
 
-GAIN = 16
+GAIN: Final = 16
 
 
 class Jitter:

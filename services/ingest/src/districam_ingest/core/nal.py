@@ -1,12 +1,12 @@
 """NAL units of H.264 and H.265: splitting, keyframes, parameter sets. No byte of a NAL unit is ever altered."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 Codec = Literal["h264", "hevc"]
 
-_START = b"\0\0\1"
-PARSED_MOST = 1024
+_START: Final = b"\0\0\1"
+PARSED_MOST: Final = 1024
 """Real parameter sets take 30 to 300 bytes, and nothing that is read stands far behind."""
 
 
@@ -29,12 +29,13 @@ def split_annexb(data: bytes) -> list[bytes]:
     return out
 
 
-def length_prefixed(nals: Iterable[bytes]) -> bytes:
-    """NAL units as an MP4 sample: four bytes of length before each (ISO/IEC 14496-15)."""
+def length_prefixed(nals: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The pieces of an MP4 sample: before each NAL unit four bytes of length (ISO/IEC 14496-15)."""
     parts: list[bytes] = []
     for nal in nals:  # for each picture: a generator would take twice as long
-        parts += (len(nal).to_bytes(4, "big"), nal)
-    return b"".join(parts)
+        parts.append(len(nal).to_bytes(4, "big"))
+        parts.append(nal)
+    return tuple(parts)
 
 
 def counted(nals: Sequence[bytes], *, size: int, most: int, flags: int = 0) -> bytes:

@@ -1,17 +1,19 @@
 """What a camera is seen to be: rate, GOP, reordering, losses, and the defects an operator should mend, with how."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from districam_ingest.core.units import AccessUnit
 
-WINDOW_US = 10_000_000
-LONG_GOP_S = 10.0
-UNEVEN_GOP_S, UNEVEN = 4.0, 2
+WINDOW_US: Final = 10_000_000
+LONG_GOP_S: Final = 10.0
+UNEVEN_GOP_S: Final = 4.0
+UNEVEN: Final = 2
 """Keyframes come so far apart, and so many times as far as at other times: a smart codec."""
-REPORTED_US = 2 * WINDOW_US
+REPORTED_US: Final = 2 * WINDOW_US
 """Senders report every five seconds or so (RFC 3550 section 6.2)."""
-CLOCK_OFF_US = 5_000_000
-DRIFT_US = 60_000_000
+CLOCK_OFF_US: Final = 5_000_000
+DRIFT_US: Final = 60_000_000
 """A drift shows over so long."""
 
 
@@ -63,7 +65,7 @@ class Profiler:
         elapsed_us = unit.start_us - self._window_us
         seen = self._seen(unit.start_us, elapsed_us) if elapsed_us >= WINDOW_US else None
         self._count += 1
-        self._bytes += len(unit.data)
+        self._bytes += unit.size
         self._lost += unit.lost_packets
         return seen
 

@@ -1,12 +1,13 @@
 """What to drop when Kafka is behind: the rest of the GOP, never its middle, counted and told as a range."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from districam_common.events import Cause
 from districam_ingest.core.fragmenter import Cut
 
-TELL_EVERY_US = 10_000_000
-UNIT_MAX_BYTES = 8 << 20
+TELL_EVERY_US: Final = 10_000_000
+UNIT_MAX_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,24 +9,24 @@ keep the times at which they were taken. Or none of ten seconds is: then the enc
 shown it; they are not this epoch's.
 """
 
-from dataclasses import dataclass
+from typing import Final
 
 from districam_common import ticks
 from districam_ingest.core.nal import length_prefixed
 from districam_ingest.core.units import AccessUnit, Picture
 
-HOLD_US = 1_000_000
-WINDOW_US = 10_000_000
-MAX_DRIFT_PPM = 500
-STRAYS_US = 1_000_000
+HOLD_US: Final = 1_000_000
+WINDOW_US: Final = 10_000_000
+MAX_DRIFT_PPM: Final = 500
+STRAYS_US: Final = 1_000_000
 
 
-@dataclass(slots=True)
 class _Placed:
-    picture: Picture
-    dts: int
-    media_us: int  # since the epoch's first
-    is_keyframe: bool
+    __slots__ = ("dts", "is_keyframe", "media_us", "picture")
+
+    def __init__(self, picture: Picture, dts: int, media_us: int, *, is_keyframe: bool) -> None:
+        self.picture, self.dts, self.is_keyframe = picture, dts, is_keyframe
+        self.media_us = media_us  # since the epoch's first
 
 
 class Timeline:
@@ -73,7 +73,13 @@ class Timeline:
         """Takes the next picture in decode order; gives those whose time is now known, none in the first second."""
         if self._anchor_us is None and not self._held:
             self._first_dts = dts
-        placed = _Placed(picture, dts, ticks.to_us(dts - self._first_dts), is_keyframe)
+        placed = _Placed(picture, dts, ticks.to_us(dts - self._first_dts), is_keyframe=is_keyframe)
+        if (
+            self._anchor_us is not None
+            and not self._held
+            and self._late_us(placed, self._anchor_us) <= STRAYS_US
+        ):
+            return [self._unit(placed, self._anchor_us)]  # nearly always
         self._held.append(placed)
         held_us = picture.arrival_us - self._held[0].picture.arrival_us
         if self._anchor_us is None:
@@ -114,7 +120,7 @@ class Timeline:
         picture, media_us = placed.picture, placed.media_us
         self._correct(media_us, picture.arrival_us + self._offset_us - anchor_us - media_us)
         return AccessUnit(
-            data=length_prefixed(picture.nals),
+            parts=length_prefixed(picture.nals),
             start_us=anchor_us + media_us + round(self._correction_us),
             dts=placed.dts + self._shift_ticks,
             pts=picture.pts + self._shift_ticks,

@@ -1,11 +1,11 @@
 """A camera's pictures and sound on their way: as read, and as placed in time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(
-    slots=True
-)  # not frozen: making one would take four times as long, for each picture of each camera
+    slots=True, init=False
+)  # not frozen, and with an `__init__` of its own: it is made for each picture
 class Picture:
     """One access unit as a reader delivers it, in decode order.
 
@@ -21,29 +21,75 @@ class Picture:
     nals: tuple[bytes, ...]
     pts: int
     arrival_us: int
-    camera_us: int | None = None
-    lost_packets: int = 0
-    is_damaged: bool = False
+    camera_us: int | None
+    lost_packets: int
+    is_damaged: bool
+
+    def __init__(
+        self,
+        nals: tuple[bytes, ...],
+        pts: int,
+        arrival_us: int,
+        camera_us: int | None = None,
+        lost_packets: int = 0,
+        *,
+        is_damaged: bool = False,
+    ) -> None:
+        self.nals, self.pts, self.arrival_us = nals, pts, arrival_us
+        self.camera_us, self.lost_packets, self.is_damaged = camera_us, lost_packets, is_damaged
 
 
-@dataclass(slots=True)  # not frozen: as above
+@dataclass(slots=True, init=False)  # as above
 class AccessUnit:
     """A picture placed in time, as it will be stored.
 
     Attributes:
-        data: length-prefixed NAL units.
+        parts: length-prefixed NAL units, in pieces that only follow one another: they are put together once, with all
+            of a fragment.
         start_us: decode time on our clock, UTC.
         dts, pts: 90 kHz ticks on the epoch's media clock.
+        size: of all parts.
     """
 
-    data: bytes
+    parts: tuple[bytes, ...]
     start_us: int
     dts: int
     pts: int
     is_keyframe: bool
-    camera_us: int | None = None
-    lost_packets: int = 0
-    is_damaged: bool = False
+    camera_us: int | None
+    lost_packets: int
+    is_damaged: bool
+    size: int = field(init=False)
+
+    def __init__(
+        self,
+        parts: tuple[bytes, ...],
+        start_us: int,
+        dts: int,
+        pts: int,
+        *,
+        is_keyframe: bool,
+        camera_us: int | None = None,
+        lost_packets: int = 0,
+        is_damaged: bool = False,
+    ) -> None:
+        self.parts, self.start_us, self.dts, self.pts, self.is_keyframe = (
+            parts,
+            start_us,
+            dts,
+            pts,
+            is_keyframe,
+        )
+        self.camera_us, self.lost_packets, self.is_damaged = camera_us, lost_packets, is_damaged
+        size = 0
+        for part in parts:
+            size += len(part)
+        self.size = size
+
+    @property
+    def data(self) -> bytes:
+        """The parts in one."""
+        return b"".join(self.parts)
 
 
 @dataclass(frozen=True, slots=True)

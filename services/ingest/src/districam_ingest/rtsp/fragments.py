@@ -1,9 +1,11 @@
 """A NAL unit that comes in several packets."""
 
+from typing import Final
+
 from districam_ingest.rtsp.message import RtspError
 
-PICTURE_MOST = 16 << 20
-_OVERHEAD = 64
+PICTURE_MOST: Final = 16 << 20
+_OVERHEAD: Final = 64
 """Counted for every piece, so that empty ones cost something too."""
 
 
@@ -82,8 +84,8 @@ class Depacketizer:
 
     def go_on(self, data: bytes, at: int, end: int) -> bool:
         """Takes the payload data[at:end] if it is a middle piece of the unit under way; False if it is for `push`."""
-        middle = self._middle
-        return data.startswith(middle, at) and self._fragments.append(data[at + len(middle) : end])
+        body = at + len(self._middle)
+        return data[at:body] == self._middle and self._fragments.append(data[body:end])
 
     def flush(self, out: list[bytes]) -> bool:
         """Nothing more of a fragmented unit comes; False if what came of it was left out."""

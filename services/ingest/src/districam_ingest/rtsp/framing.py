@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from districam_ingest.rtsp.message import HEADER_MOST, Message, RtspError, body_length, parse_head
 
@@ -12,8 +13,8 @@ Skim = Callable[[bytes, int], int]
 """Is shown the data and where in them an interleaved packet begins; takes as many packets as it likes, and says where
 it stopped."""
 
-_DOLLAR = 0x24
-_END = re.compile(rb"\r?\n\r?\n")
+_DOLLAR: Final = 0x24
+_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
 class Framer:

@@ -1,9 +1,12 @@
 """H.264 out of RTP payloads (RFC 6184 section 5): single NAL units, STAP-A, FU-A. No byte of a unit is altered."""
 
+from typing import Final
+
 from districam_ingest.rtsp.fragments import Depacketizer
 from districam_ingest.rtsp.message import RtspError
 
-STAP_A, FU_A = 24, 28
+STAP_A: Final = 24
+FU_A: Final = 28
 
 
 class H264Depacketizer(Depacketizer):

@@ -1,10 +1,13 @@
 """H.265 out of RTP payloads (RFC 7798 section 4.4): single NAL units, AP, FU, without DONL. No byte of a unit is altered."""
 
+from typing import Final
+
 from districam_ingest.rtsp.fragments import Depacketizer
 from districam_ingest.rtsp.h264 import aggregated
 from districam_ingest.rtsp.message import RtspError
 
-AP, FU = 48, 49
+AP: Final = 48
+FU: Final = 49
 
 
 class H265Depacketizer(Depacketizer):

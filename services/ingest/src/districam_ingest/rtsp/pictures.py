@@ -5,14 +5,16 @@ nothing. So a camera's markers are believed once they have agreed with its times
 A believed marker saves waiting for the next picture; all else is the same without it.
 """
 
+from typing import Final
+
 from districam_ingest.core.nal import Codec, is_slice, starts_picture
 from districam_ingest.core.units import Picture
 from districam_ingest.rtsp.fragments import PICTURE_MOST
 from districam_ingest.rtsp.message import RtspError
 
-PROVEN = 8
+PROVEN: Final = 8
 """So many pictures with one marker, on their last packet, make markers believed."""
-_OVERHEAD = 64
+_OVERHEAD: Final = 64
 
 
 class Pictures:

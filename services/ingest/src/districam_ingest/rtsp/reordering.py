@@ -1,11 +1,13 @@
 """RTP packets that came over UDP into the order of their numbers (RFC 3550 section 5.1), without waiting long for any."""
 
+from typing import Final
+
 from districam_ingest.rtsp.rtp import MAX_DROPOUT
 
-HELD_US = 150_000
+HELD_US: Final = 150_000
 """So long a missing packet is waited for; the network overtakes by less."""
-HELD_MOST = 256
-_HEADER = 12
+HELD_MOST: Final = 256
+_HEADER: Final = 12
 
 Timed = tuple[bytes, int]
 """A packet and when it arrived."""

@@ -3,12 +3,16 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from districam_ingest.rtsp.message import RtspError
 
-_SENDER_REPORT, _RECEIVER_REPORT, _DESCRIPTION, _BYE = 200, 201, 202, 203
-_NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970
-_SENDER = struct.Struct(">IIII")
+_SENDER_REPORT: Final = 200
+_RECEIVER_REPORT: Final = 201
+_DESCRIPTION: Final = 202
+_BYE: Final = 203
+_NTP_EPOCH_S: Final = 2_208_988_800  # 1900 to 1970
+_SENDER: Final = struct.Struct(">IIII")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """RTP packets (RFC 3550 section 5.1): header, sequence numbers, timestamps."""
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from districam_ingest.rtsp.message import RtspError
 
-MAX_DROPOUT = 3000
+MAX_DROPOUT: Final = 3000
 """A leap in sequence numbers beyond it is another numbering (RFC 3550 appendix A.1)."""
-_FIXED = struct.Struct(">HII")
-_PLAIN = 0x80
+_FIXED: Final = struct.Struct(">HII")
+_PLAIN: Final = 0x80
 
 
 class RtpPacket(NamedTuple):

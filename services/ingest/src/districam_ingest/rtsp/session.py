@@ -1,6 +1,7 @@
 """A camera's connection from its first byte to its last, without the socket: what `Client` and `VideoStream` make of it."""
 
 from contextlib import suppress
+from typing import Final
 
 from districam_ingest.core import h264
 from districam_ingest.core.nal import BitstreamError
@@ -14,7 +15,7 @@ from districam_ingest.rtsp.reordering import Reordering
 from districam_ingest.rtsp.sdp import Video
 from districam_ingest.rtsp.stream import VideoStream
 
-REPORT_US = 5_000_000
+REPORT_US: Final = 5_000_000
 
 
 class Session:

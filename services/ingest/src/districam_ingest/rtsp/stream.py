@@ -1,6 +1,6 @@
 """One video stream's RTP and RTCP packets into pictures."""
 
-import struct
+from typing import Final
 
 from districam_ingest.core.units import Picture
 from districam_ingest.rtsp import rtp
@@ -11,9 +11,10 @@ from districam_ingest.rtsp.pictures import Pictures
 from districam_ingest.rtsp.reporting import Reporting
 from districam_ingest.rtsp.sdp import Video
 
-_INTERLEAVED = struct.Struct(">HHHHII")
-"""A frame ("$" and channel, length) and the fixed header of RTP behind it."""
-_MARK = 0x80
+_DOLLAR: Final = 0x24
+_HEAD: Final = 16
+"""An interleaved frame's ("$", channel, length in two bytes), and the fixed one of RTP behind it."""
+_MARK: Final = 0x80
 
 
 class VideoStream:
@@ -66,20 +67,22 @@ class VideoStream:
         Raises:
             RtspError: as `push` does.
         """
-        numbering, ssrc = self._reporting.numbering, self._reporting.ssrc
-        depacketizer, plain = self._depacketizer, self._plain
-        size, head, unpack = len(data), 0x2400 | channel, _INTERLEAVED.unpack_from
-        while size - at >= _INTERLEAVED.size:
-            begins, length, kind, seq, timestamp, source = unpack(data, at)
-            end = at + 4 + length
-            is_next = begins == head and seq == numbering.highest + 1 & 0xFFFF and source == ssrc
-            if not is_next or kind & ~_MARK != plain or end > size or length < 12:
+        numbering, source = self._reporting.numbering, _word(self._reporting.ssrc)
+        depacketizer, plain, size = self._depacketizer, self._plain, len(data)
+        begins, stamp = bytes((_DOLLAR, channel)), _word(self._timestamp)
+        while size - at >= _HEAD:
+            end = at + 4 + (data[at + 2] << 8 | data[at + 3])
+            kind = data[at + 4] << 8 | data[at + 5]
+            is_next = data[at + 6] << 8 | data[at + 7] == numbering.highest + 1 & 0xFFFF
+            is_whole = at + _HEAD <= end <= size and data[at : at + 2] == begins
+            if not is_whole or not is_next or kind & ~_MARK != plain or data[at + 12 : at + _HEAD] != source:
                 break
             numbering.highest, self._at_us = numbering.highest + 1, at_us
-            if timestamp != self._timestamp:
-                self._begin(timestamp, at_us, 0)
-            if kind != plain or not depacketizer.go_on(data, at + 16, end):
-                self._depacketize(data[at + 16 : end], at_us, is_marked=kind != plain)
+            if data[at + 8 : at + 12] != stamp:
+                stamp = data[at + 8 : at + 12]
+                self._begin(int.from_bytes(stamp, "big"), at_us, 0)
+            if kind != plain or not depacketizer.go_on(data, at + _HEAD, end):
+                self._depacketize(data[at + _HEAD : end], at_us, is_marked=kind != plain)
             at = end
         return at
 
@@ -128,3 +131,8 @@ class VideoStream:
             self._pictures.damage()
         self._pictures.extend(rest, self._at_us)
         self._pictures.end()
+
+
+def _word(number: int | None) -> bytes:
+    """As a packet says it; None is none that a packet says."""
+    return b"" if number is None else number.to_bytes(4, "big")

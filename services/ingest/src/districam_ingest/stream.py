@@ -1,0 +1,178 @@
+"""One connection's pictures into epochs: where one begins, why it ends, and what is told of it."""
+
+from typing import Final
+
+from districam_common.events import Camera, Cause
+from districam_ingest.core.fragmenter import Cuts
+from districam_ingest.core.gate import Ends, Gate, Repeats, Starts, Step, Takes
+from districam_ingest.core.host_clock import TOLERATED_US
+from districam_ingest.core.nal import BitstreamError
+from districam_ingest.core.units import Picture
+from districam_ingest.epoch import REPEAT_US, Epoch
+from districam_ingest.hearing import hearing_of
+from districam_ingest.loop_watch import STALL_US
+from districam_ingest.reading import ReadError, Source
+from districam_ingest.surroundings import Surroundings, refuse
+
+KEYFRAME_WAIT_US: Final = 10_000_000
+STOOD_STILL: Final = "this process stood still"
+FAILINGS: frozenset[Cause] = frozenset({"source_silent", "camera_unreachable"})
+"""What a camera seems to do while nobody reads."""
+
+
+class Stream:
+    """One connection's pictures into epochs."""
+
+    def __init__(self, camera: Camera, source: Source, around: Surroundings) -> None:
+        self._camera, self._source, self._around = camera, source, around
+        settings = around.settings
+        self._cuts = Cuts(
+            segment_us=camera.segment_s * 1_000_000,
+            fragment_max_us=round(settings.fragment_max_s * 1e6),
+            fragment_max_bytes=settings.fragment_max_bytes,
+            segment_max_us=round(settings.segment_max_s * 1e6),
+        )
+        self._gate = Gate(source.info.codec, source.info.sets)
+        self._hearing = hearing_of(source, around.transcoders)
+        self._epoch: Epoch | None = None
+        self._waiting_us: int | None = None  # since when pictures come and none is a keyframe
+        self._repeated_us = around.clock.monotonic_us()
+
+    def take(self, pictures: list[Picture]) -> None:
+        """Pictures as they come, in decode order."""
+        self._follow_clock()
+        self.repeat_when_due()
+        self._hear()
+        for picture in pictures:
+            self._judge(picture)
+
+    def end(self, cause: Cause, detail: str, next_retry_s: float) -> bool:
+        """Ends the running epoch, and what comes next is in none; False if nothing of this was told.
+
+        There is none, or the camera failed right behind a standstill of this process. What is missing began with us then,
+        so the epoch ends with that, and what the camera did is still to be told.
+        """
+        epoch = self._epoch
+        if epoch is None:
+            return False
+        self._hear()
+        interval_us = self._gate.interval_us
+        self._gate.end()
+        if cause in FAILINGS and self._follows_standstill(epoch):
+            self._close(epoch, Ends("service_down", STOOD_STILL, interval_us))
+            return False
+        return self._close(epoch, Ends(cause, detail, interval_us), next_retry_s)
+
+    def abandon(self, cause: Cause, detail: str, next_retry_s: float) -> None:
+        """Ends the running epoch without what it still holds."""
+        if self._epoch is not None:
+            self._epoch.abandon(cause, detail, next_retry_s=next_retry_s)
+            self._epoch = None
+
+    def repeat_when_due(self) -> None:
+        """Repeats the event in force every hour."""
+        now_us = self._around.clock.monotonic_us()
+        if self._epoch is not None and now_us - self._repeated_us >= REPEAT_US:
+            self._repeated_us = now_us
+            self._epoch.repeat()
+
+    def _hear(self) -> None:
+        if self._hearing is not None:
+            self._hearing.hear()
+
+    def _judge(self, picture: Picture) -> None:
+        steps = self._gate.judge(picture)
+        for step in steps:
+            self._follow(step, picture, steps)
+
+    def _follow(self, step: Step, picture: Picture, steps: list[Step]) -> None:
+        match step:
+            case Ends():
+                self._break(step, interrupted=not isinstance(steps[-1], Takes))
+            case Starts():
+                self._start(step)
+            case Takes():
+                self._take(step)
+            case Repeats():
+                pass
+            case _:
+                self._wait(picture)
+
+    def _start(self, start: Starts) -> None:
+        try:
+            self._epoch = Epoch(
+                self._camera,
+                self._source.info,
+                start,
+                self._cuts,
+                self._around.outlets,
+                soundtrack=self._hearing.track if self._hearing is not None else None,
+            )
+            self._waiting_us = None
+            self._repeated_us = self._around.clock.monotonic_us()
+        except BitstreamError as error:
+            raise ReadError("stream_error", str(error)) from error
+
+    def _take(self, taken: Takes) -> None:
+        if self._epoch is None:
+            return
+        self._epoch.take(taken)
+        strays_us = self._epoch.strays_us
+        if strays_us is None:
+            return
+        late = self._epoch.withdraw()
+        self.end("stream_error", f"its media clock is off by {strays_us / 1e6:.1f} s", 0.0)
+        for picture in late:  # they are the next epoch's, from a keyframe on
+            self._judge(picture)
+
+    def _break(self, ends: Ends, *, interrupted: bool) -> None:
+        epoch = self._epoch
+        if epoch is None:
+            return
+        watch = self._around.watch
+        is_silence = ends.cause == "source_silent" and watch.stalled_since(epoch.last_arrival_us)
+        if is_silence or (ends.leaps and self._follows_standstill(epoch)):
+            ends = Ends("service_down", STOOD_STILL, ends.interval_us)
+        self._close(epoch, ends, interrupted=interrupted)
+
+    def _follows_standstill(self, epoch: Epoch) -> bool:
+        """Whether its last pictures came right behind a standstill of this process: the socket had kept them."""
+        return self._around.watch.stalled_since(epoch.last_arrival_us - STALL_US)
+
+    def _close(
+        self, epoch: Epoch, ends: Ends, next_retry_s: float = 0.0, *, interrupted: bool = True
+    ) -> bool:
+        """False if nothing was told: pictures that came all at once behind a standstill, nobody knows when they were taken."""
+        self._source.look_closely()
+        cause, detail, told = ends.cause, ends.detail, True
+        if not epoch.is_anchored and self._follows_standstill(epoch):
+            told = epoch.abandon(cause, detail, next_retry_s=next_retry_s, interrupted=interrupted)
+        else:
+            epoch.end(
+                cause,
+                detail,
+                interval_us=ends.interval_us,
+                next_retry_s=next_retry_s,
+                interrupted=interrupted,
+            )
+        self._epoch = None  # not before: what breaks in between leaves it to be abandoned
+        return told
+
+    def _follow_clock(self) -> None:
+        if self._epoch is None:
+            return
+        step_us = self._around.outlets.outbox.host_clock.offset_us - self._epoch.offset_us
+        if abs(step_us) > TOLERATED_US:
+            self.end("clock_step", f"our clock moved by {step_us / 1e6:.1f} s", 0.0)
+
+    def _wait(self, picture: Picture) -> None:
+        if self._waiting_us is None:
+            self._waiting_us = picture.arrival_us
+        elif picture.arrival_us - self._waiting_us >= KEYFRAME_WAIT_US:
+            stood_still = self._around.watch.stalled_since(
+                self._waiting_us
+            )  # then it was we who kept them waiting
+            self._waiting_us = picture.arrival_us
+            if not stood_still:
+                wait_s = KEYFRAME_WAIT_US / 1e6
+                refuse(self._camera, self._around, "stream_error", f"no keyframe for {wait_s:g} s", wait_s)
