@@ -64,7 +64,7 @@ async def test_what_waits_comes_in_one_go_up_to_the_most():
     connection.close()
 
 
-@pytest.mark.parametrize("size", [100, 16_384, 200_000])
+@pytest.mark.parametrize("size", [100, 16_384, 50_000])  # more may not fit the window, and a reset ends it
 @pytest.mark.parametrize("is_reset", [False, True])
 async def test_the_end_is_told_behind_what_came_before(size: int, *, is_reset: bool):
     connection, camera = await connected()
@@ -75,6 +75,6 @@ async def test_the_end_is_told_behind_what_came_before(size: int, *, is_reset: b
     camera.close()
     await asyncio.sleep(0.1)
     assert len(connection.drain(MOST)) == size
-    with pytest.raises(OSError, match="ended the connection|Connection reset"):
+    with pytest.raises(OSError, match=r"ended the connection|Connection reset"):
         connection.drain(MOST)
     connection.close()
