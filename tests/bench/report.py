@@ -44,7 +44,7 @@ def _day() -> str:
 
 
 def _page(title: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| {name} | {value} |" for name, value in _flat({**figures, **of}))
+    rows = "\n".join(f"| {name} | {value} |" for name, value in (*_flat(figures), *_flat(of)))
     return _PAGE.format(name=title, day=_day(), machine=machine(), load=_load(), rows=rows)
 
 
