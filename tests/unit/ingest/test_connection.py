@@ -4,6 +4,7 @@ import asyncio
 import random
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
 
@@ -74,7 +75,10 @@ async def test_the_end_is_told_behind_what_came_before(size: int, *, is_reset: b
         camera.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     camera.close()
     await asyncio.sleep(0.1)
-    assert len(connection.drain(MOST)) == size
+    came = 0
+    with suppress(OSError):
+        came = len(connection.drain(MOST))
+    assert came == size
     with pytest.raises(OSError, match=r"ended the connection|Connection reset"):
         connection.drain(MOST)
     connection.close()
