@@ -46,10 +46,10 @@ bench-find: bootstrap  ## the three calls of somebody who looks for a moment; wr
 	@PYTHONPATH=tests $(bin)/python -m bench.find --results docs/results
 
 test-fault: bootstrap  ## one fault after another on a running district, half an hour   ROWS="recorder Kafka"
-	@PYTHONPATH=tests $(bin)/python -m fault $(ROWS)
+	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m fault $(ROWS)
 
 soak: bootstrap  ## a district under random kills   DURATION=1800 CAMERAS=20 SEED=1
-	@PYTHONPATH=tests $(bin)/python -m fault.soak $(if $(DURATION),--duration $(DURATION)) \
+	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m fault.soak $(if $(DURATION),--duration $(DURATION)) \
 	  $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(SEED),--seed $(SEED))
 
 test-deploy: bootstrap  ## Prometheus on running services, CRDs' schemas, the policy check; ten minutes
@@ -83,9 +83,9 @@ clean:  ## remove what the devkit made (data, logs, caches)
 	@rm -rf .devkit .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 bench-district: bootstrap  ## 102 cameras and everything they need on this machine   CAMERAS=102 DURATION=300
-	@PYTHONPATH=tests $(bin)/python -m bench.district --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(DURATION),--duration $(DURATION))
+	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m bench.district --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(DURATION),--duration $(DURATION))
 
 bench-catch-up: bootstrap  ## the store is away for two minutes, then the recorder catches up   CAMERAS=40
-	@PYTHONPATH=tests $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
+	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
 
 .PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention cov check fmt lock api-docs screenshots clean

@@ -2,7 +2,8 @@
 
 1080p25 H.264 of 2 Mbit/s over TCP, each picture's packets sent one by one over half its interval. One after another, in
 each round: a process of `ffmpeg -c copy -f segment` for each camera; ingest with the ffmpeg reader, with the native one,
-with the native one and a still every 4 s, each publishing to Kafka; the native reader and cutting alone.
+with the native one and a still every 4 s, each publishing to Kafka; the native reader and cutting alone. Ingest is what its
+image holds: an environment of its own requirements, compiled (deploy/compile.py).
 
 A run says nothing, and ends with 1, if a packet in a hundred left over 100 ms late, or if Kafka does not hold exactly the
 pictures that were sent to the native reader.
