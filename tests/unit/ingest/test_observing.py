@@ -40,6 +40,7 @@ def shown(name: str, camera_id: str) -> float | None:
 def test_every_picture_is_counted_once_the_last_ones_at_the_end():
     camera = Camera(camera_id="observed", name="x", url="rtsp://127.0.0.1/x")
     observer = Observer(camera, SHAPE, cast("Outlets", None), INFO)
+    assert shown("last_access_unit_timestamp_seconds", "observed") is None
     at_once = (COUNTED_EVERY_US - S) // 40_000 + 1
     seen = at_once + 3
     for number in range(seen):

@@ -122,16 +122,17 @@ class CameraLife:
         Moving the deadline for each read would cost more than reading: it is a tenth late at most.
         """
         clock, silence_s = self._around.clock, self._around.settings.silence_s
+        limit_s = silence_s * 1.1
         heard_us = moved_us = clock.monotonic_us()
         while True:
             try:
-                async with asyncio.timeout(silence_s * 1.1) as limit:
+                async with asyncio.timeout(limit_s) as limit:
                     while True:
                         stream.take(await source.read())
                         heard_us = clock.monotonic_us()
                         if heard_us - moved_us > silence_s * 1e5:
                             moved_us = heard_us
-                            limit.reschedule(asyncio.get_running_loop().time() + silence_s * 1.1)
+                            limit.reschedule(asyncio.get_running_loop().time() + limit_s)
             except ReadError as error:  # the reader's own deadline passes in a stall as well
                 if error.cause == "source_silent" and self._around.watch.stalled_since(heard_us):
                     raise ReadError("service_down", STOOD_STILL) from error

@@ -31,9 +31,9 @@ class Connection:
         self._tls: ssl.SSLObject | None = None
         self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._unsent = b""
-        self._likely = (
-            _LEAST  # asking for much more than comes costs memory that is taken and given back each time
-        )
+        # To be asked for: what is much more than comes costs memory that is taken and given back each time. It shrinks
+        # slowly, since a keyframe comes every few times.
+        self._likely = _LEAST
 
     async def connect(self, url: str) -> None:
         """Raises RtspError for a URL that leads nowhere."""

@@ -1,6 +1,6 @@
 """An open stream of the native reader: RTSP by our own client, its socket drained on a tick.
 
-Waking up for each packet is what reading a camera costs. A recorder can afford to look five times a second: one `recv` a
+Waking up for each packet is what reading a camera costs. A recorder can afford to look three times a second: one `recv` a
 tick takes all that came, whatever the camera's pacing. Ticks of several cameras are one wake-up where they can be: see
 `Ticker`.
 
@@ -118,10 +118,8 @@ class NativeSource:
         if self._got_much or self._ticked_us < self._quick_until_us:
             most_us, slack_us = QUICK_TICK_US, QUICK_TICK_US // 2
         else:
-            most_us, slack_us = (
-                TICK_LEAST_US + int(self._random.random() * (TICK_MOST_US - TICK_LEAST_US)),
-                SLACK_US,
-            )
+            more_us = int(self._random.random() * (TICK_MOST_US - TICK_LEAST_US))
+            most_us, slack_us = TICK_LEAST_US + more_us, SLACK_US
         if self._datagrams is not None:
             most_us = min(most_us, self._datagrams.tick_us)
         return self._ticked_us + most_us - slack_us, slack_us

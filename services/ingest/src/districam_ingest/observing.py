@@ -28,7 +28,6 @@ class Observer:
         self._bytes = metrics.BYTES.labels(camera.camera_id)
         self._packets_lost = metrics.PACKETS_LOST.labels(camera.camera_id)
         self._pictures_damaged = metrics.DAMAGED.labels(camera.camera_id)
-        self._newest = metrics.LAST_ACCESS_UNIT.labels(camera.camera_id)
         self._uncounted = self._size = self._lost = self._damaged = 0
         self._newest_us = self._counted_us = 0
         self._camera_us: int | None = None
@@ -60,7 +59,7 @@ class Observer:
         self._bytes.inc(self._size)
         self._packets_lost.inc(self._lost)
         self._pictures_damaged.inc(self._damaged)
-        self._newest.set(newest_us / 1e6)
+        metrics.LAST_ACCESS_UNIT.labels(self._camera_id).set(newest_us / 1e6)  # none before: 0 would be a lie
         if self._camera_us is not None:
             metrics.CLOCK_OFFSET.labels(self._camera_id).set((self._camera_us - newest_us) / 1e6)
         self._uncounted = self._size = self._lost = self._damaged = 0

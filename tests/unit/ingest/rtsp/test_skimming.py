@@ -13,7 +13,7 @@ from districam_devkit.bitstream import Codec
 from districam_devkit.simcam import rtp
 from districam_ingest.core.units import Picture
 from districam_ingest.rtsp.stream import VideoStream
-from unit.ingest.rtsp.test_session import SETS, session
+from unit.ingest.rtsp.test_session import SETS, over_udp, session
 
 FIRST: dict[Codec, bytes] = {"h264": b"\x41\x9a", "hevc": b"\x02\x01\x80"}
 SECOND: dict[Codec, bytes] = {"h264": b"\x41\x20", "hevc": b"\x02\x01\x20"}
@@ -131,3 +131,22 @@ def test_nearly_all_packets_are_skimmed():
         one.feed(data, 1)
     assert len(pushed) == 1
     assert len(one.take()) >= 49
+
+
+@pytest.mark.parametrize("mtu", [60, 1400])
+def test_skimmed_they_give_what_datagrams_give(mtu: int):
+    sent = film("h264", [[5000, 90], [30], [700]] * 20, mtu, ["sent"])
+    skimmed, one_by_one = session(), over_udp()
+    for seq, one in enumerate(sent, 65_530):
+        framed_packet = packet(seq, one)
+        skimmed.feed(framed_packet, seq)
+        one_by_one.receive(framed_packet[4:], seq, track=0, is_control=False)
+    pictures = skimmed.take() + skimmed.end()
+    assert len(pictures) == 60
+    assert pictures == one_by_one.take() + one_by_one.end()
+
+
+def test_of_a_stream_over_udp_nothing_is_taken_from_the_connection():
+    one = over_udp()
+    one.feed(wire(film("h264", [[5000]] * 3, 1400, ["sent"])), 1)
+    assert one.take() + one.end() == []

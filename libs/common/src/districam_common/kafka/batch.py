@@ -34,7 +34,6 @@ class Appended(NamedTuple):
     offset: int
     size: int
     timestamp: int
-    crc: None = None
 
 
 class Pieces:

@@ -74,18 +74,12 @@ class Timeline:
         if self._anchor_us is None and not self._held:
             self._first_dts = dts
         placed = _Placed(picture, dts, ticks.to_us(dts - self._first_dts), is_keyframe=is_keyframe)
-        if (
-            self._anchor_us is not None
-            and not self._held
-            and self._late_us(placed, self._anchor_us) <= STRAYS_US
-        ):
-            return [self._unit(placed, self._anchor_us)]  # nearly always
+        if self._anchor_us is not None and self._late_us(placed, self._anchor_us) <= STRAYS_US:
+            return [*self.release(), self._unit(placed, self._anchor_us)]
         self._held.append(placed)
         held_us = picture.arrival_us - self._held[0].picture.arrival_us
         if self._anchor_us is None:
             return self.release() if held_us >= HOLD_US else []
-        if self._late_us(placed, self._anchor_us) <= STRAYS_US:
-            return self.release()
         if held_us >= WINDOW_US:
             self._strays_us = min(self._late_us(one, self._anchor_us) for one in self._held)
         return []

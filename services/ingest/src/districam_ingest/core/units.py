@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 
 
-@dataclass(
-    slots=True, init=False
-)  # not frozen, and with an `__init__` of its own: it is made for each picture
+@dataclass(slots=True, init=False)  # made for each picture: not frozen, and its `__init__` can be compiled
 class Picture:
     """One access unit as a reader delivers it, in decode order.
 
@@ -73,14 +71,9 @@ class AccessUnit:
         lost_packets: int = 0,
         is_damaged: bool = False,
     ) -> None:
-        self.parts, self.start_us, self.dts, self.pts, self.is_keyframe = (
-            parts,
-            start_us,
-            dts,
-            pts,
-            is_keyframe,
-        )
-        self.camera_us, self.lost_packets, self.is_damaged = camera_us, lost_packets, is_damaged
+        self.parts, self.start_us, self.dts, self.pts = parts, start_us, dts, pts
+        self.is_keyframe, self.camera_us = is_keyframe, camera_us
+        self.lost_packets, self.is_damaged = lost_packets, is_damaged
         size = 0
         for part in parts:
             size += len(part)

@@ -85,7 +85,8 @@ class Depacketizer:
     def go_on(self, data: bytes, at: int, end: int) -> bool:
         """Takes the payload data[at:end] if it is a middle piece of the unit under way; False if it is for `push`."""
         body = at + len(self._middle)
-        return data[at:body] == self._middle and self._fragments.append(data[body:end])
+        is_middle = body <= end and data[at:body] == self._middle
+        return is_middle and self._fragments.append(data[body:end])
 
     def flush(self, out: list[bytes]) -> bool:
         """Nothing more of a fragmented unit comes; False if what came of it was left out."""

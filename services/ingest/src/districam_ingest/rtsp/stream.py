@@ -69,13 +69,14 @@ class VideoStream:
         """
         numbering, source = self._reporting.numbering, _word(self._reporting.ssrc)
         depacketizer, plain, size = self._depacketizer, self._plain, len(data)
-        begins, stamp = bytes((_DOLLAR, channel)), _word(self._timestamp)
+        stamp = _word(self._timestamp)
         while size - at >= _HEAD:
             end = at + 4 + (data[at + 2] << 8 | data[at + 3])
             kind = data[at + 4] << 8 | data[at + 5]
             is_next = data[at + 6] << 8 | data[at + 7] == numbering.highest + 1 & 0xFFFF
-            is_whole = at + _HEAD <= end <= size and data[at : at + 2] == begins
-            if not is_whole or not is_next or kind & ~_MARK != plain or data[at + 12 : at + _HEAD] != source:
+            is_whole = at + _HEAD <= end <= size and data[at] == _DOLLAR
+            is_ours = data[at + 1] == channel and data[at + 12 : at + _HEAD] == source
+            if not is_whole or not is_ours or not is_next or kind & ~_MARK != plain:
                 break
             numbering.highest, self._at_us = numbering.highest + 1, at_us
             if data[at + 8 : at + 12] != stamp:
