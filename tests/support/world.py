@@ -136,8 +136,15 @@ class World:
             if self._is("truncated", tick, partition):
                 self.broker.truncate(partition, 20 * S)
         self._run_recorder(tick)
+        self._befall_redis(tick)
         if not self._is("indexer", tick, 0) and not self._is("broker", tick):
             self.indexer.turn(follows=not self._is("indexer", tick, 1))
+
+    def _befall_redis(self, tick: int) -> None:
+        if self._begins("setback", tick):
+            self.indexer.keep()
+        if any(fault.ends(tick) for fault in self._faults["setback"]):
+            self.indexer.set_back()
 
     def _befall_camera(self, tick: int, number: int, device: Device) -> None:
         device.silent = self._is("silent", tick, number)

@@ -29,12 +29,13 @@ Kind = Literal[
     "recorder",  # the recorder crashes, at whatever it is about to do, and is away
     "forgetful",  # a bug: the recorder takes an announcement for sent that was not
     "indexer",  # the indexer is away (who 0), or only looks how far the recorder has got (who 1)
+    "setback",  # when it ends, Redis is what it was when it began
 ]
 OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "disabled", "renamed"]
 OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "shedding"]
 OF_ZOMBIES: list[Kind] = ["stalled", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""
-OF_STORAGE: list[Kind] = ["broker", "store", "recorder", "indexer"]
+OF_STORAGE: list[Kind] = ["broker", "store", "recorder", "indexer", "setback"]
 OF_LOSS: list[Kind] = ["poisoned", "forgetful"]
 """Bugs: after these, footage is missing that had reached the log."""
 HARMLESS: list[Kind] = [*OF_CAMERAS, *OF_INGEST, *OF_ZOMBIES, *OF_STORAGE]
@@ -54,6 +55,9 @@ class Fault:
 
     def begins(self, tick: int) -> bool:
         return tick == self.at_s * TICKS_A_SECOND
+
+    def ends(self, tick: int) -> bool:
+        return tick == (self.at_s + self.for_s) * TICKS_A_SECOND
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A simulated indexer: the real plans and progress, applied to a Redis of dictionaries; and what a reader finds there."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
@@ -17,6 +18,7 @@ from districam_recorder.core.partition_log import Unreadable
 from support.world_broker import PARTITIONS, Broker, Logged
 
 PLACES: list[Place] = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS) for n in range(PARTITIONS)]
+REVISIONS: Place = (names.CAMERAS, 0)
 
 
 @dataclass
@@ -88,13 +90,23 @@ class Indexer:
         self.index = Index()
         self.applied: dict[Place, int] = {}
         self.logged: dict[int, int] = {}
-        self._revisions = 0
+        self._read = 0  # of `cameras`; for the other topics Redis alone says how far they are read
+        self._kept = deepcopy((self.index, self.applied, self.logged))
+
+    def keep(self) -> None:
+        """What Redis holds now is what it may come back with."""
+        self._kept = deepcopy((self.index, self.applied, self.logged))
+
+    def set_back(self) -> None:
+        self.index, self.applied, self.logged = deepcopy(self._kept)
 
     def turn(self, *, follows: bool) -> None:
         """A tick; it does not always keep up, and may read again what it has."""
-        cameras = self._broker.log(names.CAMERAS, 0)
-        self.index.write(cameras[self._revisions :])
-        self._revisions = len(cameras)
+        cameras = self._broker.log(*REVISIONS)
+        if self.applied.get(REVISIONS, 0) < self._read:
+            self._read = 0
+        self.index.write(cameras[self._read :])
+        self._read = self.applied[REVISIONS] = len(cameras)
         told = {n: log_us_of(commit.metadata) for n, commit in enumerate(self._broker.commits) if commit}
         ends = {place: len(self._broker.log(*place)) for place in PLACES}
         for place in PLACES if follows else ():

@@ -37,6 +37,9 @@ from support.world_faults import (
 )
 @example(Fate((Fault("disabled", 20, 30),))).via("an enabled camera is expected at once")
 @example(Fate((Fault("truncated", 60, 60), Fault("recorder", 20, 60)))).via("a fall is a pipeline_loss")
+@example(Fate((Fault("disabled", 20, 30), Fault("setback", 19, 2)))).via(
+    "where `cameras` is read on is in memory alone"
+)
 def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
     world = World(fate)
     judges.tiles(world)

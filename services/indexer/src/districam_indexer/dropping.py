@@ -15,7 +15,7 @@ from districam_common.redis_door import redis_errors
 from districam_indexer.core.retention import repeated
 from districam_indexer.index_writer import IndexWriter
 
-CLEAR_BITS = """
+CLEAR_BITS = """#!lua flags=allow-oom
 for n = 1, #ARGV do redis.call('SETBIT', KEYS[1], ARGV[n], 0) end
 local left = redis.call('GET', KEYS[1])
 if not left then return end
@@ -24,7 +24,10 @@ while length > 0 and left:byte(length) == 0 do length = length - 1 end
 if length == 0 then redis.call('DEL', KEYS[1])
 elseif length < #left then redis.call('SET', KEYS[1], left:sub(1, length)) end
 """
-"""Leaves the bitmap as if these bits had never been set: an index built anew is the same."""
+"""Leaves the bitmap as if these bits had never been set: an index built anew is the same.
+
+Allowed while Redis is full: in a transaction, a script that is refused leaves the commands beside it done.
+"""
 
 IsOver = Callable[[IndexEntry], bool]
 

@@ -133,7 +133,9 @@ class Expiry:
             site = self._doors.settings.site
             message = wire.event_message(event, self._told, site=site, service="indexer")
             ack = await self._doors.publisher.publish(names.STREAMS, message)
-            await self._doors.writer.apply(gathered(plan_event(event, ack.append_us)), build=build)
+            await self._doors.writer.apply_though_full(
+                gathered(plan_event(event, ack.append_us)), build=build
+            )
 
     async def _empty(self, camera_id: str, hour_us: int, outcome: Outcome, *, build: str) -> None:
         """Deletes of that hour what is told and not held, by the holds of now; then drops it from the index."""

@@ -18,18 +18,23 @@ from districam_indexer.core.operations import Batch
 from districam_indexer.core.progress import Place
 
 RAISE = """
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if not known or tonumber(known) < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+local known = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
+if not known or known < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 """
 """HSET, never lowering: a member that does not know yet that it is out may still write its last batch."""
 
 REPLACE_STILL = """
-local known = redis.call('HGET', KEYS[1], 'at_us')
-if not known or tonumber(known) < tonumber(ARGV[1]) then
+local known = tonumber(redis.call('HGET', KEYS[1], 'at_us') or '')
+if not known or known < tonumber(ARGV[1]) then
   redis.call('HSET', KEYS[1], 'at_us', ARGV[1], 'width', ARGV[2], 'height', ARGV[3], 'jpeg', ARGV[4])
   redis.call('EXPIRE', KEYS[1], ARGV[5])
 end
 """
+
+THOUGH_FULL = """#!lua flags=allow-oom
+return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))
+"""
+"""One command of a few bytes that is carried out even where Redis is at `maxmemory`."""
 
 _OVERLAY = "dc1:overlay"
 """Lives within a transaction."""
@@ -81,6 +86,26 @@ class IndexWriter:
             self._stage(pipe, batch)
             for place, (_, after) in moves.items():
                 pipe.eval(RAISE, 1, names.APPLIED, applied_field(place), str(after))
+
+        await self.transact("writing to the index", build, stage)
+
+    async def apply_though_full(self, batch: Batch, *, build: str) -> None:
+        """Writes the batch's scored and plain members even where Redis is at `maxmemory`.
+
+        For `expired` events: nothing leaves a full index before it is said that it has expired.
+
+        Raises:
+            IndexChanged: nothing was written.
+        """
+
+        async def stage(pipe: Pipeline) -> None:
+            pipe.multi()
+            for key, scored in batch.scored.items():
+                for member, score in scored.items():
+                    pipe.eval(THOUGH_FULL, 1, key, "ZADD", str(score), member)
+            for key, members in batch.members.items():
+                for member in members:
+                    pipe.eval(THOUGH_FULL, 1, key, "SADD", member)
 
         await self.transact("writing to the index", build, stage)
 
@@ -185,11 +210,14 @@ async def _expect_build(pipe: Pipeline, build: str) -> None:
 
 async def _expect(pipe: Pipeline, before: Mapping[Place, int]) -> None:
     """Redis must still hold all that the caller wrote: it may have come back from a crash without the last second."""
-    if not before:
+    written = {
+        place: offset for place, offset in before.items() if offset
+    }  # below 0 there is nothing to lose
+    if not written:
         return
-    fields = [applied_field(place) for place in before]
+    fields = [applied_field(place) for place in written]
     found = await cast("Awaitable[list[bytes | None]]", pipe.hmget(names.APPLIED, fields))
-    for field, offset, value in zip(fields, before.values(), found, strict=True):
+    for field, offset, value in zip(fields, written.values(), found, strict=True):
         if value is None or int(value) < offset:
             raise IndexChanged(f"the index was set back: {field} is {value!r}, not {offset}")
 

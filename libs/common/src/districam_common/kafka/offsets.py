@@ -221,9 +221,15 @@ class Reader:
         """What lies between the position and the ends as they are now; by partition, in order.
 
         Raises:
-            Retriable: the broker gave nothing for `request_timeout_s`.
+            Retriable: the broker gave nothing for `request_timeout_s`; or the log ends before what was read of it, and
+                must be read anew.
         """
         goal = await self.ends()
+        for partition, position in self._positions.items():
+            if goal[partition] < position:
+                raise Retriable(
+                    f"reading: {partition} ends at {goal[partition]}, and was read up to {position}"
+                )
         records: dict[Partition, list[Record]] = {partition: [] for partition in self._partitions}
         while any(self._positions[partition] < goal[partition] for partition in self._partitions):
             for partition, some in (await self._some()).items():

@@ -1,0 +1,123 @@
+"""Redis at `maxmemory`: a write is done whole or not at all, and what makes room is done all the same."""
+# Redis-py leaves its keyword arguments untyped:
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
+
+from districam_common import names
+from districam_common.events import FootageExpired
+from districam_common.index_reader import IndexReader
+from districam_common.redis_door import RedisAway, open_redis
+from districam_common.settings import RedisSettings
+from districam_devkit.servers import valkey
+from districam_indexer.core.operations import gathered
+from districam_indexer.core.plan import plan_event, plan_stored
+from districam_indexer.dropping import Dropper
+from districam_indexer.index_state import IndexState
+from districam_indexer.index_writer import IndexWriter
+from integration.test_indexer import district, segments, until
+from integration.test_retention import DAYS, Archive, archive, believe
+from support.announced import EPOCHS, NOON_US, S, segment
+from support.awaited import comes
+
+__all__ = ["archive", "district"]
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
+BUILD, CAMERA = "b", "cam-1"
+HOUR_US = NOON_US // names.HOUR_US * names.HOUR_US
+
+
+@dataclass(frozen=True)
+class Full:
+    """An index of five minutes of a camera, in a Redis that takes no more."""
+
+    redis: Redis
+    reader: IndexReader
+    writer: IndexWriter
+
+    async def bits(self) -> int:
+        return await self.redis.bitcount(names.day_key(CAMERA, NOON_US))
+
+    async def found(self) -> int:
+        return len(await self.reader.segments(CAMERA, HOUR_US, HOUR_US + names.HOUR_US))
+
+
+@pytest_asyncio.fixture
+async def full(tmp_path: Path) -> AsyncGenerator[Full]:
+    async with (
+        valkey.running(tmp_path, log_dir=tmp_path) as server,
+        open_redis(RedisSettings(url=server.url)) as redis,
+    ):
+        state, writer = IndexState(redis), IndexWriter(redis, still_ttl_s=60)
+        await state.clear(site="local", partitions=60)
+        await state.begin(BUILD, {})
+        await state.finish(build=BUILD)
+        await writer.apply(
+            gathered(op for one in segments(CAMERA, 30) for op in plan_stored(one)), build=BUILD
+        )
+        await redis.config_set("maxmemory", "1mb")
+        yield Full(redis, IndexReader(redis), writer)
+
+
+async def test_an_hour_is_dropped_whole(full: Full):
+    """Bits that stay set would show recorded slots for ever where all has expired: nothing finds them again."""
+    assert (await full.found(), await full.bits()) == (30, 30)
+    with suppress(RedisAway):
+        await Dropper(full.redis, full.writer).drop(CAMERA, HOUR_US, lambda _: True, build=BUILD)
+    assert (await full.found(), await full.bits()) == (0, 0)
+    assert await full.redis.hlen(names.epochs_key(CAMERA, NOON_US)) == 0
+
+
+async def test_retention_goes_on_and_makes_room(archive: Archive):
+    """With what has expired it would otherwise wait for room that nothing else makes."""
+    at_us, redis = archive.edge_us - names.HOUR_US, archive.district.redis
+    async with archive.indexer():
+        stored = await archive.stock(*[at_us + n * 20 * S for n in range(30)], archive.edge_us + 60 * S)
+        await redis.config_set("maxmemory", "1mb")
+        with pytest.raises(OutOfMemoryError):
+            await redis.set("dc1:test", "")
+        await redis.config_set("maxmemory", "0")
+        await believe(archive)
+        await until(lambda: _keeps(archive, DAYS))
+        await redis.config_set("maxmemory", "1mb")
+        left = int(archive.edge_us // names.DAY_US == at_us // names.DAY_US)  # the bit of what is kept
+        assert await comes(lambda: _is_gone(archive, at_us, left), 30)
+        assert await archive.keys() == {stored[-1].key}
+        assert (await archive.district.reader.expired([archive.camera_id]))[archive.camera_id][-1][
+            1
+        ] == archive.edge_us
+
+
+async def _keeps(archive: Archive, days: int) -> bool:
+    return (await archive.district.reader.revisions(archive.camera_id))[-1].retention_days == days
+
+
+async def _is_gone(archive: Archive, at_us: int, left: int) -> bool:
+    bits = await archive.district.redis.bitcount(names.day_key(archive.camera_id, at_us))
+    return bits == left and not await archive.indexed(at_us, archive.edge_us)
+
+
+async def test_what_has_expired_is_said_where_nothing_else_is_written(full: Full):
+    """Else retention would stand still with the index, which nothing but retention makes room in."""
+    later = segment(CAMERA, first_seq=900, start_us=NOON_US + 900 * S)
+    with pytest.raises(RedisAway):
+        await full.writer.apply(
+            gathered(plan_stored(later)), build=BUILD, moves={(names.SEGMENTS, 0): (0, 31)}
+        )
+    assert (await full.found(), await full.bits()) == (30, 30)
+    assert await full.writer.applied() == {}
+    assert EPOCHS[0] in await full.reader.epochs(CAMERA, NOON_US, NOON_US + S)
+    event = FootageExpired(
+        camera_id=CAMERA, at_us=NOON_US, instance="i", from_us=0, to_us=NOON_US, reason="older than retention_days"
+    )  # fmt: skip
+    await full.writer.apply_though_full(gathered(plan_event(event, NOON_US)), build=BUILD)
+    assert await full.reader.expired([CAMERA]) == {CAMERA: [(0, NOON_US)]}
+    assert [one.event for one in await full.reader.told(CAMERA)] == [event]

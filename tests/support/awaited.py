@@ -1,0 +1,15 @@
+"""Waiting for what a test is about, so that it fails by an assertion that names it and not by a deadline."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+async def comes(what: Callable[[], Awaitable[object]], within_s: float = 20) -> bool:
+    """Whether it comes true in that time."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not await what():
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        return False
+    return True
