@@ -35,7 +35,9 @@ OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "disabled", "renamed
 OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "shedding"]
 OF_ZOMBIES: list[Kind] = ["stalled", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""
-OF_STORAGE: list[Kind] = ["broker", "store", "recorder", "indexer", "setback"]
+OF_STORAGE: list[Kind] = ["broker", "store", "recorder", "indexer"]
+OF_INDEX: list[Kind] = ["setback"]
+"""After these, what was final may be pending for a while: the index has to read again how far the truth had got."""
 OF_LOSS: list[Kind] = ["poisoned", "forgetful"]
 """Bugs: after these, footage is missing that had reached the log."""
 HARMLESS: list[Kind] = [*OF_CAMERAS, *OF_INGEST, *OF_ZOMBIES, *OF_STORAGE]

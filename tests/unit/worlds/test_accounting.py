@@ -11,6 +11,7 @@ from support.world import World
 from support.world_faults import (
     HARMLESS,
     OF_CAMERAS,
+    OF_INDEX,
     OF_INGEST,
     OF_LOSS,
     OF_STORAGE,
@@ -22,7 +23,7 @@ from support.world_faults import (
 
 
 @share(20)
-@given(fates([*HARMLESS, "truncated"]))
+@given(fates([*HARMLESS, *OF_INDEX, "truncated"]))
 @example(Fate((Fault("stalled", 10, 4),))).via("a leap behind what the socket had kept is the camera's")
 @example(Fate((Fault("silent", 33, 46), Fault("stalled", 10, 23), Fault("killed", 10, 41, 1)))).via(
     "a camera that is silent behind a standstill was so before"
