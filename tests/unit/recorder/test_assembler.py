@@ -1,3 +1,7 @@
+import time
+
+import pytest
+
 from districam_common.media import Fragment
 from districam_recorder.core.assembler import FORGET_US, Arrival, Assembler, Segment
 from support.fragments import T0, S, epoch_id, fragment, init_of
@@ -165,3 +169,48 @@ def test_idleness_goes_by_the_logs_time_and_not_by_the_cameras():
         for seq in range(3):
             assert log.feed(fragment("c", E, seq, start_us=T0 + seq * S + skew_us)) == []
         assert seqs(log.feed(fragment("d", F, 0), after_us=IDLE_US + 1)) == [("idle", [0, 1, 2])]
+
+
+def _cpu_s(log: Log, records: int) -> float:
+    """CPU time of that many records that say nothing."""
+    began_s = time.process_time()
+    for n in range(records):
+        log.assembler.passes(log.append_us + n)
+        log.assembler.earliest()
+    return time.process_time() - began_s
+
+
+def _flapping(epochs: int) -> Log:
+    """A partition that has seen so many epochs within the hour: one camera that reconnects every two seconds makes 1,800."""
+    log = Log()
+    for n in range(epochs):
+        log.feed(fragment("c", epoch_id(n), 0, ends="epoch"), after_us=1000)
+    return log
+
+
+@pytest.mark.correctness
+def test_a_camera_that_flaps_does_not_slow_down_the_others_of_its_partition():
+    few, many = _flapping(20), _flapping(2000)
+    assert min(_cpu_s(many, 200) for _ in range(5)) < 8 * min(_cpu_s(few, 200) for _ in range(5))
+
+
+def test_an_epoch_with_a_segment_open_is_not_forgotten_and_those_behind_it_are():
+    log = Log()
+    log.feed(fragment("c", E, 0))
+    log.feed(fragment("d", F, 0, ends="epoch"))
+    later_us = log.append_us + FORGET_US + 1
+    assert seqs(log.assembler.passes(later_us)) == [("idle", [0])]
+    assert log.assembler.feed(Arrival(2, later_us, 0, fragment("c", E, 0))) == []
+    assert log.assembler.repeats == 1
+    assert seqs(log.assembler.feed(Arrival(3, later_us, 0, fragment("d", F, 0, ends="epoch")))) == [
+        ("ends", [0])
+    ]
+
+
+def test_an_epoch_that_lasts_hides_none_of_those_that_are_over():
+    log = Log()
+    for seq in range(100):
+        log.feed(fragment("c", E, seq, starts=True), after_us=FORGET_US // 50)
+        if not seq:
+            log.feed(fragment("d", F, 0, ends="epoch"))
+    assert seqs(log.feed(fragment("d", F, 0, ends="epoch"))) == [("ends", [0])]

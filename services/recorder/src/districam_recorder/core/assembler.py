@@ -3,8 +3,10 @@
 The one exception is idleness at the end of the log, where the recorder's own clock has to stand in.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 from districam_common.media import Fragment, FragmentInfo
@@ -83,7 +85,9 @@ class Assembler:
     """
 
     def __init__(self, done: Mapping[str, int], *, idle_us: int, segment_max_bytes: int) -> None:
-        self._epochs = {epoch: _Epoch(expected=seq + 1) for epoch, seq in done.items()}
+        # In the order of their last records, so that those to be forgotten stand in front.
+        self._epochs = OrderedDict((epoch, _Epoch(expected=seq + 1)) for epoch, seq in done.items())
+        self._open: dict[str, _Epoch] = {}  # a few, of however many epochs are remembered
         self._idle_us = idle_us
         self._segment_max_bytes = segment_max_bytes
         self._log_us = 0  # running maximum of append times
@@ -100,7 +104,8 @@ class Assembler:
 
     def earliest(self) -> First | None:
         """The first record of any open segment."""
-        return min((held.first for held in self._held()), key=lambda first: first.offset, default=None)
+        firsts = (epoch.open.first for epoch in self._open.values() if epoch.open)
+        return min(firsts, key=lambda first: first.offset, default=None)
 
     def objection(self, fragment: Fragment) -> str | None:
         """Why this fragment cannot follow the others of its epoch, if it cannot: another init would spoil the object."""
@@ -113,6 +118,9 @@ class Assembler:
 
     def passes(self, append_us: int) -> list[Segment]:
         """Log time goes on to `append_us`: closes what it leaves idle. To be called with every record, also unreadable ones."""
+        if not self._log_us:
+            for epoch in self._epochs.values():  # known from a commit alone: their time starts now
+                epoch.log_us = append_us
         self._log_us = max(self._log_us, append_us)
         self._forget()
         return self._close_idle(lambda held: self._log_us - held.log_us)
@@ -121,6 +129,7 @@ class Assembler:
         """Takes a fragment without objection; `passes` has been called with its append time. Gives what closed, in order."""
         info = arrival.fragment.info
         epoch = self._epochs.setdefault(info.epoch, _Epoch())
+        self._epochs.move_to_end(info.epoch)
         epoch.log_us = self._log_us
         if epoch.init is None:
             epoch.init = arrival.fragment.init
@@ -143,20 +152,18 @@ class Assembler:
 
     def close_largest(self) -> list[Segment]:
         """Closes the largest open segment, for want of memory."""
-        epochs = [epoch for epoch in self._epochs.values() if epoch.open is not None]
-        largest = max(epochs, key=lambda epoch: epoch.open.bytes if epoch.open else 0, default=None)
+        sizes = {name: epoch.open.bytes for name, epoch in self._open.items() if epoch.open}
+        largest = self._open[max(sizes, key=sizes.__getitem__)] if sizes else None
         if largest is None or largest.open is None:
             return []
         return [self._close(largest, largest.open, "memory")]
-
-    def _held(self) -> Iterator[_Open]:
-        return (epoch.open for epoch in self._epochs.values() if epoch.open is not None)
 
     def _add(self, epoch: _Epoch, arrival: Arrival) -> _Open:
         info = arrival.fragment.info
         if epoch.open is None:
             truth_us = min(arrival.append_us, info.start_us)
             epoch.open = _Open(First(arrival.offset, arrival.append_us, truth_us))
+            self._open[info.epoch] = epoch
         held, size = epoch.open, len(arrival.fragment.value)
         held.fragments.append(arrival.fragment)
         held.bytes += size
@@ -168,21 +175,22 @@ class Assembler:
 
     def _close(self, epoch: _Epoch, held: _Open, why: EndedBy) -> Segment:
         epoch.open = None
+        del self._open[held.fragments[0].info.epoch]
         self.open_bytes -= held.bytes
         return Segment(held.first, tuple(held.fragments), held.bytes, why)
 
     def _close_idle(self, silence_us: Callable[[_Open], int]) -> list[Segment]:
         return [
             self._close(epoch, epoch.open, "idle")
-            for epoch in self._epochs.values()
+            for epoch in list(self._open.values())
             if epoch.open is not None and silence_us(epoch.open) > self._idle_us
         ]
 
     def _forget(self) -> None:
-        for name, epoch in list(self._epochs.items()):
-            epoch.log_us = epoch.log_us or self._log_us  # known from a commit alone: its time starts now
-            if epoch.open is None and self._log_us - epoch.log_us > FORGET_US:
-                del self._epochs[name]
+        """Looks at those that are due alone: a camera that flaps makes thousands of epochs an hour."""
+        due = takewhile(lambda item: self._log_us - item[1].log_us > FORGET_US, self._epochs.items())
+        for name in [name for name, epoch in due if epoch.open is None]:
+            del self._epochs[name]
 
 
 def _ends_before(held: _Open, expected: int, info: FragmentInfo) -> EndedBy | None:
