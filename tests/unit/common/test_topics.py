@@ -3,7 +3,7 @@
 import dataclasses
 
 from districam_common import names
-from districam_common.kafka.topics import Found, Topic, declared, plan, told
+from districam_common.kafka.topics import Found, Topic, declared, plan, reach, told
 from districam_common.settings import TopicsSettings
 
 
@@ -86,3 +86,13 @@ def test_other_partitions_or_replicas_are_refused_too() -> None:
     refusals = plan(list(TOPICS.values()), there).refusals
     assert len(refusals) == 2
     assert "DISTRICAM_TOPICS__REPLICATION_FACTOR" in refusals[1]
+
+
+def test_it_says_how_many_cameras_may_share_a_partition_before_it_is_kept_for_less() -> None:
+    line = reach(TOPICS[names.FRAGMENTS].configs)
+    assert line is not None
+    assert "68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s" in line
+    assert reach(TOPICS[names.KEYFRAMES].configs) is None
+    no_limit = declared(TopicsSettings(fragments_retention_bytes=-1))[1]
+    assert no_limit.name == names.FRAGMENTS
+    assert reach(no_limit.configs) is None

@@ -153,7 +153,7 @@ class TopicsSettings(Block):
     min_insync_replicas: int = Field(default=1, gt=0)
     fragments_retention_h: float = Field(default=6.0, gt=0)
     fragments_retention_bytes: int = Field(default=64 << 30, ge=-1)
-    """Of each partition; holds six hours of five cameras of 4 Mbit/s that share one. -1: no limit."""
+    """Of each partition; holds six hours of six cameras of 4 Mbit/s that share one. -1: no limit."""
     fragments_max_bytes: int = Field(default=9 << 20, gt=0)
     keyframes_retention_h: float = Field(default=6.0, gt=0)
     segments_retention_days: float = Field(default=35.0, gt=0)

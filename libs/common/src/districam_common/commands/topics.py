@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from districam_common import names
 from districam_common.commands.run import NOT_DONE, CommandSettings, add_wait, run
 from districam_common.kafka import topics
 from districam_common.kafka.connection import administration
@@ -50,6 +51,8 @@ async def show(settings: CommandSettings) -> int:
             continue
         values = " ".join(f"{key}={there.configs.get(key, '?')}" for key in topic.configs)
         print(f"{topic.name}: partitions={there.partitions} replicas={there.replication_factor} {values}")
+        if topic.name == names.FRAGMENTS and (line := topics.reach(there.configs)):
+            print(f"  {line}")
     return 0
 
 

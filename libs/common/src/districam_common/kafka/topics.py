@@ -147,6 +147,22 @@ def told(plan: Plan) -> list[str]:
     return lines + [f"refused {line}" for line in plan.refusals]
 
 
+def reach(configs: Mapping[str, str]) -> str | None:
+    """Up to which rate a partition of a topic with these configs is kept for as long as `retention.ms` says.
+
+    A partition that is filled faster reaches `retention.bytes` first, and its older records go earlier. None where
+    there is no such limit.
+    """
+    most, ms = int(configs.get("retention.bytes", "-1")), int(configs.get("retention.ms", "-1"))
+    if most < 0 or ms <= 0:
+        return None
+    mbit_s = most * 8 / (ms / 1000) / 1e6
+    return (
+        f"{most} bytes a partition are {ms / _HOUR_MS:g} h at {mbit_s:.1f} Mbit/s: {int(mbit_s // 4)} cameras of "
+        f"4 Mbit/s in the fullest; with more, records go earlier (docs/scale.md)"
+    )
+
+
 # ---- the broker
 
 
