@@ -90,7 +90,9 @@ async def test_topics_are_made_as_declared_and_the_second_apply_has_nothing_to_d
     code, out, _ = run(environment, "topics", "list")
     assert "districam.segments.v1: partitions=12 replicas=1" in out
     assert "message.timestamp.type=LogAppendTime" in out
-    assert "  68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s in the fullest" in out
+    assert (
+        "  68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s in the fullest" in out
+    )
 
     # what an operator set beside ours stays when one of ours changes
     async with administration(broker, "tests") as admin:
