@@ -1,4 +1,5 @@
 from base64 import urlsafe_b64encode
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,9 @@ from districam_api.core.cursors import decode, encode
 FORM = (int, str, int, int)
 
 
-@given(st.tuples(st.integers(), st.text(), st.integers(0, 2**31), st.integers(0, 2**31)))
+@given(
+    st.tuples(st.integers(-(2**63) + 1, 2**63 - 1), st.text(), st.integers(0, 2**31), st.integers(0, 2**31))
+)
 def test_a_cursor_comes_back_and_needs_no_escaping(at: tuple[int, str, int, int]):
     cursor = encode(at)
     assert decode(cursor, FORM) == at
@@ -27,6 +30,33 @@ def test_anything_else_is_refused_naming_the_field(text: str):
 def test_another_lists_cursor_is_refused():
     with pytest.raises(Unacceptable):
         decode(encode(["cam-1"]), FORM)
+
+
+def forged(body: bytes) -> str:
+    """A cursor with a right checksum, which anybody can compute."""
+    return urlsafe_b64encode(crc32(b"districam" + body).to_bytes(4, "big") + body).rstrip(b"=").decode()
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{{{",
+        b"5",
+        b"null",
+        b"[" * 3000,
+        b"1" * 5000,
+        b"\xff\xfe",
+        b"",
+        b"[" + b"9" * 400 + b"]",
+        b"[true]",
+        b"{}",
+    ],
+)
+def test_a_cursor_forged_with_a_right_checksum_is_refused(body: bytes):
+    with pytest.raises(Unacceptable) as refused:
+        decode(forged(body), (int,))
+    assert refused.value.errors[0].field == "cursor"
 
 
 def test_a_cursor_made_by_hand_is_refused():

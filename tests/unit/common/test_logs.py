@@ -40,6 +40,23 @@ def test_user_and_password_leave_every_url(text: str, expected: str) -> None:
     assert redacted(text) == expected
 
 
+@pytest.mark.hostile
+def test_what_steers_terminals_or_ends_lines_is_escaped_and_the_rest_reads_as_it_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = "Liên Nghĩa\u2028a\u2029b\x9bc\u202ed\ufefff\x1b[2J\U000e0001"
+    configure(LogSettings(format="json"), service="api", instance="i")
+    structlog.get_logger().info("asked", path=text)
+    _, error = capsys.readouterr()
+    assert error.count("\n") == 1 == len(error.splitlines())
+    assert error.rstrip("\n").isprintable()
+    assert "Liên Nghĩa" in error
+    assert json.loads(error)["path"] == text
+    configure(LogSettings(format="console"), service="api", instance="i")
+    structlog.get_logger().info("asked", path=text)
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
 def test_a_line_is_json_with_who_and_when(capsys: pytest.CaptureFixture[str]) -> None:
     configure(LogSettings(format="json"), service="ingest", instance="host-1a2b3c")
     structlog.get_logger().info("segment stored", key="cam-001/a", bytes=3)

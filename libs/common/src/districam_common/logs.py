@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import unicodedata
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -10,7 +11,8 @@ import structlog
 
 from districam_common.settings import LogSettings
 
-_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s?#]*@")
+_USERINFO = re.compile(r"://[^/\s?#]*@")
+"""Of any URL, whatever its scheme: looking for the scheme as well would start a search at every letter of a long word."""
 _QUIET = {"aiokafka": logging.ERROR, "urllib3": logging.ERROR, "asyncio": logging.WARNING}
 """Libraries whose own lines repeat at each attempt; what matters of them comes through our errors and Health."""
 
@@ -20,9 +22,25 @@ _PASSING = ("GroupCoordinatorNotAvailableError",)
 request for it. aiokafka asks again; if it lasts, Health says so."""
 
 
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Unicode categories of what steers terminals, ends lines for some readers, or turns the direction of text."""
+
+
+def escaped(text: str) -> str:
+    r"""The text with control, format and line separating characters as `\uXXXX`, so that a line stays one line."""
+    if text.isprintable():
+        return text
+    return "".join(_escape(one) if unicodedata.category(one) in _UNSEEN else one for one in text)
+
+
+def _escape(character: str) -> str:
+    pairs = character.encode("utf-16-be").hex()  # two surrogates beyond U+FFFF, as in JSON
+    return "".join(f"\\u{pairs[n : n + 4]}" for n in range(0, len(pairs), 4))
+
+
 def redacted(text: str) -> str:
     """The text with the user and password taken out of every URL in it."""
-    return _USERINFO.sub(r"\g<scheme>", text)
+    return _USERINFO.sub("://", text)
 
 
 def configure(settings: LogSettings, *, service: str, instance: str) -> None:
@@ -60,12 +78,13 @@ def _rendering(settings: LogSettings) -> list[structlog.typing.Processor]:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     people = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     if people:
-        return [remove, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _redact]
+        return [remove, _escape_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _redact]
     return [
         remove,
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         _redact,
+        _escape_line,
     ]
 
 
@@ -76,6 +95,18 @@ def _identity(service: str, instance: str) -> structlog.typing.Processor:
         return event
 
     return add
+
+
+def _escape_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """For people: before colours, which are control characters too."""
+    return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _escape_line(_logger: object, _method: str, line: Any) -> str:
+    """For machines: JSON has escaped the controls below U+0020 already; what is left stands inside its strings."""
+    return escaped(line)
 
 
 def _redact(_logger: object, _method: str, line: Any) -> str:

@@ -12,7 +12,7 @@ from districam_api.core.attempts import Attempts
 from districam_api.core.keys import EVERYBODY, NO_KEY, NOBODY, Caller, Key, claimed
 from districam_api.core.tokens import SESSION_US
 from districam_api.keyring import KeyRing
-from districam_api.problems import Refusal
+from districam_api.problems import Refusal, shown_path
 from districam_api.signing import Signing
 from districam_common.clock import Clock
 
@@ -73,7 +73,7 @@ class Access:
             wait_s = -(-wait_us // 1_000_000)
             headers = {"Retry-After": str(wait_s)}
             raise Refusal(429, f"too many wrong keys; try again in {wait_s} s", headers=headers)
-        log.warning("key refused", address=address, key_id=claimed(text), path=request.url.path)
+        log.warning("key refused", address=address, key_id=claimed(text), path=shown_path(request))
         raise _unknown("this key is unknown or revoked", 'Bearer error="invalid_token"')
 
     def is_in_force(self, key_id: str) -> bool:

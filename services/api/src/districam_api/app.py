@@ -42,6 +42,8 @@ DEPENDENCIES = ("redis", "s3")
 WATCH_S = 5.0
 KEYS_WATCH_S = 1.0
 """A revoked key must be worth nothing soon."""
+HEAD_MOST = 16 << 10
+"""Bytes of a request's line and headers. Paths, cursors, cookies and tokens of ours come to less than 2 KiB."""
 GRACE_S = 5
 """How long a stopping server waits for answers under way."""
 
@@ -148,6 +150,7 @@ async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, runtime: Runt
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S, ssl_certfile=api.tls_cert_file, ssl_keyfile=api.tls_key_file,
+        h11_max_incomplete_event_size=HEAD_MOST,
     )  # fmt: skip
     certificate = (
         Certificate(api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None

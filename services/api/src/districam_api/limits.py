@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from districam_api.problems import problem
 
 BODY_MOST = 64 << 10
+CLOSE = {"Connection": "close"}
+"""Where the body of a refused request ends is not known for certain; what follows must not be taken for a request."""
 
 
 class Bounded:
@@ -19,10 +21,12 @@ class Bounded:
             request = Request(scope)
             length = request.headers.get("content-length", "0")
             if "transfer-encoding" in request.headers:
-                answer = problem(request, 411, "a body needs Content-Length")
+                answer = problem(request, 411, "a body needs Content-Length", headers=CLOSE)
                 return await answer(scope, receive, send)
             if not length.isdecimal() or int(length) > BODY_MOST:
-                answer = problem(request, 413, f"no body is longer than {BODY_MOST >> 10} KiB here")
+                answer = problem(
+                    request, 413, f"no body is longer than {BODY_MOST >> 10} KiB here", headers=CLOSE
+                )
                 return await answer(scope, receive, send)
         await self._app(scope, receive, send)
         return None

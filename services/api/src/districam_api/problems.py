@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+PATH_SHOWN = 200
 METHODS = ("GET", "POST", "DELETE")
 """Of all our routes."""
 
@@ -78,6 +79,11 @@ def problem(
     return JSONResponse(body, status, headers=kept, media_type=CONTENT_TYPE)
 
 
+def shown_path(request: Request) -> str:
+    """The path asked for, for a line in the log: its beginning, however long it is."""
+    return request.url.path[:PATH_SHOWN]
+
+
 def install(app: FastAPI) -> None:
     """Makes problems of everything that `app` can raise."""
     for kind, handler in {
@@ -127,7 +133,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 400:
         return problem(request, 422, "body: is not JSON", errors=[FieldError("body", "is not JSON")])
     details = {
-        404: f"there is nothing at {request.url.path[:200]}",
+        404: f"there is nothing at {shown_path(request)}",
         405: f"{request.method} is not for this path",
     }
     detail = details.get(error.status_code, error.detail)
@@ -161,12 +167,12 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Retriable):
         more = {"progress": error.progress} if isinstance(error, NotReady) else {}
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        log.warning("request put off", path=request.url.path, why=str(error))
+        log.warning("request put off", path=shown_path(request), why=str(error))
         return problem(request, 503, str(error), more=more, headers=headers)
     return await _bug(request, error)
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     """Says nothing of the inside; the log does."""
-    log.error("request failed", path=request.url.path, exc_info=error)
+    log.error("request failed", path=shown_path(request), exc_info=error)
     return problem(request, 500, "the api failed; its log says why")

@@ -4,10 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_ingest.rtsp.framing import Framer, Item
+from districam_ingest.rtsp import framing
+from districam_ingest.rtsp.framing import _END, Framer, Item  # pyright: ignore[reportPrivateUsage]
 from districam_ingest.rtsp.message import (
     BODY_MOST,
     HEADER_MOST,
+    LINE_MOST,
+    LINES_MOST,
     Message,
     RtspError,
     answer,
@@ -71,6 +74,47 @@ def test_any_bytes_are_read_or_raise_the_one_error(data: bytes):
 @pytest.mark.parametrize("length", ["-1", "2147483648", str(BODY_MOST + 1), "x", "1" * 5000])
 def test_a_length_beyond_what_is_taken_is_an_error_at_once(length: str):
     assert fed(f"RTSP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n".encode(), []) == ([], True)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"WWW-Authenticate: Digest " + b"a" * (LINE_MOST + 1),
+        b"X: 1\r\n" * (LINES_MOST + 1),
+        b"X: 1\r\n" + b" y\r\n" * LINES_MOST,
+        b"X: 1\r\n " + b"y" * LINE_MOST,
+    ],
+)
+def test_a_head_of_too_many_or_too_long_lines_is_refused(head: bytes):
+    assert fed(b"RTSP/1.0 401 Unauthorized\r\nCSeq: 1\r\n" + head + b"\r\n\r\n", []) == ([], True)
+
+
+@pytest.mark.hostile
+@pytest.mark.interpreted  # counts what the pattern is asked, which is fixed where it is compiled
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"RTSP/1.0 200 OK\r\nX: " + b"y\r\nX:" * 200 + b"z" * 3900,
+        b"RTSP/1.0 200 OK\r\nContent-Length: 250000\r\n" + b"X: y\r\n" * 200 + b"\r\n" + b"x" * 100_000,
+    ],
+    ids=["head", "body"],
+)
+def test_what_comes_byte_by_byte_is_not_looked_through_again_for_each_byte(
+    message: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    looked = [0]
+
+    class Counting:
+        def search(self, data: bytes, start: int, end: int) -> object:
+            looked[0] += min(end, len(data)) - start
+            return _END.search(data, start, end)
+
+    monkeypatch.setattr(framing, "_END", Counting())
+    framer = Framer()
+    for n in range(len(message)):
+        assert list(framer.feed(message[n : n + 1])) == []
+    assert looked[0] < 8 * len(message)
 
 
 def test_a_head_without_end_is_held_to_its_limit():

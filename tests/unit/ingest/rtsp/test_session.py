@@ -293,6 +293,16 @@ def test_a_picture_larger_than_any_is_an_error_behind_those_before_it(monkeypatc
     assert len(one.end()) == 1
 
 
+@pytest.mark.hostile
+def test_a_picture_of_more_units_than_any_encoder_makes_is_an_error():
+    one, unit = session(), b"\x00\x01\x06"
+    aggregate = b"\x18" + unit * 1000
+    one.feed(packet(0, T0, FIRST), 1)
+    with pytest.raises(RtspError, match="4096 NAL units"):
+        for n in range(1, 6):
+            one.feed(packet(n, T0, aggregate), 1 + n)
+
+
 units = st.lists(
     st.lists(st.binary(min_size=1, max_size=120).map(lambda body: b"\x41" + body), min_size=1, max_size=3),
     min_size=1,

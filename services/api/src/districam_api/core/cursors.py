@@ -10,6 +10,9 @@ from districam_api.core.asked import Unacceptable
 Position = Sequence[int | str]
 """The last item's place in its list's order."""
 
+_LARGEST = 2**63 - 1
+"""What the index and numpy can compare."""
+
 
 def encode(at: Position) -> str:
     """The cursor that goes on after `at`."""
@@ -29,8 +32,11 @@ def decode(cursor: str, form: tuple[type, ...]) -> tuple[int | str, ...]:
         raise _not_ours() from error
     if raw[:4] != _check(raw[4:]):
         raise _not_ours()
-    at = tuple(json.loads(raw[4:]))
-    if tuple(map(type, at)) != form:
+    try:
+        at = tuple(json.loads(raw[4:]))
+    except (ValueError, TypeError, RecursionError) as error:  # anybody can compute the checksum
+        raise _not_ours() from error
+    if tuple(map(type, at)) != form or any(isinstance(one, int) and abs(one) > _LARGEST for one in at):
         raise _not_ours()
     return at
 

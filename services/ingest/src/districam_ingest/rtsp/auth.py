@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from districam_common.credentials import Credential
 
 _SCHEME = re.compile(r"(?:^|,)\s*(Basic|Digest)(?:\s+|$)", re.IGNORECASE)
-_PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*))')
+_PARAMETER = re.compile(r'(?<![\w-])([\w-]{1,64})\s{0,8}=\s{0,8}(?:"((?:[^"\\]|\\.)*)"|([^\s,]*))')
+"""A name begins where a word begins and is bounded, so that a long word is looked through once, not from each letter."""
+_ESCAPED = re.compile(r"\\(.)")
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 
@@ -75,7 +77,7 @@ def _challenge(scheme: str, text: str) -> Challenge | None:
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
+    return _ESCAPED.sub(r"\1", text)
 
 
 def basic(credential: Credential) -> str:

@@ -20,6 +20,7 @@ TIMEOUT_S, TIMEOUT_LEAST_S, TIMEOUT_MOST_S = 60, 4, 3600
 STALE_MOST = 3
 UNSAID_MOST = 16 << 10
 """Answers that wait to be sent; who asks more than that at once means harm."""
+_RTSP_URL = re.compile(r"rtsps?://[^\s/]", re.IGNORECASE)
 _TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 
 
@@ -189,7 +190,7 @@ class Client:
 
     def _follow(self, message: Message) -> None:
         location = message.first("location") or ""
-        if not re.match(r"rtsps?://[^\s/]", location, re.IGNORECASE):
+        if not _RTSP_URL.match(location):
             raise RtspError("a redirect to nowhere")
         self.redirect = sdp.without_userinfo(location)
 

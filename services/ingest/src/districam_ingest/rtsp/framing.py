@@ -15,13 +15,20 @@ it stopped."""
 
 _DOLLAR: Final = 0x24
 _END: Final = re.compile(rb"\r?\n\r?\n")
+_END_MOST: Final = 4
 
 
 class Framer:
-    """Holds what is incomplete: a head of 64 KiB, a body of 1 MiB, a packet of 64 KiB at most."""
+    """Holds what is incomplete: a head of 16 KiB, a body of 256 KiB, a packet of 64 KiB at most.
+
+    However small the pieces in which it comes, each byte of it is looked at a bounded number of times.
+    """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._needs = 0  # bytes to be held before it is worth looking again
+        self._searched = 0  # bytes of an incomplete head that do not hold its end
 
     def feed(self, data: bytes, skim: Skim = lambda _, at: at) -> Iterator[Item]:
         """What is complete now and was not skimmed; to be exhausted.
@@ -29,42 +36,53 @@ class Framer:
         Raises:
             RtspError: neither a packet nor a message; nothing can be read any more.
         """
-        data = self._rest + data if self._rest else data
-        at, size = 0, len(data)
+        if self._held:
+            self._pieces.append(data)
+            self._held += len(data)
+            if self._held < self._needs:
+                return
+            data = b"".join(self._pieces)
+        searched, self._searched = self._searched, 0
+        at, size, needs = 0, len(data), 1
         while at < size:
             if data[at] == _DOLLAR:
                 at = skim(data, at)
                 if at == size or data[at] != _DOLLAR:
                     continue
-                if size - at < 4:
+                needs = 4 if size - at < 4 else 4 + (data[at + 2] << 8 | data[at + 3])
+                if needs > size - at:
                     break
-                end = at + 4 + (data[at + 2] << 8 | data[at + 3])
-                if end > size:
-                    break
+                end = at + needs
                 yield data[at + 1], data[at + 4 : end]
             elif data[at] in b"\r\n":  # between messages some cameras leave a line
                 end = at + 1
             else:
-                message, end = _message(data, at)
+                message, end = _message(data, at, at + searched)
                 if message is None:
+                    needs = end - at if end else size - at + 1
+                    self._searched = 0 if end else size - at
                     break
                 yield message
-            at = end
-        self._rest = data[at:]
+            at, searched = end, 0
+        self._held, self._needs = size - at, needs
+        self._pieces = [data[at:]] if at < size else []
 
 
-def _message(data: bytes, at: int) -> tuple[Message | None, int]:
-    """The message that begins there and its end; None while it is incomplete."""
+def _message(data: bytes, at: int, searched: int) -> tuple[Message | None, int]:
+    """The message that begins at `at` and its end, which None and an end beyond the data say is still to come.
+
+    Its head does not end before `searched`; 0 for an end that is not known.
+    """
     if not 0x41 <= data[at] <= 0x5A:  # RTSP/1.0, or a method
         raise RtspError("neither a packet nor a message")
-    found = _END.search(data, at, at + HEADER_MOST)
+    found = _END.search(data, max(at, searched - _END_MOST), at + HEADER_MOST)
     if found is None:
         if len(data) - at >= HEADER_MOST:
             raise RtspError("a message's head does not end")
-        return None, at
+        return None, 0
     message = parse_head(data[at : found.start()])
     end = found.end() + body_length(message)
     if end > len(data):
-        return None, at
+        return None, end
     body = data[found.end() : end]
     return Message(message.status, message.method, message.headers, body), end

@@ -4,8 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-HEADER_MOST = 64 << 10
-BODY_MOST = 1 << 20
+HEADER_MOST = 16 << 10
+"""Bytes of a message's head. Real ones have a few hundred."""
+LINES_MOST, LINE_MOST = 256, 4 << 10
+"""Header lines of a message, and characters of one, continuation lines included."""
+BODY_MOST = 256 << 10
+"""Bytes of a session description; real ones have a few thousand."""
 
 _STATUS_LINE = re.compile(r"RTSP/\d\.\d +(\d{3})(?: |$)")
 _REQUEST_LINE = re.compile(r"([A-Z_]{3,20}) +(\S+) +RTSP/\d\.\d *$")
@@ -58,9 +62,11 @@ def parse_head(head: bytes) -> Message:
     """The lines up to the empty one.
 
     Raises:
-        RtspError: the first line is neither a status nor a request line.
+        RtspError: the first line is neither a status nor a request line; too many lines, or one too long.
     """
     first, *lines = head.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", " ").split("\n")
+    if len(lines) > LINES_MOST:
+        raise RtspError(f"a message of more than {LINES_MOST} header lines")
     headers = tuple(_headers(lines))
     if answered := _STATUS_LINE.match(first):
         return Message(int(answered[1]), "", headers)
@@ -78,6 +84,8 @@ def _headers(lines: Sequence[str]) -> list[tuple[str, str]]:
         elif ":" in line:
             name, _, value = line.partition(":")
             headers.append((name.strip().lower(), value.strip()))
+        if headers and len(headers[-1][1]) > LINE_MOST:
+            raise RtspError(f"a header of more than {LINE_MOST} characters")
     return headers
 
 

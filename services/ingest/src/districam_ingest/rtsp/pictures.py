@@ -14,6 +14,8 @@ from districam_ingest.rtsp.message import RtspError
 
 PROVEN: Final = 8
 """So many pictures with one marker, on their last packet, make markers believed."""
+UNITS_MOST: Final = 4096
+"""NAL units of a picture. H.264 and H.265 allow at most a few hundred slices (level limits, tables A-1 and A.8)."""
 _OVERHEAD: Final = 64
 
 
@@ -121,6 +123,8 @@ class Pictures:
         self._size += len(nal) + _OVERHEAD
         if self._size > PICTURE_MOST:
             raise RtspError("a picture is too large")
+        if len(self._nals) > UNITS_MOST:
+            raise RtspError(f"a picture of more than {UNITS_MOST} NAL units")
 
     def _split(self, at_us: int) -> None:
         place, began_us = self._tail or (len(self._nals), at_us)

@@ -27,6 +27,7 @@ _STATIC = {"0": ("PCMU", G711_HZ), "8": ("PCMA", G711_HZ)}
 _MODES = {"aac-hbr": AuHeaders(13, 3, 3), "aac-lbr": AuHeaders(6, 2, 2)}
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,40}$")
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
+_BLANK_OR_CONTROL = re.compile(r"[\s\x00-\x1f]")
 _URL = re.compile(r"rtspu?s?://[^\s\x00-\x1f]+$", re.IGNORECASE)
 
 
@@ -186,7 +187,7 @@ def _joined(base: str, control: str) -> str:
         return base
     if _URL.match(control):
         return without_userinfo(control)
-    if re.search(r"[\s\x00-\x1f]", control):
+    if _BLANK_OR_CONTROL.search(control):
         raise RtspError("a control attribute with blanks in it")
     return base + ("" if base.endswith("/") else "/") + control.removeprefix("/")
 

@@ -1,0 +1,218 @@
+"""Finds every regular expression in the sources, how it is applied, and the texts that would make it slow."""
+
+# re's own parser ships without types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from re import _constants as codes  # pyright: ignore[reportAttributeAccessIssue]  # ships without types
+from re import _parser  # pyright: ignore[reportAttributeAccessIssue]
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SOURCES = (*sorted(ROOT.glob("libs/*/src")), *sorted(ROOT.glob("services/*/src")))
+NOT_SERVING = ("districam_devkit",)
+"""The devkit's code reads its own output alone."""
+METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split")
+FUNCTIONS = (*METHODS, "compile")
+_LONG = 100
+"""A repeat that may go on longer than this is taken for unbounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One compiled pattern, and the names of the methods that are called on it anywhere."""
+
+    where: str
+    pattern: re.Pattern[Any]
+    methods: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Module:
+    name: str
+    tree: ast.Module
+
+
+@cache
+def _modules() -> tuple[_Module, ...]:
+    found: list[_Module] = []
+    for source in SOURCES:
+        for path in sorted(source.rglob("*.py")):
+            name = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+            if not name.startswith(NOT_SERVING) and path.name != "__main__.py":
+                found.append(_Module(name, ast.parse(path.read_text(encoding="utf-8"))))
+    return tuple(found)
+
+
+def applied() -> list[Applied]:
+    """Every module-level `NAME = re.compile(…)`, with how NAME is used in all modules (`NAME.search(…)`)."""
+    uses = _uses()
+    out: list[Applied] = []
+    for module in _modules():
+        for name in _compiled_names(module.tree):
+            pattern = getattr(importlib.import_module(module.name), name)
+            out.append(Applied(f"{module.name}.{name}", pattern, frozenset(uses.get(name, ()))))
+    return out
+
+
+def loose() -> list[str]:
+    """Places where a pattern is given to `re` on the spot, so that no row can be found for it."""
+    out: list[str] = []
+    for module in _modules():
+        named = {id(node.value) for node in module.tree.body if isinstance(node, ast.Assign | ast.AnnAssign)}
+        calls = [
+            node for node in ast.walk(module.tree) if isinstance(node, ast.Call) and id(node) not in named
+        ]
+        out += [f"{module.name}:{call.lineno}" for call in calls if _function_of_re(call)]
+    return out
+
+
+def _compiled_names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        if isinstance(value, ast.Call) and _function_of_re(value) == "compile":
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target  # pyright: ignore[reportAttributeAccessIssue]
+            assert isinstance(target, ast.Name)
+            yield target.id
+
+
+def _function_of_re(call: ast.Call) -> str | None:
+    match call.func:
+        case ast.Attribute(value=ast.Name(id="re"), attr=name) if name in FUNCTIONS:
+            return name
+        case _:
+            return None
+
+
+def _uses() -> Mapping[str, set[str]]:
+    """Of each name, the methods of patterns that are called or taken (`NAME.search`) in any module."""
+    out: dict[str, set[str]] = {}
+    for module in _modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in METHODS:
+                out.setdefault(node.value.id, set()).add(node.attr)
+    return out
+
+
+# ---- worst cases
+
+
+def worst_cases(pattern: re.Pattern[Any], length: int) -> list[Any]:
+    """Texts of about `length` characters that a backtracking engine finds hard.
+
+    For each part of the pattern that may repeat without end: what must stand before it, then that part over and over,
+    then what fits nowhere. And each such part over and over together with what stands before it, so that the search
+    finds a beginning at many places.
+    """
+    texts: set[str] = set()
+    for before, pump in _pumps(list(_parser.parse(pattern.pattern, pattern.flags))):
+        for unit in pump:
+            for lead in ("", before):
+                for end in ("\x00", "", unit[:1] + "\x00"):
+                    texts.add((lead + unit * (length // max(1, len(unit))) + end)[: length + 8])
+            both = before + unit * 3
+            texts.add(both * (length // max(1, len(both))) + "\x00")
+            texts.add(before * (length // max(1, len(before) or 1)) + "\x00")
+    ordered = sorted(texts)
+    return (
+        [text.encode("latin-1", "replace") for text in ordered]
+        if isinstance(pattern.pattern, bytes)
+        else ordered
+    )
+
+
+def _pumps(items: list[Any], before: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Of each unbounded repeat: an example of what precedes it, and examples of what it repeats."""
+    for code, argument in items:
+        for inner in _insides(code, argument):
+            yield from _pumps(list(inner), before)
+        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT) and argument[1] > _LONG:
+            yield before, _examples(list(argument[2]))
+        before += _example([(code, argument)])
+
+
+def _insides(code: Any, argument: Any) -> list[Any]:
+    if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
+        return [argument[2]]
+    if code is codes.SUBPATTERN:
+        return [argument[3]]
+    if code is codes.ATOMIC_GROUP:
+        return [argument]
+    if code is codes.BRANCH:
+        return list(argument[1])
+    return []
+
+
+def _examples(items: list[Any]) -> list[str]:
+    """A few texts that fit, one for each alternative at the top."""
+    if len(items) == 1 and items[0][0] is codes.BRANCH:
+        return [_example(list(one)) for one in items[0][1][1]]
+    if len(items) == 1 and items[0][0] is codes.SUBPATTERN:
+        return _examples(list(items[0][1][3]))
+    if len(items) == 1 and items[0][0] is codes.IN:
+        return sorted({_of_set(items[0][1], wish) for wish in "a0 -\"'=,;:@/"})
+    return [_example(items)]
+
+
+def _example(items: list[Any]) -> str:
+    return "".join(_one(code, argument) for code, argument in items)
+
+
+def _one(code: Any, argument: Any) -> str:  # noqa: PLR0911  # a case for each kind of node
+    if code is codes.LITERAL:
+        return chr(argument)
+    if code is codes.NOT_LITERAL:
+        return "a" if argument != ord("a") else "b"
+    if code is codes.ANY:
+        return "a"
+    if code is codes.IN:
+        return _of_set(argument, "a")
+    if code is codes.BRANCH:
+        return _example(list(argument[1][0]))
+    if code is codes.SUBPATTERN:
+        return _example(list(argument[3]))
+    if code is codes.ATOMIC_GROUP:
+        return _example(list(argument))
+    if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
+        return _example(list(argument[2])) * max(1, argument[0])
+    return ""  # anchors, look-arounds, references
+
+
+def _of_set(members: Any, wish: str) -> str:
+    """A character of the set: the wished one if it is in it."""
+    text = _set_text(members)
+    pattern = re.compile(text)
+    for character in (wish, *'a0A_-. =,x"', *map(chr, range(32, 127)), *map(chr, range(32))):
+        if pattern.fullmatch(character):
+            return character
+    raise AssertionError(f"no example for {text}")
+
+
+_CATEGORIES = {
+    codes.CATEGORY_DIGIT: r"\d",
+    codes.CATEGORY_NOT_DIGIT: r"\D",
+    codes.CATEGORY_SPACE: r"\s",
+    codes.CATEGORY_NOT_SPACE: r"\S",
+    codes.CATEGORY_WORD: r"\w",
+    codes.CATEGORY_NOT_WORD: r"\W",
+}
+
+
+def _set_text(members: Any) -> str:
+    out = ""
+    for code, argument in members:
+        if code is codes.NEGATE:
+            out += "^"
+        elif code is codes.LITERAL:
+            out += re.escape(chr(argument))
+        elif code is codes.RANGE:
+            out += f"{re.escape(chr(argument[0]))}-{re.escape(chr(argument[1]))}"
+        else:
+            out += _CATEGORIES[argument]
+    return f"[{out}]"
