@@ -1,21 +1,29 @@
 import asyncio
 import io
 import random
-import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import av
 import pytest
+import pytest_asyncio
 from prometheus_client import Counter
 
 from districam_common.media import Still
+from districam_common.pictures.children import ChildDiedError, Children
 from districam_ingest import metrics
 from districam_ingest.core import h264, h265
 from districam_ingest.core.nal import Codec
 from districam_ingest.mux import decoder_config
 from districam_ingest.stills import WAITING_MOST, Stills, Wanted, still_of
 from unit.ingest.samples import encoded
+
+
+@pytest_asyncio.fixture
+async def children() -> AsyncGenerator[Children]:
+    async with asyncio.timeout(60), Children.open(1) as opened:
+        yield opened
 
 
 def wanted(codec: Codec = "h264", *, b_frames: int = 0) -> Wanted:
@@ -34,8 +42,10 @@ def wanted(codec: Codec = "h264", *, b_frames: int = 0) -> Wanted:
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("b_frames", [0, 2])
-def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(codec: Codec, b_frames: int):
-    still = still_of(wanted(codec, b_frames=b_frames), 80)
+async def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(
+    children: Children, codec: Codec, b_frames: int
+):
+    still = await still_of(wanted(codec, b_frames=b_frames), children, 80)
     assert still is not None
     assert (still.camera_id, still.seq, still.at_us, still.width, still.height) == ("cam-001", 7, 123, 80, 48)
     assert still.jpeg[:2] == b"\xff\xd8"
@@ -46,14 +56,28 @@ def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(codec: Codec,
     assert frame.to_ndarray(format="gray").std() > 5  # a picture, not a grey field
 
 
-def test_what_cannot_be_decoded_is_no_still():
+async def test_what_cannot_be_decoded_is_no_still(children: Children):
     good = wanted()
     dice = random.Random(1)
-    assert still_of(replace(good, data=b""), 80) is None
-    assert still_of(replace(good, data=dice.randbytes(400)), 80) is None
-    assert still_of(replace(good, config=b"\1garbage"), 80) is None
+    assert await still_of(replace(good, data=b""), children, 80) is None
+    assert await still_of(replace(good, data=dice.randbytes(400)), children, 80) is None
+    assert await still_of(replace(good, config=b"\1garbage"), children, 80) is None
     stream = encoded()
-    assert still_of(replace(good, data=stream.units()[1].data), 80) is None  # no keyframe
+    assert await still_of(replace(good, data=stream.units()[1].data), children, 80) is None  # no keyframe
+    assert await still_of(good, children, 80) is not None
+
+
+async def test_nothing_of_one_cameras_picture_shows_in_the_next_ones(children: Children):
+    good, stream = wanted(), encoded()
+    before = await still_of(good, children, 80)
+    assert before is not None
+    other = replace(
+        good, camera_id="cam-002", data=stream.units()[1].data
+    )  # refers to a picture that never came
+    assert await still_of(other, children, 80) is None
+    after = await still_of(good, children, 80)
+    assert after is not None
+    assert after.jpeg == before.jpeg
 
 
 def sample(counter: Counter) -> float:
@@ -61,14 +85,13 @@ def sample(counter: Counter) -> float:
 
 
 async def made(offers: int, publish: Callable[[Still], Awaitable[None]]) -> None:
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        stills = Stills(tasks, publish, threads=1, width=80)
+    async with asyncio.timeout(20), Children.open(1) as children, asyncio.TaskGroup() as tasks:
+        stills = Stills(tasks, children, publish, width=80)
         for _ in range(offers):
             stills.offer(wanted())
-    stills.close()
 
 
-async def test_a_pool_that_is_behind_skips_and_does_not_queue():
+async def test_children_that_are_behind_skip_and_do_not_queue():
     published: list[Still] = []
 
     async def publish(still: Still) -> None:
@@ -78,15 +101,19 @@ async def test_a_pool_that_is_behind_skips_and_does_not_queue():
     assert len(published) == WAITING_MOST
 
 
-async def test_a_pool_that_is_stuck_holds_nobody_up_and_what_it_misses_is_counted(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    go_on, counted = threading.Event(), metrics.STILLS_SKIPPED
+class Stuck:
+    """A child that answers once it is let go, and then that it has died."""
 
-    def stuck(_wanted: Wanted, _width: int) -> None:
-        go_on.wait(20)
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
 
-    monkeypatch.setattr("districam_ingest.stills.still_of", stuck)
+    async def ask(self, *_: object, **__: object) -> tuple[dict[str, Any], bytes]:
+        await self.go_on.wait()
+        raise ChildDiedError("of what it was asked")
+
+
+async def test_a_child_that_is_stuck_holds_nobody_up_and_what_it_misses_is_counted():
+    stuck, counted = Stuck(), metrics.STILLS_SKIPPED
     skipped = sample(counted)
 
     async def publish(_: Still) -> None:
@@ -94,27 +121,24 @@ async def test_a_pool_that_is_stuck_holds_nobody_up_and_what_it_misses_is_counte
 
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        stills = Stills(tasks, publish, threads=1, width=80)
+        stills = Stills(tasks, cast("Children", stuck), publish, width=80)
         keyframe, began_s = wanted(), loop.time()
         for _ in range(WAITING_MOST + 5):
             stills.offer(keyframe)
             await asyncio.sleep(0)  # fragments are cut and sent on this loop
         assert loop.time() - began_s < 5
         assert sample(counted) - skipped == 5
-        go_on.set()
-    stills.close()
+        stuck.go_on.set()
+    assert sample(counted) - skipped == WAITING_MOST + 5
 
 
 async def test_closing_gives_up_what_waits():
-    gate = asyncio.Event()
-
     async def publish(_: Still) -> None:
-        await gate.wait()
+        """Nobody reads them."""
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        stills = Stills(tasks, publish, threads=1, width=80)
+    async with asyncio.timeout(20), Children.open(1) as children, asyncio.TaskGroup() as tasks:
+        stills = Stills(tasks, children, publish, width=80)
         for _ in range(4):
             stills.offer(wanted())
         await asyncio.sleep(0)
-        stills.close()
-        gate.set()
+        children.close()

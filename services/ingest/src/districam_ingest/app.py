@@ -14,6 +14,7 @@ from districam_common.errors import Retriable
 from districam_common.events import Camera
 from districam_common.kafka.consumer import Member, Partition
 from districam_common.kafka.producer import Publisher
+from districam_common.pictures.children import Children
 from districam_common.service import Runtime, retrying
 from districam_ingest import metrics, stream
 from districam_ingest.auto_reader import AutoReader
@@ -44,15 +45,14 @@ async def main(settings: Settings, runtime: Runtime) -> None:
     metrics.COMPILED.set(Path(stream.__file__).suffix != ".py")
     async with (
         Publisher.open(settings.kafka, f"ingest-{runtime.instance}") as publisher,
+        Children.open(settings.ingest.still_threads) as children,
         asyncio.TaskGroup() as background,
     ):
         outbox = Outbox(
             publisher, runtime, background, site=settings.site, most_bytes=settings.ingest.buffer_max_bytes
         )
         ingest = settings.ingest
-        stills = Stills(
-            background, outbox.publish_still, threads=ingest.still_threads, width=ingest.still_width
-        )
+        stills = Stills(background, children, outbox.publish_still, width=ingest.still_width)
         watch = LoopWatch(runtime.clock)
         beside = [
             background.create_task(watch.run(), name="loop watch"),
@@ -73,7 +73,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
             if not runtime.stopping.is_set():
                 raise
         finally:
-            stills.close()
+            children.close()
             for task in [*beside, *outbox.senders]:
                 task.cancel()
 

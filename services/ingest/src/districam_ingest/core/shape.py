@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from districam_ingest.core.nal import BitstreamError, Codec
 
 SIDE_MOST = 16_384
+AREA_MOST = 36 << 20
+"""Pixels of a picture. 8K, which has 33 million, is the largest of H.264's and H.265's levels (6.2)."""
 FPS_LEAST, FPS_MOST = 0.1, 300.0
 REORDER_MOST = 16
 _CROP_UNITS = ((1, 1), (2, 2), (2, 1), (1, 1))  # SubWidthC, SubHeightC (H.264 table 6-1)
@@ -47,7 +49,8 @@ def cropped(width: int, height: int, chroma: int, edges: tuple[int, int, int, in
     unit_width, unit_height = _CROP_UNITS[chroma]
     width -= unit_width * (edges[0] + edges[1])
     height -= unit_height * (edges[2] + edges[3])
-    if not (0 < width <= SIDE_MOST and 0 < height <= SIDE_MOST):
+    fits = 0 < width <= SIDE_MOST and 0 < height <= SIDE_MOST and width * height <= AREA_MOST
+    if not fits:
         raise BitstreamError(f"a picture of {width} by {height}")
     return width, height
 

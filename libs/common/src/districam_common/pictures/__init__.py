@@ -1,0 +1,1 @@
+"""Decoding of foreign video in child processes: `confinement` and `child` run there, `children` in the service."""

@@ -1,0 +1,183 @@
+"""A few child processes that decode pictures: with a memory limit, without secrets, replaced when they fail."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from districam_common.pictures.messages import LENGTHS_BYTES, BadMessageError, Head, head_of, lengths, packed
+
+log = structlog.get_logger()
+
+MEMORY_BYTES = 400 << 20
+"""Address space that a child may take for a picture: one of 8K needs 350 MiB (measured), decoded, scaled and encoded."""
+START_S = 20.0
+_KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""Pictures come and go; memory that is given back is paid for again, page by page, with the next one (mallopt(3))."""
+_ENDED = (OSError, asyncio.IncompleteReadError, BadMessageError)
+
+
+class ChildFailedError(Exception):
+    """No answer came; another child takes the place of the one that was asked."""
+
+
+class ChildDiedError(ChildFailedError):
+    """The child ended, which what it was asked may have caused."""
+
+
+class ChildSlowError(ChildFailedError):
+    """The child had no answer in time, be it for the picture or for a busy machine."""
+
+
+@dataclass(slots=True)
+class _Job:
+    head: Head
+    body: tuple[bytes, ...]
+    timeout_s: float
+    answer: asyncio.Future[tuple[Head, bytes]]
+
+
+class Children:
+    """At most `count` pictures are decoded at once; the others wait for their turn.
+
+    A child starts at its first picture, and answers to nobody else: who gives up waiting does not disturb it.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._workers: list[asyncio.Task[None]] = []
+        self._is_closed = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, count: int, *, memory_bytes: int = MEMORY_BYTES) -> AsyncGenerator["Children"]:
+        """Children for the length of the block; what waits at its end is not answered any more."""
+        children = cls()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(count):
+                worker = _Worker(children._jobs, memory_bytes)
+                children._workers.append(tasks.create_task(worker.run(), name="pictures"))
+            try:
+                yield children
+            finally:
+                children.close()
+
+    def close(self) -> None:
+        """Ends the children; what is asked or waits is cancelled."""
+        self._is_closed = True
+        for worker in self._workers:
+            worker.cancel()
+        while not self._jobs.empty():
+            self._jobs.get_nowait().answer.cancel()
+
+    async def ask(self, head: Head, *body: bytes, timeout_s: float) -> tuple[Head, bytes]:
+        """The answer's head and body; see `districam_common.pictures.child` for what may be asked.
+
+        Raises:
+            ChildDiedError: the child ended. ChildSlowError: it took longer than `timeout_s` once it had begun.
+        """
+        if self._is_closed:
+            raise ChildDiedError("closed")
+        answer: asyncio.Future[tuple[Head, bytes]] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(_Job(head, body, timeout_s, answer))
+        return await answer
+
+
+class _Worker:
+    """One child at a time."""
+
+    def __init__(self, jobs: asyncio.Queue[_Job], memory_bytes: int) -> None:
+        self._jobs, self._memory_bytes = jobs, memory_bytes
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> None:
+        try:
+            while True:
+                job = await self._jobs.get()
+                if not job.answer.done():  # who asked has not given up meanwhile
+                    await self._do(job)
+        finally:
+            await self._end()
+
+    async def _do(self, job: _Job) -> None:
+        try:
+            answer = await self._answered(job)
+        except (*_ENDED, TimeoutError) as error:
+            failed = (
+                ChildSlowError(f"no answer within {job.timeout_s:.0f} s")
+                if isinstance(error, TimeoutError)
+                else ChildDiedError("the decoding process ended")
+            )
+            log.warning(
+                "a child that decodes pictures is replaced", why=str(failed), asked=job.head.get("do")
+            )
+            await self._end()
+            if not job.answer.done():
+                job.answer.set_exception(failed)
+        except BaseException:
+            job.answer.cancel()
+            raise
+        else:
+            if not job.answer.done():
+                job.answer.set_result(answer)
+
+    async def _answered(self, job: _Job) -> tuple[Head, bytes]:
+        if self._child is None:
+            self._child = await _started(self._memory_bytes)
+        async with asyncio.timeout(job.timeout_s):
+            pipe = self._child.stdin
+            assert pipe is not None
+            pipe.writelines(packed(job.head, *job.body))
+            await pipe.drain()
+            head, body = await _message(self._child)
+        if head.get("is_spent"):
+            await self._end()
+        return head, body
+
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+
+
+async def _started(memory_bytes: int) -> asyncio.subprocess.Process:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "districam_common.pictures.child", str(memory_bytes)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=_environment(),
+        cwd="/",
+    )
+    try:
+        async with asyncio.timeout(START_S):
+            head, _ = await _message(child)
+    except BaseException:
+        child.kill()
+        await child.wait()
+        raise
+    if not head.get("confined"):
+        log.info(
+            "children that decode pictures are not kept from files and network: the kernel has no Landlock"
+        )
+    return child
+
+
+def _environment() -> dict[str, str]:
+    """Ours without what holds settings and secrets."""
+    ours = os.environ  # noqa: TID251  # to be left out, not to be read
+    return {name: ours[name] for name in _KEPT if name in ours} | _HEAP
+
+
+async def _message(child: asyncio.subprocess.Process) -> tuple[Head, bytes]:
+    pipe = child.stdout
+    assert pipe is not None
+    head_bytes, body_bytes = lengths(await pipe.readexactly(LENGTHS_BYTES))
+    return head_of(await pipe.readexactly(head_bytes)), await pipe.readexactly(body_bytes)
