@@ -5,12 +5,13 @@
 
 import asyncio
 import base64
-import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -18,37 +19,36 @@ import certifi
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3.exceptions import HTTPError
+from minio.error import S3Error
+from urllib3 import BaseHTTPResponse
 
-from districam_common import tls
-from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
+from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.names import SITE_MARKER
 from districam_common.settings import S3Settings, secret
+from districam_common.store_answers import OF_THE_STORE, Exists, Missing, Unsupported, translated
+from districam_common.store_listing import Kind, Page, first_query, page_of
+
+__all__ = [
+    "Blobs",
+    "Exists",
+    "Head",
+    "Listed",
+    "Missing",
+    "SiteMarker",
+    "Unsupported",
+    "client",
+    "connections",
+]
 
 T = TypeVar("T")
 
-_PAGE = 1000
 _STREAM_BYTES = 256 << 10
 _CONNECT_TIMEOUT_S = 5.0
 _PATIENCE = 4
 """A call may take this many times `timeout_s` in all; that is between two signs of life."""
 _META = "x-amz-meta-"
-_BUCKET_MISSING = "the bucket is missing: run districam-bucket apply"
-_FATAL_CODES = frozenset(
-    {"AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidBucketName", "NotImplemented"}
-)
-_REJECTED_CODES = frozenset(
-    {"EntityTooLarge", "KeyTooLongError", "MetadataTooLarge", "InvalidRange", "InvalidArgument"}
-)
-
-
-class Exists(Rejected):
-    """The key is taken already."""
-
-
-class Missing(Rejected):
-    """There is no such object."""
+_EMPTY_PAGES = 1000
+"""Of one listing in a row, before a store is taken for one that never comes to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,11 @@ class Blobs:
             raise Rejected(f"putting {key}: metadata must be ASCII")
 
         def send() -> None:
-            self._client._put_object(self._bucket, key, b"".join(parts), cast("Any", headers))
+            done = self._client._put_object(self._bucket, key, b"".join(parts), cast("Any", headers))
+            if (
+                not done.etag
+            ):  # S3 always gives one: something else has answered, and nobody knows what is stored
+                raise ValueError("no ETag of what was put")
 
         await self._call(f"putting {key}", send)
 
@@ -134,12 +138,12 @@ class Blobs:
         """Size and metadata; None if there is no such object."""
 
         def ask() -> Head:
-            found = self._client.stat_object(self._bucket, key)
-            headers = {name.lower(): value for name, value in (found.metadata or {}).items()}
+            found = self._client._execute("HEAD", self._bucket, key)
+            headers = {name.lower(): value for name, value in found.headers.items()}
             metadata = {
                 name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)
             }
-            return Head(found.size or 0, metadata)
+            return Head(int(headers["content-length"]), metadata)
 
         try:
             return await self._call(f"looking up {key}", ask)
@@ -156,6 +160,7 @@ class Blobs:
         def fetch() -> bytes:
             response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
             try:
+                _require_range(response, start, length)
                 return response.read()
             finally:
                 response.close()
@@ -174,6 +179,7 @@ class Blobs:
             what, lambda: self._client.get_object(self._bucket, key, offset=start, length=length or 0)
         )
         try:
+            await self._call(what, lambda: _require_range(response, start, length))
             while piece := await self._call(what, lambda: response.read(_STREAM_BYTES)):
                 yield piece
         finally:
@@ -182,28 +188,34 @@ class Blobs:
 
     async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Listed]:
         """Every object under the prefix, in the order of keys, after `start_after`."""
-        found = self._client.list_objects(
-            self._bucket, prefix=prefix, recursive=True, start_after=start_after or None
-        )
-        async for listed in self._paged(prefix, found):
-            yield Listed(listed.key, listed.size)
+        async for page in self._listing("objects", prefix, start_after=start_after):
+            for one in page.entries:
+                yield Listed(one.key, one.size)
 
     async def versions(self, prefix: str) -> AsyncIterator[Listed]:
         """Every version under the prefix, markers of deletion among them (size 0)."""
-        found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True, include_version=True)
-        async for listed in self._paged(prefix, found):
-            yield listed
+        async for page in self._listing("versions", prefix):
+            for one in page.entries:
+                yield Listed(one.key, one.size, one.version)
 
-    async def _paged(self, prefix: str, found: Iterator[Any]) -> AsyncIterator[Listed]:
-        def page() -> list[Listed]:
-            return [
-                Listed(str(one.object_name), int(one.size or 0), one.version_id)
-                for one in itertools.islice(found, _PAGE)
-            ]
+    async def _listing(
+        self, kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = ""
+    ) -> AsyncGenerator[Page]:
+        """A page of the store at a time."""
+        query: Mapping[str, str] | None = first_query(
+            kind, prefix, start_after=start_after, delimiter=delimiter
+        )
+        empty = 0
+        while query is not None:
+            page = await self._call(f"listing {prefix!r}", partial(self._page, query))
+            empty = 0 if page.entries or page.folders else empty + 1
+            if empty > _EMPTY_PAGES:
+                raise Retriable(f"listing {prefix!r}: {empty} pages in a row hold nothing")
+            yield page
+            query = page.following
 
-        while listed := await self._call(f"listing {prefix!r}", page):
-            for one in listed:
-                yield one
+    def _page(self, query: Mapping[str, str]) -> Page:
+        return page_of(self._client._execute("GET", self._bucket, query_params=dict(query)).data, query)
 
     async def delete(self, items: Iterable[str | Listed]) -> tuple[str, ...]:
         """Deletes keys, or versions where they carry one. Gives the keys that the store would not delete (held).
@@ -229,7 +241,8 @@ class Blobs:
         """Whose bucket this is; None if nobody has said yet.
 
         Raises:
-            Fatal: the marker cannot be read.
+            Retriable: the store gives something that is no JSON: the page of a proxy, half an object.
+            Fatal: it is JSON, and no marker.
         """
         try:
             raw = await self.get(SITE_MARKER)
@@ -237,6 +250,11 @@ class Blobs:
             return None
         try:
             marker = json.loads(raw)
+        except ValueError as error:
+            raise Retriable(
+                f"what {self._endpoint} gives for {SITE_MARKER} is no JSON: {raw[:80]!r}"
+            ) from error
+        try:
             return SiteMarker(str(marker["site"]), str(marker["created"]), int(marker["schema"]))
         except (ValueError, KeyError, TypeError) as error:
             raise Fatal(f"{SITE_MARKER} in bucket {self._bucket} is not a site's marker") from error
@@ -268,26 +286,29 @@ class Blobs:
 
         return await self._call(f"making bucket {self._bucket}", make)
 
-    async def has_object_lock(self) -> bool:
-        """Whether the bucket was made with object lock."""
+    async def has_object_lock(self) -> bool | None:
+        """Whether the bucket was made with object lock; None if the store's answer does not say."""
 
-        def ask() -> bool:
+        def ask() -> bool | None:
             try:
-                self._client.get_object_lock_config(self._bucket)
+                answer = self._client._execute("GET", self._bucket, query_params={"object-lock": ""})
             except S3Error as error:
                 if error.code == "ObjectLockConfigurationNotFoundError":
                     return False
                 raise
-            return True
+            return says_locked(answer.data)
 
-        return await self._call(f"looking up bucket {self._bucket}", ask)
+        try:
+            return await self._call(f"looking up bucket {self._bucket}", ask)
+        except Rejected:
+            return None
 
     async def _call(self, what: str, call: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
             async with self._slots, asyncio.timeout(self._deadline_s):
                 return await loop.run_in_executor(self._threads, call)
-        except (MinioException, HTTPError, OSError) as error:  # OSError: TimeoutError too
+        except OF_THE_STORE as error:
             raise translated(error, what, self._endpoint) from error
 
 
@@ -314,29 +335,17 @@ def client(settings: S3Settings, pool: urllib3.PoolManager) -> Minio:
     )
 
 
-def translated(error: Exception, what: str, server: str = "the store") -> DistricamError:
-    """The error of ours for one of minio-py's, urllib3's or a socket's."""
-    if why := tls.refused(error):
-        return Fatal(f"{what}: {server}: {why}")
-    if isinstance(error, S3Error):
-        where = f" ({server})" if error.code in _FATAL_CODES else ""
-        return _of_code(error.code or "", f"{what}: {error.code}: {error.message}{where}")
-    if isinstance(error, ServerError) and error.status_code == 412:  # a HEAD or PUT whose answer has no body
-        return Exists(what)
-    if isinstance(error, (ServerError, InvalidResponseError, HTTPError, OSError)):
-        return Retriable(f"{what}: {type(error).__name__}: {error or 'no answer in time'}")
-    return Rejected(f"{what}: {error}")
+def says_locked(configuration: bytes) -> bool | None:
+    """What an object lock configuration says; None if it is none. Its rule is of no interest: VersityGW gives an empty one."""
+    if b"ObjectLockConfiguration" not in configuration:
+        return None
+    return re.search(rb"ObjectLockEnabled>\s*Enabled\s*<", configuration) is not None
 
 
-def _of_code(code: str, message: str) -> DistricamError:
-    if code == "PreconditionFailed":
-        return Exists(message)
-    if code == "NoSuchKey":
-        return Missing(message)
-    if code == "NoSuchBucket":
-        return Retriable(f"{message}; {_BUCKET_MISSING}")
-    if code in _FATAL_CODES:
-        return Fatal(message)
-    if code in _REJECTED_CODES:
-        return Rejected(message)
-    return Retriable(message)
+def _require_range(response: BaseHTTPResponse, start: int, length: int | None) -> None:
+    """Raises ValueError unless the answer is the part that was asked for: a store may give all of it, or another part."""
+    if not start and not length:
+        return
+    given = response.headers.get("content-range", "")
+    if response.status != 206 or not given.startswith(f"bytes {start}-"):
+        raise ValueError(f"not the range asked for: status {response.status}, {given or 'no Content-Range'}")

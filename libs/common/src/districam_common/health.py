@@ -25,7 +25,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """`detail` says why not, when it is not ok."""
+    """`detail` says why not, when it is not ok; when it is, what of it is not as it could be."""
 
     ok: bool
     detail: str
@@ -43,12 +43,13 @@ class Health:
         for name in names:
             self._dependencies.setdefault(name, Dependency(ok=False, detail="not reached yet"))
 
-    def ok(self, name: str) -> None:
+    def ok(self, name: str, detail: str = "") -> None:
         before = self._dependencies.get(name)
-        if before is not None and before.ok:
+        now = Dependency(ok=True, detail=detail)
+        if before == now:
             return
-        self._dependencies[name] = Dependency(ok=True, detail="")
-        log.info("dependency ok", dependency=name)
+        self._dependencies[name] = now
+        log.info("dependency ok", dependency=name, **({"detail": detail} if detail else {}))
         if self.is_ready and not self._was_ready:
             self._was_ready = True
             log.info("ready", dependencies=sorted(self._dependencies))

@@ -1,34 +1,25 @@
 """The same store, where objects have versions, folders and legal holds: what retention and holds need of it."""
 
 import hashlib
-import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
+import structlog
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
 from districam_common.blobs import Blobs
-from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.names import PROBE_PREFIX
 from districam_common.settings import S3Settings
+from districam_common.store_listing import Version
 
-_PAGE = 1000
+__all__ = ["LOCKED", "Vault", "Version"]
+
 LOCKED = frozenset({"AccessDenied", "ObjectLocked"})
 """How stores refuse to delete what is under legal hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One version of an object, or a marker that says it was deleted without naming a version."""
-
-    key: str
-    version: str | None
-    size: int
-    is_marker: bool
-    is_latest: bool
+log = structlog.get_logger()
 
 
 class Vault(Blobs):
@@ -43,32 +34,25 @@ class Vault(Blobs):
 
     async def folders(self, prefix: str) -> list[str]:
         """Prefixes one level below `prefix`, each with its slash, in order; also those whose objects are deleted but held."""
-
-        def ask() -> list[str]:
-            found = self._client.list_objects(self._bucket, prefix=prefix, include_version=True)
-            return [str(one.object_name) for one in found if one.is_dir]
-
-        return sorted(set(await self._call(f"listing the folders of {prefix!r}", ask)))
+        found: set[str] = set()
+        async for page in self._listing("versions", prefix, delimiter="/"):
+            found.update(page.folders)
+        return sorted(found)
 
     async def pages(self, prefix: str) -> AsyncIterator[list[tuple[str, int]]]:
         """Key and size of every object under the prefix, in the order of keys, a page of the store at a time."""
-        found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
+        async for page in self._listing("objects", prefix):
+            yield [(one.key, one.size) for one in page.entries]
 
-        def page() -> list[tuple[str, int]]:
-            return [(str(one.object_name), int(one.size or 0)) for one in itertools.islice(found, _PAGE)]
-
-        while some := await self._call(f"listing {prefix!r}", page):
-            yield some
+    async def version_pages(self, prefix: str, *, start_after: str = "") -> AsyncIterator[list[Version]]:
+        """Every version and marker under the prefix, behind that key, a page of the store at a time."""
+        async for page in self._listing("versions", prefix, start_after=start_after):
+            yield page.entries
 
     async def every_version(self, prefix: str) -> AsyncGenerator[Version]:
         """Every version and marker under the prefix; a store without versions gives each object once."""
-        found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True, include_version=True)
-
-        def page() -> list[Version]:
-            return [_version(one) for one in itertools.islice(found, _PAGE)]
-
-        while some := await self._call(f"listing the versions of {prefix!r}", page):
-            for one in some:
+        async for page in self.version_pages(prefix):
+            for one in page:
                 yield one
 
     async def delete_versions(self, versions: Sequence[Version]) -> list[Version]:
@@ -113,47 +97,54 @@ class Vault(Blobs):
             lambda: self._client.is_object_legal_hold_enabled(self._bucket, key, version),
         )
 
-    async def protects(self, name: str) -> bool:
+    async def protects(self, name: str) -> bool | None:
         """Whether a legal hold keeps an object from us: it is tried on one that is made for it, and removed again.
 
-        Raises:
-            Retriable: the store is away; nobody can tell.
+        None: the store's answers do not tell, or it is away. Then nothing may be built on its legal holds.
         """
-        if not await self.has_object_lock():
+        try:
+            return await self._is_protected(name)
+        except (Retriable, Rejected, Fatal) as error:
+            log.warning("nobody can tell whether the store keeps what is under legal hold", why=str(error))
+            return None
+
+    async def _is_protected(self, name: str) -> bool:
+        if await self.has_object_lock() is False:
             return False
         key, body = f"{PROBE_PREFIX}{name}", b"probe"
         digest = hashlib.sha256(body).hexdigest()
         await self.put(key, [body], content_type="text/plain", metadata={}, sha256=digest, once=False)
-        probes = [one async for one in self.every_version(key) if one.version and not one.is_marker]
+        probes = await self._versions_of(key)
         try:
-            for probe in probes:
-                await self.hold(key, probe.version or "")
-        except (Rejected, Fatal):
-            return False
-        refused = [await self._refuses(probe) for probe in probes]
-        for probe, is_refused in zip(probes, refused, strict=True):
-            if is_refused:
-                await self.release(key, probe.version or "")
-                await self._refuses(probe)
-        return bool(refused) and all(refused)
+            for _, version in probes:
+                await self.hold(key, version)
+            left = [await self._survives(key, version) for _, version in probes]
+        finally:
+            await self._remove(probes)
+        return bool(left) and all(left)
 
-    async def _refuses(self, probe: Version) -> bool:
-        """Whether the store does not delete that version for us."""
+    async def _versions_of(self, key: str) -> list[tuple[str, str]]:
+        found = [one async for one in self.every_version(key) if one.key == key and not one.is_marker]
+        return [(key, one.version) for one in found if one.version]
 
-        def remove() -> bool:
+    async def _survives(self, key: str, version: str) -> bool:
+        """Whether that version is still there after it was deleted by its name: what the store answered is of no interest."""
+
+        def remove() -> None:
             try:
-                self._client.remove_object(self._bucket, probe.key, probe.version)
-            except S3Error as error:
-                if error.code in LOCKED:
-                    return True
-                raise
-            return False
+                self._client.remove_object(self._bucket, key, version)
+            except S3Error:
+                return
 
-        return await self._call(f"trying to delete {probe.key}", remove)
+        await self._call(f"trying to delete {key}", remove)
+        return (key, version) in await self._versions_of(key)
 
-
-def _version(one: Any) -> Version:
-    is_latest = str(one.is_latest).lower() == "true"
-    return Version(
-        str(one.object_name), one.version_id, int(one.size or 0), bool(one.is_delete_marker), is_latest
-    )
+    async def _remove(self, probes: Sequence[tuple[str, str]]) -> None:
+        """As far as it can be done: what stays is a few bytes, and goes with the next probe of this name."""
+        for key, version in probes:
+            try:
+                if version in [there for _, there in await self._versions_of(key)]:
+                    await self.release(key, version)
+                    await self._survives(key, version)
+            except DistricamError as error:
+                log.warning("a probe is left", key=key, why=str(error))

@@ -11,7 +11,7 @@ import structlog
 
 from districam_common import names, wire
 from districam_common.backoff import delays
-from districam_common.blobs import Blobs, Exists
+from districam_common.blobs import Blobs, Exists, Unsupported
 from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.events import DeadLetter, PartitionFell, SegmentStored
 from districam_common.kafka.producer import Publisher
@@ -109,6 +109,10 @@ class Store:
             metrics.PUT_ERRORS.labels(type(error.__cause__ or error).__name__).inc()
             # Not by name: one line about the store, not one an object
             raise Retriable(str(error).replace(made.stored.key, "objects")) from error
+        except (
+            Unsupported
+        ) as error:  # a proxy, or a store in maintenance: nothing of it concerns this segment
+            raise Retriable(str(error)) from error
         except Rejected as error:
             raise Fatal(f"the store refuses the segment {made.stored.key}: {error}") from error
         metrics.PUT_SECONDS.observe((self._runtime.clock.monotonic_us() - begun_us) / 1e6)

@@ -39,7 +39,13 @@ async def _bucket(blobs: Blobs, settings: CommandSettings) -> list[str]:
     name, lock = settings.s3.bucket, settings.s3.object_lock
     if await blobs.create_bucket(object_lock=lock):
         return [f"created bucket {name}, {'with' if lock else 'without'} object lock"]
-    if lock and not await blobs.has_object_lock():
+    has_lock = await blobs.has_object_lock() if lock else True
+    if has_lock is None:
+        print(
+            f"warning: the store does not say whether bucket {name} has object lock: districam-bucket check tries it out",
+            file=sys.stderr,
+        )
+    if has_lock is False:
         print(
             f"warning: bucket {name} has no object lock, and cannot get it any more: holds will be advisory. "
             f"Use a new bucket, or say so with DISTRICAM_S3__OBJECT_LOCK=false",

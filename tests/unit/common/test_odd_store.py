@@ -1,0 +1,230 @@
+"""Stores that answer otherwise: no answer ends a process, what cannot be read is waited out, what is unknown stays unknown."""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from districam_common.blobs import Blobs, says_locked
+from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.vault import Vault
+from support.odd_store import HTML, Asked, Told, answering, error, xml
+
+pytestmark = [pytest.mark.correctness, pytest.mark.timeout(30)]
+
+LOCKED = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{}</ObjectLockConfiguration>"
+LIST = "<ListBucketResult><Name>odd</Name>{}</ListBucketResult>"
+VERSIONS = "<ListVersionsResult><Name>odd</Name>{}</ListVersionsResult>"
+ETAG = {"ETag": '"5d41402abc4b2a76b9719d911017c592"'}
+
+
+async def _all(pages: AsyncIterator[Any]) -> list[Any]:
+    return [one async for one in pages]
+
+
+async def _put(vault: Vault) -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    await vault.put("k", [b"x"], content_type="text/plain", metadata={}, sha256=digest, once=True)
+
+
+CALLS: dict[str, Callable[[Vault], Awaitable[Any]]] = {
+    "put": _put,
+    "head": lambda vault: vault.head("k"),
+    "get": lambda vault: vault.get("k", start=1, length=2),
+    "stream": lambda vault: _all(vault.stream("k", start=1, length=2)),
+    "list": lambda vault: _all(vault.list("p/")),
+    "pages": lambda vault: _all(vault.pages("p/")),
+    "versions": lambda vault: _all(vault.every_version("p/")),
+    "folders": lambda vault: vault.folders("p/"),
+    "delete": lambda vault: vault.delete(["k"]),
+    "is held": lambda vault: vault.is_held("k", "v"),
+    "site": lambda vault: vault.site(),
+    "check site": lambda vault: vault.check_site("local"),
+}
+READS = sorted(CALLS.keys() - {"put", "head"})
+ANSWERS = {
+    "html": HTML,
+    "half a document": xml("<ListBucketResult><Name>odd</Name><Contents><Key>p/a</Ke"),
+    "an unknown status": Told(299, b"what?"),
+    "an error without a body": Told(418, b"", {"Content-Type": "text/plain"}),
+    "an error of an unknown code": error("TeapotShortAndStout", 418),
+    "an error that is half": xml("<Error><Code>Slo", 503),
+    "an error in HTML": Told(502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"}),
+    "bytes that are no text": Told(200, bytes(range(256)), {"Content-Type": "application/xml"}),
+    "nothing": Told(200),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+@pytest.mark.parametrize("call", CALLS)
+async def test_no_answer_ends_a_process(call: str, answer: Told) -> None:
+    """What a loop of a service waits out is Retriable; anything else that came through would end it."""
+    with answering(lambda _: answer) as settings:
+        async with Vault.open(settings) as vault:
+            try:
+                given = await CALLS[call](vault)
+            except (Retriable, Rejected):
+                return
+    believable = {
+        "html": ("head",),
+        "nothing": ("head",),
+        "half a document": ("head",),
+        "bytes that are no text": ("head",),
+    }
+    names = [name for name, told in ANSWERS.items() if told is answer]
+    assert call in believable.get(names[0], ()), given
+
+
+@pytest.mark.parametrize("call", READS)
+async def test_a_page_of_a_proxy_is_neither_a_listing_nor_an_object(call: str) -> None:
+    with answering(lambda _: HTML) as settings:
+        async with Vault.open(settings) as vault:
+            with pytest.raises(Retriable):
+                await CALLS[call](vault)
+
+
+async def test_what_is_put_counts_as_stored_only_if_the_answer_is_a_stores() -> None:
+    with answering(lambda _: HTML) as settings:
+        async with Vault.open(settings) as vault:
+            with pytest.raises(Retriable, match="ETag"):
+                await _put(vault)
+    with answering(lambda _: Told(200, b"", ETAG)) as settings:
+        async with Vault.open(settings) as vault:
+            await _put(vault)
+
+
+async def test_an_object_whose_size_is_not_said_is_not_taken_for_an_empty_one() -> None:
+    told = Told(200, b"", {"Content-Length": "", "Connection": "close", **ETAG})
+    with answering(lambda _: told) as settings:
+        async with Blobs.open(settings) as blobs:
+            with pytest.raises(Retriable, match="content-length"):
+                await blobs.head("k")
+
+
+async def test_a_store_that_gives_another_range_is_not_believed() -> None:
+    for told in (
+        Told(200, b"whole object", ETAG),
+        Told(206, b"le", {"Content-Range": "bytes 4-5/12", **ETAG}),
+    ):
+        with answering(lambda _, told=told: told) as settings:
+            async with Blobs.open(settings) as blobs:
+                with pytest.raises(Retriable, match="range"):
+                    await blobs.get("k", start=1, length=2)
+
+
+async def test_a_listing_that_never_ends_is_given_up() -> None:
+    """Its thread would never come back, and with it a connection."""
+    again = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+    for inside in (again, again + "<Contents><Key>p/a</Key><Size>1</Size></Contents>"):
+        with answering(lambda _, inside=inside: xml(LIST.format(inside))) as settings:
+            async with Blobs.open(settings) as blobs:
+                with pytest.raises(Retriable):
+                    await _all(blobs.list("p/"))
+
+
+async def test_a_delete_markers_date_of_another_form_is_no_reason_to_see_nothing() -> None:
+    """As VersityGW 1.8.0 writes it: nine digits of a second, which minio-py does not read."""
+    marker = (
+        "<DeleteMarker><IsLatest>true</IsLatest><Key>p/a</Key>"
+        "<LastModified>2026-11-28T06:16:57.209525085Z</LastModified><VersionId>2</VersionId></DeleteMarker>"
+        "<Version><ETag>e</ETag><Key>p/a</Key><Size>5</Size><VersionId>1</VersionId></Version>"
+    )
+    with answering(lambda _: xml(VERSIONS.format(marker))) as settings:
+        async with Vault.open(settings) as vault:
+            found = await _all(vault.every_version("p/"))
+            assert [(one.version, one.is_marker, one.size) for one in found] == [
+                ("2", True, 0),
+                ("1", False, 5),
+            ]
+
+
+@pytest.mark.parametrize(
+    ("inside", "is_locked"),
+    [("<Rule></Rule>", True), ("<Rule/>", True), ("", True), ("<Rule><DefaultRetention/></Rule>", True)],
+)
+def test_the_rule_of_a_locked_bucket_is_of_no_interest(inside: str, is_locked: bool) -> None:  # noqa: FBT001
+    """VersityGW 1.8.0 gives an empty one."""
+    assert says_locked(LOCKED.format(inside).encode()) is is_locked
+
+
+async def test_whether_a_bucket_is_locked_may_be_unknown() -> None:
+    answers = {
+        True: xml(LOCKED.format("<Rule></Rule>")),
+        False: error("ObjectLockConfigurationNotFoundError", 404),
+        None: error("NotImplemented", 501),
+    }
+    for expected, told in answers.items():
+        with answering(lambda _, told=told: told) as settings:
+            async with Blobs.open(settings) as blobs:
+                assert await blobs.has_object_lock() is expected
+    assert says_locked(b"<html/>") is None
+
+
+class Keeping:
+    """A store of one object with versions, whose legal holds keep it or do not. `odd` answers some requests otherwise."""
+
+    def __init__(self, *, keeps: bool, odd: Callable[[Asked], Told | None] = lambda _: None) -> None:
+        self._keeps, self._odd = keeps, odd
+        self.there: dict[str, bool] = {}
+
+    def __call__(self, asked: Asked) -> Told:
+        if told := self._odd(asked):
+            return told
+        version = asked.query.get("versionId", "")
+        match asked.method:
+            case "GET" if "object-lock" in asked.query:
+                return xml(LOCKED.format("<Rule></Rule>"))
+            case "GET" if "versions" in asked.query:
+                lines = [
+                    f"<Version><Key>{asked.query['prefix']}</Key><Size>5</Size><VersionId>{one}</VersionId></Version>"
+                    for one in self.there
+                ]
+                return xml(VERSIONS.format("".join(lines)))
+            case "PUT" if "legal-hold" in asked.query:
+                self.there[version] = b"ON" in asked.body
+                return Told(200)
+            case "PUT":
+                self.there[str(len(self.there) + 1)] = False
+                return Told(200, b"", ETAG)
+            case "DELETE" if self.there.get(version) and self._keeps:
+                return error("SomeCodeOfItsOwn", 409)
+            case _:
+                self.there.pop(version, None)
+                return Told(204)
+
+
+async def test_a_legal_hold_is_judged_by_what_stays_not_by_what_is_said() -> None:
+    for keeps in (True, False):
+        store = Keeping(keeps=keeps)
+        with answering(store) as settings:
+            async with Vault.open(settings) as vault:
+                assert await vault.protects("probe") is keeps
+                assert store.there == {}
+
+
+ODD: dict[str, Callable[[Asked], Told | None]] = {
+    "holds are not implemented": lambda a: error("NotImplemented", 501) if "legal-hold" in a.query else None,
+    "holds are refused in a way of its own": lambda a: (
+        error("InvalidRequest", 400) if "legal-hold" in a.query else None
+    ),
+    "holds are not ours to place": lambda a: error("AccessDenied", 403) if "legal-hold" in a.query else None,
+    "versions are HTML": lambda a: HTML if "versions" in a.query else None,
+    "the lock is not ours to see": lambda a: error("AccessDenied", 403) if "object-lock" in a.query else None,
+    "all of it is HTML": lambda _: HTML,
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+async def test_what_a_store_protects_may_be_unknown(odd: Callable[[Asked], Told | None]) -> None:
+    """Holds are advisory then; the indexer goes on."""
+    with answering(Keeping(keeps=True, odd=odd)) as settings:
+        async with Vault.open(settings) as vault:
+            assert await vault.protects("probe") is None
+
+
+async def test_only_our_keys_refused_end_a_process() -> None:
+    with answering(lambda _: error("SignatureDoesNotMatch", 403)) as settings:
+        async with Vault.open(settings) as vault:
+            with pytest.raises(Fatal):
+                await vault.folders("")
