@@ -1,5 +1,7 @@
 """Which versions a hold is about, and how far it is applied."""
 
+from dataclasses import replace
+
 import pytest
 
 from districam_common.holds import Hold
@@ -10,7 +12,7 @@ from districam_indexer.core.holding import (
     Found,
     Work,
     hours_of,
-    is_open,
+    in_turn,
     needless,
     state_of,
     work_of,
@@ -43,17 +45,24 @@ def test_it_is_about_what_touches_its_window_and_about_markers_that_hide_it() ->
 
 
 @pytest.mark.parametrize(
-    ("held", "is_protected", "state"), [(1, True, "partial"), (2, True, "enforced"), (0, False, "advisory")]
+    ("held", "is_whole", "is_protected", "state"),
+    [
+        (1, True, True, "partial"),
+        (2, True, True, "enforced"),
+        (2, False, True, "partial"),
+        (0, True, False, "advisory"),
+    ],
 )
-def test_its_state_counts(held: int, is_protected: bool, state: str) -> None:  # noqa: FBT001
-    work = Work((found(NOON_US), found(NOON_US + 10 * S)), ())
-    told = state_of(work, held, is_protected=is_protected, now_us=5)
+def test_its_state_counts(held: int, is_whole: bool, is_protected: bool, state: str) -> None:  # noqa: FBT001
+    told = state_of(2, held, is_whole=is_whole, is_protected=is_protected, now_us=5)
     assert (told.state, told.versions, told.held, told.checked_us) == (state, 2, held, 5)
 
 
-def test_a_window_is_open_until_the_log_has_passed_it() -> None:
-    assert is_open(hold(), NOON_US + 70 * S, 75 * S)
-    assert not is_open(hold(), NOON_US + 135 * S, 75 * S)
+def test_who_was_not_served_in_one_round_is_first_in_the_next() -> None:
+    holds = [replace(hold(), id=letter * 16) for letter in "cab"]
+    assert [one.id[0] for one in in_turn(holds, "")] == ["a", "b", "c"]
+    assert [one.id[0] for one in in_turn(holds, "b" * 16)] == ["c", "a", "b"]
+    assert [one.id[0] for one in in_turn(holds, "z" * 16)] == ["a", "b", "c"]
 
 
 def test_the_cache_loses_what_is_not_there() -> None:

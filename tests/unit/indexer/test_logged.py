@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from districam_common import names
 from districam_common.kafka.records import Committed, Partition
 from districam_indexer import logged
@@ -94,3 +96,45 @@ async def test_an_index_for_another_number_of_partitions_is_told_nothing():
         cast("Doors", SimpleNamespace(writer=world)), cast("Groups", world), build="first", partitions=2
     )
     assert world.written == {}
+
+
+class Counting(World):
+    """Four partitions of `fragments`, two of the others."""
+
+    def __init__(self) -> None:
+        both = {Partition(topic, n): 5 for topic in (names.SEGMENTS, names.STREAMS) for n in (0, 1)}
+        super().__init__(tails=dict(both), applied={**both})
+        self.read: list[int] = []
+        self.asked: set[Partition] = set()
+
+    async def partitions(self, topic: str) -> list[Partition]:
+        return [Partition(topic, n) for n in range(4 if topic == names.FRAGMENTS else 2)]
+
+    async def committed(self, group: str, asked: Iterable[Partition]) -> dict[Partition, Committed | None]:
+        asked = list(asked)
+        self.read += [one.number for one in asked]
+        return await super().committed(group, asked)
+
+    async def ends(self, asked: Iterable[Partition]) -> dict[Partition, int]:
+        asked = list(asked)
+        self.asked |= set(asked)
+        return await super().ends(asked)
+
+
+@pytest.mark.correctness
+async def test_each_replica_reads_the_commits_whose_announcements_it_indexes_and_together_they_read_all():
+    worlds = {n: Counting() for n in (0, 1)}
+    for n, world in worlds.items():
+        doors = cast("Doors", SimpleNamespace(writer=world))
+        await logged.look(doors, cast("Groups", world), build="first", partitions=4, ours=frozenset({n}))
+        assert Partition(names.SEGMENTS, 1 - n) not in world.asked
+    assert {n: sorted(world.written) for n, world in worlds.items()} == {0: [0, 2], 1: [1, 3]}
+    assert {n: sorted(world.read) for n, world in worlds.items()} == {0: [0, 2], 1: [1, 3]}
+
+
+@pytest.mark.correctness
+async def test_a_replica_that_indexes_nothing_reads_nothing():
+    world = Counting()
+    doors = cast("Doors", SimpleNamespace(writer=world))
+    await logged.look(doors, cast("Groups", world), build="first", partitions=4, ours=frozenset())
+    assert (world.read, world.written) == ([], {})

@@ -49,7 +49,7 @@ async def _run(settings: IndexerSettings, runtime: Runtime, *, anew: bool) -> No
             tasks.create_task(rebuild.run(doors, vault, anew=anew))
             tasks.create_task(retrying(consumption.run, runtime, "kafka"))
             tasks.create_task(cameras.run(doors))
-            tasks.create_task(logged.run(doors))
+            tasks.create_task(logged.run(doors, consumption))
             tasks.create_task(Gauges(doors, consumption).run())
             if anew:
                 tasks.create_task(_stop_when_ready(runtime))

@@ -1,11 +1,14 @@
-"""Applies holds: a legal hold on each version in a held window, on those stored later too; tells how far that has come."""
+"""Applies holds: a legal hold on each version in a held window, on those stored later too; tells how far that has come.
+
+A round costs a bounded number of requests, however long the windows are and however many holds there are; each hold has
+its turn, and the next round goes on where this one ended.
+"""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from redis.asyncio import Redis
@@ -16,27 +19,32 @@ from districam_common.hold_store import HoldStore
 from districam_common.holds import Hold, HoldState, cached_form
 from districam_common.intervals import touches
 from districam_common.redis_door import redis_errors
-from districam_common.vault import Vault
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
-from districam_indexer.core.holding import Found, Work, hours_of, is_open, needless, state_of, work_of
+from districam_indexer.core.holding import in_turn, needless, state_of
+from districam_indexer.core.looking import Looking
 from districam_indexer.doors import Doors
+from districam_indexer.hold_turn import Turn
+from districam_indexer.protection import Protection
 
 log = structlog.get_logger()
 
-_AT_ONCE = 64
+REQUESTS_A_ROUND = 2000
+"""Of footage that has arrived, or was never looked at; some seconds' worth."""
+AGAIN_A_ROUND = 100
+"""Of windows that are looked at anew: 20 a second at the default `holds_s`."""
+REQUESTS_A_TURN = 200
 _LOOK_AGAIN_US = 600_000_000
-"""At a window that is closed and held, where nothing has arrived: somebody may have deleted there."""
+"""At a window that is held, where nothing has arrived: somebody may have deleted there."""
 
 
 @dataclass(slots=True)
 class _Applied:
     """What this process has done for a hold; a new one does it again, which is harmless."""
 
-    versions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    looking: Looking
     state: HoldState | None = None
     looked_us: int = 0
-    has_more: bool = False
 
 
 class Holding:
@@ -47,37 +55,46 @@ class Holding:
         self._consumption = consumption
         self._redis = redis
         self._store = HoldStore(doors.vault)
+        self._turn = Turn(doors.vault)
+        self._protection = Protection(doors)
         self._applied: dict[str, _Applied] = {}
-        self._protects: bool | None = None
+        self._last = {False: "", True: ""}
 
     async def run(self) -> None:
         """Until the service stops."""
         while not self._doors.runtime.stopping.is_set():
+            has_more = False
             try:
-                await self._look()
+                has_more = await self.round()
             except Retriable as error:
                 log.warning("holds not applied", why=str(error))
             except Rejected as error:
                 log.error("a hold cannot be read", why=str(error))
-            await self._doors.runtime.stops_within(self._doors.settings.indexer.holds_s)
+            await self._doors.runtime.stops_within(0 if has_more else self._doors.settings.indexer.holds_s)
 
-    async def _look(self) -> None:
-        if self._protects is None:
-            self._protects = await self._doors.vault.protects(self._doors.runtime.instance)
-            log.info("holds", protection="enforced" if self._protects else "advisory")
-        cached = await self._doors.index.holds()
+    async def round(self) -> bool:
+        """A bounded number of requests for the holds of this replica's cameras; whether something is left to be done."""
+        if await self._protection.look():
+            self._applied.clear()  # what was said of them holds no more
+        cached, told = await self._doors.index.holds(), await self._doors.index.hold_states()
         holds = await self._store.all()
-        await self._cache(cached, holds)
+        await self._cache(cached, told, holds)
         ours = await self._ours(holds)
         # Also those that another replica has taken over: what arrives for them is not known here.
         for hold_id in self._applied.keys() - {hold.id for hold in ours}:
             del self._applied[hold_id]
         self._see_arrivals(ours)
         for hold in ours:
-            await self._apply(hold, is_protected=self._protects)
-        states = Counter(state.state for hold in ours if (state := self._applied[hold.id].state))
-        for name in ("enforced", "advisory", "partial"):
-            metrics.holds.labels(name).set(states[name])
+            applied = self._applied.setdefault(hold.id, _Applied(Looking(hold)))
+            applied.looking.begin_round()
+            if applied.state is not None and hold.id not in told:  # Redis has been emptied
+                await self._tell(hold, applied)
+        try:
+            await self._serve(ours, REQUESTS_A_ROUND, again=False)
+            await self._serve(ours, AGAIN_A_ROUND, again=True)
+        finally:
+            self._count(ours)
+        return any(applied.looking.is_urgent for applied in self._applied.values())
 
     async def _ours(self, holds: Sequence[Hold]) -> list[Hold]:
         if not holds:
@@ -87,18 +104,20 @@ class Holding:
         return [hold for hold in holds if names.partition_of(hold.camera_id, count) in ours]
 
     def _see_arrivals(self, ours: Sequence[Hold]) -> None:
-        """Footage may come long after its window has closed: its recorder waited for the store."""
+        """In an open window, or long after it has closed: its recorder waited for the store."""
         arrived = self._doors.arrivals.take()
         for hold in ours:
-            applied = self._applied.get(hold.id)
-            if applied and touches(arrived.get(hold.camera_id, []), hold.from_us, hold.to_us):
-                applied.has_more = True
+            if (applied := self._applied.get(hold.id)) and hold.camera_id in arrived:
+                inside = [one for one in arrived[hold.camera_id] if touches([one], hold.from_us, hold.to_us)]
+                applied.looking.arrived(inside)
 
-    async def _cache(self, cached: Mapping[str, bytes], holds: Sequence[Hold]) -> None:
+    async def _cache(
+        self, cached: Mapping[str, bytes], told: Mapping[str, HoldState], holds: Sequence[Hold]
+    ) -> None:
         """The api lists holds from Redis; the bucket has them."""
         fields = {hold.id: cached_form(hold) for hold in holds}
         new = {one: body for one, body in fields.items() if cached.get(one) != body}
-        old = needless([*cached, *await self._doors.index.hold_states()], holds)
+        old = needless([*cached, *told], holds)
         with redis_errors("caching the holds"):
             if new:
                 await self._redis.hset(names.HOLDS, mapping={**new})
@@ -106,71 +125,54 @@ class Holding:
                 await self._redis.hdel(names.HOLDS, *old)
                 await self._redis.hdel(names.HOLD_STATES, *old)
 
-    async def _apply(self, hold: Hold, *, is_protected: bool) -> None:
-        applied = self._applied.setdefault(hold.id, _Applied())
-        if not await self._is_due(hold, applied):
-            return
-        work = work_of(hold, await self._found(hold))
-        if work.markers:
-            await self._undelete(hold, work)
-        missing = [one for one in work.versions if (one.key, one.version) not in applied.versions]
-        for n in range(0, len(missing) if is_protected else 0, _AT_ONCE):
-            await self._tell(hold, work, applied, is_protected=is_protected)
-            await self._hold(missing[n : n + _AT_ONCE], applied)
-        await self._tell(hold, work, applied, is_protected=is_protected)
-        applied.looked_us, applied.has_more = self._doors.runtime.clock.monotonic_us(), False
+    async def _serve(self, ours: Sequence[Hold], most: int, *, again: bool) -> None:
+        """A turn for each hold that has something to be looked at, as long as there are requests left."""
+        left = most
+        for hold in in_turn(ours, self._last[again]):
+            applied = self._applied[hold.id]
+            if again and self._is_due_again(applied):
+                applied.looking.look_again()
+            is_wanted = applied.looking.is_looking_again if again else applied.looking.is_urgent
+            if not is_wanted:
+                continue
+            if left <= 0:
+                return
+            self._last[again] = hold.id  # whatever comes of it: one hold's trouble is not the next one's
+            left -= await self._serve_one(hold, applied, min(left, REQUESTS_A_TURN), again=again)
 
-    async def _is_due(self, hold: Hold, applied: _Applied) -> bool:
-        if applied.state is None or applied.state.state == "partial" or applied.has_more:
-            return True
-        if self._doors.runtime.clock.monotonic_us() - applied.looked_us >= _LOOK_AGAIN_US:
-            return True
-        settle_us = round(self._doors.settings.indexer.settle_s * 1e6)
-        return is_open(hold, await self._doors.index.log_us(hold.camera_id), settle_us)
+    async def _serve_one(self, hold: Hold, applied: _Applied, most: int, *, again: bool) -> int:
+        is_protected = self._protection.is_enforced
+        turn = await self._turn.take(hold, applied.looking, most, again=again, is_protected=is_protected)
+        if turn.is_refused:
+            self._protection.doubt()
+        is_through = not (applied.looking.is_looking_again if again else applied.looking.is_urgent)
+        if is_through and (again or not applied.looked_us):  # what arrives in between does not put it off
+            applied.looked_us = self._doors.runtime.clock.monotonic_us()
+        await self._tell(hold, applied)
+        return turn.requests
 
-    async def _found(self, hold: Hold) -> list[Found]:
-        """All versions of the hours of its window; of a long one only the hours that exist."""
-        prefixes = {names.hour_prefix(hold.camera_id, hour_us) for hour_us in hours_of(hold)}
-        days = sorted({f"{prefix.rsplit('/', 2)[0]}/" for prefix in prefixes})
-        there = [hour for day in days for hour in await self._doors.vault.folders(day) if hour in prefixes]
-        return [
-            Found(one.key, one.version or "", one.size, one.is_marker)
-            for hour in there
-            async for one in self._doors.vault.every_version(hour)
-        ]
+    def _is_due_again(self, applied: _Applied) -> bool:
+        if applied.looking.is_urgent or applied.looking.is_looking_again or not applied.looked_us:
+            return False
+        return self._doors.runtime.clock.monotonic_us() - applied.looked_us >= _LOOK_AGAIN_US
 
-    async def _undelete(self, hold: Hold, work: Work) -> None:
-        """Somebody deleted held footage without naming a version: it is still there, and is to be found by its key again."""
-        keys = sorted({one.key for one in work.markers})
-        log.warning(
-            "held footage was deleted, and is brought back", hold=hold.id, objects=len(keys), first=keys[0]
-        )
-        await self._doors.vault.delete_markers([(one.key, one.version) for one in work.markers])
-
-    async def _hold(self, some: Sequence[Found], applied: _Applied) -> None:
-        async def one(found: Found) -> None:
-            if await _is_put_on_hold(self._doors.vault, found):
-                applied.versions.add((found.key, found.version))
-
-        async with asyncio.TaskGroup() as tasks:
-            for found in some:
-                tasks.create_task(one(found))
-
-    async def _tell(self, hold: Hold, work: Work, applied: _Applied, *, is_protected: bool) -> None:
+    async def _tell(self, hold: Hold, applied: _Applied) -> None:
         now_us = self._doors.runtime.clock.now_us()
-        held = sum((one.key, one.version) in applied.versions for one in work.versions)
-        state = state_of(work, held, is_protected=is_protected, now_us=now_us)
-        if applied.state is None or applied.state.state != state.state:
+        looking, before = applied.looking, applied.state
+        state = state_of(
+            looking.versions,
+            looking.held,
+            is_whole=looking.is_whole,
+            is_protected=self._protection.is_enforced,
+            now_us=now_us,
+        )
+        if before is None or before.state != state.state:
             log.info("hold", id=hold.id, state=state.state, versions=state.versions, held=state.held)
         applied.state = state
         with redis_errors("telling the state of a hold"):
             await self._redis.hset(names.HOLD_STATES, hold.id, wire.json_bytes(state))
 
-
-async def _is_put_on_hold(vault: Vault, found: Found) -> bool:
-    try:
-        await vault.hold(found.key, found.version)
-    except Rejected as error:  # deleted meanwhile
-        log.warning("not held", key=found.key, why=str(error))
-        return False
-    return True
+    def _count(self, ours: Sequence[Hold]) -> None:
+        states = Counter(state.state for hold in ours if (state := self._applied[hold.id].state))
+        for name in ("enforced", "advisory", "partial"):
+            metrics.holds.labels(name).set(states[name])

@@ -6,23 +6,30 @@ from districam_common import names
 from districam_common.kafka.consumer import Groups, Partition
 from districam_common.redis_door import RedisAway
 from districam_common.service import retrying
-from districam_indexer.core.progress import log_us_of, progress
+from districam_indexer.consume import Consumption
+from districam_indexer.core.progress import log_us_of, places_of, progress
 from districam_indexer.doors import Doors
 from districam_indexer.index_writer import IndexChanged
 
 
-async def run(doors: Doors) -> None:
-    """Every `progress_s`, until the service stops."""
-    await retrying(lambda: _look_repeatedly(doors), doors.runtime, "kafka")
+async def run(doors: Doors, consumption: Consumption) -> None:
+    """Every `progress_s`, until the service stops, for the partitions whose announcements this replica indexes."""
+    await retrying(lambda: _look_repeatedly(doors, consumption), doors.runtime, "kafka")
 
 
-async def _look_repeatedly(doors: Doors) -> None:
+async def _look_repeatedly(doors: Doors, consumption: Consumption) -> None:
     async with Groups.open(doors.settings.kafka, client_id=doors.runtime.instance) as groups:
         while not doors.runtime.stopping.is_set():
             try:
                 meta = await doors.index.meta()
                 if meta is not None and meta.is_ready:
-                    await look(doors, groups, build=meta.build, partitions=meta.partitions)
+                    await look(
+                        doors,
+                        groups,
+                        build=meta.build,
+                        partitions=meta.partitions,
+                        ours=consumption.segment_partitions,
+                    )
             except RedisAway as error:
                 doors.runtime.health.failing("redis", str(error))
             except IndexChanged:
@@ -30,22 +37,31 @@ async def _look_repeatedly(doors: Doors) -> None:
             await doors.runtime.stops_within(doors.settings.indexer.progress_s)
 
 
-async def look(doors: Doors, groups: Groups, *, build: str, partitions: int) -> None:
+async def look(
+    doors: Doors, groups: Groups, *, build: str, partitions: int, ours: frozenset[int] | None = None
+) -> None:
     """One look: the recorders' commits, then the ends of what they and the ingests announced, then what is applied.
 
-    Nothing of it is of use to an index that was made for another number of `partitions` of `fragments`.
+    Nothing of it is of use to an index that was made for another number of `partitions` of `fragments`. Of those only the
+    ones are looked at whose announcements come in partitions `ours` of `segments`; None: all. A commit has up to 4 KiB, and
+    replicas need not each read all of them.
 
     Raises:
         IndexChanged, Retriable: nothing was written.
     """
+    if ours is not None and not ours:
+        return
     fragments = await groups.partitions(names.FRAGMENTS)
     segments, streams = await groups.partitions(names.SEGMENTS), await groups.partitions(names.STREAMS)
     if len(fragments) != partitions:
         return
-    told = await _told(groups, fragments)
-    ends = await groups.ends([*segments, *streams])
+    count = len(segments)
+    wanted = [one for one in fragments if ours is None or one.number % count in ours]
+    places = {place for one in wanted for place in places_of(one.number, count)}
+    told = await _told(groups, wanted)
+    ends = await groups.ends([one for one in (*segments, *streams) if tuple(one) in places])
     await doors.writer.log_reached(
-        lambda applied, logged: progress(told, {**ends}, applied, logged, count=len(segments)), build=build
+        lambda applied, logged: progress(told, {**ends}, applied, logged, count=count), build=build
     )
 
 

@@ -19,6 +19,11 @@ over_budget = Gauge(
 holds = Gauge(
     "districam_holds", "Holds in force, by how far they are applied; of this replica's cameras", ["state"]
 )
+protection = Gauge(
+    "districam_hold_protection",
+    "1 for what the store has been found to do with legal holds: enforced, advisory (it would delete), unknown",
+    ["state"],
+)
 recorded_ratio = Gauge(
     "districam_recorded_ratio",
     "Recorded share of the expected and settled time; absent where there is none",

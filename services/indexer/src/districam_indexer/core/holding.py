@@ -74,18 +74,18 @@ def _touches(hold: Hold, one: Found) -> bool:
     )
 
 
-def state_of(work: Work, held: int, *, is_protected: bool, now_us: int) -> HoldState:
+def state_of(versions: int, held: int, *, is_whole: bool, is_protected: bool, now_us: int) -> HoldState:
     """How far a hold is applied. Without protection by the store there is nothing to apply."""
-    count = len(work.versions)
     state: Protection = "advisory"
     if is_protected:
-        state = "enforced" if held >= count else "partial"
-    return HoldState(state=state, versions=count, held=held if is_protected else 0, checked_us=now_us)
+        state = "enforced" if is_whole and held >= versions else "partial"
+    return HoldState(state=state, versions=versions, held=held if is_protected else 0, checked_us=now_us)
 
 
-def is_open(hold: Hold, log_us: int, settle_us: int) -> bool:
-    """Whether more of its window may be stored at any moment."""
-    return hold.to_us > log_us - settle_us
+def in_turn(holds: Sequence[Hold], last: str) -> list[Hold]:
+    """By id, beginning behind the one that was last served: who could not be served in one round is first in the next."""
+    ordered = sorted(holds, key=lambda hold: hold.id)
+    return [hold for hold in ordered if hold.id > last] + [hold for hold in ordered if hold.id <= last]
 
 
 def needless(cached: Iterable[str], there: Sequence[Hold]) -> list[str]:
