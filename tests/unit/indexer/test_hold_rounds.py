@@ -229,7 +229,7 @@ async def test_a_camera_whose_listing_fails_does_not_keep_the_next_one_waiting()
     for _ in range(2):
         with pytest.raises(Retriable):
             await made.round()
-    assert world.states["b" * 16].state == "enforced"
+    assert states(world) == [("enforced", 1, 1)]
 
 
 async def test_windows_are_looked_at_again_a_few_requests_a_round() -> None:

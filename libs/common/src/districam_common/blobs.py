@@ -127,9 +127,7 @@ class Blobs:
 
         def send() -> None:
             done = self._client._put_object(self._bucket, key, b"".join(parts), cast("Any", headers))
-            if (
-                not done.etag
-            ):  # S3 always gives one: something else has answered, and nobody knows what is stored
+            if not done.etag:  # S3 always gives one: something else has answered
                 raise ValueError("no ETag of what was put")
 
         await self._call(f"putting {key}", send)
