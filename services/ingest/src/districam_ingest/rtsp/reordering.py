@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from districam_ingest.rtsp.rtp import MAX_DROPOUT
-
+MAX_DROPOUT: Final = 3000
+"""A packet whose number is so far off is waited for by nobody: the numbers go on from there (RFC 3550 appendix A.1)."""
 HELD_US: Final = 150_000
 """So long a missing packet is waited for; the network overtakes by less."""
 HELD_MOST: Final = 256

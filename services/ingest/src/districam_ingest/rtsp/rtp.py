@@ -5,8 +5,9 @@ from typing import Final, NamedTuple
 
 from districam_ingest.rtsp.message import RtspError
 
-MAX_DROPOUT: Final = 3000
-"""A leap in sequence numbers beyond it is another numbering (RFC 3550 appendix A.1)."""
+_HALF: Final = 0x8000
+"""Of 16-bit sequence numbers: a step of so much or more went back."""
+_AGAIN: Final = 0xFFFF
 _FIXED: Final = struct.Struct(">HII")
 _PLAIN: Final = 0x80
 
@@ -52,6 +53,10 @@ def _bounds(packet: bytes) -> tuple[int, int]:
 class Numbering:
     """Counts the packets that are missing, over a transport that keeps the order.
 
+    A source is known by its SSRC. Its numbers go on (RFC 3550 section 5.1), so a leap ahead is a loss, however large: at
+    25 Mbit/s 3,000 packets are lost in 1.3 s, within one epoch. How many are missing where numbers went back nobody
+    knows; that counts as one. The same number again is a packet that was sent twice.
+
     Attributes:
         highest: the newest extended sequence number (RFC 3550 section 6.4.1).
         lost: packets missing so far.
@@ -63,15 +68,17 @@ class Numbering:
         self.lost = 0
 
     def missing_before(self, seq: int, ssrc: int) -> int:
-        """Takes the next packet's number; a new source or numbering begins anew without a loss."""
+        """Takes the next packet's number; gives how many are missing before it. A new source begins without a loss."""
         step = (seq - self.highest - 1) & 0xFFFF
-        if ssrc != self._ssrc or step >= MAX_DROPOUT:
+        if ssrc != self._ssrc or step >= _HALF:
+            missing = int(ssrc == self._ssrc and step != _AGAIN)
             self._ssrc = ssrc
             self.highest = (self.highest & ~0xFFFF) | seq
-            return 0
-        self.highest += step + 1
-        self.lost += step
-        return step
+        else:
+            missing = step
+            self.highest += step + 1
+        self.lost += missing
+        return missing
 
 
 class Unwrapped:

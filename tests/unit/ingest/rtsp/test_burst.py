@@ -1,0 +1,71 @@
+"""A burst of lost packets is told, however long it is: numbers that leap are a loss, not another numbering."""
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from districam_devkit.simcam import rtp
+from districam_ingest.core.gate import Ends, Gate, Step, Takes
+from unit.ingest.rtsp.test_session import PPS, SPS, over_udp, session
+
+if TYPE_CHECKING:
+    from districam_ingest.core.units import Picture
+
+FPS, PACKETS = 25, 100
+"""Of a camera of 28 Mbit/s: 2,500 packets a second."""
+SLICE_BYTES = 6 * PACKETS
+"""Cut into pieces of six."""
+
+Sent = list[tuple[int, bytes]]
+"""Picture and RTP packet of each."""
+
+
+def film(pictures: int) -> Sent:
+    """A keyframe every two seconds; the marker on each picture's last packet."""
+    out: Sent = []
+    for number in range(pictures):
+        key = number % (2 * FPS) == 0
+        sets = [SPS, PPS] if key else []
+        head = b"\x65\x88" if key else b"\x41\x9a"
+        payloads = rtp.payloads("h264", [*sets, head + bytes(SLICE_BYTES - 1)], 8)
+        for index, payload in enumerate(payloads):
+            kind = 96 | (index == len(payloads) - 1) << 7
+            header = struct.pack(">BBHII", 0x80, kind, len(out) & 0xFFFF, number * 90_000 // FPS, 5)
+            out.append((number, header + payload))
+    return out
+
+
+def steps(sent: Sent, *, udp: bool) -> list[Step]:
+    """What ingest makes of them."""
+    one, gate = over_udp() if udp else session(), Gate("h264", (SPS, PPS))
+    pictures: list[Picture] = []
+    for number, body in sent:
+        at_us = number * 1_000_000 // FPS
+        if udp:
+            one.receive(body, at_us, track=0, is_control=False)
+            one.keep_alive(at_us)
+        else:
+            one.feed(bytes((0x24, 0)) + len(body).to_bytes(2, "big") + body, at_us)
+        pictures += one.take()
+    return [step for picture in [*pictures, *one.end()] for step in gate.judge(picture)]
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("udp", [True, False], ids=["udp", "tcp"])
+@pytest.mark.parametrize(
+    "within", [0, PACKETS // 2], ids=["whole pictures", "from the middle of one to that of another"]
+)
+@pytest.mark.parametrize("lost", [10, 29, 31, 40, 48])
+def test_a_burst_of_lost_packets_within_an_epoch_is_told_where_it_was(lost: int, within: int, *, udp: bool):
+    """Up to 4,800 packets; an epoch goes on over 2 s."""
+    sent = film(110)
+    begin = next(n for n, (number, _) in enumerate(sent) if number == 52) + within
+    end = begin + lost * PACKETS
+    out = steps(sent[:begin] + sent[end:], udp=udp)
+    assert not any(isinstance(step, Ends) for step in out)
+    taken = [step.picture for step in out if isinstance(step, Takes)]
+    behind = [picture.lost_packets for picture in taken if picture.pts >= (52 + lost) * 90_000 // FPS]
+    assert max(behind[:1]) > 0, "the hole is marked by the picture behind it"
+    assert sum(picture.lost_packets for picture in taken) == lost * PACKETS
+    assert {len(picture.nals[-1]) for picture in taken} == {SLICE_BYTES + 1}, "half a slice is stored as one"
