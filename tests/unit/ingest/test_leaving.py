@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -179,8 +179,9 @@ async def test_a_bug_in_leaving_the_camera_ends_nobody_else():
         ([picture(60, key=True, sets=FULL_HD)], False),
         ([NOISE, *filmed(61, 20)], True),
         ([picture(60, pts=59 * 3600, slice_nal=b"\x41\x9a\x24\x77"), *filmed(61, 20)], True),
+        ([picture(60, key=True, sets=FULL_HD[:1])], True),
     ],
-    ids=["other parameter sets", "noise", "one time twice"],
+    ids=["other parameter sets", "noise", "one time twice", "parameter sets of which one is missing"],
 )
 async def test_an_epoch_whose_next_begins_with_the_very_next_picture_is_not_interrupted(
     following: list[Picture], *, interrupted: bool
@@ -189,7 +190,8 @@ async def test_an_epoch_whose_next_begins_with_the_very_next_picture_is_not_inte
     source = Playing([], [])
     stream = Stream(Camera(camera_id="cam", name="x", url="u"), source, around(queue, Reader(source)))
     stream.take(filmed(0, 60))
-    stream.take(following)
+    with suppress(ReadError):  # of what makes no epoch
+        stream.take(following)
     assert [lost.interrupted for lost in queue.lost] == [interrupted]
 
 

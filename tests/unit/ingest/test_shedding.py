@@ -69,11 +69,49 @@ def test_every_access_unit_is_sent_or_in_one_told_range(
 @given(fragments)
 def test_what_is_shed_for_want_of_room_is_the_tail_of_a_gop(case: list[tuple[bool, bool, int, int]]):
     cuts = [cut(seq, key=key) for seq, (key, *_) in enumerate(case)]
-    out = offered(cuts, [room for _, room, _, _ in case])
-    is_after_shed = False
-    for item in out:
-        assert not (is_after_shed and isinstance(item, Cut) and not item.units[0].is_keyframe)
-        is_after_shed = isinstance(item, ShedRange)
+    assert not sent_behind_a_shed(offered(cuts, [room for _, room, _, _ in case]))
+
+
+@pytest.mark.correctness
+@given(fragments)
+def test_what_depends_on_a_picture_that_is_too_large_goes_with_it(case: list[tuple[bool, bool, int, int]]):
+    """A decoder needs the keyframe, and each picture up to the next one."""
+    cuts = [cut(seq, key=key, size=size) for seq, (key, _, size, _) in enumerate(case)]
+    out = offered(cuts, [True] * len(cuts))
+    assert not sent_behind_a_shed(out)
+    assert all(item.size <= UNIT_MAX_BYTES for item in out if isinstance(item, Cut))
+    assert {item.cause for item in out if isinstance(item, ShedRange)} <= {"stream_error"}
+
+
+def sent_behind_a_shed(out: Sequence[Cut | ShedRange]) -> list[int]:
+    """Numbers of fragments that were sent right behind a shed though they begin with no keyframe."""
+    return [
+        item.seq
+        for before, item in itertools.pairwise(out)
+        if isinstance(before, ShedRange) and isinstance(item, Cut) and not item.units[0].is_keyframe
+    ]
+
+
+@pytest.mark.correctness
+def test_a_gop_without_its_keyframe_is_told_every_ten_seconds_and_ends_with_the_next_one():
+    """A keyframe every minute, and the first one is too large."""
+    cuts = [cut(seq, key=seq % 30 == 0, size=UNIT_MAX_BYTES + 1 if seq == 0 else 100) for seq in range(33)]
+    *told, first, _, _ = offered(cuts, [True] * len(cuts))
+    assert isinstance(first, Cut)
+    assert first.seq == 30
+    ranges = [item for item in told if isinstance(item, ShedRange)]
+    assert [item.end_us - item.start_us for item in ranges] == [TELL_EVERY_US] * 6
+    assert {item.cause for item in ranges} == {"stream_error"}
+
+
+def test_a_range_has_one_cause():
+    large = UNIT_MAX_BYTES + 1
+    cuts = [cut(0, key=True, size=large), cut(1, key=False), cut(2, key=True), cut(3, key=False)]
+    out = offered(
+        [*cuts, cut(4, key=True, size=large), cut(5, key=True)], [True, False, False, True, False, True]
+    )
+    said = [(item.cause, item.first_seq, item.last_seq) for item in out if isinstance(item, ShedRange)]
+    assert said == [("stream_error", 0, 1), ("shed_backpressure", 2, 3), ("stream_error", 4, 4)]
 
 
 def test_a_shed_that_goes_on_is_told_every_ten_seconds():
@@ -101,7 +139,7 @@ def test_what_is_shed_does_not_stay_in_memory():
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_a_picture_over_the_records_limit_is_shed_alone(*, room: bool):
+def test_a_picture_over_the_records_limit_is_shed(*, room: bool):
     large = cut(0, key=True, size=UNIT_MAX_BYTES + 1, units=1)
     (told,) = offered([large], [room])
     assert isinstance(told, ShedRange)

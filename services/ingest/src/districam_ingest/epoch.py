@@ -28,7 +28,9 @@ REPEAT_US: Final = 3_600_000_000
 
 
 class Epoch:
-    """Takes an epoch's pictures until `end`, and their sound out of `soundtrack`.
+    """Takes an epoch's pictures until `end`, and their sound out of `soundtrack`, which begins anew with it.
+
+    Nothing is said of it until its first fragment is sent, or shed: so `connected` is never without `lost`.
 
     Raises:
         BitstreamError: the parameter sets make no init.
@@ -49,7 +51,6 @@ class Epoch:
         self._soundtrack = soundtrack
         self._first_dts: int | None = None
         if soundtrack is not None:
-            soundtrack.begin()
             self._shape = replace(start.shape, codecs=f"{start.shape.codecs},{soundtrack.shape.codecs}")
         self._init = init_of(start.shape, start.sets, soundtrack.shape if soundtrack else None)
         self._config = decoder_config(start.shape, start.sets)
@@ -136,16 +137,17 @@ class Epoch:
 
     def _pass_on(self, units: list[AccessUnit]) -> None:
         for unit in units:
-            if self._connected is None:
-                self._connect(unit)
             self._observer.see(unit)
             cut = self._fragmenter.push(unit)
             if cut is not None:
                 self._send(cut)
 
-    def _connect(self, first: AccessUnit) -> None:
+    def _begin(self, first: Cut) -> None:
+        """Says `connected`, once, right before what it is the first of is sent or shed. From then on `lost` will follow."""
+        if self._connected is not None:
+            return
         shape = self._shape
-        self._connected = Connected(
+        connected = Connected(
             camera_id=self._camera.camera_id,
             at_us=first.start_us,
             instance=self._outlets.instance,
@@ -157,7 +159,8 @@ class Epoch:
             height=shape.height,
             server=self._info.server,
         )
-        self.repeat()
+        self._outlets.outbox.offer_event(self._camera.camera_id, connected)
+        self._connected, self._last = connected, (first.seq, first.end_us)
         metrics.CONNECTED.labels(self._camera.camera_id).set(1)
         log.info(
             "epoch began",
@@ -175,11 +178,16 @@ class Epoch:
             if isinstance(item, ShedRange):
                 self._tell(item)
             else:
-                self._outlets.outbox.offer_fragment(
-                    Fragment(self._fragment_info(item), value_of(self._init, item, sound))
-                )
-                self._offer_still(item)
+                self._offer(item, sound)
+        self._begin(cut)
         self._last = cut.seq, cut.end_us
+
+    def _offer(self, cut: Cut, sound: tuple[SoundUnit, ...]) -> None:
+        fragment = Fragment(self._fragment_info(cut), value_of(self._init, cut, sound))
+        self._begin(cut)  # not before: what breaks up to here leaves an epoch of which nothing is said
+        self._outlets.outbox.offer_fragment(fragment)
+        self._last = cut.seq, cut.end_us
+        self._offer_still(cut)
 
     def _sound_of(self, cut: Cut) -> tuple[SoundUnit, ...]:
         """What goes with the fragment. Of one that is shed it is left out, too."""

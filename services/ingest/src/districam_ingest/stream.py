@@ -82,36 +82,56 @@ class Stream:
 
     def _judge(self, picture: Picture) -> None:
         steps = self._gate.judge(picture)
-        for step in steps:
-            self._follow(step, picture, steps)
-
-    def _follow(self, step: Step, picture: Picture, steps: list[Step]) -> None:
-        match step:
-            case Ends():
-                self._break(step, interrupted=not isinstance(steps[-1], Takes))
-            case Starts():
-                self._start(step)
-            case Takes():
-                self._take(step)
+        if len(steps) > 1:
+            self._pass_over(steps, picture)
+            return
+        match steps[0]:
+            case Takes() as taken:
+                self._take(taken)
             case Repeats():
                 pass
             case _:
                 self._wait(picture)
 
-    def _start(self, start: Starts) -> None:
-        try:
-            self._epoch = Epoch(
-                self._camera,
-                self._source.info,
-                start,
-                self._cuts,
-                self._around.outlets,
-                soundtrack=self._hearing.track if self._hearing is not None else None,
-            )
-            self._waiting_us = None
-            self._repeated_us = self._around.clock.monotonic_us()
-        except BitstreamError as error:
-            raise ReadError("stream_error", str(error)) from error
+    def _pass_over(self, steps: list[Step], picture: Picture) -> None:
+        """An epoch ends, or one begins, or both with one picture: the new one is made before anything is said of the old."""
+        following: Epoch | None = None
+        problem: BitstreamError | None = None
+        for step in steps:
+            if isinstance(step, Starts):
+                try:
+                    following = self._epoch_of(step)
+                except BitstreamError as error:
+                    problem = error
+        for step in steps:
+            match step:
+                case Ends():
+                    self._break(step, interrupted=following is None)
+                case Takes():
+                    self._take(step)
+                case Starts():
+                    if following is None:
+                        raise ReadError("stream_error", str(problem)) from problem
+                    self._begin(following)
+                case _:
+                    self._wait(picture)
+
+    def _epoch_of(self, start: Starts) -> Epoch:
+        return Epoch(
+            self._camera,
+            self._source.info,
+            start,
+            self._cuts,
+            self._around.outlets,
+            soundtrack=self._hearing.track if self._hearing is not None else None,
+        )
+
+    def _begin(self, epoch: Epoch) -> None:
+        if self._hearing is not None:
+            self._hearing.track.begin()  # the epoch before has had its rest of the sound
+        self._epoch = epoch
+        self._waiting_us = None
+        self._repeated_us = self._around.clock.monotonic_us()
 
     def _take(self, taken: Takes) -> None:
         if self._epoch is None:

@@ -1,6 +1,9 @@
-"""What to drop when Kafka is behind: the rest of the GOP, never its middle, counted and told as a range."""
+"""What to drop when Kafka is behind, or when a picture is larger than a record may be: the rest of the GOP, never its middle.
 
-from dataclasses import dataclass, replace
+What is dropped is counted and told as a range.
+"""
+
+from dataclasses import dataclass
 from typing import Final
 
 from districam_common.events import Cause
@@ -28,36 +31,40 @@ class Shedder:
 
     def __init__(self) -> None:
         self._dropped: ShedRange | None = None  # figures only: what is shed shall not stay in memory
-        self._is_shedding = False
+        self._cause: Cause | None = (
+            None  # why fragments are dropped up to the next keyframe; None: they are sent
+        )
 
     def offer(self, cut: Cut, *, has_room: bool) -> list[Cut | ShedRange]:
         """A fragment to send, or none if it is dropped; before it the range that was dropped, also told every 10 s."""
-        if cut.size > UNIT_MAX_BYTES:
-            return [*self.tell(), *self._drop_alone(cut)]
-        if not has_room or (self._is_shedding and not cut.units[0].is_keyframe):
-            return self._drop(cut)
-        self._is_shedding = False
-        return [*self.tell(), cut]
+        if cut.units[0].is_keyframe or self._cause is None:
+            self._cause = _cause_to_shed(cut, has_room=has_room)
+        if self._cause is None:
+            return [*self.tell(), cut]
+        return self._drop(cut, self._cause)
 
     def tell(self) -> list[Cut | ShedRange]:
         """The range dropped since the last telling, if any; also to be called at the epoch's end."""
         told, self._dropped = self._dropped, None
         return [] if told is None else [told]
 
-    def _drop(self, cut: Cut) -> list[Cut | ShedRange]:
-        self._is_shedding = True
+    def _drop(self, cut: Cut, cause: Cause) -> list[Cut | ShedRange]:
         due: list[Cut | ShedRange] = []
-        if self._dropped is not None and cut.end_us - self._dropped.start_us > TELL_EVERY_US:
+        before = self._dropped
+        if before is not None and (before.cause != cause or cut.end_us - before.start_us > TELL_EVERY_US):
             due = self.tell()
-        self._dropped = _with(self._dropped, cut)
+        self._dropped = _with(self._dropped, cut, cause)
         return due
 
-    def _drop_alone(self, cut: Cut) -> list[Cut | ShedRange]:
-        """One picture larger than a record may be."""
-        return [replace(_with(None, cut), cause="stream_error")]
+
+def _cause_to_shed(cut: Cut, *, has_room: bool) -> Cause | None:
+    """None: it can be sent."""
+    if cut.size > UNIT_MAX_BYTES:
+        return "stream_error"
+    return None if has_room else "shed_backpressure"
 
 
-def _with(dropped: ShedRange | None, cut: Cut) -> ShedRange:
+def _with(dropped: ShedRange | None, cut: Cut, cause: Cause) -> ShedRange:
     """The range and the fragment that follows it."""
     return ShedRange(
         first_seq=dropped.first_seq if dropped else cut.seq,
@@ -66,5 +73,5 @@ def _with(dropped: ShedRange | None, cut: Cut) -> ShedRange:
         end_us=cut.end_us,
         access_units=(dropped.access_units if dropped else 0) + len(cut.units),
         bytes=(dropped.bytes if dropped else 0) + cut.size,
-        cause="shed_backpressure",
+        cause=cause,
     )

@@ -1,0 +1,106 @@
+"""Whatever breaks while an epoch begins: `connected` is never left in force, and nothing is said of what came to nothing."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from districam_common.events import Camera, Connected, Lost, StreamEvent
+from districam_common.media import Fragment
+from districam_ingest.core.host_clock import HostClock
+from districam_ingest.reading import SourceInfo
+from districam_ingest.stream import Stream
+from support.surroundings import surroundings
+from support.world_ingest import HostTime
+from unit.ingest.samples import FULL_HD, picture
+
+if TYPE_CHECKING:
+    from districam_ingest.reading import Source
+
+CAMERA = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
+FPS = 25
+
+
+class Playing:
+    info = SourceInfo(codec="h264", sets=(), reader="test")
+
+    def look_closely(self) -> None:
+        pass
+
+
+@dataclass
+class Breaking:
+    """What stands for Kafka and for stills. The `nth` call of `kind` meets a bug, once armed; no other does."""
+
+    kind: str
+    nth: int
+    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
+    host_clock: HostClock = field(default_factory=HostClock)
+    is_armed: bool = False
+
+    def _meet(self, kind: str) -> None:
+        if self.is_armed and kind == self.kind:
+            self.nth -= 1
+            if self.nth < 0:
+                self.is_armed = False
+                raise ZeroDivisionError("a bug")
+
+    def has_room(self, size: int) -> bool:
+        self._meet("room")
+        return size > 0
+
+    def offer_fragment(self, fragment: Fragment) -> None:
+        self._meet("fragment")
+        self.items.append(fragment)
+
+    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+        assert camera_id == CAMERA.camera_id
+        self._meet("event")
+        self.items.append(event)
+
+    def offer(self, wanted: object) -> None:
+        self._meet("still")
+
+    def told(self, kind: type[Connected | Lost]) -> list[str]:
+        """The epochs of such events."""
+        return [item.epoch for item in self.items if isinstance(item, kind)]
+
+
+def broken_at(kind: str, nth: int) -> Breaking:
+    """A camera that changes its picture after four seconds; what comes of the new one meets the bug."""
+    queue, clock = Breaking(kind, nth), HostTime()
+    stream = Stream(CAMERA, cast("Source", Playing()), surroundings(queue, stills=queue, clock=clock))
+    stream.take([picture(n, key=n % FPS == 0) for n in range(4 * FPS)])
+    changed = [picture(n, key=n % FPS == 0, sets=FULL_HD) for n in range(4 * FPS, 10 * FPS)]
+    stream.take(changed[:1])
+    queue.is_armed = True
+    try:
+        stream.take(changed[1:])
+    except ZeroDivisionError:
+        stream.abandon("stream_error", "the stream broke ingest", 0.5)  # as `CameraLife` does
+    assert not queue.is_armed, "the bug was not met"
+    return queue
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize(
+    ("kind", "nth"),
+    [("room", 0), ("room", 1), ("fragment", 0), ("fragment", 1), ("still", 0), ("still", 1), ("event", 0)],
+)
+def test_what_breaks_leaves_no_connected_in_force(kind: str, nth: int):
+    queue = broken_at(kind, nth)
+    assert set(queue.told(Connected)) == set(queue.told(Lost))
+    [lost] = [item for item in queue.items[-1:] if isinstance(item, Lost)] or [None]
+    assert lost is not None, "`lost` comes last"
+    ends = [
+        item.info.end_us
+        for item in queue.items
+        if isinstance(item, Fragment) and item.info.epoch == lost.epoch
+    ]
+    assert lost.end_us >= max(ends, default=0), "what is sent lies in the epoch"
+
+
+@pytest.mark.correctness
+def test_an_epoch_whose_first_fragment_cannot_be_made_is_not_told():
+    queue = broken_at("room", 0)
+    assert len(queue.told(Connected)) == len(queue.told(Lost)) == 1, "the one before alone"
