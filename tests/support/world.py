@@ -153,12 +153,12 @@ class World:
         if device.sends:
             device.sent.add(tick)
         enabled = not self._is("disabled", tick, number)
-        renamed = any(fault.who == number for fault in self._begins("renamed", tick))
-        is_changed = enabled != device.record.enabled or renamed
+        device.oversize = self._is("oversize", tick, number)
+        kinds: list[Kind] = ["renamed", "changed"]
+        news = {kind for kind in kinds for fault in self._begins(kind, tick) if fault.who == number}
+        is_changed = enabled != device.record.enabled or bool(news)
         if tick == 0 or (is_changed and not self._is("broker", tick)):
-            revision = device.record.revision + bool(tick)
-            changed = replace(device.record, enabled=enabled, revision=revision, updated_us=at(tick))
-            device.record = replace(changed, name=f"{changed.name}'") if renamed else changed
+            device.record = _revised(device.record, tick, news, enabled=enabled)
             self.broker.append(names.CAMERAS, 0, device.record)
         for way in self.ways:
             (way.spoils.add if self._is("poisoned", tick, number) else way.spoils.discard)(device.camera_id)
@@ -253,6 +253,8 @@ class World:
         out |= self._let_go[device.camera_id]
         if device.lost:
             out.add("lossy")
+        if device.oversize:
+            out.add("oversize")
         if not device.sends:
             out.add("camera")
         for ingest in pulls:
@@ -323,6 +325,16 @@ class World:
 def _record(name: str, *, single_client: bool) -> Camera:
     url = "rtsp://10.0.0.1/1"
     return Camera(camera_id=name, name=name, url=url, single_client=single_client, updated_us=BEGUN_US)
+
+
+def _revised(record: Camera, tick: int, news: set[str], *, enabled: bool) -> Camera:
+    """The record's next revision; the first one is as it is."""
+    revised = replace(record, enabled=enabled, revision=record.revision + bool(tick), updated_us=at(tick))
+    if "renamed" in news:
+        revised = replace(revised, name=f"{record.name}'", groups=("gates",), retention_days=7)
+    if "changed" in news:
+        revised = replace(revised, credential="other" if record.credential is None else None)
+    return revised
 
 
 def _clock_error_us(kind: Kind, dice: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from districam_common.cover import StoredFragment
 from districam_common.events import Camera
 from districam_ingest.core.fragmenter import Cut
+from districam_ingest.core.shedding import UNIT_MAX_BYTES
 from districam_ingest.core.units import Picture
 from support.fragments import box
 
@@ -19,6 +20,7 @@ PTS_A_TICK = 45_000
 SETS = (bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8"))
 INIT = box(b"ftyp", b"iso5") + box(b"moov", b"made up")
 _UNIT = struct.Struct(">qqi?")
+_MUCH = bytes(UNIT_MAX_BYTES)
 
 
 def at(tick: int) -> int:
@@ -35,6 +37,7 @@ class Device:
     silent: bool = False
     reachable: bool = True
     lost: bool = False
+    oversize: bool = False
     clients: list[object] = field(default_factory=list[object])
     sent: set[int] = field(default_factory=set[int])
     """Ticks of all pictures that it had to send, whoever was there to read them."""
@@ -50,12 +53,15 @@ class Device:
     def accepts(self) -> bool:
         return self.reachable and not (self.record.single_client and self.clients)
 
+    def is_keyframe(self, tick: int) -> bool:
+        return tick % GOP_TICKS == self.phase
+
     def picture(self, tick: int, arrival_us: int, lost_before: int) -> Picture:
         """The picture of that tick as it arrives at a client that misses so many before it."""
         number = f"{tick:08d}".encode()
-        is_keyframe = tick % GOP_TICKS == self.phase
+        much = _MUCH if self.oversize else b""
         return Picture(
-            nals=(*SETS, b"\x65" + number) if is_keyframe else (b"\x41" + number,),
+            nals=(*SETS, b"\x65" + much + number) if self.is_keyframe(tick) else (b"\x41" + number,),
             pts=tick * PTS_A_TICK,
             arrival_us=arrival_us,
             lost_packets=lost_before,

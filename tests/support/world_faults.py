@@ -12,8 +12,10 @@ Kind = Literal[
     "silent",  # the camera is connected and sends nothing
     "unreachable",  # its connections break, new ones are refused
     "lossy",  # half of its pictures are lost on the way
+    "oversize",  # its keyframes are larger than a record may be
     "disabled",  # its record says so for a while
-    "renamed",  # its record changes
+    "renamed",  # its record changes in what no stream depends on
+    "changed",  # its record changes in what its stream depends on
     "killed",  # an ingest dies with what it had queued
     "stalled",  # an ingest stands still
     "moved",  # the group gives a camera to the other ingest
@@ -31,7 +33,7 @@ Kind = Literal[
     "indexer",  # the indexer is away (who 0), or only looks how far the recorder has got (who 1)
     "setback",  # when it ends, Redis is what it was when it began
 ]
-OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "disabled", "renamed"]
+OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "oversize", "disabled", "renamed", "changed"]
 OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "shedding"]
 OF_ZOMBIES: list[Kind] = ["stalled", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""

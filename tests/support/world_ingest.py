@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from districam_common import names
 from districam_common.events import Camera, Cause, Lost, Refused, StreamEvent
 from districam_common.media import Fragment
+from districam_ingest.camera import asks_the_same
 from districam_ingest.core.host_clock import HostClock
 from districam_ingest.reading import SourceInfo
 from districam_ingest.stream import Stream
@@ -262,8 +263,8 @@ class Ingest:
 
     def _ensure(self, device: Device, record: Camera) -> None:
         running = self.pulls.get(record.camera_id)
-        if running is not None and running.camera == record:
-            running.leaves_us = None
+        if running is not None and asks_the_same(running.camera, record):
+            running.camera, running.leaves_us = record, None
             return
         if running is not None:
             self._stop(record.camera_id, "stream_changed")

@@ -155,6 +155,26 @@ def _told(world: World, name: str) -> list[Told]:
     return world.indexer.index.told(name)
 
 
+def stores_what_can_be_shown(world: World) -> None:
+    """Of a GOP what ingest drops is the rest: a decoder needs the picture before, back to the keyframe.
+
+    What a bug or the log's retention took is excused, and what was lost on the way was never taken.
+    """
+    for name in CAMERAS:
+        truth, stored = world.truth[name], Clip(world, name).stored()
+        in_log = _logged(world, name) | {
+            one for way in world.ways for f in way.spoilt for one in _pictures(f)
+        }
+        have = {(taken.epoch, number) for number, found in stored.items() for taken in found}
+        taken = sorted((one.epoch, number) for number, takes in truth.taken.items() for one in takes)
+        for (epoch, number), (later_epoch, later) in pairwise(taken):
+            needs = epoch == later_epoch and not world.devices[name].is_keyframe(later)
+            if needs and (epoch, later) in have and (epoch, number) not in have | in_log:
+                raise AssertionError(
+                    f"{name}: picture {later} is stored, and {number}, which it needs, is not"
+                )
+
+
 # ---- the ledger
 
 
@@ -185,6 +205,19 @@ def records_what_is_stored(world: World) -> None:
             assert found.state == "recorded", (
                 f"{name}: {found.state} {found.cause} at {seconds(info.start_us)} s, and the log had it"
             )
+
+
+def interrupts_nothing(world: World) -> None:
+    """Each camera is recorded in one epoch from its first picture on."""
+    for name in CAMERAS:
+        epochs = {
+            epoch for found in Clip(world, name).stored().values() for epoch in {t.epoch for t in found}
+        }
+        assert len(epochs) == 1, f"{name}: {len(epochs)} epochs"
+        states = world.looks[-1].states[name]
+        first = next(n for n, state in enumerate(states) if state.state == "recorded")
+        missing = [state for state in states[first:] if state.state == "gap" and state.from_us < JUDGED_US]
+        assert not missing, f"{name}: a gap at {seconds(missing[0].from_us)} s"
 
 
 def places_pictures_at_their_time(world: World) -> None:
@@ -280,6 +313,7 @@ RIGHT: dict[str, set[str]] = {
     "fell": {"storage_down"},
     "handover": {"handover", "service_down"},
     "lossy": {"source_silent", "stream_error"},
+    "oversize": {"stream_error"},
     "lost": {"pipeline_loss", "service_down"},  # unproven at the end of an epoch whose ingest was killed
     "record": {"stream_changed"},
     "service": {"service_down"},

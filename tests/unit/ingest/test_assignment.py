@@ -203,6 +203,6 @@ async def test_a_changed_record_touches_no_other_camera():
     async with following(group, told) as assignment:
         await assign(assignment, group, P0)
         await heard(told, 2)
-        group.log[P0].append(replace(B, revision=2, name="another"))
+        group.log[P0].append(replace(B, revision=2, url="rtsp://127.0.0.1/another"))
         await heard(told, 4)
         assert told[2:] == ["cam-b stream_changed", "cam-b starts"]

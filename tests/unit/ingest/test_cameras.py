@@ -1,12 +1,13 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, cast
 
+import pytest
 from prometheus_client import REGISTRY
 
-from districam_common.events import Camera
+from districam_common.events import Camera, Location
 from districam_ingest import metrics
 from districam_ingest.cameras import Fleet
 
@@ -28,13 +29,16 @@ class Life:
         self._why = cause
 
     async def run(self) -> None:
-        name = f"{self.camera.camera_id}.{self.camera.revision}"
-        self._told.append(f"{name} starts")
+        self._told.append(f"{self._name} starts")
         try:
             await asyncio.Event().wait()
         finally:
             metrics.CONNECTED.labels(self.camera.camera_id).set(0)
-            self._told.append(f"{name} {self._why}")
+            self._told.append(f"{self._name} {self._why}")
+
+    @property
+    def _name(self) -> str:
+        return f"{self.camera.camera_id}.{self.camera.revision}"
 
 
 @asynccontextmanager
@@ -122,15 +126,67 @@ async def test_the_single_client_ones_stop_where_others_may_go_on():
         assert len(fleet) == 1
 
 
-async def test_a_changed_record_starts_the_stream_anew():
+WHAT_A_STREAM_DEPENDS_ON: dict[str, object] = {
+    "url": "rtsp://127.0.0.1/y",
+    "credential": "door",
+    "transport": "udp",
+    "reader": "native",
+    "audio": False,
+    "segment_s": 20,
+    "keyframe_interval_s": 20,
+}
+WHAT_IT_DOES_NOT: dict[str, object] = {
+    "name": "y",
+    "single_client": True,
+    "retention_days": 7,
+    "groups": ("gates",),
+    "location": Location(latitude=11.7, longitude=108.3),
+    "revision": 2,
+    "updated_us": 2,
+}
+WHAT_SAYS_WHETHER = {"camera_id", "enabled", "deleted"}
+
+
+@pytest.mark.parametrize("field", WHAT_A_STREAM_DEPENDS_ON)
+async def test_a_change_of_what_the_stream_depends_on_starts_it_anew(field: str):
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.want(table(A), {})
         await settled()
-        fleet.want(table(replace(A, revision=2, segment_s=20)), {})
+        fleet.want(table(replace(A, revision=2, **{field: WHAT_A_STREAM_DEPENDS_ON[field]})), {})
         await settled()
         assert told == ["cam-a.1 starts", "cam-a.1 stream_changed", "cam-a.2 starts"]
         assert len(fleet) == 1
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("field", WHAT_IT_DOES_NOT)
+async def test_a_change_of_anything_else_costs_nothing(field: str):
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        fleet.want(table(replace(A, **{field: WHAT_IT_DOES_NOT[field]})), {})
+        await settled()
+        assert told == ["cam-a.1 starts"]
+
+
+def test_every_field_of_a_record_is_one_or_the_other():
+    known = {*WHAT_A_STREAM_DEPENDS_ON, *WHAT_IT_DOES_NOT, *WHAT_SAYS_WHETHER}
+    assert known == {one.name for one in fields(Camera)}
+
+
+@pytest.mark.correctness
+async def test_a_stream_that_goes_on_has_the_newest_record():
+    """A camera that has come to serve a single client does not linger at its next handover."""
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.want(table(A), {})
+        await settled()
+        fleet.want(table(replace(A, revision=2, single_client=True)), {})
+        fleet.want({}, {})
+        await asyncio.sleep(LINGER_S / 5)
+        assert told == ["cam-a.1 starts", "cam-a.2 handover"]
 
 
 async def test_a_disabled_camera_stops_at_once_also_while_it_lingers():
@@ -156,7 +212,7 @@ async def test_a_stopped_cameras_metrics_are_gone_and_a_restarted_ones_stay():
         fleet.want(table(A), {})
         await settled()
         metrics.CONNECTED.labels("cam-a").set(1)
-        fleet.want(table(replace(A, revision=2)), {})
+        fleet.want(table(replace(A, revision=2, segment_s=20)), {})
         await settled()
         assert connected("cam-a") == 0
         fleet.stop_all("handover", "x")

@@ -28,10 +28,14 @@ from support.world_faults import (
 @example(Fate((Fault("silent", 33, 46), Fault("stalled", 10, 23), Fault("killed", 10, 41, 1)))).via(
     "a camera that is silent behind a standstill was so before"
 )
-@example(Fate((Fault("renamed", 21, 23), Fault("stalled", 23, 64)), dice=3, single_client=(True, False))).via(
+@example(Fate((Fault("changed", 21, 23), Fault("stalled", 23, 64)), dice=3, single_client=(True, False))).via(
     "what the socket had kept was taken when it was read"
 )
 @example(Fate((Fault("lossy", 10, 2),))).via("what was lost at the end of a fragment belongs to the next")
+@example(Fate((Fault("oversize", 20, 4),))).via("a picture that is too large is shed alone")
+@example(Fate((Fault("oversize", 20, 30), Fault("shedding", 32, 10)))).via(
+    "a range of what is shed has any cause"
+)
 @example(Fate((Fault("lossy", 20, 30),))).via("no fragment is marked lossy")
 @example(Fate((Fault("moved", 20, 10), Fault("killed", 42, 20, 1)))).via(
     "a later event overrides `connected`"
@@ -47,7 +51,16 @@ def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
     judges.records_what_is_stored(world)
     judges.places_pictures_at_their_time(world)
     judges.accounts_for_every_picture(world)
+    judges.stores_what_can_be_shown(world)
     judges.blames_the_true_cause(world)
+
+
+@share(4)
+@given(fates(["renamed"], least=1))
+@example(Fate((Fault("renamed", 20, 1),))).via("a record that changes ends its stream")
+def test_a_change_of_what_no_stream_depends_on_costs_nothing(fate: Fate):
+    world = World(fate)
+    judges.interrupts_nothing(world)
 
 
 @share(14)

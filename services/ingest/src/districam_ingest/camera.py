@@ -22,8 +22,22 @@ GOOD_US = 60_000_000
 """A connection that lasted so long forgives the failures before it."""
 
 
+def asks_the_same(one: Camera, other: Camera) -> bool:
+    """Whether a stream under the one record is as the other wants it: all else may change while it runs."""
+    return _asked(one) == _asked(other)
+
+
+def _asked(camera: Camera) -> tuple[object, ...]:
+    how = (camera.url, camera.credential, camera.transport, camera.reader)
+    return (*how, camera.audio, camera.segment_s, camera.keyframe_interval_s)
+
+
 class CameraLife:
-    """Records one camera until it is stopped."""
+    """Records one camera until it is stopped.
+
+    Attributes:
+        camera: its record, to be replaced by one that asks the same.
+    """
 
     def __init__(self, camera: Camera, around: Surroundings) -> None:
         self.camera = camera

@@ -17,7 +17,7 @@ from districam_common.kafka.consumer import Member, Partition, Record
 from districam_common.service import Runtime, retrying
 from districam_common.wire import WireError
 from districam_ingest import metrics
-from districam_ingest.camera import CameraLife
+from districam_ingest.camera import CameraLife, asks_the_same
 
 log = structlog.get_logger()
 
@@ -68,7 +68,8 @@ class Fleet:
 
     def _ensure(self, camera_id: str, camera: Camera) -> None:
         running = self._running.get(camera_id)
-        if running is not None and running.life.camera == camera:
+        if running is not None and asks_the_same(running.life.camera, camera):
+            running.life.camera = camera
             if running.leaves is not None:
                 running.leaves.cancel()
                 running.leaves = None
