@@ -1,6 +1,5 @@
 """What a camera's life in ingest is given, around whatever a test puts in the place of Kafka and of cameras."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,6 +10,7 @@ from districam_ingest.loop_watch import LoopWatch
 from districam_ingest.outlets import Outlets
 from districam_ingest.settings import IngestSettings
 from districam_ingest.surroundings import Surroundings
+from districam_ingest.turns import Turns
 
 if TYPE_CHECKING:
     from districam_ingest.publish import Outbox
@@ -40,7 +40,7 @@ def surroundings(
             instance=instance,
             now_us=now_us or clock.now_us,
         ),
-        opening=asyncio.Semaphore(settings.opening_at_once),
+        turns=Turns(settings.opening_at_once),
         watch=LoopWatch(clock),
         clock=clock,
         settings=settings,

@@ -33,6 +33,7 @@ from districam_ingest.publish import Outbox
 from districam_ingest.settings import Settings
 from districam_ingest.stills import Stills
 from districam_ingest.surroundings import Surroundings
+from districam_ingest.turns import Turns
 
 log = structlog.get_logger()
 
@@ -97,7 +98,7 @@ def _surroundings(
             instance=runtime.instance,
             now_us=lambda: clock.monotonic_us() + outbox.host_clock.offset_us,
         ),
-        opening=asyncio.Semaphore(ingest.opening_at_once),
+        turns=Turns(ingest.opening_at_once),
         watch=watch,
         clock=clock,
         settings=ingest,

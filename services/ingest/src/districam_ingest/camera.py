@@ -43,6 +43,7 @@ class CameraLife:
         self.camera = camera
         self._around = around
         self._stop: tuple[Cause, str] = ("service_down", "the service broke")
+        self._is_failing = False  # the last opening came to nothing
 
     def explain(self, cause: Cause, detail: str) -> None:
         """Why the task that runs this will be cancelled; said in `lost`."""
@@ -85,8 +86,13 @@ class CameraLife:
         )
         try:
             # The deadline counts from our turn on: what waits for others is not the camera's fault.
-            async with around.opening, asyncio.timeout(around.settings.open_s + 1):
+            async with (
+                around.turns.turn(is_failing=self._is_failing),
+                asyncio.timeout(around.settings.open_s + 1),
+            ):
+                self._is_failing = True
                 source = await opening.__aenter__()
+                self._is_failing = False
         except TimeoutError:
             raise ReadError("camera_unreachable", f"not open after {around.settings.open_s:g} s") from None
         try:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from districam_ingest.resolving import addresses
 from districam_ingest.rtsp.message import RtspError
 
 UNSENT_MOST = 64 << 10
@@ -165,7 +166,7 @@ async def _connected(host: str, port: int) -> socket.socket:
     """A socket to the first of the host's addresses that takes it."""
     loop = asyncio.get_running_loop()
     problem: OSError = OSError(0, "the host has no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in await addresses(host, port):
         found = socket.socket(family, kind, protocol)
         found.setblocking(False)  # noqa: FBT003  # its only parameter
         try:

@@ -21,7 +21,7 @@ class IngestSettings(Block):
     rtsps_ca_file: Path | None = None
     """Whose certificates `rtsps` cameras must have; without it none is verified: cameras make theirs themselves."""
     opening_at_once: int = Field(default=32, gt=0)
-    """Starts are staggered. Dead cameras hold a place for `open_s` each: too few places keep healthy ones waiting."""
+    """Streams take turns in being opened: so many at once, and as many of those that failed the last time (see `Turns`)."""
     fragment_max_s: float = Field(default=2.0, gt=0)
     fragment_max_bytes: int = Field(default=1 << 20, gt=0)
     segment_max_s: float = Field(default=60.0, gt=0)

@@ -1,6 +1,5 @@
 """What every camera of a process shares, and how it is told that one of them gives no epoch."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from districam_ingest.loop_watch import LoopWatch
 from districam_ingest.outlets import Outlets
 from districam_ingest.reading import Reader
 from districam_ingest.settings import IngestSettings
+from districam_ingest.turns import Turns
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ class Surroundings:
     reader: Reader
     credentials: Credentials
     outlets: Outlets
-    opening: asyncio.Semaphore
+    turns: Turns
     watch: LoopWatch
     clock: Clock
     settings: IngestSettings

@@ -1,0 +1,139 @@
+"""Cameras that are dead keep no healthy one waiting, however many of them there are."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from districam_common.clock import SystemClock
+from districam_common.events import Camera, Connected, Refused, StreamEvent
+from districam_common.media import Fragment
+from districam_devkit.simcam import Generated, SimCamera, Simulation, running
+from districam_ingest.camera import CameraLife
+from districam_ingest.core.host_clock import HostClock
+from districam_ingest.native_reader import NativeReader
+from districam_ingest.settings import IngestSettings
+from districam_ingest.surroundings import Surroundings
+from support.surroundings import surroundings
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
+
+DEAD, HEALTHY = 300, ("cam-a", "cam-b", "cam-c")
+SOONER = 5
+"""Deadlines and pauses are so many times shorter than by default: the dead ones spend the same share of their time trying."""
+LATER_S = 2.0
+SETTINGS = IngestSettings(open_s=10 / SOONER, retry_most_s=30 / SOONER)
+SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.4, bitrate=150_000)
+
+
+@dataclass
+class Told:
+    """What is told of cameras, and when."""
+
+    connected: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    refused: set[str] = field(default_factory=set[str])
+    host_clock: HostClock = field(default_factory=HostClock)
+
+    def has_room(self, size: int) -> bool:
+        return size > 0
+
+    def offer_fragment(self, fragment: Fragment) -> None:
+        """Not kept."""
+
+    def offer(self, wanted: object) -> None:
+        """No stills."""
+
+    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+        if isinstance(event, Refused):
+            self.refused.add(camera_id)
+        if isinstance(event, Connected):
+            self.connected.setdefault(camera_id, []).append(time.monotonic())
+
+
+@contextmanager
+def silent() -> Generator[str]:
+    """A camera that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as one:
+        yield f"rtsp://127.0.0.1:{one.getsockname()[1]}/x"
+
+
+@contextmanager
+def absent() -> Generator[str]:
+    """One that is not there: nothing comes back, since the queue of a listener that accepts nobody is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as one:
+        callers: list[socket.socket] = []
+        try:
+            while not callers or not _waits(callers[-1]):
+                assert len(callers) < 10, "this system takes more than it was asked to"
+                callers.append(socket.socket())
+                callers[-1].settimeout(0.3)
+                callers[-1].connect_ex(one.getsockname())
+            yield f"rtsp://127.0.0.1:{one.getsockname()[1]}/x"
+        finally:
+            for caller in callers:
+                caller.close()
+
+
+def _waits(caller: socket.socket) -> bool:
+    try:
+        caller.getpeername()
+    except OSError:
+        return True
+    return False
+
+
+async def until(what: Callable[[], bool], within_s: float = 30) -> None:
+    async with asyncio.timeout(within_s):
+        while not what():
+            await asyncio.sleep(0.02)
+
+
+async def back_s(simulation: Simulation, told: Told) -> float:
+    """How long it takes until the slowest of the healthy ones is stored again, once their connections end."""
+    before = {name: len(told.connected[name]) for name in HEALTHY}
+    for name in HEALTHY:
+        assert simulation.drop(name)
+    began = time.monotonic()
+    await until(lambda: all(len(told.connected[name]) > before[name] for name in HEALTHY))
+    return max(told.connected[name][-1] for name in HEALTHY) - began
+
+
+@asynccontextmanager
+async def living(cameras: dict[str, str], around: Surroundings) -> AsyncGenerator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        lives = [
+            tasks.create_task(CameraLife(Camera(camera_id=name, name="x", url=url), around).run())
+            for name, url in cameras.items()
+        ]
+        yield
+        for life in lives:
+            life.cancel()
+
+
+async def test_300_dead_cameras_keep_no_healthy_one_waiting(tmp_path_factory: pytest.TempPathFactory):
+    """Half of them take connections and say nothing, half are not there at all."""
+    clock, told = SystemClock(), Told()
+    told.host_clock.host(clock.now_us(), clock.monotonic_us())
+    reader = NativeReader(clock, open_s=SETTINGS.open_s, read_s=SETTINGS.silence_s + 2)
+    around = surroundings(told, reader=reader, stills=told, clock=clock, settings=SETTINGS)
+    soon = SETTINGS.model_copy(
+        update={"retry_most_s": SETTINGS.retry_first_s}
+    )  # each connection of theirs is a short one
+    cache = tmp_path_factory.mktemp("clips")
+    async with (
+        running([SimCamera(name, SMALL) for name in HEALTHY], cache=cache) as simulation,
+        living({name: simulation.url(name) for name in HEALTHY}, replace(around, settings=soon)),
+    ):
+        await until(lambda: told.connected.keys() == set(HEALTHY))
+        alone_s = await back_s(simulation, told)
+        with silent() as one, absent() as other:
+            dead = {f"dead-{n}": one if n % 2 else other for n in range(DEAD)}
+            async with living(dead, around):
+                await until(lambda: told.refused >= dead.keys())
+                beside_s = [await back_s(simulation, told) for _ in range(3)]
+    print(f"{alone_s:.2f} s alone, {max(beside_s):.2f} s at most beside {DEAD} dead ones")
+    assert max(beside_s) <= alone_s + LATER_S
