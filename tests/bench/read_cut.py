@@ -33,6 +33,9 @@ class Nowhere:
     def has_room(self, size: int) -> bool:
         return size > 0
 
+    def hold(self, more: int) -> bool:
+        return more < 1 << 30
+
     def offer_fragment(self, fragment: Fragment) -> None:
         self.units += fragment.info.access_units
         if fragment.info.seq == 0:

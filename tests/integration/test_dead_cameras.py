@@ -41,6 +41,9 @@ class Told:
     def has_room(self, size: int) -> bool:
         return size > 0
 
+    def hold(self, more: int) -> bool:
+        return more < 1 << 30
+
     def offer_fragment(self, fragment: Fragment) -> None:
         """Not kept."""
 

@@ -287,7 +287,7 @@ async def _stopped(stage: Stage, before: Owners) -> Owners:
 
 async def _changed(stage: Stage, before: Owners) -> Owners:
     from_us = now_us()
-    await stage.publish(name="another name")
+    await stage.publish(segment_s=SEGMENT_S + 1)
     await asyncio.sleep(STEADY_S)
     after = await stage.at_rest(by=(THIRD, FOURTH), without=held(stage.acts["frozen"].before))
     return stage.note("changed", from_us, before, after)

@@ -64,6 +64,7 @@ class Queue:
         self.host_clock = HostClock()
         self.causes: dict[str, Cause] = {}  # what was last told of each camera's stream
         self.refused_room = False
+        self.held = 0
         self._lines = defaultdict[int, deque[Fragment | StreamEvent]](deque)
         self._way = way
 
@@ -72,6 +73,11 @@ class Queue:
         has = bool(size) and not self._way.is_full and waiting < QUEUED_MOST
         self.refused_room |= not has
         return has
+
+    def hold(self, more: int) -> bool:
+        self.held += more
+        assert self.held >= 0
+        return not self._way.is_full
 
     def offer_fragment(self, fragment: Fragment) -> None:
         self._way.offered.append(fragment)

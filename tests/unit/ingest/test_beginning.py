@@ -36,6 +36,7 @@ class Breaking:
     nth: int
     items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
     host_clock: HostClock = field(default_factory=HostClock)
+    held: int = 0
     is_armed: bool = False
 
     def _meet(self, kind: str) -> None:
@@ -48,6 +49,10 @@ class Breaking:
     def has_room(self, size: int) -> bool:
         self._meet("room")
         return size > 0
+
+    def hold(self, more: int) -> bool:
+        self.held += more
+        return self.held >= 0
 
     def offer_fragment(self, fragment: Fragment) -> None:
         self._meet("fragment")

@@ -33,10 +33,18 @@ class Queue:
     items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
     room: int = 1000
     host_clock: HostClock = field(default_factory=HostClock)
+    may_hold: int = 1 << 30
+    held: int = 0
+    most_held: int = 0
 
     def has_room(self, size: int) -> bool:
         self.room -= 1
         return self.room >= 0
+
+    def hold(self, more: int) -> bool:
+        self.held += more
+        self.most_held = max(self.most_held, self.held)
+        return self.held <= self.may_hold
 
     def offer_fragment(self, fragment: Fragment) -> None:
         self.items.append(fragment)

@@ -31,11 +31,16 @@ class Queue:
     items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
     broken: bool = False
     host_clock: HostClock = field(default_factory=HostClock)
+    held: int = 0
 
     def has_room(self, size: int) -> bool:
         if self.broken:
             raise ZeroDivisionError("a bug")
         return size > 0
+
+    def hold(self, more: int) -> bool:
+        self.held += more
+        return self.held >= 0
 
     def offer_fragment(self, fragment: Fragment) -> None:
         self.items.append(fragment)

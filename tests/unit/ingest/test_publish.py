@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from districam_common import names, wire
 from districam_common.clock import SystemClock
 from districam_common.errors import Retriable
@@ -139,6 +141,22 @@ async def test_all_cameras_together_have_one_budget():
         assert not outbox.has_room(2_000)
         broker.open.set()
         await outbox.drained()
+
+
+@pytest.mark.correctness
+async def test_what_is_held_before_the_queue_stands_in_the_same_budget():
+    broker = Broker()
+    async with outbox_to(broker, Runtime("ingest"), most_bytes=10_000) as outbox:
+        assert outbox.hold(6_000)
+        assert outbox.has_room(4_000)
+        assert not outbox.has_room(4_001)
+        outbox.offer_fragment(fragment("cam-1", E, 0, size=3_000))
+        assert not outbox.hold(1_000), "with what a record takes beside its value"
+        assert not outbox.hold(-1)
+        assert outbox.hold(-6_999)
+        broker.open.set()
+        await outbox.drained()
+        assert outbox.has_room(10_000)
 
 
 @dataclass

@@ -57,6 +57,7 @@ class Epoch:
         self.offset_us = outlets.outbox.host_clock.offset_us
         self.id = epoch_id(outlets.now_us(), secrets.token_bytes(10))
         self._timeline = Timeline(self.offset_us)
+        self._held_bytes = 0
         self._fragmenter = Fragmenter(camera.camera_id, cuts)
         self._shedder = Shedder()
         self._connected: Connected | None = None
@@ -81,11 +82,27 @@ class Epoch:
         self._observer.arrive(taken.picture, taken.dts)
         if self._soundtrack is not None:
             self._soundtrack.see(taken.picture)
-        self._pass_on(self._timeline.push(taken.picture, taken.dts, is_keyframe=taken.is_keyframe))
+        units = self._timeline.push(taken.picture, taken.dts, is_keyframe=taken.is_keyframe)
+        if not self._has_room_to_hold() and self._timeline.is_anchored:
+            units += (
+                self._timeline.release()
+            )  # as if the network had been slow: what else could be stored of them?
+            self._has_room_to_hold()
+        self._pass_on(units)
+
+    def _has_room_to_hold(self) -> bool:
+        """Counts what the timeline holds now; False if there is more in the process than its budget allows."""
+        more = self._timeline.held_bytes - self._held_bytes
+        if not more:
+            return True
+        self._held_bytes += more
+        return self._outlets.outbox.hold(more)
 
     def withdraw(self) -> list[Picture]:
         """Takes back the pictures that no time was found for."""
-        return self._timeline.withdraw()
+        pictures = self._timeline.withdraw()
+        self._has_room_to_hold()
+        return pictures
 
     def end(
         self,
@@ -97,7 +114,9 @@ class Epoch:
         interrupted: bool = True,
     ) -> None:
         """Sends what is held, then `lost`; behind it nothing of this epoch comes."""
-        self._pass_on(self._timeline.release())
+        units = self._timeline.release()
+        self._has_room_to_hold()
+        self._pass_on(units)
         rest = self._fragmenter.end(interval_us)
         if rest is not None:
             self._send(rest)
@@ -107,6 +126,7 @@ class Epoch:
         self, cause: Cause, detail: str, *, next_retry_s: float = 0.0, interrupted: bool = True
     ) -> bool:
         """Sends `lost` without what is held: it cannot be stored. False if nothing of this epoch was sent."""
+        self.withdraw()
         self._observer.count()
         for told in self._shedder.tell():
             self._tell(told)

@@ -37,7 +37,7 @@ for _cause in ("shed_backpressure", "stream_error"):
     SHED.labels(
         _cause
     )  # 0 from the start: the step from nothing to its first value is no increase to Prometheus
-BUFFERED = Gauge("districam_ingest_buffered_bytes", "Bytes that wait for Kafka.")
+BUFFERED = Gauge("districam_ingest_buffered_bytes", "Bytes that wait for Kafka, or for their time.")
 COMPILED = Gauge(
     "districam_ingest_compiled", "1 where what is done for every picture is compiled, 0 where interpreted"
 )

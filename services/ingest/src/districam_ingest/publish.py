@@ -64,6 +64,12 @@ class Outbox:
     def has_room(self, size: int) -> bool:
         return self._buffered + size <= self._most_bytes
 
+    def hold(self, more: int) -> bool:
+        """Counts bytes that wait elsewhere, or, below 0, no more. False: all together there are too many."""
+        self._buffered += more
+        metrics.BUFFERED.set(self._buffered)
+        return self._buffered <= self._most_bytes
+
     def offer_fragment(self, fragment: Fragment) -> None:
         message = wire.fragment_message(fragment, site=self._site)
         self._offer(fragment.info.camera_id, _Item(names.FRAGMENTS, message))

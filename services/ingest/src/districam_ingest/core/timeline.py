@@ -34,11 +34,15 @@ class Timeline:
 
     Args:
         offset_us: our wall clock minus the monotonic clock when the epoch began.
+
+    Attributes:
+        held_bytes: of the pictures that are held.
     """
 
     def __init__(self, offset_us: int) -> None:
         self._offset_us = offset_us
         self._held: list[_Placed] = []
+        self.held_bytes = 0
         self._first_dts = 0
         self._anchor_us: int | None = None  # wall time of the first dts
         self._shift_ticks = 0  # from the reader's ticks to the epoch's media clock
@@ -77,6 +81,8 @@ class Timeline:
         if self._anchor_us is not None and self._late_us(placed, self._anchor_us) <= STRAYS_US:
             return [*self.release(), self._unit(placed, self._anchor_us)]
         self._held.append(placed)
+        for nal in picture.nals:
+            self.held_bytes += len(nal)
         held_us = picture.arrival_us - self._held[0].picture.arrival_us
         if self._anchor_us is None:
             return self.release() if held_us >= HOLD_US else []
@@ -85,18 +91,21 @@ class Timeline:
         return []
 
     def release(self) -> list[AccessUnit]:
-        """Gives what is held: on time again, after the first second, or at an early end. Anchors, if nothing did yet."""
+        """Gives what is held: on time again, after the first second, at an early end, or since there is no room for it.
+
+        Anchors, if nothing did yet.
+        """
         if not self._held:
             return []
         if self._anchor_us is None:
             self._anchor()
         assert self._anchor_us is not None
-        held, self._held = self._held, []
+        held, self._held, self.held_bytes = self._held, [], 0
         return [self._unit(placed, self._anchor_us) for placed in held]
 
     def withdraw(self) -> list[Picture]:
         """Takes back what is held."""
-        held, self._held = self._held, []
+        held, self._held, self.held_bytes = self._held, [], 0
         return [placed.picture for placed in held]
 
     def _anchor(self) -> None:
