@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from districam_devkit.pipeline import ServiceName
 from districam_devkit.servers.process import Child
-from fault import index, quota
+from fault import index, quota, streams
 from fault.scene import BYTES_S, GOP_S, Scene
 
 BACK_S = GOP_S + 2
@@ -200,5 +200,7 @@ ROWS = (
     Row("half of the cameras drop at once for 10 s", _half_drop, {"camera_unreachable": 2 + BACK_S}),
     Row("a poison record beside a stream's own, on each topic", _poison),
     Row("a bit flipped in an upload", _bit_flipped),
-    Row("Redis set back by a second", index.set_back, {"stream_changed": BACK_S}),
+    Row("Redis set back by a second", index.set_back),
+    Row("every camera gets another name and group", streams.regrouped),
+    Row("what a stream depends on changes in every record", streams.restilled, {"stream_changed": BACK_S}),
 )

@@ -139,6 +139,13 @@ def test_a_replica_that_froze_comes_back_and_interrupts_nothing(story: Story) ->
         assert story.cameras[camera_id].gaps(thawed) == [], camera_id
 
 
+@pytest.mark.correctness
+def test_another_name_and_group_restart_no_camera(story: Story) -> None:
+    renamed, waiting = story.acts["renamed"], held(story.acts["frozen"].before)
+    assert not renamed.moved
+    untouched(story, renamed, [camera_id for camera_id in IDS if camera_id not in waiting])
+
+
 def test_a_changed_record_restarts_that_camera_alone(story: Story) -> None:
     changed, waiting = story.acts["changed"], held(story.acts["frozen"].before)
     assert not changed.moved

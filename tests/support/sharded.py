@@ -247,6 +247,7 @@ async def _act(stage: Stage) -> None:
     try:
         owners = await _frozen(stage, owners)
         owners = await _stopped(stage, owners)
+        owners = await _renamed(stage, owners)
         owners = await _changed(stage, owners)
         owners = await _killed(stage, owners)
         await asyncio.sleep(stage.freeze_s - (time.monotonic() - frozen_s))
@@ -291,6 +292,14 @@ async def _changed(stage: Stage, before: Owners) -> Owners:
     await asyncio.sleep(STEADY_S)
     after = await stage.at_rest(by=(THIRD, FOURTH), without=held(stage.acts["frozen"].before))
     return stage.note("changed", from_us, before, after)
+
+
+async def _renamed(stage: Stage, before: Owners) -> Owners:
+    from_us = now_us()
+    await stage.publish(name="another name", groups=["gates"])
+    await asyncio.sleep(STEADY_S)
+    after = await stage.at_rest(by=(THIRD, FOURTH), without=held(stage.acts["frozen"].before))
+    return stage.note("renamed", from_us, before, after)
 
 
 async def _killed(stage: Stage, before: Owners) -> Owners:

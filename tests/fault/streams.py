@@ -1,0 +1,40 @@
+"""Cameras' records that change while they are recorded."""
+
+import asyncio
+import json
+
+from districam_devkit.pipeline import apply_cameras
+from fault.scene import Scene
+
+TAKEN_UP_S = 30
+FOLLOWS_S = 3
+"""Ingest reads the records' topic beside the indexer, twice a second."""
+
+
+async def regrouped(scene: Scene) -> None:
+    """Every camera gets another name and a group."""
+    await _changed(scene, groups=["gates"])
+
+
+async def restilled(scene: Scene) -> None:
+    """Every camera's stills get another distance: what a stream depends on."""
+    await _changed(scene, groups=["restilled"], keyframe_interval_s=5)
+
+
+async def _changed(scene: Scene, *, groups: list[str], **fields: object) -> None:
+    """Returns once the change has been taken up."""
+    file = scene.send_log.with_name("cameras.yaml")
+    before = json.loads(await asyncio.to_thread(file.read_text))["cameras"]
+    records = [
+        record | {"name": f"{record['name']} at the gates", "groups": groups} | fields for record in before
+    ]
+    await apply_cameras(file, records, scene.servers.environment())
+    async with asyncio.timeout(TAKEN_UP_S):
+        while not await _all_have(scene, groups):
+            await asyncio.sleep(0.2)
+    await asyncio.sleep(FOLLOWS_S)
+
+
+async def _all_have(scene: Scene, groups: list[str]) -> bool:
+    answer = await scene.api.json("/v1/cameras")
+    return all(one["groups"] == groups for one in answer["cameras"])
