@@ -1,6 +1,7 @@
-"""The cameras' user names and passwords, from a mounted YAML file: `{name: {username, password}}`. Never logged."""
+"""The cameras' user names and passwords, from a mounted YAML file: `{name: {username, password, hosts}}`. Never logged."""
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import cast
 
@@ -11,10 +12,24 @@ from districam_common.errors import Retriable
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a camera asks for."""
+    """What a camera asks for.
+
+    Attributes:
+        networks: who may be told; none: whoever the camera's record points to.
+    """
 
     username: str
     password: str = field(repr=False)
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def is_for(self, address: str) -> bool:
+        """Whether the host of that IP address may be told."""
+        try:
+            host = ip_address(address.partition("%")[0])
+        except ValueError:
+            return not self.networks
+        mapped = getattr(host, "ipv4_mapped", None)
+        return not self.networks or any((mapped or host) in network for network in self.networks)
 
 
 class Credentials:
@@ -40,7 +55,11 @@ class Credentials:
                 self._entries = parse(self._file.read_text(encoding="utf-8"))
                 self._stamp = stamp
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            why = error if isinstance(error, OSError) else "it is not {name: {username, password}} in YAML"
+            why = (
+                error
+                if isinstance(error, OSError)
+                else "it is not {name: {username, password, hosts: [networks]}} in YAML"
+            )
             raise Retriable(f"the credentials' file {self._file}: {why}") from None
         return self._entries.get(name)
 
@@ -63,6 +82,15 @@ def parse(text: str) -> dict[str, Credential]:
 def _credential(entry: object) -> Credential:
     fields = cast("dict[object, object]", entry) if isinstance(entry, dict) else {}
     username, password = fields.get("username"), fields.get("password")
-    if set(fields) != {"username", "password"} or username is None or password is None:
-        raise ValueError("an entry has other fields than username and password")
-    return Credential(str(username), str(password))
+    if not set(fields) <= {"username", "password", "hosts"} or username is None or password is None:
+        raise ValueError("an entry has other fields than username, password and hosts")
+    return Credential(str(username), str(password), _networks(fields.get("hosts")))
+
+
+def _networks(hosts: object) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks (`10.0.4.0/24`); none where the entry has no `hosts`."""
+    if hosts is None:
+        return ()
+    if not isinstance(hosts, list) or not hosts:
+        raise ValueError("hosts is a list of addresses and networks, and not empty")
+    return tuple(ip_network(str(one)) for one in cast("list[object]", hosts))

@@ -105,6 +105,20 @@ def with_credential(url: str, credential: Credential | None) -> str:
     return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}"))
 
 
+async def _check_host(url: str, credential: Credential) -> None:
+    """Raises ReadError if an address of the URL's host is none that the credential is for."""
+    try:
+        parts = urlsplit(url)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            parts.hostname, parts.port, type=socket.SOCK_STREAM
+        )
+    except (OSError, ValueError):
+        raise ReadError("camera_unreachable", "the host has no address") from None
+    for *_, address in found:
+        if not credential.is_for(str(address[0])):
+            raise ReadError("auth_failed", f"the credential's hosts do not include {address[0]}")
+
+
 class LibavReader:
     """Opens RTSP streams with libavformat.
 
@@ -134,8 +148,11 @@ class LibavReader:
     async def open(
         self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
     ) -> AsyncGenerator["LibavSource"]:
+        if credential is not None and credential.networks:
+            await _check_host(url, credential)
         source = LibavSource(asyncio.get_running_loop(), self._clock, self._hears)
         options = {
+            "protocol_whitelist": "rtp,tcp,udp,tls,crypto",
             "rtsp_transport": transport,
             "allowed_media_types": "video+audio" if with_sound else "video",
             "timeout": str(round(self._read_s * 1e6)),
@@ -234,7 +251,7 @@ class LibavSource:
         """
         is_open = False
         try:
-            with av.open(url, options=options, timeout=limits) as container:
+            with av.open(url, format="rtsp", options=options, timeout=limits) as container:
                 video = next(iter(container.streams.video), None)
                 if video is None or video.codec_context.name not in _CODECS:
                     self._fail(ReadError("stream_error", "the stream has no H.264 or H.265 video"))

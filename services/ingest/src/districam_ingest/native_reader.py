@@ -12,7 +12,7 @@ from districam_ingest.connection import Connection
 from districam_ingest.native_source import NAME, RECEIVED_MOST, NativeSource
 from districam_ingest.opening import Opening
 from districam_ingest.reading import ReadError
-from districam_ingest.rtsp.message import CarrierError, RefusedError, RtspError
+from districam_ingest.rtsp.message import CarrierError, RefusedError, RtspError, UnsupportedError
 from districam_ingest.rtsp.session import Session
 from districam_ingest.ticker import Ticker
 
@@ -53,6 +53,7 @@ class NativeReader:
         hears: Collection[str] = AAC,
     ) -> None:
         self._authority, self._hears = authority, hears
+        self._digest = set[str]()  # URLs of records: as many as there are cameras
         self._clock, self._open_s, self._read_us = clock, open_s, round(read_s * 1e6)
         self._ticker = Ticker(clock)
         self._buffer = memoryview(bytearray(RECEIVED_MOST))  # for all streams: each empties it at once
@@ -67,9 +68,15 @@ class NativeReader:
             NotForThisReaderError: this reader can't, another may.
         """
         hears = self._hears if with_sound else frozenset[str]()
-        opening = Opening(Connection(self._authority), self._clock, credential, hears)
+        opening = Opening(
+            Connection(self._authority), self._clock, credential, hears, knows_digest=url in self._digest
+        )
         try:
-            session = await self._opened(opening, url, over_udp=transport == "udp")
+            try:
+                session = await self._opened(opening, url, over_udp=transport == "udp")
+            finally:
+                if opening.knows_digest:
+                    self._digest.add(url)
             connection, datagrams = opening.connection, opening.datagrams
             source = NativeSource(
                 session,
@@ -103,5 +110,7 @@ class NativeReader:
             raise ReadError("camera_unreachable", error.strerror or type(error).__name__) from None
         except RefusedError as error:
             raise ReadError(_CAUSES.get(error.status, "camera_unreachable"), str(error)) from None
-        except RtspError as error:
+        except UnsupportedError as error:
             raise NotForThisReaderError("stream_error", str(error)) from None
+        except RtspError as error:
+            raise ReadError("stream_error", str(error)) from None

@@ -8,7 +8,7 @@ from districam_common.credentials import Credential
 from districam_ingest.connection import Connection
 from districam_ingest.datagrams import Datagrams
 from districam_ingest.reading import ReadError
-from districam_ingest.rtsp.client import Client, is_same_host
+from districam_ingest.rtsp.client import Client, may_be_told
 from districam_ingest.rtsp.message import RtspError
 from districam_ingest.rtsp.session import Session
 
@@ -20,11 +20,19 @@ class Opening:
 
     Attributes:
         datagrams: of a session over UDP.
+        knows_digest: whether the camera has asked for Digest, now or before.
     """
 
     def __init__(
-        self, connection: Connection, clock: Clock, credential: Credential | None, hears: Collection[str]
+        self,
+        connection: Connection,
+        clock: Clock,
+        credential: Credential | None,
+        hears: Collection[str],
+        *,
+        knows_digest: bool = False,
     ) -> None:
+        self.knows_digest = knows_digest
         self.connection = connection
         self.datagrams: Datagrams | None = None
         self._clock, self._credential, self._hears = clock, credential, hears
@@ -36,34 +44,43 @@ class Opening:
             self.datagrams = None
 
     async def session(self, url: str, *, over_udp: bool) -> Session:
-        """Plays, wherever the camera sends us. A foreign host is not told the password in clear."""
+        """Plays, wherever the camera sends us. A foreign host is told no password, and none goes where TLS ends.
+
+        Raises:
+            ReadError: the credential is not for the host that answers.
+        """
         target = url
         for _ in range(REDIRECTS_MOST):
             self.close()
-            says_password = is_same_host(target, url)
-            session = await self._conversation(target, says_password=says_password, over_udp=over_udp)
+            credential = self._credential if may_be_told(target, url) else None
+            session = await self._conversation(target, credential, over_udp=over_udp)
             if session.client.redirect is None:
                 return session
             target = session.client.redirect
         raise RtspError("redirects without end")
 
-    async def _conversation(self, url: str, *, says_password: bool, over_udp: bool) -> Session:
+    async def _conversation(self, url: str, credential: Credential | None, *, over_udp: bool) -> Session:
         if over_udp and url.lower().startswith("rtsps:"):
             raise ReadError(
                 "stream_error", "UDP would carry in clear what rtsps keeps secret: use TCP or rtsp"
             )
         await self.connection.connect(url)
+        if credential is not None and not credential.is_for(self.connection.ends[1]):
+            raise ReadError("auth_failed", f"the credential's hosts do not include {self.connection.ends[1]}")
         client = Client(
             url,
-            self._credential,
+            credential,
             cnonce=_random_text,
-            says_password=says_password,
+            knows_digest=self.knows_digest,
             hears=self._hears,
             open_ports=None if url.lower().startswith("rtsps:") else self._open_pair,
             over_udp=over_udp,
         )
         session = Session(client, our_ssrc=secrets.randbits(32))
-        await self._converse(session)
+        try:
+            await self._converse(session)
+        finally:
+            self.knows_digest = client.knows_digest
         return session
 
     def _open_pair(self) -> tuple[int, int]:

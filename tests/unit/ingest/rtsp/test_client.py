@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from districam_common.credentials import Credential
 from districam_ingest.rtsp.carriage import Channels, Ports, agreed
-from districam_ingest.rtsp.client import STALE_MOST, UNSAID_MOST, Client, is_same_host
+from districam_ingest.rtsp.client import STALE_MOST, UNSAID_MOST, Client, may_be_told
 from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError
 
 URL = "rtsp://u:p@camera/live"
@@ -19,8 +19,8 @@ CREDENTIAL = Credential("u", "secret")
 S = 1_000_000
 
 
-def client(credential: Credential | None = CREDENTIAL, *, says_password: bool = True) -> Client:
-    return Client(URL, credential, cnonce=lambda: "c", says_password=says_password)
+def client(credential: Credential | None = CREDENTIAL, *, knows_digest: bool = False) -> Client:
+    return Client(URL, credential, cnonce=lambda: "c", knows_digest=knows_digest)
 
 
 def said(one: Client) -> str:
@@ -176,10 +176,22 @@ def test_nonce_counts_rise_with_each_request_and_begin_anew_with_a_nonce():
     assert "nc=00000001" in answer(one, 401, qop)
 
 
-def test_the_password_stays_here_where_basic_may_not_be_answered_or_nobody_asks():
-    one = client(says_password=False)
-    with pytest.raises(RefusedError):
+@pytest.mark.hostile
+def test_who_has_asked_for_digest_is_told_no_password_by_basic_any_more():
+    one = client(knows_digest=True)
+    with pytest.raises(RefusedError, match="has asked for Digest before"):
         answer(one, 401, BASIC)
+    one = client()
+    assert "Authorization: Digest" in answer(one, 401, DIGEST)
+    with pytest.raises(RefusedError, match="has asked for Digest before"):
+        answer(one, 401, BASIC)
+    assert one.knows_digest
+    unmet = client()
+    with pytest.raises(RefusedError, match="has asked for Digest before"):
+        answer(unmet, 401, ("www-authenticate", 'Digest realm="r", nonce="n", algorithm=SHA-512'), BASIC)
+
+
+def test_the_password_stays_here_where_nobody_asks():
     assert "Authorization" not in answer(client(), 200)
     assert "Authorization: Basic dTpzZWNyZXQ=" in answer(client(), 401, BASIC)
     for headers in ((), (DIGEST,)):
@@ -194,10 +206,16 @@ def test_a_redirect_is_told_and_has_to_lead_somewhere():
     for location in ("", "http://other/x", "rtsp:///x"):
         with pytest.raises(RtspError):
             answer(client(), 301, ("location", location))
-    assert is_same_host("rtsp://A/x", "rtsps://a:1/y")
-    assert not is_same_host("rtsp://a/x", "rtsp://b/x")
+
+
+@pytest.mark.hostile
+def test_a_password_goes_neither_to_another_host_nor_where_tls_ends():
+    assert may_be_told("rtsps://A:1/x", "rtsp://a/y")
+    assert may_be_told("rtsp://a/x", "rtsp://A:1/y")
+    assert not may_be_told("rtsp://a/x", "rtsp://b/x")
+    assert not may_be_told("rtsp://a/x", "RTSPS://a/x")
     with pytest.raises(RtspError):
-        is_same_host("rtsp://[", "rtsp://b")
+        may_be_told("rtsp://[", "rtsp://b")
 
 
 def test_a_session_is_kept_alive_at_half_its_timeout():

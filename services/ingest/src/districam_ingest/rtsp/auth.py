@@ -40,6 +40,11 @@ class Challenge:
         return self.algorithm.upper() or "MD5"
 
 
+def offers_digest(headers: Sequence[str]) -> bool:
+    """Whether `WWW-Authenticate` headers hold a Digest challenge, be it one that can't be met."""
+    return any(start[1].lower() == "digest" for header in headers for start in _SCHEME.finditer(header))
+
+
 def best(headers: Sequence[str], *, digest_only: bool = False) -> Challenge | None:
     """The strongest of the challenges in `WWW-Authenticate` headers that can be met; None if there is none."""
     found = [challenge for header in headers for challenge in _challenges(header)]

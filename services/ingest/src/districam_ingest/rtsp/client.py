@@ -21,6 +21,7 @@ STALE_MOST = 3
 UNSAID_MOST = 16 << 10
 """Answers that wait to be sent; who asks more than that at once means harm."""
 _RTSP_URL = re.compile(r"rtsps?://[^\s/]", re.IGNORECASE)
+_DOWNGRADE = "it asks for Basic, which tells the password in clear, and has asked for Digest before"
 _TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 
 
@@ -47,7 +48,8 @@ class Client:
     Args:
         url: of the camera; a user name and password in it are not used.
         cnonce: makes random text.
-        says_password: whether a server that asks for Basic is told the password; no after a redirect to another host.
+        knows_digest: whether the camera has asked for Digest before: then it is told no password by Basic any more, which
+            whoever stands between could ask for in its place.
         hears: sound that is wanted, by its names in `sdp.Audio`. Without it, or without the camera's consent, all goes on.
         open_ports: opens two UDP ports of ours for a track, RTP's and RTCP's; None: UDP is out of the question.
         over_udp: whether media shall come so; else they do only if the camera refuses the connection.
@@ -60,6 +62,7 @@ class Client:
         hearing: which of `carried` is sound, if any.
         carried: how each track comes that was set up, in their order.
         scheme: of the authentication that the server asked for.
+        knows_digest: whether it, or the same camera before it, has asked for Digest.
         server: what it calls itself.
 
     Raises:
@@ -72,7 +75,7 @@ class Client:
         credential: Credential | None,
         *,
         cnonce: Callable[[], str],
-        says_password: bool = True,
+        knows_digest: bool = False,
         hears: Collection[str] = (),
         open_ports: Callable[[], tuple[int, int]] | None = None,
         over_udp: bool = False,
@@ -88,7 +91,8 @@ class Client:
         self._open_ports, self._over_udp = open_ports, over_udp
         self.server: str | None = None
         self.is_playing = False
-        self._credential, self._cnonce, self._says_password = credential, cnonce, says_password
+        self._credential, self._cnonce = credential, cnonce
+        self.knows_digest = knows_digest
         self._challenge: auth.Challenge | None = None
         self._nonce_count = 0
         self._cseq = 0
@@ -175,9 +179,13 @@ class Client:
         )
 
     def _authorize(self, asked: _Asked, message: Message) -> None:
-        challenge = auth.best(message.all("www-authenticate"), digest_only=not self._says_password)
-        if challenge is None or self._credential is None:
+        if self._credential is None:
             raise RefusedError(asked.method, 401)
+        offered = message.all("www-authenticate")
+        self.knows_digest = self.knows_digest or auth.offers_digest(offered)
+        challenge = auth.best(offered, digest_only=self.knows_digest)
+        if challenge is None:
+            raise RefusedError(asked.method, 401, _DOWNGRADE if auth.best(offered) else "")
         is_wrong = asked.answers is not None and not challenge.is_stale
         if is_wrong or asked.repeats >= STALE_MOST:
             if self.is_playing:  # a keep-alive: the stream goes on or it does not
@@ -277,9 +285,15 @@ def _is_late(message: Message, cseq: int) -> bool:
     return text.isdecimal() and len(text) < 10 and int(text) < cseq and int(text) > 0
 
 
-def is_same_host(one: str, other: str) -> bool:
-    """Raises RtspError for what is no URL."""
+def may_be_told(target: str, url: str) -> bool:
+    """Whether a redirect from `url` to `target` may be followed with the camera's password.
+
+    It may not to another host, nor from `rtsps` to `rtsp`, where everybody could read along. Raises RtspError for what is
+    no URL.
+    """
     try:
-        return urlsplit(one).hostname == urlsplit(other).hostname
+        there, here = urlsplit(target), urlsplit(url)
+        is_same_host = there.hostname == here.hostname
     except ValueError:
         raise RtspError("no URL") from None
+    return is_same_host and (there.scheme == "rtsps" or here.scheme != "rtsps")

@@ -31,8 +31,8 @@ class CarrierError(UnsupportedError):
 class RefusedError(RtspError):
     """The peer answered a request with an error."""
 
-    def __init__(self, method: str, status: int) -> None:
-        super().__init__(f"{method} was answered with {status}")
+    def __init__(self, method: str, status: int, why: str = "") -> None:
+        super().__init__(f"{method} was answered with {status}{': ' if why else ''}{why}")
         self.status = status
 
 

@@ -1,0 +1,193 @@
+"""A camera's password stays with the camera: whom the readers answer, over real sockets, when the camera means harm."""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from districam_common.clock import SystemClock
+from districam_common.credentials import Credential, parse
+from districam_ingest.auto_reader import AutoReader
+from districam_ingest.libav_reader import LibavReader
+from districam_ingest.native_reader import NativeReader
+from districam_ingest.reading import Reader, ReadError
+
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
+
+GATE = Credential("viewer", "hidden-word")
+TOLD = base64.b64encode(b"viewer:hidden-word").decode()
+OPEN_S = 3.0
+Answer = Callable[["Heard"], str]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A request: its method, its number on the connection, and whom it says to be."""
+
+    method: str
+    cseq: str
+    authorization: str
+
+
+@dataclass
+class Peer:
+    """An RTSP server that answers by script and keeps what it heard."""
+
+    answer: Answer
+    port: int = 0
+    heard: list[Heard] = field(default_factory=list[Heard])
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator["Peer"]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        async with server:
+            self.port = server.sockets[0].getsockname()[1]
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+                asked = Heard(head.split(" ", 1)[0], _value(head, "CSeq"), _value(head, "Authorization"))
+                self.heard.append(asked)
+                writer.write(self.answer(asked).encode())
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    @property
+    def told(self) -> list[str]:
+        """The schemes by which it was told who we are."""
+        return [one.authorization.split(" ")[0] for one in self.heard if one.authorization]
+
+
+def _value(head: str, name: str) -> str:
+    found = re.search(rf"(?im)^{name}: *(.*?)\r$", head)
+    return found[1] if found else ""
+
+
+def says(asked: Heard, status: str, *headers: str, body: str = "") -> str:
+    lines = [f"RTSP/1.0 {status}", f"CSeq: {asked.cseq}", *headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines) + "\r\n\r\n" + body
+
+
+BASIC, DIGEST = 'WWW-Authenticate: Basic realm="r"', 'WWW-Authenticate: Digest realm="r", nonce="n"'
+SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:v\r\n"
+
+
+def asks_for(challenge: str) -> Answer:
+    return lambda asked: (
+        says(asked, "200 OK") if asked.method == "OPTIONS" else says(asked, "401 Unauthorized", challenge)
+    )
+
+
+def native() -> NativeReader:
+    return NativeReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)
+
+
+def auto() -> AutoReader:
+    return AutoReader(native(), LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S))
+
+
+async def refused(reader: Reader | AutoReader, url: str, credential: Credential = GATE) -> ReadError:
+    with pytest.raises(ReadError) as raised:
+        async with asyncio.timeout(20), reader.open(url, credential, transport="tcp"):
+            pass
+    return raised.value
+
+
+@pytest.mark.parametrize("make", [native, auto], ids=["native", "auto"])
+@pytest.mark.parametrize("challenge", [BASIC, DIGEST], ids=["basic", "digest"])
+async def test_another_host_is_told_nothing(make: Callable[[], Reader | AutoReader], challenge: str):
+    async with Peer(asks_for(challenge)).listening() as foreign:
+        location = f"Location: rtsp://localhost:{foreign.port}/x"
+        async with Peer(lambda asked: says(asked, "302 Found", location)).listening() as camera:
+            error = await refused(make(), f"rtsp://127.0.0.1:{camera.port}/x")
+    assert foreign.heard, "the redirect was followed"
+    assert foreign.told == []
+    assert error.cause == "auth_failed"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "nonsense\r\n\r\n",
+        "RTSP/1.0 200 OK\r\nContent-Length: 99999999\r\n\r\n",
+        "RTSP/1.0 302 Found\r\nLocation: x:/\r\n\r\n",
+    ],
+    ids=["no response", "a body without end", "nowhere"],
+)
+async def test_what_is_no_rtsp_is_not_given_to_ffmpeg_with_the_password(nonsense: str):
+    async with Peer(lambda _: nonsense).listening() as camera:
+        error = await refused(auto(), f"rtsp://127.0.0.1:{camera.port}/x")
+    assert error.cause == "stream_error"
+    assert camera.told == []
+    assert len(camera.heard) == 1, "nobody asked it again by another reader"
+
+
+async def test_basic_after_digest_in_one_conversation_is_refused():
+    def answer(asked: Heard) -> str:
+        if asked.method == "DESCRIBE" and not asked.authorization:
+            return says(asked, "401 Unauthorized", DIGEST)
+        if asked.method == "DESCRIBE":
+            return says(asked, "200 OK", "Content-Type: application/sdp", body=SDP)
+        return says(asked, "401 Unauthorized", BASIC) if asked.method == "SETUP" else says(asked, "200 OK")
+
+    async with Peer(answer).listening() as camera:
+        error = await refused(native(), f"rtsp://127.0.0.1:{camera.port}/x")
+    assert set(camera.told) == {"Digest"}
+    assert error.cause == "auth_failed"
+    assert "Digest before" in error.detail
+
+
+async def test_basic_after_digest_in_an_earlier_conversation_is_refused():
+    reader = native()
+    async with Peer(asks_for(DIGEST)).listening() as camera:
+        url = f"rtsp://127.0.0.1:{camera.port}/x"
+        await refused(reader, url)
+        camera.answer = asks_for(BASIC)
+        error = await refused(reader, url)
+        assert "Digest before" in error.detail
+        assert set(camera.told) == {"Digest"}
+        await refused(native(), url)  # who has never seen it ask for Digest has nothing else to go by
+        assert TOLD in camera.heard[-1].authorization
+
+
+@pytest.mark.parametrize(
+    "reader", [native(), LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)], ids=["native", "ffmpeg"]
+)
+async def test_a_credential_for_other_networks_is_not_told(reader: Reader):
+    (elsewhere,) = parse("gate: {username: viewer, password: hidden-word, hosts: [10.0.4.0/24]}").values()
+    (here,) = parse("gate: {username: viewer, password: hidden-word, hosts: [127.0.0.0/8]}").values()
+    async with Peer(asks_for(BASIC)).listening() as camera:
+        url = f"rtsp://127.0.0.1:{camera.port}/x"
+        error = await refused(reader, url, elsewhere)
+        assert (error.cause, camera.told) == ("auth_failed", [])
+        assert "127.0.0.1" in error.detail
+        await refused(reader, url, here)
+        assert set(camera.told) == {"Basic"}
+
+
+async def test_ffmpeg_opens_nothing_but_rtsp():
+    reader = LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)
+    heard: list[bytes] = []
+
+    async def serve(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        heard.append(await source.read(200))
+        sink.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for url in (
+            f"http://127.0.0.1:{port}/meta-data",
+            f"tcp://127.0.0.1:{port}",
+            "file:///etc/hostname",
+            "concat:/etc/hostname",
+        ):
+            await refused(reader, url)
+    assert not any(one.startswith(b"GET") for one in heard)
