@@ -18,11 +18,13 @@ from districam_common.errors import Rejected, Retriable
 from districam_common.kafka.connection import administration
 from districam_common.kafka.consumer import Committed, FellOff, Groups, Member, Partition, Reader, Record
 from districam_common.kafka.producer import Ack, Publisher
+from districam_common.kafka.records import mark_of
 from districam_common.names import partition_of
 from districam_common.settings import KafkaSettings
 from districam_common.wire import Message
 from districam_devkit.servers import kafka as kafka_server
 from integration.conftest import MakeTopic, kafka_settings, make_topic
+from support.torn_log import tear
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -456,6 +458,47 @@ async def test_a_member_outlives_the_broker(tmp_path: Path) -> None:
             await commit_when_possible(member, where)
             assert (await member.committed([where]))[where] == Committed(2, "three")
     assert numbers(owner.records) == [0, 1]
+
+
+@pytest.mark.correctness
+async def test_a_log_that_lost_its_tail_and_grew_again_is_noticed(tmp_path: Path) -> None:
+    """Neither a member that was reading nor one that takes over gives out what follows a record that is gone."""
+    async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
+        settings = kafka_settings(broker.bootstrap_servers)
+        name, group = await make_topic(settings), a_group()
+        where = Partition(name, 0)
+        await publish_all(settings, name, [message(n) for n in range(10)])
+        owner = Owner()
+        async with owner.joined(settings, group, name) as member:
+            await owner.poll_until(lambda: len(owner.records) == 10)
+            assert member.is_sure(where)
+            read = [mark_of(record) for record in reversed(owner.records)]
+            await broker.kill()
+            assert tear(tmp_path / "kafka" / "data", name, 0, keep=6) == 6
+            await broker.start_again()
+            await publish_all(settings, name, [message(n) for n in range(20, 30)])
+            for _ in range(2):
+                with pytest.raises(FellOff) as fell:
+                    await owner.poll_until(lambda: False)
+                assert fell.value.partitions == {where: 10}
+                assert not member.is_sure(where)
+            assert await member.surviving({where: read}) == {where: read[4]}
+            member.seek(where, 6, after=read[4])
+            await owner.poll_until(lambda: len(owner.records) == 20)
+            assert member.is_sure(where)
+        assert numbers(owner.records) == [*range(10), *range(20, 30)]
+
+        async def behind_what_was_read(partitions: frozenset[Partition]) -> None:
+            assert later.member is not None
+            assert partitions == {where}
+            later.member.seek(where, 10, after=read[0])
+
+        later = Owner()
+        later.assigned = behind_what_was_read
+        async with later.joined(settings, group, name):
+            with pytest.raises(FellOff):
+                await later.poll_until(lambda: False)
+        assert later.records == []
 
 
 async def commit_when_possible(member: Member, where: Partition) -> None:

@@ -14,7 +14,7 @@ from districam_common.ledger import State, ledger
 from districam_common.media import Fragment
 from support.world_broker import PARTITIONS, Broker, Bucket
 from support.world_cameras import BEGUN_US, TICK_US, Content, Device, S, at, contents
-from support.world_faults import Fate, Fault, Kind
+from support.world_faults import Fate, Fault, Kind, torn_s
 from support.world_index import Indexer
 from support.world_ingest import HostTime, Ingest, Way
 from support.world_recorder import Died, Recorder, Witness
@@ -76,6 +76,7 @@ class World:
         for fault in fate.faults:
             self._faults[fault.kind].append(fault)
         self.broker, self.bucket, self.witness = Broker(), Bucket(), Witness()
+        self.broker.keeps_texts = fate.has("torn")
         self._hosts = [HostTime(), HostTime()]
         self.ways = [Way(), Way()]
         self._instances = count()
@@ -125,6 +126,7 @@ class World:
 
     def _tick(self, tick: int) -> None:
         self.broker.now_us = at(tick)
+        self._move_leaders(tick)
         for number, name in enumerate(CAMERAS):
             self._befall_camera(tick, number, self.devices[name])
         self._regroup(tick)
@@ -214,12 +216,33 @@ class World:
         ingest.read()
         if broker:
             narrowed = self._is("narrowed", tick, host)
-            ingest.queue.send(self.broker, self._hosts[host], self._dice, narrowed=narrowed)
+            away = {n for n in range(PARTITIONS) if narrowed or not self._finds_leader(tick, host, n)}
+            ingest.queue.send(self.broker, self._hosts[host], self._dice, away=away)
+
+    def _pauses(self, host: int) -> tuple[int, int]:
+        """After an outage each ingest waits a while of its own before it tries again."""
+        return (0, (self.fate.dice * (5 + 6 * host)) % 17)
 
     def _finds_broker(self, tick: int, host: int) -> bool:
-        """After an outage each ingest waits a while of its own before it tries again."""
-        pause = (self.fate.dice * (5 + 6 * host)) % 17
-        return not any(self._is("broker", tick - n) for n in (0, pause))
+        return not any(self._is("broker", tick - n) for n in self._pauses(host))
+
+    def _finds_leader(self, tick: int, host: int, partition: int) -> bool:
+        return not any(self._is_leader_away(tick - n, partition) for n in self._pauses(host))
+
+    def _is_leader_away(self, tick: int, partition: int) -> bool:
+        return self._is("leader", tick, partition) or self._is("torn", tick, partition)
+
+    def _move_leaders(self, tick: int) -> None:
+        for fault in self._begins("torn", tick):
+            left = self.broker.tear(fault.who, torn_s(fault) * S)
+            self.witness.judged[fault.who] = min(left, self.witness.judged[fault.who])
+            for name in CAMERAS:
+                if names.partition_of(name, PARTITIONS) == fault.who:
+                    self.truth[name].reasons[tick].add("torn")
+        for partition in range(PARTITIONS):
+            is_away = self._is_leader_away(tick, partition)
+            self.broker.lines[partition] += partition in self.broker.away and not is_away
+            (self.broker.away.add if is_away else self.broker.away.discard)(partition)
 
     # ---- the truth
 
@@ -302,8 +325,16 @@ class World:
 
     def fragments(self, name: str) -> list[Fragment]:
         """All of the camera that the log has ever held, repeats included."""
-        log = self.broker.log(names.FRAGMENTS, names.partition_of(name, PARTITIONS))
+        log = self.broker.ever.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
         return [one.value for one in log if isinstance(one.value, Fragment)]
+
+    def torn(self) -> set[tuple[str, int]]:
+        """(epoch, seq) of what was lost with a log's tail before anybody had stored it."""
+        lost = [one.value for torn in self.broker.torn for one in torn]
+        left = [one.value for n in range(PARTITIONS) for one in self.broker.log(names.FRAGMENTS, n)]
+        out = {(f.info.epoch, f.info.seq) for f in lost if isinstance(f, Fragment)}
+        out -= {(f.info.epoch, f.info.seq) for f in left if isinstance(f, Fragment)}
+        return out - self.witness.announced
 
     def gone(self) -> set[tuple[str, int]]:
         """(epoch, seq) of what no recorder could read any more: the log had lost it first."""
@@ -311,7 +342,7 @@ class World:
         for n, beginning in enumerate(self.broker.beginnings):
             log = [one.value for one in self.broker.log(names.FRAGMENTS, n)]
             out |= {(f.info.epoch, f.info.seq) for f in log[:beginning] if isinstance(f, Fragment)}
-        return out - self.witness.announced
+        return out - self.witness.announced | self.torn()
 
     def announced(self, name: str) -> list[SegmentStored]:
         log = self.broker.log(names.SEGMENTS, names.partition_of(name, PARTITIONS))

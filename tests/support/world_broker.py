@@ -20,13 +20,32 @@ class Logged:
     append_us: int
     value: Value
 
+    @property
+    def id(self) -> str:
+        """Its `ce_id`."""
+        value = self.value
+        return f"{value.info.epoch}/{value.info.seq}" if isinstance(value, Fragment) else ""
+
 
 @dataclass
 class Broker:
-    """Partitions as lists; `beginnings` says how much of `fragments` retention has taken."""
+    """Partitions as lists; `beginnings` says how much of `fragments` retention has taken.
+
+    Attributes:
+        ever: all that was ever acknowledged.
+        torn: what partitions of `fragments` have lost of their ends.
+        lines: how often the leader of each partition of `fragments` has come back.
+        away: partitions of `fragments` whose leader is away.
+        keeps_texts: whether commits' metadata always survives.
+    """
 
     now_us: int = 0
     logs: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
+    ever: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
+    torn: list[list[Logged]] = field(default_factory=lambda: [list[Logged]() for _ in range(PARTITIONS)])
+    lines: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    away: set[int] = field(default_factory=set[int])
+    keeps_texts: bool = False
     beginnings: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
     commits: list[Commit | None] = field(default_factory=lambda: list[Commit | None]([None] * PARTITIONS))
 
@@ -34,7 +53,18 @@ class Broker:
         return self.logs.setdefault((topic, partition), [])
 
     def append(self, topic: str, partition: int, value: Value) -> None:
-        self.log(topic, partition).append(Logged(self.now_us, value))
+        logged = Logged(self.now_us, value)
+        self.log(topic, partition).append(logged)
+        self.ever.setdefault((topic, partition), []).append(logged)
+
+    def tear(self, partition: int, lost_us: int) -> int:
+        """The leader of a partition of `fragments` comes back without what it took last. Gives what is left."""
+        log = self.log(names.FRAGMENTS, partition)
+        left = sum(one.append_us <= self.now_us - lost_us for one in log)
+        left = max(left, self.beginnings[partition])
+        self.torn[partition] += log[left:]
+        del log[left:]
+        return left
 
     def truncate(self, partition: int, keep_us: int) -> None:
         """Retention: records older than `keep_us` are gone."""

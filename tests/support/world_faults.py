@@ -26,7 +26,9 @@ Kind = Literal[
     "shedding",  # an ingest has no room left
     "poisoned",  # a fragment is spoilt on its way into the log
     "broker",  # nobody reaches the broker
+    "leader",  # nobody reaches the leader of a partition of `fragments`; the group's coordinator answers
     "truncated",  # the log keeps only its last 20 s
+    "torn",  # that leader is away, and the log has lost its last seconds when it is back
     "store",  # nobody reaches S3
     "recorder",  # the recorder crashes, at whatever it is about to do, and is away
     "forgetful",  # a bug: the recorder takes an announcement for sent that was not
@@ -37,11 +39,12 @@ OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "oversize", "disable
 OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "shedding"]
 OF_ZOMBIES: list[Kind] = ["stalled", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""
-OF_STORAGE: list[Kind] = ["broker", "store", "recorder", "indexer"]
+OF_STORAGE: list[Kind] = ["broker", "leader", "store", "recorder", "indexer"]
 OF_INDEX: list[Kind] = ["setback"]
 """After these, what was final may be pending for a while: the index has to read again how far the truth had got."""
 OF_LOSS: list[Kind] = ["poisoned", "forgetful"]
 """Bugs: after these, footage is missing that had reached the log."""
+OF_LEADERS: list[Kind] = ["leader", "torn", "broker", "recorder"]
 HARMLESS: list[Kind] = [*OF_CAMERAS, *OF_INGEST, *OF_ZOMBIES, *OF_STORAGE]
 
 
@@ -76,7 +79,13 @@ class Fate:
         return any(fault.kind in kinds for fault in self.faults)
 
 
-LONGEST_S = {"broker": 100, "poisoned": 2, "lossy": 30}
+LONGEST_S = {"broker": 100, "leader": 100, "torn": 20, "poisoned": 2, "lossy": 30}
+TORN_MOST_S = 12
+
+
+def torn_s(fault: Fault) -> int:
+    """How many seconds a log loses."""
+    return 1 + fault.for_s % TORN_MOST_S
 
 
 def _bounded(fault: Fault) -> Fault:

@@ -4,7 +4,7 @@ What `CameraLife`, `Fleet`, `Assignment` and `Outbox` wait for, a tick decides h
 """
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, cast
@@ -88,10 +88,11 @@ class Queue:
             self.causes[camera_id] = event.cause
         self._lines[names.partition_of(camera_id, PARTITIONS)].append(event)
 
-    def send(self, broker: Broker, clock: HostTime, dice: Random, *, narrowed: bool) -> None:
+    def send(self, broker: Broker, clock: HostTime, dice: Random, *, away: Container[int]) -> None:
+        """`away`: partitions of `fragments` whose leader is not found."""
         for partition, line in self._lines.items():
             for _ in range(SENT_A_TICK):
-                if not line or (narrowed and isinstance(line[0], Fragment)):
+                if not line or (partition in away and isinstance(line[0], Fragment)):
                     break
                 item = line.popleft()
                 times = 2 if dice.random() < 0.05 else 1  # the acknowledgement was lost: sent again

@@ -6,6 +6,7 @@ from random import Random
 
 from districam_common import names
 from districam_common.events import DeadLetter, PartitionFell, SegmentStored
+from districam_common.marks import Mark
 from districam_common.media import Fragment
 from districam_recorder.core import limits
 from districam_recorder.core.assembler import Segment
@@ -42,6 +43,7 @@ class Witness:
 class _Handler:
     number: int
     log: PartitionLog
+    line: int | None = None
     waiting: deque[Effect] = field(default_factory=deque[Effect])
     put: dict[int, SegmentStored | None] = field(default_factory=dict[int, SegmentStored | None])
 
@@ -62,7 +64,7 @@ class Recorder:
         self, broker: Broker, bucket: Bucket, witness: Witness, dice: Random, monotonic_us: int
     ) -> None:
         self._broker, self._bucket, self._witness, self._dice = broker, bucket, witness, dice
-        self._contact, self._clock = Contact(SESSION_US), BrokerClock()
+        self._contacts, self._clock = [Contact(SESSION_US) for _ in range(PARTITIONS)], BrokerClock()
         self._dropped: set[int] = set()
         self._round_us = monotonic_us
         self._handlers = [_Handler(n, self._log_of(n, monotonic_us)) for n in range(PARTITIONS)]
@@ -72,12 +74,14 @@ class Recorder:
 
     def _log_of(self, number: int, monotonic_us: int) -> PartitionLog:
         commit, beginning = self._broker.commits[number], self._broker.beginnings[number]
-        if commit is None:
-            return PartitionLog(beginning, Checkpoint(), RULES)
-        checkpoint = parse(commit.metadata if self._dice.random() < 0.8 else "")
-        self._clock.seen(checkpoint.log_us, monotonic_us)
-        log = PartitionLog(commit.offset, checkpoint, RULES)
-        if commit.offset < beginning:
+        offset, checkpoint = 0, Checkpoint()
+        if commit is not None:
+            is_kept = self._dice.random() < 0.8 or self._broker.keeps_texts
+            offset, checkpoint = commit.offset, parse(commit.metadata if is_kept else "")
+        if checkpoint.log_us:
+            self._clock.seen(checkpoint.log_us, monotonic_us)
+        log = PartitionLog(offset, checkpoint, RULES)
+        if offset < beginning:
             log.falls(beginning)
         return log
 
@@ -88,7 +92,9 @@ class Recorder:
             Died: the fuse has burnt down.
         """
         if broker:
-            self._contact.heard(monotonic_us)
+            for handler in self._reached():
+                self._contacts[handler.number].heard(monotonic_us)
+                self._look_back(handler)
             self._read(monotonic_us)
         if store:
             self._upload()
@@ -106,10 +112,30 @@ class Recorder:
 
     # ---- reading
 
+    def _reached(self) -> list[_Handler]:
+        """Those whose leader answers."""
+        return [handler for handler in self._handlers if handler.number not in self._broker.away]
+
+    def _look_back(self, handler: _Handler) -> None:
+        """As `Member` does it over a new connection: what was read must be where it was."""
+        line, last = self._broker.lines[handler.number], handler.log.last
+        if handler.line != line and last is not None and not self._is_there(handler.number, last):
+            survivor = next((mark for mark in handler.log.read if self._is_there(handler.number, mark)), None)
+            handler.waiting += handler.log.goes_back(survivor, self._broker.beginnings[handler.number])
+        handler.line = line
+
+    def _is_there(self, number: int, mark: Mark) -> bool:
+        log = self._broker.log(names.FRAGMENTS, number)
+        if mark.offset < self._broker.beginnings[number]:
+            return True  # nobody can tell
+        if mark.offset >= len(log):
+            return False
+        return (log[mark.offset].append_us, log[mark.offset].id) == (mark.append_us, mark.id)
+
     def _read(self, monotonic_us: int) -> None:
         if limits.has_room_again(self._used(), MEMORY):
             self._dropped.clear()
-        for handler in self._handlers:
+        for handler in self._reached():
             if handler.number not in self._dropped and not self._feed(handler, monotonic_us):
                 break
         assert self._used() <= MEMORY, "the recorder holds more than it may"
@@ -125,7 +151,7 @@ class Recorder:
             logged, offset = log[handler.log.position], handler.log.position
             assert isinstance(logged.value, Fragment | Unreadable)
             self._clock.seen(logged.append_us, monotonic_us)
-            incoming = Incoming(offset, logged.append_us, monotonic_us, logged.value)
+            incoming = Incoming(offset, logged.append_us, monotonic_us, logged.value, logged.id)
             holdings = [one.holding() for one in self._handlers]
             match limits.step(holdings, handler.number, incoming.bytes, MEMORY):
                 case limits.Read():
@@ -208,12 +234,14 @@ class Recorder:
     def _round(self, monotonic_us: int) -> None:
         broker_us = self._clock.at(monotonic_us)
         ends = [len(self._broker.log(names.FRAGMENTS, n)) for n in range(PARTITIONS)]
-        resting = [h for h in self._handlers if h.log.position >= ends[h.number]]
+        reached = self._reached()
+        resting = [h for h in reached if h.log.position == ends[h.number]]
         for handler in resting:
             handler.waiting += handler.log.rests_at_end(monotonic_us, broker_us)
         self._step()
-        log_stands = self._contact.lasts_us() < CONTACT_US
         for handler in self._handlers:
+            in_contact = self._contacts[handler.number].lasts_us() >= CONTACT_US
+            log_stands = handler not in reached or not in_contact
             end_us = broker_us if handler in resting else None
             commit = handler.log.committable(end_us=end_us, log_stands=log_stands)
             self._judge(handler.number, commit.offset)
@@ -223,8 +251,10 @@ class Recorder:
     def _judge(self, number: int, offset: int) -> None:
         """The promise of a commit: everything before it is announced, told as rejected, or fell off the log."""
         before = self._broker.commits[number]
-        assert before is None or offset >= before.offset, "the commit went back"
+        is_torn = bool(self._broker.torn[number])
+        assert before is None or offset >= before.offset or is_torn, "the commit went back"
         log = self._broker.log(names.FRAGMENTS, number)
+        offset = min(offset, len(log))  # until the recorder sees that the log is shorter
         for at in range(max(self._witness.judged[number], self._broker.beginnings[number]), offset):
             value = log[at].value
             passed = isinstance(value, Fragment) and (value.info.epoch, value.info.seq)

@@ -1,28 +1,59 @@
+import base64
 import json
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from districam_common.marks import Mark
 from districam_recorder.core.checkpoint import METADATA_MAX_BYTES, Checkpoint, dump, parse
 from support.fragments import epoch_id
 
 SEQS = st.dictionaries(st.integers(0, 10_000).map(epoch_id), st.integers(0, 2**31 - 1), max_size=120)
 
 
-@given(st.integers(0, 2**62), SEQS)
-def test_what_is_read_back_skips_nothing_that_was_not_announced(log_us: int, seqs: dict[str, int]):
-    text = dump(Checkpoint(log_us, seqs))
+MARKS = st.builds(Mark, st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 9).map(epoch_id))
+
+
+@given(st.integers(0, 2**62), SEQS, st.none() | st.integers(0, 2**62), st.lists(MARKS, max_size=6).map(tuple))
+def test_what_is_read_back_skips_nothing_that_was_not_announced(
+    log_us: int, seqs: dict[str, int], since_us: int | None, read: tuple[Mark, ...]
+):
+    text = dump(Checkpoint(log_us, seqs, since_us, read))
     assert len(text.encode()) <= METADATA_MAX_BYTES
     back = parse(text)
-    assert back.log_us == log_us
+    assert (back.log_us, back.since_us, back.read) == (log_us, since_us, read)
     assert back.seqs.items() <= seqs.items()
-    assert len(back.seqs) >= min(len(seqs), 70)
+    assert len(back.seqs) >= min(len(seqs), 110)
+
+
+def test_as_many_epochs_as_ten_thousand_cameras_have_in_a_partition_are_kept():
+    seqs = {epoch_id(n): n for n in range(120)}
+    read = tuple(Mark(10**9 - n, 1_790_000_000_000_000, f"{epoch_id(n)}/{n}") for n in range(6))
+    text = dump(Checkpoint(1_790_000_000_000_000, seqs, 1_790_000_000_000_000, read))
+    assert parse(text).seqs == seqs
+
+
+def test_a_commit_of_a_recorder_that_kept_no_marks_is_read():
+    assert parse('{"log_us":7,"seq":{"a":3}}') == Checkpoint(7, {"a": 3}, None, ())
 
 
 def test_it_is_the_contracts_json():
     text = dump(Checkpoint(17, {epoch_id(1): 4}))
     assert json.loads(text) == {"log_us": 17, "seq": {epoch_id(1): 4}}
+    text = dump(Checkpoint(17, {}, 18, (Mark(7, 16, "a/3"), Mark(5, 9, ""))))
+    read = [[7, 16, "a/3"], [5, 9, ""]]
+    assert json.loads(text) == {"log_us": 17, "seq": {}, "since_us": 18, "read": read}
+
+
+def test_many_epochs_are_packed():
+    seqs = {epoch_id(n): n for n in range(100)}
+    found = json.loads(dump(Checkpoint(1, seqs)))
+    assert "seq" not in found
+    packed = base64.b64decode(found["seqs"])
+    assert len(packed) == 100 * 20
+    assert packed[20:40] == UUID(epoch_id(1)).bytes + (1).to_bytes(4, "big")
 
 
 def test_the_latest_epochs_are_kept_when_it_is_too_long():
@@ -39,6 +70,8 @@ def test_the_latest_epochs_are_kept_when_it_is_too_long():
         ("null", {}),
         ('{"log_us": "x", "seq": [1]}', {}),
         ('{"seq": {"a": "b", "c": 3, "d": true}}', {"c": 3}),
+        ('{"seqs": 3, "since_us": "x", "read": 5}', {}),
+        ('{"seqs": "?", "read": [[1], ["a", 2, "b"], [-1, 2, "c"], [1, 2, 3], 4]}', {}),
     ],
 )
 def test_garbage_counts_as_lost(metadata: str, seqs: dict[str, int]):

@@ -23,7 +23,7 @@ from support.world_faults import (
 
 
 @share(20)
-@given(fates([*HARMLESS, *OF_INDEX, "truncated"]))
+@given(fates([*HARMLESS, *OF_INDEX, "truncated", "torn"]))
 @example(Fate((Fault("stalled", 10, 4),))).via("a leap behind what the socket had kept is the camera's")
 @example(Fate((Fault("silent", 33, 46), Fault("stalled", 10, 23), Fault("killed", 10, 41, 1)))).via(
     "a camera that is silent behind a standstill was so before"
@@ -45,6 +45,7 @@ from support.world_faults import (
 @example(Fate((Fault("disabled", 20, 30), Fault("setback", 19, 2)))).via(
     "where `cameras` is read on is in memory alone"
 )
+@example(Fate((Fault("store", 20, 60), Fault("torn", 40, 9)))).via("a tear is a pipeline_loss")
 def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
     world = World(fate)
     judges.tiles(world)
@@ -81,6 +82,7 @@ def test_what_a_bug_loses_is_told_as_pipeline_loss_for_good(fate: Fate):
 @example(Fate((Fault("indexer", 20, 90, 1),))).via("log_us is published before what it stands for is applied")
 @example(Fate((Fault("broker", 20, 100),), dice=3)).via("log_us moves as soon as the broker answers")
 @example(Fate((Fault("disabled", 10, 30), Fault("broker", 20, 30)))).via("a disabled camera has no footage")
+@example(Fate((Fault("leader", 20, 100),), dice=9)).via("the group's coordinator answers for all leaders")
 def test_what_is_not_pending_is_final(fate: Fate):
     world = World(fate, looks=True)
     judges.tiles(world)

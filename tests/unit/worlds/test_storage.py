@@ -5,7 +5,7 @@ from hypothesis import example, given
 from support import world_judges as judges
 from support.examples import share
 from support.world import World
-from support.world_faults import HARMLESS, OF_STORAGE, Fate, Fault, fates
+from support.world_faults import HARMLESS, OF_LEADERS, OF_STORAGE, Fate, Fault, fates
 
 
 @share(16)
@@ -31,3 +31,12 @@ def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: Fate):
 @example(Fate((Fault("skewed", 10, 10, 1), Fault("cut", 10, 11)))).via("two clocks at one cut")
 def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: Fate):
     judges.shows_each_picture_once(World(fate))
+
+
+@share(14)
+@given(fates([*OF_LEADERS, "torn", "killed", "store", "truncated"], least=1))
+@example(Fate((Fault("torn", 40, 3),), dice=1)).via("a commit's offset is trusted in a log that grew again")
+def test_a_log_that_lost_its_tail_costs_no_more_than_what_it_lost(fate: Fate):
+    world = World(fate)
+    world.drain()
+    judges.stores_what_the_log_held(world)

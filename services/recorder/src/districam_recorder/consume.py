@@ -1,7 +1,7 @@
 """The loop: records in from the group, effects out through the handlers, commits in rounds."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import structlog
 
@@ -41,7 +41,7 @@ class Consumption:
             segment_max_bytes=settings.recorder.segment_max_bytes,
         )
         self._session_us = int(settings.kafka.session_timeout_s * 1e6)
-        self._contact = Contact(self._session_us)
+        self._contacts: dict[int, Contact] = {}
         self._broker_clock = BrokerClock()
         self._handlers: dict[int, Handler] = {}
         self._dropped: set[int] = set()  # for want of memory; paused until there is room
@@ -83,12 +83,13 @@ class Consumption:
         return {partition: (committed.get(partition), beginnings[partition]) for partition in taken}
 
     def _log_from(self, committed: Committed | None, beginning: int) -> PartitionLog:
-        if committed is None:
-            return PartitionLog(beginning, Checkpoint(), self._rules)
-        checkpoint = parse(committed.metadata)
-        self._broker_clock.seen(checkpoint.log_us, self._runtime.clock.monotonic_us())
-        partition_log = PartitionLog(committed.offset, checkpoint, self._rules)
-        if committed.offset < beginning:
+        offset, checkpoint = 0, Checkpoint()
+        if committed is not None:
+            offset, checkpoint = committed.offset, parse(committed.metadata)
+        if checkpoint.log_us:
+            self._broker_clock.seen(checkpoint.log_us, self._runtime.clock.monotonic_us())
+        partition_log = PartitionLog(offset, checkpoint, self._rules)
+        if offset < beginning:
             partition_log.falls(beginning)
         return partition_log
 
@@ -97,7 +98,9 @@ class Consumption:
         self._seek(number)
 
     def _seek(self, number: int) -> None:
-        self._member.seek(Partition(names.FRAGMENTS, number), self._handlers[number].log.position)
+        partition_log = self._handlers[number].log
+        partition = Partition(names.FRAGMENTS, number)
+        self._member.seek(partition, partition_log.position, after=partition_log.last)
 
     # ---- reading
 
@@ -130,7 +133,7 @@ class Consumption:
         self._broker_clock.seen(max(record.append_us for record in records), received_us)
 
     async def _fell(self, asked: Mapping[Partition, int]) -> None:
-        """The log does not have the positions asked for: it is younger than they are, or shorter."""
+        """The log does not have the positions asked for, or not what was read before them."""
         beginnings = await self._member.beginnings(asked)
         for partition, position in asked.items():
             handler = self._handlers.get(partition.number)
@@ -138,17 +141,21 @@ class Consumption:
                 continue  # told of an earlier position, or too early: it is told again
             if position < beginnings[partition]:
                 handler.log.falls(beginnings[partition])
-                self._seek(partition.number)
             else:
-                self._begin_again(handler, beginnings[partition])
+                await self._go_back(handler, partition, beginnings[partition])
+            self._seek(partition.number)
 
-    def _begin_again(self, handler: Handler, beginning: int) -> None:
-        """It is another log than we know, or one that lost its end: all of it is read, and nothing stored twice."""
+    async def _go_back(self, handler: Handler, partition: Partition, beginning: int) -> None:
+        """The log lost its tail, or is another one: reads on behind what is left of it, and nothing is stored twice."""
+        survivor = (await self._member.surviving({partition: handler.log.read}))[partition]
+        was_at = handler.log.position
+        handler.goes_back(survivor, beginning)
         log.error(
-            "log is shorter than what was read", partition=handler.number, position=handler.log.position
+            "the log has lost what was read",
+            partition=handler.number,
+            position=was_at,
+            goes_on_at=handler.log.position,
         )
-        handler.close()
-        self._open(handler.number, PartitionLog(beginning, Checkpoint(handler.log.log_us), self._rules))
 
     # ---- memory
 
@@ -205,37 +212,56 @@ class Consumption:
         """Finds the ends, closes what lies idle there, commits what is announced and how far the log is stored."""
         try:
             asked_us = self._runtime.clock.monotonic_us()
-            ends = await self._ends()
+            told = await self._ends()
+            ends = {p.number: end for p, end in told.items() if self._member.is_sure(p)}
+            self._notice(ends)
             broker_us = self._broker_clock.at(asked_us)
-            resting = {number for number, handler in self._handlers.items() if handler.is_at(ends[number])}
+            resting = {number for number, end in ends.items() if self._handlers[number].is_at(end)}
             for number in resting:
                 self._handlers[number].rests_at_end(asked_us, broker_us)
-            await self._commit(dict.fromkeys(resting, broker_us))
+            await self._commit(dict.fromkeys(resting, broker_us), ends.keys())
         except Retriable as error:
             self._runtime.health.failing("kafka", str(error))
         else:
+            self._tell_health(len(self._handlers) - len(told))
+
+    async def _ends(self) -> dict[Partition, int]:
+        """The end of each partition whose leader answers."""
+        if self._handlers:
+            return await self._member.ends_told(partitions(self._handlers))
+        if self._runtime.clock.monotonic_us() - self._member.contact_us() > self._session_us:
+            raise Retriable("no sign of life from the group's coordinator")
+        return {}
+
+    def _notice(self, heard: Iterable[int]) -> None:
+        """Leaders of these partitions answered, and have what was read."""
+        for number in heard:
+            contact = self._contacts.setdefault(number, Contact(self._session_us))
+            contact.heard(self._runtime.clock.monotonic_us())
+
+    def _tell_health(self, away: int) -> None:
+        if away:
+            self._runtime.health.failing("kafka", f"the leaders of {away} partitions do not answer")
+        else:
             self._runtime.health.ok("kafka")
 
-    async def _ends(self) -> dict[int, int]:
-        """The end of each partition; takes note that the broker answered."""
-        self._contact.heard(self._member.contact_us())
-        if not self._handlers:
-            if self._runtime.clock.monotonic_us() - self._member.contact_us() > self._session_us:
-                raise Retriable("no sign of life from the group's coordinator")
-            return {}
-        ends = await self._member.ends(partitions(self._handlers))
-        self._contact.heard(self._runtime.clock.monotonic_us())
-        return {partition.number: end for partition, end in ends.items()}
+    async def _commit(self, ends_us: Mapping[int, int | None], heard: Container[int]) -> None:
+        """What may be committed.
 
-    async def _commit(self, ends_us: Mapping[int, int | None]) -> None:
-        """`ends_us`: the broker's time, if known, for the partitions that rest at their end."""
-        log_stands = self._contact.lasts_us() < self._settings.contact_s * 1e6
+        Args:
+            ends_us: the broker's time, if known, for the partitions that rest at their end.
+            heard: the partitions whose leader has just answered; of the others nobody knows what may be on its way.
+        """
         commits: dict[Partition, Committed] = {}
         for number, handler in self._handlers.items():
+            log_stands = number not in heard or not self._is_in_contact(number)
             commit = handler.log.committable(end_us=ends_us.get(number), log_stands=log_stands)
             commits[Partition(names.FRAGMENTS, number)] = Committed(commit.offset, commit.metadata)
         if commits:
             await self._member.commit(commits)
+
+    def _is_in_contact(self, number: int) -> bool:
+        return self._contacts[number].lasts_us() >= self._settings.contact_s * 1e6
 
     async def _drain(self) -> None:
         """Gives closed segments a while to be stored; the others are for the next owner."""

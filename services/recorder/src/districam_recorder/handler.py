@@ -5,6 +5,8 @@ from collections import deque
 
 from districam_common import wire
 from districam_common.kafka.consumer import Record
+from districam_common.kafka.records import mark_of
+from districam_common.marks import Mark
 from districam_common.media import Fragment
 from districam_recorder import metrics
 from districam_recorder.core.effects import Effect
@@ -35,12 +37,16 @@ class Handler:
         metrics.REPEATS.inc(self.log.repeats - repeats)
 
     def is_at(self, end: int) -> bool:
-        """Whether all of the log up to `end` has been fed."""
-        return not self.backlog and self.log.position >= end
+        """Whether all of the log up to `end` has been fed. One that ends before the position is not the one that was read."""
+        return not self.backlog and self.log.position == end
 
     def rests_at_end(self, monotonic_us: int, broker_us: int | None) -> None:
         """The end of the log was found by a request sent at `monotonic_us`."""
         self._carry_out(self.log.rests_at_end(monotonic_us, broker_us))
+
+    def goes_back(self, survivor: Mark | None, beginning: int) -> None:
+        """The log lost its tail: see `PartitionLog.goes_back`."""
+        self._carry_out(self.log.goes_back(survivor, beginning))
 
     # ---- memory
 
@@ -87,7 +93,7 @@ class Handler:
 
 def incoming(record: Record, received_us: int) -> Incoming:
     """The record as the core takes it; `received_us` is monotonic."""
-    return Incoming(record.offset, record.append_us, received_us, _content(record))
+    return Incoming(record.offset, record.append_us, received_us, _content(record), mark_of(record).id)
 
 
 def _content(record: Record) -> Fragment | Unreadable:

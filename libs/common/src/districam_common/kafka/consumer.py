@@ -13,18 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import TopicPartition
 
 from districam_common.clock import Clock
 from districam_common.errors import Retriable
 from districam_common.kafka import offsets
 from districam_common.kafka.connection import administration, arguments, translating
+from districam_common.kafka.continuity import Continuity, records_at, surviving
+from districam_common.kafka.group import Listener, OnChange, own_assignor
 from districam_common.kafka.offsets import Groups, Reader, foreign, record_of
 from districam_common.kafka.records import Committed, FellOff, Partition, Record
+from districam_common.marks import Mark
 from districam_common.settings import KafkaSettings
 
 __all__ = [
@@ -47,8 +49,6 @@ _FETCH_MAX_WAIT_MS = 200
 _SLICE_S = 0.2
 """A poll looks up this often whether the group is being rebalanced."""
 _MAX_POLL_INTERVAL_MS = 300_000
-
-OnChange = Callable[[frozenset[Partition]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,9 @@ class Member:
     ) -> None:
         self._consumer = consumer
         self._admin = admin
+        self._settings = settings
         self._timeout_s = settings.request_timeout_s
+        self._continuity = Continuity(consumer, self._look)
         self._patience_s = settings.session_timeout_s / 2
         self._group = group
         self._on_assigned = on_assigned
@@ -130,7 +132,7 @@ class Member:
                 clock=clock,
             )
             member._listen_to_heartbeats()
-            consumer.subscribe(list(topics), listener=_Listener(member._when_revoked, member._when_assigned))
+            consumer.subscribe(list(topics), listener=Listener(member._when_revoked, member._when_assigned))
             stack.callback(member._release)
             yield member
 
@@ -142,7 +144,8 @@ class Member:
         """The next records, by partition in order; none after `timeout_s`. Runs the callbacks of a rebalance.
 
         Raises:
-            FellOff: positions that the log does not have; again at each poll until they are sought.
+            FellOff: positions that the log does not have, or whose log is another one than what was read before them
+                (see `continuity`); again at each poll until they are sought.
             Retriable: trouble with the broker; poll again, or open a new member. If it was `on_assigned` that raised
                 (whatever it raised), the next poll calls it again.
             Fatal: it refuses us.
@@ -167,8 +170,24 @@ class Member:
         for key, some in got.items():
             partition = Partition(key.topic, key.partition)
             out[partition] = [record_of(raw) for raw in some]
-            self._positions[partition] = out[partition][-1].offset + 1
+        await self._check(out)
+        self._positions |= {partition: some[-1].offset + 1 for partition, some in out.items()}
         return out
+
+    async def _check(self, got: Mapping[Partition, Sequence[Record]]) -> None:
+        """That the logs are those that were read so far. If not, or if nobody can tell, `got` is to be fetched again."""
+        torn = set(got)
+        try:
+            torn = await self._continuity.torn(self._owned & self._positions.keys(), got)
+        finally:
+            if torn:
+                for key in self._held(got):
+                    self._consumer.seek(key, self._positions[Partition(*key)])
+        if torn:
+            raise FellOff({partition: self._positions[partition] for partition in torn})
+
+    async def _look(self, asked: Mapping[Partition, int]) -> Mapping[Partition, Record | None]:
+        return await records_at(self._settings, asked, f"{self._group}-looking-back")
 
     async def _got(self, timeout_s: float, max_records: int | None) -> dict[TopicPartition, list[Any]]:
         try:
@@ -232,6 +251,7 @@ class Member:
         self._owned = partitions
         self._positions = {}
         self._paused = set()
+        self._continuity.forget()
         await self._on_assigned(partitions)
         log.info("partitions assigned", group=self._group, count=len(partitions))
         if len(self._changes) > 1:
@@ -248,15 +268,27 @@ class Member:
 
     # ---- positions
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        """The next record to read. A partition that was taken away meanwhile is passed over, here and below."""
+    def seek(self, partition: Partition, offset: int, *, after: Mark | None = None) -> None:
+        """The next record to read; `after`: what was read before, so that another log is noticed.
+
+        A partition that was taken away meanwhile is passed over, here and below.
+        """
         self._positions[partition] = offset
+        self._continuity.sought(partition, after)
         for key in self._held([partition]):
             self._consumer.seek(key, offset)
 
     def position(self, partition: Partition) -> int:
         """The offset of the next record that `poll` will give. Raises KeyError if not owned."""
         return self._positions[partition]
+
+    def is_sure(self, partition: Partition) -> bool:
+        """Whether the leader that answers at this moment is known to have what was given out."""
+        return self._continuity.is_sure(partition)
+
+    async def surviving(self, asked: Mapping[Partition, Sequence[Mark]]) -> dict[Partition, Mark | None]:
+        """The first of each partition's marks that its log still holds; None for none of them. Raises Retriable."""
+        return await surviving(asked, self._look)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetches no more of them until `resume` or a rebalance."""
@@ -286,6 +318,10 @@ class Member:
     async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The offset that each one's next record will get; asked of the broker now. Raises Retriable."""
         return await offsets.ends(self._consumer, partitions, self._timeout_s)
+
+    async def ends_told(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """`ends` of the partitions whose leader answers in time. Raises Retriable if none does."""
+        return await offsets.ends_told(self._consumer, partitions, min(self._timeout_s, self._patience_s))
 
     # ---- commits
 
@@ -336,24 +372,6 @@ class Member:
             change.handled.set()
 
 
-class _Listener(ConsumerRebalanceListener):
-    """aiokafka's callbacks, in our types."""
-
-    def __init__(self, when_revoked: OnChange, when_assigned: OnChange) -> None:
-        self._when_revoked = when_revoked
-        self._when_assigned = when_assigned
-
-    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]  # it awaits coroutines
-        self, revoked: Iterable[TopicPartition]
-    ) -> None:
-        await self._when_revoked(frozenset(Partition(*key) for key in revoked))
-
-    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, assigned: Iterable[TopicPartition]
-    ) -> None:
-        await self._when_assigned(frozenset(Partition(*key) for key in assigned))
-
-
 def _consumer(
     settings: KafkaSettings, group: str, client_id: str, max_partition_fetch_bytes: int
 ) -> AIOKafkaConsumer:
@@ -361,7 +379,7 @@ def _consumer(
     return AIOKafkaConsumer(
         **arguments(settings, client_id),
         group_id=group,
-        partition_assignment_strategy=(_own_assignor(),),
+        partition_assignment_strategy=(own_assignor(),),
         session_timeout_ms=session_ms,
         rebalance_timeout_ms=session_ms,
         heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
@@ -371,14 +389,3 @@ def _consumer(
         fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
         max_partition_fetch_bytes=max_partition_fetch_bytes,
     )
-
-
-def _own_assignor() -> type[StickyPartitionAssignor]:
-    """A class a member. The sticky assignor's memory stands on the class: two members in one process would share it."""
-
-    class OwnAssignor(StickyPartitionAssignor):
-        member_assignment = None
-        generation = StickyPartitionAssignor.DEFAULT_GENERATION_ID
-        _latest_partition_movements = None
-
-    return OwnAssignor

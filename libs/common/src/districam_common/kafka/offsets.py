@@ -6,6 +6,7 @@
 # ruff: noqa: SLF001
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
-from districam_common.errors import Retriable
+from districam_common.errors import DistricamError, Retriable
 from districam_common.kafka.connection import administration, arguments, closed, translating
 from districam_common.kafka.records import Committed, Partition, Record
 from districam_common.settings import KafkaSettings
@@ -82,6 +83,36 @@ async def ends(
         async with asyncio.timeout(timeout_s):
             found = await consumer.end_offsets(foreign(partitions))
     return {Partition(key.topic, key.partition): offset for key, offset in found.items()}
+
+
+async def ends_told(
+    consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
+) -> dict[Partition, int]:
+    """`ends` of the partitions whose leader answers; one that is away costs its own ones alone.
+
+    Raises:
+        Retriable: none answers.
+    """
+    by_leader: defaultdict[int | None, list[Partition]] = defaultdict(list)
+    for partition in partitions:
+        leader = consumer._client.cluster.leader_for_partition(TopicPartition(*partition))
+        by_leader[leader].append(partition)
+    out: dict[Partition, int] = {}
+    failed: list[DistricamError] = []
+
+    async def ask(some: Iterable[Partition]) -> None:
+        try:
+            out.update(await ends(consumer, some, timeout_s))
+        except DistricamError as error:
+            failed.append(error)
+
+    async with asyncio.TaskGroup() as tasks:
+        for some in by_leader.values():
+            tasks.create_task(ask(some))
+    final = [error for error in failed if not isinstance(error, Retriable)]
+    if final or (failed and not out):
+        raise (final or failed)[0]
+    return out
 
 
 @asynccontextmanager

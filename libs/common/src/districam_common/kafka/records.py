@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from districam_common.errors import DistricamError
+from districam_common.marks import Mark
 
 
 class Partition(NamedTuple):
@@ -27,6 +28,12 @@ class Record:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
+def mark_of(record: Record) -> Mark:
+    """What the record is known by."""
+    name = next((value for header, value in record.headers if header == "ce_id"), None) or b""
+    return Mark(record.offset, record.append_us, name.decode(errors="replace"))
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """The next offset to read, and the text committed with it."""
@@ -36,7 +43,10 @@ class Committed:
 
 
 class FellOff(DistricamError):
-    """The log does not have these positions (any more). Raised by each poll until the partitions are sought."""
+    """The log does not have these positions (any more), or not what was read before them: it lost its front or its tail.
+
+    Raised by each poll until the partitions are sought.
+    """
 
     def __init__(self, partitions: Mapping[Partition, int]) -> None:
         self.partitions = dict(partitions)

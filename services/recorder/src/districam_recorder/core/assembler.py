@@ -11,7 +11,7 @@ from typing import Literal
 
 from districam_common.media import Fragment, FragmentInfo
 
-EndedBy = Literal["starts", "ends", "hole", "bytes", "time", "idle", "memory"]
+EndedBy = Literal["starts", "ends", "hole", "bytes", "time", "idle", "memory", "torn"]
 """Why a segment was closed; for the metric alone, since the object must not depend on it."""
 
 FORGET_US = 3_600_000_000
@@ -157,6 +157,14 @@ class Assembler:
         if largest is None or largest.open is None:
             return []
         return [self._close(largest, largest.open, "memory")]
+
+    def close_all(self, why: EndedBy) -> list[Segment]:
+        """Closes every open segment."""
+        return [
+            self._close(epoch, epoch.open, why)
+            for epoch in list(self._open.values())
+            if epoch.open is not None
+        ]
 
     def _add(self, epoch: _Epoch, arrival: Arrival) -> _Open:
         info = arrival.fragment.info

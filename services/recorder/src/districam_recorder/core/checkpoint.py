@@ -1,32 +1,63 @@
-"""The metadata of a commit: how far the truth has got, and what a replay may skip."""
+"""The metadata of a commit: how far the truth has got, what a replay may skip, and which log it was."""
 
+import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
+from uuid import UUID
+
+from districam_common import marks
+from districam_common.marks import Mark
 
 METADATA_MAX_BYTES = 4096
 """Kafka's default `offset.metadata.max.bytes`."""
+_EPOCH_BYTES, _SEQ_BYTES = 16, 4
+_ENTRY_BYTES = _EPOCH_BYTES + _SEQ_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`log_us`: the log is stored up to this broker time. `seqs`: the last announced `seq` of each epoch."""
+    """What a recorder leaves to the next one.
+
+    Attributes:
+        log_us: the log is stored up to this broker time.
+        seqs: the last announced `seq` of each epoch.
+        since_us: what lies at the commit's offset and behind it is not older than this: `log_us`, were contact long
+            enough; None: not known.
+        read: which records had been read, the last one first (see `districam_common.marks`).
+    """
 
     log_us: int = 0
     seqs: Mapping[str, int] = field(default_factory=dict[str, int])
+    since_us: int | None = None
+    read: tuple[Mark, ...] = ()
 
 
 def dump(checkpoint: Checkpoint, *, limit: int = METADATA_MAX_BYTES) -> str:
-    """JSON `{"log_us", "seq"}`. Too long: the epochs that come last in `seqs` are kept, which costs a replay some repeats."""
+    """JSON `{"log_us", "seq", "since_us", "read"}`.
+
+    Too long: `seqs` holds the epochs instead of `seq`, packed. Still too long: those that come last in the map are kept,
+    which costs a replay some repeats.
+    """
     kept = list(checkpoint.seqs.items())
-    while len(text := _text(checkpoint.log_us, kept)) > limit:
-        kept = kept[max(1, (len(text) - limit) // 64) :]
+    if len(text := _text(checkpoint, {"seq": dict(kept)})) <= limit:
+        return text
+    while len(text := _text(checkpoint, {"seqs": _packed(kept)})) > limit and kept:
+        kept = kept[max(1, (len(text) - limit) // (2 * _ENTRY_BYTES)) :]
     return text
 
 
-def _text(log_us: int, seqs: list[tuple[str, int]]) -> str:
-    return json.dumps({"log_us": log_us, "seq": dict(seqs)}, separators=(",", ":"))
+def _text(checkpoint: Checkpoint, seqs: Mapping[str, object]) -> str:
+    since = {} if checkpoint.since_us is None else {"since_us": checkpoint.since_us}
+    read = {"read": marks.dumped(checkpoint.read)} if checkpoint.read else {}
+    return json.dumps({"log_us": checkpoint.log_us, **seqs, **since, **read}, separators=(",", ":"))
+
+
+def _packed(seqs: Sequence[tuple[str, int]]) -> str:
+    """Base64 of each epoch's 16 bytes and its `seq`, 4 bytes, big-endian."""
+    entries = (UUID(epoch).bytes + seq.to_bytes(_SEQ_BYTES, "big") for epoch, seq in seqs)
+    return base64.b64encode(b"".join(entries)).decode()
 
 
 def parse(metadata: str) -> Checkpoint:
@@ -38,8 +69,13 @@ def parse(metadata: str) -> Checkpoint:
     if not isinstance(found, dict):
         return Checkpoint()
     fields = cast("dict[str, object]", found)
-    log_us, seqs = fields.get("log_us"), fields.get("seq")
-    return Checkpoint(log_us if type(log_us) is int else 0, _seqs(seqs))
+    log_us, since_us = fields.get("log_us"), fields.get("since_us")
+    return Checkpoint(
+        log_us if type(log_us) is int else 0,
+        {**_unpacked(fields.get("seqs")), **_seqs(fields.get("seq"))},
+        since_us if type(since_us) is int else None,
+        marks.parsed(fields.get("read")),
+    )
 
 
 def _seqs(found: object) -> dict[str, int]:
@@ -47,3 +83,14 @@ def _seqs(found: object) -> dict[str, int]:
         return {}
     pairs = cast("dict[str, object]", found)
     return {epoch: seq for epoch, seq in pairs.items() if type(seq) is int}
+
+
+def _unpacked(found: object) -> dict[str, int]:
+    if not isinstance(found, str):
+        return {}
+    try:
+        data = base64.b64decode(found, validate=True)
+    except ValueError:
+        return {}
+    entries = (data[n : n + _ENTRY_BYTES] for n in range(0, len(data) - _ENTRY_BYTES + 1, _ENTRY_BYTES))
+    return {str(UUID(bytes=one[:_EPOCH_BYTES])): int.from_bytes(one[_EPOCH_BYTES:], "big") for one in entries}

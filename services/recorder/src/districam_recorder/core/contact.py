@@ -1,4 +1,4 @@
-"""How long the broker has answered without a break. Ingests may have queued as long as it did not."""
+"""How long a partition's leader has answered without a break. Ingests may have queued as long as it did not."""
 
 
 class Contact:
@@ -10,7 +10,7 @@ class Contact:
         self._last_us = 0
 
     def heard(self, at_us: int) -> None:
-        """The broker answered at that instant."""
+        """The leader answered at that instant."""
         if self._since_us is None or at_us - self._last_us > self._break_us:
             self._since_us = at_us
         self._last_us = max(self._last_us, at_us)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from districam_common.marks import Mark
 from districam_common.media import Fragment
 from districam_recorder.core.assembler import Arrival, Assembler, First
 from districam_recorder.core.checkpoint import Checkpoint
 from districam_recorder.core.effects import Effect, Fall, Rejection
-from districam_recorder.core.progress import Commit, Progress
+from districam_recorder.core.progress import Commit, Frontier, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,18 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as read; `received_us` is monotonic."""
+    """A record as read; `received_us` is monotonic, `id` its `ce_id`."""
 
     offset: int
     append_us: int
     received_us: int
     content: Fragment | Unreadable
+    id: str = ""
+
+    @property
+    def mark(self) -> Mark:
+        """What the record is known by."""
+        return Mark(self.offset, self.append_us, self.id)
 
     @property
     def bytes(self) -> int:
@@ -50,12 +57,25 @@ class PartitionLog:
             checkpoint.seqs, idle_us=rules.idle_us, segment_max_bytes=rules.segment_max_bytes
         )
         self._progress = Progress(checkpoint)
+        self._last = checkpoint.read[0] if checkpoint.read else None
         self._fallen: First | None = None
+        self._torn_after: Mark | None = None  # where the log that lost its tail had been read to
 
     @property
     def log_us(self) -> int:
         """The log is stored up to this broker time."""
         return self._progress.log_us
+
+    @property
+    def last(self) -> Mark | None:
+        """The last record that was read of this log, here or by those before."""
+        return self._last
+
+    @property
+    def read(self) -> tuple[Mark, ...]:
+        """The same, and some before it, the latest first."""
+        older = self._progress.read
+        return older if self._last is None or self._last in older[:1] else (self._last, *older)
 
     @property
     def bytes(self) -> int:
@@ -84,8 +104,10 @@ class PartitionLog:
         """Takes the next record; one before `position` is a leftover of an earlier fetch and is passed over."""
         if incoming.offset < self.position:
             return []
-        effects = self._end_fall(incoming.append_us)
+        effects = self._end_fall(incoming.append_us) if self._is_behind_the_tear(incoming.mark) else []
         self.position = incoming.offset + 1
+        if self._last is None or self._last.offset < incoming.offset:
+            self._last = incoming.mark
         effects += self._assembler.passes(incoming.append_us)
         if isinstance(incoming.content, Unreadable):
             effects.append(_rejection(incoming, incoming.content.key, incoming.content.reason))
@@ -102,9 +124,29 @@ class PartitionLog:
 
     def falls(self, beginning: int) -> None:
         """The log now begins at `beginning`, after the position: goes on from there; the loss is told with the next record."""
-        if self._fallen is None:
-            self._fallen = First(self.position, self.log_us, self.log_us)
+        self._begin_fall(self.position, self._since_us())
         self.position = beginning
+
+    def goes_back(self, survivor: Mark | None, beginning: int) -> list[Effect]:
+        """The log lost its tail, and may have grown again: goes on behind the last record that is known to be left.
+
+        What was read and is not stored yet is closed: it can't be read again. What may have been lost is told with the
+        first record that was not there before.
+
+        Args:
+            survivor: the first of `read` that the log still holds; None for none.
+            beginning: the log's first offset.
+        """
+        effects = list[Effect](self._assembler.close_all("torn"))
+        self._progress.add(effects)
+        since_us = self._since_us()
+        if self._torn_after is None:
+            self._torn_after = self._last or Mark(self.position - 1, since_us, "")
+        self.position = min(self.position, beginning if survivor is None else survivor.offset + 1)
+        self._begin_fall(self.position, since_us)
+        self._last = survivor
+        self._progress.is_torn_behind(survivor)
+        return effects
 
     def rests_at_end(self, monotonic_us: int, broker_us: int | None) -> list[Effect]:
         """The position has reached the end, found by a request sent at `monotonic_us` (`broker_us` by the broker's clock)."""
@@ -131,11 +173,10 @@ class PartitionLog:
                 the position and that end; else None.
             log_stands: whether `log_us` must not move yet.
         """
-        first = self._progress.frontier([self._assembler.earliest(), self._fallen])
-        truth_us = end_us if first is None else first.truth_us
-        if truth_us is not None and not log_stands:
-            self._progress.moves_on(truth_us)
-        return self._progress.checkpoint(self._offset(first), self._assembler.epochs())
+        frontier = self._progress.frontier([self._assembler.earliest(), self._fallen])
+        self._progress.moves_on(end_us if frontier is None else frontier.truth_us, log_stands=log_stands)
+        self._progress.has_read(self._last)
+        return self._progress.checkpoint(self._offset(frontier), self._assembler.epochs())
 
     def without_open(self) -> "PartitionLog":
         """A fresh log from what is announced, the open segments dropped: they are read again later.
@@ -144,19 +185,38 @@ class PartitionLog:
             AssertionError: something is on its way to the store.
         """
         assert not self.is_waiting, "dropped what was being stored"
-        first = self._progress.frontier([self._assembler.earliest()])
-        checkpoint = Checkpoint(self._progress.log_us, self._progress.seqs)
-        fresh = PartitionLog(self._offset(first), checkpoint, self._rules)
-        fresh._fallen = self._fallen  # of the same class
+        progress = self._progress
+        checkpoint = Checkpoint(progress.log_us, progress.seqs, progress.since_us, progress.read)
+        offset = self._offset(progress.frontier([self._assembler.earliest()]))
+        fresh = PartitionLog(offset, checkpoint, self._rules)
+        fresh._fallen, fresh._torn_after, fresh._last = self._fallen, self._torn_after, self._last
+        fresh._progress.survivor, fresh._progress.is_torn = progress.survivor, progress.is_torn
         return fresh
 
-    def _offset(self, first: First | None) -> int:
-        return self.position if first is None else first.offset
+    def _offset(self, frontier: Frontier | None) -> int:
+        """Behind the position, what is held lies in a log that lost it."""
+        return self.position if frontier is None else min(self.position, frontier.offset)
+
+    def _since_us(self) -> int:
+        """How old what lies at the commit's offset can be at most; 0: not known."""
+        since_us = self._progress.since_us
+        return self.log_us if since_us is None else since_us
+
+    def _begin_fall(self, offset: int, from_us: int) -> None:
+        """Nothing from `offset` on is committed until it is told."""
+        before = self._fallen or First(offset, from_us, from_us)
+        from_us = min(from_us, before.append_us)
+        self._fallen = First(min(offset, before.offset), from_us, from_us)
+
+    def _is_behind_the_tear(self, mark: Mark) -> bool:
+        """What is read again behind the survivor was not lost."""
+        before = self._torn_after
+        return before is None or mark.append_us > before.append_us or mark.offset > before.offset
 
     def _end_fall(self, to_us: int | None) -> list[Effect]:
         if self._fallen is None or to_us is None:
             return []
-        first, self._fallen = self._fallen, None
+        first, self._fallen, self._torn_after = self._fallen, None, None
         return [Fall(first, first.append_us, max(to_us, first.append_us))]
 
 
