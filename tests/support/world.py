@@ -234,11 +234,11 @@ class World:
 
     def _move_leaders(self, tick: int) -> None:
         for fault in self._begins("torn", tick):
-            left = self.broker.tear(fault.who, torn_s(fault) * S)
-            self.witness.judged[fault.who] = min(left, self.witness.judged[fault.who])
+            lost = self.broker.tear(fault.who, torn_s(fault) * S)
+            self.witness.misses(fault.who, self.broker, lost)
             for name in CAMERAS:
                 if names.partition_of(name, PARTITIONS) == fault.who:
-                    self.truth[name].reasons[tick].add("torn")
+                    self.truth[name].reasons[tick].add("tear")
         for partition in range(PARTITIONS):
             is_away = self._is_leader_away(tick, partition)
             self.broker.lines[partition] += partition in self.broker.away and not is_away
@@ -330,7 +330,7 @@ class World:
 
     def torn(self) -> set[tuple[str, int]]:
         """(epoch, seq) of what was lost with a log's tail before anybody had stored it."""
-        lost = [one.value for torn in self.broker.torn for one in torn]
+        lost = [one.value for torn in self.broker.torn for _, one in torn]
         left = [one.value for n in range(PARTITIONS) for one in self.broker.log(names.FRAGMENTS, n)]
         out = {(f.info.epoch, f.info.seq) for f in lost if isinstance(f, Fragment)}
         out -= {(f.info.epoch, f.info.seq) for f in left if isinstance(f, Fragment)}

@@ -33,7 +33,7 @@ class Broker:
 
     Attributes:
         ever: all that was ever acknowledged.
-        torn: what partitions of `fragments` have lost of their ends.
+        torn: what partitions of `fragments` have lost of their ends, each with the offset that it had.
         lines: how often the leader of each partition of `fragments` has come back.
         away: partitions of `fragments` whose leader is away.
         keeps_texts: whether commits' metadata always survives.
@@ -42,7 +42,9 @@ class Broker:
     now_us: int = 0
     logs: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
     ever: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
-    torn: list[list[Logged]] = field(default_factory=lambda: [list[Logged]() for _ in range(PARTITIONS)])
+    torn: list[list[tuple[int, Logged]]] = field(
+        default_factory=lambda: [list[tuple[int, Logged]]() for _ in range(PARTITIONS)]
+    )
     lines: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
     away: set[int] = field(default_factory=set[int])
     keeps_texts: bool = False
@@ -57,14 +59,15 @@ class Broker:
         self.log(topic, partition).append(logged)
         self.ever.setdefault((topic, partition), []).append(logged)
 
-    def tear(self, partition: int, lost_us: int) -> int:
-        """The leader of a partition of `fragments` comes back without what it took last. Gives what is left."""
+    def tear(self, partition: int, lost_us: int) -> list[tuple[int, Logged]]:
+        """The leader of a partition of `fragments` comes back without what it took last. Gives what is lost."""
         log = self.log(names.FRAGMENTS, partition)
         left = sum(one.append_us <= self.now_us - lost_us for one in log)
         left = max(left, self.beginnings[partition])
-        self.torn[partition] += log[left:]
+        lost = list(enumerate(log[left:], left))
+        self.torn[partition] += lost
         del log[left:]
-        return left
+        return lost
 
     def truncate(self, partition: int, keep_us: int) -> None:
         """Retention: records older than `keep_us` are gone."""

@@ -318,7 +318,9 @@ RIGHT: dict[str, set[str]] = {
     "record": {"stream_changed"},
     "service": {"service_down"},
     "shed": {"shed_backpressure"},
-    "torn": {"storage_down", "pipeline_loss", "service_down"},  # nobody may have read it
+    "missed": {"storage_down"},
+    "tear": {"storage_down"},
+    "torn": {"storage_down", "pipeline_loss", "service_down"},  # before anybody had read it
 }
 BACK_TICKS, AHEAD_TICKS, NEAR_TICKS = 90, 40, 5
 SHED_BACK_TICKS, SHED_AHEAD_TICKS = GOP_TICKS + 4, 8
@@ -370,10 +372,14 @@ def _reasons(world: World, name: str) -> list[set[str]]:
     fell = {one for f in world.fragments(name) if (f.info.epoch, f.info.seq) in gone for one in _pictures(f)}
     lost = world.torn()
     torn = {one for f in world.fragments(name) if (f.info.epoch, f.info.seq) in lost for one in _pictures(f)}
+    known = lost & world.witness.missed
+    missed = {
+        one for f in world.fragments(name) if (f.info.epoch, f.info.seq) in known for one in _pictures(f)
+    }
 
     def fate_of(one: tuple[str, int]) -> str:
         if one in torn:
-            return "torn"
+            return "missed" if one in missed else "torn"
         if one in fell:
             return "fell"
         if one in logged or one in spoilt:

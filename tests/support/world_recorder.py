@@ -16,7 +16,7 @@ from districam_recorder.core.contact import Contact
 from districam_recorder.core.effects import Effect, Fall, Rejection
 from districam_recorder.core.objects import agreed, metadata_of, object_of
 from districam_recorder.core.partition_log import Incoming, PartitionLog, Rules, Unreadable
-from support.world_broker import PARTITIONS, Broker, Bucket, Stored
+from support.world_broker import PARTITIONS, Broker, Bucket, Logged, Stored
 from support.world_cameras import S
 
 RULES = Rules(idle_us=15 * S, segment_max_bytes=64 << 20)
@@ -37,6 +37,18 @@ class Witness:
     swallowed: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     """(epoch, seq) that the bug has made unstored for good."""
     judged: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    missed: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    """(epoch, seq) that a log lost, some of it after a recorder had committed that it had read that."""
+
+    def misses(self, partition: int, broker: Broker, lost: list[tuple[int, Logged]]) -> None:
+        """The log has just lost its end."""
+        end = len(broker.log(names.FRAGMENTS, partition))
+        self.judged[partition] = min(end, self.judged[partition])
+        commit = broker.commits[partition]
+        read = parse(commit.metadata).read if commit else ()
+        if read and lost and lost[0][0] <= read[0].offset:
+            values = [one.value for _, one in lost]
+            self.missed |= {(f.info.epoch, f.info.seq) for f in values if isinstance(f, Fragment)}
 
 
 @dataclass

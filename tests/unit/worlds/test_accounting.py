@@ -45,7 +45,9 @@ from support.world_faults import (
 @example(Fate((Fault("disabled", 20, 30), Fault("setback", 19, 2)))).via(
     "where `cameras` is read on is in memory alone"
 )
-@example(Fate((Fault("store", 20, 60), Fault("torn", 40, 9)))).via("a tear is a pipeline_loss")
+@example(Fate((Fault("store", 20, 60), Fault("torn", 40, 11), Fault("recorder", 38, 20)))).via(
+    "a tear is a pipeline_loss"
+)
 def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
     world = World(fate)
     judges.tiles(world)
