@@ -171,7 +171,16 @@ DISTRICT = Board(
             9,
             "A segment is ten seconds, and is looked at every fifteen: up to 45 s is usual.",
         ),
-        Chart("Holds", one("sum by (state) (districam_holds)", "{{state}}"), kind="bars", width=12, height=9),
+        Chart(
+            "Holds",
+            (
+                Query("sum by (state) (districam_holds)", "{{state}}"),
+                Query("max by (state) (districam_hold_protection) == 1", "the store: {{state}}"),
+            ),
+            kind="bars",
+            width=12,
+            height=9,
+        ),
     ),
 )
 

@@ -77,6 +77,9 @@ class SiteMarker:
     schema: int
 
 
+_LOCK_ENABLED = re.compile(rb"ObjectLockEnabled>\s*Enabled\s*<")
+
+
 class Blobs:
     """One bucket. Every method may raise Retriable (away, slow, bucket missing) and Fatal (keys refused)."""
 
@@ -337,7 +340,7 @@ def says_locked(configuration: bytes) -> bool | None:
     """What an object lock configuration says; None if it is none. Its rule is of no interest: VersityGW gives an empty one."""
     if b"ObjectLockConfiguration" not in configuration:
         return None
-    return re.search(rb"ObjectLockEnabled>\s*Enabled\s*<", configuration) is not None
+    return _LOCK_ENABLED.search(configuration) is not None
 
 
 def _require_range(response: BaseHTTPResponse, start: int, length: int | None) -> None:
