@@ -1,6 +1,6 @@
 """What retention may let go of, whatever happens in whatever order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,10 +17,11 @@ from districam_indexer.core.plan import is_inside
 from districam_indexer.core.retention import (
     LEAST_US,
     Freed,
+    Oldest,
     Stock,
     believed_now_us,
     edge_by_age,
-    free_for,
+    freeing,
     is_deletable,
     is_due,
     let_go,
@@ -223,10 +224,41 @@ def _undropped(site: Site) -> set[Interval]:
 
 # ---- the budget
 
+
+@dataclass(frozen=True)
+class Shelf:
+    """What a camera has, and for how long it wants it."""
+
+    days: int | None
+    bytes_by_hour: Mapping[int, int]
+    held: Sequence[Interval] = ()
+
+    @property
+    def stock(self) -> Stock:
+        return Stock(self.bytes_by_hour, self.held)
+
+
+def free_for(
+    budget: int, some: dict[str, Shelf], now_us: int, known: dict[str, int] | None = None
+) -> tuple[Freed, list[str]]:
+    """What is let go of, and whose hours were read for it, in order."""
+    excess = sum(sum(stock.bytes_by_hour.values()) for stock in some.values()) - budget
+    oldest = {one: Oldest(stock.days, (known or {}).get(one, 0)) for one, stock in some.items()}
+    asking = freeing(excess, oldest, now_us)
+    asked: list[str] = []
+    try:
+        wanted = next(asking)
+        while True:
+            asked += [wanted] if wanted else []
+            wanted = asking.send(some[wanted].stock if wanted else None)
+    except StopIteration as end:
+        return end.value, asked
+
+
 stocks = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
     st.builds(
-        Stock,
+        Shelf,
         st.one_of(st.none(), st.integers(1, 60)),
         st.dictionaries(
             st.integers(0, 99 * 24).map(lambda n: n * HOUR_US), st.integers(1, 1000), max_size=40
@@ -238,7 +270,7 @@ stocks = st.dictionaries(
 )
 
 
-def _left(stocks_: dict[str, Stock], freed: Freed) -> dict[str, dict[int, int]]:
+def _left(stocks_: dict[str, Shelf], freed: Freed) -> dict[str, dict[int, int]]:
     """Hours that stay, by camera."""
     return {
         camera_id: {
@@ -252,9 +284,9 @@ def _left(stocks_: dict[str, Stock], freed: Freed) -> dict[str, dict[int, int]]:
 
 @given(stocks, st.integers(0, 20_000))
 def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(
-    some: dict[str, Stock], budget: int
+    some: dict[str, Shelf], budget: int
 ) -> None:
-    freed = free_for(budget, some, NOW_US)
+    freed, _ = free_for(budget, some, NOW_US)
     left = _left(some, freed)
     assert sum(sum(hours.values()) for hours in left.values()) <= budget + freed.over_bytes
     if freed.over_bytes:
@@ -265,8 +297,8 @@ def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(
 
 
 @given(stocks, st.integers(0, 20_000))
-def test_freeing_is_fair_and_takes_no_more_than_it_needs(some: dict[str, Stock], budget: int) -> None:
-    freed = free_for(budget, some, NOW_US)
+def test_freeing_is_fair_and_takes_no_more_than_it_needs(some: dict[str, Shelf], budget: int) -> None:
+    freed, _ = free_for(budget, some, NOW_US)
     left = _left(some, freed)
     taken = [
         ((NOW_US - hour_us) / (stock.days or 30), stock.bytes_by_hour[hour_us])
@@ -290,9 +322,37 @@ def test_freeing_is_fair_and_takes_no_more_than_it_needs(some: dict[str, Stock],
 
 def test_the_last_day_is_never_let_go() -> None:
     hours = {NOW_US // HOUR_US * HOUR_US - n * HOUR_US: 10 for n in range(30)}
-    freed = free_for(1, {"a": Stock(30, hours)}, NOW_US)
+    freed, _ = free_for(1, {"a": Shelf(30, hours)}, NOW_US)
     assert freed.edges["a"] <= NOW_US - DAY_US
     assert freed.over_bytes > 0
+
+
+@given(stocks, st.integers(0, 20_000))
+def test_what_is_known_from_the_last_time_changes_nothing(some: dict[str, Shelf], budget: int) -> None:
+    freed, asked = free_for(budget, some, NOW_US)
+    again, asked_again = free_for(budget, some, NOW_US, dict(freed.oldest))
+    assert (again.edges, again.over_bytes) == (freed.edges, freed.over_bytes)
+    assert len(asked_again) <= len(asked)
+
+
+@pytest.mark.correctness
+def test_a_camera_whose_turn_does_not_come_is_not_read() -> None:
+    now_hour_us = NOW_US // HOUR_US * HOUR_US
+    hours = {now_hour_us - n * HOUR_US: 10 for n in range(720)}
+    some = {f"cam-{n:04}": Shelf(30, hours) for n in range(1000)}
+    freed, asked = free_for(720 * 1000 * 10, some, NOW_US)
+    assert (freed.edges, asked) == ({}, [])
+    known = dict.fromkeys(some, now_hour_us - 719 * HOUR_US)
+    freed, asked = free_for(720 * 1000 * 10 - 55, some, NOW_US, known)
+    assert len(freed.edges) == 6
+    assert len(asked) <= 12, "a round of the budget reads the whole district"
+
+
+def test_more_hours_of_a_camera_than_are_kept_in_memory_go_too() -> None:
+    hours = {NOW_US // HOUR_US * HOUR_US - n * HOUR_US: 1 for n in range(400)}
+    freed, asked = free_for(100, {"a": Shelf(30, hours)}, NOW_US)
+    assert freed.edges["a"] == NOW_US // HOUR_US * HOUR_US - 99 * HOUR_US
+    assert len(asked) < 10
 
 
 # ---- what the index forgets

@@ -78,6 +78,14 @@ def held_of(holds: Iterable[Hold], camera_id: str) -> list[Interval]:
     return merge((hold.from_us, hold.to_us) for hold in holds if hold.camera_id == camera_id)
 
 
+def held_by_camera(holds: Iterable[Hold]) -> dict[str, list[Interval]]:
+    """The same of every camera of which anything is held."""
+    out: dict[str, list[Interval]] = {}
+    for hold in holds:
+        out.setdefault(hold.camera_id, []).append((hold.from_us, hold.to_us))
+    return {camera_id: merge(windows) for camera_id, windows in out.items()}
+
+
 def witnesses(told: Sequence[Told], from_us: int, to_us: int) -> list[Told]:
     """The events that explain [from_us, to_us), in the order given: those in it, up to an hour after, and the one in force before."""
     before = [event for event in happenings(told) if effect_us(event) <= from_us][-1:]

@@ -211,7 +211,25 @@ def segments_key(camera_id: str, at_us: int) -> str:
 
 def segments_key_of(camera_id: str, hour: str) -> str:
     """`hour` is `hour_text`: for who needs the same hours of many cameras."""
-    return f"dc1:seg:{camera_id}:{hour}"
+    return f"{_SEGMENTS}{camera_id}:{hour}"
+
+
+def parse_segments_key(key: str) -> tuple[str, str] | None:
+    """Camera id and `hour_text` of a key that `segments_key` makes; None for any other key."""
+    if not key.startswith(_SEGMENTS):
+        return None
+    camera_id, _, hour = key.removeprefix(_SEGMENTS).rpartition(":")
+    return camera_id, hour
+
+
+def parse_hour(hour: str) -> int:
+    """The start of the hour of which `hour_text` says this."""
+    return us_of(datetime(int(hour[:4]), int(hour[4:6]), int(hour[6:8]), int(hour[8:]), tzinfo=UTC))
+
+
+def used_key(camera_id: str) -> str:
+    """Hash: `hour_text` → bytes of the camera's segments that start in that hour."""
+    return f"{USED}:{camera_id}"
 
 
 def epochs_key(camera_id: str, at_us: int) -> str:
@@ -268,6 +286,11 @@ LOGGED = "dc1:logged"
 HOLDS = "dc1:holds"
 HOLD_STATES = "dc1:hold-states"
 META = "dc1:meta"
+USED = "dc1:used"
+"""Hash: camera → bytes of all its segments; the sum of its `used_key`."""
+COUNTED = "dc1:counted"
+"""Hash: for which build, and up to which offsets of `segments`, `USED` is right."""
+_SEGMENTS = "dc1:seg:"
 
 
 def hours(from_us: int, to_us: int) -> list[int]:

@@ -54,7 +54,7 @@ async def _run(settings: IndexerSettings, runtime: Runtime, *, anew: bool) -> No
             if anew:
                 tasks.create_task(_stop_when_ready(runtime))
             else:
-                tasks.create_task(Retention(doors, consumption, Usage(redis)).run())
+                tasks.create_task(Retention(doors, consumption, Usage(redis, doors.writer, runtime)).run())
                 tasks.create_task(Holding(doors, consumption, redis).run())
 
 

@@ -28,7 +28,7 @@ from districam_indexer.core.comparison import (
 )
 from districam_indexer.core.listing import Listing
 from districam_indexer.settings import IndexerSettings
-from districam_indexer.usage import Usage
+from districam_indexer.usage import indexed_hours
 
 AGREE, DIFFER, REFUSED = 0, 1, 3
 _SAY_EVERY = 100
@@ -79,11 +79,9 @@ class _Check:
         self._done = 0
 
     async def run(self, workers: int) -> Findings:
-        days = {
-            (camera_id, hour_us // DAY_US * DAY_US)
-            for camera_id, hours in (await Usage(self._redis).hours()).items()
-            for hour_us in hours
-        }
+        days: set[tuple[str, int]] = set()
+        async for page in indexed_hours(self._redis):
+            days |= {(camera_id, names.parse_hour(hour) // DAY_US * DAY_US) for camera_id, hour in page}
         for folder in await self._vault.folders(""):
             camera_id = folder.rstrip("/")
             if CAMERA_ID.fullmatch(camera_id):

@@ -13,6 +13,7 @@ from districam_common.index import IndexEntry
 from districam_common.names import DAY_US, HOUR_US
 from districam_common.redis_door import redis_errors
 from districam_indexer.core.retention import repeated
+from districam_indexer.counting import stage_count
 from districam_indexer.index_writer import IndexWriter
 
 CLEAR_BITS = """#!lua flags=allow-oom
@@ -62,6 +63,7 @@ class Dropper:
                 rest = [one for some in found.values() for member, one in some if member not in gone]
                 pipe.zrem(names.segments_key(camera_id, hour_us), *gone)
                 _forget(pipe, camera_id, [one for _, one in over], rest)
+            stage_count(pipe, [(camera_id, names.hour_text(hour_us))])
 
         await self._writer.transact("dropping an hour", build, stage)
         return dropped

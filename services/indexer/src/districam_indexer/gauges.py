@@ -10,6 +10,7 @@ from districam_common import names
 from districam_common.errors import Retriable
 from districam_common.index_reader import Known
 from districam_common.ledger import gap_us_by_cause, ledger, summary
+from districam_common.turns import in_turns
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
 from districam_indexer.doors import Doors
@@ -38,13 +39,13 @@ class Exported:
         self._gauge = gauge
         self._known: dict[str, set[Labels]] = {}
 
-    def replace(self, part: str, values: dict[Labels, float]) -> None:
+    async def replace(self, part: str, values: dict[Labels, float]) -> None:
         """All label sets of `part` are those of `values` from now on."""
-        for labels in self._known.get(part, set()) - values.keys():
+        before, self._known[part] = self._known.get(part, set()), set(values)
+        async for labels in in_turns(before - values.keys()):
             self._gauge.remove(*labels)
-        for labels, value in values.items():
+        async for labels, value in in_turns(values.items()):
             self._gauge.labels(*labels).set(value)
-        self._known[part] = set(values)
 
 
 class Gauges:
@@ -63,7 +64,8 @@ class Gauges:
         """Until the service stops. An index in trouble leaves the gauges as they are."""
         while not self._doors.runtime.stopping.is_set():
             try:
-                await self._refresh()
+                with metrics.round_of("gauges"):
+                    await self._refresh()
             except Retriable as error:
                 log.warning("gauges not refreshed", why=str(error))
             await self._doors.runtime.stops_within(self._doors.settings.indexer.gauges_s)
@@ -74,7 +76,7 @@ class Gauges:
             return
         cameras = await self._cameras()
         latest = await self._doors.index.latest()
-        self._last.replace("", {(c,): latest[c] / 1e6 for c in cameras if c in latest})
+        await self._last.replace("", {(c,): latest[c] / 1e6 for c in cameras if c in latest})
         for window, length_s in WINDOWS_S.items():
             if self._is_due(window, length_s):
                 await self._export(window, length_s, cameras, meta.partitions)
@@ -108,8 +110,8 @@ class Gauges:
             if found.recorded_ratio is not None:
                 ratios[camera_id, window] = found.recorded_ratio
             gaps |= {(camera_id, cause, window): gap_s for cause, gap_s in found.gap_s.items()}
-        self._ratio.replace(window, ratios)
-        self._gaps.replace(window, gaps)
+        await self._ratio.replace(window, ratios)
+        await self._gaps.replace(window, gaps)
 
 
 def coverage(known: Known, from_us: int, now_us: int, *, settle_us: int) -> Coverage:

@@ -65,7 +65,8 @@ class Holding:
         while not self._doors.runtime.stopping.is_set():
             has_more = False
             try:
-                has_more = await self.round()
+                with metrics.round_of("holds"):
+                    has_more = await self.round()
             except Retriable as error:
                 log.warning("holds not applied", why=str(error))
             except Rejected as error:

@@ -13,7 +13,8 @@ from districam_common import names
 from districam_common.index_reader import SCHEMA, Meta, parse_meta
 from districam_common.kafka.records import Partition
 from districam_common.redis_door import redis_errors
-from districam_indexer.index_writer import IndexChanged, applied_field
+from districam_indexer.counting import applied_field
+from districam_indexer.index_writer import IndexChanged
 
 REBUILDER = "dc1:rebuilder"
 """Who is rebuilding; it expires."""
@@ -27,6 +28,7 @@ _CLEARED = (
     "dc1:expired:*",
     "dc1:fell:*",
     "dc1:cameras:*",
+    "dc1:used:*",
 )
 _SCAN_COUNT = 1000
 
@@ -60,7 +62,7 @@ class IndexState:
         """
         with redis_errors("clearing the index"):
             async with self._redis.pipeline() as pipe:
-                pipe.delete(names.LOGGED)
+                pipe.delete(names.LOGGED, names.COUNTED)
                 pipe.hset(
                     names.META,
                     mapping={
@@ -75,7 +77,7 @@ class IndexState:
                 await pipe.execute()
             for pattern in _CLEARED:
                 await self._unlink(pattern)
-            await self._redis.delete(names.APPLIED, names.LATEST, names.CAMERA_IDS)
+            await self._redis.delete(names.APPLIED, names.LATEST, names.CAMERA_IDS, names.USED)
 
     async def _unlink(self, pattern: str) -> None:
         found: list[bytes] = []

@@ -16,12 +16,13 @@ from districam_common.kafka.records import Partition
 from districam_common.redis_door import RedisAway, redis_errors
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.progress import Place
+from districam_indexer.counting import applied_field, stage_added, stage_moved
 
 RAISE = """
 local known = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
 if not known or known < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 """
-"""HSET, never lowering: a member that does not know yet that it is out may still write its last batch."""
+"""HSET, never lowering."""
 
 REPLACE_STILL = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'at_us') or '')
@@ -84,8 +85,8 @@ class IndexWriter:
             await _expect(pipe, {place: before for place, (before, _) in moves.items()})
             pipe.multi()
             self._stage(pipe, batch)
-            for place, (_, after) in moves.items():
-                pipe.eval(RAISE, 1, names.APPLIED, applied_field(place), str(after))
+            for place, (before, after) in moves.items():
+                stage_moved(pipe, place, before, after)
 
         await self.transact("writing to the index", build, stage)
 
@@ -175,7 +176,10 @@ class IndexWriter:
 
     def _stage(self, pipe: Pipeline, batch: Batch) -> None:
         for key, scored in batch.scored.items():
-            pipe.zadd(key, scored)
+            if hour := names.parse_segments_key(key):
+                stage_added(pipe, *hour, scored)
+            else:
+                pipe.zadd(key, scored)
         for key, raised in batch.raised.items():
             pipe.zadd(key, raised, gt=True)
         for key, fields in batch.fields.items():
@@ -220,10 +224,6 @@ async def _expect(pipe: Pipeline, before: Mapping[Place, int]) -> None:
     for field, offset, value in zip(fields, written.values(), found, strict=True):
         if value is None or int(value) < offset:
             raise IndexChanged(f"the index was set back: {field} is {value!r}, not {offset}")
-
-
-def applied_field(place: Place) -> str:
-    return f"{place[0]}:{place[1]}"
 
 
 def parse_applied(fields: Mapping[bytes, bytes]) -> dict[Place, int]:

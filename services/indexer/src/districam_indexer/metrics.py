@@ -1,7 +1,12 @@
 """What the indexer measures (docs/design/contract.md, Health and metrics)."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Literal
+
 from prometheus_client import Counter, Gauge, Histogram
 
+from districam_common.clock import SystemClock
 from districam_common.metrics import LATENCY_BUCKETS_S
 
 captured_to_indexed = Histogram(
@@ -35,3 +40,17 @@ gap_seconds = Gauge(
 last_segment_end = Gauge(
     "districam_last_segment_end_timestamp_seconds", "End of the newest stored segment", ["camera"]
 )
+round_seconds = Gauge(
+    "districam_indexer_round_seconds",
+    "How long the last whole round took over all cameras that are this replica's",
+    ["loop"],
+)
+
+
+@contextmanager
+def round_of(loop: Literal["gauges", "retention", "holds"]) -> Generator[None]:
+    """Measures a round, unless it is broken off."""
+    clock = SystemClock()
+    began_us = clock.monotonic_us()
+    yield
+    round_seconds.labels(loop).set((clock.monotonic_us() - began_us) / 1e6)

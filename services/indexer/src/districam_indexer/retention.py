@@ -9,11 +9,14 @@ from districam_common import names
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import Camera, FootageExpired
 from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold, held_of
+from districam_common.holds import held_by_camera
+from districam_common.intervals import Interval
 from districam_common.names import DAY_US
+from districam_common.turns import in_turns
 from districam_indexer import metrics
+from districam_indexer.budget import Budget
 from districam_indexer.consume import Consumption
-from districam_indexer.core.retention import Stock, believed_now_us, edge_by_age, free_for
+from districam_indexer.core.retention import believed_now_us, edge_by_age
 from districam_indexer.doors import Doors
 from districam_indexer.expiry import Expiry, Wanted
 from districam_indexer.index_writer import IndexChanged
@@ -24,6 +27,8 @@ log = structlog.get_logger()
 
 _REPEAT_US = DAY_US
 """What has expired is said again, so that it outlives the topic."""
+_COUNT_AGAIN_US = 600_000_000
+"""While indexers of an earlier version run beside this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,7 @@ class _Seen:
     build: str
     now_us: int
     records: Mapping[str, Camera]
-    holds: tuple[Hold, ...]
-    indexed: Mapping[str, list[int]]
+    held: Mapping[str, list[Interval]]
 
 
 class Retention:
@@ -47,15 +51,18 @@ class Retention:
         self._store = HoldStore(doors.vault)
         self._pace = Pace(doors.runtime, doors.settings.indexer.retention_deletes_s)
         self._expiry = Expiry(doors, self._store, self._pace)
+        max_bytes = doors.settings.storage.max_bytes
+        self._budget = None if max_bytes is None else Budget(usage, max_bytes)
+        self._counted_us: int | None = None
         self._done: dict[str, object] = {}
         self._repeated_us: dict[str, int] = {}
-        self._is_over_budget = False
 
     async def run(self) -> None:
         """Until the service stops. Trouble puts it off: nothing is deleted on half the evidence."""
         while not self._doors.runtime.stopping.is_set():
             try:
-                await self._look()
+                with metrics.round_of("retention"):
+                    await self._look()
             except (Retriable, IndexChanged) as error:
                 log.warning("retention put off", why=str(error))
             except Rejected as error:
@@ -66,11 +73,11 @@ class Retention:
         seen = await self._see()
         if seen is None:
             return
-        freed = await self._budget(seen)
-        for camera_id in sorted(await self._ours(seen)):
+        edges = await self._edges(seen)
+        async for camera_id in in_turns(sorted(await self._ours())):
             if self._doors.runtime.stopping.is_set():
                 return
-            await self._keep_to(camera_id, seen, freed.get(camera_id, 0))
+            await self._keep_to(camera_id, seen, edges.get(camera_id, 0))
 
     async def _see(self) -> _Seen | None:
         """None while the index is not whole, or no progress of the recorders is known."""
@@ -81,46 +88,41 @@ class Retention:
         now_us = believed_now_us(self._doors.runtime.clock.now_us(), (await index.logged()).values())
         if not now_us:
             return None
-        holds = tuple(await self._store.all())
-        return _Seen(meta.build, now_us, await index.cameras(), holds, await self._usage.hours())
+        return _Seen(meta.build, now_us, await index.cameras(), held_by_camera(await self._store.all()))
 
-    async def _ours(self, seen: _Seen) -> set[str]:
+    async def _ours(self) -> set[str]:
         count = await self._doors.publisher.partitions(names.SEGMENTS)
         ours = self._consumption.segment_partitions
-        known = await self._doors.index.camera_ids() | seen.indexed.keys()
+        known = await self._doors.index.camera_ids()
         return {camera_id for camera_id in known if names.partition_of(camera_id, count) in ours}
 
-    async def _budget(self, seen: _Seen) -> Mapping[str, int]:
-        """Camera → up to where the budget wants it emptied; all cameras are weighed, by every replica alike."""
-        max_bytes = self._doors.settings.storage.max_bytes
-        if max_bytes is None:
+    async def _edges(self, seen: _Seen) -> Mapping[str, int]:
+        """Camera → up to where the budget wants it emptied; nothing while nobody knows how much there is."""
+        if self._budget is None or not await self._is_counted(seen.build):
             return {}
-        stocks = {
-            camera_id: Stock(_days(seen, camera_id), hours, held_of(seen.holds, camera_id))
-            for camera_id, hours in (await self._usage.bytes_by_hour()).items()
-        }
-        freed = free_for(max_bytes, stocks, seen.now_us)
-        metrics.stored.set(sum(sum(stock.bytes_by_hour.values()) for stock in stocks.values()))
-        metrics.over_budget.set(freed.over_bytes)
-        metrics.budget.set(max_bytes)
-        if self._is_over_budget != bool(freed.over_bytes):
-            self._is_over_budget = bool(freed.over_bytes)
-            if self._is_over_budget:
-                why = "what is left is held, or younger than a day; recording goes on"
-                log.error("storage over its budget", over_bytes=freed.over_bytes, why=why)
-            else:
-                log.info("storage within its budget again")
-        return freed.edges
+        days = {camera_id: record.retention_days for camera_id, record in seen.records.items()}
+        return await self._budget.edges(days, seen.held, seen.now_us)
+
+    async def _is_counted(self, build: str) -> bool:
+        """Has the hours counted where that is due. Counts that are a little behind are better than none: they free less."""
+        standing, now_us = await self._usage.standing(build), self._doors.runtime.clock.monotonic_us()
+        is_due = self._counted_us is None or now_us - self._counted_us >= _COUNT_AGAIN_US
+        if standing == "none" or (standing == "behind" and is_due):
+            self._counted_us = now_us
+            await self._usage.count(build)
+            standing = await self._usage.standing(build)
+        return standing != "none"
 
     async def _keep_to(self, camera_id: str, seen: _Seen, budget_edge_us: int) -> None:
         age_edge_us = edge_by_age(_days(seen, camera_id), seen.now_us)
         edge_us = max(age_edge_us, budget_edge_us)
-        goal = (seen.build, edge_us, tuple(held_of(seen.holds, camera_id)))
+        goal = (seen.build, edge_us, seen.held.get(camera_id))
         if edge_us and self._done.get(camera_id) != goal:
             reason = (
                 "older than retention_days" if edge_us == age_edge_us else "over the budget storage.max_bytes"
             )
-            wanted = Wanted(camera_id, edge_us, reason, seen.indexed.get(camera_id, []))
+            indexed = sorted(await self._usage.bytes_by_hour(camera_id))
+            wanted = Wanted(camera_id, edge_us, reason, indexed)
             outcome = await self._expiry.run(wanted, build=seen.build)
             self._done[camera_id] = goal
             if outcome.deleted or outcome.dropped:

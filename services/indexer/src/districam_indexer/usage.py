@@ -1,88 +1,139 @@
-"""How much is stored: bytes of each camera and hour, as the index counts them."""
+"""How much is stored, by camera and hour, as the index counts it; and counting it where nobody has."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import cast
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Literal, cast
 
-import numpy as np
+import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from districam_common import names
-from districam_common.index import MEMBER
 from districam_common.redis_door import redis_errors
+from districam_common.service import Runtime
+from districam_indexer.counting import is_behind, stage_begin, stage_count
+from districam_indexer.index_writer import IndexWriter
 
+log = structlog.get_logger()
+
+COUNTER = "dc1:counter"
+"""Who is counting; it expires."""
+_COUNTER_TTL_S = 30
 _SCAN_COUNT = 1000
-_AT_ONCE = 200
-"""Hours read in one round trip: some 2 MB."""
+_AT_ONCE = 50
+"""Hours counted in one script: Redis serves nobody else meanwhile; 5 ms."""
 
-Hours = dict[str, dict[int, int]]
-"""Camera → start of the hour → bytes."""
+Standing = Literal["right", "behind", "none"]
+"""Of the counts: `behind`: an indexer of an earlier version has added segments that are not counted."""
 
 
 class Usage:
-    """Reads an hour again only when it holds another number of segments than before. Raises `Retriable`."""
+    """Everything raises `Retriable` while Redis is in trouble."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, writer: IndexWriter, runtime: Runtime) -> None:
         self._redis = redis
-        self._known: dict[str, tuple[int, int]] = {}
+        self._writer = writer
+        self._runtime = runtime
 
-    async def hours(self) -> dict[str, list[int]]:
-        """Camera → starts of the hours of which anything is indexed, in order."""
-        out: dict[str, list[int]] = {}
-        for key in await self._keys():
-            camera_id, hour_us = _parse(key)
-            out.setdefault(camera_id, []).append(hour_us)
-        return {camera_id: sorted(found) for camera_id, found in out.items()}
+    async def standing(self, build: str) -> Standing:
+        """How far the counts of that index can be believed."""
+        with redis_errors("reading how far the hours are counted"):
+            async with self._redis.pipeline() as pipe:
+                pipe.hgetall(names.COUNTED)
+                pipe.hgetall(names.APPLIED)
+                counted, applied = cast("list[dict[bytes, bytes]]", await pipe.execute())
+        if counted.get(b"build") != build.encode():
+            return "none"
+        return "behind" if is_behind(counted, applied) else "right"
 
-    async def bytes_by_hour(self) -> Hours:
-        """All that is indexed."""
-        keys = await self._keys()
-        counts = dict(zip(keys, await self._counts(keys), strict=True))
-        changed = [key for key in keys if self._known.get(key, (-1, 0))[0] != counts[key]]
-        known = {key: self._known[key] for key in keys if key in self._known}
-        for n in range(0, len(changed), _AT_ONCE):
-            chunk = changed[n : n + _AT_ONCE]
-            for key, members in zip(chunk, await self._members(chunk), strict=True):
-                known[key] = (counts[key], _bytes_of(members))
-        self._known = known
-        out: Hours = {}
-        for key, (_, size) in known.items():
-            camera_id, hour_us = _parse(key)
-            out.setdefault(camera_id, {})[hour_us] = size
-        return out
+    async def count(self, build: str) -> None:
+        """Counts all hours of the index, a few at a time; nothing if somebody else is at it.
 
-    async def _keys(self) -> list[str]:
-        out: set[str] = set()
-        with redis_errors("finding the hours"):
-            async for key in self._redis.scan_iter(match="dc1:seg:*", count=_SCAN_COUNT):
-                out.add(cast("bytes", key).decode())
-        return sorted(out)
+        Raises:
+            IndexChanged: the index is not that of `build` any more.
+        """
+        if not await self._claim():
+            return
+        began_us, hours = self._runtime.clock.monotonic_us(), 0
+        await self._begin(build)
+        async for page in indexed_hours(self._redis):
+            for n in range(0, len(page), _AT_ONCE):
+                await self._count(page[n : n + _AT_ONCE])
+            hours += len(page)
+            if self._runtime.stopping.is_set() or not await self._claim():
+                return
 
-    async def _counts(self, keys: Sequence[str]) -> list[int]:
-        out: list[int] = []
-        with redis_errors("counting segments"):
-            for n in range(0, len(keys), _SCAN_COUNT):
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    for key in keys[n : n + _SCAN_COUNT]:
-                        pipe.zcard(key)
-                    out += cast("list[int]", await pipe.execute())
-        return out
+        async def stage(pipe: Pipeline) -> None:
+            pipe.multi()
+            pipe.hset(names.COUNTED, "build", build)
+            pipe.delete(COUNTER)
 
-    async def _members(self, keys: Sequence[str]) -> list[list[bytes]]:
-        with redis_errors("reading hours"):
+        await self._writer.transact("ending the count", build, stage)
+        took_us = self._runtime.clock.monotonic_us() - began_us
+        log.info("hours counted", hours=hours, seconds=round(took_us / 1e6, 1))
+
+    async def totals(self) -> dict[str, int]:
+        """Camera → bytes of its segments."""
+        with redis_errors("reading how much is indexed"):
+            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.USED))
+        return {camera_id.decode(): int(size) for camera_id, size in found.items()}
+
+    async def bytes_by_hour(self, camera_id: str) -> dict[int, int]:
+        """Start of the hour → bytes, of all hours of the camera of which anything is indexed."""
+        with redis_errors("reading how much of a camera is indexed"):
+            found = await cast(
+                "Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.used_key(camera_id))
+            )
+        return {names.parse_hour(hour.decode()): int(size) for hour, size in found.items()}
+
+    async def _begin(self, build: str) -> None:
+        """What an earlier count, or another index, has left is no longer believed; then it is forgotten."""
+
+        async def stage(pipe: Pipeline) -> None:
+            pipe.multi()
+            stage_begin(pipe)
+
+        await self._writer.transact("beginning to count", build, stage)
+        with redis_errors("forgetting the old counts"):
+            async for page in _scanned(self._redis, f"{names.USED}:*"):
+                await self._redis.unlink(*page)
+            await self._redis.delete(names.USED)
+
+    async def _count(self, hours: list[tuple[str, str]]) -> None:
+        with redis_errors("counting hours"):
             async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.zrange(key, 0, -1)
-                return cast("list[list[bytes]]", await pipe.execute())
+                stage_count(pipe, hours)
+                await pipe.execute()
+
+    async def _claim(self) -> bool:
+        instance = self._runtime.instance
+        with redis_errors("claiming the count"):
+            if await self._redis.set(COUNTER, instance, nx=True, ex=_COUNTER_TTL_S):
+                return True
+            if await self._redis.get(COUNTER) != instance.encode():
+                return False
+            await self._redis.expire(COUNTER, _COUNTER_TTL_S)
+            return True
 
 
-def _parse(key: str) -> tuple[str, int]:
-    _, _, camera_id, hour = key.split(":")
-    at = datetime(int(hour[:4]), int(hour[4:6]), int(hour[6:8]), int(hour[8:]), tzinfo=UTC)
-    return camera_id, names.us_of(at)
+async def indexed_hours(redis: Redis) -> AsyncGenerator[list[tuple[str, str]]]:
+    """(camera, `hour_text`) of all hours of which anything is indexed, a thousand at a time; one may come twice.
+
+    Walks over all keys: a district has millions.
+    """
+    async for page in _scanned(redis, "dc1:seg:*"):
+        parsed = [names.parse_segments_key(key.decode()) for key in page]
+        yield [one for one in parsed if one is not None]
 
 
-def _bytes_of(members: Sequence[bytes]) -> int:
-    return int(np.frombuffer(b"".join(members), dtype=MEMBER)["bytes"].sum(dtype=np.int64))
+async def _scanned(redis: Redis, pattern: str) -> AsyncGenerator[list[bytes]]:
+    cursor = 0
+    while True:
+        with redis_errors("walking over the keys"):
+            cursor, found = await redis.scan(cursor, match=pattern, count=_SCAN_COUNT)
+        page = cast("list[bytes]", found)
+        if page:
+            yield page
+        if not cursor:
+            return

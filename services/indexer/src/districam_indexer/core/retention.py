@@ -1,7 +1,9 @@
 """What retention lets go of: by age, and for the budget; never what a hold keeps. No clock, no store: decisions alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush, nsmallest
 
 from districam_common.causes import Told, happenings
 from districam_common.events import FootageExpired, Profile
@@ -13,23 +15,40 @@ LEAST_US = DAY_US
 """No footage younger than this is let go, whatever the budget."""
 DEFAULT_DAYS = 30
 """Of a camera whose record is not known, for the budget's fairness alone: by age it loses nothing."""
+_AHEAD = 48
+"""Hours of a camera that are kept in memory while it is weighed."""
+_PAUSE_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What a camera has stored. `days`: how long its record wants it kept; None: no record is known."""
+    """What a camera has stored, and what of it holds keep."""
 
-    days: int | None
     bytes_by_hour: Mapping[int, int]
     held: Sequence[Interval] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class Oldest:
+    """What is known of a camera before its hours are read: none that may go is older than `hour_us`; 0: nothing is known.
+
+    `days`: how long its record wants it kept; None: no record is known.
+    """
+
+    days: int | None
+    hour_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Freed:
-    """Camera → up to where it must let go for the budget; and by how much the rest is over it still."""
+    """Camera → up to where it must let go for the budget; and by how much the rest is over it still.
+
+    `oldest`: of the cameras that were read, the first hour that no hold keeps, for the next time.
+    """
 
     edges: Mapping[str, int]
     over_bytes: int
+    oldest: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def believed_now_us(host_us: int, logged: Iterable[int]) -> int:
@@ -45,30 +64,78 @@ def edge_by_age(days: int | None, now_us: int) -> int:
     return 0 if days is None else max(0, (now_us - days * DAY_US) // HOUR_US * HOUR_US)
 
 
-def free_for(budget_bytes: int, stocks: Mapping[str, Stock], now_us: int) -> Freed:
-    """Whose oldest hours go, until all fits the budget: of each camera the same share of its days is kept.
+def freeing(
+    excess_bytes: int, cameras: Mapping[str, Oldest], now_us: int
+) -> Generator[str | None, Stock | None, Freed]:
+    """Whose oldest hours go, until `excess_bytes` are freed: of each camera the same share of its days is kept.
 
-    An hour that a hold touches stays, and so does the last day.
+    An hour that a hold touches stays, and so does the last day. Reads no camera whose turn does not come, since a
+    district has millions of hours: yields the id of the one whose stock it must be sent, and None now and then, so that
+    whoever drives it can do something else.
     """
-    excess = sum(sum(stock.bytes_by_hour.values()) for stock in stocks.values()) - budget_bytes
+    queue = _Queue(cameras, now_us)
     edges: dict[str, int] = {}
-    for camera_id, hour_us in _by_age_for_its_days(stocks, now_us):
-        if excess <= 0:
-            break
-        excess -= stocks[camera_id].bytes_by_hour[hour_us]
+    steps = 0
+    while excess_bytes > 0 and (due := queue.next()):
+        camera_id, hour_us = due
+        steps += 1
+        if not queue.is_read(camera_id):
+            stock = yield camera_id
+            queue.read(camera_id, hour_us, stock or Stock({}))
+            continue
+        excess_bytes -= queue.take(camera_id)
         edges[camera_id] = max(edges.get(camera_id, 0), hour_us + HOUR_US)
-    return Freed(edges, max(0, excess))
+        if steps % _PAUSE_STEPS == 0:
+            yield None
+    return Freed(edges, max(0, excess_bytes), queue.oldest)
 
 
-def _by_age_for_its_days(stocks: Mapping[str, Stock], now_us: int) -> list[tuple[str, int]]:
-    """(camera, hour) that may go, those first whose age is the largest share of what their record wants."""
-    found = [
-        ((now_us - hour_us) / (stock.days or DEFAULT_DAYS), camera_id, hour_us)
-        for camera_id, stock in stocks.items()
-        for hour_us in stock.bytes_by_hour
-        if hour_us + HOUR_US <= now_us - LEAST_US and not touches(stock.held, hour_us, hour_us + HOUR_US)
-    ]
-    return [(camera_id, hour_us) for _, camera_id, hour_us in sorted(found, reverse=True)]
+class _Queue:
+    """Hours that may go, those first whose age is the largest share of what their camera's record wants."""
+
+    def __init__(self, cameras: Mapping[str, Oldest], now_us: int) -> None:
+        self.oldest: dict[str, int] = {}
+        self._days = {camera_id: one.days or DEFAULT_DAYS for camera_id, one in cameras.items()}
+        self._now_us = now_us
+        self._ahead: dict[str, deque[tuple[int, int]]] = {}
+        self._due: list[tuple[float, str, int]] = []
+        for camera_id, one in cameras.items():
+            self._add(camera_id, one.hour_us)
+
+    def next(self) -> tuple[str, int] | None:
+        """Takes out the camera whose turn it is, and the hour; whoever takes one calls `read` or `take` next."""
+        return heappop(self._due)[1:] if self._due else None
+
+    def is_read(self, camera_id: str) -> bool:
+        return bool(self._ahead.get(camera_id))
+
+    def read(self, camera_id: str, from_us: int, stock: Stock) -> None:
+        """Its hours from there on; some of them, since there may be thousands of each of thousands of cameras."""
+        free = {
+            hour_us: size
+            for hour_us, size in stock.bytes_by_hour.items()
+            if hour_us >= from_us and not touches(stock.held, hour_us, hour_us + HOUR_US)
+        }
+        some = nsmallest(_AHEAD, (one for one in free.items() if self._may_go(one[0])))
+        self._ahead[camera_id] = deque(some)
+        self.oldest.setdefault(camera_id, min(free, default=self._now_us))
+        if some:
+            self._add(camera_id, some[0][0])
+
+    def take(self, camera_id: str) -> int:
+        """The bytes of the hour that `next` named."""
+        hours = self._ahead[camera_id]
+        hour_us, size = hours.popleft()
+        self._add(camera_id, hours[0][0] if hours else hour_us + HOUR_US)
+        return size
+
+    def _add(self, camera_id: str, hour_us: int) -> None:
+        if self._may_go(hour_us):
+            share = (self._now_us - hour_us) / self._days[camera_id]
+            heappush(self._due, (-share, camera_id, hour_us))
+
+    def _may_go(self, hour_us: int) -> bool:
+        return hour_us + HOUR_US <= self._now_us - LEAST_US
 
 
 def let_go(since_us: int, edge_us: int, held: Sequence[Interval]) -> list[Interval]:

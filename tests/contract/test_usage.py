@@ -1,0 +1,205 @@
+"""What is counted of the index is what a walk over all of it finds, on a real Valkey, whoever wrote before."""
+# Redis-py leaves its keyword arguments untyped:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from districam_common import index, names
+from districam_common.index import IndexEntry
+from districam_common.kafka.records import Partition
+from districam_common.redis_door import open_redis
+from districam_common.service import Runtime
+from districam_common.settings import RedisSettings
+from districam_devkit.servers import valkey
+from districam_indexer.core.operations import gathered
+from districam_indexer.core.plan import plan_stored
+from districam_indexer.counting import applied_field
+from districam_indexer.dropping import Dropper
+from districam_indexer.index_state import IndexState
+from districam_indexer.index_writer import IndexWriter
+from districam_indexer.usage import Usage, indexed_hours
+from support.announced import EPOCHS, NOON_US, S, segment
+
+BUILD = "first"
+PLACE = Partition(names.SEGMENTS, 3)
+POOL = [
+    segment(camera, epoch=epoch, first_seq=5 * n, start_us=NOON_US + n * 1500 * S, size=1000 + 7 * n + epoch)
+    for camera in ("cam-1", "cam-2")
+    for epoch in (0, 1)
+    for n in range(6)
+]
+"""Of two cameras, two epochs over each other: three hours of each."""
+HOURS = [(camera, NOON_US + n * names.HOUR_US) for camera in ("cam-1", "cam-2") for n in range(3)]
+
+
+@dataclass
+class Site:
+    """An index, and one indexer that writes it. `offset`: what it has read of the topic."""
+
+    redis: Redis
+    writer: IndexWriter
+    state: IndexState
+    usage: Usage
+    offset: int = 0
+    kept: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+
+    async def begin(self) -> None:
+        await self.redis.flushall()
+        await self.state.clear(site="here", partitions=60)
+        await self.state.begin(BUILD, {PLACE: 0})
+        self.offset, self.kept = 0, {}
+
+    async def add(self, some: Sequence[int]) -> None:
+        """As this version writes what is announced."""
+        moves = {PLACE: (self.offset, self.offset + len(some))}
+        batch = gathered(one for n in some for one in plan_stored(POOL[n]))
+        await self.writer.apply(batch, build=BUILD, moves={**moves})
+        self.offset += len(some)
+
+    async def replay(self, some: Sequence[int]) -> None:
+        """As a rebuild, or a member that is out already, writes what may be there."""
+        await self.writer.apply(gathered(one for n in some for one in plan_stored(POOL[n])), build=BUILD)
+
+    async def add_uncounted(self, some: Sequence[int]) -> None:
+        """As an earlier version does, which knows of no counts."""
+        self.offset += len(some)
+        for n in some:
+            stored = POOL[n]
+            key = names.segments_key(stored.camera_id, stored.start_us)
+            await self.redis.zadd(key, {index.member(names.entry_of(stored)): stored.start_us})
+        await self.redis.hset(names.APPLIED, applied_field(PLACE), str(self.offset))
+
+    async def drop(self, some: Sequence[int]) -> None:
+        """As retention does, of one hour one epoch or both."""
+        camera_id, hour_us = HOURS[some[0] % len(HOURS)]
+
+        def is_over(entry: IndexEntry) -> bool:
+            return len(some) > 2 or entry.epoch == EPOCHS[len(some) % 2]
+
+        await Dropper(self.redis, self.writer).drop(camera_id, hour_us, is_over, build=BUILD)
+
+    async def count(self, _: Sequence[int]) -> None:
+        await self.usage.count(BUILD)
+
+    async def keep(self, _: Sequence[int]) -> None:
+        """As a snapshot of Redis does."""
+        keys = cast("list[bytes]", await self.redis.keys("*"))
+        self.kept = {key: cast("bytes", await self.redis.dump(key)) for key in keys}
+
+    async def set_back(self, _: Sequence[int]) -> None:
+        """Redis comes back with what it kept; the indexer goes on where that ends."""
+        if not self.kept:
+            return
+        await self.redis.flushall()
+        for key, value in self.kept.items():
+            await self.redis.restore(key, 0, value)
+        self.offset = (await self.writer.applied())[PLACE]
+
+    async def scanned(self) -> dict[str, dict[int, int]]:
+        """Camera → hour → bytes, by all that is there."""
+        out: dict[str, dict[int, int]] = {}
+        async for page in indexed_hours(self.redis):
+            for camera_id, hour in page:
+                key = names.segments_key_of(camera_id, hour)
+                rows = cast("list[tuple[bytes, float]]", await self.redis.zrange(key, 0, -1, withscores=True))
+                found = index.segments([member for member, _ in rows], [at for _, at in rows])
+                size = int(found["bytes"].sum())
+                out.setdefault(camera_id, {})[names.parse_hour(hour)] = size
+        return out
+
+    async def counted(self) -> dict[str, dict[int, int]]:
+        """The same as it is counted; what a camera has must be the sum of its hours."""
+        totals = await self.usage.totals()
+        hours = {camera_id: await self.usage.bytes_by_hour(camera_id) for camera_id in totals}
+        assert {camera_id: sum(found.values()) for camera_id, found in hours.items()} == totals
+        return hours
+
+
+@pytest_asyncio.fixture
+async def site(tmp_path: Path) -> AsyncGenerator[Site]:
+    async with (
+        valkey.running(tmp_path, log_dir=tmp_path) as server,
+        open_redis(RedisSettings(url=server.url)) as redis,
+    ):
+        writer = IndexWriter(redis, still_ttl_s=60)
+        runtime = Runtime("indexer", "one")
+        yield Site(redis, writer, IndexState(redis), Usage(redis, writer, runtime))
+
+
+some = st.lists(st.integers(0, len(POOL) - 1), min_size=1, max_size=8)
+kinds = st.sampled_from(["add", "add", "replay", "add_uncounted", "drop", "count", "keep", "set_back"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(kinds, some), max_size=14))
+async def test_counts_that_call_themselves_right_are_what_a_walk_over_the_index_finds(
+    site: Site, acts: list[tuple[str, list[int]]]
+):
+    await site.begin()
+    for kind, chosen in acts:
+        await getattr(site, kind)(chosen)
+        if await site.usage.standing(BUILD) == "right":
+            assert await site.counted() == await site.scanned(), kind
+    await site.count([])
+    assert await site.usage.standing(BUILD) == "right"
+    assert await site.counted() == await site.scanned()
+    await site.add([0, 1, 2])
+    await site.drop([0, 1, 2])
+    assert await site.usage.standing(BUILD) == "right", "counts that are kept are counted again"
+    assert await site.counted() == await site.scanned()
+
+
+@pytest.mark.correctness
+async def test_an_index_made_before_there_were_counts_is_counted_once(site: Site):
+    await site.begin()
+    await site.add_uncounted(range(len(POOL)))
+    assert await site.usage.standing(BUILD) == "none"
+    await site.usage.count(BUILD)
+    assert await site.usage.standing(BUILD) == "right"
+    assert await site.counted() == await site.scanned()
+    assert await site.usage.standing("another build") == "none"
+
+
+async def test_what_comes_twice_counts_once_and_what_is_dropped_no_more(site: Site):
+    await site.begin()
+    await site.count([])
+    await site.add([0, 1, 2])
+    await site.replay([0, 1])
+    assert await site.usage.totals() == {"cam-1": sum(POOL[n].bytes for n in (0, 1, 2))}
+    assert await site.usage.bytes_by_hour("cam-1") == {NOON_US: sum(POOL[n].bytes for n in (0, 1, 2))}
+    await site.drop([0, 0, 0])
+    assert await site.usage.totals() == {}
+    assert await site.usage.standing(BUILD) == "right"
+
+
+async def test_an_earlier_version_beside_this_one_is_noticed(site: Site):
+    await site.begin()
+    await site.count([])
+    await site.add([0, 1])
+    await site.add_uncounted([2, 3])
+    assert await site.usage.standing(BUILD) == "behind"
+    await site.add([4, 5])
+    assert await site.usage.standing(BUILD) == "behind", (
+        "what was not counted is covered up by what came after"
+    )
+
+
+async def test_two_who_count_do_not_undo_each_other(site: Site):
+    await site.begin()
+    await site.add(range(len(POOL)))
+    other = Usage(site.redis, site.writer, Runtime("indexer", "two"))
+    async with asyncio.TaskGroup() as tasks:
+        for usage in (site.usage, other):
+            tasks.create_task(usage.count(BUILD))
+    assert await site.usage.standing(BUILD) == "right"
+    assert await site.counted() == await site.scanned()
