@@ -107,7 +107,8 @@ def test_a_camera_in_full_says_what_it_is_seen_to_be():
 def test_streams_are_a_line_for_each_camera_that_is_not_deleted():
     bare = Health(camera=Camera(camera_id="cam-2", name="", url=""), state="late")
     gone = Health(camera=Camera(camera_id="cam-3", name="", url="", deleted=True), state="disabled")
-    out = answers.streams([LOST, bare, gone], AT_US, SAIGON)
+    lines = [answers.stream(one, AT_US, SAIGON) for one in answers.listed([LOST, bare, gone])]
+    out = answers.streams(lines, AT_US, SAIGON)
     schemas.Streams.model_validate(out)
     assert [(line["camera_id"], line["age_s"]) for line in out["streams"]] == [
         ("cam-1", 3.5),

@@ -139,7 +139,7 @@ async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     words = request.split(" ")
     accept = next((field[7:].strip() for field in fields if field.lower().startswith("accept:")), "")
     if len(words) == 3:
-        out = answer(words[0], words[1], accept, health)
+        out = await _answered(words[0], words[1], accept, health)
     else:
         out = Answer(400, "text/plain; charset=utf-8", b"not an HTTP request\n")
     head_out = (
@@ -148,3 +148,10 @@ async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     )
     writer.write(head_out.encode() + (b"" if words[0] == "HEAD" else out.body))
     await writer.drain()
+
+
+async def _answered(method: str, path: str, accept: str, health: Health) -> Answer:
+    """In a thread what may be long: the metrics of thousands of cameras take a second to write."""
+    if path.startswith("/metrics"):
+        return await asyncio.to_thread(answer, method, path, accept, health)
+    return answer(method, path, accept, health)

@@ -2,24 +2,26 @@
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 
 from districam_common import index_replies as replies
 from districam_common import names, wire
 from districam_common.events import Camera, PartitionFell
 from districam_common.holds import Hold, HoldState, cached_form
 from districam_common.index import SegmentArray
+from districam_common.index_queries import ask_for_hours, ask_for_last
 from districam_common.index_replies import SCHEMA, Instant, Meta, parse_meta
 from districam_common.intervals import Interval, merge
 from districam_common.ledger import Told
+from districam_common.recent import Recent
 from districam_common.redis_door import open_redis, redis_errors
 from districam_common.settings import RedisSettings
+from districam_common.turns import in_turns
 
 __all__ = [
     "SCHEMA",
@@ -78,6 +80,9 @@ return found
 """
 """The last member of each sorted set: one answer, where a pipeline of a district has a hundred."""
 
+_AT_ONCE = 200
+"""Cameras asked about in one round trip, or events parsed in one go."""
+
 _REACH_US = 120_000_000
 """So early in an hour the segment may be filed under the hour before."""
 
@@ -122,6 +127,7 @@ class IndexReader:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._recent = Recent(replies.told)
 
     @classmethod
     @asynccontextmanager
@@ -144,7 +150,7 @@ class IndexReader:
         """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
         with redis_errors("reading segments"):
             async with self._redis.pipeline(transaction=False) as pipe:
-                _ask_for_hours(pipe, camera_id, from_us, to_us)
+                ask_for_hours(pipe, camera_id, from_us, to_us)
                 hours = cast("list[list[bytes]]", await pipe.execute())
         return replies.touching(hours, from_us, to_us)
 
@@ -157,7 +163,7 @@ class IndexReader:
         with redis_errors("reading what is known of a camera"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hget(names.LOGGED, str(partition))
-                _ask_for_hours(pipe, camera_id, from_us, to_us)
+                ask_for_hours(pipe, camera_id, from_us, to_us)
                 for key in (
                     names.camera_key(camera_id),
                     names.events_key(camera_id),
@@ -170,7 +176,7 @@ class IndexReader:
             log_us=replies.log_us_of(logged),
             revisions=[replies.camera(member) for member in revisions],
             segments=replies.touching(hours, from_us, to_us),
-            told=replies.told(told),
+            told=await _told(told),
             fell=replies.fell(fell),
             meta=parse_meta(meta),
         )
@@ -178,12 +184,12 @@ class IndexReader:
     async def told(self, camera_id: str) -> list[Told]:
         """All stream events of the camera, in the order of `at_us`."""
         (members,) = await self._all_of([names.events_key(camera_id)])
-        return replies.told(members)
+        return await _told(members)
 
     async def told_members(self, camera_id: str) -> list[tuple[bytes, Told]]:
         """The same, each with how it stands in the set."""
         (members,) = await self._all_of([names.events_key(camera_id)])
-        return [(member, one) for member in members for one in replies.told([member])]
+        return [(member, one) async for member in in_turns(members) for one in replies.told([member])]
 
     async def expired(self, camera_ids: Sequence[str]) -> dict[str, list[Interval]]:
         """What retention has let go of, merged, by camera; one round trip."""
@@ -219,12 +225,27 @@ class IndexReader:
         return {name.decode(): value for name, value in found.items()}
 
     async def recent(self, camera_ids: Sequence[str], most: int = 64) -> dict[str, list[Told]]:
-        """Each camera's last stream events, in the order of `at_us`; one round trip."""
-        keys = [names.events_key(camera_id) for camera_id in camera_ids]
-        found = await self._all_of(keys, start=-most)
-        return {
-            camera_id: replies.told(members) for camera_id, members in zip(camera_ids, found, strict=True)
-        }
+        """Each camera's last stream events, in the order of `at_us`."""
+        out: dict[str, list[Told]] = {}
+        for some in _chunks(camera_ids):
+            found = await self._all_of([names.events_key(camera_id) for camera_id in some], start=-most)
+            async for camera_id, members in in_turns(zip(some, found, strict=True)):
+                out[camera_id] = self._recent.of(camera_id, members)
+        return out
+
+    async def lengths(self, ends_us: Mapping[str, int]) -> dict[str, int]:
+        """Camera and an instant → how long the segment is that ends there: the longest, of several."""
+        out: dict[str, int] = {}
+        for some in _chunks(list(ends_us)):
+            with redis_errors("reading the newest segments"):
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for camera_id in some:
+                        ask_for_last(pipe, camera_id, ends_us[camera_id])
+                    found = cast("list[list[bytes]]", await pipe.execute())
+            hours = [found[2 * n : 2 * n + 2] for n in range(len(some))]
+            async for camera_id, two in in_turns(zip(some, hours, strict=True)):
+                out[camera_id] = replies.length_at(two, ends_us[camera_id])
+        return out
 
     async def log_us(self, camera_id: str) -> int:
         """How far the truth has got for this camera: everything up to it is stored and indexed; 0: not known yet."""
@@ -271,8 +292,9 @@ class IndexReader:
                 pipe.eval(NEWEST, len(ids), *map(names.camera_key, ids))
                 pipe.hgetall(names.META)
                 newest, after = cast("tuple[list[bytes | None], dict[bytes, bytes]]", await pipe.execute())
-        records = replies.records((one, found) for one, found in zip(ids, newest, strict=True) if found)
-        return Framed(parse_meta(before), dict(records), parse_meta(after))
+        known_of = ((one, found) for one, found in zip(ids, newest, strict=True) if found)
+        records = {one: record async for one, record in in_turns(replies.records(known_of))}
+        return Framed(parse_meta(before), records, parse_meta(after))
 
     async def epochs(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochShape]:
         """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""
@@ -355,7 +377,13 @@ class IndexReader:
                 return await pipe.execute()
 
 
-def _ask_for_hours(pipe: Pipeline, camera_id: str, from_us: int, to_us: int) -> None:
-    for hour in names.hours(from_us, to_us):
-        key = names.segments_key(camera_id, hour)
-        pipe.execute_command("ZRANGE", key, 0, -1, "WITHSCORES")  # undecoded: a day has 9,000
+async def _told(members: Sequence[bytes]) -> list[Told]:
+    """A camera that is away for a month has 60,000 events: half a second of parsing, the first time."""
+    out: list[Told] = []
+    async for some in in_turns(_chunks(members)):
+        out += replies.told(some)
+    return out
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[n : n + _AT_ONCE] for n in range(0, len(items), _AT_ONCE))

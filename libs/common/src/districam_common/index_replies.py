@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from districam_common import index, wire
 from districam_common.events import Camera, PartitionFell
 from districam_common.index import SegmentArray
 from districam_common.ledger import Told
+from districam_common.remembered import remembered
 
 log = structlog.get_logger()
 
@@ -63,6 +63,12 @@ def log_us_of(found: bytes | None) -> int:
     return 0 if found is None else int(found)
 
 
+def length_at(hours: Iterable[Sequence[bytes]], end_us: int) -> int:
+    """Length of the longest segment of these hours that ends then, or goes on."""
+    found = touching(hours, end_us - 1, end_us)
+    return int((found["end_us"] - found["start_us"]).max(initial=0))
+
+
 def fell(members: Iterable[bytes]) -> list[PartitionFell]:
     """Of a partition's events."""
     return [one for one in _events(members) if isinstance(one, PartitionFell)]
@@ -77,13 +83,13 @@ def records(members: Iterable[tuple[str, bytes]]) -> Iterable[tuple[str, Camera]
             log.warning("indexed camera left out", camera_id=camera_id, why=str(error))
 
 
-@lru_cache(maxsize=4096)
+@remembered(1 << 16)
 def camera(member: bytes) -> Camera:
     """A revision never changes, and each question reads them all."""
     return wire.parse(Camera, member)
 
 
-@lru_cache(maxsize=1 << 17)
+@remembered(1 << 17)
 def _event(member: bytes) -> Told | PartitionFell:
     """Nor does an event; a camera has thousands in a month."""
     event, appended_us = wire.parse_indexed(member)

@@ -15,7 +15,7 @@ from districam_api.core import answers, bitmaps, cursors, search
 from districam_api.core.keys import Caller
 from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
 from districam_api.core.times import CLIP_MOST_US, PLAYLIST_MOST_US, TIMELINE_MOST_US, Window
-from districam_api.footage import Footage, position
+from districam_api.footage import Footage, judged, position
 from districam_api.hold_book import HoldBook
 from districam_api.objects import Objects
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
@@ -25,6 +25,7 @@ from districam_common.blobs import Blobs
 from districam_common.clock import Clock
 from districam_common.index import IndexEntry
 from districam_common.names import rfc3339, segment_key
+from districam_common.turns import in_turns
 
 SEGMENTS_MOST_US = TIMELINE_MOST_US
 
@@ -57,9 +58,9 @@ router = APIRouter(prefix="/v1", responses=REFUSALS)
 async def cameras(doors: Asked, query: Annotated[schemas.CamerasQuery, FromQuery()]) -> Response:
     """Search the cameras by words, group and place."""
     asked, zone = query.filter(), query.zone(doors.zone)
-    healths = {health.camera.camera_id: health for health in await doors.footage.healths()}
-    found = search.page((health.camera for health in healths.values()), asked, query.limit, query.cursor)
-    return JSONResponse(answers.cameras(found, healths, zone))
+    found = search.page(await doors.footage.records(), asked, query.limit, query.cursor)
+    healths = await doors.footage.healths(one.camera for one in found.found)
+    return JSONResponse(answers.cameras(found, {one.camera.camera_id: one for one in healths}, zone))
 
 
 @router.get("/cameras/{camera_id}", response_model=schemas.CameraInFull)
@@ -76,7 +77,7 @@ async def timeline(
     """What is known of each instant of a window of at most 31 days: stored, or missing and why."""
     evidence = await doors.footage.evidence(camera_id, query.window(TIMELINE_MOST_US))
     zone = query.zone(doors.zone)
-    return JSONResponse(answers.timeline(camera_id, evidence.window, evidence.states(), zone))
+    return JSONResponse(answers.timeline(camera_id, evidence.window, await judged(evidence), zone))
 
 
 @router.get("/cameras/{camera_id}/segments", response_model=schemas.Segments)
@@ -215,8 +216,9 @@ async def latest_jpg(
 @router.get("/streams", response_model=schemas.Streams)
 async def streams(doors: Asked, query: Annotated[schemas.Query, FromQuery()]) -> Response:
     """Health now, one line a camera."""
-    healths = await doors.footage.healths()
-    return JSONResponse(answers.streams(healths, doors.clock.now_us(), query.zone(doors.zone)))
+    healths, now_us, zone = await doors.footage.healths(), doors.clock.now_us(), query.zone(doors.zone)
+    lines = [answers.stream(one, now_us, zone) async for one in in_turns(answers.listed(healths))]
+    return JSONResponse(answers.streams(lines, now_us, zone))
 
 
 _COVERAGE: dict[int | str, dict[str, Any]] = {200: {"model": schemas.CoverageAt | schemas.CoverageWithin}}

@@ -169,13 +169,18 @@ def camera_in_full(health: Health, profile: Profile | None, zone: ZoneInfo) -> J
     return {**camera(health, zone), "profile": seen}
 
 
-def streams(healths: Iterable[Health], now_us: int, zone: ZoneInfo) -> Json:
-    """Health now, one line a camera that is not deleted."""
-    lines = [_line(health, now_us, zone) for health in healths if not health.camera.deleted]
+def streams(lines: Sequence[Json], now_us: int, zone: ZoneInfo) -> Json:
+    """Health now; `lines` by `stream`, one for each that is `listed`."""
     return {**dict(instants(zone, at=now_us)), "tz": zone.key, "streams": lines}
 
 
-def _line(health: Health, now_us: int, zone: ZoneInfo) -> Json:
+def listed(healths: Iterable[Health]) -> Iterable[Health]:
+    """Those that `streams` tells of: a deleted camera has no stream."""
+    return (health for health in healths if not health.camera.deleted)
+
+
+def stream(health: Health, now_us: int, zone: ZoneInfo) -> Json:
+    """How one camera is doing."""
     age_us = None if health.last_end_us is None else now_us - health.last_end_us
     return {
         **_name(health.camera),

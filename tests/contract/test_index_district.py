@@ -1,0 +1,120 @@
+"""Questions about a whole district, on a real Valkey: few round trips, and nothing that keeps the loop."""
+# Redis-py leaves its keyword arguments untyped:
+# pyright: reportUnknownMemberType=false
+
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from districam_api.footage import Footage
+from districam_common import index, names, wire
+from districam_common.clock import SystemClock
+from districam_common.events import Camera, Refused
+from districam_common.index import IndexEntry
+from districam_common.index_reader import IndexReader
+from districam_common.redis_door import open_redis
+from districam_common.settings import RedisSettings
+from districam_devkit.servers import valkey
+from support.announced import EPOCHS, S
+
+CAMERAS = 300
+
+
+@pytest_asyncio.fixture
+async def redis(tmp_path: Path) -> AsyncGenerator[Redis]:
+    async with (
+        valkey.running(tmp_path, log_dir=tmp_path) as server,
+        open_redis(RedisSettings(url=server.url)) as client,
+    ):
+        yield client
+
+
+async def fill(redis: Redis, cameras: int, now_us: int) -> None:
+    """Each camera's newest segment is 40 s long and ended 50 s ago: whether the next is late depends on that length."""
+    meta = {"site": "here", "schema": "1", "partitions": "60", "state": "ready", "build": "one"}
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.hset(names.META, mapping={**meta})
+        for n in range(cameras):
+            camera = Camera(camera_id=f"cam-{n:05}", name="Cổng", url="rtsp://10.0.0.1/1", updated_us=1)
+            end_us = now_us - 50 * S
+            entry = IndexEntry(
+                epoch=EPOCHS[0], first_seq=0, last_seq=1, start_us=end_us - 40 * S, end_us=end_us, bytes=1, init_bytes=1, flags=1,
+            )  # fmt: skip
+            pipe.sadd(names.CAMERA_IDS, camera.camera_id)
+            pipe.zadd(names.camera_key(camera.camera_id), {wire.json_bytes(camera): 1})
+            pipe.zadd(names.LATEST, {camera.camera_id: end_us})
+            pipe.zadd(
+                names.segments_key(camera.camera_id, entry.start_us), {index.member(entry): entry.start_us}
+            )
+        await pipe.execute()
+
+
+@pytest.mark.correctness
+async def test_a_district_of_late_cameras_is_asked_about_in_a_few_round_trips(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    await fill(redis, CAMERAS, SystemClock().now_us())
+    trips = 0
+    execute = Pipeline.execute
+
+    async def counted(self: Pipeline, *given: bool) -> object:
+        nonlocal trips
+        trips += 1
+        return await execute(self, *given)
+
+    monkeypatch.setattr(Pipeline, "execute", counted)
+    found = await Footage(IndexReader(redis), SystemClock(), 75 * S).healths()
+    assert [one.camera.camera_id for one in found] == [f"cam-{n:05}" for n in range(CAMERAS)]
+    assert {one.state for one in found} == {"recording"}, (
+        "a segment of 40 s is followed by another one for 55 s"
+    )
+    assert trips < 12, "each late camera is asked about by itself"
+
+
+async def test_the_length_of_the_newest_segment_is_found_among_others_of_two_hours(redis: Redis):
+    hour_us = 500_000 * names.HOUR_US
+    spans = [
+        (hour_us - 90 * S, hour_us + 20 * S),
+        (hour_us - 20 * S, hour_us - 10 * S),
+        (hour_us + 5 * S, hour_us + 20 * S),
+    ]
+    for n, (start_us, end_us) in enumerate(spans):
+        entry = IndexEntry(
+            epoch=EPOCHS[n],
+            first_seq=0,
+            last_seq=1,
+            start_us=start_us,
+            end_us=end_us,
+            bytes=1,
+            init_bytes=1,
+            flags=1,
+        )
+        await redis.zadd(names.segments_key("a", start_us), {index.member(entry): start_us})
+    reader = IndexReader(redis)
+    assert await reader.lengths({"a": hour_us + 20 * S, "b": hour_us}) == {"a": 110 * S, "b": 0}
+    assert await reader.lengths({"a": hour_us - 10 * S}) == {"a": 110 * S}
+    assert await reader.lengths({}) == {}
+
+
+@pytest.mark.correctness
+async def test_more_cameras_than_a_cache_holds_are_no_cliff(redis: Redis):
+    """The last 64 events of each of 2,600 cameras are 166,400; 131,072 were remembered, and beyond that none."""
+    cameras, at_us = [f"cam-{n:05}" for n in range(2600)], 1_790_000_000_000_000
+    for camera_id in cameras:
+        told = [
+            Refused(camera_id=camera_id, at_us=at_us + n * S, instance="i", cause="not_found", detail="", next_retry_s=1.0)
+            for n in range(64)
+        ]  # fmt: skip
+        await redis.zadd(names.events_key(camera_id), {wire.indexed_event(one, 0): one.at_us for one in told})
+    reader = IndexReader(redis)
+    times: list[float] = []
+    for _ in range(4):
+        began_s = time.process_time()
+        assert all(len(told) == 64 for told in (await reader.recent(cameras)).values())
+        times.append(time.process_time() - began_s)
+    assert min(times[1:]) < times[0] / 4, times
