@@ -42,6 +42,9 @@ bench-retention: bootstrap  ## 100,000 objects expire while cameras record   SEG
 bench-recorder: bootstrap  ## what a recorder holds of a camera, at segments of 10 s and of 60 s   CAMERAS=20
 	@PYTHONPATH=tests $(bin)/python -m bench.recorder --results docs/results
 
+bench-scale: bootstrap  ## indexer and api over an index of 30 days of 1,000 and 10,000 cameras   CAMERAS=1000
+	@PYTHONPATH=tests $(bin)/python -m bench.scale --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
+
 bench-find: bootstrap  ## the three calls of somebody who looks for a moment; writes docs/results/find.*
 	@PYTHONPATH=tests $(bin)/python -m bench.find --results docs/results
 
@@ -88,4 +91,4 @@ bench-district: bootstrap  ## 102 cameras and everything they need on this machi
 bench-catch-up: bootstrap  ## the store is away for two minutes, then the recorder catches up   CAMERAS=40
 	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
 
-.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention cov check fmt lock api-docs screenshots clean
+.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention bench-scale cov check fmt lock api-docs screenshots clean

@@ -153,7 +153,7 @@ async def running(
             endpoint=store.url, access_key=store.access_key, secret_key=SecretStr(store.secret_key), bucket="bench", threads=_AT_ONCE
         )  # fmt: skip
         ids = [f"cam-{n:03}" for n in range(cameras)]
-        await _topics(settings)
+        await make_topics(settings)
         async with Vault.open(s3) as vault, Publisher.open(settings, "bench") as publisher:
             await vault.create_bucket(object_lock=object_lock)
             await put(
@@ -172,7 +172,7 @@ async def running(
             yield Archive(home, settings, s3, vault, redis, server.url, ids)
 
 
-async def _topics(settings: KafkaSettings) -> None:
+async def make_topics(settings: KafkaSettings) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it complains of partitions that are being made
     wanted = topics.declared(TopicsSettings())
     async with administration(settings, "bench") as admin:

@@ -58,7 +58,7 @@ def send(port: int, stream: Iterator[tuple[bytes, int]]) -> None:
         reader.start()
         for some, _ in stream:
             connection.sendall(some)
-        connection.sendall(_command(b"PING"))
+        connection.sendall(command(b"PING"))
         connection.shutdown(socket.SHUT_WR)
         reader.join(120)
     assert wrong == [], wrong
@@ -69,7 +69,8 @@ def _drain(connection: socket.socket, wrong: list[bytes]) -> None:
         wrong += [line for line in some.split(b"\r\n") if line.startswith(b"-")][:1]
 
 
-def _command(*parts: bytes) -> bytes:
+def command(*parts: bytes) -> bytes:
+    """One, in the protocol's form (RESP2)."""
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
@@ -90,10 +91,10 @@ def _meta(shape: Shape) -> tuple[bytes, int]:
     ids = [one.encode() for one in shape.camera_ids]
     latest = [part for one in ids for part in (b"%d" % shape.end_us, one)]
     return (
-        _command(b"HSET", names.META.encode(), *fields)
-        + _command(b"HSET", names.LOGGED.encode(), *logged)
-        + _command(b"SADD", names.CAMERA_IDS.encode(), *ids)
-        + _command(b"ZADD", names.LATEST.encode(), *latest),
+        command(b"HSET", names.META.encode(), *fields)
+        + command(b"HSET", names.LOGGED.encode(), *logged)
+        + command(b"SADD", names.CAMERA_IDS.encode(), *ids)
+        + command(b"ZADD", names.LATEST.encode(), *latest),
         4,
     )
 
@@ -106,7 +107,7 @@ def _camera(camera_id: str, shape: Shape) -> tuple[bytes, int]:
         updated_us=shape.first_us - names.HOUR_US,
     )
     key = names.camera_key(camera_id).encode()
-    return _command(b"ZADD", key, b"%d" % record.updated_us, wire.json_bytes(record)), 1
+    return command(b"ZADD", key, b"%d" % record.updated_us, wire.json_bytes(record)), 1
 
 
 def _day(camera_id: str, number: int, first_us: int, hours: range) -> tuple[bytes, int]:
@@ -128,9 +129,9 @@ def _day(camera_id: str, number: int, first_us: int, hours: range) -> tuple[byte
     bits = np.zeros(names.DAY_US // names.SLOT_US, dtype=np.uint8)
     bits[(np.concatenate(starts) - start_us // names.DAY_US * names.DAY_US) // names.SLOT_US % len(bits)] = 1
     day_us = start_us
-    out.append(_command(b"SET", names.day_key(camera_id, day_us).encode(), np.packbits(bits).tobytes()))
+    out.append(command(b"SET", names.day_key(camera_id, day_us).encode(), np.packbits(bits).tobytes()))
     fields = [part for pair in shapes.items() for part in pair]
-    out.append(_command(b"HSET", names.epochs_key(camera_id, day_us).encode(), *fields))
+    out.append(command(b"HSET", names.epochs_key(camera_id, day_us).encode(), *fields))
     return b"".join(out), len(out)
 
 
@@ -162,6 +163,6 @@ def _change(camera_id: str, epoch: uuid.UUID, at_us: int) -> list[bytes]:
     )  # fmt: skip
     key = names.events_key(camera_id).encode()
     return [
-        _command(b"ZADD", key, b"%d" % event.at_us, wire.indexed_event(event, event.at_us))
+        command(b"ZADD", key, b"%d" % event.at_us, wire.indexed_event(event, event.at_us))
         for event in (before, after)
     ]
