@@ -59,7 +59,7 @@ class Scene:
             case "deleted, not dropped":
                 stops = _command("ZREM", names.segments_key(camera_id, self.archive.edge_us))[:-10]
             case _:
-                stops = _command("ZADD", names.expired_key(camera_id))
+                stops = _command(names.expired_key(camera_id), "ZADD")  # by a script: the key comes first
         gate.watch(stops, passes)
         settings = {
             "DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{self.store.port}",
