@@ -201,6 +201,35 @@ async def test_a_hold_keeps_the_events_of_its_window_from_a_topic_that_forgets(
         assert (await api.http.get("/v1/holds")).status_code == 200
 
 
+@pytest.mark.correctness
+async def test_what_is_told_of_a_window_after_its_hold_was_placed_outlives_the_topic(
+    archive: Archive, s3: S3Settings, tmp_path: Path
+):
+    """The window lies ahead when the hold is placed. Later nothing of it is on the topic, as after 35 days."""
+    now_us = SystemClock().now_us()
+    event = lost(now_us + HOUR_US, archive.camera_id)
+    store = HoldStore(archive.vault)
+    async with archive.indexer(), asking(archive, s3, tmp_path) as api:
+        await until(lambda: archive.district.reader.revisions(archive.camera_id))
+        await believe(archive)
+        placed = await api.place(now_us, now_us + 2 * HOUR_US)
+        assert placed.status_code == 201, placed.text
+        hold_id = placed.json()["id"]
+        written = await store.find(hold_id)
+        assert written is not None
+        assert written.placed_us >= written.placed_log_us >= now_us
+        await archive.district.redis.zadd(
+            names.events_key(archive.camera_id), {wire.indexed_event(event, event.at_us): event.at_us}
+        )
+        assert await store.explanation(hold_id) is None
+        theirs = str(names.partition_of(archive.camera_id, 60))
+        await archive.district.redis.hset(names.LOGGED, theirs, str(now_us + 4 * HOUR_US))
+        await until(lambda: store.explanation(hold_id))
+        await archive.district.redis.flushall()
+        await until(lambda: _is_told(archive, event))
+        assert await store.find(hold_id) == written  # a hold never changes
+
+
 async def _is_told(archive: Archive, event: object) -> bool:
     meta = await archive.district.reader.meta()
     told = await archive.district.reader.told(archive.camera_id)

@@ -1,6 +1,11 @@
 """What a hold keeps, and what it copies so that its window stays explained."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from districam_common import wire
 from districam_common.causes import Told
@@ -10,6 +15,7 @@ from districam_common.index import from_entries
 from districam_common.ledger import ledger
 from districam_common.names import HOUR_US
 from support.announced import EPOCHS, NOON_US, S, lost
+from support.histories import History, camera, histories
 
 FROM_US, TO_US = NOON_US, NOON_US + HOUR_US
 
@@ -85,3 +91,30 @@ def test_what_fell_off_the_log_is_copied_if_it_touches_the_window() -> None:
         [fell(0, FROM_US), fell(FROM_US - 1, FROM_US + 1), fell(TO_US, TO_US + 1)], FROM_US, TO_US
     )
     assert wire.parse_indexed(text.encode())[0] == fell(FROM_US - 1, FROM_US + 1)
+
+
+@pytest.mark.correctness
+def test_a_lost_that_came_after_another_epoch_had_connected_is_not_copied_as_the_one_in_force() -> None:
+    """A handover before the window: the other replica had connected, and died in the window. That is what was missing."""
+    late = replace(lost(FROM_US), cause="handover", next_retry_s=600.0)
+    told = [Told(one) for one in (connected(FROM_US - 9 * S, 0), connected(FROM_US - 2 * S, 1), late)]
+    assert [one.event for one in witnesses(told, FROM_US, TO_US)] == [connected(FROM_US - 2 * S, 1)]
+
+
+@settings(max_examples=40)
+@given(histories(), st.integers(0, 1500), st.integers(0, 600))
+def test_what_is_copied_explains_any_window_as_all_that_was_told_does(
+    history: History, start: int, length: int
+) -> None:
+    """Of whatever was told before, in and after it; a `lost` that changes nothing must not be copied as if it did."""
+    from_us, to_us = start * 100_000, (start + length + 1) * 100_000
+
+    def states(some: Sequence[Told]) -> object:
+        late_us = to_us + 9 * HOUR_US
+        return ledger(
+            (from_us, to_us), [camera()], from_entries(history.entries), some, fell=history.fell,
+            log_us=late_us, now_us=late_us,
+        )  # fmt: skip
+
+    told = [one for one in history.told if not isinstance(one.event, FootageExpired)]
+    assert states(witnesses(told, from_us, to_us)) == states(told)

@@ -99,6 +99,9 @@ class World:
     async def hold_states(self) -> dict[str, HoldState]:
         return dict(self.states)
 
+    async def meta(self) -> None:
+        """There is no index: nothing is told of any window."""
+
     async def hset(self, key: str, *given: object, **_: object) -> None:
         if key == names.HOLD_STATES:
             hold_id, state = cast("tuple[str, bytes]", given)
@@ -124,7 +127,7 @@ class World:
 
 def loop(world: World) -> Holding:
     runtime = SimpleNamespace(clock=world, instance="i", health=world.health)
-    index = SimpleNamespace(holds=world.holds_cached, hold_states=world.hold_states)
+    index = SimpleNamespace(holds=world.holds_cached, hold_states=world.hold_states, meta=world.meta)
     doors = SimpleNamespace(
         vault=world, index=index, publisher=world, runtime=runtime, arrivals=world.arrivals
     )

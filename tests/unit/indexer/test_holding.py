@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from districam_common.holds import Hold
+from districam_common.causes import Told
+from districam_common.events import PartitionFell
+from districam_common.holds import Hold, copied
 from districam_common.names import HOUR_US
 from districam_indexer.core.holding import (
     MANY,
@@ -13,11 +15,13 @@ from districam_indexer.core.holding import (
     Work,
     hours_of,
     in_turn,
+    is_settled,
     needless,
     state_of,
+    to_keep,
     work_of,
 )
-from support.announced import NOON_US, S, segment
+from support.announced import NOON_US, S, lost, segment
 
 
 def hold(from_us: int = NOON_US, to_us: int = NOON_US + 60 * S) -> Hold:
@@ -63,6 +67,27 @@ def test_who_was_not_served_in_one_round_is_first_in_the_next() -> None:
     assert [one.id[0] for one in in_turn(holds, "")] == ["a", "b", "c"]
     assert [one.id[0] for one in in_turn(holds, "b" * 16)] == ["c", "a", "b"]
     assert [one.id[0] for one in in_turn(holds, "z" * 16)] == ["a", "b", "c"]
+
+
+def test_a_window_is_settled_once_the_log_has_passed_all_that_explains_it() -> None:
+    """An hour behind its end is copied too; who is asked is the log, not a host's clock."""
+    assert not is_settled(hold(), NOON_US + 60 * S + HOUR_US + 75 * S - 1, 75 * S)
+    assert is_settled(hold(), NOON_US + 60 * S + HOUR_US + 75 * S, 75 * S)
+
+
+def test_what_is_kept_beside_a_hold_is_what_it_has_not_and_only_grows() -> None:
+    early, later, last = (Told(lost(NOON_US + n * S), 7) for n in (1, 2, 3))
+    fell = PartitionFell(partition=0, at_us=1, instance="i", from_us=NOON_US, to_us=NOON_US + 5)
+    placed = replace(hold(), events=copied([early]))
+    assert to_keep(placed, None, [early], [], 9) is None
+    kept = to_keep(placed, None, [early, later], [fell], 9)
+    assert kept is not None
+    assert (kept.events, len(kept.fell), kept.log_us) == (copied([later]), 1, 9)
+    assert to_keep(placed, kept, [early, later], [fell], 10) is None
+    assert to_keep(placed, kept, [], [], 10) is None  # an index made anew from a topic that has forgotten
+    more = to_keep(placed, kept, [last], [], 11)
+    assert more is not None
+    assert (more.events, more.fell, more.log_us) == (copied([later, last]), kept.fell, 11)
 
 
 def test_the_cache_loses_what_is_not_there() -> None:

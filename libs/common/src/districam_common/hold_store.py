@@ -7,8 +7,9 @@ import structlog
 
 from districam_common import wire
 from districam_common.blobs import Blobs, Missing
-from districam_common.holds import Hold, ReleasedHold
-from districam_common.names import HOLDS_PREFIX, RELEASED_PREFIX, hold_key, released_key
+from districam_common.errors import Rejected
+from districam_common.holds import Hold, HoldEvents, ReleasedHold
+from districam_common.names import HOLDS_PREFIX, RELEASED_PREFIX, hold_events_key, hold_key, released_key
 
 log = structlog.get_logger()
 H = TypeVar("H", bound=Hold)
@@ -48,6 +49,21 @@ class HoldStore:
                 continue
         return None
 
+    async def explain(self, events: HoldEvents) -> None:
+        """Keeps what explains a hold's window, over what was kept of it before."""
+        await self._write(hold_events_key(events.id), events, once=False)
+
+    async def explanation(self, hold_id: str) -> HoldEvents | None:
+        """What was kept so; None if nothing was, or it cannot be read: the hold itself is not touched by that."""
+        key = hold_events_key(hold_id)
+        try:
+            return wire.parse(HoldEvents, await self._blobs.get(key))
+        except Missing:
+            return None
+        except Rejected as error:
+            log.warning("what was kept of a hold's events cannot be read", key=key, why=str(error))
+            return None
+
     async def all(self) -> list[Hold]:
         """Every hold in force, by id.
 
@@ -71,7 +87,7 @@ class HoldStore:
             del known[key]
         return [known[key] for key in sorted(known)]
 
-    async def _write(self, key: str, hold: Hold, *, once: bool = True) -> None:
+    async def _write(self, key: str, hold: Hold | HoldEvents, *, once: bool = True) -> None:
         body = wire.json_bytes(hold)
         digest = hashlib.sha256(body).hexdigest()
         await self._blobs.put(

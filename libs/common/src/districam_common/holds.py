@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from districam_common import wire
-from districam_common.causes import Told, effect_us, happenings
+from districam_common.causes import Told, effect_us, happenings, in_force
 from districam_common.events import Connected, FootageExpired, Lost, PartitionFell, Refused, Shed
 from districam_common.fields import CameraId, Count, Instant
 from districam_common.intervals import Interval, merge
@@ -30,7 +30,8 @@ class Hold:
         case_number: of the file it belongs to; may be empty.
         placed_by: key id of who placed it.
         placed_by_name: that key's name then.
-        placed_us: when, µs UTC.
+        placed_us: when, µs UTC, by the api's host, and no earlier than `placed_log_us`.
+        placed_log_us: how far the recorders had got then, by the brokers' clock; 0: not known. A host's clock may be wrong.
         events: what explains the window, as the index holds it: the topic forgets it.
         fell: `partition.fell` events that touch the window, likewise.
     """
@@ -44,6 +45,7 @@ class Hold:
     placed_by: str
     placed_by_name: str = ""
     placed_us: Instant
+    placed_log_us: Instant = 0
     events: tuple[str, ...] = ()
     fell: tuple[str, ...] = ()
     schema: int = 1
@@ -57,6 +59,21 @@ class ReleasedHold(Hold):
     released_by_name: str = ""
     released_us: Instant
     release_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldEvents:
+    """The object `_districam/hold-events/{id}.json`: what explains a hold's window, as far as the truth had got at `log_us`.
+
+    It is written when the window has settled, and again if more becomes known; it only grows.
+    """
+
+    id: HoldId
+    camera_id: CameraId
+    log_us: Instant
+    events: tuple[str, ...]
+    fell: tuple[str, ...]
+    schema: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +105,7 @@ def held_by_camera(holds: Iterable[Hold]) -> dict[str, list[Interval]]:
 
 def witnesses(told: Sequence[Told], from_us: int, to_us: int) -> list[Told]:
     """The events that explain [from_us, to_us), in the order given: those in it, up to an hour after, and the one in force before."""
-    before = [event for event in happenings(told) if effect_us(event) <= from_us][-1:]
+    before = [event for event in in_force(happenings(told)) if effect_us(event) <= from_us][-1:]
     return [one for one in told if one.event in before or _concerns(one, from_us, to_us)]
 
 

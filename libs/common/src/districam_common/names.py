@@ -23,6 +23,7 @@ INDEXER_GROUP = "districam-indexer"
 SITE_MARKER = "_districam/site.json"
 HOLDS_PREFIX = "_districam/holds/"
 RELEASED_PREFIX = "_districam/released/"
+HOLD_EVENTS_PREFIX = "_districam/hold-events/"
 PROBE_PREFIX = "_districam/probe/"
 
 HOUR_US = 3_600_000_000
@@ -167,6 +168,10 @@ def parse_hour_prefix(prefix: str) -> int:
     """
     _, day, *hour = prefix.removesuffix("/").split("/")
     return parse_rfc3339(f"{day}T{hour[0] if hour else '00'}:00:00+00:00")
+
+
+def hold_events_key(hold_id: str) -> str:
+    return f"{HOLD_EVENTS_PREFIX}{hold_id}.json"
 
 
 def hold_key(hold_id: str) -> str:

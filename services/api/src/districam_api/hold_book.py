@@ -39,6 +39,10 @@ class HoldBook:
         self._store = HoldStore(blobs)
         self._index = index
 
+    async def log_us(self) -> int:
+        """How far the recorders have got, by the brokers' clock: the earliest that it can be now. 0: not known."""
+        return max((await self._index.logged()).values(), default=0)
+
     async def place(self, hold: Hold, footage: Footage) -> Listed:
         """Writes the hold, then looks at what has expired.
 
@@ -70,6 +74,7 @@ class HoldBook:
         if hold is None or isinstance(hold, ReleasedHold):
             raise NoSuchHold(f"there is no hold {hold_id[:64]!r} in force")
         fields = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
+        now_us = max(now_us, await self.log_us())
         over = ReleasedHold(
             **fields, released_by=by, released_by_name=name, released_us=now_us, release_reason=reason
         )

@@ -37,6 +37,7 @@ async def place_hold(doors: Asked, caller: ByOperator, body: schemas.Placing) ->
     """Keeps a camera's footage of a window of at most 31 days, whatever retention and the budget say."""
     window, zone = body.window(TIMELINE_MOST_US), body.zone(doors.zone)
     evidence = await doors.footage.evidence(body.camera_id, window)
+    log_us = await doors.holds.log_us()
     hold = Hold(
         id=secrets.token_hex(8),
         camera_id=body.camera_id,
@@ -46,7 +47,8 @@ async def place_hold(doors: Asked, caller: ByOperator, body: schemas.Placing) ->
         case_number=body.case_number,
         placed_by=caller.key_id,
         placed_by_name=caller.name,
-        placed_us=doors.clock.now_us(),
+        placed_us=max(doors.clock.now_us(), log_us),
+        placed_log_us=log_us,
     )
     hold = replace(hold, **explained(hold, evidence))
     try:

@@ -24,6 +24,7 @@ from districam_indexer.consume import Consumption
 from districam_indexer.core.holding import in_turn, needless, state_of
 from districam_indexer.core.looking import Looking
 from districam_indexer.doors import Doors
+from districam_indexer.hold_events import Explaining
 from districam_indexer.hold_turn import Turn
 from districam_indexer.protection import Protection
 
@@ -56,6 +57,7 @@ class Holding:
         self._redis = redis
         self._store = HoldStore(doors.vault)
         self._turn = Turn(doors.vault)
+        self._explaining = Explaining(doors, self._store)
         self._protection = Protection(doors)
         self._applied: dict[str, _Applied] = {}
         self._last = {False: "", True: ""}
@@ -85,6 +87,7 @@ class Holding:
         for hold_id in self._applied.keys() - {hold.id for hold in ours}:
             del self._applied[hold_id]
         self._see_arrivals(ours)
+        await self._explain(ours)
         for hold in ours:
             applied = self._applied.setdefault(hold.id, _Applied(Looking(hold)))
             applied.looking.begin_round()
@@ -103,6 +106,12 @@ class Holding:
         count = await self._doors.publisher.partitions(names.SEGMENTS)
         ours = self._consumption.segment_partitions
         return [hold for hold in holds if names.partition_of(hold.camera_id, count) in ours]
+
+    async def _explain(self, ours: Sequence[Hold]) -> None:
+        try:
+            await self._explaining.look(ours)
+        except Retriable as error:  # it has weeks; the footage is put under legal hold meanwhile
+            log.warning("events of holds not kept yet", why=str(error))
 
     def _see_arrivals(self, ours: Sequence[Hold]) -> None:
         """In an open window, or long after it has closed: its recorder waited for the store."""

@@ -152,9 +152,10 @@ class _Rebuild:
 
     async def _read_holds(self, build: str) -> None:
         """What holds have kept of the events that explain their windows; the topic may have forgotten them."""
-        for hold in await HoldStore(self._vault).all():
+        store = HoldStore(self._vault)
+        for hold in await store.all():
             operations: list[Operation] = []
-            for text in (*hold.events, *hold.fell):
+            for text in (*hold.events, *hold.fell, *await _told_later(store, hold.id)):
                 event, appended_us = wire.parse_indexed(text.encode())
                 operations += plan_event(event, appended_us or 0)
             await self._doors.writer.apply(gathered(operations), build=build)
@@ -189,3 +190,9 @@ class _Rebuild:
         if not await doors.state.claim(doors.runtime.instance, doors.settings.indexer.rebuild_lock_s):
             raise IndexChanged("another replica goes on with the rebuild")
         await doors.state.tell(progress, build=build)
+
+
+async def _told_later(store: HoldStore, hold_id: str) -> tuple[str, ...]:
+    """What was told of a hold's window after it had been placed."""
+    kept = await store.explanation(hold_id)
+    return (*kept.events, *kept.fell) if kept else ()

@@ -1,10 +1,19 @@
 """What a hold needs of the store: which versions go under legal hold, which markers of deletion are taken back."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from districam_common.events import SegmentStored
-from districam_common.holds import Hold, HoldState, Protection
+from districam_common.causes import Told
+from districam_common.events import PartitionFell, SegmentStored
+from districam_common.holds import (
+    Hold,
+    HoldEvents,
+    HoldState,
+    Protection,
+    copied,
+    copied_fell,
+    witnesses,
+)
 from districam_common.intervals import Interval, merge, touches
 from districam_common.names import HOUR_US, parse_segment_key
 
@@ -80,6 +89,32 @@ def state_of(versions: int, held: int, *, is_whole: bool, is_protected: bool, no
     if is_protected:
         state = "enforced" if is_whole and held >= versions else "partial"
     return HoldState(state=state, versions=versions, held=held if is_protected else 0, checked_us=now_us)
+
+
+def is_settled(hold: Hold, log_us: int, settle_us: int) -> bool:
+    """Whether all that explains the window is known, up to what is copied of it: an hour after its end. By the log's time."""
+    return hold.to_us + HOUR_US + settle_us <= log_us
+
+
+def to_keep(
+    hold: Hold, kept: HoldEvents | None, told: Sequence[Told], fell: Iterable[PartitionFell], log_us: int
+) -> HoldEvents | None:
+    """What is to be kept beside the hold now; None if the hold, and what is kept already, have all of it.
+
+    What was kept before stays: the index may have been built anew meanwhile, from a topic that has forgotten.
+    """
+    old = kept or HoldEvents(id=hold.id, camera_id=hold.camera_id, log_us=0, events=(), fell=())
+    events = copied(witnesses(told, hold.from_us, hold.to_us))
+    touching = copied_fell(fell, hold.from_us, hold.to_us)
+    more, more_fell = (
+        [one for one in now if one not in {*ours, *before}]
+        for now, ours, before in ((events, hold.events, old.events), (touching, hold.fell, old.fell))
+    )
+    if not more and not more_fell:
+        return None
+    return replace(
+        old, log_us=max(old.log_us, log_us), events=(*old.events, *more), fell=(*old.fell, *more_fell)
+    )
 
 
 def in_turn(holds: Sequence[Hold], last: str) -> list[Hold]:

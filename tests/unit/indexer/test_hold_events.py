@@ -1,0 +1,193 @@
+"""What is told of a held window after the hold was placed is kept beside it, and outlives the topic."""
+
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from districam_common import wire
+from districam_common.blobs import Missing
+from districam_common.causes import Told
+from districam_common.errors import Retriable
+from districam_common.hold_store import HoldStore
+from districam_common.holds import Hold, HoldEvents, copied
+from districam_common.index import from_entries
+from districam_common.index_reader import Known
+from districam_common.index_replies import SCHEMA, Meta
+from districam_common.ledger import ledger
+from districam_common.names import HOUR_US, hold_events_key
+from districam_indexer.hold_events import Explaining
+from support.announced import NOON_US, S, lost
+from support.histories import camera
+
+if TYPE_CHECKING:
+    from districam_common.blobs import Blobs
+    from districam_indexer.doors import Doors
+
+pytestmark = pytest.mark.correctness
+TO_US = NOON_US + 600 * S
+SETTLE_S = 75
+SETTLED_US = TO_US + HOUR_US + SETTLE_S * S
+HOLD = Hold(
+    id="a" * 16, camera_id="cam-1", from_us=NOON_US, to_us=TO_US, reason="r", placed_by="k", placed_us=1
+)
+AHEAD = Told(
+    replace(lost(NOON_US + 100 * S), cause="camera_unreachable", next_retry_s=900.0), NOON_US + 101 * S
+)
+"""Happens in the window, after the hold was placed."""
+READY = Meta(site="local", schema=SCHEMA, partitions=1, state="ready", build="b1", progress={})
+
+
+@dataclass
+class World:
+    """A bucket, an index and two clocks: the host's, which may say anything, and the log's."""
+
+    told: list[Told] = field(default_factory=list[Told])
+    log_us: int = NOON_US
+    meta: Meta | None = READY
+    objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    writes: int = 0
+    is_away: bool = False
+    host_us: int = 1
+
+    async def get(self, key: str) -> bytes:
+        self._asked()
+        if key not in self.objects:
+            raise Missing(key)
+        return self.objects[key]
+
+    async def put(self, key: str, parts: list[bytes], **_: object) -> None:
+        self._asked()
+        self.writes += 1
+        self.objects[key] = b"".join(parts)
+
+    def _asked(self) -> None:
+        if self.is_away:
+            raise Retriable("the store is away")
+
+    async def read_meta(self) -> Meta | None:
+        return self.meta
+
+    async def logged(self) -> dict[int, int]:
+        return {0: self.log_us}
+
+    async def known(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> Known:
+        return Known(
+            log_us=self.log_us, revisions=[], segments=from_entries([]), told=list(self.told), fell=[], meta=self.meta
+        )  # fmt: skip
+
+    def monotonic_us(self) -> int:
+        return self.host_us
+
+    def now_us(self) -> int:
+        return self.host_us
+
+    def loop(self) -> Explaining:
+        index = SimpleNamespace(meta=self.read_meta, logged=self.logged, known=self.known)
+        settings = SimpleNamespace(indexer=SimpleNamespace(settle_s=SETTLE_S))
+        doors = SimpleNamespace(index=index, settings=settings, runtime=SimpleNamespace(clock=self))
+        return Explaining(cast("Doors", doors), HoldStore(cast("Blobs", self)))
+
+    def kept(self) -> HoldEvents | None:
+        body = self.objects.get(hold_events_key(HOLD.id))
+        return None if body is None else wire.parse(HoldEvents, body)
+
+
+def states(told: list[Told]) -> object:
+    late_us = NOON_US + 90 * 24 * HOUR_US
+    return ledger((NOON_US, TO_US), [camera()], from_entries([]), told, log_us=late_us, now_us=late_us)
+
+
+def read_back(kept: HoldEvents | None) -> list[Told]:
+    """As a rebuild reads it, long after the topic has forgotten."""
+    found = [wire.parse_indexed(text.encode()) for text in (kept.events if kept else ())]
+    return [Told(event, at) for event, at in found]  # pyright: ignore[reportArgumentType]  # no `fell` among them
+
+
+async def test_what_happens_in_a_window_that_lies_ahead_explains_it_for_good() -> None:
+    world = World()
+    made = world.loop()
+    await made.look([HOLD])
+    world.told.append(AHEAD)
+    world.log_us = SETTLED_US
+    await made.look([HOLD])
+    assert states(read_back(world.kept())) == states([AHEAD])
+    assert states(read_back(world.kept())) != states([])
+    assert world.kept() is not None
+    assert HOLD.id not in [key for key in world.objects if key.startswith("_districam/holds/")]
+
+
+async def test_the_log_says_when_a_window_has_settled_whatever_the_hosts_clock_says() -> None:
+    world = World([AHEAD], log_us=SETTLED_US - 1, host_us=SETTLED_US + 365 * 24 * HOUR_US)
+    made = world.loop()
+    await made.look([HOLD])
+    assert world.kept() is None
+    world.log_us, world.host_us = SETTLED_US, 5
+    await made.look([HOLD])
+    assert world.kept() is not None
+
+
+async def test_another_replica_writes_nothing_twice_and_loses_nothing() -> None:
+    world = World([AHEAD], log_us=SETTLED_US)
+    await world.loop().look([HOLD])
+    first = world.kept()
+    world.told.clear()  # its index was built anew, from a topic that has forgotten
+    await world.loop().look([HOLD])
+    assert (world.kept(), world.writes) == (first, 1)
+    late = Told(lost(NOON_US + 300 * S), NOON_US + 9 * HOUR_US)
+    world.told.append(late)
+    await world.loop().look([HOLD])
+    assert world.kept() is not None
+    assert first is not None
+    assert cast("HoldEvents", world.kept()).events == (*first.events, *copied([late]))
+
+
+async def test_what_is_told_late_is_kept_when_the_hold_is_looked_at_again() -> None:
+    world = World([], log_us=SETTLED_US)
+    made = world.loop()
+    await made.look([HOLD])
+    assert world.kept() is None  # there is nothing to be kept
+    world.told.append(AHEAD)
+    await made.look([HOLD])
+    assert world.kept() is None  # not at every round
+    world.host_us += HOUR_US
+    await made.look([HOLD])
+    assert world.kept() is not None
+
+
+async def test_a_store_that_is_away_is_asked_again() -> None:
+    world = World([AHEAD], log_us=SETTLED_US, is_away=True)
+    made = world.loop()
+    with pytest.raises(Retriable):
+        await made.look([HOLD])
+    world.is_away = False
+    await made.look([HOLD])
+    assert world.kept() is not None
+
+
+async def test_a_hold_that_is_released_before_leaves_nothing() -> None:
+    world = World([AHEAD])
+    made = world.loop()
+    await made.look([HOLD])
+    world.log_us = SETTLED_US
+    await made.look([])
+    assert world.objects == {}
+
+
+@pytest.mark.parametrize("meta", [None, replace(READY, state="rebuilding")])
+async def test_an_index_that_is_not_whole_is_no_witness(meta: Meta | None) -> None:
+    world = World([AHEAD], log_us=SETTLED_US, meta=meta)
+    made = world.loop()
+    await made.look([HOLD])
+    assert world.objects == {}
+    world.meta = READY
+    await made.look([HOLD])
+    assert world.kept() is not None
+
+
+async def test_what_cannot_be_read_is_written_anew() -> None:
+    world = World([AHEAD], log_us=SETTLED_US)
+    world.objects[hold_events_key(HOLD.id)] = b"{"
+    await world.loop().look([replace(HOLD)])
+    assert states(read_back(world.kept())) == states([AHEAD])
