@@ -384,15 +384,20 @@ async def _are_all(district: District, stored: Sequence[SegmentStored]) -> bool:
     return set(found) == {names.entry_of(one) for one in stored}
 
 
-async def checked(district: District) -> tuple[int, dict[str, Any], str]:
+async def checked(district: District, *options: str) -> tuple[int, dict[str, Any], str]:
     """The command's exit code, its last line, and what it says to people."""
+    code, lines, said = await lines_of_check(district, *options)
+    return code, json.loads(lines[-1]) if lines else {}, said
+
+
+async def lines_of_check(district: District, *options: str) -> tuple[int, list[str], str]:
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "districam_indexer", "check", env=district.environment(0),
+        sys.executable, "-m", "districam_indexer", "check", *options, env=district.environment(0),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(30):
         out, said = await child.communicate()
-    return child.returncode or 0, json.loads(out.splitlines()[-1]) if out else {}, said.decode()
+    return child.returncode or 0, out.decode().splitlines(), said.decode()
 
 
 async def test_check_finds_what_differs_and_changes_nothing(district: District):
@@ -413,6 +418,61 @@ async def test_check_finds_what_differs_and_changes_nothing(district: District):
     code, found, _ = await checked(district)
     assert (code, found["examples"]) == (1, {"missing": [stored[0].key], "surplus": [unknown.key]})
     assert await district.contents() == before
+
+
+async def put(district: District, stored: SegmentStored, body: bytes, **metadata: str) -> None:
+    """Over what is there; `metadata` beside the shape."""
+    shape = {"codecs": stored.codecs, "width": str(stored.width), "height": str(stored.height), **metadata}
+    digest = hashlib.sha256(body).hexdigest()
+    await district.blobs.put(
+        stored.key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False
+    )
+
+
+@pytest.mark.correctness
+async def test_check_tells_what_was_written_over_deleted_or_altered_with_key_camera_and_interval(
+    servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
+):
+    async with a_district(servers, kafka, s3, tmp_path, object_lock=True) as district:
+        made = segments(district.camera_id, 5)
+        bodies = [bytes([n]) * one.bytes for n, one in enumerate(made)]
+        stored = [
+            replace(one, sha256=hashlib.sha256(body).hexdigest())
+            for one, body in zip(made, bodies, strict=True)
+        ]
+        for one, body in zip(stored, bodies, strict=True):
+            await put(district, one, body, sha256=one.sha256)
+        await district.announce(stored)
+        async with district.indexer() as indexer:
+            await until(indexer.is_ready)
+            await until(lambda: _are_all(district, stored))
+        code, found, _ = await checked(district, "--deep")
+        assert (code, found["read"], found["announced"], found["unproven"]) == (0, 5, 5, 0)
+        assert found["read_bytes"] == sum(map(len, bodies))
+        before = await district.contents()
+        # Somebody with the bucket's key writes other bytes of the same length, and says so in the metadata.
+        forged = bytes([77]) * stored[1].bytes
+        await put(district, stored[1], forged, sha256=hashlib.sha256(forged).hexdigest())
+        await put(district, stored[2], bodies[2], sha256=stored[2].sha256)
+        await district.blobs.delete([stored[3].key])
+        code, lines, _ = await lines_of_check(district)
+        found = json.loads(lines[-1])
+        assert (code, found["versioned"], found["deleted"], found["missing"]) == (1, 2, 1, 1)
+        assert [line.split("\t")[:4] for line in lines[:-1]] == [
+            [kind, district.camera_id, interval(stored[n]), stored[n].key]
+            for kind, n in (("versioned", 1), ("versioned", 2), ("deleted", 3), ("missing", 3))
+        ]
+        code, lines, _ = await lines_of_check(district, "--deep")
+        found = json.loads(lines[-1])
+        assert (code, found["altered"], found["read"]) == (1, 1, 4)
+        (altered,) = [line.split("\t") for line in lines if line.startswith("altered")]
+        assert altered[1:4] == [district.camera_id, interval(stored[1]), stored[1].key]
+        assert stored[1].sha256 in altered[4]
+        assert await district.contents() == before
+
+
+def interval(stored: SegmentStored) -> str:
+    return f"{names.rfc3339(stored.start_us)}/{names.rfc3339(stored.end_us)}"
 
 
 async def test_check_concludes_nothing_from_a_bucket_that_looks_empty(district: District):

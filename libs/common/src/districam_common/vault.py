@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import cast
 
 import structlog
@@ -15,11 +16,21 @@ from districam_common.names import PROBE_PREFIX
 from districam_common.settings import S3Settings
 from districam_common.store_listing import Version
 
-__all__ = ["LOCKED", "Vault", "Version"]
+__all__ = ["LOCKED", "Digest", "Vault", "Version"]
 
+_PIECE_BYTES = 1 << 20
 LOCKED = frozenset({"AccessDenied", "ObjectLocked"})
 """How stores refuse to delete what is under legal hold."""
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What an object's bytes are; `said`: the sha256 that its metadata gives, if they do."""
+
+    size: int
+    sha256: str
+    said: str | None
 
 
 class Vault(Blobs):
@@ -38,6 +49,28 @@ class Vault(Blobs):
         async for page in self._listing("versions", prefix, delimiter="/"):
             found.update(page.folders)
         return sorted(found)
+
+    async def digest(self, key: str) -> Digest:
+        """All of the object's bytes, read and not kept, and what the object says of itself.
+
+        Raises:
+            Missing: there is no such object.
+        """
+
+        def read() -> Digest:
+            response = self._client.get_object(self._bucket, key)
+            try:
+                seen, size = hashlib.sha256(), 0
+                while piece := response.read(_PIECE_BYTES):
+                    seen.update(piece)
+                    size += len(piece)
+            finally:
+                response.close()
+                response.release_conn()
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Digest(size, seen.hexdigest(), headers.get("x-amz-meta-sha256"))
+
+        return await self._call(f"reading {key}", read)
 
     async def pages(self, prefix: str) -> AsyncIterator[list[tuple[str, int]]]:
         """Key and size of every object under the prefix, in the order of keys, a page of the store at a time."""

@@ -249,7 +249,14 @@ class Reader:
         return await ends(self._consumer, self._partitions, self._timeout_s)
 
     async def read_all(self) -> list[Record]:
-        """What lies between the position and the ends as they are now; by partition, in order.
+        """All that `batches` gives; by partition, in order. Raises as it does."""
+        found: dict[Partition, list[Record]] = {partition: [] for partition in self._partitions}
+        async for some in self.batches():
+            found[Partition(some[0].topic, some[0].partition)] += some
+        return [record for partition in self._partitions for record in found[partition]]
+
+    async def batches(self) -> AsyncGenerator[list[Record]]:
+        """What lies between the position and the ends as they are now; some of one partition at a time, each in its order.
 
         Raises:
             Retriable: the broker gave nothing for `request_timeout_s`; or the log ends before what was read of it, and
@@ -261,12 +268,10 @@ class Reader:
                 raise Retriable(
                     f"reading: {partition} ends at {goal[partition]}, and was read up to {position}"
                 )
-        records: dict[Partition, list[Record]] = {partition: [] for partition in self._partitions}
         while any(self._positions[partition] < goal[partition] for partition in self._partitions):
             for partition, some in (await self._some()).items():
-                records[partition] += some
                 self._positions[partition] = some[-1].offset + 1
-        return [record for partition in self._partitions for record in records[partition]]
+                yield some
 
     async def _some(self) -> dict[Partition, list[Record]]:
         with translating("reading"):

@@ -20,7 +20,16 @@ TRUSTED = 0.5
 
 @dataclass(slots=True)
 class Findings:
-    """Sums over all that was compared; a few examples of each kind."""
+    """Sums over all that was compared; a few examples of each kind.
+
+    Attributes:
+        versioned: keys with more than one version. An object is written once.
+        deleted: keys with a marker of deletion.
+        read: objects of which every byte was read, `read_bytes` in all.
+        altered: of those the ones whose bytes are not what was announced, or what the object says of itself.
+        unproven: of those the ones of which neither is known.
+        announced: announcements that the log still has; None where it was not asked, or could not be.
+    """
 
     objects: int = 0
     indexed: int = 0
@@ -28,12 +37,19 @@ class Findings:
     surplus: int = 0
     copies: int = 0
     overlapping_us: int = 0
+    versioned: int = 0
+    deleted: int = 0
+    read: int = 0
+    read_bytes: int = 0
+    altered: int = 0
+    unproven: int = 0
+    announced: int | None = None
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
     def agree(self) -> bool:
-        """Whether index and bucket say the same; overlaps are stored, and are no disagreement."""
-        return not self.missing and not self.surplus
+        """Whether index and bucket say the same and each object is what was written; overlaps are stored, and no disagreement."""
+        return not (self.missing or self.surplus or self.versioned or self.deleted or self.altered)
 
     def note(self, kind: str, example: str) -> None:
         """Keeps the first few."""
