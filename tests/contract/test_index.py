@@ -73,6 +73,17 @@ async def test_segments_are_read_back_by_window_hour_by_hour(empty: Index):
     }
 
 
+async def test_the_newest_segment_that_has_ended_by_then_is_found(empty: Index):
+    await empty.begin()
+    for hours in (-30, -2, 7):
+        stored = segment(start_us=NOON_US + hours * 3600 * S)
+        await empty.writer.apply(gathered(plan_stored(stored)), build="first")
+    newest_end_us = empty.reader.newest_end_us
+    assert await newest_end_us("cam-1", NOON_US) == NOON_US - 2 * 3600 * S + 10 * S
+    assert await newest_end_us("cam-1", NOON_US - 2 * 3600 * S + 9 * S) is None  # within a day
+    assert await newest_end_us("cam-2", NOON_US) is None
+
+
 async def test_day_bitmaps_hold_a_bit_for_each_ten_seconds_touched(empty: Index):
     await empty.begin()
     await empty.writer.apply(gathered(plan_stored(segment(start_us=NOON_US + 5 * S))), build="first")

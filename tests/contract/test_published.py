@@ -33,6 +33,7 @@ TOPICS = {
     "camera": names.CAMERAS,
     "stored": names.SEGMENTS,
     "deadletter": names.DEADLETTERS,
+    "probe": names.CLOCKS,
     **dict.fromkeys(golden.EVENTS, names.STREAMS),
 }
 

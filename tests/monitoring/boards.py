@@ -406,6 +406,11 @@ SERVICES = Board(
             "s",
         ),
         Chart(
+            "Brokers' clocks",
+            one("max by (broker) (abs(districam_ingest_broker_clock_apart_seconds))", "broker {{broker}}"),
+            "s",
+        ),
+        Chart(
             "Hosts' clocks kept in time",
             one("min by (instance) (districam_ingest_host_clock_synchronized)", "{{instance}}"),
             kind="bars",

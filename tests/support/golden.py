@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from districam_common import wire
+from districam_common.clock_probe import ClockProbe
 from districam_common.events import (
     Camera,
     ClockStep,
@@ -205,6 +206,7 @@ EVENTS: dict[str, StreamEvent] = {
         to_us=START_US - 20_000_000_000,
     ),
 }
+PROBE = ClockProbe(instance="ingest-0-7f3a", sent_us=START_US)
 LETTER = DeadLetter(
     topic="districam.fragments.v1",
     partition=7,
@@ -226,6 +228,7 @@ MADE: dict[str, Callable[[], Message]] = {
     "camera": lambda: wire.camera_message(CAMERA, site="local"),
     "stored": lambda: wire.stored_message(STORED, site="local"),
     "deadletter": lambda: wire.deadletter_message(LETTER, site="local", at_us=START_US),
+    "probe": lambda: wire.probe_message(PROBE, 41, site="local"),
 } | {name: _event(event) for name, event in EVENTS.items()}
 
 # ---- the bytes
@@ -336,6 +339,19 @@ RECORDS: dict[str, Message] = {
             ("ce_source", b"/districam/local/recorder"),
             ("ce_type", b"districam.deadletter.v1"),
             ("ce_subject", b"gate-1"),
+            ("ce_time", b"2026-11-24T14:47:00.123456Z"),
+            ("content-type", b"application/json"),
+        ],
+    ),
+    "probe": Message(
+        b"ingest-0-7f3a",
+        b'{"instance":"ingest-0-7f3a","sent_us":1795531620123456}',
+        [
+            ("ce_specversion", b"1.0"),
+            ("ce_id", b"ingest-0-7f3a/clock/41"),
+            ("ce_source", b"/districam/local/ingest"),
+            ("ce_type", b"districam.clock.probe.v1"),
+            ("ce_subject", b"ingest-0-7f3a"),
             ("ce_time", b"2026-11-24T14:47:00.123456Z"),
             ("content-type", b"application/json"),
         ],

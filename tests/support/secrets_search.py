@@ -21,6 +21,7 @@ TOPICS = (
     names.SEGMENTS,
     names.STREAMS,
     names.DEADLETTERS,
+    names.CLOCKS,
 )
 Places = Mapping[str, bytes]
 """What was found to look into, by where it lay."""

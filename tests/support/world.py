@@ -24,6 +24,7 @@ SESSION_TICKS = 20
 HORIZON = 480
 JUDGED_US = BEGUN_US + 150 * S
 """What is older than this must be decided at the end of every world."""
+HOURS_AHEAD_US = 7 * 3600 * S
 LOOK_TICKS = 11
 FUSE_TICKS = 12
 
@@ -127,6 +128,8 @@ class World:
     def _tick(self, tick: int) -> None:
         self.broker.now_us = at(tick)
         self._move_leaders(tick)
+        strays = [fault for fault in self._faults["stray"] if fault.is_on(tick)]
+        self.broker.off_us = {fault.who: _clock_error_us("stray", fault.for_s) for fault in strays[:1]}
         for number, name in enumerate(CAMERAS):
             self._befall_camera(tick, number, self.devices[name])
         self._regroup(tick)
@@ -181,9 +184,11 @@ class World:
         for fault in self._begins("skewed", tick) + self._begins("stepped", tick):
             if fault.who == host:
                 clock.off_us += _clock_error_us(fault.kind, fault.for_s)
-        if self._is("killed", tick, host):
+        clock.ahead_us = HOURS_AHEAD_US if self._is("ahead", tick, host) else 0
+        if self._is("killed", tick, host) or any(f.who == host for f in self._begins("ahead", tick)):
             self._kill(host)
-        elif self._is("stalled", tick, host):
+        elif self._is("stalled", tick, host) or self._is("suspended", tick, host):
+            clock.slept += self._is("suspended", tick, host)
             self._stood_still[host] += 1
             self._away[host] += 1
         else:
@@ -208,15 +213,18 @@ class World:
         ingest.wake(self._stood_still[host])
         self._stood_still[host] = 0
         self._away[host] = self._away[host] + 1 if cut else 0
+        away = {n for n in range(PARTITIONS) if not self._finds_leader(tick, host, n)}
+        narrowed = self._is("narrowed", tick, host)
         if broker:
+            unheard = away | ({0} if narrowed else set())
+            ingest.queue.ask_when_due(self.broker, self._hosts[host], unheard)
             mine = {name: self.devices[name] for name in CAMERAS if self._assigned[name] == host}
             ingest.hear(mine, {name: device.record for name, device in self.devices.items()})
         else:
             ingest.out_of_contact()
         ingest.read()
         if broker:
-            narrowed = self._is("narrowed", tick, host)
-            away = {n for n in range(PARTITIONS) if narrowed or not self._finds_leader(tick, host, n)}
+            away = set(range(PARTITIONS)) if narrowed else away
             ingest.queue.send(self.broker, self._hosts[host], self._dice, away=away)
 
     def _pauses(self, host: int) -> tuple[int, int]:
@@ -369,7 +377,9 @@ def _revised(record: Camera, tick: int, news: set[str], *, enabled: bool) -> Cam
 
 
 def _clock_error_us(kind: Kind, dice: int) -> int:
-    """By how much the host's clock goes wrong."""
+    """By how much the host's clock goes wrong, or a broker's."""
     if kind == "skewed":
         return (dice % 19 - 9) * S // 10
+    if kind == "stray":
+        return ((dice % 2) * 2 - 1) * (15 + dice) * S // 10 * (60 if dice % 3 == 0 else 1)
     return (dice % 25 - 12) * S if kind == "stepped" else 0

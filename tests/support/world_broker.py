@@ -1,4 +1,4 @@
-"""The log of a simulated site, in memory; its clock is the true one. Beside it the bucket."""
+"""The log of a simulated site, in memory, led by three brokers; their clocks are right, but for a stray one. Beside it the bucket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +11,10 @@ from districam_recorder.core.progress import Commit
 
 PARTITIONS = 2
 """Of `fragments`, and of `segments` and `streams`: one for each of the two cameras."""
+
+BROKERS = (0, 1, 2)
+_FIRST = {names.FRAGMENTS: 0, names.STREAMS: 1, names.SEGMENTS: 2}
+"""Who leads the first partition of a topic; the next leads the next."""
 
 Value = Fragment | Unreadable | SegmentStored | StreamEvent | Camera | DeadLetter
 
@@ -40,6 +44,8 @@ class Broker:
     """
 
     now_us: int = 0
+    off_us: dict[int, int] = field(default_factory=dict[int, int])
+    """By how much a broker's clock is off."""
     logs: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
     ever: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
     torn: list[list[tuple[int, Logged]]] = field(
@@ -54,10 +60,19 @@ class Broker:
     def log(self, topic: str, partition: int) -> list[Logged]:
         return self.logs.setdefault((topic, partition), [])
 
-    def append(self, topic: str, partition: int, value: Value) -> None:
-        logged = Logged(self.now_us, value)
+    def leader(self, topic: str, partition: int) -> int:
+        return (_FIRST.get(topic, 0) + partition) % len(BROKERS)
+
+    def time_us(self, broker: int) -> int:
+        """What its clock shows."""
+        return self.now_us + self.off_us.get(broker, 0)
+
+    def append(self, topic: str, partition: int, value: Value) -> int:
+        """Gives the append time."""
+        logged = Logged(self.time_us(self.leader(topic, partition)), value)
         self.log(topic, partition).append(logged)
         self.ever.setdefault((topic, partition), []).append(logged)
+        return logged.append_us
 
     def tear(self, partition: int, lost_us: int) -> list[tuple[int, Logged]]:
         """The leader of a partition of `fragments` comes back without what it took last. Gives what is lost."""

@@ -21,6 +21,9 @@ Kind = Literal[
     "moved",  # the group gives a camera to the other ingest
     "skewed",  # a host's clock is off by less than a second
     "stepped",  # a host's clock jumps
+    "suspended",  # a host's machine is paused: its monotonic clock stands still, its wall clock is right afterwards
+    "ahead",  # a host starts anew, hours ahead until somebody sets its clock
+    "stray",  # one of three brokers' clocks is off
     "cut",  # an ingest cannot reach the broker, the others can
     "narrowed",  # an ingest cannot reach the leader of `fragments`
     "shedding",  # an ingest has no room left
@@ -36,10 +39,10 @@ Kind = Literal[
     "setback",  # when it ends, Redis is what it was when it began
 ]
 OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "oversize", "disabled", "renamed", "changed"]
-OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "shedding"]
-OF_ZOMBIES: list[Kind] = ["stalled", "cut", "narrowed"]
+OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "ahead", "shedding"]
+OF_ZOMBIES: list[Kind] = ["stalled", "suspended", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""
-OF_STORAGE: list[Kind] = ["broker", "leader", "store", "recorder", "indexer"]
+OF_STORAGE: list[Kind] = ["broker", "stray", "leader", "store", "recorder", "indexer"]
 OF_INDEX: list[Kind] = ["setback"]
 """After these, what was final may be pending for a while: the index has to read again how far the truth had got."""
 OF_LOSS: list[Kind] = ["poisoned", "forgetful"]

@@ -14,12 +14,13 @@ from districam_common.events import Camera, Cause, Lost, Refused, StreamEvent
 from districam_common.media import Fragment
 from districam_ingest.camera import asks_the_same
 from districam_ingest.core.host_clock import HostClock
+from districam_ingest.probing import INTERVAL_US
 from districam_ingest.reading import SourceInfo
 from districam_ingest.stream import Stream
 from districam_ingest.surroundings import Surroundings, refuse
 from districam_recorder.core.partition_log import Unreadable
 from support.surroundings import surroundings
-from support.world_broker import PARTITIONS, Broker
+from support.world_broker import BROKERS, PARTITIONS, Broker
 from support.world_cameras import TICK_US, Device, S, at
 
 if TYPE_CHECKING:
@@ -35,16 +36,22 @@ SOCKET_TICKS = 3
 
 @dataclass
 class HostTime:
-    """A host's clocks. `off_us`: its wall clock's error."""
+    """A host's clocks. `off_us`: its wall clock's error. `slept`: ticks for which its monotonic clock stood still."""
 
     tick: int = 0
     off_us: int = 0
+    slept: int = 0
+    ahead_us: int = 0
 
     def now_us(self) -> int:
-        return at(self.tick) + self.off_us
+        return at(self.tick) + self.off_us + self.ahead_us
 
     def monotonic_us(self) -> int:
-        return 9 * S + self.tick * TICK_US
+        return self.monotonic_at(self.tick)
+
+    def monotonic_at(self, tick: int) -> int:
+        """What it showed at that tick, if it has gone ever since."""
+        return 9 * S + (tick - self.slept) * TICK_US
 
 
 @dataclass
@@ -65,6 +72,7 @@ class Queue:
         self.causes: dict[str, Cause] = {}  # what was last told of each camera's stream
         self.refused_room = False
         self.held = 0
+        self._asked_us: int | None = None
         self._lines = defaultdict[int, deque[Fragment | StreamEvent]](deque)
         self._way = way
 
@@ -96,19 +104,30 @@ class Queue:
                     break
                 item = line.popleft()
                 times = 2 if dice.random() < 0.05 else 1  # the acknowledgement was lost: sent again
+                topic = names.FRAGMENTS if isinstance(item, Fragment) else names.STREAMS
                 for _ in range(times):
-                    self._append(broker, partition, item)
-                monotonic_us = clock.monotonic_us()
-                self.host_clock.acked(broker.now_us, monotonic_us, monotonic_us)
+                    append_us = self._append(broker, topic, partition, item)
+                    self._acked(append_us, clock, broker.leader(topic, partition))
 
-    def _append(self, broker: Broker, partition: int, item: Fragment | StreamEvent) -> None:
-        if not isinstance(item, Fragment):
-            broker.append(names.STREAMS, partition, item)
-        elif item.info.camera_id in self._way.spoils:
+    def ask_when_due(self, broker: Broker, clock: HostTime, unheard: Container[int]) -> None:
+        """All brokers for the time; but for those that cannot be reached."""
+        is_due = self._asked_us is None or clock.monotonic_us() - self._asked_us >= INTERVAL_US
+        if is_due or self.host_clock.wants_acks:
+            self._asked_us = clock.monotonic_us()
+            self.host_clock.expects(BROKERS, self._asked_us)
+            for number in BROKERS:
+                if number not in unheard:
+                    self._acked(broker.time_us(number), clock, number)
+
+    def _acked(self, append_us: int, clock: HostTime, broker: int) -> None:
+        monotonic_us = clock.monotonic_us()
+        self.host_clock.acked(append_us, monotonic_us, monotonic_us, broker)
+
+    def _append(self, broker: Broker, topic: str, partition: int, item: Fragment | StreamEvent) -> int:
+        if isinstance(item, Fragment) and item.info.camera_id in self._way.spoils:
             self._way.spoilt.append(item)
-            broker.append(names.FRAGMENTS, partition, Unreadable(item.info.camera_id, "spoilt"))
-        else:
-            broker.append(names.FRAGMENTS, partition, item)
+            return broker.append(topic, partition, Unreadable(item.info.camera_id, "spoilt"))
+        return broker.append(topic, partition, item)
 
 
 class _NoStills:
@@ -130,6 +149,7 @@ class Pull:
     device: Device
     camera: Camera
     around: Surroundings
+    clock: HostTime
     stream: Stream | None = None
     read_us: int = 0
     retry_us: int = 0
@@ -173,7 +193,7 @@ class Pull:
         # The truth must not hang on what is told of it:
         epoch = self.stream._epoch  # pyright: ignore[reportPrivateUsage]
         if epoch is not None:
-            self.taken.append((tick, epoch.id, tick * TICK_US + 9 * S + epoch.offset_us))
+            self.taken.append((tick, epoch.id, self.clock.monotonic_at(tick) + epoch.offset_us))
         return True
 
     def catch_up(self, ticks: range) -> None:
@@ -275,7 +295,7 @@ class Ingest:
             return
         if running is not None:
             self._stop(record.camera_id, "stream_changed")
-        self.pulls[record.camera_id] = Pull(device, record, self._around)
+        self.pulls[record.camera_id] = Pull(device, record, self._around, self.clock)
 
     def _stop(self, camera_id: str, cause: Cause) -> None:
         self.queue.causes[camera_id] = cause

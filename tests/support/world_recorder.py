@@ -91,7 +91,7 @@ class Recorder:
             is_kept = self._dice.random() < 0.8 or self._broker.keeps_texts
             offset, checkpoint = commit.offset, parse(commit.metadata if is_kept else "")
         if checkpoint.log_us:
-            self._clock.seen(checkpoint.log_us, monotonic_us)
+            self._clock.seen(checkpoint.log_us, monotonic_us, self._broker.leader(names.FRAGMENTS, number))
         log = PartitionLog(offset, checkpoint, RULES)
         if offset < beginning:
             log.falls(beginning)
@@ -162,7 +162,8 @@ class Recorder:
         while handler.log.position < len(log):
             logged, offset = log[handler.log.position], handler.log.position
             assert isinstance(logged.value, Fragment | Unreadable)
-            self._clock.seen(logged.append_us, monotonic_us)
+            leader = self._broker.leader(names.FRAGMENTS, handler.number)
+            self._clock.seen(logged.append_us, monotonic_us, leader)
             incoming = Incoming(offset, logged.append_us, monotonic_us, logged.value, logged.id)
             holdings = [one.holding() for one in self._handlers]
             match limits.step(holdings, handler.number, incoming.bytes, MEMORY):

@@ -103,3 +103,19 @@ def test_other_events_do_not_matter():
         Profile(camera_id="cam-1", at_us=ago(1), instance="i", codecs="avc1.640028", width=1920, height=1080)
     )
     assert health(CAMERA, [lost(10), profile], newest(12), NOW_US).state == "lost"
+
+
+# ---- what a clock that was ahead has left behind
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("ahead_h", [7, 1 / 60])
+def test_what_takes_effect_later_than_now_hides_nothing(ahead_h: float):
+    """A host that boots with its clock on local time is seven hours ahead until somebody sets it."""
+    ahead = [connected(-ahead_h * 3600), lost(-ahead_h * 3600 - 1, "clock_step")]
+    out = health(CAMERA, [*ahead, connected(3600, "e2"), refused(10)], newest(3500), NOW_US)
+    assert (out.state, out.cause, out.since_us) == ("lost", "auth_failed", ago(10))
+
+
+def test_an_ingest_whose_clock_is_a_second_ahead_is_heard():
+    assert health(CAMERA, [connected(60), refused(-1)], newest(50), NOW_US).state == "lost"

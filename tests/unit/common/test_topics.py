@@ -24,6 +24,7 @@ def test_the_table_is_the_contracts() -> None:
         names.SEGMENTS: 12,
         names.STREAMS: 12,
         names.DEADLETTERS: 1,
+        names.CLOCKS: 12,
     }
     assert all(topic.configs["message.timestamp.type"] == "LogAppendTime" for topic in TOPICS.values())
     assert TOPICS[names.CAMERAS].configs["retention.ms"] == "-1"
@@ -48,7 +49,7 @@ def test_the_figures_are_settings() -> None:
 def test_an_empty_broker_gets_everything() -> None:
     planned = plan(list(TOPICS.values()), {})
     assert planned.create == tuple(TOPICS.values())
-    assert len(told(planned)) == 6
+    assert len(told(planned)) == 7
     assert not planned.refusals
 
 

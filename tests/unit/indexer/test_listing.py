@@ -42,12 +42,15 @@ def bits(batch: Batch) -> dict[str, set[int]]:
     return out
 
 
-@given(st.lists(st.builds(ending, entries, st.integers(0, 2**32 - 1)), max_size=30))
-def test_a_page_says_what_its_objects_say_one_by_one(some: Sequence[IndexEntry]) -> None:
+@given(
+    st.lists(st.builds(ending, entries, st.integers(0, 2**32 - 1)), max_size=30),
+    st.just(NOON_US) | st.integers(0, 2**53),
+)
+def test_a_page_says_what_its_objects_say_one_by_one(some: Sequence[IndexEntry], now_us: int) -> None:
     page = [(names.segment_key("cam-1", one), one.bytes) for one in some]
-    read = Listing("cam-1").read(page)
+    read = Listing("cam-1", now_us=now_us).read(page)
     batch = batch_of("cam-1", read)
-    wanted = gathered(operation for one in some for operation in plan_entry("cam-1", one))
+    wanted = gathered(operation for one in some for operation in plan_entry("cam-1", one, now_us=now_us))
     assert (batch.scored, batch.raised, batch.members) == (wanted.scored, wanted.raised, wanted.members)
     assert bits(batch) == bits(wanted)
     assert {key for _, key in read.epochs} == {names.epochs_key("cam-1", one.start_us) for one in some}

@@ -193,3 +193,13 @@ def test_announcement_and_object_key_say_the_same(stored: SegmentStored):
     assert plan_entry(name.camera_id, name.entry) == told
     assert isinstance(shape, SetField)
     assert json.loads(shape.value)["codecs"] == stored.codecs
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize(("ahead_s", "raises"), [(-15, True), (59, True), (61, False), (7 * 3600, False)])
+def test_a_segment_that_ends_after_its_announcement_is_no_cameras_newest(ahead_s: int, *, raises: bool):
+    """It was filed by a clock that was ahead; as the newest it would hide all that is recorded until then."""
+    stored = segment(start_us=NOON_US)
+    planned = plan_stored(stored, append_us=stored.end_us - ahead_s * S)
+    assert any(isinstance(operation, RaiseScore) for operation in planned) == raises
+    assert len(planned) == len(plan_stored(stored)) - (not raises)

@@ -169,7 +169,7 @@ class LateAnswer(Broker):
         if not self.appended_us:
             self.appended_us = SystemClock().now_us()
             raise Retriable("no answer in time")
-        return Ack(0, 1, self.appended_us)
+        return Ack(0, 1, self.appended_us, broker=1)
 
 
 async def test_a_record_that_was_appended_before_it_was_asked_for_again_is_no_wrong_clock():

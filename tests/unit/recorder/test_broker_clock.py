@@ -1,4 +1,8 @@
+import pytest
+
 from districam_recorder.core.broker_clock import BrokerClock
+
+S = 1_000_000
 
 
 def test_unknown_until_the_broker_has_said_a_time():
@@ -7,14 +11,32 @@ def test_unknown_until_the_broker_has_said_a_time():
 
 def test_the_latest_append_time_goes_on_with_the_monotonic_clock():
     clock = BrokerClock()
-    clock.seen(1_000, received_us=10)
-    clock.seen(900, received_us=20)
+    clock.seen(1_000, received_us=10, broker=1)
+    clock.seen(900, received_us=20, broker=1)
     assert clock.at(30) == 1_020
-    clock.seen(1_015, received_us=40)  # delivered late: the broker's time is at least this
+    clock.seen(1_015, received_us=40, broker=1)  # delivered late: the broker's time is at least this
     assert clock.at(40) == 1_015
 
 
 def test_an_instant_before_the_receipt_is_not_carried_back():
     clock = BrokerClock()
-    clock.seen(1_000, received_us=10)
+    clock.seen(1_000, received_us=10, broker=1)
     assert clock.at(5) == 1_000
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("off_s", [-3600, -1.5, 1.5, 3600])
+def test_one_broker_of_three_whose_clock_is_off_moves_nothing(off_s: float):
+    """Ahead, it would declare final what is on its way to the two others; behind, keep all of it pending."""
+    clock = BrokerClock()
+    for broker, its_off_s in ((1, 0), (2, 0), (3, off_s)):
+        clock.seen(10_000 * S + round(its_off_s * S), 0, broker)
+    assert clock.at(9 * S) == 10_009 * S
+
+
+@pytest.mark.correctness
+def test_of_two_brokers_the_one_behind_counts():
+    clock = BrokerClock()
+    clock.seen(10_000 * S, 0, 1)
+    clock.seen(13_600 * S, 0, 2)
+    assert clock.at(9 * S) == 10_009 * S

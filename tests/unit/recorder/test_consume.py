@@ -100,6 +100,9 @@ class World:
     async def commit(self, committing: Mapping[Partition, Committed]) -> None:
         self.commits |= committing
 
+    def leader(self, partition: Partition) -> int:
+        return 1
+
     def contact_us(self) -> int:
         return self.clock.at_us
 

@@ -48,6 +48,16 @@ from support.world_faults import (
 @example(Fate((Fault("store", 20, 60), Fault("torn", 40, 11), Fault("recorder", 38, 20)))).via(
     "a tear is a pipeline_loss"
 )
+@example(Fate((Fault("suspended", 20, 45),))).via("bounds that an ack contradicts are believed with it")
+@example(Fate((Fault("suspended", 42, 45, 1),), dice=14)).via("a step behind a standstill is a clock's fault")
+@example(Fate((Fault("suspended", 58, 81, 1),), dice=2, single_client=(True, True))).via(
+    "another replica that took over meanwhile has ended the stream"
+)
+@example(Fate((Fault("stray", 20, 30),))).via("the narrowest bounds of all brokers count")
+@example(Fate((Fault("stray", 42, 23), Fault("stray", 27, 75, 1)), dice=8)).via(
+    "a broker whose clock has moved is asked in its turn"
+)
+@example(Fate((Fault("ahead", 20, 30),))).via("the first pictures leave before a broker was asked")
 def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
     world = World(fate)
     judges.tiles(world)
@@ -85,6 +95,7 @@ def test_what_a_bug_loses_is_told_as_pipeline_loss_for_good(fate: Fate):
 @example(Fate((Fault("broker", 20, 100),), dice=3)).via("log_us moves as soon as the broker answers")
 @example(Fate((Fault("disabled", 10, 30), Fault("broker", 20, 30)))).via("a disabled camera has no footage")
 @example(Fate((Fault("leader", 20, 100),), dice=9)).via("the group's coordinator answers for all leaders")
+@example(Fate((Fault("stray", 20, 81),))).via("the largest append time of any broker is now")
 def test_what_is_not_pending_is_final(fate: Fate):
     world = World(fate, looks=True)
     judges.tiles(world)

@@ -29,6 +29,9 @@ def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: Fate):
 @share(14)
 @given(fates(HARMLESS, most=4))
 @example(Fate((Fault("skewed", 10, 10, 1), Fault("cut", 10, 11)))).via("two clocks at one cut")
+@example(Fate((Fault("suspended", 20, 45),))).via(
+    "pictures behind a pause are filed into what was recorded before it"
+)
 def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: Fate):
     judges.shows_each_picture_once(World(fate))
 

@@ -12,8 +12,12 @@ class Clock(Protocol):
         ...
 
     def monotonic_us(self) -> int:
-        """Microseconds of a clock that never steps."""
+        """Microseconds of a clock that never steps, and counts the time for which the machine was suspended, if it can."""
         ...
+
+
+BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+"""Linux's clock that goes on while the machine is suspended, which `time.monotonic` does not (clock_gettime(2))."""
 
 
 class SystemClock:
@@ -23,4 +27,4 @@ class SystemClock:
         return time.time_ns() // 1000
 
     def monotonic_us(self) -> int:
-        return time.monotonic_ns() // 1000
+        return (time.monotonic_ns() if BOOTTIME is None else time.clock_gettime_ns(BOOTTIME)) // 1000

@@ -308,11 +308,16 @@ class IndexReader:
         return {epoch.decode(): wire.parse(EpochShape, shape) for day in days for epoch, shape in day.items()}
 
     async def latest(self) -> dict[str, int]:
-        """Camera → end of its newest segment, µs UTC."""
+        """Camera → end of its newest segment, µs UTC. One over `names.AHEAD_US` from now says nothing of how the camera is doing."""
         (rows,) = cast(
             "list[list[tuple[bytes, float]]]", await self._all_of([names.LATEST], with_scores=True)
         )
         return {camera_id.decode(): int(end_us) for camera_id, end_us in rows}
+
+    async def newest_end_us(self, camera_id: str, by_us: int) -> int | None:
+        """End of the newest segment that has ended by then; None if there is none of the day before."""
+        ends = (await self.segments(camera_id, by_us - names.DAY_US, by_us))["end_us"]
+        return max(ends[ends <= by_us].tolist(), default=None)
 
     async def still(self, camera_id: str) -> LatestStill | None:
         """The newest still, or None when there is none of the last minute."""

@@ -15,6 +15,7 @@ KEYFRAMES = "districam.keyframes.v1"
 SEGMENTS = "districam.segments.v1"
 STREAMS = "districam.streams.v1"
 DEADLETTERS = "districam.deadletters.v1"
+CLOCKS = "districam.clocks.v1"
 
 INGEST_GROUP = "districam-ingest"
 RECORDER_GROUP = "districam-recorder"
@@ -286,6 +287,8 @@ def camera_key(camera_id: str) -> str:
 CAMERA_IDS = "dc1:camera-ids"
 """Set of all camera ids ever indexed, so that nobody scans the keyspace."""
 LATEST = "dc1:latest"
+AHEAD_US = 60_000_000
+"""A segment that ends later than so long from now was filed by a clock that was ahead."""
 APPLIED = "dc1:applied"
 LOGGED = "dc1:logged"
 HOLDS = "dc1:holds"

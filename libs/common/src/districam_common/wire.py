@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from districam_common.clock_probe import ClockProbe
 from districam_common.errors import Rejected
 from districam_common.events import (
     STREAM_EVENTS,
@@ -264,6 +265,12 @@ def deadletter_message(letter: DeadLetter, *, site: str, at_us: int) -> Message:
         site=site, service=letter.service, id=f"{letter.topic}/{letter.partition}/{letter.offset}"
     )
     return _json_message(envelope, letter.type, letter.key, at_us, letter)
+
+
+def probe_message(probe: ClockProbe, counter: int, *, site: str) -> Message:
+    """The record of a probe of the brokers' clocks; its id is `{instance}/clock/{counter}`."""
+    envelope = Envelope(site=site, service="ingest", id=f"{probe.instance}/clock/{counter}")
+    return _json_message(envelope, probe.type, probe.instance, probe.sent_us, probe)
 
 
 def _json_message(envelope: Envelope, kind: str, subject: str, at_us: int, value: Any) -> Message:

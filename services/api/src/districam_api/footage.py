@@ -19,7 +19,7 @@ from districam_common.index_reader import Framed, IndexReader, LatestStill, Meta
 from districam_common.intervals import Interval
 from districam_common.ledger import State, Told, ledger
 from districam_common.media import CAMERA_ID
-from districam_common.names import HOUR_US
+from districam_common.names import AHEAD_US, HOUR_US
 from districam_common.turns import in_turns
 
 PAGE_STEP_US = 6 * HOUR_US
@@ -134,7 +134,7 @@ class Footage:
             told=found.told,
             fell=found.fell,
             log_us=found.log_us,
-            now_us=now_us,
+            now_us=max(now_us, found.log_us),
             settle_us=self._settle_us,
         )
 
@@ -175,7 +175,7 @@ class Footage:
         asked = {camera.camera_id: camera for camera in known}
         told = await self._index.recent(list(asked))
         latest = await self._index.latest()
-        now_us = self._clock.now_us()
+        now_us = await self._now_us()
         newest = await self._newest(asked.values(), latest, now_us)
         out = [
             health(camera, told[camera_id], newest.get(camera_id), now_us)
@@ -195,7 +195,7 @@ class Footage:
         if not revisions:
             raise NotKnown(f"camera {camera_id} has footage, but no record")
         told = await self._index.told(camera_id)
-        now_us = self._clock.now_us()
+        now_us = await self._now_us()
         newest = await self._newest([revisions[-1]], await self._index.latest(), now_us)
         profiles = [one.event for one in told if isinstance(one.event, Profile)]
         await self._unchanged(meta)
@@ -258,6 +258,8 @@ class Footage:
         unsure: dict[str, int] = {}
         for camera in cameras:
             end_us = latest.get(camera.camera_id)
+            if end_us is not None and end_us > now_us + AHEAD_US:
+                end_us = await self._index.newest_end_us(camera.camera_id, now_us + AHEAD_US)
             if end_us is None:
                 continue
             out[camera.camera_id] = newest = Newest(end_us=end_us)
@@ -266,6 +268,10 @@ class Footage:
         for camera_id, length_us in (await self._index.lengths(unsure)).items():
             out[camera_id] = Newest(end_us=unsure[camera_id], length_us=length_us)
         return out
+
+    async def _now_us(self) -> int:
+        """This host's clock, unless the log has got further: then that is behind."""
+        return max(self._clock.now_us(), *(await self._index.logged()).values(), 0)
 
     async def _revisions(self, camera_id: str) -> list[Camera]:
         if not CAMERA_ID.fullmatch(camera_id):

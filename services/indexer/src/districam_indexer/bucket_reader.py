@@ -86,7 +86,7 @@ class BucketReader:
 
     async def _read_day(self, prefix: str) -> None:
         camera_id = prefix.partition("/")[0]
-        listing = Listing(camera_id)
+        listing = Listing(camera_id, now_us=self._clock.now_us())
         async for page in self._vault.pages(prefix):
             read = listing.read(page)
             for key in read.left_out:

@@ -75,11 +75,24 @@ class Gauges:
         if meta is None or not meta.is_ready:
             return
         cameras = await self._cameras()
-        latest = await self._doors.index.latest()
-        await self._last.replace("", {(c,): latest[c] / 1e6 for c in cameras if c in latest})
+        newest = await self._newest(cameras)
+        await self._last.replace("", {(c,): at_us / 1e6 for c, at_us in newest.items()})
         for window, length_s in WINDOWS_S.items():
             if self._is_due(window, length_s):
                 await self._export(window, length_s, cameras, meta.partitions)
+
+    async def _newest(self, cameras: Iterable[str]) -> dict[str, int]:
+        """Camera → end of its newest segment, no later than now: a clock that was ahead must not make a dead camera look alive."""
+        index, now_us = self._doors.index, await self._now_us()
+        latest = await index.latest()
+        for camera_id in cameras:
+            if latest.get(camera_id, 0) > now_us + names.AHEAD_US:
+                latest[camera_id] = await index.newest_end_us(camera_id, now_us) or 0
+        return {one: min(latest[one], now_us) for one in cameras if latest.get(one)}
+
+    async def _now_us(self) -> int:
+        """This host's clock, unless the log has got further: then that is behind."""
+        return max(self._doors.runtime.clock.now_us(), *(await self._doors.index.logged()).values(), 0)
 
     async def _cameras(self) -> list[str]:
         count = await self._doors.publisher.partitions(names.SEGMENTS)
@@ -97,7 +110,7 @@ class Gauges:
         return True
 
     async def _export(self, window: str, length_s: int, cameras: Iterable[str], partitions: int) -> None:
-        now_us = self._doors.runtime.clock.now_us()
+        now_us = await self._now_us()
         settle_us = round(self._doors.settings.indexer.settle_s * 1e6)
         ratios: dict[Labels, float] = {}
         gaps: dict[Labels, float] = {}

@@ -29,6 +29,7 @@ from districam_ingest.libav_reader import AAC, LibavReader
 from districam_ingest.loop_watch import LoopWatch
 from districam_ingest.native_reader import NativeReader
 from districam_ingest.outlets import Outlets
+from districam_ingest.probing import Prober
 from districam_ingest.publish import Outbox
 from districam_ingest.settings import Settings
 from districam_ingest.stills import Stills
@@ -55,6 +56,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
         ingest = settings.ingest
         stills = Stills(background, children, outbox.publish_still, width=ingest.still_width)
         watch = LoopWatch(runtime.clock)
+        prober = Prober(publisher, outbox.host_clock, runtime, site=settings.site)
         beside = [
             background.create_task(watch.run(), name="loop watch"),
             background.create_task(_follow_host_clock(outbox.host_clock, runtime), name="host clock"),
@@ -62,6 +64,8 @@ async def main(settings: Settings, runtime: Runtime) -> None:
         try:
             outbox.host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
             await outbox.open()
+            await prober.ask()  # before the first camera: else its first second lies where a wrong clock says
+            beside.append(background.create_task(_follow_brokers(prober), name="brokers' clocks"))
             around = _surroundings(settings, runtime, outbox, stills, watch)
             with Transcoders.open() as transcoders:
                 await _record(
@@ -152,3 +156,9 @@ async def _follow_host_clock(host_clock: HostClock, runtime: Runtime) -> None:
         host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
         metrics.CLOCK_SKEW.set(host_clock.skew_us / 1e6)
         await asyncio.sleep(CLOCK_POLL_S)
+
+
+async def _follow_brokers(prober: Prober) -> None:
+    while True:
+        await asyncio.sleep(CLOCK_POLL_S)
+        await prober.ask_when_due()

@@ -82,8 +82,11 @@ class Epoch:
         self._observer.arrive(taken.picture, taken.dts)
         if self._soundtrack is not None:
             self._soundtrack.see(taken.picture)
-        units = self._timeline.push(taken.picture, taken.dts, is_keyframe=taken.is_keyframe)
-        if not self._has_room_to_hold() and self._timeline.is_anchored:
+        in_doubt = self._outlets.outbox.host_clock.in_doubt
+        units = self._timeline.push(
+            taken.picture, taken.dts, is_keyframe=taken.is_keyframe, in_doubt=in_doubt
+        )
+        if not self._has_room_to_hold() and (self._timeline.is_anchored or in_doubt):
             units += (
                 self._timeline.release()
             )  # as if the network had been slow: what else could be stored of them?
@@ -97,6 +100,11 @@ class Epoch:
             return True
         self._held_bytes += more
         return self._outlets.outbox.hold(more)
+
+    def follow_clock(self) -> None:
+        """Takes our clock as it is now for its own. Until it is anchored: nothing has left it yet."""
+        self.offset_us = self._outlets.outbox.host_clock.offset_us
+        self._timeline.move(self.offset_us)
 
     def withdraw(self) -> list[Picture]:
         """Takes back the pictures that no time was found for."""

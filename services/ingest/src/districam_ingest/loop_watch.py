@@ -7,15 +7,20 @@ from districam_common.clock import Clock
 
 BEAT_S: Final = 0.5
 STALL_US: Final = 2_000_000
+NEVER_US: Final = -(1 << 62)
 
 
 class LoopWatch:
-    """Beats twice a second; a beat over 2 s late was a stall (SIGSTOP, a swapped-out host, a blocked loop)."""
+    """Beats twice a second; a beat over 2 s late was a stall (SIGSTOP, a swapped-out host, a blocked loop).
+
+    By either clock: while a virtual machine is paused its monotonic clock stands still, and only the wall clock, set anew,
+    shows how long that was.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._beat_us = clock.monotonic_us()
-        self._stalled_us = -1
+        self._beat_us, self._wall_us = clock.monotonic_us(), clock.now_us()
+        self._stalled_us = NEVER_US
 
     async def run(self) -> None:
         while True:
@@ -28,7 +33,7 @@ class LoopWatch:
         return self._stalled_us >= monotonic_us
 
     def _look(self) -> None:
-        now_us = self._clock.monotonic_us()
-        if now_us - self._beat_us > STALL_US + BEAT_S * 1e6:
+        now_us, wall_us = self._clock.monotonic_us(), self._clock.now_us()
+        if max(now_us - self._beat_us, wall_us - self._wall_us) > STALL_US + BEAT_S * 1e6:
             self._stalled_us = now_us
-        self._beat_us = now_us
+        self._beat_us, self._wall_us = now_us, wall_us

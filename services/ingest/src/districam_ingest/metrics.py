@@ -1,5 +1,6 @@
 """Ingest's metrics; the series of a camera that has moved away are removed."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
@@ -54,6 +55,12 @@ CLOCK_ERROR = Gauge(
     "By how much the kernel thinks that its clock is off.",
 )
 
+BROKER_APART = Gauge(
+    "districam_ingest_broker_clock_apart_seconds",
+    "By how much a broker's clock is surely ahead of the time that this host goes by; 0 where the acks allow that it is not.",
+    ["broker"],
+)
+
 _BY_CAMERA = (
     SOUND_UNITS,
     SOUND_LEFT_OUT,
@@ -76,6 +83,20 @@ def forget(camera_id: str) -> None:
     for metric in _BY_CAMERA:
         metric.remove_by_labels({"camera": camera_id})
     RECONNECTS.remove_by_labels({"camera": camera_id})
+
+
+_brokers: set[str] = set()
+
+
+def tell_brokers(apart_us: Mapping[int, int]) -> None:
+    """Broker → by how much its clock is ahead of ours; those that are not in it are gone."""
+    told = {str(broker): us / 1e6 for broker, us in apart_us.items()}
+    for broker in _brokers - told.keys():
+        BROKER_APART.remove(broker)
+    for broker, seconds in told.items():
+        BROKER_APART.labels(broker).set(seconds)
+    _brokers.clear()
+    _brokers.update(told)
 
 
 def tell_kernel_clock(clock: KernelClock | None, registry: CollectorRegistry = REGISTRY) -> None:

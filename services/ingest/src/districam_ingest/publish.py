@@ -125,7 +125,8 @@ class Outbox:
 
     async def _attempt(self, item: _Item, sent_us: int) -> None:
         ack = await self._publisher.publish(item.topic, item.message)
-        self.host_clock.acked(ack.append_us, sent_us, self._runtime.clock.monotonic_us())
+        if ack.broker is not None:
+            self.host_clock.acked(ack.append_us, sent_us, self._runtime.clock.monotonic_us(), ack.broker)
 
     async def publish_still(self, still: Still) -> None:
         """Best effort: the next one is due in seconds."""

@@ -16,8 +16,8 @@ from districam_ingest.surroundings import Surroundings, refuse
 
 KEYFRAME_WAIT_US: Final = 10_000_000
 STOOD_STILL: Final = "this process stood still"
-FAILINGS: frozenset[Cause] = frozenset({"source_silent", "camera_unreachable"})
-"""What a camera seems to do while nobody reads."""
+FAILINGS: frozenset[Cause] = frozenset({"source_silent", "camera_unreachable", "handover"})
+"""What a camera, or the group, seems to do while nobody reads."""
 
 
 class Stream:
@@ -179,11 +179,17 @@ class Stream:
         return told
 
     def _follow_clock(self) -> None:
-        if self._epoch is None:
+        epoch, host_clock = self._epoch, self._around.outlets.outbox.host_clock
+        if epoch is None:
             return
-        step_us = self._around.outlets.outbox.host_clock.offset_us - self._epoch.offset_us
-        if abs(step_us) > TOLERATED_US:
-            self.end("clock_step", f"our clock moved by {step_us / 1e6:.1f} s", 0.0)
+        if not epoch.is_anchored:
+            epoch.follow_clock()
+            return
+        step_us = host_clock.offset_us - epoch.offset_us
+        if abs(step_us) > TOLERATED_US and not host_clock.in_doubt:
+            # If the machine was paused, it is the monotonic clock that is behind: nobody's clock was wrong.
+            cause: Cause = "service_down" if self._follows_standstill(epoch) else "clock_step"
+            self.end(cause, f"our clock moved by {step_us / 1e6:.1f} s", 0.0)
 
     def _wait(self, picture: Picture) -> None:
         if self._waiting_us is None:

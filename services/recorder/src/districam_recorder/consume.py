@@ -66,7 +66,7 @@ class Consumption:
         """Opens a handler for each partition, from its commit; without one, from the log's beginning."""
         starts = await retrying(lambda: self._starts(taken), self._runtime, "kafka")
         for partition, (committed, beginning) in starts.items():
-            self._open(partition.number, self._log_from(committed, beginning))
+            self._open(partition.number, self._log_from(partition, committed, beginning))
 
     async def revoked(self, lost: frozenset[Partition]) -> None:
         """Closes the handlers; nothing is committed."""
@@ -82,12 +82,12 @@ class Consumption:
         beginnings = await self._member.beginnings(taken)
         return {partition: (committed.get(partition), beginnings[partition]) for partition in taken}
 
-    def _log_from(self, committed: Committed | None, beginning: int) -> PartitionLog:
+    def _log_from(self, partition: Partition, committed: Committed | None, beginning: int) -> PartitionLog:
         offset, checkpoint = 0, Checkpoint()
         if committed is not None:
             offset, checkpoint = committed.offset, parse(committed.metadata)
         if checkpoint.log_us:
-            self._broker_clock.seen(checkpoint.log_us, self._runtime.clock.monotonic_us())
+            self._see(partition, checkpoint.log_us, self._runtime.clock.monotonic_us())
         partition_log = PartitionLog(offset, checkpoint, self._rules)
         if offset < beginning:
             partition_log.falls(beginning)
@@ -123,14 +123,17 @@ class Consumption:
             return
         received_us = self._runtime.clock.monotonic_us()
         for partition, records in polled.items():
-            self._take(partition.number, records, received_us)
+            self._take(partition, records, received_us)
 
-    def _take(self, number: int, records: list[Record], received_us: int) -> None:
-        handler = self._handlers.get(number)
-        if handler is None or number in self._dropped:
+    def _take(self, partition: Partition, records: list[Record], received_us: int) -> None:
+        handler = self._handlers.get(partition.number)
+        if handler is None or partition.number in self._dropped:
             return
         handler.backlog.extend(incoming(record, received_us) for record in records)
-        self._broker_clock.seen(max(record.append_us for record in records), received_us)
+        self._see(partition, max(record.append_us for record in records), received_us)
+
+    def _see(self, partition: Partition, append_us: int, received_us: int) -> None:
+        self._broker_clock.seen(append_us, received_us, self._member.leader(partition))
 
     async def _fell(self, asked: Mapping[Partition, int]) -> None:
         """The log does not have the positions asked for, or not what was read before them."""

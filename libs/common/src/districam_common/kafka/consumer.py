@@ -302,6 +302,12 @@ class Member:
         self._paused -= {Partition(*key) for key in held}
         self._consumer.resume(*held)
 
+    def leader(self, partition: Partition) -> int:
+        """The id of the broker that leads it, as far as is known; below 0 if none does."""
+        cluster: Any = self._consumer._client.cluster
+        found: int | None = cluster.leader_for_partition(TopicPartition(*partition))
+        return -1 if found is None else found
+
     def highwater(self, partition: Partition) -> int | None:
         """The partition's end as the last fetch told it; None before one. Stale while paused."""
         held = self._held([partition])

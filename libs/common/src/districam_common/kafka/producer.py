@@ -19,7 +19,7 @@ from typing import Any, cast
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
-from aiokafka.structs import RecordMetadata
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from districam_common.errors import Rejected, Retriable
 from districam_common.kafka import produce
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 _MAX_BATCH_BYTES = 1 << 20
 _LINGER_MS = 5
+_LOG_APPEND_TIME = 1
+"""`timestamp_type` of a record that the broker has given its time (Kafka protocol, record batch attributes)."""
 _ENVELOPE_BYTES = 1024
 """What a record batch adds to key, value and headers, with room to spare."""
 
@@ -40,12 +42,14 @@ _ENVELOPE_BYTES = 1024
 class Ack:
     """Where the record lies. `append_us` is the broker's clock at the append, by the millisecond (LogAppendTime).
 
-    `offset` is -1 when the broker knows the record as a repeat but not where it lies.
+    `offset` is -1 when the broker knows the record as a repeat but not where it lies. `broker` is the id of the broker whose
+    clock `append_us` is; None where it is none's: of such a repeat, or in a topic that keeps the producer's times.
     """
 
     partition: int
     offset: int
     append_us: int
+    broker: int | None = None
 
 
 class Publisher:
@@ -88,7 +92,12 @@ class Publisher:
                 log.warning("producer replaced", why=str(error))
                 await self._replace(producer)
             raise
-        return Ack(metadata.partition, metadata.offset, (metadata.timestamp or 0) * 1000)
+        return Ack(
+            metadata.partition,
+            metadata.offset,
+            (metadata.timestamp or 0) * 1000,
+            _appender(producer, metadata),
+        )
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has.
@@ -100,6 +109,15 @@ class Publisher:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 producer = await self._started()
                 return len(await producer.partitions_for(topic))
+
+    async def leaders(self, topic: str) -> dict[int, int]:
+        """The broker that leads each partition of the topic, as far as it has one. Raises Retriable."""
+        with translating(f"looking up {topic}"):
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                producer = await self._started()
+                numbers = await producer.partitions_for(topic)
+        found = {number: _leader(producer, topic, number) for number in numbers}
+        return {number: broker for number, broker in found.items() if broker is not None}
 
     def _check_size(self, topic: str, message: Message) -> None:
         headers = sum(len(name) + len(value) + 10 for name, value in message.headers)
@@ -171,6 +189,17 @@ class Publisher:
                 return
             self._producer = None
             await _dropped(producer)
+
+
+def _appender(producer: AIOKafkaProducer, metadata: RecordMetadata) -> int | None:
+    if metadata.timestamp_type != _LOG_APPEND_TIME:
+        return None
+    return _leader(producer, metadata.topic, metadata.partition)
+
+
+def _leader(producer: AIOKafkaProducer, topic: str, partition: int) -> int | None:
+    leader: int | None = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
+    return leader if leader is not None and leader >= 0 else None
 
 
 def _is_lasting(cause: BaseException | None) -> bool:

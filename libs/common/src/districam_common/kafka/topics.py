@@ -76,6 +76,7 @@ def declared(settings: TopicsSettings) -> list[Topic]:
         "retention.ms": _ms(settings.deadletters_retention_days, _DAY_MS),
         "retention.bytes": str(settings.deadletters_retention_bytes),
     }
+    clocks = {"retention.ms": str(_HOUR_MS)}
     rows = (
         (names.CAMERAS, settings.partitions, {"retention.ms": "-1"}, True),
         (names.FRAGMENTS, settings.partitions, fragments, True),
@@ -83,6 +84,7 @@ def declared(settings: TopicsSettings) -> list[Topic]:
         (names.SEGMENTS, settings.small_partitions, events, True),
         (names.STREAMS, settings.small_partitions, events, True),
         (names.DEADLETTERS, 1, deadletters, False),
+        (names.CLOCKS, settings.small_partitions, clocks, False),
     )
     return [
         Topic(name, partitions, settings.replication_factor, {**common, **configs}, is_keyed)

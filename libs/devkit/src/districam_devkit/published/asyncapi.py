@@ -4,7 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from districam_common import names, wire
-from districam_common.events import STREAM_EVENTS, Camera, DeadLetter, PartitionFell, SegmentStored
+from districam_common.clock_probe import ClockProbe
+from districam_common.events import (
+    STREAM_EVENTS,
+    Camera,
+    DeadLetter,
+    PartitionFell,
+    SegmentStored,
+)
 from districam_common.kafka.topics import Topic, declared
 from districam_common.media import FragmentInfo, Still
 from districam_common.settings import TopicsSettings
@@ -139,6 +146,13 @@ def _channels() -> tuple[_Channel, ...]:
             senders="recorder, indexer",
             messages=(_deadletter(),),
         ),
+        _Channel(
+            topic=names.CLOCKS,
+            title="Clocks",
+            description="How ingest's hosts ask the brokers for the time: it is in the records' own timestamps.",
+            senders="ingest",
+            messages=(_probe(),),
+        ),
     )
 
 
@@ -243,6 +257,17 @@ def _deadletter() -> _Message:
     return replace(made, key=of_headers.ANY_KEY)
 
 
+def _probe() -> _Message:
+    made = _json(
+        ClockProbe,
+        service="ingest",
+        event_id="`{instance}/clock/{counter}`.",
+        time="`sent_us`.",
+        subject="The process that asks.",
+    )
+    return replace(made, key=of_headers.INSTANCE_KEY)
+
+
 # ---- how it is said
 
 
@@ -302,7 +327,7 @@ def _message(message: _Message) -> Schema:
 
 def _schemas() -> dict[str, Schema]:
     out: dict[str, Schema] = {}
-    for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter):
+    for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter, ClockProbe):
         schema, nested = schema_of(kind, refs=_SCHEMAS)
         out |= {kind.__name__: schema, **nested}
     return out

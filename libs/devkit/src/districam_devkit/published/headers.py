@@ -89,4 +89,5 @@ PARTITION_KEY: Schema = {
     "type": "string",
     "pattern": f"^{_NUMBER}$",
 }
+INSTANCE_KEY: Schema = {"description": "The process that asks.", "type": "string"}
 ANY_KEY: Schema = {"description": "The dead record's key; empty if it had none.", "type": "string"}

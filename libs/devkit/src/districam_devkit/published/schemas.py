@@ -7,6 +7,7 @@ import inspect
 import re
 from typing import Any
 
+from districam_common.clock_probe import ClockProbe
 from districam_common.events import STREAM_EVENTS, Camera, DeadLetter, Location, SegmentStored
 from districam_common.wire import adapter
 
@@ -14,7 +15,7 @@ Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Any]] = {
-    kind.type: kind for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter)
+    kind.type: kind for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter, ClockProbe)
 }
 """`ce_type` → what the value is."""
 _NESTED: dict[str, type[Any]] = {"Location": Location}

@@ -10,6 +10,9 @@ from districam_common.events import Camera, Cause, Lost, Refused
 STORED_WITHIN_US = 15_000_000
 """From the end of a segment to its place in the index, on a healthy day and a margin."""
 
+APART_US = 2_000_000
+"""By how much clocks that are right may differ: ours, and that of the ingest that spoke."""
+
 StateNow = Literal["disabled", "lost", "recording", "late"]
 
 
@@ -34,8 +37,11 @@ class Health:
 
 
 def health(camera: Camera, told: Iterable[Told], newest: Newest | None, now_us: int) -> Health:
-    """`disabled`; `lost` with its cause; `recording`; else `late`."""
-    deciding = list(in_force(happenings(told)))
+    """`disabled`; `lost` with its cause; `recording`; else `late`.
+
+    What takes effect later than now was said by a clock that was ahead: it must not hide what is said until then.
+    """
+    deciding = list(in_force(event for event in happenings(told) if effect_us(event) <= now_us + APART_US))
     last = deciding[-1] if deciding else None
     out = Health(
         camera=camera,

@@ -49,7 +49,7 @@ def plan(value: Value, append_us: int, expired: Mapping[str, Sequence[Interval]]
     """
     match value:
         case SegmentStored():
-            return plan_stored(value, expired.get(value.camera_id, ()))
+            return plan_stored(value, expired.get(value.camera_id, ()), append_us=append_us)
         case Camera():
             return plan_camera(value)
         case Still():

@@ -34,7 +34,7 @@ class Read:
         hours: key of the sorted set → member → score.
         epochs: (epoch, key of the shapes' hash) → an object that can tell the epoch's shape.
         slots: key of the day's bitmap → bits.
-        latest_us: end of the newest segment.
+        latest_us: end of the newest segment; 0 for none but such as end after now.
         objects: how many.
         left_out: keys that are no segment's.
     """
@@ -50,8 +50,8 @@ class Read:
 class Listing:
     """Objects of one camera, a page at a time. Figures of an hour are worked out once."""
 
-    def __init__(self, camera_id: str) -> None:
-        self._camera_id = camera_id
+    def __init__(self, camera_id: str, *, now_us: int = EXACT) -> None:
+        self._camera_id, self._until_us = camera_id, now_us + names.AHEAD_US
         self._hours: dict[str, tuple[int, str, str]] = {}
 
     def read(self, page: Iterable[tuple[str, int]]) -> Read:
@@ -87,7 +87,8 @@ class Listing:
         out.hours.setdefault(hour_key, {})[bytes.fromhex(epoch.replace("-", "")) + figures] = start_us
         out.epochs.setdefault((epoch, epochs_key), key)
         slots.update(range(start_us // SLOT_US, max(start_us, end_us - 1) // SLOT_US + 1))
-        out.latest_us = max(out.latest_us, end_us)
+        if end_us <= self._until_us:
+            out.latest_us = max(out.latest_us, end_us)
         out.objects += 1
 
     def _hour(self, hour: str) -> tuple[int, str, str]:
@@ -102,6 +103,7 @@ def batch_of(camera_id: str, read: Read) -> Batch:
     batch = Batch(scored=read.hours, bitmaps={key: _bitmap(bits) for key, bits in read.slots.items()})
     if read.objects:
         batch.members[names.CAMERA_IDS] = {camera_id}
+    if read.latest_us:
         batch.raised[names.LATEST] = {camera_id: read.latest_us}
     return batch
 

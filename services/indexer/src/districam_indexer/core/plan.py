@@ -23,8 +23,12 @@ EXACT = 1 << 53
 """Scores are doubles: above this they are no longer exact."""
 
 
-def plan_stored(stored: SegmentStored, expired: Sequence[Interval] = ()) -> list[Operation]:
+def plan_stored(
+    stored: SegmentStored, expired: Sequence[Interval] = (), *, append_us: int = EXACT
+) -> list[Operation]:
     """An announced segment; nothing if it lies inside what retention let go: its object is gone, or soon will be.
+
+    `append_us` is the log's time of the announcement.
 
     Raises:
         Rejected: the index cannot hold it, or its key is not what the index would derive: no reader would find it.
@@ -32,7 +36,7 @@ def plan_stored(stored: SegmentStored, expired: Sequence[Interval] = ()) -> list
     entry = names.entry_of(stored)
     if is_inside((entry.start_us, entry.end_us), expired):
         return []
-    operations = plan_entry(stored.camera_id, entry)
+    operations = plan_entry(stored.camera_id, entry, now_us=append_us)
     if stored.key != names.segment_key(stored.camera_id, entry):
         raise Rejected(f"the key says otherwise than the fields: {stored.key[:200]!r}")
     shape = plan_shape(
@@ -41,8 +45,10 @@ def plan_stored(stored: SegmentStored, expired: Sequence[Interval] = ()) -> list
     return [*operations, shape]
 
 
-def plan_entry(camera_id: str, entry: IndexEntry) -> list[Operation]:
+def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = EXACT) -> list[Operation]:
     """A segment as its object's key and size tell it; all but the epoch's shape.
+
+    One that ends after now was filed by a clock that was ahead. It is no camera's newest, or nothing recorded until then would be.
 
     Raises:
         Rejected: the index cannot hold it.
@@ -55,7 +61,11 @@ def plan_entry(camera_id: str, entry: IndexEntry) -> list[Operation]:
         return [
             AddMember(names.CAMERA_IDS, camera_id),
             AddScored(names.segments_key(camera_id, entry.start_us), member, entry.start_us),
-            RaiseScore(names.LATEST, camera_id, entry.end_us),
+            *(
+                [RaiseScore(names.LATEST, camera_id, entry.end_us)]
+                if entry.end_us <= now_us + names.AHEAD_US
+                else []
+            ),
             *(SetBits(names.day_key(camera_id, day_us), bits) for day_us, bits in slots),
         ]
     except (ValueError, OverflowError) as error:

@@ -16,6 +16,8 @@ from districam_ingest.core.nal import length_prefixed
 from districam_ingest.core.units import AccessUnit, Picture
 
 HOLD_US: Final = 1_000_000
+DOUBT_US: Final = 10_000_000
+"""How long an anchor is waited for while nobody knows what time it is."""
 WINDOW_US: Final = 10_000_000
 MAX_DRIFT_PPM: Final = 500
 STRAYS_US: Final = 1_000_000
@@ -73,8 +75,17 @@ class Timeline:
         off_us = self._target_us - round(self._correction_us)
         return off_us if abs(off_us) > STRAYS_US else None
 
-    def push(self, picture: Picture, dts: int, *, is_keyframe: bool) -> list[AccessUnit]:
-        """Takes the next picture in decode order; gives those whose time is now known, none in the first second."""
+    def move(self, offset_us: int) -> None:
+        """Our wall clock minus the monotonic clock is another now; heeded until the epoch is anchored."""
+        self._offset_us = offset_us
+
+    def push(
+        self, picture: Picture, dts: int, *, is_keyframe: bool, in_doubt: bool = False
+    ) -> list[AccessUnit]:
+        """Takes the next picture in decode order; gives those whose time is now known, none in the first second.
+
+        Nor while our own clock is `in_doubt`, up to `DOUBT_US`.
+        """
         if self._anchor_us is None and not self._held:
             self._first_dts = dts
         placed = _Placed(picture, dts, ticks.to_us(dts - self._first_dts), is_keyframe=is_keyframe)
@@ -85,7 +96,7 @@ class Timeline:
             self.held_bytes += len(nal)
         held_us = picture.arrival_us - self._held[0].picture.arrival_us
         if self._anchor_us is None:
-            return self.release() if held_us >= HOLD_US else []
+            return self.release() if held_us >= (DOUBT_US if in_doubt else HOLD_US) else []
         if held_us >= WINDOW_US:
             self._strays_us = min(self._late_us(one, self._anchor_us) for one in self._held)
         return []
