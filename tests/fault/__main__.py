@@ -39,9 +39,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _all(rows: Sequence[Row], home: Path) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for brokers in sorted({row.brokers for row in rows}):
+        folder = home / f"brokers-{brokers}"
+        folder.mkdir()
+        outcomes += await _district([row for row in rows if row.brokers == brokers], folder, brokers)
+    return outcomes
+
+
+async def _district(rows: Sequence[Row], home: Path, brokers: int) -> list[Outcome]:
     print("starting Kafka, the store, Redis, cameras and services", flush=True)
     outcomes: list[Outcome] = []
-    async with playing(home) as scene:
+    async with playing(home, brokers=brokers) as scene:
         for number, row in enumerate(rows, 1):
             try:
                 outcome = await _one(scene, row)

@@ -6,13 +6,14 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
 from districam_devkit.pipeline import ServiceName
 from districam_devkit.servers.process import Child
-from fault import index, quota, streams
+from fault import clocks, index, quota, streams
 from fault.scene import BYTES_S, GOP_S, Scene
 
 BACK_S = GOP_S + 2
@@ -36,11 +37,13 @@ class Row:
         act: does it, and returns when it is over.
         causes: of the gaps that it may leave, with how long each camera's may be beyond the fault's own length; none:
             it costs nothing.
+        brokers: how many there are; rows with as many share a district.
     """
 
     name: str
     act: Act
     causes: Mapping[str, float] = field(default_factory=dict[str, float])
+    brokers: int = 1
 
 
 def _killed(*names: ServiceName, dead_s: float = 3) -> Act:
@@ -129,9 +132,9 @@ def _cut(way: str, for_s: float = 60) -> Act:
 
 def _clock_stepped(by_s: int) -> Act:
     async def act(scene: Scene) -> None:
-        scene.clock_file.write_text(str(by_s))
+        scene.clocks.ingest.write_text(str(by_s))
         await asyncio.sleep(30)
-        scene.clock_file.write_text("0")
+        scene.clocks.ingest.write_text("0")
 
     return act
 
@@ -203,4 +206,27 @@ ROWS = (
     Row("Redis set back by a second", index.set_back),
     Row("every camera gets another name and group", streams.regrouped),
     Row("what a stream depends on changes in every record", streams.restilled, {"stream_changed": BACK_S}),
+    Row(
+        "ingest's machine paused for 60 s, its monotonic clock with it",
+        partial(clocks.paused, for_s=60),
+        _SERVICE,
+    ),
+    Row(
+        "ingest's wall clock 600 s on, while its monotonic clock stood still for 20 s",
+        partial(clocks.paused, for_s=20, stepped_s=600),
+        _SERVICE,
+    ),
+    Row(
+        "ingest starts seven hours ahead, set right after a minute",
+        clocks.starts_ahead,
+        {**_SERVICE, "camera_unreachable": 2 + BACK_S},
+    ),
+    Row(
+        "one of three brokers' clocks 1.5 s behind for 30 s", partial(clocks.broker_off, by_s=-1.5), brokers=3
+    ),
+    Row(
+        "one of three brokers' clocks ten minutes ahead for 30 s",
+        partial(clocks.broker_off, by_s=600),
+        brokers=3,
+    ),
 )

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -19,7 +19,7 @@ from districam_devkit.pipeline import (
     prepare,
     services_running,
 )
-from districam_devkit.servers import Servers, kafka, seaweedfs, valkey
+from districam_devkit.servers import Servers, ServerUnavailable, broker, kafka, seaweedfs, valkey
 from districam_devkit.servers.ports import choose
 from districam_devkit.simcam.process import simulating
 from fault import proxy
@@ -60,6 +60,21 @@ class Ways:
 
 
 @dataclass(frozen=True, slots=True)
+class Clocks:
+    """Files in which stands by how many seconds a clock is off.
+
+    Attributes:
+        ingest: the wall clock of ingest's host; whole seconds.
+        ingest_stood: by how much its monotonic clock is behind, since it stood still.
+        broker: the third broker's clock; where there are three.
+    """
+
+    ingest: Path
+    ingest_stood: Path
+    broker: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """All that runs."""
 
@@ -68,7 +83,7 @@ class Scene:
     api: Api
     ways: Ways
     send_log: Path
-    clock_file: Path
+    clocks: "Clocks"
     cameras: int
 
     async def recovered(self, since_us: int) -> float:
@@ -98,19 +113,19 @@ class Scene:
 
 
 @asynccontextmanager
-async def playing(home: Path, cameras: int = CAMERAS) -> AsyncGenerator[Scene]:
-    """The district, until the block ends.
+async def playing(home: Path, cameras: int = CAMERAS, *, brokers: int = 1) -> AsyncGenerator[Scene]:
+    """The district, until the block ends. With one broker the ways to it can be hurt, with three the clock of the third.
 
     Raises:
         ServerUnavailable: something does not come up.
     """
-    log, clock_file = home / "sent.log", home / "clock"
+    log, clocks = home / "sent.log", Clocks(home / "clock", home / "stood", home / "broker-clock")
     async with AsyncExitStack() as stack:
-        servers, ways = await _servers(stack, home)
+        servers, ways = await _servers(stack, home, clocks, brokers)
         await prepare(servers)
         urls = await _cameras(stack, home, log, ways.cameras, cameras)
         pipeline = await stack.enter_async_context(
-            services_running(home, servers, environment=SETTINGS, own=_own(servers, ways, clock_file))
+            services_running(home, servers, environment=SETTINGS, own=_own(servers, ways, clocks))
         )
         records = [
             {"camera_id": name, "name": name, "url": url, "segment_s": SEGMENT_S}
@@ -118,16 +133,21 @@ async def playing(home: Path, cameras: int = CAMERAS) -> AsyncGenerator[Scene]:
         ]
         await apply_cameras(home / "cameras.yaml", records, servers.environment())
         api = await stack.enter_async_context(asking(pipeline.api_url, timeout_s=20))
-        scene = Scene(servers, pipeline, api, ways, log, clock_file, cameras)
+        scene = Scene(servers, pipeline, api, ways, log, clocks, cameras)
         await scene.recovered(time.time_ns() // 1000)
         yield scene
 
 
-async def _servers(stack: AsyncExitStack, home: Path) -> tuple[Servers, Ways]:
+async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: int) -> tuple[Servers, Ways]:
     logs = home / "logs"
     ingest_in, ingest_out, recorder_in, recorder_out, s3_out, redis_out, rtsp_out, rtsp = choose(8)
     detours = (kafka.Detour(ingest_in, ingest_out), kafka.Detour(recorder_in, recorder_out))
-    broker = await stack.enter_async_context(kafka.running(home / "kafka", log_dir=logs, detours=detours))
+    if brokers == 1:
+        running = kafka.running(home / "kafka", log_dir=logs, detours=detours)
+        log = await stack.enter_async_context(running)
+    else:
+        log = await _cluster(stack, home, clocks, brokers)
+        ingest_in = recorder_in = 0  # nobody goes there: the nodes tell where they are themselves
     s3 = await stack.enter_async_context(seaweedfs.running(home / "s3", log_dir=logs))
     redis = await stack.enter_async_context(valkey.running(home / "redis", log_dir=logs))
     store_port = int(s3.endpoint.rpartition(":")[2])
@@ -143,25 +163,51 @@ async def _servers(stack: AsyncExitStack, home: Path) -> tuple[Servers, Ways]:
             )
         ]
     )
-    return Servers(broker, s3, redis), ways
+    return Servers(log, s3, redis), ways
 
 
-def _own(servers: Servers, ways: Ways, clock_file: Path) -> Mapping[ServiceName, Mapping[str, str]]:
+async def _cluster(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: int) -> broker.Broker:
+    """As one broker: the first, with the addresses of all. The last one's clock can be set wrong."""
+    library = home / "realtime.so"
+    compiling = await asyncio.create_subprocess_exec(
+        *("cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(STEPPED / "realtime.c"))
+    )
+    if await compiling.wait():
+        raise ServerUnavailable("the C compiler cannot make a clock that is off")
+    set_off(clocks, 0)
+    stray = {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(clocks.broker)}
+    environments = [*[dict[str, str]()] * (brokers - 1), stray]
+    started = await stack.enter_async_context(
+        kafka.cluster(home / "kafka", log_dir=home / "logs", environments=environments)
+    )
+    return replace(started[0], bootstrap_servers=",".join(one.bootstrap_servers for one in started))
+
+
+def set_off(clocks: Clocks, by_s: float) -> None:
+    """Sets the third broker's clock wrong, or right again. In place: the broker has the file mapped."""
+    with clocks.broker.open("r+b" if clocks.broker.exists() else "wb") as file:
+        file.write(round(by_s * 1e6).to_bytes(8, "little", signed=True))
+
+
+def _own(servers: Servers, ways: Ways, clocks: Clocks) -> Mapping[ServiceName, Mapping[str, str]]:
     store = {"DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{ways.s3.port}"}
     index = {"DISTRICAM_REDIS__URL": f"redis://127.0.0.1:{ways.redis.port}/0"}
     return {
         "ingest": {
-            "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{ways.ingest_kafka.port}",
+            **_by_way(ways.ingest_kafka),
             "PYTHONPATH": str(STEPPED),
-            "CLOCK_STEP_FILE": str(clock_file),
+            "CLOCK_STEP_FILE": str(clocks.ingest),
+            "CLOCK_STOOD_FILE": str(clocks.ingest_stood),
         },
-        "recorder": {
-            "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{ways.recorder_kafka.port}",
-            **store,
-        },
+        "recorder": {**_by_way(ways.recorder_kafka), **store},
         "indexer": {**store, **index},
         "api": {**store, **index},
     }
+
+
+def _by_way(way: Proxy) -> dict[str, str]:
+    """The detour to Kafka, where there is one."""
+    return {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{way.port}"} if way.target_port else {}
 
 
 async def _cameras(stack: AsyncExitStack, home: Path, log: Path, way: Proxy, count: int) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Read by Python at its start, where PYTHONPATH names this folder: a wall clock that somebody sets while it runs.
+"""Read by Python at its start, where PYTHONPATH names this folder: clocks that somebody sets while it runs.
 
-The file that CLOCK_STEP_FILE names holds seconds; they are added to what the host's clock says. The monotonic clock
-stays as it is, as it does where an operator or NTP sets a clock.
+The file that CLOCK_STEP_FILE names holds seconds; they are added to what the host's wall clock says. The monotonic clocks
+stay as they are, as they do where an operator or NTP sets a clock. They are behind by the seconds in the file that
+CLOCK_STOOD_FILE names: for so long the machine was paused, as virtual ones are.
 """
 
 import os
@@ -9,23 +10,32 @@ import time
 from pathlib import Path
 
 _NS = 1_000_000_000
-_file = Path(os.environ["CLOCK_STEP_FILE"])
-_true_ns = time.time_ns
+_step, _stood = Path(os.environ["CLOCK_STEP_FILE"]), Path(os.environ["CLOCK_STOOD_FILE"])
+_true_ns, _monotonic_ns, _gettime_ns = time.time_ns, time.monotonic_ns, time.clock_gettime_ns
 
 
-def _step_ns() -> int:
+def _in(file: Path) -> int:
     try:
-        return int(_file.read_text() or "0") * _NS
+        return int(file.read_text() or "0") * _NS
     except FileNotFoundError:
         return 0
 
 
 def _time_ns() -> int:
-    return _true_ns() + _step_ns()
+    return _true_ns() + _in(_step)
 
 
 def _time() -> float:
     return _time_ns() / _NS
 
 
+def _stood_monotonic_ns() -> int:
+    return _monotonic_ns() - _in(_stood)
+
+
+def _stood_gettime_ns(clock: int) -> int:
+    return _gettime_ns(clock) - (_in(_stood) if clock == time.CLOCK_BOOTTIME else 0)
+
+
 time.time_ns, time.time = _time_ns, _time
+time.monotonic_ns, time.clock_gettime_ns = _stood_monotonic_ns, _stood_gettime_ns

@@ -1,10 +1,10 @@
-"""Apache Kafka, one node that is broker and controller, its data on disk."""
+"""Apache Kafka, one node or some that are broker and controller at once, data on disk."""
 
 import asyncio
 import base64
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,18 +47,35 @@ class Detour:
     advertised_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which node of a cluster it is; `controllers`: ports of the controllers of all nodes, by id from 1 on."""
+
+    node: int
+    controllers: Sequence[int]
+
+    @property
+    def voters(self) -> str:
+        return ",".join(f"{node}@{ports.HOST}:{port}" for node, port in enumerate(self.controllers, 1))
+
+
 def properties(
-    data_dir: Path, port: int, controller_port: int, detours: Sequence[Detour] = ()
+    data_dir: Path,
+    port: int,
+    controller_port: int,
+    detours: Sequence[Detour] = (),
+    place: Place | None = None,
 ) -> dict[str, str]:
     """The broker's settings: quick to start and to forgive, durable as a single node can be, little disk."""
+    place = place or Place(1, [controller_port])
     names = [f"DETOUR{number}" for number in range(len(detours))]
     listen = [f"{n}://{ports.HOST}:{d.listen_port}" for n, d in zip(names, detours, strict=True)]
     advertise = [f"{n}://{ports.HOST}:{d.advertised_port}" for n, d in zip(names, detours, strict=True)]
     plain = [f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "CONTROLLER", *names)]
     return {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@{ports.HOST}:{controller_port}",
+        "node.id": str(place.node),
+        "controller.quorum.voters": place.voters,
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(
             [f"PLAINTEXT://{ports.HOST}:{port}", f"CONTROLLER://{ports.HOST}:{controller_port}", *listen]
@@ -125,13 +142,68 @@ async def _on(
     ports.require_free("kafka", chosen)
     config = _write_config(home, properties(home / "data", port, controller_port, detours))
     if not _is_formatted(home):
-        await _format(installation, config)
+        await _format(installation, config, _cluster_id())
+    async with _started("kafka", installation, config, port, log_dir=log_dir) as server:
+        yield server
+
+
+@asynccontextmanager
+async def cluster(
+    home: Path, *, log_dir: Path, environments: Sequence[Mapping[str, str]]
+) -> AsyncGenerator[list[broker.Broker]]:
+    """A node for each of `environments`, which is its own, for the length of a block; new data in `home`.
+
+    Raises:
+        ServerUnavailable: one does not come up.
+    """
+    installation = await prepare(lambda _name, _state: None)
+    count, cluster_id = len(environments), _cluster_id()
+    chosen = ports.choose(2 * count)
+    listening, controllers = chosen[:count], chosen[count:]
+    async with AsyncExitStack() as stack:
+
+        async def start(node: int) -> broker.Broker:
+            port, place = listening[node - 1], Place(node, controllers)
+            folder = home / f"node-{node}"
+            config = _write_config(
+                folder, properties(folder / "data", port, controllers[node - 1], place=place)
+            )
+            await _format(installation, config, cluster_id)
+            started = _started(
+                f"kafka-{node}",
+                installation,
+                config,
+                port,
+                log_dir=log_dir,
+                environment=environments[node - 1],
+            )
+            return await stack.enter_async_context(started)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:  # a node is ready once most of them are there
+                starting = [tasks.create_task(start(node)) for node in range(1, count + 1)]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        yield [task.result() for task in starting]
+
+
+@asynccontextmanager
+async def _started(
+    name: str,
+    installation: Installation,
+    config: Path,
+    port: int,
+    *,
+    log_dir: Path,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncGenerator[broker.Broker]:
     program = Program(
-        name="kafka",
+        name=name,
         argv=installation.command("kafka.Kafka", str(config)),
-        folder=home,
-        log_path=log_dir / "kafka.log",
+        folder=config.parent,
+        log_path=log_dir / f"{name}.log",
         is_ready=lambda: broker.answers(f"{ports.HOST}:{port}"),
+        env=environment or {},
     )
     async with process.running(program) as child:
         yield broker.Broker(
@@ -155,8 +227,11 @@ def _is_formatted(home: Path) -> bool:
     return Path(home, "data", "meta.properties").exists()
 
 
-async def _format(installation: Installation, config: Path) -> None:
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def _cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+async def _format(installation: Installation, config: Path, cluster_id: str) -> None:
     command = installation.command(
         "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(config)
     )

@@ -1,0 +1,102 @@
+"""What befalls clocks: a machine that is paused, a host that starts hours ahead, one broker of three that is off."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fault.scene import Scene, set_off
+
+AHEAD_S = 7 * 3600
+"""A machine in Vietnam whose hardware clock runs on local time, until NTP has set it."""
+MINUTE_S = 60
+SOON_S = 30
+
+
+async def paused(scene: Scene, for_s: int, stepped_s: int = 0) -> None:
+    """Ingest's machine stands still, its monotonic clock with it; its wall clock is right afterwards, or `stepped_s` on for 30 s."""
+    ingest, clocks = scene.pipeline["ingest"].child, scene.clocks
+    ingest.signal(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(for_s)
+        clocks.ingest_stood.write_text(
+            str(for_s + int(clocks.ingest_stood.read_text() if clocks.ingest_stood.exists() else 0))
+        )
+        clocks.ingest.write_text(str(stepped_s))
+    finally:
+        ingest.signal(signal.SIGCONT)
+    if stepped_s:
+        await asyncio.sleep(30)
+        clocks.ingest.write_text("0")
+
+
+async def starts_ahead(scene: Scene) -> None:
+    """Ingest starts seven hours ahead; cameras drop and come back; after a minute somebody sets the clock.
+
+    Raises:
+        AssertionError: a stream's state is not what is so, or footage lies in the future.
+    """
+    ingest = scene.pipeline["ingest"].child
+    await ingest.kill()
+    scene.clocks.ingest.write_text(str(AHEAD_S))
+    await ingest.start_again()
+    began_s = time.monotonic()
+    await _until(scene, lambda row: row["state"] == "recording", "not all are recorded")
+    scene.ways.cameras.refuse()
+    await _until(
+        scene, lambda row: row["state"] != "recording" or not _drops(row), "who is gone still reads recording"
+    )
+    scene.ways.cameras.heal()
+    await asyncio.sleep(max(0.0, MINUTE_S - (time.monotonic() - began_s)))
+    scene.clocks.ingest.write_text("0")
+    await _nothing_ahead(scene)
+
+
+def _drops(row: dict[str, Any]) -> bool:
+    """Whether the camera is one of every other one that goes through the way that is hurt."""
+    return int(row["camera_id"].removeprefix("cam-")) % 2 == 0
+
+
+async def _until(scene: Scene, holds: Callable[[dict[str, Any]], bool], otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(SOON_S):
+            while not all(holds(row) for row in await _streams(scene)):
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        raise AssertionError(f"{otherwise}: {await _streams(scene)}") from None
+
+
+async def _streams(scene: Scene) -> list[dict[str, Any]]:
+    return (await scene.api.json("/v1/streams"))["streams"]
+
+
+async def _nothing_ahead(scene: Scene) -> None:
+    now_us = time.time_ns() // 1000
+    for row in await _streams(scene):
+        camera_id = row["camera_id"]
+        found = await scene.api.segments(
+            camera_id, now_us + MINUTE_S * 1_000_000, now_us + 10 * 3_600_000_000
+        )
+        if found:
+            raise AssertionError(f"{camera_id} has footage in the future: {found[:2]}")
+    told = await scene.pipeline["indexer"].metric("districam_last_segment_end_timestamp_seconds")
+    if max(told.values()) > time.time():
+        raise AssertionError(f"the newest segments end in the future: {told}")
+
+
+async def broker_off(scene: Scene, by_s: float) -> None:
+    """The third broker's clock, for half a minute.
+
+    Raises:
+        AssertionError: ingest has not noticed.
+    """
+    set_off(scene.clocks, by_s)
+    try:
+        await asyncio.sleep(30)
+        told = await scene.pipeline["ingest"].metric("districam_ingest_broker_clock_apart_seconds")
+        off = {name: apart for name, apart in told.items() if abs(apart) > abs(by_s) / 2}
+        if len(off) != 1:
+            raise AssertionError(f"one broker is {by_s} s off, and ingest says {told}")
+    finally:
+        set_off(scene.clocks, 0)
