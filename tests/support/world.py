@@ -216,7 +216,7 @@ class World:
         away = {n for n in range(PARTITIONS) if not self._finds_leader(tick, host, n)}
         narrowed = self._is("narrowed", tick, host)
         if broker:
-            unheard = away | ({0} if narrowed else set())
+            unheard = away | ({0} if narrowed else set[int]())
             ingest.queue.ask_when_due(self.broker, self._hosts[host], unheard)
             mine = {name: self.devices[name] for name in CAMERAS if self._assigned[name] == host}
             ingest.hear(mine, {name: device.record for name, device in self.devices.items()})

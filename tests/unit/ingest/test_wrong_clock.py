@@ -88,6 +88,9 @@ class Host:
     def has_room(self, size: int) -> bool:
         return bool(size)
 
+    def hold(self, more: int) -> bool:
+        return more < 1 << 30
+
     def offer_fragment(self, fragment: Fragment) -> None:
         self.sent.append(fragment)
 
