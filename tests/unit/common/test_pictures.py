@@ -18,6 +18,7 @@ import av
 import numpy as np
 import pytest
 import pytest_asyncio
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +60,8 @@ async def picture(
 
 def pids() -> list[int]:
     """Of our own children that decode pictures."""
-    ours = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
+    threads = Path("/proc/self/task").iterdir()
+    ours = [pid for thread in threads for pid in (thread / "children").read_text(encoding="ascii").split()]
     return [int(pid) for pid in ours if b"pictures.child" in Path("/proc", pid, "cmdline").read_bytes()]
 
 
@@ -133,6 +135,39 @@ async def test_a_child_that_dies_or_hangs_costs_one_picture(children: Children):
     with pytest.raises(ChildDiedError):
         await asked
     assert (await picture(children, video))[1]
+
+
+async def test_a_stop_that_reaches_the_whole_group_leaves_the_child_to_its_service(children: Children):
+    video = film(64, 48)
+    await picture(children, video)
+    (pid,) = pids()
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        os.kill(pid, stop)
+    assert (await picture(children, video))[1]
+    assert pids() == [pid]
+
+
+async def test_a_child_that_is_gone_before_it_is_asked_costs_one_picture():
+    """On uvloop, as in a service: it says RuntimeError for a closed pipe."""
+
+    async def story() -> list[bool]:
+        async with asyncio.timeout(60), Children.open(1) as children:
+            video, got = film(64, 48), list[bool]()
+            await picture(children, video)
+            os.kill(pids()[0], signal.SIGKILL)
+            await asyncio.sleep(0.3)  # until the loop has seen the pipes close
+            for _ in range(2):
+                try:
+                    got.append(bool((await picture(children, video))[1]))
+                except ChildDiedError:
+                    got.append(False)
+            return got
+
+    def on_uvloop() -> list[bool]:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(story())
+
+    assert (await asyncio.to_thread(on_uvloop))[1:] == [True]
 
 
 async def test_who_gives_up_waiting_disturbs_nobody(children: Children):

@@ -19,7 +19,8 @@ START_S = 20.0
 _KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 _HEAP = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 """Pictures come and go; memory that is given back is paid for again, page by page, with the next one (mallopt(3))."""
-_ENDED = (OSError, asyncio.IncompleteReadError, BadMessageError)
+_ENDED = (OSError, asyncio.IncompleteReadError, BadMessageError, RuntimeError)
+"""What reading and writing raise when the child is gone; RuntimeError is uvloop's word for a pipe that is closed."""
 
 
 class ChildFailedError(Exception):

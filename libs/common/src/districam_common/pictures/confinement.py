@@ -21,9 +21,9 @@ def confine(memory_bytes: int) -> bool:
     The process may take `memory_bytes` more of address space than it has now. It can write no file, start no program
     and, where the kernel has Landlock (Linux 5.13 and later), open no file and no TCP connection; False where it has not.
     """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal's Ctrl-C reaches us too; our end is the end of the input
+    # A terminal and a supervisor may ask the whole group of processes to stop; our end is the end of our input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limits = {
         resource.RLIMIT_AS: pages * resource.getpagesize() + memory_bytes,
