@@ -18,6 +18,7 @@ from districam_common.events import Camera, Connected, FootageExpired, Partition
 from districam_common.index_reader import EpochShape, Framed, IndexReader, Instant, Meta
 from districam_common.kafka.records import Partition
 from districam_common.ledger import Told
+from districam_common.marks import Mark
 from districam_common.media import Still
 from districam_common.names import HOUR_US
 from districam_common.redis_door import open_redis
@@ -132,6 +133,21 @@ async def test_offsets_move_with_the_index_and_never_back(empty: Index):
     await empty.writer.apply(gathered(plan_stored(segment())), build="first", moves={PLACE: (0, 8)})
     await empty.writer.apply(Batch(), build="first", moves={PLACE: (0, 5)})  # by one that was here before
     assert (await empty.writer.applied())[PLACE] == 8
+
+
+async def test_what_was_read_stands_beside_the_offsets_until_it_is_found_to_be_gone(empty: Index):
+    await empty.begin()
+    read = (Mark(7, NOON_US, "cam-1/key.mp4"), Mark(3, NOON_US - S, ""))
+    await empty.writer.apply(Batch(), build="first", moves={PLACE: (0, 8)}, read={PLACE: read})
+    assert await empty.writer.marks() == {PLACE: read}
+    place = Partition(*PLACE)
+    await empty.writer.start_at({place: 4}, {place: read[1:]}, build="first")
+    assert await empty.writer.marks() == {PLACE: read[1:]}
+    assert (await empty.writer.applied())[PLACE] == 4
+    await empty.redis.hset(names.MARKS, "t:1", "spoilt")
+    assert (await empty.writer.marks())["t", 1] == ()
+    await empty.begin("second")
+    assert await empty.writer.marks() == {}
 
 
 async def test_an_index_that_was_set_back_is_not_written_to(empty: Index):

@@ -1,10 +1,11 @@
 """The log of a simulated site, in memory, led by three brokers; their clocks are right, but for a stray one. Beside it the bucket."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from districam_common import names
 from districam_common.events import Camera, DeadLetter, SegmentStored, StreamEvent
+from districam_common.marks import Mark
 from districam_common.media import Fragment
 from districam_recorder.core.partition_log import Unreadable
 from districam_recorder.core.progress import Commit
@@ -27,8 +28,17 @@ class Logged:
     @property
     def id(self) -> str:
         """Its `ce_id`."""
-        value = self.value
-        return f"{value.info.epoch}/{value.info.seq}" if isinstance(value, Fragment) else ""
+        match self.value:
+            case Fragment(info=info):
+                return f"{info.epoch}/{info.seq}"
+            case SegmentStored(key=key):
+                return key
+            case _:
+                return ""
+
+
+def mark_at(log: Sequence[Logged], offset: int) -> Mark:
+    return Mark(offset, log[offset].append_us, log[offset].id)
 
 
 @dataclass
@@ -83,6 +93,11 @@ class Broker:
         self.torn[partition] += lost
         del log[left:]
         return lost
+
+    def has(self, place: tuple[str, int], mark: Mark) -> bool:
+        """Whether the record is where it was."""
+        log = self.log(*place)
+        return mark.offset < len(log) and mark_at(log, mark.offset) == mark
 
     def truncate(self, partition: int, keep_us: int) -> None:
         """Retention: records older than `keep_us` are gone."""

@@ -10,12 +10,13 @@ from districam_common import index, names, wire
 from districam_common.causes import Told
 from districam_common.events import Camera, DeadLetter, PartitionFell, StreamEvent
 from districam_common.index import SegmentArray
+from districam_common.marks import Mark, climbed
 from districam_common.media import Fragment
 from districam_indexer.core.decode import Value, plan
 from districam_indexer.core.operations import Batch, gathered
-from districam_indexer.core.progress import Place, log_us_of, progress
+from districam_indexer.core.progress import Place, log_us_of, position, progress
 from districam_recorder.core.partition_log import Unreadable
-from support.world_broker import PARTITIONS, Broker, Logged
+from support.world_broker import PARTITIONS, Broker, Logged, mark_at
 
 PLACES: list[Place] = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS) for n in range(PARTITIONS)]
 REVISIONS: Place = (names.CAMERAS, 0)
@@ -91,14 +92,15 @@ class Indexer:
         self.applied: dict[Place, int] = {}
         self.logged: dict[int, int] = {}
         self._read = 0  # of `cameras`; for the other topics Redis alone says how far they are read
-        self._kept = deepcopy((self.index, self.applied, self.logged))
+        self.read: dict[Place, tuple[Mark, ...]] = {}
+        self.keep()
 
     def keep(self) -> None:
         """What Redis holds now is what it may come back with."""
-        self._kept = deepcopy((self.index, self.applied, self.logged))
+        self._kept = deepcopy((self.index, self.applied, self.logged, self.read))
 
     def set_back(self) -> None:
-        self.index, self.applied, self.logged = deepcopy(self._kept)
+        self.index, self.applied, self.logged, self.read = deepcopy(self._kept)
 
     def turn(self, *, follows: bool) -> None:
         """A tick; it does not always keep up, and may read again what it has."""
@@ -109,7 +111,12 @@ class Indexer:
         self._read = self.applied[REVISIONS] = len(cameras)
         told = {n: log_us_of(commit.metadata) for n, commit in enumerate(self._broker.commits) if commit}
         ends = {place: len(self._broker.log(*place)) for place in PLACES}
+        sure = {
+            place for place in PLACES if self._survivor(place) == next(iter(self.read.get(place, ())), None)
+        }
+        ends = {place: end for place, end in ends.items() if place in sure}
         for place in PLACES if follows else ():
+            self._find_place(place)
             self._follow(place)
         known = {n: log_us for n, log_us in told.items() if log_us is not None}
         self.logged |= progress(known, ends, self.applied, self.logged, count=PARTITIONS)
@@ -120,4 +127,15 @@ class Indexer:
         again = self._dice.randint(0, 3) if self._dice.random() < 0.1 else 0
         if end > at:
             self.index.write(log[max(0, at - again) : end])
+            self.read[place] = climbed(self.read.get(place, ()), mark_at(log, end - 1))
         self.applied[place] = end
+
+    def _survivor(self, place: Place) -> Mark | None:
+        return next((mark for mark in self.read.get(place, ()) if self._broker.has(place, mark)), None)
+
+    def _find_place(self, place: Place) -> None:
+        """As over a new connection."""
+        stated, read = self.applied.get(place), self.read.get(place, ())
+        end, survivor = len(self._broker.log(*place)), self._survivor(place)
+        self.applied[place], _ = position(stated, 0, end, read=read, survivor=survivor)
+        self.read[place] = tuple(mark for mark in read if mark.offset < self.applied[place])

@@ -9,6 +9,7 @@ import pytest
 
 from districam_common import names
 from districam_common.kafka.records import Committed, Partition
+from districam_common.marks import Mark
 from districam_indexer import logged
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class World:
     tails: dict[Partition, int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3})
     applied: dict["Place", int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3})
     written: dict[int, int] = field(default_factory=dict[int, int])
+    torn: set[Partition] = field(default_factory=set[Partition])
     meanwhile: Callable[["World"], None] | None = None
 
     def _asked(self) -> None:
@@ -51,6 +53,13 @@ class World:
         found = {partition: self.tails[partition] for partition in asked}
         self._asked()
         return found
+
+    async def marks(self) -> dict["Place", tuple[Mark, ...]]:
+        return {place: (Mark(at - 1, 0, ""),) for place, at in self.applied.items()}
+
+    async def sure(self, lasts: Mapping[Partition, Mark | None]) -> set[Partition]:
+        assert all(last is not None for last in lasts.values())
+        return set(lasts) - self.torn
 
     async def log_reached(
         self,
@@ -88,6 +97,16 @@ async def test_what_is_announced_during_a_look_is_not_vouched_for():
     world.applied[SEGMENTS] += 1
     await look(world)
     assert world.written == {0: NEW_US}
+
+
+@pytest.mark.correctness
+async def test_what_a_log_that_lost_its_tail_ends_with_vouches_for_nothing():
+    world = World(torn={SEGMENTS})
+    await look(world)
+    assert world.written == {}
+    world.torn = set()
+    await look(world)
+    assert world.written == {0: OLD_US}
 
 
 async def test_an_index_for_another_number_of_partitions_is_told_nothing():

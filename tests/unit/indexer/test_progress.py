@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common import names
+from districam_common.marks import Mark
 from districam_indexer.core.progress import log_us_of, places_of, position, progress
 
 COUNT = 12
@@ -82,3 +83,29 @@ def test_reading_goes_on_where_the_index_ends_if_the_log_has_that(
     offset, wrong = position(stated, 10, 20)
     assert offset == at
     assert (wrong == "") == is_well
+
+
+READ = (Mark(16, 160, "c"), Mark(14, 140, "b"), Mark(11, 110, "a"))
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize(
+    ("stated", "survivor", "at", "is_well"),
+    [
+        (17, READ[0], 17, True),
+        (17, READ[1], 15, False),  # the tail was lost, and the log has grown beyond what was read
+        (25, READ[1], 15, False),  # … or has not
+        (17, None, 10, False),
+        (13, READ[1], 13, False),  # marks of one who did not know yet that he was out
+    ],
+)
+def test_a_log_that_has_not_what_was_read_is_read_again_from_the_last_record_left(
+    stated: int, survivor: Mark | None, at: int, *, is_well: bool
+):
+    offset, wrong = position(stated, 10, 20, read=READ, survivor=survivor)
+    assert offset == at
+    assert (wrong == "") == is_well
+
+
+def test_what_retention_took_proves_nothing():
+    assert position(30, 30, 30, read=READ, survivor=None) == (30, "")

@@ -290,6 +290,7 @@ LATEST = "dc1:latest"
 AHEAD_US = 60_000_000
 """A segment that ends later than so long from now was filed by a clock that was ahead."""
 APPLIED = "dc1:applied"
+MARKS = "dc1:marks"
 LOGGED = "dc1:logged"
 HOLDS = "dc1:holds"
 HOLD_STATES = "dc1:hold-states"

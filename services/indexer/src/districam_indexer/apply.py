@@ -9,6 +9,7 @@ from districam_common.errors import Rejected
 from districam_common.events import DeadLetter, SegmentStored
 from districam_common.intervals import Interval, merge
 from districam_common.kafka.consumer import Record
+from districam_common.marks import Mark
 from districam_indexer import metrics
 from districam_indexer.core.decode import Value, decode, expired_in, may_be_expired, plan
 from districam_indexer.core.operations import Operation, gathered
@@ -26,7 +27,12 @@ class Applier:
         self._expired: dict[str, list[Interval]] = {}
 
     async def apply(
-        self, records: Iterable[Record], *, build: str, moves: Mapping[Place, tuple[int, int]] | None = None
+        self,
+        records: Iterable[Record],
+        *,
+        build: str,
+        moves: Mapping[Place, tuple[int, int]] | None = None,
+        read: Mapping[Place, Sequence[Mark]] | None = None,
     ) -> None:
         """All of it, or nothing; see `IndexWriter.apply`. Records may come again.
 
@@ -43,7 +49,7 @@ class Applier:
                 letters.append(_letter(record, error))
         for letter in letters:
             await self._bury(letter)
-        await self._doors.writer.apply(gathered(operations), build=build, moves=moves)
+        await self._doors.writer.apply(gathered(operations), build=build, moves=moves, read=read)
         self._notice(value for _, value in decoded)
 
     async def _learn_expired(self, values: Sequence[Value]) -> None:

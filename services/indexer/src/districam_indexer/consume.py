@@ -13,9 +13,11 @@ import structlog
 from districam_common import names
 from districam_common.errors import Retriable
 from districam_common.kafka.consumer import Committed, FellOff, Member, Partition, Record
+from districam_common.kafka.records import mark_of
+from districam_common.marks import Mark, climbed
 from districam_common.redis_door import RedisAway
 from districam_indexer.apply import Applier
-from districam_indexer.core.progress import position
+from districam_indexer.core.progress import is_checked, position
 from districam_indexer.doors import Doors
 from districam_indexer.index_state import is_usable
 from districam_indexer.index_writer import IndexChanged
@@ -33,10 +35,14 @@ _FAILURES = 20
 
 @dataclass(slots=True)
 class _Standing:
-    """Which index is being written, and the next offset of each partition; none when that must be looked up."""
+    """Which index is being written, and the next offset of each partition; none when that must be looked up.
+
+    `read`: which records were read before it, the last one first.
+    """
 
     build: str = ""
     next: dict[Partition, int] = field(default_factory=dict[Partition, int])
+    read: dict[Partition, tuple[Mark, ...]] = field(default_factory=dict[Partition, tuple[Mark, ...]])
 
 
 class Consumption:
@@ -136,26 +142,38 @@ class Consumption:
         if meta is None or not is_usable(meta):
             return
         applied = await self._doors.writer.applied()
+        read = await self._doors.writer.marks()
         firsts, ends = await member.beginnings(self._owned), await member.ends(self._owned)
-        found = {p: _place_of(p, applied.get(p), firsts[p], ends[p]) for p in self._owned}
+        asked = {p: read[p] for p in self._owned if p in read and is_checked(read[p], firsts[p])}
+        left = await member.surviving(asked)
+        found: dict[Partition, int] = {}
+        known: dict[Partition, tuple[Mark, ...]] = {}
+        for p in self._owned:
+            found[p] = _place_of(p, applied.get(p), (firsts[p], ends[p]), read.get(p, ()), left.get(p))
+            known[p] = tuple(mark for mark in read.get(p, ()) if mark.offset < found[p])
         new = {p: at for p, at in found.items() if p.topic != names.KEYFRAMES and applied.get(p) != at}
-        await self._doors.writer.start_at(new, build=meta.build)
+        await self._doors.writer.start_at(new, known, build=meta.build)
         for partition, offset in found.items():
-            member.seek(partition, offset)
+            after = known[partition][0] if partition in asked and known[partition] else None
+            member.seek(partition, offset, after=after)
         member.resume(self._owned)
-        self._standing = _Standing(meta.build, found)
+        self._standing = _Standing(meta.build, found, known)
         self._applier = Applier(self._doors)
         log.info("place found", partitions=len(found), build=meta.build)
 
     async def _write(self, records: Mapping[Partition, Sequence[Record]]) -> None:
         standing = self._standing
-        after = {partition: some[-1].offset + 1 for partition, some in records.items()}
+        lasts = {partition: some[-1] for partition, some in records.items()}
+        kept = {p: last for p, last in lasts.items() if p.topic != names.KEYFRAMES}
+        read = {p: climbed(standing.read.get(p, ()), mark_of(last)) for p, last in kept.items()}
         await self._applier.apply(
             (record for some in records.values() for record in some),
             build=standing.build,
-            moves={p: (standing.next[p], at) for p, at in after.items() if p.topic != names.KEYFRAMES},
+            moves={p: (standing.next[p], last.offset + 1) for p, last in kept.items()},
+            read={**read},
         )
-        standing.next.update(after)
+        standing.next.update({p: last.offset + 1 for p, last in lasts.items()})
+        standing.read.update(read)
 
     async def _confirm(self) -> None:
         self._confirmed_us = self._doors.runtime.clock.monotonic_us()
@@ -169,11 +187,18 @@ class Consumption:
             await member.commit({p: Committed(at, "") for p, at in self._standing.next.items()})
 
 
-def _place_of(partition: Partition, stated: int | None, first: int, end: int) -> int:
-    """The newest still is enough; of the others everything is."""
+def _place_of(
+    partition: Partition,
+    stated: int | None,
+    extent: tuple[int, int],
+    read: Sequence[Mark],
+    survivor: Mark | None,
+) -> int:
+    """The newest still is enough; of the others everything is. `extent`: the log's first offset, and its next."""
+    first, end = extent
     if partition.topic == names.KEYFRAMES:
         return end
-    offset, wrong = position(stated, first, end)
+    offset, wrong = position(stated, first, end, read=read, survivor=survivor)
     if wrong:
         log.error("records missing", topic=partition.topic, partition=partition.number, why=wrong)
     return offset

@@ -77,7 +77,8 @@ class IndexState:
                 await pipe.execute()
             for pattern in _CLEARED:
                 await self._unlink(pattern)
-            await self._redis.delete(names.APPLIED, names.LATEST, names.CAMERA_IDS, names.USED)
+            own = (names.APPLIED, names.MARKS, names.LATEST, names.CAMERA_IDS, names.USED)
+            await self._redis.delete(*own)
 
     async def _unlink(self, pattern: str) -> None:
         found: list[bytes] = []

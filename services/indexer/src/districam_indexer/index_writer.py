@@ -2,17 +2,19 @@
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import WatchError
 
-from districam_common import names
+from districam_common import marks, names
 from districam_common.errors import DistricamError
 from districam_common.index_reader import SCHEMA, parse_meta
 from districam_common.kafka.records import Partition
+from districam_common.marks import Mark
 from districam_common.redis_door import RedisAway, redis_errors
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.progress import Place
@@ -68,6 +70,7 @@ class IndexWriter:
         *,
         build: str,
         moves: Mapping[Place, tuple[int, int]] | None = None,
+        read: Mapping[Place, Sequence[Mark]] | None = None,
     ) -> None:
         """Writes the batch, and with it that the index holds everything below the new offsets.
 
@@ -75,6 +78,7 @@ class IndexWriter:
             batch: what to write.
             build: the index that it is meant for (`Meta.build`).
             moves: (topic, partition) → the offset up to which the caller had written, and the new one.
+            read: (topic, partition) → which records the caller has read, the last one first.
 
         Raises:
             IndexChanged: nothing was written.
@@ -87,6 +91,8 @@ class IndexWriter:
             self._stage(pipe, batch)
             for place, (before, after) in moves.items():
                 stage_moved(pipe, place, before, after)
+            for place, ladder in (read or {}).items():
+                pipe.hset(names.MARKS, applied_field(place), _text(ladder))
 
         await self.transact("writing to the index", build, stage)
 
@@ -122,8 +128,12 @@ class IndexWriter:
                 await _expect_build(pipe, build)
                 await _expect(pipe, positions)
 
-    async def start_at(self, positions: Mapping[Partition, int], *, build: str) -> None:
+    async def start_at(
+        self, positions: Mapping[Partition, int], read: Mapping[Partition, Sequence[Mark]], *, build: str
+    ) -> None:
         """States from where on the caller will write; also for partitions that nothing is ever written to.
+
+        `read`: what is known to be left of what was read before, the last one first.
 
         Raises:
             IndexChanged: nothing was written.
@@ -132,6 +142,7 @@ class IndexWriter:
         async def stage(pipe: Pipeline) -> None:
             pipe.multi()
             pipe.hset(names.APPLIED, mapping={applied_field(p): offset for p, offset in positions.items()})
+            pipe.hset(names.MARKS, mapping={applied_field(p): _text(read.get(p, ())) for p in positions})
 
         if positions:
             await self.transact("stating positions", build, stage)
@@ -141,6 +152,12 @@ class IndexWriter:
         with redis_errors("reading the positions"):
             found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.APPLIED))
         return parse_applied(found)
+
+    async def marks(self) -> dict[Place, tuple[Mark, ...]]:
+        """Which records of each partition were applied, the last one first; see `districam_common.marks`."""
+        with redis_errors("reading the marks"):
+            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.MARKS))
+        return {place_of(field): _marks(text) for field, text in found.items()}
 
     async def log_reached(self, decide: Decide, *, build: str) -> None:
         """Raises `dc1:logged` to what `decide` says of what is applied and logged; never lowers it.
@@ -228,8 +245,21 @@ async def _expect(pipe: Pipeline, before: Mapping[Place, int]) -> None:
 
 def parse_applied(fields: Mapping[bytes, bytes]) -> dict[Place, int]:
     """`dc1:applied` as values."""
-    out: dict[Place, int] = {}
-    for field, value in fields.items():
-        topic, _, partition = field.decode().rpartition(":")
-        out[topic, int(partition)] = int(value)
-    return out
+    return {place_of(field): int(value) for field, value in fields.items()}
+
+
+def place_of(field: bytes) -> Place:
+    """The inverse of `applied_field`."""
+    topic, _, partition = field.decode().rpartition(":")
+    return topic, int(partition)
+
+
+def _text(read: Sequence[Mark]) -> str:
+    return json.dumps(marks.dumped(read), separators=(",", ":"))
+
+
+def _marks(text: bytes) -> tuple[Mark, ...]:
+    try:
+        return marks.parsed(json.loads(text))
+    except ValueError:
+        return ()

@@ -1,13 +1,14 @@
 """How far the truth has got: the recorders' commits, told to the index once it holds all that was announced before them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from districam_common import names
 from districam_common.kafka.consumer import Groups, Partition
+from districam_common.marks import Mark
 from districam_common.redis_door import RedisAway
 from districam_common.service import retrying
 from districam_indexer.consume import Consumption
-from districam_indexer.core.progress import log_us_of, places_of, progress
+from districam_indexer.core.progress import Place, log_us_of, places_of, progress
 from districam_indexer.doors import Doors
 from districam_indexer.index_writer import IndexChanged
 
@@ -44,7 +45,8 @@ async def look(
 
     Nothing of it is of use to an index that was made for another number of `partitions` of `fragments`. Of those only the
     ones are looked at whose announcements come in partitions `ours` of `segments`; None: all. A commit has up to 4 KiB, and
-    replicas need not each read all of them.
+    replicas need not each read all of them. A log that has not what was applied of it is another one: how far it goes says
+    nothing until it has been read again.
 
     Raises:
         IndexChanged, Retriable: nothing was written.
@@ -60,9 +62,16 @@ async def look(
     places = {place for one in wanted for place in places_of(one.number, count)}
     told = await _told(groups, wanted)
     ends = await groups.ends([one for one in (*segments, *streams) if tuple(one) in places])
+    sure = await groups.sure(_lasts(ends, await doors.writer.marks()))
+    ends = {place: end for place, end in ends.items() if place in sure}
     await doors.writer.log_reached(
         lambda applied, logged: progress(told, {**ends}, applied, logged, count=count), build=build
     )
+
+
+def _lasts(places: Iterable[Partition], read: Mapping[Place, Sequence[Mark]]) -> dict[Partition, Mark | None]:
+    """The last record that was applied of each."""
+    return {place: next(iter(read.get(place, ())), None) for place in places}
 
 
 async def _told(groups: Groups, fragments: Iterable[Partition]) -> dict[int, int]:

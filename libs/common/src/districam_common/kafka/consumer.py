@@ -24,7 +24,8 @@ from districam_common.kafka import offsets
 from districam_common.kafka.connection import administration, arguments, translating
 from districam_common.kafka.continuity import Continuity, records_at, surviving
 from districam_common.kafka.group import Listener, OnChange, own_assignor
-from districam_common.kafka.offsets import Groups, Reader, foreign, record_of
+from districam_common.kafka.groups import Groups
+from districam_common.kafka.offsets import Reader, foreign, record_of
 from districam_common.kafka.records import Committed, FellOff, Partition, Record
 from districam_common.marks import Mark
 from districam_common.settings import KafkaSettings

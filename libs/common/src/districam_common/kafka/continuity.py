@@ -71,9 +71,9 @@ class Continuity:
         latest = {p: mark_of(got[p][-1]) for p in unsure if got.get(p)}
         for asked in (before, latest):
             self._torn |= await self._missing(asked)
+        self._lines |= {p: lines[p] for p in unsure - self._torn}
         if self._torn:
             return set(self._torn)
-        self._lines |= {p: lines[p] for p in unsure}
         self._given |= {partition: mark_of(some[-1]) for partition, some in got.items() if some}
         return set()
 

@@ -8,14 +8,14 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from districam_common.errors import DistricamError, Retriable
-from districam_common.kafka.connection import administration, arguments, closed, translating
+from districam_common.kafka.connection import arguments, closed, translating
 from districam_common.kafka.records import Committed, Partition, Record
 from districam_common.settings import KafkaSettings
 
@@ -163,46 +163,6 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str, timeout_s: float
         async with asyncio.timeout(timeout_s):
             numbers = await consumer._client._wait_on_metadata(topic)
     return [Partition(topic, number) for number in sorted(numbers)]
-
-
-class Groups:
-    """What any group has committed, and where partitions begin and end, for those who are no member."""
-
-    def __init__(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, timeout_s: float) -> None:
-        self._admin = admin
-        self._consumer = consumer
-        self._timeout_s = timeout_s
-
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls, settings: KafkaSettings, client_id: str = "districam-groups"
-    ) -> AsyncGenerator["Groups"]:
-        """Connected for the length of the block. Raises Retriable, Fatal."""
-        timeout_s = settings.request_timeout_s
-        async with AsyncExitStack() as stack:
-            admin = await stack.enter_async_context(administration(settings, client_id))
-            plain = AIOKafkaConsumer(**arguments(settings, client_id), enable_auto_commit=False)
-            yield cls(admin, await stack.enter_async_context(connected(plain, timeout_s)), timeout_s)
-
-    async def committed(
-        self, group: str, partitions: Iterable[Partition]
-    ) -> dict[Partition, Committed | None]:
-        """Offset and text; None where the group never committed. Raises Retriable."""
-        return await committed(self._admin, group, partitions, self._timeout_s)
-
-    async def beginnings(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Asked of the broker now. Raises Retriable."""
-        return await beginnings(self._consumer, partitions, self._timeout_s)
-
-    async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Asked of the broker now. Raises Retriable."""
-        return await ends(self._consumer, partitions, self._timeout_s)
-
-    async def partitions(self, topic: str) -> list[Partition]:
-        """Every partition of the topic. Raises Retriable."""
-        await require_topics(self._consumer, [topic], self._timeout_s)
-        return await partitions_of(self._consumer, topic, self._timeout_s)
 
 
 class Reader:

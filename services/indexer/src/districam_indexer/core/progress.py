@@ -1,10 +1,11 @@
 """How far the truth has got: a recorder's `log_us` holds once all that was announced before it stands in the index."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from districam_common import names
+from districam_common.marks import Mark
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -58,15 +59,35 @@ def progress(
     }
 
 
-def position(stated: int | None, first: int, end: int) -> tuple[int, str]:
+def position(
+    stated: int | None,
+    first: int,
+    end: int,
+    *,
+    read: Sequence[Mark] = (),
+    survivor: Mark | None = None,
+) -> tuple[int, str]:
     """Where to go on reading, and what is wrong with that, if anything is.
 
-    `stated` is what the index says it holds up to; `first` and `end` are the log's.
+    Args:
+        stated: what the index says it holds up to.
+        first: the log's first offset.
+        end: the offset that its next record gets.
+        read: which records the index says it has read, the last one first.
+        survivor: the first of these that the log still has.
     """
     if stated is None:
         return first, ""
     if stated < first:
         return first, f"the log begins at {first}: {first - stated} records were never indexed"
+    if is_checked(read, first) and survivor != read[0]:
+        offset = min(stated, first if survivor is None else survivor.offset + 1)
+        return offset, f"the log has not what was read at {read[0].offset}: it is read again from {offset} on"
     if stated > end:
         return first, f"the log ends at {end}: the topic was made anew"
     return stated, ""
+
+
+def is_checked(read: Sequence[Mark], first: int) -> bool:
+    """Whether the log can tell that it is the one that was read: it must reach back so far."""
+    return bool(read) and read[0].offset >= first
