@@ -181,6 +181,41 @@ def test_a_bucket_without_the_lock_that_is_wanted_is_warned_of(environment: Envi
     assert "advisory" in error
 
 
+DEMANDS = [
+    "put and get", "put once (If-None-Match)", "metadata", "ranges", "listing: pages, order, versions", "delete",
+    "checksum (SHA-256)", "versions", "delete markers", "legal hold", "retention (COMPLIANCE)", "no lifecycle rules",
+]  # fmt: skip
+
+
+@pytest.mark.correctness
+def test_what_the_store_must_do_is_tried_out_a_line_each(environment: Environment) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    assert run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name)[0] == 1  # there is no bucket
+    assert run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name)[0] == 0
+    code, out, error = run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name)
+    assert (code, error) == (0, "")
+    lines = out.splitlines()
+    assert lines[: len(DEMANDS)] == [f"ok       {demand}" for demand in DEMANDS]
+    (remains,) = lines[len(DEMANDS) :]
+    assert remains.startswith("remains  _districam/probe/check-")
+    other = run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name, DISTRICAM_SITE="district-2")
+    assert other[:2] == (3, "")  # nothing is written into another site's
+
+
+@pytest.mark.correctness
+def test_what_a_bucket_without_lock_does_not_do_is_told_with_what_follows(environment: Environment) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    plain = {"DISTRICAM_S3__BUCKET": name, "DISTRICAM_S3__OBJECT_LOCK": "false"}
+    assert run(environment, "bucket", "apply", **plain)[0] == 0
+    code, out, _ = run(environment, "bucket", "check", **plain)
+    missing = [line for line in out.splitlines() if not line.startswith("ok ")]
+    assert code == 0  # nothing of it is indispensable
+    assert [line.split("  ")[1].split(" (")[0] for line in missing] == [*DEMANDS[7:10], "retention"]
+    assert all(line.startswith("missing  ") for line in missing)
+    assert "holds are advisory" in missing[2]
+    assert "remains" not in out
+
+
 def test_refused_keys_are_exit_code_3_and_show_no_secret(environment: Environment) -> None:
     code, _, error = run(environment, "bucket", "apply", DISTRICAM_S3__SECRET_KEY="wrong-and-secret")
     assert code == 3

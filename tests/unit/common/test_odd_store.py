@@ -147,6 +147,25 @@ async def test_a_delete_markers_date_of_another_form_is_no_reason_to_see_nothing
             ]
 
 
+async def test_a_page_that_begins_with_the_last_ones_end_gives_nothing_twice() -> None:
+    """As VersityGW 1.8.0 does: two of a version would pass for an object that was written over."""
+
+    def answer(asked: Asked) -> Told:
+        first = int(asked.query.get("key-marker", "p/0").removeprefix("p/"))
+        more = "".join(
+            f"<Version><Key>p/{n}</Key><Size>5</Size><VersionId>v</VersionId></Version>"
+            for n in (first, first + 1)
+        )
+        truncated = f"<IsTruncated>true</IsTruncated><NextKeyMarker>p/{first + 1}</NextKeyMarker>"
+        marker = "<NextVersionIdMarker>v</NextVersionIdMarker>"
+        return xml(VERSIONS.format(more + (truncated + marker if first < 4 else "")))
+
+    with answering(answer) as settings:
+        async with Vault.open(settings) as vault:
+            found = await _all(vault.every_version("p/"))
+    assert [one.key for one in found] == [f"p/{n}" for n in range(6)]
+
+
 @pytest.mark.parametrize(
     ("inside", "is_locked"),
     [("<Rule></Rule>", True), ("<Rule/>", True), ("", True), ("<Rule><DefaultRetention/></Rule>", True)],

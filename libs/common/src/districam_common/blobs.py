@@ -26,7 +26,7 @@ from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.names import SITE_MARKER
 from districam_common.settings import S3Settings, secret
 from districam_common.store_answers import OF_THE_STORE, Exists, Missing, Unsupported, translated
-from districam_common.store_listing import Kind, Page, first_query, page_of
+from districam_common.store_listing import PAGE, Kind, Page, first_query, page_of
 
 __all__ = [
     "Blobs",
@@ -200,15 +200,18 @@ class Blobs:
                 yield Listed(one.key, one.size, one.version)
 
     async def _listing(
-        self, kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = ""
+        self, kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = "", size: int = PAGE
     ) -> AsyncGenerator[Page]:
-        """A page of the store at a time."""
+        """A page of the store at a time, `size` entries at most."""
         query: Mapping[str, str] | None = first_query(
-            kind, prefix, start_after=start_after, delimiter=delimiter
+            kind, prefix, start_after=start_after, delimiter=delimiter, size=size
         )
-        empty = 0
+        empty, last = 0, None
         while query is not None:
             page = await self._call(f"listing {prefix!r}", partial(self._page, query))
+            if page.entries and page.entries[0] == last:  # VersityGW begins a page with the last one's end
+                del page.entries[0]
+            last = page.entries[-1] if page.entries else last
             empty = 0 if page.entries or page.folders else empty + 1
             if empty > _EMPTY_PAGES:
                 raise Retriable(f"listing {prefix!r}: {empty} pages in a row hold nothing")

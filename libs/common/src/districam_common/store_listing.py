@@ -35,9 +35,11 @@ class Page:
     following: Mapping[str, str] | None = None
 
 
-def first_query(kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = "") -> dict[str, str]:
-    """What to ask for the first page."""
-    query = {"prefix": prefix, "delimiter": delimiter, "max-keys": str(PAGE), "encoding-type": "url"}
+def first_query(
+    kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = "", size: int = PAGE
+) -> dict[str, str]:
+    """What to ask for the first page, of `size` entries at most."""
+    query = {"prefix": prefix, "delimiter": delimiter, "max-keys": str(size), "encoding-type": "url"}
     if kind == "versions":
         return query | {"versions": ""} | ({"key-marker": start_after} if start_after else {})
     return query | {"list-type": "2"} | ({"start-after": start_after} if start_after else {})

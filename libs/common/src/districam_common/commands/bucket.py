@@ -1,4 +1,4 @@
-"""`districam-bucket apply`."""
+"""`districam-bucket apply|check`."""
 
 import argparse
 import hashlib
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from districam_common.blobs import Blobs, Exists
 from districam_common.clock import SystemClock
-from districam_common.commands.run import CommandSettings, add_wait, run
+from districam_common.commands.run import NOT_DONE, CommandSettings, add_wait, run
 from districam_common.errors import Fatal
 from districam_common.names import SITE_MARKER, rfc3339
+from districam_common.probing import DEMANDS, Outcome, Prober, tried
 
 _SCHEMA = 1
 
@@ -23,8 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     text = "make the bucket and mark it as this site's, if that is not done yet"
     add_wait(actions.add_parser("apply", help=text, description=text))
+    text = "try out what the store must do, a line each; exit code 1 if it lacks something indispensable"
+    add_wait(actions.add_parser("check", help=text, description=text))
     args = parser.parse_args(argv)
-    return run("districam-bucket", apply, wait_s=args.wait)
+    return run("districam-bucket", apply if args.action == "apply" else check, wait_s=args.wait)
 
 
 async def apply(settings: CommandSettings) -> int:
@@ -33,6 +36,30 @@ async def apply(settings: CommandSettings) -> int:
         done = await _bucket(blobs, settings) + await _marker(blobs, settings)
     print("\n".join(done) or f"nothing to do: bucket {settings.s3.bucket} is {settings.site}'s")
     return 0
+
+
+async def check(settings: CommandSettings) -> int:
+    """Tries out the store, on objects of its own in the site's bucket. Another site's bucket: Fatal."""
+    async with Prober.begin(settings.s3, SystemClock()) as prober:
+        await prober.check_site(settings.site)
+        missing: list[Outcome] = []
+        for demand in DEMANDS:
+            outcome = await tried(prober, demand)
+            print(_line(outcome), flush=True)
+            if outcome.state == "missing":
+                missing.append(outcome)
+        for left in await prober.remove():
+            print(f"remains  {left}: locked, for a minute at most; the next check takes it away")
+    fatal = [outcome.demand.name for outcome in missing if outcome.demand.is_indispensable]
+    if fatal:
+        print(f"districam-bucket: this store cannot be used: {', '.join(fatal)}", file=sys.stderr)
+    return NOT_DONE if fatal else 0
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.state == "ok":
+        return f"ok       {outcome.demand.name}"
+    return f"missing  {outcome.demand.name} ({outcome.detail}): {outcome.demand.follows}"
 
 
 async def _bucket(blobs: Blobs, settings: CommandSettings) -> list[str]:
