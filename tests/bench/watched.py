@@ -1,7 +1,7 @@
 """`python -m bench.watched MODULE ARGUMENTS…`: a service as it is, with a measure of how long its event loop is kept.
 
 Every 5 ms the loop's thread says how much CPU time it has taken since it was last asked: no less than the longest callback
-in between, and other programs on the machine do not spoil it. What is over 50 ms is a line of JSON in the file BEATS:
+in between, and other programs on the machine do not spoil it. What is over 10 ms is a line of JSON in the file BEATS:
 `{"at", "cpu_ms", "wall_ms", "where"}`; `where` is what the loop was doing when it had been kept for 100 ms.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from districam_common import loop_lag
 
 BEAT_S = 0.005
-TOLD_S = 0.05
+TOLD_S = 0.01
 LOOKED_AT_S = 0.1
 
 

@@ -113,8 +113,7 @@ async def serving(settings: HealthSettings, health: Health) -> AsyncGenerator[in
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(_REQUEST_TIMEOUT_S):
-                await _answer_one(reader, writer, health)
+            await _answer_one(reader, writer, health)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a prober that went away, or sends no request
         finally:
@@ -134,7 +133,8 @@ async def serving(settings: HealthSettings, health: Health) -> AsyncGenerator[in
 
 async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> None:
     """One request a connection (RFC 9112, `Connection: close`); probers and scrapers ask seconds apart."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     request, *fields = head.split("\r\n")
     words = request.split(" ")
     accept = next((field[7:].strip() for field in fields if field.lower().startswith("accept:")), "")
@@ -147,7 +147,8 @@ async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         f"Content-Length: {len(out.body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
     )
     writer.write(head_out.encode() + (b"" if words[0] == "HEAD" else out.body))
-    await writer.drain()
+    async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+        await writer.drain()
 
 
 async def _answered(method: str, path: str, accept: str, health: Health) -> Answer:

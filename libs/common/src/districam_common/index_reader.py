@@ -224,13 +224,13 @@ class IndexReader:
             found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(key))
         return {name.decode(): value for name, value in found.items()}
 
-    async def recent(self, camera_ids: Sequence[str], most: int = 64) -> dict[str, list[Told]]:
-        """Each camera's last stream events, in the order of `at_us`."""
+    async def recent(self, camera_ids: Sequence[str], now_us: int, most: int = 64) -> dict[str, list[Told]]:
+        """Of each camera's last stream events those that may say how it is doing now, in the order of `at_us`."""
         out: dict[str, list[Told]] = {}
         for some in _chunks(camera_ids):
             found = await self._all_of([names.events_key(camera_id) for camera_id in some], start=-most)
             async for camera_id, members in in_turns(zip(some, found, strict=True)):
-                out[camera_id] = self._recent.of(camera_id, members)
+                out[camera_id] = self._recent.of(camera_id, members, now_us)
         return out
 
     async def lengths(self, ends_us: Mapping[str, int]) -> dict[str, int]:

@@ -2,24 +2,38 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from districam_common.causes import Told
+from districam_common.events import Connected, Lost, Refused
 
 
-class Recent(Generic[T]):
-    """What was made of each camera's last members. As large as there are cameras: it never holds fewer than are asked for."""
+class Recent:
+    """What was made of each camera's last events. As large as there are cameras: it never holds fewer than are asked for."""
 
-    def __init__(self, parse: Callable[[Sequence[bytes]], T]) -> None:
+    def __init__(self, parse: Callable[[Sequence[bytes]], Sequence[Told]]) -> None:
         self._parse = parse
-        self._known: dict[str, tuple[bytes, T]] = {}
+        self._known: dict[str, tuple[bytes, list[Told]]] = {}
 
-    def of(self, camera_id: str, members: Sequence[bytes]) -> T:
-        """What `parse` gives of these members; the members themselves are not kept."""
+    def of(self, camera_id: str, members: Sequence[bytes], now_us: int) -> list[Told]:
+        """`deciding` of these members, which are not kept themselves."""
         digest = hashlib.blake2b(b"\n".join(members), digest_size=16).digest()
         known = self._known.get(camera_id)
-        if known is not None and known[0] == digest:
-            return known[1]
-        value = self._parse(members)
-        self._known[camera_id] = (digest, value)
-        return value
+        if known is None or known[0] != digest:
+            known = self._known[camera_id] = (digest, deciding(self._parse(members), now_us))
+        return known[1]
+
+
+def deciding(told: Sequence[Told], now_us: int) -> list[Told]:
+    """Those that may say how a stream is doing at `now_us` or later: no refusal that another one has followed by then.
+
+    A refusal changes nothing but what is in force, and a camera that is away has one every half a minute. To keep all of
+    a district's is to have them gone over by the garbage collector, for a third of a second.
+    """
+    refused = [one.event.at_us for one in told if isinstance(one.event, Refused)]
+    last_us = max((at_us for at_us in refused if at_us <= now_us), default=0)
+    return [
+        one
+        for one in told
+        if isinstance(one.event, Connected | Lost)
+        or (isinstance(one.event, Refused) and one.event.at_us >= last_us)
+    ]

@@ -173,9 +173,9 @@ class Footage:
         meta = await self._meta()
         known = (await self._index.cameras()).values() if cameras is None else cameras
         asked = {camera.camera_id: camera for camera in known}
-        told = await self._index.recent(list(asked))
-        latest = await self._index.latest()
         now_us = await self._now_us()
+        told = await self._index.recent(list(asked), now_us)
+        latest = await self._index.latest()
         newest = await self._newest(asked.values(), latest, now_us)
         out = [
             health(camera, told[camera_id], newest.get(camera_id), now_us)
