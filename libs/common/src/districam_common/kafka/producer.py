@@ -12,7 +12,7 @@ sequential sender; repeats are possible, and readers drop them.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -217,7 +217,13 @@ async def _dropped(producer: AIOKafkaProducer) -> None:
     """Stops a producer without waiting for what it still holds."""
     accumulator: Any = producer._message_accumulator
     accumulator.fail_all(kafka.ProducerClosed())
-    if not await closed(producer.stop()):
+    try:
+        is_stopped = await closed(producer.stop())
+    except Exception as error:  # noqa: BLE001  # whatever ended its sending task comes out here, and no one needs it any more
+        log.warning("producer was broken", why=repr(error))
+        is_stopped = False
+    if not is_stopped:
         sender: Any = producer._sender
-        await closed(sender.close())
+        with suppress(Exception):
+            await closed(sender.close())
         await closed(producer.client.close())

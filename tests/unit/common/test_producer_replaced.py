@@ -1,0 +1,40 @@
+"""A producer that is let go, whatever state it is in."""
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from aiokafka import errors as kafka
+
+from districam_common.kafka import producer as door
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+
+class _Broken:
+    """aiokafka's producer once its sending task has died of an error of its own, as after OutOfOrderSequenceNumber."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+        self.failed: list[Exception] = []
+        self._message_accumulator = SimpleNamespace(fail_all=self.failed.append)
+        self._sender = SimpleNamespace(close=self._sender_closes)
+        self.client = SimpleNamespace(close=self._client_closes)
+
+    async def stop(self) -> None:
+        raise KeyError("a batch that is pending no more")
+
+    async def _sender_closes(self) -> None:
+        raise KeyError("a batch that is pending no more")
+
+    async def _client_closes(self) -> None:
+        self.closed.append("client")
+
+
+@pytest.mark.correctness
+async def test_what_breaks_inside_a_producer_that_is_replaced_reaches_nobody():
+    broken = _Broken()
+    await door._dropped(cast("AIOKafkaProducer", broken))  # pyright: ignore[reportPrivateUsage]
+    assert broken.closed == ["client"], "its connections are left open"
+    assert [type(error) for error in broken.failed] == [kafka.ProducerClosed], "its senders wait for ever"
