@@ -180,7 +180,7 @@ async def test_what_has_expired_cannot_be_held_and_what_is_left_can(
         late = await api.place(edge_us - HOUR_US, edge_us + 2 * HOUR_US)
         assert late.status_code == 409
         assert late.json()["expired"][-1]["to"] == names.rfc3339(edge_us)
-        assert await HoldStore(archive.vault).all() == []
+        assert (await HoldStore(archive.vault).all()).read == ()
         assert (await api.place(edge_us, edge_us + 2 * HOUR_US)).status_code == 201
 
 
@@ -289,7 +289,7 @@ async def test_a_viewers_key_can_neither_place_nor_see_nor_release_a_hold(
             return placed.status_code, listed.status_code, ended.status_code, hold_id
 
         assert (await as_("viewer", now_us))[:3] == (403, 403, 403)
-        assert await HoldStore(archive.vault).all() == []
+        assert (await HoldStore(archive.vault).all()).read == ()
         *codes, hold_id = await as_("operator", now_us)
         assert codes == [201, 200, 204]
         (over,) = await HoldStore(archive.vault).all_released()
@@ -308,7 +308,7 @@ async def test_a_hold_is_written_before_it_is_asked_what_has_expired(archive: Ar
 
     class Asked(Footage):
         async def expired(self, camera_id: str) -> list[tuple[int, int]]:
-            there.extend(one.camera_id for one in await store.all())
+            there.extend(one.camera_id for one in (await store.all()).read)
             return [(0, 10)]
 
     footage = Asked(archive.district.reader, SystemClock(), 0)
@@ -318,4 +318,4 @@ async def test_a_hold_is_written_before_it_is_asked_what_has_expired(archive: Ar
     with pytest.raises(TooLate):
         await HoldBook(archive.vault, archive.district.reader).place(hold, footage)
     assert there == [archive.camera_id]
-    assert await store.all() == []
+    assert (await store.all()).read == ()

@@ -14,7 +14,7 @@ from districam_common import index, names, wire
 from districam_common.clock import SystemClock
 from districam_common.events import Camera, FootageExpired, SegmentStored
 from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold
+from districam_common.holds import Hold, Holds
 from districam_common.kafka.consumer import Reader
 from districam_common.ledger import ledger
 from districam_common.names import DAY_US, HOUR_US
@@ -221,7 +221,7 @@ class Interrupted(HoldStore):
 
     hold: Hold | None = None
 
-    async def all(self) -> list[Hold]:
+    async def all(self) -> Holds:
         found = await super().all()
         if self.hold is not None:
             hold, self.hold = self.hold, None

@@ -345,6 +345,10 @@ PIPELINE = Board(
             (
                 Query("sum(increase(districam_recorder_deadletters_total[$__rate_interval]))", "recorder"),
                 Query("sum(increase(districam_indexer_deadletters_total[$__rate_interval]))", "indexer"),
+                Query(
+                    "sum by (what) (increase(districam_unreadable_total[$__rate_interval]))",
+                    "{{what}} of index or bucket",
+                ),
             ),
         ),
         Chart(

@@ -7,6 +7,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import districam_api.measure
 import districam_common.loop_lag
+import districam_common.unread
 import districam_indexer.metrics
 import districam_ingest.metrics
 import districam_recorder.metrics
@@ -16,6 +17,7 @@ MODULES: dict[str, ModuleType] = {
     "recorder": districam_recorder.metrics,
     "indexer": districam_indexer.metrics,
     "api": districam_api.measure,
+    "indexer and api": districam_common.unread,
     "every service": districam_common.loop_lag,
 }
 OF_THE_LIBRARY = (

@@ -1,19 +1,23 @@
 """What a hold keeps, and what it copies so that its window stays explained."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from districam_common import wire
-from districam_common.causes import Told
+from districam_common.blobs import Blobs, Listed
+from districam_common.causes import FOREVER, Told
 from districam_common.events import ClockStep, Connected, FootageExpired, PartitionFell, Shed
-from districam_common.holds import Hold, cached_form, copied, copied_fell, held_of, witnesses
+from districam_common.hold_store import HoldStore
+from districam_common.holds import Hold, Holds, cached_form, copied, copied_fell, unread_hold, witnesses
 from districam_common.index import from_entries
 from districam_common.ledger import ledger
-from districam_common.names import HOUR_US
+from districam_common.names import HOLDS_PREFIX, HOUR_US, RELEASED_PREFIX, hold_key, released_key
 from support.announced import EPOCHS, NOON_US, S, lost
 from support.histories import History, camera, histories
 
@@ -41,8 +45,53 @@ def shed(start_us: int, end_us: int) -> Shed:
 
 
 def test_what_is_held_is_of_one_camera_and_merged() -> None:
-    some = [hold(), hold(from_us=TO_US, to_us=TO_US + 5), hold("cam-2", 0, 9)]
-    assert held_of(some, "cam-1") == [(FROM_US, TO_US + 5)]
+    some = Holds((hold(), hold(from_us=TO_US, to_us=TO_US + 5), hold("cam-2", 0, 9)))
+    assert some.of("cam-1") == [(FROM_US, TO_US + 5)]
+
+
+@pytest.mark.correctness
+def test_a_hold_that_cannot_be_read_keeps_all_that_it_may_keep() -> None:
+    newer = json.dumps({"camera_id": "cam-1", "from_us": 5, "to_us": 9, "placed_us": "noon"}).encode()
+    windowless = json.dumps({"camera_id": "cam-1", "from_us": "noon"}).encode()
+    foreign = json.dumps({"camera_id": "No Camera", "from_us": 5, "to_us": 9}).encode()
+    known = Holds((), (unread_hold("a" * 16, newer, "why"),))
+    assert (known.of("cam-1"), known.of("cam-2"), known.unclear) == ([(5, 9)], [], [])
+    assert Holds((), (unread_hold("a" * 16, windowless, "why"),)).of("cam-1") == [(0, FOREVER)]
+    for body in (b"", b"[]", b"\xff", b"[" * 5000, foreign):
+        unclear = Holds((hold("cam-2", 0, 9),), (unread_hold("b" * 16, body, "why"),))
+        assert unclear.of("cam-1") == unclear.of("cam-2") == [(0, FOREVER)]
+        assert [one.id for one in unclear.unclear] == ["b" * 16]
+
+
+class Shelf:
+    """A bucket in memory, as far as holds ask."""
+
+    def __init__(self, **bodies: bytes) -> None:
+        self.bodies = bodies
+
+    async def list(self, prefix: str) -> AsyncIterator[Listed]:
+        for key in sorted(self.bodies):
+            if key.startswith(prefix):
+                yield Listed(key, len(self.bodies[key]), None)
+
+    async def get(self, key: str) -> bytes:
+        return self.bodies[key]
+
+
+@pytest.mark.correctness
+async def test_what_is_no_hold_beside_the_holds_costs_nothing() -> None:
+    """Tools for S3 write an object for a folder that somebody makes; a stray file lies there as easily."""
+    good, spoilt = hold(), "f" * 16
+    bodies = {HOLDS_PREFIX: b"", f"{HOLDS_PREFIX}notes.txt": b"x", f"{HOLDS_PREFIX}sub/{spoilt}.json": b"{"}
+    bodies |= {hold_key(good.id): wire.json_bytes(good)}
+    shelf = Shelf(**bodies, **{RELEASED_PREFIX: b"", released_key(spoilt): b"{"})
+    store = HoldStore(cast("Blobs", shelf))
+    assert await store.all() == Holds((good,))
+    assert await store.all_released() == []
+    shelf.bodies[hold_key(spoilt)] = b"{"
+    found = await store.all()
+    assert found.read == (good,)
+    assert [one.id for one in found.unread] == [spoilt]
 
 
 def test_it_goes_over_the_wire_and_its_cached_form_is_without_events() -> None:

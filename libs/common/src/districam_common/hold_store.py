@@ -8,8 +8,16 @@ import structlog
 from districam_common import wire
 from districam_common.blobs import Blobs, Missing
 from districam_common.errors import Rejected
-from districam_common.holds import Hold, HoldEvents, ReleasedHold
-from districam_common.names import HOLDS_PREFIX, RELEASED_PREFIX, hold_events_key, hold_key, released_key
+from districam_common.holds import Hold, HoldEvents, Holds, ReleasedHold, UnreadHold, unread_hold
+from districam_common.names import (
+    HOLDS_PREFIX,
+    RELEASED_PREFIX,
+    hold_events_key,
+    hold_key,
+    parse_hold_key,
+    released_key,
+)
+from districam_common.unread import pass_over
 
 log = structlog.get_logger()
 H = TypeVar("H", bound=Hold)
@@ -41,7 +49,11 @@ class HoldStore:
         await self._blobs.delete([hold_key(hold_id)])
 
     async def find(self, hold_id: str) -> Hold | None:
-        """The hold, released or not; None if there never was one."""
+        """The hold, released or not; None if there never was one.
+
+        Raises:
+            WireError: it is there and cannot be read.
+        """
         for key, kind in ((hold_key(hold_id), Hold), (released_key(hold_id), ReleasedHold)):
             try:
                 return wire.parse(kind, await self._blobs.get(key))
@@ -64,28 +76,46 @@ class HoldStore:
             log.warning("what was kept of a hold's events cannot be read", key=key, why=str(error))
             return None
 
-    async def all(self) -> list[Hold]:
-        """Every hold in force, by id.
-
-        Raises:
-            Rejected: an object there is no hold: nobody can tell what it is to keep.
-        """
-        return await self._listed(HOLDS_PREFIX, Hold, self._known)
+    async def all(self) -> Holds:
+        """Every hold in force, also those that cannot be read: what they keep must stay."""
+        unread = await self._look(HOLDS_PREFIX, Hold, self._known)
+        return Holds(tuple(self._known[key] for key in sorted(self._known)), tuple(unread))
 
     async def all_released(self) -> list[ReleasedHold]:
-        """Every hold that is over, by id."""
-        return await self._listed(RELEASED_PREFIX, ReleasedHold, self._released)
+        """Every hold that is over, by id; one that cannot be read gives nothing back."""
+        await self._look(RELEASED_PREFIX, ReleasedHold, self._released)
+        return [self._released[key] for key in sorted(self._released)]
 
-    async def _listed(self, prefix: str, kind: type[H], known: dict[str, H]) -> list[H]:
-        keys = [listed.key async for listed in self._blobs.list(prefix)]
-        for key in [key for key in keys if key not in known]:
-            try:
-                known[key] = wire.parse(kind, await self._blobs.get(key))
-            except Missing:
-                log.info("hold gone while it was read", key=key)
-        for key in known.keys() - set(keys):
+    async def _look(self, prefix: str, kind: type[H], known: dict[str, H]) -> list[UnreadHold]:
+        """Makes `known` what is there and can be read; gives the rest."""
+        ids: dict[str, str] = {}
+        async for listed in self._blobs.list(prefix):
+            if hold_id := parse_hold_key(listed.key):
+                ids[listed.key] = hold_id
+            else:
+                pass_over("hold", listed.key, "its name is no hold's")
+        unread: list[UnreadHold] = []
+        for key in [key for key in ids if key not in known]:
+            found = await self._read(key, ids[key], kind)
+            if isinstance(found, UnreadHold):
+                unread.append(found)
+            elif found is not None:
+                known[key] = found
+        for key in known.keys() - ids.keys():
             del known[key]
-        return [known[key] for key in sorted(known)]
+        return unread
+
+    async def _read(self, key: str, hold_id: str, kind: type[H]) -> H | UnreadHold | None:
+        body = b""
+        try:
+            body = await self._blobs.get(key)
+            return wire.parse(kind, body)
+        except Missing:
+            log.info("hold gone while it was read", key=key)
+            return None
+        except Rejected as error:
+            pass_over("hold", key, str(error))
+            return unread_hold(hold_id, body, str(error))
 
     async def _write(self, key: str, hold: Hold | HoldEvents, *, once: bool = True) -> None:
         body = wire.json_bytes(hold)

@@ -1,16 +1,18 @@
 """Holds: footage that must stay, whatever retention and the budget say. Pure; `hold_store` has the objects."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from districam_common import wire
-from districam_common.causes import Told, effect_us, happenings, in_force
+from districam_common.causes import FOREVER, Told, effect_us, happenings, in_force
 from districam_common.events import Connected, FootageExpired, Lost, PartitionFell, Refused, Shed
 from districam_common.fields import CameraId, Count, Instant
 from districam_common.intervals import Interval, merge
+from districam_common.media import CAMERA_ID
 from districam_common.names import HOUR_US
 
 HoldId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -90,17 +92,61 @@ UNKNOWN = HoldState(state="partial", versions=0, held=0, checked_us=0)
 """Of a hold that no indexer has looked at yet."""
 
 
-def held_of(holds: Iterable[Hold], camera_id: str) -> list[Interval]:
-    """What the holds keep of that camera, merged."""
-    return merge((hold.from_us, hold.to_us) for hold in holds if hold.camera_id == camera_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadHold:
+    """An object that has a hold's name and cannot be read as one: it keeps all that it might keep.
+
+    Attributes:
+        camera_id: whose footage, if that much can be told; None: it may be anybody's.
+        from_us: µs UTC; 0 if it cannot be told.
+        to_us: µs UTC; beyond any instant if it cannot be told.
+        why: what is wrong with it.
+    """
+
+    id: str
+    camera_id: str | None = None
+    from_us: int = 0
+    to_us: int = FOREVER
+    why: str
 
 
-def held_by_camera(holds: Iterable[Hold]) -> dict[str, list[Interval]]:
-    """The same of every camera of which anything is held."""
-    out: dict[str, list[Interval]] = {}
-    for hold in holds:
-        out.setdefault(hold.camera_id, []).append((hold.from_us, hold.to_us))
-    return {camera_id: merge(windows) for camera_id, windows in out.items()}
+def unread_hold(hold_id: str, body: bytes, why: str) -> UnreadHold:
+    """What can be told of a hold that cannot be read: one of a newer version is JSON at least."""
+    try:
+        said: Any = json.loads(body)
+        camera_id = said["camera_id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return UnreadHold(id=hold_id, why=why)
+    if not isinstance(camera_id, str) or CAMERA_ID.fullmatch(camera_id) is None:
+        return UnreadHold(id=hold_id, why=why)
+    from_us, to_us = said.get("from_us"), said.get("to_us")
+    if type(from_us) is not int or type(to_us) is not int or not 0 <= from_us < to_us:
+        return UnreadHold(id=hold_id, camera_id=camera_id, why=why)
+    return UnreadHold(id=hold_id, camera_id=camera_id, from_us=from_us, to_us=to_us, why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """All holds in force at one look, by id: those that were read, and those that could not be."""
+
+    read: tuple[Hold, ...]
+    unread: tuple[UnreadHold, ...] = ()
+
+    def of(self, camera_id: str) -> list[Interval]:
+        """What must stay of that camera, merged: what is unknown might be this."""
+        known = [(hold.from_us, hold.to_us) for hold in self.read if hold.camera_id == camera_id]
+        unknown = [(hold.from_us, hold.to_us) for hold in self.unread if hold.camera_id in (None, camera_id)]
+        return merge([*known, *unknown])
+
+    def by_camera(self) -> dict[str, list[Interval]]:
+        """`of` every camera of which anything is held; but for what is `unclear`, which would be of all."""
+        cameras = {hold.camera_id for hold in (*self.read, *self.unread) if hold.camera_id is not None}
+        return {camera_id: self.of(camera_id) for camera_id in cameras}
+
+    @property
+    def unclear(self) -> list[UnreadHold]:
+        """Those that may be of any camera: while there are some, nothing at all may be let go."""
+        return [hold for hold in self.unread if hold.camera_id is None]
 
 
 def witnesses(told: Sequence[Told], from_us: int, to_us: int) -> list[Told]:

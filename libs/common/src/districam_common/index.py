@@ -90,7 +90,10 @@ def scored_segments(rows: Sequence[bytes]) -> SegmentArray:
     try:
         starts_us = np.fromiter(map(int, scores), np.int64, len(scores))
     except ValueError:  # with a point or an exponent, which Redis writes where digits would not do
-        starts_us = np.array(scores, dtype="S24").astype(np.float64).astype(np.int64)
+        found = np.array(scores, dtype="S24").astype(np.float64)
+        if not np.isfinite(found).all():
+            raise ValueError("a score is no instant") from None
+        starts_us = found.astype(np.int64)
     return _decoded(rows[::2], starts_us)
 
 

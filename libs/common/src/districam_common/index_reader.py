@@ -10,16 +10,17 @@ from typing import Any, Generic, TypeVar, cast
 from redis.asyncio import Redis
 
 from districam_common import index_replies as replies
-from districam_common import names, wire
+from districam_common import names
 from districam_common.events import Camera, PartitionFell
 from districam_common.holds import Hold, HoldState, cached_form
 from districam_common.index import SegmentArray
 from districam_common.index_queries import ask_for_hours, ask_for_last
 from districam_common.index_replies import SCHEMA, Instant, Meta, parse_meta
-from districam_common.intervals import Interval, merge
+from districam_common.intervals import Interval
 from districam_common.ledger import Told
 from districam_common.recent import Recent
 from districam_common.redis_door import open_redis, redis_errors
+from districam_common.revisions import revisions as read_revisions
 from districam_common.settings import RedisSettings
 from districam_common.turns import in_turns
 
@@ -142,9 +143,11 @@ class IndexReader:
 
     async def meta(self) -> Meta | None:
         """What the index says of itself; None when there is none yet: nobody can tell what is stored."""
+        return parse_meta(await self._meta_fields())
+
+    async def _meta_fields(self) -> dict[bytes, bytes]:
         with redis_errors("reading what the index says of itself"):
-            fields = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.META))
-        return parse_meta(fields)
+            return await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.META))
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> SegmentArray:
         """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
@@ -174,7 +177,7 @@ class IndexReader:
                 logged, *hours, revisions, told, fell, meta = await pipe.execute()
         return Known(
             log_us=replies.log_us_of(logged),
-            revisions=[replies.camera(member) for member in revisions],
+            revisions=read_revisions(revisions, camera_id),
             segments=replies.touching(hours, from_us, to_us),
             told=await _told(told),
             fell=replies.fell(fell),
@@ -195,19 +198,18 @@ class IndexReader:
         """What retention has let go of, merged, by camera; one round trip."""
         found = await self._all_of([names.expired_key(camera_id) for camera_id in camera_ids])
         return {
-            camera_id: merge(names.parse_interval(member) for member in members)
+            camera_id: replies.expired(members, camera_id)
             for camera_id, members in zip(camera_ids, found, strict=True)
         }
 
     async def holds(self) -> dict[str, bytes]:
         """Hold id → the hold's JSON, of all in force."""
-        return await self._texts(names.HOLDS)
+        found = await self._texts(names.HOLDS)
+        return {name.decode(errors="replace"): body for name, body in found.items()}
 
     async def hold_states(self) -> dict[str, HoldState]:
         """Hold id → how far the indexer has come with it."""
-        return {
-            one: wire.parse(HoldState, state) for one, state in (await self._texts(names.HOLD_STATES)).items()
-        }
+        return replies.values(HoldState, await self._texts(names.HOLD_STATES), names.HOLD_STATES)
 
     async def cache_hold(self, hold: Hold) -> None:
         """Has the hold listed at once; the indexer keeps the list equal to the bucket."""
@@ -219,10 +221,9 @@ class IndexReader:
         with redis_errors("taking a hold off the list"):
             await self._redis.hdel(names.HOLDS, hold_id)
 
-    async def _texts(self, key: str) -> dict[str, bytes]:
+    async def _texts(self, key: str) -> dict[bytes, bytes]:
         with redis_errors("reading the holds"):
-            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(key))
-        return {name.decode(): value for name, value in found.items()}
+            return await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(key))
 
     async def recent(self, camera_ids: Sequence[str], now_us: int, most: int = 64) -> dict[str, list[Told]]:
         """Of each camera's last stream events those that may say how it is doing now, in the order of `at_us`."""
@@ -261,40 +262,52 @@ class IndexReader:
         """Partition of `fragments` → `log_us`, of all that are known."""
         with redis_errors("reading how far the truth has got"):
             found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.LOGGED))
-        return {int(partition): int(log_us) for partition, log_us in found.items()}
+        return replies.numbers(found, names.LOGGED)
 
     async def camera_ids(self) -> set[str]:
         """Every camera ever indexed, whether or not its record is known."""
         with redis_errors("reading the camera ids"):
             found = await cast("Awaitable[set[bytes]]", self._redis.smembers(names.CAMERA_IDS))
-        return {camera_id.decode() for camera_id in found}
+        return replies.camera_ids(found)
 
     async def revisions(self, camera_id: str) -> list[Camera]:
-        """All revisions of the camera's record, oldest first."""
+        """All revisions of the camera's record that can be read, oldest first."""
         (members,) = await self._all_of([names.camera_key(camera_id)])
-        return [replies.camera(member) for member in members]
+        return read_revisions(members, camera_id)
 
     async def cameras(self) -> dict[str, Camera]:
         """The newest revision of every camera's record, deleted ones included, by id.
 
-        One that cannot be read is left out and logged: it must not hide the others.
+        Of a camera whose newest one cannot be read, the last that can (`revisions.PartlyRead`); none if no one can.
         """
         return (await self.framed_cameras()).value
 
     async def framed_cameras(self) -> Framed[dict[str, Camera]]:
-        """`cameras`, in two round trips."""
+        """`cameras`, in two round trips; in one more for those whose newest revision cannot be read."""
         with redis_errors("reading the cameras' records"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hgetall(names.META)
                 pipe.smembers(names.CAMERA_IDS)
                 before, known = cast("tuple[dict[bytes, bytes], set[bytes]]", await pipe.execute())
-                ids = sorted(camera_id.decode() for camera_id in known)
+                ids = sorted(replies.camera_ids(known))
                 pipe.eval(NEWEST, len(ids), *map(names.camera_key, ids))
                 pipe.hgetall(names.META)
                 newest, after = cast("tuple[list[bytes | None], dict[bytes, bytes]]", await pipe.execute())
-        known_of = ((one, found) for one, found in zip(ids, newest, strict=True) if found)
-        records = {one: record async for one, record in in_turns(replies.records(known_of))}
-        return Framed(parse_meta(before), records, parse_meta(after))
+        members = {one: member for one, member in zip(ids, newest, strict=True) if member is not None}
+        records = await self._records(members)
+        is_plain = all(type(record) is Camera for record in records.values()) and len(records) == len(members)
+        return Framed(
+            parse_meta(before), records, parse_meta(after if is_plain else await self._meta_fields())
+        )
+
+    async def _records(self, members: Mapping[str, bytes]) -> dict[str, Camera]:
+        """By id; `members` are the newest revisions."""
+        newest = in_turns(members.items())
+        read = {one: read_revisions([member], one) async for one, member in newest}
+        for some in _chunks([one for one, found in read.items() if not found]):
+            all_of = await self._all_of([names.camera_key(one) for one in some])
+            read |= {one: read_revisions(found, one) for one, found in zip(some, all_of, strict=True)}
+        return {one: found[-1] for one, found in read.items() if found}
 
     async def epochs(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochShape]:
         """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""
@@ -305,14 +318,15 @@ class IndexReader:
                 for key in keys:
                     pipe.hgetall(key)
                 days = cast("list[dict[bytes, bytes]]", await pipe.execute())
-        return {epoch.decode(): wire.parse(EpochShape, shape) for day in days for epoch, shape in day.items()}
+        found = {epoch: shape for day in days for epoch, shape in day.items()}
+        return replies.values(EpochShape, found, f"{names.PREFIX}epoch")
 
     async def latest(self) -> dict[str, int]:
         """Camera → end of its newest segment, µs UTC. One over `names.AHEAD_US` from now says nothing of how the camera is doing."""
         (rows,) = cast(
             "list[list[tuple[bytes, float]]]", await self._all_of([names.LATEST], with_scores=True)
         )
-        return {camera_id.decode(): int(end_us) for camera_id, end_us in rows}
+        return replies.ends(rows)
 
     async def newest_end_us(self, camera_id: str, by_us: int) -> int | None:
         """End of the newest segment that has ended by then; None if there is none of the day before."""
@@ -320,19 +334,18 @@ class IndexReader:
         return max(ends[ends <= by_us].tolist(), default=None)
 
     async def still(self, camera_id: str) -> LatestStill | None:
-        """The newest still, or None when there is none of the last minute."""
+        """The newest still, or None when there is none of the last minute that can be read."""
         with redis_errors("reading a still"):
             found = await cast(
                 "Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.still_key(camera_id))
             )
-        if not found:
+        figures = [
+            replies.number(found.get(name), f"still {camera_id}") for name in (b"at_us", b"width", b"height")
+        ]
+        at_us, width, height = figures
+        if b"jpeg" not in found or at_us is None or width is None or height is None:
             return None
-        return LatestStill(
-            jpeg=found[b"jpeg"],
-            at_us=int(found[b"at_us"]),
-            width=int(found[b"width"]),
-            height=int(found[b"height"]),
-        )
+        return LatestStill(jpeg=found[b"jpeg"], at_us=at_us, width=width, height=height)
 
     async def days(self, camera_ids: Sequence[str], from_us: int, to_us: int) -> dict[str, list[bytes]]:
         """By camera the day bitmaps (bit = 10 s slot, first bit highest) of each UTC day that [from_us, to_us) touches."""

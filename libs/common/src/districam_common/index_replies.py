@@ -1,21 +1,24 @@
 """What Redis answers of the index, as values."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from math import isfinite
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
-import structlog
 
-from districam_common import index, wire
-from districam_common.events import Camera, PartitionFell
-from districam_common.index import SegmentArray
+from districam_common import index, names, wire
+from districam_common.events import PartitionFell
+from districam_common.index import MEMBER, SegmentArray
+from districam_common.intervals import Interval, merge
 from districam_common.ledger import Told
+from districam_common.media import CAMERA_ID
 from districam_common.remembered import remembered
+from districam_common.unread import pass_over
 
-log = structlog.get_logger()
+T = TypeVar("T")
 
 SCHEMA = "1"
 """Of the whole index; another one is rebuilt."""
@@ -52,15 +55,93 @@ class Instant:
 
 
 def touching(hours: Iterable[Sequence[bytes]], from_us: int, to_us: int) -> SegmentArray:
-    """The segments of these hours that touch [from_us, to_us), by start."""
-    found = index.scored_segments(list(chain.from_iterable(hours)))
+    """The segments of these hours that touch [from_us, to_us), by start; a member that is none is passed over."""
+    rows = list(chain.from_iterable(hours))
+    try:
+        found = index.scored_segments(rows)
+    except ValueError:
+        found = index.scored_segments(_segments_alone(rows))
     found = found[(found["end_us"] > from_us) & (found["start_us"] < to_us)]
     return found.take(np.lexsort((found["first_seq"], found["start_us"])))
 
 
+def _segments_alone(rows: Sequence[bytes]) -> list[bytes]:
+    out: list[bytes] = []
+    for member, score in zip(rows[::2], rows[1::2], strict=True):
+        if is_segment(member, float(score)):
+            out += (member, score)
+    return out
+
+
+def is_segment(member: bytes, score: float) -> bool:
+    """Whether the index's readers can take it for one."""
+    is_one = len(member) == MEMBER.itemsize and isfinite(score)
+    if not is_one:
+        pass_over("segment", member.hex(), f"{len(member)} bytes, of a score of {score}")
+    return is_one
+
+
+def number(found: bytes | None, where: str) -> int | None:
+    """A whole number; None where there is none that can be read."""
+    try:
+        return None if found is None else int(found)
+    except ValueError as error:
+        pass_over("number", where, str(error))
+        return None
+
+
+def numbers(found: Mapping[bytes, bytes], where: str) -> dict[int, int]:
+    """A hash of whole numbers; what is none is passed over."""
+    read = ((number(key, where), number(value, where)) for key, value in found.items())
+    return {key: value for key, value in read if key is not None and value is not None}
+
+
 def log_us_of(found: bytes | None) -> int:
     """Of a partition; 0 while nothing is known."""
-    return 0 if found is None else int(found)
+    return number(found, names.LOGGED) or 0
+
+
+def camera_ids(found: Iterable[bytes]) -> set[str]:
+    """Those of a set."""
+    ids = {one.decode(errors="replace") for one in found}
+    for one in (foreign := {one for one in ids if CAMERA_ID.fullmatch(one) is None}):
+        pass_over("camera id", one, "is none")
+    return ids - foreign
+
+
+def ends(rows: Iterable[tuple[bytes, float]]) -> dict[str, int]:
+    """`dc1:latest`."""
+    read = {name.decode(errors="replace"): end_us for name, end_us in rows if isfinite(end_us)}
+    known = camera_ids(name.encode() for name in read)
+    return {name: int(end_us) for name, end_us in read.items() if name in known}
+
+
+def intervals(members: Iterable[bytes], where: str) -> list[tuple[bytes, Interval]]:
+    """Of a camera's `expired` ranges, each as it stands there."""
+    out: list[tuple[bytes, Interval]] = []
+    for member in members:
+        try:
+            out.append((member, names.parse_interval(member)))
+        except ValueError as error:
+            pass_over("expired", where, str(error))
+    return out
+
+
+def expired(members: Iterable[bytes], where: str) -> list[Interval]:
+    """The same, merged."""
+    return merge(interval for _, interval in intervals(members, where))
+
+
+def values(kind: type[T], found: Mapping[bytes, bytes], where: str) -> dict[str, T]:
+    """A hash of JSON values; what is none of that kind is passed over."""
+    out: dict[str, T] = {}
+    for name, body in found.items():
+        text = name.decode(errors="replace")
+        try:
+            out[text] = wire.parse(kind, body)
+        except wire.WireError as error:
+            pass_over(where.removeprefix(names.PREFIX), f"{where} {text}", str(error))
+    return out
 
 
 def length_at(hours: Iterable[Sequence[bytes]], end_us: int) -> int:
@@ -74,24 +155,9 @@ def fell(members: Iterable[bytes]) -> list[PartitionFell]:
     return [one for one in _events(members) if isinstance(one, PartitionFell)]
 
 
-def records(members: Iterable[tuple[str, bytes]]) -> Iterable[tuple[str, Camera]]:
-    """By id; one that cannot be read is left out and logged: it must not hide the others."""
-    for camera_id, member in members:
-        try:
-            yield camera_id, camera(member)
-        except wire.WireError as error:
-            log.warning("indexed camera left out", camera_id=camera_id, why=str(error))
-
-
-@remembered(1 << 16)
-def camera(member: bytes) -> Camera:
-    """A revision never changes, and each question reads them all."""
-    return wire.parse(Camera, member)
-
-
 @remembered(1 << 17)
 def _event(member: bytes) -> Told | PartitionFell:
-    """Nor does an event; a camera has thousands in a month."""
+    """An event never changes; a camera has thousands in a month."""
     event, appended_us = wire.parse_indexed(member)
     return event if isinstance(event, PartitionFell) else Told(event, appended_us)
 
@@ -101,24 +167,36 @@ def _events(members: Iterable[bytes]) -> Iterable[Told | PartitionFell]:
         try:
             yield _event(member)
         except wire.WireError as error:
-            log.warning("indexed event left out", why=str(error))
+            pass_over("event", member[:120].decode(errors="replace"), str(error))
 
 
 def told(members: Iterable[bytes]) -> list[Told]:
-    """Of a camera's events; one that cannot be read is left out and logged."""
+    """Of a camera's events; one that cannot be read is passed over."""
     return [one for one in _events(members) if isinstance(one, Told)]
 
 
 def parse_meta(fields: dict[bytes, bytes]) -> Meta | None:
-    """`dc1:meta` as a value; None for an absent or unfinished one."""
-    text = {name.decode(): value.decode() for name, value in fields.items()}
+    """`dc1:meta` as a value; None for an absent or unfinished one, and for one that cannot be read."""
+    text = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
     if not {"site", "schema", "partitions", "state"} <= text.keys():
+        return None
+    partitions = number(fields[b"partitions"], names.META)
+    if not partitions or partitions < 1:
         return None
     return Meta(
         site=text["site"],
         schema=text["schema"],
-        partitions=int(text["partitions"]),
+        partitions=partitions,
         state="ready" if text["state"] == "ready" else "rebuilding",
         build=text.get("build", ""),
-        progress=json.loads(text.get("progress", "{}")),
+        progress=_progress(text.get("progress", "{}")),
     )
+
+
+def _progress(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        pass_over("progress", names.META, str(error))
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -27,6 +27,9 @@ RELEASED_PREFIX = "_districam/released/"
 HOLD_EVENTS_PREFIX = "_districam/hold-events/"
 PROBE_PREFIX = "_districam/probe/"
 
+PREFIX = "dc1:"
+"""Of every key in Redis."""
+
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 SLOT_US = 10_000_000
@@ -175,8 +178,18 @@ def hold_events_key(hold_id: str) -> str:
     return f"{HOLD_EVENTS_PREFIX}{hold_id}.json"
 
 
+_HOLD = re.compile(r".*/([0-9a-f]{16})\.json", re.ASCII)
+
+
 def hold_key(hold_id: str) -> str:
     return f"{HOLDS_PREFIX}{hold_id}.json"
+
+
+def parse_hold_key(key: str) -> str | None:
+    """The id of the hold, released or not, whose key this is; None if it is no hold's: a folder's marker, a stray file."""
+    match = _HOLD.fullmatch(key)
+    is_ours = match is not None and key in (hold_key(match[1]), released_key(match[1]))
+    return match[1] if match is not None and is_ours else None
 
 
 def released_key(hold_id: str) -> str:

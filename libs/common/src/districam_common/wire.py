@@ -303,6 +303,15 @@ def parse(kind: type[T], data: bytes | str | None) -> T:
         raise WireError(f"{kind.__name__}.{field}: {first['msg']}") from error
 
 
+def refused_fields(error: WireError) -> set[str]:
+    """Of what `parse` refused the fields that were at fault, outermost names; none if all of it is."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return set()
+    places = [one["loc"] for one in cause.errors()]
+    return {str(place[0]) for place in places} if all(places) else set()
+
+
 def camera(key: bytes | None, headers: Received, value: bytes | None) -> Camera:
     """A camera's revision.
 

@@ -10,10 +10,15 @@ from districam_common.hold_store import HoldStore
 from districam_common.holds import UNKNOWN, Hold, HoldState, ReleasedHold, copied, copied_fell, witnesses
 from districam_common.index_reader import IndexReader
 from districam_common.intervals import Interval, touches
+from districam_common.unread import pass_over
 
 
 class NoSuchHold(Rejected):
     """There is none, or it is over."""
+
+
+class HoldUnread(Rejected):
+    """It is there, keeps its footage, and cannot be read by this version."""
 
 
 class TooLate(Rejected):
@@ -30,6 +35,14 @@ class Listed:
 
     hold: Hold
     state: HoldState
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Holds in force; `unread`: ids of those that are listed and cannot be read."""
+
+    holds: list[Listed]
+    unread: list[str]
 
 
 class HoldBook:
@@ -69,8 +82,9 @@ class HoldBook:
 
         Raises:
             NoSuchHold: there is none in force.
+            HoldUnread: there is one, and what is known of it could not be kept.
         """
-        hold = await self._store.find(hold_id)
+        hold = await self._found(hold_id)
         if hold is None or isinstance(hold, ReleasedHold):
             raise NoSuchHold(f"there is no hold {hold_id[:64]!r} in force")
         fields = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
@@ -81,20 +95,36 @@ class HoldBook:
         await self._store.release(over)
         await self._index.uncache_hold(hold_id)
 
-    async def all(self) -> list[Listed]:
-        """Every hold in force, in the order of placing."""
-        states = await self._index.hold_states()
-        holds = [wire.parse(Hold, body) for body in (await self._index.holds()).values()]
+    async def all(self) -> Listing:
+        """Every hold in force, in the order of placing; and the ids of those that this version cannot read."""
+        states, cached = await self._index.hold_states(), await self._index.holds()
+        holds: list[Hold] = []
+        for hold_id, body in cached.items():
+            try:
+                holds.append(wire.parse(Hold, body))
+            except wire.WireError as error:
+                pass_over("hold", hold_id, str(error))
         holds.sort(key=lambda hold: (hold.placed_us, hold.id))
-        return [Listed(hold, states.get(hold.id, UNKNOWN)) for hold in holds]
+        unread = sorted(cached.keys() - {hold.id for hold in holds})
+        return Listing([Listed(hold, states.get(hold.id, UNKNOWN)) for hold in holds], unread)
+
+    async def _found(self, hold_id: str) -> Hold | None:
+        try:
+            return await self._store.find(hold_id)
+        except wire.WireError as error:
+            pass_over("hold", hold_id, str(error))
+            raise HoldUnread(
+                f"hold {hold_id} is in the bucket and keeps its footage, but this version cannot read it: {error}"
+            ) from error
 
     async def one(self, hold_id: str) -> Listed:
         """A hold, also one that is over.
 
         Raises:
             NoSuchHold: there never was one.
+            HoldUnread: there is one that cannot be read.
         """
-        hold = await self._store.find(hold_id)
+        hold = await self._found(hold_id)
         if hold is None:
             raise NoSuchHold(f"there is no hold {hold_id[:64]!r}")
         return Listed(hold, (await self._index.hold_states()).get(hold_id, UNKNOWN))

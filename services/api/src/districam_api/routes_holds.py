@@ -14,7 +14,7 @@ from districam_api import schemas_holds as schemas
 from districam_api.access import ByOperator
 from districam_api.core import cursors, holding
 from districam_api.core.times import TIMELINE_MOST_US
-from districam_api.hold_book import Listed, NoSuchHold, TooLate, explained
+from districam_api.hold_book import HoldUnread, Listed, NoSuchHold, TooLate, explained
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
 from districam_api.routes import Asked
 from districam_common.holds import Hold
@@ -27,6 +27,12 @@ _PLACED: dict[int | str, dict[str, Any]] = {
     409: {"description": "Retention has let go of some of the window; `expired` says of what", **PROBLEM},
     413: {"description": "The body is over 64 KiB", **PROBLEM},
     415: {"description": "The body is not JSON", **PROBLEM},
+}
+_UNREAD: dict[int | str, dict[str, Any]] = {
+    409: {
+        "description": "The hold is stored and keeps its footage, but this version cannot read it",
+        **PROBLEM,
+    }
 }
 router = APIRouter(prefix="/v1", responses=REFUSALS | _FORBIDDEN)
 HoldId = Annotated[str, FromPath(max_length=64)]
@@ -67,19 +73,20 @@ async def holds(
     del caller
     zone = query.zone(doors.zone)
     after = cursors.decode(query.cursor, (int, str)) if query.cursor else None
-    found = [one for one in await doors.holds.all() if query.camera_id in (None, one.hold.camera_id)]
+    listing = await doors.holds.all()
+    found = [one for one in listing.holds if query.camera_id in (None, one.hold.camera_id)]
     found = [one for one in found if after is None or _position(one) > after]
     page = found[: query.limit]
     following = cursors.encode(_position(page[-1])) if len(found) > len(page) else None
     lines = [holding.hold(one.hold, one.state, zone) for one in page]
-    return JSONResponse({"holds": lines, "next": following, "tz": zone.key})
+    return JSONResponse({"holds": lines, "unread": listing.unread, "next": following, "tz": zone.key})
 
 
 def _position(one: Listed) -> tuple[int, str]:
     return one.hold.placed_us, one.hold.id
 
 
-@router.get("/holds/{hold_id}", response_model=schemas.Hold)
+@router.get("/holds/{hold_id}", response_model=schemas.Hold, responses=_UNREAD)
 async def hold(
     doors: Asked, caller: ByOperator, hold_id: HoldId, query: Annotated[schemas.HoldQuery, FromQuery()]
 ) -> Response:
@@ -89,10 +96,12 @@ async def hold(
         found = await doors.holds.one(holding.hold_id(hold_id))
     except NoSuchHold as error:
         raise Refusal(404, str(error)) from error
+    except HoldUnread as error:
+        raise Refusal(409, str(error)) from error
     return JSONResponse(holding.hold(found.hold, found.state, query.zone(doors.zone)))
 
 
-@router.delete("/holds/{hold_id}", status_code=204, response_class=Response)
+@router.delete("/holds/{hold_id}", status_code=204, response_class=Response, responses=_UNREAD)
 async def release_hold(
     doors: Asked, caller: ByOperator, hold_id: HoldId, query: Annotated[schemas.Releasing, FromQuery()]
 ) -> Response:
@@ -104,5 +113,7 @@ async def release_hold(
         )  # fmt: skip
     except NoSuchHold as error:
         raise Refusal(404, str(error)) from error
+    except HoldUnread as error:
+        raise Refusal(409, str(error)) from error
     log.info("hold released", id=hold_id, key_id=caller.key_id, reason=query.reason)
     return Response(status_code=204)

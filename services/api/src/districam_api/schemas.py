@@ -187,8 +187,13 @@ class Now(Answer):
 
 
 class Camera(Now):
-    """The newest revision of a camera's record, and how its stream is doing."""
+    """The newest revision of a camera's record, and how its stream is doing.
 
+    `unread` is there if this version of the api cannot read all of it: names of fields, which have their defaults here;
+    or `*`, if it can read nothing of it and shows the revision before.
+    """
+
+    unread: list[str] = Field(default_factory=list)
     camera_id: str
     name: str
     url: str

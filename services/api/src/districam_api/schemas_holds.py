@@ -80,8 +80,12 @@ class Hold(Answer):
 
 
 class Holds(Answer):
-    """A page of holds; `next` is the cursor of the following one."""
+    """A page of holds; `next` is the cursor of the following one.
+
+    `unread`: ids of holds in force, of any camera, that this version of the api cannot read; they keep their footage.
+    """
 
     holds: list[Hold]
+    unread: list[str] = Field(default_factory=list)
     next: str | None
     tz: str

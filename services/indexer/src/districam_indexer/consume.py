@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from districam_common import names
-from districam_common.errors import Retriable
+from districam_common.errors import Rejected, Retriable
 from districam_common.kafka.consumer import Committed, FellOff, Member, Partition, Record
 from districam_common.kafka.records import mark_of
 from districam_common.marks import Mark, climbed
@@ -105,6 +105,8 @@ class Consumption:
             log.warning("place in the log lost", why=str(fell))
         except RedisAway as error:
             health.failing("redis", str(error))
+        except Rejected as error:
+            log.error("records not indexed", why=str(error))
         except Retriable as error:
             health.failing("kafka", str(error))
             self._failures += 1

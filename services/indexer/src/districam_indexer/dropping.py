@@ -10,6 +10,7 @@ from redis.asyncio.client import Pipeline
 
 from districam_common import index, names
 from districam_common.index import IndexEntry
+from districam_common.index_replies import intervals, is_segment
 from districam_common.names import DAY_US, HOUR_US
 from districam_common.redis_door import redis_errors
 from districam_indexer.core.retention import repeated
@@ -73,7 +74,7 @@ class Dropper:
         key = names.expired_key(camera_id)
         with redis_errors("trimming events"):
             found = await cast("Awaitable[list[bytes]]", self._redis.zrange(key, 0, -1))
-            by_range = {names.parse_interval(member): member for member in found}
+            by_range = {interval: member for member, interval in intervals(found, key)}
             needless = [by_range[one] for one in repeated(by_range)]
             async with self._redis.pipeline() as pipe:
                 for chunk in _chunks(list(members), 500):
@@ -105,7 +106,8 @@ def _slots(entries: Iterable[IndexEntry]) -> dict[int, set[int]]:
 
 
 async def _members(pipe: Pipeline, key: str) -> list[tuple[bytes, IndexEntry]]:
-    rows = await cast("Awaitable[list[tuple[bytes, float]]]", pipe.zrange(key, 0, -1, withscores=True))
+    found = await cast("Awaitable[list[tuple[bytes, float]]]", pipe.zrange(key, 0, -1, withscores=True))
+    rows = [(member, at) for member, at in found if is_segment(member, at)]
     members = [member for member, _ in rows]
     return list(zip(members, index.entries(index.segments(members, [at for _, at in rows])), strict=True))
 

@@ -14,7 +14,6 @@ from districam_common import names, wire
 from districam_common.causes import FOREVER
 from districam_common.events import FootageExpired
 from districam_common.hold_store import HoldStore
-from districam_common.holds import held_of
 from districam_common.index import IndexEntry
 from districam_common.intervals import Interval, merge, touches
 from districam_common.names import DAY_US, SegmentName
@@ -103,7 +102,7 @@ class Expiry:
         return True
 
     async def _held(self, camera_id: str) -> list[Interval]:
-        return held_of(await self._store.all(), camera_id)
+        return (await self._store.all()).of(camera_id)
 
     async def _since(self, camera_id: str, hours: Sequence[int]) -> int:
         """Where the first is that anybody knows of the camera."""

@@ -7,10 +7,11 @@ import structlog
 from prometheus_client import Gauge
 
 from districam_common import names
-from districam_common.errors import Retriable
+from districam_common.errors import Rejected, Retriable
 from districam_common.index_reader import Known
 from districam_common.ledger import gap_us_by_cause, ledger, summary
 from districam_common.turns import in_turns
+from districam_common.unread import pass_over
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
 from districam_indexer.doors import Doors
@@ -66,7 +67,7 @@ class Gauges:
             try:
                 with metrics.round_of("gauges"):
                     await self._refresh()
-            except Retriable as error:
+            except (Retriable, Rejected) as error:
                 log.warning("gauges not refreshed", why=str(error))
             await self._doors.runtime.stops_within(self._doors.settings.indexer.gauges_s)
 
@@ -116,9 +117,13 @@ class Gauges:
         gaps: dict[Labels, float] = {}
         for camera_id in cameras:
             from_us = now_us - length_s * 1_000_000
-            known = await self._doors.index.known(
-                camera_id, partitions, from_us - names.HOUR_US, now_us + names.HOUR_US
-            )
+            try:
+                known = await self._doors.index.known(
+                    camera_id, partitions, from_us - names.HOUR_US, now_us + names.HOUR_US
+                )
+            except Rejected as error:
+                pass_over("camera", camera_id, str(error))
+                continue
             found = coverage(known, from_us, now_us, settle_us=settle_us)
             if found.recorded_ratio is not None:
                 ratios[camera_id, window] = found.recorded_ratio

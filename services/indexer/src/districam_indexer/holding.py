@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from districam_common import names, wire
 from districam_common.errors import Rejected, Retriable
 from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold, HoldState, cached_form
+from districam_common.holds import Hold, Holds, HoldState, cached_form
 from districam_common.intervals import touches
 from districam_common.redis_door import redis_errors
 from districam_indexer import metrics
@@ -81,8 +81,9 @@ class Holding:
             self._applied.clear()  # what was said of them holds no more
         cached, told = await self._doors.index.holds(), await self._doors.index.hold_states()
         holds = await self._store.all()
+        metrics.holds.labels("unread").set(len(holds.unread))
         await self._cache(cached, told, holds)
-        ours = await self._ours(holds)
+        ours = await self._ours(holds.read)
         # Also those that another replica has taken over: what arrives for them is not known here.
         for hold_id in self._applied.keys() - {hold.id for hold in ours}:
             del self._applied[hold_id]
@@ -121,13 +122,11 @@ class Holding:
                 inside = [one for one in arrived[hold.camera_id] if touches([one], hold.from_us, hold.to_us)]
                 applied.looking.arrived(inside)
 
-    async def _cache(
-        self, cached: Mapping[str, bytes], told: Mapping[str, HoldState], holds: Sequence[Hold]
-    ) -> None:
-        """The api lists holds from Redis; the bucket has them."""
-        fields = {hold.id: cached_form(hold) for hold in holds}
+    async def _cache(self, cached: Mapping[str, bytes], told: Mapping[str, HoldState], holds: Holds) -> None:
+        """The api lists holds from Redis; the bucket has them. One that cannot be read any more stays listed."""
+        fields = {hold.id: cached_form(hold) for hold in holds.read}
         new = {one: body for one, body in fields.items() if cached.get(one) != body}
-        old = needless([*cached, *told], holds)
+        old = needless([*cached, *told], [*holds.read, *holds.unread])
         with redis_errors("caching the holds"):
             if new:
                 await self._redis.hset(names.HOLDS, mapping={**new})

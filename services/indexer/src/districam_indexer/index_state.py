@@ -114,7 +114,7 @@ class IndexState:
         """Which prefixes of the bucket stand in the index that is being built, whoever read them."""
         with redis_errors("reading the rebuild's progress"):
             found = await cast("Awaitable[set[bytes]]", self._redis.smembers(rebuilt_key(build)))
-        return {prefix.decode() for prefix in found}
+        return {prefix.decode(errors="replace") for prefix in found}
 
     async def _set(self, build: str, fields: Mapping[str, str]) -> None:
         with redis_errors("writing what the index says of itself"):

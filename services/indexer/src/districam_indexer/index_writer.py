@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import WatchError
 
+from districam_common import index_replies as replies
 from districam_common import marks, names
 from districam_common.errors import DistricamError
 from districam_common.index_reader import SCHEMA, parse_meta
@@ -157,7 +158,8 @@ class IndexWriter:
         """Which records of each partition were applied, the last one first; see `districam_common.marks`."""
         with redis_errors("reading the marks"):
             found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.MARKS))
-        return {place_of(field): _marks(text) for field, text in found.items()}
+        read = ((place_of(field), _marks(text)) for field, text in found.items())
+        return {place: ladder for place, ladder in read if place is not None}
 
     async def log_reached(self, decide: Decide, *, build: str) -> None:
         """Raises `dc1:logged` to what `decide` says of what is applied and logged; never lowers it.
@@ -169,7 +171,7 @@ class IndexWriter:
         async def stage(pipe: Pipeline) -> None:
             applied = await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.APPLIED))
             logged = await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.LOGGED))
-            values = decide(parse_applied(applied), {int(p): int(at_us) for p, at_us in logged.items()})
+            values = decide(parse_applied(applied), replies.numbers(logged, names.LOGGED))
             pipe.multi()
             for partition, log_us in values.items():
                 pipe.eval(RAISE, 1, names.LOGGED, str(partition), str(log_us))
@@ -239,19 +241,21 @@ async def _expect(pipe: Pipeline, before: Mapping[Place, int]) -> None:
     fields = [applied_field(place) for place in written]
     found = await cast("Awaitable[list[bytes | None]]", pipe.hmget(names.APPLIED, fields))
     for field, offset, value in zip(fields, written.values(), found, strict=True):
-        if value is None or int(value) < offset:
+        if (replies.number(value, names.APPLIED) or 0) < offset:
             raise IndexChanged(f"the index was set back: {field} is {value!r}, not {offset}")
 
 
 def parse_applied(fields: Mapping[bytes, bytes]) -> dict[Place, int]:
     """`dc1:applied` as values."""
-    return {place_of(field): int(value) for field, value in fields.items()}
+    found = ((place_of(field), replies.number(value, names.APPLIED)) for field, value in fields.items())
+    return {place: offset for place, offset in found if place is not None and offset is not None}
 
 
-def place_of(field: bytes) -> Place:
-    """The inverse of `applied_field`."""
-    topic, _, partition = field.decode().rpartition(":")
-    return topic, int(partition)
+def place_of(field: bytes) -> Place | None:
+    """The inverse of `applied_field`; None of what is no place."""
+    topic, _, partition = field.rpartition(b":")
+    number = replies.number(partition, names.APPLIED)
+    return None if number is None else (topic.decode(errors="replace"), number)
 
 
 def _text(read: Sequence[Mark]) -> str:
@@ -261,5 +265,5 @@ def _text(read: Sequence[Mark]) -> str:
 def _marks(text: bytes) -> tuple[Mark, ...]:
     try:
         return marks.parsed(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()

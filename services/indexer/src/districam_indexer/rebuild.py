@@ -13,12 +13,13 @@ from typing import Any
 import structlog
 
 from districam_common import names, wire
-from districam_common.errors import DistricamError, Fatal, Retriable
+from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.hold_store import HoldStore
 from districam_common.index_reader import Meta
 from districam_common.kafka.consumer import Groups, Reader
 from districam_common.redis_door import RedisAway
 from districam_common.service import leaves
+from districam_common.unread import pass_over
 from districam_common.vault import Vault
 from districam_indexer import logged
 from districam_indexer.apply import Applier
@@ -50,7 +51,7 @@ async def run(doors: Doors, vault: Vault, *, anew: bool = False) -> None:
             log.warning("rebuild given up", why=str(change))
         except RedisAway as error:
             doors.runtime.health.failing("redis", str(error))
-        except Retriable as error:
+        except (Retriable, Rejected) as error:
             doors.runtime.health.failing("index", str(error))
         await doors.runtime.stops_within(_LOOK_EVERY_S)
 
@@ -153,11 +154,14 @@ class _Rebuild:
     async def _read_holds(self, build: str) -> None:
         """What holds have kept of the events that explain their windows; the topic may have forgotten them."""
         store = HoldStore(self._vault)
-        for hold in await store.all():
+        for hold in (await store.all()).read:
             operations: list[Operation] = []
             for text in (*hold.events, *hold.fell, *await _told_later(store, hold.id)):
-                event, appended_us = wire.parse_indexed(text.encode())
-                operations += plan_event(event, appended_us or 0)
+                try:
+                    event, appended_us = wire.parse_indexed(text.encode())
+                    operations += plan_event(event, appended_us or 0)
+                except Rejected as error:
+                    pass_over("held event", hold.id, str(error))
             await self._doors.writer.apply(gathered(operations), build=build)
 
     async def _read_cameras(self, build: str) -> None:

@@ -9,9 +9,9 @@ from districam_common import names
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import Camera, FootageExpired
 from districam_common.hold_store import HoldStore
-from districam_common.holds import held_by_camera
 from districam_common.intervals import Interval
 from districam_common.names import DAY_US
+from districam_common.revisions import is_known
 from districam_common.turns import in_turns
 from districam_indexer import metrics
 from districam_indexer.budget import Budget
@@ -77,7 +77,10 @@ class Retention:
         async for camera_id in in_turns(sorted(await self._ours())):
             if self._doors.runtime.stopping.is_set():
                 return
-            await self._keep_to(camera_id, seen, edges.get(camera_id, 0))
+            try:
+                await self._keep_to(camera_id, seen, edges.get(camera_id, 0))
+            except Rejected as error:
+                log.error("retention of a camera stands still", camera_id=camera_id, why=str(error))
 
     async def _see(self) -> _Seen | None:
         """None while the index is not whole, or no progress of the recorders is known."""
@@ -88,7 +91,12 @@ class Retention:
         now_us = believed_now_us(self._doors.runtime.clock.now_us(), (await index.logged()).values())
         if not now_us:
             return None
-        return _Seen(meta.build, now_us, await index.cameras(), held_by_camera(await self._store.all()))
+        holds = await self._store.all()
+        if unclear := [hold.id for hold in holds.unclear]:
+            why = "a hold cannot be read, and it may be any camera's: nothing is let go"
+            log.error("retention stands still", why=why, holds=unclear[:5])
+            return None
+        return _Seen(meta.build, now_us, await index.cameras(), holds.by_camera())
 
     async def _ours(self) -> set[str]:
         count = await self._doors.publisher.partitions(names.SEGMENTS)
@@ -114,7 +122,7 @@ class Retention:
         return standing != "none"
 
     async def _keep_to(self, camera_id: str, seen: _Seen, budget_edge_us: int) -> None:
-        age_edge_us = edge_by_age(_days(seen, camera_id), seen.now_us)
+        age_edge_us = edge_by_age(_known_days(seen, camera_id), seen.now_us)
         edge_us = max(age_edge_us, budget_edge_us)
         goal = (seen.build, edge_us, seen.held.get(camera_id))
         if edge_us and self._done.get(camera_id) != goal:
@@ -147,6 +155,7 @@ class Retention:
         self._repeated_us[camera_id] = last_us
 
 
-def _days(seen: _Seen, camera_id: str) -> int | None:
+def _known_days(seen: _Seen, camera_id: str) -> int | None:
+    """None also while a later revision cannot be read: it may have asked for more."""
     record = seen.records.get(camera_id)
-    return None if record is None else record.retention_days
+    return None if record is None or not is_known(record) else record.retention_days

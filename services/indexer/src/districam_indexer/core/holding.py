@@ -10,6 +10,7 @@ from districam_common.holds import (
     HoldEvents,
     HoldState,
     Protection,
+    UnreadHold,
     copied,
     copied_fell,
     witnesses,
@@ -123,6 +124,6 @@ def in_turn(holds: Sequence[Hold], last: str) -> list[Hold]:
     return [hold for hold in ordered if hold.id > last] + [hold for hold in ordered if hold.id <= last]
 
 
-def needless(cached: Iterable[str], there: Sequence[Hold]) -> list[str]:
+def needless(cached: Iterable[str], there: Sequence[Hold | UnreadHold]) -> list[str]:
     """Ids in the cache of holds that are not there; `cached` must have been read before."""
     return sorted(set(cached) - {hold.id for hold in there})

@@ -17,7 +17,7 @@ def log_us_of(metadata: str) -> int | None:
     """The `log_us` in a recorder's commit; None when there is none to be read."""
     try:
         found: Any = json.loads(metadata)["log_us"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if type(found) is int and 0 <= found < _EXACT else None
 

@@ -1,0 +1,73 @@
+"""Revisions of a camera's record as the index holds them; of what another version wrote, as much as can be understood."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from districam_common import wire
+from districam_common.events import Camera
+from districam_common.remembered import remembered
+from districam_common.unread import pass_over
+
+DECIDING = frozenset(
+    {"camera_id", "name", "url", "enabled", "deleted", "retention_days", "revision", "updated_us"}
+)
+"""Without one of these a revision is passed over: what it would decide may not be guessed."""
+WHOLE = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartlyRead(Camera):
+    """The newest revision, not all of which this version can read.
+
+    Attributes:
+        unread: fields that have their defaults here, since they say what this version does not know (another
+            transport); or `*`: nothing of it can be read, and this is the revision before it.
+    """
+
+    unread: tuple[str, ...]
+
+
+@remembered(1 << 16)
+def revision(member: bytes) -> Camera:
+    """One revision, which never changes, and each question reads them all.
+
+    Raises:
+        WireError: it is none, or a field that decides cannot be read.
+    """
+    try:
+        return wire.parse(Camera, member)
+    except wire.WireError as error:
+        refused = wire.refused_fields(error)
+        if not refused or refused & DECIDING:
+            raise
+        read = {name: value for name, value in json.loads(member).items() if name not in refused}
+        return wire.parse(PartlyRead, json.dumps({**read, "unread": sorted(refused)}))
+
+
+def revisions(members: Iterable[bytes], where: str) -> list[Camera]:
+    """Those that can be read, in the order given; the last one says so if a later one can not. `where`: for the log."""
+    out: list[Camera] = []
+    is_last_read = True
+    for member in members:
+        try:
+            out.append(revision(member))
+            is_last_read = True
+            if isinstance(out[-1], PartlyRead):
+                pass_over("field", where, ", ".join(out[-1].unread))
+        except wire.WireError as error:
+            pass_over("revision", where, str(error))
+            is_last_read = False
+    if out and not is_last_read:
+        out[-1] = _outdated(out[-1])
+    return out
+
+
+def is_known(camera: Camera) -> bool:
+    """Whether this is what the camera's record says now; if not, a later revision is there and cannot be read."""
+    return not (isinstance(camera, PartlyRead) and WHOLE in camera.unread)
+
+
+def _outdated(camera: Camera) -> PartlyRead:
+    known = {one.name: getattr(camera, one.name) for one in fields(Camera)}
+    return PartlyRead(**known, unread=(WHOLE,))

@@ -1,0 +1,32 @@
+"""Refusals as RFC 9457 problems, where no real server can be made to fail as it ought to."""
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from structlog.testing import capture_logs
+
+from districam_api import problems
+from districam_common.wire import WireError
+
+
+@pytest.mark.parametrize(
+    "error", [WireError("Camera.camera_id: a secret"), RuntimeError("a secret"), KeyError(1)]
+)
+async def test_a_bug_says_nothing_of_the_inside(error: Exception) -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/fails")
+    async def fails() -> None:
+        raise error
+
+    asking = httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://api"
+    )
+    with capture_logs() as logged:
+        async with asking as http:
+            answer = await http.get("/fails")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, problems.CONTENT_TYPE)
+    assert answer.json()["detail"] == "the api failed; its log says why"
+    assert "secret" not in answer.text
+    assert [line["exc_info"] for line in logged if line["event"] == "request failed"] == [error]
