@@ -1,21 +1,30 @@
-"""What befalls the index: a Redis that comes back as it was a moment ago."""
+"""What befalls the index: a Redis that comes back as it was a moment ago, a version whose index has another schema."""
 
 import asyncio
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+
+import httpx
 
 from districam_common import names, wire
 from districam_common.events import Camera
 from districam_common.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
 from districam_common.settings import KafkaSettings, RedisSettings
-from fault.scene import Scene
+from districam_devkit.asking import Api, asking
+from districam_devkit.pipeline import Service, command
+from districam_devkit.servers.ports import choose
+from fault.scene import SEGMENT_S, Scene
 
 CAMERA = "cam-001"
 LOST_S = 1.0
 CAUGHT_UP_S = 30
+NEWER = Path(__file__).parents[1] / "support" / "newer_schema"
+BUILT_S = 90
+SIDE_BY_SIDE_S = 10
 
 
 async def set_back(scene: Scene) -> None:
@@ -57,10 +66,58 @@ async def _knows(index: IndexReader, camera: Camera) -> bool:
     return camera in await index.revisions(CAMERA)
 
 
-async def _until(what: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+async def _until(what: Callable[[], Awaitable[bool]], otherwise: str, within_s: float = CAUGHT_UP_S) -> None:
     try:
-        async with asyncio.timeout(CAUGHT_UP_S):
+        async with asyncio.timeout(within_s):
             while not await what():
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(otherwise) from None
+
+
+async def schemas_side_by_side(scene: Scene) -> None:
+    """A rolling upgrade: an indexer and an api of the next schema beside ours, under recording; then they are rolled back.
+
+    Raises:
+        AssertionError: our api has no answer, or our index is built anew, or the two do not say the same.
+    """
+    (port,) = choose(1)
+    newer = {"PYTHONPATH": str(NEWER), "DISTRICAM_API__PORT": str(port)}
+    began_us = time.time_ns() // 1000 - 10_000_000
+    async with IndexReader.open(RedisSettings(url=scene.servers.redis.url)) as index:
+        before = await index.meta()
+        services = [await scene.pipeline.another(name, newer) for name in ("indexer", "api")]
+        try:
+            await _until(
+                lambda: _are_ready(scene, services), "the index of the next schema is not built", BUILT_S
+            )
+            await asyncio.sleep(SIDE_BY_SIDE_S)
+            until_us = time.time_ns() // 1000 - 3 * SEGMENT_S * 1_000_000
+            async with asking(f"http://127.0.0.1:{port}") as theirs:
+                await _until(
+                    lambda: _agree(scene, theirs, began_us, until_us), "the two indexes do not say the same"
+                )
+        finally:
+            for service in reversed(services):
+                await service.child.stop()
+        await command("districam_indexer", "forget", "2", environment=scene.servers.environment())
+        if before is None or await index.meta() != before:
+            raise AssertionError("our index was built anew")
+
+
+async def _are_ready(scene: Scene, services: list[Service]) -> bool:
+    """Our api must answer all the while."""
+    await scene.api.json("/v1/streams")
+    async with httpx.AsyncClient(timeout=5) as http:
+        answers = [await http.get(f"{one.health_url}/readyz") for one in services]
+    return all(answer.status_code == 200 for answer in answers)
+
+
+async def _agree(scene: Scene, theirs: Api, from_us: int, to_us: int) -> bool:
+    for row in (await scene.api.json("/v1/streams"))["streams"]:
+        ours = await scene.api.segments(row["camera_id"], from_us, to_us)
+        if not ours or [one.key for one in ours] != [
+            one.key for one in await theirs.segments(row["camera_id"], from_us, to_us)
+        ]:
+            return False
+    return True

@@ -138,6 +138,12 @@ class Indexer:
         except httpx.HTTPError:
             return ""
 
+    async def child_ends_when_asked(self) -> None:
+        """Leaves its group, and is gone."""
+        self.child.terminate()
+        async with asyncio.timeout(20):
+            assert await self.child.wait() == 0
+
     async def is_ready(self) -> bool:
         return '"ready": true' in await self.ask("/readyz")
 

@@ -157,3 +157,18 @@ def test_a_hold_lies_elsewhere_once_it_is_released() -> None:
 def test_what_has_expired_is_kept_as_its_bounds() -> None:
     assert names.expired_key("cam-1") == "dc1:expired:cam-1"
     assert names.parse_interval(names.interval_text(5, 70).encode()) == (5, 70)
+
+
+@pytest.mark.correctness
+def test_each_schema_has_keys_and_a_group_of_its_own() -> None:
+    """Schema 1 keeps those that it has always had: nothing of an index that is there is lost by the rule."""
+    assert (names.PREFIX, names.INDEXER_GROUP) == ("dc1:", "districam-indexer")
+    assert (names.prefix_of("2"), names.indexer_group_of("2")) == ("dc2:", "districam-indexer-2")
+    keys = [
+        names.CAMERA_IDS, names.LATEST, names.APPLIED, names.LOGGED, names.HOLDS, names.HOLD_STATES, names.META,
+        names.segments_key("cam-1", 0), names.epochs_key("cam-1", 0), names.day_key("cam-1", 0),
+        names.events_key("cam-1"), names.expired_key("cam-1"), names.fell_key(1), names.still_key("cam-1"),
+        names.camera_key("cam-1"),
+    ]  # fmt: skip
+    assert all(key.startswith(names.PREFIX) for key in keys)
+    assert len(set(keys)) == len(keys)

@@ -140,8 +140,11 @@ class Holds:
 
     def by_camera(self) -> dict[str, list[Interval]]:
         """`of` every camera of which anything is held; but for what is `unclear`, which would be of all."""
-        cameras = {hold.camera_id for hold in (*self.read, *self.unread) if hold.camera_id is not None}
-        return {camera_id: self.of(camera_id) for camera_id in cameras}
+        out: dict[str, list[Interval]] = {}
+        for hold in (*self.read, *self.unread):
+            if hold.camera_id is not None:
+                out.setdefault(hold.camera_id, []).append((hold.from_us, hold.to_us))
+        return {camera_id: merge(windows) for camera_id, windows in out.items()}
 
     @property
     def unclear(self) -> list[UnreadHold]:

@@ -6,6 +6,15 @@ from redis.asyncio.client import Pipeline
 
 from districam_common import names
 
+NEWEST = """
+local found = {}
+for n = 1, #KEYS do
+  found[n] = redis.call('ZRANGE', KEYS[n], -1, -1)[1] or false
+end
+return found
+"""
+"""The last member of each sorted set: one answer, where a pipeline of a district has a hundred."""
+
 _LAST = 16
 """Segments of an hour that begin last: the one that ends last is among them, unless sixteen began after it."""
 

@@ -14,8 +14,8 @@ from districam_common import names
 from districam_common.events import Camera, PartitionFell
 from districam_common.holds import Hold, HoldState, cached_form
 from districam_common.index import SegmentArray
-from districam_common.index_queries import ask_for_hours, ask_for_last
-from districam_common.index_replies import SCHEMA, Instant, Meta, parse_meta
+from districam_common.index_queries import NEWEST, ask_for_hours, ask_for_last
+from districam_common.index_replies import Instant, Meta, parse_meta
 from districam_common.intervals import Interval
 from districam_common.ledger import Told
 from districam_common.recent import Recent
@@ -25,7 +25,6 @@ from districam_common.settings import RedisSettings
 from districam_common.turns import in_turns
 
 __all__ = [
-    "SCHEMA",
     "EpochShape",
     "Framed",
     "IndexReader",
@@ -71,15 +70,6 @@ return found
 
 Numbers in Lua are exact up to 2^53, which is the year 2255. A member's bytes 25 to 28 are its duration (`index.MEMBER`).
 """
-
-NEWEST = """
-local found = {}
-for n = 1, #KEYS do
-  found[n] = redis.call('ZRANGE', KEYS[n], -1, -1)[1] or false
-end
-return found
-"""
-"""The last member of each sorted set: one answer, where a pipeline of a district has a hundred."""
 
 _AT_ONCE = 200
 """Cameras asked about in one round trip, or events parsed in one go."""

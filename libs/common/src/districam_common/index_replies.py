@@ -20,9 +20,6 @@ from districam_common.unread import pass_over
 
 T = TypeVar("T")
 
-SCHEMA = "1"
-"""Of the whole index; another one is rebuilt."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
@@ -43,7 +40,7 @@ class Meta:
 
     @property
     def is_ready(self) -> bool:
-        return self.state == "ready" and self.schema == SCHEMA
+        return self.state == "ready" and self.schema == names.SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +91,24 @@ def numbers(found: Mapping[bytes, bytes], where: str) -> dict[int, int]:
     """A hash of whole numbers; what is none is passed over."""
     read = ((number(key, where), number(value, where)) for key, value in found.items())
     return {key: value for key, value in read if key is not None and value is not None}
+
+
+def sizes(found: Mapping[bytes, bytes]) -> dict[str, int]:
+    """`dc1:used`."""
+    known = camera_ids(found)
+    read = {name.decode(errors="replace"): number(size, names.USED) for name, size in found.items()}
+    return {name: size for name, size in read.items() if size is not None and name in known}
+
+
+def sizes_by_hour(found: Mapping[bytes, bytes], camera_id: str) -> dict[int, int]:
+    """Of a camera: start of the hour → bytes."""
+    out: dict[int, int] = {}
+    for hour, size in found.items():
+        try:
+            out[names.parse_hour(hour.decode())] = int(size)
+        except ValueError as error:
+            pass_over("hour", camera_id, str(error))
+    return out
 
 
 def log_us_of(found: bytes | None) -> int:

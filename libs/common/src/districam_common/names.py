@@ -19,7 +19,6 @@ CLOCKS = "districam.clocks.v1"
 
 INGEST_GROUP = "districam-ingest"
 RECORDER_GROUP = "districam-recorder"
-INDEXER_GROUP = "districam-indexer"
 
 SITE_MARKER = "_districam/site.json"
 HOLDS_PREFIX = "_districam/holds/"
@@ -27,8 +26,23 @@ RELEASED_PREFIX = "_districam/released/"
 HOLD_EVENTS_PREFIX = "_districam/hold-events/"
 PROBE_PREFIX = "_districam/probe/"
 
-PREFIX = "dc1:"
-"""Of every key in Redis."""
+SCHEMA = "1"
+"""Of the index as a whole. Each schema has keys and a consumer group of its own, so that two versions can be at work beside
+one another: neither touches what the other reads (docs/adr/0016-an-index-for-each-schema.md)."""
+
+
+def prefix_of(schema: str) -> str:
+    """What the keys of an index of that schema begin with."""
+    return f"dc{schema}:"
+
+
+def indexer_group_of(schema: str) -> str:
+    """Whose members write the index of that schema."""
+    return "districam-indexer" if schema == "1" else f"districam-indexer-{schema}"
+
+
+PREFIX = prefix_of(SCHEMA)
+INDEXER_GROUP = indexer_group_of(SCHEMA)
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -235,10 +249,8 @@ def segments_key_of(camera_id: str, hour: str) -> str:
 
 def parse_segments_key(key: str) -> tuple[str, str] | None:
     """Camera id and `hour_text` of a key that `segments_key` makes; None for any other key."""
-    if not key.startswith(_SEGMENTS):
-        return None
-    camera_id, _, hour = key.removeprefix(_SEGMENTS).rpartition(":")
-    return camera_id, hour
+    match = _SEGMENTS_KEY.fullmatch(key)
+    return (match[1], match[2]) if match is not None else None
 
 
 def parse_hour(hour: str) -> int:
@@ -252,7 +264,7 @@ def used_key(camera_id: str) -> str:
 
 
 def epochs_key(camera_id: str, at_us: int) -> str:
-    return f"dc1:epoch:{camera_id}:{day_text(at_us)}"
+    return f"{PREFIX}epoch:{camera_id}:{day_text(at_us)}"
 
 
 def day_key(camera_id: str, at_us: int) -> str:
@@ -261,16 +273,16 @@ def day_key(camera_id: str, at_us: int) -> str:
 
 def day_key_of(camera_id: str, day: str) -> str:
     """`day` is `day_text`: for who needs the same days of many cameras."""
-    return f"dc1:day:{camera_id}:{day}"
+    return f"{PREFIX}day:{camera_id}:{day}"
 
 
 def events_key(camera_id: str) -> str:
-    return f"dc1:events:{camera_id}"
+    return f"{PREFIX}events:{camera_id}"
 
 
 def expired_key(camera_id: str) -> str:
     """What retention let go of, as `expired` events tell it: small, so that a question about many cameras can read it."""
-    return f"dc1:expired:{camera_id}"
+    return f"{PREFIX}expired:{camera_id}"
 
 
 def interval_text(from_us: int, to_us: int) -> str:
@@ -285,34 +297,38 @@ def parse_interval(member: bytes) -> tuple[int, int]:
 
 def fell_key(partition: int) -> str:
     """`districam.partition.fell.v1` events of a partition of `fragments`."""
-    return f"dc1:fell:{partition}"
+    return f"{PREFIX}fell:{partition}"
 
 
 def still_key(camera_id: str) -> str:
-    return f"dc1:still:{camera_id}"
+    return f"{PREFIX}still:{camera_id}"
 
 
 def camera_key(camera_id: str) -> str:
     """Every revision of the camera's record."""
-    return f"dc1:cameras:{camera_id}"
+    return f"{PREFIX}cameras:{camera_id}"
 
 
-CAMERA_IDS = "dc1:camera-ids"
+CAMERA_IDS = f"{PREFIX}camera-ids"
 """Set of all camera ids ever indexed, so that nobody scans the keyspace."""
-LATEST = "dc1:latest"
+LATEST = f"{PREFIX}latest"
 AHEAD_US = 60_000_000
 """A segment that ends later than so long from now was filed by a clock that was ahead."""
-APPLIED = "dc1:applied"
-MARKS = "dc1:marks"
-LOGGED = "dc1:logged"
-HOLDS = "dc1:holds"
-HOLD_STATES = "dc1:hold-states"
-META = "dc1:meta"
-USED = "dc1:used"
+APPLIED = f"{PREFIX}applied"
+MARKS = f"{PREFIX}marks"
+LOGGED = f"{PREFIX}logged"
+HOLDS = f"{PREFIX}holds"
+HOLD_STATES = f"{PREFIX}hold-states"
+META = f"{PREFIX}meta"
+USED = f"{PREFIX}used"
 """Hash: camera → bytes of all its segments; the sum of its `used_key`."""
-COUNTED = "dc1:counted"
+COUNTED = f"{PREFIX}counted"
 """Hash: for which build, and up to which offsets of `segments`, `USED` is right."""
-_SEGMENTS = "dc1:seg:"
+_SEGMENTS = f"{PREFIX}seg:"
+_SEGMENTS_KEY = re.compile(
+    rf"{_SEGMENTS}([a-z0-9][a-z0-9-]{{0,62}}):(\d{{4}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3]))",
+    re.ASCII,
+)
 
 
 def hours(from_us: int, to_us: int) -> list[int]:

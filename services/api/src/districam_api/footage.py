@@ -19,7 +19,7 @@ from districam_common.index_reader import Framed, IndexReader, LatestStill, Meta
 from districam_common.intervals import Interval
 from districam_common.ledger import State, Told, ledger
 from districam_common.media import CAMERA_ID
-from districam_common.names import AHEAD_US, HOUR_US
+from districam_common.names import AHEAD_US, HOUR_US, SCHEMA
 from districam_common.turns import in_turns
 
 PAGE_STEP_US = 6 * HOUR_US
@@ -298,6 +298,10 @@ def _unknown(camera_id: str) -> NotKnown:
 
 
 def _ready(meta: Meta | None) -> Meta:
+    if meta is not None and meta.schema != SCHEMA:
+        raise NotReady(
+            f"the index says that it is of schema {meta.schema[:20]!r}; this api reads {SCHEMA!r}", {}
+        )
     if meta is None or not meta.is_ready:
         progress = {} if meta is None else meta.progress
         raise NotReady(

@@ -1,11 +1,11 @@
-"""`districam-indexer [run|rebuild|check]`."""
+"""`districam-indexer [run|rebuild|check|forget SCHEMA]`."""
 
 import argparse
 import sys
 
 from districam_common import service
 from districam_common.settings import HealthSettings, SettingsError, load
-from districam_indexer import check
+from districam_indexer import check, forget
 from districam_indexer.app import main as index
 from districam_indexer.app import rebuild_once
 from districam_indexer.settings import IndexerSettings
@@ -17,10 +17,12 @@ def main() -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("run", "rebuild", "check"),
+        choices=("run", "rebuild", "check", "forget"),
         default="run",
-        help="run (default): index until stopped; rebuild: make the whole index anew, then stop; check: compare it with the bucket",
+        help="run (default): index until stopped; rebuild: make the whole index anew, then stop; check: compare it with the "
+        "bucket; forget SCHEMA: remove the index of another schema, which an upgrade has left behind",
     )
+    parser.add_argument("schema", nargs="?", help="for forget alone: a number, as in the keys dc1:…")
     parser.add_argument(
         "--deep",
         action="store_true",
@@ -29,12 +31,14 @@ def main() -> int:
     args = parser.parse_args()
     if args.deep and args.command != "check":
         parser.error("--deep goes with check")
+    if (args.command == "forget") != (args.schema is not None):
+        parser.error("forget needs the number of a schema, and nothing else does")
     if args.command == "run":
         return service.entry("indexer", IndexerSettings, index)
-    return _once(args.command, is_deep=args.deep)
+    return _once(args.command, is_deep=args.deep, schema=args.schema or "")
 
 
-def _once(command: str, *, is_deep: bool) -> int:
+def _once(command: str, *, is_deep: bool, schema: str) -> int:
     try:
         settings = load(IndexerSettings)
     except SettingsError as error:
@@ -42,6 +46,8 @@ def _once(command: str, *, is_deep: bool) -> int:
         return service.BAD_SETTINGS
     if command == "check":
         return check.main(settings, is_deep=is_deep)
+    if command == "forget":
+        return forget.main(settings, schema)
     beside_others = settings.model_copy(update={"health": HealthSettings(port=0)})
     return service.run("indexer", beside_others, lambda runtime: rebuild_once(beside_others, runtime))
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from redis.asyncio.client import Pipeline
 
 from districam_common import names
+from districam_common.index_replies import number
 from districam_indexer.core.progress import Place
 
 ADD = """#!lua
@@ -100,10 +101,15 @@ def is_behind(counted: Mapping[bytes, bytes], applied: Mapping[bytes, bytes]) ->
     """Whether somebody has written segments who did not count them."""
     of_segments = f"{names.SEGMENTS}:".encode()
     return any(
-        int(counted.get(field, -1)) < int(offset)
+        _offset(counted.get(field)) < _offset(offset)
         for field, offset in applied.items()
         if field.startswith(of_segments)
     )
+
+
+def _offset(found: bytes | None) -> int:
+    known = number(found, names.COUNTED)
+    return -1 if known is None else known
 
 
 def applied_field(place: Place) -> str:

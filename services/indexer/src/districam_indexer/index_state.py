@@ -10,25 +10,19 @@ from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
 from districam_common import names
-from districam_common.index_reader import SCHEMA, Meta, parse_meta
+from districam_common.index_reader import Meta, parse_meta
 from districam_common.kafka.records import Partition
 from districam_common.redis_door import redis_errors
 from districam_indexer.counting import applied_field
 from districam_indexer.index_writer import IndexChanged
 
-REBUILDER = "dc1:rebuilder"
+REBUILDER = f"{names.PREFIX}rebuilder"
 """Who is rebuilding; it expires."""
 
 
-_CLEARED = (
-    "dc1:seg:*",
-    "dc1:epoch:*",
-    "dc1:day:*",
-    "dc1:events:*",
-    "dc1:expired:*",
-    "dc1:fell:*",
-    "dc1:cameras:*",
-    "dc1:used:*",
+_CLEARED = tuple(
+    f"{names.PREFIX}{kind}:*"
+    for kind in ("seg", "epoch", "day", "events", "expired", "fell", "cameras", "used", "rebuilt")
 )
 _SCAN_COUNT = 1000
 
@@ -67,7 +61,7 @@ class IndexState:
                     names.META,
                     mapping={
                         "site": site,
-                        "schema": SCHEMA,
+                        "schema": names.SCHEMA,
                         "partitions": partitions,
                         "state": "rebuilding",
                         "build": "",
@@ -80,15 +74,19 @@ class IndexState:
             own = (names.APPLIED, names.MARKS, names.LATEST, names.CAMERA_IDS, names.USED)
             await self._redis.delete(*own)
 
-    async def _unlink(self, pattern: str) -> None:
-        found: list[bytes] = []
+    async def forget(self, schema: str) -> int:
+        """Removes the index of another schema, whole; gives how many keys it had."""
+        with redis_errors("removing an index"):
+            return await self._unlink(f"{names.prefix_of(schema)}*")
+
+    async def _unlink(self, pattern: str) -> int:
+        count, found = 0, list[bytes]()
         async for key in self._redis.scan_iter(match=pattern, count=_SCAN_COUNT):
             found.append(cast("bytes", key))
             if len(found) >= _SCAN_COUNT:
-                await self._redis.unlink(*found)
+                count += await self._redis.unlink(*found)
                 found.clear()
-        if found:
-            await self._redis.unlink(*found)
+        return count + (await self._redis.unlink(*found) if found else 0)
 
     async def begin(self, build: str, positions: Mapping[Partition, int]) -> None:
         """Open a new index for writing: its id, and from where on the topics are to be read into it."""
@@ -133,9 +131,9 @@ class IndexState:
 
 def rebuilt_key(build: str) -> str:
     """Prefixes that are read into that index, each written with the last of what lies under it."""
-    return f"dc1:rebuilt:{build}"
+    return f"{names.PREFIX}rebuilt:{build}"
 
 
 def is_usable(meta: Meta | None) -> bool:
     """Whether the index can be written to."""
-    return meta is not None and meta.schema == SCHEMA and meta.build != ""
+    return meta is not None and meta.schema == names.SCHEMA and meta.build != ""

@@ -13,7 +13,7 @@ from redis.exceptions import WatchError
 from districam_common import index_replies as replies
 from districam_common import marks, names
 from districam_common.errors import DistricamError
-from districam_common.index_reader import SCHEMA, parse_meta
+from districam_common.index_reader import parse_meta
 from districam_common.kafka.records import Partition
 from districam_common.marks import Mark
 from districam_common.redis_door import RedisAway, redis_errors
@@ -40,7 +40,7 @@ return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))
 """
 """One command of a few bytes that is carried out even where Redis is at `maxmemory`."""
 
-_OVERLAY = "dc1:overlay"
+_OVERLAY = f"{names.PREFIX}overlay"
 """Lives within a transaction."""
 
 _CONFLICTS = 20
@@ -227,7 +227,7 @@ class IndexWriter:
 
 async def _expect_build(pipe: Pipeline, build: str) -> None:
     meta = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
-    if meta is None or meta.schema != SCHEMA or not meta.build or meta.build != build:
+    if meta is None or meta.schema != names.SCHEMA or not meta.build or meta.build != build:
         raise IndexChanged("the index was emptied, or is built anew")
 
 

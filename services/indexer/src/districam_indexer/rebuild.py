@@ -41,7 +41,7 @@ async def run(doors: Doors, vault: Vault, *, anew: bool = False) -> None:
     """Sees to it that there is an index, until the service stops; `anew`: makes a new one first.
 
     Raises:
-        Fatal: Redis holds another site's index.
+        Fatal: Redis holds another site's index, or one that is not of our schema.
     """
     while not doors.runtime.stopping.is_set():
         try:
@@ -64,6 +64,11 @@ async def _look(doors: Doors, vault: Vault, *, anew: bool) -> bool:
         raise Fatal(
             f"Redis holds the index of site {meta.site!r}, not of {doors.settings.site!r}: mend DISTRICAM_SITE or "
             f"DISTRICAM_REDIS__URL"
+        )
+    if meta is not None and meta.schema != names.SCHEMA:
+        raise Fatal(
+            f"the index under {names.PREFIX} in Redis says that it is of schema {meta.schema!r}, not {names.SCHEMA!r}: nothing "
+            f"of ours has written that, and it is left alone; give this site a Redis of its own"
         )
     if meta is not None and meta.is_ready and not anew:
         await _tell_health(doors, meta)

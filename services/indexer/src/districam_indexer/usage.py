@@ -9,6 +9,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
+from districam_common import index_replies as replies
 from districam_common import names
 from districam_common.redis_door import redis_errors
 from districam_common.service import Runtime
@@ -17,7 +18,7 @@ from districam_indexer.index_writer import IndexWriter
 
 log = structlog.get_logger()
 
-COUNTER = "dc1:counter"
+COUNTER = f"{names.PREFIX}counter"
 """Who is counting; it expires."""
 _COUNTER_TTL_S = 30
 _SCAN_COUNT = 1000
@@ -77,7 +78,7 @@ class Usage:
         """Camera → bytes of its segments."""
         with redis_errors("reading how much is indexed"):
             found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.USED))
-        return {camera_id.decode(): int(size) for camera_id, size in found.items()}
+        return replies.sizes(found)
 
     async def bytes_by_hour(self, camera_id: str) -> dict[int, int]:
         """Start of the hour → bytes, of all hours of the camera of which anything is indexed."""
@@ -85,7 +86,7 @@ class Usage:
             found = await cast(
                 "Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.used_key(camera_id))
             )
-        return {names.parse_hour(hour.decode()): int(size) for hour, size in found.items()}
+        return replies.sizes_by_hour(found, camera_id)
 
     async def _begin(self, build: str) -> None:
         """What an earlier count, or another index, has left is no longer believed; then it is forgotten."""
@@ -122,8 +123,8 @@ async def indexed_hours(redis: Redis) -> AsyncGenerator[list[tuple[str, str]]]:
 
     Walks over all keys: a district has millions.
     """
-    async for page in _scanned(redis, "dc1:seg:*"):
-        parsed = [names.parse_segments_key(key.decode()) for key in page]
+    async for page in _scanned(redis, f"{names.PREFIX}seg:*"):
+        parsed = [names.parse_segments_key(key.decode(errors="replace")) for key in page]
         yield [one for one in parsed if one is not None]
 
 

@@ -2,14 +2,17 @@
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from districam_common.errors import Retriable
 from districam_common.kafka import offsets
-from districam_common.kafka.connection import administration, arguments
+from districam_common.kafka.connection import administration, arguments, translating
 from districam_common.kafka.continuity import Continuity, records_at
 from districam_common.kafka.records import Committed, Partition, Record
 from districam_common.marks import Mark
@@ -47,6 +50,17 @@ class Groups:
     ) -> dict[Partition, Committed | None]:
         """Offset and text; None where the group never committed. Raises Retriable."""
         return await offsets.committed(self._admin, group, partitions, self._timeout_s)
+
+    async def members(self, group: str) -> int:
+        """How many are in the group now; 0 of one that nobody has ever heard of. Raises Retriable."""
+        what = f"looking up the members of {group}"
+        with translating(what):
+            async with asyncio.timeout(self._timeout_s):
+                answers: list[Any] = [*await self._admin.describe_consumer_groups([group])]
+        (told,) = answers[0].groups
+        if told[0]:
+            raise Retriable(f"{what}: error {told[0]}")
+        return len(told[5])
 
     async def beginnings(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Asked of the broker now. Raises Retriable."""

@@ -1,0 +1,31 @@
+"""Read by Python at its start, where PYTHONPATH names this folder: districam as it is after a change of the index's schema.
+
+All that such a version has of its own is the number: keys and group follow from it.
+"""
+
+import importlib.util
+import sys
+from importlib.machinery import SourceFileLoader
+from types import CodeType
+
+NAME = "districam_common.names"
+OURS, NEWER = b'\nSCHEMA = "1"\n', b'\nSCHEMA = "2"\n'
+
+
+class _Newer(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.get_filename(fullname))
+        if source.count(OURS) != 1:
+            raise ImportError(f"{fullname} does not say its schema as it used to")
+        return compile(source.replace(OURS, NEWER), self.get_filename(fullname), "exec")
+
+
+_found = importlib.util.find_spec(NAME)
+if _found is None or _found.origin is None:
+    raise ImportError(f"there is no {NAME}")
+_spec = importlib.util.spec_from_file_location(NAME, _found.origin, loader=_Newer(NAME, _found.origin))
+if _spec is None or _spec.loader is None:
+    raise ImportError(f"{NAME} cannot be loaded")
+_module = importlib.util.module_from_spec(_spec)
+sys.modules[NAME] = _module
+_spec.loader.exec_module(_module)
