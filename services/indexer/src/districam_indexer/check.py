@@ -21,6 +21,7 @@ from districam_common.blobs import Missing, Unsupported
 from districam_common.clock import SystemClock
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.index_reader import IndexReader
+from districam_common.index_replies import is_segment
 from districam_common.media import CAMERA_ID
 from districam_common.names import DAY_US, HOUR_US
 from districam_common.redis_door import open_redis, redis_errors
@@ -228,7 +229,7 @@ class _Check:
                 for key in keys:
                     pipe.zrange(key, 0, -1, withscores=True)
                 hours = cast("list[list[tuple[bytes, float]]]", await pipe.execute())
-        return {member: int(at) for hour in hours for member, at in hour}
+        return {member: int(at) for hour in hours for member, at in hour if is_segment(member, at)}
 
     async def _count_missing(self, camera_id: str, missing: Members) -> None:
         """Not those that have been stored, or dropped, since the day was listed."""
