@@ -352,6 +352,11 @@ PIPELINE = Board(
             ),
         ),
         Chart(
+            "The indexer's rounds over its cameras",
+            one("max by (loop) (districam_indexer_round_seconds)", "{{loop}}"),
+            "s",
+        ),
+        Chart(
             "Repeats dropped, stills skipped, versions deleted",
             (
                 Query("sum(rate(districam_recorder_repeats_total[$__rate_interval]))", "repeats"),

@@ -14,9 +14,9 @@ from districam_common.hold_store import HoldStore
 from districam_common.holds import Hold, HoldEvents, copied
 from districam_common.index import from_entries
 from districam_common.index_reader import Known
-from districam_common.index_replies import SCHEMA, Meta
+from districam_common.index_replies import Meta
 from districam_common.ledger import ledger
-from districam_common.names import HOUR_US, hold_events_key
+from districam_common.names import HOUR_US, SCHEMA, hold_events_key
 from districam_indexer.hold_events import Explaining
 from support.announced import NOON_US, S, lost
 from support.histories import camera
