@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from districam_devkit.pipeline import ServiceName
 from districam_devkit.servers.process import Child
-from fault import clocks, index, quota, streams
+from fault import clocks, index, quota, streams, torn
 from fault.scene import BYTES_S, GOP_S, Scene
 
 BACK_S = GOP_S + 2
@@ -229,4 +229,5 @@ ROWS = (
         partial(clocks.broker_off, by_s=600),
         brokers=3,
     ),
+    Row("broker's tail cut and grown again", torn.tail_cut, {"storage_down": BACK_S}),
 )
