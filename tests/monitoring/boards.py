@@ -349,6 +349,10 @@ PIPELINE = Board(
                     "sum by (what) (increase(districam_unreadable_total[$__rate_interval]))",
                     "{{what}} of index or bucket",
                 ),
+                Query(
+                    "sum by (topic) (increase(districam_unreadable_batches_total[$__rate_interval]))",
+                    "unreadable in {{topic}}",
+                ),
             ),
         ),
         Chart(

@@ -7,6 +7,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import districam_api.measure
 import districam_common.loop_lag
+import districam_common.metrics
 import districam_common.unread
 import districam_indexer.metrics
 import districam_ingest.metrics
@@ -18,6 +19,7 @@ MODULES: dict[str, ModuleType] = {
     "indexer": districam_indexer.metrics,
     "api": districam_api.measure,
     "indexer and api": districam_common.unread,
+    "ingest, recorder and indexer": districam_common.metrics,
     "every service": districam_common.loop_lag,
 }
 OF_THE_LIBRARY = (

@@ -12,7 +12,7 @@ from districam_common import names
 from districam_common.events import Camera, SegmentStored
 from districam_common.ledger import State, ledger
 from districam_common.media import Fragment
-from support.world_broker import PARTITIONS, Broker, Bucket
+from support.world_broker import PARTITIONS, Broker, Bucket, Rotten
 from support.world_cameras import BEGUN_US, TICK_US, Content, Device, S, at, contents
 from support.world_faults import Fate, Fault, Kind, torn_s
 from support.world_index import Indexer
@@ -138,6 +138,9 @@ class World:
         for name in CAMERAS:
             self._note(tick, name)
         for partition in range(PARTITIONS):
+            (self.broker.rots.add if self._is("rotten", tick, partition) else self.broker.rots.discard)(
+                partition
+            )
             if self._is("truncated", tick, partition):
                 self.broker.truncate(partition, 20 * S)
         self._run_recorder(tick)
@@ -343,6 +346,11 @@ class World:
         out = {(f.info.epoch, f.info.seq) for f in lost if isinstance(f, Fragment)}
         out -= {(f.info.epoch, f.info.seq) for f in left if isinstance(f, Fragment)}
         return out - self.witness.announced
+
+    def rotten(self, name: str) -> list[Fragment]:
+        """Those of the camera that reached the log and could never be read."""
+        log = self.broker.ever.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
+        return [one.value.fragment for one in log if isinstance(one.value, Rotten)]
 
     def gone(self) -> set[tuple[str, int]]:
         """(epoch, seq) of what no recorder could read any more: the log had lost it first."""

@@ -17,7 +17,15 @@ BROKERS = (0, 1, 2)
 _FIRST = {names.FRAGMENTS: 0, names.STREAMS: 1, names.SEGMENTS: 2}
 """Who leads the first partition of a topic; the next leads the next."""
 
-Value = Fragment | Unreadable | SegmentStored | StreamEvent | Camera | DeadLetter
+
+@dataclass(frozen=True, slots=True)
+class Rotten:
+    """A fragment of which nothing can be read any more."""
+
+    fragment: Fragment
+
+
+Value = Fragment | Rotten | Unreadable | SegmentStored | StreamEvent | Camera | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ class Broker:
     away: set[int] = field(default_factory=set[int])
     keeps_texts: bool = False
     beginnings: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    rots: set[int] = field(default_factory=set[int])
+    """Partitions of `fragments` whose disk spoils what is written."""
     commits: list[Commit | None] = field(default_factory=lambda: list[Commit | None]([None] * PARTITIONS))
 
     def log(self, topic: str, partition: int) -> list[Logged]:
@@ -79,6 +89,8 @@ class Broker:
 
     def append(self, topic: str, partition: int, value: Value) -> int:
         """Gives the append time."""
+        if topic == names.FRAGMENTS and partition in self.rots and isinstance(value, Fragment):
+            value = Rotten(value)
         logged = Logged(self.time_us(self.leader(topic, partition)), value)
         self.log(topic, partition).append(logged)
         self.ever.setdefault((topic, partition), []).append(logged)

@@ -30,6 +30,7 @@ Kind = Literal[
     "poisoned",  # a fragment is spoilt on its way into the log
     "broker",  # nobody reaches the broker
     "leader",  # nobody reaches the leader of a partition of `fragments`; the group's coordinator answers
+    "rotten",  # what the broker writes of a partition cannot be read again
     "truncated",  # the log keeps only its last 20 s
     "torn",  # that leader is away, and the log has lost its last seconds when it is back
     "store",  # nobody reaches S3
@@ -82,7 +83,7 @@ class Fate:
         return any(fault.kind in kinds for fault in self.faults)
 
 
-LONGEST_S = {"broker": 100, "leader": 100, "torn": 20, "poisoned": 2, "lossy": 30}
+LONGEST_S = {"broker": 100, "leader": 100, "torn": 20, "poisoned": 2, "lossy": 30, "rotten": 12}
 TORN_MOST_S = 12
 
 

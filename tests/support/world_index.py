@@ -16,7 +16,7 @@ from districam_indexer.core.decode import Value, plan
 from districam_indexer.core.operations import Batch, gathered
 from districam_indexer.core.progress import Place, log_us_of, position, progress
 from districam_recorder.core.partition_log import Unreadable
-from support.world_broker import PARTITIONS, Broker, Logged, mark_at
+from support.world_broker import PARTITIONS, Broker, Logged, Rotten, mark_at
 
 PLACES: list[Place] = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS) for n in range(PARTITIONS)]
 REVISIONS: Place = (names.CAMERAS, 0)
@@ -69,7 +69,7 @@ class Index:
 
 
 def _indexed(logged: Logged) -> Value:
-    assert not isinstance(logged.value, Fragment | Unreadable | DeadLetter)
+    assert not isinstance(logged.value, Fragment | Rotten | Unreadable | DeadLetter)
     return logged.value
 
 

@@ -17,7 +17,7 @@ from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_entry
 from districam_recorder.core.partition_log import Unreadable
 from support.world import CAMERAS, HORIZON, JUDGED_US, Look, Taken, World
-from support.world_broker import PARTITIONS
+from support.world_broker import PARTITIONS, Rotten
 from support.world_cameras import BEGUN_US, GOP_TICKS, TICK_US, Content, S, at, contents
 from support.world_faults import OF_LOSS
 from support.world_index import PLACES, Index
@@ -50,7 +50,7 @@ def tells_what_it_rejects(world: World) -> None:
     told = {(one.partition, one.offset) for one in letters if isinstance(one, DeadLetter)}
     for n in range(PARTITIONS):
         log, beginning = world.broker.log(names.FRAGMENTS, n), world.broker.beginnings[n]
-        spoilt = {(n, offset) for offset, one in enumerate(log) if isinstance(one.value, Unreadable)}
+        spoilt = {(n, offset) for offset, one in enumerate(log) if isinstance(one.value, Unreadable | Rotten)}
         of_this = {place for place in told if place[0] == n}
         assert of_this <= spoilt, "a readable fragment was rejected"
         assert {place for place in spoilt if place[1] >= beginning} <= of_this, "a spoilt record is not told"
@@ -267,8 +267,9 @@ def _lossy(world: World, name: str) -> list[Interval]:
 
 
 def _logged(world: World, name: str) -> set[tuple[str, int]]:
-    """(epoch, running number) of all pictures that reached the log."""
-    return {one for fragment in world.fragments(name) for one in _pictures(fragment)}
+    """(epoch, running number) of all pictures that reached the log, and could be read unless a tear took them first."""
+    rotten = world.rotten(name) if world.fate.has("torn") else []
+    return {one for fragment in [*world.fragments(name), *rotten] for one in _pictures(fragment)}
 
 
 def _pictures(fragment: Fragment) -> set[tuple[str, int]]:
@@ -317,6 +318,7 @@ RIGHT: dict[str, set[str]] = {
     "lost": {"pipeline_loss", "service_down"},  # unproven at the end of an epoch whose ingest was killed
     "record": {"stream_changed"},
     "service": {"service_down"},
+    "rotten": {"storage_down"},
     "shed": {"shed_backpressure"},
     "missed": {"storage_down"},
     "tear": {"storage_down"},
@@ -376,12 +378,15 @@ def _reasons(world: World, name: str) -> list[set[str]]:
     missed = {
         one for f in world.fragments(name) if (f.info.epoch, f.info.seq) in known for one in _pictures(f)
     }
+    rotten = {one for f in world.rotten(name) for one in _pictures(f)}
 
     def fate_of(one: tuple[str, int]) -> str:
         if one in torn:
             return "missed" if one in missed else "torn"
         if one in fell:
             return "fell"
+        if one in rotten:
+            return "torn" if world.fate.has("torn") else "rotten"
         if one in logged or one in spoilt:
             return "lost"
         ahead = (

@@ -16,12 +16,20 @@ from districam_recorder.core.contact import Contact
 from districam_recorder.core.effects import Effect, Fall, Rejection
 from districam_recorder.core.objects import agreed, metadata_of, object_of
 from districam_recorder.core.partition_log import Incoming, PartitionLog, Rules, Unreadable
-from support.world_broker import PARTITIONS, Broker, Bucket, Logged, Stored
+from support.world_broker import PARTITIONS, Broker, Bucket, Logged, Rotten, Stored
 from support.world_cameras import S
 
 RULES = Rules(idle_us=15 * S, segment_max_bytes=64 << 20)
 MEMORY = 8_000
 CONTACT_US, SESSION_US, ROUND_US = 60 * S, 10 * S, 5 * S
+
+
+def _incoming(logged: Logged, offset: int, monotonic_us: int) -> Incoming:
+    """Of what is rotten nothing is known, not even when it was appended."""
+    if isinstance(logged.value, Rotten):
+        return Incoming(offset, 0, monotonic_us, Unreadable("", "rotten", is_lost=True))
+    assert isinstance(logged.value, Fragment | Unreadable)
+    return Incoming(offset, logged.append_us, monotonic_us, logged.value, logged.id)
 
 
 class Died(Exception):  # no error: a fault
@@ -159,10 +167,10 @@ class Recorder:
             handler.log.falls(self._broker.beginnings[handler.number])
         while handler.log.position < len(log):
             logged, offset = log[handler.log.position], handler.log.position
-            assert isinstance(logged.value, Fragment | Unreadable)
-            leader = self._broker.leader(names.FRAGMENTS, handler.number)
-            self._clock.seen(logged.append_us, monotonic_us, leader)
-            incoming = Incoming(offset, logged.append_us, monotonic_us, logged.value, logged.id)
+            incoming = _incoming(logged, offset, monotonic_us)
+            if incoming.append_us:
+                leader = self._broker.leader(names.FRAGMENTS, handler.number)
+                self._clock.seen(incoming.append_us, monotonic_us, leader)
             holdings = [one.holding() for one in self._handlers]
             match limits.step(holdings, handler.number, incoming.bytes, MEMORY):
                 case limits.Read():

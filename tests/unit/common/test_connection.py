@@ -25,7 +25,9 @@ from districam_common.settings import KafkaSettings
         (kafka.MessageSizeTooLargeError(), Rejected),
         (kafka.OffsetMetadataTooLargeError(), Rejected),
         (kafka.AuthenticationFailedError("wrong password"), Fatal),
-        (kafka.TopicAuthorizationFailedError("districam.cameras.v1"), Fatal),
+        (kafka.TopicAuthorizationFailedError("districam.cameras.v1"), Retriable),
+        (kafka.GroupAuthorizationFailedError("districam-recorder"), Retriable),
+        (kafka.ClusterAuthorizationFailedError(), Retriable),
     ],
 )
 def test_each_error_says_who_must_act(error: kafka.KafkaError, kind: type[DistricamError]) -> None:
@@ -39,6 +41,10 @@ def test_sockets_and_deadlines_are_retriable(error: Exception) -> None:
     with pytest.raises(Retriable, match="reading: ") as caught, translating("reading"):
         raise error
     assert caught.value.__cause__ is error
+
+
+def test_a_missing_right_says_where_to_look() -> None:
+    assert "ACL" in str(translated(kafka.TopicAuthorizationFailedError("districam.cameras.v1"), "reading"))
 
 
 def test_a_missing_topic_says_what_to_run() -> None:

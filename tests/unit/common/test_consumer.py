@@ -13,7 +13,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.structs import TopicPartition
 
-from districam_common.kafka.consumer import _consumer
+from districam_common.kafka.group import consumer_of
 from districam_common.settings import KafkaSettings
 
 TOPIC, PARTITIONS = "cameras", 60
@@ -34,7 +34,7 @@ class Cluster(ClusterMetadata):
 @asynccontextmanager
 async def consumer(name: str) -> AsyncGenerator[AIOKafkaConsumer]:
     """As `Member` makes it; it never connects."""
-    made = _consumer(KafkaSettings(session_timeout_s=10.0), "tests", name, 1 << 20)
+    made = consumer_of(KafkaSettings(session_timeout_s=10.0), "tests", name, 1 << 20)
     try:
         yield made
     finally:

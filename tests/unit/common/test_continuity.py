@@ -195,4 +195,4 @@ async def test_a_leader_that_is_away_costs_its_own_partitions_alone():
     with pytest.raises(Retriable):
         await offsets.ends_told(asked(n1=away, n2=away), [P, Q], 1)
     with pytest.raises(Fatal):
-        await offsets.ends_told(asked(n1=kafka.TopicAuthorizationFailedError()), [P, Q], 1)
+        await offsets.ends_told(asked(n1=kafka.AuthenticationFailedError()), [P, Q], 1)

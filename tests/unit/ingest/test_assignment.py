@@ -1,15 +1,17 @@
 """The fleet follows the group: only what has been read to its end counts, and who was out of the group gives way."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from districam_common import names, wire
 from districam_common.clock import SystemClock
 from districam_common.events import Camera
-from districam_common.kafka.records import Partition, Record
+from districam_common.kafka.records import FellOff, Partition, Record
 from districam_common.service import Runtime
 from districam_ingest.cameras import Assignment, Fleet
 
@@ -43,13 +45,16 @@ class Life:
 class Group:
     """The group's coordinator and its log, as a member sees them. What is `given` comes out of the next poll."""
 
-    log: dict[Partition, list[Camera]]
+    log: dict[Partition, list[Camera | None]]
     assigned_us: int = 0
     member_assignment: frozenset[Partition] = frozenset()
     given: dict[Partition, int] = field(default_factory=dict[Partition, int])
     holds_back: set[Partition] = field(default_factory=set[Partition])
+    begins: dict[Partition, int] = field(default_factory=dict[Partition, int])
     stalls_s: float = 0.0
     is_away: bool = False
+    ahead: int = 0
+    """Records that the broker has and has not given yet."""
     _contact_us: int = 0
 
     def contact_us(self) -> int:
@@ -63,21 +68,29 @@ class Group:
     def position(self, partition: Partition) -> int:
         return self.given[partition]
 
-    async def beginnings(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
-        return dict.fromkeys(partitions, 0)
+    def highwater(self, partition: Partition) -> int | None:
+        return None if partition in self.holds_back else len(self.log[partition]) + self.ahead
 
-    async def ends(self, partitions: frozenset[Partition]) -> dict[Partition, int]:
-        return {partition: len(self.log[partition]) for partition in partitions}
+    async def beginnings(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
+        return {partition: self.begins.get(partition, 0) for partition in partitions}
 
     async def poll(self, *, timeout_s: float) -> dict[Partition, list[Record]]:
         assert timeout_s > 0
         stalls_s, self.stalls_s = self.stalls_s, 0.0
         await asyncio.sleep(stalls_s or 0.01)
+        fallen = {
+            partition: at
+            for partition, at in self.given.items()
+            if partition in self.member_assignment
+            and not self.begins.get(partition, 0) <= at <= len(self.log[partition])
+        }
+        if fallen:
+            raise FellOff(fallen)
         out: dict[Partition, list[Record]] = {}
         for partition in self.member_assignment - self.holds_back:
             at = self.given[partition]
             out[partition] = [
-                record(partition, at + n, one) for n, one in enumerate(self.log[partition][at:])
+                record(partition, at + n, one) for n, one in enumerate(self.log[partition][at:]) if one
             ]
             self.given[partition] = len(self.log[partition])
         return out
@@ -129,18 +142,69 @@ def camera(camera_id: str, **fields: object) -> Camera:
 
 
 A, B = camera("cam-a"), camera("cam-b")
+ALONE = camera("cam-s", single_client=True)
+"""It does not linger: it ends at once when it is let go of."""
 
 
-async def test_nothing_starts_before_every_partition_is_read_to_its_end():
+async def test_a_partition_that_cannot_be_read_costs_its_own_cameras_alone():
     told: list[str] = []
     group = Group({P0: [A], P1: [B]}, holds_back={P1})
     async with following(group, told) as assignment:
         await assign(assignment, group, P0, P1)
-        await asyncio.sleep(0.1)
-        assert told == []
+        await heard(told, 1)
+        assert told == ["cam-a starts"]
         group.holds_back.clear()
         await heard(told, 2)
-        assert sorted(told) == ["cam-a starts", "cam-b starts"]
+        assert told == ["cam-a starts", "cam-b starts"]
+
+
+async def test_nothing_of_a_partition_starts_before_it_is_read_to_its_end():
+    told: list[str] = []
+    group = Group({P0: [A, B]}, ahead=2)
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0)
+        await asyncio.sleep(0.1)
+        assert told == []
+        group.log[P0] += [replace(B, revision=2, enabled=False), None]
+        group.ahead = 0
+        await heard(told, 1)
+        assert told == ["cam-a starts"]
+
+
+async def test_what_runs_goes_on_while_its_partition_is_read_anew():
+    told: list[str] = []
+    group = Group({P0: [A], P1: [ALONE]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0, P1)
+        await heard(told, 2)
+        group.holds_back = {P1}
+        await assign(assignment, group, P0, P1)
+        await asyncio.sleep(0.2)
+        assert told[2:] == []
+
+
+@pytest.mark.correctness
+async def test_a_topic_made_anew_or_cut_short_stops_no_stream_and_is_read_from_its_beginning():
+    told: list[str] = []
+    group = Group({P0: [ALONE, B, None]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0)
+        await heard(told, 2)
+        group.log[P0] = []  # made anew
+        await asyncio.sleep(0.1)
+        group.log[P0] = [B, camera("cam-c")]
+        await heard(told, 3)
+        assert told[2:] == ["cam-c starts"], "and what it no longer tells of goes on until it is told to stop"
+
+
+@pytest.mark.correctness
+async def test_a_log_that_begins_later_is_read_from_there():
+    told: list[str] = []
+    group = Group({P0: [None, None, A]}, begins={P0: 2})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0)
+        await heard(told, 1)
+        assert told == ["cam-a starts"]
 
 
 async def test_a_rebalance_interrupts_nothing():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from districam_common import names, wire
-from districam_common.kafka.records import Committed, FellOff, Partition, Record, mark_of
+from districam_common.kafka.records import Committed, FellOff, MembershipLost, Partition, Record, mark_of
 from districam_common.marks import Mark
 from districam_common.media import Fragment
 from districam_common.service import Runtime
@@ -60,6 +60,7 @@ class World:
     after: Mark | None = None
     beginning: int = 0
     away: bool = False  # the leader of the partition; the group's coordinator answers
+    trouble: Exception | None = None
 
     def append(self, one: Fragment, append_us: int) -> None:
         message = wire.fragment_message(one, site="here")
@@ -70,6 +71,8 @@ class World:
 
     async def poll(self, *, timeout_s: float) -> dict[Partition, list[Record]]:
         await asyncio.sleep(0)
+        if self.trouble is not None:
+            raise self.trouble
         if self.away:
             return {}
         if not self.beginning <= self.position <= len(self.log) or not self._is_there(self.after):
@@ -184,6 +187,28 @@ async def test_a_wall_clock_that_steps_closes_nothing():
         assert len(world.carried_out) == 1
         await turn(consumption, world)
     assert world.commits[P].offset == 1
+
+
+@pytest.mark.correctness
+async def test_records_that_were_given_to_nobody_are_read_before_what_came_behind_them():
+    world = World()
+    async with consuming(world) as consumption:
+        for seq in range(4):
+            world.append(fragment("c", E, seq, ends="epoch" if seq == 3 else None), T0 + seq * S)
+        world.position = 2  # the first two were taken out of an answer, and lost with an error
+        for _ in range(3):
+            await turn(consumption, world)
+        stored = [effect for effect in world.carried_out if isinstance(effect, Segment)]
+        assert [one.info.seq for segment in stored for one in segment.fragments] == [0, 1, 2, 3]
+    assert world.commits[P].offset == 4
+
+
+@pytest.mark.correctness
+async def test_a_client_that_has_ended_inside_ends_the_membership_and_not_the_recorder():
+    world = World(trouble=MembershipLost("ended"))
+    async with consuming(world) as consumption:
+        with pytest.raises(MembershipLost):
+            await consumption.run()
 
 
 async def test_how_far_the_log_is_stored_goes_by_the_brokers_clock():

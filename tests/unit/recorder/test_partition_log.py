@@ -375,6 +375,82 @@ def test_a_fall_is_told_from_the_commits_time_to_the_first_record_left():
     assert log.committable(end_us=None, log_stands=False).offset == 22
 
 
+UNREADABLE = Unreadable("", "offset 2: a batch whose checksum is not that of its content", is_lost=True)
+
+
+def test_what_cannot_be_read_is_rejected_and_its_time_is_told_like_what_fell():
+    log = log_from()
+    log.feed(Incoming(0, T0 + 2 * S, 0, fragment("c", E, 0)))
+    log.feed(Incoming(1, T0 + 9 * S, 0, fragment("d", F, 0, start_us=T0 + 7 * S)))
+    (rejection,) = log.feed(Incoming(2, 0, 0, UNREADABLE, count=3))
+    assert rejection == Rejection(First(2, T0 + 9 * S, T0 + 9 * S), "", UNREADABLE.reason)
+    assert log.position == 5
+    log.announced(rejection)
+    assert log.committable(end_us=T0 + 90 * S, log_stands=False).offset == 0
+    (fall,) = log.feed(Incoming(5, T0 + 11 * S, 0, fragment("d", F, 1, start_us=T0 + 9 * S)))
+    assert isinstance(fall, Fall)
+    assert fall.from_us == T0 + 2 * S, "what the slower of the two had next may have lain there"
+    assert fall.to_us == T0 + 12 * S, "up to the next record, by a clock that may be a second off"
+
+
+def test_a_new_epochs_first_fragment_may_have_lain_there():
+    log = log_from()
+    log.feed(Incoming(0, T0 + 2 * S, 0, fragment("c", E, 0)))
+    log.feed(Incoming(1, 0, 0, UNREADABLE))
+    fall, _ = log.feed(Incoming(2, T0 + 4 * S, 0, fragment("c", E, 2)))
+    assert isinstance(fall, Fall)
+    assert fall.from_us <= T0 - 3 * S
+
+
+def test_an_epoch_that_is_silent_for_long_had_nothing_there():
+    log = log_from()
+    log.feed(Incoming(0, T0 + 2 * S, 0, fragment("c", E, 0)))
+    for n in range(1, 20):
+        log.feed(Incoming(n, T0 + 2 * S + 2 * n * S, 0, fragment("d", F, n - 1, start_us=T0 + 2 * n * S)))
+    log.feed(Incoming(20, 0, 0, UNREADABLE))
+    (fall,) = log.rests_at_end(0, T0 + 60 * S)
+    assert isinstance(fall, Fall)
+    assert fall.from_us == T0 + 40 * S - 5 * S
+
+
+def test_without_anything_read_before_it_the_commit_tells_how_far_back_it_may_reach():
+    log = log_from(7, Checkpoint(T0, {}))
+    log.feed(Incoming(7, 0, 0, UNREADABLE))
+    (fall,) = log.feed(Incoming(8, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
+    assert isinstance(fall, Fall)
+    assert (fall.from_us, fall.to_us) == (T0 - 5 * S, T0 + 31 * S)
+
+
+def test_and_on_a_log_of_which_nobody_knows_anything_it_does_not_reach_back_for_ever():
+    log = log_from()
+    log.feed(Incoming(0, 0, 0, UNREADABLE))
+    (fall,) = log.feed(Incoming(1, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
+    assert isinstance(fall, Fall)
+    assert fall.from_us == T0 + 25 * S
+
+
+def test_a_control_batch_moves_on_and_loses_nothing():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0)))
+    (rejection,) = log.feed(Incoming(1, 0, 0, Unreadable("", "offset 1: a control batch")))
+    assert isinstance(rejection, Rejection)
+    assert log.position == 2
+    assert log.rests_at_end(0, T0 + 9 * S) == []
+
+
+@pytest.mark.correctness
+def test_a_record_behind_the_next_one_is_not_taken():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0)))
+    assert log.feed(incoming(2, fragment("c", E, 2))) == []
+    assert log.position == 1
+    assert log.committable(end_us=None, log_stands=False).offset == 0
+    log.feed(incoming(1, fragment("c", E, 1)))
+    (segment,) = log.feed(incoming(2, fragment("c", E, 2, ends="epoch")))
+    assert isinstance(segment, Segment)
+    assert [one.info.seq for one in segment.fragments] == [0, 1, 2]
+
+
 def test_what_was_in_memory_when_the_log_fell_is_stored_all_the_same():
     log = log_from(0, Checkpoint(T0 - S, {}))
     log.feed(incoming(0, fragment("c", E, 0)))
@@ -408,7 +484,7 @@ def test_ended_epochs_leave_the_metadata():
     (segment,) = log.feed(incoming(0, fragment("c", E, 0, ends="epoch")))
     log.announced(segment)
     assert parse(log.committable(end_us=None, log_stands=False).metadata).seqs == {E: 0}
-    log.feed(incoming(40, fragment("d", F, 0)))
+    log.feed(Incoming(1, T0 + 40 * S, 0, fragment("d", F, 0)))
     assert parse(log.committable(end_us=None, log_stands=False).metadata).seqs == {}
 
 

@@ -9,7 +9,9 @@ from support.world_faults import HARMLESS, OF_LEADERS, OF_STORAGE, Fate, Fault, 
 
 
 @share(16)
-@given(fates([*OF_STORAGE, *OF_STORAGE, "moved", "lossy", "poisoned", "killed", "truncated"], least=1))
+@given(
+    fates([*OF_STORAGE, *OF_STORAGE, "moved", "lossy", "poisoned", "killed", "truncated", "rotten"], least=1)
+)
 def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate: Fate):
     world = World(fate)
     world.drain()

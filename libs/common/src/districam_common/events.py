@@ -347,13 +347,13 @@ class FootageExpired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionFell:
-    """Fragments fell off Kafka's retention before they were stored. The one event without a camera.
+    """Fragments fell off Kafka's retention before they were stored, or could not be read. The one event without a camera.
 
     Attributes:
         partition: of `districam.fragments.v1`; as text it is the record's key.
         at_us: when that was found, µs UTC.
-        from_us: how far the partition was stored, µs UTC.
-        to_us: when the first record that is left was appended, µs UTC.
+        from_us: how far the partition was stored, or the earliest that what cannot be read may begin, µs UTC.
+        to_us: when the first record that is left was appended, a second more where records could not be read, µs UTC.
     """
 
     type: ClassVar[str] = "districam.partition.fell.v1"

@@ -46,7 +46,7 @@ class Applier:
             try:
                 operations += plan(value, record.append_us, self._expired)
             except Rejected as error:
-                letters.append(_letter(record, error))
+                letters.append(_letter(record, str(error)))
         for letter in letters:
             await self._bury(letter)
         await self._doors.writer.apply(gathered(operations), build=build, moves=moves, read=read)
@@ -84,19 +84,22 @@ def _decoded(records: Iterable[Record]) -> tuple[list[tuple[Record, Value]], lis
     decoded: list[tuple[Record, Value]] = []
     letters: list[DeadLetter] = []
     for record in records:
+        if record.problem:
+            letters.append(_letter(record, record.problem))
+            continue
         try:
             decoded.append((record, decode(record.topic, record.key, record.headers, record.value)))
         except Rejected as error:
-            letters.append(_letter(record, error))
+            letters.append(_letter(record, str(error)))
     return decoded, letters
 
 
-def _letter(record: Record, error: Rejected) -> DeadLetter:
+def _letter(record: Record, reason: str) -> DeadLetter:
     return DeadLetter(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
         key=(record.key or b"")[:200].decode(errors="replace"),
-        reason=str(error)[:500],
+        reason=reason[:500],
         service="indexer",
     )

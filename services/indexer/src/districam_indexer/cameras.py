@@ -82,7 +82,7 @@ async def _write(doors: Doors, applier: Applier, written: _Written, records: Seq
 
 
 async def _is_written(doors: Doors, applier: Applier, written: _Written, some: Sequence[Record]) -> bool:
-    after: dict[Place, int] = {(one.topic, one.partition): one.offset + 1 for one in some}
+    after: dict[Place, int] = {(one.topic, one.partition): one.next_offset for one in some}
     moves = {place: (written.next.get(place, 0), at) for place, at in after.items()}
     try:
         if some:

@@ -13,7 +13,7 @@ import structlog
 from districam_common import names
 from districam_common.errors import Rejected, Retriable
 from districam_common.kafka.consumer import Committed, FellOff, Member, Partition, Record
-from districam_common.kafka.records import mark_of
+from districam_common.kafka.records import last_mark
 from districam_common.marks import Mark, climbed
 from districam_common.redis_door import RedisAway
 from districam_indexer.apply import Applier
@@ -165,16 +165,17 @@ class Consumption:
 
     async def _write(self, records: Mapping[Partition, Sequence[Record]]) -> None:
         standing = self._standing
-        lasts = {partition: some[-1] for partition, some in records.items()}
-        kept = {p: last for p, last in lasts.items() if p.topic != names.KEYFRAMES}
-        read = {p: climbed(standing.read.get(p, ()), mark_of(last)) for p, last in kept.items()}
+        after = {partition: some[-1].next_offset for partition, some in records.items()}
+        kept = {p: at for p, at in after.items() if p.topic != names.KEYFRAMES}
+        lasts = {p: mark for p in kept if (mark := last_mark(records[p])) is not None}
+        read = {p: climbed(standing.read.get(p, ()), mark) for p, mark in lasts.items()}
         await self._applier.apply(
             (record for some in records.values() for record in some),
             build=standing.build,
-            moves={p: (standing.next[p], last.offset + 1) for p, last in kept.items()},
+            moves={p: (standing.next[p], at) for p, at in kept.items()},
             read={**read},
         )
-        standing.next.update({p: last.offset + 1 for p, last in lasts.items()})
+        standing.next.update(after)
         standing.read.update(read)
 
     async def _confirm(self) -> None:

@@ -4,9 +4,10 @@ import asyncio
 
 from districam_common import names
 from districam_common.blobs import Blobs
+from districam_common.errors import Retriable
 from districam_common.kafka.consumer import Member, Partition
 from districam_common.kafka.producer import Publisher
-from districam_common.service import Runtime, retrying
+from districam_common.service import Runtime, leaves, retrying
 from districam_recorder.consume import Consumption
 from districam_recorder.settings import Settings
 from districam_recorder.store import Place, Store
@@ -51,6 +52,9 @@ async def _consume(settings: Settings, runtime: Runtime, store: Store) -> None:
         clock=runtime.clock,
         max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
     )
-    async with member as joined, asyncio.TaskGroup() as tasks:
-        consumption = Consumption(joined, store, tasks, settings, runtime)
-        await consumption.run()
+    try:
+        async with member as joined, asyncio.TaskGroup() as tasks:
+            consumption = Consumption(joined, store, tasks, settings, runtime)
+            await consumption.run()
+    except* Retriable as group:  # alone, it may be repeated
+        raise leaves(group)[0] from group

@@ -7,7 +7,14 @@ import structlog
 
 from districam_common import names
 from districam_common.errors import Retriable
-from districam_common.kafka.consumer import Committed, FellOff, Member, Partition, Record
+from districam_common.kafka.consumer import (
+    Committed,
+    FellOff,
+    Member,
+    MembershipLost,
+    Partition,
+    Record,
+)
 from districam_common.service import Runtime, retrying
 from districam_recorder import metrics
 from districam_recorder.core import limits
@@ -107,6 +114,8 @@ class Consumption:
     async def _turn(self) -> None:
         try:
             await self._poll()
+        except MembershipLost:
+            raise
         except Retriable as error:
             self._runtime.health.failing("kafka", str(error))
             await asyncio.sleep(AFTER_TROUBLE_S)
@@ -133,6 +142,8 @@ class Consumption:
         self._see(partition, max(record.append_us for record in records), received_us)
 
     def _see(self, partition: Partition, append_us: int, received_us: int) -> None:
+        if not append_us:
+            return  # of what cannot be read nobody knows
         self._broker_clock.seen(append_us, received_us, self._member.leader(partition))
 
     async def _fell(self, asked: Mapping[Partition, int]) -> None:
@@ -171,6 +182,11 @@ class Consumption:
     def _read_backlog(self, handler: Handler) -> bool:
         """False: has to wait until something is stored."""
         while handler.backlog:
+            if not handler.is_next:
+                log.error("records left out", partition=handler.number, position=handler.log.position)
+                handler.backlog.clear()
+                self._seek(handler.number)
+                break
             match self._step(handler):
                 case limits.Read():
                     handler.read_next()

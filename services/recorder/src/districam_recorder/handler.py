@@ -36,6 +36,11 @@ class Handler:
         self._carry_out(self.log.feed(self.backlog.popleft()))
         metrics.REPEATS.inc(self.log.repeats - repeats)
 
+    @property
+    def is_next(self) -> bool:
+        """Whether the backlog goes on where the log was left; if not, what lies between must be fetched."""
+        return self.backlog[0].offset <= self.log.position
+
     def is_at(self, end: int) -> bool:
         """Whether all of the log up to `end` has been fed. One that ends before the position is not the one that was read."""
         return not self.backlog and self.log.position == end
@@ -93,10 +98,13 @@ class Handler:
 
 def incoming(record: Record, received_us: int) -> Incoming:
     """The record as the core takes it; `received_us` is monotonic."""
-    return Incoming(record.offset, record.append_us, received_us, _content(record), mark_of(record).id)
+    name = mark_of(record).id
+    return Incoming(record.offset, record.append_us, received_us, _content(record), name, record.count)
 
 
 def _content(record: Record) -> Fragment | Unreadable:
+    if record.problem:
+        return Unreadable("", record.problem, is_lost=record.is_lost)
     key = (record.key or b"").decode(errors="replace")[:200]
     try:
         return wire.fragment(record.key, record.headers, record.value)

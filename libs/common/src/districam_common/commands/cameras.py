@@ -108,7 +108,7 @@ async def latest(settings: CommandSettings) -> dict[str, Camera]:
                 camera = wire.camera(record.key, record.headers, record.value)
             except wire.WireError as error:
                 print(
-                    f"{_NAME}: passing over {CAMERAS}-{record.partition}@{record.offset}: {error}",
+                    f"{_NAME}: passing over {CAMERAS}-{record.partition}@{record.offset}: {record.problem or error}",
                     file=sys.stderr,
                 )
                 continue

@@ -28,14 +28,17 @@ _FATAL = (
     kafka.SaslAuthenticationFailed,
     kafka.UnsupportedSaslMechanismError,
     kafka.IllegalSaslStateError,
-    kafka.TopicAuthorizationFailedError,
-    kafka.GroupAuthorizationFailedError,
-    kafka.ClusterAuthorizationFailedError,
     kafka.SecurityDisabled,
     kafka.InvalidSessionTimeoutError,
     kafka.IncompatibleBrokerVersion,
     kafka.UnrecognizedBrokerVersion,
 )
+_NOT_ALLOWED = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+)
+"""Rights are taken and given back while brokers run: who ends because of it has lost what it held."""
 _REJECTED = (
     kafka.MessageSizeTooLargeError,
     kafka.RecordTooLargeError,
@@ -55,6 +58,8 @@ def translated(error: kafka.KafkaError, what: str) -> DistricamError:
         return Fatal(message)
     if isinstance(error, _REJECTED):
         return Rejected(message)
+    if isinstance(error, _NOT_ALLOWED):
+        return Retriable(f"{message} (the broker's ACLs do not allow it: grant the right, or mend the user)")
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
         return Retriable(f"{message} (is the topic there? districam-topics apply)")
     return Retriable(message)

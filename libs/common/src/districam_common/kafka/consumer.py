@@ -20,13 +20,13 @@ from aiokafka.structs import TopicPartition
 
 from districam_common.clock import Clock
 from districam_common.errors import Retriable
-from districam_common.kafka import offsets
-from districam_common.kafka.connection import administration, arguments, translating
+from districam_common.kafka import fetching, offsets
+from districam_common.kafka.connection import administration, translating
 from districam_common.kafka.continuity import Continuity, records_at, surviving
-from districam_common.kafka.group import Listener, OnChange, own_assignor
+from districam_common.kafka.group import Listener, OnChange, consumer_of
 from districam_common.kafka.groups import Groups
 from districam_common.kafka.offsets import Reader, foreign, record_of
-from districam_common.kafka.records import Committed, FellOff, Partition, Record
+from districam_common.kafka.records import Committed, FellOff, MembershipLost, Partition, Record
 from districam_common.marks import Mark
 from districam_common.settings import KafkaSettings
 
@@ -36,6 +36,7 @@ __all__ = [
     "FellOff",
     "Groups",
     "Member",
+    "MembershipLost",
     "Partition",
     "Reader",
     "Record",
@@ -46,10 +47,8 @@ log = structlog.get_logger()
 FRAGMENT_FETCH_BYTES = 9 << 20
 """`max_partition_fetch_bytes` where fragments are read: their largest record. Prefetching takes up to 2.6 times this
 a partition (measured)."""
-_FETCH_MAX_WAIT_MS = 200
 _SLICE_S = 0.2
 """A poll looks up this often whether the group is being rebalanced."""
-_MAX_POLL_INTERVAL_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Member:
         """
         async with AsyncExitStack() as stack:
             admin = await stack.enter_async_context(administration(settings, client_id))
-            raw = _consumer(settings, group, client_id, max_partition_fetch_bytes)
+            raw = consumer_of(settings, group, client_id, max_partition_fetch_bytes)
             consumer = await stack.enter_async_context(offsets.connected(raw, settings.request_timeout_s))
             await offsets.require_topics(consumer, topics, settings.request_timeout_s)
             member = cls(
@@ -144,7 +143,10 @@ class Member:
     ) -> dict[Partition, list[Record]]:
         """The next records, by partition in order; none after `timeout_s`. Runs the callbacks of a rebalance.
 
+        No offset is left out: where no record can be read, a `Record` says so.
+
         Raises:
+            MembershipLost: open a new member.
             FellOff: positions that the log does not have, or whose log is another one than what was read before them
                 (see `continuity`); again at each poll until they are sought.
             Retriable: trouble with the broker; poll again, or open a new member. If it was `on_assigned` that raised
@@ -161,6 +163,8 @@ class Member:
                 return records
 
     async def _fetched(self, timeout_s: float, max_records: int | None) -> dict[Partition, list[Record]]:
+        if fetching.has_ended(self._consumer):
+            raise MembershipLost("the Kafka client has ended inside: joining anew")
         if self._consumer._subscription.reassignment_in_progress:
             # `getmany` would wait for the assignment without a deadline, while that waits for our callbacks
             await self._woken_within(timeout_s)
@@ -170,10 +174,27 @@ class Member:
         out: dict[Partition, list[Record]] = {}
         for key, some in got.items():
             partition = Partition(key.topic, key.partition)
-            out[partition] = [record_of(raw) for raw in some]
+            if self._is_next(partition, some[0].offset):
+                out[partition] = [record_of(raw) for raw in some]
         await self._check(out)
-        self._positions |= {partition: some[-1].offset + 1 for partition, some in out.items()}
+        self._positions |= {partition: some[-1].next_offset for partition, some in out.items()}
         return out
+
+    def _is_next(self, partition: Partition, offset: int) -> bool:
+        """Whether records from `offset` on come next. If not, some were given to nobody: they are fetched once more."""
+        position = self._positions.get(partition)
+        if position is None or offset == position:
+            return position is not None
+        log.error(
+            "records out of order",
+            topic=partition.topic,
+            partition=partition.number,
+            position=position,
+            offset=offset,
+        )
+        for key in self._held([partition]):
+            self._consumer.seek(key, position)
+        return False
 
     async def _check(self, got: Mapping[Partition, Sequence[Record]]) -> None:
         """That the logs are those that were read so far. If not, or if nobody can tell, `got` is to be fetched again."""
@@ -377,22 +398,3 @@ class Member:
         self._is_closing = True
         for change in self._changes:
             change.handled.set()
-
-
-def _consumer(
-    settings: KafkaSettings, group: str, client_id: str, max_partition_fetch_bytes: int
-) -> AIOKafkaConsumer:
-    session_ms = int(settings.session_timeout_s * 1000)
-    return AIOKafkaConsumer(
-        **arguments(settings, client_id),
-        group_id=group,
-        partition_assignment_strategy=(own_assignor(),),
-        session_timeout_ms=session_ms,
-        rebalance_timeout_ms=session_ms,
-        heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
-        max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
-        max_partition_fetch_bytes=max_partition_fetch_bytes,
-    )

@@ -19,7 +19,7 @@ from aiokafka.structs import TopicPartition
 
 from districam_common.kafka import offsets
 from districam_common.kafka.connection import arguments, translating
-from districam_common.kafka.records import Partition, Record, mark_of
+from districam_common.kafka.records import Partition, Record, last_mark, mark_of
 from districam_common.marks import Mark
 from districam_common.settings import KafkaSettings
 
@@ -68,13 +68,13 @@ class Continuity:
         unsure = {p for p, line in lines.items() if line is None or self._lines.get(p) is not line}
         unsure -= self._torn | {p for p in unsure if lines[p] is None and p not in got}  # nothing to decide
         before = {p: self._given[p] for p in unsure if p in self._given}
-        latest = {p: mark_of(got[p][-1]) for p in unsure if got.get(p)}
+        latest = {p: mark for p in unsure if (mark := last_mark(got.get(p, ()))) is not None}
         for asked in (before, latest):
             self._torn |= await self._missing(asked)
         self._lines |= {p: lines[p] for p in unsure - self._torn}
         if self._torn:
             return set(self._torn)
-        self._given |= {partition: mark_of(some[-1]) for partition, some in got.items() if some}
+        self._given |= {p: mark for p, some in got.items() if (mark := last_mark(some)) is not None}
         return set()
 
     async def _missing(self, marks: Mapping[Partition, Mark]) -> set[Partition]:
@@ -111,9 +111,9 @@ async def surviving(asked: Mapping[Partition, Sequence[Mark]], look: Look) -> di
 async def records_at(
     settings: KafkaSettings, asked: Mapping[Partition, int], client_id: str
 ) -> dict[Partition, Record | None]:
-    """The records at these offsets, over a connection of its own; None where the log has none, or one that cannot be read.
+    """The records at these offsets, over a connection of its own; None where the log has none.
 
-    Partitions whose log begins later are left out.
+    Partitions whose log begins later are left out, and those where the record cannot be read: it may be any.
 
     Raises:
         Retriable: the broker does not tell.
@@ -133,7 +133,11 @@ async def records_at(
             for partition, offset in there.items():
                 consumer.seek(TopicPartition(*partition), offset)
         for partition in there:
-            out[partition] = await _next(consumer, partition, timeout_s)
+            found = await _next(consumer, partition, timeout_s)
+            if found is not None and found.problem:
+                del out[partition]
+            else:
+                out[partition] = found
     return out
 
 
@@ -142,5 +146,5 @@ async def _next(consumer: AIOKafkaConsumer, partition: Partition, timeout_s: flo
         try:
             async with asyncio.timeout(timeout_s):
                 return offsets.record_of(await consumer.getone(TopicPartition(*partition)))
-        except (kafka.CorruptRecordException, kafka.OffsetOutOfRangeError):
+        except kafka.OffsetOutOfRangeError:
             return None

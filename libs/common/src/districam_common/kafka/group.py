@@ -4,11 +4,16 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from aiokafka import ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import TopicPartition
 
+from districam_common.kafka.connection import arguments
 from districam_common.kafka.records import Partition
+from districam_common.settings import KafkaSettings
+
+_FETCH_MAX_WAIT_MS = 200
+_MAX_POLL_INTERVAL_MS = 300_000
 
 OnChange = Callable[[frozenset[Partition]], Awaitable[None]]
 
@@ -40,3 +45,23 @@ def own_assignor() -> type[StickyPartitionAssignor]:
         _latest_partition_movements = None
 
     return OwnAssignor
+
+
+def consumer_of(
+    settings: KafkaSettings, group: str, client_id: str, max_partition_fetch_bytes: int
+) -> AIOKafkaConsumer:
+    """What a member reads with; not started. It commits and resets nothing by itself."""
+    session_ms = int(settings.session_timeout_s * 1000)
+    return AIOKafkaConsumer(
+        **arguments(settings, client_id),
+        group_id=group,
+        partition_assignment_strategy=(own_assignor(),),
+        session_timeout_ms=session_ms,
+        rebalance_timeout_ms=session_ms,
+        heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
+        max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
+        max_partition_fetch_bytes=max_partition_fetch_bytes,
+    )

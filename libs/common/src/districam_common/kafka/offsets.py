@@ -10,20 +10,55 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from districam_common.errors import DistricamError, Retriable
+from districam_common.kafka import fetching
 from districam_common.kafka.connection import arguments, closed, translating
+from districam_common.kafka.fetched import Missing
 from districam_common.kafka.records import Committed, Partition, Record
+from districam_common.metrics import UNREADABLE
 from districam_common.settings import KafkaSettings
 
+log = structlog.get_logger()
 
-def record_of(raw: "ConsumerRecord[bytes | None, bytes | None]") -> Record:
-    """A record of ours from one of aiokafka's."""
+
+def record_of(raw: "ConsumerRecord[bytes | None, bytes | None] | Missing") -> Record:
+    """A record of ours from one of aiokafka's, or from what the fetcher could not read."""
+    if isinstance(raw, Missing):
+        return _unreadable(raw)
     headers = tuple(raw.headers)
     return Record(raw.topic, raw.partition, raw.offset, raw.timestamp * 1000, raw.key, raw.value, headers)
+
+
+def _unreadable(missing: Missing) -> Record:
+    last, count = missing.next_offset - 1, missing.next_offset - missing.offset
+    where = f"offset {missing.offset}" if count == 1 else f"offsets {missing.offset} to {last}"
+    if missing.is_lost:
+        UNREADABLE.labels(missing.topic).inc()
+        log.error(
+            "batch unreadable",
+            topic=missing.topic,
+            partition=missing.partition,
+            offset=missing.offset,
+            last_offset=last,
+            why=missing.why,
+        )
+    return Record(
+        missing.topic,
+        missing.partition,
+        missing.offset,
+        0,
+        None,
+        None,
+        (),
+        count=count,
+        problem=f"{where}: {missing.why}",
+        is_lost=missing.is_lost,
+    )
 
 
 def foreign(partitions: Iterable[Partition]) -> list[TopicPartition]:
@@ -123,6 +158,7 @@ async def connected(consumer: AIOKafkaConsumer, timeout_s: float) -> AsyncGenera
         Retriable: the broker cannot be reached.
         Fatal: it refuses us.
     """
+    fetching.use()
     try:
         with translating("connecting to Kafka"):
             async with asyncio.timeout(timeout_s):
@@ -187,7 +223,7 @@ class Reader:
         """Stands at the topics' beginnings, or at `starts` where given. Raises Retriable, Fatal."""
         timeout_s = settings.request_timeout_s
         plain = AIOKafkaConsumer(
-            **arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="earliest"
+            **arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="none"
         )
         async with connected(plain, timeout_s) as consumer:
             await require_topics(consumer, topics, timeout_s)
@@ -201,8 +237,11 @@ class Reader:
         self._consumer.assign(foreign(self._partitions))
         first = await beginnings(self._consumer, self._partitions, self._timeout_s)
         for partition in self._partitions:
-            self._positions[partition] = starts.get(partition, first[partition])
-            self._consumer.seek(TopicPartition(*partition), self._positions[partition])
+            self._seek(partition, starts.get(partition, first[partition]))
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        self._positions[partition] = offset
+        self._consumer.seek(TopicPartition(*partition), offset)
 
     async def ends(self) -> dict[Partition, int]:
         """Asked of the broker now. Raises Retriable."""
@@ -219,7 +258,7 @@ class Reader:
         """What lies between the position and the ends as they are now; some of one partition at a time, each in its order.
 
         Raises:
-            Retriable: the broker gave nothing for `request_timeout_s`; or the log ends before what was read of it, and
+            Retriable: the broker gave nothing for `request_timeout_s`; or the log does not have the position any more, and
                 must be read anew.
         """
         goal = await self.ends()
@@ -230,14 +269,23 @@ class Reader:
                 )
         while any(self._positions[partition] < goal[partition] for partition in self._partitions):
             for partition, some in (await self._some()).items():
-                self._positions[partition] = some[-1].offset + 1
+                self._positions[partition] = some[-1].next_offset
                 yield some
 
     async def _some(self) -> dict[Partition, list[Record]]:
+        """The next records. Those of a partition that do not begin where its reading stands are not taken."""
         with translating("reading"):
             got = await self._consumer.getmany(timeout_ms=int(self._timeout_s * 1000))
         if not got:
             raise Retriable(f"reading: nothing came within {self._timeout_s} s")
         return {
-            Partition(key.topic, key.partition): [record_of(raw) for raw in some] for key, some in got.items()
+            partition: [record_of(raw) for raw in some]
+            for key, some in got.items()
+            if self._is_next(partition := Partition(key.topic, key.partition), some[0].offset)
         }
+
+    def _is_next(self, partition: Partition, offset: int) -> bool:
+        if offset == self._positions[partition]:
+            return True
+        self._seek(partition, self._positions[partition])
+        return False

@@ -1,10 +1,10 @@
 """What the log gives: partitions, records, commits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from districam_common.errors import DistricamError
+from districam_common.errors import DistricamError, Retriable
 from districam_common.marks import Mark
 
 
@@ -17,7 +17,11 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as it lies in the log; `append_us` is the broker's clock at the append, by the millisecond."""
+    """A record as it lies in the log; `append_us` is the broker's clock at the append, by the millisecond.
+
+    If `problem` is set, it stands for `count` offsets at which no record can be read, and says why; then it has no key, no
+    value, no headers, and `append_us` is 0. `is_lost`: records may have lain there. So each offset is in one `Record`.
+    """
 
     topic: str
     partition: int
@@ -26,6 +30,14 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    count: int = 1
+    problem: str = ""
+    is_lost: bool = False
+
+    @property
+    def next_offset(self) -> int:
+        """The offset behind it."""
+        return self.offset + self.count
 
 
 def mark_of(record: Record) -> Mark:
@@ -34,12 +46,21 @@ def mark_of(record: Record) -> Mark:
     return Mark(record.offset, record.append_us, name.decode(errors="replace"))
 
 
+def last_mark(records: Sequence[Record]) -> Mark | None:
+    """Of the last of them that can be read; what cannot be is known by nothing."""
+    return next((mark_of(record) for record in reversed(records) if not record.problem), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """The next offset to read, and the text committed with it."""
 
     offset: int
     metadata: str
+
+
+class MembershipLost(Retriable):
+    """The client has given up inside: this member will never read again, another one may."""
 
 
 class FellOff(DistricamError):

@@ -61,6 +61,7 @@ def declared(settings: TopicsSettings) -> list[Topic]:
     """Every topic of the contract (docs/design/contract.md, Topics)."""
     common = {
         "cleanup.policy": "delete",
+        "compression.type": "uncompressed",
         "message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": str(settings.min_insync_replicas),
     }
@@ -68,7 +69,6 @@ def declared(settings: TopicsSettings) -> list[Topic]:
         "retention.ms": _ms(settings.fragments_retention_h, _HOUR_MS),
         "retention.bytes": str(settings.fragments_retention_bytes),
         "max.message.bytes": str(settings.fragments_max_bytes),
-        "compression.type": "uncompressed",
     }
     keyframes = {"retention.ms": _ms(settings.keyframes_retention_h, _HOUR_MS)}
     events = {"retention.ms": _ms(settings.segments_retention_days, _DAY_MS)}

@@ -74,6 +74,7 @@ class _Epoch:
     expected: int = 0
     init: bytes | None = None
     log_us: int = 0  # log time at the last record of it, repeats included
+    end_us: int = 0  # of the last fragment that was taken
     is_ended: bool = False
     open: _Open | None = None
 
@@ -106,6 +107,20 @@ class Assembler:
         """The first record of any open segment."""
         firsts = (epoch.open.first for epoch in self._open.values() if epoch.open)
         return min(firsts, key=lambda first: first.offset, default=None)
+
+    @property
+    def log_us(self) -> int:
+        """Log time: the running maximum of append times; 0 before the first record."""
+        return self._log_us
+
+    def reaches_us(self, default_us: int) -> int:
+        """Where the footage of the epoch ends that is furthest behind, of those that go on; `default_us` without any."""
+        live = [
+            epoch.end_us
+            for epoch in self._epochs.values()
+            if epoch.end_us and not epoch.is_ended and self._log_us - epoch.log_us <= self._idle_us
+        ]
+        return min(live, default=default_us)
 
     def objection(self, fragment: Fragment) -> str | None:
         """Why this fragment cannot follow the others of its epoch, if it cannot: another init would spoil the object."""
@@ -177,7 +192,7 @@ class Assembler:
         held.bytes += size
         self.open_bytes += size
         held.log_us, held.received_us = self._log_us, arrival.received_us
-        epoch.expected = info.seq + 1
+        epoch.expected, epoch.end_us = info.seq + 1, info.end_us
         epoch.is_ended = info.ends == "epoch"
         return held
 

@@ -12,21 +12,23 @@ from districam_recorder.core.progress import Commit, Frontier, Progress
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record that is no fragment: its key, and why."""
+    """A record that is no fragment: its key, and why. `is_lost`: in its place fragments may have lain."""
 
     key: str
     reason: str
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as read; `received_us` is monotonic, `id` its `ce_id`."""
+    """A record as read, or `count` of them that cannot be (`append_us` 0); `received_us` is monotonic, `id` its `ce_id`."""
 
     offset: int
     append_us: int
     received_us: int
     content: Fragment | Unreadable
     id: str = ""
+    count: int = 1
 
     @property
     def mark(self) -> Mark:
@@ -47,6 +49,12 @@ class Rules:
     segment_max_bytes: int
 
 
+STARTS_BEFORE_US = 5_000_000
+"""A fragment that is made from a live stream starts this long before it is appended, at most."""
+CLOCK_US = 1_000_000
+"""A host's clock may be off by so much against the broker's, unnoticed."""
+
+
 class PartitionLog:
     """Reads one partition from `offset` on. Whatever has effects stays unannounced until `announced` says otherwise."""
 
@@ -60,6 +68,7 @@ class PartitionLog:
         self._last = checkpoint.read[0] if checkpoint.read else None
         self._fallen: First | None = None
         self._torn_after: Mark | None = None  # where the log that lost its tail had been read to
+        self._was_unreadable = False  # why `_fallen` may be lost; else the log lost it
 
     @property
     def log_us(self) -> int:
@@ -101,24 +110,36 @@ class PartitionLog:
         return self._assembler.earliest()
 
     def feed(self, incoming: Incoming) -> list[Effect]:
-        """Takes the next record; one before `position` is a leftover of an earlier fetch and is passed over."""
-        if incoming.offset < self.position:
+        """Takes the next record; one before `position` is a leftover of an earlier fetch and is passed over.
+
+        So is one behind it: offsets are dense, and what lies between has to be read first. `position` tells.
+        """
+        if not incoming.offset <= self.position < incoming.offset + incoming.count:
             return []
-        effects = self._end_fall(incoming.append_us) if self._is_behind_the_tear(incoming.mark) else []
-        self.position = incoming.offset + 1
-        if self._last is None or self._last.offset < incoming.offset:
+        is_new = self._is_behind_the_tear(incoming.mark)
+        effects = self._end_fall(incoming.append_us or None) if is_new else []
+        self.position = incoming.offset + incoming.count
+        if incoming.append_us and (self._last is None or self._last.offset < incoming.offset):
             self._last = incoming.mark
         effects += self._assembler.passes(incoming.append_us)
         if isinstance(incoming.content, Unreadable):
-            effects.append(_rejection(incoming, incoming.content.key, incoming.content.reason))
+            effects.append(self._refuse(incoming, incoming.content))
         else:
             effects += self._take(incoming, incoming.content)
         self._progress.add(effects)
         return effects
 
+    def _refuse(self, incoming: Incoming, content: Unreadable) -> Rejection:
+        """What may have lain where nothing can be read is told like what fell off the log: by time."""
+        log_us = incoming.append_us or self._assembler.log_us or self.log_us
+        if content.is_lost and self._fallen is None:
+            from_us = max(0, min(self._assembler.reaches_us(log_us), log_us - STARTS_BEFORE_US))
+            self._begin_fall(incoming.offset, from_us, was_unreadable=True)
+        return Rejection(First(incoming.offset, log_us, log_us), content.key, content.reason)
+
     def _take(self, incoming: Incoming, fragment: Fragment) -> list[Effect]:
         if (reason := self._assembler.objection(fragment)) is not None:
-            return [_rejection(incoming, fragment.info.camera_id, reason)]
+            return [self._refuse(incoming, Unreadable(fragment.info.camera_id, reason))]
         arrival = Arrival(incoming.offset, incoming.append_us, incoming.received_us, fragment)
         return list(self._assembler.feed(arrival))
 
@@ -190,6 +211,7 @@ class PartitionLog:
         offset = self._offset(progress.frontier([self._assembler.earliest()]))
         fresh = PartitionLog(offset, checkpoint, self._rules)
         fresh._fallen, fresh._torn_after, fresh._last = self._fallen, self._torn_after, self._last
+        fresh._was_unreadable = self._was_unreadable
         fresh._progress.survivor, fresh._progress.is_torn = progress.survivor, progress.is_torn
         return fresh
 
@@ -202,8 +224,9 @@ class PartitionLog:
         since_us = self._progress.since_us
         return self.log_us if since_us is None else since_us
 
-    def _begin_fall(self, offset: int, from_us: int) -> None:
+    def _begin_fall(self, offset: int, from_us: int, *, was_unreadable: bool = False) -> None:
         """Nothing from `offset` on is committed until it is told."""
+        self._was_unreadable = was_unreadable
         before = self._fallen or First(offset, from_us, from_us)
         from_us = min(from_us, before.append_us)
         self._fallen = First(min(offset, before.offset), from_us, from_us)
@@ -217,8 +240,6 @@ class PartitionLog:
         if self._fallen is None or to_us is None:
             return []
         first, self._fallen, self._torn_after = self._fallen, None, None
+        if self._was_unreadable:  # of the very first record nobody knows what came before
+            return [Fall(first, first.append_us or max(0, to_us - STARTS_BEFORE_US), to_us + CLOCK_US)]
         return [Fall(first, first.append_us, max(to_us, first.append_us))]
-
-
-def _rejection(incoming: Incoming, key: str, reason: str) -> Rejection:
-    return Rejection(First(incoming.offset, incoming.append_us, incoming.append_us), key, reason)

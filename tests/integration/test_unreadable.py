@@ -1,0 +1,247 @@
+"""What cannot be read, on real servers: one rotten batch, a compressing broker, a transaction of somebody else's."""
+# aiokafka leaves its arguments untyped:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from districam_common import names, wire
+from districam_common.events import Camera, PartitionFell
+from districam_common.kafka import fetching, topics
+from districam_common.kafka.connection import administration
+from districam_common.kafka.consumer import Reader
+from districam_common.kafka.producer import Publisher
+from districam_common.settings import KafkaSettings, TopicsSettings
+from districam_common.wire import Message
+from districam_devkit.pipeline import service_running
+from districam_devkit.servers import Servers
+from districam_devkit.servers import kafka as kafka_server
+from integration.conftest import MakeTopic, kafka_settings, make_topic
+from integration.test_recorder import Bench, bench, fragments_of, recorder
+from support.fragments import fragment
+from support.rot import flipped
+
+__all__ = ["bench"]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
+
+PARTITIONS = 60
+
+
+async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 30) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not await holds():
+            await asyncio.sleep(0.2)
+
+
+# ---- a rotten batch of `fragments`
+
+
+async def test_a_rotten_batch_of_one_camera_costs_the_others_nothing_and_is_told(
+    bench: Bench, tmp_path_factory: pytest.TempPathFactory
+):
+    """Twelve cameras in other partitions, and two in the same; one recorder reads, another takes over."""
+    culprit, epoch = bench.camera(), bench.epoch()
+    acks = await bench.publish(*[fragment(culprit, epoch, n, starts=n == 0, size=2000) for n in range(6)])
+    where = acks[2]
+    others = [(bench.camera(), bench.epoch()) for _ in range(12)]
+    bench.published = [one for one in bench.published if one[1].offset != where.offset]
+    with flipped(tmp_path_factory.getbasetemp(), names.FRAGMENTS, where.partition, where.offset):
+        async with recorder(bench) as running:
+            for seq in range(16):
+                for camera_id, one in others:
+                    ends = "segment" if seq % 4 == 3 else None
+                    await bench.publish(
+                        fragment(camera_id, one, seq, starts=seq % 4 == 0, ends=ends, size=2000)
+                    )
+                if seq == 8:
+                    await running.kill()
+                    break
+        async with recorder(bench):
+            for camera_id, one in others:
+                await bench.publish(fragment(camera_id, one, 9, ends="epoch"))
+            stored = await bench.until_recorded()
+            await bench.until_committed()
+    assert (epoch, 2) not in fragments_of(stored)
+    await bench.check_objects(stored)
+    letters = {record.value for record in await bench.read(names.DEADLETTERS)}
+    told = [json.loads(value) for value in letters if value]
+    (mine,) = {
+        one["reason"] for one in told if place_of(one) == (names.FRAGMENTS, where.partition, where.offset)
+    }
+    assert "checksum" in mine
+    assert await fell_over(bench, where.partition, where.append_us)
+
+
+def place_of(letter: dict[str, object]) -> tuple[object, ...]:
+    return letter["topic"], letter["partition"], letter["offset"]
+
+
+async def fell_over(bench: Bench, partition: int, at_us: int) -> bool:
+    """Whether the recorder has told that footage of then is lost at the broker."""
+    events = [wire.event(r.key, r.headers, r.value) for r in await bench.read(names.STREAMS) if r.value]
+    return any(
+        one.from_us < at_us <= one.to_us
+        for one in events
+        if isinstance(one, PartitionFell) and one.partition == partition
+    )
+
+
+# ---- a rotten batch of `cameras`
+
+
+async def test_a_rotten_record_of_one_camera_keeps_a_replica_from_no_other(
+    bench: Bench, servers: Servers, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    """Nobody answers at their addresses, so each that is started is refused."""
+    cameras = [Camera(camera_id=bench.camera(), name="x", url="rtsp://127.0.0.1:9/x") for _ in range(12)]
+    acks = [
+        await bench.publisher.publish(names.CAMERAS, wire.camera_message(one, site="local"))
+        for one in cameras
+    ]
+    settings = {**servers.environment(), "DISTRICAM_LOG__FORMAT": "json"}
+    home = tmp_path_factory.getbasetemp()
+    with flipped(home, names.CAMERAS, acks[0].partition, acks[0].offset):
+        async with service_running("ingest", tmp_path, settings, ready="readyz"):
+            log = tmp_path / "logs" / "ingest.log"
+
+            async def all_but_one_are_tried() -> bool:
+                """And of every partition the end was found."""
+                lines = [json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"]
+                tried = {line.get("camera") for line in lines if line["event"] == "stream refused"}
+                ends = [line["partitions"] for line in lines if line["event"] == "assigned"]
+                rotten = [line["partition"] for line in lines if line["event"] == "batch unreadable"]
+                is_whole = ends == [PARTITIONS] and rotten == [acks[0].partition]
+                return is_whole and {one.camera_id for one in cameras[1:]} <= tried
+
+            await until(all_but_one_are_tried)
+    for one in cameras:
+        gone = wire.camera_message(
+            Camera(camera_id=one.camera_id, name="x", url=one.url, revision=2, updated_us=2, deleted=True),
+            site="local",
+        )
+        await bench.publisher.publish(names.CAMERAS, gone)
+
+
+# ---- what the broker itself cannot read
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+async def test_a_block_of_zeros_on_the_brokers_disk_costs_what_lay_in_it(tmp_path: Path, size: int):
+    """The broker answers with an error, and aiokafka by itself would ask the same again for ever."""
+    async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
+        settings = kafka_settings(broker.bootstrap_servers)
+        name = await make_topic(settings, 2)
+        async with Publisher.open(settings, "tests") as publisher:
+            for n in range(80):
+                await publisher.publish(name, message(n, size), partition=0)
+            await publisher.publish(name, message(0, size), partition=1)
+        (path,) = tmp_path.rglob(f"{name}-0/*.log")
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(bytes(4096))
+        async with Reader.open(settings, [name]) as reader:
+            records = await reader.read_all()
+    read = [one for one in records if one.partition == 0]
+    assert len(records) > len(read), "the other partition is read"
+    assert [one.offset for one in read[1:]] == [one.next_offset for one in read[:-1]], "no offset is left out"
+    assert (read[0].offset, read[-1].next_offset) == (0, 80)
+    lost = sum(one.count for one in read if one.problem)
+    assert 1 <= lost <= 3 * 4096 / (size + 80) + 2, "no more than what the broker's index cannot tell apart"
+
+
+@pytest.mark.parametrize(("offset", "bit"), [(8, 6), (8, 7), (16, 1)], ids=["length", "sign", "format"])
+async def test_a_batch_whose_header_is_spoilt_ends_no_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, bit: int
+):
+    """No checksum protects these. The broker gives nothing, calls it corrupt, or fails in a way of its own."""
+    monkeypatch.setattr(fetching, "_PATIENCE_S", 1.0)
+    async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
+        settings = kafka_settings(broker.bootstrap_servers)
+        name = await make_topic(settings)
+        async with Publisher.open(settings, "tests") as publisher:
+            for n in range(20):
+                await publisher.publish(name, message(n, 5000))
+        (path,) = tmp_path.rglob(f"{name}-0/*.log")
+        data = path.read_bytes()
+        length = int.from_bytes(data[8:12], "big") + 12
+        with path.open("r+b") as file:
+            file.seek(3 * length + offset)
+            (value,) = data[3 * length + offset : 3 * length + offset + 1]
+            file.seek(3 * length + offset)
+            file.write(bytes([value ^ 1 << bit]))
+        async with Reader.open(settings, [name]) as reader:
+            records = await reader.read_all()
+    assert [(one.offset, one.count) for one in records if one.problem] == [(3, 1)]
+    assert [one.offset for one in records if not one.problem] == [n for n in range(20) if n != 3]
+
+
+# ---- a broker that compresses
+
+
+def message(number: int, size: int = 2000) -> Message:
+    return Message(b"k", str(number).encode() + b"." * size, [("ce_seq", str(number).encode())])
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_what_a_broker_compresses_is_read(kafka: KafkaSettings, topic: MakeTopic, codec: str):
+    name = await topic(compression_type=codec)
+    async with Publisher.open(kafka, "tests") as publisher:
+        for n in range(5):
+            await publisher.publish(name, message(n))
+    async with Reader.open(kafka, [name]) as reader:
+        records = await reader.read_all()
+    assert [one.value for one in records] == [message(n).value for n in range(5)]
+
+
+async def test_apply_takes_compression_from_every_topic(tmp_path: Path):
+    """As a broker's default, and as somebody set it on a topic."""
+    wanted = topics.declared(TopicsSettings(partitions=2, small_partitions=1))
+    async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
+        settings = kafka_settings(broker.bootstrap_servers)
+        async with administration(settings, "tests") as admin:
+            await topics.apply(admin, topics.plan(wanted, {}), {}, 10)
+            found = await topics.look(admin, wanted, 10)
+            squeezed = [
+                topics.Topic(one.name, one.partitions, 1, {**one.configs, "compression.type": "zstd"})
+                for one in wanted
+            ]
+            await topics.apply(admin, topics.plan(squeezed, found), found, 10)
+            found = await topics.look(admin, wanted, 10)
+            assert {one.configs["compression.type"] for one in found.values()} == {"zstd"}
+            await topics.apply(admin, topics.plan(wanted, found), found, 10)
+            found = await topics.look(admin, wanted, 10)
+    assert {one.configs["compression.type"] for one in found.values()} == {"uncompressed"}
+
+
+# ---- transactions, which are none of ours
+
+
+async def test_a_transactions_control_batch_at_the_end_keeps_nobody_waiting(
+    kafka: KafkaSettings, topic: MakeTopic
+):
+    name = await topic()
+    async with Publisher.open(kafka, "tests") as publisher:
+        await publisher.publish(name, message(0))
+    async with (
+        AIOKafkaProducer(
+            bootstrap_servers=kafka.bootstrap_servers, transactional_id=f"somebody-{name}"
+        ) as foreign,
+        foreign.transaction(),
+    ):
+        await foreign.send_and_wait(name, b"theirs")
+    async with Reader.open(kafka, [name]) as reader:
+
+        async def is_closed() -> bool:
+            """The broker writes the transaction's end after it has been acknowledged."""
+            return list((await reader.ends()).values()) == [3]
+
+        await until(is_closed)
+        records = await reader.read_all()
+    assert [one.value for one in records if not one.problem] == [message(0).value, b"theirs"]
+    assert records[-1].next_offset == 3
+    assert not records[-1].is_lost
