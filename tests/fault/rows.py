@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from districam_devkit.pipeline import ServiceName
 from districam_devkit.servers.process import Child
-from fault import clocks, index, quota, streams, torn
+from fault import clocks, index, quota, reading, streams, torn
 from fault.scene import BYTES_S, GOP_S, Scene
 
 BACK_S = GOP_S + 2
@@ -230,4 +230,12 @@ ROWS = (
         brokers=3,
     ),
     Row("broker's tail cut and grown again", torn.tail_cut, {"storage_down": BACK_S}),
+    Row(
+        "a bit flipped in a batch of fragments on the broker's disk, two recorders",
+        reading.bit_flipped_in_fragments,
+        {"storage_down": 0},
+    ),
+    Row("a bit flipped in a batch of cameras, ingest killed", reading.bit_flipped_in_cameras, _SERVICE),
+    Row("broker stopped for two minutes and resumed", reading.broker_stopped, {"shed_backpressure": BACK_S}),
+    Row("compression.type=zstd at the broker", reading.broker_compresses),
 )
