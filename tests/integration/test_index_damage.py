@@ -84,23 +84,22 @@ async def test_retention_leaves_what_an_unreadable_hold_may_keep_and_nothing_els
     newer = {"camera_id": other, "from_us": old_us, "to_us": old_us + S, "placed_us": "noon"}
     await put(archive.district, names.HOLDS_PREFIX, b"")
     await put(archive.district, names.hold_key(SPOILT), json.dumps(newer).encode())
+    unclear = names.hold_key("e" * 16)
+    await put(archive.district, unclear, b"{")  # whose it is cannot be told: it may keep anybody's
     async with archive.indexer() as indexer:
         mine = await archive.stock(old_us, old_us + HOUR_US)
         theirs = await archive.stock(old_us, old_us + HOUR_US, camera_id=other)
-        held = theirs[0].key
+        held, everything = theirs[0].key, {one.key for one in (*mine, *theirs)}
         two_days = Camera(
             camera_id=other, name="x", url="rtsp://10.0.0.1/2", retention_days=2, updated_us=old_us
         )  # fmt: skip
         await archive.district.publisher.publish(names.CAMERAS, wire.camera_message(two_days, site="local"))
         await believe(archive)
-        assert await comes(lambda: _are_stored(archive, {held}), 40)
-        unclear = names.hold_key("e" * 16)
-        await put(archive.district, unclear, b"{")
         assert await comes(lambda: _says(archive, indexer.port, "retention stands still"))
-        again = await archive.stock(old_us + 2 * HOUR_US)
         assert not await comes(lambda: _are_stored(archive, {held}), 3)
-        assert await archive.keys() == {held, again[0].key}
+        assert await archive.keys() == everything
         await archive.vault.delete([unclear])
+        assert await comes(lambda: _are_stored(archive, {held}), 40)
         assert await comes(lambda: _says(archive, indexer.port, "passed over, cannot be read"))
     assert mine[0].key not in await archive.keys()
 
@@ -229,7 +228,9 @@ async def _asked(http: httpx.AsyncClient, camera_id: str) -> None:
     assert answers[of_camera].json()["revision"] == 2
     assert camera_id in {one["camera_id"] for one in answers["/streams"].json()["streams"]}
     assert len(answers[f"{of_camera}/segments"].json()["segments"]) == 6
-    assert answers["/holds"].json()["unread"] == [SPOILT]
+    assert set(answers["/holds"].json()["unread"]) <= {
+        SPOILT
+    }  # until a round finds that the bucket has no such hold
     assert (await http.get(f"{of_camera}/latest.jpg")).status_code == 404
     placed = await http.post("/holds", json={"camera_id": camera_id, "reason": "x", **window})
     assert placed.status_code == 201
@@ -242,10 +243,12 @@ async def test_a_hold_that_cannot_be_read_is_named_and_not_released(
     await put(district, names.hold_key(SPOILT), b"{")
     fields = {"site": "local", "schema": "1", "partitions": 60, "state": "ready", "build": "b"}
     await district.redis.hset(names.META, mapping={**fields})
+    await district.redis.hset(names.HOLDS, SPOILT, b"{")
     async with (
         api_running(s3, district.redis_url, tmp_path / "api.log") as api,
         httpx.AsyncClient(base_url=f"{api.url}/v1") as http,
     ):
+        assert (await http.get("/holds")).json()["unread"] == [SPOILT]
         shown = await http.get(f"/holds/{SPOILT}")
         released = await http.delete(f"/holds/{SPOILT}", params={"reason": "x"})
         assert (shown.status_code, released.status_code) == (409, 409)
