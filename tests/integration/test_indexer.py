@@ -453,7 +453,8 @@ async def test_check_tells_what_was_written_over_deleted_or_altered_with_key_cam
             await until(indexer.is_ready)
             await until(lambda: _are_all(district, stored))
         code, found, _ = await checked(district, "--deep")
-        assert (code, found["read"], found["announced"], found["unproven"]) == (0, 5, 5, 0)
+        assert (code, found["read"], found["altered"], found["unproven"]) == (0, 5, 0, 0)
+        assert found["announced"] >= 5  # other tests announce on this topic too
         assert found["read_bytes"] == sum(map(len, bodies))
         before = await district.contents()
         # Somebody with the bucket's key writes other bytes of the same length, and says so in the metadata.
