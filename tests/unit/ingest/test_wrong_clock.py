@@ -76,6 +76,13 @@ class Host:
             if acks and len(self.sent) > before:
                 self.ack()
 
+    def bursts(self, seconds: int) -> None:
+        """What the socket had kept is read at once."""
+        for _ in range(seconds * FPS):
+            n, self._pictures = self._pictures, self._pictures + 1
+            self._look()
+            self.stream.take([picture(n, key=n % FPS == 0, sets=BASELINE, arrival_us=self.at_us)])
+
     def is_paused(self, for_s: int) -> None:
         """The machine, its monotonic clock, and the camera's connection."""
         self.true_us += for_s * S
@@ -184,3 +191,22 @@ def test_a_pause_that_no_clock_shows_ends_the_epoch_and_the_next_is_right():
     del host.sent[:]
     host.reads(5)
     assert host.errors_us() == []
+
+
+def test_what_a_paused_machines_socket_had_kept_blames_no_camera():
+    """All of it comes at once, and by a monotonic clock that stood still it comes long before it was taken."""
+    host = Host()
+    host.reads(5)
+    host.true_us += 60 * S
+    host.bursts(60)
+    host.ack()
+    host.reads(5)
+    assert len(host.told()) == 1
+    assert set(host.told()) == {"service_down"}
+    starts_us = [one.info.start_us for one in host.sent if isinstance(one, Fragment)]
+    taken_us = [
+        TRUE_US + 100 * S + n * S for n in range(70)
+    ]  # a fragment begins with the keyframe of each second
+    assert all(min(abs(at_us - us) for us in taken_us) <= S // 10 for at_us in starts_us)
+    assert starts_us == sorted(set(starts_us))
+    assert len(starts_us) >= len(taken_us) - 3  # all but what lies at the change of epochs and is held yet

@@ -140,8 +140,10 @@ class Stream:
         strays_us = self._epoch.strays_us
         if strays_us is None:
             return
+        # Behind a pause of the machine it is our clock that stood still, and what the socket had kept seems to come early.
+        cause: Cause = "service_down" if self._follows_standstill(self._epoch) else "stream_error"
         late = self._epoch.withdraw()
-        self.end("stream_error", f"its media clock is off by {strays_us / 1e6:.1f} s", 0.0)
+        self.end(cause, f"its media clock is off by {strays_us / 1e6:.1f} s", 0.0)
         for picture in late:  # they are the next epoch's, from a keyframe on
             self._judge(picture)
 
