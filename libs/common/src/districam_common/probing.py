@@ -30,6 +30,8 @@ _LOCKED_S = 60
 _LEFT_OVER_US = 600_000_000
 """Probes of a check that old are nobody's any more."""
 _AT_ONCE = 8
+_RULE_ENABLED = re.compile(rb"<Status>\s*Enabled\s*<")
+_MADE_AT = re.compile(r"(\d{1,12})-")
 _METADATA = {"camera-id": "probe", "codecs": "avc1.640028,mp4a.40.2", "sha256": "0" * 64, "schema": "1"}
 
 
@@ -223,8 +225,8 @@ class Prober(Vault):
                 raise
 
         rules = await self._call("looking up lifecycle rules", ask)
-        enabled = len(re.findall(rb"<Status>\s*Enabled\s*<", rules))
-        if enabled and re.search(rb"Expiration", rules):
+        enabled = len(_RULE_ENABLED.findall(rules))
+        if enabled and b"Expiration" in rules:
             raise NotSo(f"{enabled} of them are enabled")
 
     async def remove(self) -> list[str]:
@@ -237,7 +239,7 @@ class Prober(Vault):
         return [f"{one.key} {one.version}" async for one in self.every_version(self.prefix)]
 
     def _is_left_over(self, key: str) -> bool:
-        match = re.match(r"(\d{1,12})-", key.removeprefix(CHECK_PREFIX))
+        match = _MADE_AT.match(key.removeprefix(CHECK_PREFIX))
         return match is not None and int(match[1]) * 1_000_000 < self.clock.now_us() - _LEFT_OVER_US
 
     async def _named(self, key: str) -> list[Version]:
