@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from districam_common import index, names
+from districam_common import index, names, wire
 from districam_common.errors import Retriable
 from districam_common.events import Camera, Connected, FootageExpired, PartitionFell
+from districam_common.expectation import Revision
 from districam_common.index_reader import EpochShape, Framed, IndexReader, Instant, Meta
 from districam_common.kafka.records import Partition
 from districam_common.ledger import Told
@@ -99,8 +100,8 @@ async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
     fell = PartitionFell(partition=7, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
     later, earlier = lost(NOON_US + 9 * S), lost(NOON_US)
     operations = [
-        *plan_camera(newer),
-        *plan_camera(CAMERA),
+        *plan_camera(newer, NOON_US + S),
+        *plan_camera(CAMERA, NOON_US),
         *plan_event(later, NOON_US + 10 * S),
         *plan_event(earlier, NOON_US + 2 * S),
         *plan_event(fell, NOON_US),
@@ -112,6 +113,19 @@ async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
     theirs = next(one for one in map("cam-{}".format, range(1000)) if names.partition_of(one, 60) == 7)
     assert (await empty.reader.known(theirs, 60, 0, 0)).fell == [fell]
     assert await empty.reader.camera_ids() == {"cam-1"}
+
+
+@pytest.mark.correctness
+async def test_a_revision_that_was_indexed_without_the_logs_time_gets_it(empty: Index):
+    await empty.begin()
+    newer = replace(CAMERA, revision=2, updated_us=NOON_US + S, enabled=False)
+    for camera in (CAMERA, newer):  # as older versions did
+        await empty.redis.zadd(names.camera_key("cam-1"), {wire.json_bytes(camera): camera.updated_us})
+    await empty.writer.apply(gathered(plan_camera(newer, NOON_US + 9 * S)), build="first")
+    known = (await empty.reader.known("cam-1", 60, NOON_US, NOON_US + S)).revisions
+    assert known == [Revision(CAMERA), Revision(newer, NOON_US + 9 * S)]
+    assert await empty.reader.revisions("cam-1") == [CAMERA, newer]
+    assert await empty.reader.cameras() == {"cam-1": newer}
 
 
 async def test_the_newest_still_stands_for_a_minute(empty: Index):
@@ -201,7 +215,7 @@ async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empt
     other = replace(fell, partition=partition + 1)
     stored = [segment(first_seq=5 * n, start_us=NOON_US + 10 * n * S) for n in range(3)]
     operations = [
-        *plan_camera(CAMERA),
+        *plan_camera(CAMERA, NOON_US),
         *plan_event(lost(NOON_US), NOON_US + 2 * S),
         *plan_event(fell, NOON_US),
         *plan_event(other, NOON_US),
@@ -211,7 +225,7 @@ async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empt
     await empty.writer.log_reached(lambda _applied, _logged: {partition: NOON_US}, build="first")
     window = NOON_US + 10 * S, NOON_US + 12 * S
     found = await empty.reader.known("cam-1", 60, *window)
-    assert (found.log_us, found.revisions, found.fell) == (NOON_US, [CAMERA], [fell])
+    assert (found.log_us, found.revisions, found.fell) == (NOON_US, [Revision(CAMERA, NOON_US)], [fell])
     assert found.told == await empty.reader.told("cam-1") == [Told(lost(NOON_US), NOON_US + 2 * S)]
     assert index.entries(found.segments) == [names.entry_of(stored[1])]
     assert found.meta == await empty.reader.meta()
@@ -307,7 +321,7 @@ async def test_a_value_says_between_what_it_was_read(empty: Index):
     nothing = await empty.reader.framed_cameras()
     assert (nothing.before, nothing.value, nothing.after) == (None, {}, None)
     await empty.begin()
-    operations = [*plan_camera(CAMERA), *plan_stored(segment(start_us=NOON_US))]
+    operations = [*plan_camera(CAMERA, NOON_US), *plan_stored(segment(start_us=NOON_US))]
     await empty.writer.apply(gathered(operations), build="first")
     meta = await empty.reader.meta()
     assert meta is not None
@@ -352,7 +366,7 @@ async def test_a_glance_sees_what_is_stored_and_what_has_expired_to_the_microsec
 async def test_clearing_forgets_all_but_holds(empty: Index):
     await empty.begin()
     await empty.redis.hset(names.HOLDS, "h1", "{}")
-    operations = [*plan_stored(segment()), *plan_event(lost(), NOON_US), *plan_camera(CAMERA)]
+    operations = [*plan_stored(segment()), *plan_event(lost(), NOON_US), *plan_camera(CAMERA, NOON_US)]
     await empty.writer.apply(gathered(operations), build="first")
     await empty.state.clear(site="here", partitions=60)
     assert set(await empty.redis.keys()) == {names.META.encode(), names.HOLDS.encode()}
@@ -407,7 +421,11 @@ async def test_coverage_counts_what_is_stored_against_what_should_be(empty: Inde
     )
     enabled = replace(CAMERA, updated_us=NOON_US - 2 * hour_us)
     half = segment(start_us=NOON_US - hour_us, duration_us=hour_us // 2)
-    operations = [*plan_camera(enabled), *plan_event(connected, NOON_US), *plan_stored(half)]
+    operations = [
+        *plan_camera(enabled, enabled.updated_us),
+        *plan_event(connected, NOON_US),
+        *plan_stored(half),
+    ]
     await empty.writer.apply(gathered(operations), build="first")
     await empty.writer.log_reached(
         lambda _applied, _logged: {names.partition_of("cam-1", 60): NOON_US}, build="first"

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from districam_common import index, names, wire
+from districam_common import index, indexed, names, wire
 from districam_common.events import STREAM_EVENTS, DeadLetter
 from support.golden import (
     APPENDED_US,
     CAMERA,
+    CONNECTED_BEFORE,
     ENTRY,
     EVENTS,
     FIRST,
@@ -57,6 +58,11 @@ def test_these_bytes_decode_for_ever(name: str, decode: Callable[..., object], v
     assert decode(record.key, record.headers, record.value) == value
 
 
+def test_a_connected_that_does_not_say_whether_it_is_a_repeat_decodes_for_ever() -> None:
+    record = RECORDS["connected"]
+    assert wire.event(record.key, record.headers, CONNECTED_BEFORE) == EVENTS["connected"]
+
+
 def test_a_dead_letter_decodes_for_ever() -> None:
     assert wire.parse(DeadLetter, RECORDS["deadletter"].value) == LETTER
 
@@ -66,6 +72,10 @@ def test_the_index_decodes_for_ever() -> None:
     assert index.entries(index.segments([MEMBER], [START_US])) == [ENTRY]
     assert wire.indexed_event(LOST, APPENDED_US) == INDEXED
     assert wire.parse_indexed(INDEXED) == wire.parse_indexed(INDEXED_BEFORE) == (LOST, APPENDED_US)
+    record = RECORDS["camera"].value
+    assert indexed.indexed_camera(CAMERA, APPENDED_US) == record[:-1] + b',"appended_us":%d}' % APPENDED_US
+    assert indexed.parse_indexed_camera(indexed.indexed_camera(CAMERA, APPENDED_US)) == (CAMERA, APPENDED_US)
+    assert indexed.parse_indexed_camera(record) == (CAMERA, None)
 
 
 def test_object_keys_are_found_for_ever() -> None:

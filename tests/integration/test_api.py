@@ -546,10 +546,10 @@ async def test_what_is_not_there_is_a_problem(http: httpx.AsyncClient):
 async def test_another_method_is_a_problem_that_says_which(http: httpx.AsyncClient):
     response = await http.post("/v1/cameras")
     assert problem(response, 405)["title"] == "Method Not Allowed"
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD"
     for path, methods in {
-        "/v1/holds": "GET, POST",
-        "/v1/holds/x": "GET, DELETE",
+        "/v1/holds": "GET, HEAD, POST",
+        "/v1/holds/x": "GET, HEAD, DELETE",
         "/v1/login": "POST",
     }.items():
         response = await http.put(path)

@@ -17,6 +17,7 @@ import yaml
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from districam_common import names, wire
+from districam_common.clock import SystemClock
 from districam_common.commands import bucket, cameras, topics
 from districam_common.events import Camera
 from districam_common.kafka.connection import administration
@@ -305,3 +306,59 @@ def test_a_bad_file_is_refused_whole_with_every_problem(environment: Environment
     assert "camera cam-002: url: holds a user or password" in error
     assert "s3cret" not in error
     assert run(environment, "cameras", "apply", "-f", str(tmp_path / "none.yaml"))[0] == 1
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("off_s", [-300, -2, 2, 300])
+async def test_a_clock_that_is_off_is_refused_with_what_was_written(
+    environment: Environment,
+    broker: KafkaSettings,
+    tmp_path: Path,
+    off_s: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(environment, "topics", "apply")
+    file = tmp_path / "cameras.yaml"
+    file.write_text(CAMERAS.replace("cam-0", f"off{off_s}-"))
+    monkeypatch.setattr(cameras, "SystemClock", lambda: _Off(off_s))
+    before = await published(broker)
+    code, out, error = run(environment, "cameras", "apply", "-f", str(file))
+    assert (code, out) == (1, "")
+    assert f"{'behind' if off_s < 0 else 'ahead of'} the broker's" in error
+    assert "timedatectl set-ntp true" in error
+    new = [camera for camera in await published(broker) if camera not in before]
+    assert [camera.camera_id for camera in new] == [f"off{off_s}-01"], "the second change is not written"
+    assert (
+        f"in force since then: add off{off_s}-01 (Cổng chợ Bến Thành), revision 1. Not written: 1 more."
+        in error
+    )
+
+    monkeypatch.undo()
+    code, out, _ = run(environment, "cameras", "apply", "-f", str(file))
+    assert (code, out) == (0, f"add off{off_s}-02 (Cầu Mống), revision 1\n"), "run again, it does the rest"
+
+
+@pytest.mark.correctness
+async def test_a_clock_behind_what_lies_in_the_log_is_refused_before_anything_is_written(
+    environment: Environment, broker: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(environment, "topics", "apply")
+    async with Publisher.open(broker, "tests") as publisher:
+        await publisher.publish(names.STREAMS, Message(b"cam-009", b"{}", []))
+    file = tmp_path / "cameras.yaml"
+    file.write_text(CAMERAS.replace("cam-0", "late-"))
+    monkeypatch.setattr(cameras, "SystemClock", lambda: _Off(-300))
+    before = await published(broker)
+    code, out, error = run(environment, "cameras", "apply", "-f", str(file))
+    assert (code, out) == (1, "")
+    assert "Nothing was written." in error
+    assert await published(broker) == before
+    assert run(environment, "cameras", "apply", "-f", str(file), "--dry-run")[0] == 0
+
+
+class _Off(SystemClock):
+    def __init__(self, by_s: int) -> None:
+        self._by_us = by_s * 1_000_000
+
+    def now_us(self) -> int:
+        return super().now_us() + self._by_us

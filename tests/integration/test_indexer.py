@@ -23,6 +23,7 @@ from districam_common import index, names, wire
 from districam_common.blobs import Blobs
 from districam_common.clock import SystemClock
 from districam_common.events import Camera, DeadLetter, FootageExpired, SegmentStored
+from districam_common.expectation import Revision
 from districam_common.index_reader import IndexReader
 from districam_common.kafka import topics
 from districam_common.kafka.connection import administration
@@ -213,7 +214,7 @@ async def test_what_is_announced_is_found_and_a_poison_record_stops_nothing(
     )
     stored = segments(district.camera_id, 3)
     key = district.camera_id.encode()
-    await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
+    taken = await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
         await district.announce(stored[:1])
@@ -243,6 +244,8 @@ async def test_what_is_announced_is_found_and_a_poison_record_stops_nothing(
         await until(still_arrives)
         await until(lambda: district.reader.told(district.camera_id))
         assert await district.reader.revisions(district.camera_id) == [camera]
+        known = await district.reader.known(district.camera_id, 60, NOON_US, NOON_US + S)
+        assert known.revisions == [Revision(camera, taken.append_us)], "in force since the log took it"
         (told,) = await district.reader.told(district.camera_id)
         assert (told.event, told.appended_us) == (event, ack.append_us)
         assert "districam_indexer_deadletters_total 3.0" in await indexer.ask("/metrics")

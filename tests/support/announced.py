@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from districam_common import names
-from districam_common.events import Lost, SegmentStored
+from districam_common.events import Connected, Lost, SegmentStored
 
 S = 1_000_000
 NOON_US = 1_795_521_600 * S
@@ -54,4 +54,19 @@ def lost(at_us: int = NOON_US, camera_id: str = "cam-1") -> Lost:
         last_seq=9,
         end_us=at_us - S,
         cause="camera_unreachable",
+    )
+
+
+def connected(at_us: int = NOON_US, camera_id: str = "cam-1") -> Connected:
+    """An epoch that begins."""
+    return Connected(
+        camera_id=camera_id,
+        at_us=at_us,
+        instance="host-1",
+        epoch=EPOCHS[0],
+        reader="native",
+        transport="tcp",
+        codecs="avc1.640020",
+        width=1920,
+        height=1080,
     )

@@ -106,7 +106,9 @@ async def stock(s3: S3Settings, made: Mapping[str, Iterable[Made]]):
 
 async def put(blobs: Blobs, key: str, content: bytes):
     digest = hashlib.sha256(content).hexdigest()
-    await blobs.put(key, [content], content_type="video/mp4", metadata={}, sha256=digest, once=False)
+    await blobs.put(
+        key, [content], content_type="video/mp4", metadata={"sha256": digest}, sha256=digest, once=False
+    )
 
 
 async def fill(redis: Redis, cameras: Iterable[Camera], made: Mapping[str, Iterable[Made]], *, log_us: int):

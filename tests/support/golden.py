@@ -358,7 +358,7 @@ RECORDS: dict[str, Message] = {
     ),
     "connected": Message(
         b"gate-1",
-        b'{"camera_id":"gate-1","at_us":1795531620123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","reader":"native","transport":"tcp","codecs":"avc1.640028","width":1920,"height":1080,"server":"IPCamera/2.0"}',
+        b'{"camera_id":"gate-1","at_us":1795531620123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","reader":"native","transport":"tcp","codecs":"avc1.640028","width":1920,"height":1080,"server":"IPCamera/2.0","repeated":false}',
         [
             ("ce_specversion", b"1.0"),
             ("ce_id", b"ingest-0-7f3a/41"),
@@ -464,3 +464,5 @@ RECORDS: dict[str, Message] = {
 MEMBER = b"\x01\x9a\xbcNz\x00q#\x84V\x01#Eg\x89\xab\x00\x00\x00\x00\x00\x00\x00\x04\x00\x98\x96\x80\x00&%\xa0\x00\x14\x03"
 INDEXED = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"interrupted":false,"appended_us":1795531638623456}'
 INDEXED_BEFORE = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"appended_us":1795531638623456}'
+CONNECTED_BEFORE = b'{"camera_id":"gate-1","at_us":1795531620123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","reader":"native","transport":"tcp","codecs":"avc1.640028","width":1920,"height":1080,"server":"IPCamera/2.0"}'
+"""As versions that did not mark repeats sent it."""

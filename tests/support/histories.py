@@ -19,6 +19,7 @@ from districam_common.events import (
     Refused,
     Shed,
 )
+from districam_common.expectation import Revision
 from districam_common.index import IndexEntry
 from districam_common.intervals import Interval
 
@@ -38,7 +39,7 @@ class History:
     """All that the ledger is asked with; times in µs, all multiples of a tenth of a second."""
 
     window: Interval
-    revisions: tuple[Camera, ...]
+    revisions: tuple[Revision, ...]
     entries: tuple[IndexEntry, ...]
     told: tuple[Told, ...]
     fell: tuple[PartitionFell, ...]
@@ -46,8 +47,9 @@ class History:
     now_us: int
 
 
-def camera(updated_us: int = 0, **fields: object) -> Camera:
-    return replace(Camera(camera_id="cam-1", name="", url="", updated_us=updated_us), **fields)
+def camera(updated_us: int = 0, *, appended_us: int | None = None, **fields: object) -> Revision:
+    record = Camera(camera_id="cam-1", name="", url="", updated_us=updated_us)
+    return Revision(replace(record, **fields), appended_us)
 
 
 def entry(
@@ -144,8 +146,17 @@ def stored_epoch(draw: st.DrawFn, epoch: str, began_us: int) -> tuple[list[int],
 
 @st.composite
 def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[Told]:
-    """What was told of an epoch: `connected` and repeats, perhaps `lost` and a repeat, perhaps sheds."""
-    out = [Told(connected(epoch, edges[0]))] * draw(st.sampled_from([0, 1, 1, 1, 2]))
+    """What was told of an epoch: `connected` and repeats, perhaps `lost` and a repeat, perhaps sheds.
+
+    Its ingest's clock may be ahead: then the log took the events before they take effect.
+    """
+    instance = draw(st.sampled_from("ij"))
+    ahead_us = draw(st.sampled_from([0, 0, 0, 5, 9, 400, 900])) * TENTH_US
+    begun = replace(connected(epoch, edges[0]), instance=instance)
+    took = st.none() | tenths(300).map(lambda late_us: edges[0] + late_us - ahead_us)
+    out = [Told(begun, draw(took)) for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2])))]
+    if draw(st.booleans()):
+        out.append(Told(replace(begun, repeated=True)))
     if draw(st.booleans()):
         said_us = edges[-1] + draw(tenths(200))
         event = lost(
@@ -157,8 +168,9 @@ def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[Told]:
             next_retry_s=draw(st.sampled_from([0.0, 5.0, 20.5])),
             detail=draw(st.sampled_from(["", "reset"])),
             interrupted=draw(st.sampled_from([False, True, True])),
+            instance=instance,
         )
-        appended = st.none() | tenths(600).map(lambda late_us: said_us + late_us)
+        appended = st.none() | tenths(600).map(lambda late_us: said_us + late_us - ahead_us)
         out += [Told(event, draw(appended)) for _ in range(draw(st.integers(1, 2)))]
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         a, b = sorted(draw(st.tuples(*[st.sampled_from(edges)] * 2)))
@@ -186,15 +198,27 @@ def others(draw: st.DrawFn) -> list[Told]:
         events.append(
             Profile(camera_id="cam-1", at_us=at_us, instance="i", codecs="hvc1", width=64, height=48)
         )
-    return [Told(event) for event in events]
+    took = st.none() | tenths(1500)
+    return [Told(event, draw(took) if isinstance(event, Refused) else None) for event in events]
 
 
 @st.composite
-def record(draw: st.DrawFn) -> list[Camera]:
-    """Revisions of the camera's record, mostly one from the beginning."""
+def record(draw: st.DrawFn) -> list[Revision]:
+    """Revisions of the camera's record, mostly one from the beginning; the operator's clock may be off.
+
+    What an older indexer has written without the log's time stands there a second time with it.
+    """
     at = draw(st.sampled_from([[0], [0]]) | st.lists(tenths(1500), max_size=4))
     flags = st.sampled_from([{}, {}, {"enabled": False}, {"deleted": True}])
-    return [camera(at_us, revision=n, **draw(flags)) for n, at_us in enumerate(sorted(at))]
+    took = sorted(draw(st.lists(st.none() | tenths(1500), min_size=len(at), max_size=len(at))), key=_when)
+    out = [
+        camera(at_us, revision=n, appended_us=took[n], **draw(flags)) for n, at_us in enumerate(sorted(at))
+    ]
+    return out + [Revision(one.camera) for one in out if draw(st.booleans())]
+
+
+def _when(appended_us: int | None) -> int:
+    return -1 if appended_us is None else appended_us
 
 
 @st.composite

@@ -6,7 +6,8 @@ It shares no code with districam_common.ledger; the unit tests hold the two agai
 from collections.abc import Iterable
 from itertools import pairwise
 
-from districam_common.events import Connected, FootageExpired, Lost, Refused, Shed
+from districam_common.causes import Told
+from districam_common.events import Camera, CameraEvent, Connected, FootageExpired, Lost, Refused, Shed
 from districam_common.index import IndexEntry
 from support.histories import History
 
@@ -72,8 +73,9 @@ def _in_short_hole(at_us: int, history: History) -> bool:
     sheds = [(shed.start_us, shed.end_us) for shed in _sheds(history)]
     if any(_overlap(hole, stretch) for stretch in [*proven, *unproven, *sheds]):
         return False
-    spoken = [told.event for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
-    changes = [at for at in map(_takes_effect_us, spoken) if hole[0] <= at < hole[1]]
+    changes = [
+        at for told in _spoken(history) if hole[0] <= (at := _takes_effect_us(told, history)) < hole[1]
+    ]
     words = [_word_in_force(at, history) for at in [hole[0], *changes]]
     return not any(isinstance(word, Lost) and word.interrupted for word in words)
 
@@ -111,49 +113,113 @@ def _is_first_after(one: IndexEntry, seq: int, stored: list[IndexEntry]) -> bool
 
 
 def _last_word(at_us: int, history: History) -> tuple[str, str]:
-    word = _word_in_force(at_us, history)
-    if word is None or isinstance(word, Connected):
+    told = _told_in_force(at_us, history)
+    if told is None or not isinstance(told.event, Lost | Refused):
         return "service_down", ""
-    believed_until_us = word.at_us + int(word.next_retry_s * 1_000_000) + THIRTY_SECONDS_US
+    word = told.event
+    believed_until_us = (
+        _believed_us(word.at_us, told) + int(word.next_retry_s * 1_000_000) + THIRTY_SECONDS_US
+    )
     return (word.cause, word.detail) if at_us < believed_until_us else ("service_down", "")
 
 
-def _word_in_force(at_us: int, history: History) -> Connected | Lost | Refused | None:
+def _word_in_force(at_us: int, history: History) -> CameraEvent | None:
+    told = _told_in_force(at_us, history)
+    return None if told is None else told.event
+
+
+def _told_in_force(at_us: int, history: History) -> Told | None:
     """Walks through the words that count, in the order in which they take effect."""
-    spoken = [told.event for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
-    spoken = [event for event in spoken if _takes_effect_us(event) <= at_us]
-    spoken.sort(key=lambda event: (_takes_effect_us(event), not isinstance(event, Lost), repr(event)))
+    spoken = [told for told in _spoken(history) if _takes_effect_us(told, history) <= at_us]
+    spoken.sort(key=lambda told: (_takes_effect_us(told, history), *_at_one_instant(told)))
     connected_to: list[str] = []
-    word: Connected | Lost | Refused | None = None
-    for event in spoken:
+    word: Told | None = None
+    for told in spoken:
+        event = told.event
         if isinstance(event, Connected):
             if event.epoch not in connected_to:
                 connected_to.append(event.epoch)
-                word = event
-        elif isinstance(event, Refused) or not connected_to or connected_to[-1] == event.epoch:
-            word = event
+                word = told
+        elif not isinstance(event, Lost) or not connected_to or connected_to[-1] == event.epoch:
+            word = told
     return word
 
 
-def _takes_effect_us(event: Connected | Lost | Refused) -> int:
-    return event.end_us if isinstance(event, Lost) else event.at_us
+def _spoken(history: History) -> list[Told]:
+    return [told for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
+
+
+def _at_one_instant(told: Told) -> tuple[int, bool, str]:
+    """The log's order; where nobody knows it, `lost` first."""
+    took_us = NEVER if told.appended_us is None else told.appended_us
+    return took_us, not isinstance(told.event, Lost), repr(told.event)
+
+
+def _takes_effect_us(told: Told, history: History) -> int:
+    """Not after the log took it, nor after what the same process said later: its clock was ahead."""
+    own_us = _own_effect_us(told)
+    if told.appended_us is None:
+        return own_us
+    later = [
+        other
+        for other in _spoken(history)
+        if other.event.instance == told.event.instance
+        and other.appended_us is not None
+        and other.appended_us > told.appended_us
+    ]
+    return min([own_us, *map(_own_effect_us, later)])
+
+
+def _own_effect_us(told: Told) -> int:
+    return _believed_us(told.event.end_us if isinstance(told.event, Lost) else told.event.at_us, told)
+
+
+def _believed_us(at_us: int, told: Told) -> int:
+    """More than a second ahead of the broker's clock is proven wrong."""
+    if told.appended_us is not None and at_us > told.appended_us + 1_000_000:
+        return told.appended_us
+    return at_us
 
 
 def _is_expected(at_us: int, history: History) -> bool:
     """Enabled at that instant, and since then spoken of, or half a minute old."""
-    revisions = sorted(history.revisions, key=lambda camera: (camera.updated_us, camera.revision))
-    past = list({camera.updated_us: camera for camera in revisions if camera.updated_us <= at_us}.values())
-    if not past or not past[-1].is_expected:
+    revisions = sorted(_revisions(history), key=lambda one: (one[0], one[1].revision))
+    past = list({since_us: camera for since_us, camera in revisions if since_us <= at_us}.items())
+    signs = [e.start_us for e in history.entries]
+    signs += [_believed_us(told.event.at_us, told) for told in _spoken(history)]
+    if not past:
         return False
+    if not past[-1][1].is_expected:
+        return False
+    known = dict(_logged(history))
     changes = [
-        after.updated_us
-        for before, after in pairwise([None, *past])
-        if after is not None and after.is_expected and not (before and before.is_expected)
+        (since_us, camera)
+        for (_, before), (since_us, camera) in pairwise([(0, None), *past])
+        if camera is not None and camera.is_expected and not (before and before.is_expected)
     ]
-    since_us = changes[-1]
+    since_us, camera = changes[-1]
+    is_first = len(changes) == 1
+    asked_us = since_us
+    if is_first and camera == revisions[0][1]:
+        since_us = max(since_us, known.get(camera, since_us))
     if at_us >= since_us + THIRTY_SECONDS_US:
         return True
-    is_first = len(changes) == 1
-    signs = [e.start_us for e in history.entries]
-    signs += [told.event.at_us for told in history.told if isinstance(told.event, Connected | Lost | Refused)]
-    return any(sign_us <= at_us and (is_first or sign_us >= since_us) for sign_us in signs)
+    return any(sign_us <= at_us and (is_first or sign_us >= asked_us) for sign_us in signs)
+
+
+def _logged(history: History) -> list[tuple[Camera, int]]:
+    """Revisions with the earliest time at which the log took them, of those of which it is known."""
+    took = [(one.camera, one.appended_us) for one in history.revisions if one.appended_us is not None]
+    return sorted(took, key=lambda one: -one[1])
+
+
+def _revisions(history: History) -> list[tuple[int, Camera]]:
+    """Since when each revision holds: as the log took it, else as it says; the first from the earlier of the two on."""
+    known = dict(_logged(history))
+    cameras = {one.camera for one in history.revisions}
+    out = [(known.get(camera, camera.updated_us), camera) for camera in cameras]
+    out.sort(key=lambda one: (one[0], one[1].revision))
+    if out:
+        since_us, first = out[0]
+        out[0] = (min(since_us, first.updated_us), first)
+    return out

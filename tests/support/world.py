@@ -166,10 +166,17 @@ class World:
         news = {kind for kind in kinds for fault in self._begins(kind, tick) if fault.who == number}
         is_changed = enabled != device.record.enabled or bool(news)
         if tick == 0 or (is_changed and not self._is("broker", tick)):
-            device.record = _revised(device.record, tick, news, enabled=enabled)
+            device.record = _revised(
+                device.record, tick, news, enabled=enabled, now_us=self._dated_us(tick, number)
+            )
             self.broker.append(names.CAMERAS, 0, device.record)
         for way in self.ways:
             (way.spoils.add if self._is("poisoned", tick, number) else way.spoils.discard)(device.camera_id)
+
+    def _dated_us(self, tick: int, number: int) -> int:
+        """Now, by the clock of whoever changes the camera's record."""
+        off = [f for f in self._faults["misdated"] if f.is_on(tick) and f.who == number]
+        return at(tick) + sum((fault.for_s * 7 % 301 - 150) * S for fault in off)
 
     def _regroup(self, tick: int) -> None:
         """What the group's coordinator does."""
@@ -374,9 +381,10 @@ def _record(name: str, *, single_client: bool) -> Camera:
     return Camera(camera_id=name, name=name, url=url, single_client=single_client, updated_us=BEGUN_US)
 
 
-def _revised(record: Camera, tick: int, news: set[str], *, enabled: bool) -> Camera:
-    """The record's next revision; the first one is as it is."""
-    revised = replace(record, enabled=enabled, revision=record.revision + bool(tick), updated_us=at(tick))
+def _revised(record: Camera, tick: int, news: set[str], *, enabled: bool, now_us: int) -> Camera:
+    """The record's next revision, by the clock of whoever makes it; the first one is as it is."""
+    dated_us = max(now_us, record.updated_us + bool(tick))
+    revised = replace(record, enabled=enabled, revision=record.revision + bool(tick), updated_us=dated_us)
     if "renamed" in news:
         revised = replace(revised, name=f"{record.name}'", groups=("gates",), retention_days=7)
     if "changed" in news:

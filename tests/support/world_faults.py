@@ -16,6 +16,7 @@ Kind = Literal[
     "disabled",  # its record says so for a while
     "renamed",  # its record changes in what no stream depends on
     "changed",  # its record changes in what its stream depends on
+    "misdated",  # the clock of the operator who changes its record is off by up to two and a half minutes
     "killed",  # an ingest dies with what it had queued
     "stalled",  # an ingest stands still
     "moved",  # the group gives a camera to the other ingest
@@ -40,6 +41,7 @@ Kind = Literal[
     "setback",  # when it ends, Redis is what it was when it began
 ]
 OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "oversize", "disabled", "renamed", "changed"]
+OF_RECORDS: list[Kind] = ["misdated", "disabled", "renamed", "changed"]
 OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "ahead", "shedding"]
 OF_ZOMBIES: list[Kind] = ["stalled", "suspended", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 
-from districam_common import index, names, wire
+from districam_common import index, indexed, names, wire
 from districam_common.causes import Told
-from districam_common.events import Camera, DeadLetter, PartitionFell, StreamEvent
+from districam_common.events import DeadLetter, PartitionFell, StreamEvent
+from districam_common.expectation import Revision
 from districam_common.index import SegmentArray
 from districam_common.marks import Mark, climbed
 from districam_common.media import Fragment
@@ -64,7 +65,7 @@ class Index:
         found = map(_parsed, self.scored.get(names.fell_key(partition), ()))
         return [event for event, _ in found if isinstance(event, PartitionFell)]
 
-    def revisions(self, camera_id: str) -> list[Camera]:
+    def revisions(self, camera_id: str) -> list[Revision]:
         return [_revision(member) for member in self.scored.get(names.camera_key(camera_id), ())]
 
 
@@ -79,8 +80,8 @@ def _parsed(member: bytes) -> tuple[StreamEvent, int | None]:
 
 
 @cache
-def _revision(member: bytes) -> Camera:
-    return wire.parse(Camera, member)
+def _revision(member: bytes) -> Revision:
+    return Revision(*indexed.parse_indexed_camera(member))
 
 
 class Indexer:

@@ -278,6 +278,23 @@ def _pictures(fragment: Fragment) -> set[tuple[str, int]]:
     return {(fragment.info.epoch, number) for number in numbers}
 
 
+def excuses_only_what_nobody_wanted(world: World) -> None:
+    """No time is `not_expected` but while the record in the log says so, and half a minute after it says otherwise."""
+    for name in CAMERAS:
+        reasons = world.truth[name].reasons
+        for state in world.looks[-1].states[name]:
+            if state.state != "not_expected":
+                continue
+            first, last = _ticks(state)
+            for tick in range(max(first, WORD_TICKS), last):
+                wanted = all("disabled" not in reasons[t] for t in range(tick - WORD_TICKS, tick + 1))
+                assert not wanted, f"{name} at {tick / 2} s: not expected, and its record wants it"
+
+
+WORD_TICKS = 60
+"""A camera is expected at the latest so long after it was enabled."""
+
+
 def tells_what_a_bug_lost(world: World) -> None:
     """Where anything can prove it: a later seq of the epoch is stored, or its end is told."""
     for name in CAMERAS:
@@ -448,8 +465,8 @@ def _may_turn(world: World, name: str, at_us: int, now: State) -> bool:
     """
     if now.state == "recorded":
         return True
-    since = [one.updated_us for one in world.indexer.index.revisions(name) if one.enabled]
-    return any(updated_us <= at_us < updated_us + 30 * S for updated_us in since)
+    since = [one.holds_from_us for one in world.indexer.index.revisions(name) if one.camera.enabled]
+    return any(from_us <= at_us < from_us + 30 * S for from_us in since)
 
 
 def nothing(_was: State, _now: State) -> bool:

@@ -1,5 +1,6 @@
 """A clip is whole, or it is said to be broken, wherever it is cut and however it arrives."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -26,14 +27,24 @@ MOOV = box(
 )
 
 
-def fragment(seconds: int, size: int = 100) -> bytes:
-    tfdt = full(b"tfdt", integer(seconds * 90_000, 8), version=1)
-    return box(b"moof", full(b"mfhd", bytes(4)) + box(b"traf", full(b"tfhd", bytes(4)) + tfdt)) + box(
-        b"mdat", bytes(size)
+def fragment(seconds: int, size: int = 100, run: Sequence[int] = ()) -> bytes:
+    """`run`: ticks that its samples last; behind it a second track that lasts for long."""
+    inside = full(b"tfhd", bytes(4)) + full(b"tfdt", integer(seconds * 90_000, 8), version=1)
+    flags = integer(0x01 | 0x100 | 0x200 | 0x800, 3)
+    rows = b"".join(integer(ticks) + bytes(8) for ticks in run)
+    trafs = box(
+        b"traf", inside + (box(b"trun", b"\0" + flags + integer(len(run)) + bytes(4) + rows) if run else b"")
     )
+    late = [
+        full(b"tfdt", integer(10**9, 8), version=1),
+        box(b"trun", b"\0\0\1\0" + integer(1) + integer(10**9)),
+    ]
+    trafs += box(b"traf", full(b"tfhd", bytes(4)) + b"".join(late)) if run else b""
+    return box(b"moof", full(b"mfhd", bytes(4)) + trafs) + box(b"mdat", bytes(size))
 
 
 CLIP = box(b"ftyp", b"iso6") + MOOV + b"".join(fragment(n) for n in range(5))
+TIMED = box(b"ftyp", b"iso6") + MOOV + b"".join(fragment(n, run=[45_000, 45_000]) for n in range(5))
 ENDS = [len(box(b"ftyp", b"iso6") + MOOV) + n * len(fragment(0)) for n in range(1, 6)]
 
 
@@ -50,6 +61,19 @@ def watched(data: bytes, cuts: list[int] | None = None) -> Watched:
 def test_a_whole_clip_is_whole_however_it_arrives(cuts: list[int]):
     found = watched(CLIP, cuts)
     assert (found.seconds, found.bytes) == (4.0, len(CLIP))
+
+
+@pytest.mark.correctness
+@given(st.integers(1, 5))
+def test_a_clip_that_ends_before_it_was_to_is_broken_though_its_last_fragment_is_whole(count: int):
+    front = len(box(b"ftyp", b"iso6") + MOOV)
+    came = Watched()
+    came.feed(TIMED[: front + count * ((len(TIMED) - front) // 5)])
+    assert came.ends_s == count
+    came.finish(count)
+    if count < 5:
+        with pytest.raises(Broken, match=r"of at least 5\.0"):
+            came.finish(5)
 
 
 @given(st.integers(0, len(CLIP)))

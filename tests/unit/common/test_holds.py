@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from districam_common import wire
 from districam_common.blobs import Blobs, Listed
 from districam_common.causes import FOREVER, Told
-from districam_common.events import ClockStep, Connected, FootageExpired, PartitionFell, Shed
+from districam_common.events import Camera, ClockStep, Connected, FootageExpired, PartitionFell, Refused, Shed
+from districam_common.expectation import Revision
 from districam_common.hold_store import HoldStore
 from districam_common.holds import Hold, Holds, cached_form, copied, copied_fell, unread_hold, witnesses
 from districam_common.index import from_entries
@@ -22,6 +23,7 @@ from support.announced import EPOCHS, NOON_US, S, lost
 from support.histories import History, camera, histories
 
 FROM_US, TO_US = NOON_US, NOON_US + HOUR_US
+RECORD = Revision(Camera(camera_id="cam-1", name="", url=""), 1)
 
 
 def hold(camera_id: str = "cam-1", from_us: int = FROM_US, to_us: int = TO_US) -> Hold:
@@ -114,10 +116,27 @@ def test_the_events_in_it_around_it_and_in_force_before_it_are_copied() -> None:
     assert [one.event for one in witnesses(told, FROM_US, TO_US)] == [before, inside, after, over, step]
 
 
-def test_the_copied_events_explain_the_window_as_all_of_them_do() -> None:
+@pytest.mark.correctness
+@pytest.mark.parametrize("ahead_us", [0, 24 * HOUR_US])
+@pytest.mark.parametrize("lingered_us", [0, 20 * S])
+@pytest.mark.parametrize("begun_us", [FROM_US - 40 * S, FROM_US + 40 * S])
+def test_the_copied_events_explain_the_window_as_all_of_them_do(
+    ahead_us: int, lingered_us: int, begun_us: int
+) -> None:
+    """Also behind a handover, and behind an epoch of a clock that was ahead."""
+    handover = replace(
+        lost(begun_us + 40 * S), epoch=EPOCHS[2], end_us=begun_us + lingered_us, next_retry_s=600.0
+    )
     told = [
-        Told(event, 7)
-        for event in (connected(FROM_US - HOUR_US, 0), lost(FROM_US + 60 * S), connected(TO_US - S, 1))
+        Told(
+            Refused(camera_id="cam-1", at_us=begun_us - S + ahead_us, instance="j", cause="auth_failed"),
+            begun_us,
+        ),
+        Told(connected(begun_us + ahead_us, 2), begun_us),
+        Told(connected(begun_us + S, 0), begun_us + 2 * S),
+        Told(handover, begun_us + 40 * S),
+        Told(lost(begun_us + 100 * S), begun_us + 100 * S),
+        Told(connected(TO_US - S, 1), TO_US),
     ]
     again = list[Told]()
     for text in copied(witnesses(told, FROM_US, TO_US)):
@@ -127,7 +146,7 @@ def test_the_copied_events_explain_the_window_as_all_of_them_do() -> None:
 
     def states(some: list[Told]) -> object:
         late_us = TO_US + 9 * HOUR_US
-        return ledger((FROM_US, TO_US), [], from_entries([]), some, log_us=late_us, now_us=late_us)
+        return ledger((FROM_US, TO_US), [RECORD], from_entries([]), some, log_us=late_us, now_us=late_us)
 
     assert states(again) == states(told)
 
@@ -147,7 +166,11 @@ def test_a_lost_that_came_after_another_epoch_had_connected_is_not_copied_as_the
     """A handover before the window: the other replica had connected, and died in the window. That is what was missing."""
     late = replace(lost(FROM_US), cause="handover", next_retry_s=600.0)
     told = [Told(one) for one in (connected(FROM_US - 9 * S, 0), connected(FROM_US - 2 * S, 1), late)]
-    assert [one.event for one in witnesses(told, FROM_US, TO_US)] == [connected(FROM_US - 2 * S, 1)]
+    begun = [
+        connected(FROM_US - 9 * S, 0),
+        connected(FROM_US - 2 * S, 1),
+    ]  # what is missing is proven from there on
+    assert [one.event for one in witnesses(told, FROM_US, TO_US)] == begun
 
 
 @settings(max_examples=40)

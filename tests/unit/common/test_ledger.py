@@ -1,12 +1,14 @@
 """The ledger by example: one test a rule of docs/design/contract.md, The ledger."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from districam_common import index
 from districam_common.causes import Told
-from districam_common.events import Camera, CameraEvent, PartitionFell
+from districam_common.events import CameraEvent, PartitionFell
+from districam_common.expectation import Revision
 from districam_common.index import IndexEntry
 from districam_common.ledger import State, Summary, gap_us_by_cause, ledger, summary
 from support.histories import EPOCHS, camera, connected, entry, expired, fell, lost, refused, shed
@@ -24,7 +26,7 @@ def told(
     events: Sequence[CameraEvent | Told] = (),
     *,
     window: tuple[int, int] = (0, 100),
-    revisions: Sequence[Camera] = (LONG_AGO,),
+    revisions: Sequence[Revision] = (LONG_AGO,),
     fallen: Sequence[PartitionFell] = (),
     log_us: int = SETTLED_US,
     now_us: int = SETTLED_US,
@@ -107,6 +109,58 @@ def test_a_camera_enabled_again_is_expected_from_its_next_word_and_not_from_an_o
         ("recorded", 0, 20),
         ("not_expected", 20, 60),
         ("gap", 60, 100, "service_down"),
+    ]
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("dated_s", [-300, 1, 50, 99])
+def test_a_camera_is_disabled_when_the_log_took_it_whatever_the_operators_clock_said(dated_s: int) -> None:
+    off = camera(dated_s * S, appended_us=60 * S, revision=2, enabled=False)
+    events = [refused(10 * S, "camera_unreachable", next_retry_s=300.0)]
+    assert told([stored(E0, 0, 9, 0, 36)], events, revisions=[LONG_AGO, off]) == [
+        ("recorded", 0, 36),
+        ("gap", 36, 60, "camera_unreachable"),
+        ("not_expected", 60, 100),
+    ]
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("dated_s", [11, 40, 99])
+def test_a_camera_is_enabled_when_the_log_took_it_whatever_the_operators_clock_said(dated_s: int) -> None:
+    off = camera(10 * S, appended_us=10 * S, revision=2, enabled=False)
+    on = camera(dated_s * S, appended_us=40 * S, revision=3)
+    events = [refused(50 * S, "not_found", next_retry_s=300.0)]
+    states = told([stored(E0, 0, 9, 0, 10)], events, revisions=[LONG_AGO, off, on])
+    assert states == [("recorded", 0, 10), ("not_expected", 10, 50), ("gap", 50, 100, "not_found")]
+
+
+@pytest.mark.correctness
+def test_a_new_camera_is_expected_half_a_minute_after_the_log_took_it_at_the_latest() -> None:
+    for dated_s in (0, 90):
+        new = camera(dated_s * S, appended_us=20 * S)
+        assert told(revisions=[new]) == [("not_expected", 0, 50), ("gap", 50, 100, "service_down")]
+
+
+@pytest.mark.correctness
+def test_the_first_revision_in_a_copied_log_hides_no_gap_of_before() -> None:
+    first = camera(5 * S, appended_us=900 * S)
+    gone = camera(950 * S, appended_us=900 * S, revision=2, deleted=True)
+    events = [connected(E0, 6 * S), lost(E0, 3, 30 * S, "source_silent", next_retry_s=300.0)]
+    for revisions in ([first], [first, gone]):
+        assert told([stored(E0, 0, 3, 6, 30)], events, revisions=revisions) == [
+            ("not_expected", 0, 6),
+            ("recorded", 6, 30),
+            ("gap", 30, 100, "source_silent"),
+        ]
+
+
+def test_a_revision_indexed_with_and_without_the_logs_time_counts_once() -> None:
+    off = camera(1 * S, appended_us=60 * S, revision=2, enabled=False)
+    twice = [LONG_AGO, Revision(off.camera), off]
+    assert told([stored(E0, 0, 9, 0, 36)], revisions=twice) == [
+        ("recorded", 0, 36),
+        ("gap", 36, 60, "service_down"),
+        ("not_expected", 60, 100),
     ]
 
 
@@ -233,6 +287,68 @@ def test_causes_split_a_gap_where_they_change() -> None:
 def test_lost_of_an_epoch_is_ignored_once_another_has_connected() -> None:
     events = [connected(E0, 0), connected(E1, 10 * S), lost(E0, 4, 20 * S, "handover", next_retry_s=60.0)]
     assert told([stored(E0, 0, 4, 0, 20)], events)[1] == ("gap", 20, 100, "service_down")
+
+
+def _ahead(ahead_s: int, delay_s: int = 0) -> list[Told]:
+    """An ingest whose clock is ahead at its start; half a second later it is proven so, and a good epoch begins.
+
+    Kafka takes its words `delay_s` late.
+    """
+    return [
+        Told(connected(E0, (ahead_s + 1) * S), (2 + delay_s) * S),
+        Told(lost(E0, 1, (ahead_s + 2) * S, "clock_step", at_us=2 * S), (3 + delay_s) * S),
+        Told(connected(E1, 2 * S), (4 + delay_s) * S),
+    ]
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("ahead_s", [5, 60, 25_200])
+@pytest.mark.parametrize("delay_s", [0, 100])
+def test_a_lost_counts_behind_an_epoch_whose_times_lay_ahead(ahead_s: int, delay_s: int) -> None:
+    end = Told(lost(E1, 1, 30 * S, "source_silent", next_retry_s=99), (31 + delay_s) * S)
+    entries = [stored(E0, 0, 1, ahead_s + 1, ahead_s + 2), stored(E1, 0, 1, 2, 30)]
+    states = told(entries, [*_ahead(ahead_s, delay_s), end], window=(10, 50))
+    assert states == [("recorded", 10, 30), ("gap", 30, 50, "source_silent")]
+
+
+@pytest.mark.correctness
+def test_what_was_said_by_a_clock_ahead_explains_nothing_later() -> None:
+    words = [
+        Told(refused(60 * S, "auth_failed", next_retry_s=20.0), 1 * S),
+        Told(connected(E1, 5 * S), 6 * S),
+        Told(lost(E1, 1, 50 * S, "source_silent", next_retry_s=99), 51 * S),
+    ]
+    assert told([stored(E1, 0, 1, 5, 50)], words) == [
+        ("gap", 0, 1, "service_down"),
+        ("gap", 1, 5, "auth_failed"),
+        ("recorded", 5, 50),
+        ("gap", 50, 100, "source_silent"),
+    ]
+    assert told([], words[:1])[1:] == [("gap", 1, 51, "auth_failed"), ("gap", 51, 100, "service_down")]
+
+
+@pytest.mark.correctness
+def test_the_log_decides_between_words_of_one_ingest_alone() -> None:
+    """An ingest that was cut off says late what another has overtaken long ago: that ends nobody's epoch."""
+    late = Told(replace(connected(E0, 1 * S), instance="zombie"), 90 * S)
+    other = Told(connected(E1, 20 * S), 21 * S)
+    end = Told(lost(E1, 1, 40 * S, "source_silent", next_retry_s=99), 95 * S)
+    entries = [stored(E0, 0, 1, 1, 21), stored(E1, 0, 1, 20, 40)]
+    assert told(entries, [late, other, end], window=(30, 60)) == [
+        ("recorded", 30, 40),
+        ("gap", 40, 60, "source_silent"),
+    ]
+
+
+@pytest.mark.correctness
+def test_a_clock_that_is_off_by_less_than_a_second_moves_nothing() -> None:
+    words = [
+        Told(lost(E0, 1, 10 * S, "source_silent", next_retry_s=99), 10 * S),
+        Told(connected(E1, 20 * S), round(19.1 * S)),
+    ]
+    assert told([stored(E0, 0, 1, 0, 10), stored(E1, 0, 1, 20, 100)], words)[1] == (
+        "gap", 10, 20, "source_silent",
+    )  # fmt: skip
 
 
 def test_an_hourly_repeat_of_connected_changes_nothing() -> None:

@@ -19,4 +19,4 @@ def test_init_and_media_are_the_value(fragment: Fragment) -> None:
 def test_footage_is_expected_of_enabled_cameras_that_exist(record: Camera) -> None:
     assert not replace(record, deleted=True).is_expected
     assert not replace(record, enabled=False).is_expected
-    assert camera().is_expected
+    assert camera().camera.is_expected

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.causes import Happening, Told, effect_us, happenings, in_force
+from districam_common.causes import Happening, Told, happenings, in_force
 from districam_common.events import Connected, Lost, Profile, Refused
 from districam_common.recent import Recent, deciding
 from support.announced import EPOCHS, NOON_US, S
@@ -43,8 +43,8 @@ events = st.one_of(
 
 
 def in_force_at(told: Sequence[Told], now_us: int) -> Happening | None:
-    found = list(in_force(event for event in happenings(told) if effect_us(event) <= now_us))
-    return found[-1] if found else None
+    found = list(in_force(word for word in happenings(told) if word.effect_us <= now_us))
+    return found[-1].event if found else None
 
 
 @given(st.lists(events, max_size=12), times, times)

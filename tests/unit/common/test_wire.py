@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from districam_common import wire
 from districam_common.events import STREAM_EVENTS as KINDS
-from districam_common.events import Camera, DeadLetter, Lost, PartitionFell, SegmentStored, StreamEvent
+from districam_common.events import (
+    Camera,
+    Connected,
+    DeadLetter,
+    Lost,
+    PartitionFell,
+    Refused,
+    SegmentStored,
+    StreamEvent,
+)
 from districam_common.media import Fragment, Still
 from districam_common.wire import Headers, Message, WireError
 from support import golden
@@ -65,8 +74,11 @@ def test_events_survive(event: StreamEvent) -> None:
 
 
 @given(STREAM_EVENTS, INSTANTS)
-def test_indexed_events_survive_and_lost_says_when_the_log_took_it(event: StreamEvent, at_us: int) -> None:
-    appended_us = at_us if isinstance(event, Lost) else None
+def test_indexed_events_survive_and_those_that_are_ranked_say_when_the_log_took_them(
+    event: StreamEvent, at_us: int
+) -> None:
+    is_ranked = isinstance(event, Lost | Refused) or (isinstance(event, Connected) and not event.repeated)
+    appended_us = at_us if is_ranked else None
     assert wire.parse_indexed(wire.indexed_event(event, at_us)) == (event, appended_us)
 
 

@@ -2,16 +2,18 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import index, names, wire
+from districam_common import index, indexed, names, wire
 from districam_common.errors import Rejected
 from districam_common.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
 from districam_common.media import Still
+from districam_common.names import HOUR_US
 from districam_indexer.core.operations import (
     AddMember,
     AddScored,
@@ -29,7 +31,7 @@ from districam_indexer.core.plan import (
     plan_still,
     plan_stored,
 )
-from support.announced import EPOCHS, NOON_US, S, lost, segment
+from support.announced import EPOCHS, NOON_US, S, connected, lost, segment
 
 
 def test_a_segment_is_found_by_hour_by_day_by_epoch_and_as_the_newest():
@@ -101,6 +103,13 @@ def test_an_event_stands_at_its_instant_and_keeps_when_the_log_took_it():
     assert wire.parse_indexed(scored.member) == (lost(), NOON_US + 77)
 
 
+def test_hourly_repeats_of_connected_are_one_member_beside_the_first():
+    first = plan_event(connected(), NOON_US + 2 * S)
+    repeats = [plan_event(replace(connected(), repeated=True), NOON_US + n * HOUR_US) for n in range(1, 9)]
+    found = gathered(chain(first, *repeats)).scored["dc1:events:cam-1"]
+    assert sorted(wire.parse_indexed(member)[1] or 0 for member in found) == [0, NOON_US + 2 * S]
+
+
 def test_a_partition_that_fell_off_the_log_stands_under_its_number():
     fell = PartitionFell(partition=17, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
     (scored,) = plan_event(fell, NOON_US)
@@ -124,9 +133,12 @@ def test_an_event_out_of_all_bounds_is_rejected(broken: StreamEvent):
 def test_every_revision_of_a_camera_is_kept():
     first = Camera(camera_id="cam-1", name="Cổng chính", url="rtsp://10.0.0.1/1", revision=1, updated_us=10)
     second = replace(first, revision=2, updated_us=20, deleted=True)
-    batch = gathered([*plan_camera(first), *plan_camera(second)])
+    batch = gathered([*plan_camera(first, 17), *plan_camera(second, 18)])
     found = batch.scored["dc1:cameras:cam-1"]
-    assert {wire.parse(Camera, member): score for member, score in found.items()} == {first: 10, second: 20}
+    assert {indexed.parse_indexed_camera(member): score for member, score in found.items()} == {
+        (first, 17): 10,
+        (second, 18): 20,
+    }
 
 
 def test_only_the_newest_still_stays():

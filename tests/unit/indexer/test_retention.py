@@ -378,6 +378,15 @@ def test_the_last_event_in_force_before_the_edge_is_kept_and_what_is_older_goes(
     assert superfluous(members, edge_us) == [b"0"]
 
 
+@pytest.mark.correctness
+def test_what_is_kept_of_before_the_edge_is_what_is_in_force_and_not_a_word_that_counts_for_nothing() -> None:
+    edge_us = 10 * DAY_US
+    ours = connected(edge_us - HOUR_US, 1)
+    events = [connected(edge_us - 2 * HOUR_US, 0), ours, lost(edge_us - HOUR_US + 20 * S)]
+    members = [(str(n).encode(), Told(event)) for n, event in enumerate(events)]
+    assert superfluous(members, edge_us) == [b"0", b"2"]
+
+
 def test_trimming_changes_no_state_from_the_edge_on() -> None:
     edge_us = 10 * DAY_US
     events: list[Connected | Lost | FootageExpired | Profile] = [

@@ -3,6 +3,7 @@
 The examples are worlds in which a simpler rule, named beside each, tells something false.
 """
 
+import pytest
 from hypothesis import example, given
 
 from support import world_judges as judges
@@ -14,6 +15,7 @@ from support.world_faults import (
     OF_INDEX,
     OF_INGEST,
     OF_LOSS,
+    OF_RECORDS,
     OF_STORAGE,
     OF_ZOMBIES,
     Fate,
@@ -79,6 +81,27 @@ def test_every_second_is_accounted_for_with_its_true_cause(fate: Fate):
 def test_a_change_of_what_no_stream_depends_on_costs_nothing(fate: Fate):
     world = World(fate)
     judges.interrupts_nothing(world)
+
+
+@pytest.mark.correctness
+@share(14)
+@given(fates([*OF_RECORDS, *OF_RECORDS, "silent", "unreachable", "killed", "moved", "broker"], least=2))
+@example(Fate((Fault("unreachable", 10, 50), Fault("disabled", 40, 60), Fault("misdated", 30, 43)))).via(
+    "a camera is disabled since its operator's clock says so"
+)
+@example(Fate((Fault("disabled", 20, 60), Fault("misdated", 60, 40), Fault("silent", 70, 60)))).via(
+    "a camera is enabled since its operator's clock says so"
+)
+@example(Fate((Fault("disabled", 20, 60), Fault("misdated", 10, 40)))).via(
+    "expectation ends at the later of the operator's time and the log's"
+)
+def test_no_operators_clock_decides_when_a_camera_was_expected(fate: Fate):
+    world = World(fate, looks=True)
+    judges.tiles(world)
+    judges.excuses_only_what_nobody_wanted(world)
+    judges.accounts_for_every_picture(world)
+    judges.blames_the_true_cause(world)
+    judges.changes_only(world, judges.an_inferred_silence)
 
 
 @share(14)

@@ -16,11 +16,13 @@ class Watched:
 
     Attributes:
         seconds: media time at which the newest fragment begins.
+        ends_s: media time at which it ends.
         bytes: how much has come.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.ends_s = 0.0
         self.bytes = 0
         self._held = bytearray()
         self._passing = 0
@@ -41,8 +43,8 @@ class Watched:
         while self._held and self._step():
             pass
 
-    def finish(self) -> None:
-        """Says that no more comes.
+    def finish(self, least_s: float = 0.0) -> None:
+        """Says that no more comes, and at which media time it was to end at the earliest.
 
         Raises:
             Broken: something is missing.
@@ -51,6 +53,8 @@ class Watched:
             raise Broken(f"it ends inside a box, after {self.bytes} bytes")
         if self._last != b"mdat":
             raise Broken("it has no footage, or ends before a fragment's media")
+        if self.ends_s and self.ends_s < least_s:
+            raise Broken(f"it ends after {self.ends_s:.1f} s of at least {least_s:.1f}")
 
     def _step(self) -> bool:
         """Takes a box off the front; False: more has to come first."""
@@ -80,15 +84,30 @@ class Watched:
         self._last = kind
 
     def _note(self, data: bytes) -> None:
+        """Of the first track alone, the video's."""
+        starts = 0
         for kind, body in _walk(data):
             version = body[0] if body else 0
             if kind == b"mdhd" and not self._rate:
                 self._rate = int.from_bytes(body[20:24] if version else body[12:16], "big")
             elif kind == b"tfdt" and self._rate:
-                self.seconds = max(
-                    self.seconds, int.from_bytes(body[4 : 12 if version else 8], "big") / self._rate
-                )
+                starts = int.from_bytes(body[4 : 12 if version else 8], "big")
+                self.seconds = max(self.seconds, starts / self._rate)
+            elif kind == b"trun" and self._rate:
+                self.ends_s = max(self.ends_s, (starts + _lasts(body)) / self._rate)
                 return
+
+
+def _lasts(run: bytes) -> int:
+    """Ticks that the samples of a `trun` last together (section 8.8.8); 0 if it does not say."""
+    flags, count = int.from_bytes(run[1:4], "big"), int.from_bytes(run[4:8], "big")
+    if not flags & 0x100:
+        return 0
+    table = run[8 + 4 * (bool(flags & 0x01) + bool(flags & 0x04)) :]
+    step = 4 * sum(bool(flags & flag) for flag in (0x100, 0x200, 0x400, 0x800))
+    return sum(
+        int.from_bytes(table[at : at + 4], "big") for at in range(0, min(count * step, len(table)), step)
+    )
 
 
 def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:

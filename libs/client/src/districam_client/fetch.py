@@ -14,6 +14,8 @@ from districam_client.files import numbered, target, written
 from districam_client.screen import Screen, length
 from districam_client.times import iso, us_of
 
+_OFF_US = 250_000
+"""Media time and the wall clock, by which the api says where a clip ends, differ by less."""
 _JPEG_FRONT, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -94,7 +96,7 @@ def _received(answer: httpx.Response, screen: Screen, path: Path, held: Json, zo
                 watched.feed(data)
                 out.write(data)
                 advance(watched.seconds, watched.bytes)
-            watched.finish()
+            watched.finish((to_us - from_us - _OFF_US) / 1e6)
     except (Broken, httpx.HTTPError) as error:
         at = iso(from_us + round(watched.seconds * 1e6), zone)
         raise Ended(f"the clip broke off near {at} ({error}); nothing of it was kept: ask again") from error

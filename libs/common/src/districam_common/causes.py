@@ -1,9 +1,10 @@
 """Why a second is not stored: the evidence of stream events and of `seq`s that are missing (docs/design/contract.md, The ledger)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
-from operator import itemgetter
+from operator import itemgetter, lt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,52 @@ BEGINNING, FOREVER = -(1 << 62), 1 << 62
 RETRY_MARGIN_US = 30_000_000
 """How long past the announced retry a `lost` or `refused` still explains the silence; then its service is gone."""
 
+CLOCK_OFF_US = 1_000_000
+"""A host's clock may be off by this much before the broker's acknowledgements end its epochs (contract.md, Our clock)."""
+
 Happening = Connected | Lost | Refused
+
+
+class Word(NamedTuple):
+    """A `connected`, `lost` or `refused`, when it takes effect, and when the log took it (None: nobody knows)."""
+
+    effect_us: int
+    event: Happening
+    appended_us: int | None
+
+    @property
+    def said_us(self) -> int:
+        """When it was said: its `at_us`, unless the broker's clock proves that time to lie ahead."""
+        return _no_later(self.event.at_us, self.appended_us)
+
+
+def effect_us(event: Happening) -> int:
+    """When it takes effect by the clock of who says it."""
+    return event.end_us if isinstance(event, Lost) else event.at_us
+
+
+def _no_later(at_us: int, appended_us: int | None) -> int:
+    """`at_us`, if it is not proven to lie ahead of the broker's clock by more than a clock may be off."""
+    return at_us if appended_us is None or at_us <= appended_us + CLOCK_OFF_US else appended_us
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A camera's event and when the log took it; None: long ago. Only of `lost` it matters."""
+    """A camera's event and when the log took it, by the broker's clock; None: nobody knows.
+
+    It is known of `connected`, `lost` and `refused`. An hourly repeat of `connected` has none.
+    """
 
     event: CameraEvent
     appended_us: int | None = None
+    word: Word | None = field(init=False, repr=False, compare=False)
+    """Of one that says how the stream is; made here, since an event is kept and asked for again and again."""
+
+    def __post_init__(self) -> None:
+        event, word = self.event, None
+        if isinstance(event, Connected | Lost | Refused):
+            word = Word(_no_later(effect_us(event), self.appended_us), event, self.appended_us)
+        object.__setattr__(self, "word", word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +78,68 @@ class Blame:
 # ---- the event in force
 
 
-def happenings(told: Iterable[Told]) -> list[Happening]:
-    """Connected, lost and refused in the order in which they take effect, whatever the order given."""
-    events = (t.event for t in told)
-    ranked = [(_rank(event), event) for event in events if isinstance(event, Connected | Lost | Refused)]
-    ranked.sort(key=itemgetter(0))
-    out: list[Happening] = []
-    for _, equals in groupby(ranked, key=itemgetter(0)):
-        same = [event for _, event in equals]
-        out += same if len(same) == 1 else sorted(same, key=repr)  # few are; to spell an event out takes long
+def happenings(told: Iterable[Told]) -> list[Word]:
+    """Connected, lost and refused in the order in which they take effect, whatever the order given.
+
+    `lost` takes effect where its epoch ended, `connected` at the first access unit, `refused` when said. But nothing takes
+    effect after the log took it, nor after what the same ingest said later: there the ingest's clock was ahead.
+    """
+    words = [one.word for one in told if one.word is not None]
+    words.sort(key=itemgetter(0))
+    if not _is_as_said(words):
+        words = sorted(_as_said(words), key=itemgetter(0))
+    effects = [word[0] for word in words]
+    if all(map(lt, effects, effects[1:])):
+        return words
+    out: list[Word] = []
+    for _, equals in groupby(words, key=itemgetter(0)):
+        same = list(equals)
+        out += (
+            same if len(same) == 1 else sorted(same, key=_rank)
+        )  # few are; to spell an event out takes long
     return out
 
 
-def _rank(event: Happening) -> tuple[int, bool]:
-    return effect_us(event), not isinstance(event, Lost)
+def _is_as_said(words: Iterable[Word]) -> bool:
+    """Whether each ingest's words take effect in the order in which the log took them."""
+    newest_us: dict[str, int] = {}
+    for _, event, appended_us in words:
+        if appended_us is not None:
+            if appended_us < newest_us.get(event.instance, appended_us):
+                return False
+            newest_us[event.instance] = appended_us
+    return True
 
 
-def effect_us(event: Happening) -> int:
-    """`lost` takes effect where its epoch ended, `connected` at the first access unit (its `at_us`), `refused` when said."""
-    return event.end_us if isinstance(event, Lost) else event.at_us
+def _as_said(words: Iterable[Word]) -> Iterator[Word]:
+    """The words, none with effect after what the same ingest said later: one ingest's words are in the log in their order."""
+    reached_us: dict[str, int] = {}
+    for at_us, event, appended_us in sorted(words, key=_rank_in_log, reverse=True):
+        effect = at_us
+        if appended_us is not None:
+            effect = min(at_us, reached_us.get(event.instance, at_us))
+            reached_us[event.instance] = effect
+        yield Word(effect, event, appended_us)
 
 
-def in_force(ordered: Iterable[Happening]) -> Iterator[Happening]:
+def _rank_in_log(word: Word) -> tuple[int, int, bool]:
+    return _place(word), word.effect_us, not isinstance(word.event, Lost)
+
+
+def _rank(word: Word) -> tuple[int, bool, str]:
+    """Of words that take effect at one instant: as the log has them; `lost` first where it cannot tell."""
+    return _place(word), not isinstance(word.event, Lost), repr(word.event)
+
+
+def _place(word: Word) -> int:
+    return FOREVER if word.appended_us is None else word.appended_us
+
+
+def in_force(ordered: Iterable[Word]) -> Iterator[Word]:
     """Those that change anything: no hourly repeats, and no `lost` of an epoch after another has connected."""
     epoch, connected = "", set[str]()
-    for event in ordered:
+    for word in ordered:
+        event = word.event
         if isinstance(event, Lost) and epoch not in ("", event.epoch):
             continue
         if isinstance(event, Connected):
@@ -72,49 +147,52 @@ def in_force(ordered: Iterable[Happening]) -> Iterator[Happening]:
                 continue
             epoch = event.epoch
             connected.add(epoch)
-        yield event
+        yield word
 
 
 @dataclass(frozen=True, slots=True)
 class Reign:
-    """An event, and the time for which it is the one in force."""
+    """A word, and the time for which it is the one in force."""
 
-    event: Happening
+    word: Word
     from_us: int
     to_us: int
 
 
-def reigns(ordered: Iterable[Happening], window: Interval) -> list[Reign]:
+def reigns(ordered: Iterable[Word], window: Interval) -> list[Reign]:
     """Of `happenings`, those that touch the window, whole. They follow one another without a break; the last has no end."""
     deciding = list(in_force(ordered))
-    edges = [*map(effect_us, deciding), FOREVER]
+    edges = [*(word.effect_us for word in deciding), FOREVER]
     return [
-        Reign(event, from_us, to_us)
-        for event, from_us, to_us in zip(deciding, edges, edges[1:], strict=False)
+        Reign(word, from_us, to_us)
+        for word, from_us, to_us in zip(deciding, edges, edges[1:], strict=False)
         if from_us < window[1] and window[0] < to_us
     ]
 
 
 def interruptions(reigns: Iterable[Reign]) -> list[Interval]:
     """Where a `lost` is in force that says that pictures may be missing behind it."""
-    return [(r.from_us, r.to_us) for r in reigns if isinstance(r.event, Lost) and r.event.interrupted]
+    return [
+        (r.from_us, r.to_us) for r in reigns if isinstance(r.word.event, Lost) and r.word.event.interrupted
+    ]
 
 
 def blamed(reigns: Sequence[Reign]) -> list[Blame]:
     """The cause by the event in force at each instant: from the beginning to the end of the last reign."""
     out = [Blame(BEGINNING, reigns[0].from_us if reigns else FOREVER, "service_down")]
     for reign in reigns:
-        event, until_us = reign.event, reign.from_us
+        event, until_us = reign.word.event, reign.from_us
         if not isinstance(event, Connected):
-            until_us = min(max(reign.from_us, _explains_until_us(event)), reign.to_us)
+            until_us = min(max(reign.from_us, _explains_until_us(event, reign.word.said_us)), reign.to_us)
             out.append(Blame(reign.from_us, until_us, event.cause, event.detail))
         out.append(Blame(until_us, reign.to_us, "service_down"))
     return [blame for blame in out if blame.from_us < blame.to_us]
 
 
-def _explains_until_us(event: Lost | Refused) -> int:
+def _explains_until_us(event: Lost | Refused, said_us: int) -> int:
+    """Until when it explains the silence: its next try and half a minute."""
     retry_s = event.next_retry_s if 0 <= event.next_retry_s < 1e9 else 0.0  # it came as JSON: also NaN
-    return event.at_us + round(retry_s * 1e6) + RETRY_MARGIN_US
+    return said_us + round(retry_s * 1e6) + RETRY_MARGIN_US
 
 
 def shed(told: Iterable[Told]) -> list[Blame]:

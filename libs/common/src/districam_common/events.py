@@ -160,6 +160,7 @@ class Connected:
         width: pixels.
         height: pixels.
         server: what the camera calls itself; null if it does not.
+        repeated: whether this is one of the hourly repeats.
     """
 
     type: ClassVar[str] = "districam.stream.connected.v1"
@@ -174,6 +175,7 @@ class Connected:
     width: Count
     height: Count
     server: str | None = None
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from districam_common import wire
-from districam_common.causes import FOREVER, Told, effect_us, happenings, in_force
+from districam_common.causes import FOREVER, Told, Word, effect_us, happenings, in_force
 from districam_common.events import Connected, FootageExpired, Lost, PartitionFell, Refused, Shed
 from districam_common.fields import CameraId, Count, Instant
 from districam_common.intervals import Interval, merge
@@ -154,8 +154,32 @@ class Holds:
 
 def witnesses(told: Sequence[Told], from_us: int, to_us: int) -> list[Told]:
     """The events that explain [from_us, to_us), in the order given: those in it, up to an hour after, and the one in force before."""
-    before = [event for event in in_force(happenings(told)) if effect_us(event) <= from_us][-1:]
-    return [one for one in told if one.event in before or _concerns(one, from_us, to_us)]
+    words = happenings(told)
+    before = [word.event for word in in_force(words) if word.effect_us <= from_us][-1:]
+    corrected = _corrected(words, told)
+    found = [
+        one.event in before
+        or _concerns(one, from_us, to_us)
+        or (one.word is not None and one.word.event.instance in corrected)
+        for one in told
+    ]
+    ended = {
+        t.event.epoch
+        for t, is_found in zip(told, found, strict=True)
+        if is_found and isinstance(t.event, Lost)
+    }
+    begun = [isinstance(one.event, Connected) and one.event.epoch in ended for one in told]
+    return [one for one, *why in zip(told, found, begun, strict=True) if any(why)]
+
+
+def _corrected(words: Iterable[Word], told: Iterable[Told]) -> set[str]:
+    """Ingests whose clock was ahead, as only what they said later shows: all that they said is needed to see that again."""
+    effects_us = {word.event: word.effect_us for word in reversed(list(words))}
+    return {
+        one.word.event.instance
+        for one in told
+        if one.word and effects_us[one.word.event] < one.word.effect_us
+    }
 
 
 def _concerns(one: Told, from_us: int, to_us: int) -> bool:
@@ -165,14 +189,21 @@ def _concerns(one: Told, from_us: int, to_us: int) -> bool:
         case Shed(start_us=start_us, end_us=end_us):
             return start_us < to_us and from_us < end_us
         case Connected() | Lost() | Refused() as event:
-            return from_us <= effect_us(event) < to_us + HOUR_US
+            instants_us = (
+                effect_us(event),
+                one.word.effect_us if one.word else 0,
+            )  # a clock may have been ahead
+            since_us = from_us - HOUR_US * isinstance(
+                event, Connected
+            )  # what is missing is proven from there on
+            return any(since_us <= at_us < to_us + HOUR_US for at_us in instants_us)
         case event:
             return from_us <= event.at_us < to_us
 
 
 def copied(told: Iterable[Told]) -> tuple[str, ...]:
     """Events as they stand in the index."""
-    return tuple(wire.indexed_event(one.event, one.appended_us or 0).decode() for one in told)
+    return tuple(wire.indexed_event(one.event, one.appended_us).decode() for one in told)
 
 
 def copied_fell(fell: Iterable[PartitionFell], from_us: int, to_us: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from districam_common import index_replies as replies
 from districam_common import names
 from districam_common.events import Camera, PartitionFell
+from districam_common.expectation import Revision
 from districam_common.holds import Hold, HoldState, cached_form
 from districam_common.index import SegmentArray
 from districam_common.index_queries import NEWEST, ask_for_hours, ask_for_last
@@ -20,6 +21,7 @@ from districam_common.intervals import Interval
 from districam_common.ledger import Told
 from districam_common.recent import Recent
 from districam_common.redis_door import open_redis, redis_errors
+from districam_common.revisions import dated as dated_revisions
 from districam_common.revisions import revisions as read_revisions
 from districam_common.settings import RedisSettings
 from districam_common.turns import in_turns
@@ -87,7 +89,7 @@ class Known:
     """
 
     log_us: int
-    revisions: list[Camera]
+    revisions: list[Revision]
     segments: SegmentArray
     told: list[Told]
     fell: list[PartitionFell]
@@ -167,7 +169,7 @@ class IndexReader:
                 logged, *hours, revisions, told, fell, meta = await pipe.execute()
         return Known(
             log_us=replies.log_us_of(logged),
-            revisions=read_revisions(revisions, camera_id),
+            revisions=dated_revisions(revisions, camera_id),
             segments=replies.touching(hours, from_us, to_us),
             told=await _told(told),
             fell=replies.fell(fell),

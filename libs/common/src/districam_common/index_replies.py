@@ -174,7 +174,7 @@ def fell(members: Iterable[bytes]) -> list[PartitionFell]:
 def _event(member: bytes) -> Told | PartitionFell:
     """An event never changes; a camera has thousands in a month."""
     event, appended_us = wire.parse_indexed(member)
-    return event if isinstance(event, PartitionFell) else Told(event, appended_us)
+    return event if isinstance(event, PartitionFell) else Told(event, appended_us or None)
 
 
 def _events(members: Iterable[bytes]) -> Iterable[Told | PartitionFell]:

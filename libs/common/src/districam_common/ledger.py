@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-import numpy as np
-
 from districam_common.causes import (
     BEGINNING,
     FOREVER,
-    RETRY_MARGIN_US,
     Blame,
-    Happening,
     Missing,
     Reign,
     Told,
@@ -25,17 +21,16 @@ from districam_common.causes import (
     reigns,
     shed,
 )
-from districam_common.events import Camera, Cause, FootageExpired, PartitionFell
+from districam_common.events import Cause, FootageExpired, PartitionFell
+from districam_common.expectation import Revision, expected
 from districam_common.index import SegmentArray
 from districam_common.intervals import Interval, gaps, merge, merge_arrays, touches
 
-__all__ = ["State", "Summary", "Told", "gap_us_by_cause", "ledger", "summary"]
+__all__ = ["Revision", "State", "Summary", "Told", "gap_us_by_cause", "ledger", "summary"]
 
 SETTLE_US = 75_000_000
 """Longer than the silence deadline, the session timeout and a reconnection together."""
 SHORT_HOLE_US = 500_000
-EXPECTED_AFTER_US = RETRY_MARGIN_US
-"""A new or newly enabled camera that nobody has spoken of yet is expected this much later."""
 
 StateName = Literal["recorded", "gap", "pending", "expired", "not_expected"]
 
@@ -64,7 +59,7 @@ class _Layer:
 
 def ledger(
     window: Interval,
-    revisions: Sequence[Camera],
+    revisions: Sequence[Revision],
     segments: SegmentArray,
     events: Sequence[Told],
     *,
@@ -77,7 +72,7 @@ def ledger(
 
     Args:
         window: half-open, µs UTC.
-        revisions: every revision of the camera's record, in any order. None: the camera never existed.
+        revisions: every revision of the camera's record, in any order, repeats allowed. None: the camera never existed.
         segments: of this camera (`index.SEGMENTS`), in any order, repeats and copies allowed. They must reach an hour
             beyond the window on either side, where stored: a loss is proven by what came after it.
         events: all of this camera's, in any order, repeats allowed.
@@ -93,11 +88,11 @@ def ledger(
     ruling = reigns(happened, (window[0] - SHORT_HOLE_US, window[1] + SHORT_HOLE_US))
     expired = merge((t.event.from_us, t.event.to_us) for t in events if isinstance(t.event, FootageExpired))
     shown = merge([*recorded, *_short_holes(recorded, gone, dropped, ruling)])
-    expected = _expected(revisions, segments, happened)
+    wanted = expected(revisions, segments, happened)
     layers = [
         _plain("expired", expired),
         _plain("recorded", shown),
-        _plain("not_expected", gaps((BEGINNING, FOREVER), expected)),
+        _plain("not_expected", gaps((BEGINNING, FOREVER), wanted)),
         _plain("pending", [(min(log_us - settle_us, now_us), FOREVER)]),
         _blaming(dropped),
         _plain("pending", gone.unsettled),
@@ -151,36 +146,6 @@ def _short_holes(
     sheds = [(b.from_us, b.to_us) for b in dropped]
     known = merge([*gone.lost, *gone.unsettled, *sheds, *interruptions(ruling)])
     return [hole for hole in short if not touches(known, *hole)]
-
-
-# ---- when footage is expected
-
-
-def _expected(
-    revisions: Sequence[Camera], segments: SegmentArray, happened: Sequence[Happening]
-) -> list[Interval]:
-    """When the camera should be recorded, merged: while enabled, from the first word of it, at the latest 30 s on."""
-    spoken = np.array([event.at_us for event in happened], dtype=np.int64)
-    evidence = np.sort(np.concatenate((spoken, segments["start_us"])))
-    out: list[Interval] = []
-    for n, (from_us, to_us) in enumerate(_enabled(revisions)):
-        since_us = (
-            from_us if n else BEGINNING
-        )  # a first word before the record: two clocks, and it exists all the same
-        at = int(np.searchsorted(evidence, since_us))
-        first_us = int(evidence[at]) if at < len(evidence) else FOREVER
-        out.append((max(from_us, min(from_us + EXPECTED_AFTER_US, first_us)), to_us))
-    return merge(out)
-
-
-def _enabled(revisions: Sequence[Camera]) -> list[Interval]:
-    ordered = sorted(revisions, key=lambda camera: (camera.updated_us, camera.revision))
-    ends = [camera.updated_us for camera in ordered[1:]] + [FOREVER]
-    return merge(
-        (camera.updated_us, end_us)
-        for camera, end_us in zip(ordered, ends, strict=False)
-        if camera.is_expected
-    )
 
 
 # ---- sums

@@ -29,11 +29,11 @@ def deciding(told: Sequence[Told], now_us: int) -> list[Told]:
     A refusal changes nothing but what is in force, and a camera that is away has one every half a minute. To keep all of
     a district's is to have them gone over by the garbage collector, for a third of a second.
     """
-    refused = [one.event.at_us for one in told if isinstance(one.event, Refused)]
+    refused = [one.word.effect_us for one in told if one.word and isinstance(one.event, Refused)]
     last_us = max((at_us for at_us in refused if at_us <= now_us), default=0)
     return [
         one
         for one in told
         if isinstance(one.event, Connected | Lost)
-        or (isinstance(one.event, Refused) and one.event.at_us >= last_us)
+        or (isinstance(one.event, Refused) and one.word and one.word.effect_us >= last_us)
     ]

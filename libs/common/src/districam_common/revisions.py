@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 from districam_common import wire
 from districam_common.events import Camera
+from districam_common.expectation import Revision, known_once
+from districam_common.indexed import appended_us_of
 from districam_common.remembered import remembered
 from districam_common.unread import pass_over
 
@@ -47,19 +49,25 @@ def revision(member: bytes) -> Camera:
 
 def revisions(members: Iterable[bytes], where: str) -> list[Camera]:
     """Those that can be read, in the order given; the last one says so if a later one can not. `where`: for the log."""
-    out: list[Camera] = []
+    return [one.camera for one in dated(members, where)]
+
+
+def dated(members: Iterable[bytes], where: str) -> list[Revision]:
+    """The same, each once, with when the log took it: a revision stands twice if it was first indexed without that."""
+    out: list[Revision] = []
     is_last_read = True
     for member in members:
         try:
-            out.append(revision(member))
+            out.append(Revision(revision(member), appended_us_of(member)))
             is_last_read = True
-            if isinstance(out[-1], PartlyRead):
-                pass_over("field", where, ", ".join(out[-1].unread))
+            if isinstance(camera := out[-1].camera, PartlyRead):
+                pass_over("field", where, ", ".join(camera.unread))
         except wire.WireError as error:
             pass_over("revision", where, str(error))
             is_last_read = False
+    out = known_once(out)
     if out and not is_last_read:
-        out[-1] = _outdated(out[-1])
+        out[-1] = Revision(_outdated(out[-1].camera), out[-1].appended_us)
     return out
 
 

@@ -14,8 +14,11 @@ from districam_common.errors import Rejected
 from districam_common.events import (
     STREAM_EVENTS,
     Camera,
+    Connected,
     DeadLetter,
+    Lost,
     PartitionFell,
+    Refused,
     SegmentStored,
     StreamEvent,
 )
@@ -358,11 +361,16 @@ def _same_key(key: bytes | None, name: str) -> None:
 # ---- events inside the index
 
 
-def indexed_event(event: StreamEvent, appended_us: int) -> bytes:
-    """A stream event as it stands in the index: its type, and for `lost` when the log took it (a rule needs that)."""
+def indexed_event(event: StreamEvent, appended_us: int | None) -> bytes:
+    """As it stands in the index: its type in front, and behind when the log took it, where a rule needs that."""
     body = json_bytes(event)[1:-1]
-    appended = f',"appended_us":{appended_us}'.encode() if event.type == "districam.stream.lost.v1" else b""
-    return b'{"type":"' + event.type.encode() + b'",' + body + appended + b"}"
+    is_ranked = isinstance(event, Lost | Refused) or (isinstance(event, Connected) and not event.repeated)
+    return b'{"type":"' + event.type.encode() + b'",' + body + behind(appended_us if is_ranked else None)
+
+
+def behind(appended_us: int | None) -> bytes:
+    """How an indexed value ends: with when the log took it, if that is known."""
+    return b"}" if appended_us is None else b',"appended_us":%d}' % appended_us
 
 
 def parse_indexed(data: bytes) -> tuple[StreamEvent, int | None]:
@@ -380,9 +388,13 @@ def parse_indexed(data: bytes) -> tuple[StreamEvent, int | None]:
 def _indexed_head(data: bytes) -> tuple[str, int | None]:
     try:
         head = json.loads(data)
-        kind, appended_us = str(head["type"]), head.get("appended_us")
+        return str(head["type"]), instant_or_none(head.get("appended_us"))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError("an indexed event is not a JSON object with a type") from error
+
+
+def instant_or_none(appended_us: object) -> int | None:
+    """When the log took it, of the index; None: nobody knows. Raises WireError."""
     if appended_us is not None and type(appended_us) is not int:
         raise WireError(f"appended_us is not an integer: {appended_us!r:.40}")
-    return kind, appended_us
+    return appended_us

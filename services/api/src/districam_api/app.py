@@ -16,11 +16,13 @@ from fastapi import Depends, FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
 
 from districam_api import access, docs, logins, page, problems, routes_holds
+from districam_api.aborting import Protocol
 from districam_api.access import Access
 from districam_api.certificate import Certificate
 from districam_api.clips import Places
 from districam_api.core.attempts import Attempts
 from districam_api.footage import Footage
+from districam_api.heads import Headed
 from districam_api.hold_book import HoldBook
 from districam_api.keyring import KeyRing
 from districam_api.limits import Bounded
@@ -73,6 +75,7 @@ def create_app(doors: Doors, asked: Access, origins: Sequence[str] = ()) -> Fast
     if origins:
         app.add_middleware(Shared, origins=origins)
     app.add_middleware(Measured, clock=doors.clock)
+    app.add_middleware(Headed)
     problems.install(app)
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -148,7 +151,7 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
 
 async def _serve(app: FastAPI, sock: socket.socket, api: ApiBlock, runtime: Runtime) -> None:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
+        app, http=Protocol, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S, ssl_certfile=api.tls_cert_file, ssl_keyfile=api.tls_key_file,
         h11_max_incomplete_event_size=HEAD_MOST,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from districam_common.events import Camera, PartitionFell, Profile
 from districam_common.index import IndexEntry, SegmentArray, entries
 from districam_common.index_reader import Framed, IndexReader, LatestStill, Meta
 from districam_common.intervals import Interval
-from districam_common.ledger import State, Told, ledger
+from districam_common.ledger import SHORT_HOLE_US, Revision, State, Told, ledger
 from districam_common.media import CAMERA_ID
 from districam_common.names import AHEAD_US, HOUR_US, SCHEMA
 from districam_common.turns import in_turns
@@ -52,13 +52,15 @@ class Evidence:
     """All that the ledger needs of one camera and window; segments reach an hour beyond it on either side."""
 
     window: Window
-    revisions: Sequence[Camera]
+    revisions: Sequence[Revision]
     segments: SegmentArray
     told: Sequence[Told]
     fell: Sequence[PartitionFell]
     log_us: int
     now_us: int
     settle_us: int
+    epoch: str | None = None
+    """Of whose segments this is all that is left (`of`)."""
 
     def states(self) -> list[State]:
         return ledger(
@@ -81,7 +83,25 @@ class Evidence:
         """What is to be shown of that epoch alone; of all, if none is named."""
         if epoch is None:
             return self
-        return replace(self, segments=self.segments[[row.epoch == epoch for row in entries(self.segments)]])
+        own = self.segments[[row.epoch == epoch for row in entries(self.segments)]]
+        return replace(self, segments=own, epoch=epoch)
+
+    def spanned(self, states: Sequence[State]) -> list[State]:
+        """`states` as far as they speak of what is to be shown: of one epoch, from its first picture to its last."""
+        if self.epoch is None or not len(self.segments):
+            return list(states)
+        from_us, to_us = int(self.segments["start_us"].min()), int(self.segments["end_us"].max())
+        clipped = (replace(s, from_us=max(from_us, s.from_us), to_us=min(to_us, s.to_us)) for s in states)
+        return [state for state in clipped if state.from_us < state.to_us]
+
+    def filled(self, states: Sequence[State]) -> "Evidence":
+        """This; or, if its window lies inside a hole too short to count, with a window that begins before that hole.
+
+        Such a hole reads `recorded` and holds no picture: what is shown in it is the last one before.
+        """
+        if not any(state.state == "recorded" for state in states) or self._cover(states):
+            return self
+        return replace(self, window=Window(self.window.from_us - SHORT_HOLE_US, self.window.to_us))
 
     def played(self, states: Sequence[State]) -> list[IndexEntry]:
         """The segments that show what `states` call recorded, in playing order."""

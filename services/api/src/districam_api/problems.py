@@ -14,6 +14,7 @@ from starlette.routing import Match
 from districam_api.core.asked import FieldError, Unacceptable
 from districam_api.core.ranges import Unsatisfiable
 from districam_api.footage import NotKnown, NotReady
+from districam_api.heads import is_head
 from districam_api.schemas import Problem
 from districam_common.blobs import Missing
 from districam_common.errors import DistricamError, Retriable
@@ -134,7 +135,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         return problem(request, 422, "body: is not JSON", errors=[FieldError("body", "is not JSON")])
     details = {
         404: f"there is nothing at {shown_path(request)}",
-        405: f"{request.method} is not for this path",
+        405: f"{'HEAD' if is_head() else request.method} is not for this path",
     }
     detail = details.get(error.status_code, error.detail)
     headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
@@ -145,7 +146,10 @@ def _allowed(request: Request) -> list[str]:
     """The methods of all routes of this path (RFC 9110 section 15.5.6); the router names those of the first alone."""
     asked = {method: {**request.scope, "method": method} for method in METHODS}
     routes = request.app.router.routes
-    return [m for m, scope in asked.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    found = [
+        m for m, scope in asked.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
+    return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

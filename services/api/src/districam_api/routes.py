@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, cast
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi import Query as FromQuery
 from starlette.responses import JSONResponse, Response
 
@@ -120,12 +120,15 @@ async def playlist_m3u8(
     """The footage of a window of at most 24 hours as one playlist; 404 with the causes if there is none."""
     window = query.window(PLAYLIST_MOST_US)
     evidence = await doors.footage.evidence(camera_id, window)
-    states = evidence.states()
-    listed = _listed(doors, caller, camera_id, evidence.of(query.epoch).played(states))
+    asked = evidence.of(query.epoch)
+    states = asked.states()
+    filled = asked.filled(states)
+    listed = _listed(doors, caller, camera_id, filled.played(filled.states()))
     if not listed:
-        raise _nothing(answers.timeline(camera_id, window, states, query.zone(doors.zone)))
+        raise _nothing(answers.timeline(camera_id, window, evidence.states(), query.zone(doors.zone)))
     media.served("playlist", caller.key_id, camera_id, window.from_us, window.to_us, segments=len(listed))
-    headers = {"Cache-Control": "private, no-cache", **answers.footage_headers(listed, states)}
+    held = answers.footage_headers(listed, asked.spanned(states))
+    headers = {"Cache-Control": "private, no-cache", **held}
     return Response(playlist(listed), headers=headers, media_type=CONTENT_TYPE)
 
 
@@ -134,24 +137,31 @@ _CLIP: dict[int | str, dict[str, Any]] = {
     200: {"description": "Fragmented MP4, streamed; Districam-From and -To say what it holds", **_VIDEO},
     404: {"description": "No such camera, or nothing is stored in this window; `states` say why", **PROBLEM},
     409: {"description": "The camera's picture changed; `windows` can each be one clip", **PROBLEM},
+    426: {"description": "A clip is sent without its length, so not over HTTP/1.0", **PROBLEM},
 }
 
 
-@router.get("/cameras/{camera_id}/clip.mp4", response_class=Response, responses=REFUSALS | _CLIP)
+@router.get(
+    "/cameras/{camera_id}/clip.mp4",
+    response_class=Response,
+    responses=REFUSALS | _CLIP,
+    dependencies=[Depends(media.sent_in_pieces)],
+)
 async def clip_mp4(
     doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
 ) -> Response:
     """The footage of a window of at most 24 hours as one MP4, from the keyframe at or before its start."""
     window, zone = query.window(CLIP_MOST_US), query.zone(doors.zone)
     evidence = await doors.footage.evidence(camera_id, window)
-    states = evidence.states()
-    evidence = evidence.of(query.epoch)
-    shown = evidence.shown(states)
+    asked = evidence.of(query.epoch)
+    states = asked.states()
+    filled = asked.filled(states)
+    shown = filled.shown(filled.states())
     if not shown:
-        raise _nothing(answers.timeline(camera_id, window, states, zone))
+        raise _nothing(answers.timeline(camera_id, window, evidence.states(), zone))
     doors.places.take()
     try:
-        made = await clips.clip(Objects(doors.blobs, camera_id), evidence, shown)
+        made = await clips.clip(Objects(doors.blobs, camera_id), filled, shown)
     except clips.Differing as error:
         doors.places.leave()
         raise Refusal(409, str(error), answers.windows(error.windows, zone)) from error
@@ -160,7 +170,7 @@ async def clip_mp4(
         raise
     media.served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
     name = media.file_name(camera_id, made.from_us, "mp4")
-    headers = media.as_file(name) | answers.held(made.from_us, made.to_us, states)
+    headers = media.as_file(name) | answers.held(made.from_us, made.to_us, asked.spanned(states))
     return media.Streamed(made.content, headers=headers, done=doors.places.leave)
 
 
@@ -179,14 +189,17 @@ async def snapshot_jpg(
     at_us, zone = query.instant(), query.zone(doors.zone)
     evidence = await doors.footage.evidence(camera_id, Window(at_us, at_us + 1))
     states = evidence.states()
-    shown = evidence.shown(states)
+    filled = evidence.filled(states)
+    shown = filled.shown(filled.states())
     if not shown:
         raise _nothing(answers.timeline(camera_id, evidence.window, states, zone))
-    gop = await clips.gop(Objects(doors.blobs, camera_id), evidence, shown[0], at_us)
+    last = shown[-1]
+    shown_us = min(at_us, last.to_us - 1)
+    gop = await clips.gop(Objects(doors.blobs, camera_id), filled, last, shown_us)
     if gop is None:
         raise Refusal(404, "no keyframe is stored in the five minutes before", _NOT_DECODABLE)
     try:
-        jpeg, since_us = await doors.decoders.picture(gop.video, at_us - gop.start_us)
+        jpeg, since_us = await doors.decoders.picture(gop.video, shown_us - gop.start_us)
     except NotDecodable as error:
         raise Refusal(404, str(error), _NOT_DECODABLE) from error
     return _picture("snapshot", caller, camera_id, gop.start_us + since_us, jpeg)
@@ -240,6 +253,7 @@ async def coverage(doors: Asked, query: Annotated[schemas.CoverageQuery, FromQue
 _MEDIA: dict[int | str, dict[str, Any]] = {
     200: {"description": "The object", **_VIDEO},
     206: {"description": "The part of it that Range asks for", **_VIDEO},
+    304: {"description": "The object is the one that If-None-Match names"},
     403: {"description": "The token is forged or expired, or its key revoked", **PROBLEM},
     404: {"description": "No such object", **PROBLEM},
     416: {"description": "No byte of the range exists", **PROBLEM},
@@ -252,7 +266,7 @@ async def media_object(
     access: Annotated[Access, Depends(asked_access)],
     key: str,
     query: Annotated[schemas.MediaQuery, FromQuery()],
-    range_: Annotated[str | None, Header(alias="Range")] = None,
+    wanted: Annotated[media.Asked, Depends(media.asked)],
 ) -> Response:
     """A segment's object, or the part that Range asks for. The URL comes from a playlist or a list of segments."""
     checked = doors.signing.media(key, query.token, doors.clock.now_us())
@@ -260,4 +274,4 @@ async def media_object(
         raise Refusal(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")
     if not access.is_in_force(checked.key_id):
         raise Refusal(403, "the key for which this token was made is revoked")
-    return await media.serve(doors.blobs, key, range_, checked.key_id)
+    return await media.serve(doors.blobs, key, wanted, checked.key_id)

@@ -164,7 +164,7 @@ class _Rebuild:
             for text in (*hold.events, *hold.fell, *await _told_later(store, hold.id)):
                 try:
                     event, appended_us = wire.parse_indexed(text.encode())
-                    operations += plan_event(event, appended_us or 0)
+                    operations += plan_event(event, appended_us)
                 except Rejected as error:
                     pass_over("held event", hold.id, str(error))
             await self._doors.writer.apply(gathered(operations), build=build)

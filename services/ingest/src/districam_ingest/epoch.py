@@ -161,7 +161,8 @@ class Epoch:
     def repeat(self) -> None:
         """Says `connected` again, so that it never ages out of the topic."""
         if self._connected is not None:
-            self._outlets.outbox.offer_event(self._camera.camera_id, self._connected)
+            again = replace(self._connected, repeated=True)
+            self._outlets.outbox.offer_event(self._camera.camera_id, again)
 
     def _pass_on(self, units: list[AccessUnit]) -> None:
         for unit in units:

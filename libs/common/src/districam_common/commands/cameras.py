@@ -9,6 +9,7 @@ from pathlib import Path
 from districam_common import wire
 from districam_common.cameras_file import CamerasFileError, Change, changes, deletion, export, parse
 from districam_common.clock import SystemClock
+from districam_common.commands import broker_time
 from districam_common.commands.run import NOT_DONE, CommandSettings, add_wait, run
 from districam_common.errors import Rejected
 from districam_common.events import Camera
@@ -117,15 +118,40 @@ async def latest(settings: CommandSettings) -> dict[str, Camera]:
 
 
 async def _publish(settings: CommandSettings, found: Sequence[Change]) -> None:
+    """Publishes the changes, as long as nothing proves this machine's clock wrong.
+
+    Raises:
+        ClockOff: it is. Nothing was written if the log could tell; else the first change was, whose acknowledgement told.
+    """
+    if not found:
+        return
+    clock = SystemClock()
+    newest_us = await broker_time.newest_append_us(settings.kafka, _NAME)
+    broker_time.check(min(0, clock.now_us() - newest_us), "Nothing was written.")
     async with Publisher.open(settings.kafka, _NAME) as publisher:
-        for change in found:
-            await publisher.publish(CAMERAS, wire.camera_message(change.camera, site=settings.site))
+        for n, change in enumerate(found, 1):
+            message, sent_us = wire.camera_message(change.camera, site=settings.site), clock.now_us()
+            ack = await publisher.publish(CAMERAS, message)
+            off_us = broker_time.ahead_us(ack.append_us, sent_us, clock.now_us())
+            broker_time.check(off_us, _written(found[:n], found[n:]))
+
+
+def _written(done: Sequence[Change], left: Sequence[Change]) -> str:
+    """What stands in the topic although the command is refused; the ledger goes by the log's time of it."""
+    heads = "; ".join(_head(change) for change in done)
+    return (
+        f"Written before that could be seen, and in force since then: {heads}. Not written: {len(left)} more."
+    )
+
+
+def _head(change: Change) -> str:
+    camera = change.camera
+    return f"{change.kind} {camera.camera_id} ({camera.name}), revision {camera.revision}"
 
 
 def _told(change: Change) -> list[str]:
-    camera = change.camera
-    head = f"{change.kind} {camera.camera_id} ({camera.name}), revision {camera.revision}"
-    return [head, *(f"    {name}: {before!r} -> {after!r}" for name, before, after in change.fields)]
+    fields = (f"    {name}: {before!r} -> {after!r}" for name, before, after in change.fields)
+    return [_head(change), *fields]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from districam_common.causes import RETRY_MARGIN_US, Told, effect_us, happenings, in_force
+from districam_common.causes import RETRY_MARGIN_US, Told, happenings, in_force
 from districam_common.events import Camera, Cause, Lost, Refused
 
 STORED_WITHIN_US = 15_000_000
@@ -41,18 +41,19 @@ def health(camera: Camera, told: Iterable[Told], newest: Newest | None, now_us: 
 
     What takes effect later than now was said by a clock that was ahead: it must not hide what is said until then.
     """
-    deciding = list(in_force(event for event in happenings(told) if effect_us(event) <= now_us + APART_US))
+    deciding = list(in_force(word for word in happenings(told) if word.effect_us <= now_us + APART_US))
     last = deciding[-1] if deciding else None
     out = Health(
         camera=camera,
         state="disabled",
-        since_us=effect_us(last) if last else None,
+        since_us=last.effect_us if last else None,
         last_end_us=newest.end_us if newest else None,
     )
     if not camera.is_expected:
         return out
-    if isinstance(last, Lost | Refused) and _explains(last, now_us):
-        return replace(out, state="lost", cause=last.cause, detail=last.detail)
+    event = last.event if last else None
+    if last and isinstance(event, Lost | Refused) and _explains(event, last.said_us, now_us):
+        return replace(out, state="lost", cause=event.cause, detail=event.detail)
     is_recording = newest is not None and not is_late(camera, newest, now_us)
     return replace(out, state="recording" if is_recording else "late")
 
@@ -63,6 +64,6 @@ def is_late(camera: Camera, newest: Newest, now_us: int) -> bool:
     return now_us - newest.end_us >= due_us
 
 
-def _explains(event: Lost | Refused, now_us: int) -> bool:
+def _explains(event: Lost | Refused, said_us: int, now_us: int) -> bool:
     """Whether the event still holds: past its announced retry the service that sent it is gone (the ledger's rule)."""
-    return (now_us - event.at_us - RETRY_MARGIN_US) / 1e6 < event.next_retry_s
+    return (now_us - said_us - RETRY_MARGIN_US) / 1e6 < event.next_retry_s

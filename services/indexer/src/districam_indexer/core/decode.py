@@ -51,7 +51,7 @@ def plan(value: Value, append_us: int, expired: Mapping[str, Sequence[Interval]]
         case SegmentStored():
             return plan_stored(value, expired.get(value.camera_id, ()), append_us=append_us)
         case Camera():
-            return plan_camera(value)
+            return plan_camera(value, append_us)
         case Still():
             return plan_still(value)
         case _:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from districam_common import index, names, wire
+from districam_common import index, indexed, names, wire
 from districam_common.errors import Rejected
 from districam_common.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
 from districam_common.index import IndexEntry
@@ -85,8 +85,8 @@ def shape_field(key: str, epoch: str, *, codecs: str, width: int, height: int) -
     return SetField(key, epoch, shape.encode())
 
 
-def plan_event(event: StreamEvent, appended_us: int) -> list[Operation]:
-    """A stream event, for the ledger; `appended_us` is the log's time of it.
+def plan_event(event: StreamEvent, appended_us: int | None) -> list[Operation]:
+    """A stream event, for the ledger; `appended_us` is the log's time of it, None where that is not known.
 
     Raises:
         Rejected: the index cannot hold it.
@@ -112,8 +112,8 @@ def _plan_expired(event: StreamEvent) -> list[Operation]:
     return [AddScored(names.expired_key(event.camera_id), span, event.to_us)]
 
 
-def plan_camera(camera: Camera) -> list[Operation]:
-    """A revision of a camera's record; all are kept.
+def plan_camera(camera: Camera, appended_us: int) -> list[Operation]:
+    """A revision of a camera's record; all are kept. `appended_us` is the log's time of it, which the ledger goes by.
 
     Raises:
         Rejected: the index cannot hold it.
@@ -122,7 +122,9 @@ def plan_camera(camera: Camera) -> list[Operation]:
     _check_instants(camera.updated_us, camera.updated_us)
     return [
         AddMember(names.CAMERA_IDS, camera.camera_id),
-        AddScored(names.camera_key(camera.camera_id), wire.json_bytes(camera), camera.updated_us),
+        AddScored(
+            names.camera_key(camera.camera_id), indexed.indexed_camera(camera, appended_us), camera.updated_us
+        ),
     ]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, nsmallest
 
-from districam_common.causes import Told, happenings
+from districam_common.causes import Told, happenings, in_force
 from districam_common.events import FootageExpired, Profile
 from districam_common.intervals import Interval, merge, subtract, touches
 from districam_common.names import DAY_US, HOUR_US
@@ -168,9 +168,9 @@ def superfluous(told: Sequence[tuple[bytes, Told]], before_us: int) -> list[byte
     newer one repeats.
     """
     older = [one for _, one in told if one.event.at_us < before_us]
-    in_force = happenings(older)[-1:]
+    standing = [word.event for word in in_force(happenings(older))][-1:]
     profiles = [one.event for _, one in told if isinstance(one.event, Profile)][-1:]
-    kept = [*in_force, *profiles, *_newest_expired(one for _, one in told)]
+    kept = [*standing, *profiles, *_newest_expired(one for _, one in told)]
     return [member for member, one in told if one.event not in kept and _is_over(one, before_us)]
 
 
