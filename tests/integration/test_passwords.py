@@ -191,3 +191,17 @@ async def test_ffmpeg_opens_nothing_but_rtsp():
         ):
             await refused(reader, url)
     assert not any(one.startswith(b"GET") for one in heard)
+
+
+async def test_ffmpeg_follows_no_redirect_with_a_password_and_any_without():
+    reader = LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)
+    async with Peer(asks_for(BASIC)).listening() as foreign:
+        location = f"Location: rtsp://localhost:{foreign.port}/x"
+        async with Peer(lambda asked: says(asked, "302 Found", location)).listening() as camera:
+            url = f"rtsp://127.0.0.1:{camera.port}/x"
+            await refused(reader, url)
+            assert (camera.heard != [], foreign.heard) == (True, [])
+            with pytest.raises(ReadError):
+                async with asyncio.timeout(20), reader.open(url, None, transport="tcp"):
+                    pass
+            assert foreign.heard != []

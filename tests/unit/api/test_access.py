@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+import structlog.testing
 from fastapi import APIRouter, FastAPI
 
 from districam_api import keyring
@@ -103,19 +104,16 @@ async def test_bodies_have_a_length_and_it_is_short(app: FastAPI):
         for length, status in ((BODY_MOST, 200), (BODY_MOST + 1, 413)):
             answer = await http.post("/v1/held", content=b" " * length, headers=JSON)
             assert answer.status_code == status
-            assert answer.headers.get("connection") == ("close" if status == 413 else None)
+            assert "connection" not in answer.headers, "where it ends is known"
         answer = await http.post("/v1/held", headers={**JSON, "Transfer-Encoding": "chunked"})
         assert answer.status_code == 411
         assert answer.headers["connection"] == "close", "where its body ends is not known for certain"
 
 
 @pytest.mark.hostile
-async def test_a_refused_keys_line_shows_the_beginning_of_the_path_alone(
-    app: FastAPI, capsys: pytest.CaptureFixture[str]
-):
-    async with asking(app, "dc_wrong") as http:
-        assert (await http.get("/v1/cameras/" + "a" * 10_000)).status_code == 401
-    out, _ = capsys.readouterr()
-    assert "key refused" in out
-    assert "a" * 100 in out
-    assert "a" * 201 not in out
+async def test_a_refused_keys_line_shows_the_beginning_of_the_path_alone(app: FastAPI):
+    with structlog.testing.capture_logs() as lines:
+        async with asking(app, "dc_wrong") as http:
+            assert (await http.get("/v1/cameras/" + "a" * 10_000)).status_code == 401
+    (line,) = [line for line in lines if line["event"] == "key refused"]
+    assert line["path"] == ("/v1/cameras/" + "a" * 10_000)[:200]

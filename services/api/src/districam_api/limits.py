@@ -24,9 +24,7 @@ class Bounded:
                 answer = problem(request, 411, "a body needs Content-Length", headers=CLOSE)
                 return await answer(scope, receive, send)
             if not length.isdecimal() or int(length) > BODY_MOST:
-                answer = problem(
-                    request, 413, f"no body is longer than {BODY_MOST >> 10} KiB here", headers=CLOSE
-                )
+                answer = problem(request, 413, f"no body is longer than {BODY_MOST >> 10} KiB here")
                 return await answer(scope, receive, send)
         await self._app(scope, receive, send)
         return None

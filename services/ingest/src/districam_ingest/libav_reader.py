@@ -152,7 +152,8 @@ class LibavReader:
             await _check_host(url, credential)
         source = LibavSource(asyncio.get_running_loop(), self._clock, self._hears)
         options = {
-            "protocol_whitelist": "rtp,tcp,udp,tls,crypto",
+            # libavformat follows a redirect by opening `rtsp` as a protocol, with the password, wherever it leads
+            "protocol_whitelist": "rtp,tcp,udp,tls,crypto" + (",rtsp" if credential is None else ""),
             "rtsp_transport": transport,
             "allowed_media_types": "video+audio" if with_sound else "video",
             "timeout": str(round(self._read_s * 1e6)),
