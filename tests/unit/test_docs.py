@@ -19,10 +19,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [str(target) for target in targets if not target.exists()] == []
 
 
-def test_every_test_that_is_named_for_bad_input_exists() -> None:
+@pytest.mark.parametrize(
+    ("page", "heading"), [("testing.md", "## Bad input"), ("findings.md", "## The findings")]
+)
+def test_every_test_that_is_named_in_a_table_exists(page: str, heading: str) -> None:
     """`…` stands for the file named before."""
-    text = (ROOT / "docs/design/testing.md").read_text()
-    table = text.partition("## Bad input")[2].partition("\n## ")[0]
+    text = (ROOT / "docs/design" / page).read_text()
+    table = text.partition(heading)[2].partition("\n## ")[0]
     named: list[tuple[str, str | None]] = []
     for match in TEST.finditer(table):
         named.append((named[-1][0] if match["file"] == "…" else match["file"], match["name"]))
