@@ -18,7 +18,7 @@ from districam_common import names
 from districam_common.names import partition_of
 from districam_devkit.pipeline import Service, command
 from fault.scene import Scene
-from support.rot import flip
+from support.rot import flip, flip_every
 
 CULPRIT = "cam-001"
 UNREADABLE = "districam_unreadable_batches_total"
@@ -50,11 +50,8 @@ async def bit_flipped_in_fragments(scene: Scene) -> None:
 
 async def bit_flipped_in_cameras(scene: Scene) -> None:
     """An ingest that is started again records all others; the operator's command brings back the one that it cannot read."""
-    spoilt = flip(
-        scene.send_log.parent / "kafka",
-        names.CAMERAS,
-        partition_of(CULPRIT, PARTITIONS),
-        await _end(scene, names.CAMERAS) - 1,
+    spoilt = flip_every(  # an older revision would do to record it
+        scene.send_log.parent / "kafka", names.CAMERAS, partition_of(CULPRIT, PARTITIONS)
     )
     try:
         ingest = scene.pipeline["ingest"]
@@ -74,7 +71,8 @@ async def bit_flipped_in_cameras(scene: Scene) -> None:
         )
         await _until(lambda: _record(scene, since_us, scene.cameras), timeout_s=60)
     finally:
-        spoilt.turn()
+        for one in spoilt:
+            one.turn()
 
 
 async def broker_stopped(scene: Scene) -> None:
@@ -111,8 +109,10 @@ async def _compress(admin: AIOKafkaAdminClient) -> None:
     own = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime", "compression.type": "zstd"}
     kinds = {name: {**own, "max.message.bytes": str(9 << 20)} for name in _TOPICS}
     wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs) for name, configs in kinds.items()]
+    cluster: Any = await admin.describe_cluster()
+    node = str(cluster["brokers"][0]["node_id"])  # aiokafka has no word for the default of all brokers
     answers: Any = await admin.alter_configs(
-        [*wanted, ConfigResource(ConfigResourceType.BROKER, "", {"compression.type": "zstd"})]
+        [*wanted, ConfigResource(ConfigResourceType.BROKER, node, {"compression.type": "zstd"})]
     )
     for answer in answers:
         for code, message, *_ in answer.resources:

@@ -21,6 +21,18 @@ def flip(home: Path, topic: str, partition: int, offset: int, *, bit: int = 0) -
     raise LookupError(f"no batch of {topic}-{partition} holds {offset}")
 
 
+def flip_every(home: Path, topic: str, partition: int) -> "list[Spoilt]":
+    """Flips a bit near the end of each batch of the partition. Raises LookupError: it has none."""
+    out: list[Spoilt] = []
+    for path in sorted(home.rglob(f"{topic}-{partition}/*.log")):
+        out += [Spoilt(path, at + length - 20, 0) for at, length, _, _ in _batches(path.read_bytes())]
+    if not out:
+        raise LookupError(f"{topic}-{partition} holds no batch")
+    for spoilt in out:
+        spoilt.turn()
+    return out
+
+
 @contextmanager
 def flipped(home: Path, topic: str, partition: int, offset: int) -> Generator[None]:
     """The same, mended at the end: brokers are shared between tests."""
