@@ -204,6 +204,7 @@ ROWS = (
     Row("a poison record beside a stream's own, on each topic", _poison),
     Row("a bit flipped in an upload", _bit_flipped),
     Row("Redis set back by a second", index.set_back),
+    Row("rolling upgrade of the index schema, and back", index.schemas_side_by_side),
     Row("every camera gets another name and group", streams.regrouped),
     Row("what a stream depends on changes in every record", streams.restilled, {"stream_changed": BACK_S}),
     Row(
