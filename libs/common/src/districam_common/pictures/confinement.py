@@ -18,8 +18,9 @@ _NETWORK_SINCE, _TCP_BIND_AND_CONNECT = 4, 0b11
 def confine(memory_bytes: int) -> bool:
     """Gives up, for good, all that decoding does not need. Whatever is to be imported has been.
 
-    The process may take `memory_bytes` more of address space than it has now. It can write no file, start no program
-    and, where the kernel has Landlock (Linux 5.13 and later), open no file and no TCP connection; False where it has not.
+    The process may take `memory_bytes` more of address space than it has now. It can write nothing to
+    a file and, unless it is root, start no further process; where the kernel has Landlock (Linux 5.13 and later) it can also open
+    or execute no file, and open no TCP connection (Linux 6.7 and later). False where there is no Landlock.
     """
     # A terminal and a supervisor may ask the whole group of processes to stop; our end is the end of our input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

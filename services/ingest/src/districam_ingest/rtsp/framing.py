@@ -16,6 +16,7 @@ it stopped."""
 _DOLLAR: Final = 0x24
 _END: Final = re.compile(rb"\r?\n\r?\n")
 _END_MOST: Final = 4
+"""Bytes of the longest end of a head: so far back a search that goes on has to begin."""
 
 
 class Framer:
