@@ -232,6 +232,11 @@ ROWS = (
     ),
     Row("broker's tail cut and grown again", torn.tail_cut, {"storage_down": BACK_S}),
     Row(
+        "broker's tail cut and grown again, recorder killed with it",
+        partial(torn.tail_cut, with_it=["recorder"]),
+        {"storage_down": torn.LOST_S + BACK_S},
+    ),
+    Row(
         "a bit flipped in a batch of fragments on the broker's disk, two recorders",
         reading.bit_flipped_in_fragments,
         {"storage_down": 0},

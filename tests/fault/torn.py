@@ -1,26 +1,35 @@
 """What befalls Kafka's logs: a broker that comes back without what it took last."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from districam_common import names
+from districam_devkit.pipeline import ServiceName
 from fault.scene import Scene
 from support.torn_log import end_of, tear
 
 LOST = {names.FRAGMENTS: 4, names.SEGMENTS: 2}
 """How many records of each partition that has footage are lost."""
+LOST_S = 10
+"""How much footage that is: fragments of a GOP, and the one that was on its way."""
 
 
-async def tail_cut(scene: Scene) -> None:
-    """The broker stops, the ends of its logs are gone, it comes back; everybody else goes on.
+async def tail_cut(scene: Scene, with_it: Sequence[ServiceName] = ()) -> None:
+    """The broker stops, the ends of its logs are gone, it comes back; ingest goes on. `with_it` stop for as long.
 
     Raises:
         AssertionError: there was nothing to lose, or a log did not grow beyond where it had been.
     """
     broker, data = scene.servers.kafka.child, _data(scene)
-    await broker.kill()
+    services = [scene.pipeline[name].child for name in with_it]
+    for child in (*services, broker):
+        await child.kill()
     before = _torn(data)
     await broker.start_again()
+    for child in services:
+        await asyncio.sleep(3)  # ingest is faster: the log is longer again than it was
+        await child.start_again()
     async with asyncio.timeout(60):
         while not all(end_of(data, *place) > end for place, end in before.items()):
             await asyncio.sleep(0.2)

@@ -17,6 +17,7 @@ from districam_recorder.consume import Consumption
 from districam_recorder.core.assembler import Segment
 from districam_recorder.core.checkpoint import parse
 from districam_recorder.core.effects import Effect, Fall
+from districam_recorder.core.partition_log import STARTS_BEFORE_US
 from districam_recorder.settings import RecorderSettings, Settings
 from support.fragments import T0, S, epoch_id, fragment
 
@@ -294,7 +295,8 @@ async def test_offsets_that_are_used_twice_are_read_twice(new: int):
     assert stored(world, NEW) == list(range(new))
     assert stored(world, E) == list(range(10)), "stored a second time"
     assert world.commits[P].offset == len(world.log)
-    assert falls(world) == [(T0 + 50 * S, T0 + 62 * S)]  # from where all was stored to the first new record
+    # from before where all was stored (what was on its way then had begun) to the first new record
+    assert falls(world) == [(T0 + 50 * S - STARTS_BEFORE_US, T0 + 62 * S)]
 
 
 @pytest.mark.correctness
@@ -354,7 +356,7 @@ async def test_a_fall_begins_where_the_commit_of_a_recorders_first_minute_stood(
     world.beginning, world.carried_out = 8, []
     async with consuming(world) as consumption:
         await turn(consumption, world)
-    assert falls(world) == [(T0 + 2 * S, T0 + 18 * S)]
+    assert falls(world) == [(T0 + 2 * S - STARTS_BEFORE_US, T0 + 18 * S)]
 
 
 @pytest.mark.correctness

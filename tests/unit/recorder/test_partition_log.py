@@ -13,7 +13,7 @@ from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.checkpoint import Checkpoint, parse
 from districam_recorder.core.effects import Effect, Fall, Rejection
 from districam_recorder.core.objects import object_of
-from districam_recorder.core.partition_log import Incoming, PartitionLog, Rules, Unreadable
+from districam_recorder.core.partition_log import STARTS_BEFORE_US, Incoming, PartitionLog, Rules, Unreadable
 from districam_recorder.core.progress import Progress
 from support.fragments import T0, S, epoch_id, fragment, init_of
 
@@ -369,7 +369,8 @@ def test_a_fall_is_told_from_the_commits_time_to_the_first_record_left():
     assert log_us(log, end_us=T0 + 90 * S) == T0
     effects = log.feed(incoming(22, fragment("c", E, 9), append_us=T0 + 60 * S))
     (fall,) = effects
-    assert fall == Fall(First(10, T0, T0), T0, T0 + 60 * S)
+    from_us = T0 - STARTS_BEFORE_US  # a commit at the log's end is younger than what was on its way then
+    assert fall == Fall(First(10, from_us, from_us), from_us, T0 + 60 * S)
     assert log.committable(end_us=None, log_stands=False).offset == 10
     log.announced(fall)
     assert log.committable(end_us=None, log_stands=False).offset == 22
@@ -467,7 +468,30 @@ def test_a_log_that_fell_empty_is_told_up_to_the_brokers_now():
     log.falls(20)
     assert log.rests_at_end(0, None) == []
     (fall,) = log.rests_at_end(0, T0 + 7 * S)
-    assert fall == Fall(First(10, T0, T0), T0, T0 + 7 * S)
+    from_us = T0 - STARTS_BEFORE_US
+    assert fall == Fall(First(10, from_us, from_us), from_us, T0 + 7 * S)
+
+
+@pytest.mark.correctness
+def test_a_tear_is_not_over_at_the_time_of_the_survivor():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0)))
+    log.feed(incoming(1, fragment("c", E, 1), append_us=T0 + 20 * S))
+    (closed,) = log.goes_back(None, 0)
+    assert isinstance(closed, Segment)
+    assert log.rests_at_end(0, T0 + 18 * S) == [], "the broker's time as far as the log tells it"
+    (fall,) = log.feed(incoming(0, fragment("c", E, 2, starts=True), append_us=T0 + 30 * S))
+    assert isinstance(fall, Fall)
+    assert fall.to_us == T0 + 30 * S
+
+
+@pytest.mark.correctness
+def test_a_tear_with_nothing_behind_it_is_told_after_a_minute():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0), append_us=T0))
+    log.goes_back(None, 0)
+    told = log.rests_at_end(0, T0 + 60 * S)
+    assert told == [Fall(First(0, 0, 0), 0, T0 + 60 * S)]
 
 
 def test_a_fall_that_is_not_told_yet_outlives_the_dropping_of_open_segments():

@@ -55,6 +55,12 @@ from support.world_faults import (
 @example(Fate((Fault("store", 20, 60), Fault("torn", 40, 11), Fault("recorder", 38, 20)))).via(
     "a tear is a pipeline_loss"
 )
+@example(Fate((Fault("recorder", 22, 20), Fault("torn", 27, 15)), dice=3)).via(
+    "a tear begins where a commit rested at the end of the log"
+)
+@example(Fate((Fault("recorder", 20, 20), Fault("torn", 22, 14)), dice=3)).via(
+    "a tear ends at the survivor's time"
+)
 @example(Fate((Fault("suspended", 20, 45),))).via("bounds that an ack contradicts are believed with it")
 @example(Fate((Fault("suspended", 42, 45, 1),), dice=14)).via("a step behind a standstill is a clock's fault")
 @example(Fate((Fault("suspended", 58, 81, 1),), dice=2, single_client=(True, True))).via(

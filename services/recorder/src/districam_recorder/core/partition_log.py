@@ -53,6 +53,8 @@ STARTS_BEFORE_US = 5_000_000
 """A fragment that is made from a live stream starts this long before it is appended, at most."""
 CLOCK_US = 1_000_000
 """A host's clock may be off by so much against the broker's, unnoticed."""
+TORN_MOST_US = 60_000_000
+"""What a log loses of its end, and nobody had read, is no more than this."""
 
 
 class PartitionLog:
@@ -171,7 +173,7 @@ class PartitionLog:
 
     def rests_at_end(self, monotonic_us: int, broker_us: int | None) -> list[Effect]:
         """The position has reached the end, found by a request sent at `monotonic_us` (`broker_us` by the broker's clock)."""
-        effects = self._end_fall(broker_us)
+        effects = self._end_fall(broker_us) if self._is_over(broker_us) else []
         effects += self._assembler.idle_at_end(monotonic_us)
         self._progress.add(effects)
         return effects
@@ -220,9 +222,12 @@ class PartitionLog:
         return self.position if frontier is None else min(self.position, frontier.offset)
 
     def _since_us(self) -> int:
-        """How old what lies at the commit's offset can be at most; 0: not known."""
+        """How old what lies at the commit's offset can be at most; 0: not known.
+
+        A commit that rests at the end of the log knows the time of that end, and what was on its way then had begun before.
+        """
         since_us = self._progress.since_us
-        return self.log_us if since_us is None else since_us
+        return max(0, (self.log_us if since_us is None else since_us) - STARTS_BEFORE_US)
 
     def _begin_fall(self, offset: int, from_us: int, *, was_unreadable: bool = False) -> None:
         """Nothing from `offset` on is committed until it is told."""
@@ -235,6 +240,14 @@ class PartitionLog:
         """What is read again behind the survivor was not lost."""
         before = self._torn_after
         return before is None or mark.append_us > before.append_us or mark.offset > before.offset
+
+    def _is_over(self, broker_us: int | None) -> bool:
+        """Whether all that the log lost had been taken by then.
+
+        After a start the broker's time is known from the log alone: it is that of the survivor, until a record comes.
+        """
+        before = self._torn_after
+        return before is None or (broker_us is not None and broker_us >= before.append_us + TORN_MOST_US)
 
     def _end_fall(self, to_us: int | None) -> list[Effect]:
         if self._fallen is None or to_us is None:
