@@ -5,11 +5,9 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,12 @@ from districam_common.events import Camera
 from districam_common.names import parse_rfc3339, rfc3339
 from districam_common.settings import S3Settings
 from districam_devkit import bitstream
-from districam_devkit.bitstream import join_length_prefixed
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
-from districam_ingest.core.units import AccessUnit
 from support.api_process import Api, api_running, fill, stock
-from support.filmed import Film, film, recorded
+from support.filmed import Padded, film, recorded
 from support.objects import Made
+from support.sleeper import Sleeper
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -44,16 +41,6 @@ HEVC = film("hevc", START_US, Generated(codec="hevc", width=320, height=180, bit
 SMALL = film("sizes", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
 LARGE = film("sizes", START_US, Generated(width=640, height=360, bitrate=300_000, label="AVC"))
 PLACES = 2
-
-
-class Padded(Film):
-    """Pictures of 32 KiB and more, by filler data (ITU-T H.264 section 7.3.2.7)."""
-
-    def unit(self, number: int, shift_us: int) -> AccessUnit:
-        unit = Film.unit(self, number, shift_us)
-        return replace(
-            unit, parts=(*unit.parts, join_length_prefixed([b"\x0c" + b"\xff" * 32_768 + b"\x80"]))
-        )
 
 
 LARGE_S = 30
@@ -210,34 +197,18 @@ async def test_more_than_a_day_is_refused(http: httpx.AsyncClient):
     assert (await clip(http, "avc", 0, 86_401)).status_code == 422
 
 
-class Held:
+def held(api: Api) -> Sleeper:
     """A clip whose client reads its head and no more: the rest fits into no buffer on the way."""
-
-    def __init__(self, api: Api, camera: str, from_s: float, to_s: float) -> None:
-        host, port = api.url.removeprefix("http://").split(":")
-        query = httpx.QueryParams({"from": at(from_s), "to": at(to_s)})
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._socket.settimeout(20)
-        self._socket.connect((host, int(port)))
-        self._socket.sendall(
-            f"GET /v1/cameras/{camera}/clip.mp4?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-        )
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += self._socket.recv(1)
-        self.status = int(head.split()[1])
-
-    def go_away(self):
-        self._socket.close()
+    query = httpx.QueryParams({"from": at(0), "to": at(LARGE_S)})
+    return Sleeper(api.url, f"/v1/cameras/large/clip.mp4?{query}")
 
 
 async def test_as_many_clips_as_may_be_are_held_open_and_one_more_is_put_off(
     api: Api, http: httpx.AsyncClient
 ):
-    held = [await asyncio.to_thread(Held, api, "large", 0, LARGE_S) for _ in range(PLACES)]
+    sleeping = [await asyncio.to_thread(held, api) for _ in range(PLACES)]
     try:
-        assert [one.status for one in held] == [200] * PLACES
+        assert [one.status for one in sleeping] == [200] * PLACES
         for _ in range(20):  # they stay, however long one waits
             put_off = await clip(http, "avc", 0, 4)
             assert put_off.status_code == 503
@@ -246,20 +217,20 @@ async def test_as_many_clips_as_may_be_are_held_open_and_one_more_is_put_off(
             await asyncio.sleep(0.05)
         playlist = await http.get("/v1/cameras/avc/playlist.m3u8", params={"from": at(0), "to": at(4)})
         assert playlist.status_code == 200
-        held.pop().go_away()
+        sleeping.pop().go_away()
         async with asyncio.timeout(10):
             while (freed := await clip(http, "avc", 0, 4)).status_code != 200:
                 assert freed.status_code == 503
                 await asyncio.sleep(0.05)
     finally:
-        for one in held:
+        for one in sleeping:
             one.go_away()
 
 
 async def test_who_goes_away_stops_the_work(api: Api, http: httpx.AsyncClient):
     """The api ends what it does for a client that is gone, long before the clip's end."""
     began = await clips_ended(api)
-    one = await asyncio.to_thread(Held, api, "large", 0, LARGE_S)
+    one = await asyncio.to_thread(held, api)
     await asyncio.sleep(0.5)
     assert await clips_ended(api) == began
     one.go_away()

@@ -440,6 +440,18 @@ SERVICES = Board(
             stacked=True,
         ),
         Chart(
+            "API: connections open",
+            one("sum by (instance, kind) (districam_api_connections)", "{{instance}} {{kind}}"),
+        ),
+        Chart(
+            "API: connections ended or refused a second",
+            one(
+                "sum by (cause) (rate(districam_api_connections_ended_total[$__rate_interval]))", "{{cause}}"
+            ),
+            "ops",
+            stacked=True,
+        ),
+        Chart(
             "API: time to the last byte, p90",
             one(
                 "histogram_quantile(0.9, sum by (route, le) (rate(districam_api_request_seconds_bucket[$__rate_interval])))",

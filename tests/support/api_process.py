@@ -45,17 +45,22 @@ class Api:
 
 
 @asynccontextmanager
-async def api_running(s3: S3Settings, redis_url: str, log: Path, **settings: object) -> AsyncGenerator[Api]:
-    """The api on a free port; `settings` are fields of block `api`."""
+async def api_running(
+    s3: S3Settings, redis_url: str, log: Path, *, open_files: int | None = None, **settings: object
+) -> AsyncGenerator[Api]:
+    """The api on a free port; `settings` are fields of block `api`, `open_files` how many files it may open."""
     port, health_port = ports.choose(2)
     environment = environment_of(s3, redis_url) | {
         "DISTRICAM_API__PORT": str(port),
         "DISTRICAM_HEALTH__PORT": str(health_port),
         **{f"DISTRICAM_API__{name.upper()}": str(value) for name, value in settings.items()},
     }
+    limited = ["prlimit", f"--nofile={open_files}:{open_files}"] if open_files else []
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "districam_api", "run"], env={**os.environ, **environment}, stderr=out
+            [*limited, sys.executable, "-m", "districam_api", "run"],
+            env={**os.environ, **environment},
+            stderr=out,
         )
     scheme = "https" if "tls_cert_file" in settings else "http"
     api = Api(process, f"{scheme}://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", log)

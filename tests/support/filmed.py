@@ -1,7 +1,7 @@
 """Segment objects of numbered pictures, as ingest and recorder make them: every access unit says which it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from districam_common.index import IndexEntry
@@ -64,6 +64,16 @@ class Film:
         first, end = (round((dts / 90_000 - LATE_S) * rate) - base for dts in (from_dts, to_dts))
         numbers = range(max(0, -(-first // unit)), -(-end // unit))
         return [SoundUnit(units[n % len(units)], base + n * unit, unit) for n in numbers]
+
+
+class Padded(Film):
+    """Pictures of 32 KiB and more, by filler data (ITU-T H.264 section 7.3.2.7)."""
+
+    def unit(self, number: int, shift_us: int) -> AccessUnit:
+        unit = Film.unit(self, number, shift_us)
+        return replace(
+            unit, parts=(*unit.parts, join_length_prefixed([b"\x0c" + b"\xff" * 32_768 + b"\x80"]))
+        )
 
 
 def film(camera_id: str, origin_us: int, source: Generated, tone: Tone | None = None) -> Film:

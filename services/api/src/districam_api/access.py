@@ -118,11 +118,6 @@ def access_of(request: Request) -> Access:
     return cast("Access", request.app.state.access)
 
 
-async def asked_access(request: Request) -> Access:
-    """`access_of` as a dependency."""
-    return access_of(request)
-
-
 async def admitted(request: Request) -> Caller:
     """The dependency of every route.
 
@@ -134,7 +129,9 @@ async def admitted(request: Request) -> Caller:
     path: str = request.scope["route"].path
     if path in OPEN or path.startswith(SHELL) or (path.startswith(MEDIA) and "token" in request.query_params):
         return NOBODY
-    return access_of(request).caller(request)
+    caller = access_of(request).caller(request)
+    request.state.key_id = caller.key_id  # for the log, where the connection has more to tell than the route
+    return caller
 
 
 def _is_ours(request: Request) -> bool:

@@ -1,9 +1,10 @@
 """Clips: a window's footage as one MP4 that is read while it is sent."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 from districam_api.ahead import ahead
@@ -19,6 +20,8 @@ from districam_api.core.clip import (
     seam,
     stretches,
 )
+from districam_api.core.crowd import Crowd
+from districam_api.core.keys import NO_KEY
 from districam_api.core.placing import Part, Placing, lasting, shape, shortened
 from districam_api.core.sound import NOTHING, Sound
 from districam_api.footage import Evidence
@@ -44,24 +47,38 @@ class Differing(Rejected):
 
 
 class Places:
-    """How many clips may be sent at once."""
+    """How many clips may be sent at once: of all together, and of each key."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_each: int) -> None:
         self._most = most
-        self._taken = 0
+        self._most_each = most_each
+        self._crowd = Crowd(most, most_each)
 
-    def take(self) -> None:
-        """Takes a place; `leave` must follow.
+    @contextmanager
+    def place(self, key_id: str) -> Generator[Callable[[], None]]:
+        """Takes a place and gives what leaves it, which the block's error does by itself.
+
+        Who needs no key shares no name with the others who need none: there only all together are bounded.
 
         Raises:
             Busy: none is free.
         """
-        if self._taken >= self._most:
-            raise Busy(f"{self._most} clips are being sent, the most at once (api.clips_at_once)")
-        self._taken += 1
-
-    def leave(self) -> None:
-        self._taken -= 1
+        who = None if key_id == NO_KEY else key_id
+        match self._crowd.enter(who):
+            case "all":
+                raise Busy(f"{self._most} clips are being sent, the most at once (api.clips_at_once)")
+            case "each":
+                raise Busy(
+                    f"{self._most_each} clips are being sent to this key, the most at once (api.clips_per_key)"
+                )
+            case None:
+                pass
+        leave = partial(self._crowd.leave, who)
+        try:
+            yield leave
+        except BaseException:
+            leave()
+            raise
 
 
 @dataclass(frozen=True, slots=True)

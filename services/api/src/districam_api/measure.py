@@ -1,6 +1,6 @@
 """Counts and times requests, by the route's template."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from districam_common.clock import Clock
@@ -12,6 +12,10 @@ SECONDS = Histogram(
     ["route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
+ENDED = Counter(
+    "districam_api_connections_ended_total", "Connections that the api ended or refused", ["cause"]
+)
+OPEN = Gauge("districam_api_connections", "Connections that are open, by what is spoken", ["kind"])
 NO_ROUTE = "-"
 
 

@@ -10,7 +10,7 @@ from fastapi import Query as FromQuery
 from starlette.responses import JSONResponse, Response
 
 from districam_api import clips, media, schemas
-from districam_api.access import Access, By, asked_access
+from districam_api.access import By, access_of
 from districam_api.core import answers, bitmaps, cursors, search
 from districam_api.core.keys import Caller
 from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
@@ -159,19 +159,15 @@ async def clip_mp4(
     shown = filled.shown(filled.states())
     if not shown:
         raise _nothing(answers.timeline(camera_id, window, evidence.states(), zone))
-    doors.places.take()
-    try:
-        made = await clips.clip(Objects(doors.blobs, camera_id), filled, shown)
-    except clips.Differing as error:
-        doors.places.leave()
-        raise Refusal(409, str(error), answers.windows(error.windows, zone)) from error
-    except BaseException:
-        doors.places.leave()
-        raise
-    media.served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
-    name = media.file_name(camera_id, made.from_us, "mp4")
-    headers = media.as_file(name) | answers.held(made.from_us, made.to_us, asked.spanned(states))
-    return media.Streamed(made.content, headers=headers, done=doors.places.leave)
+    with doors.places.place(caller.key_id) as leave:
+        try:
+            made = await clips.clip(Objects(doors.blobs, camera_id), filled, shown)
+        except clips.Differing as error:
+            raise Refusal(409, str(error), answers.windows(error.windows, zone)) from error
+        media.served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
+        name = media.file_name(camera_id, made.from_us, "mp4")
+        headers = media.as_file(name) | answers.held(made.from_us, made.to_us, asked.spanned(states))
+        return media.Streamed(made.content, headers=headers, done=leave)
 
 
 _JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
@@ -263,7 +259,7 @@ _MEDIA: dict[int | str, dict[str, Any]] = {
 @router.get("/media/{key:path}", response_class=Response, responses=REFUSALS | _MEDIA)
 async def media_object(
     doors: Asked,
-    access: Annotated[Access, Depends(asked_access)],
+    request: Request,
     key: str,
     query: Annotated[schemas.MediaQuery, FromQuery()],
     wanted: Annotated[media.Asked, Depends(media.asked)],
@@ -272,6 +268,7 @@ async def media_object(
     checked = doors.signing.media(key, query.token, doors.clock.now_us())
     if checked.verdict != "valid":
         raise Refusal(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")
-    if not access.is_in_force(checked.key_id):
+    if not access_of(request).is_in_force(checked.key_id):
         raise Refusal(403, "the key for which this token was made is revoked")
+    request.state.key_id = checked.key_id
     return await media.serve(doors.blobs, key, wanted, checked.key_id)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from districam_api import keyring
 from districam_api.core.asked import Unacceptable
+from districam_api.core.patience import Patience
 from districam_api.core.times import zone_of
 from districam_api.signing import token_key
 from districam_common.settings import Block, HealthSettings, ServiceSettings
@@ -27,6 +28,12 @@ class ApiBlock(Block):
         token_key_file: signs media URLs and logins, shared by replicas, re-read when it changes; unset: a random key.
         settle_s: how long after the truth has passed an instant it may still change (the ledger's `pending`).
         clips_at_once: clips that are being sent; who asks for one more is told to come back.
+        clips_per_key: how many of them one key may be sent.
+        connections: that may be open, `connections_per_address` of them from one (of IPv6: one /64). No more than
+            files may be opened: see `server.limits`.
+        upgraded: connections that speak no HTTP any more, counted apart.
+        request_s: for a TLS handshake, for a request's head, and again for its body.
+        reader_s: within which a client must take a piece of an answer, 64 KiB or the rest of it.
         tls_cert_file: PEM, the certificate and those between it and a root; with `tls_key_file`.
         allowed_origins: whose pages may read playlists and media.
     """
@@ -38,9 +45,19 @@ class ApiBlock(Block):
     token_key_file: Path | None = None
     settle_s: float = Field(default=75.0, ge=0)
     clips_at_once: int = Field(default=8, ge=1, le=1000)
+    clips_per_key: int = Field(default=2, ge=1, le=1000)
+    connections: int = Field(default=512, ge=16, le=100_000)
+    connections_per_address: int = Field(default=64, ge=1, le=100_000)
+    upgraded: int = Field(default=256, ge=1, le=100_000)
+    request_s: float = Field(default=10.0, ge=0.1, le=600)
+    reader_s: float = Field(default=60.0, ge=0.1, le=3600)
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = Field(default=None, validate_default=True)
     allowed_origins: tuple[str, ...] = ()
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(round(self.request_s * 1e6), round(self.reader_s * 1e6))
 
     @field_validator("timezone")
     @classmethod

@@ -2,7 +2,8 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+
+from districam_api.core.addresses import neighbourhood
 
 ADDRESSES_MOST = 10_000
 """Remembered; the one that has been still for longest is forgotten first."""
@@ -31,7 +32,7 @@ class Attempts:
 
     def failed(self, address: str, now_us: int) -> int:
         """Notes a failure. Gives how long to wait, in µs, if there have been too many; 0: not yet."""
-        who = _neighbourhood(address)
+        who = neighbourhood(address)
         one_us, wait_us = _spent(self._by_address.get(who, 0), now_us, self._each)
         if wait_us:
             return wait_us
@@ -50,14 +51,3 @@ def _spent(free_us: int, now_us: int, pace: Pace) -> tuple[int, int]:
     next_us = max(free_us, now_us) + pace.interval_us
     over_us = next_us - now_us - pace.run * pace.interval_us
     return (free_us, over_us) if over_us > 0 else (next_us, 0)
-
-
-def _neighbourhood(address: str) -> str:
-    """Who has an IPv6 address has the 2^64 others beside it."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return found.packed[:8].hex()
-    return str(getattr(found, "ipv4_mapped", None) or found)

@@ -1,0 +1,219 @@
+"""Callers who take much and give nothing: sleeping downloads, slow connections, open files. Others notice none of it."""
+
+# Redis-py's types are partial:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from districam_api import keyring
+from districam_api.core.keys import Key, make
+from districam_common.events import Camera
+from districam_common.names import rfc3339
+from districam_common.settings import S3Settings
+from districam_devkit.servers import Servers, valkey
+from districam_devkit.simcam.clips import Generated
+from support.api_process import Api, api_running, fill, stock
+from support.filmed import Padded, film, recorded
+from support.sleeper import Sleeper
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.hostile,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+]
+
+S = 1_000_000
+NOW_US = time.time_ns() // 1000
+START_US = (NOW_US // (3600 * S) - 1) * 3600 * S
+EPOCH = "01900000-0000-7000-8000-000000000001"
+SMALL = film("large", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
+MADE = {"large": recorded(Padded("large", SMALL.clip, START_US), EPOCH, range(500))}
+"""20 s of 16 MB, more than the buffers of a connection take."""
+CAMERA = Camera(camera_id="large", name="large", url="rtsp://10.0.0.1/1", updated_us=START_US - 3600 * S)
+CLIP = "/v1/cameras/large/clip.mp4"
+READER_S, REQUEST_S = 2.0, 2.0
+SOON_S = 10
+ELSEWHERE = "127.0.0.2"
+
+
+def window(seconds: float) -> dict[str, str]:
+    return {"from": rfc3339(START_US), "to": rfc3339(START_US + round(seconds * S))}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What apis need, and two who may ask."""
+
+    s3: S3Settings
+    redis_url: str
+    keys_file: Path
+    viewer: tuple[Key, str]
+    operator: tuple[Key, str]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
+    home = tmp_path_factory.mktemp("api-doors")
+    s3 = S3Settings(
+        endpoint=servers.s3.url,
+        access_key=servers.s3.access_key,
+        secret_key=SecretStr(servers.s3.secret_key),
+        bucket=f"test-doors-{NOW_US}",
+    )
+    await stock(s3, MADE)
+    viewer = make(b"view", b"v" * 32, name="viewer", role="viewer", now_us=NOW_US)
+    operator = make(b"oper", b"o" * 32, name="operator", role="operator", now_us=NOW_US)
+    keyring.write(home / "keys.json", [viewer[0], operator[0]])
+    async with valkey.running(home / "data", log_dir=home) as server:
+        async with Redis.from_url(server.url) as redis:
+            await fill(redis, [CAMERA], MADE, log_us=NOW_US)
+        yield World(s3, server.url, home / "keys.json", viewer, operator)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
+    log = tmp_path_factory.mktemp("api") / "api.log"
+    async with api_running(
+        world.s3, world.redis_url, log, keys_file=world.keys_file, reader_s=READER_S, request_s=REQUEST_S
+    ) as running:
+        yield running
+
+
+def asking(api: Api, key: tuple[Key, str]) -> httpx.AsyncClient:
+    """Somebody else, at another address."""
+    return httpx.AsyncClient(
+        base_url=api.url, timeout=15, headers={"Authorization": f"Bearer {key[1]}"},
+        transport=httpx.AsyncHTTPTransport(local_address=ELSEWHERE),
+    )  # fmt: skip
+
+
+def told(api: Api, key: Key) -> list[str]:
+    """Paths of the transfers to that key that were given up."""
+    return [line["path"] for line in api.events("transfer given up") if line["key_id"] == key.id]
+
+
+@contextlib.contextmanager
+def sleeping(api: Api, path: str, key: tuple[Key, str] | None, count: int) -> Generator[list[Sleeper]]:
+    found = [Sleeper(api.url, path, key[1] if key else "") for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for one in found:
+            one.go_away()
+
+
+@pytest.mark.correctness
+async def test_eight_sleeping_downloads_of_one_key_keep_nobody_else_waiting(api: Api, world: World):
+    viewer, path = world.viewer, f"{CLIP}?{httpx.QueryParams(window(20))}"
+    with sleeping(api, path, viewer, 8) as found:
+        assert [one.status for one in found] == [200] * 2 + [503] * 6
+        async with asking(api, world.operator) as other, asking(api, viewer) as same:
+            assert (await other.get(CLIP, params=window(2))).status_code == 200
+            put_off = await same.get(CLIP, params=window(2))
+            assert (put_off.status_code, put_off.headers["retry-after"]) == (503, "5")
+            assert "api.clips_per_key" in put_off.json()["detail"]
+            async with asyncio.timeout(READER_S + SOON_S):
+                while (await same.get(CLIP, params=window(2))).status_code != 200:
+                    await asyncio.sleep(0.1)
+        assert [await asyncio.to_thread(one.is_reset) for one in found[:2]] == [True, True]
+    assert told(api, viewer[0]) == [CLIP, CLIP]
+
+
+async def test_who_asks_for_an_object_and_takes_none_of_it_is_given_up_too(api: Api, world: World):
+    async with asking(api, world.operator) as http:
+        listed = await http.get("/v1/cameras/large/segments", params=window(20))
+        url: str = listed.json()["segments"][0]["url"]
+    with sleeping(api, url, None, 1) as (one,):
+        assert one.status == 200
+        async with asyncio.timeout(READER_S + SOON_S):
+            while not told(api, world.operator[0]):
+                await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(one.is_reset)
+    assert told(api, world.operator[0]) == [url.partition("?")[0]]
+
+
+# ---- connections
+
+
+def opened(api: Api, sources: list[str]) -> list[socket.socket]:
+    """A connection from each address, with the beginning of a head."""
+    url = urlsplit(api.url)
+    found = list[socket.socket]()
+    for source in sources:
+        one = socket.create_connection((url.hostname, url.port), timeout=10, source_address=(source, 0))
+        found.append(one)
+        with contextlib.suppress(OSError):  # of one that was refused already
+            one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    return found
+
+
+async def answers_at_once(api: Api, world: World):
+    """Health answers, and so does the api to somebody else."""
+    async with asyncio.timeout(3), httpx.AsyncClient() as prober, asking(api, world.viewer) as http:
+        assert (await prober.get(f"{api.health_url}/healthz")).status_code == 200
+        assert (await http.get("/v1/session")).status_code == 200
+
+
+@pytest.mark.parametrize("sources", [["127.0.0.3"] * 500, [f"127.0.1.{n % 100 + 1}" for n in range(500)]])
+async def test_five_hundred_slow_connections_are_noticed_by_nobody(
+    api: Api, world: World, sources: list[str]
+):
+    held = await asyncio.to_thread(opened, api, sources)
+    try:
+        for _ in range(5):
+            await answers_at_once(api, world)
+            for one in held:
+                with contextlib.suppress(OSError):
+                    one.send(b"x")
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(REQUEST_S + SOON_S):
+            while await open_connections(api) > 10:
+                await asyncio.sleep(0.2)
+    finally:
+        for one in held:
+            one.close()
+
+
+async def open_connections(api: Api) -> int:
+    async with httpx.AsyncClient(timeout=5) as http:
+        text = (await http.get(f"{api.health_url}/metrics")).text
+    (line,) = [
+        line for line in text.splitlines() if line.startswith('districam_api_connections{kind="http"}')
+    ]
+    return int(float(line.split()[-1]))
+
+
+async def test_where_files_are_few_there_is_one_for_health_and_none_is_lost(world: World, tmp_path: Path):
+    """More connections than files: those that find no room are told so, and whoever comes later finds some."""
+    async with api_running(
+        world.s3, world.redis_url, tmp_path / "api.log", keys_file=world.keys_file, open_files=256
+    ) as api:
+        assert api.events("fewer connections than asked for")[0]["connections"] == 42
+        held = await asyncio.to_thread(opened, api, [f"127.0.2.{n}" for n in range(1, 31)])
+        await answers_at_once(api, world)
+        held += await asyncio.to_thread(opened, api, [f"127.0.2.{n % 250 + 1}" for n in range(270)])
+        try:
+            async with asyncio.timeout(3), httpx.AsyncClient() as prober:
+                assert (await prober.get(f"{api.health_url}/healthz")).status_code == 200
+            assert not api.events("not accepted")
+        finally:
+            for one in held:
+                one.close()
+        async with asyncio.timeout(SOON_S):
+            while await open_connections(api) > 1:
+                await asyncio.sleep(0.1)
+        await answers_at_once(api, world)

@@ -1,0 +1,348 @@
+"""What clients that mean harm can do to connections: on a real socket and the loop that services run on."""
+
+import asyncio
+import contextlib
+import resource
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import structlog.testing
+import uvloop
+from prometheus_client import REGISTRY
+from starlette.types import Receive, Scope, Send
+
+from districam_api import server
+from districam_api.connections import Connections, Limits
+from districam_api.core.patience import Patience
+from districam_api.settings import ApiBlock
+from districam_common.clock import SystemClock
+from districam_common.service import Runtime
+from districam_common.settings import SettingsError
+from support import secured
+
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
+
+PATIENCE_S = 0.5
+PIECE = bytes(256 << 10)
+PIECES = 40
+"""10 MiB, more than the buffers of a connection take."""
+HEAD = b"Host: x\r\n"
+CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """/body reads it first, /pieces is long; all else is short."""
+    if scope["path"] == "/body":
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+    scope["state"]["key_id"] = "0badcafe"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+    if scope["path"] == "/pieces":
+        for _ in range(PIECES):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncGenerator[int]:
+    """The port; the server is in a thread, on the loop that services run on."""
+    given = {"request_s": PATIENCE_S, "reader_s": PATIENCE_S, "port": 0, **settings}
+    api = ApiBlock.model_validate(given)
+    sock, loop = server.listen(api), uvloop.new_event_loop()
+    runtime = Runtime("api")
+
+    def run() -> None:
+        connections = Connections(server.limits(api), api.patience, SystemClock())
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(server.serve(application, sock, api, connections, runtime))
+
+    running = asyncio.create_task(asyncio.to_thread(run))
+    try:
+        yield sock.getsockname()[1]
+    finally:
+        while CLIENTS:
+            CLIENTS.pop().writer.close()
+        loop.call_soon_threadsafe(runtime.stopping.set)
+        async with asyncio.timeout(15):
+            await running
+
+
+CLIENTS: list["Client"] = []
+
+
+class Client:
+    """A connection, and what it got."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        CLIENTS.append(self)
+
+    @classmethod
+    async def connected(cls, port: int, source: str = "127.0.0.1", **more: Any) -> "Client":
+        return cls(
+            *await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0), limit=1024, **more)
+        )
+
+    async def asks(self, path: str, method: str = "GET", extra: bytes = b"") -> "Client":
+        self.writer.write(f"{method} {path} HTTP/1.1\r\n".encode() + HEAD + extra + b"\r\n")
+        await self.writer.drain()
+        return self
+
+    async def head(self) -> bytes:
+        return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def rest(self) -> bytes:
+        """All that comes until the end; raises what a reset raises."""
+        out = b""
+        while data := await self.reader.read(1 << 16):
+            out += data
+        return out
+
+    async def trickles(self, data: bytes, each_s: float = 0.05) -> bytes:
+        """Sends a byte now and then until it is cut off; gives what it got."""
+        ended = asyncio.create_task(self.rest())
+        for byte in data:
+            if ended.done():
+                break
+            self.writer.write(bytes([byte]))
+            await asyncio.sleep(each_s)
+        return await ended
+
+
+async def quick(port: int, source: str = "127.0.0.1", **more: Any) -> bytes:
+    """The first line of an answer to somebody who does as usual."""
+    one = await Client.connected(port, source, **more)
+    try:
+        return (await (await one.asks("/", extra=b"Connection: close\r\n")).reader.readline()).strip()
+    finally:
+        one.writer.close()
+
+
+OK = b"HTTP/1.1 200 OK"
+
+
+def ended(cause: str) -> float:
+    return REGISTRY.get_sample_value("districam_api_connections_ended_total", {"cause": cause}) or 0
+
+
+# ---- heads and bodies
+
+
+async def test_a_connection_without_a_word_is_ended():
+    async with serving() as port:
+        before = ended("head")
+        assert (await (await Client.connected(port)).rest()).startswith(b"HTTP/1.1 408 ")
+        assert ended("head") == before + 1
+
+
+async def test_a_head_that_trickles_is_ended():
+    async with serving() as port:
+        one = await Client.connected(port)
+        got = await one.trickles(b"GET / HTTP/1.1\r\nHost: " + b"x" * 1000)
+        assert got.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_each_head_has_its_own_time():
+    async with serving() as port:
+        one = await Client.connected(port)
+        for n in range(3):
+            await asyncio.sleep(PATIENCE_S * 0.6)
+            head = await (await one.asks("/")).head()
+            assert head.startswith(OK), n
+            assert await one.reader.readexactly(len(CHUNKS)) == CHUNKS
+
+
+async def test_a_body_that_trickles_is_ended():
+    async with serving() as port:
+        before = ended("body")
+        one = await (await Client.connected(port)).asks("/body", "POST", b"Content-Length: 1000\r\n")
+        assert (await one.trickles(b"x" * 1000)).startswith(b"HTTP/1.1 408 ")
+        assert ended("body") == before + 1
+
+
+async def test_also_one_that_nobody_waits_for():
+    """The answer is given at once, and the rest of the request keeps the connection open."""
+    async with serving() as port:
+        one = await (await Client.connected(port)).asks("/", "GET", b"Content-Length: 1000\r\n")
+        got = await one.trickles(b"x" * 1000)
+        assert got.startswith(OK)
+
+
+# ---- readers
+
+
+async def test_who_takes_nothing_of_an_answer_is_given_up_and_told():
+    with structlog.testing.capture_logs() as lines:
+        async with serving() as port:
+            before = ended("reader")
+            one = await (await Client.connected(port)).asks("/pieces")
+            assert (await one.head()).startswith(OK)
+            async with asyncio.timeout(10):
+                while ended("reader") == before:
+                    await asyncio.sleep(0.05)
+            with pytest.raises(ConnectionResetError):
+                await one.rest()
+    (line,) = [line for line in lines if line["event"] == "transfer given up"]
+    assert (line["address"], line["path"], line["key_id"]) == ("127.0.0.1", "/pieces", "0badcafe")
+    assert line["untaken"] > 0
+
+
+async def test_who_is_slow_gets_all_of_it():
+    async with serving(reader_s=1) as port:
+        one = await (await Client.connected(port)).asks("/pieces", extra=b"Connection: close\r\n")
+        got = 0
+        while data := await one.reader.read(1 << 17):
+            got += len(data)
+            await asyncio.sleep(0.02)  # 5 MiB/s at most
+        assert got > PIECES * len(PIECE)
+
+
+# ---- how many
+
+
+async def test_one_address_has_its_share_and_others_have_theirs():
+    async with serving(connections=64, connections_per_address=3, request_s=20) as port:
+        before = ended("each")
+        held = [await Client.connected(port) for _ in range(3)]
+        assert await quick(port) == b"HTTP/1.1 503 Service Unavailable"
+        assert ended("each") == before + 1
+        assert await quick(port, "127.0.0.2") == OK
+        held.pop().writer.close()
+        async with asyncio.timeout(5):
+            while await quick(port) != OK:
+                await asyncio.sleep(0.02)
+
+
+async def test_when_all_places_are_taken_they_are_free_again_soon():
+    async with serving(connections=16, connections_per_address=16) as port:
+        for _ in range(16):
+            await Client.connected(port)
+        before = ended("all")
+        assert await quick(port, "127.0.0.2") == b"HTTP/1.1 503 Service Unavailable"
+        assert ended("all") == before + 1
+        async with asyncio.timeout(5):
+            while await quick(port, "127.0.0.2") != OK:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_thousand_refusals_are_a_line_in_the_log():
+    with structlog.testing.capture_logs() as lines:
+        async with serving(connections_per_address=1, request_s=20) as port:
+            await Client.connected(port)
+            for _ in range(1000):
+                await quick(port)
+            await asyncio.sleep(1.2)
+    told = [line for line in lines if line["event"] == "connections ended"]
+    assert len(told) == 1
+    assert told[0]["address"] == "127.0.0.1"
+
+
+def test_what_is_upgraded_counts_apart():
+    connections = Connections(Limits(2, 1, 1), Patience(1, 1), SystemClock())
+    first, transport = connections.enter("10.0.0.1"), SimpleNamespace(is_closing=lambda: False)
+    assert first
+    first.transport = cast("asyncio.Transport", transport)
+    assert connections.enter("10.0.0.1") is None
+    assert connections.set_apart(first)
+    second = connections.enter("10.0.0.1")
+    assert second, "its place is free"
+    assert not connections.set_apart(second), "there is room for one"
+    connections.look()  # nobody hurries it
+    assert not connections.set_apart(second)
+    transport.is_closing = lambda: True
+    connections.look()
+    assert connections.set_apart(second)
+
+
+def test_a_proxy_has_as_many_as_there_are():
+    connections = Connections(
+        Limits(3, 1, 1), Patience(1, 1), SystemClock(), lambda address: address == "10.0.0.9"
+    )
+    assert connections.enter("10.0.0.1")
+    assert connections.enter("10.0.0.9")
+    assert connections.enter("10.0.0.1") is None
+    assert connections.enter("10.0.0.9")
+    assert connections.enter("10.0.0.9") is None
+
+
+# ---- open files
+
+
+class Files:
+    """What the system says of open files, and what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> None:
+        self._now = (soft, hard)
+        self.asked: tuple[int, int] | None = None
+        monkeypatch.setattr(resource, "getrlimit", self._get)
+        monkeypatch.setattr(resource, "setrlimit", self._set)
+
+    def _get(self, kind: int) -> tuple[int, int]:
+        assert kind == resource.RLIMIT_NOFILE
+        return self._now
+
+    def _set(self, kind: int, limits: tuple[int, int]) -> None:
+        assert kind == resource.RLIMIT_NOFILE
+        self.asked = limits
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections", "raised"),
+    [
+        (1024, 1024, 298, 1024),
+        (1024, 1 << 20, 512, 1408),
+        (256, 256, 42, 256),
+        (1 << 20, 1 << 20, 512, None),
+        (1024, resource.RLIM_INFINITY, 512, 1408),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 512, None),
+    ],
+)
+def test_there_is_a_file_for_each_connection_and_some_for_health(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, connections: int, raised: int | None
+):
+    files = Files(monkeypatch, soft, hard)
+    assert server.limits(ApiBlock()).most == connections
+    assert files.asked == (raised and (raised, hard))
+
+
+def test_too_few_open_files_are_refused_with_how_many_there_should_be(monkeypatch: pytest.MonkeyPatch):
+    Files(monkeypatch, 150, 150)
+    with pytest.raises(SettingsError, match=r"150 files.*allow it 1408.*nofile"):
+        server.limits(ApiBlock())
+
+
+# ---- TLS
+
+
+async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path):
+    signer = await asyncio.to_thread(secured.authority, tmp_path)
+    pair = await asyncio.to_thread(secured.certificate, tmp_path, signer, "api")
+    trust = ssl.create_default_context(cafile=signer.certificate)
+    async with serving(
+        tls_cert_file=pair.certificate, tls_key_file=pair.key, connections_per_address=2
+    ) as port:
+
+        async def asks(source: str) -> bytes:
+            return await quick(port, source, ssl=trust, server_hostname="localhost")
+
+        before = ended("handshake")
+        held = [await Client.connected(port) for _ in range(2)]
+        held[0].writer.write(b"\x16\x03\x01")  # the beginning of a ClientHello
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await asks("127.0.0.1")
+        assert await asks("127.0.0.2") == OK
+        for one in held:
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionResetError):
+                    assert await one.rest() == b""
+        async with asyncio.timeout(5):
+            while ended("handshake") < before + 2:
+                await asyncio.sleep(0.02)
+        assert await asks("127.0.0.1") == OK, "their places are free"
