@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from districam_devkit.pipeline import ServiceName
 from districam_devkit.servers.process import Child
-from fault import clocks, index, quota, reading, streams, torn
+from fault import clocks, index, quota, reading, records, streams, torn
 from fault.scene import BYTES_S, GOP_S, Scene
 
 BACK_S = GOP_S + 2
@@ -244,4 +244,9 @@ ROWS = (
     Row("a bit flipped in a batch of cameras, ingest killed", reading.bit_flipped_in_cameras, _SERVICE),
     Row("broker stopped for two minutes and resumed", reading.broker_stopped, {"shed_backpressure": BACK_S}),
     Row("compression.type=zstd at the broker", reading.broker_compresses),
+    Row(
+        "a forged fragment with other bytes under an old key, recorder restarted",
+        records.other_bytes_under_an_old_key,
+        {"stream_changed": BACK_S},
+    ),
 )

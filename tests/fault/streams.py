@@ -16,9 +16,9 @@ async def regrouped(scene: Scene) -> None:
     await _changed(scene, groups=["gates"])
 
 
-async def restilled(scene: Scene) -> None:
-    """Every camera's stills get another distance: what a stream depends on."""
-    await _changed(scene, groups=["restilled"], keyframe_interval_s=5)
+async def restilled(scene: Scene, every_s: int = 5) -> None:
+    """Every camera's stills get another distance, which begins every stream anew."""
+    await _changed(scene, groups=[f"restilled-{every_s}"], keyframe_interval_s=every_s)
 
 
 async def _changed(scene: Scene, *, groups: list[str], **fields: object) -> None:

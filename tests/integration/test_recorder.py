@@ -441,6 +441,70 @@ async def test_an_object_that_was_written_before_is_announced_as_it_says(bench: 
         assert await bench.until_recorded() == [told]
 
 
+@pytest.mark.hostile
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_other_bytes_under_a_key_are_told_and_stop_nobody(bench: Bench, *, is_ours: bool):
+    camera, epoch, other, second = bench.camera(), bench.epoch(), bench.camera(), bench.epoch()
+    old, forged = (fragment(camera, epoch, 0, starts=True, ends="epoch", size=size) for size in (9, 8))
+    made = object_of(Segment(First(0, 0, 0), (old,), 0, "ends"), bench.s3.bucket)
+    await bench.blobs.put(
+        made.stored.key,
+        [made.body],
+        content_type="video/mp4",
+        metadata=metadata_of(made.stored) if is_ours else {},
+        sha256=made.stored.sha256,
+        once=True,
+    )
+    (ack,) = await bench.publish(forged)
+    bench.published.clear()
+    await bench.publish(fragment(other, second, 0, starts=True, ends="epoch"))
+    async with recorder(bench) as running:
+        if is_ours:
+            bench.published.append((old, ack))
+        stored = await bench.until_recorded()
+        bench.published.append((forged, ack))
+        await bench.until_committed()
+        assert await running.stop() == 0
+    async with recorder(bench) as running:  # which would meet it again, had it not been committed
+        await running.until_logged("ready")
+        assert await running.stop() == 0
+    assert [one.sha256 for one in stored if one.camera_id == camera] == [made.stored.sha256] * is_ours
+    assert await bench.blobs.get(made.stored.key) == made.body
+    letters = [wire.parse(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
+    (letter,) = [letter for letter in letters if letter.key == camera]
+    assert (letter.topic, letter.partition, letter.offset) == (names.FRAGMENTS, ack.partition, ack.offset)
+    theirs = object_of(Segment(First(0, 0, 0), (forged,), 0, "ends"), bench.s3.bucket).stored
+    assert theirs.sha256 in letter.reason
+    assert (made.stored.sha256 in letter.reason) == is_ours
+
+
+@pytest.mark.hostile
+async def test_text_of_a_record_that_a_header_carries_badly_is_stored_all_the_same(bench: Bench):
+    """Blanks at the ends and in a row are changed on the way of an HTTP header, and the request's signature covers them."""
+    for codecs in (
+        "avc1.640028",
+        " avc1",
+        "avc1 ",
+        "a  b",
+        "  ",
+        '"',
+        "a;b=c, d",
+        "=?UTF-8?Q?x?=",
+        "%0d%0a",
+        "~" * 200,
+    ):
+        one = fragment(bench.camera(), bench.epoch(), 0, starts=True, ends="epoch")
+        await bench.publish(replace(one, info=replace(one.info, codecs=codecs)))
+    async with recorder(bench) as running:
+        stored = await bench.until_recorded()
+        await bench.until_committed()
+        assert await running.stop() == 0
+    for told in stored:
+        head = await bench.blobs.head(told.key)
+        assert head is not None
+        assert head.size == told.bytes
+
+
 async def test_a_foreign_bucket_ends_it_for_good(bench: Bench):
     await mark(bench.blobs, "elsewhere")
     async with recorder(bench) as running:

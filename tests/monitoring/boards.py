@@ -353,6 +353,10 @@ PIPELINE = Board(
                     "sum by (topic) (increase(districam_unreadable_batches_total[$__rate_interval]))",
                     "unreadable in {{topic}}",
                 ),
+                Query(
+                    "sum by (what) (increase(districam_recorder_conflicts_total[$__rate_interval]))",
+                    "contradicting {{what}}",
+                ),
             ),
         ),
         Chart(

@@ -200,7 +200,9 @@ class Recorder:
         made = object_of(segment, "bucket")
         found = self._bucket.get(made.stored.key)
         if found is not None:
-            return agreed(made.stored, len(found.body), found.metadata)
+            theirs = agreed(made.stored, len(found.body), found.metadata)
+            assert isinstance(theirs, SegmentStored), "one key, two contents"
+            return theirs
         self._bucket[made.stored.key] = Stored(made.body, metadata_of(made.stored))
         return made.stored
 

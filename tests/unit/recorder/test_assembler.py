@@ -108,8 +108,31 @@ def test_another_init_is_objected_to_and_a_repeat_never_is():
     log.feed(fragment("c", E, 0))
     assert "init" in (log.assembler.objection(other) or "")
     log.feed(fragment("c", E, 1))
-    assert log.assembler.objection(other) is None
+    assert log.assembler.objection(fragment("c", E, 1)) is None
+    assert log.assembler.objection(fragment("c", E, 0)) is None
     assert log.assembler.objection(fragment("c", E, 2)) is None
+
+
+@pytest.mark.hostile
+def test_what_differs_from_the_fragment_that_was_taken_is_no_repeat():
+    log = Log()
+    log.feed(fragment("c", E, 4))
+    log.feed(fragment("c", E, 5))
+    forged = fragment("c", E, 5, size=1)
+    assert "another fragment 5" in (log.assembler.objection(forged) or "")
+    log.feed(fragment("c", E, 6, ends="segment"))
+    assert log.assembler.objection(fragment("c", E, 5)) is None
+
+
+@pytest.mark.hostile
+def test_footage_behind_a_seq_that_was_forged_far_ahead_is_objected_to():
+    """It would be dropped in silence as what had come before."""
+    log = Log()
+    log.feed(fragment("c", E, 0))
+    log.feed(fragment("c", E, 1_000_000, start_us=T0 + 2 * S))
+    true = fragment("c", E, 2)
+    assert "later than all of its epoch" in (log.assembler.objection(true) or "")
+    assert log.assembler.objection(fragment("c", E, 0)) is None
 
 
 def test_intervals_that_no_key_could_say_start_another_segment():

@@ -1,16 +1,18 @@
 import hashlib
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common import wire
-from districam_common.errors import Fatal, Rejected
+from districam_common.errors import Rejected
 from districam_common.events import SegmentStored
 from districam_common.media import Fragment
 from districam_common.names import entry_of, parse_segment_key
 from districam_recorder.core.assembler import First, Segment
-from districam_recorder.core.objects import agreed, metadata_of, object_of, stored_of
+from districam_recorder.core.objects import Conflict, agreed, metadata_of, object_of, stored_of
 from support.fragments import T0, S, epoch_id, fragment, init_of, media_of
 from support.values import COUNTS, INSTANTS, fragments
 
@@ -88,16 +90,35 @@ def test_the_same_object_is_announced_as_it_says_itself():
     assert agreed(stored, stored.bytes, metadata_of(stored)) == stored
 
 
-def test_one_key_with_two_contents_stops_the_recorder():
-    stored = made().stored
-    other = {**metadata_of(stored), "sha256": "00"}
-    for size, metadata in (
-        (stored.bytes + 1, metadata_of(stored)),
-        (stored.bytes, other),
-        (stored.bytes, {}),
-    ):
-        with pytest.raises(Fatal, match="cam-1"):
-            agreed(stored, size, metadata)
+@pytest.mark.hostile
+def test_of_two_contents_under_one_key_the_stored_one_is_announced_and_the_other_told():
+    ours = made().stored
+    theirs = replace(ours, sha256="0f" * 32, access_units=99)
+    found = agreed(ours, ours.bytes, metadata_of(theirs))
+    assert isinstance(found, Conflict)
+    assert found.stored == theirs
+    for said in (ours.key, ours.sha256, theirs.sha256, "fragments 4-5"):
+        assert said in found.reason
+    assert len(found.reason) < 600
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("change", [{"bytes": 1}, {"key": "elsewhere"}, {"last_seq": 9}, {"sha256": None}])
+def test_an_object_that_does_not_say_what_it_is_is_told_and_not_announced(change: dict[str, Any]):
+    ours = made().stored
+    found = agreed(ours, ours.bytes, metadata_of(replace(ours, **change)))
+    assert isinstance(found, Conflict)
+    assert found.stored is None
+    assert ours.sha256 in found.reason
+
+
+@pytest.mark.hostile
+def test_an_object_of_another_length_than_it_says_is_told_and_not_announced():
+    ours = made().stored
+    for size, metadata in ((ours.bytes + 1, metadata_of(ours)), (ours.bytes, {})):
+        found = agreed(ours, size, metadata)
+        assert isinstance(found, Conflict)
+        assert found.stored is None
 
 
 @given(fragments())

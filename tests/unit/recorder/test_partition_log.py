@@ -294,6 +294,16 @@ def test_a_foreign_init_is_rejected_and_the_flow_goes_on():
     assert [one.info.seq for one in segment.fragments] == [0, 1]
 
 
+@pytest.mark.hostile
+def test_a_forged_fragment_in_place_of_another_is_told_as_a_conflict():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0, size=1)))
+    (rejection,) = log.feed(incoming(1, fragment("c", E, 0)))
+    assert isinstance(rejection, Rejection)
+    assert (rejection.key, rejection.first.offset, rejection.is_conflict) == ("c", 1, True)
+    assert log.repeats == 0
+
+
 def test_the_commit_waits_for_a_rejection_to_be_told():
     log = log_from()
     (rejection,) = log.feed(incoming(0, Unreadable("c", "garbage")))

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from prometheus_client import REGISTRY
 
 from districam_common import names, wire
 from districam_common.blobs import Exists, Head
-from districam_common.errors import Fatal, Rejected, Retriable
-from districam_common.events import SegmentStored
+from districam_common.errors import Rejected, Retriable
+from districam_common.events import DeadLetter, SegmentStored
 from districam_common.kafka.producer import Ack
 from districam_common.service import Runtime
 from districam_recorder.core.assembler import First, Segment
@@ -32,6 +33,7 @@ class World:
 
     events: list[str] = field(default_factory=list[str])
     announced: list[SegmentStored] = field(default_factory=list[SegmentStored])
+    letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     objects: dict[str, tuple[int, dict[str, str]]] = field(
         default_factory=dict[str, tuple[int, dict[str, str]]]
     )
@@ -62,6 +64,9 @@ class World:
         return Head(*self.objects[key]) if key in self.objects else None
 
     async def publish(self, topic: str, message: wire.Message, *, partition: int | None) -> Ack:
+        if topic == names.DEADLETTERS:
+            self.letters.append(wire.parse(DeadLetter, message.value))
+            return Ack(0, len(self.letters), T0)
         assert topic == names.SEGMENTS
         stored = wire.stored(message.key, message.headers, message.value)
         self.events.append(f"announce {stored.first_seq}")
@@ -149,15 +154,32 @@ async def test_what_was_stored_before_is_announced_as_the_object_says():
     assert world.announced == [told]
 
 
-@pytest.mark.parametrize("is_taken", [True, False])
-async def test_what_the_store_will_never_take_stops_the_recorder(*, is_taken: bool):
-    world, one = World(), segment(0)
-    if is_taken:
-        world.objects[key_of(one)] = (1, {})
-    else:
-        world.errors.append(Rejected("too large"))
-    with pytest.raises(ExceptionGroup) as caught:
-        async with line(world) as effects:
-            effects.carry_out(one)
-    assert [type(error) for error in caught.value.exceptions] == [Fatal]
-    assert world.announced == []
+@pytest.mark.hostile
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_other_bytes_under_the_key_are_told_and_what_follows_is_stored(*, is_ours: bool):
+    world, one = World(), segment(7)
+    ours = object_of(one, "bucket").stored
+    theirs = replace(ours, sha256="0f" * 32)
+    world.objects[ours.key] = (ours.bytes, metadata_of(theirs) if is_ours else {})
+    before = conflicts()
+    async with line(world) as effects:
+        effects.carry_out(one)
+        effects.carry_out(segment(8))
+    assert world.announced == [*([theirs] if is_ours else []), object_of(segment(8), "bucket").stored]
+    (letter,) = world.letters
+    assert (letter.topic, letter.offset, letter.key) == (names.FRAGMENTS, 7, "cam-1")
+    assert ours.sha256 in letter.reason
+    assert (theirs.sha256 in letter.reason) == is_ours
+    assert conflicts() == before + 1
+
+
+@pytest.mark.hostile
+async def test_a_segment_that_the_store_refuses_waits_until_it_is_taken():
+    world = World(errors=[Rejected("too large for the proxy")])
+    async with line(world) as effects:
+        effects.carry_out(segment(0))
+    assert world.events == ["put 0", "announce 0"]
+
+
+def conflicts() -> float:
+    return REGISTRY.get_sample_value("districam_recorder_conflicts_total", {"what": "object"}) or 0

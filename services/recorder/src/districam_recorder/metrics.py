@@ -11,7 +11,16 @@ PUT_SECONDS = Histogram("districam_recorder_put_seconds", "Time of one successfu
 PUT_ERRORS = Counter("districam_recorder_put_errors_total", "Puts that failed and were repeated", ["cause"])
 OPEN_BYTES = Gauge("districam_recorder_open_bytes", "Bytes of segments in memory: open, or not yet announced")
 REPEATS = Counter("districam_recorder_repeats_total", "Fragments dropped because they had come before")
-DEADLETTERS = Counter("districam_recorder_deadletters_total", "Records that can never be stored")
+DEADLETTERS = Counter(
+    "districam_recorder_deadletters_total", "Records that can never be stored, and segments of them"
+)
+CONFLICTS = Counter(
+    "districam_recorder_conflicts_total",
+    "Segments under whose key other bytes are stored, and fragments in whose place another was taken",
+    ["what"],
+)
+for _what in ("object", "fragment"):
+    CONFLICTS.labels(_what)  # 0 from the start on: the first one could not be seen as an increase
 CAPTURED_TO_STORED_SECONDS = Histogram(
     "districam_captured_to_stored_seconds",
     "From a segment's first access unit until its announcement is acknowledged",

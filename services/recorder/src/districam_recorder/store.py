@@ -11,15 +11,15 @@ import structlog
 
 from districam_common import names, wire
 from districam_common.backoff import delays
-from districam_common.blobs import Blobs, Exists, Unsupported
-from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.blobs import Blobs, Exists
+from districam_common.errors import Rejected, Retriable
 from districam_common.events import DeadLetter, PartitionFell, SegmentStored
 from districam_common.kafka.producer import Publisher
 from districam_common.service import Runtime
 from districam_recorder import metrics
 from districam_recorder.core.assembler import Segment
 from districam_recorder.core.effects import Effect, Fall, Rejection
-from districam_recorder.core.objects import CONTENT_TYPE, Object, agreed, metadata_of, object_of
+from districam_recorder.core.objects import CONTENT_TYPE, Conflict, Object, agreed, metadata_of, object_of
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -59,11 +59,11 @@ class Store:
         """An effect of `partition`'s log, done for good when this returns; it is announced when it is its turn.
 
         Raises:
-            Fatal: the store holds other bytes under the segment's key, or refuses it.
+            Fatal: the store or the broker refuses our keys.
         """
         match effect:
             case Segment():
-                await self._store(effect, turn)
+                await self._store(effect, partition, turn)
             case Rejection():
                 await turn.wait()
                 await self._reject(effect, partition)
@@ -71,15 +71,17 @@ class Store:
                 await turn.wait()
                 await self._tell_fall(effect, partition)
 
-    async def _store(self, segment: Segment, turn: asyncio.Event) -> None:
+    async def _store(self, segment: Segment, partition: int, turn: asyncio.Event) -> None:
         """Put → announce, each safe to repeat: the object is a function of the segment, a repeated announcement of it too."""
         begun_us = self._runtime.clock.monotonic_us()
         async with self._slots:
             made = await asyncio.to_thread(object_of, segment, self._place.bucket)
             stored = await self._patiently("s3", lambda: self._put(made))
         await turn.wait()
-        message = wire.stored_message(stored, site=self._place.site)
-        append_us = await self._announce(_Announcement(names.SEGMENTS, message))
+        if isinstance(stored, Conflict):
+            await self._tell_conflict(stored, segment, partition)
+            return
+        append_us = await self._announce_stored(stored)
         metrics.SEGMENTS.labels(segment.ended_by).inc()
         metrics.CAPTURED_TO_STORED_SECONDS.observe(max(0, append_us - stored.start_us) / 1e6)
         log.info(
@@ -91,7 +93,20 @@ class Store:
             took_ms=(self._runtime.clock.monotonic_us() - begun_us) // 1000,
         )
 
-    async def _put(self, made: Object) -> SegmentStored:
+    async def _announce_stored(self, stored: SegmentStored) -> int:
+        message = wire.stored_message(stored, site=self._place.site)
+        return await self._announce(_Announcement(names.SEGMENTS, message))
+
+    async def _tell_conflict(self, conflict: Conflict, segment: Segment, partition: int) -> None:
+        """Whoever stored the other bytes may not have come to announce them: they are the truth of the key."""
+        if conflict.stored is not None:
+            await self._announce_stored(conflict.stored)
+        key = segment.fragments[0].info.camera_id
+        await self._bury(partition, segment.first.offset, key, conflict.reason)
+        metrics.CONFLICTS.labels("object").inc()
+        log.error("other bytes are stored under the segment's key", partition=partition, why=conflict.reason)
+
+    async def _put(self, made: Object) -> SegmentStored | Conflict:
         """Writes the object once. Gives what to announce: what the object in the store says of itself."""
         begun_us = self._runtime.clock.monotonic_us()
         try:
@@ -110,34 +125,41 @@ class Store:
             # Not by name: one line about the store, not one an object
             raise Retriable(str(error).replace(made.stored.key, "objects")) from error
         except (
-            Unsupported
-        ) as error:  # a proxy, or a store in maintenance: nothing of it concerns this segment
-            raise Retriable(str(error)) from error
-        except Rejected as error:
-            raise Fatal(f"the store refuses the segment {made.stored.key}: {error}") from error
+            Rejected
+        ) as error:  # a proxy's limit, or a store in maintenance: every segment is within the bounds of S3
+            metrics.PUT_ERRORS.labels(type(error).__name__).inc()
+            raise Retriable(f"the store refuses the segment {made.stored.key}: {error}") from error
         metrics.PUT_SECONDS.observe((self._runtime.clock.monotonic_us() - begun_us) / 1e6)
         return made.stored
 
-    async def _written_before(self, ours: SegmentStored) -> SegmentStored:
-        head = await self._blobs.head(ours.key)
+    async def _written_before(self, ours: SegmentStored) -> SegmentStored | Conflict:
+        try:
+            head = await self._blobs.head(ours.key)
+        except Rejected as error:
+            raise Retriable(str(error)) from error
         if head is None:
             raise Retriable(f"the object {ours.key} was there and is gone")
         return agreed(ours, head.size, head.metadata)
 
     async def _reject(self, rejection: Rejection, partition: int) -> None:
         offset = rejection.first.offset
+        await self._bury(partition, offset, rejection.key, rejection.reason)
+        if rejection.is_conflict:
+            metrics.CONFLICTS.labels("fragment").inc()
+        log.warning("record rejected", partition=partition, offset=offset, why=rejection.reason)
+
+    async def _bury(self, partition: int, offset: int, key: str, reason: str) -> None:
         letter = DeadLetter(
             topic=names.FRAGMENTS,
             partition=partition,
             offset=offset,
-            key=rejection.key,
-            reason=rejection.reason,
+            key=key,
+            reason=reason,
             service=SERVICE,
         )
         message = wire.deadletter_message(letter, site=self._place.site, at_us=self._runtime.clock.now_us())
         await self._announce(_Announcement(names.DEADLETTERS, message))
         metrics.DEADLETTERS.inc()
-        log.warning("record rejected", partition=partition, offset=offset, why=rejection.reason)
 
     async def _tell_fall(self, fall: Fall, partition: int) -> None:
         """Goes to the partition of `streams` that stands for this one of `fragments`, so that `log_us` comes after it."""

@@ -123,12 +123,17 @@ class Assembler:
         return min(live, default=default_us)
 
     def objection(self, fragment: Fragment) -> str | None:
-        """Why this fragment cannot follow the others of its epoch, if it cannot: another init would spoil the object."""
+        """Why this fragment cannot be one of its epoch, as far as that was read; None if it can.
+
+        Another init would spoil the object. What has an old `seq` and is not what came under it is no repeat.
+        """
         epoch = self._epochs.get(fragment.info.epoch)
-        if epoch is None or epoch.init is None or epoch.init == fragment.init:
+        if epoch is None:
             return None
         if fragment.info.seq < epoch.expected:
-            return None  # a repeat, dropped whatever it holds
+            return _differs(epoch, fragment)
+        if epoch.init is None or epoch.init == fragment.init:
+            return None
         return f"the init of fragment {fragment.info.seq} differs from its epoch's"
 
     def passes(self, append_us: int) -> list[Segment]:
@@ -214,6 +219,22 @@ class Assembler:
         due = takewhile(lambda item: self._log_us - item[1].log_us > FORGET_US, self._epochs.items())
         for name in [name for name, epoch in due if epoch.open is None]:
             del self._epochs[name]
+
+
+def _differs(epoch: _Epoch, fragment: Fragment) -> str | None:
+    """Why this is no repeat of a fragment that was taken, as far as that is still known.
+
+    Only the open segment's fragments are: of those before, that they ended before the last one did.
+    """
+    info, held = fragment.info, epoch.open
+    if epoch.end_us and info.duration_us and info.start_us >= epoch.end_us:
+        return f"fragment {info.seq} is later than all of its epoch, and fragment {epoch.expected - 1} was taken before it"
+    if held is None or info.seq < held.fragments[0].info.seq:
+        return None
+    taken = held.fragments[info.seq - held.fragments[0].info.seq]
+    if taken.value == fragment.value:
+        return None
+    return f"another fragment {info.seq} of its epoch was taken before it, with other bytes"
 
 
 def _ends_before(held: _Open, expected: int, info: FragmentInfo) -> EndedBy | None:

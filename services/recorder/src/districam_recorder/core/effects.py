@@ -7,11 +7,12 @@ from districam_recorder.core.assembler import First, Segment
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that can never be stored: to be told on the dead letters' topic."""
+    """A record that can never be stored: to be told on the dead letters' topic. `is_conflict`: another one stands in its place."""
 
     first: First
     key: str
     reason: str
+    is_conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

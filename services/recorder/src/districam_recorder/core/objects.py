@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from districam_common.errors import Fatal, Rejected
+from districam_common.errors import Rejected
 from districam_common.events import SegmentStored
 from districam_common.media import Fragment
 from districam_common.names import entry_of, segment_key
@@ -21,6 +21,19 @@ class Object:
 
     stored: SegmentStored
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The segment's key is taken by other bytes, which stay: an object is written once.
+
+    Attributes:
+        stored: what the object in the store says of itself, to be announced again; None if no recorder has written it.
+        reason: for the dead letter: key, sizes and digests of both, which fragments are not stored.
+    """
+
+    stored: SegmentStored | None
+    reason: str
 
 
 def object_of(segment: Segment, bucket: str) -> Object:
@@ -79,19 +92,30 @@ def stored_of(metadata: Mapping[str, str]) -> SegmentStored:
         raise Rejected(f"not a segment's metadata: {error}") from error
 
 
-def agreed(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored:
-    """What to announce when the key was taken: what the object says of itself, if it is the same object.
+def agreed(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | Conflict:
+    """What to announce when the key was taken: what the object says of itself.
 
-    Raises:
-        Fatal: one key, two contents; somebody must look before anything is overwritten or announced.
+    Args:
+        ours: the segment that was to be stored under the key.
+        size: of the object that is there, bytes.
+        metadata: user metadata of that object.
     """
+    theirs = _written(ours, size, metadata)
+    if theirs is not None and (size, theirs.sha256) == (ours.bytes, ours.sha256):
+        return theirs
+    digest = "no recorder's" if theirs is None else f"sha256 {theirs.sha256}"
+    return Conflict(
+        theirs,
+        f"{ours.key} holds other bytes: {size} ({digest}); not stored: {ours.bytes} (sha256 {ours.sha256}), "
+        f"fragments {ours.first_seq}-{ours.last_seq} of the epoch",
+    )
+
+
+def _written(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | None:
+    """What a recorder wrote under our key; None if what is there does not say of itself what it is."""
     try:
         theirs = stored_of(metadata)
-    except Rejected as error:
-        raise Fatal(f"the object {ours.key} was not written by a recorder: {error}") from error
-    if (size, theirs.sha256) != (ours.bytes, ours.sha256):
-        raise Fatal(
-            f"the object {ours.key} holds other bytes than this segment: {size} of sha256 {theirs.sha256}, "
-            f"not {ours.bytes} of {ours.sha256}"
-        )
-    return theirs
+        its_key = segment_key(theirs.camera_id, entry_of(theirs))
+    except (ValueError, Rejected):
+        return None
+    return theirs if (theirs.key, its_key, theirs.bytes) == (ours.key, ours.key, size) else None

@@ -12,11 +12,17 @@ from districam_recorder.core.progress import Commit, Frontier, Progress
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A record that is no fragment: its key, and why. `is_lost`: in its place fragments may have lain."""
+    """A record that cannot be stored: its key, and why.
+
+    Attributes:
+        is_lost: it is no fragment, and in its place fragments may have lain.
+        is_conflict: it contradicts what was read before of its epoch.
+    """
 
     key: str
     reason: str
     is_lost: bool = False
+    is_conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +143,14 @@ class PartitionLog:
         if content.is_lost and self._fallen is None:
             from_us = max(0, min(self._assembler.reaches_us(log_us), log_us - STARTS_BEFORE_US))
             self._begin_fall(incoming.offset, from_us, was_unreadable=True)
-        return Rejection(First(incoming.offset, log_us, log_us), content.key, content.reason)
+        return Rejection(
+            First(incoming.offset, log_us, log_us), content.key, content.reason, content.is_conflict
+        )
 
     def _take(self, incoming: Incoming, fragment: Fragment) -> list[Effect]:
         if (reason := self._assembler.objection(fragment)) is not None:
-            return [self._refuse(incoming, Unreadable(fragment.info.camera_id, reason))]
+            refused = Unreadable(fragment.info.camera_id, reason, is_conflict=True)
+            return [self._refuse(incoming, refused)]
         arrival = Arrival(incoming.offset, incoming.append_us, incoming.received_us, fragment)
         return list(self._assembler.feed(arrival))
 

@@ -1,0 +1,117 @@
+"""Forged records: what somebody with the right to write to a topic may say of other cameras' footage."""
+# aiokafka leaves arguments untyped:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from districam_common import names, wire
+from districam_common.kafka.consumer import Groups, Partition
+from districam_common.media import Fragment
+from districam_common.settings import KafkaSettings
+from districam_recorder.core.checkpoint import parse
+from fault import streams
+from fault.reading import PARTITIONS
+from fault.scene import Scene
+
+VICTIM = "cam-001"
+CONFLICTS = "districam_recorder_conflicts_total"
+
+
+async def other_bytes_under_an_old_key(scene: Scene) -> None:
+    """The victim's first segment again, one byte of one picture changed, while the recorder is down and has forgotten its epoch.
+
+    Raises:
+        AssertionError: what was stored is not as it was, or the recorder does not live on.
+    """
+    await streams.restilled(scene, every_s=6)
+    partition = Partition(names.FRAGMENTS, names.partition_of(VICTIM, PARTITIONS))
+    old = await _first_segment(scene, partition)
+    await _until_forgotten(scene, partition, old[0].info.epoch)
+    before = await _object(scene, old[0])
+    recorder = scene.pipeline["recorder"]
+    await recorder.child.kill()
+    async with _producing(scene) as producer:
+        for one in (*old[:-1], Fragment(old[-1].info, old[-1].value[:-1] + b"\x00")):
+            forged = wire.fragment_message(one, site="local")
+            await producer.send_and_wait(
+                partition.topic,
+                forged.value,
+                key=forged.key,
+                headers=forged.headers,
+                partition=partition.number,
+            )
+        await recorder.child.start_again()
+        await _until_conflict(scene)
+    await recorder.child.kill()  # the next one must not meet it again
+    await recorder.child.start_again()
+    if await _object(scene, old[0]) != before:
+        raise AssertionError("what was stored is not what it was")
+
+
+async def _until_conflict(scene: Scene) -> None:
+    async with asyncio.timeout(60):
+        while not sum((await scene.pipeline["recorder"].metric(CONFLICTS)).values()):
+            await asyncio.sleep(0.2)
+
+
+async def _first_segment(scene: Scene, partition: Partition) -> list[Fragment]:
+    """The victim's oldest fragments on Kafka, up to where the segment ends."""
+    out: list[Fragment] = []
+    place = TopicPartition(*partition)
+    async with AIOKafkaConsumer(
+        bootstrap_servers=scene.servers.kafka.bootstrap_servers, max_partition_fetch_bytes=9 << 20
+    ) as consumer:
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        async for record in consumer:
+            one = _fragment(record)
+            if one is None or one.info.camera_id != VICTIM:
+                continue
+            if out and (one.info.starts_segment or one.info.epoch != out[0].info.epoch):
+                break
+            out.append(one)
+            if one.info.ends:
+                break
+    return out
+
+
+def _fragment(record: Any) -> Fragment | None:
+    try:
+        return wire.fragment(record.key, record.headers, record.value)
+    except wire.WireError:
+        return None
+
+
+async def _until_forgotten(scene: Scene, partition: Partition, epoch: str) -> None:
+    """Until a recorder that starts anew does not know the epoch any more."""
+    settings = KafkaSettings(bootstrap_servers=scene.servers.kafka.bootstrap_servers)
+    async with asyncio.timeout(90), Groups.open(settings) as groups:
+        while True:
+            commit = (await groups.committed(names.RECORDER_GROUP, [partition]))[partition]
+            if commit is not None and epoch not in parse(commit.metadata).seqs:
+                return
+            await asyncio.sleep(0.5)
+
+
+async def _object(scene: Scene, first: Fragment) -> bytes:
+    """The victim's stored object that begins with the fragment."""
+    info = first.info
+    listed = await scene.api.segments(info.camera_id, info.start_us, info.start_us + 1)
+    (url,) = [one.url for one in listed if info.epoch in one.key and f".{info.seq}-" in one.key]
+    return await scene.api.media(url)
+
+
+@asynccontextmanager
+async def _producing(scene: Scene) -> AsyncGenerator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(bootstrap_servers=scene.servers.kafka.bootstrap_servers)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
