@@ -36,6 +36,8 @@ def test_the_table_is_the_contracts() -> None:
     for name in (names.SEGMENTS, names.STREAMS, names.DEADLETTERS):
         assert TOPICS[name].configs["retention.ms"] == str(35 * 24 * 3_600_000)
     assert TOPICS[names.DEADLETTERS].configs["retention.bytes"] == str(256 * 1024 * 1024)
+    assert TOPICS[names.STREAMS].configs["retention.bytes"] == str(8 * 1024**3)
+    assert "retention.bytes" not in TOPICS[names.SEGMENTS].configs
 
 
 def test_the_figures_are_settings() -> None:

@@ -1,7 +1,8 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -13,8 +14,10 @@ from districam_common.events import (
     Camera,
     Connected,
     DeadLetter,
+    FootageExpired,
     Lost,
     PartitionFell,
+    Profile,
     Refused,
     SegmentStored,
     StreamEvent,
@@ -289,3 +292,32 @@ def test_an_error_names_the_field_and_an_addition_is_left_unread() -> None:
     later = wire.json_bytes(letter)[:-1] + b',"added_in_another_version":1}'
     assert wire.parse(DeadLetter, later) == letter
     assert replace(letter, key="") != letter
+
+
+_WHO: dict[str, Any] = {"camera_id": "cam-1", "at_us": 1, "instance": "x"}
+_EPOCH: dict[str, Any] = {"epoch": "01900000-0000-7000-8000-000000000001"}
+_SHAPE: dict[str, Any] = {"codecs": "x", "width": 1, "height": 1}
+WORDY: list[StreamEvent] = [
+    Connected(**_WHO, **_EPOCH, **_SHAPE, reader="x", transport="x", server="x"),
+    Lost(**_WHO, **_EPOCH, last_seq=1, end_us=1, cause="unknown", detail="x"),
+    Refused(**_WHO, cause="unknown", detail="x"),
+    Profile(**_WHO, **_SHAPE, audio="x", defects=("x",), transport="x", auth="x", server="x"),
+    FootageExpired(**_WHO, from_us=1, to_us=1, reason="x"),
+]
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("event", WORDY, ids=lambda event: type(event).__name__)
+def test_a_text_that_is_too_long_is_cut_where_it_is_written_and_where_an_older_one_is_read(
+    event: StreamEvent,
+) -> None:
+    """A camera has a say in some of them, and an event that was refused would leave a gap without its cause."""
+    longer = {name: value * 60_000 for name, value in asdict(event).items() if value in ("x", ("x",))}
+    assert len(longer) >= 2
+    made = wire.event_message(replace(event, **longer), 1, site="local", service="ingest")
+    assert len(made.value) < 3_000
+    read = wire.event(made.key, made.headers, made.value)
+    assert {len(getattr(read, name)) for name in longer} <= {32, 64, 200, 500}
+    older = json.dumps(asdict(event) | longer).encode()
+    assert wire.event(made.key, made.headers, older) == read
+    assert wire.parse_indexed(b'{"type":"%b",' % event.type.encode() + older[1:]) == (read, None)

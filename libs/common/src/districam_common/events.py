@@ -7,14 +7,19 @@ from pydantic import Field
 
 from districam_common.fields import (
     INT32_MAX,
+    Banner,
     CameraId,
+    Codecs,
     Count,
+    Defects,
     Epoch,
     Instance,
     Instant,
     Seconds,
     Seq,
     SignedUs,
+    Text,
+    Word,
 )
 
 Cause = Literal[
@@ -116,8 +121,7 @@ class SegmentStored:
         lost_packets: packets known to be missing in it.
         damaged: pictures known to be incomplete in it.
         codecs: RFC 6381, such as `avc1.640028`.
-        width: pixels.
-        height: pixels.
+        width, height: pixels.
         starts_with_keyframe: whether its first access unit can be decoded alone.
         bucket: where it lies.
         key: the object's name in the bucket.
@@ -157,8 +161,7 @@ class Connected:
         reader: the RTSP reader at work.
         transport: how the media comes.
         codecs: RFC 6381, such as `avc1.640028`.
-        width: pixels.
-        height: pixels.
+        width, height: pixels.
         server: what the camera calls itself; null if it does not.
         repeated: whether this is one of the hourly repeats.
     """
@@ -169,12 +172,12 @@ class Connected:
     at_us: Instant
     instance: Instance
     epoch: Epoch
-    reader: str
-    transport: str
-    codecs: str
+    reader: Text
+    transport: Word
+    codecs: Codecs
     width: Count
     height: Count
-    server: str | None = None
+    server: Banner | None = None
     repeated: bool = False
 
 
@@ -202,7 +205,7 @@ class Lost:
     last_seq: Seq
     end_us: Instant
     cause: Cause
-    detail: str = ""
+    detail: Text = ""
     next_retry_s: Seconds = 0.0
     interrupted: bool = False
 
@@ -224,7 +227,7 @@ class Refused:
     at_us: Instant
     instance: Instance
     cause: Cause
-    detail: str = ""
+    detail: Text = ""
     next_retry_s: Seconds = 0.0
 
 
@@ -265,8 +268,7 @@ class Profile:
     Attributes:
         at_us: when it was seen, µs UTC.
         codecs: RFC 6381, such as `avc1.640028`.
-        width: pixels.
-        height: pixels.
+        width, height: pixels.
         fps: pictures a second; null while unknown.
         gop_s: distance of keyframes, seconds; null while unknown.
         audio: codec of the sound; null if there is none.
@@ -288,23 +290,23 @@ class Profile:
     camera_id: CameraId
     at_us: Instant
     instance: Instance
-    codecs: str
+    codecs: Codecs
     width: Count
     height: Count
     fps: float | None = None
     gop_s: float | None = None
-    audio: str | None = None
+    audio: Word | None = None
     b_frames: bool = False
-    defects: tuple[str, ...] = ()
+    defects: Defects = ()
     bits_per_s: Count | None = None
     lost_packets: Count | None = None
     jitter_s: float | None = None
     reports: bool | None = None
     clock_offset_s: float | None = None
     clock_drift_ppm: float | None = None
-    transport: str | None = None
-    auth: str | None = None
-    server: str | None = None
+    transport: Word | None = None
+    auth: Word | None = None
+    server: Banner | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,7 +346,7 @@ class FootageExpired:
     instance: Instance
     from_us: Instant
     to_us: Instant
-    reason: str
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

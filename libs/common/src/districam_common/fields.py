@@ -1,8 +1,12 @@
-"""What a field of a JSON record may hold. Checked where one is read (wire.parse), and published with these words (docs/api)."""
+"""What a field of a JSON record may hold. Checked where one is read (wire.parse), and published with these words (docs/api).
 
-from typing import Annotated
+Texts of events are cut, not refused: cameras have a say in some of them, and a record that is refused would leave a gap
+without its cause. What older versions wrote at greater length is cut on reading.
+"""
 
-from pydantic import Field
+from typing import Annotated, Any, cast
+
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from districam_common.media import CAMERA_ID, EPOCH
 
@@ -25,6 +29,30 @@ Instant = Annotated[int, Field(ge=0, le=INSTANT_MAX_US)]
 SignedUs = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX)]
 Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Seconds = Annotated[float, Field(ge=0, lt=1e9)]
+
+BANNER_MOST, WORD_MOST, TEXT_MOST, DEFECTS_MOST = 200, 64, 500, 32
+"""Characters of what a camera calls itself, of a name out of a protocol, of any other text; defects of a camera."""
+
+
+def _cut(most: int) -> tuple[BeforeValidator, PlainSerializer]:
+    """Nothing longer goes in or out; what has no length is left to the field's own type."""
+
+    def first(value: Any) -> Any:
+        return cast("Any", value[:most]) if isinstance(value, str | list | tuple) else value
+
+    return BeforeValidator(first), PlainSerializer(first)
+
+
+Banner = Annotated[str, *_cut(BANNER_MOST), Field(max_length=BANNER_MOST)]
+Codecs = Annotated[str, *_cut(BANNER_MOST), Field(max_length=BANNER_MOST)]
+Word = Annotated[str, *_cut(WORD_MOST), Field(max_length=WORD_MOST)]
+Text = Annotated[str, *_cut(TEXT_MOST), Field(max_length=TEXT_MOST)]
+Defects = Annotated[tuple[Text, ...], Field(max_length=DEFECTS_MOST), *_cut(DEFECTS_MOST)]
 Instance = Annotated[
-    str, Field(description="The process that says so, new at each start: host name, dash, random digits.")
+    str,
+    *_cut(TEXT_MOST),
+    Field(
+        max_length=TEXT_MOST,
+        description="The process that says so, new at each start: host name, dash, random digits.",
+    ),
 ]

@@ -158,6 +158,8 @@ class TopicsSettings(Block):
     keyframes_retention_h: float = Field(default=6.0, gt=0)
     segments_retention_days: float = Field(default=35.0, gt=0)
     """Of `segments` and `streams` alike."""
+    streams_retention_bytes: int = Field(default=8 << 30, ge=-1)
+    """Of each partition; holds 35 days of the refusals of 80 cameras that are away all the time. -1: no limit."""
     deadletters_retention_days: float = Field(default=35.0, gt=0)
     deadletters_retention_bytes: int = Field(default=256 << 20, ge=-1)
 

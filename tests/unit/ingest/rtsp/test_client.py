@@ -321,3 +321,15 @@ def test_any_transport_is_taken_or_is_none(text: str, over_udp: bool):  # noqa: 
         found = agreed(header, 0, over_udp=over_udp)
         if isinstance(found, Ports):
             assert max(found.media, found.control) <= 65_535
+
+
+@pytest.mark.hostile
+def test_what_a_camera_calls_itself_is_cut_to_200_printable_characters():
+    one = client()
+    said(one)
+    answer(one, 200, ("server", "\u202eCam\u2028\x9b2J" + "x" * 4000))
+    assert one.server == "Cam2J" + "x" * 195
+    nameless = client()
+    said(nameless)
+    answer(nameless, 200, ("server", "\u2028"))
+    assert nameless.server is None

@@ -71,7 +71,8 @@ def declared(settings: TopicsSettings) -> list[Topic]:
         "max.message.bytes": str(settings.fragments_max_bytes),
     }
     keyframes = {"retention.ms": _ms(settings.keyframes_retention_h, _HOUR_MS)}
-    events = {"retention.ms": _ms(settings.segments_retention_days, _DAY_MS)}
+    segments = {"retention.ms": _ms(settings.segments_retention_days, _DAY_MS)}
+    streams = {**segments, "retention.bytes": str(settings.streams_retention_bytes)}
     deadletters = {
         "retention.ms": _ms(settings.deadletters_retention_days, _DAY_MS),
         "retention.bytes": str(settings.deadletters_retention_bytes),
@@ -81,8 +82,8 @@ def declared(settings: TopicsSettings) -> list[Topic]:
         (names.CAMERAS, settings.partitions, {"retention.ms": "-1"}, True),
         (names.FRAGMENTS, settings.partitions, fragments, True),
         (names.KEYFRAMES, settings.small_partitions, keyframes, True),
-        (names.SEGMENTS, settings.small_partitions, events, True),
-        (names.STREAMS, settings.small_partitions, events, True),
+        (names.SEGMENTS, settings.small_partitions, segments, True),
+        (names.STREAMS, settings.small_partitions, streams, True),
         (names.DEADLETTERS, 1, deadletters, False),
         (names.CLOCKS, settings.small_partitions, clocks, False),
     )

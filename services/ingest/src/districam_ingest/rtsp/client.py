@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from districam_common.credentials import Credential
+from districam_common.fields import BANNER_MOST
 from districam_ingest.rtsp import auth, carriage, sdp
 from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError, answer, request
 
@@ -63,7 +64,7 @@ class Client:
         carried: how each track comes that was set up, in their order.
         scheme: of the authentication that the server asked for.
         knows_digest: whether it, or the same camera before it, has asked for Digest.
-        server: what it calls itself.
+        server: what it calls itself, up to `BANNER_MOST` printable characters.
 
     Raises:
         RtspError: the URL is none.
@@ -124,7 +125,7 @@ class Client:
         if asked is None or message.status < 200 or _is_late(message, asked.cseq):
             return
         self._asked = None
-        self.server = self.server or message.first("server")
+        self.server = self.server or _banner(message.first("server"))
         if asked.method == "SETUP" and self.carried and message.status >= 300:
             self._do_without_sound(asked, message)
         elif message.status == 401:
@@ -277,6 +278,12 @@ class Client:
 
     def _played(self, _: Message) -> None:
         self.is_playing = True
+
+
+def _banner(text: str | None) -> str | None:
+    """It travels in events, which are kept for as long as footage is, and stands in pages and logs."""
+    shown = "".join(char for char in text or "" if char.isprintable())
+    return shown[:BANNER_MOST] or None
 
 
 def _is_late(message: Message, cseq: int) -> bool:
