@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 from districam_common.events import Camera, Connected, Lost, Shed, StreamEvent
 from districam_common.media import Fragment
+from districam_ingest.core.budget import Budget
 from districam_ingest.core.fragmenter import Cuts
 from districam_ingest.core.gate import Gate, Starts, Takes
 from districam_ingest.core.host_clock import HostClock
@@ -69,7 +70,7 @@ def recorded(queue: Queue, seconds: int) -> None:
         for step in gate.judge(picture(n, key=n % GOP == 0, interval=TICKS_25)):
             if isinstance(step, Starts):
                 info = SourceInfo(codec="h264", sets=(), reader="test")
-                epoch = Epoch(CAMERA, info, step, Cuts(), outlets)
+                epoch = Epoch(CAMERA, info, step, Cuts(), outlets, budget=Budget())
             elif isinstance(step, Takes) and epoch is not None:
                 epoch.take(step)
     assert epoch is not None

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from districam_common.events import Camera
+from districam_ingest.core.budget import Budget
 from districam_ingest.core.shape import VideoShape
 from districam_ingest.core.units import AccessUnit
 from districam_ingest.observing import COUNTED_EVERY_US, Observer
@@ -39,7 +40,7 @@ def shown(name: str, camera_id: str) -> float | None:
 
 def test_every_picture_is_counted_once_the_last_ones_at_the_end():
     camera = Camera(camera_id="observed", name="x", url="rtsp://127.0.0.1/x")
-    observer = Observer(camera, SHAPE, cast("Outlets", None), INFO)
+    observer = Observer(camera, SHAPE, cast("Outlets", None), INFO, Budget())
     assert shown("last_access_unit_timestamp_seconds", "observed") is None
     at_once = (COUNTED_EVERY_US - S) // 40_000 + 1
     seen = at_once + 3
@@ -58,7 +59,7 @@ def test_the_nominal_rate_is_the_streams_own_and_absent_where_it_does_not_say():
     camera = Camera(camera_id="rated", name="x", url="rtsp://127.0.0.1/x")
     outlets = cast("Outlets", SimpleNamespace(outbox=Mock(), instance="test"))
     for shape, nominal in ((SHAPE, 25.0), (replace(SHAPE, fps=None), None)):
-        observer = Observer(camera, shape, outlets, INFO)
+        observer = Observer(camera, shape, outlets, INFO, Budget())
         for number in range(10 * 12 + 1):  # 12 pictures a second of the 25 that it promises
             observer.see(replace(unit(0), start_us=S + number * S // 12))
         assert shown("fps", "rated") == pytest.approx(12, abs=0.1)

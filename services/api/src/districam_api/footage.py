@@ -20,7 +20,7 @@ from districam_common.intervals import Interval
 from districam_common.ledger import SHORT_HOLE_US, Revision, State, Told, ledger
 from districam_common.media import CAMERA_ID
 from districam_common.names import AHEAD_US, HOUR_US, SCHEMA
-from districam_common.turns import in_turns
+from districam_common.turns import in_turns, judged_beside
 
 PAGE_STEP_US = 6 * HOUR_US
 """How much of the index a page reads at a time, until it is full."""
@@ -28,9 +28,6 @@ PAGE_STEP_US = 6 * HOUR_US
 
 CAMERAS_AT_ONCE = 8
 """Of those whose ledgers one answer needs."""
-
-_MANY_EVENTS = 5000
-"""Some 30 ms of ledger."""
 
 T = TypeVar("T")
 
@@ -115,10 +112,8 @@ class Evidence:
 
 
 async def judged(evidence: Evidence) -> list[State]:
-    """Its states; in a thread where that takes long: a month of a camera that was away has 60,000 refusals, 0.7 s."""
-    if len(evidence.told) < _MANY_EVENTS:
-        return evidence.states()
-    return await asyncio.to_thread(evidence.states)
+    """Its states; nobody else waits for them."""
+    return await judged_beside(evidence.states, len(evidence.told))
 
 
 class Footage:
@@ -240,7 +235,7 @@ class Footage:
 
         async def read(camera_id: str) -> State:
             async with slots:
-                return (await self.evidence(camera_id, Window(at_us, at_us + 1))).states()[0]
+                return (await judged(await self.evidence(camera_id, Window(at_us, at_us + 1))))[0]
 
         async with asyncio.TaskGroup() as tasks:
             reading = {camera_id: tasks.create_task(read(camera_id)) for camera_id in camera_ids}

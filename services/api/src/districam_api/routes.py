@@ -121,11 +121,11 @@ async def playlist_m3u8(
     window = query.window(PLAYLIST_MOST_US)
     evidence = await doors.footage.evidence(camera_id, window)
     asked = evidence.of(query.epoch)
-    states = asked.states()
+    states = await judged(asked)
     filled = asked.filled(states)
-    listed = _listed(doors, caller, camera_id, filled.played(filled.states()))
+    listed = _listed(doors, caller, camera_id, filled.played(await judged(filled)))
     if not listed:
-        raise _nothing(answers.timeline(camera_id, window, evidence.states(), query.zone(doors.zone)))
+        raise _nothing(answers.timeline(camera_id, window, await judged(evidence), query.zone(doors.zone)))
     media.served("playlist", caller.key_id, camera_id, window.from_us, window.to_us, segments=len(listed))
     held = answers.footage_headers(listed, asked.spanned(states))
     headers = {"Cache-Control": "private, no-cache", **held}
@@ -154,11 +154,11 @@ async def clip_mp4(
     window, zone = query.window(CLIP_MOST_US), query.zone(doors.zone)
     evidence = await doors.footage.evidence(camera_id, window)
     asked = evidence.of(query.epoch)
-    states = asked.states()
+    states = await judged(asked)
     filled = asked.filled(states)
-    shown = filled.shown(filled.states())
+    shown = filled.shown(await judged(filled))
     if not shown:
-        raise _nothing(answers.timeline(camera_id, window, evidence.states(), zone))
+        raise _nothing(answers.timeline(camera_id, window, await judged(evidence), zone))
     with doors.places.place(caller.key_id) as leave:
         try:
             made = await clips.clip(Objects(doors.blobs, camera_id), filled, shown)
@@ -184,9 +184,9 @@ async def snapshot_jpg(
     """The picture shown at an instant, in full size."""
     at_us, zone = query.instant(), query.zone(doors.zone)
     evidence = await doors.footage.evidence(camera_id, Window(at_us, at_us + 1))
-    states = evidence.states()
+    states = await judged(evidence)
     filled = evidence.filled(states)
-    shown = filled.shown(filled.states())
+    shown = filled.shown(await judged(filled))
     if not shown:
         raise _nothing(answers.timeline(camera_id, evidence.window, states, zone))
     last = shown[-1]

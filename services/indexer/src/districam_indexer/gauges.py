@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from prometheus_client import Gauge
@@ -10,7 +11,7 @@ from districam_common import names
 from districam_common.errors import Rejected, Retriable
 from districam_common.index_reader import Known
 from districam_common.ledger import gap_us_by_cause, ledger, summary
-from districam_common.turns import in_turns
+from districam_common.turns import in_turns, judged_beside
 from districam_common.unread import pass_over
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
@@ -124,7 +125,8 @@ class Gauges:
             except Rejected as error:
                 pass_over("camera", camera_id, str(error))
                 continue
-            found = coverage(known, from_us, now_us, settle_us=settle_us)
+            judge = partial(coverage, known, from_us, now_us, settle_us=settle_us)
+            found = await judged_beside(judge, len(known.told))
             if found.recorded_ratio is not None:
                 ratios[camera_id, window] = found.recorded_ratio
             gaps |= {(camera_id, cause, window): gap_s for cause, gap_s in found.gap_s.items()}

@@ -12,6 +12,7 @@ from districam_common.credentials import Credential
 from districam_common.errors import Fatal, Retriable
 from districam_common.events import Camera, Cause
 from districam_ingest import metrics
+from districam_ingest.core.budget import Budget
 from districam_ingest.reading import ReadError, Source
 from districam_ingest.stream import STOOD_STILL, Stream
 from districam_ingest.surroundings import Surroundings, refuse
@@ -43,6 +44,7 @@ class CameraLife:
         self.camera = camera
         self._around = around
         self._stop: tuple[Cause, str] = ("service_down", "the service broke")
+        self._budget = Budget()
         self._is_failing = False  # the last opening came to nothing
 
     def explain(self, cause: Cause, detail: str) -> None:
@@ -57,17 +59,17 @@ class CameraLife:
                 settings.retry_first_s, settings.retry_most_s, random=SystemRandom().random
             ):
                 began_us = clock.monotonic_us()
-                await self._connect(delay_s)
-                await asyncio.sleep(delay_s)
+                await asyncio.sleep(await self._connect(delay_s))
                 if clock.monotonic_us() - began_us > GOOD_US:
                     break
 
-    async def _connect(self, next_retry_s: float) -> None:
+    async def _connect(self, delay_s: float) -> float:
+        """Reads until something ends it; gives the seconds to the next try, `delay_s` at least."""
         try:
             async with self._opened() as source:
-                await self._stream(source, next_retry_s)
+                await self._stream(source, delay_s)
         except ReadError as error:
-            self._refuse(error.cause, error.detail, next_retry_s)
+            self._refuse(error.cause, error.detail, self._retry_s(delay_s))
         except Fatal:
             raise
         except Exception as error:  # a bug, or a stream made to find one: it shall cost this camera alone
@@ -75,7 +77,12 @@ class CameraLife:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise asyncio.CancelledError from None  # it was to end, and no other with it
-            self._refuse("stream_error", f"{type(error).__name__} in ingest", next_retry_s)
+            self._refuse("stream_error", f"{type(error).__name__} in ingest", delay_s)
+        return self._retry_s(delay_s)
+
+    def _retry_s(self, delay_s: float) -> float:
+        """Before another epoch may begin there is no use in asking for one."""
+        return max(delay_s, self._budget.epochs.wait_us(self._around.clock.monotonic_us()) / 1e6)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[Source]:
@@ -112,22 +119,22 @@ class CameraLife:
             raise ReadError("auth_failed", f"no credential named {name!r} in the credentials file")
         return found
 
-    async def _stream(self, source: Source, next_retry_s: float) -> None:
+    async def _stream(self, source: Source, delay_s: float) -> None:
         """Reads until the stream ends. A `ReadError` that leaves says that no epoch was running."""
-        stream = Stream(self.camera, source, self._around)
+        stream = Stream(self.camera, source, self._around, self._budget)
         try:
-            await self._read_to_its_end(source, stream, next_retry_s)
+            await self._read_to_its_end(source, stream, delay_s)
         except ReadError:
             raise
         except Exception:
-            stream.abandon("stream_error", "the stream broke ingest", next_retry_s)
+            stream.abandon("stream_error", "the stream broke ingest", self._retry_s(delay_s))
             raise
 
-    async def _read_to_its_end(self, source: Source, stream: Stream, next_retry_s: float) -> None:
+    async def _read_to_its_end(self, source: Source, stream: Stream, delay_s: float) -> None:
         try:
             await self._read(source, stream)
         except ReadError as error:
-            if not stream.end(error.cause, error.detail, next_retry_s):
+            if not stream.end(error.cause, error.detail, self._retry_s(delay_s)):
                 raise
             metrics.RECONNECTS.labels(self.camera.camera_id, error.cause).inc()
         except asyncio.CancelledError:

@@ -9,6 +9,7 @@ import structlog
 from districam_common.events import Camera, Cause, Connected, Lost, Shed
 from districam_common.media import Fragment, FragmentInfo
 from districam_ingest import metrics
+from districam_ingest.core.budget import Budget
 from districam_ingest.core.epoch_id import epoch_id
 from districam_ingest.core.fragmenter import Cut, Cuts, Fragmenter
 from districam_ingest.core.gate import Starts, Takes
@@ -32,6 +33,9 @@ class Epoch:
 
     Nothing is said of it until its first fragment is sent, or shed: so `connected` is never without `lost`.
 
+    Attributes:
+        is_oversize: pictures larger than a record may be have come more often than the budget allows to tell.
+
     Raises:
         BitstreamError: the parameter sets make no init.
     """
@@ -44,9 +48,11 @@ class Epoch:
         cuts: Cuts,
         outlets: Outlets,
         *,
+        budget: Budget,
         soundtrack: Soundtrack | None = None,
     ) -> None:
-        self._camera, self._info, self._outlets = camera, info, outlets
+        self._camera, self._info, self._outlets, self._budget = camera, info, outlets, budget
+        self.is_oversize = False
         self._shape = start.shape
         self._soundtrack = soundtrack
         self._first_dts: int | None = None
@@ -62,7 +68,7 @@ class Epoch:
         self._shedder = Shedder()
         self._connected: Connected | None = None
         self._last: tuple[int, int] | None = None  # seq and end of the last that was offered or shed
-        self._observer = Observer(camera, self._shape, outlets, info)
+        self._observer = Observer(camera, self._shape, outlets, info, budget)
         self._still_us = 0
         self.last_arrival_us = 0
 
@@ -270,6 +276,8 @@ class Epoch:
             cause=shed.cause,
         )
         self._outlets.outbox.offer_event(self._camera.camera_id, event)
+        if shed.cause == "stream_error" and not self._budget.oversize.take(self.last_arrival_us):
+            self.is_oversize = True
         metrics.SHED.labels(shed.cause).inc(shed.access_units)
         log.warning(
             "shed", camera=event.camera_id, epoch=self.id, access_units=shed.access_units, cause=shed.cause

@@ -4,6 +4,7 @@ from typing import Final
 
 from districam_common.events import Camera, ClockStep, Profile
 from districam_ingest import metrics
+from districam_ingest.core.budget import Budget
 from districam_ingest.core.camera_clock import CameraClock
 from districam_ingest.core.jitter import Jitter
 from districam_ingest.core.profiler import Profiler, Seen
@@ -19,8 +20,12 @@ COUNTED_EVERY_US: Final = 2_000_000
 class Observer:
     """Sees every access unit of one epoch, in order."""
 
-    def __init__(self, camera: Camera, shape: VideoShape, outlets: Outlets, info: SourceInfo) -> None:
+    def __init__(
+        self, camera: Camera, shape: VideoShape, outlets: Outlets, info: SourceInfo, budget: Budget
+    ) -> None:
         self._camera, self._shape, self._outlets, self._info = camera, shape, outlets, info
+        self._budget = budget
+        self._arrival_us = 0
         self._camera_id = camera.camera_id
         self._profiler, self._clock, self._jitter = Profiler(), CameraClock(), Jitter()
         self._told: tuple[object, ...] | None = None
@@ -34,6 +39,7 @@ class Observer:
 
     def arrive(self, picture: Picture, dts: int) -> None:
         """A picture as it comes, before its time is known; `dts` in the reader's ticks."""
+        self._arrival_us = picture.arrival_us
         self._jitter.push(picture.arrival_us, dts)
 
     def see(self, unit: AccessUnit) -> None:
@@ -66,9 +72,9 @@ class Observer:
         self._counted_us = newest_us
 
     def _see_clock(self, at_us: int, offset_us: int) -> None:
-        stepped = self._clock.push(offset_us)
-        if stepped is None:
+        if not self._clock.has_stepped(offset_us) or not self._budget.steps.take(self._arrival_us):
             return
+        stepped = self._clock.step(offset_us)
         event = ClockStep(
             camera_id=self._camera_id,
             at_us=at_us,
@@ -90,7 +96,7 @@ class Observer:
         metrics.JITTER.labels(self._camera_id).set(self._jitter.us / 1e6)
         defects = (*seen.defects, *self._promises_broken())
         findings = (round(seen.fps), seen.gop_s and round(seen.gop_s), seen.b_frames, seen.reports, defects)
-        if findings == self._told:
+        if findings == self._told or not self._budget.profiles.take(self._arrival_us):
             return
         self._told = findings
         event = self._profile(at_us, seen, defects)

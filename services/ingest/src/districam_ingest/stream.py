@@ -3,6 +3,7 @@
 from typing import Final
 
 from districam_common.events import Camera, Cause
+from districam_ingest.core.budget import Budget
 from districam_ingest.core.fragmenter import Cuts
 from districam_ingest.core.gate import Ends, Gate, Repeats, Starts, Step, Takes
 from districam_ingest.core.host_clock import TOLERATED_US
@@ -15,16 +16,25 @@ from districam_ingest.reading import ReadError, Source
 from districam_ingest.surroundings import Surroundings, refuse
 
 KEYFRAME_WAIT_US: Final = 10_000_000
+TOO_MANY: Final = "it begins anew too often: its parameters or its timestamps keep changing"
+OVERSIZE: Final = "pictures of more than 8 MiB come too often"
 STOOD_STILL: Final = "this process stood still"
 FAILINGS: frozenset[Cause] = frozenset({"source_silent", "camera_unreachable", "handover"})
 """What a camera, or the group, seems to do while nobody reads."""
 
 
 class Stream:
-    """One connection's pictures into epochs."""
+    """One connection's pictures into epochs.
 
-    def __init__(self, camera: Camera, source: Source, around: Surroundings) -> None:
+    Args:
+        budget: the camera's, which goes from one connection to the next.
+    """
+
+    def __init__(
+        self, camera: Camera, source: Source, around: Surroundings, budget: Budget | None = None
+    ) -> None:
         self._camera, self._source, self._around = camera, source, around
+        self._budget = budget or Budget()
         settings = around.settings
         self._cuts = Cuts(
             segment_us=camera.segment_s * 1_000_000,
@@ -39,7 +49,11 @@ class Stream:
         self._repeated_us = around.clock.monotonic_us()
 
     def take(self, pictures: list[Picture]) -> None:
-        """Pictures as they come, in decode order."""
+        """Pictures as they come, in decode order.
+
+        Raises:
+            ReadError: there is no use in reading on.
+        """
         self._follow_clock()
         self.repeat_when_due()
         self._hear()
@@ -97,6 +111,8 @@ class Stream:
         """An epoch ends, or one begins, or both with one picture: the new one is made before anything is said of the old."""
         following: Epoch | None = None
         problem: BitstreamError | None = None
+        if any(isinstance(step, Starts) for step in steps):
+            self._begin_no_more_than_may_be(steps, picture.arrival_us)
         for step in steps:
             if isinstance(step, Starts):
                 try:
@@ -116,6 +132,15 @@ class Stream:
                 case _:
                     self._wait(picture)
 
+    def _begin_no_more_than_may_be(self, steps: list[Step], now_us: int) -> None:
+        """Raises ReadError, once the epoch before has ended, if as many have begun as may."""
+        if self._budget.epochs.take(now_us):
+            return
+        for step in steps:
+            if isinstance(step, Ends):
+                self._break(Ends("stream_error", TOO_MANY, step.interval_us), interrupted=True)
+        raise ReadError("stream_error", TOO_MANY)
+
     def _epoch_of(self, start: Starts) -> Epoch:
         return Epoch(
             self._camera,
@@ -123,6 +148,7 @@ class Stream:
             start,
             self._cuts,
             self._around.outlets,
+            budget=self._budget,
             soundtrack=self._hearing.track if self._hearing is not None else None,
         )
 
@@ -137,6 +163,8 @@ class Stream:
         if self._epoch is None:
             return
         self._epoch.take(taken)
+        if self._epoch.is_oversize:
+            raise ReadError("stream_error", OVERSIZE)
         strays_us = self._epoch.strays_us
         if strays_us is None:
             return

@@ -20,10 +20,11 @@ class CameraClock:
     def __init__(self) -> None:
         self._told_us: int | None = None
 
-    def push(self, offset_us: int) -> Stepped | None:
-        """What to tell: the first offset, and each that is over a second from the last one told."""
-        before_us, step_us = self._told_us, offset_us - (self._told_us or 0)
-        if before_us is not None and abs(step_us) <= STEP_US:
-            return None
-        self._told_us = offset_us
-        return Stepped(offset_us, 0 if before_us is None else step_us)
+    def has_stepped(self, offset_us: int) -> bool:
+        """Whether there is something to tell: the first offset, and each that is over a second from the last one told."""
+        return self._told_us is None or abs(offset_us - self._told_us) > STEP_US
+
+    def step(self, offset_us: int) -> Stepped:
+        """What to tell."""
+        before_us, self._told_us = self._told_us, offset_us
+        return Stepped(offset_us, 0 if before_us is None else offset_us - before_us)

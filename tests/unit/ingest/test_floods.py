@@ -1,0 +1,226 @@
+"""A camera that means harm has little told of it, and what is not stored of it is told with its cause."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from districam_common.credentials import Credential
+from districam_common.events import Camera, ClockStep, Connected, Lost, Profile, Refused, Shed, StreamEvent
+from districam_common.media import Fragment
+from districam_ingest.camera import CameraLife
+from districam_ingest.core.budget import EPOCHS_A_MINUTE, EPOCHS_AT_ONCE, NOTES_A_MINUTE, Budget
+from districam_ingest.core.host_clock import HostClock
+from districam_ingest.core.units import Picture, Sound
+from districam_ingest.reading import ReadError, SourceInfo
+from districam_ingest.settings import IngestSettings
+from districam_ingest.stream import OVERSIZE, TOO_MANY, Stream
+from support.surroundings import surroundings
+from unit.ingest.samples import BASELINE, FULL_HD, picture
+
+if TYPE_CHECKING:
+    from districam_ingest.reading import Source
+
+pytestmark = pytest.mark.hostile
+
+S, FPS = 1_000_000, 25
+CAMERA = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
+
+
+@dataclass
+class Told:
+    """What stands for Kafka."""
+
+    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
+    host_clock: HostClock = field(default_factory=HostClock)
+
+    def has_room(self, size: int) -> bool:
+        return size > 0
+
+    def hold(self, more: int) -> bool:
+        return more < 1 << 30
+
+    def offer_fragment(self, fragment: Fragment) -> None:
+        self.items.append(fragment)
+
+    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+        assert camera_id == CAMERA.camera_id
+        self.items.append(event)
+
+    def offer(self, wanted: object) -> None:
+        """No stills."""
+
+    def counts(self) -> Counter[str]:
+        return Counter(type(item).__name__ for item in self.items)
+
+    @property
+    def pictures(self) -> int:
+        return sum(item.info.access_units for item in self.items if isinstance(item, Fragment))
+
+
+class Playing:
+    """A camera's pictures, all at once; then it says nothing."""
+
+    info = SourceInfo(codec="h264", sets=(), reader="test")
+
+    def __init__(self, pictures: list[Picture] | None = None) -> None:
+        self._pictures = pictures
+
+    async def read(self) -> list[Picture]:
+        if self._pictures is None:
+            await asyncio.Event().wait()
+        pictures, self._pictures = self._pictures or [], None
+        return pictures
+
+    def rest(self) -> list[Picture]:
+        return []
+
+    def take_sound(self) -> list[Sound]:
+        return []
+
+    def look_closely(self) -> None:
+        pass
+
+
+def playing(told: Told, budget: Budget) -> Stream:
+    around = surroundings(told, stills=told)
+    told.host_clock.host(around.clock.now_us(), around.clock.monotonic_us())
+    return Stream(CAMERA, cast("Source", Playing()), around, budget)
+
+
+def changing(number: int, *, every_s: float) -> list[Picture]:
+    """So many keyframes, each with other parameter sets than the one before."""
+    n = round(FPS * every_s)
+    return [
+        picture(k * n, key=True, sets=FULL_HD if k % 2 else BASELINE, arrival_us=round(k * every_s * S))
+        for k in range(number)
+    ]
+
+
+def test_a_camera_whose_parameters_change_some_times_loses_nothing():
+    told, budget = Told(), Budget()
+    stream = playing(told, budget)
+    stream.take(changing(12, every_s=1))
+    stream.end("handover", "the test ends", 0)
+    assert told.pictures == 12
+    causes = [item.cause for item in told.items if isinstance(item, Lost)]
+    assert causes == ["stream_changed"] * 11 + ["handover"]
+
+
+def test_one_whose_parameters_change_with_each_keyframe_is_ended_with_its_cause():
+    told, budget = Told(), Budget()
+    stream = playing(told, budget)
+    with pytest.raises(ReadError) as raised:
+        stream.take(changing(1000, every_s=0.04))
+    assert (raised.value.cause, raised.value.detail) == ("stream_error", TOO_MANY)
+    assert told.pictures == EPOCHS_AT_ONCE
+    assert told.counts()["Connected"] == EPOCHS_AT_ONCE
+    last = told.items[-1]
+    assert isinstance(last, Lost)
+    assert (last.cause, last.detail, last.interrupted) == ("stream_error", TOO_MANY, True)
+    assert not stream.end("handover", "nothing runs any more", 0)
+
+
+def test_another_connection_does_not_begin_the_count_anew():
+    told, budget, begun = Told(), Budget(), 0
+    pictures = changing(4000, every_s=0.04)
+    while pictures:
+        stream = playing(told, budget)
+        with pytest.raises(ReadError):
+            stream.take(pictures)
+        begun, before = told.counts()["Connected"], begun
+        pictures = pictures[begun - before + 1 :]
+        if not pictures or pictures[-1].arrival_us - pictures[0].arrival_us < 2 * S:
+            break
+    minutes = 4000 * 0.04 / 60
+    assert EPOCHS_AT_ONCE <= told.counts()["Connected"] <= EPOCHS_AT_ONCE + EPOCHS_A_MINUTE * minutes + 1
+
+
+async def test_the_next_try_waits_until_an_epoch_may_begin():
+    told, opened = Told(), 0
+
+    class Reader:
+        @asynccontextmanager
+        async def open(
+            self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+        ) -> AsyncGenerator[Playing]:
+            nonlocal opened
+            opened += 1
+            now_us = around.clock.monotonic_us()
+            yield Playing([replaced(one, now_us) for one in changing(100, every_s=0.04)])
+
+    soon = IngestSettings(retry_first_s=0.01, retry_most_s=0.02)
+    around = surroundings(told, reader=Reader(), stills=told, settings=soon)
+    told.host_clock.host(around.clock.now_us(), around.clock.monotonic_us())
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        life = tasks.create_task(CameraLife(CAMERA, around).run())
+        while not told.counts()["Refused"]:
+            await asyncio.sleep(0.01)
+        life.cancel()
+    refused = told.items[-1]
+    assert isinstance(refused, Refused)
+    assert (refused.cause, refused.detail, opened) == ("stream_error", TOO_MANY, 1)
+    assert 60 / EPOCHS_A_MINUTE - 2 < refused.next_retry_s <= 60 / EPOCHS_A_MINUTE
+
+
+def replaced(one: Picture, now_us: int) -> Picture:
+    return Picture(one.nals, one.pts, now_us)
+
+
+def steady(seconds: int, **camera: int) -> list[Picture]:
+    pictures = [picture(n, key=n % FPS == 0) for n in range(seconds * FPS)]
+    for n, one in enumerate(pictures):
+        if camera:
+            one.camera_us = 1_790_000_000_000_000 + one.arrival_us + (n % 2) * camera["swings_s"] * S
+    return pictures
+
+
+def test_a_clock_that_steps_with_each_picture_is_told_some_times_a_minute():
+    told = Told()
+    playing(told, Budget()).take(steady(60, swings_s=3600))
+    steps = [item for item in told.items if isinstance(item, ClockStep)]
+    assert NOTES_A_MINUTE <= len(steps) <= 2 * NOTES_A_MINUTE
+    assert all(abs(one.step_us) in {0, 3600 * S} for one in steps)
+    for before, after in pairwise(steps):  # what is told adds up
+        assert after.offset_us - before.offset_us == pytest.approx(after.step_us, abs=S)
+
+
+def test_a_profile_that_changes_all_the_time_is_told_some_times_a_minute():
+    """Media time that runs ahead within an epoch's first second: a window of ten seconds passes with every five pictures."""
+    told = Told()
+    pts = list(accumulate(90_000 if n // 20 % 2 else 22_500 for n in range(1100)))
+    pictures = [picture(n, key=n == 0, pts=pts[n], arrival_us=n * 900) for n in range(1100)]
+    stream = playing(told, Budget())
+    stream.take(pictures)
+    stream.end("handover", "the test ends", 0)
+    profiles = [item for item in told.items if isinstance(item, Profile)]
+    assert len(profiles) == NOTES_A_MINUTE
+    assert len({round(one.fps or 0) for one in profiles}) > 1
+
+
+def test_pictures_that_are_too_large_are_told_each_time_and_end_the_stream_when_they_come_too_often():
+    told = Told()
+    stream = playing(told, Budget())
+    large = b"\x65" + bytes(9 << 20)
+    pictures = [
+        picture(n, key=True, slice_nal=large if n > FPS and n % 2 else None, arrival_us=n * 40_000)
+        for n in range(60)
+    ]
+    with pytest.raises(ReadError) as raised:
+        stream.take(pictures)
+    stream.end(raised.value.cause, raised.value.detail, 30.0)
+    assert (raised.value.cause, raised.value.detail) == ("stream_error", OVERSIZE)
+    sheds = [item for item in told.items if isinstance(item, Shed)]
+    assert NOTES_A_MINUTE <= len(sheds) <= NOTES_A_MINUTE + 2
+    lost = told.items[-1]
+    assert isinstance(lost, Lost)
+    assert (lost.cause, lost.detail, lost.next_retry_s) == ("stream_error", OVERSIZE, 30.0)
+    shed_seqs = {seq for one in sheds for seq in range(one.first_seq, one.last_seq + 1)}
+    stored = {item.info.seq for item in told.items if isinstance(item, Fragment)}
+    assert shed_seqs | stored == set(range(lost.last_seq + 1)), "each fragment is stored or told"
+    assert not any(isinstance(item, Connected) for item in told.items[1:])
