@@ -23,6 +23,7 @@ from districam_common.names import partition_of
 from districam_common.settings import KafkaSettings
 from districam_common.wire import Message
 from districam_devkit.servers import kafka as kafka_server
+from districam_devkit.servers.broker import Broker
 from integration.conftest import MakeTopic, kafka_settings, make_topic
 from support.torn_log import tear
 
@@ -462,26 +463,26 @@ async def test_a_member_outlives_the_broker(tmp_path: Path) -> None:
 
 @pytest.mark.correctness
 async def test_a_log_that_lost_its_tail_and_grew_again_is_noticed(tmp_path: Path) -> None:
-    """Neither a member that was reading nor one that takes over gives out what follows a record that is gone."""
+    """Nobody gives out what follows a record that is gone: no member that was reading, none that takes over, no follower."""
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
         name, group = await make_topic(settings), a_group()
         where = Partition(name, 0)
         await publish_all(settings, name, [message(n) for n in range(10)])
         owner = Owner()
-        async with owner.joined(settings, group, name) as member:
+        async with owner.joined(settings, group, name) as member, Reader.open(settings, [name]) as follower:
             await owner.poll_until(lambda: len(owner.records) == 10)
             assert member.is_sure(where)
+            assert len(await follower.read_all()) == 10
             read = [mark_of(record) for record in reversed(owner.records)]
-            await broker.kill()
-            assert tear(tmp_path / "kafka" / "data", name, 0, keep=6) == 6
-            await broker.start_again()
-            await publish_all(settings, name, [message(n) for n in range(20, 30)])
+            await lose_the_tail_and_grow(broker, tmp_path / "kafka" / "data", name)
             for _ in range(2):
                 with pytest.raises(FellOff) as fell:
                     await owner.poll_until(lambda: False)
                 assert fell.value.partitions == {where: 10}
                 assert not member.is_sure(where)
+            with pytest.raises(Retriable, match="not there any more"):
+                await follower.read_all()
             assert await member.surviving({where: read}) == {where: read[4]}
             member.seek(where, 6, after=read[4])
             await owner.poll_until(lambda: len(owner.records) == 20)
@@ -499,6 +500,14 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_noticed(tmp_path: Path
             with pytest.raises(FellOff):
                 await later.poll_until(lambda: False)
         assert later.records == []
+
+
+async def lose_the_tail_and_grow(broker: Broker, data: Path, topic: str) -> None:
+    """Of ten records six are left; ten others, from 20 on, follow them."""
+    await broker.kill()
+    assert tear(data, topic, 0, keep=6) == 6
+    await broker.start_again()
+    await publish_all(kafka_settings(broker.bootstrap_servers), topic, [message(n) for n in range(20, 30)])
 
 
 async def commit_when_possible(member: Member, where: Partition) -> None:

@@ -132,16 +132,22 @@ def _told_in_force(at_us: int, history: History) -> Told | None:
     """Walks through the words that count, in the order in which they take effect."""
     spoken = [told for told in _spoken(history) if _takes_effect_us(told, history) <= at_us]
     spoken.sort(key=lambda told: (_takes_effect_us(told, history), *_at_one_instant(told)))
-    connected_to: list[str] = []
+    seen = set[str]()
+    holder, before = "", ""  # who has the camera, and who had connected before that one and is not over
     word: Told | None = None
     for told in spoken:
         event = told.event
         if isinstance(event, Connected):
-            if event.epoch not in connected_to:
-                connected_to.append(event.epoch)
+            if event.epoch not in seen:
+                seen.add(event.epoch)
+                holder, before = event.epoch, holder
                 word = told
-        elif not isinstance(event, Lost) or not connected_to or connected_to[-1] == event.epoch:
+        elif not isinstance(event, Lost) or holder in ("", event.epoch):
             word = told
+            if isinstance(event, Lost) and event.cause == "handover" and before:
+                holder, before = before, ""
+        elif event.epoch == before:
+            before = ""
     return word
 
 

@@ -289,6 +289,31 @@ def test_lost_of_an_epoch_is_ignored_once_another_has_connected() -> None:
     assert told([stored(E0, 0, 4, 0, 20)], events)[1] == ("gap", 20, 100, "service_down")
 
 
+@pytest.mark.correctness
+def test_who_hands_over_leaves_the_camera_to_the_one_that_had_connected_before() -> None:
+    entries = [stored(E0, 0, 4, 0, 30), stored(E1, 0, 1, 10, 20)]
+    events = [
+        connected(E0, 0),
+        connected(E1, 10 * S),
+        lost(E1, 1, 20 * S, "handover", next_retry_s=60.0),
+        lost(E0, 4, 30 * S, "source_silent", next_retry_s=60.0),
+    ]
+    assert told(entries, events)[1] == ("gap", 30, 100, "source_silent")
+
+
+@pytest.mark.correctness
+def test_who_is_over_takes_no_camera_back() -> None:
+    entries = [stored(E0, 0, 4, 0, 15), stored(E1, 0, 1, 10, 20)]
+    events = [
+        connected(E0, 0),
+        connected(E1, 10 * S),
+        lost(E0, 4, 15 * S, "source_silent", next_retry_s=60.0),
+        lost(E1, 1, 20 * S, "handover", next_retry_s=60.0),
+        lost(E0, 4, 30 * S, "clock_step", next_retry_s=60.0),
+    ]
+    assert told(entries, events)[1] == ("gap", 20, 100, "handover")
+
+
 def _ahead(ahead_s: int, delay_s: int = 0) -> list[Told]:
     """An ingest whose clock is ahead at its start; half a second later it is proven so, and a good epoch begins.
 

@@ -47,6 +47,9 @@ from support.world_faults import (
 @example(Fate((Fault("moved", 20, 10), Fault("killed", 42, 20, 1)))).via(
     "a later event overrides `connected`"
 )
+@example(Fate((Fault("lossy", 40, 30, 1), Fault("moved", 28, 10, 1)), dice=10)).via(
+    "who hands over speaks for the one that had connected before"
+)
 @example(Fate((Fault("disabled", 20, 30),))).via("an enabled camera is expected at once")
 @example(Fate((Fault("truncated", 60, 60), Fault("recorder", 20, 60)))).via("a fall is a pipeline_loss")
 @example(Fate((Fault("disabled", 20, 30), Fault("setback", 19, 2)))).via(

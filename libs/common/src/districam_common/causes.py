@@ -136,17 +136,23 @@ def _place(word: Word) -> int:
 
 
 def in_force(ordered: Iterable[Word]) -> Iterator[Word]:
-    """Those that change anything: no hourly repeats, and no `lost` of an epoch after another has connected."""
-    epoch, connected = "", set[str]()
+    """Those that change anything: no hourly repeats, and no `lost` of an epoch after another has connected.
+
+    An epoch that ended by `handover` leaves the camera to the one that had connected before it, if there is one.
+    """
+    holders, connected = list[str](), set[str]()
     for word in ordered:
         event = word.event
-        if isinstance(event, Lost) and epoch not in ("", event.epoch):
+        if isinstance(event, Lost) and holders and holders[-1] != event.epoch:
+            holders = [epoch for epoch in holders if epoch != event.epoch]
             continue
+        if isinstance(event, Lost) and event.cause == "handover":
+            holders = holders[:1]
         if isinstance(event, Connected):
             if event.epoch in connected:
                 continue
-            epoch = event.epoch
-            connected.add(epoch)
+            holders = [*holders[-1:], event.epoch]
+            connected.add(event.epoch)
         yield word
 
 

@@ -7,7 +7,7 @@ record that is sent. Records that lie there prove a clock that is behind; an ack
 from districam_common.causes import CLOCK_OFF_US
 from districam_common.errors import Rejected
 from districam_common.kafka.groups import Groups
-from districam_common.kafka.offsets import Reader
+from districam_common.kafka.reader import Reader
 from districam_common.names import SEGMENTS, STREAMS
 from districam_common.settings import KafkaSettings
 

@@ -25,7 +25,8 @@ from districam_common.kafka.connection import administration, translating
 from districam_common.kafka.continuity import Continuity, records_at, surviving
 from districam_common.kafka.group import Listener, OnChange, consumer_of
 from districam_common.kafka.groups import Groups
-from districam_common.kafka.offsets import Reader, foreign, record_of
+from districam_common.kafka.offsets import foreign, record_of
+from districam_common.kafka.reader import Reader
 from districam_common.kafka.records import Committed, FellOff, MembershipLost, Partition, Record
 from districam_common.marks import Mark
 from districam_common.settings import KafkaSettings
@@ -47,8 +48,7 @@ log = structlog.get_logger()
 FRAGMENT_FETCH_BYTES = 9 << 20
 """`max_partition_fetch_bytes` where fragments are read: their largest record. Prefetching takes up to 2.6 times this
 a partition (measured)."""
-_SLICE_S = 0.2
-"""A poll looks up this often whether the group is being rebalanced."""
+_SLICE_S = 0.2  # how often a poll looks up whether the group is being rebalanced
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -17,11 +17,10 @@ from aiokafka.structs import TopicPartition
 
 from districam_common.errors import DistricamError, Retriable
 from districam_common.kafka import fetching
-from districam_common.kafka.connection import arguments, closed, translating
+from districam_common.kafka.connection import closed, translating
 from districam_common.kafka.fetched import Missing
 from districam_common.kafka.records import Committed, Partition, Record
 from districam_common.metrics import UNREADABLE
-from districam_common.settings import KafkaSettings
 
 log = structlog.get_logger()
 
@@ -199,93 +198,3 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str, timeout_s: float
         async with asyncio.timeout(timeout_s):
             numbers = await consumer._client._wait_on_metadata(topic)
     return [Partition(topic, number) for number in sorted(numbers)]
-
-
-class Reader:
-    """Reads whole topics without a group: for commands and tests."""
-
-    def __init__(self, consumer: AIOKafkaConsumer, partitions: Sequence[Partition], timeout_s: float) -> None:
-        self._consumer = consumer
-        self._partitions = partitions
-        self._timeout_s = timeout_s
-        self._positions: dict[Partition, int] = {}
-
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls,
-        settings: KafkaSettings,
-        topics: Sequence[str],
-        *,
-        starts: Mapping[Partition, int] | None = None,
-        client_id: str = "districam-reader",
-    ) -> AsyncGenerator["Reader"]:
-        """Stands at the topics' beginnings, or at `starts` where given. Raises Retriable, Fatal."""
-        timeout_s = settings.request_timeout_s
-        plain = AIOKafkaConsumer(
-            **arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="none"
-        )
-        async with connected(plain, timeout_s) as consumer:
-            await require_topics(consumer, topics, timeout_s)
-            found = [await partitions_of(consumer, topic, timeout_s) for topic in topics]
-            partitions = [partition for some in found for partition in some]
-            reader = cls(consumer, partitions, timeout_s)
-            await reader._start(starts or {})
-            yield reader
-
-    async def _start(self, starts: Mapping[Partition, int]) -> None:
-        self._consumer.assign(foreign(self._partitions))
-        first = await beginnings(self._consumer, self._partitions, self._timeout_s)
-        for partition in self._partitions:
-            self._seek(partition, starts.get(partition, first[partition]))
-
-    def _seek(self, partition: Partition, offset: int) -> None:
-        self._positions[partition] = offset
-        self._consumer.seek(TopicPartition(*partition), offset)
-
-    async def ends(self) -> dict[Partition, int]:
-        """Asked of the broker now. Raises Retriable."""
-        return await ends(self._consumer, self._partitions, self._timeout_s)
-
-    async def read_all(self) -> list[Record]:
-        """All that `batches` gives; by partition, in order. Raises as it does."""
-        found: dict[Partition, list[Record]] = {partition: [] for partition in self._partitions}
-        async for some in self.batches():
-            found[Partition(some[0].topic, some[0].partition)] += some
-        return [record for partition in self._partitions for record in found[partition]]
-
-    async def batches(self) -> AsyncGenerator[list[Record]]:
-        """What lies between the position and the ends as they are now; some of one partition at a time, each in its order.
-
-        Raises:
-            Retriable: the broker gave nothing for `request_timeout_s`; or the log does not have the position any more, and
-                must be read anew.
-        """
-        goal = await self.ends()
-        for partition, position in self._positions.items():
-            if goal[partition] < position:
-                raise Retriable(
-                    f"reading: {partition} ends at {goal[partition]}, and was read up to {position}"
-                )
-        while any(self._positions[partition] < goal[partition] for partition in self._partitions):
-            for partition, some in (await self._some()).items():
-                self._positions[partition] = some[-1].next_offset
-                yield some
-
-    async def _some(self) -> dict[Partition, list[Record]]:
-        """The next records. Those of a partition that do not begin where its reading stands are not taken."""
-        with translating("reading"):
-            got = await self._consumer.getmany(timeout_ms=int(self._timeout_s * 1000))
-        if not got:
-            raise Retriable(f"reading: nothing came within {self._timeout_s} s")
-        return {
-            partition: [record_of(raw) for raw in some]
-            for key, some in got.items()
-            if self._is_next(partition := Partition(key.topic, key.partition), some[0].offset)
-        }
-
-    def _is_next(self, partition: Partition, offset: int) -> bool:
-        if offset == self._positions[partition]:
-            return True
-        self._seek(partition, self._positions[partition])
-        return False
