@@ -1,5 +1,6 @@
 """Default deny: what nobody thought of needs a key."""
 
+import asyncio
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 import structlog.testing
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 
 from districam_api import keyring
 from districam_api.access import Access, By, ByOperator
@@ -18,6 +19,7 @@ from districam_api.core.attempts import Attempts
 from districam_api.core.keys import make
 from districam_api.keyring import KeyRing
 from districam_api.limits import BODY_MOST
+from districam_api.settings import ApiBlock
 from districam_api.signing import Signing
 from districam_common.clock import SystemClock
 
@@ -29,16 +31,30 @@ OPERATOR, OPERATORS = make(b"\x00\x01\x02\x04", b"o" * 32, name="", role="operat
 JSON = {"Content-Type": "application/json"}
 
 
-def application(keys: KeyRing | None) -> FastAPI:
+def application(keys: KeyRing | None, **settings: object) -> FastAPI:
     """The api with two routes that nobody has secured; its doors are never opened here."""
     clock, signing = SystemClock(), Signing(None)
     doors = SimpleNamespace(clock=clock, signing=signing, zone=ZoneInfo("UTC"), site="local")
-    app = create_app(cast("Doors", doors), Access(keys, signing, Attempts(), clock, is_secure=False))
+    api = ApiBlock.model_validate(settings)
+    asked = Access(keys, signing, Attempts(), clock, is_secure=api.is_secure)
+    app = create_app(cast("Doors", doors), asked, api)
     router = APIRouter(prefix="/v1")
 
     @router.get("/new")
     async def new(caller: By) -> str:
         return caller.key_id
+
+    @router.get("/address")
+    async def address(caller: By, request: Request) -> str:
+        assert caller
+        assert request.client
+        return request.client.host
+
+    @router.get("/waits")
+    async def waits(caller: By) -> str:
+        assert caller
+        await asyncio.sleep(0.5)
+        return "done"
 
     @router.post("/held")
     async def held(caller: ByOperator) -> str:
@@ -54,9 +70,11 @@ def app(tmp_path: Path) -> FastAPI:
     return application(KeyRing(tmp_path / "keys.json"))
 
 
-def asking(app: FastAPI, text: str = "") -> httpx.AsyncClient:
+def asking(app: FastAPI, text: str = "", peer: str = "127.0.0.1", said: str = "") -> httpx.AsyncClient:
+    """A client at `peer`, which may be a proxy that says for whom it asks."""
     headers = {"Authorization": f"Bearer {text}"} if text else {}
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers |= {"X-Forwarded-For": said} if said else {}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 4711))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers)
 
 
@@ -117,3 +135,60 @@ async def test_a_refused_keys_line_shows_the_beginning_of_the_path_alone(app: Fa
             assert (await http.get("/v1/cameras/" + "a" * 10_000)).status_code == 401
     (line,) = [line for line in lines if line["event"] == "key refused"]
     assert line["path"] == ("/v1/cameras/" + "a" * 10_000)[:200]
+
+
+# ---- behind proxies
+
+BEHIND = {"trusted_proxies": ["10.0.3.0/24"], "connections_per_address": 2}
+PROXY = "10.0.3.7"
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> FastAPI:
+    keyring.write(tmp_path / "keys.json", [VIEWER, OPERATOR])
+    return application(KeyRing(tmp_path / "keys.json"), **BEHIND)
+
+
+@pytest.mark.hostile
+async def test_behind_a_proxy_everybody_has_an_address(behind: FastAPI):
+    for peer, said, expected in (
+        (PROXY, "203.0.113.9", "203.0.113.9"),
+        (PROXY, "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("10.0.4.1", "203.0.113.9", "10.0.4.1"),
+        (PROXY, "", PROXY),
+    ):
+        async with asking(behind, VIEWERS, peer, said) as http:
+            assert (await http.get("/v1/address")).json() == expected
+
+
+@pytest.mark.hostile
+async def test_somebodys_wrong_keys_slow_nobody_else_behind_the_proxy(behind: FastAPI):
+    async with asking(behind, "dc_wrong", PROXY, "203.0.113.9") as http:
+        statuses = [(await http.get("/v1/new")).status_code for _ in range(11)]
+    assert statuses == [401] * 10 + [429]
+    with structlog.testing.capture_logs() as lines:
+        async with asking(behind, "dc_wrong", PROXY, "203.0.113.10") as http:
+            assert (await http.get("/v1/new")).status_code == 401
+    assert [line["address"] for line in lines if line["event"] == "key refused"] == ["203.0.113.10"]
+
+
+@pytest.mark.hostile
+async def test_requests_under_way_count_by_who_asks(behind: FastAPI):
+    async with asking(behind, VIEWERS, PROXY, "203.0.113.9") as http:
+        answers = await asyncio.gather(*[http.get("/v1/waits") for _ in range(3)])
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
+        assert (await http.get("/v1/waits")).status_code == 200, "their places are free"
+    others = [asking(behind, VIEWERS, PROXY, f"203.0.113.{n}") for n in range(20, 25)]
+    answers = await asyncio.gather(*[http.get("/v1/waits") for http in others])
+    assert [answer.status_code for answer in answers] == [200] * 5
+    for http in others:
+        await http.aclose()
+
+
+@pytest.mark.hostile
+async def test_without_keys_nobody_comes_by_a_proxy():
+    """Beside it on one machine a proxy would make an operator of everybody."""
+    for header in ("X-Forwarded-For", "Forwarded", "Via"):
+        async with asking(application(None)) as http:
+            answer = await http.get("/v1/new", headers={header: "for=203.0.113.9"})
+            assert answer.status_code == 403, header

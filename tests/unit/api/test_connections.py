@@ -27,10 +27,10 @@ from support import secured
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 
-PATIENCE_S = 0.5
+PATIENCE_S = 0.3
 PIECE = bytes(256 << 10)
-PIECES = 40
-"""10 MiB, more than the buffers of a connection take."""
+PIECES = 24
+"""6 MiB, more than the buffers of a connection take."""
 HEAD = b"Host: x\r\n"
 CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
 
@@ -106,19 +106,23 @@ class Client:
         return out
 
     async def trickles(self, data: bytes, each_s: float = 0.05) -> bytes:
-        """Sends a byte now and then until it is cut off; gives what it got."""
+        """Sends a byte now and then until it is cut off; gives what it got, nothing if nobody cut it off."""
         ended = asyncio.create_task(self.rest())
         for byte in data:
             if ended.done():
-                break
+                return await ended
             self.writer.write(bytes([byte]))
             await asyncio.sleep(each_s)
-        return await ended
+        ended.cancel()
+        return b""
 
 
 async def quick(port: int, source: str = "127.0.0.1", **more: Any) -> bytes:
-    """The first line of an answer to somebody who does as usual."""
-    one = await Client.connected(port, source, **more)
+    """The first line of an answer to somebody who does as usual; nothing: the connection was closed."""
+    try:
+        one = await Client.connected(port, source, **more)
+    except OSError:
+        return b""
     try:
         return (await (await one.asks("/", extra=b"Connection: close\r\n")).reader.readline()).strip()
     finally:
@@ -145,7 +149,7 @@ async def test_a_connection_without_a_word_is_ended():
 async def test_a_head_that_trickles_is_ended():
     async with serving() as port:
         one = await Client.connected(port)
-        got = await one.trickles(b"GET / HTTP/1.1\r\nHost: " + b"x" * 1000)
+        got = await one.trickles(b"GET / HTTP/1.1\r\nHost: " + b"x" * 100)
         assert got.startswith(b"HTTP/1.1 408 ")
 
 
@@ -163,7 +167,7 @@ async def test_a_body_that_trickles_is_ended():
     async with serving() as port:
         before = ended("body")
         one = await (await Client.connected(port)).asks("/body", "POST", b"Content-Length: 1000\r\n")
-        assert (await one.trickles(b"x" * 1000)).startswith(b"HTTP/1.1 408 ")
+        assert (await one.trickles(b"x" * 100)).startswith(b"HTTP/1.1 408 ")
         assert ended("body") == before + 1
 
 
@@ -171,7 +175,7 @@ async def test_also_one_that_nobody_waits_for():
     """The answer is given at once, and the rest of the request keeps the connection open."""
     async with serving() as port:
         one = await (await Client.connected(port)).asks("/", "GET", b"Content-Length: 1000\r\n")
-        got = await one.trickles(b"x" * 1000)
+        got = await one.trickles(b"x" * 100)
         assert got.startswith(OK)
 
 
@@ -200,7 +204,7 @@ async def test_who_is_slow_gets_all_of_it():
         got = 0
         while data := await one.reader.read(1 << 17):
             got += len(data)
-            await asyncio.sleep(0.02)  # 5 MiB/s at most
+            await asyncio.sleep(0.02)  # 6 MiB/s at most
         assert got > PIECES * len(PIECE)
 
 
@@ -232,11 +236,11 @@ async def test_when_all_places_are_taken_they_are_free_again_soon():
                 await asyncio.sleep(0.05)
 
 
-async def test_a_thousand_refusals_are_a_line_in_the_log():
+async def test_hundreds_of_refusals_are_a_line_in_the_log():
     with structlog.testing.capture_logs() as lines:
         async with serving(connections_per_address=1, request_s=20) as port:
             await Client.connected(port)
-            for _ in range(1000):
+            for _ in range(300):
                 await quick(port)
             await asyncio.sleep(1.2)
     told = [line for line in lines if line["event"] == "connections ended"]
@@ -335,8 +339,7 @@ async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path):
         before = ended("handshake")
         held = [await Client.connected(port) for _ in range(2)]
         held[0].writer.write(b"\x16\x03\x01")  # the beginning of a ClientHello
-        with pytest.raises((ConnectionError, ssl.SSLError)):
-            await asks("127.0.0.1")
+        assert await asks("127.0.0.1") == b"", "it has no place left"
         assert await asks("127.0.0.2") == OK
         for one in held:
             async with asyncio.timeout(5):

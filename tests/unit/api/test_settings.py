@@ -35,7 +35,47 @@ def test_any_other_is_refused_without_a_key_in_force(host: str, tmp_path: Path):
 @pytest.mark.parametrize("host", ELSEWHERE)
 def test_any_other_is_accepted_with_a_key(host: str, tmp_path: Path):
     given = {"DISTRICAM_API__HOST": host, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}
-    assert load(ApiSettings, given).api.host == host
+    for scheme in ("http", "https"):
+        assert load(ApiSettings, {**given, "DISTRICAM_API__PUBLIC_SCHEME": scheme}).api.host == host
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_none_is_served_in_plain_http_unless_that_is_wanted(host: str, tmp_path: Path):
+    given = {"DISTRICAM_API__HOST": host, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}
+    with pytest.raises(
+        SettingsError, match=r"DISTRICAM_API__PUBLIC_SCHEME: .*plain HTTP.*TLS_CERT_FILE.*https"
+    ):
+        load(ApiSettings, given)
+
+
+def test_people_reach_it_by_https_where_it_or_a_proxy_serves_tls():
+    told = {"": False, "http": False, "https": True}
+    for scheme, expected in told.items():
+        given = {"DISTRICAM_API__PUBLIC_SCHEME": scheme} if scheme else {}
+        assert load(ApiSettings, given).api.is_secure == expected
+
+
+@pytest.mark.hostile
+def test_behind_a_proxy_keys_are_needed(tmp_path: Path):
+    given = {"DISTRICAM_API__TRUSTED_PROXIES": '["127.0.0.1"]'}
+    with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*DISTRICAM_API__KEYS_FILE"):
+        load(ApiSettings, given)
+    found = load(ApiSettings, {**given, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}).api
+    assert found.proxies.has("127.0.0.1")
+    assert not found.proxies.has("127.0.0.2")
+
+
+def test_a_proxy_that_is_no_network_is_named(tmp_path: Path):
+    for other in ("nginx", "10.0.3.7/24", "10.0.3.0/33", ""):
+        given = {
+            "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY),
+            "DISTRICAM_API__TRUSTED_PROXIES": f'["{other}"]',
+        }
+        with pytest.raises(
+            SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*no network.*10\.0\.3\.0/24"
+        ):
+            load(ApiSettings, given)
 
 
 @pytest.mark.parametrize("host", ["example.org", "", "127.0.0.1.example.org"])

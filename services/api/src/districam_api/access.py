@@ -11,6 +11,7 @@ from starlette.responses import Response
 from districam_api.core.attempts import Attempts
 from districam_api.core.keys import EVERYBODY, NO_KEY, NOBODY, Caller, Key, claimed
 from districam_api.core.tokens import SESSION_US
+from districam_api.forwarded import FROM_PROXIES
 from districam_api.keyring import KeyRing
 from districam_api.problems import Refusal, shown_path
 from districam_api.signing import Signing
@@ -105,8 +106,11 @@ def _beside(request: Request) -> Caller:
         is_here = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         is_here = False
-    if not is_here:
-        raise Refusal(403, "without keys the api answers requests to a loopback address only")
+    if not is_here or any(name in request.headers for name in FROM_PROXIES):
+        raise Refusal(
+            403,
+            "without keys the api answers requests to a loopback address only, and none that a proxy brings",
+        )
     return EVERYBODY
 
 

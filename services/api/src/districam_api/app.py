@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from districam_api.clips import Places
 from districam_api.connections import Connections
 from districam_api.core.attempts import Attempts
 from districam_api.footage import Footage
+from districam_api.forwarded import Forwarded
 from districam_api.heads import Headed
 from districam_api.hold_book import HoldBook
 from districam_api.keyring import KeyRing
@@ -23,7 +24,7 @@ from districam_api.limits import Bounded
 from districam_api.measure import Measured
 from districam_api.origins import Shared
 from districam_api.routes import Doors, router
-from districam_api.settings import ApiSettings
+from districam_api.settings import ApiBlock, ApiSettings
 from districam_api.signing import Signing
 from districam_api.stills import Decoders
 from districam_common.blobs import Blobs
@@ -42,8 +43,9 @@ class _Application(FastAPI):
         return access.described(problems.described(super().openapi()))
 
 
-def create_app(doors: Doors, asked: Access, origins: Sequence[str] = ()) -> FastAPI:
+def create_app(doors: Doors, asked: Access, api: ApiBlock | None = None) -> FastAPI:
     """The application; `doors` and `asked` are its only state. Every route stands behind `access.admitted`."""
+    api = api or ApiBlock()
     app = _Application(
         title="districam",
         version=version("districam-api"),
@@ -59,10 +61,12 @@ def create_app(doors: Doors, asked: Access, origins: Sequence[str] = ()) -> Fast
     app.include_router(page.router)
     app.include_router(routes_holds.router)
     app.add_middleware(Bounded)
-    if origins:
-        app.add_middleware(Shared, origins=origins)
+    if api.allowed_origins:
+        app.add_middleware(Shared, origins=api.allowed_origins)
     app.add_middleware(Measured, clock=doors.clock)
     app.add_middleware(Headed)
+    if api.trusted_proxies:
+        app.add_middleware(Forwarded, proxies=api.proxies, most_each=api.connections_per_address)
     problems.install(app)
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -81,8 +85,10 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
     runtime.health.needs(*DEPENDENCIES)
     signing = await asyncio.to_thread(Signing, settings.api.token_key_file)
     keys = await asyncio.to_thread(KeyRing, settings.api.keys_file) if settings.api.keys_file else None
-    asked = Access(keys, signing, Attempts(), runtime.clock, settings.api.tls_cert_file is not None)
-    connections = Connections(server.limits(settings.api), settings.api.patience, runtime.clock)
+    asked = Access(keys, signing, Attempts(), runtime.clock, settings.api.is_secure)
+    connections = Connections(
+        server.limits(settings.api), settings.api.patience, runtime.clock, settings.api.proxies.has
+    )
     with server.listen(settings.api) as sock:
         async with (
             IndexReader.open(settings.redis) as index,
@@ -104,7 +110,7 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
                 settings.site,
                 HoldBook(blobs, index),
             )
-            app = create_app(doors, asked, settings.api.allowed_origins)
+            app = create_app(doors, asked, settings.api)
             tasks.create_task(_watch(runtime, "redis", index.ping))
             tasks.create_task(_watch(runtime, "s3", lambda: blobs.check_site(settings.site)))
             tasks.create_task(_keep(signing.reread, runtime, WATCH_S))

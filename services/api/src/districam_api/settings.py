@@ -2,13 +2,15 @@
 
 import re
 import ssl
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from districam_api import keyring
 from districam_api.core.asked import Unacceptable
+from districam_api.core.forwarded import Header, Proxies
 from districam_api.core.patience import Patience
 from districam_api.core.times import zone_of
 from districam_api.signing import token_key
@@ -36,6 +38,10 @@ class ApiBlock(Block):
         reader_s: within which a client must take a piece of an answer, 64 KiB or the rest of it.
         tls_cert_file: PEM, the certificate and those between it and a root; with `tls_key_file`.
         allowed_origins: whose pages may read playlists and media.
+        trusted_proxies: networks whose machines are believed when they say for whom they ask, in the header that
+            `forwarded_header` names; they must write it themselves.
+        public_scheme: by what people reach the api. `https`: a proxy in front ends TLS. `http`: plain HTTP is wanted,
+            although keys and footage can be read on the way. Unset: `https` if the api itself serves TLS, else loopback.
     """
 
     keys_file: Path | None = None
@@ -54,6 +60,18 @@ class ApiBlock(Block):
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = Field(default=None, validate_default=True)
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = Field(default=(), validate_default=True)
+    forwarded_header: Header = "x-forwarded-for"
+    public_scheme: Literal["http", "https"] | None = Field(default=None, validate_default=True)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether people reach it by HTTPS alone."""
+        return self.tls_cert_file is not None or self.public_scheme == "https"
+
+    @property
+    def proxies(self) -> Proxies:
+        return Proxies(self.trusted_proxies, self.forwarded_header)
 
     @property
     def patience(self) -> Patience:
@@ -66,6 +84,18 @@ class ApiBlock(Block):
             return zone_of(name).key
         except Unacceptable as error:
             raise ValueError(error.errors[0].message) from error
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(
+                    f"{network[:100]!r} is no network ({error}); write each such as 10.0.3.0/24 or 10.0.3.7"
+                ) from None
+        return networks
 
     @field_validator("allowed_origins")
     @classmethod
@@ -108,6 +138,26 @@ class ServedBlock(ApiBlock):
                 "DISTRICAM_API__KEYS_FILE and make a key in it with `districam-api keys create --role operator`"
             )
         return host
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _keys_behind_proxies(cls, networks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Without keys whoever is on this machine is an operator, and so would be whoever comes by a proxy on it."""
+        if networks and info.data.get("keys_file", ...) is None:
+            raise ValueError("behind a proxy keys are needed: name a file in DISTRICAM_API__KEYS_FILE")
+        return networks
+
+    @field_validator("public_scheme")
+    @classmethod
+    def _not_plain_by_accident(cls, scheme: str | None, info: ValidationInfo) -> str | None:
+        host: str | None = info.data.get("host")
+        is_open = host is not None and not ip_address(host).is_loopback
+        if is_open and scheme is None and info.data.get("tls_cert_file", ...) is None:
+            raise ValueError(
+                f"is not set, and at {host} keys, logins and footage would pass in plain HTTP; set DISTRICAM_API__TLS_CERT_FILE "
+                "and DISTRICAM_API__TLS_KEY_FILE, or this to https where a proxy in front ends TLS, or to http if that is wanted"
+            )
+        return scheme
 
     @field_validator("token_key_file")
     @classmethod
