@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, FastAPI
 from starlette.responses import HTMLResponse, JSONResponse
+from starlette.types import ASGIApp
 
 from districam_api import access, docs, logins, page, problems, routes_holds, server
 from districam_api.access import Access
@@ -17,6 +18,7 @@ from districam_api.connections import Connections
 from districam_api.core.attempts import Attempts
 from districam_api.footage import Footage
 from districam_api.forwarded import Forwarded
+from districam_api.hardened import Hardened
 from districam_api.heads import Headed
 from districam_api.hold_book import HoldBook
 from districam_api.keyring import KeyRing
@@ -39,6 +41,15 @@ KEYS_WATCH_S = 1.0
 
 
 class _Application(FastAPI):
+    def __init__(self, api: ApiBlock, **more: Any) -> None:
+        super().__init__(**more)
+        self._api = api
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Around all of it: Starlette answers what nobody foresaw outside of any middleware that is added."""
+        inner = super().build_middleware_stack()
+        return Hardened(inner, is_secure=self._api.is_secure, origins=self._api.allowed_origins)
+
     def openapi(self) -> dict[str, Any]:
         return access.described(problems.described(super().openapi()))
 
@@ -47,6 +58,8 @@ def create_app(doors: Doors, asked: Access, api: ApiBlock | None = None) -> Fast
     """The application; `doors` and `asked` are its only state. Every route stands behind `access.admitted`."""
     api = api or ApiBlock()
     app = _Application(
+        api,
+        redirect_slashes=False,
         title="districam",
         version=version("districam-api"),
         description="Questions about footage: what is stored, what is missing and why, and the footage itself.",

@@ -17,7 +17,7 @@ _KINDS = MappingProxyType(
 # blob: for footage, which is appended to a MediaSource, and for stills
 _POLICY = (
     "default-src 'self'; media-src 'self' blob:; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
+    "form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept, but asked for anew: a new version is seen at once
