@@ -51,6 +51,9 @@ bench-find: bootstrap  ## the three calls of somebody who looks for a moment; wr
 test-fault: bootstrap  ## one fault after another on a running district, half an hour   ROWS="recorder Kafka"
 	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m fault $(ROWS)
 
+fuzz: bootstrap  ## hostile bytes at every parser, and Schemathesis at the api; goes on from tests/fuzz/corpus   MINUTES=5 TARGET=rtsp REPLAY=file
+	@scripts/fuzz $(if $(REPLAY),replay $(REPLAY),$(or $(MINUTES),5) $(TARGET))
+
 soak: bootstrap  ## a district under random kills   DURATION=1800 CAMERAS=20 SEED=1
 	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m fault.soak $(if $(DURATION),--duration $(DURATION)) \
 	  $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(SEED),--seed $(SEED))
@@ -91,4 +94,4 @@ bench-district: bootstrap  ## 102 cameras and everything they need on this machi
 bench-catch-up: bootstrap  ## the store is away for two minutes, then the recorder catches up   CAMERAS=40
 	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
 
-.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention bench-scale cov check fmt lock api-docs screenshots clean
+.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault fuzz soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention bench-scale cov check fmt lock api-docs screenshots clean

@@ -15,7 +15,7 @@ def written(folder: Path | None, name: str, figures: Mapping[str, Any], of: Mapp
     """Prints the figures last; `of` says what was asked."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        value = {**figures, "of": dict(of), "machine": machine(), "load": _load(), "day": _day()}
+        value = {**figures, "of": dict(of), "machine": machine(), "load": _load(), "day": day()}
         (folder / f"{name}.json").write_text(
             json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -39,13 +39,14 @@ def _load() -> str:
     return f"Load average of the last five minutes, the benchmark included: {os.getloadavg()[1]:.1f}."
 
 
-def _day() -> str:
+def day() -> str:
+    """Today, UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def _page(title: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in (*_flat(figures), *_flat(of)))
-    return _PAGE.format(name=title, day=_day(), machine=machine(), load=_load(), rows=rows)
+    return _PAGE.format(name=title, day=day(), machine=machine(), load=_load(), rows=rows)
 
 
 def _flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

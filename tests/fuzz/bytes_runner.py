@@ -1,0 +1,138 @@
+"""Fuzzes one of the targets that take bytes, in a process of its own, and keeps what found new ways through the code."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fuzz.catalogue import CORPUS, kept
+from fuzz.ran import Ran, Tell
+from fuzz.target import Target
+from fuzz.worker import ITSELF
+
+KEPT_MOST, KEPT_BYTES_MOST = 80, 3000
+"""Inputs that the repository holds of a target, and bytes of one."""
+HANGS_S, MEMORY_MIB = 20, 1024
+"""After so long without an end, or with so much memory in all, libFuzzer itself calls an input a finding."""
+ENDS_WITHIN_S = 90
+KEEPS_WITHIN_S = 900
+_STATUS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+)")
+_DONE = re.compile(r"^stat::number_of_executed_units:\s*(\d+)")
+_WRITTEN = re.compile(r"Test unit written to (\S+)")
+
+
+class BytesRunner:
+    """Fuzzes `target`; `folder` is kept between runs: what was found interesting, and findings."""
+
+    def __init__(self, target: Target, folder: Path) -> None:
+        self._target, self._folder = target, folder / target.name
+        self._found, self._seeds, self._work = (self._folder / name for name in ("findings", "seeds", "work"))
+
+    def run(self, seconds: float, tell: Tell) -> Ran:
+        """For so long, or until a finding."""
+        self._prepare()
+        ran, began_s, tail = Ran(), None, list[str]()
+        options = [f"-max_total_time={max(1, round(seconds))}", "-print_final_stats=1", f"-timeout={HANGS_S}"]
+        options += [
+            f"-rss_limit_mb={MEMORY_MIB}",
+            f"-artifact_prefix={self._found}/",
+            f"-dict={self._folder / 'words'}",
+        ]
+        process = self._start([*options, *map(str, (self._work, CORPUS / self._target.name, self._seeds))])
+        for line in _lines(process, seconds + ENDS_WITHIN_S):
+            tail = [*tail[-60:], line]
+            began_s = began_s or time.monotonic()  # from its first word on: until then it was loading
+            if status := _STATUS.match(line):
+                ran.executions, ran.edges = int(status[1]), max(ran.edges, int(status[2]))
+                tell(f"{ran.executions} inputs, {ran.edges} edges")
+            elif done := _DONE.match(line):
+                ran.executions = int(done[1])
+            elif written := _WRITTEN.search(line):
+                ran.findings.append(Path(written[1]))
+        ran.seconds = time.monotonic() - (began_s or time.monotonic())
+        if process.returncode and not ran.findings:
+            raise RuntimeError(f"{self._target.name} was not fuzzed:\n" + "".join(tail))
+        for one in ran.findings:
+            one.with_suffix(".txt").write_text("".join(tail))
+        return ran
+
+    def keep(self) -> None:
+        """Leaves those inputs in the repository that reach most of what the seeds do not, of all that are known."""
+        control, merged, home = self._folder / "merged", self._folder / "merge", CORPUS / self._target.name
+        control.unlink(missing_ok=True)
+        shutil.rmtree(merged, ignore_errors=True)
+        shutil.copytree(self._seeds, merged)
+        options = ["-merge=1", f"-merge_control_file={control}", str(merged), str(home), str(self._work)]
+        for _ in _lines(self._start(options), KEEPS_WITHIN_S):
+            pass
+        found = [
+            path for path in _by_worth(control.read_text().splitlines()) if not path.is_relative_to(merged)
+        ]
+        contents = {
+            _name(content): content
+            for path in found[:KEPT_MOST]
+            if len(content := path.read_bytes()) <= KEPT_BYTES_MOST
+        }
+        for path in kept(self._target.name):
+            if path.name not in contents:
+                path.unlink()
+        for name, content in contents.items():
+            (home / name).write_bytes(content)
+
+    def _start(self, options: Sequence[str]) -> subprocess.Popen[str]:
+        itself = self._folder / "again"
+        itself.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fuzz.worker {self._target.name} "$@"\n')
+        itself.chmod(0o755)
+        return subprocess.Popen(
+            [str(itself), f"-max_len={self._target.most}", *options],
+            env={**os.environ, ITSELF: str(itself)},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+        )  # fmt: skip
+
+    def _prepare(self) -> None:
+        for folder in (self._found, self._seeds, self._work, CORPUS / self._target.name):
+            folder.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(self._target.seeds()):
+            (self._seeds / f"{number:03}").write_bytes(seed)
+        words = ("".join(f"\\x{byte:02x}" for byte in word) for word in self._target.words)
+        (self._folder / "words").write_text("".join(f'"{word}"\n' for word in words))
+
+
+def _lines(process: subprocess.Popen[str], within_s: float) -> Iterator[str]:
+    """What it says, until it ends, which it is made to do in time."""
+    assert process.stderr is not None
+    until_s = time.monotonic() + within_s
+    try:
+        for line in process.stderr:
+            yield line
+            if time.monotonic() > until_s:
+                break
+    finally:
+        process.terminate() if process.poll() is None else None
+        process.wait(30)
+
+
+def _name(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()[:16]
+
+
+def _by_worth(control: Sequence[str]) -> list[Path]:
+    """Of libFuzzer's control file: inputs that reach something new, those first that reach new edges, and the more the earlier.
+
+    The file: how many inputs, how many of them were there before, their names, and then of each, by its number, the features
+    (FT) and edges (COV) that none before it had.
+    """
+    count = int(control[0])
+    names = control[2 : 2 + count]
+    gains: dict[int, list[int]] = {}
+    for line in control[2 + count :]:
+        kind, number, *what = line.split()
+        if kind in {"FT", "COV"}:
+            gains.setdefault(int(number), [0, 0])[kind == "FT"] += len(what)
+    ranked = sorted(gains, key=lambda number: (gains[number], -number), reverse=True)
+    return [Path(names[number]) for number in ranked if any(gains[number])]

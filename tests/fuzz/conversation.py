@@ -1,0 +1,215 @@
+"""RTSP: a camera's side of a connection, as a stream of bytes that comes in pieces.
+
+An input is two bytes, how the client is set and how long the pieces are, and then what the camera sends.
+"""
+
+from districam_common.credentials import Credential
+from districam_ingest.core.units import Picture
+from districam_ingest.rtsp.client import Client
+from districam_ingest.rtsp.framing import Framer, Item
+from districam_ingest.rtsp.message import RtspError
+from districam_ingest.rtsp.session import Session
+from fuzz.target import Target, must
+
+SETS = "Z0LAHtoCgL/lhAAAAwAEAAADAMg8WLqA,aM4PyA=="
+PIECES = (1, 2, 3, 7, 16, 61, 250, 1000)
+WHOLE = 1 << 20
+HAS_CREDENTIAL, KNOWS_DIGEST, HEARS, HAS_PORTS, OVER_UDP, IS_SECURE = (1 << n for n in range(6))
+PASSWORD, BASIC = "f00tage", b"dXNlcjpmMDB0YWdl"
+
+
+def run(data: bytes) -> None:
+    """The same comes of the stream however it is split; what is said to the camera is one request after another."""
+    if len(data) < 2:
+        return
+    flags, piece, sent = data[0], PIECES[data[1] & 7], data[2:]
+    must(_framed(sent, piece) == _framed(sent, WHOLE), "how bytes are split changes what they say")
+    in_pieces, at_once = _conversed(sent, flags, piece), _conversed(sent, flags, WHOLE)
+    must(
+        in_pieces is None or at_once is None or in_pieces == at_once,
+        f"how bytes are split changes what comes of them: {in_pieces} {at_once}",
+    )
+
+
+def _framed(sent: bytes, piece: int) -> tuple[list[Item], str]:
+    framer, items = Framer(), list[Item]()
+    try:
+        for at in range(0, len(sent), piece):
+            items += framer.feed(sent[at : at + piece])
+    except RtspError as error:
+        return items, str(error)
+    return items, ""
+
+
+def _conversed(sent: bytes, flags: int, piece: int) -> tuple[list[tuple[object, ...]], int, str] | None:
+    """Pictures, sound and the error; None where the camera sent us elsewhere: then nobody reads on."""
+    client = Client(
+        "rtsps://camera/live?channel=1" if flags & IS_SECURE else "rtsp://camera/live?channel=1",
+        Credential("user", PASSWORD) if flags & HAS_CREDENTIAL else None,
+        cnonce=lambda: "0a4f113b",
+        knows_digest=bool(flags & KNOWS_DIGEST),
+        hears={"aac", "pcm_mulaw"} if flags & HEARS else (),
+        open_ports=(lambda: (40_000, 40_001)) if flags & HAS_PORTS else None,
+        over_udp=bool(flags & OVER_UDP),
+    )
+    session, pictures, sounds, why = Session(client, our_ssrc=7), list[Picture](), 0, ""
+    try:
+        for at in range(0, len(sent), piece):
+            session.feed(sent[at : at + piece], 1_000_000)
+            session.keep_alive(1_000_000)
+            if client.redirect is not None:
+                break
+    except RtspError as error:
+        why = str(error)
+    pictures += session.take() + session.end()
+    sounds += len(session.take_sound())
+    _look_at(
+        bytes(client.out), knows_digest=client.knows_digest, began_with_digest=bool(flags & KNOWS_DIGEST)
+    )
+    return None if client.redirect is not None else ([_of(picture) for picture in pictures], sounds, why)
+
+
+def _look_at(said: bytes, *, knows_digest: bool, began_with_digest: bool) -> None:
+    """Our side: no line that the camera made up, no password in clear."""
+    must(PASSWORD.encode() not in said, "the password is said")
+    must(
+        not began_with_digest or BASIC not in said,
+        "the password is said by Basic to who asked for Digest before",
+    )
+    for line in said.split(b"\r\n"):
+        is_text = line[:1].isalpha()  # reports go between the requests
+        must(
+            not is_text or (b"\n" not in line and b"\r" not in line),
+            f"a line of ours holds another: {line!r}",
+        )
+
+
+def _of(picture: Picture) -> tuple[object, ...]:
+    return picture.nals, picture.pts, picture.camera_us, picture.lost_packets, picture.is_damaged
+
+
+def described(codec: str = "H264", more: str = "") -> bytes:
+    """A session description that the client takes."""
+    sets = f";sprop-parameter-sets={SETS}" if codec == "H264" else ""
+    return (
+        "v=0\r\no=- 0 0 IN IP4 10.0.0.9\r\ns=x\r\nt=0 0\r\na=control:*\r\n"
+        f"m=video 0 RTP/AVP 96\r\na=rtpmap:96 {codec}/90000\r\na=fmtp:96 packetization-mode=1{sets}\r\na=control:trackID=0\r\n{more}"
+    ).encode()
+
+
+AUDIO = (
+    "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 MPEG4-GENERIC/16000/1\r\n"
+    "a=fmtp:97 streamtype=5;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1408\r\na=control:trackID=1\r\n"
+)
+
+
+def _answer(status: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"RTSP/1.0 {status}", *headers, *([f"Content-Length: {len(body)}"] if body else [])]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def _packet(channel: int, payload: bytes) -> bytes:
+    return b"$" + bytes((channel,)) + len(payload).to_bytes(2, "big") + payload
+
+
+def _media(count: int) -> bytes:
+    packets = [
+        b"\x80"
+        + bytes((0xE0, 0, n))
+        + (3600 * n).to_bytes(4, "big")
+        + b"\0\0\0\5"
+        + (b"\x65\x88" if not n else b"\x41\x9a")
+        + bytes(9)
+        for n in range(count)
+    ]
+    return b"".join(_packet(0, one) for one in packets)
+
+
+def seeds() -> list[bytes]:
+    ok, describes = _answer("200 OK", "CSeq: 1", "Public: OPTIONS, GET_PARAMETER"), described()
+    setup = _answer(
+        "200 OK", "CSeq: 3", "Session: 12;timeout=30", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
+    )
+    second = _answer("200 OK", "CSeq: 4", "Session: 12", "Transport: RTP/AVP/TCP;unicast;interleaved=2-3")
+    udp = _answer(
+        "200 OK", "Session: 12", "Transport: RTP/AVP;unicast;client_port=40000-40001;server_port=5000-5001"
+    )
+    digest = 'WWW-Authenticate: Digest realm="cam", nonce="9f1d", algorithm=SHA-256, qop="auth", opaque="x"'
+    refused = _answer("401 Unauthorized", digest, 'WWW-Authenticate: Basic realm="cam"')
+    stale = _answer("401 Unauthorized", digest + ", stale=true")
+    plays = _answer("200 OK", "CSeq: 5", "RTP-Info: url=rtsp://camera/live/trackID=0;seq=0;rtptime=0")
+    body = _answer("200 OK", "Content-Base: rtsp://camera/live/", body=describes)
+    heard = _answer("200 OK", "Content-Type: application/sdp", body=described(more=AUDIO))
+    hevc = _answer("200 OK", body=described("H265"))
+    asks = b"OPTIONS rtsp://us RTSP/1.0\r\nCSeq: 9\r\n\r\n"
+    bye = _packet(
+        1,
+        bytes.fromhex("80c80006000000050102030405060708000000000000000100000001")
+        + bytes.fromhex("81cb000100000005"),
+    )
+    return [
+        b"\0\4" + ok + body + setup + plays + _media(12),
+        b"\1\3" + refused + ok + refused + body + setup + plays + asks + _media(3) + bye,
+        b"\1\5" + stale + stale + ok + stale + body,
+        b"\1\5" + _answer("401 Unauthorized", 'WWW-Authenticate: Basic realm="a\\"b"') + ok + body,
+        b"\4\6"
+        + ok
+        + heard
+        + setup
+        + second
+        + plays
+        + _media(2)
+        + _packet(2, bytes.fromhex("80e10001000000000000000900100040") + bytes(8)),
+        b"\x08\2" + ok + body + _answer("461 Unsupported Transport") + setup,
+        b"\x18\4" + ok + body + udp + plays,
+        b"\x20\5" + ok + hevc + setup + plays + _media(1),
+        b"\0\5" + _answer("302 Found", "Location: rtsp://other:8554/live"),
+        b"\0\1"
+        + ok
+        + _answer("200 OK", "X-Long: a", " folded", "\tmore", body=describes)
+        + _answer("454 Session Not Found"),
+        b"\0\2" + ok.replace(b"\r\n", b"\n") + b"\r\n" + body + setup + plays + _answer("200 OK") + asks * 2,
+    ]
+
+
+WORDS = (
+    *(
+        b"RTSP/1.0 200 OK\r\n",
+        b"RTSP/1.0 401 Unauthorized\r\n",
+        b"RTSP/1.0 302 Found\r\n",
+        b"RTSP/1.0 461 X\r\n",
+        b"\r\n\r\n",
+    ),
+    *(
+        b"CSeq: ",
+        b"Session: ",
+        b";timeout=",
+        b"Transport: ",
+        b"interleaved=0-1",
+        b"server_port=",
+        b"Content-Length: ",
+        b"Location: rtsp://",
+    ),
+    *(
+        b"WWW-Authenticate: ",
+        b"Digest ",
+        b"Basic ",
+        b'nonce="',
+        b'realm="',
+        b'qop="auth"',
+        b"stale=true",
+        b"algorithm=MD5-sess",
+        b"opaque=",
+    ),
+    *(
+        b"Content-Base: ",
+        b"RTP-Info: ",
+        b"Public: GET_PARAMETER",
+        b"OPTIONS * RTSP/1.0\r\n",
+        b"REDIRECT ",
+        b"$\0",
+        b"$\1",
+        b"Server: ",
+    ),
+)
+RTSP = Target(name="rtsp", run=run, seeds=seeds, most=3000, words=WORDS)
