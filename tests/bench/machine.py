@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Reading:
-    """CPU time of processes so far, and when that was."""
+    """CPU time of processes so far, that of the processes they started included, and when that was."""
 
     at_s: float
     cpu_s: float
@@ -24,17 +25,36 @@ class Reading:
 
 def cpu(pids: Sequence[int]) -> Reading:
     """Raises OSError if one is gone."""
-    return Reading(time.monotonic(), sum(_cpu_s(pid) for pid in pids))
+    return Reading(time.monotonic(), sum(_cpu_s(pid) for pid in pids) + sum(map(_cpu_s, _below(pids))))
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S  # utime, stime of all its threads
+    """User and system time of all its threads, and of its children that have ended (proc(5))."""
+    return sum(map(int, _stat(pid)[11:15])) * _TICK_S
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields behind the name, from the third on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _below(pids: Sequence[int]) -> list[int]:
+    """The processes that these started, and so on: those that run."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").iterdir():
+        with suppress(OSError):  # it has ended
+            if path.name.isdecimal():
+                parents[int(path.name)] = int(_stat(int(path.name))[1])
+    found, known = list[int](), set(pids)
+    while more := [pid for pid, parent in parents.items() if parent in known and pid not in known]:
+        found += more
+        known |= set(more)
+    return found
 
 
 def pss_mb(pids: Sequence[int]) -> float:
-    """Proportional set size of processes together."""
-    return sum(_pss_kb(pid) for pid in pids) / 1024
+    """Proportional set size of processes, and of those that they started, together."""
+    return sum(_pss_kb(pid) for pid in (*pids, *_below(pids))) / 1024
 
 
 def _pss_kb(pid: int) -> int:
