@@ -20,6 +20,7 @@ from districam_common.pictures.messages import BadMessageError, head_of, lengths
 from districam_common.pictures.parameters import annex_b
 from districam_common.wire import WireError, fragment, fragment_message
 from districam_ingest.core.aac import SoundShape, sound_shape
+from districam_ingest.core.budget import Budget
 from districam_ingest.core.fragmenter import Cuts
 from districam_ingest.core.gate import Ends, Gate, Starts, Takes
 from districam_ingest.core.host_clock import HostClock
@@ -119,9 +120,8 @@ def _epoch(step: Starts, codec: Codec, outlets: Outlets, sound: SoundShape | Non
     if track is not None:
         track.begin()
         track.hear(Sound(b"aac", (number * 16 + n) * 1024, number * 40_000 + 64_000 * n) for n in range(8))
-    return Epoch(
-        CAMERA, SourceInfo(codec=codec, sets=(), reader="fuzz"), step, Cuts(), outlets, soundtrack=track
-    )
+    info = SourceInfo(codec=codec, sets=(), reader="fuzz")
+    return Epoch(CAMERA, info, step, Cuts(), outlets, budget=Budget(), soundtrack=track)
 
 
 def _pictures(codec: Codec, nals: list[bytes], *, is_late: bool) -> Iterator[Picture]:

@@ -91,7 +91,7 @@ class BytesRunner:
         return subprocess.Popen(
             [str(itself), f"-max_len={self._target.most}", *options],
             env={**os.environ, ITSELF: str(itself)},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
 
     def _prepare(self) -> None:
@@ -105,10 +105,10 @@ class BytesRunner:
 
 def _lines(process: subprocess.Popen[str], within_s: float) -> Iterator[str]:
     """What it says, until it ends, which it is made to do in time."""
-    assert process.stderr is not None
+    assert process.stdout is not None
     until_s = time.monotonic() + within_s
     try:
-        for line in process.stderr:
+        for line in process.stdout:
             yield line
             if time.monotonic() > until_s:
                 break

@@ -72,6 +72,8 @@ def test_a_sessions_own_control_is_what_play_asks_for():
         ("/live/", None, BASE),
         ("rtsp://a b", None, BASE),
         ("http://other/", None, BASE),
+        ("rtsp://u:p@", "rtsp://", BASE),
+        ("rtsp://@", "rtsp://other/x", "rtsp://other/x"),
     ],
 )
 def test_only_whole_bases_are_believed(said: str | None, location: str | None, base: str):

@@ -163,7 +163,10 @@ def base_url(request_url: str, content_base: str | None, content_location: str |
     """
     for said in (content_base, content_location):
         if said and _URL.match(said.strip()):
-            return without_userinfo(said.strip())
+            url = without_userinfo(said.strip())
+            has_host = urlsplit(url).netloc  # none in `rtsp://user@`: what hangs on it would become the host
+            if has_host:
+                return url
     return request_url
 
 
