@@ -23,6 +23,7 @@ from districam_common.recent import Recent
 from districam_common.redis_door import open_redis, redis_errors
 from districam_common.revisions import dated as dated_revisions
 from districam_common.revisions import revisions as read_revisions
+from districam_common.revisions import whole
 from districam_common.settings import RedisSettings
 from districam_common.turns import in_turns
 
@@ -294,12 +295,16 @@ class IndexReader:
 
     async def _records(self, members: Mapping[str, bytes]) -> dict[str, Camera]:
         """By id; `members` are the newest revisions."""
-        newest = in_turns(members.items())
-        read = {one: read_revisions([member], one) async for one, member in newest}
-        for some in _chunks([one for one, found in read.items() if not found]):
+        read: dict[str, Camera | None] = {}
+        async for some in in_turns(_chunks(list(members.items()))):
+            read |= {one: whole(member) for one, member in some}
+        unclear = [one for one, record in read.items() if record is None]
+        partly = {one: read_revisions([members[one]], one) for one in unclear}
+        for some in _chunks([one for one, found in partly.items() if not found]):
             all_of = await self._all_of([names.camera_key(one) for one in some])
-            read |= {one: read_revisions(found, one) for one, found in zip(some, all_of, strict=True)}
-        return {one: found[-1] for one, found in read.items() if found}
+            partly |= {one: read_revisions(found, one) for one, found in zip(some, all_of, strict=True)}
+        read |= {one: found[-1] if found else None for one, found in partly.items()}
+        return {one: record for one, record in read.items() if record is not None}
 
     async def epochs(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochShape]:
         """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""

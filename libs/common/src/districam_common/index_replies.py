@@ -118,10 +118,17 @@ def log_us_of(found: bytes | None) -> int:
 
 def camera_ids(found: Iterable[bytes]) -> set[str]:
     """Those of a set."""
-    ids = {one.decode(errors="replace") for one in found}
-    for one in (foreign := {one for one in ids if CAMERA_ID.fullmatch(one) is None}):
-        pass_over("camera id", one, "is none")
-    return ids - foreign
+    ids = {one: _camera_id(one) for one in found}
+    for one in (one for one, name in ids.items() if not name):
+        pass_over("camera id", one.decode(errors="replace"), "is none")
+    return {name for name in ids.values() if name}
+
+
+@remembered(1 << 16)
+def _camera_id(text: bytes) -> str:
+    """Empty if it is none; a district's are read with every question."""
+    name = text.decode(errors="replace")
+    return name if CAMERA_ID.fullmatch(name) else ""
 
 
 def ends(rows: Iterable[tuple[bytes, float]]) -> dict[str, int]:

@@ -47,6 +47,15 @@ def revision(member: bytes) -> Camera:
         return wire.parse(PartlyRead, json.dumps({**read, "unread": sorted(refused)}))
 
 
+def whole(member: bytes) -> Camera | None:
+    """One revision of which everything can be read; None for any other."""
+    try:
+        found = revision(member)
+    except wire.WireError:
+        return None
+    return found if type(found) is Camera else None
+
+
 def revisions(members: Iterable[bytes], where: str) -> list[Camera]:
     """Those that can be read, in the order given; the last one says so if a later one can not. `where`: for the log."""
     return [one.camera for one in dated(members, where)]

@@ -96,6 +96,8 @@ class Evidence:
 
         Such a hole reads `recorded` and holds no picture: what is shown in it is the last one before.
         """
+        if self.window.to_us - self.window.from_us >= SHORT_HOLE_US:
+            return self
         if not any(state.state == "recorded" for state in states) or self._cover(states):
             return self
         return replace(self, window=Window(self.window.from_us - SHORT_HOLE_US, self.window.to_us))
@@ -114,6 +116,12 @@ class Evidence:
 async def judged(evidence: Evidence) -> list[State]:
     """Its states; nobody else waits for them."""
     return await judged_beside(evidence.states, len(evidence.told))
+
+
+async def filled(evidence: Evidence, states: list[State]) -> tuple[Evidence, list[State]]:
+    """`Evidence.filled`, with its states."""
+    found = evidence.filled(states)
+    return found, states if found is evidence else await judged(found)
 
 
 class Footage:

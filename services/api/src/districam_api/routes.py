@@ -15,7 +15,7 @@ from districam_api.core import answers, bitmaps, cursors, search
 from districam_api.core.keys import Caller
 from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
 from districam_api.core.times import CLIP_MOST_US, PLAYLIST_MOST_US, TIMELINE_MOST_US, Window
-from districam_api.footage import Footage, judged, position
+from districam_api.footage import Footage, filled, judged, position
 from districam_api.hold_book import HoldBook
 from districam_api.objects import Objects
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
@@ -122,8 +122,8 @@ async def playlist_m3u8(
     evidence = await doors.footage.evidence(camera_id, window)
     asked = evidence.of(query.epoch)
     states = await judged(asked)
-    filled = asked.filled(states)
-    listed = _listed(doors, caller, camera_id, filled.played(await judged(filled)))
+    found, shown = await filled(asked, states)
+    listed = _listed(doors, caller, camera_id, found.played(shown))
     if not listed:
         raise _nothing(answers.timeline(camera_id, window, await judged(evidence), query.zone(doors.zone)))
     media.served("playlist", caller.key_id, camera_id, window.from_us, window.to_us, segments=len(listed))
@@ -155,13 +155,13 @@ async def clip_mp4(
     evidence = await doors.footage.evidence(camera_id, window)
     asked = evidence.of(query.epoch)
     states = await judged(asked)
-    filled = asked.filled(states)
-    shown = filled.shown(await judged(filled))
+    found, to_show = await filled(asked, states)
+    shown = found.shown(to_show)
     if not shown:
         raise _nothing(answers.timeline(camera_id, window, await judged(evidence), zone))
     with doors.places.place(caller.key_id) as leave:
         try:
-            made = await clips.clip(Objects(doors.blobs, camera_id), filled, shown)
+            made = await clips.clip(Objects(doors.blobs, camera_id), found, shown)
         except clips.Differing as error:
             raise Refusal(409, str(error), answers.windows(error.windows, zone)) from error
         media.served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
@@ -185,13 +185,13 @@ async def snapshot_jpg(
     at_us, zone = query.instant(), query.zone(doors.zone)
     evidence = await doors.footage.evidence(camera_id, Window(at_us, at_us + 1))
     states = await judged(evidence)
-    filled = evidence.filled(states)
-    shown = filled.shown(await judged(filled))
+    found, to_show = await filled(evidence, states)
+    shown = found.shown(to_show)
     if not shown:
         raise _nothing(answers.timeline(camera_id, evidence.window, states, zone))
     last = shown[-1]
     shown_us = min(at_us, last.to_us - 1)
-    gop = await clips.gop(Objects(doors.blobs, camera_id), filled, last, shown_us)
+    gop = await clips.gop(Objects(doors.blobs, camera_id), found, last, shown_us)
     if gop is None:
         raise Refusal(404, "no keyframe is stored in the five minutes before", _NOT_DECODABLE)
     try:
