@@ -154,7 +154,7 @@ async def _told(made: Servers, month: Month) -> None:
                         publisher.publish(names.CAMERAS, wire.camera_message(one, site="local"))
                     )
     async with Groups.open(made.kafka, client_id="bench") as groups:
-        for topic in (names.SEGMENTS, names.STREAMS):
+        for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION):
             for place, end in (await groups.ends(await groups.partitions(topic))).items():
                 await made.redis.hset(names.APPLIED, f"{place.topic}:{place.number}", str(end))
     async with Vault.open(made.s3) as vault:

@@ -14,7 +14,7 @@ from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from districam_common import names, wire
-from districam_common.events import Camera, DeadLetter, SegmentStored, StreamEvent
+from districam_common.events import Camera, DeadLetter, FootageExpired, SegmentStored, StreamEvent
 from districam_common.media import Fragment, Still
 from districam_devkit.published.__main__ import files
 from districam_devkit.published.schemas import PUBLISHED
@@ -88,12 +88,14 @@ def test_every_header_is_described() -> None:
 
 
 def test_every_topic_and_kind_of_record_is_there() -> None:
-    assert {topic: set(kinds) for topic, kinds in OUTSIDER.topics.items()} == {
+    found = {
         topic: {
             dict(golden.RECORDS[name].headers)["ce_type"].decode() for name in TOPICS if TOPICS[name] == topic
         }
         for topic in TOPICS.values()
     }
+    found[names.RETENTION] = {FootageExpired.type}
+    assert {topic: set(kinds) for topic, kinds in OUTSIDER.topics.items()} == found
     assert set(SCHEMAS) == set(PUBLISHED)
 
 
@@ -123,6 +125,14 @@ def test_announcements_are_what_it_says(stored: SegmentStored) -> None:
 @given(STREAM_EVENTS)
 def test_events_are_what_it_says(event: StreamEvent) -> None:
     _holds(names.STREAMS, wire.event_message(event, 7, site="local", service="ingest"))
+
+
+@given(INSTANTS, INSTANTS)
+def test_what_retention_says_is_what_it_says(from_us: int, to_us: int) -> None:
+    event = FootageExpired(
+        camera_id="cam-1", at_us=to_us, instance="i", from_us=from_us, to_us=to_us, reason="over the budget"
+    )
+    _holds(names.RETENTION, wire.event_message(event, 7, site="local", service="indexer"))
 
 
 @given(DEAD_LETTERS, INSTANTS)

@@ -1,19 +1,25 @@
 """Forged records: what somebody with the right to write to a topic may say of other cameras' footage."""
-# aiokafka leaves arguments untyped:
+# aiokafka and redis-py leave arguments untyped:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
+import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from districam_common import names, wire
+from districam_common.events import FootageExpired
 from districam_common.kafka.consumer import Groups, Partition
 from districam_common.media import Fragment
+from districam_common.names import DAY_US
 from districam_common.settings import KafkaSettings
+from districam_devkit.asking import instant
 from districam_recorder.core.checkpoint import parse
 from fault import streams
 from fault.reading import PARTITIONS
@@ -21,6 +27,7 @@ from fault.scene import Scene
 
 VICTIM = "cam-001"
 CONFLICTS = "districam_recorder_conflicts_total"
+REFUSED = "districam_indexer_expired_refused_total"
 
 
 async def other_bytes_under_an_old_key(scene: Scene) -> None:
@@ -52,6 +59,44 @@ async def other_bytes_under_an_old_key(scene: Scene) -> None:
     await recorder.child.start_again()
     if await _object(scene, old[0]) != before:
         raise AssertionError("what was stored is not what it was")
+
+
+async def forged_expired(scene: Scene) -> None:
+    """The victim's footage is said to have expired until tomorrow, on both topics, beside the recording; then Redis loses all.
+
+    Raises:
+        AssertionError: it is not found, not played, or may not be held.
+    """
+    now_us = time.time_ns() // 1000
+    event = FootageExpired(
+        camera_id=VICTIM, at_us=now_us, instance="forger", from_us=0, to_us=now_us + DAY_US, reason="forged"
+    )
+    forged = wire.event_message(event, 1, site="local", service="indexer")
+    async with _producing(scene) as producer:
+        for topic in (names.STREAMS, names.RETENTION):
+            await producer.send_and_wait(topic, forged.value, key=forged.key, headers=forged.headers)
+    async with asyncio.timeout(30):
+        while sum((await scene.pipeline["indexer"].metric(REFUSED)).values()) < 2:
+            await asyncio.sleep(0.2)
+    await _is_footage(scene, now_us)
+    async with redis.asyncio.Redis.from_url(scene.servers.redis.url) as client:
+        await client.flushall()
+    await scene.recovered(time.time_ns() // 1000)
+    await _is_footage(scene, now_us)
+
+
+async def _is_footage(scene: Scene, now_us: int) -> None:
+    """Of the minute before: found, played, and held."""
+    from_us, to_us = now_us - 60_000_000, now_us - 5_000_000
+    states = {one.state for one in await scene.api.timeline(VICTIM, from_us, to_us)}
+    if "recorded" not in states or "expired" in states:
+        raise AssertionError(f"the timeline says {states}")
+    if "#EXTINF" not in await scene.api.text(scene.api.playlist_url(VICTIM, from_us, to_us)):
+        raise AssertionError("nothing is played")
+    async with httpx.AsyncClient(base_url=scene.pipeline.api_url, timeout=20) as client:
+        window = {"camera_id": VICTIM, "from": instant(from_us), "to": instant(to_us), "reason": "forged"}
+        placed = (await client.post("/v1/holds", json=window)).raise_for_status().json()
+        (await client.delete(f"/v1/holds/{placed['id']}", params={"reason": "over"})).raise_for_status()
 
 
 async def _until_conflict(scene: Scene) -> None:

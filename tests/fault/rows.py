@@ -249,4 +249,5 @@ ROWS = (
         records.other_bytes_under_an_old_key,
         {"stream_changed": BACK_S},
     ),
+    Row("forged expired until tomorrow, on both topics, and Redis flushed", records.forged_expired),
 )

@@ -85,9 +85,9 @@ async def test_topics_are_made_as_declared_and_the_second_apply_has_nothing_to_d
 ) -> None:
     code, out, _ = run(environment, "topics", "apply", "--wait", "10")
     assert code == 0
-    assert len(out.splitlines()) == 7
+    assert len(out.splitlines()) == 8
     assert "create districam.fragments.v1: 60 partitions" in out
-    assert run(environment, "topics", "apply") == (0, "nothing to do: 7 topics are as declared\n", "")
+    assert run(environment, "topics", "apply") == (0, "nothing to do: 8 topics are as declared\n", "")
     code, out, _ = run(environment, "topics", "list")
     assert "districam.segments.v1: partitions=12 replicas=1" in out
     assert "message.timestamp.type=LogAppendTime" in out

@@ -155,7 +155,7 @@ async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_d
         after = await district.contents()
         of_footage = [key for key in before if key.startswith(("dc1:seg:", "dc1:day:", "dc1:epoch:"))]
         assert {key: after.get(key) for key in of_footage} == {key: before[key] for key in of_footage}
-    async with Reader.open(kafka, [names.STREAMS]) as reader:
+    async with Reader.open(kafka, [names.RETENTION]) as reader:
         records = [one for one in await reader.read_all() if one.key == archive.camera_id.encode()]
     told = [wire.event(one.key, one.headers, one.value) for one in records]
     assert any(isinstance(one, FootageExpired) and one.to_us == archive.edge_us for one in told)
@@ -175,7 +175,7 @@ async def test_killed_between_any_two_steps_it_goes_on_where_it_was(archive: Arc
         reason="told, and killed",
     )  # fmt: skip
     message = wire.event_message(event, 7, site="local", service="indexer")
-    await archive.district.publisher.publish(names.STREAMS, message)
+    await archive.district.publisher.publish(names.RETENTION, message)
     await archive.vault.delete([one.key for one in stored[:3]])
     await believe(archive)
     async with archive.indexer():
@@ -239,7 +239,7 @@ async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> 
     await redis.hset(names.META, mapping={**fields})
     yield Doors(
         settings, Runtime("indexer"), archive.district.publisher, archive.district.reader, writer, IndexState(redis),
-        Dropper(redis, writer), archive.vault, Arrivals(),
+        Dropper(redis, writer), archive.vault, Arrivals(), streams_until_us=0,
     )  # fmt: skip
 
 

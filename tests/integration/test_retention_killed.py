@@ -169,7 +169,7 @@ async def _agrees(scene: Scene, told: list[Interval]) -> None:
 
 async def _told(kafka: KafkaSettings, camera_id: str) -> list[Interval]:
     """Ranges of `expired` events on the topic, in the order in which they were said."""
-    async with Reader.open(kafka, [names.STREAMS]) as reader:
+    async with Reader.open(kafka, [names.RETENTION]) as reader:
         records = [one for one in await reader.read_all() if one.key == camera_id.encode()]
     events = [wire.event(one.key, one.headers, one.value) for one in records]
     return [(one.from_us, one.to_us) for one in events if isinstance(one, FootageExpired)]

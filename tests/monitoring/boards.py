@@ -357,6 +357,10 @@ PIPELINE = Board(
                     "sum by (what) (increase(districam_recorder_conflicts_total[$__rate_interval]))",
                     "contradicting {{what}}",
                 ),
+                Query(
+                    "sum(increase(districam_indexer_expired_refused_total[$__rate_interval]))",
+                    "expired, not believed",
+                ),
             ),
         ),
         Chart(

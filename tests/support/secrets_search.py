@@ -20,6 +20,7 @@ TOPICS = (
     names.KEYFRAMES,
     names.SEGMENTS,
     names.STREAMS,
+    names.RETENTION,
     names.DEADLETTERS,
     names.CLOCKS,
 )

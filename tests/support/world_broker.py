@@ -11,10 +11,10 @@ from districam_recorder.core.partition_log import Unreadable
 from districam_recorder.core.progress import Commit
 
 PARTITIONS = 2
-"""Of `fragments`, and of `segments` and `streams`: one for each of the two cameras."""
+"""Of `fragments`, and of `segments`, `streams` and `retention`: one for each of the two cameras."""
 
 BROKERS = (0, 1, 2)
-_FIRST = {names.FRAGMENTS: 0, names.STREAMS: 1, names.SEGMENTS: 2}
+_FIRST = {names.FRAGMENTS: 0, names.STREAMS: 1, names.SEGMENTS: 2, names.RETENTION: 0}
 """Who leads the first partition of a topic; the next leads the next."""
 
 

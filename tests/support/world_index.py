@@ -19,7 +19,9 @@ from districam_indexer.core.progress import Place, log_us_of, position, progress
 from districam_recorder.core.partition_log import Unreadable
 from support.world_broker import PARTITIONS, Broker, Logged, Rotten, mark_at
 
-PLACES: list[Place] = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS) for n in range(PARTITIONS)]
+PLACES: list[Place] = [
+    (topic, n) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION) for n in range(PARTITIONS)
+]
 REVISIONS: Place = (names.CAMERAS, 0)
 
 

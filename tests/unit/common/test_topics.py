@@ -23,6 +23,7 @@ def test_the_table_is_the_contracts() -> None:
         names.KEYFRAMES: 12,
         names.SEGMENTS: 12,
         names.STREAMS: 12,
+        names.RETENTION: 12,
         names.DEADLETTERS: 1,
         names.CLOCKS: 12,
     }
@@ -33,7 +34,7 @@ def test_the_table_is_the_contracts() -> None:
     assert fragments["retention.ms"] == str(6 * 3_600_000)
     assert fragments["max.message.bytes"] == str(9 * 1024 * 1024)
     assert fragments["compression.type"] == "uncompressed"
-    for name in (names.SEGMENTS, names.STREAMS, names.DEADLETTERS):
+    for name in (names.SEGMENTS, names.STREAMS, names.RETENTION, names.DEADLETTERS):
         assert TOPICS[name].configs["retention.ms"] == str(35 * 24 * 3_600_000)
     assert TOPICS[names.DEADLETTERS].configs["retention.bytes"] == str(256 * 1024 * 1024)
     assert TOPICS[names.STREAMS].configs["retention.bytes"] == str(8 * 1024**3)
@@ -51,7 +52,7 @@ def test_the_figures_are_settings() -> None:
 def test_an_empty_broker_gets_everything() -> None:
     planned = plan(list(TOPICS.values()), {})
     assert planned.create == tuple(TOPICS.values())
-    assert len(told(planned)) == 7
+    assert len(told(planned)) == 8
     assert not planned.refusals
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FRAGMENTS = Partition(names.FRAGMENTS, 0)
 SEGMENTS, STREAMS = Partition(names.SEGMENTS, 0), Partition(names.STREAMS, 0)
+RETENTION = Partition(names.RETENTION, 0)
 OLD_US, NEW_US = 1_000, 2_000
 
 
@@ -27,8 +28,8 @@ class World:
     """One partition of each topic, and an index. `meanwhile` happens between any two questions, once."""
 
     log_us: int = OLD_US
-    tails: dict[Partition, int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3})
-    applied: dict["Place", int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3})
+    tails: dict[Partition, int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3, RETENTION: 2})
+    applied: dict["Place", int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3, RETENTION: 2})
     written: dict[int, int] = field(default_factory=dict[int, int])
     torn: set[Partition] = field(default_factory=set[Partition])
     meanwhile: Callable[["World"], None] | None = None
@@ -109,6 +110,16 @@ async def test_what_a_log_that_lost_its_tail_ends_with_vouches_for_nothing():
     assert world.written == {0: OLD_US}
 
 
+@pytest.mark.hostile
+async def test_what_is_said_to_have_expired_during_a_look_is_waited_for():
+    world = World(meanwhile=lambda w: w.tails.update({RETENTION: 3}))
+    await look(world)
+    assert world.written == {}
+    world.applied[RETENTION] = 3
+    await look(world)
+    assert world.written == {0: OLD_US}
+
+
 async def test_an_index_for_another_number_of_partitions_is_told_nothing():
     world = World()
     await logged.look(
@@ -121,7 +132,11 @@ class Counting(World):
     """Four partitions of `fragments`, two of the others."""
 
     def __init__(self) -> None:
-        both = {Partition(topic, n): 5 for topic in (names.SEGMENTS, names.STREAMS) for n in (0, 1)}
+        both = {
+            Partition(topic, n): 5
+            for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION)
+            for n in (0, 1)
+        }
         super().__init__(tails=dict(both), applied={**both})
         self.read: list[int] = []
         self.asked: set[Partition] = set()

@@ -9,7 +9,7 @@ from districam_common.marks import Mark
 from districam_indexer.core.progress import log_us_of, places_of, position, progress
 
 COUNT = 12
-ALL = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS) for n in range(COUNT)]
+ALL = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION) for n in range(COUNT)]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_garbage_in_a_commit_is_no_progress(metadata: str):
 def test_a_cameras_announcements_are_in_the_partition_that_is_waited_for(camera_id: str):
     partition = names.partition_of(camera_id, 60)
     own = names.partition_of(camera_id, COUNT)
-    assert {(names.SEGMENTS, own), (names.STREAMS, own)} <= places_of(partition, COUNT)
+    assert {(topic, own) for topic, _ in ALL} <= places_of(partition, COUNT)
 
 
 def test_nothing_is_logged_before_it_is_applied():
@@ -53,6 +53,13 @@ def test_a_stream_event_that_is_not_applied_yet_holds_back_too():
     ends = dict.fromkeys(ALL, 1)
     applied = {place: end for place, end in ends.items() if place != (names.STREAMS, 6)}
     assert 6 not in progress({6: 1000}, ends, applied, {}, count=COUNT)
+
+
+def test_what_has_expired_and_is_not_applied_yet_holds_back_too():
+    ends = dict.fromkeys(ALL, 1)
+    applied = {place: end for place, end in ends.items() if place != (names.RETENTION, 6)}
+    assert 6 not in progress({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
+    assert 7 in progress({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
 
 
 def test_that_a_partition_fell_off_the_log_is_waited_for_wherever_it_is_told():

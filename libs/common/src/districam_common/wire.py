@@ -1,8 +1,6 @@
 """Values ↔ Kafka records: CloudEvents 1.0, Kafka binary content mode. Decoding raises `WireError` and nothing else."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -10,33 +8,59 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from districam_common.clock_probe import ClockProbe
-from districam_common.errors import Rejected
 from districam_common.events import (
     STREAM_EVENTS,
     Camera,
     Connected,
     DeadLetter,
+    FootageExpired,
     Lost,
     PartitionFell,
     Refused,
     SegmentStored,
     StreamEvent,
 )
-from districam_common.fields import INSTANT_MAX_US
-from districam_common.media import CAMERA_ID, CODECS, EPOCH, Ends, Fragment, FragmentInfo, Still
-from districam_common.names import parse_rfc3339, rfc3339
+from districam_common.media import CAMERA_ID, CODECS, Ends, Fragment, FragmentInfo, Still
+from districam_common.names import rfc3339
+from districam_common.received import HeaderReader, Received, WireError
+
+__all__ = [
+    "FRAGMENT_TYPE",
+    "KEYFRAME_TYPE",
+    "Envelope",
+    "Headers",
+    "Message",
+    "Received",
+    "WireError",
+    "adapter",
+    "behind",
+    "camera",
+    "camera_message",
+    "deadletter_message",
+    "event",
+    "event_message",
+    "expired",
+    "fragment",
+    "fragment_message",
+    "indexed_event",
+    "instant_or_none",
+    "json_bytes",
+    "parse",
+    "parse_indexed",
+    "probe_message",
+    "refused_fields",
+    "still",
+    "still_message",
+    "stored",
+    "stored_message",
+]
 
 Headers = list[tuple[str, bytes]]
-Received = Iterable[tuple[str, bytes | None]]
-"""Headers as Kafka gives them: a value may be null."""
 T = TypeVar("T")
+K = TypeVar("K", Camera, SegmentStored, FootageExpired)
 
 FRAGMENT_TYPE = "districam.fragment.v1"
 KEYFRAME_TYPE = "districam.keyframe.v1"
-
-
-class WireError(Rejected):
-    """The record is not what its topic promises; the message names the header or field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,69 +139,13 @@ def still_message(still: Still, *, site: str) -> Message:
     return Message(still.camera_id.encode(), still.jpeg, headers)
 
 
-class _Reader:
-    """Typed look-ups in a record's headers; every failure is a `WireError` that names the header."""
-
-    def __init__(self, headers: Received) -> None:
-        self._by_name: Mapping[str, bytes | None] = dict(headers)
-
-    def text(self, name: str) -> str:
-        value = self._by_name.get(name)
-        if value is None:
-            raise WireError(f"header {name} is missing, or null")
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise WireError(f"header {name} is not UTF-8") from error
-
-    def matching(self, name: str, form: re.Pattern[str], what: str) -> str:
-        text = self.text(name)
-        if form.fullmatch(text) is None:
-            raise WireError(f"header {name} is not {what}: {text[:70]!r}")
-        return text
-
-    def epoch(self) -> str:
-        return self.matching("ce_epoch", EPOCH, "a UUID in lower case")
-
-    def integer(self, name: str, default: int | None = None, *, most: int = 2**31 - 1) -> int:
-        if default is not None and name not in self._by_name:
-            return default
-        text = self.text(name)
-        if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > most:
-            raise WireError(f"header {name} is not an integer from 0 to {most}: {text[:40]!r}")
-        return int(text)
-
-    def foreign_instant(self, name: str) -> int:
-        """By whatever clock: a camera's may say 1900."""
-        text = self.text(name)
-        try:
-            return parse_rfc3339(text)
-        except (ValueError, OverflowError) as error:
-            raise WireError(f"header {name} is not an RFC 3339 instant with a zone: {text[:40]!r}") from error
-
-    def instant(self, name: str) -> int:
-        at_us = self.foreign_instant(name)
-        if not 0 <= at_us <= INSTANT_MAX_US:
-            raise WireError(f"header {name} is not between 1970 and 2255: {self.text(name)[:40]!r}")
-        return at_us
-
-    def expect(self, name: str, *allowed: str) -> str:
-        text = self.text(name)
-        if text not in allowed:
-            raise WireError(f"header {name} is {text[:60]!r}, expected {' or '.join(allowed)}")
-        return text
-
-    def has(self, name: str) -> bool:
-        return name in self._by_name
-
-
 def fragment(key: bytes | None, headers: Received, value: bytes | None) -> Fragment:
     """A fragment's record, validated.
 
     Raises:
         WireError: a header is missing or malformed, or the value is no `ftyp moov moof mdat` of the stated lengths.
     """
-    read = _Reader(headers)
+    read = HeaderReader(headers)
     read.expect("ce_specversion", "1.0")
     read.expect("ce_type", FRAGMENT_TYPE)
     info = FragmentInfo(
@@ -204,13 +172,13 @@ def fragment(key: bytes | None, headers: Received, value: bytes | None) -> Fragm
     return Fragment(info, body)
 
 
-def _ends(read: _Reader) -> Ends | None:
+def _ends(read: HeaderReader) -> Ends | None:
     if not read.has("ce_ends"):
         return None
     return "epoch" if read.expect("ce_ends", "segment", "epoch") == "epoch" else "segment"
 
 
-def _subject(key: bytes | None, read: _Reader) -> str:
+def _subject(key: bytes | None, read: HeaderReader) -> str:
     subject = read.matching("ce_subject", CAMERA_ID, "a camera id")
     if key != subject.encode():
         raise WireError(f"the key {key!r:.40} differs from ce_subject {subject[:40]!r}")
@@ -223,7 +191,7 @@ def still(key: bytes | None, headers: Received, value: bytes | None) -> Still:
     Raises:
         WireError: a header is missing or malformed, or the value is no JPEG.
     """
-    read = _Reader(headers)
+    read = HeaderReader(headers)
     read.expect("ce_type", KEYFRAME_TYPE)
     if not value or value[:2] != b"\xff\xd8":
         raise WireError("the value is not a JPEG")
@@ -321,11 +289,7 @@ def camera(key: bytes | None, headers: Received, value: bytes | None) -> Camera:
     Raises:
         WireError: not one.
     """
-    read = _Reader(headers)
-    read.expect("ce_type", Camera.type)
-    out = parse(Camera, value)
-    _same_key(key, out.camera_id)
-    return out
+    return _of(Camera, key, headers, value)
 
 
 def stored(key: bytes | None, headers: Received, value: bytes | None) -> SegmentStored:
@@ -334,11 +298,7 @@ def stored(key: bytes | None, headers: Received, value: bytes | None) -> Segment
     Raises:
         WireError: not one.
     """
-    read = _Reader(headers)
-    read.expect("ce_type", SegmentStored.type)
-    out = parse(SegmentStored, value)
-    _same_key(key, out.camera_id)
-    return out
+    return _of(SegmentStored, key, headers, value)
 
 
 def event(key: bytes | None, headers: Received, value: bytes | None) -> StreamEvent:
@@ -347,9 +307,25 @@ def event(key: bytes | None, headers: Received, value: bytes | None) -> StreamEv
     Raises:
         WireError: not one.
     """
-    kind = STREAM_EVENTS[_Reader(headers).expect("ce_type", *STREAM_EVENTS)]
+    kind = STREAM_EVENTS[HeaderReader(headers).expect("ce_type", *STREAM_EVENTS)]
     out = parse(kind, value)
     _same_key(key, str(out.partition) if isinstance(out, PartitionFell) else out.camera_id)
+    return out
+
+
+def expired(key: bytes | None, headers: Received, value: bytes | None) -> FootageExpired:
+    """What retention let go of, as `districam.retention.v1` has it.
+
+    Raises:
+        WireError: not that.
+    """
+    return _of(FootageExpired, key, headers, value)
+
+
+def _of(kind: type[K], key: bytes | None, headers: Received, value: bytes | None) -> K:
+    HeaderReader(headers).expect("ce_type", kind.type)
+    out = parse(kind, value)
+    _same_key(key, out.camera_id)
     return out
 
 

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import structlog
 from redis.asyncio import Redis
 
+from districam_common import cutover
 from districam_common.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
+from districam_common.names import rfc3339
 from districam_common.redis_door import open_redis
 from districam_common.service import Runtime, retrying
 from districam_common.vault import Vault
@@ -23,6 +26,8 @@ from districam_indexer.index_writer import IndexWriter
 from districam_indexer.retention import Retention
 from districam_indexer.settings import IndexerSettings
 from districam_indexer.usage import Usage
+
+log = structlog.get_logger()
 
 _LOOK_EVERY_S = 0.5
 
@@ -43,7 +48,8 @@ async def _run(settings: IndexerSettings, runtime: Runtime, *, anew: bool) -> No
         vault = await stack.enter_async_context(Vault.open(settings.s3))
         await retrying(lambda: vault.check_site(settings.site), runtime, "s3")
         redis = await stack.enter_async_context(open_redis(settings.redis))
-        doors = await stack.enter_async_context(_doors(settings, runtime, vault, redis))
+        until_us = await _streams_until_us(runtime, vault, IndexReader(redis))
+        doors = await stack.enter_async_context(_doors(settings, runtime, vault, redis, until_us))
         consumption = Consumption(doors)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(rebuild.run(doors, vault, anew=anew))
@@ -58,6 +64,20 @@ async def _run(settings: IndexerSettings, runtime: Runtime, *, anew: bool) -> No
                 tasks.create_task(Holding(doors, consumption, redis).run())
 
 
+async def _streams_until_us(runtime: Runtime, vault: Vault, index: IndexReader) -> int:
+    """Up to when `expired` counts on `streams`; of a site that an earlier version has made, it is settled here, once.
+
+    A host's clock that is behind the recorders' progress must not end what other indexers of that version say.
+    """
+    found = await retrying(lambda: cutover.read(vault), runtime, "s3")
+    if found is None:
+        logged = await retrying(index.logged, runtime, "redis")
+        until_us = max(runtime.clock.now_us(), *logged.values(), 0) + cutover.GRACE_US
+        found = await retrying(lambda: cutover.settle(vault, until_us), runtime, "s3")
+        log.info("expired moves to its own topic", streams_until=rfc3339(found.streams_until_us))
+    return found.streams_until_us
+
+
 async def _stop_when_ready(runtime: Runtime) -> None:
     while not runtime.health.is_ready:
         if await runtime.stops_within(_LOOK_EVERY_S):
@@ -67,10 +87,11 @@ async def _stop_when_ready(runtime: Runtime) -> None:
 
 @asynccontextmanager
 async def _doors(
-    settings: IndexerSettings, runtime: Runtime, vault: Vault, redis: Redis
+    settings: IndexerSettings, runtime: Runtime, vault: Vault, redis: Redis, streams_until_us: int
 ) -> AsyncGenerator[Doors]:
     async with Publisher.open(settings.kafka, runtime.instance) as publisher:
         writer = IndexWriter(redis, still_ttl_s=settings.indexer.still_ttl_s)
         yield Doors(
-            settings, runtime, publisher, IndexReader(redis), writer, IndexState(redis), Dropper(redis, writer), vault, Arrivals()
+            settings, runtime, publisher, IndexReader(redis), writer, IndexState(redis), Dropper(redis, writer), vault, Arrivals(),
+            streams_until_us,
         )  # fmt: skip

@@ -6,11 +6,12 @@ import structlog
 
 from districam_common import names, wire
 from districam_common.errors import Rejected
-from districam_common.events import DeadLetter, SegmentStored
+from districam_common.events import DeadLetter, FootageExpired, SegmentStored
 from districam_common.intervals import Interval, merge
 from districam_common.kafka.consumer import Record
 from districam_common.marks import Mark
 from districam_indexer import metrics
+from districam_indexer.core.belief import objection
 from districam_indexer.core.decode import Value, decode, expired_in, may_be_expired, plan
 from districam_indexer.core.operations import Operation, gathered
 from districam_indexer.core.progress import Place
@@ -39,7 +40,7 @@ class Applier:
         Raises:
             IndexChanged, Retriable: nothing was written (a dead letter may have been sent).
         """
-        decoded, letters = _decoded(records)
+        decoded, letters = self._decoded(records)
         await self._learn_expired([value for _, value in decoded])
         operations: list[Operation] = []
         for record, value in decoded:
@@ -51,6 +52,28 @@ class Applier:
             await self._bury(letter)
         await self._doors.writer.apply(gathered(operations), build=build, moves=moves, read=read)
         self._notice(value for _, value in decoded)
+
+    def _decoded(self, records: Iterable[Record]) -> tuple[list[tuple[Record, Value]], list[DeadLetter]]:
+        decoded: list[tuple[Record, Value]] = []
+        letters: list[DeadLetter] = []
+        for record in records:
+            if record.problem:
+                letters.append(_letter(record, record.problem))
+                continue
+            try:
+                decoded.append((record, self._value(record)))
+            except Rejected as error:
+                letters.append(_letter(record, str(error)))
+        return decoded, letters
+
+    def _value(self, record: Record) -> Value:
+        value = decode(record.topic, record.key, record.headers, record.value)
+        if isinstance(value, FootageExpired):
+            until_us = self._doors.streams_until_us
+            if why := objection(value, record.topic, record.append_us, until_us):
+                metrics.expired_refused.inc()
+                raise Rejected(why)
+        return value
 
     async def _learn_expired(self, values: Sequence[Value]) -> None:
         """Looked up each time: retention may have let go of more a moment ago."""
@@ -78,20 +101,6 @@ class Applier:
             if isinstance(value, SegmentStored):
                 metrics.captured_to_indexed.observe(max(0, now_us - value.end_us) / 1e6)
                 self._doors.arrivals.note(value)
-
-
-def _decoded(records: Iterable[Record]) -> tuple[list[tuple[Record, Value]], list[DeadLetter]]:
-    decoded: list[tuple[Record, Value]] = []
-    letters: list[DeadLetter] = []
-    for record in records:
-        if record.problem:
-            letters.append(_letter(record, record.problem))
-            continue
-        try:
-            decoded.append((record, decode(record.topic, record.key, record.headers, record.value)))
-        except Rejected as error:
-            letters.append(_letter(record, str(error)))
-    return decoded, letters
 
 
 def _letter(record: Record, reason: str) -> DeadLetter:

@@ -1,4 +1,4 @@
-"""Follows `segments`, `streams` and `keyframes` as a member of the group, and writes what they say.
+"""Follows `segments`, `streams`, `retention` and `keyframes` as a member of the group, and writes what they say.
 
 Where to go on stands in Redis, in the same transaction as the index (`dc1:applied`); what is committed to Kafka is for
 lag monitors only. Whatever goes wrong, the member loses its place, and takes it up again from there.
@@ -24,7 +24,7 @@ from districam_indexer.index_writer import IndexChanged
 
 log = structlog.get_logger()
 
-TOPICS = (names.SEGMENTS, names.STREAMS, names.KEYFRAMES)
+TOPICS = (names.SEGMENTS, names.STREAMS, names.RETENTION, names.KEYFRAMES)
 _POLL_S = 0.5
 _COMMIT_EVERY_US = 5_000_000
 _CONFIRM_EVERY_US = 1_000_000

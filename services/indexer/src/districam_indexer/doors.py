@@ -15,7 +15,11 @@ from districam_indexer.settings import IndexerSettings
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """One of each for the process."""
+    """One of each for the process.
+
+    Attributes:
+        streams_until_us: up to which append time `expired` counts on `streams` (`districam_common.cutover`).
+    """
 
     settings: IndexerSettings
     runtime: Runtime
@@ -26,3 +30,4 @@ class Doors:
     dropper: Dropper
     vault: Vault
     arrivals: Arrivals
+    streams_until_us: int

@@ -12,6 +12,7 @@ import structlog
 
 from districam_common import names, wire
 from districam_common.causes import FOREVER
+from districam_common.errors import Retriable
 from districam_common.events import FootageExpired
 from districam_common.hold_store import HoldStore
 from districam_common.index import IndexEntry
@@ -19,6 +20,7 @@ from districam_common.intervals import Interval, merge, touches
 from districam_common.names import DAY_US, SegmentName
 from districam_common.vault import Version
 from districam_indexer import metrics
+from districam_indexer.core.belief import YOUNGEST_US, objection
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_event
 from districam_indexer.core.retention import is_deletable, is_due, let_go, superfluous, untold
@@ -75,10 +77,17 @@ class Expiry:
         await self._trim(wanted.camera_id, wanted.edge_us)
         return outcome
 
-    async def repeat(self, camera_id: str, *, build: str) -> None:
-        """Says again all that has expired, so that the topic does not forget it."""
+    async def repeat(self, camera_id: str, now_us: int, *, build: str) -> None:
+        """Says again all that has expired, so that the topic does not forget it. `now_us`: the time that retention goes by.
+
+        What is too young for that stands in an index that an earlier version has written, which believed anybody.
+        """
         expired = (await self._doors.index.expired([camera_id]))[camera_id]
-        await self._publish(camera_id, expired, "repeated", build=build)
+        old = [one for one in expired if one[1] <= now_us - YOUNGEST_US]
+        if len(old) < len(expired):
+            why = "it is younger than a day: not retention has said that. districam-indexer rebuild finds the footage again"
+            log.error("what is said to have expired is not said again", camera_id=camera_id, why=why)
+        await self._publish(camera_id, old, "repeated", build=build)
         await self._trim(camera_id, 0)
 
     async def _hours(self, wanted: Wanted) -> list[int]:
@@ -131,7 +140,9 @@ class Expiry:
             )
             site = self._doors.settings.site
             message = wire.event_message(event, self._told, site=site, service="indexer")
-            ack = await self._doors.publisher.publish(names.STREAMS, message)
+            ack = await self._doors.publisher.publish(names.RETENTION, message)
+            if why := objection(event, names.RETENTION, ack.append_us, self._doors.streams_until_us):
+                raise Retriable(f"by the broker's clock this is too young to go: {why}")
             await self._doors.writer.apply_though_full(
                 gathered(plan_event(event, ack.append_us)), build=build
             )

@@ -54,14 +54,14 @@ async def look(
     if ours is not None and not ours:
         return
     fragments = await groups.partitions(names.FRAGMENTS)
-    segments, streams = await groups.partitions(names.SEGMENTS), await groups.partitions(names.STREAMS)
+    told_on = [await groups.partitions(topic) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION)]
     if len(fragments) != partitions:
         return
-    count = len(segments)
+    count = len(told_on[0])
     wanted = [one for one in fragments if ours is None or one.number % count in ours]
     places = {place for one in wanted for place in places_of(one.number, count)}
     told = await _told(groups, wanted)
-    ends = await groups.ends([one for one in (*segments, *streams) if tuple(one) in places])
+    ends = await groups.ends([one for topic in told_on for one in topic if tuple(one) in places])
     sure = await groups.sure(_lasts(ends, await doors.writer.marks()))
     ends = {place: end for place, end in ends.items() if place in sure}
     await doors.writer.log_reached(

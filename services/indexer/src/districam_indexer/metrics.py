@@ -15,6 +15,10 @@ captured_to_indexed = Histogram(
     buckets=LATENCY_BUCKETS_S,
 )
 deadletters = Counter("districam_indexer_deadletters_total", "Records that can never be indexed")
+expired_refused = Counter(
+    "districam_indexer_expired_refused_total",
+    "Words that footage has expired which are not believed: too young, or on a topic where no indexer says it",
+)
 deleted = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
 stored = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
 budget = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")

@@ -1,6 +1,6 @@
-"""An index for those who have none: the bucket (`bucket_reader`), then `cameras`, holds, and `streams`.
+"""An index for those who have none: the bucket (`bucket_reader`), then `cameras`, holds, `streams` and `retention`.
 
-The members of the group read `streams` into it meanwhile, and `segments` from where it ended before the LIST: an object
+The members of the group read the last two into it meanwhile, and `segments` from where it ended before the LIST: an object
 is stored before it is announced, so what was announced by then is listed.
 """
 
@@ -125,10 +125,11 @@ class _Rebuild:
         fragments = await self._groups.partitions(names.FRAGMENTS)
         segments = await self._groups.partitions(names.SEGMENTS)
         streams = await self._groups.partitions(names.STREAMS)
+        retention = await self._groups.partitions(names.RETENTION)
         await self._doors.state.clear(site=self._doors.settings.site, partitions=len(fragments))
         positions = {
             **await self._groups.ends(segments),
-            **await self._groups.beginnings(streams),
+            **await self._groups.beginnings([*streams, *retention]),
         }
         build = secrets.token_hex(8)
         await self._doors.state.begin(build, positions)
@@ -181,7 +182,8 @@ class _Rebuild:
         """Until the group's members have read all that was in the topics when the bucket had been listed."""
         segments = await self._groups.partitions(names.SEGMENTS)
         streams = await self._groups.partitions(names.STREAMS)
-        ends = await self._groups.ends([*segments, *streams])
+        retention = await self._groups.partitions(names.RETENTION)
+        ends = await self._groups.ends([*segments, *streams, *retention])
         while True:
             applied = await self._doors.writer.applied()
             left = sum(max(0, end - applied.get(place, 0)) for place, end in ends.items())

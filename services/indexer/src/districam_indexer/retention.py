@@ -150,7 +150,7 @@ class Retention:
             (t.event.at_us for t in told if isinstance(t.event, FootageExpired)), default=seen.now_us
         )
         if seen.now_us - last_us >= _REPEAT_US:
-            await self._expiry.repeat(camera_id, build=seen.build)
+            await self._expiry.repeat(camera_id, seen.now_us, build=seen.build)
             last_us = seen.now_us
         self._repeated_us[camera_id] = last_us
 

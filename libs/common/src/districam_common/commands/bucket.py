@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from districam_common import cutover
 from districam_common.blobs import Blobs, Exists
 from districam_common.clock import SystemClock
 from districam_common.commands.run import NOT_DONE, CommandSettings, add_wait, run
@@ -65,6 +66,7 @@ def _line(outcome: Outcome) -> str:
 async def _bucket(blobs: Blobs, settings: CommandSettings) -> list[str]:
     name, lock = settings.s3.bucket, settings.s3.object_lock
     if await blobs.create_bucket(object_lock=lock):
+        await cutover.settle(blobs, 0)  # no indexer of an earlier version has let go of anything in it
         return [f"created bucket {name}, {'with' if lock else 'without'} object lock"]
     has_lock = await blobs.has_object_lock() if lock else True
     if has_lock is None:

@@ -84,6 +84,7 @@ def declared(settings: TopicsSettings) -> list[Topic]:
         (names.KEYFRAMES, settings.small_partitions, keyframes, True),
         (names.SEGMENTS, settings.small_partitions, segments, True),
         (names.STREAMS, settings.small_partitions, streams, True),
+        (names.RETENTION, settings.small_partitions, segments, True),
         (names.DEADLETTERS, 1, deadletters, False),
         (names.CLOCKS, settings.small_partitions, clocks, False),
     )

@@ -35,6 +35,8 @@ def decode(topic: str, key: bytes | None, headers: wire.Received, value: bytes |
             return wire.stored(key, headers, value)
         case names.STREAMS:
             return wire.event(key, headers, value)
+        case names.RETENTION:
+            return wire.expired(key, headers, value)
         case names.CAMERAS:
             return wire.camera(key, headers, value)
         case _:

@@ -29,9 +29,8 @@ def places_of(partition: int, count: int) -> frozenset[Place]:
     is told under its number.
     """
     fell = names.partition_of(str(partition), count)
-    return frozenset(
-        {(names.SEGMENTS, partition % count), (names.STREAMS, partition % count), (names.STREAMS, fell)}
-    )
+    own = {(topic, partition % count) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION)}
+    return frozenset(own | {(names.STREAMS, fell)})
 
 
 def progress(
@@ -46,10 +45,10 @@ def progress(
 
     Args:
         told: partition of `fragments` → `log_us` in the recorder's commit, read first.
-        ends: ends of `segments` and `streams`, asked for after `told` was read: all announced before it lies below.
+        ends: ends of `segments`, `streams` and `retention`, asked for after `told` was read: all said before it lies below.
         applied: next offset that the index does not hold yet.
         logged: what stands there; it never falls.
-        count: partitions of `segments`, and of `streams`.
+        count: partitions of `segments`, of `streams`, and of `retention`.
     """
     passed = {place for place, end in ends.items() if applied.get(place, 0) >= end}
     return {

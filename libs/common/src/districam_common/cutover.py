@@ -1,0 +1,60 @@
+"""Since when `expired` counts on `districam.retention.v1` alone. It stands in the bucket, where a rebuild from nothing finds it."""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from districam_common import wire
+from districam_common.blobs import Blobs, Exists, Missing
+from districam_common.errors import Rejected, Retriable
+from districam_common.fields import Instant
+from districam_common.names import CUTOVER, DAY_US
+
+GRACE_US = DAY_US
+"""A site's indexers are upgraded one after another: so long what an earlier version says on `streams` counts as before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutover:
+    """`_districam/retention.json`, written once.
+
+    Attributes:
+        streams_until_us: `expired` on `districam.streams.v1` counts up to this append time, µs UTC.
+    """
+
+    schema: Literal[1] = 1
+    streams_until_us: Instant
+
+
+async def read(blobs: Blobs) -> Cutover | None:
+    """What stands in the bucket; None if nothing does yet.
+
+    Raises:
+        Retriable: the store is away, or what it gives cannot be read.
+    """
+    try:
+        return wire.parse(Cutover, await blobs.get(CUTOVER))
+    except Missing:
+        return None
+    except Rejected as error:
+        raise Retriable(f"{CUTOVER} cannot be read: {error}") from error
+
+
+async def settle(blobs: Blobs, streams_until_us: int) -> Cutover:
+    """Writes it, and gives what stands in the bucket then: somebody else may have been quicker.
+
+    Raises:
+        Retriable: the store is away, or what it gives cannot be read.
+    """
+    wanted = Cutover(streams_until_us=streams_until_us)
+    body = wire.json_bytes(wanted)
+    digest = hashlib.sha256(body).hexdigest()
+    with suppress(Exists):
+        await blobs.put(
+            CUTOVER, [body], content_type="application/json", metadata={}, sha256=digest, once=True
+        )
+    found = await read(blobs)
+    if found is None:
+        raise Retriable(f"{CUTOVER} was written and is gone")
+    return found

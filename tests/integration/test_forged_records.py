@@ -1,0 +1,183 @@
+"""Records that somebody else wrote: what they say of footage is not believed, and nothing is lost by them."""
+# Redis-py leaves its keyword arguments untyped:
+# pyright: reportUnknownMemberType=false
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+
+from districam_common import cutover, index, names, wire
+from districam_common.clock import SystemClock
+from districam_common.events import DeadLetter, FootageExpired, SegmentStored
+from districam_common.kafka.consumer import Member, Partition, Reader
+from districam_common.names import DAY_US
+from districam_common.settings import KafkaSettings
+from integration.test_indexer import District, district, until
+from support.announced import S, lost, segment
+
+__all__ = ["district"]
+REFUSED = "districam_indexer_expired_refused_total "
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(120)]
+
+
+def expired(district: District, from_us: int, to_us: int, instance: str = "forger") -> wire.Message:
+    event = FootageExpired(
+        camera_id=district.camera_id, at_us=to_us, instance=instance, from_us=from_us, to_us=to_us, reason="forged"
+    )  # fmt: skip
+    return wire.event_message(event, 1, site="local", service="indexer")
+
+
+def footage(district: District) -> list[SegmentStored]:
+    """Of three days ago, and of now."""
+    now_us = SystemClock().now_us()
+    starts = (now_us - 3 * DAY_US, now_us - 20 * S, now_us - 10 * S)
+    return [
+        segment(district.camera_id, first_seq=5 * n, start_us=at_us, size=100)
+        for n, at_us in enumerate(starts)
+    ]
+
+
+async def are_found(district: District, wanted: Sequence[SegmentStored]) -> bool:
+    rows = await district.reader.segments(district.camera_id, wanted[0].start_us, wanted[-1].end_us + DAY_US)
+    return index.entries(rows) == [names.entry_of(one) for one in wanted]
+
+
+async def letters(district: District, kafka: KafkaSettings) -> list[DeadLetter]:
+    """About our camera; one that is made again each time that the topics are read anew."""
+    async with Reader.open(kafka, [names.DEADLETTERS]) as reader:
+        found = [wire.parse(DeadLetter, record.value) for record in await reader.read_all()]
+    return [one for one in found if one.key == district.camera_id]
+
+
+async def has_refused(district: District, kafka: KafkaSettings, count: int) -> bool:
+    return len(await letters(district, kafka)) >= count
+
+
+async def test_footage_that_is_forged_to_have_expired_is_found_and_so_is_what_follows(
+    district: District, kafka: KafkaSettings
+):
+    await cutover.settle(district.blobs, 0)
+    now_us = SystemClock().now_us()
+    stored = [await district.store(one) for one in footage(district)]
+    forged = (
+        (names.RETENTION, expired(district, 0, now_us + DAY_US)),
+        (names.RETENTION, expired(district, 0, (1 << 53) - 1)),
+        (names.STREAMS, expired(district, 0, now_us + DAY_US)),
+        (names.STREAMS, expired(district, 0, now_us - 2 * DAY_US)),
+        (names.RETENTION, wire.event_message(lost(now_us, district.camera_id), 1, site="local", service="ingest")),
+    )  # fmt: skip
+    async with district.indexer() as indexer:
+        await until(indexer.is_ready)
+        await district.announce(stored[:2])
+        for topic, message in forged:
+            await district.publisher.publish(topic, message)
+        await until(lambda: has_refused(district, kafka, len(forged)))
+        await district.announce(stored[2:])
+        await until(lambda: are_found(district, stored))
+        await district.redis.flushall()
+        await until(lambda: are_found(district, stored))
+        await until(lambda: has_refused(district, kafka, 2 * len(forged)))
+        assert (await district.reader.expired([district.camera_id]))[district.camera_id] == []
+        assert await district.reader.told(district.camera_id) == []
+        refused = [line for line in (await indexer.ask("/metrics")).splitlines() if line.startswith(REFUSED)]
+    assert float(refused[0].split()[-1]) >= 8
+    assert len({(one.topic, one.partition, one.offset) for one in await letters(district, kafka)}) == len(
+        forged
+    )
+
+
+async def test_what_was_said_on_streams_counts_up_to_the_cut_over_also_in_an_index_made_anew(
+    district: District, kafka: KafkaSettings
+):
+    """And what is said on the new topic counts for ever."""
+    now_us = SystemClock().now_us()
+    first, second, third = (now_us - n * DAY_US for n in (9, 8, 7))
+    ack = await district.publisher.publish(names.STREAMS, expired(district, 0, first, "indexer-1"))
+    await cutover.settle(district.blobs, ack.append_us)
+
+    async def ranges() -> list[tuple[int, int]]:
+        return (await district.reader.expired([district.camera_id]))[district.camera_id]
+
+    async with district.indexer() as indexer:
+        await until(indexer.is_ready)
+        await district.publisher.publish(names.STREAMS, expired(district, 0, third))
+        await district.publisher.publish(names.RETENTION, expired(district, first, second, "indexer-2"))
+        await until(lambda: has_refused(district, kafka, 1))
+        await until(lambda: _are(ranges, [(0, second)]))
+        await district.redis.flushall()
+        await until(lambda: _are(ranges, [(0, second)]))
+        await until(lambda: has_refused(district, kafka, 2))
+    found = json.loads(await district.blobs.get(names.CUTOVER))
+    assert found == {"schema": 1, "streams_until_us": ack.append_us}
+
+
+async def _are(ranges: Callable[[], Awaitable[list[tuple[int, int]]]], wanted: list[tuple[int, int]]) -> bool:
+    return await ranges() == wanted
+
+
+async def test_a_site_of_an_earlier_version_gets_its_cut_over_a_day_ahead_and_keeps_it(district: District):
+    """Its other indexers go on speaking on `streams` until each has been replaced."""
+    before_us = SystemClock().now_us()
+    async with district.indexer() as indexer:
+        await until(indexer.is_ready)
+        found = await cutover.read(district.blobs)
+        assert found is not None
+        assert 0 <= found.streams_until_us - cutover.GRACE_US - before_us < 60 * S
+        old_us = before_us - 2 * DAY_US
+        await district.publisher.publish(names.STREAMS, expired(district, 0, old_us, "older-indexer"))
+        await until(lambda: district.reader.told(district.camera_id))
+        assert (await district.reader.expired([district.camera_id]))[district.camera_id] == [(0, old_us)]
+        await indexer.child_ends_when_asked()
+    async with district.indexer() as indexer:
+        await until(indexer.is_ready)
+        assert await cutover.read(district.blobs) == found
+
+
+async def test_beside_an_indexer_of_an_earlier_version_the_topic_is_read(
+    district: District, kafka: KafkaSettings
+):
+    """That one is of the same group and does not know the topic, also where it hands out the partitions."""
+    taken: set[Partition] = set()
+
+    async def assigned(partitions: frozenset[Partition]) -> None:
+        taken.clear()
+        taken.update(partitions)
+        for partition in partitions:
+            older.seek(partition, 0)
+
+    async def revoked(partitions: frozenset[Partition]) -> None:
+        taken.difference_update(partitions)
+
+    known = (names.SEGMENTS, names.STREAMS, names.KEYFRAMES)
+    async with AsyncExitStack() as stack:
+        older = await stack.enter_async_context(
+            Member.open(
+                kafka,
+                names.INDEXER_GROUP,
+                known,
+                "older",
+                on_assigned=assigned,
+                on_revoked=revoked,
+                clock=SystemClock(),
+            )
+        )
+
+        async def leads() -> bool:
+            older.pause(taken)
+            await older.poll(timeout_s=0.2)
+            return bool(taken)
+
+        await until(leads)
+        indexer = await stack.enter_async_context(district.indexer())
+        old_us = SystemClock().now_us() - 2 * DAY_US
+        await district.publisher.publish(names.RETENTION, expired(district, 0, old_us, "indexer-2"))
+
+        async def is_known() -> bool:
+            await leads()
+            return bool((await district.reader.expired([district.camera_id]))[district.camera_id])
+
+        await until(is_known)
+        assert {one.topic for one in taken} <= set(known)
+        assert indexer.child.returncode is None

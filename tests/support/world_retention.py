@@ -1,0 +1,128 @@
+"""A simulated site over days: one camera that never fails, a budget that lets its oldest hours go, and an index that is lost.
+
+All that decides is the real code. Time goes in quarters of an hour.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from districam_common import names
+from districam_common.events import Camera, Connected, FootageExpired, SegmentStored
+from districam_common.intervals import merge
+from districam_common.ledger import State, ledger
+from districam_common.names import DAY_US, HOUR_US, entry_of, segment_key
+from districam_indexer.core.belief import objection
+from districam_indexer.core.operations import gathered
+from districam_indexer.core.plan import is_inside, plan_entry, plan_event
+from districam_recorder.core.progress import Commit
+from support.fragments import epoch_id
+from support.world_broker import PARTITIONS, Broker
+from support.world_index import PLACES, REVISIONS, Indexer
+
+CAMERA = "gate"
+PARTITION = names.partition_of(CAMERA, PARTITIONS)
+TICK_US = HOUR_US // 4
+BEGUN_US = 1_790_000_000_000_000 // DAY_US * DAY_US
+RECORD = Camera(camera_id=CAMERA, name="Gate", url="rtsp://10.0.0.1/", updated_us=BEGUN_US, revision=1)
+KEPT_US = DAY_US + 2 * HOUR_US
+BUILT_TICKS = 6
+"""How long an index that is made anew is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What somebody is told of the whole past at an instant."""
+
+    now_us: int
+    states: list[State]
+
+
+@dataclass
+class Archive:
+    """Runs to its end at once.
+
+    Attributes:
+        lost_at: ticks at which Redis loses all and the index is made anew.
+        streams_until_us: up to when retention speaks on `streams`.
+    """
+
+    dice: Random
+    lost_at: frozenset[int] = frozenset()
+    ticks: int = 200
+    streams_until_us: int = 0
+    broker: Broker = field(default_factory=Broker)
+    bucket: dict[str, SegmentStored] = field(default_factory=dict[str, SegmentStored])
+    looks: list[Look] = field(default_factory=list[Look])
+
+    def __post_init__(self) -> None:
+        self.broker.now_us = BEGUN_US
+        self.broker.append(*REVISIONS, RECORD)
+        connected = Connected(
+            camera_id=CAMERA, at_us=BEGUN_US, instance="i", epoch=epoch_id(1), reader="native", transport="tcp", codecs="avc1",
+            width=64, height=48,
+        )  # fmt: skip
+        self.broker.append(names.STREAMS, PARTITION, connected)
+        self.indexer = Indexer(self.broker, self.dice)
+        for tick in range(1, self.ticks):
+            self.broker.now_us = BEGUN_US + tick * TICK_US
+            if tick in self.lost_at:
+                self._rebuild()
+            self._record(tick)
+            self.indexer.turn(follows=True)
+            self._let_go()
+            self._look()
+
+    def _record(self, tick: int) -> None:
+        """The last quarter of an hour is stored and announced; the recorder's commit says so."""
+        start_us, end_us = self.broker.now_us - TICK_US, self.broker.now_us
+        stored = SegmentStored(
+            camera_id=CAMERA, epoch=epoch_id(1), first_seq=tick, last_seq=tick, start_us=start_us, end_us=end_us, bytes=9,
+            init_bytes=1, access_units=1, lost_packets=0, damaged=0, codecs="avc1", width=64, height=48,
+            starts_with_keyframe=True, bucket="b", key="", sha256="",
+        )  # fmt: skip
+        stored = replace(stored, key=segment_key(CAMERA, entry_of(stored)))
+        self.bucket[stored.key] = stored
+        self.broker.append(names.SEGMENTS, PARTITION, stored)
+        self.broker.commits[PARTITION] = Commit(0, json.dumps({"log_us": end_us}))
+
+    def _let_go(self) -> None:
+        """Said on the topic, written to the index, then deleted."""
+        edge_us = (self.broker.now_us - KEPT_US) // HOUR_US * HOUR_US
+        if edge_us <= BEGUN_US or self.dice.random() < 0.5:
+            return
+        event = FootageExpired(
+            camera_id=CAMERA, at_us=self.broker.now_us, instance="i", from_us=BEGUN_US, to_us=edge_us, reason="budget"
+        )  # fmt: skip
+        topic = names.STREAMS if self.broker.now_us <= self.streams_until_us else names.RETENTION
+        append_us = self.broker.append(topic, PARTITION, event)
+        assert objection(event, topic, append_us, self.streams_until_us) is None
+        self.indexer.index.apply(gathered(plan_event(event, append_us)))
+        gone = merge([(event.from_us, event.to_us)])
+        over = [key for key, one in self.bucket.items() if is_inside((one.start_us, one.end_us), gone)]
+        for key in over:
+            del self.bucket[key]
+
+    def _rebuild(self) -> None:
+        """Nothing is left; the bucket is listed, and the members of the group follow the topics from where they are told."""
+        self.indexer = Indexer(self.broker, self.dice)
+        for one in self.bucket.values():
+            self.indexer.index.apply(gathered(plan_entry(CAMERA, entry_of(one))))
+        ends = {place: len(self.broker.log(*place)) for place in PLACES}
+        self.indexer.applied = {place: end for place, end in ends.items() if place[0] == names.SEGMENTS}
+        for _ in range(BUILT_TICKS):
+            self.indexer.turn(follows=True)
+            self._look()
+
+    def _look(self) -> None:
+        index = self.indexer.index
+        states = ledger(
+            (BEGUN_US, self.broker.now_us),
+            index.revisions(CAMERA),
+            index.segments(CAMERA),
+            index.told(CAMERA),
+            fell=[],
+            log_us=self.indexer.logged.get(PARTITION, 0),
+            now_us=self.broker.now_us,
+        )
+        self.looks.append(Look(self.broker.now_us, states))
