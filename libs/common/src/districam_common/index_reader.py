@@ -27,16 +27,7 @@ from districam_common.revisions import whole
 from districam_common.settings import RedisSettings
 from districam_common.turns import in_turns
 
-__all__ = [
-    "EpochShape",
-    "Framed",
-    "IndexReader",
-    "Instant",
-    "Known",
-    "LatestStill",
-    "Meta",
-    "parse_meta",
-]
+__all__ = ["EpochShape", "Framed", "IndexReader", "Instant", "Known", "LatestStill", "Meta", "parse_meta"]
 
 T = TypeVar("T")
 
