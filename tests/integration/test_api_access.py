@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from redis.asyncio import Redis
 
 from districam_api import keyring, schemas
 from districam_api.core.keys import Key, make, revoked
+from districam_api.core.tokens import bearer as bearer_of
 from districam_api.core.tokens import sign
 from districam_common.events import Camera
 from districam_common.names import rfc3339
@@ -38,6 +40,7 @@ NOW_US = time.time_ns() // 1000
 START_US = (NOW_US // (3600 * S) - 1) * 3600 * S
 EPOCH = "01900000-0000-7000-8000-000000000001"
 TOKEN_KEY = "k" * 40
+LOGIN = "00112233445566aa"
 MADE = segments("cam-1", EPOCH, START_US, count=5)
 CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", updated_us=START_US - 3600 * S)
 WINDOW = {"from": rfc3339(START_US), "to": rfc3339(START_US + 10 * S)}
@@ -69,10 +72,14 @@ class World:
     """What apis need."""
 
     s3: S3Settings
-    redis_url: str
+    redis: valkey.Redis
     ring: Ring
     viewer: tuple[Key, str]
     operator: tuple[Key, str]
+
+    @property
+    def redis_url(self) -> str:
+        return self.redis.url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -90,7 +97,7 @@ async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
     async with valkey.running(home / "data", log_dir=home) as server:
         async with Redis.from_url(server.url) as redis:
             await fill(redis, [CAMERA], {"cam-1": MADE}, log_us=NOW_US)
-        yield World(s3, server.url, ring, viewer, operator)
+        yield World(s3, server, ring, viewer, operator)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -269,13 +276,14 @@ async def test_a_login_is_a_cookie_that_scripts_and_other_sites_cannot_use(
 
 
 async def test_a_login_lasts_twelve_hours(http: httpx.AsyncClient, world: World):
-    now_us = time.time_ns() // 1000
+    now_us, who = time.time_ns() // 1000, bearer_of(world.viewer[0].id, LOGIN)
     for for_us, status in ((S * 60, 200), (-1, 401)):
-        token = sign(TOKEN_KEY.encode(), "session", "", world.viewer[0].id, now_us + for_us)
+        token = sign(TOKEN_KEY.encode(), "session", "", who, now_us + for_us)
         answer = await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"})
         assert answer.status_code == status
-    token = sign(b"x" * 40, "session", "", world.viewer[0].id, now_us + S * 60)
-    unknown(await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"}))
+    for secret, of in ((b"x" * 40, who), (TOKEN_KEY.encode(), world.viewer[0].id)):  # which login is not said
+        token = sign(secret, "session", "", of, now_us + S * 60)
+        unknown(await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"}))
 
 
 async def test_what_a_form_of_another_site_can_send_is_refused(http: httpx.AsyncClient, world: World):
@@ -309,6 +317,70 @@ async def test_a_long_body_is_refused_unread(http: httpx.AsyncClient):
         yield b"{"
 
     problem(await http.post("/v1/login", content=pieces(), headers=JSON), 411)
+
+
+# ---- logging out
+
+
+def replica(world: World, folder: Path, name: str) -> AbstractAsyncContextManager[Api]:
+    """Another one that signs by the same key."""
+    (folder / "token-key").write_text(TOKEN_KEY)
+    return api_running(
+        world.s3, world.redis_url, folder / f"{name}.log",
+        keys_file=world.ring.file, token_key_file=folder / "token-key",
+    )  # fmt: skip
+
+
+async def refused_within(url: str, cookie: dict[str, str], media: str, within_s: float):
+    """Until a replica takes neither that login nor a media URL that was made for it."""
+    async with asyncio.timeout(within_s), httpx.AsyncClient(base_url=url, timeout=5) as http:
+        while (await http.get("/v1/session", headers=cookie)).status_code != 401:
+            await asyncio.sleep(0.05)
+        while (await http.get(media)).status_code != 403:
+            await asyncio.sleep(0.05)
+
+
+async def logged_in(http: httpx.AsyncClient, text: str) -> tuple[dict[str, str], str]:
+    """A login's cookie, as somebody may have copied it, and a media URL that was made for it."""
+    answer = await http.post("/v1/login", json={"key": text})
+    cookie = {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
+    http.cookies.clear()
+    listed = await http.get("/v1/cameras/cam-1/segments", params=WINDOW, headers=cookie)
+    return cookie, listed.json()["segments"][0]["url"]
+
+
+@pytest.mark.hostile
+async def test_a_logout_ends_the_login_and_its_urls_on_every_replica(
+    api: Api, http: httpx.AsyncClient, world: World, tmp_path: Path
+):
+    async with replica(world, tmp_path, "second") as second:
+        cookie, media = await logged_in(http, world.viewer[1])
+        other, others = await logged_in(http, world.viewer[1])
+        async with httpx.AsyncClient(base_url=second.url, timeout=5) as there:
+            assert (await there.get("/v1/session", headers=cookie)).status_code == 200
+            assert (await there.get(media)).status_code == 200
+            assert (await http.post("/v1/logout", headers=cookie)).status_code == 204
+            await refused_within(api.url, cookie, media, 0.5)
+            await refused_within(second.url, cookie, media, 3)
+            assert (await there.get("/v1/session", headers=other)).status_code == 200
+            assert (await there.get(others)).status_code == 200
+    async with replica(world, tmp_path, "third") as third:
+        await refused_within(third.url, cookie, media, 0.5)  # one that was not there then
+
+
+@pytest.mark.hostile
+async def test_with_redis_away_a_logout_counts_here_and_elsewhere_once_it_is_back(
+    api: Api, http: httpx.AsyncClient, world: World, tmp_path: Path
+):
+    async with replica(world, tmp_path, "second") as second:
+        cookie, media = await logged_in(http, world.viewer[1])
+        await world.redis.child.kill()
+        try:
+            assert (await http.post("/v1/logout", headers=cookie)).status_code == 204
+            await refused_within(api.url, cookie, media, 1)
+        finally:
+            await world.redis.child.start_again()
+        await refused_within(second.url, cookie, media, 15)
 
 
 # ---- revoking, and wrong keys

@@ -178,6 +178,7 @@ async def test_a_range_is_honoured_of_the_object_that_if_range_names_alone(http:
     whole = await http.get(url)
     tag = whole.headers["etag"]
     assert whole.content == content
+    assert whole.headers["cache-control"] == "private, max-age=600, immutable"
     assert (await http.get(listed[1]["url"])).headers["etag"] != tag
     for value, status in {
         tag: 206,

@@ -31,6 +31,7 @@ def application(keys: KeyRing | None, **settings: object) -> FastAPI:
     doors = SimpleNamespace(clock=clock, signing=signing, zone=ZoneInfo("UTC"), site="local")
     api = ApiBlock.model_validate(settings)
     asked = Access(keys, signing, Attempts(), clock, is_secure=api.is_secure)
+    asked.ended.meet({}, 0)
     app = create_app(cast("Doors", doors), asked, api)
     router = APIRouter(prefix="/v1")
 

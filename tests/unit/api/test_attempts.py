@@ -1,4 +1,4 @@
-from districam_api.core.attempts import ADDRESSES_MOST, ALL, EACH, Attempts, Pace
+from districam_api.core.attempts import ADDRESSES_MOST, ALL, EACH, Attempts, Logins, Pace
 
 S = 1_000_000
 NOW_US = 1_000 * S
@@ -64,3 +64,10 @@ def test_memory_is_bounded_and_who_was_still_for_longest_is_forgotten():
         attempts.failed(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", NOW_US)
     assert attempts.failed("10.255.0.2", NOW_US) > 0
     assert attempts.failed("10.255.0.1", NOW_US) == 0
+
+
+def test_logins_of_a_key_are_counted_and_another_keys_are_not():
+    logins = Logins(Pace(run=3, interval_us=10))
+    assert [logins.made("a", 0) for _ in range(4)] == [0, 0, 0, 10]
+    assert logins.made("b", 0) == 0
+    assert [logins.made("a", 10), logins.made("a", 10)] == [0, 10]

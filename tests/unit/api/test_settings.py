@@ -145,3 +145,8 @@ def test_the_defaults_are_those_of_the_contract():
     settings = load(ApiSettings, {})
     assert (settings.api.host, settings.api.port, settings.health.port) == ("127.0.0.1", 8080, 9104)
     assert (settings.api.timezone, settings.api.settle_s) == ("Asia/Ho_Chi_Minh", 75)
+
+
+def test_what_browsers_may_keep_of_objects_is_minutes_or_nothing():
+    for given, kept in {"600": "private, max-age=600, immutable", "0": "no-store"}.items():
+        assert load(ApiSettings, {"DISTRICAM_API__MEDIA_CACHE_S": given}).api.kept == kept

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from districam_api.core.tokens import MEDIA_US, Checked, sign, verify
+from districam_api.core.tokens import MEDIA_US, Checked, bearer, sign, verify
 
 SECRET = b"s" * 32
 KEY = "cam-1/2026-11-24/14/47-00.000000Z.0190.mp4"
@@ -68,3 +69,27 @@ def test_what_is_signed_verifies(secret: bytes, key: str, expires_us: int):
     token = sign(secret, "media", key, "-", expires_us)
     assert verify(secret, "media", key, token, expires_us - 1) == Checked("valid", "-", expires_us)
     assert verify(secret, "media", key, token, expires_us).verdict == "expired"
+
+
+LOGIN = "00112233445566aa"
+BY_LOGIN = sign(SECRET, "media", KEY, bearer(WHO, LOGIN), NOW_US + MEDIA_US)
+
+
+def test_a_token_says_for_which_login_it_was_made():
+    assert check(BY_LOGIN) == Checked("valid", WHO, NOW_US + MEDIA_US, LOGIN)
+    assert check(TOKEN).login == ""
+
+
+@pytest.mark.hostile
+def test_the_login_can_be_neither_changed_nor_left_out_nor_put_in():
+    expiry, who, login, digest = BY_LOGIN.split(".")
+    for other in (
+        f"{who}.00112233445566ab",
+        who,
+        f"{who}.",
+        f"{who}.{login}.{login}",
+        f"{who}.{login.upper()}",
+    ):
+        assert check(f"{expiry}.{other}.{digest}") == FORGED
+    expiry, who, digest = TOKEN.split(".")
+    assert check(f"{expiry}.{who}.{LOGIN}.{digest}") == FORGED

@@ -318,6 +318,7 @@ AHEAD_US = 60_000_000
 """A segment that ends later than so long from now was filed by a clock that was ahead."""
 APPLIED = f"{PREFIX}applied"
 MARKS = f"{PREFIX}marks"
+ENDED_LOGINS = f"{PREFIX}ended-logins"
 LOGGED = f"{PREFIX}logged"
 HOLDS = f"{PREFIX}holds"
 HOLD_STATES = f"{PREFIX}hold-states"

@@ -1,29 +1,37 @@
 """Who asks. One dependency stands before every route; what is open is named here, all else needs a key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import structlog
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from districam_api.core.attempts import Attempts
+from districam_api.core.attempts import Attempts, Logins
+from districam_api.core.ended import Ended
 from districam_api.core.keys import EVERYBODY, NO_KEY, NOBODY, Caller, Key, claimed
-from districam_api.core.tokens import SESSION_US
+from districam_api.core.tokens import SESSION_US, Checked
 from districam_api.forwarded import FROM_PROXIES
 from districam_api.keyring import KeyRing
 from districam_api.problems import Refusal, shown_path
 from districam_api.signing import Signing
 from districam_common.clock import Clock
+from districam_common.errors import Retriable
 
 log = structlog.get_logger()
 
 COOKIE = "districam_session"
+COOKIE_BY_HTTPS = f"__Host-{COOKIE}"
+"""Browsers take it from this very host alone (RFC 6265bis section 4.1.3.2): no neighbour of its domain can plant one."""
 OPEN = frozenset({"/", "/v1/login"})
 SHELL = "/page/"
 MEDIA = "/v1/media/"
 JSON = "application/json"
+
+
+class NotHeard(Retriable):
+    """What other replicas know is needed, and has not been heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Access:
 
     Attributes:
         keys: None: no keys are asked for, and all stays on loopback.
-        is_secure: whether it serves by TLS.
+        is_secure: whether people come by HTTPS.
     """
 
     keys: KeyRing | None
@@ -40,23 +48,29 @@ class Access:
     attempts: Attempts
     clock: Clock
     is_secure: bool
+    ended: Ended = field(default_factory=Ended)
+    logins: Logins = field(default_factory=Logins)
+
+    @property
+    def cookie(self) -> str:
+        return COOKIE_BY_HTTPS if self.is_secure else COOKIE
 
     def caller(self, request: Request) -> Caller:
         """Who asks, by bearer key or cookie.
 
         Raises:
-            Refusal: 401, or 429 after too many failures.
+            Refusal: 401, or 429 after too many failures. NotHeard: it cannot be said whether a login was ended.
         """
         if self.keys is None:
             return _beside(request)
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return _by_key(self.enter(text.strip(), request), "bearer")
-        checked = self.signing.session(request.cookies.get(COOKIE, ""), self.clock.now_us())
-        key = self.keys.named(checked.key_id) if checked.verdict == "valid" else None
-        if key is None:
+            return _by_key(self.enter(text.strip(), request))
+        checked = self.signing.session(request.cookies.get(self.cookie, ""), self.clock.now_us())
+        key = self.keys.named(checked.key_id) if checked.verdict == "valid" and checked.login else None
+        if key is None or self._is_ended(checked.login):
             raise _unknown("a key is needed: Authorization: Bearer dc_…, or a login", "Bearer")
-        return _by_key(key, "cookie", checked.expires_us)
+        return _by_login(key, checked)
 
     def enter(self, text: str, request: Request) -> Key:
         """The key that `text` is.
@@ -69,34 +83,49 @@ class Access:
         if key:
             return key
         address = request.client.host if request.client else ""
-        wait_us = self.attempts.failed(address, self.clock.monotonic_us())
-        if wait_us:
-            wait_s = -(-wait_us // 1_000_000)
-            headers = {"Retry-After": str(wait_s)}
-            raise Refusal(429, f"too many wrong keys; try again in {wait_s} s", headers=headers)
+        _not_so_fast(self.attempts.failed(address, self.clock.monotonic_us()), "too many wrong keys")
         log.warning("key refused", address=address, key_id=claimed(text), path=shown_path(request))
         raise _unknown("this key is unknown or revoked", 'Bearer error="invalid_token"')
 
-    def is_in_force(self, key_id: str) -> bool:
-        """Whether what was signed for that key still holds."""
-        return key_id == NO_KEY if self.keys is None else self.keys.named(key_id) is not None
+    def is_in_force(self, checked: Checked) -> bool:
+        """Whether what was signed for that key, and perhaps a login by it, still holds. Raises NotHeard."""
+        if self.keys is None:
+            return checked.key_id == NO_KEY
+        return self.keys.named(checked.key_id) is not None and not self._is_ended(checked.login)
+
+    def _is_ended(self, login: str) -> bool:
+        if login and not self.ended.is_known:
+            raise NotHeard("which logins were ended has not been read yet")
+        return self.ended.has(login)
 
     def log_in(self, text: str, request: Request) -> tuple[str, Caller]:
-        """A login by that key, and who that is. Raises Refusal, as `enter`."""
+        """A login by that key, and who that is. Raises Refusal, as `enter`; 429 after too many logins by one key."""
         key = self.enter(text, request)
-        token, expires_us = self.signing.new_session(key.id, self.clock.now_us())
-        return token, _by_key(key, "cookie", expires_us)
+        _not_so_fast(self.logins.made(key.id, self.clock.monotonic_us()), "too many logins by this key")
+        token, made = self.signing.new_session(key.id, self.clock.now_us())
+        return token, _by_login(key, made)
 
     def hand_out(self, answer: Response, token: str) -> None:
         """Sets the cookie of a login; an empty one takes it back."""
         answer.set_cookie(
-            COOKIE, token, max_age=SESSION_US // 1_000_000 if token else 0,
+            self.cookie, token, max_age=SESSION_US // 1_000_000 if token else 0,
             path="/", httponly=True, samesite="strict", secure=self.is_secure,
         )  # fmt: skip
 
 
-def _by_key(key: Key, how: Literal["bearer", "cookie"], expires_us: int | None = None) -> Caller:
-    return Caller(how=how, role=key.role, key_id=key.id, name=key.name, expires_us=expires_us)
+def _by_key(key: Key) -> Caller:
+    return Caller(how="bearer", role=key.role, key_id=key.id, name=key.name)
+
+
+def _by_login(key: Key, login: Checked) -> Caller:
+    return replace(_by_key(key), how="cookie", expires_us=login.expires_us, login=login.login)
+
+
+def _not_so_fast(wait_us: int, why: str) -> None:
+    """Raises Refusal: 429."""
+    if wait_us:
+        wait_s = -(-wait_us // 1_000_000)
+        raise Refusal(429, f"{why}; try again in {wait_s} s", headers={"Retry-After": str(wait_s)})
 
 
 def _beside(request: Request) -> Caller:
@@ -160,7 +189,12 @@ def described(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document with the ways to say who asks."""
     document["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "made by `districam-api keys create`"},
-        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "from POST /v1/login"},
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": COOKIE,
+            "description": f"from POST /v1/login; {COOKIE_BY_HTTPS} by HTTPS",
+        },
     }
     document["security"] = [{"key": []}, {"session": []}]
     for path, methods in document["paths"].items():

@@ -30,6 +30,7 @@ from districam_api.settings import ApiBlock, ApiSettings
 from districam_api.signing import Signing
 from districam_api.stills import Decoders
 from districam_common.blobs import Blobs
+from districam_common.ended_logins import EndedLogins
 from districam_common.errors import Retriable
 from districam_common.index_reader import IndexReader
 from districam_common.service import Runtime, retrying
@@ -107,6 +108,7 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
             IndexReader.open(settings.redis) as index,
             Blobs.open(settings.s3) as blobs,
             Decoders.open() as decoders,
+            EndedLogins.open(settings.redis) as ended,
             asyncio.TaskGroup() as tasks,
         ):
             footage = Footage(index, runtime.clock, round(settings.api.settle_s * 1e6))
@@ -122,6 +124,7 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
                 zone,
                 settings.site,
                 HoldBook(blobs, index),
+                settings.api.kept,
             )
             app = create_app(doors, asked, settings.api)
             tasks.create_task(_watch(runtime, "redis", index.ping))
@@ -129,6 +132,7 @@ async def main(settings: ApiSettings, runtime: Runtime) -> None:
             tasks.create_task(_keep(signing.reread, runtime, WATCH_S))
             if keys:
                 tasks.create_task(_keep(keys.reread, runtime, KEYS_WATCH_S))
+                tasks.create_task(logins.sharing(asked.ended, ended, runtime))
             await server.serve(app, sock, settings.api, connections, runtime)
 
 

@@ -55,7 +55,7 @@ async def sent_in_pieces(request: Request) -> None:
         )
 
 
-async def serve(blobs: Blobs, key: str, wanted: Asked, key_id: str) -> Response:
+async def serve(blobs: Blobs, key: str, wanted: Asked, key_id: str, kept: str) -> Response:
     """The object of a segment, or the part of it that was asked for. An object never changes: its tag is its digest.
 
     Raises:
@@ -67,7 +67,7 @@ async def serve(blobs: Blobs, key: str, wanted: Asked, key_id: str) -> Response:
         raise NotKnown("the object is not in the store: it may have expired")
     digest = head.metadata.get("sha256")
     etag = f'"{digest}"' if digest else None
-    headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, max-age=86400, immutable"}
+    headers = {"Accept-Ranges": "bytes", "Cache-Control": kept}
     if etag:
         headers["ETag"] = etag
     if is_unchanged(wanted.if_none_match, etag):

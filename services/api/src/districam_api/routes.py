@@ -43,6 +43,8 @@ class Doors:
     zone: ZoneInfo
     site: str
     holds: HoldBook
+    kept: str
+    """How long browsers may keep an object: its Cache-Control."""
 
 
 async def _doors(request: Request) -> Doors:
@@ -100,7 +102,7 @@ def _listed(doors: Doors, caller: Caller, camera_id: str, found: Iterable[IndexE
     """The segments with their keys and URLs, all signed for the same time and for who asks."""
     entries = list(found)
     keys = [segment_key(camera_id, entry) for entry in entries]
-    urls = doors.signing.media_urls(keys, caller.key_id, doors.clock.now_us())
+    urls = doors.signing.media_urls(keys, caller, doors.clock.now_us())
     return list(map(Listed, entries, keys, urls))
 
 
@@ -250,7 +252,7 @@ _MEDIA: dict[int | str, dict[str, Any]] = {
     200: {"description": "The object", **_VIDEO},
     206: {"description": "The part of it that Range asks for", **_VIDEO},
     304: {"description": "The object is the one that If-None-Match names"},
-    403: {"description": "The token is forged or expired, or its key revoked", **PROBLEM},
+    403: {"description": "The token is forged or expired, its key revoked or its login ended", **PROBLEM},
     404: {"description": "No such object", **PROBLEM},
     416: {"description": "No byte of the range exists", **PROBLEM},
 }
@@ -268,7 +270,7 @@ async def media_object(
     checked = doors.signing.media(key, query.token, doors.clock.now_us())
     if checked.verdict != "valid":
         raise Refusal(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")
-    if not access_of(request).is_in_force(checked.key_id):
-        raise Refusal(403, "the key for which this token was made is revoked")
+    if not access_of(request).is_in_force(checked):
+        raise Refusal(403, "the key for which this token was made is revoked, or its login was ended")
     request.state.key_id = checked.key_id
-    return await media.serve(doors.blobs, key, wanted, checked.key_id)
+    return await media.serve(doors.blobs, key, wanted, checked.key_id, doors.kept)

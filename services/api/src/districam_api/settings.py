@@ -37,6 +37,7 @@ class ApiBlock(Block):
         request_s: for a TLS handshake, for a request's head, and again for its body.
         reader_s: within which a client must take a piece of an answer, 64 KiB or the rest of it.
         tls_cert_file: PEM, the certificate and those between it and a root; with `tls_key_file`.
+        media_cache_s: how long a browser may keep what it was sent of objects; 0: not at all.
         allowed_origins: whose pages may read playlists and media.
         trusted_proxies: networks whose machines are believed when they say for whom they ask, in the header that
             `forwarded_header` names; they must write it themselves.
@@ -57,6 +58,7 @@ class ApiBlock(Block):
     upgraded: int = Field(default=256, ge=1, le=100_000)
     request_s: float = Field(default=10.0, ge=0.1, le=600)
     reader_s: float = Field(default=60.0, ge=0.1, le=3600)
+    media_cache_s: int = Field(default=600, ge=0, le=14_400)
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = Field(default=None, validate_default=True)
     allowed_origins: tuple[str, ...] = ()
@@ -72,6 +74,11 @@ class ApiBlock(Block):
     @property
     def proxies(self) -> Proxies:
         return Proxies(self.trusted_proxies, self.forwarded_header)
+
+    @property
+    def kept(self) -> str:
+        """The Cache-Control of objects, which never change."""
+        return f"private, max-age={self.media_cache_s}, immutable" if self.media_cache_s else "no-store"
 
     @property
     def patience(self) -> Patience:

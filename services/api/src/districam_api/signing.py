@@ -6,7 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from districam_api.core.tokens import MEDIA_US, SESSION_US, Checked, sign, signer, verify
+from districam_api.core.keys import Caller
+from districam_api.core.tokens import LOGIN_BYTES, MEDIA_US, SESSION_US, Checked, bearer, sign, signer, verify
 from districam_common.settings import secret
 
 log = structlog.get_logger()
@@ -33,21 +34,25 @@ class Signing:
         self._file = file
         self._secret = secrets.token_bytes(32) if file is None else token_key(file)
 
-    def media_urls(self, keys: Iterable[str], key_id: str, now_us: int) -> list[str]:
-        """The paths of segments' objects, each with a token for 24 hours from now.
+    def media_urls(self, keys: Iterable[str], caller: Caller, now_us: int) -> list[str]:
+        """The paths of segments' objects, each with a token for 4 hours from now, and no longer than the caller's login.
 
         A segment's key is written as it stands: nothing in it needs quoting (`names.segment_key`).
         """
-        signed = signer(self._secret, "media", key_id, now_us + MEDIA_US)
+        expires_us = now_us + MEDIA_US
+        if caller.expires_us is not None:
+            expires_us = min(expires_us, caller.expires_us)
+        signed = signer(self._secret, "media", bearer(caller.key_id, caller.login), expires_us)
         return [f"/v1/media/{key}?token={signed(key)}" for key in keys]
 
     def media(self, key: str, token: str, now_us: int) -> Checked:
         return verify(self._secret, "media", key, token, now_us)
 
-    def new_session(self, key_id: str, now_us: int) -> tuple[str, int]:
-        """A login of 12 hours from now, and when it ends."""
-        expires_us = now_us + SESSION_US
-        return sign(self._secret, "session", "", key_id, expires_us), expires_us
+    def new_session(self, key_id: str, now_us: int) -> tuple[str, Checked]:
+        """A login of 12 hours from now, and what it says. Its id is no secret: it only tells logins apart."""
+        found = Checked("valid", key_id, now_us + SESSION_US, secrets.token_hex(LOGIN_BYTES))
+        who = bearer(found.key_id, found.login)
+        return sign(self._secret, "session", "", who, found.expires_us), found
 
     def session(self, token: str, now_us: int) -> Checked:
         return verify(self._secret, "session", "", token, now_us)

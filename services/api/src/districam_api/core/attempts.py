@@ -20,6 +20,9 @@ class Pace:
 EACH = Pace(run=10, interval_us=6_000_000)
 ALL = Pace(run=100, interval_us=600_000)
 
+LOGINS = Pace(run=60, interval_us=10_000_000)
+"""A shift may begin with one key. In the 12 hours of a login that is 4,400 to remember of one key, 36 bytes each."""
+
 
 class Attempts:
     """Counts failures of each address and of all together. State: when each will have been forgiven everything."""
@@ -44,6 +47,19 @@ class Attempts:
         if len(self._by_address) > ADDRESSES_MOST:
             self._by_address.popitem(last=False)
         return 0
+
+
+class Logins:
+    """Counts logins of each key: each that is ended early has to be remembered by every replica."""
+
+    def __init__(self, each: Pace = LOGINS) -> None:
+        self._each = each
+        self._by_key: dict[str, int] = {}
+
+    def made(self, key_id: str, now_us: int) -> int:
+        """Notes a login by that key, which is one of ours. Gives how long to wait, in µs, if there have been too many."""
+        self._by_key[key_id], wait_us = _spent(self._by_key.get(key_id, 0), now_us, self._each)
+        return wait_us
 
 
 def _spent(free_us: int, now_us: int, pace: Pace) -> tuple[int, int]:

@@ -41,13 +41,14 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, and how that is known. `expires_us` of a login; `open`: nobody is asked for a key here."""
+    """Who asks, and how that is known. `login`, `expires_us`: of a login; `open`: nobody is asked for a key here."""
 
     how: Literal["bearer", "cookie", "open", "nobody"]
     role: Role
     key_id: str = NO_KEY
     name: str = ""
     expires_us: int | None = None
+    login: str = ""
 
 
 NOBODY = Caller(how="nobody", role="viewer")

@@ -125,6 +125,7 @@ export class Source {
     if (this.closing.signal.aborted || (error instanceof DOMException && error.name === "AbortError")) return;
     if (!(error instanceof Refused || error instanceof TypeError || error instanceof DOMException || error instanceof RangeError)) throw error;
     this.supply = "failed";
+    if (error instanceof Refused && error.status === 403) this.listed = null;  // its URLs have expired
     this.retryAt = performance.now() + Math.max(2000, error instanceof Refused ? error.retryAfter * 1000 : 0);
   }
 

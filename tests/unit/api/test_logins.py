@@ -1,0 +1,159 @@
+"""Logins: what ends them, and under which name browsers keep them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog.testing
+from fastapi import FastAPI, Request
+
+from districam_api import keyring
+from districam_api.core.attempts import LOGINS
+from districam_api.core.ended import Ended
+from districam_api.core.keys import Caller
+from districam_api.keyring import KeyRing
+from districam_api.logins import sharing
+from districam_common.ended_logins import EndedLogins
+from districam_common.errors import Retriable
+from districam_common.service import Runtime
+from support.doorless import OPERATOR, OPERATORS, VIEWER, VIEWERS, application, asking
+
+if TYPE_CHECKING:
+    from districam_api.access import Access
+
+pytestmark = pytest.mark.hostile
+
+PLAIN, SECURE = "districam_session", "__Host-districam_session"
+OBJECT = "cam-1/2026-11-24/14/47-00.000000Z.01900000-0000-7000-8000-000000000001.0-9.10000000.700.01.mp4"
+
+
+def served(folder: Path, **settings: object) -> FastAPI:
+    keyring.write(folder / "keys.json", [VIEWER, OPERATOR])
+    return application(KeyRing(folder / "keys.json"), **settings)
+
+
+async def logged_in(app: FastAPI, text: str = VIEWERS) -> dict[str, str]:
+    """The Cookie header of a new login."""
+    async with asking(app) as http:
+        answer = await http.post("/v1/login", json={"key": text})
+    assert answer.status_code == 200
+    return {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+async def test_a_logout_ends_that_login_and_no_other(tmp_path: Path):
+    app = served(tmp_path)
+    first, second = await logged_in(app), await logged_in(app)
+    assert first != second
+    async with asking(app) as http:
+        out = await http.post("/v1/logout", headers=first)
+        assert out.status_code == 204
+        assert out.headers["clear-site-data"] == '"cache"'
+        assert (await http.get("/v1/session", headers=first)).status_code == 401
+        assert (await http.get("/v1/session", headers=second)).status_code == 200
+        assert (
+            await http.get("/v1/session", headers={"Authorization": f"Bearer {VIEWERS}"})
+        ).status_code == 200
+
+
+async def test_a_logout_by_a_key_ends_nothing(tmp_path: Path):
+    app = served(tmp_path)
+    login = await logged_in(app)
+    async with asking(app, VIEWERS) as http:
+        assert (await http.post("/v1/logout")).status_code == 204
+    async with asking(app) as http:
+        assert (await http.get("/v1/session", headers=login)).status_code == 200
+
+
+async def test_media_urls_of_a_login_end_with_it(tmp_path: Path):
+    app = served(tmp_path)
+    login = await logged_in(app)
+    access: Access = app.state.access
+    token = login["Cookie"].partition("=")[2]
+    checked = access.signing.session(token, access.clock.now_us())
+    async with asking(app) as http:
+        (url,) = access.signing.media_urls([OBJECT], _caller(app, login), access.clock.now_us())
+        assert (await http.get(url)).status_code != 403
+        assert access.is_in_force(checked)
+        await http.post("/v1/logout", headers=login)
+        assert (await http.get(url)).status_code == 403
+
+
+def _caller(app: FastAPI, login: dict[str, str]) -> Caller:
+    """Who that login is."""
+    access: Access = app.state.access
+    scope = {"type": "http", "headers": [(b"cookie", login["Cookie"].encode())], "method": "GET", "path": "/"}
+    return access.caller(Request(scope))
+
+
+async def test_by_https_no_neighbour_can_plant_a_login(tmp_path: Path):
+    app = served(tmp_path, public_scheme="https")
+    login = await logged_in(app)
+    name, _, token = login["Cookie"].partition("=")
+    assert name == SECURE
+    async with asking(app) as http:
+        answer = await http.post("/v1/login", json={"key": VIEWERS})
+        attributes = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
+        assert {"secure", "path=/", "httponly", "samesite=strict"} < attributes
+        assert not any(one.startswith("domain") for one in attributes)
+        http.cookies.clear()
+        assert (await http.get("/v1/session", headers=login)).status_code == 200
+        assert (await http.get("/v1/session", headers={"Cookie": f"{PLAIN}={token}"})).status_code == 401
+    async with asking(served(tmp_path)) as http:
+        assert (
+            (await http.post("/v1/login", json={"key": VIEWERS}))
+            .headers["set-cookie"]
+            .startswith(f"{PLAIN}=")
+        )
+
+
+async def test_logins_by_one_key_have_a_pace(tmp_path: Path):
+    app = served(tmp_path)
+    for _ in range(LOGINS.run):
+        await logged_in(app)
+    async with asking(app) as http:
+        answer = await http.post("/v1/login", json={"key": VIEWERS})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (429, False)
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+    await logged_in(app, OPERATORS)
+
+
+async def test_before_others_were_heard_a_login_is_not_believed_and_a_key_is(tmp_path: Path):
+    app = served(tmp_path)
+    login = await logged_in(app)
+    access: Access = app.state.access
+    access.ended.is_known = False
+    async with asking(app) as http:
+        answer = await http.get("/v1/session", headers=login)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    async with asking(app, VIEWERS) as http:
+        assert (await http.get("/v1/session")).status_code == 200
+
+
+class Away(EndedLogins):
+    """Redis, which is away for the first tries."""
+
+    def __init__(self, runtime: Runtime, tries: int) -> None:
+        self.runtime, self.tries, self.told = runtime, tries, dict[str, int]()
+
+    async def known(self) -> dict[str, int]:
+        self.tries -= 1
+        if self.tries > 0:
+            raise Retriable("away")
+        return dict(self.told)
+
+    async def add(self, ended: Mapping[str, int], now_us: int) -> None:
+        assert now_us
+        self.told |= ended
+        self.runtime.stopping.set()
+
+
+async def test_what_was_ended_while_redis_was_away_is_told_when_it_is_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("districam_api.logins.SHARED_EACH_S", 0.01)
+    runtime, ended = Runtime("api"), Ended()
+    ended.end("0011223344556677", 1 << 62)
+    door = Away(runtime, 5)
+    with structlog.testing.capture_logs() as lines:
+        await sharing(ended, door, runtime)
+    assert door.told == {"0011223344556677": 1 << 62}
+    assert [line["event"] for line in lines] == ["ended logins not shared"]
