@@ -16,7 +16,9 @@ async def sealed(stack: Stack) -> dict[str, object]:
 
 def _sealed(stack: Stack) -> dict[str, object]:
     secrets = [(ROOT / "deploy/secrets" / name).read_text() for name in SECRETS]
-    secrets.append(stack.compose("exec", "-T", "api", "cat", "/var/lib/districam/first-key").strip())
+    secrets.append(stack.key())
+    left = stack.compose("exec", "-T", "api", "ls", "/var/lib/districam").split()
+    assert sorted(left) == ["keys.json", "token-key"], left
     for service in SERVICES:
         found: dict[str, Any] = cast("dict[str, Any]", stack.inspected(service))
         host = found["HostConfig"]

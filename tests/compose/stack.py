@@ -29,6 +29,7 @@ class Stack:
         self.engine = engine
         self.port, *_ = choose(1)
         self.url = f"http://127.0.0.1:{self.port}"
+        self._key = ""
         self._said = {
             **engine.environment(),
             "COMPOSE_PROFILES": "silo,demo",
@@ -66,13 +67,17 @@ class Stack:
 
     @asynccontextmanager
     async def api(self) -> AsyncGenerator[Api]:
-        """Through the published port, with the generated key."""
-        key = (
-            await asyncio.to_thread(self.compose, "exec", "-T", "api", "cat", "/var/lib/districam/first-key")
-        ).strip()
-        headers = {"Authorization": f"Bearer {key}"}
+        """Through the published port, with an operator's key."""
+        headers = {"Authorization": f"Bearer {await asyncio.to_thread(self.key)}"}
         async with httpx.AsyncClient(base_url=self.url, timeout=20, headers=headers) as client:
             yield Api(client)
+
+    def key(self) -> str:
+        """An operator's key, made as an operator does, once."""
+        if not self._key:
+            words = ("run", "--rm", "-T", "keys", "create", "--role", "operator", "--name", "first")
+            self._key = self.compose(*words).strip().splitlines()[-1]
+        return self._key
 
     async def cameras_record(self) -> None:
         """Waits until each camera's newest segment is young. Raises TimeoutError."""

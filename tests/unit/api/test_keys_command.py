@@ -48,12 +48,12 @@ def test_the_first_key_may_be_made_for_an_api_that_could_not_start_yet(
 ):
     monkeypatch.setenv("DISTRICAM_API__HOST", "0.0.0.0")  # noqa: S104
     assert run("list")[:2] == (0, "no keys\n")
-    assert run("create", "--role", "viewer")[0] == 0
+    assert run("create", "--role", "viewer", "--name", "Lan")[0] == 0
     assert len(keyring.read(file)) == 1
 
 
 def test_a_revoked_key_is_shown_as_such_and_others_stay(file: Path, run: Run):
-    texts = [run("create", "--role", "viewer")[1].strip() for _ in range(2)]
+    texts = [run("create", "--role", "viewer", "--name", "Lan")[1].strip() for _ in range(2)]
     ids = [key.id for key in keyring.read(file)]
     assert run("revoke", ids[0])[0] == 0
     found = {key.id: key for key in keyring.read(file)}
@@ -65,10 +65,10 @@ def test_what_cannot_be_done_is_told(file: Path, run: Run, monkeypatch: pytest.M
     code, _, err = run("revoke", "cafecafe")
     assert (code, "no key 'cafecafe'" in err) == (1, True)
     file.write_text("x")
-    code, _, err = run("create", "--role", "viewer")
+    code, _, err = run("create", "--role", "viewer", "--name", "Lan")
     assert (code, str(file) in err, file.read_text()) == (1, True, "x")
     monkeypatch.setenv("DISTRICAM_API__KEYS_FILE", str(file.parent / "none" / "keys.json"))
-    assert run("create", "--role", "viewer")[0] == 1
+    assert run("create", "--role", "viewer", "--name", "Lan")[0] == 1
     monkeypatch.delenv("DISTRICAM_API__KEYS_FILE")
     code, _, err = run("list")
     assert (code, "DISTRICAM_API__KEYS_FILE" in err) == (2, True)
@@ -81,7 +81,11 @@ def test_what_cannot_be_done_is_told(file: Path, run: Run, monkeypatch: pytest.M
     [
         [],
         ["create"],
-        ["create", "--role", "admin"],
+        ["create", "--role", "viewer"],
+        ["create", "--name", "Lan"],
+        ["create", "--role", "viewer", "--name", ""],
+        ["create", "--role", "viewer", "--name", " "],
+        ["create", "--role", "admin", "--name", "Lan"],
         ["revoke"],
         ["create", "--role", "viewer", "--name", "a\nb"],
     ],

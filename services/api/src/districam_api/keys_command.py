@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="makes a key and prints it, this once")
     create.add_argument("--role", required=True, choices=ROLES)
-    create.add_argument("--name", default="", type=_name, help="whose it is, or what for")
+    create.add_argument("--name", required=True, type=_name, help="whose it is, or what for")
     commands.add_parser("list", help="shows all keys, without their secrets")
     revoke = commands.add_parser("revoke", help="lets a key open nothing any more")
     revoke.add_argument("id")
@@ -53,8 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _name(text: str) -> str:
-    if len(text) > 200 or not text.isprintable():
-        raise argparse.ArgumentTypeError("a name has at most 200 printable characters")
+    if not text.strip() or len(text) > 200 or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            "a name has 1 to 200 printable characters: the audit says it, and so does `keys list`"
+        )
     return text
 
 

@@ -142,7 +142,7 @@ class ServedBlock(ApiBlock):
         if not is_loopback and not (file and any(k.revoked_us is None for k in keyring.read(file))):
             raise ValueError(
                 "without keys the api answers on loopback only, such as 127.0.0.1 or ::1; name a file in "
-                "DISTRICAM_API__KEYS_FILE and make a key in it with `districam-api keys create --role operator`"
+                "DISTRICAM_API__KEYS_FILE and make a key in it with `districam-api keys create --role operator --name …`"
             )
         return host
 
