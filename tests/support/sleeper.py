@@ -13,6 +13,9 @@ class Sleeper:
         assert url.port
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536
+        )  # else loopback's sender takes megabytes
         self._socket.settimeout(20)
         self._socket.bind((source, 0))
         self._socket.connect((url.hostname, url.port))
