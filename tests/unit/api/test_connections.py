@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from districam_api import server
 from districam_api.connections import Connections, Limits
 from districam_api.core.patience import Patience
+from districam_api.limits import Bounded
 from districam_api.settings import ApiBlock
 from districam_common.clock import SystemClock
 from districam_common.service import Runtime
@@ -61,7 +62,7 @@ async def serving(**settings: Any) -> AsyncGenerator[int]:
     def run() -> None:
         connections = Connections(server.limits(api), api.patience, SystemClock())
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(server.serve(application, sock, api, connections, runtime))
+            runner.run(server.serve(Bounded(application), sock, api, connections, runtime))
 
     running = asyncio.create_task(asyncio.to_thread(run))
     try:
@@ -177,6 +178,22 @@ async def test_also_one_that_nobody_waits_for():
         one = await (await Client.connected(port)).asks("/", "GET", b"Content-Length: 1000\r\n")
         got = await one.trickles(b"x" * 100)
         assert got.startswith(OK)
+
+
+@pytest.mark.parametrize("length", [5, 60_000])
+async def test_who_is_refused_for_a_body_on_its_way_hears_it(length: int):
+    """The connection is closed, and a reset of it would take the answer with it."""
+    async with serving() as port:
+        for _ in range(5):
+            extra = b"Transfer-Encoding: chunked\r\n"
+            one = await (await Client.connected(port)).asks("/body", "POST", extra)
+            assert (await one.head()).startswith(b"HTTP/1.1 411 ")
+            rest = b""
+            with contextlib.suppress(ConnectionError):
+                one.writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (length, b"x" * length))
+                await one.writer.drain()
+                rest = await one.rest()
+            assert b"Content-Length" in rest
 
 
 # ---- readers

@@ -1,11 +1,16 @@
 """What is refused before anything reads it: bodies that no question of ours needs."""
 
+import asyncio
+from contextlib import suppress
+
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from districam_api.problems import problem
 
 BODY_MOST = 64 << 10
+LINGER_S = 1.0
 CLOSE = {"Connection": "close"}
 """Where the body of a refused request ends is not known for certain; what follows must not be taken for a request."""
 
@@ -22,9 +27,28 @@ class Bounded:
             length = request.headers.get("content-length", "0")
             if "transfer-encoding" in request.headers:
                 answer = problem(request, 411, "a body needs Content-Length", headers=CLOSE)
-                return await answer(scope, receive, send)
+                return await _answered_last(answer, scope, receive, send)
             if not length.isdecimal() or int(length) > BODY_MOST:
                 answer = problem(request, 413, f"no body is longer than {BODY_MOST >> 10} KiB here")
                 return await answer(scope, receive, send)
         await self._app(scope, receive, send)
         return None
+
+
+async def _answered_last(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Gives an answer after which the connection is closed, and takes what is still coming, up to a moment.
+
+    Closed with a body on its way, the connection would be reset, and with it the answer might be lost (RFC 9112 section 9.6).
+    """
+
+    async def unended(message: Message) -> None:
+        await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+    await answer(scope, receive, unended)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            taken, is_more = 0, True
+            while is_more and taken <= BODY_MOST:
+                message = await receive()
+                taken, is_more = taken + len(message.get("body", b"")), message.get("more_body", False)
+    await send({"type": "http.response.body", "body": b""})

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import resource
 import socket
 import ssl
@@ -108,6 +109,9 @@ async def serve(
         Certificate(api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
     )
     config.load()
+    logging.getLogger("uvicorn.error").setLevel(
+        logging.ERROR
+    )  # else each bad request of anybody is a line in the log
     server = _Server(config)
     host, port = sock.getsockname()[:2]
     gc.collect()
@@ -156,7 +160,10 @@ class _Hall:
                 lambda: Protocol(self.connections, one, self._config, self._server.server_state),
                 connection, ssl=context, **timeouts,
             )  # fmt: skip
-        except OSError as error:  # of its handshake; ssl.SSLError is one
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # ssl.SSLError is an OSError; RuntimeError says uvloop of a closed one
             self.connections.leave(one)
             connection.close()
             if isinstance(error, ConnectionAbortedError):
