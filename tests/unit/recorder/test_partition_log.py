@@ -496,6 +496,16 @@ def test_a_tear_is_not_over_at_the_time_of_the_survivor():
 
 
 @pytest.mark.correctness
+def test_a_recorder_that_was_there_knows_when_a_tear_is_over():
+    log = log_from()
+    log.feed(incoming(0, fragment("c", E, 0), append_us=T0))
+    log.rests_at_end(0, T0 + S)
+    log.goes_back(None, 0)
+    told = log.rests_at_end(0, T0 + 20 * S)
+    assert told == [Fall(First(0, 0, 0), 0, T0 + 20 * S)]
+
+
+@pytest.mark.correctness
 def test_a_tear_with_nothing_behind_it_is_told_after_a_minute():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0), append_us=T0))

@@ -64,6 +64,9 @@ from support.world_faults import (
 @example(Fate((Fault("recorder", 20, 20), Fault("torn", 22, 14)), dice=3)).via(
     "a tear ends at the survivor's time"
 )
+@example(Fate((Fault("suspended", 29, 29, 1), Fault("torn", 10, 20, 1)), dice=15)).via(
+    "a tear is never over before a record comes"
+)
 @example(Fate((Fault("suspended", 20, 45),))).via("bounds that an ack contradicts are believed with it")
 @example(Fate((Fault("suspended", 42, 45, 1),), dice=14)).via("a step behind a standstill is a clock's fault")
 @example(Fate((Fault("suspended", 58, 81, 1),), dice=2, single_client=(True, True))).via(

@@ -76,6 +76,7 @@ class PartitionLog:
         self._last = checkpoint.read[0] if checkpoint.read else None
         self._fallen: First | None = None
         self._torn_after: Mark | None = None  # where the log that lost its tail had been read to
+        self._has_rested = False  # before anything was lost: then the broker's time has been known since
         self._was_unreadable = False  # why `_fallen` may be lost; else the log lost it
 
     @property
@@ -183,6 +184,7 @@ class PartitionLog:
     def rests_at_end(self, monotonic_us: int, broker_us: int | None) -> list[Effect]:
         """The position has reached the end, found by a request sent at `monotonic_us` (`broker_us` by the broker's clock)."""
         effects = self._end_fall(broker_us) if self._is_over(broker_us) else []
+        self._has_rested |= self._fallen is None
         effects += self._assembler.idle_at_end(monotonic_us)
         self._progress.add(effects)
         return effects
@@ -222,7 +224,7 @@ class PartitionLog:
         offset = self._offset(progress.frontier([self._assembler.earliest()]))
         fresh = PartitionLog(offset, checkpoint, self._rules)
         fresh._fallen, fresh._torn_after, fresh._last = self._fallen, self._torn_after, self._last
-        fresh._was_unreadable = self._was_unreadable
+        fresh._was_unreadable, fresh._has_rested = self._was_unreadable, self._has_rested
         fresh._progress.survivor, fresh._progress.is_torn = progress.survivor, progress.is_torn
         return fresh
 
@@ -256,7 +258,9 @@ class PartitionLog:
         After a start the broker's time is known from the log alone: it is that of the survivor, until a record comes.
         """
         before = self._torn_after
-        return before is None or (broker_us is not None and broker_us >= before.append_us + TORN_MOST_US)
+        if before is None or self._has_rested:
+            return True
+        return broker_us is not None and broker_us >= before.append_us + TORN_MOST_US
 
     def _end_fall(self, to_us: int | None) -> list[Effect]:
         if self._fallen is None or to_us is None:
