@@ -5,12 +5,13 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
 from districam_common import cutover, index, names, wire
 from districam_common.clock import SystemClock
-from districam_common.events import DeadLetter, FootageExpired, SegmentStored
+from districam_common.events import Camera, DeadLetter, FootageExpired, SegmentStored
 from districam_common.kafka.consumer import Member, Partition, Reader
 from districam_common.names import DAY_US
 from districam_common.settings import KafkaSettings
@@ -133,6 +134,34 @@ async def test_a_site_of_an_earlier_version_gets_its_cut_over_a_day_ahead_and_ke
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
         assert await cutover.read(district.blobs) == found
+
+
+async def test_a_cameras_record_that_no_file_could_hold_leaves_the_last_good_one(
+    district: District, kafka: KafkaSettings
+):
+    now_us = SystemClock().now_us()
+    good = Camera(camera_id=district.camera_id, name="Cổng", url="rtsp://10.0.0.1/1", updated_us=now_us)
+    forged = (
+        replace(good, revision=2, url="file:///etc/passwd"),
+        replace(good, revision=2, url="rtsp://viewer:S3cret@10.0.0.1/1"),
+        replace(good, revision=2, name="x" * 301),
+    )
+    last = replace(good, revision=3, name="Cổng chính", updated_us=now_us + 1)
+    ahead = replace(good, revision=2, name="forged", updated_us=(1 << 53) - 1)
+    async with district.indexer() as indexer:
+        await until(indexer.is_ready)
+        for one in (good, *forged, ahead, last):
+            await district.publisher.publish(names.CAMERAS, wire.camera_message(one, site="local"))
+        await until(lambda: _is(district, last))
+        assert len(await district.reader.revisions(district.camera_id)) == 3
+        await until(lambda: has_refused(district, kafka, len(forged)))
+    said = await letters(district, kafka)
+    assert {one.topic for one in said} == {names.CAMERAS}
+    assert not any("S3cret" in one.reason for one in said)
+
+
+async def _is(district: District, wanted: Camera) -> bool:
+    return (await district.reader.cameras()).get(district.camera_id) == wanted
 
 
 async def test_beside_an_indexer_of_an_earlier_version_the_topic_is_read(

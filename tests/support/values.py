@@ -86,25 +86,28 @@ STILLS = st.builds(
     height=COUNTS,
     jpeg=st.binary(max_size=40).map(lambda rest: b"\xff\xd8" + rest),
 )
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20)
+CREDENTIALS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+URLS = st.from_regex(r"rtsps?://[a-z0-9]{1,9}(:[1-9][0-9]{0,3})?/[a-z0-9/?&=.-]{0,20}", fullmatch=True)
 LOCATIONS = st.builds(
     Location,
-    latitude=FINITE,
-    longitude=FINITE,
-    heading_deg=st.none() | FINITE,
-    place=st.none() | TEXTS,
+    latitude=st.floats(-90, 90),
+    longitude=st.floats(-180, 180),
+    heading_deg=st.none() | st.floats(0, 360),
+    place=st.none() | NAMES,
 )
 CAMERAS = st.builds(
     Camera,
     camera_id=CAMERA_IDS,
-    name=TEXTS,
-    url=TEXTS,
-    credential=st.none() | TEXTS,
+    name=NAMES,
+    url=URLS,
+    credential=st.none() | CREDENTIALS,
     transport=st.sampled_from(["tcp", "udp"]),
     reader=st.sampled_from(["auto", "native", "ffmpeg"]),
     single_client=st.booleans(),
     enabled=st.booleans(),
     audio=st.booleans(),
-    groups=st.lists(TEXTS, max_size=3).map(tuple),
+    groups=st.lists(NAMES, max_size=3).map(tuple),
     location=st.none() | LOCATIONS,
     deleted=st.booleans(),
     revision=st.integers(1, 2**31 - 1),

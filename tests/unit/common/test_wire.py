@@ -60,6 +60,56 @@ def test_cameras_survive(camera: Camera) -> None:
     assert wire.camera(made.key, made.headers, made.value) == camera
 
 
+URL = "rtsp://10.0.0.1/1"
+BAD_CAMERAS: list[tuple[str, Any]] = [
+    *(
+        ("url", one)
+        for one in (
+            "file:///etc/passwd", "http://169.254.169.254/latest/meta-data", "concat:/a|/b", "tcp://10.0.0.1:22",
+            "subfile,,start,0,end,9,,:/etc/passwd", "rtsp://viewer:S3cret@10.0.0.1/1", "rtsp://10.0.0.1/?password=S3cret",
+            "rtsp://", "rtsp:///1", "rtsp://10.0.0.1:0/", "rtsp://[::1/", "rtsp://10.0.0.1:port/", "rtsp://a b/", "", " ",
+            "rtsp://10.0.0.1/" + "a" * 300, "rtsp://10.0.0.1/\r\nTEARDOWN",
+        )
+    ),
+    *(("name", one) for one in ("", "  ", "a" * 301, "a\nb", "\u202e", "\x1b[2J")),
+    *(("credential", one) for one in ("", "../gate", "a" * 64, "gate\n")),
+    *(("groups", one) for one in ([""], ["a\nb"], ["a" * 301], ["a"] * 101)),
+    *(
+        ("location", {"latitude": 1, "longitude": 2} | one)
+        for one in ({"latitude": 91}, {"longitude": -181}, {"heading_deg": 361}, {"place": "a\nb"}, {"place": "a" * 301})
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(("field", "value"), BAD_CAMERAS)
+def test_a_cameras_record_is_read_as_strictly_as_the_operators_file(field: str, value: object) -> None:
+    good = wire.camera_message(Camera(camera_id="cam-1", name="Cổng", url=URL), site="local")
+    bad = json.dumps(json.loads(good.value) | {field: value}).encode()
+    with pytest.raises(WireError, match=rf"Camera\.{field}") as refused:
+        wire.camera(good.key, good.headers, bad)
+    assert "S3cret" not in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.hostile
+def test_a_still_has_a_size() -> None:
+    still = Still(
+        camera_id="c", epoch=_EPOCH["epoch"], seq=0, at_us=1, width=1, height=1, jpeg=b"\xff\xd8" + bytes(4 << 20)
+    )  # fmt: skip
+    made = wire.still_message(still, site="local")
+    with pytest.raises(WireError, match="at most"):
+        wire.still(made.key, made.headers, made.value)
+
+
+@pytest.mark.hostile
+def test_texts_of_an_announcement_are_no_longer_than_what_they_name() -> None:
+    good = RECORDS[SegmentStored.type]
+    long = dict.fromkeys(("codecs", "bucket", "key", "sha256"), "x" * 100_000)
+    read = wire.stored(good.key, good.headers, json.dumps(json.loads(good.value) | long).encode())
+    assert max(map(len, (read.codecs, read.bucket, read.key, read.sha256))) <= 500
+
+
 @given(STORED)
 def test_announcements_survive(stored: SegmentStored) -> None:
     made = wire.stored_message(stored, site="local")

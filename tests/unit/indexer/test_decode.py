@@ -37,7 +37,7 @@ def test_each_topic_has_its_kind_of_record(topic: str, value: Value, message: wi
 def test_each_kind_is_planned_as_what_it_is():
     assert plan(segment(), 7, {}) == plan_stored(segment(), append_us=7)
     assert plan(CAMERA, 7, {}) == plan_camera(CAMERA, 7)
-    assert plan(STILL, 7, {}) == plan_still(STILL)
+    assert plan(STILL, NOON_US, {}) == plan_still(STILL)
     assert plan(lost(), 7, {}) == plan_event(lost(), 7)
 
 

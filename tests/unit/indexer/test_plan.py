@@ -76,6 +76,10 @@ def test_inside_means_inside_one_range():
     assert not is_inside((0, 4), [(0, 1), (2, 4)])
 
 
+def under_its_key(stored: SegmentStored) -> SegmentStored:
+    return replace(stored, key=names.segment_key(stored.camera_id, names.entry_of(stored)))
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -84,12 +88,24 @@ def test_inside_means_inside_one_range():
         replace(segment(), epoch="not-a-uuid"),
         replace(segment(), init_bytes=1 << 16),
         replace(segment(), first_seq=-1),
+        under_its_key(replace(segment(), first_seq=9, last_seq=3)),
         replace(segment(), end_us=NOON_US - 1),
         replace(segment(), end_us=NOON_US + (1 << 32)),
         replace(segment(), start_us=-1),
         replace(segment(), end_us=1 << 60),
     ],
-    ids=["key", "camera", "epoch", "init", "seq", "reversed", "too long", "before 1970", "too late"],
+    ids=[
+        "key",
+        "camera",
+        "epoch",
+        "init",
+        "seq",
+        "seqs reversed",
+        "reversed",
+        "too long",
+        "before 1970",
+        "too late",
+    ],
 )
 def test_what_the_index_cannot_hold_is_rejected(broken: SegmentStored):
     with pytest.raises(Rejected):
@@ -139,6 +155,38 @@ def test_every_revision_of_a_camera_is_kept():
         (first, 17): 10,
         (second, 18): 20,
     }
+
+
+@pytest.mark.hostile
+def test_a_revision_from_the_future_is_not_the_newest_for_ever():
+    """Its camera would be what it says, whatever the operator writes, until the year 2255."""
+    forged = Camera(
+        camera_id="cam-1", name="x", url="rtsp://10.0.0.9/1", revision=2, updated_us=(1 << 53) - 1
+    )
+    true = replace(forged, url="rtsp://10.0.0.1/1", revision=3, updated_us=NOON_US + 5)
+    batch = gathered([*plan_camera(forged, NOON_US), *plan_camera(true, NOON_US + 6)])
+    found = batch.scored["dc1:cameras:cam-1"]
+    newest = max(found, key=found.__getitem__)
+    assert indexed.parse_indexed_camera(newest) == (true, NOON_US + 6)
+
+
+@pytest.mark.hostile
+def test_a_still_from_the_future_keeps_no_other_away():
+    still = Still(
+        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8"
+    )
+    assert plan_still(still, NOON_US - 59 * S)
+    with pytest.raises(Rejected, match="later than its record"):
+        plan_still(still, NOON_US - 61 * S)
+
+
+@pytest.mark.hostile
+def test_what_fell_off_the_log_explains_no_gap_that_is_yet_to_come():
+    fell = PartitionFell(partition=17, at_us=NOON_US, instance="host-1", from_us=0, to_us=NOON_US)
+    assert plan_event(fell, NOON_US - HOUR_US)
+    with pytest.raises(Rejected, match="later than the record"):
+        plan_event(fell, NOON_US - HOUR_US - 1)
+    assert plan_event(fell, None)
 
 
 def test_only_the_newest_still_stays():

@@ -261,6 +261,29 @@ async def test_who_stood_still_ends_what_others_have_once_it_is_told():
         assert told[2:] == ["cam-b service_down"]
 
 
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    "forged",
+    [
+        replace(B, revision=2, url="file:///etc/passwd"),
+        replace(B, revision=2, url="http://169.254.169.254/latest/meta-data"),
+        replace(B, revision=2, url="rtsp://[::1", credential="gate"),
+        replace(B, revision=2, url="rtsp://10.0.0.1:99999/"),
+        replace(B, revision=2, credential="../gate"),
+    ],
+    ids=lambda camera: camera.url,
+)
+async def test_a_forged_record_moves_no_camera_off_its_source(forged: Camera):
+    told: list[str] = []
+    group = Group({P0: [A, B]})
+    async with following(group, told) as assignment:
+        await assign(assignment, group, P0)
+        await heard(told, 2)
+        group.log[P0] += [forged, replace(A, revision=2, url="rtsp://127.0.0.1/another")]
+        await heard(told, 4)
+        assert told[2:] == ["cam-a stream_changed", "cam-a starts"]
+
+
 async def test_a_changed_record_touches_no_other_camera():
     told: list[str] = []
     group = Group({P0: [A, B]})

@@ -36,7 +36,8 @@ def test_as_many_epochs_as_ten_thousand_cameras_have_in_a_partition_are_kept():
 
 
 def test_a_commit_of_a_recorder_that_kept_no_marks_is_read():
-    assert parse('{"log_us":7,"seq":{"a":3}}') == Checkpoint(7, {"a": 3}, None, ())
+    text = json.dumps({"log_us": 7, "seq": {epoch_id(1): 3}})
+    assert parse(text) == Checkpoint(7, {epoch_id(1): 3}, None, ())
 
 
 def test_it_is_the_contracts_json():
@@ -69,7 +70,8 @@ def test_the_latest_epochs_are_kept_when_it_is_too_long():
         ("[1]", {}),
         ("null", {}),
         ('{"log_us": "x", "seq": [1]}', {}),
-        ('{"seq": {"a": "b", "c": 3, "d": true}}', {"c": 3}),
+        (f'{{"seq": {{"a": "b", "{epoch_id(1)}": 3, "{epoch_id(2)}": true}}}}', {epoch_id(1): 3}),
+        (f'{{"seq": {{"c": 3, "{epoch_id(1)}": -1, "{epoch_id(2)}": {1 << 32}}}}}', {}),
         ('{"seqs": 3, "since_us": "x", "read": 5}', {}),
         ('{"seqs": "?", "read": [[1], ["a", 2, "b"], [-1, 2, "c"], [1, 2, 3], 4]}', {}),
     ],

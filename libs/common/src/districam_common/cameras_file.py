@@ -10,19 +10,16 @@ cameras:
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
 import yaml
 
+from districam_common import camera_fields
 from districam_common.events import Camera, Location
-from districam_common.media import CAMERA_ID
+from districam_common.names import DAY_US
 
-_CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_PASSWORD = re.compile(r"(?i)\b(password|passwd|pass|pwd)=[^&/\s]")
 _KEPT = frozenset({"deleted", "revision", "updated_us"})
 """Fields of the record that are not the operator's."""
 RETENTION_MARGIN_DAYS = 5
@@ -38,50 +35,6 @@ class CamerasFileError(Exception):
 
 
 # ---- one field
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be text, not {value!r}; put it in quotes")  # noqa: TRY004  # one kind of problem
-    if not value.strip() or len(value) > 300 or not value.isprintable():
-        raise ValueError("must be 1 to 300 printable characters")
-    return value
-
-
-def _camera_id(value: object) -> str:
-    text = _text(value)
-    if not CAMERA_ID.fullmatch(text):
-        raise ValueError(f"{text!r} must be lower-case letters, digits and dashes, 63 at most")
-    return text
-
-
-def _credential(value: object) -> str | None:
-    if value is None:
-        return None
-    text = _text(value)
-    if not _CREDENTIAL.fullmatch(text):
-        raise ValueError("must be the name of an entry in the credentials' file: letters, digits, _ . -")
-    return text
-
-
-def _url(value: object) -> str:
-    """The message never repeats what was given: it may hold a password."""
-    text = _text(value)
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is not a URL; expected rtsp://host:port/path") from None
-    if parts.username is not None or parts.password is not None or _PASSWORD.search(text):
-        raise ValueError(
-            "holds a user or password, which would go onto the topic; put them into the credentials' file as "
-            "`NAME: {username: …, password: …}` and write `credential: NAME` here"
-        )
-    if parts.scheme not in {"rtsp", "rtsps"}:
-        raise ValueError(f"scheme {parts.scheme!r} is not rtsp or rtsps")
-    if not parts.hostname or port == 0 or any(c.isspace() for c in text):
-        raise ValueError("needs a host: rtsp://host:port/path")
-    return text
 
 
 def _one_of(*allowed: str) -> Callable[[object], str]:
@@ -108,29 +61,6 @@ def _integer(low: int, high: int) -> Callable[[object], int]:
     return check
 
 
-def _number(low: float, high: float) -> Callable[[object], float]:
-    def check(value: object) -> float:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError(f"must be a number from {low:g} to {high:g}, not {value!r}")
-        return float(value)
-
-    return check
-
-
-def _groups(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError("must be a list of names")  # noqa: TRY004
-    return tuple(_text(one) for one in cast("list[object]", value))
-
-
-_LOCATION: dict[str, Callable[[object], object]] = {
-    "latitude": _number(-90, 90),
-    "longitude": _number(-180, 180),
-    "heading_deg": lambda value: None if value is None else _number(0, 360)(value),
-    "place": lambda value: None if value is None else _text(value),
-}
-
-
 def _location(value: object) -> Location | None:
     if value is None:
         return None
@@ -138,17 +68,17 @@ def _location(value: object) -> Location | None:
         raise ValueError("must be {latitude, longitude, heading_deg, place}")  # noqa: TRY004
     given = cast("dict[object, object]", value)
     problems: list[str] = []
-    fields = _checked(given, _LOCATION, ("latitude", "longitude"), problems)
+    fields = _checked(given, camera_fields.LOCATION, ("latitude", "longitude"), problems)
     if problems:
         raise ValueError("; ".join(problems))
     return Location(**cast("Any", fields))
 
 
 _FIELDS: dict[str, Callable[[object], object]] = {
-    "camera_id": _camera_id,
-    "name": _text,
-    "url": _url,
-    "credential": _credential,
+    "camera_id": camera_fields.camera_id,
+    "name": camera_fields.text,
+    "url": camera_fields.url,
+    "credential": camera_fields.credential,
     "transport": _one_of("tcp", "udp"),
     "reader": _one_of("auto", "native", "ffmpeg"),
     "single_client": _boolean,
@@ -157,7 +87,7 @@ _FIELDS: dict[str, Callable[[object], object]] = {
     "segment_s": _integer(2, 60),
     "keyframe_interval_s": _integer(1, 3600),
     "retention_days": _integer(1, 36_500),
-    "groups": _groups,
+    "groups": camera_fields.groups,
     "location": _location,
 }
 
@@ -333,7 +263,10 @@ def deletion(camera: Camera, *, now_us: int) -> Change:
 
 
 def _next(before: Camera, after: Camera, now_us: int) -> Camera:
-    """The revision after `before`; its instant is later, whatever the clock says, since revisions sort by it."""
-    return dataclasses.replace(
-        after, revision=before.revision + 1, updated_us=max(now_us, before.updated_us + 1)
-    )
+    """The revision after `before`; its instant is later, whatever the clock says, since revisions sort by it.
+
+    But for one that is far ahead: the index puts that where the log has it.
+    """
+    is_ahead = before.updated_us > now_us + DAY_US
+    updated_us = now_us if is_ahead else max(now_us, before.updated_us + 1)
+    return dataclasses.replace(after, revision=before.revision + 1, updated_us=updated_us)

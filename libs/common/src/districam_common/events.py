@@ -142,13 +142,13 @@ class SegmentStored:
     access_units: Count
     lost_packets: Count
     damaged: Count
-    codecs: str
+    codecs: Codecs
     width: Count
     height: Count
     starts_with_keyframe: bool
-    bucket: str
-    key: str
-    sha256: str
+    bucket: Banner
+    key: Text
+    sha256: Word
     camera_start_us: SignedUs | None = None
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from districam_common import camera_fields
 from districam_common.clock_probe import ClockProbe
 from districam_common.events import (
     STREAM_EVENTS,
@@ -61,6 +62,8 @@ K = TypeVar("K", Camera, SegmentStored, FootageExpired)
 
 FRAGMENT_TYPE = "districam.fragment.v1"
 KEYFRAME_TYPE = "districam.keyframe.v1"
+STILL_MOST_BYTES = 4 << 20
+"""Redis holds the newest of each camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,8 @@ def still(key: bytes | None, headers: Received, value: bytes | None) -> Still:
     read.expect("ce_type", KEYFRAME_TYPE)
     if not value or value[:2] != b"\xff\xd8":
         raise WireError("the value is not a JPEG")
+    if len(value) > STILL_MOST_BYTES:
+        raise WireError(f"the value has {len(value)} bytes; a still has {STILL_MOST_BYTES} at most")
     return Still(
         camera_id=_subject(key, read),
         epoch=read.epoch(),
@@ -284,12 +289,15 @@ def refused_fields(error: WireError) -> set[str]:
 
 
 def camera(key: bytes | None, headers: Received, value: bytes | None) -> Camera:
-    """A camera's revision.
+    """A camera's revision, checked like an entry of the operator's file.
 
     Raises:
         WireError: not one.
     """
-    return _of(Camera, key, headers, value)
+    out = _of(Camera, key, headers, value)
+    if (wrong := camera_fields.problem(out)) is not None:
+        raise WireError(f"Camera.{wrong}")
+    return out
 
 
 def stored(key: bytes | None, headers: Received, value: bytes | None) -> SegmentStored:

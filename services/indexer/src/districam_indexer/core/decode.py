@@ -55,7 +55,7 @@ def plan(value: Value, append_us: int, expired: Mapping[str, Sequence[Interval]]
         case Camera():
             return plan_camera(value, append_us)
         case Still():
-            return plan_still(value)
+            return plan_still(value, append_us)
         case _:
             return plan_event(value, append_us)
 

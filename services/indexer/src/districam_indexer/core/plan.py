@@ -9,6 +9,7 @@ from districam_common.events import Camera, FootageExpired, PartitionFell, Segme
 from districam_common.index import IndexEntry
 from districam_common.intervals import Interval
 from districam_common.media import CAMERA_ID, Still
+from districam_common.names import DAY_US, HOUR_US
 from districam_indexer.core.operations import (
     AddMember,
     AddScored,
@@ -55,6 +56,8 @@ def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = EXACT) -> lis
     """
     _check_camera(camera_id)
     _check_instants(entry.start_us, entry.end_us)
+    if entry.first_seq > entry.last_seq:
+        raise Rejected(f"last_seq {entry.last_seq} is before first_seq {entry.first_seq}")
     try:
         member = index.member(entry)
         slots = names.slots(entry.start_us, entry.end_us)
@@ -94,6 +97,8 @@ def plan_event(event: StreamEvent, appended_us: int | None) -> list[Operation]:
     member = wire.indexed_event(event, appended_us)
     if isinstance(event, PartitionFell):
         _check_instants(event.from_us, event.to_us)
+        if appended_us is not None and event.to_us > appended_us + HOUR_US:
+            raise Rejected(f"to_us {event.to_us} is later than the record: it would explain gaps to come")
         return [AddScored(names.fell_key(event.partition), member, event.from_us)]
     _check_camera(event.camera_id)
     _check_instants(event.at_us, event.at_us)
@@ -115,27 +120,32 @@ def _plan_expired(event: StreamEvent) -> list[Operation]:
 def plan_camera(camera: Camera, appended_us: int) -> list[Operation]:
     """A revision of a camera's record; all are kept. `appended_us` is the log's time of it, which the ledger goes by.
 
+    They stand in the order of `updated_us`. One that is far ahead of the log's time is put where the log has it: it would be
+    the newest for ever.
+
     Raises:
         Rejected: the index cannot hold it.
     """
     _check_camera(camera.camera_id)
     _check_instants(camera.updated_us, camera.updated_us)
+    is_ahead = camera.updated_us > appended_us + DAY_US
+    score = appended_us if is_ahead else camera.updated_us
     return [
         AddMember(names.CAMERA_IDS, camera.camera_id),
-        AddScored(
-            names.camera_key(camera.camera_id), indexed.indexed_camera(camera, appended_us), camera.updated_us
-        ),
+        AddScored(names.camera_key(camera.camera_id), indexed.indexed_camera(camera, appended_us), score),
     ]
 
 
-def plan_still(still: Still) -> list[Operation]:
-    """A keyframe's picture; only the newest stays.
+def plan_still(still: Still, append_us: int = EXACT) -> list[Operation]:
+    """A keyframe's picture; only the newest stays. One of after its record, `append_us`, would keep all that follow away.
 
     Raises:
         Rejected: the index cannot hold it.
     """
     _check_camera(still.camera_id)
     _check_instants(still.at_us, still.at_us)
+    if still.at_us > append_us + names.AHEAD_US:
+        raise Rejected(f"the picture is of {names.rfc3339(still.at_us)}, later than its record")
     key = names.still_key(still.camera_id)
     return [ReplaceStill(key, still.at_us, still.width, still.height, still.jpeg)]
 

@@ -8,7 +8,9 @@ from typing import cast
 from uuid import UUID
 
 from districam_common import marks
+from districam_common.fields import INT32_MAX
 from districam_common.marks import Mark
+from districam_common.media import EPOCH
 
 METADATA_MAX_BYTES = 4096
 """Kafka's default `offset.metadata.max.bytes`."""
@@ -82,7 +84,11 @@ def _seqs(found: object) -> dict[str, int]:
     if not isinstance(found, dict):
         return {}
     pairs = cast("dict[str, object]", found)
-    return {epoch: seq for epoch, seq in pairs.items() if type(seq) is int}
+    return {
+        epoch: seq
+        for epoch, seq in pairs.items()
+        if type(seq) is int and 0 <= seq <= INT32_MAX and EPOCH.fullmatch(epoch)
+    }
 
 
 def _unpacked(found: object) -> dict[str, int]:
