@@ -6,7 +6,7 @@ import resource
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -30,14 +30,14 @@ pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 
 PATIENCE_S = 0.3
 PIECE = bytes(256 << 10)
-PIECES = 24
-"""6 MiB, more than the buffers of a connection take."""
+MANY, SOME = 80, 24
+"""20 MiB, more than the buffers of a connection take; and 6 MiB, to be read slowly."""
 HEAD = b"Host: x\r\n"
 CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """/body reads it first, /pieces is long; all else is short."""
+    """/body reads it first, /many and /some are long; all else is short."""
     if scope["path"] == "/body":
         while (message := await receive()).get("more_body"):
             pass
@@ -45,8 +45,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             return
     scope["state"]["key_id"] = "0badcafe"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
-    if scope["path"] == "/pieces":
-        for _ in range(PIECES):
+    if scope["path"] in ("/many", "/some"):
+        for _ in range(MANY if scope["path"] == "/many" else SOME):
             await send({"type": "http.response.body", "body": PIECE, "more_body": True})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -199,11 +199,32 @@ async def test_who_is_refused_for_a_body_on_its_way_hears_it(length: int):
 # ---- readers
 
 
-async def test_who_takes_nothing_of_an_answer_is_given_up_and_told():
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What the api is told, and what a client is."""
+
+    served: dict[str, Any]
+    asked: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    folder = tmp_path_factory.mktemp("tls")
+    signer = secured.authority(folder)
+    pair = secured.certificate(folder, signer, "api")
+    trust = ssl.create_default_context(cafile=signer.certificate)
+    return Tls(
+        {"tls_cert_file": pair.certificate, "tls_key_file": pair.key},
+        {"ssl": trust, "server_hostname": "localhost"},
+    )
+
+
+@pytest.mark.parametrize("by_tls", [False, True])
+async def test_who_takes_nothing_of_an_answer_is_given_up_and_told(tls: Tls, *, by_tls: bool):
     with structlog.testing.capture_logs() as lines:
-        async with serving() as port:
+        async with serving(**tls.served if by_tls else {}) as port:
             before = ended("reader")
-            one = await (await Client.connected(port)).asks("/pieces")
+            one = await (await Client.connected(port, **tls.asked if by_tls else {})).asks("/many")
             assert (await one.head()).startswith(OK)
             async with asyncio.timeout(10):
                 while ended("reader") == before:
@@ -211,18 +232,18 @@ async def test_who_takes_nothing_of_an_answer_is_given_up_and_told():
             with pytest.raises(ConnectionResetError):
                 await one.rest()
     (line,) = [line for line in lines if line["event"] == "transfer given up"]
-    assert (line["address"], line["path"], line["key_id"]) == ("127.0.0.1", "/pieces", "0badcafe")
+    assert (line["address"], line["path"], line["key_id"]) == ("127.0.0.1", "/many", "0badcafe")
     assert line["untaken"] > 0
 
 
 async def test_who_is_slow_gets_all_of_it():
     async with serving(reader_s=1) as port:
-        one = await (await Client.connected(port)).asks("/pieces", extra=b"Connection: close\r\n")
+        one = await (await Client.connected(port)).asks("/some", extra=b"Connection: close\r\n")
         got = 0
         while data := await one.reader.read(1 << 17):
             got += len(data)
             await asyncio.sleep(0.02)  # 6 MiB/s at most
-        assert got > PIECES * len(PIECE)
+        assert got > SOME * len(PIECE)
 
 
 # ---- how many
@@ -342,16 +363,11 @@ def test_too_few_open_files_are_refused_with_how_many_there_should_be(monkeypatc
 # ---- TLS
 
 
-async def test_a_handshake_that_never_ends_is_ended(tmp_path: Path):
-    signer = await asyncio.to_thread(secured.authority, tmp_path)
-    pair = await asyncio.to_thread(secured.certificate, tmp_path, signer, "api")
-    trust = ssl.create_default_context(cafile=signer.certificate)
-    async with serving(
-        tls_cert_file=pair.certificate, tls_key_file=pair.key, connections_per_address=2
-    ) as port:
+async def test_a_handshake_that_never_ends_is_ended(tls: Tls):
+    async with serving(connections_per_address=2, **tls.served) as port:
 
         async def asks(source: str) -> bytes:
-            return await quick(port, source, ssl=trust, server_hostname="localhost")
+            return await quick(port, source, **tls.asked)
 
         before = ended("handshake")
         held = [await Client.connected(port) for _ in range(2)]

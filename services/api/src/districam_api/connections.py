@@ -81,6 +81,7 @@ class Connections:
         self._apart = Crowd(limits.apart, limits.apart)
         self._open: set[Connection] = set()
         self._told = _Told(clock.monotonic_us() - TOLD_EACH_US)
+        self._show()
 
     def enter(self, address: str) -> Connection | None:
         """Lets a connection in, unless there are too many; `leave` must follow."""
