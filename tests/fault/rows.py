@@ -150,7 +150,7 @@ async def _poison(scene: Scene) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=scene.servers.kafka.bootstrap_servers)
     await producer.start()
     try:
-        for topic in ("fragments", "segments", "streams", "keyframes", "cameras"):
+        for topic in ("fragments", "segments", "streams", "retention", "keyframes", "cameras"):
             await producer.send_and_wait(f"districam.{topic}.v1", b"\x00spoilt", key=b"cam-001")
     finally:
         await producer.stop()

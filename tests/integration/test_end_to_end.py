@@ -66,6 +66,7 @@ POISON = {
     names.KEYFRAMES: (_without("keyframe", "ce_seq"), "header ce_seq is missing"),
     names.SEGMENTS: (_spoilt("stored", end_us="noon"), "SegmentStored.end_us: "),
     names.STREAMS: (_spoilt("lost", at_us=-1), "Lost.at_us: "),
+    names.RETENTION: (_spoilt("expired", to_us="noon"), "FootageExpired.to_us: "),
 }
 """For each topic a record that its readers can never process, and what they say of it."""
 
