@@ -49,6 +49,7 @@ class Broker:
     lines: dict[int, Line] = field(default_factory=lambda: {1: Line(), 2: Line()})
     looks: list[int] = field(default_factory=list[int])
     is_away: bool = False
+    leaders: dict[Partition, int] = field(default_factory=LEADERS.copy)
 
     def restarts(self, keep: int, new: int) -> None:
         """P's leader; with `new` records behind the first `keep`."""
@@ -58,7 +59,7 @@ class Broker:
 
     def continuity(self) -> Continuity:
         client = SimpleNamespace(
-            cluster=SimpleNamespace(leader_for_partition=_leader),
+            cluster=SimpleNamespace(leader_for_partition=_leader, _partitions=self.leaders),
             _conns=_Conns(self),
         )
         return Continuity(cast("AIOKafkaConsumer", SimpleNamespace(_client=client)), self.look)
