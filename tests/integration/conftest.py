@@ -28,6 +28,7 @@ ALONE = frozenset(
         "test_bench_ingest",
         "test_camera_faults",
         "test_end_to_end",
+        "test_hostile_cameras",
         "test_many_readers",
         "test_page",
         "test_sharding",

@@ -1,12 +1,15 @@
 import random
 from fractions import Fraction
+from functools import partial
 
 import pytest
 
+from districam_devkit.simcam.attacks import MEDIA, Assault, MediaAttack, bannered, instead, is_endless
 from districam_devkit.simcam.clips import AccessUnit, Clip
 from districam_devkit.simcam.faults import CHANCES, KINDS, MOMENTS, Chance, babbled, garbled, parse_fault
 from districam_devkit.simcam.media_clock import MediaClock
 from districam_devkit.simcam.mishaps import Mishaps
+from districam_devkit.simcam.protocol import response
 from districam_devkit.simcam.wall_clock import WallClock
 
 TICK = 3600
@@ -131,3 +134,38 @@ def test_a_wall_clock_steps_and_drifts_and_stays_where_that_led():
     ]
     clock.drift(0.1, 30, 31)
     assert clock.us(31) - 1_000 == 31_200_000
+
+
+ASSAULTED = (b"\x67\x42\xc0\x1e", b"\x68\xce\x0f\xc8"), (b"\x65\x88\x84",)
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+def test_the_media_of_an_attack_are_interleaved_packets_whose_numbers_follow_one_another(kind: MediaAttack):
+    assault = Assault(4, 5, *ASSAULTED)
+    data = b"".join(assault.media(kind, n * 0.1, 0.1) for n in range(12))
+    at, seqs = 0, list[int]()
+    while at < len(data):
+        assert data[at] == 0x24
+        assert data[at + 1] in {4, 5}
+        if data[at + 1] == 4:
+            seqs.append(int.from_bytes(data[at + 6 : at + 8], "big"))
+        at += 4 + int.from_bytes(data[at + 2 : at + 4], "big")
+    assert at == len(data)
+    assert seqs == [n & 0xFFFF for n in range(len(seqs))]
+    assert len(seqs) >= 12
+
+
+def test_a_hostile_answer_stands_in_the_place_of_the_honest_one():
+    ask = partial(instead, cseq="7", authorization="")
+    assert ask("banner", "DESCRIBE") is None
+    assert ask("headers", "OPTIONS") is None
+    assert len(ask("headers", "DESCRIBE") or b"") > 60_000
+    for kind in ("endless", "length"):
+        assert ask(kind, "DESCRIBE")
+        assert is_endless(kind, "DESCRIBE")
+        assert not is_endless(kind, "PLAY")
+    assert b"Location: rtsp://localhost:1/" in (ask("astray", "DESCRIBE") or b"")
+    assert b"Digest" in (ask("downgrade", "DESCRIBE") or b"")
+    assert b"Basic" in (instead("downgrade", "SETUP", "7", authorization="Digest x") or b"")
+    assert instead("downgrade", "DESCRIBE", "7", authorization="Digest x") is None
+    assert len(bannered(response(200, "7"))) > 3_900

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ UNSENT_MOST = 64 << 10
 """A camera that does not read what we say is one that does not answer."""
 _PORTS = {"rtsp": 554, "rtsps": 322}
 _CHUNK, _LEAST = 1 << 16, 1 << 14
+_RECEIVED_AT_ONCE, _PAUSE_S = 64, 0.05
+"""A handshake takes some ten pieces. What comes in crumbs is waited for between them."""
 
 
 class Connection:
@@ -125,11 +128,13 @@ class Connection:
         self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._inward, self._outward, server_hostname=host)
         loop = asyncio.get_running_loop()
-        while True:
+        for received_before in count():
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 await loop.sock_sendall(self._open, self._outward.read())
+                if received_before > _RECEIVED_AT_ONCE:
+                    await asyncio.sleep(_PAUSE_S)
                 received = await loop.sock_recv(self._open, _CHUNK)
                 if not received:
                     raise OSError(0, "the camera ended the connection") from None

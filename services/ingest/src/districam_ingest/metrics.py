@@ -43,7 +43,8 @@ COMPILED = Gauge(
     "districam_ingest_compiled", "1 where what is done for every picture is compiled, 0 where interpreted"
 )
 STILLS_SKIPPED = Counter(
-    "districam_ingest_stills_skipped_total", "Stills not made, since the pool was behind."
+    "districam_ingest_stills_skipped_total",
+    "Stills not made or not published: the children were behind, could not decode the picture, or died of it, or Kafka was away.",
 )
 CLOCK_SKEW = Gauge("districam_ingest_host_clock_skew_seconds", "This host's clock minus the broker's.")
 CLOCK_SYNCHRONIZED = Gauge(

@@ -86,6 +86,7 @@ class NativeReader:
                 ticker=self._ticker,
                 buffer=self._buffer,
                 read_us=self._read_us,
+                pace=opening.pace,
             )
             try:
                 yield source

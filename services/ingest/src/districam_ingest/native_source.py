@@ -18,6 +18,7 @@ from districam_common.clock import Clock
 from districam_common.events import Cause
 from districam_ingest.connection import Connection
 from districam_ingest.core.nal import is_keyframe
+from districam_ingest.core.pace import STEP_MOST, Pace
 from districam_ingest.core.units import Picture, Sound
 from districam_ingest.datagrams import Datagrams
 from districam_ingest.opening import spoken
@@ -43,6 +44,7 @@ LAST_TICKS_MOST: Final = 8
 LAST_US_MOST: Final = 100_000
 """Before a stream is left: 8 MiB are more than a socket of Linux keeps."""
 PUNCH_US: Final = 5_000_000
+TOO_FAST: Final = "for a minute it has sent more packets, units or pictures than is read of one camera"
 
 
 class NativeSource:
@@ -58,6 +60,7 @@ class NativeSource:
         ticker: Ticker,
         buffer: memoryview,
         read_us: int,
+        pace: Pace,
     ) -> None:
         self.info = _info_of(session.client, "tcp" if datagrams is None else "udp")
         self._session, self._connection, self._clock = session, connection, clock
@@ -67,6 +70,7 @@ class NativeSource:
         self._ticked_us = self._heard_us = clock.monotonic_us()
         self._quick_until_us, self._awaits_keyframe = 0, False
         self._got_much = False
+        self._pace, self._spent = pace, session.spent
         self.look_closely()
         self._waiting = session.take()
         self._over: ReadError | None = None
@@ -122,17 +126,13 @@ class NativeSource:
             most_us, slack_us = TICK_LEAST_US + more_us, SLACK_US
         if self._datagrams is not None:
             most_us = min(most_us, self._datagrams.tick_us)
-        return self._ticked_us + most_us - slack_us, slack_us
+        return max(self._ticked_us + most_us - slack_us, self._pace.ready_us), slack_us
 
     def _tick(self, now_us: int) -> None:
         self._ticked_us = now_us
         session, client = self._session, self._session.client
         try:
-            data = self._connection.drain(RECEIVED_MOST)
-            self._got_much = len(data) >= MUCH
-            if data:
-                self._heard_us = now_us
-                session.feed(data, now_us)
+            self._listen(now_us)
             if self._datagrams is not None:
                 self._exchange(self._datagrams, now_us)
             session.keep_alive(now_us)
@@ -145,16 +145,39 @@ class NativeSource:
             self._end("stream_error", str(error))
             return
         self._waiting = session.take()
+        self._pace.charge(session.spent - self._spent, now_us)
+        self._spent = session.spent
         if session.is_over:
             self._end("camera_unreachable", "the camera ended the stream")
+        elif self._pace.is_lost(now_us):
+            self._end("stream_error", TOO_FAST)
         elif now_us - self._heard_us >= self._read_us:
             self._end("source_silent", "it says nothing any more")
 
+    def _listen(self, now_us: int) -> None:
+        """Takes what has come over the connection, or goes on with what came before, within one step of the pace."""
+        session = self._session
+        if session.is_behind:
+            self._heard_us = now_us
+            session.go_on(STEP_MOST)
+            self._got_much = self._got_much or session.is_behind
+            return
+        data = self._connection.drain(RECEIVED_MOST)
+        self._got_much = len(data) >= MUCH
+        if data:
+            self._heard_us = now_us
+            session.feed(data, now_us, STEP_MOST)
+            self._got_much = self._got_much or session.is_behind
+
     def _exchange(self, datagrams: Datagrams, now_us: int) -> None:
         session = self._session
+        last = session.spent + STEP_MOST
         for track, is_control, packet in datagrams.drain(self._buffer):
             self._heard_us = now_us
             session.receive(packet, now_us, track=track, is_control=is_control)
+            if session.spent >= last:
+                self._got_much = True
+                break
         for track, report in session.reports:
             datagrams.report(track, report)
         session.reports.clear()

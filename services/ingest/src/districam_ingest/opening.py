@@ -1,11 +1,13 @@
 """The native reader's way to a session that plays: connections, redirects, UDP ports."""
 
+import asyncio
 import secrets
 from collections.abc import Collection
 
 from districam_common.clock import Clock
 from districam_common.credentials import Credential
 from districam_ingest.connection import Connection
+from districam_ingest.core.pace import STEP_MOST, Pace
 from districam_ingest.datagrams import Datagrams
 from districam_ingest.reading import ReadError
 from districam_ingest.rtsp.client import Client, may_be_told
@@ -13,6 +15,9 @@ from districam_ingest.rtsp.message import RtspError
 from districam_ingest.rtsp.session import Session
 
 REDIRECTS_MOST = 5
+RECEIVED_AT_ONCE = 16
+"""A conversation takes some six answers. What comes in more pieces is waited for between them."""
+PAUSE_S = 0.05
 
 
 class Opening:
@@ -20,6 +25,7 @@ class Opening:
 
     Attributes:
         datagrams: of a session over UDP.
+        pace: at which the camera is read.
         knows_digest: whether the camera has asked for Digest, now or before.
     """
 
@@ -36,6 +42,8 @@ class Opening:
         self.connection = connection
         self.datagrams: Datagrams | None = None
         self._clock, self._credential, self._hears = clock, credential, hears
+        self.pace = Pace(clock.monotonic_us())
+        self._received = 0
 
     def close(self) -> None:
         self.connection.close()
@@ -94,7 +102,23 @@ class Opening:
             if self.datagrams is not None:
                 self.datagrams.agree(client.carried)
             await connection.send(spoken(client))
-            session.feed(await connection.receive(), self._clock.monotonic_us())
+            before = session.spent
+            if session.is_behind:
+                session.go_on(STEP_MOST)
+            else:
+                session.feed(await connection.receive(), self._clock.monotonic_us(), STEP_MOST)
+                self._received += 1
+            await self._rest(session.spent - before)
+
+    async def _rest(self, units: int) -> None:
+        """After what cost so much: crumbs gather in the socket meanwhile, so that each does not wake us up."""
+        now_us = self._clock.monotonic_us()
+        self.pace.charge(units, now_us)
+        due_s = (self.pace.ready_us - now_us) / 1e6
+        if self._received > RECEIVED_AT_ONCE:
+            due_s = max(due_s, PAUSE_S)
+        if due_s > 0:
+            await asyncio.sleep(due_s)
 
 
 def spoken(client: Client) -> bytes:

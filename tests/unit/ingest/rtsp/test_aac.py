@@ -112,3 +112,11 @@ def test_anything_is_read_or_raises_the_one_error(packets: list[tuple[bytes, int
         except RtspError:
             continue
         assert all(units)
+
+
+@pytest.mark.hostile
+def test_more_headers_than_fit_a_packet_are_refused_unread():
+    """Each is cut out of one large number: 4,096 of them took milliseconds."""
+    with pytest.raises(RtspError, match="too many AU headers"):
+        AacDepacketizer(HBR).push(packed([b""] * 257), 0)
+    assert AacDepacketizer(HBR).push(packed([b"a"] * 256), 0) == [b"a"] * 256

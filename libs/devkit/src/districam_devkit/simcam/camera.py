@@ -11,9 +11,11 @@ import zlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from districam_devkit.bitstream import RunningNumber, first_slice, running_number_sei
-from districam_devkit.simcam import rtp
+from districam_devkit.simcam import attacks, rtp
+from districam_devkit.simcam.attacks import Assault
 from districam_devkit.simcam.clips import AccessUnit, Clip
 from districam_devkit.simcam.faults import Ailment, Chance, babbled, garbled
 from districam_devkit.simcam.manners import Manners
@@ -26,6 +28,7 @@ from districam_devkit.simcam.wire import Wire
 
 REPORT_INTERVAL_S = 5.0
 BUFFER_LIMIT_BYTES = 8 << 20
+ATTACK_BUFFER_BYTES = 1 << 20
 _LATE_LIMIT_S = 1.0
 
 
@@ -44,6 +47,8 @@ class Viewer:
     next_report_s: float = 0.0
     packets: int = 0
     octets: int = 0
+    assault: tuple[Assault, float] | None = None
+    """Under an attack: its media, and since when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,11 @@ class LiveCamera:
         for viewer in self._viewers:
             viewer.next_report_s = 0.0
 
+    @property
+    def spoken_attack(self) -> str | None:
+        """The attack that its answers are, if one is going on."""
+        return next((kind for kind in attacks.SPOKEN if self.ails(cast("Ailment", kind))), None)
+
     def change(self) -> None:
         """The next access unit is the first of the other clip."""
         self._programs.rotate(-1)
@@ -220,7 +230,12 @@ class LiveCamera:
             self._clock.hold(number)
         else:
             self._clock.release()
-        if self.ails("freeze", now_s):
+        attack: attacks.MediaAttack | None = next(
+            (kind for kind in attacks.MEDIA if self.ails(kind, now_s)), None
+        )
+        if attack is not None:
+            self._attack(attack, now_s)
+        elif self.ails("freeze", now_s):
             self._report_alone(now_s)
         elif not self.ails("silence", now_s):
             await self._send(number, now_s)
@@ -229,6 +244,17 @@ class LiveCamera:
         """Whether it suffers so then; now by default."""
         now_s = asyncio.get_running_loop().time() if now_s is None else now_s
         return now_s < self._ails_until_s.get(ailment, 0.0)
+
+    def _attack(self, kind: attacks.MediaAttack, now_s: float) -> None:
+        """As fast as the other side reads, within what an attack sends in the time of a picture."""
+        sets, keyframe = self.clip.parameter_sets, next(u for u in self.clip.access_units if u.is_keyframe)
+        for viewer in self._viewers:
+            if viewer.wire.written - viewer.wire.flushed > ATTACK_BUFFER_BYTES:
+                continue
+            if viewer.assault is None:
+                viewer.assault = Assault(viewer.rtp_channel, viewer.rtcp_channel, sets, keyframe.nals), now_s
+            assault, since_s = viewer.assault
+            viewer.wire.write(assault.media(kind, now_s - since_s, 1 / self._fps))
 
     def _report_alone(self, now_s: float) -> None:
         for viewer in self._viewers:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from districam_devkit.simcam import protocol
+from districam_devkit.simcam import attacks, protocol
 from districam_devkit.simcam.auth import Credentials, challenges, is_authorized
 from districam_devkit.simcam.camera import LiveCamera, Viewer
 from districam_devkit.simcam.datagrams import DatagramWire
@@ -141,7 +141,14 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self.write(refusal)
             return
-        self._say(self._methods[request.method](request), self._cameras.get(request.camera_id))
+        camera = self._cameras.get(request.camera_id)
+        attack = camera.spoken_attack if camera is not None else None
+        header = request.headers.get("authorization", "")
+        instead = attacks.instead(attack, request.method, cseq, authorization=header)
+        said = self._methods[request.method](request) if instead is None else instead
+        self._say(attacks.bannered(said) if attack == "banner" else said, camera)
+        if attacks.is_endless(attack, request.method):
+            self._go_on_for_ever()
         if request.method == "TEARDOWN":
             self._close()
 
@@ -152,6 +159,14 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         for index in range(len(data)):
             loop.call_later(index * DRIP_S, self.write, data[index : index + 1])
+
+    def _go_on_for_ever(self) -> None:
+        """As fast as the other side reads, 6 MB a second at most."""
+        if self.is_closed or self._is_ending:
+            return
+        if self.written - self.flushed < len(attacks.CHUNK):
+            self.write(attacks.CHUNK)
+        asyncio.get_running_loop().call_later(_POLL_S, self._go_on_for_ever)
 
     def _refusal(self, request: Request, cseq: str) -> bytes | None:
         if request.method not in self._methods:

@@ -8,8 +8,12 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 
+from districam_devkit.simcam.attacks import Attack
+
 Moment = Literal["drop", "change"]
-Ailment = Literal["silence", "freeze", "stall", "repeat", "stuck", "garbage", "babble", "redirect", "drip"]
+Ailment = Literal[
+    "silence", "freeze", "stall", "repeat", "stuck", "garbage", "babble", "redirect", "drip", Attack
+]
 Chance = Literal["lose", "reorder", "drift"]
 Leap = Literal["forward", "back", "ahead", "behind"]
 Refusal = Literal["401", "404", "453", "454", "503"]
@@ -18,6 +22,7 @@ FaultKind = Literal[Moment, Ailment, Chance, Leap, Refusal]
 MOMENTS: Final = frozenset(cast("tuple[str, ...]", get_args(Moment)))
 AILMENTS: Final[frozenset[Ailment]] = frozenset(get_args(Ailment))
 CHANCES: Final[frozenset[Chance]] = frozenset(get_args(Chance))
+ATTACKS: Final = frozenset(cast("tuple[str, ...]", get_args(Attack)))
 LEAPS: Final[frozenset[Leap]] = frozenset(get_args(Leap))
 KINDS: Final = tuple(cast("tuple[str, ...]", get_args(FaultKind)))
 
@@ -46,6 +51,21 @@ class Fault:
     reorder: so many per cent of the RTP packets leave behind the next two; over TCP none.
     drift: the camera's wall clock (sender reports) runs so many per cent fast, and stays where that led it.
     ahead, behind: from the next sender report on, sent at once, the wall clock is so many seconds off; media time is not.
+
+    Attacks; connections end when one begins, so that the next one meets it from its first word on:
+    banner: `Server` is of 3,900 characters, and of more kinds than print.
+    headers: it asks for a password with a header of 60 kB.
+    endless, length: header lines, or a body of 2 GB, without end.
+    astray: whoever asks for a description is sent to another host.
+    downgrade: it asks for Digest, and in the middle of the conversation for Basic.
+    epochs: each picture is a keyframe with other parameter sets.
+    late: timestamps do not show that the encoder has paused, and much comes behind it.
+    exploding, vast: pictures say that they are of 16,000 by 16,000, or 8,192 by 4,320.
+    units: 250,000 NAL units a picture.
+    crumbs, confetti: RTP packets of a byte or two, thousands a picture's time; each a picture.
+    unending: a NAL unit in pieces that never ends.
+    reports: sender reports by thousands, whatever they say.
+
     401, 404, 453, 454, 503: connections end, and requests but OPTIONS are answered so.
 
     Attributes:

@@ -13,7 +13,7 @@ from districam_devkit.simcam.auth import Credentials
 from districam_devkit.simcam.camera import LiveCamera, Program, prepare
 from districam_devkit.simcam.clips import Clip, ClipSource, labelled, open_clip
 from districam_devkit.simcam.connection import SESSION_TIMEOUT_S, Connection
-from districam_devkit.simcam.faults import Ailment, Chance, Fault
+from districam_devkit.simcam.faults import ATTACKS, Ailment, Chance, Fault
 from districam_devkit.simcam.manners import Manners
 from districam_devkit.simcam.microphone import Hearing
 from districam_devkit.simcam.sendlog import SendLog, open_send_log
@@ -99,6 +99,8 @@ class Simulation:
         """What `Fault` says of the ailment, for so long."""
         self.cameras[camera_id].suffer(ailment, for_s)
         log.info("fault", kind=ailment, camera=camera_id, for_s=for_s)
+        if ailment in ATTACKS:
+            self.drop(camera_id)
 
     def leap(self, camera_id: str, by_s: float) -> None:
         """Timestamps are so much later from the next picture on, or earlier."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from districam_ingest.rtsp.message import RtspError
 
 UNIT_MOST = 1 << 16
+HEADERS_MOST = 256 * 16
+"""Bits of AU headers in a packet; some hundred units of the least size fill an Ethernet frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class AacDepacketizer:
         if len(payload) < 2:
             raise RtspError("a payload without AU headers")
         bits = int.from_bytes(payload[:2], "big")
+        if bits > HEADERS_MOST:
+            raise RtspError("too many AU headers")
         end = 2 + (bits + 7) // 8
         if end > len(payload):
             raise RtspError("the AU headers are cut off")

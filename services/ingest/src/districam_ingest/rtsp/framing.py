@@ -15,6 +15,7 @@ it stopped."""
 
 _DOLLAR: Final = 0x24
 _END: Final = re.compile(rb"\r?\n\r?\n")
+_BLANK: Final = re.compile(rb"[\r\n]+")
 _END_MOST: Final = 4
 """Bytes of the longest end of a head: so far back a search that goes on has to begin."""
 
@@ -56,7 +57,7 @@ class Framer:
                 end = at + needs
                 yield data[at + 1], data[at + 4 : end]
             elif data[at] in b"\r\n":  # between messages some cameras leave a line
-                end = at + 1
+                end = _blank_end(data, at)
             else:
                 message, end = _message(data, at, at + searched)
                 if message is None:
@@ -67,6 +68,11 @@ class Framer:
             at, searched = end, 0
         self._held, self._needs = size - at, needs
         self._pieces = [data[at:]] if at < size else []
+
+
+def _blank_end(data: bytes, at: int) -> int:
+    blank = _BLANK.match(data, at)
+    return at + 1 if blank is None else blank.end()
 
 
 def _message(data: bytes, at: int, searched: int) -> tuple[Message | None, int]:

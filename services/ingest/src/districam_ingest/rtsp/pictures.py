@@ -8,6 +8,7 @@ A believed marker saves waiting for the next picture; all else is the same witho
 from typing import Final
 
 from districam_ingest.core.nal import Codec, is_slice, starts_picture
+from districam_ingest.core.pace import PICTURE_COST
 from districam_ingest.core.units import Picture
 from districam_ingest.rtsp.fragments import PICTURE_MOST
 from districam_ingest.rtsp.message import RtspError
@@ -28,12 +29,16 @@ class Pictures:
 
     Args:
         has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
+
+    Attributes:
+        spent: what the pictures and their NAL units have cost, in the units of `pace`.
     """
 
     def __init__(self, codec: Codec, *, has_fields: bool) -> None:
         self._codec: Codec = codec
         self._has_fields = has_fields
         self.done: list[Picture] = []
+        self.spent = 0
         self._nals: list[bytes] = []
         self._size = 0
         self._pts: int | None = None
@@ -136,6 +141,8 @@ class Pictures:
 
     def _finish(self) -> None:
         """A picture of which no slice is left is left out; what was lost of it is told with the next one."""
+        if self._nals:
+            self.spent += PICTURE_COST + len(self._nals)
         is_void = not self._has_slice and (self._is_damaged or self._is_doubtful)
         if self._nals and not is_void and self._pts is not None and self._arrival_us is not None:
             nals, lost, is_damaged = tuple(self._nals), self._lost, self._is_damaged

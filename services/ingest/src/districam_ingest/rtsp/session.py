@@ -1,10 +1,11 @@
 """A camera's connection from its first byte to its last, without the socket: what `Client` and `VideoStream` make of it."""
 
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from districam_ingest.core import h264
 from districam_ingest.core.nal import BitstreamError
+from districam_ingest.core.pace import BYTES_A_UNIT, MESSAGE_COST, OTHER_BYTES_A_UNIT
 from districam_ingest.core.units import Picture, Sound
 from districam_ingest.rtsp.carriage import Channels
 from districam_ingest.rtsp.client import Client
@@ -15,7 +16,14 @@ from districam_ingest.rtsp.reordering import Reordering
 from districam_ingest.rtsp.sdp import Video
 from districam_ingest.rtsp.stream import VideoStream
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from districam_ingest.rtsp.framing import Item
+
 REPORT_US: Final = 5_000_000
+_HELD_A_UNIT: Final = 16
+"""Packets that wait for others, among which one of UDP has to find its place."""
 
 
 class Session:
@@ -26,6 +34,7 @@ class Session:
 
     Attributes:
         reports: track and receiver report, to be sent over UDP; whoever sends them clears them.
+        is_behind: whether something of what was fed last is still to be taken, by `go_on`.
     """
 
     def __init__(self, client: Client, *, our_ssrc: int) -> None:
@@ -39,35 +48,63 @@ class Session:
         self._reordering, self._sound_reordering = Reordering(), Reordering()
         self.reports: list[tuple[int, bytes]] = []
         self._next_report_us = 0
+        self.is_behind = False
+        self._items: Iterator[Item] = iter(())
+        self._fed_us = 0
+        self._cost = 0
+
+    @property
+    def spent(self) -> int:
+        """What all that came has cost, in the units of `pace`."""
+        return self._cost + (self._stream.spent if self._stream is not None else 0)
 
     @property
     def is_over(self) -> bool:
         """Whether the camera has ended the stream in so many words."""
         return self._stream is not None and self._stream.is_over
 
-    def feed(self, data: bytes, at_us: int) -> None:
+    def feed(self, data: bytes, at_us: int, most: int = 1 << 40) -> None:
         """Bytes of the connection that arrived at `at_us`, monotonic. How they are split changes nothing.
+
+        After some `most` units of `pace` it stops; the rest is for `go_on`, before anything else is fed.
 
         Raises:
             RtspError: the connection is of no use any more; pictures before the trouble are there to `take`.
         """
-        stream, (media, control) = self._stream, self._channels
 
         def skim(data: bytes, at: int) -> int:
-            return at if stream is None else stream.skim(data, at, media, at_us)
+            stream = self._stream
+            return at if stream is None else stream.skim(data, at, self._channels[0], at_us)
 
-        for item in self._framer.feed(data, skim):
+        self._cost += len(data) // BYTES_A_UNIT
+        self._items, self._fed_us = self._framer.feed(data, skim), at_us
+        self.go_on(most)
+
+    def go_on(self, most: int = 1 << 40) -> None:
+        """Takes what is left of what was fed; as `feed` does."""
+        stream, (media, control) = self._stream, self._channels
+        at_us, last = self._fed_us, self.spent + most
+        for item in self._items:
             if isinstance(item, Message):
+                self._cost += MESSAGE_COST
                 self._take(item)
                 stream, (media, control) = self._stream, self._channels
             elif stream is not None:
                 channel, packet = item
                 if channel == media:
                     stream.push(packet, at_us)
-                elif channel == control:
-                    stream.push_report(packet, at_us)
-                elif self._hearing is not None:
-                    self._hear(channel, packet, at_us)
+                else:
+                    self._cost += 1 + len(packet) // OTHER_BYTES_A_UNIT
+                    if channel == control:
+                        stream.push_report(packet, at_us)
+                    elif self._hearing is not None:
+                        self._hear(channel, packet, at_us)
+            else:
+                self._cost += 1
+            if self.spent >= last:
+                self.is_behind = True
+                return
+        self.is_behind = False
 
     def _hear(self, channel: int, packet: bytes, at_us: int) -> None:
         assert self._hearing is not None
@@ -86,10 +123,13 @@ class Session:
         stream = self._hearing if track and track == self.client.hearing else None if track else self._stream
         if stream is None:
             return
+        if is_control or track:
+            self._cost += 1 + len(packet) // OTHER_BYTES_A_UNIT
         if is_control:
             stream.push_report(packet, at_us)
             return
         reordering = self._sound_reordering if track else self._reordering
+        self._cost += len(packet) // BYTES_A_UNIT + reordering.held // _HELD_A_UNIT
         for ordered, came_us in reordering.push(packet, at_us):
             stream.push(ordered, came_us)
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from districam_ingest.core.pace import STEP_MOST
 from districam_ingest.core.units import Picture
 from districam_ingest.rtsp import rtp
 from districam_ingest.rtsp.h264 import H264Depacketizer
@@ -15,6 +16,8 @@ _DOLLAR: Final = 0x24
 _HEAD: Final = 16
 """An interleaved frame's ("$", channel, length in two bytes), and the fixed one of RTP behind it."""
 _MARK: Final = 0x80
+_SKIMMED_MOST: Final = 1024
+"""Packets in one go: whoever feeds looks then what they have cost."""
 
 
 class VideoStream:
@@ -35,7 +38,13 @@ class VideoStream:
         self._reporting = Reporting()
         self._timestamp: int | None = None
         self._at_us = 0
+        self._packets = 0
         self.is_over = False
+
+    @property
+    def spent(self) -> int:
+        """What all that came has cost, in the units of `pace`."""
+        return self._packets + self._pictures.spent
 
     def push(self, packet: bytes, at_us: int) -> None:
         """An RTP packet.
@@ -43,6 +52,7 @@ class VideoStream:
         Raises:
             RtspError: a picture is larger than any.
         """
+        self._packets += 1
         try:
             read = rtp.parse(packet)
         except RtspError:
@@ -62,7 +72,7 @@ class VideoStream:
     def skim(self, data: bytes, at: int, channel: int, at_us: int) -> int:
         """Takes interleaved packets from `at` on while each is whole, plain, and the next in order; gives where it stopped.
 
-        What it does is what `push` would do for each. Nearly all packets are such: so they cost a third.
+        After many of them it stops as well. What it does is what `push` would do for each. Nearly all packets are such: so they cost a third.
 
         Raises:
             RtspError: as `push` does.
@@ -70,7 +80,9 @@ class VideoStream:
         numbering, source = self._reporting.numbering, _word(self._reporting.ssrc)
         depacketizer, plain, size = self._depacketizer, self._plain, len(data)
         stamp = _word(self._timestamp)
-        while size - at >= _HEAD:
+        before = numbering.highest
+        most, dear = before + _SKIMMED_MOST, self._pictures.spent + STEP_MOST
+        while size - at >= _HEAD and numbering.highest < most:
             end = at + 4 + (data[at + 2] << 8 | data[at + 3])
             kind = data[at + 4] << 8 | data[at + 5]
             is_next = data[at + 6] << 8 | data[at + 7] == numbering.highest + 1 & 0xFFFF
@@ -78,13 +90,17 @@ class VideoStream:
             is_ours = data[at + 1] == channel and data[at + 12 : at + _HEAD] == source
             if not is_whole or not is_ours or not is_next or kind & ~_MARK != plain:
                 break
+            is_other = data[at + 8 : at + 12] != stamp
+            if is_other and self._pictures.spent >= dear:
+                break
             numbering.highest, self._at_us = numbering.highest + 1, at_us
-            if data[at + 8 : at + 12] != stamp:
+            if is_other:
                 stamp = data[at + 8 : at + 12]
                 self._begin(int.from_bytes(stamp, "big"), at_us, 0)
             if kind != plain or not depacketizer.go_on(data, at + _HEAD, end):
                 self._depacketize(data[at + _HEAD : end], at_us, is_marked=kind != plain)
             at = end
+        self._packets += numbering.highest - before
         return at
 
     def _depacketize(self, payload: bytes, at_us: int, *, is_marked: bool) -> None:
