@@ -1,9 +1,11 @@
 """What every answer tells browsers, whoever gives it."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import pytest
+import structlog.testing
 
 from districam_api import keyring
 from districam_api.keyring import KeyRing
@@ -16,6 +18,13 @@ PATHS = {
     "/v1/nothing": 404, "/v1/new": 200, "/v1/broken": 500, "/v1/session?x=1": 422, "/v1/login": 405,
 }  # fmt: skip
 WALL = "https://wall.example"
+
+
+@pytest.fixture(autouse=True)
+def kept_logs() -> Generator[None]:
+    """What fails on purpose is not drawn: a traceback with all locals takes seconds."""
+    with structlog.testing.capture_logs():
+        yield
 
 
 def client(folder: Path, key: str = VIEWERS, **settings: object) -> httpx.AsyncClient:
