@@ -42,13 +42,13 @@ async def test_every_answer_says_what_may_be_done_with_it(tmp_path: Path):
     assert {path: answers[path].status_code for path in PATHS} == PATHS
     for path, answer in answers.items():
         told = answer.headers
-        assert told["x-content-type-options"] == "nosniff", path
-        assert "frame-ancestors 'none'" in told["content-security-policy"], path
-        assert "unsafe-eval" not in told["content-security-policy"], path
-        assert told["x-frame-options"] == "DENY", path
-        assert told["cross-origin-opener-policy"] == "same-origin", path
-        assert told["cross-origin-resource-policy"] == "same-origin", path
-        assert told["referrer-policy"] == "no-referrer", path
+        assert told.get("x-content-type-options", "") == "nosniff", path
+        assert "frame-ancestors 'none'" in told.get("content-security-policy", ""), path
+        assert "unsafe-eval" not in told.get("content-security-policy", ""), path
+        assert told.get("x-frame-options", "") == "DENY", path
+        assert told.get("cross-origin-opener-policy", "") == "same-origin", path
+        assert told.get("cross-origin-resource-policy", "") == "same-origin", path
+        assert told.get("referrer-policy", "") == "no-referrer", path
         assert "strict-transport-security" not in told, path
         assert len(told.get_list("cache-control")) == len(told.get_list("content-security-policy")) == 1, path
 
@@ -56,17 +56,17 @@ async def test_every_answer_says_what_may_be_done_with_it(tmp_path: Path):
 async def test_nobody_keeps_what_is_said_of_cameras(tmp_path: Path):
     async with client(tmp_path) as http:
         for path in ("/v1/session", "/v1/new", "/openapi.json", "/docs", "/v1/nothing", "/v1/broken"):
-            assert (await http.get(path)).headers["cache-control"] == "no-store", path
-        assert (await http.get("/page/main.js")).headers["cache-control"] == "no-cache"
+            assert (await http.get(path)).headers.get("cache-control", "") == "no-store", path
+        assert (await http.get("/page/main.js")).headers.get("cache-control", "") == "no-cache"
 
 
 async def test_no_answer_but_the_pages_may_run_a_script(tmp_path: Path):
     async with client(tmp_path) as http:
         for path in ("/docs", "/openapi.json", "/v1/new", "/v1/broken"):
-            policy = (await http.get(path)).headers["content-security-policy"]
+            policy = (await http.get(path)).headers.get("content-security-policy", "")
             assert policy.startswith("default-src 'none';"), path
             assert "script-src" not in policy, path
-        page = (await http.get("/")).headers["content-security-policy"]
+        page = (await http.get("/")).headers.get("content-security-policy", "")
         assert "require-trusted-types-for 'script'" in page
         assert "unsafe-inline" not in page
 
@@ -74,7 +74,9 @@ async def test_no_answer_but_the_pages_may_run_a_script(tmp_path: Path):
 async def test_by_https_browsers_are_told_to_stay_there(tmp_path: Path):
     async with client(tmp_path, public_scheme="https") as http:
         for path in PATHS:
-            assert (await http.get(path)).headers["strict-transport-security"] == "max-age=31536000", path
+            assert (await http.get(path)).headers.get(
+                "strict-transport-security", ""
+            ) == "max-age=31536000", path
 
 
 async def test_a_named_origin_may_use_playlists_and_media_and_nothing_else(tmp_path: Path):
@@ -86,7 +88,7 @@ async def test_a_named_origin_may_use_playlists_and_media_and_nothing_else(tmp_p
     for origins in ([], [WALL]):
         async with client(tmp_path, key="", allowed_origins=origins) as http:
             for path, expected in shared.items():
-                found = (await http.get(path)).headers["cross-origin-resource-policy"]
+                found = (await http.get(path)).headers.get("cross-origin-resource-policy", "")
                 assert found == (expected if origins else "same-origin"), path
 
 
