@@ -1,0 +1,70 @@
+"""The api starts as compose and the overlays tell it to: out of the box, and no more open than they say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from districam_api import keyring
+from districam_api.settings import ApiBlock, ApiSettings
+from districam_common.settings import load
+from support.manifests import Container, built, compose, composed, deployed
+
+HOME = "/var/lib/districam"
+KNOB = re.compile(r"\$\{\w+:-([^}]*)\}")
+
+
+def first_run(home: Path) -> None:
+    """The job of compose that makes what is missing, in a folder of ours."""
+    entrypoint: list[str] = compose()["services"]["first-key"]["entrypoint"]
+    script = entrypoint[2].replace(HOME, str(home)).replace("$$", "$")
+    bin_ = Path(sys.executable).parent
+    environment = {
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "DISTRICAM_API__KEYS_FILE": str(home / "keys.json"),
+    }
+    done = subprocess.run(
+        [*entrypoint[:2], script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "dc_" not in done.stdout + done.stderr
+
+
+def told(container: Container, home: Path) -> ApiBlock:
+    """What an api makes of it, its files being those in `home`."""
+    assert container.program == "districam-api"
+    given = {
+        name: KNOB.sub(r"\1", value) for name, value in container.environment.items() if "_API__" in name
+    }
+    files = {
+        f"DISTRICAM_API__{name}_FILE": str(home / file)
+        for name, file in (("KEYS", "keys.json"), ("TOKEN_KEY", "token-key"))
+    }
+    assert set(files) < set(given)
+    return load(ApiSettings, given | files).api
+
+
+@pytest.mark.hostile
+def test_what_compose_makes_at_first_lets_the_api_start_and_nobody_in(tmp_path: Path):
+    (tmp_path / "first-key").write_text("dc_00000000_left-by-an-older-version")
+    first_run(tmp_path)
+    made = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    assert set(made) == {"keys.json", "token-key"}
+    assert [(key.role, key.revoked_us) for key in keyring.read(tmp_path / "keys.json")] == [("viewer", None)]
+    first_run(tmp_path)
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == made, "each `up` leaves it as it is"
+    (api,) = [one for one in composed() if one.where == "compose/api"]
+    found = told(api, tmp_path)
+    assert (found.host, found.is_secure, found.trusted_proxies) == ("0.0.0.0", False, ())  # noqa: S104  # a container's own
+
+
+@pytest.mark.parametrize(("overlay", "is_secure"), [("overlays/dev", False), ("overlays/district", True)])
+def test_an_overlays_api_starts_and_knows_whether_people_come_by_https(
+    tmp_path: Path, overlay: str, *, is_secure: bool
+):
+    first_run(tmp_path)
+    (api,) = [one for one in deployed(built(overlay)) if one.where == "Deployment/api"]
+    assert told(api, tmp_path).is_secure == is_secure
