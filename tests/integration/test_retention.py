@@ -262,7 +262,9 @@ async def test_a_hold_that_comes_between_telling_and_deleting_keeps_its_footage(
             id="0" * 16, camera_id=archive.camera_id, from_us=starts[1], to_us=starts[1] + S, reason="r",
             placed_by="-", placed_us=1,
         )  # fmt: skip
-        wanted = Wanted(archive.camera_id, archive.edge_us, "old", [archive.edge_us - HOUR_US])
+        wanted = Wanted(
+            archive.camera_id, archive.edge_us, "old", [archive.edge_us - HOUR_US], archive.edge_us + DAY_US
+        )
         outcome = await Expiry(doors, store, Pace(doors.runtime, 1000)).run(wanted, build="b")
         assert await archive.keys() == {stored[1].key}
         assert (outcome.deleted, outcome.dropped) == (1, 1)
@@ -282,7 +284,7 @@ async def test_it_is_told_before_anything_is_deleted(archive: Archive, s3: S3Set
 
         async with Watched.open(s3) as watched:
             watching = replace(doors, vault=watched)
-            wanted = Wanted(archive.camera_id, archive.edge_us, "old", [])
+            wanted = Wanted(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US)
             await Expiry(watching, HoldStore(watched), Pace(doors.runtime, 1000)).run(wanted, build="b")
         assert told == [[(start_us, archive.edge_us)]]
 
@@ -306,7 +308,9 @@ async def test_days_of_which_all_is_gone_are_not_searched_hour_by_hour(
 
     async def round_of(expiry: Expiry) -> set[str]:
         asked.clear()
-        await expiry.run(Wanted(archive.camera_id, archive.edge_us, "old", []), build="b")
+        await expiry.run(
+            Wanted(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US), build="b"
+        )
         return set(asked)
 
     async with in_process(archive, s3, kafka) as doors, Watched.open(s3) as watched:

@@ -15,6 +15,7 @@ from districam_common.ledger import ledger
 from districam_common.names import DAY_US, HOUR_US
 from districam_indexer.core.plan import is_inside
 from districam_indexer.core.retention import (
+    LATE_US,
     LEAST_US,
     Freed,
     Oldest,
@@ -25,6 +26,7 @@ from districam_indexer.core.retention import (
     is_deletable,
     is_due,
     let_go,
+    may_be_locked,
     repeated,
     superfluous,
     untold,
@@ -34,6 +36,9 @@ from support.announced import EPOCHS, S, lost
 NOW_US = 100 * DAY_US + 40 * 60 * S
 
 
+LOCK_US = 72 * HOUR_US
+
+
 # ---- age
 
 
@@ -41,6 +46,19 @@ def test_the_edge_is_a_whole_hour_and_older_than_the_days() -> None:
     edge_us = edge_by_age(30, NOW_US)
     assert edge_us % HOUR_US == 0
     assert NOW_US - 30 * DAY_US - HOUR_US < edge_us <= NOW_US - 30 * DAY_US
+
+
+@pytest.mark.hostile
+def test_what_the_recorder_locks_is_not_let_go_however_few_days_are_asked_for() -> None:
+    assert edge_by_age(1, NOW_US, LOCK_US) == (NOW_US - LOCK_US - LATE_US) // HOUR_US * HOUR_US
+    assert edge_by_age(30, NOW_US, LOCK_US) == edge_by_age(30, NOW_US)
+    assert edge_by_age(None, NOW_US, LOCK_US) == 0
+
+
+@pytest.mark.hostile
+def test_no_lock_can_keep_what_is_older_than_the_longest_one() -> None:
+    assert may_be_locked(NOW_US - 720 * HOUR_US, NOW_US)
+    assert not may_be_locked(NOW_US - 722 * HOUR_US, NOW_US)
 
 
 def test_a_camera_without_a_record_loses_nothing_by_age() -> None:
@@ -239,12 +257,12 @@ class Shelf:
 
 
 def free_for(
-    budget: int, some: dict[str, Shelf], now_us: int, known: dict[str, int] | None = None
+    budget: int, some: dict[str, Shelf], now_us: int, known: dict[str, int] | None = None, lock_us: int = 0
 ) -> tuple[Freed, list[str]]:
     """What is let go of, and whose hours were read for it, in order."""
     excess = sum(sum(stock.bytes_by_hour.values()) for stock in some.values()) - budget
     oldest = {one: Oldest(stock.days, (known or {}).get(one, 0)) for one, stock in some.items()}
-    asking = freeing(excess, oldest, now_us)
+    asking = freeing(excess, oldest, now_us, lock_us)
     asked: list[str] = []
     try:
         wanted = next(asking)
@@ -294,6 +312,15 @@ def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(
             for hour_us in hours:
                 is_young = hour_us + HOUR_US > NOW_US - LEAST_US
                 assert is_young or touches(some[camera_id].held, hour_us, hour_us + HOUR_US)
+
+
+@pytest.mark.hostile
+def test_a_budget_leaves_what_is_locked_and_says_by_how_much_it_is_over() -> None:
+    hours = {NOW_US // HOUR_US * HOUR_US - n * HOUR_US: 10 for n in range(100)}
+    freed, _ = free_for(0, {"a": Shelf(30, hours, [])}, NOW_US, lock_us=LOCK_US)
+    left = [hour_us for hour_us in hours if hour_us >= freed.edges["a"]]
+    assert min(left) == freed.edges["a"] <= NOW_US - LOCK_US < freed.edges["a"] + 2 * HOUR_US
+    assert freed.over_bytes == 10 * len(left)
 
 
 @given(stocks, st.integers(0, 20_000))

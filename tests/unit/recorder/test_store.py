@@ -10,13 +10,15 @@ import pytest
 from prometheus_client import REGISTRY
 
 from districam_common import names, wire
-from districam_common.blobs import Exists, Head
+from districam_common.blobs import Exists, Head, LockRefused
+from districam_common.clock import SystemClock
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import DeadLetter, SegmentStored
 from districam_common.kafka.producer import Ack
 from districam_common.service import Runtime
 from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.objects import metadata_of, object_of
+from districam_recorder.locking import Locking
 from districam_recorder.store import Place, Store
 from support.fragments import T0, epoch_id, fragment
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from districam_common.kafka.producer import Publisher
 
 E = epoch_id(1)
+S, LOCK_US = 1_000_000, 24 * 3_600_000_000
 
 
 @dataclass
@@ -39,6 +42,8 @@ class World:
     )
     errors: list[Exception] = field(default_factory=list[Exception])
     holds: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
+    takes_locks: bool = True
+    locks: list[int | None] = field(default_factory=list[int | None])
 
     async def put(
         self,
@@ -49,8 +54,11 @@ class World:
         metadata: Mapping[str, str],
         sha256: str,
         once: bool,
+        locked_until_us: int | None,
     ) -> None:
         assert once
+        if locked_until_us is not None and not self.takes_locks:
+            raise LockRefused("InvalidRequest")
         if self.errors:
             raise self.errors.pop(0)
         if key in self.holds:
@@ -59,6 +67,7 @@ class World:
             raise Exists(key)
         self.objects[key] = (sum(map(len, parts)), dict(metadata))
         self.events.append(f"put {metadata['first-seq']}")
+        self.locks.append(locked_until_us)
 
     async def head(self, key: str) -> Head | None:
         return Head(*self.objects[key]) if key in self.objects else None
@@ -78,6 +87,13 @@ def segment(seq: int) -> Segment:
     return Segment(First(seq, T0, T0), (fragment("cam-1", E, seq, size=10),), 10, "ends")
 
 
+class Clock(SystemClock):
+    """The footage is of now."""
+
+    def now_us(self) -> int:
+        return T0 + S
+
+
 class Line:
     """Effects in the order of closing, as a partition's handler starts them."""
 
@@ -87,7 +103,9 @@ class Line:
         self._turn.set()
         place = Place(site="here", bucket="bucket")
         blobs, publisher = cast("Blobs", world), cast("Publisher", world)
-        self._store = Store(blobs, publisher, Runtime("recorder"), place, uploads=4)
+        runtime = Runtime("recorder", clock=Clock())
+        locking = Locking(runtime, LOCK_US, has_lock=True)
+        self._store = Store(blobs, publisher, runtime, place, locking, uploads=4)
 
     def carry_out(self, effect: Segment) -> asyncio.Task[None]:
         turn, self._turn = self._turn, asyncio.Event()
@@ -183,3 +201,21 @@ async def test_a_segment_that_the_store_refuses_waits_until_it_is_taken():
 
 def conflicts() -> float:
     return REGISTRY.get_sample_value("districam_recorder_conflicts_total", {"what": "object"}) or 0
+
+
+@pytest.mark.hostile
+async def test_a_segment_is_locked_for_the_hours_from_its_append_on():
+    world = World()
+    async with line(world) as effects:
+        effects.carry_out(segment(0))
+    assert world.locks == [T0 + LOCK_US]
+
+
+@pytest.mark.hostile
+async def test_a_store_that_takes_no_locks_costs_no_footage():
+    world = World(takes_locks=False, errors=[Retriable("503")])
+    async with line(world) as effects:
+        effects.carry_out(segment(0))
+        effects.carry_out(segment(1))
+    assert world.locks == [None, None]
+    assert [one.first_seq for one in world.announced] == [0, 1]

@@ -22,10 +22,19 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from urllib3 import BaseHTTPResponse
 
-from districam_common.errors import Fatal, Rejected, Retriable
-from districam_common.names import SITE_MARKER
+from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
+from districam_common.names import SITE_MARKER, utc
 from districam_common.settings import S3Settings, secret
-from districam_common.store_answers import OF_THE_STORE, Exists, Missing, Unsupported, translated
+from districam_common.store_answers import (
+    OF_THE_STORE,
+    Exists,
+    LockRefused,
+    Missing,
+    Unsupported,
+    keeps,
+    refuses_lock,
+    translated,
+)
 from districam_common.store_listing import PAGE, Kind, Page, first_query, page_of
 
 __all__ = [
@@ -33,6 +42,7 @@ __all__ = [
     "Exists",
     "Head",
     "Listed",
+    "LockRefused",
     "Missing",
     "SiteMarker",
     "Unsupported",
@@ -112,11 +122,14 @@ class Blobs:
         metadata: Mapping[str, str],
         sha256: str,
         once: bool,
+        locked_until_us: int | None = None,
     ) -> None:
         """Stores the joined parts in one request, if the store finds their `sha256` (hex) to be right.
 
+        Until `locked_until_us` it shall let nobody delete or change them, administrators of its own included (COMPLIANCE).
+
         Raises:
-            Exists: `once`, and the key is taken.
+            Exists: `once`, and the key is taken. LockRefused: nothing is stored, and it may be for the lock.
         """
         headers = {
             "Content-Type": content_type,
@@ -124,6 +137,7 @@ class Blobs:
             "x-amz-sdk-checksum-algorithm": "SHA256",
             **{f"{_META}{name}": value for name, value in metadata.items()},
             **({"If-None-Match": "*"} if once else {}),
+            **({} if locked_until_us is None else _lock(locked_until_us)),
         }
         if not all(value.isascii() for value in headers.values()):
             raise Rejected(f"putting {key}: metadata must be ASCII")
@@ -133,7 +147,12 @@ class Blobs:
             if not done.etag:  # S3 always gives one: something else has answered
                 raise ValueError("no ETag of what was put")
 
-        await self._call(f"putting {key}", send)
+        try:
+            await self._call(f"putting {key}", send)
+        except DistricamError as error:
+            if locked_until_us is not None and refuses_lock(error.__cause__):
+                raise LockRefused(str(error)) from error
+            raise
 
     async def head(self, key: str) -> Head | None:
         """Size and metadata; None if there is no such object."""
@@ -236,7 +255,7 @@ class Blobs:
 
         refused: set[str] = set()
         for error in await self._call(f"deleting {len(wanted)} objects", remove):
-            if error.code not in {"AccessDenied", "ObjectLocked"}:
+            if not keeps(error.code, error.message):
                 raise Retriable(f"deleting {error.name}: {error.code}: {error.message}")
             refused.add(str(error.name))
         return tuple(sorted(refused))
@@ -337,6 +356,13 @@ def client(settings: S3Settings, pool: urllib3.PoolManager) -> Minio:
         region=settings.region,
         http_client=pool,
     )
+
+
+def _lock(until_us: int) -> dict[str, str]:
+    return {
+        "x-amz-object-lock-mode": "COMPLIANCE",
+        "x-amz-object-lock-retain-until-date": f"{utc(until_us):%Y-%m-%dT%H:%M:%SZ}",
+    }
 
 
 def says_locked(configuration: bytes) -> bool | None:

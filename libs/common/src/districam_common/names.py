@@ -47,6 +47,8 @@ PREFIX = prefix_of(SCHEMA)
 INDEXER_GROUP = indexer_group_of(SCHEMA)
 
 HOUR_US = 3_600_000_000
+LOCK_MOST_H = 720
+"""Hours for which fresh footage may be locked (`recorder.lock_h`)."""
 DAY_US = 24 * HOUR_US
 SLOT_US = 10_000_000
 """A bit of the day bitmap."""

@@ -19,6 +19,8 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from districam_common.names import LOCK_MOST_H
+
 PREFIX = "DISTRICAM_"
 DELIMITER = "__"
 CLIENT = f"{PREFIX}CLIENT{DELIMITER}"
@@ -170,6 +172,17 @@ class TopicsSettings(Block):
         if self.min_insync_replicas > self.replication_factor:
             raise ValueError("min_insync_replicas must not exceed replication_factor")
         return self
+
+
+class LockSettings(Block):
+    """For how long fresh footage cannot be deleted. The recorder locks it, retention leaves it: both have to know."""
+
+    lock_h: float = Field(default=24.0, ge=0, le=LOCK_MOST_H)
+    """Hours from its recording on, in which the store lets nobody delete or change it; 0: it is not locked."""
+
+    @property
+    def lock_us(self) -> int:
+        return round(self.lock_h * 3600e6)
 
 
 class LogSettings(Block):

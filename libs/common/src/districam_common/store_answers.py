@@ -19,6 +19,12 @@ _UNSUPPORTED_CODES = frozenset({"NotImplemented", "MethodNotAllowed"})
 _REJECTED_CODES = frozenset(
     {"EntityTooLarge", "KeyTooLongError", "MetadataTooLarge", "InvalidRange", "InvalidArgument"}
 )
+_LOCK_CODES = frozenset(
+    {
+        *("AccessDenied", "InvalidRequest", "InvalidArgument", "NotImplemented", "MethodNotAllowed"),
+        *("InvalidRetentionPeriod", "ObjectLockConfigurationNotFoundError", "InvalidBucketState"),
+    }
+)
 
 
 class Exists(Rejected):
@@ -31,6 +37,28 @@ class Missing(Rejected):
 
 class Unsupported(Rejected):
     """The store does not know this kind of request."""
+
+
+class LockRefused(Rejected):
+    """The store does not take the lock that was asked for with an object, and perhaps the object without it."""
+
+
+def keeps(code: str | None, message: str | None) -> bool:
+    """Whether a store refuses to delete a version because it is locked: under legal hold, or retained.
+
+    S3, SeaweedFS and VersityGW say `AccessDenied` or `ObjectLocked`; MinIO and Silo `InvalidRequest`, and why in words.
+    """
+    return code in {"AccessDenied", "ObjectLocked"} or (
+        code == "InvalidRequest" and "WORM" in (message or "")
+    )
+
+
+def refuses_lock(error: BaseException | None) -> bool:
+    """Whether the store's answer to a put with a lock may be about the lock.
+
+    That the bucket has no object lock, that the time is over, or that our keys may not, stores say with any of these codes.
+    """
+    return isinstance(error, S3Error) and error.code in _LOCK_CODES
 
 
 def translated(error: Exception, what: str, server: str = "the store") -> DistricamError:

@@ -12,15 +12,15 @@ from minio.error import S3Error
 
 from districam_common.blobs import Blobs
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
-from districam_common.names import PROBE_PREFIX
+from districam_common.names import PROBE_PREFIX, parse_rfc3339
 from districam_common.settings import S3Settings
+from districam_common.store_answers import keeps
 from districam_common.store_listing import Version
 
-__all__ = ["LOCKED", "Digest", "Vault", "Version"]
+__all__ = ["Digest", "Vault", "Version"]
 
 _PIECE_BYTES = 1 << 20
-LOCKED = frozenset({"AccessDenied", "ObjectLocked"})
-"""How stores refuse to delete what is under legal hold."""
+_UNTIL = "x-amz-object-lock-retain-until-date"
 log = structlog.get_logger()
 
 
@@ -89,7 +89,7 @@ class Vault(Blobs):
                 yield one
 
     async def delete_versions(self, versions: Sequence[Version]) -> list[Version]:
-        """Deletes these for good. Gives those that the store would not delete: they are under legal hold."""
+        """Deletes these for good. Gives those that the store would not delete: they are locked, or under legal hold."""
         by_id = {(one.key, one.version): one for one in versions}
         wanted = [DeleteObject(one.key, one.version) for one in versions]
         found = await self._call(
@@ -97,7 +97,7 @@ class Vault(Blobs):
             lambda: list(self._client.remove_objects(self._bucket, wanted)),
         )
         for error in found:
-            if error.code not in LOCKED:
+            if not keeps(error.code, error.message):
                 raise Retriable(f"deleting {error.name}: {error.code}: {error.message}")
         return [by_id[key] for error in found if (key := (str(error.name), error.version_id)) in by_id]
 
@@ -106,6 +106,22 @@ class Vault(Blobs):
         await self.delete_versions(
             [Version(key, version, 0, is_marker=True, is_latest=True) for key, version in markers]
         )
+
+    async def locked_until(self, key: str, version: str | None) -> int:
+        """Until when the store keeps that version from everybody, µs UTC; 0: not, or it does not say."""
+
+        def ask() -> int:
+            headers = self._client.stat_object(self._bucket, key, version_id=version).metadata or {}
+            said = next((value for name, value in headers.items() if name.lower() == _UNTIL), "")
+            try:
+                return parse_rfc3339(said) if said else 0
+            except (ValueError, OverflowError):
+                return 0
+
+        try:
+            return await self._call(f"looking up the lock of {key}", ask)
+        except (Rejected, Fatal):  # it is gone, or our keys may not ask
+            return 0
 
     async def hold(self, key: str, version: str) -> None:
         """Puts that version under legal hold; may be repeated.

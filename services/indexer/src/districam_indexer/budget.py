@@ -20,9 +20,9 @@ _READ_AGAIN_US = DAY_US
 class Budget:
     """Every replica weighs all cameras, and comes to the same."""
 
-    def __init__(self, usage: Usage, max_bytes: int) -> None:
+    def __init__(self, usage: Usage, max_bytes: int, lock_us: int = 0) -> None:
         self._usage = usage
-        self._max_bytes = max_bytes
+        self._max_bytes, self._lock_us = max_bytes, lock_us
         self._oldest: dict[str, tuple[list[Interval], int, int]] = {}
         self._is_over = False
 
@@ -49,7 +49,7 @@ class Budget:
         held: Mapping[str, list[Interval]],
         now_us: int,
     ) -> Freed:
-        asking = freeing(excess_bytes, cameras, now_us)
+        asking = freeing(excess_bytes, cameras, now_us, self._lock_us)
         try:
             wanted = next(asking)
             while True:
@@ -76,7 +76,7 @@ class Budget:
             return
         self._is_over = bool(over_bytes)
         if self._is_over:
-            why = "what is left is held, or younger than a day; recording goes on"
+            why = "what is left is held, locked, or younger than a day; recording goes on"
             log.error("storage over its budget", over_bytes=over_bytes, why=why)
         else:
             log.info("storage within its budget again")

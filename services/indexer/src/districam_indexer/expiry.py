@@ -17,13 +17,20 @@ from districam_common.events import FootageExpired
 from districam_common.hold_store import HoldStore
 from districam_common.index import IndexEntry
 from districam_common.intervals import Interval, merge, touches
-from districam_common.names import DAY_US, SegmentName
+from districam_common.names import DAY_US, HOUR_US, SegmentName
 from districam_common.vault import Version
 from districam_indexer import metrics
 from districam_indexer.core.belief import YOUNGEST_US, objection
 from districam_indexer.core.operations import gathered
-from districam_indexer.core.plan import plan_event
-from districam_indexer.core.retention import is_deletable, is_due, let_go, superfluous, untold
+from districam_indexer.core.plan import is_inside, plan_event
+from districam_indexer.core.retention import (
+    is_deletable,
+    is_due,
+    let_go,
+    may_be_locked,
+    superfluous,
+    untold,
+)
 from districam_indexer.doors import Doors
 from districam_indexer.pacing import Pace
 
@@ -37,21 +44,29 @@ _LOOK_AGAIN_US = DAY_US
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be let go of: all before `edge_us`, for that reason."""
+    """What is to be let go of: all before `edge_us`, for that reason. `now_us`: the time that retention goes by."""
 
     camera_id: str
     edge_us: int
     reason: str
     indexed: Sequence[int]
+    now_us: int
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it. `locked`: versions that the store keeps under a legal hold that is none of ours."""
+    """What came of it.
+
+    Attributes:
+        locked: versions that the store keeps although they were said to be expired: under a lock that nobody foresaw, or a
+            legal hold that is none of ours.
+        waits: hours of which nothing was said, for the store still keeps what is in them.
+    """
 
     deleted: int = 0
     dropped: int = 0
     locked: list[str] = field(default_factory=list[str])
+    waits: list[int] = field(default_factory=list[int])
 
 
 class Expiry:
@@ -69,11 +84,13 @@ class Expiry:
         hours = await self._hours(wanted)
         held = await self._held(wanted.camera_id)
         due = [hour_us for hour_us in hours if is_due(hour_us, wanted.edge_us, held)]
+        outcome = Outcome(waits=await self._locked(wanted, due))
+        stays = merge([*held, *((hour_us, hour_us + HOUR_US) for hour_us in outcome.waits)])
         since_us = await self._since(wanted.camera_id, hours)
-        await self._tell(wanted, let_go(since_us, wanted.edge_us, held), build=build)
-        outcome = Outcome()
+        await self._tell(wanted, let_go(since_us, wanted.edge_us, stays), build=build)
         for hour_us in due:
-            await self._empty(wanted.camera_id, hour_us, outcome, build=build)
+            if hour_us not in outcome.waits:
+                await self._empty(wanted.camera_id, hour_us, outcome, build=build)
         await self._trim(wanted.camera_id, wanted.edge_us)
         return outcome
 
@@ -112,6 +129,29 @@ class Expiry:
 
     async def _held(self, camera_id: str) -> list[Interval]:
         return (await self._store.all()).of(camera_id)
+
+    async def _locked(self, wanted: Wanted, due: Sequence[int]) -> list[int]:
+        """Of these hours, and of what is not said to be expired yet, those whose last segment the store keeps from us.
+
+        Nothing may be said to be gone that cannot go. Locks end in the order of recording, so the last one tells.
+        """
+        expired = (await self._doors.index.expired([wanted.camera_id]))[wanted.camera_id]
+        out: list[int] = []
+        for hour_us in due:
+            is_told = is_inside((hour_us, min(hour_us + HOUR_US, wanted.edge_us)), expired)
+            if is_told or not may_be_locked(hour_us, wanted.now_us):
+                continue
+            versions = [
+                one async for one, _ in self._versions(wanted.camera_id, hour_us) if not one.is_marker
+            ]
+            until_us = (
+                await self._doors.vault.locked_until(versions[-1].key, versions[-1].version)
+                if versions
+                else 0
+            )
+            if until_us > wanted.now_us:
+                out.append(hour_us)
+        return out
 
     async def _since(self, camera_id: str, hours: Sequence[int]) -> int:
         """Where the first is that anybody knows of the camera."""
@@ -175,7 +215,7 @@ class Expiry:
                 log.warning("not a segment of ours, left alone", key=version.key[:300])
 
     async def _delete(self, versions: Sequence[Version], outcome: Outcome) -> set[str]:
-        """Gives the keys that stay, because somebody else's legal hold is on them."""
+        """Gives the keys that stay, because the store keeps them: locked, or under somebody else's legal hold."""
         await self._pace.wait(len(versions))
         vault = self._doors.vault
         refused = await vault.delete_versions(versions)
@@ -186,6 +226,7 @@ class Expiry:
         stays = {one.key for one in refused if one not in ours or one in again}
         outcome.deleted += len(versions) - len(stays)
         metrics.deleted.inc(len(versions) - len(stays))
+        metrics.locked.inc(len(stays))
         outcome.locked += sorted(stays)
         return stays
 

@@ -20,10 +20,15 @@ expired_refused = Counter(
     "Words that footage has expired which are not believed: too young, or on a topic where no indexer says it",
 )
 deleted = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
+locked = Counter(
+    "districam_retention_locked_total",
+    "Versions that were to be deleted and that the store keeps, each time it refused",
+)
 stored = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
 budget = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")
 over_budget = Gauge(
-    "districam_storage_over_budget_bytes", "Over the budget with nothing left that may go: held, or too young"
+    "districam_storage_over_budget_bytes",
+    "Over the budget with nothing left that may go: held, locked, or too young",
 )
 holds = Gauge(
     "districam_holds", "Holds in force, by how far they are applied; of this replica's cameras", ["state"]

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import structlog
 
 from districam_common import names
+from districam_common.causes import FOREVER
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import Camera, FootageExpired
 from districam_common.hold_store import HoldStore
 from districam_common.intervals import Interval
-from districam_common.names import DAY_US
+from districam_common.names import DAY_US, HOUR_US
 from districam_common.revisions import is_known
 from districam_common.turns import in_turns
 from districam_indexer import metrics
@@ -18,7 +19,7 @@ from districam_indexer.budget import Budget
 from districam_indexer.consume import Consumption
 from districam_indexer.core.retention import believed_now_us, edge_by_age
 from districam_indexer.doors import Doors
-from districam_indexer.expiry import Expiry, Wanted
+from districam_indexer.expiry import Expiry, Outcome, Wanted
 from districam_indexer.index_writer import IndexChanged
 from districam_indexer.pacing import Pace
 from districam_indexer.usage import Usage
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 
 _REPEAT_US = DAY_US
 """What has expired is said again, so that it outlives the topic."""
+_LOCKED_AGAIN_US = HOUR_US
+"""Until what the store would not let go is tried again."""
 _COUNT_AGAIN_US = 600_000_000
 """While indexers of an earlier version run beside this one."""
 
@@ -52,9 +55,10 @@ class Retention:
         self._pace = Pace(doors.runtime, doors.settings.indexer.retention_deletes_s)
         self._expiry = Expiry(doors, self._store, self._pace)
         max_bytes = doors.settings.storage.max_bytes
-        self._budget = None if max_bytes is None else Budget(usage, max_bytes)
+        self._lock_us = doors.settings.recorder.lock_us if doors.settings.s3.object_lock else 0
+        self._budget = None if max_bytes is None else Budget(usage, max_bytes, self._lock_us)
         self._counted_us: int | None = None
-        self._done: dict[str, object] = {}
+        self._done: dict[str, tuple[object, int]] = {}
         self._repeated_us: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -122,25 +126,44 @@ class Retention:
         return standing != "none"
 
     async def _keep_to(self, camera_id: str, seen: _Seen, budget_edge_us: int) -> None:
-        age_edge_us = edge_by_age(_known_days(seen, camera_id), seen.now_us)
+        age_edge_us = edge_by_age(_known_days(seen, camera_id), seen.now_us, self._lock_us)
         edge_us = max(age_edge_us, budget_edge_us)
         goal = (seen.build, edge_us, seen.held.get(camera_id))
-        if edge_us and self._done.get(camera_id) != goal:
+        if edge_us and self._is_new(camera_id, goal):
             reason = (
                 "older than retention_days" if edge_us == age_edge_us else "over the budget storage.max_bytes"
             )
             indexed = sorted(await self._usage.bytes_by_hour(camera_id))
-            wanted = Wanted(camera_id, edge_us, reason, indexed)
+            wanted = Wanted(camera_id, edge_us, reason, indexed, seen.now_us)
             outcome = await self._expiry.run(wanted, build=seen.build)
-            self._done[camera_id] = goal
+            self._keep(camera_id, goal, outcome)
             if outcome.deleted or outcome.dropped:
                 log.info(
                     "footage let go", camera_id=camera_id, before=names.rfc3339(edge_us), reason=reason,
                     deleted=outcome.deleted, dropped=outcome.dropped,
                 )  # fmt: skip
-            if outcome.locked:
-                log.error("the store keeps what has expired", camera_id=camera_id, keys=outcome.locked[:5])
         await self._repeat(camera_id, seen)
+
+    def _is_new(self, camera_id: str, goal: object) -> bool:
+        """Whether it is to be worked for: not done yet, or put off since the store kept something, and due again."""
+        done, again_us = self._done.get(camera_id, (None, FOREVER))
+        return done != goal or self._doors.runtime.clock.monotonic_us() >= again_us
+
+    def _keep(self, camera_id: str, goal: object, outcome: Outcome) -> None:
+        """Notes that the goal is reached as far as it can be; what the store keeps is tried again, not at once."""
+        is_whole = not outcome.locked and not outcome.waits
+        again_us = FOREVER if is_whole else self._doors.runtime.clock.monotonic_us() + _LOCKED_AGAIN_US
+        self._done[camera_id] = (goal, again_us)
+        if outcome.waits:
+            first = names.rfc3339(outcome.waits[0])
+            log.warning(
+                "footage stays, locked in the store",
+                camera_id=camera_id,
+                hours=len(outcome.waits),
+                first=first,
+            )
+        if outcome.locked:
+            log.error("the store keeps what has expired", camera_id=camera_id, keys=outcome.locked[:5])
 
     async def _repeat(self, camera_id: str, seen: _Seen) -> None:
         if seen.now_us - self._repeated_us.get(camera_id, 0) < _REPEAT_US:

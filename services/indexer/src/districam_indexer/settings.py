@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from districam_common.settings import Block, HealthSettings, ServiceSettings
+from districam_common.settings import Block, HealthSettings, LockSettings, ServiceSettings
 
 
 class IndexerBlock(Block):
@@ -46,4 +46,5 @@ class IndexerSettings(ServiceSettings):
 
     health: HealthSettings = HealthSettings(port=9103)
     indexer: IndexerBlock = IndexerBlock()
+    recorder: LockSettings = LockSettings()
     storage: StorageBlock = StorageBlock()

@@ -9,6 +9,7 @@ from districam_common.kafka.consumer import Member, Partition
 from districam_common.kafka.producer import Publisher
 from districam_common.service import Runtime, leaves, retrying
 from districam_recorder.consume import Consumption
+from districam_recorder.locking import Locking
 from districam_recorder.settings import Settings
 from districam_recorder.store import Place, Store
 
@@ -29,7 +30,9 @@ async def run(settings: Settings, runtime: Runtime) -> None:
     ):
         await retrying(lambda: blobs.check_site(settings.site), runtime, "s3")
         place = Place(site=settings.site, bucket=settings.s3.bucket)
-        store = Store(blobs, publisher, runtime, place, uploads=settings.recorder.uploads)
+        lock_us = settings.recorder.lock_us if settings.s3.object_lock else 0
+        locking = await retrying(lambda: Locking.begun(blobs, runtime, lock_us), runtime, "s3")
+        store = Store(blobs, publisher, runtime, place, locking, uploads=settings.recorder.uploads)
         await retrying(lambda: _consume(settings, runtime, store), runtime, "kafka")
 
 

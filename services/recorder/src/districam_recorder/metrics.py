@@ -21,6 +21,12 @@ CONFLICTS = Counter(
 )
 for _what in ("object", "fragment"):
     CONFLICTS.labels(_what)  # 0 from the start on: the first one could not be seen as an increase
+UNLOCKED = Counter(
+    "districam_recorder_unlocked_total",
+    "Segments stored without the lock that recorder.lock_h asks for: bucket (it has no object lock), refused (by the store), "
+    "late (it would be over)",
+    ["why"],
+)
 CAPTURED_TO_STORED_SECONDS = Histogram(
     "districam_captured_to_stored_seconds",
     "From a segment's first access unit until its announcement is acknowledged",

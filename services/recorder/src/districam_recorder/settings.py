@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from districam_common.settings import Block, HealthSettings, ServiceSettings
+from districam_common.settings import HealthSettings, LockSettings, ServiceSettings
 
 
-class RecorderSettings(Block):
+class RecorderSettings(LockSettings):
     """How segments are gathered, stored and committed."""
 
     idle_s: float = Field(default=15.0, gt=0)

@@ -11,7 +11,7 @@ import structlog
 
 from districam_common import names, wire
 from districam_common.backoff import delays
-from districam_common.blobs import Blobs, Exists
+from districam_common.blobs import Blobs, Exists, LockRefused
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import DeadLetter, PartitionFell, SegmentStored
 from districam_common.kafka.producer import Publisher
@@ -20,6 +20,7 @@ from districam_recorder import metrics
 from districam_recorder.core.assembler import Segment
 from districam_recorder.core.effects import Effect, Fall, Rejection
 from districam_recorder.core.objects import CONTENT_TYPE, Conflict, Object, agreed, metadata_of, object_of
+from districam_recorder.locking import Locking
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -46,9 +47,17 @@ class Store:
     """Carries out effects, any number at a time; of puts only so many. Repeats each step until it succeeds or is cancelled."""
 
     def __init__(
-        self, blobs: Blobs, publisher: Publisher, runtime: Runtime, place: Place, *, uploads: int
+        self,
+        blobs: Blobs,
+        publisher: Publisher,
+        runtime: Runtime,
+        place: Place,
+        locking: Locking,
+        *,
+        uploads: int,
     ) -> None:
         self._blobs = blobs
+        self._locking = locking
         self._publisher = publisher
         self._runtime = runtime
         self._place = place
@@ -76,7 +85,7 @@ class Store:
         begun_us = self._runtime.clock.monotonic_us()
         async with self._slots:
             made = await asyncio.to_thread(object_of, segment, self._place.bucket)
-            stored = await self._patiently("s3", lambda: self._put(made))
+            stored = await self._patiently("s3", lambda: self._put(made, segment.first.append_us))
         await turn.wait()
         if isinstance(stored, Conflict):
             await self._tell_conflict(stored, segment, partition)
@@ -106,8 +115,20 @@ class Store:
         metrics.CONFLICTS.labels("object").inc()
         log.error("other bytes are stored under the segment's key", partition=partition, why=conflict.reason)
 
-    async def _put(self, made: Object) -> SegmentStored | Conflict:
-        """Writes the object once. Gives what to announce: what the object in the store says of itself."""
+    async def _put(self, made: Object, append_us: int) -> SegmentStored | Conflict:
+        """Writes the object once, locked if the store does that: footage without a lock is better than none."""
+        lock = self._locking.of(append_us)
+        try:
+            stored = await self._write(made, lock.until_us)
+        except LockRefused as error:
+            lock = self._locking.refused(str(error))
+            stored = await self._write(made, None)
+        if not isinstance(stored, Conflict):
+            self._locking.stored(lock)
+        return stored
+
+    async def _write(self, made: Object, locked_until_us: int | None) -> SegmentStored | Conflict:
+        """Gives what to announce: what the object in the store says of itself."""
         begun_us = self._runtime.clock.monotonic_us()
         try:
             await self._blobs.put(
@@ -117,7 +138,10 @@ class Store:
                 metadata=metadata_of(made.stored),
                 sha256=made.stored.sha256,
                 once=True,
+                locked_until_us=locked_until_us,
             )
+        except LockRefused:
+            raise
         except Exists:
             return await self._written_before(made.stored)
         except Retriable as error:

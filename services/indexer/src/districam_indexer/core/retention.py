@@ -8,11 +8,14 @@ from heapq import heappop, heappush, nsmallest
 from districam_common.causes import Told, happenings, in_force
 from districam_common.events import FootageExpired, Profile
 from districam_common.intervals import Interval, merge, subtract, touches
-from districam_common.names import DAY_US, HOUR_US
+from districam_common.names import DAY_US, HOUR_US, LOCK_MOST_H
 from districam_indexer.core.plan import is_inside
 
 LEAST_US = DAY_US
 """No footage younger than this is let go, whatever the budget."""
+LATE_US = 900_000_000
+"""Locks count from the appending of a segment's first fragment to the log, which comes this much after its start at most, or
+retention finds the lock and waits."""
 DEFAULT_DAYS = 30
 """Of a camera whose record is not known, for the budget's fairness alone: by age it loses nothing."""
 _AHEAD = 48
@@ -59,21 +62,32 @@ def believed_now_us(host_us: int, logged: Iterable[int]) -> int:
     return min(host_us, max(logged, default=0))
 
 
-def edge_by_age(days: int | None, now_us: int) -> int:
-    """Footage of the hours before this is older than the camera's record wants it kept."""
-    return 0 if days is None else max(0, (now_us - days * DAY_US) // HOUR_US * HOUR_US)
+def least_us(lock_us: int) -> int:
+    """How old footage is at least before it is let go, for the budget or by age: no longer locked, above all."""
+    return max(LEAST_US, lock_us + LATE_US if lock_us else 0)
+
+
+def edge_by_age(days: int | None, now_us: int, lock_us: int = 0) -> int:
+    """Footage of the hours before this is older than the camera's record wants it kept, and than it is locked."""
+    kept_us = max((days or 0) * DAY_US, least_us(lock_us))
+    return 0 if days is None else max(0, (now_us - kept_us) // HOUR_US * HOUR_US)
+
+
+def may_be_locked(hour_us: int, now_us: int) -> bool:
+    """Whether the longest lock that can be set may keep anything of that hour still."""
+    return hour_us + HOUR_US + LATE_US > now_us - LOCK_MOST_H * HOUR_US
 
 
 def freeing(
-    excess_bytes: int, cameras: Mapping[str, Oldest], now_us: int
+    excess_bytes: int, cameras: Mapping[str, Oldest], now_us: int, lock_us: int = 0
 ) -> Generator[str | None, Stock | None, Freed]:
     """Whose oldest hours go, until `excess_bytes` are freed: of each camera the same share of its days is kept.
 
-    An hour that a hold touches stays, and so does the last day. Reads no camera whose turn does not come, since a
+    An hour that a hold touches stays, and so do the last day and what is locked. Reads no camera whose turn does not come, since a
     district has millions of hours: yields the id of the one whose stock it must be sent, and None now and then, so that
     whoever drives it can do something else.
     """
-    queue = _Queue(cameras, now_us)
+    queue = _Queue(cameras, now_us, least_us(lock_us))
     edges: dict[str, int] = {}
     steps = 0
     while excess_bytes > 0 and (due := queue.next()):
@@ -93,8 +107,9 @@ def freeing(
 class _Queue:
     """Hours that may go, those first whose age is the largest share of what their camera's record wants."""
 
-    def __init__(self, cameras: Mapping[str, Oldest], now_us: int) -> None:
+    def __init__(self, cameras: Mapping[str, Oldest], now_us: int, youngest_us: int) -> None:
         self.oldest: dict[str, int] = {}
+        self._youngest_us = youngest_us
         self._days = {camera_id: one.days or DEFAULT_DAYS for camera_id, one in cameras.items()}
         self._now_us = now_us
         self._ahead: dict[str, deque[tuple[int, int]]] = {}
@@ -135,7 +150,7 @@ class _Queue:
             heappush(self._due, (-share, camera_id, hour_us))
 
     def _may_go(self, hour_us: int) -> bool:
-        return hour_us + HOUR_US <= self._now_us - LEAST_US
+        return hour_us + HOUR_US <= self._now_us - self._youngest_us
 
 
 def let_go(since_us: int, edge_us: int, held: Sequence[Interval]) -> list[Interval]:

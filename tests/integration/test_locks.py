@@ -1,0 +1,158 @@
+"""Fresh footage on a real store: nobody deletes it, and what keeps it keeps no recorder and no retention from their work."""
+
+import asyncio
+import hashlib
+
+import pytest
+from minio.error import S3Error
+
+from districam_common import names
+from districam_common.blobs import client, connections
+from districam_common.clock import SystemClock
+from districam_common.events import SegmentStored
+from districam_common.hold_store import HoldStore
+from districam_common.names import DAY_US, HOUR_US
+from districam_common.settings import KafkaSettings, S3Settings
+from districam_common.vault import Vault, Version
+from districam_indexer.core.operations import gathered
+from districam_indexer.core.plan import plan_stored
+from districam_indexer.expiry import Expiry, Outcome, Wanted
+from districam_indexer.pacing import Pace
+from integration.test_holds import locked
+from integration.test_recorder import SITE, Bench, bench, mark, recorder
+from integration.test_retention import Archive, in_process
+from support.announced import S, segment
+from support.fragments import fragment
+
+__all__ = ["bench", "locked"]
+
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(120)]
+
+
+async def record(bench: Bench) -> SegmentStored:
+    """A segment of now, closed."""
+    camera, epoch = bench.camera(), bench.epoch()
+    await bench.publish(fragment(camera, epoch, 0, starts=True), fragment(camera, epoch, 1, ends="epoch"))
+    (stored,) = await bench.until_recorded()
+    return stored
+
+
+async def versions_of(vault: Vault, key: str) -> list[Version]:
+    return [one async for one in vault.every_version(key)]
+
+
+def beside(s3: S3Settings, bench: Bench) -> Bench:
+    """The same, with the bucket `s3` names."""
+    bench.env["DISTRICAM_S3__BUCKET"] = s3.bucket
+    return bench
+
+
+async def test_a_fresh_segment_is_kept_from_everybody_and_from_being_changed(bench: Bench, s3: S3Settings):
+    s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-locked"})
+    async with Vault.open(s3) as vault:
+        await vault.create_bucket(object_lock=True)
+        await mark(vault, SITE)
+        async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H="2"):
+            before_us = SystemClock().now_us()
+            stored = await record(bench)
+        (version,) = await versions_of(vault, stored.key)
+        until_us = await vault.locked_until(stored.key, version.version)
+        assert before_us + 2 * HOUR_US - S <= until_us <= SystemClock().now_us() + 2 * HOUR_US
+        assert await vault.delete_versions([version]) == [version]
+        store = client(s3, connections(s3))
+        with pytest.raises(S3Error):
+            await asyncio.to_thread(store.remove_object, s3.bucket, stored.key, version.version)
+        await asyncio.to_thread(
+            store.remove_object, s3.bucket, stored.key
+        )  # a marker: it hides, and can be taken back
+        assert version.key in {one.key for one in await versions_of(vault, stored.key) if not one.is_marker}
+        assert version.version in {one.version for one in await versions_of(vault, stored.key)}
+
+
+@pytest.mark.parametrize(
+    ("lock_h", "object_lock"), [("0", True), ("24", False)], ids=["no hours", "no object lock"]
+)
+async def test_without_a_lock_all_the_same_is_stored(
+    bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool
+):
+    s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-{object_lock}".lower()})
+    async with Vault.open(s3) as vault:
+        await vault.create_bucket(object_lock=object_lock)
+        await mark(vault, SITE)
+        async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H=lock_h) as running:
+            stored = await record(bench)
+            assert ("fresh footage is not locked" in running.events()) is not object_lock
+        (version,) = await versions_of(vault, stored.key)
+        assert await vault.locked_until(stored.key, version.version) == 0
+        assert await vault.delete_versions([version]) == []
+
+
+# ---- retention
+
+
+async def put_locked(archive: Archive, start_us: int, seq: int, until_us: int | None) -> SegmentStored:
+    made = segment(archive.camera_id, first_seq=seq, start_us=start_us, size=100)
+    body = bytes(made.bytes)
+    digest = hashlib.sha256(body).hexdigest()
+    await archive.vault.put(
+        made.key,
+        [body],
+        content_type="video/mp4",
+        metadata={},
+        sha256=digest,
+        once=True,
+        locked_until_us=until_us,
+    )
+    return made
+
+
+async def test_an_hour_that_the_store_keeps_is_not_said_to_be_gone_and_goes_once_it_can(
+    locked: Archive, s3: S3Settings, kafka: KafkaSettings
+):
+    """Two hours of old footage: the older may go; the lock of the younger, set by somebody else, ends in a moment."""
+    until_us = (SystemClock().now_us() // S + 8) * S
+    older_us, younger_us = locked.edge_us - 2 * HOUR_US, locked.edge_us - HOUR_US
+    async with in_process(locked, s3, kafka) as doors:
+        gone = await put_locked(locked, older_us, 0, None)
+        kept = await put_locked(locked, younger_us, 5, until_us)
+        operations = [one for made in (gone, kept) for one in plan_stored(made)]
+        await doors.writer.apply(gathered(operations), build="b")
+        expiry = Expiry(doors, HoldStore(locked.vault), Pace(doors.runtime, 1000))
+
+        async def round_of() -> Outcome:
+            now_us = SystemClock().now_us()
+            return await expiry.run(Wanted(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")
+
+        outcome = await round_of()
+        assert (outcome.waits, outcome.locked, outcome.deleted) == ([younger_us], [], 1)
+        assert await locked.district.reader.expired([locked.camera_id]) == {
+            locked.camera_id: [(older_us, younger_us)]
+        }
+        assert await locked.keys() == {kept.key}
+        assert await locked.indexed(older_us, locked.edge_us) == [names.entry_of(kept)]
+        async with asyncio.timeout(30):
+            while SystemClock().now_us() <= until_us + S:
+                await asyncio.sleep(0.1)
+        outcome = await round_of()
+        assert (outcome.waits, outcome.locked, outcome.deleted) == ([], [], 1)
+        assert await locked.keys() == set()
+        assert await locked.indexed(older_us, locked.edge_us) == []
+
+
+async def test_a_lock_in_the_middle_of_an_hour_keeps_its_segment_found_and_told_and_stops_nothing(
+    locked: Archive, s3: S3Settings, kafka: KafkaSettings
+):
+    """Nobody looks at every lock of an hour: what the store then refuses stays indexed, and the rest goes."""
+    start_us, until_us = locked.edge_us - HOUR_US, SystemClock().now_us() + DAY_US
+    async with in_process(locked, s3, kafka) as doors:
+        kept = await put_locked(locked, start_us, 0, until_us)
+        last = await put_locked(locked, start_us + 600 * S, 5, None)
+        operations = [one for made in (kept, last) for one in plan_stored(made)]
+        await doors.writer.apply(gathered(operations), build="b")
+        expiry = Expiry(doors, HoldStore(locked.vault), Pace(doors.runtime, 1000))
+        for deleted in (1, 0):
+            now_us = SystemClock().now_us()
+            outcome = await expiry.run(Wanted(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")
+            assert (outcome.waits, outcome.locked, outcome.deleted) == ([], [kept.key], deleted)
+        assert await locked.keys() == {kept.key}
+        assert await locked.indexed(start_us, locked.edge_us) == [names.entry_of(kept)]

@@ -1,0 +1,146 @@
+"""Locks as stores speak of them: asked for with a put, refused with one, in the way of a deletion."""
+
+import hashlib
+from urllib.parse import quote
+
+import pytest
+
+from districam_common.blobs import Blobs, LockRefused
+from districam_common.errors import DistricamError, Retriable
+from districam_common.store_listing import Version
+from districam_common.vault import Vault
+from support.odd_store import HTML, Asked, Told, answering, error, xml
+
+pytestmark = pytest.mark.hostile
+
+BODY = b"body"
+UNTIL_US = 1_795_531_620_654_321
+STORED = Told(200, b"", {"ETag": '"x"'})
+
+
+async def put(blobs: Blobs, locked_until_us: int | None = UNTIL_US) -> None:
+    await blobs.put(
+        "key", [BODY], content_type="video/mp4", metadata={}, sha256=hashlib.sha256(BODY).hexdigest(),
+        once=True, locked_until_us=locked_until_us,
+    )  # fmt: skip
+
+
+async def refusal(blobs: Blobs) -> type[Exception] | None:
+    try:
+        await put(blobs)
+    except DistricamError as error:
+        return type(error)
+    return None
+
+
+async def test_a_lock_is_asked_for_by_headers_of_the_one_put() -> None:
+    asked: list[Asked] = []
+
+    def answer(one: Asked) -> Told:
+        asked.append(one)
+        return STORED
+
+    with answering(answer) as settings:
+        async with Blobs.open(settings) as blobs:
+            await put(blobs)
+            await put(blobs, None)
+    with_lock, without = asked
+    assert with_lock.headers["x-amz-object-lock-mode"] == "COMPLIANCE"
+    assert with_lock.headers["x-amz-object-lock-retain-until-date"] == "2026-11-24T14:47:00Z"
+    assert with_lock.headers["if-none-match"] == "*"
+    assert [name for name in without.headers if "object-lock" in name] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "InvalidRequest",
+        "InvalidArgument",
+        "AccessDenied",
+        "NotImplemented",
+        "ObjectLockConfigurationNotFoundError",
+    ],
+)
+async def test_a_put_that_may_be_refused_for_its_lock_says_so(code: str) -> None:
+    """A bucket without object lock, a time that is over, keys that may not lock: each store has its own word."""
+    with answering(lambda _: error(code, 400)) as settings:
+        async with Blobs.open(settings) as blobs:
+            assert await refusal(blobs) is LockRefused
+
+
+@pytest.mark.parametrize(
+    "told", [error("InternalError", 500), error("SlowDown", 503), HTML], ids=["500", "503", "HTML"]
+)
+async def test_trouble_is_not_taken_for_a_refusal_of_the_lock(told: Told) -> None:
+    """Else whoever makes the store stumble gets footage that can be deleted."""
+    with answering(lambda _: told) as settings:
+        async with Blobs.open(settings) as blobs:
+            assert await refusal(blobs) is Retriable
+
+
+DELETED = "<DeleteResult><Error><Key>k</Key><VersionId>v</VersionId><Code>{}</Code><Message>{}</Message></Error></DeleteResult>"
+VERSION = Version("k", "v", 4, is_marker=False, is_latest=True)
+
+
+async def is_trouble(vault: Vault) -> bool:
+    try:
+        await vault.delete_versions([VERSION])
+    except Retriable:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("AccessDenied", "Access Denied."),
+        ("ObjectLocked", "locked"),
+        ("InvalidRequest", "Object is WORM protected and cannot be overwritten"),
+    ],
+    ids=["S3, SeaweedFS", "VersityGW", "MinIO, Silo"],
+)
+async def test_what_a_store_keeps_is_told_from_trouble(code: str, message: str) -> None:
+    with answering(lambda _: xml(DELETED.format(code, message))) as settings:
+        async with Vault.open(settings) as vault:
+            assert not await is_trouble(vault)
+            assert await vault.delete_versions([VERSION]) == [VERSION]
+            assert await vault.delete(["k"]) == ("k",)
+
+
+async def test_any_other_refusal_to_delete_is_trouble() -> None:
+    with answering(lambda _: xml(DELETED.format("InvalidRequest", "of another kind"))) as settings:
+        async with Vault.open(settings) as vault:
+            assert await is_trouble(vault)
+
+
+@pytest.mark.parametrize(
+    ("told", "until_us"),
+    [
+        (
+            Told(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00Z"}),
+            1_795_531_620_000_000,
+        ),
+        (
+            Told(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00.654Z"}),
+            1_795_531_620_654_000,
+        ),
+        (Told(200, b"", {"x-amz-object-lock-retain-until-date": "soon"}), 0),
+        (Told(200), 0),
+        (Told(404), 0),
+        (Told(403), 0),
+    ],
+    ids=["seconds", "milliseconds", "no date", "not locked", "gone", "may not ask"],
+)
+async def test_the_end_of_a_lock_is_read_or_not_known(told: Told, until_us: int) -> None:
+    asked: list[Asked] = []
+
+    def answer(one: Asked) -> Told:
+        asked.append(one)
+        return told
+
+    with answering(answer) as settings:
+        async with Vault.open(settings) as vault:
+            assert await vault.locked_until("a/b", "v 1") == until_us
+    assert [(one.method, one.key, one.query) for one in asked] == [
+        ("HEAD", quote("a/b"), {"versionId": "v 1"})
+    ]
