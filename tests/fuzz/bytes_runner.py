@@ -62,17 +62,17 @@ class BytesRunner:
         return ran
 
     def keep(self) -> None:
-        """Leaves those inputs in the repository that reach most of what the seeds do not, of all that are known."""
-        control, merged, home = self._folder / "merged", self._folder / "merge", CORPUS / self._target.name
+        """Leaves those inputs in the repository that reach most of what the seeds do not: those that were there, then new ones."""
+        control, known, home = self._folder / "merged", self._folder / "merge", CORPUS / self._target.name
         control.unlink(missing_ok=True)
-        shutil.rmtree(merged, ignore_errors=True)
-        shutil.copytree(self._seeds, merged)
-        options = ["-merge=1", f"-merge_control_file={control}", str(merged), str(home), str(self._work)]
+        shutil.rmtree(known, ignore_errors=True)
+        shutil.copytree(self._seeds, known)
+        shutil.copytree(home, known, dirs_exist_ok=True)
+        options = ["-merge=1", f"-merge_control_file={control}", str(known), str(self._work)]
         for _ in _lines(self._start(options), KEEPS_WITHIN_S):
             pass
-        found = [
-            path for path in _by_worth(control.read_text().splitlines()) if not path.is_relative_to(merged)
-        ]
+        seeds = {path.name for path in self._seeds.iterdir()}
+        found = [path for path in _by_worth(control.read_text().splitlines()) if path.name not in seeds]
         contents = {
             _name(content): content
             for path in found[:KEPT_MOST]

@@ -244,6 +244,7 @@ def seeds() -> list[bytes]:
         b"members\n\n" + golden.MEMBER * 3,
         b"event\n\n" + golden.INDEXED,
         b"revision\n\n" + golden.RECORDS["camera"].value,
+        b"revision\n\n" + golden.RECORDS["camera"].value.replace(b'"tcp"', b'"srt"'),
         b"hashes\n\ncam-1 5\n2026-11-24T14 7\n5-9 5-9\n7 {}",
         b"committed\n\n" + json.dumps(committed).encode(),
         b"committed\n\n" + json.dumps(packed).encode(),
