@@ -64,6 +64,12 @@ test-deploy: bootstrap  ## Prometheus on running services, CRDs' schemas, the po
 test-compose: bootstrap  ## deploy/docker-compose.yml itself on a Docker Engine (root; docker.io, debootstrap); writes docs/results/compose.json
 	@PYTHONPATH=tests $(bin)/python -m compose --results docs/results/compose.json $(ROWS)
 
+audit: bootstrap  ## the locked packages against what is known of their holes; wants osv.dev, or the package index   SERVICE=pypi
+	@SERVICE=$(or $(SERVICE),osv) scripts/audit
+
+sbom: bootstrap  ## a bill of materials of each image and of the client, CycloneDX   FOLDER=.devkit/sbom
+	@scripts/audit sbom $(or $(FOLDER),.devkit/sbom)
+
 monitoring: bootstrap  ## write docs/metrics.md, dashboards, PrometheusRule and KafkaTopics anew
 	@PYTHONPATH=tests $(bin)/python -m monitoring
 
@@ -94,4 +100,4 @@ bench-district: bootstrap  ## 102 cameras and everything they need on this machi
 bench-catch-up: bootstrap  ## the store is away for two minutes, then the recorder catches up   CAMERAS=40
 	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
 
-.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault fuzz soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention bench-scale cov check fmt lock api-docs screenshots clean
+.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault fuzz audit sbom soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention bench-scale cov check fmt lock api-docs screenshots clean

@@ -1,0 +1,48 @@
+"""What an audit of the packages says: a hole is told, and nobody's silence passes for a clean bill."""
+
+import json
+
+import pytest
+
+from audit.__main__ import LOCKED, ROOT, judged
+
+CLEAN: dict[str, object] = {"name": "h11", "version": "0.16.0", "vulns": []}
+HOLE: dict[str, object] = {
+    "name": "starlette",
+    "version": "0.20.0",
+    "vulns": [{"id": "PYSEC-2023-83", "fix_versions": ["0.27.0"], "aliases": [], "description": ""}],
+}
+SKIPPED: dict[str, object] = {
+    "name": "idna",
+    "skip_reason": "Dependency not found on PyPI and could not be audited: idna (3.20)",
+}
+
+
+def answer(*packages: object) -> str:
+    return json.dumps({"dependencies": packages, "fixes": []})
+
+
+@pytest.mark.parametrize(
+    ("text", "exit_code"),
+    [
+        (answer(CLEAN), 0),
+        (answer(CLEAN, HOLE, SKIPPED), 1),
+        (answer(CLEAN, SKIPPED), 2),
+        (answer(SKIPPED), 2),
+        (answer(), 2),
+        ("", 2),
+        ("Traceback", 2),
+        ("[]", 2),
+    ],
+)
+def test_only_an_answer_about_every_package_is_a_clean_bill(text: str, exit_code: int):
+    assert judged(text).exit_code == exit_code
+
+
+def test_a_hole_is_told_with_its_package_and_the_version_that_mends_it():
+    assert judged(answer(HOLE)).holes == ["starlette 0.20.0: PYSEC-2023-83, mended in 0.27.0"]
+
+
+def test_every_lock_file_that_goes_into_an_image_is_audited():
+    assert {"ingest", "recorder", "indexer", "api"} < set(LOCKED)
+    assert [name for name in LOCKED if not (ROOT / f"requirements/{name}.txt").is_file()] == []
