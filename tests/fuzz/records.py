@@ -26,7 +26,15 @@ from support import golden
 
 S, NOW_US = 1_000_000, 1_795_531_640_000_000
 PART = b"\n--\n"
-TOPICS = (names.FRAGMENTS, names.KEYFRAMES, names.CAMERAS, names.SEGMENTS, names.STREAMS, names.DEADLETTERS)
+TOPICS = (
+    names.FRAGMENTS,
+    names.KEYFRAMES,
+    names.CAMERAS,
+    names.SEGMENTS,
+    names.STREAMS,
+    names.RETENTION,
+    names.DEADLETTERS,
+)
 Record = tuple[str, bytes | None, list[tuple[str, bytes | None]], bytes]
 
 
@@ -216,6 +224,7 @@ OF = {
     "camera": names.CAMERAS,
     "stored": names.SEGMENTS,
     "deadletter": names.DEADLETTERS,
+    "expired": names.RETENTION,
 }
 
 
