@@ -158,12 +158,14 @@ def _told(world: World, name: str) -> list[Told]:
 def stores_what_can_be_shown(world: World) -> None:
     """Of a GOP what ingest drops is the rest: a decoder needs the picture before, back to the keyframe.
 
-    What a bug or the log's retention took is excused, and what was lost on the way was never taken.
+    What a bug, the log's retention or the broker's disk took is excused, and what was lost on the way was never taken.
     """
     for name in CAMERAS:
         truth, stored = world.truth[name], Clip(world, name).stored()
         in_log = _logged(world, name) | {
-            one for way in world.ways for f in way.spoilt for one in _pictures(f)
+            one
+            for f in [*world.rotten(name), *(f for way in world.ways for f in way.spoilt)]
+            for one in _pictures(f)
         }
         have = {(taken.epoch, number) for number, found in stored.items() for taken in found}
         taken = sorted((one.epoch, number) for number, takes in truth.taken.items() for one in takes)

@@ -28,6 +28,7 @@ from support.world_faults import (
 @given(fates([*HARMLESS, *OF_INDEX, "truncated", "torn", "rotten"]))
 @example(Fate((Fault("rotten", 20, 1),))).via("what cannot be read is a pipeline_loss")
 @example(Fate((Fault("rotten", 20, 12),))).via("the range ends at the next record of another camera")
+@example(Fate((Fault("rotten", 10, 4),))).via("what the broker's disk took was dropped by ingest")
 @example(Fate((Fault("silent", 20, 20), Fault("rotten", 40, 1)))).via("a new epoch's first fragment")
 @example(Fate((Fault("silent", 25, 40), Fault("rotten", 24, 2)))).via("nothing is read behind it for long")
 @example(Fate((Fault("killed", 26, 30), Fault("rotten", 25, 2)))).via("an epoch's last fragment")
