@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from districam_common import wire
 from districam_common.cameras_file import CamerasFileError, changes, deletion, export, parse
 from districam_common.events import Camera, Location
 
@@ -188,6 +189,16 @@ def test_a_change_is_the_next_revision_and_shows_field_by_field() -> None:
 def test_revisions_sort_by_their_instant_also_when_the_clock_went_back() -> None:
     (change,) = changes({"cam-001": ONE}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=5)
     assert change.camera.updated_us == 1_001
+
+
+@pytest.mark.hostile
+def test_a_revision_from_the_future_can_be_followed_by_one_that_is_read() -> None:
+    end_us, now_us = (1 << 53) - 1, 1_790_000_000_000_000
+    forged = dataclasses.replace(ONE, updated_us=end_us)
+    (change,) = changes({"cam-001": forged}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=now_us)
+    assert change.camera.updated_us == now_us
+    made = wire.camera_message(change.camera, site="here")
+    assert wire.camera(made.key, made.headers, made.value) == change.camera
 
 
 def test_a_new_camera_begins_at_revision_1() -> None:
