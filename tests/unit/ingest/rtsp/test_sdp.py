@@ -1,7 +1,8 @@
 import base64
+from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from districam_ingest.rtsp.message import RtspError, UnsupportedError
@@ -115,7 +116,26 @@ def test_any_bytes_are_read_or_raise_the_one_error(noise: bytes):
             continue
 
 
+URL_PIECES = st.sampled_from(["rtsp://", "/", "//", "]", "[", "@", ":", "u:p@", "camera", "?", "#", " ", "x"])
+
+
+@pytest.mark.hostile
+@given(st.lists(URL_PIECES, max_size=8).map("".join))
+@example("rtsp:////]")
+@example("rtsp://u@//camera/x")
+def test_any_base_is_believed_left_or_raises_the_one_error(said: str):
+    try:
+        base = base_url(BASE, said, None)
+    except RtspError:
+        return
+    parts = urlsplit(base)
+    assert parts.netloc
+    assert "@" not in parts.netloc
+
+
 def test_urls_are_shown_without_a_name_and_a_password():
     assert without_userinfo("rtsp://u:p@camera:8554/x?y#z") == "rtsp://camera:8554/x?y"
     with pytest.raises(RtspError):
         without_userinfo("rtsp://[x/")
+    with pytest.raises(RtspError):
+        without_userinfo("rtsp://u:p@//camera/")

@@ -164,8 +164,8 @@ def base_url(request_url: str, content_base: str | None, content_location: str |
     for said in (content_base, content_location):
         if said and _URL.match(said.strip()):
             url = without_userinfo(said.strip())
-            has_host = urlsplit(url).netloc  # none in `rtsp://user@`: what hangs on it would become the host
-            if has_host:
+            has_host = urlsplit(said.strip()).netloc.rpartition("@")[2]
+            if has_host:  # none in `rtsp://user@`: what hangs on it would become the host
                 return url
     return request_url
 
@@ -178,9 +178,12 @@ def without_userinfo(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
     except ValueError:
         raise RtspError("no URL") from None
+    host = parts.netloc.rpartition("@")[2]
+    if not host and parts.path.startswith("//"):  # put together again, the path would begin with a host
+        raise RtspError("no URL")
+    return urlunsplit(parts._replace(netloc=host, fragment=""))
 
 
 def _joined(base: str, control: str) -> str:
