@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
@@ -219,3 +219,23 @@ async def test_a_store_that_takes_no_locks_costs_no_footage():
         effects.carry_out(segment(1))
     assert world.locks == [None, None]
     assert [one.first_seq for one in world.announced] == [0, 1]
+
+
+class Refusing(World):
+    """Refuses everything as long as there are errors, by a word that might be about the lock."""
+
+    async def put(
+        self, key: str, parts: Sequence[bytes], *, locked_until_us: int | None, **more: Any
+    ) -> None:
+        if locked_until_us is not None and self.errors:
+            raise LockRefused("AccessDenied")
+        await super().put(key, parts, locked_until_us=locked_until_us, **more)
+
+
+@pytest.mark.hostile
+async def test_a_store_that_refuses_everything_for_a_moment_is_asked_for_locks_again():
+    """Else whoever makes it refuse for a second gets ten minutes of footage that can be deleted."""
+    world = Refusing(errors=[Retriable("AccessDenied")])
+    async with line(world) as effects:
+        effects.carry_out(segment(0))
+    assert world.locks == [T0 + LOCK_US]

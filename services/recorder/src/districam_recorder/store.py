@@ -121,8 +121,8 @@ class Store:
         try:
             stored = await self._write(made, lock.until_us)
         except LockRefused as error:
+            stored = await self._write(made, None)  # what it refuses too was not refused for the lock
             lock = self._locking.refused(str(error))
-            stored = await self._write(made, None)
         if not isinstance(stored, Conflict):
             self._locking.stored(lock)
         return stored

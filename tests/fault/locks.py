@@ -1,0 +1,55 @@
+"""Somebody has the keys of the store, and wants what was just recorded to be gone."""
+
+import asyncio
+import time
+
+from pydantic import SecretStr
+
+from districam_common import names
+from districam_common.settings import S3Settings
+from districam_common.vault import Vault, Version
+from districam_devkit.servers.seaweedfs import S3
+from fault.quota import BUCKET
+from fault.scene import Scene
+
+TRIES_S = 20.0
+_AT_ONCE = 500
+
+
+async def fresh_footage_deleted(scene: Scene) -> None:
+    """Every version of what is recorded meanwhile is deleted by name, with the recorder's own keys, over and over.
+
+    Raises:
+        AssertionError: one is gone, or there was none.
+    """
+    tried, since_us, until_s = 0, time.time_ns() // 1000, time.monotonic() + TRIES_S
+    async with Vault.open(_settings(scene.servers.s3)) as vault:
+        while time.monotonic() < until_s:
+            found = [one async for one in vault.every_version("") if _is_since(one, since_us)]
+            gone = await _deleted(vault, found)
+            if gone:
+                raise AssertionError(f"{len(gone)} of {len(found)} were deleted, such as {gone[0].key}")
+            tried += len(found)
+            await asyncio.sleep(1)
+    if not tried:
+        raise AssertionError("there was nothing to delete")
+
+
+def _is_since(version: Version, since_us: int) -> bool:
+    if version.is_marker or version.key.startswith("_"):
+        return False
+    return names.parse_segment_key(version.key, version.size).entry.start_us >= since_us
+
+
+async def _deleted(vault: Vault, versions: list[Version]) -> list[Version]:
+    gone: list[Version] = []
+    for n in range(0, len(versions), _AT_ONCE):
+        some = versions[n : n + _AT_ONCE]
+        kept = set(await vault.delete_versions(some))
+        gone += [one for one in some if one not in kept]
+    return gone
+
+
+def _settings(store: S3) -> S3Settings:
+    secret = SecretStr(store.secret_key)
+    return S3Settings(endpoint=store.url, access_key=store.access_key, secret_key=secret, bucket=BUCKET)
