@@ -194,10 +194,10 @@ def test_a_profile_that_changes_all_the_time_is_told_some_times_a_minute():
     """Media time that runs ahead within an epoch's first second: a window of ten seconds passes with every five pictures."""
     told = Told()
     pts = list(accumulate(90_000 if n // 20 % 2 else 22_500 for n in range(1100)))
-    pictures = [picture(n, key=n == 0, pts=pts[n], arrival_us=n * 900) for n in range(1100)]
+    pictures = [picture(n, key=n % 10 == 0, pts=pts[n], arrival_us=n * 900) for n in range(1100)]
     stream = playing(told, Budget())
-    stream.take(pictures)
-    stream.end("handover", "the test ends", 0)
+    with pytest.raises(ReadError, match=TOO_MANY):
+        stream.take(pictures)
     profiles = [item for item in told.items if isinstance(item, Profile)]
     assert len(profiles) == NOTES_A_MINUTE
     assert len({round(one.fps or 0) for one in profiles}) > 1
@@ -224,3 +224,30 @@ def test_pictures_that_are_too_large_are_told_each_time_and_end_the_stream_when_
     stored = {item.info.seq for item in told.items if isinstance(item, Fragment)}
     assert shed_seqs | stored == set(range(lost.last_seq + 1)), "each fragment is stored or told"
     assert not any(isinstance(item, Connected) for item in told.items[1:])
+
+
+def test_a_camera_cannot_lay_an_epoch_over_what_it_recorded_an_hour_ago():
+    """Media time that runs ahead within the first second: where it is now is known, so that where it began lies far behind."""
+    told = Told()
+    stream = playing(told, Budget())
+    pictures = [picture(n, key=n % 10 == 0, pts=n * 170_000, arrival_us=n * 500) for n in range(2000)]
+    with pytest.raises(ReadError, match=TOO_MANY):
+        stream.take(pictures)
+    now_us = told.host_clock.offset_us
+    starts = [item.info.start_us for item in told.items if isinstance(item, Fragment)]
+    assert starts
+    assert min(starts) >= now_us - 31 * S
+    assert {item.cause for item in told.items if isinstance(item, Lost)} == {"stream_error"}
+
+
+def test_old_pictures_that_a_camera_sends_on_connecting_are_stored():
+    told = Told()
+    stream = playing(told, Budget())
+    burst = [picture(n, key=n % 50 == 0, arrival_us=n * 100) for n in range(20 * FPS)]
+    then = [
+        picture(n, key=n % 50 == 0, arrival_us=(n - 20 * FPS) * 40_000) for n in range(20 * FPS, 60 * FPS)
+    ]
+    stream.take(burst + then)
+    stream.end("handover", "the test ends", 0)
+    assert told.pictures == 60 * FPS
+    assert told.counts()["Connected"] == 1

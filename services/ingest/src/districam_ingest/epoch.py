@@ -77,6 +77,10 @@ class Epoch:
         """Whether its pictures have their time; not in its first second."""
         return self._timeline.is_anchored
 
+    def reaches_us(self, taken: Takes) -> int:
+        """How far before its first arrival the epoch would begin with this picture, while that is open."""
+        return self._timeline.ahead_us(taken.picture, taken.dts)
+
     @property
     def strays_us(self) -> int | None:
         """By how much the camera's media clock has left ours behind or ahead, if it is over a second."""

@@ -16,6 +16,9 @@ from districam_ingest.reading import ReadError, Source
 from districam_ingest.surroundings import Surroundings, refuse
 
 KEYFRAME_WAIT_US: Final = 10_000_000
+REACH_US: Final = 30_000_000
+"""Of old pictures cameras send some GOPs on connecting. An epoch of more would lie over what was recorded before."""
+AHEAD: Final = "its timestamps ran ahead in its first second"
 TOO_MANY: Final = "it begins anew too often: its parameters or its timestamps keep changing"
 OVERSIZE: Final = "pictures of more than 8 MiB come too often"
 STOOD_STILL: Final = "this process stood still"
@@ -161,6 +164,10 @@ class Stream:
 
     def _take(self, taken: Takes) -> None:
         if self._epoch is None:
+            return
+        if self._epoch.reaches_us(taken) > REACH_US and not self._follows_standstill(self._epoch):
+            self.end("stream_error", AHEAD, 0.0)
+            self._judge(taken.picture)
             return
         self._epoch.take(taken)
         if self._epoch.is_oversize:

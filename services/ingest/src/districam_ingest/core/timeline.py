@@ -75,6 +75,15 @@ class Timeline:
         off_us = self._target_us - round(self._correction_us)
         return off_us if abs(off_us) > STRAYS_US else None
 
+    def ahead_us(self, picture: Picture, dts: int) -> int:
+        """By how much media time would have left the arrivals behind with this picture; 0 once anchored.
+
+        So far before its first picture came, and a little more, an epoch would begin.
+        """
+        if self._anchor_us is not None or not self._held:
+            return 0
+        return ticks.to_us(dts - self._first_dts) - (picture.arrival_us - self._held[0].picture.arrival_us)
+
     def move(self, offset_us: int) -> None:
         """Our wall clock minus the monotonic clock is another now; heeded until the epoch is anchored."""
         self._offset_us = offset_us
