@@ -1,0 +1,145 @@
+"""Cameras that mean harm, recorded beside the others for a while, then deleted."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from districam_common.fields import BANNER_MOST
+from districam_devkit.asking import instant
+from districam_devkit.pipeline import ServiceName, apply_cameras, command
+from districam_devkit.servers.ports import choose
+from districam_devkit.simcam.process import simulating
+from fault.scene import CLIP, SEGMENT_S, Scene
+
+SEEN_S = 60
+LOOKING: tuple[ServiceName, ...] = ("api", "ingest")
+LOOKED_AT = 4
+"""So many ask for a picture at once, as a page of cameras does."""
+GROWN_MOST_KIB = 200 << 10
+"""A picture of 8,192 by 4,320 is 53 MiB in a decoder's planes alone, and there are several."""
+
+
+async def banner(scene: Scene) -> None:
+    """One that calls itself by 3,900 characters, and one whose header has 60,000.
+
+    Raises:
+        AssertionError: the one is not recorded, or what is shown of it is no shorter; or the other is not told with its cause.
+    """
+    async with _recording(scene, ["banner", "headers"]):
+        await _until(lambda: _has_profile(scene, "evil-banner"), "no profile of it")
+        await _until(lambda: _is_lost(scene, "evil-headers", "stream_error"), "its header is not told")
+        await _until(lambda: _is_stored(scene, "evil-banner"), "it is not recorded")
+
+
+async def exploding(scene: Scene) -> None:
+    """One whose pictures of a hundred bytes say that they are of 8,192 by 4,320, and are asked for; one of 16,000 by 16,000.
+
+    Raises:
+        AssertionError: whoever asks waits, or the api or ingest decodes it in its own memory.
+    """
+    before: dict[ServiceName, int] = {name: _rss_kib(scene, name) for name in LOOKING}
+    async with _recording(scene, ["vast", "exploding"]):
+        await _until(lambda: _is_stored(scene, "evil-vast"), "it is not recorded")
+        await _until(lambda: _is_lost(scene, "evil-exploding", "stream_error"), "its size is not told")
+        statuses = await _looked_at(scene, "evil-vast")
+        if not statuses <= {200, 404, 503}:
+            raise AssertionError(f"a snapshot was answered with {statuses}")
+        for name, rss_kib in before.items():
+            if _rss_kib(scene, name) - rss_kib > GROWN_MOST_KIB:
+                raise AssertionError(f"{name} has grown from {rss_kib} KiB to {_rss_kib(scene, name)} KiB")
+
+
+@asynccontextmanager
+async def _recording(scene: Scene, attacks: Sequence[str]) -> AsyncGenerator[None]:
+    """A camera for each, attacking all the time, in a process of its own; gone with the block."""
+    home, (port,) = scene.send_log.parent, choose(1)
+    names = [f"evil-{kind}" for kind in attacks]
+    spec = home / "evil.json"
+    cameras = [{"id": name, "clip": CLIP} for name in names]
+    faults = [f"{kind}:{name}@0+3600" for kind, name in zip(attacks, names, strict=True)]
+    spec.write_text(json.dumps({"cameras": cameras, "faults": faults}))
+    environment = scene.servers.environment()
+    records = [
+        {
+            "camera_id": name,
+            "name": name,
+            "url": f"rtsp://127.0.0.1:{port}/{name}",
+            "segment_s": SEGMENT_S,
+            "keyframe_interval_s": 1,
+        }
+        for name in names
+    ]
+    cache = Path(".devkit/clips").absolute()
+    async with simulating(spec, port, home=home, cache=cache, name="evil"):
+        await apply_cameras(home / "evil.yaml", records, environment)
+        try:
+            yield
+        finally:
+            for name in names:
+                await command("districam_common.commands.cameras", "delete", name, environment=environment)
+            await _until(lambda: _are_gone(scene, names), "they are still there")
+
+
+# ---- what is waited for
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(SEEN_S):
+            while not await holds():
+                await asyncio.sleep(0.25)
+    except TimeoutError:
+        raise AssertionError(otherwise) from None
+
+
+async def _has_profile(scene: Scene, camera_id: str) -> bool:
+    try:
+        profile: dict[str, Any] | None = (await scene.api.json(f"/v1/cameras/{camera_id}"))["profile"]
+    except httpx.HTTPStatusError:  # not indexed yet
+        return False
+    if profile is None:
+        return False
+    if len(profile["server"] or "") != BANNER_MOST:
+        raise AssertionError(f"it is shown with a name of {len(profile['server'] or '')} characters")
+    return True
+
+
+async def _is_lost(scene: Scene, camera_id: str, cause: str) -> bool:
+    rows = await scene.api.streams()
+    return any(row["camera_id"] == camera_id and row["cause"] == cause for row in rows)
+
+
+async def _is_stored(scene: Scene, camera_id: str) -> bool:
+    now_us = time.time_ns() // 1000
+    try:
+        return bool(await scene.api.segments(camera_id, now_us - 60_000_000, now_us))
+    except httpx.HTTPStatusError:
+        return False
+
+
+async def _are_gone(scene: Scene, names: Sequence[str]) -> bool:
+    return not {row["camera_id"] for row in await scene.api.streams()} & set(names)
+
+
+async def _looked_at(scene: Scene, camera_id: str) -> set[int]:
+    """The answers to those who ask for its picture; somebody else's question is answered meanwhile."""
+    now_us = time.time_ns() // 1000
+    newest = max(one.start_us for one in await scene.api.segments(camera_id, now_us - 60_000_000, now_us))
+    path, query = f"/v1/cameras/{camera_id}/snapshot.jpg", {"at": instant(newest + 100_000)}
+    async with httpx.AsyncClient(base_url=scene.pipeline.api_url, timeout=30) as http:
+        asked = [asyncio.ensure_future(http.get(path, params=query)) for _ in range(LOOKED_AT)]
+        async with asyncio.timeout(5):
+            await scene.api.streams()
+        return {answer.status_code for answer in await asyncio.gather(*asked)}
+
+
+def _rss_kib(scene: Scene, name: ServiceName) -> int:
+    """What the service's own process has in memory, its children left out."""
+    status = Path(f"/proc/{scene.pipeline[name].child.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
