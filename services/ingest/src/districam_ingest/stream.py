@@ -48,6 +48,7 @@ class Stream:
         self._gate = Gate(source.info.codec, source.info.sets)
         self._hearing = hearing_of(source, around.transcoders)
         self._epoch: Epoch | None = None
+        self._is_young = False  # the epoch's time is not known yet
         self._waiting_us: int | None = None  # since when pictures come and none is a keyframe
         self._repeated_us = around.clock.monotonic_us()
 
@@ -158,14 +159,14 @@ class Stream:
     def _begin(self, epoch: Epoch) -> None:
         if self._hearing is not None:
             self._hearing.track.begin()  # the epoch before has had its rest of the sound
-        self._epoch = epoch
+        self._epoch, self._is_young = epoch, True
         self._waiting_us = None
         self._repeated_us = self._around.clock.monotonic_us()
 
     def _take(self, taken: Takes) -> None:
         if self._epoch is None:
             return
-        if self._epoch.reaches_us(taken) > REACH_US and not self._follows_standstill(self._epoch):
+        if self._is_young and self._reaches_too_far(self._epoch, taken):
             self.end("stream_error", AHEAD, 0.0)
             self._judge(taken.picture)
             return
@@ -181,6 +182,10 @@ class Stream:
         self.end(cause, f"its media clock is off by {strays_us / 1e6:.1f} s", 0.0)
         for picture in late:  # they are the next epoch's, from a keyframe on
             self._judge(picture)
+
+    def _reaches_too_far(self, epoch: Epoch, taken: Takes) -> bool:
+        self._is_young = not epoch.is_anchored
+        return epoch.reaches_us(taken) > REACH_US and not self._follows_standstill(epoch)
 
     def _break(self, ends: Ends, *, interrupted: bool) -> None:
         epoch = self._epoch

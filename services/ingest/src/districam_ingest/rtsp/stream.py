@@ -16,8 +16,8 @@ _DOLLAR: Final = 0x24
 _HEAD: Final = 16
 """An interleaved frame's ("$", channel, length in two bytes), and the fixed one of RTP behind it."""
 _MARK: Final = 0x80
-_SKIMMED_MOST: Final = 1024
-"""Packets in one go: whoever feeds looks then what they have cost."""
+_SKIMMED_MOST: Final = 256 << 10
+"""Bytes in one go: whoever feeds looks then what they have cost."""
 
 
 class VideoStream:
@@ -81,8 +81,8 @@ class VideoStream:
         depacketizer, plain, size = self._depacketizer, self._plain, len(data)
         stamp = _word(self._timestamp)
         before = numbering.highest
-        most, dear = before + _SKIMMED_MOST, self._pictures.spent + STEP_MOST
-        while size - at >= _HEAD and numbering.highest < most:
+        last, dear = min(size, at + _SKIMMED_MOST), self._pictures.spent + STEP_MOST
+        while last - at >= _HEAD:
             end = at + 4 + (data[at + 2] << 8 | data[at + 3])
             kind = data[at + 4] << 8 | data[at + 5]
             is_next = data[at + 6] << 8 | data[at + 7] == numbering.highest + 1 & 0xFFFF
