@@ -31,6 +31,7 @@ from districam_devkit.servers import Servers, seaweedfs
 from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.checkpoint import parse
 from districam_recorder.core.objects import metadata_of, object_of, stored_of
+from districam_recorder.core.partition_log import STARTS_BEFORE_US
 from integration.conftest import a_bucket
 from support.fragments import S, fragment
 
@@ -372,7 +373,7 @@ async def test_records_that_fell_off_the_log_are_told(bench: Bench):
         await bench.until_recorded()
         await bench.until_committed()
     (fell, partition) = await the_fall(bench, left.partition)
-    assert fell.from_us == parse(commit.metadata).log_us
+    assert fell.from_us == parse(commit.metadata).log_us - STARTS_BEFORE_US
     assert fell.to_us == left.append_us
     assert partition == left.partition % 12
 
