@@ -8,7 +8,7 @@ from aiokafka.partitioner import murmur2  # pyright: ignore[reportUnknownVariabl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from districam_common import index, names
+from districam_common import index, index_replies, names
 from districam_common.events import SegmentStored
 from districam_common.index import IndexEntry
 from districam_common.media import CAMERA_ID
@@ -147,6 +147,20 @@ def test_prefixes_of_days_and_hours_are_those_of_keys_and_are_read_back() -> Non
     assert names.parse_hour_prefix("cam-1/2026-11-24/") == at_us // names.DAY_US * names.DAY_US
     with pytest.raises(ValueError, match="Invalid isoformat"):
         names.parse_hour_prefix("cam-1/notes/")
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    "hour",
+    ["", "2026", "202611241", "20261124" + "9" * 30, "2026-11-24", "2026112425", "20261124٠١", "2026 1 1 1"],
+)
+def test_what_is_no_hour_is_a_value_error(hour: str) -> None:
+    """In Redis it costs itself alone; a long number was an error that nobody foresaw."""
+    try:
+        found = index_replies.sizes_by_hour({hour.encode(): b"5", b"2026112414": b"7"}, "cam-1")
+    except OverflowError:
+        found = None
+    assert found == {names.parse_hour("2026112414"): 7}
 
 
 def test_a_hold_lies_elsewhere_once_it_is_released() -> None:

@@ -258,7 +258,13 @@ def parse_segments_key(key: str) -> tuple[str, str] | None:
 
 
 def parse_hour(hour: str) -> int:
-    """The start of the hour of which `hour_text` says this."""
+    """The start of the hour of which `hour_text` says this.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(hour) != 10 or not (hour.isascii() and hour.isdigit()):
+        raise ValueError(f"not an hour: {hour[:40]!r}")
     return us_of(datetime(int(hour[:4]), int(hour[4:6]), int(hour[6:8]), int(hour[8:]), tzinfo=UTC))
 
 
