@@ -17,9 +17,10 @@ from districam_ingest.camera import CameraLife
 from districam_ingest.core.budget import EPOCHS_A_MINUTE, EPOCHS_AT_ONCE, NOTES_A_MINUTE, Budget
 from districam_ingest.core.host_clock import HostClock
 from districam_ingest.core.units import Picture, Sound
+from districam_ingest.epoch import KEYFRAMES, OVERSIZE
 from districam_ingest.reading import ReadError, SourceInfo
 from districam_ingest.settings import IngestSettings
-from districam_ingest.stream import OVERSIZE, TOO_MANY, Stream
+from districam_ingest.stream import TOO_MANY, Stream
 from support.surroundings import surroundings
 from unit.ingest.samples import BASELINE, FULL_HD, picture
 
@@ -251,3 +252,36 @@ def test_old_pictures_that_a_camera_sends_on_connecting_are_stored():
     stream.end("handover", "the test ends", 0)
     assert told.pictures == 60 * FPS
     assert told.counts()["Connected"] == 1
+
+
+def keyframes(a_second: int, seconds: int) -> list[Picture]:
+    step = 90_000 // a_second
+    return [picture(n, key=True, interval=step) for n in range(a_second * seconds)]
+
+
+def test_a_camera_of_keyframes_alone_ends_when_it_has_more_than_a_hundred_a_second():
+    told = Told()
+    stream = playing(told, Budget())
+    with pytest.raises(ReadError) as raised:
+        stream.take(keyframes(400, 60))
+    assert (raised.value.cause, raised.value.detail) == ("stream_error", KEYFRAMES)
+    assert 1_500 <= told.counts()["Fragment"] < 2_200
+
+
+def test_one_of_sixty_keyframes_a_second_loses_nothing():
+    told = Told()
+    stream = playing(told, Budget())
+    stream.take(keyframes(60, 60))
+    stream.end("handover", "the test ends", 0)
+    assert told.pictures == 3_600
+
+
+def test_pictures_that_come_all_at_once_are_held_up_to_a_number():
+    """Read in one go they have one time of arrival, and the first second would never be over."""
+    told = Told()
+    stream = playing(told, Budget())
+    at_once = [picture(n, key=True, interval=45, arrival_us=7 * S) for n in range(12_000)]
+    with pytest.raises(ReadError, match=KEYFRAMES):
+        stream.take(at_once)
+    stream.end("stream_error", KEYFRAMES, 0.0)
+    assert told.counts()["Fragment"] <= 1_600

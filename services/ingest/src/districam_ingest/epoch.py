@@ -26,6 +26,8 @@ from districam_ingest.stills import Wanted
 log = structlog.get_logger()
 
 REPEAT_US: Final = 3_600_000_000
+OVERSIZE: Final = "pictures of more than 8 MiB come too often"
+KEYFRAMES: Final = "more than a hundred keyframes a second"
 
 
 class Epoch:
@@ -34,7 +36,7 @@ class Epoch:
     Nothing is said of it until its first fragment is sent, or shed: so `connected` is never without `lost`.
 
     Attributes:
-        is_oversize: pictures larger than a record may be have come more often than the budget allows to tell.
+        excess: of what more has come than the camera's budget allows, in words.
 
     Raises:
         BitstreamError: the parameter sets make no init.
@@ -52,7 +54,7 @@ class Epoch:
         soundtrack: Soundtrack | None = None,
     ) -> None:
         self._camera, self._info, self._outlets, self._budget = camera, info, outlets, budget
-        self.is_oversize = False
+        self.excess: str | None = None
         self._shape = start.shape
         self._soundtrack = soundtrack
         self._first_dts: int | None = None
@@ -225,6 +227,8 @@ class Epoch:
         fragment = Fragment(self._fragment_info(cut), value_of(self._init, cut, sound))
         self._begin(cut)  # not before: what breaks up to here leaves an epoch of which nothing is said
         self._outlets.outbox.offer_fragment(fragment)
+        if not self._budget.fragments.take(self.last_arrival_us):
+            self.excess = KEYFRAMES
         self._last = cut.seq, cut.end_us
         self._offer_still(cut)
 
@@ -281,7 +285,7 @@ class Epoch:
         )
         self._outlets.outbox.offer_event(self._camera.camera_id, event)
         if shed.cause == "stream_error" and not self._budget.oversize.take(self.last_arrival_us):
-            self.is_oversize = True
+            self.excess = OVERSIZE
         metrics.SHED.labels(shed.cause).inc(shed.access_units)
         log.warning(
             "shed", camera=event.camera_id, epoch=self.id, access_units=shed.access_units, cause=shed.cause

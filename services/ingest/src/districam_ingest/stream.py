@@ -20,7 +20,6 @@ REACH_US: Final = 30_000_000
 """Of old pictures cameras send some GOPs on connecting. An epoch of more would lie over what was recorded before."""
 AHEAD: Final = "its timestamps ran ahead in its first second"
 TOO_MANY: Final = "it begins anew too often: its parameters or its timestamps keep changing"
-OVERSIZE: Final = "pictures of more than 8 MiB come too often"
 STOOD_STILL: Final = "this process stood still"
 FAILINGS: frozenset[Cause] = frozenset({"source_silent", "camera_unreachable", "handover"})
 """What a camera, or the group, seems to do while nobody reads."""
@@ -171,8 +170,8 @@ class Stream:
             self._judge(taken.picture)
             return
         self._epoch.take(taken)
-        if self._epoch.is_oversize:
-            raise ReadError("stream_error", OVERSIZE)
+        if self._epoch.excess is not None:
+            raise ReadError("stream_error", self._epoch.excess)
         strays_us = self._epoch.strays_us
         if strays_us is None:
             return

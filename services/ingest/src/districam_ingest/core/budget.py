@@ -10,6 +10,12 @@ NOTES_A_MINUTE: Final = 6
 """Of profiles, of steps of its clock, and of pictures that were too large: of each kind."""
 
 
+FRAGMENTS_A_MINUTE: Final = 6_000
+FRAGMENTS_AT_ONCE: Final = 1_500
+"""Each keyframe begins one. They leave one after the other, with those of the cameras that share the partition: a hundred a second
+are what a camera of keyframes alone needs at most."""
+
+
 class Allowance:
     """So many at once, and from then on so many a minute (the generic cell rate algorithm, ITU-T I.371).
 
@@ -39,6 +45,7 @@ class Budget:
     Attributes:
         epochs: beginnings of epochs: two events each, and an object of its own in the store.
         profiles, steps: what waits for its turn is told later, summed up.
+        fragments: whatever their size.
         oversize: ranges that were shed because a picture was larger than a record may be.
     """
 
@@ -46,4 +53,5 @@ class Budget:
         self.epochs = Allowance(EPOCHS_A_MINUTE, EPOCHS_AT_ONCE)
         self.profiles = Allowance(NOTES_A_MINUTE, NOTES_A_MINUTE)
         self.steps = Allowance(NOTES_A_MINUTE, NOTES_A_MINUTE)
+        self.fragments = Allowance(FRAGMENTS_A_MINUTE, FRAGMENTS_AT_ONCE)
         self.oversize = Allowance(NOTES_A_MINUTE, NOTES_A_MINUTE)

@@ -21,6 +21,8 @@ DOUBT_US: Final = 10_000_000
 WINDOW_US: Final = 10_000_000
 MAX_DRIFT_PPM: Final = 500
 STRAYS_US: Final = 1_000_000
+HELD_MOST: Final = 1_000
+"""Pictures: a first second with the burst of old ones before it, or ten seconds that are late, are hardly more."""
 
 
 class _Placed:
@@ -103,6 +105,8 @@ class Timeline:
         self._held.append(placed)
         for nal in picture.nals:
             self.held_bytes += len(nal)
+        if len(self._held) >= HELD_MOST:
+            return self.release()
         held_us = picture.arrival_us - self._held[0].picture.arrival_us
         if self._anchor_us is None:
             return self.release() if held_us >= (DOUBT_US if in_doubt else HOLD_US) else []
