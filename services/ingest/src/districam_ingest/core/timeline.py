@@ -21,8 +21,9 @@ DOUBT_US: Final = 10_000_000
 WINDOW_US: Final = 10_000_000
 MAX_DRIFT_PPM: Final = 500
 STRAYS_US: Final = 1_000_000
-HELD_MOST: Final = 1_000
-"""Pictures: a first second with the burst of old ones before it, or ten seconds that are late, are hardly more."""
+HELD_MOST, HELD_KEYFRAMES_MOST = 2_000, 500
+"""Pictures, and keyframes of them, each of which will be a fragment: what a socket keeps of any camera while this process stands
+still is hardly more."""
 
 
 class _Placed:
@@ -46,7 +47,7 @@ class Timeline:
     def __init__(self, offset_us: int) -> None:
         self._offset_us = offset_us
         self._held: list[_Placed] = []
-        self.held_bytes = 0
+        self.held_bytes = self._held_keyframes = 0
         self._first_dts = 0
         self._anchor_us: int | None = None  # wall time of the first dts
         self._shift_ticks = 0  # from the reader's ticks to the epoch's media clock
@@ -105,7 +106,8 @@ class Timeline:
         self._held.append(placed)
         for nal in picture.nals:
             self.held_bytes += len(nal)
-        if len(self._held) >= HELD_MOST:
+        self._held_keyframes += is_keyframe
+        if len(self._held) >= HELD_MOST or self._held_keyframes >= HELD_KEYFRAMES_MOST:
             return self.release()
         held_us = picture.arrival_us - self._held[0].picture.arrival_us
         if self._anchor_us is None:
@@ -124,12 +126,12 @@ class Timeline:
         if self._anchor_us is None:
             self._anchor()
         assert self._anchor_us is not None
-        held, self._held, self.held_bytes = self._held, [], 0
+        held, self._held, self.held_bytes, self._held_keyframes = self._held, [], 0, 0
         return [self._unit(placed, self._anchor_us) for placed in held]
 
     def withdraw(self) -> list[Picture]:
         """Takes back what is held."""
-        held, self._held, self.held_bytes = self._held, [], 0
+        held, self._held, self.held_bytes, self._held_keyframes = self._held, [], 0, 0
         return [placed.picture for placed in held]
 
     def _anchor(self) -> None:
