@@ -358,6 +358,11 @@ PIPELINE = Board(
                     "contradicting {{what}}",
                 ),
                 Query(
+                    "sum by (why) (increase(districam_recorder_unlocked_total[$__rate_interval]))",
+                    "stored without a lock: {{why}}",
+                ),
+                Query("sum(increase(districam_retention_locked_total[$__rate_interval]))", "locked, and due"),
+                Query(
                     "sum(increase(districam_indexer_expired_refused_total[$__rate_interval]))",
                     "expired, not believed",
                 ),
