@@ -37,7 +37,12 @@ class BytesRunner:
         """For so long, or until a finding."""
         self._prepare()
         ran, began_s, tail = Ran(), None, list[str]()
-        options = [f"-max_total_time={max(1, round(seconds))}", "-print_final_stats=1", f"-timeout={HANGS_S}"]
+        options = [
+            f"-max_total_time={max(1, round(seconds))}",
+            "-print_final_stats=1",
+            f"-timeout={HANGS_S}",
+            "-report_slow_units=9999",
+        ]
         options += [
             f"-rss_limit_mb={MEMORY_MIB}",
             f"-artifact_prefix={self._found}/",
