@@ -117,6 +117,7 @@ async def watched(source: NativeSource, clock: Clock, for_s: float) -> list[Pict
     return out
 
 
+@pytest.mark.interpreted  # compiled, it takes no stand-ins
 @pytest.mark.parametrize(
     ("slice_bytes", "fps", "mtu"),
     [(20_000, 25, 1400), (200_000, 60, 1400), (3_000, 100, 1400), (5_000, 25, 200)],
@@ -130,6 +131,7 @@ async def test_no_honest_camera_is_read_later_for_it(slice_bytes: int, fps: int,
     assert wire.waited_us <= 450_000
 
 
+@pytest.mark.interpreted  # compiled, it takes no stand-ins
 async def test_what_a_socket_has_kept_while_this_process_stood_still_is_read_soon_and_whole():
     """Two minutes of a camera that sends little: 3,000 pictures at once."""
     clock = Clock()
@@ -156,6 +158,7 @@ ATTACKS = {
 }
 
 
+@pytest.mark.interpreted  # compiled, it takes no stand-ins
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 async def test_crumbs_without_end_cost_a_bounded_share(attack: bytes):
     clock, one = Clock(), session()
@@ -167,6 +170,7 @@ async def test_crumbs_without_end_cost_a_bounded_share(attack: bytes):
     assert clock.at_us > clock.ends_us
 
 
+@pytest.mark.interpreted  # compiled, it takes no stand-ins
 @pytest.mark.parametrize("attack", ["large packets", "many units a packet"])
 async def test_crumbs_without_end_end_with_their_cause(attack: str):
     clock = Clock()
