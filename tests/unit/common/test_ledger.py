@@ -7,7 +7,7 @@ import pytest
 
 from districam_common import index
 from districam_common.causes import Told
-from districam_common.events import CameraEvent, PartitionFell
+from districam_common.events import CameraEvent, Cause, Lost, PartitionFell
 from districam_common.expectation import Revision
 from districam_common.index import IndexEntry
 from districam_common.ledger import State, Summary, gap_us_by_cause, ledger, summary
@@ -289,28 +289,28 @@ def test_lost_of_an_epoch_is_ignored_once_another_has_connected() -> None:
     assert told([stored(E0, 0, 4, 0, 20)], events)[1] == ("gap", 20, 100, "service_down")
 
 
+def _handed_over(*between: Lost, last: Cause) -> list[CameraEvent]:
+    """E1 connects while E0 has the camera, and lets go of it at 20 s; E0 says at 30 s that it has ended."""
+    return [
+        connected(E0, 0),
+        connected(E1, 10 * S),
+        *between,
+        lost(E1, 1, 20 * S, "handover", next_retry_s=60.0),
+        lost(E0, 4, 30 * S, last, next_retry_s=60.0),
+    ]
+
+
 @pytest.mark.correctness
 def test_who_hands_over_leaves_the_camera_to_the_one_that_had_connected_before() -> None:
     entries = [stored(E0, 0, 4, 0, 30), stored(E1, 0, 1, 10, 20)]
-    events = [
-        connected(E0, 0),
-        connected(E1, 10 * S),
-        lost(E1, 1, 20 * S, "handover", next_retry_s=60.0),
-        lost(E0, 4, 30 * S, "source_silent", next_retry_s=60.0),
-    ]
-    assert told(entries, events)[1] == ("gap", 30, 100, "source_silent")
+    assert told(entries, _handed_over(last="source_silent"))[1] == ("gap", 30, 100, "source_silent")
 
 
 @pytest.mark.correctness
 def test_who_is_over_takes_no_camera_back() -> None:
     entries = [stored(E0, 0, 4, 0, 15), stored(E1, 0, 1, 10, 20)]
-    events = [
-        connected(E0, 0),
-        connected(E1, 10 * S),
-        lost(E0, 4, 15 * S, "source_silent", next_retry_s=60.0),
-        lost(E1, 1, 20 * S, "handover", next_retry_s=60.0),
-        lost(E0, 4, 30 * S, "clock_step", next_retry_s=60.0),
-    ]
+    over = lost(E0, 4, 15 * S, "source_silent", next_retry_s=60.0)
+    events = _handed_over(over, last="clock_step")
     assert told(entries, events)[1] == ("gap", 20, 100, "handover")
 
 

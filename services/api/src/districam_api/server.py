@@ -124,7 +124,7 @@ async def serve(
             tasks.create_task(_renew(certificate, config.ssl, runtime)),
             tasks.create_task(watched(connections)),
         ]
-        accepting = tasks.create_task(accept(sock, _Hall(server, config, connections)))
+        accepting = tasks.create_task(accept(sock, _Handler(server, config, connections)))
         await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
         accepting.cancel()
         await asyncio.wait([accepting])
@@ -136,8 +136,8 @@ async def serve(
             task.cancel()
 
 
-class _Hall:
-    """Where those who are let in go."""
+class _Handler:
+    """Hands accepted connections over to uvicorn."""
 
     def __init__(self, server: uvicorn.Server, config: uvicorn.Config, connections: Connections) -> None:
         self._server = server
@@ -149,7 +149,7 @@ class _Hall:
         return self._config.ssl is None
 
     async def take(self, connection: socket.socket, one: Connection) -> None:
-        """Speaks with one that was let in: from here on uvicorn has it, or it is closed."""
+        """Makes the transport, after the TLS handshake if there is one, with uvicorn's protocol on it; or closes the connection."""
         context: ssl.SSLContext | None = self._config.ssl
         patience_s = self.connections.patience.request_us / 1e6
         timeouts = (
@@ -170,7 +170,7 @@ class _Hall:
                 self.connections.ended("handshake", one.address)
 
 
-async def accept(sock: socket.socket, hall: _Hall) -> None:
+async def accept(sock: socket.socket, handler: _Handler) -> None:
     """Lets in whoever comes and finds room, until it is cancelled. Nothing that befalls one costs the others."""
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
@@ -181,11 +181,11 @@ async def accept(sock: socket.socket, hall: _Hall) -> None:
                 log.warning("not accepted", why=error.strerror or str(error))
                 await asyncio.sleep(PAUSE_S)
                 continue
-            one = hall.connections.enter(address)
+            one = handler.connections.enter(address)
             if one is None:
-                turned_away(connection, is_plain=hall.is_plain)
+                turned_away(connection, is_plain=handler.is_plain)
             else:
-                tasks.create_task(hall.take(connection, one))
+                tasks.create_task(handler.take(connection, one))
 
 
 async def _renew(certificate: Certificate | None, context: ssl.SSLContext | None, runtime: Runtime) -> None:
