@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from districam_common import names, wire
-from districam_common.clock import SystemClock
 from districam_common.events import Camera
 from districam_common.kafka.records import FellOff, Partition, Record
 from districam_common.service import Runtime
 from districam_ingest.cameras import Assignment, Fleet
+from support.virtual_time import VirtualClock, in_virtual_time
 
 if TYPE_CHECKING:
     from districam_common.kafka.consumer import Member
@@ -59,7 +59,7 @@ class Group:
 
     def contact_us(self) -> int:
         if not self.is_away:
-            self._contact_us = SystemClock().monotonic_us()
+            self._contact_us = VirtualClock().monotonic_us()
         return self._contact_us
 
     def seek(self, partition: Partition, offset: int) -> None:
@@ -111,7 +111,7 @@ def record(partition: Partition, offset: int, camera: Camera) -> Record:
 
 @asynccontextmanager
 async def following(group: Group, told: list[str]) -> AsyncGenerator[Assignment]:
-    runtime, member = Runtime("ingest"), cast("Member", group)
+    runtime, member = Runtime("ingest", clock=VirtualClock()), cast("Member", group)
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         fleet = Fleet(tasks, lambda camera: cast("CameraLife", Life(camera, told)), linger_s=5)
         assignment = Assignment(fleet, runtime, contact_s=CONTACT_S)
@@ -146,6 +146,7 @@ ALONE = camera("cam-s", single_client=True)
 """It does not linger: it ends at once when it is let go of."""
 
 
+@in_virtual_time
 async def test_a_partition_that_cannot_be_read_costs_its_own_cameras_alone():
     told: list[str] = []
     group = Group({P0: [A], P1: [B]}, holds_back={P1})
@@ -158,6 +159,7 @@ async def test_a_partition_that_cannot_be_read_costs_its_own_cameras_alone():
         assert told == ["cam-a starts", "cam-b starts"]
 
 
+@in_virtual_time
 async def test_nothing_of_a_partition_starts_before_it_is_read_to_its_end():
     told: list[str] = []
     group = Group({P0: [A, B]}, ahead=2)
@@ -171,6 +173,7 @@ async def test_nothing_of_a_partition_starts_before_it_is_read_to_its_end():
         assert told == ["cam-a starts"]
 
 
+@in_virtual_time
 async def test_what_runs_goes_on_while_its_partition_is_read_anew():
     told: list[str] = []
     group = Group({P0: [A], P1: [ALONE]})
@@ -184,6 +187,7 @@ async def test_what_runs_goes_on_while_its_partition_is_read_anew():
 
 
 @pytest.mark.correctness
+@in_virtual_time
 async def test_a_topic_made_anew_or_cut_short_stops_no_stream_and_is_read_from_its_beginning():
     told: list[str] = []
     group = Group({P0: [ALONE, B, None]})
@@ -198,6 +202,7 @@ async def test_a_topic_made_anew_or_cut_short_stops_no_stream_and_is_read_from_i
 
 
 @pytest.mark.correctness
+@in_virtual_time
 async def test_a_log_that_begins_later_is_read_from_there():
     told: list[str] = []
     group = Group({P0: [None, None, A]}, begins={P0: 2})
@@ -207,6 +212,7 @@ async def test_a_log_that_begins_later_is_read_from_there():
         assert told == ["cam-a starts"]
 
 
+@in_virtual_time
 async def test_a_rebalance_interrupts_nothing():
     """Revoked, and not assigned again yet; then what stays goes on, and what is new starts."""
     told: list[str] = []
@@ -221,6 +227,7 @@ async def test_a_rebalance_interrupts_nothing():
         assert told == ["cam-a starts", "cam-b starts"]
 
 
+@in_virtual_time
 async def test_who_is_out_of_contact_stops_what_serves_a_single_client_and_reads_the_rest_on():
     told: list[str] = []
     group = Group({P0: [A, camera("cam-s", single_client=True)]})
@@ -232,6 +239,7 @@ async def test_who_is_out_of_contact_stops_what_serves_a_single_client_and_reads
         assert told[2:] == ["cam-s service_down"]
 
 
+@in_virtual_time
 async def test_who_was_out_of_contact_ends_what_others_have_once_it_is_told():
     told: list[str] = []
     group = Group({P0: [A], P1: [B]})
@@ -248,6 +256,7 @@ async def test_who_was_out_of_contact_ends_what_others_have_once_it_is_told():
         assert told[2:] == ["cam-b service_down"]
 
 
+@in_virtual_time
 async def test_who_stood_still_ends_what_others_have_once_it_is_told():
     told: list[str] = []
     group = Group({P0: [A], P1: [B]})
@@ -273,6 +282,7 @@ async def test_who_stood_still_ends_what_others_have_once_it_is_told():
     ],
     ids=lambda camera: camera.url,
 )
+@in_virtual_time
 async def test_a_forged_record_moves_no_camera_off_its_source(forged: Camera):
     told: list[str] = []
     group = Group({P0: [A, B]})
@@ -284,6 +294,7 @@ async def test_a_forged_record_moves_no_camera_off_its_source(forged: Camera):
         assert told[2:] == ["cam-a stream_changed", "cam-a starts"]
 
 
+@in_virtual_time
 async def test_a_changed_record_touches_no_other_camera():
     told: list[str] = []
     group = Group({P0: [A, B]})

@@ -4,15 +4,8 @@ import asyncio
 
 import pytest
 
-from districam_ingest import turns
-from districam_ingest.turns import Turns
-
-TURN_S = 0.05
-
-
-@pytest.fixture(autouse=True)
-def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "TURN_S", TURN_S)
+from districam_ingest.turns import TURN_S, Turns
+from support.virtual_time import in_virtual_time
 
 
 class Openings:
@@ -42,9 +35,10 @@ async def began(openings: Openings, name: str, within_s: float) -> bool:
     return True
 
 
+@in_virtual_time
 async def test_so_many_begin_at_once_and_the_others_in_their_turn():
     openings = Openings(3)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         dead = [tasks.create_task(openings.dead(f"dead-{n}")) for n in range(7)]
         await asyncio.sleep(0)
         assert len(openings.begun) == 3
@@ -55,9 +49,10 @@ async def test_so_many_begin_at_once_and_the_others_in_their_turn():
 
 
 @pytest.mark.correctness
+@in_virtual_time
 async def test_who_gets_no_answer_keeps_its_turn_no_longer_than_it_is():
     openings = Openings(1)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         dead = [tasks.create_task(openings.dead(f"dead-{n}")) for n in range(3)]
         await asyncio.sleep(0)
         tasks.create_task(openings.alive("back again", is_failing=True))
@@ -67,9 +62,10 @@ async def test_who_gets_no_answer_keeps_its_turn_no_longer_than_it_is():
 
 
 @pytest.mark.correctness
+@in_virtual_time
 async def test_those_that_fail_keep_no_healthy_one_waiting():
     openings = Openings(1)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         dead = [tasks.create_task(openings.dead(f"dead-{n}")) for n in range(100)]
         await asyncio.sleep(0)
         tasks.create_task(openings.alive("healthy", is_failing=False))
@@ -78,9 +74,10 @@ async def test_those_that_fail_keep_no_healthy_one_waiting():
             task.cancel()
 
 
+@in_virtual_time
 async def test_a_turn_that_is_over_or_given_up_leaves_one_place_and_no_more():
     openings = Openings(1)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         for n in range(3):
             await openings.alive(f"alive-{n}", is_failing=True)
         first, waiting = (tasks.create_task(openings.dead(f"dead-{n}")) for n in range(2))

@@ -1,7 +1,7 @@
 """One camera's life: open, read, cut, fail, wait, again. What happens to it never touches another camera."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from random import SystemRandom
 
@@ -20,7 +20,7 @@ from districam_ingest.surroundings import Surroundings, refuse
 log = structlog.get_logger()
 
 GOOD_US = 60_000_000
-"""A connection that lasted so long forgives the failures before it."""
+"""A connection that delivered pictures for so long starts the back-off over."""
 
 
 def asks_the_same(one: Camera, other: Camera) -> bool:
@@ -46,6 +46,8 @@ class CameraLife:
         self._stop: tuple[Cause, str] = ("service_down", "the service broke")
         self._budget = Budget()
         self._is_failing = False  # the last opening came to nothing
+        self._delays = self._new_delays()
+        self._delay_s = 0.0
 
     def explain(self, cause: Cause, detail: str) -> None:
         """Why the task that runs this will be cancelled; said in `lost`."""
@@ -53,23 +55,30 @@ class CameraLife:
 
     async def run(self) -> None:
         """Connects for ever; to be stopped by `explain` and cancelling."""
-        settings, clock = self._around.settings, self._around.clock
         while True:
-            for delay_s in delays(
-                settings.retry_first_s, settings.retry_most_s, random=SystemRandom().random
-            ):
-                began_us = clock.monotonic_us()
-                await asyncio.sleep(await self._connect(delay_s))
-                if clock.monotonic_us() - began_us > GOOD_US:
-                    break
+            self._delay_s = next(self._delays)
+            await self._connect()
+            await asyncio.sleep(self._retry_s())
 
-    async def _connect(self, delay_s: float) -> float:
-        """Reads until something ends it; gives the seconds to the next try, `delay_s` at least."""
+    def _new_delays(self) -> Iterator[float]:
+        settings = self._around.settings
+        return delays(settings.retry_first_s, settings.retry_most_s, random=SystemRandom().random)
+
+    def _restart_backoff(self) -> None:
+        self._delays = self._new_delays()
+        self._delay_s = next(self._delays)
+
+    def _retry_s(self) -> float:
+        """Seconds from the end of this connection to the next attempt: before another epoch may begin there is no use in one."""
+        return max(self._delay_s, self._budget.epochs.wait_us(self._around.clock.monotonic_us()) / 1e6)
+
+    async def _connect(self) -> None:
+        """Opens the stream and reads until something ends it."""
         try:
             async with self._opened() as source:
-                await self._stream(source, delay_s)
+                await self._stream(source)
         except ReadError as error:
-            self._refuse(error.cause, error.detail, self._retry_s(delay_s))
+            self._refuse(error.cause, error.detail)
         except Fatal:
             raise
         except Exception as error:  # a bug, or a stream made to find one: it shall cost this camera alone
@@ -77,12 +86,7 @@ class CameraLife:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise asyncio.CancelledError from None  # it was to end, and no other with it
-            self._refuse("stream_error", f"{type(error).__name__} in ingest", delay_s)
-        return self._retry_s(delay_s)
-
-    def _retry_s(self, delay_s: float) -> float:
-        """Before another epoch may begin there is no use in asking for one."""
-        return max(delay_s, self._budget.epochs.wait_us(self._around.clock.monotonic_us()) / 1e6)
+            self._refuse("stream_error", f"{type(error).__name__} in ingest")
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[Source]:
@@ -119,22 +123,22 @@ class CameraLife:
             raise ReadError("auth_failed", f"no credential named {name!r} in the credentials file")
         return found
 
-    async def _stream(self, source: Source, delay_s: float) -> None:
+    async def _stream(self, source: Source) -> None:
         """Reads until the stream ends. A `ReadError` that leaves says that no epoch was running."""
         stream = Stream(self.camera, source, self._around, self._budget)
         try:
-            await self._read_to_its_end(source, stream, delay_s)
+            await self._read_to_its_end(source, stream)
         except ReadError:
             raise
         except Exception:
-            stream.abandon("stream_error", "the stream broke ingest", self._retry_s(delay_s))
+            stream.abandon("stream_error", "the stream broke ingest", self._retry_s())
             raise
 
-    async def _read_to_its_end(self, source: Source, stream: Stream, delay_s: float) -> None:
+    async def _read_to_its_end(self, source: Source, stream: Stream) -> None:
         try:
             await self._read(source, stream)
         except ReadError as error:
-            if not stream.end(error.cause, error.detail, self._retry_s(delay_s)):
+            if not stream.end(error.cause, error.detail, self._retry_s()):
                 raise
             metrics.RECONNECTS.labels(self.camera.camera_id, error.cause).inc()
         except asyncio.CancelledError:
@@ -151,14 +155,18 @@ class CameraLife:
         clock, silence_s = self._around.clock, self._around.settings.silence_s
         limit_s = silence_s * 1.1
         heard_us = moved_us = clock.monotonic_us()
+        good_us = 0  # when the back-off starts over: a minute after the first picture
         while True:
             try:
                 async with asyncio.timeout(limit_s) as limit:
                     while True:
                         stream.take(await source.read())
                         heard_us = clock.monotonic_us()
+                        good_us = good_us or heard_us + GOOD_US
                         if heard_us - moved_us > silence_s * 1e5:
                             moved_us = heard_us
+                            if heard_us >= good_us:
+                                self._restart_backoff()
                             limit.reschedule(asyncio.get_running_loop().time() + limit_s)
             except ReadError as error:  # the reader's own deadline passes in a stall as well
                 if error.cause == "source_silent" and self._around.watch.stalled_since(heard_us):
@@ -172,7 +180,7 @@ class CameraLife:
                     ) from None
                 heard_us = clock.monotonic_us()
 
-    def _refuse(self, cause: Cause, detail: str, next_retry_s: float) -> None:
+    def _refuse(self, cause: Cause, detail: str) -> None:
         metrics.CONNECTED.labels(self.camera.camera_id).set(0)  # also of a camera that has never answered
         metrics.RECONNECTS.labels(self.camera.camera_id, cause).inc()
-        refuse(self.camera, self._around, cause, detail, next_retry_s)
+        refuse(self.camera, self._around, cause, detail, self._retry_s())
