@@ -55,6 +55,18 @@ def test_every_picture_is_counted_once_the_last_ones_at_the_end():
     assert shown("last_access_unit_timestamp_seconds", "observed") == 1 + (seen - 1) * 0.04
 
 
+def test_the_gop_is_the_last_one_and_the_longest_is_in_the_profile():
+    camera = Camera(camera_id="keyed", name="x", url="rtsp://127.0.0.1/x")
+    outbox = Mock()
+    outlets = cast("Outlets", SimpleNamespace(outbox=outbox, instance="test"))
+    observer = Observer(camera, SHAPE, outlets, INFO, Budget())
+    for number in range(12):  # one a second: keyframes after 5 s, and then after 2 s
+        observer.see(replace(unit(0), start_us=S + number * S, is_keyframe=number in {0, 5, 7}))
+    assert shown("gop_seconds", "keyed") == 2
+    [(_, profile)] = [call.args for call in outbox.offer_event.call_args_list]
+    assert profile.gop_s == 5
+
+
 def test_the_nominal_rate_is_the_streams_own_and_absent_where_it_does_not_say():
     camera = Camera(camera_id="rated", name="x", url="rtsp://127.0.0.1/x")
     outlets = cast("Outlets", SimpleNamespace(outbox=Mock(), instance="test"))

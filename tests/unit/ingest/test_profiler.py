@@ -36,7 +36,7 @@ def seen(
 def test_a_good_camera_is_told_its_rate_once_a_window_and_no_defect():
     found = seen(fps=25, gop=50, seconds=35)
     assert len(found) == 3
-    assert all((one.fps, one.gop_s, one.b_frames, one.defects) == (25, 2, False, ()) for one in found)
+    assert all((one.fps, one.last_gop_s, one.b_frames, one.defects) == (25, 2, False, ()) for one in found)
     assert {one.bits_per_s for one in found} == {25 * 100 * 8}
     assert {(one.reports, one.clock_offset_us, one.lost_packets) for one in found} == {(True, 500_000, 0)}
     assert {one.clock_drift_ppm for one in found} == {None}
@@ -50,12 +50,12 @@ def test_reordering_is_a_defect():
 
 def test_a_long_gop_is_a_defect_even_before_the_second_keyframe():
     first, second = seen(fps=5, gop=10_000, seconds=25)
-    assert (first.gop_s, first.defects) == (None, ())
-    assert second.gop_s is None
+    assert (first.last_gop_s, first.defects) == (None, ())
+    assert second.longest_gop_s is None
     assert second.defects[0].startswith("GOP of 20 s or more")
     assert "set the camera's I-frame interval to 2 s" in second.defects[0]
     *_, last = seen(fps=5, gop=75, seconds=45)
-    assert last.gop_s == 15
+    assert last.longest_gop_s == 15
     assert last.defects[0].startswith("GOP of 15 s or more")
 
 
@@ -66,6 +66,7 @@ def test_keyframes_at_changing_distances_are_a_smart_codecs():
         told = profiler.push(unit(START_US + n * S // 10, key=n in keys))
         found += [told] if told else []
     assert any("smart codec" in defect for defect in found[0].defects)
+    assert (found[0].last_gop_s, found[0].longest_gop_s) == (1, 5)
 
 
 def test_losses_are_counted_in_their_window_and_stay_a_defect():

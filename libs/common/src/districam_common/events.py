@@ -270,7 +270,7 @@ class Profile:
         codecs: RFC 6381, such as `avc1.640028`.
         width, height: pixels.
         fps: pictures a second; null while unknown.
-        gop_s: distance of keyframes, seconds; null while unknown.
+        gop_s: the longest distance of two successive keyframes of this epoch so far, seconds; null before the second one.
         audio: codec of the sound; null if there is none.
         b_frames: whether pictures are reordered.
         defects: what is wrong with the stream, in words, and what would mend it.

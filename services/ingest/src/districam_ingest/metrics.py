@@ -27,7 +27,11 @@ NOMINAL_FPS = Gauge(
     "Pictures a second by the stream's own parameters, if they say.",
     ["camera"],
 )
-GOP = Gauge("districam_ingest_gop_seconds", "Distance of the last two keyframes.", ["camera"])
+GOP = Gauge(
+    "districam_ingest_gop_seconds",
+    "Distance of the last two keyframes; the longest of an epoch is the profile's `gop_s`.",
+    ["camera"],
+)
 JITTER = Gauge("districam_ingest_jitter_seconds", "Interarrival jitter of pictures.", ["camera"])
 CLOCK_OFFSET = Gauge("districam_ingest_clock_offset_seconds", "The camera's clock minus ours.", ["camera"])
 LAST_ACCESS_UNIT = Gauge(

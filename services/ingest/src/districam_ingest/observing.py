@@ -91,11 +91,12 @@ class Observer:
             metrics.NOMINAL_FPS.remove_by_labels({"camera": self._camera_id})
         else:
             metrics.NOMINAL_FPS.labels(self._camera_id).set(self._shape.fps)
-        if seen.gop_s is not None:
-            metrics.GOP.labels(self._camera_id).set(seen.gop_s)
+        if seen.last_gop_s is not None:
+            metrics.GOP.labels(self._camera_id).set(seen.last_gop_s)
         metrics.JITTER.labels(self._camera_id).set(self._jitter.us / 1e6)
         defects = (*seen.defects, *self._promises_broken())
-        findings = (round(seen.fps), seen.gop_s and round(seen.gop_s), seen.b_frames, seen.reports, defects)
+        gop_s = seen.longest_gop_s and round(seen.longest_gop_s)
+        findings = (round(seen.fps), gop_s, seen.b_frames, seen.reports, defects)
         if findings == self._told or not self._budget.profiles.take(self._arrival_us):
             return
         self._told = findings
@@ -117,7 +118,7 @@ class Observer:
             width=self._shape.width,
             height=self._shape.height,
             fps=round(seen.fps, 2),
-            gop_s=seen.gop_s,
+            gop_s=seen.longest_gop_s,
             audio=info.sound_name,
             b_frames=seen.b_frames,
             defects=defects,

@@ -22,7 +22,8 @@ class Seen:
     """One window's findings.
 
     Attributes:
-        gop_s: the longest distance of keyframes so far, None before the second one.
+        last_gop_s: from the last keyframe but one to the last; None before the second one.
+        longest_gop_s: the longest such distance of the epoch so far.
         bits_per_s, lost_packets: of the window.
         reports: whether the camera tells its clock (RTCP sender reports); None while it may yet.
         clock_offset_us: the camera's clock minus ours.
@@ -30,7 +31,8 @@ class Seen:
     """
 
     fps: float
-    gop_s: float | None
+    last_gop_s: float | None
+    longest_gop_s: float | None
     b_frames: bool
     defects: tuple[str, ...]
     bits_per_s: int
@@ -47,7 +49,7 @@ class Profiler:
         self._count = self._bytes = self._lost = 0
         self._began_us = self._window_us = 0
         self._keyframe_us = 0
-        self._gop_us = self._least_gop_us = 0
+        self._last_gop_us = self._longest_gop_us = self._shortest_gop_us = 0
         self._b_frames = self._has_lost = False
         self._first_offset: tuple[int, int] | None = None  # since when, and how much
         self._offset_us: int | None = None
@@ -71,9 +73,9 @@ class Profiler:
 
     def _see_keyframe(self, at_us: int) -> None:
         if self._keyframe_us:
-            gop_us = at_us - self._keyframe_us
-            self._gop_us = max(self._gop_us, gop_us)
-            self._least_gop_us = min(self._least_gop_us or gop_us, gop_us)
+            self._last_gop_us = gop_us = at_us - self._keyframe_us
+            self._longest_gop_us = max(self._longest_gop_us, gop_us)
+            self._shortest_gop_us = min(self._shortest_gop_us or gop_us, gop_us)
         self._keyframe_us = at_us
 
     def _seen(self, now_us: int, elapsed_us: int) -> Seen:
@@ -84,7 +86,8 @@ class Profiler:
         is_late = now_us - self._began_us >= REPORTED_US
         return Seen(
             fps=count * 1e6 / elapsed_us,
-            gop_s=round(self._gop_us / 1e6, 2) or None,
+            last_gop_s=round(self._last_gop_us / 1e6, 2) or None,
+            longest_gop_s=round(self._longest_gop_us / 1e6, 2) or None,
             b_frames=self._b_frames,
             defects=self._defects(now_us, is_late=is_late),
             bits_per_s=round(size * 8e6 / elapsed_us),
@@ -103,14 +106,14 @@ class Profiler:
         return round((self._offset_us - first_us) * 1e6 / (now_us - since_us), 1)
 
     def _defects(self, now_us: int, *, is_late: bool) -> tuple[str, ...]:
-        since_s = max(self._gop_us, now_us - self._keyframe_us) / 1e6
+        since_s = max(self._longest_gop_us, now_us - self._keyframe_us) / 1e6
         out: list[str] = []
         if since_s > LONG_GOP_S:
             out.append(
                 f"GOP of {since_s:.0f} s or more: slow to seek, and a reconnect waits for it;"
                 " set the camera's I-frame interval to 2 s"
             )
-        elif self._gop_us > UNEVEN_GOP_S * 1e6 and self._gop_us > UNEVEN * self._least_gop_us:
+        elif self._longest_gop_us > max(UNEVEN_GOP_S * 1e6, UNEVEN * self._shortest_gop_us):
             out.append("GOPs of changing length: switch the camera's smart codec off")
         if self._b_frames:
             out.append("reorders pictures (B-frames), which adds delay: switch them off")
