@@ -58,6 +58,20 @@ def test_cores_read_no_clock(module: str) -> None:
     assert [str(p.relative_to(ROOT)) for p in cores if pattern.search(p.read_text())] == []
 
 
+def test_each_suppression_in_the_sources_says_why() -> None:
+    """A reason follows the rule's name; of one for a whole file, the line above has it."""
+    bare = re.compile(
+        r"(?<!ruff: )(noqa: [A-Z0-9, ]+|(pyright|type): ignore\[[\w, ]+\])\s*$|noqa\s*$|: ignore\s*$"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in [*SOURCES, *ROOT.glob("deploy/*.py")]
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if bare.search(line)
+    ]
+    assert found == []
+
+
 def _tracked() -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20

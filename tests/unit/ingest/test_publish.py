@@ -35,9 +35,6 @@ class Broker:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     many: int = 1
 
-    async def partitions(self, topic: str) -> int:
-        return self.many
-
     async def publish(self, topic: str, message: wire.Message) -> Ack:
         headers = dict(message.headers)
         name = f"fragment {headers['ce_seq'].decode()}" if topic == names.FRAGMENTS else "lost"
@@ -53,8 +50,14 @@ class Broker:
 @asynccontextmanager
 async def outbox_to(broker: Broker, runtime: Runtime, most_bytes: int = 1 << 20) -> AsyncGenerator[Outbox]:
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        outbox = Outbox(cast("Publisher", broker), runtime, tasks, site="here", most_bytes=most_bytes)
-        await outbox.open()
+        outbox = Outbox(
+            cast("Publisher", broker),
+            runtime,
+            tasks,
+            site="here",
+            most_bytes=most_bytes,
+            partitions=broker.many,
+        )
         yield outbox
         for sender in outbox.senders:
             sender.cancel()

@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command. Gives the exit code: 0 done, 1 not done, 2 not understood, 3 refused."""
     signal.signal(signal.SIGTERM, _terminated)
     args = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
-    screen = Screen(time.monotonic, is_json=args.json)  # noqa: TID251  # nobody else reads a clock
+    screen = Screen(time.monotonic, is_json=args.json)  # noqa: TID251  # the command's only clock for waiting
     try:
-        found = settings(os.environ, {name: vars(args)[name] for name in FIELDS})  # noqa: TID251  # nor of variables
+        found = settings(os.environ, {name: vars(args)[name] for name in FIELDS})  # noqa: TID251  # read here alone
         with opened(found, wait_s=args.wait, tell=screen.tell) as door:
             return _run(args, door, screen, found)
     except Ended as error:
@@ -50,7 +50,7 @@ def _terminated(*_: object) -> None:
 
 def _run(args: argparse.Namespace, door: Door, screen: Screen, found: Settings) -> int:
     zone = found.zone or _zone(door)
-    now_us = time.time_ns() // 1000  # noqa: TID251
+    now_us = time.time_ns() // 1000  # noqa: TID251  # the time of the call, read here alone
     if args.action == "find":
         at_us = None if args.at is None else instant(args.at, "--at", now_us=now_us, zone=zone)
         return find(door, screen, " ".join(args.words), at_us, zone)

@@ -69,7 +69,7 @@ def url(value: object) -> str:
 def groups(value: object) -> tuple[str, ...]:
     """Names, 100 at most."""
     if not isinstance(value, list):
-        raise ValueError("must be a list of names")  # noqa: TRY004
+        raise ValueError("must be a list of names")  # noqa: TRY004  # one kind of problem
     names = cast("list[object]", value)
     if len(names) > GROUPS_MOST:
         raise ValueError(f"has {len(names)} names; {GROUPS_MOST} at most")

@@ -48,7 +48,7 @@ def _one_of(*allowed: str) -> Callable[[object], str]:
 
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004
+        raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004  # one kind of problem
     return value
 
 
@@ -65,7 +65,7 @@ def _location(value: object) -> Location | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ValueError("must be {latitude, longitude, heading_deg, place}")  # noqa: TRY004
+        raise ValueError("must be {latitude, longitude, heading_deg, place}")  # noqa: TRY004  # one kind of problem
     given = cast("dict[object, object]", value)
     problems: list[str] = []
     fields = _checked(given, camera_fields.LOCATION, ("latitude", "longitude"), problems)

@@ -1,10 +1,9 @@
 """Clips: a window's footage as one MP4 that is read while it is sent."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 
 from districam_api.ahead import ahead
@@ -55,8 +54,8 @@ class Places:
         self._crowd = Crowd(most, most_each)
 
     @contextmanager
-    def place(self, key_id: str) -> Generator[Callable[[], None]]:
-        """Takes a place and gives what leaves it, which the block's error does by itself.
+    def place(self, key_id: str) -> Generator[None]:
+        """A place for as long as the block lasts.
 
         Who needs no key shares no name with the others who need none: there only all together are bounded.
 
@@ -73,12 +72,10 @@ class Places:
                 )
             case None:
                 pass
-        leave = partial(self._crowd.leave, who)
         try:
-            yield leave
-        except BaseException:
-            leave()
-            raise
+            yield
+        finally:
+            self._crowd.leave(who)
 
 
 @dataclass(frozen=True, slots=True)

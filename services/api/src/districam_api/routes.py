@@ -1,6 +1,7 @@
 """The routes: read what is asked, ask, answer."""
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 from zoneinfo import ZoneInfo
@@ -161,7 +162,8 @@ async def clip_mp4(
     shown = found.shown(to_show)
     if not shown:
         raise _nothing(answers.timeline(camera_id, window, await judged(evidence), zone))
-    with doors.places.place(caller.key_id) as leave:
+    with ExitStack() as until_sent:
+        until_sent.enter_context(doors.places.place(caller.key_id))
         try:
             made = await clips.clip(Objects(doors.blobs, camera_id), found, shown)
         except clips.Differing as error:
@@ -169,7 +171,7 @@ async def clip_mp4(
         media.served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
         name = media.file_name(camera_id, made.from_us, "mp4")
         headers = media.as_file(name) | answers.held(made.from_us, made.to_us, asked.spanned(states))
-        return media.Streamed(made.content, headers=headers, done=leave)
+        return media.Streamed(made.content, headers=headers, done=until_sent.pop_all().close)
 
 
 _JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}

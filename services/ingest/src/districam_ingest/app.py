@@ -45,15 +45,26 @@ async def main(settings: Settings, runtime: Runtime) -> None:
     """Records this replica's cameras until it is asked to stop."""
     runtime.health.needs("kafka", "cameras")
     metrics.COMPILED.set(Path(stream.__file__).suffix != ".py")
-    async with (
-        Publisher.open(settings.kafka, f"ingest-{runtime.instance}") as publisher,
-        Children.open(settings.ingest.still_threads) as children,
-        asyncio.TaskGroup() as background,
-    ):
+    async with Publisher.open(settings.kafka, f"ingest-{runtime.instance}") as publisher:
+        try:
+            partitions = await retrying(lambda: publisher.partitions(names.FRAGMENTS), runtime, "kafka")
+        except Retriable:  # asked to stop while Kafka was away
+            return
+        await _publish(settings, runtime, publisher, partitions)
+
+
+async def _publish(settings: Settings, runtime: Runtime, publisher: Publisher, partitions: int) -> None:
+    """Records until it is asked to stop, and until all that was recorded is acknowledged."""
+    ingest = settings.ingest
+    async with Children.open(ingest.still_threads) as children, asyncio.TaskGroup() as background:
         outbox = Outbox(
-            publisher, runtime, background, site=settings.site, most_bytes=settings.ingest.buffer_max_bytes
+            publisher,
+            runtime,
+            background,
+            site=settings.site,
+            most_bytes=ingest.buffer_max_bytes,
+            partitions=partitions,
         )
-        ingest = settings.ingest
         stills = Stills(background, children, outbox.publish_still, width=ingest.still_width)
         watch = LoopWatch(runtime.clock)
         prober = Prober(publisher, outbox.host_clock, runtime, site=settings.site)
@@ -63,7 +74,6 @@ async def main(settings: Settings, runtime: Runtime) -> None:
         ]
         try:
             outbox.host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
-            await outbox.open()
             await prober.ask()  # before the first camera: else its first second lies where a wrong clock says
             beside.append(background.create_task(_follow_brokers(prober), name="brokers' clocks"))
             around = _surroundings(settings, runtime, outbox, stills, watch)
@@ -74,9 +84,6 @@ async def main(settings: Settings, runtime: Runtime) -> None:
                     replace(around, transcoders=transcoders if ingest.g711_as_aac else None),
                 )
             await outbox.drained()
-        except Retriable:
-            if not runtime.stopping.is_set():
-                raise
         finally:
             children.close()
             for task in [*beside, *outbox.senders]:

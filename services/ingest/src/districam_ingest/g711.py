@@ -99,47 +99,59 @@ class Transcoder:
 
 
 class _Encoding:
-    """Used by one thread at a time."""
+    """A connection's sound, encoded one stretch without a gap after another. Used by one thread at a time."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self.begin()
+        self._stretch: _Stretch | None = None
 
     def begin(self) -> None:
-        self._next: int | None = None
-        self._start = 0
+        """What comes next begins a stretch."""
+        self._stretch = None
 
     def encode(self, sounds: Sequence[Sound]) -> list[Sound]:
         out: list[Sound] = []
         for sound in sounds:
-            if self._next is None or abs(sound.pts - self._next) > GAP:
-                self._begin_at(sound.pts)
-            pts = sound.pts if self._next is None else self._next
-            self._next = pts + len(sound.data)
-            for frame in self._decoder.decode(av.Packet(sound.data)):
-                frame.pts, frame.time_base = pts, _TIME_BASE
-                for resampled in self._resampler.resample(frame):
-                    out += [self._timed(p, sound) for p in self._encoder.encode(resampled) if self._counts(p)]
+            if self._stretch is None or abs(sound.pts - self._stretch.next_pts) > GAP:
+                self._stretch = _Stretch(self._name, sound.pts)
+            out += self._stretch.encode(sound)
         return out
 
-    def _begin_at(self, pts: int) -> None:
-        """Nothing goes on over a gap: an encoder would close it."""
-        self._start, self._next = pts, None
-        self._decoder = _context(self._name, "r")
+
+class _Stretch:
+    """Sound without a gap: an encoder would close one.
+
+    Attributes:
+        next_pts: where the next sound begins, in samples.
+    """
+
+    def __init__(self, name: str, pts: int) -> None:
+        self.next_pts = self._start = pts
+        self._decoder = _context(name, "r")
         self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
         self._encoder = _context("aac", "w")
         self._encoder.format, self._encoder.bit_rate, self._encoder.time_base = "fltp", BIT_RATE, _TIME_BASE
         self._encoder.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: no configuration in band
 
+    def encode(self, sound: Sound) -> list[Sound]:
+        pts, self.next_pts = self.next_pts, self.next_pts + len(sound.data)
+        out: list[Sound] = []
+        for frame in self._decoder.decode(av.Packet(sound.data)):
+            frame.pts, frame.time_base = pts, _TIME_BASE
+            for resampled in self._resampler.resample(frame):
+                out += [_timed(p, sound) for p in self._encoder.encode(resampled) if self._counts(p)]
+        return out
+
     def _counts(self, packet: "Packet[AudioStream]") -> bool:
         """Not so what the encoder puts in front of its first sample."""
         return packet.pts is not None and packet.pts >= self._start
 
-    def _timed(self, packet: "Packet[AudioStream]", sound: Sound) -> Sound:
-        pts = packet.pts or 0
-        before_us = ticks.to_us(sound.pts - pts, RATE)
-        camera_us = None if sound.camera_us is None else sound.camera_us - before_us
-        return Sound(bytes(packet), pts, sound.taken_us - before_us, camera_us)
+
+def _timed(packet: "Packet[AudioStream]", sound: Sound) -> Sound:
+    pts = packet.pts or 0
+    before_us = ticks.to_us(sound.pts - pts, RATE)
+    camera_us = None if sound.camera_us is None else sound.camera_us - before_us
+    return Sound(bytes(packet), pts, sound.taken_us - before_us, camera_us)
 
 
 def _context(name: str, mode: str) -> AudioCodecContext:

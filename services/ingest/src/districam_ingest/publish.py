@@ -39,13 +39,21 @@ class Outbox:
 
     Args:
         tasks: where the senders live; they end when it is cancelled.
+        partitions: how many `fragments` and `streams` have.
     """
 
     def __init__(
-        self, publisher: Publisher, runtime: Runtime, tasks: asyncio.TaskGroup, *, site: str, most_bytes: int
+        self,
+        publisher: Publisher,
+        runtime: Runtime,
+        tasks: asyncio.TaskGroup,
+        *,
+        site: str,
+        most_bytes: int,
+        partitions: int,
     ) -> None:
         self._publisher, self._runtime, self._tasks = publisher, runtime, tasks
-        self._site, self._most_bytes = site, most_bytes
+        self._site, self._most_bytes, self._partitions = site, most_bytes, partitions
         self._queues: dict[int, asyncio.Queue[_Item]] = {}
         self.senders: list[asyncio.Task[None]] = []
         self._waiting = 0
@@ -53,13 +61,7 @@ class Outbox:
         self._idle.set()
         self._buffered = 0
         self._counter = 0
-        self._partitions = 1
         self.host_clock = HostClock()
-
-    async def open(self) -> None:
-        """Learns the number of partitions; waits for Kafka."""
-        ask = lambda: self._publisher.partitions(names.FRAGMENTS)  # noqa: E731
-        self._partitions = await retrying(ask, self._runtime, "kafka")
 
     def has_room(self, size: int) -> bool:
         return self._buffered + size <= self._most_bytes

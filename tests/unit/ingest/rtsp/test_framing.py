@@ -1,4 +1,6 @@
 import random
+import tracemalloc
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -130,10 +132,35 @@ def test_neither_packets_nor_messages_are_an_error(data: bytes):
     assert fed(packet(0, b"x") + data, []) == ([(0, b"x")], True)
 
 
-def test_noise_never_takes_more_than_a_message_may():
-    dice = random.Random(1)
-    for _ in range(50):
-        fed(bytes([0x24]) + dice.randbytes(70_000), [10, 1000])
+PIECE = 4096
+LARGEST = b"RTSP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % BODY_MOST + bytes(BODY_MOST)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"$" + random.Random(1).randbytes(1 << 20),
+        LARGEST * 3,
+        LARGEST.replace(b"262144", b"2621440") * 3,
+        b"RTSP/1.0 200 OK\r\n" + b"X: y\r\n" * 200_000,
+        b"A" * (1 << 20),
+        packet(0, bytes(0xFFFF)) * 16,
+    ],
+    ids=["noise", "largest bodies", "bodies too large", "a head without end", "letters", "largest packets"],
+)
+def test_whatever_comes_no_more_is_held_than_a_message_may_have(data: bytes):
+    framer, most = Framer(), 0
+    tracemalloc.start()
+    try:
+        for at in range(0, len(data), PIECE):
+            deque(framer.feed(data[at : at + PIECE]), maxlen=0)  # keeps none of them
+            most = max(most, tracemalloc.get_traced_memory()[0])
+    except RtspError:
+        pass
+    finally:
+        tracemalloc.stop()
+    assert most < HEADER_MOST + BODY_MOST + 4 * PIECE, most
 
 
 def test_requests_are_written_and_a_servers_own_answered():

@@ -30,7 +30,7 @@ class Listener(ConsumerRebalanceListener):
     ) -> None:
         await self._when_revoked(frozenset(Partition(*key) for key in revoked))
 
-    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]  # likewise
         self, assigned: Iterable[TopicPartition]
     ) -> None:
         await self._when_assigned(frozenset(Partition(*key) for key in assigned))

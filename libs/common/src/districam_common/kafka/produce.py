@@ -41,7 +41,7 @@ class _Headed(Pieces):
 class _InOnePiece(Schema):
     """Transactional id, acks, timeout, topics with their partitions and batches (Kafka protocol, Produce 3 to 7)."""
 
-    def encode(self, item: Sequence[Any]) -> Body:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def encode(self, item: Sequence[Any]) -> Body:  # pyright: ignore[reportIncompatibleMethodOverride]  # not bytes
         transactional_id, acks, timeout_ms, topics = item
         parts = [_TEXT.encode(transactional_id), Int16.encode(acks), Int32.encode(timeout_ms)]
         parts.append(Int32.encode(len(topics)))
