@@ -85,6 +85,9 @@ fmt: bootstrap  ## format the code
 lock: bootstrap  ## resolve requirements/ anew
 	@scripts/lock
 
+settings: bootstrap  ## write the list of all programs' variables, by which each knows an unknown one
+	@PYTHONPATH=tests $(bin)/python -m support.known_variables
+
 api-docs: bootstrap  ## write docs/api/ from the code: AsyncAPI document and JSON Schemas
 	@$(bin)/python -m districam_devkit.published docs/api
 

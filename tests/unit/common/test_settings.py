@@ -52,9 +52,14 @@ def test_making_settings_by_hand_does_not_look_at_the_environment(monkeypatch: p
     assert load(Settings).site == "elsewhere"
 
 
-def test_the_clients_variables_may_stand_beside_the_services() -> None:
-    assert load(Settings, {"DISTRICAM_CLIENT__URL": "http://127.0.0.1:8080"}) == load(Settings, {})
+def test_the_variables_of_other_programs_are_passed_over_and_no_others() -> None:
+    of_others = {"DISTRICAM_CLIENT__URL": "http://127.0.0.1:8080", "DISTRICAM_INGEST__LINGER_S": "soon"}
+    try:
+        assert load(Settings, of_others) == load(Settings, {})
+    except SettingsError as error:
+        pytest.fail(str(error))
     assert "DISTRICAM_CLIENT" in refused(CLIENT="x")
+    assert "DISTRICAM_ingest__LINGER_S: no such setting" in refused(ingest__LINGER_S="1")
 
 
 def test_settings_cannot_be_changed() -> None:

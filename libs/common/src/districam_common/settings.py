@@ -1,12 +1,13 @@
 """Settings of every service: read once from `DISTRICAM_<BLOCK>__<FIELD>` variables, passed on as frozen values.
 
-A secret can come in a file instead: each has a twin field that ends in `_file`. A variable nobody knows is an error.
+A secret can come in a file instead: each has a twin field that ends in `_file`. The variables of all programs may stand in
+one environment, so each passes over those of the others; a variable that none of them has is an error.
 """
 
 import difflib
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -19,12 +20,11 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from districam_common.known_variables import KNOWN_VARIABLES
 from districam_common.names import LOCK_MOST_H
 
 PREFIX = "DISTRICAM_"
 DELIMITER = "__"
-CLIENT = f"{PREFIX}CLIENT{DELIMITER}"
-"""Variables of the command `districam`, which may run in the same shell: it reads and judges them itself."""
 SITE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,30}$"
 
 
@@ -237,15 +237,16 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
     """The settings, from `environ` or else the process's environment.
 
     Raises:
-        SettingsError: an unknown variable, a value out of range, a missing one; all that is wrong, a line each.
+        SettingsError: a variable that no program has, a value out of range, a missing one; all that is wrong, a line each.
     """
     given = os.environ if environ is None else environ  # noqa: TID251  # the one reader of the environment
-    ours = {name: value for name, value in given.items() if _is_ours(name.upper())}
-    unknown = [_unknown(name, variables(kind)) for name in ours if name not in variables(kind)]
+    own = variables(kind)
+    known = KNOWN_VARIABLES.union(own)
+    unknown = [name for name in given if name.upper().startswith(PREFIX) and name not in known]
     if unknown:
-        raise SettingsError("\n".join(unknown))
+        raise SettingsError("\n".join(_unknown(name, known) for name in unknown))
     source = EnvSettingsSource(kind)
-    source.env_vars = {name.lower(): value for name, value in ours.items()}
+    source.env_vars = {name.lower(): given[name] for name in own if name in given}
     try:
         return kind(**source())
     except ValidationError as error:
@@ -254,12 +255,8 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
         raise SettingsError(f"{error}; a list is given as JSON") from None
 
 
-def _is_ours(name: str) -> bool:
-    return name.startswith(PREFIX) and not name.startswith(CLIENT)
-
-
 def variables(kind: type[BaseModel]) -> list[str]:
-    """Every variable that `load` understands for these settings."""
+    """Every variable that `load` reads for these settings."""
     return [variable(*path) for path in _leaves(kind)]
 
 
@@ -277,8 +274,8 @@ def _leaves(kind: type[BaseModel]) -> Iterator[tuple[str, ...]]:
             yield (name,)
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    bare = [one.removeprefix(PREFIX) for one in known]
+def _unknown(name: str, known: Iterable[str]) -> str:
+    bare = [one.removeprefix(PREFIX) for one in sorted(known)]
     close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, n=1)
     hint = f"did you mean {PREFIX}{close[0]}?" if close else "remove it"
     return f"{name}: no such setting; {hint}"

@@ -1,0 +1,38 @@
+"""One environment may hold the settings of all programs: each reads its own, and refuses only what none of them has."""
+
+import pytest
+
+from districam_client.settings import VARIABLES
+from districam_common.known_variables import KNOWN_VARIABLES
+from districam_common.settings import SettingsError, load, variables
+from support import known_variables
+from support.manifests import SETTINGS
+
+
+def test_the_list_of_known_variables_is_current() -> None:
+    assert known_variables.FILE.read_text() == known_variables.content(), "run `make settings`"
+
+
+def test_it_holds_those_of_services_commands_and_the_client() -> None:
+    for program in ("INGEST__LINGER_S", "RECORDER__UPLOADS", "INDEXER__BATCH_RECORDS", "API__PORT"):
+        assert f"DISTRICAM_{program}" in KNOWN_VARIABLES
+    assert {"DISTRICAM_TOPICS__PARTITIONS", *VARIABLES.values()} <= KNOWN_VARIABLES
+
+
+@pytest.mark.parametrize("program", SETTINGS)
+def test_every_program_starts_with_the_settings_of_all_others_beside_its_own(program: str) -> None:
+    kind = SETTINGS[program]
+    others = dict.fromkeys(KNOWN_VARIABLES.difference(variables(kind)), "of no use here")
+    own = {"DISTRICAM_SITE": "district-1"}
+    assert others
+    assert load(kind, {**others, **own}) == load(kind, own)
+
+
+@pytest.mark.parametrize("program", SETTINGS)
+def test_one_that_none_has_is_refused_with_the_nearest_of_any_program(program: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(SETTINGS[program], {"DISTRICAM_RECORDER__UPLOAD": "8", "DISTRICAM_CLIENT__URI": "x"})
+    assert str(error.value).splitlines() == [
+        "DISTRICAM_RECORDER__UPLOAD: no such setting; did you mean DISTRICAM_RECORDER__UPLOADS?",
+        "DISTRICAM_CLIENT__URI: no such setting; did you mean DISTRICAM_CLIENT__URL?",
+    ]

@@ -1,0 +1,31 @@
+"""Writes `districam_common/known_variables.py`, the variables of all programs: `make settings`.
+
+`districam_common` has to know them and may import no service, so they are a generated list there.
+"""
+
+from pathlib import Path
+
+import districam_common
+from districam_client.settings import VARIABLES
+from districam_common.settings import variables
+from support.manifests import SETTINGS
+
+FILE = Path(districam_common.__file__).with_name("known_variables.py")
+_HEAD = '''"""The variables of all programs, services and commands. Generated from their settings by `make settings`; not to be edited."""
+
+from typing import Final
+
+KNOWN_VARIABLES: Final = frozenset(
+    {
+'''
+
+
+def content() -> str:
+    """What the file has to be."""
+    names = {name for kind in SETTINGS.values() for name in variables(kind)} | set(VARIABLES.values())
+    return _HEAD + "".join(f'        "{name}",\n' for name in sorted(names)) + "    }\n)\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(content())
+    print(FILE.name)
