@@ -77,3 +77,49 @@ with tempfile.NamedTemporaryFile() as file:
     libc.fclose(out)
     print(file.read().count(b"<heap nr="))
 """
+
+
+def test_pauses_for_cyclic_garbage_are_short_however_much_is_kept_and_garbage_goes():
+    """The longest pause among many, beside that of one collection of everything."""
+    longest_s, whole_s, garbage = said(COLLECTED).split()
+    assert float(longest_s) < float(whole_s) / 3
+    assert garbage == "gone"
+
+
+COLLECTED = """
+import asyncio, gc, time, weakref
+from districam_common import heap
+
+class Node:
+    pass
+
+longest_s = began_s = 0.0
+
+def measure(phase, info):
+    global longest_s, began_s
+    if phase == "start":
+        began_s = time.thread_time()
+    else:
+        longest_s = max(longest_s, time.thread_time() - began_s)
+
+async def main():
+    kept = []
+    gc.callbacks.append(measure)
+    async with heap.collected():
+        for _ in range(150):
+            kept += [Node() for _ in range(20_000)]
+            await asyncio.sleep(0.01)
+        node = Node()
+        node.itself, seen = node, weakref.ref(node)
+        del node
+        async with asyncio.timeout(20):
+            while seen() is not None:
+                kept += [[n] for n in range(20_000)]
+                await asyncio.sleep(0.01)
+    gc.callbacks.remove(measure)
+    began_s = time.thread_time()
+    gc.collect()
+    print(longest_s, time.thread_time() - began_s, "gone" if seen() is None else "kept")
+
+asyncio.run(main())
+"""

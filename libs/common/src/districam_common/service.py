@@ -138,6 +138,7 @@ async def _serve(runtime: Runtime, settings: ServiceSettings, main: Main) -> Non
             async with (
                 loop_lag.measured(),
                 heap.trimmed(),
+                heap.collected(),
                 _stop_deadline(runtime.stopping, settings.stop_timeout_s),
             ):
                 await main(runtime)

@@ -279,7 +279,7 @@ class Footage:
         """The newest segments; their lengths are looked up only where they decide whether the next one is late."""
         out: dict[str, Newest] = {}
         unsure: dict[str, int] = {}
-        for camera in cameras:
+        async for camera in in_turns(cameras):
             end_us = latest.get(camera.camera_id)
             if end_us is not None and end_us > now_us + AHEAD_US:
                 end_us = await self._index.newest_end_us(camera.camera_id, now_us + AHEAD_US)

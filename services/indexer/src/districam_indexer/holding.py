@@ -17,7 +17,7 @@ from districam_common import names, wire
 from districam_common.errors import Rejected, Retriable
 from districam_common.hold_store import HoldStore
 from districam_common.holds import Hold, Holds, HoldState, cached_form
-from districam_common.intervals import touches
+from districam_common.intervals import merge, touches
 from districam_common.redis_door import redis_errors
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
@@ -119,7 +119,9 @@ class Holding:
         arrived = self._doors.arrivals.take()
         for hold in ours:
             if (applied := self._applied.get(hold.id)) and hold.camera_id in arrived:
-                inside = [one for one in arrived[hold.camera_id] if touches([one], hold.from_us, hold.to_us)]
+                inside = [
+                    one for one in merge(arrived[hold.camera_id]) if touches([one], hold.from_us, hold.to_us)
+                ]
                 applied.looking.arrived(inside)
 
     async def _cache(self, cached: Mapping[str, bytes], told: Mapping[str, HoldState], holds: Holds) -> None:

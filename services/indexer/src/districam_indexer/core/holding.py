@@ -55,9 +55,9 @@ class Arrivals:
             self._found[stored.camera_id] = merge(found)
 
     def take(self) -> dict[str, list[Interval]]:
-        """Merged; each is given once."""
+        """As they came; each is given once."""
         found, self._found = self._found, {}
-        return {camera_id: merge(intervals) for camera_id, intervals in found.items()}
+        return found
 
 
 def hours_of(hold: Hold) -> list[int]:
