@@ -112,7 +112,7 @@ class IndexReader:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._recent = Recent(replies.told)
+        self._recent = Recent(replies.told_once)
 
     @classmethod
     @asynccontextmanager
