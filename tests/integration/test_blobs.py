@@ -1,4 +1,7 @@
-"""The S3 door on a real store: written once, checked by the store, listed in order, and who must act on its errors."""
+"""The S3 door on a real store: written once, checked by the store, listed in order, and who must act on its errors.
+
+What takes a `bucket` runs on the real one and on the one in memory that unit tests use: they answer alike.
+"""
 
 import asyncio
 import hashlib
@@ -15,6 +18,7 @@ from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.names import SITE_MARKER
 from districam_common.settings import S3Settings
 from integration.conftest import a_bucket
+from support.memory_blobs import MemoryBlobs
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -40,18 +44,23 @@ async def blobs(s3: S3Settings) -> AsyncGenerator[Blobs]:
         yield bucket
 
 
-async def test_what_is_put_comes_back_with_its_metadata(blobs: Blobs) -> None:
-    await put(blobs, "cam-001/a.mp4", b"0123456789")
-    assert await blobs.head("cam-001/a.mp4") == Head(10, {"camera-id": "cam-001", "schema": "1"})
-    assert await blobs.get("cam-001/a.mp4") == b"0123456789"
-    assert await blobs.get("cam-001/a.mp4", start=3, length=4) == b"3456"
-    assert await blobs.get("cam-001/a.mp4", start=8) == b"89"
+@pytest.fixture(params=["s3", "memory"])
+def bucket(request: pytest.FixtureRequest) -> Blobs:
+    return MemoryBlobs() if request.param == "memory" else request.getfixturevalue("blobs")
 
 
-async def test_a_key_is_written_once_also_by_sixteen_at_once(blobs: Blobs) -> None:
+async def test_what_is_put_comes_back_with_its_metadata(bucket: Blobs) -> None:
+    await put(bucket, "cam-001/a.mp4", b"0123456789")
+    assert await bucket.head("cam-001/a.mp4") == Head(10, {"camera-id": "cam-001", "schema": "1"})
+    assert await bucket.get("cam-001/a.mp4") == b"0123456789"
+    assert await bucket.get("cam-001/a.mp4", start=3, length=4) == b"3456"
+    assert await bucket.get("cam-001/a.mp4", start=8) == b"89"
+
+
+async def test_a_key_is_written_once_also_by_sixteen_at_once(bucket: Blobs) -> None:
     async def one(number: int) -> bool:
         try:
-            await put(blobs, "cam-001/a.mp4", b"body %02d" % number)
+            await put(bucket, "cam-001/a.mp4", b"body %02d" % number)
         except Exists:
             return False
         return True
@@ -60,28 +69,28 @@ async def test_a_key_is_written_once_also_by_sixteen_at_once(blobs: Blobs) -> No
         attempts = [tasks.create_task(one(number)) for number in range(16)]
     winners = [number for number, attempt in enumerate(attempts) if attempt.result()]
     assert len(winners) == 1
-    assert await blobs.get("cam-001/a.mp4") == b"body %02d" % winners[0]
-    await put(blobs, "cam-001/a.mp4", b"again", once=False)
-    assert await blobs.get("cam-001/a.mp4") == b"again"
+    assert await bucket.get("cam-001/a.mp4") == b"body %02d" % winners[0]
+    await put(bucket, "cam-001/a.mp4", b"again", once=False)
+    assert await bucket.get("cam-001/a.mp4") == b"again"
 
 
-async def test_a_body_that_does_not_match_its_checksum_is_not_stored(blobs: Blobs) -> None:
+async def test_a_body_that_does_not_match_its_checksum_is_not_stored(bucket: Blobs) -> None:
     with pytest.raises(Retriable, match="BadDigest"):
-        await put(blobs, "cam-001/a.mp4", b"body", digest=sha256(b"another"))
-    assert await blobs.head("cam-001/a.mp4") is None
+        await put(bucket, "cam-001/a.mp4", b"body", digest=sha256(b"another"))
+    assert await bucket.head("cam-001/a.mp4") is None
 
 
-async def test_metadata_that_http_cannot_carry_is_rejected(blobs: Blobs) -> None:
+async def test_metadata_that_http_cannot_carry_is_rejected(bucket: Blobs) -> None:
     with pytest.raises(Rejected, match="ASCII"):
-        await blobs.put(
+        await bucket.put(
             "a", [b"x"], content_type="a/b", metadata={"name": "chợ"}, sha256=sha256(b"x"), once=True
         )
 
 
-async def test_an_absent_object_is_missing(blobs: Blobs) -> None:
-    assert await blobs.head("nothing") is None
+async def test_an_absent_object_is_missing(bucket: Blobs) -> None:
+    assert await bucket.head("nothing") is None
     with pytest.raises(Missing):
-        await blobs.get("nothing")
+        await bucket.get("nothing")
 
 
 async def test_a_large_object_streams_in_pieces_and_may_be_left_early(blobs: Blobs) -> None:
@@ -95,15 +104,15 @@ async def test_a_large_object_streams_in_pieces_and_may_be_left_early(blobs: Blo
     assert await blobs.get("cam-001/large.mp4", length=3) == body[:3]
 
 
-async def test_listing_goes_in_the_order_of_keys_after_a_key(blobs: Blobs) -> None:
+async def test_listing_goes_in_the_order_of_keys_after_a_key(bucket: Blobs) -> None:
     keys = [f"cam-001/{number:04}.mp4" for number in range(25)]
     for key in [*reversed(keys), "cam-002/0000.mp4"]:
-        await put(blobs, key, key.encode())
-    assert [listed.key async for listed in blobs.list("cam-001/")] == keys
-    after = [listed async for listed in blobs.list("cam-001/", start_after=keys[20])]
+        await put(bucket, key, key.encode())
+    assert [listed.key async for listed in bucket.list("cam-001/")] == keys
+    after = [listed async for listed in bucket.list("cam-001/", start_after=keys[20])]
     assert [(listed.key, listed.size) for listed in after] == [(key, len(key)) for key in keys[21:]]
-    assert await blobs.delete(keys[:20]) == ()
-    assert [listed.key async for listed in blobs.list("")] == [*keys[20:], "cam-002/0000.mp4"]
+    assert await bucket.delete(keys[:20]) == ()
+    assert [listed.key async for listed in bucket.list("")] == [*keys[20:], "cam-002/0000.mp4"]
 
 
 async def test_a_listing_of_more_than_a_page_is_whole(blobs: Blobs) -> None:
@@ -160,15 +169,15 @@ async def test_a_store_that_takes_the_connection_and_says_nothing_is_given_up_in
                 await blobs.get("cam-001/a.mp4")
 
 
-async def test_whose_bucket_it_is_is_known(blobs: Blobs) -> None:
+async def test_whose_bucket_it_is_is_known(bucket: Blobs) -> None:
     with pytest.raises(Retriable, match="districam-bucket apply"):
-        await blobs.check_site("local")
+        await bucket.check_site("local")
     marker = {"site": "district-1", "created": "2026-11-24T00:00:00.000000Z", "schema": 1}
-    await put(blobs, SITE_MARKER, json.dumps(marker).encode())
-    assert await blobs.site() == SiteMarker("district-1", "2026-11-24T00:00:00.000000Z", 1)
-    await blobs.check_site("district-1")
+    await put(bucket, SITE_MARKER, json.dumps(marker).encode())
+    assert await bucket.site() == SiteMarker("district-1", "2026-11-24T00:00:00.000000Z", 1)
+    await bucket.check_site("district-1")
     with pytest.raises(Fatal, match="district-1"):
-        await blobs.check_site("local")
-    await put(blobs, SITE_MARKER, b"[]", once=False)
+        await bucket.check_site("local")
+    await put(bucket, SITE_MARKER, b"[]", once=False)
     with pytest.raises(Fatal, match="not a site's marker"):
-        await blobs.check_site("local")
+        await bucket.check_site("local")

@@ -1,16 +1,14 @@
 """What a hold keeps, and what it copies so that its window stays explained."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from districam_common import wire
-from districam_common.blobs import Blobs, Listed
 from districam_common.causes import FOREVER, Told
 from districam_common.events import Camera, ClockStep, Connected, FootageExpired, PartitionFell, Refused, Shed
 from districam_common.expectation import Revision
@@ -21,6 +19,7 @@ from districam_common.ledger import ledger
 from districam_common.names import HOLDS_PREFIX, HOUR_US, RELEASED_PREFIX, hold_key, released_key
 from support.announced import EPOCHS, NOON_US, S, lost
 from support.histories import History, camera, histories
+from support.memory_blobs import MemoryBlobs
 
 FROM_US, TO_US = NOON_US, NOON_US + HOUR_US
 RECORD = Revision(Camera(camera_id="cam-1", name="", url=""), 1)
@@ -65,32 +64,18 @@ def test_a_hold_that_cannot_be_read_keeps_all_that_it_may_keep() -> None:
         assert [one.id for one in unclear.unclear] == ["b" * 16]
 
 
-class Shelf:
-    """A bucket in memory, as far as holds ask."""
-
-    def __init__(self, **bodies: bytes) -> None:
-        self.bodies = bodies
-
-    async def list(self, prefix: str) -> AsyncIterator[Listed]:
-        for key in sorted(self.bodies):
-            if key.startswith(prefix):
-                yield Listed(key, len(self.bodies[key]), None)
-
-    async def get(self, key: str) -> bytes:
-        return self.bodies[key]
-
-
 @pytest.mark.correctness
 async def test_what_is_no_hold_beside_the_holds_costs_nothing() -> None:
     """Tools for S3 write an object for a folder that somebody makes; a stray file lies there as easily."""
     good, spoilt = hold(), "f" * 16
     bodies = {HOLDS_PREFIX: b"", f"{HOLDS_PREFIX}notes.txt": b"x", f"{HOLDS_PREFIX}sub/{spoilt}.json": b"{"}
     bodies |= {hold_key(good.id): wire.json_bytes(good)}
-    shelf = Shelf(**bodies, **{RELEASED_PREFIX: b"", released_key(spoilt): b"{"})
-    store = HoldStore(cast("Blobs", shelf))
+    bodies |= {RELEASED_PREFIX: b"", released_key(spoilt): b"{"}
+    bucket = MemoryBlobs({key: (body, {}) for key, body in bodies.items()})
+    store = HoldStore(bucket)
     assert await store.all() == Holds((good,))
     assert await store.all_released() == []
-    shelf.bodies[hold_key(spoilt)] = b"{"
+    bucket.has(hold_key(spoilt), b"{")
     found = await store.all()
     assert found.read == (good,)
     assert [one.id for one in found.unread] == [spoilt]

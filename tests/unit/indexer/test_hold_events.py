@@ -1,13 +1,13 @@
 """What is told of a held window after the hold was placed is kept beside it, and outlives the topic."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from districam_common import wire
-from districam_common.blobs import Missing
 from districam_common.causes import Told
 from districam_common.errors import Retriable
 from districam_common.hold_store import HoldStore
@@ -20,9 +20,9 @@ from districam_common.names import HOUR_US, SCHEMA, hold_events_key
 from districam_indexer.hold_events import Explaining
 from support.announced import NOON_US, S, lost
 from support.histories import camera
+from support.memory_blobs import MemoryBlobs
 
 if TYPE_CHECKING:
-    from districam_common.blobs import Blobs
     from districam_indexer.doors import Doors
 
 pytestmark = pytest.mark.correctness
@@ -40,27 +40,24 @@ READY = Meta(site="local", schema=SCHEMA, partitions=1, state="ready", build="b1
 
 
 @dataclass
-class World:
+class World(MemoryBlobs):
     """A bucket, an index and two clocks: the host's, which may say anything, and the log's."""
 
     told: list[Told] = field(default_factory=list[Told])
     log_us: int = NOON_US
     meta: Meta | None = READY
-    objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
     writes: int = 0
     is_away: bool = False
     host_us: int = 1
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, **more: Any) -> bytes:
         self._asked()
-        if key not in self.objects:
-            raise Missing(key)
-        return self.objects[key]
+        return await super().get(key, **more)
 
-    async def put(self, key: str, parts: list[bytes], **_: object) -> None:
+    async def put(self, key: str, parts: Sequence[bytes], **more: Any) -> None:
         self._asked()
         self.writes += 1
-        self.objects[key] = b"".join(parts)
+        await super().put(key, parts, **more)
 
     def _asked(self) -> None:
         if self.is_away:
@@ -87,11 +84,11 @@ class World:
         index = SimpleNamespace(meta=self.read_meta, logged=self.logged, known=self.known)
         settings = SimpleNamespace(indexer=SimpleNamespace(settle_s=SETTLE_S))
         doors = SimpleNamespace(index=index, settings=settings, runtime=SimpleNamespace(clock=self))
-        return Explaining(cast("Doors", doors), HoldStore(cast("Blobs", self)))
+        return Explaining(cast("Doors", doors), HoldStore(self))
 
     def kept(self) -> HoldEvents | None:
-        body = self.objects.get(hold_events_key(HOLD.id))
-        return None if body is None else wire.parse(HoldEvents, body)
+        found = self.objects.get(hold_events_key(HOLD.id))
+        return None if found is None else wire.parse(HoldEvents, found[0])
 
 
 def states(told: list[Told]) -> object:
@@ -119,7 +116,7 @@ async def test_what_happens_in_a_window_that_lies_ahead_explains_it_for_good() -
 
 
 async def test_the_log_says_when_a_window_has_settled_whatever_the_hosts_clock_says() -> None:
-    world = World([AHEAD], log_us=SETTLED_US - 1, host_us=SETTLED_US + 365 * 24 * HOUR_US)
+    world = World(told=[AHEAD], log_us=SETTLED_US - 1, host_us=SETTLED_US + 365 * 24 * HOUR_US)
     made = world.loop()
     await made.look([HOLD])
     assert world.kept() is None
@@ -129,7 +126,7 @@ async def test_the_log_says_when_a_window_has_settled_whatever_the_hosts_clock_s
 
 
 async def test_another_replica_writes_nothing_twice_and_loses_nothing() -> None:
-    world = World([AHEAD], log_us=SETTLED_US)
+    world = World(told=[AHEAD], log_us=SETTLED_US)
     await world.loop().look([HOLD])
     first = world.kept()
     world.told.clear()  # its index was built anew, from a topic that has forgotten
@@ -144,7 +141,7 @@ async def test_another_replica_writes_nothing_twice_and_loses_nothing() -> None:
 
 
 async def test_what_is_told_late_is_kept_when_the_hold_is_looked_at_again() -> None:
-    world = World([], log_us=SETTLED_US)
+    world = World(log_us=SETTLED_US)
     made = world.loop()
     await made.look([HOLD])
     assert world.kept() is None  # there is nothing to be kept
@@ -157,7 +154,7 @@ async def test_what_is_told_late_is_kept_when_the_hold_is_looked_at_again() -> N
 
 
 async def test_a_store_that_is_away_is_asked_again() -> None:
-    world = World([AHEAD], log_us=SETTLED_US, is_away=True)
+    world = World(told=[AHEAD], log_us=SETTLED_US, is_away=True)
     made = world.loop()
     with pytest.raises(Retriable):
         await made.look([HOLD])
@@ -167,7 +164,7 @@ async def test_a_store_that_is_away_is_asked_again() -> None:
 
 
 async def test_a_hold_that_is_released_before_leaves_nothing() -> None:
-    world = World([AHEAD])
+    world = World(told=[AHEAD])
     made = world.loop()
     await made.look([HOLD])
     world.log_us = SETTLED_US
@@ -177,7 +174,7 @@ async def test_a_hold_that_is_released_before_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("meta", [None, replace(READY, state="rebuilding")])
 async def test_an_index_that_is_not_whole_is_no_witness(meta: Meta | None) -> None:
-    world = World([AHEAD], log_us=SETTLED_US, meta=meta)
+    world = World(told=[AHEAD], log_us=SETTLED_US, meta=meta)
     made = world.loop()
     await made.look([HOLD])
     assert world.objects == {}
@@ -187,7 +184,7 @@ async def test_an_index_that_is_not_whole_is_no_witness(meta: Meta | None) -> No
 
 
 async def test_what_cannot_be_read_is_written_anew() -> None:
-    world = World([AHEAD], log_us=SETTLED_US)
-    world.objects[hold_events_key(HOLD.id)] = b"{"
+    world = World(told=[AHEAD], log_us=SETTLED_US)
+    world.has(hold_events_key(HOLD.id), b"{")
     await world.loop().look([replace(HOLD)])
     assert states(read_back(world.kept())) == states([AHEAD])

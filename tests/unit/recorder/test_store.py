@@ -1,7 +1,7 @@
 """put → announce, step by step: the store and the log are stood in for by hand, so that they can be held up."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from districam_common import names, wire
-from districam_common.blobs import Exists, Head, LockRefused
+from districam_common.blobs import LockRefused
 from districam_common.clock import SystemClock
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import DeadLetter, SegmentStored
@@ -21,9 +21,9 @@ from districam_recorder.core.objects import metadata_of, object_of
 from districam_recorder.locking import Locking
 from districam_recorder.store import Place, Store
 from support.fragments import T0, epoch_id, fragment
+from support.memory_blobs import MemoryBlobs
 
 if TYPE_CHECKING:
-    from districam_common.blobs import Blobs
     from districam_common.kafka.producer import Publisher
 
 E = epoch_id(1)
@@ -31,46 +31,30 @@ S, LOCK_US = 1_000_000, 24 * 3_600_000_000
 
 
 @dataclass
-class World:
+class World(MemoryBlobs):
     """A bucket and a log, and what happened to them in order. `open` lets puts through; `errors` come before that."""
 
     events: list[str] = field(default_factory=list[str])
     announced: list[SegmentStored] = field(default_factory=list[SegmentStored])
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
-    objects: dict[str, tuple[int, dict[str, str]]] = field(
-        default_factory=dict[str, tuple[int, dict[str, str]]]
-    )
     errors: list[Exception] = field(default_factory=list[Exception])
     holds: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     takes_locks: bool = True
     locks: list[int | None] = field(default_factory=list[int | None])
 
     async def put(
-        self,
-        key: str,
-        parts: Sequence[bytes],
-        *,
-        content_type: str,
-        metadata: Mapping[str, str],
-        sha256: str,
-        once: bool,
-        locked_until_us: int | None,
+        self, key: str, parts: Sequence[bytes], *, locked_until_us: int | None = None, **more: Any
     ) -> None:
-        assert once
+        assert more["once"]
         if locked_until_us is not None and not self.takes_locks:
             raise LockRefused("InvalidRequest")
         if self.errors:
             raise self.errors.pop(0)
         if key in self.holds:
             await self.holds[key].wait()
-        if key in self.objects:
-            raise Exists(key)
-        self.objects[key] = (sum(map(len, parts)), dict(metadata))
-        self.events.append(f"put {metadata['first-seq']}")
+        await super().put(key, parts, **more)
+        self.events.append(f"put {more['metadata']['first-seq']}")
         self.locks.append(locked_until_us)
-
-    async def head(self, key: str) -> Head | None:
-        return Head(*self.objects[key]) if key in self.objects else None
 
     async def publish(self, topic: str, message: wire.Message, *, partition: int | None) -> Ack:
         if topic == names.DEADLETTERS:
@@ -102,10 +86,10 @@ class Line:
         self._turn = asyncio.Event()
         self._turn.set()
         place = Place(site="here", bucket="bucket")
-        blobs, publisher = cast("Blobs", world), cast("Publisher", world)
+        publisher = cast("Publisher", world)
         runtime = Runtime("recorder", clock=Clock())
         locking = Locking(runtime, LOCK_US, has_lock=True)
-        self._store = Store(blobs, publisher, runtime, place, locking, uploads=4)
+        self._store = Store(world, publisher, runtime, place, locking, uploads=4)
 
     def carry_out(self, effect: Segment) -> asyncio.Task[None]:
         turn, self._turn = self._turn, asyncio.Event()
@@ -166,7 +150,7 @@ async def test_what_was_stored_before_is_announced_as_the_object_says():
     world, one = World(), segment(0)
     ours = object_of(one, "bucket").stored
     told = replace(ours, codecs="as the first writer said")
-    world.objects[ours.key] = (ours.bytes, metadata_of(told))
+    world.objects[ours.key] = (bytes(ours.bytes), metadata_of(told))
     async with line(world) as effects:
         effects.carry_out(one)
     assert world.announced == [told]
@@ -178,7 +162,7 @@ async def test_other_bytes_under_the_key_are_told_and_what_follows_is_stored(*, 
     world, one = World(), segment(7)
     ours = object_of(one, "bucket").stored
     theirs = replace(ours, sha256="0f" * 32)
-    world.objects[ours.key] = (ours.bytes, metadata_of(theirs) if is_ours else {})
+    world.objects[ours.key] = (bytes(ours.bytes), metadata_of(theirs) if is_ours else {})
     before = conflicts()
     async with line(world) as effects:
         effects.carry_out(one)
@@ -225,7 +209,7 @@ class Refusing(World):
     """Refuses everything as long as there are errors, by a word that might be about the lock."""
 
     async def put(
-        self, key: str, parts: Sequence[bytes], *, locked_until_us: int | None, **more: Any
+        self, key: str, parts: Sequence[bytes], *, locked_until_us: int | None = None, **more: Any
     ) -> None:
         if locked_until_us is not None and self.errors:
             raise LockRefused("AccessDenied")

@@ -1,0 +1,69 @@
+"""A bucket in memory, for unit tests. It passes the same suite as the real one: integration/test_blobs.py."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from districam_common.blobs import Blobs, Exists, Head, Listed, Missing
+from districam_common.errors import Rejected, Retriable
+
+
+@dataclass
+class MemoryBlobs(Blobs):
+    """A bucket without versions, that knows no locks. What it has no method for fails.
+
+    Attributes:
+        objects: body and metadata by key; tests may write here what somebody else has put.
+    """
+
+    objects: dict[str, tuple[bytes, dict[str, str]]] = field(
+        default_factory=dict[str, tuple[bytes, dict[str, str]]]
+    )
+    _bucket: str = "memory"
+    _endpoint: str = "memory"
+
+    def has(self, key: str, body: bytes) -> None:
+        """Somebody else has put it."""
+        self.objects[key] = (body, {})
+
+    async def put(
+        self,
+        key: str,
+        parts: Sequence[bytes],
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        sha256: str,
+        once: bool,
+        locked_until_us: int | None = None,
+    ) -> None:
+        body = b"".join(parts)
+        if not all(value.isascii() for value in (content_type, *metadata.values())):
+            raise Rejected(f"putting {key}: metadata must be ASCII")
+        if once and key in self.objects:
+            raise Exists(key)
+        if hashlib.sha256(body).hexdigest() != sha256:
+            raise Retriable(f"putting {key}: BadDigest")
+        self.objects[key] = (body, dict(metadata))
+
+    async def head(self, key: str) -> Head | None:
+        if key not in self.objects:
+            return None
+        body, metadata = self.objects[key]
+        return Head(len(body), metadata)
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        if key not in self.objects:
+            raise Missing(key)
+        body, _ = self.objects[key]
+        return body[start : None if length is None else start + length]
+
+    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Listed]:
+        for key in sorted(self.objects):
+            if key.startswith(prefix) and key > start_after:
+                yield Listed(key, len(self.objects[key][0]))
+
+    async def delete(self, items: Iterable[str | Listed]) -> tuple[str, ...]:
+        for item in items:
+            self.objects.pop(item if isinstance(item, str) else item.key, None)
+        return ()
