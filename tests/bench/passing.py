@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from districam_api.ahead import ahead
 from districam_api.media import Streamed
-from districam_api.settings import ApiSettings
+from districam_api.settings import Settings
 from districam_common.blobs import Blobs
 from districam_common.settings import load
 
@@ -30,7 +30,7 @@ async def _content(blobs: Blobs, keys: Sequence[str]) -> AsyncGenerator[bytes]:
 
 async def main(port: int, keys: Sequence[str]) -> None:
     """Answers whatever is asked with all the objects, until it is ended."""
-    async with Blobs.open(load(ApiSettings).s3) as blobs:
+    async with Blobs.open(load(Settings).s3) as blobs:
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await Streamed(_content(blobs, keys), headers={})(scope, receive, send)

@@ -4,7 +4,7 @@ import pytest
 
 from districam_client.settings import VARIABLES
 from districam_common.known_variables import KNOWN_VARIABLES
-from districam_common.settings import SettingsError, load, variables
+from districam_common.settings import Block, SettingsError, load, variables
 from support import known_variables
 from support.manifests import SETTINGS
 
@@ -17,6 +17,13 @@ def test_it_holds_those_of_services_commands_and_the_client() -> None:
     for program in ("INGEST__LINGER_S", "RECORDER__UPLOADS", "INDEXER__BATCH_RECORDS", "API__PORT"):
         assert f"DISTRICAM_{program}" in KNOWN_VARIABLES
     assert {"DISTRICAM_TOPICS__PARTITIONS", *VARIABLES.values()} <= KNOWN_VARIABLES
+
+
+def test_blocks_are_named_alike() -> None:
+    blocks = {kind.model_fields[name].annotation for kind in SETTINGS.values() for name in kind.model_fields}
+    named = [block.__name__ for block in blocks if isinstance(block, type) and issubclass(block, Block)]
+    assert named
+    assert [name for name in named if not name.endswith("Settings")] == []
 
 
 @pytest.mark.parametrize("program", SETTINGS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from districam_api import keyring
-from districam_api.settings import ApiBlock, ApiSettings
+from districam_api.settings import ApiSettings, Settings
 from districam_common.settings import load
 from support.manifests import Container, built, compose, composed, deployed
 
@@ -33,7 +33,7 @@ def first_run(home: Path) -> None:
     assert "dc_" not in done.stdout + done.stderr
 
 
-def told(container: Container, home: Path) -> ApiBlock:
+def told(container: Container, home: Path) -> ApiSettings:
     """What an api makes of it, its files being those in `home`."""
     assert container.program == "districam-api"
     given = {
@@ -44,7 +44,7 @@ def told(container: Container, home: Path) -> ApiBlock:
         for name, file in (("KEYS", "keys.json"), ("TOKEN_KEY", "token-key"))
     }
     assert set(files) < set(given)
-    return load(ApiSettings, given | files).api
+    return load(Settings, given | files).api
 
 
 @pytest.mark.hostile

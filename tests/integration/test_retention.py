@@ -30,7 +30,7 @@ from districam_indexer.expiry import Expiry, Wanted
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
 from districam_indexer.pacing import Pace
-from districam_indexer.settings import IndexerSettings
+from districam_indexer.settings import Settings as IndexerSettings
 from integration.test_indexer import District, Indexer, district, until
 from support.announced import S, lost, segment
 

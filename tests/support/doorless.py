@@ -13,7 +13,7 @@ from districam_api.app import create_app
 from districam_api.core.attempts import Attempts
 from districam_api.core.keys import make
 from districam_api.keyring import KeyRing
-from districam_api.settings import ApiBlock
+from districam_api.settings import ApiSettings
 from districam_api.signing import Signing
 from districam_common.clock import SystemClock
 
@@ -29,7 +29,7 @@ def application(keys: KeyRing | None, **settings: object) -> FastAPI:
     """The api with routes that nobody has secured; its doors are never opened here."""
     clock, signing = SystemClock(), Signing(None)
     doors = SimpleNamespace(clock=clock, signing=signing, zone=ZoneInfo("UTC"), site="local")
-    api = ApiBlock.model_validate(settings)
+    api = ApiSettings.model_validate(settings)
     asked = Access(keys, signing, Attempts(), clock, is_secure=api.is_secure)
     asked.ended.meet({}, 0)
     app = create_app(cast("Doors", doors), asked, api)

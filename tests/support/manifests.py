@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import yaml
 
-from districam_api.settings import ApiSettings, KeysSettings
+from districam_api.settings import KeysSettings
+from districam_api.settings import Settings as ApiSettings
 from districam_common.commands.run import CommandSettings
 from districam_common.settings import ServiceSettings, variables
-from districam_indexer.settings import IndexerSettings
+from districam_indexer.settings import Settings as IndexerSettings
 from districam_ingest.settings import Settings as IngestSettings
 from districam_recorder.settings import Settings as RecorderSettings
 

@@ -20,7 +20,7 @@ from districam_api import server
 from districam_api.connections import Connections, Limits
 from districam_api.core.patience import Patience
 from districam_api.limits import Bounded
-from districam_api.settings import ApiBlock
+from districam_api.settings import ApiSettings
 from districam_common.clock import SystemClock
 from districam_common.service import Runtime
 from districam_common.settings import SettingsError
@@ -55,7 +55,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 async def serving(**settings: Any) -> AsyncGenerator[int]:
     """The port; the server is in a thread, on the loop that services run on."""
     given = {"request_s": PATIENCE_S, "reader_s": PATIENCE_S, "port": 0, **settings}
-    api = ApiBlock.model_validate(given)
+    api = ApiSettings.model_validate(given)
     sock, loop = server.listen(api), uvloop.new_event_loop()
     runtime = Runtime("api")
 
@@ -350,14 +350,14 @@ def test_there_is_a_file_for_each_connection_and_some_for_health(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, connections: int, raised: int | None
 ):
     files = Files(monkeypatch, soft, hard)
-    assert server.limits(ApiBlock()).most == connections
+    assert server.limits(ApiSettings()).most == connections
     assert files.asked == (raised and (raised, hard))
 
 
 def test_too_few_open_files_are_refused_with_how_many_there_should_be(monkeypatch: pytest.MonkeyPatch):
     Files(monkeypatch, 150, 150)
     with pytest.raises(SettingsError, match=r"150 files.*allow it 1408.*nofile"):
-        server.limits(ApiBlock())
+        server.limits(ApiSettings())
 
 
 # ---- TLS

@@ -5,13 +5,13 @@ import pytest
 
 from districam_api import keyring
 from districam_api.core.keys import Key, make
-from districam_api.settings import ApiSettings
+from districam_api.settings import Settings
 from districam_common.settings import SettingsError, load
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_a_loopback_address_is_accepted(host: str):
-    assert load(ApiSettings, {"DISTRICAM_API__HOST": host}).api.host in {host, "127.0.0.1"}
+    assert load(Settings, {"DISTRICAM_API__HOST": host}).api.host in {host, "127.0.0.1"}
 
 
 KEY, _ = make(b"0123", b"s" * 32, name="", role="viewer", now_us=1)
@@ -29,14 +29,14 @@ def test_any_other_is_refused_without_a_key_in_force(host: str, tmp_path: Path):
     for file in files:
         given = {"DISTRICAM_API__HOST": host} | ({"DISTRICAM_API__KEYS_FILE": file} if file else {})
         with pytest.raises(SettingsError, match=r"DISTRICAM_API__HOST: .*loopback.*DISTRICAM_API__KEYS_FILE"):
-            load(ApiSettings, given)
+            load(Settings, given)
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
 def test_any_other_is_accepted_with_a_key(host: str, tmp_path: Path):
     given = {"DISTRICAM_API__HOST": host, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}
     for scheme in ("http", "https"):
-        assert load(ApiSettings, {**given, "DISTRICAM_API__PUBLIC_SCHEME": scheme}).api.host == host
+        assert load(Settings, {**given, "DISTRICAM_API__PUBLIC_SCHEME": scheme}).api.host == host
 
 
 @pytest.mark.hostile
@@ -46,22 +46,22 @@ def test_none_is_served_in_plain_http_unless_that_is_wanted(host: str, tmp_path:
     with pytest.raises(
         SettingsError, match=r"DISTRICAM_API__PUBLIC_SCHEME: .*plain HTTP.*TLS_CERT_FILE.*https"
     ):
-        load(ApiSettings, given)
+        load(Settings, given)
 
 
 def test_people_reach_it_by_https_where_it_or_a_proxy_serves_tls():
     told = {"": False, "http": False, "https": True}
     for scheme, expected in told.items():
         given = {"DISTRICAM_API__PUBLIC_SCHEME": scheme} if scheme else {}
-        assert load(ApiSettings, given).api.is_secure == expected
+        assert load(Settings, given).api.is_secure == expected
 
 
 @pytest.mark.hostile
 def test_behind_a_proxy_keys_are_needed(tmp_path: Path):
     given = {"DISTRICAM_API__TRUSTED_PROXIES": '["127.0.0.1"]'}
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*DISTRICAM_API__KEYS_FILE"):
-        load(ApiSettings, given)
-    found = load(ApiSettings, {**given, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}).api
+        load(Settings, given)
+    found = load(Settings, {**given, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}).api
     assert found.proxies.has("127.0.0.1")
     assert not found.proxies.has("127.0.0.2")
 
@@ -75,23 +75,23 @@ def test_a_proxy_that_is_no_network_is_named(tmp_path: Path):
         with pytest.raises(
             SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*no network.*10\.0\.3\.0/24"
         ):
-            load(ApiSettings, given)
+            load(Settings, given)
 
 
 @pytest.mark.parametrize("host", ["example.org", "", "127.0.0.1.example.org"])
 def test_a_name_is_refused_with_or_without_keys(host: str, tmp_path: Path):
     for given in ({}, {"DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}):
         with pytest.raises(SettingsError, match="DISTRICAM_API__HOST: is no address"):
-            load(ApiSettings, {"DISTRICAM_API__HOST": host, **given})
+            load(Settings, {"DISTRICAM_API__HOST": host, **given})
 
 
 def test_keys_must_be_readable(tmp_path: Path):
     missing = tmp_path / "keys.json"
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__KEYS_FILE: .*cannot be read.*keys create"):
-        load(ApiSettings, {"DISTRICAM_API__KEYS_FILE": str(missing)})
+        load(Settings, {"DISTRICAM_API__KEYS_FILE": str(missing)})
     missing.write_text("x" * 40)
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__KEYS_FILE: .*districam-api keys"):
-        load(ApiSettings, {"DISTRICAM_API__KEYS_FILE": str(missing)})
+        load(Settings, {"DISTRICAM_API__KEYS_FILE": str(missing)})
 
 
 def test_tls_needs_both_files_and_a_pair(tmp_path: Path):
@@ -100,16 +100,16 @@ def test_tls_needs_both_files_and_a_pair(tmp_path: Path):
     certificate, key = "DISTRICAM_API__TLS_CERT_FILE", "DISTRICAM_API__TLS_KEY_FILE"
     for given in ({certificate: str(file)}, {key: str(file)}):
         with pytest.raises(SettingsError, match=rf"{key}: .*both, or neither"):
-            load(ApiSettings, given)
+            load(Settings, given)
     with pytest.raises(SettingsError, match=rf"{key}: .*PEM"):
-        load(ApiSettings, {certificate: str(file), key: str(file)})
+        load(Settings, {certificate: str(file), key: str(file)})
     with pytest.raises(SettingsError, match=rf"{key}: .*No such file"):
-        load(ApiSettings, {certificate: str(file), key: str(tmp_path / "none")})
+        load(Settings, {certificate: str(file), key: str(tmp_path / "none")})
 
 
 def test_origins_are_named_one_by_one():
     given = '["https://wall.example:8443", "http://10.0.0.7"]'
-    found = load(ApiSettings, {"DISTRICAM_API__ALLOWED_ORIGINS": given}).api.allowed_origins
+    found = load(Settings, {"DISTRICAM_API__ALLOWED_ORIGINS": given}).api.allowed_origins
     assert found == ("https://wall.example:8443", "http://10.0.0.7")
     for other in (
         "*",
@@ -122,31 +122,31 @@ def test_origins_are_named_one_by_one():
         "http://A",
     ):
         with pytest.raises(SettingsError, match=r"DISTRICAM_API__ALLOWED_ORIGINS: .*no origin"):
-            load(ApiSettings, {"DISTRICAM_API__ALLOWED_ORIGINS": f'["{other}"]'})
+            load(Settings, {"DISTRICAM_API__ALLOWED_ORIGINS": f'["{other}"]'})
 
 
 def test_a_zone_must_exist():
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__TIMEZONE: .*Asia/Hanoi_City"):
-        load(ApiSettings, {"DISTRICAM_API__TIMEZONE": "Asia/Hanoi_City"})
+        load(Settings, {"DISTRICAM_API__TIMEZONE": "Asia/Hanoi_City"})
 
 
 def test_a_token_key_must_be_readable_and_long(tmp_path: Path):
     key = tmp_path / "key"
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__TOKEN_KEY_FILE: .*cannot be read"):
-        load(ApiSettings, {"DISTRICAM_API__TOKEN_KEY_FILE": str(key)})
+        load(Settings, {"DISTRICAM_API__TOKEN_KEY_FILE": str(key)})
     key.write_text("short")
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__TOKEN_KEY_FILE: .*32 random characters"):
-        load(ApiSettings, {"DISTRICAM_API__TOKEN_KEY_FILE": str(key)})
+        load(Settings, {"DISTRICAM_API__TOKEN_KEY_FILE": str(key)})
     key.write_text("k" * 32)
-    assert load(ApiSettings, {"DISTRICAM_API__TOKEN_KEY_FILE": str(key)}).api.token_key_file == key
+    assert load(Settings, {"DISTRICAM_API__TOKEN_KEY_FILE": str(key)}).api.token_key_file == key
 
 
 def test_the_defaults_are_those_of_the_contract():
-    settings = load(ApiSettings, {})
+    settings = load(Settings, {})
     assert (settings.api.host, settings.api.port, settings.health.port) == ("127.0.0.1", 8080, 9104)
     assert (settings.api.timezone, settings.api.settle_s) == ("Asia/Ho_Chi_Minh", 75)
 
 
 def test_what_browsers_may_keep_of_objects_is_minutes_or_nothing():
     for given, kept in {"600": "private, max-age=600, immutable", "0": "no-store"}.items():
-        assert load(ApiSettings, {"DISTRICAM_API__MEDIA_CACHE_S": given}).api.kept == kept
+        assert load(Settings, {"DISTRICAM_API__MEDIA_CACHE_S": given}).api.kept == kept

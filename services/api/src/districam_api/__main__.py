@@ -4,7 +4,7 @@ import sys
 
 from districam_api import keys_command
 from districam_api.app import main as serve
-from districam_api.settings import ApiSettings
+from districam_api.settings import Settings
 from districam_common.clock import SystemClock
 from districam_common.service import BAD_SETTINGS, entry
 
@@ -18,7 +18,7 @@ def main() -> int:
     if sys.argv[1:] not in ([], ["run"]):
         print(USAGE, file=sys.stderr)
         return BAD_SETTINGS
-    return entry("api", ApiSettings, serve)
+    return entry("api", Settings, serve)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from districam_api.limits import Bounded
 from districam_api.measure import Measured
 from districam_api.origins import Shared
 from districam_api.routes import Doors, router
-from districam_api.settings import ApiBlock, ApiSettings
+from districam_api.settings import ApiSettings, Settings
 from districam_api.signing import Signing
 from districam_api.stills import Decoders
 from districam_common.blobs import Blobs
@@ -42,7 +42,7 @@ KEYS_WATCH_S = 1.0
 
 
 class _Application(FastAPI):
-    def __init__(self, api: ApiBlock, **more: Any) -> None:
+    def __init__(self, api: ApiSettings, **more: Any) -> None:
         super().__init__(**more)
         self._api = api
 
@@ -55,9 +55,9 @@ class _Application(FastAPI):
         return access.described(problems.described(super().openapi()))
 
 
-def create_app(doors: Doors, asked: Access, api: ApiBlock | None = None) -> FastAPI:
+def create_app(doors: Doors, asked: Access, api: ApiSettings | None = None) -> FastAPI:
     """The application; `doors` and `asked` are its only state. Every route stands behind `access.admitted`."""
-    api = api or ApiBlock()
+    api = api or ApiSettings()
     app = _Application(
         api,
         redirect_slashes=False,
@@ -94,7 +94,7 @@ def create_app(doors: Doors, asked: Access, api: ApiBlock | None = None) -> Fast
     return app
 
 
-async def main(settings: ApiSettings, runtime: Runtime) -> None:
+async def main(settings: Settings, runtime: Runtime) -> None:
     """Serves until the runtime is asked to stop."""
     runtime.health.needs(*DEPENDENCIES)
     signing = await asyncio.to_thread(Signing, settings.api.token_key_file)

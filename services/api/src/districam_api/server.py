@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from districam_api.certificate import Certificate
 from districam_api.connections import Connection, Connections, Limits, turned_away, watched
 from districam_api.protocol import Protocol
-from districam_api.settings import ApiBlock
+from districam_api.settings import ApiSettings
 from districam_common.service import Runtime
 from districam_common.settings import SettingsError, variable
 
@@ -39,7 +39,7 @@ FILES_EACH = 2
 FEWEST = 16
 
 
-def listen(api: ApiBlock) -> socket.socket:
+def listen(api: ApiSettings) -> socket.socket:
     """A socket bound to where the settings say.
 
     Raises:
@@ -57,7 +57,7 @@ def listen(api: ApiBlock) -> socket.socket:
     return sock
 
 
-def limits(api: ApiBlock) -> Limits:
+def limits(api: ApiSettings) -> Limits:
     """How many connections there may be: as the settings say, and no more than files may be opened.
 
     Without room for one more file no connection can be accepted, nor health be asked. The soft limit is raised first.
@@ -97,7 +97,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: ASGIApp, sock: socket.socket, api: ApiBlock, connections: Connections, runtime: Runtime
+    app: ASGIApp, sock: socket.socket, api: ApiSettings, connections: Connections, runtime: Runtime
 ) -> None:
     """Answers at `sock` until the runtime is asked to stop."""
     config = uvicorn.Config(

@@ -20,7 +20,7 @@ _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.AS
 """RFC 6454, as browsers write it: lower case, no path."""
 
 
-class ApiBlock(Block):
+class ApiSettings(Block):
     """Where and how to answer.
 
     Attributes:
@@ -115,7 +115,7 @@ class ApiBlock(Block):
         return origins
 
 
-class ServedBlock(ApiBlock):
+class ServedApiSettings(ApiSettings):
     """The same where it is about to be used: files are there and are what they should be."""
 
     @field_validator("keys_file")
@@ -200,11 +200,11 @@ class KeysSettings(ServiceSettings):
     """What `districam-api keys` reads; there may be no keys yet."""
 
     health: HealthSettings = HealthSettings(port=9104)
-    api: ApiBlock = ApiBlock()
+    api: ApiSettings = ApiSettings()
 
 
-class ApiSettings(ServiceSettings):
+class Settings(ServiceSettings):
     """All that the api reads."""
 
     health: HealthSettings = HealthSettings(port=9104)
-    api: ServedBlock = ServedBlock()
+    api: ServedApiSettings = ServedApiSettings()

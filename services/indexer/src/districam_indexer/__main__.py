@@ -8,7 +8,7 @@ from districam_common.settings import HealthSettings, SettingsError, load
 from districam_indexer import check, forget
 from districam_indexer.app import main as index
 from districam_indexer.app import rebuild_once
-from districam_indexer.settings import IndexerSettings
+from districam_indexer.settings import Settings
 
 
 def main() -> int:
@@ -34,13 +34,13 @@ def main() -> int:
     if (args.command == "forget") != (args.schema is not None):
         parser.error("forget needs the number of a schema, and nothing else does")
     if args.command == "run":
-        return service.entry("indexer", IndexerSettings, index)
+        return service.entry("indexer", Settings, index)
     return _once(args.command, is_deep=args.deep, schema=args.schema or "")
 
 
 def _once(command: str, *, is_deep: bool, schema: str) -> int:
     try:
-        settings = load(IndexerSettings)
+        settings = load(Settings)
     except SettingsError as error:
         print(f"districam-indexer: {error}", file=sys.stderr)
         return service.BAD_SETTINGS

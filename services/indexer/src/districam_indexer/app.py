@@ -24,7 +24,7 @@ from districam_indexer.holding import Holding
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
 from districam_indexer.retention import Retention
-from districam_indexer.settings import IndexerSettings
+from districam_indexer.settings import Settings
 from districam_indexer.usage import Usage
 
 log = structlog.get_logger()
@@ -32,17 +32,17 @@ log = structlog.get_logger()
 _LOOK_EVERY_S = 0.5
 
 
-async def main(settings: IndexerSettings, runtime: Runtime) -> None:
+async def main(settings: Settings, runtime: Runtime) -> None:
     """Indexes until asked to stop; rebuilds by itself where there is no index."""
     await _run(settings, runtime, anew=False)
 
 
-async def rebuild_once(settings: IndexerSettings, runtime: Runtime) -> None:
+async def rebuild_once(settings: Settings, runtime: Runtime) -> None:
     """Makes a new index, also where there is one, and stops."""
     await _run(settings, runtime, anew=True)
 
 
-async def _run(settings: IndexerSettings, runtime: Runtime, *, anew: bool) -> None:
+async def _run(settings: Settings, runtime: Runtime, *, anew: bool) -> None:
     runtime.health.needs("kafka", "redis", "s3", "index")
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(Vault.open(settings.s3))
@@ -87,7 +87,7 @@ async def _stop_when_ready(runtime: Runtime) -> None:
 
 @asynccontextmanager
 async def _doors(
-    settings: IndexerSettings, runtime: Runtime, vault: Vault, redis: Redis, streams_until_us: int
+    settings: Settings, runtime: Runtime, vault: Vault, redis: Redis, streams_until_us: int
 ) -> AsyncGenerator[Doors]:
     async with Publisher.open(settings.kafka, runtime.instance) as publisher:
         writer = IndexWriter(redis, still_ttl_s=settings.indexer.still_ttl_s)

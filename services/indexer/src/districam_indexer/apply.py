@@ -71,7 +71,7 @@ class Applier:
         if isinstance(value, FootageExpired):
             until_us = self._doors.streams_until_us
             if why := objection(value, record.topic, record.append_us, until_us):
-                metrics.expired_refused.inc()
+                metrics.EXPIRED_REFUSED.inc()
                 raise Rejected(why)
         return value
 
@@ -86,7 +86,7 @@ class Applier:
         now_us = self._doors.runtime.clock.now_us()
         message = wire.deadletter_message(letter, site=self._doors.settings.site, at_us=now_us)
         await self._doors.publisher.publish(names.DEADLETTERS, message)
-        metrics.deadletters.inc()
+        metrics.DEADLETTERS.inc()
         log.warning(
             "record rejected",
             topic=letter.topic,
@@ -99,7 +99,7 @@ class Applier:
         now_us = self._doors.runtime.clock.now_us()
         for value in values:
             if isinstance(value, SegmentStored):
-                metrics.captured_to_indexed.observe(max(0, now_us - value.end_us) / 1e6)
+                metrics.CAPTURED_TO_INDEXED.observe(max(0, now_us - value.end_us) / 1e6)
                 self._doors.arrivals.note(value)
 
 

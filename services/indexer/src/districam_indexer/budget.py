@@ -36,9 +36,9 @@ class Budget:
         for camera_id, oldest_us in freed.oldest.items():
             self._oldest[camera_id] = (held.get(camera_id, []), oldest_us, now_us)
         self._forget(totals)
-        metrics.stored.set(sum(totals.values()))
-        metrics.over_budget.set(freed.over_bytes)
-        metrics.budget.set(self._max_bytes)
+        metrics.STORED.set(sum(totals.values()))
+        metrics.OVER_BUDGET.set(freed.over_bytes)
+        metrics.BUDGET.set(self._max_bytes)
         self._tell(freed.over_bytes)
         return freed.edges
 

@@ -39,7 +39,7 @@ from districam_indexer.core.comparison import (
 )
 from districam_indexer.core.listing import Listing
 from districam_indexer.core.versions import Day
-from districam_indexer.settings import IndexerSettings
+from districam_indexer.settings import Settings
 from districam_indexer.usage import indexed_hours
 
 AGREE, DIFFER, REFUSED = 0, 1, 3
@@ -48,7 +48,7 @@ _FIRST_WAIT_S = 0.5
 """A store that falters for a moment must not cost hours of reading."""
 
 
-def main(settings: IndexerSettings, *, is_deep: bool = False) -> int:
+def main(settings: Settings, *, is_deep: bool = False) -> int:
     """Gives the exit code: 0 they agree, 1 they differ or nobody can tell yet, 3 the bucket is not to be believed."""
     try:
         found = asyncio.run(_compared(settings, is_deep=is_deep))
@@ -69,7 +69,7 @@ def _failed(why: str, code: int) -> int:
     return code
 
 
-async def _compared(settings: IndexerSettings, *, is_deep: bool) -> Findings:
+async def _compared(settings: Settings, *, is_deep: bool) -> Findings:
     with ExitStack() as stack:
         announced = stack.enter_context(Announced.open()) if is_deep else None
         async with Vault.open(settings.s3) as vault, open_redis(settings.redis) as redis:
@@ -99,7 +99,7 @@ class _Check:
         self._done = 0
         self._has_versions = True
 
-    async def read_announcements(self, settings: IndexerSettings) -> None:
+    async def read_announcements(self, settings: Settings) -> None:
         """Without the log each object is held against its own metadata alone, which whoever wrote it wrote too."""
         if self._announced is None:
             return

@@ -10,7 +10,7 @@ from districam_indexer.core.holding import Arrivals
 from districam_indexer.dropping import Dropper
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
-from districam_indexer.settings import IndexerSettings
+from districam_indexer.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Doors:
         streams_until_us: up to which append time `expired` counts on `streams` (`districam_common.cutover`).
     """
 
-    settings: IndexerSettings
+    settings: Settings
     runtime: Runtime
     publisher: Publisher
     index: IndexReader

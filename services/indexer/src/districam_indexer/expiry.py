@@ -225,8 +225,8 @@ class Expiry:
         again = set(await vault.delete_versions(ours)) if ours else set[Version]()
         stays = {one.key for one in refused if one not in ours or one in again}
         outcome.deleted += len(versions) - len(stays)
-        metrics.deleted.inc(len(versions) - len(stays))
-        metrics.locked.inc(len(stays))
+        metrics.DELETED.inc(len(versions) - len(stays))
+        metrics.LOCKED.inc(len(stays))
         outcome.locked += sorted(stays)
         return stays
 

@@ -8,12 +8,12 @@ from districam_common.errors import Fatal, Retriable
 from districam_common.kafka.consumer import Groups
 from districam_common.redis_door import open_redis
 from districam_indexer.index_state import IndexState
-from districam_indexer.settings import IndexerSettings
+from districam_indexer.settings import Settings
 
 DONE, NOT_DONE, REFUSED = 0, 1, 3
 
 
-def main(settings: IndexerSettings, schema: str) -> int:
+def main(settings: Settings, schema: str) -> int:
     """Gives the exit code: 0 removed; 1 a server is away, or that index is still written; 3 refused."""
     if not schema.isdecimal() or not schema.isascii() or schema.startswith("0"):
         return _failed(f"{schema[:20]!r} is no schema: a number from 1 on, as in the keys dc1:…", REFUSED)
@@ -31,7 +31,7 @@ def main(settings: IndexerSettings, schema: str) -> int:
     return DONE
 
 
-async def _forgotten(settings: IndexerSettings, schema: str) -> int:
+async def _forgotten(settings: Settings, schema: str) -> int:
     """Raises Retriable while an indexer of that schema runs: it would build its index anew at once."""
     group = names.indexer_group_of(schema)
     async with Groups.open(settings.kafka) as groups, open_redis(settings.redis) as redis:

@@ -56,9 +56,9 @@ class Gauges:
     def __init__(self, doors: Doors, consumption: Consumption) -> None:
         self._doors = doors
         self._consumption = consumption
-        self._ratio = Exported(metrics.recorded_ratio)
-        self._gaps = Exported(metrics.gap_seconds)
-        self._last = Exported(metrics.last_segment_end)
+        self._ratio = Exported(metrics.RECORDED_RATIO)
+        self._gaps = Exported(metrics.GAP_SECONDS)
+        self._last = Exported(metrics.LAST_SEGMENT_END)
         self._computed_us: dict[str, int] = {}
         self._told_of: frozenset[int] = frozenset()
 

@@ -81,7 +81,7 @@ class Holding:
             self._applied.clear()  # what was said of them holds no more
         cached, told = await self._doors.index.holds(), await self._doors.index.hold_states()
         holds = await self._store.all()
-        metrics.holds.labels("unread").set(len(holds.unread))
+        metrics.HOLDS.labels("unread").set(len(holds.unread))
         await self._cache(cached, told, holds)
         ours = await self._ours(holds.read)
         # Also those that another replica has taken over: what arrives for them is not known here.
@@ -186,4 +186,4 @@ class Holding:
     def _count(self, ours: Sequence[Hold]) -> None:
         states = Counter(state.state for hold in ours if (state := self._applied[hold.id].state))
         for name in ("enforced", "advisory", "partial"):
-            metrics.holds.labels(name).set(states[name])
+            metrics.HOLDS.labels(name).set(states[name])

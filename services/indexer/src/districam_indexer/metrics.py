@@ -9,47 +9,47 @@ from prometheus_client import Counter, Gauge, Histogram
 from districam_common.clock import SystemClock
 from districam_common.metrics import LATENCY_BUCKETS_S
 
-captured_to_indexed = Histogram(
+CAPTURED_TO_INDEXED = Histogram(
     "districam_captured_to_indexed_seconds",
     "From a segment's last picture until it can be found",
     buckets=LATENCY_BUCKETS_S,
 )
-deadletters = Counter("districam_indexer_deadletters_total", "Records that can never be indexed")
-expired_refused = Counter(
+DEADLETTERS = Counter("districam_indexer_deadletters_total", "Records that can never be indexed")
+EXPIRED_REFUSED = Counter(
     "districam_indexer_expired_refused_total",
     "Words that footage has expired which are not believed: too young, or on a topic where no indexer says it",
 )
-deleted = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
-locked = Counter(
+DELETED = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
+LOCKED = Counter(
     "districam_retention_locked_total",
     "Versions that were to be deleted and that the store keeps, each time it refused",
 )
-stored = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
-budget = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")
-over_budget = Gauge(
+STORED = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
+BUDGET = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")
+OVER_BUDGET = Gauge(
     "districam_storage_over_budget_bytes",
     "Over the budget with nothing left that may go: held, locked, or too young",
 )
-holds = Gauge(
+HOLDS = Gauge(
     "districam_holds", "Holds in force, by how far they are applied; of this replica's cameras", ["state"]
 )
-protection = Gauge(
+PROTECTION = Gauge(
     "districam_hold_protection",
     "1 for what the store has been found to do with legal holds: enforced, advisory (it would delete), unknown",
     ["state"],
 )
-recorded_ratio = Gauge(
+RECORDED_RATIO = Gauge(
     "districam_recorded_ratio",
     "Recorded share of the expected and settled time; absent where there is none",
     ["camera", "window"],
 )
-gap_seconds = Gauge(
+GAP_SECONDS = Gauge(
     "districam_gap_seconds", "Expected, settled and not recorded", ["camera", "cause", "window"]
 )
-last_segment_end = Gauge(
+LAST_SEGMENT_END = Gauge(
     "districam_last_segment_end_timestamp_seconds", "End of the newest stored segment", ["camera"]
 )
-round_seconds = Gauge(
+ROUND_SECONDS = Gauge(
     "districam_indexer_round_seconds",
     "How long the last whole round took over all cameras that are this replica's",
     ["loop"],
@@ -62,4 +62,4 @@ def round_of(loop: Literal["gauges", "retention", "holds"]) -> Generator[None]:
     clock = SystemClock()
     began_us = clock.monotonic_us()
     yield
-    round_seconds.labels(loop).set((clock.monotonic_us() - began_us) / 1e6)
+    ROUND_SECONDS.labels(loop).set((clock.monotonic_us() - began_us) / 1e6)

@@ -66,7 +66,7 @@ class Protection:
             log.info("holds", protection=state)
         self._doors.runtime.health.ok(DEPENDENCY, _WHY[state])
         for one in STATES:
-            metrics.protection.labels(one).set(one == state)
+            metrics.PROTECTION.labels(one).set(one == state)
 
 
 def _patience() -> Iterator[float]:

@@ -5,7 +5,7 @@ from pydantic import Field
 from districam_common.settings import Block, HealthSettings, LockSettings, ServiceSettings
 
 
-class IndexerBlock(Block):
+class IndexerSettings(Block):
     """The defaults suit a district.
 
     Attributes:
@@ -31,7 +31,7 @@ class IndexerBlock(Block):
     holds_s: float = Field(default=5.0, gt=0)
 
 
-class StorageBlock(Block):
+class StorageSettings(Block):
     """What may be used.
 
     Attributes:
@@ -41,10 +41,10 @@ class StorageBlock(Block):
     max_bytes: int | None = Field(default=None, gt=0)
 
 
-class IndexerSettings(ServiceSettings):
+class Settings(ServiceSettings):
     """Everything the indexer is told."""
 
     health: HealthSettings = HealthSettings(port=9103)
-    indexer: IndexerBlock = IndexerBlock()
+    indexer: IndexerSettings = IndexerSettings()
     recorder: LockSettings = LockSettings()
-    storage: StorageBlock = StorageBlock()
+    storage: StorageSettings = StorageSettings()
