@@ -117,7 +117,7 @@ async def living(cameras: dict[str, str], around: Surroundings) -> AsyncGenerato
             life.cancel()
 
 
-async def test_300_dead_cameras_keep_no_healthy_one_waiting(tmp_path_factory: pytest.TempPathFactory):
+async def test_300_dead_cameras_keep_no_healthy_one_waiting():
     """Half of them take connections and say nothing, half are not there at all."""
     clock, told = SystemClock(), Told()
     told.host_clock.host(clock.now_us(), clock.monotonic_us())
@@ -126,9 +126,8 @@ async def test_300_dead_cameras_keep_no_healthy_one_waiting(tmp_path_factory: py
     soon = SETTINGS.model_copy(
         update={"retry_most_s": SETTINGS.retry_first_s}
     )  # each connection of theirs is a short one
-    cache = tmp_path_factory.mktemp("clips")
     async with (
-        running([SimCamera(name, SMALL) for name in HEALTHY], cache=cache) as simulation,
+        running([SimCamera(name, SMALL) for name in HEALTHY]) as simulation,
         living({name: simulation.url(name) for name in HEALTHY}, replace(around, settings=soon)),
     ):
         await until(lambda: told.connected.keys() == set(HEALTHY))

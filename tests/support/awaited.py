@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 
 async def comes(what: Callable[[], Awaitable[object]], within_s: float = 20) -> bool:
@@ -13,3 +14,12 @@ async def comes(what: Callable[[], Awaitable[object]], within_s: float = 20) -> 
     except TimeoutError:
         return False
     return True
+
+
+async def comes_true(condition: Callable[[], bool], *, within_s: float = 15) -> bool:
+    """Whether the condition holds within that time; waits until it does."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while not condition():
+                await asyncio.sleep(0.02)
+    return condition()

@@ -5,7 +5,9 @@ ffmpeg come from the system's packages.
 """
 
 import asyncio
+import hashlib
 import subprocess
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ Scheme = Literal["basic", "digest", "sha256"]
 USER = "viewer"
 SYSTEM_PYTHON = "/usr/bin/python3"
 HERE = Path(__file__).parent
+KEPT = Path(".devkit/gocam")
 BUILD_S = 300
 
 
@@ -34,18 +37,29 @@ class Wanted:
     is_udp_alone: bool = False
 
 
-def built(folder: Path) -> Path:
-    """The server made of `gocam/`. Blocks: Go fetches what it is made of, once. Raises ServerUnavailable."""
-    binary = folder.absolute() / "gocam"
-    arguments = ("go", "build", "-o", str(binary), ".")
-    try:
-        made = subprocess.run(
-            arguments, cwd=HERE / "gocam", capture_output=True, text=True, timeout=BUILD_S, check=False
-        )
-    except FileNotFoundError:
-        raise ServerUnavailable("Go is missing: install golang-go") from None
-    if made.returncode:
-        raise ServerUnavailable(f"Go cannot build gocam:\n{made.stderr[-2000:]}")
+def built() -> Path:
+    """The server made of `gocam/`, kept under `.devkit` until its sources change. Blocks. Raises ServerUnavailable.
+
+    To build it takes most of a minute, and Go fetches what it is made of, once.
+    """
+    sources = HERE / "gocam"
+    key = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(sources.iterdir()))).hexdigest()[:16]
+    binary = KEPT.absolute() / f"gocam-{key}"
+    if binary.exists():
+        return binary
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=KEPT) as folder:  # it appears whole, whoever else builds it
+        partial = Path(folder).absolute() / "gocam"
+        arguments = ("go", "build", "-o", str(partial), ".")
+        try:
+            made = subprocess.run(
+                arguments, cwd=sources, capture_output=True, text=True, timeout=BUILD_S, check=False
+            )
+        except FileNotFoundError:
+            raise ServerUnavailable("Go is missing: install golang-go") from None
+        if made.returncode:
+            raise ServerUnavailable(f"Go cannot build gocam:\n{made.stderr[-2000:]}")
+        partial.replace(binary)
     return binary
 
 

@@ -83,14 +83,19 @@ def labelled(source: ClipSource, camera_id: str) -> ClipSource:
 
 def open_clip(source: ClipSource, *, cache: Path) -> Clip:
     """Blocks: some seconds of two cores for a large generated clip that is not in the cache yet."""
+    return read_clip(clip_file(source, cache=cache))
+
+
+def clip_file(source: ClipSource, *, cache: Path) -> Path:
+    """The clip's MP4 file; a generated one is encoded if the cache lacks it. Blocks, as `open_clip` says."""
     av.logging.set_level(av.logging.ERROR)
     if isinstance(source, Footage):
-        return read_clip(footage_file(source.footage))
+        return footage_file(source.footage)
     key = hashlib.sha256(repr(sorted(asdict(source).items())).encode()).hexdigest()[:16]
     path = cache / f"{source.codec}-{source.width}x{source.height}-{key}.mp4"
     if not path.exists():
         _write_whole(path, lambda partial: _encode(source, partial))
-    return read_clip(path)
+    return path
 
 
 def read_clip(path: Path) -> Clip:

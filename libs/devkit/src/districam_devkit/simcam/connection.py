@@ -90,12 +90,14 @@ class Connection(asyncio.Protocol):
 
         Closing at once could make the system reset the connection and take back what the client has not read yet.
         """
+        if self._transport is None:  # its TLS handshake has failed: asyncio tells a protocol nothing of that
+            return
         try:
             async with asyncio.timeout(timeout_s):
                 while not self.is_closed and self.flushed < self.written:  # noqa: ASYNC110  # transports tell no event
                     await asyncio.sleep(_POLL_S)
                 self._is_ending = True
-                if self._transport is not None and not self.is_closed:
+                if not self.is_closed:
                     half = self._transport.can_write_eof()  # TLS has no half-closed connections
                     (self._transport.write_eof if half else self._transport.close)()
                 await self.closed.wait()

@@ -1,0 +1,126 @@
+"""Ingest's RTSP readers under test: opening streams, reading them to a point or to their end, and which pictures those were."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from districam_common.clock import SystemClock
+from districam_common.credentials import Credential
+from districam_devkit.bitstream import Codec, read_running_number
+from districam_devkit.simcam import Generated
+from districam_ingest.core.units import Picture
+from districam_ingest.libav_reader import LibavReader
+from districam_ingest.native_reader import NativeReader
+from districam_ingest.reading import Reader, ReadError, Source, SourceInfo
+
+SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.8, bitrate=150_000, label="x")
+"""A clip that costs little; one label for all cameras, so that they share the encoded file."""
+SMALL_HEVC = replace(SMALL, codec="hevc")
+LARGE = replace(SMALL, width=1280, height=720, bitrate=6_000_000, b_frames=2)
+"""Pictures of many packets, in another order than they are shown."""
+READERS: dict[str, type[NativeReader] | type[LibavReader]] = {"native": NativeReader, "ffmpeg": LibavReader}
+OPEN_S, READ_S = 10.0, 12.0
+
+
+def make_reader(name: str = "native", *, open_s: float = OPEN_S, read_s: float = READ_S) -> Reader:
+    """One of `READERS`, with its limits of opening and of silence in seconds."""
+    return READERS[name](SystemClock(), open_s=open_s, read_s=read_s)
+
+
+@asynccontextmanager
+async def opened(
+    reader: Reader, url: str, *, credential: Credential | None = None, transport: str = "tcp"
+) -> AsyncGenerator[Source]:
+    """An open stream; opening it and the block together take 40 s at most."""
+    async with asyncio.timeout(40), reader.open(url, credential, transport=transport) as source:
+        yield source
+
+
+async def refusal(
+    reader: Reader, url: str, *, credential: Credential | None = None, transport: str = "tcp"
+) -> ReadError:
+    """The error with which the stream cannot be opened; fails if it can."""
+    with pytest.raises(ReadError) as raised:
+        async with opened(reader, url, credential=credential, transport=transport):
+            pass
+    return raised.value
+
+
+async def read(source: Source, *, count: int = 1, seconds: float = 0) -> list[Picture]:
+    """Reads until there are so many pictures and their timestamps span so many seconds."""
+    pictures: list[Picture] = []
+    async with asyncio.timeout(20):
+        while len(pictures) < count or span_s(pictures) < seconds:
+            pictures += await source.read()
+    return pictures
+
+
+async def read_to_end(source: Source, pictures: list[Picture], *, within_s: float = 30) -> ReadError:
+    """Appends all pictures that come and returns the error that ends the stream."""
+    async with asyncio.timeout(within_s):
+        while True:
+            try:
+                pictures += await source.read()
+            except ReadError as error:
+                return error
+
+
+def span_s(pictures: Sequence[Picture]) -> float:
+    """Seconds from the first picture's timestamp to the last one's."""
+    return (pictures[-1].pts - pictures[0].pts) / 90_000 if pictures else 0.0
+
+
+def numbers_if_any(codec: Codec, pictures: Sequence[Picture]) -> list[int | None]:
+    """The simulator's running number of each picture; None for one whose number was lost on the way."""
+    found = [read_running_number(codec, picture.nals) for picture in pictures]
+    return [one.number if one else None for one in found]
+
+
+def numbers(codec: Codec, pictures: Sequence[Picture]) -> list[int]:
+    """The simulator's running number of each picture; fails if one has none."""
+    found = numbers_if_any(codec, pictures)
+    assert None not in found
+    return [number for number in found if number is not None]
+
+
+def are_consecutive(found: Sequence[int]) -> bool:
+    """Whether each number is there once, in order, and there is at least one."""
+    return bool(found) and list(found) == list(range(found[0], found[0] + len(found)))
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a reader gives of a stream: the information of opening it, its pictures in order, the error at its end."""
+
+    info: SourceInfo | None = None
+    pictures: list[Picture] = field(default_factory=list[Picture])
+    error: ReadError | None = None
+
+    def has(self, *, count: int = 1, seconds: float = 0) -> bool:
+        """Whether it has so many pictures that span so many seconds, or is over."""
+        return self.error is not None or (len(self.pictures) >= count and span_s(self.pictures) >= seconds)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of `pictures`; see the function of that name."""
+        return numbers(self.info.codec, self.pictures) if self.info else []
+
+    async def run(self, reader: Reader, url: str, *, transport: str = "tcp") -> None:
+        """Opens the stream and reads it to its end."""
+        try:
+            async with opened(reader, url, transport=transport) as source:
+                self.info = source.info
+                self.error = await read_to_end(source, self.pictures)
+                with pytest.raises(ReadError):  # and stays over
+                    await source.read()
+        except ReadError as error:
+            self.error = error
+
+
+def libav_threads() -> list[threading.Thread]:
+    """The ffmpeg reader's threads; one ends after its stream was left, by itself."""
+    return [thread for thread in threading.enumerate() if thread.name == "libav"]
