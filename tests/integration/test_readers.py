@@ -6,9 +6,8 @@ middle. The tests look at what was read there.
 
 import asyncio
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import pytest_asyncio
@@ -18,6 +17,7 @@ from districam_devkit.bitstream import read_running_number
 from districam_devkit.simcam import (
     Fault,
     Footage,
+    Generated,
     Manners,
     Sent,
     SimCamera,
@@ -40,6 +40,7 @@ from support.readers import (
     are_consecutive,
     libav_threads,
     make_reader,
+    numbers_if_any,
 )
 
 pytestmark = pytest.mark.timeout(60)
@@ -55,10 +56,22 @@ CLIPS: dict[str, ClipSource] = {
     "bikes": Footage("bikes"),
     "bigbuckbunny": Footage("bigbuckbunny"),
 }
-TICKS = {"hevc-b": 3000}
-"""From one picture to the next, at 90 kHz, where it is not 25 pictures a second."""
-FROM_KEYFRAME = [name for name in CLIPS if name != "bigbuckbunny"]  # it has one keyframe in five seconds
-QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
+FROM_KEYFRAME = ["h264", "h264-b", "hevc", "hevc-b"]
+SLOW = replace(SMALL, fps=10)
+"""For cameras whose clip is not what matters: it leaves the machine time."""
+QUIRKS: tuple[Quirk, ...] = (
+    "no-base",
+    "bare-base",
+    "foreign-base",
+    "absolute-control",
+    "no-session-control",
+    "no-timeout",
+    "bare-line-ends",
+    "low-names",
+    "unmarked",
+    "all-marked",
+)
+"""Those that libavformat copes with too."""
 REFUSALS: dict[FaultKind, str] = {
     "401": "auth_failed",
     "404": "not_found",
@@ -70,18 +83,18 @@ STEPS_S: dict[FaultKind, int] = {"ahead": 3600, "behind": -7200}
 CAMERAS = [
     *(SimCamera(name, clip) for name, clip in CLIPS.items()),
     *(SimCamera(f"keyframe-{name}", CLIPS[name], start_at_keyframe=True) for name in FROM_KEYFRAME),
-    *(SimCamera(quirk, SMALL, manners=Manners(quirks=frozenset({quirk}))) for quirk in QUIRKS),
-    *(SimCamera(f"refuses-{status}", SMALL) for status in REFUSALS),
-    *(SimCamera(name, SMALL) for name in ("redirect", "query", "drop", "babble", "repeat", *STEPS_S)),
+    *(SimCamera(quirk, SLOW, manners=Manners(quirks=frozenset({quirk}))) for quirk in QUIRKS),
+    *(SimCamera(f"refuses-{status}", SLOW) for status in REFUSALS),
+    *(SimCamera(name, SLOW) for name in ("redirect", "query", "drop", "babble", "repeat", *STEPS_S)),
 ]
 AT_FIRST = [Fault("redirect", "redirect", 0, 60), *(Fault(s, f"refuses-{s}", 0, 60) for s in REFUSALS)]
 ONCE_READ = [
     *(Fault(kind, kind, 0, abs(step_s)) for kind, step_s in STEPS_S.items()),
     Fault("drop", "drop", 0),
     Fault("babble", "babble", 0, 60),
-    Fault("repeat", "repeat", 0, 0.5),
+    Fault("repeat", "repeat", 0, 1),
 ]
-"""When everybody has read 20 pictures."""
+"""When everybody has read ten pictures."""
 QUERY = "?channel=1&subtype=0"
 UNBROKEN = [*CLIPS, *(f"keyframe-{name}" for name in FROM_KEYFRAME), *QUIRKS, "redirect", "query", *STEPS_S]
 SECONDS = 2.5  # over the seam of a clip that is played again
@@ -91,8 +104,8 @@ SECONDS = 2.5  # over the seam of a clip that is played again
 class Seen:
     """What each reader read of each camera, by (camera, reader), and the simulator's log of what it sent."""
 
-    watches: dict[tuple[str, str], Watch]
-    log: list[Sent]
+    watches: dict[tuple[str, str], Watch] = field(repr=False)
+    log: list[Sent] = field(repr=False)
 
     def sent(self, camera_id: str) -> list[list[int]]:
         """The running numbers that each of the camera's connections was sent."""
@@ -108,12 +121,13 @@ class Seen:
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     log = tmp_path_factory.mktemp("readers") / "sent"
     watches = {(camera.camera_id, name): Watch() for camera in CAMERAS for name in READERS}
+    del watches["babble", "ffmpeg"]  # it reads on, and gives nothing, until its own deadline
     readers = {name: make_reader(name) for name in READERS}
     async with asyncio.TaskGroup() as tasks, running(CAMERAS, log=log, faults=AT_FIRST) as simulation:
         for (camera_id, name), watch in watches.items():
             url = simulation.url(camera_id) + (QUERY if camera_id == "query" else "")
             tasks.create_task(watch.run(readers[name], url))
-        await comes_true(lambda: all(watch.has(count=20) for watch in watches.values()))
+        await comes_true(lambda: all(watch.has(count=10) for watch in watches.values()))
         for fault in ONCE_READ:
             simulation.inject(fault)
         await comes_true(lambda: all(watch.has(seconds=SECONDS) for watch in watches.values()))
@@ -137,8 +151,8 @@ def test_every_picture_that_was_sent_is_read_the_first_and_the_last_too(camera_i
 def test_both_readers_read_the_same_bytes_and_timestamps(camera_id: str, seen: Seen):
     ours, theirs = (by_number(seen.watches[camera_id, name]) for name in ("native", "ffmpeg"))
     shared = ours.keys() & theirs.keys()
-    assert len(shared) > 35
-    assert all(ours[number].nals == theirs[number].nals for number in shared)
+    assert len(shared) > 20
+    assert not [number for number in shared if ours[number].nals != theirs[number].nals]
     assert len({(ours[number].pts - theirs[number].pts) % (1 << 32) for number in shared}) == 1
     assert {(one.lost_packets, one.is_damaged) for one in ours.values()} == {(0, False)}
 
@@ -163,8 +177,13 @@ def test_pictures_are_those_of_the_send_log_at_even_times(camera_id: str, name: 
     shown = sorted(picture.pts for picture in watch.pictures)[
         3:-3
     ]  # cut amid reordering, the edges miss some
-    ticks = TICKS.get(camera_id.removeprefix("keyframe-"), 3600)
-    assert {later - earlier for earlier, later in itertools.pairwise(shown)} == {ticks}
+    assert {later - earlier for earlier, later in itertools.pairwise(shown)} == {90_000 / rate(camera_id)}
+
+
+def rate(camera_id: str) -> float:
+    """Pictures a second."""
+    clip = next(camera.clip for camera in CAMERAS if camera.camera_id == camera_id)
+    return clip.fps if isinstance(clip, Generated) else 25
 
 
 @pytest.mark.parametrize("camera_id", UNBROKEN)
@@ -205,17 +224,19 @@ def test_a_step_of_the_cameras_wall_clock_is_reported_and_changes_nothing_else(
     first, last = pictures[0].camera_us, pictures[-1].camera_us
     assert first is not None
     assert last is not None
-    assert (last - first) / 1e6 - (len(pictures) - 1) / 25 == pytest.approx(STEPS_S[kind], abs=0.2)
+    assert (last - first) / 1e6 - (len(pictures) - 1) / SLOW.fps == pytest.approx(STEPS_S[kind], abs=0.2)
 
 
 def test_a_dropped_connection_ends_the_stream_behind_its_last_picture(name: str, seen: Seen):
     watch = seen.watches["drop", name]
     assert watch.error
     assert watch.error.cause == "camera_unreachable"
-    assert are_consecutive(watch.numbers)
-    first, *_, last = watch.numbers
-    # One more may have been read: what was cut off in the middle is not in the log.
-    assert any(sent[0] == first and 0 <= last - sent[-1] <= 1 for sent in seen.sent("drop"))
+    # The last picture may have been cut off: then it is not in the log, or even its number has not come.
+    found = numbers_if_any("h264", watch.pictures)
+    numbers = [number for number in found if number is not None]
+    assert None not in found[:-1]
+    assert are_consecutive(numbers)
+    assert any(sent[0] == numbers[0] and 0 <= numbers[-1] - sent[-1] <= 1 for sent in seen.sent("drop"))
 
 
 def test_what_is_neither_rtp_nor_rtsp_ends_the_native_readers_stream(seen: Seen):
@@ -228,7 +249,7 @@ def test_what_is_neither_rtp_nor_rtsp_ends_the_native_readers_stream(seen: Seen)
 def test_a_picture_sent_twice_is_read_twice_and_none_is_joined(seen: Seen):
     found = seen.watches["repeat", "native"].numbers
     assert are_consecutive(sorted(set(found)))
-    assert 8 < len(found) - len(set(found)) < 16
+    assert 6 < len(found) - len(set(found)) < 14
 
 
 async def test_arrivals_are_near_the_sending_and_the_cameras_clock_is_known(tmp_path: Path):

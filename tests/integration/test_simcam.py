@@ -38,6 +38,7 @@ from districam_devkit.simcam import (
     running,
 )
 from districam_devkit.simcam import camera as camera_module
+from districam_devkit.simcam.__main__ import main
 from districam_devkit.simcam.clips import AccessUnit
 from districam_devkit.simcam.faults import FaultKind
 from support.awaited import comes_true
@@ -529,11 +530,15 @@ def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path):
     assert seen == numbers_sent(log, "cam-007")
 
 
-def test_the_command_refuses_what_makes_no_sense(tmp_path: Path):
+def test_the_command_refuses_what_makes_no_sense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     spec = tmp_path / "spec.json"
     spec.write_text('{"cameras": [{"id": "cam-001", "clip": {"footage": "dogs"}}], "faults": []}')
-    command = [sys.executable, "-m", "districam_devkit.simcam"]
     for arguments in (["--spec", str(spec)], ["--fault", "melt:cam-001@1"], ["--user", "viewer"]):
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=30, check=False)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.strip()
+        monkeypatch.setattr(sys, "argv", ["districam-simcam", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out) == (2, "")
+        assert err.strip()

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -53,8 +53,8 @@ class Seen:
         reports: RTCP packets that `reports` got back.
     """
 
-    watches: dict[tuple[str, str, str], Watch]
-    sent: dict[str, list[int]]
+    watches: dict[tuple[str, str, str], Watch] = field(repr=False)
+    sent: dict[str, list[int]] = field(repr=False)
     lost: Counter[int]
     reports: int
 

@@ -97,7 +97,7 @@ class Watch:
     """What a reader gives of a stream: the information of opening it, its pictures in order, the error at its end."""
 
     info: SourceInfo | None = None
-    pictures: list[Picture] = field(default_factory=list[Picture])
+    pictures: list[Picture] = field(default_factory=list[Picture], repr=False)
     error: ReadError | None = None
 
     def has(self, *, count: int = 1, seconds: float = 0) -> bool:

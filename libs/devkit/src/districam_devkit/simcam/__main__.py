@@ -92,13 +92,13 @@ async def serve(
 
 def main() -> None:
     arguments = _parser().parse_args()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         cameras, faults = (
             read_spec(arguments.spec) if arguments.spec else (default_cameras(arguments.cameras), [])
         )
         faults += [parse_fault(text) for text in arguments.fault]
         credentials = _credentials(arguments.user, arguments.password_file)
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         uvloop.run(
             serve(
                 cameras,
