@@ -79,10 +79,10 @@ async def test_only_the_right_password_opens_a_camera_and_no_error_shows_one(
     scheme: str, name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
     caplog.set_level(logging.DEBUG)
-    reader, right = make_reader(name), Credential("admin", PASSWORD)
+    right = Credential("admin", PASSWORD)
     wrong = (None, Credential("admin", PASSWORD + "x"), Credential("other", PASSWORD))
     async with running([SimCamera("cam", SMALL)], credentials=SCHEMES[scheme]) as simulation:
-        url = simulation.url("cam")
+        reader, url = make_reader(name), simulation.url("cam")
         errors = [await refusal(reader, url, credential=credential) for credential in wrong]
         if name == "ffmpeg" and "SHA-256" in scheme:  # libavformat does MD5 alone
             errors.append(await refusal(reader, url, credential=right))

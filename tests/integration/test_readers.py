@@ -122,8 +122,8 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     log = tmp_path_factory.mktemp("readers") / "sent"
     watches = {(camera.camera_id, name): Watch() for camera in CAMERAS for name in READERS}
     del watches["babble", "ffmpeg"]  # it reads on, and gives nothing, until its own deadline
-    readers = {name: make_reader(name) for name in READERS}
     async with asyncio.TaskGroup() as tasks, running(CAMERAS, log=log, faults=AT_FIRST) as simulation:
+        readers = {name: make_reader(name) for name in READERS}
         for (camera_id, name), watch in watches.items():
             url = simulation.url(camera_id) + (QUERY if camera_id == "query" else "")
             tasks.create_task(watch.run(readers[name], url))
