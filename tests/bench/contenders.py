@@ -71,11 +71,12 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 
 @asynccontextmanager
-async def ingest(bootstrap_servers: str, folder: Path) -> AsyncGenerator[list[int]]:
+async def ingest(bootstrap_servers: str, folder: Path, *, single_copy: bool) -> AsyncGenerator[list[int]]:
     """The service as it is shipped; what it reads is up to the records on `cameras`."""
     python = await asyncio.to_thread(shipped.python, "ingest", SHIPPED)
     settings = {
         "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
+        "DISTRICAM_INGEST__SINGLE_COPY_PRODUCER": str(single_copy).lower(),
         "DISTRICAM_INGEST__LINGER_S": "0",  # how long a stop waits for other replicas; there are none
     }
     async with service_running("ingest", folder, settings, ready="readyz", python=str(python)) as service:

@@ -24,6 +24,8 @@ from districam_common.settings import KafkaSettings
 from districam_devkit.servers import kafka as kafka_server
 
 NAMES = ("ffmpeg", "libav", "native", "native_stills", "read_cut")
+AIOKAFKA = "native_aiokafka"
+"""The native reader, sending by aiokafka's own producer: what `single_copy_producer` saves (docs/adr/0018). On request only."""
 
 
 async def rounds(plan: Plan, count: int, names: list[str], folder: Path) -> dict[str, list[Measured]]:
@@ -48,7 +50,7 @@ def summary(plan: Plan, found: dict[str, list[Measured]]) -> dict[str, object]:
     """Medians over the rounds."""
     each = {name: _median(runs) for name, runs in found.items()}
     every = [run for runs in found.values() for run in runs]
-    counted = [run for name in ("native", "native_stills") for run in found.get(name, [])]
+    counted = [run for name in ("native", "native_stills", AIOKAFKA) for run in found.get(name, [])]
     out: dict[str, object] = {"cameras": plan.cameras, **each}
     if "ffmpeg" in each:
         cpu, pss = each["ffmpeg"]["cpu_pct"], each["ffmpeg"]["pss_mb"]
@@ -76,7 +78,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--warmup", type=float, default=12, help="seconds; ffmpeg looks at a stream for five")
     parser.add_argument("--seconds", type=float, default=20, help="that are measured")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--only", nargs="+", choices=(*NAMES, AIOKAFKA), default=list(NAMES))
     parser.add_argument(
         "--smoke", action="store_true", help="four small cameras for five seconds: does it run?"
     )

@@ -49,7 +49,7 @@ class Measured:
 
 
 async def measure(name: str, plan: Plan, kafka: KafkaSettings, folder: Path) -> Measured:
-    """Runs one of `ffmpeg`, `libav`, `native`, `native_stills`, `read_cut`.
+    """Runs one of `ffmpeg`, `libav`, `native`, `native_stills`, `native_aiokafka`, `read_cut`.
 
     Raises:
         VoidError: it says nothing.
@@ -126,8 +126,10 @@ async def _reading(
             yield pids
     else:
         still_s = 4 if name == "native_stills" else log.NO_STILLS_S
-        cameras = log.records(sender, ids, reader=name.removesuffix("_stills"), still_s=still_s)
-        async with log.wanted(kafka, cameras), contenders.ingest(kafka.bootstrap_servers, folder) as pids:
+        reader, _, variant = name.partition("_")
+        cameras = log.records(sender, ids, reader=reader, still_s=still_s)
+        ingest = contenders.ingest(kafka.bootstrap_servers, folder, single_copy=variant != "aiokafka")
+        async with log.wanted(kafka, cameras), ingest as pids:
             yield pids
 
 

@@ -74,6 +74,15 @@ async def test_a_key_is_written_once_also_by_sixteen_at_once(bucket: Blobs) -> N
     assert await bucket.get("cam-001/a.mp4") == b"again"
 
 
+async def test_a_store_without_conditions_is_looked_at_before_each_put(s3: S3Settings) -> None:
+    async with a_bucket(s3.model_copy(update={"conditional_put": False})) as blobs:
+        await put(blobs, "cam-001/a.mp4", b"first")
+        with pytest.raises(Exists):
+            await put(blobs, "cam-001/a.mp4", b"again")
+        assert await blobs.get("cam-001/a.mp4") == b"first"
+        assert await blobs.head("cam-001/a.mp4") == Head(5, {"camera-id": "cam-001", "schema": "1"})
+
+
 async def test_a_body_that_does_not_match_its_checksum_is_not_stored(bucket: Blobs) -> None:
     with pytest.raises(Retriable, match="BadDigest"):
         await put(bucket, "cam-001/a.mp4", b"body", digest=sha256(b"another"))

@@ -22,6 +22,7 @@ from minio import Minio
 from minio.error import S3Error
 from redis.asyncio import Redis
 
+from districam_common.s3_requests import request
 from districam_devkit.servers import Servers, ServerUnavailable, all_running, ports, seaweedfs, tansu, valkey
 from districam_devkit.servers.process import Program, running
 
@@ -135,7 +136,7 @@ async def test_s3_stores_and_refuses_a_second_write_of_the_same_key(servers: Ser
     await asyncio.to_thread(put, client, "once", "a/b", body)
     assert await asyncio.to_thread(get, client, "once", "a/b") == body
     with pytest.raises(S3Error) as refused:
-        client._put_object("once", "a/b", b"other", {"If-None-Match": "*"})  # pyright: ignore[reportPrivateUsage]  # no public way
+        request(client, "PUT", "once", "a/b", body=b"other", headers={"If-None-Match": "*"})
     assert refused.value.code == "PreconditionFailed"
     assert refused.value.response.status == 412
     assert await asyncio.to_thread(get, client, "once", "a/b") == body

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from districam_common import names, wire
+from districam_common.errors import Retriable
 from districam_common.events import Camera, PartitionFell
 from districam_common.kafka import fetching, topics
 from districam_common.kafka.connection import administration
@@ -179,6 +180,34 @@ async def test_a_batch_whose_header_is_spoilt_ends_no_reading(
             records = await reader.read_all()
     assert [(one.offset, one.count) for one in records if one.problem] == [(3, 1)]
     assert [one.offset for one in records if not one.problem] == [n for n in range(20) if n != 3]
+
+
+async def test_without_skip_unreadable_reading_stops_at_what_cannot_be_read(
+    kafka: KafkaSettings, topic: MakeTopic, tmp_path_factory: pytest.TempPathFactory
+):
+    """As aiokafka reads by itself. Nothing is passed over, and what lies before is given."""
+    name = await topic()
+    async with Publisher.open(kafka, "tests") as publisher:
+        for n in range(6):
+            await publisher.publish(name, message(n))
+    unchanged = kafka.model_copy(update={"skip_unreadable": False})
+    async with Reader.open(unchanged, [name]) as reader:
+        assert [one.value for one in await reader.read_all()] == [message(n).value for n in range(6)]
+    read: list[int] = []
+
+    async def read_on(reader: Reader) -> None:
+        async for some in reader.batches():
+            read.extend(one.offset for one in some)
+
+    with flipped(tmp_path_factory.getbasetemp(), name, 0, 3):
+        async with Reader.open(unchanged, [name]) as reader:
+            with pytest.raises(Retriable):
+                await read_on(reader)
+        assert read == [0, 1, 2][: len(read)]
+        async with Reader.open(kafka, [name]) as reader:
+            records = await reader.read_all()
+    assert [one.offset for one in records if one.problem] == [3]
+    assert len(records) == 6
 
 
 # ---- a broker that compresses

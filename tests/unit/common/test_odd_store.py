@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from districam_common.blobs import Blobs, says_locked
-from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.blobs import Blobs, Exists, says_locked
+from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.vault import Vault
 from support.odd_store import HTML, Asked, Told, answering, error, xml
 
@@ -16,6 +17,8 @@ pytestmark = [pytest.mark.correctness, pytest.mark.timeout(30)]
 LOCKED = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{}</ObjectLockConfiguration>"
 LIST = "<ListBucketResult><Name>odd</Name>{}</ListBucketResult>"
 VERSIONS = "<ListVersionsResult><Name>odd</Name>{}</ListVersionsResult>"
+LARGE = b"x" * (6 << 20)
+"""More than minio-py sends in one request, unless it is told to."""
 ETAG = {"ETag": '"5d41402abc4b2a76b9719d911017c592"'}
 
 
@@ -27,13 +30,16 @@ async def _all(pages: AsyncIterator[Any]) -> list[Any]:
     return found
 
 
-async def _put(vault: Vault) -> None:
-    digest = hashlib.sha256(b"x").hexdigest()
-    await vault.put("k", [b"x"], content_type="text/plain", metadata={}, sha256=digest, once=True)
+async def _put(vault: Blobs, *, once: bool = True) -> None:
+    digest = hashlib.sha256(LARGE).hexdigest()
+    await vault.put(
+        "k", [LARGE], content_type="text/plain", metadata={"camera-id": "c"}, sha256=digest, once=once
+    )
 
 
 CALLS: dict[str, Callable[[Vault], Awaitable[Any]]] = {
     "put": _put,
+    "put over": lambda vault: _put(vault, once=False),
     "head": lambda vault: vault.head("k"),
     "get": lambda vault: vault.get("k", start=1, length=2),
     "stream": lambda vault: _all(vault.stream("k", start=1, length=2)),
@@ -46,7 +52,7 @@ CALLS: dict[str, Callable[[Vault], Awaitable[Any]]] = {
     "site": lambda vault: vault.site(),
     "check site": lambda vault: vault.check_site("local"),
 }
-READS = sorted(CALLS.keys() - {"put", "head"})
+READS = sorted(CALLS.keys() - {"put", "put over", "head"})
 ANSWERS = {
     "html": HTML,
     "half a document": xml("<ListBucketResult><Name>odd</Name><Contents><Key>p/a</Ke"),
@@ -100,6 +106,44 @@ async def test_what_is_put_counts_as_stored_only_if_the_answer_is_a_stores() -> 
     with answering(lambda _: Told(200, b"", ETAG)) as settings:
         async with Vault.open(settings) as vault:
             await _put(vault)
+
+
+async def test_a_key_is_written_once_by_a_condition_or_by_a_look_before_the_put() -> None:
+    """All other headers, checksum and metadata among them, are the same both ways."""
+    asked: dict[bool, list[Asked]] = {True: [], False: []}
+    for conditional, found in asked.items():
+
+        def answer(one: Asked, seen: list[Asked] = found) -> Told:
+            seen.append(one)
+            return Told(200, b"", ETAG) if one.method == "PUT" else Told(404)
+
+        with answering(answer) as settings:
+            settings = settings.model_copy(update={"conditional_put": conditional})  # noqa: PLW2901
+            async with Blobs.open(settings) as blobs:
+                with suppress(DistricamError):  # what was sent is looked at first
+                    await _put(blobs)
+                    await _put(blobs, once=False)
+    assert [one.method for one in asked[True]] == ["PUT", "PUT"]
+    assert [one.method for one in asked[False]] == ["HEAD", "PUT", "PUT"]
+    changing = {"host", "authorization", "x-amz-date"}
+    sent = [{k.lower(): v for k, v in one.headers.items()} for one in (*asked[True], *asked[False][1:])]
+    conditions = [one.pop("if-none-match", None) for one in sent]
+    assert conditions == ["*", None, None, None]
+    plain = [{k: v for k, v in one.items() if k not in changing} for one in sent]
+    assert all(one == plain[0] for one in plain)
+    assert plain[0]["x-amz-meta-camera-id"] == "c"
+    assert "x-amz-checksum-sha256" in plain[0]
+
+
+async def test_without_conditions_a_key_that_is_taken_is_seen_before_the_put() -> None:
+    def answer(one: Asked) -> Told:
+        assert one.method == "HEAD"
+        return Told(200, b"", {"Content-Length": "1", **ETAG})
+
+    with answering(answer) as settings:
+        async with Blobs.open(settings.model_copy(update={"conditional_put": False})) as blobs:
+            with pytest.raises(Exists):
+                await _put(blobs)
 
 
 async def test_an_object_whose_size_is_not_said_is_not_taken_for_an_empty_one() -> None:

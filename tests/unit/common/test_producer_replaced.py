@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from aiokafka import errors as kafka
 
-from districam_common.kafka import producer as door
+from districam_common.kafka.internals import abandon_producer
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -35,6 +35,6 @@ class _Broken:
 @pytest.mark.correctness
 async def test_what_breaks_inside_a_producer_that_is_replaced_reaches_nobody():
     broken = _Broken()
-    await door._dropped(cast("AIOKafkaProducer", broken))  # pyright: ignore[reportPrivateUsage]
+    await abandon_producer(cast("AIOKafkaProducer", broken))
     assert broken.closed == ["client"], "its connections are left open"
     assert [type(error) for error in broken.failed] == [kafka.ProducerClosed], "its senders wait for ever"

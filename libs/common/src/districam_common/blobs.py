@@ -1,7 +1,4 @@
 """The door to the object store. minio-py waits in threads of its own; its errors become ours here, and retries are ours."""
-# minio-py's conditional put and checksums are to be had through its private calls alone (version pinned):
-# pyright: reportPrivateUsage=false
-# ruff: noqa: SLF001
 
 import asyncio
 import base64
@@ -12,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import certifi
@@ -24,6 +21,7 @@ from urllib3 import BaseHTTPResponse
 
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.names import SITE_MARKER, utc
+from districam_common.s3_requests import put, request
 from districam_common.settings import S3Settings, secret
 from districam_common.store_answers import (
     OF_THE_STORE,
@@ -96,6 +94,7 @@ class Blobs:
     def __init__(self, settings: S3Settings, client: Minio, threads: ThreadPoolExecutor) -> None:
         self._bucket = settings.bucket
         self._endpoint = settings.endpoint
+        self._conditional_put = settings.conditional_put
         self._deadline_s = settings.timeout_s * _PATIENCE
         self._client = client
         self._threads = threads
@@ -136,17 +135,19 @@ class Blobs:
             "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
             "x-amz-sdk-checksum-algorithm": "SHA256",
             **{f"{_META}{name}": value for name, value in metadata.items()},
-            **({"If-None-Match": "*"} if once else {}),
             **({} if locked_until_us is None else _lock(locked_until_us)),
         }
         if not all(value.isascii() for value in headers.values()):
             raise Rejected(f"putting {key}: metadata must be ASCII")
 
         def send() -> None:
-            done = self._client._put_object(self._bucket, key, b"".join(parts), cast("Any", headers))
-            if not done.etag:  # S3 always gives one: something else has answered
+            body, if_absent = b"".join(parts), once and self._conditional_put
+            etag = put(self._client, self._bucket, key, body, headers, if_absent=if_absent)
+            if not etag:  # S3 always gives one: something else has answered
                 raise ValueError("no ETag of what was put")
 
+        if once and not self._conditional_put and await self.head(key) is not None:
+            raise Exists(f"putting {key}: the key is taken")
         try:
             await self._call(f"putting {key}", send)
         except DistricamError as error:
@@ -158,7 +159,7 @@ class Blobs:
         """Size and metadata; None if there is no such object."""
 
         def ask() -> Head:
-            found = self._client._execute("HEAD", self._bucket, key)
+            found = request(self._client, "HEAD", self._bucket, key)
             headers = {name.lower(): value for name, value in found.headers.items()}
             metadata = {
                 name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)
@@ -238,7 +239,7 @@ class Blobs:
             query = page.following
 
     def _page(self, query: Mapping[str, str]) -> Page:
-        return page_of(self._client._execute("GET", self._bucket, query_params=dict(query)).data, query)
+        return page_of(request(self._client, "GET", self._bucket, query=query).data, query)
 
     async def delete(self, items: Iterable[str | Listed]) -> tuple[str, ...]:
         """Deletes keys, or versions where they carry one. Gives the keys that the store would not delete (held).
@@ -314,7 +315,7 @@ class Blobs:
 
         def ask() -> bool | None:
             try:
-                answer = self._client._execute("GET", self._bucket, query_params={"object-lock": ""})
+                answer = request(self._client, "GET", self._bucket, query={"object-lock": ""})
             except S3Error as error:
                 if error.code == "ObjectLockConfigurationNotFoundError":
                     return False

@@ -1,7 +1,6 @@
 """What a store must do for districam, tried out on objects made for that; one answer for each, and what follows from it."""
-# minio-py shows page sizes and bucket configurations through its private calls alone, as in `blobs`:
+# The probes are made of the shared calls of `Blobs` and `Vault`:
 # pyright: reportPrivateUsage=false
-# ruff: noqa: SLF001
 
 import asyncio
 import hashlib
@@ -20,6 +19,7 @@ from districam_common.blobs import Exists
 from districam_common.clock import Clock
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.names import PROBE_PREFIX, utc
+from districam_common.s3_requests import request
 from districam_common.settings import S3Settings
 from districam_common.store_listing import Kind, Version
 from districam_common.vault import Vault
@@ -226,7 +226,7 @@ class Prober(Vault):
     async def no_lifecycle(self) -> None:
         def ask() -> bytes:
             try:
-                return self._client._execute("GET", self._bucket, query_params={"lifecycle": ""}).data
+                return request(self._client, "GET", self._bucket, query={"lifecycle": ""}).data
             except S3Error as error:
                 if error.code in {"NoSuchLifecycleConfiguration", "NotImplemented"}:
                     return b""

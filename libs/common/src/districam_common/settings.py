@@ -92,6 +92,8 @@ class KafkaSettings(Block):
     session_timeout_s: float = Field(default=10.0, gt=0)
     heartbeat_s: float = Field(default=1.0, gt=0)
     request_timeout_s: float = Field(default=10.0, gt=0)
+    skip_unreadable: bool = True
+    """Batches that no replica can give whole are passed over and told; false: aiokafka's own reading, which stops at them."""
     max_request_bytes: int = Field(default=(8 << 20) + (64 << 10), gt=0)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -123,6 +125,8 @@ class S3Settings(Block):
     bucket: str = Field(default="districam", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
     region: str = "us-east-1"
     object_lock: bool = True
+    conditional_put: bool = True
+    """Keys are written once by `If-None-Match: *`; false: by a look before the put, for a store that knows no conditions."""
     threads: int = Field(default=8, gt=0, le=256)
     timeout_s: float = Field(default=15.0, gt=0)
     ca_file: Authority = None

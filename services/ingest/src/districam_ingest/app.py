@@ -1,7 +1,7 @@
 """Wires ingest together, and puts it away in order: streams end, what waits is acknowledged, then the producer closes."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from districam_ingest.outlets import Outlets
 from districam_ingest.probing import Prober
 from districam_ingest.publish import Outbox
 from districam_ingest.settings import Settings
+from districam_ingest.single_copy_producer import SingleCopyProducer
 from districam_ingest.stills import Stills
 from districam_ingest.surroundings import Surroundings
 from districam_ingest.turns import Turns
@@ -45,7 +46,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
     """Records this replica's cameras until it is asked to stop."""
     runtime.health.needs("kafka", "cameras")
     metrics.COMPILED.set(Path(stream.__file__).suffix != ".py")
-    async with Publisher.open(settings.kafka, f"ingest-{runtime.instance}") as publisher:
+    async with _publisher(settings, runtime) as publisher:
         try:
             partitions = await retrying(lambda: publisher.partitions(names.FRAGMENTS), runtime, "kafka")
         except Retriable:  # asked to stop while Kafka was away
@@ -88,6 +89,13 @@ async def _publish(settings: Settings, runtime: Runtime, publisher: Publisher, p
             children.close()
             for task in [*beside, *outbox.senders]:
                 task.cancel()
+
+
+def _publisher(settings: Settings, runtime: Runtime) -> AbstractAsyncContextManager[Publisher]:
+    client_id = f"ingest-{runtime.instance}"
+    if settings.ingest.single_copy_producer:
+        return Publisher.open(settings.kafka, client_id, SingleCopyProducer)
+    return Publisher.open(settings.kafka, client_id)
 
 
 def _surroundings(

@@ -27,6 +27,8 @@ class IngestSettings(Block):
     segment_max_s: float = Field(default=60.0, gt=0)
     buffer_max_bytes: int = Field(default=512 << 20, gt=0)
     """Waiting for Kafka, all cameras together; over it, the rest of GOPs is shed and told."""
+    single_copy_producer: bool = True
+    """Records are copied once on their way to Kafka (`single_copy_producer`); false: aiokafka's own producer, unchanged."""
     linger_s: float = Field(default=20.0, ge=0)
     """How long a stream goes on that another replica has taken over, or whose replica stops."""
     g711_as_aac: bool = False

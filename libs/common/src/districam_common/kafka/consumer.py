@@ -1,13 +1,10 @@
 """The door to Kafka for reading as a member of a group; and, by name, the other readers."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# … and hides the coordinator's heartbeat and whether a rebalance is on:
-# pyright: reportPrivateUsage=false
-# ruff: noqa: SLF001
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,7 +17,7 @@ from aiokafka.structs import TopicPartition
 
 from districam_common.clock import Clock
 from districam_common.errors import Retriable
-from districam_common.kafka import fetching, offsets
+from districam_common.kafka import internals, offsets
 from districam_common.kafka.connection import administration, translating
 from districam_common.kafka.continuity import Continuity, records_at, surviving
 from districam_common.kafka.group import Listener, OnChange, consumer_of
@@ -120,7 +117,7 @@ class Member:
         async with AsyncExitStack() as stack:
             admin = await stack.enter_async_context(administration(settings, client_id))
             raw = consumer_of(settings, group, client_id, max_partition_fetch_bytes)
-            consumer = await stack.enter_async_context(offsets.connected(raw, settings.request_timeout_s))
+            consumer = await stack.enter_async_context(offsets.connected(raw, settings))
             await offsets.require_topics(consumer, topics, settings.request_timeout_s)
             member = cls(
                 consumer,
@@ -131,7 +128,7 @@ class Member:
                 on_revoked=on_revoked,
                 clock=clock,
             )
-            member._listen_to_heartbeats()
+            internals.on_heartbeat(consumer, member._heard_from_coordinator)
             consumer.subscribe(list(topics), listener=Listener(member._when_revoked, member._when_assigned))
             stack.callback(member._release)
             yield member
@@ -163,9 +160,9 @@ class Member:
                 return records
 
     async def _fetched(self, timeout_s: float, max_records: int | None) -> dict[Partition, list[Record]]:
-        if fetching.has_ended(self._consumer):
+        if internals.has_ended(self._consumer):
             raise MembershipLost("the Kafka client has ended inside: joining anew")
-        if self._consumer._subscription.reassignment_in_progress:
+        if internals.is_rebalancing(self._consumer):
             # `getmany` would wait for the assignment without a deadline, while that waits for our callbacks
             await self._woken_within(timeout_s)
             return {}
@@ -216,10 +213,10 @@ class Member:
             async with asyncio.timeout(timeout_s + _SLICE_S):
                 return await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except TimeoutError:  # a rebalance has begun meanwhile
-            self._consumer._subscription._fetch_count = 0  # left raised by it, it would hide an idle owner
+            internals.reset_fetch_count(self._consumer)
             return {}
         except kafka.OffsetOutOfRangeError as error:
-            self._consumer._subscription._fetch_count = 0
+            internals.reset_fetch_count(self._consumer)
             fallen: dict[TopicPartition, int] = error.args[0]
             raise FellOff({Partition(*key): offset for key, offset in fallen.items()}) from error
 
@@ -326,8 +323,7 @@ class Member:
 
     def leader(self, partition: Partition) -> int:
         """The id of the broker that leads it, as far as is known; below 0 if none does."""
-        cluster: Any = self._consumer._client.cluster
-        found: int | None = cluster.leader_for_partition(TopicPartition(*partition))
+        found = internals.leader(self._consumer, partition)
         return -1 if found is None else found
 
     def highwater(self, partition: Partition) -> int | None:
@@ -365,8 +361,7 @@ class Member:
             Rejected: the text is too long for the broker.
         """
         what = f"committing for {self._group}"
-        coordinator: Any = self._consumer._coordinator
-        if coordinator.generation < 0:
+        if internals.generation(self._consumer) < 0:
             # Kafka would take it, from nobody in particular, while the group is empty
             raise Retriable(f"{what}: not a member at present")
         values = {TopicPartition(*key): (value.offset, value.metadata) for key, value in committing.items()}
@@ -381,17 +376,8 @@ class Member:
         """Monotonic instant of the coordinator's last sign of life. A broker that froze shows in nothing else."""
         return self._contact_us
 
-    def _listen_to_heartbeats(self) -> None:
-        coordinator: Any = self._consumer._coordinator
-        heartbeat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
-
-        async def noted() -> bool:
-            is_good = await heartbeat()
-            if is_good:
-                self._contact_us = self._clock.monotonic_us()
-            return is_good
-
-        coordinator._do_heartbeat = noted
+    def _heard_from_coordinator(self) -> None:
+        self._contact_us = self._clock.monotonic_us()
 
     def _release(self) -> None:
         """Lets a rebalance that waits for the owner go on without it."""

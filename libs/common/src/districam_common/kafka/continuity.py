@@ -4,22 +4,19 @@ A log loses its tail only with its leader: that one stopped without having writt
 took over that did not have everything. Either way the connection to the leader is another one afterwards. So records
 that come over another connection are given out only once the last ones before them are known to be where they were.
 """
-# aiokafka ships no types, and hides its connections:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportPrivateUsage=false
-# ruff: noqa: SLF001
+# aiokafka ships no types:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
-from districam_common.kafka import offsets
+from districam_common.kafka import internals, offsets
 from districam_common.kafka.connection import arguments, translating
 from districam_common.kafka.records import Partition, Record, last_mark, mark_of
 from districam_common.marks import Mark
@@ -47,7 +44,7 @@ class Continuity:
     """Of the partitions of one consumer: the last record that was given out, and the connection over which it came."""
 
     def __init__(self, consumer: AIOKafkaConsumer, look: Look) -> None:
-        self._client: Any = consumer._client
+        self._consumer = consumer
         self._look = look
         self._given: dict[Partition, Mark] = {}
         self._lines: dict[Partition, object] = {}
@@ -82,7 +79,7 @@ class Continuity:
         Raises:
             Retriable: nobody can tell at present; `got` is not to be given out.
         """
-        seen = self._connections()
+        seen = internals.connections(self._consumer)
         if self._known is not None and self._known.holds_for(seen, got):
             self._give_out(got)
             return set()
@@ -103,13 +100,6 @@ class Continuity:
     def _give_out(self, got: Mapping[Partition, Sequence[Record]]) -> None:
         self._given |= {p: mark for p, some in got.items() if (mark := last_mark(some)) is not None}
 
-    def _connections(self) -> Sequence[object]:
-        """All that says which connection leads to which leader: while this stays the same, so do the lines."""
-        return [
-            self._client.cluster._partitions,
-            *(connection for _, connection in self._client._conns.items() if connection.connected()),
-        ]
-
     async def _missing(self, marks: Mapping[Partition, Mark]) -> set[Partition]:
         if not marks:
             return set()
@@ -118,11 +108,7 @@ class Continuity:
 
     def _line(self, partition: Partition) -> object | None:
         """The connection to the partition's leader, if there is one."""
-        leader = self._client.cluster.leader_for_partition(TopicPartition(*partition))
-        for (node_id, _), connection in self._client._conns.items():
-            if node_id == leader and connection.connected():
-                return connection
-        return None
+        return internals.connection_to_leader(self._consumer, partition)
 
 
 def is_there(mark: Mark, found: Record | None) -> bool:
@@ -156,7 +142,7 @@ async def records_at(
     raw = AIOKafkaConsumer(
         **arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="none"
     )
-    async with offsets.connected(raw, timeout_s) as consumer:
+    async with offsets.connected(raw, settings) as consumer:
         firsts = await offsets.beginnings(consumer, asked, timeout_s)
         ends = await offsets.ends(consumer, asked, timeout_s)
         there = {p: offset for p, offset in asked.items() if firsts[p] <= offset < ends[p]}

@@ -17,7 +17,9 @@ import google_crc32c
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from districam_common.kafka.batch import IS_QUICK
+_HAS_CRC32C = google_crc32c.implementation == "c"
+"""The compiled one computes the checksum by the processor's own instruction, ten times as fast as aiokafka. If there is no
+wheel for this machine, aiokafka's is faster than google-crc32c's Python."""
 
 TRIES = 4
 """A batch counts as unreadable when it could not be read so often: a bit that flipped on its way to us is fetched anew,
@@ -265,7 +267,7 @@ def _decoded(found: Any, batch: memoryview) -> _Read | _Broken:
 
 
 def _is_sound(found: Any, batch: memoryview) -> bool:
-    if not IS_QUICK:
+    if not _HAS_CRC32C:
         return bool(found.validate_crc())
     return google_crc32c.value(bytes(batch[_CHECKED_FROM:])) == int.from_bytes(
         batch[_CRC:_CHECKED_FROM], "big"

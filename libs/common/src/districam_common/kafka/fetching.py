@@ -4,7 +4,7 @@ Its own raises at a batch that cannot be read, and throws away what it had taken
 that it does not know, and asks the same again for ever; and takes an answer that is empty for the end of the log. A batch
 that the leader of its partition cannot give whole is asked of the other replicas before it counts as unreadable.
 """
-# aiokafka's fetcher is no public part of it; the version is pinned:
+# aiokafka's fetcher is no public part of it (docs/adr/0018):
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
@@ -13,13 +13,16 @@ import asyncio
 from typing import Any
 
 import structlog
+from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka
-from aiokafka.consumer import consumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, OffsetResetStrategy
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
 from districam_common.kafka.fetched import Batches, Missing, Told, Troubles
+from districam_common.known_versions import require
+
+require("aiokafka")
 
 log = structlog.get_logger()
 
@@ -31,6 +34,12 @@ _PATIENCE_S = 30.0
 _LOOKS = 64
 """How many offsets are tried behind what cannot be read before others have their turn. The broker finds its way by an
 index, with an entry for each 4 KiB of batches by default: few are needed."""
+_OPTIONS = (
+    *("fetch_min_bytes", "fetch_max_bytes", "fetch_max_wait_ms", "max_partition_fetch_bytes"),
+    *("retry_backoff_ms", "auto_offset_reset", "isolation_level"),
+)
+"""Arguments of aiokafka's fetcher that a consumer keeps as private attributes of the same names. Left out are those that
+`PatientFetcher` has no use for: deserializers, `check_crcs` and `client_rack`."""
 _MOVED = (kafka.NotLeaderForPartitionError, kafka.UnknownTopicOrPartitionError)
 
 
@@ -232,11 +241,13 @@ def _asked(request: Any) -> dict[TopicPartition, int]:
     }
 
 
-def has_ended(member: Any) -> bool:
-    """Whether a task inside a group's consumer has ended: then it gives no more records, and says nothing."""
-    return member._coordinator._coordination_task.done() or member._fetcher._fetch_task.done()
+async def install(consumer: AIOKafkaConsumer) -> None:
+    """Puts a `PatientFetcher` in the place of the fetcher of this consumer: started, and without partitions so far.
 
-
-def use() -> None:
-    """Lets every consumer that this process starts from now on fetch so."""
-    consumer.Fetcher = PatientFetcher
+    aiokafka makes the fetcher in `start` and has no argument for its type. To replace it in one consumer leaves all others of the
+    process as they are; to replace the name in aiokafka's module would not.
+    """
+    original: Any = consumer._fetcher
+    await original.close()
+    options = {name: getattr(consumer, f"_{name}") for name in _OPTIONS}
+    consumer._fetcher = PatientFetcher(consumer._client, consumer._subscription, **options)

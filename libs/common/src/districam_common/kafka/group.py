@@ -1,14 +1,14 @@
 """How a member takes part in its group: aiokafka's callbacks in our types, and who gets which partition."""
 # aiokafka ships no types:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false
 
 from collections.abc import Awaitable, Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import TopicPartition
 
 from districam_common.kafka.connection import arguments
+from districam_common.kafka.internals import sticky_assignor
 from districam_common.kafka.records import Partition
 from districam_common.settings import KafkaSettings
 
@@ -36,17 +36,6 @@ class Listener(ConsumerRebalanceListener):
         await self._when_assigned(frozenset(Partition(*key) for key in assigned))
 
 
-def own_assignor() -> type[StickyPartitionAssignor]:
-    """A class a member. The sticky assignor's memory stands on the class: two members in one process would share it."""
-
-    class OwnAssignor(StickyPartitionAssignor):
-        member_assignment = None
-        generation = StickyPartitionAssignor.DEFAULT_GENERATION_ID
-        _latest_partition_movements = None
-
-    return OwnAssignor
-
-
 def consumer_of(
     settings: KafkaSettings, group: str, client_id: str, max_partition_fetch_bytes: int
 ) -> AIOKafkaConsumer:
@@ -55,7 +44,7 @@ def consumer_of(
     return AIOKafkaConsumer(
         **arguments(settings, client_id),
         group_id=group,
-        partition_assignment_strategy=(own_assignor(),),
+        partition_assignment_strategy=(sticky_assignor(),),
         session_timeout_ms=session_ms,
         rebalance_timeout_ms=session_ms,
         heartbeat_interval_ms=int(settings.heartbeat_s * 1000),

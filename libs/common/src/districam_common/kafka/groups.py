@@ -38,11 +38,10 @@ class Groups:
         cls, settings: KafkaSettings, client_id: str = "districam-groups"
     ) -> AsyncGenerator["Groups"]:
         """Connected for the length of the block. Raises Retriable, Fatal."""
-        timeout_s = settings.request_timeout_s
         async with AsyncExitStack() as stack:
             admin = await stack.enter_async_context(administration(settings, client_id))
             plain = AIOKafkaConsumer(**arguments(settings, client_id), enable_auto_commit=False)
-            consumer = await stack.enter_async_context(offsets.connected(plain, timeout_s))
+            consumer = await stack.enter_async_context(offsets.connected(plain, settings))
             yield cls(admin, consumer, settings, client_id)
 
     async def committed(

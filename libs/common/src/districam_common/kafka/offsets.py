@@ -1,9 +1,6 @@
 """Questions to the broker about offsets: what groups have committed, where partitions begin and end."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# … and has no public way to look one topic up, nor to close without the broker:
-# pyright: reportPrivateUsage=false
-# ruff: noqa: SLF001
 
 import asyncio
 from collections import defaultdict
@@ -16,11 +13,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from districam_common.errors import DistricamError, Retriable
-from districam_common.kafka import fetching
+from districam_common.kafka import fetching, internals
 from districam_common.kafka.connection import closed, translating
 from districam_common.kafka.fetched import Missing
 from districam_common.kafka.records import Committed, Partition, Record
 from districam_common.metrics import UNREADABLE
+from districam_common.settings import KafkaSettings
 
 log = structlog.get_logger()
 
@@ -129,8 +127,7 @@ async def ends_told(
     """
     by_leader: defaultdict[int | None, list[Partition]] = defaultdict(list)
     for partition in partitions:
-        leader = consumer._client.cluster.leader_for_partition(TopicPartition(*partition))
-        by_leader[leader].append(partition)
+        by_leader[internals.leader(consumer, partition)].append(partition)
     out: dict[Partition, int] = {}
     failed: list[DistricamError] = []
 
@@ -150,36 +147,25 @@ async def ends_told(
 
 
 @asynccontextmanager
-async def connected(consumer: AIOKafkaConsumer, timeout_s: float) -> AsyncGenerator[AIOKafkaConsumer]:
+async def connected(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> AsyncGenerator[AIOKafkaConsumer]:
     """A started consumer for the length of the block, which leaves its group at the end.
+
+    It passes over batches that cannot be read (`fetching`), unless `settings` say that it shall not.
 
     Raises:
         Retriable: the broker cannot be reached.
         Fatal: it refuses us.
     """
-    fetching.use()
     try:
         with translating("connecting to Kafka"):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(settings.request_timeout_s):
                 await consumer.start()
+        if settings.skip_unreadable:
+            await fetching.install(consumer)
         yield consumer
     finally:
         if not await closed(consumer.stop()):
-            await _cut(consumer)
-
-
-async def _cut(consumer: AIOKafkaConsumer) -> None:
-    """Lets go of a consumer whose broker does not answer: its tasks, then its sockets."""
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher
-    for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
-        task: asyncio.Task[None] | None = getattr(coordinator, name, None)
-        if task is not None:
-            task.cancel()
-    if fetcher is not None:
-        for fetching in fetcher._pending_tasks:
-            fetching.cancel()
-        await closed(fetcher.close())
-    await closed(consumer._client.close())
+            await internals.abandon_consumer(consumer)
 
 
 async def require_topics(consumer: AIOKafkaConsumer, topics: Iterable[str], timeout_s: float) -> None:
@@ -196,5 +182,5 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str, timeout_s: float
     """Every partition of the topic. Raises Retriable."""
     with translating(f"looking up {topic}"):
         async with asyncio.timeout(timeout_s):
-            numbers = await consumer._client._wait_on_metadata(topic)
-    return [Partition(topic, number) for number in sorted(numbers)]
+            numbers = await internals.partition_numbers(consumer, topic)
+    return [Partition(topic, number) for number in numbers]

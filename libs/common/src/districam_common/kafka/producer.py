@@ -6,15 +6,12 @@ sequential sender; repeats are possible, and readers drop them.
 """
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# … and gives no public way to drop a producer that cannot deliver:
-# pyright: reportPrivateUsage=false
-# ruff: noqa: SLF001
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -22,8 +19,8 @@ from aiokafka import errors as kafka
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from districam_common.errors import Rejected, Retriable
-from districam_common.kafka import produce
-from districam_common.kafka.connection import admitted, arguments, closed, translating
+from districam_common.kafka.connection import admitted, arguments, translating
+from districam_common.kafka.internals import abandon_producer
 from districam_common.names import partition_of
 from districam_common.settings import KafkaSettings
 from districam_common.wire import Message
@@ -53,10 +50,16 @@ class Ack:
 
 
 class Publisher:
-    """One for all tasks of a process. Connects at the first use, and anew after trouble."""
+    """One for all tasks of a process. Connects at the first use, and again after trouble."""
 
-    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        client_id: str,
+        producer_type: type[AIOKafkaProducer] = AIOKafkaProducer,
+    ) -> None:
         self._settings = settings
+        self._producer_type = producer_type
         self._client_id = client_id
         self._lock = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
@@ -64,9 +67,11 @@ class Publisher:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: KafkaSettings, client_id: str) -> AsyncGenerator["Publisher"]:
-        """A publisher for the length of the block; does not need the broker yet."""
-        publisher = cls(settings, client_id)
+    async def open(
+        cls, settings: KafkaSettings, client_id: str, producer_type: type[AIOKafkaProducer] = AIOKafkaProducer
+    ) -> AsyncGenerator["Publisher"]:
+        """A publisher for the length of the block; does not need the broker yet. It sends by a `producer_type`."""
+        publisher = cls(settings, client_id, producer_type)
         try:
             yield publisher
         finally:
@@ -161,18 +166,17 @@ class Publisher:
                 try:
                     await producer.start()
                 except kafka.KafkaConnectionError:
-                    await _dropped(producer)
+                    await abandon_producer(producer)
                     await admitted(self._settings, self._client_id)
                     raise
                 except BaseException:
-                    await _dropped(producer)
+                    await abandon_producer(producer)
                     raise
                 self._producer = producer
             return self._producer
 
     def _made(self) -> AIOKafkaProducer:
-        produce.use()
-        return AIOKafkaProducer(
+        return self._producer_type(
             **arguments(self._settings, self._client_id),
             acks="all",
             enable_idempotence=self._settings.idempotent,
@@ -188,7 +192,7 @@ class Publisher:
             if producer is None or producer is not self._producer:
                 return
             self._producer = None
-            await _dropped(producer)
+            await abandon_producer(producer)
 
 
 def _appender(producer: AIOKafkaProducer, metadata: RecordMetadata) -> int | None:
@@ -211,19 +215,3 @@ def _is_lasting(cause: BaseException | None) -> bool:
     if not isinstance(cause, kafka.KafkaError) or isinstance(cause, kafka.KafkaTimeoutError):
         return False
     return not cause.retriable
-
-
-async def _dropped(producer: AIOKafkaProducer) -> None:
-    """Stops a producer without waiting for what it still holds."""
-    accumulator: Any = producer._message_accumulator
-    accumulator.fail_all(kafka.ProducerClosed())
-    try:
-        is_stopped = await closed(producer.stop())
-    except Exception as error:  # noqa: BLE001  # whatever ended its sending task comes out here, and no one needs it any more
-        log.warning("producer was broken", why=repr(error))
-        is_stopped = False
-    if not is_stopped:
-        sender: Any = producer._sender
-        with suppress(Exception):
-            await closed(sender.close())
-        await closed(producer.client.close())

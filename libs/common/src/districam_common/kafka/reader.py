@@ -47,7 +47,7 @@ class Reader:
         plain = AIOKafkaConsumer(
             **arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="none"
         )
-        async with offsets.connected(plain, timeout_s) as consumer:
+        async with offsets.connected(plain, settings) as consumer:
             await offsets.require_topics(consumer, topics, timeout_s)
             found = [await offsets.partitions_of(consumer, topic, timeout_s) for topic in topics]
             partitions = [partition for some in found for partition in some]

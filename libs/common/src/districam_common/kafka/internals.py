@@ -1,0 +1,146 @@
+"""What the consumer and the producer need of aiokafka and cannot have by its public API: each use is one function here.
+
+Two more modules use aiokafka's internals, each for one purpose: `fetching` reads batches, and ingest's
+`single_copy_producer` writes them (docs/adr/0018). `tests/unit/test_private_names.py` has the list.
+"""
+# aiokafka ships no types, and its internals are the subject of this module:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import errors as kafka
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.structs import TopicPartition
+
+from districam_common.kafka.connection import closed
+from districam_common.kafka.records import Partition
+from districam_common.known_versions import require
+
+require("aiokafka")
+
+log = structlog.get_logger()
+
+# ---- the cluster. A consumer's client is private; a producer's is public.
+
+
+def leader(consumer: AIOKafkaConsumer, partition: Partition) -> int | None:
+    """The id of the broker that leads the partition; None if unknown, -1 if no broker does."""
+    found: int | None = consumer._client.cluster.leader_for_partition(TopicPartition(*partition))
+    return found
+
+
+async def partition_numbers(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+    """The numbers of the topic's partitions, looked up if need be: `partitions_for_topic` knows subscribed topics only."""
+    return sorted(await consumer._client._wait_on_metadata(topic))
+
+
+# ---- connections
+
+
+def connections(consumer: AIOKafkaConsumer) -> Sequence[object]:
+    """The table of leaders and every live connection: while all of these are the same objects, no connection is new."""
+    client: Any = consumer._client
+    live = [connection for _, connection in client._conns.items() if connection.connected()]
+    return [client.cluster._partitions, *live]
+
+
+def connection_to_leader(consumer: AIOKafkaConsumer, partition: Partition) -> object | None:
+    """The live connection to the partition's leader, over which its records come; None if there is none."""
+    client: Any = consumer._client
+    wanted = leader(consumer, partition)
+    for (node_id, _), connection in client._conns.items():
+        if node_id == wanted and connection.connected():
+            return connection
+    return None
+
+
+# ---- a consumer in a group
+
+
+def is_rebalancing(consumer: AIOKafkaConsumer) -> bool:
+    """Whether partitions are being reassigned: `getmany` would wait for that without a deadline."""
+    return consumer._subscription.reassignment_in_progress
+
+
+def reset_fetch_count(consumer: AIOKafkaConsumer) -> None:
+    """To be called where `getmany` raised or was cancelled.
+
+    It counts the calls under way and leaves the count raised then. aiokafka would take this consumer for one that is reading for
+    ever, and `max_poll_interval_ms` would have no effect.
+    """
+    consumer._subscription._fetch_count = 0
+
+
+def generation(consumer: AIOKafkaConsumer) -> int:
+    """The group's generation that this consumer is a member of; below 0: it is no member at present."""
+    coordinator: Any = consumer._coordinator
+    return coordinator.generation
+
+
+def on_heartbeat(consumer: AIOKafkaConsumer, answered: Callable[[], None]) -> None:
+    """Calls `answered` after each heartbeat that the group's coordinator has answered."""
+    coordinator: Any = consumer._coordinator
+    heartbeat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
+
+    async def noted() -> bool:
+        is_good = await heartbeat()
+        if is_good:
+            answered()
+        return is_good
+
+    coordinator._do_heartbeat = noted
+
+
+def has_ended(consumer: Any) -> bool:
+    """Whether a task inside a group's consumer has ended: then it gives no more records, and raises nothing."""
+    return consumer._coordinator._coordination_task.done() or consumer._fetcher._fetch_task.done()
+
+
+def sticky_assignor() -> type[StickyPartitionAssignor]:
+    """A class for one member. aiokafka keeps the assignor's state on the class: two members of a process would share it."""
+
+    class MemberAssignor(StickyPartitionAssignor):
+        member_assignment = None
+        generation = StickyPartitionAssignor.DEFAULT_GENERATION_ID
+        _latest_partition_movements = None
+
+    return MemberAssignor
+
+
+# ---- closing without the broker. `stop` waits for a broker that may be away.
+
+
+async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Closes a consumer whose `stop` did not end in time: its tasks first, then its sockets."""
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
+    for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
+        task: Any = getattr(coordinator, name, None)
+        if task is not None:
+            task.cancel()
+    if fetcher is not None:
+        for task in fetcher._pending_tasks:
+            task.cancel()
+        await closed(fetcher.close())
+    await closed(consumer._client.close())
+
+
+async def abandon_producer(producer: AIOKafkaProducer) -> None:
+    """Closes a producer without waiting for the records that it still holds: their senders get `ProducerClosed`."""
+    accumulator: Any = producer._message_accumulator
+    accumulator.fail_all(kafka.ProducerClosed())
+    try:
+        is_stopped = await closed(producer.stop())
+    except Exception as error:  # noqa: BLE001  # whatever ended its sending task comes out here, and no one needs it any more
+        log.warning("producer was broken", why=repr(error))
+        is_stopped = False
+    if not is_stopped:
+        sender: Any = producer._sender
+        with suppress(Exception):
+            await closed(sender.close())
+        await closed(producer.client.close())

@@ -1,0 +1,123 @@
+"""Which producer each service sends by, and that what it sends is the same either way."""
+# aiokafka ships no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+import districam_indexer.app
+import districam_ingest.app
+import districam_recorder.app
+from districam_common.kafka.consumer import Reader
+from districam_common.kafka.producer import Publisher
+from districam_common.service import Runtime
+from districam_common.settings import KafkaSettings
+from districam_common.wire import Message
+from districam_indexer.settings import Settings as WholeIndexer
+from districam_ingest.settings import IngestSettings
+from districam_ingest.settings import Settings as WholeIngest
+from districam_ingest.single_copy_producer import Batch, FlatRequest
+from districam_recorder.settings import Settings as WholeRecorder
+from integration.conftest import MakeTopic
+
+ROOT = Path(__file__).parents[2]
+MESSAGES = [
+    Message(b"key", b"v" * size, [("ce_id", b"%d" % size), ("empty", b"")])
+    for size in (0, 1, 300_000, 700_000)
+]
+
+
+class Seen(Exception):
+    """The service has opened its publisher, and that has been looked at."""
+
+
+@dataclass
+class Sent:
+    """By what the publisher that a service has opened sent `MESSAGES`."""
+
+    batch: type | None = None
+    request: type | None = None
+
+
+@pytest.fixture
+async def sent(
+    kafka: KafkaSettings, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Sent]:
+    """From here on, a service that opens its publisher sends `MESSAGES` by it, and ends with `Seen`."""
+    found, name = Sent(), await topic(max_message_bytes=str(2 << 20))
+    send, open_publisher = AIOKafkaClient.send, Publisher.open
+
+    async def noted(client: AIOKafkaClient, node_id: int, request: Any, **options: Any) -> object:
+        if isinstance(request, ProduceRequest):
+            found.request = type(request)
+        return await send(client, node_id, request, **options)
+
+    @asynccontextmanager
+    async def opened(*arguments: Any) -> AsyncGenerator[Publisher]:
+        async with open_publisher(*arguments) as publisher:
+            for message in MESSAGES:
+                await publisher.publish(name, message)
+            producer = cast("Any", publisher)._producer
+            found.batch = type(producer.create_batch()._builder)
+            raise Seen
+        yield publisher
+
+    monkeypatch.setattr(AIOKafkaClient, "send", noted)
+    monkeypatch.setattr(Publisher, "open", opened)
+    yield found
+    async with Reader.open(kafka, [name]) as reader:
+        records = await reader.read_all()
+    assert [(one.key, one.value, list(one.headers)) for one in records] == [
+        (one.key, one.value, one.headers) for one in MESSAGES
+    ]
+
+
+def ingest(kafka: KafkaSettings, *, single_copy: bool) -> Awaitable[None]:
+    settings = WholeIngest(kafka=kafka, ingest=IngestSettings(single_copy_producer=single_copy))
+    return districam_ingest.app.main(settings, Runtime("ingest"))
+
+
+def recorder(kafka: KafkaSettings) -> Awaitable[None]:
+    return districam_recorder.app.run(WholeRecorder(kafka=kafka), Runtime("recorder"))
+
+
+async def indexer(kafka: KafkaSettings) -> None:
+    """What it does before needs a store and Redis, and is none of the producer's business."""
+    doors = districam_indexer.app._doors  # pyright: ignore[reportPrivateUsage]
+    async with doors(WholeIndexer(kafka=kafka), Runtime("indexer"), *cast("Any", (None, None, 0))):
+        raise AssertionError("it has opened no publisher")
+
+
+LIBRARY = Sent(DefaultRecordBatchBuilder, ProduceRequest)
+SERVICES: dict[str, tuple[Callable[[KafkaSettings], Awaitable[None]], Sent]] = {
+    "ingest": (lambda kafka: ingest(kafka, single_copy=True), Sent(Batch, FlatRequest)),
+    "ingest, switched off": (lambda kafka: ingest(kafka, single_copy=False), LIBRARY),
+    "recorder": (recorder, LIBRARY),
+    "indexer": (indexer, LIBRARY),
+}
+
+
+@pytest.mark.parametrize(("service", "expected"), SERVICES.values(), ids=SERVICES.keys())
+async def test_ingest_alone_has_a_producer_of_its_own(
+    kafka: KafkaSettings, sent: Sent, service: Callable[[KafkaSettings], Awaitable[None]], expected: Sent
+) -> None:
+    """All in one process, with ingest's module loaded: what it replaces, it replaces in its own producer."""
+    with pytest.raises(Seen):
+        await service(kafka)
+    assert sent == expected
+
+
+def test_the_api_has_no_producer() -> None:
+    def lines() -> Iterator[str]:
+        for path in (ROOT / "services/api/src").rglob("*.py"):
+            yield from path.read_text().splitlines()
+
+    assert [line for line in lines() if "kafka" in line and "import" in line] == []
