@@ -226,12 +226,12 @@ async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empt
     window = NOON_US + 10 * S, NOON_US + 12 * S
     found = await empty.reader.known("cam-1", 60, *window)
     assert (found.log_us, found.revisions, found.fell) == (NOON_US, [Revision(CAMERA, NOON_US)], [fell])
-    assert found.told == await empty.reader.told("cam-1") == [Told(lost(NOON_US), NOON_US + 2 * S)]
+    assert found.events == await empty.reader.told("cam-1") == [Told(lost(NOON_US), NOON_US + 2 * S)]
     assert index.entries(found.segments) == [names.entry_of(stored[1])]
     assert found.meta == await empty.reader.meta()
     assert found.meta is not None
     unknown = await empty.reader.known("cam-2", 60, *window)
-    assert (unknown.revisions, unknown.told, len(unknown.segments)) == ([], [], 0)
+    assert (unknown.revisions, unknown.events, len(unknown.segments)) == ([], [], 0)
 
 
 class Piecemeal:

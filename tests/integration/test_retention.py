@@ -16,7 +16,7 @@ from districam_common.events import Camera, FootageExpired, SegmentStored
 from districam_common.hold_store import HoldStore
 from districam_common.holds import Hold, Holds
 from districam_common.kafka.consumer import Reader
-from districam_common.ledger import Revision, ledger
+from districam_common.ledger import LedgerInputs, Revision, ledger
 from districam_common.names import DAY_US, HOUR_US
 from districam_common.service import Runtime
 from districam_common.settings import KafkaSettings, S3Settings
@@ -143,11 +143,14 @@ async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_d
         await until(
             lambda: _is(lambda: archive.indexed(old[0], later[0].end_us), [*kept, names.entry_of(later[0])])
         )
-        states = ledger(
-            (old[0], archive.edge_us + 10 * S), [Revision(one) for one in await district.reader.revisions(archive.camera_id)],
-            await district.reader.segments(archive.camera_id, old[0], archive.edge_us + HOUR_US),
-            await district.reader.told(archive.camera_id), log_us=archive.edge_us, now_us=archive.edge_us,
-        )  # fmt: skip
+        reader, camera_id = district.reader, archive.camera_id
+        known = LedgerInputs(
+            revisions=[Revision(one) for one in await reader.revisions(camera_id)],
+            segments=await reader.segments(camera_id, old[0], archive.edge_us + HOUR_US),
+            events=await reader.told(camera_id),
+            log_us=archive.edge_us,
+        )
+        states = ledger((old[0], archive.edge_us + 10 * S), known, now_us=archive.edge_us)
         assert (states[0].state, states[0].to_us) == ("expired", archive.edge_us)
         before = await district.contents()
         async with district.indexer("rebuild") as command, asyncio.timeout(30):

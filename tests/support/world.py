@@ -10,7 +10,7 @@ from random import Random
 
 from districam_common import names
 from districam_common.events import Camera, SegmentStored
-from districam_common.ledger import State, ledger
+from districam_common.ledger import LedgerInputs, State, ledger
 from districam_common.media import Fragment
 from support.world_broker import PARTITIONS, Broker, Bucket, Rotten
 from support.world_cameras import BEGUN_US, TICK_US, Content, Device, S, at, contents
@@ -107,15 +107,14 @@ class World:
 
     def _ledger(self, name: str, tick: int) -> list[State]:
         index, partition = self.indexer.index, names.partition_of(name, PARTITIONS)
-        return ledger(
-            (BEGUN_US, at(tick + 1)),
-            index.revisions(name),
-            index.segments(name),
-            index.told(name),
+        known = LedgerInputs(
+            revisions=index.revisions(name),
+            segments=index.segments(name),
+            events=index.told(name),
             fell=index.fell(partition),
             log_us=self.indexer.logged.get(partition, 0),
-            now_us=at(tick + 1),
         )
+        return ledger((BEGUN_US, at(tick + 1)), known, now_us=at(tick + 1))
 
     # ---- a tick
 

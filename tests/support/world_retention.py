@@ -10,7 +10,7 @@ from random import Random
 from districam_common import names
 from districam_common.events import Camera, Connected, FootageExpired, SegmentStored
 from districam_common.intervals import merge
-from districam_common.ledger import State, ledger
+from districam_common.ledger import LedgerInputs, State, ledger
 from districam_common.names import DAY_US, HOUR_US, entry_of, segment_key
 from districam_indexer.core.belief import objection
 from districam_indexer.core.operations import gathered
@@ -116,13 +116,11 @@ class Archive:
 
     def _look(self) -> None:
         index = self.indexer.index
-        states = ledger(
-            (BEGUN_US, self.broker.now_us),
-            index.revisions(CAMERA),
-            index.segments(CAMERA),
-            index.told(CAMERA),
-            fell=[],
+        known = LedgerInputs(
+            revisions=index.revisions(CAMERA),
+            segments=index.segments(CAMERA),
+            events=index.told(CAMERA),
             log_us=self.indexer.logged.get(PARTITION, 0),
-            now_us=self.broker.now_us,
         )
+        states = ledger((BEGUN_US, self.broker.now_us), known, now_us=self.broker.now_us)
         self.looks.append(Look(self.broker.now_us, states))

@@ -9,7 +9,7 @@ from districam_api.footage import Evidence
 from districam_common.causes import Told
 from districam_common.events import Camera, CameraEvent
 from districam_common.index import IndexEntry, from_entries
-from districam_common.ledger import Revision
+from districam_common.ledger import LedgerInputs, Revision
 from support.histories import EPOCHS, connected, entry, lost
 
 S = 1_000_000
@@ -18,10 +18,10 @@ RECORD = Revision(Camera(camera_id="cam-1", name="", url=""), 1)
 
 
 def evidence(window: tuple[float, float], rows: list[IndexEntry], told: list[CameraEvent]) -> Evidence:
-    return Evidence(
-        window=Window(round(window[0] * S), round(window[1] * S)), revisions=[RECORD], segments=from_entries(rows),
-        told=[Told(event) for event in told], fell=[], log_us=10**12, now_us=10**12, settle_us=75 * S,
-    )  # fmt: skip
+    events = [Told(event) for event in told]
+    known = LedgerInputs(revisions=[RECORD], segments=from_entries(rows), events=events, log_us=10**12)
+    asked = Window(round(window[0] * S), round(window[1] * S))
+    return Evidence(window=asked, known=known, now_us=10**12, settle_us=75 * S)
 
 
 @pytest.mark.correctness

@@ -15,7 +15,7 @@ from districam_common.expectation import Revision
 from districam_common.hold_store import HoldStore
 from districam_common.holds import Hold, Holds, cached_form, copied, copied_fell, unread_hold, witnesses
 from districam_common.index import from_entries
-from districam_common.ledger import ledger
+from districam_common.ledger import LedgerInputs, ledger
 from districam_common.names import HOLDS_PREFIX, HOUR_US, RELEASED_PREFIX, hold_key, released_key
 from support.announced import EPOCHS, NOON_US, S, lost
 from support.histories import History, camera, histories
@@ -131,7 +131,8 @@ def test_the_copied_events_explain_the_window_as_all_of_them_do(
 
     def states(some: list[Told]) -> object:
         late_us = TO_US + 9 * HOUR_US
-        return ledger((FROM_US, TO_US), [RECORD], from_entries([]), some, log_us=late_us, now_us=late_us)
+        known = LedgerInputs(revisions=[RECORD], segments=from_entries([]), events=some, log_us=late_us)
+        return ledger((FROM_US, TO_US), known, now_us=late_us)
 
     assert states(again) == states(told)
 
@@ -168,10 +169,11 @@ def test_what_is_copied_explains_any_window_as_all_that_was_told_does(
 
     def states(some: Sequence[Told]) -> object:
         late_us = to_us + 9 * HOUR_US
-        return ledger(
-            (from_us, to_us), [camera()], from_entries(history.entries), some, fell=history.fell,
-            log_us=late_us, now_us=late_us,
-        )  # fmt: skip
+        segments = from_entries(history.entries)
+        known = LedgerInputs(
+            revisions=[camera()], segments=segments, events=some, fell=history.fell, log_us=late_us
+        )
+        return ledger((from_us, to_us), known, now_us=late_us)
 
     told = [one for one in history.told if not isinstance(one.event, FootageExpired)]
     assert states(witnesses(told, from_us, to_us)) == states(told)

@@ -10,7 +10,7 @@ from districam_common.causes import Told
 from districam_common.events import CameraEvent, Cause, Lost, PartitionFell
 from districam_common.expectation import Revision
 from districam_common.index import IndexEntry
-from districam_common.ledger import State, Summary, gap_us_by_cause, ledger, summary
+from districam_common.ledger import LedgerInputs, State, Summary, gap_us_by_cause, ledger, summary
 from support.histories import EPOCHS, camera, connected, entry, expired, fell, lost, refused, shed
 
 S = 1_000_000
@@ -32,15 +32,14 @@ def told(
     now_us: int = SETTLED_US,
 ) -> list[Short]:
     """The ledger's states in seconds, as short as they are."""
-    states = ledger(
-        (window[0] * S, window[1] * S),
-        revisions,
-        index.from_entries(entries),
-        [event if isinstance(event, Told) else Told(event) for event in events],
+    known = LedgerInputs(
+        revisions=revisions,
+        segments=index.from_entries(entries),
+        events=[event if isinstance(event, Told) else Told(event) for event in events],
         fell=fallen,
         log_us=log_us,
-        now_us=now_us,
     )
+    states = ledger((window[0] * S, window[1] * S), known, now_us=now_us)
     return [_short(state) for state in states]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common import index
-from districam_common.ledger import State, ledger, summary
+from districam_common.ledger import LedgerInputs, State, ledger, summary
 from support.histories import History, histories
 from support.reference_ledger import known_at
 
@@ -17,15 +17,14 @@ MOMENTS_US = [-1, 0, 30_000_000]
 
 
 def states_of(history: History) -> list[State]:
-    return ledger(
-        history.window,
-        history.revisions,
-        index.from_entries(history.entries),
-        history.told,
+    known = LedgerInputs(
+        revisions=history.revisions,
+        segments=index.from_entries(history.entries),
+        events=history.told,
         fell=history.fell,
         log_us=history.log_us,
-        now_us=history.now_us,
     )
+    return ledger(history.window, known, now_us=history.now_us)
 
 
 def instants(history: History, states: list[State]) -> list[int]:

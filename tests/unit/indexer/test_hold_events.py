@@ -15,7 +15,7 @@ from districam_common.holds import Hold, HoldEvents, copied
 from districam_common.index import from_entries
 from districam_common.index_reader import Known
 from districam_common.index_replies import Meta
-from districam_common.ledger import ledger
+from districam_common.ledger import LedgerInputs, ledger
 from districam_common.names import HOUR_US, SCHEMA, hold_events_key
 from districam_indexer.hold_events import Explaining
 from support.announced import NOON_US, S, lost
@@ -71,7 +71,7 @@ class World(MemoryBlobs):
 
     async def known(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> Known:
         return Known(
-            log_us=self.log_us, revisions=[], segments=from_entries([]), told=list(self.told), fell=[], meta=self.meta
+            log_us=self.log_us, revisions=[], segments=from_entries([]), events=list(self.told), fell=[], meta=self.meta
         )  # fmt: skip
 
     def monotonic_us(self) -> int:
@@ -93,7 +93,8 @@ class World(MemoryBlobs):
 
 def states(told: list[Told]) -> object:
     late_us = NOON_US + 90 * 24 * HOUR_US
-    return ledger((NOON_US, TO_US), [camera()], from_entries([]), told, log_us=late_us, now_us=late_us)
+    known = LedgerInputs(revisions=[camera()], segments=from_entries([]), events=told, log_us=late_us)
+    return ledger((NOON_US, TO_US), known, now_us=late_us)
 
 
 def read_back(kept: HoldEvents | None) -> list[Told]:

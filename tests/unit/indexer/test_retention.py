@@ -11,7 +11,7 @@ from districam_common.causes import Told
 from districam_common.events import Connected, FootageExpired, Lost, Profile
 from districam_common.index import from_entries
 from districam_common.intervals import Interval, merge, touches
-from districam_common.ledger import ledger
+from districam_common.ledger import LedgerInputs, ledger
 from districam_common.names import DAY_US, HOUR_US
 from districam_indexer.core.plan import is_inside
 from districam_indexer.core.retention import (
@@ -426,10 +426,9 @@ def test_trimming_changes_no_state_from_the_edge_on() -> None:
     kept = [told for member, told in members if member not in gone]
 
     def states(told: Sequence[Told]) -> object:
-        none = from_entries([])
-        return ledger(
-            (edge_us, edge_us + HOUR_US), [], none, told, log_us=edge_us + DAY_US, now_us=edge_us + DAY_US
-        )
+        now_us = edge_us + DAY_US
+        known = LedgerInputs(revisions=[], segments=from_entries([]), events=told, log_us=now_us)
+        return ledger((edge_us, edge_us + HOUR_US), known, now_us=now_us)
 
     assert states(kept) == states([told for _, told in members])
 

@@ -11,14 +11,13 @@ from redis.asyncio import Redis
 
 from districam_common import index_replies as replies
 from districam_common import names
-from districam_common.events import Camera, PartitionFell
-from districam_common.expectation import Revision
+from districam_common.events import Camera
 from districam_common.holds import Hold, HoldState, cached_form
 from districam_common.index import SegmentArray
 from districam_common.index_queries import NEWEST, ask_for_hours, ask_for_last
 from districam_common.index_replies import Instant, Meta, parse_meta
 from districam_common.intervals import Interval
-from districam_common.ledger import Told
+from districam_common.ledger import LedgerInputs, Told
 from districam_common.recent import Recent
 from districam_common.redis_door import open_redis, redis_errors
 from districam_common.revisions import dated as dated_revisions
@@ -73,18 +72,9 @@ _REACH_US = 120_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """All that is known of a camera, for the ledger: `log_us` as it was before the rest, `meta` as it was after it.
+class Known(LedgerInputs):
+    """The ledger's inputs as the index has them: `log_us` was read before the rest, `meta` after it."""
 
-    Attributes:
-        fell: off the camera's partition of `fragments`, before it was stored.
-    """
-
-    log_us: int
-    revisions: list[Revision]
-    segments: SegmentArray
-    told: list[Told]
-    fell: list[PartitionFell]
     meta: Meta | None
 
 
@@ -163,7 +153,7 @@ class IndexReader:
             log_us=replies.log_us_of(logged),
             revisions=dated_revisions(revisions, camera_id),
             segments=replies.touching(hours, from_us, to_us),
-            told=await _told(told),
+            events=await _told(told),
             fell=replies.fell(fell),
             meta=parse_meta(meta),
         )

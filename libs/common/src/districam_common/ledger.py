@@ -26,7 +26,7 @@ from districam_common.expectation import Revision, expected
 from districam_common.index import SegmentArray
 from districam_common.intervals import Interval, gaps, merge, merge_arrays, touches
 
-__all__ = ["Revision", "State", "Summary", "Told", "gap_us_by_cause", "ledger", "summary"]
+__all__ = ["LedgerInputs", "Revision", "State", "Summary", "Told", "gap_us_by_cause", "ledger", "summary"]
 
 SETTLE_US = 75_000_000
 """Longer than the silence deadline, the session timeout and a reconnection together."""
@@ -57,30 +57,36 @@ class _Layer:
         return self.states[n] if n >= 0 and at_us < self.states[n].to_us else None
 
 
-def ledger(
-    window: Interval,
-    revisions: Sequence[Revision],
-    segments: SegmentArray,
-    events: Sequence[Told],
-    *,
-    fell: Sequence[PartitionFell] = (),
-    log_us: int,
-    now_us: int,
-    settle_us: int = SETTLE_US,
-) -> list[State]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerInputs:
+    """What is known of one camera.
+
+    Attributes:
+        revisions: every revision of its record, in any order, repeats allowed. Empty: the camera never existed.
+        segments: its segments (`index.SEGMENTS`), in any order, repeats and copies allowed. They must reach an hour
+            beyond the window on either side, where stored: a loss is proven by what came after it.
+        events: all its events, in any order, repeats allowed.
+        fell: the `partition.fell` events of its partition of `fragments`.
+        log_us: everything up to this instant in its partition is stored and indexed, µs UTC; 0 if unknown.
+    """
+
+    revisions: Sequence[Revision]
+    segments: SegmentArray
+    events: Sequence[Told]
+    fell: Sequence[PartitionFell] = ()
+    log_us: int
+
+
+def ledger(window: Interval, known: LedgerInputs, *, now_us: int, settle_us: int = SETTLE_US) -> list[State]:
     """What is known of each instant of `window`: states that tile it, in order, neighbours differing.
 
     Args:
         window: half-open, µs UTC.
-        revisions: every revision of the camera's record, in any order, repeats allowed. None: the camera never existed.
-        segments: of this camera (`index.SEGMENTS`), in any order, repeats and copies allowed. They must reach an hour
-            beyond the window on either side, where stored: a loss is proven by what came after it.
-        events: all of this camera's, in any order, repeats allowed.
-        fell: of this camera's partition of `fragments`.
-        log_us: how far the truth has got (`dc1:logged` of the camera's partition).
+        known: of the camera.
         now_us: nothing later than this can be known.
         settle_us: what is newer than `log_us` less this may still change.
     """
+    segments, events, log_us = known.segments, known.events, known.log_us
     recorded = merge_arrays(segments["start_us"], segments["end_us"])
     gone = missing(segments, events, log_us)
     dropped = shed(events)
@@ -88,7 +94,7 @@ def ledger(
     ruling = reigns(happened, (window[0] - SHORT_HOLE_US, window[1] + SHORT_HOLE_US))
     expired = merge((t.event.from_us, t.event.to_us) for t in events if isinstance(t.event, FootageExpired))
     shown = merge([*recorded, *_short_holes(recorded, gone, dropped, ruling)])
-    wanted = expected(revisions, segments, happened)
+    wanted = expected(known.revisions, segments, happened)
     layers = [
         _plain("expired", expired),
         _plain("recorded", shown),
@@ -99,7 +105,7 @@ def ledger(
         _blaming(Blame(*interval, "pipeline_loss") for interval in gone.lost),
         _blaming(blamed(ruling)),
     ]
-    fallen = _plain("gap", merge((f.from_us, f.to_us) for f in fell))
+    fallen = _plain("gap", merge((f.from_us, f.to_us) for f in known.fell))
     return _merged(_decided(window, layers, fallen))
 
 

@@ -13,11 +13,11 @@ from districam_api.core.times import Window
 from districam_common.clock import Clock
 from districam_common.cover import Piece, segment_cover
 from districam_common.errors import Rejected, Retriable
-from districam_common.events import Camera, PartitionFell, Profile
+from districam_common.events import Camera, Profile
 from districam_common.index import IndexEntry, SegmentArray, entries
 from districam_common.index_reader import Framed, IndexReader, LatestStill, Meta
 from districam_common.intervals import Interval
-from districam_common.ledger import SHORT_HOLE_US, Revision, State, Told, ledger
+from districam_common.ledger import SHORT_HOLE_US, LedgerInputs, State, ledger
 from districam_common.media import CAMERA_ID
 from districam_common.names import AHEAD_US, HOUR_US, SCHEMA
 from districam_common.turns import in_turns, judged_beside
@@ -46,30 +46,22 @@ class NotReady(Retriable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the ledger needs of one camera and window; segments reach an hour beyond it on either side."""
+    """All that the ledger needs of one camera and window."""
 
     window: Window
-    revisions: Sequence[Revision]
-    segments: SegmentArray
-    told: Sequence[Told]
-    fell: Sequence[PartitionFell]
-    log_us: int
+    known: LedgerInputs
     now_us: int
     settle_us: int
     epoch: str | None = None
     """Of whose segments this is all that is left (`of`)."""
 
+    @property
+    def segments(self) -> SegmentArray:
+        return self.known.segments
+
     def states(self) -> list[State]:
-        return ledger(
-            (self.window.from_us, self.window.to_us),
-            self.revisions,
-            self.segments,
-            self.told,
-            fell=self.fell,
-            log_us=self.log_us,
-            now_us=self.now_us,
-            settle_us=self.settle_us,
-        )
+        window = self.window.from_us, self.window.to_us
+        return ledger(window, self.known, now_us=self.now_us, settle_us=self.settle_us)
 
     def shown(self, states: Sequence[State]) -> list[Shown]:
         """The cover of what `states` call recorded, a segment at a time."""
@@ -81,7 +73,7 @@ class Evidence:
         if epoch is None:
             return self
         own = self.segments[[row.epoch == epoch for row in entries(self.segments)]]
-        return replace(self, segments=own, epoch=epoch)
+        return replace(self, known=replace(self.known, segments=own), epoch=epoch)
 
     def spanned(self, states: Sequence[State]) -> list[State]:
         """`states` as far as they speak of what is to be shown: of one epoch, from its first picture to its last."""
@@ -115,7 +107,7 @@ class Evidence:
 
 async def judged(evidence: Evidence) -> list[State]:
     """Its states; nobody else waits for them."""
-    return await judged_beside(evidence.states, len(evidence.told))
+    return await judged_beside(evidence.states, len(evidence.known.events))
 
 
 async def filled(evidence: Evidence, states: list[State]) -> tuple[Evidence, list[State]]:
@@ -150,16 +142,8 @@ class Footage:
         _unchanged(meta, _ready(found.meta))
         if not found.revisions:
             await self._must_be_known(camera_id)
-        return Evidence(
-            window=window,
-            revisions=found.revisions,
-            segments=found.segments,
-            told=found.told,
-            fell=found.fell,
-            log_us=found.log_us,
-            now_us=max(now_us, found.log_us),
-            settle_us=self._settle_us,
-        )
+        now_us = max(now_us, found.log_us)
+        return Evidence(window=window, known=found, now_us=now_us, settle_us=self._settle_us)
 
     async def page(
         self,

@@ -132,5 +132,5 @@ class HoldBook:
 
 def explained(hold: Hold, evidence: Evidence) -> dict[str, tuple[str, ...]]:
     """What the hold keeps of the events that explain its window."""
-    told = witnesses(evidence.told, hold.from_us, hold.to_us)
-    return {"events": copied(told), "fell": copied_fell(evidence.fell, hold.from_us, hold.to_us)}
+    known, window = evidence.known, (hold.from_us, hold.to_us)
+    return {"events": copied(witnesses(known.events, *window)), "fell": copied_fell(known.fell, *window)}

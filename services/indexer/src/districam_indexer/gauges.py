@@ -9,8 +9,7 @@ from prometheus_client import Gauge
 
 from districam_common import names
 from districam_common.errors import Rejected, Retriable
-from districam_common.index_reader import Known
-from districam_common.ledger import gap_us_by_cause, ledger, summary
+from districam_common.ledger import LedgerInputs, gap_us_by_cause, ledger, summary
 from districam_common.turns import in_turns, judged_beside
 from districam_common.unread import pass_over
 from districam_indexer import metrics
@@ -126,7 +125,7 @@ class Gauges:
                 pass_over("camera", camera_id, str(error))
                 continue
             judge = partial(coverage, known, from_us, now_us, settle_us=settle_us)
-            found = await judged_beside(judge, len(known.told))
+            found = await judged_beside(judge, len(known.events))
             if found.recorded_ratio is not None:
                 ratios[camera_id, window] = found.recorded_ratio
             gaps |= {(camera_id, cause, window): gap_s for cause, gap_s in found.gap_s.items()}
@@ -134,18 +133,9 @@ class Gauges:
         await self._gaps.replace(window, gaps)
 
 
-def coverage(known: Known, from_us: int, now_us: int, *, settle_us: int) -> Coverage:
+def coverage(known: LedgerInputs, from_us: int, now_us: int, *, settle_us: int) -> Coverage:
     """The camera from `from_us` until now, by the ledger."""
-    states = ledger(
-        (from_us, now_us),
-        known.revisions,
-        known.segments,
-        known.told,
-        fell=known.fell,
-        log_us=known.log_us,
-        now_us=now_us,
-        settle_us=settle_us,
-    )
+    states = ledger((from_us, now_us), known, now_us=now_us, settle_us=settle_us)
     sums = summary(states)
     settled_us = sums.recorded_us + sums.gap_us
     ratio = sums.recorded_us / settled_us if settled_us else None

@@ -68,7 +68,7 @@ class Explaining:
             return False
         if hold.id not in self._kept:
             self._kept[hold.id] = await self._store.explanation(hold.id)
-        kept = to_keep(hold, self._kept[hold.id], known.told, known.fell, known.log_us)
+        kept = to_keep(hold, self._kept[hold.id], known.events, known.fell, known.log_us)
         if kept is not None:
             await self._store.explain(kept)
             self._kept[hold.id] = kept
