@@ -2,9 +2,9 @@
 
 from urllib.parse import urlsplit
 
+from districam_ingest.core.h264 import may_have_fields
 from districam_ingest.rtsp import sdp
 from districam_ingest.rtsp.message import RtspError
-from districam_ingest.rtsp.session import may_have_fields
 from fuzz.conversation import AUDIO, described
 from fuzz.target import Target, must
 
@@ -32,7 +32,7 @@ def run(data: bytes) -> None:
     _look_at(video.url)
     _look_at(video.aggregate_url)
     must(0 <= video.payload_type < 128 and all(video.sets), f"a stream that cannot be: {video}")
-    may_have_fields(video)
+    may_have_fields(video.codec, video.sets)
 
 
 def _audio(body: bytes, base: str) -> sdp.Audio | None:

@@ -170,5 +170,25 @@ async def test_retrying_does_not_repeat_what_cannot_succeed() -> None:
         await retrying(attempt, Runtime("test"), "kafka")
 
 
+@pytest.mark.parametrize("while_stopping", [False, True])
+async def test_a_stop_ends_the_repeating_unless_it_is_to_go_on(*, while_stopping: bool) -> None:
+    runtime, calls = Runtime("test"), list[str]()
+    runtime.stopping.set()
+
+    async def attempt() -> str:
+        calls.append("call")
+        if len(calls) < 3:
+            raise Retriable("away")
+        return "here"
+
+    async def asked() -> str:
+        try:
+            return await retrying(attempt, runtime, "s3", first_s=0.001, while_stopping=while_stopping)
+        except Retriable:
+            return "given up"
+
+    assert (await asked(), len(calls)) == (("here", 3) if while_stopping else ("given up", 1))
+
+
 def test_instances_differ() -> None:
     assert Runtime("test").instance != Runtime("test").instance

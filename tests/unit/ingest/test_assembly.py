@@ -2,9 +2,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from districam_ingest.core.assembly import Assembly
 from districam_ingest.core.nal import Codec
 from districam_ingest.core.units import Picture
+from districam_ingest.libav_assembly import Assembly
+from districam_ingest.rtsp.fragments import PICTURE_MOST
+from districam_ingest.rtsp.message import RtspError
 
 START = b"\0\0\1"
 SEI, FIRST, SECOND = START + b"\x06\x05", START + b"\x41\x9a", START + b"\x41\x20"
@@ -17,17 +19,17 @@ def assembled(
     """Of pieces with their times; each arrives a microsecond after the one before."""
     assembly = Assembly(codec, has_fields=has_fields)
     done = [assembly.push(data, pts, at_us, None) for at_us, (data, pts) in enumerate(pieces)]
-    return [picture for picture in (*done, assembly.end()) if picture]
+    return [picture for some in (*done, assembly.end()) for picture in some]
 
 
 def test_pieces_without_a_time_belong_to_the_picture_before():
     assembly = Assembly("h264", has_fields=False)
-    assert assembly.push(b"\0\0\1\x41a", None, 1, None) is None
-    assert assembly.push(b"\0\0\1\x41b", 10, 2, 5) is None
-    assert assembly.push(b"c", None, 3, None) is None
-    assert assembly.push(b"\0\0\1\x41d", 20, 4, None) == Picture((b"\x41bc",), 10, 2, camera_us=5)
-    assert assembly.end() == Picture((b"\x41d",), 20, 4)
-    assert assembly.end() is None
+    assert assembly.push(b"\0\0\1\x41a", None, 1, None) == []
+    assert assembly.push(b"\0\0\1\x41b", 10, 2, 5) == []
+    assert assembly.push(b"c", None, 3, None) == []
+    assert assembly.push(b"\0\0\1\x41d", 20, 4, None) == [Picture((b"\x41bc",), 10, 2, camera_us=5)]
+    assert assembly.end() == [Picture((b"\x41d",), 20, 4)]
+    assert assembly.end() == []
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,15 @@ def test_pictures_of_one_timestamp_are_told_apart_by_their_first_slice(
 def test_two_fields_of_a_frame_are_one_picture():
     (picture,) = assembled([(FIRST, 10), (FIRST, 10)], has_fields=True)
     assert len(picture.nals) == 2
+
+
+def test_what_is_larger_than_any_picture_is_refused_and_not_held():
+    assembly = Assembly("h264", has_fields=False)
+    assert assembly.push(FIRST, 10, 1, None) == []
+    assert assembly.push(bytes(PICTURE_MOST - len(FIRST)), None, 2, None) == []
+    with pytest.raises(RtspError, match="too large"):
+        assembly.push(b"x", None, 3, None)
+    assert assembly.end() == []
 
 
 def test_bytes_that_hold_no_nal_unit_are_no_picture():

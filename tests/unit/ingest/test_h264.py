@@ -91,6 +91,13 @@ def test_only_interlaced_video_has_fields():
     ]
 
 
+def test_what_cannot_be_read_may_have_fields():
+    assert h264.may_have_fields("h264", [])
+    assert h264.may_have_fields("h264", INTERLACED_HRD)
+    assert not h264.may_have_fields("h264", BASELINE)
+    assert not h264.may_have_fields("hevc", [])
+
+
 def test_scaling_lists_are_skipped():
     for chroma, lists in ((1, 8), (3, 12)):
         writer = start(100).ue(chroma)

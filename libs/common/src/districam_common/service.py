@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass, field
-from random import SystemRandom
 from typing import TypeVar, cast
 
 import structlog
@@ -20,6 +19,7 @@ from districam_common.backoff import delays
 from districam_common.clock import Clock, SystemClock
 from districam_common.errors import DistricamError, Fatal, Retriable
 from districam_common.health import Health
+from districam_common.retry import retry
 from districam_common.settings import ServiceSettings, SettingsError, load, variable
 
 __all__ = [
@@ -76,23 +76,26 @@ async def retrying(
     *,
     first_s: float = 0.2,
     cap_s: float = 10.0,
+    while_stopping: bool = False,
 ) -> T:
     """Repeats `attempt` while it raises Retriable, telling Health; gives its result.
+
+    With `while_stopping` it goes on once `stopping` is set, until it is cancelled.
 
     Raises:
         Retriable: the last one, once `stopping` is set. Other errors pass.
     """
-    for delay_s in delays(first_s, cap_s, random=SystemRandom().random):
-        try:
-            result = await attempt()
-        except Retriable as error:
-            runtime.health.failing(dependency, str(error))
-            if await _stops_within(runtime.stopping, delay_s):
-                raise
-        else:
-            runtime.health.ok(dependency)
-            return result
-    raise AssertionError("delays never end")
+
+    async def pause(error: Retriable, delay_s: float) -> None:
+        runtime.health.failing(dependency, str(error))
+        if while_stopping:
+            await asyncio.sleep(delay_s)
+        elif await _stops_within(runtime.stopping, delay_s):
+            raise error
+
+    result = await retry(attempt, delays(first_s, cap_s), pause)
+    runtime.health.ok(dependency)
+    return result
 
 
 async def _stops_within(stopping: asyncio.Event, delay_s: float) -> bool:

@@ -1,6 +1,5 @@
 """Reading stored segments a fragment at a time: memory of a few blocks, whatever the object's size."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,13 +7,12 @@ from dataclasses import dataclass
 from districam_api.core.clip import Mark
 from districam_api.core.placing import Part, Reading, Splitter
 from districam_common.blobs import Blobs
-from districam_common.errors import Retriable
 from districam_common.index import IndexEntry
 from districam_common.mp4 import Track, init_of
 from districam_common.names import segment_key
+from districam_common.retry import retry
 
-ATTEMPTS = 4
-FIRST_WAIT_S = 0.2
+RETRIES_S = (0.2, 0.4, 0.8)
 """The store may falter for a moment while a long clip is being read."""
 BLOCK_BYTES = 4 << 20
 """Of one request: a usual segment takes one, and reading ahead holds a few at most."""
@@ -78,12 +76,7 @@ class Objects:
         return None
 
     async def _block(self, entry: IndexEntry, start: int, length: int) -> bytes:
-        for attempt in range(ATTEMPTS - 1):
-            try:
-                return await self.blobs.get(self._key(entry), start=start, length=length)
-            except Retriable:
-                await asyncio.sleep(FIRST_WAIT_S * 2**attempt)
-        return await self.blobs.get(self._key(entry), start=start, length=length)
+        return await retry(lambda: self.blobs.get(self._key(entry), start=start, length=length), RETRIES_S)
 
     def _key(self, entry: IndexEntry) -> str:
         return segment_key(self.camera_id, entry)

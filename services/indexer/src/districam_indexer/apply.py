@@ -108,7 +108,7 @@ def _letter(record: Record, reason: str) -> DeadLetter:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        key=(record.key or b"")[:200].decode(errors="replace"),
+        key=record.key_text,
         reason=reason[:500],
         service="indexer",
     )

@@ -25,6 +25,7 @@ from districam_common.index_replies import is_segment
 from districam_common.media import CAMERA_ID
 from districam_common.names import DAY_US, HOUR_US
 from districam_common.redis_door import open_redis, redis_errors
+from districam_common.retry import retry
 from districam_common.service import leaves
 from districam_common.vault import Digest, Vault, Version
 from districam_indexer.announced import Announced
@@ -43,8 +44,7 @@ from districam_indexer.settings import Settings
 from districam_indexer.usage import indexed_hours
 
 AGREE, DIFFER, REFUSED = 0, 1, 3
-_ATTEMPTS = 4
-_FIRST_WAIT_S = 0.5
+_RETRIES_S = (0.5, 1.0, 2.0)
 """A store that falters for a moment must not cost hours of reading."""
 
 
@@ -211,16 +211,10 @@ class _Check:
 
     async def _digest(self, key: str) -> Digest | None:
         """None if it has been deleted since the day was listed."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return await self._vault.digest(key)
-            except Missing:
-                return None
-            except Retriable:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(_FIRST_WAIT_S * 2**attempt)
-        raise AssertionError("the last attempt gives or raises")
+        try:
+            return await retry(lambda: self._vault.digest(key), _RETRIES_S)
+        except Missing:
+            return None
 
     async def _indexed(self, camera_id: str, day_us: int) -> dict[bytes, int]:
         keys = [names.segments_key(camera_id, day_us + n * HOUR_US) for n in range(24)]

@@ -1,7 +1,5 @@
 """Whether the store keeps what is under legal hold. Tried out, never assumed; while nobody can tell, holds are advisory."""
 
-from collections.abc import Iterator
-from random import SystemRandom
 from typing import Literal
 
 import structlog
@@ -32,7 +30,7 @@ class Protection:
         self._doors = doors
         self._state: State | None = None
         self._again_us: int | None = 0
-        self._delays = _patience()
+        self._delays = delays(_FIRST_S, _CAP_S)
 
     @property
     def is_enforced(self) -> bool:
@@ -48,7 +46,7 @@ class Protection:
             self._again_us = now_us + round(next(self._delays) * 1e6)
         else:
             self._again_us = None
-            self._delays = _patience()
+            self._delays = delays(_FIRST_S, _CAP_S)
         state: State = "unknown" if protects is None else "enforced" if protects else "advisory"
         was_enforced, before = self.is_enforced, self._state
         self._state = state
@@ -67,7 +65,3 @@ class Protection:
         self._doors.runtime.health.ok(DEPENDENCY, _WHY[state])
         for one in STATES:
             metrics.PROTECTION.labels(one).set(one == state)
-
-
-def _patience() -> Iterator[float]:
-    return delays(_FIRST_S, _CAP_S, random=SystemRandom().random)

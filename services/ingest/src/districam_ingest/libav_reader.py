@@ -23,12 +23,13 @@ from districam_common.credentials import Credential
 from districam_common.events import Cause
 from districam_ingest.core import h264
 from districam_ingest.core.aac import SoundShape, sound_shape
-from districam_ingest.core.assembly import Assembly
 from districam_ingest.core.nal import BitstreamError, Codec, split_annexb
 from districam_ingest.core.pausing import Pauses
 from districam_ingest.core.units import Picture, Sound
 from districam_ingest.core.unstepped import Unstepped
+from districam_ingest.libav_assembly import Assembly
 from districam_ingest.reading import ReadError, SourceInfo
+from districam_ingest.rtsp.message import RtspError
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -270,11 +271,13 @@ class LibavSource:
             if not is_open and isinstance(error, _DEADLINES) and not self._left.is_set() and answers(url):
                 cause, detail = "source_silent", "it takes connections and says nothing"
             self._fail(ReadError(cause, detail))
+        except RtspError as error:
+            self._fail(ReadError("stream_error", str(error)))
         except Exception as error:  # noqa: BLE001  # the loop's side must hear of it, or it waits for a thread that is dead
             self._fail(ReadError("stream_error", f"{type(error).__name__} in the reader"))
 
     def _deliver_all(self, packets: "Iterator[AnyPacket]", info: SourceInfo) -> None:
-        assembly = Assembly(info.codec, has_fields=_has_fields(info))
+        assembly = Assembly(info.codec, has_fields=h264.may_have_fields(info.codec, info.sets))
         sounds = _Sounds(info.sound) if info.sound is not None or info.gives_g711 else None
         steps = Unstepped() if info.sound_name is not None else None
         try:
@@ -305,8 +308,8 @@ class LibavSource:
         if sounds is not None and packet.size:
             self._tell(self._sounds.append, sounds.sound(packet, at_us))
 
-    def _deliver(self, picture: Picture | None) -> None:
-        if picture is not None:
+    def _deliver(self, pictures: list[Picture]) -> None:
+        for picture in pictures:
             self._slots.acquire()
             self._tell(self._waiting.put_nowait, picture)
 
@@ -376,14 +379,6 @@ class _Sounds:
         self._next = pts + length
         lasts_us = ticks.to_us(length, self._rate)
         return Sound(bytes(packet), pts, at_us - lasts_us, _camera_us(packet))
-
-
-def _has_fields(info: SourceInfo) -> bool:
-    """Whether pictures may be fields; so it is taken to be where no parameter set says no."""
-    try:
-        return info.codec == "h264" and h264.shape(info.sets).has_fields
-    except BitstreamError:
-        return True
 
 
 def _camera_us(packet: "AnyPacket") -> int | None:

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from districam_common.settings import Block, HealthSettings, ServiceSettings
-from districam_ingest.connection import authority
+from districam_common.settings import Authority, Block, HealthSettings, ServiceSettings
 
 
 class IngestSettings(Block):
@@ -18,7 +17,7 @@ class IngestSettings(Block):
     """Connected, and no media for so long: `source_silent`."""
     retry_first_s: float = Field(default=0.5, gt=0)
     retry_most_s: float = Field(default=30.0, gt=0)
-    rtsps_ca_file: Path | None = None
+    rtsps_ca_file: Authority = None
     """Whose certificates `rtsps` cameras must have; without it none is verified: cameras make theirs themselves."""
     opening_at_once: int = Field(default=32, gt=0)
     """Streams take turns in being opened: so many at once, and as many of those that failed the last time (see `Turns`)."""
@@ -35,17 +34,6 @@ class IngestSettings(Block):
     """G.711 goes into no MP4: without this it is left out."""
     still_threads: int = Field(default=1, gt=0)
     still_width: int = Field(default=640, gt=15)
-
-    @field_validator("rtsps_ca_file")
-    @classmethod
-    def _holds_certificates(cls, path: Path | None) -> Path | None:
-        if path is None:
-            return None
-        try:
-            authority(path)
-        except OSError as error:
-            raise ValueError(f"{path} holds no readable certificates: {error.strerror or error}") from None
-        return path
 
 
 class Settings(ServiceSettings):

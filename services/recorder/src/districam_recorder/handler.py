@@ -105,8 +105,7 @@ def incoming(record: Record, received_us: int) -> Incoming:
 def _content(record: Record) -> Fragment | Unreadable:
     if record.problem:
         return Unreadable("", record.problem, is_lost=record.is_lost)
-    key = (record.key or b"").decode(errors="replace")[:200]
     try:
         return wire.fragment(record.key, record.headers, record.value)
     except wire.WireError as error:
-        return Unreadable(key, str(error))
+        return Unreadable(record.key_text, str(error))

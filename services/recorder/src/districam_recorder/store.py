@@ -4,18 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
-from random import SystemRandom
 from typing import TypeVar
 
 import structlog
 
 from districam_common import names, wire
-from districam_common.backoff import delays
 from districam_common.blobs import Blobs, Exists, LockRefused
 from districam_common.errors import Rejected, Retriable
 from districam_common.events import DeadLetter, PartitionFell, SegmentStored
 from districam_common.kafka.producer import Publisher
-from districam_common.service import Runtime
+from districam_common.service import Runtime, retrying
 from districam_recorder import metrics
 from districam_recorder.core.assembler import Segment
 from districam_recorder.core.effects import Effect, Fall, Rejection
@@ -85,7 +83,7 @@ class Store:
         begun_us = self._runtime.clock.monotonic_us()
         async with self._slots:
             made = await asyncio.to_thread(object_of, segment, self._place.bucket)
-            stored = await self._patiently("s3", lambda: self._put(made, segment.first.append_us))
+            stored = await self._retrying("s3", lambda: self._put(made, segment.first.append_us))
         await turn.wait()
         if isinstance(stored, Conflict):
             await self._tell_conflict(stored, segment, partition)
@@ -195,13 +193,13 @@ class Store:
             to_us=fall.to_us,
         )
         message = wire.event_message(event, next(self._events), site=self._place.site, service=SERVICE)
-        streams = await self._patiently("kafka", lambda: self._publisher.partitions(names.STREAMS))
+        streams = await self._retrying("kafka", lambda: self._publisher.partitions(names.STREAMS))
         await self._announce(_Announcement(names.STREAMS, message, partition % streams))
         log.error("partition fell off the log", partition=partition, from_us=fall.from_us, to_us=fall.to_us)
 
     async def _announce(self, announcement: _Announcement) -> int:
         """Gives the broker's time of the append."""
-        ack = await self._patiently(
+        ack = await self._retrying(
             "kafka",
             lambda: self._publisher.publish(
                 announcement.topic, announcement.message, partition=announcement.partition
@@ -209,15 +207,6 @@ class Store:
         )
         return ack.append_us
 
-    async def _patiently(self, dependency: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeats `attempt` until it succeeds, also while the service is being stopped: cancelling ends it."""
-        for delay_s in delays(0.2, 10.0, random=SystemRandom().random):
-            try:
-                result = await attempt()
-            except Retriable as error:
-                self._runtime.health.failing(dependency, str(error))
-                await asyncio.sleep(delay_s)
-            else:
-                self._runtime.health.ok(dependency)
-                return result
-        raise AssertionError("delays never end")
+    async def _retrying(self, dependency: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Also while the service is being stopped: cancelling ends it."""
+        return await retrying(attempt, self._runtime, dependency, while_stopping=True)

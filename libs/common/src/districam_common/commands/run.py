@@ -3,10 +3,11 @@
 import asyncio
 import sys
 from argparse import ArgumentParser
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from districam_common import logs
 from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.retry import retry
 from districam_common.settings import LogSettings, ServiceSettings, SettingsError, TopicsSettings, load
 
 _REPEAT_S = 0.5
@@ -39,7 +40,7 @@ def run(name: str, command: Command, *, wait_s: float) -> int:
         logs.configure(
             LogSettings(level="warning", format=settings.log.format), service=name, instance="command"
         )
-        return asyncio.run(_patiently(command, settings, wait_s))
+        return asyncio.run(_retried(command, settings, wait_s))
     except SettingsError as error:
         return _failed(name, error, BAD_SETTINGS)
     except Fatal as error:
@@ -53,14 +54,13 @@ def _failed(name: str, error: Exception, code: int) -> int:
     return code
 
 
-async def _patiently(command: Command, settings: CommandSettings, wait_s: float) -> int:
+async def _retried(command: Command, settings: CommandSettings, wait_s: float) -> int:
     """Commands may be repeated: each looks at what is there before it acts."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
-    while True:
-        try:
-            return await command(settings)
-        except Retriable:
-            if loop.time() >= deadline:
-                raise
-        await asyncio.sleep(_REPEAT_S)
+
+    def delays() -> Iterator[float]:
+        while loop.time() < deadline:
+            yield _REPEAT_S
+
+    return await retry(lambda: command(settings), delays())

@@ -39,6 +39,11 @@ class Record:
         """The offset behind it."""
         return self.offset + self.count
 
+    @property
+    def key_text(self) -> str:
+        """The key for people: 200 characters at most, with U+FFFD for what is not UTF-8; empty if there is none."""
+        return (self.key or b"").decode(errors="replace")[:200]
+
 
 def mark_of(record: Record) -> Mark:
     """What the record is known by."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from districam_ingest.core.nal import BitstreamError
+from districam_ingest.core.nal import Bits, BitstreamError
 
 RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 RATE_LEAST, RATE_MOST = 4_000, 192_000
@@ -37,25 +37,14 @@ class SoundShape:
     silence: bytes
 
 
-class _Bits:
-    def __init__(self, data: bytes) -> None:
-        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
-
-    def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise BitstreamError("an AudioSpecificConfig is cut off")
-        return self._value >> self._left & (1 << count) - 1
-
-
 def sound_shape(config: bytes, rate: int) -> SoundShape:
     """The stream of that configuration, whose timestamps have `rate` ticks a second.
 
     Raises:
         BitstreamError: no AAC that goes into an MP4 as it is: LC, or LC with SBR or PS.
     """
-    bits = _Bits(config)
-    kind, core_rate, channels = _kind(bits), _rate(bits), bits.take(4)
+    bits = Bits(config)
+    kind, core_rate, channels = _kind(bits), _rate(bits), bits.u(4)
     core = kind
     if kind in {_SBR, _PS}:
         _rate(bits)  # what comes out; the access units count the core's samples
@@ -64,7 +53,7 @@ def sound_shape(config: bytes, rate: int) -> SoundShape:
         raise BitstreamError(f"AAC of type {core} with {channels} channels")
     if not all(RATE_LEAST <= one <= RATE_MOST for one in (rate, core_rate)):
         raise BitstreamError(f"AAC of {core_rate} Hz, timed in {rate} Hz")
-    samples = 960 if bits.take(1) else 1024
+    samples = 960 if bits.u(1) else 1024
     return SoundShape(
         config=config,
         rate=rate,
@@ -87,14 +76,14 @@ def _silence(channels: int) -> bytes:
     return int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
-def _kind(bits: _Bits) -> int:
-    kind = bits.take(5)
-    return 32 + bits.take(6) if kind == _ESCAPE else kind
+def _kind(bits: Bits) -> int:
+    kind = bits.u(5)
+    return 32 + bits.u(6) if kind == _ESCAPE else kind
 
 
-def _rate(bits: _Bits) -> int:
-    index = bits.take(4)
-    rate = bits.take(24) if index == 15 else (*RATES, 0, 0)[index]
+def _rate(bits: Bits) -> int:
+    index = bits.u(4)
+    rate = bits.u(24) if index == 15 else (*RATES, 0, 0)[index]
     if not rate:
         raise BitstreamError("AAC without a sampling rate")
     return rate

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from districam_ingest.core.nal import Bits, BitstreamError, counted, unescaped
+from districam_ingest.core.nal import Bits, BitstreamError, Codec, counted, unescaped
 from districam_ingest.core.shape import REORDER_MOST, VideoShape, chroma_of, cropped, depth_of, rate_of
 
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
@@ -37,6 +37,14 @@ def shape(sets: Sequence[bytes]) -> VideoShape:
         reorder=reorder,
         has_fields=has_fields,
     )
+
+
+def may_have_fields(codec: Codec, sets: Sequence[bytes]) -> bool:
+    """Whether a coded picture may be one field of a frame; also True of H.264 without a readable SPS."""
+    try:
+        return codec == "h264" and shape(sets).has_fields
+    except BitstreamError:
+        return True
 
 
 def _chroma(bits: Bits) -> tuple[int, bool]:

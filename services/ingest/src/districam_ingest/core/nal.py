@@ -145,7 +145,7 @@ class Bits:
     def u(self, count: int) -> int:
         self._at += count
         if self._at > self._size:
-            raise BitstreamError("the parameter set ends early")
+            raise BitstreamError("the parameters end early")
         return (self._value >> (self._size - self._at)) & ((1 << count) - 1)
 
     def flag(self) -> bool:

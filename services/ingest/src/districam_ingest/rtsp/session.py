@@ -4,7 +4,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from districam_ingest.core import h264
-from districam_ingest.core.nal import BitstreamError
 from districam_ingest.core.pace import BYTES_A_UNIT, MESSAGE_COST, OTHER_BYTES_A_UNIT
 from districam_ingest.core.units import Picture, Sound
 from districam_ingest.rtsp.carriage import Channels
@@ -13,7 +12,6 @@ from districam_ingest.rtsp.framing import Framer
 from districam_ingest.rtsp.hearing import SoundStream
 from districam_ingest.rtsp.message import Message, RtspError
 from districam_ingest.rtsp.reordering import Reordering
-from districam_ingest.rtsp.sdp import Video
 from districam_ingest.rtsp.stream import VideoStream
 
 if TYPE_CHECKING:
@@ -137,7 +135,9 @@ class Session:
         client = self.client
         client.take(message)
         if self._stream is None and client.video is not None and client.carried:
-            self._stream = VideoStream(client.video, has_fields=may_have_fields(client.video))
+            self._stream = VideoStream(
+                client.video, has_fields=h264.may_have_fields(client.video.codec, client.video.sets)
+            )
             carried = client.carried[0]
             if isinstance(carried, Channels):
                 self._channels = (carried.media, carried.control)
@@ -202,11 +202,3 @@ class Session:
                 self._stream.push(packet, came_us)
             self._stream.end()
         return self._stream.take()
-
-
-def may_have_fields(video: Video) -> bool:
-    """Whether pictures may be fields; so it is taken to be where no parameter set says no."""
-    try:
-        return video.codec == "h264" and h264.shape(video.sets).has_fields
-    except BitstreamError:
-        return True
