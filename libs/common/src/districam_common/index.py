@@ -61,7 +61,7 @@ SegmentArray = NDArray[np.void]
 def member(entry: IndexEntry) -> bytes:
     """The 35 bytes of `entry`; its start is the score."""
     return (
-        uuid.UUID(entry.epoch).bytes
+        _epoch_bytes(entry.epoch)
         + entry.first_seq.to_bytes(4, "big")
         + entry.last_seq.to_bytes(4, "big")
         + (entry.end_us - entry.start_us).to_bytes(4, "big")
@@ -69,6 +69,11 @@ def member(entry: IndexEntry) -> bytes:
         + entry.init_bytes.to_bytes(2, "big")
         + entry.flags.to_bytes(1, "big")
     )
+
+
+@lru_cache(maxsize=1 << 12)
+def _epoch_bytes(epoch: str) -> bytes:
+    return uuid.UUID(epoch).bytes
 
 
 def segments(members: Sequence[bytes], starts_us: Sequence[float] | Sequence[int]) -> SegmentArray:

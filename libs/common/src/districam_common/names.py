@@ -1,7 +1,6 @@
 """Names of everything outside: topics, object keys, Redis keys. Building and parsing stand side by side."""
 
 import re
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -56,10 +55,9 @@ SLOT_US = 10_000_000
 _MINUTE_US = 60_000_000
 _EPOCH_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY = re.compile(
-    r"(?P<camera>[a-z0-9][a-z0-9-]{0,62})/(?P<day>\d{4}-\d{2}-\d{2})/(?P<hour>\d{2})/(?P<minute>\d{2})-(?P<second>\d{2})\.(?P<us>\d{6})Z"
-    r"\.(?P<epoch>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
-    r"\.(?P<first>0|[1-9]\d{0,9})-(?P<last>0|[1-9]\d{0,9})\.(?P<duration>0|[1-9]\d{0,9})"
-    r"\.(?P<init>0|[1-9]\d{0,4})\.(?P<flags>[0-9a-f]{2})\.mp4",
+    r"([a-z0-9][a-z0-9-]{0,62})/(\d{4}-\d{2}-\d{2}/\d{2})/([0-5]\d)-([0-5]\d)\.(\d{6})Z"
+    r"\.([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+    r"\.(0|[1-9]\d{0,9})-(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,4})\.([0-9a-f]{2})\.mp4",
     re.ASCII,
 )
 _SEQ_MAX, _U32_MAX, _U16_MAX = 2**31 - 1, 2**32 - 1, 2**16 - 1
@@ -144,23 +142,28 @@ def parse_segment_key(key: str, size: int) -> SegmentName:
     match = _KEY.fullmatch(key)
     if match is None:
         raise ValueError(f"not a segment's key: {key!r}")
-    part = match.groupdict()
-    start_us = parse_rfc3339(
-        f"{part['day']}T{part['hour']}:{part['minute']}:{part['second']}.{part['us']}+00:00"
-    )
+    camera_id, hour, minute, second, us, epoch, first, last, duration, init, flags = match.groups()
+    start_us = _hour_us(hour) + (int(minute) * 60 + int(second)) * 1_000_000 + int(us)
     entry = IndexEntry(
-        epoch=str(uuid.UUID(part["epoch"])),
-        first_seq=int(part["first"]),
-        last_seq=int(part["last"]),
+        epoch=epoch,
+        first_seq=int(first),
+        last_seq=int(last),
         start_us=start_us,
-        end_us=start_us + int(part["duration"]),
+        end_us=start_us + int(duration),
         bytes=size,
-        init_bytes=int(part["init"]),
-        flags=int(part["flags"], 16),
+        init_bytes=int(init),
+        flags=int(flags, 16),
     )
     if not _fits_index(entry):
         raise ValueError(f"out of bounds: {key!r} of {size} bytes")
-    return SegmentName(part["camera"], entry)
+    return SegmentName(camera_id, entry)
+
+
+@lru_cache(maxsize=1 << 12)
+def _hour_us(hour: str) -> int:
+    """The start of an hour as it stands in objects' keys, `2026-11-24/14`: a listing names each hundreds of times."""
+    day, _, clock = hour.partition("/")
+    return parse_rfc3339(f"{day}T{clock}:00:00+00:00")
 
 
 def _fits_index(entry: IndexEntry) -> bool:
@@ -189,7 +192,7 @@ def parse_hour_prefix(prefix: str) -> int:
         ValueError: it is neither.
     """
     _, day, *hour = prefix.removesuffix("/").split("/")
-    return parse_rfc3339(f"{day}T{hour[0] if hour else '00'}:00:00+00:00")
+    return _hour_us(f"{day}/{hour[0] if hour else '00'}")
 
 
 def hold_events_key(hold_id: str) -> str:

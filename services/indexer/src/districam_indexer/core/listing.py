@@ -3,26 +3,17 @@
 The same as `plan.plan_entry` of each object, gathered; a property test holds the two together.
 """
 
-import re
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from districam_common import names
-from districam_common.names import DAY_US, SLOT_US
+from districam_common.index import member
+from districam_common.names import DAY_US, HOUR_US, SLOT_US
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.plan import EXACT
 
-_KEY = re.compile(
-    r"([a-z0-9][a-z0-9-]{0,62})/(\d{4}-\d{2}-\d{2}/\d{2})/([0-5]\d)-([0-5]\d)\.(\d{6})Z"
-    r"\.([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
-    r"\.(0|[1-9]\d{0,9})-(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,4})\.([0-9a-f]{2})\.mp4",
-    re.ASCII,
-)
-_FIGURES = struct.Struct(">IIIIHB")
-_SEQ_MAX = 2**31 - 1
 _DAY_SLOTS = DAY_US // SLOT_US
 
 
@@ -48,11 +39,11 @@ class Read:
 
 
 class Listing:
-    """Objects of one camera, a page at a time. Figures of an hour are worked out once."""
+    """Objects of one camera, a page at a time. The Redis keys of an hour are made once."""
 
     def __init__(self, camera_id: str, *, now_us: int = EXACT) -> None:
         self._camera_id, self._until_us = camera_id, now_us + names.AHEAD_US
-        self._hours: dict[str, tuple[int, str, str]] = {}
+        self._keys: dict[int, tuple[str, str]] = {}
 
     def read(self, page: Iterable[tuple[str, int]]) -> Read:
         """(key, size) of objects → what they say."""
@@ -61,7 +52,7 @@ class Listing:
         for key, size in page:
             try:
                 self._add(key, size, out, slots)
-            except (ValueError, struct.error):
+            except ValueError:
                 out.left_out.append(key)
         for slot in slots:
             day, bit = divmod(slot, _DAY_SLOTS)
@@ -69,33 +60,25 @@ class Listing:
         return out
 
     def _add(self, key: str, size: int, out: Read, slots: set[int]) -> None:
-        match = _KEY.fullmatch(key)
-        if match is None:
+        found = names.parse_segment_key(key, size)
+        entry = found.entry
+        if found.camera_id != self._camera_id or entry.end_us >= EXACT:
             raise ValueError(key)
-        camera_id, hour, minute, second, us, epoch, first, last, duration, init, flags = match.groups()
-        hour_us, hour_key, epochs_key = self._hours.get(hour) or self._hour(hour)
-        start_us = hour_us + (int(minute) * 60 + int(second)) * 1_000_000 + int(us)
-        end_us = start_us + int(duration)
-        first_seq, last_seq = int(first), int(last)
-        if (
-            camera_id != self._camera_id
-            or not first_seq <= last_seq <= _SEQ_MAX
-            or not 0 <= start_us <= end_us < EXACT
-        ):
-            raise ValueError(key)
-        figures = _FIGURES.pack(first_seq, last_seq, end_us - start_us, size, int(init), int(flags, 16))
-        out.hours.setdefault(hour_key, {})[bytes.fromhex(epoch.replace("-", "")) + figures] = start_us
-        out.epochs.setdefault((epoch, epochs_key), key)
+        start_us, end_us = entry.start_us, entry.end_us
+        hour = start_us // HOUR_US
+        hour_key, epochs_key = self._keys.get(hour) or self._keys_of(hour)
+        out.hours.setdefault(hour_key, {})[member(entry)] = start_us
+        out.epochs.setdefault((entry.epoch, epochs_key), key)
         slots.update(range(start_us // SLOT_US, max(start_us, end_us - 1) // SLOT_US + 1))
         if end_us <= self._until_us:
             out.latest_us = max(out.latest_us, end_us)
         out.objects += 1
 
-    def _hour(self, hour: str) -> tuple[int, str, str]:
-        at_us = names.parse_hour_prefix(f"{self._camera_id}/{hour}/")
-        known = (at_us, names.segments_key(self._camera_id, at_us), names.epochs_key(self._camera_id, at_us))
-        self._hours[hour] = known
-        return known
+    def _keys_of(self, hour: int) -> tuple[str, str]:
+        at_us = hour * HOUR_US
+        made = names.segments_key(self._camera_id, at_us), names.epochs_key(self._camera_id, at_us)
+        self._keys[hour] = made
+        return made
 
 
 def batch_of(camera_id: str, read: Read) -> Batch:
