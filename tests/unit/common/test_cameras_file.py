@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common import wire
+from districam_common.camera_fields import CameraEntry
 from districam_common.cameras_file import CamerasFileError, changes, deletion, export, parse
 from districam_common.events import Camera, Location
 
@@ -31,6 +32,18 @@ def test_the_shortest_entry_has_the_contracts_defaults() -> None:
     assert read(CAMERA) == [
         Camera(camera_id="cam-001", name="Cổng chợ", url="rtsp://10.0.0.11:554/live?channel=1")
     ]
+
+
+def test_an_entry_has_the_records_fields_and_defaults() -> None:
+    record = {field.name: field.default for field in dataclasses.fields(Camera)}
+    entry = {
+        name: field.get_default(call_default_factory=True) for name, field in CameraEntry.model_fields.items()
+    }
+    assert record.keys() - entry.keys() == {"deleted", "revision", "updated_us"}
+    needed = {"camera_id", "name", "url"}
+    assert {name: value for name, value in entry.items() if name not in needed} | {"groups": ()} == {
+        name: record[name] for name in entry.keys() - needed
+    }
 
 
 def test_every_field_is_read() -> None:
@@ -80,18 +93,26 @@ def test_no_cameras_are_no_problem() -> None:
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("segment_s: 0", "segment_s: must be a whole number from 2 to 60"),
+        ("segment_s: 0", "segment_s: should be greater than or equal to 2, not 0"),
         ("segment_s: true", "segment_s: must be a whole number"),
         ("enabled: 1", "enabled: must be true or false"),
-        ("transport: http", "transport: 'http' is not one of tcp, udp"),
-        ("reader: vlc", "reader: 'vlc' is not one of auto, native, ffmpeg"),
+        ("credential: 7", "credential: must be text (put it in quotes), not 7"),
+        ("credential: 2026-11-24", "credential: must be text (put it in quotes)"),
+        ("groups: [market, 1]", "groups.1: must be text"),
+        ("7: x", "7: keys should be strings"),
+        ("location: {latitude: .nan, longitude: 0}", "location.latitude: should be"),
+        ("transport: http", "transport: should be 'tcp' or 'udp', not 'http'"),
+        ("reader: vlc", "reader: should be 'auto', 'native' or 'ffmpeg', not 'vlc'"),
         ("groups: market", "groups: must be a list"),
-        ("location: here", "location: must be {latitude"),
-        ("location: {latitude: 91, longitude: 0}", "location: latitude: must be a number from -90 to 90"),
-        ("location: {latitude: 1}", "location: longitude: is missing"),
+        ("location: here", "location: must be fields and values, as in {latitude: "),
+        (
+            "location: {latitude: 91, longitude: 0}",
+            "location.latitude: should be less than or equal to 90, not 91",
+        ),
+        ("location: {latitude: 1}", "location.longitude: is missing"),
         (
             "location: {latitude: 1, longitude: 1, lat: 2}",
-            "location: lat: no such field; did you mean latitude?",
+            "location.lat: no such field; did you mean latitude?",
         ),
         ("credential: ' '", "credential: must be 1 to 300 printable characters"),
         ("credential: 'user:password'", "credential: must be the name of an entry"),

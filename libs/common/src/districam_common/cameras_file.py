@@ -9,19 +9,20 @@ cameras:
 """
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import yaml
+from pydantic import ValidationError
 
 from districam_common import camera_fields
+from districam_common.camera_fields import CameraEntry
 from districam_common.events import Camera, Location
 from districam_common.names import DAY_US
+from districam_common.wire import adapter
 
-_KEPT = frozenset({"deleted", "revision", "updated_us"})
-"""Fields of the record that are not the operator's."""
+_FIELDS = set(CameraEntry.model_fields)
 RETENTION_MARGIN_DAYS = 5
 """The topics of segments and events must outlive the footage by this."""
 
@@ -32,92 +33,6 @@ class CamerasFileError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(problems))
-
-
-# ---- one field
-
-
-def _one_of(*allowed: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if value not in allowed:
-            raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
-        return cast("str", value)
-
-    return check
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004  # one kind of problem
-    return value
-
-
-def _integer(low: int, high: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}, not {value!r}")
-        return value
-
-    return check
-
-
-def _location(value: object) -> Location | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise ValueError("must be {latitude, longitude, heading_deg, place}")  # noqa: TRY004  # one kind of problem
-    given = cast("dict[object, object]", value)
-    problems: list[str] = []
-    fields = _checked(given, camera_fields.LOCATION, ("latitude", "longitude"), problems)
-    if problems:
-        raise ValueError("; ".join(problems))
-    return Location(**cast("Any", fields))
-
-
-_FIELDS: dict[str, Callable[[object], object]] = {
-    "camera_id": camera_fields.camera_id,
-    "name": camera_fields.text,
-    "url": camera_fields.url,
-    "credential": camera_fields.credential,
-    "transport": _one_of("tcp", "udp"),
-    "reader": _one_of("auto", "native", "ffmpeg"),
-    "single_client": _boolean,
-    "enabled": _boolean,
-    "audio": _boolean,
-    "segment_s": _integer(2, 60),
-    "keyframe_interval_s": _integer(1, 3600),
-    "retention_days": _integer(1, 36_500),
-    "groups": camera_fields.groups,
-    "location": _location,
-}
-
-
-def _checked(
-    given: Mapping[object, object],
-    known: Mapping[str, Callable[[object], object]],
-    needed: Iterable[str],
-    problems: list[str],
-) -> dict[str, object]:
-    """The fields that are right; what is wrong with the others is added to `problems`."""
-    out: dict[str, object] = {}
-    for name, value in given.items():
-        check = known.get(str(name))
-        if check is None:
-            problems.append(f"{name}: {_unknown(str(name), known)}")
-            continue
-        try:
-            out[str(name)] = check(value)
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-    problems += [f"{name}: is missing" for name in needed if name not in given]
-    return out
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    if name in _KEPT:
-        return "is kept by districam-cameras itself; remove it"
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"no such field; did you mean {close[0]}?" if close else "no such field; remove it"
 
 
 # ---- the file
@@ -173,12 +88,16 @@ def _camera(number: int, given: object, problems: list[str]) -> Camera | None:
     if not isinstance(given, dict):
         problems.append(f"camera number {number}: must be fields and values, not {given!r:.40}")
         return None
-    fields = cast("dict[object, object]", given)
-    mine: list[str] = []
-    good = _checked(fields, _FIELDS, ("camera_id", "name", "url"), mine)
-    who = good.get("camera_id", f"number {number}")
-    problems += [f"camera {who}: {problem}" for problem in mine]
-    return None if mine else Camera(**cast("Any", good))
+    try:
+        entry = CameraEntry.model_validate(given)
+    except ValidationError as error:
+        is_named = "camera_id" in given and all(one["loc"] != ("camera_id",) for one in error.errors())
+        who = cast("object", given["camera_id"]) if is_named else f"number {number}"
+        problems += [f"camera {who}: {problem}" for problem in camera_fields.problems(error)]
+        return None
+    location = entry.location and Location(**entry.location.model_dump())
+    fields = entry.model_dump(exclude={"groups", "location"})
+    return Camera(**fields, groups=tuple(entry.groups), location=location)
 
 
 def _of_the_whole(camera: Camera, so_far: Sequence[Camera], topic_retention_days: float) -> list[str]:
@@ -198,22 +117,12 @@ def _of_the_whole(camera: Camera, so_far: Sequence[Camera], topic_retention_days
 
 def export(cameras: Iterable[Camera]) -> str:
     """The file that gives these cameras again; what is as by default is left out."""
-    entries = [_plain(camera) for camera in cameras if not camera.deleted]
+    entries = [
+        adapter(Camera).dump_python(camera, mode="json", include=_FIELDS, exclude_defaults=True)
+        for camera in cameras
+        if not camera.deleted
+    ]
     return yaml.safe_dump({"cameras": entries}, allow_unicode=True, sort_keys=False)
-
-
-def _plain(camera: Camera) -> dict[str, object]:
-    defaults = {field.name: field.default for field in dataclasses.fields(Camera)}
-    out: dict[str, object] = {}
-    for name in _FIELDS:
-        value = getattr(camera, name)
-        if value == defaults[name]:
-            continue
-        if isinstance(value, Location):
-            out[name] = {key: part for key, part in dataclasses.asdict(value).items() if part is not None}
-        else:
-            out[name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
-    return out
 
 
 # ---- what it changes
@@ -249,7 +158,7 @@ def _change(before: Camera | None, wanted: Camera, now_us: int) -> Change | None
         return Change("add", dataclasses.replace(wanted, revision=1, updated_us=now_us))
     fields = tuple(
         (name, getattr(before, name), getattr(wanted, name))
-        for name in _FIELDS
+        for name in CameraEntry.model_fields
         if getattr(before, name) != getattr(wanted, name)
     )
     if not fields and not before.deleted:
