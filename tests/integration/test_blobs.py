@@ -17,6 +17,7 @@ from districam_common.blobs import Blobs, Exists, Head, Missing, SiteMarker
 from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.names import SITE_MARKER
 from districam_common.settings import S3Settings
+from districam_common.vault import Vault
 from integration.conftest import a_bucket
 from support.memory_blobs import MemoryBlobs
 
@@ -132,16 +133,16 @@ async def test_a_listing_of_more_than_a_page_is_whole(blobs: Blobs) -> None:
 
 
 async def test_versions_are_deleted_one_by_one_where_the_bucket_keeps_them(s3: S3Settings) -> None:
-    async with Blobs.open(s3) as blobs:
+    async with Vault.open(s3) as blobs:
         assert await blobs.create_bucket(object_lock=True)
         assert not await blobs.create_bucket(object_lock=True)
         assert await blobs.has_object_lock()
         await put(blobs, "cam-001/a.mp4", b"first!")
         await put(blobs, "cam-001/a.mp4", b"second", once=False)
-        versions = [listed async for listed in blobs.versions("cam-001/")]
+        versions = [one async for one in blobs.every_version("cam-001/")]
         assert len(versions) == 2
-        assert await blobs.delete(versions) == ()
-        assert [listed async for listed in blobs.versions("cam-001/")] == []
+        assert await blobs.delete_versions(versions) == []
+        assert [one async for one in blobs.every_version("cam-001/")] == []
 
 
 async def test_a_missing_bucket_is_waited_for(s3: S3Settings) -> None:

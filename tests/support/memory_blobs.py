@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from districam_common.blobs import Blobs, Exists, Head, Listed, Missing
+from districam_common.blobs import Blobs, Exists, Head, Missing
 from districam_common.errors import Rejected, Retriable
+from districam_common.store_listing import Version
 
 
 @dataclass
@@ -58,12 +59,12 @@ class MemoryBlobs(Blobs):
         body, _ = self.objects[key]
         return body[start : None if length is None else start + length]
 
-    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Listed]:
+    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Version]:
         for key in sorted(self.objects):
             if key.startswith(prefix) and key > start_after:
-                yield Listed(key, len(self.objects[key][0]))
+                yield Version(key, None, len(self.objects[key][0]), is_marker=False, is_latest=True)
 
-    async def delete(self, items: Iterable[str | Listed]) -> tuple[str, ...]:
-        for item in items:
-            self.objects.pop(item if isinstance(item, str) else item.key, None)
+    async def delete(self, keys: Iterable[str]) -> tuple[str, ...]:
+        for key in keys:
+            self.objects.pop(key, None)
         return ()

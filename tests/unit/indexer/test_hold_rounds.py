@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from districam_common import names, wire
-from districam_common.blobs import Listed, Missing
+from districam_common.blobs import Missing
 from districam_common.errors import DistricamError, Fatal, Retriable
 from districam_common.health import Health
 from districam_common.holds import Hold, HoldState
@@ -119,10 +119,10 @@ class World:
     def monotonic_us(self) -> int:
         return self.now
 
-    async def list(self, prefix: str) -> AsyncIterator[Listed]:
+    async def list(self, prefix: str) -> AsyncIterator[Version]:
         assert prefix == names.HOLDS_PREFIX
         for one in self.holds:
-            yield Listed(names.hold_key(one.id), 1)
+            yield Version(names.hold_key(one.id), None, 1, is_marker=False, is_latest=True)
 
 
 def loop(world: World) -> Holding:

@@ -2,20 +2,21 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import certifi
 import urllib3
 from minio import Minio
-from minio.deleteobjects import DeleteObject
+from minio.deleteobjects import DeleteError, DeleteObject
 from minio.error import S3Error
 from urllib3 import BaseHTTPResponse
 
@@ -33,13 +34,12 @@ from districam_common.store_answers import (
     refuses_lock,
     translated,
 )
-from districam_common.store_listing import PAGE, Kind, Page, first_query, page_of
+from districam_common.store_listing import PAGE, Kind, Page, Version, first_query, page_of
 
 __all__ = [
     "Blobs",
     "Exists",
     "Head",
-    "Listed",
     "LockRefused",
     "Missing",
     "SiteMarker",
@@ -68,15 +68,6 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """An object in a listing; `version` only where versions were listed."""
-
-    key: str
-    size: int
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SiteMarker:
     """Whose bucket this is."""
 
@@ -102,7 +93,7 @@ class Blobs:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: S3Settings) -> AsyncGenerator["Blobs"]:
+    async def open(cls, settings: S3Settings) -> AsyncGenerator[Self]:
         """For the length of the block; the store is not asked yet."""
         pool = connections(settings)
         threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="s3")
@@ -155,6 +146,15 @@ class Blobs:
                 raise LockRefused(str(error)) from error
             raise
 
+    async def put_json(self, key: str, body: bytes, *, once: bool) -> None:
+        """Stores a small document.
+
+        Raises:
+            Exists: `once`, and the key is taken.
+        """
+        digest = hashlib.sha256(body).hexdigest()
+        await self.put(key, [body], content_type="application/json", metadata={}, sha256=digest, once=once)
+
     async def head(self, key: str) -> Head | None:
         """Size and metadata; None if there is no such object."""
 
@@ -179,15 +179,21 @@ class Blobs:
         """
 
         def fetch() -> bytes:
-            response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
-            try:
+            with self._reading(key, start, length) as response:
                 _require_range(response, start, length)
                 return response.read()
-            finally:
-                response.close()
-                response.release_conn()
 
         return await self._call(f"reading {key}", fetch)
+
+    @contextmanager
+    def _reading(self, key: str, start: int = 0, length: int | None = None) -> Generator[BaseHTTPResponse]:
+        """In a thread: the open answer."""
+        response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+        try:
+            yield response
+        finally:
+            response.close()
+            response.release_conn()
 
     async def stream(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """The same, a piece at a time. Close it (`aclosing`) if it may be left early.
@@ -207,17 +213,11 @@ class Blobs:
             response.close()
             response.release_conn()
 
-    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Listed]:
-        """Every object under the prefix, in the order of keys, after `start_after`."""
+    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Version]:
+        """Every object under the prefix, in the order of keys, after `start_after`; without versions."""
         async for page in self._listing("objects", prefix, start_after=start_after):
             for one in page.entries:
-                yield Listed(one.key, one.size)
-
-    async def versions(self, prefix: str) -> AsyncIterator[Listed]:
-        """Every version under the prefix, markers of deletion among them (size 0)."""
-        async for page in self._listing("versions", prefix):
-            for one in page.entries:
-                yield Listed(one.key, one.size, one.version)
+                yield one
 
     async def _listing(
         self, kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = "", size: int = PAGE
@@ -241,25 +241,27 @@ class Blobs:
     def _page(self, query: Mapping[str, str]) -> Page:
         return page_of(request(self._client, "GET", self._bucket, query=query).data, query)
 
-    async def delete(self, items: Iterable[str | Listed]) -> tuple[str, ...]:
-        """Deletes keys, or versions where they carry one. Gives the keys that the store would not delete (held).
+    async def delete(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Deletes keys; gives those that the store would not delete (held).
 
-        On a bucket with versions, a key without a version only gets a marker of deletion.
+        On a bucket with versions, a key only gets a marker of deletion.
         """
-        wanted = [
-            DeleteObject(item) if isinstance(item, str) else DeleteObject(item.key, item.version)
-            for item in items
-        ]
+        refused = await self._delete([DeleteObject(key) for key in keys])
+        return tuple(sorted({str(error.name) for error in refused}))
 
-        def remove() -> list[Any]:
-            return list(self._client.remove_objects(self._bucket, wanted))
+    async def _delete(self, wanted: Sequence[DeleteObject]) -> Sequence[DeleteError]:
+        """Deletes keys and versions; gives the store's word on those that it keeps: locked, or under legal hold.
 
-        refused: set[str] = set()
-        for error in await self._call(f"deleting {len(wanted)} objects", remove):
+        Raises:
+            Retriable: one was refused for another reason.
+        """
+        found = await self._call(
+            f"deleting {len(wanted)} objects", lambda: [*self._client.remove_objects(self._bucket, wanted)]
+        )
+        for error in found:
             if not keeps(error.code, error.message):
                 raise Retriable(f"deleting {error.name}: {error.code}: {error.message}")
-            refused.add(str(error.name))
-        return tuple(sorted(refused))
+        return found
 
     async def site(self) -> SiteMarker | None:
         """Whose bucket this is; None if nobody has said yet.

@@ -1,6 +1,5 @@
 """Since when `expired` counts on `districam.retention.v1` alone. It stands in the bucket, where a rebuild from nothing finds it."""
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -47,13 +46,8 @@ async def settle(blobs: Blobs, streams_until_us: int) -> Cutover:
     Raises:
         Retriable: the store is away, or what it gives cannot be read.
     """
-    wanted = Cutover(streams_until_us=streams_until_us)
-    body = wire.json_bytes(wanted)
-    digest = hashlib.sha256(body).hexdigest()
     with suppress(Exists):
-        await blobs.put(
-            CUTOVER, [body], content_type="application/json", metadata={}, sha256=digest, once=True
-        )
+        await blobs.put_json(CUTOVER, wire.json_bytes(Cutover(streams_until_us=streams_until_us)), once=True)
     found = await read(blobs)
     if found is None:
         raise Retriable(f"{CUTOVER} was written and is gone")

@@ -1,6 +1,5 @@
 """Holds as objects in the bucket: the api writes them, retention and the api read them."""
 
-import hashlib
 from typing import TypeVar
 
 import structlog
@@ -118,8 +117,4 @@ class HoldStore:
             return unread_hold(hold_id, body, str(error))
 
     async def _write(self, key: str, hold: Hold | HoldEvents, *, once: bool = True) -> None:
-        body = wire.json_bytes(hold)
-        digest = hashlib.sha256(body).hexdigest()
-        await self._blobs.put(
-            key, [body], content_type="application/json", metadata={}, sha256=digest, once=once
-        )
+        await self._blobs.put_json(key, wire.json_bytes(hold), once=once)

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, Self
 
 from minio.commonconfig import COMPLIANCE
 from minio.error import S3Error
@@ -66,10 +66,9 @@ class Prober(Vault):
 
     @classmethod
     @asynccontextmanager
-    async def begin(cls, settings: S3Settings, clock: Clock) -> AsyncGenerator["Prober"]:
+    async def begin(cls, settings: S3Settings, clock: Clock) -> AsyncGenerator[Self]:
         """For the length of the block; cleaning up is `remove`."""
-        async with super().open(settings) as vault:
-            made = cast("Prober", vault)
+        async with cls.open(settings) as made:
             made.clock = clock
             made.prefix = f"{CHECK_PREFIX}{clock.now_us() // 1_000_000}-{secrets.token_hex(3)}/"
             yield made

@@ -2,9 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import structlog
 from minio.deleteobjects import DeleteObject
@@ -13,8 +11,6 @@ from minio.error import S3Error
 from districam_common.blobs import Blobs
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.names import PROBE_PREFIX, parse_rfc3339
-from districam_common.settings import S3Settings
-from districam_common.store_answers import keeps
 from districam_common.store_listing import Version
 
 __all__ = ["Digest", "Vault", "Version"]
@@ -36,13 +32,6 @@ class Digest:
 class Vault(Blobs):
     """A bucket whose versions are named. Errors are those of `Blobs`."""
 
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, settings: S3Settings) -> AsyncGenerator["Vault"]:
-        """For the length of the block; the store is not asked yet."""
-        async with super().open(settings) as blobs:
-            yield cast("Vault", blobs)
-
     async def folders(self, prefix: str) -> list[str]:
         """Prefixes one level below `prefix`, each with its slash, in order; also those whose objects are deleted but held."""
         found: set[str] = set()
@@ -58,15 +47,11 @@ class Vault(Blobs):
         """
 
         def read() -> Digest:
-            response = self._client.get_object(self._bucket, key)
-            try:
-                seen, size = hashlib.sha256(), 0
+            seen, size = hashlib.sha256(), 0
+            with self._reading(key) as response:
                 while piece := response.read(_PIECE_BYTES):
                     seen.update(piece)
                     size += len(piece)
-            finally:
-                response.close()
-                response.release_conn()
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Digest(size, seen.hexdigest(), headers.get("x-amz-meta-sha256"))
 
@@ -91,14 +76,7 @@ class Vault(Blobs):
     async def delete_versions(self, versions: Sequence[Version]) -> list[Version]:
         """Deletes these for good. Gives those that the store would not delete: they are locked, or under legal hold."""
         by_id = {(one.key, one.version): one for one in versions}
-        wanted = [DeleteObject(one.key, one.version) for one in versions]
-        found = await self._call(
-            f"deleting {len(wanted)} versions",
-            lambda: list(self._client.remove_objects(self._bucket, wanted)),
-        )
-        for error in found:
-            if not keeps(error.code, error.message):
-                raise Retriable(f"deleting {error.name}: {error.code}: {error.message}")
+        found = await self._delete([DeleteObject(one.key, one.version) for one in versions])
         return [by_id[key] for error in found if (key := (str(error.name), error.version_id)) in by_id]
 
     async def delete_markers(self, markers: Sequence[tuple[str, str]]) -> None:
@@ -160,9 +138,8 @@ class Vault(Blobs):
     async def _is_protected(self, name: str) -> bool:
         if await self.has_object_lock() is False:
             return False
-        key, body = f"{PROBE_PREFIX}{name}", b"probe"
-        digest = hashlib.sha256(body).hexdigest()
-        await self.put(key, [body], content_type="text/plain", metadata={}, sha256=digest, once=False)
+        key = f"{PROBE_PREFIX}{name}"
+        await self.put_json(key, b'"probe"', once=False)
         probes = await self._versions_of(key)
         try:
             for _, version in probes:

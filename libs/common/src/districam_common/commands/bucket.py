@@ -1,7 +1,6 @@
 """`districam-bucket apply|check`."""
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -87,16 +86,8 @@ async def _marker(blobs: Blobs, settings: CommandSettings) -> list[str]:
     marker = await blobs.site()
     if marker is None:
         value = {"site": settings.site, "created": rfc3339(SystemClock().now_us()), "schema": _SCHEMA}
-        body = json.dumps(value).encode()
         try:
-            await blobs.put(
-                SITE_MARKER,
-                [body],
-                content_type="application/json",
-                metadata={},
-                sha256=hashlib.sha256(body).hexdigest(),
-                once=True,
-            )
+            await blobs.put_json(SITE_MARKER, json.dumps(value).encode(), once=True)
         except Exists:  # another apply beside us; whose?
             await blobs.check_site(settings.site)
             return []
