@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from districam_api.core import placing
+from districam_api.core.sound import sound_track
 from districam_client.boxes import Broken, Watched
 from districam_common import mp4, ticks
 from districam_common.events import Camera, StreamEvent
@@ -168,7 +169,7 @@ def _clip(init: bytes, media: bytes, start_us: int) -> bytes:
         bytes=len(media), init_bytes=len(init), flags=1,
     )  # fmt: skip
     reading, laid, splitter = (
-        placing.Reading(segment, track),
+        placing.Reading(segment, track, sound_track(tracks)),
         placing.Placing(tracks, start_us),
         placing.Splitter(),
     )

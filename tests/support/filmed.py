@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from districam_common.index import IndexEntry
+from districam_common.mp4_writer import AudioUnit
 from districam_common.names import flags_of, segment_key
 from districam_common.ticks import from_us, to_us
 from districam_devkit.bitstream import (
@@ -19,7 +20,7 @@ from districam_devkit.simcam.tones import Tone
 from districam_ingest.core import h264, h265
 from districam_ingest.core.aac import sound_shape
 from districam_ingest.core.boxes import moof_mdat
-from districam_ingest.core.units import AccessUnit, SoundUnit
+from districam_ingest.core.units import AccessUnit
 from districam_ingest.mux import init_of
 from support.objects import Made
 
@@ -55,7 +56,7 @@ class Film:
             is_keyframe=raw.is_keyframe,
         )
 
-    def sound(self, from_dts: int, to_dts: int, shift_us: int) -> list[SoundUnit]:
+    def sound(self, from_dts: int, to_dts: int, shift_us: int) -> list[AudioUnit]:
         """What goes with a fragment: what starts in its interval, or came late for the one before."""
         if self.tone is None:
             return []
@@ -63,7 +64,7 @@ class Film:
         base = from_us(self.origin_us + shift_us, rate)
         first, end = (round((dts / 90_000 - LATE_S) * rate) - base for dts in (from_dts, to_dts))
         numbers = range(max(0, -(-first // unit)), -(-end // unit))
-        return [SoundUnit(units[n % len(units)], base + n * unit, unit) for n in numbers]
+        return [AudioUnit(units[n % len(units)], base + n * unit, unit) for n in numbers]
 
 
 class Padded(Film):

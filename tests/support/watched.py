@@ -16,13 +16,13 @@ from redis.asyncio import Redis
 
 from districam_common import names, wire
 from districam_common.events import Camera, CameraEvent, Connected, Location, Lost
+from districam_common.mp4_writer import AudioUnit
 from districam_common.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
 from districam_ingest.core import h264
 from districam_ingest.core.aac import sound_shape
 from districam_ingest.core.boxes import moof_mdat
-from districam_ingest.core.units import SoundUnit
 from districam_ingest.mux import init_of
 from support.api_process import Api, api_running, fill, stock
 from support.filmed import Film, film, recorded
@@ -80,7 +80,7 @@ def _with_sound(made: Made, source: Film) -> Made:
     numbers = range(*((us - START_US) * FPS // S for us in (made.entry.start_us, made.entry.end_us)))
     units = [source.unit(number, 0) for number in numbers]
     first_us = units[0].start_us
-    heard = [SoundUnit(sound.silence, first_us * 16 // 1000 + n * 1024, 1024) for n in range(8)]
+    heard = [AudioUnit(sound.silence, first_us * 16 // 1000 + n * 1024, 1024) for n in range(8)]
     fragments = [
         moof_mdat(units[n : n + FPS], 90_000 // FPS, heard if n == 0 else ())
         for n in range(0, len(units), FPS)

@@ -7,6 +7,7 @@ import pytest
 from districam_api.core.placing import Part, Placing, Reading, Splitter, lasting, shape, shortened
 from districam_common import mp4
 from districam_common.index import IndexEntry
+from districam_common.ticks import to_us
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.simcam.clips import Generated
 from support.filmed import Film, film, recorded
@@ -116,12 +117,12 @@ def test_times_count_from_the_start_and_gaps_are_kept(made: Made):
 
 def test_media_is_passed_on_and_not_copied(made: Made):
     part = next(parts(made))
-    moof, media = placing(made).place(part)
+    same_time_us = part.at_us - to_us(part.entry.dts, 90_000)
+    head, media = placing(made, same_time_us).place(part)
     assert isinstance(part.data, memoryview)
     assert isinstance(media, memoryview)
     assert media.obj is part.data.obj
-    assert len(moof) == part.entry.moof.end
-    assert part.data[len(moof) :] == media
+    assert b"".join((head, media)) == part.data, "of the same time and number it is as it was stored"
 
 
 @pytest.mark.parametrize(
@@ -147,43 +148,61 @@ def test_a_fragment_is_shortened_by_access_units(made: Made):
     kept = shortened(part, part.at_us + 400_001, track)
     assert kept is not None
     assert kept.end_us == part.at_us + 440_000
-    assert [p.number for p in running_numbers(init_of(made) + kept.data)] == list(range(25, 36))
-    assert mp4.samples(kept.data, track)[0].cts == part.entry.samples[0].cts
+    content = clip(placing(made), init_of(made), [kept])
+    assert [p.number for p in running_numbers(content)] == list(range(25, 36))
+    assert mp4.samples(content, track)[0].cts == part.entry.samples[0].cts
     assert shortened(part, part.end_us, track) is part
     assert shortened(part, part.at_us, track) is None
 
 
 @pytest.mark.parametrize("flags", [0x1, 0x0])
-def test_a_run_whose_samples_are_those_of_the_init_is_shortened_too(flags: int):
+@pytest.mark.parametrize("behind", [b"", box(b"free")])
+def test_a_run_whose_samples_are_those_of_the_init_is_written_out_wherever_its_media_begins(
+    flags: int, behind: bytes
+):
     track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
-    data = by_hand(flags)
-    part = Reading(entry_of_one(), track).part(data)
+    part = Reading(entry_of_one(), track).part(by_hand(flags, behind))
     assert len(part.entry.samples) == 4
     kept = shortened(part, 2_000_000, track)
     assert kept is not None
-    assert kept.data == by_hand(flags, b"aaabbb")
+    head, media = Placing([track], 0).place(kept)
+    assert bytes(media) == b"aaabbb"
+    written = [(s.size, s.duration, s.is_keyframe) for s in mp4.samples(b"".join((head, media)), track)]
+    assert written == [(3, 10, True)] * 2
 
 
-def by_hand(flags: int, media: bytes = b"aaabbbcccddd") -> bytes:
-    """A fragment of samples of three bytes; with flag 1 the run says where its media begins, else `tfhd` does."""
-    offset = struct.pack(">i", 92) if flags & 1 else b""
-    base = b"" if flags & 1 else struct.pack(">Q", 96)
+def by_hand(flags: int, behind: bytes, media: bytes = b"aaabbbcccddd") -> bytes:
+    """A fragment of samples of three bytes; with flag 1 the run says where its media begins, else `tfhd` does.
+
+    `behind` stands behind the run.
+    """
+    at = (92 if flags & 1 else 96) + len(behind)
+    offset = struct.pack(">i", at) if flags & 1 else b""
+    base = b"" if flags & 1 else struct.pack(">Q", at)
     tfhd = box(b"tfhd", struct.pack(">II", 0 if flags & 1 else 1, 1) + base)
     trun = box(b"trun", struct.pack(">II", flags, len(media) // 3) + offset)
-    traf = box(b"traf", tfhd + box(b"tfdt", bytes(8)) + trun)
+    traf = box(b"traf", tfhd + box(b"tfdt", bytes(8)) + trun + behind)
     moof = box(b"moof", box(b"mfhd", bytes(8)) + traf)
-    assert len(moof) + 8 == (92 if flags & 1 else 96)
+    assert len(moof) + 8 == at
     return moof + box(b"mdat", media)
 
 
-def test_a_run_that_is_not_the_last_box_is_not_shortened():
+def test_pictures_that_do_not_lie_one_behind_the_other_are_refused():
     track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
-    data = by_hand(1)
-    moof, mdat = mp4.boxes(data)
-    padded = box(b"moof", data[moof.body : moof.end] + box(b"free")) + data[mdat.start :]
-    part = replace(Reading(entry_of_one(), track).part(data), data=padded)
-    with pytest.raises(ValueError, match="not the last"):
-        shortened(part, 2_000_000, track)
+    runs = b"".join(box(b"trun", struct.pack(">IIi", 1, 1, at)) for at in (112, 116))
+    traf = box(b"traf", box(b"tfhd", struct.pack(">II", 0, 1)) + box(b"tfdt", bytes(8)) + runs)
+    data = box(b"moof", box(b"mfhd", bytes(8)) + traf) + box(b"mdat", b"aaa-bbb")
+    part = Reading(entry_of_one(), track).part(data)
+    assert [bytes(data[s.offset : s.offset + s.size]) for s in part.entry.samples] == [b"aaa", b"bbb"]
+    with pytest.raises(ValueError, match="one behind the other"):
+        Placing([track], 0).place(part)
+
+
+def test_times_that_no_mp4_can_hold_are_refused():
+    track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
+    part = Reading(entry_of_one(), track).part(by_hand(1, b""))
+    with pytest.raises(ValueError, match="do not fit"):
+        Placing([track], 0).place(replace(part, at_us=1 << 100))
 
 
 def entry_of_one() -> IndexEntry:

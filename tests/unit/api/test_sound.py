@@ -3,13 +3,14 @@ from dataclasses import replace
 import pytest
 
 from districam_api.core.placing import Part, Placing, Reading, Splitter, shortened
-from districam_api.core.sound import NOTHING, SoundPlacing, SoundUnit, joined, parted
+from districam_api.core.sound import NOTHING, SoundPlacing, sound_in
 from districam_common import mp4
+from districam_common.mp4_writer import AudioUnit
+from districam_common.ticks import to_us
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.simcam import Generated, tone
 from support import heard
 from support.filmed import Film, film, recorded
-from support.fragments import box
 from support.objects import Made
 
 T0 = 1_790_000_000_000_000
@@ -36,7 +37,7 @@ def init_of(made: Made) -> bytes:
 
 
 def parts(made: Made) -> list[Part]:
-    reading = Reading(made.entry, mp4.video_track(init_of(made)))
+    reading = Reading(made.entry, mp4.video_track(init_of(made)), TRACK)
     splitter = Splitter()
     return [reading.part(data) for data in splitter.feed(made.content[made.entry.init_bytes :])]
 
@@ -47,14 +48,19 @@ def clip(made: Made, taken: list[tuple[Part, Part | None]], start_us: int) -> by
     return init_of(made) + b"".join(piece for pieces in placed for piece in pieces)
 
 
-def test_parted_and_joined_a_fragment_is_what_it_was(made: Made):
-    video = mp4.video_track(init_of(made))
+def test_a_fragment_that_is_placed_where_it_was_is_what_it_was(made: Made):
+    tracks, part = mp4.tracks(init_of(made)), parts(made)[0]
+    same_time_us = part.at_us - to_us(part.entry.dts, 90_000)
+    assert part.sound
+    assert b"".join(Placing(tracks, same_time_us).place(part)) == part.data
+
+
+def test_the_sound_in_pictures_is_all_of_it(made: Made):
     for data in Splitter().feed(made.content[made.entry.init_bytes :]):
-        pictures, sound = parted(data, video)
-        assert parted(pictures, video) == (pictures, NOTHING)
-        whole = joined(pictures, 2, sound)
-        assert heard.units(init_of(made) + whole) == heard.units(init_of(made) + data)
-        assert running_numbers(init_of(made) + whole) == running_numbers(init_of(made) + data)
+        sound = sound_in(data, TRACK)
+        stored = heard.units(init_of(made) + bytes(data))
+        assert [unit.data for unit in sound] == [unit.data for unit in stored]
+        assert sound_in(data, replace(TRACK, track_id=3)) == NOTHING
 
 
 def test_a_fragment_all_of_whose_sound_is_before_the_clip_is_its_pictures(made: Made):
@@ -106,39 +112,20 @@ def test_where_epochs_meet_nothing_is_heard_twice(camera: Film, made: Made):
     assert heard.places(heard.units(content), AAC) == list(range(47))
 
 
-def placed(start: int, count: int = 1, duration: int = UNIT) -> list[SoundUnit]:
-    return [SoundUnit(start + n * duration, duration, b"%d" % n) for n in range(count)]
+def placed(start: int, count: int = 1, duration: int = UNIT) -> list[AudioUnit]:
+    return [AudioUnit(b"%d" % n, start + n * duration, duration) for n in range(count)]
 
 
 def test_overlaps_of_a_little_are_cut_off_the_second_and_of_more_left_out():
     placing = SoundPlacing(TRACK, 90_000)
     assert placing.place(placed(0), 0, 900_000) == placed(0)
     assert placing.place(placed(UNIT - 600), 0, 900_000) == []
-    assert placing.place(placed(UNIT - 300), 0, 900_000) == [SoundUnit(UNIT, UNIT - 300, b"0")]
+    assert placing.place(placed(UNIT - 300), 0, 900_000) == [AudioUnit(b"0", UNIT, UNIT - 300)]
 
 
 def test_a_hole_in_a_fragment_is_kept_as_time():
     units = [*placed(0), *placed(5 * UNIT)]
     assert SoundPlacing(TRACK, 90_000).place(units, 0, 900_000) == [
-        SoundUnit(0, 5 * UNIT, b"0"),
-        SoundUnit(5 * UNIT, UNIT, b"0"),
+        AudioUnit(b"0", 0, 5 * UNIT),
+        AudioUnit(b"0", 5 * UNIT, UNIT),
     ]
-
-
-def test_a_run_that_does_not_say_where_its_media_begins_is_refused():
-    def traf(track_id: int, base: int) -> bytes:
-        tfhd = box(b"tfhd", (1).to_bytes(4, "big") + track_id.to_bytes(4, "big") + base.to_bytes(8, "big"))
-        run = (
-            (0x300).to_bytes(4, "big")
-            + (1).to_bytes(4, "big")
-            + (9).to_bytes(4, "big")
-            + (2).to_bytes(4, "big")
-        )
-        return box(b"traf", tfhd + box(b"tfdt", bytes(8)) + box(b"trun", run))
-
-    def moof(base: int) -> bytes:
-        return box(b"moof", box(b"mfhd", bytes(8)) + traf(1, base) + traf(2, base + 2))
-
-    data = moof(len(moof(0)) + 8) + box(b"mdat", b"abcd")
-    with pytest.raises(ValueError, match="where its media begins"):
-        parted(data, mp4.Track(1, is_video=True, timescale=90_000))

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common import mp4
+from districam_common.mp4_writer import AudioUnit
 from districam_devkit import bitstream
 from districam_ingest.core import h264, h265
 from districam_ingest.core.boxes import moof_mdat
 from districam_ingest.core.fragmenter import Cuts, Fragmenter
 from districam_ingest.core.nal import Codec
-from districam_ingest.core.units import AccessUnit, SoundUnit
+from districam_ingest.core.units import AccessUnit
 from districam_ingest.mux import init_of, value_of
 from unit.ingest.samples import BASELINE, TICKS_25, Encoded, encoded
 
@@ -109,9 +110,9 @@ INIT = init_of(h264.shape(BASELINE), BASELINE)
 )
 def test_sound_stands_behind_the_pictures_and_changes_none(parts: list[tuple[int, bytes]], first_dts: int):
     units = encoded().units()[:5]
-    dts, sound = first_dts, list[SoundUnit]()
+    dts, sound = first_dts, list[AudioUnit]()
     for duration, data in parts:
-        sound.append(SoundUnit(data, dts, duration))
+        sound.append(AudioUnit(data, dts, duration))
         dts += duration
     both, alone = moof_mdat(units, TICKS_25, sound), moof_mdat(units, TICKS_25)
     assert bytes_of(both, mp4.Track(1, is_video=True, timescale=90_000)) == [unit.data for unit in units]

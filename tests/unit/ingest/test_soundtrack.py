@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from districam_common.mp4_writer import AudioUnit
 from districam_ingest.core.aac import sound_shape
 from districam_ingest.core.soundtrack import HELD_MOST, LATE_US, LeastDelay, Soundtrack
-from districam_ingest.core.units import Picture, Sound, SoundUnit
+from districam_ingest.core.units import Picture, Sound
 
 SHAPE = sound_shape(bytes.fromhex("1408"), 16_000)
 S, TICKS, RATE, UNIT = 1_000_000, 90_000, 16_000, 1024
@@ -36,13 +37,13 @@ def reported(one: Sound, off_us: int = 0, origin: int = 5_000) -> Sound:
     return Sound(one.data, one.pts, one.taken_us, camera_us)
 
 
-def take(track: Soundtrack, from_s: float, to_s: float, **more: bool) -> tuple[SoundUnit, ...]:
+def take(track: Soundtrack, from_s: float, to_s: float, **more: bool) -> tuple[AudioUnit, ...]:
     """Of an epoch whose first picture is tick 0."""
     assert from_s >= 0
     return track.take(SHIFT, SHIFT + round(to_s * TICKS), SHIFT, most_bytes=1 << 20, **more)
 
 
-def at_s(unit: SoundUnit) -> float:
+def at_s(unit: AudioUnit) -> float:
     return unit.dts / RATE - 1_000
 
 
@@ -220,7 +221,7 @@ RUNS = st.builds(
 
 @given(RUNS)
 def test_whatever_comes_each_unit_is_stored_once_at_most_and_there_is_no_hole(run: Run):
-    track, laid = Soundtrack(SHAPE), list[SoundUnit]()
+    track, laid = Soundtrack(SHAPE), list[AudioUnit]()
     waiting = sorted(
         (sound(n, delay_us=10_000 + run.delays_us[n % len(run.delays_us)]) for n in range(121)),
         key=lambda one: one.pts,

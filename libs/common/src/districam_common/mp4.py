@@ -148,11 +148,10 @@ class Sample(NamedTuple):  # made in a third of the time that a frozen dataclass
 
 @dataclass(frozen=True, slots=True)
 class FragmentEntry:
-    """One `moof` and its `mdat`, of whose samples these are of one track; `tfdt` is where the first's time stands."""
+    """One `moof` and its `mdat`, of whose samples these are of one track."""
 
     moof: Box
     mdat: Box
-    tfdt: Box
     samples: tuple[Sample, ...]
 
     @property
@@ -189,11 +188,10 @@ def fragments(data: Data, track: Track) -> list[FragmentEntry]:
         if box.kind == "moof":
             moof = box
         elif box.kind == "mdat" and moof:
-            runs = list(_runs(data, moof, track))
-            found = tuple(chain.from_iterable(samples for _, samples in runs))
+            found = tuple(chain.from_iterable(_runs(data, moof, track)))
             if not found or any(s.offset < box.body or s.offset + s.size > box.end for s in found):
                 raise ValueError(f"the moof at {moof.start} has no samples in its mdat")
-            out.append(FragmentEntry(moof, box, runs[0][0], found))
+            out.append(FragmentEntry(moof, box, found))
             moof = None
     return out
 
@@ -203,15 +201,27 @@ def samples(data: Data, track: Track) -> list[Sample]:
     return [sample for entry in fragments(data, track) for sample in entry.samples]
 
 
-def _runs(data: Data, moof: Box, track: Track) -> Iterator[tuple[Box, list[Sample]]]:
-    """Each `tfdt` of the track, and the samples whose time it says."""
-    for traf in boxes(data, moof.body, moof.end):
-        if traf.kind == "traf":
-            inside = list(boxes(data, traf.body, traf.end))
-            header = _first(inside, "tfhd")
-            if _integer(data, header.body + 4, 4) == track.track_id:
-                clock = _first(inside, "tfdt")
-                yield clock, _track_samples(data, inside, clock, _header(data, header, moof, track))
+def track_ids(data: Data) -> list[int]:
+    """The track of each run of samples in the first fragment of `data`."""
+    return [_track_id(data, find(data, "tfhd", within=traf)) for traf in _trafs(data, find(data, "moof"))]
+
+
+def _trafs(data: Data, moof: Box) -> Iterator[Box]:
+    return (box for box in boxes(data, moof.body, moof.end) if box.kind == "traf")
+
+
+def _track_id(data: Data, header: Box) -> int:
+    return _integer(data, header.body + 4, 4)
+
+
+def _runs(data: Data, moof: Box, track: Track) -> Iterator[list[Sample]]:
+    """The samples of each `traf` of the track."""
+    for traf in _trafs(data, moof):
+        inside = list(boxes(data, traf.body, traf.end))
+        header = _first(inside, "tfhd")
+        if _track_id(data, header) == track.track_id:
+            clock = _first(inside, "tfdt")
+            yield _track_samples(data, inside, clock, _header(data, header, moof, track))
 
 
 @dataclass(frozen=True, slots=True)

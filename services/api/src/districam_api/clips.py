@@ -21,10 +21,10 @@ from districam_api.core.clip import (
 )
 from districam_api.core.crowd import Crowd
 from districam_api.core.keys import NO_KEY
-from districam_api.core.placing import Part, Placing, lasting, shape, shortened
-from districam_api.core.sound import NOTHING, Sound
+from districam_api.core.placing import Part, Placing, Reading, lasting, shape, shortened
+from districam_api.core.sound import NOTHING, Sound, sound_track
 from districam_api.footage import Evidence
-from districam_api.objects import Objects, Taking
+from districam_api.objects import Objects
 from districam_common.errors import Rejected, Retriable
 from districam_common.index import IndexEntry, entries
 from districam_common.intervals import Interval
@@ -98,7 +98,7 @@ async def clip(objects: Objects, evidence: Evidence, shown: Sequence[Shown]) -> 
     if len(windows) > 1:
         raise Differing(windows)
     init = inits[shown[0].entry.epoch]
-    maker = _Maker(objects, video_track(init))
+    maker = _Maker(objects, video_track(init), sound_track(tracks(init)))
     items, start = await maker.begin(evidence, shown)
     last = items[-1]
     cut = cut_of(last, evidence.window.to_us, items[-2] if len(items) > 1 else None)
@@ -130,6 +130,7 @@ async def _inits(objects: Objects, segments: Sequence[IndexEntry]) -> dict[str, 
 class _Maker:
     objects: Objects
     track: Track
+    sound: Track | None
 
     async def begin(self, evidence: Evidence, shown: Sequence[Shown]) -> tuple[list[Shown], Mark]:
         """The segments to take, and the fragment to begin with: the keyframe at or before the window's start.
@@ -191,11 +192,11 @@ class _Maker:
 
     async def _pieces(self, cuts: AsyncGenerator[Cut]) -> AsyncGenerator["_Piece"]:
         async for cut in cuts:
-            taking = Taking(cut.entry, self.track)
+            reading = Reading(cut.entry, self.track, self.sound)
             async with aclosing(self.objects.blocks(cut.entry)) as blocks:
                 async for block in blocks:
-                    yield _Piece(cut, taking, block)
-            yield _Piece(cut, taking, None)
+                    yield _Piece(cut, reading, block)
+            yield _Piece(cut, reading, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,16 +217,16 @@ class _Piece:
     """A block of a segment of which `cut` is taken; None: it has ended."""
 
     cut: Cut
-    taking: Taking
+    reading: Reading
     block: bytes | None
 
     def parts(self, track: Track) -> Iterator[_Found]:
         """The fragments to take that it completes, and what follows them."""
         if self.block is None:
-            self.taking.finish()
+            self.reading.finish()
             return
         epoch = self.cut.entry.epoch
-        for part in self.taking.feed(self.block):
+        for part in self.reading.feed(self.block):
             if part.seq < self.cut.first_seq:
                 continue
             kept: Part | None = None

@@ -1,11 +1,11 @@
 """Reading stored segments a fragment at a time: memory of a few blocks, whatever the object's size."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from districam_api.core.clip import Mark
-from districam_api.core.placing import Part, Reading, Splitter
+from districam_api.core.placing import Part, Reading
 from districam_common.blobs import Blobs
 from districam_common.index import IndexEntry
 from districam_common.mp4 import Track, init_of
@@ -16,25 +16,6 @@ RETRIES_S = (0.2, 0.4, 0.8)
 """The store may falter for a moment while a long clip is being read."""
 BLOCK_BYTES = 4 << 20
 """Of one request: a usual segment takes one, and reading ahead holds a few at most."""
-
-
-class Taking:
-    """The fragments of one segment while its media comes."""
-
-    def __init__(self, entry: IndexEntry, track: Track) -> None:
-        self._splitter, self._reading = Splitter(), Reading(entry, track)
-
-    def feed(self, data: bytes) -> Iterator[Part]:
-        """The fragments that `data` completes."""
-        return map(self._reading.part, self._splitter.feed(data))
-
-    def finish(self) -> None:
-        """Says that the media has ended.
-
-        Raises:
-            ValueError: inside a fragment.
-        """
-        self._splitter.finish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +36,12 @@ class Objects:
 
     async def parts(self, entry: IndexEntry, track: Track) -> AsyncGenerator[Part]:
         """The segment's fragments, each once, in order. Close it (`aclosing`) if it may be left early."""
-        taking = Taking(entry, track)
+        reading = Reading(entry, track)
         async with aclosing(self.blocks(entry)) as blocks:
             async for block in blocks:
-                for part in taking.feed(block):
+                for part in reading.feed(block):
                     yield part
-        taking.finish()
+        reading.finish()
 
     async def marks(self, entry: IndexEntry, track: Track) -> list[Mark]:
         """What fragments the segment has; reads it whole and keeps none of it."""

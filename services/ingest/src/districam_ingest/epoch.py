@@ -8,6 +8,7 @@ import structlog
 
 from districam_common.events import Camera, Cause, Connected, Lost, Shed
 from districam_common.media import Fragment, FragmentInfo
+from districam_common.mp4_writer import AudioUnit
 from districam_ingest import metrics
 from districam_ingest.core.budget import Budget
 from districam_ingest.core.epoch_id import epoch_id
@@ -16,7 +17,7 @@ from districam_ingest.core.gate import Starts, Takes
 from districam_ingest.core.shedding import UNIT_MAX_BYTES, Shedder, ShedRange
 from districam_ingest.core.soundtrack import Soundtrack
 from districam_ingest.core.timeline import Timeline
-from districam_ingest.core.units import AccessUnit, Picture, SoundUnit
+from districam_ingest.core.units import AccessUnit, Picture
 from districam_ingest.mux import decoder_config, init_of, value_of
 from districam_ingest.observing import Observer
 from districam_ingest.outlets import Outlets
@@ -223,7 +224,7 @@ class Epoch:
         self._begin(cut)
         self._last = cut.seq, cut.end_us
 
-    def _offer(self, cut: Cut, sound: tuple[SoundUnit, ...]) -> None:
+    def _offer(self, cut: Cut, sound: tuple[AudioUnit, ...]) -> None:
         fragment = Fragment(self._fragment_info(cut), value_of(self._init, cut, sound))
         self._begin(cut)  # not before: what breaks up to here leaves an epoch of which nothing is said
         self._outlets.outbox.offer_fragment(fragment)
@@ -232,7 +233,7 @@ class Epoch:
         self._last = cut.seq, cut.end_us
         self._offer_still(cut)
 
-    def _sound_of(self, cut: Cut) -> tuple[SoundUnit, ...]:
+    def _sound_of(self, cut: Cut) -> tuple[AudioUnit, ...]:
         """What goes with the fragment. Of one that is shed it is left out, too."""
         track = self._soundtrack
         if track is None:

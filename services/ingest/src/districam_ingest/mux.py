@@ -13,13 +13,13 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from districam_common import ticks
+from districam_common.mp4_writer import AudioUnit
 from districam_ingest.core import h264, h265
 from districam_ingest.core.aac import SoundShape
 from districam_ingest.core.boxes import moof_mdat
 from districam_ingest.core.fragmenter import Cut
 from districam_ingest.core.nal import BitstreamError
 from districam_ingest.core.shape import VideoShape
-from districam_ingest.core.units import SoundUnit
 
 _OPTIONS = {
     # frag_discont keeps absolute decode times; no edit list, or B-frame streams come out shifted by up to 200 ms.
@@ -83,6 +83,6 @@ def _add_sound(stub: OutputContainer, out: OutputContainer, sound: SoundShape) -
     stream.time_base = Fraction(1, sound.rate)
 
 
-def value_of(init: bytes, cut: Cut, sound: Sequence[SoundUnit] = ()) -> bytes:
+def value_of(init: bytes, cut: Cut, sound: Sequence[AudioUnit] = ()) -> bytes:
     """A fragment's record value, playable alone."""
     return moof_mdat(cut.units, cut.last_ticks, sound, front=init)

@@ -6,19 +6,18 @@ Raises ValueError on bytes that are not what they should be (`districam_common.m
 import hashlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from districam_api.core.sound import NOTHING, Sound, SoundPlacing, joined, parted
+from districam_api.core.sound import NOTHING, Sound, SoundPlacing, sound_in, sound_track
 from districam_common import mp4
 from districam_common.index import IndexEntry
 from districam_common.mp4 import Data, FragmentEntry, Track
+from districam_common.mp4_writer import Run, audio_run, fragment_head, video_run
 from districam_common.ticks import from_us, to_us
 
 SLACK_US = 40_000
 """A usual picture: arrival at two replicas differs by less, and a camera's quartz takes minutes to be off by as much."""
 _HEAD = struct.Struct(">I4s")
-_TRUN_FIELDS = (0x100, 0x200, 0x400, 0x800)
-"""Flags of the fields that each sample of a `trun` has, four bytes each (ISO/IEC 14496-12, 8.8.8)."""
 
 
 class Splitter:
@@ -69,8 +68,8 @@ class Part:
     """A fragment of an object, [at_us, end_us) of it on our clock as far as its own ticks say.
 
     Attributes:
-        data: its pictures, as if there were nothing else; usually a view of what was read.
-        entry: the pictures in `data`.
+        data: what was read of it, usually a view.
+        entry: its pictures, which lie in `data`.
         sound: what is beside them.
     """
 
@@ -91,19 +90,50 @@ class Part:
         first = self.entry.samples[0]
         return hashlib.sha256(self.data[first.offset : first.offset + first.size]).digest()
 
+    def run(self, track: Track, dts: int) -> Run:
+        """Its pictures, beginning at `dts`; their media is a view of what was read.
+
+        Raises:
+            ValueError: they do not lie one behind the other; ours do.
+        """
+        found = self.entry.samples
+        media = memoryview(self.data)[found[0].offset : found[-1].offset + found[-1].size]
+        run = video_run(
+            track.track_id, dts, [(s.duration, s.size, s.is_keyframe, s.cts) for s in found], [media]
+        )
+        if run.size != len(media):
+            raise ValueError("a fragment's pictures do not lie one behind the other")
+        return run
+
 
 class Reading:
-    """Numbers and times the fragments of one object, given in its order: `seq` goes up by one, times from its start."""
+    """Reads the fragments of one object as its media comes: `seq` goes up by one, times from its start.
 
-    def __init__(self, segment: IndexEntry, track: Track) -> None:
+    Without `sound`, its track, only pictures are read.
+    """
+
+    def __init__(self, segment: IndexEntry, track: Track, sound: Track | None = None) -> None:
+        self._splitter = Splitter()
         self._segment = segment
         self._track = track
+        self._sound = sound
         self._seq = segment.first_seq
         self._first_dts = 0
 
+    def feed(self, data: bytes) -> Iterator[Part]:
+        """The fragments that `data` completes."""
+        return map(self.part, self._splitter.feed(data))
+
+    def finish(self) -> None:
+        """Says that the media has ended.
+
+        Raises:
+            ValueError: inside a fragment.
+        """
+        self._splitter.finish()
+
     def part(self, data: Data) -> Part:
         """The next fragment."""
-        data, sound = parted(data, self._track)
         found = mp4.fragments(data, self._track)
         if len(found) != 1:
             raise ValueError(f"{len(found)} fragments, not one")
@@ -111,6 +141,7 @@ class Reading:
         if seq == self._segment.first_seq:
             self._first_dts = entry.dts
         self._seq += 1
+        sound = sound_in(data, self._sound) if self._sound else NOTHING
         return Part(seq, self._at(entry.dts), self._at(entry.dts + entry.duration), data, entry, sound)
 
     def _at(self, dts: int) -> int:
@@ -118,59 +149,35 @@ class Reading:
 
 
 def shortened(part: Part, to_at_us: int, track: Track) -> Part | None:
-    """The access units of `part` that begin before `to_at_us`; None where there are none.
-
-    Raises:
-        ValueError: the fragment has more than one run of pictures; ours have one.
-    """
+    """The access units of `part` that begin before `to_at_us`; None where there are none."""
     entry = part.entry
     starts = [part.at_us + to_us(s.dts - entry.dts, track.timescale) for s in entry.samples]
-    kept = entry.samples[: sum(at_us < to_at_us for at_us in starts)]
-    if not kept:
-        return None
-    if len(kept) == len(entry.samples):
+    count = sum(at_us < to_at_us for at_us in starts)
+    if count == len(starts):
         return part
-    data = _with_first_samples(part.data, len(kept), kept[-1].offset + kept[-1].size)
-    (entry,) = mp4.fragments(data, track)
-    return Part(part.seq, part.at_us, starts[len(kept)], data, entry, part.sound)
-
-
-def _with_first_samples(data: Data, count: int, media_end: int) -> bytes:
-    """The fragment with the first `count` samples, whose bytes end at `media_end`."""
-    moof, mdat = mp4.boxes(data)
-    (traf,) = [box for box in mp4.boxes(data, moof.body, moof.end) if box.kind == "traf"]
-    (trun,) = [box for box in mp4.boxes(data, traf.body, traf.end) if box.kind == "trun"]
-    if trun.end != moof.end:
-        raise ValueError("the run of samples is not the last of its moof")
-    flags = _integer(data, trun.body, 4) & 0xFFFFFF
-    each = 4 * sum(bool(flags & field) for field in _TRUN_FIELDS)
-    gone = each * (_integer(data, trun.body + 4, 4) - count)
-    out = bytearray(data[: moof.end - gone])
-    for box in (moof, traf, trun):
-        _write(out, box.start, box.end - box.start - gone)
-    _write(out, trun.body + 4, count)
-    if flags & 1:  # where its media begins, counted from the moof
-        _write(out, trun.body + 8, _integer(data, trun.body + 8, 4) - gone)
-    media = data[mdat.body : media_end]
-    return b"".join((out, (8 + len(media)).to_bytes(4, "big"), b"mdat", media))
+    return (
+        replace(part, end_us=starts[count], entry=replace(entry, samples=entry.samples[:count]))
+        if count
+        else None
+    )
 
 
 class Placing:
-    """Gives each fragment of a clip its `tfdt`, counted from the clip's start, and its running number, in place.
+    """Gives each fragment of a clip its time, counted from the clip's start, and its running number.
 
     A fragment goes on where the one before ended, as its media does, unless that is off our clock by more than
     SLACK_US: then it is laid where our clock says, though never before what is there already.
     """
 
     def __init__(self, tracks: list[Track], start_us: int) -> None:
-        self._rate: int = next(track.timescale for track in tracks if track.is_video)
+        self._track = next(track for track in tracks if track.is_video)
         self._start_us = start_us
-        self._slack = from_us(SLACK_US, self._rate)
+        self._slack = from_us(SLACK_US, self._track.timescale)
         self._end: int = 0
         self._earliest: int = 0
         self._number = 0
-        heard = next((track for track in tracks if not track.is_video), None)
-        self._sound = SoundPlacing(heard, self._rate) if heard else None
+        heard = sound_track(tracks)
+        self._sound = SoundPlacing(heard, self._track.timescale) if heard else None
 
     def place(self, part: Part, late: Sound = NOTHING) -> tuple[Data, ...]:
         """The next fragment as it stands in the clip, in pieces: its media is passed on as it is, not copied.
@@ -178,37 +185,28 @@ class Placing:
         `late` is sound that was stored with the one behind it.
         """
         entry = part.entry
-        dts = from_us(part.at_us - self._start_us, self._rate)
+        dts = from_us(part.at_us - self._start_us, self._track.timescale)
         dts = self._end if abs(dts - self._end) <= self._slack else max(dts, self._earliest)
         self._end = dts + entry.duration
         self._earliest = self._end - entry.samples[-1].duration + 1
         self._number += 1
-        by = dts - entry.dts
-        moof, media = self._moved(part, by)
-        if self._sound is None:
-            return moof, media
-        sound = self._sound.place((*part.sound, *late), by, self._end)
-        if not sound:
-            return moof, media
-        return (joined(b"".join((moof, media)), self._sound.track_id, sound),)
-
-    def _moved(self, part: Part, by: int) -> tuple[bytearray, memoryview]:
-        """The `moof` moved by so many ticks, and what is behind it."""
-        moof, tfdt = part.entry.moof, part.entry.tfdt
-        out = bytearray(part.data[: moof.end])
-        _write(out, mp4.find(out, "mfhd", within=moof).body + 4, self._number)
-        at, length = tfdt.body + 4, 8 if out[tfdt.body] else 4
-        _write(out, at, max(0, _integer(out, at, length) + by), length)
-        return out, memoryview(part.data)[moof.end :]
+        runs = [part.run(self._track, dts)]
+        if self._sound is not None:
+            sound = self._sound.place((*part.sound, *late), dts - entry.dts, self._end)
+            runs += [audio_run(self._sound.track_id, sound)] if sound else []
+        return (fragment_head(self._number, runs), *(piece for run in runs for piece in run.media))
 
 
 def lasting(init: bytes, length_us: int) -> bytes:
     """The init of a clip of that length: players show it, and need not read to the end (`mvhd`, 8.2.2)."""
-    out = bytearray(init)
     mvhd = mp4.find(init, "moov", "mvhd")
-    at, length = (mvhd.body + 20, 8) if init[mvhd.body] else (mvhd.body + 12, 4)
-    rate = _integer(init, at, 4)
-    _write(out, at + 4, from_us(length_us, rate), length)
+    at, form = (mvhd.body + 20, ">IQ") if init[mvhd.body] else (mvhd.body + 12, ">II")
+    out = bytearray(init)
+    try:
+        (rate,) = struct.unpack_from(">I", init, at)
+        struct.pack_into(form, out, at, rate, from_us(length_us, rate))
+    except struct.error as error:
+        raise ValueError(f"a length of {length_us} µs does not fit: {error}") from error
     return bytes(out)
 
 
@@ -218,14 +216,3 @@ def shape(init: bytes) -> tuple[object, ...]:
     traks = [box for box in mp4.boxes(init, moov.body, moov.end) if box.kind == "trak"]
     entries = [mp4.find(init, "mdia", "minf", "stbl", "stsd", within=trak) for trak in traks]
     return (*mp4.tracks(init), *(init[box.start : box.end] for box in entries))
-
-
-def _integer(data: Data, at: int, length: int) -> int:
-    return int.from_bytes(data[at : at + length], "big")
-
-
-def _write(out: bytearray, at: int, value: int, length: int = 4) -> None:
-    try:
-        out[at : at + length] = value.to_bytes(length, "big")
-    except OverflowError as error:
-        raise ValueError(f"{value} does not fit in {length} bytes") from error

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from districam_common import ticks
+from districam_common.mp4_writer import AudioUnit
 from districam_ingest.core.aac import SoundShape
-from districam_ingest.core.units import Picture, Sound, SoundUnit
+from districam_ingest.core.units import Picture, Sound
 
 HELD_MOST = 2048
 """Units that wait for their pictures; over it, the oldest are left out."""
@@ -89,7 +90,7 @@ class Soundtrack:
 
     def take(
         self, from_ticks: int, to_ticks: int, shift_ticks: int, *, most_bytes: int, is_last: bool = False
-    ) -> tuple[SoundUnit, ...]:
+    ) -> tuple[AudioUnit, ...]:
         """What starts before `to_ticks` and was not taken yet, each unit once, in order.
 
         What starts before `from_ticks`, the epoch's first picture, is left out. The ticks are those of the epoch's media
@@ -160,7 +161,7 @@ class Soundtrack:
                 at_us = reported_us
         return ticks.from_us(at_us, self.shape.rate)
 
-    def _units(self, laid: list[tuple[int, bytes]]) -> tuple[SoundUnit, ...]:
+    def _units(self, laid: list[tuple[int, bytes]]) -> tuple[AudioUnit, ...]:
         """Each lasts until the next: a run of samples has no other way to leave a rest open."""
         ends = [*(dts for dts, _ in laid), self._end][1:]
-        return tuple(SoundUnit(data, dts, end - dts) for (dts, data), end in zip(laid, ends, strict=True))
+        return tuple(AudioUnit(data, dts, end - dts) for (dts, data), end in zip(laid, ends, strict=True))

@@ -100,12 +100,3 @@ class Sound:
     pts: int
     taken_us: int
     camera_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SoundUnit:
-    """Sound placed in time, as it will be stored; ticks of its own rate on the epoch's media clock."""
-
-    data: bytes
-    dts: int
-    duration: int
