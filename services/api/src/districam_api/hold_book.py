@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from districam_api.footage import Evidence, Footage
+from districam_api.footage import Evidence, Footage, NotKnown
 from districam_common import wire
 from districam_common.blobs import Blobs
 from districam_common.errors import DistricamError, Rejected
@@ -13,7 +13,7 @@ from districam_common.intervals import Interval, touches
 from districam_common.unread import pass_over
 
 
-class NoSuchHold(Rejected):
+class NoSuchHold(NotKnown):
     """There is none, or it is over."""
 
 

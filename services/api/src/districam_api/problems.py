@@ -15,6 +15,7 @@ from districam_api.core.asked import FieldError, Unacceptable
 from districam_api.core.ranges import Unsatisfiable
 from districam_api.footage import NotKnown, NotReady
 from districam_api.heads import is_head
+from districam_api.hold_book import HoldUnread
 from districam_api.schemas import Problem
 from districam_common.blobs import Missing
 from districam_common.errors import DistricamError, Retriable
@@ -168,6 +169,8 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
         return problem(request, 422, str(error), errors=error.errors)
     if isinstance(error, NotKnown | Missing):
         return problem(request, 404, str(error))
+    if isinstance(error, HoldUnread):
+        return problem(request, 409, str(error))
     if isinstance(error, Retriable):
         more = {"progress": error.progress} if isinstance(error, NotReady) else {}
         headers = {"Retry-After": str(RETRY_AFTER_S)}

@@ -14,7 +14,7 @@ from districam_api import schemas_holds as schemas
 from districam_api.access import ByOperator
 from districam_api.core import cursors, holding
 from districam_api.core.times import TIMELINE_MOST_US
-from districam_api.hold_book import HoldUnread, Listed, NoSuchHold, TooLate, explained
+from districam_api.hold_book import Listed, TooLate, explained
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
 from districam_api.routes import Asked
 from districam_common.holds import Hold
@@ -92,12 +92,7 @@ async def hold(
 ) -> Response:
     """A hold, also one that is released: who placed and who released it, when and why."""
     del caller
-    try:
-        found = await doors.holds.one(holding.hold_id(hold_id))
-    except NoSuchHold as error:
-        raise Refusal(404, str(error)) from error
-    except HoldUnread as error:
-        raise Refusal(409, str(error)) from error
+    found = await doors.holds.one(holding.hold_id(hold_id))
     return JSONResponse(holding.hold(found.hold, found.state, query.zone(doors.zone)))
 
 
@@ -106,14 +101,9 @@ async def release_hold(
     doors: Asked, caller: ByOperator, hold_id: HoldId, query: Annotated[schemas.Releasing, FromQuery()]
 ) -> Response:
     """Gives the footage back to retention."""
-    try:
-        await doors.holds.release(
-            holding.hold_id(hold_id), by=caller.key_id, name=caller.name, now_us=doors.clock.now_us(),
-            reason=query.reason,
-        )  # fmt: skip
-    except NoSuchHold as error:
-        raise Refusal(404, str(error)) from error
-    except HoldUnread as error:
-        raise Refusal(409, str(error)) from error
+    await doors.holds.release(
+        holding.hold_id(hold_id), by=caller.key_id, name=caller.name, now_us=doors.clock.now_us(),
+        reason=query.reason,
+    )  # fmt: skip
     log.info("hold released", id=hold_id, key_id=caller.key_id, reason=query.reason)
     return Response(status_code=204)

@@ -1,33 +1,20 @@
 """The shapes of requests and answers about holds, for OpenAPI."""
 
 from typing import Literal
-from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from districam_api.core.times import Window, window, zone_of
-from districam_api.schemas import Answer, Query
+from districam_api.schemas import Answer, Query, WindowQuery
 from districam_common.media import CAMERA_ID
 
 
-class Placing(BaseModel):
+class Placing(WindowQuery):
     """What is to be held, and why."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    camera_id: str = Field(pattern=f"^{CAMERA_ID.pattern}$")
-    from_: str = Field(alias="from", description="inclusive; RFC 3339 with a zone, or local together with tz")
     to: str = Field(description="exclusive, also in the future; what is stored later is held too")
-    tz: str | None = Field(None, description="IANA zone of local times here, and of those in the answer")
+    camera_id: str = Field(pattern=f"^{CAMERA_ID.pattern}$")
     reason: str = Field(min_length=1, max_length=500)
     case_number: str = Field("", max_length=100)
-
-    def window(self, most_us: int) -> Window:
-        return window(self.from_, self.to, None if self.tz is None else zone_of(self.tz), most_us)
-
-    def zone(self, default: ZoneInfo) -> ZoneInfo:
-        """In which the answer says local times."""
-        return default if self.tz is None else zone_of(self.tz)
 
 
 class HoldQuery(Query):
@@ -42,10 +29,8 @@ class HoldsQuery(Query):
     cursor: str | None = Field(None, description="`next` of the page before")
 
 
-class Releasing(BaseModel):
+class Releasing(Answer):
     """Why it is over."""
-
-    model_config = ConfigDict(extra="forbid")
 
     reason: str = Field(min_length=1, max_length=500)
 

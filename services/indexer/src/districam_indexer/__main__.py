@@ -1,9 +1,13 @@
 """`districam-indexer [run|rebuild|check|forget SCHEMA]`."""
 
 import argparse
+import asyncio
 import sys
 
 from districam_common import service
+from districam_common.commands.run import NOT_DONE
+from districam_common.errors import DistricamError, Fatal
+from districam_common.service import BAD_SETTINGS, REFUSED_FOR_GOOD
 from districam_common.settings import HealthSettings, SettingsError, load
 from districam_indexer import check, forget
 from districam_indexer.app import main as index
@@ -41,13 +45,16 @@ def main() -> int:
 def _once(command: str, *, is_deep: bool, schema: str) -> int:
     try:
         settings = load(Settings)
+        if command == "check":
+            return asyncio.run(check.main(settings, is_deep=is_deep))
+        if command == "forget":
+            return asyncio.run(forget.main(settings, schema))
+    except DistricamError as error:
+        print(f"districam-indexer: {error}", file=sys.stderr)
+        return REFUSED_FOR_GOOD if isinstance(error, Fatal) else NOT_DONE
     except SettingsError as error:
         print(f"districam-indexer: {error}", file=sys.stderr)
-        return service.BAD_SETTINGS
-    if command == "check":
-        return check.main(settings, is_deep=is_deep)
-    if command == "forget":
-        return forget.main(settings, schema)
+        return BAD_SETTINGS
     beside_others = settings.model_copy(update={"health": HealthSettings(port=0)})
     return service.run("indexer", beside_others, lambda runtime: rebuild_once(beside_others, runtime))
 

@@ -8,7 +8,6 @@ the bucket.
 
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from redis.asyncio import Redis
 from districam_common import index, names
 from districam_common.blobs import Missing, Unsupported
 from districam_common.clock import SystemClock
-from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
+from districam_common.errors import DistricamError, Fatal, Retriable
 from districam_common.index_reader import IndexReader
 from districam_common.index_replies import is_segment
 from districam_common.media import CAMERA_ID
@@ -43,30 +42,25 @@ from districam_indexer.core.versions import Day
 from districam_indexer.settings import Settings
 from districam_indexer.usage import indexed_hours
 
-AGREE, DIFFER, REFUSED = 0, 1, 3
+AGREE, DIFFER = 0, 1
 _RETRIES_S = (0.5, 1.0, 2.0)
 """A store that falters for a moment must not cost hours of reading."""
 
 
-def main(settings: Settings, *, is_deep: bool = False) -> int:
-    """Gives the exit code: 0 they agree, 1 they differ or nobody can tell yet, 3 the bucket is not to be believed."""
-    try:
-        found = asyncio.run(_compared(settings, is_deep=is_deep))
-    except Fatal as error:
-        return _failed(str(error), REFUSED)
-    except (Retriable, Rejected) as error:
-        return _failed(str(error), DIFFER)
+async def main(settings: Settings, *, is_deep: bool = False) -> int:
+    """The exit code: 0 they agree, 1 they differ.
+
+    Raises:
+        Retriable, Rejected: nobody can tell yet.
+        Fatal: the bucket is not to be believed.
+    """
+    found = await _compared(settings, is_deep=is_deep)
     doubt = found.doubt()
     figures = {name: value for name, value in asdict(found).items() if name != "overlapping_us"}
     print(json.dumps({**figures, "overlapping_s": found.overlapping_us / 1e6, "concluded": doubt is None}))
     if doubt:
-        return _failed(f"{doubt}; nothing is concluded, and nothing was changed", REFUSED)
+        raise Fatal(f"{doubt}; nothing is concluded, and nothing was changed")
     return AGREE if found.agree else DIFFER
-
-
-def _failed(why: str, code: int) -> int:
-    print(f"districam-indexer: {why}", file=sys.stderr)
-    return code
 
 
 async def _compared(settings: Settings, *, is_deep: bool) -> Findings:

@@ -1,8 +1,5 @@
 """`districam-indexer forget SCHEMA`: removes from Redis the index of another schema, once nobody writes it any more."""
 
-import asyncio
-import sys
-
 from districam_common import names
 from districam_common.errors import Fatal, Retriable
 from districam_common.kafka.consumer import Groups
@@ -10,25 +7,20 @@ from districam_common.redis_door import open_redis
 from districam_indexer.index_state import IndexState
 from districam_indexer.settings import Settings
 
-DONE, NOT_DONE, REFUSED = 0, 1, 3
 
+async def main(settings: Settings, schema: str) -> int:
+    """The exit code: 0 removed.
 
-def main(settings: Settings, schema: str) -> int:
-    """Gives the exit code: 0 removed; 1 a server is away, or that index is still written; 3 refused."""
+    Raises:
+        Retriable: a server is away, or that index is still written.
+        Fatal: it is not to be removed.
+    """
     if not schema.isdecimal() or not schema.isascii() or schema.startswith("0"):
-        return _failed(f"{schema[:20]!r} is no schema: a number from 1 on, as in the keys dc1:…", REFUSED)
+        raise Fatal(f"{schema[:20]!r} is no schema: a number from 1 on, as in the keys dc1:…")
     if schema == names.SCHEMA:
-        return _failed(
-            f"schema {schema} is that of this version: districam-indexer rebuild makes it anew", REFUSED
-        )
-    try:
-        count = asyncio.run(_forgotten(settings, schema))
-    except Fatal as error:
-        return _failed(str(error), REFUSED)
-    except Retriable as error:
-        return _failed(str(error), NOT_DONE)
-    print(f"{count} keys of schema {schema} removed")
-    return DONE
+        raise Fatal(f"schema {schema} is that of this version: districam-indexer rebuild makes it anew")
+    print(f"{await _forgotten(settings, schema)} keys of schema {schema} removed")
+    return 0
 
 
 async def _forgotten(settings: Settings, schema: str) -> int:
@@ -40,8 +32,3 @@ async def _forgotten(settings: Settings, schema: str) -> int:
                 f"{members} indexers of schema {schema} are running (group {group}): stop them first"
             )
         return await IndexState(redis).forget(schema)
-
-
-def _failed(why: str, code: int) -> int:
-    print(f"districam-indexer: {why}", file=sys.stderr)
-    return code
