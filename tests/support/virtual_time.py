@@ -41,6 +41,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 1000.0 + self._jumping.waited_s
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        raise AssertionError(f"{func} is for a thread, which the clock would not wait for")
+
 
 class VirtualClock:
     """The `districam_common.clock.Clock` of code that runs in such a loop."""

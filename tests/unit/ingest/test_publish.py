@@ -18,6 +18,7 @@ from districam_common.kafka.producer import Ack
 from districam_common.service import Runtime
 from districam_ingest.publish import Outbox
 from support.fragments import epoch_id, fragment
+from support.virtual_time import in_virtual_time
 
 if TYPE_CHECKING:
     from districam_common.kafka.producer import Publisher
@@ -80,6 +81,7 @@ def lost() -> Lost:
 IN_ORDER = ["fragment 0", "fragment 1", "fragment 2", "lost"]
 
 
+@in_virtual_time
 async def test_nothing_later_leaves_before_the_earlier_is_acknowledged():
     broker = Broker()
     async with outbox_to(broker, Runtime("ingest")) as outbox:
@@ -93,6 +95,7 @@ async def test_nothing_later_leaves_before_the_earlier_is_acknowledged():
     assert broker.attempts == broker.taken == IN_ORDER
 
 
+@in_virtual_time
 async def test_what_is_acknowledged_does_not_stay_in_memory():
     """Half a megabyte for each partition, if it does."""
     broker = Broker(refusals=1)
@@ -110,6 +113,7 @@ async def test_what_is_acknowledged_does_not_stay_in_memory():
     assert before == behind < waiting
 
 
+@in_virtual_time
 async def test_what_is_not_acknowledged_is_sent_again_also_while_stopping():
     broker, runtime = Broker(refusals=3), Runtime("ingest")
     broker.open.set()
@@ -123,6 +127,7 @@ async def test_what_is_not_acknowledged_is_sent_again_also_while_stopping():
     assert broker.taken == IN_ORDER
 
 
+@in_virtual_time
 async def test_the_queue_is_full_until_what_it_holds_is_acknowledged():
     broker = Broker()
     async with outbox_to(broker, Runtime("ingest"), most_bytes=5_000) as outbox:
@@ -133,6 +138,7 @@ async def test_the_queue_is_full_until_what_it_holds_is_acknowledged():
         assert outbox.has_room(1_000)
 
 
+@in_virtual_time
 async def test_all_cameras_together_have_one_budget():
     broker = Broker(many=60)
     async with outbox_to(broker, Runtime("ingest"), most_bytes=10_000) as outbox:
@@ -147,6 +153,7 @@ async def test_all_cameras_together_have_one_budget():
 
 
 @pytest.mark.correctness
+@in_virtual_time
 async def test_what_is_held_before_the_queue_stands_in_the_same_budget():
     broker = Broker()
     async with outbox_to(broker, Runtime("ingest"), most_bytes=10_000) as outbox:
@@ -175,6 +182,7 @@ class LateAnswer(Broker):
         return Ack(0, 1, self.appended_us, broker=1)
 
 
+@in_virtual_time
 async def test_a_record_that_was_appended_before_it_was_asked_for_again_is_no_wrong_clock():
     broker, runtime = LateAnswer(), Runtime("ingest")
     async with outbox_to(broker, runtime) as outbox:
