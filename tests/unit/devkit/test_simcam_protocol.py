@@ -10,9 +10,9 @@ from districam_devkit.simcam.protocol import (
     ProtocolError,
     Request,
     RequestReader,
-    describe,
     interleaved_channels,
 )
+from districam_devkit.simcam.sdp import describe
 
 STREAM = (
     b"OPTIONS rtsp://h/cam-001 RTSP/1.0\r\nCSeq: 1\r\n\r\n"

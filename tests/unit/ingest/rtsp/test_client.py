@@ -287,6 +287,42 @@ def test_late_interim_and_unasked_answers_are_passed_over():
     assert answer(other, 503) == ""
 
 
+def test_an_error_is_the_requests_own_whatever_its_number():
+    """docs/cameras.md: late-cseq."""
+    one = playing()
+    one.keep_alive(0)
+    one.keep_alive(15 * S)
+    assert said(one).startswith("GET_PARAMETER")
+    assert answer(one, 400, ("cseq", "4")) == ""
+    one.keep_alive(30 * S)
+    assert said(one).startswith("OPTIONS")
+    refused = client()
+    assert answer(refused, 200, ("cseq", "1")).startswith("DESCRIBE")
+    with pytest.raises(RefusedError, match="404"):
+        answer(refused, 404, ("cseq", "1"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("a;timeout=30", "b"), ("a;timeout=30", ""), ("", "a;timeout=30")]
+)
+def test_the_session_is_the_first_that_is_named(first: str, second: str):
+    """docs/cameras.md: changing-session, late-session."""
+    one = Client(URL, None, cnonce=str, hears={"pcm_mulaw"})
+    answer(one, 200)
+    answer(one, 200, body=SDP + b"m=audio 0 RTP/AVP 0\r\na=control:trackID=2\r\n")
+    named = [("session", first)] if first else []
+    asked = answer(one, 200, ("transport", "RTP/AVP/TCP;interleaved=0-1"), *named)
+    assert asked.startswith("SETUP rtsp://camera/live/trackID=2 ")
+    named = [("session", second)] if second and first else []
+    asked = answer(one, 200, ("transport", "RTP/AVP/TCP;interleaved=2-3"), *named)
+    assert asked.startswith("PLAY")
+    assert ("Session: a\r\n" in asked) == bool(first)
+    answer(one, 200, *([("session", second)] if second else []))
+    one.keep_alive(0)
+    one.keep_alive(15 * S)
+    assert "Session: a\r\n" in said(one)
+
+
 def test_a_servers_own_request_is_answered():
     one = client()
     said(one)

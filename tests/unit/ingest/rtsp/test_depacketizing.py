@@ -66,7 +66,6 @@ def test_any_payload_is_read_or_raises_the_one_error_and_no_unit_is_empty(codec:
 @pytest.mark.parametrize(
     ("codec", "payload"),
     [
-        ("h264", b""),
         ("h264", b"\x7c"),
         ("h264", b"\x79\0\0"),
         ("h264", b"\x78\0\x05ab"),

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_ingest.rtsp import framing
-from districam_ingest.rtsp.framing import _END, Framer, Item  # pyright: ignore[reportPrivateUsage]
+from districam_ingest.rtsp.framing import (
+    _END,  # pyright: ignore[reportPrivateUsage]
+    STRAY_MOST,
+    Framer,
+    Item,
+)
 from districam_ingest.rtsp.message import (
     BODY_MOST,
     HEADER_MOST,
@@ -58,6 +63,7 @@ pieces = st.one_of(
     st.tuples(st.integers(0, 255), st.binary(max_size=40)).map(lambda drawn: packet(*drawn)),
     st.sampled_from([RESPONSE, BARE, ASKED, b"\r\n"]),
     st.binary(max_size=3),
+    st.binary(max_size=3).map(lambda drawn: drawn * 2000),
 )
 splits = st.lists(st.integers(0, 1 << 16), max_size=6)
 
@@ -129,7 +135,30 @@ def test_a_head_without_end_is_held_to_its_limit():
 
 @pytest.mark.parametrize("data", [b"\x80\x01", b"HTTP/1.0 200 OK\r\n\r\n", b"Rxyz\r\n\r\n", b"\0"])
 def test_neither_packets_nor_messages_are_an_error(data: bytes):
-    assert fed(packet(0, b"x") + data, []) == ([(0, b"x")], True)
+    assert fed(RESPONSE + data, [])[1]
+
+
+STRAY = bytes(range(0x80, 0x100)) + b"$\x30\0\1 RTSP Rxyz\r\n\0"
+
+
+@pytest.mark.parametrize("noise", [STRAY, b"\0", b"Rx", STRAY * (STRAY_MOST // len(STRAY))])
+def test_stray_bytes_between_packets_are_passed_over(noise: bytes):
+    """docs/cameras.md: stray-bytes."""
+    rtp = b"\x80\x60" + bytes(10)
+    data = packet(0, rtp) + noise + packet(1, rtp) + noise + RESPONSE + packet(0, b"x")
+    items, failed = fed(data, [])
+    assert not failed
+    assert [item[0] for item in items if isinstance(item, tuple)] == [0, 1, 0]
+    assert len(items) == 4
+    assert fed(data, list(range(len(data)))) == (items, False)
+
+
+@pytest.mark.hostile
+def test_stray_bytes_without_end_are_an_error():
+    noise = bytes([0x80]) * (STRAY_MOST + 5)
+    assert fed(packet(0, b"x") + noise, []) == ([(0, b"x")], True)
+    assert fed(packet(0, b"x") + noise, list(range(0, len(noise), 7))) == ([(0, b"x")], True)
+    assert fed(packet(0, b"x") + noise[:-1], []) == ([(0, b"x")], False)
 
 
 PIECE = 4096

@@ -147,6 +147,55 @@ def test_a_picture_sent_twice_is_two(*, trusted: bool):
     ]
 
 
+SEI = b"\x06\xf0\x01\x07\x80"
+
+
+def test_sei_behind_a_marked_picture_are_the_next_ones_and_it_comes_no_earlier_for_them():
+    """docs/cameras.md: trailing-sei; once markers are believed, the picture is done when they come."""
+    packets = marked(PROVEN + 2)
+    n = len(packets)
+    packets += [
+        packet(n, T0 + (n - 1) * 3600, SEI, marker=True),
+        packet(n + 1, T0 + n * 3600, FIRST, marker=True),
+    ]
+    found = summary(read(session(), packets))
+    assert found[n - 1 :] == [((n - 1) * 3600, (FIRST,), n, 0), (n * 3600, (SEI, FIRST), n + 2, 0)]
+    assert len(read(session(), packets[:-1])) == n  # SEI alone is no picture
+
+
+def test_parameter_sets_with_the_timestamp_of_the_picture_before_are_the_keyframes():
+    """docs/cameras.md: early-sets. What ends a picture stays with it."""
+    filler = b"\x0c\xff\x80"
+    packets = [
+        packet(0, T0, SPS, marker=True),
+        packet(1, T0, PPS),
+        packet(2, T0 + 3600, b"\x65\x88a", marker=True),
+        packet(3, T0 + 3600, filler),
+        packet(4, T0 + 3600, SPS, marker=True),
+        packet(5, T0 + 3600, PPS),
+        packet(6, T0 + 7200, b"\x65\x88b", marker=True),
+    ]
+    assert [(p.pts - T0, p.nals) for p in read(session(sets=""), packets)] == [
+        (3600, (SPS, PPS, b"\x65\x88a", filler)),
+        (7200, (SPS, PPS, b"\x65\x88b")),
+    ]
+
+
+@pytest.mark.hostile
+def test_units_without_a_picture_are_not_held_for_ever():
+    one = session()
+    with pytest.raises(RtspError, match="4096 NAL units"):
+        one.feed(b"".join(packet(n, T0 + n * 3600, SEI) for n in range(5000)), 1)
+
+
+def test_a_report_of_another_source_tells_no_time():
+    """docs/cameras.md: foreign-report; also where it came before the first packet."""
+    packets = [report(T0, ssrc=6), packet(0, T0, FIRST), report(T0, ssrc=5), packet(1, T0 + 3600, FIRST)]
+    packets.append(packet(0, 0, FIRST, ssrc=8))
+    times = [p.camera_us for p in read(session(), packets)]
+    assert times == [None, 1_700_000_000_040_000, None]
+
+
 def test_two_fields_of_one_time_stay_together_if_there_may_be_fields():
     packets = [packet(n, T0 + n // 2 * 3600, FIRST, marker=True) for n in range(4 * PROVEN)]
     assert {p.nals for p in read(session(sets=""), packets)} == {(FIRST, FIRST)}
@@ -246,7 +295,7 @@ def test_malformed_and_foreign_packets_are_left_out():
         packet(900, 1, b"other", kind=97),
         bytes((0x24, 7, 0, 1)) + b"x",  # a channel of nobody's
         bytes((0x24, 1, 0, 1)) + b"x",  # no RTCP
-        packet(1, T0, b""),
+        packet(1, T0, b"\x7c"),
         bytes((0x24, 0, 0, 1)) + b"x",
         packet(2, T0 + 3600, FIRST),
     ]

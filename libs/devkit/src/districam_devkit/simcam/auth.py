@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,18 +39,29 @@ class Digest:
     cnonce: str = ""
 
 
-def challenges(credentials: Credentials, nonce: str) -> list[str]:
+def challenges(credentials: Credentials, nonce: str, quirks: Collection[str] = ()) -> list[str]:
     """Values of `WWW-Authenticate`, one a scheme, in the camera's order of preference."""
     qop = ', qop="auth"' if credentials.qop else ""
-    digest = f'Digest realm="{REALM}", nonce="{nonce}", algorithm={credentials.algorithm}{qop}'
-    known = {"digest": digest, "basic": f'Basic realm="{REALM}"'}
-    return [known[scheme] for scheme in credentials.schemes]
+    realm = realm_of(quirks)
+    digest = f'Digest realm="{realm}", nonce="{nonce}", algorithm={credentials.algorithm}{qop}'
+    if "terse-challenge" in quirks:
+        digest = f'Digest realm="{realm}",nonce="{nonce}", stale="FALSE"'
+    known = {"digest": digest, "basic": f'Basic realm="{realm}"'}
+    schemes: tuple[Scheme, ...] = ("basic", "digest") if "basic-refused" in quirks else credentials.schemes
+    return [known[scheme] for scheme in schemes]
 
 
-def is_authorized(credentials: Credentials, header: str, *, method: str, nonce: str) -> bool:
+def realm_of(quirks: Collection[str]) -> str:
+    """What the user name is good for."""
+    return "Login to IP Camera(C2189), 1" if "terse-challenge" in quirks else REALM
+
+
+def is_authorized(
+    credentials: Credentials, header: str, *, method: str, nonce: str, quirks: Collection[str] = ()
+) -> bool:
     """Whether an `Authorization` value proves the password. `nonce` is the one that this connection was given."""
     scheme, _, rest = header.partition(" ")
-    if scheme.lower() not in credentials.schemes:
+    if scheme.lower() not in credentials.schemes or (scheme.lower() == "basic" and "basic-refused" in quirks):
         return False
     if scheme.lower() == "basic":
         expected = base64.b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
@@ -58,7 +69,7 @@ def is_authorized(credentials: Credentials, header: str, *, method: str, nonce: 
     said = _parameters(rest)
     digest = Digest(
         said.get("username", ""),
-        REALM,
+        realm_of(quirks),
         nonce,
         said.get("uri", ""),
         said.get("qop"),
@@ -67,7 +78,8 @@ def is_authorized(credentials: Credentials, header: str, *, method: str, nonce: 
     )
     if digest.username != credentials.user or said.get("nonce") != nonce:
         return False
-    expected = digest_response(digest, credentials.password, method, credentials.algorithm)
+    algorithm = "MD5" if "terse-challenge" in quirks else credentials.algorithm
+    expected = digest_response(digest, credentials.password, method, algorithm)
     return hmac.compare_digest(said.get("response", "").encode(), expected.encode())
 
 

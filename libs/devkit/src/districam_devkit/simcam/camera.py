@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from districam_devkit.bitstream import RunningNumber, first_slice, running_number_sei
-from districam_devkit.simcam import attacks, rtp
+from districam_devkit.bitstream import RunningNumber
+from districam_devkit.simcam import attacks, rtp, rtp_quirks
 from districam_devkit.simcam.attacks import Assault
-from districam_devkit.simcam.clips import AccessUnit, Clip
+from districam_devkit.simcam.clips import Clip
 from districam_devkit.simcam.faults import Ailment, Chance, babbled, garbled
 from districam_devkit.simcam.manners import Manners
 from districam_devkit.simcam.media_clock import MediaClock
 from districam_devkit.simcam.microphone import Hearing, Microphone
 from districam_devkit.simcam.mishaps import Mishaps
+from districam_devkit.simcam.program import Program
 from districam_devkit.simcam.sendlog import SendLog, SentTo
 from districam_devkit.simcam.wall_clock import WallClock
 from districam_devkit.simcam.wire import Wire
@@ -49,23 +50,6 @@ class Viewer:
     octets: int = 0
     assault: tuple[Assault, float] | None = None
     """Under an attack: its media, and since when."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedUnit:
-    """RTP payloads of an access unit before and after the place of the running number."""
-
-    before: tuple[bytes, ...]
-    after: tuple[bytes, ...]
-    is_keyframe: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A clip ready to be sent; any number of cameras may share it."""
-
-    clip: Clip
-    units: Sequence[PreparedUnit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +247,11 @@ class LiveCamera:
                 viewer.next_report_s = now_s + REPORT_INTERVAL_S
 
     async def _send(self, number: int, now_s: float) -> None:
-        unit = self._programs[0].units[self._clock.unit(number)]
+        program, index = self._programs[0], self._clock.unit(number)
+        unit = program.units[index]
         sent_us = time.time_ns() // 1000
         running = RunningNumber(number, sent_us, self.camera_id)
-        payloads = [*unit.before, running_number_sei(self.clip.codec, running), *unit.after]
+        payloads = program.payloads(index, running, self.manners.quirks)
         sends = [
             (
                 viewer,
@@ -318,11 +303,15 @@ class LiveCamera:
                 seq=(viewer.seq + len(packets)) & 0xFFFF,
                 timestamp=self._timestamp(number, viewer),
                 ssrc=viewer.ssrc,
+                payload_type=rtp.payload_type(self.manners.quirks),
             )
         viewer.seq = (viewer.seq + len(packets)) & 0xFFFF
         viewer.packets += len(packets)
         viewer.octets += sum(map(len, payloads)) * len(packets) // len(payloads)
-        packets = rtp.remarked(packets, self.manners.quirks)
+        if self.manners.quirks:
+            before = self._timestamp(number - 1, viewer)
+            quirks, codec = self.manners.quirks, self.clip.codec
+            packets = rtp_quirks.packets(packets, quirks, codec=codec, previous_timestamp=before)
         packets = self.mishaps.befall(
             packets, now_s, connection=viewer.wire.number, number=number, in_order=viewer.in_order
         )
@@ -336,7 +325,7 @@ class LiveCamera:
 
     def _report(self, viewer: Viewer, now_s: float) -> bytes:
         elapsed_s = now_s - self._start_s
-        return rtp.sender_report(
+        report = rtp.sender_report(
             channel=viewer.rtcp_channel,
             ssrc=viewer.ssrc,
             now_us=self._wall.us(elapsed_s),
@@ -344,6 +333,7 @@ class LiveCamera:
             packets=viewer.packets,
             octets=viewer.octets,
         )
+        return rtp_quirks.report(report, self.manners.quirks)
 
     def settle(self) -> None:
         """Logs the access units whose bytes have left for every connection, or never will."""
@@ -372,21 +362,6 @@ class LiveCamera:
         """The first access unit that is not due yet."""
         elapsed_s = asyncio.get_running_loop().time() - self._start_s
         return int(elapsed_s * self._fps) + 1
-
-
-def prepare(clip: Clip) -> Program:
-    """Packetizes a clip once, parameter sets before each keyframe."""
-    return Program(clip, [_prepare(clip, unit) for unit in clip.access_units])
-
-
-def _prepare(clip: Clip, unit: AccessUnit) -> PreparedUnit:
-    nals = [*clip.parameter_sets, *unit.nals] if unit.is_keyframe else list(unit.nals)
-    place = first_slice(clip.codec, nals)
-    return PreparedUnit(
-        tuple(rtp.payloads(clip.codec, nals[:place])),
-        tuple(rtp.payloads(clip.codec, nals[place:])),
-        unit.is_keyframe,
-    )
 
 
 async def _sleep_until(when_s: float) -> None:

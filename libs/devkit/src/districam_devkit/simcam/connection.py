@@ -3,21 +3,28 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
 import structlog
 
-from districam_devkit.simcam import attacks, protocol
+from districam_devkit.simcam import attacks, protocol, sdp
 from districam_devkit.simcam.auth import Credentials, challenges, is_authorized
 from districam_devkit.simcam.camera import LiveCamera, Viewer
 from districam_devkit.simcam.datagrams import DatagramWire
+from districam_devkit.simcam.manners import Quirk
 from districam_devkit.simcam.microphone import Listener
 from districam_devkit.simcam.protocol import ProtocolError, Request, RequestReader
 
 SESSION_TIMEOUT_S = 60
+SHORT_TIMEOUT_S = 4
+"""What is said with `short-timeout`; a session lasts as long as without."""
 DRIP_S = 0.05
+EARLY_S = 0.3
+"""So long before the response to PLAY comes what was asked for, with `early-media`."""
+NONCE_USES = 2
+"""With `short-nonce` a nonce is good for so many requests."""
 MOVED = "moved"
 _POLL_S = 0.01
 
@@ -37,7 +44,8 @@ class Connection(asyncio.Protocol):
         self.heard_s = asyncio.get_running_loop().time()
         self._cameras = cameras
         self._credentials = credentials
-        self._nonce = secrets.token_hex(16)
+        self._nonce, self._nonce_uses = secrets.token_hex(16), 0
+        self._former_cseq = "0"
         self._reader = RequestReader()
         self._session_id = ""
         self._camera: LiveCamera | None = None
@@ -139,15 +147,20 @@ class Connection(asyncio.Protocol):
         if cseq is None:
             self.write(protocol.response(400, "0"))
             return
-        refusal = self._refusal(request, cseq)
-        if refusal is not None:
-            self.write(refusal)
+        camera = self._cameras.get(request.camera_id, self._camera)
+        refused = self._refusal(request)
+        if refused is not None:
+            self.write(self._refused(*refused, cseq, camera))
+            self._former_cseq = cseq
             return
-        camera = self._cameras.get(request.camera_id)
+        self._former_cseq = cseq
         attack = camera.spoken_attack if camera is not None else None
         header = request.headers.get("authorization", "")
         instead = attacks.instead(attack, request.method, cseq, authorization=header)
         said = self._methods[request.method](request) if instead is None else instead
+        if request.method == "PLAY" and "early-media" in _quirks(camera):
+            asyncio.get_running_loop().call_later(EARLY_S, self.write, said)
+            return
         self._say(attacks.bannered(said) if attack == "banner" else said, camera)
         if attacks.is_endless(attack, request.method):
             self._go_on_for_ever()
@@ -170,29 +183,62 @@ class Connection(asyncio.Protocol):
             self.write(attacks.CHUNK)
         asyncio.get_running_loop().call_later(_POLL_S, self._go_on_for_ever)
 
-    def _refusal(self, request: Request, cseq: str) -> bytes | None:
+    def _refused(
+        self, status: int, headers: Sequence[tuple[str, str]], cseq: str, camera: LiveCamera | None
+    ) -> bytes:
+        quirks = _quirks(camera)
+        said = self._former_cseq if "late-cseq" in quirks and status != 401 else cseq
+        return protocol.response(status, said, headers, quirks=quirks)
+
+    def _refusal(self, request: Request) -> tuple[int, Sequence[tuple[str, str]]] | None:
+        """Status and headers of the response to what is not done."""
+        camera = self._cameras.get(request.camera_id, self._camera)
+        quirks = _quirks(camera)
         if request.method not in self._methods:
-            return protocol.response(501, cseq)
+            return 501, ()
+        if self._is_unauthorized(request, quirks):
+            return 401, [("WWW-Authenticate", value) for value in self._challenges(quirks)]
         if request.method == "OPTIONS":
             return None
-        if self._credentials is not None:
-            header = request.headers.get("authorization", "")
-            if not is_authorized(self._credentials, header, method=request.method, nonce=self._nonce):
-                asked = [("WWW-Authenticate", value) for value in challenges(self._credentials, self._nonce)]
-                return protocol.response(401, cseq, asked)
-        camera = self._cameras.get(request.camera_id, self._camera)
         if camera is not None and camera.refusal is not None:
             asked = challenges(Credentials("", ""), self._nonce) if camera.refusal == 401 else []
-            return protocol.response(camera.refusal, cseq, [("WWW-Authenticate", value) for value in asked])
+            return camera.refusal, [("WWW-Authenticate", value) for value in asked]
         if request.camera_id not in self._cameras and request.camera_id:
-            return protocol.response(404, cseq)
+            return 404, ()
+        if request.method == "GET_PARAMETER" and not quirks.isdisjoint(
+            {"no-get-parameter", "get-parameter-refused"}
+        ):
+            return (501 if "no-get-parameter" in quirks else 400), ()
         needs_session = request.method in ("PLAY", "TEARDOWN") or bool(request.session_id)
-        if needs_session and (not self._session_id or request.session_id != self._session_id):
-            return protocol.response(454, cseq)
-        return None
+        is_ours = self._session_id and (
+            request.session_id == self._session_id or (request.method == "PLAY" and "late-session" in quirks)
+        )
+        return (454, ()) if needs_session and not is_ours else None
+
+    def _challenges(self, quirks: Collection[str]) -> list[str]:
+        if self._credentials is None:
+            return []
+        return challenges(self._credentials, self._nonce, quirks)
+
+    def _is_unauthorized(self, request: Request, quirks: Collection[str]) -> bool:
+        """Whether the request lacks what proves the password; with `short-nonce` also if its nonce is used up."""
+        if self._credentials is None or (request.method == "OPTIONS" and "options-401" not in quirks):
+            return False
+        header = request.headers.get("authorization", "")
+        method, nonce = request.method, self._nonce
+        if not is_authorized(self._credentials, header, method=method, nonce=nonce, quirks=quirks):
+            return True
+        if "short-nonce" in quirks:
+            self._nonce_uses += 1
+            if self._nonce_uses > NONCE_USES:
+                self._nonce, self._nonce_uses = secrets.token_hex(16), 0
+                return True
+        return False
 
     def _options(self, request: Request) -> bytes:
-        return self._ok(request, [("Public", ", ".join(protocol.METHODS))])
+        is_known = "no-get-parameter" not in _quirks(self._cameras.get(request.camera_id))
+        methods = [one for one in protocol.METHODS if is_known or one != "GET_PARAMETER"]
+        return self._ok(request, [("Public", ", ".join(methods))])
 
     def _describe(self, request: Request) -> bytes:
         camera = self._cameras.get(request.camera_id)
@@ -202,15 +248,15 @@ class Connection(asyncio.Protocol):
             moved = urlsplit(request.uri)._replace(path=f"/{camera.camera_id}/{MOVED}").geturl()
             return protocol.response(302, request.headers["cseq"], [("Location", moved)])
         quirks = camera.manners.quirks
-        headers = [*protocol.content_base(request.uri, quirks), ("Content-Type", "application/sdp")]
-        sound = protocol.describe_sound(camera.microphone.hearing.tone) if camera.microphone else b""
-        return self._ok(request, headers, protocol.describe(camera.clip, request.uri, quirks) + sound)
+        headers = [*sdp.content_base(request.uri, quirks), ("Content-Type", "application/sdp")]
+        sound = camera.microphone.hearing.tone if camera.microphone else None
+        return self._ok(request, headers, sdp.describe(camera.clip, request.uri, quirks, sound=sound))
 
     def _setup(self, request: Request) -> bytes:
         camera = self._cameras.get(request.camera_id)
         if camera is None:
             return protocol.response(404, request.headers["cseq"])
-        if request.uri.endswith(protocol.SOUND_CONTROL):
+        if sdp.SOUND_CONTROL in request.uri:
             return self._setup_sound(camera, request)
         if self._viewer is not None and self._camera is not None:
             return protocol.response(455, request.headers["cseq"])
@@ -222,7 +268,7 @@ class Connection(asyncio.Protocol):
         self._camera = camera
         self._viewer, transport = found
         self._session_id = secrets.token_hex(8)
-        return self._ok(request, [("Transport", f"{transport};ssrc={self._viewer.ssrc:08X}")])
+        return self._set_up(request, transport, self._viewer.ssrc)
 
     def _setup_sound(self, camera: LiveCamera, request: Request) -> bytes:
         """Behind the pictures'."""
@@ -235,12 +281,21 @@ class Connection(asyncio.Protocol):
         sound, transport = found
         self.datagrams = pictures
         self._listener = Listener(sound.wire, sound.rtp_channel, sound.rtcp_channel)
-        return self._ok(request, [("Transport", f"{transport};ssrc={self._listener.ssrc:08X}")])
+        return self._set_up(request, transport, self._listener.ssrc)
+
+    def _set_up(self, request: Request, transport: str, ssrc: int) -> bytes:
+        assert self._transport is not None
+        (host, *_), (peer, *_) = (self._transport.get_extra_info(name) for name in ("sockname", "peername"))
+        quirks = _quirks(self._camera)
+        agreed = protocol.agreed_transport(transport, quirks, ssrc=ssrc, host=str(host), peer=str(peer))
+        return self._ok(request, [("Transport", agreed)])
 
     def _carried(self, camera: LiveCamera, transport: str) -> tuple[Viewer, str] | None:
         """A viewer over what the client wants, and how that is called; None if the camera does not do it."""
         channels = protocol.interleaved_channels(transport)
         if channels is not None and "tcp" in camera.manners.carriers:
+            if "other-channels" in camera.manners.quirks:
+                channels = channels[0] + 8, channels[1] + 8
             return Viewer(self, *channels), f"RTP/AVP/TCP;unicast;interleaved={channels[0]}-{channels[1]}"
         ports = protocol.client_ports(transport)
         if ports is None or self._transport is None or "udp" not in camera.manners.carriers:
@@ -257,24 +312,37 @@ class Connection(asyncio.Protocol):
         if self._listener is not None and self._camera.microphone is not None:
             self._camera.microphone.join(self._listener)
         parts = urlsplit(request.uri)
-        track = f"{parts.scheme}://{parts.netloc}/{self._camera.camera_id}/{protocol.CONTROL}"
+        track = f"{parts.scheme}://{parts.netloc}/{self._camera.camera_id}/{sdp.CONTROL}"
         info = f"url={track};seq={seq};rtptime={timestamp}"
         log.info("camera playing", camera=self._camera.camera_id, connection=self.number)
-        return self._ok(request, [("Range", "npt=now-"), ("RTP-Info", info)])
+        asked = b""
+        if "own-requests" in self._camera.manners.quirks:
+            asked = protocol.own_requests(request.uri, self._session_id)
+        return self._ok(request, [("Range", "npt=now-"), ("RTP-Info", info)]) + asked
 
     def _parameter(self, request: Request) -> bytes:
-        return self._ok(request)
+        is_silent = "no-keep-alive-response" in _quirks(self._camera)
+        return b"" if is_silent else self._ok(request)
 
     def _teardown(self, request: Request) -> bytes:
         self._leave()
         return self._ok(request)
 
     def _ok(self, request: Request, headers: list[tuple[str, str]] | None = None, body: bytes = b"") -> bytes:
-        camera = self._cameras.get(request.camera_id, self._camera)
-        quirks = camera.manners.quirks if camera is not None else frozenset[str]()
-        timeout = "" if "no-timeout" in quirks else f";timeout={SESSION_TIMEOUT_S}"
-        session = [("Session", self._session_id + timeout)] if self._session_id else []
-        return protocol.response(200, request.headers["cseq"], [*(headers or []), *session], body, quirks)
+        quirks = _quirks(self._cameras.get(request.camera_id, self._camera))
+        said = [*(headers or []), *self._session_header(request.method, quirks)]
+        return protocol.response(200, request.headers["cseq"], said, body, quirks)
+
+    def _session_header(self, method: str, quirks: Collection[str]) -> list[tuple[str, str]]:
+        if not self._session_id or (method == "SETUP" and "late-session" in quirks):
+            return []
+        name = self._session_id
+        if "changing-session" in quirks and method == "SETUP" and self._listener is not None:
+            name = secrets.token_hex(8)  # and the former one is meant all the same
+        blank = " " if "session-blanks" in quirks else ""
+        timeout_s = SHORT_TIMEOUT_S if "short-timeout" in quirks else SESSION_TIMEOUT_S
+        timeout = "" if "no-timeout" in quirks else f";{blank}timeout={timeout_s}"
+        return [("Session", blank * 7 + name + timeout)]
 
     def _leave(self) -> None:
         if self._camera is not None and self._viewer is not None:
@@ -291,3 +359,7 @@ class Connection(asyncio.Protocol):
         self._is_ending = True
         if self._transport is not None:
             self._transport.close()
+
+
+def _quirks(camera: LiveCamera | None) -> frozenset[Quirk]:
+    return camera.manners.quirks if camera is not None else frozenset()

@@ -1,20 +1,11 @@
-"""RTSP 1.0 messages and session descriptions. Pure. RFC 2326 and RFC 4566."""
+"""RTSP 1.0 messages. Pure. RFC 2326."""
 
-import base64
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from districam_devkit.bitstream import nal_type
-from districam_devkit.simcam import rtp
-from districam_devkit.simcam.clips import Clip
-from districam_devkit.simcam.microphone import PAYLOAD_TYPES
-from districam_devkit.simcam.tones import Tone
-
 METHODS = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY", "GET_PARAMETER", "SET_PARAMETER", "TEARDOWN")
-CONTROL = "trackID=0"
-SOUND_CONTROL = "trackID=1"
 _HEADER_LIMIT = 16 * 1024
 _REASONS = {
     200: "OK",
@@ -114,13 +105,29 @@ def response(
     body: bytes = b"",
     quirks: Collection[str] = (),
 ) -> bytes:
-    said = [("CSeq", cseq), ("Server", "simcam"), *headers]
+    """The response to the request with that `CSeq`, written as a camera with these quirks does."""
+    said = [("CSeq", "0" if "zero-cseq" in quirks else cseq), ("Server", "simcam"), *headers]
     if body:
         said.append(("Content-Length", str(len(body))))
-    lines = [f"RTSP/1.0 {status} {_REASONS[status]}"]
+    if "no-content-type" in quirks:
+        said = [(name, value) for name, value in said if name != "Content-Type"]
+    if "empty-header" in quirks:
+        said.append(("Cache-Control", ""))
+    reason = "" if "no-reason" in quirks else f" {_REASONS[status]}"
+    lines = [f"RTSP/1.0 {status}{reason}"]
     lines += [f"{name.lower() if 'low-names' in quirks else name}: {value}" for name, value in said]
+    if "blank-line" in quirks:  # one blank: no end of the header, but a line that goes on with nothing
+        lines.insert(2, " ")
+    if "trailing-blanks" in quirks:
+        lines = [line + " " for line in lines]
     end = "\n" if "bare-line-ends" in quirks else "\r\n"
     return (end.join(lines) + end + end).encode() + body
+
+
+def own_requests(uri: str, session_id: str) -> bytes:
+    """What a camera asks the client while it plays, to learn whether it is still there."""
+    head = f"{uri} RTSP/1.0\r\nCSeq: 1\r\nSession: {session_id}\r\n"
+    return f"OPTIONS {head}\r\nSET_PARAMETER {head}Content-Length: 0\r\n\r\n".encode()
 
 
 def interleaved_channels(transport: str) -> tuple[int, int] | None:
@@ -146,55 +153,21 @@ def client_ports(transport: str) -> tuple[int, int] | None:
     return None
 
 
-def content_base(uri: str, quirks: Collection[str]) -> list[tuple[str, str]]:
-    """The header that says what control attributes hang on, as this camera has it."""
-    if "no-base" in quirks:
-        return []
-    base = uri if "bare-base" in quirks or uri.endswith("/") else uri + "/"
-    if "foreign-base" in quirks:
-        base = urlsplit(base)._replace(netloc="192.0.2.1:554").geturl()
-    return [("Content-Base", base)]
-
-
-def describe(clip: Clip, uri: str, quirks: Collection[str] = ()) -> bytes:
-    """The session description of a camera that plays this clip; `uri` is how it was asked for."""
-    is_absolute = "absolute-control" in quirks
-    lines = [
-        "v=0",
-        "o=- 1 1 IN IP4 127.0.0.1",
-        "s=simcam",
-        "c=IN IP4 0.0.0.0",
-        "t=0 0",
-        *([] if "no-session-control" in quirks else [f"a=control:{uri if is_absolute else '*'}"]),
-        "a=range:npt=now-",
-        f"m=video 0 RTP/AVP {rtp.PAYLOAD_TYPE}",
-        f"a=rtpmap:{rtp.PAYLOAD_TYPE} {'H264' if clip.codec == 'h264' else 'H265'}/{rtp.CLOCK_HZ}",
-        f"a=fmtp:{rtp.PAYLOAD_TYPE} {_format_parameters(clip)}",
-        f"a=framerate:{float(clip.fps):g}",
-        f"a=control:{uri.rstrip('/') + '/' if is_absolute else ''}{CONTROL}",
-    ]
-    return ("\r\n".join(lines) + "\r\n").encode()
-
-
-def describe_sound(tone: Tone) -> bytes:
-    """What stands behind the pictures' description. G.711 has static payload types, and needs no rtpmap."""
-    kind = PAYLOAD_TYPES[tone.encoding]
-    lines = [f"m=audio 0 RTP/AVP {kind}"]
-    if tone.encoding == "aac":  # RFC 3640, 4.1
-        modes = "mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3"
-        lines += [
-            f"a=rtpmap:{kind} MPEG4-GENERIC/{tone.rate}/1",
-            f"a=fmtp:{kind} streamtype=5;profile-level-id=1;{modes};config={tone.config.hex()}",
-        ]
-    return ("\r\n".join([*lines, f"a=control:{SOUND_CONTROL}"]) + "\r\n").encode()
-
-
-def _format_parameters(clip: Clip) -> str:
-    """RFC 6184, 8.1, and RFC 7798, 7.1."""
-    sets = [(nal_type(clip.codec, nal), base64.b64encode(nal).decode()) for nal in clip.parameter_sets]
-    if clip.codec == "hevc":
-        names = {32: "sprop-vps", 33: "sprop-sps", 34: "sprop-pps"}
-        return "; ".join(f"{names[kind]}={value}" for kind, value in sets)
-    sps = next(nal for nal in clip.parameter_sets if nal_type("h264", nal) == 7)
-    values = ",".join(value for _, value in sets)
-    return f"packetization-mode=1; profile-level-id={sps[1:4].hex()}; sprop-parameter-sets={values}"
+def agreed_transport(transport: str, quirks: Collection[str], *, ssrc: int, host: str, peer: str) -> str:
+    """The `Transport` header of the response to SETUP: what was agreed, and the SSRC that will be used."""
+    if "no-channels" in quirks:
+        transport = re.sub(r";interleaved=[\d-]+", "", transport)
+    if "addresses" in quirks:
+        transport = transport.replace(";interleaved", f";destination={peer};source={host};interleaved")
+    if "wrong-ssrc" in quirks:
+        ssrc ^= 0xFFFF_FFFF
+    written = f"{ssrc:08X}"
+    if "ssrc-blank" in quirks:  # written without its first digit, and a blank in its place
+        written = f" {ssrc & 0x0FFF_FFFF:x}"
+    if "ssrc-first" in quirks:
+        protocol, _, rest = transport.partition(";")
+        transport = f"{protocol};ssrc={written};{rest}"
+    elif "addresses" not in quirks:
+        transport = f"{transport};ssrc={written}"
+    transport += ';mode="PLAY"'
+    return transport.lower() if "low-transport" in quirks else transport

@@ -66,13 +66,9 @@ def interleaved(
     ]
 
 
-def remarked(packets: list[bytes], quirks: Collection[str]) -> list[bytes]:
-    """With the marker on none or on all of the packets, if a quirk says so."""
-    if "unmarked" in quirks:
-        return [packet[:5] + bytes([packet[5] & ~_MARKER]) + packet[6:] for packet in packets]
-    if "all-marked" in quirks:
-        return [packet[:5] + bytes([packet[5] | _MARKER]) + packet[6:] for packet in packets]
-    return packets
+def payload_type(quirks: Collection[str]) -> int:
+    """Of the video."""
+    return 35 if "payload-type-35" in quirks else PAYLOAD_TYPE
 
 
 def chunks(packets: Sequence[bytes], count: int) -> list[bytes]:

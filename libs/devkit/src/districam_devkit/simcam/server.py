@@ -10,12 +10,13 @@ import structlog
 
 from districam_devkit.simcam import certificate
 from districam_devkit.simcam.auth import Credentials
-from districam_devkit.simcam.camera import LiveCamera, Program, prepare
+from districam_devkit.simcam.camera import LiveCamera
 from districam_devkit.simcam.clips import Clip, ClipSource, labelled, open_clip
 from districam_devkit.simcam.connection import SESSION_TIMEOUT_S, Connection
 from districam_devkit.simcam.faults import ATTACKS, Ailment, Chance, Fault
 from districam_devkit.simcam.manners import Manners
 from districam_devkit.simcam.microphone import Hearing
+from districam_devkit.simcam.program import Program, prepare
 from districam_devkit.simcam.sendlog import SendLog, open_send_log
 
 CLIP_CACHE = Path(".devkit/clips")

@@ -75,6 +75,19 @@ def starts_picture(codec: Codec, nal: bytes) -> bool:
     return nal_type(codec, nal) < 32 and len(nal) > 2 and bool(nal[2] & 0x80)
 
 
+def is_leading(codec: Codec, nal: bytes) -> bool:
+    """Whether, behind a picture's slices, it begins the next access unit: parameter sets, delimiters, (prefix) SEI.
+
+    H.264 section 7.4.1.2.3, H.265 section 7.4.2.4.4. Never with the forbidden_zero_bit set.
+    """
+    kind = nal_type(codec, nal)
+    if nal[0] & 0x80:
+        return False
+    if codec == "h264":
+        return 6 <= kind <= 9 or 14 <= kind <= 18
+    return 32 <= kind <= 35 or kind == 39 or 41 <= kind <= 44 or 48 <= kind <= 55
+
+
 def is_broken(codec: Codec, nals: Sequence[bytes]) -> bool:
     """Whether there are bytes that are no NAL unit (forbidden_zero_bit, H.264 section 7.4.1), and no slice beside them."""
     sound = [nal for nal in nals if not nal[0] & 0x80]

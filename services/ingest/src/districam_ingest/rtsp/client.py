@@ -122,7 +122,11 @@ class Client:
                 raise RtspError("it asks without end")
             return
         asked = self._asked
-        if asked is None or message.status < 200 or _is_late(message, asked.cseq):
+        if asked is None or message.status < 200:
+            return
+        # An error is never taken for a late response: some cameras number errors as the request before
+        # (a TP-Link Tapo C220, docs/cameras.md: late-cseq).
+        if message.status < 400 and _is_late(message, asked.cseq):
             return
         self._asked = None
         self.server = self.server or _banner(message.first("server"))
@@ -253,15 +257,19 @@ class Client:
                 else CarrierError("asked for TCP, it says UDP")
             )
         self.carried.append(agreed)
+        self._join(message)
+        if self.audio is not None and self.audio.name in self._hears:
+            self._set_up_next(self.audio.url)
+        else:
+            self._play()
+
+    def _join(self, message: Message) -> None:
+        """Takes the session that a response names, and how long it lasts without a request (RFC 2326, 12.37)."""
         session, _, rest = (message.first("session") or "").partition(";")
         self._session = session.strip() or None
         said = _TIMEOUT.search(rest)
         if said:
             self._timeout_s = min(max(int(said[1]), TIMEOUT_LEAST_S), TIMEOUT_MOST_S)
-        if self.audio is not None and self.audio.name in self._hears:
-            self._set_up_next(self.audio.url)
-        else:
-            self._play()
 
     def _do_without_sound(self, asked: _Asked, message: Message) -> None:
         try:
@@ -276,7 +284,9 @@ class Client:
         assert self.video is not None
         self._ask("PLAY", self.video.aggregate_url, ("Range", "npt=0.000-"))
 
-    def _played(self, _: Message) -> None:
+    def _played(self, message: Message) -> None:
+        if self._session is None:  # some cameras name it here first (docs/cameras.md: late-session)
+            self._join(message)
         self.is_playing = True
 
 

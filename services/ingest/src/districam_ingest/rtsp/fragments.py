@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from districam_ingest.core.nal import Codec, is_slice, split_annexb
 from districam_ingest.rtsp.message import RtspError
 
 PICTURE_MOST: Final = 16 << 20
@@ -12,7 +13,8 @@ _OVERHEAD: Final = 64
 class Fragments:
     """The pieces so far, `PICTURE_MOST` bytes at most. A unit that lacks a piece is left out: half of one is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec) -> None:
+        self._codec: Codec = codec
         self._parts: list[bytes] = []
         self._size = 0
         self._lacks = True  # what we joined in the middle of
@@ -54,7 +56,7 @@ class Fragments:
         """Puts the unit into `out`: its last piece said so."""
         self._lacks, self._ends = False, True
         if self._parts:
-            out.append(b"".join(self._parts))
+            append_unit(self._codec, b"".join(self._parts), out)
             self._parts = []
 
     def close(self, out: list[bytes]) -> bool:
@@ -65,7 +67,7 @@ class Fragments:
         if not self._parts:
             return True
         if not self._ends:
-            out.append(b"".join(self._parts))
+            append_unit(self._codec, b"".join(self._parts), out)
         self._parts = []
         return not self._ends
 
@@ -75,11 +77,27 @@ class Fragments:
         return not had
 
 
+_START: Final = b"\0\0\1"
+
+
+def append_unit(codec: Codec, unit: bytes, out: list[bytes]) -> None:
+    """Appends a NAL unit; several, where a camera sends them as one with start codes between them.
+
+    No NAL unit holds a start code (H.264 and H.265, section 7.4.1). V380 cameras send parameter sets and the keyframe behind
+    them so (docs/cameras.md: annexb-payload). What begins with a slice is not looked through: it is nearly all of a stream.
+    """
+    if is_slice(codec, unit) or _START not in unit:
+        out.append(unit)
+    else:
+        out += split_annexb(_START + unit)
+
+
 class Depacketizer:
     """What payload formats of NAL units share: a unit under way, and its plain middle pieces."""
 
-    def __init__(self) -> None:
-        self._fragments = Fragments()
+    def __init__(self, codec: Codec) -> None:
+        self._codec: Codec = codec
+        self._fragments = Fragments(codec)
         self._middle = b"\xff\xff"  # how the middle pieces of the unit under way begin
 
     def go_on(self, data: bytes, at: int, end: int) -> bool:

@@ -1,16 +1,24 @@
-"""H.264 out of RTP payloads (RFC 6184 section 5): single NAL units, STAP-A, FU-A. No byte of a unit is altered."""
+"""H.264 out of RTP payloads (RFC 6184 section 5): single NAL units, STAP-A, FU-A. No byte of a unit is altered.
+
+The packetization mode that a description names is of no interest: cameras that say 0 send FU-A all the same.
+"""
 
 from typing import Final
 
-from districam_ingest.rtsp.fragments import Depacketizer
+from districam_ingest.rtsp.fragments import Depacketizer, append_unit
 from districam_ingest.rtsp.message import RtspError
 
 STAP_A: Final = 24
 FU_A: Final = 28
+RESERVED: Final = (30, 31)
+"""Types that RFC 6184 gives no meaning (table 1). Some cameras send data of their own so, which is no part of the video."""
 
 
 class H264Depacketizer(Depacketizer):
     """Takes payloads in order."""
+
+    def __init__(self) -> None:
+        super().__init__("h264")
 
     def push(self, payload: bytes, out: list[bytes]) -> bool:
         """Appends the NAL units that are complete now to `out`; False if one was left out that lacks a piece.
@@ -18,16 +26,18 @@ class H264Depacketizer(Depacketizer):
         Raises:
             RtspError: the payload is malformed; what was whole in it is in `out`.
         """
-        if not payload:
-            raise RtspError("an empty payload")
+        if not payload:  # of padding alone, or sent to keep a way through a firewall open: nothing is missing
+            return True
         kind = payload[0] & 31
         if kind == FU_A:
             return self._fragment(payload, out)
+        if kind in RESERVED:
+            return True
         is_whole = self._fragments.close(out)
         if kind == STAP_A:
             aggregated(payload, 1, out)
         elif kind < STAP_A:
-            out.append(payload)
+            append_unit("h264", payload, out)
         else:
             raise RtspError(f"a payload of type {kind}")
         return is_whole

@@ -2,16 +2,21 @@
 
 from typing import Final
 
-from districam_ingest.rtsp.fragments import Depacketizer
+from districam_ingest.rtsp.fragments import Depacketizer, append_unit
 from districam_ingest.rtsp.h264 import aggregated
 from districam_ingest.rtsp.message import RtspError
 
 AP: Final = 48
 FU: Final = 49
+RESERVED: Final = 51
+"""This type and those above have no meaning (H.265 table 7-1, RFC 7798 section 4.4)."""
 
 
 class H265Depacketizer(Depacketizer):
     """Takes payloads in order."""
+
+    def __init__(self) -> None:
+        super().__init__("hevc")
 
     def push(self, payload: bytes, out: list[bytes]) -> bool:
         """Appends the NAL units that are complete now to `out`; False if one was left out that lacks a piece.
@@ -19,16 +24,20 @@ class H265Depacketizer(Depacketizer):
         Raises:
             RtspError: the payload is malformed; what was whole in it is in `out`.
         """
+        if not payload:  # as in H.264
+            return True
         if len(payload) < 2:
             raise RtspError("a payload is cut off")
         kind = payload[0] >> 1 & 63
         if kind == FU:
             return self._fragment(payload, out)
+        if kind >= RESERVED:
+            return True
         is_whole = self._fragments.close(out)
         if kind == AP:
             aggregated(payload, 2, out)
         elif kind < AP:
-            out.append(payload)
+            append_unit("hevc", payload, out)
         else:
             raise RtspError(f"a payload of type {kind}")
         return is_whole

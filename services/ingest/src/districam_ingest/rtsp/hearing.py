@@ -12,10 +12,14 @@ HELD_MOST = 4096
 
 
 class SoundStream:
-    """Takes packets in the order of a transport that keeps it."""
+    """Takes packets in the order of a transport that keeps it.
+
+    Attributes:
+        payload_type: of its packets; others are left out.
+    """
 
     def __init__(self, audio: Audio) -> None:
-        self._payload_type, self._rate = audio.payload_type, audio.rate
+        self.payload_type, self._rate = audio.payload_type, audio.rate
         self._unit_ticks = audio.shape.unit_ticks if audio.shape else 0
         self._depacketizer = AacDepacketizer(audio.headers) if audio.headers else None
         self._reporting = Reporting(audio.rate)
@@ -25,7 +29,7 @@ class SoundStream:
         """An RTP packet; what is malformed is left out."""
         try:
             read = rtp.parse(packet)
-            if read.payload_type == self._payload_type:
+            if read.payload_type == self.payload_type:
                 self._take(read, at_us)
         except RtspError:
             if self._depacketizer is not None:

@@ -7,7 +7,7 @@ A believed marker saves waiting for the next picture; all else is the same witho
 
 from typing import Final
 
-from districam_ingest.core.nal import Codec, is_slice, starts_picture
+from districam_ingest.core.nal import Codec, is_leading, is_slice, starts_picture
 from districam_ingest.core.pace import PICTURE_COST
 from districam_ingest.core.units import Picture
 from districam_ingest.rtsp.fragments import PICTURE_MOST
@@ -26,6 +26,10 @@ class Pictures:
     Not all of one timestamp are one picture: a camera's clock may stand still, or a picture be sent twice. A second
     first slice begins another one, with what stands between the slices (H.264 section 7.4.1.2.3), unless it may be
     the second field of a frame.
+
+    Nor has all of one picture its timestamp: some cameras send parameter sets, or SEI, with the timestamp of the picture
+    before (a Reolink RLC-822A, a TP-Link Tapo C260; docs/cameras.md: early-sets, trailing-sei). What begins an access unit
+    and stands behind the last slice goes to the next picture, whatever its timestamp.
 
     Args:
         has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
@@ -47,7 +51,8 @@ class Pictures:
         self._lost = 0
         self._is_damaged = self._is_doubtful = False
         self._has_slice = False
-        self._tail: tuple[int, int] | None = None  # which unit follows the last slice, and when it came
+        self._leads = True  # there are no units but such as begin an access unit
+        self._tail: tuple[int, int] | None = None  # where the next access unit begins, and when that came
         self._markers = 0
         self._is_marked = False
         self._agreed = 0
@@ -62,7 +67,11 @@ class Pictures:
         if self._pts is not None and not self._lost:
             agrees = self._markers == 1 and self._is_marked
             self._agreed = self._agreed + 1 if agrees else 0
-        self._finish()
+        if not self._nals or self._has_slice or not self._leads or self._is_damaged or self._is_doubtful:
+            following = self._cut_tail()
+            self._finish()
+            self._hold(following)
+        # What was held came with the picture before; this one came now, and never seems to have come early.
         self._pts, self._arrival_us, self._camera_us = pts, at_us, camera_us
         self._markers, self._is_marked = 0, False
         self._is_damaged = self._is_doubtful = False
@@ -122,6 +131,8 @@ class Pictures:
                 self._is_damaged = self._is_damaged or not starts_picture(self._codec, nal)
                 self._is_doubtful = False
             self._has_slice, self._tail = True, None
+        elif not is_leading(self._codec, nal):
+            self._leads = False
         elif self._has_slice and self._tail is None:
             self._tail = (len(self._nals), at_us)
         self._nals.append(nal)
@@ -132,18 +143,31 @@ class Pictures:
             raise RtspError(f"a picture of more than {UNITS_MOST} NAL units")
 
     def _split(self, at_us: int) -> None:
-        place, began_us = self._tail or (len(self._nals), at_us)
+        began_us = self._tail[1] if self._tail is not None else at_us
+        following = self._cut_tail()
+        self._finish()
+        self._hold(following)
+        self._arrival_us = began_us
+
+    def _cut_tail(self) -> list[bytes]:
+        """Takes off what follows the last slice and begins the next access unit."""
+        if self._tail is None:
+            return []
+        place = self._tail[0]
         following = self._nals[place:]
         del self._nals[place:]
-        self._finish()
-        self._nals, self._arrival_us = following, began_us
-        self._size = sum(len(nal) + _OVERHEAD for nal in following)
+        return following
+
+    def _hold(self, nals: list[bytes]) -> None:
+        """Begins a picture with these units, none of them a slice."""
+        self._nals = nals
+        self._size = sum(len(nal) + _OVERHEAD for nal in nals)
 
     def _finish(self) -> None:
-        """A picture of which no slice is left is left out; what was lost of it is told with the next one."""
+        """A picture without a slice is left out, unless it is no video; what was lost of it is told with the next one."""
         if self._nals:
             self.spent += PICTURE_COST + len(self._nals)
-        is_void = not self._has_slice and (self._is_damaged or self._is_doubtful)
+        is_void = not self._has_slice and (self._is_damaged or self._is_doubtful or self._leads)
         if self._nals and not is_void and self._pts is not None and self._arrival_us is not None:
             nals, lost, is_damaged = tuple(self._nals), self._lost, self._is_damaged
             self.done.append(
@@ -151,4 +175,4 @@ class Pictures:
             )
             self._lost, self._is_damaged = 0, False
         self._nals, self._size, self._arrival_us = [], 0, None
-        self._has_slice, self._tail = False, None
+        self._has_slice, self._leads, self._tail = False, True, None

@@ -18,13 +18,18 @@ class Reporting:
         self.numbering, self.clock = rtp.Numbering(), rtp.Unwrapped()
         self._rate = rate
         self._sender: tuple[rtcp.SenderReport, int] | None = None
-        self._reported: tuple[int, int] | None = None  # media clock in unwrapped ticks, wall clock in µs
+        # The source that reported, its media clock in unwrapped ticks, its wall clock in µs.
+        self._reported: tuple[int, int, int] | None = None
 
     def camera_us(self, pts: int) -> int | None:
-        """What the camera's wall clock showed then; None until it has said."""
-        if self._reported is None:
+        """What the camera's wall clock showed then; None until the source that is heard has reported it.
+
+        Another source's timestamps have another origin: some cameras report of an SSRC that no packet has
+        (docs/cameras.md: foreign-report).
+        """
+        if self._reported is None or self._reported[0] != self.ssrc:
             return None
-        reported_pts, reported_us = self._reported
+        _, reported_pts, reported_us = self._reported
         return reported_us + ticks.to_us(pts - reported_pts, self._rate)
 
     def push(self, packet: bytes, at_us: int) -> bool:
@@ -35,7 +40,7 @@ class Reporting:
             return False
         sender = reports.sender
         if sender is not None and self.ssrc in {None, sender.ssrc}:
-            self._reported = (self.clock.near(sender.timestamp), sender.camera_us)
+            self._reported = (sender.ssrc, self.clock.near(sender.timestamp), sender.camera_us)
             self._sender = (sender, at_us)
         return reports.is_bye
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from districam_ingest.core.aac import SoundShape, sound_shape
-from districam_ingest.core.nal import BitstreamError, Codec
+from districam_ingest.core.nal import BitstreamError, Codec, split_annexb
 from districam_ingest.rtsp.aac import AuHeaders
 from districam_ingest.rtsp.message import RtspError, UnsupportedError
 
@@ -29,6 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,40}$")
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
 _BLANK_OR_CONTROL = re.compile(r"[\s\x00-\x1f]")
 _URL = re.compile(r"rtspu?s?://[^\s\x00-\x1f]+$", re.IGNORECASE)
+_SCHEME_TWICE = re.compile(r"rtspu?s?://(?=rtspu?s?://)", re.IGNORECASE)
+"""`rtsp://rtsp://camera/…`, as a Vikylin camera writes its base (docs/cameras.md: double-scheme-base)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,7 @@ def parse(body: bytes, base: str) -> Video:
     parameters = _parameters(video, payload_type)
     _check(codec, parameters)
     sets = tuple(
-        nal
-        for name in _SETS[codec]
-        for text in parameters.get(name, "").split(",")
-        if (nal := _decoded(text))
+        nal for name in _SETS[codec] for text in parameters.get(name, "").split(",") for nal in _decoded(text)
     )
     aggregate = _joined(base, next(iter(session.values("control")), ""))
     control = next(iter(video.values("control")), "")
@@ -162,9 +161,10 @@ def base_url(request_url: str, content_base: str | None, content_location: str |
     A base is only ever written into requests; nobody is connected to because of it.
     """
     for said in (content_base, content_location):
-        if said and _URL.match(said.strip()):
-            url = without_userinfo(said.strip())
-            has_host = urlsplit(said.strip()).netloc.rpartition("@")[2]
+        base = _SCHEME_TWICE.sub("", (said or "").strip())
+        if _URL.match(base):
+            url = without_userinfo(base)
+            has_host = urlsplit(base).netloc.rpartition("@")[2]
             if has_host:  # none in `rtsp://user@`: what hangs on it would become the host
                 return url
     return request_url
@@ -188,7 +188,7 @@ def without_userinfo(url: str) -> str:
 
 def _joined(base: str, control: str) -> str:
     """Put behind one another, not resolved as RFC 3986 would: so cameras with `?channel=1` in the path want it."""
-    control = control.strip()
+    control = _SCHEME_TWICE.sub("", control.strip())
     if control in {"", "*"}:
         return base
     if _URL.match(control):
@@ -247,10 +247,14 @@ def _check(codec: Codec, parameters: Mapping[str, str]) -> None:
         raise UnsupportedError("packets out of decode order")
 
 
-def _decoded(text: str) -> bytes:
-    """Base64 with or without its padding; nothing for what is none: parameter sets come in band too."""
+def _decoded(text: str) -> list[bytes]:
+    """NAL units of one base64 value, with or without its padding; none for what is no base64: they come in band too.
+
+    Some cameras write start codes before them (docs/cameras.md: annexb-parameter-sets).
+    """
     text = text.strip().rstrip("=")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        return b""
+        return []
+    return split_annexb(data if data.startswith((b"\0\0\1", b"\0\0\0\1")) else b"\0\0\1" + data)

@@ -126,6 +126,10 @@ class Session:
         if is_control:
             stream.push_report(packet, at_us)
             return
+        if packet[1:2] and packet[1] & 0x7F != stream.payload_type:
+            # Not for the order of numbers: of Uniview cameras such a packet has the number of the next one of the video
+            # (docs/cameras.md: payload-type-50), which would seem to have come already.
+            return
         reordering = self._sound_reordering if track else self._reordering
         self._cost += len(packet) // BYTES_A_UNIT + reordering.held // _HELD_A_UNIT
         for ordered, came_us in reordering.push(packet, at_us):

@@ -27,11 +27,12 @@ class VideoStream:
     A NAL unit that lacks a piece is left out, and its picture is damaged.
 
     Attributes:
+        payload_type: of its packets; others are left out.
         is_over: the camera said BYE.
     """
 
     def __init__(self, video: Video, *, has_fields: bool) -> None:
-        self._payload_type = video.payload_type
+        self.payload_type = video.payload_type
         self._plain = 0x8000 | video.payload_type  # version 2, no padding, extension, sources or marker
         self._depacketizer = H264Depacketizer() if video.codec == "h264" else H265Depacketizer()
         self._pictures = Pictures(video.codec, has_fields=has_fields)
@@ -58,7 +59,7 @@ class VideoStream:
         except RtspError:
             self._pictures.miss(1)
             return
-        if read.payload_type != self._payload_type:
+        if read.payload_type != self.payload_type:
             return
         missing = self._reporting.numbering.missing_before(read.seq, read.ssrc)
         self._reporting.ssrc, self._at_us = read.ssrc, at_us

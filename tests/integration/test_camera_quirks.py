@@ -1,0 +1,73 @@
+"""The native reader on cameras that differ from the RFCs (docs/cameras.md), many at once in one simulator."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from districam_common.credentials import Credential
+from districam_devkit.simcam import Credentials, Hearing, Manners, SimCamera, Simulation, running, tone
+from districam_devkit.simcam.manners import MAKES, QUIRKS, Quirk
+from districam_ingest.reading import ReadError
+from support.readers import SMALL, SMALL_HEVC, are_consecutive, make_reader, numbers, read
+
+pytestmark = pytest.mark.timeout(60)
+
+USER, PASSWORD = "admin", "s3cret"
+SECONDS = 2.8
+"""A session whose timeout is 4 s is kept alive after two."""
+KEPT_ALIVE: dict[Quirk, tuple[Quirk, ...]] = {
+    "late-cseq": ("get-parameter-refused", "short-timeout"),
+    "get-parameter-refused": ("short-timeout",),
+    "no-get-parameter": ("short-timeout",),
+    "no-keep-alive-response": ("short-timeout",),
+}
+"""What shows itself when a session is kept alive, and what else it takes."""
+
+
+def camera(camera_id: str, quirks: Sequence[Quirk], codec: str = "h264") -> SimCamera:
+    hearing = Hearing(tone=tone("aac")) if "changing-session" in quirks else None
+    clip = SMALL if codec == "h264" else SMALL_HEVC
+    return SimCamera(camera_id, clip, manners=Manners(quirks=frozenset(quirks)), hearing=hearing)
+
+
+async def troubles(cameras: Sequence[SimCamera]) -> dict[str, str]:
+    """What is wrong with what is read of each camera, all at once; of those with which nothing is, nothing."""
+    found: dict[str, str] = {}
+    reader, credential = make_reader(open_s=20), Credential(USER, PASSWORD)
+
+    async def watch(simulation: Simulation, one: SimCamera) -> None:
+        url, with_sound = simulation.url(one.camera_id), one.hearing is not None
+        opening = reader.open(url, credential, transport="tcp", with_sound=with_sound)
+        try:
+            async with asyncio.timeout(40), opening as source:
+                pictures = await read(source, seconds=SECONDS)
+                seen = numbers(source.info.codec, pictures)
+        except (ReadError, TimeoutError, AssertionError) as error:
+            found[one.camera_id] = repr(error)
+            return
+        if not are_consecutive(seen):
+            found[one.camera_id] = f"pictures are missing: {seen}"
+        elif any(picture.lost_packets or picture.is_damaged for picture in pictures):
+            found[one.camera_id] = "packets are said to be lost"
+
+    credentials = Credentials(USER, PASSWORD)
+    async with running(cameras, credentials=credentials) as simulation, asyncio.TaskGroup() as tasks:
+        for one in cameras:
+            tasks.create_task(watch(simulation, one))
+    return found
+
+
+async def test_quirks_cost_no_picture():
+    """Each by itself."""
+    assert await troubles([camera(quirk, (quirk, *KEPT_ALIVE.get(quirk, ()))) for quirk in QUIRKS]) == {}
+
+
+async def test_cameras_of_each_make_are_read_whole():
+    """All that was reported of one make, in one camera."""
+    cameras = [
+        camera(f"{make}-{codec}", [*quirks], codec)
+        for make, quirks in MAKES.items()
+        for codec in ("h264", "hevc")
+    ]
+    assert await troubles(cameras) == {}

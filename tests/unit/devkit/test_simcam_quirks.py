@@ -1,0 +1,33 @@
+"""docs/cameras.md and the simulator's switches say the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from districam_devkit.simcam.manners import MAKES, QUIRKS
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/cameras.md").read_text()
+ROW = re.compile(r"^\| `([a-z0-9-]+)` \|([^|]*)\|[^|]+\|([^|]+)\|[^|]+\|$", re.MULTILINE)
+TEST = re.compile(r"`((?:unit|integration)/[\w/]+\.py)(?:::(test_\w+))?`")
+
+
+def test_each_switch_has_its_row_and_a_source():
+    rows = {match[1]: match for match in ROW.finditer(PAGE)}
+    assert list(rows) == list(QUIRKS)
+    assert [name for name, row in rows.items() if "](https://" not in row[3]] == []
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_what_a_make_has_was_reported_of_it(make: str):
+    cameras = {match[1]: match[2].lower() for match in ROW.finditer(PAGE)}
+    assert [quirk for quirk in sorted(MAKES[make]) if make not in cameras[quirk]] == []
+
+
+def test_the_tests_that_are_named_exist():
+    named = TEST.findall(PAGE)
+    assert len(named) >= 10
+    for file, name in named:
+        source = (ROOT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in source, f"{file}::{name}"
