@@ -58,6 +58,54 @@ def test_cores_read_no_clock(module: str) -> None:
     assert [str(p.relative_to(ROOT)) for p in cores if pattern.search(p.read_text())] == []
 
 
+def _set(function: ast.AST) -> set[str]:
+    """Attributes of `self` that are assigned."""
+    return {
+        node.attr
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }
+
+
+def _called(function: ast.AST) -> set[str]:
+    """Methods of `self` that are called."""
+    return {
+        node.func.attr
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "self"
+    }
+
+
+def _filled_in_later(one: ast.ClassDef) -> set[str]:
+    """Attributes that neither its fields, nor `__init__` and what that calls, set; classes with a base are left out."""
+    if one.bases:
+        return set()
+    methods = {n.name: n for n in one.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    fields = {
+        n.target.id for n in one.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
+    making = [methods[name] for name in ("__init__", "__post_init__") if name in methods]
+    making += [methods[name] for method in making for name in _called(method) if name in methods]
+    return set[str]().union(*map(_set, methods.values())) - fields.union(*map(_set, making))
+
+
+def test_no_attribute_is_filled_in_later() -> None:
+    """Rule 7 of CONTRIBUTING.md: an object is whole when it has been made."""
+    found = {
+        f"{path.relative_to(ROOT)} {node.name}": later
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and (later := _filled_in_later(node))
+    }
+    assert found == {}
+
+
 def test_each_suppression_in_the_sources_says_why() -> None:
     """A reason follows the rule's name; of one for a whole file, the line above has it."""
     bare = re.compile(
