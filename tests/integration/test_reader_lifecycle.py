@@ -176,9 +176,10 @@ async def test_a_silence_beyond_the_readers_own_limit_ends_the_stream(name: str)
     async with running([SimCamera("cam", SMALL)]) as simulation:
         watch = Watch()
         watching = asyncio.create_task(watch.run(make_reader(name, read_s=0.6), simulation.url("cam")))
-        assert await comes_true(lambda: watch.has(count=5))
+        await comes_true(lambda: watch.has(count=5))
         simulation.silence("cam", 30)
-        await asyncio.wait_for(watching, 10)
+        await comes_true(lambda: watch.error is not None, within_s=5)
+        watching.cancel()
     assert watch.error
     assert watch.error.cause == "source_silent"
 

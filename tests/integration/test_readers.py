@@ -1,6 +1,6 @@
 """Both RTSP readers on simulated cameras: every picture that was sent is read, byte for byte, and errors have their cause.
 
-`seen` has both readers read forty cameras at once: other clips, other answers, and faults from the start or in the
+`seen` has both readers read three dozen cameras at once: other clips, other answers, and faults from the start or in the
 middle. The tests look at what was read there.
 """
 
