@@ -3,6 +3,9 @@
 SHELL := /bin/bash
 bin := .venv/bin
 export PYTHON ?= python3
+# Bytecode is kept, and out of the way: without it each of the hundreds of processes that tests start compiles what it imports.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.devkit/pycache
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -15,7 +18,10 @@ demo: bootstrap  ## run the whole system here   DURATION=60 REPORT=report.json K
 	  $(if $(KILL),--kill $(KILL)) $(if $(CAMERAS),--cameras $(CAMERAS)) $(if $(BROKER),--broker $(BROKER))
 
 test: bootstrap  ## unit, contract and integration tests on real servers   WORKERS=3
-	@WORKERS=$(WORKERS) scripts/test
+	@WORKERS=$(WORKERS) scripts/test quick
+
+test-slow: bootstrap  ## the longest stories, and the benchmarks run small
+	@WORKERS=$(WORKERS) scripts/test slow
 
 test-mutants: bootstrap  ## break one rule at a time; a named test must notice   GROUP=integration
 	@PYTHONPATH=tests $(bin)/python -m mutants $(GROUP)
@@ -103,4 +109,4 @@ bench-district: bootstrap  ## 102 cameras and everything they need on this machi
 bench-catch-up: bootstrap  ## the store is away for two minutes, then the recorder catches up   CAMERAS=40
 	@compiled=$$(scripts/compiled) && PYTHONPATH=tests:$$compiled $(bin)/python -m bench.catch_up --results docs/results $(if $(CAMERAS),--cameras $(CAMERAS))
 
-.PHONY: help bootstrap demo test test-deploy test-compose monitoring test-mutants test-fault fuzz audit sbom soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention bench-scale cov check fmt lock api-docs screenshots clean
+.PHONY: help bootstrap demo test test-slow test-deploy test-compose monitoring test-mutants test-fault fuzz audit sbom soak bench-district bench-catch-up bench-clip bench-find bench-index bench-ingest bench-ingest-scale bench-rebuild bench-recorder bench-retention bench-scale cov check fmt lock api-docs screenshots clean

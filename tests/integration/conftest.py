@@ -38,12 +38,27 @@ ALONE = frozenset(
 """Tens of cameras, or a browser, and what they show must not depend on neighbours: `make test` runs these by themselves."""
 
 
+SLOW = frozenset(
+    {
+        "test_api_clip_long",
+        "test_bench_archive",
+        "test_bench_ingest",
+        "test_many_readers",
+        "test_retention_killed",
+        "test_sharding",
+    }
+)
+"""The longest stories, and benchmarks run small: `make test-slow` runs these."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
             if item.path.stem in ALONE:
                 item.add_marker(pytest.mark.alone)
+            if item.path.stem in SLOW:
+                item.add_marker(pytest.mark.slow)
 
 
 @contextmanager
