@@ -47,12 +47,12 @@ def _below(pid: int) -> Iterator[int]:
                 yield from _below(child)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[_METER] = Meter()
-
-
 _METER = pytest.StashKey[Meter]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What it takes to import all tests is no test's."""
+    session.config.stash[_METER] = Meter()
 
 
 @pytest.hookimpl(wrapper=True)
