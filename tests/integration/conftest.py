@@ -2,11 +2,13 @@
 
 import asyncio
 import queue
+import shutil
 import threading
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
@@ -17,6 +19,8 @@ from districam_common.blobs import Blobs
 from districam_common.kafka.connection import administration
 from districam_common.settings import KafkaSettings, RedisSettings, S3Settings
 from districam_devkit.servers import Servers, all_running
+from support.chromium import played_in_chromium
+from support.scenario import PLAYED, Scenario, recorded
 
 T = TypeVar("T")
 MakeTopic = Callable[..., Awaitable[str]]
@@ -29,6 +33,7 @@ ALONE = frozenset(
         "test_camera_faults",
         "test_end_to_end",
         "test_hostile_cameras",
+        "test_ingest",
         "test_many_readers",
         "test_page",
         "test_sharding",
@@ -52,6 +57,8 @@ SLOW = frozenset(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks; and the tests that read the scenario's record come last, since its servers run on until the last of them."""
+    items.sort(key=lambda item: "scenario" in getattr(item, "fixturenames", ()))
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
@@ -62,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def beside(context: Callable[[], AbstractAsyncContextManager[T]]) -> Generator[T]:
+def beside(context: Callable[[], AbstractAsyncContextManager[T]], within_s: float = 180) -> Generator[T]:
     """Holds an asynchronous context open in a thread and loop of its own, across the loops of the tests."""
     outcome: queue.Queue[T | Exception] = queue.Queue()
     loops: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
@@ -80,7 +87,7 @@ def beside(context: Callable[[], AbstractAsyncContextManager[T]]) -> Generator[T
     thread = threading.Thread(target=lambda: asyncio.run(hold()), name="servers")
     thread.start()
     loop, done = loops.get(timeout=10)
-    value = outcome.get(timeout=180)
+    value = outcome.get(timeout=within_s)
     if isinstance(value, Exception):
         thread.join(60)
         raise value
@@ -103,6 +110,25 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
     home = tmp_path_factory.mktemp("servers")
     with beside(lambda: all_running(home)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def scenario() -> Generator[Scenario]:
+    """The record of the one run that several modules read (`support.scenario`)."""
+    with (
+        TemporaryDirectory(prefix="districam-") as home,
+        beside(lambda: recorded(Path(home)), within_s=280) as record,
+    ):
+        yield record
+
+
+@pytest.fixture(scope="session")
+def shown_by_chromium(scenario: Scenario) -> dict[str, dict[str, Any]]:
+    """What a bare <video> says of the playlists of some cameras (`played_in_chromium`), by camera."""
+    browser = shutil.which("chromium")
+    assert browser, "chromium is missing: apt-get install chromium"
+    shown = asyncio.run(played_in_chromium(browser, [scenario.playlist_url(one) for one in PLAYED]))
+    return dict(zip(PLAYED, shown, strict=True))
 
 
 def kafka_settings(bootstrap_servers: str) -> KafkaSettings:

@@ -1,24 +1,33 @@
-"""Plays a URL in headless Chromium's bare <video>, and tells what the element says."""
+"""Plays URLs in headless Chromium's bare <video>, and gives what the element says of each."""
 
 import asyncio
 import contextlib
 import json
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 
-PAGE = """<!doctype html><meta charset="utf-8"><video muted autoplay></video><script>
-const video = document.querySelector("video");
-const say = (what) => fetch("/", {method: "POST", body: JSON.stringify(what)});
-const state = (extra) => ({width: video.videoWidth, duration_s: video.duration, at_s: video.currentTime,
-  frames: video.getVideoPlaybackQuality().totalVideoFrames, ended: video.ended, ...extra});
-video.onended = () => say(state({}));
-video.onerror = () => say(state({error: video.error.message}));
-video.onloadedmetadata = () => { video.playbackRate = 4; };
-setTimeout(() => say(state({error: "not ended in time"})), 50000);
-video.src = URL_TO_PLAY;
-</script>"""
+PAGE = """<!doctype html><meta charset="utf-8"><script>
+const played = (url) => new Promise((done) => {
+  const video = document.createElement("video");
+  const end = (extra) => done({width: video.videoWidth, duration_s: video.duration, at_s: video.currentTime,
+    frames: video.getVideoPlaybackQuality().totalVideoFrames, ended: video.ended, ...extra});
+  video.muted = video.autoplay = true;
+  video.width = 160;
+  video.onended = () => end({});
+  video.onerror = () => end({error: video.error.message});
+  video.onloadedmetadata = () => { video.playbackRate = 4; };
+  setTimeout(() => end({error: "not ended in time"}), 50000);
+  video.src = url;
+  document.body.append(video);
+});
+onload = async () => {
+  const found = await Promise.all(PATHS_TO_PLAY.map(played));
+  fetch("/", {method: "POST", body: JSON.stringify(found)});
+};
+</script><body></body>"""
 PASSED = ("content-type", "content-range", "accept-ranges")
 FLAGS = (
     "--headless",
@@ -33,14 +42,17 @@ FLAGS = (
 )
 
 
-async def played_in_chromium(browser: str, url: str, *, timeout_s: float = 60) -> dict[str, Any]:
-    """What the element said when playing ended: `ended`, `width`, `duration_s`, `frames`, perhaps `error`.
+async def played_in_chromium(
+    browser: str, urls: Sequence[str], *, timeout_s: float = 60
+) -> list[dict[str, Any]]:
+    """Plays the URLs, all of one server, at once; of each what the element said when playing ended.
 
-    The page stands on the same origin as the media, as the operator's page will: a proxy passes on all else.
+    That is `ended`, `width`, `duration_s`, `frames` (decoded, shown or not), perhaps `error`. The page stands on the same
+    origin as the media, as the operator's page will: a proxy passes on all else.
     """
-    told: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-    target = httpx.URL(url)
-    async with httpx.AsyncClient(base_url=target.join("/"), timeout=20) as upstream:
+    told: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
+    targets = [httpx.URL(url) for url in urls]
+    async with httpx.AsyncClient(base_url=targets[0].join("/"), timeout=20) as upstream:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -58,7 +70,8 @@ async def played_in_chromium(browser: str, url: str, *, timeout_s: float = 60) -
                     told.set_result(said)
                 return _answer(200, {}, b"")
             if path == "/":
-                page = PAGE.replace("URL_TO_PLAY", json.dumps(target.raw_path.decode()))
+                paths = json.dumps([target.raw_path.decode() for target in targets])
+                page = PAGE.replace("PATHS_TO_PLAY", paths)
                 return _answer(200, {"content-type": "text/html"}, page.encode())
             wanted = {"range": fields["range"]} if "range" in fields else {}
             found = await upstream.get(path, headers=wanted)
@@ -79,8 +92,8 @@ def _answer(status: int, headers: dict[str, str], body: bytes) -> bytes:
 
 
 async def _shown(
-    browser: str, port: int, told: asyncio.Future[dict[str, Any]], timeout_s: float
-) -> dict[str, Any]:
+    browser: str, port: int, told: asyncio.Future[list[dict[str, Any]]], timeout_s: float
+) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
             *(browser, *FLAGS, f"--user-data-dir={profile}", f"http://127.0.0.1:{port}/"),

@@ -5,7 +5,7 @@
 import asyncio
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -105,8 +105,8 @@ class Outsider:
         self._check(decoded, f"{pointer}/payload", kind)
         return Read(topic, kind, decoded)
 
-    async def read_topics(self, bootstrap_servers: str) -> Found:
-        """All that lies on the document's topics now."""
+    async def read_topics(self, bootstrap_servers: str, *, plays: Container[bytes | None]) -> Found:
+        """All that lies on the document's topics now; opens the media of records with these keys."""
         consumer = AIOKafkaConsumer(
             *self.topics,
             bootstrap_servers=bootstrap_servers,
@@ -122,9 +122,8 @@ class Outsider:
                     got = await consumer.getmany(partition, timeout_ms=500)
                     for record in got.get(partition, []):
                         try:
-                            found.good.append(
-                                self.read(record.topic, record.key, record.headers, record.value)
-                            )
+                            parts = (record.topic, record.key, record.headers, record.value)
+                            found.good.append(self.read(*parts, plays=record.key in plays))
                         except ContractBroken:
                             found.refused.add((record.topic, record.partition, record.offset))
         return found

@@ -1,0 +1,291 @@
+"""One run of the whole pipeline on real servers, with all cameras that several test modules look at; and its record.
+
+| about second | what happens |
+|---|---|
+| 0 | the cameras begin, and their records are applied |
+| 6 | the sound of some is muted or delayed |
+| 10 | a record that nobody can process is published on each topic, and one camera is disabled |
+| 14 | faults strike (`scenario_faults`); then the cameras with sound end |
+| 34 | all others end but those of `OUTLASTING`; ingest is stopped while these play |
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+from districam_common import names, wire
+from districam_common.events import Camera, StreamEvent
+from districam_common.kafka.consumer import Reader, Record
+from districam_common.kafka.producer import Ack, Publisher
+from districam_common.media import Fragment, Still
+from districam_common.names import parse_segment_key
+from districam_common.settings import KafkaSettings
+from districam_devkit.asking import Answered, Api, asking, instant
+from districam_devkit.bitstream import running_numbers
+from districam_devkit.counting import CameraRecord, Counts, Interval, count
+from districam_devkit.demo.report import Object, sent_by_camera, settled, shown, stored_objects
+from districam_devkit.pipeline import Pipeline, apply_cameras, prepare, services_running
+from districam_devkit.servers import Servers, all_running
+from districam_devkit.simcam import Fault, Microphone, SimCamera, Simulation, parse_fault, running
+from districam_devkit.simcam.sendlog import Sent
+from support import poison, scenario_cameras, scenario_faults
+from support.scenario_cameras import OUTLASTING, PLAIN, SOUND, UNREADABLE
+from support.scenario_faults import SETTINGS
+
+DROP_AT_S, END_S = 14, 34
+COUNTED = [
+    *(camera.camera_id for camera in scenario_faults.CAMERAS),
+    *(scenario_cameras.STEADY, scenario_cameras.DROPPED, scenario_cameras.B_FRAMES),
+    *(camera.camera_id for camera in OUTLASTING),
+]
+"""Cameras of which every picture is accounted for, from the send log to the api's answers."""
+PLAYED = [scenario_cameras.STEADY, *scenario_cameras.PLAYED_SOUND]
+"""Cameras whose playlists a browser plays."""
+
+
+@dataclass(frozen=True, repr=False)  # else pytest writes all of it for each test that fails
+class Scenario:
+    """The record of the run. Ingest and the cameras have stopped; recorder, indexer and api still run on the servers.
+
+    Lists and dictionaries are by camera; those of what lies in Kafka are in the log's order.
+
+    Attributes:
+        ended_us: when a camera began to end, µs UTC; of those of `OUTLASTING`, when ingest was told to stop.
+        sent: the simulator's log.
+        torn: running numbers of pictures of which packets were lost on the way.
+        objects, states, counts: of the cameras of `COUNTED`; from the run's beginning until `ended_us`.
+        poisoned: where the record lies that nobody can process, by topic.
+    """
+
+    servers: Servers
+    api_url: str
+    began_us: int
+    ended_us: Mapping[str, int]
+    sent: Mapping[str, list[Sent]]
+    torn: Mapping[str, frozenset[int]]
+    objects: Mapping[str, list[Object]]
+    states: Mapping[str, list[Answered]]
+    counts: Mapping[str, Counts]
+    fragments: Mapping[str, list[tuple[Fragment, Record]]]
+    events: Mapping[str, list[tuple[StreamEvent, Record]]]
+    stills: Mapping[str, list[tuple[Still, Record]]]
+    poisoned: Mapping[str, Ack]
+    ingest_log: str
+
+    def playlist_url(self, camera_id: str) -> str:
+        """Of all that is stored of the camera."""
+        window = {"from": instant(self.began_us), "to": instant(self.ended_us[camera_id] + 2_000_000)}
+        return f"{self.api_url}/v1/cameras/{camera_id}/playlist.m3u8?{urlencode(window)}"
+
+    def gaps(self, camera_id: str) -> list[Answered]:
+        return [state for state in self.states[camera_id] if state.state == "gap"]
+
+    def connections(self, camera_id: str) -> set[int]:
+        """The numbers of those over which pictures were sent."""
+        return {number for one in self.sent[camera_id] for number in one.connections}
+
+    def stored_numbers(self, camera_id: str) -> set[int]:
+        return {picture.number for one in self.objects[camera_id] for picture in one.pictures}
+
+    def stored_epochs(self, camera_id: str) -> set[str]:
+        return {one.key.split(".")[2] for one in self.objects[camera_id]}
+
+    def epochs(self, camera_id: str) -> list[list[Fragment]]:
+        """The camera's fragments by epoch."""
+        out: dict[str, list[Fragment]] = {}
+        for fragment, _ in self.fragments.get(camera_id, []):
+            out.setdefault(fragment.info.epoch, []).append(fragment)
+        return list(out.values())
+
+    def numbers(self, camera_id: str) -> list[int]:
+        """Running numbers of the pictures in the camera's fragments."""
+        return [p.number for f, _ in self.fragments.get(camera_id, []) for p in running_numbers(f.value)]
+
+    def events_of_life(self, camera_id: str) -> list[StreamEvent]:
+        """Events of before the camera began to end."""
+        return [
+            event for event, _ in self.events.get(camera_id, []) if event.at_us < self.ended_us[camera_id]
+        ]
+
+
+@dataclass
+class _Run:
+    """What runs, and what is noted down meanwhile."""
+
+    home: Path
+    servers: Servers
+    pipeline: Pipeline
+    kafka: KafkaSettings
+    records: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
+    began_us: int = 0
+    ended_us: dict[str, int] = field(default_factory=dict[str, int])
+    torn: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    poisoned: dict[str, Ack] = field(default_factory=dict[str, Ack])
+
+    @asynccontextmanager
+    async def simulating(
+        self, name: str, cameras: Sequence[SimCamera], faults: Sequence[Fault] = ()
+    ) -> AsyncGenerator[Simulation]:
+        """Cameras for the length of a block, and `records` of them."""
+        log = self.home / f"{name}.sent"
+        async with running(cameras, log=log, faults=faults, cache=Path(".devkit/clips")) as simulation:
+            for camera_id, url in simulation.urls().items():
+                self.records[camera_id] = _record(camera_id, url=url)
+            yield simulation
+            for camera_id, camera in simulation.cameras.items():
+                self.ended_us.setdefault(camera_id, now_us())
+                self.torn[camera_id] = frozenset(number for _, number in camera.mishaps.lost)
+
+    async def disable(self, camera_ids: Iterable[str]) -> None:
+        """Publishes the second revisions of the cameras' records."""
+        async with Publisher.open(self.kafka, "tests") as publisher:
+            for camera_id in camera_ids:
+                record = self.records[camera_id] | {"enabled": False, "revision": 2}
+                camera = wire.parse(Camera, json.dumps(record | {"updated_us": now_us()}))
+                await publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
+
+
+def _record(camera_id: str, **fields: object) -> dict[str, object]:
+    """As in cameras.yaml."""
+    usual = {"camera_id": camera_id, "name": camera_id, "segment_s": scenario_cameras.SEGMENT_S}
+    return usual | fields | scenario_cameras.OPTIONS.get(camera_id, {})
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@asynccontextmanager
+async def recorded(home: Path) -> AsyncGenerator[Scenario]:
+    """The record of a run in the folder; servers, recorder, indexer and api run for the length of the block."""
+    async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(all_running(home))
+        await prepare(servers)
+        pipeline = await stack.enter_async_context(services_running(home, servers, environment=SETTINGS))
+        api = await stack.enter_async_context(asking(pipeline.api_url))
+        kafka = KafkaSettings(bootstrap_servers=servers.kafka.bootstrap_servers)
+        run = _Run(home, servers, pipeline, kafka)
+        await _play(run)
+        yield await _gathered(run, api)
+
+
+async def _play(run: _Run) -> None:
+    drop = parse_fault(f"drop:{scenario_cameras.DROPPED}@{DROP_AT_S}")
+    cameras, faults = [*scenario_faults.CAMERAS, *PLAIN], [*scenario_faults.FAULTS, drop]
+    async with run.simulating("outlasting", OUTLASTING):
+        async with AsyncExitStack() as sound_stack:
+            sound = await sound_stack.enter_async_context(run.simulating("sound", SOUND))
+            async with run.simulating("plain", cameras, faults) as plain:
+                run.began_us, began_s = now_us(), time.monotonic()
+                for camera_id, fields in scenario_cameras.unreadable(plain).items():
+                    run.records[camera_id] = _record(camera_id, **fields)
+                await _with_sound(run, sound)
+                await sound_stack.aclose()
+                await run.disable(sound.cameras)  # else ingest goes on trying to reach them
+                await asyncio.sleep(began_s + END_S - time.monotonic())
+                run.ended_us |= dict.fromkeys(UNREADABLE, now_us())
+        await _stop(run)
+
+
+async def _with_sound(run: _Run, sound: Simulation) -> None:
+    """Applies the cameras; thirteen seconds, with what befalls the sound of some."""
+    microphones = {camera_id: _microphone(sound, camera_id) for camera_id in sound.cameras}
+    microphones[scenario_cameras.REFUSED].is_refused = True
+    microphones[scenario_cameras.LOSSY].loss = 0.2
+    microphones[scenario_cameras.LATE].lag_s = 1.6
+    environment = run.servers.environment()
+    await apply_cameras(run.home / "cameras.yaml", list(run.records.values()), environment)
+    await asyncio.sleep(4)
+    microphones[scenario_cameras.MUTED].mute(5)
+    microphones[scenario_cameras.TOO_LATE].lag_s = 5
+    await asyncio.sleep(4)
+    run.poisoned = await poison.publish(run.kafka)
+    await run.disable([scenario_cameras.DISABLED])
+    await asyncio.sleep(5)
+
+
+def _microphone(simulation: Simulation, camera_id: str) -> Microphone:
+    found = simulation.cameras[camera_id].microphone
+    assert found is not None
+    return found
+
+
+async def _stop(run: _Run) -> None:
+    """Ingest, once it has noticed that all but the cameras of `OUTLASTING` have ended."""
+    ingest, left = run.pipeline["ingest"], {camera.camera_id for camera in OUTLASTING}
+    async with asyncio.timeout(20):
+        while sum((await ingest.metric("districam_ingest_connected")).values()) > len(left):
+            await asyncio.sleep(0.2)
+    run.ended_us |= dict.fromkeys(left, now_us())
+    await ingest.child.stop()
+
+
+async def _gathered(run: _Run, api: Api) -> Scenario:
+    logs = [sent_by_camera(run.home / f"{name}.sent") for name in ("sound", "plain", "outlasting")]
+    sent = {camera_id: pictures for log in logs for camera_id, pictures in log.items()}
+    assert sent.keys() >= set(COUNTED), set(COUNTED) - sent.keys()
+    windows = {
+        camera_id: (run.began_us, min(run.ended_us[camera_id], sent[camera_id][-1].sent_us))
+        for camera_id in COUNTED
+    }
+    states = await settled(api, windows)
+    objects: dict[str, list[Object]] = {camera_id: [] for camera_id in sent}
+    for one in await asyncio.to_thread(stored_objects, run.servers):
+        objects.setdefault(one.key.split("/")[0], []).append(one)
+    counts = {
+        camera_id: count(
+            CameraRecord(
+                sent=[one for one in sent[camera_id] if one.sent_us <= to_us],
+                stored=[p for o in objects[camera_id] for p in o.pictures if p.sent_us <= to_us],
+                shown=await shown(api, camera_id, from_us, now_us()),
+                states=states[camera_id],
+                lossy=[lost for one in objects[camera_id] if (lost := lossy(one)) is not None],
+            )
+        )
+        for camera_id, (from_us, to_us) in windows.items()
+    }
+    log = await _log_of(run.kafka)
+    ingest_log = await asyncio.to_thread(run.pipeline["ingest"].log_path.read_text)
+    return Scenario(
+        servers=run.servers, api_url=run.pipeline.api_url, began_us=run.began_us, ended_us=run.ended_us,
+        sent=sent, torn=run.torn, objects=objects, states=states, counts=counts,
+        fragments=log.fragments, events=log.events, stills=log.stills,
+        poisoned=run.poisoned, ingest_log=ingest_log,
+    )  # fmt: skip
+
+
+def lossy(one: Object) -> Interval | None:
+    """The interval of a segment that says that pictures are missing from it."""
+    entry = parse_segment_key(one.key, 0).entry
+    return Interval(entry.start_us, entry.end_us) if entry.is_lossy else None
+
+
+@dataclass
+class _Log:
+    """What lies in Kafka but for the poison, by camera."""
+
+    fragments: dict[str, list[tuple[Fragment, Record]]]
+    events: dict[str, list[tuple[StreamEvent, Record]]]
+    stills: dict[str, list[tuple[Still, Record]]]
+
+
+async def _log_of(kafka: KafkaSettings) -> _Log:
+    log = _Log({}, {}, {})
+    async with Reader.open(kafka, [names.FRAGMENTS, names.STREAMS, names.KEYFRAMES]) as reader:
+        records = await reader.read_all()
+    for record in records:
+        camera_id, parts = (record.key or b"").decode(), (record.key, record.headers, record.value)
+        if camera_id == poison.KEY:
+            continue
+        if record.topic == names.FRAGMENTS:
+            log.fragments.setdefault(camera_id, []).append((wire.fragment(*parts), record))
+        elif record.topic == names.STREAMS:
+            log.events.setdefault(camera_id, []).append((wire.event(*parts), record))
+        else:
+            log.stills.setdefault(camera_id, []).append((wire.still(*parts), record))
+    return log
