@@ -195,8 +195,8 @@ def test_stills_are_jpegs_of_fragments_that_begin_with_a_keyframe(scenario: Scen
         assert still.jpeg[:2] == b"\xff\xd8"
 
 
-def test_starts_are_near_the_sending(scenario: Scenario):
-    sent = {one.number: one.sent_us for one in scenario.sent[STEADY]}
+def test_fragments_start_when_their_first_picture_was_due(scenario: Scenario):
+    due_us = scenario.due_us(STEADY, fps=25)
     for fragment, _ in scenario.fragments[STEADY]:
         first = running_numbers(fragment.value)[0]
-        assert abs(fragment.info.start_us - sent[first.number]) < 100_000
+        assert abs(fragment.info.start_us - due_us[first.number]) < 100_000
