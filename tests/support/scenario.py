@@ -60,7 +60,7 @@ class Scenario:
         ended_us: when a camera began to end, µs UTC; of those of `OUTLASTING`, when ingest was told to stop.
         sent: the simulator's log.
         torn: running numbers of pictures of which packets were lost on the way.
-        objects, states, counts: of the cameras of `COUNTED`; from the run's beginning until `ended_us`.
+        states, counts: of the cameras of `COUNTED`, from the beginning of the run until `ended_us`.
         poisoned: where the record lies that nobody can process, by topic.
     """
 
