@@ -16,6 +16,7 @@ from districam_common.errors import Retriable
 from districam_common.events import Lost
 from districam_common.kafka.producer import Ack
 from districam_common.service import Runtime
+from districam_ingest.core.host_clock import HostClock
 from districam_ingest.publish import Outbox
 from support.fragments import epoch_id, fragment
 from support.virtual_time import in_virtual_time
@@ -55,6 +56,7 @@ async def outbox_to(broker: Broker, runtime: Runtime, most_bytes: int = 1 << 20)
             cast("Publisher", broker),
             runtime,
             tasks,
+            HostClock(),
             site="here",
             most_bytes=most_bytes,
             partitions=broker.many,

@@ -46,15 +46,22 @@ async def main(settings: Settings, runtime: Runtime) -> None:
     """Records this replica's cameras until it is asked to stop."""
     runtime.health.needs("kafka", "cameras")
     metrics.COMPILED.set(Path(stream.__file__).suffix != ".py")
-    async with _publisher(settings, runtime) as publisher:
+    host_clock = HostClock()
+    async with _publisher(settings, runtime) as publisher, asyncio.TaskGroup() as background:
+        following = background.create_task(_follow_host_clock(host_clock, runtime), name="host clock")
         try:
             partitions = await retrying(lambda: publisher.partitions(names.FRAGMENTS), runtime, "kafka")
         except Retriable:  # asked to stop while Kafka was away
             return
-        await _publish(settings, runtime, publisher, partitions)
+        else:
+            await _publish(settings, runtime, publisher, host_clock, partitions)
+        finally:
+            following.cancel()
 
 
-async def _publish(settings: Settings, runtime: Runtime, publisher: Publisher, partitions: int) -> None:
+async def _publish(
+    settings: Settings, runtime: Runtime, publisher: Publisher, host_clock: HostClock, partitions: int
+) -> None:
     """Records until it is asked to stop, and until all that was recorded is acknowledged."""
     ingest = settings.ingest
     async with Children.open(ingest.still_threads) as children, asyncio.TaskGroup() as background:
@@ -62,19 +69,17 @@ async def _publish(settings: Settings, runtime: Runtime, publisher: Publisher, p
             publisher,
             runtime,
             background,
+            host_clock,
             site=settings.site,
             most_bytes=ingest.buffer_max_bytes,
             partitions=partitions,
         )
         stills = Stills(background, children, outbox.publish_still, width=ingest.still_width)
         watch = LoopWatch(runtime.clock)
-        prober = Prober(publisher, outbox.host_clock, runtime, site=settings.site)
-        beside = [
-            background.create_task(watch.run(), name="loop watch"),
-            background.create_task(_follow_host_clock(outbox.host_clock, runtime), name="host clock"),
-        ]
+        prober = Prober(publisher, host_clock, runtime, site=settings.site)
+        beside = [background.create_task(watch.run(), name="loop watch")]
         try:
-            outbox.host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
+            host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
             await prober.ask()  # before the first camera: else its first second lies where a wrong clock says
             beside.append(background.create_task(_follow_brokers(prober), name="brokers' clocks"))
             around = _surroundings(settings, runtime, outbox, stills, watch)

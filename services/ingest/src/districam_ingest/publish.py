@@ -47,6 +47,7 @@ class Outbox:
         publisher: Publisher,
         runtime: Runtime,
         tasks: asyncio.TaskGroup,
+        host_clock: HostClock,
         *,
         site: str,
         most_bytes: int,
@@ -61,7 +62,7 @@ class Outbox:
         self._idle.set()
         self._buffered = 0
         self._counter = 0
-        self.host_clock = HostClock()
+        self.host_clock = host_clock
 
     def has_room(self, size: int) -> bool:
         return self._buffered + size <= self._most_bytes
