@@ -246,7 +246,7 @@ async def _stop_sources(scene: Set, screen: Screen) -> None:
     if scene.cameras is not None:
         await scene.cameras.stop()
         async with asyncio.timeout(ENDED_S):
-            while any((await scene.pipeline["ingest"].metric("districam_ingest_connected")).values()):  # noqa: ASYNC110  # asked, not told
+            while any((await scene.pipeline["ingest"].metric("districam_ingest_connected")).values()):  # noqa: ASYNC110  # another process: nothing to await
                 await asyncio.sleep(0.2)
     screen.step("stopping ingest")
     await scene.pipeline["ingest"].child.stop()

@@ -99,7 +99,7 @@ class LiveCamera:
         self.mishaps = Mishaps(camera_id)
         self.microphone: Microphone | None = None
         if hearing is not None:
-            silenced = lambda: self.ails("silence")  # noqa: E731  # as short as its one use
+            silenced = lambda: self.ails("silence")  # noqa: E731  # used once, in the next line
             self.microphone = Microphone(hearing, self._start_s, wall_us=self._wall.us, is_silenced=silenced)
         self._next = 0
         self._viewers: list[Viewer] = []
