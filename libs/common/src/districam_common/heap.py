@@ -15,6 +15,7 @@ such a moment and is dropped later stays, and those are few: connections, tasks.
 import asyncio
 import ctypes
 import gc
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -22,12 +23,10 @@ from typing import cast
 
 TRIM_EVERY_S = 10.0
 _M_ARENA_MAX, _ARENAS = -8, 2
-_LOOK_S = 0.1
-_SOME, _MANY = 4, 12
-"""Collections of the middle generation since the last full one: 7,000 containers more survive each (gc.get_threshold)."""
+_LOOK_S = 0.25
+_GROWN = 250_000
+"""Blocks of memory that Python has more than after the last full collection: some 100,000 containers, 30 ms of collecting."""
 _LONG_S = 0.02
-_SHARE = 0.01
-"""Of all time that full collections take, unless containers grow quickly."""
 _NEVER = 1 << 30
 
 
@@ -84,14 +83,13 @@ async def collected() -> AsyncGenerator[None]:
 
 
 async def _collect() -> None:
-    loop, next_s = asyncio.get_running_loop(), 0.0
+    kept = sys.getallocatedblocks()
     while True:
         await asyncio.sleep(_LOOK_S)
-        grown = gc.get_count()[2]
-        if grown >= _MANY or (grown >= _SOME and loop.time() >= next_s):
-            began_s = time.thread_time()  # the machine's load is no reason to freeze anything
-            gc.collect()
-            took_s = time.thread_time() - began_s
-            next_s = loop.time() + took_s / _SHARE
-            if took_s > _LONG_S:
-                gc.freeze()
+        if sys.getallocatedblocks() - kept < _GROWN:
+            continue
+        began_s = time.thread_time()  # the machine's load is no reason to freeze anything
+        gc.collect()
+        if time.thread_time() - began_s > _LONG_S:
+            gc.freeze()
+        kept = sys.getallocatedblocks()
