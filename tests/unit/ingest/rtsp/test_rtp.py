@@ -102,7 +102,7 @@ def test_a_sender_report_gives_the_cameras_time():
 
 def test_a_clock_that_was_never_set_is_no_time_and_bye_is_heard():
     assert rtcp.parse(SENDER[:8] + bytes(4) + SENDER[12:]) == rtcp.Reports()
-    assert rtcp.parse(bytes.fromhex("81cb0001 00000004")) == rtcp.Reports(is_bye=True)
+    assert rtcp.parse(bytes.fromhex("81cb0001 00000004")) == rtcp.Reports(leaving=frozenset({4}))
     assert rtcp.parse(bytes.fromhex("80c80001 00000004")) == rtcp.Reports()  # too short to say anything
 
 

@@ -315,6 +315,53 @@ def test_goodbye_is_heard():
     assert one.is_over
 
 
+@pytest.mark.parametrize(
+    ("leaving", "is_over"),
+    [
+        ("81cb0001 00000005", True),
+        ("80cb0000", True),
+        ("82cb0002 00000006 00000005", True),
+        ("81cb0001 00000006", False),
+    ],
+)
+def test_goodbye_of_another_source_ends_nothing(leaving: str, *, is_over: bool):
+    one = session()
+    one.feed(packet(0, T0, FIRST), 1)
+    compound = bytes.fromhex(leaving)
+    one.feed(b"$\1" + len(compound).to_bytes(2, "big") + compound, 2)
+    assert one.is_over == is_over
+
+
+S = 1_000_000
+STALE = 77
+
+
+def set_up_amid(stale: int) -> Session:
+    """A session over a connection that had packets of that source before the description."""
+    one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
+    one.feed(report(0, ssrc=stale) + packet(3, 50_000, FIRST, ssrc=stale), S)
+    one.feed(responses("h264", SETS), S)
+    assert one.client.is_playing
+    return one
+
+
+def test_a_source_that_sent_before_anything_was_set_up_is_another_sessions():
+    """docs/cameras.md: stale-session."""
+    one = set_up_amid(STALE)
+    for n in range(5):
+        one.feed(packet(4 + n, 50_000 + n, SECOND, ssrc=STALE), S + n * 40_000)
+        one.feed(packet(n, T0 + n * 3600, FIRST, marker=True), S + n * 40_000)
+    found = one.end()
+    assert summary(found) == [(n * 3600, (FIRST,), S + n * 40_000, 0) for n in range(5)]
+
+
+def test_where_no_other_comes_for_two_seconds_it_is_this_sessions():
+    one = set_up_amid(STALE)
+    for n in range(100):
+        one.feed(packet(4 + n, T0 + n * 3600, FIRST, ssrc=STALE), S + n * 40_000)
+    assert [p.arrival_us for p in [*one.take(), *one.end()]] == [S + n * 40_000 for n in range(50, 100)]
+
+
 def test_reports_are_sent_once_something_came():
     one = session()
     one.keep_alive(0)

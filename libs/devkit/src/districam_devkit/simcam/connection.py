@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._former_cseq = "0"
         self._reader = RequestReader()
         self._session_id = ""
+        self._stale: tuple[LiveCamera, Viewer] | None = None
         self._camera: LiveCamera | None = None
         self._viewer: Viewer | None = None
         self._listener: Listener | None = None
@@ -158,7 +159,8 @@ class Connection(asyncio.Protocol):
         header = request.headers.get("authorization", "")
         instead = attacks.instead(attack, request.method, cseq, authorization=header)
         said = self._methods[request.method](request) if instead is None else instead
-        if request.method == "PLAY" and "early-media" in _quirks(camera):
+        is_early = request.method == "PLAY" and "early-media" in _quirks(camera)
+        if is_early or self._plays_stale_session(request, camera):
             asyncio.get_running_loop().call_later(EARLY_S, self.write, said)
             return
         self._say(attacks.bannered(said) if attack == "banner" else said, camera)
@@ -166,6 +168,15 @@ class Connection(asyncio.Protocol):
             self._go_on_for_ever()
         if request.method == "TEARDOWN":
             self._close()
+
+    def _plays_stale_session(self, request: Request, camera: LiveCamera | None) -> bool:
+        """Whether with this request the session of a client that has long been gone goes on, over this connection."""
+        has_one = "stale-session" in _quirks(camera) and self._stale is None
+        if camera is None or not has_one or request.method != "DESCRIBE":
+            return False
+        self._stale = camera, Viewer(self, 0, 1)
+        camera.join(self._stale[1])
+        return True
 
     def _say(self, data: bytes, camera: LiveCamera | None) -> None:
         if camera is None or not camera.ails("drip"):
@@ -345,6 +356,9 @@ class Connection(asyncio.Protocol):
         return [("Session", blank * 7 + name + timeout)]
 
     def _leave(self) -> None:
+        if self._stale is not None:
+            camera, viewer = self._stale
+            camera.leave(viewer)
         if self._camera is not None and self._viewer is not None:
             self._camera.leave(self._viewer)
         if self._listener is not None and self._camera is not None and self._camera.microphone is not None:

@@ -57,6 +57,7 @@ ResponseQuirk = Literal[
     "no-keep-alive-response",
     "own-requests",
     "early-media",
+    "stale-session",
 ]
 """RTSP responses."""
 TransportQuirk = Literal[
@@ -117,7 +118,7 @@ MAKES: Final[Mapping[str, frozenset[Quirk]]] = {
     "hikvision": frozenset(
         {"absolute-control", "query-control", "metadata-track", "session-blanks", "ssrc-blank"}
     ),
-    "reolink": frozenset({"addresses", "no-timeout", "early-sets", "early-media"}),
+    "reolink": frozenset({"addresses", "no-timeout", "early-sets", "stale-session"}),
     "tp-link": frozenset(
         {
             "vendor-track",

@@ -33,7 +33,7 @@ class Reporting:
         return reported_us + ticks.to_us(pts - reported_pts, self._rate)
 
     def push(self, packet: bytes, at_us: int) -> bool:
-        """Takes an RTCP packet; True if it is a farewell. What is malformed is left out."""
+        """Takes an RTCP packet; True if the source that is heard says BYE. What is malformed is left out."""
         try:
             reports = rtcp.parse(packet)
         except RtspError:
@@ -42,7 +42,8 @@ class Reporting:
         if sender is not None and self.ssrc in {None, sender.ssrc}:
             self._reported = (sender.ssrc, self.clock.near(sender.timestamp), sender.camera_us)
             self._sender = (sender, at_us)
-        return reports.is_bye
+        leaving = reports.leaving
+        return bool(leaving) and (self.ssrc is None or None in leaving or self.ssrc in leaving)
 
     def report(self, our_ssrc: int, now_us: int) -> bytes | None:
         """The receiver report; None while nothing came."""

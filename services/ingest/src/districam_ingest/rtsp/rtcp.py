@@ -27,24 +27,33 @@ class SenderReport:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """What one compound packet said."""
+    """What one compound packet said.
+
+    Attributes:
+        leaving: the sources that said BYE (section 6.6); empty if none did, `{None}` for one that names no source.
+    """
 
     sender: SenderReport | None = None
-    is_bye: bool = False
+    leaving: frozenset[int | None] = frozenset()
 
 
 def parse(compound: bytes) -> Reports:
     """Raises RtspError for what is no RTCP. A clock that was never set (before 1970) is no sender report."""
     sender: SenderReport | None = None
-    is_bye = False
-    for kind, body in _packets(compound):
+    leaving: frozenset[int | None] = frozenset()
+    for kind, count, body in _packets(compound):
         if kind == _SENDER_REPORT and len(body) >= 20:
             sender = _sender(body)
-        is_bye = is_bye or kind == _BYE
-    return Reports(sender, is_bye)
+        elif kind == _BYE:
+            sources = memoryview(body)[: 4 * count]
+            leaving |= {int.from_bytes(sources[at : at + 4], "big") for at in range(0, len(sources), 4)} or {
+                None
+            }
+    return Reports(sender, leaving)
 
 
-def _packets(compound: bytes) -> Iterator[tuple[int, bytes]]:
+def _packets(compound: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Type, count (the low five bits of the first byte) and body of each."""
     at = 0
     while at < len(compound):
         if len(compound) - at < 4 or compound[at] >> 6 != 2:
@@ -52,7 +61,7 @@ def _packets(compound: bytes) -> Iterator[tuple[int, bytes]]:
         end = at + 4 + 4 * int.from_bytes(compound[at + 2 : at + 4], "big")
         if end > len(compound):
             raise RtspError("an RTCP packet is cut off")
-        yield compound[at + 1], compound[at + 4 : end]
+        yield compound[at + 1], compound[at] & 31, compound[at + 4 : end]
         at = end
 
 

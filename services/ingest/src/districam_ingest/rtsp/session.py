@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from districam_ingest.rtsp.framing import Item
 
 REPORT_US: Final = 5_000_000
+_STALE_MOST: Final = 8
+RTCP_TYPES: Final = range(192, 224)
+"""Where an RTP packet has marker and payload type (RFC 5761 section 4)."""
 _HELD_A_UNIT: Final = 16
 """Packets that wait for others, among which one of UDP has to find its place."""
 
@@ -40,6 +43,7 @@ class Session:
         self._our_ssrc = our_ssrc
         self._framer = Framer()
         self._stream: VideoStream | None = None
+        self._stale: set[int] = set()
         self._channels = (-1, -1)
         self._hearing: SoundStream | None = None
         self._sound_channels = (-1, -1)
@@ -99,10 +103,17 @@ class Session:
                         self._hear(channel, packet, at_us)
             else:
                 self._cost += 1
+                self._note_stale(item[1])
             if self.spent >= last:
                 self.is_behind = True
                 return
         self.is_behind = False
+
+    def _note_stale(self, packet: bytes) -> None:
+        """Notes the source of an RTP packet that came before anything was set up: it is of another session."""
+        is_rtp = len(packet) >= 12 and packet[0] >> 6 == 2 and packet[1] not in RTCP_TYPES
+        if is_rtp and len(self._stale) < _STALE_MOST:
+            self._stale.add(int.from_bytes(packet[8:12], "big"))
 
     def _hear(self, channel: int, packet: bytes, at_us: int) -> None:
         assert self._hearing is not None
@@ -139,8 +150,9 @@ class Session:
         client = self.client
         client.take(message)
         if self._stream is None and client.video is not None and client.carried:
+            has_fields = h264.may_have_fields(client.video.codec, client.video.sets)
             self._stream = VideoStream(
-                client.video, has_fields=h264.may_have_fields(client.video.codec, client.video.sets)
+                client.video, has_fields=has_fields, since_us=self._fed_us, stale=self._stale
             )
             carried = client.carried[0]
             if isinstance(carried, Channels):

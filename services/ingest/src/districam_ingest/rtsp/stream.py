@@ -1,5 +1,6 @@
 """One video stream's RTP and RTCP packets into pictures."""
 
+from collections.abc import Collection
 from typing import Final
 
 from districam_ingest.core.pace import STEP_MOST
@@ -16,6 +17,7 @@ _DOLLAR: Final = 0x24
 _HEAD: Final = 16
 """An interleaved frame's ("$", channel, length in two bytes), and the fixed one of RTP behind it."""
 _MARK: Final = 0x80
+STALE_US: Final = 2_000_000
 _SKIMMED_MOST: Final = 256 << 10
 """Bytes in one go: whoever feeds looks then what they have cost."""
 
@@ -26,19 +28,27 @@ class VideoStream:
     What is malformed is left out and counts as a lost packet: one bad packet does not end a stream.
     A NAL unit that lacks a piece is left out, and its picture is damaged.
 
+    Args:
+        since_us: when the stream was set up.
+        stale: sources (SSRC) that sent before. Cameras with an old LIVE555 go on with the session of a client that left without
+            TEARDOWN, over the connection of the next one (docs/cameras.md: stale-session). Such a source is left out while
+            another is heard; if for `STALE_US` none is, it is the stream's own.
+
     Attributes:
         payload_type: of its packets; others are left out.
         is_over: the camera said BYE.
     """
 
-    def __init__(self, video: Video, *, has_fields: bool) -> None:
+    def __init__(
+        self, video: Video, *, has_fields: bool, since_us: int = 0, stale: Collection[int] = ()
+    ) -> None:
         self.payload_type = video.payload_type
         self._plain = 0x8000 | video.payload_type  # version 2, no padding, extension, sources or marker
         self._depacketizer = H264Depacketizer() if video.codec == "h264" else H265Depacketizer()
         self._pictures = Pictures(video.codec, has_fields=has_fields)
         self._reporting = Reporting()
         self._timestamp: int | None = None
-        self._at_us = 0
+        self._at_us, self._stale = since_us, set(stale)
         self._packets = 0
         self.is_over = False
 
@@ -61,6 +71,10 @@ class VideoStream:
             return
         if read.payload_type != self.payload_type:
             return
+        if self._stale and read.ssrc in self._stale:
+            if at_us - self._at_us < STALE_US:
+                return
+            self._stale.discard(read.ssrc)
         missing = self._reporting.numbering.missing_before(read.seq, read.ssrc)
         self._reporting.ssrc, self._at_us = read.ssrc, at_us
         if read.timestamp != self._timestamp:
