@@ -47,6 +47,7 @@ ResponseQuirk = Literal[
     "empty-header",
     "no-reason",
     "no-content-type",
+    "no-cseq",
     "zero-cseq",
     "late-cseq",
     "session-blanks",

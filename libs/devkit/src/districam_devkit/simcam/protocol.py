@@ -109,8 +109,9 @@ def response(
     said = [("CSeq", "0" if "zero-cseq" in quirks else cseq), ("Server", "simcam"), *headers]
     if body:
         said.append(("Content-Length", str(len(body))))
-    if "no-content-type" in quirks:
-        said = [(name, value) for name, value in said if name != "Content-Type"]
+    absent = {"no-content-type": "Content-Type", "no-cseq": "CSeq"}
+    left_out = {name for quirk, name in absent.items() if quirk in quirks}
+    said = [(name, value) for name, value in said if name not in left_out]
     if "empty-header" in quirks:
         said.append(("Cache-Control", ""))
     reason = "" if "no-reason" in quirks else f" {_REASONS[status]}"

@@ -43,7 +43,7 @@ class Reporting:
             self._reported = (sender.ssrc, self.clock.near(sender.timestamp), sender.camera_us)
             self._sender = (sender, at_us)
         leaving = reports.leaving
-        return bool(leaving) and (self.ssrc is None or None in leaving or self.ssrc in leaving)
+        return leaving is not None and (self.ssrc is None or not leaving or self.ssrc in leaving)
 
     def report(self, our_ssrc: int, now_us: int) -> bytes | None:
         """The receiver report; None while nothing came."""

@@ -30,25 +30,23 @@ class Reports:
     """What one compound packet said.
 
     Attributes:
-        leaving: the sources that said BYE (section 6.6); empty if none did, `{None}` for one that names no source.
+        leaving: the sources that said BYE (section 6.6), empty if it names none; None without a BYE.
     """
 
     sender: SenderReport | None = None
-    leaving: frozenset[int | None] = frozenset()
+    leaving: frozenset[int] | None = None
 
 
 def parse(compound: bytes) -> Reports:
     """Raises RtspError for what is no RTCP. A clock that was never set (before 1970) is no sender report."""
     sender: SenderReport | None = None
-    leaving: frozenset[int | None] = frozenset()
+    leaving: frozenset[int] | None = None
     for kind, count, body in _packets(compound):
         if kind == _SENDER_REPORT and len(body) >= 20:
             sender = _sender(body)
         elif kind == _BYE:
-            sources = memoryview(body)[: 4 * count]
-            leaving |= {int.from_bytes(sources[at : at + 4], "big") for at in range(0, len(sources), 4)} or {
-                None
-            }
+            named = range(0, min(4 * count, len(body)), 4)
+            leaving = frozenset(int.from_bytes(body[at : at + 4], "big") for at in named)
     return Reports(sender, leaving)
 
 
