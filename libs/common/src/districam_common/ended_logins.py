@@ -10,7 +10,7 @@ from typing import cast
 from redis.asyncio import Redis
 
 from districam_common import names
-from districam_common.redis_door import open_redis, redis_errors
+from districam_common.redis_door import open_redis, piped, redis_errors
 from districam_common.settings import RedisSettings
 
 KEPT_S = 24 * 3600
@@ -41,9 +41,8 @@ class EndedLogins:
 
     async def add(self, ended: Mapping[str, int], now_us: int) -> None:
         """Tells of these, and lets go of those that have long expired. Raises Retriable: it is away, or full."""
-        with redis_errors("telling which logins were ended"):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.zadd(names.ENDED_LOGINS, dict(ended))
-                pipe.zremrangebyscore(names.ENDED_LOGINS, "-inf", now_us - KEPT_S * 1_000_000)
-                pipe.expire(names.ENDED_LOGINS, KEPT_S)
-                await pipe.execute()
+        async with piped(self._redis, "telling which logins were ended", transaction=True) as pipe:
+            pipe.zadd(names.ENDED_LOGINS, dict(ended))
+            pipe.zremrangebyscore(names.ENDED_LOGINS, "-inf", now_us - KEPT_S * 1_000_000)
+            pipe.expire(names.ENDED_LOGINS, KEPT_S)
+            await pipe.execute()

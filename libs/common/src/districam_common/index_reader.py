@@ -19,7 +19,7 @@ from districam_common.index_replies import Instant, Meta, parse_meta
 from districam_common.intervals import Interval
 from districam_common.ledger import LedgerInputs, Told
 from districam_common.recent import Recent
-from districam_common.redis_door import open_redis, redis_errors
+from districam_common.redis_door import open_redis, piped, redis_errors
 from districam_common.revisions import dated as dated_revisions
 from districam_common.revisions import revisions as read_revisions
 from districam_common.revisions import whole
@@ -125,10 +125,9 @@ class IndexReader:
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> SegmentArray:
         """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
-        with redis_errors("reading segments"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                ask_for_hours(pipe, camera_id, from_us, to_us)
-                hours = cast("list[list[bytes]]", await pipe.execute())
+        async with piped(self._redis, "reading segments") as pipe:
+            ask_for_hours(pipe, camera_id, from_us, to_us)
+            hours = cast("list[list[bytes]]", await pipe.execute())
         return replies.touching(hours, from_us, to_us)
 
     async def known(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> Known:
@@ -137,18 +136,17 @@ class IndexReader:
         A connection's commands are done in their order, so `log_us` is older than all that it vouches for.
         """
         partition = names.partition_of(camera_id, partitions)
-        with redis_errors("reading what is known of a camera"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hget(names.LOGGED, str(partition))
-                ask_for_hours(pipe, camera_id, from_us, to_us)
-                for key in (
-                    names.camera_key(camera_id),
-                    names.events_key(camera_id),
-                    names.fell_key(partition),
-                ):
-                    pipe.zrange(key, 0, -1)
-                pipe.hgetall(names.META)
-                logged, *hours, revisions, told, fell, meta = await pipe.execute()
+        async with piped(self._redis, "reading what is known of a camera") as pipe:
+            pipe.hget(names.LOGGED, str(partition))
+            ask_for_hours(pipe, camera_id, from_us, to_us)
+            for key in (
+                names.camera_key(camera_id),
+                names.events_key(camera_id),
+                names.fell_key(partition),
+            ):
+                pipe.zrange(key, 0, -1)
+            pipe.hgetall(names.META)
+            logged, *hours, revisions, told, fell, meta = await pipe.execute()
         return Known(
             log_us=replies.log_us_of(logged),
             revisions=dated_revisions(revisions, camera_id),
@@ -212,11 +210,10 @@ class IndexReader:
         """Camera and an instant → how long the segment is that ends there: the longest, of several."""
         out: dict[str, int] = {}
         for some in _chunks(list(ends_us)):
-            with redis_errors("reading the newest segments"):
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    for camera_id in some:
-                        ask_for_last(pipe, camera_id, ends_us[camera_id])
-                    found = cast("list[list[bytes]]", await pipe.execute())
+            async with piped(self._redis, "reading the newest segments") as pipe:
+                for camera_id in some:
+                    ask_for_last(pipe, camera_id, ends_us[camera_id])
+                found = cast("list[list[bytes]]", await pipe.execute())
             hours = [found[2 * n : 2 * n + 2] for n in range(len(some))]
             async for camera_id, two in in_turns(zip(some, hours, strict=True)):
                 out[camera_id] = replies.length_at(two, ends_us[camera_id])
@@ -258,15 +255,14 @@ class IndexReader:
 
     async def framed_cameras(self) -> Framed[dict[str, Camera]]:
         """`cameras`, in two round trips; in one more for those whose newest revision cannot be read."""
-        with redis_errors("reading the cameras' records"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hgetall(names.META)
-                pipe.smembers(names.CAMERA_IDS)
-                before, known = cast("tuple[dict[bytes, bytes], set[bytes]]", await pipe.execute())
-                ids = sorted(replies.camera_ids(known))
-                pipe.eval(NEWEST, len(ids), *map(names.camera_key, ids))
-                pipe.hgetall(names.META)
-                newest, after = cast("tuple[list[bytes | None], dict[bytes, bytes]]", await pipe.execute())
+        async with piped(self._redis, "reading the cameras' records") as pipe:
+            pipe.hgetall(names.META)
+            pipe.smembers(names.CAMERA_IDS)
+            before, known = cast("tuple[dict[bytes, bytes], set[bytes]]", await pipe.execute())
+            ids = sorted(replies.camera_ids(known))
+            pipe.eval(NEWEST, len(ids), *map(names.camera_key, ids))
+            pipe.hgetall(names.META)
+            newest, after = cast("tuple[list[bytes | None], dict[bytes, bytes]]", await pipe.execute())
         members = {one: member for one, member in zip(ids, newest, strict=True) if member is not None}
         records = await self._records(members)
         is_plain = all(type(record) is Camera for record in records.values()) and len(records) == len(members)
@@ -291,11 +287,10 @@ class IndexReader:
         """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""
         hours = names.hours(from_us, to_us)
         keys = list(dict.fromkeys(names.epochs_key(camera_id, hour) for hour in hours))
-        with redis_errors("reading the epochs' shapes"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.hgetall(key)
-                days = cast("list[dict[bytes, bytes]]", await pipe.execute())
+        async with piped(self._redis, "reading the epochs' shapes") as pipe:
+            for key in keys:
+                pipe.hgetall(key)
+            days = cast("list[dict[bytes, bytes]]", await pipe.execute())
         found = {epoch: shape for day in days for epoch, shape in day.items()}
         return replies.values(EpochShape, found, f"{names.PREFIX}epoch")
 
@@ -348,14 +343,13 @@ class IndexReader:
                 *(names.segments_key_of(camera_id, hour) for hour in hours),
             )
         ]
-        with redis_errors("looking at an instant"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hgetall(names.META)
-                pipe.eval(AT, len(keys), *keys, str(at_us), str(1 + len(hours)))
-                pipe.hgetall(names.META)
-                before, found, after = cast(
-                    "tuple[dict[bytes, bytes], list[int], dict[bytes, bytes]]", await pipe.execute()
-                )
+        async with piped(self._redis, "looking at an instant") as pipe:
+            pipe.hgetall(names.META)
+            pipe.eval(AT, len(keys), *keys, str(at_us), str(1 + len(hours)))
+            pipe.hgetall(names.META)
+            before, found, after = cast(
+                "tuple[dict[bytes, bytes], list[int], dict[bytes, bytes]]", await pipe.execute()
+            )
         seen = {
             camera_id: Instant(bool(one & 1), bool(one & 2))
             for camera_id, one in zip(camera_ids, found, strict=True)
@@ -366,11 +360,10 @@ class IndexReader:
         self, keys: Sequence[str], *, start: int = 0, with_scores: bool = False
     ) -> list[list[Any]]:
         """Each sorted set's members from rank `start` on, in one round trip."""
-        with redis_errors("reading the index"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.zrange(key, start, -1, withscores=with_scores)
-                return await pipe.execute()
+        async with piped(self._redis, "reading the index") as pipe:
+            for key in keys:
+                pipe.zrange(key, start, -1, withscores=with_scores)
+            return await pipe.execute()
 
 
 async def _told(members: Sequence[bytes]) -> list[Told]:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
@@ -73,6 +74,14 @@ def redis_errors(what: str) -> Generator[None]:
         if _BROKEN not in str(error):
             raise
         raise RedisAway(f"Redis: {what}: the connection broke") from error
+
+
+@asynccontextmanager
+async def piped(redis: Redis, what: str, *, transaction: bool = False) -> AsyncGenerator[Pipeline]:
+    """A pipeline (one round trip), or a transaction (MULTI); errors as of `redis_errors`."""
+    with redis_errors(what):
+        async with redis.pipeline(transaction=transaction) as pipe:
+            yield pipe
 
 
 def _pass_on_cancelling() -> None:

@@ -23,7 +23,7 @@ from districam_common.index_reader import IndexReader
 from districam_common.index_replies import is_segment
 from districam_common.media import CAMERA_ID
 from districam_common.names import DAY_US, HOUR_US
-from districam_common.redis_door import open_redis, redis_errors
+from districam_common.redis_door import open_redis, piped
 from districam_common.retry import retry
 from districam_common.service import leaves
 from districam_common.vault import Digest, Vault, Version
@@ -212,11 +212,10 @@ class _Check:
 
     async def _indexed(self, camera_id: str, day_us: int) -> dict[bytes, int]:
         keys = [names.segments_key(camera_id, day_us + n * HOUR_US) for n in range(24)]
-        with redis_errors("reading a day"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.zrange(key, 0, -1, withscores=True)
-                hours = cast("list[list[tuple[bytes, float]]]", await pipe.execute())
+        async with piped(self._redis, "reading a day") as pipe:
+            for key in keys:
+                pipe.zrange(key, 0, -1, withscores=True)
+            hours = cast("list[list[tuple[bytes, float]]]", await pipe.execute())
         return {member: int(at) for hour in hours for member, at in hour if is_segment(member, at)}
 
     async def _count_missing(self, camera_id: str, missing: Members) -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import WatchError
 from districam_common import names
 from districam_common.index_reader import Meta, parse_meta
 from districam_common.kafka.records import Partition
-from districam_common.redis_door import redis_errors
+from districam_common.redis_door import piped, redis_errors
 from districam_indexer.counting import applied_field
 from districam_indexer.index_writer import IndexChanged
 
@@ -90,13 +90,12 @@ class IndexState:
 
     async def begin(self, build: str, positions: Mapping[Partition, int]) -> None:
         """Open a new index for writing: its id, and from where on the topics are to be read into it."""
-        with redis_errors("beginning an index"):
-            async with self._redis.pipeline() as pipe:
-                if positions:
-                    fields = {applied_field(place): offset for place, offset in positions.items()}
-                    pipe.hset(names.APPLIED, mapping={**fields})
-                pipe.hset(names.META, "build", build)
-                await pipe.execute()
+        async with piped(self._redis, "beginning an index", transaction=True) as pipe:
+            if positions:
+                fields = {applied_field(place): offset for place, offset in positions.items()}
+                pipe.hset(names.APPLIED, mapping={**fields})
+            pipe.hset(names.META, "build", build)
+            await pipe.execute()
 
     async def tell(self, progress: Mapping[str, Any], *, build: str) -> None:
         """How far the rebuild is. Raises IndexChanged when it is of no use any more."""
@@ -115,18 +114,17 @@ class IndexState:
         return {prefix.decode(errors="replace") for prefix in found}
 
     async def _set(self, build: str, fields: Mapping[str, str]) -> None:
-        with redis_errors("writing what the index says of itself"):
-            async with self._redis.pipeline() as pipe:
-                await pipe.watch(names.META)
-                found = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
-                if found is None or found.build != build:
-                    raise IndexChanged("the index was emptied, or is built anew")
-                pipe.multi()
-                pipe.hset(names.META, mapping={**fields})
-                try:
-                    await pipe.execute()
-                except WatchError as error:
-                    raise IndexChanged("the index was emptied, or is built anew") from error
+        async with piped(self._redis, "writing what the index says of itself", transaction=True) as pipe:
+            await pipe.watch(names.META)
+            found = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
+            if found is None or found.build != build:
+                raise IndexChanged("the index was emptied, or is built anew")
+            pipe.multi()
+            pipe.hset(names.META, mapping={**fields})
+            try:
+                await pipe.execute()
+            except WatchError as error:
+                raise IndexChanged("the index was emptied, or is built anew") from error
 
 
 def rebuilt_key(build: str) -> str:

@@ -16,7 +16,7 @@ from districam_common.errors import DistricamError
 from districam_common.index_reader import parse_meta
 from districam_common.kafka.records import Partition
 from districam_common.marks import Mark
-from districam_common.redis_door import RedisAway, redis_errors
+from districam_common.redis_door import RedisAway, piped, redis_errors
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.progress import Place
 from districam_indexer.counting import applied_field, stage_added, stage_moved
@@ -123,11 +123,10 @@ class IndexWriter:
         Raises:
             IndexChanged: it is not, or does not.
         """
-        with redis_errors("confirming the positions"):
-            async with self._redis.pipeline() as pipe:
-                await pipe.watch(names.META)  # from here on, commands answer at once
-                await _expect_build(pipe, build)
-                await _expect(pipe, positions)
+        async with piped(self._redis, "confirming the positions", transaction=True) as pipe:
+            await pipe.watch(names.META)  # from here on, commands answer at once
+            await _expect_build(pipe, build)
+            await _expect(pipe, positions)
 
     async def start_at(
         self, positions: Mapping[Partition, int], read: Mapping[Partition, Sequence[Mark]], *, build: str
@@ -181,16 +180,15 @@ class IndexWriter:
     async def transact(self, what: str, build: str, stage: Callable[[Pipeline], Awaitable[None]]) -> None:
         """One transaction that holds only for `build`; repeated while `dc1:meta` changes under it."""
         for _ in range(_CONFLICTS):
-            with redis_errors(what):
-                async with self._redis.pipeline() as pipe:
-                    await pipe.watch(names.META)
-                    await _expect_build(pipe, build)
-                    await stage(pipe)
-                    try:
-                        await pipe.execute()
-                    except WatchError:
-                        continue
-                    return
+            async with piped(self._redis, what, transaction=True) as pipe:
+                await pipe.watch(names.META)
+                await _expect_build(pipe, build)
+                await stage(pipe)
+                try:
+                    await pipe.execute()
+                except WatchError:
+                    continue
+                return
         raise RedisAway(f"Redis: {what}: overtaken {_CONFLICTS} times")
 
     def _stage(self, pipe: Pipeline, batch: Batch) -> None:

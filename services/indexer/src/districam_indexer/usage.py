@@ -11,7 +11,7 @@ from redis.asyncio.client import Pipeline
 
 from districam_common import index_replies as replies
 from districam_common import names
-from districam_common.redis_door import redis_errors
+from districam_common.redis_door import piped, redis_errors
 from districam_common.service import Runtime
 from districam_indexer.counting import is_behind, stage_begin, stage_count
 from districam_indexer.index_writer import IndexWriter
@@ -39,11 +39,10 @@ class Usage:
 
     async def standing(self, build: str) -> Standing:
         """How far the counts of that index can be believed."""
-        with redis_errors("reading how far the hours are counted"):
-            async with self._redis.pipeline() as pipe:
-                pipe.hgetall(names.COUNTED)
-                pipe.hgetall(names.APPLIED)
-                counted, applied = cast("list[dict[bytes, bytes]]", await pipe.execute())
+        async with piped(self._redis, "reading how far the hours are counted", transaction=True) as pipe:
+            pipe.hgetall(names.COUNTED)
+            pipe.hgetall(names.APPLIED)
+            counted, applied = cast("list[dict[bytes, bytes]]", await pipe.execute())
         if counted.get(b"build") != build.encode():
             return "none"
         return "behind" if is_behind(counted, applied) else "right"
@@ -102,10 +101,9 @@ class Usage:
             await self._redis.delete(names.USED)
 
     async def _count(self, hours: list[tuple[str, str]]) -> None:
-        with redis_errors("counting hours"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                stage_count(pipe, hours)
-                await pipe.execute()
+        async with piped(self._redis, "counting hours") as pipe:
+            stage_count(pipe, hours)
+            await pipe.execute()
 
     async def _claim(self) -> bool:
         instance = self._runtime.instance
