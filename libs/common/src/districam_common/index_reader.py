@@ -19,7 +19,7 @@ from districam_common.index_replies import Instant, Meta, parse_meta
 from districam_common.intervals import Interval
 from districam_common.ledger import LedgerInputs, Told
 from districam_common.recent import Recent
-from districam_common.redis_door import open_redis, piped, redis_errors
+from districam_common.redis_door import open_redis, piped, read_hash, redis_errors
 from districam_common.revisions import dated as dated_revisions
 from districam_common.revisions import revisions as read_revisions
 from districam_common.revisions import whole
@@ -120,8 +120,7 @@ class IndexReader:
         return parse_meta(await self._meta_fields())
 
     async def _meta_fields(self) -> dict[bytes, bytes]:
-        with redis_errors("reading what the index says of itself"):
-            return await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.META))
+        return await read_hash(self._redis, names.META, "reading what the index says of itself")
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> SegmentArray:
         """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
@@ -194,8 +193,7 @@ class IndexReader:
             await self._redis.hdel(names.HOLDS, hold_id)
 
     async def _texts(self, key: str) -> dict[bytes, bytes]:
-        with redis_errors("reading the holds"):
-            return await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(key))
+        return await read_hash(self._redis, key, "reading the holds")
 
     async def recent(self, camera_ids: Sequence[str], now_us: int, most: int = 64) -> dict[str, list[Told]]:
         """Of each camera's last stream events those that may say how it is doing now, in the order of `at_us`."""
@@ -231,8 +229,7 @@ class IndexReader:
 
     async def logged(self) -> dict[int, int]:
         """Partition of `fragments` → `log_us`, of all that are known."""
-        with redis_errors("reading how far the truth has got"):
-            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.LOGGED))
+        found = await read_hash(self._redis, names.LOGGED, "reading how far the truth has got")
         return replies.numbers(found, names.LOGGED)
 
     async def camera_ids(self) -> set[str]:
@@ -308,10 +305,7 @@ class IndexReader:
 
     async def still(self, camera_id: str) -> LatestStill | None:
         """The newest still, or None when there is none of the last minute that can be read."""
-        with redis_errors("reading a still"):
-            found = await cast(
-                "Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.still_key(camera_id))
-            )
+        found = await read_hash(self._redis, names.still_key(camera_id), "reading a still")
         figures = [
             replies.number(found.get(name), f"still {camera_id}") for name in (b"at_us", b"width", b"height")
         ]

@@ -3,8 +3,9 @@
 # pyright: reportUnknownMemberType=false
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from typing import cast
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -82,6 +83,12 @@ async def piped(redis: Redis, what: str, *, transaction: bool = False) -> AsyncG
     with redis_errors(what):
         async with redis.pipeline(transaction=transaction) as pipe:
             yield pipe
+
+
+async def read_hash(redis: Redis, key: str, what: str) -> dict[bytes, bytes]:
+    """All fields of a hash; empty if there is none. Errors as of `redis_errors`."""
+    with redis_errors(what):
+        return await cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(key))
 
 
 def _pass_on_cancelling() -> None:

@@ -16,7 +16,7 @@ from districam_common.errors import DistricamError
 from districam_common.index_reader import parse_meta
 from districam_common.kafka.records import Partition
 from districam_common.marks import Mark
-from districam_common.redis_door import RedisAway, piped, redis_errors
+from districam_common.redis_door import RedisAway, piped, read_hash
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.progress import Place
 from districam_indexer.counting import applied_field, stage_added, stage_moved
@@ -149,14 +149,12 @@ class IndexWriter:
 
     async def applied(self) -> dict[Place, int]:
         """Next offset that the index does not hold yet, of each partition that was ever read."""
-        with redis_errors("reading the positions"):
-            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.APPLIED))
+        found = await read_hash(self._redis, names.APPLIED, "reading the positions")
         return parse_applied(found)
 
     async def marks(self) -> dict[Place, tuple[Mark, ...]]:
         """Which records of each partition were applied, the last one first; see `districam_common.marks`."""
-        with redis_errors("reading the marks"):
-            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.MARKS))
+        found = await read_hash(self._redis, names.MARKS, "reading the marks")
         read = ((place_of(field), _marks(text)) for field, text in found.items())
         return {place: ladder for place, ladder in read if place is not None}
 

@@ -2,7 +2,7 @@
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from typing import Literal, cast
 
 import structlog
@@ -11,7 +11,7 @@ from redis.asyncio.client import Pipeline
 
 from districam_common import index_replies as replies
 from districam_common import names
-from districam_common.redis_door import piped, redis_errors
+from districam_common.redis_door import piped, read_hash, redis_errors
 from districam_common.service import Runtime
 from districam_indexer.counting import is_behind, stage_begin, stage_count
 from districam_indexer.index_writer import IndexWriter
@@ -75,16 +75,14 @@ class Usage:
 
     async def totals(self) -> dict[str, int]:
         """Camera → bytes of its segments."""
-        with redis_errors("reading how much is indexed"):
-            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.USED))
+        found = await read_hash(self._redis, names.USED, "reading how much is indexed")
         return replies.sizes(found)
 
     async def bytes_by_hour(self, camera_id: str) -> dict[int, int]:
         """Start of the hour → bytes, of all hours of the camera of which anything is indexed."""
-        with redis_errors("reading how much of a camera is indexed"):
-            found = await cast(
-                "Awaitable[dict[bytes, bytes]]", self._redis.hgetall(names.used_key(camera_id))
-            )
+        found = await read_hash(
+            self._redis, names.used_key(camera_id), "reading how much of a camera is indexed"
+        )
         return replies.sizes_by_hour(found, camera_id)
 
     async def _begin(self, build: str) -> None:
