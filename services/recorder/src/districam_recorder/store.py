@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
@@ -32,13 +33,6 @@ class Place:
 
     site: str
     bucket: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Announcement:
-    topic: str
-    message: wire.Message
-    partition: int | None = None  # None: the key's
 
 
 class Store:
@@ -102,7 +96,7 @@ class Store:
 
     async def _announce_stored(self, stored: SegmentStored) -> int:
         message = wire.stored_message(stored, site=self._place.site)
-        return await self._announce(_Announcement(names.SEGMENTS, message))
+        return await self._announce(names.SEGMENTS, message)
 
     async def _tell_conflict(self, conflict: Conflict, segment: Segment, partition: int) -> None:
         """Whoever stored the other bytes may not have come to announce them: they are the truth of the key."""
@@ -180,7 +174,7 @@ class Store:
             service=SERVICE,
         )
         message = wire.deadletter_message(letter, site=self._place.site, at_us=self._runtime.clock.now_us())
-        await self._announce(_Announcement(names.DEADLETTERS, message))
+        await self._announce(names.DEADLETTERS, message)
         metrics.DEADLETTERS.inc()
 
     async def _tell_fall(self, fall: Fall, partition: int) -> None:
@@ -194,18 +188,13 @@ class Store:
         )
         message = wire.event_message(event, next(self._events), site=self._place.site, service=SERVICE)
         streams = await self._retrying("kafka", lambda: self._publisher.partitions(names.STREAMS))
-        await self._announce(_Announcement(names.STREAMS, message, partition % streams))
+        await self._announce(names.STREAMS, message, partition % streams)
         log.error("partition fell off the log", partition=partition, from_us=fall.from_us, to_us=fall.to_us)
 
-    async def _announce(self, announcement: _Announcement) -> int:
-        """Gives the broker's time of the append."""
-        ack = await self._retrying(
-            "kafka",
-            lambda: self._publisher.publish(
-                announcement.topic, announcement.message, partition=announcement.partition
-            ),
-        )
-        return ack.append_us
+    async def _announce(self, topic: str, message: wire.Message, partition: int | None = None) -> int:
+        """Publishes to `partition`, or to that of the message's key; gives the broker's time of the append."""
+        publish = partial(self._publisher.publish, topic, message, partition=partition)
+        return (await self._retrying("kafka", publish)).append_us
 
     async def _retrying(self, dependency: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Also while the service is being stopped: cancelling ends it."""
