@@ -148,19 +148,9 @@ class Sample(NamedTuple):  # made in a third of the time that a frozen dataclass
 
 @dataclass(frozen=True, slots=True)
 class FragmentEntry:
-    """One `moof` and its `mdat`, of whose samples these are of one track."""
+    """The samples of one track in one `moof` and its `mdat`, at least one."""
 
-    moof: Box
-    mdat: Box
     samples: tuple[Sample, ...]
-
-    @property
-    def offset(self) -> int:
-        return self.moof.start
-
-    @property
-    def size(self) -> int:
-        return self.mdat.end - self.moof.start
 
     @property
     def dts(self) -> int:
@@ -191,7 +181,7 @@ def fragments(data: Data, track: Track) -> list[FragmentEntry]:
             found = tuple(chain.from_iterable(_runs(data, moof, track)))
             if not found or any(s.offset < box.body or s.offset + s.size > box.end for s in found):
                 raise ValueError(f"the moof at {moof.start} has no samples in its mdat")
-            out.append(FragmentEntry(moof, box, found))
+            out.append(FragmentEntry(found))
             moof = None
     return out
 

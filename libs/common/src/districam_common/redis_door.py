@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import cast
-from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
@@ -99,9 +98,3 @@ def _pass_on_cancelling() -> None:
         return
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def redis_address(settings: RedisSettings) -> str:
-    """Host, port and database, without credentials: what logs and health may say."""
-    parts = urlsplit(settings.url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"

@@ -1,7 +1,6 @@
 """Records of the topics → operations. A record that can never be indexed raises `Rejected` and nothing else."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from districam_common import names, wire
 from districam_common.events import Camera, FootageExpired, SegmentStored, StreamEvent
@@ -14,14 +13,6 @@ Value = SegmentStored | StreamEvent | Camera | Still
 
 OLDEST_KEPT_US = names.DAY_US // 2
 """Footage is kept for a day at least: what is younger than half of one cannot have expired, whatever the clocks say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A record's value, and the log's time of it."""
-
-    value: Value
-    append_us: int
 
 
 def decode(topic: str, key: bytes | None, headers: wire.Received, value: bytes | None) -> Value:
