@@ -4,7 +4,7 @@ import asyncio
 import base64
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,15 +122,10 @@ async def running(
 ) -> AsyncGenerator[broker.Broker]:
     """Kafka for the length of a block, its data in `home`, which is formatted if new. Raises ServerUnavailable."""
     found = installation or await prepare(lambda _name, _state: None)
-
-    def start(chosen: list[int]) -> AbstractAsyncContextManager[broker.Broker]:
-        return _on(chosen, home, log_dir, found, detours)
-
-    if port is None:
-        starting = ports.elsewhere_if_taken(lambda: ports.choose(2), start)
-    else:
-        starting = start([port, *ports.choose(1)])
-    async with starting as server:
+    async with ports.elsewhere_if_taken(
+        lambda: [port, *ports.choose(1)] if port else ports.choose(2),
+        lambda chosen: _on(chosen, home, log_dir, found, detours),
+    ) as server:
         yield server
 
 

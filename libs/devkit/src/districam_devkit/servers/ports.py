@@ -51,7 +51,7 @@ def require_free(name: str, ports: Sequence[int]) -> None:
 async def elsewhere_if_taken(
     choosing: Callable[[], list[int]], start: Callable[[list[int]], AbstractAsyncContextManager[T]]
 ) -> AsyncGenerator[T]:
-    """A server on the ports that `choosing` gives; on others, once, if something took one before the server could.
+    """A server on the ports that `choosing` gives; if something took one before the server could, on those that it gives then, once.
 
     Raises:
         ServerUnavailable: it cannot be had, for another reason or a second time.

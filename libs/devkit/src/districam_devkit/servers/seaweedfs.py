@@ -6,7 +6,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,16 +66,12 @@ async def running(home: Path, *, log_dir: Path, port: int | None = None) -> Asyn
     """SeaweedFS for the length of a block, its data in `home`, with keys made up for this run. Raises ServerUnavailable."""
 
     def choosing() -> list[int]:
-        return _with_companions(ports.choose(1 + len(_PARTS), companion=_GRPC))
+        given = [port] if port else []
+        return _with_companions([*given, *ports.choose(1 + len(_PARTS) - len(given), companion=_GRPC)])
 
-    def start(chosen: list[int]) -> AbstractAsyncContextManager[S3]:
-        return _on(chosen[: 1 + len(_PARTS)], home, log_dir)
-
-    if port is None:
-        starting = ports.elsewhere_if_taken(choosing, start)
-    else:
-        starting = start([port, *ports.choose(len(_PARTS), companion=_GRPC)])
-    async with starting as server:
+    async with ports.elsewhere_if_taken(
+        choosing, lambda chosen: _on(chosen[: 1 + len(_PARTS)], home, log_dir)
+    ) as server:
         yield server
 
 

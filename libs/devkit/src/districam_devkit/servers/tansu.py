@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from districam_devkit.servers import broker, ports, process
@@ -25,12 +25,9 @@ def binary() -> Path:
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[broker.Broker]:
     """Tansu for the length of a block. `start_again` brings back an empty broker. Raises ServerUnavailable."""
-
-    def start(chosen: list[int]) -> AbstractAsyncContextManager[broker.Broker]:
-        return _on(chosen[0], home, log_dir)
-
-    starting = start([port]) if port else ports.elsewhere_if_taken(lambda: ports.choose(1), start)
-    async with starting as server:
+    async with ports.elsewhere_if_taken(
+        lambda: [port] if port else ports.choose(1), lambda chosen: _on(chosen[0], home, log_dir)
+    ) as server:
         yield server
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,12 +61,9 @@ def parse_version(said: str) -> tuple[str, str]:
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[Redis]:
     """Valkey for the length of a block, its append-only file in `home`. Raises ServerUnavailable."""
-
-    def start(chosen: list[int]) -> AbstractAsyncContextManager[Redis]:
-        return _on(chosen[0], home, log_dir)
-
-    starting = start([port]) if port else ports.elsewhere_if_taken(lambda: ports.choose(1), start)
-    async with starting as server:
+    async with ports.elsewhere_if_taken(
+        lambda: [port] if port else ports.choose(1), lambda chosen: _on(chosen[0], home, log_dir)
+    ) as server:
         yield server
 
 
