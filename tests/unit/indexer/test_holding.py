@@ -9,10 +9,10 @@ from districam_common.events import PartitionFell
 from districam_common.holds import Hold, copied
 from districam_common.intervals import merge
 from districam_common.names import HOUR_US
+from districam_common.store_listing import Version
 from districam_indexer.core.holding import (
     MANY,
     Arrivals,
-    Found,
     Work,
     hours_of,
     in_turn,
@@ -31,8 +31,9 @@ def hold(from_us: int = NOON_US, to_us: int = NOON_US + 60 * S) -> Hold:
     )
 
 
-def found(start_us: int, *, camera_id: str = "cam-1", is_marker: bool = False) -> Found:
-    return Found(segment(camera_id, start_us=start_us).key, "v", 0 if is_marker else 9, is_marker)
+def found(start_us: int, *, camera_id: str = "cam-1", is_marker: bool = False) -> Version:
+    key = segment(camera_id, start_us=start_us).key
+    return Version(key, "v", 0 if is_marker else 9, is_marker, is_latest=True)
 
 
 def test_segments_may_be_filed_an_hour_before_the_window() -> None:
@@ -44,7 +45,7 @@ def test_segments_may_be_filed_an_hour_before_the_window() -> None:
 def test_it_is_about_what_touches_its_window_and_about_markers_that_hide_it() -> None:
     edge, before = found(NOON_US - 5 * S), found(NOON_US - 10 * S)
     marker = found(NOON_US, is_marker=True)
-    foreign = Found("cam-1/notes.txt", "v", 1, is_marker=False)
+    foreign = Version("cam-1/notes.txt", "v", 1, is_marker=False, is_latest=True)
     others = [before, found(NOON_US, camera_id="cam-2"), found(NOON_US + 60 * S), foreign]
     assert work_of(hold(), [edge, marker, *others]) == Work((edge,), (marker,))
 

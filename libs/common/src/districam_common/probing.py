@@ -179,7 +179,7 @@ class Prober(Vault):
         markers = [one for one in await self._named(key) if one.is_marker and one.version]
         if not markers or await self.head(key) is not None:
             raise NotSo("what is deleted without a version is gone, or stays to be seen")
-        await self.delete_markers([(key, one.version or "") for one in markers])
+        await self.delete_versions(markers)
         if await self.get(key) != b"body":
             raise NotSo("with its marker deleted the object is not found again")
 

@@ -74,16 +74,13 @@ class Vault(Blobs):
                 yield one
 
     async def delete_versions(self, versions: Sequence[Version]) -> list[Version]:
-        """Deletes these for good. Gives those that the store would not delete: they are locked, or under legal hold."""
+        """Deletes these for good. Gives those that the store would not delete: they are locked, or under legal hold.
+
+        Where a marker is deleted, what it hid is found by its key again.
+        """
         by_id = {(one.key, one.version): one for one in versions}
         found = await self._delete([DeleteObject(one.key, one.version) for one in versions])
         return [by_id[key] for error in found if (key := (str(error.name), error.version_id)) in by_id]
-
-    async def delete_markers(self, markers: Sequence[tuple[str, str]]) -> None:
-        """Takes back deletions that named no version: what they hid is found by its key again."""
-        await self.delete_versions(
-            [Version(key, version, 0, is_marker=True, is_latest=True) for key, version in markers]
-        )
 
     async def locked_until(self, key: str, version: str | None) -> int:
         """Until when the store keeps that version from everybody, µs UTC; 0: not, or it does not say."""

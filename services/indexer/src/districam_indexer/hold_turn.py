@@ -8,8 +8,8 @@ import structlog
 from districam_common import names
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.holds import Hold
-from districam_common.vault import Vault
-from districam_indexer.core.holding import Found, Work, work_of
+from districam_common.vault import Vault, Version
+from districam_indexer.core.holding import Work, work_of
 from districam_indexer.core.looking import Looking, Step, mark
 
 log = structlog.get_logger()
@@ -66,10 +66,10 @@ class Turn:
     async def _hour(
         self, hold: Hold, looking: Looking, hour_us: int, taken: Taken, *, is_protected: bool
     ) -> None:
-        found: list[Found] = []
+        found: list[Version] = []
         async for page in self._vault.version_pages(names.hour_prefix(hold.camera_id, hour_us)):
             taken.requests += 1
-            found += [Found(one.key, one.version or "", one.size, one.is_marker) for one in page]
+            found += page
         work = work_of(hold, found)
         if work.markers:
             taken.requests += 1
@@ -82,7 +82,7 @@ class Turn:
                 attempts = [tasks.create_task(self._put_on_hold(one)) for one in some]
             outcomes = [attempt.result() for attempt in attempts]
             done = [one for one, outcome in zip(some, outcomes, strict=True) if outcome is None]
-            looking.put_on_hold(hour_us, [mark(one.key, one.version) for one in done])
+            looking.put_on_hold(hour_us, [mark(one) for one in done])
             if away := next((one for one in outcomes if isinstance(one, Retriable)), None):
                 raise away
             if len(done) < len(some):
@@ -95,12 +95,12 @@ class Turn:
         log.warning(
             "held footage was deleted, and is brought back", hold=hold.id, objects=len(keys), first=keys[0]
         )
-        await self._vault.delete_markers([(one.key, one.version) for one in work.markers])
+        await self._vault.delete_versions(work.markers)
 
-    async def _put_on_hold(self, found: Found) -> DistricamError | None:
+    async def _put_on_hold(self, found: Version) -> DistricamError | None:
         """None once it is under legal hold; else why not. An error of one must not hide what became of the others."""
         try:
-            await self._vault.hold(found.key, found.version)
+            await self._vault.hold(found.key, found.version or "")
         except Retriable as error:
             return error
         except (Rejected, Fatal) as error:  # deleted meanwhile, or not ours to hold

@@ -17,26 +17,17 @@ from districam_common.holds import (
 )
 from districam_common.intervals import Interval, merge, touches
 from districam_common.names import HOUR_US, parse_segment_key
+from districam_common.store_listing import Version
 
 MANY = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A version in the bucket, or a marker that says its key was deleted."""
-
-    key: str
-    version: str
-    size: int
-    is_marker: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is in a hold's window: versions to keep, and markers that hide them from whoever asks by key."""
 
-    versions: tuple[Found, ...]
-    markers: tuple[Found, ...]
+    versions: tuple[Version, ...]
+    markers: tuple[Version, ...]
 
 
 class Arrivals:
@@ -66,7 +57,7 @@ def hours_of(hold: Hold) -> list[int]:
     return [hour * HOUR_US for hour in range(max(0, first), last + 1)]
 
 
-def work_of(hold: Hold, found: Iterable[Found]) -> Work:
+def work_of(hold: Hold, found: Iterable[Version]) -> Work:
     """What of `found` the hold is about."""
     inside = [one for one in found if _touches(hold, one)]
     return Work(
@@ -74,7 +65,7 @@ def work_of(hold: Hold, found: Iterable[Found]) -> Work:
     )
 
 
-def _touches(hold: Hold, one: Found) -> bool:
+def _touches(hold: Hold, one: Version) -> bool:
     try:
         name = parse_segment_key(one.key, one.size)
     except ValueError:

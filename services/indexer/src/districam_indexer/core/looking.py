@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from districam_common.holds import Hold
 from districam_common.intervals import Interval
 from districam_common.names import DAY_US, HOUR_US
+from districam_common.store_listing import Version
 from districam_indexer.core.holding import Work, hours_of
 
 Step = tuple[str, int]
@@ -100,7 +101,7 @@ class Looking:
     def missing(self, hour_us: int, work: Work) -> list[int]:
         """Which of the versions found in an hour are not under legal hold yet, as places in `work.versions`."""
         seen = self._hours.setdefault(hour_us, Seen())
-        marks = [mark(one.key, one.version) for one in work.versions]
+        marks = [mark(one) for one in work.versions]
         seen.versions = len(marks)
         seen.held &= set(marks)
         return [place for place, one in enumerate(marks) if one not in seen.held]
@@ -114,6 +115,6 @@ class Looking:
             self._failed.append(("hour", hour_us))
 
 
-def mark(key: str, version: str) -> int:
+def mark(one: Version) -> int:
     """Stands for a version; of this process alone."""
-    return hash((key, version))
+    return hash((one.key, one.version))
