@@ -147,6 +147,7 @@ def seeds() -> list[bytes]:
         bytes.fromhex("80c80006000000050102030405060708000000000000000100000001")
         + bytes.fromhex("81cb000100000005"),
     )
+    annexb = b"\x67\x42\0\x1e\0\0\0\1\x68\xce\0\0\1\x65\x88"
     return [
         b"\0\4" + ok + body + setup + plays + _media(12),
         b"\1\3" + refused + ok + refused + body + setup + plays + asks + _media(3) + bye,
@@ -169,6 +170,24 @@ def seeds() -> list[bytes]:
         + _answer("200 OK", "X-Long: a", " folded", "\tmore", body=describes)
         + _answer("454 Session Not Found"),
         b"\0\2" + ok.replace(b"\r\n", b"\n") + b"\r\n" + body + setup + plays + _answer("200 OK") + asks * 2,
+        b"\0\3"
+        + _media(1)
+        + ok
+        + body
+        + setup
+        + plays
+        + b"\x80stray"
+        + _media(2)
+        + b"\0\0R"
+        + _media(1)
+        + bye,
+        b"\0\4"
+        + ok
+        + body
+        + setup
+        + plays
+        + _packet(0, b"\x80\xe0\0\0" + bytes(7) + b"\5" + annexb)
+        + _media(1),
     ]
 
 
