@@ -181,7 +181,7 @@ async def recorded(home: Path) -> AsyncGenerator[Scenario]:
         servers = await stack.enter_async_context(all_running(home))
         await prepare(servers)
         pipeline = await stack.enter_async_context(services_running(home, servers, environment=SETTINGS))
-        api = await stack.enter_async_context(asking(pipeline.api_url))
+        api = await stack.enter_async_context(asking(pipeline.api_url, timeout_s=30))
         kafka = KafkaSettings(bootstrap_servers=servers.kafka.bootstrap_servers)
         run = _Run(home, servers, pipeline, kafka)
         await _play(run)
@@ -249,19 +249,25 @@ async def _gathered(run: _Run, api: Api) -> Scenario:
     }
     states = await settled(api, windows)
     objects: dict[str, list[Object]] = {camera_id: [] for camera_id in sent}
-    for one in await asyncio.to_thread(stored_objects, run.servers):
+    async with asyncio.TaskGroup() as tasks:
+        listing = tasks.create_task(asyncio.to_thread(stored_objects, run.servers))
+        playing = {
+            camera_id: tasks.create_task(shown(api, camera_id, run.began_us, now_us()))
+            for camera_id in windows
+        }
+    for one in listing.result():
         objects.setdefault(one.key.split("/")[0], []).append(one)
     counts = {
         camera_id: count(
             CameraRecord(
                 sent=[one for one in sent[camera_id] if one.sent_us <= to_us],
                 stored=[p for o in objects[camera_id] for p in o.pictures if p.sent_us <= to_us],
-                shown=await shown(api, camera_id, from_us, now_us()),
+                shown=playing[camera_id].result(),
                 states=states[camera_id],
                 lossy=[lost for one in objects[camera_id] if (lost := lossy(one)) is not None],
             )
         )
-        for camera_id, (from_us, to_us) in windows.items()
+        for camera_id, (_, to_us) in windows.items()
     }
     log = await _log_of(run.kafka)
     ingest_log = await asyncio.to_thread(run.pipeline["ingest"].log_path.read_text)
