@@ -2,10 +2,10 @@
 
 | about second | what happens |
 |---|---|
-| 0 | the cameras begin, and their records are applied |
-| 6 | the sound of some is muted or delayed |
-| 10 | a record that nobody can process is published on each topic, and one camera is disabled |
-| 14 | faults strike (`scenario_faults`); then the cameras with sound end |
+| 0 | the cameras with sound and those of `OUTLASTING` begin; then all others |
+| 4 | the sound of some is muted or delayed |
+| 11 | a record that nobody can process is published on each topic, and one camera is disabled |
+| 13 | the cameras with sound end; then faults strike (`scenario_faults`) |
 | 34 | all others end but those of `OUTLASTING`; ingest is stopped while these play |
 """
 
@@ -155,11 +155,11 @@ class _Run:
                 self.ended_us.setdefault(camera_id, now_us())
                 self.torn[camera_id] = frozenset(number for _, number in camera.mishaps.lost)
 
-    async def disable(self, camera_ids: Iterable[str]) -> None:
-        """Publishes the second revisions of the cameras' records."""
+    async def publish(self, camera_ids: Iterable[str], revision: int, *, enabled: bool = True) -> None:
+        """Revisions of the cameras' records."""
         async with Publisher.open(self.kafka, "tests") as publisher:
             for camera_id in camera_ids:
-                record = self.records[camera_id] | {"enabled": False, "revision": 2}
+                record = self.records[camera_id] | {"enabled": enabled, "revision": revision}
                 camera = wire.parse(Camera, json.dumps(record | {"updated_us": now_us()}))
                 await publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
 
@@ -191,36 +191,56 @@ async def recorded(home: Path) -> AsyncGenerator[Scenario]:
 async def _play(run: _Run) -> None:
     drop = parse_fault(f"drop:{scenario_cameras.DROPPED}@{DROP_AT_S}")
     cameras, faults = [*scenario_faults.CAMERAS, *PLAIN], [*scenario_faults.FAULTS, drop]
+    run.began_us = now_us()
     async with run.simulating("outlasting", OUTLASTING):
         async with AsyncExitStack() as sound_stack:
             sound = await sound_stack.enter_async_context(run.simulating("sound", SOUND))
+            sound_s = await _begin_sound(run, sound)
             async with run.simulating("plain", cameras, faults) as plain:
-                run.began_us, began_s = now_us(), time.monotonic()
+                plain_s = time.monotonic()
                 for camera_id, fields in scenario_cameras.unreadable(plain).items():
                     run.records[camera_id] = _record(camera_id, **fields)
-                await _with_sound(run, sound)
+                await _apply(run, [*plain.cameras, *UNREADABLE])
+                await _disturb_sound(run, sound, sound_s)
                 await sound_stack.aclose()
-                await run.disable(sound.cameras)  # else ingest goes on trying to reach them
-                await asyncio.sleep(began_s + END_S - time.monotonic())
+                await run.publish(sound.cameras, 2, enabled=False)  # else ingest goes on trying to reach them
+                await _until(plain_s + END_S)
                 run.ended_us |= dict.fromkeys(UNREADABLE, now_us())
         await _stop(run)
 
 
-async def _with_sound(run: _Run, sound: Simulation) -> None:
-    """Applies the cameras; thirteen seconds, with what befalls the sound of some."""
-    microphones = {camera_id: _microphone(sound, camera_id) for camera_id in sound.cameras}
-    microphones[scenario_cameras.REFUSED].is_refused = True
-    microphones[scenario_cameras.LOSSY].loss = 0.2
-    microphones[scenario_cameras.LATE].lag_s = 1.6
-    environment = run.servers.environment()
-    await apply_cameras(run.home / "cameras.yaml", list(run.records.values()), environment)
-    await asyncio.sleep(4)
-    microphones[scenario_cameras.MUTED].mute(5)
-    microphones[scenario_cameras.TOO_LATE].lag_s = 5
-    await asyncio.sleep(4)
+async def _apply(run: _Run, camera_ids: Iterable[str]) -> None:
+    """As an operator would."""
+    records = [run.records[camera_id] for camera_id in camera_ids]
+    await apply_cameras(run.home / "cameras.yaml", records, run.servers.environment())
+
+
+async def _begin_sound(run: _Run, sound: Simulation) -> float:
+    """Publishes the records there are; gives when, on the monotonic clock.
+
+    These cameras are to be read before all others connect at once: sound without sender reports is put to its pictures by
+    when both arrive.
+    """
+    _microphone(sound, scenario_cameras.REFUSED).is_refused = True
+    _microphone(sound, scenario_cameras.LOSSY).loss = 0.2
+    _microphone(sound, scenario_cameras.LATE).lag_s = 1.6
+    await run.publish(run.records, revision=1)
+    return time.monotonic()
+
+
+async def _disturb_sound(run: _Run, sound: Simulation, began_s: float) -> None:
+    """Until 13 s after `began_s`; with what else happens meanwhile."""
+    await _until(began_s + 4)
+    _microphone(sound, scenario_cameras.MUTED).mute(5)
+    _microphone(sound, scenario_cameras.TOO_LATE).lag_s = 5
+    await _until(began_s + 11)
     run.poisoned = await poison.publish(run.kafka)
-    await run.disable([scenario_cameras.DISABLED])
-    await asyncio.sleep(5)
+    await run.publish([scenario_cameras.DISABLED], 2, enabled=False)
+    await _until(began_s + 13)
+
+
+async def _until(at_s: float) -> None:
+    await asyncio.sleep(at_s - time.monotonic())
 
 
 def _microphone(simulation: Simulation, camera_id: str) -> Microphone:
