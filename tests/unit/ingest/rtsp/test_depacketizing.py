@@ -14,11 +14,13 @@ from districam_ingest.rtsp.message import RtspError
 Depacketizer = H264Depacketizer | H265Depacketizer
 MAKES: dict[str, Callable[[], Depacketizer]] = {"h264": H264Depacketizer, "hevc": H265Depacketizer}
 HEADERS = {"h264": [b"\x65", b"\x41", b"\x06", b"\x67"], "hevc": [b"\x26\x01", b"\x02\x01", b"\x4e\x01"]}
+bodies = st.binary(min_size=1, max_size=300).filter(lambda body: b"\0\0\1" not in body)
+"""No NAL unit holds a start code."""
 drawn_nals = st.sampled_from(["h264", "hevc"]).flatmap(
     lambda codec: st.tuples(
         st.just(codec),
         st.lists(
-            st.tuples(st.sampled_from(HEADERS[codec]), st.binary(min_size=1, max_size=300)).map(b"".join),
+            st.tuples(st.sampled_from(HEADERS[codec]), bodies).map(b"".join),
             min_size=1,
             max_size=6,
         ),
