@@ -7,16 +7,14 @@ hold the interpreter's lock by turns gain nothing by that.
 
 And it keeps the pauses of the interpreter's cycle collector short. A full collection looks at every container that the
 process has, some 0.1 µs each, and nothing else runs meanwhile: 600 ms in an indexer that remembers the events of 10,000
-cameras (`make bench-scale`), each time that these have grown by a quarter. What has survived a collection that took long
-is therefore looked at no more (`gc.freeze`). It is still freed with its last reference; only a cycle that was alive at
+cameras (`make bench-scale`), each time that these have grown by a quarter. What has survived a full collection is therefore looked
+at no more (`gc.freeze`). It is still freed with its last reference; only a cycle that was alive at
 such a moment and is dropped later stays, and those are few: connections, tasks.
 """
 
 import asyncio
 import ctypes
 import gc
-import sys
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -24,9 +22,8 @@ from typing import cast
 TRIM_EVERY_S = 10.0
 _M_ARENA_MAX, _ARENAS = -8, 2
 _LOOK_S = 0.25
-_GROWN = 250_000
-"""Blocks of memory that Python has more than after the last full collection: some 100,000 containers, 30 ms of collecting."""
-_LONG_S = 0.02
+_MANY = 100_000
+"""Containers: some 30 ms of collecting."""
 _NEVER = 1 << 30
 
 
@@ -83,13 +80,11 @@ async def collected() -> AsyncGenerator[None]:
 
 
 async def _collect() -> None:
-    kept = sys.getallocatedblocks()
     while True:
         await asyncio.sleep(_LOOK_S)
-        if sys.getallocatedblocks() - kept < _GROWN:
-            continue
-        began_s = time.thread_time()  # the machine's load is no reason to freeze anything
-        gc.collect()
-        if time.thread_time() - began_s > _LONG_S:
+        # The interpreter counts allocations less deallocations: containers that take the place of others count as none, and
+        # some day it would meet them all at once.
+        gc.collect(1)
+        if len(gc.get_objects(2)) >= _MANY:
+            gc.collect()
             gc.freeze()
-        kept = sys.getallocatedblocks()
