@@ -188,7 +188,13 @@ def _of_set(members: Any, wish: str) -> str:
     """A character of the set: the wished one if it is in it."""
     text = _set_text(members)
     pattern = re.compile(text)
-    for character in (wish, *'a0A_-. =,x"', *map(chr, range(32, 127)), *map(chr, range(32))):
+    for character in (
+        wish,
+        *'a0A_-. =,x"',
+        *map(chr, range(32, 127)),
+        *map(chr, range(32)),
+        *map(chr, range(127, 256)),
+    ):
         if pattern.fullmatch(character):
             return character
     raise AssertionError(f"no example for {text}")
