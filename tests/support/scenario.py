@@ -2,7 +2,7 @@
 
 | about second | what happens |
 |---|---|
-| 0 | the cameras with sound and those of `OUTLASTING` begin; then all others |
+| 0 | the cameras with sound and those of `OUTLASTING` are connected to; then all others |
 | 4 | the sound of some is muted or delayed |
 | 11 | a record that nobody can process is published on each topic, and one camera is disabled |
 | 13 | the cameras with sound end; then faults strike (`scenario_faults`) |
@@ -34,7 +34,7 @@ from districam_devkit.servers import Servers, all_running
 from districam_devkit.simcam import Fault, Microphone, SimCamera, Simulation, parse_fault, running
 from districam_devkit.simcam.sendlog import Sent
 from support import poison, scenario_cameras, scenario_faults
-from support.scenario_cameras import OUTLASTING, PLAIN, SOUND, UNREADABLE
+from support.scenario_cameras import OUTLASTING, PLAIN, SOUND, STOPPED, STOPPED_B_FRAMES, UNREADABLE
 from support.scenario_faults import SETTINGS
 
 DROP_AT_S, END_S = 14, 34
@@ -195,9 +195,9 @@ async def _play(run: _Run) -> None:
     async with run.simulating("outlasting", OUTLASTING):
         async with AsyncExitStack() as sound_stack:
             sound = await sound_stack.enter_async_context(run.simulating("sound", SOUND))
-            sound_s = await _begin_sound(run, sound)
             async with run.simulating("plain", cameras, faults) as plain:
                 plain_s = time.monotonic()
+                sound_s = await _begin_sound(run, [*sound.cameras, STOPPED, STOPPED_B_FRAMES], sound)
                 for camera_id, fields in scenario_cameras.unreadable(plain).items():
                     run.records[camera_id] = _record(camera_id, **fields)
                 await _apply(run, [*plain.cameras, *UNREADABLE])
@@ -215,8 +215,8 @@ async def _apply(run: _Run, camera_ids: Iterable[str]) -> None:
     await apply_cameras(run.home / "cameras.yaml", records, run.servers.environment())
 
 
-async def _begin_sound(run: _Run, sound: Simulation) -> float:
-    """Publishes the records there are; gives when, on the monotonic clock.
+async def _begin_sound(run: _Run, camera_ids: Iterable[str], sound: Simulation) -> float:
+    """Publishes these cameras' records; gives when, on the monotonic clock.
 
     These cameras are to be read before all others connect at once: sound without sender reports is put to its pictures by
     when both arrive.
@@ -224,7 +224,7 @@ async def _begin_sound(run: _Run, sound: Simulation) -> float:
     _microphone(sound, scenario_cameras.REFUSED).is_refused = True
     _microphone(sound, scenario_cameras.LOSSY).loss = 0.2
     _microphone(sound, scenario_cameras.LATE).lag_s = 1.6
-    await run.publish(run.records, revision=1)
+    await run.publish(camera_ids, revision=1)
     return time.monotonic()
 
 
