@@ -149,7 +149,7 @@ async def test_what_a_socket_has_kept_while_this_process_stood_still_is_read_soo
 ATTACKS = {
     "one byte": crumbs(b"\x7c\x05", 50_000),
     "a picture a packet": crumbs(b"\x41\x9a", 50_000, stamp=3600),
-    "many units a packet": crumbs(b"\x18" + b"\0\x01\x09" * 4000, 80, stamp=3600),
+    "many units a packet": crumbs(b"\x18" + b"\0\x01\x09" * 4000 + b"\0\x02\x41\x9a", 80, stamp=3600),
     "packets of nobody": b"$\x07\0\0" * 250_000,
     "responses": b"RTSP/1.0 200 OK\r\n\r\n" * 50_000,
     "empty lines": b"\r\n" * 500_000,
