@@ -22,15 +22,15 @@ import httpx
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from districam_common import names, wire
-from districam_common.events import Camera
-from districam_common.index import IndexEntry
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import HOUR_US
 from districam_common.kafka import topics
 from districam_common.kafka.connection import administration
 from districam_common.kafka.producer import Publisher
-from districam_common.names import HOUR_US
-from districam_common.settings import KafkaSettings, S3Settings, TopicsSettings
-from districam_common.vault import Vault
+from districam_common.runtime.settings import KafkaSettings, S3Settings, TopicsSettings
+from districam_common.s3.vault import Vault
 from districam_devkit.servers import kafka, ports, seaweedfs, valkey
 from support.api_process import environment_of
 

@@ -24,7 +24,7 @@ from bench import machine
 from bench.district import District, running
 from bench.report import written
 from bench.runs import say
-from districam_common import names
+from districam_common.contract import names
 from districam_devkit.asking import Api
 from districam_devkit.demo.latency import now_us, percentile
 from districam_devkit.servers import ServerUnavailable

@@ -23,9 +23,9 @@ from minio import Minio
 
 from bench import report
 from bench.site import Site, running
-from districam_common.blobs import client, connections
-from districam_common.events import Camera
-from districam_common.names import rfc3339
+from districam_common.contract.events import Camera
+from districam_common.contract.names import rfc3339
+from districam_common.s3.blobs import client, connections
 from districam_devkit.servers import ports
 from support.api_process import environment_of
 

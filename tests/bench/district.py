@@ -17,10 +17,10 @@ from bench import log, machine
 from bench.pacing import FULL, Sender, Sent, sending
 from bench.report import written
 from bench.runs import LATE_MOST_MS, say
-from districam_common import names, wire
-from districam_common.events import SegmentStored
+from districam_common.contract import names, wire
+from districam_common.contract.events import SegmentStored
 from districam_common.kafka.reader import Reader
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.asking import Api, asking
 from districam_devkit.demo.latency import Sightings, now_us, percentile
 from districam_devkit.demo.report import settled

@@ -13,8 +13,8 @@ import httpx
 
 from bench import report
 from bench.site import S, Site, running
-from districam_common.events import Camera, Location
-from districam_common.names import utc
+from districam_common.contract.events import Camera, Location
+from districam_common.contract.names import utc
 
 CAMERAS = 102
 MINUTES = 60

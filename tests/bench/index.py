@@ -29,8 +29,8 @@ from redis.asyncio import Redis
 
 from bench import machine, report
 from bench.synthetic import HOUR_SEGMENTS, S, Shape, commands, send
-from districam_common.names import DAY_US, HOUR_US, SITE_MARKER, rfc3339
-from districam_common.settings import S3Settings
+from districam_common.contract.names import DAY_US, HOUR_US, SITE_MARKER, rfc3339
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import valkey
 from support.api_process import Api, api_running
 

@@ -20,7 +20,7 @@ from statistics import median
 from bench import log, machine, report
 from bench.pacing import FULL, SMALL
 from bench.runs import LATE_MOST_MS, Measured, Plan, VoidError, measure, say
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.servers import kafka as kafka_server
 
 NAMES = ("ffmpeg", "libav", "native", "native_stills", "read_cut")

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import log, machine, report
 from bench.pacing import SMALL
 from bench.runs import LATE_MOST_MS, Measured, Plan, VoidError, measure, say
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.servers import kafka as kafka_server
 
 COUNTS = (10, 100, 400)

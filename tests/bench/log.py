@@ -11,10 +11,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from bench.pacing import Sender
-from districam_common import mp4, names, wire
-from districam_common.events import Camera, Connected
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, Connected
 from districam_common.kafka.producer import Publisher
-from districam_common.settings import KafkaSettings
+from districam_common.mp4 import boxes as mp4
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.pipeline import command
 
 NO_STILLS_S = 3600
@@ -34,7 +35,7 @@ async def prepare(bootstrap_servers: str) -> None:
     """Makes the topics as an operator would."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it complains of partitions that are being made
     environment = {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers}
-    await command("districam_common.commands.topics", "apply", environment=environment)
+    await command("districam_common.admin.topics", "apply", environment=environment)
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 from districam_api.ahead import ahead
 from districam_api.media import Streamed
 from districam_api.settings import Settings
-from districam_common.blobs import Blobs
-from districam_common.settings import load
+from districam_common.runtime.settings import load
+from districam_common.s3.blobs import Blobs
 
 
 async def _objects(blobs: Blobs, keys: Sequence[str]) -> AsyncGenerator[bytes]:

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-from districam_common import logs, mp4
-from districam_common.clock import SystemClock
-from districam_common.events import Camera, StreamEvent
-from districam_common.media import Fragment
-from districam_common.settings import LogSettings
-from districam_ingest.camera import CameraLife
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.native_reader import NativeReader
+from districam_common.contract.events import Camera, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_common.mp4 import boxes as mp4
+from districam_common.runtime import logs
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import LogSettings
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.fleet.camera import CameraLife
+from districam_ingest.output.stills import Wanted
+from districam_ingest.readers.native_reader import NativeReader
 from districam_ingest.settings import IngestSettings
-from districam_ingest.stills import Wanted
 from support.surroundings import surroundings
 
 

@@ -23,9 +23,9 @@ from typing import Any, cast
 from bench import report
 from bench.archive import Archive, Indexer, keys, running, say, stock
 from bench.recording import FULL, recording
-from districam_common import index, names
-from districam_common.cover import segment_cover
-from districam_common.settings import S3Settings
+from districam_common.contract import index, names
+from districam_common.ledger.cover import segment_cover
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.pipeline import SETTLED_SOON
 from districam_indexer.index_state import rebuilt_key
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import machine, report
 from bench.archive import Archive, running, say
-from districam_common import names, wire
+from districam_common.contract import names, wire
 from districam_common.kafka.producer import Publisher
 from districam_devkit.pipeline import Service, service_running
 from support.api_process import environment_of

@@ -18,9 +18,9 @@ from typing import Any
 
 from bench import report
 from bench.archive import Archive, put, running, say, stock
-from districam_common import names
-from districam_common.index import IndexEntry
-from districam_common.names import DAY_US
+from districam_common.contract import names
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import DAY_US
 
 SEGMENTS = 100_000
 CAMERAS = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import contenders, log, machine
 from bench.pacing import Sender, Sent, Video, sending
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 LATE_MOST_MS = 100.0
 SETTLE_S = 3.0

@@ -35,15 +35,15 @@ from bench import machine, report
 from bench.archive import make_topics, put, say
 from bench.synthetic import send
 from bench.thirty_days import EVENTS, HOUR_BYTES, Month, S, commands, record
-from districam_common import names, wire
-from districam_common.events import SegmentStored
-from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold
-from districam_common.index_entry import IndexEntry
+from districam_common.contract import names, wire
+from districam_common.contract.events import SegmentStored
+from districam_common.contract.index_entry import IndexEntry
 from districam_common.kafka.consumer import Groups
 from districam_common.kafka.producer import Publisher
-from districam_common.settings import KafkaSettings, S3Settings
-from districam_common.vault import Vault
+from districam_common.ledger.holds import Hold
+from districam_common.runtime.settings import KafkaSettings, S3Settings
+from districam_common.s3.hold_store import HoldStore
+from districam_common.s3.vault import Vault
 from districam_devkit.servers import kafka, ports, seaweedfs, valkey
 from support.api_process import environment_of
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from districam_common.blobs import Blobs
-from districam_common.events import Camera
-from districam_common.settings import S3Settings
+from districam_common.contract.events import Camera
+from districam_common.runtime.settings import S3Settings
+from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import seaweedfs, valkey
 from districam_devkit.simcam.clips import Generated
 from support.api_process import Api, api_running, fill, put, stock

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from districam_common import names, wire
-from districam_common.events import Camera, Connected, Lost
-from districam_common.index import MEMBER
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, Connected, Lost
+from districam_common.contract.index import MEMBER
 
 S = 1_000_000
 SEGMENT_US = 10 * S

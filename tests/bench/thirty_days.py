@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.synthetic import command
-from districam_common import index, names, wire
-from districam_common.events import Camera, Connected, Location, Lost, Refused
-from districam_common.index_entry import IndexEntry
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, Connected, Location, Lost, Refused
+from districam_common.contract.index_entry import IndexEntry
 
 S = 1_000_000
 HOUR_BYTES = 1_800_000_000

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from districam_common import loop_lag
+from districam_common.runtime import loop_lag
 
 BEAT_S = 0.005
 TOLD_S = 0.01

@@ -11,7 +11,7 @@ import av
 import httpx
 
 from compose.stack import CAMERAS, SERVICES, Stack
-from districam_common.names import parse_segment_key
+from districam_common.contract.names import parse_segment_key
 from districam_devkit.asking import Answered, Api, Listed
 from districam_devkit.bitstream import StoredPicture, running_numbers
 from districam_devkit.counting import CameraRecord, Interval, count, total

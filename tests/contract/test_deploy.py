@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from districam_common import names
-from districam_common.settings import TopicsSettings
+from districam_common.contract import names
+from districam_common.runtime.settings import TopicsSettings
 from monitoring import catalogue
 from monitoring.__main__ import RULES, files
 from monitoring.boards import BOARDS

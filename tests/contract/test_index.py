@@ -12,18 +12,18 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from districam_common import index, names, wire
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, Connected, FootageExpired, PartitionFell
+from districam_common.contract.media import Still
+from districam_common.contract.names import HOUR_US
 from districam_common.errors import Retriable
-from districam_common.events import Camera, Connected, FootageExpired, PartitionFell
-from districam_common.expectation import Revision
-from districam_common.index_reader import EpochShape, Framed, IndexReader, Instant, Meta
+from districam_common.index.index_reader import EpochShape, Framed, IndexReader, Instant, Meta
+from districam_common.index.redis_door import open_redis
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Partition
-from districam_common.ledger import Told
-from districam_common.marks import Mark
-from districam_common.media import Still
-from districam_common.names import HOUR_US
-from districam_common.redis_door import open_redis
-from districam_common.settings import RedisSettings
+from districam_common.ledger.expectation import Revision
+from districam_common.ledger.ledger import Told
+from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
 from districam_indexer.core.operations import Batch, gathered
 from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored

@@ -12,13 +12,13 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from districam_api.footage import Footage
-from districam_common import index, names, wire
-from districam_common.clock import SystemClock
-from districam_common.events import Camera, Refused
-from districam_common.index import IndexEntry
-from districam_common.index_reader import IndexReader
-from districam_common.redis_door import open_redis
-from districam_common.settings import RedisSettings
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, Refused
+from districam_common.contract.index import IndexEntry
+from districam_common.index.index_reader import IndexReader
+from districam_common.index.redis_door import open_redis
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
 from support.announced import EPOCHS, S
 

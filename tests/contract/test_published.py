@@ -13,9 +13,9 @@ import yaml
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from districam_common import names, wire
-from districam_common.events import Camera, DeadLetter, FootageExpired, SegmentStored, StreamEvent
-from districam_common.media import Fragment, Still
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, DeadLetter, FootageExpired, SegmentStored, StreamEvent
+from districam_common.contract.media import Fragment, Still
 from districam_devkit.published.__main__ import files
 from districam_devkit.published.schemas import PUBLISHED
 from support import golden

@@ -3,8 +3,8 @@
 import pytest
 
 from districam_client.settings import VARIABLES
-from districam_common.known_variables import KNOWN_VARIABLES
-from districam_common.settings import Block, SettingsError, load, variables
+from districam_common.runtime.known_variables import KNOWN_VARIABLES
+from districam_common.runtime.settings import Block, SettingsError, load, variables
 from support import known_variables
 from support.manifests import SETTINGS
 

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from districam_common import index, names
-from districam_common.index import IndexEntry
+from districam_common.contract import index, names
+from districam_common.contract.index import IndexEntry
+from districam_common.index.redis_door import open_redis
 from districam_common.kafka.records import Partition
-from districam_common.redis_door import open_redis
-from districam_common.service import Runtime
-from districam_common.settings import RedisSettings
+from districam_common.runtime.service import Runtime
+from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_stored

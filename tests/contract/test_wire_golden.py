@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from districam_common import index, indexed, names, wire
-from districam_common.events import STREAM_EVENTS, DeadLetter
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import STREAM_EVENTS, DeadLetter
+from districam_common.index import indexed
 from support.golden import (
     APPENDED_US,
     CAMERA,

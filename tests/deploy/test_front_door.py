@@ -10,7 +10,7 @@ import pytest
 
 from districam_api import keyring
 from districam_api.settings import ApiSettings, Settings
-from districam_common.settings import load
+from districam_common.runtime.settings import load
 from support.manifests import Container, built, compose, composed, deployed
 
 HOME = "/var/lib/districam"

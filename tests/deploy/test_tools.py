@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from districam_common.settings import variable
+from districam_common.runtime.settings import variable
 from support.manifests import DEPLOY, SETTINGS, Map, built, deployed, scripts, tool
 
 OVERLAYS = ("base", "overlays/dev", "overlays/district")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from minio import Minio
 
-from districam_common.names import parse_segment_key
+from districam_common.contract.names import parse_segment_key
 from districam_devkit.asking import Answered, Listed
 from districam_devkit.bitstream import StoredPicture, running_numbers
 from districam_devkit.counting import CameraRecord, Interval, count, total

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 
-from districam_common import names, wire
-from districam_common.events import Camera
-from districam_common.index_reader import IndexReader
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera
+from districam_common.index.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
-from districam_common.settings import KafkaSettings, RedisSettings
+from districam_common.runtime.settings import KafkaSettings, RedisSettings
 from districam_devkit.asking import Api, asking
 from districam_devkit.pipeline import Service, command
 from districam_devkit.servers.ports import choose

@@ -5,9 +5,9 @@ import time
 
 from pydantic import SecretStr
 
-from districam_common import names
-from districam_common.settings import S3Settings
-from districam_common.vault import Vault, Version
+from districam_common.contract import names
+from districam_common.runtime.settings import S3Settings
+from districam_common.s3.vault import Vault, Version
 from districam_devkit.servers.seaweedfs import S3
 from fault.quota import BUCKET
 from fault.scene import Scene

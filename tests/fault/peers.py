@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from districam_common.fields import BANNER_MOST
+from districam_common.contract.fields import BANNER_MOST
 from districam_devkit.asking import instant
 from districam_devkit.pipeline import ServiceName, apply_cameras, command
 from districam_devkit.servers.ports import choose
@@ -82,7 +82,7 @@ async def _recording(scene: Scene, attacks: Sequence[str]) -> AsyncGenerator[Non
             yield
         finally:
             for name in names:
-                await command("districam_common.commands.cameras", "delete", name, environment=environment)
+                await command("districam_common.admin.cameras", "delete", name, environment=environment)
             await _until(lambda: _are_gone(scene, names), "they are still there")
 
 

@@ -14,8 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
-from districam_common import names
-from districam_common.names import partition_of
+from districam_common.contract import names
+from districam_common.contract.names import partition_of
 from districam_devkit.pipeline import Service, command
 from fault.scene import Scene
 from support.rot import flip, flip_every
@@ -63,7 +63,7 @@ async def bit_flipped_in_cameras(scene: Scene) -> None:
             raise AssertionError("the record could be read: nothing was spoilt")
         cameras = str(scene.send_log.parent / "cameras.yaml")
         await command(
-            "districam_common.commands.cameras",
+            "districam_common.admin.cameras",
             "apply",
             "-f",
             cameras,
@@ -97,7 +97,7 @@ async def broker_compresses(scene: Scene) -> None:
         await scene.recovered(time.time_ns() // 1000)
     finally:
         await admin.close()
-    told = await command("districam_common.commands.topics", "apply", environment=scene.servers.environment())
+    told = await command("districam_common.admin.topics", "apply", environment=scene.servers.environment())
     if told.count("compression.type zstd -> uncompressed") != len(_TOPICS):
         raise AssertionError(f"the topics still compress: {told}")
 

@@ -13,12 +13,12 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from districam_common import names, wire
-from districam_common.events import FootageExpired
+from districam_common.contract import names, wire
+from districam_common.contract.events import FootageExpired
+from districam_common.contract.media import Fragment
+from districam_common.contract.names import DAY_US
 from districam_common.kafka.consumer import Groups, Partition
-from districam_common.media import Fragment
-from districam_common.names import DAY_US
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.asking import instant
 from districam_recorder.core.checkpoint import parse
 from fault import streams

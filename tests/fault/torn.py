@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from districam_common import names
+from districam_common.contract import names
 from districam_devkit.pipeline import ServiceName
 from fault.scene import Scene
 from support.torn_log import end_of, tear

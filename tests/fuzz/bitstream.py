@@ -13,31 +13,32 @@ from typing import TYPE_CHECKING, cast
 from districam_api.core import placing
 from districam_api.core.sound import sound_track
 from districam_client.boxes import Broken, Watched
-from districam_common import mp4, ticks
-from districam_common.events import Camera, StreamEvent
-from districam_common.index import IndexEntry
-from districam_common.media import Fragment
+from districam_common.contract import ticks
+from districam_common.contract.events import Camera, StreamEvent
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.media import Fragment
+from districam_common.contract.wire import WireError, fragment, fragment_message
+from districam_common.mp4 import boxes as mp4
 from districam_common.pictures.messages import BadMessageError, head_of, lengths
 from districam_common.pictures.parameters import annex_b
-from districam_common.wire import WireError, fragment, fragment_message
-from districam_ingest.core.aac import SoundShape, sound_shape
-from districam_ingest.core.budget import Budget
-from districam_ingest.core.fragmenter import Cuts
-from districam_ingest.core.gate import Ends, Gate, Starts, Takes
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.core.nal import BitstreamError, Codec, split_annexb, starts_picture
-from districam_ingest.core.shape import AREA_MOST
-from districam_ingest.core.soundtrack import Soundtrack
-from districam_ingest.core.units import Picture, Sound
-from districam_ingest.epoch import Epoch
-from districam_ingest.outlets import Outlets
-from districam_ingest.reading import SourceInfo
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.codec.aac import SoundShape, sound_shape
+from districam_ingest.codec.nal import BitstreamError, Codec, split_annexb, starts_picture
+from districam_ingest.codec.shape import AREA_MOST
+from districam_ingest.output.outlets import Outlets
+from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.recording.budget import Budget
+from districam_ingest.recording.epoch import Epoch
+from districam_ingest.recording.fragmenter import Cuts
+from districam_ingest.recording.gate import Ends, Gate, Starts, Takes
+from districam_ingest.recording.soundtrack import Soundtrack
+from districam_ingest.units import Picture, Sound
 from fuzz.target import Found, Target, must
 from unit.ingest import samples
 
 if TYPE_CHECKING:
-    from districam_ingest.publish import Outbox
-    from districam_ingest.stills import Stills, Wanted
+    from districam_ingest.output.publish import Outbox
+    from districam_ingest.output.stills import Stills, Wanted
 
 IS_HEVC, IS_MP4, HAS_SOUND, HAS_SETS, IS_LATE, IS_FULL = (1 << n for n in range(6))
 S, OFFSET_US = 1_000_000, 1_790_000_000_000_000

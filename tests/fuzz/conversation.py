@@ -3,12 +3,12 @@
 An input is two bytes, how the client is set and how long the pieces are, and then what the camera sends.
 """
 
-from districam_common.credentials import Credential
-from districam_ingest.core.units import Picture
+from districam_common.runtime.credentials import Credential
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.framing import Framer, Item
 from districam_ingest.rtsp.message import RtspError
 from districam_ingest.rtsp.session import Session
+from districam_ingest.units import Picture
 from fuzz.target import Target, must
 
 SETS = "Z0LAHtoCgL/lhAAAAwAEAAADAMg8WLqA,aM4PyA=="

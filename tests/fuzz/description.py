@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from districam_ingest.core.h264 import may_have_fields
+from districam_ingest.codec.h264 import may_have_fields
 from districam_ingest.rtsp import sdp
 from districam_ingest.rtsp.message import RtspError
 from fuzz.conversation import AUDIO, described

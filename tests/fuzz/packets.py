@@ -8,8 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
-from districam_ingest.core.aac import sound_shape
-from districam_ingest.core.units import Picture
+from districam_ingest.codec.aac import sound_shape
 from districam_ingest.rtsp.aac import AuHeaders
 from districam_ingest.rtsp.framing import Framer
 from districam_ingest.rtsp.hearing import HELD_MOST as SOUNDS_MOST
@@ -18,6 +17,7 @@ from districam_ingest.rtsp.message import Message, RtspError
 from districam_ingest.rtsp.reordering import HELD_MOST, Reordering
 from districam_ingest.rtsp.sdp import Audio, Video
 from districam_ingest.rtsp.stream import VideoStream
+from districam_ingest.units import Picture
 from fuzz.target import Target, must
 
 IS_HEVC, HAS_FIELDS, IS_UDP, HAS_AAC = (1 << n for n in range(4))

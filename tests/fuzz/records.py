@@ -11,11 +11,13 @@ from contextlib import suppress
 
 from districam_api.core import cursors
 from districam_api.core.asked import Unacceptable
-from districam_common import index, index_replies, indexed, marks, names, revisions, wire
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import DeadLetter, SegmentStored, StreamEvent
 from districam_common.errors import Rejected
-from districam_common.events import DeadLetter, SegmentStored, StreamEvent
-from districam_common.holds import Hold
-from districam_common.ledger import Told
+from districam_common.index import index_replies, indexed, revisions
+from districam_common.kafka import marks
+from districam_common.ledger.holds import Hold
+from districam_common.ledger.ledger import Told
 from districam_indexer.core import decode
 from districam_recorder.core import checkpoint, objects
 from districam_recorder.core.assembler import Segment

@@ -15,9 +15,9 @@ import pytest
 from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
-from districam_common.blobs import Blobs
 from districam_common.kafka.connection import administration
-from districam_common.settings import KafkaSettings, RedisSettings, S3Settings
+from districam_common.runtime.settings import KafkaSettings, RedisSettings, S3Settings
+from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import Servers, all_running
 from support.chromium import played_in_chromium
 from support.scenario import PLAYED, Scenario, recorded

@@ -27,9 +27,9 @@ from redis.asyncio import Redis
 from districam_api import schemas
 from districam_api.core.keys import NO_KEY
 from districam_api.core.tokens import MEDIA_US, sign
-from districam_common import index, names, wire
-from districam_common.events import Camera, CameraEvent, Connected, Location, Lost, Profile
-from districam_common.settings import S3Settings
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, CameraEvent, Connected, Location, Lost, Profile
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, ports, valkey
 from support.api_process import Api, api_running, fill, stock
 from support.objects import FPS, Made, segments

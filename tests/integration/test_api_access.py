@@ -25,9 +25,9 @@ from districam_api import keyring, schemas
 from districam_api.core.keys import Key, make, revoked
 from districam_api.core.tokens import bearer as bearer_of
 from districam_api.core.tokens import sign
-from districam_common.events import Camera
-from districam_common.names import rfc3339
-from districam_common.settings import S3Settings
+from districam_common.contract.events import Camera
+from districam_common.contract.names import rfc3339
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
 from support import secured
 from support.api_process import Api, api_running, fill, stock

@@ -20,9 +20,9 @@ from redis.asyncio import Redis
 
 from districam_api import keyring
 from districam_api.core.keys import Key, make
-from districam_common.events import Camera
-from districam_common.names import rfc3339
-from districam_common.settings import S3Settings
+from districam_common.contract.events import Camera
+from districam_common.contract.names import rfc3339
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
 from support.api_process import Api, api_running, fill, stock

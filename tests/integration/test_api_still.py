@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from districam_common import names
-from districam_common.events import Camera
-from districam_common.names import parse_rfc3339, rfc3339
-from districam_common.settings import S3Settings
+from districam_common.contract import names
+from districam_common.contract.events import Camera
+from districam_common.contract.names import parse_rfc3339, rfc3339
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
 from districam_devkit.simcam.drawing import pictures

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from districam_common.settings import S3Settings
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.pipeline import SERVICES, command
 from districam_devkit.servers import Servers, ports
 from integration.conftest import a_bucket
@@ -125,7 +125,7 @@ async def test_a_bucket_of_another_site_ends_a_service_with_3(
 ) -> None:
     settings = storing_in(servers, s3)
     elsewhere = {**settings, "DISTRICAM_SITE": "elsewhere", "DISTRICAM_S3__OBJECT_LOCK": "false"}
-    await command("districam_common.commands.bucket", "apply", environment=elsewhere)
+    await command("districam_common.admin.bucket", "apply", environment=elsewhere)
     async with started(service, settings) as running:
         code, said = await running.ended()
     assert code == 3

@@ -8,7 +8,7 @@ import pytest
 
 from bench import index, rebuild, recorder, retention
 from bench.archive import Archive, running, stock
-from districam_common.clock import SystemClock
+from districam_common.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.timeout(120)
 SMALL = {"codec": "h264", "width": 320, "height": 180, "fps": 10, "gop_s": 2, "bitrate": 150_000}

@@ -13,11 +13,11 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from districam_common.blobs import Blobs, Exists, Head, Missing, SiteMarker
+from districam_common.contract.names import SITE_MARKER
 from districam_common.errors import Fatal, Rejected, Retriable
-from districam_common.names import SITE_MARKER
-from districam_common.settings import S3Settings
-from districam_common.vault import Vault
+from districam_common.runtime.settings import S3Settings
+from districam_common.s3.blobs import Blobs, Exists, Head, Missing, SiteMarker
+from districam_common.s3.vault import Vault
 from integration.conftest import a_bucket
 from support.memory_blobs import MemoryBlobs
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from districam_common.credentials import Credential
+from districam_common.runtime.credentials import Credential
 from districam_devkit.simcam import Credentials, Hearing, Manners, SimCamera, Simulation, running, tone
 from districam_devkit.simcam.manners import MAKES, QUIRKS, Quirk
-from districam_ingest.reading import ReadError
+from districam_ingest.readers.reading import ReadError
 from support.readers import SMALL, SMALL_HEVC, are_consecutive, make_reader, numbers, read
 
 pytestmark = pytest.mark.timeout(60)

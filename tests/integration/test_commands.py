@@ -16,16 +16,16 @@ import pytest
 import yaml
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from districam_common import names, wire
-from districam_common.clock import SystemClock
-from districam_common.commands import bucket, cameras, topics
-from districam_common.events import Camera
+from districam_common.admin import bucket, cameras, topics
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera
+from districam_common.contract.wire import Message
 from districam_common.kafka.connection import administration
 from districam_common.kafka.consumer import Reader
 from districam_common.kafka.producer import Publisher
 from districam_common.kafka.topics import declared, look
-from districam_common.settings import KafkaSettings, TopicsSettings
-from districam_common.wire import Message
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import KafkaSettings, TopicsSettings
 from districam_devkit.servers import Servers
 from districam_devkit.servers import kafka as kafka_server
 from integration.conftest import beside, kafka_settings
@@ -130,7 +130,7 @@ def test_a_keyed_topics_partitions_are_not_changed(environment: Environment) -> 
 
 def test_as_a_program_it_ends_with_its_exit_code(environment: Environment) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "districam_common.commands.topics", "list"],
+        [sys.executable, "-m", "districam_common.admin.topics", "list"],
         env={**os.environ, **environment, "DISTRICAM_SITE": "No Site"},
         capture_output=True,
         text=True,

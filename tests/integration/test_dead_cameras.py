@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from districam_common.clock import SystemClock
-from districam_common.events import Camera, Connected, Refused, StreamEvent
-from districam_common.media import Fragment
+from districam_common.contract.events import Camera, Connected, Refused, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_common.runtime.clock import SystemClock
 from districam_devkit.simcam import Generated, SimCamera, Simulation, running
-from districam_ingest.camera import CameraLife
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.native_reader import NativeReader
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.fleet.camera import CameraLife
+from districam_ingest.readers.native_reader import NativeReader
+from districam_ingest.recording.surroundings import Surroundings
 from districam_ingest.settings import IngestSettings
-from districam_ingest.surroundings import Surroundings
 from support.surroundings import surroundings
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]

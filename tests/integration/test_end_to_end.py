@@ -11,8 +11,8 @@ from typing import Any
 import av
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import DeadLetter
+from districam_common.contract import names, wire
+from districam_common.contract.events import DeadLetter
 from districam_common.kafka.consumer import Reader, Record
 from districam_common.kafka.producer import Publisher
 from integration.conftest import kafka_settings

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from districam_common import cutover, index, names, wire
-from districam_common.clock import SystemClock
-from districam_common.events import Camera, DeadLetter, FootageExpired, SegmentStored
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, DeadLetter, FootageExpired, SegmentStored
+from districam_common.contract.names import DAY_US
 from districam_common.kafka.consumer import Member, Partition, Reader
-from districam_common.names import DAY_US
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import KafkaSettings
+from districam_common.s3 import cutover
 from integration.test_indexer import District, district, until
 from support.announced import S, lost, segment
 

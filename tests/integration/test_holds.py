@@ -19,14 +19,14 @@ from minio.error import S3Error
 from districam_api.core.keys import ROLES, Role, make
 from districam_api.footage import Footage
 from districam_api.hold_book import HoldBook, TooLate
-from districam_common import names, wire
-from districam_common.blobs import client, connections
-from districam_common.clock import SystemClock
-from districam_common.events import SegmentStored
-from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.settings import KafkaSettings, S3Settings
+from districam_common.contract import names, wire
+from districam_common.contract.events import SegmentStored
+from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.ledger.holds import Hold
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import KafkaSettings, S3Settings
+from districam_common.s3.blobs import client, connections
+from districam_common.s3.hold_store import HoldStore
 from districam_devkit.servers import Servers
 from integration.test_indexer import Indexer, a_district, until
 from integration.test_retention import Archive, archive, archive_of, believe, district

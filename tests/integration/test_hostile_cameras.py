@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import Connected, Lost, Refused, Shed, StreamEvent
+from districam_common.contract import names, wire
+from districam_common.contract.events import Connected, Lost, Refused, Shed, StreamEvent
 from districam_common.kafka.consumer import Reader, Record
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.pipeline import Service, apply_cameras, command, service_running
@@ -121,7 +121,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(kafka.running(home / "kafka", log_dir=home / "logs"))
         environment = {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap_servers}
-        await command("districam_common.commands.topics", "apply", environment=environment)
+        await command("districam_common.admin.topics", "apply", environment=environment)
         records = [
             {"camera_id": name, "name": name, "url": url, "segment_s": 4}
             | ({"credential": "door"} if name == "evil-downgrade" else {})

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from districam_common.clock import SystemClock
-from districam_ingest.native_reader import NativeReader
-from districam_ingest.reading import ReadError
+from districam_common.runtime.clock import SystemClock
+from districam_ingest.readers.native_reader import NativeReader
+from districam_ingest.readers.reading import ReadError
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import Camera
-from districam_common.holds import Hold
-from districam_common.names import HOUR_US
-from districam_common.settings import S3Settings
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera
+from districam_common.contract.names import HOUR_US
+from districam_common.ledger.holds import Hold
+from districam_common.runtime.settings import S3Settings
 from integration.test_indexer import District, Indexer, checked, district, segments, until
 from integration.test_retention import Archive, archive, believe
 from support.announced import NOON_US, S, lost

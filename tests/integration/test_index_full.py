@@ -12,11 +12,11 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
-from districam_common import names
-from districam_common.events import FootageExpired
-from districam_common.index_reader import IndexReader
-from districam_common.redis_door import RedisAway, open_redis
-from districam_common.settings import RedisSettings
+from districam_common.contract import names
+from districam_common.contract.events import FootageExpired
+from districam_common.index.index_reader import IndexReader
+from districam_common.index.redis_door import RedisAway, open_redis
+from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_event, plan_stored

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import Camera
-from districam_common.settings import S3Settings
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera
+from districam_common.runtime.settings import S3Settings
 from integration.test_indexer import District, district, segments, until
 from support.announced import NOON_US
 from support.api_process import api_running

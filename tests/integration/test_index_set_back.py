@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import Camera
-from districam_common.index_reader import IndexReader
-from districam_common.redis_door import open_redis
-from districam_common.settings import KafkaSettings, RedisSettings, S3Settings
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera
+from districam_common.index.index_reader import IndexReader
+from districam_common.index.redis_door import open_redis
+from districam_common.runtime.settings import KafkaSettings, RedisSettings, S3Settings
 from districam_devkit.servers import Servers, valkey
 from integration.test_indexer import District, a_district, segments, until
 from support.announced import NOON_US, S

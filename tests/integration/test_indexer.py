@@ -19,19 +19,19 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from districam_common import index, names, wire
-from districam_common.blobs import Blobs
-from districam_common.clock import SystemClock
-from districam_common.events import Camera, DeadLetter, FootageExpired, SegmentStored
-from districam_common.expectation import Revision
-from districam_common.index_reader import IndexReader
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, DeadLetter, FootageExpired, SegmentStored
+from districam_common.contract.media import Still
+from districam_common.index.index_reader import IndexReader
+from districam_common.index.redis_door import open_redis
 from districam_common.kafka import topics
 from districam_common.kafka.connection import administration
 from districam_common.kafka.consumer import Committed, Member, Partition, Reader
 from districam_common.kafka.producer import Publisher
-from districam_common.media import Still
-from districam_common.redis_door import open_redis
-from districam_common.settings import KafkaSettings, RedisSettings, S3Settings, TopicsSettings
+from districam_common.ledger.expectation import Revision
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import KafkaSettings, RedisSettings, S3Settings, TopicsSettings
+from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import Servers, ports, valkey
 from support.announced import EPOCHS, NOON_US, S, lost, segment
 

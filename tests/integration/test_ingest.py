@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from districam_common.events import ClockStep, Connected, Lost, Profile, Refused, StreamEvent
+from districam_common.contract.events import ClockStep, Connected, Lost, Profile, Refused, StreamEvent
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.counting import frame_us
 from districam_devkit.simcam import Sent
-from districam_ingest.core.gate import FREEZE_US
+from districam_ingest.recording.gate import FREEZE_US
 from support.scenario import Scenario
 from support.scenario_cameras import (
     B_FRAMES,

@@ -13,15 +13,15 @@ import pytest
 from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from districam_common.clock import SystemClock
+from districam_common.contract.names import partition_of
+from districam_common.contract.wire import Message
 from districam_common.errors import Rejected, Retriable
 from districam_common.kafka.connection import administration
 from districam_common.kafka.consumer import Committed, FellOff, Groups, Member, Partition, Reader, Record
 from districam_common.kafka.producer import Ack, Publisher
 from districam_common.kafka.records import mark_of
-from districam_common.names import partition_of
-from districam_common.settings import KafkaSettings
-from districam_common.wire import Message
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.servers import kafka as kafka_server
 from districam_devkit.servers.broker import Broker
 from integration.conftest import MakeTopic, kafka_settings, make_topic

@@ -6,14 +6,14 @@ import hashlib
 import pytest
 from minio.error import S3Error
 
-from districam_common import names
-from districam_common.blobs import client, connections
-from districam_common.clock import SystemClock
-from districam_common.events import SegmentStored
-from districam_common.hold_store import HoldStore
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.settings import KafkaSettings, S3Settings
-from districam_common.vault import Vault, Version
+from districam_common.contract import names
+from districam_common.contract.events import SegmentStored
+from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.settings import KafkaSettings, S3Settings
+from districam_common.s3.blobs import client, connections
+from districam_common.s3.hold_store import HoldStore
+from districam_common.s3.vault import Vault, Version
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_stored
 from districam_indexer.expiry import Expiry, Outcome, Wanted

@@ -9,13 +9,13 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
-from districam_common.credentials import Credential
+from districam_common.runtime.credentials import Credential
 from districam_devkit.bitstream import Codec
 from districam_devkit.simcam import Generated
 from districam_devkit.simcam.clips import clip_file
 from districam_devkit.simcam.server import CLIP_CACHE
-from districam_ingest.core.nal import is_parameter_set
-from districam_ingest.core.units import Picture
+from districam_ingest.codec.nal import is_parameter_set
+from districam_ingest.units import Picture
 from support.awaited import comes_true
 from support.other_cameras import USER, Scheme, Wanted, built, go_camera, gstreamer_camera
 from support.readers import READERS, Watch, make_reader, opened, read, refusal

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from districam_common.names import rfc3339
+from districam_common.contract.names import rfc3339
 from districam_devkit import bitstream
 from districam_devkit.servers import Servers
 from support.chromium_page import Heard, all_seen, chromium, seen

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from districam_common.clock import SystemClock
-from districam_common.credentials import Credential, parse
-from districam_ingest.auto_reader import AutoReader
-from districam_ingest.libav_reader import LibavReader
-from districam_ingest.native_reader import NativeReader
-from districam_ingest.reading import Reader, ReadError
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.credentials import Credential, parse
+from districam_ingest.readers.auto_reader import AutoReader
+from districam_ingest.readers.libav_reader import LibavReader
+from districam_ingest.readers.native_reader import NativeReader
+from districam_ingest.readers.reading import Reader, ReadError
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 

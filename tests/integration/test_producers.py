@@ -16,15 +16,15 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 import districam_indexer.app
 import districam_ingest.app
 import districam_recorder.app
+from districam_common.contract.wire import Message
 from districam_common.kafka.consumer import Reader
 from districam_common.kafka.producer import Publisher
-from districam_common.service import Runtime
-from districam_common.settings import KafkaSettings
-from districam_common.wire import Message
+from districam_common.runtime.service import Runtime
+from districam_common.runtime.settings import KafkaSettings
 from districam_indexer.settings import Settings as WholeIndexer
+from districam_ingest.output.single_copy_producer import Batch, FlatRequest
 from districam_ingest.settings import IngestSettings
 from districam_ingest.settings import Settings as WholeIngest
-from districam_ingest.single_copy_producer import Batch, FlatRequest
 from districam_recorder.settings import Settings as WholeRecorder
 from integration.conftest import MakeTopic
 

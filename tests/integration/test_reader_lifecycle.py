@@ -13,11 +13,11 @@ from statistics import median
 
 import pytest
 
-from districam_common.credentials import Credential
+from districam_common.runtime.credentials import Credential
 from districam_devkit.simcam import Credentials, Fault, Manners, SimCamera, read_send_log, running
-from districam_ingest.core.units import Picture
-from districam_ingest.libav_reader import answers
-from districam_ingest.reading import ReadError
+from districam_ingest.readers.libav_reader import answers
+from districam_ingest.readers.reading import ReadError
+from districam_ingest.units import Picture
 from support.awaited import comes_true
 from support.readers import (
     LARGE,

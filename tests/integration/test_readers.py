@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from districam_common.clock import SystemClock
+from districam_common.runtime.clock import SystemClock
 from districam_devkit.bitstream import read_running_number
 from districam_devkit.simcam import (
     Fault,
@@ -27,9 +27,9 @@ from districam_devkit.simcam import (
 from districam_devkit.simcam.clips import ClipSource
 from districam_devkit.simcam.faults import FaultKind
 from districam_devkit.simcam.manners import Quirk
-from districam_ingest.core.nal import is_keyframe
-from districam_ingest.core.units import Picture
-from districam_ingest.native_reader import NotForThisReaderError
+from districam_ingest.codec.nal import is_keyframe
+from districam_ingest.readers.native_reader import NotForThisReaderError
+from districam_ingest.units import Picture
 from support.awaited import comes_true
 from support.readers import (
     LARGE,

@@ -18,15 +18,15 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from pydantic import SecretStr
 
-from districam_common import names, wire
-from districam_common.blobs import Blobs
-from districam_common.events import DeadLetter, PartitionFell, SegmentStored
+from districam_common.contract import names, wire
+from districam_common.contract.events import DeadLetter, PartitionFell, SegmentStored
+from districam_common.contract.media import Fragment
 from districam_common.kafka import topics
 from districam_common.kafka.connection import administration
 from districam_common.kafka.consumer import Committed, Groups, Partition, Reader, Record
 from districam_common.kafka.producer import Ack, Publisher
-from districam_common.media import Fragment
-from districam_common.settings import KafkaSettings, S3Settings, TopicsSettings
+from districam_common.runtime.settings import KafkaSettings, S3Settings, TopicsSettings
+from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import Servers, seaweedfs
 from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.checkpoint import parse

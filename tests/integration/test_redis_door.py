@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import uvloop
 
-from districam_common.index_reader import IndexReader
-from districam_common.redis_door import RedisAway
-from districam_common.settings import RedisSettings
+from districam_common.index.index_reader import IndexReader
+from districam_common.index.redis_door import RedisAway
+from districam_common.runtime.settings import RedisSettings
 
 
 async def test_who_is_cancelled_in_the_middle_of_a_command_ends(redis: RedisSettings):

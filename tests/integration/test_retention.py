@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 import pytest
 import pytest_asyncio
 
-from districam_common import index, names, wire
-from districam_common.clock import SystemClock
-from districam_common.events import Camera, FootageExpired, SegmentStored
-from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold, Holds
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, FootageExpired, SegmentStored
+from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.kafka.consumer import Reader
-from districam_common.ledger import LedgerInputs, Revision, ledger
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.service import Runtime
-from districam_common.settings import KafkaSettings, S3Settings
-from districam_common.vault import Vault, Version
+from districam_common.ledger.holds import Hold, Holds
+from districam_common.ledger.ledger import LedgerInputs, Revision, ledger
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.service import Runtime
+from districam_common.runtime.settings import KafkaSettings, S3Settings
+from districam_common.s3.hold_store import HoldStore
+from districam_common.s3.vault import Vault, Version
 from districam_indexer.core.holding import Arrivals
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_stored

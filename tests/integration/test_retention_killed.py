@@ -11,14 +11,14 @@ from typing import cast
 
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import FootageExpired, SegmentStored
-from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold
-from districam_common.intervals import Interval, merge, subtract
+from districam_common.contract import names, wire
+from districam_common.contract.events import FootageExpired, SegmentStored
+from districam_common.contract.names import HOUR_US
 from districam_common.kafka.consumer import Reader
-from districam_common.names import HOUR_US
-from districam_common.settings import KafkaSettings
+from districam_common.ledger.holds import Hold
+from districam_common.ledger.intervals import Interval, merge, subtract
+from districam_common.runtime.settings import KafkaSettings
+from districam_common.s3.hold_store import HoldStore
 from districam_indexer.core.retention import repeated
 from integration.test_holds import locked
 from integration.test_indexer import checked, until

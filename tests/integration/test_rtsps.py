@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from districam_common.clock import SystemClock
+from districam_common.runtime.clock import SystemClock
 from districam_devkit.simcam import Credentials, SimCamera, certificate, running
-from districam_ingest.connection import authority
-from districam_ingest.libav_reader import LibavReader
-from districam_ingest.native_reader import NativeReader
-from districam_ingest.reading import Reader
+from districam_ingest.readers.connection import authority
+from districam_ingest.readers.libav_reader import LibavReader
+from districam_ingest.readers.native_reader import NativeReader
+from districam_ingest.readers.reading import Reader
 from districam_ingest.settings import IngestSettings
 from support.readers import SMALL, opened, read, refusal
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from districam_common import names
+from districam_common.contract import names
+from districam_common.contract.wire import Message
 from districam_common.kafka.producer import Publisher
-from districam_common.wire import Message
 from districam_devkit.pipeline import Pipeline, command, prepare, services_running
 from districam_devkit.servers import Servers, ServerUnavailable, all_running
 from districam_devkit.servers.ports import choose
@@ -134,7 +134,7 @@ async def _publish(home: Path, servers: Servers, urls: dict[str, str]) -> None:
     ]
     file.write_text(json.dumps({"cameras": rows}))
     arguments = ("apply", "-f", str(file))
-    await command("districam_common.commands.cameras", *arguments, environment=servers.environment())
+    await command("districam_common.admin.cameras", *arguments, environment=servers.environment())
 
 
 async def _shown(pipeline: Pipeline, seen: dict[str, bytes]) -> None:
@@ -156,7 +156,7 @@ async def _refused(home: Path, servers: Servers) -> str:
     file.write_text(json.dumps({"cameras": [{"camera_id": "x", "name": "x", "url": url}]}))
     try:
         return await command(
-            "districam_common.commands.cameras",
+            "districam_common.admin.cameras",
             *("apply", "-f", str(file)),
             environment=servers.environment(),
         )

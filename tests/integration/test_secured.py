@@ -76,8 +76,8 @@ async def told(
 
 async def _prepared(told: Mapping[str, str]) -> None:
     few = {"DISTRICAM_TOPICS__PARTITIONS": "2", "DISTRICAM_TOPICS__SMALL_PARTITIONS": "2"}
-    await command("districam_common.commands.topics", "apply", "--wait", "30", environment={**told, **few})
-    await command("districam_common.commands.bucket", "apply", "--wait", "30", environment=told)
+    await command("districam_common.admin.topics", "apply", "--wait", "30", environment={**told, **few})
+    await command("districam_common.admin.bucket", "apply", "--wait", "30", environment=told)
 
 
 async def _ready(service: str, told: Mapping[str, str]) -> None:

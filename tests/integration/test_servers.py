@@ -22,7 +22,7 @@ from minio import Minio
 from minio.error import S3Error
 from redis.asyncio import Redis
 
-from districam_common.s3_requests import request
+from districam_common.s3.s3_requests import request
 from districam_devkit.servers import Servers, ServerUnavailable, all_running, ports, seaweedfs, tansu, valkey
 from districam_devkit.servers.process import Program, running
 

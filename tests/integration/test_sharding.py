@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from districam_common.names import parse_segment_key
+from districam_common.contract.names import parse_segment_key
 from districam_devkit.asking import Answered
 from support.sharded import (
     CHANGED,

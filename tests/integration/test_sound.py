@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from districam_common import mp4
-from districam_common.events import Profile
+from districam_common.contract.events import Profile
+from districam_common.mp4 import boxes as mp4
 from districam_devkit.bitstream import running_numbers
 from support import heard
 from support.scenario import Scenario

@@ -11,15 +11,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from districam_common import names, wire
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, PartitionFell
+from districam_common.contract.wire import Message
 from districam_common.errors import Retriable
-from districam_common.events import Camera, PartitionFell
 from districam_common.kafka import fetching, topics
 from districam_common.kafka.connection import administration
 from districam_common.kafka.consumer import Reader
 from districam_common.kafka.producer import Publisher
-from districam_common.settings import KafkaSettings, TopicsSettings
-from districam_common.wire import Message
+from districam_common.runtime.settings import KafkaSettings, TopicsSettings
 from districam_devkit.pipeline import service_running
 from districam_devkit.servers import Servers
 from districam_devkit.servers import kafka as kafka_server

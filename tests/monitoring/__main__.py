@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from districam_common.kafka.topics import Topic, declared
-from districam_common.settings import TopicsSettings
+from districam_common.runtime.settings import TopicsSettings
 from monitoring import catalogue, grafana
 from monitoring.boards import BOARDS
 

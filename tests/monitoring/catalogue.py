@@ -6,9 +6,9 @@ from types import ModuleType
 from prometheus_client.metrics import MetricWrapperBase
 
 import districam_api.measure
-import districam_common.loop_lag
-import districam_common.metrics
-import districam_common.unread
+import districam_common.runtime.loop_lag
+import districam_common.runtime.metrics
+import districam_common.runtime.unread
 import districam_indexer.metrics
 import districam_ingest.metrics
 import districam_recorder.metrics
@@ -18,9 +18,9 @@ MODULES: dict[str, ModuleType] = {
     "recorder": districam_recorder.metrics,
     "indexer": districam_indexer.metrics,
     "api": districam_api.measure,
-    "indexer and api": districam_common.unread,
-    "ingest, recorder and indexer": districam_common.metrics,
-    "every service": districam_common.loop_lag,
+    "indexer and api": districam_common.runtime.unread,
+    "ingest, recorder and indexer": districam_common.runtime.metrics,
+    "every service": districam_common.runtime.loop_lag,
 }
 OF_THE_LIBRARY = (
     ("process_cpu_seconds_total", "counter", "CPU time"),

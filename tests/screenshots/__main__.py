@@ -13,8 +13,8 @@ import httpx
 from playwright.async_api import Browser, Page
 from pydantic import SecretStr
 
-from districam_common.names import rfc3339
-from districam_common.settings import S3Settings
+from districam_common.contract.names import rfc3339
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.demo.latency import now_us
 from districam_devkit.demo.screen import Screen
 from districam_devkit.demo.stage import Set, Wishes, set_up

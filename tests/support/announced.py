@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from districam_common import names
-from districam_common.events import Connected, Lost, SegmentStored
+from districam_common.contract import names
+from districam_common.contract.events import Connected, Lost, SegmentStored
 
 S = 1_000_000
 NOON_US = 1_795_521_600 * S

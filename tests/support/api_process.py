@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 from redis.asyncio import Redis
 
-from districam_common import index, names, wire
-from districam_common.blobs import Blobs
-from districam_common.events import Camera
-from districam_common.settings import S3Settings
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera
+from districam_common.runtime.settings import S3Settings
+from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import ports
 from support.objects import Made
 

@@ -18,10 +18,10 @@ from redis.asyncio import Redis
 from districam_api import keyring
 from districam_api.core.keys import make
 from districam_api.core.tokens import sign
-from districam_common import names
-from districam_common.events import Camera, Location
-from districam_common.names import rfc3339
-from districam_common.settings import S3Settings
+from districam_common.contract import names
+from districam_common.contract.events import Camera, Location
+from districam_common.contract.names import rfc3339
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import seaweedfs, valkey
 from support.api_process import Api, api_running, fill, stock
 from support.objects import segments

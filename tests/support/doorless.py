@@ -15,7 +15,7 @@ from districam_api.core.keys import make
 from districam_api.keyring import KeyRing
 from districam_api.settings import ApiSettings
 from districam_api.signing import Signing
-from districam_common.clock import SystemClock
+from districam_common.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from districam_api.routes import Doors

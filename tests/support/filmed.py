@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from districam_common.index import IndexEntry
-from districam_common.mp4_writer import AudioUnit
-from districam_common.names import flags_of, segment_key
-from districam_common.ticks import from_us, to_us
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import flags_of, segment_key
+from districam_common.contract.ticks import from_us, to_us
+from districam_common.mp4.writer import AudioUnit
 from districam_devkit.bitstream import (
     RunningNumber,
     insert_sei,
@@ -17,11 +17,11 @@ from districam_devkit.bitstream import (
 )
 from districam_devkit.simcam.clips import Clip, Generated, open_clip
 from districam_devkit.simcam.tones import Tone
-from districam_ingest.core import h264, h265
-from districam_ingest.core.aac import sound_shape
-from districam_ingest.core.boxes import moof_mdat
-from districam_ingest.core.units import AccessUnit
-from districam_ingest.mux import init_of
+from districam_ingest.codec import h264, h265
+from districam_ingest.codec.aac import sound_shape
+from districam_ingest.output.boxes import moof_mdat
+from districam_ingest.output.mux import init_of
+from districam_ingest.units import AccessUnit
 from support.objects import Made
 
 LATE_S = 0.15

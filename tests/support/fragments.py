@@ -3,7 +3,7 @@
 import struct
 from uuid import UUID
 
-from districam_common.media import Ends, Fragment, FragmentInfo
+from districam_common.contract.media import Ends, Fragment, FragmentInfo
 
 S = 1_000_000
 T0 = 1_790_000_000 * S

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from districam_common import wire
-from districam_common.clock_probe import ClockProbe
-from districam_common.events import (
+from districam_common.contract import wire
+from districam_common.contract.clock_probe import ClockProbe
+from districam_common.contract.events import (
     Camera,
     ClockStep,
     Connected,
@@ -19,9 +19,9 @@ from districam_common.events import (
     Shed,
     StreamEvent,
 )
-from districam_common.index import IndexEntry
-from districam_common.media import Fragment, FragmentInfo, Still
-from districam_common.wire import Message
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.media import Fragment, FragmentInfo, Still
+from districam_common.contract.wire import Message
 
 EPOCH = "019abc4e-7a00-7123-8456-0123456789ab"
 START_US = 1_795_531_620_123_456

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from districam_common import mp4
+from districam_common.mp4 import boxes as mp4
 from districam_devkit.simcam.tones import LOWEST_HZ, STEP_HZ, Tone
 
 LOUD = 0.1

@@ -5,8 +5,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from districam_common.causes import Told
-from districam_common.events import (
+from districam_common.contract.events import (
     Camera,
     CameraEvent,
     Cause,
@@ -19,9 +18,10 @@ from districam_common.events import (
     Refused,
     Shed,
 )
-from districam_common.expectation import Revision
-from districam_common.index import IndexEntry
-from districam_common.intervals import Interval
+from districam_common.contract.index import IndexEntry
+from districam_common.ledger.causes import Told
+from districam_common.ledger.expectation import Revision
+from districam_common.ledger.intervals import Interval
 
 TENTH_US = 100_000
 EPOCHS = [f"0190000{n}-0000-7000-8000-00000000000{n}" for n in range(4)]

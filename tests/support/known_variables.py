@@ -1,4 +1,4 @@
-"""Writes `districam_common/known_variables.py`, the variables of all programs: `make settings`.
+"""Writes `districam_common/runtime/known_variables.py`, the variables of all programs: `make settings`.
 
 `districam_common` has to know them and may import no service, so they are a generated list there.
 """
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import districam_common
 from districam_client.settings import VARIABLES
-from districam_common.settings import variables
+from districam_common.runtime.settings import variables
 from support.manifests import SETTINGS
 
-FILE = Path(districam_common.__file__).with_name("known_variables.py")
+FILE = Path(districam_common.__file__).parent / "runtime" / "known_variables.py"
 _HEAD = '''"""The variables of all programs, services and commands. Generated from their settings by `make settings`; not to be edited."""
 
 from typing import Final

@@ -13,8 +13,8 @@ import yaml
 
 from districam_api.settings import KeysSettings
 from districam_api.settings import Settings as ApiSettings
-from districam_common.commands.run import CommandSettings
-from districam_common.settings import ServiceSettings, variables
+from districam_common.admin.run import CommandSettings
+from districam_common.runtime.settings import ServiceSettings, variables
 from districam_indexer.settings import Settings as IndexerSettings
 from districam_ingest.settings import Settings as IngestSettings
 from districam_recorder.settings import Settings as RecorderSettings

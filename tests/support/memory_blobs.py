@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from districam_common.blobs import Blobs, Exists, Head, Missing
 from districam_common.errors import Rejected, Retriable
-from districam_common.store_listing import Version
+from districam_common.s3.blobs import Blobs, Exists, Head, Missing
+from districam_common.s3.store_listing import Version
 
 
 @dataclass

@@ -10,8 +10,8 @@ from functools import cache
 import av
 import numpy as np
 
-from districam_common.index import IndexEntry
-from districam_common.names import flags_of, segment_key
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import flags_of, segment_key
 
 FPS = 25
 _TICKS = 90_000 // FPS

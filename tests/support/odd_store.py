@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from districam_common.settings import S3Settings
+from districam_common.runtime.settings import S3Settings
 
 BUCKET = "odd"
 

@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
-from districam_common import names
+from districam_common.contract import names
+from districam_common.contract.wire import Message
 from districam_common.kafka.producer import Ack, Publisher
-from districam_common.settings import KafkaSettings
-from districam_common.wire import Message
+from districam_common.runtime.settings import KafkaSettings
 from support import golden
 
 KEY = "gate-1"

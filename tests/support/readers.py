@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from districam_common.clock import SystemClock
-from districam_common.credentials import Credential
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.credentials import Credential
 from districam_devkit.bitstream import Codec, read_running_number
 from districam_devkit.simcam import Generated
-from districam_ingest.core.units import Picture
-from districam_ingest.libav_reader import LibavReader
-from districam_ingest.native_reader import NativeReader
-from districam_ingest.reading import Reader, ReadError, Source, SourceInfo
+from districam_ingest.readers.libav_reader import LibavReader
+from districam_ingest.readers.native_reader import NativeReader
+from districam_ingest.readers.reading import Reader, ReadError, Source, SourceInfo
+from districam_ingest.units import Picture
 
 SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.8, bitrate=150_000, label="x")
 """A clip that costs little; one label for all cameras, so that they share the encoded file."""

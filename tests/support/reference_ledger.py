@@ -1,14 +1,22 @@
 """The ledger's rules said once more, as slowly and plainly as possible: what is known of one instant.
 
-It shares no code with districam_common.ledger; the unit tests hold the two against each other.
+It shares no code with districam_common.ledger.ledger; the unit tests hold the two against each other.
 """
 
 from collections.abc import Iterable
 from itertools import pairwise
 
-from districam_common.causes import Told
-from districam_common.events import Camera, CameraEvent, Connected, FootageExpired, Lost, Refused, Shed
-from districam_common.index import IndexEntry
+from districam_common.contract.events import (
+    Camera,
+    CameraEvent,
+    Connected,
+    FootageExpired,
+    Lost,
+    Refused,
+    Shed,
+)
+from districam_common.contract.index import IndexEntry
+from districam_common.ledger.causes import Told
 from support.histories import History
 
 Answer = tuple[str, str | None, str]

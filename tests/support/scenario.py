@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-from districam_common import names, wire
-from districam_common.events import Camera, StreamEvent
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, StreamEvent
+from districam_common.contract.media import Fragment, Still
+from districam_common.contract.names import parse_segment_key
 from districam_common.kafka.consumer import Reader, Record
 from districam_common.kafka.producer import Ack, Publisher
-from districam_common.media import Fragment, Still
-from districam_common.names import parse_segment_key
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.asking import Answered, Api, asking, instant
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.counting import CameraRecord, Counts, Interval, count

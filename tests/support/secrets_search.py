@@ -8,10 +8,10 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 
-from districam_common import names
+from districam_common.contract import names
 from districam_common.kafka.consumer import Reader
 from districam_common.kafka.records import Record
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.pipeline import Pipeline
 
 TOPICS = (

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from districam_common.clock import Clock, SystemClock
-from districam_common.credentials import Credentials
-from districam_ingest.loop_watch import LoopWatch
-from districam_ingest.outlets import Outlets
+from districam_common.runtime.clock import Clock, SystemClock
+from districam_common.runtime.credentials import Credentials
+from districam_ingest.clocks.loop_watch import LoopWatch
+from districam_ingest.output.outlets import Outlets
+from districam_ingest.recording.surroundings import Surroundings
+from districam_ingest.recording.turns import Turns
 from districam_ingest.settings import IngestSettings
-from districam_ingest.surroundings import Surroundings
-from districam_ingest.turns import Turns
 
 if TYPE_CHECKING:
-    from districam_ingest.publish import Outbox
-    from districam_ingest.reading import Reader
-    from districam_ingest.stills import Stills
+    from districam_ingest.output.publish import Outbox
+    from districam_ingest.output.stills import Stills
+    from districam_ingest.readers.reading import Reader
 
 
 def surroundings(

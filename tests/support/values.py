@@ -4,7 +4,7 @@ import uuid
 
 from hypothesis import strategies as st
 
-from districam_common.events import (
+from districam_common.contract.events import (
     Camera,
     Cause,
     ClockStep,
@@ -20,8 +20,8 @@ from districam_common.events import (
     Shed,
     StreamEvent,
 )
-from districam_common.index import IndexEntry
-from districam_common.media import Fragment, FragmentInfo, Still
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.media import Fragment, FragmentInfo, Still
 
 INSTANTS = st.integers(0, 4_102_444_800_000_000)  # 1970 to 2100
 COUNTS = st.integers(0, 2**31 - 1)

@@ -46,7 +46,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The `districam_common.clock.Clock` of code that runs in such a loop."""
+    """The `districam_common.runtime.clock.Clock` of code that runs in such a loop."""
 
     def now_us(self) -> int:
         return START_US + self.monotonic_us()

@@ -14,16 +14,16 @@ from pathlib import Path
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from districam_common import names, wire
-from districam_common.events import Camera, CameraEvent, Connected, Location, Lost
-from districam_common.mp4_writer import AudioUnit
-from districam_common.settings import S3Settings
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, CameraEvent, Connected, Location, Lost
+from districam_common.mp4.writer import AudioUnit
+from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
-from districam_ingest.core import h264
-from districam_ingest.core.aac import sound_shape
-from districam_ingest.core.boxes import moof_mdat
-from districam_ingest.mux import init_of
+from districam_ingest.codec import h264
+from districam_ingest.codec.aac import sound_shape
+from districam_ingest.output.boxes import moof_mdat
+from districam_ingest.output.mux import init_of
 from support.api_process import Api, api_running, fill, stock
 from support.filmed import Film, film, recorded
 from support.objects import Made

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 
-from districam_common import names
-from districam_common.events import Camera, SegmentStored
-from districam_common.ledger import LedgerInputs, State, ledger
-from districam_common.media import Fragment
+from districam_common.contract import names
+from districam_common.contract.events import Camera, SegmentStored
+from districam_common.contract.media import Fragment
+from districam_common.ledger.ledger import LedgerInputs, State, ledger
 from support.world_broker import PARTITIONS, Broker, Bucket, Rotten
 from support.world_cameras import BEGUN_US, TICK_US, Content, Device, S, at, contents
 from support.world_faults import Fate, Fault, Kind, torn_s

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from districam_common import names
-from districam_common.events import Camera, DeadLetter, SegmentStored, StreamEvent
-from districam_common.marks import Mark
-from districam_common.media import Fragment
+from districam_common.contract import names
+from districam_common.contract.events import Camera, DeadLetter, SegmentStored, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_common.kafka.marks import Mark
 from districam_recorder.core.partition_log import Unreadable
 from districam_recorder.core.progress import Commit
 

@@ -4,11 +4,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from districam_common.cover import StoredFragment
-from districam_common.events import Camera
-from districam_ingest.core.fragmenter import Cut
-from districam_ingest.core.shedding import UNIT_MAX_BYTES
-from districam_ingest.core.units import Picture
+from districam_common.contract.events import Camera
+from districam_common.ledger.cover import StoredFragment
+from districam_ingest.recording.shedding import UNIT_MAX_BYTES
+from districam_ingest.units import Cut, Picture
 from support.fragments import box
 
 S = 1_000_000

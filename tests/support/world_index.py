@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 
-from districam_common import index, indexed, names, wire
-from districam_common.causes import Told
-from districam_common.events import DeadLetter, PartitionFell, StreamEvent
-from districam_common.expectation import Revision
-from districam_common.index import SegmentArray
-from districam_common.marks import Mark, climbed
-from districam_common.media import Fragment
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import DeadLetter, PartitionFell, StreamEvent
+from districam_common.contract.index import SegmentArray
+from districam_common.contract.media import Fragment
+from districam_common.index import indexed
+from districam_common.kafka.marks import Mark, climbed
+from districam_common.ledger.causes import Told
+from districam_common.ledger.expectation import Revision
 from districam_indexer.core.decode import Value, plan
 from districam_indexer.core.operations import Batch, gathered
 from districam_indexer.core.progress import Place, log_us_of, position, progress

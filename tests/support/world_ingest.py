@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, cast
 
-from districam_common import names
-from districam_common.events import Camera, Cause, Lost, Refused, StreamEvent
-from districam_common.media import Fragment
-from districam_ingest.camera import asks_the_same
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.probing import INTERVAL_US
-from districam_ingest.reading import SourceInfo
-from districam_ingest.stream import Stream
-from districam_ingest.surroundings import Surroundings, refuse
+from districam_common.contract import names
+from districam_common.contract.events import Camera, Cause, Lost, Refused, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.clocks.probing import INTERVAL_US
+from districam_ingest.fleet.camera import asks_the_same
+from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.recording.stream import Stream
+from districam_ingest.recording.surroundings import Surroundings, refuse
 from districam_recorder.core.partition_log import Unreadable
 from support.surroundings import surroundings
 from support.world_broker import BROKERS, PARTITIONS, Broker
 from support.world_cameras import TICK_US, Device, S, at
 
 if TYPE_CHECKING:
-    from districam_ingest.reading import Source
+    from districam_ingest.readers.reading import Source
 
 SILENCE_US, LINGER_US, CONTACT_US = 10 * S, 20 * S, 10 * S
 RETRY_S = 5.0

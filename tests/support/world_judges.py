@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, pairwise
 from random import Random
 
-from districam_common import names
-from districam_common.causes import Told
-from districam_common.cover import Run, RunPiece, overlaps, run_cover, runs_of, segment_cover
-from districam_common.events import DeadLetter, Lost
-from districam_common.index import LOSSY
-from districam_common.intervals import Interval, merge, merge_arrays, touches
-from districam_common.ledger import State
-from districam_common.media import Fragment, FragmentInfo
+from districam_common.contract import names
+from districam_common.contract.events import DeadLetter, Lost
+from districam_common.contract.index import LOSSY
+from districam_common.contract.media import Fragment, FragmentInfo
+from districam_common.ledger.causes import Told
+from districam_common.ledger.cover import Run, RunPiece, overlaps, run_cover, runs_of, segment_cover
+from districam_common.ledger.intervals import Interval, merge, merge_arrays, touches
+from districam_common.ledger.ledger import State
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import plan_entry
 from districam_recorder.core.partition_log import Unreadable

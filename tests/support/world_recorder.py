@@ -4,10 +4,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from random import Random
 
-from districam_common import names
-from districam_common.events import DeadLetter, PartitionFell, SegmentStored
-from districam_common.marks import Mark
-from districam_common.media import Fragment
+from districam_common.contract import names
+from districam_common.contract.events import DeadLetter, PartitionFell, SegmentStored
+from districam_common.contract.media import Fragment
+from districam_common.kafka.marks import Mark
 from districam_recorder.core import limits
 from districam_recorder.core.assembler import Segment
 from districam_recorder.core.broker_clock import BrokerClock

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from districam_common import names
-from districam_common.events import Camera, Connected, FootageExpired, SegmentStored
-from districam_common.intervals import merge
-from districam_common.ledger import LedgerInputs, State, ledger
-from districam_common.names import DAY_US, HOUR_US, entry_of, segment_key
+from districam_common.contract import names
+from districam_common.contract.events import Camera, Connected, FootageExpired, SegmentStored
+from districam_common.contract.names import DAY_US, HOUR_US, entry_of, segment_key
+from districam_common.ledger.intervals import merge
+from districam_common.ledger.ledger import LedgerInputs, State, ledger
 from districam_indexer.core.belief import objection
 from districam_indexer.core.operations import gathered
 from districam_indexer.core.plan import is_inside, plan_entry, plan_event

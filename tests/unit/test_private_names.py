@@ -32,8 +32,8 @@ DOORS: dict[str, set[str]] = {
         "_fetch_max_bytes", "_isolation_level", "_loop", "_max_partition_fetch_bytes", "_prefetch_backoff", "_records",
         "_retry_backoff", "_default_reset_strategy", "_set_error", "_proc_fetch_request", "_select_read_replica",
     },
-    f"{INGEST}/single_copy_producer.py": {"_batch_size", "_message_accumulator", "_builder", "_set_producer_state"},
-    f"{COMMON}/s3_requests.py": {"_execute"},
+    f"{INGEST}/output/single_copy_producer.py": {"_batch_size", "_message_accumulator", "_builder", "_set_producer_state"},
+    f"{COMMON}/s3/s3_requests.py": {"_execute"},
 }  # fmt: skip
 
 

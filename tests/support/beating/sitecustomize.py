@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from districam_common import loop_lag
+from districam_common.runtime import loop_lag
 
 BEAT_S = 0.005
 

@@ -8,7 +8,7 @@ import sys
 from importlib.machinery import SourceFileLoader
 from types import CodeType
 
-NAME = "districam_common.names"
+NAME = "districam_common.contract.names"
 OURS, NEWER = b'\nSCHEMA = "1"\n', b'\nSCHEMA = "2"\n'
 
 

@@ -10,10 +10,10 @@ from districam_api.core.keys import EVERYBODY, Caller
 from districam_api.core.playlist import Listed
 from districam_api.core.search import Found, Page
 from districam_api.core.times import Window
-from districam_common.events import Camera, Location, Profile
-from districam_common.index import IndexEntry
-from districam_common.ledger import State
-from districam_common.names import parse_rfc3339
+from districam_common.contract.events import Camera, Location, Profile
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import parse_rfc3339
+from districam_common.ledger.ledger import State
 
 SAIGON = ZoneInfo("Asia/Ho_Chi_Minh")
 AT_US = parse_rfc3339("2026-11-24T12:00:00Z")

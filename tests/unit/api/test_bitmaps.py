@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from districam_api.core.bitmaps import DAY_SLOTS, cut, widened
 from districam_api.core.times import Window
-from districam_common.names import DAY_US, SLOT_US, slots
+from districam_common.contract.names import DAY_US, SLOT_US, slots
 
 DAY0_US = 20_000 * DAY_US
 

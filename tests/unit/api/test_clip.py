@@ -13,7 +13,7 @@ from districam_api.core.clip import (
     stretches,
 )
 from districam_api.core.times import Window
-from districam_common.index import IndexEntry
+from districam_common.contract.index import IndexEntry
 
 S = 1_000_000
 T0 = 1_790_000_000 * S

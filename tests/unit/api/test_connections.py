@@ -21,9 +21,9 @@ from districam_api.connections import Connections, Limits
 from districam_api.core.patience import Patience
 from districam_api.limits import Bounded
 from districam_api.settings import ApiSettings
-from districam_common.clock import SystemClock
-from districam_common.service import Runtime
-from districam_common.settings import SettingsError
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.service import Runtime
+from districam_common.runtime.settings import SettingsError
 from support import secured
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]

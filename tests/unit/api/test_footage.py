@@ -6,10 +6,10 @@ from districam_api.core import answers
 from districam_api.core.playlist import Listed
 from districam_api.core.times import Window
 from districam_api.footage import Evidence
-from districam_common.causes import Told
-from districam_common.events import Camera, CameraEvent
-from districam_common.index import IndexEntry, from_entries
-from districam_common.ledger import LedgerInputs, Revision
+from districam_common.contract.events import Camera, CameraEvent
+from districam_common.contract.index import IndexEntry, from_entries
+from districam_common.ledger.causes import Told
+from districam_common.ledger.ledger import LedgerInputs, Revision
 from support.histories import EPOCHS, connected, entry, lost
 
 S = 1_000_000

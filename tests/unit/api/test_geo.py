@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from districam_api.core.asked import Unacceptable
 from districam_api.core.geo import FARTHEST_M, RADIUS_M, Circle, circle
-from districam_common.events import Location
+from districam_common.contract.events import Location
 
 LATITUDES, LONGITUDES = st.floats(-90, 90), st.floats(-180, 180)
 

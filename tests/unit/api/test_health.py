@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from districam_api.core.health import Newest, health
-from districam_common.causes import Told
-from districam_common.events import Camera, Cause, Connected, Lost, Profile, Refused
+from districam_common.contract.events import Camera, Cause, Connected, Lost, Profile, Refused
+from districam_common.ledger.causes import Told
 
 NOW_US = 1_764_000_000_000_000
 CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", segment_s=10)

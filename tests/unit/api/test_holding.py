@@ -7,7 +7,7 @@ import pytest
 from districam_api.core.asked import Unacceptable
 from districam_api.core.holding import expired, hold, hold_id
 from districam_api.schemas_holds import Hold as Shape
-from districam_common.holds import UNKNOWN, Hold, HoldState, ReleasedHold
+from districam_common.ledger.holds import UNKNOWN, Hold, HoldState, ReleasedHold
 
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 PLACED = Hold(id="0" * 16, camera_id="cam-1", from_us=0, to_us=10**6, reason="r", placed_by="k", placed_us=5)

@@ -8,7 +8,7 @@ import pytest
 
 from districam_api import keyring, keys_command
 from districam_api.core.keys import opened
-from districam_common.clock import SystemClock
+from districam_common.runtime.clock import SystemClock
 
 Run = Callable[..., tuple[int, str, str]]
 

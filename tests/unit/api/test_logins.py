@@ -14,9 +14,9 @@ from districam_api.core.ended import Ended
 from districam_api.core.keys import Caller
 from districam_api.keyring import KeyRing
 from districam_api.logins import sharing
-from districam_common.ended_logins import EndedLogins
 from districam_common.errors import Retriable
-from districam_common.service import Runtime
+from districam_common.index.ended_logins import EndedLogins
+from districam_common.runtime.service import Runtime
 from support.doorless import OPERATOR, OPERATORS, VIEWER, VIEWERS, application, asking
 
 if TYPE_CHECKING:

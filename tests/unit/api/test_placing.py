@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from districam_api.core.placing import Part, Placing, Reading, Splitter, lasting, shape, shortened
-from districam_common import mp4
-from districam_common.index import IndexEntry
-from districam_common.ticks import to_us
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.ticks import to_us
+from districam_common.mp4 import boxes as mp4
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.simcam.clips import Generated
 from support.filmed import Film, film, recorded

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_api.core.playlist import Listed, playlist
-from districam_common.index import STARTS_WITH_KEYFRAME, IndexEntry
-from districam_common.names import parse_rfc3339, rfc3339
+from districam_common.contract.index import STARTS_WITH_KEYFRAME, IndexEntry
+from districam_common.contract.names import parse_rfc3339, rfc3339
 
 START_US = parse_rfc3339("2026-11-24T14:47:00Z")
 

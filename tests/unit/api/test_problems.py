@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from districam_api import problems
-from districam_common.wire import WireError
+from districam_common.contract.wire import WireError
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from districam_api.core.asked import Unacceptable
 from districam_api.core.geo import Circle
 from districam_api.core.search import Filter, folded, matches, page
-from districam_common.events import Camera, Location
+from districam_common.contract.events import Camera, Location
 
 CAMERA = Camera(
     camera_id="q1-nguyen-hue-01",

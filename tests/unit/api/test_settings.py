@@ -6,7 +6,7 @@ import pytest
 from districam_api import keyring
 from districam_api.core.keys import Key, make
 from districam_api.settings import Settings
-from districam_common.settings import SettingsError, load
+from districam_common.runtime.settings import SettingsError, load
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])

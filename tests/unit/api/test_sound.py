@@ -4,9 +4,9 @@ import pytest
 
 from districam_api.core.placing import Part, Placing, Reading, Splitter, shortened
 from districam_api.core.sound import NOTHING, SoundPlacing, sound_in
-from districam_common import mp4
-from districam_common.mp4_writer import AudioUnit
-from districam_common.ticks import to_us
+from districam_common.contract.ticks import to_us
+from districam_common.mp4 import boxes as mp4
+from districam_common.mp4.writer import AudioUnit
 from districam_devkit.bitstream import running_numbers
 from districam_devkit.simcam import Generated, tone
 from support import heard

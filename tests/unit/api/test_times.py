@@ -16,7 +16,7 @@ from districam_api.core.times import (
     window,
     zone_of,
 )
-from districam_common.names import parse_rfc3339, us_of
+from districam_common.contract.names import parse_rfc3339, us_of
 
 SAIGON = ZoneInfo("Asia/Ho_Chi_Minh")
 NOON_US = parse_rfc3339("2026-11-24T12:00:00Z")

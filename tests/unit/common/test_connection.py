@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.kafka.connection import arguments, translated, translating
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.structs import TopicPartition
 
 from districam_common.kafka.group import consumer_of
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 TOPIC, PARTITIONS = "cameras", 60
 

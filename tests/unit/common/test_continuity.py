@@ -12,8 +12,8 @@ from aiokafka.structs import TopicPartition
 from districam_common.errors import Fatal, Retriable
 from districam_common.kafka import offsets
 from districam_common.kafka.continuity import Continuity, surviving
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Partition, Record, mark_of
-from districam_common.marks import Mark
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer

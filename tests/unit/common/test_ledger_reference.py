@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import index
-from districam_common.ledger import LedgerInputs, State, ledger, summary
+from districam_common.contract import index
+from districam_common.ledger.ledger import LedgerInputs, State, ledger, summary
 from support.histories import History, histories
 from support.reference_ledger import known_at
 

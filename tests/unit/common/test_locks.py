@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 import pytest
 
-from districam_common.blobs import Blobs, LockRefused
 from districam_common.errors import DistricamError, Retriable
-from districam_common.store_listing import Version
-from districam_common.vault import Vault
+from districam_common.s3.blobs import Blobs, LockRefused
+from districam_common.s3.store_listing import Version
+from districam_common.s3.vault import Vault
 from support.odd_store import HTML, Asked, Told, answering, error, xml
 
 pytestmark = pytest.mark.hostile

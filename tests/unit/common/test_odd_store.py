@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from districam_common.blobs import Blobs, Exists, says_locked
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
-from districam_common.vault import Vault
+from districam_common.s3.blobs import Blobs, Exists, says_locked
+from districam_common.s3.vault import Vault
 from support.odd_store import HTML, Asked, Told, answering, error, xml
 
 pytestmark = [pytest.mark.correctness, pytest.mark.timeout(30)]

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from districam_common import names, wire
+from districam_common.contract import names, wire
+from districam_common.contract.events import DeadLetter, FootageExpired
+from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.errors import Retriable
-from districam_common.events import DeadLetter, FootageExpired
-from districam_common.intervals import Interval
 from districam_common.kafka.producer import Ack
 from districam_common.kafka.records import Record
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.service import Runtime
+from districam_common.ledger.intervals import Interval
+from districam_common.runtime.service import Runtime
 from districam_indexer.apply import Applier
 from districam_indexer.core.operations import Batch
 from districam_indexer.expiry import Expiry
 from support.announced import NOON_US, segment
 
 if TYPE_CHECKING:
-    from districam_common.hold_store import HoldStore
+    from districam_common.s3.hold_store import HoldStore
     from districam_indexer.doors import Doors
     from districam_indexer.pacing import Pace
 

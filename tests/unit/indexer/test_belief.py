@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import names
-from districam_common.events import FootageExpired
-from districam_common.names import DAY_US, HOUR_US
+from districam_common.contract import names
+from districam_common.contract.events import FootageExpired
+from districam_common.contract.names import DAY_US, HOUR_US
 from districam_indexer.core.belief import YOUNGEST_US, objection
 from districam_indexer.core.retention import Freed, Oldest, Stock, edge_by_age, freeing
 

@@ -1,8 +1,8 @@
 """What `check` finds, and when it refuses to conclude anything."""
 
-from districam_common import index, names
-from districam_common.causes import Told
-from districam_common.events import Lost
+from districam_common.contract import index, names
+from districam_common.contract.events import Lost
+from districam_common.ledger.causes import Told
 from districam_indexer.core.comparison import Findings, array_of, copies, differences, overlapping_us
 from support.announced import EPOCHS, NOON_US, S, segment
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import Camera, FootageExpired
-from districam_common.media import Still
-from districam_common.wire import WireError
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, FootageExpired
+from districam_common.contract.media import Still
+from districam_common.contract.wire import WireError
 from districam_indexer.core.decode import OLDEST_KEPT_US, Value, decode, expired_in, may_be_expired, plan
 from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
 from support.announced import EPOCHS, NOON_US, S, lost, segment

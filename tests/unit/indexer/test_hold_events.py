@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from districam_common import wire
-from districam_common.causes import Told
+from districam_common.contract import wire
+from districam_common.contract.index import from_entries
+from districam_common.contract.names import HOUR_US, SCHEMA, hold_events_key
 from districam_common.errors import Retriable
-from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold, HoldEvents, copied
-from districam_common.index import from_entries
-from districam_common.index_reader import Known
-from districam_common.index_replies import Meta
-from districam_common.ledger import LedgerInputs, ledger
-from districam_common.names import HOUR_US, SCHEMA, hold_events_key
+from districam_common.index.index_reader import Known
+from districam_common.index.index_replies import Meta
+from districam_common.ledger.causes import Told
+from districam_common.ledger.holds import Hold, HoldEvents, copied
+from districam_common.ledger.ledger import LedgerInputs, ledger
+from districam_common.s3.hold_store import HoldStore
 from districam_indexer.hold_events import Explaining
 from support.announced import NOON_US, S, lost
 from support.histories import camera

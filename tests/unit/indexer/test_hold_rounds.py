@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from districam_common import names, wire
-from districam_common.blobs import Missing
+from districam_common.contract import names, wire
+from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.errors import DistricamError, Fatal, Retriable
-from districam_common.health import Health
-from districam_common.holds import Hold, HoldState
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.vault import Version
+from districam_common.ledger.holds import Hold, HoldState
+from districam_common.runtime.health import Health
+from districam_common.s3.blobs import Missing
+from districam_common.s3.vault import Version
 from districam_indexer.core.holding import Arrivals
 from districam_indexer.holding import AGAIN_A_ROUND, REQUESTS_A_ROUND, REQUESTS_A_TURN, Holding
 from support.announced import NOON_US, S, segment

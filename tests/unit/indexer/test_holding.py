@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from districam_common.causes import Told
-from districam_common.events import PartitionFell
-from districam_common.holds import Hold, copied
-from districam_common.intervals import merge
-from districam_common.names import HOUR_US
-from districam_common.store_listing import Version
+from districam_common.contract.events import PartitionFell
+from districam_common.contract.names import HOUR_US
+from districam_common.ledger.causes import Told
+from districam_common.ledger.holds import Hold, copied
+from districam_common.ledger.intervals import merge
+from districam_common.s3.store_listing import Version
 from districam_indexer.core.holding import (
     MANY,
     Arrivals,

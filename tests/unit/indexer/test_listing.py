@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import names
-from districam_common.index import IndexEntry
+from districam_common.contract import names
+from districam_common.contract.index import IndexEntry
 from districam_indexer.core.listing import Listing, batch_of
 from districam_indexer.core.operations import Batch, gathered
 from districam_indexer.core.plan import plan_entry

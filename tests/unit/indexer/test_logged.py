@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common import names
+from districam_common.contract import names
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Committed, Partition
-from districam_common.marks import Mark
 from districam_indexer import logged
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import index, indexed, names, wire
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
+from districam_common.contract.media import Still
+from districam_common.contract.names import HOUR_US
 from districam_common.errors import Rejected
-from districam_common.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
-from districam_common.media import Still
-from districam_common.names import HOUR_US
+from districam_common.index import indexed
 from districam_indexer.core.operations import (
     AddMember,
     AddScored,

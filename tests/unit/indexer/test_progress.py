@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import names
-from districam_common.marks import Mark
+from districam_common.contract import names
+from districam_common.kafka.marks import Mark
 from districam_indexer.core.progress import log_us_of, places_of, position, progress
 
 COUNT = 12

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from districam_common.causes import Told
-from districam_common.events import Connected, FootageExpired, Lost, Profile
-from districam_common.index import from_entries
-from districam_common.intervals import Interval, merge, touches
-from districam_common.ledger import LedgerInputs, ledger
-from districam_common.names import DAY_US, HOUR_US
+from districam_common.contract.events import Connected, FootageExpired, Lost, Profile
+from districam_common.contract.index import from_entries
+from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.ledger.causes import Told
+from districam_common.ledger.intervals import Interval, merge, touches
+from districam_common.ledger.ledger import LedgerInputs, ledger
 from districam_indexer.core.plan import is_inside
 from districam_indexer.core.retention import (
     LATE_US,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from districam_common.vault import Version
+from districam_common.s3.vault import Version
 from districam_indexer.core.versions import Day
 
 pytestmark = pytest.mark.correctness

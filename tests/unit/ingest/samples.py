@@ -11,8 +11,8 @@ import av
 import av.logging
 import numpy as np
 
-from districam_ingest.core.nal import Codec, is_parameter_set, split_annexb
-from districam_ingest.core.units import AccessUnit, Picture
+from districam_ingest.codec.nal import Codec, is_parameter_set, split_annexb
+from districam_ingest.units import AccessUnit, Picture
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream

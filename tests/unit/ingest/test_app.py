@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import pytest
 
-from districam_common.service import Runtime
-from districam_common.settings import KafkaSettings
-from districam_ingest import app, metrics
-from districam_ingest.kernel_clock import KernelClock
+from districam_common.runtime.service import Runtime
+from districam_common.runtime.settings import KafkaSettings
+from districam_ingest import app
+from districam_ingest.clocks.kernel_clock import KernelClock
 from districam_ingest.settings import Settings
 
 
@@ -21,7 +21,7 @@ async def test_the_kernels_clock_is_told_and_a_stop_obeyed_while_kafka_is_away(
     def tell(clock: KernelClock | None) -> None:
         told.set()
 
-    monkeypatch.setattr(metrics, "tell_kernel_clock", tell)
+    monkeypatch.setattr(app, "tell_kernel_clock", tell)
     settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
     runtime = Runtime("ingest")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:

@@ -2,11 +2,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from districam_ingest.core.nal import Codec
-from districam_ingest.core.units import Picture
-from districam_ingest.libav_assembly import Assembly
+from districam_ingest.codec.nal import Codec
+from districam_ingest.readers.libav_assembly import Assembly
 from districam_ingest.rtsp.fragments import PICTURE_MOST
 from districam_ingest.rtsp.message import RtspError
+from districam_ingest.units import Picture
 
 START = b"\0\0\1"
 SEI, FIRST, SECOND = START + b"\x06\x05", START + b"\x41\x9a", START + b"\x41\x20"

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common import names, wire
-from districam_common.events import Camera
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera
 from districam_common.kafka.records import FellOff, Partition, Record
-from districam_common.service import Runtime
-from districam_ingest.cameras import Assignment, Fleet
+from districam_common.runtime.service import Runtime
+from districam_ingest.fleet.cameras import Assignment, Fleet
 from support.virtual_time import VirtualClock, in_virtual_time
 
 if TYPE_CHECKING:
     from districam_common.kafka.consumer import Member
-    from districam_ingest.camera import CameraLife
+    from districam_ingest.fleet.camera import CameraLife
 
 CONTACT_S = 1.0
 P0, P1 = Partition(names.CAMERAS, 0), Partition(names.CAMERAS, 1)

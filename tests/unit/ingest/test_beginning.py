@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.events import Camera, Connected, Lost, StreamEvent
-from districam_common.media import Fragment
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.reading import SourceInfo
-from districam_ingest.stream import Stream
+from districam_common.contract.events import Camera, Connected, Lost, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.recording.stream import Stream
 from support.surroundings import surroundings
 from support.world_ingest import HostTime
 from unit.ingest.samples import FULL_HD, picture
 
 if TYPE_CHECKING:
-    from districam_ingest.reading import Source
+    from districam_ingest.readers.reading import Source
 
 CAMERA = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
 FPS = 25

@@ -10,22 +10,31 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.credentials import Credential
-from districam_common.events import Camera, ClockStep, Connected, Lost, Profile, Refused, Shed, StreamEvent
-from districam_common.media import Fragment
-from districam_ingest.camera import CameraLife
-from districam_ingest.core.budget import EPOCHS_A_MINUTE, EPOCHS_AT_ONCE, NOTES_A_MINUTE, Budget
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.core.units import Picture, Sound
-from districam_ingest.epoch import KEYFRAMES, OVERSIZE
-from districam_ingest.reading import ReadError, SourceInfo
+from districam_common.contract.events import (
+    Camera,
+    ClockStep,
+    Connected,
+    Lost,
+    Profile,
+    Refused,
+    Shed,
+    StreamEvent,
+)
+from districam_common.contract.media import Fragment
+from districam_common.runtime.credentials import Credential
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.fleet.camera import CameraLife
+from districam_ingest.readers.reading import ReadError, SourceInfo
+from districam_ingest.recording.budget import EPOCHS_A_MINUTE, EPOCHS_AT_ONCE, NOTES_A_MINUTE, Budget
+from districam_ingest.recording.epoch import KEYFRAMES, OVERSIZE
+from districam_ingest.recording.stream import TOO_MANY, Stream
 from districam_ingest.settings import IngestSettings
-from districam_ingest.stream import TOO_MANY, Stream
+from districam_ingest.units import Picture, Sound
 from support.surroundings import surroundings
 from unit.ingest.samples import BASELINE, FULL_HD, picture
 
 if TYPE_CHECKING:
-    from districam_ingest.reading import Source
+    from districam_ingest.readers.reading import Source
 
 pytestmark = pytest.mark.hostile
 

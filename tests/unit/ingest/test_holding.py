@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.events import Camera, Lost, StreamEvent
-from districam_common.media import Fragment
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.core.units import Picture
-from districam_ingest.reading import SourceInfo
-from districam_ingest.stream import Stream
+from districam_common.contract.events import Camera, Lost, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.recording.stream import Stream
+from districam_ingest.units import Picture
 from support.surroundings import surroundings
 from support.world_cameras import at
 from support.world_ingest import HostTime
 from unit.ingest.samples import picture
 
 if TYPE_CHECKING:
-    from districam_ingest.reading import Source
+    from districam_ingest.readers.reading import Source
 
 S = 1_000_000
 FPS, PICTURE_US = 25, 40_000

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from districam_common.clock import SystemClock
-from districam_common.credentials import Credential
-from districam_common.events import Camera, Lost, StreamEvent
-from districam_common.media import Fragment
-from districam_ingest.camera import CameraLife
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.core.units import Picture, Sound
-from districam_ingest.reading import ReadError, Source, SourceInfo
-from districam_ingest.stream import Stream
-from districam_ingest.surroundings import Surroundings
+from districam_common.contract.events import Camera, Lost, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.credentials import Credential
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.fleet.camera import CameraLife
+from districam_ingest.readers.reading import ReadError, Source, SourceInfo
+from districam_ingest.recording.stream import Stream
+from districam_ingest.recording.surroundings import Surroundings
+from districam_ingest.units import Picture, Sound
 from support.surroundings import surroundings
 from unit.ingest.samples import FULL_HD, picture
 

@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.events import Camera, Cause
-from districam_ingest.reading import SourceInfo
-from districam_ingest.stream import Stream
+from districam_common.contract.events import Camera, Cause
+from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.recording.stream import Stream
 from support.surroundings import surroundings
 from support.world_cameras import TICK_US
 from support.world_ingest import HostTime, Queue, Way
 from unit.ingest.samples import picture
 
 if TYPE_CHECKING:
-    from districam_ingest.reading import Source
+    from districam_ingest.readers.reading import Source
 
 FPS, STOOD_S = 25, 30
 

@@ -4,17 +4,17 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.events import Camera, Connected, Lost, StreamEvent
-from districam_common.media import Fragment
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.core.timeline import DOUBT_US
-from districam_ingest.reading import SourceInfo
-from districam_ingest.stream import Stream
+from districam_common.contract.events import Camera, Connected, Lost, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.recording.stream import Stream
+from districam_ingest.recording.timeline import DOUBT_US
 from support.surroundings import surroundings
 from unit.ingest.samples import BASELINE, picture
 
 if TYPE_CHECKING:
-    from districam_ingest.reading import Source
+    from districam_ingest.readers.reading import Source
 
 S, MS = 1_000_000, 1_000
 FPS = 25

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from districam_common.media import Fragment
+from districam_common.contract.media import Fragment
 from districam_recorder.core.assembler import FORGET_US, Arrival, Assembler, Segment
 from support.fragments import T0, S, epoch_id, fragment, init_of
 

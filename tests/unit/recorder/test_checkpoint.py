@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.marks import Mark
+from districam_common.kafka.marks import Mark
 from districam_recorder.core.checkpoint import METADATA_MAX_BYTES, Checkpoint, dump, parse
 from support.fragments import epoch_id
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common import names, wire
+from districam_common.contract import names, wire
+from districam_common.contract.media import Fragment
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Committed, FellOff, MembershipLost, Partition, Record, mark_of
-from districam_common.marks import Mark
-from districam_common.media import Fragment
-from districam_common.service import Runtime
+from districam_common.runtime.service import Runtime
 from districam_recorder.consume import Consumption
 from districam_recorder.core.assembler import Segment
 from districam_recorder.core.checkpoint import parse

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from districam_common.errors import Fatal, Retriable
-from districam_common.service import Runtime
+from districam_common.runtime.service import Runtime
 from districam_recorder.core.locks import SOON_US, locked_until
 from districam_recorder.locking import AGAIN_US, Lock, Locking
 
 if TYPE_CHECKING:
-    from districam_common.blobs import Blobs
+    from districam_common.s3.blobs import Blobs
 
 pytestmark = pytest.mark.hostile
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common import wire
+from districam_common.contract import wire
+from districam_common.contract.events import SegmentStored
+from districam_common.contract.media import Fragment
+from districam_common.contract.names import entry_of, parse_segment_key
 from districam_common.errors import Rejected
-from districam_common.events import SegmentStored
-from districam_common.media import Fragment
-from districam_common.names import entry_of, parse_segment_key
 from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.objects import Conflict, agreed, metadata_of, object_of, stored_of
 from support.fragments import T0, S, epoch_id, fragment, init_of, media_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from districam_common.media import Ends, Fragment
+from districam_common.contract.media import Ends, Fragment
 from districam_recorder.core import limits
 from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.checkpoint import Checkpoint, parse

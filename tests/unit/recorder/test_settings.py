@@ -1,6 +1,6 @@
 import pytest
 
-from districam_common.settings import SettingsError, load
+from districam_common.runtime.settings import SettingsError, load
 from districam_recorder.settings import Settings
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from districam_common import names, wire
-from districam_common.blobs import LockRefused
-from districam_common.clock import SystemClock
+from districam_common.contract import names, wire
+from districam_common.contract.events import DeadLetter, SegmentStored
 from districam_common.errors import Rejected, Retriable
-from districam_common.events import DeadLetter, SegmentStored
 from districam_common.kafka.producer import Ack
-from districam_common.service import Runtime
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.service import Runtime
+from districam_common.s3.blobs import LockRefused
 from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.objects import metadata_of, object_of
 from districam_recorder.locking import Locking

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-from districam_ingest import epoch
+from districam_ingest.recording import epoch
 from support import world_cameras
 
 

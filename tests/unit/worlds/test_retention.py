@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.names import DAY_US, HOUR_US
+from districam_common.contract.names import DAY_US, HOUR_US
 from support.examples import share
 from support.world_retention import BEGUN_US, Archive
 

@@ -99,8 +99,8 @@ async def prepare(servers: Servers, environment: Mapping[str, str] | None = None
     """Makes the topics and the bucket, as an operator would."""
     settings = {**servers.environment(), **(environment or {})}
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(command("districam_common.commands.topics", "apply", environment=settings))
-        tasks.create_task(command("districam_common.commands.bucket", "apply", environment=settings))
+        tasks.create_task(command("districam_common.admin.topics", "apply", environment=settings))
+        tasks.create_task(command("districam_common.admin.bucket", "apply", environment=settings))
 
 
 async def apply_cameras(
@@ -108,9 +108,7 @@ async def apply_cameras(
 ) -> str:
     """Writes cameras.yaml (JSON is YAML) and publishes it, as an operator would; gives what the command printed."""
     await asyncio.to_thread(file.write_text, json.dumps({"cameras": records}), encoding="utf-8")
-    return await command(
-        "districam_common.commands.cameras", "apply", "-f", str(file), environment=environment
-    )
+    return await command("districam_common.admin.cameras", "apply", "-f", str(file), environment=environment)
 
 
 @asynccontextmanager

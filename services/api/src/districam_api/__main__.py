@@ -5,8 +5,8 @@ import sys
 from districam_api import keys_command
 from districam_api.app import main as serve
 from districam_api.settings import Settings
-from districam_common.clock import SystemClock
-from districam_common.service import BAD_SETTINGS, entry
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.service import BAD_SETTINGS, entry
 
 USAGE = "usage: districam-api [run]\n       districam-api keys create|list|revoke …\n\nSettings come from DISTRICAM_… variables."
 

@@ -16,8 +16,8 @@ from districam_api.forwarded import FROM_PROXIES
 from districam_api.keyring import KeyRing
 from districam_api.problems import Refusal, shown_path
 from districam_api.signing import Signing
-from districam_common.clock import Clock
 from districam_common.errors import Retriable
+from districam_common.runtime.clock import Clock
 
 log = structlog.get_logger()
 

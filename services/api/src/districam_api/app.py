@@ -29,11 +29,11 @@ from districam_api.routes import Doors, router
 from districam_api.settings import ApiSettings, Settings
 from districam_api.signing import Signing
 from districam_api.stills import Decoders
-from districam_common.blobs import Blobs
-from districam_common.ended_logins import EndedLogins
 from districam_common.errors import Retriable
-from districam_common.index_reader import IndexReader
-from districam_common.service import Runtime, retrying
+from districam_common.index.ended_logins import EndedLogins
+from districam_common.index.index_reader import IndexReader
+from districam_common.runtime.service import Runtime, retrying
+from districam_common.s3.blobs import Blobs
 
 DEPENDENCIES = ("redis", "s3")
 WATCH_S = 5.0

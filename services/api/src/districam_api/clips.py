@@ -25,10 +25,10 @@ from districam_api.core.placing import Part, Placing, Reading, lasting, shape, s
 from districam_api.core.sound import NOTHING, Sound, sound_track
 from districam_api.footage import Evidence
 from districam_api.objects import Objects
+from districam_common.contract.index import IndexEntry, entries
 from districam_common.errors import Rejected, Retriable
-from districam_common.index import IndexEntry, entries
-from districam_common.intervals import Interval
-from districam_common.mp4 import Data, Track, tracks, video_track
+from districam_common.ledger.intervals import Interval
+from districam_common.mp4.boxes import Data, Track, tracks, video_track
 
 INITS_AT_ONCE = 6
 

@@ -14,7 +14,7 @@ from districam_api.core.addresses import neighbourhood
 from districam_api.core.crowd import Crowd
 from districam_api.core.patience import Late, Patience, Waiting
 from districam_api.measure import ENDED, OPEN
-from districam_common.clock import Clock
+from districam_common.runtime.clock import Clock
 
 if TYPE_CHECKING:
     from districam_api.protocol import Protocol

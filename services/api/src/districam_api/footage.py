@@ -10,17 +10,17 @@ import numpy as np
 from districam_api.core.clip import Shown
 from districam_api.core.health import Health, Newest, health, is_late
 from districam_api.core.times import Window
-from districam_common.clock import Clock
-from districam_common.cover import Piece, segment_cover
+from districam_common.contract.events import Camera, Profile
+from districam_common.contract.index import IndexEntry, SegmentArray, entries
+from districam_common.contract.media import CAMERA_ID
+from districam_common.contract.names import AHEAD_US, HOUR_US, SCHEMA
 from districam_common.errors import Rejected, Retriable
-from districam_common.events import Camera, Profile
-from districam_common.index import IndexEntry, SegmentArray, entries
-from districam_common.index_reader import Framed, IndexReader, LatestStill, Meta
-from districam_common.intervals import Interval
-from districam_common.ledger import SHORT_HOLE_US, LedgerInputs, State, ledger
-from districam_common.media import CAMERA_ID
-from districam_common.names import AHEAD_US, HOUR_US, SCHEMA
-from districam_common.turns import in_turns, judged_beside
+from districam_common.index.index_reader import Framed, IndexReader, LatestStill, Meta
+from districam_common.ledger.cover import Piece, segment_cover
+from districam_common.ledger.intervals import Interval
+from districam_common.ledger.ledger import SHORT_HOLE_US, LedgerInputs, State, ledger
+from districam_common.runtime.clock import Clock
+from districam_common.runtime.turns import in_turns, judged_beside
 
 PAGE_STEP_US = 6 * HOUR_US
 """How much of the index a page reads at a time, until it is full."""

@@ -3,14 +3,22 @@
 from dataclasses import dataclass
 
 from districam_api.footage import Evidence, Footage, NotKnown
-from districam_common import wire
-from districam_common.blobs import Blobs
+from districam_common.contract import wire
 from districam_common.errors import DistricamError, Rejected
-from districam_common.hold_store import HoldStore
-from districam_common.holds import UNKNOWN, Hold, HoldState, ReleasedHold, copied, copied_fell, witnesses
-from districam_common.index_reader import IndexReader
-from districam_common.intervals import Interval, touches
-from districam_common.unread import pass_over
+from districam_common.index.index_reader import IndexReader
+from districam_common.ledger.holds import (
+    UNKNOWN,
+    Hold,
+    HoldState,
+    ReleasedHold,
+    copied,
+    copied_fell,
+    witnesses,
+)
+from districam_common.ledger.intervals import Interval, touches
+from districam_common.runtime.unread import pass_over
+from districam_common.s3.blobs import Blobs
+from districam_common.s3.hold_store import HoldStore
 
 
 class NoSuchHold(NotKnown):

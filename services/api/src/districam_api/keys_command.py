@@ -9,10 +9,10 @@ from pathlib import Path
 from districam_api import keyring
 from districam_api.core.keys import ID_BYTES, ROLES, SECRET_BYTES, Key, NoSuchKey, make, revoked
 from districam_api.settings import KeysSettings
-from districam_common.clock import Clock
-from districam_common.names import rfc3339
-from districam_common.service import BAD_SETTINGS
-from districam_common.settings import SettingsError, load, variable
+from districam_common.contract.names import rfc3339
+from districam_common.runtime.clock import Clock
+from districam_common.runtime.service import BAD_SETTINGS
+from districam_common.runtime.settings import SettingsError, load, variable
 
 DONE, NOT_DONE = 0, 1
 

@@ -14,9 +14,9 @@ from districam_api.core.ended import Ended
 from districam_api.core.keys import EVERYBODY
 from districam_api.problems import PROBLEM, REFUSALS
 from districam_api.routes import Asked
-from districam_common.ended_logins import EndedLogins
 from districam_common.errors import Retriable
-from districam_common.service import Runtime
+from districam_common.index.ended_logins import EndedLogins
+from districam_common.runtime.service import Runtime
 
 log = structlog.get_logger()
 

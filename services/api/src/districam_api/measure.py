@@ -3,7 +3,7 @@
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from districam_common.clock import Clock
+from districam_common.runtime.clock import Clock
 
 REQUESTS = Counter("districam_api_requests_total", "Requests answered", ["route", "status"])
 SECONDS = Histogram(

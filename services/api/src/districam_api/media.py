@@ -16,8 +16,8 @@ from districam_api.core.ranges import Part, part
 from districam_api.footage import NotKnown
 from districam_api.heads import is_head
 from districam_api.problems import Refusal
-from districam_common.blobs import Blobs
-from districam_common.names import SegmentName, parse_segment_key, rfc3339
+from districam_common.contract.names import SegmentName, parse_segment_key, rfc3339
+from districam_common.s3.blobs import Blobs
 
 log = structlog.get_logger()
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from districam_api.core.clip import Mark
 from districam_api.core.placing import Part, Reading
-from districam_common.blobs import Blobs
-from districam_common.index import IndexEntry
-from districam_common.mp4 import Track, init_of
-from districam_common.names import segment_key
-from districam_common.retry import retry
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import segment_key
+from districam_common.mp4.boxes import Track, init_of
+from districam_common.runtime.retry import retry
+from districam_common.s3.blobs import Blobs
 
 RETRIES_S = (0.2, 0.4, 0.8)
 """The store may falter for a moment while a long clip is being read."""

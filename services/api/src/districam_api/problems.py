@@ -17,8 +17,8 @@ from districam_api.footage import NotKnown, NotReady
 from districam_api.heads import is_head
 from districam_api.hold_book import HoldUnread
 from districam_api.schemas import Problem
-from districam_common.blobs import Missing
 from districam_common.errors import DistricamError, Retriable
+from districam_common.s3.blobs import Missing
 
 log = structlog.get_logger()
 

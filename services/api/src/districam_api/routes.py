@@ -22,11 +22,11 @@ from districam_api.objects import Objects
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
 from districam_api.signing import Signing
 from districam_api.stills import Decoders, NotDecodable
-from districam_common.blobs import Blobs
-from districam_common.clock import Clock
-from districam_common.index import IndexEntry
-from districam_common.names import rfc3339, segment_key
-from districam_common.turns import in_turns
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import rfc3339, segment_key
+from districam_common.runtime.clock import Clock
+from districam_common.runtime.turns import in_turns
+from districam_common.s3.blobs import Blobs
 
 SEGMENTS_MOST_US = TIMELINE_MOST_US
 

@@ -17,7 +17,7 @@ from districam_api.core.times import TIMELINE_MOST_US
 from districam_api.hold_book import Listed, TooLate, explained
 from districam_api.problems import PROBLEM, REFUSALS, Refusal
 from districam_api.routes import Asked
-from districam_common.holds import Hold
+from districam_common.ledger.holds import Hold
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from districam_api.core.geo import circle
 from districam_api.core.keys import Role
 from districam_api.core.search import Filter
 from districam_api.core.times import Window, instant, window, zone_of
-from districam_common.events import Cause
-from districam_common.media import EPOCH
+from districam_common.contract.events import Cause
+from districam_common.contract.media import EPOCH
 
 _INSTANT_HELP = (
     "RFC 3339 with a zone, such as 2026-11-24T14:47:00+07:00 (+ written %2B), or local together with tz"

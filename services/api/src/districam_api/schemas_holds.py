@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from districam_api.schemas import Answer, Query, WindowQuery
-from districam_common.media import CAMERA_ID
+from districam_common.contract.media import CAMERA_ID
 
 
 class Placing(WindowQuery):

@@ -17,8 +17,8 @@ from districam_api.certificate import Certificate
 from districam_api.connections import Connection, Connections, Limits, turned_away, watched
 from districam_api.protocol import Protocol
 from districam_api.settings import ApiSettings
-from districam_common.service import Runtime
-from districam_common.settings import SettingsError, variable
+from districam_common.runtime.service import Runtime
+from districam_common.runtime.settings import SettingsError, variable
 
 log = structlog.get_logger()
 

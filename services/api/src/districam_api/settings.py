@@ -14,7 +14,7 @@ from districam_api.core.forwarded import Header, Proxies
 from districam_api.core.patience import Patience
 from districam_api.core.times import zone_of
 from districam_api.signing import token_key
-from districam_common.settings import Block, HealthSettings, ServiceSettings
+from districam_common.runtime.settings import Block, HealthSettings, ServiceSettings
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.ASCII)
 """RFC 6454, as browsers write it: lower case, no path."""

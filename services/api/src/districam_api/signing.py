@@ -8,7 +8,7 @@ import structlog
 
 from districam_api.core.keys import Caller
 from districam_api.core.tokens import LOGIN_BYTES, MEDIA_US, SESSION_US, Checked, bearer, sign, signer, verify
-from districam_common.settings import secret
+from districam_common.runtime.settings import secret
 
 log = structlog.get_logger()
 

@@ -4,11 +4,11 @@ import argparse
 import asyncio
 import sys
 
-from districam_common import service
-from districam_common.commands.run import NOT_DONE
+from districam_common.admin.run import NOT_DONE
 from districam_common.errors import DistricamError, Fatal
-from districam_common.service import BAD_SETTINGS, REFUSED_FOR_GOOD
-from districam_common.settings import HealthSettings, SettingsError, load
+from districam_common.runtime import service
+from districam_common.runtime.service import BAD_SETTINGS, REFUSED_FOR_GOOD
+from districam_common.runtime.settings import HealthSettings, SettingsError, load
 from districam_indexer import check, forget
 from districam_indexer.app import main as index
 from districam_indexer.app import rebuild_once

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import structlog
 
-from districam_common import names, wire
+from districam_common.contract import names, wire
 from districam_common.errors import Rejected, Retriable
 from districam_common.kafka.consumer import Reader, Record
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 log = structlog.get_logger()
 

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from redis.asyncio import Redis
 
-from districam_common import cutover
-from districam_common.index_reader import IndexReader
+from districam_common.contract.names import rfc3339
+from districam_common.index.index_reader import IndexReader
+from districam_common.index.redis_door import open_redis
 from districam_common.kafka.producer import Publisher
-from districam_common.names import rfc3339
-from districam_common.redis_door import open_redis
-from districam_common.service import Runtime, retrying
-from districam_common.vault import Vault
+from districam_common.runtime.service import Runtime, retrying
+from districam_common.s3 import cutover
+from districam_common.s3.vault import Vault
 from districam_indexer import cameras, logged, rebuild
 from districam_indexer.consume import Consumption
 from districam_indexer.core.holding import Arrivals

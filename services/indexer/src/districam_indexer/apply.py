@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from districam_common import names, wire
+from districam_common.contract import names, wire
+from districam_common.contract.events import DeadLetter, FootageExpired, SegmentStored
 from districam_common.errors import Rejected
-from districam_common.events import DeadLetter, FootageExpired, SegmentStored
-from districam_common.intervals import Interval, merge
 from districam_common.kafka.consumer import Record
-from districam_common.marks import Mark
+from districam_common.kafka.marks import Mark
+from districam_common.ledger.intervals import Interval, merge
 from districam_indexer import metrics
 from districam_indexer.core.belief import objection
 from districam_indexer.core.decode import Value, decode, expired_in, may_be_expired, plan

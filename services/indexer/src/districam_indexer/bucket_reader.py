@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
-from districam_common.clock import SystemClock
-from districam_common.index_reader import EpochShape
-from districam_common.media import CAMERA_ID
-from districam_common.vault import Vault
+from districam_common.contract.media import CAMERA_ID
+from districam_common.index.index_reader import EpochShape
+from districam_common.runtime.clock import SystemClock
+from districam_common.s3.vault import Vault
 from districam_indexer.core.listing import Listing, Read, batch_of
 from districam_indexer.core.operations import Batch, SetField
 from districam_indexer.core.plan import shape_field

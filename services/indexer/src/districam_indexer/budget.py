@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from districam_common.intervals import Interval
-from districam_common.names import DAY_US
+from districam_common.contract.names import DAY_US
+from districam_common.ledger.intervals import Interval
 from districam_indexer import metrics
 from districam_indexer.core.retention import Freed, Oldest, Stock, freeing
 from districam_indexer.usage import Usage

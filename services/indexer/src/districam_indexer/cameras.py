@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from districam_common import names
+from districam_common.contract import names
+from districam_common.index.redis_door import RedisAway
 from districam_common.kafka.consumer import Reader, Record
-from districam_common.redis_door import RedisAway
-from districam_common.service import retrying
+from districam_common.runtime.service import retrying
 from districam_indexer.apply import Applier
 from districam_indexer.core.progress import Place
 from districam_indexer.doors import Doors

@@ -15,18 +15,18 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from districam_common import index, names
-from districam_common.blobs import Missing, Unsupported
-from districam_common.clock import SystemClock
+from districam_common.contract import index, names
+from districam_common.contract.media import CAMERA_ID
+from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.errors import DistricamError, Fatal, Retriable
-from districam_common.index_reader import IndexReader
-from districam_common.index_replies import is_segment
-from districam_common.media import CAMERA_ID
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.redis_door import open_redis, piped
-from districam_common.retry import retry
-from districam_common.service import leaves
-from districam_common.vault import Digest, Vault, Version
+from districam_common.index.index_reader import IndexReader
+from districam_common.index.index_replies import is_segment
+from districam_common.index.redis_door import open_redis, piped
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.retry import retry
+from districam_common.runtime.service import leaves
+from districam_common.s3.blobs import Missing, Unsupported
+from districam_common.s3.vault import Digest, Vault, Version
 from districam_indexer.announced import Announced
 from districam_indexer.check_screen import Advance, finding, progress, tell
 from districam_indexer.core.comparison import (

@@ -8,8 +8,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from districam_common import names
-from districam_common.clock import Clock
+from districam_common.contract import names
+from districam_common.runtime.clock import Clock
 from districam_indexer.core.comparison import Findings
 
 _PLAIN_EVERY_US = 10_000_000

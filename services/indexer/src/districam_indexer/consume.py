@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from districam_common import names
+from districam_common.contract import names
 from districam_common.errors import Rejected, Retriable
+from districam_common.index.redis_door import RedisAway
 from districam_common.kafka.consumer import Committed, FellOff, Member, Partition, Record
+from districam_common.kafka.marks import Mark, climbed
 from districam_common.kafka.records import last_mark
-from districam_common.marks import Mark, climbed
-from districam_common.redis_door import RedisAway
 from districam_indexer.apply import Applier
 from districam_indexer.core.progress import is_checked, position
 from districam_indexer.doors import Doors

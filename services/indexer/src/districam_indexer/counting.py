@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from redis.asyncio.client import Pipeline
 
-from districam_common import names
-from districam_common.index_replies import number
+from districam_common.contract import names
+from districam_common.index.index_replies import number
 from districam_indexer.core.progress import Place
 
 ADD = """#!lua

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from districam_common.index_reader import IndexReader
+from districam_common.index.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
-from districam_common.service import Runtime
-from districam_common.vault import Vault
+from districam_common.runtime.service import Runtime
+from districam_common.s3.vault import Vault
 from districam_indexer.core.holding import Arrivals
 from districam_indexer.dropping import Dropper
 from districam_indexer.index_state import IndexState
@@ -18,7 +18,7 @@ class Doors:
     """One of each for the process.
 
     Attributes:
-        streams_until_us: up to which append time `expired` counts on `streams` (`districam_common.cutover`).
+        streams_until_us: up to which append time `expired` counts on `streams` (`districam_common.s3.cutover`).
     """
 
     settings: Settings

@@ -8,11 +8,11 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from districam_common import index, names
-from districam_common.index import IndexEntry
-from districam_common.index_replies import intervals, is_segment
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.redis_door import redis_errors
+from districam_common.contract import index, names
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.index.index_replies import intervals, is_segment
+from districam_common.index.redis_door import redis_errors
 from districam_indexer.core.retention import repeated
 from districam_indexer.counting import stage_count
 from districam_indexer.index_writer import IndexWriter

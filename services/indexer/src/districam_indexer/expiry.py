@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from districam_common import names, wire
-from districam_common.causes import FOREVER
+from districam_common.contract import names, wire
+from districam_common.contract.events import FootageExpired
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import DAY_US, HOUR_US, SegmentName
 from districam_common.errors import Retriable
-from districam_common.events import FootageExpired
-from districam_common.hold_store import HoldStore
-from districam_common.index import IndexEntry
-from districam_common.intervals import Interval, merge, touches
-from districam_common.names import DAY_US, HOUR_US, SegmentName
-from districam_common.vault import Version
+from districam_common.ledger.causes import FOREVER
+from districam_common.ledger.intervals import Interval, merge, touches
+from districam_common.s3.hold_store import HoldStore
+from districam_common.s3.vault import Version
 from districam_indexer import metrics
 from districam_indexer.core.belief import YOUNGEST_US, objection
 from districam_indexer.core.operations import gathered

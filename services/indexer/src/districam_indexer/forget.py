@@ -1,9 +1,9 @@
 """`districam-indexer forget SCHEMA`: removes from Redis the index of another schema, once nobody writes it any more."""
 
-from districam_common import names
+from districam_common.contract import names
 from districam_common.errors import Fatal, Retriable
+from districam_common.index.redis_door import open_redis
 from districam_common.kafka.consumer import Groups
-from districam_common.redis_door import open_redis
 from districam_indexer.index_state import IndexState
 from districam_indexer.settings import Settings
 

@@ -7,11 +7,11 @@ from functools import partial
 import structlog
 from prometheus_client import Gauge
 
-from districam_common import names
+from districam_common.contract import names
 from districam_common.errors import Rejected, Retriable
-from districam_common.ledger import LedgerInputs, gap_us_by_cause, ledger, summary
-from districam_common.turns import in_turns, judged_beside
-from districam_common.unread import pass_over
+from districam_common.ledger.ledger import LedgerInputs, gap_us_by_cause, ledger, summary
+from districam_common.runtime.turns import in_turns, judged_beside
+from districam_common.runtime.unread import pass_over
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
 from districam_indexer.doors import Doors

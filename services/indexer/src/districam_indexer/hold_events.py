@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from districam_common import names
-from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold, HoldEvents
-from districam_common.index_reader import Meta
+from districam_common.contract import names
+from districam_common.index.index_reader import Meta
+from districam_common.ledger.holds import Hold, HoldEvents
+from districam_common.s3.hold_store import HoldStore
 from districam_indexer.core.holding import is_settled, to_keep
 from districam_indexer.doors import Doors
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from districam_common import names
+from districam_common.contract import names
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
-from districam_common.holds import Hold
-from districam_common.vault import Vault, Version
+from districam_common.ledger.holds import Hold
+from districam_common.s3.vault import Vault, Version
 from districam_indexer.core.holding import Work, work_of
 from districam_indexer.core.looking import Looking, Step, mark
 

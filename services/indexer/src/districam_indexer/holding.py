@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import structlog
 from redis.asyncio import Redis
 
-from districam_common import names, wire
+from districam_common.contract import names, wire
 from districam_common.errors import Rejected, Retriable
-from districam_common.hold_store import HoldStore
-from districam_common.holds import Hold, Holds, HoldState, cached_form
-from districam_common.intervals import merge, touches
-from districam_common.redis_door import redis_errors
+from districam_common.index.redis_door import redis_errors
+from districam_common.ledger.holds import Hold, Holds, HoldState, cached_form
+from districam_common.ledger.intervals import merge, touches
+from districam_common.s3.hold_store import HoldStore
 from districam_indexer import metrics
 from districam_indexer.consume import Consumption
 from districam_indexer.core.holding import in_turn, needless, state_of

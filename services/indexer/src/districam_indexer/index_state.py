@@ -9,10 +9,10 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
-from districam_common import names
-from districam_common.index_reader import Meta, parse_meta
+from districam_common.contract import names
+from districam_common.index.index_reader import Meta, parse_meta
+from districam_common.index.redis_door import piped, redis_errors
 from districam_common.kafka.records import Partition
-from districam_common.redis_door import piped, redis_errors
 from districam_indexer.counting import applied_field
 from districam_indexer.index_writer import IndexChanged
 

@@ -10,13 +10,14 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import WatchError
 
-from districam_common import index_replies as replies
-from districam_common import marks, names
+from districam_common.contract import names
 from districam_common.errors import DistricamError
-from districam_common.index_reader import parse_meta
+from districam_common.index import index_replies as replies
+from districam_common.index.index_reader import parse_meta
+from districam_common.index.redis_door import RedisAway, piped, read_hash
+from districam_common.kafka import marks
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Partition
-from districam_common.marks import Mark
-from districam_common.redis_door import RedisAway, piped, read_hash
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.progress import Place
 from districam_indexer.counting import applied_field, stage_added, stage_moved
@@ -153,7 +154,7 @@ class IndexWriter:
         return parse_applied(found)
 
     async def marks(self) -> dict[Place, tuple[Mark, ...]]:
-        """Which records of each partition were applied, the last one first; see `districam_common.marks`."""
+        """Which records of each partition were applied, the last one first; see `districam_common.kafka.marks`."""
         found = await read_hash(self._redis, names.MARKS, "reading the marks")
         read = ((place_of(field), _marks(text)) for field, text in found.items())
         return {place: ladder for place, ladder in read if place is not None}

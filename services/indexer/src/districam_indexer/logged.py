@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from districam_common import names
+from districam_common.contract import names
+from districam_common.index.redis_door import RedisAway
 from districam_common.kafka.consumer import Groups, Partition
-from districam_common.marks import Mark
-from districam_common.redis_door import RedisAway
-from districam_common.service import retrying
+from districam_common.kafka.marks import Mark
+from districam_common.runtime.service import retrying
 from districam_indexer.consume import Consumption
 from districam_indexer.core.progress import Place, log_us_of, places_of, progress
 from districam_indexer.doors import Doors

@@ -6,8 +6,8 @@ from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from districam_common.clock import SystemClock
-from districam_common.metrics import LATENCY_BUCKETS_S
+from districam_common.runtime.clock import SystemClock
+from districam_common.runtime.metrics import LATENCY_BUCKETS_S
 
 CAPTURED_TO_INDEXED = Histogram(
     "districam_captured_to_indexed_seconds",

@@ -1,6 +1,6 @@
 """So many a second and no more."""
 
-from districam_common.service import Runtime
+from districam_common.runtime.service import Runtime
 
 
 class Pace:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import structlog
 
-from districam_common.backoff import delays
+from districam_common.runtime.backoff import delays
 from districam_indexer import metrics
 from districam_indexer.doors import Doors
 

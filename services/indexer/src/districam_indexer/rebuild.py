@@ -12,15 +12,15 @@ from typing import Any
 
 import structlog
 
-from districam_common import names, wire
+from districam_common.contract import names, wire
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
-from districam_common.hold_store import HoldStore
-from districam_common.index_reader import Meta
+from districam_common.index.index_reader import Meta
+from districam_common.index.redis_door import RedisAway
 from districam_common.kafka.consumer import Groups, Reader
-from districam_common.redis_door import RedisAway
-from districam_common.service import leaves
-from districam_common.unread import pass_over
-from districam_common.vault import Vault
+from districam_common.runtime.service import leaves
+from districam_common.runtime.unread import pass_over
+from districam_common.s3.hold_store import HoldStore
+from districam_common.s3.vault import Vault
 from districam_indexer import logged
 from districam_indexer.apply import Applier
 from districam_indexer.bucket_reader import BucketReader

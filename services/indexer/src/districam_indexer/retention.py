@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from districam_common import names
-from districam_common.causes import FOREVER
+from districam_common.contract import names
+from districam_common.contract.events import Camera, FootageExpired
+from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.errors import Rejected, Retriable
-from districam_common.events import Camera, FootageExpired
-from districam_common.hold_store import HoldStore
-from districam_common.intervals import Interval
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.revisions import is_known
-from districam_common.turns import in_turns
+from districam_common.index.revisions import is_known
+from districam_common.ledger.causes import FOREVER
+from districam_common.ledger.intervals import Interval
+from districam_common.runtime.turns import in_turns
+from districam_common.s3.hold_store import HoldStore
 from districam_indexer import metrics
 from districam_indexer.budget import Budget
 from districam_indexer.consume import Consumption

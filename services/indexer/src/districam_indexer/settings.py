@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from districam_common.settings import Block, HealthSettings, LockSettings, ServiceSettings
+from districam_common.runtime.settings import Block, HealthSettings, LockSettings, ServiceSettings
 
 
 class IndexerSettings(Block):

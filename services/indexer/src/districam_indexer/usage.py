@@ -9,10 +9,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from districam_common import index_replies as replies
-from districam_common import names
-from districam_common.redis_door import piped, read_hash, redis_errors
-from districam_common.service import Runtime
+from districam_common.contract import names
+from districam_common.index import index_replies as replies
+from districam_common.index.redis_door import piped, read_hash, redis_errors
+from districam_common.runtime.service import Runtime
 from districam_indexer.counting import is_behind, stage_begin, stage_count
 from districam_indexer.index_writer import IndexWriter
 

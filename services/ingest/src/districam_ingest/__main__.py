@@ -2,7 +2,7 @@
 
 import sys
 
-from districam_common.service import entry
+from districam_common.runtime.service import entry
 from districam_ingest.app import main as serve
 from districam_ingest.settings import Settings
 

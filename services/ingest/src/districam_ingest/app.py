@@ -8,34 +8,35 @@ from pathlib import Path
 
 import structlog
 
-from districam_common import names
-from districam_common.credentials import Credentials
+from districam_common.contract import names
+from districam_common.contract.events import Camera
 from districam_common.errors import Retriable
-from districam_common.events import Camera
 from districam_common.kafka.consumer import Member, Partition
 from districam_common.kafka.producer import Publisher
 from districam_common.pictures.children import Children
-from districam_common.service import Runtime, retrying
-from districam_ingest import metrics, stream
-from districam_ingest.auto_reader import AutoReader
-from districam_ingest.camera import CameraLife
-from districam_ingest.cameras import Assignment, Fleet
-from districam_ingest.connection import authority
-from districam_ingest.core.host_clock import HostClock
-from districam_ingest.g711 import NAMES as G711
-from districam_ingest.g711 import Transcoders
-from districam_ingest.kernel_clock import adjtimex, kernel_clock
-from districam_ingest.libav_reader import AAC, LibavReader
-from districam_ingest.loop_watch import LoopWatch
-from districam_ingest.native_reader import NativeReader
-from districam_ingest.outlets import Outlets
-from districam_ingest.probing import Prober
-from districam_ingest.publish import Outbox
+from districam_common.runtime.credentials import Credentials
+from districam_common.runtime.service import Runtime, retrying
+from districam_ingest import metrics
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.clocks.kernel_clock import adjtimex, kernel_clock, tell_kernel_clock
+from districam_ingest.clocks.loop_watch import LoopWatch
+from districam_ingest.clocks.probing import Prober
+from districam_ingest.fleet.camera import CameraLife
+from districam_ingest.fleet.cameras import Assignment, Fleet
+from districam_ingest.output.g711 import NAMES as G711
+from districam_ingest.output.g711 import Transcoders
+from districam_ingest.output.outlets import Outlets
+from districam_ingest.output.publish import Outbox
+from districam_ingest.output.single_copy_producer import SingleCopyProducer
+from districam_ingest.output.stills import Stills
+from districam_ingest.readers.auto_reader import AutoReader
+from districam_ingest.readers.connection import authority
+from districam_ingest.readers.libav_reader import AAC, LibavReader
+from districam_ingest.readers.native_reader import NativeReader
+from districam_ingest.recording import stream
+from districam_ingest.recording.surroundings import Surroundings
+from districam_ingest.recording.turns import Turns
 from districam_ingest.settings import Settings
-from districam_ingest.single_copy_producer import SingleCopyProducer
-from districam_ingest.stills import Stills
-from districam_ingest.surroundings import Surroundings
-from districam_ingest.turns import Turns
 
 log = structlog.get_logger()
 
@@ -172,7 +173,7 @@ async def _be_member(settings: Settings, runtime: Runtime, assignment: Assignmen
 async def _follow_host_clock(host_clock: HostClock, runtime: Runtime) -> None:
     ask = adjtimex()
     while True:
-        metrics.tell_kernel_clock(kernel_clock(ask))
+        tell_kernel_clock(kernel_clock(ask))
         host_clock.host(runtime.clock.now_us(), runtime.clock.monotonic_us())
         metrics.CLOCK_SKEW.set(host_clock.skew_us / 1e6)
         await asyncio.sleep(CLOCK_POLL_S)

@@ -1,11 +1,8 @@
 """Ingest's metrics; the series of a camera that has moved away are removed."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
-
-from districam_ingest.kernel_clock import KernelClock
+from prometheus_client import Counter, Gauge
 
 ACCESS_UNITS = Counter("districam_ingest_access_units_total", "Pictures read.", ["camera"])
 BYTES = Counter("districam_ingest_bytes_total", "Bytes of pictures read.", ["camera"])
@@ -102,14 +99,3 @@ def tell_brokers(apart_us: Mapping[int, int]) -> None:
         BROKER_APART.labels(broker).set(seconds)
     _brokers.clear()
     _brokers.update(told)
-
-
-def tell_kernel_clock(clock: KernelClock | None, registry: CollectorRegistry = REGISTRY) -> None:
-    """What the kernel says of the clock. If it says nothing, there are no such series: a 0 would be a lie."""
-    if clock is not None:
-        CLOCK_SYNCHRONIZED.set(clock.is_synchronized)
-        CLOCK_ERROR.set(clock.error_s)
-        return
-    for metric in (CLOCK_SYNCHRONIZED, CLOCK_ERROR):
-        with suppress(KeyError):  # not a second time
-            registry.unregister(metric)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from districam_common.settings import Authority, Block, HealthSettings, ServiceSettings
+from districam_common.runtime.settings import Authority, Block, HealthSettings, ServiceSettings
 
 
 class IngestSettings(Block):

@@ -2,7 +2,7 @@
 
 import sys
 
-from districam_common import service
+from districam_common.runtime import service
 from districam_recorder.app import run
 from districam_recorder.settings import Settings
 

@@ -2,12 +2,12 @@
 
 import asyncio
 
-from districam_common import names
-from districam_common.blobs import Blobs
+from districam_common.contract import names
 from districam_common.errors import Retriable
 from districam_common.kafka.consumer import Member, Partition
 from districam_common.kafka.producer import Publisher
-from districam_common.service import Runtime, leaves, retrying
+from districam_common.runtime.service import Runtime, leaves, retrying
+from districam_common.s3.blobs import Blobs
 from districam_recorder.consume import Consumption
 from districam_recorder.locking import Locking
 from districam_recorder.settings import Settings

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Mapping
 
 import structlog
 
-from districam_common import names
+from districam_common.contract import names
 from districam_common.errors import Retriable
 from districam_common.kafka.consumer import (
     Committed,
@@ -15,7 +15,7 @@ from districam_common.kafka.consumer import (
     Partition,
     Record,
 )
-from districam_common.service import Runtime, retrying
+from districam_common.runtime.service import Runtime, retrying
 from districam_recorder import metrics
 from districam_recorder.core import limits
 from districam_recorder.core.broker_clock import BrokerClock

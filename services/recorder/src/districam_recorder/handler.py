@@ -3,11 +3,11 @@
 import asyncio
 from collections import deque
 
-from districam_common import wire
+from districam_common.contract import wire
+from districam_common.contract.media import Fragment
 from districam_common.kafka.consumer import Record
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import mark_of
-from districam_common.marks import Mark
-from districam_common.media import Fragment
 from districam_recorder import metrics
 from districam_recorder.core.effects import Effect
 from districam_recorder.core.limits import Holding

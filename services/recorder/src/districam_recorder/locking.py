@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from districam_common.blobs import Blobs
 from districam_common.errors import Fatal, Rejected
-from districam_common.service import Runtime
+from districam_common.runtime.service import Runtime
+from districam_common.s3.blobs import Blobs
 from districam_recorder import metrics
 from districam_recorder.core.locks import locked_until
 

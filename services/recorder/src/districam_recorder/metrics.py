@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from districam_common.metrics import LATENCY_BUCKETS_S
+from districam_common.runtime.metrics import LATENCY_BUCKETS_S
 
 SEGMENTS = Counter(
     "districam_recorder_segments_total", "Segments stored and announced, by what closed them", ["ended_by"]

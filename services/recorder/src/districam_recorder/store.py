@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import structlog
 
-from districam_common import names, wire
-from districam_common.blobs import Blobs, Exists, LockRefused
+from districam_common.contract import names, wire
+from districam_common.contract.events import DeadLetter, PartitionFell, SegmentStored
 from districam_common.errors import Rejected, Retriable
-from districam_common.events import DeadLetter, PartitionFell, SegmentStored
 from districam_common.kafka.producer import Publisher
-from districam_common.service import Runtime, retrying
+from districam_common.runtime.service import Runtime, retrying
+from districam_common.s3.blobs import Blobs, Exists, LockRefused
 from districam_recorder import metrics
 from districam_recorder.core.assembler import Segment
 from districam_recorder.core.effects import Effect, Fall, Rejection

@@ -1,6 +1,6 @@
 import pytest
 
-from districam_common.credentials import Credential
+from districam_common.runtime.credentials import Credential
 from districam_ingest.rtsp.auth import Challenge, basic, best, digest
 
 NONCE_2617 = "dcd98b7102dd2f0e8b11d0f600bfb0c093"

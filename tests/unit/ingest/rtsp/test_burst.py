@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from districam_devkit.simcam import rtp
-from districam_ingest.core.gate import Ends, Gate, Step, Takes
+from districam_ingest.recording.gate import Ends, Gate, Step, Takes
 from unit.ingest.rtsp.test_session import PPS, SPS, over_udp, session
 
 if TYPE_CHECKING:
-    from districam_ingest.core.units import Picture
+    from districam_ingest.units import Picture
 
 FPS, PACKETS = 25, 100
 """Of a camera of 28 Mbit/s: 2,500 packets a second."""

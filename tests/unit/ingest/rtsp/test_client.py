@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.credentials import Credential
+from districam_common.runtime.credentials import Credential
 from districam_ingest.rtsp.carriage import Channels, Ports, agreed
 from districam_ingest.rtsp.client import STALE_MOST, UNSAID_MOST, Client, may_be_told
 from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError

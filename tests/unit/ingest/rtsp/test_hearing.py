@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_ingest.core.units import Sound
 from districam_ingest.rtsp import sdp
 from districam_ingest.rtsp.aac import AuHeaders
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.hearing import HELD_MOST
 from districam_ingest.rtsp.message import Message
 from districam_ingest.rtsp.session import Session
+from districam_ingest.units import Sound
 
 BASE = "rtsp://camera/live"
 VIDEO = ["v=0", "m=video 0 RTP/AVP 96", "a=rtpmap:96 H264/90000", "a=control:v"]

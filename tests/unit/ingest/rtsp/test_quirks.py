@@ -19,13 +19,13 @@ from districam_devkit.simcam.manners import (
     ResponseQuirk,
     TransportQuirk,
 )
-from districam_ingest.core.gate import Gate, Starts, Takes
-from districam_ingest.core.units import Picture
+from districam_ingest.recording.gate import Gate, Starts, Takes
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.framing import Framer
 from districam_ingest.rtsp.message import Message
 from districam_ingest.rtsp.sdp import Video, base_url, parse
 from districam_ingest.rtsp.session import Session
+from districam_ingest.units import Picture
 
 URL = "rtsp://camera/cam"
 SETS: dict[Codec, tuple[bytes, ...]] = {

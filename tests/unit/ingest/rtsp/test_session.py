@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from districam_devkit.bitstream import Codec
 from districam_devkit.simcam import rtp
-from districam_ingest.core.units import Picture
 from districam_ingest.rtsp import pictures as pictures_module
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.message import RtspError
 from districam_ingest.rtsp.pictures import PROVEN
 from districam_ingest.rtsp.reordering import HELD_US
 from districam_ingest.rtsp.session import Session
+from districam_ingest.units import Picture
 
 SPS, PPS = bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8")
 SETS = "Z0LAHtoCgL/lhAAAAwAEAAADAMg8WLqA,aM4PyA=="

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from districam_devkit.bitstream import Codec
 from districam_devkit.simcam import rtp
-from districam_ingest.core.units import Picture
 from districam_ingest.rtsp.stream import VideoStream
+from districam_ingest.units import Picture
 from unit.ingest.rtsp.test_session import SETS, over_udp, session
 
 FIRST: dict[Codec, bytes] = {"h264": b"\x41\x9a", "hevc": b"\x02\x01\x80"}

@@ -12,9 +12,9 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 
-from districam_common import tls
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
-from districam_common.settings import KafkaSettings, secret
+from districam_common.runtime import tls
+from districam_common.runtime.settings import KafkaSettings, secret
 
 CLOSE_TIMEOUT_S = 5.0
 _OF_A_CONNECTION = {

@@ -15,18 +15,18 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
-from districam_common.clock import Clock
 from districam_common.errors import Retriable
 from districam_common.kafka import internals, offsets
 from districam_common.kafka.connection import administration, translating
 from districam_common.kafka.continuity import Continuity, records_at, surviving
 from districam_common.kafka.group import Listener, OnChange, consumer_of
 from districam_common.kafka.groups import Groups
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.offsets import foreign, record_of
 from districam_common.kafka.reader import Reader
 from districam_common.kafka.records import Committed, FellOff, MembershipLost, Partition, Record
-from districam_common.marks import Mark
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.clock import Clock
+from districam_common.runtime.settings import KafkaSettings
 
 __all__ = [
     "FRAGMENT_FETCH_BYTES",

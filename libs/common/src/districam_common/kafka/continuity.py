@@ -18,9 +18,9 @@ from aiokafka.structs import TopicPartition
 
 from districam_common.kafka import internals, offsets
 from districam_common.kafka.connection import arguments, translating
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Partition, Record, last_mark, mark_of
-from districam_common.marks import Mark
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 Look = Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, Record | None]]]
 """(partition → offset) → the record that the log has there, None for none; without those whose log begins later."""

@@ -20,7 +20,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
 from districam_common.kafka.fetched import Batches, Missing, Told, Troubles
-from districam_common.known_versions import require
+from districam_common.runtime.known_versions import require
 
 require("aiokafka")
 

@@ -10,7 +10,7 @@ from aiokafka.structs import TopicPartition
 from districam_common.kafka.connection import arguments
 from districam_common.kafka.internals import sticky_assignor
 from districam_common.kafka.records import Partition
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 _FETCH_MAX_WAIT_MS = 200
 _MAX_POLL_INTERVAL_MS = 300_000

@@ -14,9 +14,9 @@ from districam_common.errors import Retriable
 from districam_common.kafka import offsets
 from districam_common.kafka.connection import administration, arguments, translating
 from districam_common.kafka.continuity import Continuity, records_at
+from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Committed, Partition, Record
-from districam_common.marks import Mark
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 
 class Groups:

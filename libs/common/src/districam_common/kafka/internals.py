@@ -20,7 +20,7 @@ from aiokafka.structs import TopicPartition
 
 from districam_common.kafka.connection import closed
 from districam_common.kafka.records import Partition
-from districam_common.known_versions import require
+from districam_common.runtime.known_versions import require
 
 require("aiokafka")
 

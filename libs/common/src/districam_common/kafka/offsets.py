@@ -17,8 +17,8 @@ from districam_common.kafka import fetching, internals
 from districam_common.kafka.connection import closed, translating
 from districam_common.kafka.fetched import Missing
 from districam_common.kafka.records import Committed, Partition, Record
-from districam_common.metrics import UNREADABLE
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.metrics import UNREADABLE
+from districam_common.runtime.settings import KafkaSettings
 
 log = structlog.get_logger()
 

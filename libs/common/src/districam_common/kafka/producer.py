@@ -18,12 +18,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
 from aiokafka.structs import RecordMetadata, TopicPartition
 
+from districam_common.contract.names import partition_of
+from districam_common.contract.wire import Message
 from districam_common.errors import Rejected, Retriable
 from districam_common.kafka.connection import admitted, arguments, translating
 from districam_common.kafka.internals import abandon_producer
-from districam_common.names import partition_of
-from districam_common.settings import KafkaSettings
-from districam_common.wire import Message
+from districam_common.runtime.settings import KafkaSettings
 
 log = structlog.get_logger()
 

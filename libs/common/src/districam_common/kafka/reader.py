@@ -13,7 +13,7 @@ from districam_common.kafka import offsets
 from districam_common.kafka.connection import arguments, translating
 from districam_common.kafka.continuity import Continuity, Look, records_at
 from districam_common.kafka.records import Partition, Record, last_mark
-from districam_common.settings import KafkaSettings
+from districam_common.runtime.settings import KafkaSettings
 
 
 class Reader:

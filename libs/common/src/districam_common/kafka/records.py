@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from districam_common.errors import DistricamError, Retriable
-from districam_common.marks import Mark
+from districam_common.kafka.marks import Mark
 
 
 class Partition(NamedTuple):

@@ -11,10 +11,10 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from districam_common import names
+from districam_common.contract import names
 from districam_common.errors import Fatal, Retriable
 from districam_common.kafka.connection import translated, translating
-from districam_common.settings import TopicsSettings
+from districam_common.runtime.settings import TopicsSettings
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS

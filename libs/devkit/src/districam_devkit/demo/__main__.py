@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from districam_common.service import leaves
+from districam_common.runtime.service import leaves
 from districam_devkit.demo.promises import broken_promises
 from districam_devkit.demo.screen import Screen
 from districam_devkit.demo.stage import Victim, Wishes, run

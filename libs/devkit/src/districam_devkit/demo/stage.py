@@ -148,7 +148,7 @@ async def set_up(wishes: Wishes, screen: Screen) -> AsyncGenerator[Set]:
         )
         began_us = now_us()
         said = await command(
-            "districam_common.commands.cameras", "apply", "-f", str(file), environment=servers.environment()
+            "districam_common.admin.cameras", "apply", "-f", str(file), environment=servers.environment()
         )
         screen.step(f"cameras are published: {said.strip().splitlines()[-1]}")
         api = await stack.enter_async_context(asking(pipeline.api_url))

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from districam_common import names, wire
-from districam_common.clock_probe import ClockProbe
-from districam_common.events import (
+from districam_common.contract import names, wire
+from districam_common.contract.clock_probe import ClockProbe
+from districam_common.contract.events import (
     STREAM_EVENTS,
     Camera,
     DeadLetter,
@@ -13,9 +13,9 @@ from districam_common.events import (
     PartitionFell,
     SegmentStored,
 )
+from districam_common.contract.media import FragmentInfo, Still
 from districam_common.kafka.topics import Topic, declared
-from districam_common.media import FragmentInfo, Still
-from districam_common.settings import TopicsSettings
+from districam_common.runtime.settings import TopicsSettings
 from districam_devkit.published import headers as of_headers
 from districam_devkit.published.schemas import Schema, schema_of, summary_of
 

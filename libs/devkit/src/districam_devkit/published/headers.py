@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from districam_common.media import CAMERA_ID, CODECS, EPOCH, SITE_ID, FragmentInfo, Still
+from districam_common.contract.media import CAMERA_ID, CODECS, EPOCH, SITE_ID, FragmentInfo, Still
 from districam_devkit.published.schemas import Schema, words_of
 
 _NUMBER = "(0|[1-9][0-9]{0,9})"

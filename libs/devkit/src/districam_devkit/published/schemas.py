@@ -7,9 +7,9 @@ import inspect
 import re
 from typing import Any
 
-from districam_common.clock_probe import ClockProbe
-from districam_common.events import STREAM_EVENTS, Camera, DeadLetter, Location, SegmentStored
-from districam_common.wire import adapter
+from districam_common.contract.clock_probe import ClockProbe
+from districam_common.contract.events import STREAM_EVENTS, Camera, DeadLetter, Location, SegmentStored
+from districam_common.contract.wire import adapter
 
 Schema = dict[str, Any]
 

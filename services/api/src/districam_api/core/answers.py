@@ -11,9 +11,9 @@ from districam_api.core.keys import Caller
 from districam_api.core.playlist import Listed
 from districam_api.core.search import Found, Page
 from districam_api.core.times import Window, local, seconds
-from districam_common.events import Camera, Profile
-from districam_common.ledger import State, summary
-from districam_common.names import SLOT_US, rfc3339
+from districam_common.contract.events import Camera, Profile
+from districam_common.contract.names import SLOT_US, rfc3339
+from districam_common.ledger.ledger import State, summary
 
 Json = dict[str, Any]
 

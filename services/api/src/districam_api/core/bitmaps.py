@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from districam_api.core.times import Window
-from districam_common.names import DAY_US, SLOT_US
+from districam_common.contract.names import DAY_US, SLOT_US
 
 DAY_SLOTS = DAY_US // SLOT_US
 

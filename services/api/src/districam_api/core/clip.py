@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from districam_api.core.times import Window
-from districam_common.index import IndexEntry
-from districam_common.intervals import Interval
+from districam_common.contract.index import IndexEntry
+from districam_common.ledger.intervals import Interval
 
 SEAM_US = 500_000
 """Two epochs of one camera place the same picture this near to one another at most (jitter of arrival)."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from districam_api.core.asked import Unacceptable
-from districam_common.events import Location
+from districam_common.contract.events import Location
 
 RADIUS_M = 6_371_008.8
 """The earth's mean radius (IUGG)."""

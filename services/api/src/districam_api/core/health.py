@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from districam_common.causes import RETRY_MARGIN_US, Told, happenings, in_force
-from districam_common.events import Camera, Cause, Lost, Refused
+from districam_common.contract.events import Camera, Cause, Lost, Refused
+from districam_common.ledger.causes import RETRY_MARGIN_US, Told, happenings, in_force
 
 STORED_WITHIN_US = 15_000_000
 """From the end of a segment to its place in the index, on a healthy day and a margin."""

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from districam_api.core.answers import Json, instants
 from districam_api.core.asked import Unacceptable
-from districam_common.holds import Hold, HoldState, ReleasedHold
-from districam_common.intervals import Interval
+from districam_common.ledger.holds import Hold, HoldState, ReleasedHold
+from districam_common.ledger.intervals import Interval
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 

@@ -1,6 +1,6 @@
 """Fragments on their way from objects into a clip: split as bytes arrive, and given their place in the clip's time.
 
-Raises ValueError on bytes that are not what they should be (`districam_common.mp4`).
+Raises ValueError on bytes that are not what they should be (`districam_common.mp4.boxes`).
 """
 
 import hashlib
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from districam_api.core.sound import NOTHING, Sound, SoundPlacing, sound_in, sound_track
-from districam_common import mp4
-from districam_common.index import IndexEntry
-from districam_common.mp4 import Data, FragmentEntry, Track
-from districam_common.mp4_writer import Run, audio_run, fragment_head, video_run
-from districam_common.ticks import from_us, to_us
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.ticks import from_us, to_us
+from districam_common.mp4 import boxes as mp4
+from districam_common.mp4.boxes import Data, FragmentEntry, Track
+from districam_common.mp4.writer import Run, audio_run, fragment_head, video_run
 
 SLACK_US = 40_000
 """A usual picture: arrival at two replicas differs by less, and a camera's quartz takes minutes to be off by as much."""

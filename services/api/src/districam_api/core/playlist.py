@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from districam_common.index import IndexEntry
-from districam_common.names import rfc3339
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.names import rfc3339
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
 GAP_US = 500_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from districam_api.core import cursors
 from districam_api.core.geo import Circle
-from districam_common.events import Camera
+from districam_common.contract.events import Camera
 
 
 @dataclass(frozen=True, slots=True)

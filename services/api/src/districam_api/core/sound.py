@@ -1,14 +1,14 @@
 """The sound beside a clip's pictures, and its place in the clip.
 
-Raises ValueError on bytes that are not what they should be (`districam_common.mp4`).
+Raises ValueError on bytes that are not what they should be (`districam_common.mp4.boxes`).
 """
 
 from collections.abc import Iterable, Sequence
 
-from districam_common import mp4
-from districam_common.mp4 import Data, Track
-from districam_common.mp4_writer import AudioUnit
-from districam_common.ticks import from_us
+from districam_common.contract.ticks import from_us
+from districam_common.mp4 import boxes as mp4
+from districam_common.mp4.boxes import Data, Track
+from districam_common.mp4.writer import AudioUnit
 
 OVERLAP_US = 20_000
 """Two replicas place the same sound this near to one another."""

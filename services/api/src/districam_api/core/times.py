@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from districam_api.core.asked import Unacceptable
-from districam_common.names import DAY_US, HOUR_US, parse_rfc3339, us_of, utc
+from districam_common.contract.names import DAY_US, HOUR_US, parse_rfc3339, us_of, utc
 
 TIMELINE_MOST_US = 31 * DAY_US
 PLAYLIST_MOST_US = CLIP_MOST_US = DAY_US

@@ -1,8 +1,8 @@
 """Which `expired` events are believed: what they hide is found by nobody any more, so nobody else's word counts."""
 
-from districam_common import names
-from districam_common.events import FootageExpired
-from districam_common.names import DAY_US, HOUR_US, rfc3339
+from districam_common.contract import names
+from districam_common.contract.events import FootageExpired
+from districam_common.contract.names import DAY_US, HOUR_US, rfc3339
 
 YOUNGEST_US = DAY_US - HOUR_US
 """Retention lets go of nothing younger than a day by the recorders' progress, neither by age nor for the budget. A broker's clock,

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from districam_common import index
-from districam_common.causes import Told, by_seq
-from districam_common.cover import overlaps
-from districam_common.index import SegmentArray
-from districam_common.intervals import total
+from districam_common.contract import index
+from districam_common.contract.index import SegmentArray
+from districam_common.ledger.causes import Told, by_seq
+from districam_common.ledger.cover import overlaps
+from districam_common.ledger.intervals import total
 
 Members = Mapping[bytes, int]
 """Member of the index → its score."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from districam_common import names, wire
-from districam_common.events import Camera, FootageExpired, SegmentStored, StreamEvent
-from districam_common.intervals import Interval, merge
-from districam_common.media import Still
+from districam_common.contract import names, wire
+from districam_common.contract.events import Camera, FootageExpired, SegmentStored, StreamEvent
+from districam_common.contract.media import Still
+from districam_common.ledger.intervals import Interval, merge
 from districam_indexer.core.operations import Operation
 from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
 

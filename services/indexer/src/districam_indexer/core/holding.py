@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from districam_common.causes import Told
-from districam_common.events import PartitionFell, SegmentStored
-from districam_common.holds import (
+from districam_common.contract.events import PartitionFell, SegmentStored
+from districam_common.contract.names import HOUR_US, parse_segment_key
+from districam_common.ledger.causes import Told
+from districam_common.ledger.holds import (
     Hold,
     HoldEvents,
     HoldState,
@@ -15,9 +16,8 @@ from districam_common.holds import (
     copied_fell,
     witnesses,
 )
-from districam_common.intervals import Interval, merge, touches
-from districam_common.names import HOUR_US, parse_segment_key
-from districam_common.store_listing import Version
+from districam_common.ledger.intervals import Interval, merge, touches
+from districam_common.s3.store_listing import Version
 
 MANY = 64
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from districam_common import names
-from districam_common.index import member
-from districam_common.names import DAY_US, HOUR_US, SLOT_US
+from districam_common.contract import names
+from districam_common.contract.index import member
+from districam_common.contract.names import DAY_US, HOUR_US, SLOT_US
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.plan import EXACT
 

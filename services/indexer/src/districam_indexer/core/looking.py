@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from districam_common.holds import Hold
-from districam_common.intervals import Interval
-from districam_common.names import DAY_US, HOUR_US
-from districam_common.store_listing import Version
+from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.ledger.holds import Hold
+from districam_common.ledger.intervals import Interval
+from districam_common.s3.store_listing import Version
 from districam_indexer.core.holding import Work, hours_of
 
 Step = tuple[str, int]

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 
-from districam_common import index, indexed, names, wire
+from districam_common.contract import index, names, wire
+from districam_common.contract.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
+from districam_common.contract.index import IndexEntry
+from districam_common.contract.media import CAMERA_ID, Still
+from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.errors import Rejected
-from districam_common.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
-from districam_common.index import IndexEntry
-from districam_common.intervals import Interval
-from districam_common.media import CAMERA_ID, Still
-from districam_common.names import DAY_US, HOUR_US
+from districam_common.index import indexed
+from districam_common.ledger.intervals import Interval
 from districam_indexer.core.operations import (
     AddMember,
     AddScored,

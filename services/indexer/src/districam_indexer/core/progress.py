@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from districam_common import names
-from districam_common.marks import Mark
+from districam_common.contract import names
+from districam_common.kafka.marks import Mark
 
 Place = tuple[str, int]
 """Topic and partition."""

@@ -5,10 +5,10 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, nsmallest
 
-from districam_common.causes import Told, happenings, in_force
-from districam_common.events import FootageExpired, Profile
-from districam_common.intervals import Interval, merge, subtract, touches
-from districam_common.names import DAY_US, HOUR_US, LOCK_MOST_H
+from districam_common.contract.events import FootageExpired, Profile
+from districam_common.contract.names import DAY_US, HOUR_US, LOCK_MOST_H
+from districam_common.ledger.causes import Told, happenings, in_force
+from districam_common.ledger.intervals import Interval, merge, subtract, touches
 from districam_indexer.core.plan import is_inside
 
 LEAST_US = DAY_US

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from districam_common.store_listing import Version
+from districam_common.s3.store_listing import Version
 
 
 @dataclass(slots=True)

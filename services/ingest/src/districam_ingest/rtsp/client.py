@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from districam_common.credentials import Credential
-from districam_common.fields import BANNER_MOST
+from districam_common.contract.fields import BANNER_MOST
+from districam_common.runtime.credentials import Credential
 from districam_ingest.rtsp import auth, carriage, sdp
 from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError, answer, request
 

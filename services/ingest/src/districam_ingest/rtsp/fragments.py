@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from districam_ingest.core.nal import Codec, is_slice, split_annexb
+from districam_ingest.codec.nal import Codec, is_slice, split_annexb
 from districam_ingest.rtsp.message import RtspError
 
 PICTURE_MOST: Final = 16 << 20

@@ -1,12 +1,12 @@
 """One sound stream's RTP and RTCP packets into access units. Whatever is wrong with it costs sound alone."""
 
-from districam_common import ticks
-from districam_ingest.core.units import Sound
+from districam_common.contract import ticks
 from districam_ingest.rtsp import rtp
 from districam_ingest.rtsp.aac import AacDepacketizer
 from districam_ingest.rtsp.message import RtspError
 from districam_ingest.rtsp.reporting import Reporting
 from districam_ingest.rtsp.sdp import Audio
+from districam_ingest.units import Sound
 
 HELD_MOST = 4096
 

@@ -7,11 +7,11 @@ A believed marker saves waiting for the next picture; all else is the same witho
 
 from typing import Final
 
-from districam_ingest.core.nal import Codec, is_leading, is_slice, starts_picture
-from districam_ingest.core.pace import PICTURE_COST
-from districam_ingest.core.units import Picture
+from districam_ingest.codec.nal import Codec, is_leading, is_slice, starts_picture
 from districam_ingest.rtsp.fragments import PICTURE_MOST
 from districam_ingest.rtsp.message import RtspError
+from districam_ingest.rtsp.pace import PICTURE_COST
+from districam_ingest.units import Picture
 
 PROVEN: Final = 8
 """So many pictures with one marker, on their last packet, make markers believed."""

@@ -1,6 +1,6 @@
 """RTCP of one source: the camera's clock out of its sender reports, and our receiver reports back to it (RFC 3550)."""
 
-from districam_common import ticks
+from districam_common.contract import ticks
 from districam_ingest.rtsp import rtcp, rtp
 from districam_ingest.rtsp.message import RtspError
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
-from districam_ingest.core.aac import SoundShape, sound_shape
-from districam_ingest.core.nal import BitstreamError, Codec, split_annexb
+from districam_ingest.codec.aac import SoundShape, sound_shape
+from districam_ingest.codec.nal import BitstreamError, Codec, split_annexb
 from districam_ingest.rtsp.aac import AuHeaders
 from districam_ingest.rtsp.message import RtspError, UnsupportedError
 

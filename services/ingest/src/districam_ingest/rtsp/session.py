@@ -3,16 +3,16 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from districam_ingest.core import h264
-from districam_ingest.core.pace import BYTES_A_UNIT, MESSAGE_COST, OTHER_BYTES_A_UNIT
-from districam_ingest.core.units import Picture, Sound
+from districam_ingest.codec import h264
 from districam_ingest.rtsp.carriage import Channels
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.framing import Framer
 from districam_ingest.rtsp.hearing import SoundStream
 from districam_ingest.rtsp.message import Message, RtspError
+from districam_ingest.rtsp.pace import BYTES_A_UNIT, MESSAGE_COST, OTHER_BYTES_A_UNIT
 from districam_ingest.rtsp.reordering import Reordering
 from districam_ingest.rtsp.stream import VideoStream
+from districam_ingest.units import Picture, Sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,15 +3,15 @@
 from collections.abc import Collection
 from typing import Final
 
-from districam_ingest.core.pace import STEP_MOST
-from districam_ingest.core.units import Picture
 from districam_ingest.rtsp import rtp
 from districam_ingest.rtsp.h264 import H264Depacketizer
 from districam_ingest.rtsp.h265 import H265Depacketizer
 from districam_ingest.rtsp.message import RtspError
+from districam_ingest.rtsp.pace import STEP_MOST
 from districam_ingest.rtsp.pictures import Pictures
 from districam_ingest.rtsp.reporting import Reporting
 from districam_ingest.rtsp.sdp import Video
+from districam_ingest.units import Picture
 
 _DOLLAR: Final = 0x24
 _HEAD: Final = 16

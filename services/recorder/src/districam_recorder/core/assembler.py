@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Literal
 
-from districam_common.media import Fragment, FragmentInfo
+from districam_common.contract.media import Fragment, FragmentInfo
 
 EndedBy = Literal["starts", "ends", "hole", "bytes", "time", "idle", "memory", "torn"]
 """Why a segment was closed; for the metric alone, since the object must not depend on it."""

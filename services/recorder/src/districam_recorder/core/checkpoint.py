@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID
 
-from districam_common import marks
-from districam_common.fields import INT32_MAX
-from districam_common.marks import Mark
-from districam_common.media import EPOCH
+from districam_common.contract.fields import INT32_MAX
+from districam_common.contract.media import EPOCH
+from districam_common.kafka import marks
+from districam_common.kafka.marks import Mark
 
 METADATA_MAX_BYTES = 4096
 """Kafka's default `offset.metadata.max.bytes`."""
@@ -27,7 +27,7 @@ class Checkpoint:
         seqs: the last announced `seq` of each epoch.
         since_us: what lies at the commit's offset and behind it is not older than this: `log_us`, were contact long
             enough; None: not known.
-        read: which records had been read, the last one first (see `districam_common.marks`).
+        read: which records had been read, the last one first (see `districam_common.kafka.marks`).
     """
 
     log_us: int = 0

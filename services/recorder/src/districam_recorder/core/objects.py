@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from districam_common.contract.events import SegmentStored
+from districam_common.contract.media import Fragment
+from districam_common.contract.names import entry_of, segment_key
+from districam_common.contract.wire import adapter
 from districam_common.errors import Rejected
-from districam_common.events import SegmentStored
-from districam_common.media import Fragment
-from districam_common.names import entry_of, segment_key
-from districam_common.wire import adapter
 from districam_recorder.core.assembler import Segment
 
 CONTENT_TYPE = "video/mp4"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from districam_common.marks import Mark
-from districam_common.media import Fragment
+from districam_common.contract.media import Fragment
+from districam_common.kafka.marks import Mark
 from districam_recorder.core.assembler import Arrival, Assembler, First
 from districam_recorder.core.checkpoint import Checkpoint
 from districam_recorder.core.effects import Effect, Fall, Rejection

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from districam_common.marks import Mark, climbed
+from districam_common.kafka.marks import Mark, climbed
 from districam_recorder.core.assembler import First, Segment
 from districam_recorder.core.checkpoint import Checkpoint, dump
 from districam_recorder.core.effects import Effect, Fall

@@ -1,0 +1,104 @@
+"""`districam-bucket apply|check`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from districam_common.admin.run import NOT_DONE, CommandSettings, add_wait, run
+from districam_common.contract.names import SITE_MARKER, rfc3339
+from districam_common.errors import Fatal
+from districam_common.runtime.clock import SystemClock
+from districam_common.s3 import cutover
+from districam_common.s3.blobs import Blobs, Exists
+from districam_common.s3.probing import DEMANDS, Outcome, Prober, tried
+
+_SCHEMA = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Gives the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="districam-bucket", description="The bucket and the mark of its site."
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    text = "make the bucket and mark it as this site's, if that is not done yet"
+    add_wait(actions.add_parser("apply", help=text, description=text))
+    text = "try out what the store must do, a line each; exit code 1 if it lacks something indispensable"
+    add_wait(actions.add_parser("check", help=text, description=text))
+    args = parser.parse_args(argv)
+    return run("districam-bucket", apply if args.action == "apply" else check, wait_s=args.wait)
+
+
+async def apply(settings: CommandSettings) -> int:
+    """Makes the bucket and its marker; says what it did. Another site's bucket: Fatal."""
+    async with Blobs.open(settings.s3) as blobs:
+        done = await _bucket(blobs, settings) + await _marker(blobs, settings)
+    print("\n".join(done) or f"nothing to do: bucket {settings.s3.bucket} is {settings.site}'s")
+    return 0
+
+
+async def check(settings: CommandSettings) -> int:
+    """Tries out the store, on objects of its own in the site's bucket. Another site's bucket: Fatal."""
+    async with Prober.begin(settings.s3, SystemClock()) as prober:
+        await prober.check_site(settings.site)
+        missing: list[Outcome] = []
+        for demand in DEMANDS:
+            outcome = await tried(prober, demand)
+            print(_line(outcome), flush=True)
+            if outcome.state == "missing":
+                missing.append(outcome)
+        for left in await prober.remove():
+            print(f"remains  {left}: locked, for a minute at most; the next check takes it away")
+    fatal = [outcome.demand.name for outcome in missing if outcome.demand.is_indispensable]
+    if fatal:
+        print(f"districam-bucket: this store cannot be used: {', '.join(fatal)}", file=sys.stderr)
+    return NOT_DONE if fatal else 0
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.state == "ok":
+        return f"ok       {outcome.demand.name}"
+    return f"missing  {outcome.demand.name} ({outcome.detail}): {outcome.demand.follows}"
+
+
+async def _bucket(blobs: Blobs, settings: CommandSettings) -> list[str]:
+    name, lock = settings.s3.bucket, settings.s3.object_lock
+    if await blobs.create_bucket(object_lock=lock):
+        await cutover.settle(blobs, 0)  # no indexer of an earlier version has let go of anything in it
+        return [f"created bucket {name}, {'with' if lock else 'without'} object lock"]
+    has_lock = await blobs.has_object_lock() if lock else True
+    if has_lock is None:
+        print(
+            f"warning: the store does not say whether bucket {name} has object lock: districam-bucket check tries it out",
+            file=sys.stderr,
+        )
+    if has_lock is False:
+        print(
+            f"warning: bucket {name} has no object lock, and cannot get it any more: holds will be advisory. "
+            f"Use a new bucket, or say so with DISTRICAM_S3__OBJECT_LOCK=false",
+            file=sys.stderr,
+        )
+    return []
+
+
+async def _marker(blobs: Blobs, settings: CommandSettings) -> list[str]:
+    marker = await blobs.site()
+    if marker is None:
+        value = {"site": settings.site, "created": rfc3339(SystemClock().now_us()), "schema": _SCHEMA}
+        try:
+            await blobs.put_json(SITE_MARKER, json.dumps(value).encode(), once=True)
+        except Exists:  # another apply beside us; whose?
+            await blobs.check_site(settings.site)
+            return []
+        return [f"marked bucket {settings.s3.bucket} as {settings.site}'s"]
+    if marker.site != settings.site:
+        raise Fatal(
+            f"bucket {settings.s3.bucket} belongs to site {marker.site!r} since {marker.created}, not to "
+            f"{settings.site!r}: set DISTRICAM_S3__BUCKET to another bucket, or DISTRICAM_SITE to {marker.site!r}"
+        )
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""`districam-cameras apply | list | export | delete`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from districam_common.admin import broker_time
+from districam_common.admin.cameras_file import CamerasFileError, Change, changes, deletion, export, parse
+from districam_common.admin.run import NOT_DONE, CommandSettings, add_wait, run
+from districam_common.contract import wire
+from districam_common.contract.events import Camera
+from districam_common.contract.names import CAMERAS, rfc3339
+from districam_common.errors import Rejected
+from districam_common.kafka.consumer import Reader
+from districam_common.kafka.producer import Publisher
+from districam_common.runtime.clock import SystemClock
+
+_NAME = "districam-cameras"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Gives the exit code."""
+    args = _parser().parse_args(argv)
+    match args.action:
+        case "apply":
+            try:
+                text = args.file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                print(f"{_NAME}: {args.file}: {error}", file=sys.stderr)
+                return NOT_DONE
+            command = partial(apply, file=args.file, text=text, dry_run=args.dry_run, prune=args.prune)
+        case "list":
+            command = show
+        case "export":
+            command = write
+        case _:
+            command = partial(delete, camera_id=args.camera_id)
+    return run(_NAME, command, wait_s=args.wait)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=_NAME, description="The cameras that are recorded.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    applying = actions.add_parser("apply", help="publish what a cameras.yaml changes")
+    applying.add_argument("-f", "--file", type=Path, required=True, metavar="cameras.yaml")
+    applying.add_argument("--dry-run", action="store_true", help="show the changes, publish nothing")
+    applying.add_argument("--prune", action="store_true", help="delete cameras that the file does not name")
+    listing = actions.add_parser("list", help="a line a camera")
+    exporting = actions.add_parser("export", help="all cameras as a cameras.yaml")
+    deleting = actions.add_parser("delete", help="record a camera no longer; its footage stays")
+    deleting.add_argument("camera_id")
+    for action in (applying, listing, exporting, deleting):
+        add_wait(action)
+    return parser
+
+
+async def apply(settings: CommandSettings, *, file: Path, text: str, dry_run: bool, prune: bool) -> int:
+    """Publishes the revisions that the file's text asks for, and shows them."""
+    try:
+        wanted = parse(text, topic_retention_days=settings.topics.segments_retention_days)
+    except CamerasFileError as error:
+        print("\n".join(f"{file}: {problem}" for problem in error.problems), file=sys.stderr)
+        return NOT_DONE
+    current = await latest(settings)
+    found = changes(current, wanted, prune=prune, now_us=SystemClock().now_us())
+    if not dry_run:
+        await _publish(settings, found)
+    print("\n".join(line for change in found for line in _told(change)) or "nothing to do")
+    if dry_run and found:
+        print("dry run: nothing was published")
+    return 0
+
+
+async def show(settings: CommandSettings) -> int:
+    """A line a camera."""
+    for camera in (await latest(settings)).values():
+        if not camera.deleted:
+            state = "enabled" if camera.enabled else "disabled"
+            since = rfc3339(camera.updated_us)
+            print(f"{camera.camera_id}\t{state}\t{camera.name}\t{camera.url}\tr{camera.revision} {since}")
+    return 0
+
+
+async def write(settings: CommandSettings) -> int:
+    """All cameras in the form that `apply` reads."""
+    print(export((await latest(settings)).values()), end="")
+    return 0
+
+
+async def delete(settings: CommandSettings, *, camera_id: str) -> int:
+    """Publishes that a camera is deleted."""
+    camera = (await latest(settings)).get(camera_id)
+    if camera is None or camera.deleted:
+        raise Rejected(f"there is no camera {camera_id!r}")
+    change = deletion(camera, now_us=SystemClock().now_us())
+    await _publish(settings, [change])
+    print("\n".join(_told(change)))
+    return 0
+
+
+async def latest(settings: CommandSettings) -> dict[str, Camera]:
+    """The record in force of every camera, deleted ones too, by id."""
+    out: dict[str, Camera] = {}
+    async with Reader.open(settings.kafka, [CAMERAS], client_id=_NAME) as reader:
+        for record in await reader.read_all():
+            try:
+                camera = wire.camera(record.key, record.headers, record.value)
+            except wire.WireError as error:
+                print(
+                    f"{_NAME}: passing over {CAMERAS}-{record.partition}@{record.offset}: {record.problem or error}",
+                    file=sys.stderr,
+                )
+                continue
+            out[camera.camera_id] = camera
+    return dict(sorted(out.items()))
+
+
+async def _publish(settings: CommandSettings, found: Sequence[Change]) -> None:
+    """Publishes the changes, as long as nothing proves this machine's clock wrong.
+
+    Raises:
+        ClockOff: it is. Nothing was written if the log could tell; else the first change was, whose acknowledgement told.
+    """
+    if not found:
+        return
+    clock = SystemClock()
+    newest_us = await broker_time.newest_append_us(settings.kafka, _NAME)
+    broker_time.check(min(0, clock.now_us() - newest_us), "Nothing was written.")
+    async with Publisher.open(settings.kafka, _NAME) as publisher:
+        for n, change in enumerate(found, 1):
+            message, sent_us = wire.camera_message(change.camera, site=settings.site), clock.now_us()
+            ack = await publisher.publish(CAMERAS, message)
+            off_us = broker_time.ahead_us(ack.append_us, sent_us, clock.now_us())
+            broker_time.check(off_us, _written(found[:n], found[n:]))
+
+
+def _written(done: Sequence[Change], left: Sequence[Change]) -> str:
+    """What stands in the topic although the command is refused; the ledger goes by the log's time of it."""
+    heads = "; ".join(_head(change) for change in done)
+    return (
+        f"Written before that could be seen, and in force since then: {heads}. Not written: {len(left)} more."
+    )
+
+
+def _head(change: Change) -> str:
+    camera = change.camera
+    return f"{change.kind} {camera.camera_id} ({camera.name}), revision {camera.revision}"
+
+
+def _told(change: Change) -> list[str]:
+    fields = (f"    {name}: {before!r} -> {after!r}" for name, before, after in change.fields)
+    return [_head(change), *fields]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""How every command runs: settings, patience, errors for people, exit codes 0 done, 1 not done, 2 settings, 3 refused."""
+
+import asyncio
+import sys
+from argparse import ArgumentParser
+from collections.abc import Awaitable, Callable, Iterator
+
+from districam_common.errors import Fatal, Rejected, Retriable
+from districam_common.runtime import logs
+from districam_common.runtime.retry import retry
+from districam_common.runtime.settings import (
+    LogSettings,
+    ServiceSettings,
+    SettingsError,
+    TopicsSettings,
+    load,
+)
+
+_REPEAT_S = 0.5
+
+NOT_DONE = 1
+BAD_SETTINGS = 2
+REFUSED_FOR_GOOD = 3
+
+
+class CommandSettings(ServiceSettings):
+    """What the commands need."""
+
+    topics: TopicsSettings = TopicsSettings()
+
+
+Command = Callable[[CommandSettings], Awaitable[int]]
+
+
+def add_wait(parser: ArgumentParser) -> None:
+    """The option that every command has."""
+    parser.add_argument(
+        "--wait", type=float, default=0, metavar="SECONDS", help="keep trying this long if a server is away"
+    )
+
+
+def run(name: str, command: Command, *, wait_s: float) -> int:
+    """Runs a command, again while a server is away and `wait_s` has not passed. Gives the exit code."""
+    try:
+        settings = load(CommandSettings)
+        logs.configure(
+            LogSettings(level="warning", format=settings.log.format), service=name, instance="command"
+        )
+        return asyncio.run(_retried(command, settings, wait_s))
+    except SettingsError as error:
+        return _failed(name, error, BAD_SETTINGS)
+    except Fatal as error:
+        return _failed(name, error, REFUSED_FOR_GOOD)
+    except (Retriable, Rejected) as error:
+        return _failed(name, error, NOT_DONE)
+
+
+def _failed(name: str, error: Exception, code: int) -> int:
+    print(f"{name}: {error}", file=sys.stderr)
+    return code
+
+
+async def _retried(command: Command, settings: CommandSettings, wait_s: float) -> int:
+    """Commands may be repeated: each looks at what is there before it acts."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+
+    def delays() -> Iterator[float]:
+        while loop.time() < deadline:
+            yield _REPEAT_S
+
+    return await retry(lambda: command(settings), delays())

@@ -1,0 +1,386 @@
+"""Names of everything outside: topics, object keys, Redis keys. Building and parsing stand side by side."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from districam_common.contract.events import SegmentStored
+from districam_common.contract.index_entry import LOSSY, STARTS_WITH_KEYFRAME, IndexEntry
+
+CAMERAS = "districam.cameras.v1"
+FRAGMENTS = "districam.fragments.v1"
+KEYFRAMES = "districam.keyframes.v1"
+SEGMENTS = "districam.segments.v1"
+STREAMS = "districam.streams.v1"
+RETENTION = "districam.retention.v1"
+DEADLETTERS = "districam.deadletters.v1"
+CLOCKS = "districam.clocks.v1"
+
+INGEST_GROUP = "districam-ingest"
+RECORDER_GROUP = "districam-recorder"
+
+SITE_MARKER = "_districam/site.json"
+CUTOVER = "_districam/retention.json"
+HOLDS_PREFIX = "_districam/holds/"
+RELEASED_PREFIX = "_districam/released/"
+HOLD_EVENTS_PREFIX = "_districam/hold-events/"
+PROBE_PREFIX = "_districam/probe/"
+
+SCHEMA = "1"
+"""Of the index as a whole. Each schema has keys and a consumer group of its own, so that two versions can be at work beside
+one another: neither touches what the other reads (docs/adr/0016-an-index-for-each-schema.md)."""
+
+
+def prefix_of(schema: str) -> str:
+    """What the keys of an index of that schema begin with."""
+    return f"dc{schema}:"
+
+
+def indexer_group_of(schema: str) -> str:
+    """Whose members write the index of that schema."""
+    return "districam-indexer" if schema == "1" else f"districam-indexer-{schema}"
+
+
+PREFIX = prefix_of(SCHEMA)
+INDEXER_GROUP = indexer_group_of(SCHEMA)
+
+HOUR_US = 3_600_000_000
+LOCK_MOST_H = 720
+"""Hours for which fresh footage may be locked (`recorder.lock_h`)."""
+DAY_US = 24 * HOUR_US
+SLOT_US = 10_000_000
+"""A bit of the day bitmap."""
+
+_MINUTE_US = 60_000_000
+_EPOCH_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
+_KEY = re.compile(
+    r"([a-z0-9][a-z0-9-]{0,62})/(\d{4}-\d{2}-\d{2}/\d{2})/([0-5]\d)-([0-5]\d)\.(\d{6})Z"
+    r"\.([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+    r"\.(0|[1-9]\d{0,9})-(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,4})\.([0-9a-f]{2})\.mp4",
+    re.ASCII,
+)
+_SEQ_MAX, _U32_MAX, _U16_MAX = 2**31 - 1, 2**32 - 1, 2**16 - 1
+"""What the index's member can hold."""
+
+
+def utc(at_us: int) -> datetime:
+    """An instant as an aware datetime, exact to the microsecond."""
+    return _EPOCH_ORIGIN + timedelta(microseconds=at_us)
+
+
+def rfc3339(at_us: int) -> str:
+    """RFC 3339 in UTC with six decimals: `2026-11-24T14:47:00.000000Z`."""
+    minute, us = divmod(at_us, _MINUTE_US)
+    return f"{_minute(minute)}:{us // 1_000_000:02}.{us % 1_000_000:06}Z"
+
+
+@lru_cache(maxsize=1 << 12)
+def _minute(minute: int) -> str:
+    """Of a minute since 1970: an answer names each several times."""
+    return utc(minute * _MINUTE_US).isoformat(timespec="minutes")[:16]
+
+
+@lru_cache(maxsize=1 << 12)
+def _minute_path(minute: int) -> str:
+    """The same, as it stands in objects' keys."""
+    day, clock = _minute(minute).split("T")
+    return f"{day}/{clock.replace(':', '/')}"
+
+
+def us_of(instant: datetime) -> int:
+    """Microseconds since 1970 UTC of an aware datetime.
+
+    Raises:
+        ValueError: the datetime has no zone.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("the instant has no time zone")
+    return (instant - _EPOCH_ORIGIN) // timedelta(microseconds=1)
+
+
+def parse_rfc3339(text: str) -> int:
+    """Microseconds of an RFC 3339 instant with a zone.
+
+    Raises:
+        ValueError: not RFC 3339, or no zone.
+    """
+    return us_of(datetime.fromisoformat(text))
+
+
+# ---- objects
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentName:
+    """What an object's key says: the camera and the index entry, save the object's size."""
+
+    camera_id: str
+    entry: IndexEntry
+
+
+def flags_of(*, starts_with_keyframe: bool, lossy: bool) -> int:
+    """The key's and the index's flag byte."""
+    return (STARTS_WITH_KEYFRAME if starts_with_keyframe else 0) | (LOSSY if lossy else 0)
+
+
+def segment_key(camera_id: str, entry: IndexEntry) -> str:
+    """The object's key: sorts by time, is a function of the content, and rebuilds the index by a LIST alone."""
+    minute, us = divmod(entry.start_us, _MINUTE_US)
+    return (
+        f"{camera_id}/{_minute_path(minute)}-{us // 1_000_000:02}.{us % 1_000_000:06}Z.{entry.epoch}"
+        f".{entry.first_seq}-{entry.last_seq}.{entry.end_us - entry.start_us}.{entry.init_bytes}.{entry.flags:02x}.mp4"
+    )
+
+
+def parse_segment_key(key: str, size: int) -> SegmentName:
+    """The inverse of `segment_key`; `size` is the object's, which the key does not say.
+
+    Raises:
+        ValueError: not the key of a segment that the index can hold.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise ValueError(f"not a segment's key: {key!r}")
+    camera_id, hour, minute, second, us, epoch, first, last, duration, init, flags = match.groups()
+    start_us = _hour_us(hour) + (int(minute) * 60 + int(second)) * 1_000_000 + int(us)
+    entry = IndexEntry(
+        epoch=epoch,
+        first_seq=int(first),
+        last_seq=int(last),
+        start_us=start_us,
+        end_us=start_us + int(duration),
+        bytes=size,
+        init_bytes=int(init),
+        flags=int(flags, 16),
+    )
+    if not _fits_index(entry):
+        raise ValueError(f"out of bounds: {key!r} of {size} bytes")
+    return SegmentName(camera_id, entry)
+
+
+@lru_cache(maxsize=1 << 12)
+def _hour_us(hour: str) -> int:
+    """The start of an hour as it stands in objects' keys, `2026-11-24/14`: a listing names each hundreds of times."""
+    day, _, clock = hour.partition("/")
+    return parse_rfc3339(f"{day}T{clock}:00:00+00:00")
+
+
+def _fits_index(entry: IndexEntry) -> bool:
+    return (
+        entry.first_seq <= entry.last_seq <= _SEQ_MAX
+        and 0 <= entry.start_us <= entry.end_us <= entry.start_us + _U32_MAX
+        and entry.bytes <= _U32_MAX
+        and entry.init_bytes <= _U16_MAX
+    )
+
+
+def day_prefix(camera_id: str, at_us: int) -> str:
+    """What the keys of the camera's segments of that UTC day begin with."""
+    return f"{camera_id}/{utc(at_us).strftime('%Y-%m-%d')}/"
+
+
+def hour_prefix(camera_id: str, at_us: int) -> str:
+    """What the keys of the camera's segments that start in the hour of `at_us` begin with."""
+    return f"{camera_id}/{utc(at_us).strftime('%Y-%m-%d/%H')}/"
+
+
+def parse_hour_prefix(prefix: str) -> int:
+    """Start of the hour whose prefix, or whose day's prefix, this is.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    _, day, *hour = prefix.removesuffix("/").split("/")
+    return _hour_us(f"{day}/{hour[0] if hour else '00'}")
+
+
+def hold_events_key(hold_id: str) -> str:
+    return f"{HOLD_EVENTS_PREFIX}{hold_id}.json"
+
+
+_HOLD = re.compile(r".*/([0-9a-f]{16})\.json", re.ASCII)
+
+
+def hold_key(hold_id: str) -> str:
+    return f"{HOLDS_PREFIX}{hold_id}.json"
+
+
+def parse_hold_key(key: str) -> str | None:
+    """The id of the hold, released or not, whose key this is; None if it is no hold's: a folder's marker, a stray file."""
+    match = _HOLD.fullmatch(key)
+    is_ours = match is not None and key in (hold_key(match[1]), released_key(match[1]))
+    return match[1] if match is not None and is_ours else None
+
+
+def released_key(hold_id: str) -> str:
+    """Where a hold lies once it is released, with who released it and why."""
+    return f"{RELEASED_PREFIX}{hold_id}.json"
+
+
+def entry_of(stored: SegmentStored) -> IndexEntry:
+    """The index entry of an announced segment."""
+    lossy = stored.lost_packets > 0 or stored.damaged > 0
+    return IndexEntry(
+        epoch=stored.epoch,
+        first_seq=stored.first_seq,
+        last_seq=stored.last_seq,
+        start_us=stored.start_us,
+        end_us=stored.end_us,
+        bytes=stored.bytes,
+        init_bytes=stored.init_bytes,
+        flags=flags_of(starts_with_keyframe=stored.starts_with_keyframe, lossy=lossy),
+    )
+
+
+# ---- Redis
+
+
+def hour_text(at_us: int) -> str:
+    return utc(at_us).strftime("%Y%m%d%H")
+
+
+def day_text(at_us: int) -> str:
+    return utc(at_us).strftime("%Y%m%d")
+
+
+def segments_key(camera_id: str, at_us: int) -> str:
+    """The sorted set of the camera's segments that start in the hour of `at_us`."""
+    return segments_key_of(camera_id, hour_text(at_us))
+
+
+def segments_key_of(camera_id: str, hour: str) -> str:
+    """`hour` is `hour_text`: for who needs the same hours of many cameras."""
+    return f"{_SEGMENTS}{camera_id}:{hour}"
+
+
+def parse_segments_key(key: str) -> tuple[str, str] | None:
+    """Camera id and `hour_text` of a key that `segments_key` makes; None for any other key."""
+    match = _SEGMENTS_KEY.fullmatch(key)
+    return (match[1], match[2]) if match is not None else None
+
+
+def parse_hour(hour: str) -> int:
+    """The start of the hour of which `hour_text` says this.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(hour) != 10 or not (hour.isascii() and hour.isdigit()):
+        raise ValueError(f"not an hour: {hour[:40]!r}")
+    return us_of(datetime(int(hour[:4]), int(hour[4:6]), int(hour[6:8]), int(hour[8:]), tzinfo=UTC))
+
+
+def used_key(camera_id: str) -> str:
+    """Hash: `hour_text` → bytes of the camera's segments that start in that hour."""
+    return f"{USED}:{camera_id}"
+
+
+def epochs_key(camera_id: str, at_us: int) -> str:
+    return f"{PREFIX}epoch:{camera_id}:{day_text(at_us)}"
+
+
+def day_key(camera_id: str, at_us: int) -> str:
+    return day_key_of(camera_id, day_text(at_us))
+
+
+def day_key_of(camera_id: str, day: str) -> str:
+    """`day` is `day_text`: for who needs the same days of many cameras."""
+    return f"{PREFIX}day:{camera_id}:{day}"
+
+
+def events_key(camera_id: str) -> str:
+    return f"{PREFIX}events:{camera_id}"
+
+
+def expired_key(camera_id: str) -> str:
+    """What retention let go of, as `expired` events tell it: small, so that a question about many cameras can read it."""
+    return f"{PREFIX}expired:{camera_id}"
+
+
+def interval_text(from_us: int, to_us: int) -> str:
+    """A member of `dc1:expired:*`; its score is the end."""
+    return f"{from_us}-{to_us}"
+
+
+def parse_interval(member: bytes) -> tuple[int, int]:
+    from_us, _, to_us = member.decode().partition("-")
+    return int(from_us), int(to_us)
+
+
+def fell_key(partition: int) -> str:
+    """`districam.partition.fell.v1` events of a partition of `fragments`."""
+    return f"{PREFIX}fell:{partition}"
+
+
+def still_key(camera_id: str) -> str:
+    return f"{PREFIX}still:{camera_id}"
+
+
+def camera_key(camera_id: str) -> str:
+    """Every revision of the camera's record."""
+    return f"{PREFIX}cameras:{camera_id}"
+
+
+CAMERA_IDS = f"{PREFIX}camera-ids"
+"""Set of all camera ids ever indexed, so that nobody scans the keyspace."""
+LATEST = f"{PREFIX}latest"
+AHEAD_US = 60_000_000
+"""A segment that ends later than so long from now was filed by a clock that was ahead."""
+APPLIED = f"{PREFIX}applied"
+MARKS = f"{PREFIX}marks"
+ENDED_LOGINS = f"{PREFIX}ended-logins"
+LOGGED = f"{PREFIX}logged"
+HOLDS = f"{PREFIX}holds"
+HOLD_STATES = f"{PREFIX}hold-states"
+META = f"{PREFIX}meta"
+USED = f"{PREFIX}used"
+"""Hash: camera → bytes of all its segments; the sum of its `used_key`."""
+COUNTED = f"{PREFIX}counted"
+"""Hash: for which build, and up to which offsets of `segments`, `USED` is right."""
+_SEGMENTS = f"{PREFIX}seg:"
+_SEGMENTS_KEY = re.compile(
+    rf"{_SEGMENTS}([a-z0-9][a-z0-9-]{{0,62}}):(\d{{4}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3]))",
+    re.ASCII,
+)
+
+
+def hours(from_us: int, to_us: int) -> list[int]:
+    """Starts of the hours that may hold segments touching [from_us, to_us): one hour earlier than the window's own."""
+    first = from_us // HOUR_US - 1
+    last = (to_us - 1) // HOUR_US
+    return [hour * HOUR_US for hour in range(first, last + 1)]
+
+
+def slots(start_us: int, end_us: int) -> list[tuple[int, range]]:
+    """Day bitmaps touched by [start_us, end_us): (an instant in the day, bit offsets)."""
+    out: list[tuple[int, range]] = []
+    first, last = start_us // SLOT_US, max(start_us, end_us - 1) // SLOT_US
+    per_day = DAY_US // SLOT_US
+    for day in range(first // per_day, last // per_day + 1):
+        low, high = max(first, day * per_day), min(last, day * per_day + per_day - 1)
+        out.append((day * DAY_US, range(low - day * per_day, high - day * per_day + 1)))
+    return out
+
+
+# ---- partitions
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The default partitioner's choice (murmur2, as Kafka's Java client), so that anyone can tell a camera's partition."""
+    return (_murmur2(key.encode()) & 0x7FFF_FFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    m, mask = 0x5BD1E995, 0xFFFF_FFFF
+    h = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ (k >> 24)) * m & mask
+        h = (h * m & mask) ^ k
+    rest = data[whole:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ (h >> 13)) * m & mask
+    return h ^ (h >> 15)

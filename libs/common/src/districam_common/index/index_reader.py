@@ -1,0 +1,372 @@
+"""Reading the index in Redis. The api answers from it, the indexer computes its gauges from it."""
+# Redis-py types its commands for text and bytes, sync and async, at once:
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from redis.asyncio import Redis
+
+from districam_common.contract import names
+from districam_common.contract.events import Camera
+from districam_common.contract.index import SegmentArray
+from districam_common.index import index_replies as replies
+from districam_common.index.index_queries import NEWEST, ask_for_hours, ask_for_last
+from districam_common.index.index_replies import Instant, Meta, parse_meta
+from districam_common.index.recent import Recent
+from districam_common.index.redis_door import open_redis, piped, read_hash, redis_errors
+from districam_common.index.revisions import dated as dated_revisions
+from districam_common.index.revisions import revisions as read_revisions
+from districam_common.index.revisions import whole
+from districam_common.ledger.holds import Hold, HoldState, cached_form
+from districam_common.ledger.intervals import Interval
+from districam_common.ledger.ledger import LedgerInputs, Told
+from districam_common.runtime.settings import RedisSettings
+from districam_common.runtime.turns import in_turns
+
+__all__ = ["EpochShape", "Framed", "IndexReader", "Instant", "Known", "LatestStill", "Meta", "parse_meta"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EpochShape:
+    """What all segments of an epoch share; RFC 6381 codecs, pixels."""
+
+    codecs: str
+    width: int
+    height: int
+
+
+AT = """
+local found, step, at = {}, tonumber(ARGV[2]), tonumber(ARGV[1])
+for n = 1, #KEYS, step do
+  local seen = 0
+  for hour = n + 1, n + step - 1 do
+    local rows = redis.call('ZREVRANGEBYSCORE', KEYS[hour], ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, 4)
+    for row = 1, #rows, 2 do
+      local member = rows[row]
+      if #member == 35 and at < tonumber(rows[row + 1]) + struct.unpack('>I4', member, 25) then seen = 1 end
+    end
+  end
+  for _, one in ipairs(redis.call('ZRANGE', KEYS[n], 0, -1)) do
+    local from, to = string.match(one, '^(%d+)-(%d+)$')
+    if from and tonumber(from) <= at and at < tonumber(to) then seen = seen + 2 break end
+  end
+  found[#found + 1] = seen
+end
+return found
+"""
+"""Of each camera 1 if one of the last segments that had begun by then reaches that far, and 2 if the instant has expired.
+
+Numbers in Lua are exact up to 2^53, which is the year 2255. A member's bytes 25 to 28 are its duration (`index.MEMBER`).
+"""
+
+_AT_ONCE = 200
+"""Cameras asked about in one round trip, or events parsed in one go."""
+
+_REACH_US = 120_000_000
+"""So early in an hour the segment may be filed under the hour before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known(LedgerInputs):
+    """The ledger's inputs as the index has them: `log_us` was read before the rest, `meta` after it."""
+
+    meta: Meta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Framed(Generic[T]):
+    """A value, and what the index said of itself before and after it was read."""
+
+    before: Meta | None
+    value: T
+    after: Meta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatestStill:
+    """The newest keyframe of a camera, at most a minute old."""
+
+    jpeg: bytes
+    at_us: int
+    width: int
+    height: int
+
+
+class IndexReader:
+    """The index as values. Every method raises `Retriable` when Redis is in trouble."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._recent = Recent(replies.told_once)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: RedisSettings) -> AsyncGenerator["IndexReader"]:
+        async with open_redis(settings) as redis:
+            yield cls(redis)
+
+    async def ping(self) -> None:
+        """Whether Redis answers."""
+        with redis_errors("ping"):
+            await self._redis.ping()
+
+    async def meta(self) -> Meta | None:
+        """What the index says of itself; None when there is none yet: nobody can tell what is stored."""
+        return parse_meta(await self._meta_fields())
+
+    async def _meta_fields(self) -> dict[bytes, bytes]:
+        return await read_hash(self._redis, names.META, "reading what the index says of itself")
+
+    async def segments(self, camera_id: str, from_us: int, to_us: int) -> SegmentArray:
+        """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
+        async with piped(self._redis, "reading segments") as pipe:
+            ask_for_hours(pipe, camera_id, from_us, to_us)
+            hours = cast("list[list[bytes]]", await pipe.execute())
+        return replies.touching(hours, from_us, to_us)
+
+    async def known(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> Known:
+        """All that the ledger needs of the camera and the window, in one round trip.
+
+        A connection's commands are done in their order, so `log_us` is older than all that it vouches for.
+        """
+        partition = names.partition_of(camera_id, partitions)
+        async with piped(self._redis, "reading what is known of a camera") as pipe:
+            pipe.hget(names.LOGGED, str(partition))
+            ask_for_hours(pipe, camera_id, from_us, to_us)
+            for key in (
+                names.camera_key(camera_id),
+                names.events_key(camera_id),
+                names.fell_key(partition),
+            ):
+                pipe.zrange(key, 0, -1)
+            pipe.hgetall(names.META)
+            logged, *hours, revisions, told, fell, meta = await pipe.execute()
+        return Known(
+            log_us=replies.log_us_of(logged),
+            revisions=dated_revisions(revisions, camera_id),
+            segments=replies.touching(hours, from_us, to_us),
+            events=await _told(told),
+            fell=replies.fell(fell),
+            meta=parse_meta(meta),
+        )
+
+    async def told(self, camera_id: str) -> list[Told]:
+        """All stream events of the camera, in the order of `at_us`."""
+        (members,) = await self._all_of([names.events_key(camera_id)])
+        return await _told(members)
+
+    async def told_members(self, camera_id: str) -> list[tuple[bytes, Told]]:
+        """The same, each with how it stands in the set."""
+        (members,) = await self._all_of([names.events_key(camera_id)])
+        return [(member, one) async for member in in_turns(members) for one in replies.told([member])]
+
+    async def expired(self, camera_ids: Sequence[str]) -> dict[str, list[Interval]]:
+        """What retention has let go of, merged, by camera; one round trip."""
+        found = await self._all_of([names.expired_key(camera_id) for camera_id in camera_ids])
+        return {
+            camera_id: replies.expired(members, camera_id)
+            for camera_id, members in zip(camera_ids, found, strict=True)
+        }
+
+    async def holds(self) -> dict[str, bytes]:
+        """Hold id → the hold's JSON, of all in force."""
+        found = await self._texts(names.HOLDS)
+        return {name.decode(errors="replace"): body for name, body in found.items()}
+
+    async def hold_states(self) -> dict[str, HoldState]:
+        """Hold id → how far the indexer has come with it."""
+        return replies.values(HoldState, await self._texts(names.HOLD_STATES), names.HOLD_STATES)
+
+    async def cache_hold(self, hold: Hold) -> None:
+        """Has the hold listed at once; the indexer keeps the list equal to the bucket."""
+        with redis_errors("caching a hold"):
+            await self._redis.hset(names.HOLDS, hold.id, cached_form(hold))
+
+    async def uncache_hold(self, hold_id: str) -> None:
+        """The opposite; may be repeated."""
+        with redis_errors("taking a hold off the list"):
+            await self._redis.hdel(names.HOLDS, hold_id)
+
+    async def _texts(self, key: str) -> dict[bytes, bytes]:
+        return await read_hash(self._redis, key, "reading the holds")
+
+    async def recent(self, camera_ids: Sequence[str], now_us: int, most: int = 64) -> dict[str, list[Told]]:
+        """Of each camera's last stream events those that may say how it is doing now, in the order of `at_us`."""
+        out: dict[str, list[Told]] = {}
+        for some in _chunks(camera_ids):
+            found = await self._all_of([names.events_key(camera_id) for camera_id in some], start=-most)
+            async for camera_id, members in in_turns(zip(some, found, strict=True)):
+                out[camera_id] = self._recent.of(camera_id, members, now_us)
+        return out
+
+    async def lengths(self, ends_us: Mapping[str, int]) -> dict[str, int]:
+        """Camera and an instant → how long the segment is that ends there: the longest, of several."""
+        out: dict[str, int] = {}
+        for some in _chunks(list(ends_us)):
+            async with piped(self._redis, "reading the newest segments") as pipe:
+                for camera_id in some:
+                    ask_for_last(pipe, camera_id, ends_us[camera_id])
+                found = cast("list[list[bytes]]", await pipe.execute())
+            hours = [found[2 * n : 2 * n + 2] for n in range(len(some))]
+            async for camera_id, two in in_turns(zip(some, hours, strict=True)):
+                out[camera_id] = replies.length_at(two, ends_us[camera_id])
+        return out
+
+    async def log_us(self, camera_id: str) -> int:
+        """How far the truth has got for this camera: everything up to it is stored and indexed; 0: not known yet."""
+        meta = await self.meta()
+        if meta is None:
+            return 0
+        partition = names.partition_of(camera_id, meta.partitions)
+        with redis_errors("reading how far the truth has got"):
+            found = await cast("Awaitable[bytes | None]", self._redis.hget(names.LOGGED, str(partition)))
+        return replies.log_us_of(found)
+
+    async def logged(self) -> dict[int, int]:
+        """Partition of `fragments` → `log_us`, of all that are known."""
+        found = await read_hash(self._redis, names.LOGGED, "reading how far the truth has got")
+        return replies.numbers(found, names.LOGGED)
+
+    async def camera_ids(self) -> set[str]:
+        """Every camera ever indexed, whether or not its record is known."""
+        with redis_errors("reading the camera ids"):
+            found = await cast("Awaitable[set[bytes]]", self._redis.smembers(names.CAMERA_IDS))
+        return replies.camera_ids(found)
+
+    async def revisions(self, camera_id: str) -> list[Camera]:
+        """All revisions of the camera's record that can be read, oldest first."""
+        (members,) = await self._all_of([names.camera_key(camera_id)])
+        return read_revisions(members, camera_id)
+
+    async def cameras(self) -> dict[str, Camera]:
+        """The newest revision of every camera's record, deleted ones included, by id.
+
+        Of a camera whose newest one cannot be read, the last that can (`revisions.PartlyRead`); none if no one can.
+        """
+        return (await self.framed_cameras()).value
+
+    async def framed_cameras(self) -> Framed[dict[str, Camera]]:
+        """`cameras`, in two round trips; in one more for those whose newest revision cannot be read."""
+        async with piped(self._redis, "reading the cameras' records") as pipe:
+            pipe.hgetall(names.META)
+            pipe.smembers(names.CAMERA_IDS)
+            before, known = cast("tuple[dict[bytes, bytes], set[bytes]]", await pipe.execute())
+            ids = sorted(replies.camera_ids(known))
+            pipe.eval(NEWEST, len(ids), *map(names.camera_key, ids))
+            pipe.hgetall(names.META)
+            newest, after = cast("tuple[list[bytes | None], dict[bytes, bytes]]", await pipe.execute())
+        members = {one: member for one, member in zip(ids, newest, strict=True) if member is not None}
+        records = await self._records(members)
+        is_plain = all(type(record) is Camera for record in records.values()) and len(records) == len(members)
+        return Framed(
+            parse_meta(before), records, parse_meta(after if is_plain else await self._meta_fields())
+        )
+
+    async def _records(self, members: Mapping[str, bytes]) -> dict[str, Camera]:
+        """By id; `members` are the newest revisions."""
+        read: dict[str, Camera | None] = {}
+        async for some in in_turns(_chunks(list(members.items()))):
+            read |= {one: whole(member) for one, member in some}
+        unclear = [one for one, record in read.items() if record is None]
+        partly = {one: read_revisions([members[one]], one) for one in unclear}
+        for some in _chunks([one for one, found in partly.items() if not found]):
+            all_of = await self._all_of([names.camera_key(one) for one in some])
+            partly |= {one: read_revisions(found, one) for one, found in zip(some, all_of, strict=True)}
+        read |= {one: found[-1] if found else None for one, found in partly.items()}
+        return {one: record for one, record in read.items() if record is not None}
+
+    async def epochs(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochShape]:
+        """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""
+        hours = names.hours(from_us, to_us)
+        keys = list(dict.fromkeys(names.epochs_key(camera_id, hour) for hour in hours))
+        async with piped(self._redis, "reading the epochs' shapes") as pipe:
+            for key in keys:
+                pipe.hgetall(key)
+            days = cast("list[dict[bytes, bytes]]", await pipe.execute())
+        found = {epoch: shape for day in days for epoch, shape in day.items()}
+        return replies.values(EpochShape, found, f"{names.PREFIX}epoch")
+
+    async def latest(self) -> dict[str, int]:
+        """Camera → end of its newest segment, µs UTC. One over `names.AHEAD_US` from now says nothing of how the camera is doing."""
+        (rows,) = cast(
+            "list[list[tuple[bytes, float]]]", await self._all_of([names.LATEST], with_scores=True)
+        )
+        return replies.ends(rows)
+
+    async def newest_end_us(self, camera_id: str, by_us: int) -> int | None:
+        """End of the newest segment that has ended by then; None if there is none of the day before."""
+        ends = (await self.segments(camera_id, by_us - names.DAY_US, by_us))["end_us"]
+        return max(ends[ends <= by_us].tolist(), default=None)
+
+    async def still(self, camera_id: str) -> LatestStill | None:
+        """The newest still, or None when there is none of the last minute that can be read."""
+        found = await read_hash(self._redis, names.still_key(camera_id), "reading a still")
+        figures = [
+            replies.number(found.get(name), f"still {camera_id}") for name in (b"at_us", b"width", b"height")
+        ]
+        at_us, width, height = figures
+        if b"jpeg" not in found or at_us is None or width is None or height is None:
+            return None
+        return LatestStill(jpeg=found[b"jpeg"], at_us=at_us, width=width, height=height)
+
+    async def days(self, camera_ids: Sequence[str], from_us: int, to_us: int) -> dict[str, list[bytes]]:
+        """By camera the day bitmaps (bit = 10 s slot, first bit highest) of each UTC day that [from_us, to_us) touches."""
+        first, last = from_us // names.DAY_US, (to_us - 1) // names.DAY_US
+        texts = [names.day_text(day * names.DAY_US) for day in range(first, last + 1)]
+        keys = [names.day_key_of(camera_id, text) for camera_id in camera_ids for text in texts]
+        with redis_errors("reading day bitmaps"):
+            found = cast("list[bytes | None]", await self._redis.mget(keys)) if keys else []
+        bitmaps = [bitmap or b"" for bitmap in found]
+        count = len(texts)
+        return {one: bitmaps[n * count : (n + 1) * count] for n, one in enumerate(camera_ids)}
+
+    async def at(self, camera_ids: Sequence[str], at_us: int) -> Framed[dict[str, Instant]]:
+        """What a look at one instant shows, by camera; one round trip for all."""
+        starts_us = [at_us] if at_us % names.HOUR_US >= _REACH_US else [at_us, at_us - names.HOUR_US]
+        hours = [names.hour_text(start_us) for start_us in starts_us]
+        keys = [
+            key
+            for camera_id in camera_ids
+            for key in (
+                names.expired_key(camera_id),
+                *(names.segments_key_of(camera_id, hour) for hour in hours),
+            )
+        ]
+        async with piped(self._redis, "looking at an instant") as pipe:
+            pipe.hgetall(names.META)
+            pipe.eval(AT, len(keys), *keys, str(at_us), str(1 + len(hours)))
+            pipe.hgetall(names.META)
+            before, found, after = cast(
+                "tuple[dict[bytes, bytes], list[int], dict[bytes, bytes]]", await pipe.execute()
+            )
+        seen = {
+            camera_id: Instant(bool(one & 1), bool(one & 2))
+            for camera_id, one in zip(camera_ids, found, strict=True)
+        }
+        return Framed(parse_meta(before), seen, parse_meta(after))
+
+    async def _all_of(
+        self, keys: Sequence[str], *, start: int = 0, with_scores: bool = False
+    ) -> list[list[Any]]:
+        """Each sorted set's members from rank `start` on, in one round trip."""
+        async with piped(self._redis, "reading the index") as pipe:
+            for key in keys:
+                pipe.zrange(key, start, -1, withscores=with_scores)
+            return await pipe.execute()
+
+
+async def _told(members: Sequence[bytes]) -> list[Told]:
+    """A camera that is away for a month has 60,000 events: half a second of parsing, the first time."""
+    out: list[Told] = []
+    async for some in in_turns(_chunks(members)):
+        out += replies.told(some)
+    return out
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[n : n + _AT_ONCE] for n in range(0, len(items), _AT_ONCE))

@@ -1,0 +1,1 @@
+"""Why each second of a camera is stored or not. Pure."""

@@ -1,0 +1,183 @@
+"""The ledger: segments, events, camera revisions and the log's progress → states that tile a window. One pure function."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from districam_common.contract.events import Cause, FootageExpired, PartitionFell
+from districam_common.contract.index import SegmentArray
+from districam_common.ledger.causes import (
+    BEGINNING,
+    FOREVER,
+    Blame,
+    Missing,
+    Reign,
+    Told,
+    blamed,
+    happenings,
+    interruptions,
+    missing,
+    reigns,
+    shed,
+)
+from districam_common.ledger.expectation import Revision, expected
+from districam_common.ledger.intervals import Interval, gaps, merge, merge_arrays, touches
+
+__all__ = ["LedgerInputs", "Revision", "State", "Summary", "Told", "gap_us_by_cause", "ledger", "summary"]
+
+SETTLE_US = 75_000_000
+"""Longer than the silence deadline, the session timeout and a reconnection together."""
+SHORT_HOLE_US = 500_000
+
+StateName = Literal["recorded", "gap", "pending", "expired", "not_expected"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of [from_us, to_us). Only a gap has a cause; `detail` is that of the event which decides it."""
+
+    state: StateName
+    from_us: int
+    to_us: int
+    cause: Cause | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Disjoint states in order of time; the first layer that has one at an instant decides it."""
+
+    states: list[State]
+
+    def at(self, at_us: int) -> State | None:
+        n = bisect_right(self.states, at_us, key=lambda state: state.from_us) - 1
+        return self.states[n] if n >= 0 and at_us < self.states[n].to_us else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerInputs:
+    """What is known of one camera.
+
+    Attributes:
+        revisions: every revision of its record, in any order, repeats allowed. Empty: the camera never existed.
+        segments: its segments (`index.SEGMENTS`), in any order, repeats and copies allowed. They must reach an hour
+            beyond the window on either side, where stored: a loss is proven by what came after it.
+        events: all its events, in any order, repeats allowed.
+        fell: the `partition.fell` events of its partition of `fragments`.
+        log_us: everything up to this instant in its partition is stored and indexed, µs UTC; 0 if unknown.
+    """
+
+    revisions: Sequence[Revision]
+    segments: SegmentArray
+    events: Sequence[Told]
+    fell: Sequence[PartitionFell] = ()
+    log_us: int
+
+
+def ledger(window: Interval, known: LedgerInputs, *, now_us: int, settle_us: int = SETTLE_US) -> list[State]:
+    """What is known of each instant of `window`: states that tile it, in order, neighbours differing.
+
+    Args:
+        window: half-open, µs UTC.
+        known: of the camera.
+        now_us: nothing later than this can be known.
+        settle_us: what is newer than `log_us` less this may still change.
+    """
+    segments, events, log_us = known.segments, known.events, known.log_us
+    recorded = merge_arrays(segments["start_us"], segments["end_us"])
+    gone = missing(segments, events, log_us)
+    dropped = shed(events)
+    happened = happenings(events)
+    ruling = reigns(happened, (window[0] - SHORT_HOLE_US, window[1] + SHORT_HOLE_US))
+    expired = merge((t.event.from_us, t.event.to_us) for t in events if isinstance(t.event, FootageExpired))
+    shown = merge([*recorded, *_short_holes(recorded, gone, dropped, ruling)])
+    wanted = expected(known.revisions, segments, happened)
+    layers = [
+        _plain("expired", expired),
+        _plain("recorded", shown),
+        _plain("not_expected", gaps((BEGINNING, FOREVER), wanted)),
+        _plain("pending", [(min(log_us - settle_us, now_us), FOREVER)]),
+        _blaming(dropped),
+        _plain("pending", gone.unsettled),
+        _blaming(Blame(*interval, "pipeline_loss") for interval in gone.lost),
+        _blaming(blamed(ruling)),
+    ]
+    fallen = _plain("gap", merge((f.from_us, f.to_us) for f in known.fell))
+    return _merged(_decided(window, layers, fallen))
+
+
+def _plain(name: StateName, intervals: Iterable[Interval]) -> _Layer:
+    return _Layer([State(name, *interval) for interval in intervals])
+
+
+def _blaming(blames: Iterable[Blame]) -> _Layer:
+    return _Layer([State("gap", b.from_us, b.to_us, b.cause, b.detail) for b in blames])
+
+
+def _decided(window: Interval, layers: Sequence[_Layer], fallen: _Layer) -> Iterator[State]:
+    """A state for each stretch of the window in which no layer changes."""
+    edges = {edge for layer in (*layers, fallen) for s in layer.states for edge in (s.from_us, s.to_us)}
+    inside = sorted(edge for edge in edges if window[0] < edge < window[1])
+    for from_us, to_us in pairwise([window[0], *inside, window[1]]):
+        if from_us < to_us:
+            found = next(state for layer in layers if (state := layer.at(from_us)))
+            cause, detail = found.cause, found.detail
+            if cause in ("pipeline_loss", "service_down") and fallen.at(from_us):
+                cause, detail = "storage_down", ""
+            yield State(found.state, from_us, to_us, cause, detail)
+
+
+def _merged(states: Iterable[State]) -> list[State]:
+    out: list[State] = []
+    for new in states:
+        old = out[-1] if out else None
+        if old and (old.state, old.cause, old.detail) == (new.state, new.cause, new.detail):
+            out[-1] = State(old.state, old.from_us, new.to_us, old.cause, old.detail)
+        else:
+            out.append(new)
+    return out
+
+
+def _short_holes(
+    recorded: Sequence[Interval], gone: Missing, dropped: Sequence[Blame], ruling: Sequence[Reign]
+) -> list[Interval]:
+    """Holes too short to be gaps: where one epoch ends and the next begins, and nothing is known to be missing."""
+    holes = [(before[1], after[0]) for before, after in pairwise(recorded)]
+    short = [hole for hole in holes if hole[1] - hole[0] < SHORT_HOLE_US]
+    if not short:
+        return []
+    sheds = [(b.from_us, b.to_us) for b in dropped]
+    known = merge([*gone.lost, *gone.unsettled, *sheds, *interruptions(ruling)])
+    return [hole for hole in short if not touches(known, *hole)]
+
+
+# ---- sums
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Microseconds of a window that are stored, missing, and not known yet."""
+
+    recorded_us: int
+    gap_us: int
+    pending_us: int
+
+
+def summary(states: Iterable[State]) -> Summary:
+    """The sums that a timeline states beside its states."""
+    of: Counter[str] = Counter()
+    for state in states:
+        of[state.state] += state.to_us - state.from_us
+    return Summary(of["recorded"], of["gap"], of["pending"])
+
+
+def gap_us_by_cause(states: Iterable[State]) -> dict[Cause, int]:
+    """Microseconds of gap, a cause each; causes without any are absent."""
+    out: dict[Cause, int] = {}
+    for state in states:
+        if state.cause is not None:
+            out[state.cause] = out.get(state.cause, 0) + state.to_us - state.from_us
+    return out

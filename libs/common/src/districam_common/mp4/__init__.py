@@ -1,0 +1,1 @@
+"""Fragmented MP4 as it is stored (ISO/IEC 14496-12)."""

@@ -1,0 +1,114 @@
+"""Logs: one line an event, JSON for machines or coloured for people, to standard error. Nothing secret in them."""
+
+import logging
+import re
+import sys
+import unicodedata
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from districam_common.runtime.settings import LogSettings
+
+_USERINFO = re.compile(r"://[^/\s?#]*@")
+"""Of any URL, whatever its scheme: looking for the scheme as well would start a search at every letter of a long word."""
+_QUIET = {"aiokafka": logging.ERROR, "urllib3": logging.ERROR, "asyncio": logging.WARNING}
+"""Libraries whose own lines repeat at each attempt; what matters of them comes through our errors and Health."""
+
+
+_PASSING = ("GroupCoordinatorNotAvailableError",)
+"""What aiokafka calls an error although it only means "not yet": a fresh broker makes its topic of commits at the first
+request for it. aiokafka asks again; if it lasts, Health says so."""
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Unicode categories of what steers terminals, ends lines for some readers, or turns the direction of text."""
+
+
+def escaped(text: str) -> str:
+    r"""The text with control, format and line separating characters as `\uXXXX`, so that a line stays one line."""
+    if text.isprintable():
+        return text
+    return "".join(_escape(one) if unicodedata.category(one) in _UNSEEN else one for one in text)
+
+
+def _escape(character: str) -> str:
+    pairs = character.encode("utf-16-be").hex()  # two surrogates beyond U+FFFF, as in JSON
+    return "".join(f"\\u{pairs[n : n + 4]}" for n in range(0, len(pairs), 4))
+
+
+def redacted(text: str) -> str:
+    """The text with the user and password taken out of every URL in it."""
+    return _USERINFO.sub("://", text)
+
+
+def configure(settings: LogSettings, *, service: str, instance: str) -> None:
+    """Sets up structlog, and sends the libraries' logging the same way. Once a process, before the first line."""
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _identity(service, instance),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(settings))
+    )
+    handler.addFilter(_is_news)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(level, least))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.name.startswith("aiokafka") and any(name in record.getMessage() for name in _PASSING))
+
+
+def _rendering(settings: LogSettings) -> list[structlog.typing.Processor]:
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    people = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    if people:
+        return [remove, _escape_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _redact]
+    return [
+        remove,
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        _redact,
+        _escape_line,
+    ]
+
+
+def _identity(service: str, instance: str) -> structlog.typing.Processor:
+    def add(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("service", service)
+        event.setdefault("instance", instance)
+        return event
+
+    return add
+
+
+def _escape_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """For people: before colours, which are control characters too."""
+    return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _escape_line(_logger: object, _method: str, line: Any) -> str:
+    """For machines: JSON has escaped the controls below U+0020 already; what is left stands inside its strings."""
+    return escaped(line)
+
+
+def _redact(_logger: object, _method: str, line: Any) -> str:
+    """Last, on the whole line: whatever a secret was wrapped in, it is text by now."""
+    return redacted(line)

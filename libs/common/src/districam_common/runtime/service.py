@@ -1,0 +1,215 @@
+"""Runs a service: settings, logs, signals, health, one broad `except`, exit codes."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import structlog
+import uvloop
+
+from districam_common.errors import DistricamError, Fatal, Retriable
+from districam_common.runtime import health as health_server
+from districam_common.runtime import heap, logs, loop_lag
+from districam_common.runtime.backoff import delays
+from districam_common.runtime.clock import Clock, SystemClock
+from districam_common.runtime.health import Health
+from districam_common.runtime.retry import retry
+from districam_common.runtime.settings import ServiceSettings, SettingsError, load, variable
+
+__all__ = [
+    "ASKED_TO_STOP",
+    "BAD_SETTINGS",
+    "BUG",
+    "REFUSED_FOR_GOOD",
+    "Health",
+    "Runtime",
+    "entry",
+    "instance_name",
+    "leaves",
+    "retrying",
+    "run",
+]
+
+log = structlog.get_logger()
+S = TypeVar("S", bound=ServiceSettings)
+T = TypeVar("T")
+
+ASKED_TO_STOP = 0
+BUG = 1
+BAD_SETTINGS = 2
+REFUSED_FOR_GOOD = 3
+
+
+def instance_name() -> str:
+    """Host name and a random suffix, new at each process start."""
+    return f"{socket.gethostname()}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a service's main function is given. It returns once `stopping` is set and its work is put away."""
+
+    name: str
+    instance: str = field(default_factory=instance_name)
+    clock: Clock = field(default_factory=SystemClock)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    health: Health = field(default_factory=Health)
+
+    async def stops_within(self, delay_s: float) -> bool:
+        """Waits so long, less if asked to stop; whether to stop."""
+        return await _stops_within(self.stopping, delay_s)
+
+
+Main = Callable[[Runtime], Awaitable[None]]
+
+
+async def retrying(
+    attempt: Callable[[], Awaitable[T]],
+    runtime: Runtime,
+    dependency: str,
+    *,
+    first_s: float = 0.2,
+    cap_s: float = 10.0,
+    while_stopping: bool = False,
+) -> T:
+    """Repeats `attempt` while it raises Retriable, telling Health; gives its result.
+
+    With `while_stopping` it goes on once `stopping` is set, until it is cancelled.
+
+    Raises:
+        Retriable: the last one, once `stopping` is set. Other errors pass.
+    """
+
+    async def pause(error: Retriable, delay_s: float) -> None:
+        runtime.health.failing(dependency, str(error))
+        if while_stopping:
+            await asyncio.sleep(delay_s)
+        elif await _stops_within(runtime.stopping, delay_s):
+            raise error
+
+    result = await retry(attempt, delays(first_s, cap_s), pause)
+    runtime.health.ok(dependency)
+    return result
+
+
+async def _stops_within(stopping: asyncio.Event, delay_s: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(delay_s):
+            await stopping.wait()
+    return stopping.is_set()
+
+
+def entry(name: str, kind: type[S], main: Callable[[S, Runtime], Awaitable[None]]) -> int:
+    """Loads the settings and runs `main(settings, runtime)`; the body of a `__main__`. Gives the exit code."""
+    try:
+        settings = load(kind)
+    except SettingsError as error:
+        print(f"districam-{name}: {error}", file=sys.stderr)  # noqa: T201  # no logs before there are settings
+        return BAD_SETTINGS
+    return run(name, settings, lambda runtime: main(settings, runtime))
+
+
+def run(name: str, settings: ServiceSettings, main: Main) -> int:
+    """Runs a service until it is asked to stop. Gives the exit code: 0 asked, 1 a bug, 2 settings, 3 Fatal."""
+    instance = instance_name()
+    heap.limit_arenas()
+    logs.configure(settings.log, service=name, instance=instance)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_guarded(name, instance, settings, main))
+
+
+async def _guarded(name: str, instance: str, settings: ServiceSettings, main: Main) -> int:
+    runtime = Runtime(name, instance)
+    try:
+        await _serve(runtime, settings, main)
+    except Exception as error:  # noqa: BLE001  # the one broad except of a service
+        return _verdict(error, is_stopping=runtime.stopping.is_set())
+    log.info("stopped")
+    return ASKED_TO_STOP
+
+
+async def _serve(runtime: Runtime, settings: ServiceSettings, main: Main) -> None:
+    with _signals(runtime.stopping):
+        async with health_server.serving(settings.health, runtime.health) as port:
+            log.info("started", site=settings.site, health_port=port)
+            async with (
+                loop_lag.measured(),
+                heap.trimmed(),
+                heap.collected(),
+                _stop_deadline(runtime.stopping, settings.stop_timeout_s),
+            ):
+                await main(runtime)
+    if not runtime.stopping.is_set():
+        raise AssertionError("the service's main function ended without being asked to")
+
+
+@contextlib.contextmanager
+def _signals(stopping: asyncio.Event) -> Generator[None]:
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        log.info("stopping", signal=number.name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def _stop_deadline(stopping: asyncio.Event, timeout_s: float) -> AsyncGenerator[None]:
+    """Cuts the block off `timeout_s` after stopping was asked for; that is a bug."""
+    deadline = asyncio.timeout(None)
+    try:
+        async with deadline, asyncio.TaskGroup() as tasks:
+            watcher = tasks.create_task(_set_off(deadline, stopping, timeout_s))
+            try:
+                yield
+            finally:
+                watcher.cancel()
+    except TimeoutError as error:
+        if deadline.expired():
+            raise AssertionError(
+                f"the stop took longer than {variable('stop_timeout_s')} ({timeout_s} s)"
+            ) from error
+        raise
+
+
+async def _set_off(deadline: asyncio.Timeout, stopping: asyncio.Event, timeout_s: float) -> None:
+    await stopping.wait()
+    deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors inside an exception group, however deep; a plain error alone."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return [leaf for one in group.exceptions for leaf in leaves(one)]
+    return [error]
+
+
+def _verdict(error: Exception, *, is_stopping: bool) -> int:
+    found = leaves(error)
+    for leaf in found:
+        if isinstance(leaf, SettingsError):
+            log.error("settings", why=str(leaf))
+            return BAD_SETTINGS
+        if isinstance(leaf, Fatal):
+            log.error("refused for good", why=str(leaf))
+            return REFUSED_FOR_GOOD
+    if is_stopping and all(isinstance(leaf, Retriable) for leaf in found):
+        log.warning("stopped while waiting", why=[str(leaf) for leaf in found])
+        return ASKED_TO_STOP
+    known = all(isinstance(leaf, DistricamError) for leaf in found)
+    log.error("failed", why=[repr(leaf) for leaf in found], exc_info=None if known else error)
+    return BUG

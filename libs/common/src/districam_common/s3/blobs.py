@@ -1,0 +1,384 @@
+"""The door to the object store. minio-py waits in threads of its own; its errors become ours here, and retries are ours."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.deleteobjects import DeleteError, DeleteObject
+from minio.error import S3Error
+from urllib3 import BaseHTTPResponse
+
+from districam_common.contract.names import SITE_MARKER, utc
+from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
+from districam_common.runtime.settings import S3Settings, secret
+from districam_common.s3.s3_requests import put, request
+from districam_common.s3.store_answers import (
+    OF_THE_STORE,
+    Exists,
+    LockRefused,
+    Missing,
+    Unsupported,
+    keeps,
+    refuses_lock,
+    translated,
+)
+from districam_common.s3.store_listing import PAGE, Kind, Page, Version, first_query, page_of
+
+__all__ = [
+    "Blobs",
+    "Exists",
+    "Head",
+    "LockRefused",
+    "Missing",
+    "SiteMarker",
+    "Unsupported",
+    "client",
+    "connections",
+]
+
+T = TypeVar("T")
+
+_STREAM_BYTES = 256 << 10
+_CONNECT_TIMEOUT_S = 5.0
+_PATIENCE = 4
+"""A call may take this many times `timeout_s` in all; that is between two signs of life."""
+_META = "x-amz-meta-"
+_EMPTY_PAGES = 1000
+"""Of one listing in a row, before a store is taken for one that never comes to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the store says of an object; names of the metadata in lower case, without prefix."""
+
+    size: int
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteMarker:
+    """Whose bucket this is."""
+
+    site: str
+    created: str
+    schema: int
+
+
+_LOCK_ENABLED = re.compile(rb"ObjectLockEnabled>\s*Enabled\s*<")
+
+
+class Blobs:
+    """One bucket. Every method may raise Retriable (away, slow, bucket missing) and Fatal (keys refused)."""
+
+    def __init__(self, settings: S3Settings, client: Minio, threads: ThreadPoolExecutor) -> None:
+        self._bucket = settings.bucket
+        self._endpoint = settings.endpoint
+        self._conditional_put = settings.conditional_put
+        self._deadline_s = settings.timeout_s * _PATIENCE
+        self._client = client
+        self._threads = threads
+        self._slots = asyncio.Semaphore(settings.threads)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: S3Settings) -> AsyncGenerator[Self]:
+        """For the length of the block; the store is not asked yet."""
+        pool = connections(settings)
+        threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="s3")
+        try:
+            yield cls(settings, client(settings, pool), threads)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            pool.clear()
+
+    async def put(
+        self,
+        key: str,
+        parts: Sequence[bytes],
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        sha256: str,
+        once: bool,
+        locked_until_us: int | None = None,
+    ) -> None:
+        """Stores the joined parts in one request, if the store finds their `sha256` (hex) to be right.
+
+        Until `locked_until_us` it shall let nobody delete or change them, administrators of its own included (COMPLIANCE).
+
+        Raises:
+            Exists: `once`, and the key is taken. LockRefused: nothing is stored, and it may be for the lock.
+        """
+        headers = {
+            "Content-Type": content_type,
+            "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+            "x-amz-sdk-checksum-algorithm": "SHA256",
+            **{f"{_META}{name}": value for name, value in metadata.items()},
+            **({} if locked_until_us is None else _lock(locked_until_us)),
+        }
+        if not all(value.isascii() for value in headers.values()):
+            raise Rejected(f"putting {key}: metadata must be ASCII")
+
+        def send() -> None:
+            body, if_absent = b"".join(parts), once and self._conditional_put
+            etag = put(self._client, self._bucket, key, body, headers, if_absent=if_absent)
+            if not etag:  # S3 always gives one: something else has answered
+                raise ValueError("no ETag of what was put")
+
+        if once and not self._conditional_put and await self.head(key) is not None:
+            raise Exists(f"putting {key}: the key is taken")
+        try:
+            await self._call(f"putting {key}", send)
+        except DistricamError as error:
+            if locked_until_us is not None and refuses_lock(error.__cause__):
+                raise LockRefused(str(error)) from error
+            raise
+
+    async def put_json(self, key: str, body: bytes, *, once: bool) -> None:
+        """Stores a small document.
+
+        Raises:
+            Exists: `once`, and the key is taken.
+        """
+        digest = hashlib.sha256(body).hexdigest()
+        await self.put(key, [body], content_type="application/json", metadata={}, sha256=digest, once=once)
+
+    async def head(self, key: str) -> Head | None:
+        """Size and metadata; None if there is no such object."""
+
+        def ask() -> Head:
+            found = request(self._client, "HEAD", self._bucket, key)
+            headers = {name.lower(): value for name, value in found.headers.items()}
+            metadata = {
+                name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)
+            }
+            return Head(int(headers["content-length"]), metadata)
+
+        try:
+            return await self._call(f"looking up {key}", ask)
+        except Missing:
+            return None
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """The object's bytes from `start`, `length` of them or all the rest.
+
+        Raises:
+            Missing: there is no such object.
+        """
+
+        def fetch() -> bytes:
+            with self._reading(key, start, length) as response:
+                _require_range(response, start, length)
+                return response.read()
+
+        return await self._call(f"reading {key}", fetch)
+
+    @contextmanager
+    def _reading(self, key: str, start: int = 0, length: int | None = None) -> Generator[BaseHTTPResponse]:
+        """In a thread: the open answer."""
+        response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+        try:
+            yield response
+        finally:
+            response.close()
+            response.release_conn()
+
+    async def stream(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+        """The same, a piece at a time. Close it (`aclosing`) if it may be left early.
+
+        Raises:
+            Missing: there is no such object.
+        """
+        what = f"reading {key}"
+        response = await self._call(
+            what, lambda: self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+        )
+        try:
+            await self._call(what, lambda: _require_range(response, start, length))
+            while piece := await self._call(what, lambda: response.read(_STREAM_BYTES)):
+                yield piece
+        finally:
+            response.close()
+            response.release_conn()
+
+    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Version]:
+        """Every object under the prefix, in the order of keys, after `start_after`; without versions."""
+        async for page in self._listing("objects", prefix, start_after=start_after):
+            for one in page.entries:
+                yield one
+
+    async def _listing(
+        self, kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = "", size: int = PAGE
+    ) -> AsyncGenerator[Page]:
+        """A page of the store at a time, `size` entries at most."""
+        query: Mapping[str, str] | None = first_query(
+            kind, prefix, start_after=start_after, delimiter=delimiter, size=size
+        )
+        empty, last = 0, None
+        while query is not None:
+            page = await self._call(f"listing {prefix!r}", partial(self._page, query))
+            if page.entries and page.entries[0] == last:  # VersityGW begins a page with the last one's end
+                del page.entries[0]
+            last = page.entries[-1] if page.entries else last
+            empty = 0 if page.entries or page.folders else empty + 1
+            if empty > _EMPTY_PAGES:
+                raise Retriable(f"listing {prefix!r}: {empty} pages in a row hold nothing")
+            yield page
+            query = page.following
+
+    def _page(self, query: Mapping[str, str]) -> Page:
+        return page_of(request(self._client, "GET", self._bucket, query=query).data, query)
+
+    async def delete(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Deletes keys; gives those that the store would not delete (held).
+
+        On a bucket with versions, a key only gets a marker of deletion.
+        """
+        refused = await self._delete([DeleteObject(key) for key in keys])
+        return tuple(sorted({str(error.name) for error in refused}))
+
+    async def _delete(self, wanted: Sequence[DeleteObject]) -> Sequence[DeleteError]:
+        """Deletes keys and versions; gives the store's word on those that it keeps: locked, or under legal hold.
+
+        Raises:
+            Retriable: one was refused for another reason.
+        """
+        found = await self._call(
+            f"deleting {len(wanted)} objects", lambda: [*self._client.remove_objects(self._bucket, wanted)]
+        )
+        for error in found:
+            if not keeps(error.code, error.message):
+                raise Retriable(f"deleting {error.name}: {error.code}: {error.message}")
+        return found
+
+    async def site(self) -> SiteMarker | None:
+        """Whose bucket this is; None if nobody has said yet.
+
+        Raises:
+            Retriable: the store gives something that is no JSON: the page of a proxy, half an object.
+            Fatal: it is JSON, and no marker.
+        """
+        try:
+            raw = await self.get(SITE_MARKER)
+        except Missing:
+            return None
+        try:
+            marker = json.loads(raw)
+        except ValueError as error:
+            raise Retriable(
+                f"what {self._endpoint} gives for {SITE_MARKER} is no JSON: {raw[:80]!r}"
+            ) from error
+        try:
+            return SiteMarker(str(marker["site"]), str(marker["created"]), int(marker["schema"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Fatal(f"{SITE_MARKER} in bucket {self._bucket} is not a site's marker") from error
+
+    async def check_site(self, site: str) -> None:
+        """Returns if this is the site's bucket.
+
+        Raises:
+            Retriable: it has no marker yet.
+            Fatal: it is another site's.
+        """
+        marker = await self.site()
+        if marker is None:
+            raise Retriable(f"bucket {self._bucket} has no {SITE_MARKER}: run districam-bucket apply")
+        if marker.site != site:
+            raise Fatal(
+                f"bucket {self._bucket} belongs to site {marker.site!r}, not {site!r}: mend DISTRICAM_SITE or "
+                f"DISTRICAM_S3__BUCKET"
+            )
+
+    async def create_bucket(self, *, object_lock: bool) -> bool:
+        """Makes the bucket; False if it was there."""
+
+        def make() -> bool:
+            if self._client.bucket_exists(self._bucket):
+                return False
+            self._client.make_bucket(self._bucket, object_lock=object_lock)
+            return True
+
+        return await self._call(f"making bucket {self._bucket}", make)
+
+    async def has_object_lock(self) -> bool | None:
+        """Whether the bucket was made with object lock; None if the store's answer does not say."""
+
+        def ask() -> bool | None:
+            try:
+                answer = request(self._client, "GET", self._bucket, query={"object-lock": ""})
+            except S3Error as error:
+                if error.code == "ObjectLockConfigurationNotFoundError":
+                    return False
+                raise
+            return says_locked(answer.data)
+
+        try:
+            return await self._call(f"looking up bucket {self._bucket}", ask)
+        except Rejected:
+            return None
+
+    async def _call(self, what: str, call: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._slots, asyncio.timeout(self._deadline_s):
+                return await loop.run_in_executor(self._threads, call)
+        except OF_THE_STORE as error:
+            raise translated(error, what, self._endpoint) from error
+
+
+def connections(settings: S3Settings) -> urllib3.PoolManager:
+    """A pool that holds a connection a thread, gives up in time, and repeats nothing."""
+    return urllib3.PoolManager(
+        maxsize=settings.threads,
+        retries=False,
+        timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT_S, settings.timeout_s), read=settings.timeout_s),
+        ca_certs=str(settings.ca_file) if settings.ca_file else certifi.where(),
+    )
+
+
+def client(settings: S3Settings, pool: urllib3.PoolManager) -> Minio:
+    """minio-py on that pool. The region is told, so that it does not ask for it."""
+    url = urlsplit(settings.endpoint)
+    return Minio(
+        url.netloc,
+        access_key=settings.access_key,
+        secret_key=secret(settings.secret_key, settings.secret_key_file),
+        secure=url.scheme == "https",
+        region=settings.region,
+        http_client=pool,
+    )
+
+
+def _lock(until_us: int) -> dict[str, str]:
+    return {
+        "x-amz-object-lock-mode": "COMPLIANCE",
+        "x-amz-object-lock-retain-until-date": f"{utc(until_us):%Y-%m-%dT%H:%M:%SZ}",
+    }
+
+
+def says_locked(configuration: bytes) -> bool | None:
+    """What an object lock configuration says; None if it is none. Its rule is of no interest: VersityGW gives an empty one."""
+    if b"ObjectLockConfiguration" not in configuration:
+        return None
+    return _LOCK_ENABLED.search(configuration) is not None
+
+
+def _require_range(response: BaseHTTPResponse, start: int, length: int | None) -> None:
+    """Raises ValueError unless the answer is the part that was asked for: a store may give all of it, or another part."""
+    if not start and not length:
+        return
+    given = response.headers.get("content-range", "")
+    if response.status != 206 or not given.startswith(f"bytes {start}-"):
+        raise ValueError(f"not the range asked for: status {response.status}, {given or 'no Content-Range'}")

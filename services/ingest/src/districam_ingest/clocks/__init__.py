@@ -1,0 +1,1 @@
+"""This host's clock, checked against the kernel and against the brokers."""

@@ -1,1 +1,0 @@
-"""What ingest decides: cuts, time, epochs. No I/O, no clock."""

@@ -1,0 +1,1 @@
+"""Which cameras this replica reads, and the life of each."""

@@ -1,0 +1,1 @@
+"""What leaves ingest: MP4 fragments, stills and events, sent to Kafka."""

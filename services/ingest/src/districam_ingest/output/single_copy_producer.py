@@ -1,0 +1,232 @@
+"""An aiokafka producer that copies a record's value once, into the request, and computes checksums by the processor.
+
+aiokafka copies a value into its batch, once more for each level of nesting when it encodes the request, and twice on the way to
+the socket; and it computes CRC32C by a table, at a twelfth of what the processor can do. For fragments of half a megabyte that is
+23 % of all that ingest does for a camera (measured in docs/adr/0018; `ingest.single_copy_producer=false` goes back to it).
+
+Nothing of aiokafka is changed for other producers of the process: the two places are replaced in each producer itself, where
+its accumulator makes a batch and where its client sends a request. Format: record batch of version 2 (Kafka documentation,
+Message Format; varints are zigzag), Produce request of versions 3 to 7 (Kafka protocol guide).
+"""
+# aiokafka ships no types, and google_crc32c picks its implementation where it is imported, which leaves its functions without:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+
+import struct
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import google_crc32c
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v3
+from aiokafka.protocol.types import Int16, Int32, Schema, String
+
+from districam_common.runtime.known_versions import require
+
+require("aiokafka")
+
+HAS_CRC32C = google_crc32c.implementation == "c"
+"""Whether the package has its compiled part here. If not, its Python is slower than aiokafka, whose batches are used then."""
+
+_LENGTH_BEHIND, _CHECKED_FROM = 12, 21
+_BEFORE_CRC = struct.Struct(">qiib")
+"""baseOffset (the broker sets it), batchLength, partitionLeaderEpoch (the broker's), magic."""
+_CHECKED = struct.Struct(">hiqqqhii")
+"""attributes, lastOffsetDelta, baseTimestamp, maxTimestamp, producerId, producerEpoch, baseSequence, number of records."""
+_HEADER = _CHECKED_FROM + _CHECKED.size
+_FIRST_VERSION = 3
+"""Of Produce requests: the first with batches of version 2, and with a transactional id in front."""
+_TEXT = String("utf-8")
+
+
+class SingleCopyProducer(AIOKafkaProducer):
+    """Takes aiokafka's arguments, except that it neither compresses nor takes part in transactions."""
+
+    def __init__(self, **arguments: Any) -> None:
+        if arguments.get("compression_type") or arguments.get("transactional_id"):
+            raise ValueError("a SingleCopyProducer writes neither compressed batches nor transactions")
+        super().__init__(**arguments)
+        accumulator: Any = self._message_accumulator
+        if HAS_CRC32C:
+            accumulator.create_builder = partial(_Builder, accumulator._batch_size, 0)
+        client: Any = self.client
+        send = client.send
+
+        def send_flat(node_id: int, request: Any, **options: Any) -> Any:
+            is_produce = isinstance(request, ProduceRequest)
+            return send(node_id, FlatRequest(request) if is_produce else request, **options)
+
+        client.send = send_flat
+
+
+# ---- batches
+
+
+class Appended(NamedTuple):
+    """What the producer wants to know of a record that was appended."""
+
+    offset: int
+    size: int
+    timestamp: int
+
+
+class Pieces:
+    """Bytes in pieces that are not joined yet."""
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.parts = parts
+        self._size = sum(map(len, parts))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts)
+
+
+class Batch:
+    """A record batch that refers to its records' values. It has the methods of aiokafka's `DefaultRecordBatchBuilder`.
+
+    Args:
+        batch_size: bytes, header included, that it takes; the first record may be larger.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self._producer = (-1, -1, 0)
+        self._most = batch_size
+        self._parts: list[bytes] = []
+        self._size = _HEADER
+        self._count = self._last_offset = 0
+        self._first_ms = self._greatest_ms = 0
+
+    def set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        self._producer = (producer_id, producer_epoch, base_sequence)
+
+    def append(
+        self,
+        offset: int,
+        timestamp: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+    ) -> Appended | None:
+        """Adds a record; None if it does not fit. `timestamp` in ms; None: now."""
+        at_ms = int(time.time() * 1000) if timestamp is None else timestamp  # noqa: TID251  # as aiokafka does
+        first_ms = self._first_ms if self._count else at_ms
+        front = b"\0" + _varint(at_ms - first_ms) + _varint(offset) + _counted(key)
+        front += _varint(-1 if value is None else len(value))
+        behind = _varint(len(headers)) + b"".join(
+            _counted(name.encode()) + _counted(content) for name, content in headers
+        )
+        body = len(front) + len(value or b"") + len(behind)
+        length = _varint(body)
+        size = len(length) + body
+        if self._count and self._size + size > self._most:
+            return None
+        self._parts += (length + front, value or b"", behind)
+        self._size += size
+        self._first_ms, self._greatest_ms = first_ms, max(self._greatest_ms, at_ms)
+        self._count, self._last_offset = self._count + 1, offset
+        return Appended(offset, size, at_ms)
+
+    def build(self) -> Pieces:
+        """The whole batch, header first; to be called once."""
+        checked = _CHECKED.pack(
+            0,  # no compression, the producer's timestamps, no transaction
+            self._last_offset,
+            self._first_ms,
+            self._greatest_ms,
+            *self._producer,
+            self._count,
+        )
+        crc = google_crc32c.value(checked)
+        for part in self._parts:
+            crc = google_crc32c.extend(crc, part)
+        front = _BEFORE_CRC.pack(0, self._size - _LENGTH_BEHIND, -1, 2) + crc.to_bytes(4, "big") + checked
+        return Pieces([front, *self._parts])
+
+    def size(self) -> int:
+        return self._size
+
+
+class _Builder(BatchBuilder):
+    """aiokafka's builder around a `Batch`."""
+
+    def __init__(self, batch_size: int, compression_type: int, **serializers: Any) -> None:
+        super().__init__(batch_size, compression_type, **serializers)
+        self._builder: Any = Batch(batch_size)
+
+    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        self._builder.set_producer_state(producer_id, producer_epoch, base_sequence)
+
+
+def _counted(content: bytes | None) -> bytes:
+    return _varint(-1) if content is None else _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    left = number << 1 ^ number >> 63
+    out = bytearray()
+    while left > 0x7F:
+        out.append(left & 0x7F | 0x80)
+        left >>= 7
+    out.append(left)
+    return bytes(out)
+
+
+# ---- requests
+
+
+class _Headed(Pieces):
+    """A request with its header. aiokafka puts its size in front by `size + message`, and writes what that gives."""
+
+    def __radd__(self, size: bytes) -> bytes:
+        return b"".join((size, *self.parts))
+
+
+class _Body(Pieces):
+    """A request without its header, which aiokafka (`AIOKafkaConnection.send`) puts in front by `header + body`."""
+
+    def __radd__(self, header: bytes) -> _Headed:
+        return _Headed([header, *self.parts])
+
+
+class _FlatSchema(Schema):
+    """Encodes a Produce request: transactional_id, acks, timeout_ms, [topic, [partition, records]]."""
+
+    def encode(self, item: Sequence[Any]) -> _Body:  # pyright: ignore[reportIncompatibleMethodOverride]  # not bytes
+        transactional_id, acks, timeout_ms, topics = item
+        parts = [_TEXT.encode(transactional_id), Int16.encode(acks), Int32.encode(timeout_ms)]
+        parts.append(Int32.encode(len(topics)))
+        for topic, partitions in topics:
+            parts += (_TEXT.encode(topic), Int32.encode(len(partitions)))
+            for number, batch in partitions:
+                parts += (Int32.encode(number), Int32.encode(len(batch)))
+                parts += batch.parts if isinstance(batch, Pieces) else (batch,)
+        return _Body(parts)
+
+
+_FLAT = _FlatSchema(*zip(ProduceRequest_v3.SCHEMA.names, ProduceRequest_v3.SCHEMA.fields, strict=True))
+
+
+class FlatRequest(ProduceRequest):
+    """A Produce request whose encoding is put together once, by `_FlatSchema`."""
+
+    def __init__(self, request: ProduceRequest) -> None:
+        self._request = request
+
+    @property
+    def required_acks(self) -> int:
+        """Asked by aiokafka's client: with 0 it waits for no answer."""
+        return self._request.required_acks
+
+    def build(self, request_struct_class: Any) -> Any:
+        """The request in the version that the broker speaks; aiokafka asks for that at each sending."""
+        built: Any = self._request.build(request_struct_class)
+        if request_struct_class.API_VERSION >= _FIRST_VERSION:
+            built.SCHEMA = _FLAT
+        return built

@@ -1,0 +1,1 @@
+"""Readers of RTSP streams: our own, and FFmpeg's."""

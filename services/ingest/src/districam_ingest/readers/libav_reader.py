@@ -1,0 +1,387 @@
+"""The ffmpeg reader: libavformat's RTSP by PyAV, one daemon thread a stream. It copes with what others refuse."""
+# PyAV types its **kwargs as unknown:
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import av
+import av.error
+import av.logging
+
+from districam_common.contract import ticks
+from districam_common.contract.events import Cause
+from districam_common.runtime.clock import Clock
+from districam_common.runtime.credentials import Credential
+from districam_ingest.codec import h264
+from districam_ingest.codec.aac import SoundShape, sound_shape
+from districam_ingest.codec.nal import BitstreamError, Codec, split_annexb
+from districam_ingest.readers.libav_assembly import Assembly
+from districam_ingest.readers.pausing import Pauses
+from districam_ingest.readers.reading import ReadError, SourceInfo
+from districam_ingest.readers.unstepped import Unstepped
+from districam_ingest.rtsp.message import RtspError
+from districam_ingest.units import Picture, Sound
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+    AnyPacket = Packet[VideoStream] | Packet[AudioStream] | Packet[Stream]
+
+Value = TypeVar("Value")
+
+AAC = frozenset({"aac"})
+G711 = frozenset({"pcm_mulaw", "pcm_alaw"})
+G711_HZ = 8_000
+SOUNDS_MOST = 4096
+PAUSE_S, CLOSE_PAUSE_S, CLOSE_US = 0.1, 0.02, 10_000_000
+"""Pauses while an epoch is being anchored are short, for ten seconds at most: as the native reader's ticks are."""
+WAITING_MOST = 500
+"""Pictures that may wait for the loop before the thread stops reading, and TCP holds the camera back."""
+
+_OPTIONS = {
+    # Packets as RTP brought them: libavformat's parser leaves the first picture, a keyframe it may be, without a time.
+    "fflags": "nofillin+noparse",
+    # The parameter sets tell what probing would: a stream is open with its first packet (measured: 2 ms of CPU).
+    "analyzeduration": "1",
+    "fpsprobesize": "0",
+}
+_PORTS = {"rtsps": 322}
+_PORT = 554
+_CODECS: dict[str, Codec] = {"h264": "h264", "hevc": "hevc"}
+_CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
+    (av.error.HTTPUnauthorizedError, "auth_failed"),
+    (av.error.HTTPForbiddenError, "auth_failed"),
+    (av.error.HTTPNotFoundError, "not_found"),
+    (av.error.HTTPError, "camera_unreachable"),
+    (av.error.ExitError, "source_silent"),
+    (av.error.TimeoutError, "source_silent"),
+    (av.error.EOFError, "camera_unreachable"),
+    (OSError, "camera_unreachable"),
+)
+
+
+_DEADLINES = (av.error.ExitError, av.error.TimeoutError, av.error.InvalidDataError)
+"""What libav raises when a deadline interrupts it."""
+ANSWER_S = 1.0
+
+
+def answers(url: str) -> bool:
+    """Whether somebody listens where the URL points to. Blocks for `ANSWER_S` at most."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or _PORTS.get(parts.scheme, _PORT)
+        socket.create_connection((parts.hostname or "", port), timeout=ANSWER_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def cause_of(error: Exception, *, is_open: bool) -> Cause:
+    """The ledger's word for a libav error; a deadline passed while opening means nobody answered."""
+    for kind, cause in _CAUSES:
+        if isinstance(error, kind):
+            return "camera_unreachable" if cause == "source_silent" and not is_open else cause
+    return "stream_error" if is_open else "camera_unreachable"
+
+
+def with_credential(url: str, credential: Credential | None) -> str:
+    """The URL that libavformat wants; never to be logged."""
+    if credential is None:
+        return url
+    parts = urlsplit(url)
+    secret = f"{quote(credential.username, safe='')}:{quote(credential.password, safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc}"))
+
+
+async def _check_host(url: str, credential: Credential) -> None:
+    """Raises ReadError if an address of the URL's host is none that the credential is for."""
+    try:
+        parts = urlsplit(url)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            parts.hostname, parts.port, type=socket.SOCK_STREAM
+        )
+    except (OSError, ValueError):
+        raise ReadError("camera_unreachable", "the host has no address") from None
+    for *_, address in found:
+        if not credential.is_for(str(address[0])):
+            raise ReadError("auth_failed", f"the credential's hosts do not include {address[0]}")
+
+
+class LibavReader:
+    """Opens RTSP streams with libavformat.
+
+    Args:
+        open_s, read_s: libavformat's own limits; the caller's deadlines stand outside.
+        hears: the sound that is given, where sound is wanted, by libavcodec's names.
+        ca_file: whose certificates `rtsps` cameras must have; None: any.
+    """
+
+    name = "ffmpeg"
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        open_s: float,
+        read_s: float,
+        hears: Collection[str] = AAC,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._hears = hears
+        self._trust = {"ca_file": str(ca_file), "tls_verify": "1"} if ca_file is not None else {}
+        self._clock, self._open_s, self._read_s = clock, open_s, read_s
+        av.logging.set_level(None)  # libav's own log would print URLs with their secrets
+
+    @asynccontextmanager
+    async def open(
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+    ) -> AsyncGenerator["LibavSource"]:
+        if credential is not None and credential.networks:
+            await _check_host(url, credential)
+        source = LibavSource(asyncio.get_running_loop(), self._clock, self._hears)
+        options = {
+            # libavformat follows a redirect by opening `rtsp` as a protocol, with the password, wherever it leads
+            "protocol_whitelist": "rtp,tcp,udp,tls,crypto" + (",rtsp" if credential is None else ""),
+            "rtsp_transport": transport,
+            "allowed_media_types": "video+audio" if with_sound else "video",
+            "timeout": str(round(self._read_s * 1e6)),
+            **self._trust,
+            **_OPTIONS,
+        }
+        limits = (self._open_s, self._read_s)
+        pauses = Pauses() if transport == "tcp" else None  # of datagrams the system keeps but so many
+        thread = threading.Thread(
+            target=source.pump,
+            args=(with_credential(url, credential), options, limits, pauses),
+            daemon=True,
+            name="libav",
+        )
+        thread.start()
+        try:
+            await source.opened()
+            yield source
+        finally:
+            source.leave()  # the thread ends by itself after its next packet or its deadline
+
+
+class LibavSource:
+    """One open stream; everything but `pump` runs on the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, hears: Collection[str]) -> None:
+        self._loop, self._clock, self._hears = loop, clock, hears
+        self._info: asyncio.Future[SourceInfo] = loop.create_future()
+        self._waiting: asyncio.Queue[Picture | ReadError] = asyncio.Queue()
+        self._slots = threading.Semaphore(WAITING_MOST)
+        self._left = threading.Event()
+        self._sounds: deque[Sound] = deque(maxlen=SOUNDS_MOST)
+        self._close_until_us = 0
+        self.look_closely()
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info.result()
+
+    async def opened(self) -> None:
+        """Waits until the stream is open.
+
+        Raises:
+            ReadError: it can't be opened.
+        """
+        await asyncio.shield(self._info)
+
+    def leave(self) -> None:
+        self._left.set()
+        self._slots.release(WAITING_MOST)
+        if self._info.done() and not self._info.cancelled():
+            self._info.exception()  # seen
+
+    def look_closely(self) -> None:
+        """As `Source` says: pauses are short again."""
+        self._close_until_us = self._clock.monotonic_us() + CLOSE_US
+
+    async def read(self) -> list[Picture]:
+        """All pictures that wait; at least one."""
+        out: list[Picture] = []
+        item = await self._waiting.get()
+        while not isinstance(item, ReadError):
+            out.append(item)
+            if self._waiting.empty():
+                self._slots.release(len(out))
+                return out
+            item = self._waiting.get_nowait()
+        self._waiting.put_nowait(item)  # the end stays the end
+        if not out:
+            raise item
+        return out
+
+    def rest(self) -> list[Picture]:
+        """As `Source` says; what the thread or libavformat still holds cannot be had without waiting."""
+        out: list[Picture] = []
+        while not self._waiting.empty():
+            item = self._waiting.get_nowait()
+            if not isinstance(item, ReadError):
+                out.append(item)
+        return out
+
+    def take_sound(self) -> list[Sound]:
+        """As `Source` says."""
+        sounds = list(self._sounds)
+        self._sounds.clear()
+        return sounds
+
+    # ---- on the thread
+
+    def pump(
+        self, url: str, options: dict[str, str], limits: tuple[float, float], pauses: Pauses | None
+    ) -> None:
+        """Opens the stream and delivers its pictures until it ends or the loop's side has left.
+
+        Between them it pauses, if it may: to wake up for each packet is most of what a stream costs here.
+        """
+        is_open = False
+        try:
+            with av.open(url, format="rtsp", options=options, timeout=limits) as container:
+                video = next(iter(container.streams.video), None)
+                if video is None or video.codec_context.name not in _CODECS:
+                    self._fail(ReadError("stream_error", "the stream has no H.264 or H.265 video"))
+                    return
+                is_open = True
+                audio = next(iter(container.streams.audio), None)
+                info = _info_of(video, audio, self._hears)
+                self._tell(self._set_info, info)
+                self._deliver_all(self._paced(_packets(container, video, audio), pauses), info)
+            self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
+        except (av.error.FFmpegError, OSError) as error:
+            # strerror alone: the error's own text holds the URL and its secret
+            detail = getattr(error, "strerror", None) or type(error).__name__
+            cause = cause_of(error, is_open=is_open)
+            if not is_open and isinstance(error, _DEADLINES) and not self._left.is_set() and answers(url):
+                cause, detail = "source_silent", "it takes connections and says nothing"
+            self._fail(ReadError(cause, detail))
+        except RtspError as error:
+            self._fail(ReadError("stream_error", str(error)))
+        except Exception as error:  # noqa: BLE001  # the loop's side must hear of it, or it waits for a thread that is dead
+            self._fail(ReadError("stream_error", f"{type(error).__name__} in the reader"))
+
+    def _deliver_all(self, packets: "Iterator[AnyPacket]", info: SourceInfo) -> None:
+        assembly = Assembly(info.codec, has_fields=h264.may_have_fields(info.codec, info.sets))
+        sounds = _Sounds(info.sound) if info.sound is not None or info.gives_g711 else None
+        steps = Unstepped() if info.sound_name is not None else None
+        try:
+            for packet in packets:
+                if self._left.is_set():
+                    return
+                at_us = self._clock.monotonic_us()
+                if packet.stream.type == "audio":
+                    self._hear(sounds, packet, at_us)
+                elif packet.size:
+                    pts = packet.pts if steps is None or packet.pts is None else steps.take(packet.pts, at_us)
+                    self._deliver(assembly.push(bytes(packet), pts, at_us, _camera_us(packet)))
+        finally:  # also behind a connection that broke: what came before is whole
+            self._deliver(assembly.end())
+
+    def _paced(self, packets: "Iterator[AnyPacket]", pauses: Pauses | None) -> "Iterator[AnyPacket]":
+        if pauses is None:
+            yield from packets
+            return
+        for packet in packets:
+            yield packet
+            now_us = self._clock.monotonic_us()
+            is_timed = packet.stream.type == "video" and packet.pts is not None
+            if is_timed and pauses.may(now_us, ticks.to_us(packet.pts or 0)):
+                self._left.wait(CLOSE_PAUSE_S if now_us < self._close_until_us else PAUSE_S)
+
+    def _hear(self, sounds: "_Sounds | None", packet: "AnyPacket", at_us: int) -> None:
+        if sounds is not None and packet.size:
+            self._tell(self._sounds.append, sounds.sound(packet, at_us))
+
+    def _deliver(self, pictures: list[Picture]) -> None:
+        for picture in pictures:
+            self._slots.acquire()
+            self._tell(self._waiting.put_nowait, picture)
+
+    def _fail(self, error: ReadError) -> None:
+        self._tell(self._set_failed, error)
+
+    def _tell(self, function: Callable[[Value], None], value: Value) -> None:
+        if not self._left.is_set():
+            try:
+                self._loop.call_soon_threadsafe(function, value)
+            except RuntimeError:  # the loop has closed meanwhile: nobody is left to tell
+                self._left.set()
+
+    def _set_info(self, info: SourceInfo) -> None:
+        if not self._info.done():
+            self._info.set_result(info)
+
+    def _set_failed(self, error: ReadError) -> None:
+        if self._left.is_set():
+            return
+        if not self._info.done():
+            self._info.set_exception(error)
+        self._waiting.put_nowait(error)
+
+
+def _info_of(video: "VideoStream", audio: "AudioStream | None", hears: Collection[str]) -> SourceInfo:
+    extradata = video.codec_context.extradata or b""
+    name = audio.codec_context.name if audio is not None else None
+    return SourceInfo(
+        codec=_CODECS[video.codec_context.name],
+        sets=tuple(split_annexb(extradata)),
+        reader="ffmpeg",
+        sound=_sound_shape(audio),
+        gives_g711=name in G711 and name in hears,
+        sound_name=name,
+    )
+
+
+def _sound_shape(audio: "AudioStream | None") -> SoundShape | None:
+    """None for what is not stored."""
+    if audio is None or audio.codec_context.name != "aac" or audio.time_base is None:
+        return None
+    try:
+        return sound_shape(bytes(audio.codec_context.extradata or b""), audio.time_base.denominator)
+    except BitstreamError:
+        return None
+
+
+def _packets(
+    container: "InputContainer", video: "VideoStream", audio: "AudioStream | None"
+) -> "Iterator[AnyPacket]":
+    if audio is None:
+        return iter(container.demux(video))
+    return iter(container.demux(video, audio))
+
+
+class _Sounds:
+    """One connection's sound. Of the access units in an RTP packet libavformat times the first."""
+
+    def __init__(self, shape: SoundShape | None) -> None:
+        self._rate, self._unit_ticks = (shape.rate, shape.unit_ticks) if shape else (G711_HZ, 0)
+        self._next = 0
+
+    def sound(self, packet: "AnyPacket", at_us: int) -> Sound:
+        pts = self._next if packet.pts is None else packet.pts
+        length = self._unit_ticks or packet.size  # of G.711 a byte is a sample
+        self._next = pts + length
+        lasts_us = ticks.to_us(length, self._rate)
+        return Sound(bytes(packet), pts, at_us - lasts_us, _camera_us(packet))
+
+
+def _camera_us(packet: "AnyPacket") -> int | None:
+    """The camera's wall clock out of its RTCP sender reports, once it has sent one."""
+    raw = bytes(packet.get_sidedata("prft"))
+    return struct.unpack_from("=q", raw)[0] if len(raw) >= 8 else None

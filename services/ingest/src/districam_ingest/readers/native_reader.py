@@ -1,0 +1,117 @@
+"""The native reader: opens RTSP streams with our own client; `native_source` reads them."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+
+from districam_common.contract.events import Cause
+from districam_common.runtime.clock import Clock
+from districam_common.runtime.credentials import Credential
+from districam_ingest.readers.connection import Connection
+from districam_ingest.readers.native_source import NAME, RECEIVED_MOST, NativeSource
+from districam_ingest.readers.opening import Opening
+from districam_ingest.readers.reading import ReadError
+from districam_ingest.readers.ticker import Ticker
+from districam_ingest.rtsp.message import CarrierError, RefusedError, RtspError, UnsupportedError
+from districam_ingest.rtsp.session import Session
+
+AAC = frozenset({"aac"})
+_CAUSES: dict[int, Cause] = {
+    401: "auth_failed",
+    403: "auth_failed",
+    404: "not_found",
+    454: "not_found",
+    461: "stream_error",
+}
+
+
+class NotForThisReaderError(ReadError):
+    """The stream could not be opened, and another reader may cope."""
+
+
+class NativeReader:
+    """Opens RTSP streams with our own client: H.264 and H.265, and AAC beside them.
+
+    Over TCP; over UDP if that is asked for, or if the camera does no other.
+
+    Args:
+        open_s, read_s: limits of opening, and of silence; the caller's deadlines stand outside.
+        authority: verifies certificates of `rtsps`; None: none is.
+        hears: the sound that is given where sound is wanted, by its names in `sdp.Audio`.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        open_s: float,
+        read_s: float,
+        authority: ssl.SSLContext | None = None,
+        hears: Collection[str] = AAC,
+    ) -> None:
+        self._authority, self._hears = authority, hears
+        self._digest = set[str]()  # URLs of records: as many as there are cameras
+        self._clock, self._open_s, self._read_us = clock, open_s, round(read_s * 1e6)
+        self._ticker = Ticker(clock)
+        self._buffer = memoryview(bytearray(RECEIVED_MOST))  # for all streams: each empties it at once
+
+    @asynccontextmanager
+    async def open(
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+    ) -> AsyncGenerator[NativeSource]:
+        """As `Reader` says.
+
+        Raises:
+            NotForThisReaderError: this reader can't, another may.
+        """
+        hears = self._hears if with_sound else frozenset[str]()
+        opening = Opening(
+            Connection(self._authority), self._clock, credential, hears, knows_digest=url in self._digest
+        )
+        try:
+            try:
+                session = await self._opened(opening, url, over_udp=transport == "udp")
+            finally:
+                if opening.knows_digest:
+                    self._digest.add(url)
+            connection, datagrams = opening.connection, opening.datagrams
+            source = NativeSource(
+                session,
+                connection,
+                datagrams,
+                self._clock,
+                ticker=self._ticker,
+                buffer=self._buffer,
+                read_us=self._read_us,
+                pace=opening.pace,
+            )
+            try:
+                yield source
+            finally:
+                source.leave()
+        finally:
+            opening.close()
+
+    async def _opened(self, opening: Opening, url: str, *, over_udp: bool) -> Session:
+        connection = opening.connection
+        try:
+            async with asyncio.timeout(self._open_s):
+                try:
+                    return await opening.session(url, over_udp=over_udp)
+                except CarrierError:
+                    return await opening.session(url, over_udp=True)
+        except TimeoutError:
+            if connection.is_connected:
+                raise ReadError("source_silent", "it takes connections and says nothing") from None
+            raise ReadError("camera_unreachable", "nobody answers") from None
+        except OSError as error:
+            raise ReadError("camera_unreachable", error.strerror or type(error).__name__) from None
+        except RefusedError as error:
+            raise ReadError(_CAUSES.get(error.status, "camera_unreachable"), str(error)) from None
+        except UnsupportedError as error:
+            raise NotForThisReaderError("stream_error", str(error)) from None
+        except RtspError as error:
+            raise ReadError("stream_error", str(error)) from None

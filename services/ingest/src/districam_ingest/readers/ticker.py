@@ -1,0 +1,55 @@
+"""One timer for many sources: whose ticks are due at about the same time wake up together.
+
+A process that sleeps and wakes for each camera spends more on that than on what the camera sent.
+"""
+
+import asyncio
+
+from districam_common.runtime.clock import Clock
+
+
+class _Waiting:
+    __slots__ = ("due_us", "latest_us", "woken")
+
+    def __init__(self, due_us: int, latest_us: int, woken: asyncio.Future[None]) -> None:
+        self.due_us, self.latest_us, self.woken = due_us, latest_us, woken
+
+
+class Ticker:
+    """Wakes whoever waits at the first wake-up after its tick is due, and no later than the slack that it allows."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: list[_Waiting] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_us = 0
+
+    def until(self, due_us: int, slack_us: int) -> asyncio.Future[None]:
+        """To be waited for: a time of the monotonic clock, or up to `slack_us` longer."""
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        latest_us = due_us + slack_us
+        self._waiting.append(_Waiting(due_us, latest_us, woken))
+        if self._timer is None or latest_us < self._timer_us:
+            self._set(latest_us)
+        return woken
+
+    def _set(self, at_us: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = max(0, at_us - self._clock.monotonic_us()) / 1e6
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+        self._timer_us = at_us
+
+    def _wake(self) -> None:
+        self._timer = None
+        now_us = self._clock.monotonic_us()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if one.woken.done():  # cancelled
+                continue
+            if one.due_us <= now_us:
+                one.woken.set_result(None)
+            else:
+                self._waiting.append(one)
+        if self._waiting:
+            self._set(min(one.latest_us for one in self._waiting))

@@ -1,0 +1,1 @@
+"""What a camera's pictures become: epochs, fragments and events."""

@@ -1,0 +1,27 @@
+"""Interarrival jitter (RFC 3550 section 6.4.1), of pictures in decode order: B-frames are none."""
+
+from typing import Final
+
+from districam_common.contract import ticks
+
+GAIN: Final = 16
+
+
+class Jitter:
+    """Watches one connection's pictures. What is seen has the grain of the reader's ticks."""
+
+    def __init__(self) -> None:
+        self._last_transit_us: int | None = None
+        self._jitter_us = 0.0
+
+    @property
+    def us(self) -> int:
+        """The mean deviation of the way's length between neighbours, smoothed."""
+        return round(self._jitter_us)
+
+    def push(self, arrival_us: int, dts: int) -> None:
+        """A picture's arrival, and its decode time in 90 kHz ticks."""
+        transit_us = arrival_us - ticks.to_us(dts)
+        if self._last_transit_us is not None:
+            self._jitter_us += (abs(transit_us - self._last_transit_us) - self._jitter_us) / GAIN
+        self._last_transit_us = transit_us

@@ -1,0 +1,102 @@
+"""The topics' table, and what a plan says of a broker that differs from it."""
+
+import dataclasses
+
+from districam_common.contract import names
+from districam_common.kafka.topics import Found, Topic, declared, plan, reach, told
+from districam_common.runtime.settings import TopicsSettings
+
+
+def found(topic: Topic, **changes: object) -> Found:
+    as_declared = Found(topic.partitions, topic.replication_factor, dict(topic.configs))
+    return dataclasses.replace(as_declared, **changes)
+
+
+TOPICS = {topic.name: topic for topic in declared(TopicsSettings())}
+AS_DECLARED = {name: found(topic) for name, topic in TOPICS.items()}
+
+
+def test_the_table_is_the_contracts() -> None:
+    assert {name: topic.partitions for name, topic in TOPICS.items()} == {
+        names.CAMERAS: 60,
+        names.FRAGMENTS: 60,
+        names.KEYFRAMES: 12,
+        names.SEGMENTS: 12,
+        names.STREAMS: 12,
+        names.RETENTION: 12,
+        names.DEADLETTERS: 1,
+        names.CLOCKS: 12,
+    }
+    assert all(topic.configs["message.timestamp.type"] == "LogAppendTime" for topic in TOPICS.values())
+    assert TOPICS[names.CAMERAS].configs["retention.ms"] == "-1"
+    assert TOPICS[names.CAMERAS].configs["cleanup.policy"] == "delete"
+    fragments = TOPICS[names.FRAGMENTS].configs
+    assert fragments["retention.ms"] == str(6 * 3_600_000)
+    assert fragments["max.message.bytes"] == str(9 * 1024 * 1024)
+    assert fragments["compression.type"] == "uncompressed"
+    for name in (names.SEGMENTS, names.STREAMS, names.RETENTION, names.DEADLETTERS):
+        assert TOPICS[name].configs["retention.ms"] == str(35 * 24 * 3_600_000)
+    assert TOPICS[names.DEADLETTERS].configs["retention.bytes"] == str(256 * 1024 * 1024)
+    assert TOPICS[names.STREAMS].configs["retention.bytes"] == str(8 * 1024**3)
+    assert "retention.bytes" not in TOPICS[names.SEGMENTS].configs
+
+
+def test_the_figures_are_settings() -> None:
+    settings = TopicsSettings(replication_factor=3, min_insync_replicas=2, fragments_retention_h=0.5)
+    topics = {topic.name: topic for topic in declared(settings)}
+    assert topics[names.FRAGMENTS].replication_factor == 3
+    assert topics[names.FRAGMENTS].configs["min.insync.replicas"] == "2"
+    assert topics[names.FRAGMENTS].configs["retention.ms"] == "1800000"
+
+
+def test_an_empty_broker_gets_everything() -> None:
+    planned = plan(list(TOPICS.values()), {})
+    assert planned.create == tuple(TOPICS.values())
+    assert len(told(planned)) == 8
+    assert not planned.refusals
+
+
+def test_a_broker_as_declared_needs_nothing() -> None:
+    assert plan(list(TOPICS.values()), AS_DECLARED).is_empty
+
+
+def test_a_value_that_differs_is_altered_and_told_with_before_and_after() -> None:
+    fragments = TOPICS[names.FRAGMENTS]
+    there = {
+        **AS_DECLARED,
+        names.FRAGMENTS: found(fragments, configs={**fragments.configs, "retention.ms": "1000"}),
+    }
+    planned = plan(list(TOPICS.values()), there)
+    assert told(planned) == [f"alter {names.FRAGMENTS}: retention.ms 1000 -> 21600000"]
+
+
+def test_partitions_of_a_keyed_topic_are_refused_with_the_way_to_migrate() -> None:
+    for partitions in (59, 61):
+        there = {**AS_DECLARED, names.CAMERAS: found(TOPICS[names.CAMERAS], partitions=partitions)}
+        planned = plan(list(TOPICS.values()), there)
+        (refusal,) = planned.refusals
+        assert not planned.create
+        assert not planned.alter
+        assert f"has {partitions} partitions, not 60" in refusal
+        assert "migrate" in refusal
+        assert "DISTRICAM_TOPICS__PARTITIONS" in refusal
+
+
+def test_other_partitions_or_replicas_are_refused_too() -> None:
+    there = {
+        **AS_DECLARED,
+        names.DEADLETTERS: found(TOPICS[names.DEADLETTERS], partitions=2, replication_factor=2),
+    }
+    refusals = plan(list(TOPICS.values()), there).refusals
+    assert len(refusals) == 2
+    assert "DISTRICAM_TOPICS__REPLICATION_FACTOR" in refusals[1]
+
+
+def test_it_says_how_many_cameras_may_share_a_partition_before_it_is_kept_for_less() -> None:
+    line = reach(TOPICS[names.FRAGMENTS].configs)
+    assert line is not None
+    assert "68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s" in line
+    assert reach(TOPICS[names.KEYFRAMES].configs) is None
+    no_limit = declared(TopicsSettings(fragments_retention_bytes=-1))[1]
+    assert no_limit.name == names.FRAGMENTS
+    assert reach(no_limit.configs) is None

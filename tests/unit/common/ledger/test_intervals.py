@@ -1,0 +1,76 @@
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_common.ledger.intervals import (
+    Interval,
+    gaps,
+    merge,
+    merge_arrays,
+    subtract,
+    total,
+    touched,
+    touches,
+    twice,
+)
+
+PAIRS = st.lists(st.tuples(st.integers(-20, 20), st.integers(-20, 20)), max_size=8)
+INSTANTS = range(-22, 22)
+
+
+def depth(pairs: list[Interval], at: int) -> int:
+    return sum(start <= at < end for start, end in pairs)
+
+
+def is_merged(pairs: list[Interval]) -> bool:
+    flat = [edge for pair in pairs for edge in pair]
+    return all(a < b for a, b in pairwise(flat))
+
+
+@given(PAIRS)
+def test_merge_covers_what_the_pairs_cover(pairs: list[Interval]) -> None:
+    merged = merge(pairs)
+    assert is_merged(merged)
+    assert all(depth(merged, at) == (depth(pairs, at) > 0) for at in INSTANTS)
+    assert total(merged) == sum(depth(pairs, at) > 0 for at in INSTANTS)
+
+
+@given(PAIRS)
+def test_arrays_merge_as_pairs_do(pairs: list[Interval]) -> None:
+    columns = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    assert merge_arrays(columns[:, 0], columns[:, 1]) == merge(pairs)
+
+
+@given(PAIRS, PAIRS)
+def test_subtract_leaves_what_the_others_do_not_cover(these: list[Interval], those: list[Interval]) -> None:
+    left = subtract(merge(these), merge(those))
+    assert is_merged(left)
+    assert all(depth(left, at) == (depth(these, at) > 0 and not depth(those, at)) for at in INSTANTS)
+
+
+@given(st.integers(-20, 20), st.integers(-20, 20), PAIRS)
+def test_gaps_and_what_covers_tile_the_window(start: int, end: int, pairs: list[Interval]) -> None:
+    bare = gaps((start, end), merge(pairs))
+    assert all(depth(bare, at) == (not depth(pairs, at) if start <= at < end else 0) for at in INSTANTS)
+
+
+@given(PAIRS)
+def test_twice_is_where_two_lie_over_each_other(pairs: list[Interval]) -> None:
+    doubled = twice(pairs)
+    assert is_merged(doubled)
+    assert all(depth(doubled, at) == (depth(pairs, at) > 1) for at in INSTANTS)
+
+
+@given(PAIRS, st.integers(-20, 20), st.integers(-20, 20))
+def test_touches_tells_whether_an_instant_is_shared(pairs: list[Interval], start: int, end: int) -> None:
+    shared = any(depth(pairs, at) for at in range(start, end))
+    assert touches(merge(pairs), start, end) == shared
+
+
+@given(PAIRS, PAIRS)
+def test_arrays_are_touched_as_pairs_are(pairs: list[Interval], asked: list[Interval]) -> None:
+    columns = np.array(asked, dtype=np.int64).reshape(-1, 2)
+    found = touched(merge(pairs), columns[:, 0], columns[:, 1]).tolist()
+    assert found == [touches(merge(pairs), start, end) for start, end in asked]

@@ -1,0 +1,106 @@
+"""Logs: one JSON object a line, the libraries' lines too, and nothing secret in them."""
+
+import json
+import logging
+from collections.abc import Generator
+
+import pytest
+import structlog
+from aiokafka import errors as kafka
+
+from districam_common.runtime.logs import configure, redacted
+from districam_common.runtime.settings import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Generator[None]:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
+    out, error = capsys.readouterr()
+    assert out == ""
+    return [json.loads(line) for line in error.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtsp://admin:s3cret@10.0.0.1:554/a", "rtsp://10.0.0.1:554/a"),
+        ("cannot open rtsp://admin@cam/a?b=c@d: reset", "cannot open rtsp://cam/a?b=c@d: reset"),
+        ("rtsps://a:p@ss@host/x and redis://:pw@r/0", "rtsps://host/x and redis://r/0"),
+        ("no url, me@example.org", "no url, me@example.org"),
+    ],
+)
+def test_user_and_password_leave_every_url(text: str, expected: str) -> None:
+    assert redacted(text) == expected
+
+
+@pytest.mark.hostile
+def test_what_steers_terminals_or_ends_lines_is_escaped_and_the_rest_reads_as_it_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = "Liên Nghĩa\u2028a\u2029b\x9bc\u202ed\ufefff\x1b[2J\U000e0001"
+    configure(LogSettings(format="json"), service="api", instance="i")
+    structlog.get_logger().info("asked", path=text)
+    _, error = capsys.readouterr()
+    assert error.count("\n") == 1 == len(error.splitlines())
+    assert error.rstrip("\n").isprintable()
+    assert "Liên Nghĩa" in error
+    assert json.loads(error)["path"] == text
+    configure(LogSettings(format="console"), service="api", instance="i")
+    structlog.get_logger().info("asked", path=text)
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
+def test_a_line_is_json_with_who_and_when(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(LogSettings(format="json"), service="ingest", instance="host-1a2b3c")
+    structlog.get_logger().info("segment stored", key="cam-001/a", bytes=3)
+    (line,) = lines(capsys)
+    assert line["event"] == "segment stored"
+    assert (line["service"], line["instance"], line["level"]) == ("ingest", "host-1a2b3c", "info")
+    assert (line["key"], line["bytes"]) == ("cam-001/a", 3)
+    assert line["at"].endswith("Z")
+
+
+def test_levels_hold_for_ours_and_the_libraries_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(LogSettings(format="json", level="warning"), service="api", instance="i")
+    structlog.get_logger().info("no")
+    logging.getLogger("some.library").info("no")
+    logging.getLogger("some.library").warning("yes %s", 1)
+    logging.getLogger("aiokafka.conn").warning("no: said at each attempt")
+    assert [line["event"] for line in lines(capsys)] == ["yes 1"]
+
+
+def test_a_fresh_broker_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The library logs it at ERROR and asks again; whatever else it calls an error stays one."""
+    configure(LogSettings(format="json"), service="recorder", instance="i")
+    library = logging.getLogger("aiokafka.consumer.group_coordinator")
+    library.error("Group Coordinator Request failed: %s", kafka.GroupCoordinatorNotAvailableError())
+    library.error("Group Coordinator Request failed: %s", kafka.GroupAuthorizationFailedError())
+    assert [line["event"].partition(": ")[2][:10] for line in lines(capsys)] == ["[Error 30]"]
+
+
+def test_no_line_holds_a_password(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(LogSettings(format="json"), service="api", instance="i")
+    log = structlog.get_logger()
+    url = "rtsp://admin:s3cret@cam/a"
+    log.info("opening", url=url, why=[url], detail={"url": url})
+    logging.getLogger("some.library").warning("failed: %s", url)
+    try:
+        float(url)
+    except ValueError as error:
+        log.exception("failed", why=error)
+    found = lines(capsys)
+    assert len(found) == 3
+    assert "s3cret" not in json.dumps(found)
+
+
+def test_people_get_readable_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(LogSettings(format="console"), service="api", instance="i")
+    structlog.get_logger().info("ready", port=1)
+    assert "ready" in capsys.readouterr().err

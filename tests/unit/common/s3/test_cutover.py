@@ -1,0 +1,53 @@
+"""The cut-over of `expired`: written once, found by everybody, and never guessed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from districam_common.contract.names import CUTOVER
+from districam_common.errors import Retriable
+from districam_common.s3 import cutover
+from support.memory_blobs import MemoryBlobs
+
+pytestmark = pytest.mark.hostile
+
+
+@dataclass
+class Contested(MemoryBlobs):
+    """`rival`: what another one writes at the last moment."""
+
+    rival: bytes = b""
+
+    async def put(self, key: str, parts: Sequence[bytes], **more: Any) -> None:
+        self.has(key, self.rival)
+        await super().put(key, parts, **more)
+
+
+async def test_the_first_word_counts_for_everybody():
+    bucket = MemoryBlobs()
+    assert await cutover.read(bucket) is None
+    assert (await cutover.settle(bucket, 7)).streams_until_us == 7
+    assert (await cutover.settle(bucket, 8)).streams_until_us == 7
+    found = await cutover.read(bucket)
+    assert found is not None
+    assert found.streams_until_us == 7
+
+
+async def test_who_is_overtaken_goes_by_what_the_other_one_wrote():
+    bucket = Contested(rival=b'{"schema":1,"streams_until_us":5}')
+    assert (await cutover.settle(bucket, 7)).streams_until_us == 5
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"{}", b'{"schema":2,"streams_until_us":5}', b'{"schema":1,"streams_until_us":-1}']
+)
+async def test_what_cannot_be_read_is_waited_for_and_not_written_over(body: bytes):
+    bucket = MemoryBlobs()
+    bucket.has(CUTOVER, body)
+    with pytest.raises(Retriable, match="cannot be read"):
+        await cutover.read(bucket)
+    with pytest.raises(Retriable, match="cannot be read"):
+        await cutover.settle(bucket, 7)
+    assert await bucket.get(CUTOVER) == body

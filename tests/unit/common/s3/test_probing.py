@@ -1,0 +1,71 @@
+"""What a store must do, tried out on one that does it otherwise."""
+
+from collections.abc import Callable
+
+import pytest
+
+from districam_common.errors import Fatal
+from districam_common.runtime.clock import SystemClock
+from districam_common.s3.probing import DEMANDS, Outcome, Prober, tried
+from support.odd_store import HTML, Asked, Told, answering, error, xml
+
+pytestmark = [pytest.mark.correctness, pytest.mark.timeout(60)]
+ETAG = {"ETag": '"e"'}
+
+
+class Careless:
+    """Keeps objects and their metadata, and nothing else of what it is asked for."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+
+    def __call__(self, asked: Asked) -> Told:
+        if asked.method == "PUT" and not asked.query:
+            metadata = {
+                name: value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")
+            }
+            self.objects[asked.key] = (asked.body, metadata)
+            return Told(200, b"", ETAG)
+        if asked.method in ("GET", "HEAD") and asked.key:
+            if asked.key not in self.objects:
+                return error("NoSuchKey", 404)
+            body, metadata = self.objects[asked.key]
+            return Told(200, body, {**ETAG, **metadata})
+        if "versions" in asked.query:
+            return error("NotImplemented", 501)
+        return xml("<ListBucketResult/>")
+
+
+async def outcomes(answer: Callable[[Asked], Told]) -> dict[str, Outcome]:
+    with answering(answer) as settings:
+        async with Prober.begin(settings, SystemClock()) as prober:
+            return {demand.name: await tried(prober, demand) for demand in DEMANDS}
+
+
+async def test_each_thing_that_a_careless_store_does_not_do_is_found_out() -> None:
+    found = await outcomes(Careless())
+    assert [name for name, outcome in found.items() if outcome.state == "ok"] == [
+        "put and get", "metadata", "no lifecycle rules",
+    ]  # fmt: skip
+    assert "8 were told" in found["put once (If-None-Match)"].detail
+    assert "3 of 3" in found["delete"].detail
+    assert "not the range" in found["ranges"].detail
+    assert "stored" in found["checksum (SHA-256)"].detail
+
+
+async def test_a_page_of_a_proxy_is_no_store_and_ends_nothing() -> None:
+    found = await outcomes(lambda _: HTML)
+    indispensable = {outcome.state for outcome in found.values() if outcome.demand.is_indispensable}
+    assert indispensable == {"missing"}
+
+
+async def test_refused_keys_are_refused_keys() -> None:
+    with pytest.raises(Fatal):
+        await outcomes(lambda _: error("AccessDenied", 403))
+
+
+async def test_rules_by_which_the_store_deletes_are_found() -> None:
+    rule = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>9</Days></Expiration></Rule></LifecycleConfiguration>"
+    found = await outcomes(lambda asked: xml(rule) if "lifecycle" in asked.query else error("SlowDown", 503))
+    assert found["no lifecycle rules"].state == "missing"
+    assert "recorded" in found["no lifecycle rules"].demand.follows

@@ -1,0 +1,296 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.clocks.host_clock import GONE_US, RECENT, TOLERATED_US, HostClock
+
+S = 1_000_000
+MS = 1_000
+BROKER_OFFSET_US = 1_790_000_000 * S  # the broker's wall clock minus our monotonic clock
+
+
+class World:
+    """A host whose wall clock is off by `skew_us`, and acks that take `there_us` and `back_us`."""
+
+    def __init__(self) -> None:
+        self.clock = HostClock()
+        self.now_us = 5_000 * S
+        self.offset_us = BROKER_OFFSET_US
+        """True time minus our monotonic clock."""
+        self.off_us = dict[int, int]()
+        """Of brokers whose clocks are wrong."""
+
+    def host(self, skew_us: int) -> None:
+        self.clock.host(self.now_us + self.offset_us + skew_us, self.now_us)
+
+    def ack(self, there_us: int, back_us: int, broker: int = 1) -> None:
+        sent_us = self.now_us
+        appended_us = sent_us + there_us + self.offset_us + self.off_us.get(broker, 0)
+        self.now_us += there_us + back_us
+        self.clock.acked(appended_us // 1000 * 1000, sent_us, self.now_us, broker)
+
+    def pause(self, for_us: int) -> None:
+        """The machine stands still, its monotonic clock with it."""
+        self.offset_us += for_us
+
+    @property
+    def error_us(self) -> int:
+        """Our time minus the broker's."""
+        return self.clock.offset_us - self.offset_us
+
+
+delays = st.integers(0, 30 * S)
+
+
+@given(st.lists(st.tuples(delays, delays), max_size=150), st.integers(-900_000, 900_000))
+def test_a_slow_broker_proves_nothing(acks: list[tuple[int, int]], skew_us: int):
+    world = World()
+    world.host(skew_us)
+    for there_us, back_us in acks:
+        world.ack(there_us, back_us)
+        assert abs(world.clock.skew_us) <= abs(skew_us)
+        assert world.error_us == skew_us
+
+
+@pytest.mark.parametrize("skew_us", [-3600 * S, -2 * S, 2 * S, 86_400 * S])
+def test_a_clock_that_is_off_is_seen_and_the_brokers_time_is_taken_until_it_is_right(skew_us: int):
+    world = World()
+    world.host(0)
+    world.ack(3_000, 2_000)
+    assert world.clock.skew_us == 0
+    world.host(skew_us)
+    world.ack(3_000, 2_000)
+    assert abs(world.clock.skew_us - skew_us) <= 6_000
+    assert abs(world.error_us) <= 6_000
+    world.host(skew_us // abs(skew_us) * 500_000)  # half a second off is right enough
+    assert world.error_us == skew_us // abs(skew_us) * 500_000
+    world.host(0)
+    world.ack(3_000, 2_000)
+    assert (world.clock.skew_us, world.error_us) == (0, 0)
+
+
+def test_a_second_is_tolerated():
+    world = World()
+    world.host(TOLERATED_US - 10_000)
+    world.ack(1_000, 1_000)
+    assert world.error_us == TOLERATED_US - 10_000
+
+
+def test_without_an_ack_the_hosts_clock_stands():
+    world = World()
+    world.host(500 * S)
+    assert (world.clock.skew_us, world.error_us) == (0, 500 * S)
+
+
+def test_the_best_of_the_recent_acks_counts_and_old_ones_do_not():
+    world = World()
+    world.host(2 * S)
+    world.ack(1_000, 1_000)
+    assert world.clock.skew_us > TOLERATED_US
+    for _ in range(RECENT):
+        world.ack(5 * S, 5 * S)
+    assert world.clock.skew_us == 0
+
+
+# ---- bounds that contradict one another
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("slept_s", [2, 600, 86_400])
+def test_a_machine_that_was_paused_never_dates_what_comes_into_the_past(slept_s: int):
+    """Its monotonic clock stood still; its wall clock is right again, as those of virtual machines are."""
+    world = World()
+    world.host(0)
+    for _ in range(RECENT):
+        world.now_us += S // 2
+        world.ack(3 * MS, 2 * MS)
+    world.pause(slept_s * S)
+    for n in range(2 * RECENT):
+        world.now_us += S // 2
+        world.host(0)
+        assert abs(world.error_us) <= 6 * MS, f"{world.error_us / S} s off after {n} acks"
+        world.ack(3 * MS, 2 * MS)
+
+
+@pytest.mark.correctness
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("ack"), st.integers(0, 200 * MS), st.integers(0, 200 * MS)),
+            st.tuples(st.just("pause"), st.integers(0, 3_600 * S), st.just(0)),
+        ),
+        max_size=60,
+    ),
+    st.integers(-300 * MS, 300 * MS),
+)
+def test_a_host_whose_wall_clock_is_right_is_never_corrected_however_often_it_is_paused(
+    steps: list[tuple[str, int, int]], skew_us: int
+):
+    world = World()
+    world.host(skew_us)
+    for what, first_us, second_us in steps:
+        if what == "pause":
+            world.pause(first_us)
+        else:
+            world.ack(first_us, second_us)
+        world.host(skew_us)
+        assert world.error_us == skew_us
+
+
+@pytest.mark.correctness
+def test_a_record_that_was_on_its_way_while_the_machine_stood_still_proves_nothing():
+    world = World()
+    world.host(0)
+    world.ack(3 * MS, 2 * MS)
+    sent_us, appended_us = world.now_us, world.now_us + world.offset_us
+    world.pause(600 * S)
+    world.now_us += MS
+    world.host(0)
+    world.now_us += MS
+    world.clock.acked(appended_us, sent_us, world.now_us, 1)
+    assert world.clock.in_doubt
+    assert world.error_us == 0
+    world.ack(3 * MS, 2 * MS)
+    assert not world.clock.in_doubt
+    assert world.error_us == 0
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("wakes_s", [-600, -2])
+def test_a_paused_machine_whose_wall_clock_stood_still_too_goes_by_the_broker(wakes_s: int):
+    world = World()
+    world.host(0)
+    world.ack(3 * MS, 2 * MS)
+    world.pause(-wakes_s * S)
+    world.host(wakes_s * S)
+    for _ in range(2):  # one alone may be a mistake
+        world.ack(3 * MS, 2 * MS)
+    assert abs(world.error_us) <= 6 * MS
+
+
+@pytest.mark.correctness
+def test_one_ack_that_contradicts_the_others_moves_nothing():
+    """It may be the last leader's, given for it by the new one."""
+    world = World()
+    world.host(0)
+    for n in range(3 * RECENT):
+        world.off_us[1] = -90 * S if n % 7 == 3 else 0
+        world.ack(MS, MS)
+        assert world.error_us == 0
+
+
+def test_a_clock_that_leaps_ahead_is_in_doubt_until_what_was_sent_later_is_acknowledged():
+    world = World()
+    world.host(0)
+    world.ack(MS, MS)
+    world.host(3600 * S)
+    assert world.clock.in_doubt
+    world.ack(MS, MS)
+    assert not world.clock.in_doubt
+    assert abs(world.error_us) <= 3 * MS
+
+
+def test_a_clock_that_is_set_right_is_not_in_doubt():
+    world = World()
+    world.host(-3600 * S)
+    world.ack(MS, MS)
+    world.host(0)
+    assert not world.clock.in_doubt
+    assert world.error_us == 0
+
+
+# ---- several brokers
+
+BROKERS = (1, 2, 3)
+
+
+@pytest.mark.correctness
+@given(
+    st.lists(st.tuples(st.sampled_from(BROKERS), delays, delays), max_size=150),
+    st.integers(-3600 * S, 3600 * S),
+    st.integers(-900_000, 900_000),
+)
+def test_a_stray_broker_among_three_never_moves_our_clock(
+    acks: list[tuple[int, int, int]], off_us: int, skew_us: int
+):
+    world = World()
+    world.off_us[3] = off_us
+    world.host(skew_us)
+    world.clock.expects(BROKERS, world.now_us)
+    for broker, there_us, back_us in acks:
+        world.ack(there_us, back_us, broker)
+        world.host(skew_us)
+        assert world.error_us == skew_us
+
+
+@pytest.mark.correctness
+def test_a_broker_that_seldom_answers_and_is_behind_ends_no_epoch():
+    world = World()
+    world.off_us[3] = -3 * S // 2
+    world.host(0)
+    for n in range(3000):
+        world.now_us += S // 50
+        world.host(0)
+        world.ack(2 * MS, 3 * MS, 3 if n % 500 == 499 else 1 + n % 2)
+        assert world.error_us == 0
+    assert world.clock.apart_us()[3] == pytest.approx(-1.5 * S, abs=6 * MS)
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("skew_us", [-3600 * S, 7 * 3600 * S])
+def test_a_host_that_is_off_follows_the_brokers_that_agree(skew_us: int):
+    world = World()
+    world.off_us[3] = 3 * S // 2
+    world.host(skew_us)
+    world.clock.expects(BROKERS, world.now_us)
+    for broker in BROKERS:
+        world.ack(MS, MS, broker)
+    assert abs(world.error_us) <= 3 * MS
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("skew_us", [0, 2 * S])
+def test_two_brokers_that_disagree_are_not_believed(skew_us: int):
+    """By one of them the host is right."""
+    world = World()
+    world.off_us[2] = 2 * S
+    world.host(skew_us)
+    world.ack(MS, MS, 1)
+    world.ack(MS, MS, 2)
+    assert world.clock.offset_us - world.offset_us == skew_us
+    assert max(map(abs, world.clock.apart_us().values())) == pytest.approx(2 * S, abs=6 * MS)
+
+
+def test_two_brokers_prove_what_both_prove():
+    world = World()
+    world.off_us[2] = 2 * S
+    world.host(3600 * S)
+    world.ack(MS, MS, 1)
+    world.ack(MS, MS, 2)
+    assert abs(world.error_us - 2 * S) <= 3 * MS
+
+
+def test_a_broker_that_has_left_is_counted_no_more():
+    world = World()
+    world.host(5 * S)
+    world.clock.expects((1, 2, 3), world.now_us)
+    world.ack(MS, MS, 1)
+    assert world.clock.skew_us == 0  # one of three
+    world.now_us += GONE_US + S
+    world.ack(MS, MS, 1)
+    assert world.clock.skew_us == pytest.approx(5 * S, abs=6 * MS)
+
+
+@given(st.lists(st.tuples(st.sampled_from(BROKERS), st.integers(-9 * S, 9 * S), delays), max_size=80))
+def test_whatever_the_acks_say_no_bounds_contradict_one_another(acks: list[tuple[int, int, int]]):
+    """And our clock is corrected by what more than half of the brokers prove, or not at all."""
+    clock = HostClock()
+    clock.host(0, 0)
+    for n, (broker, append_us, took_us) in enumerate(acks):
+        clock.acked(append_us + n * S, n * S, n * S + took_us, broker)
+        windows = list(clock._windows.values())  # pyright: ignore[reportPrivateUsage]
+        bounds = [window.bounds for window in windows if window.bounds]
+        assert all(low <= high for low, high in bounds)
+        corrected_us = clock.offset_us
+        proving = [b for b in bounds if (b[0] >= corrected_us if corrected_us > 0 else b[1] <= corrected_us)]
+        assert not corrected_us or 2 * len(proving) > len(windows)

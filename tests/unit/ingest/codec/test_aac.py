@@ -1,0 +1,71 @@
+# The stubs of av leave the type argument of Packet open.
+# pyright: reportUnknownMemberType=false
+"""AudioSpecificConfigs, and the silence that goes with them."""
+
+import av
+import numpy as np
+import pytest
+from av.audio.codeccontext import AudioCodecContext
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.codec.aac import RATES, sound_shape
+from districam_ingest.codec.nal import BitstreamError
+
+
+def config(kind: int = 2, index: int = 8, channels: int = 1, rest: int = 0) -> bytes:
+    return (kind << 11 | index << 7 | channels << 3 | rest).to_bytes(2, "big")
+
+
+@pytest.mark.parametrize(
+    ("data", "rate", "expected"),
+    [
+        (config(), 16_000, (1, "mp4a.40.2", 1024)),
+        (config(index=4, channels=2), 44_100, (2, "mp4a.40.2", 1024)),
+        (config(rest=4), 16_000, (1, "mp4a.40.2", 960)),
+        (config() + bytes.fromhex("56e500"), 16_000, (1, "mp4a.40.2", 1024)),  # says that there is no SBR
+        (bytes.fromhex("2b118800"), 48_000, (2, "mp4a.40.5", 2048)),  # SBR: 24 kHz inside, 48 outside
+        (bytes.fromhex("17801f4008"), 16_000, (1, "mp4a.40.2", 1024)),  # 16,000 Hz spelt out
+    ],
+)
+def test_what_a_configuration_says(data: bytes, rate: int, expected: tuple[int, str, int]):
+    shape = sound_shape(data, rate)
+    assert (shape.channels, shape.codecs, shape.unit_ticks) == expected
+    assert (shape.config, shape.rate) == (data, rate)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x14", config(kind=1), config(kind=31), config(channels=0), config(channels=7), config(index=13)],
+)
+def test_what_goes_into_no_mp4_is_refused(data: bytes):
+    with pytest.raises(BitstreamError):
+        sound_shape(data, 16_000)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 3_999, 200_000])
+def test_a_rate_of_no_sound_is_refused(rate: int):
+    with pytest.raises(BitstreamError):
+        sound_shape(config(), rate)
+
+
+@given(st.binary(max_size=8), st.integers(0, 1 << 20))
+def test_anything_is_a_shape_or_the_one_error(data: bytes, rate: int):
+    try:
+        shape = sound_shape(data, rate)
+    except BitstreamError:
+        return
+    assert shape.unit_ticks > 10  # a track is laid out of them: none may be of no length
+
+
+@pytest.mark.parametrize("channels", range(1, 7))
+@pytest.mark.parametrize("index", [3, 8, 11])
+def test_silence_is_silent_and_every_decoder_takes_it(channels: int, index: int):
+    data = config(index=index, channels=channels)
+    context = av.CodecContext.create("aac", "r")
+    assert isinstance(context, AudioCodecContext)
+    context.extradata, context.sample_rate = data, RATES[index]
+    context.options = {"err_detect": "explode"}
+    frames = [f for _ in range(3) for f in context.decode(av.Packet(sound_shape(data, 16_000).silence))]
+    assert sum(frame.samples for frame in frames) == 3 * 1024
+    assert not any(np.abs(frame.to_ndarray()).max() for frame in frames)

@@ -1,0 +1,74 @@
+import io
+from dataclasses import replace
+
+import av
+import pytest
+
+from districam_common.mp4 import boxes as mp4
+from districam_devkit import bitstream
+from districam_ingest.codec import h264, h265
+from districam_ingest.codec.aac import sound_shape
+from districam_ingest.codec.nal import BitstreamError, Codec
+from districam_ingest.codec.shape import VideoShape
+from districam_ingest.output.mux import decoder_config, init_of
+from unit.ingest.samples import (
+    B_FRAMES,
+    BASELINE,
+    FULL_HD,
+    HEVC,
+    HEVC_10,
+    INTERLACED_HRD,
+    YUV444,
+)
+
+STREAMS: list[tuple[Codec, tuple[bytes, ...]]] = [
+    *(("h264", sets) for sets in (BASELINE, FULL_HD, B_FRAMES, YUV444, INTERLACED_HRD)),
+    *(("hevc", sets) for sets in (HEVC, HEVC_10)),
+]
+
+
+def shape_of(codec: Codec, sets: tuple[bytes, ...]) -> VideoShape:
+    return (h264 if codec == "h264" else h265).shape(sets)
+
+
+@pytest.mark.parametrize(("codec", "sets"), STREAMS)
+def test_an_init_holds_codec_size_and_parameter_sets_and_is_the_same_bytes_each_time(
+    codec: Codec, sets: tuple[bytes, ...]
+):
+    shape = shape_of(codec, sets)
+    init = init_of(shape, sets)
+    assert init == init_of(shape, sets)
+    assert b"Lavf" not in init
+    kinds = [init[4:8], init[int.from_bytes(init[:4], "big") + 4 :][:4]]
+    assert kinds == [b"ftyp", b"moov"]
+    with av.open(io.BytesIO(init), "r") as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.width, context.height) == (codec, shape.width, shape.height)
+        assert context.codec_tag == ("avc1" if codec == "h264" else "hvc1")
+        assert bytes(context.extradata or b"") == decoder_config(shape, sets)
+        assert bitstream.parameter_sets(codec, bytes(context.extradata or b"")) == list(sets)
+
+
+def test_a_missing_parameter_set_is_refused():
+    with pytest.raises(BitstreamError):
+        init_of(h264.shape(BASELINE), BASELINE[:1])
+
+
+def test_what_the_muxer_refuses_is_a_fault_of_the_bitstream():
+    with pytest.raises(BitstreamError):
+        init_of(replace(h264.shape(BASELINE), width=0, height=0), BASELINE)
+
+
+@pytest.mark.parametrize(("channels", "rate_index", "rate"), [(1, 8, 16_000), (2, 3, 48_000), (6, 4, 44_100)])
+def test_an_init_with_sound_has_it_as_its_second_track(channels: int, rate_index: int, rate: int):
+    config = (2 << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")
+    shape, sound = shape_of("h264", BASELINE), sound_shape(config, rate)
+    init = init_of(shape, BASELINE, sound)
+    assert init == init_of(shape, BASELINE, sound)
+    video, heard = mp4.tracks(init)
+    assert (video.track_id, video.is_video, video.timescale) == (1, True, 90_000)
+    assert (heard.track_id, heard.is_video, heard.timescale) == (2, False, rate)
+    with av.open(io.BytesIO(init), "r") as container:
+        context = container.streams.audio[0].codec_context
+        assert (context.name, context.sample_rate, context.layout.nb_channels) == ("aac", rate, channels)
+        assert bytes(context.extradata or b"") == config

@@ -1,0 +1,75 @@
+"""Which reader reads: the first, and the second only for what the first says that it cannot do."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from districam_common.runtime.credentials import Credential
+from districam_ingest.readers.auto_reader import AutoReader
+from districam_ingest.readers.native_reader import NotForThisReaderError
+from districam_ingest.readers.reading import ReadError, SourceInfo
+from districam_ingest.units import Picture, Sound
+
+PICTURE = Picture((b"\x65",), 1, 2)
+
+
+class Source:
+    def __init__(self, name: str) -> None:
+        self.info = SourceInfo(codec="h264", sets=(), reader=name)
+
+    async def read(self) -> list[Picture]:
+        return [PICTURE]
+
+    def rest(self) -> list[Picture]:
+        return [PICTURE, PICTURE]
+
+    def take_sound(self) -> list[Sound]:
+        return []
+
+    def look_closely(self) -> None:
+        pass
+
+
+class Reader:
+    """Opens streams under its name, or fails so."""
+
+    def __init__(self, name: str, error: ReadError | None = None) -> None:
+        self.name, self.error, self.open_now = name, error, 0
+
+    @asynccontextmanager
+    async def open(
+        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+    ) -> AsyncGenerator[Source]:
+        assert (url, transport) == ("rtsp://camera/x", "udp")
+        if self.error is not None:
+            raise self.error
+        self.open_now += 1
+        yield Source(self.name)
+        self.open_now -= 1
+
+
+async def opened(first: Reader, second: Reader) -> str:
+    async with AutoReader(first, second).open("rtsp://camera/x", None, transport="udp") as source:
+        assert await source.read() == [PICTURE]
+        assert source.rest() == [PICTURE, PICTURE]
+        reader = source.info.reader
+        assert first.open_now + second.open_now == 1
+    assert first.open_now + second.open_now == 0
+    return reader
+
+
+async def test_the_first_reads_what_it_can():
+    assert await opened(Reader("native"), Reader("ffmpeg")) == "native"
+
+
+async def test_the_second_reads_the_rest_and_says_why():
+    refused = NotForThisReaderError("stream_error", "no transport over udp")
+    assert (
+        await opened(Reader("native", refused), Reader("ffmpeg")) == "ffmpeg (native: no transport over udp)"
+    )
+
+
+async def test_what_is_wrong_with_the_camera_is_not_tried_twice():
+    with pytest.raises(ReadError, match="auth_failed"):
+        await opened(Reader("native", ReadError("auth_failed", "401")), Reader("ffmpeg"))

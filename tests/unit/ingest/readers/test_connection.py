@@ -1,0 +1,84 @@
+"""What a socket holds is drained in one go, however much it is, and its end is told behind what came before."""
+
+import asyncio
+import random
+import socket
+import struct
+from contextlib import suppress
+
+import pytest
+
+from districam_ingest.readers.connection import Connection
+
+MOST = 1 << 20
+
+
+async def connected() -> tuple[Connection, socket.socket]:
+    """A connection, and the camera's end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5)
+        connection = Connection()
+        await connection.connect(f"rtsp://127.0.0.1:{listening.getsockname()[1]}/")
+        camera, _ = listening.accept()
+    camera.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MOST)
+    return connection, camera
+
+
+async def drained(connection: Connection, size: int) -> list[bytes]:
+    """What each look gave, until so many bytes are there."""
+    out: list[bytes] = []
+    async with asyncio.timeout(5):
+        while sum(map(len, out)) < size:
+            out.append(connection.drain(MOST))
+            await asyncio.sleep(0.01)
+    return [part for part in out if part]
+
+
+async def test_nothing_has_come():
+    connection, camera = await connected()
+    with camera:
+        assert connection.drain(MOST) == b""
+    connection.close()
+
+
+@pytest.mark.parametrize("sizes", [[10], [20_000, 10], [300_000, 5, 70_000, 16_384, 16_384, 65_536, 1]])
+async def test_all_that_has_come_is_drained_in_its_order(sizes: list[int]):
+    connection, camera = await connected()
+    with camera:
+        for size in sizes:
+            data = random.Random(size).randbytes(size)
+            camera.sendall(data)
+            assert b"".join(await drained(connection, size)) == data
+        assert connection.drain(MOST) == b""
+    connection.close()
+
+
+async def test_what_waits_comes_in_one_go_up_to_the_most():
+    connection, camera = await connected()
+    with camera:
+        camera.sendall(bytes(150_000))
+        await asyncio.sleep(0.1)
+        assert len(connection.drain(MOST)) == 150_000
+        camera.sendall(bytes(150_000))
+        await asyncio.sleep(0.1)
+        assert len(connection.drain(1000)) == 1000
+    connection.close()
+
+
+@pytest.mark.parametrize("size", [100, 16_384, 50_000])  # more may not fit the window, and a reset ends it
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_the_end_is_told_behind_what_came_before(size: int, *, is_reset: bool):
+    connection, camera = await connected()
+    camera.sendall(bytes(size))
+    await asyncio.sleep(0.1)
+    if is_reset:
+        camera.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    camera.close()
+    await asyncio.sleep(0.1)
+    came = 0
+    with suppress(OSError):
+        came = len(connection.drain(MOST))
+    assert came == size
+    with pytest.raises(OSError, match=r"ended the connection|Connection reset"):
+        connection.drain(MOST)
+    connection.close()

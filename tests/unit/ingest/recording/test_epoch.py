@@ -1,0 +1,116 @@
+"""What leaves an epoch, in which order: the outbox is one queue, so the order of offering is that of the log."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from districam_common.contract.events import Camera, Connected, Lost, Shed, StreamEvent
+from districam_common.contract.media import Fragment
+from districam_ingest.clocks.host_clock import HostClock
+from districam_ingest.output.outlets import Outlets
+from districam_ingest.output.stills import Wanted
+from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.recording.budget import Budget
+from districam_ingest.recording.epoch import Epoch
+from districam_ingest.recording.fragmenter import Cuts
+from districam_ingest.recording.gate import Gate, Starts, Takes
+from unit.ingest.samples import TICKS_25, picture
+
+if TYPE_CHECKING:
+    from districam_ingest.output.publish import Outbox
+    from districam_ingest.output.stills import Stills
+
+S = 1_000_000
+OFFSET_US = 1_790_000_000 * S
+GOP = 25
+CAMERA = Camera(camera_id="cam-1", name="x", url="rtsp://127.0.0.1/x")
+NOW_US = OFFSET_US + 99 * S
+"""Wall time at which everything is said; far from the pictures' own."""
+
+
+@dataclass
+class Queue:
+    """What an epoch offers, in order; `room` says for how many fragments more there is room."""
+
+    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
+    room: int = 1000
+    host_clock: HostClock = field(default_factory=HostClock)
+    may_hold: int = 1 << 30
+    held: int = 0
+    most_held: int = 0
+
+    def has_room(self, size: int) -> bool:
+        self.room -= 1
+        return self.room >= 0
+
+    def hold(self, more: int) -> bool:
+        self.held += more
+        self.most_held = max(self.most_held, self.held)
+        return self.held <= self.may_hold
+
+    def offer_fragment(self, fragment: Fragment) -> None:
+        self.items.append(fragment)
+
+    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+        assert camera_id == CAMERA.camera_id
+        if isinstance(event, Connected | Lost | Shed):
+            self.items.append(event)
+
+    def offer(self, wanted: Wanted) -> None:
+        """No stills here."""
+
+
+def recorded(queue: Queue, seconds: int) -> None:
+    """A steady camera of one keyframe a second, from its first keyframe to its end."""
+    queue.host_clock.host(OFFSET_US, 0)
+    outlets = Outlets(
+        outbox=cast("Outbox", queue), stills=cast("Stills", queue), instance="test", now_us=lambda: NOW_US
+    )
+    gate, epoch = Gate("h264"), None
+    for n in range(seconds * GOP):
+        for step in gate.judge(picture(n, key=n % GOP == 0, interval=TICKS_25)):
+            if isinstance(step, Starts):
+                info = SourceInfo(codec="h264", sets=(), reader="test")
+                epoch = Epoch(CAMERA, info, step, Cuts(), outlets, budget=Budget())
+            elif isinstance(step, Takes) and epoch is not None:
+                epoch.take(step)
+    assert epoch is not None
+    epoch.end("handover", "the test ends", interval_us=gate.interval_us)
+
+
+def fragments(queue: Queue) -> list[Fragment]:
+    return [item for item in queue.items if isinstance(item, Fragment)]
+
+
+def test_connected_comes_before_all_fragments_and_lost_behind_them():
+    queue = Queue()
+    recorded(queue, 5)
+    kinds = [type(item) for item in queue.items]
+    assert kinds == [Connected, *[Fragment] * 5, Lost]
+    last, lost = fragments(queue)[-1].info, queue.items[-1]
+    assert isinstance(lost, Lost)
+    assert (lost.last_seq, lost.end_us, last.ends) == (last.seq, last.end_us, "epoch")
+
+
+def test_connected_takes_effect_at_the_first_access_unit():
+    queue = Queue()
+    recorded(queue, 3)
+    connected = queue.items[0]
+    assert isinstance(connected, Connected)
+    assert connected.at_us == fragments(queue)[0].info.start_us == OFFSET_US
+
+
+def test_an_epoch_of_less_than_a_second_is_told_and_sent_at_its_end():
+    queue = Queue()
+    recorded(queue, 1)
+    assert [type(item) for item in queue.items] == [Connected, Fragment, Lost]
+
+
+def test_what_is_shed_is_told_before_what_is_sent_after_it():
+    queue = Queue(room=2)
+    recorded(queue, 5)
+    assert [type(item) for item in queue.items] == [Connected, Fragment, Fragment, Shed, Lost]
+    shed, lost = queue.items[-2:]
+    assert isinstance(shed, Shed)
+    assert isinstance(lost, Lost)
+    assert (shed.first_seq, shed.last_seq, lost.last_seq) == (2, 4, 4)
+    assert (shed.start_us, shed.end_us) == (fragments(queue)[-1].info.end_us, lost.end_us)

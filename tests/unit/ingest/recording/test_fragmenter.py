@@ -1,0 +1,134 @@
+import itertools
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.recording.fragmenter import Cuts, Fragmenter
+from districam_ingest.units import AccessUnit, Cut
+from unit.ingest.samples import unit
+
+S = 1_000_000
+START_US = 1_790_000_000 * S
+CAMERA = "cam-001"
+PHASE_US = zlib.crc32(CAMERA.encode()) * S % (10 * S)
+
+
+def cuts_of(units: Sequence[AccessUnit], cuts: Cuts | None = None, interval_us: int = 40_000) -> list[Cut]:
+    fragmenter = Fragmenter(CAMERA, cuts or Cuts())
+    made = [cut for one in units if (cut := fragmenter.push(one)) is not None]
+    last = fragmenter.end(interval_us)
+    return [*made, last] if last is not None else made
+
+
+@st.composite
+def epochs(draw: st.DrawFn) -> list[AccessUnit]:
+    """An epoch's access units: any rate, GOP and size."""
+    gop = draw(st.sampled_from([1, 3, 12, 50, 10_000]))
+    steps = draw(st.lists(st.sampled_from([1, 5_000, 40_000, 500_000, 1_999_999]), min_size=1, max_size=200))
+    large = draw(st.sets(st.integers(0, len(steps) - 1), max_size=8))
+    units: list[AccessUnit] = []
+    at_us = START_US + draw(st.integers(0, 20 * S))
+    for index, step_us in enumerate(steps):
+        size = draw(st.sampled_from([400, 1000, 1001])) if index in large else 20
+        units.append(unit(at_us, key=index % gop == 0, size=size, dts=index * 10))
+        at_us += step_us
+    return units
+
+
+SMALL = Cuts(fragment_max_bytes=1000)
+
+
+@given(epochs())
+def test_access_units_out_are_access_units_in_and_fragments_tile(units: list[AccessUnit]):
+    made = cuts_of(units, SMALL)
+    assert [one for cut in made for one in cut.units] == units
+    assert [cut.seq for cut in made] == list(range(len(made)))
+    for earlier, later in itertools.pairwise(made):
+        assert earlier.end_us == later.start_us
+        assert earlier.end_dts == earlier.units[-1].dts + earlier.last_ticks == later.units[0].dts
+    assert made[-1].end_us == units[-1].start_us + 40_000
+    assert made[-1].last_ticks == 3600
+
+
+@given(epochs())
+def test_a_cut_says_the_same_on_both_sides(units: list[AccessUnit]):
+    made = cuts_of(units, SMALL)
+    assert made[0].starts_segment
+    for earlier, later in itertools.pairwise(made):
+        assert (earlier.ends == "segment") is later.starts_segment
+    assert [cut.ends for cut in made].count("epoch") == 1
+    assert made[-1].ends == "epoch"
+
+
+@given(epochs())
+def test_a_fragment_is_cut_at_keyframes_and_no_later_than_its_limits(units: list[AccessUnit]):
+    for cut in cuts_of(units, SMALL):
+        assert not any(one.is_keyframe for one in cut.units[1:])
+        assert cut.units[-1].start_us - cut.start_us < 2 * S
+        assert cut.size <= 1000 or len(cut.units) == 1
+
+
+@given(epochs())
+def test_a_cut_that_nothing_asks_for_is_not_made(units: list[AccessUnit]):
+    made = cuts_of(units, SMALL)
+    for earlier, later in itertools.pairwise(made):
+        first = later.units[0]
+        assert (
+            first.is_keyframe
+            or first.start_us - earlier.start_us >= 2 * S
+            or earlier.size + len(first.data) > 1000
+        )
+
+
+@given(epochs())
+def test_segments_start_at_the_first_keyframe_of_a_slot_or_after_a_minute(units: list[AccessUnit]):
+    made = cuts_of(units)
+    segment_us, keyframe_us = made[0].start_us, made[0].start_us
+    for cut in made[1:]:
+        is_first_of_slot = cut.units[0].is_keyframe and (cut.start_us - PHASE_US) // (10 * S) != (
+            keyframe_us - PHASE_US
+        ) // (10 * S)
+        assert cut.starts_segment is (is_first_of_slot or cut.start_us - segment_us >= 60 * S)
+        segment_us = cut.start_us if cut.starts_segment else segment_us
+        keyframe_us = cut.start_us if cut.units[0].is_keyframe else keyframe_us
+
+
+def test_steady_cameras_give_segments_of_ten_seconds_at_instants_of_their_own():
+    for camera in ("cam-001", "cam-002"):
+        fragmenter = Fragmenter(camera, Cuts())
+        made = [fragmenter.push(unit(START_US + n * 40_000, key=n % 50 == 0)) for n in range(2000)]
+        starts = [cut.start_us for cut in made if cut and cut.starts_segment]
+        assert {later - earlier for earlier, later in itertools.pairwise(starts[1:])} == {10 * S}
+        assert (starts[1] - zlib.crc32(camera.encode()) * S % (10 * S)) % (10 * S) < 2 * S
+
+
+def test_a_camera_with_a_single_keyframe_is_cut_every_minute():
+    made = cuts_of([unit(START_US + n * 500_000, key=n == 0) for n in range(400)])
+    assert [cut.seq for cut in made if cut.starts_segment] == [0, 30, 60, 90]
+    assert [cut.units[0].is_keyframe for cut in made].count(True) == 1
+
+
+def test_what_was_lost_before_a_cut_is_told_on_both_sides():
+    units = [unit(START_US + n * 500_000, key=n % 4 == 0) for n in range(12)]
+    units[4] = replace(units[4], lost_packets=3)
+    units[9] = replace(units[9], lost_packets=1)
+    assert [cut.lost_packets for cut in cuts_of(units)] == [3, 3, 1]
+
+
+def test_damaged_pictures_are_counted_in_their_own_fragment():
+    units = [unit(n * 200_000, key=n % 4 == 0) for n in range(12)]
+    units[3] = replace(units[3], is_damaged=True)
+    units[8] = replace(units[8], is_damaged=True)
+    units[9] = replace(units[9], is_damaged=True)
+    assert [cut.damaged for cut in cuts_of(units)] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("interval_us", [1, 40_000])
+def test_an_epoch_without_access_units_has_no_fragment(interval_us: int):
+    fragmenter = Fragmenter(CAMERA, Cuts())
+    assert fragmenter.end(interval_us) is None
+    assert fragmenter.last_seq == -1

@@ -1,0 +1,202 @@
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.recording.timeline import HOLD_US, MAX_DRIFT_PPM, Timeline
+from districam_ingest.units import AccessUnit, Picture
+from support.examples import share
+from unit.ingest.samples import SLICE
+
+S = 1_000_000
+OFFSET_US = 1_790_000_000 * S
+FRAME_US = 40_000
+
+
+def picture(pts: int, arrival_us: int) -> Picture:
+    return Picture((SLICE,), pts, arrival_us, camera_us=arrival_us + 7, lost_packets=1)
+
+
+def placed(pictures: Sequence[Picture]) -> list[AccessUnit]:
+    timeline = Timeline(OFFSET_US)
+    out: list[AccessUnit] = []
+    for one in pictures:
+        out += timeline.push(one, one.pts, is_keyframe=False)
+    return [*out, *timeline.release()]
+
+
+def camera(seconds: int, *, ppm: float = 0, jitter_us: int = 0, frame_us: int = FRAME_US) -> list[Picture]:
+    """A camera whose clock is off by `ppm`; its pictures come up to `jitter_us` late."""
+    dice = random.Random(1)
+    return [
+        picture(
+            1_234_567 + round(n * frame_us * 0.09 * (1 + ppm / 1e6)),
+            5 * S + n * frame_us + round(dice.random() ** 2 * jitter_us),
+        )
+        for n in range(seconds * S // frame_us)
+    ]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Picture]:
+    ticks, arrival_us = draw(st.integers(0, 1 << 40)), draw(st.integers(0, 10 * S))
+    out: list[Picture] = []
+    for step, delay_us in draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([1, 2, 90, 3600, 9000, 179_000]), st.sampled_from([0, 0, 1, 500, 10_000_000])
+            ),
+            min_size=1,
+            max_size=150,
+        )
+    ):
+        ticks += step
+        arrival_us += step * 100 // 9
+        out.append(picture(ticks, arrival_us + delay_us))
+    return out
+
+
+@given(streams())
+def test_starts_grow_and_every_picture_comes_out_once_in_order(pictures: list[Picture]):
+    units = placed(pictures)
+    assert [unit.dts - units[0].dts for unit in units] == [one.pts - pictures[0].pts for one in pictures]
+    assert all(later.start_us > earlier.start_us for earlier, later in itertools.pairwise(units))
+
+
+@given(streams())
+def test_time_is_corrected_no_faster_than_allowed(pictures: list[Picture]):
+    units = placed(pictures)
+    for earlier, later in itertools.pairwise(units):
+        media_us = (later.dts - earlier.dts) * 100 / 9
+        assert abs(later.start_us - earlier.start_us - media_us) <= media_us * MAX_DRIFT_PPM / 1e6 + 2
+
+
+@given(streams())
+def test_the_least_delayed_arrival_of_the_first_second_anchors(pictures: list[Picture]):
+    until = next(
+        (n for n, one in enumerate(pictures) if one.arrival_us - pictures[0].arrival_us >= HOLD_US),
+        len(pictures) - 1,
+    )
+    held = pictures[: until + 1]
+    unit = placed(pictures)[0]
+    media_us = [(one.pts - pictures[0].pts) * 100 / 9 for one in held]
+    soonest = min(one.arrival_us - at for one, at in zip(held, media_us, strict=True))
+    assert abs(unit.start_us - OFFSET_US - soonest) <= 2
+    assert unit.dts == (unit.start_us * 9 + 50) // 100
+
+
+def test_nothing_leaves_in_the_first_second_and_everything_after_it_at_once():
+    timeline = Timeline(OFFSET_US)
+    pictures = camera(3)
+    left = [timeline.push(one, one.pts, is_keyframe=n == 0) for n, one in enumerate(pictures)]
+    assert [len(units) for units in left[:27]] == [0] * 25 + [26, 1]
+    assert timeline.is_anchored
+    assert timeline.release() == []
+    first = left[25][0]
+    assert (first.is_keyframe, first.lost_packets, first.camera_us) == (True, 1, pictures[0].arrival_us + 7)
+    assert first.data == b"\0\0\0\4" + SLICE
+    assert first.dts == pictures[0].pts + timeline.shift_ticks
+
+
+def test_an_epoch_of_less_than_a_second_is_released_at_its_end():
+    pictures = camera(3)[:5]
+    units = placed(pictures)
+    assert [unit.start_us for unit in units] == [OFFSET_US + one.arrival_us for one in pictures]
+    assert Timeline(OFFSET_US).release() == []
+    assert not Timeline(OFFSET_US).is_anchored
+
+
+def test_a_connect_burst_does_not_shift_the_anchor():
+    """Two seconds of pictures kept by the camera come at once, then it goes on live."""
+    live = camera(20)
+    burst = [picture(one.pts, max(one.arrival_us, live[50].arrival_us)) for one in live]
+    for unit, one in zip(placed(burst), live, strict=True):
+        assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 2
+
+
+def test_a_late_moment_moves_nothing_much():
+    """The network holds everything back for nine seconds: pictures keep the times at which they were taken."""
+    live = camera(60)
+    held = [
+        picture(one.pts, max(one.arrival_us, live[950].arrival_us)) if 700 <= n < 950 else one
+        for n, one in enumerate(live)
+    ]
+    for unit, one in zip(placed(held), live, strict=True):
+        assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 20_000
+
+
+def test_a_cameras_clock_that_runs_wrong_is_followed_for_an_hour():
+    for ppm in (-200, 200):
+        pictures = camera(3600, ppm=ppm, jitter_us=20_000, frame_us=5 * FRAME_US)
+        worst = 0
+        for n, unit in enumerate(placed(pictures)):
+            worst = max(worst, abs(unit.start_us - OFFSET_US - 5 * S - n * 5 * FRAME_US))
+        assert worst < 10_000
+
+
+def test_an_encoder_that_paused_without_a_leap_in_its_timestamps_is_noticed():
+    """Its footage would else stand five seconds wrong for hours."""
+    timeline = Timeline(OFFSET_US)
+    late = [
+        replace(one, arrival_us=one.arrival_us + (5 * S if n > 250 else 0))
+        for n, one in enumerate(camera(40))
+    ]
+    units: list[AccessUnit] = []
+    for n, one in enumerate(late):
+        units += timeline.push(one, one.pts, is_keyframe=False)
+        if timeline.strays_us is not None:
+            assert timeline.strays_us == 5 * S
+            assert n == 251 + 250
+            break
+    assert [unit.camera_us for unit in units] == [one.camera_us for one in late[:251]], "none after the pause"
+    assert timeline.withdraw() == late[251:502]
+    assert timeline.release() == []
+
+
+@share(40)
+@given(st.integers(50, 1200), st.integers(2, 8), st.floats(2, 20))
+def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, stall_s: int, speed: float):
+    """What it kept comes at `speed` times the camera's rate; until then, pictures wait for their times."""
+    live = camera(60)
+    again_us = live[first].arrival_us + stall_s * S
+    late = [
+        replace(one, arrival_us=max(one.arrival_us, again_us + round((n - first) * FRAME_US / speed)))
+        if n >= first
+        else one
+        for n, one in enumerate(live)
+    ]
+    timeline = Timeline(OFFSET_US)
+    units: list[AccessUnit] = []
+    for one in late:
+        units += timeline.push(one, one.pts, is_keyframe=False)
+        assert timeline.strays_us is None
+    assert len(units) == len(live)
+    for unit, one in zip(units, live, strict=True):
+        assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000  # 500 ppm of a window
+
+
+@share(30)
+@given(st.integers(50, 300), st.integers(2, 25))
+def test_what_a_socket_has_kept_for_long_and_gives_at_once_moves_nothing(first: int, stall_s: int):
+    """This process stood still, or the network: whole windows come late, and all were taken when they say."""
+    live = camera(50)
+    again_us = live[first].arrival_us + stall_s * S
+    timeline = Timeline(OFFSET_US)
+    units: list[AccessUnit] = []
+    for n, one in enumerate(live):
+        late = replace(one, arrival_us=max(one.arrival_us, again_us)) if n >= first else one
+        units += timeline.push(late, late.pts, is_keyframe=False)
+        assert timeline.strays_us is None
+    for unit, one in zip(units, live, strict=True):
+        assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000
+
+
+def test_a_slow_network_moment_and_a_drift_are_no_straying():
+    timeline = Timeline(OFFSET_US)
+    for n, one in enumerate(camera(120, ppm=150, jitter_us=300_000)):
+        late = replace(one, arrival_us=one.arrival_us + (4 * S if 250 < n < 400 else 0))
+        timeline.push(late, late.pts, is_keyframe=False)
+        assert timeline.strays_us is None
