@@ -128,7 +128,7 @@ def test_beeps_are_heard_at_their_pictures(scenario: Scenario, camera_id: str):
             abs(shown_s[second] - beep.at_s) < 0.5
         ):  # else its picture was never sent: the simulator stood still
             compared += 1
-            assert second % 8 == beep.second
+            assert second % 8 == beep.second, (beep, found, shown_s)
             assert abs(shown_s[second] - beep.at_s) < (ARRIVAL_S if camera_id == UNREPORTED else SYNC_S)
     assert compared >= 6
 

@@ -193,19 +193,18 @@ async def _play(run: _Run) -> None:
     cameras, faults = [*scenario_faults.CAMERAS, *PLAIN], [*scenario_faults.FAULTS, drop]
     run.began_us = now_us()
     async with run.simulating("outlasting", OUTLASTING):
-        async with AsyncExitStack() as sound_stack:
-            sound = await sound_stack.enter_async_context(run.simulating("sound", SOUND))
-            async with run.simulating("plain", cameras, faults) as plain:
-                plain_s = time.monotonic()
-                sound_s = await _begin_sound(run, [*sound.cameras, STOPPED, STOPPED_B_FRAMES], sound)
-                for camera_id, fields in scenario_cameras.unreadable(plain).items():
-                    run.records[camera_id] = _record(camera_id, **fields)
-                await _apply(run, [*plain.cameras, *UNREADABLE])
-                await _disturb_sound(run, sound, sound_s)
-                await sound_stack.aclose()
-                await run.publish(sound.cameras, 2, enabled=False)  # else ingest goes on trying to reach them
-                await _until(plain_s + END_S)
-                run.ended_us |= dict.fromkeys(UNREADABLE, now_us())
+        await _play_sound(run)
+        async with run.simulating("plain", cameras, faults) as plain:
+            plain_s = time.monotonic()
+            for camera_id, fields in scenario_cameras.unreadable(plain).items():
+                run.records[camera_id] = _record(camera_id, **fields)
+            await run.publish([STOPPED, STOPPED_B_FRAMES], revision=1)
+            await _apply(run, [*plain.cameras, *UNREADABLE])
+            await _until(plain_s + 11)
+            run.poisoned = await poison.publish(run.kafka)
+            await run.publish([scenario_cameras.DISABLED], 2, enabled=False)
+            await _until(plain_s + END_S)
+            run.ended_us |= dict.fromkeys(UNREADABLE, now_us())
         await _stop(run)
 
 
@@ -215,28 +214,21 @@ async def _apply(run: _Run, camera_ids: Iterable[str]) -> None:
     await apply_cameras(run.home / "cameras.yaml", records, run.servers.environment())
 
 
-async def _begin_sound(run: _Run, camera_ids: Iterable[str], sound: Simulation) -> float:
-    """Publishes these cameras' records; gives when, on the monotonic clock.
-
-    These cameras are to be read before all others connect at once: sound without sender reports is put to its pictures by
-    when both arrive.
+async def _play_sound(run: _Run) -> None:
+    """Cameras with sound, before all the others: one that sends late because sixty connect at once says nothing of how its sound
+    lies beside its pictures.
     """
-    _microphone(sound, scenario_cameras.REFUSED).is_refused = True
-    _microphone(sound, scenario_cameras.LOSSY).loss = 0.2
-    _microphone(sound, scenario_cameras.LATE).lag_s = 1.6
-    await run.publish(camera_ids, revision=1)
-    return time.monotonic()
-
-
-async def _disturb_sound(run: _Run, sound: Simulation, began_s: float) -> None:
-    """Until 13 s after `began_s`; with what else happens meanwhile."""
-    await _until(began_s + 4)
-    _microphone(sound, scenario_cameras.MUTED).mute(5)
-    _microphone(sound, scenario_cameras.TOO_LATE).lag_s = 5
-    await _until(began_s + 11)
-    run.poisoned = await poison.publish(run.kafka)
-    await run.publish([scenario_cameras.DISABLED], 2, enabled=False)
-    await _until(began_s + 13)
+    async with run.simulating("sound", SOUND) as sound:
+        _microphone(sound, scenario_cameras.REFUSED).is_refused = True
+        _microphone(sound, scenario_cameras.LOSSY).loss = 0.2
+        _microphone(sound, scenario_cameras.LATE).lag_s = 1.6
+        await run.publish(sound.cameras, revision=1)
+        began_s = time.monotonic()
+        await _until(began_s + 4)
+        _microphone(sound, scenario_cameras.MUTED).mute(5)
+        _microphone(sound, scenario_cameras.TOO_LATE).lag_s = 5
+        await _until(began_s + 13)
+    await run.publish(sound.cameras, 2, enabled=False)  # else ingest goes on trying to reach them
 
 
 async def _until(at_s: float) -> None:
