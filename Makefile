@@ -82,7 +82,7 @@ monitoring: bootstrap  ## write docs/metrics.md, dashboards, PrometheusRule and 
 cov: bootstrap  ## unit tests under coverage: cores and pure modules to the last branch
 	@scripts/coverage
 
-check: bootstrap  ## format, lint, types, architecture, budgets, unit tests: under a minute
+check: bootstrap  ## format, lint, types, architecture, budgets, unit tests: under two minutes
 	@scripts/check
 
 fmt: bootstrap  ## format the code

@@ -45,6 +45,7 @@ from districam_common.runtime.settings import KafkaSettings, S3Settings
 from districam_common.s3.hold_store import HoldStore
 from districam_common.s3.vault import Vault
 from districam_devkit.servers import kafka, ports, seaweedfs, valkey
+from districam_devkit.servers.process import ending_with_us
 from support.api_process import environment_of
 
 CAMERAS = (1000, 10_000)
@@ -180,7 +181,7 @@ def service(made: Servers, name: str, **settings: str) -> Generator[Service]:
     }  # fmt: skip
     with log.open("wb") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", "bench.watched", f"districam_{name}", "run"],
+            ending_with_us(sys.executable, "-m", "bench.watched", f"districam_{name}", "run"),
             env=environment,
             stdout=out,
             stderr=out,

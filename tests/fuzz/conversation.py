@@ -125,68 +125,79 @@ def _media(count: int) -> bytes:
     return b"".join(_packet(0, one) for one in packets)
 
 
+_OK = _answer("200 OK", "CSeq: 1", "Public: OPTIONS, GET_PARAMETER")
+_DESCRIBES = described()
+_SETUP = _answer(
+    "200 OK", "CSeq: 3", "Session: 12;timeout=30", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
+)
+_SECOND = _answer("200 OK", "CSeq: 4", "Session: 12", "Transport: RTP/AVP/TCP;unicast;interleaved=2-3")
+_UDP = _answer(
+    "200 OK", "Session: 12", "Transport: RTP/AVP;unicast;client_port=40000-40001;server_port=5000-5001"
+)
+_DIGEST = 'WWW-Authenticate: Digest realm="cam", nonce="9f1d", algorithm=SHA-256, qop="auth", opaque="x"'
+_REFUSED = _answer("401 Unauthorized", _DIGEST, 'WWW-Authenticate: Basic realm="cam"')
+_STALE = _answer("401 Unauthorized", _DIGEST + ", stale=true")
+_PLAYS = _answer("200 OK", "CSeq: 5", "RTP-Info: url=rtsp://camera/live/trackID=0;seq=0;rtptime=0")
+_BODY = _answer("200 OK", "Content-Base: rtsp://camera/live/", body=_DESCRIBES)
+_HEARD = _answer("200 OK", "Content-Type: application/sdp", body=described(more=AUDIO))
+_HEVC = _answer("200 OK", body=described("H265"))
+_ASKS = b"OPTIONS rtsp://us RTSP/1.0\r\nCSeq: 9\r\n\r\n"
+_BYE = _packet(
+    1,
+    bytes.fromhex("80c80006000000050102030405060708000000000000000100000001")
+    + bytes.fromhex("81cb000100000005"),
+)
+_ANNEXB = b"\x67\x42\0\x1e\0\0\0\1\x68\xce\0\0\1\x65\x88"
+
+
 def seeds() -> list[bytes]:
-    ok, describes = _answer("200 OK", "CSeq: 1", "Public: OPTIONS, GET_PARAMETER"), described()
-    setup = _answer(
-        "200 OK", "CSeq: 3", "Session: 12;timeout=30", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
-    )
-    second = _answer("200 OK", "CSeq: 4", "Session: 12", "Transport: RTP/AVP/TCP;unicast;interleaved=2-3")
-    udp = _answer(
-        "200 OK", "Session: 12", "Transport: RTP/AVP;unicast;client_port=40000-40001;server_port=5000-5001"
-    )
-    digest = 'WWW-Authenticate: Digest realm="cam", nonce="9f1d", algorithm=SHA-256, qop="auth", opaque="x"'
-    refused = _answer("401 Unauthorized", digest, 'WWW-Authenticate: Basic realm="cam"')
-    stale = _answer("401 Unauthorized", digest + ", stale=true")
-    plays = _answer("200 OK", "CSeq: 5", "RTP-Info: url=rtsp://camera/live/trackID=0;seq=0;rtptime=0")
-    body = _answer("200 OK", "Content-Base: rtsp://camera/live/", body=describes)
-    heard = _answer("200 OK", "Content-Type: application/sdp", body=described(more=AUDIO))
-    hevc = _answer("200 OK", body=described("H265"))
-    asks = b"OPTIONS rtsp://us RTSP/1.0\r\nCSeq: 9\r\n\r\n"
-    bye = _packet(
-        1,
-        bytes.fromhex("80c80006000000050102030405060708000000000000000100000001")
-        + bytes.fromhex("81cb000100000005"),
-    )
-    annexb = b"\x67\x42\0\x1e\0\0\0\1\x68\xce\0\0\1\x65\x88"
+    """Whole dialogues: the first two bytes choose the options, then come what the camera sends."""
     return [
-        b"\0\4" + ok + body + setup + plays + _media(12),
-        b"\1\3" + refused + ok + refused + body + setup + plays + asks + _media(3) + bye,
-        b"\1\5" + stale + stale + ok + stale + body,
-        b"\1\5" + _answer("401 Unauthorized", 'WWW-Authenticate: Basic realm="a\\"b"') + ok + body,
+        b"\0\4" + _OK + _BODY + _SETUP + _PLAYS + _media(12),
+        b"\1\3" + _REFUSED + _OK + _REFUSED + _BODY + _SETUP + _PLAYS + _ASKS + _media(3) + _BYE,
+        b"\1\5" + _STALE + _STALE + _OK + _STALE + _BODY,
+        b"\1\5" + _answer("401 Unauthorized", 'WWW-Authenticate: Basic realm="a\\"b"') + _OK + _BODY,
         b"\4\6"
-        + ok
-        + heard
-        + setup
-        + second
-        + plays
+        + _OK
+        + _HEARD
+        + _SETUP
+        + _SECOND
+        + _PLAYS
         + _media(2)
         + _packet(2, bytes.fromhex("80e10001000000000000000900100040") + bytes(8)),
-        b"\x08\2" + ok + body + _answer("461 Unsupported Transport") + setup,
-        b"\x18\4" + ok + body + udp + plays,
-        b"\x20\5" + ok + hevc + setup + plays + _media(1),
+        b"\x08\2" + _OK + _BODY + _answer("461 Unsupported Transport") + _SETUP,
+        b"\x18\4" + _OK + _BODY + _UDP + _PLAYS,
+        b"\x20\5" + _OK + _HEVC + _SETUP + _PLAYS + _media(1),
         b"\0\5" + _answer("302 Found", "Location: rtsp://other:8554/live"),
         b"\0\1"
-        + ok
-        + _answer("200 OK", "X-Long: a", " folded", "\tmore", body=describes)
+        + _OK
+        + _answer("200 OK", "X-Long: a", " folded", "\tmore", body=_DESCRIBES)
         + _answer("454 Session Not Found"),
-        b"\0\2" + ok.replace(b"\r\n", b"\n") + b"\r\n" + body + setup + plays + _answer("200 OK") + asks * 2,
+        b"\0\2"
+        + _OK.replace(b"\r\n", b"\n")
+        + b"\r\n"
+        + _BODY
+        + _SETUP
+        + _PLAYS
+        + _answer("200 OK")
+        + _ASKS * 2,
         b"\0\3"
         + _media(1)
-        + ok
-        + body
-        + setup
-        + plays
+        + _OK
+        + _BODY
+        + _SETUP
+        + _PLAYS
         + b"\x80stray"
         + _media(2)
         + b"\0\0R"
         + _media(1)
-        + bye,
+        + _BYE,
         b"\0\4"
-        + ok
-        + body
-        + setup
-        + plays
-        + _packet(0, b"\x80\xe0\0\0" + bytes(7) + b"\5" + annexb)
+        + _OK
+        + _BODY
+        + _SETUP
+        + _PLAYS
+        + _packet(0, b"\x80\xe0\0\0" + bytes(7) + b"\5" + _ANNEXB)
         + _media(1),
     ]
 

@@ -13,11 +13,11 @@ from districam_common.contract.events import Camera, Connected, Refused, StreamE
 from districam_common.contract.media import Fragment
 from districam_common.runtime.clock import SystemClock
 from districam_devkit.simcam import Generated, SimCamera, Simulation, running
-from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.fleet.camera import CameraLife
 from districam_ingest.readers.native_reader import NativeReader
 from districam_ingest.recording.surroundings import Surroundings
 from districam_ingest.settings import IngestSettings
+from support.send_queue import SendQueue
 from support.surroundings import surroundings
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
@@ -31,24 +31,14 @@ SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.4, bitrate=150_000)
 
 
 @dataclass
-class Told:
+class Told(SendQueue):
     """What is told of cameras, and when."""
 
     connected: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     refused: set[str] = field(default_factory=set[str])
-    host_clock: HostClock = field(default_factory=HostClock)
-
-    def has_room(self, size: int) -> bool:
-        return size > 0
-
-    def hold(self, more: int) -> bool:
-        return more < 1 << 30
 
     def offer_fragment(self, fragment: Fragment) -> None:
         """Not kept."""
-
-    def offer(self, wanted: object) -> None:
-        """No stills."""
 
     def offer_event(self, camera_id: str, event: StreamEvent) -> None:
         if isinstance(event, Refused):

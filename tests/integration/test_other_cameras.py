@@ -58,17 +58,24 @@ class Seen:
     async def run(self, server: AbstractAsyncContextManager[str]) -> None:
         self.watches = {(name, transport): Watch() for name in READERS for transport in TRANSPORTS}
         async with asyncio.TaskGroup() as tasks, server as url:
-            watching = {
-                (name, transport): tasks.create_task(watch.run(make_reader(name), url, transport=transport))
-                for (name, transport), watch in self.watches.items()
-            }
-            await comes_true(lambda: all(watch.has(count=25) for watch in self.watches.values()))
+            watching: dict[tuple[str, str], asyncio.Task[None]] = {}
+            for (name, transport), watch in self.watches.items():
+                run = watch.run(make_reader(name), url, transport=transport)
+                watching[name, transport] = tasks.create_task(run)
+                # One after the other: GStreamer's server answers 503, or dies, where several ask at once for what it has not prepared.
+                await self._reaches(1, watch)
+            await self._reaches(25, *self.watches.values())
             for watch in self.watches.values():  # GStreamer begins the file anew for each who comes to watch
                 watch.pictures.clear()
-            await comes_true(lambda: all(watch.has(count=PICTURES) for watch in self.watches.values()))
+            await self._reaches(PICTURES, *self.watches.values())
             self.read_of = {key: list(watch.pictures) for key, watch in self.watches.items()}
             for transport in TRANSPORTS:  # libavformat notices the server's end at its deadline
                 watching["ffmpeg", transport].cancel()
+
+    async def _reaches(self, pictures: int, *watches: Watch) -> None:
+        """Waits until each of these has so many pictures; none may end before."""
+        assert await comes_true(lambda: all(watch.has(count=pictures) for watch in watches))
+        assert not {key: watch.error for key, watch in self.watches.items() if watch.error}, "a stream ended"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,15 +1,15 @@
 """Whatever breaks while an epoch begins: `connected` is never left in force, and nothing is said of what came to nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from districam_common.contract.events import Camera, Connected, Lost, StreamEvent
 from districam_common.contract.media import Fragment
-from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.readers.reading import SourceInfo
 from districam_ingest.recording.stream import Stream
+from support.send_queue import SendQueue
 from support.surroundings import surroundings
 from support.world_ingest import HostTime
 from unit.ingest.samples import FULL_HD, picture
@@ -29,14 +29,11 @@ class Playing:
 
 
 @dataclass
-class Breaking:
+class Breaking(SendQueue):
     """What stands for Kafka and for stills. The `nth` call of `kind` meets a bug, once armed; no other does."""
 
-    kind: str
-    nth: int
-    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
-    host_clock: HostClock = field(default_factory=HostClock)
-    held: int = 0
+    kind: str = ""
+    nth: int = 0
     is_armed: bool = False
 
     def _meet(self, kind: str) -> None:
@@ -50,18 +47,14 @@ class Breaking:
         self._meet("room")
         return size > 0
 
-    def hold(self, more: int) -> bool:
-        self.held += more
-        return self.held >= 0
-
     def offer_fragment(self, fragment: Fragment) -> None:
         self._meet("fragment")
-        self.items.append(fragment)
+        super().offer_fragment(fragment)
 
     def offer_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == CAMERA.camera_id
         self._meet("event")
-        self.items.append(event)
+        super().offer_event(camera_id, event)
 
     def offer(self, wanted: object) -> None:
         self._meet("still")
@@ -73,7 +66,7 @@ class Breaking:
 
 def broken_at(kind: str, nth: int) -> Breaking:
     """A camera that changes its picture after four seconds; what comes of the new one meets the bug."""
-    queue, clock = Breaking(kind, nth), HostTime()
+    queue, clock = Breaking(kind=kind, nth=nth), HostTime()
     stream = Stream(CAMERA, cast("Source", Playing()), surroundings(queue, stills=queue, clock=clock))
     stream.take([picture(n, key=n % FPS == 0) for n in range(4 * FPS)])
     changed = [picture(n, key=n % FPS == 0, sets=FULL_HD) for n in range(4 * FPS, 10 * FPS)]

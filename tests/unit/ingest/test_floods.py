@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +21,6 @@ from districam_common.contract.events import (
 )
 from districam_common.contract.media import Fragment
 from districam_common.runtime.credentials import Credential
-from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.fleet.camera import CameraLife
 from districam_ingest.readers.reading import ReadError, SourceInfo
 from districam_ingest.recording.budget import EPOCHS_A_MINUTE, EPOCHS_AT_ONCE, NOTES_A_MINUTE, Budget
@@ -30,6 +28,7 @@ from districam_ingest.recording.epoch import KEYFRAMES, OVERSIZE
 from districam_ingest.recording.stream import TOO_MANY, Stream
 from districam_ingest.settings import IngestSettings
 from districam_ingest.units import Picture, Sound
+from support.send_queue import SendQueue
 from support.surroundings import surroundings
 from unit.ingest.samples import BASELINE, FULL_HD, picture
 
@@ -42,35 +41,15 @@ S, FPS = 1_000_000, 25
 CAMERA = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
 
 
-@dataclass
-class Told:
+class Told(SendQueue):
     """What stands for Kafka."""
-
-    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
-    host_clock: HostClock = field(default_factory=HostClock)
-
-    def has_room(self, size: int) -> bool:
-        return size > 0
-
-    def hold(self, more: int) -> bool:
-        return more < 1 << 30
-
-    def offer_fragment(self, fragment: Fragment) -> None:
-        self.items.append(fragment)
 
     def offer_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == CAMERA.camera_id
-        self.items.append(event)
-
-    def offer(self, wanted: object) -> None:
-        """No stills."""
+        super().offer_event(camera_id, event)
 
     def counts(self) -> Counter[str]:
         return Counter(type(item).__name__ for item in self.items)
-
-    @property
-    def pictures(self) -> int:
-        return sum(item.info.access_units for item in self.items if isinstance(item, Fragment))
 
 
 class Playing:

@@ -1,16 +1,15 @@
 """Pictures that wait for their time stand in the process's budget like those that wait for Kafka."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from districam_common.contract.events import Camera, Lost, StreamEvent
-from districam_common.contract.media import Fragment
-from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.readers.reading import SourceInfo
 from districam_ingest.recording.stream import Stream
 from districam_ingest.units import Picture
+from support.send_queue import SendQueue
 from support.surroundings import surroundings
 from support.world_cameras import at
 from support.world_ingest import HostTime
@@ -34,36 +33,21 @@ class Playing:
 
 
 @dataclass
-class Budget:
+class Budget(SendQueue):
     """What stands for Kafka: it takes all at once, so that only what is held counts."""
 
     room: int = 1 << 30
-    held: int = 0
-    most: int = 0
-    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
-    host_clock: HostClock = field(default_factory=HostClock)
 
     def has_room(self, size: int) -> bool:
         return self.held + size <= self.room
 
     def hold(self, more: int) -> bool:
-        self.held += more
-        self.most = max(self.most, self.held)
+        super().hold(more)
         return self.held <= self.room
-
-    def offer_fragment(self, fragment: Fragment) -> None:
-        self.items.append(fragment)
 
     def offer_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == CAMERA.camera_id
-        self.items.append(event)
-
-    def offer(self, wanted: object) -> None:
-        """No stills."""
-
-    @property
-    def fragments(self) -> list[Fragment]:
-        return [item for item in self.items if isinstance(item, Fragment)]
+        super().offer_event(camera_id, event)
 
     @property
     def lost(self) -> list[Lost]:
@@ -94,12 +78,12 @@ def test_what_a_slow_network_makes_late_is_held_within_the_budget_and_stored_whe
     stream = playing(budget)
     stream.take(filmed(0, 4))
     assert budget.held == 0
-    first_second, budget.most = budget.most, 0
+    first_second, budget.most_held = budget.most_held, 0
     assert first_second >= FPS * PICTURE_BYTES, (
         "the first second is held whatever it takes: it has no time yet"
     )
     stream.take(filmed(4, 10, later_s=3))
-    assert PICTURE_BYTES < budget.most <= ROOM + 2 * PICTURE_BYTES
+    assert PICTURE_BYTES < budget.most_held <= ROOM + 2 * PICTURE_BYTES
     stream.take(filmed(10, 14))
     stream.end("handover", "the test ends", 0)
     assert budget.held == 0

@@ -3,20 +3,20 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
-from districam_common.contract.events import Camera, Lost, StreamEvent
+from districam_common.contract.events import Camera, Lost
 from districam_common.contract.media import Fragment
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.credentials import Credential
-from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.fleet.camera import CameraLife
 from districam_ingest.readers.reading import ReadError, Source, SourceInfo
 from districam_ingest.recording.stream import Stream
 from districam_ingest.recording.surroundings import Surroundings
 from districam_ingest.units import Picture, Sound
+from support.send_queue import SendQueue
 from support.surroundings import surroundings
 from unit.ingest.samples import FULL_HD, picture
 
@@ -25,36 +25,15 @@ NOISE = Picture((b"\xff" * 20,), 0, 0)
 
 
 @dataclass
-class Queue:
+class Queue(SendQueue):
     """What would go to Kafka. `broken`: a bug is met before anything goes there."""
 
-    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
     broken: bool = False
-    host_clock: HostClock = field(default_factory=HostClock)
-    held: int = 0
 
     def has_room(self, size: int) -> bool:
         if self.broken:
             raise ZeroDivisionError("a bug")
         return size > 0
-
-    def hold(self, more: int) -> bool:
-        self.held += more
-        return self.held >= 0
-
-    def offer_fragment(self, fragment: Fragment) -> None:
-        self.items.append(fragment)
-
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
-        assert getattr(event, "camera_id", None) == camera_id
-        self.items.append(event)
-
-    def offer(self, wanted: object) -> None:
-        """No stills here."""
-
-    @property
-    def pictures(self) -> int:
-        return sum(item.info.access_units for item in self.items if isinstance(item, Fragment))
 
     @property
     def lost(self) -> list[Lost]:

@@ -128,10 +128,14 @@ class MediaQuery(BaseModel):
 # ---- answers
 
 
-class Answer(BaseModel):
+class Strict(BaseModel):
     """Has these fields and no others."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Answer(Strict):
+    """The body of a response."""
 
 
 class Session(Answer):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from districam_api.schemas import Answer, Query, WindowQuery
+from districam_api.schemas import Answer, Query, Strict, WindowQuery
 from districam_common.contract.media import CAMERA_ID
 
 
@@ -29,7 +29,7 @@ class HoldsQuery(Query):
     cursor: str | None = Field(None, description="`next` of the page before")
 
 
-class Releasing(Answer):
+class Releasing(Strict):
     """Why it is over."""
 
     reason: str = Field(min_length=1, max_length=500)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Generator
 
 import pytest
 import structlog
@@ -11,14 +10,7 @@ from aiokafka import errors as kafka
 from districam_common.runtime.logs import configure, redacted
 from districam_common.runtime.settings import LogSettings
 
-
-@pytest.fixture(autouse=True)
-def as_before() -> Generator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:

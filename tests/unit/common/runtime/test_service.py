@@ -2,30 +2,19 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-import structlog
 
 from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.runtime.service import Runtime, entry, retrying, run
 from districam_common.runtime.settings import HealthSettings, LogSettings, ServiceSettings
 
-pytestmark = pytest.mark.timeout(20)
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Generator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("logs_as_before")]
 
 
 def settings(**more: object) -> ServiceSettings:

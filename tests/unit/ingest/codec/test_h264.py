@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from districam_devkit import bitstream
 from districam_ingest.codec import h264
 from districam_ingest.codec.nal import BitstreamError
+from support.bit_writer import BitWriter
 from unit.ingest.samples import B_FRAMES, BASELINE, FULL_HD, INTERLACED_HRD, YUV444, encoded
 
 
@@ -27,25 +28,11 @@ def test_real_parameter_sets(
     assert bitstream.avcc_parameter_sets(h264.avcc(sets)) == list(sets)
 
 
-class Writer:
-    """Writes a sequence parameter set bit by bit (H.264 section 7.3.2.1)."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def u(self, count: int, *values: int) -> "Writer":
-        self.text += "".join(f"{value:0{count}b}" for value in values)
-        return self
-
-    def ue(self, *values: int) -> "Writer":
-        for value in values:
-            self.text += f"{value + 1:b}".zfill(2 * (value + 1).bit_length() - 1)
-        return self
+class Writer(BitWriter):
+    """Writes a sequence parameter set (H.264 section 7.3.2.1)."""
 
     def nal(self) -> bytes:
-        text = self.text + "1"
-        text = text.ljust(-(-len(text) // 8) * 8, "0")
-        return b"\x67" + bitstream.escape(int(text, 2).to_bytes(len(text) // 8, "big"))
+        return b"\x67" + bitstream.escape(self.rbsp())
 
 
 def start(profile: int = 77) -> Writer:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from districam_devkit import bitstream
 from districam_ingest.codec import h265
 from districam_ingest.codec.nal import BitstreamError, is_parameter_set, split_annexb
+from support.bit_writer import BitWriter
 from unit.ingest.samples import HEVC, HEVC_10, encoded
 
 
@@ -35,29 +36,15 @@ def test_the_encoders_reorder_depth_is_read():
     ]
 
 
-class Writer:
-    """Writes a sequence parameter set bit by bit (H.265 section 7.3.2.2)."""
+class Writer(BitWriter):
+    """Writes a sequence parameter set (H.265 section 7.3.2.2)."""
 
     def __init__(self, sub_layers: int) -> None:
         general = HEVC[1].replace(b"\0\0\3", b"\0\0")[3:15]
-        self.text = f"{0x4201:016b}0000{sub_layers:03b}1"
-        self.text += "".join(f"{byte:08b}" for byte in general)
-
-    def u(self, count: int, *values: int) -> "Writer":
-        self.text += "".join(f"{value:0{count}b}" for value in values)
-        return self
-
-    def ue(self, *values: int) -> "Writer":
-        for value in values:
-            self.text += f"{value + 1:b}".zfill(2 * (value + 1).bit_length() - 1)
-        return self
-
-    def se(self, *values: int) -> "Writer":
-        return self.ue(*(2 * value - 1 if value > 0 else -2 * value for value in values))
+        super().__init__(f"{0x4201:016b}0000{sub_layers:03b}1" + "".join(f"{byte:08b}" for byte in general))
 
     def nal(self) -> bytes:
-        text = self.text + "1"
-        data = int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
+        data = self.rbsp()
         return data[:2] + bitstream.escape(data[2:])
 
 

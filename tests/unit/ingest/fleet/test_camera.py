@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.contract.events import Camera, Lost, Refused, StreamEvent
+from districam_common.contract.events import Camera, Lost, Refused
 from districam_common.contract.media import Fragment
 from districam_common.errors import Fatal
 from districam_common.runtime.credentials import Credential
-from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.fleet.camera import CameraLife
 from districam_ingest.readers.reading import ReadError, SourceInfo
 from districam_ingest.recording.surroundings import Surroundings
 from districam_ingest.settings import IngestSettings
 from districam_ingest.units import Picture, Sound
+from support.send_queue import SendQueue
 from support.surroundings import surroundings
 from support.virtual_time import VirtualClock, in_virtual_time
 from unit.ingest.samples import picture
@@ -27,41 +27,18 @@ if TYPE_CHECKING:
     from districam_ingest.recording.turns import Turns
 
 
-@dataclass
-class Told:
-    """Where a camera's events go: the one thing of the outbox that a life without an epoch needs."""
-
-    events: list[StreamEvent] = field(default_factory=list[StreamEvent])
-
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
-        assert getattr(event, "camera_id", None) == camera_id
-        self.events.append(event)
-
-    def causes(self, camera_id: str) -> list[str]:
-        return [e.cause for e in self.events if isinstance(e, Refused) and e.camera_id == camera_id]
-
-
-@dataclass
-class Queue(Told):
-    """The whole of the outbox, for lives that have epochs; fragments and stills are not kept."""
-
-    host_clock: HostClock = field(default_factory=HostClock)
-
-    def has_room(self, size: int) -> bool:
-        return size > 0
-
-    def hold(self, more: int) -> bool:
-        return more < 1 << 30
+class Told(SendQueue):
+    """What is told of cameras; fragments are not kept."""
 
     def offer_fragment(self, fragment: Fragment) -> None:
         """Not kept."""
 
-    def offer(self, wanted: object) -> None:
-        """No stills."""
+    def causes(self, camera_id: str) -> list[str]:
+        return [e.cause for e in self.items if isinstance(e, Refused) and e.camera_id == camera_id]
 
     @property
     def waits(self) -> list[float]:
-        return [event.next_retry_s for event in self.events if isinstance(event, Refused | Lost)]
+        return [event.next_retry_s for event in self.items if isinstance(event, Refused | Lost)]
 
 
 class Broken:
@@ -167,7 +144,7 @@ async def test_a_credential_that_is_not_there_is_auth_failed_until_it_is(tmp_pat
             await asyncio.sleep(0.01)
         life.cancel()
     assert reader.credentials[0] == Credential("admin", "secret")
-    assert not any("secret" in repr(event) for event in told.events)
+    assert not any("secret" in repr(event) for event in told.items)
 
 
 @dataclass
@@ -205,7 +182,7 @@ class SlowTurns:
 
 async def waits(reader: SlowCamera, count: int, *, turn_s: float = 0.0, most_s: float = 30.0) -> list[float]:
     """The first `count` waits between the end of an attempt and the next one, as they are told."""
-    queue, clock = Queue(), VirtualClock()
+    queue, clock = Told(), VirtualClock()
     queue.host_clock.host(clock.now_us(), clock.monotonic_us())
     settings = IngestSettings(open_s=300, retry_first_s=0.5, retry_most_s=most_s)
     around = surroundings(queue, reader=reader, stills=queue, clock=clock, settings=settings)

@@ -1,18 +1,17 @@
 """What leaves an epoch, in which order: the outbox is one queue, so the order of offering is that of the log."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from districam_common.contract.events import Camera, Connected, Lost, Shed, StreamEvent
 from districam_common.contract.media import Fragment
-from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.output.outlets import Outlets
-from districam_ingest.output.stills import Wanted
 from districam_ingest.readers.reading import SourceInfo
 from districam_ingest.recording.budget import Budget
 from districam_ingest.recording.epoch import Epoch
 from districam_ingest.recording.fragmenter import Cuts
 from districam_ingest.recording.gate import Gate, Starts, Takes
+from support.send_queue import SendQueue
 from unit.ingest.samples import TICKS_25, picture
 
 if TYPE_CHECKING:
@@ -28,35 +27,23 @@ NOW_US = OFFSET_US + 99 * S
 
 
 @dataclass
-class Queue:
+class Queue(SendQueue):
     """What an epoch offers, in order; `room` says for how many fragments more there is room."""
 
-    items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
     room: int = 1000
-    host_clock: HostClock = field(default_factory=HostClock)
     may_hold: int = 1 << 30
-    held: int = 0
-    most_held: int = 0
 
     def has_room(self, size: int) -> bool:
         self.room -= 1
         return self.room >= 0
 
     def hold(self, more: int) -> bool:
-        self.held += more
-        self.most_held = max(self.most_held, self.held)
-        return self.held <= self.may_hold
-
-    def offer_fragment(self, fragment: Fragment) -> None:
-        self.items.append(fragment)
+        return super().hold(more) and self.held <= self.may_hold
 
     def offer_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == CAMERA.camera_id
         if isinstance(event, Connected | Lost | Shed):
-            self.items.append(event)
-
-    def offer(self, wanted: Wanted) -> None:
-        """No stills here."""
+            super().offer_event(camera_id, event)
 
 
 def recorded(queue: Queue, seconds: int) -> None:

@@ -65,9 +65,8 @@ def _url(value: str) -> str:
 
 
 def _listed(value: object) -> object:
-    return (
-        list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
-    )  # a record has tuples
+    """A record has a tuple where the file has a list."""
+    return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
 
 
 Text = Annotated[str, AfterValidator(_text)]

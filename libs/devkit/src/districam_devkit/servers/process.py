@@ -20,6 +20,11 @@ OnStep = Callable[[str, str], None]
 """Told of progress: (server's name, what it is doing now)."""
 
 
+def ending_with_us(*argv: str) -> tuple[str, ...]:
+    """The command line of a program that is killed when this process ends, however that comes (`launch`; Linux alone)."""
+    return (sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *argv)
+
+
 class ServerUnavailable(Exception):  # it is a state of the machine; the message says what would help
     """A server cannot be had here: what is missing, and how to get it."""
 
@@ -86,8 +91,7 @@ class Child:
         with program.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-I", "-S", str(_LAUNCH), str(os.getpid()), *program.argv),
+                *ending_with_us(*program.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -43,10 +43,8 @@ def _parsed(sets: Sequence[bytes]) -> _Sps:
     chroma = chroma_of(bits.ue())  # chroma_format_idc
     separate = chroma == 3 and bits.flag()  # separate_colour_plane_flag
     width, height = _size(bits, 0 if separate else chroma)
-    luma, chroma_bits = (
-        depth_of(bits.ue()),
-        depth_of(bits.ue()),
-    )  # bit_depth_luma_minus8, bit_depth_chroma_minus8
+    luma = depth_of(bits.ue())  # bit_depth_luma_minus8
+    chroma_bits = depth_of(bits.ue())  # bit_depth_chroma_minus8
     poc_bits = bits.ue() + 4  # log2_max_pic_order_cnt_lsb_minus4
     reorder = 0
     for _ in range(sub_layers + 1 if bits.flag() else 1):  # sps_sub_layer_ordering_info_present_flag
