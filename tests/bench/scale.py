@@ -56,7 +56,7 @@ SECONDS = 120
 DUE = 200
 """Cameras that keep thirty days and have an hour more; the others keep a day longer."""
 SEGMENT_S = 10
-_LONGEST_S = 1500.0
+_LONGEST_S = 2400.0
 _STOP_S = 30
 
 
