@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["support.spent"]
+pytest_plugins = ["support.cpu_time_plugin"]
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", _COMMON, max_examples=100, derandomize=True, database=None)

@@ -24,21 +24,21 @@ from redis.asyncio import Redis
 
 from districam_common.contract import names, wire
 from districam_common.contract.events import Camera
-from districam_common.contract.index import IndexEntry
 from districam_common.contract.names import HOUR_US
+from districam_common.contract.segment_array import IndexEntry
 from districam_common.kafka import topics
-from districam_common.kafka.connection import administration
+from districam_common.kafka.connection import open_admin_client
 from districam_common.kafka.producer import Publisher
 from districam_common.runtime.settings import KafkaSettings, S3Settings, TopicsSettings
-from districam_common.s3.vault import Vault
+from districam_common.s3.versioned_bucket import VersionedBucket
 from districam_devkit.servers import kafka, ports, seaweedfs, valkey
-from support.api_process import environment_of
+from support.api_process import service_environment
 
 S = 1_000_000
 BODY = b"a segment"
 STOP_S = 15
-CHECKED_S = 600
-_AT_ONCE = 16
+CHECK_TIMEOUT_S = 600
+_CONCURRENCY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Archive:
     home: Path
     kafka: KafkaSettings
     s3: S3Settings
-    vault: Vault
+    vault: VersionedBucket
     redis: Redis
     redis_url: str
     camera_ids: list[str]
@@ -56,13 +56,13 @@ class Archive:
     def environment(self) -> dict[str, str]:
         """The services' settings that lead here."""
         return {
-            **environment_of(self.s3, self.redis_url),
+            **service_environment(self.s3, self.redis_url),
             "DISTRICAM_S3__TIMEOUT_S": "15",
             "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "DISTRICAM_KAFKA__SESSION_TIMEOUT_S": "6",
         }
 
-    async def checked(self) -> dict[str, Any]:
+    async def run_check(self) -> dict[str, Any]:
         """What `districam-indexer check` finds; raises if index and bucket differ."""
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "districam_indexer", "check"),
@@ -70,7 +70,7 @@ class Archive:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(CHECKED_S):
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
             out, said = await child.communicate()
         assert child.returncode == 0, (out[-2000:], said[-2000:])
         return json.loads(out.splitlines()[-1])
@@ -78,7 +78,7 @@ class Archive:
     @asynccontextmanager
     async def indexer(self, **settings: str) -> AsyncGenerator["Indexer"]:
         """Asked to stop at the end, and killed if it does not."""
-        (port,) = ports.choose(1)
+        (port,) = ports.pick_free_ports(1)
         environment = {
             **os.environ,
             **self.environment(),
@@ -118,29 +118,25 @@ class Indexer:
         self.child.kill()
         await asyncio.to_thread(self.child.wait, STOP_S)
 
-    def said(self, event: str) -> list[dict[str, Any]]:
+    def log_events(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if line.get("event") == event]
 
-    async def waits_for(self, event: str, timeout_s: float, *, count: int = 1) -> dict[str, Any]:
+    async def wait_for_event(self, event: str, timeout_s: float, *, count: int = 1) -> dict[str, Any]:
         async with asyncio.timeout(timeout_s):
-            while len(self.said(event)) < count:
+            while len(self.log_events(event)) < count:
                 assert self.child.poll() is None, self.log.read_text()[-2000:]
                 await asyncio.sleep(0.1)
-        return self.said(event)[-1]
+        return self.log_events(event)[-1]
 
     async def metric(self, name: str) -> float:
         async with httpx.AsyncClient(timeout=5) as http:
             text = (await http.get(f"http://127.0.0.1:{self.port}/metrics")).text
-        return next(
-            (float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")), 0.0
-        )
+        return next((float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")), 0.0)
 
 
 @asynccontextmanager
-async def running(
-    home: Path, cameras: int, *, retention_days: int, object_lock: bool
-) -> AsyncGenerator[Archive]:
+async def running(home: Path, cameras: int, *, retention_days: int, object_lock: bool) -> AsyncGenerator[Archive]:
     """Empty, but for the records of the cameras, which nobody reads any more."""
     async with (
         kafka.running(home / "kafka", log_dir=home) as broker,
@@ -150,15 +146,13 @@ async def running(
     ):
         settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
         s3 = S3Settings(
-            endpoint=store.url, access_key=store.access_key, secret_key=SecretStr(store.secret_key), bucket="bench", threads=_AT_ONCE
+            endpoint=store.url, access_key=store.access_key, secret_key=SecretStr(store.secret_key), bucket="bench", threads=_CONCURRENCY
         )  # fmt: skip
         ids = [f"cam-{n:03}" for n in range(cameras)]
         await make_topics(settings)
-        async with Vault.open(s3) as vault, Publisher.open(settings, "bench") as publisher:
+        async with VersionedBucket.open(s3) as vault, Publisher.open(settings, "bench") as publisher:
             await vault.create_bucket(object_lock=object_lock)
-            await put(
-                vault, names.SITE_MARKER, json.dumps({"site": "local", "created": "", "schema": 1}).encode()
-            )
+            await put(vault, names.SITE_MARKER, json.dumps({"site": "local", "created": "", "schema": 1}).encode())
             for one in ids:
                 record = Camera(
                     camera_id=one,
@@ -174,13 +168,13 @@ async def running(
 
 async def make_topics(settings: KafkaSettings) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it complains of partitions that are being made
-    wanted = topics.declared(TopicsSettings())
-    async with administration(settings, "bench") as admin:
-        found = await topics.look(admin, wanted, 20)
+    wanted = topics.declared_topics(TopicsSettings())
+    async with open_admin_client(settings, "bench") as admin:
+        found = await topics.describe_topics(admin, wanted, 20)
         await topics.apply(admin, topics.plan(wanted, found), found, 60)
 
 
-async def put(vault: Vault, key: str, body: bytes) -> None:
+async def put(vault: VersionedBucket, key: str, body: bytes) -> None:
     shape = {"codecs": "avc1.640028", "width": "1920", "height": "1080"}
     digest = hashlib.sha256(body).hexdigest()
     await vault.put(key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False)
@@ -197,10 +191,10 @@ def keys(camera_ids: list[str], count: int, end_us: int) -> Iterator[str]:
             epoch=str(uuid.UUID(int=(camera << 64) + epoch + (0x7000 << 64))), first_seq=seq * 5, last_seq=seq * 5 + 4,
             start_us=start_us, end_us=start_us + 10 * S, bytes=len(BODY), init_bytes=4, flags=1,
         )  # fmt: skip
-        yield names.segment_key(camera_ids[camera], entry)
+        yield names.segment_object_key(camera_ids[camera], entry)
 
 
-async def stock(archive: Archive, count: int, end_us: int) -> float:
+async def put_segments(archive: Archive, count: int, end_us: int) -> float:
     """Puts that many; gives how many a second."""
     left, began_s = keys(archive.camera_ids, count, end_us), time.monotonic()
 
@@ -209,11 +203,11 @@ async def stock(archive: Archive, count: int, end_us: int) -> float:
             await put(archive.vault, key, BODY)
 
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(_AT_ONCE):
+        for _ in range(_CONCURRENCY):
             tasks.create_task(work())
     return count / (time.monotonic() - began_s)
 
 
-def say(line: str) -> None:
+def print_progress(line: str) -> None:
     """For whoever watches."""
     print(line, file=sys.stderr, flush=True)

@@ -22,60 +22,60 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from bench import machine
 from bench.district import District, running
-from bench.report import written
-from bench.runs import say
+from bench.report import write_results
+from bench.runs import print_progress
 from districam_common.contract import names
-from districam_devkit.asking import Api
+from districam_devkit.api_client import ApiClient
 from districam_devkit.demo.latency import now_us, percentile
 from districam_devkit.servers import ServerUnavailable
 
 POLL_S = 0.25
-CURRENT_S = 12.5
+MAX_STALENESS_S = 12.5
 """A camera is up to date if its newest footage ended so long ago at most: a segment's 10 s, and what storing takes."""
-CATCH_UP_MOST_S = 600
-STEADY_S = 40.0
+MAX_CATCH_UP_S = 600
+OBSERVATION_S = 40.0
 PARTITIONS, SEGMENT_S = 60, 10
 
 
 @dataclass
-class Newest:
+class NewestFootage:
     """Of each camera the end of its newest footage, and when a query first said so. µs UTC."""
 
     ends_us: dict[str, int] = field(default_factory=dict[str, int])
-    seen: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+    observations: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
 
-    async def watch(self, api: Api) -> None:
+    async def watch(self, api: ApiClient) -> None:
         while True:
             with suppress(httpx.HTTPError):
-                self._look(await api.streams())
+                self._record(await api.streams())
             await asyncio.sleep(POLL_S)
 
-    def _look(self, rows: list[dict[str, str]]) -> None:
+    def _record(self, rows: list[dict[str, str]]) -> None:
         at_us = now_us()
         for row in rows:
             end = row.get("last_segment_end")
             end_us = round(datetime.fromisoformat(end).timestamp() * 1e6) if end else 0
             if end_us > self.ends_us.get(row["camera_id"], 0):
                 self.ends_us[row["camera_id"]] = end_us
-                self.seen.append((row["camera_id"], end_us, at_us))
+                self.observations.append((row["camera_id"], end_us, at_us))
 
-    async def current(self, cameras: int) -> None:
+    async def wait_until_current(self, cameras: int) -> None:
         """Waits until all are up to date."""
-        async with asyncio.timeout(CATCH_UP_MOST_S):
-            while not self._are_current(cameras):
+        async with asyncio.timeout(MAX_CATCH_UP_S):
+            while not self._is_current(cameras):
                 await asyncio.sleep(0.1)
 
-    def _are_current(self, cameras: int) -> bool:
+    def _is_current(self, cameras: int) -> bool:
         at_us = now_us()
         return len(self.ends_us) == cameras and all(
-            at_us - end_us < CURRENT_S * 1e6 for end_us in self.ends_us.values()
+            at_us - end_us < MAX_STALENESS_S * 1e6 for end_us in self.ends_us.values()
         )
 
     def late_ms(self, since_us: int, until_us: int, without: frozenset[str]) -> dict[str, float | None]:
         """From a segment's end until a query finds it."""
         ms = [
             (at_us - end_us) / 1000
-            for camera_id, end_us, at_us in self.seen
+            for camera_id, end_us, at_us in self.observations
             if since_us <= at_us < until_us and camera_id not in without
         ]
         return {name: percentile(ms, share) for name, share in (("p50", 0.5), ("p99", 0.99))}
@@ -83,19 +83,19 @@ class Newest:
 
 async def bench(home: Path, cameras: int, away_s: float) -> dict[str, object]:
     """Both experiments on one district."""
-    say(f"starting {cameras} cameras, servers and services")
+    print_progress(f"starting {cameras} cameras, servers and services")
     async with running(home, cameras) as district, asyncio.TaskGroup() as tasks:
-        newest = Newest()
+        newest = NewestFootage()
         watching = tasks.create_task(newest.watch(district.api))
-        await newest.current(cameras)
-        say(f"the store dies for {away_s:g} s")
+        await newest.wait_until_current(cameras)
+        print_progress(f"the store dies for {away_s:g} s")
         await district.servers.s3.kill()
         await asyncio.sleep(away_s)
-        await district.servers.s3.start_again()
+        await district.servers.s3.restart()
         began_s = time.monotonic()
-        await newest.current(cameras)
+        await newest.wait_until_current(cameras)
         took_s = time.monotonic() - began_s
-        say(f"caught up in {took_s:.1f} s; replaying a partition")
+        print_progress(f"caught up in {took_s:.1f} s; replaying a partition")
         replay = await _replayed(district, newest)
         watching.cancel()
         sent = await district.sender.stop()
@@ -109,22 +109,22 @@ async def bench(home: Path, cameras: int, away_s: float) -> dict[str, object]:
     }
 
 
-async def _replayed(district: District, newest: Newest) -> dict[str, object]:
+async def _replayed(district: District, newest: NewestFootage) -> dict[str, object]:
     """How late the other partitions' segments are while one is replayed, beside a mere restart of the recorder."""
     ids, kafka = district.camera_ids, district.servers.kafka.bootstrap_servers
     partition = names.partition_of(ids[0], PARTITIONS)
     there = frozenset(one for one in ids if names.partition_of(one, PARTITIONS) == partition)
-    steady = await _watched(newest, there)
+    steady = await _observe(newest, there)
     child = district.pipeline["recorder"].child
     await child.stop()
-    await child.start_again()
-    restarted = await _watched(newest, there)
+    await child.start()
+    restarted = await _observe(newest, there)
     await child.stop()
     await _reset(kafka, partition)
-    await child.start_again()
-    replayed = await _watched(newest, there)
+    await child.start()
+    replayed = await _observe(newest, there)
     stored = await district.pipeline["recorder"].metric("districam_recorder_segments_total")
-    live = (len(ids) * STEADY_S) / SEGMENT_S
+    live = (len(ids) * OBSERVATION_S) / SEGMENT_S
     return {
         "replayed_segments": round(sum(stored.values()) - live),
         "others_end_to_queryable_ms": {
@@ -135,10 +135,10 @@ async def _replayed(district: District, newest: Newest) -> dict[str, object]:
     }
 
 
-async def _watched(newest: Newest, without: frozenset[str]) -> dict[str, float | None]:
+async def _observe(newest: NewestFootage, ignored: frozenset[str]) -> dict[str, float | None]:
     since_us = now_us()
-    await asyncio.sleep(STEADY_S)
-    return newest.late_ms(since_us, now_us(), without)
+    await asyncio.sleep(OBSERVATION_S)
+    return newest.late_ms(since_us, now_us(), ignored)
 
 
 async def _reset(bootstrap_servers: str, partition: int) -> None:
@@ -160,14 +160,14 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=40)
     parser.add_argument("--away", type=float, default=120, help="seconds (default 120)")
     parser.add_argument("--results", type=Path, help="folder that catch-up.* go to")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     try:
         with TemporaryDirectory(prefix="districam-catch-up-") as home:
-            figures = asyncio.run(bench(Path(home), asked.cameras, asked.away))
+            figures = asyncio.run(bench(Path(home), arguments.cameras, arguments.away))
     except ServerUnavailable as error:
         print(error, file=sys.stderr)
         return 1
-    written(asked.results, "catch-up", figures, machine.versions())
+    write_results(arguments.results, "catch-up", figures, machine.versions())
     return 0
 
 

@@ -1,7 +1,7 @@
 """`python -m bench.clip`: a long clip through the api against the same objects straight from the store.
 
 One client reads both, in turn; the ratio is the median of the turns'. Between them it reads the same objects through a
-server that passes them on unread (`bench.passing`): what the machine can do, whatever a clip takes. The last line of
+server that passes them on unread (`bench.passthrough`): what the machine can do, whatever a clip takes. The last line of
 output is JSON.
 """
 
@@ -24,15 +24,15 @@ from minio import Minio
 from bench import report
 from bench.site import Site, running
 from districam_common.contract.events import Camera
-from districam_common.contract.names import rfc3339
-from districam_common.s3.blobs import client, connections
+from districam_common.contract.names import format_rfc3339
+from districam_common.s3.blobs import create_client, create_connection_pool
 from districam_devkit.servers import ports
-from support.api_process import environment_of
+from support.api_process import service_environment
 
 ROUNDS = 5
 _READ_BYTES = 256 << 10
 _CAMERA = Camera(camera_id="cam-1", name="Ngã tư", url="rtsp://10.0.0.1/1")
-_RSS_EVERY_S = 0.1
+_RSS_INTERVAL_S = 0.1
 _START_S = 60.0
 _NO_INDEX = "redis://127.0.0.1:1/0"
 
@@ -55,14 +55,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Round:
     """One reading of each."""
 
     raw: Reading
-    passed: Reading
+    passthrough: Reading
     clip: Reading
     first_byte_ms: float
-    rss_most_mb: float
+    max_rss_mb: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +81,25 @@ class Result:
     clip_cpu_s_gb: Cpu
 
 
-def result(turns: Sequence[Turn], before_mb: float) -> Result:
+def result(rounds: Sequence[Round], before_mb: float) -> Result:
     """What the turns say together."""
     return Result(
-        clip_mb_s=round(median(one.clip.mb_s for one in turns), 1),
-        raw_mb_s=round(median(one.raw.mb_s for one in turns), 1),
-        ratio=round(median(one.clip.mb_s / one.raw.mb_s for one in turns), 3),
-        first_byte_ms=round(median(one.first_byte_ms for one in turns), 1),
-        rss_growth_mb=round(max(one.rss_most_mb for one in turns) - before_mb, 1),
-        passed_mb_s=round(median(one.passed.mb_s for one in turns), 1),
-        passed_ratio=round(median(one.passed.mb_s / one.raw.mb_s for one in turns), 3),
-        raw_cpu_s_gb=_medians([one.raw.cpu for one in turns]),
-        passed_cpu_s_gb=_medians([one.passed.cpu for one in turns]),
-        clip_cpu_s_gb=_medians([one.clip.cpu for one in turns]),
+        clip_mb_s=round(median(one.clip.mb_s for one in rounds), 1),
+        raw_mb_s=round(median(one.raw.mb_s for one in rounds), 1),
+        ratio=round(median(one.clip.mb_s / one.raw.mb_s for one in rounds), 3),
+        first_byte_ms=round(median(one.first_byte_ms for one in rounds), 1),
+        rss_growth_mb=round(max(one.max_rss_mb for one in rounds) - before_mb, 1),
+        passed_mb_s=round(median(one.passthrough.mb_s for one in rounds), 1),
+        passed_ratio=round(median(one.passthrough.mb_s / one.raw.mb_s for one in rounds), 3),
+        raw_cpu_s_gb=_medians([one.raw.cpu for one in rounds]),
+        passed_cpu_s_gb=_medians([one.passthrough.cpu for one in rounds]),
+        clip_cpu_s_gb=_medians([one.clip.cpu for one in rounds]),
     )
 
 
 def _medians(all_: Sequence[Cpu]) -> Cpu:
     return Cpu(
-        *(
-            round(median(column), 2)
-            for column in zip(*((c.store, c.server, c.client) for c in all_), strict=True)
-        )
+        *(round(median(column), 2) for column in zip(*((c.store, c.server, c.client) for c in all_), strict=True))
     )
 
 
@@ -128,7 +125,7 @@ def _cpu_s(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _raw(site: Site, store: Minio) -> Reading:
+def _read_from_store(site: Site, store: Minio) -> Reading:
     """Every object, one after another over one connection."""
     size, meter = 0, _Meter(site, None)
     for key in site.keys:
@@ -138,7 +135,7 @@ def _raw(site: Site, store: Minio) -> Reading:
     return meter.read(size)
 
 
-def _passed(site: Site, pool: urllib3.PoolManager, passing: "_Passing") -> Reading:
+def _read_passthrough(site: Site, pool: urllib3.PoolManager, passing: "_Passthrough") -> Reading:
     """The same, through the server that does not look at it."""
     meter = _Meter(site, passing.pid)
     answer = pool.request("GET", passing.url, preload_content=False)
@@ -150,44 +147,44 @@ def _passed(site: Site, pool: urllib3.PoolManager, passing: "_Passing") -> Readi
 
 def _clip(site: Site, pool: urllib3.PoolManager) -> tuple[Reading, float, float]:
     """As a clip; ms until the first byte, and the most memory that the api took, MB."""
-    window = {"from": rfc3339(site.start_us), "to": rfc3339(site.end_us)}
+    window = {"from": format_rfc3339(site.start_us), "to": format_rfc3339(site.end_us)}
     meter, began_s = _Meter(site, site.api.process.pid), time.perf_counter()
     answer = pool.request(
         "GET", f"{site.api.url}/v1/cameras/{site.camera_id}/clip.mp4", fields=window, preload_content=False
     )
     assert answer.status == 200, answer.read()
-    size, first_s, looked_s, rss_most = 0, 0.0, began_s, 0
+    size, first_s, looked_s, max_rss_bytes = 0, 0.0, began_s, 0
     for piece in answer.stream(_READ_BYTES):
         now_s = time.perf_counter()
         first_s = first_s or now_s - began_s
         size += len(piece)
-        if now_s - looked_s > _RSS_EVERY_S:
-            looked_s, rss_most = now_s, max(rss_most, site.api.rss_bytes())
+        if now_s - looked_s > _RSS_INTERVAL_S:
+            looked_s, max_rss_bytes = now_s, max(max_rss_bytes, site.api.rss_bytes())
     answer.release_conn()
     assert size >= site.bytes, f"{size} of {site.bytes} bytes"
     read = meter.read(size)
-    return read, first_s * 1e3, max(rss_most, site.api.rss_bytes()) / 1e6
+    return read, first_s * 1e3, max(max_rss_bytes, site.api.rss_bytes()) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class _Passing:
+class _Passthrough:
     pid: int
     url: str
 
 
 @asynccontextmanager
-async def _passing(site: Site, home: Path) -> AsyncGenerator[_Passing]:
-    (port,) = ports.choose(1)
+async def _running_passthrough(site: Site, home: Path) -> AsyncGenerator[_Passthrough]:
+    (port,) = ports.pick_free_ports(1)
     keys = home / "keys"
     keys.write_text("\n".join(site.keys), encoding="utf-8")
-    environment = {**os.environ, **environment_of(site.s3, _NO_INDEX)}
-    process = subprocess.Popen([sys.executable, "-m", "bench.passing", str(port), str(keys)], env=environment)
+    environment = {**os.environ, **service_environment(site.s3, _NO_INDEX)}
+    process = subprocess.Popen([sys.executable, "-m", "bench.passthrough", str(port), str(keys)], env=environment)
     try:
         async with asyncio.timeout(_START_S):
             while not await _is_open(port):
-                assert process.poll() is None, "bench.passing has ended"
+                assert process.poll() is None, "bench.passthrough has ended"
                 await asyncio.sleep(0.05)
-        yield _Passing(process.pid, f"http://127.0.0.1:{port}/")
+        yield _Passthrough(process.pid, f"http://127.0.0.1:{port}/")
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 15)
@@ -202,16 +199,16 @@ async def _is_open(port: int) -> bool:
     return True
 
 
-def measured(site: Site, passing: _Passing, rounds: int) -> Result:
+def run_rounds(site: Site, passing: _Passthrough, rounds: int) -> Result:
     """Reads in turn, after one turn that does not count."""
-    pool = connections(site.s3)
-    store = client(site.s3, pool)
+    pool = create_connection_pool(site.s3)
+    store = create_client(site.s3, pool)
     before_mb = site.api.rss_bytes() / 1e6
-    turns: list[Turn] = []
+    turns: list[Round] = []
     for number in range(rounds + 1):
-        turn = Turn(_raw(site, store), _passed(site, pool, passing), *_clip(site, pool))
+        turn = Round(_read_from_store(site, store), _read_passthrough(site, pool, passing), *_clip(site, pool))
         print(
-            f"{turn.raw.mb_s:7.1f} MB/s from the store, {turn.passed.mb_s:7.1f} passed on unread, "
+            f"{turn.raw.mb_s:7.1f} MB/s from the store, {turn.passthrough.mb_s:7.1f} passed on unread, "
             f"{turn.clip.mb_s:7.1f} as a clip",
             flush=True,
         )
@@ -224,9 +221,9 @@ async def main(minutes: int, rounds: int, results: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
         async with running(Path(home), [_CAMERA], minutes=minutes) as site:
             print(f"{site.bytes / 1e6:.0f} MB in {len(site.keys)} objects", flush=True)
-            async with _passing(site, Path(home)) as passing:
-                found = await asyncio.to_thread(measured, site, passing, rounds)
-    report.written(results, "clip", asdict(found), {"minutes": minutes, "mb": round(site.bytes / 1e6)})
+            async with _running_passthrough(site, Path(home)) as passing:
+                found = await asyncio.to_thread(run_rounds, site, passing, rounds)
+    report.write_results(results, "clip", asdict(found), {"minutes": minutes, "mb": round(site.bytes / 1e6)})
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from bench import shipped
+from bench import release_environment
 from bench.machine import ROOT
-from bench.pacing import Sender
+from bench.sender import Sender
 from districam_devkit.pipeline import service_running
 
 Contender = Callable[[Sender, Sequence[str], Path], AbstractAsyncContextManager[list[int]]]
 STOP_S = 20.0
-SHIPPED = ROOT / ".devkit" / "bench" / "shipped"
+RELEASE_FOLDER = ROOT / ".devkit" / "bench" / "shipped"
 
 
 @asynccontextmanager
@@ -21,9 +21,7 @@ async def ffmpeg(sender: Sender, ids: Sequence[str], folder: Path) -> AsyncGener
     """A process for each camera, that copies it into files of ten seconds."""
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder / "files", ignore_errors=True)
-        yield [
-            await stack.enter_async_context(_copying(sender.url(one), folder / "files" / one)) for one in ids
-        ]
+        yield [await stack.enter_async_context(_copying(sender.url(one), folder / "files" / one)) for one in ids]
 
 
 @asynccontextmanager
@@ -39,14 +37,14 @@ async def _copying(url: str, folder: Path) -> AsyncGenerator[int]:
     try:
         yield process.pid
     finally:
-        await _ended(process)
+        await _terminate(process)
 
 
 @asynccontextmanager
 async def read_cut(sender: Sender, ids: Sequence[str], folder: Path) -> AsyncGenerator[list[int]]:
     """Ingest's reading and cutting alone, as it is shipped."""
     folder.mkdir(parents=True, exist_ok=True)
-    python = await asyncio.to_thread(shipped.python, "ingest", SHIPPED)
+    python = await asyncio.to_thread(release_environment.python, "ingest", RELEASE_FOLDER)
     process = await asyncio.create_subprocess_exec(
         *(str(python), "-m", "bench.read_cut", *map(sender.url, ids)),
         stdin=asyncio.subprocess.PIPE,
@@ -56,10 +54,10 @@ async def read_cut(sender: Sender, ids: Sequence[str], folder: Path) -> AsyncGen
     try:
         yield [process.pid]
     finally:
-        await _ended(process)
+        await _terminate(process)
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _terminate(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
     try:
@@ -73,7 +71,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 @asynccontextmanager
 async def ingest(bootstrap_servers: str, folder: Path, *, single_copy: bool) -> AsyncGenerator[list[int]]:
     """The service as it is shipped; what it reads is up to the records on `cameras`."""
-    python = await asyncio.to_thread(shipped.python, "ingest", SHIPPED)
+    python = await asyncio.to_thread(release_environment.python, "ingest", RELEASE_FOLDER)
     settings = {
         "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
         "DISTRICAM_INGEST__SINGLE_COPY_PRODUCER": str(single_copy).lower(),

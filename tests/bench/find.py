@@ -28,13 +28,12 @@ _SEARCH = "nga tu lien nghia"
 def _cameras() -> list[Camera]:
     first = Camera(camera_id="cam-000", name="Ngã tư Liên Nghĩa", url="rtsp://10.0.0.1/1", location=_PLACE)
     others = [
-        Camera(camera_id=f"cam-{n:03}", name=f"Đường số {n}", url=f"rtsp://10.0.0.{n}/1")
-        for n in range(1, CAMERAS)
+        Camera(camera_id=f"cam-{n:03}", name=f"Đường số {n}", url=f"rtsp://10.0.0.{n}/1") for n in range(1, CAMERAS)
     ]
     return [first, *others]
 
 
-def timed(ask: Callable[[], object], rounds: int) -> list[float]:
+def time_requests_ms(ask: Callable[[], object], rounds: int) -> list[float]:
     """Milliseconds of each."""
     out: list[float] = []
     for _ in range(rounds):
@@ -48,18 +47,18 @@ def p95(times_ms: list[float]) -> float:
     return round(quantiles(times_ms, n=20)[-1], 1)
 
 
-def measured(site: Site) -> dict[str, float]:
+def run_queries(site: Site) -> dict[str, float]:
     """Search, timeline and the first bytes of a clip of the minute found, as one officer asks, one after another."""
     with httpx.Client(base_url=site.api.url, timeout=30) as http:
-        camera_id = _found(http)
+        camera_id = _find_camera(http)
         at_us = site.start_us + (MINUTES // 2) * 60 * S
         local = {"tz": _ZONE, "from": _local(at_us), "to": _local(at_us + 60 * S)}
         path = f"/v1/cameras/{camera_id}"
         assert http.get(f"{path}/timeline", params=local).json()["recorded_s"] == 60
-        search_ms = timed(lambda: _found(http), ROUNDS)
-        timeline_ms = timed(lambda: http.get(f"{path}/timeline", params=local).raise_for_status(), ROUNDS)
-        first_ms = timed(lambda: _first_byte(http, path, local), CLIP_ROUNDS)
-        whole_ms = timed(lambda: http.get(f"{path}/clip.mp4", params=local).raise_for_status(), CLIP_ROUNDS)
+        search_ms = time_requests_ms(lambda: _find_camera(http), ROUNDS)
+        timeline_ms = time_requests_ms(lambda: http.get(f"{path}/timeline", params=local).raise_for_status(), ROUNDS)
+        first_ms = time_requests_ms(lambda: _first_byte(http, path, local), CLIP_ROUNDS)
+        whole_ms = time_requests_ms(lambda: http.get(f"{path}/clip.mp4", params=local).raise_for_status(), CLIP_ROUNDS)
     return {
         "search_p95_ms": p95(search_ms),
         "timeline_p95_ms": p95(timeline_ms),
@@ -72,7 +71,7 @@ def measured(site: Site) -> dict[str, float]:
     }
 
 
-def _found(http: httpx.Client) -> str:
+def _find_camera(http: httpx.Client) -> str:
     (camera,) = http.get("/v1/cameras", params={"q": _SEARCH}).raise_for_status().json()["cameras"]
     return camera["camera_id"]
 
@@ -90,8 +89,8 @@ def _local(at_us: int) -> str:
 async def main(results: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
         async with running(Path(home), _cameras(), minutes=MINUTES) as site:
-            found = await asyncio.to_thread(measured, site)
-    report.written(results, "find", found, {"cameras": CAMERAS, "clip_s": 60, "rounds": ROUNDS})
+            found = await asyncio.to_thread(run_queries, site)
+    report.write_results(results, "find", found, {"cameras": CAMERAS, "clip_s": 60, "rounds": ROUNDS})
 
 
 if __name__ == "__main__":

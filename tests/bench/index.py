@@ -28,16 +28,16 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from bench import machine, report
-from bench.synthetic import HOUR_SEGMENTS, S, Shape, commands, send
-from districam_common.contract.names import DAY_US, HOUR_US, SITE_MARKER, rfc3339
+from bench.synthetic import HOUR_SEGMENTS, IndexShape, S, commands, send
+from districam_common.contract.names import DAY_US, HOUR_US, SITE_MARKER, format_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import valkey
-from support.api_process import Api, api_running
+from support.api_process import ApiProcess, api_running
 
 CAMERAS = 102
 DAYS = 30
 ROUNDS = 300
-MONTHS = 40
+MONTH_ROUNDS = 40
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Store:
     """A bucket with nothing but its marker."""
 
     url: str = ""
-    asked: list[str] = field(default_factory=list[str])
+    requests: list[str] = field(default_factory=list[str])
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def store() -> Generator[Store]:
         def do_GET(self) -> None:
             is_marker = self.path.split("?")[0].endswith(SITE_MARKER)
             if not is_marker:
-                seen.asked.append(self.path)
+                seen.requests.append(self.path)
             self.send_response(200 if is_marker else 404)
             self.send_header("Content-Length", str(len(body) if is_marker else 0))
             self.end_headers()
@@ -80,7 +80,7 @@ def store() -> Generator[Store]:
 
 
 @asynccontextmanager
-async def stocked(home: Path, shape: Shape) -> AsyncGenerator[tuple[Api, Store, float]]:
+async def running_api(home: Path, shape: IndexShape) -> AsyncGenerator[tuple[ApiProcess, Store, float]]:
     """The api over the synthetic index; and what a segment takes of Valkey's memory, all else included."""
     with store() as s3:
         async with valkey.running(home, log_dir=home) as server, Redis.from_url(server.url) as redis:
@@ -88,7 +88,7 @@ async def stocked(home: Path, shape: Shape) -> AsyncGenerator[tuple[Api, Store, 
             empty = (await redis.info("memory"))["used_memory"]
             began_s = time.monotonic()
             await asyncio.to_thread(send, server.port, commands(shape))
-            say(f"index made in {time.monotonic() - began_s:.0f} s")
+            print_progress(f"index made in {time.monotonic() - began_s:.0f} s")
             count = shape.cameras * shape.hours * HOUR_SEGMENTS
             taken = ((await redis.info("memory"))["used_memory"] - empty) / count
             settings = S3Settings(endpoint=s3.url, access_key="x", secret_key=SecretStr("x"), bucket="bench")
@@ -96,17 +96,17 @@ async def stocked(home: Path, shape: Shape) -> AsyncGenerator[tuple[Api, Store, 
                 yield api, s3, taken
 
 
-def measured(api: Api, shape: Shape, rounds: int, months: int) -> dict[str, Any]:
+def run_queries(api: ApiProcess, shape: IndexShape, rounds: int, months: int) -> dict[str, Any]:
     """One who asks, one question after another, cameras and times at random."""
-    dice = random.Random(1)  # the same questions each time
+    rng = random.Random(1)  # the same questions each time
     days = shape.hours // 24 or 1
 
     def window(length_us: int, step_us: int, steps: int) -> dict[str, str]:
-        from_us = shape.first_us + dice.randrange(steps) * step_us
-        return {"from": rfc3339(from_us), "to": rfc3339(min(from_us + length_us, shape.end_us))}
+        from_us = shape.first_us + rng.randrange(steps) * step_us
+        return {"from": format_rfc3339(from_us), "to": format_rfc3339(min(from_us + length_us, shape.end_us))}
 
     def camera() -> str:
-        return f"/v1/cameras/{dice.choice(shape.camera_ids)}"
+        return f"/v1/cameras/{rng.choice(shape.camera_ids)}"
 
     with httpx.Client(base_url=api.url, timeout=60) as http:
 
@@ -115,12 +115,10 @@ def measured(api: Api, shape: Shape, rounds: int, months: int) -> dict[str, Any]
 
         found = ask(f"{camera()}/timeline", **window(DAY_US, DAY_US, days)).json()
         assert {one["state"] for one in found["states"]} == {"recorded", "gap"}, found["states"][:3]
-        month = {"from": rfc3339(shape.first_us), "to": rfc3339(shape.end_us), "limit": 1000}
-        instant = lambda: rfc3339(shape.first_us + dice.randrange(shape.hours * 3600) * S)  # noqa: E731
+        month = {"from": format_rfc3339(shape.first_us), "to": format_rfc3339(shape.end_us), "limit": 1000}
+        instant = lambda: format_rfc3339(shape.first_us + rng.randrange(shape.hours * 3600) * S)  # noqa: E731
         return {
-            "day_timeline_ms": spread(
-                api, lambda: ask(f"{camera()}/timeline", **window(DAY_US, DAY_US, days)), rounds
-            ),
+            "day_timeline_ms": spread(api, lambda: ask(f"{camera()}/timeline", **window(DAY_US, DAY_US, days)), rounds),
             "hour_playlist_ms": spread(
                 api, lambda: ask(f"{camera()}/playlist.m3u8", **window(HOUR_US, HOUR_US, shape.hours)), rounds
             ),
@@ -129,32 +127,32 @@ def measured(api: Api, shape: Shape, rounds: int, months: int) -> dict[str, Any]
         }
 
 
-def spread(api: Api, ask: Callable[[], object], rounds: int) -> dict[str, float]:
+def spread(api: ApiProcess, request: Callable[[], object], rounds: int) -> dict[str, float]:
     """Milliseconds, and the CPU time of the api an answer, which other work on the machine does not spoil.
 
     A few answers are thrown away first.
     """
     for _ in range(5):
-        ask()
+        request()
     times: list[float] = []
     before = machine.cpu([api.process.pid])
     for _ in range(rounds):
         began_s = time.perf_counter()
-        ask()
+        request()
         times.append((time.perf_counter() - began_s) * 1e3)
     cpu_s = machine.cpu([api.process.pid]).cpu_s - before.cpu_s
     cuts = quantiles(times, n=100)
     return {"p50": round(cuts[49], 1), "p99": round(cuts[98], 1), "cpu": round(cpu_s / rounds * 1e3, 1)}
 
 
-def shape_of(segments: int | None, cameras: int = CAMERAS) -> Shape:
+def shape_of(segments: int | None, cameras: int = CAMERAS) -> IndexShape:
     """That many cameras, and as many whole hours as make `segments`; at least a day."""
     hours = DAYS * 24 if segments is None else max(24, segments // (cameras * HOUR_SEGMENTS))
     now_us = time.time_ns() // 1000
-    return Shape(cameras, (now_us // DAY_US - hours // 24 - 1) * DAY_US, hours)
+    return IndexShape(cameras, (now_us // DAY_US - hours // 24 - 1) * DAY_US, hours)
 
 
-def say(line: str) -> None:
+def print_progress(line: str) -> None:
     """For whoever watches."""
     print(line, file=sys.stderr, flush=True)
 
@@ -163,22 +161,20 @@ async def main(
     results: Path | None,
     segments: int | None,
     rounds: int = ROUNDS,
-    months: int = MONTHS,
+    months: int = MONTH_ROUNDS,
     cameras: int = CAMERAS,
 ) -> dict[str, Any]:
     shape = shape_of(segments, cameras)
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
-        async with stocked(Path(home), shape) as (api, s3, taken):
-            times = await asyncio.to_thread(measured, api, shape, rounds, months)
+        async with running_api(Path(home), shape) as (api, s3, taken):
+            times = await asyncio.to_thread(run_queries, api, shape, rounds, months)
             figures = {
                 "segments": shape.cameras * shape.hours * HOUR_SEGMENTS,
                 "bytes_per_segment": round(taken, 1),
                 **times,
-                "s3_calls": len(s3.asked),
+                "s3_calls": len(s3.requests),
             }
-    report.written(
-        results, "index", figures, {"cameras": shape.cameras, "hours": shape.hours, "rounds": rounds}
-    )
+    report.write_results(results, "index", figures, {"cameras": shape.cameras, "hours": shape.hours, "rounds": rounds})
     return figures
 
 

@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from bench import log, machine, report
-from bench.pacing import FULL, SMALL
-from bench.runs import LATE_MOST_MS, Measured, Plan, VoidError, measure, say
+from bench import kafka_log, machine, report
+from bench.runs import MAX_LATE_MS, InvalidRunError, Plan, RunResult, print_progress, run_contender
+from bench.sender import FULL, SMALL
 from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.servers import kafka as kafka_server
 
@@ -28,25 +28,25 @@ AIOKAFKA = "native_aiokafka"
 """The native reader, sending by aiokafka's own producer: what `single_copy_producer` saves (docs/adr/0018). On request only."""
 
 
-async def rounds(plan: Plan, count: int, names: list[str], folder: Path) -> dict[str, list[Measured]]:
+async def rounds(plan: Plan, count: int, names: list[str], folder: Path) -> dict[str, list[RunResult]]:
     """Each contender `count` times, in turns, so that all meet the same neighbours.
 
     Raises:
         VoidError: a run says nothing.
     """
-    out: dict[str, list[Measured]] = {name: [] for name in names}
+    out: dict[str, list[RunResult]] = {name: [] for name in names}
     async with kafka_server.running(folder / "kafka", log_dir=folder / "logs") as broker:
         kafka = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
-        await log.prepare(broker.bootstrap_servers)
+        await kafka_log.prepare(broker.bootstrap_servers)
         for number in range(count):
             for name in names:
-                found = await measure(name, plan, kafka, folder)
+                found = await run_contender(name, plan, kafka, folder)
                 out[name].append(found)
-                say(f"round {number + 1} {name:14} {found.per_camera} sender {found.sender_pct:.0f} %")
+                print_progress(f"round {number + 1} {name:14} {found.per_camera} sender {found.sender_pct:.0f} %")
     return out
 
 
-def summary(plan: Plan, found: dict[str, list[Measured]]) -> dict[str, object]:
+def summary(plan: Plan, found: dict[str, list[RunResult]]) -> dict[str, object]:
     """Medians over the rounds."""
     each = {name: _median(runs) for name, runs in found.items()}
     every = [run for runs in found.values() for run in runs]
@@ -68,7 +68,7 @@ def summary(plan: Plan, found: dict[str, list[Measured]]) -> dict[str, object]:
     }
 
 
-def _median(runs: list[Measured]) -> dict[str, float]:
+def _median(runs: list[RunResult]) -> dict[str, float]:
     return {key: round(median(run.per_camera[key] for run in runs), 4) for key in ("cpu_pct", "pss_mb")}
 
 
@@ -79,26 +79,24 @@ def main() -> int:
     parser.add_argument("--warmup", type=float, default=12, help="seconds; ffmpeg looks at a stream for five")
     parser.add_argument("--seconds", type=float, default=20, help="that are measured")
     parser.add_argument("--only", nargs="+", choices=(*NAMES, AIOKAFKA), default=list(NAMES))
-    parser.add_argument(
-        "--smoke", action="store_true", help="four small cameras for five seconds: does it run?"
-    )
-    parser.add_argument("--late-most", type=float, default=LATE_MOST_MS, help="ms; later ones void a run")
+    parser.add_argument("--smoke", action="store_true", help="four small cameras for five seconds: does it run?")
+    parser.add_argument("--late-most", type=float, default=MAX_LATE_MS, help="ms; later ones void a run")
     parser.add_argument("--folder", type=Path, default=machine.ROOT / ".devkit" / "bench" / "ingest")
     parser.add_argument("--results", type=Path, help="the folder for the result and its page")
-    asked = parser.parse_args()
-    plan = Plan(asked.cameras, FULL, asked.warmup, asked.seconds, asked.late_most)
-    if asked.smoke:
-        plan = Plan(4, SMALL, 1, 5, asked.late_most)
-    shutil.rmtree(asked.folder, ignore_errors=True)
+    arguments = parser.parse_args()
+    plan = Plan(arguments.cameras, FULL, arguments.warmup, arguments.seconds, arguments.late_most)
+    if arguments.smoke:
+        plan = Plan(4, SMALL, 1, 5, arguments.late_most)
+    shutil.rmtree(arguments.folder, ignore_errors=True)
     try:
-        found = asyncio.run(rounds(plan, asked.rounds, asked.only, asked.folder))
-    except VoidError as error:
+        found = asyncio.run(rounds(plan, arguments.rounds, arguments.only, arguments.folder))
+    except InvalidRunError as error:
         print(json.dumps({"void": str(error)}))
         return 1
     finally:
-        shutil.rmtree(asked.folder / "kafka", ignore_errors=True)
-    of = {"rounds": asked.rounds, "seconds": plan.measured_s, **machine.versions()}
-    report.written(asked.results, "ingest", summary(plan, found), of)
+        shutil.rmtree(arguments.folder / "kafka", ignore_errors=True)
+    of = {"rounds": arguments.rounds, "seconds": plan.measured_s, **machine.versions()}
+    report.write_results(arguments.results, "ingest", summary(plan, found), of)
     return 0
 
 

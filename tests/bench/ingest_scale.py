@@ -12,33 +12,33 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench import log, machine, report
-from bench.pacing import SMALL
-from bench.runs import LATE_MOST_MS, Measured, Plan, VoidError, measure, say
+from bench import kafka_log, machine, report
+from bench.runs import MAX_LATE_MS, InvalidRunError, Plan, RunResult, print_progress, run_contender
+from bench.sender import SMALL
 from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.servers import kafka as kafka_server
 
 COUNTS = (10, 100, 400)
 
 
-async def all_counts(plans: list[Plan], folder: Path) -> list[tuple[int, Measured]]:
+async def run_plans(plans: list[Plan], folder: Path) -> list[tuple[int, RunResult]]:
     """A run for each plan, all on one Kafka.
 
     Raises:
         VoidError: a run says nothing.
     """
-    out: list[tuple[int, Measured]] = []
+    out: list[tuple[int, RunResult]] = []
     async with kafka_server.running(folder / "kafka", log_dir=folder / "logs") as broker:
         kafka = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
-        await log.prepare(broker.bootstrap_servers)
+        await kafka_log.prepare(broker.bootstrap_servers)
         for plan in plans:
-            found = await measure("native", plan, kafka, folder)
-            say(f"{plan.cameras:4} cameras {found.per_camera} sender {found.sender_pct:.0f} %")
+            found = await run_contender("native", plan, kafka, folder)
+            print_progress(f"{plan.cameras:4} cameras {found.per_camera} sender {found.sender_pct:.0f} %")
             out.append((plan.cameras, found))
     return out
 
 
-def summary(found: list[tuple[int, Measured]]) -> dict[str, object]:
+def summary(found: list[tuple[int, RunResult]]) -> dict[str, object]:
     """Figures of the whole process, since it is what grows."""
     runs = [
         {
@@ -61,21 +61,21 @@ def main() -> int:
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--warmup", type=float, default=10)
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--late-most", type=float, default=LATE_MOST_MS, help="ms; later ones void a run")
+    parser.add_argument("--late-most", type=float, default=MAX_LATE_MS, help="ms; later ones void a run")
     parser.add_argument("--folder", type=Path, default=machine.ROOT / ".devkit" / "bench" / "ingest-scale")
     parser.add_argument("--results", type=Path, help="the folder for the result and its page")
-    asked = parser.parse_args()
-    plans = [Plan(one, SMALL, asked.warmup, asked.seconds, asked.late_most) for one in asked.counts]
-    shutil.rmtree(asked.folder, ignore_errors=True)
+    arguments = parser.parse_args()
+    plans = [Plan(one, SMALL, arguments.warmup, arguments.seconds, arguments.late_most) for one in arguments.counts]
+    shutil.rmtree(arguments.folder, ignore_errors=True)
     try:
-        found = asyncio.run(all_counts(plans, asked.folder))
-    except VoidError as error:
+        found = asyncio.run(run_plans(plans, arguments.folder))
+    except InvalidRunError as error:
         print(json.dumps({"void": str(error)}))
         return 1
     finally:
-        shutil.rmtree(asked.folder / "kafka", ignore_errors=True)
-    of = {"seconds": asked.seconds, **machine.versions()}
-    report.written(asked.results, "ingest-scale", summary(found), of)
+        shutil.rmtree(arguments.folder / "kafka", ignore_errors=True)
+    of = {"seconds": arguments.seconds, **machine.versions()}
+    report.write_results(arguments.results, "ingest-scale", summary(found), of)
     return 0
 
 

@@ -65,9 +65,9 @@ def _pss_kb(pid: int) -> int:
 
 def versions() -> dict[str, str]:
     """Of what the figures depend on."""
-    said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True, timeout=20)
+    ffmpeg_output = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True, timeout=20)
     return {
         "kernel": platform.release(),
-        "ffmpeg": said.stdout.split()[2],
+        "ffmpeg": ffmpeg_output.stdout.split()[2],
         **{name: importlib.metadata.version(name) for name in ("aiokafka", "av", "uvloop")},
     }

@@ -17,55 +17,53 @@ from districam_common.runtime import logs
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import LogSettings
 from districam_ingest.clocks.host_clock import HostClock
-from districam_ingest.fleet.camera import CameraLife
-from districam_ingest.output.stills import Wanted
+from districam_ingest.fleet.camera_worker import CameraWorker
+from districam_ingest.output.stills import StillRequest
 from districam_ingest.readers.native_reader import NativeReader
 from districam_ingest.settings import IngestSettings
-from support.surroundings import surroundings
+from support.camera_context import make_context
 
 
 @dataclass
-class Nowhere:
+class DiscardingSink:
     """Takes fragments, events and stills, and counts."""
 
-    units: int = 0
+    access_units: int = 0
     host_clock: HostClock = field(default_factory=HostClock)
 
-    def has_room(self, size: int) -> bool:
-        return size > 0
+    def has_room(self, size_bytes: int) -> bool:
+        return size_bytes > 0
 
-    def hold(self, more: int) -> bool:
-        return more < 1 << 30
+    def adjust_buffered_bytes(self, delta_bytes: int) -> bool:
+        return delta_bytes < 1 << 30
 
-    def offer_fragment(self, fragment: Fragment) -> None:
-        self.units += fragment.info.access_units
+    def put_fragment(self, fragment: Fragment) -> None:
+        self.access_units += fragment.info.access_units
         if fragment.info.seq == 0:
             mp4.init_of(fragment.value)
 
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+    def put_event(self, camera_id: str, event: StreamEvent) -> None:
         """Not counted."""
 
-    def offer(self, wanted: Wanted) -> None:
+    def submit(self, request: StillRequest) -> None:
         """Not made."""
 
 
 async def read_and_cut(urls: list[str]) -> int:
     """Until standard input ends."""
-    clock, nowhere, settings = SystemClock(), Nowhere(), IngestSettings()
-    nowhere.host_clock.host(clock.now_us(), clock.monotonic_us())
+    clock, sink, settings = SystemClock(), DiscardingSink(), IngestSettings()
+    sink.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
     reader = NativeReader(clock, open_s=settings.open_s, read_s=settings.silence_s + 2)
-    around = surroundings(
-        nowhere, reader=reader, stills=nowhere, clock=clock, settings=settings, instance="bench"
-    )
+    context = make_context(sink, reader=reader, stills=sink, clock=clock, settings=settings, instance="bench")
     cameras = [Camera(camera_id=url.rpartition("/")[2], name="x", url=url) for url in urls]
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(around.watch.run())]
-        running += [tasks.create_task(CameraLife(camera, around).run()) for camera in cameras]
+        running = [tasks.create_task(context.stall_detector.run())]
+        running += [tasks.create_task(CameraWorker(camera, context).run()) for camera in cameras]
         await loop.run_in_executor(None, sys.stdin.read)
         for task in running:
             task.cancel()
-    return nowhere.units
+    return sink.access_units
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from statistics import median
 from typing import Any, cast
 
 from bench import report
-from bench.archive import Archive, Indexer, keys, running, say, stock
-from bench.recording import FULL, recording
-from districam_common.contract import index, names
+from bench.archive import Archive, Indexer, keys, print_progress, put_segments, running
+from bench.recording import FULL, running_recording
+from districam_common.contract import names, segment_array
 from districam_common.ledger.cover import segment_cover
 from districam_common.runtime.settings import S3Settings
-from districam_devkit.pipeline import SETTLED_SOON
+from districam_devkit.pipeline import FAST_SETTLE_SETTINGS
 from districam_indexer.index_state import rebuilt_key
 
 SEGMENTS = 200_000
@@ -35,28 +35,28 @@ RECORDED = 4
 ROUNDS = 3
 DISTRICT = 26_438_400
 """30 days of 102 cameras."""
-TAKES_OVER = {"DISTRICAM_INDEXER__REBUILD_LOCK_S": "3"}
+FAST_TAKEOVER_SETTINGS = {"DISTRICAM_INDEXER__REBUILD_LOCK_S": "3"}
 """So that nobody waits for half a minute for one who is dead."""
-TRIES = 5
-REBUILT_S = 900.0
+MAX_KILL_ATTEMPTS = 5
+REBUILD_TIMEOUT_S = 900.0
 
-Days = Mapping[str, int]
+ObjectsByDay = Mapping[str, int]
 """How many objects there are of each day of a camera, by its prefix."""
 
 
-def days_of(archive: Archive, count: int, end_us: int) -> Days:
+def days_of(archive: Archive, count: int, end_us: int) -> ObjectsByDay:
     """What `stock` puts there."""
     return Counter("{}/{}/".format(*key.split("/")[:2]) for key in keys(archive.camera_ids, count, end_us))
 
 
-async def listed(archive: Archive, days: Days) -> float:
+async def measure_list_rate(archive: Archive, days: ObjectsByDay) -> float:
     """Objects a second of a bare LIST, a day of a camera each, as many at once as the rebuild does."""
     left, count, began_s = deque(days), 0, time.monotonic()
 
     async def work() -> None:
         nonlocal count
         while left:
-            async for page in archive.vault.pages(left.popleft()):
+            async for page in archive.vault.object_pages(left.popleft()):
                 count += len(page)
 
     async with asyncio.TaskGroup() as tasks:
@@ -74,7 +74,7 @@ async def contents(archive: Archive) -> str:
             match kind:
                 case "seg":
                     value: Any = await archive.redis.zrange(key, 0, -1, withscores=True)
-                    hour = index.segments([member for member, _ in value], [at_us for _, at_us in value])
+                    hour = segment_array.decode_members([member for member, _ in value], [at_us for _, at_us in value])
                     value = (value, segment_cover(hour))
                 case "epoch":
                     value = sorted((await archive.redis.hgetall(key)).items())
@@ -84,103 +84,101 @@ async def contents(archive: Archive) -> str:
     return digest.hexdigest()
 
 
-async def rebuilt(archive: Archive, indexer: Indexer, days: Days, rounds: int) -> dict[str, Any]:
+async def measure_rebuilds(archive: Archive, indexer: Indexer, days: ObjectsByDay, rounds: int) -> dict[str, Any]:
     """Empties Redis under an indexer, so many times, between one LIST and the next; medians, and whether all was the same."""
-    before, lists = await contents(archive), [await listed(archive, days)]
+    before, lists = await contents(archive), [await measure_list_rate(archive, days)]
     rates: list[float] = []
     wholes: list[float] = []
     are_equal: list[bool] = []
-    done = len(indexer.said("index rebuilt"))
+    done = len(indexer.log_events("index rebuilt"))
     for number in range(1, rounds + 1):
         await archive.redis.flushall()
         began_s = time.monotonic()
-        built = await indexer.waits_for("index rebuilt", REBUILT_S, count=done + number)
+        built = await indexer.wait_for_event("index rebuilt", REBUILD_TIMEOUT_S, count=done + number)
         wholes.append(time.monotonic() - began_s)
         rates.append(built["objects_s"])
-        lists.append(await listed(archive, days))
-        say(f"rebuilt at {rates[-1]} a second, LIST at {lists[-1]:.0f}, {wholes[-1]:.1f} s in all")
+        lists.append(await measure_list_rate(archive, days))
+        print_progress(f"rebuilt at {rates[-1]} a second, LIST at {lists[-1]:.0f}, {wholes[-1]:.1f} s in all")
         are_equal.append(await contents(archive) == before)
     return {
         "list_s": round(median(lists)),
         "rebuild_s": round(median(rates)),
-        "ratio": round(
-            median(rate * 2 / (a + b) for rate, (a, b) in zip(rates, pairwise(lists), strict=True)), 2
-        ),
+        "ratio": round(median(rate * 2 / (a + b) for rate, (a, b) in zip(rates, pairwise(lists), strict=True)), 2),
         "whole_s": round(median(wholes), 1),
         "equal": all(are_equal),
     }
 
 
-async def killed_half_way(archive: Archive, days: Days) -> dict[str, int]:
+async def kill_half_way(archive: Archive, days: ObjectsByDay) -> dict[str, int]:
     """Empties Redis, and kills who rebuilds when half of the days are noted as read; how many days and objects were.
 
     It may have been done before it was seen half way: then it is tried again.
     """
-    for _ in range(TRIES):
+    for _ in range(MAX_KILL_ATTEMPTS):
         await archive.redis.flushall()
-        async with archive.indexer(**TAKES_OVER) as indexer:
-            await _until_noted(archive, len(days) // 2)
+        async with archive.indexer(**FAST_TAKEOVER_SETTINGS) as indexer:
+            await _wait_for_progress(archive, len(days) // 2)
             await indexer.kill()
-        build, state = await _built(archive)
-        noted = await _noted(archive, build)
+        build, state = await _build_and_state(archive)
+        noted = await _days_done(archive, build)
         if state == b"rebuilding" and noted & days.keys():
             return {"days_noted": len(noted), "objects_noted": sum(days.get(one, 0) for one in noted)}
-        say("it was done before it was killed: again")
-    raise AssertionError(f"killed too late {TRIES} times")
+        print_progress("it was done before it was killed: again")
+    raise AssertionError(f"killed too late {MAX_KILL_ATTEMPTS} times")
 
 
-async def _until_noted(archive: Archive, count: int) -> None:
-    async with asyncio.timeout(REBUILT_S):
+async def _wait_for_progress(archive: Archive, count: int) -> None:
+    async with asyncio.timeout(REBUILD_TIMEOUT_S):
         while True:
-            build, state = await _built(archive)
-            if state == b"ready" or (build and len(await _noted(archive, build)) >= count):
+            build, state = await _build_and_state(archive)
+            if state == b"ready" or (build and len(await _days_done(archive, build)) >= count):
                 return
             await asyncio.sleep(0.001)
 
 
-async def _built(archive: Archive) -> tuple[str, bytes | None]:
+async def _build_and_state(archive: Archive) -> tuple[str, bytes | None]:
     """Which index is there or under way, and its state."""
     build, state = cast("list[bytes | None]", await archive.redis.hmget(names.META, ["build", "state"]))
     return (build or b"").decode(), state
 
 
-async def _noted(archive: Archive, build: str) -> set[str]:
+async def _days_done(archive: Archive, build: str) -> set[str]:
     return {one.decode() for one in cast("set[bytes]", await archive.redis.smembers(rebuilt_key(build)))}
 
 
-async def alone(archive: Archive, days: Days, rounds: int = 1) -> dict[str, Any]:
+async def bench_without_recording(archive: Archive, days: ObjectsByDay, rounds: int = 1) -> dict[str, Any]:
     """Nothing else is stored meanwhile."""
     count = sum(days.values())
     async with archive.indexer() as indexer:
-        first = await indexer.waits_for("index rebuilt", REBUILT_S)
+        first = await indexer.wait_for_event("index rebuilt", REBUILD_TIMEOUT_S)
         assert first["objects"] == count, first
-        before, figures = await contents(archive), await rebuilt(archive, indexer, days, rounds)
-    killed = await killed_half_way(archive, days)
-    async with archive.indexer(**TAKES_OVER) as indexer:
-        resumed = await indexer.waits_for("index rebuilt", REBUILT_S)
+        before, figures = await contents(archive), await measure_rebuilds(archive, indexer, days, rounds)
+    killed = await kill_half_way(archive, days)
+    async with archive.indexer(**FAST_TAKEOVER_SETTINGS) as indexer:
+        resumed = await indexer.wait_for_event("index rebuilt", REBUILD_TIMEOUT_S)
     assert killed["objects_noted"] + resumed["objects"] == count, (killed, resumed)
     resumed_equal = await contents(archive) == before
     return {**figures, **killed, "objects_resumed": resumed["objects"], "resumed_equal": resumed_equal}
 
 
-async def while_recording(
-    archive: Archive, days: Days, cameras: int, clip: Mapping[str, object], rounds: int = 1
+async def bench_while_recording(
+    archive: Archive, days: ObjectsByDay, cameras: int, clip: Mapping[str, object], rounds: int = 1
 ) -> dict[str, Any]:
     """The same beside cameras: what was recorded of them before it, meanwhile and afterwards is accounted for."""
-    settings = {"DISTRICAM_INDEXER__SETTLE_S": SETTLED_SOON["DISTRICAM_INDEXER__SETTLE_S"]}
-    async with recording(archive, cameras, clip) as live:
+    settings = {"DISTRICAM_INDEXER__SETTLE_S": FAST_SETTLE_SETTINGS["DISTRICAM_INDEXER__SETTLE_S"]}
+    async with running_recording(archive, cameras, clip) as live:
         async with archive.indexer(**settings) as indexer:
-            await live.found()
-            say(f"{cameras} cameras are being recorded")
-            before, figures = await contents(archive), await rebuilt(archive, indexer, days, rounds)
-            await live.found()
-        killed = await killed_half_way(archive, days)
-        async with archive.indexer(**settings, **TAKES_OVER) as indexer:
-            resumed = await indexer.waits_for("index rebuilt", REBUILT_S)
-            await live.found()
-            counted = await live.ended()
+            await live.wait_until_found()
+            print_progress(f"{cameras} cameras are being recorded")
+            before, figures = await contents(archive), await measure_rebuilds(archive, indexer, days, rounds)
+            await live.wait_until_found()
+        killed = await kill_half_way(archive, days)
+        async with archive.indexer(**settings, **FAST_TAKEOVER_SETTINGS) as indexer:
+            resumed = await indexer.wait_for_event("index rebuilt", REBUILD_TIMEOUT_S)
+            await live.wait_until_found()
+            counted = await live.stop_and_count()
             resumed_equal = await contents(archive) == before
-            checked = await archive.checked()
+            checked = await archive.run_check()
     assert resumed["objects"] < sum(days.values()), resumed
     return {
         "cameras": cameras,
@@ -193,9 +191,9 @@ async def while_recording(
     }
 
 
-async def measured(archive: Archive, days: Days) -> dict[str, Any]:
-    figures = await alone(archive, days, ROUNDS)
-    beside = await while_recording(archive, days, RECORDED, FULL, ROUNDS)
+async def run_all(archive: Archive, days: ObjectsByDay) -> dict[str, Any]:
+    figures = await bench_without_recording(archive, days, ROUNDS)
+    beside = await bench_while_recording(archive, days, RECORDED, FULL, ROUNDS)
     return {
         "segments": sum(days.values()),
         "camera_days": len(days),
@@ -212,9 +210,9 @@ async def main(results: Path | None, count: int, cameras: int = CAMERAS) -> dict
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
         async with running(Path(home), cameras, retention_days=400, object_lock=False) as archive:
             end_us = time.time_ns() // 1000
-            say(f"stocked at {await stock(archive, count, end_us):.0f} a second")
-            figures = await measured(archive, days_of(archive, count, end_us))
-    report.written(results, "rebuild", figures, {"cameras": cameras})
+            print_progress(f"stocked at {await put_segments(archive, count, end_us):.0f} a second")
+            figures = await run_all(archive, days_of(archive, count, end_us))
+    report.write_results(results, "rebuild", figures, {"cameras": cameras})
     return figures
 
 

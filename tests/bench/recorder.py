@@ -14,18 +14,18 @@ from statistics import mean
 from typing import Any
 
 from bench import machine, report
-from bench.archive import Archive, running, say
+from bench.archive import Archive, print_progress, running
 from districam_common.contract import names, wire
 from districam_common.kafka.producer import Publisher
 from districam_devkit.pipeline import Service, service_running
-from support.api_process import environment_of
+from support.api_process import service_environment
 from support.fragments import epoch_id, fragment
 
-FRAGMENT_S, BYTES_S = 2, 250_000
-LENGTHS_S = (10, 60)
+FRAGMENT_S, BYTES_PER_S = 2, 250_000
+SEGMENT_LENGTHS_S = (10, 60)
 SEGMENTS = 3
-FASTER = 10
-LOOK_EVERY_S = 0.25
+SPEED_FACTOR = 10
+SAMPLE_INTERVAL_S = 0.25
 
 
 async def publish(publisher: Publisher, cameras: list[str], segment_s: int) -> None:
@@ -36,7 +36,7 @@ async def publish(publisher: Publisher, cameras: list[str], segment_s: int) -> N
         place = (step + number * each // len(cameras)) % each
         ends = "segment" if place == each - 1 else None
         made = fragment(
-            camera_id, epoch_id(segment_s), step, starts=place == 0, ends=ends, size=BYTES_S * FRAGMENT_S
+            camera_id, epoch_id(segment_s), step, starts=place == 0, ends=ends, size=BYTES_PER_S * FRAGMENT_S
         )
         await publisher.publish(names.FRAGMENTS, wire.fragment_message(made, site="local"))
 
@@ -45,21 +45,21 @@ async def publish(publisher: Publisher, cameras: list[str], segment_s: int) -> N
         async with asyncio.TaskGroup() as tasks:
             for number, camera_id in enumerate(cameras):
                 tasks.create_task(one(number, camera_id, step))
-        await asyncio.sleep(max(0.0, began_s + (step + 1) * FRAGMENT_S / FASTER - time.monotonic()))
+        await asyncio.sleep(max(0.0, began_s + (step + 1) * FRAGMENT_S / SPEED_FACTOR - time.monotonic()))
 
 
-async def watched(service: Service, seen: list[tuple[float, float]]) -> None:
+async def sample_memory(service: Service, samples: list[tuple[float, float]]) -> None:
     """Appends memory (PSS) and what open segments take, MB, until it is cancelled."""
     assert service.child.pid is not None
     while True:
         held = await service.metric("districam_recorder_open_bytes")
-        seen.append((machine.pss_mb([service.child.pid]), sum(held.values()) / 1e6))
-        await asyncio.sleep(LOOK_EVERY_S)
+        samples.append((machine.pss_mb([service.child.pid]), sum(held.values()) / 1e6))
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
 
 
-async def measured(archive: Archive, segment_s: int) -> dict[str, float]:
+async def measure_memory(archive: Archive, segment_s: int) -> dict[str, float]:
     """A fresh recorder's memory while the second and third segment of each camera come."""
-    environment = environment_of(archive.s3, archive.redis_url) | {
+    environment = service_environment(archive.s3, archive.redis_url) | {
         "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": archive.kafka.bootstrap_servers,
         "DISTRICAM_RECORDER__IDLE_S": str(segment_s + 5),
     }
@@ -73,7 +73,7 @@ async def measured(archive: Archive, segment_s: int) -> dict[str, float]:
     ):
         assert service.child.pid is not None
         base_mb = machine.pss_mb([service.child.pid])
-        watching = tasks.create_task(watched(service, seen))
+        watching = tasks.create_task(sample_memory(service, seen))
         await publish(publisher, cameras, segment_s)
         watching.cancel()
     steady = seen[len(seen) // SEGMENTS :]
@@ -88,15 +88,15 @@ async def measured(archive: Archive, segment_s: int) -> dict[str, float]:
     }
 
 
-async def main(results: Path | None, cameras: int, lengths_s: tuple[int, ...] = LENGTHS_S) -> dict[str, Any]:
+async def main(results: Path | None, cameras: int, lengths_s: tuple[int, ...] = SEGMENT_LENGTHS_S) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
         async with running(Path(home), cameras, retention_days=30, object_lock=False) as archive:
             runs: list[dict[str, float]] = []
             for segment_s in lengths_s:
-                runs.append(await measured(archive, segment_s))
-                say(f"{runs[-1]}")
-    figures: dict[str, Any] = {"cameras": cameras, "mbit_s": BYTES_S * 8 / 1e6, "runs": runs}
-    report.written(results, "recorder", figures, {"segments": SEGMENTS, "faster": FASTER})
+                runs.append(await measure_memory(archive, segment_s))
+                print_progress(f"{runs[-1]}")
+    figures: dict[str, Any] = {"cameras": cameras, "mbit_s": BYTES_PER_S * 8 / 1e6, "runs": runs}
+    report.write_results(results, "recorder", figures, {"segments": SEGMENTS, "faster": SPEED_FACTOR})
     return figures
 
 

@@ -13,20 +13,25 @@ from typing import Any
 import httpx
 
 from bench.archive import Archive
-from districam_devkit.asking import Answered, Api, asking
-from districam_devkit.bitstream import StoredPicture, running_numbers
-from districam_devkit.counting import CameraRecord, Interval, count, total
-from districam_devkit.demo.report import sent_by_camera, settled, shown, windows_of
-from districam_devkit.pipeline import SETTLED_SOON, ServiceName, apply_cameras, service_running
-from districam_devkit.servers.ports import choose
+from districam_devkit.accounting import CameraRecord, Interval, count, total
+from districam_devkit.api_client import ApiClient, TimelineState, open_api_client
+from districam_devkit.bitstream import StoredPicture, parse_stored_pictures
+from districam_devkit.demo.report import (
+    fetch_playlist_numbers,
+    read_sent_pictures,
+    recorded_windows,
+    wait_until_settled,
+)
+from districam_devkit.pipeline import FAST_SETTLE_SETTINGS, ServiceName, apply_cameras, service_running
+from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.servers.process import Child
-from districam_devkit.simcam.process import simulating
-from districam_devkit.simcam.sendlog import Sent
+from districam_devkit.simcam.process import running_simulator
+from districam_devkit.simcam.send_log import SentPicture
 
 FULL: Mapping[str, object] = {"codec": "h264", "fps": 25, "gop_s": 2, "bitrate": 2_000_000}
 """1080p25."""
-SETTINGS = {**SETTLED_SOON, "DISTRICAM_INGEST__LINGER_S": "0"}
-FOUND_S = 120.0
+SETTINGS = {**FAST_SETTLE_SETTINGS, "DISTRICAM_INGEST__LINGER_S": "0"}
+FOUND_TIMEOUT_S = 120.0
 SERVICES: tuple[ServiceName, ...] = ("ingest", "recorder", "api")
 """The indexer is the archive's."""
 
@@ -36,19 +41,19 @@ class Recording:
     """Cameras that are being recorded."""
 
     archive: Archive
-    api: Api
+    api: ApiClient
     cameras: Child
     camera_ids: list[str]
     send_log: Path
 
-    async def found(self) -> None:
+    async def wait_until_found(self) -> None:
         """Waits until a query finds footage of each camera that ends later than now.
 
         Raises:
             TimeoutError: of one it does not.
         """
         since_us = time.time_ns() // 1000
-        async with asyncio.timeout(FOUND_S):
+        async with asyncio.timeout(FOUND_TIMEOUT_S):
             while not await self._has_all(since_us):
                 await asyncio.sleep(0.25)
 
@@ -59,11 +64,11 @@ class Recording:
             return False
         return all(any(one.end_us > since_us for one in each) for each in found)
 
-    async def ended(self) -> dict[str, Any]:
+    async def stop_and_count(self) -> dict[str, Any]:
         """Ends the cameras, waits until nothing is pending, and counts: stored, found by a query, or told as a gap?"""
         await self.cameras.stop()
-        sent = sent_by_camera(self.send_log)
-        states = await settled(self.api, windows_of(sent))
+        sent = read_sent_pictures(self.send_log)
+        states = await wait_until_settled(self.api, recorded_windows(sent))
         records = {one: await self._record(one, pictures, states[one]) for one, pictures in sent.items()}
         gap_s = Counter[str]()
         for state in (state for answer in states.values() for state in answer if state.state == "gap"):
@@ -71,46 +76,45 @@ class Recording:
         return {
             **asdict(total({one: count(record) for one, record in records.items()})),
             "stored_and_not_found": sum(
-                len({picture.number for picture in record.stored} - set(record.shown))
+                len({picture.number for picture in record.stored} - set(record.played_numbers))
                 for record in records.values()
             ),
             "gap_s": {cause: round(seconds, 2) for cause, seconds in gap_s.items()},
         }
 
-    async def _record(self, camera_id: str, sent: list[Sent], states: list[Answered]) -> CameraRecord:
+    async def _record(self, camera_id: str, sent: list[SentPicture], states: list[TimelineState]) -> CameraRecord:
         from_us, to_us = sent[0].sent_us - 2_000_000, time.time_ns() // 1000
         listed = await self.api.segments(camera_id, from_us, to_us)
         stored: list[StoredPicture] = []
         async for one in self.archive.vault.list(f"{camera_id}/"):
-            stored += await asyncio.to_thread(running_numbers, await self.archive.vault.get(one.key))
+            stored += await asyncio.to_thread(parse_stored_pictures, await self.archive.vault.get(one.key))
         return CameraRecord(
             sent=sent,
             stored=stored,
-            shown=await shown(self.api, camera_id, from_us, to_us),
-            states=states,
-            lossy=[Interval(one.start_us, one.end_us) for one in listed if one.lossy],
+            played_numbers=await fetch_playlist_numbers(self.api, camera_id, from_us, to_us),
+            timeline=states,
+            lossy_intervals=[Interval(one.start_us, one.end_us) for one in listed if one.lossy],
         )
 
 
 @asynccontextmanager
-async def recording(archive: Archive, cameras: int, clip: Mapping[str, object]) -> AsyncGenerator[Recording]:
+async def running_recording(archive: Archive, cameras: int, clip: Mapping[str, object]) -> AsyncGenerator[Recording]:
     """So many cameras and all services but the indexer, for the length of a block."""
     home, ids = archive.home / "live", [f"live-{number}" for number in range(cameras)]
     home.mkdir()
-    rtsp, port = choose(2)
+    rtsp, port = pick_free_ports(2)
     settings = {**archive.environment(), **SETTINGS, "DISTRICAM_API__PORT": str(port)}
     spec, log = home / "simcam.json", home / "sent.log"
     spec.write_text(json.dumps({"cameras": [{"id": one, "clip": clip} for one in ids], "faults": []}))
     async with AsyncExitStack() as stack:
         simulated = await stack.enter_async_context(
-            simulating(spec, rtsp, home=home, cache=Path(".devkit/clips").absolute(), log=log)
+            running_simulator(spec, rtsp, home=home, cache=Path(".devkit/clips").absolute(), log=log)
         )
         for name in SERVICES:
             await stack.enter_async_context(service_running(name, home, settings))
         records = [
-            {"camera_id": one, "name": one, "url": f"rtsp://127.0.0.1:{rtsp}/{one}", "segment_s": 4}
-            for one in ids
+            {"camera_id": one, "name": one, "url": f"rtsp://127.0.0.1:{rtsp}/{one}", "segment_s": 4} for one in ids
         ]
         await apply_cameras(home / "cameras.yaml", records, archive.environment())
-        api = await stack.enter_async_context(asking(f"http://127.0.0.1:{port}", timeout_s=30))
+        api = await stack.enter_async_context(open_api_client(f"http://127.0.0.1:{port}", timeout_s=30))
         yield Recording(archive, api, simulated, ids, log)

@@ -11,15 +11,13 @@ from typing import Any, cast
 _PAGE = "# {name}\n\nMade by `make bench-{name}` on {day}: {machine}. {load}\n\n| figure | value |\n|---|---|\n{rows}\n"
 
 
-def written(folder: Path | None, name: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> None:
-    """Prints the figures last; `of` says what was asked."""
+def write_results(folder: Path | None, name: str, figures: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Prints the figures last; `parameters` says what was asked."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        value = {**figures, "of": dict(of), "machine": machine(), "load": _load(), "day": day()}
-        (folder / f"{name}.json").write_text(
-            json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        (folder / f"{name}.md").write_text(_page(name, figures, of), encoding="utf-8")
+        value = {**figures, "of": dict(parameters), "machine": machine(), "load": _load(), "day": day()}
+        (folder / f"{name}.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / f"{name}.md").write_text(_page(name, figures, parameters), encoding="utf-8")
     print(json.dumps(figures), flush=True)
 
 
@@ -27,9 +25,7 @@ def machine() -> str:
     """Cores, system and Python."""
     release = Path("/etc/os-release")
     names = (
-        dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
-        if release.exists()
-        else {}
+        dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line) if release.exists() else {}
     )
     system = names.get("PRETTY_NAME", platform.platform()).strip('"')
     return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"

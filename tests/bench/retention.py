@@ -17,10 +17,10 @@ from statistics import quantiles
 from typing import Any
 
 from bench import report
-from bench.archive import Archive, put, running, say, stock
+from bench.archive import Archive, print_progress, put, put_segments, running
 from districam_common.contract import names
-from districam_common.contract.index import IndexEntry
 from districam_common.contract.names import DAY_US
+from districam_common.contract.segment_array import IndexEntry
 
 SEGMENTS = 100_000
 CAMERAS = 20
@@ -29,7 +29,7 @@ DAYS = 2
 _BODY = os.urandom(2_500_000)
 
 
-class Recording:
+class SegmentWriter:
     """Puts a segment of 10 s of one camera after the other, 20 cameras in 10 s."""
 
     def __init__(self, archive: Archive) -> None:
@@ -52,37 +52,37 @@ class Recording:
             epoch=str(uuid.uuid4()), first_seq=number, last_seq=number, start_us=now_us, end_us=now_us + 10 * S,
             bytes=len(_BODY), init_bytes=4, flags=1,
         )  # fmt: skip
-        return names.segment_key(self._archive.camera_ids[number % len(self._archive.camera_ids)], entry)
+        return names.segment_object_key(self._archive.camera_ids[number % len(self._archive.camera_ids)], entry)
 
-    def taken(self) -> dict[str, float]:
+    def drain_put_times(self) -> dict[str, float]:
         """Milliseconds a put, since last asked."""
         cuts = quantiles(self._times, n=20)
         self._times.clear()
         return {"p50": round(cuts[9], 1), "p95": round(cuts[18], 1)}
 
 
-async def measured(archive: Archive, count: int, rate: int, quiet_s: float) -> dict[str, Any]:
+async def measure_retention(archive: Archive, count: int, rate: int, baseline_s: float) -> dict[str, Any]:
     done = asyncio.Event()
-    recording = Recording(archive)
+    recording = SegmentWriter(archive)
     async with asyncio.TaskGroup() as tasks, archive.indexer(
         DISTRICAM_INDEXER__RETENTION_S="0.5", DISTRICAM_INDEXER__RETENTION_DELETES_S=str(rate)
     ) as indexer:  # fmt: skip
-        await indexer.waits_for("index rebuilt", 900)
+        await indexer.wait_for_event("index rebuilt", 900)
         tasks.create_task(recording.run(done))
-        await asyncio.sleep(quiet_s)
-        quiet = recording.taken()
-        await archive.redis.hset(names.LOGGED, "0", str(time.time_ns() // 1000))
+        await asyncio.sleep(baseline_s)
+        quiet = recording.drain_put_times()
+        await archive.redis.hset(names.WATERMARKS, "0", str(time.time_ns() // 1000))
         began_s = time.monotonic()
         async with asyncio.timeout(3600):
             while await indexer.metric("districam_retention_deleted_total") < count:
                 await asyncio.sleep(0.5)
         taken_s = time.monotonic() - began_s
-        busy = recording.taken()
+        busy = recording.drain_put_times()
         async with asyncio.timeout(60):
             while await archive.redis.keys("dc1:seg:*"):
                 await asyncio.sleep(0.1)
         done.set()
-    left = {one.key async for one in archive.vault.every_version("cam-")}
+    left = {one.key async for one in archive.vault.versions("cam-")}
     return {
         "objects": count,
         "deleted_s": round(count / taken_s),
@@ -95,14 +95,14 @@ async def measured(archive: Archive, count: int, rate: int, quiet_s: float) -> d
 
 
 async def main(
-    results: Path | None, count: int, *, cameras: int = CAMERAS, rate: int = 200, quiet_s: float = 30
+    results: Path | None, count: int, *, cameras: int = CAMERAS, rate: int = 200, baseline_s: float = 30
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:
         async with running(Path(home), cameras, retention_days=DAYS, object_lock=True) as archive:
             old_us = time.time_ns() // 1000 - (DAYS + 1) * DAY_US
-            say(f"stocked at {await stock(archive, count, old_us):.0f} a second")
-            figures = await measured(archive, count, rate, quiet_s)
-    report.written(results, "retention", figures, {"cameras": cameras})
+            print_progress(f"stocked at {await put_segments(archive, count, old_us):.0f} a second")
+            figures = await measure_retention(archive, count, rate, baseline_s)
+    report.write_results(results, "retention", figures, {"cameras": cameras})
     return figures
 
 

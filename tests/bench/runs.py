@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import contenders, log, machine
-from bench.pacing import Sender, Sent, Video, sending
+from bench import contenders, kafka_log, machine
+from bench.sender import Sender, SenderTotals, Video, running_sender
 from districam_common.runtime.settings import KafkaSettings
 
-LATE_MOST_MS = 100.0
-SETTLE_S = 3.0
+MAX_LATE_MS = 100.0
+ACK_WAIT_S = 3.0
 """From the cameras' end until the last fragments are acknowledged; what is missing after it voids the run."""
 
 
-class VoidError(Exception):
+class InvalidRunError(Exception):
     """The run says nothing: the sender was late, or pictures are missing."""
 
 
@@ -28,11 +28,11 @@ class Plan:
     video: Video
     warmup_s: float
     measured_s: float
-    late_most_ms: float = LATE_MOST_MS
+    max_late_ms: float = MAX_LATE_MS
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunResult:
     """A run's figures; CPU in percent of one core and memory for each camera."""
 
     cpu_pct: float
@@ -48,7 +48,7 @@ class Measured:
         return {"cpu_pct": round(self.cpu_pct, 4), "pss_mb": round(self.pss_mb, 2)}
 
 
-async def measure(name: str, plan: Plan, kafka: KafkaSettings, folder: Path) -> Measured:
+async def run_contender(name: str, plan: Plan, kafka: KafkaSettings, folder: Path) -> RunResult:
     """Runs one of `ffmpeg`, `libav`, `native`, `native_stills`, `native_aiokafka`, `read_cut`.
 
     Raises:
@@ -56,20 +56,20 @@ async def measure(name: str, plan: Plan, kafka: KafkaSettings, folder: Path) -> 
     """
     ids = [f"bench-{name.replace('_', '-')}-{number:03d}" for number in range(plan.cameras)]
     is_ours = name not in {"ffmpeg", "read_cut"}
-    since = await log.ends(kafka) if is_ours else {}
+    since = await kafka_log.ends(kafka) if is_ours else {}
     async with (
-        sending(plan.video) as sender,
+        running_sender(plan.video) as sender,
         _reading(name, sender, ids, kafka, folder / name) as pids,
     ):
-        figures, sent = await _watched(plan, sender, pids)
-        await asyncio.sleep(SETTLE_S if is_ours else 0)
-    if sent.late_ms_p99 > plan.late_most_ms:
-        raise VoidError(f"{name}: the sender was {sent.late_ms_p99} ms late at p99")
-    found = await log.found(kafka, since) if is_ours else None
+        figures, sent = await _measure_usage(plan, sender, pids)
+        await asyncio.sleep(ACK_WAIT_S if is_ours else 0)
+    if sent.late_ms_p99 > plan.max_late_ms:
+        raise InvalidRunError(f"{name}: the sender was {sent.late_ms_p99} ms late at p99")
+    found = await kafka_log.read_since(kafka, since) if is_ours else None
     if found is not None:
         _compare(name, sent, found)
     seconds = sum(sent.units.values()) / 25
-    return Measured(
+    return RunResult(
         cpu_pct=figures[0] / plan.cameras,
         pss_mb=figures[1] / plan.cameras,
         sender_pct=figures[2],
@@ -80,12 +80,12 @@ async def measure(name: str, plan: Plan, kafka: KafkaSettings, folder: Path) -> 
     )
 
 
-async def _watched(
+async def _measure_usage(
     plan: Plan, sender: Sender, pids: Sequence[int]
-) -> tuple[tuple[float, float, float], Sent]:
-    await sender.watched(plan.cameras)
+) -> tuple[tuple[float, float, float], SenderTotals]:
+    await sender.wait_for_clients(plan.cameras)
     await asyncio.sleep(plan.warmup_s)
-    await sender.begin()
+    await sender.reset_lateness()
     before, sender_before = machine.cpu(pids), machine.cpu([sender.pid])
     await asyncio.sleep(plan.measured_s)
     after, sender_after = machine.cpu(pids), machine.cpu([sender.pid])
@@ -96,22 +96,20 @@ async def _watched(
     return (cpu_pct, pss_mb, sender_pct), await sender.stop()
 
 
-def _compare(name: str, sent: Sent, found: log.Found) -> None:
+def _compare(name: str, sent: SenderTotals, found: kafka_log.LogContents) -> None:
     """The ffmpeg reader is only here to be compared with: what it loses is said, and voids nothing."""
     reader = "ffmpeg" if name == "libav" else "native"
     if found.readers != {reader}:
-        raise VoidError(f"{name}: read by {sorted(found.readers)}, not by {reader}")
+        raise InvalidRunError(f"{name}: read by {sorted(found.readers)}, not by {reader}")
     wrong = {
-        one: (units, found.units.get(one, 0))
-        for one, units in sent.units.items()
-        if units != found.units.get(one)
+        one: (units, found.units.get(one, 0)) for one, units in sent.units.items() if units != found.units.get(one)
     }
     if not wrong:
         return
-    said = f"{name}: {len(wrong)} cameras with other pictures in Kafka than sent (sent, found): {wrong}"
+    message = f"{name}: {len(wrong)} cameras with other pictures in Kafka than sent (sent, found): {wrong}"
     if name != "libav":
-        raise VoidError(said)
-    say(said)
+        raise InvalidRunError(message)
+    print_progress(message)
 
 
 @asynccontextmanager
@@ -125,14 +123,14 @@ async def _reading(
         async with contenders.read_cut(sender, ids, folder) as pids:
             yield pids
     else:
-        still_s = 4 if name == "native_stills" else log.NO_STILLS_S
+        still_s = 4 if name == "native_stills" else kafka_log.NO_STILLS_INTERVAL_S
         reader, _, variant = name.partition("_")
-        cameras = log.records(sender, ids, reader=reader, still_s=still_s)
+        cameras = kafka_log.records(sender, ids, reader=reader, still_s=still_s)
         ingest = contenders.ingest(kafka.bootstrap_servers, folder, single_copy=variant != "aiokafka")
-        async with log.wanted(kafka, cameras), ingest as pids:
+        async with kafka_log.published_cameras(kafka, cameras), ingest as pids:
             yield pids
 
 
-def say(line: str) -> None:
+def print_progress(line: str) -> None:
     """For whoever watches; the figures are the last line of standard output."""
     print(line, file=sys.stderr, flush=True)

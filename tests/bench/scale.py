@@ -4,7 +4,7 @@ The index is made by a script (`bench.thirty_days`), one segment an hour for the
 nothing. Real are Kafka, SeaweedFS, Valkey, the services, and what is announced meanwhile: a segment of each camera every ten
 seconds. The bucket has holds and no footage, so what expires is dropped from the index and not deleted.
 
-How long an event loop is kept is CPU time of its thread between two of its turns (`bench.watched`): the longest callback of
+How long an event loop is kept is CPU time of its thread between two of its turns (`bench.loop_lag_probe`): the longest callback of
 all takes no longer than that.
 """
 
@@ -32,28 +32,28 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from bench import machine, report
-from bench.archive import make_topics, put, say
+from bench.archive import make_topics, print_progress, put
 from bench.synthetic import send
 from bench.thirty_days import EVENTS, HOUR_BYTES, Month, S, commands, record
 from districam_common.contract import names, wire
 from districam_common.contract.events import SegmentStored
 from districam_common.contract.index_entry import IndexEntry
-from districam_common.kafka.consumer import Groups
+from districam_common.kafka.consumer import KafkaInspector
 from districam_common.kafka.producer import Publisher
 from districam_common.ledger.holds import Hold
 from districam_common.runtime.settings import KafkaSettings, S3Settings
 from districam_common.s3.hold_store import HoldStore
-from districam_common.s3.vault import Vault
+from districam_common.s3.versioned_bucket import VersionedBucket
 from districam_devkit.servers import kafka, ports, seaweedfs, valkey
-from districam_devkit.servers.process import ending_with_us
-from support.api_process import environment_of
+from districam_devkit.servers.process import dies_with_parent
+from support.api_process import service_environment
 
 CAMERAS = (1000, 10_000)
 DAYS = 30
 HOLDS = 20
 ROUNDS = 20
 SECONDS = 120
-DUE = 200
+DUE_CAMERAS = 200
 """Cameras that keep thirty days and have an hour more; the others keep a day longer."""
 SEGMENT_S = 10
 _LONGEST_S = 2400.0
@@ -73,7 +73,7 @@ class Servers:
 
     def environment(self) -> dict[str, str]:
         return {
-            **environment_of(self.s3, self.redis_url),
+            **service_environment(self.s3, self.redis_url),
             "DISTRICAM_S3__TIMEOUT_S": "15",
             "DISTRICAM_REDIS__TIMEOUT_S": "15",
             "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
@@ -81,33 +81,31 @@ class Servers:
 
 
 @dataclass
-class Service:
-    """A process under `bench.watched`."""
+class MeasuredService:
+    """A process under `bench.loop_lag_probe`."""
 
     child: subprocess.Popen[bytes]
-    beats: Path
+    lag_file: Path
     health_url: str
     url: str
     log: Path
-    since: float = field(default_factory=time.time)
+    measured_since: float = field(default_factory=time.time)
 
-    def worst_ms(self) -> int:
+    def max_lag_ms(self) -> int:
         """The longest for which its loop has been kept since it was ready."""
-        return max((line["cpu_ms"] for line in self._lines() if line["at"] >= self.since), default=0)
+        return max((line["cpu_ms"] for line in self._lines() if line["at"] >= self.measured_since), default=0)
 
-    def over(self, ms: int) -> int:
+    def count_over(self, ms: int) -> int:
         """How often that was longer."""
-        return sum(line["cpu_ms"] > ms for line in self._lines() if line["at"] >= self.since)
+        return sum(line["cpu_ms"] > ms for line in self._lines() if line["at"] >= self.measured_since)
 
-    def worst(self) -> Mapping[str, Any]:
+    def max_lag_sample(self) -> Mapping[str, Any]:
         """With what it was doing."""
-        lines = [line for line in self._lines() if line["at"] >= self.since]
+        lines = [line for line in self._lines() if line["at"] >= self.measured_since]
         return max(lines, key=lambda line: line["cpu_ms"], default=dict[str, Any]())
 
     def _lines(self) -> list[dict[str, Any]]:
-        return (
-            [json.loads(line) for line in self.beats.read_text().splitlines()] if self.beats.exists() else []
-        )
+        return [json.loads(line) for line in self.lag_file.read_text().splitlines()] if self.lag_file.exists() else []
 
 
 @asynccontextmanager
@@ -137,28 +135,26 @@ async def servers(home: Path, month: Month) -> AsyncGenerator[Servers]:
         await redis.config_set("save", "")
         began_s = time.monotonic()
         await asyncio.to_thread(send, server.port, commands(month))
-        say(f"index of {month.keys} keys made in {time.monotonic() - began_s:.0f} s")
+        print_progress(f"index of {month.keys} keys made in {time.monotonic() - began_s:.0f} s")
         await make_topics(made.kafka)
-        await _told(made, month)
+        await _publish_initial_state(made, month)
         yield made
 
 
-async def _told(made: Servers, month: Month) -> None:
+async def _publish_initial_state(site: Servers, month: Month) -> None:
     """What Kafka and the bucket have: the cameras' records, positions at the topics' ends, holds."""
-    every = max(1, month.cameras // DUE)
-    async with Publisher.open(made.kafka, "bench") as publisher:
+    every = max(1, month.cameras // DUE_CAMERAS)
+    async with Publisher.open(site.kafka, "bench") as publisher:
         for some in _chunks(list(enumerate(month.camera_ids)), 500):
             async with asyncio.TaskGroup() as tasks:
                 for n, camera_id in some:
                     one = record(camera_id, month, DAYS if n % every == 0 else DAYS + 1)
-                    tasks.create_task(
-                        publisher.publish(names.CAMERAS, wire.camera_message(one, site="local"))
-                    )
-    async with Groups.open(made.kafka, client_id="bench") as groups:
+                    tasks.create_task(publisher.publish(names.CAMERAS, wire.camera_message(one, site="local")))
+    async with KafkaInspector.open(site.kafka, client_id="bench") as groups:
         for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION):
-            for place, end in (await groups.ends(await groups.partitions(topic))).items():
-                await made.redis.hset(names.APPLIED, f"{place.topic}:{place.number}", str(end))
-    async with Vault.open(made.s3) as vault:
+            for place, end in (await groups.end_offsets(await groups.partitions(topic))).items():
+                await site.redis.hset(names.APPLIED, f"{place.topic}:{place.number}", str(end))
+    async with VersionedBucket.open(site.s3) as vault:
         await vault.create_bucket(object_lock=True)
         marker = json.dumps({"site": "local", "created": "", "schema": 1}).encode()
         await put(vault, names.SITE_MARKER, marker)
@@ -171,23 +167,23 @@ async def _told(made: Servers, month: Month) -> None:
 
 
 @contextmanager
-def service(made: Servers, name: str, **settings: str) -> Generator[Service]:
+def service(site: Servers, name: str, **settings: str) -> Generator[MeasuredService]:
     """Asked to stop at the end, and killed if it does not."""
-    port, health_port = ports.choose(2)
-    beats, log = made.home / f"{name}.beats", made.home / f"{name}.log"
+    port, health_port = ports.pick_free_ports(2)
+    beats, log = site.home / f"{name}.beats", site.home / f"{name}.log"
     environment = {
-        **os.environ, **made.environment(), **settings, "BEATS": str(beats), "DISTRICAM_HEALTH__PORT": str(health_port),
+        **os.environ, **site.environment(), **settings, "BEATS": str(beats), "DISTRICAM_HEALTH__PORT": str(health_port),
         **({"DISTRICAM_API__PORT": str(port)} if name == "api" else {}),
     }  # fmt: skip
     with log.open("wb") as out:
         child = subprocess.Popen(
-            ending_with_us(sys.executable, "-m", "bench.watched", f"districam_{name}", "run"),
+            dies_with_parent(sys.executable, "-m", "bench.loop_lag_probe", f"districam_{name}", "run"),
             env=environment,
             stdout=out,
             stderr=out,
         )
     try:
-        yield Service(child, beats, f"http://127.0.0.1:{health_port}", f"http://127.0.0.1:{port}", log)
+        yield MeasuredService(child, beats, f"http://127.0.0.1:{health_port}", f"http://127.0.0.1:{port}", log)
     finally:
         child.terminate()
         try:
@@ -197,7 +193,7 @@ def service(made: Servers, name: str, **settings: str) -> Generator[Service]:
             child.wait(_STOP_S)
 
 
-async def ready(one: Service) -> None:
+async def ready(one: MeasuredService) -> None:
     """Until it says so; what it does from then on counts."""
     async with asyncio.timeout(120), httpx.AsyncClient() as http:
         while True:
@@ -208,18 +204,16 @@ async def ready(one: Service) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.2)
-    one.since = time.time()
+    one.measured_since = time.time()
 
 
-async def metrics(one: Service) -> dict[str, float]:
+async def metrics(one: MeasuredService) -> dict[str, float]:
     async with httpx.AsyncClient(timeout=60) as http:
         lines = (await http.get(f"{one.health_url}/metrics")).text.splitlines()
-    return {
-        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")
-    }
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
-async def asked(api: Service, path: str, rounds: int, **params: str | int) -> dict[str, float]:
+async def measure_route(api: MeasuredService, path: str, rounds: int, **params: str | int) -> dict[str, float]:
     """Milliseconds of the first answer, of the median and of the longest of the others; CPU time of the api for one of those."""
     times: list[float] = []
     before = machine.cpu([api.child.pid])
@@ -251,7 +245,7 @@ async def announce(made: Servers, month: Month, until: asyncio.Event) -> None:
                         message = wire.stored_message(_stored(camera_id, number, now_us), site="local")
                         tasks.create_task(publisher.publish(names.SEGMENTS, message))
             for partition in range(60):
-                await made.redis.hset(names.LOGGED, str(partition), str(now_us))
+                await made.redis.hset(names.WATERMARKS, str(partition), str(now_us))
             number += 1
             await asyncio.sleep(max(0.0, SEGMENT_S - (time.monotonic() - began_s)))
 
@@ -265,23 +259,23 @@ def _stored(camera_id: str, number: int, now_us: int) -> SegmentStored:
     return SegmentStored(
         camera_id=camera_id, epoch=entry.epoch, first_seq=entry.first_seq, last_seq=entry.last_seq, start_us=start_us,
         end_us=now_us, bytes=entry.bytes, init_bytes=900, access_units=250, lost_packets=0, damaged=0, codecs="avc1.640028",
-        width=1920, height=1080, starts_with_keyframe=True, bucket="bench", key=names.segment_key(camera_id, entry),
+        width=1920, height=1080, starts_with_keyframe=True, bucket="bench", key=names.segment_object_key(camera_id, entry),
         sha256="0" * 64, camera_start_us=None,
     )  # fmt: skip
 
 
-async def while_late(api: Service, month: Month) -> dict[str, Any]:
+async def measure_all_late(api: MeasuredService, month: Month) -> dict[str, Any]:
     """Nobody has told of a segment for most of an hour: of each camera it has to be found out how long its last one was."""
     return {
-        "streams_all_late_ms": await asked(api, "/v1/streams", ROUNDS),
-        "search_ms": await asked(api, "/v1/cameras", ROUNDS, q="nga tu 00042"),
-        "coverage_at_ms": await asked(
-            api, "/v1/coverage", ROUNDS, at=names.rfc3339(month.first_us), limit=1000
+        "streams_all_late_ms": await measure_route(api, "/v1/streams", ROUNDS),
+        "search_ms": await measure_route(api, "/v1/cameras", ROUNDS, q="nga tu 00042"),
+        "coverage_at_ms": await measure_route(
+            api, "/v1/coverage", ROUNDS, at=names.format_rfc3339(month.first_us), limit=1000
         ),
     }
 
 
-async def rounds_of(indexer: Service, api: Service, seconds: float) -> dict[str, Any]:
+async def measure_rounds(indexer: MeasuredService, api: MeasuredService, seconds: float) -> dict[str, Any]:
     """Until so many seconds are over and each loop has ended a round in which there was nothing new to do."""
     before = machine.cpu([indexer.child.pid])
     rounds: dict[str, list[float]] = {"gauges": [], "retention": [], "holds": []}
@@ -297,12 +291,12 @@ async def rounds_of(indexer: Service, api: Service, seconds: float) -> dict[str,
                 took_s = found.get(f'districam_indexer_round_seconds{{loop="{name}"}}')
                 if took_s is not None and took_s not in seen:
                     seen.append(took_s)
-            asked_s = time.perf_counter()
+            request_started_s = time.perf_counter()
             (await http.get("/v1/streams")).raise_for_status()
-            streams.append((time.perf_counter() - asked_s) * 1e3)
+            streams.append((time.perf_counter() - request_started_s) * 1e3)
             await asyncio.sleep(1.0)
     cpu_s = machine.cpu([indexer.child.pid]).cpu_s - before.cpu_s
-    say(f"rounds, seconds: {rounds}")
+    print_progress(f"rounds, seconds: {rounds}")
     return {
         "indexer_cores": round(cpu_s / (time.monotonic() - began_s), 2),
         "streams_while_recording_ms": {"median": round(median(streams)), "most": round(max(streams))},
@@ -317,35 +311,35 @@ def _chunks(items: list[Any], size: int) -> Generator[list[Any]]:
     return (items[n : n + size] for n in range(0, len(items), size))
 
 
-async def measured(made: Servers, month: Month, seconds: float) -> dict[str, Any]:
-    budget = str((month.hours * month.cameras - DUE) * HOUR_BYTES)
+async def measure_services(site: Servers, month: Month, seconds: float) -> dict[str, Any]:
+    budget = str((month.hours * month.cameras - DUE_CAMERAS) * HOUR_BYTES)
     done = asyncio.Event()
-    with service(made, "api") as api:
+    with service(site, "api") as api:
         await ready(api)
-        figures = await while_late(api, month)
-        say(f"all late: {figures}")
+        figures = await measure_all_late(api, month)
+        print_progress(f"all late: {figures}")
         with service(
-            made, "indexer", DISTRICAM_STORAGE__MAX_BYTES=budget, DISTRICAM_INDEXER__RETENTION_S="10"
+            site, "indexer", DISTRICAM_STORAGE__MAX_BYTES=budget, DISTRICAM_INDEXER__RETENTION_S="10"
         ) as indexer:
             await ready(indexer)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(announce(made, month, done))
+                tasks.create_task(announce(site, month, done))
                 try:
-                    figures |= await rounds_of(indexer, api, seconds)
+                    figures |= await measure_rounds(indexer, api, seconds)
                 finally:
                     done.set()
-            totals = await made.redis.hgetall(names.USED)
+            totals = await site.redis.hgetall(names.USAGE)
             figures |= {
-                "kept_ms": {"indexer": indexer.worst_ms(), "api": api.worst_ms()},
-                "kept_over_250_ms": {"indexer": indexer.over(250), "api": api.over(250)},
-                "counted_s": _said(indexer, "hours counted"),
+                "kept_ms": {"indexer": indexer.max_lag_ms(), "api": api.max_lag_ms()},
+                "kept_over_250_ms": {"indexer": indexer.count_over(250), "api": api.count_over(250)},
+                "counted_s": _logged_seconds(indexer, "hours counted"),
                 "over_budget_gb": round((sum(map(int, totals.values())) - int(budget)) / 1e9),
             }
-            say(f"indexer: {indexer.worst()}\napi: {api.worst()}")
+            print_progress(f"indexer: {indexer.max_lag_sample()}\napi: {api.max_lag_sample()}")
     return figures
 
 
-def _said(one: Service, event: str) -> float:
+def _logged_seconds(one: MeasuredService, event: str) -> float:
     lines = [json.loads(line) for line in one.log.read_text().splitlines() if line.startswith("{")]
     return next(line["seconds"] for line in lines if line.get("event") == event)
 
@@ -359,9 +353,15 @@ async def main(results: Path | None, sizes: Sequence[int], seconds: float = SECO
             async with servers(Path(home), month) as made:
                 taken = (await made.redis.info("memory"))["used_memory"]
                 found = {"keys": month.keys, "valkey_gb": round(taken / 1e9, 1)}
-                figures[f"{cameras} cameras"] = found | await measured(made, month, seconds)
-    of = {"days": DAYS, "segments_an_hour": 1, "events_a_camera": EVENTS, "holds": HOLDS, "due_hours": DUE}
-    report.written(results, "scale", figures, of)
+                figures[f"{cameras} cameras"] = found | await measure_services(made, month, seconds)
+    of = {
+        "days": DAYS,
+        "segments_an_hour": 1,
+        "events_a_camera": EVENTS,
+        "holds": HOLDS,
+        "due_hours": DUE_CAMERAS,
+    }
+    report.write_results(results, "scale", figures, of)
     return figures
 
 

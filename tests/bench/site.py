@@ -18,9 +18,9 @@ from districam_common.runtime.settings import S3Settings
 from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import seaweedfs, valkey
 from districam_devkit.simcam.clips import Generated
-from support.api_process import Api, api_running, fill, put, stock
-from support.filmed import Film, film, recorded
-from support.objects import Made
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index, put
+from support.numbered_footage import NumberedFootage, make_numbered_segments, open_footage
+from support.segment_objects import SegmentObject
 
 S = 1_000_000
 FPS = 25
@@ -34,7 +34,7 @@ FOOTAGE = Generated(width=640, height=360, bitrate=2_550_000)
 class Site:
     """The running api and store (its process too); `camera_id` has footage from `start_us` to `end_us`: these objects, `bytes` of media."""
 
-    api: Api
+    api: ApiProcess
     store: int
     s3: S3Settings
     camera_id: str
@@ -63,26 +63,26 @@ async def running(home: Path, cameras: Sequence[Camera], *, minutes: int) -> Asy
             secret_key=SecretStr(store.secret_key),
             bucket="bench",
         )
-        made = await _stocked(s3, film(first.camera_id, start_us, FOOTAGE), minutes)
-        await fill(redis, known, {first.camera_id: made}, log_us=now_us)
+        made = await _stock_objects(s3, open_footage(first.camera_id, start_us, FOOTAGE), minutes)
+        await populate_index(redis, known, {first.camera_id: made}, watermark_us=now_us)
         async with api_running(s3, server.url, home / "api.log") as api:
             size = sum(one.entry.bytes - one.entry.init_bytes for one in made)
             assert store.pid is not None
             yield Site(api, store.pid, s3, first.camera_id, start_us, end_us, [one.key for one in made], size)
 
 
-async def _stocked(s3: S3Settings, filmed: Film, minutes: int) -> list[Made]:
+async def _stock_objects(s3: S3Settings, footage: NumberedFootage, minutes: int) -> list[SegmentObject]:
     """The objects, in the store; their contents are not kept."""
-    await stock(s3, {})
+    await create_stocked_bucket(s3, {})
     numbers = range(0, minutes * 60 * FPS, SEGMENT_S * FPS)
     async with Blobs.open(s3) as blobs:
-        return [await _put(blobs, filmed, number) for number in numbers]
+        return [await _put(blobs, footage, number) for number in numbers]
 
 
-async def _put(blobs: Blobs, filmed: Film, number: int) -> Made:
+async def _put(blobs: Blobs, footage: NumberedFootage, number: int) -> SegmentObject:
     first_seq = number // FPS
     made = await asyncio.to_thread(
-        recorded, filmed, EPOCH, range(number, number + SEGMENT_S * FPS), first_seq=first_seq
+        make_numbered_segments, footage, EPOCH, range(number, number + SEGMENT_S * FPS), first_seq=first_seq
     )
     (one,) = made
     await put(blobs, one.key, one.content)

@@ -13,18 +13,18 @@ import numpy as np
 
 from districam_common.contract import names, wire
 from districam_common.contract.events import Camera, Connected, Lost
-from districam_common.contract.index import MEMBER
+from districam_common.contract.segment_array import MEMBER_DTYPE
 
 S = 1_000_000
 SEGMENT_US = 10 * S
 HOUR_SEGMENTS = 360
 _GAP_US = 4 * S
-_ROW = np.dtype([("a", "S5"), ("score", "u1", 16), ("b", "S7"), ("member", MEMBER), ("c", "S2")])
+_ROW = np.dtype([("a", "S5"), ("score", "u1", 16), ("b", "S7"), ("member", MEMBER_DTYPE), ("c", "S2")])
 _TENS = 10 ** np.arange(15, -1, -1, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class IndexShape:
     """How much of it."""
 
     cameras: int
@@ -40,7 +40,7 @@ class Shape:
         return self.first_us + self.hours * names.HOUR_US
 
 
-def commands(shape: Shape) -> Iterator[tuple[bytes, int]]:
+def commands(shape: IndexShape) -> Iterator[tuple[bytes, int]]:
     """(some commands, how many answers they have)."""
     yield _meta(shape)
     for number, camera_id in enumerate(shape.camera_ids):
@@ -74,7 +74,7 @@ def command(*parts: bytes) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
-def _meta(shape: Shape) -> tuple[bytes, int]:
+def _meta(shape: IndexShape) -> tuple[bytes, int]:
     fields = [
         b"site",
         b"local",
@@ -92,14 +92,14 @@ def _meta(shape: Shape) -> tuple[bytes, int]:
     latest = [part for one in ids for part in (b"%d" % shape.end_us, one)]
     return (
         command(b"HSET", names.META.encode(), *fields)
-        + command(b"HSET", names.LOGGED.encode(), *logged)
+        + command(b"HSET", names.WATERMARKS.encode(), *logged)
         + command(b"SADD", names.CAMERA_IDS.encode(), *ids)
         + command(b"ZADD", names.LATEST.encode(), *latest),
         4,
     )
 
 
-def _camera(camera_id: str, shape: Shape) -> tuple[bytes, int]:
+def _camera(camera_id: str, shape: IndexShape) -> tuple[bytes, int]:
     record = Camera(
         camera_id=camera_id,
         name=camera_id,
@@ -107,7 +107,7 @@ def _camera(camera_id: str, shape: Shape) -> tuple[bytes, int]:
         updated_us=shape.first_us - names.HOUR_US,
     )
     key = names.camera_key(camera_id).encode()
-    return command(b"ZADD", key, b"%d" % record.updated_us, wire.json_bytes(record)), 1
+    return command(b"ZADD", key, b"%d" % record.updated_us, wire.encode_json(record)), 1
 
 
 def _day(camera_id: str, number: int, first_us: int, hours: range) -> tuple[bytes, int]:
@@ -163,6 +163,6 @@ def _change(camera_id: str, epoch: uuid.UUID, at_us: int) -> list[bytes]:
     )  # fmt: skip
     key = names.events_key(camera_id).encode()
     return [
-        command(b"ZADD", key, b"%d" % event.at_us, wire.indexed_event(event, event.at_us))
+        command(b"ZADD", key, b"%d" % event.at_us, wire.encode_indexed_event(event, event.at_us))
         for event in (before, after)
     ]

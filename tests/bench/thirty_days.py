@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.synthetic import command
-from districam_common.contract import index, names, wire
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import Camera, Connected, Location, Lost, Refused
 from districam_common.contract.index_entry import IndexEntry
 
@@ -66,20 +66,20 @@ def record(camera_id: str, month: Month, retention_days: int = 30) -> Camera:
 
 def commands(month: Month) -> Iterator[tuple[bytes, int]]:
     """(some commands, how many answers they have)."""
-    found = [_of_all(month), *_of_one(month)]
+    found = [_global_commands(month), *_camera_commands(month)]
     yield found[0], 5
     one, placeholder = b"".join(found[1:]), _CAMERA.encode()
     for camera_id in month.camera_ids:
         yield one.replace(placeholder, camera_id.encode()), len(found) - 1
 
 
-def _of_all(month: Month) -> bytes:
+def _global_commands(month: Month) -> bytes:
     meta = {"site": "local", "schema": "1", "partitions": str(PARTITIONS), "state": "ready", "build": BUILD}
     logged = {str(p): str(month.now_us) for p in range(PARTITIONS)}
     ids = [one.encode() for one in month.camera_ids]
     latest = [part for one in ids for part in (b"%d" % month.end_us, one)]
     return b"".join((
-        _fields(names.META, meta), _fields(names.LOGGED, logged), command(b"SADD", names.CAMERA_IDS.encode(), *ids),
+        _fields(names.META, meta), _fields(names.WATERMARKS, logged), command(b"SADD", names.CAMERA_IDS.encode(), *ids),
         command(b"ZADD", names.LATEST.encode(), *latest), command(b"PING"),
     ))  # fmt: skip
 
@@ -88,7 +88,7 @@ def _fields(key: str, fields: dict[str, str]) -> bytes:
     return command(b"HSET", key.encode(), *[part.encode() for pair in fields.items() for part in pair])
 
 
-def _of_one(month: Month) -> Iterator[bytes]:
+def _camera_commands(month: Month) -> Iterator[bytes]:
     epoch = str(uuid.UUID(int=(0x7000 << 64) + 1))
     for n in range(month.hours):
         start_us = month.first_us + n * names.HOUR_US
@@ -97,7 +97,10 @@ def _of_one(month: Month) -> Iterator[bytes]:
             bytes=HOUR_BYTES, init_bytes=900, flags=1,
         )  # fmt: skip
         yield command(
-            b"ZADD", names.segments_key(_CAMERA, start_us).encode(), b"%d" % start_us, index.member(entry)
+            b"ZADD",
+            names.segments_key(_CAMERA, start_us).encode(),
+            b"%d" % start_us,
+            segment_array.encode_member(entry),
         )
     bits = np.packbits(np.ones(names.DAY_US // names.SLOT_US, dtype=np.uint8)).tobytes()
     for day in month.days:
@@ -106,11 +109,9 @@ def _of_one(month: Month) -> Iterator[bytes]:
         yield _fields(key, {epoch: '{"codecs":"avc1.640028","width":1920,"height":1080}'})
     key = names.camera_key(_CAMERA).encode()
     camera = record(_CAMERA, month)
-    yield command(b"ZADD", key, b"%d" % camera.updated_us, wire.json_bytes(camera))
+    yield command(b"ZADD", key, b"%d" % camera.updated_us, wire.encode_json(camera))
     rows = [
-        part
-        for one in _events(month, epoch)
-        for part in (b"%d" % one.at_us, wire.indexed_event(one, one.at_us))
+        part for one in _events(month, epoch) for part in (b"%d" % one.at_us, wire.encode_indexed_event(one, one.at_us))
     ]
     yield command(b"ZADD", names.events_key(_CAMERA).encode(), *rows)
 

@@ -29,7 +29,7 @@ class Budgets:
 
 
 def spent_of(reports: Sequence[Path]) -> dict[str, float]:
-    """CPU seconds of each module in JUnit reports with the property `cpu_s` (support/spent.py). A module that was run twice
+    """CPU seconds of each module in JUnit reports with the property `cpu_s` (support/cpu_time_plugin.py). A module that was run twice
     counts with its dearer run. Raises KeyError if a test has no such property.
     """
     out: dict[str, float] = {}
@@ -43,9 +43,7 @@ def spent_of(reports: Sequence[Path]) -> dict[str, float]:
 
 def too_dear(spent: Mapping[str, float], budgets: Budgets) -> dict[str, tuple[float, float]]:
     """Modules over their budget: what they took and what they may take, CPU seconds."""
-    return {
-        module: (cpu_s, budgets.of(module)) for module, cpu_s in spent.items() if cpu_s > budgets.of(module)
-    }
+    return {module: (cpu_s, budgets.of(module)) for module, cpu_s in spent.items() if cpu_s > budgets.of(module)}
 
 
 def _module(case: ET.Element) -> str:

@@ -25,17 +25,13 @@ class Engine:
     version: str
 
     def environment(self) -> dict[str, str]:
-        kept = {
-            key: value for key, value in os.environ.items() if not key.startswith(("DISTRICAM_", "COMPOSE_"))
-        }
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("DISTRICAM_", "COMPOSE_"))}
         return {**kept, "DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "0"}
 
 
 def run(argv: list[str], environment: Mapping[str, str], timeout_s: float = 600) -> str:
     """Its standard output. Raises Failed."""
-    done = subprocess.run(
-        argv, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
     if done.returncode:
         raise Failed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stderr[-3000:]}")
     return done.stdout

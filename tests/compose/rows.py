@@ -11,13 +11,13 @@ import av
 import httpx
 
 from compose.stack import CAMERAS, SERVICES, Stack
-from districam_common.contract.names import parse_segment_key
-from districam_devkit.asking import Answered, Api, Listed
-from districam_devkit.bitstream import StoredPicture, running_numbers
-from districam_devkit.counting import CameraRecord, Interval, count, total
+from districam_common.contract.names import parse_segment_object_key
+from districam_devkit.accounting import CameraRecord, Interval, count, total
+from districam_devkit.api_client import ApiClient, ListedSegment, TimelineState
+from districam_devkit.bitstream import StoredPicture, parse_stored_pictures
 from districam_devkit.demo.latency import now_us
-from districam_devkit.demo.report import settled, shown
-from districam_devkit.simcam.sendlog import Sent, read_send_log
+from districam_devkit.demo.report import fetch_playlist_numbers, wait_until_settled
+from districam_devkit.simcam.send_log import SentPicture, read_send_log
 
 AROUND_S = 12
 """Footage before and after: a segment, and a keyframe."""
@@ -87,31 +87,33 @@ class Footage:
             await self._count(api, row, sent, from_us, to_us)
         return row
 
-    def _sent(self, from_us: int, to_us: int) -> dict[str, list[Sent]]:
+    def _sent(self, from_us: int, to_us: int) -> dict[str, list[SentPicture]]:
         with tempfile.NamedTemporaryFile("w", suffix=".log") as copy:
             copy.write(self.stack.compose("exec", "-T", "simulator", "cat", "/tmp/sent.log"))  # noqa: S108
             copy.flush()
-            found: dict[str, list[Sent]] = {camera_id: [] for camera_id in CAMERAS}
+            found: dict[str, list[SentPicture]] = {camera_id: [] for camera_id in CAMERAS}
             for one in read_send_log(Path(copy.name)):
                 if from_us <= one.sent_us < to_us:
                     found[one.camera_id].append(one)
         return found
 
-    async def _count(self, api: Api, row: Row, sent: dict[str, list[Sent]], from_us: int, to_us: int) -> None:
-        states = await settled(api, dict.fromkeys(sent, (from_us, to_us)))
+    async def _count(
+        self, api: ApiClient, row: Row, sent: dict[str, list[SentPicture]], from_us: int, to_us: int
+    ) -> None:
+        states = await wait_until_settled(api, dict.fromkeys(sent, (from_us, to_us)))
         records: dict[str, CameraRecord] = {}
         repeats: dict[str, int] = {}
         for camera_id, pictures in sent.items():
             numbers = {one.number for one in pictures}
             listed = await api.segments(camera_id, from_us - 30_000_000, to_us + 30_000_000)
-            objects = [running_numbers(await api.media(one.url)) for one in listed]
-            seen = await shown(api, camera_id, from_us, to_us)
+            objects = [parse_stored_pictures(await api.media(one.url)) for one in listed]
+            seen = await fetch_playlist_numbers(api, camera_id, from_us, to_us)
             records[camera_id] = CameraRecord(
                 sent=pictures,
                 stored=[one for pictures in objects for one in pictures if one.number in numbers],
-                shown=[number for number in seen if number in numbers],
-                states=states[camera_id],
-                lossy=[Interval(one.start_us, one.end_us) for one in listed if one.lossy],
+                played_numbers=[number for number in seen if number in numbers],
+                timeline=states[camera_id],
+                lossy_intervals=[Interval(one.start_us, one.end_us) for one in listed if one.lossy],
             )
             gaps = [state for state in states[camera_id] if state.state == "gap"]
             for gap in gaps:
@@ -127,13 +129,13 @@ class Footage:
         row.unaccounted, row.duplicates = counted.unaccounted, counted.duplicates
 
 
-def _s(gap: Answered) -> float:
+def _s(gap: TimelineState) -> float:
     return (gap.to_us - gap.from_us) / 1e6
 
 
-def _may_repeat(listed: list[Listed], objects: list[list[StoredPicture]]) -> int:
+def _may_repeat(listed: list[ListedSegment], objects: list[list[StoredPicture]]) -> int:
     """A camera's changes of epoch, times its longest segment. No change: no repeat."""
-    epochs = {parse_segment_key(one.key, 1).entry.epoch for one in listed}
+    epochs = {parse_segment_object_key(one.key, 1).entry.epoch for one in listed}
     return max(0, len(epochs) - 1) * max(map(len, objects), default=0)
 
 

@@ -43,8 +43,6 @@ def _sealed(stack: Stack) -> dict[str, object]:
 
 def _capabilities(stack: Stack, service: str) -> int:
     status = stack.compose("exec", "-T", service, "cat", "/proc/1/status")
-    held = [
-        line.split()[1] for line in status.splitlines() if line.startswith(("CapPrm", "CapEff", "CapBnd"))
-    ]
+    held = [line.split()[1] for line in status.splitlines() if line.startswith(("CapPrm", "CapEff", "CapBnd"))]
     assert len(held) == 3
     return sum(int(one, 16) for one in held)

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 
 from compose.engine import ROOT, Engine, Failed, run
-from districam_devkit.asking import Api
-from districam_devkit.servers.ports import choose
+from districam_devkit.api_client import ApiClient
+from districam_devkit.servers.ports import pick_free_ports
 
 PROJECT = "districam-test"
 CAMERAS = ("cam-001", "cam-002", "cam-003", "cam-004")
@@ -27,7 +27,7 @@ class Stack:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.port, *_ = choose(1)
+        self.port, *_ = pick_free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self._key = ""
         self._said = {
@@ -66,11 +66,11 @@ class Stack:
         run(["git", "-C", str(ROOT), "diff", "--exit-code", "--", "deploy"], self.engine.environment())
 
     @asynccontextmanager
-    async def api(self) -> AsyncGenerator[Api]:
+    async def api(self) -> AsyncGenerator[ApiClient]:
         """Through the published port, with an operator's key."""
         headers = {"Authorization": f"Bearer {await asyncio.to_thread(self.key)}"}
         async with httpx.AsyncClient(base_url=self.url, timeout=20, headers=headers) as client:
-            yield Api(client)
+            yield ApiClient(client)
 
     def key(self) -> str:
         """An operator's key, made as an operator does, once."""
@@ -85,7 +85,7 @@ class Stack:
             while not await self._all_record(api):
                 await asyncio.sleep(1)
 
-    async def _all_record(self, api: Api) -> bool:
+    async def _all_record(self, api: ApiClient) -> bool:
         try:
             states = {row["camera_id"]: row["state"] for row in await api.streams()}
         except httpx.HTTPError:
@@ -134,8 +134,6 @@ class Stack:
 
     def commit(self) -> str:
         try:
-            return run(
-                ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], self.engine.environment()
-            ).strip()
+            return run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], self.engine.environment()).strip()
         except Failed:
             return "unknown"

@@ -15,7 +15,7 @@ from districam_common.runtime.settings import TopicsSettings
 from monitoring import catalogue
 from monitoring.__main__ import RULES, files
 from monitoring.boards import BOARDS
-from support.manifests import DEPLOY, ROOT, SETTINGS, Container, compose, composed, scripts
+from support.manifests import DEPLOY, ROOT, SETTINGS, Container, compose, compose_containers, scripts
 
 PORTS = {
     name.removeprefix("districam-"): kind.model_fields["health"].default.port
@@ -41,11 +41,11 @@ def test_what_is_generated_is_current(path: Path) -> None:
     assert path.read_text() == files()[path], "run `make monitoring`"
 
 
-@pytest.mark.parametrize("container", composed(), ids=lambda one: one.where)
+@pytest.mark.parametrize("container", compose_containers(), ids=lambda one: one.where)
 def test_compose_tells_each_program_what_it_understands(container: Container) -> None:
     assert container.program in scripts()
     assert container.environment
-    assert container.unknown == []
+    assert container.unknown_variables == []
 
 
 def test_every_knob_of_compose_is_explained_with_its_default() -> None:
@@ -87,9 +87,7 @@ def test_compose_gives_every_service_longer_than_it_takes_to_stop() -> None:
 def test_compose_publishes_only_on_loopback_and_only_two() -> None:
     published = {name: one["ports"] for name, one in compose()["services"].items() if "ports" in one}
     assert set(published) == {"api", "grafana"}
-    assert all(
-        port.partition(":-")[2].startswith("127.0.0.1:") for ports in published.values() for port in ports
-    )
+    assert all(port.partition(":-")[2].startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
 ROOTS_OWN = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
@@ -98,7 +96,7 @@ ROOTS_OWN = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
 
 def test_compose_confines_ours_and_starts_nothing_privileged() -> None:
     services = compose()["services"]
-    for container in composed():
+    for container in compose_containers():
         one = services[container.where.removeprefix("compose/")]
         assert one["read_only"], container.where
         assert one["cap_drop"] == ["ALL"], container.where
@@ -126,9 +124,7 @@ def test_limits_of_kafka_hold_the_largest_record() -> None:
 
 def test_the_scalers_follow_our_groups_and_stay_below_the_partitions() -> None:
     text = (DEPLOY / "k8s/overlays/district/scaling.yaml").read_text()
-    found = {
-        one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(text) if "triggers" in one["spec"]
-    }
+    found = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(text) if "triggers" in one["spec"]}
     topics = TopicsSettings()
     expected = {
         "recorder": (names.RECORDER_GROUP, names.FRAGMENTS, topics.partitions),

@@ -12,25 +12,25 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from districam_common.contract import index, names, wire
-from districam_common.contract.events import Camera, Connected, FootageExpired, PartitionFell
+from districam_common.contract import names, segment_array, wire
+from districam_common.contract.events import Camera, Connected, FootageExpired, PartitionTruncated
 from districam_common.contract.media import Still
 from districam_common.contract.names import HOUR_US
 from districam_common.errors import Retriable
-from districam_common.index.index_reader import EpochShape, Framed, IndexReader, Instant, Meta
-from districam_common.index.redis_door import open_redis
+from districam_common.index.index_reader import EpochParameters, IndexReader, InstantState, Meta, ReadWithMeta
+from districam_common.index.redis_client import open_redis
 from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Partition
 from districam_common.ledger.expectation import Revision
-from districam_common.ledger.ledger import Told
+from districam_common.ledger.ledger import LoggedEvent
 from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
-from districam_indexer.core.operations import Batch, gathered
+from districam_indexer.core.operations import Batch, to_batch
 from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
-from districam_indexer.gauges import coverage
+from districam_indexer.gauges import compute_coverage
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexChanged, IndexWriter
-from support.announced import EPOCHS, NOON_US, S, lost, segment
+from support.announcements import EPOCHS, NOON_US, S, lost, segment
 
 CAMERA = Camera(camera_id="cam-1", name="Cổng chính", url="rtsp://10.0.0.1/1", revision=1, updated_us=NOON_US)
 PLACE = (names.SEGMENTS, 3)
@@ -63,15 +63,15 @@ async def test_segments_are_read_back_by_window_hour_by_hour(empty: Index):
     await empty.begin()
     starts = [NOON_US - 3600 * S, NOON_US - 4 * S, NOON_US + 6 * S, NOON_US + 3600 * S]
     stored = [segment(first_seq=5 * n, start_us=start) for n, start in enumerate(starts)]
-    batch = gathered(operation for one in reversed(stored) for operation in plan_stored(one))
+    batch = to_batch(operation for one in reversed(stored) for operation in plan_stored(one))
     await empty.writer.apply(batch, build="first")
     rows = await empty.reader.segments("cam-1", NOON_US, NOON_US + 3600 * S)
-    assert index.entries(rows) == [names.entry_of(one) for one in stored[1:3]]
+    assert segment_array.entries_from_array(rows) == [names.entry_of(one) for one in stored[1:3]]
     assert len(await empty.reader.segments("cam-1", NOON_US + 20 * S, NOON_US + 3600 * S)) == 0
     assert len(await empty.reader.segments("cam-2", NOON_US, NOON_US + S)) == 0
-    assert await empty.reader.latest() == {"cam-1": stored[-1].end_us}
-    assert await empty.reader.epochs("cam-1", NOON_US, NOON_US + S) == {
-        EPOCHS[0]: EpochShape("avc1.640020", 1920, 1080)
+    assert await empty.reader.latest_ends_us() == {"cam-1": stored[-1].end_us}
+    assert await empty.reader.epoch_parameters("cam-1", NOON_US, NOON_US + S) == {
+        EPOCHS[0]: EpochParameters("avc1.640020", 1920, 1080)
     }
 
 
@@ -79,7 +79,7 @@ async def test_the_newest_segment_that_has_ended_by_then_is_found(empty: Index):
     await empty.begin()
     for hours in (-30, -2, 7):
         stored = segment(start_us=NOON_US + hours * 3600 * S)
-        await empty.writer.apply(gathered(plan_stored(stored)), build="first")
+        await empty.writer.apply(to_batch(plan_stored(stored)), build="first")
     newest_end_us = empty.reader.newest_end_us
     assert await newest_end_us("cam-1", NOON_US) == NOON_US - 2 * 3600 * S + 10 * S
     assert await newest_end_us("cam-1", NOON_US - 2 * 3600 * S + 9 * S) is None  # within a day
@@ -88,8 +88,8 @@ async def test_the_newest_segment_that_has_ended_by_then_is_found(empty: Index):
 
 async def test_day_bitmaps_hold_a_bit_for_each_ten_seconds_touched(empty: Index):
     await empty.begin()
-    await empty.writer.apply(gathered(plan_stored(segment(start_us=NOON_US + 5 * S))), build="first")
-    (bitmap,) = (await empty.reader.days(["cam-1"], NOON_US, NOON_US + S))["cam-1"]
+    await empty.writer.apply(to_batch(plan_stored(segment(start_us=NOON_US + 5 * S))), build="first")
+    (bitmap,) = (await empty.reader.day_bitmaps(["cam-1"], NOON_US, NOON_US + S))["cam-1"]
     (slots,) = np.nonzero(np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8)))
     assert slots.tolist() == [4320, 4321]
 
@@ -97,7 +97,7 @@ async def test_day_bitmaps_hold_a_bit_for_each_ten_seconds_touched(empty: Index)
 async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
     await empty.begin()
     newer = replace(CAMERA, revision=2, updated_us=NOON_US + S, enabled=False)
-    fell = PartitionFell(partition=7, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
+    fell = PartitionTruncated(partition=7, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
     later, earlier = lost(NOON_US + 9 * S), lost(NOON_US)
     operations = [
         *plan_camera(newer, NOON_US + S),
@@ -106,12 +106,15 @@ async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
         *plan_event(earlier, NOON_US + 2 * S),
         *plan_event(fell, NOON_US),
     ]
-    await empty.writer.apply(gathered(operations), build="first")
+    await empty.writer.apply(to_batch(operations), build="first")
     assert await empty.reader.revisions("cam-1") == [CAMERA, newer]
     assert await empty.reader.cameras() == {"cam-1": newer}
-    assert await empty.reader.told("cam-1") == [Told(earlier, NOON_US + 2 * S), Told(later, NOON_US + 10 * S)]
+    assert await empty.reader.events("cam-1") == [
+        LoggedEvent(earlier, NOON_US + 2 * S),
+        LoggedEvent(later, NOON_US + 10 * S),
+    ]
     theirs = next(one for one in map("cam-{}".format, range(1000)) if names.partition_of(one, 60) == 7)
-    assert (await empty.reader.known(theirs, 60, 0, 0)).fell == [fell]
+    assert (await empty.reader.ledger_inputs(theirs, 60, 0, 0)).truncations == [fell]
     assert await empty.reader.camera_ids() == {"cam-1"}
 
 
@@ -120,9 +123,9 @@ async def test_a_revision_that_was_indexed_without_the_logs_time_gets_it(empty: 
     await empty.begin()
     newer = replace(CAMERA, revision=2, updated_us=NOON_US + S, enabled=False)
     for camera in (CAMERA, newer):  # as older versions did
-        await empty.redis.zadd(names.camera_key("cam-1"), {wire.json_bytes(camera): camera.updated_us})
-    await empty.writer.apply(gathered(plan_camera(newer, NOON_US + 9 * S)), build="first")
-    known = (await empty.reader.known("cam-1", 60, NOON_US, NOON_US + S)).revisions
+        await empty.redis.zadd(names.camera_key("cam-1"), {wire.encode_json(camera): camera.updated_us})
+    await empty.writer.apply(to_batch(plan_camera(newer, NOON_US + 9 * S)), build="first")
+    known = (await empty.reader.ledger_inputs("cam-1", 60, NOON_US, NOON_US + S)).revisions
     assert known == [Revision(CAMERA), Revision(newer, NOON_US + 9 * S)]
     assert await empty.reader.revisions("cam-1") == [CAMERA, newer]
     assert await empty.reader.cameras() == {"cam-1": newer}
@@ -130,11 +133,9 @@ async def test_a_revision_that_was_indexed_without_the_logs_time_gets_it(empty: 
 
 async def test_the_newest_still_stands_for_a_minute(empty: Index):
     await empty.begin()
-    new = Still(
-        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8new"
-    )
+    new = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8new")
     for still in (new, replace(new, at_us=NOON_US - S, jpeg=b"\xff\xd8old")):
-        await empty.writer.apply(gathered(plan_still(still)), build="first")
+        await empty.writer.apply(to_batch(plan_still(still)), build="first")
     found = await empty.reader.still("cam-1")
     assert found is not None
     assert (found.jpeg, found.at_us, found.width, found.height) == (b"\xff\xd8new", NOON_US, 640, 360)
@@ -144,50 +145,50 @@ async def test_the_newest_still_stands_for_a_minute(empty: Index):
 
 async def test_offsets_move_with_the_index_and_never_back(empty: Index):
     await empty.begin()
-    await empty.writer.apply(gathered(plan_stored(segment())), build="first", moves={PLACE: (0, 8)})
-    await empty.writer.apply(Batch(), build="first", moves={PLACE: (0, 5)})  # by one that was here before
-    assert (await empty.writer.applied())[PLACE] == 8
+    await empty.writer.apply(to_batch(plan_stored(segment())), build="first", offset_changes={PLACE: (0, 8)})
+    await empty.writer.apply(Batch(), build="first", offset_changes={PLACE: (0, 5)})  # by one that was here before
+    assert (await empty.writer.read_positions())[PLACE] == 8
 
 
 async def test_what_was_read_stands_beside_the_offsets_until_it_is_found_to_be_gone(empty: Index):
     await empty.begin()
     read = (Mark(7, NOON_US, "cam-1/key.mp4"), Mark(3, NOON_US - S, ""))
-    await empty.writer.apply(Batch(), build="first", moves={PLACE: (0, 8)}, read={PLACE: read})
-    assert await empty.writer.marks() == {PLACE: read}
+    await empty.writer.apply(Batch(), build="first", offset_changes={PLACE: (0, 8)}, read_marks={PLACE: read})
+    assert await empty.writer.read_marks() == {PLACE: read}
     place = Partition(*PLACE)
-    await empty.writer.start_at({place: 4}, {place: read[1:]}, build="first")
-    assert await empty.writer.marks() == {PLACE: read[1:]}
-    assert (await empty.writer.applied())[PLACE] == 4
+    await empty.writer.set_positions({place: 4}, {place: read[1:]}, build="first")
+    assert await empty.writer.read_marks() == {PLACE: read[1:]}
+    assert (await empty.writer.read_positions())[PLACE] == 4
     await empty.redis.hset(names.MARKS, "t:1", "spoilt")
-    assert (await empty.writer.marks())["t", 1] == ()
+    assert (await empty.writer.read_marks())["t", 1] == ()
     await empty.begin("second")
-    assert await empty.writer.marks() == {}
+    assert await empty.writer.read_marks() == {}
 
 
 async def test_an_index_that_was_set_back_is_not_written_to(empty: Index):
     await empty.begin()
     with pytest.raises(IndexChanged, match="set back"):
-        await empty.writer.apply(gathered(plan_stored(segment())), build="first", moves={PLACE: (5, 8)})
-    assert await empty.reader.latest() == {}
+        await empty.writer.apply(to_batch(plan_stored(segment())), build="first", offset_changes={PLACE: (5, 8)})
+    assert await empty.reader.latest_ends_us() == {}
 
 
 async def test_an_index_that_was_emptied_or_built_anew_is_not_written_to(empty: Index):
     await empty.begin()
     await empty.begin("second")
-    batch = gathered(plan_stored(segment()))
+    batch = to_batch(plan_stored(segment()))
     with pytest.raises(IndexChanged):
-        await empty.writer.apply(batch, build="first", moves={PLACE: (0, 1)})
+        await empty.writer.apply(batch, build="first", offset_changes={PLACE: (0, 1)})
     await empty.redis.flushall()
     with pytest.raises(IndexChanged):
-        await empty.writer.apply(batch, build="second", moves={PLACE: (0, 1)})
+        await empty.writer.apply(batch, build="second", offset_changes={PLACE: (0, 1)})
     assert await empty.redis.dbsize() == 0
 
 
 async def test_while_an_index_is_built_the_reader_knows(empty: Index):
     assert await empty.reader.meta() is None
-    assert await empty.reader.log_us("cam-1") == 0
+    assert await empty.reader.watermark_us("cam-1") == 0
     await empty.begin()
-    await empty.state.tell({"step": "objects", "objects": 17}, build="first")
+    await empty.state.write_progress({"step": "objects", "objects": 17}, build="first")
     meta = await empty.reader.meta()
     assert meta is not None
     assert (meta.is_ready, meta.progress["objects"], meta.partitions, meta.site) == (False, 17, 60, "here")
@@ -201,17 +202,15 @@ async def test_progress_is_read_by_camera_and_never_falls(empty: Index):
     await empty.begin()
     partition = names.partition_of("cam-1", 60)
     for log_us in (NOON_US, NOON_US - S):
-        await empty.writer.log_reached(lambda _applied, _logged, at=log_us: {partition: at}, build="first")
-    assert await empty.reader.log_us("cam-1") == NOON_US
-    assert await empty.reader.logged() == {partition: NOON_US}
+        await empty.writer.advance_watermarks(lambda _applied, _logged, at=log_us: {partition: at}, build="first")
+    assert await empty.reader.watermark_us("cam-1") == NOON_US
+    assert await empty.reader.watermarks_us() == {partition: NOON_US}
 
 
 async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empty: Index):
     await empty.begin()
     partition = names.partition_of("cam-1", 60)
-    fell = PartitionFell(
-        partition=partition, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US
-    )
+    fell = PartitionTruncated(partition=partition, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
     other = replace(fell, partition=partition + 1)
     stored = [segment(first_seq=5 * n, start_us=NOON_US + 10 * n * S) for n in range(3)]
     operations = [
@@ -221,16 +220,20 @@ async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empt
         *plan_event(other, NOON_US),
         *(operation for one in stored for operation in plan_stored(one)),
     ]
-    await empty.writer.apply(gathered(operations), build="first")
-    await empty.writer.log_reached(lambda _applied, _logged: {partition: NOON_US}, build="first")
+    await empty.writer.apply(to_batch(operations), build="first")
+    await empty.writer.advance_watermarks(lambda _applied, _logged: {partition: NOON_US}, build="first")
     window = NOON_US + 10 * S, NOON_US + 12 * S
-    found = await empty.reader.known("cam-1", 60, *window)
-    assert (found.log_us, found.revisions, found.fell) == (NOON_US, [Revision(CAMERA, NOON_US)], [fell])
-    assert found.events == await empty.reader.told("cam-1") == [Told(lost(NOON_US), NOON_US + 2 * S)]
-    assert index.entries(found.segments) == [names.entry_of(stored[1])]
+    found = await empty.reader.ledger_inputs("cam-1", 60, *window)
+    assert (found.log_us, found.revisions, found.truncations) == (
+        NOON_US,
+        [Revision(CAMERA, NOON_US)],
+        [fell],
+    )
+    assert found.events == await empty.reader.events("cam-1") == [LoggedEvent(lost(NOON_US), NOON_US + 2 * S)]
+    assert segment_array.entries_from_array(found.segments) == [names.entry_of(stored[1])]
     assert found.meta == await empty.reader.meta()
     assert found.meta is not None
-    unknown = await empty.reader.known("cam-2", 60, *window)
+    unknown = await empty.reader.ledger_inputs("cam-2", 60, *window)
     assert (unknown.revisions, unknown.events, len(unknown.segments)) == ([], [], 0)
 
 
@@ -272,27 +275,27 @@ async def test_progress_is_older_than_what_it_vouches_for(empty: Index):
     async def write(n: int) -> None:
         """Another segment, then the word that it is there."""
         one = segment(first_seq=5 * n, start_us=NOON_US + 10 * n * S)
-        await empty.writer.apply(gathered(plan_stored(one)), build="first")
-        await empty.writer.log_reached(lambda _applied, _logged: {partition: one.end_us}, build="first")
+        await empty.writer.apply(to_batch(plan_stored(one)), build="first")
+        await empty.writer.advance_watermarks(lambda _applied, _logged: {partition: one.end_us}, build="first")
 
     await write(0)
     reader = IndexReader(cast("Redis", Piecemeal(empty.redis, write)))
-    found = await reader.known("cam-1", 60, NOON_US, NOON_US + S)
+    found = await reader.ledger_inputs("cam-1", 60, NOON_US, NOON_US + S)
     assert found.log_us == NOON_US + 10 * S
-    found = await reader.known("cam-1", 60, NOON_US, NOON_US + 3600 * S)
+    found = await reader.ledger_inputs("cam-1", 60, NOON_US, NOON_US + 3600 * S)
     assert found.segments["end_us"].max() >= found.log_us > NOON_US + 10 * S
 
 
 async def _known(reader: IndexReader) -> Meta | None:
-    return (await reader.known("cam-1", 60, NOON_US, NOON_US + S)).meta
+    return (await reader.ledger_inputs("cam-1", 60, NOON_US, NOON_US + S)).meta
 
 
 async def _at(reader: IndexReader) -> Meta | None:
-    return (await reader.at(["cam-1"], NOON_US)).after
+    return (await reader.states_at(["cam-1"], NOON_US)).meta_after
 
 
 async def _framed_cameras(reader: IndexReader) -> Meta | None:
-    return (await reader.framed_cameras()).after
+    return (await reader.cameras_with_meta()).meta_after
 
 
 async def test_an_index_that_is_built_anew_while_it_is_read_shows(empty: Index):
@@ -318,19 +321,19 @@ async def test_an_index_that_is_built_anew_while_it_is_read_shows(empty: Index):
 
 
 async def test_a_value_says_between_what_it_was_read(empty: Index):
-    nothing = await empty.reader.framed_cameras()
-    assert (nothing.before, nothing.value, nothing.after) == (None, {}, None)
+    nothing = await empty.reader.cameras_with_meta()
+    assert (nothing.meta_before, nothing.value, nothing.meta_after) == (None, {}, None)
     await empty.begin()
     operations = [*plan_camera(CAMERA, NOON_US), *plan_stored(segment(start_us=NOON_US))]
-    await empty.writer.apply(gathered(operations), build="first")
+    await empty.writer.apply(to_batch(operations), build="first")
     meta = await empty.reader.meta()
     assert meta is not None
-    assert await empty.reader.framed_cameras() == Framed(meta, {"cam-1": CAMERA}, meta)
-    seen = await empty.reader.at(["cam-1", "cam-2"], NOON_US + S)
-    assert (seen.before, seen.after) == (meta, meta)
+    assert await empty.reader.cameras_with_meta() == ReadWithMeta(meta, {"cam-1": CAMERA}, meta)
+    seen = await empty.reader.states_at(["cam-1", "cam-2"], NOON_US + S)
+    assert (seen.meta_before, seen.meta_after) == (meta, meta)
     assert seen.value == {
-        "cam-1": Instant(is_stored=True, is_expired=False),
-        "cam-2": Instant(is_stored=False, is_expired=False),
+        "cam-1": InstantState(is_stored=True, is_expired=False),
+        "cam-2": InstantState(is_stored=False, is_expired=False),
     }
 
 
@@ -347,15 +350,15 @@ async def test_a_glance_sees_what_is_stored_and_what_has_expired_to_the_microsec
         reason="old",
     )
     operations = [*plan_stored(stored), *plan_event(gone, NOON_US)]
-    await empty.writer.apply(gathered(operations), build="first")
+    await empty.writer.apply(to_batch(operations), build="first")
     await empty.redis.zadd(names.segments_key("cam-1", hour_us), {b"no member": hour_us})
     seen = [
-        (await empty.reader.at(["cam-1"], at_us)).value["cam-1"]
+        (await empty.reader.states_at(["cam-1"], at_us)).value["cam-1"]
         for edge_us in (hour_us - S, hour_us, hour_us + 2 * S, hour_us + 9 * S)
         for at_us in (edge_us - 1, edge_us)
     ]
     assert seen == [
-        Instant(is_stored=is_stored, is_expired=is_expired)
+        InstantState(is_stored=is_stored, is_expired=is_expired)
         for is_stored, is_expired in (
             (False, False), (True, False), (True, False), (True, True),
             (True, True), (True, False), (True, False), (False, False),
@@ -367,19 +370,19 @@ async def test_clearing_forgets_all_but_holds(empty: Index):
     await empty.begin()
     await empty.redis.hset(names.HOLDS, "h1", "{}")
     operations = [*plan_stored(segment()), *plan_event(lost(), NOON_US), *plan_camera(CAMERA, NOON_US)]
-    await empty.writer.apply(gathered(operations), build="first")
+    await empty.writer.apply(to_batch(operations), build="first")
     await empty.state.clear(site="here", partitions=60)
     assert set(await empty.redis.keys()) == {names.META.encode(), names.HOLDS.encode()}
 
 
 async def test_one_rebuilds_at_a_time(empty: Index):
-    assert await empty.state.claim("a", 30)
-    assert not await empty.state.claim("b", 30)
-    assert await empty.state.claim("a", 30)
-    await empty.state.release("b")
-    assert not await empty.state.claim("b", 30)
-    await empty.state.release("a")
-    assert await empty.state.claim("b", 30)
+    assert await empty.state.acquire_rebuild_lock("a", 30)
+    assert not await empty.state.acquire_rebuild_lock("b", 30)
+    assert await empty.state.acquire_rebuild_lock("a", 30)
+    await empty.state.release_rebuild_lock("b")
+    assert not await empty.state.acquire_rebuild_lock("b", 30)
+    await empty.state.release_rebuild_lock("a")
+    assert await empty.state.acquire_rebuild_lock("b", 30)
 
 
 async def test_without_redis_everything_says_to_try_again(tmp_path: Path):
@@ -396,12 +399,12 @@ async def test_without_redis_everything_says_to_try_again(tmp_path: Path):
 
 async def test_positions_are_confirmed_or_not(empty: Index):
     await empty.begin()
-    await empty.writer.apply(Batch(), build="first", moves={PLACE: (0, 8)})
-    await empty.writer.confirm({PLACE: 8}, build="first")
+    await empty.writer.apply(Batch(), build="first", offset_changes={PLACE: (0, 8)})
+    await empty.writer.verify_positions({PLACE: 8}, build="first")
     with pytest.raises(IndexChanged, match="set back"):
-        await empty.writer.confirm({PLACE: 9}, build="first")
+        await empty.writer.verify_positions({PLACE: 9}, build="first")
     with pytest.raises(IndexChanged):
-        await empty.writer.confirm({PLACE: 8}, build="second")
+        await empty.writer.verify_positions({PLACE: 8}, build="second")
 
 
 async def test_coverage_counts_what_is_stored_against_what_should_be(empty: Index):
@@ -426,11 +429,11 @@ async def test_coverage_counts_what_is_stored_against_what_should_be(empty: Inde
         *plan_event(connected, NOON_US),
         *plan_stored(half),
     ]
-    await empty.writer.apply(gathered(operations), build="first")
-    await empty.writer.log_reached(
+    await empty.writer.apply(to_batch(operations), build="first")
+    await empty.writer.advance_watermarks(
         lambda _applied, _logged: {names.partition_of("cam-1", 60): NOON_US}, build="first"
     )
-    known = await empty.reader.known("cam-1", 60, NOON_US - 2 * hour_us, NOON_US + hour_us)
-    found = coverage(known, NOON_US - hour_us, NOON_US, settle_us=0)
+    known = await empty.reader.ledger_inputs("cam-1", 60, NOON_US - 2 * hour_us, NOON_US + hour_us)
+    found = compute_coverage(known, NOON_US - hour_us, NOON_US, settle_us=0)
     assert found.recorded_ratio == pytest.approx(0.5)
     assert found.gap_s == {"service_down": pytest.approx(1800)}

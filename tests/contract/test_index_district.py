@@ -11,16 +11,16 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from districam_api.footage import Footage
-from districam_common.contract import index, names, wire
+from districam_api.footage import FootageReader
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import Camera, Refused
-from districam_common.contract.index import IndexEntry
+from districam_common.contract.segment_array import IndexEntry
 from districam_common.index.index_reader import IndexReader
-from districam_common.index.redis_door import open_redis
+from districam_common.index.redis_client import open_redis
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
-from support.announced import EPOCHS, S
+from support.announcements import EPOCHS, S
 
 CAMERAS = 300
 
@@ -46,10 +46,11 @@ async def fill(redis: Redis, cameras: int, now_us: int) -> None:
                 epoch=EPOCHS[0], first_seq=0, last_seq=1, start_us=end_us - 40 * S, end_us=end_us, bytes=1, init_bytes=1, flags=1,
             )  # fmt: skip
             pipe.sadd(names.CAMERA_IDS, camera.camera_id)
-            pipe.zadd(names.camera_key(camera.camera_id), {wire.json_bytes(camera): 1})
+            pipe.zadd(names.camera_key(camera.camera_id), {wire.encode_json(camera): 1})
             pipe.zadd(names.LATEST, {camera.camera_id: end_us})
             pipe.zadd(
-                names.segments_key(camera.camera_id, entry.start_us), {index.member(entry): entry.start_us}
+                names.segments_key(camera.camera_id, entry.start_us),
+                {segment_array.encode_member(entry): entry.start_us},
             )
         await pipe.execute()
 
@@ -68,11 +69,9 @@ async def test_a_district_of_late_cameras_is_asked_about_in_a_few_round_trips(
         return await execute(self, *given)
 
     monkeypatch.setattr(Pipeline, "execute", counted)
-    found = await Footage(IndexReader(redis), SystemClock(), 75 * S).healths()
+    found = await FootageReader(IndexReader(redis), SystemClock(), 75 * S).healths()
     assert [one.camera.camera_id for one in found] == [f"cam-{n:05}" for n in range(CAMERAS)]
-    assert {one.state for one in found} == {"recording"}, (
-        "a segment of 40 s is followed by another one for 55 s"
-    )
+    assert {one.state for one in found} == {"recording"}, "a segment of 40 s is followed by another one for 55 s"
     assert trips < 12, "each late camera is asked about by itself"
 
 
@@ -94,11 +93,14 @@ async def test_the_length_of_the_newest_segment_is_found_among_others_of_two_hou
             init_bytes=1,
             flags=1,
         )
-        await redis.zadd(names.segments_key("a", start_us), {index.member(entry): start_us})
+        await redis.zadd(names.segments_key("a", start_us), {segment_array.encode_member(entry): start_us})
     reader = IndexReader(redis)
-    assert await reader.lengths({"a": hour_us + 20 * S, "b": hour_us}) == {"a": 110 * S, "b": 0}
-    assert await reader.lengths({"a": hour_us - 10 * S}) == {"a": 110 * S}
-    assert await reader.lengths({}) == {}
+    assert await reader.last_segment_durations_us({"a": hour_us + 20 * S, "b": hour_us}) == {
+        "a": 110 * S,
+        "b": 0,
+    }
+    assert await reader.last_segment_durations_us({"a": hour_us - 10 * S}) == {"a": 110 * S}
+    assert await reader.last_segment_durations_us({}) == {}
 
 
 @pytest.mark.correctness
@@ -110,12 +112,12 @@ async def test_more_cameras_than_a_cache_holds_are_no_cliff(redis: Redis):
             Refused(camera_id=camera_id, at_us=at_us + n * S, instance="i", cause="not_found", detail="", next_retry_s=1.0)
             for n in range(64)
         ]  # fmt: skip
-        await redis.zadd(names.events_key(camera_id), {wire.indexed_event(one, 0): one.at_us for one in told})
+        await redis.zadd(names.events_key(camera_id), {wire.encode_indexed_event(one, 0): one.at_us for one in told})
     reader = IndexReader(redis)
     times: list[float] = []
     for _ in range(4):
         began_s = time.process_time()
-        found = await reader.recent(cameras, at_us + 100 * S)
+        found = await reader.recent_events(cameras, at_us + 100 * S)
         assert {len(told) for told in found.values()} == {1}
         times.append(time.process_time() - began_s)
     assert min(times[1:]) < times[0] / 4, times

@@ -19,14 +19,14 @@ from districam_common.contract.media import Fragment, Still
 from districam_devkit.published.__main__ import files
 from districam_devkit.published.schemas import PUBLISHED
 from support import golden
-from support.outsider import ContractBroken, Outsider
-from support.values import CAMERAS, DEAD_LETTERS, INSTANTS, STILLS, STORED, STREAM_EVENTS, fragments
+from support.contract_consumer import ContractConsumer, ContractViolation
+from support.values import CAMERAS, DEAD_LETTERS, INSTANTS, STILLS, STORED_SEGMENTS, STREAM_EVENTS, fragments
 
 FOLDER = Path(__file__).parents[2] / "docs" / "api"
 DOCUMENT: dict[str, Any] = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text())
 SCHEMAS: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("schemas/*.json")}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.items()}
-OUTSIDER = Outsider(DOCUMENT)
+OUTSIDER = ContractConsumer(DOCUMENT)
 TOPICS = {
     **dict.fromkeys(("fragment, first", "fragment, last"), names.FRAGMENTS),
     "keyframe": names.KEYFRAMES,
@@ -89,9 +89,7 @@ def test_every_header_is_described() -> None:
 
 def test_every_topic_and_kind_of_record_is_there() -> None:
     found = {
-        topic: {
-            dict(golden.RECORDS[name].headers)["ce_type"].decode() for name in TOPICS if TOPICS[name] == topic
-        }
+        topic: {dict(golden.RECORDS[name].headers)["ce_type"].decode() for name in TOPICS if TOPICS[name] == topic}
         for topic in TOPICS.values()
     }
     found[names.RETENTION] = {FootageExpired.type}
@@ -102,11 +100,11 @@ def test_every_topic_and_kind_of_record_is_there() -> None:
 @pytest.mark.parametrize("name", golden.RECORDS)
 def test_golden_records_are_what_it_says(name: str) -> None:
     record = golden.RECORDS[name]
-    OUTSIDER.read(TOPICS[name], record.key, record.headers, record.value, plays=False)
+    OUTSIDER.check_record(TOPICS[name], record.key, record.headers, record.value, decodes_media=False)
 
 
 def _holds(topic: str, message: wire.Message) -> None:
-    read = OUTSIDER.read(topic, message.key, message.headers, message.value, plays=False)
+    read = OUTSIDER.check_record(topic, message.key, message.headers, message.value, decodes_media=False)
     if read.value is not None:
         assert [error.message for error in VALIDATORS[read.message].iter_errors(read.value)] == []
         assert VALIDATORS[read.message].is_valid({**read.value, "added_later": [1]})
@@ -117,7 +115,7 @@ def test_cameras_are_what_it_says(camera: Camera) -> None:
     _holds(names.CAMERAS, wire.camera_message(camera, site="local"))
 
 
-@given(STORED)
+@given(STORED_SEGMENTS)
 def test_announcements_are_what_it_says(stored: SegmentStored) -> None:
     _holds(names.SEGMENTS, wire.stored_message(replace(stored, key=f"k{stored.key}"), site="local"))
 
@@ -155,12 +153,12 @@ def test_stills_are_what_it_says(still: Still) -> None:
 def test_a_record_on_another_topic_or_without_a_header_is_none(name: str) -> None:
     """So the checks above can fail."""
     record = golden.RECORDS[name]
-    with pytest.raises(ContractBroken, match="has no"):
-        OUTSIDER.read(names.DEADLETTERS, record.key, record.headers, record.value)
+    with pytest.raises(ContractViolation, match="has no"):
+        OUTSIDER.check_record(names.DEADLETTERS, record.key, record.headers, record.value)
     for missing in ("ce_id", "ce_time", "ce_subject", "content-type"):
         headers = [(key, value) for key, value in record.headers if key != missing]
-        with pytest.raises(ContractBroken, match=missing):
-            OUTSIDER.read(TOPICS[name], record.key, headers, record.value)
+        with pytest.raises(ContractViolation, match=missing):
+            OUTSIDER.check_record(TOPICS[name], record.key, headers, record.value)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SCHEMAS if "at_us" in SCHEMAS[kind]["properties"]])
@@ -170,4 +168,4 @@ def test_a_schema_refuses_what_the_reader_refuses(kind: str, at_us: object) -> N
     value = json.loads(record.value) | {"at_us": at_us}
     assert [error.json_path for error in VALIDATORS[kind].iter_errors(value)] == ["$.at_us"]
     with pytest.raises(wire.WireError, match="at_us"):
-        wire.event(record.key, record.headers, json.dumps(value).encode())
+        wire.decode_event(record.key, record.headers, json.dumps(value).encode())

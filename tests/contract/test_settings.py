@@ -4,7 +4,7 @@ import pytest
 
 from districam_client.settings import VARIABLES
 from districam_common.runtime.known_variables import KNOWN_VARIABLES
-from districam_common.runtime.settings import Block, SettingsError, load, variables
+from districam_common.runtime.settings import SettingsBlock, SettingsError, load, variable_names
 from support import known_variables
 from support.manifests import SETTINGS
 
@@ -21,7 +21,7 @@ def test_it_holds_those_of_services_commands_and_the_client() -> None:
 
 def test_blocks_are_named_alike() -> None:
     blocks = {kind.model_fields[name].annotation for kind in SETTINGS.values() for name in kind.model_fields}
-    named = [block.__name__ for block in blocks if isinstance(block, type) and issubclass(block, Block)]
+    named = [block.__name__ for block in blocks if isinstance(block, type) and issubclass(block, SettingsBlock)]
     assert named
     assert [name for name in named if not name.endswith("Settings")] == []
 
@@ -29,7 +29,7 @@ def test_blocks_are_named_alike() -> None:
 @pytest.mark.parametrize("program", SETTINGS)
 def test_every_program_starts_with_the_settings_of_all_others_beside_its_own(program: str) -> None:
     kind = SETTINGS[program]
-    others = dict.fromkeys(KNOWN_VARIABLES.difference(variables(kind)), "of no use here")
+    others = dict.fromkeys(KNOWN_VARIABLES.difference(variable_names(kind)), "of no use here")
     own = {"DISTRICAM_SITE": "district-1"}
     assert others
     assert load(kind, {**others, **own}) == load(kind, own)

@@ -14,21 +14,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from districam_common.contract import index, names
-from districam_common.contract.index import IndexEntry
-from districam_common.index.redis_door import open_redis
+from districam_common.contract import names, segment_array
+from districam_common.contract.segment_array import IndexEntry
+from districam_common.index.redis_client import open_redis
 from districam_common.kafka.records import Partition
 from districam_common.runtime.service import Runtime
 from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
-from districam_indexer.core.operations import gathered
+from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_stored
-from districam_indexer.counting import applied_field
-from districam_indexer.dropping import Dropper
+from districam_indexer.eviction import Evictor
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
-from districam_indexer.usage import Usage, indexed_hours
-from support.announced import EPOCHS, NOON_US, S, segment
+from districam_indexer.usage import UsageCounter, indexed_hours
+from districam_indexer.usage_scripts import position_field
+from support.announcements import EPOCHS, NOON_US, S, segment
 
 BUILD = "first"
 PLACE = Partition(names.SEGMENTS, 3)
@@ -49,7 +49,7 @@ class Site:
     redis: Redis
     writer: IndexWriter
     state: IndexState
-    usage: Usage
+    usage: UsageCounter
     offset: int = 0
     kept: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
 
@@ -62,13 +62,13 @@ class Site:
     async def add(self, some: Sequence[int]) -> None:
         """As this version writes what is announced."""
         moves = {PLACE: (self.offset, self.offset + len(some))}
-        batch = gathered(one for n in some for one in plan_stored(POOL[n]))
-        await self.writer.apply(batch, build=BUILD, moves={**moves})
+        batch = to_batch(one for n in some for one in plan_stored(POOL[n]))
+        await self.writer.apply(batch, build=BUILD, offset_changes={**moves})
         self.offset += len(some)
 
     async def replay(self, some: Sequence[int]) -> None:
         """As a rebuild, or a member that is out already, writes what may be there."""
-        await self.writer.apply(gathered(one for n in some for one in plan_stored(POOL[n])), build=BUILD)
+        await self.writer.apply(to_batch(one for n in some for one in plan_stored(POOL[n])), build=BUILD)
 
     async def add_uncounted(self, some: Sequence[int]) -> None:
         """As an earlier version does, which knows of no counts."""
@@ -76,8 +76,8 @@ class Site:
         for n in some:
             stored = POOL[n]
             key = names.segments_key(stored.camera_id, stored.start_us)
-            await self.redis.zadd(key, {index.member(names.entry_of(stored)): stored.start_us})
-        await self.redis.hset(names.APPLIED, applied_field(PLACE), str(self.offset))
+            await self.redis.zadd(key, {segment_array.encode_member(names.entry_of(stored)): stored.start_us})
+        await self.redis.hset(names.APPLIED, position_field(PLACE), str(self.offset))
 
     async def drop(self, some: Sequence[int]) -> None:
         """As retention does, of one hour one epoch or both."""
@@ -86,10 +86,10 @@ class Site:
         def is_over(entry: IndexEntry) -> bool:
             return len(some) > 2 or entry.epoch == EPOCHS[len(some) % 2]
 
-        await Dropper(self.redis, self.writer).drop(camera_id, hour_us, is_over, build=BUILD)
+        await Evictor(self.redis, self.writer).evict(camera_id, hour_us, is_over, build=BUILD)
 
     async def count(self, _: Sequence[int]) -> None:
-        await self.usage.count(BUILD)
+        await self.usage.recount(BUILD)
 
     async def keep(self, _: Sequence[int]) -> None:
         """As a snapshot of Redis does."""
@@ -103,7 +103,7 @@ class Site:
         await self.redis.flushall()
         for key, value in self.kept.items():
             await self.redis.restore(key, 0, value)
-        self.offset = (await self.writer.applied())[PLACE]
+        self.offset = (await self.writer.read_positions())[PLACE]
 
     async def scanned(self) -> dict[str, dict[int, int]]:
         """Camera → hour → bytes, by all that is there."""
@@ -112,14 +112,14 @@ class Site:
             for camera_id, hour in page:
                 key = names.segments_key_of(camera_id, hour)
                 rows = cast("list[tuple[bytes, float]]", await self.redis.zrange(key, 0, -1, withscores=True))
-                found = index.segments([member for member, _ in rows], [at for _, at in rows])
+                found = segment_array.decode_members([member for member, _ in rows], [at for _, at in rows])
                 size = int(found["bytes"].sum())
                 out.setdefault(camera_id, {})[names.parse_hour(hour)] = size
         return out
 
     async def counted(self) -> dict[str, dict[int, int]]:
         """The same as it is counted; what a camera has must be the sum of its hours."""
-        totals = await self.usage.totals()
+        totals = await self.usage.bytes_by_camera()
         hours = {camera_id: await self.usage.bytes_by_hour(camera_id) for camera_id in totals}
         assert {camera_id: sum(found.values()) for camera_id, found in hours.items()} == totals
         return hours
@@ -133,7 +133,7 @@ async def site(tmp_path: Path) -> AsyncGenerator[Site]:
     ):
         writer = IndexWriter(redis, still_ttl_s=60)
         runtime = Runtime("indexer", "one")
-        yield Site(redis, writer, IndexState(redis), Usage(redis, writer, runtime))
+        yield Site(redis, writer, IndexState(redis), UsageCounter(redis, writer, runtime))
 
 
 some = st.lists(st.integers(0, len(POOL) - 1), min_size=1, max_size=8)
@@ -148,14 +148,14 @@ async def test_counts_that_call_themselves_right_are_what_a_walk_over_the_index_
     await site.begin()
     for kind, chosen in acts:
         await getattr(site, kind)(chosen)
-        if await site.usage.standing(BUILD) == "right":
+        if await site.usage.count_state(BUILD) == "right":
             assert await site.counted() == await site.scanned(), kind
     await site.count([])
-    assert await site.usage.standing(BUILD) == "right"
+    assert await site.usage.count_state(BUILD) == "right"
     assert await site.counted() == await site.scanned()
     await site.add([0, 1, 2])
     await site.drop([0, 1, 2])
-    assert await site.usage.standing(BUILD) == "right", "counts that are kept are counted again"
+    assert await site.usage.count_state(BUILD) == "right", "counts that are kept are counted again"
     assert await site.counted() == await site.scanned()
 
 
@@ -163,11 +163,11 @@ async def test_counts_that_call_themselves_right_are_what_a_walk_over_the_index_
 async def test_an_index_made_before_there_were_counts_is_counted_once(site: Site):
     await site.begin()
     await site.add_uncounted(range(len(POOL)))
-    assert await site.usage.standing(BUILD) == "none"
-    await site.usage.count(BUILD)
-    assert await site.usage.standing(BUILD) == "right"
+    assert await site.usage.count_state(BUILD) == "none"
+    await site.usage.recount(BUILD)
+    assert await site.usage.count_state(BUILD) == "right"
     assert await site.counted() == await site.scanned()
-    assert await site.usage.standing("another build") == "none"
+    assert await site.usage.count_state("another build") == "none"
 
 
 async def test_what_comes_twice_counts_once_and_what_is_dropped_no_more(site: Site):
@@ -175,11 +175,11 @@ async def test_what_comes_twice_counts_once_and_what_is_dropped_no_more(site: Si
     await site.count([])
     await site.add([0, 1, 2])
     await site.replay([0, 1])
-    assert await site.usage.totals() == {"cam-1": sum(POOL[n].bytes for n in (0, 1, 2))}
+    assert await site.usage.bytes_by_camera() == {"cam-1": sum(POOL[n].bytes for n in (0, 1, 2))}
     assert await site.usage.bytes_by_hour("cam-1") == {NOON_US: sum(POOL[n].bytes for n in (0, 1, 2))}
     await site.drop([0, 0, 0])
-    assert await site.usage.totals() == {}
-    assert await site.usage.standing(BUILD) == "right"
+    assert await site.usage.bytes_by_camera() == {}
+    assert await site.usage.count_state(BUILD) == "right"
 
 
 async def test_an_earlier_version_beside_this_one_is_noticed(site: Site):
@@ -187,19 +187,17 @@ async def test_an_earlier_version_beside_this_one_is_noticed(site: Site):
     await site.count([])
     await site.add([0, 1])
     await site.add_uncounted([2, 3])
-    assert await site.usage.standing(BUILD) == "behind"
+    assert await site.usage.count_state(BUILD) == "behind"
     await site.add([4, 5])
-    assert await site.usage.standing(BUILD) == "behind", (
-        "what was not counted is covered up by what came after"
-    )
+    assert await site.usage.count_state(BUILD) == "behind", "what was not counted is covered up by what came after"
 
 
 async def test_two_who_count_do_not_undo_each_other(site: Site):
     await site.begin()
     await site.add(range(len(POOL)))
-    other = Usage(site.redis, site.writer, Runtime("indexer", "two"))
+    other = UsageCounter(site.redis, site.writer, Runtime("indexer", "two"))
     async with asyncio.TaskGroup() as tasks:
         for usage in (site.usage, other):
-            tasks.create_task(usage.count(BUILD))
-    assert await site.usage.standing(BUILD) == "right"
+            tasks.create_task(usage.recount(BUILD))
+    assert await site.usage.count_state(BUILD) == "right"
     assert await site.counted() == await site.scanned()

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from districam_common.contract import index, names, wire
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import STREAM_EVENTS, DeadLetter
-from districam_common.index import indexed
+from districam_common.index import indexed_camera
 from support.golden import (
     APPENDED_US,
     CAMERA,
     CONNECTED_BEFORE,
+    DEAD_LETTER,
     ENTRY,
     EVENTS,
     FIRST,
@@ -22,10 +23,9 @@ from support.golden import (
     INDEXED_BEFORE,
     KEY,
     LAST,
-    LETTER,
     LOST,
-    MADE,
     MEMBER,
+    MESSAGE_BUILDERS,
     RECORDS,
     START_US,
     STILL,
@@ -35,23 +35,23 @@ from support.golden import (
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_todays_values_give_these_bytes(name: str) -> None:
-    assert MADE[name]() == RECORDS[name]
+    assert MESSAGE_BUILDERS[name]() == RECORDS[name]
 
 
 def test_every_kind_of_record_has_its_bytes() -> None:
-    assert RECORDS.keys() == MADE.keys()
+    assert RECORDS.keys() == MESSAGE_BUILDERS.keys()
     assert {type(event).type for event in EVENTS.values()} == set(STREAM_EVENTS)
 
 
 @pytest.mark.parametrize(
     ("name", "decode", "value"),
     [
-        ("fragment, first", wire.fragment, FIRST),
-        ("fragment, last", wire.fragment, LAST),
-        ("keyframe", wire.still, STILL),
-        ("camera", wire.camera, CAMERA),
-        ("stored", wire.stored, STORED),
-        *((name, wire.event, event) for name, event in EVENTS.items()),
+        ("fragment, first", wire.decode_fragment, FIRST),
+        ("fragment, last", wire.decode_fragment, LAST),
+        ("keyframe", wire.decode_still, STILL),
+        ("camera", wire.decode_camera, CAMERA),
+        ("stored", wire.decode_stored, STORED),
+        *((name, wire.decode_event, event) for name, event in EVENTS.items()),
     ],
 )
 def test_these_bytes_decode_for_ever(name: str, decode: Callable[..., object], value: object) -> None:
@@ -61,25 +61,30 @@ def test_these_bytes_decode_for_ever(name: str, decode: Callable[..., object], v
 
 def test_a_connected_that_does_not_say_whether_it_is_a_repeat_decodes_for_ever() -> None:
     record = RECORDS["connected"]
-    assert wire.event(record.key, record.headers, CONNECTED_BEFORE) == EVENTS["connected"]
+    assert wire.decode_event(record.key, record.headers, CONNECTED_BEFORE) == EVENTS["connected"]
 
 
 def test_a_dead_letter_decodes_for_ever() -> None:
-    assert wire.parse(DeadLetter, RECORDS["deadletter"].value) == LETTER
+    assert wire.decode_json(DeadLetter, RECORDS["deadletter"].value) == DEAD_LETTER
 
 
 def test_the_index_decodes_for_ever() -> None:
-    assert index.member(ENTRY) == MEMBER
-    assert index.entries(index.segments([MEMBER], [START_US])) == [ENTRY]
-    assert wire.indexed_event(LOST, APPENDED_US) == INDEXED
-    assert wire.parse_indexed(INDEXED) == wire.parse_indexed(INDEXED_BEFORE) == (LOST, APPENDED_US)
+    assert segment_array.encode_member(ENTRY) == MEMBER
+    assert segment_array.entries_from_array(segment_array.decode_members([MEMBER], [START_US])) == [ENTRY]
+    assert wire.encode_indexed_event(LOST, APPENDED_US) == INDEXED
+    assert wire.decode_indexed_event(INDEXED) == wire.decode_indexed_event(INDEXED_BEFORE) == (LOST, APPENDED_US)
     record = RECORDS["camera"].value
-    assert indexed.indexed_camera(CAMERA, APPENDED_US) == record[:-1] + b',"appended_us":%d}' % APPENDED_US
-    assert indexed.parse_indexed_camera(indexed.indexed_camera(CAMERA, APPENDED_US)) == (CAMERA, APPENDED_US)
-    assert indexed.parse_indexed_camera(record) == (CAMERA, None)
+    assert (
+        indexed_camera.encode_indexed_camera(CAMERA, APPENDED_US) == record[:-1] + b',"appended_us":%d}' % APPENDED_US
+    )
+    assert indexed_camera.decode_indexed_camera(indexed_camera.encode_indexed_camera(CAMERA, APPENDED_US)) == (
+        CAMERA,
+        APPENDED_US,
+    )
+    assert indexed_camera.decode_indexed_camera(record) == (CAMERA, None)
 
 
 def test_object_keys_are_found_for_ever() -> None:
-    assert names.segment_key("gate-1", ENTRY) == KEY
+    assert names.segment_object_key("gate-1", ENTRY) == KEY
     assert names.entry_of(STORED) == ENTRY
-    assert names.parse_segment_key(KEY, ENTRY.bytes) == names.SegmentName("gate-1", ENTRY)
+    assert names.parse_segment_object_key(KEY, ENTRY.bytes) == names.SegmentKeyFields("gate-1", ENTRY)

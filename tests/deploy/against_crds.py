@@ -18,7 +18,7 @@ import yaml
 
 from deploy.test_tools import WITHOUT_SCHEMA
 from districam_devkit.servers.jars import cache_dir
-from support.manifests import DEPLOY, Map, built, tool
+from support.manifests import DEPLOY, Map, build_overlay, find_tool
 
 STRIMZI = "1.2.0"
 CACHE = cache_dir().parent
@@ -70,13 +70,13 @@ def beside() -> None:
     wanted = DEPLOY.parent / "requirements/deploy.in"
     folder = CACHE / f"deploy-{hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]}"
     if not folder.is_dir():
-        ran(tool("uv"), "pip", "install", "--target", folder, "-r", wanted, cwd=DEPLOY)
+        ran(find_tool("uv"), "pip", "install", "--target", folder, "-r", wanted, cwd=DEPLOY)
     sys.path.append(str(folder))
 
 
 @pytest.fixture(scope="module")
 def district() -> list[Map]:
-    return built("overlays/district")
+    return build_overlay("overlays/district")
 
 
 def _strict(schema: Any) -> Any:
@@ -99,7 +99,7 @@ def strimzi() -> dict[str, Map]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "pom.xml").write_text(POM.format(STRIMZI))
         ran(
-            tool("mvn"),
+            find_tool("mvn"),
             "-q",
             "-B",
             "dependency:copy-dependencies",
@@ -113,9 +113,7 @@ def strimzi() -> dict[str, Map]:
         if not file.exists():
             argument = f"io.strimzi.api.kafka.model.{model}={file}"
             ran(java, "-cp", f"{folder}/lib/*", GENERATOR, "--yaml", argument, cwd=folder)
-        [version] = [
-            one for one in yaml.safe_load(file.read_text())["spec"]["versions"] if one["name"] == "v1"
-        ]
+        [version] = [one for one in yaml.safe_load(file.read_text())["spec"]["versions"] if one["name"] == "v1"]
         found[kind] = _strict(version["schema"]["openAPIV3Schema"])
         found[kind]["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {}}
     return found
@@ -161,9 +159,7 @@ def _judged(one: Map) -> list[str]:
 def test_keda_and_the_prometheus_operator_take_theirs(district: list[Map]) -> None:
     judged = [one for one in district if one["apiVersion"] in MODELS]
     assert {one["kind"] for one in judged} == {k for v in MODELS for k in WITHOUT_SCHEMA[v]}
-    assert {one["metadata"]["name"]: _judged(one) for one in judged} == {
-        one["metadata"]["name"]: [] for one in judged
-    }
+    assert {one["metadata"]["name"]: _judged(one) for one in judged} == {one["metadata"]["name"]: [] for one in judged}
     one = next(one for one in judged if one["kind"] == "ScaledObject")
     assert _judged({**one, "spec": {**one["spec"], "maxReplicas": 3}}) == [".spec.maxReplicas"]
 
@@ -172,9 +168,9 @@ def test_keda_and_the_prometheus_operator_take_theirs(district: list[Map]) -> No
 def test_a_policy_check_finds_nothing_that_is_not_meant(tmp_path: Path) -> None:
     program = CACHE / "bin/kube-score"
     if not program.exists():
-        ran(tool("go"), "install", KUBE_SCORE, cwd=tmp_path, GOBIN=str(program.parent))
+        ran(find_tool("go"), "install", KUBE_SCORE, cwd=tmp_path, GOBIN=str(program.parent))
     for overlay in ("overlays/dev", "overlays/district"):
         file = tmp_path / "objects.yaml"
-        file.write_text(ran(tool("kubectl"), "kustomize", DEPLOY / "k8s" / overlay, cwd=tmp_path))
+        file.write_text(ran(find_tool("kubectl"), "kustomize", DEPLOY / "k8s" / overlay, cwd=tmp_path))
         excused = [word for name in EXCUSED for word in ("--ignore-test", name)]
         ran(program, "score", "--output-format", "ci", *excused, file, cwd=tmp_path)

@@ -26,12 +26,12 @@ from districam_devkit.pipeline import (
     services_running,
 )
 from districam_devkit.servers import all_running
-from districam_devkit.servers.ports import choose
-from districam_devkit.servers.process import Child, Program, running
-from districam_devkit.simcam.process import simulating
+from districam_devkit.servers.ports import pick_free_ports
+from districam_devkit.servers.process import Child, ProcessSpec, running
+from districam_devkit.simcam.process import running_simulator
 from monitoring import catalogue, pictures
 from monitoring.boards import BOARDS
-from support.manifests import DEPLOY, tool
+from support.manifests import DEPLOY, find_tool
 
 RULES = DEPLOY / "prometheus/rules.yml"
 STAYS, GOES = "cam-001", "cam-002"
@@ -90,7 +90,7 @@ async def _camera(stack: AsyncExitStack, home: Path, camera_id: str, port: int) 
     clip = {"codec": "h264", "width": 640, "height": 360, "fps": 15}
     spec.write_text(json.dumps({"cameras": [{"id": camera_id, "clip": clip}], "faults": []}))
     return await stack.enter_async_context(
-        simulating(spec, port, home=home, cache=home / "clips", name=camera_id)
+        running_simulator(spec, port, home=home, cache=home / "clips", name=camera_id)
     )
 
 
@@ -109,7 +109,7 @@ def _config(pipeline: Pipeline) -> str:
 
 @asynccontextmanager
 async def _watched(home: Path) -> AsyncGenerator[Watched]:
-    stays, goes, port = choose(3)
+    stays, goes, port = pick_free_ports(3)
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home))
         await prepare(servers)
@@ -119,7 +119,7 @@ async def _watched(home: Path) -> AsyncGenerator[Watched]:
             "indexer": {"DISTRICAM_STORAGE__MAX_BYTES": str(1 << 40), "DISTRICAM_INDEXER__SETTLE_S": "5"},
             "recorder": {"DISTRICAM_RECORDER__CONTACT_S": "3"},
         }
-        pipeline = await stack.enter_async_context(services_running(home, servers, own=own))
+        pipeline = await stack.enter_async_context(services_running(home, servers, overrides=own))
         cameras = [
             {"camera_id": name, "name": name, "url": f"rtsp://127.0.0.1:{at}/{name}"}
             for name, at in ((STAYS, stays), (GOES, goes))
@@ -127,10 +127,10 @@ async def _watched(home: Path) -> AsyncGenerator[Watched]:
         await apply_cameras(home / "cameras.yaml", cameras, servers.environment())
         (home / "prometheus.yml").write_text(_config(pipeline))
         url = f"http://127.0.0.1:{port}"
-        program = Program(
+        program = ProcessSpec(
             name="prometheus",
             argv=(
-                tool("prometheus"),
+                find_tool("prometheus"),
                 f"--config.file={home}/prometheus.yml",
                 f"--storage.tsdb.path={home}/tsdb",
                 f"--web.listen-address=127.0.0.1:{port}",
@@ -155,7 +155,7 @@ async def test_panels_have_data_and_a_dead_camera_calls_somebody(tmp_path: Path)
         called_s = await watched.until(CALLED_S + 10, called=True)
         assert called_s <= CALLED_S
         await asyncio.sleep(20)
-        await watched.camera.start_again()
+        await watched.camera.start()
         cleared_s = await watched.until(90, called=False)
         print(f"called after {called_s:.0f} s, cleared {cleared_s:.0f} s after its return")
         await asyncio.sleep(FILMED_S - 100)
@@ -169,7 +169,7 @@ async def test_panels_have_data_and_a_dead_camera_calls_somebody(tmp_path: Path)
 async def _pictures(watched: Watched, folder: Path) -> None:
     """Each board as a picture, drawn from what its queries answer."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=tool("chromium"), args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=find_tool("chromium"), args=["--no-sandbox"])
         sheet = await browser.new_page(viewport={"width": 1264, "height": 1000})
         for board in BOARDS:
             await sheet.set_content(await pictures.page(watched.prometheus, board, GOES, 180))
@@ -198,9 +198,7 @@ async def _rules(watched: Watched) -> None:
 async def _metrics(watched: Watched) -> None:
     """Each metric of docs/metrics.md is told by the service under which it stands."""
     async with httpx.AsyncClient(timeout=5) as client:
-        told = {
-            name: (await client.get(f"{watched.pipeline[name].health_url}/metrics")).text for name in SERVICES
-        }
+        told = {name: (await client.get(f"{watched.pipeline[name].health_url}/metrics")).text for name in SERVICES}
     for metric in catalogue.registered():
         for name in SERVICES if metric.service == "every service" else [metric.service]:
             assert f"# TYPE {metric.name} " in told[name], metric.name

@@ -11,7 +11,7 @@ import pytest
 from districam_api import keyring
 from districam_api.settings import ApiSettings, Settings
 from districam_common.runtime.settings import load
-from support.manifests import Container, built, compose, composed, deployed
+from support.manifests import Container, build_overlay, compose, compose_containers, kubernetes_containers
 
 HOME = "/var/lib/districam"
 KNOB = re.compile(r"\$\{\w+:-([^}]*)\}")
@@ -36,9 +36,7 @@ def first_run(home: Path) -> None:
 def told(container: Container, home: Path) -> ApiSettings:
     """What an api makes of it, its files being those in `home`."""
     assert container.program == "districam-api"
-    given = {
-        name: KNOB.sub(r"\1", value) for name, value in container.environment.items() if "_API__" in name
-    }
+    given = {name: KNOB.sub(r"\1", value) for name, value in container.environment.items() if "_API__" in name}
     files = {
         f"DISTRICAM_API__{name}_FILE": str(home / file)
         for name, file in (("KEYS", "keys.json"), ("TOKEN_KEY", "token-key"))
@@ -56,7 +54,7 @@ def test_what_compose_makes_at_first_lets_the_api_start_and_nobody_in(tmp_path: 
     assert [(key.role, key.revoked_us) for key in keyring.read(tmp_path / "keys.json")] == [("viewer", None)]
     first_run(tmp_path)
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == made, "each `up` leaves it as it is"
-    (api,) = [one for one in composed() if one.where == "compose/api"]
+    (api,) = [one for one in compose_containers() if one.where == "compose/api"]
     found = told(api, tmp_path)
     assert (found.host, found.is_secure, found.trusted_proxies) == ("0.0.0.0", False, ())  # noqa: S104  # a container's own
 
@@ -66,5 +64,5 @@ def test_an_overlays_api_starts_and_knows_whether_people_come_by_https(
     tmp_path: Path, overlay: str, *, is_secure: bool
 ):
     first_run(tmp_path)
-    (api,) = [one for one in deployed(built(overlay)) if one.where == "Deployment/api"]
+    (api,) = [one for one in kubernetes_containers(build_overlay(overlay)) if one.where == "Deployment/api"]
     assert told(api, tmp_path).is_secure == is_secure

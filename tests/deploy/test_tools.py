@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from districam_common.runtime.settings import variable
-from support.manifests import DEPLOY, SETTINGS, Map, built, deployed, scripts, tool
+from districam_common.runtime.settings import variable_name
+from support.manifests import DEPLOY, SETTINGS, Map, build_overlay, find_tool, kubernetes_containers, scripts
 
 OVERLAYS = ("base", "overlays/dev", "overlays/district")
 WITHOUT_SCHEMA = {
@@ -24,7 +24,7 @@ OURS = ("ingest", "recorder", "indexer", "api")
 def ran(*argv: str, cwd: Path = DEPLOY, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
     return subprocess.run(
-        [tool(argv[0]), *argv[1:]],
+        [find_tool(argv[0]), *argv[1:]],
         cwd=cwd,
         env={**kept, **environment},
         capture_output=True,
@@ -39,9 +39,7 @@ def prepared(tmp_path: Path) -> Path:
     """A copy of what compose reads, and what `prepare` makes."""
     for name in ("docker-compose.yml", ".env.example", "prepare"):
         shutil.copy(DEPLOY / name, tmp_path / name)
-    done = subprocess.run(
-        [tmp_path / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/"
-    )
+    done = subprocess.run([tmp_path / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
     return tmp_path
 
@@ -61,9 +59,7 @@ def test_compose_notices_a_word_that_it_does_not_know(prepared: Path) -> None:
 
 def test_prepare_makes_secrets_once_and_shows_none(prepared: Path) -> None:
     before = {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()}
-    again = subprocess.run(
-        [prepared / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/"
-    )
+    again = subprocess.run([prepared / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/")
     assert (again.returncode, again.stdout) == (0, "")
     assert {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()} == before
     secret = (prepared / "secrets/s3-secret-key").read_text()
@@ -77,7 +73,7 @@ def test_prepare_makes_secrets_once_and_shows_none(prepared: Path) -> None:
 
 @pytest.fixture(scope="module", params=OVERLAYS)
 def overlay(request: pytest.FixtureRequest) -> list[Map]:
-    return built(request.param)
+    return build_overlay(request.param)
 
 
 def _judged(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
@@ -105,12 +101,12 @@ def test_a_word_that_kubernetes_does_not_know_is_noticed(tmp_path: Path) -> None
 
 
 def test_every_program_is_told_what_it_understands(overlay: list[Map]) -> None:
-    found = deployed(overlay)
+    found = kubernetes_containers(overlay)
     assert {one.where for one in found} >= {f"Deployment/{name}" for name in OURS}
     assert [one.where for one in found if one.program not in scripts()] == []
-    assert {one.where: one.unknown for one in found if one.unknown} == {}
+    assert {one.where: one.unknown_variables for one in found if one.unknown_variables} == {}
     for one in found:
-        assert one.environment[variable("health", "host")] == "0.0.0.0"  # noqa: S104  # in a pod of its own
+        assert one.environment[variable_name("health", "host")] == "0.0.0.0"  # noqa: S104  # in a pod of its own
 
 
 def _pods(objects: list[Map]) -> list[tuple[str, Any, Map]]:
@@ -162,20 +158,13 @@ def test_only_ingest_reaches_the_cameras_and_the_rest_is_denied(overlay: list[Ma
     policies = {one["metadata"]["name"]: one["spec"] for one in overlay if one["kind"] == "NetworkPolicy"}
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     assert policies["cameras"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "ingest"}}
-    assert all(
-        "ports" in rule
-        for name, spec in policies.items()
-        for rule in spec.get("egress", [])
-        if name != "kafka"
-    )
+    assert all("ports" in rule for name, spec in policies.items() for rule in spec.get("egress", []) if name != "kafka")
 
 
 def test_secrets_are_named_and_never_written_down(overlay: list[Map]) -> None:
     assert [one["metadata"]["name"] for one in overlay if one["kind"] == "Secret"] == []
-    for container in deployed(overlay):
-        assert [n for n in container.environment if n.endswith(("PASSWORD", "SECRET_KEY"))] == [], (
-            container.where
-        )
+    for container in kubernetes_containers(overlay):
+        assert [n for n in container.environment if n.endswith(("PASSWORD", "SECRET_KEY"))] == [], container.where
 
 
 @pytest.mark.parametrize(

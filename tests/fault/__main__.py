@@ -56,9 +56,7 @@ async def _district(rows: Sequence[Row], home: Path, brokers: int) -> list[Outco
                 outcome = await _one(scene, row)
             except TimeoutError:
                 _keep_logs(home)
-                raise ServerUnavailable(
-                    f"{row.name}: no recovery in time; logs in .devkit/fault-logs"
-                ) from None
+                raise ServerUnavailable(f"{row.name}: no recovery in time; logs in .devkit/fault-logs") from None
             outcomes.append(outcome)
             print(f"[{number}/{len(rows)}] {_told(outcome)}", flush=True)
             if outcome.wrong:

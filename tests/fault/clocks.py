@@ -40,13 +40,11 @@ async def starts_ahead(scene: Scene) -> None:
     ingest = scene.pipeline["ingest"].child
     await ingest.kill()
     scene.clocks.ingest.write_text(str(AHEAD_S))
-    await ingest.start_again()
+    await ingest.start()
     began_s = time.monotonic()
     await _until(scene, lambda row: row["state"] == "recording", "not all are recorded")
     scene.ways.cameras.refuse()
-    await _until(
-        scene, lambda row: row["state"] != "recording" or not _drops(row), "who is gone still reads recording"
-    )
+    await _until(scene, lambda row: row["state"] != "recording" or not _drops(row), "who is gone still reads recording")
     scene.ways.cameras.heal()
     await asyncio.sleep(max(0.0, MINUTE_S - (time.monotonic() - began_s)))
     scene.clocks.ingest.write_text("0")
@@ -75,9 +73,7 @@ async def _nothing_ahead(scene: Scene) -> None:
     now_us = time.time_ns() // 1000
     for row in await _streams(scene):
         camera_id = row["camera_id"]
-        found = await scene.api.segments(
-            camera_id, now_us + MINUTE_S * 1_000_000, now_us + 10 * 3_600_000_000
-        )
+        found = await scene.api.segments(camera_id, now_us + MINUTE_S * 1_000_000, now_us + 10 * 3_600_000_000)
         if found:
             raise AssertionError(f"{camera_id} has footage in the future: {found[:2]}")
     told = await scene.pipeline["indexer"].metric("districam_last_segment_end_timestamp_seconds")

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from minio import Minio
 
-from districam_common.contract.names import parse_segment_key
-from districam_devkit.asking import Answered, Listed
-from districam_devkit.bitstream import StoredPicture, running_numbers
-from districam_devkit.counting import CameraRecord, Interval, count, total
-from districam_devkit.demo.report import settled, shown
-from districam_devkit.simcam.sendlog import Sent, read_send_log
+from districam_common.contract.names import parse_segment_object_key
+from districam_devkit.accounting import CameraRecord, Interval, count, total
+from districam_devkit.api_client import ListedSegment, TimelineState
+from districam_devkit.bitstream import StoredPicture, parse_stored_pictures
+from districam_devkit.demo.report import fetch_playlist_numbers, wait_until_settled
+from districam_devkit.simcam.send_log import SentPicture, read_send_log
 from fault.scene import Scene
 
 BUCKET = "districam"
@@ -40,7 +40,7 @@ async def cost(scene: Scene, from_us: int, to_us: int) -> Cost:
     """
     sent = _sent(scene, from_us, to_us)
     windows = dict.fromkeys(sent, (from_us, to_us))
-    states = await settled(scene.api, windows)
+    states = await wait_until_settled(scene.api, windows)
     stored = await asyncio.to_thread(_stored, scene, from_us, to_us)
     records: dict[str, CameraRecord] = {}
     for camera_id, pictures in sent.items():
@@ -48,9 +48,11 @@ async def cost(scene: Scene, from_us: int, to_us: int) -> Cost:
         records[camera_id] = CameraRecord(
             sent=pictures,
             stored=[one for one in stored[camera_id] if one.number in numbers],
-            shown=[n for n in await shown(scene.api, camera_id, from_us, to_us) if n in numbers],
-            states=states[camera_id],
-            lossy=_lossy(await scene.api.segments(camera_id, from_us, to_us)),
+            played_numbers=[
+                n for n in await fetch_playlist_numbers(scene.api, camera_id, from_us, to_us) if n in numbers
+            ],
+            timeline=states[camera_id],
+            lossy_intervals=_lossy(await scene.api.segments(camera_id, from_us, to_us)),
         )
     counted = total({camera_id: count(record) for camera_id, record in records.items()})
     gaps = {camera_id: _gap_s(answer) for camera_id, answer in states.items()}
@@ -67,11 +69,11 @@ async def cost(scene: Scene, from_us: int, to_us: int) -> Cost:
     )
 
 
-def _lossy(listed: list[Listed]) -> list[Interval]:
+def _lossy(listed: list[ListedSegment]) -> list[Interval]:
     return [Interval(one.start_us, one.end_us) for one in listed if one.lossy]
 
 
-def _gap_s(states: list[Answered]) -> Counter[str]:
+def _gap_s(states: list[TimelineState]) -> Counter[str]:
     out = Counter[str]()
     for state in states:
         if state.state == "gap":
@@ -79,9 +81,9 @@ def _gap_s(states: list[Answered]) -> Counter[str]:
     return out
 
 
-def _sent(scene: Scene, from_us: int, to_us: int) -> dict[str, list[Sent]]:
+def _sent(scene: Scene, from_us: int, to_us: int) -> dict[str, list[SentPicture]]:
     """What a connection brings before its first keyframe counts like the rest: its time belongs to the gap before it."""
-    out: dict[str, list[Sent]] = {}
+    out: dict[str, list[SentPicture]] = {}
     for one in read_send_log(scene.send_log):
         if from_us <= one.sent_us < to_us:
             out.setdefault(one.camera_id, []).append(replace(one, before_first_keyframe=False))
@@ -91,21 +93,19 @@ def _sent(scene: Scene, from_us: int, to_us: int) -> dict[str, list[Sent]]:
 def _stored(scene: Scene, from_us: int, to_us: int) -> dict[str, list[StoredPicture]]:
     """All pictures of objects that touch the window, a list a camera. Blocks."""
     s3 = scene.servers.s3
-    client = Minio(
-        s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1"
-    )
+    client = Minio(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1")
     out: dict[str, list[StoredPicture]] = {}
     for listed in client.list_objects(BUCKET, recursive=True):
         key = listed.object_name or ""
         if not key.endswith(".mp4"):
             continue
-        named = parse_segment_key(key, listed.size or 0)
+        named = parse_segment_object_key(key, listed.size or 0)
         pictures, entry = out.setdefault(named.camera_id, []), named.entry
         if entry.end_us <= from_us or entry.start_us >= to_us:
             continue
         answer = client.get_object(BUCKET, key)
         try:
-            pictures += running_numbers(answer.read())
+            pictures += parse_stored_pictures(answer.read())
         finally:
             answer.close()
             answer.release_conn()

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from districam_api import keyring
-from districam_api.core.keys import make
-from districam_devkit.asking import instant
-from districam_devkit.servers.ports import choose
+from districam_api.core.keys import create_key
+from districam_devkit.api_client import format_instant
+from districam_devkit.servers.ports import pick_free_ports
 from fault.scene import Scene
-from support.sleeper import Sleeper
+from support.slow_client import SlowClient
 
 SLOW, SLOW_FOR_S = 500, 30
 SOURCES = [f"127.0.16.{1 + n // 10}" for n in range(SLOW)]
@@ -82,22 +82,23 @@ async def sleeping_downloads(scene: Scene) -> None:
     now_us = time.time_ns() // 1000
     keys_file = scene.send_log.parent / "keys.json"
     made = [
-        make(name.encode()[:4], name.encode() * 4, name=name, role="viewer", now_us=now_us)
+        create_key(name.encode()[:4], name.encode() * 4, name=name, role="viewer", now_us=now_us)
         for name in ("sleeping", "watching")
     ]
     await asyncio.to_thread(keyring.write, keys_file, [key for key, _ in made])
-    (port,) = choose(1)
+    (port,) = pick_free_ports(1)
     told = {"PORT": str(port), "KEYS_FILE": str(keys_file), "READER_S": str(READER_S)}
-    service = await scene.pipeline.another(
-        "api", {f"DISTRICAM_API__{name}": value for name, value in told.items()}
-    )
+    service = await scene.pipeline.add_replica("api", {f"DISTRICAM_API__{name}": value for name, value in told.items()})
     base = f"http://127.0.0.1:{port}"
-    window = {"from": instant(now_us - FOOTAGE_S * 1_000_000), "to": instant(now_us - 5_000_000)}
+    window = {
+        "from": format_instant(now_us - FOOTAGE_S * 1_000_000),
+        "to": format_instant(now_us - 5_000_000),
+    }
     try:
         async with _asking(base, made[0][1]) as viewer, _asking(base, made[1][1]) as other:
             await _whole_clip(other, window, 30)
             path = f"/v1/cameras/cam-001/clip.mp4?{httpx.QueryParams(window)}"
-            held = [await asyncio.to_thread(Sleeper, base, path, made[0][1]) for _ in range(SLEEPING)]
+            held = [await asyncio.to_thread(SlowClient, base, path, made[0][1]) for _ in range(SLEEPING)]
             try:
                 _require([one.status for one in held] == [200] * 2 + [503] * 6, [one.status for one in held])
                 for _ in range(5):
@@ -105,16 +106,14 @@ async def sleeping_downloads(scene: Scene) -> None:
                 await _whole_clip(viewer, window, READER_S + 10)
             finally:
                 for one in held:
-                    one.go_away()
+                    one.close()
     finally:
         await service.child.stop()
 
 
 @contextlib.asynccontextmanager
 async def _asking(base: str, key: str) -> AsyncGenerator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(
-        base_url=base, timeout=20, headers={"Authorization": f"Bearer {key}"}
-    ) as http:
+    async with httpx.AsyncClient(base_url=base, timeout=20, headers={"Authorization": f"Bearer {key}"}) as http:
         yield http
 
 
@@ -122,9 +121,7 @@ async def _whole_clip(http: httpx.AsyncClient, window: dict[str, str], within_s:
     answer: httpx.Response | None = None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
-            while (
-                answer := await http.get("/v1/cameras/cam-001/clip.mp4", params=window)
-            ).status_code == 503:
+            while (answer := await http.get("/v1/cameras/cam-001/clip.mp4", params=window)).status_code == 503:
                 await asyncio.sleep(0.5)
     _require(answer is not None and answer.status_code == 200, answer and answer.text[:300])
 

@@ -14,9 +14,9 @@ from districam_common.contract.events import Camera
 from districam_common.index.index_reader import IndexReader
 from districam_common.kafka.producer import Publisher
 from districam_common.runtime.settings import KafkaSettings, RedisSettings
-from districam_devkit.asking import Api, asking
-from districam_devkit.pipeline import Service, command
-from districam_devkit.servers.ports import choose
+from districam_devkit.api_client import ApiClient, open_api_client
+from districam_devkit.pipeline import Service, run_command
+from districam_devkit.servers.ports import pick_free_ports
 from fault.scene import SEGMENT_S, Scene
 
 CAMERA = "cam-001"
@@ -46,7 +46,7 @@ async def set_back(scene: Scene) -> None:
         await _until(lambda: _knows(index, changed), "the record's change is not indexed")
     await scene.servers.redis.kill()
     await asyncio.to_thread(_put_back, kept, on_disk)
-    await scene.servers.redis.start_again()
+    await scene.servers.redis.restart()
     async with IndexReader.open(settings) as index:
         await _until(lambda: _knows(index, changed), "the record's change of the lost second never returns")
 
@@ -81,26 +81,22 @@ async def schemas_side_by_side(scene: Scene) -> None:
     Raises:
         AssertionError: our api has no answer, or our index is built anew, or the two do not say the same.
     """
-    (port,) = choose(1)
+    (port,) = pick_free_ports(1)
     newer = {"PYTHONPATH": str(NEWER), "DISTRICAM_API__PORT": str(port)}
     began_us = time.time_ns() // 1000 - 10_000_000
     async with IndexReader.open(RedisSettings(url=scene.servers.redis.url)) as index:
         before = await index.meta()
-        services = [await scene.pipeline.another(name, newer) for name in ("indexer", "api")]
+        services = [await scene.pipeline.add_replica(name, newer) for name in ("indexer", "api")]
         try:
-            await _until(
-                lambda: _are_ready(scene, services), "the index of the next schema is not built", BUILT_S
-            )
+            await _until(lambda: _are_ready(scene, services), "the index of the next schema is not built", BUILT_S)
             await asyncio.sleep(SIDE_BY_SIDE_S)
             until_us = time.time_ns() // 1000 - 3 * SEGMENT_S * 1_000_000
-            async with asking(f"http://127.0.0.1:{port}") as theirs:
-                await _until(
-                    lambda: _agree(scene, theirs, began_us, until_us), "the two indexes do not say the same"
-                )
+            async with open_api_client(f"http://127.0.0.1:{port}") as theirs:
+                await _until(lambda: _agree(scene, theirs, began_us, until_us), "the two indexes do not say the same")
         finally:
             for service in reversed(services):
                 await service.child.stop()
-        await command("districam_indexer", "forget", "2", environment=scene.servers.environment())
+        await run_command("districam_indexer", "forget", "2", environment=scene.servers.environment())
         if before is None or await index.meta() != before:
             raise AssertionError("our index was built anew")
 
@@ -113,7 +109,7 @@ async def _are_ready(scene: Scene, services: list[Service]) -> bool:
     return all(answer.status_code == 200 for answer in answers)
 
 
-async def _agree(scene: Scene, theirs: Api, from_us: int, to_us: int) -> bool:
+async def _agree(scene: Scene, theirs: ApiClient, from_us: int, to_us: int) -> bool:
     for row in (await scene.api.json("/v1/streams"))["streams"]:
         ours = await scene.api.segments(row["camera_id"], from_us, to_us)
         if not ours or [one.key for one in ours] != [

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from districam_common.contract import names
 from districam_common.runtime.settings import S3Settings
-from districam_common.s3.vault import Vault, Version
+from districam_common.s3.versioned_bucket import ObjectVersion, VersionedBucket
 from districam_devkit.servers.seaweedfs import S3
 from fault.quota import BUCKET
 from fault.scene import Scene
@@ -23,9 +23,9 @@ async def fresh_footage_deleted(scene: Scene) -> None:
         AssertionError: one is gone, or there was none.
     """
     tried, since_us, until_s = 0, time.time_ns() // 1000, time.monotonic() + TRIES_S
-    async with Vault.open(_settings(scene.servers.s3)) as vault:
+    async with VersionedBucket.open(_settings(scene.servers.s3)) as vault:
         while time.monotonic() < until_s:
-            found = [one async for one in vault.every_version("") if _is_since(one, since_us)]
+            found = [one async for one in vault.versions("") if _is_since(one, since_us)]
             gone = await _deleted(vault, found)
             if gone:
                 raise AssertionError(f"{len(gone)} of {len(found)} were deleted, such as {gone[0].key}")
@@ -35,14 +35,14 @@ async def fresh_footage_deleted(scene: Scene) -> None:
         raise AssertionError("there was nothing to delete")
 
 
-def _is_since(version: Version, since_us: int) -> bool:
-    if version.is_marker or version.key.startswith("_"):
+def _is_since(version: ObjectVersion, since_us: int) -> bool:
+    if version.is_delete_marker or version.key.startswith("_"):
         return False
-    return names.parse_segment_key(version.key, version.size).entry.start_us >= since_us
+    return names.parse_segment_object_key(version.key, version.size).entry.start_us >= since_us
 
 
-async def _deleted(vault: Vault, versions: list[Version]) -> list[Version]:
-    gone: list[Version] = []
+async def _deleted(vault: VersionedBucket, versions: list[ObjectVersion]) -> list[ObjectVersion]:
+    gone: list[ObjectVersion] = []
     for n in range(0, len(versions), _AT_ONCE):
         some = versions[n : n + _AT_ONCE]
         kept = set(await vault.delete_versions(some))

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 
-from districam_common.contract.fields import BANNER_MOST
-from districam_devkit.asking import instant
-from districam_devkit.pipeline import ServiceName, apply_cameras, command
-from districam_devkit.servers.ports import choose
-from districam_devkit.simcam.process import simulating
+from districam_common.contract.fields import MAX_BANNER_CHARS
+from districam_devkit.api_client import format_instant
+from districam_devkit.pipeline import ServiceName, apply_cameras, run_command
+from districam_devkit.servers.ports import pick_free_ports
+from districam_devkit.simcam.process import running_simulator
 from fault.scene import CLIP, SEGMENT_S, Scene
 
 SEEN_S = 60
@@ -58,7 +58,7 @@ async def exploding(scene: Scene) -> None:
 @asynccontextmanager
 async def _recording(scene: Scene, attacks: Sequence[str]) -> AsyncGenerator[None]:
     """A camera for each, attacking all the time, in a process of its own; gone with the block."""
-    home, (port,) = scene.send_log.parent, choose(1)
+    home, (port,) = scene.send_log.parent, pick_free_ports(1)
     names = [f"evil-{kind}" for kind in attacks]
     spec = home / "evil.json"
     cameras = [{"id": name, "clip": CLIP} for name in names]
@@ -76,13 +76,13 @@ async def _recording(scene: Scene, attacks: Sequence[str]) -> AsyncGenerator[Non
         for name in names
     ]
     cache = Path(".devkit/clips").absolute()
-    async with simulating(spec, port, home=home, cache=cache, name="evil"):
+    async with running_simulator(spec, port, home=home, cache=cache, name="evil"):
         await apply_cameras(home / "evil.yaml", records, environment)
         try:
             yield
         finally:
             for name in names:
-                await command("districam_common.admin.cameras", "delete", name, environment=environment)
+                await run_command("districam_common.admin.cameras", "delete", name, environment=environment)
             await _until(lambda: _are_gone(scene, names), "they are still there")
 
 
@@ -105,7 +105,7 @@ async def _has_profile(scene: Scene, camera_id: str) -> bool:
         return False
     if profile is None:
         return False
-    if len(profile["server"] or "") != BANNER_MOST:
+    if len(profile["server"] or "") != MAX_BANNER_CHARS:
         raise AssertionError(f"it is shown with a name of {len(profile['server'] or '')} characters")
     return True
 
@@ -131,7 +131,7 @@ async def _looked_at(scene: Scene, camera_id: str) -> set[int]:
     """The answers to those who ask for its picture; somebody else's question is answered meanwhile."""
     now_us = time.time_ns() // 1000
     newest = max(one.start_us for one in await scene.api.segments(camera_id, now_us - 60_000_000, now_us))
-    path, query = f"/v1/cameras/{camera_id}/snapshot.jpg", {"at": instant(newest + 100_000)}
+    path, query = f"/v1/cameras/{camera_id}/snapshot.jpg", {"at": format_instant(newest + 100_000)}
     async with httpx.AsyncClient(base_url=scene.pipeline.api_url, timeout=30) as http:
         asked = [asyncio.ensure_future(http.get(path, params=query)) for _ in range(LOOKED_AT)]
         async with asyncio.timeout(5):

@@ -62,9 +62,7 @@ class Proxy:
         self._open.discard(writer)
         writer.transport.abort()
 
-    async def _answered(
-        self, answer: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _answered(self, answer: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(CHUNK)
         writer.write(answer)
         await writer.drain()

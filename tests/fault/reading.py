@@ -16,9 +16,9 @@ from aiokafka.structs import TopicPartition
 
 from districam_common.contract import names
 from districam_common.contract.names import partition_of
-from districam_devkit.pipeline import Service, command
+from districam_devkit.pipeline import Service, run_command
 from fault.scene import Scene
-from support.rot import flip, flip_every
+from support.corrupt_log import flip_bit, flip_bit_in_every_batch
 
 CULPRIT = "cam-001"
 UNREADABLE = "districam_unreadable_batches_total"
@@ -31,17 +31,17 @@ async def bit_flipped_in_fragments(scene: Scene) -> None:
     """Two recorders, who meet the batch after it has rotted; then both are killed, so that it is met again."""
     began_us = time.time_ns() // 1000
     topics = {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": scene.servers.kafka.bootstrap_servers}
-    recorders = [scene.pipeline["recorder"], await scene.pipeline.another("recorder", topics)]
+    recorders = [scene.pipeline["recorder"], await scene.pipeline.add_replica("recorder", topics)]
     try:
         await _both_read(recorders)
         async with _frozen(recorders):
             end = await _end(scene, names.FRAGMENTS)
             await asyncio.sleep(FROZEN_S)
-            flip(scene.send_log.parent / "kafka", names.FRAGMENTS, partition_of(CULPRIT, PARTITIONS), end)
+            flip_bit(scene.send_log.parent / "kafka", names.FRAGMENTS, partition_of(CULPRIT, PARTITIONS), end)
         await _until(lambda: _counted(recorders, UNREADABLE))
         for recorder in recorders:
             await recorder.child.kill()
-            await recorder.child.start_again()
+            await recorder.child.start()
         await scene.recovered(time.time_ns() // 1000)
         await _costs_alone(scene, CULPRIT, began_us)
     finally:
@@ -50,19 +50,19 @@ async def bit_flipped_in_fragments(scene: Scene) -> None:
 
 async def bit_flipped_in_cameras(scene: Scene) -> None:
     """An ingest that is started again records all others; the operator's command brings back the one that it cannot read."""
-    spoilt = flip_every(  # an older revision would do to record it
+    spoilt = flip_bit_in_every_batch(  # an older revision would do to record it
         scene.send_log.parent / "kafka", names.CAMERAS, partition_of(CULPRIT, PARTITIONS)
     )
     try:
         ingest = scene.pipeline["ingest"]
         await ingest.child.kill()
-        await ingest.child.start_again()
+        await ingest.child.start()
         since_us = time.time_ns() // 1000
         await _until(lambda: _record(scene, since_us, scene.cameras - 1), timeout_s=60)
         if await _record(scene, since_us, scene.cameras):
             raise AssertionError("the record could be read: nothing was spoilt")
         cameras = str(scene.send_log.parent / "cameras.yaml")
-        await command(
+        await run_command(
             "districam_common.admin.cameras",
             "apply",
             "-f",
@@ -72,7 +72,7 @@ async def bit_flipped_in_cameras(scene: Scene) -> None:
         await _until(lambda: _record(scene, since_us, scene.cameras), timeout_s=60)
     finally:
         for one in spoilt:
-            one.turn()
+            one.toggle()
 
 
 async def broker_stopped(scene: Scene) -> None:
@@ -93,11 +93,11 @@ async def broker_compresses(scene: Scene) -> None:
         await _compress(admin)
         for name in ("recorder", "indexer"):
             await scene.pipeline[name].child.kill()
-            await scene.pipeline[name].child.start_again()
+            await scene.pipeline[name].child.start()
         await scene.recovered(time.time_ns() // 1000)
     finally:
         await admin.close()
-    told = await command("districam_common.admin.topics", "apply", environment=scene.servers.environment())
+    told = await run_command("districam_common.admin.topics", "apply", environment=scene.servers.environment())
     if told.count("compression.type zstd -> uncompressed") != len(_TOPICS):
         raise AssertionError(f"the topics still compress: {told}")
 
@@ -137,9 +137,7 @@ async def _both_read(recorders: Sequence[Service]) -> None:
     """Until each holds some open segment, and so some partitions."""
 
     async def read() -> bool:
-        return all(
-            [sum((await one.metric("districam_recorder_open_bytes")).values()) > 0 for one in recorders]
-        )
+        return all([sum((await one.metric("districam_recorder_open_bytes")).values()) > 0 for one in recorders])
 
     await _until(read)
 

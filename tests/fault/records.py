@@ -17,10 +17,10 @@ from districam_common.contract import names, wire
 from districam_common.contract.events import FootageExpired
 from districam_common.contract.media import Fragment
 from districam_common.contract.names import DAY_US
-from districam_common.kafka.consumer import Groups, Partition
+from districam_common.kafka.consumer import KafkaInspector, Partition
 from districam_common.runtime.settings import KafkaSettings
-from districam_devkit.asking import instant
-from districam_recorder.core.checkpoint import parse
+from districam_devkit.api_client import format_instant
+from districam_recorder.core.checkpoint import decode_checkpoint
 from fault import streams
 from fault.reading import PARTITIONS
 from fault.scene import Scene
@@ -53,10 +53,10 @@ async def other_bytes_under_an_old_key(scene: Scene) -> None:
                 headers=forged.headers,
                 partition=partition.number,
             )
-        await recorder.child.start_again()
+        await recorder.child.start()
         await _until_conflict(scene)
     await recorder.child.kill()  # the next one must not meet it again
-    await recorder.child.start_again()
+    await recorder.child.start()
     if await _object(scene, old[0]) != before:
         raise AssertionError("what was stored is not what it was")
 
@@ -94,7 +94,12 @@ async def _is_footage(scene: Scene, now_us: int) -> None:
     if "#EXTINF" not in await scene.api.text(scene.api.playlist_url(VICTIM, from_us, to_us)):
         raise AssertionError("nothing is played")
     async with httpx.AsyncClient(base_url=scene.pipeline.api_url, timeout=20) as client:
-        window = {"camera_id": VICTIM, "from": instant(from_us), "to": instant(to_us), "reason": "forged"}
+        window = {
+            "camera_id": VICTIM,
+            "from": format_instant(from_us),
+            "to": format_instant(to_us),
+            "reason": "forged",
+        }
         placed = (await client.post("/v1/holds", json=window)).raise_for_status().json()
         (await client.delete(f"/v1/holds/{placed['id']}", params={"reason": "over"})).raise_for_status()
 
@@ -128,7 +133,7 @@ async def _first_segment(scene: Scene, partition: Partition) -> list[Fragment]:
 
 def _fragment(record: Any) -> Fragment | None:
     try:
-        return wire.fragment(record.key, record.headers, record.value)
+        return wire.decode_fragment(record.key, record.headers, record.value)
     except wire.WireError:
         return None
 
@@ -136,10 +141,10 @@ def _fragment(record: Any) -> Fragment | None:
 async def _until_forgotten(scene: Scene, partition: Partition, epoch: str) -> None:
     """Until a recorder that starts anew does not know the epoch any more."""
     settings = KafkaSettings(bootstrap_servers=scene.servers.kafka.bootstrap_servers)
-    async with asyncio.timeout(90), Groups.open(settings) as groups:
+    async with asyncio.timeout(90), KafkaInspector.open(settings) as groups:
         while True:
             commit = (await groups.committed(names.RECORDER_GROUP, [partition]))[partition]
-            if commit is not None and epoch not in parse(commit.metadata).seqs:
+            if commit is not None and epoch not in decode_checkpoint(commit.metadata).seqs:
                 return
             await asyncio.sleep(0.5)
 

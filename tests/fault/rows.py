@@ -59,7 +59,7 @@ async def _restarted(children: list[Child], dead_s: float) -> None:
     await asyncio.sleep(dead_s)
     async with asyncio.TaskGroup() as tasks:
         for child in children:
-            tasks.create_task(child.start_again())
+            tasks.create_task(child.start())
 
 
 def _frozen(name: ServiceName, for_s: float = 20) -> Act:
@@ -222,9 +222,7 @@ ROWS = (
         clocks.starts_ahead,
         {**_SERVICE, "camera_unreachable": 2 + BACK_S},
     ),
-    Row(
-        "one of three brokers' clocks 1.5 s behind for 30 s", partial(clocks.broker_off, by_s=-1.5), brokers=3
-    ),
+    Row("one of three brokers' clocks 1.5 s behind for 30 s", partial(clocks.broker_off, by_s=-1.5), brokers=3),
     Row(
         "one of three brokers' clocks ten minutes ahead for 30 s",
         partial(clocks.broker_off, by_s=600),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from districam_devkit.asking import Api, asking
+from districam_devkit.api_client import ApiClient, open_api_client
 from districam_devkit.pipeline import (
-    SETTLED_SOON,
+    FAST_SETTLE_SETTINGS,
     Pipeline,
     ServiceName,
     apply_cameras,
@@ -20,8 +20,8 @@ from districam_devkit.pipeline import (
     services_running,
 )
 from districam_devkit.servers import Servers, ServerUnavailable, broker, kafka, seaweedfs, valkey
-from districam_devkit.servers.ports import choose
-from districam_devkit.simcam.process import simulating
+from districam_devkit.servers.ports import pick_free_ports
+from districam_devkit.simcam.process import running_simulator
 from fault import proxy
 from fault.proxy import Proxy
 
@@ -38,7 +38,7 @@ CLIP = {
 }
 BYTES_S = CAMERAS * 150_000 / 8
 SETTINGS = {
-    **SETTLED_SOON,
+    **FAST_SETTLE_SETTINGS,
     "DISTRICAM_INGEST__LINGER_S": "0",
     "DISTRICAM_INGEST__RETRY_MOST_S": "2",
     "DISTRICAM_S3__TIMEOUT_S": "5",
@@ -80,7 +80,7 @@ class Scene:
 
     servers: Servers
     pipeline: Pipeline
-    api: Api
+    api: ApiClient
     ways: Ways
     send_log: Path
     clocks: "Clocks"
@@ -101,15 +101,10 @@ class Scene:
     async def _has_all(self, since_us: int) -> bool:
         try:
             rows = await self.api.json("/v1/streams")
-            found = [
-                await self.api.segments(row["camera_id"], since_us, since_us + 10**12)
-                for row in rows["streams"]
-            ]
+            found = [await self.api.segments(row["camera_id"], since_us, since_us + 10**12) for row in rows["streams"]]
         except httpx.HTTPError:
             return False
-        return len(found) == self.cameras and all(
-            any(one.end_us > since_us for one in each) for each in found
-        )
+        return len(found) == self.cameras and all(any(one.end_us > since_us for one in each) for each in found)
 
 
 @asynccontextmanager
@@ -125,14 +120,11 @@ async def playing(home: Path, cameras: int = CAMERAS, *, brokers: int = 1) -> As
         await prepare(servers)
         urls = await _cameras(stack, home, log, ways.cameras, cameras)
         pipeline = await stack.enter_async_context(
-            services_running(home, servers, environment=SETTINGS, own=_own(servers, ways, clocks))
+            services_running(home, servers, environment=SETTINGS, overrides=_own(servers, ways, clocks))
         )
-        records = [
-            {"camera_id": name, "name": name, "url": url, "segment_s": SEGMENT_S}
-            for name, url in urls.items()
-        ]
+        records = [{"camera_id": name, "name": name, "url": url, "segment_s": SEGMENT_S} for name, url in urls.items()]
         await apply_cameras(home / "cameras.yaml", records, servers.environment())
-        api = await stack.enter_async_context(asking(pipeline.api_url, timeout_s=20))
+        api = await stack.enter_async_context(open_api_client(pipeline.api_url, timeout_s=20))
         scene = Scene(servers, pipeline, api, ways, log, clocks, cameras)
         await scene.recovered(time.time_ns() // 1000)
         yield scene
@@ -140,10 +132,10 @@ async def playing(home: Path, cameras: int = CAMERAS, *, brokers: int = 1) -> As
 
 async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: int) -> tuple[Servers, Ways]:
     logs = home / "logs"
-    ingest_in, ingest_out, recorder_in, recorder_out, s3_out, redis_out, rtsp_out, rtsp = choose(8)
-    detours = (kafka.Detour(ingest_in, ingest_out), kafka.Detour(recorder_in, recorder_out))
+    ingest_in, ingest_out, recorder_in, recorder_out, s3_out, redis_out, rtsp_out, rtsp = pick_free_ports(8)
+    detours = (kafka.ExtraListener(ingest_in, ingest_out), kafka.ExtraListener(recorder_in, recorder_out))
     if brokers == 1:
-        running = kafka.running(home / "kafka", log_dir=logs, detours=detours)
+        running = kafka.running(home / "kafka", log_dir=logs, extra_listeners=detours)
         log = await stack.enter_async_context(running)
     else:
         log = await _cluster(stack, home, clocks, brokers)
@@ -218,9 +210,6 @@ async def _cameras(stack: AsyncExitStack, home: Path, log: Path, way: Proxy, cou
     cameras = [{"id": name, "clip": clip} for name, clip in zip(names, clips, strict=True)]
     spec.write_text(json.dumps({"cameras": cameras, "faults": []}))
     await stack.enter_async_context(
-        simulating(spec, port, home=home, cache=Path(".devkit/clips").absolute(), log=log)
+        running_simulator(spec, port, home=home, cache=Path(".devkit/clips").absolute(), log=log)
     )
-    return {
-        name: f"rtsp://127.0.0.1:{way.port if number % 2 else port}/{name}"
-        for number, name in enumerate(names)
-    }
+    return {name: f"rtsp://127.0.0.1:{way.port if number % 2 else port}/{name}" for number, name in enumerate(names)}

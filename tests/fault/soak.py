@@ -37,9 +37,7 @@ class Run:
     """What is noted while it runs: (seconds since the start, MiB) of each service."""
 
     kills: int = 0
-    weights: dict[str, list[tuple[float, float]]] = field(
-        default_factory=lambda: {name: [] for name in SERVICES}
-    )
+    weights: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {name: [] for name in SERVICES})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,7 +96,7 @@ async def _hurt(scene: Scene, run: Run, dice: Random, began_s: float, duration_s
         print(f"{passed_s:6.0f} s  {name} killed for {dead_s:.1f} s", flush=True)
         await victims[name].kill()
         await asyncio.sleep(dead_s)
-        await victims[name].start_again()
+        await victims[name].start()
         run.kills += 1
 
 
@@ -132,10 +130,7 @@ def _rss_mib(pid: int) -> float | None:
 
 def _slopes(run: Run) -> dict[str, float]:
     """By how many percent each service has grown from minute ten to the end."""
-    return {
-        name: growth_pct([one for one in samples if one[0] >= WARM_S])
-        for name, samples in run.weights.items()
-    }
+    return {name: growth_pct([one for one in samples if one[0] >= WARM_S]) for name, samples in run.weights.items()}
 
 
 def growth_pct(samples: Sequence[tuple[float, float]]) -> float:
@@ -162,9 +157,7 @@ def _course(run: Run) -> str:
         slots: dict[int, list[float]] = {}
         for at_s, mib in samples:
             slots.setdefault(int(at_s // COURSE_S), []).append(mib)
-        lines.append(
-            f"{name:9}" + " ".join(f"{min(m):.0f}/{median(m):.0f}/{max(m):.0f}" for m in slots.values())
-        )
+        lines.append(f"{name:9}" + " ".join(f"{min(m):.0f}/{median(m):.0f}/{max(m):.0f}" for m in slots.values()))
     return "\n".join(lines)
 
 

@@ -25,9 +25,7 @@ async def _changed(scene: Scene, *, groups: list[str], **fields: object) -> None
     """Returns once the change has been taken up."""
     file = scene.send_log.with_name("cameras.yaml")
     before = json.loads(await asyncio.to_thread(file.read_text))["cameras"]
-    records = [
-        record | {"name": f"{record['name']} at the gates", "groups": groups} | fields for record in before
-    ]
+    records = [record | {"name": f"{record['name']} at the gates", "groups": groups} | fields for record in before]
     await apply_cameras(file, records, scene.servers.environment())
     async with asyncio.timeout(TAKEN_UP_S):
         while not await _all_have(scene, groups):

@@ -7,7 +7,7 @@ from pathlib import Path
 from districam_common.contract import names
 from districam_devkit.pipeline import ServiceName
 from fault.scene import Scene
-from support.torn_log import end_of, tear
+from support.truncated_log import log_end_offset, truncate_tail
 
 LOST = {names.FRAGMENTS: 4, names.SEGMENTS: 2}
 """How many records of each partition that has footage are lost."""
@@ -26,12 +26,12 @@ async def tail_cut(scene: Scene, with_it: Sequence[ServiceName] = ()) -> None:
     for child in (*services, broker):
         await child.kill()
     before = _torn(data)
-    await broker.start_again()
+    await broker.start()
     for child in services:
         await asyncio.sleep(3)  # ingest is faster: the log is longer again than it was
-        await child.start_again()
+        await child.start()
     async with asyncio.timeout(60):
-        while not all(end_of(data, *place) > end for place, end in before.items()):
+        while not all(log_end_offset(data, *place) > end for place, end in before.items()):
             await asyncio.sleep(0.2)
 
 
@@ -41,10 +41,10 @@ def _torn(data: Path) -> dict[tuple[str, int], int]:
     for topic, lost in LOST.items():
         for folder in data.glob(f"{topic}-*"):
             number = int(folder.name.rpartition("-")[2])
-            end = end_of(data, topic, number)
+            end = log_end_offset(data, topic, number)
             if end > lost:
                 before[topic, number] = end
-                tear(data, topic, number, end - lost)
+                truncate_tail(data, topic, number, end - lost)
     if len(before) < len(LOST):
         raise AssertionError(f"nothing to lose in {data}")
     return before

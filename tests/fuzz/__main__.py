@@ -13,11 +13,11 @@ from typing import Protocol
 from fuzz import api_runner
 from fuzz.api_runner import ApiRunner
 from fuzz.bytes_runner import BytesRunner
-from fuzz.catalogue import TARGETS, kept
-from fuzz.figures import Figures
-from fuzz.ran import Ran, Tell
-from fuzz.screen import shown
-from fuzz.worker import quieten
+from fuzz.progress import show_progress
+from fuzz.results import FuzzResults
+from fuzz.run_result import OnProgress, RunResult
+from fuzz.targets import TARGETS, corpus_files
+from fuzz.worker import silence_logs
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".devkit" / "fuzz"
@@ -27,9 +27,9 @@ NAMES = (*TARGETS, api_runner.NAME)
 class Runner(Protocol):
     """Fuzzes one target."""
 
-    def run(self, seconds: float, tell: Tell) -> Ran: ...
+    def run(self, seconds: float, on_progress: OnProgress) -> RunResult: ...
 
-    def keep(self) -> None: ...
+    def update_corpus(self) -> None: ...
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     if set(names) - set(NAMES) or not _is_time(minutes):
         print(f"MINUTES is a number over 0, TARGET one of {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    quieten()
+    silence_logs()
     findings = list[Path]()
     for name in names:
         findings += _fuzz(name, float(minutes) * 60 / len(names))
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _fuzz(name: str, seconds: float) -> list[Path]:
     runner: Runner = BytesRunner(TARGETS[name], FOLDER) if name in TARGETS else ApiRunner(FOLDER)
-    with shown(name, seconds) as tell:
+    with show_progress(name, seconds) as tell:
         ran = runner.run(seconds, tell)
-    runner.keep()
-    Figures(ROOT / "docs" / "results").add(name, ran, len(kept(name)))
+    runner.update_corpus()
+    FuzzResults(ROOT / "docs" / "results").add(name, ran, len(corpus_files(name)))
     print(
         f"{name}: {ran.executions} inputs in {ran.seconds:.0f} s, {ran.edges} edges, {len(ran.findings)} findings",
         flush=True,
@@ -73,9 +73,7 @@ def _replay(path: Path) -> int:
     if name is None or not path.is_file():
         print(f"{path} is no input of {', '.join(TARGETS)}", file=sys.stderr)
         return 2
-    ran = subprocess.run(
-        [sys.executable, "-m", "fuzz.worker", "replay", name, str(path)], check=False, timeout=300
-    )
+    ran = subprocess.run([sys.executable, "-m", "fuzz.worker", "replay", name, str(path)], check=False, timeout=300)
     return min(ran.returncode, 1)
 
 

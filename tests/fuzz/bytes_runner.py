@@ -10,17 +10,17 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fuzz.catalogue import CORPUS, kept
-from fuzz.ran import Ran, Tell
+from fuzz.run_result import OnProgress, RunResult
 from fuzz.target import Target
-from fuzz.worker import ITSELF
+from fuzz.targets import CORPUS, corpus_files
+from fuzz.worker import EXECUTABLE_VARIABLE
 
-KEPT_MOST, KEPT_BYTES_MOST = 80, 3000
+MAX_CORPUS_FILES, MAX_CORPUS_FILE_BYTES = 80, 3000
 """Inputs that the repository holds of a target, and bytes of one."""
-HANGS_S, MEMORY_MIB = 20, 1024
+TIMEOUT_S, MAX_MEMORY_MIB = 20, 1024
 """After so long without an end, or with so much memory in all, libFuzzer itself calls an input a finding."""
-ENDS_WITHIN_S = 90
-KEEPS_WITHIN_S = 900
+EXIT_TIMEOUT_S = 90
+MERGE_TIMEOUT_S = 900
 _STATUS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+)")
 _DONE = re.compile(r"^stat::number_of_executed_units:\s*(\d+)")
 _WRITTEN = re.compile(r"Test unit written to (\S+)")
@@ -31,30 +31,30 @@ class BytesRunner:
 
     def __init__(self, target: Target, folder: Path) -> None:
         self._target, self._folder = target, folder / target.name
-        self._found, self._seeds, self._work = (self._folder / name for name in ("findings", "seeds", "work"))
+        self._findings, self._seeds, self._work = (self._folder / name for name in ("findings", "seeds", "work"))
 
-    def run(self, seconds: float, tell: Tell) -> Ran:
+    def run(self, seconds: float, on_progress: OnProgress) -> RunResult:
         """For so long, or until a finding."""
         self._prepare()
-        ran, began_s, tail = Ran(), None, list[str]()
+        ran, began_s, tail = RunResult(), None, list[str]()
         options = [
             f"-max_total_time={max(1, round(seconds))}",
             "-print_final_stats=1",
-            f"-timeout={HANGS_S}",
+            f"-timeout={TIMEOUT_S}",
             "-report_slow_units=9999",
         ]
         options += [
-            f"-rss_limit_mb={MEMORY_MIB}",
-            f"-artifact_prefix={self._found}/",
+            f"-rss_limit_mb={MAX_MEMORY_MIB}",
+            f"-artifact_prefix={self._findings}/",
             f"-dict={self._folder / 'words'}",
         ]
         process = self._start([*options, *map(str, (self._work, CORPUS / self._target.name, self._seeds))])
-        for line in _lines(process, seconds + ENDS_WITHIN_S):
+        for line in _lines(process, seconds + EXIT_TIMEOUT_S):
             tail = [*tail[-60:], line]
             began_s = began_s or time.monotonic()  # from its first word on: until then it was loading
             if status := _STATUS.match(line):
                 ran.executions, ran.edges = int(status[1]), max(ran.edges, int(status[2]))
-                tell(f"{ran.executions} inputs, {ran.edges} edges")
+                on_progress(f"{ran.executions} inputs, {ran.edges} edges")
             elif done := _DONE.match(line):
                 ran.executions = int(done[1])
             elif written := _WRITTEN.search(line):
@@ -66,7 +66,7 @@ class BytesRunner:
             one.with_suffix(".txt").write_text("".join(tail))
         return ran
 
-    def keep(self) -> None:
+    def update_corpus(self) -> None:
         """Leaves those inputs in the repository that reach most of what the seeds do not: those that were there, then new ones."""
         control, known, home = self._folder / "merged", self._folder / "merge", CORPUS / self._target.name
         control.unlink(missing_ok=True)
@@ -74,16 +74,16 @@ class BytesRunner:
         shutil.copytree(self._seeds, known)
         shutil.copytree(home, known, dirs_exist_ok=True)
         options = ["-merge=1", f"-merge_control_file={control}", str(known), str(self._work)]
-        for _ in _lines(self._start(options), KEEPS_WITHIN_S):
+        for _ in _lines(self._start(options), MERGE_TIMEOUT_S):
             pass
         seeds = {path.name for path in self._seeds.iterdir()}
-        found = [path for path in _by_worth(control.read_text().splitlines()) if path.name not in seeds]
+        found = [path for path in _by_coverage_gain(control.read_text().splitlines()) if path.name not in seeds]
         contents = {
             _name(content): content
-            for path in found[:KEPT_MOST]
-            if len(content := path.read_bytes()) <= KEPT_BYTES_MOST
+            for path in found[:MAX_CORPUS_FILES]
+            if len(content := path.read_bytes()) <= MAX_CORPUS_FILE_BYTES
         }
-        for path in kept(self._target.name):
+        for path in corpus_files(self._target.name):
             if path.name not in contents:
                 path.unlink()
         for name, content in contents.items():
@@ -94,17 +94,17 @@ class BytesRunner:
         itself.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fuzz.worker {self._target.name} "$@"\n')
         itself.chmod(0o755)
         return subprocess.Popen(
-            [str(itself), f"-max_len={self._target.most}", *options],
-            env={**os.environ, ITSELF: str(itself)},
+            [str(itself), f"-max_len={self._target.max_bytes}", *options],
+            env={**os.environ, EXECUTABLE_VARIABLE: str(itself)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
 
     def _prepare(self) -> None:
-        for folder in (self._found, self._seeds, self._work, CORPUS / self._target.name):
+        for folder in (self._findings, self._seeds, self._work, CORPUS / self._target.name):
             folder.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(self._target.seeds()):
             (self._seeds / f"{number:03}").write_bytes(seed)
-        words = ("".join(f"\\x{byte:02x}" for byte in word) for word in self._target.words)
+        words = ("".join(f"\\x{byte:02x}" for byte in word) for word in self._target.dictionary)
         (self._folder / "words").write_text("".join(f'"{word}"\n' for word in words))
 
 
@@ -126,7 +126,7 @@ def _name(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()[:16]
 
 
-def _by_worth(control: Sequence[str]) -> list[Path]:
+def _by_coverage_gain(control: Sequence[str]) -> list[Path]:
     """Of libFuzzer's control file: inputs that reach something new, those first that reach new edges, and the more the earlier.
 
     The file: how many inputs, how many of them were there before, their names, and then of each, by its number, the features

@@ -21,11 +21,11 @@ PACKAGES = [
     "districam_client",
 ]
 
-ITSELF = "FUZZ_ITSELF"
+EXECUTABLE_VARIABLE = "FUZZ_ITSELF"
 """Names an executable that starts this again: libFuzzer compares inputs in processes of their own."""
 
 
-def quieten() -> None:
+def silence_logs() -> None:
     """What is passed over is logged, which is not what is looked for."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -33,24 +33,24 @@ def quieten() -> None:
 def main(arguments: Sequence[str]) -> None:
     import atheris  # noqa: PLC0415  # absent where nobody fuzzes
 
-    quieten()
+    silence_logs()
     with atheris.instrument_imports(include=PACKAGES):
-        from fuzz.catalogue import TARGETS  # noqa: PLC0415  # instrumented as it is imported
-        from fuzz.target import judge  # noqa: PLC0415
+        from fuzz.target import run_input  # noqa: PLC0415
+        from fuzz.targets import TARGETS  # noqa: PLC0415  # instrumented as it is imported
     target = TARGETS[arguments[0]]
-    itself = os.environ.get(ITSELF, sys.argv[0])
-    atheris.Setup([itself, *arguments[1:]], lambda data: judge(target, data), enable_python_coverage=True)
+    itself = os.environ.get(EXECUTABLE_VARIABLE, sys.argv[0])
+    atheris.Setup([itself, *arguments[1:]], lambda data: run_input(target, data), enable_python_coverage=True)
     atheris.Fuzz()
 
 
 def replay(name: str, files: Sequence[str]) -> None:
     """Runs the target on each file, without coverage; what it raises ends it."""
-    from fuzz.catalogue import TARGETS  # noqa: PLC0415
-    from fuzz.target import judge  # noqa: PLC0415
+    from fuzz.target import run_input  # noqa: PLC0415
+    from fuzz.targets import TARGETS  # noqa: PLC0415
 
-    quieten()
+    silence_logs()
     for file in files:
-        judge(TARGETS[name], Path(file).read_bytes())
+        run_input(TARGETS[name], Path(file).read_bytes())
         print(f"{file}: nothing wrong")
 
 

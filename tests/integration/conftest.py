@@ -15,12 +15,12 @@ import pytest
 from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
-from districam_common.kafka.connection import administration
+from districam_common.kafka.connection import open_admin_client
 from districam_common.runtime.settings import KafkaSettings, RedisSettings, S3Settings
 from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import Servers, all_running
-from support.chromium import played_in_chromium
-from support.scenario import PLAYED, Scenario, recorded
+from support.chromium import play_in_chromium
+from support.scenario import PLAYED_CAMERA_IDS, Scenario, run_scenario
 
 T = TypeVar("T")
 MakeTopic = Callable[..., Awaitable[str]]
@@ -117,7 +117,7 @@ def scenario() -> Generator[Scenario]:
     """The record of the one run that several modules read (`support.scenario`)."""
     with (
         TemporaryDirectory(prefix="districam-") as home,
-        beside(lambda: recorded(Path(home)), within_s=280) as record,
+        beside(lambda: run_scenario(Path(home)), within_s=280) as record,
     ):
         yield record
 
@@ -127,8 +127,8 @@ def shown_by_chromium(scenario: Scenario) -> dict[str, dict[str, Any]]:
     """What a bare <video> says of the playlists of some cameras (`played_in_chromium`), by camera."""
     browser = shutil.which("chromium")
     assert browser, "chromium is missing: apt-get install chromium"
-    shown = asyncio.run(played_in_chromium(browser, [scenario.playlist_url(one) for one in PLAYED]))
-    return dict(zip(PLAYED, shown, strict=True))
+    shown = asyncio.run(play_in_chromium(browser, [scenario.playlist_url(one) for one in PLAYED_CAMERA_IDS]))
+    return dict(zip(PLAYED_CAMERA_IDS, shown, strict=True))
 
 
 def kafka_settings(bootstrap_servers: str) -> KafkaSettings:
@@ -165,7 +165,7 @@ async def make_topic(settings: KafkaSettings, partitions: int = 1, **config: str
     name = f"test.{uuid.uuid4().hex[:12]}"
     configs = {"message.timestamp.type": "LogAppendTime"}
     configs |= {key.replace("_", "."): value for key, value in config.items()}
-    async with administration(settings, "tests") as admin:
+    async with open_admin_client(settings, "tests") as admin:
         answer: Any = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
     assert [error for _, error, *_ in answer.topic_errors] == [0], answer
     return name

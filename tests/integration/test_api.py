@@ -26,13 +26,13 @@ from redis.asyncio import Redis
 
 from districam_api import schemas
 from districam_api.core.keys import NO_KEY
-from districam_api.core.tokens import MEDIA_US, sign
-from districam_common.contract import index, names, wire
+from districam_api.core.tokens import MEDIA_TTL_US, sign
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import Camera, CameraEvent, Connected, Location, Lost, Profile
 from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, ports, valkey
-from support.api_process import Api, api_running, fill, stock
-from support.objects import FPS, Made, segments
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index
+from support.segment_objects import FPS, SegmentObject, segments
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -88,7 +88,7 @@ EVENTS: list[CameraEvent] = [
 
 
 def at(seconds: float) -> str:
-    return names.rfc3339(START_US + round(seconds * S))
+    return names.format_rfc3339(START_US + round(seconds * S))
 
 
 WHOLE = {"from": at(-10), "to": at(70)}
@@ -120,15 +120,15 @@ async def stocked(servers: Servers, redis: Redis) -> S3Settings:
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-api-{NOW_US}",
     )
-    await stock(s3, {"cam-1": MADE})
+    await create_stocked_bucket(s3, {"cam-1": MADE})
     await fill_index(redis)
     return s3
 
 
 async def fill_index(redis: Redis):
-    await fill(redis, CAMERAS, {"cam-1": MADE}, log_us=NOW_US)
+    await populate_index(redis, CAMERAS, {"cam-1": MADE}, watermark_us=NOW_US)
     for event in EVENTS:
-        await redis.zadd(names.events_key("cam-1"), {wire.indexed_event(event, event.at_us + S): event.at_us})
+        await redis.zadd(names.events_key("cam-1"), {wire.encode_indexed_event(event, event.at_us + S): event.at_us})
     await redis.zadd(names.LATEST, {"cam-1": START_US + 60 * S, "cam-2": NOW_US})
     await say(redis, READY)
 
@@ -154,7 +154,7 @@ async def say(redis: Redis, meta: Mapping[str, str]):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def api(
     stocked: S3Settings, redis_server: valkey.Redis, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Api]:
+) -> AsyncGenerator[ApiProcess]:
     home = tmp_path_factory.mktemp("api")
     (home / "token-key").write_text(TOKEN_KEY)
     key = home / "token-key"
@@ -163,7 +163,7 @@ async def api(
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def http(api: Api) -> AsyncGenerator[httpx.AsyncClient]:
+async def http(api: ApiProcess) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=api.url, timeout=15) as client:
         yield client
 
@@ -307,10 +307,10 @@ async def test_local_times_and_zones_mean_the_same_window(http: httpx.AsyncClien
 
 async def test_what_may_still_come_is_pending(http: httpx.AsyncClient):
     to_us = NOW_US + 60 * S
-    window = {"from": names.rfc3339(NOW_US - 80 * S), "to": names.rfc3339(to_us)}
+    window = {"from": names.format_rfc3339(NOW_US - 80 * S), "to": names.format_rfc3339(to_us)}
     body = (await http.get("/v1/cameras/cam-1/timeline", params=window)).json()
     assert body["states"][-1]["state"] == "pending"
-    assert body["states"][-1]["from"] == names.rfc3339(NOW_US - 75 * S)
+    assert body["states"][-1]["from"] == names.format_rfc3339(NOW_US - 75 * S)
     assert body["pending_s"] == 135
 
 
@@ -345,9 +345,7 @@ async def test_an_epoch_can_be_asked_for_by_itself(http: httpx.AsyncClient, epoc
     assert [s["epoch"] for s in found] == [epoch] * count
     text = (await http.get("/v1/cameras/cam-1/playlist.m3u8", params=params)).text
     assert text.count("#EXTINF:") == text.count(epoch) - text.count("#EXT-X-MAP") == count
-    problem(
-        await http.get("/v1/cameras/cam-1/playlist.m3u8", params={**params, "epoch": FIRST[:-1] + "9"}), 404
-    )
+    problem(await http.get("/v1/cameras/cam-1/playlist.m3u8", params={**params, "epoch": FIRST[:-1] + "9"}), 404)
     assert "epoch" in fields(await http.get("/v1/cameras/cam-1/segments", params={**WHOLE, "epoch": "x"}))
 
 
@@ -364,7 +362,7 @@ def frames(url: str) -> int:
         return sum(1 for _ in playing.decode(video=0))
 
 
-async def test_a_playlist_of_one_epoch_plays_in_silence(api: Api, http: httpx.AsyncClient):
+async def test_a_playlist_of_one_epoch_plays_in_silence(api: ApiProcess, http: httpx.AsyncClient):
     response = await http.get("/v1/cameras/cam-1/playlist.m3u8", params={"from": at(-10), "to": at(30)})
     assert response.headers["content-type"] == "application/vnd.apple.mpegurl"
     assert (response.headers["districam-from"], response.headers["districam-to"]) == (at(0), at(20))
@@ -387,15 +385,13 @@ async def test_a_playlist_over_a_gap_plays_every_picture(http: httpx.AsyncClient
 
 async def test_a_playlist_without_footage_says_why(http: httpx.AsyncClient):
     response = await http.get("/v1/cameras/cam-1/playlist.m3u8", params={"from": at(21), "to": at(49)})
-    assert [(s["state"], s["cause"]) for s in problem(response, 404)["states"]] == [
-        ("gap", "camera_unreachable")
-    ]
+    assert [(s["state"], s["cause"]) for s in problem(response, 404)["states"]] == [("gap", "camera_unreachable")]
 
 
 async def test_a_hidden_copy_is_not_played_twice(http: httpx.AsyncClient, redis: Redis):
     """A replay at the log's end can leave copies that half-overlap: the cover plays each second once."""
     copy = segments("cam-1", FIRST, START_US, first_second=1, seconds=1)[0].entry
-    key, member = names.segments_key("cam-1", copy.start_us), index.member(copy)
+    key, member = names.segments_key("cam-1", copy.start_us), segment_array.encode_member(copy)
     await redis.zadd(key, {member: copy.start_us})
     try:
         params = {"from": at(0), "to": at(20)}
@@ -407,7 +403,7 @@ async def test_a_hidden_copy_is_not_played_twice(http: httpx.AsyncClient, redis:
     assert len(listed) == 11
 
 
-async def object_url(http: httpx.AsyncClient) -> tuple[Made, str]:
+async def object_url(http: httpx.AsyncClient) -> tuple[SegmentObject, str]:
     page = (await http.get("/v1/cameras/cam-1/segments", params={**WHOLE, "limit": 1})).json()
     return MADE[0], page["segments"][0]["url"]
 
@@ -459,16 +455,16 @@ async def test_a_token_opens_its_own_object_only_and_only_in_time(http: httpx.As
 async def test_a_token_lives_for_a_day(http: httpx.AsyncClient):
     _, url = await object_url(http)
     expires_us = int(url.partition("?token=")[2].partition(".")[0])
-    assert abs(expires_us - time.time_ns() // 1000 - MEDIA_US) < 60 * S
+    assert abs(expires_us - time.time_ns() // 1000 - MEDIA_TTL_US) < 60 * S
 
 
 async def test_an_object_that_is_gone_is_not_found(http: httpx.AsyncClient):
-    gone = names.segment_key("cam-1", replace(MADE[0].entry, first_seq=77))
+    gone = names.segment_object_key("cam-1", replace(MADE[0].entry, first_seq=77))
     token = signed(gone)
     problem(await http.get(f"/v1/media/{gone}?token={token}"), 404)
 
 
-async def raw(api: Api, target: str) -> tuple[int, bytes]:
+async def raw(api: ApiProcess, target: str) -> tuple[int, bytes]:
     """What is answered to exactly this target, which a client's library would tidy up."""
     host, port = api.url.removeprefix("http://").split(":")
     async with asyncio.timeout(10):
@@ -502,14 +498,14 @@ KEY = MADE[0].key
         ("..", ".."),
     ],
 )
-async def test_nothing_but_segments_is_served_even_if_it_is_signed(api: Api, key: str, target: str):
+async def test_nothing_but_segments_is_served_even_if_it_is_signed(api: ApiProcess, key: str, target: str):
     status, body = await raw(api, f"/v1/media/{target}?token={signed(key)}")
     assert status in (403, 404), body
     assert b'"site"' not in body
     assert MADE[0].content not in body
 
 
-async def test_a_token_is_for_the_key_as_it_is_meant_not_as_it_is_written(api: Api):
+async def test_a_token_is_for_the_key_as_it_is_meant_not_as_it_is_written(api: ApiProcess):
     """`%2F` is a slash in a URL: the same key, and no other one by it."""
     status, body = await raw(api, f"/v1/media/{KEY.replace('/', '%2F')}?token={signed(KEY)}")
     assert (status, len(body)) == (200, len(MADE[0].content))
@@ -519,7 +515,7 @@ async def test_a_token_is_for_the_key_as_it_is_meant_not_as_it_is_written(api: A
 
 
 async def test_each_playlist_and_download_is_told_in_the_log_without_its_token(
-    api: Api, http: httpx.AsyncClient
+    api: ApiProcess, http: httpx.AsyncClient
 ):
     _, url = await object_url(http)
     await http.get("/v1/cameras/cam-1/playlist.m3u8", params=WHOLE)
@@ -616,7 +612,7 @@ async def test_a_name_that_leads_here_from_elsewhere_opens_nothing(http: httpx.A
     assert (login.json(), "set-cookie" in login.headers) == (body, False)
 
 
-async def test_a_record_that_cannot_be_read_hides_no_other(api: Api, http: httpx.AsyncClient, redis: Redis):
+async def test_a_record_that_cannot_be_read_hides_no_other(api: ApiProcess, http: httpx.AsyncClient, redis: Redis):
     await redis.zadd(names.camera_key("cam-bad"), {b'{"secret": 1}': 1})
     await redis.sadd(names.CAMERA_IDS, "cam-bad")
     try:
@@ -635,9 +631,7 @@ async def test_a_record_that_cannot_be_read_hides_no_other(api: Api, http: httpx
 # ---- things that are away
 
 
-async def test_an_index_that_is_not_ready_answers_503_with_its_progress(
-    http: httpx.AsyncClient, redis: Redis
-):
+async def test_an_index_that_is_not_ready_answers_503_with_its_progress(http: httpx.AsyncClient, redis: Redis):
     paths = ["", "/cam-1", "/cam-1/timeline", "/cam-1/segments", "/cam-1/playlist.m3u8"]
     await redis.delete(names.META)
     try:
@@ -655,7 +649,7 @@ async def test_an_index_that_is_not_ready_answers_503_with_its_progress(
 
 
 async def test_redis_away_is_a_503_and_back_is_an_answer(
-    api: Api, http: httpx.AsyncClient, redis_server: valkey.Redis, redis: Redis
+    api: ApiProcess, http: httpx.AsyncClient, redis_server: valkey.Redis, redis: Redis
 ):
     await redis.wait(0, 0)
     await asyncio.sleep(1.2)  # appendfsync everysec
@@ -666,7 +660,7 @@ async def test_redis_away_is_a_503_and_back_is_an_answer(
         problem(away, 503)
         assert int(away.headers["retry-after"]) > 0
     finally:
-        await redis_server.child.start_again()
+        await redis_server.child.start()
     async with asyncio.timeout(20):
         while (await http.get("/v1/cameras/cam-1/timeline", params=WHOLE)).status_code != 200:
             await asyncio.sleep(0.1)
@@ -676,7 +670,7 @@ async def test_redis_away_is_a_503_and_back_is_an_answer(
 async def test_a_store_that_is_away_is_a_503_for_media_alone(
     stocked: S3Settings, redis_server: valkey.Redis, tmp_path: Path
 ):
-    (nobody,) = ports.choose(1)
+    (nobody,) = ports.pick_free_ports(1)
     s3 = stocked.model_copy(update={"endpoint": f"http://127.0.0.1:{nobody}"})
     async with (
         api_running(s3, redis_server.url, tmp_path / "api.log") as api,
@@ -695,7 +689,7 @@ async def test_a_store_that_is_away_is_a_503_for_media_alone(
 # ---- the process
 
 
-async def test_it_is_ready_and_measured(api: Api, http: httpx.AsyncClient):
+async def test_it_is_ready_and_measured(api: ApiProcess, http: httpx.AsyncClient):
     await http.get("/v1/streams")
     assert problem(await http.get("/v1/streams?x=1"), 422)
     async with asyncio.timeout(10):
@@ -758,11 +752,9 @@ async def test_any_address_but_loopback_is_refused_without_a_key(tmp_path: Path)
         assert "districam-api keys create" in said
 
 
-async def test_a_port_that_is_taken_is_named(api: Api):
+async def test_a_port_that_is_taken_is_named(api: ApiProcess):
     port = api.url.rpartition(":")[2]
-    code, said = await asyncio.to_thread(
-        refused, {"DISTRICAM_API__PORT": port, "DISTRICAM_LOG__FORMAT": "json"}
-    )
+    code, said = await asyncio.to_thread(refused, {"DISTRICAM_API__PORT": port, "DISTRICAM_LOG__FORMAT": "json"})
     assert code == 2
     assert "DISTRICAM_API__PORT" in said
 

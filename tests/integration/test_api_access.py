@@ -22,16 +22,16 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from districam_api import keyring, schemas
-from districam_api.core.keys import Key, make, revoked
-from districam_api.core.tokens import bearer as bearer_of
+from districam_api.core.keys import Key, create_key, revoke
+from districam_api.core.tokens import format_bearer as bearer_of
 from districam_api.core.tokens import sign
 from districam_common.contract.events import Camera
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
-from support import secured
-from support.api_process import Api, api_running, fill, stock
-from support.objects import segments
+from support import tls_servers
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index
+from support.segment_objects import segments
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -43,7 +43,7 @@ TOKEN_KEY = "k" * 40
 LOGIN = "00112233445566aa"
 MADE = segments("cam-1", EPOCH, START_US, count=5)
 CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", updated_us=START_US - 3600 * S)
-WINDOW = {"from": rfc3339(START_US), "to": rfc3339(START_US + 10 * S)}
+WINDOW = {"from": format_rfc3339(START_US), "to": format_rfc3339(START_US + 10 * S)}
 WALL = "https://wall.example"
 JSON = {"Content-Type": "application/json"}
 
@@ -59,12 +59,12 @@ class Ring:
         assert role in ("viewer", "operator")
         found = keyring.read(self.file) if self.file.exists() else []
         n = len(found).to_bytes(4, "big")
-        key, text = make(n, n * 8, name=f"key {len(found)}", role=role, now_us=NOW_US)
+        key, text = create_key(n, n * 8, name=f"key {len(found)}", role=role, now_us=NOW_US)
         keyring.write(self.file, [*found, key])
         return key, text
 
     def revoke(self, key: Key):
-        keyring.write(self.file, revoked(keyring.read(self.file), key.id, NOW_US))
+        keyring.write(self.file, revoke(keyring.read(self.file), key.id, NOW_US))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +91,17 @@ async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-access-{NOW_US}",
     )
-    await stock(s3, {"cam-1": MADE})
+    await create_stocked_bucket(s3, {"cam-1": MADE})
     ring = Ring(home / "keys.json")
     viewer, operator = ring.new("viewer"), ring.new("operator")
     async with valkey.running(home / "data", log_dir=home) as server:
         async with Redis.from_url(server.url) as redis:
-            await fill(redis, [CAMERA], {"cam-1": MADE}, log_us=NOW_US)
+            await populate_index(redis, [CAMERA], {"cam-1": MADE}, watermark_us=NOW_US)
         yield World(s3, server, ring, viewer, operator)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
+async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[ApiProcess]:
     home = tmp_path_factory.mktemp("api")
     (home / "token-key").write_text(TOKEN_KEY)
     async with api_running(
@@ -112,7 +112,7 @@ async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGe
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def http(api: Api) -> AsyncGenerator[httpx.AsyncClient]:
+async def http(api: ApiProcess) -> AsyncGenerator[httpx.AsyncClient]:
     """A client without a key."""
     async with httpx.AsyncClient(base_url=api.url, timeout=15) as client:
         yield client
@@ -194,9 +194,7 @@ async def test_a_key_opens_and_says_who_asks(http: httpx.AsyncClient, world: Wor
         )
         assert (body["site"], body["tz"], body["expires"]) == ("local", "Asia/Ho_Chi_Minh", None)
         assert (await http.get("/v1/cameras", headers=bearer(text))).status_code == 200
-    assert (
-        await http.get("/v1/cameras", headers={"Authorization": f"bearer  {world.viewer[1]}"})
-    ).status_code == 200
+    assert (await http.get("/v1/cameras", headers={"Authorization": f"bearer  {world.viewer[1]}"})).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -236,9 +234,7 @@ async def test_a_token_opens_no_other_route(http: httpx.AsyncClient, world: Worl
     unknown(await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"}))
 
 
-async def test_the_audit_names_the_key_of_lists_and_of_objects(
-    api: Api, http: httpx.AsyncClient, world: World
-):
+async def test_the_audit_names_the_key_of_lists_and_of_objects(api: ApiProcess, http: httpx.AsyncClient, world: World):
     key, text = world.viewer
     await http.get("/v1/cameras/cam-1/playlist.m3u8", params=WINDOW, headers=bearer(text))
     await http.get(await object_url(http, text))
@@ -250,9 +246,7 @@ async def test_the_audit_names_the_key_of_lists_and_of_objects(
 # ---- logins
 
 
-async def test_a_login_is_a_cookie_that_scripts_and_other_sites_cannot_use(
-    http: httpx.AsyncClient, world: World
-):
+async def test_a_login_is_a_cookie_that_scripts_and_other_sites_cannot_use(http: httpx.AsyncClient, world: World):
     key, text = world.operator
     answer = await http.post("/v1/login", json={"key": f" {text}\n"})
     schemas.Session.model_validate(answer.json())
@@ -322,7 +316,7 @@ async def test_a_long_body_is_refused_unread(http: httpx.AsyncClient):
 # ---- logging out
 
 
-def replica(world: World, folder: Path, name: str) -> AbstractAsyncContextManager[Api]:
+def replica(world: World, folder: Path, name: str) -> AbstractAsyncContextManager[ApiProcess]:
     """Another one that signs by the same key."""
     (folder / "token-key").write_text(TOKEN_KEY)
     return api_running(
@@ -351,7 +345,7 @@ async def logged_in(http: httpx.AsyncClient, text: str) -> tuple[dict[str, str],
 
 @pytest.mark.hostile
 async def test_a_logout_ends_the_login_and_its_urls_on_every_replica(
-    api: Api, http: httpx.AsyncClient, world: World, tmp_path: Path
+    api: ApiProcess, http: httpx.AsyncClient, world: World, tmp_path: Path
 ):
     async with replica(world, tmp_path, "second") as second:
         cookie, media = await logged_in(http, world.viewer[1])
@@ -370,7 +364,7 @@ async def test_a_logout_ends_the_login_and_its_urls_on_every_replica(
 
 @pytest.mark.hostile
 async def test_with_redis_away_a_logout_counts_here_and_elsewhere_once_it_is_back(
-    api: Api, http: httpx.AsyncClient, world: World, tmp_path: Path
+    api: ApiProcess, http: httpx.AsyncClient, world: World, tmp_path: Path
 ):
     async with replica(world, tmp_path, "second") as second:
         cookie, media = await logged_in(http, world.viewer[1])
@@ -379,7 +373,7 @@ async def test_with_redis_away_a_logout_counts_here_and_elsewhere_once_it_is_bac
             assert (await http.post("/v1/logout", headers=cookie)).status_code == 204
             await refused_within(api.url, cookie, media, 1)
         finally:
-            await world.redis.child.start_again()
+            await world.redis.child.start()
         await refused_within(second.url, cookie, media, 15)
 
 
@@ -488,11 +482,9 @@ async def test_tls_by_setting(world: World, tmp_path: Path):
 
 async def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(world: World, tmp_path: Path):
     """A key that does not fit is told; it costs no connection, nor does the right pair behind it."""
-    signer = await asyncio.to_thread(secured.authority, tmp_path)
-    old, new = [
-        await asyncio.to_thread(secured.certificate, tmp_path, signer, name) for name in ("old", "new")
-    ]
-    served = secured.Pair(tmp_path / "tls.crt", tmp_path / "tls.key")
+    signer = await asyncio.to_thread(tls_servers.create_ca, tmp_path)
+    old, new = [await asyncio.to_thread(tls_servers.certificate, tmp_path, signer, name) for name in ("old", "new")]
+    served = tls_servers.KeyPair(tmp_path / "tls.crt", tmp_path / "tls.key")
     _take(served.certificate, old.certificate)
     _take(served.key, old.key)
     async with api_running(
@@ -516,19 +508,17 @@ def _take(place: Path, content: Path) -> None:
     beside.replace(place)
 
 
-async def _until_told(api: Api, event: str):
+async def _until_told(api: ApiProcess, event: str):
     async with asyncio.timeout(30):
         while not api.events(event):
             await asyncio.sleep(0.2)
 
 
-async def _presented(api: Api) -> bytes:
+async def _presented(api: ApiProcess) -> bytes:
     """The certificate that a new connection meets."""
     address = httpx.URL(api.url)
     words = ssl.get_server_certificate
-    return ssl.PEM_cert_to_DER_cert(
-        await asyncio.to_thread(words, (address.host, address.port or 0), timeout=10)
-    )
+    return ssl.PEM_cert_to_DER_cert(await asyncio.to_thread(words, (address.host, address.port or 0), timeout=10))
 
 
 def _as_der(file: Path) -> bytes:

@@ -18,15 +18,15 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from districam_common.contract.events import Camera
-from districam_common.contract.names import parse_rfc3339, rfc3339
+from districam_common.contract.names import format_rfc3339, parse_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit import bitstream
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
-from support.api_process import Api, api_running, fill, stock
-from support.filmed import Padded, film, recorded
-from support.objects import Made
-from support.sleeper import Sleeper
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index
+from support.numbered_footage import PaddedFootage, make_numbered_segments, open_footage
+from support.segment_objects import SegmentObject
+from support.slow_client import SlowClient
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -36,45 +36,44 @@ NOW_US = time.time_ns() // 1000
 START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 30 * S
 EPOCHS = [f"01900000-0000-7000-8000-00000000000{n}" for n in range(9)]
 
-AVC = film("avc", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
-HEVC = film("hevc", START_US, Generated(codec="hevc", width=320, height=180, bitrate=300_000, b_frames=2))
-SMALL = film("sizes", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
-LARGE = film("sizes", START_US, Generated(width=640, height=360, bitrate=300_000, label="AVC"))
+AVC = open_footage("avc", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
+HEVC = open_footage("hevc", START_US, Generated(codec="hevc", width=320, height=180, bitrate=300_000, b_frames=2))
+SMALL = open_footage("sizes", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
+LARGE = open_footage("sizes", START_US, Generated(width=640, height=360, bitrate=300_000, label="AVC"))
 PLACES = 2
 
 
 LARGE_S = 30
 """25 MB: more than the buffers of a connection can take."""
-LARGEST = Padded("large", SMALL.clip, START_US)
-MADE: dict[str, list[Made]] = {
-    "large": recorded(LARGEST, EPOCHS[8], range(LARGE_S * 25)),
+LARGEST = PaddedFootage("large", SMALL.clip, START_US)
+MADE: dict[str, list[SegmentObject]] = {
+    "large": make_numbered_segments(LARGEST, EPOCHS[8], range(LARGE_S * 25)),
     # 20 s, a gap of 10 s, 30 s of which the next replica has the last 15 s as well (and 37 ms later)
     "avc": [
-        *recorded(AVC, EPOCHS[1], range(500)),
-        *recorded(AVC, EPOCHS[2], range(750, 1500)),
-        *recorded(AVC, EPOCHS[3], range(1100, 2000), shift_us=37_000),
+        *make_numbered_segments(AVC, EPOCHS[1], range(500)),
+        *make_numbered_segments(AVC, EPOCHS[2], range(750, 1500)),
+        *make_numbered_segments(AVC, EPOCHS[3], range(1100, 2000), shift_us=37_000),
     ],
     "hevc": [
-        *recorded(HEVC, EPOCHS[4], range(500)),
-        *recorded(HEVC, EPOCHS[5], range(450, 1000), shift_us=-21_000),
+        *make_numbered_segments(HEVC, EPOCHS[4], range(500)),
+        *make_numbered_segments(HEVC, EPOCHS[5], range(450, 1000), shift_us=-21_000),
     ],
     "sizes": [
-        *recorded(SMALL, EPOCHS[6], range(500)),
-        *recorded(LARGE, EPOCHS[7], range(500, 1000)),
+        *make_numbered_segments(SMALL, EPOCHS[6], range(500)),
+        *make_numbered_segments(LARGE, EPOCHS[7], range(500, 1000)),
     ],
 }  # fmt: skip
 CAMERAS = [
-    Camera(camera_id=name, name=name, url=f"rtsp://10.0.0.1/{name}", updated_us=START_US - 3600 * S)
-    for name in MADE
+    Camera(camera_id=name, name=name, url=f"rtsp://10.0.0.1/{name}", updated_us=START_US - 3600 * S) for name in MADE
 ]
 
 
 def at(seconds: float) -> str:
-    return rfc3339(START_US + round(seconds * S))
+    return format_rfc3339(START_US + round(seconds * S))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
+async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[ApiProcess]:
     home = tmp_path_factory.mktemp("api-clip")
     s3 = S3Settings(
         endpoint=servers.s3.url,
@@ -82,16 +81,16 @@ async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-clip-{NOW_US}",
     )
-    await stock(s3, MADE)
+    await create_stocked_bucket(s3, MADE)
     async with valkey.running(home / "data", log_dir=home) as server:
         async with Redis.from_url(server.url) as redis:
-            await fill(redis, CAMERAS, MADE, log_us=NOW_US)
+            await populate_index(redis, CAMERAS, MADE, watermark_us=NOW_US)
         async with api_running(s3, server.url, home / "api.log", clips_at_once=PLACES) as running:
             yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def http(api: Api) -> AsyncGenerator[httpx.AsyncClient]:
+async def http(api: ApiProcess) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
         yield client
 
@@ -103,7 +102,7 @@ async def clip(http: httpx.AsyncClient, camera: str, from_s: float, to_s: float)
 
 def numbers(response: httpx.Response) -> list[int]:
     assert response.status_code == 200, response.text[:500]
-    return [picture.number for picture in bitstream.running_numbers(response.content)]
+    return [picture.number for picture in bitstream.parse_stored_pictures(response.content)]
 
 
 def bounds_us(response: httpx.Response) -> tuple[int, int]:
@@ -133,9 +132,7 @@ def plays_in_silence(file: Path) -> float:
     return float(shown["format"]["duration"])
 
 
-async def test_a_clip_over_a_gap_and_a_handover_has_each_picture_once(
-    http: httpx.AsyncClient, tmp_path: Path
-):
+async def test_a_clip_over_a_gap_and_a_handover_has_each_picture_once(http: httpx.AsyncClient, tmp_path: Path):
     response = await clip(http, "avc", -5, 90)
     assert numbers(response) == [*range(500), *range(750, 2000)]
     from_us, to_us = bounds_us(response)
@@ -151,7 +148,7 @@ async def test_a_clip_over_a_gap_and_a_handover_has_each_picture_once(
 
 async def test_gaps_are_kept_as_time(http: httpx.AsyncClient):
     response = await clip(http, "avc", -5, 90)
-    pictures = bitstream.running_numbers(response.content)
+    pictures = bitstream.parse_stored_pictures(response.content)
     off_us = [abs(p.dts * 100 // 9 - (p.sent_us - START_US)) for p in pictures]
     assert max(off_us) <= 2 * FRAME_US  # the second replica's pictures came 37 ms late
 
@@ -197,15 +194,13 @@ async def test_more_than_a_day_is_refused(http: httpx.AsyncClient):
     assert (await clip(http, "avc", 0, 86_401)).status_code == 422
 
 
-def held(api: Api) -> Sleeper:
+def held(api: ApiProcess) -> SlowClient:
     """A clip whose client reads its head and no more: the rest fits into no buffer on the way."""
     query = httpx.QueryParams({"from": at(0), "to": at(LARGE_S)})
-    return Sleeper(api.url, f"/v1/cameras/large/clip.mp4?{query}")
+    return SlowClient(api.url, f"/v1/cameras/large/clip.mp4?{query}")
 
 
-async def test_as_many_clips_as_may_be_are_held_open_and_one_more_is_put_off(
-    api: Api, http: httpx.AsyncClient
-):
+async def test_as_many_clips_as_may_be_are_held_open_and_one_more_is_put_off(api: ApiProcess, http: httpx.AsyncClient):
     sleeping = [await asyncio.to_thread(held, api) for _ in range(PLACES)]
     try:
         assert [one.status for one in sleeping] == [200] * PLACES
@@ -217,23 +212,23 @@ async def test_as_many_clips_as_may_be_are_held_open_and_one_more_is_put_off(
             await asyncio.sleep(0.05)
         playlist = await http.get("/v1/cameras/avc/playlist.m3u8", params={"from": at(0), "to": at(4)})
         assert playlist.status_code == 200
-        sleeping.pop().go_away()
+        sleeping.pop().close()
         async with asyncio.timeout(10):
             while (freed := await clip(http, "avc", 0, 4)).status_code != 200:
                 assert freed.status_code == 503
                 await asyncio.sleep(0.05)
     finally:
         for one in sleeping:
-            one.go_away()
+            one.close()
 
 
-async def test_who_goes_away_stops_the_work(api: Api, http: httpx.AsyncClient):
+async def test_who_goes_away_stops_the_work(api: ApiProcess, http: httpx.AsyncClient):
     """The api ends what it does for a client that is gone, long before the clip's end."""
     began = await clips_ended(api)
     one = await asyncio.to_thread(held, api)
     await asyncio.sleep(0.5)
     assert await clips_ended(api) == began
-    one.go_away()
+    one.close()
     async with asyncio.timeout(5):
         while await clips_ended(api) == began:
             await asyncio.sleep(0.05)
@@ -242,7 +237,7 @@ async def test_who_goes_away_stops_the_work(api: Api, http: httpx.AsyncClient):
     assert not api.events("request failed")
 
 
-async def clips_ended(api: Api) -> int:
+async def clips_ended(api: ApiProcess) -> int:
     """Requests for clips that the api has done with."""
     async with httpx.AsyncClient(timeout=5) as http:
         text = (await http.get(f"{api.health_url}/metrics")).text
@@ -259,7 +254,7 @@ async def test_the_copy_that_a_clip_hides_can_be_had_by_itself(http: httpx.Async
     assert nothing.status_code == 404
 
 
-async def test_each_clip_is_a_line_of_the_audit(api: Api, http: httpx.AsyncClient):
+async def test_each_clip_is_a_line_of_the_audit(api: ApiProcess, http: httpx.AsyncClient):
     await clip(http, "avc", 0, 4)
     line = api.events("footage_served")[-1]
     assert (line["route"], line["camera_id"], line["from"], line["to"]) == ("clip", "avc", at(0), at(4))

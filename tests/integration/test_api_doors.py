@@ -19,15 +19,15 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from districam_api import keyring
-from districam_api.core.keys import Key, make
+from districam_api.core.keys import Key, create_key
 from districam_common.contract.events import Camera
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
-from support.api_process import Api, api_running, fill, stock
-from support.filmed import Padded, film, recorded
-from support.sleeper import Sleeper
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index
+from support.numbered_footage import PaddedFootage, make_numbered_segments, open_footage
+from support.slow_client import SlowClient
 
 pytestmark = [
     pytest.mark.integration,
@@ -40,8 +40,8 @@ S = 1_000_000
 NOW_US = time.time_ns() // 1000
 START_US = (NOW_US // (3600 * S) - 1) * 3600 * S
 EPOCH = "01900000-0000-7000-8000-000000000001"
-SMALL = film("large", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
-MADE = {"large": recorded(Padded("large", SMALL.clip, START_US), EPOCH, range(500))}
+SMALL = open_footage("large", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
+MADE = {"large": make_numbered_segments(PaddedFootage("large", SMALL.clip, START_US), EPOCH, range(500))}
 """20 s of 16 MB, more than the buffers of a connection take."""
 CAMERA = Camera(camera_id="large", name="large", url="rtsp://10.0.0.1/1", updated_us=START_US - 3600 * S)
 CLIP = "/v1/cameras/large/clip.mp4"
@@ -51,7 +51,7 @@ ELSEWHERE = "127.0.0.2"
 
 
 def window(seconds: float) -> dict[str, str]:
-    return {"from": rfc3339(START_US), "to": rfc3339(START_US + round(seconds * S))}
+    return {"from": format_rfc3339(START_US), "to": format_rfc3339(START_US + round(seconds * S))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +74,18 @@ async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-doors-{NOW_US}",
     )
-    await stock(s3, MADE)
-    viewer = make(b"view", b"v" * 32, name="viewer", role="viewer", now_us=NOW_US)
-    operator = make(b"oper", b"o" * 32, name="operator", role="operator", now_us=NOW_US)
+    await create_stocked_bucket(s3, MADE)
+    viewer = create_key(b"view", b"v" * 32, name="viewer", role="viewer", now_us=NOW_US)
+    operator = create_key(b"oper", b"o" * 32, name="operator", role="operator", now_us=NOW_US)
     keyring.write(home / "keys.json", [viewer[0], operator[0]])
     async with valkey.running(home / "data", log_dir=home) as server:
         async with Redis.from_url(server.url) as redis:
-            await fill(redis, [CAMERA], MADE, log_us=NOW_US)
+            await populate_index(redis, [CAMERA], MADE, watermark_us=NOW_US)
         yield World(s3, server.url, home / "keys.json", viewer, operator)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
+async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[ApiProcess]:
     log = tmp_path_factory.mktemp("api") / "api.log"
     async with api_running(
         world.s3, world.redis_url, log, keys_file=world.keys_file, reader_s=READER_S, request_s=REQUEST_S
@@ -93,7 +93,7 @@ async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGe
         yield running
 
 
-def asking(api: Api, key: tuple[Key, str]) -> httpx.AsyncClient:
+def asking(api: ApiProcess, key: tuple[Key, str]) -> httpx.AsyncClient:
     """Somebody else, at another address."""
     return httpx.AsyncClient(
         base_url=api.url, timeout=15, headers={"Authorization": f"Bearer {key[1]}"},
@@ -101,23 +101,23 @@ def asking(api: Api, key: tuple[Key, str]) -> httpx.AsyncClient:
     )  # fmt: skip
 
 
-def told(api: Api, key: Key) -> list[str]:
+def told(api: ApiProcess, key: Key) -> list[str]:
     """Paths of the transfers to that key that were given up."""
     return [line["path"] for line in api.events("transfer given up") if line["key_id"] == key.id]
 
 
 @contextlib.contextmanager
-def sleeping(api: Api, path: str, key: tuple[Key, str] | None, count: int) -> Generator[list[Sleeper]]:
-    found = [Sleeper(api.url, path, key[1] if key else "") for _ in range(count)]
+def sleeping(api: ApiProcess, path: str, key: tuple[Key, str] | None, count: int) -> Generator[list[SlowClient]]:
+    found = [SlowClient(api.url, path, key[1] if key else "") for _ in range(count)]
     try:
         yield found
     finally:
         for one in found:
-            one.go_away()
+            one.close()
 
 
 @pytest.mark.correctness
-async def test_eight_sleeping_downloads_of_one_key_keep_nobody_else_waiting(api: Api, world: World):
+async def test_eight_sleeping_downloads_of_one_key_keep_nobody_else_waiting(api: ApiProcess, world: World):
     viewer, path = world.viewer, f"{CLIP}?{httpx.QueryParams(window(20))}"
     with sleeping(api, path, viewer, 8) as found:
         assert [one.status for one in found] == [200] * 2 + [503] * 6
@@ -129,11 +129,11 @@ async def test_eight_sleeping_downloads_of_one_key_keep_nobody_else_waiting(api:
             async with asyncio.timeout(READER_S + SOON_S):
                 while (await same.get(CLIP, params=window(2))).status_code != 200:
                     await asyncio.sleep(0.1)
-        assert [await asyncio.to_thread(one.is_reset) for one in found[:2]] == [True, True]
+        assert [await asyncio.to_thread(one.read_until_closed) for one in found[:2]] == [True, True]
     assert told(api, viewer[0]) == [CLIP, CLIP]
 
 
-async def test_who_asks_for_an_object_and_takes_none_of_it_is_given_up_too(api: Api, world: World):
+async def test_who_asks_for_an_object_and_takes_none_of_it_is_given_up_too(api: ApiProcess, world: World):
     async with asking(api, world.operator) as http:
         listed = await http.get("/v1/cameras/large/segments", params=window(20))
         url: str = listed.json()["segments"][0]["url"]
@@ -142,14 +142,14 @@ async def test_who_asks_for_an_object_and_takes_none_of_it_is_given_up_too(api: 
         async with asyncio.timeout(READER_S + SOON_S):
             while not told(api, world.operator[0]):
                 await asyncio.sleep(0.1)
-        assert await asyncio.to_thread(one.is_reset)
+        assert await asyncio.to_thread(one.read_until_closed)
     assert told(api, world.operator[0]) == [url.partition("?")[0]]
 
 
 # ---- connections
 
 
-def opened(api: Api, sources: list[str]) -> list[socket.socket]:
+def opened(api: ApiProcess, sources: list[str]) -> list[socket.socket]:
     """A connection from each address, with the beginning of a head."""
     url = urlsplit(api.url)
     found = list[socket.socket]()
@@ -161,7 +161,7 @@ def opened(api: Api, sources: list[str]) -> list[socket.socket]:
     return found
 
 
-async def answers_at_once(api: Api, world: World):
+async def answers_at_once(api: ApiProcess, world: World):
     """Health answers, and so does the api to somebody else."""
     async with asyncio.timeout(3), httpx.AsyncClient() as prober, asking(api, world.viewer) as http:
         assert (await prober.get(f"{api.health_url}/healthz")).status_code == 200
@@ -169,9 +169,7 @@ async def answers_at_once(api: Api, world: World):
 
 
 @pytest.mark.parametrize("sources", [["127.0.0.3"] * 500, [f"127.0.1.{n % 100 + 1}" for n in range(500)]])
-async def test_five_hundred_slow_connections_are_noticed_by_nobody(
-    api: Api, world: World, sources: list[str]
-):
+async def test_five_hundred_slow_connections_are_noticed_by_nobody(api: ApiProcess, world: World, sources: list[str]):
     held = await asyncio.to_thread(opened, api, sources)
     try:
         for _ in range(5):
@@ -188,12 +186,10 @@ async def test_five_hundred_slow_connections_are_noticed_by_nobody(
             one.close()
 
 
-async def open_connections(api: Api) -> int:
+async def open_connections(api: ApiProcess) -> int:
     async with httpx.AsyncClient(timeout=5) as http:
         text = (await http.get(f"{api.health_url}/metrics")).text
-    (line,) = [
-        line for line in text.splitlines() if line.startswith('districam_api_connections{kind="http"}')
-    ]
+    (line,) = [line for line in text.splitlines() if line.startswith('districam_api_connections{kind="http"}')]
     return int(float(line.split()[-1]))
 
 

@@ -15,14 +15,14 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from districam_common.contract.events import Camera
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit import bitstream
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
-from support.api_process import Api, api_running, fill, stock
-from support.filmed import film, recorded
-from support.objects import Made
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index
+from support.numbered_footage import make_numbered_segments, open_footage
+from support.segment_objects import SegmentObject
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,21 +36,23 @@ NOW_US = time.time_ns() // 1000
 START_US = (NOW_US // (3600 * S) - 1) * 3600 * S + 1800 * S
 EPOCHS = [f"01900000-0000-7000-8000-00000000000{n}" for n in range(4)]
 AVC = Generated(width=320, height=180, bitrate=300_000, label="AVC")
-WHOLE, HOLED = film("whole", START_US, AVC), film("holed", START_US, AVC)
-MADE: dict[str, list[Made]] = {
+WHOLE, HOLED = open_footage("whole", START_US, AVC), open_footage("holed", START_US, AVC)
+MADE: dict[str, list[SegmentObject]] = {
     # 20 s, a hole of 0.4 s, 20 s of another epoch
-    "whole": [*recorded(WHOLE, EPOCHS[0], range(500)), *recorded(WHOLE, EPOCHS[1], range(510, 1010))],
-    "holed": recorded(HOLED, EPOCHS[2], range(1000)),
+    "whole": [
+        *make_numbered_segments(WHOLE, EPOCHS[0], range(500)),
+        *make_numbered_segments(WHOLE, EPOCHS[1], range(510, 1010)),
+    ],
+    "holed": make_numbered_segments(HOLED, EPOCHS[2], range(1000)),
 }
 CAMERAS = [
-    Camera(camera_id=name, name=name, url=f"rtsp://10.0.0.1/{name}", updated_us=START_US - 3600 * S)
-    for name in MADE
+    Camera(camera_id=name, name=name, url=f"rtsp://10.0.0.1/{name}", updated_us=START_US - 3600 * S) for name in MADE
 ]
 CLIP = "/v1/cameras/{}/clip.mp4"
 
 
 def at(seconds: float) -> str:
-    return rfc3339(START_US + round(seconds * S))
+    return format_rfc3339(START_US + round(seconds * S))
 
 
 def window(from_s: float, to_s: float, **more: str) -> dict[str, str]:
@@ -58,7 +60,7 @@ def window(from_s: float, to_s: float, **more: str) -> dict[str, str]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
+async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[ApiProcess]:
     home = tmp_path_factory.mktemp("api-http")
     s3 = S3Settings(
         endpoint=servers.s3.url,
@@ -67,21 +69,21 @@ async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
         bucket=f"test-http-{NOW_US}",
     )
     gone = MADE["holed"][2].key  # indexed, and gone from the store
-    await stock(s3, {name: [one for one in made if one.key != gone] for name, made in MADE.items()})
+    await create_stocked_bucket(s3, {name: [one for one in made if one.key != gone] for name, made in MADE.items()})
     async with valkey.running(home / "data", log_dir=home) as server:
         async with Redis.from_url(server.url) as redis:
-            await fill(redis, CAMERAS, MADE, log_us=NOW_US)
+            await populate_index(redis, CAMERAS, MADE, watermark_us=NOW_US)
         async with api_running(s3, server.url, home / "api.log", clips_at_once=1) as running:
             yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def http(api: Api) -> AsyncGenerator[httpx.AsyncClient]:
+async def http(api: ApiProcess) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
         yield client
 
 
-async def raw(api: Api, path: str, version: str) -> tuple[bytes, bytes, bool]:
+async def raw(api: ApiProcess, path: str, version: str) -> tuple[bytes, bytes, bool]:
     """Head and body of an answer as they came, and whether the connection was reset."""
     url = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
@@ -102,7 +104,7 @@ async def raw(api: Api, path: str, version: str) -> tuple[bytes, bytes, bool]:
 # ---- answers that break off
 
 
-async def test_a_clip_is_refused_over_http_1_0_with_what_to_do(api: Api):
+async def test_a_clip_is_refused_over_http_1_0_with_what_to_do(api: ApiProcess):
     head, body, _ = await raw(api, f"{CLIP.format('whole')}?{urlencode(window(0, 5))}", "1.0")
     assert head.startswith(b"http/1.1 426 upgrade required")
     assert b"upgrade: http/1.1" in head
@@ -111,7 +113,7 @@ async def test_a_clip_is_refused_over_http_1_0_with_what_to_do(api: Api):
     assert b"proxy_http_version 1.1" in body
 
 
-async def test_what_has_a_length_is_answered_over_http_1_0(api: Api, http: httpx.AsyncClient):
+async def test_what_has_a_length_is_answered_over_http_1_0(api: ApiProcess, http: httpx.AsyncClient):
     listed = (await http.get("/v1/cameras/whole/segments", params=window(0, 5))).json()["segments"]
     head, body, is_reset = await raw(api, listed[0]["url"], "1.0")
     assert (head.split(b"\r\n")[0], is_reset) == (b"http/1.1 200 ok", False)
@@ -121,7 +123,7 @@ async def test_what_has_a_length_is_answered_over_http_1_0(api: Api, http: httpx
     assert f"content-length: {len(body)}".encode() in head
 
 
-async def test_a_clip_that_breaks_off_resets_the_connection(api: Api):
+async def test_a_clip_that_breaks_off_resets_the_connection(api: ApiProcess):
     head, body, is_reset = await raw(api, f"{CLIP.format('holed')}?{urlencode(window(0, 40))}", "1.1")
     assert is_reset, (head, body[-20:])
     whole, body, is_reset = await raw(api, f"{CLIP.format('whole')}?{urlencode(window(0, 15))}", "1.1")
@@ -157,7 +159,7 @@ async def test_head_is_the_answer_of_get_without_its_content(http: httpx.AsyncCl
         }, path
 
 
-async def test_head_takes_no_place_for_long_and_serves_nothing(api: Api, http: httpx.AsyncClient):
+async def test_head_takes_no_place_for_long_and_serves_nothing(api: ApiProcess, http: httpx.AsyncClient):
     before = len(api.events("footage_served"))
     for _ in range(3):
         assert (await http.head(CLIP.format("whole"), params=window(0, 40))).status_code == 200
@@ -191,9 +193,7 @@ async def test_a_range_is_honoured_of_the_object_that_if_range_names_alone(http:
             status,
             content[10:20] if status == 206 else content,
         ), value
-    assert (
-        await http.get(url, headers={"Range": "bytes=999999999-", "If-Range": '"other"'})
-    ).status_code == 200
+    assert (await http.get(url, headers={"Range": "bytes=999999999-", "If-Range": '"other"'})).status_code == 200
 
 
 async def test_what_is_there_already_is_not_sent_again(http: httpx.AsyncClient):
@@ -219,7 +219,7 @@ async def test_in_a_hole_too_short_to_count_the_last_picture_before_it_is_shown(
     still = await http.get("/v1/cameras/whole/snapshot.jpg", params={"at": at(20.2)})
     assert (still.status_code, still.headers["districam-time"]) == (200, at(19.96))
     clip = await http.get(CLIP.format("whole"), params=window(20.1, 20.3))
-    numbers = [picture.number for picture in bitstream.running_numbers(clip.content)]
+    numbers = [picture.number for picture in bitstream.parse_stored_pictures(clip.content)]
     assert (clip.status_code, numbers[-1], clip.headers["districam-to"]) == (200, 499, at(20))
     playlist = await http.get("/v1/cameras/whole/playlist.m3u8", params=window(20.1, 20.3))
     assert (playlist.status_code, playlist.headers["districam-to"]) == (200, at(20))

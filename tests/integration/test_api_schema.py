@@ -11,21 +11,26 @@ import pytest
 import pytest_asyncio
 
 from districam_devkit.servers import Servers
-from support.api_process import Api
-from support.asked_api import WITH_KEY, command, stocked, with_footage
+from support.api_process import ApiProcess
+from support.schemathesis_api import (
+    KEY_HEADER_CONFIG,
+    footage_config,
+    running_stocked_api,
+    schemathesis_command,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
-    async with stocked(tmp_path_factory.mktemp("api-schema"), servers.s3) as running:
+async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[ApiProcess]:
+    async with running_stocked_api(tmp_path_factory.mktemp("api-schema"), servers.s3) as running:
         yield running
 
 
-async def asked(api: Api, folder: Path, config: list[str], *options: str):
+async def asked(api: ApiProcess, folder: Path, config: list[str], *options: str):
     """Lets Schemathesis ask, and judge every answer."""
-    called, environment = await asyncio.to_thread(command, api, folder, config, "--seed", "1", *options)
+    called, environment = await asyncio.to_thread(schemathesis_command, api, folder, config, "--seed", "1", *options)
     ran = await asyncio.to_thread(
         subprocess.run,
         called, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False,
@@ -34,22 +39,20 @@ async def asked(api: Api, folder: Path, config: list[str], *options: str):
     assert not api.events("request failed")
 
 
-async def answered(api: Api) -> set[tuple[str, str]]:
+async def answered(api: ApiProcess) -> set[tuple[str, str]]:
     """Which routes have given which statuses."""
     async with httpx.AsyncClient(timeout=5) as http:
         text = (await http.get(f"{api.health_url}/metrics")).text
-    return set(
-        re.findall(r'^districam_api_requests_total{route="(.*?)",status="(\d+)"} ', text, re.MULTILINE)
-    )
+    return set(re.findall(r'^districam_api_requests_total{route="(.*?)",status="(\d+)"} ', text, re.MULTILINE))
 
 
-async def test_whatever_is_made_up_no_answer_is_outside_the_schema(api: Api, tmp_path: Path):
-    await asked(api, tmp_path, [WITH_KEY], "--phases", "coverage,fuzzing", "--max-examples", "12")
+async def test_whatever_is_made_up_no_answer_is_outside_the_schema(api: ApiProcess, tmp_path: Path):
+    await asked(api, tmp_path, [KEY_HEADER_CONFIG], "--phases", "coverage,fuzzing", "--max-examples", "12")
     assert len({route for route, status in await answered(api) if status == "422"}) > 8
 
 
-async def test_over_real_footage_no_answer_is_outside_the_schema(api: Api, tmp_path: Path):
-    config = with_footage()
+async def test_over_real_footage_no_answer_is_outside_the_schema(api: ApiProcess, tmp_path: Path):
+    config = footage_config()
     await asked(api, tmp_path, config, "--phases", "fuzzing", "--mode", "positive", "--max-examples", "8")
     routes = {route for route, status in await answered(api) if status in ("200", "204", "206")}
     assert routes >= {
@@ -61,10 +64,7 @@ async def test_over_real_footage_no_answer_is_outside_the_schema(api: Api, tmp_p
             "/v1/session",
             "/v1/logout",
         ),
-        *(
-            f"/v1/cameras/{{camera_id}}/{leaf}"
-            for leaf in ("timeline", "segments", "playlist.m3u8", "clip.mp4")
-        ),
+        *(f"/v1/cameras/{{camera_id}}/{leaf}" for leaf in ("timeline", "segments", "playlist.m3u8", "clip.mp4")),
         *(f"/v1/cameras/{{camera_id}}/{leaf}" for leaf in ("snapshot.jpg", "latest.jpg")),
         "/v1/media/{key:path}",
     }

@@ -19,14 +19,14 @@ from redis.asyncio import Redis
 
 from districam_common.contract import names
 from districam_common.contract.events import Camera
-from districam_common.contract.names import parse_rfc3339, rfc3339
+from districam_common.contract.names import format_rfc3339, parse_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
 from districam_devkit.simcam.drawing import pictures
-from support.api_process import Api, api_running, fill, stock
-from support.filmed import Film, film, recorded
-from support.objects import Made
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index
+from support.numbered_footage import NumberedFootage, make_numbered_segments, open_footage
+from support.segment_objects import SegmentObject
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -35,25 +35,27 @@ FRAME_US = 40_000
 NOW_US = time.time_ns() // 1000
 START_US = (NOW_US // (3600 * S) - 1) * 3600 * S
 FIRST, SECOND, THIRD = (f"01900000-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
-AVC = film("avc", START_US, Generated(width=320, height=180, bitrate=500_000, label="CAM"))
-HEVC = film(
+AVC = open_footage("avc", START_US, Generated(width=320, height=180, bitrate=500_000, label="CAM"))
+HEVC = open_footage(
     "hevc", START_US, Generated(codec="hevc", width=320, height=180, bitrate=500_000, b_frames=2, label="CAM")
 )
-ORPHAN = film("orphan", START_US, Generated(width=320, height=180, bitrate=500_000, label="CAM"))
-MADE: dict[str, list[Made]] = {
+ORPHAN = open_footage("orphan", START_US, Generated(width=320, height=180, bitrate=500_000, label="CAM"))
+MADE: dict[str, list[SegmentObject]] = {
     # cut in the middle of a GOP now and then: the keyframe lies in the segment before
-    "avc": [*recorded(AVC, FIRST, range(500), segment=175), *recorded(AVC, SECOND, range(1000, 1250))],
-    "hevc": recorded(HEVC, THIRD, range(500)),
-    "orphan": recorded(ORPHAN, FIRST, range(25, 50), first_seq=1),
+    "avc": [
+        *make_numbered_segments(AVC, FIRST, range(500), segment_pictures=175),
+        *make_numbered_segments(AVC, SECOND, range(1000, 1250)),
+    ],
+    "hevc": make_numbered_segments(HEVC, THIRD, range(500)),
+    "orphan": make_numbered_segments(ORPHAN, FIRST, range(25, 50), first_seq=1),
 }
 CAMERAS = [
-    Camera(camera_id=name, name=name, url=f"rtsp://10.0.0.1/{name}", updated_us=START_US - 3600 * S)
-    for name in MADE
+    Camera(camera_id=name, name=name, url=f"rtsp://10.0.0.1/{name}", updated_us=START_US - 3600 * S) for name in MADE
 ]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Api]:
+async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[ApiProcess]:
     home = tmp_path_factory.mktemp("api-still")
     s3 = S3Settings(
         endpoint=servers.s3.url,
@@ -61,10 +63,10 @@ async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-still-{NOW_US}",
     )
-    await stock(s3, MADE)
+    await create_stocked_bucket(s3, MADE)
     async with valkey.running(home / "data", log_dir=home) as server:
         async with Redis.from_url(server.url) as redis:
-            await fill(redis, CAMERAS, MADE, log_us=NOW_US)
+            await populate_index(redis, CAMERAS, MADE, watermark_us=NOW_US)
             still = {"jpeg": b"\xff\xd8 still", "at_us": NOW_US, "width": 640, "height": 360}
             for name, value in still.items():
                 await redis.hset(names.still_key("avc"), name, value)
@@ -73,13 +75,13 @@ async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def http(api: Api) -> AsyncGenerator[httpx.AsyncClient]:
+async def http(api: ApiProcess) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as client:
         yield client
 
 
 async def snapshot(http: httpx.AsyncClient, camera: str, at_us: int) -> httpx.Response:
-    return await http.get(f"/v1/cameras/{camera}/snapshot.jpg", params={"at": rfc3339(at_us)})
+    return await http.get(f"/v1/cameras/{camera}/snapshot.jpg", params={"at": format_rfc3339(at_us)})
 
 
 LABEL = np.s_[:81, :93]
@@ -112,7 +114,7 @@ assert len({int(at_s * S) // FRAME_US for at_s in INSTANTS_S}) >= 50
 
 
 @pytest.mark.parametrize("camera", [AVC, HEVC], ids=["avc", "hevc"])
-async def test_the_snapshot_of_an_instant_shows_that_instant(http: httpx.AsyncClient, camera: Film):
+async def test_the_snapshot_of_an_instant_shows_that_instant(http: httpx.AsyncClient, camera: NumberedFootage):
     wrong: dict[float, tuple[int, int]] = {}
     for at_s in INSTANTS_S:
         at_us = START_US + int(at_s * S)
@@ -141,7 +143,7 @@ async def test_pictures_without_a_keyframe_are_not_decodable(http: httpx.AsyncCl
 async def test_the_newest_still_is_there_or_is_not(http: httpx.AsyncClient):
     response = await http.get("/v1/cameras/avc/latest.jpg")
     assert (response.status_code, response.content) == (200, b"\xff\xd8 still")
-    assert response.headers["districam-time"] == rfc3339(NOW_US)
+    assert response.headers["districam-time"] == format_rfc3339(NOW_US)
     assert response.headers["content-type"] == "image/jpeg"
     assert (await http.get("/v1/cameras/hevc/latest.jpg")).status_code == 404
     assert (await http.get("/v1/cameras/nobody/latest.jpg")).status_code == 404

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from districam_common.runtime.settings import S3Settings
-from districam_devkit.pipeline import SERVICES, command
+from districam_devkit.pipeline import SERVICES, run_command
 from districam_devkit.servers import Servers, ports
 from integration.conftest import a_bucket
 
@@ -44,9 +44,7 @@ class Running:
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
                     continue
-                told = answer.json()["dependencies"].get(
-                    dependency, {"ok": False, "detail": "not reached yet"}
-                )
+                told = answer.json()["dependencies"].get(dependency, {"ok": False, "detail": "not reached yet"})
                 assert not told["ok"]
                 if told["detail"] != "not reached yet":
                     assert answer.status_code == 503
@@ -56,7 +54,7 @@ class Running:
 
 @asynccontextmanager
 async def started(service: str, settings: Mapping[str, str]) -> AsyncGenerator[Running]:
-    health_port, api_port = ports.choose(2)
+    health_port, api_port = ports.pick_free_ports(2)
     own = {"DISTRICAM_HEALTH__PORT": str(health_port), "DISTRICAM_LOG__FORMAT": "json", **settings}
     if service == "api":
         own = {"DISTRICAM_API__PORT": str(api_port), **own}
@@ -97,9 +95,7 @@ async def test_an_unknown_variable_ends_a_service_with_2(service: str) -> None:
         ("api", "DISTRICAM_API__TIMEZONE", "Hanoi", "time zone"),
     ],
 )
-async def test_a_value_out_of_range_ends_a_service_with_2(
-    service: str, variable: str, value: str, fix: str
-) -> None:
+async def test_a_value_out_of_range_ends_a_service_with_2(service: str, variable: str, value: str, fix: str) -> None:
     async with started(service, {variable: value}) as running:
         code, said = await running.ended()
     assert code == 2
@@ -120,12 +116,10 @@ async def test_a_health_port_that_is_taken_ends_a_service_with_2(service: str) -
 
 
 @pytest.mark.parametrize("service", STORING)
-async def test_a_bucket_of_another_site_ends_a_service_with_3(
-    servers: Servers, s3: S3Settings, service: str
-) -> None:
+async def test_a_bucket_of_another_site_ends_a_service_with_3(servers: Servers, s3: S3Settings, service: str) -> None:
     settings = storing_in(servers, s3)
     elsewhere = {**settings, "DISTRICAM_SITE": "elsewhere", "DISTRICAM_S3__OBJECT_LOCK": "false"}
-    await command("districam_common.admin.bucket", "apply", environment=elsewhere)
+    await run_command("districam_common.admin.bucket", "apply", environment=elsewhere)
     async with started(service, settings) as running:
         code, said = await running.ended()
     assert code == 3
@@ -134,9 +128,7 @@ async def test_a_bucket_of_another_site_ends_a_service_with_3(
 
 
 @pytest.mark.parametrize("service", STORING)
-async def test_a_bucket_without_its_marker_is_waited_for(
-    servers: Servers, s3: S3Settings, service: str
-) -> None:
+async def test_a_bucket_without_its_marker_is_waited_for(servers: Servers, s3: S3Settings, service: str) -> None:
     settings = storing_in(servers, s3)
     async with a_bucket(s3), started(service, settings) as running:
         detail = await running.failing("s3")

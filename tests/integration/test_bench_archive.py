@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import index, rebuild, recorder, retention
-from bench.archive import Archive, running, stock
+from bench.archive import Archive, put_segments, running
 from districam_common.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.timeout(120)
@@ -25,7 +25,7 @@ async def test_the_index_is_asked_through_the_api_and_the_store_is_not(capsys: p
 
 async def test_a_rebuild_and_one_that_was_killed_make_the_same_index(tmp_path: Path):
     async with stocked(tmp_path) as (archive, days):
-        figures = await rebuild.alone(archive, days)
+        figures = await rebuild.bench_without_recording(archive, days)
     assert (figures["equal"], figures["resumed_equal"]) == (True, True)
     assert 0 < figures["days_noted"] < 20
     assert 0 < figures["objects_resumed"] < 400
@@ -33,7 +33,7 @@ async def test_a_rebuild_and_one_that_was_killed_make_the_same_index(tmp_path: P
 
 async def test_cameras_that_are_recorded_meanwhile_are_accounted_for(tmp_path: Path):
     async with stocked(tmp_path) as (archive, days):
-        figures = await rebuild.while_recording(archive, days, 2, SMALL)
+        figures = await rebuild.bench_while_recording(archive, days, 2, SMALL)
     assert (figures["equal"], figures["resumed_equal"]) == (True, True)
     assert 0 < figures["objects_resumed"] < 400
     pictures, check = figures["pictures"], figures["check"]
@@ -43,16 +43,16 @@ async def test_cameras_that_are_recorded_meanwhile_are_accounted_for(tmp_path: P
 
 
 @asynccontextmanager
-async def stocked(home: Path) -> AsyncGenerator[tuple[Archive, rebuild.Days]]:
+async def stocked(home: Path) -> AsyncGenerator[tuple[Archive, rebuild.ObjectsByDay]]:
     """Twenty segments of each of twenty cameras."""
     end_us = SystemClock().now_us()
     async with running(home, 20, retention_days=400, object_lock=False) as archive:
-        await stock(archive, 400, end_us)
+        await put_segments(archive, 400, end_us)
         yield archive, rebuild.days_of(archive, 400, end_us)
 
 
 async def test_retention_keeps_to_its_rate():
-    figures = await retention.main(None, 400, cameras=2, rate=100, quiet_s=3)
+    figures = await retention.main(None, 400, cameras=2, rate=100, baseline_s=3)
     assert figures["deleted_s"] <= 200
     assert (figures["expired_and_left"], figures["young_and_gone"]) == (0, 0)
 

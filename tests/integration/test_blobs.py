@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from districam_common.contract.names import SITE_MARKER
 from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.runtime.settings import S3Settings
-from districam_common.s3.blobs import Blobs, Exists, Head, Missing, SiteMarker
-from districam_common.s3.vault import Vault
+from districam_common.s3.blobs import Blobs, ObjectExists, ObjectInfo, ObjectNotFound, SiteMarker
+from districam_common.s3.versioned_bucket import VersionedBucket
 from integration.conftest import a_bucket
 from support.memory_blobs import MemoryBlobs
 
@@ -52,7 +52,7 @@ def bucket(request: pytest.FixtureRequest) -> Blobs:
 
 async def test_what_is_put_comes_back_with_its_metadata(bucket: Blobs) -> None:
     await put(bucket, "cam-001/a.mp4", b"0123456789")
-    assert await bucket.head("cam-001/a.mp4") == Head(10, {"camera-id": "cam-001", "schema": "1"})
+    assert await bucket.head("cam-001/a.mp4") == ObjectInfo(10, {"camera-id": "cam-001", "schema": "1"})
     assert await bucket.get("cam-001/a.mp4") == b"0123456789"
     assert await bucket.get("cam-001/a.mp4", start=3, length=4) == b"3456"
     assert await bucket.get("cam-001/a.mp4", start=8) == b"89"
@@ -65,7 +65,7 @@ async def test_a_key_is_written_once_also_by_sixteen_at_once(bucket: Blobs) -> N
         while True:
             try:
                 await put(bucket, "cam-001/a.mp4", body)
-            except Exists:
+            except ObjectExists:
                 return await bucket.get("cam-001/a.mp4") == body
             except Retriable:  # the first put into a bucket may take a busy store seconds
                 continue
@@ -83,10 +83,10 @@ async def test_a_key_is_written_once_also_by_sixteen_at_once(bucket: Blobs) -> N
 async def test_a_store_without_conditions_is_looked_at_before_each_put(s3: S3Settings) -> None:
     async with a_bucket(s3.model_copy(update={"conditional_put": False})) as blobs:
         await put(blobs, "cam-001/a.mp4", b"first")
-        with pytest.raises(Exists):
+        with pytest.raises(ObjectExists):
             await put(blobs, "cam-001/a.mp4", b"again")
         assert await blobs.get("cam-001/a.mp4") == b"first"
-        assert await blobs.head("cam-001/a.mp4") == Head(5, {"camera-id": "cam-001", "schema": "1"})
+        assert await blobs.head("cam-001/a.mp4") == ObjectInfo(5, {"camera-id": "cam-001", "schema": "1"})
 
 
 async def test_a_body_that_does_not_match_its_checksum_is_not_stored(bucket: Blobs) -> None:
@@ -97,14 +97,12 @@ async def test_a_body_that_does_not_match_its_checksum_is_not_stored(bucket: Blo
 
 async def test_metadata_that_http_cannot_carry_is_rejected(bucket: Blobs) -> None:
     with pytest.raises(Rejected, match="ASCII"):
-        await bucket.put(
-            "a", [b"x"], content_type="a/b", metadata={"name": "chợ"}, sha256=sha256(b"x"), once=True
-        )
+        await bucket.put("a", [b"x"], content_type="a/b", metadata={"name": "chợ"}, sha256=sha256(b"x"), once=True)
 
 
 async def test_an_absent_object_is_missing(bucket: Blobs) -> None:
     assert await bucket.head("nothing") is None
-    with pytest.raises(Missing):
+    with pytest.raises(ObjectNotFound):
         await bucket.get("nothing")
 
 
@@ -138,16 +136,16 @@ async def test_a_listing_of_more_than_a_page_is_whole(blobs: Blobs) -> None:
 
 
 async def test_versions_are_deleted_one_by_one_where_the_bucket_keeps_them(s3: S3Settings) -> None:
-    async with Vault.open(s3) as blobs:
+    async with VersionedBucket.open(s3) as blobs:
         assert await blobs.create_bucket(object_lock=True)
         assert not await blobs.create_bucket(object_lock=True)
         assert await blobs.has_object_lock()
         await put(blobs, "cam-001/a.mp4", b"first!")
         await put(blobs, "cam-001/a.mp4", b"second", once=False)
-        versions = [one async for one in blobs.every_version("cam-001/")]
+        versions = [one async for one in blobs.versions("cam-001/")]
         assert len(versions) == 2
         assert await blobs.delete_versions(versions) == []
-        assert [one async for one in blobs.every_version("cam-001/")] == []
+        assert [one async for one in blobs.versions("cam-001/")] == []
 
 
 async def test_a_missing_bucket_is_waited_for(s3: S3Settings) -> None:
@@ -155,7 +153,7 @@ async def test_a_missing_bucket_is_waited_for(s3: S3Settings) -> None:
         with pytest.raises(Retriable, match="districam-bucket apply"):
             await put(blobs, "cam-001/a.mp4", b"body")
         with pytest.raises(Retriable, match="districam-bucket apply"):
-            await blobs.check_site("local")
+            await blobs.require_site("local")
 
 
 async def test_a_wrong_key_is_fatal_and_a_store_that_is_away_is_not(s3: S3Settings) -> None:
@@ -186,13 +184,13 @@ async def test_a_store_that_takes_the_connection_and_says_nothing_is_given_up_in
 
 async def test_whose_bucket_it_is_is_known(bucket: Blobs) -> None:
     with pytest.raises(Retriable, match="districam-bucket apply"):
-        await bucket.check_site("local")
+        await bucket.require_site("local")
     marker = {"site": "district-1", "created": "2026-11-24T00:00:00.000000Z", "schema": 1}
     await put(bucket, SITE_MARKER, json.dumps(marker).encode())
-    assert await bucket.site() == SiteMarker("district-1", "2026-11-24T00:00:00.000000Z", 1)
-    await bucket.check_site("district-1")
+    assert await bucket.read_site_marker() == SiteMarker("district-1", "2026-11-24T00:00:00.000000Z", 1)
+    await bucket.require_site("district-1")
     with pytest.raises(Fatal, match="district-1"):
-        await bucket.check_site("local")
+        await bucket.require_site("local")
     await put(bucket, SITE_MARKER, b"[]", once=False)
     with pytest.raises(Fatal, match="not a site's marker"):
-        await bucket.check_site("local")
+        await bucket.require_site("local")

@@ -7,22 +7,22 @@ import struct
 
 import pytest
 
-from districam_devkit.asking import asking
-from districam_devkit.counting import frame_us
-from districam_devkit.playing import entries
-from support.scenario import COUNTED, Scenario, lossy
+from districam_devkit.accounting import median_frame_interval_us
+from districam_devkit.api_client import open_api_client
+from districam_devkit.hls_playlist import parse_playlist
+from support.scenario import COUNTED_CAMERA_IDS, Scenario, lossy_interval
 from support.scenario_cameras import B_FRAMES, STEADY
 from support.scenario_faults import (
     CASES,
+    FAULT_CASES,
     FPS,
     FRAGMENT_MAX_S,
     LONG_GOP,
     SEGMENT_MAX_S,
     SLACK_S,
     STEADY_UDP,
-    TRIALS,
     RtspReader,
-    faulty,
+    faulty_camera_id,
 )
 
 pytestmark = pytest.mark.timeout(300)
@@ -30,10 +30,8 @@ pytestmark = pytest.mark.timeout(300)
 LOSSY = ("lose", "udp-lose")
 
 
-@pytest.mark.parametrize("camera_id", COUNTED)
-def test_every_picture_is_stored_or_in_a_gap_and_none_is_shown_twice(
-    scenario: Scenario, camera_id: str
-) -> None:
+@pytest.mark.parametrize("camera_id", COUNTED_CAMERA_IDS)
+def test_every_picture_is_stored_or_in_a_gap_and_none_is_shown_twice(scenario: Scenario, camera_id: str) -> None:
     counted = scenario.counts[camera_id]
     assert counted.stored > 100
     assert (counted.unaccounted, counted.duplicates) == (0, 0), counted
@@ -43,7 +41,7 @@ def test_every_picture_is_stored_or_in_a_gap_and_none_is_shown_twice(
 def test_undisturbed_cameras_notice_nothing(scenario: Scenario, camera_id: str) -> None:
     counted = scenario.counts[camera_id]
     assert scenario.gaps(camera_id) == []
-    assert (len(scenario.stored_epochs(camera_id)), len(scenario.connections(camera_id))) == (1, 1)
+    assert (len(scenario.stored_epochs(camera_id)), len(scenario.connection_numbers(camera_id))) == (1, 1)
     assert counted.stored == counted.sent - counted.before_first_keyframe
 
 
@@ -51,49 +49,48 @@ def test_undisturbed_cameras_notice_nothing(scenario: Scenario, camera_id: str) 
 def test_a_fault_is_a_gap_with_its_cause_no_longer_than_the_fault_and_the_coming_back(
     scenario: Scenario, name: str, reader: RtspReader
 ) -> None:
-    camera_id, trial = faulty(name, reader), TRIALS[name]
+    camera_id, trial = faulty_camera_id(name, reader), FAULT_CASES[name]
     gaps = scenario.gaps(camera_id)
     causes = {(gap.cause, gap.detail) for gap in gaps}
     if trial.cause is not None:
-        assert {cause for cause, _ in causes} <= trial.causes(reader), causes
+        assert {cause for cause, _ in causes} <= trial.expected_causes(reader), causes
     gap_s = sum(gap.to_us - gap.from_us for gap in gaps) / 1e6
-    assert trial.least_s <= gap_s <= trial.longest_s(reader), causes
-    assert len(scenario.stored_epochs(camera_id)) >= trial.epochs
-    assert (len(scenario.connections(camera_id)) > 1) == trial.reconnects
+    assert trial.min_gap_s <= gap_s <= trial.max_gap_with(reader), causes
+    assert len(scenario.stored_epochs(camera_id)) >= trial.min_epochs
+    assert (len(scenario.connection_numbers(camera_id)) > 1) == trial.reconnects
 
 
 @pytest.mark.parametrize(("name", "reader"), CASES)
 def test_no_stored_picture_lies_in_a_gap(scenario: Scenario, name: str, reader: RtspReader) -> None:
     """More than a frame from its edges: what is stored, is found at the time at which it was due or sent."""
-    camera_id = faulty(name, reader)
+    camera_id = faulty_camera_id(name, reader)
     due_us = scenario.due_us(camera_id, FPS)
-    edge_us = frame_us(scenario.sent[camera_id])
+    edge_us = median_frame_interval_us(scenario.sent[camera_id])
     before_its_end_s = [
         (gap.to_us - picture.sent_us) / 1e6
         for gap in scenario.gaps(camera_id)
         for one in scenario.objects[camera_id]
         for picture in one.pictures
-        if gap.from_us + edge_us < due_us.get(picture.number, picture.sent_us)
-        and picture.sent_us < gap.to_us - edge_us
+        if gap.from_us + edge_us < due_us.get(picture.number, picture.sent_us) and picture.sent_us < gap.to_us - edge_us
     ]
     assert before_its_end_s == []
 
 
 @pytest.mark.parametrize("name", ["repeat", "size", "udp-reorder", "udp-alone"])
 def test_what_takes_no_time_costs_no_picture(scenario: Scenario, name: str) -> None:
-    counted = scenario.counts[faulty(name)]
+    counted = scenario.counts[faulty_camera_id(name)]
     assert counted.stored == counted.sent - counted.before_first_keyframe
 
 
 @pytest.mark.parametrize("name", LOSSY)
 def test_every_segment_that_lost_something_says_so_and_no_other_does(scenario: Scenario, name: str) -> None:
-    torn = scenario.torn[faulty(name)]
+    torn = scenario.incomplete_numbers[faulty_camera_id(name)]
     assert len(torn) > 3
     marked = 0
-    for one in scenario.objects[faulty(name)]:
+    for one in scenario.objects[faulty_camera_id(name)]:
         numbers = [picture.number for picture in one.pictures]
         first, last = min(numbers), max(numbers)
-        is_lossy = lossy(one) is not None
+        is_lossy = lossy_interval(one) is not None
         marked += is_lossy
         if any(first < number < last for number in torn):
             assert is_lossy
@@ -103,10 +100,10 @@ def test_every_segment_that_lost_something_says_so_and_no_other_does(scenario: S
 
 
 def test_no_other_camera_s_segments_are_lossy(scenario: Scenario) -> None:
-    undamaged = [camera_id for camera_id, torn in scenario.torn.items() if not torn]
+    undamaged = [camera_id for camera_id, torn in scenario.incomplete_numbers.items() if not torn]
     assert len(undamaged) > len(CASES)
     objects = [one for camera_id in undamaged for one in scenario.objects[camera_id]]
-    assert [one.key for one in objects if lossy(one) is not None] == []
+    assert [one.key for one in objects if lossy_interval(one) is not None] == []
 
 
 @pytest.mark.parametrize(
@@ -119,9 +116,9 @@ def test_no_other_camera_s_segments_are_lossy(scenario: Scenario) -> None:
 async def test_another_size_or_codec_has_its_own_init(
     scenario: Scenario, name: str, shapes: list[tuple[str, int, int]]
 ) -> None:
-    async with asking(scenario.api_url) as api:
-        text = await api.text(scenario.playlist_url(faulty(name)))
-        inits = dict.fromkeys((entry.init_url, entry.init_range) for entry in entries(text))
+    async with open_api_client(scenario.api_url) as api:
+        text = await api.text(scenario.playlist_url(faulty_camera_id(name)))
+        inits = dict.fromkeys((entry.init_url, entry.init_range) for entry in parse_playlist(text))
         assert [_shape_of(await api.media(*init)) for init in inits] == shapes
 
 
@@ -137,7 +134,7 @@ def _shape_of(init: bytes) -> tuple[str, int, int]:
 def test_a_gop_of_a_minute_is_waited_for_and_cut_by_time(scenario: Scenario) -> None:
     """Joined in its middle. Fragments last two seconds at most, segments so long as a keyframe is awaited."""
     sent = scenario.sent[LONG_GOP]
-    assert (len(scenario.stored_epochs(LONG_GOP)), len(scenario.connections(LONG_GOP))) == (1, 1)
+    assert (len(scenario.stored_epochs(LONG_GOP)), len(scenario.connection_numbers(LONG_GOP))) == (1, 1)
     (gap,) = scenario.gaps(LONG_GOP)
     assert (gap.cause, gap.detail) == ("stream_error", "no keyframe for 10 s")
     keyframes = [one.number for one in sent if one.is_keyframe]
@@ -149,4 +146,4 @@ def test_a_gop_of_a_minute_is_waited_for_and_cut_by_time(scenario: Scenario) -> 
     for _, _, _, seqs, duration_us, *_ in segments:
         first, last = map(int, seqs.split("-"))
         assert int(duration_us) <= (SEGMENT_MAX_S + FRAGMENT_MAX_S) * 1_000_000
-        assert int(duration_us) <= (last - first + 1) * (FRAGMENT_MAX_S * 1_000_000 + frame_us(sent))
+        assert int(duration_us) <= (last - first + 1) * (FRAGMENT_MAX_S * 1_000_000 + median_frame_interval_us(sent))

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 import pytest
 
 from districam_common.runtime.credentials import Credential
-from districam_devkit.simcam import Credentials, Hearing, Manners, SimCamera, Simulation, running, tone
-from districam_devkit.simcam.manners import MAKES, QUIRKS, Quirk
-from districam_ingest.readers.reading import ReadError
-from support.readers import SMALL, SMALL_HEVC, are_consecutive, make_reader, numbers, read
+from districam_devkit.simcam import (
+    AudioConfig,
+    CameraBehavior,
+    Credentials,
+    SimCamera,
+    Simulation,
+    running,
+    tone,
+)
+from districam_devkit.simcam.behavior import QUIRKS, QUIRKS_BY_MAKE, Quirk
+from districam_ingest.readers.reader import ReadError
+from support.readers import SMALL, SMALL_HEVC, are_consecutive, make_reader, read, running_numbers
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -26,9 +34,9 @@ KEPT_ALIVE: dict[Quirk, tuple[Quirk, ...]] = {
 
 
 def camera(camera_id: str, quirks: Sequence[Quirk], codec: str = "h264") -> SimCamera:
-    hearing = Hearing(tone=tone("aac")) if "changing-session" in quirks else None
+    hearing = AudioConfig(tone=tone("aac")) if "changing-session" in quirks else None
     clip = SMALL if codec == "h264" else SMALL_HEVC
-    return SimCamera(camera_id, clip, manners=Manners(quirks=frozenset(quirks)), hearing=hearing)
+    return SimCamera(camera_id, clip, behavior=CameraBehavior(quirks=frozenset(quirks)), audio=hearing)
 
 
 async def troubles(cameras: Sequence[SimCamera]) -> dict[str, str]:
@@ -37,12 +45,12 @@ async def troubles(cameras: Sequence[SimCamera]) -> dict[str, str]:
     reader, credential = make_reader(open_s=20), Credential(USER, PASSWORD)
 
     async def watch(simulation: Simulation, one: SimCamera) -> None:
-        url, with_sound = simulation.url(one.camera_id), one.hearing is not None
-        opening = reader.open(url, credential, transport="tcp", with_sound=with_sound)
+        url, with_sound = simulation.url(one.camera_id), one.audio is not None
+        opening = reader.open(url, credential, transport="tcp", with_audio=with_sound)
         try:
             async with asyncio.timeout(40), opening as source:
                 pictures = await read(source, seconds=SECONDS)
-                seen = numbers(source.info.codec, pictures)
+                seen = running_numbers(source.info.codec, pictures)
         except (ReadError, TimeoutError, AssertionError) as error:
             found[one.camera_id] = repr(error)
             return
@@ -67,7 +75,7 @@ async def test_cameras_of_each_make_are_read_whole():
     """All that was reported of one make, in one camera."""
     cameras = [
         camera(f"{make}-{codec}", [*quirks], codec)
-        for make, quirks in MAKES.items()
+        for make, quirks in QUIRKS_BY_MAKE.items()
         for codec in ("h264", "hevc")
     ]
     assert await troubles(cameras) == {}

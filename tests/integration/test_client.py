@@ -21,14 +21,14 @@ from redis.asyncio import Redis
 
 from districam_common.contract import names
 from districam_common.contract.events import Camera, Location
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit import bitstream
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.simcam.clips import Generated
-from support.api_process import Api, api_running, fill, stock
-from support.filmed import film, recorded
-from support.objects import Made
+from support.api_process import ApiProcess, api_running, create_stocked_bucket, populate_index
+from support.numbered_footage import make_numbered_segments, open_footage
+from support.segment_objects import SegmentObject
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -37,17 +37,20 @@ NOW_US = time.time_ns() // 1000
 START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 30 * S
 EPOCHS = [f"01900000-0000-7000-8000-00000000000{n}" for n in range(9)]
 AVC, LARGER = (Generated(width=w, height=w * 9 // 16, bitrate=300_000, label="AVC") for w in (320, 640))
-CROSSING, HOLED = film("lien-nghia-1", START_US, AVC), film("holed", START_US, AVC)
-HEADLESS = film("headless", START_US, AVC)
-SMALL, LARGE = film("sizes", START_US, AVC), film("sizes", START_US, LARGER)
-MADE: dict[str, list[Made]] = {
+CROSSING, HOLED = open_footage("lien-nghia-1", START_US, AVC), open_footage("holed", START_US, AVC)
+HEADLESS = open_footage("headless", START_US, AVC)
+SMALL, LARGE = open_footage("sizes", START_US, AVC), open_footage("sizes", START_US, LARGER)
+MADE: dict[str, list[SegmentObject]] = {
     "lien-nghia-1": [
-        *recorded(CROSSING, EPOCHS[1], range(500)),
-        *recorded(CROSSING, EPOCHS[2], range(750, 1000)),
+        *make_numbered_segments(CROSSING, EPOCHS[1], range(500)),
+        *make_numbered_segments(CROSSING, EPOCHS[2], range(750, 1000)),
     ],
-    "sizes": [*recorded(SMALL, EPOCHS[3], range(500)), *recorded(LARGE, EPOCHS[4], range(500, 1000))],
-    "holed": recorded(HOLED, EPOCHS[5], range(1000)),
-    "headless": recorded(HEADLESS, EPOCHS[6], range(1000)),
+    "sizes": [
+        *make_numbered_segments(SMALL, EPOCHS[3], range(500)),
+        *make_numbered_segments(LARGE, EPOCHS[4], range(500, 1000)),
+    ],
+    "holed": make_numbered_segments(HOLED, EPOCHS[5], range(1000)),
+    "headless": make_numbered_segments(HEADLESS, EPOCHS[6], range(1000)),
 }
 CAMERAS = [
     Camera(
@@ -62,14 +65,14 @@ CAMERAS = [
 
 
 def at(seconds: float) -> str:
-    return rfc3339(START_US + round(seconds * S))
+    return format_rfc3339(START_US + round(seconds * S))
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """The running api, its index, and what another api beside it needs."""
 
-    api: Api
+    api: ApiProcess
     redis: Redis
     s3: S3Settings
     redis_url: str
@@ -85,12 +88,12 @@ async def site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
         bucket=f"test-client-{NOW_US}",
     )
     lost = {MADE["holed"][2].key, MADE["headless"][0].key}  # indexed, and gone from the store
-    await stock(s3, {name: [one for one in made if one.key not in lost] for name, made in MADE.items()})
+    await create_stocked_bucket(s3, {name: [one for one in made if one.key not in lost] for name, made in MADE.items()})
     async with (
         valkey.running(home / "data", log_dir=home) as server,
         Redis.from_url(server.url) as redis,
     ):
-        await fill(redis, CAMERAS, MADE, log_us=NOW_US)
+        await populate_index(redis, CAMERAS, MADE, watermark_us=NOW_US)
         async with api_running(s3, server.url, home / "api.log") as api:
             yield Site(api, redis, s3, server.url)
 
@@ -124,7 +127,7 @@ async def districam(site: Site | str, folder: Path, *words: str) -> Ran:
 
 
 def numbers(file: Path) -> list[int]:
-    return [picture.number for picture in bitstream.running_numbers(file.read_bytes())]
+    return [picture.number for picture in bitstream.parse_stored_pictures(file.read_bytes())]
 
 
 def files(folder: Path) -> list[str]:
@@ -163,9 +166,7 @@ async def test_find_without_a_time_tells_how_the_stream_is_doing(site: Site, tmp
 
 async def test_words_and_lengths_are_times(site: Site, tmp_path: Path):
     ago_s = (time.time_ns() // 1000 - START_US) // S
-    ran = await districam(
-        site, tmp_path, "clip", "lien-nghia-1", "--from", f"-{ago_s - 4}s", "--to", "+6s", "--json"
-    )
+    ran = await districam(site, tmp_path, "clip", "lien-nghia-1", "--from", f"-{ago_s - 4}s", "--to", "+6s", "--json")
     assert ran.code == 0, ran.error
     told = json.loads(ran.out)
     assert told["from"].endswith("+07:00")
@@ -277,9 +278,7 @@ def heeds_sigint() -> None:
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_a_command_that_is_stopped_leaves_nothing_behind(
-    tmp_path: Path, sent: signal.Signals, code: int
-):
+async def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, sent: signal.Signals, code: int):
     """A server that begins a clip and says no more."""
 
     async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

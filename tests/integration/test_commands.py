@@ -20,10 +20,10 @@ from districam_common.admin import bucket, cameras, topics
 from districam_common.contract import names, wire
 from districam_common.contract.events import Camera
 from districam_common.contract.wire import Message
-from districam_common.kafka.connection import administration
-from districam_common.kafka.consumer import Reader
+from districam_common.kafka.connection import open_admin_client
+from districam_common.kafka.consumer import TopicReader
 from districam_common.kafka.producer import Publisher
-from districam_common.kafka.topics import declared, look
+from districam_common.kafka.topics import declared_topics, describe_topics
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import KafkaSettings, TopicsSettings
 from districam_devkit.servers import Servers
@@ -91,12 +91,10 @@ async def test_topics_are_made_as_declared_and_the_second_apply_has_nothing_to_d
     code, out, _ = run(environment, "topics", "list")
     assert "districam.segments.v1: partitions=12 replicas=1" in out
     assert "message.timestamp.type=LogAppendTime" in out
-    assert (
-        "  68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s in the fullest" in out
-    )
+    assert "  68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s in the fullest" in out
 
     # what an operator set beside ours stays when one of ours changes
-    async with administration(broker, "tests") as admin:
+    async with open_admin_client(broker, "tests") as admin:
         values = {"retention.ms": "1000", "segment.ms": "86400000"}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, names.KEYFRAMES, values)])
     await configured(broker, values)
@@ -110,10 +108,10 @@ async def test_topics_are_made_as_declared_and_the_second_apply_has_nothing_to_d
 
 async def configured(broker: KafkaSettings, values: dict[str, str]) -> None:
     """Returns once the broker shows these of `keyframes`: a change takes a moment to come round to it."""
-    wanted = [topic for topic in declared(TopicsSettings()) if topic.name == names.KEYFRAMES]
-    async with administration(broker, "tests") as admin, asyncio.timeout(10):
+    wanted = [topic for topic in declared_topics(TopicsSettings()) if topic.name == names.KEYFRAMES]
+    async with open_admin_client(broker, "tests") as admin, asyncio.timeout(10):
         while True:
-            found = (await look(admin, wanted, 5))[names.KEYFRAMES].configs
+            found = (await describe_topics(admin, wanted, 5))[names.KEYFRAMES].configs
             if values.items() <= found.items():
                 return
             await asyncio.sleep(0.05)
@@ -145,8 +143,7 @@ def test_wrong_settings_name_the_variable_and_the_nearest_one(environment: Envir
     code, _, error = run(environment, "topics", "apply", DISTRICAM_KAFKA__BOOTSTRAP_SERVER="x:1")
     assert code == 2
     assert (
-        "DISTRICAM_KAFKA__BOOTSTRAP_SERVER: no such setting; did you mean DISTRICAM_KAFKA__BOOTSTRAP_SERVERS?"
-        in error
+        "DISTRICAM_KAFKA__BOOTSTRAP_SERVER: no such setting; did you mean DISTRICAM_KAFKA__BOOTSTRAP_SERVERS?" in error
     )
 
 
@@ -167,9 +164,7 @@ def test_the_bucket_is_made_and_marked_once_and_another_sites_is_refused(environ
     assert "district-1's" in out
     again = run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name)
     assert again == (0, f"nothing to do: bucket {name} is district-1's\n", "")
-    code, _, error = run(
-        environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name, DISTRICAM_SITE="district-2"
-    )
+    code, _, error = run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name, DISTRICAM_SITE="district-2")
     assert code == 3
     assert "belongs to site 'district-1'" in error
 
@@ -240,9 +235,9 @@ cameras:
 
 
 async def published(broker: KafkaSettings) -> list[Camera]:
-    async with Reader.open(broker, [names.CAMERAS]) as reader:
+    async with TopicReader.open(broker, [names.CAMERAS]) as reader:
         records = await reader.read_all()
-    return [wire.camera(record.key, record.headers, record.value) for record in records if record.headers]
+    return [wire.decode_camera(record.key, record.headers, record.value) for record in records if record.headers]
 
 
 async def test_cameras_go_from_the_file_to_the_topic_and_back(
@@ -328,10 +323,7 @@ async def test_a_clock_that_is_off_is_refused_with_what_was_written(
     assert "timedatectl set-ntp true" in error
     new = [camera for camera in await published(broker) if camera not in before]
     assert [camera.camera_id for camera in new] == [f"off{off_s}-01"], "the second change is not written"
-    assert (
-        f"in force since then: add off{off_s}-01 (Cổng chợ Bến Thành), revision 1. Not written: 1 more."
-        in error
-    )
+    assert f"in force since then: add off{off_s}-01 (Cổng chợ Bến Thành), revision 1. Not written: 1 more." in error
 
     monkeypatch.undo()
     code, out, _ = run(environment, "cameras", "apply", "-f", str(file))

@@ -13,12 +13,12 @@ from districam_common.contract.events import Camera, Connected, Refused, StreamE
 from districam_common.contract.media import Fragment
 from districam_common.runtime.clock import SystemClock
 from districam_devkit.simcam import Generated, SimCamera, Simulation, running
-from districam_ingest.fleet.camera import CameraLife
+from districam_ingest.fleet.camera_worker import CameraWorker
 from districam_ingest.readers.native_reader import NativeReader
-from districam_ingest.recording.surroundings import Surroundings
+from districam_ingest.recording.camera_context import CameraContext
 from districam_ingest.settings import IngestSettings
-from support.send_queue import SendQueue
-from support.surroundings import surroundings
+from support.camera_context import make_context
+from support.fake_send_queue import FakeSendQueue
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
 
@@ -31,16 +31,16 @@ SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.4, bitrate=150_000)
 
 
 @dataclass
-class Told(SendQueue):
+class Told(FakeSendQueue):
     """What is told of cameras, and when."""
 
     connected: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     refused: set[str] = field(default_factory=set[str])
 
-    def offer_fragment(self, fragment: Fragment) -> None:
+    def put_fragment(self, fragment: Fragment) -> None:
         """Not kept."""
 
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+    def put_event(self, camera_id: str, event: StreamEvent) -> None:
         if isinstance(event, Refused):
             self.refused.add(camera_id)
         if isinstance(event, Connected):
@@ -96,10 +96,10 @@ async def back_s(simulation: Simulation, told: Told) -> float:
 
 
 @asynccontextmanager
-async def living(cameras: dict[str, str], around: Surroundings) -> AsyncGenerator[None]:
+async def living(cameras: dict[str, str], around: CameraContext) -> AsyncGenerator[None]:
     async with asyncio.TaskGroup() as tasks:
         lives = [
-            tasks.create_task(CameraLife(Camera(camera_id=name, name="x", url=url), around).run())
+            tasks.create_task(CameraWorker(Camera(camera_id=name, name="x", url=url), around).run())
             for name, url in cameras.items()
         ]
         yield
@@ -110,9 +110,9 @@ async def living(cameras: dict[str, str], around: Surroundings) -> AsyncGenerato
 async def test_300_dead_cameras_keep_no_healthy_one_waiting():
     """Half of them take connections and say nothing, half are not there at all."""
     clock, told = SystemClock(), Told()
-    told.host_clock.host(clock.now_us(), clock.monotonic_us())
+    told.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
     reader = NativeReader(clock, open_s=SETTINGS.open_s, read_s=SETTINGS.silence_s + 2)
-    around = surroundings(told, reader=reader, stills=told, clock=clock, settings=SETTINGS)
+    around = make_context(told, reader=reader, stills=told, clock=clock, settings=SETTINGS)
     soon = SETTINGS.model_copy(
         update={"retry_most_s": SETTINGS.retry_first_s}
     )  # each connection of theirs is a short one

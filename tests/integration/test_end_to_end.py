@@ -13,11 +13,11 @@ import pytest
 
 from districam_common.contract import names, wire
 from districam_common.contract.events import DeadLetter
-from districam_common.kafka.consumer import Reader, Record
+from districam_common.kafka.consumer import Record, TopicReader
 from districam_common.kafka.producer import Publisher
 from integration.conftest import kafka_settings
-from support import golden, poison
-from support.outsider import Outsider
+from support import golden, poison_records
+from support.contract_consumer import ContractConsumer
 from support.scenario import Scenario
 from support.scenario_cameras import B_FRAMES, DROPPED, STEADY
 
@@ -28,9 +28,7 @@ PICTURE_SIZES = {STEADY: (640, 360), DROPPED: (320, 180), B_FRAMES: (640, 272)}
 
 def test_a_dropped_connection_is_a_short_gap(scenario: Scenario) -> None:
     """Reconnected within the first retry (0.5 s), the opening, and one GOP (1 s)."""
-    gaps = scenario.gaps(
-        DROPPED
-    )  # none where the next keyframe came within half a second: too short to be one
+    gaps = scenario.gaps(DROPPED)  # none where the next keyframe came within half a second: too short to be one
     assert {gap.cause for gap in gaps} <= {"camera_unreachable"}
     assert sum(gap.to_us - gap.from_us for gap in gaps) < 4_000_000
     assert len(scenario.stored_epochs(DROPPED)) == 2
@@ -53,11 +51,7 @@ def test_pyav_plays_a_playlist(scenario: Scenario, camera_id: str, cut_off: int)
     """Over an epoch's end too. A connection cut in mid-picture leaves that picture incomplete: it does not decode."""
     with av.open(scenario.playlist_url(camera_id), "r", timeout=(10, 10)) as container:
         decoded = sum(1 for _ in container.decode(video=0))
-    assert (
-        len(scenario.stored_numbers(camera_id)) - cut_off
-        <= decoded
-        <= len(scenario.stored_numbers(camera_id))
-    )
+    assert len(scenario.stored_numbers(camera_id)) - cut_off <= decoded <= len(scenario.stored_numbers(camera_id))
 
 
 def test_chromium_plays_a_playlist(scenario: Scenario, shown_by_chromium: dict[str, dict[str, Any]]) -> None:
@@ -109,17 +103,16 @@ async def test_a_consumer_written_from_the_document_alone_reads_every_topic(scen
 
     It refuses exactly what the services refused, and finds that in their dead letters.
     """
-    outsider = Outsider.of(Path(__file__).parents[2] / "docs" / "api" / "asyncapi.yaml")
+    outsider = ContractConsumer.from_file(Path(__file__).parents[2] / "docs" / "api" / "asyncapi.yaml")
     kafka = kafka_settings(scenario.servers.kafka.bootstrap_servers)
     async with Publisher.open(kafka, "tests") as publisher:
         for name in ("shed", "fell"):
             await publisher.publish(names.STREAMS, golden.RECORDS[name])
         await publisher.publish(names.RETENTION, golden.RECORDS["expired"])
     plays = {camera_id.encode() for camera_id in PICTURE_SIZES}
-    found = await outsider.read_topics(kafka.bootstrap_servers, plays=plays)
+    found = await outsider.read_topics(kafka.bootstrap_servers, decode_media_keys=plays)
     by_kind = {
-        kind: [one.value for one in found.good if one.message == kind]
-        for kind in {one.message for one in found.good}
+        kind: [one.value for one in found.valid if one.message == kind] for kind in {one.message for one in found.valid}
     }
     assert set(by_kind) == {kind for kinds in outsider.topics.values() for kind in kinds}
     assert set(by_kind["districam.fragment.v1"]) == {None, *PICTURE_SIZES.values()}
@@ -129,7 +122,7 @@ async def test_a_consumer_written_from_the_document_alone_reads_every_topic(scen
         one.key for objects in scenario.objects.values() for one in objects
     }
     letters = by_kind["districam.deadletter.v1"]
-    assert found.refused == {(letter["topic"], letter["partition"], letter["offset"]) for letter in letters}
+    assert found.invalid_positions == {(letter["topic"], letter["partition"], letter["offset"]) for letter in letters}
 
 
 async def test_poison_on_any_topic_is_told_with_its_origin_and_nothing_else_suffers(
@@ -137,17 +130,21 @@ async def test_poison_on_any_topic_is_told_with_its_origin_and_nothing_else_suff
 ) -> None:
     """Each once, naming the header or field; that the rest flows on is what every other test here sees."""
     kafka = kafka_settings(scenario.servers.kafka.bootstrap_servers)
-    async with Reader.open(kafka, [names.DEADLETTERS]) as reader:
-        letters = [wire.parse(DeadLetter, record.value) for record in await reader.read_all()]
-    assert len(letters) == len(poison.POISON)
+    async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:
+        letters = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
+    assert len(letters) == len(poison_records.POISON_BY_TOPIC)
     for letter in letters:
-        ack = scenario.poisoned[letter.topic]
-        assert (letter.partition, letter.offset, letter.key) == (ack.partition, ack.offset, poison.KEY)
+        ack = scenario.poison_positions[letter.topic]
+        assert (letter.partition, letter.offset, letter.key) == (
+            ack.partition,
+            ack.offset,
+            poison_records.KEY,
+        )
         assert letter.service == ("recorder" if letter.topic == names.FRAGMENTS else "indexer")
-        assert poison.POISON[letter.topic][1] in letter.reason
+        assert poison_records.POISON_BY_TOPIC[letter.topic][1] in letter.reason
     rejected = [line for line in scenario.ingest_log.splitlines() if "camera record rejected" in line]
     assert len(rejected) == 1, "ingest passes it over with a word"
-    assert poison.POISON[names.CAMERAS][1] in rejected[0]
+    assert poison_records.POISON_BY_TOPIC[names.CAMERAS][1] in rejected[0]
 
 
 def test_no_process_shows_a_secret(scenario: Scenario) -> None:

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from districam_common.contract import index, names, wire
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import Camera, DeadLetter, FootageExpired, SegmentStored
 from districam_common.contract.names import DAY_US
-from districam_common.kafka.consumer import Member, Partition, Reader
+from districam_common.kafka.consumer import GroupConsumer, Partition, TopicReader
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import KafkaSettings
 from districam_common.s3 import cutover
 from integration.test_indexer import District, district, until
-from support.announced import S, lost, segment
+from support.announcements import S, lost, segment
 
 __all__ = ["district"]
 REFUSED = "districam_indexer_expired_refused_total "
@@ -35,21 +35,18 @@ def footage(district: District) -> list[SegmentStored]:
     """Of three days ago, and of now."""
     now_us = SystemClock().now_us()
     starts = (now_us - 3 * DAY_US, now_us - 20 * S, now_us - 10 * S)
-    return [
-        segment(district.camera_id, first_seq=5 * n, start_us=at_us, size=100)
-        for n, at_us in enumerate(starts)
-    ]
+    return [segment(district.camera_id, first_seq=5 * n, start_us=at_us, size=100) for n, at_us in enumerate(starts)]
 
 
 async def are_found(district: District, wanted: Sequence[SegmentStored]) -> bool:
     rows = await district.reader.segments(district.camera_id, wanted[0].start_us, wanted[-1].end_us + DAY_US)
-    return index.entries(rows) == [names.entry_of(one) for one in wanted]
+    return segment_array.entries_from_array(rows) == [names.entry_of(one) for one in wanted]
 
 
 async def letters(district: District, kafka: KafkaSettings) -> list[DeadLetter]:
     """About our camera; one that is made again each time that the topics are read anew."""
-    async with Reader.open(kafka, [names.DEADLETTERS]) as reader:
-        found = [wire.parse(DeadLetter, record.value) for record in await reader.read_all()]
+    async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:
+        found = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
     return [one for one in found if one.key == district.camera_id]
 
 
@@ -60,7 +57,7 @@ async def has_refused(district: District, kafka: KafkaSettings, count: int) -> b
 async def test_footage_that_is_forged_to_have_expired_is_found_and_so_is_what_follows(
     district: District, kafka: KafkaSettings
 ):
-    await cutover.settle(district.blobs, 0)
+    await cutover.ensure(district.blobs, 0)
     now_us = SystemClock().now_us()
     stored = [await district.store(one) for one in footage(district)]
     forged = (
@@ -81,13 +78,11 @@ async def test_footage_that_is_forged_to_have_expired_is_found_and_so_is_what_fo
         await district.redis.flushall()
         await until(lambda: are_found(district, stored))
         await until(lambda: has_refused(district, kafka, 2 * len(forged)))
-        assert (await district.reader.expired([district.camera_id]))[district.camera_id] == []
-        assert await district.reader.told(district.camera_id) == []
+        assert (await district.reader.expired_intervals([district.camera_id]))[district.camera_id] == []
+        assert await district.reader.events(district.camera_id) == []
         refused = [line for line in (await indexer.ask("/metrics")).splitlines() if line.startswith(REFUSED)]
     assert float(refused[0].split()[-1]) >= 8
-    assert len({(one.topic, one.partition, one.offset) for one in await letters(district, kafka)}) == len(
-        forged
-    )
+    assert len({(one.topic, one.partition, one.offset) for one in await letters(district, kafka)}) == len(forged)
 
 
 async def test_what_was_said_on_streams_counts_up_to_the_cut_over_also_in_an_index_made_anew(
@@ -97,10 +92,10 @@ async def test_what_was_said_on_streams_counts_up_to_the_cut_over_also_in_an_ind
     now_us = SystemClock().now_us()
     first, second, third = (now_us - n * DAY_US for n in (9, 8, 7))
     ack = await district.publisher.publish(names.STREAMS, expired(district, 0, first, "indexer-1"))
-    await cutover.settle(district.blobs, ack.append_us)
+    await cutover.ensure(district.blobs, ack.append_us)
 
     async def ranges() -> list[tuple[int, int]]:
-        return (await district.reader.expired([district.camera_id]))[district.camera_id]
+        return (await district.reader.expired_intervals([district.camera_id]))[district.camera_id]
 
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
@@ -129,8 +124,8 @@ async def test_a_site_of_an_earlier_version_gets_its_cut_over_a_day_ahead_and_ke
         assert 0 <= found.streams_until_us - cutover.GRACE_US - before_us < 60 * S
         old_us = before_us - 2 * DAY_US
         await district.publisher.publish(names.STREAMS, expired(district, 0, old_us, "older-indexer"))
-        await until(lambda: district.reader.told(district.camera_id))
-        assert (await district.reader.expired([district.camera_id]))[district.camera_id] == [(0, old_us)]
+        await until(lambda: district.reader.events(district.camera_id))
+        assert (await district.reader.expired_intervals([district.camera_id]))[district.camera_id] == [(0, old_us)]
         await indexer.child_ends_when_asked()
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
@@ -167,9 +162,7 @@ async def _is(district: District, wanted: Camera) -> bool:
     return (await district.reader.cameras()).get(district.camera_id) == wanted
 
 
-async def test_beside_an_indexer_of_an_earlier_version_the_topic_is_read(
-    district: District, kafka: KafkaSettings
-):
+async def test_beside_an_indexer_of_an_earlier_version_the_topic_is_read(district: District, kafka: KafkaSettings):
     """That one is of the same group and does not know the topic, also where it hands out the partitions."""
     taken: set[Partition] = set()
 
@@ -185,7 +178,7 @@ async def test_beside_an_indexer_of_an_earlier_version_the_topic_is_read(
     known = (names.SEGMENTS, names.STREAMS, names.KEYFRAMES)
     async with AsyncExitStack() as stack:
         older = await stack.enter_async_context(
-            Member.open(
+            GroupConsumer.open(
                 kafka,
                 names.INDEXER_GROUP,
                 known,
@@ -208,7 +201,7 @@ async def test_beside_an_indexer_of_an_earlier_version_the_topic_is_read(
 
         async def is_known() -> bool:
             await leads()
-            return bool((await district.reader.expired([district.camera_id]))[district.camera_id])
+            return bool((await district.reader.expired_intervals([district.camera_id]))[district.camera_id])
 
         await until(is_known)
         assert {one.topic for one in taken} <= set(known)

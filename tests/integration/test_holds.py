@@ -16,21 +16,21 @@ import pytest_asyncio
 from minio import Minio
 from minio.error import S3Error
 
-from districam_api.core.keys import ROLES, Role, make
-from districam_api.footage import Footage
-from districam_api.hold_book import HoldBook, TooLate
+from districam_api.core.keys import ROLES, Role, create_key
+from districam_api.footage import FootageReader
+from districam_api.hold_service import FootageExpired, HoldService
 from districam_common.contract import names, wire
 from districam_common.contract.events import SegmentStored
 from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.ledger.holds import Hold
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import KafkaSettings, S3Settings
-from districam_common.s3.blobs import client, connections
+from districam_common.s3.blobs import create_client, create_connection_pool
 from districam_common.s3.hold_store import HoldStore
 from districam_devkit.servers import Servers
 from integration.test_indexer import Indexer, a_district, until
 from integration.test_retention import Archive, archive, archive_of, believe, district
-from support.announced import S, lost
+from support.announcements import S, lost
 from support.api_process import api_running
 
 __all__ = ["archive", "district"]
@@ -39,9 +39,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest_asyncio.fixture
-async def locked(
-    servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
-) -> AsyncGenerator[Archive]:
+async def locked(servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path) -> AsyncGenerator[Archive]:
     """An archive whose bucket has object lock."""
     async with (
         a_district(servers, kafka, s3, tmp_path, object_lock=True) as made,
@@ -59,7 +57,7 @@ class Asking:
 
     async def place(self, from_us: int, to_us: int) -> httpx.Response:
         body = {
-            "camera_id": self.camera_id, "from": names.rfc3339(from_us), "to": names.rfc3339(to_us),
+            "camera_id": self.camera_id, "from": names.format_rfc3339(from_us), "to": names.format_rfc3339(to_us),
             "reason": "tai nạn", "case_number": "2026/17",
         }  # fmt: skip
         return await self.http.post("/v1/holds", json=body)
@@ -82,7 +80,7 @@ async def asking(archive: Archive, s3: S3Settings, tmp_path: Path) -> AsyncGener
 
 
 def store_of(s3: S3Settings) -> Minio:
-    return client(s3, connections(s3))
+    return create_client(s3, create_connection_pool(s3))
 
 
 async def test_held_footage_outlives_retention_budget_and_whoever_deletes_it(
@@ -119,11 +117,11 @@ async def _outlives(
     await until(lambda: _says(indexer, "districam_storage_over_budget_bytes 2"))
 
     store, key = store_of(s3), stored[2].key
-    (version,) = [one async for one in locked.vault.every_version(key)]
+    (version,) = [one async for one in locked.vault.versions(key)]
     with pytest.raises(S3Error) as refused:
-        store.remove_object(s3.bucket, key, version.version)
+        store.remove_object(s3.bucket, key, version.version_id)
     assert refused.value.code == "AccessDenied"
-    assert store.get_object(s3.bucket, key, version_id=version.version).read() == bytes(stored[2].bytes)
+    assert store.get_object(s3.bucket, key, version_id=version.version_id).read() == bytes(stored[2].bytes)
 
     # This one has looked, and now looks seldom.
     await until(lambda: _says(indexer, 'districam_holds{state="enforced"} 1'))
@@ -131,21 +129,19 @@ async def _outlives(
     await locked.district.announce([late])
     assert (await api.of(hold_id))["state"] in ("enforced", "partial")
     await until(lambda: api.is_in_state(hold_id, "enforced", 3))
-    assert await locked.vault.is_held(late.key, await _version_of(locked, late.key))
+    assert await locked.vault.has_legal_hold(late.key, await _version_of(locked, late.key))
 
     assert (await api.http.delete(f"/v1/holds/{hold_id}")).status_code == 422  # why?
     assert (await api.http.delete(f"/v1/holds/{hold_id}", params={"reason": "xong"})).status_code == 204
     await until(lambda: _has(locked, set()))
-    assert [one async for one in locked.vault.every_version(f"{locked.camera_id}/")] == []
+    assert [one async for one in locked.vault.versions(f"{locked.camera_id}/")] == []
     over = await api.of(hold_id)
     assert (over["state"], over["release_reason"], over["released_by"]) == ("released", "xong", "-")
     assert (await api.http.get("/v1/holds")).json()["holds"] == []
     assert (await api.http.delete(f"/v1/holds/{hold_id}", params={"reason": "x"})).status_code == 404
 
 
-async def test_what_somebody_deletes_without_a_version_is_brought_back(
-    locked: Archive, s3: S3Settings, tmp_path: Path
-):
+async def test_what_somebody_deletes_without_a_version_is_brought_back(locked: Archive, s3: S3Settings, tmp_path: Path):
     start_us = locked.edge_us + HOUR_US
     async with locked.indexer(), asking(locked, s3, tmp_path) as api:
         stored = await locked.stock(start_us, start_us + 20 * S)
@@ -169,9 +165,7 @@ async def test_without_object_lock_a_hold_is_advisory_and_retention_keeps_it(
         await until(lambda: _has(archive, {stored[0].key}))
 
 
-async def test_what_has_expired_cannot_be_held_and_what_is_left_can(
-    archive: Archive, s3: S3Settings, tmp_path: Path
-):
+async def test_what_has_expired_cannot_be_held_and_what_is_left_can(archive: Archive, s3: S3Settings, tmp_path: Path):
     edge_us = archive.edge_us
     async with archive.indexer(), asking(archive, s3, tmp_path) as api:
         stored = await archive.stock(edge_us - HOUR_US, edge_us + HOUR_US)
@@ -179,8 +173,8 @@ async def test_what_has_expired_cannot_be_held_and_what_is_left_can(
         await until(lambda: _has(archive, {stored[1].key}))
         late = await api.place(edge_us - HOUR_US, edge_us + 2 * HOUR_US)
         assert late.status_code == 409
-        assert late.json()["expired"][-1]["to"] == names.rfc3339(edge_us)
-        assert (await HoldStore(archive.vault).all()).read == ()
+        assert late.json()["expired"][-1]["to"] == names.format_rfc3339(edge_us)
+        assert (await HoldStore(archive.vault).list_active()).readable == ()
         assert (await api.place(edge_us, edge_us + 2 * HOUR_US)).status_code == 201
 
 
@@ -193,7 +187,7 @@ async def test_a_hold_keeps_the_events_of_its_window_from_a_topic_that_forgets(
     async with archive.indexer(), asking(archive, s3, tmp_path) as api:
         await archive.stock(old_us)
         await archive.district.redis.zadd(
-            names.events_key(archive.camera_id), {wire.indexed_event(event, event.at_us): event.at_us}
+            names.events_key(archive.camera_id), {wire.encode_indexed_event(event, event.at_us): event.at_us}
         )
         assert (await api.place(old_us, old_us + 2 * HOUR_US)).status_code == 201
         await archive.district.redis.flushall()
@@ -219,12 +213,12 @@ async def test_what_is_told_of_a_window_after_its_hold_was_placed_outlives_the_t
         assert written is not None
         assert written.placed_us >= written.placed_log_us >= now_us
         await archive.district.redis.zadd(
-            names.events_key(archive.camera_id), {wire.indexed_event(event, event.at_us): event.at_us}
+            names.events_key(archive.camera_id), {wire.encode_indexed_event(event, event.at_us): event.at_us}
         )
-        assert await store.explanation(hold_id) is None
+        assert await store.get_events(hold_id) is None
         theirs = str(names.partition_of(archive.camera_id, 60))
-        await archive.district.redis.hset(names.LOGGED, theirs, str(now_us + 4 * HOUR_US))
-        await until(lambda: store.explanation(hold_id))
+        await archive.district.redis.hset(names.WATERMARKS, theirs, str(now_us + 4 * HOUR_US))
+        await until(lambda: store.get_events(hold_id))
         await archive.district.redis.flushall()
         await until(lambda: _is_told(archive, event))
         assert await store.find(hold_id) == written  # a hold never changes
@@ -232,7 +226,7 @@ async def test_what_is_told_of_a_window_after_its_hold_was_placed_outlives_the_t
 
 async def _is_told(archive: Archive, event: object) -> bool:
     meta = await archive.district.reader.meta()
-    told = await archive.district.reader.told(archive.camera_id)
+    told = await archive.district.reader.events(archive.camera_id)
     return meta is not None and meta.is_ready and event in [one.event for one in told]
 
 
@@ -242,9 +236,7 @@ async def test_nonsense_about_holds_names_the_field(archive: Archive, s3: S3Sett
         await until(lambda: archive.district.reader.revisions(archive.camera_id))
         too_wide = await api.place(day_us, day_us + 32 * DAY_US)
         assert (too_wide.status_code, too_wide.json()["errors"][0]["field"]) == (422, "to")
-        unnamed = await api.http.post(
-            "/v1/holds", json={"camera_id": archive.camera_id, "from": "x", "to": "y"}
-        )
+        unnamed = await api.http.post("/v1/holds", json={"camera_id": archive.camera_id, "from": "x", "to": "y"})
         assert "reason" in {one["field"] for one in unnamed.json()["errors"]}
         elsewhere = Asking(api.http, "nobody")
         assert (await elsewhere.place(day_us, day_us + S)).status_code == 404
@@ -258,8 +250,8 @@ async def _has(archive: Archive, keys: set[str]) -> bool:
 
 
 async def _version_of(archive: Archive, key: str) -> str:
-    (version,) = [one async for one in archive.vault.every_version(key)]
-    return version.version or ""
+    (version,) = [one async for one in archive.vault.versions(key)]
+    return version.version_id or ""
 
 
 async def _says(indexer: Indexer, start: str) -> bool:
@@ -270,7 +262,7 @@ async def test_a_viewers_key_can_neither_place_nor_see_nor_release_a_hold(
     archive: Archive, s3: S3Settings, tmp_path: Path
 ):
     now_us = archive.edge_us
-    made = {role: make(role.encode()[:4], bytes(32), name=role, role=role, now_us=now_us) for role in ROLES}
+    made = {role: create_key(role.encode()[:4], bytes(32), name=role, role=role, now_us=now_us) for role in ROLES}
     file = tmp_path / "keys.json"
     file.write_text(json.dumps({"keys": [asdict(key) for key, _ in made.values()]}))
     async with (
@@ -289,10 +281,10 @@ async def test_a_viewers_key_can_neither_place_nor_see_nor_release_a_hold(
             return placed.status_code, listed.status_code, ended.status_code, hold_id
 
         assert (await as_("viewer", now_us))[:3] == (403, 403, 403)
-        assert (await HoldStore(archive.vault).all()).read == ()
+        assert (await HoldStore(archive.vault).list_active()).readable == ()
         *codes, hold_id = await as_("operator", now_us)
         assert codes == [201, 200, 204]
-        (over,) = await HoldStore(archive.vault).all_released()
+        (over,) = await HoldStore(archive.vault).list_released()
         key_id = made["operator"][0].id
         assert (over.id, over.placed_by, over.placed_by_name, over.released_by) == (
             hold_id,
@@ -306,16 +298,14 @@ async def test_a_hold_is_written_before_it_is_asked_what_has_expired(archive: Ar
     """The other way round, retention could tell and delete between the asking and the writing."""
     store, there = HoldStore(archive.vault), list[str]()
 
-    class Asked(Footage):
+    class Asked(FootageReader):
         async def expired(self, camera_id: str) -> list[tuple[int, int]]:
-            there.extend(one.camera_id for one in (await store.all()).read)
+            there.extend(one.camera_id for one in (await store.list_active()).readable)
             return [(0, 10)]
 
     footage = Asked(archive.district.reader, SystemClock(), 0)
-    hold = Hold(
-        id="1" * 16, camera_id=archive.camera_id, from_us=5, to_us=15, reason="r", placed_by="-", placed_us=1
-    )
-    with pytest.raises(TooLate):
-        await HoldBook(archive.vault, archive.district.reader).place(hold, footage)
+    hold = Hold(id="1" * 16, camera_id=archive.camera_id, from_us=5, to_us=15, reason="r", placed_by="-", placed_us=1)
+    with pytest.raises(FootageExpired):
+        await HoldService(archive.vault, archive.district.reader).place(hold, footage)
     assert there == [archive.camera_id]
-    assert (await store.all()).read == ()
+    assert (await store.list_active()).readable == ()

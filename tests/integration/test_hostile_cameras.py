@@ -19,20 +19,20 @@ import pytest
 
 from districam_common.contract import names, wire
 from districam_common.contract.events import Connected, Lost, Refused, Shed, StreamEvent
-from districam_common.kafka.consumer import Reader, Record
-from districam_devkit.bitstream import running_numbers
-from districam_devkit.pipeline import Service, apply_cameras, command, service_running
+from districam_common.kafka.consumer import Record, TopicReader
+from districam_devkit.bitstream import parse_stored_pictures
+from districam_devkit.pipeline import Service, apply_cameras, run_command, service_running
 from districam_devkit.servers import kafka
-from districam_devkit.servers.ports import choose
-from districam_devkit.simcam.attacks import MEDIA, SPOKEN
-from districam_devkit.simcam.process import simulating
-from districam_devkit.simcam.sendlog import Sent, read_send_log
+from districam_devkit.servers.ports import pick_free_ports
+from districam_devkit.simcam.attacks import MEDIA_ATTACKS, RESPONSE_ATTACKS
+from districam_devkit.simcam.process import running_simulator
+from districam_devkit.simcam.send_log import SentPicture, read_send_log
 from integration.conftest import beside, kafka_settings
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.hostile, pytest.mark.correctness]
 
 HEALTHY = [f"healthy-{n}" for n in range(6)]
-ATTACKS = ["late", *sorted(SPOKEN), *(kind for kind in MEDIA if kind != "late")]
+ATTACKS = ["late", *sorted(RESPONSE_ATTACKS), *(kind for kind in MEDIA_ATTACKS if kind != "late")]
 ALONE_S, TURN_S, LATE_S, CALM_S = 8.0, 1.8, 14.0, 2.0
 """Before the first attack; of each; of the one that takes a window of ten seconds to show; behind the last."""
 FPS = 10
@@ -77,7 +77,7 @@ class Beat:
 class Story:
     """All that is known at the end; `beats` and the attacks' begin and end are by the monotonic clock."""
 
-    sent: dict[str, list[Sent]]
+    sent: dict[str, list[SentPicture]]
     stored: dict[str, list[int]]
     events: dict[str, list[tuple[StreamEvent, int]]]
     beats: list[Beat]
@@ -112,7 +112,7 @@ def _faults() -> list[str]:
 @asynccontextmanager
 async def _told(home: Path) -> AsyncGenerator[Story]:
     attackers = [f"evil-{kind}" for kind in ATTACKS]
-    healthy_port, evil_port = choose(2)
+    healthy_port, evil_port = pick_free_ports(2)
     (home / "healthy.json").write_text(_spec(HEALTHY, []))
     (home / "evil.json").write_text(_spec(attackers, _faults()))
     (home / "credentials.yaml").write_text("door: {username: u, password: p}")
@@ -121,7 +121,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(kafka.running(home / "kafka", log_dir=home / "logs"))
         environment = {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap_servers}
-        await command("districam_common.admin.topics", "apply", environment=environment)
+        await run_command("districam_common.admin.topics", "apply", environment=environment)
         records = [
             {"camera_id": name, "name": name, "url": url, "segment_s": 4}
             | ({"credential": "door"} if name == "evil-downgrade" else {})
@@ -130,7 +130,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
         await apply_cameras(home / "cameras.yaml", records, environment)
         log = home / "sent.log"
         healthy = stack.enter_async_context(
-            simulating(home / "healthy.json", healthy_port, home=home, cache=CACHE, log=log, name="healthy")
+            running_simulator(home / "healthy.json", healthy_port, home=home, cache=CACHE, log=log, name="healthy")
         )
         camera = await healthy
         ingest = await stack.enter_async_context(service_running("ingest", home, environment | SETTINGS | {
@@ -138,7 +138,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
             "PYTHONPATH": os.pathsep.join([str(BEATING), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "BEATS_FILE": str(home / "beats"),
         }, ready="readyz"))  # fmt: skip
-        async with simulating(home / "evil.json", evil_port, home=home, cache=CACHE, name="evil"):
+        async with running_simulator(home / "evil.json", evil_port, home=home, cache=CACHE, name="evil"):
             began_us = time.monotonic_ns() // 1000
             turns_s = ALONE_S + (len(ATTACKS) - 1) * TURN_S
             await asyncio.sleep(turns_s + CALM_S)
@@ -154,9 +154,7 @@ async def _at_rest(ingest: Service) -> None:
     """Until ingest has noticed that the healthy cameras are gone."""
     async with asyncio.timeout(20):
         while any(
-            value
-            for label, value in (await ingest.metric("districam_ingest_connected")).items()
-            if "healthy" in label
+            value for label, value in (await ingest.metric("districam_ingest_connected")).items() if "healthy" in label
         ):
             await asyncio.sleep(0.2)
 
@@ -164,16 +162,16 @@ async def _at_rest(ingest: Service) -> None:
 async def _story(home: Path, bootstrap_servers: str, began_us: int, stop_s: float) -> Story:
     stored: dict[str, list[int]] = {}
     for record in await _read(bootstrap_servers, names.FRAGMENTS):
-        fragment = wire.fragment(record.key, record.headers, record.value)
+        fragment = wire.decode_fragment(record.key, record.headers, record.value)
         if fragment.info.camera_id in HEALTHY:
             stored.setdefault(fragment.info.camera_id, []).extend(
-                picture.number for picture in running_numbers(fragment.value)
+                picture.number for picture in parse_stored_pictures(fragment.value)
             )
     events: dict[str, list[tuple[StreamEvent, int]]] = {}
     for record in await _read(bootstrap_servers, names.STREAMS):
-        event = wire.event(record.key, record.headers, record.value)
+        event = wire.decode_event(record.key, record.headers, record.value)
         events.setdefault((record.key or b"").decode(), []).append((event, len(record.value or b"")))
-    sent: dict[str, list[Sent]] = {}
+    sent: dict[str, list[SentPicture]] = {}
     for one in read_send_log(home / "sent.log"):
         sent.setdefault(one.camera_id, []).append(one)
     beats = [Beat(*map(int, line.split())) for line in (home / "beats").read_text().splitlines()]
@@ -184,7 +182,7 @@ async def _story(home: Path, bootstrap_servers: str, began_us: int, stop_s: floa
 
 async def _read(bootstrap_servers: str, topic: str) -> list[Record]:
     """All that lies in it."""
-    async with Reader.open(kafka_settings(bootstrap_servers), [topic]) as reader:
+    async with TopicReader.open(kafka_settings(bootstrap_servers), [topic]) as reader:
         return await reader.read_all()
 
 

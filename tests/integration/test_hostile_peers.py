@@ -11,7 +11,7 @@ import pytest
 
 from districam_common.runtime.clock import SystemClock
 from districam_ingest.readers.native_reader import NativeReader
-from districam_ingest.readers.reading import ReadError
+from districam_ingest.readers.reader import ReadError
 
 pytestmark = pytest.mark.timeout(60)
 

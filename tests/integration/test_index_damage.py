@@ -16,9 +16,9 @@ from districam_common.ledger.holds import Hold
 from districam_common.runtime.settings import S3Settings
 from integration.test_indexer import District, Indexer, checked, district, segments, until
 from integration.test_retention import Archive, archive, believe
-from support.announced import NOON_US, S, lost
+from support.announcements import NOON_US, S, lost
 from support.api_process import api_running
-from support.awaited import comes
+from support.wait_until import wait_until_async
 
 __all__ = ["archive", "district"]
 
@@ -30,9 +30,7 @@ GAUGE = "districam_last_segment_end_timestamp_seconds"
 
 async def put(district: District, key: str, body: bytes) -> None:
     digest = hashlib.sha256(body).hexdigest()
-    await district.blobs.put(
-        key, [body], content_type="application/json", metadata={}, sha256=digest, once=False
-    )
+    await district.blobs.put(key, [body], content_type="application/json", metadata={}, sha256=digest, once=False)
 
 
 def hold_of(camera_id: str, from_us: int, to_us: int, *events: str) -> Hold:
@@ -48,21 +46,21 @@ def hold_of(camera_id: str, from_us: int, to_us: int, *events: str) -> Hold:
 async def test_what_is_no_hold_ends_no_rebuild(district: District):
     """A folder made with a tool for S3 is an empty object; a newer version copies events that this one does not know."""
     stored = [await district.store(one) for one in segments(district.camera_id, 3)]
-    kept = wire.indexed_event(lost(NOON_US, district.camera_id), NOON_US).decode()
+    kept = wire.encode_indexed_event(lost(NOON_US, district.camera_id), NOON_US).decode()
     good = hold_of(district.camera_id, NOON_US, NOON_US + S, NEWER_EVENT, "{", kept)
     await put(district, names.HOLDS_PREFIX, b"")
     await put(district, names.RELEASED_PREFIX, b"")
     await put(district, f"{names.HOLDS_PREFIX}notes.txt", b"call back")
     await put(district, names.hold_key(SPOILT), b"{")
-    await put(district, names.hold_key(good.id), wire.json_bytes(good))
+    await put(district, names.hold_key(good.id), wire.encode_json(good))
     async with district.indexer() as indexer:
-        assert await comes(indexer.is_ready, 40)
+        assert await wait_until_async(indexer.is_ready, 40)
         assert len(await district.found()) == len(stored)
         await district.redis.flushall()
-        assert await comes(lambda: _is_found(district, len(stored)), 40)
-        assert await comes(indexer.is_ready)
+        assert await wait_until_async(lambda: _is_found(district, len(stored)), 40)
+        assert await wait_until_async(indexer.is_ready)
         assert indexer.child.returncode is None
-        assert [one.event for one in await district.reader.told(district.camera_id)] == [
+        assert [one.event for one in await district.reader.events(district.camera_id)] == [
             lost(NOON_US, district.camera_id)
         ]
         await until(lambda: _has_holds(district, [good.id]))
@@ -95,12 +93,12 @@ async def test_retention_leaves_what_an_unreadable_hold_may_keep_and_nothing_els
         )  # fmt: skip
         await archive.district.publisher.publish(names.CAMERAS, wire.camera_message(two_days, site="local"))
         await believe(archive)
-        assert await comes(lambda: _says(archive, indexer.port, "retention stands still"))
-        assert not await comes(lambda: _are_stored(archive, {held}), 3)
+        assert await wait_until_async(lambda: _says(archive, indexer.port, "retention stands still"))
+        assert not await wait_until_async(lambda: _are_stored(archive, {held}), 3)
         assert await archive.keys() == everything
         await archive.vault.delete([unclear])
-        assert await comes(lambda: _are_stored(archive, {held}), 40)
-        assert await comes(lambda: _says(archive, indexer.port, "passed over, cannot be read"))
+        assert await wait_until_async(lambda: _are_stored(archive, {held}), 40)
+        assert await wait_until_async(lambda: _says(archive, indexer.port, "passed over, cannot be read"))
     assert mine[0].key not in await archive.keys()
 
 
@@ -122,10 +120,10 @@ async def test_a_record_that_may_want_more_lets_nothing_go_by_age(archive: Archi
         await redis.zadd(key, {unread: 1 << 52})
         await believe(archive)
         await until(lambda: _has_revision(archive, 2))
-        assert not await comes(lambda: _are_stored(archive, set()), 3)
+        assert not await wait_until_async(lambda: _are_stored(archive, set()), 3)
         assert await archive.keys() == {stored[0].key}
         await redis.zrem(key, unread)
-        assert await comes(lambda: _are_stored(archive, set()), 30)
+        assert await wait_until_async(lambda: _are_stored(archive, set()), 30)
         assert indexer.child.returncode is None
 
 
@@ -136,15 +134,11 @@ async def _has_revision(archive: Archive, days: int) -> bool:
 # ---- Redis
 
 
-async def test_junk_in_redis_ends_no_loop_and_hides_nothing_else(
-    district: District, s3: S3Settings, tmp_path: Path
-):
+async def test_junk_in_redis_ends_no_loop_and_hides_nothing_else(district: District, s3: S3Settings, tmp_path: Path):
     camera = Camera(camera_id=district.camera_id, name="Cổng", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     stored = [await district.store(one) for one in segments(district.camera_id, 3)]
     await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
-    async with district.indexer(
-        DISTRICAM_INDEXER__RETENTION_S="0.3", DISTRICAM_INDEXER__HOLDS_S="0.2"
-    ) as indexer:
+    async with district.indexer(DISTRICAM_INDEXER__RETENTION_S="0.3", DISTRICAM_INDEXER__HOLDS_S="0.2") as indexer:
         await until(indexer.is_ready)
         await until(lambda: district.reader.revisions(district.camera_id))
         await district.announce(stored)
@@ -152,9 +146,9 @@ async def test_junk_in_redis_ends_no_loop_and_hides_nothing_else(
         await _spoil(district, camera)
         more = [await district.store(one) for one in segments(district.camera_id, 6)[3:]]
         await district.announce(more)
-        assert await comes(lambda: _is_found(district, 6))
+        assert await wait_until_async(lambda: _is_found(district, 6))
         end_s = more[-1].end_us / 1e6
-        assert await comes(lambda: _exports(indexer, district.camera_id, end_s))
+        assert await wait_until_async(lambda: _exports(indexer, district.camera_id, end_s))
         assert indexer.child.returncode is None
         async with (
             api_running(s3, district.redis_url, tmp_path / "api.log") as api,
@@ -162,14 +156,14 @@ async def test_junk_in_redis_ends_no_loop_and_hides_nothing_else(
         ):
             await _asked(http, district.camera_id)
     async with district.indexer() as again:
-        assert await comes(again.is_ready)
+        assert await wait_until_async(again.is_ready)
     assert (await checked(district))[0] in {0, 1}
 
 
 async def _spoil(district: District, camera: Camera) -> None:
     """Something in each key that no version of ours has written there; and what a newer one may write."""
     redis, camera_id = district.redis, district.camera_id
-    newer = json.loads(wire.json_bytes(camera)) | {
+    newer = json.loads(wire.encode_json(camera)) | {
         "transport": "http",
         "revision": 2,
         "updated_us": NOON_US + S,
@@ -177,16 +171,14 @@ async def _spoil(district: District, camera: Camera) -> None:
     await redis.zadd(names.camera_key(camera_id), {b"{": 1, json.dumps(newer).encode(): NOON_US + S})
     await redis.zadd(names.camera_key(f"{camera_id}-x"), {b'{"secret": 1}': 1})
     await redis.sadd(names.CAMERA_IDS, f"{camera_id}-x", b"\xff", "No Camera")
-    await redis.zadd(
-        names.segments_key(camera_id, NOON_US), {b"short": float(NOON_US), b"x" * 35: float("inf")}
-    )
+    await redis.zadd(names.segments_key(camera_id, NOON_US), {b"short": float(NOON_US), b"x" * 35: float("inf")})
     await redis.zadd(names.events_key(camera_id), {NEWER_EVENT.encode(): 1, b"\xff": 2})
     await redis.zadd(names.expired_key(camera_id), {b"junk": 1, b"9": 2})
-    await redis.zadd(names.fell_key(names.partition_of(camera_id, 60)), {b"{": 1})
+    await redis.zadd(names.truncations_key(names.partition_of(camera_id, 60)), {b"{": 1})
     await redis.zadd(names.LATEST, {b"\xff": 1.0, f"{camera_id}-x".encode(): float("inf")})
     await redis.hset(names.epochs_key(camera_id, NOON_US), b"\xff", b"{")
-    await redis.hset(names.LOGGED, "many", "?")
-    await redis.hset(names.LOGGED, str(names.partition_of(camera_id, 60)), "?")
+    await redis.hset(names.WATERMARKS, "many", "?")
+    await redis.hset(names.WATERMARKS, str(names.partition_of(camera_id, 60)), "?")
     await redis.hset(names.APPLIED, "nonsense", "?")
     await redis.hset(names.HOLDS, SPOILT, b"{")
     await redis.hset(names.HOLD_STATES, SPOILT, b'{"state": "notarised"}')
@@ -198,13 +190,15 @@ async def _spoil(district: District, camera: Camera) -> None:
 async def _exports(indexer: Indexer, camera_id: str, end_s: float) -> bool:
     lines = (await indexer.ask("/metrics")).splitlines()
     return any(
-        line.startswith(f'{GAUGE}{{camera="{camera_id}"}}') and float(line.split()[-1]) == end_s
-        for line in lines
+        line.startswith(f'{GAUGE}{{camera="{camera_id}"}}') and float(line.split()[-1]) == end_s for line in lines
     )
 
 
 async def _asked(http: httpx.AsyncClient, camera_id: str) -> None:
-    window: dict[str, str | int] = {"from": names.rfc3339(NOON_US), "to": names.rfc3339(NOON_US + 60 * S)}
+    window: dict[str, str | int] = {
+        "from": names.format_rfc3339(NOON_US),
+        "to": names.format_rfc3339(NOON_US + 60 * S),
+    }
     of_camera = f"/cameras/{camera_id}"
     answers = {
         path: await http.get(path, params=params)
@@ -228,18 +222,14 @@ async def _asked(http: httpx.AsyncClient, camera_id: str) -> None:
     assert answers[of_camera].json()["revision"] == 2
     assert camera_id in {one["camera_id"] for one in answers["/streams"].json()["streams"]}
     assert len(answers[f"{of_camera}/segments"].json()["segments"]) == 6
-    assert set(answers["/holds"].json()["unread"]) <= {
-        SPOILT
-    }  # until a round finds that the bucket has no such hold
+    assert set(answers["/holds"].json()["unread"]) <= {SPOILT}  # until a round finds that the bucket has no such hold
     assert (await http.get(f"{of_camera}/latest.jpg")).status_code == 404
     placed = await http.post("/holds", json={"camera_id": camera_id, "reason": "x", **window})
     assert placed.status_code == 201
     assert (await http.get("/holds")).json()["holds"][0]["id"] == placed.json()["id"]
 
 
-async def test_a_hold_that_cannot_be_read_is_named_and_not_released(
-    district: District, s3: S3Settings, tmp_path: Path
-):
+async def test_a_hold_that_cannot_be_read_is_named_and_not_released(district: District, s3: S3Settings, tmp_path: Path):
     await put(district, names.hold_key(SPOILT), b"{")
     fields = {"site": "local", "schema": "1", "partitions": 60, "state": "ready", "build": "b"}
     await district.redis.hset(names.META, mapping={**fields})

@@ -15,18 +15,18 @@ from redis.exceptions import OutOfMemoryError
 from districam_common.contract import names
 from districam_common.contract.events import FootageExpired
 from districam_common.index.index_reader import IndexReader
-from districam_common.index.redis_door import RedisAway, open_redis
+from districam_common.index.redis_client import RedisUnavailable, open_redis
 from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
-from districam_indexer.core.operations import gathered
+from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_event, plan_stored
-from districam_indexer.dropping import Dropper
+from districam_indexer.eviction import Evictor
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
 from integration.test_indexer import district, segments, until
 from integration.test_retention import DAYS, Archive, archive, believe
-from support.announced import EPOCHS, NOON_US, S, segment
-from support.awaited import comes
+from support.announcements import EPOCHS, NOON_US, S, segment
+from support.wait_until import wait_until_async
 
 __all__ = ["archive", "district"]
 
@@ -60,9 +60,7 @@ async def full(tmp_path: Path) -> AsyncGenerator[Full]:
         await state.clear(site="local", partitions=60)
         await state.begin(BUILD, {})
         await state.finish(build=BUILD)
-        await writer.apply(
-            gathered(op for one in segments(CAMERA, 30) for op in plan_stored(one)), build=BUILD
-        )
+        await writer.apply(to_batch(op for one in segments(CAMERA, 30) for op in plan_stored(one)), build=BUILD)
         await redis.config_set("maxmemory", "1mb")
         yield Full(redis, IndexReader(redis), writer)
 
@@ -70,8 +68,8 @@ async def full(tmp_path: Path) -> AsyncGenerator[Full]:
 async def test_an_hour_is_dropped_whole(full: Full):
     """Bits that stay set would show recorded slots for ever where all has expired: nothing finds them again."""
     assert (await full.found(), await full.bits()) == (30, 30)
-    with suppress(RedisAway):
-        await Dropper(full.redis, full.writer).drop(CAMERA, HOUR_US, lambda _: True, build=BUILD)
+    with suppress(RedisUnavailable):
+        await Evictor(full.redis, full.writer).evict(CAMERA, HOUR_US, lambda _: True, build=BUILD)
     assert (await full.found(), await full.bits()) == (0, 0)
     assert await full.redis.hlen(names.epochs_key(CAMERA, NOON_US)) == 0
 
@@ -89,9 +87,9 @@ async def test_retention_goes_on_and_makes_room(archive: Archive):
         await until(lambda: _keeps(archive, DAYS))
         await redis.config_set("maxmemory", "1mb")
         left = int(archive.edge_us // names.DAY_US == at_us // names.DAY_US)  # the bit of what is kept
-        assert await comes(lambda: _is_gone(archive, at_us, left), 30)
+        assert await wait_until_async(lambda: _is_gone(archive, at_us, left), 30)
         assert await archive.keys() == {stored[-1].key}
-        assert (await archive.district.reader.expired([archive.camera_id]))[archive.camera_id][-1][
+        assert (await archive.district.reader.expired_intervals([archive.camera_id]))[archive.camera_id][-1][
             1
         ] == archive.edge_us
 
@@ -108,16 +106,16 @@ async def _is_gone(archive: Archive, at_us: int, left: int) -> bool:
 async def test_what_has_expired_is_said_where_nothing_else_is_written(full: Full):
     """Else retention would stand still with the index, which nothing but retention makes room in."""
     later = segment(CAMERA, first_seq=900, start_us=NOON_US + 900 * S)
-    with pytest.raises(RedisAway):
+    with pytest.raises(RedisUnavailable):
         await full.writer.apply(
-            gathered(plan_stored(later)), build=BUILD, moves={(names.SEGMENTS, 0): (0, 31)}
+            to_batch(plan_stored(later)), build=BUILD, offset_changes={(names.SEGMENTS, 0): (0, 31)}
         )
     assert (await full.found(), await full.bits()) == (30, 30)
-    assert await full.writer.applied() == {}
-    assert EPOCHS[0] in await full.reader.epochs(CAMERA, NOON_US, NOON_US + S)
+    assert await full.writer.read_positions() == {}
+    assert EPOCHS[0] in await full.reader.epoch_parameters(CAMERA, NOON_US, NOON_US + S)
     event = FootageExpired(
         camera_id=CAMERA, at_us=NOON_US, instance="i", from_us=0, to_us=NOON_US, reason="older than retention_days"
     )  # fmt: skip
-    await full.writer.apply_though_full(gathered(plan_event(event, NOON_US)), build=BUILD)
-    assert await full.reader.expired([CAMERA]) == {CAMERA: [(0, NOON_US)]}
-    assert [one.event for one in await full.reader.told(CAMERA)] == [event]
+    await full.writer.apply_when_full(to_batch(plan_event(event, NOON_US)), build=BUILD)
+    assert await full.reader.expired_intervals([CAMERA]) == {CAMERA: [(0, NOON_US)]}
+    assert [one.event for one in await full.reader.events(CAMERA)] == [event]

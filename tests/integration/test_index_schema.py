@@ -14,9 +14,9 @@ from districam_common.contract import names, wire
 from districam_common.contract.events import Camera
 from districam_common.runtime.settings import S3Settings
 from integration.test_indexer import District, district, segments, until
-from support.announced import NOON_US
+from support.announcements import NOON_US
 from support.api_process import api_running
-from support.awaited import comes
+from support.wait_until import wait_until_async
 
 __all__ = ["district"]
 
@@ -47,7 +47,7 @@ async def test_both_are_built_and_kept_side_by_side(district: District, s3: S3Se
                     assert await district.reader.meta() == before
                     await asyncio.sleep(0.2)
                 await district.announce(stored[3:])
-                assert await comes(lambda: _says_the_same(district, 6))
+                assert await wait_until_async(lambda: _says_the_same(district, 6))
                 assert await old.is_ready()
                 await new.child_ends_when_asked()
             assert (await http.get("/streams")).status_code == 200

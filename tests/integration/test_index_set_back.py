@@ -14,12 +14,12 @@ import pytest
 from districam_common.contract import names, wire
 from districam_common.contract.events import Camera
 from districam_common.index.index_reader import IndexReader
-from districam_common.index.redis_door import open_redis
+from districam_common.index.redis_client import open_redis
 from districam_common.runtime.settings import KafkaSettings, RedisSettings, S3Settings
 from districam_devkit.servers import Servers, valkey
 from integration.test_indexer import District, a_district, segments, until
-from support.announced import NOON_US, S
-from support.awaited import comes
+from support.announcements import NOON_US, S
+from support.wait_until import wait_until_async
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
 FLUSHED_S = 1.5
@@ -43,7 +43,7 @@ class Kept:
         await self.server.child.kill()
         await asyncio.to_thread(shutil.rmtree, self._on_disk)
         await asyncio.to_thread(shutil.copytree, self.folder / "kept", self._on_disk)
-        await self.server.child.start_again()
+        await self.server.child.start()
 
     @property
     def _on_disk(self) -> Path:
@@ -87,12 +87,12 @@ async def test_a_revision_of_the_lost_second_comes_back(
             await until(lambda: _has(district, 6))
             await redis.set_back()
             await until(lambda: _has(district, 6))
-            assert await comes(lambda: _knows(district, [on, off]))
-            assert await comes(lambda: _knows(district, [new]))
-            assert await comes(indexer.is_ready)
+            assert await wait_until_async(lambda: _knows(district, [on, off]))
+            assert await wait_until_async(lambda: _knows(district, [new]))
+            assert await wait_until_async(indexer.is_ready)
             last = replace(off, revision=3, enabled=True, updated_us=NOON_US + 200 * S)
             await _publish(district, last)
-            assert await comes(lambda: _knows(district, [on, off, last]))
+            assert await wait_until_async(lambda: _knows(district, [on, off, last]))
 
 
 async def test_several_replicas_agree_on_how_far_cameras_are_read(

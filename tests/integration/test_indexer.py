@@ -19,21 +19,21 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from districam_common.contract import index, names, wire
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import Camera, DeadLetter, FootageExpired, SegmentStored
 from districam_common.contract.media import Still
 from districam_common.index.index_reader import IndexReader
-from districam_common.index.redis_door import open_redis
+from districam_common.index.redis_client import open_redis
 from districam_common.kafka import topics
-from districam_common.kafka.connection import administration
-from districam_common.kafka.consumer import Committed, Member, Partition, Reader
+from districam_common.kafka.connection import open_admin_client
+from districam_common.kafka.consumer import Committed, GroupConsumer, Partition, TopicReader
 from districam_common.kafka.producer import Publisher
 from districam_common.ledger.expectation import Revision
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import KafkaSettings, RedisSettings, S3Settings, TopicsSettings
 from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import Servers, ports, valkey
-from support.announced import EPOCHS, NOON_US, S, lost, segment
+from support.announcements import EPOCHS, NOON_US, S, lost, segment
 
 pytestmark = pytest.mark.timeout(120)
 INDEXED = ("dc1:seg:", "dc1:epoch:", "dc1:day:", "dc1:events:", "dc1:cameras:", "dc1:fell:", "dc1:latest")
@@ -70,7 +70,7 @@ class District:
     @asynccontextmanager
     async def indexer(self, *command: str, **settings: str) -> AsyncGenerator["Indexer"]:
         """A process that has just been started; killed at the end of the block if it still runs."""
-        (port,) = ports.choose(1)
+        (port,) = ports.pick_free_ports(1)
         with (self.home / f"indexer-{port}.log").open("wb") as out:
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -97,15 +97,13 @@ class District:
         body = bytes(stored.bytes)
         shape = {"codecs": stored.codecs, "width": str(stored.width), "height": str(stored.height)}
         digest = hashlib.sha256(body).hexdigest()
-        await self.blobs.put(
-            stored.key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=True
-        )
+        await self.blobs.put(stored.key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=True)
         return stored
 
-    async def found(self, around_us: int = NOON_US) -> list[index.IndexEntry]:
+    async def found(self, around_us: int = NOON_US) -> list[segment_array.IndexEntry]:
         """The camera's segments of the day around an instant."""
         half_us = 12 * 3600 * S
-        return index.entries(
+        return segment_array.entries_from_array(
             await self.reader.segments(self.camera_id, around_us - half_us, around_us + half_us)
         )
 
@@ -157,9 +155,7 @@ async def until(what: Callable[[], Awaitable[object]], timeout_s: float = 60) ->
 
 
 @pytest_asyncio.fixture
-async def district(
-    servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
-) -> AsyncGenerator[District]:
+async def district(servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path) -> AsyncGenerator[District]:
     async with a_district(servers, kafka, s3, tmp_path, object_lock=False) as made:
         yield made
 
@@ -186,32 +182,25 @@ async def a_district(
         )
         publisher = await stack.enter_async_context(Publisher.open(kafka, "tests"))
         camera_id = f"cam-{uuid.uuid4().hex[:8]}"
-        yield District(
-            tmp_path, servers, s3, publisher, blobs, redis, server.url, IndexReader(redis), camera_id
-        )
+        yield District(tmp_path, servers, s3, publisher, blobs, redis, server.url, IndexReader(redis), camera_id)
 
 
 async def _apply_topics(kafka: KafkaSettings) -> None:
-    wanted = topics.declared(TopicsSettings())
-    async with administration(kafka, "tests") as admin:
-        found = await topics.look(admin, wanted, 10)
+    wanted = topics.declared_topics(TopicsSettings())
+    async with open_admin_client(kafka, "tests") as admin:
+        found = await topics.describe_topics(admin, wanted, 10)
         await topics.apply(admin, topics.plan(wanted, found), found, 30)
 
 
 def segments(camera_id: str, count: int, *, epoch: int = 0, from_us: int = NOON_US) -> list[SegmentStored]:
     """One after the other."""
     return [
-        segment(camera_id, epoch=epoch, first_seq=5 * n, start_us=from_us + 10 * n * S, size=100)
-        for n in range(count)
+        segment(camera_id, epoch=epoch, first_seq=5 * n, start_us=from_us + 10 * n * S, size=100) for n in range(count)
     ]
 
 
-async def test_what_is_announced_is_found_and_a_poison_record_stops_nothing(
-    district: District, kafka: KafkaSettings
-):
-    camera = Camera(
-        camera_id=district.camera_id, name="Chợ Bến Thành", url="rtsp://10.0.0.1/1", updated_us=NOON_US
-    )
+async def test_what_is_announced_is_found_and_a_poison_record_stops_nothing(district: District, kafka: KafkaSettings):
+    camera = Camera(camera_id=district.camera_id, name="Chợ Bến Thành", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     stored = segments(district.camera_id, 3)
     key = district.camera_id.encode()
     taken = await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
@@ -242,17 +231,17 @@ async def test_what_is_announced_is_found_and_a_poison_record_stops_nothing(
 
         await until(lambda: _are(district, stored))
         await until(still_arrives)
-        await until(lambda: district.reader.told(district.camera_id))
+        await until(lambda: district.reader.events(district.camera_id))
         assert await district.reader.revisions(district.camera_id) == [camera]
-        known = await district.reader.known(district.camera_id, 60, NOON_US, NOON_US + S)
+        known = await district.reader.ledger_inputs(district.camera_id, 60, NOON_US, NOON_US + S)
         assert known.revisions == [Revision(camera, taken.append_us)], "in force since the log took it"
-        (told,) = await district.reader.told(district.camera_id)
+        (told,) = await district.reader.events(district.camera_id)
         assert (told.event, told.appended_us) == (event, ack.append_us)
         assert "districam_indexer_deadletters_total 3.0" in await indexer.ask("/metrics")
         gauge = f'districam_last_segment_end_timestamp_seconds{{camera="{district.camera_id}"}}'
         await until(lambda: _is_exported(indexer, gauge))
-    async with Reader.open(kafka, [names.DEADLETTERS]) as reader:
-        letters = [wire.parse(DeadLetter, record.value) for record in await reader.read_all()]
+    async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:
+        letters = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
     assert len([letter for letter in letters if letter.key == district.camera_id]) == 3
 
 
@@ -271,11 +260,11 @@ async def test_a_replayed_segment_that_has_expired_stays_out(district: District)
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
         await district.publisher.publish(names.STREAMS, message)
-        await until(lambda: district.reader.told(district.camera_id))
+        await until(lambda: district.reader.events(district.camera_id))
         await district.announce([gone, kept])
-        await until(district.reader.latest)
+        await until(district.reader.latest_ends_us)
         rows = await district.reader.segments(district.camera_id, gone.start_us, kept.end_us)
-        assert index.entries(rows) == [names.entry_of(kept)]
+        assert segment_array.entries_from_array(rows) == [names.entry_of(kept)]
 
 
 async def _is_exported(indexer: Indexer, gauge: str) -> bool:
@@ -311,7 +300,7 @@ async def test_redis_emptied_comes_to_say_the_same_again(district: District):
         event = wire.event_message(lost(NOON_US, district.camera_id), 1, site="local", service="ingest")
         await district.publisher.publish(names.STREAMS, event)
         await until(lambda: _are(district, stored))
-        await until(lambda: district.reader.told(district.camera_id))
+        await until(lambda: district.reader.events(district.camera_id))
         await until(lambda: district.reader.revisions(district.camera_id))
         before = await district.contents()
         assert len([name for name in before if name.startswith("dc1:seg:")]) == 2
@@ -375,21 +364,15 @@ async def test_a_rebuild_killed_half_way_is_gone_on_with_while_recording_goes_on
         await until(lambda: _are_all(district, [*old, later]))
     after = await district.contents()
     assert {
-        key: after[key]
-        for key in before
-        if "seg" in key and key != names.segments_key(district.camera_id, NOON_US)
-    } == {
-        key: before[key]
-        for key in before
-        if "seg" in key and key != names.segments_key(district.camera_id, NOON_US)
-    }
+        key: after[key] for key in before if "seg" in key and key != names.segments_key(district.camera_id, NOON_US)
+    } == {key: before[key] for key in before if "seg" in key and key != names.segments_key(district.camera_id, NOON_US)}
     assert len(noted) <= 1
     assert await district.redis.keys("dc1:rebuilt:*") == []
 
 
 async def _are_all(district: District, stored: Sequence[SegmentStored]) -> bool:
     first_us, last_us = min(one.start_us for one in stored), max(one.end_us for one in stored)
-    found = index.entries(await district.reader.segments(district.camera_id, first_us, last_us))
+    found = segment_array.entries_from_array(await district.reader.segments(district.camera_id, first_us, last_us))
     return set(found) == {names.entry_of(one) for one in stored}
 
 
@@ -420,9 +403,7 @@ async def test_check_finds_what_differs_and_changes_nothing(district: District):
     assert (code, found["objects"], found["missing"], found["surplus"]) == (0, 7, 0, 0)
     assert found["overlapping_s"] == 10
     await district.blobs.delete([stored[0].key])
-    unknown = await district.store(
-        segment(district.camera_id, epoch=2, start_us=NOON_US + 3600 * S, size=100)
-    )
+    unknown = await district.store(segment(district.camera_id, epoch=2, start_us=NOON_US + 3600 * S, size=100))
     before = await district.contents()
     code, found, _ = await checked(district)
     assert (code, found["examples"]) == (1, {"missing": [stored[0].key], "surplus": [unknown.key]})
@@ -433,9 +414,7 @@ async def put(district: District, stored: SegmentStored, body: bytes, **metadata
     """Over what is there; `metadata` beside the shape."""
     shape = {"codecs": stored.codecs, "width": str(stored.width), "height": str(stored.height), **metadata}
     digest = hashlib.sha256(body).hexdigest()
-    await district.blobs.put(
-        stored.key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False
-    )
+    await district.blobs.put(stored.key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False)
 
 
 @pytest.mark.correctness
@@ -445,10 +424,7 @@ async def test_check_tells_what_was_written_over_deleted_or_altered_with_key_cam
     async with a_district(servers, kafka, s3, tmp_path, object_lock=True) as district:
         made = segments(district.camera_id, 5)
         bodies = [bytes([n]) * one.bytes for n, one in enumerate(made)]
-        stored = [
-            replace(one, sha256=hashlib.sha256(body).hexdigest())
-            for one, body in zip(made, bodies, strict=True)
-        ]
+        stored = [replace(one, sha256=hashlib.sha256(body).hexdigest()) for one, body in zip(made, bodies, strict=True)]
         for one, body in zip(stored, bodies, strict=True):
             await put(district, one, body, sha256=one.sha256)
         await district.announce(stored)
@@ -482,7 +458,7 @@ async def test_check_tells_what_was_written_over_deleted_or_altered_with_key_cam
 
 
 def interval(stored: SegmentStored) -> str:
-    return f"{names.rfc3339(stored.start_us)}/{names.rfc3339(stored.end_us)}"
+    return f"{names.format_rfc3339(stored.start_us)}/{names.format_rfc3339(stored.end_us)}"
 
 
 async def test_check_concludes_nothing_from_a_bucket_that_looks_empty(district: District):
@@ -532,7 +508,7 @@ async def test_progress_never_vouches_for_what_is_not_found_yet(district: Distri
 
     async def watch() -> None:
         while not progress or progress[-1] < stored[-1].end_us:
-            log_us = await district.reader.log_us(district.camera_id)
+            log_us = await district.reader.watermark_us(district.camera_id)
             found = len(await district.found(later_us))
             if found < sum(one.end_us <= log_us for one in stored):
                 violations.append(log_us)
@@ -560,7 +536,7 @@ async def _recorder(
     """The one member of the recorders' group; what it gives commits a text."""
 
     async def on_assigned(partitions: frozenset[Partition]) -> None:
-        for partition, end in (await member.ends(partitions)).items():
+        for partition, end in (await member.end_offsets(partitions)).items():
             member.seek(partition, end)
 
     async def on_revoked(_: frozenset[Partition]) -> None:
@@ -570,7 +546,7 @@ async def _recorder(
         await member.poll(timeout_s=0)
         await member.commit({partition: Committed(0, metadata)})
 
-    async with Member.open(
+    async with GroupConsumer.open(
         kafka,
         names.RECORDER_GROUP,
         [names.FRAGMENTS],
@@ -580,7 +556,7 @@ async def _recorder(
         clock=SystemClock(),
     ) as member:
         async with asyncio.timeout(20):
-            while not member.member_assignment:
+            while not member.assignment:
                 await member.poll(timeout_s=0.2)
         yield commit
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 
 from districam_common.contract.events import ClockStep, Connected, Lost, Profile, Refused, StreamEvent
-from districam_devkit.bitstream import running_numbers
-from districam_devkit.counting import frame_us
-from districam_devkit.simcam import Sent
-from districam_ingest.recording.gate import FREEZE_US
+from districam_devkit.accounting import median_frame_interval_us
+from districam_devkit.bitstream import parse_stored_pictures
+from districam_devkit.simcam import SentPicture
+from districam_ingest.recording.epoch_splitter import FREEZE_US
 from support.scenario import Scenario
 from support.scenario_cameras import (
     B_FRAMES,
@@ -26,11 +26,11 @@ from support.scenario_cameras import (
     STOPPED_B_FRAMES,
     UNREACHABLE,
 )
-from support.scenario_faults import faulty
+from support.scenario_faults import faulty_camera_id
 
 pytestmark = pytest.mark.timeout(300)
 
-SILENT = faulty("silence")
+SILENT = faulty_camera_id("silence")
 RECORDED = (STEADY, DROPPED, SILENT, B_FRAMES, DISABLED, NOISE, STOPPED, STOPPED_B_FRAMES)
 
 
@@ -49,8 +49,8 @@ def test_it_stops_when_asked_and_has_logged_no_other_error_than_of_poison(scenar
 
 @pytest.mark.parametrize("camera_id", RECORDED)
 def test_fragments_of_an_epoch_are_numbered_and_tile(scenario: Scenario, camera_id: str):
-    assert scenario.epochs(camera_id)
-    for fragments in scenario.epochs(camera_id):
+    assert scenario.fragments_by_epoch(camera_id)
+    for fragments in scenario.fragments_by_epoch(camera_id):
         infos = [fragment.info for fragment in fragments]
         assert [info.seq for info in infos] == list(range(len(infos)))
         assert all(earlier.end_us == later.start_us for earlier, later in pairwise(infos))
@@ -60,27 +60,24 @@ def test_fragments_of_an_epoch_are_numbered_and_tile(scenario: Scenario, camera_
         assert all((a.ends == "segment") is b.starts_segment for a, b in pairwise(infos))
         assert len({fragment.init for fragment in fragments}) == 1
         assert all(
-            info.access_units == len(running_numbers(f.value))
-            for info, f in zip(infos, fragments, strict=True)
+            info.access_units == len(parse_stored_pictures(f.value)) for info, f in zip(infos, fragments, strict=True)
         )
 
 
-def is_in_a_gap(scenario: Scenario, camera_id: str) -> Callable[[Sent], bool]:
+def is_in_a_gap(scenario: Scenario, camera_id: str) -> Callable[[SentPicture], bool]:
     """Whether no epoch covers the instant of a sent picture, give or take one picture and the way it went."""
-    frame = frame_us(scenario.sent[camera_id])
+    frame = median_frame_interval_us(scenario.sent[camera_id])
     spans = [
-        (fragments[0].info.start_us, fragments[-1].info.end_us) for fragments in scenario.epochs(camera_id)
+        (fragments[0].info.start_us, fragments[-1].info.end_us) for fragments in scenario.fragments_by_epoch(camera_id)
     ]
     return lambda one: (
-        not any(
-            start_us - frame - 20_000 <= one.sent_us < end_us - frame - 60_000 for start_us, end_us in spans
-        )
+        not any(start_us - frame - 20_000 <= one.sent_us < end_us - frame - 60_000 for start_us, end_us in spans)
     )
 
 
 @pytest.mark.parametrize("camera_id", RECORDED)
 def test_every_picture_from_the_first_keyframe_on_is_in_the_log_once(scenario: Scenario, camera_id: str):
-    in_order = scenario.numbers(camera_id)
+    in_order = scenario.fragment_numbers(camera_id)
     stored = set(in_order)
     assert len(stored) == len(in_order)
     sent = [one for one in scenario.sent[camera_id] if not one.before_first_keyframe]
@@ -90,14 +87,14 @@ def test_every_picture_from_the_first_keyframe_on_is_in_the_log_once(scenario: S
     numbers = {one.number for one in scenario.sent[camera_id]}
     extra = [number for number in stored if number not in numbers]
     assert len(extra) <= len(
-        scenario.epochs(camera_id)
+        scenario.fragments_by_epoch(camera_id)
     )  # cut off in the middle: the log does not call it sent
 
 
 @pytest.mark.parametrize("camera_id", [STOPPED, STOPPED_B_FRAMES])
 def test_a_steady_camera_is_one_epoch_that_ends_by_handover(scenario: Scenario, camera_id: str):
     assert len(scenario.stored_epochs(camera_id)) == 1
-    stored = scenario.numbers(camera_id)
+    stored = scenario.fragment_numbers(camera_id)
     assert sorted(stored) == list(range(stored[0], stored[0] + len(stored)))
     events = [event for event, _ in scenario.events[camera_id]]
     assert [type(one) for one in events if not isinstance(one, Profile | ClockStep)] == [Connected, Lost]
@@ -106,14 +103,14 @@ def test_a_steady_camera_is_one_epoch_that_ends_by_handover(scenario: Scenario, 
 
 def test_the_profile_says_what_a_camera_is_seen_to_be(scenario: Scenario):
     """Told after ten seconds of pictures; the simulator's clock is ours."""
-    profiles = [event for event in scenario.events_of_life(B_FRAMES) if isinstance(event, Profile)]
+    profiles = [event for event in scenario.events_before_end(B_FRAMES) if isinstance(event, Profile)]
     assert profiles[0].b_frames
     assert profiles[0].fps == pytest.approx(25, abs=1.5)
     assert any("B-frames" in defect for defect in profiles[0].defects)
-    steady = [event for event in scenario.events_of_life(STEADY) if isinstance(event, Profile)]
+    steady = [event for event in scenario.events_before_end(STEADY) if isinstance(event, Profile)]
     assert not steady[0].b_frames
     assert steady[0].defects == ()
-    clocks = [event for event in scenario.events_of_life(STEADY) if isinstance(event, ClockStep)]
+    clocks = [event for event in scenario.events_before_end(STEADY) if isinstance(event, ClockStep)]
     assert [event.step_us for event in clocks] == [0]
     assert abs(clocks[0].offset_us) < 1_000_000
 
@@ -126,7 +123,7 @@ def test_connected_comes_before_an_epochs_fragments_and_lost_behind_them(scenari
         ]
         for fragment, _ in scenario.fragments[camera_id]
     }
-    for fragments in scenario.epochs(camera_id):
+    for fragments in scenario.fragments_by_epoch(camera_id):
         first, last = fragments[0].info, fragments[-1].info
         of_epoch = [(e, r) for e, r in scenario.events[camera_id] if getattr(e, "epoch", None) == first.epoch]
         (connected, began), (lost, ended) = of_epoch
@@ -139,15 +136,15 @@ def test_connected_comes_before_an_epochs_fragments_and_lost_behind_them(scenari
 
 
 def test_a_dropped_connection_is_told_and_comes_back(scenario: Scenario):
-    assert causes(scenario.events_of_life(DROPPED)) == ["camera_unreachable"]
-    first, second = scenario.epochs(DROPPED)
+    assert causes(scenario.events_before_end(DROPPED)) == ["camera_unreachable"]
+    first, second = scenario.fragments_by_epoch(DROPPED)
     gap_us = second[0].info.start_us - first[-1].info.end_us
     assert 0 < gap_us < 4_000_000
 
 
 def test_a_silent_camera_is_told_so_and_comes_back(scenario: Scenario):
-    assert set(causes(scenario.events_of_life(SILENT))) == {"source_silent"}
-    first, *_, last = scenario.epochs(SILENT)
+    assert set(causes(scenario.events_before_end(SILENT))) == {"source_silent"}
+    first, *_, last = scenario.fragments_by_epoch(SILENT)
     assert last[0].info.start_us - first[-1].info.end_us > FREEZE_US
 
 
@@ -160,7 +157,7 @@ def test_a_disabled_camera_ends_at_once(scenario: Scenario):
     [(UNREACHABLE, "camera_unreachable"), (NOT_FOUND, "not_found"), (NO_CREDENTIAL, "auth_failed")],
 )
 def test_what_cannot_be_read_is_refused_again_and_again(scenario: Scenario, camera_id: str, cause: str):
-    events = scenario.events_of_life(camera_id)
+    events = scenario.events_before_end(camera_id)
     assert len(causes(events)) >= 3
     assert set(causes(events)) == {cause}
     assert camera_id not in scenario.fragments
@@ -173,21 +170,19 @@ def test_what_cannot_be_read_is_refused_again_and_again(scenario: Scenario, came
 @pytest.mark.parametrize("camera_id", [MALFORMED, PARTIAL])
 def test_what_no_decoder_could_read_is_a_stream_error(scenario: Scenario, camera_id: str):
     assert camera_id not in scenario.fragments
-    assert set(causes(scenario.events_of_life(camera_id))) == {"stream_error"}
+    assert set(causes(scenario.events_before_end(camera_id))) == {"stream_error"}
 
 
 def test_noise_is_stored_as_it_came_without_stills(scenario: Scenario):
-    assert causes(scenario.events_of_life(NOISE)) == []
-    assert len(scenario.numbers(NOISE)) > 200
+    assert causes(scenario.events_before_end(NOISE)) == []
+    assert len(scenario.fragment_numbers(NOISE)) > 200
     assert NOISE not in scenario.stills
 
 
 @pytest.mark.parametrize("camera_id", [STEADY, DROPPED, B_FRAMES])
 def test_stills_are_jpegs_of_fragments_that_begin_with_a_keyframe(scenario: Scenario, camera_id: str):
     keyframes = {
-        (f.info.epoch, f.info.seq): f.info.start_us
-        for f, _ in scenario.fragments[camera_id]
-        if f.info.is_keyframe
+        (f.info.epoch, f.info.seq): f.info.start_us for f, _ in scenario.fragments[camera_id] if f.info.is_keyframe
     }
     assert scenario.stills[camera_id]
     for still, _ in scenario.stills[camera_id]:
@@ -198,5 +193,5 @@ def test_stills_are_jpegs_of_fragments_that_begin_with_a_keyframe(scenario: Scen
 def test_fragments_start_when_their_first_picture_was_due(scenario: Scenario):
     due_us = scenario.due_us(STEADY, fps=25)
     for fragment, _ in scenario.fragments[STEADY]:
-        first = running_numbers(fragment.value)[0]
+        first = parse_stored_pictures(fragment.value)[0]
         assert abs(fragment.info.start_us - due_us[first.number]) < 100_000

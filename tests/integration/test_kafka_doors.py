@@ -16,8 +16,16 @@ from aiokafka.structs import TopicPartition
 from districam_common.contract.names import partition_of
 from districam_common.contract.wire import Message
 from districam_common.errors import Rejected, Retriable
-from districam_common.kafka.connection import administration
-from districam_common.kafka.consumer import Committed, FellOff, Groups, Member, Partition, Reader, Record
+from districam_common.kafka.connection import open_admin_client
+from districam_common.kafka.consumer import (
+    Committed,
+    GroupConsumer,
+    KafkaInspector,
+    OffsetOutOfRange,
+    Partition,
+    Record,
+    TopicReader,
+)
 from districam_common.kafka.producer import Ack, Publisher
 from districam_common.kafka.records import mark_of
 from districam_common.runtime.clock import SystemClock
@@ -25,7 +33,7 @@ from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.servers import kafka as kafka_server
 from districam_devkit.servers.broker import Broker
 from integration.conftest import MakeTopic, kafka_settings, make_topic
-from support.torn_log import tear
+from support.truncated_log import truncate_tail
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -42,7 +50,7 @@ class Owner:
     """Reads as a service does: starts each partition at its commit, else at the beginning."""
 
     def __init__(self) -> None:
-        self.member: Member | None = None
+        self.member: GroupConsumer | None = None
         self.told: list[tuple[str, frozenset[Partition]]] = []
         self.records: list[Record] = []
 
@@ -50,7 +58,7 @@ class Owner:
         assert self.member is not None
         self.told.append(("assigned", partitions))
         committed = await self.member.committed(partitions)
-        first = await self.member.beginnings(partitions)
+        first = await self.member.beginning_offsets(partitions)
         for partition in partitions:
             commit = committed[partition]
             self.member.seek(partition, first[partition] if commit is None else commit.offset)
@@ -60,7 +68,7 @@ class Owner:
 
     @asynccontextmanager
     async def joined(self, settings: KafkaSettings, group: str, topic: str):
-        async with Member.open(
+        async with GroupConsumer.open(
             settings,
             group,
             [topic],
@@ -108,9 +116,7 @@ async def test_what_is_published_is_read_in_order_with_the_brokers_append_times(
     assert before_us <= acks[0].append_us <= acks[-1].append_us <= time.time_ns() // 1000
 
 
-async def test_a_key_decides_the_partition_unless_one_is_named(
-    kafka: KafkaSettings, topic: MakeTopic
-) -> None:
+async def test_a_key_decides_the_partition_unless_one_is_named(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name = await topic(partitions=7)
     async with Publisher.open(kafka, "tests") as publisher:
         assert await publisher.partitions(name) == 7
@@ -143,17 +149,15 @@ async def test_a_topic_that_is_missing_is_waited_for(kafka: KafkaSettings) -> No
             pass
 
 
-async def test_a_reader_reads_whole_topics_and_from_given_offsets(
-    kafka: KafkaSettings, topic: MakeTopic
-) -> None:
+async def test_a_reader_reads_whole_topics_and_from_given_offsets(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name = await topic(partitions=3)
     await publish_all(kafka, name, [message(n, f"cam-{n:03}") for n in range(30)])
-    async with Reader.open(kafka, [name]) as reader:
+    async with TopicReader.open(kafka, [name]) as reader:
         assert sorted(numbers(await reader.read_all())) == list(range(30))
         assert await reader.read_all() == []
-        ends = await reader.ends()
+        ends = await reader.end_offsets()
     starts = {partition: end - 1 for partition, end in ends.items()}
-    async with Reader.open(kafka, [name], starts=starts) as reader:
+    async with TopicReader.open(kafka, [name], starts=starts) as reader:
         assert len(await reader.read_all()) == 3
 
 
@@ -163,9 +167,7 @@ async def test_a_reader_reads_whole_topics_and_from_given_offsets(
 async def test_offset_and_text_of_a_commit_come_back(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name, group = await topic(partitions=2), a_group()
     await publish_all(kafka, name, [message(n) for n in range(5)])
-    read, untouched = (
-        Partition(name, n) for n in sorted((0, 1), key=lambda n: n != partition_of("cam-001", 2))
-    )
+    read, untouched = (Partition(name, n) for n in sorted((0, 1), key=lambda n: n != partition_of("cam-001", 2)))
     owner = Owner()
     async with owner.joined(kafka, group, name) as member:
         await owner.poll_until(lambda: len(owner.records) == 5)
@@ -174,12 +176,12 @@ async def test_offset_and_text_of_a_commit_come_back(kafka: KafkaSettings, topic
         assert await member.committed([read, untouched]) == {read: Committed(3, text), untouched: None}
         with pytest.raises(Rejected):
             await member.commit({read: Committed(3, "x" * 5000)})
-    async with Groups.open(kafka) as groups:
+    async with KafkaInspector.open(kafka) as groups:
         assert await groups.committed(group, [read, untouched]) == {
             read: Committed(3, text),
             untouched: None,
         }
-        assert await groups.ends([read, untouched]) == {read: 5, untouched: 0}
+        assert await groups.end_offsets([read, untouched]) == {read: 5, untouched: 0}
         assert await groups.partitions(name) == [Partition(name, 0), Partition(name, 1)]
     again = Owner()
     async with again.joined(kafka, group, name) as member:
@@ -198,23 +200,23 @@ async def test_a_second_member_takes_its_share_and_gives_it_back_when_it_leaves(
     every = frozenset(Partition(name, n) for n in range(4))
     first, second = Owner(), Owner()
     async with first.joined(kafka, group, name) as one:
-        await first.poll_until(lambda: one.member_assignment == every)
+        await first.poll_until(lambda: one.assignment == every)
         async with AsyncExitStack() as stack:
             two = await stack.enter_async_context(second.joined(kafka, group, name))
             await both(
-                first.poll_until(lambda: len(one.member_assignment) == 2),
-                second.poll_until(lambda: len(two.member_assignment) == 2),
+                first.poll_until(lambda: len(one.assignment) == 2),
+                second.poll_until(lambda: len(two.assignment) == 2),
             )
-            assert one.member_assignment | two.member_assignment == every
+            assert one.assignment | two.assignment == every
             assert first.told[1] == ("revoked", every)
             await publish_all(kafka, name, [message(n, f"cam-{n:03}") for n in range(40)])
             await both(
                 first.poll_until(lambda: len(first.records) + len(second.records) == 40),
                 second.poll_until(lambda: len(first.records) + len(second.records) == 40),
             )
-            assert {r.partition for r in second.records} <= {p.number for p in two.member_assignment}
+            assert {r.partition for r in second.records} <= {p.number for p in two.assignment}
         left = time.monotonic()
-        await first.poll_until(lambda: one.member_assignment == every)
+        await first.poll_until(lambda: one.assignment == every)
         assert time.monotonic() - left < 3, "a member that leaves does not wait for its session to end"
 
 
@@ -228,9 +230,7 @@ async def _run(wait: Awaitable[None]) -> None:
     await wait
 
 
-async def test_nothing_is_read_before_the_owner_said_from_where(
-    kafka: KafkaSettings, topic: MakeTopic
-) -> None:
+async def test_nothing_is_read_before_the_owner_said_from_where(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name, group = await topic(), a_group()
     await publish_all(kafka, name, [message(n) for n in range(10)])
     where = Partition(name, 0)
@@ -248,9 +248,7 @@ async def test_nothing_is_read_before_the_owner_said_from_where(
         assert member.highwater(where) == 10
 
 
-async def test_an_assignment_that_could_not_be_taken_on_is_told_again(
-    kafka: KafkaSettings, topic: MakeTopic
-) -> None:
+async def test_an_assignment_that_could_not_be_taken_on_is_told_again(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name = await topic()
     await publish_all(kafka, name, [message(0)])
     owner, attempts = Owner(), 0
@@ -284,7 +282,7 @@ async def test_a_paused_partition_rests_until_it_is_resumed(kafka: KafkaSettings
     where = Partition(name, 0)
     owner = Owner()
     async with owner.joined(kafka, a_group(), name) as member:
-        await owner.poll_until(lambda: bool(member.member_assignment))
+        await owner.poll_until(lambda: bool(member.assignment))
         member.pause([where])
         await publish_all(kafka, name, [message(0)])
         assert await member.poll(timeout_s=1) == {}
@@ -295,9 +293,9 @@ async def test_a_paused_partition_rests_until_it_is_resumed(kafka: KafkaSettings
 async def test_the_contact_with_the_coordinator_is_known(kafka: KafkaSettings, topic: MakeTopic) -> None:
     clock, owner = SystemClock(), Owner()
     async with owner.joined(kafka, a_group(), await topic()) as member:
-        await owner.poll_until(lambda: bool(member.member_assignment))
+        await owner.poll_until(lambda: bool(member.assignment))
         after = clock.monotonic_us()
-        await owner.poll_until(lambda: member.contact_us() > after, timeout_s=5)
+        await owner.poll_until(lambda: member.last_contact_us() > after, timeout_s=5)
 
 
 # ---- the log's start
@@ -309,7 +307,7 @@ async def test_a_position_before_the_logs_start_is_told_until_it_is_sought(
     name, group = await topic(), a_group()
     await publish_all(kafka, name, [message(n) for n in range(10)])
     where = Partition(name, 0)
-    async with administration(kafka, "tests") as admin:
+    async with open_admin_client(kafka, "tests") as admin:
         await admin.delete_records({TopicPartition(*where): RecordsToDelete(6)})
     owner = Owner()
 
@@ -320,10 +318,10 @@ async def test_a_position_before_the_logs_start_is_told_until_it_is_sought(
     owner.assigned = from_zero
     async with owner.joined(kafka, group, name) as member:
         for _ in range(2):
-            with pytest.raises(FellOff) as fell:
+            with pytest.raises(OffsetOutOfRange) as fell:
                 await owner.poll_until(lambda: False, timeout_s=20)
             assert fell.value.partitions == {where: 0}
-        first = await member.beginnings([where])
+        first = await member.beginning_offsets([where])
         assert first == {where: 6}
         member.seek(where, first[where])
         await owner.poll_until(lambda: len(owner.records) == 4)
@@ -344,9 +342,9 @@ async def test_nothing_is_lost_or_out_of_order_when_the_broker_is_killed_and_the
             await asyncio.sleep(2)
             await broker.kill()
             await asyncio.sleep(6)
-            await broker.start_again()
+            await broker.restart()
         sent = [sender.result() for sender in senders]
-        async with Reader.open(settings, [name]) as reader:
+        async with TopicReader.open(settings, [name]) as reader:
             records = await reader.read_all()
     for lane in range(4):
         found = numbers(record for record in records if record.partition == lane)
@@ -372,7 +370,7 @@ async def test_a_producer_whose_sequence_the_broker_does_not_know_is_replaced(
     async with Publisher.open(kafka, "tests") as publisher:
         for number in range(3):
             await publisher.publish(name, message(number))
-        async with administration(kafka, "tests") as admin:
+        async with open_admin_client(kafka, "tests") as admin:
             await admin.delete_topics([name])
             await asyncio.sleep(1)
             await admin.create_topics([NewTopic(name, 1, 1)])
@@ -414,16 +412,16 @@ async def test_a_broker_that_stands_still_is_noticed_and_a_repeat_is_not_stored_
             with pytest.raises(Retriable, match="reading the commits"):
                 await member.committed([where])
             with pytest.raises(Retriable, match="ends"):
-                await member.ends([where])
+                await member.end_offsets([where])
             assert await member.poll(timeout_s=0.5) == {}
-            assert member.contact_us() <= stood_still_us + 1_000_000
+            assert member.last_contact_us() <= stood_still_us + 1_000_000
             os.killpg(broker.pid, signal.SIGCONT)
             async with asyncio.timeout(30):
                 await publish_until_acknowledged(publisher, name, one)
                 await publish_until_acknowledged(publisher, name, message(2))
             await owner.poll_until(lambda: numbers(owner.records)[-1] == 2)
-            await owner.poll_until(lambda: member.contact_us() > stood_still_us)
-        async with Reader.open(kafka_settings(broker.bootstrap_servers), [name]) as reader:
+            await owner.poll_until(lambda: member.last_contact_us() > stood_still_us)
+        async with TopicReader.open(kafka_settings(broker.bootstrap_servers), [name]) as reader:
             assert numbers(await reader.read_all()) == [0, 1, 2]
 
 
@@ -453,7 +451,7 @@ async def test_a_member_outlives_the_broker(tmp_path: Path) -> None:
             with pytest.raises(Retriable):
                 await member.commit({where: Committed(1, "two")})
             assert await member.poll(timeout_s=1) == {}
-            await broker.start_again()
+            await broker.restart()
             await publish_all(settings, name, [message(1)])
             await owner.poll_until(lambda: len(owner.records) >= 2)
             await commit_when_possible(member, where)
@@ -470,23 +468,26 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_noticed(tmp_path: Path
         where = Partition(name, 0)
         await publish_all(settings, name, [message(n) for n in range(10)])
         owner = Owner()
-        async with owner.joined(settings, group, name) as member, Reader.open(settings, [name]) as follower:
+        async with (
+            owner.joined(settings, group, name) as member,
+            TopicReader.open(settings, [name]) as follower,
+        ):
             await owner.poll_until(lambda: len(owner.records) == 10)
-            assert member.is_sure(where)
+            assert member.is_verified(where)
             assert len(await follower.read_all()) == 10
             read = [mark_of(record) for record in reversed(owner.records)]
             await lose_the_tail_and_grow(broker, tmp_path / "kafka" / "data", name)
             for _ in range(2):
-                with pytest.raises(FellOff) as fell:
+                with pytest.raises(OffsetOutOfRange) as fell:
                     await owner.poll_until(lambda: False)
                 assert fell.value.partitions == {where: 10}
-                assert not member.is_sure(where)
+                assert not member.is_verified(where)
             with pytest.raises(Retriable, match="not there any more"):
                 await follower.read_all()
-            assert await member.surviving({where: read}) == {where: read[4]}
+            assert await member.first_surviving_marks({where: read}) == {where: read[4]}
             member.seek(where, 6, after=read[4])
             await owner.poll_until(lambda: len(owner.records) == 20)
-            assert member.is_sure(where)
+            assert member.is_verified(where)
         assert numbers(owner.records) == [*range(10), *range(20, 30)]
 
         async def behind_what_was_read(partitions: frozenset[Partition]) -> None:
@@ -497,7 +498,7 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_noticed(tmp_path: Path
         later = Owner()
         later.assigned = behind_what_was_read
         async with later.joined(settings, group, name):
-            with pytest.raises(FellOff):
+            with pytest.raises(OffsetOutOfRange):
                 await later.poll_until(lambda: False)
         assert later.records == []
 
@@ -505,12 +506,12 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_noticed(tmp_path: Path
 async def lose_the_tail_and_grow(broker: Broker, data: Path, topic: str) -> None:
     """Of ten records six are left; ten others, from 20 on, follow them."""
     await broker.kill()
-    assert tear(data, topic, 0, keep=6) == 6
-    await broker.start_again()
+    assert truncate_tail(data, topic, 0, end_offset=6) == 6
+    await broker.restart()
     await publish_all(kafka_settings(broker.bootstrap_servers), topic, [message(n) for n in range(20, 30)])
 
 
-async def commit_when_possible(member: Member, where: Partition) -> None:
+async def commit_when_possible(member: GroupConsumer, where: Partition) -> None:
     async with asyncio.timeout(30):
         while True:
             try:

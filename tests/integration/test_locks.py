@@ -11,17 +11,17 @@ from districam_common.contract.events import SegmentStored
 from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import KafkaSettings, S3Settings
-from districam_common.s3.blobs import client, connections
+from districam_common.s3.blobs import create_client, create_connection_pool
 from districam_common.s3.hold_store import HoldStore
-from districam_common.s3.vault import Vault, Version
-from districam_indexer.core.operations import gathered
+from districam_common.s3.versioned_bucket import ObjectVersion, VersionedBucket
+from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_stored
-from districam_indexer.expiry import Expiry, Outcome, Wanted
-from districam_indexer.pacing import Pace
+from districam_indexer.expiry import Expirer, ExpiryRequest, ExpiryResult
+from districam_indexer.rate_limiter import RateLimiter
 from integration.test_holds import locked
 from integration.test_recorder import SITE, Bench, bench, mark, recorder
 from integration.test_retention import Archive, in_process
-from support.announced import S, segment
+from support.announcements import S, segment
 from support.fragments import fragment
 
 __all__ = ["bench", "locked"]
@@ -37,8 +37,8 @@ async def record(bench: Bench) -> SegmentStored:
     return stored
 
 
-async def versions_of(vault: Vault, key: str) -> list[Version]:
-    return [one async for one in vault.every_version(key)]
+async def versions_of(vault: VersionedBucket, key: str) -> list[ObjectVersion]:
+    return [one async for one in vault.versions(key)]
 
 
 def beside(s3: S3Settings, bench: Bench) -> Bench:
@@ -49,41 +49,35 @@ def beside(s3: S3Settings, bench: Bench) -> Bench:
 
 async def test_a_fresh_segment_is_kept_from_everybody_and_from_being_changed(bench: Bench, s3: S3Settings):
     s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-locked"})
-    async with Vault.open(s3) as vault:
+    async with VersionedBucket.open(s3) as vault:
         await vault.create_bucket(object_lock=True)
         await mark(vault, SITE)
         async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H="2"):
             before_us = SystemClock().now_us()
             stored = await record(bench)
         (version,) = await versions_of(vault, stored.key)
-        until_us = await vault.locked_until(stored.key, version.version)
+        until_us = await vault.retained_until_us(stored.key, version.version_id)
         assert before_us + 2 * HOUR_US - S <= until_us <= SystemClock().now_us() + 2 * HOUR_US
         assert await vault.delete_versions([version]) == [version]
-        store = client(s3, connections(s3))
+        store = create_client(s3, create_connection_pool(s3))
         with pytest.raises(S3Error):
-            await asyncio.to_thread(store.remove_object, s3.bucket, stored.key, version.version)
-        await asyncio.to_thread(
-            store.remove_object, s3.bucket, stored.key
-        )  # a marker: it hides, and can be taken back
-        assert version.key in {one.key for one in await versions_of(vault, stored.key) if not one.is_marker}
-        assert version.version in {one.version for one in await versions_of(vault, stored.key)}
+            await asyncio.to_thread(store.remove_object, s3.bucket, stored.key, version.version_id)
+        await asyncio.to_thread(store.remove_object, s3.bucket, stored.key)  # a marker: it hides, and can be taken back
+        assert version.key in {one.key for one in await versions_of(vault, stored.key) if not one.is_delete_marker}
+        assert version.version_id in {one.version_id for one in await versions_of(vault, stored.key)}
 
 
-@pytest.mark.parametrize(
-    ("lock_h", "object_lock"), [("0", True), ("24", False)], ids=["no hours", "no object lock"]
-)
-async def test_without_a_lock_all_the_same_is_stored(
-    bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool
-):
+@pytest.mark.parametrize(("lock_h", "object_lock"), [("0", True), ("24", False)], ids=["no hours", "no object lock"])
+async def test_without_a_lock_all_the_same_is_stored(bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool):
     s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-{object_lock}".lower()})
-    async with Vault.open(s3) as vault:
+    async with VersionedBucket.open(s3) as vault:
         await vault.create_bucket(object_lock=object_lock)
         await mark(vault, SITE)
         async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H=lock_h) as running:
             stored = await record(bench)
             assert ("fresh footage is not locked" in running.events()) is not object_lock
         (version,) = await versions_of(vault, stored.key)
-        assert await vault.locked_until(stored.key, version.version) == 0
+        assert await vault.retained_until_us(stored.key, version.version_id) == 0
         assert await vault.delete_versions([version]) == []
 
 
@@ -116,16 +110,16 @@ async def test_an_hour_that_the_store_keeps_is_not_said_to_be_gone_and_goes_once
         gone = await put_locked(locked, older_us, 0, None)
         kept = await put_locked(locked, younger_us, 5, until_us)
         operations = [one for made in (gone, kept) for one in plan_stored(made)]
-        await doors.writer.apply(gathered(operations), build="b")
-        expiry = Expiry(doors, HoldStore(locked.vault), Pace(doors.runtime, 1000))
+        await doors.writer.apply(to_batch(operations), build="b")
+        expiry = Expirer(doors, HoldStore(locked.vault), RateLimiter(doors.runtime, 1000))
 
-        async def round_of() -> Outcome:
+        async def round_of() -> ExpiryResult:
             now_us = SystemClock().now_us()
-            return await expiry.run(Wanted(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")
+            return await expiry.run(ExpiryRequest(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")
 
         outcome = await round_of()
-        assert (outcome.waits, outcome.locked, outcome.deleted) == ([younger_us], [], 1)
-        assert await locked.district.reader.expired([locked.camera_id]) == {
+        assert (outcome.locked_hours, outcome.locked_keys, outcome.deleted) == ([younger_us], [], 1)
+        assert await locked.district.reader.expired_intervals([locked.camera_id]) == {
             locked.camera_id: [(older_us, younger_us)]
         }
         assert await locked.keys() == {kept.key}
@@ -134,7 +128,7 @@ async def test_an_hour_that_the_store_keeps_is_not_said_to_be_gone_and_goes_once
             while SystemClock().now_us() <= until_us + S:
                 await asyncio.sleep(0.1)
         outcome = await round_of()
-        assert (outcome.waits, outcome.locked, outcome.deleted) == ([], [], 1)
+        assert (outcome.locked_hours, outcome.locked_keys, outcome.deleted) == ([], [], 1)
         assert await locked.keys() == set()
         assert await locked.indexed(older_us, locked.edge_us) == []
 
@@ -148,11 +142,11 @@ async def test_a_lock_in_the_middle_of_an_hour_keeps_its_segment_found_and_told_
         kept = await put_locked(locked, start_us, 0, until_us)
         last = await put_locked(locked, start_us + 600 * S, 5, None)
         operations = [one for made in (kept, last) for one in plan_stored(made)]
-        await doors.writer.apply(gathered(operations), build="b")
-        expiry = Expiry(doors, HoldStore(locked.vault), Pace(doors.runtime, 1000))
+        await doors.writer.apply(to_batch(operations), build="b")
+        expiry = Expirer(doors, HoldStore(locked.vault), RateLimiter(doors.runtime, 1000))
         for deleted in (1, 0):
             now_us = SystemClock().now_us()
-            outcome = await expiry.run(Wanted(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")
-            assert (outcome.waits, outcome.locked, outcome.deleted) == ([], [kept.key], deleted)
+            outcome = await expiry.run(ExpiryRequest(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")
+            assert (outcome.locked_hours, outcome.locked_keys, outcome.deleted) == ([], [kept.key], deleted)
         assert await locked.keys() == {kept.key}
         assert await locked.indexed(start_us, locked.edge_us) == [names.entry_of(kept)]

@@ -13,12 +13,18 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
-from districam_devkit.asking import Answered, asking, instant
-from districam_devkit.bitstream import running_numbers
-from districam_devkit.counting import CameraRecord, Counts, count
+from districam_devkit.accounting import CameraRecord, Counts, count
+from districam_devkit.api_client import TimelineState, format_instant, open_api_client
+from districam_devkit.bitstream import parse_stored_pictures
 from districam_devkit.demo.latency import now_us
-from districam_devkit.demo.report import sent_by_camera, settled, shown, stored_objects, windows_of
-from districam_devkit.pipeline import SETTLED_SOON, Service, apply_cameras, prepare, services_running
+from districam_devkit.demo.report import (
+    fetch_playlist_numbers,
+    list_stored_objects,
+    read_sent_pictures,
+    recorded_windows,
+    wait_until_settled,
+)
+from districam_devkit.pipeline import FAST_SETTLE_SETTINGS, Service, apply_cameras, prepare, services_running
 from districam_devkit.servers import all_running
 from districam_devkit.simcam import Generated, SimCamera, running
 from integration.conftest import beside
@@ -33,7 +39,7 @@ ALONE_S, READ_S = 8.0, 16.0
 """Recording before anybody reads, and while they do."""
 PATIENCE_S = 0.5
 SETTINGS = {
-    **SETTLED_SOON,
+    **FAST_SETTLE_SETTINGS,
     "DISTRICAM_INGEST__LINGER_S": "0",
 }
 
@@ -51,12 +57,15 @@ class Reader:
             while time.monotonic() < until_s:
                 path = f"/v1/cameras/{random.choice(CAMERAS).camera_id}"
                 to_us = now_us() - 4_000_000
-                window = {"from": instant(max(began_us, to_us - 8_000_000)), "to": instant(to_us)}
+                window = {
+                    "from": format_instant(max(began_us, to_us - 8_000_000)),
+                    "to": format_instant(to_us),
+                }
                 self._note("timeline", await http.get(f"{path}/timeline", params=window))
                 clip = await http.get(f"{path}/clip.mp4", params=window)
                 self._note("clip", clip)
                 if clip.status_code == 200:
-                    self.pictures += len(running_numbers(clip.content))
+                    self.pictures += len(parse_stored_pictures(clip.content))
                 else:
                     await asyncio.sleep(PATIENCE_S)
 
@@ -71,7 +80,7 @@ class Story:
 
     readers: list[Reader]
     counts: dict[str, Counts]
-    states: dict[str, list[Answered]]
+    states: dict[str, list[TimelineState]]
     shed: dict[str, float]
 
 
@@ -82,7 +91,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
         servers = await stack.enter_async_context(all_running(home))
         await prepare(servers)
         pipeline = await stack.enter_async_context(services_running(home, servers, environment=SETTINGS))
-        api = await stack.enter_async_context(asking(pipeline.api_url))
+        api = await stack.enter_async_context(open_api_client(pipeline.api_url))
         began_us = now_us()
         async with running(CAMERAS, log=log, cache=Path(".devkit/clips")) as simulation:
             await _announce(home, simulation.urls(), servers.environment())
@@ -93,16 +102,16 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
                 for reader in readers:
                     tasks.create_task(reader.read(pipeline.api_url, began_us, until_s))
         shed = await _at_rest(pipeline["ingest"])
-        sent = sent_by_camera(log)
-        states = await settled(api, windows_of(sent))
-        objects = await asyncio.to_thread(stored_objects, servers)
+        sent = read_sent_pictures(log)
+        states = await wait_until_settled(api, recorded_windows(sent))
+        objects = await asyncio.to_thread(list_stored_objects, servers)
         counts = {
             camera_id: count(
                 CameraRecord(
                     sent=pictures,
                     stored=[p for o in objects if o.key.startswith(f"{camera_id}/") for p in o.pictures],
-                    shown=await shown(api, camera_id, began_us, now_us()),
-                    states=states[camera_id],
+                    played_numbers=await fetch_playlist_numbers(api, camera_id, began_us, now_us()),
+                    timeline=states[camera_id],
                 )
             )
             for camera_id, pictures in sent.items()

@@ -16,9 +16,16 @@ from districam_devkit.simcam.clips import clip_file
 from districam_devkit.simcam.server import CLIP_CACHE
 from districam_ingest.codec.nal import is_parameter_set
 from districam_ingest.units import Picture
-from support.awaited import comes_true
-from support.other_cameras import USER, Scheme, Wanted, built, go_camera, gstreamer_camera
-from support.readers import READERS, Watch, make_reader, opened, read, refusal
+from support.external_cameras import (
+    USER,
+    ExternalCameraOptions,
+    Scheme,
+    build_go_camera,
+    go_camera,
+    gstreamer_camera,
+)
+from support.readers import READERS, StreamRecording, make_reader, open_error, open_source, read
+from support.wait_until import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -39,10 +46,10 @@ def clips() -> dict[Codec, Path]:
 
 @pytest.fixture(scope="module")
 def gocam() -> Path:
-    return built()
+    return build_go_camera()
 
 
-def serving(make: Make, gocam: Path, wanted: Wanted, folder: Path) -> AbstractAsyncContextManager[str]:
+def serving(make: Make, gocam: Path, wanted: ExternalCameraOptions, folder: Path) -> AbstractAsyncContextManager[str]:
     return gstreamer_camera(wanted, folder) if make == "gstreamer" else go_camera(gocam, wanted, folder)
 
 
@@ -50,13 +57,15 @@ def serving(make: Make, gocam: Path, wanted: Wanted, folder: Path) -> AbstractAs
 class Seen:
     """Four streams of one server, by (reader, transport): each to its end, and the pictures while all were being read."""
 
-    watches: dict[tuple[str, str], Watch] = field(default_factory=dict[tuple[str, str], Watch], repr=False)
+    watches: dict[tuple[str, str], StreamRecording] = field(
+        default_factory=dict[tuple[str, str], StreamRecording], repr=False
+    )
     read_of: dict[tuple[str, str], list[Picture]] = field(
         default_factory=dict[tuple[str, str], list[Picture]], repr=False
     )
 
     async def run(self, server: AbstractAsyncContextManager[str]) -> None:
-        self.watches = {(name, transport): Watch() for name in READERS for transport in TRANSPORTS}
+        self.watches = {(name, transport): StreamRecording() for name in READERS for transport in TRANSPORTS}
         async with asyncio.TaskGroup() as tasks, server as url:
             watching: dict[tuple[str, str], asyncio.Task[None]] = {}
             for (name, transport), watch in self.watches.items():
@@ -72,9 +81,9 @@ class Seen:
             for transport in TRANSPORTS:  # libavformat notices the server's end at its deadline
                 watching["ffmpeg", transport].cancel()
 
-    async def _reaches(self, pictures: int, *watches: Watch) -> None:
+    async def _reaches(self, pictures: int, *watches: StreamRecording) -> None:
         """Waits until each of these has so many pictures; none may end before."""
-        assert await comes_true(lambda: all(watch.has(count=pictures) for watch in watches))
+        assert await wait_until(lambda: all(watch.has(count=pictures) for watch in watches))
         assert not {key: watch.error for key, watch in self.watches.items() if watch.error}, "a stream ended"
 
 
@@ -87,7 +96,7 @@ async def seen(
     async with asyncio.TaskGroup() as tasks:
         for (make, codec), one in found.items():
             folder = tmp_path_factory.mktemp(f"{make}-{codec}")
-            tasks.create_task(one.run(serving(make, gocam, Wanted(clips[codec], codec), folder)))
+            tasks.create_task(one.run(serving(make, gocam, ExternalCameraOptions(clips[codec], codec), folder)))
     return found
 
 
@@ -98,9 +107,7 @@ def slices(codec: Codec, picture: Picture) -> tuple[bytes, ...]:
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("make", MAKES)
-def test_both_readers_read_the_same_over_tcp_and_udp(
-    make: Make, codec: Codec, seen: dict[tuple[Make, Codec], Seen]
-):
+def test_both_readers_read_the_same_over_tcp_and_udp(make: Make, codec: Codec, seen: dict[tuple[Make, Codec], Seen]):
     read_of = dict(seen[make, codec].read_of)
     for transport in TRANSPORTS:
         info = seen[make, codec].watches["native", transport].info
@@ -148,11 +155,11 @@ def assert_same(codec: Codec, ours: list[Picture], theirs: list[Picture]) -> Non
 async def test_only_the_right_password_opens_a_camera(
     make: Make, scheme: Scheme, gocam: Path, clips: dict[Codec, Path], tmp_path: Path
 ):
-    wanted = Wanted(clips["h264"], scheme=scheme, password=PASSWORD)
+    wanted = ExternalCameraOptions(clips["h264"], scheme=scheme, password=PASSWORD)
     async with serving(make, gocam, wanted, tmp_path) as url:
-        error = await refusal(make_reader(), url, credential=Credential(USER, "wrong"))
+        error = await open_error(make_reader(), url, credential=Credential(USER, "wrong"))
         assert error.cause == "auth_failed"
-        async with opened(make_reader(), url, credential=Credential(USER, PASSWORD)) as source:
+        async with open_source(make_reader(), url, credential=Credential(USER, PASSWORD)) as source:
             await read(source, count=10)
             assert source.info.reader == "native"
             assert source.info.auth == ("basic" if scheme == "basic" else "digest")
@@ -160,8 +167,8 @@ async def test_only_the_right_password_opens_a_camera(
 
 async def test_a_server_that_does_udp_alone_is_read_over_udp(clips: dict[Codec, Path], tmp_path: Path):
     async with (
-        gstreamer_camera(Wanted(clips["h264"], is_udp_alone=True), tmp_path) as url,
-        opened(make_reader(), url) as source,
+        gstreamer_camera(ExternalCameraOptions(clips["h264"], is_udp_only=True), tmp_path) as url,
+        open_source(make_reader(), url) as source,
     ):
         await read(source, count=20)
         assert (source.info.reader, source.info.transport) == ("native", "udp")

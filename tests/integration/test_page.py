@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_devkit import bitstream
 from districam_devkit.servers import Servers
-from support.chromium_page import Heard, all_seen, chromium, seen
-from support.watched import (
+from support.chromium_page import PageLog, chromium, shown_frame, shown_frames
+from support.page_site import (
     CROSSROADS,
     FPS,
     GAP_S,
@@ -23,9 +23,9 @@ from support.watched import (
     LOOP_S,
     MARKET,
     START_US,
+    PageSite,
     S,
-    Watched,
-    watched,
+    running_page_site,
 )
 
 expect.set_options(timeout=10_000)
@@ -38,7 +38,7 @@ Open = Callable[..., Awaitable[Page]]
 
 
 def at(seconds: float) -> str:
-    return rfc3339(START_US + round(seconds * S))
+    return format_rfc3339(START_US + round(seconds * S))
 
 
 def local(seconds: float) -> tuple[str, str]:
@@ -53,8 +53,8 @@ def number_at(us: int) -> int:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Watched]:
-    async with watched(servers, tmp_path_factory.mktemp("page")) as running:
+async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[PageSite]:
+    async with running_page_site(servers, tmp_path_factory.mktemp("page")) as running:
         yield running
 
 
@@ -65,16 +65,16 @@ async def browser() -> AsyncGenerator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def visit(world: Watched, browser: Browser) -> AsyncGenerator[Open]:
+async def visit(world: PageSite, browser: Browser) -> AsyncGenerator[Open]:
     """Opens the page; at the end nothing may have been complained of, nor anybody else been asked."""
-    pages: list[tuple[Page, Heard, str]] = []
+    pages: list[tuple[Page, PageLog, str]] = []
 
-    async def opened(hash_: str = "", url: str = world.open.url, **context: object) -> Page:
+    async def opened(hash_: str = "", url: str = world.keyless_api.url, **context: object) -> Page:
         settings = {"viewport": {"width": 1280, "height": 800}, "locale": "vi-VN", **context}
         page = await (await browser.new_context(**settings)).new_page()  # pyright: ignore[reportArgumentType]
         page.set_default_timeout(10_000)
-        heard = Heard()
-        heard.listen(page)
+        heard = PageLog()
+        heard.attach(page)
         pages.append((page, heard, url))
         await page.goto(f"{url}/{hash_}")
         return page
@@ -82,9 +82,9 @@ async def visit(world: Watched, browser: Browser) -> AsyncGenerator[Open]:
     yield opened
     for page, heard, url in pages:
         await page.context.close()
-        complaints = [one for one in heard.complaints if "status of 401" not in one and "of 429" not in one]
+        complaints = [one for one in heard.problems if "status of 401" not in one and "of 429" not in one]
         assert complaints == []
-        others = [one for one in heard.asked if not one.startswith((f"{url}/", f"blob:{url}/", "data:"))]
+        others = [one for one in heard.requested_urls if not one.startswith((f"{url}/", f"blob:{url}/", "data:"))]
         assert others == []
 
 
@@ -140,7 +140,7 @@ async def test_a_place_a_date_and_a_time_lead_to_that_second(visit: Open):
     await page.keyboard.press("k")
     await ask(page, "lien nghia", 100)
     await rests_at(page, START_US + 100 * S)
-    number, _ = await seen(page)
+    number, _ = await shown_frame(page)
     assert number == number_at(START_US + 100 * S)
 
 
@@ -174,7 +174,7 @@ async def test_a_click_on_the_bar_plays_from_there(visit: Open):
     value = await bar.get_attribute("aria-valuenow")
     assert value
     await rests(page)
-    number, shown_us = await seen(page)
+    number, shown_us = await shown_frame(page)
     assert abs(shown_us - window["from"] - int(value) * S) <= S
     assert number == number_at(shown_us)
 
@@ -193,7 +193,7 @@ async def test_steps_go_exactly_as_far_as_they_say(visit: Open):
         await page.keyboard.press(key)
         want += by_us
         await rests_at(page, want)
-        number, _ = await seen(page)
+        number, _ = await shown_frame(page)
         assert number == number_at(want), key
 
 
@@ -208,7 +208,7 @@ async def test_two_cameras_keep_one_clock(visit: Open):
         await page.wait_for_timeout(900)
         apart: list[int] = []
         for _ in range(6):
-            (one, _), (other, _) = await all_seen(page)
+            (one, _), (other, _) = await shown_frames(page)
             apart.append(abs(one - other))
             await page.wait_for_timeout(100)
         moved = await page.evaluate("[...document.querySelectorAll('video')].map((v) => !v.paused)")
@@ -253,7 +253,7 @@ async def test_a_gap_is_told_over_the_picture_and_on_the_bar_and_left_behind(vis
     await expect(page.locator("#tip")).to_contain_text("camera ngừng gửi hình")
     await veil.get_by_role("button").click()
     await rests_at(page, START_US + GAP_S[1] * S)
-    number, _ = await seen(page)
+    number, _ = await shown_frame(page)
     assert number == number_at(START_US + GAP_S[1] * S)
 
 
@@ -265,7 +265,7 @@ async def test_playing_goes_through_a_gap_to_the_footage_behind_it(visit: Open):
         "() => document.querySelector('video').currentTime > 0 && !document.querySelector('video').paused"
     )
     await page.wait_for_timeout(300)
-    number, shown_us = await seen(page)
+    number, shown_us = await shown_frame(page)
     assert shown_us >= START_US + GAP_S[1] * S
     assert abs(number - number_at(shown_us)) <= 2  # it plays
 
@@ -288,7 +288,7 @@ async def test_the_marked_range_and_the_instants_picture_are_downloaded(visit: O
     file = await clip.value
     assert file.suggested_filename.startswith(MARKET)
     await file.save_as(tmp_path / "clip.mp4")
-    pictures = bitstream.running_numbers((tmp_path / "clip.mp4").read_bytes())
+    pictures = bitstream.parse_stored_pictures((tmp_path / "clip.mp4").read_bytes())
     assert [one.number for one in pictures] == list(range(40 * FPS, 50 * FPS))
     async with page.expect_download() as still:
         await page.keyboard.press("s")
@@ -312,15 +312,15 @@ async def test_what_the_browser_cannot_play_is_said_and_can_be_downloaded(visit:
     async with page.expect_download() as clip:
         await page.keyboard.press("d")
     await (await clip.value).save_as(tmp_path / "clip.mp4")
-    numbers = [p.number for p in bitstream.running_numbers((tmp_path / "clip.mp4").read_bytes())]
+    numbers = [p.number for p in bitstream.parse_stored_pictures((tmp_path / "clip.mp4").read_bytes())]
     assert numbers == list(range(40 * FPS, 44 * FPS))
 
 
 # ---- who asks
 
 
-async def test_without_a_key_nothing_is_seen_and_with_one_everything(visit: Open, world: Watched):
-    page = await visit(f"#at={at(60)}&cameras={CROSSROADS}", url=world.locked.url)
+async def test_without_a_key_nothing_is_seen_and_with_one_everything(visit: Open, world: PageSite):
+    page = await visit(f"#at={at(60)}&cameras={CROSSROADS}", url=world.keyed_api.url)
     await expect(page.locator("#login")).to_be_visible()
     await expect(page.locator("#key")).to_be_focused()
     assert await page.locator(".card").count() == 0
@@ -341,8 +341,8 @@ async def test_without_a_key_nothing_is_seen_and_with_one_everything(visit: Open
     assert world.key not in key
 
 
-async def test_a_login_that_ends_is_asked_for_again(visit: Open, world: Watched):
-    page = await visit(url=world.locked.url)
+async def test_a_login_that_ends_is_asked_for_again(visit: Open, world: PageSite):
+    page = await visit(url=world.keyed_api.url)
     await page.fill("#key", world.key)
     await page.press("#key", "Enter")
     await expect(page.locator("#count")).to_have_text("4 camera")
@@ -354,8 +354,8 @@ async def test_a_login_that_ends_is_asked_for_again(visit: Open, world: Watched)
     await expect(page.locator("#login")).to_be_hidden()
 
 
-async def test_too_many_wrong_keys_are_told_how_long_to_wait(visit: Open, world: Watched):
-    page = await visit(url=world.locked.url)
+async def test_too_many_wrong_keys_are_told_how_long_to_wait(visit: Open, world: PageSite):
+    page = await visit(url=world.keyed_api.url)
     for _ in range(14):
         await page.fill("#key", "dc_00000000_wrong")
         async with page.expect_response("**/v1/login") as answer:
@@ -407,18 +407,14 @@ async def test_the_keyboard_alone_does_it(visit: Open):
     await expect(page.locator("#help")).to_be_hidden()
 
 
-@pytest.mark.parametrize(
-    "query", ["", f"#at={at(60)}&cameras={CROSSROADS},{MARKET}"], ids=["empty", "playing"]
-)
+@pytest.mark.parametrize("query", ["", f"#at={at(60)}&cameras={CROSSROADS},{MARKET}"], ids=["empty", "playing"])
 async def test_a_phone_needs_no_sideways_scrolling(visit: Open, query: str):
     page = await visit(query, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     await expect(page.locator("#count")).to_have_text("4 camera")
     if query:
         await plays(page)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
-    outside = (
-        "[...document.querySelectorAll('#question *, #cards *, #viewer *')].filter((e) => e.checkVisibility()"
-    )
+    outside = "[...document.querySelectorAll('#question *, #cards *, #viewer *')].filter((e) => e.checkVisibility()"
     outside += " && !e.closest('.scale, .runs, .sr') && e.getBoundingClientRect().right > 390.5).map((e) => e.outerHTML.slice(0, 90))"
     assert await page.evaluate(outside) == []
     small = "[...document.querySelectorAll('.moves button')].filter((b) => b.offsetHeight < 40).length"
@@ -492,7 +488,7 @@ async def test_a_link_leads_a_colleague_to_the_same_instant(visit: Open):
     assert await there.input_value("#place") == "duc trong"
     assert await there.evaluate("document.documentElement.lang") == "en"
     await rests(there)
-    shown_us = (await seen(there))[1]
+    shown_us = (await shown_frame(there))[1]
     assert 77 * S - FRAME_US <= shown_us - START_US <= 90 * S
 
 
@@ -504,8 +500,8 @@ async def test_time_bar_and_clock_are_right(visit: Open):
     assert await page.evaluate(Path(__file__).with_name("page_parts.js").read_text()) == []
 
 
-async def test_the_shell_is_served_strictly(world: Watched):
-    async with httpx.AsyncClient(base_url=world.locked.url, timeout=10) as http:
+async def test_the_shell_is_served_strictly(world: PageSite):
+    async with httpx.AsyncClient(base_url=world.keyed_api.url, timeout=10) as http:
         first = await http.get("/")
         policy = first.headers["content-security-policy"]
         assert "default-src 'self'" in policy
@@ -519,7 +515,4 @@ async def test_the_shell_is_served_strictly(world: Watched):
             assert (await http.get(name)).status_code == 200
         for name in ("/page/__init__.py", "/page/..%2f__init__.py", "/page/nothing.js"):
             assert (await http.get(name)).status_code == 404
-        assert (
-            "/page"
-            not in (await http.get("/openapi.json", headers={"Authorization": f"Bearer {world.key}"})).text
-        )
+        assert "/page" not in (await http.get("/openapi.json", headers={"Authorization": f"Bearer {world.key}"})).text

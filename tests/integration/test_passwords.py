@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from districam_common.runtime.clock import SystemClock
-from districam_common.runtime.credentials import Credential, parse
+from districam_common.runtime.credentials import Credential, parse_credentials
 from districam_ingest.readers.auto_reader import AutoReader
 from districam_ingest.readers.libav_reader import LibavReader
 from districam_ingest.readers.native_reader import NativeReader
-from districam_ingest.readers.reading import Reader, ReadError
+from districam_ingest.readers.reader import Reader, ReadError
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 
@@ -162,8 +162,8 @@ async def test_basic_after_digest_in_an_earlier_conversation_is_refused():
     "reader", [native(), LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)], ids=["native", "ffmpeg"]
 )
 async def test_a_credential_for_other_networks_is_not_told(reader: Reader):
-    (elsewhere,) = parse("gate: {username: viewer, password: hidden-word, hosts: [10.0.4.0/24]}").values()
-    (here,) = parse("gate: {username: viewer, password: hidden-word, hosts: [127.0.0.0/8]}").values()
+    (elsewhere,) = parse_credentials("gate: {username: viewer, password: hidden-word, hosts: [10.0.4.0/24]}").values()
+    (here,) = parse_credentials("gate: {username: viewer, password: hidden-word, hosts: [127.0.0.0/8]}").values()
     async with Peer(asks_for(BASIC)).listening() as camera:
         url = f"rtsp://127.0.0.1:{camera.port}/x"
         error = await refused(reader, url, elsewhere)

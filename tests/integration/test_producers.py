@@ -17,12 +17,12 @@ import districam_indexer.app
 import districam_ingest.app
 import districam_recorder.app
 from districam_common.contract.wire import Message
-from districam_common.kafka.consumer import Reader
+from districam_common.kafka.consumer import TopicReader
 from districam_common.kafka.producer import Publisher
 from districam_common.runtime.service import Runtime
 from districam_common.runtime.settings import KafkaSettings
 from districam_indexer.settings import Settings as WholeIndexer
-from districam_ingest.output.single_copy_producer import Batch, FlatRequest
+from districam_ingest.output.single_copy_producer import RecordBatchBuilder, SingleCopyProduceRequest
 from districam_ingest.settings import IngestSettings
 from districam_ingest.settings import Settings as WholeIngest
 from districam_recorder.settings import Settings as WholeRecorder
@@ -30,8 +30,7 @@ from integration.conftest import MakeTopic
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = [
-    Message(b"key", b"v" * size, [("ce_id", b"%d" % size), ("empty", b"")])
-    for size in (0, 1, 300_000, 700_000)
+    Message(b"key", b"v" * size, [("ce_id", b"%d" % size), ("empty", b"")]) for size in (0, 1, 300_000, 700_000)
 ]
 
 
@@ -48,9 +47,7 @@ class Sent:
 
 
 @pytest.fixture
-async def sent(
-    kafka: KafkaSettings, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
-) -> AsyncGenerator[Sent]:
+async def sent(kafka: KafkaSettings, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Sent]:
     """From here on, a service that opens its publisher sends `MESSAGES` by it, and ends with `Seen`."""
     found, name = Sent(), await topic(max_message_bytes=str(2 << 20))
     send, open_publisher = AIOKafkaClient.send, Publisher.open
@@ -73,7 +70,7 @@ async def sent(
     monkeypatch.setattr(AIOKafkaClient, "send", noted)
     monkeypatch.setattr(Publisher, "open", opened)
     yield found
-    async with Reader.open(kafka, [name]) as reader:
+    async with TopicReader.open(kafka, [name]) as reader:
         records = await reader.read_all()
     assert [(one.key, one.value, list(one.headers)) for one in records] == [
         (one.key, one.value, one.headers) for one in MESSAGES
@@ -91,14 +88,17 @@ def recorder(kafka: KafkaSettings) -> Awaitable[None]:
 
 async def indexer(kafka: KafkaSettings) -> None:
     """What it does before needs a store and Redis, and is none of the producer's business."""
-    doors = districam_indexer.app._doors  # pyright: ignore[reportPrivateUsage]
+    doors = districam_indexer.app._open_dependencies  # pyright: ignore[reportPrivateUsage]
     async with doors(WholeIndexer(kafka=kafka), Runtime("indexer"), *cast("Any", (None, None, 0))):
         raise AssertionError("it has opened no publisher")
 
 
 LIBRARY = Sent(DefaultRecordBatchBuilder, ProduceRequest)
 SERVICES: dict[str, tuple[Callable[[KafkaSettings], Awaitable[None]], Sent]] = {
-    "ingest": (lambda kafka: ingest(kafka, single_copy=True), Sent(Batch, FlatRequest)),
+    "ingest": (
+        lambda kafka: ingest(kafka, single_copy=True),
+        Sent(RecordBatchBuilder, SingleCopyProduceRequest),
+    ),
     "ingest, switched off": (lambda kafka: ingest(kafka, single_copy=False), LIBRARY),
     "recorder": (recorder, LIBRARY),
     "indexer": (indexer, LIBRARY),

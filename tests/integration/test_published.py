@@ -21,9 +21,7 @@ def parser() -> Path:
     folder = ROOT / ".devkit" / "npm" / f"asyncapi-{lock}"
     shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
     if not (folder / ".installed").exists():
-        done = subprocess.run(
-            ["npm", "ci"], cwd=folder, capture_output=True, text=True, timeout=100, check=False
-        )
+        done = subprocess.run(["npm", "ci"], cwd=folder, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, f"npm ci in {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         (folder / ".installed").touch()
     return folder
@@ -53,9 +51,7 @@ def test_the_document_is_asyncapi_3(parser: Path) -> None:
         ("        partitions: 60", "        partitions: many", "partitions"),
     ],
 )
-def test_the_parser_sees_what_is_wrong(
-    parser: Path, tmp_path: Path, right: str, wrong: str, told: str
-) -> None:
+def test_the_parser_sees_what_is_wrong(parser: Path, tmp_path: Path, right: str, wrong: str, told: str) -> None:
     text = DOCUMENT.read_text()
     assert right in text
     spoilt = tmp_path / "asyncapi.yaml"

@@ -14,24 +14,24 @@ from statistics import median
 import pytest
 
 from districam_common.runtime.credentials import Credential
-from districam_devkit.simcam import Credentials, Fault, Manners, SimCamera, read_send_log, running
-from districam_ingest.readers.libav_reader import answers
-from districam_ingest.readers.reading import ReadError
+from districam_devkit.simcam import CameraBehavior, Credentials, Fault, SimCamera, read_send_log, running
+from districam_ingest.readers.libav_reader import is_listening
+from districam_ingest.readers.reader import ReadError
 from districam_ingest.units import Picture
-from support.awaited import comes_true
 from support.readers import (
     LARGE,
     READERS,
     SMALL,
-    Watch,
+    StreamRecording,
     are_consecutive,
     libav_threads,
     make_reader,
-    numbers,
-    opened,
+    open_error,
+    open_source,
     read,
-    refusal,
+    running_numbers,
 )
+from support.wait_until import wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -57,7 +57,7 @@ async def test_a_stream_opens_with_its_first_packet(name: str):
     async with running([SimCamera("cam", SMALL)]) as simulation:
         for _ in range(3):
             began_s = time.monotonic()
-            async with opened(make_reader(name), simulation.url("cam")) as source:
+            async with open_source(make_reader(name), simulation.url("cam")) as source:
                 await source.read()
                 took_s.append(time.monotonic() - began_s)
     assert min(took_s) < 0.5
@@ -83,13 +83,13 @@ async def test_only_the_right_password_opens_a_camera_and_no_error_shows_one(
     wrong = (None, Credential("admin", PASSWORD + "x"), Credential("other", PASSWORD))
     async with running([SimCamera("cam", SMALL)], credentials=SCHEMES[scheme]) as simulation:
         reader, url = make_reader(name), simulation.url("cam")
-        errors = [await refusal(reader, url, credential=credential) for credential in wrong]
+        errors = [await open_error(reader, url, credential=credential) for credential in wrong]
         if name == "ffmpeg" and "SHA-256" in scheme:  # libavformat does MD5 alone
-            errors.append(await refusal(reader, url, credential=right))
+            errors.append(await open_error(reader, url, credential=right))
         else:
-            async with opened(reader, url, credential=right) as source:
+            async with open_source(reader, url, credential=right) as source:
                 assert await source.read()
-            assert (await refusal(reader, f"{url}x", credential=right)).cause == "not_found"
+            assert (await open_error(reader, f"{url}x", credential=right)).cause == "not_found"
     assert {error.cause for error in errors} == {"auth_failed"}
     texts = [text for e in errors for text in (str(e), repr(e.__cause__), repr(e.__context__))]
     assert not any("hush" in text for text in [*texts, caplog.text, *capfd.readouterr()])
@@ -97,16 +97,16 @@ async def test_only_the_right_password_opens_a_camera_and_no_error_shows_one(
 
 async def test_an_unknown_path_is_not_found(name: str):
     async with running([SimCamera("cam", SMALL)]) as simulation:
-        assert (await refusal(make_reader(name), simulation.url("cam") + "x")).cause == "not_found"
+        assert (await open_error(make_reader(name), simulation.url("cam") + "x")).cause == "not_found"
 
 
 async def test_where_nobody_listens_the_camera_is_unreachable(name: str):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     url = f"rtsp://127.0.0.1:{port}/x"
-    assert not answers(url)
-    assert not answers("rtsp://127.0.0.1:port/x")
-    error = await refusal(make_reader(name), url, credential=Credential("u", PASSWORD))
+    assert not is_listening(url)
+    assert not is_listening("rtsp://127.0.0.1:port/x")
+    error = await open_error(make_reader(name), url, credential=Credential("u", PASSWORD))
     assert error.cause == "camera_unreachable"
     assert "hush" not in str(error)
 
@@ -114,7 +114,7 @@ async def test_where_nobody_listens_the_camera_is_unreachable(name: str):
 async def test_a_server_that_accepts_and_does_not_answer_is_silent(name: str):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/x"
-        assert (await refusal(make_reader(name, open_s=0.5), url)).cause == "source_silent"
+        assert (await open_error(make_reader(name, open_s=0.5), url)).cause == "source_silent"
 
 
 async def test_a_caller_that_gives_up_while_opening_leaves_at_once(name: str):
@@ -131,34 +131,37 @@ async def test_a_camera_that_answers_a_byte_at_a_time_is_given_up_at_the_deadlin
     async with running([SimCamera("cam", SMALL)]) as simulation:
         simulation.inject(Fault("drip", "cam", 0, 60))
         began_s = time.monotonic()
-        error = await refusal(make_reader(name, open_s=1.5, read_s=3), simulation.url("cam"))
+        error = await open_error(make_reader(name, open_s=1.5, read_s=3), simulation.url("cam"))
     assert time.monotonic() - began_s < 8
     assert error.cause in {"source_silent", "camera_unreachable"}
 
 
 async def test_a_camera_for_one_client_refuses_the_second_and_keeps_the_first(name: str):
-    camera = SimCamera("cam", SMALL, manners=Manners(clients_most=1))
-    async with running([camera]) as simulation, opened(make_reader(name), simulation.url("cam")) as source:
+    camera = SimCamera("cam", SMALL, behavior=CameraBehavior(clients_most=1))
+    async with (
+        running([camera]) as simulation,
+        open_source(make_reader(name), simulation.url("cam")) as source,
+    ):
         pictures = await read(source, count=5)
-        assert (await refusal(make_reader(name), simulation.url("cam"))).cause == "camera_unreachable"
+        assert (await open_error(make_reader(name), simulation.url("cam"))).cause == "camera_unreachable"
         pictures += await read(source, count=20)
-    assert are_consecutive(numbers("h264", pictures))
+    assert are_consecutive(running_numbers("h264", pictures))
 
 
 async def test_a_stream_is_open_before_the_camera_sends(name: str):
     async with running([SimCamera("cam", SMALL)]) as simulation:
         simulation.silence("cam", 1.2)
-        async with opened(make_reader(name, open_s=0.5), simulation.url("cam")) as source:
+        async with open_source(make_reader(name, open_s=0.5), simulation.url("cam")) as source:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(source.read(), 0.5)
             pictures = await read(source, seconds=0.5)
-    assert are_consecutive(numbers("h264", pictures))
+    assert are_consecutive(running_numbers("h264", pictures))
 
 
 async def test_a_stream_goes_on_after_a_silence_that_the_caller_tolerates(name: str):
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,
-        opened(make_reader(name), simulation.url("cam")) as source,
+        open_source(make_reader(name), simulation.url("cam")) as source,
     ):
         pictures = await read(source, seconds=0.5)
         simulation.silence("cam", 1)
@@ -166,7 +169,7 @@ async def test_a_stream_goes_on_after_a_silence_that_the_caller_tolerates(name: 
             while len(pictures) < 50:
                 pictures += await asyncio.wait_for(source.read(), 0.5)
         pictures += await read(source, seconds=0.2)
-    found = numbers("h264", pictures)
+    found = running_numbers("h264", pictures)
     holes = [b - a for a, b in itertools.pairwise(found) if a + 1 != b]
     assert len(holes) == 1
     assert 20 < holes[0] < 33
@@ -174,11 +177,11 @@ async def test_a_stream_goes_on_after_a_silence_that_the_caller_tolerates(name: 
 
 async def test_a_silence_beyond_the_readers_own_limit_ends_the_stream(name: str):
     async with running([SimCamera("cam", SMALL)]) as simulation:
-        watch = Watch()
+        watch = StreamRecording()
         watching = asyncio.create_task(watch.run(make_reader(name, read_s=0.6), simulation.url("cam")))
-        await comes_true(lambda: watch.has(count=5))
+        await wait_until(lambda: watch.has(count=5))
         simulation.silence("cam", 30)
-        await comes_true(lambda: watch.error is not None, within_s=5)
+        await wait_until(lambda: watch.error is not None, within_s=5)
         watching.cancel()
     assert watch.error
     assert watch.error.cause == "source_silent"
@@ -187,7 +190,7 @@ async def test_a_silence_beyond_the_readers_own_limit_ends_the_stream(name: str)
 async def test_leaving_is_at_once_whatever_the_camera_does_and_it_sees_the_connection_end(name: str):
     async with running([SimCamera("cam", SMALL)]) as simulation:
         for is_silent in (False, True):
-            async with opened(make_reader(name, read_s=1), simulation.url("cam")) as source:
+            async with open_source(make_reader(name, read_s=1), simulation.url("cam")) as source:
                 await source.read()
                 assert len(simulation.connections("cam")) == 1
                 if is_silent:
@@ -195,7 +198,7 @@ async def test_leaving_is_at_once_whatever_the_camera_does_and_it_sees_the_conne
                     await asyncio.sleep(0.1)
                 began_s = time.monotonic()
             assert time.monotonic() - began_s < 0.1
-            assert await comes_true(lambda: not simulation.connections("cam"), within_s=5)
+            assert await wait_until(lambda: not simulation.connections("cam"), within_s=5)
 
 
 async def test_leaving_gives_all_that_had_come(name: str, tmp_path: Path):
@@ -210,16 +213,16 @@ async def test_leaving_gives_all_that_had_come(name: str, tmp_path: Path):
 
     async with (
         running([SimCamera("cam", LARGE)], log=log) as simulation,
-        opened(make_reader(name), simulation.url("cam")) as source,
+        open_source(make_reader(name), simulation.url("cam")) as source,
     ):
         pictures = await read(source, seconds=1)
         await asyncio.sleep(0.5)
         had_come = last_sent()
-        pictures += source.rest()
-        assert source.rest() == []
+        pictures += source.read_remaining()
+        assert source.read_remaining() == []
         await asyncio.sleep(0.2)  # a picture is logged when it has left
         came_meanwhile = last_sent()
-    found = numbers("h264", pictures)
+    found = running_numbers("h264", pictures)
     assert are_consecutive(found)
     assert had_come - {"native": 0, "ffmpeg": 3}[name] <= found[-1] <= came_meanwhile
     assert {(one.lost_packets, one.is_damaged) for one in pictures} == {(0, False)}
@@ -228,26 +231,26 @@ async def test_leaving_gives_all_that_had_come(name: str, tmp_path: Path):
 async def test_leaving_the_native_readers_ended_stream_gives_its_last_pictures_once():
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,
-        opened(make_reader(), simulation.url("cam")) as source,
+        open_source(make_reader(), simulation.url("cam")) as source,
     ):
         pictures = await read(source, seconds=0.5)
         assert simulation.drop("cam") == 1
         await asyncio.sleep(0.1)
-        pictures += source.rest()
-        assert source.rest() == []
+        pictures += source.read_remaining()
+        assert source.read_remaining() == []
         with pytest.raises(ReadError, match="camera_unreachable"):
             await source.read()
-    assert are_consecutive(numbers("h264", pictures))
+    assert are_consecutive(running_numbers("h264", pictures))
 
 
 async def test_where_the_next_epoch_is_to_begin_the_native_readers_arrivals_are_exact_again():
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,
-        opened(make_reader(), simulation.url("cam")) as source,
+        open_source(make_reader(), simulation.url("cam")) as source,
     ):
         await read(source, seconds=3)
         usual = await read(source, seconds=1.2)
-        source.look_closely()
+        source.use_precise_arrival()
         close = await read(source, seconds=1.2)
     assert between_us(usual) > 70_000
     assert between_us(close) < 60_000  # 25 a second: each by itself

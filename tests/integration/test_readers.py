@@ -13,35 +13,35 @@ import pytest
 import pytest_asyncio
 
 from districam_common.runtime.clock import SystemClock
-from districam_devkit.bitstream import read_running_number
+from districam_devkit.bitstream import parse_running_number
 from districam_devkit.simcam import (
+    CameraBehavior,
     Fault,
     Footage,
     Generated,
-    Manners,
-    Sent,
+    SentPicture,
     SimCamera,
     read_send_log,
     running,
 )
+from districam_devkit.simcam.behavior import Quirk
 from districam_devkit.simcam.clips import ClipSource
 from districam_devkit.simcam.faults import FaultKind
-from districam_devkit.simcam.manners import Quirk
 from districam_ingest.codec.nal import is_keyframe
-from districam_ingest.readers.native_reader import NotForThisReaderError
+from districam_ingest.readers.native_reader import UnsupportedStreamError
 from districam_ingest.units import Picture
-from support.awaited import comes_true
 from support.readers import (
     LARGE,
     READERS,
     SMALL,
     SMALL_HEVC,
-    Watch,
+    StreamRecording,
     are_consecutive,
     libav_threads,
     make_reader,
-    numbers_if_any,
+    running_numbers_or_none,
 )
+from support.wait_until import wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -83,7 +83,7 @@ STEPS_S: dict[FaultKind, int] = {"ahead": 3600, "behind": -7200}
 CAMERAS = [
     *(SimCamera(name, clip) for name, clip in CLIPS.items()),
     *(SimCamera(f"keyframe-{name}", CLIPS[name], start_at_keyframe=True) for name in FROM_KEYFRAME),
-    *(SimCamera(quirk, SLOW, manners=Manners(quirks=frozenset({quirk}))) for quirk in QUIRKS),
+    *(SimCamera(quirk, SLOW, behavior=CameraBehavior(quirks=frozenset({quirk}))) for quirk in QUIRKS),
     *(SimCamera(f"refuses-{status}", SLOW) for status in REFUSALS),
     *(SimCamera(name, SLOW) for name in ("redirect", "query", "drop", "babble", "repeat", *STEPS_S)),
 ]
@@ -104,8 +104,8 @@ SECONDS = 2.5  # over the seam of a clip that is played again
 class Seen:
     """What each reader read of each camera, by (camera, reader), and the simulator's log of what it sent."""
 
-    watches: dict[tuple[str, str], Watch] = field(repr=False)
-    log: list[Sent] = field(repr=False)
+    watches: dict[tuple[str, str], StreamRecording] = field(repr=False)
+    log: list[SentPicture] = field(repr=False)
 
     def sent(self, camera_id: str) -> list[list[int]]:
         """The running numbers that each of the camera's connections was sent."""
@@ -120,18 +120,18 @@ class Seen:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     log = tmp_path_factory.mktemp("readers") / "sent"
-    watches = {(camera.camera_id, name): Watch() for camera in CAMERAS for name in READERS}
+    watches = {(camera.camera_id, name): StreamRecording() for camera in CAMERAS for name in READERS}
     del watches["babble", "ffmpeg"]  # it reads on, and gives nothing, until its own deadline
     async with asyncio.TaskGroup() as tasks, running(CAMERAS, log=log, faults=AT_FIRST) as simulation:
         readers = {name: make_reader(name) for name in READERS}
         for (camera_id, name), watch in watches.items():
             url = simulation.url(camera_id) + (QUERY if camera_id == "query" else "")
             tasks.create_task(watch.run(readers[name], url))
-        await comes_true(lambda: all(watch.has(count=10) for watch in watches.values()))
+        await wait_until(lambda: all(watch.has(count=10) for watch in watches.values()))
         for fault in ONCE_READ:
             simulation.inject(fault)
-        await comes_true(lambda: all(watch.has(seconds=SECONDS) for watch in watches.values()))
-    assert await comes_true(lambda: not libav_threads(), within_s=5)
+        await wait_until(lambda: all(watch.has(seconds=SECONDS) for watch in watches.values()))
+    assert await wait_until(lambda: not libav_threads(), within_s=5)
     return Seen(watches, read_send_log(log))
 
 
@@ -157,7 +157,7 @@ def test_both_readers_read_the_same_bytes_and_timestamps(camera_id: str, seen: S
     assert {(one.lost_packets, one.is_damaged) for one in ours.values()} == {(0, False)}
 
 
-def by_number(watch: Watch) -> dict[int, Picture]:
+def by_number(watch: StreamRecording) -> dict[int, Picture]:
     return dict(zip(watch.numbers, watch.pictures, strict=True))
 
 
@@ -169,14 +169,12 @@ def test_pictures_are_those_of_the_send_log_at_even_times(camera_id: str, name: 
     times_us = [one.sent_us for one in sent.values()]
     assert times_us == sorted(times_us)
     for picture in watch.pictures:
-        running_number = read_running_number(watch.info.codec, picture.nals)
+        running_number = parse_running_number(watch.info.codec, picture.nals)
         assert running_number
         assert running_number.camera_id == camera_id
         assert running_number.sent_us == sent[running_number.number].sent_us
         assert is_keyframe(watch.info.codec, picture.nals) == sent[running_number.number].is_keyframe
-    shown = sorted(picture.pts for picture in watch.pictures)[
-        3:-3
-    ]  # cut amid reordering, the edges miss some
+    shown = sorted(picture.pts for picture in watch.pictures)[3:-3]  # cut amid reordering, the edges miss some
     assert {later - earlier for earlier, later in itertools.pairwise(shown)} == {90_000 / rate(camera_id)}
 
 
@@ -192,7 +190,7 @@ def test_opening_tells_codec_parameter_sets_and_server(camera_id: str, name: str
     assert info
     assert info.reader == name
     assert info.codec == ("hevc" if "hevc" in camera_id else "h264")
-    assert info.sets
+    assert info.parameter_sets
     assert info.server == ("simcam" if name == "native" else None)  # libavformat does not say
     assert error
     assert error.cause == "camera_unreachable"
@@ -213,13 +211,11 @@ def test_a_refusal_has_its_cause(status: FaultKind, name: str, seen: Seen):
     # libavformat tells 454 from no other refusal.
     is_blurred = status == "454" and name == "ffmpeg"
     assert watch.error.cause == ("camera_unreachable" if is_blurred else REFUSALS[status])
-    assert not isinstance(watch.error, NotForThisReaderError)  # another reader would fare no better
+    assert not isinstance(watch.error, UnsupportedStreamError)  # another reader would fare no better
 
 
 @pytest.mark.parametrize("kind", STEPS_S)
-def test_a_step_of_the_cameras_wall_clock_is_reported_and_changes_nothing_else(
-    kind: FaultKind, name: str, seen: Seen
-):
+def test_a_step_of_the_cameras_wall_clock_is_reported_and_changes_nothing_else(kind: FaultKind, name: str, seen: Seen):
     pictures = seen.watches[kind, name].pictures
     first, last = pictures[0].camera_us, pictures[-1].camera_us
     assert first is not None
@@ -232,7 +228,7 @@ def test_a_dropped_connection_ends_the_stream_behind_its_last_picture(name: str,
     assert watch.error
     assert watch.error.cause == "camera_unreachable"
     # The last picture may have been cut off: then it is not in the log, or even its number has not come.
-    found = numbers_if_any("h264", watch.pictures)
+    found = running_numbers_or_none("h264", watch.pictures)
     numbers = [number for number in found if number is not None]
     assert None not in found[:-1]
     assert are_consecutive(numbers)
@@ -255,7 +251,7 @@ def test_a_picture_sent_twice_is_read_twice_and_none_is_joined(seen: Seen):
 async def test_arrivals_are_near_the_sending_and_the_cameras_clock_is_known(tmp_path: Path):
     """The native reader empties its sockets ten times a second once a stream runs."""
     log = tmp_path / "sent"
-    watches = {name: Watch() for name in READERS}
+    watches = {name: StreamRecording() for name in READERS}
     async with (
         asyncio.TaskGroup() as tasks,
         running([SimCamera("cam", CLIPS["h264-b"])], log=log) as simulation,
@@ -264,7 +260,7 @@ async def test_arrivals_are_near_the_sending_and_the_cameras_clock_is_known(tmp_
         offset_us = clock.now_us() - clock.monotonic_us()
         for name, watch in watches.items():
             tasks.create_task(watch.run(make_reader(name), simulation.url("cam")))
-        await comes_true(lambda: all(watch.has(seconds=4) for watch in watches.values()))
+        await wait_until(lambda: all(watch.has(seconds=4) for watch in watches.values()))
     sent_us = {one.number: one.sent_us for one in read_send_log(log)}
     for name, watch in watches.items():
         read_of = by_number(watch)

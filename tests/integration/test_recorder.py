@@ -19,19 +19,19 @@ from aiokafka.structs import TopicPartition
 from pydantic import SecretStr
 
 from districam_common.contract import names, wire
-from districam_common.contract.events import DeadLetter, PartitionFell, SegmentStored
+from districam_common.contract.events import DeadLetter, PartitionTruncated, SegmentStored
 from districam_common.contract.media import Fragment
 from districam_common.kafka import topics
-from districam_common.kafka.connection import administration
-from districam_common.kafka.consumer import Committed, Groups, Partition, Reader, Record
+from districam_common.kafka.connection import open_admin_client
+from districam_common.kafka.consumer import Committed, KafkaInspector, Partition, Record, TopicReader
 from districam_common.kafka.producer import Ack, Publisher
 from districam_common.runtime.settings import KafkaSettings, S3Settings, TopicsSettings
 from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import Servers, seaweedfs
-from districam_recorder.core.assembler import First, Segment
-from districam_recorder.core.checkpoint import parse
-from districam_recorder.core.objects import metadata_of, object_of, stored_of
-from districam_recorder.core.partition_log import STARTS_BEFORE_US
+from districam_recorder.core.assembler import FirstRecord, Segment
+from districam_recorder.core.checkpoint import decode_checkpoint
+from districam_recorder.core.objects import build_object, decode_metadata, encode_metadata
+from districam_recorder.core.partition_log import MAX_FRAGMENT_DELAY_US
 from integration.conftest import a_bucket
 from support.fragments import S, fragment
 
@@ -82,22 +82,22 @@ class Bench:
     async def delete_before(self, ack: Ack) -> None:
         """As retention does."""
         partition = TopicPartition(names.FRAGMENTS, ack.partition)
-        async with administration(self.kafka, "tests") as admin:
+        async with open_admin_client(self.kafka, "tests") as admin:
             await admin.delete_records({partition: RecordsToDelete(before_offset=ack.offset)})
 
     async def read(self, topic: str) -> list[Record]:
-        async with Reader.open(self.kafka, [topic]) as reader:
+        async with TopicReader.open(self.kafka, [topic]) as reader:
             return await reader.read_all()
 
     async def announced(self) -> list[SegmentStored]:
         """In the order of announcement, of this bench's cameras."""
         records = await self.read(names.SEGMENTS)
         ours = [record for record in records if (record.key or b"").decode() in self.cameras]
-        return [wire.stored(record.key, record.headers, record.value) for record in ours]
+        return [wire.decode_stored(record.key, record.headers, record.value) for record in ours]
 
     async def committed(self, partition: int) -> Committed:
         asked = Partition(names.FRAGMENTS, partition)
-        async with Groups.open(self.kafka) as groups:
+        async with KafkaInspector.open(self.kafka) as groups:
             return (await groups.committed(names.RECORDER_GROUP, [asked]))[asked] or Committed(0, "")
 
     async def until_recorded(self, *, timeout_s: float = 40) -> list[SegmentStored]:
@@ -131,7 +131,7 @@ class Bench:
             assert body == fragments[0].init + b"".join(one.media for one in fragments)
             head = await self.blobs.head(segment.key)
             assert head is not None
-            assert stored_of(head.metadata) == segment
+            assert decode_metadata(head.metadata) == segment
             assert head.metadata["schema"] == "1"
 
     def logs(self) -> str:
@@ -145,18 +145,14 @@ def fragments_of(stored: list[SegmentStored]) -> set[tuple[str, int]]:
 async def mark(blobs: Blobs, site: str) -> None:
     body = json.dumps({"site": site, "created": "2026-11-24T00:00:00Z", "schema": 1}).encode()
     sha256 = hashlib.sha256(body).hexdigest()
-    await blobs.put(
-        names.SITE_MARKER, [body], content_type="application/json", metadata={}, sha256=sha256, once=False
-    )
+    await blobs.put(names.SITE_MARKER, [body], content_type="application/json", metadata={}, sha256=sha256, once=False)
 
 
 @pytest.fixture
-async def bench(
-    servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
-) -> AsyncGenerator[Bench]:
-    wanted = topics.declared(TopicsSettings())
-    async with administration(kafka, "tests") as admin:
-        found = await topics.look(admin, wanted, 10)
+async def bench(servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path) -> AsyncGenerator[Bench]:
+    wanted = topics.declared_topics(TopicsSettings())
+    async with open_admin_client(kafka, "tests") as admin:
+        found = await topics.describe_topics(admin, wanted, 10)
         await topics.apply(admin, topics.plan(wanted, found), found, 10)
     env = {
         **servers.environment(),
@@ -177,9 +173,7 @@ class Recorder:
         self._log_path = log_path
 
     def events(self) -> list[str]:
-        return [
-            json.loads(line)["event"] for line in self._log_path.read_text().splitlines() if line[:1] == "{"
-        ]
+        return [json.loads(line)["event"] for line in self._log_path.read_text().splitlines() if line[:1] == "{"]
 
     async def until_logged(self, event: str, timeout_s: float = 20) -> None:
         async with asyncio.timeout(timeout_s):
@@ -233,10 +227,7 @@ def ranges(stored: list[SegmentStored], epoch: str) -> list[tuple[int, int]]:
 async def test_cuts_holes_repeats_ends_and_garbage(bench: Bench):
     a, b = bench.camera(), bench.camera()
     first, second, third = bench.epoch(), bench.epoch(), bench.epoch()
-    cut = [
-        fragment(a, first, seq, starts=seq % 3 == 0, ends="segment" if seq % 3 == 2 else None)
-        for seq in range(6)
-    ]
+    cut = [fragment(a, first, seq, starts=seq % 3 == 0, ends="segment" if seq % 3 == 2 else None) for seq in range(6)]
     await bench.publish(*cut[:5], cut[3], cut[4], cut[5])  # a repeat of two
     await bench.publish(fragment(b, second, 0, starts=True), fragment(a, third, 0, starts=True))
     await bench.publish(fragment(b, second, 1), fragment(b, second, 4), fragment(b, second, 5, ends="epoch"))
@@ -255,7 +246,7 @@ async def test_cuts_holes_repeats_ends_and_garbage(bench: Bench):
     await bench.check_objects(stored)
     listed = [one.key async for one in bench.blobs.list(f"{a}/")]
     assert listed == sorted(one.key for one in stored if one.camera_id == a)
-    letters = [wire.parse(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
+    letters = [wire.decode_json(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
     (letter,) = [letter for letter in letters if letter.key == b]
     assert (letter.topic, letter.partition, letter.offset) == (
         names.FRAGMENTS,
@@ -274,18 +265,18 @@ async def test_log_us_goes_on_with_the_brokers_clock_when_all_is_stored(bench: B
         await bench.until_recorded()
         await bench.until_committed()
         async with asyncio.timeout(15):
-            while parse((await bench.committed(ack.partition)).metadata).log_us < ack.append_us + 2 * S:
+            while decode_checkpoint((await bench.committed(ack.partition)).metadata).log_us < ack.append_us + 2 * S:
                 await asyncio.sleep(0.1)
 
 
 async def test_log_us_stands_still_while_contact_is_young(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     (ack,) = await bench.publish(fragment(camera, epoch, 0, starts=True, ends="epoch"))
-    before = parse((await bench.committed(ack.partition)).metadata).log_us
+    before = decode_checkpoint((await bench.committed(ack.partition)).metadata).log_us
     async with recorder(bench, DISTRICAM_RECORDER__CONTACT_S="60"):
         await bench.until_recorded()
         await bench.until_committed()
-    assert parse((await bench.committed(ack.partition)).metadata).log_us == before
+    assert decode_checkpoint((await bench.committed(ack.partition)).metadata).log_us == before
 
 
 async def flow(
@@ -343,14 +334,12 @@ async def test_asked_to_stop_it_stores_and_commits_what_is_closed_and_leaves_the
     acks = await bench.publish(
         fragment(camera, epoch, 0, starts=True, ends="segment"), fragment(camera, epoch, 1, starts=True)
     )
-    async with recorder(
-        bench, DISTRICAM_RECORDER__IDLE_S="60", DISTRICAM_RECORDER__COMMIT_INTERVAL_S="5"
-    ) as running:
+    async with recorder(bench, DISTRICAM_RECORDER__IDLE_S="60", DISTRICAM_RECORDER__COMMIT_INTERVAL_S="5") as running:
         await running.until_logged("segment stored")
         assert await running.stop() == 0
     commit = await bench.committed(acks[1].partition)
     assert commit.offset == acks[1].offset
-    assert parse(commit.metadata).seqs[epoch] == 0
+    assert decode_checkpoint(commit.metadata).seqs[epoch] == 0
     async with recorder(bench):
         assert ranges(await bench.until_recorded(), epoch) == [(0, 0), (1, 1)]
 
@@ -373,7 +362,7 @@ async def test_records_that_fell_off_the_log_are_told(bench: Bench):
         await bench.until_recorded()
         await bench.until_committed()
     (fell, partition) = await the_fall(bench, left.partition)
-    assert fell.from_us == parse(commit.metadata).log_us - STARTS_BEFORE_US
+    assert fell.from_us == decode_checkpoint(commit.metadata).log_us - MAX_FRAGMENT_DELAY_US
     assert fell.to_us == left.append_us
     assert partition == left.partition % 12
 
@@ -414,12 +403,12 @@ async def test_the_largest_record_is_stored_beside_small_ones(bench: Bench):
         assert await running.stop() == 0
 
 
-async def the_fall(bench: Bench, number: int) -> tuple[PartitionFell, int]:
-    found: list[tuple[PartitionFell, int]] = []
+async def the_fall(bench: Bench, number: int) -> tuple[PartitionTruncated, int]:
+    found: list[tuple[PartitionTruncated, int]] = []
     for record in await bench.read(names.STREAMS):
         if record.key == str(number).encode():
-            event = wire.event(record.key, record.headers, record.value)
-            assert isinstance(event, PartitionFell)
+            event = wire.decode_event(record.key, record.headers, record.value)
+            assert isinstance(event, PartitionTruncated)
             found.append((event, record.partition))
     return found[-1]
 
@@ -427,13 +416,13 @@ async def the_fall(bench: Bench, number: int) -> tuple[PartitionFell, int]:
 async def test_an_object_that_was_written_before_is_announced_as_it_says(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     only = fragment(camera, epoch, 0, starts=True, ends="epoch")
-    made = object_of(Segment(First(0, 0, 0), (only,), 0, "ends"), bench.s3.bucket)
+    made = build_object(Segment(FirstRecord(0, 0, 0), (only,), 0, "ends"), bench.s3.bucket)
     told = replace(made.stored, codecs="as the first writer said")
     await bench.blobs.put(
         told.key,
         [made.body],
         content_type="video/mp4",
-        metadata=metadata_of(told),
+        metadata=encode_metadata(told),
         sha256=told.sha256,
         once=True,
     )
@@ -447,12 +436,12 @@ async def test_an_object_that_was_written_before_is_announced_as_it_says(bench: 
 async def test_other_bytes_under_a_key_are_told_and_stop_nobody(bench: Bench, *, is_ours: bool):
     camera, epoch, other, second = bench.camera(), bench.epoch(), bench.camera(), bench.epoch()
     old, forged = (fragment(camera, epoch, 0, starts=True, ends="epoch", size=size) for size in (9, 8))
-    made = object_of(Segment(First(0, 0, 0), (old,), 0, "ends"), bench.s3.bucket)
+    made = build_object(Segment(FirstRecord(0, 0, 0), (old,), 0, "ends"), bench.s3.bucket)
     await bench.blobs.put(
         made.stored.key,
         [made.body],
         content_type="video/mp4",
-        metadata=metadata_of(made.stored) if is_ours else {},
+        metadata=encode_metadata(made.stored) if is_ours else {},
         sha256=made.stored.sha256,
         once=True,
     )
@@ -471,10 +460,10 @@ async def test_other_bytes_under_a_key_are_told_and_stop_nobody(bench: Bench, *,
         assert await running.stop() == 0
     assert [one.sha256 for one in stored if one.camera_id == camera] == [made.stored.sha256] * is_ours
     assert await bench.blobs.get(made.stored.key) == made.body
-    letters = [wire.parse(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
+    letters = [wire.decode_json(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
     (letter,) = [letter for letter in letters if letter.key == camera]
     assert (letter.topic, letter.partition, letter.offset) == (names.FRAGMENTS, ack.partition, ack.offset)
-    theirs = object_of(Segment(First(0, 0, 0), (forged,), 0, "ends"), bench.s3.bucket).stored
+    theirs = build_object(Segment(FirstRecord(0, 0, 0), (forged,), 0, "ends"), bench.s3.bucket).stored
     assert theirs.sha256 in letter.reason
     assert (made.stored.sha256 in letter.reason) == is_ours
 
@@ -548,7 +537,7 @@ async def test_a_store_that_is_away_costs_nothing_and_memory_is_kept_to(bench: B
                 await running.until_logged("memory full: a partition is paused")
                 await asyncio.sleep(1)
                 assert await bench.announced() == []
-                await store.start_again()
+                await store.restart()
                 stored = await bench.until_recorded(timeout_s=60)
                 await bench.until_committed()
             bench.blobs = blobs
@@ -567,6 +556,4 @@ async def test_minute_long_segments_that_memory_cannot_hold_are_stored_all_the_s
         assert "memory full: a segment is closed early" in running.events()
     check_tiling(stored)
     await bench.check_objects(stored)
-    assert {sum(b - a + 1 for a, b in set(ranges(stored, epoch))) for epoch in {s.epoch for s in stored}} == {
-        60
-    }
+    assert {sum(b - a + 1 for a, b in set(ranges(stored, epoch))) for epoch in {s.epoch for s in stored}} == {60}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import uvloop
 
 from districam_common.index.index_reader import IndexReader
-from districam_common.index.redis_door import RedisAway
+from districam_common.index.redis_client import RedisUnavailable
 from districam_common.runtime.settings import RedisSettings
 
 
@@ -44,7 +44,7 @@ async def times_away(url: str, pings: int) -> int:
         for _ in range(pings):
             try:
                 await reader.ping()
-            except RedisAway:
+            except RedisUnavailable:
                 away += 1
     return away
 

@@ -10,29 +10,29 @@ from dataclasses import dataclass, replace
 import pytest
 import pytest_asyncio
 
-from districam_common.contract import index, names, wire
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import Camera, FootageExpired, SegmentStored
 from districam_common.contract.names import DAY_US, HOUR_US
-from districam_common.kafka.consumer import Reader
+from districam_common.kafka.consumer import TopicReader
 from districam_common.ledger.holds import Hold, Holds
 from districam_common.ledger.ledger import LedgerInputs, Revision, ledger
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.service import Runtime
 from districam_common.runtime.settings import KafkaSettings, S3Settings
 from districam_common.s3.hold_store import HoldStore
-from districam_common.s3.vault import Vault, Version
-from districam_indexer.core.holding import Arrivals
-from districam_indexer.core.operations import gathered
+from districam_common.s3.versioned_bucket import ObjectVersion, VersionedBucket
+from districam_indexer.core.hold_rules import AnnouncedIntervals
+from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_stored
-from districam_indexer.doors import Doors
-from districam_indexer.dropping import Dropper
-from districam_indexer.expiry import Expiry, Wanted
+from districam_indexer.dependencies import Dependencies
+from districam_indexer.eviction import Evictor
+from districam_indexer.expiry import Expirer, ExpiryRequest
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
-from districam_indexer.pacing import Pace
+from districam_indexer.rate_limiter import RateLimiter
 from districam_indexer.settings import Settings as IndexerSettings
 from integration.test_indexer import District, Indexer, district, until
-from support.announced import S, lost, segment
+from support.announcements import S, lost, segment
 
 __all__ = ["district"]
 
@@ -46,7 +46,7 @@ class Archive:
     """A district whose camera keeps two days, in a bucket with or without lock."""
 
     district: District
-    vault: Vault
+    vault: VersionedBucket
     edge_us: int
 
     @property
@@ -59,9 +59,7 @@ class Archive:
             await until(running.is_ready)
             yield running
 
-    async def stock(
-        self, *starts_us: int, camera_id: str | None = None, size: int = 100
-    ) -> list[SegmentStored]:
+    async def stock(self, *starts_us: int, camera_id: str | None = None, size: int = 100) -> list[SegmentStored]:
         """Ten seconds at each of these instants, stored and announced."""
         made = [
             segment(camera_id or self.camera_id, first_seq=5 * n, start_us=at_us, size=size)
@@ -75,7 +73,7 @@ class Archive:
     async def _are_indexed(self, stored: Sequence[SegmentStored]) -> bool:
         camera_id = stored[0].camera_id
         first_us, last_us = stored[0].start_us, stored[-1].end_us
-        found = index.entries(await self.district.reader.segments(camera_id, first_us, last_us))
+        found = segment_array.entries_from_array(await self.district.reader.segments(camera_id, first_us, last_us))
         return {names.entry_of(one) for one in stored} <= set(found)
 
     async def place_late(self, beside: SegmentStored) -> SegmentStored:
@@ -86,15 +84,15 @@ class Archive:
     async def keys(self) -> set[str]:
         return {one.key async for one in self.vault.list("") if not one.key.startswith("_")}
 
-    async def indexed(self, from_us: int, to_us: int) -> list[index.IndexEntry]:
-        return index.entries(await self.district.reader.segments(self.camera_id, from_us, to_us))
+    async def indexed(self, from_us: int, to_us: int) -> list[segment_array.IndexEntry]:
+        return segment_array.entries_from_array(await self.district.reader.segments(self.camera_id, from_us, to_us))
 
 
 @asynccontextmanager
 async def archive_of(district: District, s3: S3Settings) -> AsyncGenerator[Archive]:
     now_us = SystemClock().now_us()
     await _keeps(district, 400, now_us - 400 * DAY_US)
-    async with Vault.open(s3) as vault:
+    async with VersionedBucket.open(s3) as vault:
         yield Archive(district, vault, (now_us - DAYS * DAY_US) // HOUR_US * HOUR_US)
 
 
@@ -117,7 +115,7 @@ async def believe(archive: Archive) -> None:
     now_us = SystemClock().now_us()
     await _keeps(archive.district, DAYS, now_us)
     theirs = str(names.partition_of(archive.camera_id, 60))
-    await archive.district.redis.hset(names.LOGGED, mapping={"0": str(now_us), theirs: str(now_us)})
+    await archive.district.redis.hset(names.WATERMARKS, mapping={"0": str(now_us), theirs: str(now_us)})
 
 
 async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_dropped(
@@ -135,19 +133,17 @@ async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_d
         await until(lambda: _is(archive.keys, {one.key for one in stored[3:]}))
         kept = [names.entry_of(one) for one in stored[3:]]
         await until(lambda: _is(lambda: archive.indexed(old[0], young[-1] + 10 * S), kept))
-        expired = (await district.reader.expired([archive.camera_id]))[archive.camera_id]
+        expired = (await district.reader.expired_intervals([archive.camera_id]))[archive.camera_id]
         assert expired[0][0] <= old[0]
         assert expired[-1][1] == archive.edge_us
         await district.announce(stored)  # a replay
         later = await archive.stock(archive.edge_us + 600 * S)
-        await until(
-            lambda: _is(lambda: archive.indexed(old[0], later[0].end_us), [*kept, names.entry_of(later[0])])
-        )
+        await until(lambda: _is(lambda: archive.indexed(old[0], later[0].end_us), [*kept, names.entry_of(later[0])]))
         reader, camera_id = district.reader, archive.camera_id
         known = LedgerInputs(
             revisions=[Revision(one) for one in await reader.revisions(camera_id)],
             segments=await reader.segments(camera_id, old[0], archive.edge_us + HOUR_US),
-            events=await reader.told(camera_id),
+            events=await reader.events(camera_id),
             log_us=archive.edge_us,
         )
         states = ledger((old[0], archive.edge_us + 10 * S), known, now_us=archive.edge_us)
@@ -158,9 +154,9 @@ async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_d
         after = await district.contents()
         of_footage = [key for key in before if key.startswith(("dc1:seg:", "dc1:day:", "dc1:epoch:"))]
         assert {key: after.get(key) for key in of_footage} == {key: before[key] for key in of_footage}
-    async with Reader.open(kafka, [names.RETENTION]) as reader:
+    async with TopicReader.open(kafka, [names.RETENTION]) as reader:
         records = [one for one in await reader.read_all() if one.key == archive.camera_id.encode()]
-    told = [wire.event(one.key, one.headers, one.value) for one in records]
+    told = [wire.decode_event(one.key, one.headers, one.value) for one in records]
     assert any(isinstance(one, FootageExpired) and one.to_us == archive.edge_us for one in told)
 
 
@@ -183,18 +179,14 @@ async def test_killed_between_any_two_steps_it_goes_on_where_it_was(archive: Arc
     await believe(archive)
     async with archive.indexer():
         await until(lambda: _is(archive.keys, {stored[-1].key}))
-        await until(
-            lambda: _is(lambda: archive.indexed(starts[0], stored[-1].end_us), [names.entry_of(stored[-1])])
-        )
+        await until(lambda: _is(lambda: archive.indexed(starts[0], stored[-1].end_us), [names.entry_of(stored[-1])]))
 
 
 async def test_over_the_budget_the_oldest_goes_of_each_camera_alike(archive: Archive):
     other = f"{archive.camera_id}-b"
     now_us = SystemClock().now_us()
     hours = [(now_us // HOUR_US - n) * HOUR_US for n in range(34, 26, -1)]
-    record = Camera(
-        camera_id=other, name="b", url="rtsp://10.0.0.1/1", retention_days=DAYS, updated_us=hours[0]
-    )
+    record = Camera(camera_id=other, name="b", url="rtsp://10.0.0.1/1", retention_days=DAYS, updated_us=hours[0])
     await archive.district.publisher.publish(names.CAMERAS, wire.camera_message(record, site="local"))
     async with archive.indexer():
         await archive.stock(*hours, size=1000)
@@ -224,8 +216,8 @@ class Interrupted(HoldStore):
 
     hold: Hold | None = None
 
-    async def all(self) -> Holds:
-        found = await super().all()
+    async def list_active(self) -> Holds:
+        found = await super().list_active()
         if self.hold is not None:
             hold, self.hold = self.hold, None
             await self.place(hold)
@@ -233,16 +225,16 @@ class Interrupted(HoldStore):
 
 
 @asynccontextmanager
-async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> AsyncGenerator[Doors]:
+async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> AsyncGenerator[Dependencies]:
     """The indexer's doors, without its loops."""
     redis = archive.district.redis
     settings = IndexerSettings(s3=s3, kafka=kafka)
     writer = IndexWriter(redis, still_ttl_s=60)
     fields = {"site": "local", "schema": "1", "partitions": 60, "state": "ready", "build": "b"}
     await redis.hset(names.META, mapping={**fields})
-    yield Doors(
+    yield Dependencies(
         settings, Runtime("indexer"), archive.district.publisher, archive.district.reader, writer, IndexState(redis),
-        Dropper(redis, writer), archive.vault, Arrivals(), streams_until_us=0,
+        Evictor(redis, writer), archive.vault, AnnouncedIntervals(), streams_until_us=0,
     )  # fmt: skip
 
 
@@ -253,24 +245,22 @@ async def test_a_hold_that_comes_between_telling_and_deleting_keeps_its_footage(
     starts = [archive.edge_us - HOUR_US, archive.edge_us - HOUR_US + 60 * S]
     async with in_process(archive, s3, kafka) as doors:
         stored = [
-            await archive.district.store(
-                segment(archive.camera_id, first_seq=5 * n, start_us=at_us, size=100)
-            )
+            await archive.district.store(segment(archive.camera_id, first_seq=5 * n, start_us=at_us, size=100))
             for n, at_us in enumerate(starts)
         ]
         operations = [one for made in stored for one in plan_stored(made)]
-        await doors.writer.apply(gathered(operations), build="b")
+        await doors.writer.apply(to_batch(operations), build="b")
         store = Interrupted(archive.vault)
         store.hold = Hold(
             id="0" * 16, camera_id=archive.camera_id, from_us=starts[1], to_us=starts[1] + S, reason="r",
             placed_by="-", placed_us=1,
         )  # fmt: skip
-        wanted = Wanted(
+        wanted = ExpiryRequest(
             archive.camera_id, archive.edge_us, "old", [archive.edge_us - HOUR_US], archive.edge_us + DAY_US
         )
-        outcome = await Expiry(doors, store, Pace(doors.runtime, 1000)).run(wanted, build="b")
+        outcome = await Expirer(doors, store, RateLimiter(doors.runtime, 1000)).run(wanted, build="b")
         assert await archive.keys() == {stored[1].key}
-        assert (outcome.deleted, outcome.dropped) == (1, 1)
+        assert (outcome.deleted, outcome.evicted) == (1, 1)
         assert await archive.indexed(starts[0], archive.edge_us) == [names.entry_of(stored[1])]
 
 
@@ -280,15 +270,15 @@ async def test_it_is_told_before_anything_is_deleted(archive: Archive, s3: S3Set
         await archive.district.store(segment(archive.camera_id, start_us=start_us, size=100))
         told: list[list[tuple[int, int]]] = []
 
-        class Watched(Vault):
-            async def delete_versions(self, versions: Sequence[Version]) -> list[Version]:
-                told.append((await archive.district.reader.expired([archive.camera_id]))[archive.camera_id])
+        class Watched(VersionedBucket):
+            async def delete_versions(self, versions: Sequence[ObjectVersion]) -> list[ObjectVersion]:
+                told.append((await archive.district.reader.expired_intervals([archive.camera_id]))[archive.camera_id])
                 return await super().delete_versions(versions)
 
         async with Watched.open(s3) as watched:
-            watching = replace(doors, vault=watched)
-            wanted = Wanted(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US)
-            await Expiry(watching, HoldStore(watched), Pace(doors.runtime, 1000)).run(wanted, build="b")
+            watching = replace(doors, bucket=watched)
+            wanted = ExpiryRequest(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US)
+            await Expirer(watching, HoldStore(watched), RateLimiter(doors.runtime, 1000)).run(wanted, build="b")
         assert told == [[(start_us, archive.edge_us)]]
 
 
@@ -299,34 +289,30 @@ async def test_days_of_which_all_is_gone_are_not_searched_hour_by_hour(
     starts = [archive.edge_us - DAY_US - n * HOUR_US for n in range(4)]
     asked: list[str] = []
 
-    class Watched(Vault):
-        async def folders(self, prefix: str) -> list[str]:
+    class Watched(VersionedBucket):
+        async def common_prefixes(self, prefix: str) -> list[str]:
             asked.append(prefix)
-            return await super().folders(prefix)
+            return await super().common_prefixes(prefix)
 
-        async def every_version(self, prefix: str) -> AsyncGenerator[Version]:
+        async def versions(self, prefix: str) -> AsyncGenerator[ObjectVersion]:
             asked.append(prefix)
-            async for one in super().every_version(prefix):
+            async for one in super().versions(prefix):
                 yield one
 
-    async def round_of(expiry: Expiry) -> set[str]:
+    async def round_of(expiry: Expirer) -> set[str]:
         asked.clear()
         await expiry.run(
-            Wanted(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US), build="b"
+            ExpiryRequest(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US), build="b"
         )
         return set(asked)
 
     async with in_process(archive, s3, kafka) as doors, Watched.open(s3) as watched:
         for n, start_us in enumerate(starts):
-            await archive.district.store(
-                segment(archive.camera_id, first_seq=5 * n, start_us=start_us, size=100)
-            )
+            await archive.district.store(segment(archive.camera_id, first_seq=5 * n, start_us=start_us, size=100))
         camera = f"{archive.camera_id}/"
         days = {names.day_prefix(archive.camera_id, start_us) for start_us in starts}
-        expiry = Expiry(replace(doors, vault=watched), HoldStore(watched), Pace(doors.runtime, 1000))
-        assert {names.hour_prefix(archive.camera_id, start_us) for start_us in starts} < await round_of(
-            expiry
-        )
+        expiry = Expirer(replace(doors, bucket=watched), HoldStore(watched), RateLimiter(doors.runtime, 1000))
+        assert {names.hour_prefix(archive.camera_id, start_us) for start_us in starts} < await round_of(expiry)
         assert await archive.keys() == set()
         assert await round_of(expiry) <= {camera, *days}
         assert await round_of(expiry) == {camera}

@@ -14,17 +14,17 @@ import pytest
 from districam_common.contract import names, wire
 from districam_common.contract.events import FootageExpired, SegmentStored
 from districam_common.contract.names import HOUR_US
-from districam_common.kafka.consumer import Reader
+from districam_common.kafka.consumer import TopicReader
 from districam_common.ledger.holds import Hold
 from districam_common.ledger.intervals import Interval, merge, subtract
 from districam_common.runtime.settings import KafkaSettings
 from districam_common.s3.hold_store import HoldStore
-from districam_indexer.core.retention import repeated
+from districam_indexer.core.retention import redundant_ranges
 from integration.test_holds import locked
 from integration.test_indexer import checked, until
 from integration.test_retention import LIMITS, Archive, believe
-from support.announced import S
-from support.gate import Gate, gate_to
+from support.announcements import S
+from support.blocking_proxy import BlockingProxy, running_blocking_proxy
 
 __all__ = ["locked"]
 
@@ -40,8 +40,8 @@ class Scene:
     """What retention is to let go of, and the ways on which it can be stopped."""
 
     archive: Archive
-    store: Gate
-    redis: Gate
+    store: BlockingProxy
+    redis: BlockingProxy
     stored: list[SegmentStored]
     held: SegmentStored
 
@@ -60,23 +60,23 @@ class Scene:
                 stops = _command("ZREM", names.segments_key(camera_id, self.archive.edge_us))[:-10]
             case _:
                 stops = _command(names.expired_key(camera_id), "ZADD")  # by a script: the key comes first
-        gate.watch(stops, passes)
+        gate.block_on(stops, passes)
         settings = {
             "DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{self.store.port}",
             "DISTRICAM_REDIS__URL": f"redis://127.0.0.1:{self.redis.port}/0",
         }
         async with self.archive.district.indexer(**LIMITS, **settings) as indexer:
             async with asyncio.timeout(STOPPED_S):
-                await gate.has_stopped.wait()
+                await gate.has_blocked.wait()
             indexer.child.kill()
             await indexer.child.wait()
-        gate.open()
+        gate.unblock()
 
     async def left(self) -> tuple[set[str], set[str]]:
         """Keys that are stored, and keys that are indexed."""
         first_us, last_us = self.stored[0].start_us, self.stored[-1].end_us
         entries = await self.archive.indexed(first_us, last_us)
-        keys = {names.segment_key(self.archive.camera_id, one) for one in entries}
+        keys = {names.segment_object_key(self.archive.camera_id, one) for one in entries}
         return await self.archive.keys(), keys
 
     async def is_done(self) -> bool:
@@ -90,7 +90,7 @@ class Scene:
         return [names.parse_interval(one) for one in found]
 
     async def is_said_once(self) -> bool:
-        return repeated(await self.expired()) == []
+        return redundant_ranges(await self.expired()) == []
 
 
 def _command(name: str, key: str) -> bytes:
@@ -102,9 +102,7 @@ def _command(name: str, key: str) -> bytes:
 async def a_scene(archive: Archive, chance: random.Random) -> AsyncGenerator[Scene]:
     """Ten old hours with three segments each, of which one is held; and a young one."""
     hours = [archive.edge_us - n * HOUR_US for n in range(HOURS, 0, -1)]
-    starts = [
-        hour_us + at_s * S for hour_us in hours for at_s in sorted(chance.sample(range(0, 3580, 20), A_HOUR))
-    ]
+    starts = [hour_us + at_s * S for hour_us in hours for at_s in sorted(chance.sample(range(0, 3580, 20), A_HOUR))]
     async with archive.indexer() as indexer:
         stored = await archive.stock(*starts, archive.edge_us + 2 * HOUR_US)
         indexer.child.terminate()
@@ -119,7 +117,7 @@ async def a_scene(archive: Archive, chance: random.Random) -> AsyncGenerator[Sce
     district = archive.district
     store_port = int(district.servers.s3.endpoint.rpartition(":")[2])
     redis_port = int(district.redis_url.rpartition(":")[2].partition("/")[0])
-    async with gate_to(store_port) as store, gate_to(redis_port) as redis:
+    async with running_blocking_proxy(store_port) as store, running_blocking_proxy(redis_port) as redis:
         yield Scene(archive, store, redis, stored, held)
 
 
@@ -158,7 +156,7 @@ async def _agrees(scene: Scene, told: list[Interval]) -> None:
     assert whole[0] <= scene.stored[0].start_us
     assert whole[1] in (archive.edge_us, archive.edge_us + HOUR_US)  # the hour may have turned meanwhile
     assert expired == subtract([whole], [(held_us, held_us + S)])
-    versions = [one async for one in archive.vault.every_version(f"{archive.camera_id}/")]
+    versions = [one async for one in archive.vault.versions(f"{archive.camera_id}/")]
     assert sorted(one.key for one in versions) == [one.key for one in scene.kept]
     code, found, said = await checked(archive.district)
     assert (code, found["missing"], found["surplus"], found["objects"]) == (0, 0, 0, 2), said
@@ -169,7 +167,7 @@ async def _agrees(scene: Scene, told: list[Interval]) -> None:
 
 async def _told(kafka: KafkaSettings, camera_id: str) -> list[Interval]:
     """Ranges of `expired` events on the topic, in the order in which they were said."""
-    async with Reader.open(kafka, [names.RETENTION]) as reader:
+    async with TopicReader.open(kafka, [names.RETENTION]) as reader:
         records = [one for one in await reader.read_all() if one.key == camera_id.encode()]
-    events = [wire.event(one.key, one.headers, one.value) for one in records]
+    events = [wire.decode_event(one.key, one.headers, one.value) for one in records]
     return [(one.from_us, one.to_us) for one in events if isinstance(one, FootageExpired)]

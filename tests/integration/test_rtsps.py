@@ -8,12 +8,12 @@ import pytest
 
 from districam_common.runtime.clock import SystemClock
 from districam_devkit.simcam import Credentials, SimCamera, certificate, running
-from districam_ingest.readers.connection import authority
+from districam_ingest.readers.connection import load_ca_context
 from districam_ingest.readers.libav_reader import LibavReader
 from districam_ingest.readers.native_reader import NativeReader
-from districam_ingest.readers.reading import Reader
+from districam_ingest.readers.reader import Reader
 from districam_ingest.settings import IngestSettings
-from support.readers import SMALL, opened, read, refusal
+from support.readers import SMALL, open_error, open_source, read
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -22,8 +22,8 @@ CAMERAS = [SimCamera("cam", SMALL)]
 
 
 def native(ca_file: Path | None) -> Reader:
-    trusted = authority(ca_file) if ca_file else None
-    return NativeReader(SystemClock(), open_s=5, read_s=7, authority=trusted)
+    trusted = load_ca_context(ca_file) if ca_file else None
+    return NativeReader(SystemClock(), open_s=5, read_s=7, tls_context=trusted)
 
 
 def ffmpeg(ca_file: Path | None) -> Reader:
@@ -35,29 +35,29 @@ READERS: dict[str, Callable[[Path | None], Reader]] = {"native": native, "ffmpeg
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return certificate.make(tmp_path_factory.mktemp("camera"), HOST)
+    return certificate.create_self_signed(tmp_path_factory.mktemp("camera"), HOST)
 
 
 @pytest.mark.parametrize("name", READERS)
 async def test_pictures_come_through_tls(name: str, certified: Path):
-    async with running(CAMERAS, certified=certified) as simulation:
+    async with running(CAMERAS, certificate_path=certified) as simulation:
         for ca_file in (None, certified):
-            async with opened(READERS[name](ca_file), simulation.secure_url("cam")) as source:
+            async with open_source(READERS[name](ca_file), simulation.secure_url("cam")) as source:
                 assert len(await read(source, count=10)) >= 10
 
 
 @pytest.mark.parametrize("name", READERS)
 async def test_a_certificate_of_another_authority_is_refused(name: str, certified: Path, tmp_path: Path):
-    other = certificate.make(tmp_path, HOST)
-    async with running(CAMERAS, certified=other) as simulation:
-        error = await refusal(READERS[name](certified), simulation.secure_url("cam"))
+    other = certificate.create_self_signed(tmp_path, HOST)
+    async with running(CAMERAS, certificate_path=other) as simulation:
+        error = await open_error(READERS[name](certified), simulation.secure_url("cam"))
     assert error.cause == "camera_unreachable"
 
 
 async def test_a_certificate_of_another_host_is_refused_with_the_reason(tmp_path: Path):
-    certified = certificate.make(tmp_path, "127.0.0.9")
-    async with running(CAMERAS, certified=certified) as simulation:
-        error = await refusal(native(certified), simulation.secure_url("cam"))
+    certified = certificate.create_self_signed(tmp_path, "127.0.0.9")
+    async with running(CAMERAS, certificate_path=certified) as simulation:
+        error = await open_error(native(certified), simulation.secure_url("cam"))
     assert error.cause == "camera_unreachable"
     assert "certificate" in str(error)
 
@@ -65,7 +65,7 @@ async def test_a_certificate_of_another_host_is_refused_with_the_reason(tmp_path
 async def test_the_password_goes_through_tls_alone(certified: Path):
     """On the wire are neither the camera's path nor a response in clear."""
     heard = bytearray()
-    async with running(CAMERAS, certified=certified, credentials=Credentials("u", "p")) as simulation:
+    async with running(CAMERAS, certificate_path=certified, credentials=Credentials("u", "p")) as simulation:
 
         async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             other, there = await asyncio.open_connection(HOST, simulation.secure_port)
@@ -83,7 +83,7 @@ async def test_the_password_goes_through_tls_alone(certified: Path):
         server = await asyncio.start_server(pass_on, HOST, 0)
         async with server:
             url = f"rtsps://{HOST}:{server.sockets[0].getsockname()[1]}/cam"
-            error = await refusal(native(None), url)
+            error = await open_error(native(None), url)
     assert error.cause == "auth_failed"
     assert len(heard) > 1000
     assert b"RTSP" not in heard
@@ -91,8 +91,8 @@ async def test_the_password_goes_through_tls_alone(certified: Path):
 
 
 async def test_udp_is_refused_because_it_would_not_be_encrypted(certified: Path):
-    async with running(CAMERAS, certified=certified) as simulation:
-        error = await refusal(native(None), simulation.secure_url("cam"), transport="udp")
+    async with running(CAMERAS, certificate_path=certified) as simulation:
+        error = await open_error(native(None), simulation.secure_url("cam"), transport="udp")
     assert "in clear" in str(error)
 
 

@@ -17,15 +17,24 @@ import yaml
 from districam_common.contract import names
 from districam_common.contract.wire import Message
 from districam_common.kafka.producer import Publisher
-from districam_devkit.pipeline import Pipeline, command, prepare, services_running
+from districam_devkit.pipeline import Pipeline, prepare, run_command, services_running
 from districam_devkit.servers import Servers, ServerUnavailable, all_running
-from districam_devkit.servers.ports import choose
+from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.simcam import Credentials, Generated, SimCamera, certificate, running
 from integration.conftest import beside, kafka_settings
-from support.secrets_search import Places, command_lines, contents, forms, holding, logs, pages, records
+from support.secrets_search import (
+    SearchedContents,
+    command_lines,
+    contents,
+    encoded_forms,
+    logs,
+    pages,
+    places_containing,
+    records,
+)
 
 USER, PASSWORD, WRONG = "operator", "p@ss/wörd:1+ 2", "wr@ng/wörd:9+ 8"
-SOUGHT = [*forms(USER, PASSWORD), *forms(USER, WRONG)]
+SOUGHT = [*encoded_forms(USER, PASSWORD), *encoded_forms(USER, WRONG)]
 CLIP = Generated(width=160, height=96, fps=10, seconds=2, gop_s=1, bitrate=60_000, label="x")
 READERS = ("native", "ffmpeg")
 GOOD = [f"{way}-{reader}" for way in ("digest", "basic", "rtsps") for reader in READERS]
@@ -48,7 +57,7 @@ pytestmark = pytest.mark.timeout(180)
 class Told:
     """All that services said in places where anybody may read, and the stream events among it."""
 
-    places: dict[str, Places]
+    places: dict[str, SearchedContents]
     events: list[tuple[str, dict[str, Any]]]
     refused: str
     """What a command said of a URL with a password in it."""
@@ -76,12 +85,10 @@ async def _told(home: Path) -> AsyncGenerator[Told]:
         await pipeline["ingest"].child.stop()
         found = await records(kafka_settings(servers.kafka.bootstrap_servers))
         events = [
-            (dict(one.headers)["ce_type"] or b"", one.value or b"")
-            for one in found
-            if one.topic == names.STREAMS
+            (dict(one.headers)["ce_type"] or b"", one.value or b"") for one in found if one.topic == names.STREAMS
         ]
         refused = await _refused(home, servers)
-        places: dict[str, Places] = {
+        places: dict[str, SearchedContents] = {
             "logs": logs(home),
             "pages": said,
             "records": contents(found),
@@ -89,23 +96,19 @@ async def _told(home: Path) -> AsyncGenerator[Told]:
             "commands": {"a URL with a password": refused.encode()},
         }
         await _plant(home, servers, places)
-        yield Told(
-            places, [(name.decode().split(".")[-2], json.loads(value)) for name, value in events], refused
-        )
+        yield Told(places, [(name.decode().split(".")[-2], json.loads(value)) for name, value in events], refused)
 
 
 async def _cameras(stack: AsyncExitStack, home: Path) -> dict[str, str]:
     """Their URLs; a simulation for each way of asking for the password."""
-    certified = certificate.make(home, "127.0.0.1")
-    [nobody] = choose(1)
+    certified = certificate.create_self_signed(home, "127.0.0.1")
+    [nobody] = pick_free_ports(1)
     urls = {f"gone-{reader}": f"rtsp://127.0.0.1:{nobody}/x" for reader in READERS}
     for scheme in ("digest", "basic"):
         owner = Credentials(USER, PASSWORD, schemes=(scheme,), algorithm="MD5")
-        cameras = [
-            SimCamera(f"{way}-{reader}", CLIP) for way in (scheme, "rtsps", "wrong") for reader in READERS
-        ]
+        cameras = [SimCamera(f"{way}-{reader}", CLIP) for way in (scheme, "rtsps", "wrong") for reader in READERS]
         simulation = await stack.enter_async_context(
-            running(cameras, credentials=owner, cache=Path(".devkit/clips"), certified=certified)
+            running(cameras, credentials=owner, cache=Path(".devkit/clips"), certificate_path=certified)
         )
         for reader in READERS:
             urls[f"{scheme}-{reader}"] = simulation.url(f"{scheme}-{reader}")
@@ -134,7 +137,7 @@ async def _publish(home: Path, servers: Servers, urls: dict[str, str]) -> None:
     ]
     file.write_text(json.dumps({"cameras": rows}))
     arguments = ("apply", "-f", str(file))
-    await command("districam_common.admin.cameras", *arguments, environment=servers.environment())
+    await run_command("districam_common.admin.cameras", *arguments, environment=servers.environment())
 
 
 async def _shown(pipeline: Pipeline, seen: dict[str, bytes]) -> None:
@@ -155,7 +158,7 @@ async def _refused(home: Path, servers: Servers) -> str:
     url = f"rtsp://{USER}:{PASSWORD.replace('/', '%2F').replace(' ', '%20')}@127.0.0.1/x"
     file.write_text(json.dumps({"cameras": [{"camera_id": "x", "name": "x", "url": url}]}))
     try:
-        return await command(
+        return await run_command(
             "districam_common.admin.cameras",
             *("apply", "-f", str(file)),
             environment=servers.environment(),
@@ -164,13 +167,13 @@ async def _refused(home: Path, servers: Servers) -> str:
         return str(error)
 
 
-async def _plant(home: Path, servers: Servers, places: dict[str, Places]) -> None:
+async def _plant(home: Path, servers: Servers, places: dict[str, SearchedContents]) -> None:
     """The password where it must not be, once all has been looked at, and what is found there then."""
     (home / "logs" / "planted.log").write_text(f'{{"why": {json.dumps(f"rtsp://{USER}:{PASSWORD}@x/")}}}')
     places["planted: logs"] = logs(home)
     kafka = kafka_settings(servers.kafka.bootstrap_servers)
     async with Publisher.open(kafka, "planting") as publisher:
-        value = Message(key=b"x", headers=[], value=forms(USER, PASSWORD)[0])
+        value = Message(key=b"x", headers=[], value=encoded_forms(USER, PASSWORD)[0])
         header = Message(key=b"x", headers=[("ce_note", WRONG.encode())], value=b"")
         for message in (value, header):
             await publisher.publish(names.DEADLETTERS, message)
@@ -194,23 +197,21 @@ def told() -> Generator[Told]:
 @pytest.mark.parametrize("place", ["logs", "pages", "records", "command lines", "commands"])
 def test_no_password_is_anywhere(told: Told, place: str) -> None:
     assert told.places[place]
-    assert holding(told.places[place], SOUGHT) == []
+    assert places_containing(told.places[place], SOUGHT) == []
 
 
 @pytest.mark.parametrize(("place", "count"), [("logs", 1), ("records", 2), ("command lines", 1)])
 def test_one_that_was_planted_is_found(told: Told, place: str, count: int) -> None:
-    assert len(holding(told.places[f"planted: {place}"], SOUGHT)) == count
+    assert len(places_containing(told.places[f"planted: {place}"], SOUGHT)) == count
 
 
 @pytest.mark.parametrize("form", SOUGHT)
 def test_each_form_is_found(form: bytes) -> None:
-    assert holding({"here": b"before " + form + b" behind", "there": b"p@ss"}, SOUGHT) == ["here"]
+    assert places_containing({"here": b"before " + form + b" behind", "there": b"p@ss"}, SOUGHT) == ["here"]
 
 
 @pytest.mark.parametrize("camera_id", GOOD)
-def test_who_knows_the_password_is_let_in_by_the_reader_that_was_asked_for(
-    told: Told, camera_id: str
-) -> None:
+def test_who_knows_the_password_is_let_in_by_the_reader_that_was_asked_for(told: Told, camera_id: str) -> None:
     connected = told.of(camera_id, "connected")
     assert connected
     assert {event["reader"] for event in connected} == {camera_id.partition("-")[2]}

@@ -10,37 +10,37 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from districam_devkit.pipeline import command
+from districam_devkit.pipeline import run_command
 from districam_devkit.servers import Servers, valkey
 from integration.conftest import beside
 from integration.test_bad_input import started
-from support import secured
-from support.secured import Pair
+from support import tls_servers
+from support.tls_servers import KeyPair
 
 PASSWORD = "a-password-that-nobody-may-see"
 Told = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return secured.authority(tmp_path_factory.mktemp("tls"))
+def authority(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return tls_servers.create_ca(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
-def pair(authority: Pair) -> Pair:
-    return secured.certificate(authority.certificate.parent, authority, "server")
+def pair(authority: KeyPair) -> KeyPair:
+    return tls_servers.certificate(authority.certificate.parent, authority, "server")
 
 
 @pytest.fixture(scope="module")
-def kafka_port(tmp_path_factory: pytest.TempPathFactory, pair: Pair, authority: Pair) -> Generator[int]:
+def kafka_port(tmp_path_factory: pytest.TempPathFactory, pair: KeyPair, authority: KeyPair) -> Generator[int]:
     home = tmp_path_factory.mktemp("kafka")
-    with beside(lambda: secured.kafka_running(home, pair, authority, PASSWORD)) as port:
+    with beside(lambda: tls_servers.kafka_running(home, pair, authority, PASSWORD)) as port:
         yield port
 
 
 @pytest_asyncio.fixture
 async def told(
-    servers: Servers, authority: Pair, pair: Pair, kafka_port: int, tmp_path: Path
+    servers: Servers, authority: KeyPair, pair: KeyPair, kafka_port: int, tmp_path: Path
 ) -> AsyncGenerator[Told]:
     """What leads to three servers behind TLS, each with its password in a file."""
     password = tmp_path / "password"
@@ -52,15 +52,15 @@ async def told(
         async with Redis(port=plain.port) as client:
             await client.execute_command("CONFIG", "SET", "requirepass", PASSWORD)  # pyright: ignore[reportUnknownMemberType]
         s3_port = await stack.enter_async_context(
-            secured.before(int(servers.s3.endpoint.rpartition(":")[2]), pair)
+            tls_servers.tls_proxy(int(servers.s3.endpoint.rpartition(":")[2]), pair)
         )
-        redis_port = await stack.enter_async_context(secured.before(plain.port, pair))
+        redis_port = await stack.enter_async_context(tls_servers.tls_proxy(plain.port, pair))
         ca = str(authority.certificate)
         yield {
             "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"localhost:{kafka_port}",
             "DISTRICAM_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
-            "DISTRICAM_KAFKA__SASL_MECHANISM": secured.MECHANISM,
-            "DISTRICAM_KAFKA__SASL_USERNAME": secured.USER,
+            "DISTRICAM_KAFKA__SASL_MECHANISM": tls_servers.MECHANISM,
+            "DISTRICAM_KAFKA__SASL_USERNAME": tls_servers.USER,
             "DISTRICAM_KAFKA__SASL_PASSWORD_FILE": str(password),
             "DISTRICAM_KAFKA__CA_FILE": ca,
             "DISTRICAM_S3__ENDPOINT": f"https://localhost:{s3_port}",
@@ -76,8 +76,8 @@ async def told(
 
 async def _prepared(told: Mapping[str, str]) -> None:
     few = {"DISTRICAM_TOPICS__PARTITIONS": "2", "DISTRICAM_TOPICS__SMALL_PARTITIONS": "2"}
-    await command("districam_common.admin.topics", "apply", "--wait", "30", environment={**told, **few})
-    await command("districam_common.admin.bucket", "apply", "--wait", "30", environment=told)
+    await run_command("districam_common.admin.topics", "apply", "--wait", "30", environment={**told, **few})
+    await run_command("districam_common.admin.bucket", "apply", "--wait", "30", environment=told)
 
 
 async def _ready(service: str, told: Mapping[str, str]) -> None:
@@ -85,9 +85,7 @@ async def _ready(service: str, told: Mapping[str, str]) -> None:
         async with asyncio.timeout(60):
             while True:
                 try:
-                    if (
-                        await client.get(f"http://127.0.0.1:{running.health_port}/readyz")
-                    ).status_code == 200:
+                    if (await client.get(f"http://127.0.0.1:{running.health_port}/readyz")).status_code == 200:
                         return
                 except httpx.TransportError:
                     pass
@@ -133,7 +131,7 @@ async def test_a_wrong_password_is_told_with_its_server(told: Told, tmp_path: Pa
 
 async def test_a_certificate_of_somebody_else_is_told_with_its_server(told: Told, tmp_path: Path) -> None:
     await _prepared(told)
-    other = str(secured.authority(tmp_path, "other").certificate)
+    other = str(tls_servers.create_ca(tmp_path, "other").certificate)
     kafka, s3 = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], told["DISTRICAM_S3__ENDPOINT"]
     redis = told["DISTRICAM_REDIS__URL"].removeprefix("rediss://").removesuffix("/0")
     why = "certificate is not accepted"
@@ -142,16 +140,12 @@ async def test_a_certificate_of_somebody_else_is_told_with_its_server(told: Told
     await _refused("api", {**told, "DISTRICAM_REDIS__CA_FILE": other}, redis, why)
 
 
-async def test_an_expired_certificate_is_told(
-    told: Told, authority: Pair, servers: Servers, tmp_path: Path
-) -> None:
+async def test_an_expired_certificate_is_told(told: Told, authority: KeyPair, servers: Servers, tmp_path: Path) -> None:
     await _prepared(told)
-    old = secured.certificate(authority.certificate.parent, authority, "old", expired=True)
-    async with secured.before(int(servers.s3.endpoint.rpartition(":")[2]), old) as port:
+    old = tls_servers.certificate(authority.certificate.parent, authority, "old", expired=True)
+    async with tls_servers.tls_proxy(int(servers.s3.endpoint.rpartition(":")[2]), old) as port:
         endpoint = f"https://localhost:{port}"
-        await _refused(
-            "recorder", {**told, "DISTRICAM_S3__ENDPOINT": endpoint}, endpoint, "certificate has expired"
-        )
+        await _refused("recorder", {**told, "DISTRICAM_S3__ENDPOINT": endpoint}, endpoint, "certificate has expired")
 
 
 async def test_a_ca_file_without_certificates_ends_a_service_with_2(told: Told, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 
 from districam_common.s3.s3_requests import request
 from districam_devkit.servers import Servers, ServerUnavailable, all_running, ports, seaweedfs, tansu, valkey
-from districam_devkit.servers.process import Program, running
+from districam_devkit.servers.process import ProcessSpec, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -61,9 +61,7 @@ async def produce(bootstrap_servers: str, topic: str, values: list[bytes], *, id
 
 async def read(bootstrap_servers: str, topic: str, count: int) -> list[ConsumerRecord[bytes, bytes]]:
     records: list[ConsumerRecord[bytes, bytes]] = []
-    async with AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
-    ) as consumer:
+    async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest") as consumer:
         consumer.assign([TopicPartition(topic, 0)])
         async with asyncio.timeout(15):
             while len(records) < count:
@@ -120,7 +118,7 @@ async def test_kafka_killed_comes_back_within_15_s_with_all_that_it_had_acknowle
     await servers.kafka.kill()
     assert servers.kafka.pid is None
     async with asyncio.timeout(15):
-        await servers.kafka.start_again()
+        await servers.kafka.restart()
     assert servers.kafka.pid not in (None, pid)
     await produce(at, "kept", [b"after"])
     assert [record.value for record in await read(at, "kept", 201)] == [
@@ -156,7 +154,7 @@ async def test_s3_killed_comes_back_with_what_it_stored(servers: Servers):
     await asyncio.to_thread(put, client, "kept", "key", b"stored")
     await servers.s3.kill()
     async with asyncio.timeout(15):
-        await servers.s3.start_again()
+        await servers.s3.restart()
     assert await asyncio.to_thread(get, client, "kept", "key") == b"stored"
     await asyncio.to_thread(put, client, "kept", "another", b"stored too")
     assert await asyncio.to_thread(get, client, "kept", "another") == b"stored too"
@@ -184,7 +182,7 @@ async def test_redis_killed_comes_back_with_what_it_had_written(servers: Servers
             while (await client.info("persistence"))["aof_buffer_length"]:  # only asking tells
                 await asyncio.sleep(0.05)
     await servers.redis.kill()  # a killed process loses nothing that it had given to the kernel
-    await servers.redis.start_again()
+    await servers.redis.restart()
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:
         assert await client.get("kept") == "1"
 
@@ -235,9 +233,7 @@ async def test_data_outlives_a_run_of_the_servers(tmp_path: Path):
         await asyncio.to_thread(client_of(first).make_bucket, "kept")
         await asyncio.to_thread(put, client_of(first), "kept", "key", b"stored")
     async with all_running(tmp_path) as second:
-        assert [record.value for record in await read(second.kafka.bootstrap_servers, "kept", 1)] == [
-            b"value"
-        ]
+        assert [record.value for record in await read(second.kafka.bootstrap_servers, "kept", 1)] == [b"value"]
         assert await asyncio.to_thread(get, client_of(second), "kept", "key") == b"stored"
         await asyncio.to_thread(put, client_of(second), "kept", "new", b"stored too")
 
@@ -270,14 +266,12 @@ async def test_a_port_taken_at_the_last_moment_costs_another(
     holders[0].close()
 
 
-def script(tmp_path: Path, code: str, *, ready: bool, ready_s: float = 5, stop_s: float = 5) -> Program:
+def script(tmp_path: Path, code: str, *, ready: bool, ready_s: float = 5, stop_s: float = 5) -> ProcessSpec:
     async def is_ready() -> bool:
         return ready and Path(tmp_path, "ready").exists()
 
     argv = (sys.executable, "-u", "-c", code)
-    return Program(
-        "some server", argv, tmp_path, tmp_path / "some.log", is_ready, ready_s=ready_s, stop_s=stop_s
-    )
+    return ProcessSpec("some server", argv, tmp_path, tmp_path / "some.log", is_ready, ready_s=ready_s, stop_s=stop_s)
 
 
 async def test_a_server_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path):
@@ -297,7 +291,9 @@ async def test_a_server_that_is_never_ready_is_killed(tmp_path: Path):
 
 
 async def test_a_server_that_ignores_the_polite_signal_is_killed(tmp_path: Path):
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w').close(); time.sleep(60)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w').close(); time.sleep(60)"
+    )
     async with running(script(tmp_path, code, ready=True, stop_s=0.3)) as child:
         pid = child.pid
         assert pid is not None
@@ -332,9 +328,7 @@ asyncio.run(main())
 
 
 async def test_nothing_outlives_a_killed_parent(tmp_path: Path):
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(await asyncio.to_thread(parent.stdout.readline))
         assert is_alive(pid)

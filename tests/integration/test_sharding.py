@@ -14,55 +14,53 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from districam_common.contract.names import parse_segment_key
-from districam_devkit.asking import Answered
-from support.sharded import (
-    CHANGED,
+from districam_common.contract.names import parse_segment_object_key
+from districam_devkit.api_client import TimelineState
+from support.sharding_scenario import (
+    CHANGED_CAMERA_ID,
     FIRST,
     FOURTH,
     GOP_S,
     IDS,
     SECOND,
     SESSION_S,
-    SINGLE,
+    SINGLE_CLIENT_IDS,
     THIRD,
-    Act,
-    Story,
-    held,
-    play,
+    ShardingResult,
+    Step,
+    run_scenario,
+    single_client_ids_of_first,
 )
 
 FREEZE_S = float(os.environ.get("FREEZE_S", "30"))
 CONNECT_S = 3.0
 """A camera of a single client refuses who comes before the other has left; the next attempt is up to 2 s later."""
 TAKEOVER_S = SESSION_S + 6 + GOP_S
-MANY = [camera_id for camera_id in IDS if camera_id not in SINGLE]
+MANY = [camera_id for camera_id in IDS if camera_id not in SINGLE_CLIENT_IDS]
 
 pytestmark = pytest.mark.timeout(300 + FREEZE_S)
 
 
 @pytest.fixture(scope="module")
-def story() -> Generator[Story]:
+def story() -> Generator[ShardingResult]:
     with TemporaryDirectory(prefix="districam-") as home:
-        yield asyncio.run(play(Path(home), FREEZE_S))
+        yield asyncio.run(run_scenario(Path(home), FREEZE_S))
 
 
-def seconds(gaps: list[Answered]) -> float:
+def seconds(gaps: list[TimelineState]) -> float:
     return sum(gap.to_us - gap.from_us for gap in gaps) / 1e6
 
 
-def untouched(story: Story, act: Act, camera_ids: list[str]) -> None:
+def untouched(story: ShardingResult, act: Step, camera_ids: list[str]) -> None:
     """The act cost these cameras neither a picture nor a connection."""
     for camera_id in camera_ids:
         filmed = story.cameras[camera_id]
         assert filmed.gaps(act) == [], camera_id
-        assert filmed.connections(act) == 0, camera_id
+        assert filmed.new_connections(act) == 0, camera_id
 
 
 @pytest.mark.parametrize("camera_id", IDS)
-def test_every_picture_is_stored_or_in_a_gap_and_none_is_in_a_clip_twice(
-    story: Story, camera_id: str
-) -> None:
+def test_every_picture_is_stored_or_in_a_gap_and_none_is_in_a_clip_twice(story: ShardingResult, camera_id: str) -> None:
     filmed = story.cameras[camera_id]
     stored = {picture.number for one in filmed.objects for picture in one.pictures}
     assert len(stored) > 300
@@ -72,10 +70,10 @@ def test_every_picture_is_stored_or_in_a_gap_and_none_is_in_a_clip_twice(
 
 @pytest.mark.parametrize("camera_id", IDS)
 def test_a_playlist_repeats_a_segment_at_most_and_only_where_another_replica_takes_over(
-    story: Story, camera_id: str
+    story: ShardingResult, camera_id: str
 ) -> None:
     filmed = story.cameras[camera_id]
-    epochs = {parse_segment_key(one.key, 0).entry.epoch for one in filmed.objects}
+    epochs = {parse_segment_object_key(one.key, 0).entry.epoch for one in filmed.objects}
     repeated = sorted(number for number, times in Counter(filmed.playlist).items() if times > 1)
     runs = [list(run) for _, run in groupby(repeated, lambda number: number - repeated.index(number))]
     assert len(runs) < len(epochs)
@@ -83,47 +81,53 @@ def test_a_playlist_repeats_a_segment_at_most_and_only_where_another_replica_tak
     assert all(len(run) <= longest for run in runs)
 
 
-def test_who_joins_takes_from_the_others_and_nothing_moves_between_those(story: Story) -> None:
-    added = story.acts["added"]
-    assert added.moved
-    assert {replica for camera_id in added.moved for replica in added.after[camera_id]} == {FOURTH}
+def test_who_joins_takes_from_the_others_and_nothing_moves_between_those(story: ShardingResult) -> None:
+    added = story.steps["added"]
+    assert added.moved_camera_ids
+    assert {replica for camera_id in added.moved_camera_ids for replica in added.after[camera_id]} == {FOURTH}
     assert {replica for at in added.after.values() for replica in at} == {FIRST, SECOND, THIRD, FOURTH}
 
 
-def test_who_joins_interrupts_nothing(story: Story) -> None:
-    added = story.acts["added"]
-    untouched(story, added, [camera_id for camera_id in IDS if camera_id not in added.moved])
-    for camera_id in added.moved:
+def test_who_joins_interrupts_nothing(story: ShardingResult) -> None:
+    added = story.steps["added"]
+    untouched(story, added, [camera_id for camera_id in IDS if camera_id not in added.moved_camera_ids])
+    for camera_id in added.moved_camera_ids:
         gaps = story.cameras[camera_id].gaps(added)
-        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE else 0), (camera_id, gaps)
+        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE_CLIENT_IDS else 0), (
+            camera_id,
+            gaps,
+        )
 
 
-def test_who_is_asked_to_stop_hands_over_without_a_gap(story: Story) -> None:
-    stopped, waiting = story.acts["stopped"], held(story.acts["frozen"].before)
-    assert any(SECOND in stopped.before[camera_id] for camera_id in stopped.moved)
-    still = [camera_id for camera_id in IDS if camera_id not in {*stopped.moved, *waiting}]
+def test_who_is_asked_to_stop_hands_over_without_a_gap(story: ShardingResult) -> None:
+    stopped, waiting = story.steps["stopped"], single_client_ids_of_first(story.steps["frozen"].before)
+    assert any(SECOND in stopped.before[camera_id] for camera_id in stopped.moved_camera_ids)
+    still = [camera_id for camera_id in IDS if camera_id not in {*stopped.moved_camera_ids, *waiting}]
     untouched(story, stopped, still)
-    for camera_id in stopped.moved:
+    for camera_id in stopped.moved_camera_ids:
         gaps = story.cameras[camera_id].gaps(stopped)
-        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE else 0), (camera_id, gaps)
+        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE_CLIENT_IDS else 0), (
+            camera_id,
+            gaps,
+        )
 
 
-def test_who_is_killed_costs_the_session_timeout_and_is_to_blame(story: Story) -> None:
+def test_who_is_killed_costs_the_session_timeout_and_is_to_blame(story: ShardingResult) -> None:
     """What the frozen one had been connected to as well, it finds in its sockets when it goes on: no gap at all."""
-    killed, frozen = story.acts["killed"], story.acts["frozen"]
-    waiting = held(frozen.before)
-    alone = [camera_id for camera_id in killed.moved if FIRST not in frozen.before[camera_id]]
+    killed, frozen = story.steps["killed"], story.steps["frozen"]
+    waiting = single_client_ids_of_first(frozen.before)
+    alone = [camera_id for camera_id in killed.moved_camera_ids if FIRST not in frozen.before[camera_id]]
     assert alone
     for camera_id in alone:
         gaps = story.cameras[camera_id].gaps(killed)
         assert {gap.cause for gap in gaps} == {"service_down"}, (camera_id, gaps)
         assert seconds(gaps) <= TAKEOVER_S, (camera_id, gaps)
-    still = [camera_id for camera_id in IDS if camera_id not in {*killed.moved, *waiting}]
+    still = [camera_id for camera_id in IDS if camera_id not in {*killed.moved_camera_ids, *waiting}]
     untouched(story, killed, still)
 
 
-def test_the_cameras_of_a_frozen_replica_are_taken_over(story: Story) -> None:
-    frozen = story.acts["frozen"]
+def test_the_cameras_of_a_frozen_replica_are_taken_over(story: ShardingResult) -> None:
+    frozen = story.steps["frozen"]
     of_it = [camera_id for camera_id in MANY if FIRST in frozen.before[camera_id]]
     assert of_it
     for camera_id in of_it:
@@ -132,38 +136,38 @@ def test_the_cameras_of_a_frozen_replica_are_taken_over(story: Story) -> None:
     untouched(story, frozen, [camera_id for camera_id in IDS if FIRST not in frozen.before[camera_id]])
 
 
-def test_a_replica_that_froze_comes_back_and_interrupts_nothing(story: Story) -> None:
-    thawed = story.acts["thawed"]
+def test_a_replica_that_froze_comes_back_and_interrupts_nothing(story: ShardingResult) -> None:
+    thawed = story.steps["thawed"]
     assert {replica for at in thawed.after.values() for replica in at} == {FIRST, FOURTH}
     for camera_id in MANY:
         assert story.cameras[camera_id].gaps(thawed) == [], camera_id
 
 
 @pytest.mark.correctness
-def test_another_name_and_group_restart_no_camera(story: Story) -> None:
-    renamed, waiting = story.acts["renamed"], held(story.acts["frozen"].before)
-    assert not renamed.moved
+def test_another_name_and_group_restart_no_camera(story: ShardingResult) -> None:
+    renamed, waiting = story.steps["renamed"], single_client_ids_of_first(story.steps["frozen"].before)
+    assert not renamed.moved_camera_ids
     untouched(story, renamed, [camera_id for camera_id in IDS if camera_id not in waiting])
 
 
-def test_a_changed_record_restarts_that_camera_alone(story: Story) -> None:
-    changed, waiting = story.acts["changed"], held(story.acts["frozen"].before)
-    assert not changed.moved
-    untouched(story, changed, [camera_id for camera_id in IDS if camera_id not in {CHANGED, *waiting}])
-    filmed = story.cameras[CHANGED]
-    assert filmed.connections(changed) == 1
+def test_a_changed_record_restarts_that_camera_alone(story: ShardingResult) -> None:
+    changed, waiting = story.steps["changed"], single_client_ids_of_first(story.steps["frozen"].before)
+    assert not changed.moved_camera_ids
+    untouched(story, changed, [camera_id for camera_id in IDS if camera_id not in {CHANGED_CAMERA_ID, *waiting}])
+    filmed = story.cameras[CHANGED_CAMERA_ID]
+    assert filmed.new_connections(changed) == 1
     gaps = filmed.gaps(changed)
     assert {gap.cause for gap in gaps} <= {"stream_changed"}, gaps
     assert seconds(gaps) <= CONNECT_S + GOP_S
 
 
-def test_a_replica_that_cannot_reach_the_broker_reads_on_and_loses_nothing(story: Story) -> None:
+def test_a_replica_that_cannot_reach_the_broker_reads_on_and_loses_nothing(story: ShardingResult) -> None:
     """Others take its cameras over; it stops those that serve a single client, and sends what it kept when it is back."""
-    cut, healed = story.acts["cut"], story.acts["healed"]
+    cut, healed = story.steps["cut"], story.steps["healed"]
     of_it = [camera_id for camera_id in IDS if FOURTH in cut.before[camera_id]]
     assert of_it
     for camera_id in of_it:
-        assert cut.after[camera_id] == frozenset({FIRST} if camera_id in SINGLE else {FIRST, FOURTH})
+        assert cut.after[camera_id] == frozenset({FIRST} if camera_id in SINGLE_CLIENT_IDS else {FIRST, FOURTH})
     for camera_id in MANY:
         filmed = story.cameras[camera_id]
         assert filmed.gaps(cut) == [], camera_id
@@ -171,7 +175,7 @@ def test_a_replica_that_cannot_reach_the_broker_reads_on_and_loses_nothing(story
     assert {replica for at in healed.after.values() for replica in at} == {FIRST, FOURTH}
 
 
-def test_a_replica_that_is_told_it_was_out_ends_what_others_have(story: Story) -> None:
-    healed = story.acts["healed"]
+def test_a_replica_that_is_told_it_was_out_ends_what_others_have(story: ShardingResult) -> None:
+    healed = story.steps["healed"]
     assert all(len(at) == 1 for at in healed.after.values())
     assert any(healed.after[camera_id] == {FIRST} for camera_id in IDS)

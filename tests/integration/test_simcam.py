@@ -25,14 +25,14 @@ import av
 import pytest
 import pytest_asyncio
 
-from districam_devkit.bitstream import Codec, read_running_number, split_annexb
+from districam_devkit.bitstream import Codec, parse_running_number, split_annexb
 from districam_devkit.simcam import (
+    CameraBehavior,
     Clip,
     Credentials,
     Fault,
     Generated,
-    Manners,
-    Sent,
+    SentPicture,
     SimCamera,
     read_send_log,
     running,
@@ -41,15 +41,13 @@ from districam_devkit.simcam import camera as camera_module
 from districam_devkit.simcam.__main__ import main
 from districam_devkit.simcam.clips import AccessUnit
 from districam_devkit.simcam.faults import FaultKind
-from support.awaited import comes_true
+from support.wait_until import wait_until
 
 pytestmark = pytest.mark.integration
 
 SMALL = Generated(width=160, height=96, seconds=1, gop_s=0.4, bitrate=150_000)
 SMALL_B = Generated(width=160, height=96, seconds=1, gop_s=0.4, bitrate=150_000, b_frames=2)
-SMALL_HEVC = Generated(
-    "hevc", width=160, height=96, fps=30, seconds=1, gop_s=0.4, bitrate=150_000, b_frames=2
-)
+SMALL_HEVC = Generated("hevc", width=160, height=96, fps=30, seconds=1, gop_s=0.4, bitrate=150_000, b_frames=2)
 
 
 class Client:
@@ -65,9 +63,7 @@ class Client:
         host, port = url.split("/")[2].split(":")
         return cls(*await asyncio.open_connection(host, int(port)), url)
 
-    async def request(
-        self, method: str, headers: Sequence[str] = (), url: str | None = None
-    ) -> tuple[int, str]:
+    async def request(self, method: str, headers: Sequence[str] = (), url: str | None = None) -> tuple[int, str]:
         self.cseq += 1
         lines = [f"{method} {url or self.url} RTSP/1.0", f"CSeq: {self.cseq}", *headers]
         lines += [f"Session: {self.session}"] if self.session else []
@@ -109,7 +105,7 @@ class Client:
             if packet[0] == 0:
                 payloads.append(packet[1][12:])
                 if packet[1][1] & 0x80:
-                    number = read_running_number(codec, payloads)
+                    number = parse_running_number(codec, payloads)
                     whole += [number.number] if number else []
                     payloads = []
         self.writer.close()
@@ -146,7 +142,7 @@ async def test_looped_clips_decode_without_an_error(tmp_path: Path):
 
 
 async def test_requests_are_refused_with_the_status_that_says_why():
-    async with running([SimCamera("cam-001", SMALL, manners=Manners(carriers=("tcp",)))]) as simulation:
+    async with running([SimCamera("cam-001", SMALL, behavior=CameraBehavior(carriers=("tcp",)))]) as simulation:
         client = await Client.connect(simulation.url("cam-001"))
         status, answer = await client.request("OPTIONS")
         assert (status, "Public: OPTIONS, DESCRIBE, SETUP, PLAY" in answer) == (200, True)
@@ -185,9 +181,7 @@ async def test_the_first_packets_and_the_sender_report_keep_what_play_promised()
     async with running([SimCamera("cam-001", SMALL_B)]) as simulation:
         client = await Client.connect(simulation.url("cam-001"))
         answer = await client.play()
-        seq, timestamp = (
-            int(answer.partition(f"{name}=")[2].split(";")[0].split()[0]) for name in ("seq", "rtptime")
-        )
+        seq, timestamp = (int(answer.partition(f"{name}=")[2].split(";")[0].split()[0]) for name in ("seq", "rtptime"))
         report, first, *others = [await asyncio.wait_for(client.packet(), 5) for _ in range(30)]
         await client.close()
     assert report is not None
@@ -200,12 +194,8 @@ async def test_the_first_packets_and_the_sender_report_keep_what_play_promised()
     # The first picture was taken when it was sent, or up to the reorder depth before.
     offset = (timestamp - at + (1 << 31)) % (1 << 32) - (1 << 31)
     assert -4 * 3600 <= offset <= 1800
-    sequence = [seq] + [
-        struct.unpack_from(">H", packet[1], 2)[0] for packet in others if packet and packet[0] == 0
-    ]
-    assert [(later - former) % 65536 for former, later in itertools.pairwise(sequence)] == [1] * (
-        len(sequence) - 1
-    )
+    sequence = [seq] + [struct.unpack_from(">H", packet[1], 2)[0] for packet in others if packet and packet[0] == 0]
+    assert [(later - former) % 65536 for former, later in itertools.pairwise(sequence)] == [1] * (len(sequence) - 1)
 
 
 async def test_viewers_share_numbers_and_the_log_tells_them_apart(tmp_path: Path):
@@ -231,7 +221,7 @@ async def test_access_units_before_the_first_keyframe_are_marked(tmp_path: Path)
     log = tmp_path / "sent.log"
     cameras = [SimCamera("cam-001", SMALL), SimCamera("cam-002", SMALL, start_at_keyframe=True)]
 
-    def lines(camera_id: str) -> list[Sent]:
+    def lines(camera_id: str) -> list[SentPicture]:
         return [line for line in read_send_log(log) if line.camera_id == camera_id]
 
     async with running(cameras, log=log) as simulation:
@@ -239,9 +229,7 @@ async def test_access_units_before_the_first_keyframe_are_marked(tmp_path: Path)
         for client in clients:
             await client.play()
         readings = [asyncio.create_task(client.numbers()) for client in clients]
-        assert await comes_true(
-            lambda: all(sum(one.is_keyframe for one in lines(c.camera_id)) >= 2 for c in cameras)
-        )
+        assert await wait_until(lambda: all(sum(one.is_keyframe for one in lines(c.camera_id)) >= 2 for c in cameras))
     await asyncio.wait_for(asyncio.gather(*readings), 5)
     mid_gop, at_keyframe = lines("cam-001"), lines("cam-002")
     first = next(index for index, line in enumerate(mid_gop) if line.is_keyframe)
@@ -260,7 +248,7 @@ async def test_a_dropped_client_sees_the_end_and_can_come_back(tmp_path: Path):
             client = await Client.connect(simulation.url("cam-001"))
             await client.play()
             task = asyncio.create_task(client.numbers())
-            assert await comes_true(lambda: len(numbers_sent(log)) > before + 10)
+            assert await wait_until(lambda: len(numbers_sent(log)) > before + 10)
             return task
 
         first = await reading()
@@ -314,7 +302,7 @@ async def packets_of(client: Client, seconds: float, reports: list[float] | None
                 if channel == 1 and reports is not None:
                     reports.append(now_s)
                 elif channel == 0:
-                    number = read_running_number("h264", [data[12:]])
+                    number = parse_running_number("h264", [data[12:]])
                     seq, timestamp = struct.unpack_from(">HI", data, 2)
                     found.append(Packet(now_s, seq, timestamp, number.number if number else None))
     await client.close()
@@ -419,21 +407,21 @@ async def test_a_camera_changes_its_size_in_band_and_its_codec_by_a_new_connecti
     log = tmp_path / "sent.log"
     larger = Generated(width=192, height=112, seconds=1, gop_s=0.4, bitrate=150_000)
     hevc = Generated("hevc", width=160, height=96, seconds=1, gop_s=0.4, bitrate=150_000)
-    cameras = [SimCamera("cam-001", SMALL, other=larger), SimCamera("cam-002", SMALL, other=hevc)]
+    cameras = [SimCamera("cam-001", SMALL, other_clip=larger), SimCamera("cam-002", SMALL, other_clip=hevc)]
     async with running(cameras, log=log) as simulation:
         first, second = [await Client.connect(simulation.url(f"cam-00{n}")) for n in (1, 2)]
         await first.play()
         await second.play()
         readings = [asyncio.create_task(client.numbers()) for client in (first, second)]
-        assert await comes_true(lambda: len(numbers_sent(log)) > 5)
-        simulation.change("cam-001")
-        simulation.change("cam-002")
+        assert await wait_until(lambda: len(numbers_sent(log)) > 5)
+        simulation.switch_clip("cam-001")
+        simulation.switch_clip("cam-002")
         await asyncio.wait_for(readings[1], 5)
         again = await Client.connect(simulation.url("cam-002"))
         assert "H265/90000" in (await again.request("DESCRIBE"))[1]
         await again.close()
         changed = len(numbers_sent(log))
-        assert await comes_true(lambda: len(numbers_sent(log)) > changed + 5)
+        assert await wait_until(lambda: len(numbers_sent(log)) > changed + 5)
         assert not readings[0].done()
         _, sdp = await (other := await Client.connect(simulation.url("cam-001"))).request("DESCRIBE")
         assert "H264/90000" in sdp
@@ -445,7 +433,7 @@ async def test_a_camera_changes_its_size_in_band_and_its_codec_by_a_new_connecti
             pass
     slower = Generated(width=160, height=96, fps=10, seconds=1, gop_s=0.4, bitrate=150_000)
     with pytest.raises(ValueError, match="rate"):
-        async with running([SimCamera("cam-001", SMALL, other=slower)]):
+        async with running([SimCamera("cam-001", SMALL, other_clip=slower)]):
             pass
 
 
@@ -456,7 +444,7 @@ async def test_a_camera_refuses_for_a_while():
         async def refused(status: int) -> None:
             playing, client = [await Client.connect(simulation.url(f"cam-{status}")) for _ in range(2)]
             await playing.play()
-            simulation.refuse(f"cam-{status}", status, 0.5)
+            simulation.refuse_requests(f"cam-{status}", status, 0.5)
             await asyncio.wait_for(playing.numbers(), 5)
             assert (await client.request("OPTIONS"))[0] == 200
             found, answer = await client.request("DESCRIBE")
@@ -470,7 +458,7 @@ async def test_a_camera_refuses_for_a_while():
 
 async def test_a_camera_begins_where_it_is_told_to(tmp_path: Path):
     log = tmp_path / "sent.log"
-    camera = SimCamera("cam-001", SMALL, begins_s=0.2)  # keyframes at 0, 0.4 and 0.8 s of its clip
+    camera = SimCamera("cam-001", SMALL, start_offset_s=0.2)  # keyframes at 0, 0.4 and 0.8 s of its clip
     async with running([camera], log=log) as simulation:
         client = await Client.connect(simulation.url("cam-001"))
         await client.play()
@@ -496,7 +484,7 @@ async def test_a_client_that_stops_reading_is_let_go_and_only_what_left_counts(
     async with running([SimCamera("cam-001", clip)], log=log) as simulation:
         client = await Client.connect(simulation.url("cam-001"))
         await client.play()
-        assert await comes_true(lambda: not simulation.connections("cam-001"))
+        assert await wait_until(lambda: not simulation.connections("cam-001"))
         assert numbers_sent(log)
     received = await asyncio.wait_for(client.numbers(), 10)
     sent = numbers_sent(log)
@@ -508,9 +496,7 @@ async def test_a_client_that_stops_reading_is_let_go_and_only_what_left_counts(
 def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path):
     log, spec = tmp_path / "sent.log", tmp_path / "spec.json"
     clip = {"codec": "hevc", "width": 160, "height": 96, "seconds": 1, "bitrate": 150_000}
-    spec.write_text(
-        json.dumps({"cameras": [{"id": "cam-007", "clip": clip}], "faults": ["silence:cam-007@60+1"]})
-    )
+    spec.write_text(json.dumps({"cameras": [{"id": "cam-007", "clip": clip}], "faults": ["silence:cam-007@60+1"]}))
     arguments = ["--spec", str(spec), "--log", str(log), "--fault", "drop:cam-007@60"]
     command = [sys.executable, "-m", "districam_devkit.simcam", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -522,7 +508,7 @@ def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path):
             seen: list[int] = []
             for packet in container.demux(container.streams.video[0]):
                 nals = split_annexb(bytes(packet))
-                number = read_running_number("hevc", nals)
+                number = parse_running_number("hevc", nals)
                 seen += [number.number] if number else []
                 if len(seen) == 5:
                     process.send_signal(signal.SIGTERM)

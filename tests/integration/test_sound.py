@@ -9,21 +9,21 @@ import pytest
 
 from districam_common.contract.events import Profile
 from districam_common.mp4 import boxes as mp4
-from districam_devkit.bitstream import running_numbers
-from support import heard
+from districam_devkit.bitstream import parse_stored_pictures
+from support import audio_probe
 from support.scenario import Scenario
 from support.scenario_cameras import (
     AAC,
     ALAW,
+    AUDIO_CONFIGS,
+    AUDIO_DISABLED,
+    AUDIO_LOSSY,
     FFMPEG,
     LATE,
-    LOSSY,
     MUTED,
     NATIVE,
-    NOT_WANTED,
-    PLAYED_SOUND,
+    PLAYED_AUDIO,
     REFUSED,
-    SOUNDS,
     TOO_LATE,
     UDP,
     ULAW,
@@ -39,7 +39,7 @@ SYNC_S, ARRIVAL_S = 0.05, 0.1
 """With sender reports; by arrivals alone it is as good as the machine is quick."""
 STEADY = (NATIVE, FFMPEG, UNREPORTED, UDP, LATE)
 G711 = (ULAW, ALAW)
-TROUBLED = (MUTED, LOSSY, TOO_LATE)
+TROUBLED = (MUTED, AUDIO_LOSSY, TOO_LATE)
 
 
 def value_of(scenario: Scenario, camera_id: str) -> bytes:
@@ -56,26 +56,26 @@ def test_an_epoch_has_two_tracks_and_says_both_codecs(scenario: Scenario, camera
     for fragment, _ in scenario.fragments[camera_id]:
         assert fragment.info.codecs.endswith(",mp4a.40.2")
         assert fragment.info.codecs.startswith("avc1.")
-        assert fragment.info.access_units == len(running_numbers(fragment.value))
+        assert fragment.info.access_units == len(parse_stored_pictures(fragment.value))
     video, sound = mp4.tracks(scenario.fragments[camera_id][0][0].init)
     assert video.is_video
     assert not sound.is_video
     assert sound.timescale == (8000 if camera_id in G711 else 16000)
 
 
-@pytest.mark.parametrize("camera_id", [REFUSED, NOT_WANTED])
+@pytest.mark.parametrize("camera_id", [REFUSED, AUDIO_DISABLED])
 def test_without_sound_video_alone_is_stored(scenario: Scenario, camera_id: str):
     fragment, _ = scenario.fragments[camera_id][0]
     assert [track.is_video for track in mp4.tracks(fragment.init)] == [True]
     assert "," not in fragment.info.codecs
-    assert len(running_numbers(value_of(scenario, camera_id))) > 200
+    assert len(parse_stored_pictures(value_of(scenario, camera_id))) > 200
 
 
 @pytest.mark.parametrize("camera_id", [*STEADY, *G711, *TROUBLED])
 def test_the_soundtrack_has_no_hole_from_the_first_picture_to_the_last(scenario: Scenario, camera_id: str):
     """Players wait for sound, and the pictures with it."""
     value = value_of(scenario, camera_id)
-    found = heard.units(value)
+    found = audio_probe.stored_audio_units(value)
     unit_s = 0.128 if camera_id in G711 else 0.064
     track = mp4.video_track(mp4.init_of(value))
     pictures = mp4.samples(value, track)
@@ -87,27 +87,27 @@ def test_the_soundtrack_has_no_hole_from_the_first_picture_to_the_last(scenario:
 
 @pytest.mark.parametrize("camera_id", STEADY)
 def test_each_unit_that_was_sent_is_stored_once_byte_for_byte(scenario: Scenario, camera_id: str):
-    placed = heard.places(heard.units(value_of(scenario, camera_id)), AAC.tone)
+    placed = audio_probe.loop_positions(audio_probe.stored_audio_units(value_of(scenario, camera_id)), AAC.tone)
     silent = [place is None for place in placed]
     assert not any(silent[4 : -30 if camera_id == LATE else -6])  # but before the first and behind the last
     real = [place for place in placed if place is not None]
     assert len(real) > 100
-    assert all((later - earlier) % len(AAC.tone.units) == 1 for earlier, later in pairwise(real))
+    assert all((later - earlier) % len(AAC.tone.access_units) == 1 for earlier, later in pairwise(real))
 
 
 def test_what_is_lost_or_not_there_is_silence_and_the_rest_is_stored_once(scenario: Scenario):
-    for camera_id, least, most in ((MUTED, 60, 90), (LOSSY, 10, 80)):
-        found = heard.units(value_of(scenario, camera_id))
-        placed = heard.places(found, AAC.tone)
+    for camera_id, least, most in ((MUTED, 60, 90), (AUDIO_LOSSY, 10, 80)):
+        found = audio_probe.stored_audio_units(value_of(scenario, camera_id))
+        placed = audio_probe.loop_positions(found, AAC.tone)
         assert least <= placed.count(None) <= most
         real = [(unit.at_s, place) for unit, place in zip(found, placed, strict=True) if place is not None]
         for (at_s, place), (later_s, later) in pairwise(real):
             steps = round((later_s - at_s) / 0.064)
-            assert (later - place) % len(AAC.tone.units) == steps % len(AAC.tone.units)
+            assert (later - place) % len(AAC.tone.access_units) == steps % len(AAC.tone.access_units)
 
 
 def test_sound_that_comes_too_late_is_silence(scenario: Scenario):
-    placed = heard.places(heard.units(value_of(scenario, TOO_LATE)), AAC.tone)
+    placed = audio_probe.loop_positions(audio_probe.stored_audio_units(value_of(scenario, TOO_LATE)), AAC.tone)
     assert not any(place is None for place in placed[4:30])
     assert set(placed[-100:]) == {None}
 
@@ -116,17 +116,15 @@ def test_sound_that_comes_too_late_is_silence(scenario: Scenario):
 def test_beeps_are_heard_at_their_pictures(scenario: Scenario, camera_id: str):
     """A beep begins with each 25th picture of the camera's life."""
     value = value_of(scenario, camera_id)
-    pictures = running_numbers(value)
+    pictures = parse_stored_pictures(value)
     start_s = pictures[0].dts / 90_000
     shown_s = {one.number // FPS: one.dts / 90_000 - start_s for one in pictures if one.number % FPS == 0}
-    found = [beep for beep in heard.beeps(value, start_s) if beep.at_s > 1]
+    found = [beep for beep in audio_probe.detect_beeps(value, start_s) if beep.at_s > 1]
     assert len(found) >= 8
     compared = 0
     for beep in found:
         second = min(shown_s, key=lambda n: abs(shown_s[n] - beep.at_s))
-        if (
-            abs(shown_s[second] - beep.at_s) < 0.5
-        ):  # else its picture was never sent: the simulator stood still
+        if abs(shown_s[second] - beep.at_s) < 0.5:  # else its picture was never sent: the simulator stood still
             compared += 1
             assert second % 8 == beep.second, (beep, found, shown_s)
             assert abs(shown_s[second] - beep.at_s) < (ARRIVAL_S if camera_id == UNREPORTED else SYNC_S)
@@ -139,8 +137,8 @@ def test_pictures_never_wait_for_sound(scenario: Scenario, camera_id: str):
         rows = scenario.fragments[which][2:-1]
         return max(record.append_us - fragment.info.end_us for fragment, record in rows)
 
-    assert latest_us(camera_id) < max(latest_us(NOT_WANTED), 0) + NEVER_US
-    stored = [one.number for one in running_numbers(value_of(scenario, camera_id))]
+    assert latest_us(camera_id) < max(latest_us(AUDIO_DISABLED), 0) + NEVER_US
+    stored = [one.number for one in parse_stored_pictures(value_of(scenario, camera_id))]
     sent = [one.number for one in scenario.sent[camera_id]]
     assert stored == sent[sent.index(stored[0]) :][: len(stored)]
     assert len(stored) > 200
@@ -163,22 +161,20 @@ def test_ffmpeg_has_nothing_to_say(scenario: Scenario, camera_id: str, tmp_path:
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("camera_id", PLAYED_SOUND)
-def test_chromium_plays_every_picture(
-    scenario: Scenario, shown_by_chromium: dict[str, dict[str, Any]], camera_id: str
-):
+@pytest.mark.parametrize("camera_id", PLAYED_AUDIO)
+def test_chromium_plays_every_picture(scenario: Scenario, shown_by_chromium: dict[str, dict[str, Any]], camera_id: str):
     shown = shown_by_chromium[camera_id]
     assert "error" not in shown
     assert shown["ended"]
-    assert abs(shown["frames"] - len(scenario.numbers(camera_id))) <= 2
+    assert abs(shown["frames"] - len(scenario.fragment_numbers(camera_id))) <= 2
 
 
 def test_the_profile_names_the_sound(scenario: Scenario):
     said = {
         event.camera_id: event.audio
-        for camera_id in SOUNDS
+        for camera_id in AUDIO_CONFIGS
         for event, _ in scenario.events[camera_id]
         if isinstance(event, Profile)
     }
-    assert said[NATIVE] == said[FFMPEG] == said[REFUSED] == said[NOT_WANTED] == "aac"
+    assert said[NATIVE] == said[FFMPEG] == said[REFUSED] == said[AUDIO_DISABLED] == "aac"
     assert (said[ULAW], said[ALAW]) == ("pcm_mulaw", "pcm_alaw")

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from districam_devkit.simcam import Manners, SimCamera, Simulation, read_send_log, running
-from support.awaited import comes_true
+from districam_devkit.simcam import CameraBehavior, SimCamera, Simulation, read_send_log, running
 from support.readers import (
     LARGE,
     SMALL,
     SMALL_HEVC,
-    Watch,
+    StreamRecording,
     are_consecutive,
     make_reader,
-    numbers,
-    numbers_if_any,
-    opened,
+    open_error,
+    open_source,
     read,
-    refusal,
+    running_numbers,
+    running_numbers_or_none,
 )
+from support.wait_until import wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,7 +32,7 @@ CAMERAS = [
     *(SimCamera(camera_id, clip) for camera_id, clip in CLIPS.items()),
     *(SimCamera(camera_id, LARGE) for camera_id in ("loses", "reorders")),
     SimCamera("reports", SMALL),
-    SimCamera("udp-alone", SMALL, manners=Manners(carriers=("udp",))),
+    SimCamera("udp-alone", SMALL, behavior=CameraBehavior(carriers=("udp",))),
 ]
 WATCHES = [  # camera, reader, the transport that is asked for
     *((camera.camera_id, "native", "udp") for camera in CAMERAS[:-1]),
@@ -53,7 +53,7 @@ class Seen:
         reports: RTCP packets that `reports` got back.
     """
 
-    watches: dict[tuple[str, str, str], Watch] = field(repr=False)
+    watches: dict[tuple[str, str, str], StreamRecording] = field(repr=False)
     sent: dict[str, list[int]] = field(repr=False)
     lost: Counter[int]
     reports: int
@@ -62,18 +62,18 @@ class Seen:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     log = tmp_path_factory.mktemp("udp") / "sent"
-    watches = {key: Watch() for key in WATCHES}
+    watches = {key: StreamRecording() for key in WATCHES}
     async with asyncio.TaskGroup() as tasks, running(CAMERAS, log=log) as simulation:
         for (camera_id, name, transport), watch in watches.items():
             running_watch = watch.run(make_reader(name), simulation.url(camera_id), transport=transport)
             tasks.create_task(running_watch)
-        await comes_true(lambda: all(watch.has(count=12) for watch in watches.values()))
-        simulation.chance("loses", "lose", 3, 60)
-        simulation.chance("reorders", "reorder", 20, 60)
-        await comes_true(lambda: all(watch.has(seconds=4) for watch in watches.values()))
-        await comes_true(lambda: _reports(simulation) >= 2)
+        await wait_until(lambda: all(watch.has(count=12) for watch in watches.values()))
+        simulation.start_rate_fault("loses", "lose", 3, 60)
+        simulation.start_rate_fault("reorders", "reorder", 20, 60)
+        await wait_until(lambda: all(watch.has(seconds=4) for watch in watches.values()))
+        await wait_until(lambda: _reports(simulation) >= 2)
         reports = _reports(simulation)
-        lost = Counter(number for _, number in simulation.cameras["loses"].mishaps.lost)
+        lost = Counter(number for _, number in simulation.cameras["loses"].impairment.lost_packets)
     sent: dict[str, list[int]] = {}
     for one in read_send_log(log):
         sent.setdefault(one.camera_id, []).append(one.number)
@@ -83,7 +83,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 def _reports(simulation: Simulation) -> int:
     """RTCP packets that have come back to the camera."""
     (wire,) = simulation.connections("reports")
-    return wire.datagrams.heard if wire.datagrams else 0
+    return wire.udp_transport.rtcp_packets_received if wire.udp_transport else 0
 
 
 @pytest.mark.parametrize("camera_id", CLIPS)
@@ -114,7 +114,7 @@ def test_both_readers_read_the_same_over_udp(seen: Seen):
 def test_what_is_lost_is_reported_with_its_picture_and_nothing_else_is(seen: Seen):
     """Packets of whole pictures, of their middles, their beginnings and their ends."""
     watch = seen.watches["loses", "native", "udp"]
-    found = numbers_if_any("h264", watch.pictures)
+    found = running_numbers_or_none("h264", watch.pictures)
     last = max(number for number in found if number is not None and number not in seen.lost)
     pictures = watch.pictures[: found.index(last) + 1]  # all that was lost before it is known by now
     in_time = {number: count for number, count in seen.lost.items() if number < last}
@@ -152,21 +152,21 @@ async def test_leaving_gives_all_that_had_come(tmp_path: Path):
     log = tmp_path / "sent"
     async with (
         running([SimCamera("cam", SMALL)], log=log) as simulation,
-        opened(make_reader(), simulation.url("cam"), transport="udp") as source,
+        open_source(make_reader(), simulation.url("cam"), transport="udp") as source,
     ):
         pictures = await read(source, seconds=1)
         await asyncio.sleep(0.3)
-        pictures += source.rest()
+        pictures += source.read_remaining()
         had_come = max(one.number for one in read_send_log(log))
-        assert source.rest() == []
-    found = numbers("h264", pictures)
+        assert source.read_remaining() == []
+    found = running_numbers("h264", pictures)
     assert are_consecutive(found)
     assert found[-1] == had_come
 
 
 async def test_a_camera_that_does_tcp_alone_refuses_udp_by_name():
-    async with running([SimCamera("cam", SMALL, manners=Manners(carriers=("tcp",)))]) as simulation:
-        error = await refusal(make_reader(), simulation.url("cam"), transport="udp")
+    async with running([SimCamera("cam", SMALL, behavior=CameraBehavior(carriers=("tcp",)))]) as simulation:
+        error = await open_error(make_reader(), simulation.url("cam"), transport="udp")
     assert "461" in str(error)
     assert error.cause == "stream_error"
 
@@ -175,28 +175,28 @@ async def test_packets_of_another_address_are_not_read():
     """Another address of this machine sends to our ports."""
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,
-        opened(make_reader(), simulation.url("cam"), transport="udp") as source,
+        open_source(make_reader(), simulation.url("cam"), transport="udp") as source,
     ):
         (wire,) = simulation.connections("cam")
-        assert wire.datagrams is not None
+        assert wire.udp_transport is not None
         stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         stranger.bind(("127.0.0.2", 0))
         with stranger:
             for number in range(200):
                 packet = b"\x80\x60" + number.to_bytes(2, "big") + bytes(8) + b"\x65\x88" + bytes(50)
-                stranger.sendto(packet, ("127.0.0.1", wire.datagrams.client_ports[0]))
+                stranger.sendto(packet, ("127.0.0.1", wire.udp_transport.client_ports[0]))
             pictures = await read(source, seconds=1)
     assert {picture.lost_packets for picture in pictures} == {0}
-    assert are_consecutive(numbers("h264", pictures))
+    assert are_consecutive(running_numbers("h264", pictures))
 
 
 async def test_leaving_closes_the_ports():
     async with running([SimCamera("cam", SMALL)]) as simulation:
-        async with opened(make_reader(), simulation.url("cam"), transport="udp") as source:
+        async with open_source(make_reader(), simulation.url("cam"), transport="udp") as source:
             await read(source, seconds=0.2)
             (wire,) = simulation.connections("cam")
-            assert wire.datagrams is not None
-        assert await comes_true(lambda: not simulation.connections("cam"), within_s=2)
-        for port in wire.datagrams.client_ports:
+            assert wire.udp_transport is not None
+        assert await wait_until(lambda: not simulation.connections("cam"), within_s=2)
+        for port in wire.udp_transport.client_ports:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
                 one.bind(("127.0.0.1", port))

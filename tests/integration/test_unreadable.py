@@ -12,12 +12,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from districam_common.contract import names, wire
-from districam_common.contract.events import Camera, PartitionFell
+from districam_common.contract.events import Camera, PartitionTruncated
 from districam_common.contract.wire import Message
 from districam_common.errors import Retriable
-from districam_common.kafka import fetching, topics
-from districam_common.kafka.connection import administration
-from districam_common.kafka.consumer import Reader
+from districam_common.kafka import skipping_fetcher, topics
+from districam_common.kafka.connection import open_admin_client
+from districam_common.kafka.consumer import TopicReader
 from districam_common.kafka.producer import Publisher
 from districam_common.runtime.settings import KafkaSettings, TopicsSettings
 from districam_devkit.pipeline import service_running
@@ -25,8 +25,8 @@ from districam_devkit.servers import Servers
 from districam_devkit.servers import kafka as kafka_server
 from integration.conftest import MakeTopic, kafka_settings, make_topic
 from integration.test_recorder import Bench, bench, fragments_of, recorder
+from support.corrupt_log import flipped_during_block
 from support.fragments import fragment
-from support.rot import flipped
 
 __all__ = ["bench"]
 pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
@@ -52,14 +52,12 @@ async def test_a_rotten_batch_of_one_camera_costs_the_others_nothing_and_is_told
     where = acks[2]
     others = [(bench.camera(), bench.epoch()) for _ in range(12)]
     bench.published = [one for one in bench.published if one[1].offset != where.offset]
-    with flipped(tmp_path_factory.getbasetemp(), names.FRAGMENTS, where.partition, where.offset):
+    with flipped_during_block(tmp_path_factory.getbasetemp(), names.FRAGMENTS, where.partition, where.offset):
         async with recorder(bench) as running:
             for seq in range(16):
                 for camera_id, one in others:
                     ends = "segment" if seq % 4 == 3 else None
-                    await bench.publish(
-                        fragment(camera_id, one, seq, starts=seq % 4 == 0, ends=ends, size=2000)
-                    )
+                    await bench.publish(fragment(camera_id, one, seq, starts=seq % 4 == 0, ends=ends, size=2000))
                 if seq == 8:
                     await running.kill()
                     break
@@ -72,9 +70,7 @@ async def test_a_rotten_batch_of_one_camera_costs_the_others_nothing_and_is_told
     await bench.check_objects(stored)
     letters = {record.value for record in await bench.read(names.DEADLETTERS)}
     told = [json.loads(value) for value in letters if value]
-    (mine,) = {
-        one["reason"] for one in told if place_of(one) == (names.FRAGMENTS, where.partition, where.offset)
-    }
+    (mine,) = {one["reason"] for one in told if place_of(one) == (names.FRAGMENTS, where.partition, where.offset)}
     assert "checksum" in mine
     assert await fell_over(bench, where.partition, where.append_us)
 
@@ -85,11 +81,11 @@ def place_of(letter: dict[str, object]) -> tuple[object, ...]:
 
 async def fell_over(bench: Bench, partition: int, at_us: int) -> bool:
     """Whether the recorder has told that footage of then is lost at the broker."""
-    events = [wire.event(r.key, r.headers, r.value) for r in await bench.read(names.STREAMS) if r.value]
+    events = [wire.decode_event(r.key, r.headers, r.value) for r in await bench.read(names.STREAMS) if r.value]
     return any(
         one.from_us < at_us <= one.to_us
         for one in events
-        if isinstance(one, PartitionFell) and one.partition == partition
+        if isinstance(one, PartitionTruncated) and one.partition == partition
     )
 
 
@@ -101,13 +97,10 @@ async def test_a_rotten_record_of_one_camera_keeps_a_replica_from_no_other(
 ):
     """Nobody answers at their addresses, so each that is started is refused."""
     cameras = [Camera(camera_id=bench.camera(), name="x", url="rtsp://127.0.0.1:9/x") for _ in range(12)]
-    acks = [
-        await bench.publisher.publish(names.CAMERAS, wire.camera_message(one, site="local"))
-        for one in cameras
-    ]
+    acks = [await bench.publisher.publish(names.CAMERAS, wire.camera_message(one, site="local")) for one in cameras]
     settings = {**servers.environment(), "DISTRICAM_LOG__FORMAT": "json"}
     home = tmp_path_factory.getbasetemp()
-    with flipped(home, names.CAMERAS, acks[0].partition, acks[0].offset):
+    with flipped_during_block(home, names.CAMERAS, acks[0].partition, acks[0].offset):
         async with service_running("ingest", tmp_path, settings, ready="readyz"):
             log = tmp_path / "logs" / "ingest.log"
 
@@ -146,7 +139,7 @@ async def test_a_block_of_zeros_on_the_brokers_disk_costs_what_lay_in_it(tmp_pat
         with path.open("r+b") as file:
             file.seek(4096)
             file.write(bytes(4096))
-        async with Reader.open(settings, [name]) as reader:
+        async with TopicReader.open(settings, [name]) as reader:
             records = await reader.read_all()
     read = [one for one in records if one.partition == 0]
     assert len(records) > len(read), "the other partition is read"
@@ -161,7 +154,7 @@ async def test_a_batch_whose_header_is_spoilt_ends_no_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, bit: int
 ):
     """No checksum protects these. The broker gives nothing, calls it corrupt, or fails in a way of its own."""
-    monkeypatch.setattr(fetching, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(skipping_fetcher, "_MAX_ERROR_S", 1.0)
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
         name = await make_topic(settings)
@@ -176,7 +169,7 @@ async def test_a_batch_whose_header_is_spoilt_ends_no_reading(
             (value,) = data[3 * length + offset : 3 * length + offset + 1]
             file.seek(3 * length + offset)
             file.write(bytes([value ^ 1 << bit]))
-        async with Reader.open(settings, [name]) as reader:
+        async with TopicReader.open(settings, [name]) as reader:
             records = await reader.read_all()
     assert [(one.offset, one.count) for one in records if one.problem] == [(3, 1)]
     assert [one.offset for one in records if not one.problem] == [n for n in range(20) if n != 3]
@@ -191,20 +184,20 @@ async def test_without_skip_unreadable_reading_stops_at_what_cannot_be_read(
         for n in range(6):
             await publisher.publish(name, message(n))
     unchanged = kafka.model_copy(update={"skip_unreadable": False})
-    async with Reader.open(unchanged, [name]) as reader:
+    async with TopicReader.open(unchanged, [name]) as reader:
         assert [one.value for one in await reader.read_all()] == [message(n).value for n in range(6)]
     read: list[int] = []
 
-    async def read_on(reader: Reader) -> None:
+    async def read_on(reader: TopicReader) -> None:
         async for some in reader.batches():
             read.extend(one.offset for one in some)
 
-    with flipped(tmp_path_factory.getbasetemp(), name, 0, 3):
-        async with Reader.open(unchanged, [name]) as reader:
+    with flipped_during_block(tmp_path_factory.getbasetemp(), name, 0, 3):
+        async with TopicReader.open(unchanged, [name]) as reader:
             with pytest.raises(Retriable):
                 await read_on(reader)
         assert read == [0, 1, 2][: len(read)]
-        async with Reader.open(kafka, [name]) as reader:
+        async with TopicReader.open(kafka, [name]) as reader:
             records = await reader.read_all()
     assert [one.offset for one in records if one.problem] == [3]
     assert len(records) == 6
@@ -223,22 +216,21 @@ async def test_what_a_broker_compresses_is_read(kafka: KafkaSettings, topic: Mak
     async with Publisher.open(kafka, "tests") as publisher:
         for n in range(5):
             await publisher.publish(name, message(n))
-    async with Reader.open(kafka, [name]) as reader:
+    async with TopicReader.open(kafka, [name]) as reader:
         records = await reader.read_all()
     assert [one.value for one in records] == [message(n).value for n in range(5)]
 
 
 async def test_apply_takes_compression_from_every_topic(tmp_path: Path):
     """As a broker's default, and as somebody set it on a topic."""
-    wanted = topics.declared(TopicsSettings(partitions=2, small_partitions=1))
+    wanted = topics.declared_topics(TopicsSettings(partitions=2, small_partitions=1))
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
-        async with administration(settings, "tests") as admin:
+        async with open_admin_client(settings, "tests") as admin:
             await topics.apply(admin, topics.plan(wanted, {}), {}, 10)
-            found = await topics.look(admin, wanted, 10)
+            found = await topics.describe_topics(admin, wanted, 10)
             squeezed = [
-                topics.Topic(one.name, one.partitions, 1, {**one.configs, "compression.type": "zstd"})
-                for one in wanted
+                topics.Topic(one.name, one.partitions, 1, {**one.configs, "compression.type": "zstd"}) for one in wanted
             ]
             await topics.apply(admin, topics.plan(squeezed, found), found, 10)
             found = await _compressing(admin, wanted, "zstd")
@@ -248,11 +240,11 @@ async def test_apply_takes_compression_from_every_topic(tmp_path: Path):
 
 async def _compressing(
     admin: AIOKafkaAdminClient, wanted: Sequence[topics.Topic], kind: str
-) -> Mapping[str, topics.Found]:
+) -> Mapping[str, topics.ExistingTopic]:
     """The topics, once the broker shows this of all: it acknowledges a change before it shows it."""
     async with asyncio.timeout(20):
         while True:
-            found = await topics.look(admin, wanted, 10)
+            found = await topics.describe_topics(admin, wanted, 10)
             if {one.configs["compression.type"] for one in found.values()} == {kind}:
                 return found
             await asyncio.sleep(0.1)
@@ -261,24 +253,20 @@ async def _compressing(
 # ---- transactions, which are none of ours
 
 
-async def test_a_transactions_control_batch_at_the_end_keeps_nobody_waiting(
-    kafka: KafkaSettings, topic: MakeTopic
-):
+async def test_a_transactions_control_batch_at_the_end_keeps_nobody_waiting(kafka: KafkaSettings, topic: MakeTopic):
     name = await topic()
     async with Publisher.open(kafka, "tests") as publisher:
         await publisher.publish(name, message(0))
     async with (
-        AIOKafkaProducer(
-            bootstrap_servers=kafka.bootstrap_servers, transactional_id=f"somebody-{name}"
-        ) as foreign,
+        AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=f"somebody-{name}") as foreign,
         foreign.transaction(),
     ):
         await foreign.send_and_wait(name, b"theirs")
-    async with Reader.open(kafka, [name]) as reader:
+    async with TopicReader.open(kafka, [name]) as reader:
 
         async def is_closed() -> bool:
             """The broker writes the transaction's end after it has been acknowledged."""
-            return list((await reader.ends()).values()) == [3]
+            return list((await reader.end_offsets()).values()) == [3]
 
         await until(is_closed)
         records = await reader.read_all()

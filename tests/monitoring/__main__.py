@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from districam_common.kafka.topics import Topic, declared
+from districam_common.kafka.topics import Topic, declared_topics
 from districam_common.runtime.settings import TopicsSettings
 from monitoring import catalogue, grafana
 from monitoring.boards import BOARDS
@@ -17,9 +17,7 @@ RULES = ROOT / "deploy/prometheus/rules.yml"
 def files() -> dict[Path, str]:
     """Path → content of everything that is generated."""
     boards = {
-        ROOT / f"deploy/grafana/dashboards/{board.uid.removeprefix('districam-')}.json": grafana.text_of(
-            board
-        )
+        ROOT / f"deploy/grafana/dashboards/{board.uid.removeprefix('districam-')}.json": grafana.text_of(board)
         for board in BOARDS
     }
     rule = ROOT / "deploy/k8s/components/monitoring/prometheusrule.yaml"
@@ -34,7 +32,7 @@ def files() -> dict[Path, str]:
 
 def _kafka_topics() -> str:
     """The declared topics, as Strimzi is told of them: what `districam-topics apply` would make with three brokers."""
-    wanted = declared(TopicsSettings(replication_factor=3, min_insync_replicas=2))
+    wanted = declared_topics(TopicsSettings(replication_factor=3, min_insync_replicas=2))
     head = "# Written by `make monitoring` from the topics that the code declares.\n"
     return head + yaml.safe_dump_all([_kafka_topic(topic) for topic in wanted], sort_keys=False)
 

@@ -142,9 +142,7 @@ DISTRICT = Board(
             "Cameras by state",
             (
                 Query("sum(max by (camera) (districam_ingest_connected))", "delivering"),
-                Query(
-                    "count(max by (camera) (districam_ingest_connected) == 0) or vector(0)", "not delivering"
-                ),
+                Query("count(max by (camera) (districam_ingest_connected) == 0) or vector(0)", "not delivering"),
             ),
             width=12,
             stacked=True,
@@ -221,9 +219,7 @@ CAMERA = Board(
             one('sum(rate(districam_ingest_bytes_total{camera="$camera"}[$__rate_interval])) * 8', "video"),
             "bps",
         ),
-        Chart(
-            "Distance of keyframes", one('max(districam_ingest_gop_seconds{camera="$camera"})', "GOP"), "s"
-        ),
+        Chart("Distance of keyframes", one('max(districam_ingest_gop_seconds{camera="$camera"})', "GOP"), "s"),
         Chart(
             "Packets lost, pictures damaged",
             (
@@ -238,9 +234,7 @@ CAMERA = Board(
             ),
             "cps",
         ),
-        Chart(
-            "Jitter of pictures", one('max(districam_ingest_jitter_seconds{camera="$camera"})', "jitter"), "s"
-        ),
+        Chart("Jitter of pictures", one('max(districam_ingest_jitter_seconds{camera="$camera"})', "jitter"), "s"),
         Chart(
             "Its clock minus ours",
             one('max(districam_ingest_clock_offset_seconds{camera="$camera"})', "offset"),
@@ -378,9 +372,7 @@ PIPELINE = Board(
             (
                 Query("sum(rate(districam_recorder_repeats_total[$__rate_interval]))", "repeats"),
                 Query("sum(rate(districam_ingest_stills_skipped_total[$__rate_interval]))", "stills skipped"),
-                Query(
-                    "sum(rate(districam_retention_deleted_total[$__rate_interval]))", "deleted by retention"
-                ),
+                Query("sum(rate(districam_retention_deleted_total[$__rate_interval]))", "deleted by retention"),
             ),
             "cps",
         ),
@@ -458,9 +450,7 @@ SERVICES = Board(
         ),
         Chart(
             "API: connections ended or refused a second",
-            one(
-                "sum by (cause) (rate(districam_api_connections_ended_total[$__rate_interval]))", "{{cause}}"
-            ),
+            one("sum by (cause) (rate(districam_api_connections_ended_total[$__rate_interval]))", "{{cause}}"),
             "ops",
             stacked=True,
         ),

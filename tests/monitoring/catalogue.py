@@ -5,10 +5,10 @@ from types import ModuleType
 
 from prometheus_client.metrics import MetricWrapperBase
 
-import districam_api.measure
+import districam_api.metrics
 import districam_common.runtime.loop_lag
 import districam_common.runtime.metrics
-import districam_common.runtime.unread
+import districam_common.runtime.unreadable
 import districam_indexer.metrics
 import districam_ingest.metrics
 import districam_recorder.metrics
@@ -17,8 +17,8 @@ MODULES: dict[str, ModuleType] = {
     "ingest": districam_ingest.metrics,
     "recorder": districam_recorder.metrics,
     "indexer": districam_indexer.metrics,
-    "api": districam_api.measure,
-    "indexer and api": districam_common.runtime.unread,
+    "api": districam_api.metrics,
+    "indexer and api": districam_common.runtime.unreadable,
     "ingest, recorder and indexer": districam_common.runtime.metrics,
     "every service": districam_common.runtime.loop_lag,
 }

@@ -7,9 +7,7 @@ from typing import Any
 from monitoring.boards import Board, Chart
 
 with warnings.catch_warnings():
-    warnings.simplefilter(
-        "ignore", DeprecationWarning
-    )  # it recommends a form that no provisioned Grafana 12 reads yet
+    warnings.simplefilter("ignore", DeprecationWarning)  # it recommends a form that no provisioned Grafana 12 reads yet
     from grafana_foundation_sdk.builders import (
         bargauge,
         dashboard,
@@ -35,10 +33,7 @@ BUILDERS: dict[str, Any] = {
 
 def text_of(board: Board) -> str:
     """The file's content; the same each time."""
-    return (
-        json.dumps(_dashboard(board).build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
-        + "\n"
-    )
+    return json.dumps(_dashboard(board).build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _dashboard(board: Board) -> Any:
@@ -50,9 +45,7 @@ def _dashboard(board: Board) -> Any:
         .time(board.period, "now")
         .timezone("browser")
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
-        .link(
-            dashboard.DashboardLink("districam").type(model.DashboardLinkType.DASHBOARDS).tags(["districam"])
-        )
+        .link(dashboard.DashboardLink("districam").type(model.DashboardLinkType.DASHBOARDS).tags(["districam"]))
     )
     if board.camera:
         made = made.with_variable(

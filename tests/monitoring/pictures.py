@@ -16,18 +16,14 @@ Series = tuple[str, list[tuple[float, float]]]
 
 async def page(client: httpx.AsyncClient, board: Board, camera: str, last_s: int) -> str:
     """HTML of the board as it stands now."""
-    out = [
-        f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><h1 style='margin:8px'>{board.title}</h1>"
-    ]
+    out = [f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><h1 style='margin:8px'>{board.title}</h1>"]
     x = y = row = 0
     for chart in board.charts:
         if x + chart.width > 24:
             x, y, row = 0, y + row, 0
         series = [one for query in chart.queries for one in await _asked(client, query, camera, last_s)]
         box = f"left:{GAP + x * COLUMN}px;top:{48 + y * ROW}px;width:{chart.width * COLUMN - GAP}px;height:{chart.height * ROW - GAP}px"
-        out.append(
-            f"<div class=p style='{box}'><h2>{html.escape(chart.title)}</h2>{_drawn(chart, series)}</div>"
-        )
+        out.append(f"<div class=p style='{box}'><h2>{html.escape(chart.title)}</h2>{_drawn(chart, series)}</div>")
         x, row = x + chart.width, max(row, chart.height)
     return "".join(out)
 
@@ -86,9 +82,7 @@ def _told(value: float, unit: str) -> str:
     if unit in {"bytes", "Bps", "bps"}:
         for prefix in ("", "k", "M", "G", "T"):
             if abs(value) < 1000:
-                return (
-                    f"{value:.3g} {prefix}{'bit/s' if unit == 'bps' else 'B' if unit == 'bytes' else 'B/s'}"
-                )
+                return f"{value:.3g} {prefix}{'bit/s' if unit == 'bps' else 'B' if unit == 'bytes' else 'B/s'}"
             value /= 1000
     suffix = {"s": " s", "cps": "/s", "reqps": "/s"}.get(unit, "")
     return f"{value:.3g}{suffix}"

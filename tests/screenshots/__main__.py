@@ -13,11 +13,11 @@ import httpx
 from playwright.async_api import Browser, Page
 from pydantic import SecretStr
 
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_common.runtime.settings import S3Settings
 from districam_devkit.demo.latency import now_us
+from districam_devkit.demo.runner import DemoEnvironment, DemoOptions, start_demo
 from districam_devkit.demo.screen import Screen
-from districam_devkit.demo.stage import Set, Wishes, set_up
 from support.api_process import api_running
 from support.chromium_page import chromium
 
@@ -40,7 +40,7 @@ async def main(folder: Path) -> None:
     """Runs the demo, in which a camera falls silent, and takes every picture in both languages."""
     screen = Screen()
     folder.mkdir(parents=True, exist_ok=True)
-    async with set_up(Wishes(HOME, None, None, None, None, "auto", (FAULT,)), screen) as scene:
+    async with start_demo(DemoOptions(HOME, None, None, None, None, "auto", (FAULT,)), screen) as scene:
         await _footage(scene)
         screen.step(f"filming for {FILMED_S} s")
         await asyncio.sleep(FILMED_S)
@@ -51,7 +51,7 @@ async def main(folder: Path) -> None:
     screen.step(f"pictures are in {folder}")
 
 
-async def _footage(scene: Set) -> None:
+async def _footage(scene: DemoEnvironment) -> None:
     """Waits for the first stored segment.
 
     Raises:
@@ -66,7 +66,7 @@ async def _footage(scene: Set) -> None:
             await asyncio.sleep(0.5)
 
 
-async def _gap_us(scene: Set) -> int:
+async def _gap_us(scene: DemoEnvironment) -> int:
     """When the silent camera's gap began."""
     states = await scene.api.timeline(SILENT, scene.began_us, now_us())
     return next(state.from_us for state in states if state.cause == "source_silent")
@@ -94,7 +94,9 @@ def _reduce(raw: Path, target: Path) -> None:
         ValueError: it stays too large.
     """
     for colours in COLOURS:
-        reducing = f"split[a][b];[a]palettegen=max_colors={colours}:reserve_transparent=0[p];[b][p]paletteuse=dither=none"
+        reducing = (
+            f"split[a][b];[a]palettegen=max_colors={colours}:reserve_transparent=0[p];[b][p]paletteuse=dither=none"
+        )
         words = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(raw), "-vf", reducing, str(target)]
         subprocess.run(words, check=True, timeout=60)
         if target.stat().st_size <= MOST_BYTES:
@@ -102,22 +104,18 @@ def _reduce(raw: Path, target: Path) -> None:
     raise ValueError(f"{target} has {target.stat().st_size} bytes, more than {MOST_BYTES}")
 
 
-async def _all(browser: Browser, scene: Set, shots: Shots, gap_us: int) -> None:
+async def _all(browser: Browser, scene: DemoEnvironment, shots: Shots, gap_us: int) -> None:
     url = scene.pipeline.api_url
-    before, inside = rfc3339(gap_us - 30 * S), rfc3339(gap_us + 3 * S)
+    before, inside = format_rfc3339(gap_us - 30 * S), format_rfc3339(gap_us + 3 * S)
     both = "cameras=cam-001,cam-002&span=600"
 
-    async def shot(
-        name: str, hash_: str, act: Callable[[Page], Awaitable[None]] = _watch, **context: object
-    ) -> None:
+    async def shot(name: str, hash_: str, act: Callable[[Page], Awaitable[None]] = _watch, **context: object) -> None:
         async with _page(browser, f"{url}/#{hash_}", shots.locale, context) as page:
             await act(page)
             await shots.take(page, name)
 
     await shot("search", f"q=lien+nghia&at={before}&span=600", _look, color_scheme="light")
-    await shot(
-        "player", f"q=lien+nghia&at={before}&cameras=cam-001&span=600", color_scheme="light", viewport=SMALL
-    )
+    await shot("player", f"q=lien+nghia&at={before}&cameras=cam-001&span=600", color_scheme="light", viewport=SMALL)
     await shot("side-by-side", f"at={inside}&{both}", _hover, color_scheme="dark")
     await shot("phone", f"at={before}&cameras=cam-001&span=600", _scroll, color_scheme="dark", viewport=PHONE)
     async with (
@@ -143,7 +141,7 @@ async def _page(browser: Browser, url: str, locale: str, context: Mapping[str, o
 
 
 @asynccontextmanager
-async def _locked(scene: Set):
+async def _locked(scene: DemoEnvironment):
     """The address of another api on the same servers, which asks for a key."""
     s3, redis = scene.servers.s3, scene.servers.redis
     settings = S3Settings(endpoint=s3.url, access_key=s3.access_key, secret_key=SecretStr(s3.secret_key))

@@ -18,16 +18,16 @@ from typing import Any
 import httpx
 from redis.asyncio import Redis
 
-from districam_common.contract import index, names, wire
+from districam_common.contract import names, segment_array, wire
 from districam_common.contract.events import Camera
 from districam_common.runtime.settings import S3Settings
 from districam_common.s3.blobs import Blobs
 from districam_devkit.servers import ports
-from support.objects import Made
+from support.segment_objects import SegmentObject
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiProcess:
     """The process, where it answers, and what it logs."""
 
     process: subprocess.Popen[bytes]
@@ -47,10 +47,10 @@ class Api:
 @asynccontextmanager
 async def api_running(
     s3: S3Settings, redis_url: str, log: Path, *, open_files: int | None = None, **settings: object
-) -> AsyncGenerator[Api]:
+) -> AsyncGenerator[ApiProcess]:
     """The api on a free port; `settings` are fields of block `api`, `open_files` how many files it may open."""
-    port, health_port = ports.choose(2)
-    environment = environment_of(s3, redis_url) | {
+    port, health_port = ports.pick_free_ports(2)
+    environment = service_environment(s3, redis_url) | {
         "DISTRICAM_API__PORT": str(port),
         "DISTRICAM_HEALTH__PORT": str(health_port),
         **{f"DISTRICAM_API__{name.upper()}": str(value) for name, value in settings.items()},
@@ -63,16 +63,16 @@ async def api_running(
             stderr=out,
         )
     scheme = "https" if "tls_cert_file" in settings else "http"
-    api = Api(process, f"{scheme}://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", log)
+    api = ApiProcess(process, f"{scheme}://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", log)
     try:
-        await _until_answers(api)
+        await _wait_until_responding(api)
         yield api
     finally:
         process.terminate()
         assert await asyncio.to_thread(process.wait, 15) == 0, log.read_text()[-2000:]
 
 
-async def _until_answers(api: Api):
+async def _wait_until_responding(api: ApiProcess):
     async with asyncio.timeout(60), httpx.AsyncClient(verify=False) as http:  # noqa: S501  # whether it is up
         while True:
             assert api.process.poll() is None, api.log.read_text()[-2000:]
@@ -84,7 +84,7 @@ async def _until_answers(api: Api):
                 return
 
 
-def environment_of(s3: S3Settings, redis_url: str) -> dict[str, str]:
+def service_environment(s3: S3Settings, redis_url: str) -> dict[str, str]:
     assert s3.secret_key
     return {
         "DISTRICAM_S3__ENDPOINT": s3.endpoint,
@@ -98,7 +98,7 @@ def environment_of(s3: S3Settings, redis_url: str) -> dict[str, str]:
     }
 
 
-async def stock(s3: S3Settings, made: Mapping[str, Iterable[Made]]):
+async def create_stocked_bucket(s3: S3Settings, made: Mapping[str, Iterable[SegmentObject]]):
     """A new bucket with these objects, by camera."""
     async with Blobs.open(s3) as blobs:
         await blobs.create_bucket(object_lock=False)
@@ -111,25 +111,27 @@ async def stock(s3: S3Settings, made: Mapping[str, Iterable[Made]]):
 
 async def put(blobs: Blobs, key: str, content: bytes):
     digest = hashlib.sha256(content).hexdigest()
-    await blobs.put(
-        key, [content], content_type="video/mp4", metadata={"sha256": digest}, sha256=digest, once=False
-    )
+    await blobs.put(key, [content], content_type="video/mp4", metadata={"sha256": digest}, sha256=digest, once=False)
 
 
-async def fill(redis: Redis, cameras: Iterable[Camera], made: Mapping[str, Iterable[Made]], *, log_us: int):
-    """An index of these cameras and segments, known to be complete up to `log_us`."""
+async def populate_index(
+    redis: Redis, cameras: Iterable[Camera], made: Mapping[str, Iterable[SegmentObject]], *, watermark_us: int
+):
+    """An index of these cameras and segments, known to be complete up to `watermark_us`."""
     for camera in cameras:
-        await redis.zadd(names.camera_key(camera.camera_id), {wire.json_bytes(camera): camera.updated_us})
+        await redis.zadd(names.camera_key(camera.camera_id), {wire.encode_json(camera): camera.updated_us})
         await redis.sadd(names.CAMERA_IDS, camera.camera_id)
     for camera_id, objects in made.items():
         for one in objects:
             start_us, end_us = one.entry.start_us, one.entry.end_us
-            await redis.zadd(names.segments_key(camera_id, start_us), {index.member(one.entry): start_us})
+            await redis.zadd(
+                names.segments_key(camera_id, start_us), {segment_array.encode_member(one.entry): start_us}
+            )
             for day_us, bits in names.slots(start_us, end_us):
                 for bit in bits:
                     await redis.setbit(names.day_key(camera_id, day_us), bit, 1)
     for partition in range(60):
-        await redis.hset(names.LOGGED, str(partition), str(log_us))
+        await redis.hset(names.WATERMARKS, str(partition), str(watermark_us))
     meta = {"site": "local", "schema": "1", "partitions": "60", "state": "ready", "build": "b1"}
     for name, value in meta.items():
         await redis.hset(names.META, name, value)

@@ -28,7 +28,7 @@ onload = async () => {
   fetch("/", {method: "POST", body: JSON.stringify(found)});
 };
 </script><body></body>"""
-PASSED = ("content-type", "content-range", "accept-ranges")
+PASSED_HEADERS = ("content-type", "content-range", "accept-ranges")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -42,15 +42,13 @@ FLAGS = (
 )
 
 
-async def played_in_chromium(
-    browser: str, urls: Sequence[str], *, timeout_s: float = 60
-) -> list[dict[str, Any]]:
+async def play_in_chromium(browser: str, urls: Sequence[str], *, timeout_s: float = 60) -> list[dict[str, Any]]:
     """Plays the URLs, all of one server, at once; of each what the element said when playing ended.
 
     That is `ended`, `width`, `duration_s`, `frames` (decoded, shown or not), perhaps `error`. The page stands on the same
     origin as the media, as the operator's page will: a proxy passes on all else.
     """
-    told: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
+    results: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
     targets = [httpx.URL(url) for url in urls]
     async with httpx.AsyncClient(base_url=targets[0].join("/"), timeout=20) as upstream:
 
@@ -66,8 +64,8 @@ async def played_in_chromium(
             fields = dict(line.lower().split(": ", 1) for line in request.splitlines()[1:] if ": " in line)
             if method == "POST":
                 said = json.loads(await reader.readexactly(int(fields["content-length"])))
-                if not told.done():
-                    told.set_result(said)
+                if not results.done():
+                    results.set_result(said)
                 return _answer(200, {}, b"")
             if path == "/":
                 paths = json.dumps([target.raw_path.decode() for target in targets])
@@ -75,12 +73,12 @@ async def played_in_chromium(
                 return _answer(200, {"content-type": "text/html"}, page.encode())
             wanted = {"range": fields["range"]} if "range" in fields else {}
             found = await upstream.get(path, headers=wanted)
-            kept = {name: found.headers[name] for name in PASSED if name in found.headers}
+            kept = {name: found.headers[name] for name in PASSED_HEADERS if name in found.headers}
             return _answer(found.status_code, kept, found.content)
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         try:
-            return await _shown(browser, server.sockets[0].getsockname()[1], told, timeout_s)
+            return await _run_browser(browser, server.sockets[0].getsockname()[1], results, timeout_s)
         finally:
             server.close()
 
@@ -91,8 +89,8 @@ def _answer(status: int, headers: dict[str, str], body: bytes) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-async def _shown(
-    browser: str, port: int, told: asyncio.Future[list[dict[str, Any]]], timeout_s: float
+async def _run_browser(
+    browser: str, port: int, results: asyncio.Future[list[dict[str, Any]]], timeout_s: float
 ) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
@@ -102,7 +100,7 @@ async def _shown(
         )
         try:
             async with asyncio.timeout(timeout_s):
-                return await told
+                return await results
         finally:
             process.terminate()
             await process.wait()

@@ -43,31 +43,31 @@ async def chromium() -> AsyncGenerator[Browser]:
 
 
 @dataclass
-class Heard:
+class PageLog:
     """What a page complained of, and whom it asked. Playwright puts attributes on it, so it has no slots."""
 
-    complaints: list[str] = field(default_factory=list[str])
-    asked: list[str] = field(default_factory=list[str])
+    problems: list[str] = field(default_factory=list[str])
+    requested_urls: list[str] = field(default_factory=list[str])
 
-    def listen(self, page: Page) -> None:
+    def attach(self, page: Page) -> None:
         page.on("console", self._console)
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
         page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
-            self.complaints.append(f"{message.text} ({message.location['url']})")
+            self.problems.append(f"{message.text} ({message.location['url']})")
 
     def _request(self, request: Request) -> None:
-        self.asked.append(request.url)
+        self.requested_urls.append(request.url)
 
 
-async def seen(page: Page) -> tuple[int, int]:
+async def shown_frame(page: Page) -> tuple[int, int]:
     """`all_seen` of the first video."""
-    return (await all_seen(page))[0]
+    return (await shown_frames(page))[0]
 
 
-async def all_seen(page: Page) -> list[tuple[int, int]]:
+async def shown_frames(page: Page) -> list[tuple[int, int]]:
     """Of each video, at one moment: its picture's number, read from pixels, and the instant that it believes to show.
 
     A video that says it has its first picture may get it painted a moment later: nothing but black is looked at again.
@@ -78,9 +78,7 @@ async def all_seen(page: Page) -> list[tuple[int, int]]:
             if all(any(luma) for _, _, luma in grabbed):
                 break
             await asyncio.sleep(0.05)
-    return [
-        (_number(np.array(luma, np.uint8).reshape(-1, width)), shown_us) for width, shown_us, luma in grabbed
-    ]
+    return [(_number(np.array(luma, np.uint8).reshape(-1, width)), shown_us) for width, shown_us, luma in grabbed]
 
 
 def _number(picture: Any) -> int:

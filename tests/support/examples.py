@@ -3,6 +3,6 @@
 from hypothesis import settings
 
 
-def share(percent: int) -> settings:
+def examples_percent(percent: int) -> settings:
     """So much of the profile's examples, for what costs many times what other examples do."""
     return settings(max_examples=max(1, settings().max_examples * percent // 100))

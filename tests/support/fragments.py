@@ -3,7 +3,7 @@
 import struct
 from uuid import UUID
 
-from districam_common.contract.media import Ends, Fragment, FragmentInfo
+from districam_common.contract.media import EndKind, Fragment, FragmentInfo
 
 S = 1_000_000
 T0 = 1_790_000_000 * S
@@ -20,11 +20,11 @@ def box(name: bytes, payload: bytes = b"") -> bytes:
     return struct.pack(">I4s", 8 + len(payload), name) + payload
 
 
-def init_of(text: str) -> bytes:
+def make_init(text: str) -> bytes:
     return box(b"ftyp", b"iso5") + box(b"moov", text.encode())
 
 
-def media_of(text: str, size: int = 0) -> bytes:
+def make_media(text: str, size: int = 0) -> bytes:
     return box(b"moof", text.encode()) + box(b"mdat", text.encode() + bytes(size))
 
 
@@ -36,13 +36,13 @@ def fragment(
     start_us: int | None = None,
     duration_us: int = 2 * S,
     starts: bool = False,
-    ends: Ends | None = None,
+    ends: EndKind | None = None,
     size: int = 0,
     init: bytes | None = None,
     lost_packets: int = 0,
 ) -> Fragment:
     """Fragment `seq` of two seconds and 50 access units; even ones start with a keyframe. `size` makes it heavier."""
-    front = init_of(epoch) if init is None else init
+    front = make_init(epoch) if init is None else init
     info = FragmentInfo(
         camera_id=camera_id,
         epoch=epoch,
@@ -59,4 +59,4 @@ def fragment(
         height=1080,
         lost_packets=lost_packets,
     )
-    return Fragment(info, front + media_of(f"{camera_id}/{epoch}/{seq}", size))
+    return Fragment(info, front + make_media(f"{camera_id}/{epoch}/{seq}", size))

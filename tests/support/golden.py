@@ -12,15 +12,15 @@ from districam_common.contract.events import (
     FootageExpired,
     Location,
     Lost,
-    PartitionFell,
+    PartitionTruncated,
     Profile,
     Refused,
     SegmentStored,
     Shed,
     StreamEvent,
 )
-from districam_common.contract.index import IndexEntry
 from districam_common.contract.media import Fragment, FragmentInfo, Still
+from districam_common.contract.segment_array import IndexEntry
 from districam_common.contract.wire import Message
 
 EPOCH = "019abc4e-7a00-7123-8456-0123456789ab"
@@ -198,7 +198,7 @@ EVENTS: dict[str, StreamEvent] = {
         to_us=START_US - 2_592_000_000_000,
         reason="retention",
     ),
-    "fell": PartitionFell(
+    "fell": PartitionTruncated(
         partition=7,
         at_us=START_US,
         instance="recorder-0-22bb",
@@ -207,7 +207,7 @@ EVENTS: dict[str, StreamEvent] = {
     ),
 }
 PROBE = ClockProbe(instance="ingest-0-7f3a", sent_us=START_US)
-LETTER = DeadLetter(
+DEAD_LETTER = DeadLetter(
     topic="districam.fragments.v1",
     partition=7,
     offset=123,
@@ -221,13 +221,13 @@ def _event(event: StreamEvent) -> Callable[[], Message]:
     return lambda: wire.event_message(event, 41, site="local", service="ingest")
 
 
-MADE: dict[str, Callable[[], Message]] = {
+MESSAGE_BUILDERS: dict[str, Callable[[], Message]] = {
     "fragment, first": lambda: wire.fragment_message(FIRST, site="local"),
     "fragment, last": lambda: wire.fragment_message(LAST, site="local"),
     "keyframe": lambda: wire.still_message(STILL, site="local"),
     "camera": lambda: wire.camera_message(CAMERA, site="local"),
     "stored": lambda: wire.stored_message(STORED, site="local"),
-    "deadletter": lambda: wire.deadletter_message(LETTER, site="local", at_us=START_US),
+    "deadletter": lambda: wire.deadletter_message(DEAD_LETTER, site="local", at_us=START_US),
     "probe": lambda: wire.probe_message(PROBE, 41, site="local"),
 } | {name: _event(event) for name, event in EVENTS.items()}
 
@@ -461,7 +461,9 @@ RECORDS: dict[str, Message] = {
         ],
     ),
 }
-MEMBER = b"\x01\x9a\xbcNz\x00q#\x84V\x01#Eg\x89\xab\x00\x00\x00\x00\x00\x00\x00\x04\x00\x98\x96\x80\x00&%\xa0\x00\x14\x03"
+MEMBER = (
+    b"\x01\x9a\xbcNz\x00q#\x84V\x01#Eg\x89\xab\x00\x00\x00\x00\x00\x00\x00\x04\x00\x98\x96\x80\x00&%\xa0\x00\x14\x03"
+)
 INDEXED = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"interrupted":false,"appended_us":1795531638623456}'
 INDEXED_BEFORE = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"appended_us":1795531638623456}'
 CONNECTED_BEFORE = b'{"camera_id":"gate-1","at_us":1795531620123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","reader":"native","transport":"tcp","codecs":"avc1.640028","width":1920,"height":1080,"server":"IPCamera/2.0"}'

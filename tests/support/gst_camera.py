@@ -19,14 +19,14 @@ PAYLOADERS = {
     "h264": "h264parse config-interval=-1 ! rtph264pay aggregate-mode=zero-latency",
     "hevc": "h265parse config-interval=-1 ! rtph265pay aggregate-mode=zero-latency",
 }
-CARRIERS = {
+LOWER_TRANSPORTS = {
     "both": GstRtsp.RTSPLowerTrans.TCP | GstRtsp.RTSPLowerTrans.UDP,
     "udp": GstRtsp.RTSPLowerTrans.UDP,
 }
 USER, ROLE = "viewer", "may-watch"
 
 
-def asks_for_password(scheme: str, password: str) -> GstRtspServer.RTSPAuth:
+def make_auth(scheme: str, password: str) -> GstRtspServer.RTSPAuth:
     token = GstRtspServer.RTSPToken()
     token.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, ROLE)
     auth = GstRtspServer.RTSPAuth()
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", help="an MP4 file")
     parser.add_argument("--codec", choices=PAYLOADERS, default="h264")
-    parser.add_argument("--carrier", choices=CARRIERS, default="both")
+    parser.add_argument("--carrier", choices=LOWER_TRANSPORTS, default="both")
     parser.add_argument("--scheme", choices=["basic", "digest"], default="digest")
     arguments = parser.parse_args()
 
@@ -53,13 +53,13 @@ def main() -> None:
         f'( filesrc location="{arguments.file}" ! qtdemux ! {PAYLOADERS[arguments.codec]} name=pay0 pt=96 )'
     )
     factory.set_shared(True)
-    factory.set_protocols(CARRIERS[arguments.carrier])
+    factory.set_protocols(LOWER_TRANSPORTS[arguments.carrier])
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service("0")
     password = os.environ.get("CAMERA_PASSWORD")
     if password:
-        server.set_auth(asks_for_password(arguments.scheme, password))
+        server.set_auth(make_auth(arguments.scheme, password))
         rights = f"{ROLE},media.factory.access=true,media.factory.construct=true"
         factory.add_role_from_structure(Gst.Structure.new_from_string(rights))
     server.get_mount_points().add_factory("/cam", factory)

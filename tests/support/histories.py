@@ -13,13 +13,13 @@ from districam_common.contract.events import (
     Connected,
     FootageExpired,
     Lost,
-    PartitionFell,
+    PartitionTruncated,
     Profile,
     Refused,
     Shed,
 )
-from districam_common.contract.index import IndexEntry
-from districam_common.ledger.causes import Told
+from districam_common.contract.segment_array import IndexEntry
+from districam_common.ledger.causes import LoggedEvent
 from districam_common.ledger.expectation import Revision
 from districam_common.ledger.intervals import Interval
 
@@ -41,8 +41,8 @@ class History:
     window: Interval
     revisions: tuple[Revision, ...]
     entries: tuple[IndexEntry, ...]
-    told: tuple[Told, ...]
-    fell: tuple[PartitionFell, ...]
+    events: tuple[LoggedEvent, ...]
+    log_truncations: tuple[PartitionTruncated, ...]
     log_us: int
     now_us: int
 
@@ -52,9 +52,7 @@ def camera(updated_us: int = 0, *, appended_us: int | None = None, **fields: obj
     return Revision(replace(record, **fields), appended_us)
 
 
-def entry(
-    epoch: str, first_seq: int, last_seq: int, start_us: int, end_us: int, *, flags: int = 1
-) -> IndexEntry:
+def entry(epoch: str, first_seq: int, last_seq: int, start_us: int, end_us: int, *, flags: int = 1) -> IndexEntry:
     return IndexEntry(
         epoch=epoch,
         first_seq=first_seq,
@@ -120,12 +118,12 @@ def expired(from_us: int, to_us: int) -> FootageExpired:
     )
 
 
-def fell(from_us: int, to_us: int) -> PartitionFell:
-    return PartitionFell(partition=0, at_us=to_us, instance="i", from_us=from_us, to_us=to_us)
+def truncation(from_us: int, to_us: int) -> PartitionTruncated:
+    return PartitionTruncated(partition=0, at_us=to_us, instance="i", from_us=from_us, to_us=to_us)
 
 
-def tenths(most: int, least: int = 0) -> st.SearchStrategy[int]:
-    return st.integers(least, most).map(lambda n: n * TENTH_US)
+def tenths_of_seconds(max_tenths: int, min_tenths: int = 0) -> st.SearchStrategy[int]:
+    return st.integers(min_tenths, max_tenths).map(lambda n: n * TENTH_US)
 
 
 @st.composite
@@ -145,7 +143,7 @@ def stored_epoch(draw: st.DrawFn, epoch: str, began_us: int) -> tuple[list[int],
 
 
 @st.composite
-def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[Told]:
+def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[LoggedEvent]:
     """What was told of an epoch: `connected` and repeats, perhaps `lost` and a repeat, perhaps sheds.
 
     Its ingest's clock may be ahead: then the log took the events before they take effect.
@@ -153,53 +151,51 @@ def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[Told]:
     instance = draw(st.sampled_from("ij"))
     ahead_us = draw(st.sampled_from([0, 0, 0, 5, 9, 400, 900])) * TENTH_US
     begun = replace(connected(epoch, edges[0]), instance=instance)
-    took = st.none() | tenths(300).map(lambda late_us: edges[0] + late_us - ahead_us)
-    out = [Told(begun, draw(took)) for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2])))]
+    append_times = st.none() | tenths_of_seconds(300).map(lambda late_us: edges[0] + late_us - ahead_us)
+    out = [LoggedEvent(begun, draw(append_times)) for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2])))]
     if draw(st.booleans()):
-        out.append(Told(replace(begun, repeated=True)))
+        out.append(LoggedEvent(replace(begun, repeated=True)))
     if draw(st.booleans()):
-        said_us = edges[-1] + draw(tenths(200))
+        lost_at_us = edges[-1] + draw(tenths_of_seconds(200))
         event = lost(
             epoch,
             len(edges) - 2,
             edges[-1],
             draw(st.sampled_from(LOSS_CAUSES)),
-            at_us=said_us,
+            at_us=lost_at_us,
             next_retry_s=draw(st.sampled_from([0.0, 5.0, 20.5])),
             detail=draw(st.sampled_from(["", "reset"])),
             interrupted=draw(st.sampled_from([False, True, True])),
             instance=instance,
         )
-        appended = st.none() | tenths(600).map(lambda late_us: said_us + late_us - ahead_us)
-        out += [Told(event, draw(appended)) for _ in range(draw(st.integers(1, 2)))]
+        appended = st.none() | tenths_of_seconds(600).map(lambda late_us: lost_at_us + late_us - ahead_us)
+        out += [LoggedEvent(event, draw(appended)) for _ in range(draw(st.integers(1, 2)))]
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         a, b = sorted(draw(st.tuples(*[st.sampled_from(edges)] * 2)))
-        out.append(Told(shed(epoch, a, b, draw(st.sampled_from(["shed_backpressure", "stream_error"])))))
+        out.append(LoggedEvent(shed(epoch, a, b, draw(st.sampled_from(["shed_backpressure", "stream_error"])))))
     return out
 
 
 @st.composite
-def others(draw: st.DrawFn) -> list[Told]:
+def other_events(draw: st.DrawFn) -> list[LoggedEvent]:
     """Events that belong to no epoch, and those that say nothing about causes."""
     events: list[CameraEvent] = [
         refused(
-            draw(tenths(1500)),
+            draw(tenths_of_seconds(1500)),
             draw(st.sampled_from(["auth_failed", "not_found"])),
             next_retry_s=draw(st.sampled_from([0.0, 5.0, 300.0])),
         )
         for _ in range(draw(st.sampled_from([0, 0, 1, 3])))
     ]
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
-        from_us = draw(tenths(1200))
-        events.append(expired(from_us, from_us + draw(tenths(300))))
+        from_us = draw(tenths_of_seconds(1200))
+        events.append(expired(from_us, from_us + draw(tenths_of_seconds(300))))
     if draw(st.booleans()):
-        at_us = draw(tenths(1500))
+        at_us = draw(tenths_of_seconds(1500))
         events.append(ClockStep(camera_id="cam-1", at_us=at_us, instance="i", offset_us=9, step_us=9))
-        events.append(
-            Profile(camera_id="cam-1", at_us=at_us, instance="i", codecs="hvc1", width=64, height=48)
-        )
-    took = st.none() | tenths(1500)
-    return [Told(event, draw(took) if isinstance(event, Refused) else None) for event in events]
+        events.append(Profile(camera_id="cam-1", at_us=at_us, instance="i", codecs="hvc1", width=64, height=48))
+    append_times = st.none() | tenths_of_seconds(1500)
+    return [LoggedEvent(event, draw(append_times) if isinstance(event, Refused) else None) for event in events]
 
 
 @st.composite
@@ -208,12 +204,12 @@ def record(draw: st.DrawFn) -> list[Revision]:
 
     What an older indexer has written without the log's time stands there a second time with it.
     """
-    at = draw(st.sampled_from([[0], [0]]) | st.lists(tenths(1500), max_size=4))
+    at = draw(st.sampled_from([[0], [0]]) | st.lists(tenths_of_seconds(1500), max_size=4))
     flags = st.sampled_from([{}, {}, {"enabled": False}, {"deleted": True}])
-    took = sorted(draw(st.lists(st.none() | tenths(1500), min_size=len(at), max_size=len(at))), key=_when)
-    out = [
-        camera(at_us, revision=n, appended_us=took[n], **draw(flags)) for n, at_us in enumerate(sorted(at))
-    ]
+    append_times = sorted(
+        draw(st.lists(st.none() | tenths_of_seconds(1500), min_size=len(at), max_size=len(at))), key=_when
+    )
+    out = [camera(at_us, revision=n, appended_us=append_times[n], **draw(flags)) for n, at_us in enumerate(sorted(at))]
     return out + [Revision(one.camera) for one in out if draw(st.booleans())]
 
 
@@ -224,21 +220,21 @@ def _when(appended_us: int | None) -> int:
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     entries: list[IndexEntry] = []
-    told = draw(others())
+    events = draw(other_events())
     ended_us: list[int] = []
     for epoch in EPOCHS[: draw(st.integers(0, len(EPOCHS)))]:
         soon = [st.just(end_us + hole * TENTH_US) for end_us in ended_us[-1:] for hole in (1, 3, 4, 5)]
-        edges, stored = draw(stored_epoch(epoch, draw(st.one_of(tenths(900), *soon))))
+        edges, stored = draw(stored_epoch(epoch, draw(st.one_of(tenths_of_seconds(900), *soon))))
         ended_us.append(edges[-1])
         entries += stored
-        told += draw(epoch_events(epoch, edges))
-    edges = sorted(draw(st.lists(tenths(1500), max_size=4)))
+        events += draw(epoch_events(epoch, edges))
+    edges = sorted(draw(st.lists(tenths_of_seconds(1500), max_size=4)))
     return History(
-        window=(draw(tenths(300)), draw(tenths(2200, 301))),
+        window=(draw(tenths_of_seconds(300)), draw(tenths_of_seconds(2200, 301))),
         revisions=tuple(draw(record())),
         entries=tuple(draw(st.permutations(entries))),
-        told=tuple(draw(st.permutations(told))),
-        fell=tuple(fell(a, b) for a, b in pairwise(edges)),
-        log_us=draw(tenths(2500)),
-        now_us=draw(tenths(2500)),
+        events=tuple(draw(st.permutations(events))),
+        log_truncations=tuple(truncation(a, b) for a, b in pairwise(edges)),
+        log_us=draw(tenths_of_seconds(2500)),
+        now_us=draw(tenths_of_seconds(2500)),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import districam_common
 from districam_client.settings import VARIABLES
-from districam_common.runtime.settings import variables
+from districam_common.runtime.settings import variable_names
 from support.manifests import SETTINGS
 
 FILE = Path(districam_common.__file__).parent / "runtime" / "known_variables.py"
@@ -22,7 +22,7 @@ KNOWN_VARIABLES: Final = frozenset(
 
 def content() -> str:
     """What the file has to be."""
-    names = {name for kind in SETTINGS.values() for name in variables(kind)} | set(VARIABLES.values())
+    names = {name for kind in SETTINGS.values() for name in variable_names(kind)} | set(VARIABLES.values())
     return _HEAD + "".join(f'        "{name}",\n' for name in sorted(names)) + "    }\n)\n"
 
 

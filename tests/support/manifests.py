@@ -14,14 +14,14 @@ import yaml
 from districam_api.settings import KeysSettings
 from districam_api.settings import Settings as ApiSettings
 from districam_common.admin.run import CommandSettings
-from districam_common.runtime.settings import ServiceSettings, variables
+from districam_common.runtime.settings import ServiceSettings, variable_names
 from districam_indexer.settings import Settings as IndexerSettings
 from districam_ingest.settings import Settings as IngestSettings
 from districam_recorder.settings import Settings as RecorderSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-OURS = "districam/"
+IMAGE_PREFIX = "districam/"
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "districam-ingest": IngestSettings,
     "districam-recorder": RecorderSettings,
@@ -48,9 +48,9 @@ class Container:
         return KeysSettings if self.arguments[:1] == ("keys",) else SETTINGS[self.program]
 
     @property
-    def unknown(self) -> list[str]:
+    def unknown_variables(self) -> list[str]:
         """Variables that the program would refuse to start with."""
-        known = variables(self.settings)
+        known = variable_names(self.settings)
         return [name for name in self.environment if name.startswith("DISTRICAM_") and name not in known]
 
 
@@ -59,16 +59,16 @@ def compose() -> Map:
     return cast("Map", yaml.safe_load((DEPLOY / "docker-compose.yml").read_text()))
 
 
-def composed() -> list[Container]:
+def compose_containers() -> list[Container]:
     """Ours in docker-compose.yml, without the simulator."""
     return [
-        _composed(name, service)
+        _compose_container(name, service)
         for name, service in compose()["services"].items()
         if "DISTRICAM_IMAGE_PREFIX" in service["image"] and "/simulator:" not in service["image"]
     ]
 
 
-def _composed(name: str, service: Map) -> Container:
+def _compose_container(name: str, service: Map) -> Container:
     image = re.search(r"/(\w+):", service["image"])
     assert image is not None
     words = [str(word) for word in service.get("entrypoint", [f"districam-{image[1]}"])]
@@ -78,17 +78,17 @@ def _composed(name: str, service: Map) -> Container:
     return Container(f"compose/{name}", words[0], tuple(words[1:]), environment)
 
 
-def tool(name: str) -> str:
+def find_tool(name: str) -> str:
     """A tool of .venv, else of the system. Raises AssertionError with what to install."""
     found = shutil.which(name, path=str(Path(sys.prefix, "bin"))) or shutil.which(name)
     assert found, f"{name} is missing: make bootstrap, and .ci/run for Debian's packages"
     return found
 
 
-def built(overlay: str) -> list[Map]:
+def build_overlay(overlay: str) -> list[Map]:
     """The overlay's objects, by kustomize."""
     done = subprocess.run(
-        [tool("kubectl"), "kustomize", str(DEPLOY / "k8s" / overlay)],
+        [find_tool("kubectl"), "kustomize", str(DEPLOY / "k8s" / overlay)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -98,7 +98,7 @@ def built(overlay: str) -> list[Map]:
     return [cast("Map", one) for one in yaml.safe_load_all(done.stdout)]
 
 
-def deployed(objects: list[Map]) -> list[Container]:
+def kubernetes_containers(objects: list[Map]) -> list[Container]:
     """Ours in an overlay's Deployments and Jobs."""
     maps = {one["metadata"]["name"]: one["data"] for one in objects if one["kind"] == "ConfigMap"}
     found: list[Container] = []
@@ -110,7 +110,7 @@ def deployed(objects: list[Map]) -> list[Container]:
             for source in container.get("envFrom", []):
                 environment |= maps[source["configMapRef"]["name"]]
             environment |= {item["name"]: item["value"] for item in container.get("env", [])}
-            service = re.fullmatch(rf"{OURS}(\w+):[\w.]+", container["image"])
+            service = re.fullmatch(rf"{IMAGE_PREFIX}(\w+):[\w.]+", container["image"])
             assert service is not None, container["image"]
             words = container.get("command", [f"districam-{service[1]}"])
             where = f"{one['kind']}/{one['metadata']['name']}"

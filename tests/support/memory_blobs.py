@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from districam_common.errors import Rejected, Retriable
-from districam_common.s3.blobs import Blobs, Exists, Head, Missing
-from districam_common.s3.store_listing import Version
+from districam_common.s3.blobs import Blobs, ObjectExists, ObjectInfo, ObjectNotFound
+from districam_common.s3.s3_listing import ObjectVersion
 
 
 @dataclass
@@ -17,13 +17,11 @@ class MemoryBlobs(Blobs):
         objects: body and metadata by key; tests may write here what somebody else has put.
     """
 
-    objects: dict[str, tuple[bytes, dict[str, str]]] = field(
-        default_factory=dict[str, tuple[bytes, dict[str, str]]]
-    )
+    objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict[str, tuple[bytes, dict[str, str]]])
     _bucket: str = "memory"
     _endpoint: str = "memory"
 
-    def has(self, key: str, body: bytes) -> None:
+    def put_directly(self, key: str, body: bytes) -> None:
         """Somebody else has put it."""
         self.objects[key] = (body, {})
 
@@ -42,27 +40,27 @@ class MemoryBlobs(Blobs):
         if not all(value.isascii() for value in (content_type, *metadata.values())):
             raise Rejected(f"putting {key}: metadata must be ASCII")
         if once and key in self.objects:
-            raise Exists(key)
+            raise ObjectExists(key)
         if hashlib.sha256(body).hexdigest() != sha256:
             raise Retriable(f"putting {key}: BadDigest")
         self.objects[key] = (body, dict(metadata))
 
-    async def head(self, key: str) -> Head | None:
+    async def head(self, key: str) -> ObjectInfo | None:
         if key not in self.objects:
             return None
         body, metadata = self.objects[key]
-        return Head(len(body), metadata)
+        return ObjectInfo(len(body), metadata)
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         if key not in self.objects:
-            raise Missing(key)
+            raise ObjectNotFound(key)
         body, _ = self.objects[key]
         return body[start : None if length is None else start + length]
 
-    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Version]:
+    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectVersion]:
         for key in sorted(self.objects):
             if key.startswith(prefix) and key > start_after:
-                yield Version(key, None, len(self.objects[key][0]), is_marker=False, is_latest=True)
+                yield ObjectVersion(key, None, len(self.objects[key][0]), is_delete_marker=False, is_latest=True)
 
     async def delete(self, keys: Iterable[str]) -> tuple[str, ...]:
         for key in keys:

@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (*sorted(ROOT.glob("libs/*/src")), *sorted(ROOT.glob("services/*/src")))
-NOT_SERVING = ("districam_devkit",)
+EXCLUDED_PACKAGES = ("districam_devkit",)
 """The devkit's code reads its own output alone."""
 METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split")
 FUNCTIONS = (*METHODS, "compile")
@@ -25,7 +25,7 @@ _LONG = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class PatternUse:
     """One compiled pattern, and the names of the methods that are called on it anywhere."""
 
     where: str
@@ -45,30 +45,28 @@ def _modules() -> tuple[_Module, ...]:
     for source in SOURCES:
         for path in sorted(source.rglob("*.py")):
             name = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
-            if not name.startswith(NOT_SERVING) and path.name != "__main__.py":
+            if not name.startswith(EXCLUDED_PACKAGES) and path.name != "__main__.py":
                 found.append(_Module(name, ast.parse(path.read_text(encoding="utf-8"))))
     return tuple(found)
 
 
-def applied() -> list[Applied]:
+def find_pattern_uses() -> list[PatternUse]:
     """Every module-level `NAME = re.compile(…)`, with how NAME is used in all modules (`NAME.search(…)`)."""
     uses = _uses()
-    out: list[Applied] = []
+    out: list[PatternUse] = []
     for module in _modules():
         for name in _compiled_names(module.tree):
             pattern = getattr(importlib.import_module(module.name), name)
-            out.append(Applied(f"{module.name}.{name}", pattern, frozenset(uses.get(name, ()))))
+            out.append(PatternUse(f"{module.name}.{name}", pattern, frozenset(uses.get(name, ()))))
     return out
 
 
-def loose() -> list[str]:
+def find_inline_patterns() -> list[str]:
     """Places where a pattern is given to `re` on the spot, so that no row can be found for it."""
     out: list[str] = []
     for module in _modules():
         named = {id(node.value) for node in module.tree.body if isinstance(node, ast.Assign | ast.AnnAssign)}
-        calls = [
-            node for node in ast.walk(module.tree) if isinstance(node, ast.Call) and id(node) not in named
-        ]
+        calls = [node for node in ast.walk(module.tree) if isinstance(node, ast.Call) and id(node) not in named]
         out += [f"{module.name}:{call.lineno}" for call in calls if _function_of_re(call)]
     return out
 
@@ -120,11 +118,7 @@ def worst_cases(pattern: re.Pattern[Any], length: int) -> list[Any]:
             texts.add(both * (length // max(1, len(both))) + "\x00")
             texts.add(before * (length // max(1, len(before) or 1)) + "\x00")
     ordered = sorted(texts)
-    return (
-        [text.encode("latin-1", "replace") for text in ordered]
-        if isinstance(pattern.pattern, bytes)
-        else ordered
-    )
+    return [text.encode("latin-1", "replace") for text in ordered] if isinstance(pattern.pattern, bytes) else ordered
 
 
 def _pumps(items: list[Any], before: str = "") -> Iterator[tuple[str, list[str]]]:
@@ -156,7 +150,7 @@ def _examples(items: list[Any]) -> list[str]:
     if len(items) == 1 and items[0][0] is codes.SUBPATTERN:
         return _examples(list(items[0][1][3]))
     if len(items) == 1 and items[0][0] is codes.IN:
-        return sorted({_of_set(items[0][1], wish) for wish in "a0 -\"'=,;:@/"})
+        return sorted({_character_of_set(items[0][1], wish) for wish in "a0 -\"'=,;:@/"})
     return [_example(items)]
 
 
@@ -172,7 +166,7 @@ def _one(code: Any, argument: Any) -> str:  # noqa: PLR0911  # a case for each k
     if code is codes.ANY:
         return "a"
     if code is codes.IN:
-        return _of_set(argument, "a")
+        return _character_of_set(argument, "a")
     if code is codes.BRANCH:
         return _example(list(argument[1][0]))
     if code is codes.SUBPATTERN:
@@ -184,12 +178,12 @@ def _one(code: Any, argument: Any) -> str:  # noqa: PLR0911  # a case for each k
     return ""  # anchors, look-arounds, references
 
 
-def _of_set(members: Any, wish: str) -> str:
+def _character_of_set(members: Any, preferred: str) -> str:
     """A character of the set: the wished one if it is in it."""
     text = _set_text(members)
     pattern = re.compile(text)
     for character in (
-        wish,
+        preferred,
         *'a0A_-. =,x"',
         *map(chr, range(32, 127)),
         *map(chr, range(32)),

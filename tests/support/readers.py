@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.credentials import Credential
-from districam_devkit.bitstream import Codec, read_running_number
+from districam_devkit.bitstream import Codec, parse_running_number
 from districam_devkit.simcam import Generated
 from districam_ingest.readers.libav_reader import LibavReader
 from districam_ingest.readers.native_reader import NativeReader
-from districam_ingest.readers.reading import Reader, ReadError, Source, SourceInfo
+from districam_ingest.readers.reader import Reader, ReadError, Source, SourceInfo
 from districam_ingest.units import Picture
 
 SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.8, bitrate=150_000, label="x")
@@ -30,7 +30,7 @@ def make_reader(name: str = "native", *, open_s: float = OPEN_S, read_s: float =
 
 
 @asynccontextmanager
-async def opened(
+async def open_source(
     reader: Reader, url: str, *, credential: Credential | None = None, transport: str = "tcp"
 ) -> AsyncGenerator[Source]:
     """An open stream; opening it and the block together take 40 s at most."""
@@ -38,12 +38,12 @@ async def opened(
         yield source
 
 
-async def refusal(
+async def open_error(
     reader: Reader, url: str, *, credential: Credential | None = None, transport: str = "tcp"
 ) -> ReadError:
     """The error with which the stream cannot be opened. Raises AssertionError if it can."""
     try:
-        async with opened(reader, url, credential=credential, transport=transport):
+        async with open_source(reader, url, credential=credential, transport=transport):
             pass
     except ReadError as error:
         return error
@@ -74,26 +74,26 @@ def span_s(pictures: Sequence[Picture]) -> float:
     return (pictures[-1].pts - pictures[0].pts) / 90_000 if pictures else 0.0
 
 
-def numbers_if_any(codec: Codec, pictures: Sequence[Picture]) -> list[int | None]:
+def running_numbers_or_none(codec: Codec, pictures: Sequence[Picture]) -> list[int | None]:
     """The simulator's running number of each picture; None for one whose number was lost on the way."""
-    found = [read_running_number(codec, picture.nals) for picture in pictures]
+    found = [parse_running_number(codec, picture.nals) for picture in pictures]
     return [one.number if one else None for one in found]
 
 
-def numbers(codec: Codec, pictures: Sequence[Picture]) -> list[int]:
+def running_numbers(codec: Codec, pictures: Sequence[Picture]) -> list[int]:
     """The simulator's running number of each picture; fails if one has none."""
-    found = numbers_if_any(codec, pictures)
+    found = running_numbers_or_none(codec, pictures)
     assert None not in found
     return [number for number in found if number is not None]
 
 
-def are_consecutive(found: Sequence[int]) -> bool:
+def are_consecutive(numbers: Sequence[int]) -> bool:
     """Whether each number is there once, in order, and there is at least one."""
-    return bool(found) and list(found) == list(range(found[0], found[0] + len(found)))
+    return bool(numbers) and list(numbers) == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 @dataclass(slots=True)
-class Watch:
+class StreamRecording:
     """What a reader gives of a stream: the information of opening it, its pictures in order, the error at its end."""
 
     info: SourceInfo | None = None
@@ -107,12 +107,12 @@ class Watch:
     @property
     def numbers(self) -> list[int]:
         """Of `pictures`; see the function of that name."""
-        return numbers(self.info.codec, self.pictures) if self.info else []
+        return running_numbers(self.info.codec, self.pictures) if self.info else []
 
     async def run(self, reader: Reader, url: str, *, transport: str = "tcp") -> None:
         """Opens the stream and reads it to its end."""
         try:
-            async with opened(reader, url, transport=transport) as source:
+            async with open_source(reader, url, transport=transport) as source:
                 self.info = source.info
                 self.error = await read_to_end(source, self.pictures)
                 await read_to_end(source, self.pictures)  # it stays over

@@ -21,32 +21,45 @@ from urllib.parse import urlencode
 from districam_common.contract import names, wire
 from districam_common.contract.events import Camera, StreamEvent
 from districam_common.contract.media import Fragment, Still
-from districam_common.contract.names import parse_segment_key
-from districam_common.kafka.consumer import Reader, Record
+from districam_common.contract.names import parse_segment_object_key
+from districam_common.kafka.consumer import Record, TopicReader
 from districam_common.kafka.producer import Ack, Publisher
 from districam_common.runtime.settings import KafkaSettings
-from districam_devkit.asking import Answered, Api, asking, instant
-from districam_devkit.bitstream import running_numbers
-from districam_devkit.counting import CameraRecord, Counts, Interval, count
-from districam_devkit.demo.report import Object, sent_by_camera, settled, shown, stored_objects
+from districam_devkit.accounting import CameraRecord, Counts, Interval, count
+from districam_devkit.api_client import ApiClient, TimelineState, format_instant, open_api_client
+from districam_devkit.bitstream import parse_stored_pictures
+from districam_devkit.demo.report import (
+    StoredObject,
+    fetch_playlist_numbers,
+    list_stored_objects,
+    read_sent_pictures,
+    wait_until_settled,
+)
 from districam_devkit.pipeline import Pipeline, apply_cameras, prepare, services_running
 from districam_devkit.servers import Servers, all_running
 from districam_devkit.simcam import Fault, Microphone, SimCamera, Simulation, parse_fault, running
-from districam_devkit.simcam.sendlog import Sent
-from support import poison, scenario_cameras, scenario_faults
-from support.scenario_cameras import OUTLASTING, PLAIN, SOUND, STOPPED, STOPPED_B_FRAMES, UNREADABLE
+from districam_devkit.simcam.send_log import SentPicture
+from support import poison_records, scenario_cameras, scenario_faults
+from support.scenario_cameras import (
+    AUDIO_CAMERAS,
+    LONG_RUNNING_CAMERAS,
+    STOPPED,
+    STOPPED_B_FRAMES,
+    UNREADABLE,
+    VIDEO_CAMERAS,
+)
 from support.scenario_faults import SETTINGS
 
 DROP_AT_S, END_S = 14, 34
-LATE_US = 200_000
+MAX_SEND_DELAY_US = 200_000
 """By so much the simulator may send a picture later than it is due, on a busy machine."""
-COUNTED = [
+COUNTED_CAMERA_IDS = [
     *(camera.camera_id for camera in scenario_faults.CAMERAS),
     *(scenario_cameras.STEADY, scenario_cameras.DROPPED, scenario_cameras.B_FRAMES),
-    *(camera.camera_id for camera in OUTLASTING),
+    *(camera.camera_id for camera in LONG_RUNNING_CAMERAS),
 ]
 """Cameras of which every picture is accounted for, from the send log to the api's answers."""
-PLAYED = [scenario_cameras.STEADY, *scenario_cameras.PLAYED_SOUND]
+PLAYED_CAMERA_IDS = [scenario_cameras.STEADY, *scenario_cameras.PLAYED_AUDIO]
 """Cameras whose playlists a browser plays."""
 
 
@@ -59,38 +72,41 @@ class Scenario:
     Attributes:
         ended_us: when a camera began to end, µs UTC; of those of `OUTLASTING`, when ingest was told to stop.
         sent: the simulator's log.
-        torn: running numbers of pictures of which packets were lost on the way.
+        incomplete_numbers: running numbers of pictures of which packets were lost on the way.
         states, counts: of the cameras of `COUNTED`, from the beginning of the run until `ended_us`.
-        poisoned: where the record lies that nobody can process, by topic.
+        poison_positions: where the record lies that nobody can process, by topic.
     """
 
     servers: Servers
     api_url: str
     began_us: int
     ended_us: Mapping[str, int]
-    sent: Mapping[str, list[Sent]]
-    torn: Mapping[str, frozenset[int]]
-    objects: Mapping[str, list[Object]]
-    states: Mapping[str, list[Answered]]
+    sent: Mapping[str, list[SentPicture]]
+    incomplete_numbers: Mapping[str, frozenset[int]]
+    objects: Mapping[str, list[StoredObject]]
+    timelines: Mapping[str, list[TimelineState]]
     counts: Mapping[str, Counts]
     fragments: Mapping[str, list[tuple[Fragment, Record]]]
     events: Mapping[str, list[tuple[StreamEvent, Record]]]
     stills: Mapping[str, list[tuple[Still, Record]]]
-    poisoned: Mapping[str, Ack]
+    poison_positions: Mapping[str, Ack]
     ingest_log: str
 
     def playlist_url(self, camera_id: str) -> str:
         """Of all that is stored of the camera."""
-        window = {"from": instant(self.began_us), "to": instant(self.ended_us[camera_id] + 2_000_000)}
+        window = {
+            "from": format_instant(self.began_us),
+            "to": format_instant(self.ended_us[camera_id] + 2_000_000),
+        }
         return f"{self.api_url}/v1/cameras/{camera_id}/playlist.m3u8?{urlencode(window)}"
 
-    def gaps(self, camera_id: str) -> list[Answered]:
+    def gaps(self, camera_id: str) -> list[TimelineState]:
         """But for the one that the camera's end begins, since the simulator may have sent the last picture late."""
         last_us = min(self.ended_us[camera_id], self.sent[camera_id][-1].sent_us)
         return [
             state
-            for state in self.states[camera_id]
-            if state.state == "gap" and state.from_us < last_us - LATE_US
+            for state in self.timelines[camera_id]
+            if state.state == "gap" and state.from_us < last_us - MAX_SEND_DELAY_US
         ]
 
     def due_us(self, camera_id: str, fps: int) -> dict[int, int]:
@@ -99,7 +115,7 @@ class Scenario:
         start_us = min(one.sent_us - one.number * 1_000_000 // fps for one in sent)
         return {one.number: start_us + one.number * 1_000_000 // fps for one in sent}
 
-    def connections(self, camera_id: str) -> set[int]:
+    def connection_numbers(self, camera_id: str) -> set[int]:
         """The numbers of those over which pictures were sent."""
         return {number for one in self.sent[camera_id] for number in one.connections}
 
@@ -109,22 +125,20 @@ class Scenario:
     def stored_epochs(self, camera_id: str) -> set[str]:
         return {one.key.split(".")[2] for one in self.objects[camera_id]}
 
-    def epochs(self, camera_id: str) -> list[list[Fragment]]:
+    def fragments_by_epoch(self, camera_id: str) -> list[list[Fragment]]:
         """The camera's fragments by epoch."""
         out: dict[str, list[Fragment]] = {}
         for fragment, _ in self.fragments.get(camera_id, []):
             out.setdefault(fragment.info.epoch, []).append(fragment)
         return list(out.values())
 
-    def numbers(self, camera_id: str) -> list[int]:
+    def fragment_numbers(self, camera_id: str) -> list[int]:
         """Running numbers of the pictures in the camera's fragments."""
-        return [p.number for f, _ in self.fragments.get(camera_id, []) for p in running_numbers(f.value)]
+        return [p.number for f, _ in self.fragments.get(camera_id, []) for p in parse_stored_pictures(f.value)]
 
-    def events_of_life(self, camera_id: str) -> list[StreamEvent]:
+    def events_before_end(self, camera_id: str) -> list[StreamEvent]:
         """Events of before the camera began to end."""
-        return [
-            event for event, _ in self.events.get(camera_id, []) if event.at_us < self.ended_us[camera_id]
-        ]
+        return [event for event, _ in self.events.get(camera_id, []) if event.at_us < self.ended_us[camera_id]]
 
 
 @dataclass
@@ -138,8 +152,8 @@ class _Run:
     records: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
     began_us: int = 0
     ended_us: dict[str, int] = field(default_factory=dict[str, int])
-    torn: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
-    poisoned: dict[str, Ack] = field(default_factory=dict[str, Ack])
+    incomplete_numbers: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    poison_positions: dict[str, Ack] = field(default_factory=dict[str, Ack])
 
     @asynccontextmanager
     async def simulating(
@@ -153,14 +167,14 @@ class _Run:
             yield simulation
             for camera_id, camera in simulation.cameras.items():
                 self.ended_us.setdefault(camera_id, now_us())
-                self.torn[camera_id] = frozenset(number for _, number in camera.mishaps.lost)
+                self.incomplete_numbers[camera_id] = frozenset(number for _, number in camera.impairment.lost_packets)
 
-    async def publish(self, camera_ids: Iterable[str], revision: int, *, enabled: bool = True) -> None:
+    async def publish_records(self, camera_ids: Iterable[str], revision: int, *, enabled: bool = True) -> None:
         """Revisions of the cameras' records."""
         async with Publisher.open(self.kafka, "tests") as publisher:
             for camera_id in camera_ids:
                 record = self.records[camera_id] | {"enabled": enabled, "revision": revision}
-                camera = wire.parse(Camera, json.dumps(record | {"updated_us": now_us()}))
+                camera = wire.decode_json(Camera, json.dumps(record | {"updated_us": now_us()}))
                 await publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
 
 
@@ -175,34 +189,34 @@ def now_us() -> int:
 
 
 @asynccontextmanager
-async def recorded(home: Path) -> AsyncGenerator[Scenario]:
+async def run_scenario(home: Path) -> AsyncGenerator[Scenario]:
     """The record of a run in the folder; servers, recorder, indexer and api run for the length of the block."""
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home))
         await prepare(servers)
         pipeline = await stack.enter_async_context(services_running(home, servers, environment=SETTINGS))
-        api = await stack.enter_async_context(asking(pipeline.api_url, timeout_s=30))
+        api = await stack.enter_async_context(open_api_client(pipeline.api_url, timeout_s=30))
         kafka = KafkaSettings(bootstrap_servers=servers.kafka.bootstrap_servers)
         run = _Run(home, servers, pipeline, kafka)
-        await _play(run)
-        yield await _gathered(run, api)
+        await _run_cameras(run)
+        yield await _collect(run, api)
 
 
-async def _play(run: _Run) -> None:
+async def _run_cameras(run: _Run) -> None:
     drop = parse_fault(f"drop:{scenario_cameras.DROPPED}@{DROP_AT_S}")
-    cameras, faults = [*scenario_faults.CAMERAS, *PLAIN], [*scenario_faults.FAULTS, drop]
+    cameras, faults = [*scenario_faults.CAMERAS, *VIDEO_CAMERAS], [*scenario_faults.FAULTS, drop]
     run.began_us = now_us()
-    async with run.simulating("outlasting", OUTLASTING):
-        await _play_sound(run)
+    async with run.simulating("outlasting", LONG_RUNNING_CAMERAS):
+        await _run_audio_cameras(run)
         async with run.simulating("plain", cameras, faults) as plain:
             plain_s = time.monotonic()
-            for camera_id, fields in scenario_cameras.unreadable(plain).items():
+            for camera_id, fields in scenario_cameras.unreadable_records(plain).items():
                 run.records[camera_id] = _record(camera_id, **fields)
-            await run.publish([STOPPED, STOPPED_B_FRAMES], revision=1)
+            await run.publish_records([STOPPED, STOPPED_B_FRAMES], revision=1)
             await _apply(run, [*plain.cameras, *UNREADABLE])
             await _until(plain_s + 11)
-            run.poisoned = await poison.publish(run.kafka)
-            await run.publish([scenario_cameras.DISABLED], 2, enabled=False)
+            run.poison_positions = await poison_records.publish(run.kafka)
+            await run.publish_records([scenario_cameras.DISABLED], 2, enabled=False)
             await _until(plain_s + END_S)
             run.ended_us |= dict.fromkeys(UNREADABLE, now_us())
         await _stop(run)
@@ -214,21 +228,21 @@ async def _apply(run: _Run, camera_ids: Iterable[str]) -> None:
     await apply_cameras(run.home / "cameras.yaml", records, run.servers.environment())
 
 
-async def _play_sound(run: _Run) -> None:
+async def _run_audio_cameras(run: _Run) -> None:
     """Cameras with sound, before all the others: one that sends late because sixty connect at once says nothing of how its sound
     lies beside its pictures.
     """
-    async with run.simulating("sound", SOUND) as sound:
-        _microphone(sound, scenario_cameras.REFUSED).is_refused = True
-        _microphone(sound, scenario_cameras.LOSSY).loss = 0.2
-        _microphone(sound, scenario_cameras.LATE).lag_s = 1.6
-        await run.publish(sound.cameras, revision=1)
+    async with run.simulating("sound", AUDIO_CAMERAS) as simulation:
+        _microphone(simulation, scenario_cameras.REFUSED).is_setup_refused = True
+        _microphone(simulation, scenario_cameras.AUDIO_LOSSY).loss_rate = 0.2
+        _microphone(simulation, scenario_cameras.LATE).delay_s = 1.6
+        await run.publish_records(simulation.cameras, revision=1)
         began_s = time.monotonic()
         await _until(began_s + 4)
-        _microphone(sound, scenario_cameras.MUTED).mute(5)
-        _microphone(sound, scenario_cameras.TOO_LATE).lag_s = 5
+        _microphone(simulation, scenario_cameras.MUTED).mute(5)
+        _microphone(simulation, scenario_cameras.TOO_LATE).delay_s = 5
         await _until(began_s + 13)
-    await run.publish(sound.cameras, 2, enabled=False)  # else ingest goes on trying to reach them
+    await run.publish_records(simulation.cameras, 2, enabled=False)  # else ingest goes on trying to reach them
 
 
 async def _until(at_s: float) -> None:
@@ -243,7 +257,7 @@ def _microphone(simulation: Simulation, camera_id: str) -> Microphone:
 
 async def _stop(run: _Run) -> None:
     """Ingest, once it has noticed that all but the cameras of `OUTLASTING` have ended."""
-    ingest, left = run.pipeline["ingest"], {camera.camera_id for camera in OUTLASTING}
+    ingest, left = run.pipeline["ingest"], {camera.camera_id for camera in LONG_RUNNING_CAMERAS}
     async with asyncio.timeout(20):
         while sum((await ingest.metric("districam_ingest_connected")).values()) > len(left):
             await asyncio.sleep(0.2)
@@ -251,20 +265,20 @@ async def _stop(run: _Run) -> None:
     await ingest.child.stop()
 
 
-async def _gathered(run: _Run, api: Api) -> Scenario:
-    logs = [sent_by_camera(run.home / f"{name}.sent") for name in ("sound", "plain", "outlasting")]
+async def _collect(run: _Run, api: ApiClient) -> Scenario:
+    logs = [read_sent_pictures(run.home / f"{name}.sent") for name in ("sound", "plain", "outlasting")]
     sent = {camera_id: pictures for log in logs for camera_id, pictures in log.items()}
-    assert sent.keys() >= set(COUNTED), set(COUNTED) - sent.keys()
+    assert sent.keys() >= set(COUNTED_CAMERA_IDS), set(COUNTED_CAMERA_IDS) - sent.keys()
     windows = {
         camera_id: (run.began_us, min(run.ended_us[camera_id], sent[camera_id][-1].sent_us))
-        for camera_id in COUNTED
+        for camera_id in COUNTED_CAMERA_IDS
     }
-    states = await settled(api, windows)
-    objects: dict[str, list[Object]] = {camera_id: [] for camera_id in sent}
+    states = await wait_until_settled(api, windows)
+    objects: dict[str, list[StoredObject]] = {camera_id: [] for camera_id in sent}
     async with asyncio.TaskGroup() as tasks:
-        listing = tasks.create_task(asyncio.to_thread(stored_objects, run.servers))
+        listing = tasks.create_task(asyncio.to_thread(list_stored_objects, run.servers))
         playing = {
-            camera_id: tasks.create_task(shown(api, camera_id, run.began_us, now_us()))
+            camera_id: tasks.create_task(fetch_playlist_numbers(api, camera_id, run.began_us, now_us()))
             for camera_id in windows
         }
     for one in listing.result():
@@ -274,26 +288,26 @@ async def _gathered(run: _Run, api: Api) -> Scenario:
             CameraRecord(
                 sent=[one for one in sent[camera_id] if one.sent_us <= to_us],
                 stored=[p for o in objects[camera_id] for p in o.pictures if p.sent_us <= to_us],
-                shown=playing[camera_id].result(),
-                states=states[camera_id],
-                lossy=[lost for one in objects[camera_id] if (lost := lossy(one)) is not None],
+                played_numbers=playing[camera_id].result(),
+                timeline=states[camera_id],
+                lossy_intervals=[lost for one in objects[camera_id] if (lost := lossy_interval(one)) is not None],
             )
         )
         for camera_id, (_, to_us) in windows.items()
     }
-    log = await _log_of(run.kafka)
+    log = await _read_log(run.kafka)
     ingest_log = await asyncio.to_thread(run.pipeline["ingest"].log_path.read_text)
     return Scenario(
         servers=run.servers, api_url=run.pipeline.api_url, began_us=run.began_us, ended_us=run.ended_us,
-        sent=sent, torn=run.torn, objects=objects, states=states, counts=counts,
+        sent=sent, incomplete_numbers=run.incomplete_numbers, objects=objects, timelines=states, counts=counts,
         fragments=log.fragments, events=log.events, stills=log.stills,
-        poisoned=run.poisoned, ingest_log=ingest_log,
+        poison_positions=run.poison_positions, ingest_log=ingest_log,
     )  # fmt: skip
 
 
-def lossy(one: Object) -> Interval | None:
+def lossy_interval(one: StoredObject) -> Interval | None:
     """The interval of a segment that says that pictures are missing from it."""
-    entry = parse_segment_key(one.key, 0).entry
+    entry = parse_segment_object_key(one.key, 0).entry
     return Interval(entry.start_us, entry.end_us) if entry.is_lossy else None
 
 
@@ -306,18 +320,18 @@ class _Log:
     stills: dict[str, list[tuple[Still, Record]]]
 
 
-async def _log_of(kafka: KafkaSettings) -> _Log:
+async def _read_log(kafka: KafkaSettings) -> _Log:
     log = _Log({}, {}, {})
-    async with Reader.open(kafka, [names.FRAGMENTS, names.STREAMS, names.KEYFRAMES]) as reader:
+    async with TopicReader.open(kafka, [names.FRAGMENTS, names.STREAMS, names.KEYFRAMES]) as reader:
         records = await reader.read_all()
     for record in records:
         camera_id, parts = (record.key or b"").decode(), (record.key, record.headers, record.value)
-        if camera_id == poison.KEY:
+        if camera_id == poison_records.KEY:
             continue
         if record.topic == names.FRAGMENTS:
-            log.fragments.setdefault(camera_id, []).append((wire.fragment(*parts), record))
+            log.fragments.setdefault(camera_id, []).append((wire.decode_fragment(*parts), record))
         elif record.topic == names.STREAMS:
-            log.events.setdefault(camera_id, []).append((wire.event(*parts), record))
+            log.events.setdefault(camera_id, []).append((wire.decode_event(*parts), record))
         else:
-            log.stills.setdefault(camera_id, []).append((wire.still(*parts), record))
+            log.stills.setdefault(camera_id, []).append((wire.decode_still(*parts), record))
     return log

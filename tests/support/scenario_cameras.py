@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 from fractions import Fraction
 
-from districam_devkit.simcam import Clip, Footage, Generated, Hearing, SimCamera, Simulation, tone
+from districam_devkit.simcam import AudioConfig, Clip, Footage, Generated, SimCamera, Simulation, tone
 from districam_devkit.simcam.clips import AccessUnit
 from support import scenario_faults
 
@@ -21,12 +21,12 @@ SPS, PPS = bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), by
 SPS_OF_CHROMA_FORMAT_7 = bytes.fromhex("6764001e88ffffffff")
 
 
-def noise(*parameter_sets: bytes) -> Clip:
+def make_noise_clip(*parameter_sets: bytes) -> Clip:
     """Five seconds of 25 pictures a second whose slices are random bytes, behind these parameter sets."""
-    dice = random.Random(1)
+    rng = random.Random(1)
     units = tuple(
         AccessUnit(
-            ((b"\x65" if n % 25 == 0 else b"\x41") + dice.randbytes(300).replace(b"\0", b"\1"),),
+            ((b"\x65" if n % 25 == 0 else b"\x41") + rng.randbytes(300).replace(b"\0", b"\1"),),
             is_keyframe=n % 25 == 0,
             pts=n * 3600,
             dts=n * 3600,
@@ -36,18 +36,18 @@ def noise(*parameter_sets: bytes) -> Clip:
     return Clip("h264", parameter_sets, units, Fraction(25), 640, 360, 125 * 3600)
 
 
-PLAIN = [
+VIDEO_CAMERAS = [
     SimCamera(STEADY, replace(SMALL, width=640, height=360, gop_s=2, bitrate=600_000)),
     SimCamera(DROPPED, replace(SMALL, codec="hevc")),
     SimCamera(B_FRAMES, Footage("bikes")),
     SimCamera(DISABLED, SMALL),
-    SimCamera(MALFORMED, noise(SPS_OF_CHROMA_FORMAT_7, PPS)),
-    SimCamera(PARTIAL, noise(SPS)),
-    SimCamera(NOISE, noise(SPS, PPS)),
+    SimCamera(MALFORMED, make_noise_clip(SPS_OF_CHROMA_FORMAT_7, PPS)),
+    SimCamera(PARTIAL, make_noise_clip(SPS)),
+    SimCamera(NOISE, make_noise_clip(SPS, PPS)),
 ]
 
 
-def unreadable(simulation: Simulation) -> dict[str, dict[str, object]]:
+def unreadable_records(simulation: Simulation) -> dict[str, dict[str, object]]:
     """Records of cameras that cannot be read, by id; what they have beside id and name."""
     url = simulation.url(STEADY)
     return {
@@ -59,35 +59,35 @@ def unreadable(simulation: Simulation) -> dict[str, dict[str, object]]:
 
 # --- cameras with sound
 
-AAC = Hearing(tone=tone("aac"))
-NATIVE, FFMPEG, UNREPORTED, UDP, MUTED, LOSSY, LATE, TOO_LATE, REFUSED, NOT_WANTED, ULAW, ALAW = (
+AAC = AudioConfig(tone=tone("aac"))
+NATIVE, FFMPEG, UNREPORTED, UDP, MUTED, AUDIO_LOSSY, LATE, TOO_LATE, REFUSED, AUDIO_DISABLED, ULAW, ALAW = (
     f"sound-{name}"
     for name in (
         *("native", "ffmpeg", "unreported", "udp", "muted", "lossy"),
         *("late", "too-late", "refused", "not-wanted", "ulaw", "alaw"),
     )
 )
-SOUNDS = {
-    NATIVE: replace(AAC, per_packet=2),
-    FFMPEG: replace(AAC, per_packet=2),
+AUDIO_CONFIGS = {
+    NATIVE: replace(AAC, units_per_packet=2),
+    FFMPEG: replace(AAC, units_per_packet=2),
     UNREPORTED: replace(AAC, has_reports=False),
-    **dict.fromkeys((UDP, MUTED, LOSSY, LATE, TOO_LATE, REFUSED, NOT_WANTED), AAC),
-    ULAW: Hearing(tone=tone("pcm_mulaw", 8000)),
-    ALAW: Hearing(tone=tone("pcm_alaw", 8000)),
+    **dict.fromkeys((UDP, MUTED, AUDIO_LOSSY, LATE, TOO_LATE, REFUSED, AUDIO_DISABLED), AAC),
+    ULAW: AudioConfig(tone=tone("pcm_mulaw", 8000)),
+    ALAW: AudioConfig(tone=tone("pcm_alaw", 8000)),
 }
-PLAYED_SOUND = [NATIVE, MUTED, TOO_LATE, ULAW]
-SOUND = [SimCamera(camera_id, SMALL, hearing=hearing) for camera_id, hearing in SOUNDS.items()]
+PLAYED_AUDIO = [NATIVE, MUTED, TOO_LATE, ULAW]
+AUDIO_CAMERAS = [SimCamera(camera_id, SMALL, audio=hearing) for camera_id, hearing in AUDIO_CONFIGS.items()]
 
 # --- cameras that play on while ingest is stopped
 
 STOPPED, STOPPED_B_FRAMES = "stopped", "stopped-b-frames"
-OUTLASTING = [SimCamera(STOPPED, SMALL), SimCamera(STOPPED_B_FRAMES, replace(SMALL, b_frames=2))]
+LONG_RUNNING_CAMERAS = [SimCamera(STOPPED, SMALL), SimCamera(STOPPED_B_FRAMES, replace(SMALL, b_frames=2))]
 
 OPTIONS: dict[str, dict[str, object]] = {
     **scenario_faults.OPTIONS,
     FFMPEG: {"reader": "ffmpeg"},
     ALAW: {"reader": "ffmpeg"},
     UDP: {"transport": "udp"},
-    NOT_WANTED: {"audio": False},
+    AUDIO_DISABLED: {"audio": False},
 }
 """Fields of the cameras' records beside id, name and URL, where they are not the default or `SEGMENT_S`."""

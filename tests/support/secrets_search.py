@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 
 from districam_common.contract import names
-from districam_common.kafka.consumer import Reader
+from districam_common.kafka.consumer import TopicReader
 from districam_common.kafka.records import Record
 from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.pipeline import Pipeline
@@ -24,11 +24,11 @@ TOPICS = (
     names.DEADLETTERS,
     names.CLOCKS,
 )
-Places = Mapping[str, bytes]
+SearchedContents = Mapping[str, bytes]
 """What was found to look into, by where it lay."""
 
 
-def forms(user: str, password: str) -> list[bytes]:
+def encoded_forms(user: str, password: str) -> list[bytes]:
     """The password as it is, escaped in JSON and Python, in URLs, and in an `Authorization` header."""
     plain = {password, quote(password, safe=""), quote(password), quote_plus(password)}
     escaped = {json.dumps(password)[1:-1], repr(password.encode())[2:-1], ascii(password)[1:-1]}
@@ -38,9 +38,9 @@ def forms(user: str, password: str) -> list[bytes]:
     return sorted(out)
 
 
-def holding(places: Places, sought: list[bytes]) -> list[str]:
+def places_containing(places: SearchedContents, forms: list[bytes]) -> list[str]:
     """Where one of the forms stands."""
-    return [place for place, content in places.items() if any(form in content for form in sought)]
+    return [place for place, content in places.items() if any(form in content for form in forms)]
 
 
 def logs(home: Path) -> dict[str, bytes]:
@@ -75,7 +75,7 @@ async def pages(pipeline: Pipeline, camera_ids: list[str]) -> dict[str, bytes]:
 
 async def records(kafka: KafkaSettings) -> list[Record]:
     """All records of all topics."""
-    async with Reader.open(kafka, TOPICS) as reader:
+    async with TopicReader.open(kafka, TOPICS) as reader:
         return await reader.read_all()
 
 

@@ -13,15 +13,15 @@ from districam_common.contract.events import (
     FootageExpired,
     Location,
     Lost,
-    PartitionFell,
+    PartitionTruncated,
     Profile,
     Refused,
     SegmentStored,
     Shed,
     StreamEvent,
 )
-from districam_common.contract.index import IndexEntry
 from districam_common.contract.media import Fragment, FragmentInfo, Still
+from districam_common.contract.segment_array import IndexEntry
 
 INSTANTS = st.integers(0, 4_102_444_800_000_000)  # 1970 to 2100
 COUNTS = st.integers(0, 2**31 - 1)
@@ -113,7 +113,7 @@ CAMERAS = st.builds(
     revision=st.integers(1, 2**31 - 1),
     updated_us=INSTANTS,
 )
-STORED = st.builds(
+STORED_SEGMENTS = st.builds(
     SegmentStored,
     camera_id=CAMERA_IDS,
     epoch=EPOCHS,
@@ -139,12 +139,12 @@ DEAD_LETTERS = st.builds(
     DeadLetter, topic=TEXTS, partition=COUNTS, offset=COUNTS, key=TEXTS, reason=TEXTS, service=TEXTS
 )
 
-_WHO = {"camera_id": CAMERA_IDS, "at_us": INSTANTS, "instance": TEXTS}
-_WHY = {"cause": CAUSES, "detail": TEXTS, "next_retry_s": SECONDS}
+_EVENT_IDENTITY = {"camera_id": CAMERA_IDS, "at_us": INSTANTS, "instance": TEXTS}
+_EVENT_CAUSE = {"cause": CAUSES, "detail": TEXTS, "next_retry_s": SECONDS}
 STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
     st.builds(
         Connected,
-        **_WHO,
+        **_EVENT_IDENTITY,
         epoch=EPOCHS,
         reader=TEXTS,
         transport=TEXTS,
@@ -154,12 +154,18 @@ STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
         server=st.none() | TEXTS,
     ),
     st.builds(
-        Lost, **_WHO, **_WHY, epoch=EPOCHS, last_seq=COUNTS, end_us=INSTANTS, interrupted=st.booleans()
+        Lost,
+        **_EVENT_IDENTITY,
+        **_EVENT_CAUSE,
+        epoch=EPOCHS,
+        last_seq=COUNTS,
+        end_us=INSTANTS,
+        interrupted=st.booleans(),
     ),
-    st.builds(Refused, **_WHO, **_WHY),
+    st.builds(Refused, **_EVENT_IDENTITY, **_EVENT_CAUSE),
     st.builds(
         Shed,
-        **_WHO,
+        **_EVENT_IDENTITY,
         epoch=EPOCHS,
         first_seq=COUNTS,
         last_seq=COUNTS,
@@ -171,7 +177,7 @@ STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
     ),
     st.builds(
         Profile,
-        **_WHO,
+        **_EVENT_IDENTITY,
         codecs=TEXTS,
         width=COUNTS,
         height=COUNTS,
@@ -181,9 +187,7 @@ STREAM_EVENTS: st.SearchStrategy[StreamEvent] = st.one_of(
         b_frames=st.booleans(),
         defects=st.lists(TEXTS, max_size=3).map(tuple),
     ),
-    st.builds(ClockStep, **_WHO, offset_us=st.integers(-(2**62), 2**62), step_us=COUNTS),
-    st.builds(FootageExpired, **_WHO, from_us=INSTANTS, to_us=INSTANTS, reason=TEXTS),
-    st.builds(
-        PartitionFell, partition=COUNTS, at_us=INSTANTS, instance=TEXTS, from_us=INSTANTS, to_us=INSTANTS
-    ),
+    st.builds(ClockStep, **_EVENT_IDENTITY, offset_us=st.integers(-(2**62), 2**62), step_us=COUNTS),
+    st.builds(FootageExpired, **_EVENT_IDENTITY, from_us=INSTANTS, to_us=INSTANTS, reason=TEXTS),
+    st.builds(PartitionTruncated, partition=COUNTS, at_us=INSTANTS, instance=TEXTS, from_us=INSTANTS, to_us=INSTANTS),
 )

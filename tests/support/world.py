@@ -12,25 +12,33 @@ from districam_common.contract import names
 from districam_common.contract.events import Camera, SegmentStored
 from districam_common.contract.media import Fragment
 from districam_common.ledger.ledger import LedgerInputs, State, ledger
-from support.world_broker import PARTITIONS, Broker, Bucket, Rotten
-from support.world_cameras import BEGUN_US, TICK_US, Content, Device, S, at, contents
-from support.world_faults import Fate, Fault, Kind, torn_s
+from support.world_broker import PARTITIONS, Broker, Bucket, CorruptFragment
+from support.world_cameras import (
+    TICK_US,
+    WORLD_START_US,
+    FragmentContent,
+    S,
+    SimulatedCamera,
+    contents,
+    tick_us,
+)
+from support.world_faults import Fault, FaultPlan, Kind, truncated_tail_s
 from support.world_index import Indexer
-from support.world_ingest import HostTime, Ingest, Way
-from support.world_recorder import Died, Recorder, Witness
+from support.world_ingest import BrokerLink, Ingest, SimulatedHostClock
+from support.world_recorder import EffectLog, ProcessCrashed, Recorder
 
-CAMERAS = ("gate", "yard")
+CAMERA_IDS = ("gate", "yard")
 SESSION_TICKS = 20
 HORIZON = 480
-JUDGED_US = BEGUN_US + 150 * S
+CHECKED_UNTIL_US = WORLD_START_US + 150 * S
 """What is older than this must be decided at the end of every world."""
 HOURS_AHEAD_US = 7 * 3600 * S
-LOOK_TICKS = 11
-FUSE_TICKS = 12
+SNAPSHOT_TICKS = 11
+MAX_CRASH_DELAY_TICKS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RecordedPicture:
     """A picture that some ingest took into an epoch; `at_us` by the epoch's clock."""
 
     epoch: str
@@ -38,18 +46,20 @@ class Taken:
 
 
 @dataclass
-class Truth:
+class GroundTruth:
     """What befell one camera, tick by tick; the running number of a picture is its tick."""
 
     sent: set[int] = field(default_factory=set[int])
     """Written to at least one client, whether or not it arrived."""
-    taken: defaultdict[int, list[Taken]] = field(default_factory=lambda: defaultdict[int, list[Taken]](list))
+    recorded: defaultdict[int, list[RecordedPicture]] = field(
+        default_factory=lambda: defaultdict[int, list[RecordedPicture]](list)
+    )
     reasons: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict[int, set[str]](set))
     """Why a picture of that tick could be missing, as far as it shows at once."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """The ledgers as somebody saw them at a tick."""
 
     tick: int
@@ -58,7 +68,7 @@ class Look:
     """Of all cameras' records, known to the index."""
 
 
-_WHY = {
+_REASON_BY_CAUSE = {
     "camera_unreachable": "camera",
     "source_silent": "camera",
     "clock_step": "clock",
@@ -68,121 +78,127 @@ _WHY = {
 
 
 class World:
-    """Runs to its end at once. `looks`: with intermediate ledgers, else the last only."""
+    """Runs to its end at once. `snapshots`: with intermediate ledgers, else the last only."""
 
-    def __init__(self, fate: Fate, *, looks: bool = False) -> None:
-        self.fate = fate
-        self._dice = Random(fate.dice)
+    def __init__(self, plan: FaultPlan, *, with_snapshots: bool = False) -> None:
+        self.plan = plan
+        self._rng = Random(plan.seed)
         self._faults = defaultdict[Kind, list[Fault]](list)
-        for fault in fate.faults:
+        for fault in plan.faults:
             self._faults[fault.kind].append(fault)
-        self.broker, self.bucket, self.witness = Broker(), Bucket(), Witness()
-        self.broker.keeps_texts = fate.has("torn")
-        self._hosts = [HostTime(), HostTime()]
-        self.ways = [Way(), Way()]
+        self.broker, self.bucket, self.effect_log = Broker(), Bucket(), EffectLog()
+        self.broker.keeps_commit_metadata = plan.has("torn")
+        self._hosts = [SimulatedHostClock(), SimulatedHostClock()]
+        self.links = [BrokerLink(), BrokerLink()]
         self._instances = count()
-        phases = {names.partition_of(name, PARTITIONS): name for name in CAMERAS}
-        assert len(phases) == len(CAMERAS), "a partition for each camera"
+        phases = {names.partition_of(name, PARTITIONS): name for name in CAMERA_IDS}
+        assert len(phases) == len(CAMERA_IDS), "a partition for each camera"
         self.devices = {
-            name: Device(_record(name, single_client=single), phase=3 * n)
-            for n, (name, single) in enumerate(zip(CAMERAS, fate.single_client, strict=True))
+            name: SimulatedCamera(_record(name, single_client=single), phase=3 * n)
+            for n, (name, single) in enumerate(zip(CAMERA_IDS, plan.single_client, strict=True))
         }
-        self._assigned = {name: host for host, name in enumerate(CAMERAS)}
-        self._away = [0, 0]
-        self._let_go = {name: set[str]() for name in CAMERAS}  # why, while nobody has taken a picture since
+        self._assigned = {name: host for host, name in enumerate(CAMERA_IDS)}
+        self._ticks_without_contact = [0, 0]
+        self._release_reasons = {name: set[str]() for name in CAMERA_IDS}  # why, while nobody has taken a picture since
         self._ingests: list[Ingest | None] = [None, None]
-        self._stood_still = [0, 0]
+        self._stalled_ticks = [0, 0]
         self._recorder: Recorder | None = None
-        self.indexer = Indexer(self.broker, self._dice)
-        self.truth = {name: Truth() for name in CAMERAS}
-        self.looks: list[Look] = []
+        self.indexer = Indexer(self.broker, self._rng)
+        self.truth = {name: GroundTruth() for name in CAMERA_IDS}
+        self.snapshots: list[Snapshot] = []
         for tick in range(HORIZON):
             self._tick(tick)
-            if tick == HORIZON - 1 or (looks and tick % LOOK_TICKS == fate.dice % LOOK_TICKS):
-                self.looks.append(self._look(tick))
+            if tick == HORIZON - 1 or (with_snapshots and tick % SNAPSHOT_TICKS == plan.seed % SNAPSHOT_TICKS):
+                self.snapshots.append(self._take_snapshot(tick))
 
-    def _look(self, tick: int) -> Look:
-        known = sum(len(self.indexer.index.revisions(name)) for name in CAMERAS)
-        return Look(tick, {name: self._ledger(name, tick) for name in CAMERAS}, known)
+    def _take_snapshot(self, tick: int) -> Snapshot:
+        known = sum(len(self.indexer.index.revisions(name)) for name in CAMERA_IDS)
+        return Snapshot(tick, {name: self._ledger(name, tick) for name in CAMERA_IDS}, known)
 
     def _ledger(self, name: str, tick: int) -> list[State]:
         index, partition = self.indexer.index, names.partition_of(name, PARTITIONS)
         known = LedgerInputs(
             revisions=index.revisions(name),
             segments=index.segments(name),
-            events=index.told(name),
-            fell=index.fell(partition),
-            log_us=self.indexer.logged.get(partition, 0),
+            events=index.events(name),
+            truncations=index.log_truncations(partition),
+            log_us=self.indexer.watermarks_us.get(partition, 0),
         )
-        return ledger((BEGUN_US, at(tick + 1)), known, now_us=at(tick + 1))
+        return ledger((WORLD_START_US, tick_us(tick + 1)), known, now_us=tick_us(tick + 1))
 
     # ---- a tick
 
-    def _is(self, kind: Kind, tick: int, who: int | None = None) -> bool:
-        return any(f.is_on(tick) and who in (None, f.who) for f in self._faults[kind])
+    def _is(self, kind: Kind, tick: int, target: int | None = None) -> bool:
+        return any(f.is_active(tick) and target in (None, f.target) for f in self._faults[kind])
 
-    def _begins(self, kind: Kind, tick: int) -> list[Fault]:
-        return [fault for fault in self._faults[kind] if fault.begins(tick)]
+    def _starting_faults(self, kind: Kind, tick: int) -> list[Fault]:
+        return [fault for fault in self._faults[kind] if fault.starts_at(tick)]
 
     def _tick(self, tick: int) -> None:
-        self.broker.now_us = at(tick)
+        self.broker.now_us = tick_us(tick)
         self._move_leaders(tick)
-        strays = [fault for fault in self._faults["stray"] if fault.is_on(tick)]
-        self.broker.off_us = {fault.who: _clock_error_us("stray", fault.for_s) for fault in strays[:1]}
-        for number, name in enumerate(CAMERAS):
-            self._befall_camera(tick, number, self.devices[name])
+        strays = [fault for fault in self._faults["stray"] if fault.is_active(tick)]
+        self.broker.clock_offsets_us = {fault.target: _clock_error_us("stray", fault.for_s) for fault in strays[:1]}
+        for number, name in enumerate(CAMERA_IDS):
+            self._apply_camera_faults(tick, number, self.devices[name])
         self._regroup(tick)
         for host in (0, 1):
             self._run_ingest(tick, host)
-        for name in CAMERAS:
-            self._note(tick, name)
+        for name in CAMERA_IDS:
+            self._record_truth(tick, name)
         for partition in range(PARTITIONS):
-            (self.broker.rots.add if self._is("rotten", tick, partition) else self.broker.rots.discard)(
-                partition
-            )
+            (
+                self.broker.corrupting_partitions.add
+                if self._is("rotten", tick, partition)
+                else self.broker.corrupting_partitions.discard
+            )(partition)
             if self._is("truncated", tick, partition):
-                self.broker.truncate(partition, 20 * S)
+                self.broker.apply_retention(partition, 20 * S)
         self._run_recorder(tick)
-        self._befall_redis(tick)
+        self._apply_redis_faults(tick)
         if not self._is("indexer", tick, 0) and not self._is("broker", tick):
-            self.indexer.turn(follows=not self._is("indexer", tick, 1))
+            self.indexer.run_tick(reads_topics=not self._is("indexer", tick, 1))
 
-    def _befall_redis(self, tick: int) -> None:
-        if self._begins("setback", tick):
-            self.indexer.keep()
-        if any(fault.ends(tick) for fault in self._faults["setback"]):
-            self.indexer.set_back()
+    def _apply_redis_faults(self, tick: int) -> None:
+        if self._starting_faults("setback", tick):
+            self.indexer.save_snapshot()
+        if any(fault.ends_at(tick) for fault in self._faults["setback"]):
+            self.indexer.restore_snapshot()
 
-    def _befall_camera(self, tick: int, number: int, device: Device) -> None:
-        device.silent = self._is("silent", tick, number)
-        device.reachable = not self._is("unreachable", tick, number)
-        device.lost = self._is("lossy", tick, number) and self._dice.random() < 0.5
-        if device.sends:
+    def _apply_camera_faults(self, tick: int, number: int, device: SimulatedCamera) -> None:
+        device.is_silent = self._is("silent", tick, number)
+        device.is_reachable = not self._is("unreachable", tick, number)
+        device.is_losing = self._is("lossy", tick, number) and self._rng.random() < 0.5
+        if device.is_sending:
             device.sent.add(tick)
         enabled = not self._is("disabled", tick, number)
-        device.oversize = self._is("oversize", tick, number)
+        device.is_oversize = self._is("oversize", tick, number)
         kinds: list[Kind] = ["renamed", "changed"]
-        news = {kind for kind in kinds for fault in self._begins(kind, tick) if fault.who == number}
-        is_changed = enabled != device.record.enabled or bool(news)
+        changed_kinds = {
+            kind for kind in kinds for fault in self._starting_faults(kind, tick) if fault.target == number
+        }
+        is_changed = enabled != device.record.enabled or bool(changed_kinds)
         if tick == 0 or (is_changed and not self._is("broker", tick)):
             device.record = _revised(
-                device.record, tick, news, enabled=enabled, now_us=self._dated_us(tick, number)
+                device.record, tick, changed_kinds, enabled=enabled, now_us=self._dated_us(tick, number)
             )
             self.broker.append(names.CAMERAS, 0, device.record)
-        for way in self.ways:
-            (way.spoils.add if self._is("poisoned", tick, number) else way.spoils.discard)(device.camera_id)
+        for way in self.links:
+            (way.corrupted_camera_ids.add if self._is("poisoned", tick, number) else way.corrupted_camera_ids.discard)(
+                device.camera_id
+            )
 
     def _dated_us(self, tick: int, number: int) -> int:
         """Now, by the clock of whoever changes the camera's record."""
-        off = [f for f in self._faults["misdated"] if f.is_on(tick) and f.who == number]
-        return at(tick) + sum((fault.for_s * 7 % 301 - 150) * S for fault in off)
+        off = [f for f in self._faults["misdated"] if f.is_active(tick) and f.target == number]
+        return tick_us(tick) + sum((fault.for_s * 7 % 301 - 150) * S for fault in off)
 
     def _regroup(self, tick: int) -> None:
         """What the group's coordinator does."""
-        for fault in self._begins("moved", tick):
-            self._assigned[CAMERAS[fault.who]] ^= 1
+        for fault in self._starting_faults("moved", tick):
+            self._assigned[CAMERA_IDS[fault.target]] ^= 1
         for name, host in self._assigned.items():
-            if self._away[host] >= SESSION_TICKS and not self._away[1 - host]:
+            if self._ticks_without_contact[host] >= SESSION_TICKS and not self._ticks_without_contact[1 - host]:
                 self._assigned[name] = 1 - host
 
     # ---- ingest
@@ -190,150 +206,148 @@ class World:
     def _run_ingest(self, tick: int, host: int) -> None:
         clock = self._hosts[host]
         clock.tick = tick
-        for fault in self._begins("skewed", tick) + self._begins("stepped", tick):
-            if fault.who == host:
-                clock.off_us += _clock_error_us(fault.kind, fault.for_s)
+        for fault in self._starting_faults("skewed", tick) + self._starting_faults("stepped", tick):
+            if fault.target == host:
+                clock.offset_us += _clock_error_us(fault.kind, fault.for_s)
         clock.ahead_us = HOURS_AHEAD_US if self._is("ahead", tick, host) else 0
-        if self._is("killed", tick, host) or any(f.who == host for f in self._begins("ahead", tick)):
+        if self._is("killed", tick, host) or any(f.target == host for f in self._starting_faults("ahead", tick)):
             self._kill(host)
         elif self._is("stalled", tick, host) or self._is("suspended", tick, host):
-            clock.slept += self._is("suspended", tick, host)
-            self._stood_still[host] += 1
-            self._away[host] += 1
+            clock.suspended_ticks += self._is("suspended", tick, host)
+            self._stalled_ticks[host] += 1
+            self._ticks_without_contact[host] += 1
         else:
-            self._wake(tick, host)
+            self._run_ingest_tick(tick, host)
 
     def _kill(self, host: int) -> None:
         ingest, self._ingests[host] = self._ingests[host], None
-        self._away[host] += 1
-        self._stood_still[host] = 0
+        self._ticks_without_contact[host] += 1
+        self._stalled_ticks[host] = 0
         if ingest is not None:
-            ingest.die()
+            ingest.crash()
 
-    def _wake(self, tick: int, host: int) -> None:
+    def _run_ingest_tick(self, tick: int, host: int) -> None:
         ingest = self._ingests[host]
         if ingest is None:
             name = f"host-{host}-{next(self._instances)}"
-            ingest = Ingest(name, self._hosts[host], self.ways[host])
+            ingest = Ingest(name, self._hosts[host], self.links[host])
             self._ingests[host] = ingest
-        self.ways[host].is_full = self._is("shedding", tick, host)
-        cut = self._is("cut", tick, host)
-        broker = not cut and self._finds_broker(tick, host)
-        ingest.wake(self._stood_still[host])
-        self._stood_still[host] = 0
-        self._away[host] = self._away[host] + 1 if cut else 0
+        self.links[host].is_full = self._is("shedding", tick, host)
+        is_cut_off = self._is("cut", tick, host)
+        broker = not is_cut_off and self._finds_broker(tick, host)
+        ingest.begin_tick(self._stalled_ticks[host])
+        self._stalled_ticks[host] = 0
+        self._ticks_without_contact[host] = self._ticks_without_contact[host] + 1 if is_cut_off else 0
         away = {n for n in range(PARTITIONS) if not self._finds_leader(tick, host, n)}
         narrowed = self._is("narrowed", tick, host)
         if broker:
-            unheard = away | ({0} if narrowed else set[int]())
-            ingest.queue.ask_when_due(self.broker, self._hosts[host], unheard)
-            mine = {name: self.devices[name] for name in CAMERAS if self._assigned[name] == host}
-            ingest.hear(mine, {name: device.record for name, device in self.devices.items()})
+            unreachable_brokers = away | ({0} if narrowed else set[int]())
+            ingest.queue.probe_clocks_when_due(self.broker, self._hosts[host], unreachable_brokers)
+            assigned = {name: self.devices[name] for name in CAMERA_IDS if self._assigned[name] == host}
+            ingest.apply_assignment(assigned, {name: device.record for name, device in self.devices.items()})
         else:
-            ingest.out_of_contact()
-        ingest.read()
+            ingest.handle_lost_contact()
+        ingest.run_workers()
         if broker:
             away = set(range(PARTITIONS)) if narrowed else away
-            ingest.queue.send(self.broker, self._hosts[host], self._dice, away=away)
+            ingest.queue.send(self.broker, self._hosts[host], self._rng, unreachable_partitions=away)
 
     def _pauses(self, host: int) -> tuple[int, int]:
         """After an outage each ingest waits a while of its own before it tries again."""
-        return (0, (self.fate.dice * (5 + 6 * host)) % 17)
+        return (0, (self.plan.seed * (5 + 6 * host)) % 17)
 
     def _finds_broker(self, tick: int, host: int) -> bool:
         return not any(self._is("broker", tick - n) for n in self._pauses(host))
 
     def _finds_leader(self, tick: int, host: int, partition: int) -> bool:
-        return not any(self._is_leader_away(tick - n, partition) for n in self._pauses(host))
+        return not any(self._is_leader_down(tick - n, partition) for n in self._pauses(host))
 
-    def _is_leader_away(self, tick: int, partition: int) -> bool:
+    def _is_leader_down(self, tick: int, partition: int) -> bool:
         return self._is("leader", tick, partition) or self._is("torn", tick, partition)
 
     def _move_leaders(self, tick: int) -> None:
-        for fault in self._begins("torn", tick):
-            lost = self.broker.tear(fault.who, torn_s(fault) * S)
-            self.witness.misses(fault.who, self.broker, lost)
-            for name in CAMERAS:
-                if names.partition_of(name, PARTITIONS) == fault.who:
+        for fault in self._starting_faults("torn", tick):
+            lost = self.broker.truncate_tail(fault.target, truncated_tail_s(fault) * S)
+            self.effect_log.record_lost_tail(fault.target, self.broker, lost)
+            for name in CAMERA_IDS:
+                if names.partition_of(name, PARTITIONS) == fault.target:
                     self.truth[name].reasons[tick].add("tear")
         for partition in range(PARTITIONS):
-            is_away = self._is_leader_away(tick, partition)
-            self.broker.lines[partition] += partition in self.broker.away and not is_away
-            (self.broker.away.add if is_away else self.broker.away.discard)(partition)
+            is_away = self._is_leader_down(tick, partition)
+            self.broker.leader_generations[partition] += partition in self.broker.leaderless_partitions and not is_away
+            (self.broker.leaderless_partitions.add if is_away else self.broker.leaderless_partitions.discard)(partition)
 
     # ---- the truth
 
-    def _note(self, tick: int, name: str) -> None:
+    def _record_truth(self, tick: int, name: str) -> None:
         truth, device = self.truth[name], self.devices[name]
-        running = [i for n, i in enumerate(self._ingests) if i is not None and not self._stood_still[n]]
+        running = [i for n, i in enumerate(self._ingests) if i is not None and not self._stalled_ticks[n]]
         for ingest in running:
-            if name in ingest.pulls:
-                for number, epoch, at_us in ingest.pulls[name].taken:
-                    truth.taken[number].append(Taken(epoch, at_us))
+            if name in ingest.workers:
+                for number, epoch, at_us in ingest.workers[name].recorded:
+                    truth.recorded[number].append(RecordedPicture(epoch, at_us))
                     truth.sent.add(number)
-            if ingest.queue.refused_room:
+            if ingest.queue.was_full:
                 truth.reasons[tick].add("shed")
-        reading = [ingest.pulls[name] for ingest in running if name in ingest.pulls]
-        if device.sends and any(pull.stream for pull in reading):
+        reading = [ingest.workers[name] for ingest in running if name in ingest.workers]
+        if device.is_sending and any(pull.stream for pull in reading):
             truth.sent.add(tick)
-        self._let_go[name] |= {
-            "handover" if ingest.let_go[name] == "handover" else "service"
+        self._release_reasons[name] |= {
+            "handover" if ingest.released[name] == "handover" else "service"
             for ingest in running
-            if name in ingest.let_go
+            if name in ingest.released
         }
-        if any(pull.taken for pull in reading):
-            self._let_go[name].clear()
+        if any(pull.recorded for pull in reading):
+            self._release_reasons[name].clear()
         truth.reasons[tick] |= self._reasons(device, running)
 
-    def _reasons(self, device: Device, running: list[Ingest]) -> set[str]:
+    def _reasons(self, device: SimulatedCamera, running: list[Ingest]) -> set[str]:
         if not device.record.enabled:
             return {"disabled"}
-        pulls = [ingest for ingest in running if device.camera_id in ingest.pulls]
+        pulls = [ingest for ingest in running if device.camera_id in ingest.workers]
         out = set[str]() if pulls else {"service"}
-        out |= self._let_go[device.camera_id]
-        if device.lost:
+        out |= self._release_reasons[device.camera_id]
+        if device.is_losing:
             out.add("lossy")
-        if device.oversize:
+        if device.is_oversize:
             out.add("oversize")
-        if not device.sends:
+        if not device.is_sending:
             out.add("camera")
         for ingest in pulls:
-            pull = ingest.pulls[device.camera_id]
-            if not pull.taken:
+            pull = ingest.workers[device.camera_id]
+            if not pull.recorded:
                 cause = ingest.queue.causes.get(device.camera_id, "")
-                out.add(_WHY.get(cause, "service"))
+                out.add(_REASON_BY_CAUSE.get(cause, "service"))
         return out
 
     # ---- storage
 
     def _run_recorder(self, tick: int) -> None:
         monotonic_us = 5 * S + tick * TICK_US
-        crashes = [fault for fault in self._faults["recorder"] if fault.is_on(tick)]
+        crashes = [fault for fault in self._faults["recorder"] if fault.is_active(tick)]
         if self._recorder is None and not crashes:
-            self._recorder = Recorder(self.broker, self.bucket, self.witness, self._dice, monotonic_us)
+            self._recorder = Recorder(self.broker, self.bucket, self.effect_log, self._rng, monotonic_us)
         if self._recorder is None:
             return
-        if self._begins("recorder", tick):
-            self._recorder.fuse = self._dice.randint(0, 6)
-        self._recorder.forgets |= bool(self._begins("forgetful", tick))
+        if self._starting_faults("recorder", tick):
+            self._recorder.steps_until_crash = self._rng.randint(0, 6)
+        self._recorder.skips_next_announcement |= bool(self._starting_faults("forgetful", tick))
         up, store = not self._is("broker", tick), not self._is("store", tick)
         try:
-            self._recorder.turn(monotonic_us, broker=up, store=store)
-        except Died:
+            self._recorder.run_tick(monotonic_us, broker=up, store=store)
+        except ProcessCrashed:
             self._recorder = None
-        if any(fault.is_on(tick - FUSE_TICKS) for fault in crashes):
+        if any(fault.is_active(tick - MAX_CRASH_DELAY_TICKS) for fault in crashes):
             self._recorder = None  # there was too little to do for the fuse
 
-    def drain(self) -> None:
+    def finish_recording(self) -> None:
         """The world is over and all is well: the recorder gets time to finish. It must."""
         monotonic_us = 5 * S + HORIZON * TICK_US
-        recorder = self._recorder or Recorder(
-            self.broker, self.bucket, self.witness, self._dice, monotonic_us
-        )
-        recorder.fuse = None
+        recorder = self._recorder or Recorder(self.broker, self.bucket, self.effect_log, self._rng, monotonic_us)
+        recorder.steps_until_crash = None
         ends = [len(self.broker.log(names.FRAGMENTS, n)) for n in range(PARTITIONS)]
         for turn in range(1, 200):
-            recorder.turn(monotonic_us + turn * 20 * S, broker=True, store=True)
+            recorder.run_tick(monotonic_us + turn * 20 * S, broker=True, store=True)
             if ends == [commit and commit.offset for commit in self.broker.commits]:
                 return
         raise AssertionError("the recorder is stuck")
@@ -342,59 +356,59 @@ class World:
 
     def fragments(self, name: str) -> list[Fragment]:
         """All of the camera that the log has ever held, repeats included."""
-        log = self.broker.ever.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
+        log = self.broker.all_appended.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
         return [one.value for one in log if isinstance(one.value, Fragment)]
 
-    def torn(self) -> set[tuple[str, int]]:
+    def lost_with_log_tail(self) -> set[tuple[str, int]]:
         """(epoch, seq) of what was lost with a log's tail before anybody had stored it."""
-        lost = [one.value for torn in self.broker.torn for _, one in torn]
+        lost = [one.value for torn in self.broker.truncated_tails for _, one in torn]
         left = [one.value for n in range(PARTITIONS) for one in self.broker.log(names.FRAGMENTS, n)]
         out = {(f.info.epoch, f.info.seq) for f in lost if isinstance(f, Fragment)}
         out -= {(f.info.epoch, f.info.seq) for f in left if isinstance(f, Fragment)}
-        return out - self.witness.announced
+        return out - self.effect_log.announced
 
-    def rotten(self, name: str) -> list[Fragment]:
+    def corrupt_fragments(self, name: str) -> list[Fragment]:
         """Those of the camera that reached the log and could never be read."""
-        log = self.broker.ever.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
-        return [one.value.fragment for one in log if isinstance(one.value, Rotten)]
+        log = self.broker.all_appended.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
+        return [one.value.fragment for one in log if isinstance(one.value, CorruptFragment)]
 
-    def gone(self) -> set[tuple[str, int]]:
+    def unrecoverable(self) -> set[tuple[str, int]]:
         """(epoch, seq) of what no recorder could read any more: the log had lost it first."""
         out = set[tuple[str, int]]()
-        for n, beginning in enumerate(self.broker.beginnings):
+        for n, beginning in enumerate(self.broker.start_offsets):
             log = [one.value for one in self.broker.log(names.FRAGMENTS, n)]
             out |= {(f.info.epoch, f.info.seq) for f in log[:beginning] if isinstance(f, Fragment)}
-        return out - self.witness.announced | self.torn()
+        return out - self.effect_log.announced | self.lost_with_log_tail()
 
-    def announced(self, name: str) -> list[SegmentStored]:
+    def announced_segments(self, name: str) -> list[SegmentStored]:
         log = self.broker.log(names.SEGMENTS, names.partition_of(name, PARTITIONS))
         return [one.value for one in log if isinstance(one.value, SegmentStored)]
 
-    def stored(self, stored: SegmentStored) -> list[Content]:
+    def read_object(self, stored: SegmentStored) -> list[FragmentContent]:
         """An object as read from the bucket."""
         return list(contents(self.bucket[stored.key].body[stored.init_bytes :]))
 
 
 def _record(name: str, *, single_client: bool) -> Camera:
     url = "rtsp://10.0.0.1/1"
-    return Camera(camera_id=name, name=name, url=url, single_client=single_client, updated_us=BEGUN_US)
+    return Camera(camera_id=name, name=name, url=url, single_client=single_client, updated_us=WORLD_START_US)
 
 
-def _revised(record: Camera, tick: int, news: set[str], *, enabled: bool, now_us: int) -> Camera:
+def _revised(record: Camera, tick: int, changed_kinds: set[str], *, enabled: bool, now_us: int) -> Camera:
     """The record's next revision, by the clock of whoever makes it; the first one is as it is."""
     dated_us = max(now_us, record.updated_us + bool(tick))
     revised = replace(record, enabled=enabled, revision=record.revision + bool(tick), updated_us=dated_us)
-    if "renamed" in news:
+    if "renamed" in changed_kinds:
         revised = replace(revised, name=f"{record.name}'", groups=("gates",), retention_days=7)
-    if "changed" in news:
+    if "changed" in changed_kinds:
         revised = replace(revised, credential="other" if record.credential is None else None)
     return revised
 
 
-def _clock_error_us(kind: Kind, dice: int) -> int:
+def _clock_error_us(kind: Kind, seed: int) -> int:
     """By how much the host's clock goes wrong, or a broker's."""
     if kind == "skewed":
-        return (dice % 19 - 9) * S // 10
+        return (seed % 19 - 9) * S // 10
     if kind == "stray":
-        return ((dice % 2) * 2 - 1) * (15 + dice) * S // 10 * (60 if dice % 3 == 0 else 1)
-    return (dice % 25 - 12) * S if kind == "stepped" else 0
+        return ((seed % 2) * 2 - 1) * (15 + seed) * S // 10 * (60 if seed % 3 == 0 else 1)
+    return (seed % 25 - 12) * S if kind == "stepped" else 0

@@ -7,7 +7,7 @@ from districam_common.contract import names
 from districam_common.contract.events import Camera, DeadLetter, SegmentStored, StreamEvent
 from districam_common.contract.media import Fragment
 from districam_common.kafka.marks import Mark
-from districam_recorder.core.partition_log import Unreadable
+from districam_recorder.core.partition_log import InvalidRecord
 from districam_recorder.core.progress import Commit
 
 PARTITIONS = 2
@@ -19,17 +19,17 @@ _FIRST = {names.FRAGMENTS: 0, names.STREAMS: 1, names.SEGMENTS: 2, names.RETENTI
 
 
 @dataclass(frozen=True, slots=True)
-class Rotten:
+class CorruptFragment:
     """A fragment of which nothing can be read any more."""
 
     fragment: Fragment
 
 
-Value = Fragment | Rotten | Unreadable | SegmentStored | StreamEvent | Camera | DeadLetter
+Value = Fragment | CorruptFragment | InvalidRecord | SegmentStored | StreamEvent | Camera | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogRecord:
     append_us: int
     value: Value
 
@@ -45,86 +45,86 @@ class Logged:
                 return ""
 
 
-def mark_at(log: Sequence[Logged], offset: int) -> Mark:
+def mark_at(log: Sequence[LogRecord], offset: int) -> Mark:
     return Mark(offset, log[offset].append_us, log[offset].id)
 
 
 @dataclass
 class Broker:
-    """Partitions as lists; `beginnings` says how much of `fragments` retention has taken.
+    """Partitions as lists; `start_offsets` says how much of `fragments` retention has taken.
 
     Attributes:
-        ever: all that was ever acknowledged.
-        torn: what partitions of `fragments` have lost of their ends, each with the offset that it had.
-        lines: how often the leader of each partition of `fragments` has come back.
-        away: partitions of `fragments` whose leader is away.
-        keeps_texts: whether commits' metadata always survives.
+        all_appended: all that was ever acknowledged.
+        truncated_tails: what partitions of `fragments` have lost of their ends, each with the offset that it had.
+        leader_generations: how often the leader of each partition of `fragments` has come back.
+        leaderless_partitions: partitions of `fragments` whose leader is away.
+        keeps_commit_metadata: whether commits' metadata always survives.
     """
 
     now_us: int = 0
-    off_us: dict[int, int] = field(default_factory=dict[int, int])
+    clock_offsets_us: dict[int, int] = field(default_factory=dict[int, int])
     """By how much a broker's clock is off."""
-    logs: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
-    ever: dict[tuple[str, int], list[Logged]] = field(default_factory=dict[tuple[str, int], list[Logged]])
-    torn: list[list[tuple[int, Logged]]] = field(
-        default_factory=lambda: [list[tuple[int, Logged]]() for _ in range(PARTITIONS)]
+    logs: dict[tuple[str, int], list[LogRecord]] = field(default_factory=dict[tuple[str, int], list[LogRecord]])
+    all_appended: dict[tuple[str, int], list[LogRecord]] = field(default_factory=dict[tuple[str, int], list[LogRecord]])
+    truncated_tails: list[list[tuple[int, LogRecord]]] = field(
+        default_factory=lambda: [list[tuple[int, LogRecord]]() for _ in range(PARTITIONS)]
     )
-    lines: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
-    away: set[int] = field(default_factory=set[int])
-    keeps_texts: bool = False
-    beginnings: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
-    rots: set[int] = field(default_factory=set[int])
+    leader_generations: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    leaderless_partitions: set[int] = field(default_factory=set[int])
+    keeps_commit_metadata: bool = False
+    start_offsets: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
+    corrupting_partitions: set[int] = field(default_factory=set[int])
     """Partitions of `fragments` whose disk spoils what is written."""
     commits: list[Commit | None] = field(default_factory=lambda: list[Commit | None]([None] * PARTITIONS))
 
-    def log(self, topic: str, partition: int) -> list[Logged]:
+    def log(self, topic: str, partition: int) -> list[LogRecord]:
         return self.logs.setdefault((topic, partition), [])
 
     def leader(self, topic: str, partition: int) -> int:
         return (_FIRST.get(topic, 0) + partition) % len(BROKERS)
 
-    def time_us(self, broker: int) -> int:
+    def clock_us(self, broker: int) -> int:
         """What its clock shows."""
-        return self.now_us + self.off_us.get(broker, 0)
+        return self.now_us + self.clock_offsets_us.get(broker, 0)
 
     def append(self, topic: str, partition: int, value: Value) -> int:
         """Gives the append time."""
-        if topic == names.FRAGMENTS and partition in self.rots and isinstance(value, Fragment):
-            value = Rotten(value)
-        logged = Logged(self.time_us(self.leader(topic, partition)), value)
+        if topic == names.FRAGMENTS and partition in self.corrupting_partitions and isinstance(value, Fragment):
+            value = CorruptFragment(value)
+        logged = LogRecord(self.clock_us(self.leader(topic, partition)), value)
         self.log(topic, partition).append(logged)
-        self.ever.setdefault((topic, partition), []).append(logged)
+        self.all_appended.setdefault((topic, partition), []).append(logged)
         return logged.append_us
 
-    def tear(self, partition: int, lost_us: int) -> list[tuple[int, Logged]]:
+    def truncate_tail(self, partition: int, lost_us: int) -> list[tuple[int, LogRecord]]:
         """The leader of a partition of `fragments` comes back without what it took last. Gives what is lost."""
         log = self.log(names.FRAGMENTS, partition)
         left = sum(one.append_us <= self.now_us - lost_us for one in log)
-        left = max(left, self.beginnings[partition])
+        left = max(left, self.start_offsets[partition])
         lost = list(enumerate(log[left:], left))
-        self.torn[partition] += lost
+        self.truncated_tails[partition] += lost
         del log[left:]
         return lost
 
-    def has(self, place: tuple[str, int], mark: Mark) -> bool:
+    def has(self, partition: tuple[str, int], mark: Mark) -> bool:
         """Whether the record is where it was."""
-        log = self.log(*place)
+        log = self.log(*partition)
         return mark.offset < len(log) and mark_at(log, mark.offset) == mark
 
-    def truncate(self, partition: int, keep_us: int) -> None:
+    def apply_retention(self, partition: int, keep_us: int) -> None:
         """Retention: records older than `keep_us` are gone."""
-        log, at = self.log(names.FRAGMENTS, partition), self.beginnings[partition]
+        log, at = self.log(names.FRAGMENTS, partition), self.start_offsets[partition]
         while at < len(log) and log[at].append_us < self.now_us - keep_us:
             at += 1
-        self.beginnings[partition] = at
+        self.start_offsets[partition] = at
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredObject:
     """An object."""
 
     body: bytes
     metadata: Mapping[str, str]
 
 
-Bucket = dict[str, Stored]
+Bucket = dict[str, StoredObject]

@@ -6,37 +6,37 @@ from dataclasses import dataclass, field
 
 from districam_common.contract.events import Camera
 from districam_common.ledger.cover import StoredFragment
-from districam_ingest.recording.shedding import UNIT_MAX_BYTES
-from districam_ingest.units import Cut, Picture
+from districam_ingest.recording.shedder import MAX_FRAGMENT_PAYLOAD_BYTES
+from districam_ingest.units import Picture, UnmuxedFragment
 from support.fragments import box
 
 S = 1_000_000
 TICK_US = S // 2
-BEGUN_US = 1_795_521_600 * S
+WORLD_START_US = 1_795_521_600 * S
 """When worlds begin: noon of a day in 2026."""
 GOP_TICKS = 8
 PTS_A_TICK = 45_000
 SETS = (bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8"))
 INIT = box(b"ftyp", b"iso5") + box(b"moov", b"made up")
 _UNIT = struct.Struct(">qqi?")
-_MUCH = bytes(UNIT_MAX_BYTES)
+_OVERSIZE_PADDING = bytes(MAX_FRAGMENT_PAYLOAD_BYTES)
 
 
-def at(tick: int) -> int:
+def tick_us(tick: int) -> int:
     """The true time of a tick, µs UTC."""
-    return BEGUN_US + tick * TICK_US
+    return WORLD_START_US + tick * TICK_US
 
 
 @dataclass
-class Device:
+class SimulatedCamera:
     """A camera. `clients`: who is connected; told by whoever connects and goes."""
 
     record: Camera
     phase: int
-    silent: bool = False
-    reachable: bool = True
-    lost: bool = False
-    oversize: bool = False
+    is_silent: bool = False
+    is_reachable: bool = True
+    is_losing: bool = False
+    is_oversize: bool = False
     clients: list[object] = field(default_factory=list[object])
     sent: set[int] = field(default_factory=set[int])
     """Ticks of all pictures that it had to send, whoever was there to read them."""
@@ -46,11 +46,11 @@ class Device:
         return self.record.camera_id
 
     @property
-    def sends(self) -> bool:
-        return self.reachable and not self.silent
+    def is_sending(self) -> bool:
+        return self.is_reachable and not self.is_silent
 
-    def accepts(self) -> bool:
-        return self.reachable and not (self.record.single_client and self.clients)
+    def accepts_client(self) -> bool:
+        return self.is_reachable and not (self.record.single_client and self.clients)
 
     def is_keyframe(self, tick: int) -> bool:
         return tick % GOP_TICKS == self.phase
@@ -58,7 +58,7 @@ class Device:
     def picture(self, tick: int, arrival_us: int, lost_before: int) -> Picture:
         """The picture of that tick as it arrives at a client that misses so many before it."""
         number = f"{tick:08d}".encode()
-        much = _MUCH if self.oversize else b""
+        much = _OVERSIZE_PADDING if self.is_oversize else b""
         return Picture(
             nals=(*SETS, b"\x65" + much + number) if self.is_keyframe(tick) else (b"\x41" + number,),
             pts=tick * PTS_A_TICK,
@@ -70,14 +70,14 @@ class Device:
 # ---- in place of the MP4 muxer
 
 
-def value_of(init: bytes, cut: Cut, _sound: object = ()) -> bytes:
+def fragment_value(init: bytes, fragment: UnmuxedFragment, _audio: object = ()) -> bytes:
     """A fragment whose `mdat` lists its pictures: start, fragment's end, running number, keyframe or not."""
-    units = [_UNIT.pack(u.start_us, cut.end_us, int(u.data[-8:]), u.is_keyframe) for u in cut.units]
-    return init + box(b"moof", cut.seq.to_bytes(4, "big")) + box(b"mdat", b"".join(units))
+    units = [_UNIT.pack(u.start_us, fragment.end_us, int(u.data[-8:]), u.is_keyframe) for u in fragment.units]
+    return init + box(b"moof", fragment.seq.to_bytes(4, "big")) + box(b"mdat", b"".join(units))
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StoredPicture:
     """A stored picture."""
 
     number: int
@@ -85,14 +85,14 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class FragmentContent:
     """A fragment as read back from its bytes."""
 
     fragment: StoredFragment
-    pictures: tuple[Seen, ...]
+    pictures: tuple[StoredPicture, ...]
 
 
-def contents(media: bytes) -> Iterator[Content]:
+def contents(media: bytes) -> Iterator[FragmentContent]:
     """The fragments in an object's body behind its init."""
     while media:
         moof, media = _box(media)
@@ -100,7 +100,7 @@ def contents(media: bytes) -> Iterator[Content]:
         units = [_UNIT.unpack_from(mdat, n) for n in range(0, len(mdat), _UNIT.size)]
         start_us, end_us, _, key = units[0]
         fragment = StoredFragment(int.from_bytes(moof, "big"), start_us, end_us, key)
-        yield Content(fragment, tuple(Seen(number, us) for us, _, number, _ in units))
+        yield FragmentContent(fragment, tuple(StoredPicture(number, us) for us, _, number, _ in units))
 
 
 def _box(data: bytes) -> tuple[bytes, bytes]:

@@ -40,72 +40,72 @@ Kind = Literal[
     "indexer",  # the indexer is away (who 0), or only looks how far the recorder has got (who 1)
     "setback",  # when it ends, Redis is what it was when it began
 ]
-OF_CAMERAS: list[Kind] = ["silent", "unreachable", "lossy", "oversize", "disabled", "renamed", "changed"]
-OF_RECORDS: list[Kind] = ["misdated", "disabled", "renamed", "changed"]
-OF_INGEST: list[Kind] = ["killed", "moved", "skewed", "stepped", "ahead", "shedding"]
-OF_ZOMBIES: list[Kind] = ["stalled", "suspended", "cut", "narrowed"]
+CAMERA_FAULTS: list[Kind] = ["silent", "unreachable", "lossy", "oversize", "disabled", "renamed", "changed"]
+RECORD_FAULTS: list[Kind] = ["misdated", "disabled", "renamed", "changed"]
+INGEST_FAULTS: list[Kind] = ["killed", "moved", "skewed", "stepped", "ahead", "shedding"]
+ZOMBIE_FAULTS: list[Kind] = ["stalled", "suspended", "cut", "narrowed"]
 """After these, footage may come long after its camera was taken for lost."""
-OF_STORAGE: list[Kind] = ["broker", "stray", "leader", "store", "recorder", "indexer"]
-OF_INDEX: list[Kind] = ["setback"]
+STORAGE_FAULTS: list[Kind] = ["broker", "stray", "leader", "store", "recorder", "indexer"]
+INDEX_FAULTS: list[Kind] = ["setback"]
 """After these, what was final may be pending for a while: the index has to read again how far the truth had got."""
-OF_LOSS: list[Kind] = ["poisoned", "forgetful"]
+LOSS_BUGS: list[Kind] = ["poisoned", "forgetful"]
 """Bugs: after these, footage is missing that had reached the log."""
-OF_LEADERS: list[Kind] = ["leader", "torn", "broker", "recorder"]
-HARMLESS: list[Kind] = [*OF_CAMERAS, *OF_INGEST, *OF_ZOMBIES, *OF_STORAGE]
+LEADER_FAULTS: list[Kind] = ["leader", "torn", "broker", "recorder"]
+FAULTS_WITHOUT_LOSS: list[Kind] = [*CAMERA_FAULTS, *INGEST_FAULTS, *ZOMBIE_FAULTS, *STORAGE_FAULTS]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`who`: number of the camera, host or partition that it befalls."""
+    """`target`: number of the camera, host or partition that it befalls."""
 
     kind: Kind
     at_s: int
     for_s: int
-    who: int = 0
+    target: int = 0
 
-    def is_on(self, tick: int) -> bool:
+    def is_active(self, tick: int) -> bool:
         return self.at_s * TICKS_A_SECOND <= tick < (self.at_s + self.for_s) * TICKS_A_SECOND
 
-    def begins(self, tick: int) -> bool:
+    def starts_at(self, tick: int) -> bool:
         return tick == self.at_s * TICKS_A_SECOND
 
-    def ends(self, tick: int) -> bool:
+    def ends_at(self, tick: int) -> bool:
         return tick == (self.at_s + self.for_s) * TICKS_A_SECOND
 
 
 @dataclass(frozen=True)
-class Fate:
+class FaultPlan:
     """All that a world depends on."""
 
     faults: tuple[Fault, ...] = ()
-    dice: int = 0
+    seed: int = 0
     single_client: tuple[bool, bool] = (False, False)
 
     def has(self, *kinds: Kind) -> bool:
         return any(fault.kind in kinds for fault in self.faults)
 
 
-LONGEST_S = {"broker": 100, "leader": 100, "torn": 20, "poisoned": 2, "lossy": 30, "rotten": 12}
-TORN_MOST_S = 12
+MAX_DURATION_S = {"broker": 100, "leader": 100, "torn": 20, "poisoned": 2, "lossy": 30, "rotten": 12}
+MAX_TRUNCATED_S = 12
 
 
-def torn_s(fault: Fault) -> int:
+def truncated_tail_s(fault: Fault) -> int:
     """How many seconds a log loses."""
-    return 1 + fault.for_s % TORN_MOST_S
+    return 1 + fault.for_s % MAX_TRUNCATED_S
 
 
 def _bounded(fault: Fault) -> Fault:
-    return replace(fault, for_s=min(fault.for_s, LONGEST_S.get(fault.kind, 90)))
+    return replace(fault, for_s=min(fault.for_s, MAX_DURATION_S.get(fault.kind, 90)))
 
 
-def fates(kinds: Sequence[Kind], *, least: int = 0, most: int = 3) -> st.SearchStrategy[Fate]:
+def fault_plans(kinds: Sequence[Kind], *, min_faults: int = 0, max_faults: int = 3) -> st.SearchStrategy[FaultPlan]:
     """Worlds with some faults of these kinds, over each other or not."""
-    fault = st.builds(
-        Fault, st.sampled_from(kinds), st.integers(10, 60), st.integers(1, 90), st.integers(0, 1)
-    ).map(_bounded)
+    fault = st.builds(Fault, st.sampled_from(kinds), st.integers(10, 60), st.integers(1, 90), st.integers(0, 1)).map(
+        _bounded
+    )
     return st.builds(
-        Fate,
-        st.lists(fault, min_size=least, max_size=most).map(tuple),
+        FaultPlan,
+        st.lists(fault, min_size=min_faults, max_size=max_faults).map(tuple),
         st.integers(0, 15),
         st.tuples(st.booleans(), st.booleans()),
     )

@@ -6,144 +6,155 @@ from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 
-from districam_common.contract import index, names, wire
-from districam_common.contract.events import DeadLetter, PartitionFell, StreamEvent
-from districam_common.contract.index import SegmentArray
+from districam_common.contract import names, segment_array, wire
+from districam_common.contract.events import DeadLetter, PartitionTruncated, StreamEvent
 from districam_common.contract.media import Fragment
-from districam_common.index import indexed
-from districam_common.kafka.marks import Mark, climbed
-from districam_common.ledger.causes import Told
+from districam_common.contract.segment_array import SegmentArray
+from districam_common.index import indexed_camera
+from districam_common.kafka.marks import Mark, add_mark
+from districam_common.ledger.causes import LoggedEvent
 from districam_common.ledger.expectation import Revision
-from districam_indexer.core.decode import Value, plan
-from districam_indexer.core.operations import Batch, gathered
-from districam_indexer.core.progress import Place, log_us_of, position, progress
-from districam_recorder.core.partition_log import Unreadable
-from support.world_broker import PARTITIONS, Broker, Logged, Rotten, mark_at
+from districam_indexer.core.decode import IndexedValue, plan
+from districam_indexer.core.operations import Batch, to_batch
+from districam_indexer.core.progress import (
+    TopicPartition,
+    advanced_watermarks,
+    parse_commit_watermark_us,
+    resume_offset,
+)
+from districam_recorder.core.partition_log import InvalidRecord
+from support.world_broker import PARTITIONS, Broker, CorruptFragment, LogRecord, mark_at
 
-PLACES: list[Place] = [
+TOPIC_PARTITIONS: list[TopicPartition] = [
     (topic, n) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION) for n in range(PARTITIONS)
 ]
-REVISIONS: Place = (names.CAMERAS, 0)
+CAMERAS_PARTITION: TopicPartition = (names.CAMERAS, 0)
 
 
 @dataclass
 class Index:
     """What the operations leave behind. Equal indexes answer alike."""
 
-    scored: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
-    raised: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
-    fields: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
-    bits: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
-    members: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    sorted_sets: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
+    max_scores: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    hashes: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
+    bitmaps: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    sets: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
-    def write(self, records: Iterable[Logged]) -> None:
+    def write(self, records: Iterable[LogRecord]) -> None:
         """All of it in one batch."""
-        self.apply(gathered(op for one in records for op in plan(_indexed(one), one.append_us, {})))
+        self.apply(to_batch(op for one in records for op in plan(_indexed(one), one.append_us, {})))
 
     def apply(self, batch: Batch) -> None:
         for key, scored in batch.scored.items():
-            self.scored.setdefault(key, {}).update(scored)
-        for key, raised in batch.raised.items():
-            best = self.raised.setdefault(key, {})
+            self.sorted_sets.setdefault(key, {}).update(scored)
+        for key, raised in batch.max_scores.items():
+            best = self.max_scores.setdefault(key, {})
             best.update({name: max(score, best.get(name, score)) for name, score in raised.items()})
         for key, fields in batch.fields.items():
-            self.fields.setdefault(key, {}).update(fields)
+            self.hashes.setdefault(key, {}).update(fields)
         for key, bits in batch.bits.items():
-            self.bits.setdefault(key, set()).update(bits)
+            self.bitmaps.setdefault(key, set()).update(bits)
         for key, members in batch.members.items():
-            self.members.setdefault(key, set()).update(members)
+            self.sets.setdefault(key, set()).update(members)
 
     # ---- what a reader finds
 
     def segments(self, camera_id: str) -> SegmentArray:
         prefix = names.segments_key(camera_id, 0)[:-10]
-        rows = [row for key, hour in self.scored.items() if key.startswith(prefix) for row in hour.items()]
-        return index.segments([member for member, _ in rows], [score for _, score in rows])
+        rows = [row for key, hour in self.sorted_sets.items() if key.startswith(prefix) for row in hour.items()]
+        return segment_array.decode_members([member for member, _ in rows], [score for _, score in rows])
 
-    def told(self, camera_id: str) -> list[Told]:
-        found = map(_parsed, self.scored.get(names.events_key(camera_id), ()))
-        return [Told(event, at_us) for event, at_us in found if not isinstance(event, PartitionFell)]
+    def events(self, camera_id: str) -> list[LoggedEvent]:
+        found = map(_parsed, self.sorted_sets.get(names.events_key(camera_id), ()))
+        return [LoggedEvent(event, at_us) for event, at_us in found if not isinstance(event, PartitionTruncated)]
 
-    def fell(self, partition: int) -> list[PartitionFell]:
-        found = map(_parsed, self.scored.get(names.fell_key(partition), ()))
-        return [event for event, _ in found if isinstance(event, PartitionFell)]
+    def log_truncations(self, partition: int) -> list[PartitionTruncated]:
+        found = map(_parsed, self.sorted_sets.get(names.truncations_key(partition), ()))
+        return [event for event, _ in found if isinstance(event, PartitionTruncated)]
 
     def revisions(self, camera_id: str) -> list[Revision]:
-        return [_revision(member) for member in self.scored.get(names.camera_key(camera_id), ())]
+        return [_revision(member) for member in self.sorted_sets.get(names.camera_key(camera_id), ())]
 
 
-def _indexed(logged: Logged) -> Value:
-    assert not isinstance(logged.value, Fragment | Rotten | Unreadable | DeadLetter)
+def _indexed(logged: LogRecord) -> IndexedValue:
+    assert not isinstance(logged.value, Fragment | CorruptFragment | InvalidRecord | DeadLetter)
     return logged.value
 
 
 @cache
 def _parsed(member: bytes) -> tuple[StreamEvent, int | None]:
-    return wire.parse_indexed(member)
+    return wire.decode_indexed_event(member)
 
 
 @cache
 def _revision(member: bytes) -> Revision:
-    return Revision(*indexed.parse_indexed_camera(member))
+    return Revision(*indexed_camera.decode_indexed_camera(member))
 
 
 class Indexer:
     """Follows the topics; what it holds, and up to where, outlives it."""
 
-    def __init__(self, broker: Broker, dice: Random) -> None:
-        self._broker, self._dice = broker, dice
+    def __init__(self, broker: Broker, rng: Random) -> None:
+        self._broker, self._rng = broker, rng
         self.index = Index()
-        self.applied: dict[Place, int] = {}
-        self.logged: dict[int, int] = {}
+        self.applied_offsets: dict[TopicPartition, int] = {}
+        self.watermarks_us: dict[int, int] = {}
         self._read = 0  # of `cameras`; for the other topics Redis alone says how far they are read
-        self.read: dict[Place, tuple[Mark, ...]] = {}
-        self.keep()
+        self.read_marks: dict[TopicPartition, tuple[Mark, ...]] = {}
+        self.save_snapshot()
 
-    def keep(self) -> None:
+    def save_snapshot(self) -> None:
         """What Redis holds now is what it may come back with."""
-        self._kept = deepcopy((self.index, self.applied, self.logged, self.read))
+        self._snapshot = deepcopy((self.index, self.applied_offsets, self.watermarks_us, self.read_marks))
 
-    def set_back(self) -> None:
-        self.index, self.applied, self.logged, self.read = deepcopy(self._kept)
+    def restore_snapshot(self) -> None:
+        self.index, self.applied_offsets, self.watermarks_us, self.read_marks = deepcopy(self._snapshot)
 
-    def turn(self, *, follows: bool) -> None:
+    def run_tick(self, *, reads_topics: bool) -> None:
         """A tick; it does not always keep up, and may read again what it has."""
-        cameras = self._broker.log(*REVISIONS)
-        if self.applied.get(REVISIONS, 0) < self._read:
+        cameras = self._broker.log(*CAMERAS_PARTITION)
+        if self.applied_offsets.get(CAMERAS_PARTITION, 0) < self._read:
             self._read = 0
         self.index.write(cameras[self._read :])
-        self._read = self.applied[REVISIONS] = len(cameras)
-        told = {n: log_us_of(commit.metadata) for n, commit in enumerate(self._broker.commits) if commit}
-        ends = {place: len(self._broker.log(*place)) for place in PLACES}
+        self._read = self.applied_offsets[CAMERAS_PARTITION] = len(cameras)
+        committed_watermarks = {
+            n: parse_commit_watermark_us(commit.metadata) for n, commit in enumerate(self._broker.commits) if commit
+        }
+        ends = {place: len(self._broker.log(*place)) for place in TOPIC_PARTITIONS}
         sure = {
-            place for place in PLACES if self._survivor(place) == next(iter(self.read.get(place, ())), None)
+            place
+            for place in TOPIC_PARTITIONS
+            if self._survivor(place) == next(iter(self.read_marks.get(place, ())), None)
         }
         ends = {place: end for place, end in ends.items() if place in sure}
-        for place in PLACES if follows else ():
-            self._find_place(place)
+        for place in TOPIC_PARTITIONS if reads_topics else ():
+            self._seek(place)
             self._follow(place)
-        known = {n: log_us for n, log_us in told.items() if log_us is not None}
-        self.logged |= progress(known, ends, self.applied, self.logged, count=PARTITIONS)
+        known = {n: log_us for n, log_us in committed_watermarks.items() if log_us is not None}
+        self.watermarks_us |= advanced_watermarks(
+            known, ends, self.applied_offsets, self.watermarks_us, count=PARTITIONS
+        )
 
-    def _follow(self, place: Place) -> None:
-        at, log = self.applied.get(place, 0), self._broker.log(*place)
+    def _follow(self, partition: TopicPartition) -> None:
+        at, log = self.applied_offsets.get(partition, 0), self._broker.log(*partition)
         if (
-            not log and place[0] == names.RETENTION
+            not log and partition[0] == names.RETENTION
         ):  # in most worlds: they throw the dice as they did before it was there
             return
-        end = len(log) if self._dice.random() < 0.7 else self._dice.randint(at, len(log))
-        again = self._dice.randint(0, 3) if self._dice.random() < 0.1 else 0
+        end = len(log) if self._rng.random() < 0.7 else self._rng.randint(at, len(log))
+        again = self._rng.randint(0, 3) if self._rng.random() < 0.1 else 0
         if end > at:
             self.index.write(log[max(0, at - again) : end])
-            self.read[place] = climbed(self.read.get(place, ()), mark_at(log, end - 1))
-        self.applied[place] = end
+            self.read_marks[partition] = add_mark(self.read_marks.get(partition, ()), mark_at(log, end - 1))
+        self.applied_offsets[partition] = end
 
-    def _survivor(self, place: Place) -> Mark | None:
-        return next((mark for mark in self.read.get(place, ()) if self._broker.has(place, mark)), None)
+    def _survivor(self, partition: TopicPartition) -> Mark | None:
+        return next((mark for mark in self.read_marks.get(partition, ()) if self._broker.has(partition, mark)), None)
 
-    def _find_place(self, place: Place) -> None:
+    def _seek(self, partition: TopicPartition) -> None:
         """As over a new connection."""
-        stated, read = self.applied.get(place), self.read.get(place, ())
-        end, survivor = len(self._broker.log(*place)), self._survivor(place)
-        self.applied[place], _ = position(stated, 0, end, read=read, survivor=survivor)
-        self.read[place] = tuple(mark for mark in read if mark.offset < self.applied[place])
+        stated, read = self.applied_offsets.get(partition), self.read_marks.get(partition, ())
+        end, survivor = len(self._broker.log(*partition)), self._survivor(partition)
+        self.applied_offsets[partition], _ = resume_offset(stated, 0, end, read_marks=read, survivor=survivor)
+        self.read_marks[partition] = tuple(mark for mark in read if mark.offset < self.applied_offsets[partition])

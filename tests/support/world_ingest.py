@@ -12,163 +12,172 @@ from typing import TYPE_CHECKING, cast
 from districam_common.contract import names
 from districam_common.contract.events import Camera, Cause, Lost, Refused, StreamEvent
 from districam_common.contract.media import Fragment
+from districam_ingest.clocks.broker_clock_prober import PROBE_INTERVAL_US
 from districam_ingest.clocks.host_clock import HostClock
-from districam_ingest.clocks.probing import INTERVAL_US
-from districam_ingest.fleet.camera import asks_the_same
-from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.fleet.camera_worker import has_same_stream_settings
+from districam_ingest.readers.reader import SourceInfo
+from districam_ingest.recording.camera_context import CameraContext, report_refused
 from districam_ingest.recording.stream import Stream
-from districam_ingest.recording.surroundings import Surroundings, refuse
-from districam_recorder.core.partition_log import Unreadable
-from support.surroundings import surroundings
+from districam_recorder.core.partition_log import InvalidRecord
+from support.camera_context import make_context
 from support.world_broker import BROKERS, PARTITIONS, Broker
-from support.world_cameras import TICK_US, Device, S, at
+from support.world_cameras import TICK_US, S, SimulatedCamera, tick_us
 
 if TYPE_CHECKING:
-    from districam_ingest.readers.reading import Source
+    from districam_ingest.readers.reader import Source
 
-SILENCE_US, LINGER_US, CONTACT_US = 10 * S, 20 * S, 10 * S
+SILENCE_US, LINGER_US, CONTACT_TIMEOUT_US = 10 * S, 20 * S, 10 * S
 RETRY_S = 5.0
-QUEUED_MOST = 40
-SENT_A_TICK = 20
-SOCKET_TICKS = 3
+MAX_QUEUED_FRAGMENTS = 40
+MAX_SENDS_PER_TICK = 20
+SOCKET_BUFFER_TICKS = 3
 """What the socket of a process that stands still keeps."""
 
 
 @dataclass
-class HostTime:
-    """A host's clocks. `off_us`: its wall clock's error. `slept`: ticks for which its monotonic clock stood still."""
+class SimulatedHostClock:
+    """A host's clocks. `offset_us`: its wall clock's error. `suspended_ticks`: ticks for which its monotonic clock stood still."""
 
     tick: int = 0
-    off_us: int = 0
-    slept: int = 0
+    offset_us: int = 0
+    suspended_ticks: int = 0
     ahead_us: int = 0
 
     def now_us(self) -> int:
-        return at(self.tick) + self.off_us + self.ahead_us
+        return tick_us(self.tick) + self.offset_us + self.ahead_us
 
     def monotonic_us(self) -> int:
         return self.monotonic_at(self.tick)
 
     def monotonic_at(self, tick: int) -> int:
         """What it showed at that tick, if it has gone ever since."""
-        return 9 * S + (tick - self.slept) * TICK_US
+        return 9 * S + (tick - self.suspended_ticks) * TICK_US
 
 
 @dataclass
-class Way:
+class BrokerLink:
     """The way from one host to the broker, and all that ever went on it."""
 
     is_full: bool = False
-    spoils: set[str] = field(default_factory=set[str])
-    offered: list[Fragment] = field(default_factory=list[Fragment])
-    spoilt: list[Fragment] = field(default_factory=list[Fragment])
+    corrupted_camera_ids: set[str] = field(default_factory=set[str])
+    queued_fragments: list[Fragment] = field(default_factory=list[Fragment])
+    corrupted_fragments: list[Fragment] = field(default_factory=list[Fragment])
 
 
-class Queue:
+class SimulatedSendQueue:
     """What waits for the broker: a line for each partition, so that order is kept."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, link: BrokerLink) -> None:
         self.host_clock = HostClock()
         self.causes: dict[str, Cause] = {}  # what was last told of each camera's stream
-        self.refused_room = False
-        self.held = 0
-        self._asked_us: int | None = None
-        self._lines = defaultdict[int, deque[Fragment | StreamEvent]](deque)
-        self._way = way
+        self.was_full = False
+        self.held_bytes = 0
+        self._probed_us: int | None = None
+        self._queues = defaultdict[int, deque[Fragment | StreamEvent]](deque)
+        self._link = link
 
-    def has_room(self, size: int) -> bool:
-        waiting = sum(isinstance(item, Fragment) for line in self._lines.values() for item in line)
-        has = bool(size) and not self._way.is_full and waiting < QUEUED_MOST
-        self.refused_room |= not has
+    def has_room(self, size_bytes: int) -> bool:
+        waiting = sum(isinstance(item, Fragment) for line in self._queues.values() for item in line)
+        has = bool(size_bytes) and not self._link.is_full and waiting < MAX_QUEUED_FRAGMENTS
+        self.was_full |= not has
         return has
 
-    def hold(self, more: int) -> bool:
-        self.held += more
-        assert self.held >= 0
-        return not self._way.is_full
+    def adjust_buffered_bytes(self, delta_bytes: int) -> bool:
+        self.held_bytes += delta_bytes
+        assert self.held_bytes >= 0
+        return not self._link.is_full
 
-    def offer_fragment(self, fragment: Fragment) -> None:
-        self._way.offered.append(fragment)
-        self._lines[names.partition_of(fragment.info.camera_id, PARTITIONS)].append(fragment)
+    def put_fragment(self, fragment: Fragment) -> None:
+        self._link.queued_fragments.append(fragment)
+        self._queues[names.partition_of(fragment.info.camera_id, PARTITIONS)].append(fragment)
 
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+    def put_event(self, camera_id: str, event: StreamEvent) -> None:
         if isinstance(event, Lost | Refused):
             self.causes[camera_id] = event.cause
-        self._lines[names.partition_of(camera_id, PARTITIONS)].append(event)
+        self._queues[names.partition_of(camera_id, PARTITIONS)].append(event)
 
-    def send(self, broker: Broker, clock: HostTime, dice: Random, *, away: Container[int]) -> None:
-        """`away`: partitions of `fragments` whose leader is not found."""
-        for partition, line in self._lines.items():
-            for _ in range(SENT_A_TICK):
-                if not line or (partition in away and isinstance(line[0], Fragment)):
+    def send(
+        self,
+        broker: Broker,
+        clock: SimulatedHostClock,
+        rng: Random,
+        *,
+        unreachable_partitions: Container[int],
+    ) -> None:
+        """`unreachable_partitions`: partitions of `fragments` whose leader is not found."""
+        for partition, line in self._queues.items():
+            for _ in range(MAX_SENDS_PER_TICK):
+                if not line or (partition in unreachable_partitions and isinstance(line[0], Fragment)):
                     break
                 item = line.popleft()
-                times = 2 if dice.random() < 0.05 else 1  # the acknowledgement was lost: sent again
+                times = 2 if rng.random() < 0.05 else 1  # the acknowledgement was lost: sent again
                 topic = names.FRAGMENTS if isinstance(item, Fragment) else names.STREAMS
                 for _ in range(times):
                     append_us = self._append(broker, topic, partition, item)
                     self._acked(append_us, clock, broker.leader(topic, partition))
 
-    def ask_when_due(self, broker: Broker, clock: HostTime, unheard: Container[int]) -> None:
+    def probe_clocks_when_due(
+        self, broker: Broker, clock: SimulatedHostClock, unreachable_brokers: Container[int]
+    ) -> None:
         """All brokers for the time; but for those that cannot be reached."""
-        is_due = self._asked_us is None or clock.monotonic_us() - self._asked_us >= INTERVAL_US
-        if is_due or self.host_clock.wants_acks:
-            self._asked_us = clock.monotonic_us()
-            self.host_clock.expects(BROKERS, self._asked_us)
+        is_due = self._probed_us is None or clock.monotonic_us() - self._probed_us >= PROBE_INTERVAL_US
+        if is_due or self.host_clock.needs_acks:
+            self._probed_us = clock.monotonic_us()
+            self.host_clock.expect_brokers(BROKERS, self._probed_us)
             for number in BROKERS:
-                if number not in unheard:
-                    self._acked(broker.time_us(number), clock, number)
+                if number not in unreachable_brokers:
+                    self._acked(broker.clock_us(number), clock, number)
 
-    def _acked(self, append_us: int, clock: HostTime, broker: int) -> None:
+    def _acked(self, append_us: int, clock: SimulatedHostClock, broker: int) -> None:
         monotonic_us = clock.monotonic_us()
-        self.host_clock.acked(append_us, monotonic_us, monotonic_us, broker)
+        self.host_clock.feed_ack(append_us, monotonic_us, monotonic_us, broker)
 
     def _append(self, broker: Broker, topic: str, partition: int, item: Fragment | StreamEvent) -> int:
-        if isinstance(item, Fragment) and item.info.camera_id in self._way.spoils:
-            self._way.spoilt.append(item)
-            return broker.append(topic, partition, Unreadable(item.info.camera_id, "spoilt"))
+        if isinstance(item, Fragment) and item.info.camera_id in self._link.corrupted_camera_ids:
+            self._link.corrupted_fragments.append(item)
+            return broker.append(topic, partition, InvalidRecord(item.info.camera_id, "spoilt"))
         return broker.append(topic, partition, item)
 
 
 class _NoStills:
-    def offer(self, wanted: object) -> None:
+    def submit(self, request: object) -> None:
         pass
 
 
 class _Opened:
-    info = SourceInfo(codec="h264", sets=(), reader="simulated")
+    info = SourceInfo(codec="h264", parameter_sets=(), reader="simulated")
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         pass
 
 
 @dataclass(eq=False)
-class Pull:
+class SimulatedCameraWorker:
     """One camera's life in one ingest."""
 
-    device: Device
+    camera_device: SimulatedCamera
     camera: Camera
-    around: Surroundings
-    clock: HostTime
+    context: CameraContext
+    clock: SimulatedHostClock
     stream: Stream | None = None
     read_us: int = 0
     retry_us: int = 0
-    leaves_us: int | None = None
-    missed: int = 0
+    linger_until_us: int | None = None
+    lost_before: int = 0
     """Pictures lost on the way since the last one."""
-    taken: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
+    recorded: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
     """Pictures that went into an epoch in this tick: number, epoch, instant by the epoch's clock."""
 
     @property
     def _now_us(self) -> int:
-        return self.around.clock.monotonic_us()
+        return self.context.clock.monotonic_us()
 
-    def turn(self, tick: int) -> None:
+    def run_tick(self, tick: int) -> None:
         if self.stream is None and not self._connect():
             return
-        if not self.device.reachable:
+        if not self.camera_device.is_reachable:
             self._fail("camera_unreachable")
-        elif self.device.sends and self._receive(tick):
+        elif self.camera_device.is_sending and self._receive(tick):
             self.read_us = self._now_us
         elif self._now_us - self.read_us >= SILENCE_US:
             self._time_out()
@@ -176,35 +185,35 @@ class Pull:
     def _connect(self) -> bool:
         if self._now_us < self.retry_us:
             return False
-        if not self.device.accepts():
+        if not self.camera_device.accepts_client():
             self._fail("camera_unreachable")
             return False
-        self.stream, self.missed = Stream(self.camera, cast("Source", _Opened()), self.around), 0
-        self.device.clients.append(self)
+        self.stream, self.lost_before = Stream(self.camera, cast("Source", _Opened()), self.context), 0
+        self.camera_device.clients.append(self)
         self.read_us = self._now_us
         return True
 
     def _receive(self, tick: int) -> bool:
-        if self.device.lost or self.stream is None:
-            self.missed += 1
+        if self.camera_device.is_losing or self.stream is None:
+            self.lost_before += 1
             return False
-        picture, self.missed = self.device.picture(tick, self._now_us, self.missed), 0
-        self.stream.take([picture])
+        picture, self.lost_before = self.camera_device.picture(tick, self._now_us, self.lost_before), 0
+        self.stream.feed([picture])
         # The truth must not hang on what is told of it:
         epoch = self.stream._epoch  # pyright: ignore[reportPrivateUsage]
         if epoch is not None:
-            self.taken.append((tick, epoch.id, self.clock.monotonic_at(tick) + epoch.offset_us))
+            self.recorded.append((tick, epoch.id, self.clock.monotonic_at(tick) + epoch.offset_us))
         return True
 
-    def catch_up(self, ticks: range) -> None:
+    def read_socket_buffer(self, ticks: range) -> None:
         """What the socket kept while the process stood still."""
-        if self.stream is not None and self.device.reachable:
-            kept = [tick for tick in ticks if tick in self.device.sent][:SOCKET_TICKS]
+        if self.stream is not None and self.camera_device.is_reachable:
+            kept = [tick for tick in ticks if tick in self.camera_device.sent][:SOCKET_BUFFER_TICKS]
             for tick in kept:
                 self._receive(tick)
 
     def _time_out(self) -> None:
-        if self.around.watch.stalled_since(self.read_us):
+        if self.context.stall_detector.has_stalled_since(self.read_us):
             self.read_us = self._now_us
         else:
             self._fail("source_silent")
@@ -212,105 +221,105 @@ class Pull:
     def _fail(self, cause: Cause) -> None:
         """Over, or never begun; the next try is after a while."""
         if not self._end(cause, RETRY_S):
-            refuse(self.camera, self.around, cause, "", RETRY_S)
+            report_refused(self.camera, self.context, cause, "", RETRY_S)
         self.retry_us = self._now_us + round(RETRY_S * S)
 
     def _end(self, cause: Cause, retry_s: float) -> bool:
         stream, self.stream = self.stream, None
         if stream is None:
             return False
-        self.device.clients.remove(self)
-        return stream.end(cause, "", retry_s)
+        self.camera_device.clients.remove(self)
+        return stream.close(cause, "", retry_s)
 
     def stop(self, cause: Cause) -> None:
         self._end(cause, 0.0)
 
-    def vanish(self) -> None:
+    def disconnect(self) -> None:
         """The process is gone."""
         if self.stream is not None:
-            self.device.clients.remove(self)
+            self.camera_device.clients.remove(self)
 
 
 class Ingest:
     """One process."""
 
-    def __init__(self, name: str, clock: HostTime, way: Way) -> None:
+    def __init__(self, name: str, clock: SimulatedHostClock, link: BrokerLink) -> None:
         self.clock = clock
-        self.queue = Queue(way)
-        self.pulls: dict[str, Pull] = {}
-        self.heard_us = clock.monotonic_us()
-        self.was_out = False
-        self.let_go = dict[str, Cause]()
+        self.queue = SimulatedSendQueue(link)
+        self.workers: dict[str, SimulatedCameraWorker] = {}
+        self.last_contact_us = clock.monotonic_us()
+        self.was_out_of_contact = False
+        self.released = dict[str, Cause]()
         """Cameras that were left to others in this tick, and why."""
         host_clock = self.queue.host_clock
-        self._around = surroundings(
+        self._context = make_context(
             self.queue,
             stills=_NoStills(),
             clock=clock,
             now_us=lambda: clock.monotonic_us() + host_clock.offset_us,
             instance=name,
         )
-        self._watch = self._around.watch
+        self._watch = self._context.stall_detector
 
-    def wake(self, stood_still: int) -> None:
+    def begin_tick(self, stalled_ticks: int) -> None:
         """The tick begins, after so many in which the process did not run."""
-        self._watch.stalled_since(self.clock.monotonic_us())  # the beat
-        self.queue.host_clock.host(self.clock.now_us(), self.clock.monotonic_us())
-        self.queue.refused_room = False
-        self.let_go = dict[str, Cause]()
-        since = self.clock.tick - stood_still
-        for pull in self.pulls.values():
-            pull.taken = []
-            pull.catch_up(range(since, self.clock.tick))
+        self._watch.has_stalled_since(self.clock.monotonic_us())  # the beat
+        self.queue.host_clock.feed_host_time(self.clock.now_us(), self.clock.monotonic_us())
+        self.queue.was_full = False
+        self.released = dict[str, Cause]()
+        since = self.clock.tick - stalled_ticks
+        for pull in self.workers.values():
+            pull.recorded = []
+            pull.read_socket_buffer(range(since, self.clock.tick))
 
-    def out_of_contact(self) -> None:
+    def handle_lost_contact(self) -> None:
         """The group does not answer; after a while others may have our cameras."""
-        if self.clock.monotonic_us() - self.heard_us >= CONTACT_US:
-            self.was_out = True
-            for camera_id, pull in list(self.pulls.items()):
+        if self.clock.monotonic_us() - self.last_contact_us >= CONTACT_TIMEOUT_US:
+            self.was_out_of_contact = True
+            for camera_id, pull in list(self.workers.items()):
                 if pull.camera.single_client:
                     self._stop(camera_id, "service_down")
 
-    def hear(self, mine: Mapping[str, Device], records: Mapping[str, Camera]) -> None:
+    def apply_assignment(self, assigned: Mapping[str, SimulatedCamera], records: Mapping[str, Camera]) -> None:
         """The group answers: these are our cameras, and what the log says of them."""
         now_us = self.clock.monotonic_us()
-        self.was_out |= now_us - self.heard_us > CONTACT_US
-        self.heard_us = now_us
-        wanted = {name: device for name, device in mine.items() if records[name].is_expected}
-        for camera_id, device in wanted.items():
+        self.was_out_of_contact |= now_us - self.last_contact_us > CONTACT_TIMEOUT_US
+        self.last_contact_us = now_us
+        expected = {name: device for name, device in assigned.items() if records[name].is_expected}
+        for camera_id, device in expected.items():
             self._ensure(device, records[camera_id])
-        for camera_id, pull in list(self.pulls.items()):
-            if camera_id in mine and camera_id not in wanted:
+        for camera_id, pull in list(self.workers.items()):
+            if camera_id in assigned and camera_id not in expected:
                 self._stop(camera_id, "stream_changed")
-            elif camera_id not in mine and self.was_out:
+            elif camera_id not in assigned and self.was_out_of_contact:
                 self._stop(camera_id, "service_down")
-            elif camera_id not in mine and pull.leaves_us is None:
-                pull.leaves_us = now_us + (0 if pull.camera.single_client else LINGER_US)
-        self.was_out = False
+            elif camera_id not in assigned and pull.linger_until_us is None:
+                pull.linger_until_us = now_us + (0 if pull.camera.single_client else LINGER_US)
+        self.was_out_of_contact = False
 
-    def _ensure(self, device: Device, record: Camera) -> None:
-        running = self.pulls.get(record.camera_id)
-        if running is not None and asks_the_same(running.camera, record):
-            running.camera, running.leaves_us = record, None
+    def _ensure(self, device: SimulatedCamera, record: Camera) -> None:
+        running = self.workers.get(record.camera_id)
+        if running is not None and has_same_stream_settings(running.camera, record):
+            running.camera, running.linger_until_us = record, None
             return
         if running is not None:
             self._stop(record.camera_id, "stream_changed")
-        self.pulls[record.camera_id] = Pull(device, record, self._around, self.clock)
+        self.workers[record.camera_id] = SimulatedCameraWorker(device, record, self._context, self.clock)
 
     def _stop(self, camera_id: str, cause: Cause) -> None:
         self.queue.causes[camera_id] = cause
         if cause != "stream_changed":
-            self.let_go[camera_id] = cause
-        self.pulls.pop(camera_id).stop(cause)
+            self.released[camera_id] = cause
+        self.workers.pop(camera_id).stop(cause)
 
-    def read(self) -> None:
+    def run_workers(self) -> None:
         """Streams go on, those that have lingered end."""
-        for camera_id, pull in list(self.pulls.items()):
-            if pull.leaves_us is not None and self.clock.monotonic_us() >= pull.leaves_us:
+        for camera_id, pull in list(self.workers.items()):
+            if pull.linger_until_us is not None and self.clock.monotonic_us() >= pull.linger_until_us:
                 self._stop(camera_id, "handover")
             else:
-                pull.turn(self.clock.tick)
+                pull.run_tick(self.clock.tick)
 
-    def die(self) -> None:
-        for pull in self.pulls.values():
-            pull.vanish()
+    def crash(self) -> None:
+        for pull in self.workers.values():
+            pull.disconnect()

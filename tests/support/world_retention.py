@@ -9,29 +9,29 @@ from random import Random
 
 from districam_common.contract import names
 from districam_common.contract.events import Camera, Connected, FootageExpired, SegmentStored
-from districam_common.contract.names import DAY_US, HOUR_US, entry_of, segment_key
+from districam_common.contract.names import DAY_US, HOUR_US, entry_of, segment_object_key
 from districam_common.ledger.intervals import merge
 from districam_common.ledger.ledger import LedgerInputs, State, ledger
-from districam_indexer.core.belief import objection
-from districam_indexer.core.operations import gathered
-from districam_indexer.core.plan import is_inside, plan_entry, plan_event
+from districam_indexer.core.expired_validation import rejection_reason
+from districam_indexer.core.operations import to_batch
+from districam_indexer.core.plan import is_covered, plan_entry, plan_event
 from districam_recorder.core.progress import Commit
 from support.fragments import epoch_id
 from support.world_broker import PARTITIONS, Broker
-from support.world_index import PLACES, REVISIONS, Indexer
+from support.world_index import CAMERAS_PARTITION, TOPIC_PARTITIONS, Indexer
 
 CAMERA = "gate"
 PARTITION = names.partition_of(CAMERA, PARTITIONS)
 TICK_US = HOUR_US // 4
-BEGUN_US = 1_790_000_000_000_000 // DAY_US * DAY_US
-RECORD = Camera(camera_id=CAMERA, name="Gate", url="rtsp://10.0.0.1/", updated_us=BEGUN_US, revision=1)
-KEPT_US = DAY_US + 2 * HOUR_US
-BUILT_TICKS = 6
+ARCHIVE_START_US = 1_790_000_000_000_000 // DAY_US * DAY_US
+RECORD = Camera(camera_id=CAMERA, name="Gate", url="rtsp://10.0.0.1/", updated_us=ARCHIVE_START_US, revision=1)
+RETENTION_US = DAY_US + 2 * HOUR_US
+REBUILD_TICKS = 6
 """How long an index that is made anew is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Snapshot:
     """What somebody is told of the whole past at an instant."""
 
     now_us: int
@@ -43,35 +43,35 @@ class Archive:
     """Runs to its end at once.
 
     Attributes:
-        lost_at: ticks at which Redis loses all and the index is made anew.
+        index_lost_at: ticks at which Redis loses all and the index is made anew.
         streams_until_us: up to when retention speaks on `streams`.
     """
 
-    dice: Random
-    lost_at: frozenset[int] = frozenset()
+    rng: Random
+    index_lost_at: frozenset[int] = frozenset()
     ticks: int = 200
     streams_until_us: int = 0
     broker: Broker = field(default_factory=Broker)
     bucket: dict[str, SegmentStored] = field(default_factory=dict[str, SegmentStored])
-    looks: list[Look] = field(default_factory=list[Look])
+    snapshots: list[Snapshot] = field(default_factory=list[Snapshot])
 
     def __post_init__(self) -> None:
-        self.broker.now_us = BEGUN_US
-        self.broker.append(*REVISIONS, RECORD)
+        self.broker.now_us = ARCHIVE_START_US
+        self.broker.append(*CAMERAS_PARTITION, RECORD)
         connected = Connected(
-            camera_id=CAMERA, at_us=BEGUN_US, instance="i", epoch=epoch_id(1), reader="native", transport="tcp", codecs="avc1",
+            camera_id=CAMERA, at_us=ARCHIVE_START_US, instance="i", epoch=epoch_id(1), reader="native", transport="tcp", codecs="avc1",
             width=64, height=48,
         )  # fmt: skip
         self.broker.append(names.STREAMS, PARTITION, connected)
-        self.indexer = Indexer(self.broker, self.dice)
+        self.indexer = Indexer(self.broker, self.rng)
         for tick in range(1, self.ticks):
-            self.broker.now_us = BEGUN_US + tick * TICK_US
-            if tick in self.lost_at:
+            self.broker.now_us = ARCHIVE_START_US + tick * TICK_US
+            if tick in self.index_lost_at:
                 self._rebuild()
             self._record(tick)
-            self.indexer.turn(follows=True)
-            self._let_go()
-            self._look()
+            self.indexer.run_tick(reads_topics=True)
+            self._expire()
+            self._take_snapshot()
 
     def _record(self, tick: int) -> None:
         """The last quarter of an hour is stored and announced; the recorder's commit says so."""
@@ -81,46 +81,46 @@ class Archive:
             init_bytes=1, access_units=1, lost_packets=0, damaged=0, codecs="avc1", width=64, height=48,
             starts_with_keyframe=True, bucket="b", key="", sha256="",
         )  # fmt: skip
-        stored = replace(stored, key=segment_key(CAMERA, entry_of(stored)))
+        stored = replace(stored, key=segment_object_key(CAMERA, entry_of(stored)))
         self.bucket[stored.key] = stored
         self.broker.append(names.SEGMENTS, PARTITION, stored)
         self.broker.commits[PARTITION] = Commit(0, json.dumps({"log_us": end_us}))
 
-    def _let_go(self) -> None:
+    def _expire(self) -> None:
         """Said on the topic, written to the index, then deleted."""
-        edge_us = (self.broker.now_us - KEPT_US) // HOUR_US * HOUR_US
-        if edge_us <= BEGUN_US or self.dice.random() < 0.5:
+        edge_us = (self.broker.now_us - RETENTION_US) // HOUR_US * HOUR_US
+        if edge_us <= ARCHIVE_START_US or self.rng.random() < 0.5:
             return
         event = FootageExpired(
-            camera_id=CAMERA, at_us=self.broker.now_us, instance="i", from_us=BEGUN_US, to_us=edge_us, reason="budget"
+            camera_id=CAMERA, at_us=self.broker.now_us, instance="i", from_us=ARCHIVE_START_US, to_us=edge_us, reason="budget"
         )  # fmt: skip
         topic = names.STREAMS if self.broker.now_us <= self.streams_until_us else names.RETENTION
         append_us = self.broker.append(topic, PARTITION, event)
-        assert objection(event, topic, append_us, self.streams_until_us) is None
-        self.indexer.index.apply(gathered(plan_event(event, append_us)))
-        gone = merge([(event.from_us, event.to_us)])
-        over = [key for key, one in self.bucket.items() if is_inside((one.start_us, one.end_us), gone)]
+        assert rejection_reason(event, topic, append_us, self.streams_until_us) is None
+        self.indexer.index.apply(to_batch(plan_event(event, append_us)))
+        expired = merge([(event.from_us, event.to_us)])
+        over = [key for key, one in self.bucket.items() if is_covered((one.start_us, one.end_us), expired)]
         for key in over:
             del self.bucket[key]
 
     def _rebuild(self) -> None:
         """Nothing is left; the bucket is listed, and the members of the group follow the topics from where they are told."""
-        self.indexer = Indexer(self.broker, self.dice)
+        self.indexer = Indexer(self.broker, self.rng)
         for one in self.bucket.values():
-            self.indexer.index.apply(gathered(plan_entry(CAMERA, entry_of(one))))
-        ends = {place: len(self.broker.log(*place)) for place in PLACES}
-        self.indexer.applied = {place: end for place, end in ends.items() if place[0] == names.SEGMENTS}
-        for _ in range(BUILT_TICKS):
-            self.indexer.turn(follows=True)
-            self._look()
+            self.indexer.index.apply(to_batch(plan_entry(CAMERA, entry_of(one))))
+        ends = {place: len(self.broker.log(*place)) for place in TOPIC_PARTITIONS}
+        self.indexer.applied_offsets = {place: end for place, end in ends.items() if place[0] == names.SEGMENTS}
+        for _ in range(REBUILD_TICKS):
+            self.indexer.run_tick(reads_topics=True)
+            self._take_snapshot()
 
-    def _look(self) -> None:
+    def _take_snapshot(self) -> None:
         index = self.indexer.index
         known = LedgerInputs(
             revisions=index.revisions(CAMERA),
             segments=index.segments(CAMERA),
-            events=index.told(CAMERA),
-            log_us=self.indexer.logged.get(PARTITION, 0),
+            events=index.events(CAMERA),
+            log_us=self.indexer.watermarks_us.get(PARTITION, 0),
         )
-        states = ledger((BEGUN_US, self.broker.now_us), known, now_us=self.broker.now_us)
-        self.looks.append(Look(self.broker.now_us, states))
+        states = ledger((ARCHIVE_START_US, self.broker.now_us), known, now_us=self.broker.now_us)
+        self.snapshots.append(Snapshot(self.broker.now_us, states))

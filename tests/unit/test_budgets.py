@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from budgets.ledger import Budgets, spent_of, too_dear
-from support.spent import Meter
+from support.cpu_time_plugin import CpuMeter
 
 TESTS = Path(__file__).parents[1]
 REPORT = """<testsuites><testsuite>
@@ -48,11 +48,9 @@ def test_only_modules_that_are_there_have_a_budget_and_it_is_more_than_that_of_a
 
 def test_work_in_a_process_below_counts_while_it_runs_and_when_it_has_ended():
 
-    meter = Meter()
+    meter = CpuMeter()
     code = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         while_running_s = meter.read_s()

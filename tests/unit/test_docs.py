@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [*ROOT.glob("docs/**/*.md"), *ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
-)
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"`(?P<file>(?:unit|contract|integration)/[a-z_/]+\.py|…)(?:::(?P<name>test_\w+))?`")
 
@@ -19,9 +17,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [str(target) for target in targets if not target.exists()] == []
 
 
-@pytest.mark.parametrize(
-    ("page", "heading"), [("testing.md", "## Bad input"), ("findings.md", "## The findings")]
-)
+@pytest.mark.parametrize(("page", "heading"), [("testing.md", "## Bad input"), ("findings.md", "## The findings")])
 def test_every_test_that_is_named_in_a_table_exists(page: str, heading: str) -> None:
     """`…` stands for the file named before."""
     text = (ROOT / "docs/design" / page).read_text()

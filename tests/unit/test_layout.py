@@ -55,12 +55,7 @@ def _pure() -> list[Path]:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (names,) = [one["source_modules"] for one in contracts if one["id"] == "pure"]
     places = [Path(source, *name.split(".")) for source in ROOT.glob("*/*/src") for name in names]
-    return [
-        path
-        for place in places
-        for path in (*place.rglob("*.py"), place.with_suffix(".py"))
-        if path.is_file()
-    ]
+    return [path for place in places for path in (*place.rglob("*.py"), place.with_suffix(".py")) if path.is_file()]
 
 
 @pytest.mark.parametrize("module", ["time", "asyncio", "socket"])
@@ -101,9 +96,7 @@ def _filled_in_later(one: ast.ClassDef) -> set[str]:
     if one.bases:
         return set()
     methods = {n.name: n for n in one.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
-    fields = {
-        n.target.id for n in one.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-    }
+    fields = {n.target.id for n in one.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
     making = [methods[name] for name in ("__init__", "__post_init__") if name in methods]
     making += [methods[name] for method in making for name in _called(method) if name in methods]
     return set[str]().union(*map(_set, methods.values())) - fields.union(*map(_set, making))
@@ -122,9 +115,7 @@ def test_no_attribute_is_filled_in_later() -> None:
 
 def test_each_suppression_in_the_sources_says_why() -> None:
     """A reason follows the rule's name; of one for a whole file, the line above has it."""
-    bare = re.compile(
-        r"(?<!ruff: )(noqa: [A-Z0-9, ]+|(pyright|type): ignore\[[\w, ]+\])\s*$|noqa\s*$|: ignore\s*$"
-    )
+    bare = re.compile(r"(?<!ruff: )(noqa: [A-Z0-9, ]+|(pyright|type): ignore\[[\w, ]+\])\s*$|noqa\s*$|: ignore\s*$")
     found = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in [*SOURCES, *ROOT.glob("deploy/*.py")]
@@ -135,9 +126,7 @@ def test_each_suppression_in_the_sources_says_why() -> None:
 
 
 def _tracked() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20
-    )
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20)
     return [ROOT / name for name in listed.stdout.split("\n") if name and (ROOT / name).is_file()]
 
 

@@ -52,9 +52,7 @@ def test_a_place_that_is_not_there_exactly_once_is_stale(source: str) -> None:
         ({"origin": __file__}, "broken"),
     ],
 )
-def test_only_the_named_tests_assertion_kills(
-    change: dict[str, object], outcome: str, tmp_path: Path
-) -> None:
+def test_only_the_named_tests_assertion_kills(change: dict[str, object], outcome: str, tmp_path: Path) -> None:
     target = tmp_path / "b.py"
     target.touch()
     facts: dict[str, object] = {

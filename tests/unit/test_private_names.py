@@ -85,9 +85,7 @@ def accessed(nodes: Sequence[ast.AST]) -> Iterator[str]:
         match node:
             case ast.Attribute(attr=name) if name not in own and not is_of_self(node):
                 yield name
-            case ast.Call(
-                func=ast.Name(id="getattr" | "setattr"), args=[_, ast.Constant(value=str(name)), *_]
-            ):
+            case ast.Call(func=ast.Name(id="getattr" | "setattr"), args=[_, ast.Constant(value=str(name)), *_]):
                 yield name
             case _:
                 pass
@@ -143,9 +141,7 @@ def test_no_library_is_changed_for_the_whole_process() -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_each_of_them_checks_the_librarys_version_at_import(door: str) -> None:
-    calls = [
-        ast.unparse(node) for node in ast.parse((ROOT / door).read_text()).body if isinstance(node, ast.Expr)
-    ]
+    calls = [ast.unparse(node) for node in ast.parse((ROOT / door).read_text()).body if isinstance(node, ast.Expr)]
     assert f"require('{'minio' if 's3' in door else 'aiokafka'}')" in calls
 
 

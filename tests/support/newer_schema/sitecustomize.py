@@ -9,15 +9,15 @@ from importlib.machinery import SourceFileLoader
 from types import CodeType
 
 NAME = "districam_common.contract.names"
-OURS, NEWER = b'\nSCHEMA = "1"\n', b'\nSCHEMA = "2"\n'
+OUR_SCHEMA, NEWER_SCHEMA = b'\nSCHEMA = "1"\n', b'\nSCHEMA = "2"\n'
 
 
 class _Newer(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         source = self.get_data(self.get_filename(fullname))
-        if source.count(OURS) != 1:
+        if source.count(OUR_SCHEMA) != 1:
             raise ImportError(f"{fullname} does not say its schema as it used to")
-        return compile(source.replace(OURS, NEWER), self.get_filename(fullname), "exec")
+        return compile(source.replace(OUR_SCHEMA, NEWER_SCHEMA), self.get_filename(fullname), "exec")
 
 
 _found = importlib.util.find_spec(NAME)

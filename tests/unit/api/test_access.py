@@ -9,19 +9,27 @@ import structlog.testing
 from fastapi import FastAPI
 
 from districam_api import keyring
+from districam_api.body_limit import MAX_BODY_BYTES
 from districam_api.keyring import KeyRing
-from districam_api.limits import BODY_MOST
-from support.doorless import JSON, OPERATOR, OPERATORS, VIEWER, VIEWERS, application, asking
+from support.api_without_dependencies import (
+    JSON,
+    OPERATOR_KEY,
+    OPERATOR_KEY_TEXT,
+    VIEWER_KEY,
+    VIEWER_KEY_TEXT,
+    application,
+    make_client,
+)
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> FastAPI:
-    keyring.write(tmp_path / "keys.json", [VIEWER, OPERATOR])
+    keyring.write(tmp_path / "keys.json", [VIEWER_KEY, OPERATOR_KEY])
     return application(KeyRing(tmp_path / "keys.json"))
 
 
 async def test_a_route_that_is_new_needs_a_key(app: FastAPI):
-    async with asking(app) as http:
+    async with make_client(app) as http:
         answers = [await http.get("/v1/new"), await http.post("/v1/held", content=b"{}", headers=JSON)]
         assert [answer.status_code for answer in answers] == [401, 401]
         assert [answer.headers["www-authenticate"] for answer in answers] == ["Bearer", "Bearer"]
@@ -29,7 +37,7 @@ async def test_a_route_that_is_new_needs_a_key(app: FastAPI):
 
 
 async def test_every_route_of_the_document_needs_a_key(app: FastAPI):
-    async with asking(app) as http:
+    async with make_client(app) as http:
         for path, methods in app.openapi()["paths"].items():
             for method in methods:
                 answer = await http.request(
@@ -42,8 +50,8 @@ async def test_every_route_of_the_document_needs_a_key(app: FastAPI):
 
 
 async def test_what_is_an_operators_is_not_a_viewers(app: FastAPI):
-    for text, key, status in ((VIEWERS, VIEWER, 403), (OPERATORS, OPERATOR, 200)):
-        async with asking(app, text) as http:
+    for text, key, status in ((VIEWER_KEY_TEXT, VIEWER_KEY, 403), (OPERATOR_KEY_TEXT, OPERATOR_KEY, 200)):
+        async with make_client(app, text) as http:
             assert (await http.get("/v1/new")).json() == key.id
             answer = await http.post("/v1/held", content=b"{}", headers=JSON)
             assert answer.status_code == status
@@ -53,15 +61,15 @@ async def test_what_is_an_operators_is_not_a_viewers(app: FastAPI):
 
 
 async def test_without_keys_whoever_is_here_is_an_operator():
-    async with asking(application(None)) as http:
+    async with make_client(application(None)) as http:
         assert (await http.get("/v1/new")).json() == "-"
         assert (await http.post("/v1/held", content=b"{}", headers=JSON)).status_code == 200
         assert (await http.get("/v1/new", headers={"Host": "evil.example"})).status_code == 403
 
 
 async def test_bodies_have_a_length_and_it_is_short(app: FastAPI):
-    async with asking(app, OPERATORS) as http:
-        for length, status in ((BODY_MOST, 200), (BODY_MOST + 1, 413)):
+    async with make_client(app, OPERATOR_KEY_TEXT) as http:
+        for length, status in ((MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413)):
             answer = await http.post("/v1/held", content=b" " * length, headers=JSON)
             assert answer.status_code == status
             assert "connection" not in answer.headers, "where it ends is known"
@@ -73,7 +81,7 @@ async def test_bodies_have_a_length_and_it_is_short(app: FastAPI):
 @pytest.mark.hostile
 async def test_a_refused_keys_line_shows_the_beginning_of_the_path_alone(app: FastAPI):
     with structlog.testing.capture_logs() as lines:
-        async with asking(app, "dc_wrong") as http:
+        async with make_client(app, "dc_wrong") as http:
             assert (await http.get("/v1/cameras/" + "a" * 10_000)).status_code == 401
     (line,) = [line for line in lines if line["event"] == "key refused"]
     assert line["path"] == ("/v1/cameras/" + "a" * 10_000)[:200]
@@ -87,7 +95,7 @@ PROXY = "10.0.3.7"
 
 @pytest.fixture
 def behind(tmp_path: Path) -> FastAPI:
-    keyring.write(tmp_path / "keys.json", [VIEWER, OPERATOR])
+    keyring.write(tmp_path / "keys.json", [VIEWER_KEY, OPERATOR_KEY])
     return application(KeyRing(tmp_path / "keys.json"), **BEHIND)
 
 
@@ -99,28 +107,28 @@ async def test_behind_a_proxy_everybody_has_an_address(behind: FastAPI):
         ("10.0.4.1", "203.0.113.9", "10.0.4.1"),
         (PROXY, "", PROXY),
     ):
-        async with asking(behind, VIEWERS, peer, said) as http:
+        async with make_client(behind, VIEWER_KEY_TEXT, peer, said) as http:
             assert (await http.get("/v1/address")).json() == expected
 
 
 @pytest.mark.hostile
 async def test_somebodys_wrong_keys_slow_nobody_else_behind_the_proxy(behind: FastAPI):
-    async with asking(behind, "dc_wrong", PROXY, "203.0.113.9") as http:
+    async with make_client(behind, "dc_wrong", PROXY, "203.0.113.9") as http:
         statuses = [(await http.get("/v1/new")).status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
     with structlog.testing.capture_logs() as lines:
-        async with asking(behind, "dc_wrong", PROXY, "203.0.113.10") as http:
+        async with make_client(behind, "dc_wrong", PROXY, "203.0.113.10") as http:
             assert (await http.get("/v1/new")).status_code == 401
     assert [line["address"] for line in lines if line["event"] == "key refused"] == ["203.0.113.10"]
 
 
 @pytest.mark.hostile
 async def test_requests_under_way_count_by_who_asks(behind: FastAPI):
-    async with asking(behind, VIEWERS, PROXY, "203.0.113.9") as http:
+    async with make_client(behind, VIEWER_KEY_TEXT, PROXY, "203.0.113.9") as http:
         answers = await asyncio.gather(*[http.get("/v1/waits") for _ in range(3)])
         assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
         assert (await http.get("/v1/waits")).status_code == 200, "their places are free"
-    others = [asking(behind, VIEWERS, PROXY, f"203.0.113.{n}") for n in range(20, 25)]
+    others = [make_client(behind, VIEWER_KEY_TEXT, PROXY, f"203.0.113.{n}") for n in range(20, 25)]
     answers = await asyncio.gather(*[http.get("/v1/waits") for http in others])
     assert [answer.status_code for answer in answers] == [200] * 5
     for http in others:
@@ -131,6 +139,6 @@ async def test_requests_under_way_count_by_who_asks(behind: FastAPI):
 async def test_without_keys_nobody_comes_by_a_proxy():
     """Beside it on one machine a proxy would make an operator of everybody."""
     for header in ("X-Forwarded-For", "Forwarded", "Via"):
-        async with asking(application(None)) as http:
+        async with make_client(application(None)) as http:
             answer = await http.get("/v1/new", headers={header: "for=203.0.113.9"})
             assert answer.status_code == 403, header

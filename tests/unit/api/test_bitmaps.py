@@ -3,7 +3,7 @@ from base64 import b64decode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_api.core.bitmaps import DAY_SLOTS, cut, widened
+from districam_api.core.bitmaps import DAY_SLOTS, align_to_slots, encode_window
 from districam_api.core.times import Window
 from districam_common.contract.names import DAY_US, SLOT_US, slots
 
@@ -29,7 +29,7 @@ def test_a_window_has_its_own_bits_in_order(set_slots: set[int], first: int, len
     length = min(length, 2 * DAY_SLOTS - first)
     window = Window(DAY0_US + first * SLOT_US, DAY0_US + (first + length) * SLOT_US)
     from_day, to_day = first // DAY_SLOTS, (first + length - 1) // DAY_SLOTS
-    text, count = cut(bitmaps(set_slots, 2)[from_day : to_day + 1], window)
+    text, count = encode_window(bitmaps(set_slots, 2)[from_day : to_day + 1], window)
     bits = b64decode(text)
     assert len(bits) == -(-length // 8)
     found = {first + n for n in range(len(bits) * 8) if bits[n // 8] & 0x80 >> n % 8}
@@ -38,11 +38,11 @@ def test_a_window_has_its_own_bits_in_order(set_slots: set[int], first: int, len
 
 
 def test_a_window_is_widened_to_whole_slots():
-    assert widened(Window(DAY0_US + 1, DAY0_US + SLOT_US + 1)) == Window(DAY0_US, DAY0_US + 2 * SLOT_US)
-    assert widened(Window(DAY0_US, DAY0_US + SLOT_US)) == Window(DAY0_US, DAY0_US + SLOT_US)
+    assert align_to_slots(Window(DAY0_US + 1, DAY0_US + SLOT_US + 1)) == Window(DAY0_US, DAY0_US + 2 * SLOT_US)
+    assert align_to_slots(Window(DAY0_US, DAY0_US + SLOT_US)) == Window(DAY0_US, DAY0_US + SLOT_US)
 
 
 def test_slots_are_those_that_the_index_sets():
     ((day_us, bits),) = slots(DAY0_US + 25 * SLOT_US, DAY0_US + 27 * SLOT_US)
-    text, count = cut(bitmaps(set(bits), 1), Window(day_us + 24 * SLOT_US, day_us + 32 * SLOT_US))
+    text, count = encode_window(bitmaps(set(bits), 1), Window(day_us + 24 * SLOT_US, day_us + 32 * SLOT_US))
     assert (b64decode(text), count) == (bytes([0b0110_0000]), 2)

@@ -1,6 +1,6 @@
 import pytest
 
-from districam_api.core.conditions import divides, is_unchanged
+from districam_api.core.conditions import honours_range, is_unchanged
 
 TAG = '"5891b5b522d5df086d0ff0b110fbd9d2"'
 
@@ -33,5 +33,5 @@ def test_a_range_of_another_object_is_not_answered_with_a_part_of_this_one(
     header: str | None,
     does: bool,  # noqa: FBT001  # a parameter of the test
 ):
-    assert divides(header, TAG) is does
-    assert divides(header, None) is (header is None)
+    assert honours_range(header, TAG) is does
+    assert honours_range(header, None) is (header is None)

@@ -17,14 +17,14 @@ from prometheus_client import REGISTRY
 from starlette.types import Receive, Scope, Send
 
 from districam_api import server
-from districam_api.connections import Connections, Limits
-from districam_api.core.patience import Patience
-from districam_api.limits import Bounded
+from districam_api.body_limit import BodyLimitMiddleware
+from districam_api.connections import ConnectionLimits, Connections
+from districam_api.core.deadlines import Deadlines
 from districam_api.settings import ApiSettings
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.service import Runtime
 from districam_common.runtime.settings import SettingsError
-from support import secured
+from support import tls_servers
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 
@@ -60,9 +60,9 @@ async def serving(**settings: Any) -> AsyncGenerator[int]:
     runtime = Runtime("api")
 
     def run() -> None:
-        connections = Connections(server.limits(api), api.patience, SystemClock())
+        connections = Connections(server.connection_limits(api), api.deadlines, SystemClock())
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(server.serve(Bounded(application), sock, api, connections, runtime))
+            runner.run(server.serve(BodyLimitMiddleware(application), sock, api, connections, runtime))
 
     running = asyncio.create_task(asyncio.to_thread(run))
     try:
@@ -87,9 +87,7 @@ class Client:
 
     @classmethod
     async def connected(cls, port: int, source: str = "127.0.0.1", **more: Any) -> "Client":
-        return cls(
-            *await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0), limit=1024, **more)
-        )
+        return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0), limit=1024, **more))
 
     async def asks(self, path: str, method: str = "GET", extra: bytes = b"") -> "Client":
         self.writer.write(f"{method} {path} HTTP/1.1\r\n".encode() + HEAD + extra + b"\r\n")
@@ -210,8 +208,8 @@ class Tls:
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     folder = tmp_path_factory.mktemp("tls")
-    signer = secured.authority(folder)
-    pair = secured.certificate(folder, signer, "api")
+    signer = tls_servers.create_ca(folder)
+    pair = tls_servers.certificate(folder, signer, "api")
     trust = ssl.create_default_context(cafile=signer.certificate)
     return Tls(
         {"tls_cert_file": pair.certificate, "tls_key_file": pair.key},
@@ -287,31 +285,31 @@ async def test_hundreds_of_refusals_are_a_line_in_the_log():
 
 
 def test_what_is_upgraded_counts_apart():
-    connections = Connections(Limits(2, 1, 1), Patience(1, 1), SystemClock())
-    first, transport = connections.enter("10.0.0.1"), SimpleNamespace(is_closing=lambda: False)
+    connections = Connections(ConnectionLimits(2, 1, 1), Deadlines(1, 1), SystemClock())
+    first, transport = connections.acquire("10.0.0.1"), SimpleNamespace(is_closing=lambda: False)
     assert first
     first.transport = cast("asyncio.Transport", transport)
-    assert connections.enter("10.0.0.1") is None
-    assert connections.set_apart(first)
-    second = connections.enter("10.0.0.1")
+    assert connections.acquire("10.0.0.1") is None
+    assert connections.mark_upgraded(first)
+    second = connections.acquire("10.0.0.1")
     assert second, "its place is free"
-    assert not connections.set_apart(second), "there is room for one"
-    connections.look()  # nobody hurries it
-    assert not connections.set_apart(second)
+    assert not connections.mark_upgraded(second), "there is room for one"
+    connections.check_deadlines()  # nobody hurries it
+    assert not connections.mark_upgraded(second)
     transport.is_closing = lambda: True
-    connections.look()
-    assert connections.set_apart(second)
+    connections.check_deadlines()
+    assert connections.mark_upgraded(second)
 
 
 def test_a_proxy_has_as_many_as_there_are():
     connections = Connections(
-        Limits(3, 1, 1), Patience(1, 1), SystemClock(), lambda address: address == "10.0.0.9"
+        ConnectionLimits(3, 1, 1), Deadlines(1, 1), SystemClock(), lambda address: address == "10.0.0.9"
     )
-    assert connections.enter("10.0.0.1")
-    assert connections.enter("10.0.0.9")
-    assert connections.enter("10.0.0.1") is None
-    assert connections.enter("10.0.0.9")
-    assert connections.enter("10.0.0.9") is None
+    assert connections.acquire("10.0.0.1")
+    assert connections.acquire("10.0.0.9")
+    assert connections.acquire("10.0.0.1") is None
+    assert connections.acquire("10.0.0.9")
+    assert connections.acquire("10.0.0.9") is None
 
 
 # ---- open files
@@ -350,14 +348,14 @@ def test_there_is_a_file_for_each_connection_and_some_for_health(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, connections: int, raised: int | None
 ):
     files = Files(monkeypatch, soft, hard)
-    assert server.limits(ApiSettings()).most == connections
+    assert server.connection_limits(ApiSettings()).max_total == connections
     assert files.asked == (raised and (raised, hard))
 
 
 def test_too_few_open_files_are_refused_with_how_many_there_should_be(monkeypatch: pytest.MonkeyPatch):
     Files(monkeypatch, 150, 150)
     with pytest.raises(SettingsError, match=r"150 files.*allow it 1408.*nofile"):
-        server.limits(ApiSettings())
+        server.connection_limits(ApiSettings())
 
 
 # ---- TLS

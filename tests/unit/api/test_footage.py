@@ -2,13 +2,13 @@
 
 import pytest
 
-from districam_api.core import answers
-from districam_api.core.playlist import Listed
+from districam_api.core import responses
+from districam_api.core.playlist import SegmentWithUrl
 from districam_api.core.times import Window
-from districam_api.footage import Evidence
+from districam_api.footage import WindowRecords
 from districam_common.contract.events import Camera, CameraEvent
-from districam_common.contract.index import IndexEntry, from_entries
-from districam_common.ledger.causes import Told
+from districam_common.contract.segment_array import IndexEntry, array_from_entries
+from districam_common.ledger.causes import LoggedEvent
 from districam_common.ledger.ledger import LedgerInputs, Revision
 from support.histories import EPOCHS, connected, entry, lost
 
@@ -17,11 +17,11 @@ A, B = EPOCHS[:2]
 RECORD = Revision(Camera(camera_id="cam-1", name="", url=""), 1)
 
 
-def evidence(window: tuple[float, float], rows: list[IndexEntry], told: list[CameraEvent]) -> Evidence:
-    events = [Told(event) for event in told]
-    known = LedgerInputs(revisions=[RECORD], segments=from_entries(rows), events=events, log_us=10**12)
+def evidence(window: tuple[float, float], rows: list[IndexEntry], told: list[CameraEvent]) -> WindowRecords:
+    events = [LoggedEvent(event) for event in told]
+    known = LedgerInputs(revisions=[RECORD], segments=array_from_entries(rows), events=events, log_us=10**12)
     asked = Window(round(window[0] * S), round(window[1] * S))
-    return Evidence(window=asked, known=known, now_us=10**12, settle_us=75 * S)
+    return WindowRecords(window=asked, inputs=known, now_us=10**12, settle_us=75 * S)
 
 
 @pytest.mark.correctness
@@ -31,19 +31,19 @@ def test_the_sums_of_one_epoch_are_its_own():
         entry(B, 0, 0, 20 * S, 30 * S),
         entry(B, 2, 2, 33 * S, 40 * S),
     ]
-    asked = evidence((25, 60), rows, []).of(B)
+    asked = evidence((25, 60), rows, []).for_epoch(B)
     states = asked.states()
-    listed = [Listed(one, "", "") for one in asked.played(states)]
-    headers = answers.footage_headers(listed, asked.spanned(states))
+    listed = [SegmentWithUrl(one, "", "") for one in asked.cover_entries(states)]
+    headers = responses.playlist_headers(listed, asked.clip_states(states))
     assert [(one.entry.start_us // S, one.entry.end_us // S) for one in listed] == [(20, 30), (33, 40)]
     assert headers["Districam-Recorded-Seconds"] == "12.000000"
     assert headers["Districam-Gap-Seconds"] == "3.000000", "between its first and its last picture"
 
 
 def test_the_sums_of_all_are_of_the_whole_window():
-    asked = evidence((0, 60), [entry(A, 0, 0, 0, 10 * S)], []).of(None)
+    asked = evidence((0, 60), [entry(A, 0, 0, 0, 10 * S)], []).for_epoch(None)
     states = asked.states()
-    assert answers.held(0, 1, asked.spanned(states))["Districam-Gap-Seconds"] == "50.000000"
+    assert responses.coverage_headers(0, 1, asked.clip_states(states))["Districam-Gap-Seconds"] == "50.000000"
 
 
 HOLE = [entry(A, 0, 0, 0, 10 * S), entry(B, 0, 0, round(10.4 * S), 20 * S)]
@@ -60,19 +60,19 @@ def test_in_a_hole_too_short_to_count_the_last_before_it_is_shown(window: tuple[
     asked = evidence(window, HOLE, CHANGE)
     states = asked.states()
     assert [state.state for state in states] == ["recorded"]
-    filled = asked.filled(states)
-    shown = filled.shown(filled.states())
+    filled = asked.extend_over_short_hole(states)
+    shown = filled.cover(filled.states())
     assert [(one.entry.epoch, one.to_us) for one in shown] == [(A, 10 * S)]
 
 
 @pytest.mark.parametrize("window", [(5, 6), (9.9, 10.1), (10.3, 10.5)])
 def test_anywhere_else_a_window_stays_as_it_was_asked(window: tuple[float, float]):
     asked = evidence(window, HOLE, CHANGE)
-    assert asked.filled(asked.states()) is asked
+    assert asked.extend_over_short_hole(asked.states()) is asked
 
 
 def test_in_a_gap_nothing_is_shown():
     asked = evidence((20.1, 20.2), HOLE, CHANGE)
     states = asked.states()
     assert [state.state for state in states] == ["gap"]
-    assert asked.filled(states).shown(states) == []
+    assert asked.extend_over_short_hole(states).cover(states) == []

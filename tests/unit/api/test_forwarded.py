@@ -1,6 +1,6 @@
 import pytest
 
-from districam_api.core.forwarded import Header, Proxies
+from districam_api.core.forwarded import Header, TrustedProxies
 
 pytestmark = pytest.mark.hostile
 
@@ -9,7 +9,7 @@ PROXY, OTHER_PROXY = "10.0.3.7", "10.0.3.8"
 
 
 def client(header: Header, *values: str, peer: str = PROXY) -> str:
-    return Proxies(NETWORKS, header).client(peer, values)
+    return TrustedProxies(NETWORKS, header).client_address(peer, values)
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,7 @@ def test_what_a_client_says_of_itself_is_not_believed():
         assert client("x-forwarded-for", f"{said}, 203.0.113.9") == "203.0.113.9"
         assert client("x-forwarded-for", said, "203.0.113.9") == "203.0.113.9"
         assert client("forwarded", f"for={said}", "for=203.0.113.9") == "203.0.113.9"
-        assert client("forwarded", f'for="{said}, for=203.0.113.9') == "203.0.113.9", (
-            "a quote that never ends"
-        )
+        assert client("forwarded", f'for="{said}, for=203.0.113.9') == "203.0.113.9", "a quote that never ends"
 
 
 def test_who_is_no_proxy_of_ours_is_not_believed():
@@ -64,9 +62,9 @@ def test_where_nothing_is_said_the_nearest_that_is_known_counts(values: list[str
 
 
 def test_a_proxy_is_known_however_its_address_is_written():
-    proxies = Proxies(NETWORKS, "x-forwarded-for")
-    assert all(proxies.has(one) for one in (PROXY, "::ffff:10.0.3.7", "2001:db8:1::7"))
-    assert not any(proxies.has(one) for one in ("10.0.4.7", "", "testclient", "2001:db8:2::7"))
+    proxies = TrustedProxies(NETWORKS, "x-forwarded-for")
+    assert all(proxies.is_trusted(one) for one in (PROXY, "::ffff:10.0.3.7", "2001:db8:1::7"))
+    assert not any(proxies.is_trusted(one) for one in ("10.0.4.7", "", "testclient", "2001:db8:2::7"))
 
 
 def test_a_row_of_proxies_ends_somewhere():

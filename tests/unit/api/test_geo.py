@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_api.core.asked import Unacceptable
-from districam_api.core.geo import FARTHEST_M, RADIUS_M, Circle, circle
+from districam_api.core.geo import MAX_RADIUS_M, RADIUS_M, Circle, parse_circle
+from districam_api.core.invalid_parameter import InvalidParameter
 from districam_common.contract.events import Location
 
 LATITUDES, LONGITUDES = st.floats(-90, 90), st.floats(-180, 180)
@@ -31,11 +31,11 @@ def test_known_distances(a: tuple[float, float], b: tuple[float, float], metres:
 def test_both_ways_are_as_far_and_none_is_farther_than_the_antipode(a: float, b: float, c: float, d: float):
     there = Circle(a, b, 0).distance_m(Location(latitude=c, longitude=d))
     assert there == pytest.approx(Circle(c, d, 0).distance_m(Location(latitude=a, longitude=b)), abs=1)
-    assert 0 <= there <= FARTHEST_M
+    assert 0 <= there <= MAX_RADIUS_M
 
 
 def test_a_circle_is_three_numbers():
-    assert circle("10.7731, 106.7030,500") == Circle(10.7731, 106.703, 500)
+    assert parse_circle("10.7731, 106.7030,500") == Circle(10.7731, 106.703, 500)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_circle_is_three_numbers():
     ["", "10,106", "10,106,1,1", "a,b,c", "91,0,1", "0,181,1", "0,0,-1", "nan,0,1", "0,0,inf", "0,0,nan"],
 )
 def test_anything_else_is_refused_with_the_fix(text: str):
-    with pytest.raises(Unacceptable) as refused:
-        circle(text)
+    with pytest.raises(InvalidParameter) as refused:
+        parse_circle(text)
     assert refused.value.errors[0].field == "near"
     assert "latitude" in refused.value.errors[0].message

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from districam_api.core.health import Newest, health
+from districam_api.core.health import NewestSegment, compute_health
 from districam_common.contract.events import Camera, Cause, Connected, Lost, Profile, Refused
-from districam_common.ledger.causes import Told
+from districam_common.ledger.causes import LoggedEvent
 
 NOW_US = 1_764_000_000_000_000
 CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", segment_s=10)
@@ -14,25 +14,23 @@ def ago(seconds: float) -> int:
     return NOW_US - round(seconds * 1e6)
 
 
-def connected(seconds: float, epoch: str = "e1") -> Told:
+def connected(seconds: float, epoch: str = "e1") -> LoggedEvent:
     event = Connected(
         camera_id="cam-1", at_us=ago(seconds), instance="i", epoch=epoch, reader="libav",
         transport="tcp", codecs="avc1.640028", width=1920, height=1080,
     )  # fmt: skip
-    return Told(event)
+    return LoggedEvent(event)
 
 
-def lost(
-    seconds: float, cause: Cause = "camera_unreachable", *, epoch: str = "e1", retry_s: float = 5
-) -> Told:
+def lost(seconds: float, cause: Cause = "camera_unreachable", *, epoch: str = "e1", retry_s: float = 5) -> LoggedEvent:
     event = Lost(
         camera_id="cam-1", at_us=ago(seconds), instance="i", epoch=epoch, last_seq=9,
         end_us=ago(seconds + 1), cause=cause, detail="EOF", next_retry_s=retry_s,
     )  # fmt: skip
-    return Told(event)
+    return LoggedEvent(event)
 
 
-def refused(seconds: float, retry_s: float = 30) -> Told:
+def refused(seconds: float, retry_s: float = 30) -> LoggedEvent:
     event = Refused(
         camera_id="cam-1",
         at_us=ago(seconds),
@@ -41,47 +39,45 @@ def refused(seconds: float, retry_s: float = 30) -> Told:
         detail="401",
         next_retry_s=retry_s,
     )
-    return Told(event)
+    return LoggedEvent(event)
 
 
-def newest(seconds: float, length_s: float = 10) -> Newest:
-    return Newest(end_us=ago(seconds), length_us=round(length_s * 1e6))
+def newest(seconds: float, length_s: float = 10) -> NewestSegment:
+    return NewestSegment(end_us=ago(seconds), length_us=round(length_s * 1e6))
 
 
 @pytest.mark.parametrize("camera", [replace(CAMERA, enabled=False), replace(CAMERA, deleted=True)])
 def test_a_camera_that_nobody_wants_is_disabled_whatever_it_does(camera: Camera):
-    out = health(camera, [lost(1)], newest(1), NOW_US)
+    out = compute_health(camera, [lost(1)], newest(1), NOW_US)
     assert (out.state, out.cause, out.last_end_us) == ("disabled", None, ago(1))
 
 
 def test_lost_says_its_cause_and_since_when():
-    out = health(CAMERA, [connected(60), lost(10)], newest(11), NOW_US)
+    out = compute_health(CAMERA, [connected(60), lost(10)], newest(11), NOW_US)
     assert (out.state, out.cause, out.detail, out.since_us) == ("lost", "camera_unreachable", "EOF", ago(11))
 
 
 def test_refused_is_lost_with_its_cause():
-    out = health(CAMERA, [connected(600), lost(500), refused(20)], newest(501), NOW_US)
+    out = compute_health(CAMERA, [connected(600), lost(500), refused(20)], newest(501), NOW_US)
     assert (out.state, out.cause, out.detail) == ("lost", "auth_failed", "401")
 
 
 def test_connected_again_is_not_lost():
-    assert (
-        health(CAMERA, [connected(60), lost(10), connected(5, "e2")], newest(2), NOW_US).state == "recording"
-    )
+    assert compute_health(CAMERA, [connected(60), lost(10), connected(5, "e2")], newest(2), NOW_US).state == "recording"
 
 
 def test_the_end_of_a_replaced_epoch_is_not_lost():
     told = [connected(60), connected(8, "e2"), lost(2, "handover")]
-    assert health(CAMERA, told, newest(1), NOW_US).state == "recording"
+    assert compute_health(CAMERA, told, newest(1), NOW_US).state == "recording"
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(34.9, "lost"), (35.1, "late")])
 def test_an_ingest_that_does_not_retry_as_it_said_explains_nothing(seconds: float, state: str):
-    assert health(CAMERA, [lost(seconds, retry_s=5)], newest(seconds), NOW_US).state == state
+    assert compute_health(CAMERA, [lost(seconds, retry_s=5)], newest(seconds), NOW_US).state == state
 
 
 def test_a_retry_that_is_no_number_explains_nothing():
-    assert health(CAMERA, [lost(1, retry_s=float("nan"))], newest(1), NOW_US).state == "recording"
+    assert compute_health(CAMERA, [lost(1, retry_s=float("nan"))], newest(1), NOW_US).state == "recording"
 
 
 @pytest.mark.parametrize(
@@ -89,20 +85,20 @@ def test_a_retry_that_is_no_number_explains_nothing():
     [(24.9, 10, "recording"), (25, 10, "late"), (25, 0, "late"), (60, 60, "recording"), (75, 60, "late")],
 )
 def test_recording_means_that_the_next_segment_is_not_due_yet(age_s: float, length_s: float, state: str):
-    out = health(CAMERA, [connected(600)], newest(age_s, length_s), NOW_US)
+    out = compute_health(CAMERA, [connected(600)], newest(age_s, length_s), NOW_US)
     assert (out.state, out.last_end_us) == (state, ago(age_s))
 
 
 def test_a_camera_without_footage_is_late():
-    out = health(CAMERA, [], None, NOW_US)
+    out = compute_health(CAMERA, [], None, NOW_US)
     assert (out.state, out.since_us, out.last_end_us) == ("late", None, None)
 
 
 def test_other_events_do_not_matter():
-    profile = Told(
+    profile = LoggedEvent(
         Profile(camera_id="cam-1", at_us=ago(1), instance="i", codecs="avc1.640028", width=1920, height=1080)
     )
-    assert health(CAMERA, [lost(10), profile], newest(12), NOW_US).state == "lost"
+    assert compute_health(CAMERA, [lost(10), profile], newest(12), NOW_US).state == "lost"
 
 
 # ---- what a clock that was ahead has left behind
@@ -113,9 +109,9 @@ def test_other_events_do_not_matter():
 def test_what_takes_effect_later_than_now_hides_nothing(ahead_h: float):
     """A host that boots with its clock on local time is seven hours ahead until somebody sets it."""
     ahead = [connected(-ahead_h * 3600), lost(-ahead_h * 3600 - 1, "clock_step")]
-    out = health(CAMERA, [*ahead, connected(3600, "e2"), refused(10)], newest(3500), NOW_US)
+    out = compute_health(CAMERA, [*ahead, connected(3600, "e2"), refused(10)], newest(3500), NOW_US)
     assert (out.state, out.cause, out.since_us) == ("lost", "auth_failed", ago(10))
 
 
 def test_an_ingest_whose_clock_is_a_second_ahead_is_heard():
-    assert health(CAMERA, [connected(60), refused(-1)], newest(50), NOW_US).state == "lost"
+    assert compute_health(CAMERA, [connected(60), refused(-1)], newest(50), NOW_US).state == "lost"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from districam_api import keyring
-from districam_api.core.keys import Key, make, revoked
+from districam_api.core.keys import Key, create_key, revoke
 from districam_api.keyring import KeyRing
 
-KEY, TEXT = make(b"\x00\x01\x02\x03", b"s" * 32, name="tường", role="viewer", now_us=1)
-OTHER, OTHER_TEXT = make(b"\x04\x05\x06\x07", b"t" * 32, name="", role="operator", now_us=2)
+KEY, TEXT = create_key(b"\x00\x01\x02\x03", b"s" * 32, name="tường", role="viewer", now_us=1)
+OTHER, OTHER_TEXT = create_key(b"\x04\x05\x06\x07", b"t" * 32, name="", role="operator", now_us=2)
 
 
 @pytest.fixture
@@ -75,11 +75,11 @@ def test_what_is_no_file_of_keys_is_refused_without_its_content(file: Path, text
 def test_a_change_is_taken_up(file: Path):
     keyring.write(file, [KEY])
     ring = KeyRing(file)
-    assert (ring.opened(TEXT), ring.named(KEY.id), ring.opened(OTHER_TEXT)) == (KEY, KEY, None)
-    keyring.write(file, [*revoked([KEY], KEY.id, 9), OTHER])
-    assert ring.opened(TEXT) == KEY
-    ring.reread()
-    assert (ring.opened(TEXT), ring.named(KEY.id), ring.opened(OTHER_TEXT)) == (None, None, OTHER)
+    assert (ring.verify(TEXT), ring.active_key(KEY.id), ring.verify(OTHER_TEXT)) == (KEY, KEY, None)
+    keyring.write(file, [*revoke([KEY], KEY.id, 9), OTHER])
+    assert ring.verify(TEXT) == KEY
+    ring.refresh()
+    assert (ring.verify(TEXT), ring.active_key(KEY.id), ring.verify(OTHER_TEXT)) == (None, None, OTHER)
 
 
 def garble(file: Path):
@@ -95,8 +95,8 @@ def test_a_file_that_cannot_be_read_leaves_the_old_keys(file: Path, spoil: Calla
     keyring.write(file, [KEY])
     ring = KeyRing(file)
     spoil(file)
-    ring.reread()
-    assert ring.opened(TEXT) == KEY
+    ring.refresh()
+    assert ring.verify(TEXT) == KEY
     keyring.write(file, list[Key]())
-    ring.reread()
-    assert ring.opened(TEXT) is None
+    ring.refresh()
+    assert ring.verify(TEXT) is None

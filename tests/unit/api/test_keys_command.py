@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from districam_api import keyring, keys_command
-from districam_api.core.keys import opened
+from districam_api.core.keys import verify_key
 from districam_common.runtime.clock import SystemClock
 
 Run = Callable[..., tuple[int, str, str]]
@@ -34,7 +34,7 @@ def test_a_key_is_printed_once_and_opens(file: Path, run: Run):
     code, out, err = run("create", "--role", "operator", "--name", "Trung tâm")
     assert code == 0
     found = {key.id: key for key in keyring.read(file)}
-    key = opened(found, out.strip())
+    key = verify_key(found, out.strip())
     assert key
     assert (key.role, key.name) == ("operator", "Trung tâm")
     assert key.id in err
@@ -57,7 +57,7 @@ def test_a_revoked_key_is_shown_as_such_and_others_stay(file: Path, run: Run):
     ids = [key.id for key in keyring.read(file)]
     assert run("revoke", ids[0])[0] == 0
     found = {key.id: key for key in keyring.read(file)}
-    assert [bool(opened(found, text)) for text in texts] == [False, True]
+    assert [bool(verify_key(found, text)) for text in texts] == [False, True]
     assert re.search(rf"{ids[0]} .* revoked ", run("list")[1])
 
 

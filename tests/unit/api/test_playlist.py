@@ -6,9 +6,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_api.core.playlist import Listed, playlist
-from districam_common.contract.index import STARTS_WITH_KEYFRAME, IndexEntry
-from districam_common.contract.names import parse_rfc3339, rfc3339
+from districam_api.core.playlist import SegmentWithUrl, format_playlist
+from districam_common.contract.names import format_rfc3339, parse_rfc3339
+from districam_common.contract.segment_array import STARTS_WITH_KEYFRAME, IndexEntry
 
 START_US = parse_rfc3339("2026-11-24T14:47:00Z")
 
@@ -26,7 +26,7 @@ def listed(  # a row of a table
     size: int = 5000,
     init: int = 700,
     flags: int = 1,
-) -> Listed:
+) -> SegmentWithUrl:
     start_us = START_US + round(start_s * 1e6)
     entry = IndexEntry(
         epoch=epoch(run),
@@ -39,11 +39,11 @@ def listed(  # a row of a table
         flags=flags,
     )
     key = f"cam-1/{run}/{first_seq}.mp4"
-    return Listed(entry, key, f"/v1/media/{key}?token=t")
+    return SegmentWithUrl(entry, key, f"/v1/media/{key}?token=t")
 
 
 def test_an_unbroken_run_reads_as_rfc_8216_wants_it():
-    assert playlist([listed(1, 0, 0), listed(1, 5, 10, 9.96, size=4000)]) == (
+    assert format_playlist([listed(1, 0, 0), listed(1, 5, 10, 9.96, size=4000)]) == (
         "#EXTM3U\n"
         "#EXT-X-VERSION:7\n"
         "#EXT-X-TARGETDURATION:10\n"
@@ -63,45 +63,41 @@ def test_an_unbroken_run_reads_as_rfc_8216_wants_it():
 
 
 def test_a_new_epoch_is_a_discontinuity_with_its_own_init():
-    text = playlist([listed(1, 0, 0), listed(2, 0, 10.04, init=900)])
+    text = format_playlist([listed(1, 0, 0), listed(2, 0, 10.04, init=900)])
     assert text.count("#EXT-X-DISCONTINUITY\n") == 1
-    assert (
-        '#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI="/v1/media/cam-1/2/0.mp4?token=t",BYTERANGE="900@0"\n' in text
-    )
+    assert '#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI="/v1/media/cam-1/2/0.mp4?token=t",BYTERANGE="900@0"\n' in text
 
 
 def test_a_missing_seq_is_a_discontinuity_and_keeps_the_init():
-    text = playlist([listed(1, 0, 0), listed(1, 6, 12)])
+    text = format_playlist([listed(1, 0, 0), listed(1, 6, 12)])
     assert text.count("#EXT-X-DISCONTINUITY\n") == 1
     assert text.count("#EXT-X-MAP") == 1
 
 
 def test_a_copy_that_repeats_seqs_is_a_discontinuity():
-    assert "#EXT-X-DISCONTINUITY\n" in playlist([listed(1, 0, 0), listed(1, 3, 6)])
+    assert "#EXT-X-DISCONTINUITY\n" in format_playlist([listed(1, 0, 0), listed(1, 3, 6)])
 
 
 def test_a_gap_of_time_alone_is_a_discontinuity():
-    assert "#EXT-X-DISCONTINUITY\n" in playlist([listed(1, 0, 0), listed(1, 5, 10.5)])
-    assert "#EXT-X-DISCONTINUITY\n" not in playlist([listed(1, 0, 0), listed(1, 5, 10.499999)])
+    assert "#EXT-X-DISCONTINUITY\n" in format_playlist([listed(1, 0, 0), listed(1, 5, 10.5)])
+    assert "#EXT-X-DISCONTINUITY\n" not in format_playlist([listed(1, 0, 0), listed(1, 5, 10.499999)])
 
 
 def test_independent_segments_is_promised_only_where_all_start_with_keyframes():
-    assert "INDEPENDENT" not in playlist([listed(1, 0, 0), listed(1, 5, 10, flags=0)])
+    assert "INDEPENDENT" not in format_playlist([listed(1, 0, 0), listed(1, 5, 10, flags=0)])
 
 
 def test_the_target_duration_is_never_exceeded():
-    assert "#EXT-X-TARGETDURATION:11\n" in playlist([listed(1, 0, 0, 10.000001)])
-    assert "#EXT-X-TARGETDURATION:1\n" in playlist([listed(1, 0, 0, 0.04)])
+    assert "#EXT-X-TARGETDURATION:11\n" in format_playlist([listed(1, 0, 0, 10.000001)])
+    assert "#EXT-X-TARGETDURATION:1\n" in format_playlist([listed(1, 0, 0, 0.04)])
 
 
-steps = st.tuples(
-    st.booleans(), st.sampled_from([0.0, 0.0, 0.04, 0.5, 30.0]), st.integers(0, 2), st.floats(0.04, 60)
-)
+steps = st.tuples(st.booleans(), st.sampled_from([0.0, 0.0, 0.04, 0.5, 30.0]), st.integers(0, 2), st.floats(0.04, 60))
 
 
 @st.composite
-def lists(draw: st.DrawFn) -> list[Listed]:
-    out: list[Listed] = []
+def lists(draw: st.DrawFn) -> list[SegmentWithUrl]:
+    out: list[SegmentWithUrl] = []
     run, seq, at_s = 1, 0, 0.0
     for is_new, hole_s, missing, length_s in draw(st.lists(steps, min_size=1, max_size=12)):
         run, seq, at_s = (run + 1, 0, at_s) if is_new else (run, seq + missing, at_s)
@@ -110,7 +106,7 @@ def lists(draw: st.DrawFn) -> list[Listed]:
     return out
 
 
-def breaks(items: Sequence[Listed]) -> int:
+def breaks(items: Sequence[SegmentWithUrl]) -> int:
     """Counted another way: neighbours that do not go on."""
     return sum(
         a.entry.epoch != b.entry.epoch
@@ -121,22 +117,22 @@ def breaks(items: Sequence[Listed]) -> int:
 
 
 @given(lists())
-def test_every_entry_is_there_once_with_its_place_in_time(items: list[Listed]):
-    lines = playlist(items).splitlines()
+def test_every_entry_is_there_once_with_its_place_in_time(items: list[SegmentWithUrl]):
+    lines = format_playlist(items).splitlines()
     assert [line for line in lines if not line.startswith("#")] == [item.url for item in items]
     assert [line[25:] for line in lines if line.startswith("#EXT-X-PROGRAM-DATE-TIME:")] == [
-        rfc3339(item.entry.start_us) for item in items
+        format_rfc3339(item.entry.start_us) for item in items
     ]
     lengths = [round(float(line[8:-1]) * 1e6) for line in lines if line.startswith("#EXTINF:")]
     assert lengths == [item.length_us for item in items]
-    target = int(re.findall(r"TARGETDURATION:(\d+)", playlist(items))[0])
+    target = int(re.findall(r"TARGETDURATION:(\d+)", format_playlist(items))[0])
     assert max(lengths) <= target * 1_000_000
     assert target <= max(lengths) // 1_000_000 + 1
 
 
 @given(lists())
-def test_one_discontinuity_a_break_and_one_init_an_epoch(items: list[Listed]):
-    lines = playlist(items).splitlines()
+def test_one_discontinuity_a_break_and_one_init_an_epoch(items: list[SegmentWithUrl]):
+    lines = format_playlist(items).splitlines()
     assert lines.count("#EXT-X-DISCONTINUITY") == breaks(items)
     assert sum(line.startswith("#EXT-X-MAP:") for line in lines) == len({item.entry.epoch for item in items})
     keyframes = all(item.entry.flags & STARTS_WITH_KEYFRAME for item in items)

@@ -9,9 +9,7 @@ from districam_api import problems
 from districam_common.contract.wire import WireError
 
 
-@pytest.mark.parametrize(
-    "error", [WireError("Camera.camera_id: a secret"), RuntimeError("a secret"), KeyError(1)]
-)
+@pytest.mark.parametrize("error", [WireError("Camera.camera_id: a secret"), RuntimeError("a secret"), KeyError(1)])
 async def test_a_bug_says_nothing_of_the_inside(error: Exception) -> None:
     app = FastAPI()
     problems.install(app)
@@ -20,9 +18,7 @@ async def test_a_bug_says_nothing_of_the_inside(error: Exception) -> None:
     async def fails() -> None:
         raise error
 
-    asking = httpx.AsyncClient(
-        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://api"
-    )
+    asking = httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://api")
     with capture_logs() as logged:
         async with asking as http:
             answer = await http.get("/fails")

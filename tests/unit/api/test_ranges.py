@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_api.core.ranges import Part, Unsatisfiable, part
+from districam_api.core.ranges import ByteRange, RangeNotSatisfiable, parse_range
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from districam_api.core.ranges import Part, Unsatisfiable, part
     ],
 )
 def test_one_range_is_served(header: str, start: int, length: int):
-    assert part(header, 100) == Part(start, length, 100)
+    assert parse_range(header, 100) == ByteRange(start, length, 100)
 
 
 @pytest.mark.parametrize(
@@ -21,25 +21,25 @@ def test_one_range_is_served(header: str, start: int, length: int):
     [None, "", "bytes=", "bytes=-", "bytes=0-1,5-6", "bytes=9-3", "items=0-1", "bytes=a-b", "bytes=٣-٤"],
 )
 def test_what_is_not_one_range_gets_the_whole(header: str | None):
-    assert part(header, 100) is None
+    assert parse_range(header, 100) is None
 
 
 @pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-200", "bytes=-0"])
 def test_a_range_without_bytes_is_unsatisfiable_and_says_the_size(header: str):
-    with pytest.raises(Unsatisfiable) as refused:
-        part(header, 100)
+    with pytest.raises(RangeNotSatisfiable) as refused:
+        parse_range(header, 100)
     assert refused.value.size == 100
 
 
 def test_the_answers_header_says_the_last_byte():
-    assert Part(90, 10, 100).content_range == "bytes 90-99/100"
+    assert ByteRange(90, 10, 100).content_range == "bytes 90-99/100"
 
 
 @given(st.binary(min_size=1, max_size=50), st.integers(0, 60), st.integers(0, 60))
 def test_a_range_means_the_same_bytes_as_a_slice(content: bytes, first: int, last: int):
     try:
-        asked = part(f"bytes={first}-{last}", len(content))
-    except Unsatisfiable:
+        asked = parse_range(f"bytes={first}-{last}", len(content))
+    except RangeNotSatisfiable:
         assert content[first : last + 1] == b""
         return
     if first > last:

@@ -1,8 +1,8 @@
 import pytest
 
-from districam_api.core.asked import Unacceptable
 from districam_api.core.geo import Circle
-from districam_api.core.search import Filter, folded, matches, page
+from districam_api.core.invalid_parameter import InvalidParameter
+from districam_api.core.search import CameraFilter, matches, normalize_text, page
 from districam_common.contract.events import Camera, Location
 
 CAMERA = Camera(
@@ -25,7 +25,7 @@ CAMERA = Camera(
     ],
 )
 def test_case_and_diacritics_do_not_count(text: str, plain: str):
-    assert folded(text) == plain
+    assert normalize_text(text) == plain
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def placed(camera_id: str, north: float | None) -> Camera:
 ALL = [placed(*item) for item in PLACES.items()]
 
 
-def pages(asked: Filter, limit: int) -> list[str]:
+def pages(asked: CameraFilter, limit: int) -> list[str]:
     ids, cursor = list[str](), None
     while True:
         found = page(ALL, asked, limit, cursor)
         ids += [one.camera.camera_id for one in found.found]
-        cursor = found.following
+        cursor = found.next_cursor
         if cursor is None:
             return ids
         assert len(found.found) == limit
@@ -82,23 +82,23 @@ def pages(asked: Filter, limit: int) -> list[str]:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 def test_pages_are_by_id_or_nearest_first_and_hold_each_once(limit: int):
-    assert pages(Filter(), limit) == ["a", "b", "c", "d", "e", "f"]
-    assert pages(Filter(near=HERE), limit) == ["b", "c", "f", "a"]
-    assert pages(Filter("cong f", "g", HERE), limit) == ["f"]
+    assert pages(CameraFilter(), limit) == ["a", "b", "c", "d", "e", "f"]
+    assert pages(CameraFilter(near=HERE), limit) == ["b", "c", "f", "a"]
+    assert pages(CameraFilter("cong f", "g", HERE), limit) == ["f"]
 
 
 def test_distances_are_told_where_a_place_is_asked_for():
-    found = page(ALL, Filter(near=HERE), 1, None).found[0]
+    found = page(ALL, CameraFilter(near=HERE), 1, None).found[0]
     assert found.distance_m == pytest.approx(111.2, abs=0.1)
-    assert page(ALL, Filter(), 1, None).found[0].distance_m is None
+    assert page(ALL, CameraFilter(), 1, None).found[0].distance_m is None
 
 
 def test_a_cursor_of_another_order_is_refused():
     by_id, by_distance = (
-        page(ALL, Filter(), 1, None).following,
-        page(ALL, Filter(near=HERE), 1, None).following,
+        page(ALL, CameraFilter(), 1, None).next_cursor,
+        page(ALL, CameraFilter(near=HERE), 1, None).next_cursor,
     )
-    with pytest.raises(Unacceptable):
-        page(ALL, Filter(near=HERE), 1, by_id)
-    with pytest.raises(Unacceptable):
-        page(ALL, Filter(), 1, by_distance)
+    with pytest.raises(InvalidParameter):
+        page(ALL, CameraFilter(near=HERE), 1, by_id)
+    with pytest.raises(InvalidParameter):
+        page(ALL, CameraFilter(), 1, by_distance)

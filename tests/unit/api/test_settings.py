@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from districam_api import keyring
-from districam_api.core.keys import Key, make
+from districam_api.core.keys import Key, create_key
 from districam_api.settings import Settings
 from districam_common.runtime.settings import SettingsError, load
 
@@ -14,7 +14,7 @@ def test_a_loopback_address_is_accepted(host: str):
     assert load(Settings, {"DISTRICAM_API__HOST": host}).api.host in {host, "127.0.0.1"}
 
 
-KEY, _ = make(b"0123", b"s" * 32, name="", role="viewer", now_us=1)
+KEY, _ = create_key(b"0123", b"s" * 32, name="", role="viewer", now_us=1)
 ELSEWHERE = ["0.0.0.0", "::", "192.168.1.5"]  # noqa: S104  # refused
 
 
@@ -43,9 +43,7 @@ def test_any_other_is_accepted_with_a_key(host: str, tmp_path: Path):
 @pytest.mark.parametrize("host", ELSEWHERE)
 def test_none_is_served_in_plain_http_unless_that_is_wanted(host: str, tmp_path: Path):
     given = {"DISTRICAM_API__HOST": host, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}
-    with pytest.raises(
-        SettingsError, match=r"DISTRICAM_API__PUBLIC_SCHEME: .*plain HTTP.*TLS_CERT_FILE.*https"
-    ):
+    with pytest.raises(SettingsError, match=r"DISTRICAM_API__PUBLIC_SCHEME: .*plain HTTP.*TLS_CERT_FILE.*https"):
         load(Settings, given)
 
 
@@ -62,8 +60,8 @@ def test_behind_a_proxy_keys_are_needed(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*DISTRICAM_API__KEYS_FILE"):
         load(Settings, given)
     found = load(Settings, {**given, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}).api
-    assert found.proxies.has("127.0.0.1")
-    assert not found.proxies.has("127.0.0.2")
+    assert found.proxies.is_trusted("127.0.0.1")
+    assert not found.proxies.is_trusted("127.0.0.2")
 
 
 def test_a_proxy_that_is_no_network_is_named(tmp_path: Path):
@@ -72,9 +70,7 @@ def test_a_proxy_that_is_no_network_is_named(tmp_path: Path):
             "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY),
             "DISTRICAM_API__TRUSTED_PROXIES": f'["{other}"]',
         }
-        with pytest.raises(
-            SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*no network.*10\.0\.3\.0/24"
-        ):
+        with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*no network.*10\.0\.3\.0/24"):
             load(Settings, given)
 
 
@@ -149,4 +145,4 @@ def test_the_defaults_are_those_of_the_contract():
 
 def test_what_browsers_may_keep_of_objects_is_minutes_or_nothing():
     for given, kept in {"600": "private, max-age=600, immutable", "0": "no-store"}.items():
-        assert load(Settings, {"DISTRICAM_API__MEDIA_CACHE_S": given}).api.kept == kept
+        assert load(Settings, {"DISTRICAM_API__MEDIA_CACHE_S": given}).api.media_cache_control == kept

@@ -2,24 +2,24 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from districam_api.core.tokens import MEDIA_US, Checked, bearer, sign, verify
+from districam_api.core.tokens import MEDIA_TTL_US, CheckedToken, format_bearer, sign, verify
 
 SECRET = b"s" * 32
 KEY = "cam-1/2026-11-24/14/47-00.000000Z.0190.mp4"
 WHO = "0a1b2c3d"
 NOW_US = 1_764_000_000_000_000
-TOKEN = sign(SECRET, "media", KEY, WHO, NOW_US + MEDIA_US)
-FORGED = Checked("forged")
+TOKEN = sign(SECRET, "media", KEY, WHO, NOW_US + MEDIA_TTL_US)
+FORGED = CheckedToken("forged")
 
 
-def check(token: str, key: str = KEY, secret: bytes = SECRET) -> Checked:
+def check(token: str, key: str = KEY, secret: bytes = SECRET) -> CheckedToken:
     return verify(secret, "media", key, token, NOW_US)
 
 
 def test_a_token_opens_its_key_until_it_expires():
-    assert verify(SECRET, "media", KEY, TOKEN, NOW_US) == Checked("valid", WHO, NOW_US + MEDIA_US)
-    assert verify(SECRET, "media", KEY, TOKEN, NOW_US + MEDIA_US - 1).verdict == "valid"
-    assert verify(SECRET, "media", KEY, TOKEN, NOW_US + MEDIA_US).verdict == "expired"
+    assert verify(SECRET, "media", KEY, TOKEN, NOW_US) == CheckedToken("valid", WHO, NOW_US + MEDIA_TTL_US)
+    assert verify(SECRET, "media", KEY, TOKEN, NOW_US + MEDIA_TTL_US - 1).verdict == "valid"
+    assert verify(SECRET, "media", KEY, TOKEN, NOW_US + MEDIA_TTL_US).verdict == "expired"
 
 
 def test_a_token_of_another_secret_or_key_is_forged():
@@ -67,16 +67,16 @@ def test_an_expiry_cannot_be_moved_into_the_key():
 @given(st.binary(min_size=32, max_size=64), st.text(max_size=80), st.integers(0, 10**18))
 def test_what_is_signed_verifies(secret: bytes, key: str, expires_us: int):
     token = sign(secret, "media", key, "-", expires_us)
-    assert verify(secret, "media", key, token, expires_us - 1) == Checked("valid", "-", expires_us)
+    assert verify(secret, "media", key, token, expires_us - 1) == CheckedToken("valid", "-", expires_us)
     assert verify(secret, "media", key, token, expires_us).verdict == "expired"
 
 
 LOGIN = "00112233445566aa"
-BY_LOGIN = sign(SECRET, "media", KEY, bearer(WHO, LOGIN), NOW_US + MEDIA_US)
+BY_LOGIN = sign(SECRET, "media", KEY, format_bearer(WHO, LOGIN), NOW_US + MEDIA_TTL_US)
 
 
 def test_a_token_says_for_which_login_it_was_made():
-    assert check(BY_LOGIN) == Checked("valid", WHO, NOW_US + MEDIA_US, LOGIN)
+    assert check(BY_LOGIN) == CheckedToken("valid", WHO, NOW_US + MEDIA_TTL_US, LOGIN)
     assert check(TOKEN).login == ""
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from districam_client.errors import Ended
-from districam_client.files import numbered, target, written
+from districam_client.errors import CommandError
+from districam_client.files import numbered, open_atomic, target
 
 
 def test_a_file_that_is_written_to_its_end_takes_its_place(tmp_path: Path):
     path = tmp_path / "clip.mp4"
-    with written(path) as out:
+    with open_atomic(path) as out:
         out.write(b"whole")
         assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4.part"]
     assert path.read_bytes() == b"whole"
@@ -23,7 +23,7 @@ def test_a_file_that_breaks_off_is_gone_and_the_old_one_stays(tmp_path: Path, er
     path.write_bytes(b"old")
 
     def half():
-        with written(path) as out:
+        with open_atomic(path) as out:
             out.write(b"half")
             raise error
 
@@ -34,7 +34,7 @@ def test_a_file_that_breaks_off_is_gone_and_the_old_one_stays(tmp_path: Path, er
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "clip.mp4.part").mkdir()
-    with pytest.raises(Ended, match="cannot be written"), written(tmp_path / "clip.mp4"):
+    with pytest.raises(CommandError, match="cannot be written"), open_atomic(tmp_path / "clip.mp4"):
         pass
 
 
@@ -45,9 +45,7 @@ def test_the_name_is_the_apis_unless_one_is_wanted(tmp_path: Path):
     assert target(tmp_path / "mine.mp4", given, "x.mp4", force=False) == tmp_path / "mine.mp4"
 
 
-@pytest.mark.parametrize(
-    "given", ["", 'inline; filename="../../etc/x"', 'inline; filename=".bashrc"', 'filename="/x"']
-)
+@pytest.mark.parametrize("given", ["", 'inline; filename="../../etc/x"', 'inline; filename=".bashrc"', 'filename="/x"'])
 def test_a_name_that_leads_elsewhere_is_not_taken(given: str):
     assert target(None, given, "x.mp4", force=False) == Path("x.mp4")
 
@@ -55,10 +53,10 @@ def test_a_name_that_leads_elsewhere_is_not_taken(given: str):
 def test_a_file_that_is_there_is_kept_unless_force(tmp_path: Path):
     path = tmp_path / "clip.mp4"
     path.touch()
-    with pytest.raises(Ended, match="--force"):
+    with pytest.raises(CommandError, match="--force"):
         target(path, "", "", force=False)
     assert target(path, "", "", force=True) == path
-    with pytest.raises(Ended, match="no folder"):
+    with pytest.raises(CommandError, match="no folder"):
         target(tmp_path / "none" / "clip.mp4", "", "", force=True)
 
 

@@ -5,14 +5,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from districam_client.errors import Misasked
-from districam_client.settings import DEFAULT_URL, Settings, settings
+from districam_client.errors import UsageError
+from districam_client.settings import DEFAULT_URL, Settings, load_settings
 
 NONE: dict[str, str | None] = {"url": None, "key_file": None, "ca_file": None, "timezone": None}
 
 
 def found(environ: dict[str, str] | None = None, **options: str) -> Settings:
-    return settings(
+    return load_settings(
         {f"DISTRICAM_CLIENT__{name}": value for name, value in (environ or {}).items()}, NONE | options
     )
 
@@ -25,14 +25,12 @@ def test_options_win_over_variables(tmp_path: Path):
     key = tmp_path / "key"
     key.write_text("dc_01234567_secret\n")
     environ = {"URL": "https://api.district-1.example/", "KEY_FILE": str(key), "TIMEZONE": "UTC"}
-    assert found(environ) == Settings(
-        "https://api.district-1.example", "dc_01234567_secret", None, ZoneInfo("UTC")
-    )
+    assert found(environ) == Settings("https://api.district-1.example", "dc_01234567_secret", None, ZoneInfo("UTC"))
     assert found(environ, url="http://[::1]:8080", timezone="Asia/Tokyo").url == "http://[::1]:8080"
 
 
 def test_the_services_variables_are_not_the_clients():
-    assert settings({"DISTRICAM_API__PORT": "1", "PATH": "x"}, NONE).url == DEFAULT_URL
+    assert load_settings({"DISTRICAM_API__PORT": "1", "PATH": "x"}, NONE).url == DEFAULT_URL
 
 
 @pytest.mark.parametrize(
@@ -48,7 +46,7 @@ def test_the_services_variables_are_not_the_clients():
     ],
 )
 def test_what_is_wrong_is_named_as_it_was_given(environ: dict[str, str], options: dict[str, str], named: str):
-    with pytest.raises(Misasked) as refused:
+    with pytest.raises(UsageError) as refused:
         found(environ, **options)
     assert named in str(refused.value)
 
@@ -57,6 +55,6 @@ def test_what_is_wrong_is_named_as_it_was_given(environ: dict[str, str], options
 def test_a_file_that_holds_no_key_is_refused_without_showing_it(tmp_path: Path, text: str):
     key = tmp_path / "key"
     key.write_text(text)
-    with pytest.raises(Misasked, match="must hold a key") as refused:
+    with pytest.raises(UsageError, match="must hold a key") as refused:
         found(key_file=str(key))
     assert not text or text not in str(refused.value)

@@ -8,7 +8,7 @@ from aiokafka import errors as kafka
 from pydantic import SecretStr
 
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
-from districam_common.kafka.connection import arguments, translated, translating
+from districam_common.kafka.connection import client_arguments, translate_error, translate_errors
 from districam_common.runtime.settings import KafkaSettings
 
 
@@ -31,28 +31,28 @@ from districam_common.runtime.settings import KafkaSettings
     ],
 )
 def test_each_error_says_who_must_act(error: kafka.KafkaError, kind: type[DistricamError]) -> None:
-    ours = translated(error, "publishing to x")
+    ours = translate_error(error, "publishing to x")
     assert type(ours) is kind
     assert str(ours).startswith(f"publishing to x: {type(error).__name__}")
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), OSError("unreachable"), kafka.IllegalOperation("x")])
 def test_sockets_and_deadlines_are_retriable(error: Exception) -> None:
-    with pytest.raises(Retriable, match="reading: ") as caught, translating("reading"):
+    with pytest.raises(Retriable, match="reading: ") as caught, translate_errors("reading"):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_a_missing_right_says_where_to_look() -> None:
-    assert "ACL" in str(translated(kafka.TopicAuthorizationFailedError("districam.cameras.v1"), "reading"))
+    assert "ACL" in str(translate_error(kafka.TopicAuthorizationFailedError("districam.cameras.v1"), "reading"))
 
 
 def test_a_missing_topic_says_what_to_run() -> None:
-    assert "districam-topics apply" in str(translated(kafka.UnknownTopicOrPartitionError(), "x"))
+    assert "districam-topics apply" in str(translate_error(kafka.UnknownTopicOrPartitionError(), "x"))
 
 
 def test_plain_connections_carry_no_credentials() -> None:
-    given = arguments(KafkaSettings(request_timeout_s=2.5), "tests")
+    given = client_arguments(KafkaSettings(request_timeout_s=2.5), "tests")
     assert given["request_timeout_ms"] == 2500
     assert given["ssl_context"] is None
     assert not any(name.startswith("sasl") for name in given)
@@ -68,7 +68,7 @@ def test_tls_and_sasl_reach_the_client() -> None:
             "ca_file": certifi.where(),
         }
     )
-    given = arguments(settings, "tests")
+    given = client_arguments(settings, "tests")
     context = given["ssl_context"]
     assert isinstance(context, ssl.SSLContext)
     assert context.verify_mode is ssl.CERT_REQUIRED

@@ -13,7 +13,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.structs import TopicPartition
 
-from districam_common.kafka.group import consumer_of
+from districam_common.kafka.rebalance_listener import create_consumer
 from districam_common.runtime.settings import KafkaSettings
 
 TOPIC, PARTITIONS = "cameras", 60
@@ -34,7 +34,7 @@ class Cluster(ClusterMetadata):
 @asynccontextmanager
 async def consumer(name: str) -> AsyncGenerator[AIOKafkaConsumer]:
     """As `Member` makes it; it never connects."""
-    made = consumer_of(KafkaSettings(session_timeout_s=10.0), "tests", name, 1 << 20)
+    made = create_consumer(KafkaSettings(session_timeout_s=10.0), "tests", name, 1 << 20)
     try:
         yield made
     finally:
@@ -61,9 +61,7 @@ def moved_between(before: Assignment, after: Assignment) -> int:
     """Partitions that went from one old member to another."""
     owners = {partition: name for name, held in after.items() for partition in held}
     return sum(
-        owners[partition] != name and owners[partition] in before
-        for name, held in before.items()
-        for partition in held
+        owners[partition] != name and owners[partition] in before for name, held in before.items() for partition in held
     )
 
 

@@ -7,10 +7,10 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.contract import index
+from districam_common.contract import segment_array
 from districam_common.ledger.ledger import LedgerInputs, State, ledger, summary
 from support.histories import History, histories
-from support.reference_ledger import known_at
+from support.reference_ledger import state_at
 
 MOMENTS_US = [-1, 0, 30_000_000]
 """Around each edge, and where a retry's margin runs out."""
@@ -19,9 +19,9 @@ MOMENTS_US = [-1, 0, 30_000_000]
 def states_of(history: History) -> list[State]:
     known = LedgerInputs(
         revisions=history.revisions,
-        segments=index.from_entries(history.entries),
-        events=history.told,
-        fell=history.fell,
+        segments=segment_array.array_from_entries(history.entries),
+        events=history.events,
+        truncations=history.log_truncations,
         log_us=history.log_us,
     )
     return ledger(history.window, known, now_us=history.now_us)
@@ -31,7 +31,7 @@ def instants(history: History, states: list[State]) -> list[int]:
     found = {state.from_us for state in states} | {state.to_us - 1 for state in states}
     for one in history.entries:
         found |= {one.start_us, one.end_us}
-    for told in history.told:
+    for told in history.events:
         event = told.event
         retry_us = int(getattr(event, "next_retry_s", 0.0) * 1_000_000)
         names = ("at_us", "start_us", "end_us", "from_us", "to_us")
@@ -47,7 +47,7 @@ def test_each_instant_is_as_the_rules_say(history: History) -> None:
         found = [state for state in states if state.from_us <= at_us < state.to_us]
         if history.window[0] <= at_us < history.window[1]:
             state = found[0]
-            assert (state.state, state.cause, state.detail) == known_at(at_us, history), at_us
+            assert (state.state, state.cause, state.detail) == state_at(at_us, history), at_us
         else:
             assert found == []
 
@@ -63,9 +63,7 @@ def test_states_tile_the_window_and_neighbours_differ(history: History) -> None:
     assert "unknown" not in {state.cause for state in states}
     sums = summary(states)
     others_us = sum(s.to_us - s.from_us for s in states if s.state in ("expired", "not_expected"))
-    assert sums.recorded_us + sums.gap_us + sums.pending_us + others_us == (
-        history.window[1] - history.window[0]
-    )
+    assert sums.recorded_us + sums.gap_us + sums.pending_us + others_us == (history.window[1] - history.window[0])
 
 
 @given(histories(), st.randoms(use_true_random=False))
@@ -79,8 +77,8 @@ def test_order_and_repetition_change_nothing(history: History, random: Random) -
         history,
         revisions=shuffled(history.revisions),
         entries=shuffled(history.entries),
-        told=shuffled(history.told),
-        fell=shuffled(history.fell),
+        told=shuffled(history.events),
+        fell=shuffled(history.log_truncations),
     )
     assert states_of(again) == states_of(history)
 
@@ -89,8 +87,6 @@ def test_order_and_repetition_change_nothing(history: History, random: Random) -
 def test_a_part_of_the_window_is_answered_as_the_whole(history: History, a: int, b: int) -> None:
     from_us, to_us = sorted((a * 100_000, b * 100_000))
     whole = states_of(replace(history, window=(0, 150_000_000)))
-    clipped = [
-        replace(state, from_us=max(from_us, state.from_us), to_us=min(to_us, state.to_us)) for state in whole
-    ]
+    clipped = [replace(state, from_us=max(from_us, state.from_us), to_us=min(to_us, state.to_us)) for state in whole]
     part = states_of(replace(history, window=(from_us, to_us)))
     assert part == [state for state in clipped if state.from_us < state.to_us]

@@ -7,15 +7,15 @@ import pytest
 
 from districam_common.errors import DistricamError, Retriable
 from districam_common.s3.blobs import Blobs, LockRefused
-from districam_common.s3.store_listing import Version
-from districam_common.s3.vault import Vault
-from support.odd_store import HTML, Asked, Told, answering, error, xml
+from districam_common.s3.s3_listing import ObjectVersion
+from districam_common.s3.versioned_bucket import VersionedBucket
+from support.malformed_store import HTML, S3Request, S3Response, error, serving, xml
 
 pytestmark = pytest.mark.hostile
 
 BODY = b"body"
 UNTIL_US = 1_795_531_620_654_321
-STORED = Told(200, b"", {"ETag": '"x"'})
+STORED = S3Response(200, b"", {"ETag": '"x"'})
 
 
 async def put(blobs: Blobs, locked_until_us: int | None = UNTIL_US) -> None:
@@ -34,13 +34,13 @@ async def refusal(blobs: Blobs) -> type[Exception] | None:
 
 
 async def test_a_lock_is_asked_for_by_headers_of_the_one_put() -> None:
-    asked: list[Asked] = []
+    asked: list[S3Request] = []
 
-    def answer(one: Asked) -> Told:
+    def answer(one: S3Request) -> S3Response:
         asked.append(one)
         return STORED
 
-    with answering(answer) as settings:
+    with serving(answer) as settings:
         async with Blobs.open(settings) as blobs:
             await put(blobs)
             await put(blobs, None)
@@ -63,7 +63,7 @@ async def test_a_lock_is_asked_for_by_headers_of_the_one_put() -> None:
 )
 async def test_a_put_that_may_be_refused_for_its_lock_says_so(code: str) -> None:
     """A bucket without object lock, a time that is over, keys that may not lock: each store has its own word."""
-    with answering(lambda _: error(code, 400)) as settings:
+    with serving(lambda _: error(code, 400)) as settings:
         async with Blobs.open(settings) as blobs:
             assert await refusal(blobs) is LockRefused
 
@@ -71,18 +71,18 @@ async def test_a_put_that_may_be_refused_for_its_lock_says_so(code: str) -> None
 @pytest.mark.parametrize(
     "told", [error("InternalError", 500), error("SlowDown", 503), HTML], ids=["500", "503", "HTML"]
 )
-async def test_trouble_is_not_taken_for_a_refusal_of_the_lock(told: Told) -> None:
+async def test_trouble_is_not_taken_for_a_refusal_of_the_lock(told: S3Response) -> None:
     """Else whoever makes the store stumble gets footage that can be deleted."""
-    with answering(lambda _: told) as settings:
+    with serving(lambda _: told) as settings:
         async with Blobs.open(settings) as blobs:
             assert await refusal(blobs) is Retriable
 
 
 DELETED = "<DeleteResult><Error><Key>k</Key><VersionId>v</VersionId><Code>{}</Code><Message>{}</Message></Error></DeleteResult>"
-VERSION = Version("k", "v", 4, is_marker=False, is_latest=True)
+VERSION = ObjectVersion("k", "v", 4, is_delete_marker=False, is_latest=True)
 
 
-async def is_trouble(vault: Vault) -> bool:
+async def is_trouble(vault: VersionedBucket) -> bool:
     try:
         await vault.delete_versions([VERSION])
     except Retriable:
@@ -100,16 +100,16 @@ async def is_trouble(vault: Vault) -> bool:
     ids=["S3, SeaweedFS", "VersityGW", "MinIO, Silo"],
 )
 async def test_what_a_store_keeps_is_told_from_trouble(code: str, message: str) -> None:
-    with answering(lambda _: xml(DELETED.format(code, message))) as settings:
-        async with Vault.open(settings) as vault:
+    with serving(lambda _: xml(DELETED.format(code, message))) as settings:
+        async with VersionedBucket.open(settings) as vault:
             assert not await is_trouble(vault)
             assert await vault.delete_versions([VERSION]) == [VERSION]
             assert await vault.delete(["k"]) == ("k",)
 
 
 async def test_any_other_refusal_to_delete_is_trouble() -> None:
-    with answering(lambda _: xml(DELETED.format("InvalidRequest", "of another kind"))) as settings:
-        async with Vault.open(settings) as vault:
+    with serving(lambda _: xml(DELETED.format("InvalidRequest", "of another kind"))) as settings:
+        async with VersionedBucket.open(settings) as vault:
             assert await is_trouble(vault)
 
 
@@ -117,30 +117,28 @@ async def test_any_other_refusal_to_delete_is_trouble() -> None:
     ("told", "until_us"),
     [
         (
-            Told(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00Z"}),
+            S3Response(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00Z"}),
             1_795_531_620_000_000,
         ),
         (
-            Told(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00.654Z"}),
+            S3Response(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00.654Z"}),
             1_795_531_620_654_000,
         ),
-        (Told(200, b"", {"x-amz-object-lock-retain-until-date": "soon"}), 0),
-        (Told(200), 0),
-        (Told(404), 0),
-        (Told(403), 0),
+        (S3Response(200, b"", {"x-amz-object-lock-retain-until-date": "soon"}), 0),
+        (S3Response(200), 0),
+        (S3Response(404), 0),
+        (S3Response(403), 0),
     ],
     ids=["seconds", "milliseconds", "no date", "not locked", "gone", "may not ask"],
 )
-async def test_the_end_of_a_lock_is_read_or_not_known(told: Told, until_us: int) -> None:
-    asked: list[Asked] = []
+async def test_the_end_of_a_lock_is_read_or_not_known(told: S3Response, until_us: int) -> None:
+    asked: list[S3Request] = []
 
-    def answer(one: Asked) -> Told:
+    def answer(one: S3Request) -> S3Response:
         asked.append(one)
         return told
 
-    with answering(answer) as settings:
-        async with Vault.open(settings) as vault:
-            assert await vault.locked_until("a/b", "v 1") == until_us
-    assert [(one.method, one.key, one.query) for one in asked] == [
-        ("HEAD", quote("a/b"), {"versionId": "v 1"})
-    ]
+    with serving(answer) as settings:
+        async with VersionedBucket.open(settings) as vault:
+            assert await vault.retained_until_us("a/b", "v 1") == until_us
+    assert [(one.method, one.key, one.query) for one in asked] == [("HEAD", quote("a/b"), {"versionId": "v 1"})]

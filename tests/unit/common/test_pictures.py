@@ -22,10 +22,16 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.pictures.child import AREA_MOST, SHOWN_MOST
-from districam_common.pictures.children import ChildDiedError, Children, ChildSlowError
-from districam_common.pictures.messages import BadMessageError, Head, head_of, lengths, packed
-from districam_common.pictures.parameters import annex_b
+from districam_common.pictures.annex_b import to_annex_b
+from districam_common.pictures.decoder_pool import DecoderExitedError, DecoderPool, DecoderTimeoutError
+from districam_common.pictures.decoder_process import MAX_JPEG_PIXELS, MAX_PIXELS
+from districam_common.pictures.messages import (
+    BadMessageError,
+    MessageHead,
+    decode_head,
+    decode_lengths,
+    encode_message,
+)
 
 pytestmark = pytest.mark.hostile
 WAIT_S = 20.0
@@ -38,24 +44,22 @@ def film(width: int, height: int, pictures: int = 1) -> bytes:
         stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "1"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for n in range(pictures):
-            frame = av.VideoFrame.from_ndarray(
-                np.full((height * 3 // 2, width), 200 - 50 * n, np.uint8), "yuv420p"
-            )
+            frame = av.VideoFrame.from_ndarray(np.full((height * 3 // 2, width), 200 - 50 * n, np.uint8), "yuv420p")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return out.getvalue()
 
 
 @pytest_asyncio.fixture
-async def children() -> AsyncGenerator[Children]:
-    async with asyncio.timeout(60), Children.open(1) as opened:
+async def children() -> AsyncGenerator[DecoderPool]:
+    async with asyncio.timeout(60), DecoderPool.open(1) as opened:
         yield opened
 
 
 async def picture(
-    children: Children, video: bytes, *, at_us: int = 0, timeout_s: float = WAIT_S
-) -> tuple[Head, bytes]:
-    return await children.ask({"do": "picture", "at_us": at_us}, video, timeout_s=timeout_s)
+    children: DecoderPool, video: bytes, *, at_us: int = 0, timeout_s: float = WAIT_S
+) -> tuple[MessageHead, bytes]:
+    return await children.request({"do": "picture", "at_us": at_us}, video, timeout_s=timeout_s)
 
 
 def pids() -> list[int]:
@@ -65,7 +69,7 @@ def pids() -> list[int]:
     return [int(pid) for pid in ours if b"pictures.child" in Path("/proc", pid, "cmdline").read_bytes()]
 
 
-async def test_the_picture_shown_at_an_instant(children: Children):
+async def test_the_picture_shown_at_an_instant(children: DecoderPool):
     video = film(64, 48, pictures=3)
     for at_us, shown in ((0, 214), (99_999, 214), (150_000, 156), (10**9, 98)):
         head, jpeg = await picture(children, video, at_us=at_us)
@@ -76,9 +80,7 @@ async def test_the_picture_shown_at_an_instant(children: Children):
     assert len(pids()) == 1
 
 
-async def test_it_holds_nothing_of_the_services_environment(
-    children: Children, monkeypatch: pytest.MonkeyPatch
-):
+async def test_it_holds_nothing_of_the_services_environment(children: DecoderPool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DISTRICAM_S3__SECRET_KEY", "hidden-key")
     await picture(children, film(64, 48))
     (pid,) = pids()
@@ -86,9 +88,9 @@ async def test_it_holds_nothing_of_the_services_environment(
     assert sorted(one.name for one in Path(f"/proc/{pid}/fd").iterdir()) == ["0", "1", "2"]
 
 
-async def test_a_picture_of_more_pixels_than_any_is_refused_before_it_takes_memory(children: Children):
+async def test_a_picture_of_more_pixels_than_any_is_refused_before_it_takes_memory(children: DecoderPool):
     side = 6400
-    assert side * side > AREA_MOST
+    assert side * side > MAX_PIXELS
     video = film(side, side)
     head, jpeg = await picture(children, video)
     assert (jpeg, "why" in head) == (b"", True)
@@ -98,9 +100,9 @@ async def test_a_picture_of_more_pixels_than_any_is_refused_before_it_takes_memo
     assert peak_kb < 200_000
 
 
-async def test_a_picture_too_large_for_the_encoder_comes_scaled(children: Children):
+async def test_a_picture_too_large_for_the_encoder_comes_scaled(children: DecoderPool):
     head, jpeg = await picture(children, film(4800, 2700))
-    assert head["width"] * head["height"] <= SHOWN_MOST
+    assert head["width"] * head["height"] <= MAX_JPEG_PIXELS
     assert abs(head["width"] / head["height"] - 4800 / 2700) < 0.002
     with av.open(io.BytesIO(jpeg), "r") as container:
         (frame,) = container.decode(video=0)
@@ -108,22 +110,22 @@ async def test_a_picture_too_large_for_the_encoder_comes_scaled(children: Childr
 
 
 async def test_a_picture_over_the_memory_limit_is_no_picture_and_the_next_one_is():
-    async with asyncio.timeout(60), Children.open(1, memory_bytes=24 << 20) as children:
+    async with asyncio.timeout(60), DecoderPool.open(1, memory_bytes=24 << 20) as children:
         try:
             head, _ = await picture(children, film(3840, 2160))
             assert "why" in head
-        except ChildDiedError:
+        except DecoderExitedError:
             pass  # either way nobody else pays for it
         head, jpeg = await picture(children, film(64, 48))
         assert jpeg[:2] == b"\xff\xd8", head
 
 
-async def test_a_child_that_dies_or_hangs_costs_one_picture(children: Children):
+async def test_a_child_that_dies_or_hangs_costs_one_picture(children: DecoderPool):
     video = film(64, 48)
     await picture(children, video)
     (first,) = pids()
     os.kill(first, signal.SIGSTOP)
-    with pytest.raises(ChildSlowError):
+    with pytest.raises(DecoderTimeoutError):
         await picture(children, video, timeout_s=0.5)
     await picture(children, video)
     (second,) = pids()
@@ -132,12 +134,12 @@ async def test_a_child_that_dies_or_hangs_costs_one_picture(children: Children):
     asked = asyncio.create_task(picture(children, video))
     await asyncio.sleep(0.1)
     os.kill(second, signal.SIGKILL)
-    with pytest.raises(ChildDiedError):
+    with pytest.raises(DecoderExitedError):
         await asked
     assert (await picture(children, video))[1]
 
 
-async def test_a_stop_that_reaches_the_whole_group_leaves_the_child_to_its_service(children: Children):
+async def test_a_stop_that_reaches_the_whole_group_leaves_the_child_to_its_service(children: DecoderPool):
     video = film(64, 48)
     await picture(children, video)
     (pid,) = pids()
@@ -151,7 +153,7 @@ async def test_a_child_that_is_gone_before_it_is_asked_costs_one_picture():
     """On uvloop, as in a service: it says RuntimeError for a closed pipe."""
 
     async def story() -> list[bool]:
-        async with asyncio.timeout(60), Children.open(1) as children:
+        async with asyncio.timeout(60), DecoderPool.open(1) as children:
             video, got = film(64, 48), list[bool]()
             await picture(children, video)
             os.kill(pids()[0], signal.SIGKILL)
@@ -159,7 +161,7 @@ async def test_a_child_that_is_gone_before_it_is_asked_costs_one_picture():
             for _ in range(2):
                 try:
                     got.append(bool((await picture(children, video))[1]))
-                except ChildDiedError:
+                except DecoderExitedError:
                     got.append(False)
             return got
 
@@ -170,7 +172,7 @@ async def test_a_child_that_is_gone_before_it_is_asked_costs_one_picture():
     assert (await asyncio.to_thread(on_uvloop))[1:] == [True]
 
 
-async def test_who_gives_up_waiting_disturbs_nobody(children: Children):
+async def test_who_gives_up_waiting_disturbs_nobody(children: DecoderPool):
     video = film(64, 48)
     impatient = [asyncio.create_task(picture(children, video)) for _ in range(3)]
     patient = asyncio.create_task(picture(children, video, at_us=0))
@@ -184,22 +186,22 @@ async def test_who_gives_up_waiting_disturbs_nobody(children: Children):
 
 async def test_the_end_of_the_block_ends_children_and_those_who_wait():
     async with asyncio.timeout(30):
-        async with Children.open(1) as children:
+        async with DecoderPool.open(1) as children:
             await picture(children, film(64, 48))
             (pid,) = pids()
             waiting = [asyncio.create_task(picture(children, film(64, 48))) for _ in range(3)]
             await asyncio.sleep(0)
         for task in waiting:
-            with pytest.raises((asyncio.CancelledError, ChildDiedError)):
+            with pytest.raises((asyncio.CancelledError, DecoderExitedError)):
                 await task
         assert not Path(f"/proc/{pid}").exists()
-        with pytest.raises(ChildDiedError):
+        with pytest.raises(DecoderExitedError):
             await picture(children, b"")
 
 
 CONFINED = textwrap.dedent("""
     import os, socket, sys, threading
-    from districam_common.pictures.confinement import confine
+    from districam_common.pictures.sandbox import confine
     secret, has_landlock = sys.argv[1], confine(64 << 20)
     def refused(act):
         try:
@@ -233,29 +235,26 @@ def test_what_a_confined_process_cannot_do(tmp_path: Path):
     has_landlock, opens, writes, takes, connects = (part == "1" for part in said.stdout.split())
     assert writes
     assert takes
-    assert (
-        not (tmp_path / "credentials.yaml.new").exists()
-        or not (tmp_path / "credentials.yaml.new").read_text()
-    )
+    assert not (tmp_path / "credentials.yaml.new").exists() or not (tmp_path / "credentials.yaml.new").read_text()
     assert opens or not has_landlock, "Landlock keeps it from files"
     assert connects or not has_landlock
 
 
 def test_a_child_ends_with_its_input(tmp_path: Path):
-    child = [sys.executable, "-m", "districam_common.pictures.child", str(64 << 20)]
+    child = [sys.executable, "-m", "districam_common.pictures.decoder_process", str(64 << 20)]
     said = subprocess.run(child, input=b"", capture_output=True, timeout=30, check=True, cwd=tmp_path)
-    head_bytes, body_bytes = lengths(said.stdout[:8])
-    assert head_of(said.stdout[8 : 8 + head_bytes]).keys() == {"confined"}
+    head_bytes, body_bytes = decode_lengths(said.stdout[:8])
+    assert decode_head(said.stdout[8 : 8 + head_bytes]).keys() == {"confined"}
     assert body_bytes == 0
 
 
 @given(st.binary(max_size=40))
 def test_heads_that_are_none_raise_the_one_error(data: bytes):
     with suppress(BadMessageError):
-        head_of(data)
+        decode_head(data)
     with pytest.raises(BadMessageError):
-        lengths(b"\xff" * 8)
-    assert lengths(packed({}, data)[0]) == (2, len(data))
+        decode_lengths(b"\xff" * 8)
+    assert decode_lengths(encode_message({}, data)[0]) == (2, len(data))
 
 
 @given(st.sampled_from(["h264", "hevc"]), st.binary(max_size=60), st.binary(max_size=60))
@@ -263,4 +262,4 @@ def test_a_configuration_and_a_sample_of_any_bytes_become_units_or_a_value_error
     codec: str, config: bytes, sample: bytes
 ):
     with suppress(ValueError):
-        annex_b(codec, config, sample)
+        to_annex_b(codec, config, sample)

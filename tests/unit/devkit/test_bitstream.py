@@ -26,14 +26,12 @@ camera_ids = st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
 
 
 @given(st.sampled_from(CODECS), numbers, numbers, camera_ids)
-def test_a_running_number_comes_back_from_an_access_unit(
-    codec: Codec, number: int, sent_us: int, camera_id: str
-):
+def test_a_running_number_comes_back_from_an_access_unit(codec: Codec, number: int, sent_us: int, camera_id: str):
     running = RunningNumber(number, sent_us, camera_id)
     sei = bitstream.running_number_sei(codec, running)
     nals = bitstream.insert_sei(codec, [*SETS[codec], SLICES[codec]], sei)
     assert nals[-1] == SLICES[codec]
-    assert bitstream.read_running_number(codec, nals) == running
+    assert bitstream.parse_running_number(codec, nals) == running
     for start_code in (b"\0\0\0", b"\0\0\1", b"\0\0\2"):
         assert start_code not in sei
     assert bitstream.split_annexb(bitstream.join_annexb(nals)) == nals
@@ -50,11 +48,9 @@ def test_escaping_hides_every_start_code_and_comes_back(payload: bytes):
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_other_sei_are_no_running_number(codec: Codec):
-    foreign = bitstream.running_number_sei(codec, RunningNumber(7, 8, "cam-001")).replace(
-        b"\xd1\x57", b"\xd1\x58"
-    )
-    assert bitstream.read_running_number(codec, [foreign, SLICES[codec]]) is None
-    assert bitstream.read_running_number(codec, []) is None
+    foreign = bitstream.running_number_sei(codec, RunningNumber(7, 8, "cam-001")).replace(b"\xd1\x57", b"\xd1\x58")
+    assert bitstream.parse_running_number(codec, [foreign, SLICES[codec]]) is None
+    assert bitstream.parse_running_number(codec, []) is None
     assert bitstream.insert_sei(codec, SETS[codec], foreign) == SETS[codec]
 
 
@@ -66,7 +62,7 @@ def test_a_nal_unit_that_overruns_is_refused():
 def test_a_stored_segment_tells_its_numbers_times_and_keyframes():
     expected = [(number, 10 * number, "cam-001") for number in range(250)]
     segment, packets = _segment(expected)
-    pictures = bitstream.running_numbers(segment)
+    pictures = bitstream.parse_stored_pictures(segment)
     assert [(p.number, p.sent_us, p.camera_id) for p in pictures] == expected
     assert [p.is_keyframe for p in pictures] == [is_keyframe for is_keyframe, _, _ in packets]
     assert {later.dts - former.dts for former, later in itertools.pairwise(pictures)} == {512}
@@ -78,14 +74,14 @@ def test_a_stored_segment_tells_its_numbers_times_and_keyframes():
 def test_bytes_that_are_no_segment_are_refused(cut: int):
     segment, _ = _segment([(0, 0, "cam-001")] * 250)
     with pytest.raises(ValueError):
-        bitstream.running_numbers(segment[:cut])
+        bitstream.parse_stored_pictures(segment[:cut])
 
 
 def test_garbage_behind_the_init_is_refused():
     segment, _ = _segment([(0, 0, "cam-001")] * 250)
     init = segment[: segment.index(b"moof") - 4]
     with pytest.raises(ValueError):
-        bitstream.running_numbers(init + random.Random(1).randbytes(500))
+        bitstream.parse_stored_pictures(init + random.Random(1).randbytes(500))
 
 
 def _segment(running: list[tuple[int, int, str]]) -> tuple[bytes, list[tuple[bool, int, int]]]:

@@ -1,12 +1,12 @@
 import pytest
 
-from districam_devkit.servers.broker import BrokerWanted, choose_broker
+from districam_devkit.servers.broker import BrokerOption, choose_broker
 from districam_devkit.servers.process import ServerUnavailable
 
 
 @pytest.mark.parametrize("wanted", ["kafka", "auto"])
 @pytest.mark.parametrize("tansu_missing", [None, "tansu is not installed"])
-def test_kafka_is_taken_where_it_can_be_had(wanted: BrokerWanted, tansu_missing: str | None):
+def test_kafka_is_taken_where_it_can_be_had(wanted: BrokerOption, tansu_missing: str | None):
     choice = choose_broker(wanted, kafka_missing=None, tansu_missing=tansu_missing)
     assert (choice.kind, choice.note) == ("kafka", "")
 

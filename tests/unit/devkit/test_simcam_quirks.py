@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from districam_devkit.simcam.manners import MAKES, QUIRKS
+from districam_devkit.simcam.behavior import QUIRKS, QUIRKS_BY_MAKE
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/cameras.md").read_text()
@@ -19,10 +19,10 @@ def test_each_switch_has_its_row_and_a_source():
     assert [name for name, row in rows.items() if "](https://" not in row[3]] == []
 
 
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize("make", QUIRKS_BY_MAKE)
 def test_what_a_make_has_was_reported_of_it(make: str):
     cameras = {match[1]: match[2].lower() for match in ROW.finditer(PAGE)}
-    assert [quirk for quirk in sorted(MAKES[make]) if make not in cameras[quirk]] == []
+    assert [quirk for quirk in sorted(QUIRKS_BY_MAKE[make]) if make not in cameras[quirk]] == []
 
 
 def test_the_tests_that_are_named_exist():

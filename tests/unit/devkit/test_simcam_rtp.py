@@ -77,9 +77,7 @@ def test_a_sender_report_ties_wall_clock_to_timestamp():
     data = rtp.sender_report(channel=1, ssrc=7, now_us=1_500_000, timestamp=90, packets=3, octets=400)
     assert data[:2] == b"$\x01"
     assert struct.unpack_from(">H", data, 2)[0] == len(data) - 4
-    flags, kind, words, ssrc, seconds, fraction, timestamp, packets, octets = struct.unpack_from(
-        ">BBH6I", data, 4
-    )
+    flags, kind, words, ssrc, seconds, fraction, timestamp, packets, octets = struct.unpack_from(">BBH6I", data, 4)
     assert (flags, kind, words, ssrc) == (0x80, 200, 6, 7)
     assert (seconds - 2_208_988_800, fraction, timestamp, packets, octets) == (1, 1 << 31, 90, 3, 400)
     _, kind, words = struct.unpack_from(">BBH", data, 4 + 28)  # the compound goes on with SDES, whole words
@@ -92,17 +90,13 @@ def test_a_sender_report_ties_wall_clock_to_timestamp():
         Footage("bikes"),
         Footage("bigbuckbunny"),
         Generated(width=128, height=96, fps=30000 / 1001, seconds=1, gop_s=0.5, b_frames=2, bitrate=100_000),
-        Generated(
-            codec="hevc", width=128, height=96, fps=12, seconds=1, gop_s=0.5, b_frames=1, bitrate=100_000
-        ),
+        Generated(codec="hevc", width=128, height=96, fps=12, seconds=1, gop_s=0.5, b_frames=1, bitrate=100_000),
     ],
 )
 def test_a_clip_loops_without_a_seam(source: ClipSource, tmp_path: Path):
     clip = open_clip(source, cache=tmp_path)
     twice = [
-        (unit.pts + lap * clip.duration, unit.dts + lap * clip.duration)
-        for lap in (0, 1)
-        for unit in clip.access_units
+        (unit.pts + lap * clip.duration, unit.dts + lap * clip.duration) for lap in (0, 1) for unit in clip.access_units
     ]
     tick = Fraction(90_000) / clip.fps
     for times in (sorted(pts for pts, _ in twice), [dts for _, dts in twice]):
@@ -113,9 +107,7 @@ def test_a_clip_loops_without_a_seam(source: ClipSource, tmp_path: Path):
 
 
 def test_a_generated_clip_is_what_was_asked_for_and_is_made_once(tmp_path: Path):
-    source = Generated(
-        codec="hevc", width=160, height=96, fps=10, seconds=2, gop_s=1, bitrate=100_000, label="x"
-    )
+    source = Generated(codec="hevc", width=160, height=96, fps=10, seconds=2, gop_s=1, bitrate=100_000, label="x")
     clip: Clip = open_clip(source, cache=tmp_path)
     assert (clip.codec, clip.width, clip.height, clip.fps) == ("hevc", 160, 96, 10)
     assert [index for index, unit in enumerate(clip.access_units) if unit.is_keyframe] == [0, 10]

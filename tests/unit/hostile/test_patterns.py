@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.patterns import SOURCES, Applied, applied, loose, worst_cases
+from support.patterns import SOURCES, PatternUse, find_inline_patterns, find_pattern_uses, worst_cases
 
 pytestmark = pytest.mark.hostile
 
@@ -26,25 +26,23 @@ TOO_SLOW_S = 0.25
 HARDEST = frozenset({"finditer", "fullmatch"})
 """What is assumed of a pattern that is handed on under another name."""
 
-ROWS = applied()
+ROWS = find_pattern_uses()
 
 
 def test_every_pattern_has_a_name_so_that_none_is_left_out():
-    assert loose() == []
+    assert find_inline_patterns() == []
     assert len(ROWS) > 30
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.where for row in ROWS])
-def test_four_times_the_text_takes_at_most_five_times_as_long(row: Applied):
+def test_four_times_the_text_takes_at_most_five_times_as_long(row: PatternUse):
     for method in sorted(row.methods or HARDEST):
         assert _growth(row.pattern, method) <= GROWTH_MOST, f"{row.where}.{method}"
 
 
 def test_pydantic_matches_its_patterns_with_an_engine_that_does_not_backtrack():
     """`pattern=` of a field, a query or a setting: Rust's regex is linear in the text, whatever the pattern."""
-    chosen = [
-        path for source in SOURCES for path in source.rglob("*.py") if "regex_engine" in path.read_text()
-    ]
+    chosen = [path for source in SOURCES for path in source.rglob("*.py") if "regex_engine" in path.read_text()]
     assert chosen == []
 
 
@@ -52,9 +50,7 @@ def test_a_pattern_that_is_quadratic_is_found():
     lengths = 1 << 9, 1 << 11
     long_name = re.compile(r"([\w-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,]*))")
     assert _growth(long_name, "finditer", lengths) > GROWTH_MOST
-    assert (
-        _growth(re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s?#]*@"), "sub", lengths) > GROWTH_MOST
-    )
+    assert _growth(re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s?#]*@"), "sub", lengths) > GROWTH_MOST
 
 
 def _growth(pattern: re.Pattern[Any], method: str, lengths: tuple[int, int] = (SHORT, LONG)) -> float:

@@ -18,13 +18,13 @@ from districam_common.ledger.intervals import Interval
 from districam_common.runtime.service import Runtime
 from districam_indexer.apply import Applier
 from districam_indexer.core.operations import Batch
-from districam_indexer.expiry import Expiry
-from support.announced import NOON_US, segment
+from districam_indexer.expiry import Expirer
+from support.announcements import NOON_US, segment
 
 if TYPE_CHECKING:
     from districam_common.s3.hold_store import HoldStore
-    from districam_indexer.doors import Doors
-    from districam_indexer.pacing import Pace
+    from districam_indexer.dependencies import Dependencies
+    from districam_indexer.rate_limiter import RateLimiter
 
 pytestmark = pytest.mark.hostile
 OLD_US = NOON_US - 3 * DAY_US
@@ -57,25 +57,25 @@ class World:
     async def apply(self, batch: Batch, **_: object) -> None:
         self.written.append(batch)
 
-    async def apply_though_full(self, batch: Batch, **_: object) -> None:
+    async def apply_when_full(self, batch: Batch, **_: object) -> None:
         self.written.append(batch)
 
-    async def told_members(self, _: str) -> list[object]:
+    async def events_by_member(self, _: str) -> list[object]:
         return []
 
-    async def forget_events(self, *_: object) -> None:
+    async def evict_events(self, *_: object) -> None:
         pass
 
     async def all(self) -> SimpleNamespace:
         return SimpleNamespace(of=nothing)
 
     @property
-    def doors(self) -> "Doors":
+    def deps(self) -> "Dependencies":
         parts = dict.fromkeys(("publisher", "index", "writer", "dropper"), self)
         site = SimpleNamespace(site="here")
         noted = SimpleNamespace(note=nothing)
         return cast(
-            "Doors",
+            "Dependencies",
             SimpleNamespace(
                 **parts, runtime=Runtime("indexer"), settings=site, arrivals=noted, streams_until_us=OLD_US
             ),
@@ -83,9 +83,7 @@ class World:
 
 
 def record(topic: str, message: wire.Message, append_us: int = NOON_US) -> Record:
-    return Record(
-        topic, 0, 7, append_us, message.key, message.value, tuple((k, v) for k, v in message.headers)
-    )
+    return Record(topic, 0, 7, append_us, message.key, message.value, tuple((k, v) for k, v in message.headers))
 
 
 def of_expired(to_us: int) -> wire.Message:
@@ -99,12 +97,12 @@ async def test_a_forged_expired_hides_nothing_that_comes_with_it(topic: str, to_
     world, stored = World(), segment(start_us=OLD_US)
     before = refused()
     announced = record(names.SEGMENTS, wire.stored_message(stored, site="here"))
-    await Applier(world.doors).apply([record(topic, of_expired(to_us)), announced], build="b")
+    await Applier(world.deps).apply([record(topic, of_expired(to_us)), announced], build="b")
     (batch,) = world.written
     assert names.segments_key("cam-1", OLD_US) in batch.scored
     assert not any("expired" in key or "events" in key for key in batch.scored)
     ((where, message),) = world.said
-    letter = wire.parse(DeadLetter, message.value)
+    letter = wire.decode_json(DeadLetter, message.value)
     assert (where, letter.topic, letter.offset) == (names.DEADLETTERS, topic, 7)
     assert refused() == before + 1
 
@@ -117,7 +115,7 @@ async def test_what_retention_says_counts_at_once_for_what_comes_with_it(topic: 
     world = World()
     said = record(topic, of_expired(gone.end_us), append_us)
     announced = record(names.SEGMENTS, wire.stored_message(gone, site="here"))
-    await Applier(world.doors).apply([announced, said], build="b")
+    await Applier(world.deps).apply([announced, said], build="b")
     (batch,) = world.written
     assert names.segments_key("cam-1", gone.start_us) not in batch.scored
     assert names.expired_key("cam-1") in batch.scored
@@ -128,23 +126,23 @@ def refused() -> float:
     return REGISTRY.get_sample_value("districam_indexer_expired_refused_total") or 0
 
 
-def expiry(world: World) -> Expiry:
-    return Expiry(world.doors, cast("HoldStore", world), cast("Pace", None))
+def expiry(world: World) -> Expirer:
+    return Expirer(world.deps, cast("HoldStore", world), cast("RateLimiter", None))
 
 
 async def test_what_others_would_not_believe_is_not_acted_on():
     """The broker's clock is two hours behind the time that retention goes by."""
     world = World(now_us=NOON_US - 2 * HOUR_US, known=[(0, NOON_US - DAY_US)])
     with pytest.raises(Retriable, match="too young"):
-        await expiry(world).repeat("cam-1", NOON_US, build="b")
+        await expiry(world).republish("cam-1", NOON_US, build="b")
     assert world.written == []
 
 
 async def test_what_an_earlier_version_believed_is_not_said_again():
     world = World(known=[(0, NOON_US - DAY_US), (NOON_US - HOUR_US, NOON_US + DAY_US)])
-    await expiry(world).repeat("cam-1", NOON_US, build="b")
+    await expiry(world).republish("cam-1", NOON_US, build="b")
     ((topic, message),) = world.said
-    event = wire.expired(message.key, message.headers, message.value)
+    event = wire.decode_expired(message.key, message.headers, message.value)
     assert topic == names.RETENTION
     assert (event.from_us, event.to_us) == (0, NOON_US - DAY_US)
     assert event.reason == "repeated"

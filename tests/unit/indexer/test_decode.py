@@ -7,9 +7,16 @@ from districam_common.contract import names, wire
 from districam_common.contract.events import Camera, FootageExpired
 from districam_common.contract.media import Still
 from districam_common.contract.wire import WireError
-from districam_indexer.core.decode import OLDEST_KEPT_US, Value, decode, expired_in, may_be_expired, plan
+from districam_indexer.core.decode import (
+    MIN_UNCERTAIN_AGE_US,
+    IndexedValue,
+    cameras_with_old_footage,
+    decode,
+    expired_by_camera,
+    plan,
+)
 from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
-from support.announced import EPOCHS, NOON_US, S, lost, segment
+from support.announcements import EPOCHS, NOON_US, S, lost, segment
 
 CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
 STILL = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=0, at_us=NOON_US, width=64, height=36, jpeg=b"\xff\xd8")
@@ -26,7 +33,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("topic", "value", "message"), MESSAGES, ids=[topic for topic, *_ in MESSAGES])
-def test_each_topic_has_its_kind_of_record(topic: str, value: Value, message: wire.Message):
+def test_each_topic_has_its_kind_of_record(topic: str, value: IndexedValue, message: wire.Message):
     assert decode(topic, message.key, message.headers, message.value) == value
     of_old = {names.STREAMS} if topic == names.RETENTION else set[str]()
     for other in {topic for topic, *_ in MESSAGES} - {topic} - of_old:
@@ -57,14 +64,14 @@ def expired(from_us: int, to_us: int, camera_id: str = "cam-1") -> FootageExpire
     ids=["one range", "two that touch", "another camera's"],
 )
 def test_what_events_say_has_expired_is_not_indexed_again(events: Sequence[FootageExpired], *, is_kept: bool):
-    assert bool(plan(segment(), 7, expired_in([lost(), *events]))) == is_kept
+    assert bool(plan(segment(), 7, expired_by_camera([lost(), *events]))) == is_kept
 
 
 def test_only_old_segments_need_the_expired_ranges_of_their_cameras():
-    now_us = NOON_US + OLDEST_KEPT_US + 60 * S
-    values: tuple[Value, ...] = (
+    now_us = NOON_US + MIN_UNCERTAIN_AGE_US + 60 * S
+    values: tuple[IndexedValue, ...] = (
         segment("old"),
         segment("new", start_us=now_us - S),
         replace(CAMERA, camera_id="c"),
     )
-    assert may_be_expired(values, now_us) == {"old"}
+    assert cameras_with_old_footage(values, now_us) == {"old"}

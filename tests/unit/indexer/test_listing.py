@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.contract import names
-from districam_common.contract.index import IndexEntry
-from districam_indexer.core.listing import Listing, batch_of
-from districam_indexer.core.operations import Batch, gathered
+from districam_common.contract.segment_array import IndexEntry
+from districam_indexer.core.listing import ListingParser, build_batch
+from districam_indexer.core.operations import Batch, to_batch
 from districam_indexer.core.plan import plan_entry
-from support.announced import EPOCHS, NOON_US, S
+from support.announcements import EPOCHS, NOON_US, S
 
 entries = st.builds(
     IndexEntry,
@@ -47,18 +47,22 @@ def bits(batch: Batch) -> dict[str, set[int]]:
     st.just(NOON_US) | st.integers(0, 2**53),
 )
 def test_a_page_says_what_its_objects_say_one_by_one(some: Sequence[IndexEntry], now_us: int) -> None:
-    page = [(names.segment_key("cam-1", one), one.bytes) for one in some]
-    read = Listing("cam-1", now_us=now_us).read(page)
-    batch = batch_of("cam-1", read)
-    wanted = gathered(operation for one in some for operation in plan_entry("cam-1", one, now_us=now_us))
-    assert (batch.scored, batch.raised, batch.members) == (wanted.scored, wanted.raised, wanted.members)
+    page = [(names.segment_object_key("cam-1", one), one.bytes) for one in some]
+    read = ListingParser("cam-1", now_us=now_us).parse_page(page)
+    batch = build_batch("cam-1", read)
+    wanted = to_batch(operation for one in some for operation in plan_entry("cam-1", one, now_us=now_us))
+    assert (batch.scored, batch.max_scores, batch.members) == (
+        wanted.scored,
+        wanted.max_scores,
+        wanted.members,
+    )
     assert bits(batch) == bits(wanted)
-    assert {key for _, key in read.epochs} == {names.epochs_key("cam-1", one.start_us) for one in some}
+    assert {key for _, key in read.epoch_objects} == {names.epochs_key("cam-1", one.start_us) for one in some}
     assert read.objects == len(some)
-    assert read.left_out == []
+    assert read.skipped_keys == []
 
 
-GOOD = names.segment_key("cam-1", ending(IndexEntry(
+GOOD = names.segment_object_key("cam-1", ending(IndexEntry(
     epoch=EPOCHS[0], first_seq=0, last_seq=4, start_us=NOON_US, end_us=0, bytes=9, init_bytes=9, flags=1,
 ), 10 * S))  # fmt: skip
 
@@ -76,6 +80,6 @@ GOOD = names.segment_key("cam-1", ending(IndexEntry(
     ],
 )
 def test_what_is_no_segment_of_the_camera_is_left_out(key: str, size: int) -> None:
-    read = Listing("cam-1").read([(key, size), (GOOD, 9)])
-    assert (read.left_out, read.objects) == ([key], 1)
-    assert batch_of("cam-1", Listing("cam-1").read([(key, size)])) == Batch()
+    read = ListingParser("cam-1").parse_page([(key, size), (GOOD, 9)])
+    assert (read.skipped_keys, read.objects) == ([key], 1)
+    assert build_batch("cam-1", ListingParser("cam-1").parse_page([(key, size)])) == Batch()

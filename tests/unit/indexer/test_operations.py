@@ -5,12 +5,12 @@ from districam_indexer.core.operations import (
     ReplaceStill,
     SetBits,
     SetField,
-    gathered,
+    to_batch,
 )
 
 
 def test_operations_of_one_key_become_one_command():
-    batch = gathered(
+    batch = to_batch(
         [
             AddScored("seg", b"a", 1),
             AddScored("seg", b"b", 2),
@@ -33,6 +33,6 @@ def test_the_largest_score_and_the_newest_still_win_in_any_order():
     older, newer = (ReplaceStill("still", at, 640, 360, b"\xff\xd8") for at in (10, 20))
     up, down = RaiseScore("latest", "cam-1", 7), RaiseScore("latest", "cam-1", 5)
     for operations in ([older, newer, up, down], [down, up, newer, older]):
-        batch = gathered(operations)
-        assert batch.raised == {"latest": {"cam-1": 7}}
+        batch = to_batch(operations)
+        assert batch.max_scores == {"latest": {"cam-1": 7}}
         assert batch.stills == {"still": newer}

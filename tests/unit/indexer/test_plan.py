@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.contract import index, names, wire
-from districam_common.contract.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
+from districam_common.contract import names, segment_array, wire
+from districam_common.contract.events import (
+    Camera,
+    FootageExpired,
+    PartitionTruncated,
+    SegmentStored,
+    StreamEvent,
+)
 from districam_common.contract.media import Still
 from districam_common.contract.names import HOUR_US
 from districam_common.errors import Rejected
-from districam_common.index import indexed
+from districam_common.index import indexed_camera
 from districam_indexer.core.operations import (
     AddMember,
     AddScored,
@@ -22,35 +28,33 @@ from districam_indexer.core.operations import (
     RaiseScore,
     SetBits,
     SetField,
-    gathered,
+    to_batch,
 )
 from districam_indexer.core.plan import (
-    is_inside,
+    is_covered,
     plan_camera,
     plan_entry,
     plan_event,
     plan_still,
     plan_stored,
 )
-from support.announced import EPOCHS, NOON_US, S, connected, lost, segment
+from support.announcements import EPOCHS, NOON_US, S, connected, lost, segment
 
 
 def test_a_segment_is_found_by_hour_by_day_by_epoch_and_as_the_newest():
     stored = segment()
     assert plan_stored(stored) == [
         AddMember("dc1:camera-ids", "cam-1"),
-        AddScored("dc1:seg:cam-1:2026112412", index.member(names.entry_of(stored)), NOON_US),
+        AddScored("dc1:seg:cam-1:2026112412", segment_array.encode_member(names.entry_of(stored)), NOON_US),
         RaiseScore("dc1:latest", "cam-1", NOON_US + 10 * S),
         SetBits("dc1:day:cam-1:20261124", range(4320, 4321)),
-        SetField(
-            "dc1:epoch:cam-1:20261124", EPOCHS[0], b'{"codecs":"avc1.640020","width":1920,"height":1080}'
-        ),
+        SetField("dc1:epoch:cam-1:20261124", EPOCHS[0], b'{"codecs":"avc1.640020","width":1920,"height":1080}'),
     ]
 
 
 def test_a_segment_over_midnight_stands_in_the_day_of_its_start_and_in_both_bitmaps():
     midnight_us = NOON_US + 12 * 3600 * S
-    batch = gathered(plan_stored(segment(start_us=midnight_us - 4 * S)))
+    batch = to_batch(plan_stored(segment(start_us=midnight_us - 4 * S)))
     assert list(batch.scored) == ["dc1:seg:cam-1:2026112423"]
     assert list(batch.fields) == ["dc1:epoch:cam-1:20261124"]
     assert batch.bits == {"dc1:day:cam-1:20261124": {8639}, "dc1:day:cam-1:20261125": {0}}
@@ -73,12 +77,12 @@ def test_a_replayed_segment_is_ignored_only_wholly_inside_what_expired(
 
 
 def test_inside_means_inside_one_range():
-    assert is_inside((2, 3), [(0, 1), (2, 4)])
-    assert not is_inside((0, 4), [(0, 1), (2, 4)])
+    assert is_covered((2, 3), [(0, 1), (2, 4)])
+    assert not is_covered((0, 4), [(0, 1), (2, 4)])
 
 
 def under_its_key(stored: SegmentStored) -> SegmentStored:
-    return replace(stored, key=names.segment_key(stored.camera_id, names.entry_of(stored)))
+    return replace(stored, key=names.segment_object_key(stored.camera_id, names.entry_of(stored)))
 
 
 @pytest.mark.parametrize(
@@ -117,18 +121,18 @@ def test_an_event_stands_at_its_instant_and_keeps_when_the_log_took_it():
     _, scored = plan_event(lost(), NOON_US + 77)
     assert isinstance(scored, AddScored)
     assert (scored.key, scored.score) == ("dc1:events:cam-1", NOON_US)
-    assert wire.parse_indexed(scored.member) == (lost(), NOON_US + 77)
+    assert wire.decode_indexed_event(scored.member) == (lost(), NOON_US + 77)
 
 
 def test_hourly_repeats_of_connected_are_one_member_beside_the_first():
     first = plan_event(connected(), NOON_US + 2 * S)
     repeats = [plan_event(replace(connected(), repeated=True), NOON_US + n * HOUR_US) for n in range(1, 9)]
-    found = gathered(chain(first, *repeats)).scored["dc1:events:cam-1"]
-    assert sorted(wire.parse_indexed(member)[1] or 0 for member in found) == [0, NOON_US + 2 * S]
+    found = to_batch(chain(first, *repeats)).scored["dc1:events:cam-1"]
+    assert sorted(wire.decode_indexed_event(member)[1] or 0 for member in found) == [0, NOON_US + 2 * S]
 
 
 def test_a_partition_that_fell_off_the_log_stands_under_its_number():
-    fell = PartitionFell(partition=17, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
+    fell = PartitionTruncated(partition=17, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
     (scored,) = plan_event(fell, NOON_US)
     assert isinstance(scored, AddScored)
     assert (scored.key, scored.score) == ("dc1:fell:17", NOON_US - S)
@@ -139,7 +143,7 @@ def test_a_partition_that_fell_off_the_log_stands_under_its_number():
     [
         lost(at_us=1 << 70),
         lost(camera_id="../x"),
-        PartitionFell(partition=1, at_us=0, instance="i", from_us=5, to_us=1),
+        PartitionTruncated(partition=1, at_us=0, instance="i", from_us=5, to_us=1),
     ],
 )
 def test_an_event_out_of_all_bounds_is_rejected(broken: StreamEvent):
@@ -150,9 +154,9 @@ def test_an_event_out_of_all_bounds_is_rejected(broken: StreamEvent):
 def test_every_revision_of_a_camera_is_kept():
     first = Camera(camera_id="cam-1", name="Cổng chính", url="rtsp://10.0.0.1/1", revision=1, updated_us=10)
     second = replace(first, revision=2, updated_us=20, deleted=True)
-    batch = gathered([*plan_camera(first, 17), *plan_camera(second, 18)])
+    batch = to_batch([*plan_camera(first, 17), *plan_camera(second, 18)])
     found = batch.scored["dc1:cameras:cam-1"]
-    assert {indexed.parse_indexed_camera(member): score for member, score in found.items()} == {
+    assert {indexed_camera.decode_indexed_camera(member): score for member, score in found.items()} == {
         (first, 17): 10,
         (second, 18): 20,
     }
@@ -161,21 +165,17 @@ def test_every_revision_of_a_camera_is_kept():
 @pytest.mark.hostile
 def test_a_revision_from_the_future_is_not_the_newest_for_ever():
     """Its camera would be what it says, whatever the operator writes, until the year 2255."""
-    forged = Camera(
-        camera_id="cam-1", name="x", url="rtsp://10.0.0.9/1", revision=2, updated_us=(1 << 53) - 1
-    )
+    forged = Camera(camera_id="cam-1", name="x", url="rtsp://10.0.0.9/1", revision=2, updated_us=(1 << 53) - 1)
     true = replace(forged, url="rtsp://10.0.0.1/1", revision=3, updated_us=NOON_US + 5)
-    batch = gathered([*plan_camera(forged, NOON_US), *plan_camera(true, NOON_US + 6)])
+    batch = to_batch([*plan_camera(forged, NOON_US), *plan_camera(true, NOON_US + 6)])
     found = batch.scored["dc1:cameras:cam-1"]
     newest = max(found, key=found.__getitem__)
-    assert indexed.parse_indexed_camera(newest) == (true, NOON_US + 6)
+    assert indexed_camera.decode_indexed_camera(newest) == (true, NOON_US + 6)
 
 
 @pytest.mark.hostile
 def test_a_still_from_the_future_keeps_no_other_away():
-    still = Still(
-        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8"
-    )
+    still = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8")
     assert plan_still(still, NOON_US - 59 * S)
     with pytest.raises(Rejected, match="later than its record"):
         plan_still(still, NOON_US - 61 * S)
@@ -183,7 +183,7 @@ def test_a_still_from_the_future_keeps_no_other_away():
 
 @pytest.mark.hostile
 def test_what_fell_off_the_log_explains_no_gap_that_is_yet_to_come():
-    fell = PartitionFell(partition=17, at_us=NOON_US, instance="host-1", from_us=0, to_us=NOON_US)
+    fell = PartitionTruncated(partition=17, at_us=NOON_US, instance="host-1", from_us=0, to_us=NOON_US)
     assert plan_event(fell, NOON_US - HOUR_US)
     with pytest.raises(Rejected, match="later than the record"):
         plan_event(fell, NOON_US - HOUR_US - 1)
@@ -191,18 +191,14 @@ def test_what_fell_off_the_log_explains_no_gap_that_is_yet_to_come():
 
 
 def test_only_the_newest_still_stays():
-    still = Still(
-        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8"
-    )
-    batch = gathered([*plan_still(still), *plan_still(replace(still, at_us=NOON_US - S))])
+    still = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8")
+    batch = to_batch([*plan_still(still), *plan_still(replace(still, at_us=NOON_US - S))])
     assert batch.stills["dc1:still:cam-1"].at_us == NOON_US
 
 
 @pytest.mark.parametrize("field", ["camera_id", "at_us"])
 def test_a_still_out_of_all_bounds_is_rejected(field: str):
-    still = Still(
-        camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8"
-    )
+    still = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8")
     with pytest.raises(Rejected):
         plan_still(replace(still, **{field: "X" if field == "camera_id" else -1}))
 
@@ -218,9 +214,7 @@ segments = st.builds(
     duration_us=st.integers(1, 70 * S),
 )
 events = st.one_of(
-    st.builds(
-        lost, at_us=st.integers(NOON_US, NOON_US + 60 * S), camera_id=st.sampled_from(["cam-1", "cam-2"])
-    ),
+    st.builds(lost, at_us=st.integers(NOON_US, NOON_US + 60 * S), camera_id=st.sampled_from(["cam-1", "cam-2"])),
     st.builds(
         FootageExpired,
         camera_id=st.just("cam-1"),
@@ -234,12 +228,10 @@ events = st.one_of(
 
 
 @given(st.lists(st.one_of(segments, events), max_size=30), st.randoms(use_true_random=False))
-def test_any_order_and_repetition_gives_the_same_index(
-    records: list[SegmentStored | StreamEvent], random: Random
-):
+def test_any_order_and_repetition_gives_the_same_index(records: list[SegmentStored | StreamEvent], random: Random):
     again = [*records, *random.choices(records, k=len(records) // 2)] if records else []
     random.shuffle(again)
-    assert dataclasses.asdict(gathered(_planned(again))) == dataclasses.asdict(gathered(_planned(records)))
+    assert dataclasses.asdict(to_batch(_planned(again))) == dataclasses.asdict(to_batch(_planned(records)))
 
 
 def _planned(records: list[SegmentStored | StreamEvent]) -> Iterator[Operation]:
@@ -249,7 +241,7 @@ def _planned(records: list[SegmentStored | StreamEvent]) -> Iterator[Operation]:
 
 @given(segments)
 def test_announcement_and_object_key_say_the_same(stored: SegmentStored):
-    name = names.parse_segment_key(stored.key, stored.bytes)
+    name = names.parse_segment_object_key(stored.key, stored.bytes)
     *told, shape = plan_stored(stored)
     assert plan_entry(name.camera_id, name.entry) == told
     assert isinstance(shape, SetField)

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 
 from districam_common.contract import names
 from districam_common.kafka.marks import Mark
-from districam_indexer.core.progress import log_us_of, places_of, position, progress
+from districam_indexer.core.progress import (
+    advanced_watermarks,
+    announcement_partitions,
+    parse_commit_watermark_us,
+    resume_offset,
+)
 
 COUNT = 12
 ALL = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION) for n in range(COUNT)]
@@ -26,68 +31,66 @@ ALL = [(topic, n) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION) 
     ],
 )
 def test_log_us_is_read_from_a_commit_or_is_not_known(metadata: str, log_us: int | None):
-    assert log_us_of(metadata) == log_us
+    assert parse_commit_watermark_us(metadata) == log_us
 
 
 @given(st.text())
 def test_garbage_in_a_commit_is_no_progress(metadata: str):
-    assert log_us_of(metadata) is None or json.loads(metadata)["log_us"] >= 0
+    assert parse_commit_watermark_us(metadata) is None or json.loads(metadata)["log_us"] >= 0
 
 
 @given(st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True))
 def test_a_cameras_announcements_are_in_the_partition_that_is_waited_for(camera_id: str):
     partition = names.partition_of(camera_id, 60)
     own = names.partition_of(camera_id, COUNT)
-    assert {(topic, own) for topic, _ in ALL} <= places_of(partition, COUNT)
+    assert {(topic, own) for topic, _ in ALL} <= announcement_partitions(partition, COUNT)
 
 
 def test_nothing_is_logged_before_it_is_applied():
     ends = dict.fromkeys(ALL, 100)
     applied = {**ends, (names.SEGMENTS, 5): 99}
     told = {5: 1000, 17: 1000, 6: 1000}
-    assert progress(told, ends, applied, {}, count=COUNT) == {6: 1000}
-    assert progress(told, ends, ends, {}, count=COUNT) == told
+    assert advanced_watermarks(told, ends, applied, {}, count=COUNT) == {6: 1000}
+    assert advanced_watermarks(told, ends, ends, {}, count=COUNT) == told
 
 
 def test_a_stream_event_that_is_not_applied_yet_holds_back_too():
     ends = dict.fromkeys(ALL, 1)
     applied = {place: end for place, end in ends.items() if place != (names.STREAMS, 6)}
-    assert 6 not in progress({6: 1000}, ends, applied, {}, count=COUNT)
+    assert 6 not in advanced_watermarks({6: 1000}, ends, applied, {}, count=COUNT)
 
 
 def test_what_has_expired_and_is_not_applied_yet_holds_back_too():
     ends = dict.fromkeys(ALL, 1)
     applied = {place: end for place, end in ends.items() if place != (names.RETENTION, 6)}
-    assert 6 not in progress({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
-    assert 7 in progress({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
+    assert 6 not in advanced_watermarks({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
+    assert 7 in advanced_watermarks({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
 
 
 def test_that_a_partition_fell_off_the_log_is_waited_for_wherever_it_is_told():
     ends = dict.fromkeys(ALL, 1)
     told_in = (names.STREAMS, names.partition_of("7", COUNT))
     assert told_in != (names.STREAMS, 7)
-    assert progress({7: 1000}, ends, {**ends, told_in: 0}, {}, count=COUNT) == {}
+    assert advanced_watermarks({7: 1000}, ends, {**ends, told_in: 0}, {}, count=COUNT) == {}
 
 
 def test_it_never_falls():
     ends = dict.fromkeys(ALL, 0)
-    assert progress({1: 10, 2: 30}, ends, {}, {1: 20, 2: 20}, count=COUNT) == {2: 30}
+    assert advanced_watermarks({1: 10, 2: 30}, ends, {}, {1: 20, 2: 20}, count=COUNT) == {2: 30}
 
 
 def test_a_partition_whose_end_is_not_known_holds_back():
     ends = dict.fromkeys(ALL, 0)
     del ends[names.SEGMENTS, 3]
-    assert progress({3: 10, 4: 10}, ends, {}, {}, count=COUNT) == {4: 10}
+    assert advanced_watermarks({3: 10, 4: 10}, ends, {}, {}, count=COUNT) == {4: 10}
 
 
 @pytest.mark.parametrize(
     ("stated", "at", "is_well"),
     [(None, 10, True), (10, 10, True), (17, 17, True), (20, 20, True), (9, 10, False), (21, 10, False)],
 )
-def test_reading_goes_on_where_the_index_ends_if_the_log_has_that(
-    stated: int | None, at: int, *, is_well: bool
-):
-    offset, wrong = position(stated, 10, 20)
+def test_reading_goes_on_where_the_index_ends_if_the_log_has_that(stated: int | None, at: int, *, is_well: bool):
+    offset, wrong = resume_offset(stated, 10, 20)
     assert offset == at
     assert (wrong == "") == is_well
 
@@ -109,10 +112,10 @@ READ = (Mark(16, 160, "c"), Mark(14, 140, "b"), Mark(11, 110, "a"))
 def test_a_log_that_has_not_what_was_read_is_read_again_from_the_last_record_left(
     stated: int, survivor: Mark | None, at: int, *, is_well: bool
 ):
-    offset, wrong = position(stated, 10, 20, read=READ, survivor=survivor)
+    offset, wrong = resume_offset(stated, 10, 20, read_marks=READ, survivor=survivor)
     assert offset == at
     assert (wrong == "") == is_well
 
 
 def test_what_retention_took_proves_nothing():
-    assert position(30, 30, 30, read=READ, survivor=None) == (30, "")
+    assert resume_offset(30, 30, 30, read_marks=READ, survivor=None) == (30, "")

@@ -8,30 +8,30 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from districam_common.contract.events import Connected, FootageExpired, Lost, Profile
-from districam_common.contract.index import from_entries
 from districam_common.contract.names import DAY_US, HOUR_US
-from districam_common.ledger.causes import Told
-from districam_common.ledger.intervals import Interval, merge, touches
+from districam_common.contract.segment_array import array_from_entries
+from districam_common.ledger.causes import LoggedEvent
+from districam_common.ledger.intervals import Interval, intersects, merge
 from districam_common.ledger.ledger import LedgerInputs, ledger
-from districam_indexer.core.plan import is_inside
+from districam_indexer.core.plan import is_covered
 from districam_indexer.core.retention import (
-    LATE_US,
-    LEAST_US,
-    Freed,
-    Oldest,
-    Stock,
-    believed_now_us,
-    edge_by_age,
-    freeing,
+    MAX_APPEND_DELAY_US,
+    MIN_AGE_US,
+    BudgetPlan,
+    CameraAge,
+    StoredHours,
+    age_limit_us,
+    has_unexpired,
     is_deletable,
     is_due,
-    let_go,
     may_be_locked,
-    repeated,
-    superfluous,
-    untold,
+    obsolete_events,
+    plan_budget,
+    ranges_to_expire,
+    redundant_ranges,
+    trusted_now_us,
 )
-from support.announced import EPOCHS, S, lost
+from support.announcements import EPOCHS, S, lost
 
 NOW_US = 100 * DAY_US + 40 * 60 * S
 
@@ -43,16 +43,16 @@ LOCK_US = 72 * HOUR_US
 
 
 def test_the_edge_is_a_whole_hour_and_older_than_the_days() -> None:
-    edge_us = edge_by_age(30, NOW_US)
+    edge_us = age_limit_us(30, NOW_US)
     assert edge_us % HOUR_US == 0
     assert NOW_US - 30 * DAY_US - HOUR_US < edge_us <= NOW_US - 30 * DAY_US
 
 
 @pytest.mark.hostile
 def test_what_the_recorder_locks_is_not_let_go_however_few_days_are_asked_for() -> None:
-    assert edge_by_age(1, NOW_US, LOCK_US) == (NOW_US - LOCK_US - LATE_US) // HOUR_US * HOUR_US
-    assert edge_by_age(30, NOW_US, LOCK_US) == edge_by_age(30, NOW_US)
-    assert edge_by_age(None, NOW_US, LOCK_US) == 0
+    assert age_limit_us(1, NOW_US, LOCK_US) == (NOW_US - LOCK_US - MAX_APPEND_DELAY_US) // HOUR_US * HOUR_US
+    assert age_limit_us(30, NOW_US, LOCK_US) == age_limit_us(30, NOW_US)
+    assert age_limit_us(None, NOW_US, LOCK_US) == 0
 
 
 @pytest.mark.hostile
@@ -62,18 +62,18 @@ def test_no_lock_can_keep_what_is_older_than_the_longest_one() -> None:
 
 
 def test_a_camera_without_a_record_loses_nothing_by_age() -> None:
-    assert edge_by_age(None, NOW_US) == 0
+    assert age_limit_us(None, NOW_US) == 0
 
 
 def test_a_clock_that_runs_ahead_of_the_recorders_deletes_nothing() -> None:
-    assert believed_now_us(NOW_US + 365 * DAY_US, [NOW_US, NOW_US - S]) == NOW_US
-    assert believed_now_us(NOW_US, [NOW_US + 365 * DAY_US]) == NOW_US
-    assert believed_now_us(NOW_US, []) == 0
+    assert trusted_now_us(NOW_US + 365 * DAY_US, [NOW_US, NOW_US - S]) == NOW_US
+    assert trusted_now_us(NOW_US, [NOW_US + 365 * DAY_US]) == NOW_US
+    assert trusted_now_us(NOW_US, []) == 0
 
 
 def test_what_is_let_go_reaches_from_the_beginning_to_the_edge_around_holds() -> None:
-    assert let_go(5, 100, [(0, 10), (40, 50), (90, 120)]) == [(10, 40), (50, 90)]
-    assert let_go(100, 100, []) == []
+    assert ranges_to_expire(5, 100, [(0, 10), (40, 50), (90, 120)]) == [(10, 40), (50, 90)]
+    assert ranges_to_expire(100, 100, []) == []
 
 
 def test_a_segment_that_reaches_over_an_edge_or_into_a_hold_stays() -> None:
@@ -91,8 +91,8 @@ def test_an_hour_that_one_hold_keeps_whole_is_not_listed() -> None:
 
 
 def test_only_what_nobody_has_said_yet_is_said() -> None:
-    assert untold([(0, 10)], [(0, 9)])
-    assert not untold([(0, 10), (20, 30)], [(0, 30)])
+    assert has_unexpired([(0, 10)], [(0, 9)])
+    assert not has_unexpired([(0, 10), (20, 30)], [(0, 30)])
 
 
 # ---- any order of events: a small world around the same decisions
@@ -118,7 +118,7 @@ class Site:
         return merge(self.holds.values())
 
     def edge(self) -> int:
-        return edge_by_age(2, self.now * HOUR_US)
+        return age_limit_us(2, self.now * HOUR_US)
 
     def store(self, start_us: int, length_us: int) -> None:
         span = (start_us, start_us + length_us)
@@ -127,7 +127,7 @@ class Site:
         self.index(span)
 
     def index(self, span: Interval) -> None:
-        if not is_inside(span, self.expired):
+        if not is_covered(span, self.expired):
             self.indexed.add(span)
 
     def replay(self) -> None:
@@ -144,7 +144,7 @@ class Site:
         window = self.holds.get(number)
         if window is None or number in self.accepted:
             return
-        if touches(self.expired, *window):
+        if intersects(self.expired, *window):
             del self.holds[number]
         else:
             self.accepted.add(number)
@@ -155,7 +155,7 @@ class Site:
 
     def plan(self) -> None:
         """Retention reads the holds."""
-        self.planned = let_go(0, self.edge(), self.held())
+        self.planned = ranges_to_expire(0, self.edge(), self.held())
 
     def tell(self) -> None:
         """It says what expires, by the holds that it has read."""
@@ -169,7 +169,7 @@ class Site:
     def delete(self, count: int) -> None:
         for span in self.wanted[:count]:
             accepted = merge(self.holds[n] for n in self.accepted)
-            assert not touches(accepted, *span), "held footage was deleted"
+            assert not intersects(accepted, *span), "held footage was deleted"
             assert span[1] <= self.edge(), "footage was deleted before its time"
             self.objects.discard(span)
             self.deleted.add(span)
@@ -227,17 +227,17 @@ def test_held_and_younger_footage_is_never_taken_and_expired_never_comes_back(
     site.drop()
     site.replay()
     assert site.indexed <= site.objects, "what has expired came back"
-    assert all(is_inside(span, site.expired) for span in site.objects - site.indexed)
+    assert all(is_covered(span, site.expired) for span in site.objects - site.indexed)
     for start_us, end_us in site.objects:
         assert end_us > site.edge() or not is_deletable(
-            (start_us, end_us), let_go(0, site.edge(), site.held()), site.held()
+            (start_us, end_us), ranges_to_expire(0, site.edge(), site.held()), site.held()
         )
     assert not site.deleted & site.indexed
 
 
 def _undropped(site: Site) -> set[Interval]:
     """Deleted and still indexed, until the next drop: what a kill in between leaves."""
-    return {span for span in site.indexed if span not in site.objects and is_inside(span, site.expired)}
+    return {span for span in site.indexed if span not in site.objects and is_covered(span, site.expired)}
 
 
 # ---- the budget
@@ -252,17 +252,17 @@ class Shelf:
     held: Sequence[Interval] = ()
 
     @property
-    def stock(self) -> Stock:
-        return Stock(self.bytes_by_hour, self.held)
+    def stock(self) -> StoredHours:
+        return StoredHours(self.bytes_by_hour, self.held)
 
 
 def free_for(
     budget: int, some: dict[str, Shelf], now_us: int, known: dict[str, int] | None = None, lock_us: int = 0
-) -> tuple[Freed, list[str]]:
+) -> tuple[BudgetPlan, list[str]]:
     """What is let go of, and whose hours were read for it, in order."""
     excess = sum(sum(stock.bytes_by_hour.values()) for stock in some.values()) - budget
-    oldest = {one: Oldest(stock.days, (known or {}).get(one, 0)) for one, stock in some.items()}
-    asking = freeing(excess, oldest, now_us, lock_us)
+    oldest = {one: CameraAge(stock.days, (known or {}).get(one, 0)) for one, stock in some.items()}
+    asking = plan_budget(excess, oldest, now_us, lock_us)
     asked: list[str] = []
     try:
         wanted = next(asking)
@@ -278,9 +278,7 @@ stocks = st.dictionaries(
     st.builds(
         Shelf,
         st.one_of(st.none(), st.integers(1, 60)),
-        st.dictionaries(
-            st.integers(0, 99 * 24).map(lambda n: n * HOUR_US), st.integers(1, 1000), max_size=40
-        ),
+        st.dictionaries(st.integers(0, 99 * 24).map(lambda n: n * HOUR_US), st.integers(1, 1000), max_size=40),
         st.lists(st.tuples(st.integers(0, 2400), st.integers(1, 50)), max_size=3).map(
             lambda some: merge((a * HOUR_US, (a + b) * HOUR_US) for a, b in some)
         ),
@@ -288,30 +286,28 @@ stocks = st.dictionaries(
 )
 
 
-def _left(stocks_: dict[str, Shelf], freed: Freed) -> dict[str, dict[int, int]]:
+def _left(stocks_: dict[str, Shelf], freed: BudgetPlan) -> dict[str, dict[int, int]]:
     """Hours that stay, by camera."""
     return {
         camera_id: {
             hour_us: size
             for hour_us, size in stock.bytes_by_hour.items()
-            if hour_us >= freed.edges.get(camera_id, 0) or touches(stock.held, hour_us, hour_us + HOUR_US)
+            if hour_us >= freed.edges.get(camera_id, 0) or intersects(stock.held, hour_us, hour_us + HOUR_US)
         }
         for camera_id, stock in stocks_.items()
     }
 
 
 @given(stocks, st.integers(0, 20_000))
-def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(
-    some: dict[str, Shelf], budget: int
-) -> None:
+def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(some: dict[str, Shelf], budget: int) -> None:
     freed, _ = free_for(budget, some, NOW_US)
     left = _left(some, freed)
     assert sum(sum(hours.values()) for hours in left.values()) <= budget + freed.over_bytes
     if freed.over_bytes:
         for camera_id, hours in left.items():
             for hour_us in hours:
-                is_young = hour_us + HOUR_US > NOW_US - LEAST_US
-                assert is_young or touches(some[camera_id].held, hour_us, hour_us + HOUR_US)
+                is_young = hour_us + HOUR_US > NOW_US - MIN_AGE_US
+                assert is_young or intersects(some[camera_id].held, hour_us, hour_us + HOUR_US)
 
 
 @pytest.mark.hostile
@@ -337,8 +333,7 @@ def test_freeing_is_fair_and_takes_no_more_than_it_needs(some: dict[str, Shelf],
         (NOW_US - hour_us) / (some[camera_id].days or 30)
         for camera_id, hours in left.items()
         for hour_us in hours
-        if not touches(some[camera_id].held, hour_us, hour_us + HOUR_US)
-        and hour_us + HOUR_US <= NOW_US - LEAST_US
+        if not intersects(some[camera_id].held, hour_us, hour_us + HOUR_US) and hour_us + HOUR_US <= NOW_US - MIN_AGE_US
     ]
     if taken and kept:
         assert min(taken)[0] >= max(kept), "somebody kept older footage, for its days, than another lost"
@@ -357,7 +352,7 @@ def test_the_last_day_is_never_let_go() -> None:
 @given(stocks, st.integers(0, 20_000))
 def test_what_is_known_from_the_last_time_changes_nothing(some: dict[str, Shelf], budget: int) -> None:
     freed, asked = free_for(budget, some, NOW_US)
-    again, asked_again = free_for(budget, some, NOW_US, dict(freed.oldest))
+    again, asked_again = free_for(budget, some, NOW_US, dict(freed.oldest_hours))
     assert (again.edges, again.over_bytes) == (freed.edges, freed.over_bytes)
     assert len(asked_again) <= len(asked)
 
@@ -386,9 +381,7 @@ def test_more_hours_of_a_camera_than_are_kept_in_memory_go_too() -> None:
 
 
 def expired_event(from_us: int, to_us: int, at_us: int) -> FootageExpired:
-    return FootageExpired(
-        camera_id="cam-1", at_us=at_us, instance="i", from_us=from_us, to_us=to_us, reason="r"
-    )
+    return FootageExpired(camera_id="cam-1", at_us=at_us, instance="i", from_us=from_us, to_us=to_us, reason="r")
 
 
 def connected(at_us: int, epoch: int = 0) -> Connected:
@@ -401,8 +394,8 @@ def connected(at_us: int, epoch: int = 0) -> Connected:
 def test_the_last_event_in_force_before_the_edge_is_kept_and_what_is_older_goes() -> None:
     edge_us = 10 * DAY_US
     events = [lost(edge_us - 5 * DAY_US), connected(edge_us - 4 * DAY_US, 1), lost(edge_us + S)]
-    members = [(str(n).encode(), Told(event)) for n, event in enumerate(events)]
-    assert superfluous(members, edge_us) == [b"0"]
+    members = [(str(n).encode(), LoggedEvent(event)) for n, event in enumerate(events)]
+    assert obsolete_events(members, edge_us) == [b"0"]
 
 
 @pytest.mark.correctness
@@ -410,8 +403,8 @@ def test_what_is_kept_of_before_the_edge_is_what_is_in_force_and_not_a_word_that
     edge_us = 10 * DAY_US
     ours = connected(edge_us - HOUR_US, 1)
     events = [connected(edge_us - 2 * HOUR_US, 0), ours, lost(edge_us - HOUR_US + 20 * S)]
-    members = [(str(n).encode(), Told(event)) for n, event in enumerate(events)]
-    assert superfluous(members, edge_us) == [b"0", b"2"]
+    members = [(str(n).encode(), LoggedEvent(event)) for n, event in enumerate(events)]
+    assert obsolete_events(members, edge_us) == [b"0", b"2"]
 
 
 def test_trimming_changes_no_state_from_the_edge_on() -> None:
@@ -420,14 +413,14 @@ def test_trimming_changes_no_state_from_the_edge_on() -> None:
         connected(edge_us - 40 * 60 * S), lost(edge_us - 30 * 60 * S), connected(edge_us - 20 * 60 * S, 1),
         expired_event(0, edge_us - HOUR_US, edge_us + S), expired_event(0, edge_us, edge_us + 2 * S),
     ]  # fmt: skip
-    members = [(repr(event).encode(), Told(event)) for event in events]
-    gone = set(superfluous(members, edge_us))
+    members = [(repr(event).encode(), LoggedEvent(event)) for event in events]
+    gone = set(obsolete_events(members, edge_us))
     assert len(gone) == 3
     kept = [told for member, told in members if member not in gone]
 
-    def states(told: Sequence[Told]) -> object:
+    def states(told: Sequence[LoggedEvent]) -> object:
         now_us = edge_us + DAY_US
-        known = LedgerInputs(revisions=[], segments=from_entries([]), events=told, log_us=now_us)
+        known = LedgerInputs(revisions=[], segments=array_from_entries([]), events=told, log_us=now_us)
         return ledger((edge_us, edge_us + HOUR_US), known, now_us=now_us)
 
     assert states(kept) == states([told for _, told in members])
@@ -436,10 +429,10 @@ def test_trimming_changes_no_state_from_the_edge_on() -> None:
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), max_size=8))
 def test_what_has_expired_stays_expired_through_trimming(some: list[tuple[int, int]]) -> None:
     ranges = [(a, a + b) for a, b in some]
-    needless = repeated(ranges)
+    needless = redundant_ranges(ranges)
     assert merge(set(ranges) - set(needless)) == merge(ranges)
-    members = [(b"%d" % n, Told(expired_event(*one, at_us=n))) for n, one in enumerate(ranges)]
-    gone = set(superfluous(members, 1 << 50))
+    members = [(b"%d" % n, LoggedEvent(expired_event(*one, at_us=n))) for n, one in enumerate(ranges)]
+    gone = set(obsolete_events(members, 1 << 50))
     left = [told.event for member, told in members if member not in gone]
     assert merge((e.from_us, e.to_us) for e in left if isinstance(e, FootageExpired)) == merge(ranges)
 
@@ -447,7 +440,10 @@ def test_what_has_expired_stays_expired_through_trimming(some: list[tuple[int, i
 @pytest.mark.parametrize("rounds", [1, 5])
 def test_each_round_speaks_for_everything_so_that_trimming_can_forget_the_older_ones(rounds: int) -> None:
     members = [
-        (b"%d" % n, Told(expired_event(*let_go(0, (n + 1) * HOUR_US, [])[0], at_us=n * HOUR_US)))
+        (
+            b"%d" % n,
+            LoggedEvent(expired_event(*ranges_to_expire(0, (n + 1) * HOUR_US, [])[0], at_us=n * HOUR_US)),
+        )
         for n in range(rounds)
     ]
-    assert len(superfluous(members, 0)) == rounds - 1
+    assert len(obsolete_events(members, 0)) == rounds - 1

@@ -2,31 +2,31 @@
 
 import pytest
 
-from districam_common.s3.vault import Version
-from districam_indexer.core.versions import Day
+from districam_common.s3.versioned_bucket import ObjectVersion
+from districam_indexer.core.versions import DayListing
 
 pytestmark = pytest.mark.correctness
 
 
-def version(key: str, name: str = "1", *, is_marker: bool = False, is_latest: bool = True) -> Version:
-    return Version(key, name, 0 if is_marker else 7, is_marker=is_marker, is_latest=is_latest)
+def version(key: str, name: str = "1", *, is_marker: bool = False, is_latest: bool = True) -> ObjectVersion:
+    return ObjectVersion(key, name, 0 if is_marker else 7, is_delete_marker=is_marker, is_latest=is_latest)
 
 
 def test_what_is_found_by_its_key_is_the_newest_version_unless_that_is_a_marker() -> None:
-    day = Day()
+    day = DayListing()
     day.feed([version("b"), version("a", "2"), version("a", "1", is_latest=False)])
     day.feed([version("c", "1", is_latest=False), version("c", "2", is_marker=True)])
     assert day.objects() == [("a", 7), ("b", 7)]
 
 
 def test_a_key_of_more_than_one_version_or_with_a_marker_is_odd_across_pages_too() -> None:
-    day = Day()
+    day = DayListing()
     day.feed([version("a", "2"), version("fine")])
     day.feed([version("a", "1", is_latest=False), version("gone", "2", is_marker=True)])
-    assert day.odd() == [("a", 2, 0), ("gone", 0, 1)]
+    assert day.anomalies() == [("a", 2, 0), ("gone", 0, 1)]
 
 
 def test_a_store_that_calls_none_the_latest_lists_the_newest_first() -> None:
-    day = Day()
+    day = DayListing()
     day.feed([version("a", "2", is_marker=True, is_latest=False), version("a", "1", is_latest=False)])
     assert day.objects() == []

@@ -129,7 +129,6 @@ def encoded(
     packets += context.encode(None)
     sets = tuple(nal for nal in split_annexb(bytes(context.extradata or b"")) if is_parameter_set(codec, nal))
     pictures = tuple(
-        (tuple(split_annexb(bytes(packet))), packet.pts or 0, packet.dts or 0, packet.is_keyframe)
-        for packet in packets
+        (tuple(split_annexb(bytes(packet))), packet.pts or 0, packet.dts or 0, packet.is_keyframe) for packet in packets
     )
     return Encoded(codec, sets, pictures)

@@ -21,7 +21,7 @@ async def test_the_kernels_clock_is_told_and_a_stop_obeyed_while_kafka_is_away(
     def tell(clock: KernelClock | None) -> None:
         told.set()
 
-    monkeypatch.setattr(app, "tell_kernel_clock", tell)
+    monkeypatch.setattr(app, "export_kernel_clock", tell)
     settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
     runtime = Runtime("ingest")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:

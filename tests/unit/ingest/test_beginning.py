@@ -7,29 +7,29 @@ import pytest
 
 from districam_common.contract.events import Camera, Connected, Lost, StreamEvent
 from districam_common.contract.media import Fragment
-from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.readers.reader import SourceInfo
 from districam_ingest.recording.stream import Stream
-from support.send_queue import SendQueue
-from support.surroundings import surroundings
-from support.world_ingest import HostTime
+from support.camera_context import make_context
+from support.fake_send_queue import FakeSendQueue
+from support.world_ingest import SimulatedHostClock
 from unit.ingest.samples import FULL_HD, picture
 
 if TYPE_CHECKING:
-    from districam_ingest.readers.reading import Source
+    from districam_ingest.readers.reader import Source
 
 CAMERA = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
 FPS = 25
 
 
 class Playing:
-    info = SourceInfo(codec="h264", sets=(), reader="test")
+    info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         pass
 
 
 @dataclass
-class Breaking(SendQueue):
+class Breaking(FakeSendQueue):
     """What stands for Kafka and for stills. The `nth` call of `kind` meets a bug, once armed; no other does."""
 
     kind: str = ""
@@ -43,20 +43,20 @@ class Breaking(SendQueue):
                 self.is_armed = False
                 raise ZeroDivisionError("a bug")
 
-    def has_room(self, size: int) -> bool:
+    def has_room(self, size_bytes: int) -> bool:
         self._meet("room")
-        return size > 0
+        return size_bytes > 0
 
-    def offer_fragment(self, fragment: Fragment) -> None:
+    def put_fragment(self, fragment: Fragment) -> None:
         self._meet("fragment")
-        super().offer_fragment(fragment)
+        super().put_fragment(fragment)
 
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+    def put_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == CAMERA.camera_id
         self._meet("event")
-        super().offer_event(camera_id, event)
+        super().put_event(camera_id, event)
 
-    def offer(self, wanted: object) -> None:
+    def submit(self, request: object) -> None:
         self._meet("still")
 
     def told(self, kind: type[Connected | Lost]) -> list[str]:
@@ -66,16 +66,16 @@ class Breaking(SendQueue):
 
 def broken_at(kind: str, nth: int) -> Breaking:
     """A camera that changes its picture after four seconds; what comes of the new one meets the bug."""
-    queue, clock = Breaking(kind=kind, nth=nth), HostTime()
-    stream = Stream(CAMERA, cast("Source", Playing()), surroundings(queue, stills=queue, clock=clock))
-    stream.take([picture(n, key=n % FPS == 0) for n in range(4 * FPS)])
+    queue, clock = Breaking(kind=kind, nth=nth), SimulatedHostClock()
+    stream = Stream(CAMERA, cast("Source", Playing()), make_context(queue, stills=queue, clock=clock))
+    stream.feed([picture(n, key=n % FPS == 0) for n in range(4 * FPS)])
     changed = [picture(n, key=n % FPS == 0, sets=FULL_HD) for n in range(4 * FPS, 10 * FPS)]
-    stream.take(changed[:1])
+    stream.feed(changed[:1])
     queue.is_armed = True
     try:
-        stream.take(changed[1:])
+        stream.feed(changed[1:])
     except ZeroDivisionError:
-        stream.abandon("stream_error", "the stream broke ingest", 0.5)  # as `CameraLife` does
+        stream.abort("stream_error", "the stream broke ingest", 0.5)  # as `CameraLife` does
     assert not queue.is_armed, "the bug was not met"
     return queue
 
@@ -90,11 +90,7 @@ def test_what_breaks_leaves_no_connected_in_force(kind: str, nth: int):
     assert set(queue.told(Connected)) == set(queue.told(Lost))
     [lost] = [item for item in queue.items[-1:] if isinstance(item, Lost)] or [None]
     assert lost is not None, "`lost` comes last"
-    ends = [
-        item.info.end_us
-        for item in queue.items
-        if isinstance(item, Fragment) and item.info.epoch == lost.epoch
-    ]
+    ends = [item.info.end_us for item in queue.items if isinstance(item, Fragment) and item.info.epoch == lost.epoch]
     assert lost.end_us >= max(ends, default=0), "what is sent lies in the epoch"
 
 

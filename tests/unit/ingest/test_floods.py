@@ -21,19 +21,24 @@ from districam_common.contract.events import (
 )
 from districam_common.contract.media import Fragment
 from districam_common.runtime.credentials import Credential
-from districam_ingest.fleet.camera import CameraLife
-from districam_ingest.readers.reading import ReadError, SourceInfo
-from districam_ingest.recording.budget import EPOCHS_A_MINUTE, EPOCHS_AT_ONCE, NOTES_A_MINUTE, Budget
-from districam_ingest.recording.epoch import KEYFRAMES, OVERSIZE
-from districam_ingest.recording.stream import TOO_MANY, Stream
+from districam_ingest.fleet.camera_worker import CameraWorker
+from districam_ingest.readers.reader import ReadError, SourceInfo
+from districam_ingest.recording.epoch import OVERSIZE_DETAIL, TOO_MANY_KEYFRAMES_DETAIL
+from districam_ingest.recording.rate_limits import (
+    EPOCH_BURST,
+    EPOCHS_PER_MINUTE,
+    EVENTS_PER_MINUTE,
+    CameraRateLimits,
+)
+from districam_ingest.recording.stream import TOO_MANY_EPOCHS_DETAIL, Stream
 from districam_ingest.settings import IngestSettings
-from districam_ingest.units import Picture, Sound
-from support.send_queue import SendQueue
-from support.surroundings import surroundings
+from districam_ingest.units import AudioUnit, Picture
+from support.camera_context import make_context
+from support.fake_send_queue import FakeSendQueue
 from unit.ingest.samples import BASELINE, FULL_HD, picture
 
 if TYPE_CHECKING:
-    from districam_ingest.readers.reading import Source
+    from districam_ingest.readers.reader import Source
 
 pytestmark = pytest.mark.hostile
 
@@ -41,12 +46,12 @@ S, FPS = 1_000_000, 25
 CAMERA = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
 
 
-class Told(SendQueue):
+class Told(FakeSendQueue):
     """What stands for Kafka."""
 
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+    def put_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == CAMERA.camera_id
-        super().offer_event(camera_id, event)
+        super().put_event(camera_id, event)
 
     def counts(self) -> Counter[str]:
         return Counter(type(item).__name__ for item in self.items)
@@ -55,7 +60,7 @@ class Told(SendQueue):
 class Playing:
     """A camera's pictures, all at once; then it says nothing."""
 
-    info = SourceInfo(codec="h264", sets=(), reader="test")
+    info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
     def __init__(self, pictures: list[Picture] | None = None) -> None:
         self._pictures = pictures
@@ -66,19 +71,19 @@ class Playing:
         pictures, self._pictures = self._pictures or [], None
         return pictures
 
-    def rest(self) -> list[Picture]:
+    def read_remaining(self) -> list[Picture]:
         return []
 
-    def take_sound(self) -> list[Sound]:
+    def drain_audio(self) -> list[AudioUnit]:
         return []
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         pass
 
 
-def playing(told: Told, budget: Budget) -> Stream:
-    around = surroundings(told, stills=told)
-    told.host_clock.host(around.clock.now_us(), around.clock.monotonic_us())
+def playing(told: Told, budget: CameraRateLimits) -> Stream:
+    around = make_context(told, stills=told)
+    told.host_clock.feed_host_time(around.clock.now_us(), around.clock.monotonic_us())
     return Stream(CAMERA, cast("Source", Playing()), around, budget)
 
 
@@ -92,43 +97,43 @@ def changing(number: int, *, every_s: float) -> list[Picture]:
 
 
 def test_a_camera_whose_parameters_change_some_times_loses_nothing():
-    told, budget = Told(), Budget()
+    told, budget = Told(), CameraRateLimits()
     stream = playing(told, budget)
     with suppress(ReadError):  # what it would be ended for shows below
-        stream.take(changing(12, every_s=1))
-    stream.end("handover", "the test ends", 0)
-    assert told.pictures == 12
+        stream.feed(changing(12, every_s=1))
+    stream.close("handover", "the test ends", 0)
+    assert told.picture_count == 12
     causes = [item.cause for item in told.items if isinstance(item, Lost)]
     assert causes == ["stream_changed"] * 11 + ["handover"]
 
 
 def test_one_whose_parameters_change_with_each_keyframe_is_ended_with_its_cause():
-    told, budget = Told(), Budget()
+    told, budget = Told(), CameraRateLimits()
     stream = playing(told, budget)
     with pytest.raises(ReadError) as raised:
-        stream.take(changing(1000, every_s=0.04))
-    assert (raised.value.cause, raised.value.detail) == ("stream_error", TOO_MANY)
-    assert told.pictures == EPOCHS_AT_ONCE
-    assert told.counts()["Connected"] == EPOCHS_AT_ONCE
+        stream.feed(changing(1000, every_s=0.04))
+    assert (raised.value.cause, raised.value.detail) == ("stream_error", TOO_MANY_EPOCHS_DETAIL)
+    assert told.picture_count == EPOCH_BURST
+    assert told.counts()["Connected"] == EPOCH_BURST
     last = told.items[-1]
     assert isinstance(last, Lost)
-    assert (last.cause, last.detail, last.interrupted) == ("stream_error", TOO_MANY, True)
-    assert not stream.end("handover", "nothing runs any more", 0)
+    assert (last.cause, last.detail, last.interrupted) == ("stream_error", TOO_MANY_EPOCHS_DETAIL, True)
+    assert not stream.close("handover", "nothing runs any more", 0)
 
 
 def test_another_connection_does_not_begin_the_count_anew():
-    told, budget, begun = Told(), Budget(), 0
+    told, budget, begun = Told(), CameraRateLimits(), 0
     pictures = changing(4000, every_s=0.04)
     while pictures:
         stream = playing(told, budget)
         with pytest.raises(ReadError):
-            stream.take(pictures)
+            stream.feed(pictures)
         begun, before = told.counts()["Connected"], begun
         pictures = pictures[begun - before + 1 :]
         if not pictures or pictures[-1].arrival_us - pictures[0].arrival_us < 2 * S:
             break
     minutes = 4000 * 0.04 / 60
-    assert EPOCHS_AT_ONCE <= told.counts()["Connected"] <= EPOCHS_AT_ONCE + EPOCHS_A_MINUTE * minutes + 1
+    assert EPOCH_BURST <= told.counts()["Connected"] <= EPOCH_BURST + EPOCHS_PER_MINUTE * minutes + 1
 
 
 async def test_the_next_try_waits_until_an_epoch_may_begin():
@@ -137,7 +142,7 @@ async def test_the_next_try_waits_until_an_epoch_may_begin():
     class Reader:
         @asynccontextmanager
         async def open(
-            self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+            self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
         ) -> AsyncGenerator[Playing]:
             nonlocal opened
             opened += 1
@@ -145,17 +150,17 @@ async def test_the_next_try_waits_until_an_epoch_may_begin():
             yield Playing([replaced(one, now_us) for one in changing(100, every_s=0.04)])
 
     soon = IngestSettings(retry_first_s=0.01, retry_most_s=0.02)
-    around = surroundings(told, reader=Reader(), stills=told, settings=soon)
-    told.host_clock.host(around.clock.now_us(), around.clock.monotonic_us())
+    around = make_context(told, reader=Reader(), stills=told, settings=soon)
+    told.host_clock.feed_host_time(around.clock.now_us(), around.clock.monotonic_us())
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        life = tasks.create_task(CameraLife(CAMERA, around).run())
+        life = tasks.create_task(CameraWorker(CAMERA, around).run())
         while not told.counts()["Refused"]:
             await asyncio.sleep(0.01)
         life.cancel()
     refused = told.items[-1]
     assert isinstance(refused, Refused)
-    assert (refused.cause, refused.detail, opened) == ("stream_error", TOO_MANY, 1)
-    assert 60 / EPOCHS_A_MINUTE - 2 < refused.next_retry_s <= 60 / EPOCHS_A_MINUTE
+    assert (refused.cause, refused.detail, opened) == ("stream_error", TOO_MANY_EPOCHS_DETAIL, 1)
+    assert 60 / EPOCHS_PER_MINUTE - 2 < refused.next_retry_s <= 60 / EPOCHS_PER_MINUTE
 
 
 def replaced(one: Picture, now_us: int) -> Picture:
@@ -172,9 +177,9 @@ def steady(seconds: int, **camera: int) -> list[Picture]:
 
 def test_a_clock_that_steps_with_each_picture_is_told_some_times_a_minute():
     told = Told()
-    playing(told, Budget()).take(steady(60, swings_s=3600))
+    playing(told, CameraRateLimits()).feed(steady(60, swings_s=3600))
     steps = [item for item in told.items if isinstance(item, ClockStep)]
-    assert NOTES_A_MINUTE <= len(steps) <= 2 * NOTES_A_MINUTE
+    assert EVENTS_PER_MINUTE <= len(steps) <= 2 * EVENTS_PER_MINUTE
     assert all(abs(one.step_us) in {0, 3600 * S} for one in steps)
     for before, after in pairwise(steps):  # what is told adds up
         assert after.offset_us - before.offset_us == pytest.approx(after.step_us, abs=S)
@@ -185,31 +190,30 @@ def test_a_profile_that_changes_all_the_time_is_told_some_times_a_minute():
     told = Told()
     pts = list(accumulate(90_000 if n // 20 % 2 else 22_500 for n in range(1100)))
     pictures = [picture(n, key=n % 10 == 0, pts=pts[n], arrival_us=n * 900) for n in range(1100)]
-    stream = playing(told, Budget())
-    with pytest.raises(ReadError, match=TOO_MANY):
-        stream.take(pictures)
+    stream = playing(told, CameraRateLimits())
+    with pytest.raises(ReadError, match=TOO_MANY_EPOCHS_DETAIL):
+        stream.feed(pictures)
     profiles = [item for item in told.items if isinstance(item, Profile)]
-    assert len(profiles) == NOTES_A_MINUTE
+    assert len(profiles) == EVENTS_PER_MINUTE
     assert len({round(one.fps or 0) for one in profiles}) > 1
 
 
 def test_pictures_that_are_too_large_are_told_each_time_and_end_the_stream_when_they_come_too_often():
     told = Told()
-    stream = playing(told, Budget())
+    stream = playing(told, CameraRateLimits())
     large = b"\x65" + bytes(9 << 20)
     pictures = [
-        picture(n, key=True, slice_nal=large if n > FPS and n % 2 else None, arrival_us=n * 40_000)
-        for n in range(60)
+        picture(n, key=True, slice_nal=large if n > FPS and n % 2 else None, arrival_us=n * 40_000) for n in range(60)
     ]
     with pytest.raises(ReadError) as raised:
-        stream.take(pictures)
-    stream.end(raised.value.cause, raised.value.detail, 30.0)
-    assert (raised.value.cause, raised.value.detail) == ("stream_error", OVERSIZE)
+        stream.feed(pictures)
+    stream.close(raised.value.cause, raised.value.detail, 30.0)
+    assert (raised.value.cause, raised.value.detail) == ("stream_error", OVERSIZE_DETAIL)
     sheds = [item for item in told.items if isinstance(item, Shed)]
-    assert NOTES_A_MINUTE <= len(sheds) <= NOTES_A_MINUTE + 2
+    assert EVENTS_PER_MINUTE <= len(sheds) <= EVENTS_PER_MINUTE + 2
     lost = told.items[-1]
     assert isinstance(lost, Lost)
-    assert (lost.cause, lost.detail, lost.next_retry_s) == ("stream_error", OVERSIZE, 30.0)
+    assert (lost.cause, lost.detail, lost.next_retry_s) == ("stream_error", OVERSIZE_DETAIL, 30.0)
     shed_seqs = {seq for one in sheds for seq in range(one.first_seq, one.last_seq + 1)}
     stored = {item.info.seq for item in told.items if isinstance(item, Fragment)}
     assert shed_seqs | stored == set(range(lost.last_seq + 1)), "each fragment is stored or told"
@@ -219,10 +223,10 @@ def test_pictures_that_are_too_large_are_told_each_time_and_end_the_stream_when_
 def test_a_camera_cannot_lay_an_epoch_over_what_it_recorded_an_hour_ago():
     """Media time that runs ahead within the first second: where it is now is known, so that where it began lies far behind."""
     told = Told()
-    stream = playing(told, Budget())
+    stream = playing(told, CameraRateLimits())
     pictures = [picture(n, key=n % 10 == 0, pts=n * 170_000, arrival_us=n * 500) for n in range(2000)]
-    with pytest.raises(ReadError, match=TOO_MANY):
-        stream.take(pictures)
+    with pytest.raises(ReadError, match=TOO_MANY_EPOCHS_DETAIL):
+        stream.feed(pictures)
     now_us = told.host_clock.offset_us
     starts = [item.info.start_us for item in told.items if isinstance(item, Fragment)]
     assert starts
@@ -232,14 +236,12 @@ def test_a_camera_cannot_lay_an_epoch_over_what_it_recorded_an_hour_ago():
 
 def test_old_pictures_that_a_camera_sends_on_connecting_are_stored():
     told = Told()
-    stream = playing(told, Budget())
+    stream = playing(told, CameraRateLimits())
     burst = [picture(n, key=n % 50 == 0, arrival_us=n * 100) for n in range(20 * FPS)]
-    then = [
-        picture(n, key=n % 50 == 0, arrival_us=(n - 20 * FPS) * 40_000) for n in range(20 * FPS, 60 * FPS)
-    ]
-    stream.take(burst + then)
-    stream.end("handover", "the test ends", 0)
-    assert told.pictures == 60 * FPS
+    then = [picture(n, key=n % 50 == 0, arrival_us=(n - 20 * FPS) * 40_000) for n in range(20 * FPS, 60 * FPS)]
+    stream.feed(burst + then)
+    stream.close("handover", "the test ends", 0)
+    assert told.picture_count == 60 * FPS
     assert told.counts()["Connected"] == 1
 
 
@@ -250,27 +252,27 @@ def keyframes(a_second: int, seconds: int) -> list[Picture]:
 
 def test_a_camera_of_keyframes_alone_ends_when_it_has_more_than_a_hundred_a_second():
     told = Told()
-    stream = playing(told, Budget())
+    stream = playing(told, CameraRateLimits())
     with pytest.raises(ReadError) as raised:
-        stream.take(keyframes(400, 60))
-    assert (raised.value.cause, raised.value.detail) == ("stream_error", KEYFRAMES)
+        stream.feed(keyframes(400, 60))
+    assert (raised.value.cause, raised.value.detail) == ("stream_error", TOO_MANY_KEYFRAMES_DETAIL)
     assert 1_500 <= told.counts()["Fragment"] < 2_200
 
 
 def test_one_of_sixty_keyframes_a_second_loses_nothing():
     told = Told()
-    stream = playing(told, Budget())
-    stream.take(keyframes(60, 60))
-    stream.end("handover", "the test ends", 0)
-    assert told.pictures == 3_600
+    stream = playing(told, CameraRateLimits())
+    stream.feed(keyframes(60, 60))
+    stream.close("handover", "the test ends", 0)
+    assert told.picture_count == 3_600
 
 
 def test_pictures_that_come_all_at_once_are_held_up_to_a_number():
     """Read in one go they have one time of arrival, and the first second would never be over."""
     told = Told()
-    stream = playing(told, Budget())
+    stream = playing(told, CameraRateLimits())
     at_once = [picture(n, key=True, interval=45, arrival_us=7 * S) for n in range(12_000)]
-    with pytest.raises(ReadError, match=KEYFRAMES):
-        stream.take(at_once)
-    stream.end("stream_error", KEYFRAMES, 0.0)
+    with pytest.raises(ReadError, match=TOO_MANY_KEYFRAMES_DETAIL):
+        stream.feed(at_once)
+    stream.close("stream_error", TOO_MANY_KEYFRAMES_DETAIL, 0.0)
     assert told.counts()["Fragment"] <= 1_600

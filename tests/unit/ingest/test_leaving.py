@@ -11,13 +11,13 @@ from districam_common.contract.events import Camera, Lost
 from districam_common.contract.media import Fragment
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.credentials import Credential
-from districam_ingest.fleet.camera import CameraLife
-from districam_ingest.readers.reading import ReadError, Source, SourceInfo
+from districam_ingest.fleet.camera_worker import CameraWorker
+from districam_ingest.readers.reader import ReadError, Source, SourceInfo
+from districam_ingest.recording.camera_context import CameraContext
 from districam_ingest.recording.stream import Stream
-from districam_ingest.recording.surroundings import Surroundings
-from districam_ingest.units import Picture, Sound
-from support.send_queue import SendQueue
-from support.surroundings import surroundings
+from districam_ingest.units import AudioUnit, Picture
+from support.camera_context import make_context
+from support.fake_send_queue import FakeSendQueue
 from unit.ingest.samples import FULL_HD, picture
 
 FPS = 25
@@ -25,15 +25,15 @@ NOISE = Picture((b"\xff" * 20,), 0, 0)
 
 
 @dataclass
-class Queue(SendQueue):
+class Queue(FakeSendQueue):
     """What would go to Kafka. `broken`: a bug is met before anything goes there."""
 
     broken: bool = False
 
-    def has_room(self, size: int) -> bool:
+    def has_room(self, size_bytes: int) -> bool:
         if self.broken:
             raise ZeroDivisionError("a bug")
-        return size > 0
+        return size_bytes > 0
 
     @property
     def lost(self) -> list[Lost]:
@@ -43,7 +43,7 @@ class Queue(SendQueue):
 class Playing:
     """Gives some pictures, then waits; more have come when it is left."""
 
-    info = SourceInfo(codec="h264", sets=(), reader="test")
+    info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
     def __init__(self, now: list[Picture], later: list[Picture]) -> None:
         self._now, self._later = now, later
@@ -56,14 +56,14 @@ class Playing:
         pictures, self._now = self._now, []
         return pictures
 
-    def rest(self) -> list[Picture]:
+    def read_remaining(self) -> list[Picture]:
         pictures, self._later = self._later, []
         return pictures
 
-    def take_sound(self) -> list[Sound]:
+    def drain_audio(self) -> list[AudioUnit]:
         return []
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         pass
 
 
@@ -89,9 +89,9 @@ class Reader:
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+        self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
     ) -> AsyncGenerator[Source]:
-        assert (url, credential, transport, with_sound) == ("u", None, "tcp", True)
+        assert (url, credential, transport, with_audio) == ("u", None, "tcp", True)
         try:
             yield self._source
         finally:
@@ -99,10 +99,10 @@ class Reader:
                 raise ZeroDivisionError("a bug")
 
 
-def around(queue: Queue, reader: Reader) -> Surroundings:
+def around(queue: Queue, reader: Reader) -> CameraContext:
     clock = SystemClock()
-    queue.host_clock.host(clock.now_us(), clock.monotonic_us())
-    return surroundings(queue, reader=reader, stills=queue, clock=clock)
+    queue.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
+    return make_context(queue, reader=reader, stills=queue, clock=clock)
 
 
 def filmed(first: int, count: int) -> list[Picture]:
@@ -111,14 +111,12 @@ def filmed(first: int, count: int) -> list[Picture]:
 
 async def left(queue: Queue, source: Playing, *, breaks: bool = False, bug: bool = False) -> None:
     """A replica hands the camera over. Its task must end as cancelled: any other end would be that of all cameras."""
-    life = CameraLife(
-        Camera(camera_id="cam", name="x", url="u"), around(queue, Reader(source, breaks=breaks))
-    )
+    life = CameraWorker(Camera(camera_id="cam", name="x", url="u"), around(queue, Reader(source, breaks=breaks)))
     task = asyncio.ensure_future(life.run())
     async with asyncio.timeout(5):
         await source.waits.wait()
         queue.broken = bug
-        life.explain("handover", "another replica has it")
+        life.set_stop_cause("handover", "another replica has it")
         task.cancel()
         await asyncio.wait([task])
     assert task.cancelled()
@@ -127,7 +125,7 @@ async def left(queue: Queue, source: Playing, *, breaks: bool = False, bug: bool
 async def test_what_has_come_by_the_end_is_stored_and_the_end_says_that_more_may_be_missing():
     queue = Queue()
     await left(queue, Playing(filmed(0, 40), filmed(40, 5)))
-    assert queue.pictures == 45
+    assert queue.picture_count == 45
     [lost] = queue.lost
     assert queue.items[-1] is lost
     assert (lost.cause, lost.detail, lost.interrupted) == ("handover", "another replica has it", True)
@@ -137,14 +135,14 @@ async def test_what_comes_last_and_is_no_video_ends_the_epoch_and_nothing_else()
     queue = Queue()
     unusable = picture(41, key=True, sets=(b"\x67\x42", b"\x68\xce"))
     await left(queue, Playing(filmed(0, 40), [*filmed(40, 1), NOISE, unusable]))
-    assert queue.pictures == 41
+    assert queue.picture_count == 41
     assert [(lost.cause, lost.interrupted) for lost in queue.lost] == [("stream_error", True)]
 
 
 async def test_a_bug_while_a_stream_is_left_costs_what_was_held_and_is_told():
     queue = Queue()
     await left(queue, Playing(filmed(0, 60), filmed(60, 5)), bug=True)
-    assert queue.pictures == 50
+    assert queue.picture_count == 50
     [lost] = queue.lost
     last = [item.info for item in queue.items if isinstance(item, Fragment)][-1]
     assert (lost.cause, lost.last_seq, lost.end_us) == ("stream_error", last.seq, last.end_us)
@@ -154,7 +152,7 @@ async def test_a_bug_while_a_stream_is_left_costs_what_was_held_and_is_told():
 async def test_a_bug_in_leaving_the_camera_ends_nobody_else():
     queue = Queue()
     await left(queue, Playing(filmed(0, 40), []), breaks=True)
-    assert (queue.pictures, [lost.cause for lost in queue.lost]) == (40, ["handover"])
+    assert (queue.picture_count, [lost.cause for lost in queue.lost]) == (40, ["handover"])
 
 
 @pytest.mark.parametrize(
@@ -173,15 +171,15 @@ async def test_an_epoch_whose_next_begins_with_the_very_next_picture_is_not_inte
     queue = Queue()
     source = Playing([], [])
     stream = Stream(Camera(camera_id="cam", name="x", url="u"), source, around(queue, Reader(source)))
-    stream.take(filmed(0, 60))
+    stream.feed(filmed(0, 60))
     with suppress(ReadError):  # of what makes no epoch
-        stream.take(following)
+        stream.feed(following)
     assert [lost.interrupted for lost in queue.lost] == [interrupted]
 
 
 async def test_a_bug_at_the_end_of_a_stream_that_failed_is_told_too():
     queue = Queue()
-    life = CameraLife(Camera(camera_id="cam", name="x", url="u"), around(queue, Reader(Failing(queue))))
+    life = CameraWorker(Camera(camera_id="cam", name="x", url="u"), around(queue, Reader(Failing(queue))))
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(life.run())
         while not queue.lost:

@@ -21,9 +21,7 @@ def _told(camera_id: str) -> set[str]:
 
 def test_nothing_is_told_of_a_camera_that_has_moved_away() -> None:
     by_camera = [
-        one
-        for one in vars(metrics).values()
-        if isinstance(one, MetricWrapperBase) and "camera" in _labels(one)
+        one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase) and "camera" in _labels(one)
     ]
     assert len(by_camera) >= 13
     for metric in by_camera:
@@ -31,11 +29,11 @@ def test_nothing_is_told_of_a_camera_that_has_moved_away() -> None:
         for camera_id in ("cam-gone", "cam-here"):
             metric.labels(camera=camera_id, **dict.fromkeys(others, "camera_unreachable"))
     assert _told("cam-gone")
-    metrics.forget("cam-gone")
+    metrics.remove_camera("cam-gone")
     assert _told("cam-gone") == set()
     assert _told("cam-here")
-    metrics.forget("cam-here")
-    metrics.forget("cam-here")  # a camera of which nothing was ever told
+    metrics.remove_camera("cam-here")
+    metrics.remove_camera("cam-here")  # a camera of which nothing was ever told
 
 
 def test_what_is_shed_is_told_from_0_on() -> None:

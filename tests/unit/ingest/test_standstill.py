@@ -5,28 +5,28 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from districam_common.contract.events import Camera, Cause
-from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.readers.reader import SourceInfo
 from districam_ingest.recording.stream import Stream
-from support.surroundings import surroundings
+from support.camera_context import make_context
 from support.world_cameras import TICK_US
-from support.world_ingest import HostTime, Queue, Way
+from support.world_ingest import BrokerLink, SimulatedHostClock, SimulatedSendQueue
 from unit.ingest.samples import picture
 
 if TYPE_CHECKING:
-    from districam_ingest.readers.reading import Source
+    from districam_ingest.readers.reader import Source
 
 FPS, STOOD_S = 25, 30
 
 
 class Playing:
-    info = SourceInfo(codec="h264", sets=(), reader="test")
+    info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         pass
 
 
 class NoStills:
-    def offer(self, wanted: object) -> None:
+    def submit(self, request: object) -> None:
         pass
 
 
@@ -34,11 +34,11 @@ class Ingest:
     """One camera's stream in a process whose time passes when told to."""
 
     def __init__(self) -> None:
-        self.clock, self.way = HostTime(), Way()
-        self.queue = Queue(self.way)
+        self.clock, self.way = SimulatedHostClock(), BrokerLink()
+        self.queue = SimulatedSendQueue(self.way)
         camera = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
-        around = surroundings(self.queue, stills=NoStills(), clock=self.clock)
-        self._watch = around.watch
+        around = make_context(self.queue, stills=NoStills(), clock=self.clock)
+        self._watch = around.stall_detector
         self.stream = Stream(camera, cast("Source", Playing()), around)
         self._sent = 0
 
@@ -46,7 +46,7 @@ class Ingest:
         """The camera sends for so long, and each picture is read when it comes."""
         for _ in range(round(for_s * FPS)):
             self.clock.tick = round(self._sent / FPS * 1e6 / TICK_US)
-            self._watch.stalled_since(0)
+            self._watch.has_stalled_since(0)
             self._take(self._sent)
             self._sent += 1
 
@@ -59,7 +59,7 @@ class Ingest:
 
     def _take(self, number: int) -> None:
         key = number % (2 * FPS) == 0 or number == self._sent
-        self.stream.take([picture(number, key=key, arrival_us=self.clock.monotonic_us())])
+        self.stream.feed([picture(number, key=key, arrival_us=self.clock.monotonic_us())])
 
 
 @pytest.mark.parametrize("cause", ["camera_unreachable", "source_silent"])
@@ -67,7 +67,7 @@ def test_a_camera_that_fails_right_behind_it_is_not_blamed(cause: Cause):
     ingest = Ingest()
     ingest.read(for_s=4)
     ingest.stand_still(kept=3)
-    assert not ingest.stream.end(cause, "x", 0.5)  # what the camera did is still to be told
+    assert not ingest.stream.close(cause, "x", 0.5)  # what the camera did is still to be told
     assert ingest.queue.causes == {"cam": "service_down"}
 
 
@@ -75,12 +75,12 @@ def test_a_camera_that_fails_right_behind_it_is_not_blamed(cause: Cause):
 def test_a_camera_that_fails_at_another_time_is(cause: Cause):
     ingest = Ingest()
     ingest.read(for_s=4)
-    assert ingest.stream.end(cause, "x", 0.5)
+    assert ingest.stream.close(cause, "x", 0.5)
     assert ingest.queue.causes == {"cam": cause}
 
 
 def test_an_epoch_of_nothing_but_what_the_socket_had_kept_is_not_told():
     ingest = Ingest()
     ingest.stand_still(kept=10)
-    ingest.stream.end("stream_error", "x", 0.5)
-    assert ingest.way.offered == []
+    ingest.stream.close("stream_error", "x", 0.5)
+    assert ingest.way.queued_fragments == []

@@ -7,14 +7,14 @@ import pytest
 from districam_common.contract.events import Camera, Connected, Lost, StreamEvent
 from districam_common.contract.media import Fragment
 from districam_ingest.clocks.host_clock import HostClock
-from districam_ingest.readers.reading import SourceInfo
+from districam_ingest.readers.reader import SourceInfo
 from districam_ingest.recording.stream import Stream
-from districam_ingest.recording.timeline import DOUBT_US
-from support.surroundings import surroundings
+from districam_ingest.recording.timeline import MAX_UNCERTAIN_WINDOW_US
+from support.camera_context import make_context
 from unit.ingest.samples import BASELINE, picture
 
 if TYPE_CHECKING:
-    from districam_ingest.readers.reading import Source
+    from districam_ingest.readers.reader import Source
 
 S, MS = 1_000_000, 1_000
 FPS = 25
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.correctness
 
 
 class Playing:
-    info = SourceInfo(codec="h264", sets=(), reader="test")
+    info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
-    def rest(self) -> list[object]:
+    def read_remaining(self) -> list[object]:
         return []
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         pass
 
 
@@ -43,10 +43,10 @@ class Host:
         self.at_us, self.true_us, self.off_us = 100 * S, TRUE_US, off_us
         self.host_clock = HostClock()
         self.sent: list[Fragment | StreamEvent] = []
-        self.host_clock.host(self.now_us(), self.at_us)
+        self.host_clock.feed_host_time(self.now_us(), self.at_us)
         host_clock = self.host_clock
-        around = surroundings(self, stills=self, clock=self, now_us=lambda: self.at_us + host_clock.offset_us)
-        self._watch = around.watch
+        around = make_context(self, stills=self, clock=self, now_us=lambda: self.at_us + host_clock.offset_us)
+        self._watch = around.stall_detector
         camera = Camera(camera_id="cam-1", name="x", url="rtsp://camera/x")
         self.stream = Stream(camera, cast("Source", Playing()), around)
         self._pictures = 0
@@ -58,12 +58,12 @@ class Host:
         return self.true_us + self.at_us + self.off_us
 
     def _look(self) -> None:
-        self.host_clock.host(self.now_us(), self.at_us)
-        self._watch.stalled_since(0)
+        self.host_clock.feed_host_time(self.now_us(), self.at_us)
+        self._watch.has_stalled_since(0)
 
     def ack(self) -> None:
         append_us = (self.true_us + self.at_us + MS) // 1000 * 1000
-        self.host_clock.acked(append_us, self.at_us, self.at_us + 2 * MS, 1)
+        self.host_clock.feed_ack(append_us, self.at_us, self.at_us + 2 * MS, 1)
 
     def reads(self, seconds: float, *, acks: bool = True) -> None:
         """The camera goes on for so long, a keyframe each second; what is sent is acknowledged, or not."""
@@ -72,7 +72,7 @@ class Host:
             self.at_us += FRAME_US
             self._look()
             before = len(self.sent)
-            self.stream.take([picture(n, key=n % FPS == 0, sets=BASELINE, arrival_us=self.at_us)])
+            self.stream.feed([picture(n, key=n % FPS == 0, sets=BASELINE, arrival_us=self.at_us)])
             if acks and len(self.sent) > before:
                 self.ack()
 
@@ -81,31 +81,31 @@ class Host:
         for _ in range(seconds * FPS):
             n, self._pictures = self._pictures, self._pictures + 1
             self._look()
-            self.stream.take([picture(n, key=n % FPS == 0, sets=BASELINE, arrival_us=self.at_us)])
+            self.stream.feed([picture(n, key=n % FPS == 0, sets=BASELINE, arrival_us=self.at_us)])
 
     def is_paused(self, for_s: int) -> None:
         """The machine, its monotonic clock, and the camera's connection."""
         self.true_us += for_s * S
-        self.stream.end("camera_unreachable", "reset", 0.5)
+        self.stream.close("camera_unreachable", "reset", 0.5)
         self._pictures += for_s * FPS
         self._pictures += -self._pictures % FPS
 
     # in place of the outbox and of stills
 
-    def has_room(self, size: int) -> bool:
-        return bool(size)
+    def has_room(self, size_bytes: int) -> bool:
+        return bool(size_bytes)
 
-    def hold(self, more: int) -> bool:
-        return more < 1 << 30
+    def adjust_buffered_bytes(self, delta_bytes: int) -> bool:
+        return delta_bytes < 1 << 30
 
-    def offer_fragment(self, fragment: Fragment) -> None:
+    def put_fragment(self, fragment: Fragment) -> None:
         self.sent.append(fragment)
 
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+    def put_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == "cam-1"
         self.sent.append(event)
 
-    def offer(self, wanted: object) -> None:
+    def submit(self, request: object) -> None:
         pass
 
     # what came of it
@@ -175,7 +175,7 @@ def test_a_broker_that_is_away_keeps_them_ten_seconds_at_most():
     host.reads(5)
     host.is_paused(600)
     del host.sent[:]
-    host.reads(DOUBT_US / S + 2, acks=False)
+    host.reads(MAX_UNCERTAIN_WINDOW_US / S + 2, acks=False)
     assert len(host.sent) > 3
     assert host.errors_us() == []
 
@@ -204,9 +204,7 @@ def test_what_a_paused_machines_socket_had_kept_blames_no_camera():
     assert len(host.told()) == 1
     assert set(host.told()) == {"service_down"}
     starts_us = [one.info.start_us for one in host.sent if isinstance(one, Fragment)]
-    taken_us = [
-        TRUE_US + 100 * S + n * S for n in range(70)
-    ]  # a fragment begins with the keyframe of each second
+    taken_us = [TRUE_US + 100 * S + n * S for n in range(70)]  # a fragment begins with the keyframe of each second
     assert all(min(abs(at_us - us) for us in taken_us) <= S // 10 for at_us in starts_us)
     assert starts_us == sorted(set(starts_us))
     assert len(starts_us) >= len(taken_us) - 3  # all but what lies at the change of epochs and is held yet

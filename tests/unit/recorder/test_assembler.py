@@ -3,8 +3,8 @@ import time
 import pytest
 
 from districam_common.contract.media import Fragment
-from districam_recorder.core.assembler import FORGET_US, Arrival, Assembler, Segment
-from support.fragments import T0, S, epoch_id, fragment, init_of
+from districam_recorder.core.assembler import EPOCH_TTL_US, Assembler, ReceivedFragment, Segment
+from support.fragments import T0, S, epoch_id, fragment, make_init
 
 E, F = epoch_id(1), epoch_id(2)
 IDLE_US = 15 * S
@@ -20,14 +20,14 @@ class Log:
 
     def feed(self, one: Fragment, *, after_us: int = S, received_us: int = 0) -> list[Segment]:
         self.append_us += after_us
-        closed = self.assembler.passes(self.append_us)
-        arrival = Arrival(self.offset, self.append_us, received_us, one)
+        closed = self.assembler.advance_time(self.append_us)
+        arrival = ReceivedFragment(self.offset, self.append_us, received_us, one)
         self.offset += 1
         return closed + self.assembler.feed(arrival)
 
 
 def seqs(closed: list[Segment]) -> list[tuple[str, list[int]]]:
-    return [(segment.ended_by, [f.info.seq for f in segment.fragments]) for segment in closed]
+    return [(segment.close_reason, [f.info.seq for f in segment.fragments]) for segment in closed]
 
 
 def test_a_cut_closes_the_segment_before_it():
@@ -57,7 +57,7 @@ def test_repeats_are_dropped_and_counted():
     log.feed(fragment("c", E, 5))
     assert log.feed(fragment("c", E, 5)) == []
     assert log.feed(fragment("c", E, 3)) == []
-    assert log.assembler.repeats == 3
+    assert log.assembler.duplicates == 3
     assert seqs(log.feed(fragment("c", E, 6, ends="segment"))) == [("ends", [5, 6])]
 
 
@@ -96,21 +96,21 @@ def test_at_the_end_of_the_log_our_own_clock_tells_what_is_idle():
     log = Log()
     log.feed(fragment("c", E, 0), received_us=100 * S)
     log.feed(fragment("d", F, 0), received_us=101 * S)
-    assert log.assembler.idle_at_end(100 * S + IDLE_US) == []
-    assert seqs(log.assembler.idle_at_end(100 * S + IDLE_US + 1)) == [("idle", [0])]
+    assert log.assembler.close_idle_at_end(100 * S + IDLE_US) == []
+    assert seqs(log.assembler.close_idle_at_end(100 * S + IDLE_US + 1)) == [("idle", [0])]
     assert log.assembler.open_bytes == len(fragment("d", F, 0).value)
 
 
 def test_another_init_is_objected_to_and_a_repeat_never_is():
     log = Log()
-    other = fragment("c", E, 1, init=init_of("another"))
-    assert log.assembler.objection(other) is None
+    other = fragment("c", E, 1, init=make_init("another"))
+    assert log.assembler.conflict(other) is None
     log.feed(fragment("c", E, 0))
-    assert "init" in (log.assembler.objection(other) or "")
+    assert "init" in (log.assembler.conflict(other) or "")
     log.feed(fragment("c", E, 1))
-    assert log.assembler.objection(fragment("c", E, 1)) is None
-    assert log.assembler.objection(fragment("c", E, 0)) is None
-    assert log.assembler.objection(fragment("c", E, 2)) is None
+    assert log.assembler.conflict(fragment("c", E, 1)) is None
+    assert log.assembler.conflict(fragment("c", E, 0)) is None
+    assert log.assembler.conflict(fragment("c", E, 2)) is None
 
 
 @pytest.mark.hostile
@@ -119,9 +119,9 @@ def test_what_differs_from_the_fragment_that_was_taken_is_no_repeat():
     log.feed(fragment("c", E, 4))
     log.feed(fragment("c", E, 5))
     forged = fragment("c", E, 5, size=1)
-    assert "another fragment 5" in (log.assembler.objection(forged) or "")
+    assert "another fragment 5" in (log.assembler.conflict(forged) or "")
     log.feed(fragment("c", E, 6, ends="segment"))
-    assert log.assembler.objection(fragment("c", E, 5)) is None
+    assert log.assembler.conflict(fragment("c", E, 5)) is None
 
 
 @pytest.mark.hostile
@@ -131,8 +131,8 @@ def test_footage_behind_a_seq_that_was_forged_far_ahead_is_objected_to():
     log.feed(fragment("c", E, 0))
     log.feed(fragment("c", E, 1_000_000, start_us=T0 + 2 * S))
     true = fragment("c", E, 2)
-    assert "later than all of its epoch" in (log.assembler.objection(true) or "")
-    assert log.assembler.objection(fragment("c", E, 0)) is None
+    assert "later than all of its epoch" in (log.assembler.conflict(true) or "")
+    assert log.assembler.conflict(fragment("c", E, 0)) is None
 
 
 def test_intervals_that_no_key_could_say_start_another_segment():
@@ -149,40 +149,40 @@ def test_memory_closes_the_largest():
     log.feed(fragment("c", E, 0, size=10))
     log.feed(fragment("d", F, 0, size=20))
     assert [segment.epoch for segment in log.assembler.close_largest()] == [F]
-    assert [segment.ended_by for segment in log.assembler.close_largest()] == ["memory"]
+    assert [segment.close_reason for segment in log.assembler.close_largest()] == ["memory"]
 
 
 def test_the_earliest_record_held_open_says_how_far_the_log_is_stored():
     log = Log()
-    assert log.assembler.earliest() is None
+    assert log.assembler.first_open_record() is None
     log.feed(fragment("c", E, 0, start_us=T0 - 3 * S))
     log.feed(fragment("d", F, 0, start_us=T0 - 9 * S))
-    first = log.assembler.earliest()
+    first = log.assembler.first_open_record()
     assert first is not None
-    assert (first.offset, first.append_us, first.truth_us) == (0, T0 + S, T0 - 3 * S)
+    assert (first.offset, first.append_us, first.watermark_us) == (0, T0 + S, T0 - 3 * S)
     log.feed(fragment("c", E, 1, ends="segment"))
-    second = log.assembler.earliest()
+    second = log.assembler.first_open_record()
     assert second is not None
-    assert (second.offset, second.truth_us) == (1, T0 - 9 * S)
+    assert (second.offset, second.watermark_us) == (1, T0 - 9 * S)
 
 
 def test_an_ended_epoch_leaves_the_map_and_its_late_repeats_are_still_known():
     log = Log(done={F: 7})
     log.feed(fragment("c", E, 0, ends="epoch"))
-    assert set(log.assembler.epochs()) == {E, F}
+    assert set(log.assembler.active_epochs()) == {E, F}
     log.feed(fragment("d", epoch_id(3), 0), after_us=IDLE_US + 1)
-    assert E not in set(log.assembler.epochs())
+    assert E not in set(log.assembler.active_epochs())
     assert log.feed(fragment("c", E, 0, ends="epoch")) == []
-    assert log.assembler.repeats == 1
+    assert log.assembler.duplicates == 1
 
 
 def test_epochs_that_nobody_ended_are_forgotten_in_time():
     log = Log(done={F: 7})
     log.feed(fragment("c", E, 0, ends="segment"))
-    log.feed(fragment("d", epoch_id(3), 0), after_us=FORGET_US)
-    assert set(log.assembler.epochs()) == {E, F, epoch_id(3)}
+    log.feed(fragment("d", epoch_id(3), 0), after_us=EPOCH_TTL_US)
+    assert set(log.assembler.active_epochs()) == {E, F, epoch_id(3)}
     log.feed(fragment("d", epoch_id(3), 1), after_us=2 * S)
-    assert set(log.assembler.epochs()) == {epoch_id(3)}
+    assert set(log.assembler.active_epochs()) == {epoch_id(3)}
 
 
 def test_idleness_goes_by_the_logs_time_and_not_by_the_cameras():
@@ -198,8 +198,8 @@ def _cpu_s(log: Log, records: int) -> float:
     """CPU time of that many records that say nothing."""
     began_s = time.process_time()
     for n in range(records):
-        log.assembler.passes(log.append_us + n)
-        log.assembler.earliest()
+        log.assembler.advance_time(log.append_us + n)
+        log.assembler.first_open_record()
     return time.process_time() - began_s
 
 
@@ -221,11 +221,11 @@ def test_an_epoch_with_a_segment_open_is_not_forgotten_and_those_behind_it_are()
     log = Log()
     log.feed(fragment("c", E, 0))
     log.feed(fragment("d", F, 0, ends="epoch"))
-    later_us = log.append_us + FORGET_US + 1
-    assert seqs(log.assembler.passes(later_us)) == [("idle", [0])]
-    assert log.assembler.feed(Arrival(2, later_us, 0, fragment("c", E, 0))) == []
-    assert log.assembler.repeats == 1
-    assert seqs(log.assembler.feed(Arrival(3, later_us, 0, fragment("d", F, 0, ends="epoch")))) == [
+    later_us = log.append_us + EPOCH_TTL_US + 1
+    assert seqs(log.assembler.advance_time(later_us)) == [("idle", [0])]
+    assert log.assembler.feed(ReceivedFragment(2, later_us, 0, fragment("c", E, 0))) == []
+    assert log.assembler.duplicates == 1
+    assert seqs(log.assembler.feed(ReceivedFragment(3, later_us, 0, fragment("d", F, 0, ends="epoch")))) == [
         ("ends", [0])
     ]
 
@@ -233,7 +233,7 @@ def test_an_epoch_with_a_segment_open_is_not_forgotten_and_those_behind_it_are()
 def test_an_epoch_that_lasts_hides_none_of_those_that_are_over():
     log = Log()
     for seq in range(100):
-        log.feed(fragment("c", E, seq, starts=True), after_us=FORGET_US // 50)
+        log.feed(fragment("c", E, seq, starts=True), after_us=EPOCH_TTL_US // 50)
         if not seq:
             log.feed(fragment("d", F, 0, ends="epoch"))
     assert seqs(log.feed(fragment("d", F, 0, ends="epoch"))) == [("ends", [0])]

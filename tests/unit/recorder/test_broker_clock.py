@@ -6,22 +6,22 @@ S = 1_000_000
 
 
 def test_unknown_until_the_broker_has_said_a_time():
-    assert BrokerClock().at(5) is None
+    assert BrokerClock().broker_time_us(5) is None
 
 
 def test_the_latest_append_time_goes_on_with_the_monotonic_clock():
     clock = BrokerClock()
-    clock.seen(1_000, received_us=10, broker=1)
-    clock.seen(900, received_us=20, broker=1)
-    assert clock.at(30) == 1_020
-    clock.seen(1_015, received_us=40, broker=1)  # delivered late: the broker's time is at least this
-    assert clock.at(40) == 1_015
+    clock.feed(1_000, received_us=10, broker_id=1)
+    clock.feed(900, received_us=20, broker_id=1)
+    assert clock.broker_time_us(30) == 1_020
+    clock.feed(1_015, received_us=40, broker_id=1)  # delivered late: the broker's time is at least this
+    assert clock.broker_time_us(40) == 1_015
 
 
 def test_an_instant_before_the_receipt_is_not_carried_back():
     clock = BrokerClock()
-    clock.seen(1_000, received_us=10, broker=1)
-    assert clock.at(5) == 1_000
+    clock.feed(1_000, received_us=10, broker_id=1)
+    assert clock.broker_time_us(5) == 1_000
 
 
 @pytest.mark.correctness
@@ -30,13 +30,13 @@ def test_one_broker_of_three_whose_clock_is_off_moves_nothing(off_s: float):
     """Ahead, it would declare final what is on its way to the two others; behind, keep all of it pending."""
     clock = BrokerClock()
     for broker, its_off_s in ((1, 0), (2, 0), (3, off_s)):
-        clock.seen(10_000 * S + round(its_off_s * S), 0, broker)
-    assert clock.at(9 * S) == 10_009 * S
+        clock.feed(10_000 * S + round(its_off_s * S), 0, broker)
+    assert clock.broker_time_us(9 * S) == 10_009 * S
 
 
 @pytest.mark.correctness
 def test_of_two_brokers_the_one_behind_counts():
     clock = BrokerClock()
-    clock.seen(10_000 * S, 0, 1)
-    clock.seen(13_600 * S, 0, 2)
-    assert clock.at(9 * S) == 10_009 * S
+    clock.feed(10_000 * S, 0, 1)
+    clock.feed(13_600 * S, 0, 2)
+    assert clock.broker_time_us(9 * S) == 10_009 * S

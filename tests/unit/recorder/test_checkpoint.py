@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.kafka.marks import Mark
-from districam_recorder.core.checkpoint import METADATA_MAX_BYTES, Checkpoint, dump, parse
+from districam_recorder.core.checkpoint import (
+    MAX_METADATA_BYTES,
+    Checkpoint,
+    decode_checkpoint,
+    encode_checkpoint,
+)
 from support.fragments import epoch_id
 
 SEQS = st.dictionaries(st.integers(0, 10_000).map(epoch_id), st.integers(0, 2**31 - 1), max_size=120)
@@ -20,9 +25,9 @@ MARKS = st.builds(Mark, st.integers(0, 2**62), st.integers(0, 2**62), st.integer
 def test_what_is_read_back_skips_nothing_that_was_not_announced(
     log_us: int, seqs: dict[str, int], since_us: int | None, read: tuple[Mark, ...]
 ):
-    text = dump(Checkpoint(log_us, seqs, since_us, read))
-    assert len(text.encode()) <= METADATA_MAX_BYTES
-    back = parse(text)
+    text = encode_checkpoint(Checkpoint(log_us, seqs, since_us, read))
+    assert len(text.encode()) <= MAX_METADATA_BYTES
+    back = decode_checkpoint(text)
     assert (back.log_us, back.since_us, back.read) == (log_us, since_us, read)
     assert back.seqs.items() <= seqs.items()
     assert len(back.seqs) >= min(len(seqs), 110)
@@ -31,26 +36,26 @@ def test_what_is_read_back_skips_nothing_that_was_not_announced(
 def test_as_many_epochs_as_ten_thousand_cameras_have_in_a_partition_are_kept():
     seqs = {epoch_id(n): n for n in range(120)}
     read = tuple(Mark(10**9 - n, 1_790_000_000_000_000, f"{epoch_id(n)}/{n}") for n in range(6))
-    text = dump(Checkpoint(1_790_000_000_000_000, seqs, 1_790_000_000_000_000, read))
-    assert parse(text).seqs == seqs
+    text = encode_checkpoint(Checkpoint(1_790_000_000_000_000, seqs, 1_790_000_000_000_000, read))
+    assert decode_checkpoint(text).seqs == seqs
 
 
 def test_a_commit_of_a_recorder_that_kept_no_marks_is_read():
     text = json.dumps({"log_us": 7, "seq": {epoch_id(1): 3}})
-    assert parse(text) == Checkpoint(7, {epoch_id(1): 3}, None, ())
+    assert decode_checkpoint(text) == Checkpoint(7, {epoch_id(1): 3}, None, ())
 
 
 def test_it_is_the_contracts_json():
-    text = dump(Checkpoint(17, {epoch_id(1): 4}))
+    text = encode_checkpoint(Checkpoint(17, {epoch_id(1): 4}))
     assert json.loads(text) == {"log_us": 17, "seq": {epoch_id(1): 4}}
-    text = dump(Checkpoint(17, {}, 18, (Mark(7, 16, "a/3"), Mark(5, 9, ""))))
+    text = encode_checkpoint(Checkpoint(17, {}, 18, (Mark(7, 16, "a/3"), Mark(5, 9, ""))))
     read = [[7, 16, "a/3"], [5, 9, ""]]
     assert json.loads(text) == {"log_us": 17, "seq": {}, "since_us": 18, "read": read}
 
 
 def test_many_epochs_are_packed():
     seqs = {epoch_id(n): n for n in range(100)}
-    found = json.loads(dump(Checkpoint(1, seqs)))
+    found = json.loads(encode_checkpoint(Checkpoint(1, seqs)))
     assert "seq" not in found
     packed = base64.b64decode(found["seqs"])
     assert len(packed) == 100 * 20
@@ -59,7 +64,7 @@ def test_many_epochs_are_packed():
 
 def test_the_latest_epochs_are_kept_when_it_is_too_long():
     seqs = {epoch_id(n): n for n in range(200)}
-    kept = parse(dump(Checkpoint(1, seqs))).seqs
+    kept = decode_checkpoint(encode_checkpoint(Checkpoint(1, seqs))).seqs
     assert list(kept) == list(seqs)[-len(kept) :]
 
 
@@ -77,4 +82,4 @@ def test_the_latest_epochs_are_kept_when_it_is_too_long():
     ],
 )
 def test_garbage_counts_as_lost(metadata: str, seqs: dict[str, int]):
-    assert parse(metadata) == Checkpoint(0, seqs)
+    assert decode_checkpoint(metadata) == Checkpoint(0, seqs)

@@ -9,11 +9,17 @@ from hypothesis import strategies as st
 from districam_common.contract import wire
 from districam_common.contract.events import SegmentStored
 from districam_common.contract.media import Fragment
-from districam_common.contract.names import entry_of, parse_segment_key
+from districam_common.contract.names import entry_of, parse_segment_object_key
 from districam_common.errors import Rejected
-from districam_recorder.core.assembler import First, Segment
-from districam_recorder.core.objects import Conflict, agreed, metadata_of, object_of, stored_of
-from support.fragments import T0, S, epoch_id, fragment, init_of, media_of
+from districam_recorder.core.assembler import FirstRecord, Segment
+from districam_recorder.core.objects import (
+    Conflict,
+    build_object,
+    decode_metadata,
+    encode_metadata,
+    resolve_existing,
+)
+from support.fragments import T0, S, epoch_id, fragment, make_init, make_media
 from support.values import COUNTS, INSTANTS, fragments
 
 E = epoch_id(1)
@@ -21,19 +27,19 @@ E = epoch_id(1)
 
 def made(lost_packets: int = 0):
     two = tuple(fragment("cam-1", E, seq, lost_packets=lost_packets) for seq in (4, 5))
-    return object_of(Segment(First(0, T0, T0), two, 0, "ends"), "bucket")
+    return build_object(Segment(FirstRecord(0, T0, T0), two, 0, "ends"), "bucket")
 
 
 def test_the_body_is_the_init_and_every_fragments_media_unchanged():
     body = made().body
-    assert body == init_of(E) + media_of(f"cam-1/{E}/4") + media_of(f"cam-1/{E}/5")
+    assert body == make_init(E) + make_media(f"cam-1/{E}/4") + make_media(f"cam-1/{E}/5")
 
 
 def test_what_is_announced_describes_the_body():
     stored, body = made().stored, made().body
     assert (stored.first_seq, stored.last_seq, stored.access_units) == (4, 5, 100)
     assert (stored.start_us, stored.end_us) == (T0 + 8 * S, T0 + 12 * S)
-    assert (stored.bytes, stored.init_bytes) == (len(body), len(init_of(E)))
+    assert (stored.bytes, stored.init_bytes) == (len(body), len(make_init(E)))
     assert stored.sha256 == hashlib.sha256(body).hexdigest()
     assert stored.starts_with_keyframe
     assert stored.bucket == "bucket"
@@ -42,7 +48,7 @@ def test_what_is_announced_describes_the_body():
 def test_the_key_alone_gives_the_index_entry():
     for lost_packets in (0, 3):
         stored = made(lost_packets).stored
-        name = parse_segment_key(stored.key, stored.bytes)
+        name = parse_segment_object_key(stored.key, stored.bytes)
         assert (name.camera_id, name.entry) == ("cam-1", entry_of(stored))
         assert name.entry.is_lossy == bool(lost_packets)
 
@@ -68,33 +74,33 @@ STORED = st.builds(
 
 @given(STORED)
 def test_metadata_says_it_all_and_is_read_back(stored: SegmentStored):
-    metadata = metadata_of(stored)
+    metadata = encode_metadata(stored)
     assert metadata["schema"] == "1"
     assert not any("_" in name for name in metadata)
-    assert stored_of(metadata) == stored
-    assert stored_of({name.title(): value for name, value in metadata.items()} | {"later": "x"}) == stored
+    assert decode_metadata(metadata) == stored
+    assert decode_metadata({name.title(): value for name, value in metadata.items()} | {"later": "x"}) == stored
 
 
 def test_metadata_fits_into_s3():
-    assert sum(len(name) + len(value) for name, value in metadata_of(made().stored).items()) < 1024
+    assert sum(len(name) + len(value) for name, value in encode_metadata(made().stored).items()) < 1024
 
 
 @given(st.dictionaries(st.sampled_from(["bytes", "first-seq", "camera-id"]), st.text()))
 def test_garbage_is_rejected(metadata: dict[str, str]):
     with pytest.raises(Rejected):
-        stored_of(metadata)
+        decode_metadata(metadata)
 
 
 def test_the_same_object_is_announced_as_it_says_itself():
     stored = made().stored
-    assert agreed(stored, stored.bytes, metadata_of(stored)) == stored
+    assert resolve_existing(stored, stored.bytes, encode_metadata(stored)) == stored
 
 
 @pytest.mark.hostile
 def test_of_two_contents_under_one_key_the_stored_one_is_announced_and_the_other_told():
     ours = made().stored
     theirs = replace(ours, sha256="0f" * 32, access_units=99)
-    found = agreed(ours, ours.bytes, metadata_of(theirs))
+    found = resolve_existing(ours, ours.bytes, encode_metadata(theirs))
     assert isinstance(found, Conflict)
     assert found.stored == theirs
     for said in (ours.key, ours.sha256, theirs.sha256, "fragments 4-5"):
@@ -106,7 +112,7 @@ def test_of_two_contents_under_one_key_the_stored_one_is_announced_and_the_other
 @pytest.mark.parametrize("change", [{"bytes": 1}, {"key": "elsewhere"}, {"last_seq": 9}, {"sha256": None}])
 def test_an_object_that_does_not_say_what_it_is_is_told_and_not_announced(change: dict[str, Any]):
     ours = made().stored
-    found = agreed(ours, ours.bytes, metadata_of(replace(ours, **change)))
+    found = resolve_existing(ours, ours.bytes, encode_metadata(replace(ours, **change)))
     assert isinstance(found, Conflict)
     assert found.stored is None
     assert ours.sha256 in found.reason
@@ -115,8 +121,8 @@ def test_an_object_that_does_not_say_what_it_is_is_told_and_not_announced(change
 @pytest.mark.hostile
 def test_an_object_of_another_length_than_it_says_is_told_and_not_announced():
     ours = made().stored
-    for size, metadata in ((ours.bytes + 1, metadata_of(ours)), (ours.bytes, {})):
-        found = agreed(ours, size, metadata)
+    for size, metadata in ((ours.bytes + 1, encode_metadata(ours)), (ours.bytes, {})):
+        found = resolve_existing(ours, size, metadata)
         assert isinstance(found, Conflict)
         assert found.stored is None
 
@@ -124,7 +130,7 @@ def test_an_object_of_another_length_than_it_says_is_told_and_not_announced():
 @given(fragments())
 def test_a_key_can_name_whatever_fragment_can_be_read(whatever: Fragment):
     made = wire.fragment_message(whatever, site="local")
-    read = wire.fragment(made.key, made.headers, made.value)
-    stored = object_of(Segment(First(0, T0, T0), (read,), 0, "ends"), "bucket").stored
-    assert parse_segment_key(stored.key, stored.bytes).camera_id == whatever.info.camera_id
-    assert all(value.isascii() for value in metadata_of(stored).values())
+    read = wire.decode_fragment(made.key, made.headers, made.value)
+    stored = build_object(Segment(FirstRecord(0, T0, T0), (read,), 0, "ends"), "bucket").stored
+    assert parse_segment_object_key(stored.key, stored.bytes).camera_id == whatever.info.camera_id
+    assert all(value.isascii() for value in encode_metadata(stored).values())

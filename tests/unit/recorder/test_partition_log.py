@@ -7,19 +7,25 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from districam_common.contract.media import Ends, Fragment
+from districam_common.contract.media import EndKind, Fragment
 from districam_recorder.core import limits
-from districam_recorder.core.assembler import First, Segment
-from districam_recorder.core.checkpoint import Checkpoint, parse
-from districam_recorder.core.effects import Effect, Fall, Rejection
-from districam_recorder.core.objects import object_of
-from districam_recorder.core.partition_log import STARTS_BEFORE_US, Incoming, PartitionLog, Rules, Unreadable
+from districam_recorder.core.assembler import FirstRecord, Segment
+from districam_recorder.core.checkpoint import Checkpoint, decode_checkpoint
+from districam_recorder.core.effects import Effect, Rejection, Truncation
+from districam_recorder.core.objects import build_object
+from districam_recorder.core.partition_log import (
+    MAX_FRAGMENT_DELAY_US,
+    IncomingRecord,
+    InvalidRecord,
+    PartitionLog,
+    SegmentLimits,
+)
 from districam_recorder.core.progress import Progress
-from support.fragments import T0, S, epoch_id, fragment, init_of
+from support.fragments import T0, S, epoch_id, fragment, make_init
 
-RULES = Rules(idle_us=15 * S, segment_max_bytes=64 << 20)
+RULES = SegmentLimits(idle_us=15 * S, segment_max_bytes=64 << 20)
 E, F = epoch_id(1), epoch_id(2)
-ENDS: list[Ends | None] = [None, None, None, None, None, None, None, None, "segment", "epoch"]
+ENDS: list[EndKind | None] = [None, None, None, None, None, None, None, None, "segment", "epoch"]
 
 
 @dataclass
@@ -41,19 +47,19 @@ class Recorder:
 
     def __init__(self, durable: Durable, *, keeps_metadata: bool = True) -> None:
         self.durable = durable
-        self.log = PartitionLog(durable.offset, parse(durable.metadata if keeps_metadata else ""), RULES)
+        self.log = PartitionLog(durable.offset, decode_checkpoint(durable.metadata if keeps_metadata else ""), RULES)
         self.waiting: list[Effect] = []
         self.put: set[int] = set()
 
-    def read(self, incoming: Incoming) -> None:
+    def read(self, incoming: IncomingRecord) -> None:
         self.waiting += self.log.feed(incoming)
 
     def rest(self, monotonic_us: int) -> None:
-        self.waiting += self.log.rests_at_end(monotonic_us, None)
+        self.waiting += self.log.report_end(monotonic_us, None)
 
     def put_one(self, effect: Effect) -> None:
         if isinstance(effect, Segment):
-            made = object_of(effect, "bucket")
+            made = build_object(effect, "bucket")
             stored = self.durable.bucket.setdefault(made.stored.key, made.body)
             assert stored == made.body, "one key, two contents"
         self.put.add(id(effect))
@@ -63,22 +69,22 @@ class Recorder:
             return False
         effect = self.waiting.pop(0)
         self.durable.announced.append(effect)
-        self.log.announced(effect)
+        self.log.report_announced(effect)
         return True
 
     def commit(self, end_us: int | None = None) -> None:
-        commit = self.log.committable(end_us=end_us, log_stands=False)
+        commit = self.log.compute_commit(end_us=end_us, is_watermark_frozen=False)
         self.durable.offset, self.durable.metadata = commit.offset, commit.metadata
 
 
-def make_log(random: Random, cameras: str = "c", size: int = 0) -> list[Incoming]:
+def make_log(random: Random, cameras: str = "c", size: int = 0) -> list[IncomingRecord]:
     """Epochs of several cameras interleaved, with holes, repeats, garbage, foreign inits, pauses and late ends."""
-    log: list[Incoming] = []
+    log: list[IncomingRecord] = []
     at_us, numbers = T0, iter(range(1000))
     live = [(f"{cameras}{n}", epoch_id(next(numbers)), 0) for n in range(random.randint(1, 3))]
 
-    def append(content: Fragment | Unreadable) -> None:
-        log.append(Incoming(len(log), at_us, 0, content))
+    def append(content: Fragment | InvalidRecord) -> None:
+        log.append(IncomingRecord(len(log), at_us, 0, content))
 
     for _ in range(random.randint(5, 50)):
         n = random.randrange(len(live))
@@ -86,25 +92,23 @@ def make_log(random: Random, cameras: str = "c", size: int = 0) -> list[Incoming
         at_us += random.choice([0, 1, 1, 2, 20]) * S
         seq += random.random() < 0.08
         if random.random() < 0.03:
-            append(Unreadable(camera_id, "garbage"))
+            append(InvalidRecord(camera_id, "garbage"))
         ends = random.choice(ENDS)
         append(fragment(camera_id, epoch, seq, starts=seq % 4 == 0, ends=ends, size=size))
         if random.random() < 0.1:
-            same = [
-                r.content for r in log if isinstance(r.content, Fragment) and r.content.info.epoch == epoch
-            ]
+            same = [r.content for r in log if isinstance(r.content, Fragment) and r.content.info.epoch == epoch]
             for old in same[-random.randint(1, 3) :]:
                 append(old)
         live[n] = (camera_id, epoch_id(next(numbers)), 0) if ends == "epoch" else (camera_id, epoch, seq + 1)
     return log
 
 
-def readable(log: list[Incoming]) -> set[tuple[str, int]]:
+def readable(log: list[IncomingRecord]) -> set[tuple[str, int]]:
     contents = [record.content for record in log if isinstance(record.content, Fragment)]
     return {(one.info.epoch, one.info.seq) for one in contents}
 
 
-def drive(seed: int) -> tuple[list[Incoming], Durable]:
+def drive(seed: int) -> tuple[list[IncomingRecord], Durable]:
     """A log that grows, and between any two steps a crash or a revoke; returns when all is committed."""
     random = Random(seed)
     log, durable, crashes = make_log(random), Durable(), 0
@@ -119,7 +123,7 @@ def drive(seed: int) -> tuple[list[Incoming], Durable]:
             visible = min(len(log), visible + random.randint(1, 5))
         elif act < 0.6 and recorder.log.position < visible:
             record = log[recorder.log.position]
-            recorder.read(Incoming(record.offset, record.append_us, monotonic_us, record.content))
+            recorder.read(IncomingRecord(record.offset, record.append_us, monotonic_us, record.content))
         elif act < 0.75 and unput:
             recorder.put_one(random.choice(unput))
         elif act < 0.85:
@@ -140,9 +144,9 @@ def test_nothing_is_lost_or_invented_whatever_the_crashes(seed: int):
     log, durable = drive(seed)
     assert durable.fragments() == readable(log)
     stored = [effect for effect in durable.announced if isinstance(effect, Segment)]
-    assert {object_of(segment, "bucket").stored.key for segment in stored} <= set(durable.bucket)
+    assert {build_object(segment, "bucket").stored.key for segment in stored} <= set(durable.bucket)
     rejected = {effect.first.offset for effect in durable.announced if isinstance(effect, Rejection)}
-    assert rejected == {record.offset for record in log if isinstance(record.content, Unreadable)}
+    assert rejected == {record.offset for record in log if isinstance(record.content, InvalidRecord)}
 
 
 @given(st.integers(0, 2**32), st.integers(0, 8))
@@ -211,33 +215,33 @@ class Site:
         """As the shell does it: makes room first, by the rule."""
         recorder = self.recorders[n]
         record = self.logs[n][recorder.log.position]
-        holdings = [self.holding(m) for m in range(len(self.recorders))]
-        match limits.step(holdings, n, record.bytes, self.LIMIT):
+        holdings = [self.memory_usage(m) for m in range(len(self.recorders))]
+        match limits.decide(holdings, n, record.bytes, self.LIMIT):
             case limits.Read():
                 recorder.read(record)
                 assert self.used <= self.LIMIT, "over the limit"
             case limits.Wait():
                 pass
-            case limits.Drop(number):
+            case limits.Discard(number):
                 dropping = self.recorders[number]
                 assert number != self.oldest(), "the oldest was dropped"
-                dropping.log = dropping.log.without_open()
+                dropping.log = dropping.log.without_open_segments()
                 self.paused.add(number)
             case limits.Close(number):
-                self.recorders[number].waiting += self.recorders[number].log.closes_largest()
+                self.recorders[number].waiting += self.recorders[number].log.close_largest()
 
-    def holding(self, n: int) -> limits.Holding:
+    def memory_usage(self, n: int) -> limits.PartitionMemory:
         log = self.recorders[n].log
-        oldest = log.oldest_open()
-        return limits.Holding(
+        oldest = log.first_open_record()
+        return limits.PartitionMemory(
             partition=n,
             bytes=log.bytes,
             oldest_us=None if oldest is None else oldest.append_us,
-            is_waiting=log.is_waiting,
+            has_pending=log.has_pending,
         )
 
     def oldest(self) -> int | None:
-        held = [(h.oldest_us, h.partition) for h in map(self.holding, range(len(self.logs))) if h.oldest_us]
+        held = [(h.oldest_us, h.partition) for h in map(self.memory_usage, range(len(self.logs))) if h.oldest_us]
         return min(held)[1] if held else None
 
 
@@ -253,7 +257,7 @@ def test_memory_is_kept_to_and_nothing_waits_for_ever(seed: int, sizes: list[int
         site.store(is_up=not is_store_away or step > 60)
         if site.is_done():
             break
-        if limits.has_room_again(site.used, site.LIMIT):
+        if limits.may_resume(site.used, site.LIMIT):
             site.paused.clear()
         if todo := site.readable():
             site.read(site.random.choice(todo))
@@ -266,8 +270,8 @@ def test_memory_is_kept_to_and_nothing_waits_for_ever(seed: int, sizes: list[int
 # ---- single rules
 
 
-def incoming(offset: int, content: Fragment | Unreadable, append_us: int | None = None) -> Incoming:
-    return Incoming(offset, T0 + offset * S if append_us is None else append_us, 0, content)
+def incoming(offset: int, content: Fragment | InvalidRecord, append_us: int | None = None) -> IncomingRecord:
+    return IncomingRecord(offset, T0 + offset * S if append_us is None else append_us, 0, content)
 
 
 def log_from(offset: int = 0, checkpoint: Checkpoint | None = None) -> PartitionLog:
@@ -277,17 +281,17 @@ def log_from(offset: int = 0, checkpoint: Checkpoint | None = None) -> Partition
 def test_a_record_that_cannot_be_read_shows_as_a_hole_if_it_was_ours():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
-    (rejection,) = log.feed(incoming(1, Unreadable("c", "garbage")))
-    assert rejection == Rejection(First(1, T0 + S, T0 + S), "c", "garbage")
+    (rejection,) = log.feed(incoming(1, InvalidRecord("c", "garbage")))
+    assert rejection == Rejection(FirstRecord(1, T0 + S, T0 + S), "c", "garbage")
     (segment,) = log.feed(incoming(2, fragment("c", E, 2)))
     assert isinstance(segment, Segment)
-    assert segment.ended_by == "hole"
+    assert segment.close_reason == "hole"
 
 
 def test_a_foreign_init_is_rejected_and_the_flow_goes_on():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
-    effects = log.feed(incoming(1, fragment("c", E, 1, init=init_of("other"))))
+    effects = log.feed(incoming(1, fragment("c", E, 1, init=make_init("other"))))
     assert [(type(effect), effect.first.offset) for effect in effects] == [(Rejection, 1)]
     (segment,) = log.feed(incoming(2, fragment("c", E, 1, ends="segment")))
     assert isinstance(segment, Segment)
@@ -301,15 +305,15 @@ def test_a_forged_fragment_in_place_of_another_is_told_as_a_conflict():
     (rejection,) = log.feed(incoming(1, fragment("c", E, 0)))
     assert isinstance(rejection, Rejection)
     assert (rejection.key, rejection.first.offset, rejection.is_conflict) == ("c", 1, True)
-    assert log.repeats == 0
+    assert log.duplicates == 0
 
 
 def test_the_commit_waits_for_a_rejection_to_be_told():
     log = log_from()
-    (rejection,) = log.feed(incoming(0, Unreadable("c", "garbage")))
-    assert log.committable(end_us=None, log_stands=False).offset == 0
-    log.announced(rejection)
-    assert log.committable(end_us=None, log_stands=False).offset == 1
+    (rejection,) = log.feed(incoming(0, InvalidRecord("c", "garbage")))
+    assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 0
+    log.report_announced(rejection)
+    assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 1
 
 
 def test_announcing_out_of_order_is_a_bug():
@@ -317,32 +321,32 @@ def test_announcing_out_of_order_is_a_bug():
     log.feed(incoming(0, fragment("c", E, 0, ends="segment")))
     (second,) = log.feed(incoming(1, fragment("c", E, 1, ends="segment")))
     with pytest.raises(AssertionError, match="order"):
-        log.announced(second)
+        log.report_announced(second)
 
 
 def test_leftovers_of_an_earlier_fetch_are_passed_over():
     log = log_from(5)
     assert log.feed(incoming(4, fragment("c", E, 0, ends="epoch"))) == []
-    assert (log.position, log.repeats) == (5, 0)
+    assert (log.position, log.duplicates) == (5, 0)
 
 
 def test_repeats_are_counted_and_the_commit_goes_past_them():
     log = log_from(5, Checkpoint(0, {E: 3}))
     assert log.feed(incoming(5, fragment("c", E, 3))) == []
-    assert log.repeats == 1
-    assert log.committable(end_us=None, log_stands=False).offset == 6
+    assert log.duplicates == 1
+    assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 6
 
 
 def test_memory_cannot_drop_what_is_being_stored():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0, ends="segment")))
     with pytest.raises(AssertionError, match="being stored"):
-        log.without_open()
+        log.without_open_segments()
 
 
 def log_us(log: PartitionLog, *, end_us: int | None = None, log_stands: bool = False) -> int:
-    committed = parse(log.committable(end_us=end_us, log_stands=log_stands).metadata).log_us
-    assert committed == log.log_us
+    committed = decode_checkpoint(log.compute_commit(end_us=end_us, is_watermark_frozen=log_stands).metadata).log_us
+    assert committed == log.watermark_us
     return committed
 
 
@@ -351,7 +355,7 @@ def test_log_us_is_the_time_of_the_first_record_not_yet_announced():
     (segment,) = log.feed(incoming(0, fragment("c", E, 0, start_us=T0 - 9 * S, ends="segment")))
     log.feed(incoming(1, fragment("d", F, 0, start_us=T0 + 99 * S)))
     assert log_us(log, end_us=T0 + 50 * S) == T0 - 9 * S
-    log.announced(segment)
+    log.report_announced(segment)
     assert log_us(log, end_us=T0 + 50 * S) == T0 + S
 
 
@@ -372,81 +376,81 @@ def test_log_us_stands_at_the_committed_one_while_contact_is_young():
 
 def test_a_fall_is_told_from_the_commits_time_to_the_first_record_left():
     log = log_from(10, Checkpoint(T0, {E: 4}))
-    log.falls(20)
-    log.falls(22)  # it goes on losing its front before anything could be read
+    log.report_head_truncation(20)
+    log.report_head_truncation(22)  # it goes on losing its front before anything could be read
     assert log.position == 22
-    assert log.committable(end_us=T0 + 90 * S, log_stands=False).offset == 10
+    assert log.compute_commit(end_us=T0 + 90 * S, is_watermark_frozen=False).offset == 10
     assert log_us(log, end_us=T0 + 90 * S) == T0
     effects = log.feed(incoming(22, fragment("c", E, 9), append_us=T0 + 60 * S))
     (fall,) = effects
-    from_us = T0 - STARTS_BEFORE_US  # a commit at the log's end is younger than what was on its way then
-    assert fall == Fall(First(10, from_us, from_us), from_us, T0 + 60 * S)
-    assert log.committable(end_us=None, log_stands=False).offset == 10
-    log.announced(fall)
-    assert log.committable(end_us=None, log_stands=False).offset == 22
+    from_us = T0 - MAX_FRAGMENT_DELAY_US  # a commit at the log's end is younger than what was on its way then
+    assert fall == Truncation(FirstRecord(10, from_us, from_us), from_us, T0 + 60 * S)
+    assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 10
+    log.report_announced(fall)
+    assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 22
 
 
-UNREADABLE = Unreadable("", "offset 2: a batch whose checksum is not that of its content", is_lost=True)
+UNREADABLE = InvalidRecord("", "offset 2: a batch whose checksum is not that of its content", is_lost=True)
 
 
 def test_what_cannot_be_read_is_rejected_and_its_time_is_told_like_what_fell():
     log = log_from()
-    log.feed(Incoming(0, T0 + 2 * S, 0, fragment("c", E, 0)))
-    log.feed(Incoming(1, T0 + 9 * S, 0, fragment("d", F, 0, start_us=T0 + 7 * S)))
-    (rejection,) = log.feed(Incoming(2, 0, 0, UNREADABLE, count=3))
-    assert rejection == Rejection(First(2, T0 + 9 * S, T0 + 9 * S), "", UNREADABLE.reason)
+    log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))
+    log.feed(IncomingRecord(1, T0 + 9 * S, 0, fragment("d", F, 0, start_us=T0 + 7 * S)))
+    (rejection,) = log.feed(IncomingRecord(2, 0, 0, UNREADABLE, count=3))
+    assert rejection == Rejection(FirstRecord(2, T0 + 9 * S, T0 + 9 * S), "", UNREADABLE.reason)
     assert log.position == 5
-    log.announced(rejection)
-    assert log.committable(end_us=T0 + 90 * S, log_stands=False).offset == 0
-    (fall,) = log.feed(Incoming(5, T0 + 11 * S, 0, fragment("d", F, 1, start_us=T0 + 9 * S)))
-    assert isinstance(fall, Fall)
+    log.report_announced(rejection)
+    assert log.compute_commit(end_us=T0 + 90 * S, is_watermark_frozen=False).offset == 0
+    (fall,) = log.feed(IncomingRecord(5, T0 + 11 * S, 0, fragment("d", F, 1, start_us=T0 + 9 * S)))
+    assert isinstance(fall, Truncation)
     assert fall.from_us == T0 + 2 * S, "what the slower of the two had next may have lain there"
     assert fall.to_us == T0 + 12 * S, "up to the next record, by a clock that may be a second off"
 
 
 def test_a_new_epochs_first_fragment_may_have_lain_there():
     log = log_from()
-    log.feed(Incoming(0, T0 + 2 * S, 0, fragment("c", E, 0)))
-    log.feed(Incoming(1, 0, 0, UNREADABLE))
-    fall, _ = log.feed(Incoming(2, T0 + 4 * S, 0, fragment("c", E, 2)))
-    assert isinstance(fall, Fall)
+    log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))
+    log.feed(IncomingRecord(1, 0, 0, UNREADABLE))
+    fall, _ = log.feed(IncomingRecord(2, T0 + 4 * S, 0, fragment("c", E, 2)))
+    assert isinstance(fall, Truncation)
     assert fall.from_us <= T0 - 3 * S
 
 
 def test_an_epoch_that_is_silent_for_long_had_nothing_there():
     log = log_from()
-    log.feed(Incoming(0, T0 + 2 * S, 0, fragment("c", E, 0)))
+    log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))
     for n in range(1, 20):
-        log.feed(Incoming(n, T0 + 2 * S + 2 * n * S, 0, fragment("d", F, n - 1, start_us=T0 + 2 * n * S)))
-    log.feed(Incoming(20, 0, 0, UNREADABLE))
-    (fall,) = log.rests_at_end(0, T0 + 60 * S)
-    assert isinstance(fall, Fall)
+        log.feed(IncomingRecord(n, T0 + 2 * S + 2 * n * S, 0, fragment("d", F, n - 1, start_us=T0 + 2 * n * S)))
+    log.feed(IncomingRecord(20, 0, 0, UNREADABLE))
+    (fall,) = log.report_end(0, T0 + 60 * S)
+    assert isinstance(fall, Truncation)
     assert fall.from_us == T0 + 40 * S - 5 * S
 
 
 def test_without_anything_read_before_it_the_commit_tells_how_far_back_it_may_reach():
     log = log_from(7, Checkpoint(T0, {}))
-    log.feed(Incoming(7, 0, 0, UNREADABLE))
-    (fall,) = log.feed(Incoming(8, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
-    assert isinstance(fall, Fall)
+    log.feed(IncomingRecord(7, 0, 0, UNREADABLE))
+    (fall,) = log.feed(IncomingRecord(8, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
+    assert isinstance(fall, Truncation)
     assert (fall.from_us, fall.to_us) == (T0 - 5 * S, T0 + 31 * S)
 
 
 def test_and_on_a_log_of_which_nobody_knows_anything_it_does_not_reach_back_for_ever():
     log = log_from()
-    log.feed(Incoming(0, 0, 0, UNREADABLE))
-    (fall,) = log.feed(Incoming(1, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
-    assert isinstance(fall, Fall)
+    log.feed(IncomingRecord(0, 0, 0, UNREADABLE))
+    (fall,) = log.feed(IncomingRecord(1, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
+    assert isinstance(fall, Truncation)
     assert fall.from_us == T0 + 25 * S
 
 
 def test_a_control_batch_moves_on_and_loses_nothing():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
-    (rejection,) = log.feed(Incoming(1, 0, 0, Unreadable("", "offset 1: a control batch")))
+    (rejection,) = log.feed(IncomingRecord(1, 0, 0, InvalidRecord("", "offset 1: a control batch")))
     assert isinstance(rejection, Rejection)
     assert log.position == 2
-    assert log.rests_at_end(0, T0 + 9 * S) == []
+    assert log.report_end(0, T0 + 9 * S) == []
 
 
 @pytest.mark.correctness
@@ -455,7 +459,7 @@ def test_a_record_behind_the_next_one_is_not_taken():
     log.feed(incoming(0, fragment("c", E, 0)))
     assert log.feed(incoming(2, fragment("c", E, 2))) == []
     assert log.position == 1
-    assert log.committable(end_us=None, log_stands=False).offset == 0
+    assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 0
     log.feed(incoming(1, fragment("c", E, 1)))
     (segment,) = log.feed(incoming(2, fragment("c", E, 2, ends="epoch")))
     assert isinstance(segment, Segment)
@@ -465,21 +469,21 @@ def test_a_record_behind_the_next_one_is_not_taken():
 def test_what_was_in_memory_when_the_log_fell_is_stored_all_the_same():
     log = log_from(0, Checkpoint(T0 - S, {}))
     log.feed(incoming(0, fragment("c", E, 0)))
-    log.falls(5)
+    log.report_head_truncation(5)
     fall, segment = log.feed(incoming(5, fragment("c", E, 5)))
-    assert isinstance(fall, Fall)
+    assert isinstance(fall, Truncation)
     assert isinstance(segment, Segment)
-    assert segment.ended_by == "hole"
-    assert log.committable(end_us=None, log_stands=False).offset == 0
+    assert segment.close_reason == "hole"
+    assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 0
 
 
 def test_a_log_that_fell_empty_is_told_up_to_the_brokers_now():
     log = log_from(10, Checkpoint(T0, {}))
-    log.falls(20)
-    assert log.rests_at_end(0, None) == []
-    (fall,) = log.rests_at_end(0, T0 + 7 * S)
-    from_us = T0 - STARTS_BEFORE_US
-    assert fall == Fall(First(10, from_us, from_us), from_us, T0 + 7 * S)
+    log.report_head_truncation(20)
+    assert log.report_end(0, None) == []
+    (fall,) = log.report_end(0, T0 + 7 * S)
+    from_us = T0 - MAX_FRAGMENT_DELAY_US
+    assert fall == Truncation(FirstRecord(10, from_us, from_us), from_us, T0 + 7 * S)
 
 
 @pytest.mark.correctness
@@ -487,11 +491,11 @@ def test_a_tear_is_not_over_at_the_time_of_the_survivor():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
     log.feed(incoming(1, fragment("c", E, 1), append_us=T0 + 20 * S))
-    (closed,) = log.goes_back(None, 0)
+    (closed,) = log.report_tail_truncation(None, 0)
     assert isinstance(closed, Segment)
-    assert log.rests_at_end(0, T0 + 18 * S) == [], "the broker's time as far as the log tells it"
+    assert log.report_end(0, T0 + 18 * S) == [], "the broker's time as far as the log tells it"
     (fall,) = log.feed(incoming(0, fragment("c", E, 2, starts=True), append_us=T0 + 30 * S))
-    assert isinstance(fall, Fall)
+    assert isinstance(fall, Truncation)
     assert fall.to_us == T0 + 30 * S
 
 
@@ -499,42 +503,42 @@ def test_a_tear_is_not_over_at_the_time_of_the_survivor():
 def test_a_recorder_that_was_there_knows_when_a_tear_is_over():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0), append_us=T0))
-    log.rests_at_end(0, T0 + S)
-    log.goes_back(None, 0)
-    told = log.rests_at_end(0, T0 + 20 * S)
-    assert told == [Fall(First(0, 0, 0), 0, T0 + 20 * S)]
+    log.report_end(0, T0 + S)
+    log.report_tail_truncation(None, 0)
+    told = log.report_end(0, T0 + 20 * S)
+    assert told == [Truncation(FirstRecord(0, 0, 0), 0, T0 + 20 * S)]
 
 
 @pytest.mark.correctness
 def test_a_tear_with_nothing_behind_it_is_told_after_a_minute():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0), append_us=T0))
-    log.goes_back(None, 0)
-    told = log.rests_at_end(0, T0 + 60 * S)
-    assert told == [Fall(First(0, 0, 0), 0, T0 + 60 * S)]
+    log.report_tail_truncation(None, 0)
+    told = log.report_end(0, T0 + 60 * S)
+    assert told == [Truncation(FirstRecord(0, 0, 0), 0, T0 + 60 * S)]
 
 
 def test_a_fall_that_is_not_told_yet_outlives_the_dropping_of_open_segments():
     log = log_from(10, Checkpoint(T0, {}))
-    log.falls(20)
-    fresh = log.without_open()
+    log.report_head_truncation(20)
+    fresh = log.without_open_segments()
     assert fresh.position == 20
-    assert fresh.committable(end_us=None, log_stands=False).offset == 10
-    assert isinstance(fresh.feed(incoming(20, fragment("c", E, 9)))[0], Fall)
+    assert fresh.compute_commit(end_us=None, is_watermark_frozen=False).offset == 10
+    assert isinstance(fresh.feed(incoming(20, fragment("c", E, 9)))[0], Truncation)
 
 
 def test_ended_epochs_leave_the_metadata():
     log = log_from(0, Checkpoint(0, {}))
     (segment,) = log.feed(incoming(0, fragment("c", E, 0, ends="epoch")))
-    log.announced(segment)
-    assert parse(log.committable(end_us=None, log_stands=False).metadata).seqs == {E: 0}
-    log.feed(Incoming(1, T0 + 40 * S, 0, fragment("d", F, 0)))
-    assert parse(log.committable(end_us=None, log_stands=False).metadata).seqs == {}
+    log.report_announced(segment)
+    assert decode_checkpoint(log.compute_commit(end_us=None, is_watermark_frozen=False).metadata).seqs == {E: 0}
+    log.feed(IncomingRecord(1, T0 + 40 * S, 0, fragment("d", F, 0)))
+    assert decode_checkpoint(log.compute_commit(end_us=None, is_watermark_frozen=False).metadata).seqs == {}
 
 
 def test_an_older_copy_does_not_lower_what_is_announced():
     progress = Progress(Checkpoint(0, {E: 9}))
-    segment = Segment(First(0, T0, T0), (fragment("c", E, 3),), 0, "ends")
+    segment = Segment(FirstRecord(0, T0, T0), (fragment("c", E, 3),), 0, "ends")
     progress.add([segment])
-    progress.announced(segment)
+    progress.report_announced(segment)
     assert progress.seqs == {E: 9}

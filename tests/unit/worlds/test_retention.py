@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.contract.names import DAY_US, HOUR_US
-from support.examples import share
-from support.world_retention import BEGUN_US, Archive
+from support.examples import examples_percent
+from support.world_retention import ARCHIVE_START_US, Archive
 
 TICKS = 200
 _LOST = st.frozensets(st.integers(130, TICKS - 1), max_size=3)
-_CUTOVERS = st.sampled_from([0, BEGUN_US + DAY_US + 8 * HOUR_US, BEGUN_US + 9 * DAY_US])
+_CUTOVERS = st.sampled_from([0, ARCHIVE_START_US + DAY_US + 8 * HOUR_US, ARCHIVE_START_US + 9 * DAY_US])
 
 
-@share(8)
+@examples_percent(8)
 @given(st.integers(0, 1 << 30), _LOST, _CUTOVERS)
 def test_what_retention_let_go_of_never_reads_as_a_gap(dice: int, lost_at: frozenset[int], until_us: int):
     judged(Archive(Random(dice), lost_at, TICKS, until_us))
@@ -29,8 +29,8 @@ def test_an_index_made_anew_vouches_for_nothing_before_it_knows_what_expired(dic
 
 def judged(archive: Archive) -> None:
     """The camera never failed: no second of it may ever be told as a gap. In the end all is known."""
-    for look in archive.looks:
+    for look in archive.snapshots:
         assert [state for state in look.states if state.state == "gap"] == []
-    assert {state.state for state in archive.looks[-1].states} <= {"expired", "recorded", "pending"}
-    (oldest, *_) = archive.looks[-1].states
+    assert {state.state for state in archive.snapshots[-1].states} <= {"expired", "recorded", "pending"}
+    (oldest, *_) = archive.snapshots[-1].states
     assert oldest.state in {"expired", "pending"}

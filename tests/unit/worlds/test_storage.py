@@ -2,46 +2,56 @@
 
 from hypothesis import example, given
 
-from support import world_judges as judges
-from support.examples import share
+from support import world_invariants as judges
+from support.examples import examples_percent
 from support.world import World
-from support.world_faults import HARMLESS, OF_LEADERS, OF_STORAGE, Fate, Fault, fates
-
-
-@share(16)
-@given(
-    fates([*OF_STORAGE, *OF_STORAGE, "moved", "lossy", "poisoned", "killed", "truncated", "rotten"], least=1)
+from support.world_faults import (
+    FAULTS_WITHOUT_LOSS,
+    LEADER_FAULTS,
+    STORAGE_FAULTS,
+    Fault,
+    FaultPlan,
+    fault_plans,
 )
-def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate: Fate):
+
+
+@examples_percent(16)
+@given(
+    fault_plans(
+        [*STORAGE_FAULTS, *STORAGE_FAULTS, "moved", "lossy", "poisoned", "killed", "truncated", "rotten"],
+        min_faults=1,
+    )
+)
+def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate: FaultPlan):
     world = World(fate)
-    world.drain()
-    judges.stores_what_the_log_held(world)
-    judges.tells_what_it_rejects(world)
+    world.finish_recording()
+    judges.check_logged_footage_is_stored(world)
+    judges.check_rejections_are_reported(world)
 
 
-@share(12)
-@given(fates([*HARMLESS, "poisoned"], most=4))
-def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: Fate):
+@examples_percent(12)
+@given(fault_plans([*FAULTS_WITHOUT_LOSS, "poisoned"], max_faults=4))
+def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: FaultPlan):
     world = World(fate)
-    world.drain()
-    judges.indexes_alike_in_any_order(world)
-    judges.lists_what_it_announced(world)
+    world.finish_recording()
+    judges.check_index_is_order_independent(world)
+    judges.check_listing_matches_announcements(world)
 
 
-@share(14)
-@given(fates(HARMLESS, most=4))
-@example(Fate((Fault("skewed", 10, 10, 1), Fault("cut", 10, 11)))).via("two clocks at one cut")
-@example(Fate((Fault("suspended", 20, 45),))).via(
+@examples_percent(14)
+@given(fault_plans(FAULTS_WITHOUT_LOSS, max_faults=4))
+@example(FaultPlan((Fault("skewed", 10, 10, 1), Fault("cut", 10, 11)))).via("two clocks at one cut")
+@example(FaultPlan((Fault("suspended", 20, 45),))).via(
     "pictures behind a pause are filed into what was recorded before it"
 )
-def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: Fate):
-    judges.shows_each_picture_once(World(fate))
+def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: FaultPlan):
+    judges.check_clip_shows_each_picture_once(World(fate))
 
 
-@share(14)
-@given(fates([*OF_LEADERS, "torn", "killed", "store", "truncated"], least=1))
-@example(Fate((Fault("torn", 40, 3),), dice=1)).via("a commit's offset is trusted in a log that grew again")
-def test_a_log_that_lost_its_tail_costs_no_more_than_what_it_lost(fate: Fate):
+@examples_percent(14)
+@given(fault_plans([*LEADER_FAULTS, "torn", "killed", "store", "truncated"], min_faults=1))
+@example(FaultPlan((Fault("torn", 40, 3),), seed=1)).via("a commit's offset is trusted in a log that grew again")
+def test_a_log_that_lost_its_tail_costs_no_more_than_what_it_lost(fate: FaultPlan):
     world = World(fate)
-    world.drain()
-    judges.stores_what_the_log_held(world)
+    world.finish_recording()
+    judges.check_logged_footage_is_stored(world)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from districam_client.door import Door, opened
-from districam_client.errors import Ended
-from districam_client.fetch import Wanted, clip, still
+from districam_client.api_client import ApiClient, open_client
+from districam_client.errors import CommandError
+from districam_client.fetch import FetchOptions, clip, still
 from districam_client.find import find
 from districam_client.screen import Screen
-from districam_client.settings import DEFAULT_URL, FIELDS, VARIABLES, Settings, settings, zone_of
-from districam_client.times import EXAMPLES, instant, window
+from districam_client.settings import DEFAULT_URL, FIELDS, VARIABLES, Settings, load_settings, parse_zone
+from districam_client.times import EXAMPLES, parse_instant, parse_window
 
 NAME = "districam"
 INTERRUPTED, TERMINATED = 130, 143
@@ -29,17 +29,17 @@ _TIMES_HELP = f"TIME is such as {', '.join(EXAMPLES)}"
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Gives the exit code: 0 done, 1 not done, 2 not understood, 3 refused."""
     signal.signal(signal.SIGTERM, _terminated)
-    args = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
+    args = _parser().parse_args(_join_negative_times(sys.argv[1:] if argv is None else argv))
     screen = Screen(time.monotonic, is_json=args.json)  # noqa: TID251  # the command's only clock for waiting
     try:
-        found = settings(os.environ, {name: vars(args)[name] for name in FIELDS})  # noqa: TID251  # read here alone
-        with opened(found, wait_s=args.wait, tell=screen.tell) as door:
-            return _run(args, door, screen, found)
-    except Ended as error:
-        screen.tell(f"{NAME}: {error}")
+        found = load_settings(os.environ, {name: vars(args)[name] for name in FIELDS})  # noqa: TID251  # read here alone
+        with open_client(found, wait_s=args.wait, notify=screen.notify) as client:
+            return _execute(args, client, screen, found)
+    except CommandError as error:
+        screen.notify(f"{NAME}: {error}")
         return error.code
     except KeyboardInterrupt:
-        screen.tell(f"{NAME}: interrupted")
+        screen.notify(f"{NAME}: interrupted")
         return INTERRUPTED
 
 
@@ -48,25 +48,25 @@ def _terminated(*_: object) -> None:
     sys.exit(TERMINATED)
 
 
-def _run(args: argparse.Namespace, door: Door, screen: Screen, found: Settings) -> int:
-    zone = found.zone or _zone(door)
+def _execute(args: argparse.Namespace, client: ApiClient, screen: Screen, found: Settings) -> int:
+    zone = found.zone or _zone(client)
     now_us = time.time_ns() // 1000  # noqa: TID251  # the time of the call, read here alone
     if args.action == "find":
-        at_us = None if args.at is None else instant(args.at, "--at", now_us=now_us, zone=zone)
-        return find(door, screen, " ".join(args.words), at_us, zone)
-    wanted = Wanted(args.camera, args.output, args.force, zone)
+        at_us = None if args.at is None else parse_instant(args.at, "--at", now_us=now_us, zone=zone)
+        return find(client, screen, " ".join(args.words), at_us, zone)
+    options = FetchOptions(args.camera, args.output, args.force, zone)
     if args.action == "still":
-        return still(door, screen, wanted, instant(args.at, "--at", now_us=now_us, zone=zone))
-    between = window(vars(args)["from"], args.to, now_us=now_us, zone=zone)
-    return clip(door, screen, wanted, between, split=args.split)
+        return still(client, screen, options, parse_instant(args.at, "--at", now_us=now_us, zone=zone))
+    between = parse_window(vars(args)["from"], args.to, now_us=now_us, zone=zone)
+    return clip(client, screen, options, between, split=args.split)
 
 
-def _zone(door: Door) -> ZoneInfo:
+def _zone(client: ApiClient) -> ZoneInfo:
     """The api's own, in which a time without another is meant."""
-    return zone_of(str(door.json("/v1/cameras", {"limit": "1"})["tz"]), "the api's zone")
+    return parse_zone(str(client.get_json("/v1/cameras", {"limit": "1"})["tz"]), "the api's zone")
 
 
-def _joined(argv: Sequence[str]) -> list[str]:
+def _join_negative_times(argv: Sequence[str]) -> list[str]:
     """`--from -15m` as one word: argparse would take the time for an option."""
     out: list[str] = []
     for word in argv:
@@ -83,19 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(dest="action", required=True)
     finding = _action(actions, "find", "cameras by words, and what is known of an instant of each")
-    finding.add_argument(
-        "words", nargs="+", help="in id, name, place or groups, whatever case and diacritics"
-    )
+    finding.add_argument("words", nargs="+", help="in id, name, place or groups, whatever case and diacritics")
     finding.add_argument("--at", metavar="TIME", help="the instant; unset: how the stream is doing now")
     fetching = _action(actions, "clip", "a window of a camera as one MP4")
-    _filed(fetching)
+    _add_file_arguments(fetching)
     fetching.add_argument("--from", metavar="TIME", required=True)
     fetching.add_argument("--to", metavar="TIME", required=True, help="or a length from there, such as +10m")
-    fetching.add_argument(
-        "--split", action="store_true", help="a file for each part where the picture changes"
-    )
+    fetching.add_argument("--split", action="store_true", help="a file for each part where the picture changes")
     showing = _action(actions, "still", "the picture shown at an instant as a JPEG")
-    _filed(showing)
+    _add_file_arguments(showing)
     showing.add_argument("--at", metavar="TIME", required=True)
     return parser
 
@@ -119,11 +115,9 @@ def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     return action
 
 
-def _filed(action: argparse.ArgumentParser) -> None:
+def _add_file_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument("camera", metavar="CAMERA", help="its id")
-    action.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="or a folder; unset: a name in this one"
-    )
+    action.add_argument("-o", "--output", type=Path, metavar="FILE", help="or a folder; unset: a name in this one")
     action.add_argument("--force", action="store_true", help="replace a file that is there")
 
 

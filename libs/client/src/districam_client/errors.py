@@ -3,36 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-DONE = 0
-NOT_DONE = 1
-BAD_SETTINGS = 2
-REFUSED = 3
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_BAD_SETTINGS = 2
+EXIT_FORBIDDEN = 3
 
 
-class Ended(Exception):
+class CommandError(Exception):
     """The command cannot go on. The message says what to do."""
 
-    code = NOT_DONE
+    code = EXIT_FAILED
 
 
-class Misasked(Ended):
+class UsageError(CommandError):
     """The command line, a setting or a time cannot be used as it stands."""
 
-    code = BAD_SETTINGS
+    code = EXIT_BAD_SETTINGS
 
 
-class Forbidden(Ended):
+class Forbidden(CommandError):
     """The api wants another key."""
 
-    code = REFUSED
+    code = EXIT_FORBIDDEN
 
 
-class Nothing(Ended):
+class NotFound(CommandError):
     """There is no footage, or no such camera."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ClipWindow:
     """A window that can be asked for, as the api wrote it: RFC 3339, and local time."""
 
     from_: str
@@ -41,9 +41,9 @@ class Part:
     to_local: str
 
 
-class Differing(Ended):
-    """The camera's picture changed inside the window; each of `parts` can be one clip."""
+class ParametersChanged(CommandError):
+    """The camera's picture changed inside the window; each of `windows` can be one clip."""
 
-    def __init__(self, message: str, parts: Sequence[Part]) -> None:
+    def __init__(self, message: str, windows: Sequence[ClipWindow]) -> None:
         super().__init__(message)
-        self.parts = tuple(parts)
+        self.windows = tuple(windows)

@@ -6,49 +6,49 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from districam_client.errors import Ended
+from districam_client.errors import CommandError
 
-PART = ".part"
+PARTIAL_SUFFIX = ".part"
 _NAMED = re.compile(r'filename="([A-Za-z0-9][A-Za-z0-9._-]*)"')
 
 
-def target(wanted: Path | None, disposition: str, fallback: str, *, force: bool) -> Path:
-    """Where to put it: `wanted`, in it if that is a folder, or here, under the name that the api gives.
+def target(output: Path | None, disposition: str, fallback: str, *, force: bool) -> Path:
+    """Where to put it: `output`, in it if that is a folder, or here, under the name that the api gives.
 
     Raises:
         Ended: it is there already, or its folder is not.
     """
     match = _NAMED.search(disposition)
     name = match[1] if match else fallback
-    path = Path(name) if wanted is None else wanted / name if wanted.is_dir() else wanted
+    path = Path(name) if output is None else output / name if output.is_dir() else output
     if path.exists() and not force:
-        raise Ended(f"{path} is there already; --force replaces it")
+        raise CommandError(f"{path} is there already; --force replaces it")
     if not path.parent.is_dir():
-        raise Ended(f"there is no folder {path.parent}")
+        raise CommandError(f"there is no folder {path.parent}")
     return path
 
 
-def numbered(wanted: Path | None, number: int) -> Path | None:
+def numbered(output: Path | None, number: int) -> Path | None:
     """The name of one of several: `clip.mp4` becomes `clip-1.mp4`."""
-    if wanted is None or wanted.is_dir():
-        return wanted
-    return wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+    if output is None or output.is_dir():
+        return output
+    return output.with_name(f"{output.stem}-{number}{output.suffix}")
 
 
 @contextmanager
-def written(path: Path) -> Generator[BinaryIO]:
+def open_atomic(path: Path) -> Generator[BinaryIO]:
     """A file that becomes `path` if the block ends well, and else is gone.
 
     Raises:
         Ended: it cannot be written.
     """
-    part = path.with_name(path.name + PART)
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
     try:
         try:
-            with part.open("wb") as out:
+            with partial.open("wb") as out:
                 yield out
-            part.replace(path)
+            partial.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        raise Ended(f"{path} cannot be written: {error.strerror or error}") from error
+        raise CommandError(f"{path} cannot be written: {error.strerror or error}") from error

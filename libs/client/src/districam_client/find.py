@@ -3,47 +3,47 @@
 from collections.abc import Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
-from districam_client.door import Door, Json
-from districam_client.errors import DONE, Nothing
+from districam_client.api_client import ApiClient, Json
+from districam_client.errors import EXIT_OK, NotFound
 from districam_client.screen import Screen
-from districam_client.times import iso
+from districam_client.times import format_iso
 
-AROUND_US = 30_000_000
+CLIP_MARGIN_US = 30_000_000
 """The clip that is offered reaches this far to either side."""
-_MOST = 1000
+_PAGE_LIMIT = 1000
 
 
-def find(door: Door, screen: Screen, words: str, at_us: int | None, zone: ZoneInfo) -> int:
+def find(client: ApiClient, screen: Screen, words: str, at_us: int | None, zone: ZoneInfo) -> int:
     """Shows the cameras that match, with their state at that instant or else now. Gives the exit code.
 
     Raises:
         Nothing: none matches. Ended: the api cannot tell.
     """
-    query = {"q": words, "tz": zone.key, "limit": str(_MOST)}
-    cameras = list(_pages(door, "/v1/cameras", query))
+    query = {"q": words, "tz": zone.key, "limit": str(_PAGE_LIMIT)}
+    cameras = list(_pages(client, "/v1/cameras", query))
     states = {one["camera_id"]: one for one in cameras}
     if at_us is not None:
-        covered = _pages(door, "/v1/coverage", query | {"at": iso(at_us, zone)})
+        covered = _pages(client, "/v1/coverage", query | {"at": format_iso(at_us, zone)})
         states = {one["camera_id"]: one for one in covered}
     found = [(one, _row(one, states.get(one["camera_id"], {}), at_us, zone)) for one in cameras]
     rows = [row for camera, row in found if not camera["deleted"] or row["state"] == "recorded"]
     if not rows:
-        raise Nothing(f"no camera matches {words!r} in its id, name, place or groups")
+        raise NotFound(f"no camera matches {words!r} in its id, name, place or groups")
     if screen.is_json:
-        at = None if at_us is None else iso(at_us, zone)
+        at = None if at_us is None else format_iso(at_us, zone)
         screen.result({"at": at, "tz": zone.key, "cameras": rows}, "")
-        return DONE
+        return EXIT_OK
     screen.table(("id", "name", "place", "state"), [_fields(row) for row in rows])
     for command in (command for row in rows for command in row["commands"].values()):
         screen.line(command)
-    return DONE
+    return EXIT_OK
 
 
-def _pages(door: Door, path: str, query: Mapping[str, str]) -> Iterator[Json]:
+def _pages(client: ApiClient, path: str, query: Mapping[str, str]) -> Iterator[Json]:
     """The cameras of every page."""
     following: dict[str, str] = {}
     while True:
-        page = door.json(path, {**query, **following})
+        page = client.get_json(path, {**query, **following})
         yield from page["cameras"]
         if not page["next"]:
             return
@@ -62,7 +62,7 @@ def _row(camera: Json, state: Json, at_us: int | None, zone: ZoneInfo) -> Json:
 
 
 def _commands(camera_id: str, at_us: int, zone: ZoneInfo) -> dict[str, str]:
-    from_, at, to = (iso(us, zone) for us in (at_us - AROUND_US, at_us, at_us + AROUND_US))
+    from_, at, to = (format_iso(us, zone) for us in (at_us - CLIP_MARGIN_US, at_us, at_us + CLIP_MARGIN_US))
     return {
         "still": f"districam still {camera_id} --at {at}",
         "clip": f"districam clip {camera_id} --from {from_} --to {to}",

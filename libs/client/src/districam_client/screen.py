@@ -25,11 +25,9 @@ class Screen:
     clock: Callable[[], float]
     is_json: bool = False
     out: Console = field(default_factory=lambda: Console(highlight=False, markup=False, emoji=False))
-    error: Console = field(
-        default_factory=lambda: Console(stderr=True, highlight=False, markup=False, emoji=False)
-    )
+    error: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, markup=False, emoji=False))
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """A word beside the result."""
         self.error.print(text, soft_wrap=True)
 
@@ -69,13 +67,13 @@ class Screen:
             yield lambda at_s, size: bar.update(task, completed=at_s, done=_done(at_s, seconds, size))
 
     def _plain(self, name: str, seconds: float) -> Advance:
-        told_s = self.clock()
+        printed_s = self.clock()
 
         def advance(at_s: float, size: int) -> None:
-            nonlocal told_s
-            if self.clock() - told_s >= PLAIN_EVERY_S:
-                told_s = self.clock()
-                self.tell(f"{name}: {_done(at_s, seconds, size)}")
+            nonlocal printed_s
+            if self.clock() - printed_s >= PLAIN_EVERY_S:
+                printed_s = self.clock()
+                self.notify(f"{name}: {_done(at_s, seconds, size)}")
 
         return advance
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from districam_client.errors import Misasked
+from districam_client.errors import UsageError
 
 PREFIX = "DISTRICAM_CLIENT__"
 FIELDS = {"url": "--url", "key_file": "--key-file", "ca_file": "--ca-file", "timezone": "--tz"}
@@ -27,34 +27,34 @@ class Settings:
     zone: ZoneInfo | None
 
 
-def settings(environ: Mapping[str, str], options: Mapping[str, str | None]) -> Settings:
+def load_settings(environ: Mapping[str, str], options: Mapping[str, str | None]) -> Settings:
     """Of options (by field) that are not None, else of variables.
 
     Raises:
         Misasked: an unknown variable of this block, a URL that is none, a file that cannot be read, an unknown zone.
     """
-    _known(environ)
+    _check_names(environ)
     url = _chosen(environ, options, "url")
     key_file = _chosen(environ, options, "key_file")
     ca_file = _chosen(environ, options, "ca_file")
     tz = _chosen(environ, options, "timezone")
     return Settings(
-        _url(url.value, url.said) if url else DEFAULT_URL,
-        _key(key_file.value, key_file.said) if key_file else None,
-        _ca_file(ca_file.value, ca_file.said) if ca_file else None,
-        zone_of(tz.value, tz.said) if tz else None,
+        _url(url.value, url.source) if url else DEFAULT_URL,
+        _key(key_file.value, key_file.source) if key_file else None,
+        _ca_file(ca_file.value, ca_file.source) if ca_file else None,
+        parse_zone(tz.value, tz.source) if tz else None,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _SourcedValue:
     """A value, and what it was called where it was given."""
 
     value: str
-    said: str
+    source: str
 
 
-def zone_of(name: str, said: str) -> ZoneInfo:
+def parse_zone(name: str, source: str) -> ZoneInfo:
     """The IANA zone of that name.
 
     Raises:
@@ -63,49 +63,45 @@ def zone_of(name: str, said: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise Misasked(
-            f"{said}: {name[:60]!r} is no IANA time zone; write one such as Asia/Ho_Chi_Minh"
-        ) from error
+        raise UsageError(f"{source}: {name[:60]!r} is no IANA time zone; write one such as Asia/Ho_Chi_Minh") from error
 
 
-def _known(environ: Mapping[str, str]) -> None:
+def _check_names(environ: Mapping[str, str]) -> None:
     for name in environ:
         if name.upper().startswith(PREFIX) and name not in VARIABLES.values():
             close = difflib.get_close_matches(name.upper(), VARIABLES.values(), n=1)
-            raise Misasked(
-                f"{name}: no such setting; {f'did you mean {close[0]}?' if close else 'remove it'}"
-            )
+            raise UsageError(f"{name}: no such setting; {f'did you mean {close[0]}?' if close else 'remove it'}")
 
 
-def _chosen(environ: Mapping[str, str], options: Mapping[str, str | None], field: str) -> _Given | None:
+def _chosen(environ: Mapping[str, str], options: Mapping[str, str | None], field: str) -> _SourcedValue | None:
     option, variable = options[field], environ.get(VARIABLES[field])
     if option is not None:
-        return _Given(option, FIELDS[field])
-    return None if variable is None else _Given(variable, VARIABLES[field])
+        return _SourcedValue(option, FIELDS[field])
+    return None if variable is None else _SourcedValue(variable, VARIABLES[field])
 
 
-def _url(url: str, said: str) -> str:
+def _url(url: str, source: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise Misasked(f"{said}: write the api's address, such as {DEFAULT_URL}")
+        raise UsageError(f"{source}: write the api's address, such as {DEFAULT_URL}")
     if "@" in parts.netloc:
-        raise Misasked(f"{said}: no user or password in it; a key is given by --key-file")
+        raise UsageError(f"{source}: no user or password in it; a key is given by --key-file")
     return url.rstrip("/")
 
 
-def _key(file: str, said: str) -> str:
+def _key(file: str, source: str) -> str:
     try:
         key = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Misasked(f"{said}: the key's file cannot be read: {error}") from error
+        raise UsageError(f"{source}: the key's file cannot be read: {error}") from error
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise Misasked(f"{said}: {file} must hold a key and nothing else")
+        raise UsageError(f"{source}: {file} must hold a key and nothing else")
     return key
 
 
-def _ca_file(file: str, said: str) -> Path:
+def _ca_file(file: str, source: str) -> Path:
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:
-        raise Misasked(f"{said}: {file} holds no certificates that can be read: {error}") from error
+        raise UsageError(f"{source}: {file} holds no certificates that can be read: {error}") from error
     return Path(file)

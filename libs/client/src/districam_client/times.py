@@ -8,8 +8,8 @@ import unicodedata
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from districam_client.errors import Misasked
-from districam_client.spoken import Said, Unknown, read, span
+from districam_client.errors import UsageError
+from districam_client.time_phrases import TimePhrase, UnclearTime, parse_duration, parse_phrase
 
 EXAMPLES = (
     "2026-11-24T21:40:00+07:00", "24/11/2026 21:40", "hôm qua 21:40", "thứ hai 7:15", "2 giờ trước", "yesterday 21:40",
@@ -27,20 +27,20 @@ _AGO = re.compile(r"-(.+)|(?:cach day )?(.+?) ?(?:truoc|ago)|cach day (.+)", re.
 _NOW = frozenset({"now", "bay gio"})
 
 
-class NotUnderstood(Misasked):
+class InvalidTime(UsageError):
     """A time that says nothing certain; names the option, what was not understood, and examples."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field}: {why}; write for example {', '.join(map(repr, EXAMPLES))}")
 
 
-def folded(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Lower case without diacritics (đ is d), single spaces."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return " ".join(plain.replace("đ", "d").split())
 
 
-def instant(text: str, field: str, *, now_us: int, zone: ZoneInfo) -> int:
+def parse_instant(text: str, field: str, *, now_us: int, zone: ZoneInfo) -> int:
     """The instant that `text` names for someone whose clock shows `now_us` in `zone`.
 
     A day without a time is its midnight. A time without a day, a weekday and a day without a year are the last such.
@@ -49,34 +49,34 @@ def instant(text: str, field: str, *, now_us: int, zone: ZoneInfo) -> int:
         NotUnderstood: any word is unknown, or there is no such time.
     """
     try:
-        return _instant(folded(text), now_us, zone)
-    except (Unknown, ValueError, OverflowError) as error:
-        raise NotUnderstood(field, f"{text[:60]!r}: {error}") from error
+        return _instant(normalize_text(text), now_us, zone)
+    except (UnclearTime, ValueError, OverflowError) as error:
+        raise InvalidTime(field, f"{text[:60]!r}: {error}") from error
 
 
-def window(from_text: str, to_text: str, *, now_us: int, zone: ZoneInfo) -> tuple[int, int]:
+def parse_window(from_text: str, to_text: str, *, now_us: int, zone: ZoneInfo) -> tuple[int, int]:
     """The window between two times. `--to` may be a length, such as `+10m`; a time alone is the first after `--from`.
 
     Raises:
         NotUnderstood: of either, or the window is empty.
     """
-    from_us = instant(from_text, "--from", now_us=now_us, zone=zone)
+    from_us = parse_instant(from_text, "--from", now_us=now_us, zone=zone)
     try:
-        to_us = _end(folded(to_text), from_us, now_us, zone)
-    except (Unknown, ValueError, OverflowError) as error:
-        raise NotUnderstood("--to", f"{to_text[:60]!r}: {error}") from error
+        to_us = _end(normalize_text(to_text), from_us, now_us, zone)
+    except (UnclearTime, ValueError, OverflowError) as error:
+        raise InvalidTime("--to", f"{to_text[:60]!r}: {error}") from error
     if to_us <= from_us:
-        raise NotUnderstood("--to", f"{to_text[:60]!r} is not later than --from {from_text[:60]!r}")
+        raise InvalidTime("--to", f"{to_text[:60]!r} is not later than --from {from_text[:60]!r}")
     return from_us, to_us
 
 
-def iso(at_us: int, zone: ZoneInfo) -> str:
+def format_iso(at_us: int, zone: ZoneInfo) -> str:
     """RFC 3339 with the zone's offset; as many decimals as it takes."""
     at = (_EPOCH + at_us * _US).astimezone(zone)
     return at.isoformat() if at.microsecond else at.isoformat(timespec="seconds")
 
 
-def us_of(text: str) -> int:
+def parse_us(text: str) -> int:
     """µs UTC of an instant that the api wrote.
 
     Raises:
@@ -90,51 +90,51 @@ def _instant(plain: str, now_us: int, zone: ZoneInfo) -> int:
         return now_us
     if match := _ISO.fullmatch(plain):
         at = datetime.fromisoformat(f"{match['date']}t{match['time']}{match['zone'] or ''}".upper())
-        return _us(at) if match["zone"] else _placed(at.date(), at.time(), zone)
-    if (match := _AGO.fullmatch(plain)) and (length := span(next(filter(None, match.groups())))):
+        return _us(at) if match["zone"] else _resolve_local(at.date(), at.time(), zone)
+    if (match := _AGO.fullmatch(plain)) and (length := parse_duration(next(filter(None, match.groups())))):
         return _within(now_us - length // _US)
-    return _spoken(read(plain), now_us, zone)
+    return _resolve_phrase(parse_phrase(plain), now_us, zone)
 
 
 def _end(plain: str, from_us: int, now_us: int, zone: ZoneInfo) -> int:
     if plain.startswith("+"):
-        length = span(plain[1:])
+        length = parse_duration(plain[1:])
         if length is None:
-            raise Unknown("is no length of time such as +10m")
+            raise UnclearTime("is no length of time such as +10m")
         return _within(from_us + length // _US)
     if plain in _NOW or _ISO.fullmatch(plain) or _AGO.fullmatch(plain):
         return _instant(plain, now_us, zone)
-    said = read(plain)
-    if said.clock is None or said.has_day:
-        return _spoken(said, now_us, zone)
+    phrase = parse_phrase(plain)
+    if phrase.clock is None or phrase.has_day:
+        return _resolve_phrase(phrase, now_us, zone)
     day = _local(from_us, zone).date()
-    at_us = _placed(day, said.clock, zone)
-    return at_us if at_us > from_us else _placed(day + timedelta(days=1), said.clock, zone)
+    at_us = _resolve_local(day, phrase.clock, zone)
+    return at_us if at_us > from_us else _resolve_local(day + timedelta(days=1), phrase.clock, zone)
 
 
-def _spoken(said: Said, now_us: int, zone: ZoneInfo) -> int:
+def _resolve_phrase(phrase: TimePhrase, now_us: int, zone: ZoneInfo) -> int:
     """What was said, at the last such day that is not in the future where it names no certain one."""
-    today, clock = _local(now_us, zone).date(), said.clock or time()
-    if said.days_ago is not None:
-        return _placed(today - timedelta(days=said.days_ago), clock, zone)
-    if said.weekday is not None:
-        day = today - timedelta(days=(today.weekday() - said.weekday) % 7)
+    today, clock = _local(now_us, zone).date(), phrase.clock or time()
+    if phrase.days_ago is not None:
+        return _resolve_local(today - timedelta(days=phrase.days_ago), clock, zone)
+    if phrase.weekday is not None:
+        day = today - timedelta(days=(today.weekday() - phrase.weekday) % 7)
         return _past(day, day - timedelta(days=7), clock, now_us, zone)
-    if said.date is None:
+    if phrase.date is None:
         return _past(today, today - timedelta(days=1), clock, now_us, zone)
-    year, month, number = said.date
+    year, month, number = phrase.date
     if year is None:
         this, last = _day(today.year, month, number), _day(today.year - 1, month, number)
         return _past(this, last, clock, now_us, zone)
-    return _placed(_day(year, month, number), clock, zone)
+    return _resolve_local(_day(year, month, number), clock, zone)
 
 
 def _past(day: date | None, before: date | None, clock: time, now_us: int, zone: ZoneInfo) -> int:
     """At `day`, or at `before` where that is still to come or does not exist."""
-    at_us = None if day is None else _placed(day, clock, zone)
+    at_us = None if day is None else _resolve_local(day, clock, zone)
     if at_us is not None and at_us <= now_us:
         return at_us
-    return _placed(before, clock, zone)
+    return _resolve_local(before, clock, zone)
 
 
 def _day(year: int, month: int, number: int) -> date | None:
@@ -144,12 +144,12 @@ def _day(year: int, month: int, number: int) -> date | None:
         return None
 
 
-def _placed(day: date | None, clock: time, zone: ZoneInfo) -> int:
+def _resolve_local(day: date | None, clock: time, zone: ZoneInfo) -> int:
     if day is None:
-        raise Unknown("there is no such day")
+        raise UnclearTime("there is no such day")
     first, second = (datetime.combine(day, clock, zone).replace(fold=fold) for fold in (0, 1))
     if first.utcoffset() != second.utcoffset():  # PEP 495: clocks are changed at that hour
-        raise Unknown(f"happens twice or never in {zone.key}, where clocks change then; give an offset")
+        raise UnclearTime(f"happens twice or never in {zone.key}, where clocks change then; give an offset")
     return _us(first)
 
 
@@ -159,7 +159,7 @@ def _us(at: datetime) -> int:
 
 def _within(at_us: int) -> int:
     if (_EPOCH + at_us * _US).year not in _YEARS:
-        raise Unknown("is outside the years 2000 to 2099")
+        raise UnclearTime("is outside the years 2000 to 2099")
     return at_us
 
 

@@ -134,7 +134,7 @@ def insert_sei(codec: Codec, nals: Sequence[bytes], sei: bytes) -> list[bytes]:
     return [*nals[:index], sei, *nals[index:]] if index < len(nals) else list(nals)
 
 
-def read_running_number(codec: Codec, nals: Sequence[bytes]) -> RunningNumber | None:
+def parse_running_number(codec: Codec, nals: Sequence[bytes]) -> RunningNumber | None:
     """The running number before the first slice, if the access unit has one."""
     for nal in nals[: first_slice(codec, nals)]:
         if nal and nal_type(codec, nal) == (6 if codec == "h264" else 39):
@@ -174,8 +174,8 @@ def _sei_varint(rbsp: bytes, position: int) -> tuple[int, int]:
 
 def avcc_parameter_sets(record: bytes) -> list[bytes]:
     """SPS and PPS of an AVCDecoderConfigurationRecord, in its order."""
-    sets, position = _read_sets(record, 6, record[5] & 0x1F)
-    more, _ = _read_sets(record, position + 1, record[position])
+    sets, position = _parse_parameter_sets(record, 6, record[5] & 0x1F)
+    more, _ = _parse_parameter_sets(record, position + 1, record[position])
     return sets + more
 
 
@@ -186,7 +186,7 @@ def hvcc_parameter_sets(record: bytes) -> list[bytes]:
     for _ in range(record[22]):
         kind = record[position] & 0x3F
         count = int.from_bytes(record[position + 1 : position + 3], "big")
-        sets, position = _read_sets(record, position + 3, count)
+        sets, position = _parse_parameter_sets(record, position + 3, count)
         kept += sets if kind in (32, 33, 34) else []
     return kept
 
@@ -195,7 +195,7 @@ def parameter_sets(codec: Codec, record: bytes) -> list[bytes]:
     return avcc_parameter_sets(record) if codec == "h264" else hvcc_parameter_sets(record)
 
 
-def _read_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
+def _parse_parameter_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
     sets: list[bytes] = []
     for _ in range(count):
         end = position + 2 + int.from_bytes(record[position : position + 2], "big")
@@ -222,7 +222,7 @@ class _Track:
     defaults: tuple[int, int, int]  # duration, size, flags (trex)
 
 
-def running_numbers(segment: bytes) -> list[StoredPicture]:
+def parse_stored_pictures(segment: bytes) -> list[StoredPicture]:
     """Every numbered access unit of a stored segment (init, then moof mdat …), in stored order.
 
     Raises ValueError if the bytes are no such segment; access units without a number are left out.
@@ -231,12 +231,10 @@ def running_numbers(segment: bytes) -> list[StoredPicture]:
     codec = _video_track(segment).codec
     for sample in samples(segment):
         nals = split_length_prefixed(segment[sample.offset : sample.offset + sample.size])
-        running = read_running_number(codec, nals)
+        running = parse_running_number(codec, nals)
         if running is not None:
             pictures.append(
-                StoredPicture(
-                    running.number, running.sent_us, running.camera_id, sample.dts, sample.is_keyframe
-                )
+                StoredPicture(running.number, running.sent_us, running.camera_id, sample.dts, sample.is_keyframe)
             )
     return pictures
 
@@ -268,9 +266,7 @@ def _traf_samples(data: bytes, moof: _Box, traf: _Box, track: _Track) -> Iterato
                 dts = sample.dts + sample.duration
 
 
-def _tfhd(
-    data: bytes, box: _Box, base: int, defaults: tuple[int, int, int]
-) -> tuple[int, tuple[int, int, int]]:
+def _tfhd(data: bytes, box: _Box, base: int, defaults: tuple[int, int, int]) -> tuple[int, tuple[int, int, int]]:
     flags = int.from_bytes(data[box.content + 1 : box.content + 4], "big")
     position = box.content + 8
     if flags & 0x1:

@@ -13,13 +13,13 @@ from typing import Literal
 import httpx
 
 from districam_devkit.servers import OnStep, Servers, ServerUnavailable
-from districam_devkit.servers.ports import choose
-from districam_devkit.servers.process import Child, Program, running
+from districam_devkit.servers.ports import pick_free_ports
+from districam_devkit.servers.process import Child, ProcessSpec, running
 
 ServiceName = Literal["ingest", "recorder", "indexer", "api"]
 SERVICES: tuple[ServiceName, ...] = ("ingest", "recorder", "indexer", "api")
 
-SETTLED_SOON = {
+FAST_SETTLE_SETTINGS = {
     "DISTRICAM_API__SETTLE_S": "5",
     "DISTRICAM_INDEXER__SETTLE_S": "5",
     "DISTRICAM_RECORDER__CONTACT_S": "2",
@@ -47,9 +47,7 @@ class Service:
                 text = (await client.get(f"{self.health_url}/metrics")).text
         except httpx.HTTPError:
             return {}
-        rows = [
-            line.rsplit(" ", 1) for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))
-        ]
+        rows = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
         return {row[0].removeprefix(name): float(row[1]) for row in rows}
 
 
@@ -58,18 +56,18 @@ class Pipeline:
     """The running services.
 
     Attributes:
-        another: starts one more replica of a service, told what it alone is to be told; it stops with the block.
+        add_replica: starts one more replica of a service, told what it alone is to be told; it stops with the block.
     """
 
     services: Mapping[ServiceName, Service]
     api_url: str
-    another: Callable[[ServiceName, Mapping[str, str]], Awaitable[Service]]
+    add_replica: Callable[[ServiceName, Mapping[str, str]], Awaitable[Service]]
 
     def __getitem__(self, name: ServiceName) -> Service:
         return self.services[name]
 
 
-async def command(module: str, *arguments: str, environment: Mapping[str, str]) -> str:
+async def run_command(module: str, *arguments: str, environment: Mapping[str, str]) -> str:
     """Runs one of the system's own commands; gives what it printed.
 
     Raises:
@@ -87,9 +85,7 @@ async def command(module: str, *arguments: str, environment: Mapping[str, str]) 
             output, _ = await process.communicate()
     except TimeoutError:
         process.kill()
-        raise ServerUnavailable(
-            f"{module} {' '.join(arguments)} did not end within {COMMAND_S:g} s"
-        ) from None
+        raise ServerUnavailable(f"{module} {' '.join(arguments)} did not end within {COMMAND_S:g} s") from None
     if process.returncode:
         raise ServerUnavailable(f"{module} {' '.join(arguments)} failed:\n{output.decode(errors='replace')}")
     return output.decode(errors="replace")
@@ -99,16 +95,14 @@ async def prepare(servers: Servers, environment: Mapping[str, str] | None = None
     """Makes the topics and the bucket, as an operator would."""
     settings = {**servers.environment(), **(environment or {})}
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(command("districam_common.admin.topics", "apply", environment=settings))
-        tasks.create_task(command("districam_common.admin.bucket", "apply", environment=settings))
+        tasks.create_task(run_command("districam_common.admin.topics", "apply", environment=settings))
+        tasks.create_task(run_command("districam_common.admin.bucket", "apply", environment=settings))
 
 
-async def apply_cameras(
-    file: Path, records: Sequence[Mapping[str, object]], environment: Mapping[str, str]
-) -> str:
+async def apply_cameras(file: Path, records: Sequence[Mapping[str, object]], environment: Mapping[str, str]) -> str:
     """Writes cameras.yaml (JSON is YAML) and publishes it, as an operator would; gives what the command printed."""
     await asyncio.to_thread(file.write_text, json.dumps({"cameras": records}), encoding="utf-8")
-    return await command("districam_common.admin.cameras", "apply", "-f", str(file), environment=environment)
+    return await run_command("districam_common.admin.cameras", "apply", "-f", str(file), environment=environment)
 
 
 @asynccontextmanager
@@ -117,23 +111,23 @@ async def services_running(
     servers: Servers,
     *,
     environment: Mapping[str, str] | None = None,
-    own: Mapping[ServiceName, Mapping[str, str]] | None = None,
+    overrides: Mapping[ServiceName, Mapping[str, str]] | None = None,
     on_step: OnStep = lambda _name, _state: None,
 ) -> AsyncGenerator[Pipeline]:
-    """The four services for the length of a block; logs in `home/logs`. `own`: what one of them alone is told.
+    """The four services for the length of a block; logs in `home/logs`. `overrides`: what one of them alone is told.
 
     Raises:
         ServerUnavailable: one does not come up; with the end of its log.
     """
     settings = {**servers.environment(), **(environment or {})}
-    api_port, *health_ports = choose(1 + len(SERVICES))
+    api_port, *health_ports = pick_free_ports(1 + len(SERVICES))
     settings["DISTRICAM_API__PORT"] = str(api_port)
     async with AsyncExitStack() as stack:
         started: dict[ServiceName, Service] = {}
         replicas = Counter[ServiceName]()
 
         async def another(name: ServiceName, told: Mapping[str, str]) -> Service:
-            port = (health_ports or choose(1)).pop()
+            port = (health_ports or pick_free_ports(1)).pop()
             replicas[name] += 1
             label = name if replicas[name] == 1 else f"{name}-{replicas[name]}"
             on_step(label, "starting")
@@ -144,7 +138,7 @@ async def services_running(
             return service
 
         async def start(name: ServiceName) -> None:
-            started[name] = await another(name, (own or {}).get(name, {}))
+            started[name] = await another(name, (overrides or {}).get(name, {}))
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -173,15 +167,15 @@ async def service_running(
     Raises:
         ServerUnavailable: it does not come up; with the end of its log.
     """
-    label, port = label or name, port or choose(1)[0]
+    label, port = label or name, port or pick_free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
-    own = {key: value for key, value in settings.items() if _concerns(name, key)}
-    program = Program(
+    own = {key: value for key, value in settings.items() if _is_accepted_by(name, key)}
+    program = ProcessSpec(
         name=label,
         argv=(python, "-m", f"districam_{name}"),
         folder=home,
         log_path=home / "logs" / f"{label}.log",
-        is_ready=lambda: _answers(f"{url}/{ready}"),
+        is_ready=lambda: _is_healthy(f"{url}/{ready}"),
         env={**own, "DISTRICAM_HEALTH__PORT": str(port), "DISTRICAM_LOG__FORMAT": "json"},
         ready_s=READY_S,
         stop_s=STOP_S,
@@ -190,7 +184,7 @@ async def service_running(
         yield Service(name, child, url, program.log_path)
 
 
-def _concerns(name: ServiceName, variable: str) -> bool:
+def _is_accepted_by(name: ServiceName, variable: str) -> bool:
     """A service refuses the variables of another one's block."""
     others = [f"DISTRICAM_{other.upper()}__" for other in SERVICES if other != name]
     return not variable.startswith(tuple(others))
@@ -202,7 +196,7 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("DISTRICAM_")}
 
 
-async def _answers(url: str) -> bool:
+async def _is_healthy(url: str) -> bool:
     try:
         async with httpx.AsyncClient(timeout=2) as client:
             return (await client.get(url)).status_code == 200

@@ -6,7 +6,7 @@ from districam_api import keys_command
 from districam_api.app import main as serve
 from districam_api.settings import Settings
 from districam_common.runtime.clock import SystemClock
-from districam_common.runtime.service import BAD_SETTINGS, entry
+from districam_common.runtime.service import EXIT_BAD_SETTINGS, entry
 
 USAGE = "usage: districam-api [run]\n       districam-api keys create|list|revoke …\n\nSettings come from DISTRICAM_… variables."
 
@@ -17,7 +17,7 @@ def main() -> int:
         return keys_command.main(sys.argv[2:], SystemClock())
     if sys.argv[1:] not in ([], ["run"]):
         print(USAGE, file=sys.stderr)
-        return BAD_SETTINGS
+        return EXIT_BAD_SETTINGS
     return entry("api", Settings, serve)
 
 

@@ -12,32 +12,32 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp
 
 from districam_api import access, docs, logins, page, problems, routes_holds, server
-from districam_api.access import Access
-from districam_api.clips import Places
+from districam_api.access import Authenticator
+from districam_api.body_limit import BodyLimitMiddleware
+from districam_api.clips import ClipSlots
 from districam_api.connections import Connections
-from districam_api.core.attempts import Attempts
-from districam_api.footage import Footage
-from districam_api.forwarded import Forwarded
-from districam_api.hardened import Hardened
-from districam_api.heads import Headed
-from districam_api.hold_book import HoldBook
+from districam_api.core.rate_limits import FailureLimiter
+from districam_api.cors import FootageCorsMiddleware
+from districam_api.footage import FootageReader
+from districam_api.head_requests import HeadMiddleware
+from districam_api.hold_service import HoldService
 from districam_api.keyring import KeyRing
-from districam_api.limits import Bounded
-from districam_api.measure import Measured
-from districam_api.origins import Shared
-from districam_api.routes import Doors, router
+from districam_api.metrics import MetricsMiddleware
+from districam_api.proxy_headers import ProxyHeadersMiddleware
+from districam_api.routes import Dependencies, router
+from districam_api.security_headers import SecurityHeadersMiddleware
 from districam_api.settings import ApiSettings, Settings
-from districam_api.signing import Signing
-from districam_api.stills import Decoders
+from districam_api.still_decoder import StillDecoder
+from districam_api.token_signer import TokenSigner
 from districam_common.errors import Retriable
 from districam_common.index.ended_logins import EndedLogins
 from districam_common.index.index_reader import IndexReader
-from districam_common.runtime.service import Runtime, retrying
+from districam_common.runtime.service import Runtime, retry_dependency
 from districam_common.s3.blobs import Blobs
 
 DEPENDENCIES = ("redis", "s3")
-WATCH_S = 5.0
-KEYS_WATCH_S = 1.0
+CHECK_INTERVAL_S = 5.0
+KEYS_CHECK_INTERVAL_S = 1.0
 """A revoked key must be worth nothing soon."""
 
 
@@ -49,14 +49,14 @@ class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Around all of it: Starlette answers what nobody foresaw outside of any middleware that is added."""
         inner = super().build_middleware_stack()
-        return Hardened(inner, is_secure=self._api.is_secure, origins=self._api.allowed_origins)
+        return SecurityHeadersMiddleware(inner, is_secure=self._api.is_secure, origins=self._api.allowed_origins)
 
     def openapi(self) -> dict[str, Any]:
-        return access.described(problems.described(super().openapi()))
+        return access.add_security_schemes(problems.add_problem_schemas(super().openapi()))
 
 
-def create_app(doors: Doors, asked: Access, api: ApiSettings | None = None) -> FastAPI:
-    """The application; `doors` and `asked` are its only state. Every route stands behind `access.admitted`."""
+def create_app(deps: Dependencies, authenticator: Authenticator, api: ApiSettings | None = None) -> FastAPI:
+    """The application; `deps` and `authenticator` are its only state. Every route stands behind `access.admitted`."""
     api = api or ApiSettings()
     app = _Application(
         api,
@@ -67,28 +67,28 @@ def create_app(doors: Doors, asked: Access, api: ApiSettings | None = None) -> F
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(access.admitted)],
+        dependencies=[Depends(access.require_caller)],
     )
-    app.state.doors, app.state.access = doors, asked
+    app.state.deps, app.state.authenticator = deps, authenticator
     app.include_router(router)
     app.include_router(logins.router)
     app.include_router(page.router)
     app.include_router(routes_holds.router)
-    app.add_middleware(Bounded)
+    app.add_middleware(BodyLimitMiddleware)
     if api.allowed_origins:
-        app.add_middleware(Shared, origins=api.allowed_origins)
-    app.add_middleware(Measured, clock=doors.clock)
-    app.add_middleware(Headed)
+        app.add_middleware(FootageCorsMiddleware, origins=api.allowed_origins)
+    app.add_middleware(MetricsMiddleware, clock=deps.clock)
+    app.add_middleware(HeadMiddleware)
     if api.trusted_proxies:
-        app.add_middleware(Forwarded, proxies=api.proxies, most_each=api.connections_per_address)
+        app.add_middleware(ProxyHeadersMiddleware, proxies=api.proxies, max_per_network=api.connections_per_address)
     problems.install(app)
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def for_machines() -> JSONResponse:
+    async def openapi_json() -> JSONResponse:
         return JSONResponse(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
-    async def for_people() -> HTMLResponse:
+    async def docs_page() -> HTMLResponse:
         return HTMLResponse(docs.page(app.openapi()))
 
     return app
@@ -96,56 +96,59 @@ def create_app(doors: Doors, asked: Access, api: ApiSettings | None = None) -> F
 
 async def main(settings: Settings, runtime: Runtime) -> None:
     """Serves until the runtime is asked to stop."""
-    runtime.health.needs(*DEPENDENCIES)
-    signing = await asyncio.to_thread(Signing, settings.api.token_key_file)
+    runtime.health.declare(*DEPENDENCIES)
+    token_signer = await asyncio.to_thread(TokenSigner, settings.api.token_key_file)
     keys = await asyncio.to_thread(KeyRing, settings.api.keys_file) if settings.api.keys_file else None
-    asked = Access(keys, signing, Attempts(), runtime.clock, settings.api.is_secure)
+    authenticator = Authenticator(keys, token_signer, FailureLimiter(), runtime.clock, settings.api.is_secure)
     connections = Connections(
-        server.limits(settings.api), settings.api.patience, runtime.clock, settings.api.proxies.has
+        server.connection_limits(settings.api),
+        settings.api.deadlines,
+        runtime.clock,
+        settings.api.proxies.is_trusted,
     )
     with server.listen(settings.api) as sock:
         async with (
             IndexReader.open(settings.redis) as index,
             Blobs.open(settings.s3) as blobs,
-            Decoders.open() as decoders,
-            EndedLogins.open(settings.redis) as ended,
+            StillDecoder.open() as still_decoder,
+            EndedLogins.open(settings.redis) as ended_logins,
             asyncio.TaskGroup() as tasks,
         ):
-            footage = Footage(index, runtime.clock, round(settings.api.settle_s * 1e6))
+            footage = FootageReader(index, runtime.clock, round(settings.api.settle_s * 1e6))
             zone = ZoneInfo(settings.api.timezone)
-            places = Places(settings.api.clips_at_once, settings.api.clips_per_key)
-            doors = Doors(
+            clip_slots = ClipSlots(settings.api.clips_at_once, settings.api.clips_per_key)
+            deps = Dependencies(
                 footage,
                 blobs,
-                signing,
-                places,
-                decoders,
+                token_signer,
+                clip_slots,
+                still_decoder,
                 runtime.clock,
                 zone,
                 settings.site,
-                HoldBook(blobs, index),
-                settings.api.kept,
+                HoldService(blobs, index),
+                settings.api.media_cache_control,
             )
-            app = create_app(doors, asked, settings.api)
-            tasks.create_task(_watch(runtime, "redis", index.ping))
-            tasks.create_task(_watch(runtime, "s3", lambda: blobs.check_site(settings.site)))
-            tasks.create_task(_keep(signing.reread, runtime, WATCH_S))
+            app = create_app(deps, authenticator, settings.api)
+            tasks.create_task(_monitor_dependency(runtime, "redis", index.ping))
+            tasks.create_task(_monitor_dependency(runtime, "s3", lambda: blobs.require_site(settings.site)))
+            tasks.create_task(_run_refresh(token_signer.refresh, runtime, CHECK_INTERVAL_S))
             if keys:
-                tasks.create_task(_keep(keys.reread, runtime, KEYS_WATCH_S))
-                tasks.create_task(logins.sharing(asked.ended, ended, runtime))
+                tasks.create_task(_run_refresh(keys.refresh, runtime, KEYS_CHECK_INTERVAL_S))
+                tasks.create_task(logins.run_login_sync(authenticator.revoked_logins, ended_logins, runtime))
             await server.serve(app, sock, settings.api, connections, runtime)
 
 
-async def _watch(runtime: Runtime, name: str, check: Callable[[], Awaitable[None]]) -> None:
+async def _monitor_dependency(runtime: Runtime, name: str, check: Callable[[], Awaitable[None]]) -> None:
     """Tells Health of a dependency."""
     with contextlib.suppress(Retriable):  # stopping, and Health has been told
         while True:
-            await retrying(check, runtime, name)
-            if await runtime.stops_within(WATCH_S):
+            await retry_dependency(check, runtime, name)
+            if await runtime.wait_stopping(CHECK_INTERVAL_S):
                 return
 
 
-async def _keep(reread: Callable[[], None], runtime: Runtime, each_s: float) -> None:
+async def _run_refresh(refresh: Callable[[], None], runtime: Runtime, interval_s: float) -> None:
     """Takes up what has changed in a file."""
-    while not await runtime.stops_within(each_s):
-        await asyncio.to_thread(reread)
+    while not await runtime.wait_stopping(interval_s):
+        await asyncio.to_thread(refresh)

@@ -16,7 +16,7 @@ class Certificate:
         self._pair = (certificate, key)
         self._tried = self._stamps()
 
-    async def reread(self, context: ssl.SSLContext) -> None:
+    async def refresh(self, context: ssl.SSLContext) -> None:
         """Has `context` present a pair that has changed to whoever connects; connections keep what they began with.
 
         One that cannot be served leaves the old one in force, and is told once.
@@ -26,9 +26,7 @@ class Certificate:
             return
         self._tried = now
         try:
-            await asyncio.to_thread(
-                self._load, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            )  # half a pair stays here
+            await asyncio.to_thread(self._load, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # half a pair stays here
             self._load(context)  # in the loop's thread: no handshake can begin meanwhile
         except OSError as error:  # ssl.SSLError is one
             log.warning("certificate not taken up", file=str(self._pair[0]), why=str(error))
@@ -36,9 +34,7 @@ class Certificate:
             log.info("certificate taken up", file=str(self._pair[0]))
 
     def _load(self, context: ssl.SSLContext) -> None:
-        context.load_cert_chain(
-            *self._pair, password=""
-        )  # an encrypted key is an error, not a question to a terminal
+        context.load_cert_chain(*self._pair, password="")  # an encrypted key is an error, not a question to a terminal
 
     def _stamps(self) -> list[tuple[int, int, int]]:
         return [_stamp(file) for file in self._pair]

@@ -6,38 +6,45 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from districam_api.ahead import ahead
-from districam_api.core.clip import (
-    Cut,
-    Mark,
-    Shown,
-    cut_of,
-    is_seam,
-    keyframe_at,
-    last_before,
-    lead,
-    seam,
-    stretches,
+from districam_api.core.clip_audio import NO_AUDIO, AudioSamples, audio_track
+from districam_api.core.clip_fragments import (
+    ClipMuxer,
+    FragmentParser,
+    StoredFragment,
+    codec_parameters,
+    set_duration,
+    trim_to,
 )
-from districam_api.core.crowd import Crowd
+from districam_api.core.clip_plan import (
+    CoverSegment,
+    FragmentInfo,
+    FragmentRange,
+    compatible_windows,
+    compute_range,
+    has_epoch_overlap,
+    keyframe_at,
+    last_fragment,
+    preroll_segments,
+    trim_overlap,
+)
+from districam_api.core.concurrency_limiter import ConcurrencyLimiter
 from districam_api.core.keys import NO_KEY
-from districam_api.core.placing import Part, Placing, Reading, lasting, shape, shortened
-from districam_api.core.sound import NOTHING, Sound, sound_track
-from districam_api.footage import Evidence
-from districam_api.objects import Objects
-from districam_common.contract.index import IndexEntry, entries
+from districam_api.footage import WindowRecords
+from districam_api.prefetch import prefetch
+from districam_api.segment_reader import SegmentReader
+from districam_common.contract.segment_array import IndexEntry, entries_from_array
 from districam_common.errors import Rejected, Retriable
 from districam_common.ledger.intervals import Interval
 from districam_common.mp4.boxes import Data, Track, tracks, video_track
 
-INITS_AT_ONCE = 6
+MAX_CONCURRENT_INIT_READS = 6
 
 
 class Busy(Retriable):
     """As many clips as may be are being sent."""
 
 
-class Differing(Rejected):
+class ParametersChanged(Rejected):
     """No one clip can hold the window: the camera changed its picture. `windows` can each be one."""
 
     def __init__(self, windows: Sequence[Interval]) -> None:
@@ -45,16 +52,16 @@ class Differing(Rejected):
         self.windows = windows
 
 
-class Places:
+class ClipSlots:
     """How many clips may be sent at once: of all together, and of each key."""
 
-    def __init__(self, most: int, most_each: int) -> None:
-        self._most = most
-        self._most_each = most_each
-        self._crowd = Crowd(most, most_each)
+    def __init__(self, max_total: int, max_per_key: int) -> None:
+        self._max_total = max_total
+        self._max_per_key = max_per_key
+        self._limiter = ConcurrencyLimiter(max_total, max_per_key)
 
     @contextmanager
-    def place(self, key_id: str) -> Generator[None]:
+    def acquire(self, key_id: str) -> Generator[None]:
         """A place for as long as the block lasts.
 
         Who needs no key shares no name with the others who need none: there only all together are bounded.
@@ -62,20 +69,20 @@ class Places:
         Raises:
             Busy: none is free.
         """
-        who = None if key_id == NO_KEY else key_id
-        match self._crowd.enter(who):
+        limit_key = None if key_id == NO_KEY else key_id
+        match self._limiter.acquire(limit_key):
             case "all":
-                raise Busy(f"{self._most} clips are being sent, the most at once (api.clips_at_once)")
+                raise Busy(f"{self._max_total} clips are being sent, the most at once (api.clips_at_once)")
             case "each":
                 raise Busy(
-                    f"{self._most_each} clips are being sent to this key, the most at once (api.clips_per_key)"
+                    f"{self._max_per_key} clips are being sent to this key, the most at once (api.clips_per_key)"
                 )
             case None:
                 pass
         try:
             yield
         finally:
-            self._crowd.leave(who)
+            self._limiter.release(limit_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +94,37 @@ class Clip:
     content: AsyncGenerator[bytes]
 
 
-async def clip(objects: Objects, evidence: Evidence, shown: Sequence[Shown]) -> Clip:
-    """The clip of `shown`, a cover of the evidence's window, at least one segment.
+async def build_clip(reader: SegmentReader, records: WindowRecords, cover: Sequence[CoverSegment]) -> Clip:
+    """The clip of `cover`, a cover of the evidence's window, at least one segment.
 
     Raises:
         Differing: it takes more than one clip. Missing, Retriable: of the store.
     """
-    inits = await _inits(objects, [one.entry for one in shown])
-    windows = stretches(shown, {epoch: shape(init) for epoch, init in inits.items()}, evidence.window)
+    inits = await _inits(reader, [one.entry for one in cover])
+    windows = compatible_windows(
+        cover, {epoch: codec_parameters(init) for epoch, init in inits.items()}, records.window
+    )
     if len(windows) > 1:
-        raise Differing(windows)
-    init = inits[shown[0].entry.epoch]
-    maker = _Maker(objects, video_track(init), sound_track(tracks(init)))
-    items, start = await maker.begin(evidence, shown)
+        raise ParametersChanged(windows)
+    init = inits[cover[0].entry.epoch]
+    builder = _ClipBuilder(reader, video_track(init), audio_track(tracks(init)))
+    items, start = await builder.find_start(records, cover)
     last = items[-1]
-    cut = cut_of(last, evidence.window.to_us, items[-2] if len(items) > 1 else None)
-    end = last_before(await objects.marks(last.entry, maker.track), cut)
+    fragment_range = compute_range(last, records.window.to_us, items[-2] if len(items) > 1 else None)
+    end = last_fragment(await reader.fragment_infos(last.entry, builder.video_track), fragment_range)
     to_us = end.end_us if end else last.to_us
-    front = lasting(init, to_us - start.at_us)
-    cuts = maker.cuts(items, start.seq, evidence.window.to_us)
-    return Clip(start.at_us, to_us, maker.content(front, start.at_us, cuts))
+    clip_init = set_duration(init, to_us - start.start_us)
+    ranges = builder.fragment_ranges(items, start.seq, records.window.to_us)
+    return Clip(start.start_us, to_us, builder.content(clip_init, start.start_us, ranges))
 
 
-async def _inits(objects: Objects, segments: Sequence[IndexEntry]) -> dict[str, bytes]:
+async def _inits(reader: SegmentReader, segments: Sequence[IndexEntry]) -> dict[str, bytes]:
     """The init of each epoch."""
-    slots = asyncio.Semaphore(INITS_AT_ONCE)
+    slots = asyncio.Semaphore(MAX_CONCURRENT_INIT_READS)
 
     async def read(entry: IndexEntry) -> bytes:
         async with slots:
-            return await objects.init(entry)
+            return await reader.read_init(entry)
 
     firsts = {entry.epoch: entry for entry in reversed(segments)}
     try:
@@ -127,112 +136,124 @@ async def _inits(objects: Objects, segments: Sequence[IndexEntry]) -> dict[str, 
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
-    objects: Objects
-    track: Track
-    sound: Track | None
+class _ClipBuilder:
+    reader: SegmentReader
+    video_track: Track
+    audio_track: Track | None
 
-    async def begin(self, evidence: Evidence, shown: Sequence[Shown]) -> tuple[list[Shown], Mark]:
+    async def find_start(
+        self, records: WindowRecords, cover: Sequence[CoverSegment]
+    ) -> tuple[list[CoverSegment], FragmentInfo]:
         """The segments to take, and the fragment to begin with: the keyframe at or before the window's start.
 
         Where footage begins later, or no keyframe is left, it is the first fragment that there is.
         """
-        first = shown[0]
-        at_us = max(evidence.window.from_us, first.from_us)
+        first = cover[0]
+        at_us = max(records.window.from_us, first.from_us)
         walked: list[IndexEntry] = []
-        mark: Mark | None = None
-        for entry in lead(entries(evidence.segments), first.entry, at_us):
+        start: FragmentInfo | None = None
+        for entry in preroll_segments(entries_from_array(records.segments), first.entry, at_us):
             walked.append(entry)
-            marks = await self.objects.marks(entry, self.track)
-            if mark := keyframe_at(marks, at_us):
+            fragments = await self.reader.fragment_infos(entry, self.video_track)
+            if start := keyframe_at(fragments, at_us):
                 break
         else:
             walked = [first.entry]
-            mark = await self.objects.entered(first.entry, self.track, at_us)
-        if mark is None:
+            start = await self.reader.fragment_at(first.entry, self.video_track, at_us)
+        if start is None:
             raise ValueError(f"the segment at {first.entry.start_us} ends before {at_us}")
-        before = [Shown(e, e.start_us, e.end_us) for e in reversed(walked[1:])]
-        return [*before, *shown], mark
+        before = [CoverSegment(e, e.start_us, e.end_us) for e in reversed(walked[1:])]
+        return [*before, *cover], start
 
-    async def cuts(self, items: Sequence[Shown], first_seq: int, before_us: int) -> AsyncGenerator[Cut]:
+    async def fragment_ranges(
+        self, items: Sequence[CoverSegment], first_seq: int, before_us: int
+    ) -> AsyncGenerator[FragmentRange]:
         """What to take of each segment, settled where epochs meet."""
-        entry_seq: int | None = first_seq
+        start_seq: int | None = first_seq
         for n, item in enumerate(items):
             following = items[n + 1] if n + 1 < len(items) else None
-            cut = cut_of(item, before_us, items[n - 1] if n else None)
-            if entry_seq is not None:
-                cut = replace(cut, first_seq=max(cut.first_seq, entry_seq))
-                entry_seq = None
-            if following and is_seam(item, following):
-                entry = await self.objects.entered(following.entry, self.track, following.from_us)
-                if entry:
-                    cut = seam(cut, await self.objects.marks(item.entry, self.track), entry)
-                    entry_seq = entry.seq
-            yield cut
+            fragment_range = compute_range(item, before_us, items[n - 1] if n else None)
+            if start_seq is not None:
+                fragment_range = replace(fragment_range, first_seq=max(fragment_range.first_seq, start_seq))
+                start_seq = None
+            if following and has_epoch_overlap(item, following):
+                next_start = await self.reader.fragment_at(following.entry, self.video_track, following.from_us)
+                if next_start:
+                    fragment_range = trim_overlap(
+                        fragment_range,
+                        await self.reader.fragment_infos(item.entry, self.video_track),
+                        next_start,
+                    )
+                    start_seq = next_start.seq
+            yield fragment_range
 
-    async def content(self, init: bytes, start_us: int, cuts: AsyncGenerator[Cut]) -> AsyncGenerator[bytes]:
+    async def content(self, init: bytes, start_us: int, ranges: AsyncGenerator[FragmentRange]) -> AsyncGenerator[bytes]:
         """The clip's bytes: the init, then what each block completes, while the next one is being read."""
         yield init
-        placing, held = Placing(tracks(init), start_us), None
+        muxer, pending = ClipMuxer(tracks(init), start_us), None
         async with (
-            aclosing(cuts),
-            aclosing(self._pieces(cuts)) as pieces,
-            aclosing(ahead(pieces)) as coming,
+            aclosing(ranges),
+            aclosing(self._read_chunks(ranges)) as source,
+            aclosing(prefetch(source)) as chunks,
         ):
-            async for piece in coming:
-                placed: list[Data] = []
-                for found in piece.parts(self.track):
-                    if held is not None:
-                        placed += placing.place(held.part, found.late(held))
-                    held = found if found.is_taken else None
-                if placed:
-                    yield b"".join(placed)
-        if held is not None:
-            yield b"".join(placing.place(held.part))
+            async for chunk in chunks:
+                output: list[Data] = []
+                for found in chunk.fragments(self.video_track):
+                    if pending is not None:
+                        output += muxer.feed(pending.fragment, found.late_audio(pending))
+                    pending = found if found.is_included else None
+                if output:
+                    yield b"".join(output)
+        if pending is not None:
+            yield b"".join(muxer.feed(pending.fragment))
 
-    async def _pieces(self, cuts: AsyncGenerator[Cut]) -> AsyncGenerator["_Piece"]:
-        async for cut in cuts:
-            reading = Reading(cut.entry, self.track, self.sound)
-            async with aclosing(self.objects.blocks(cut.entry)) as blocks:
+    async def _read_chunks(self, ranges: AsyncGenerator[FragmentRange]) -> AsyncGenerator["_Chunk"]:
+        async for fragment_range in ranges:
+            parser = FragmentParser(fragment_range.entry, self.video_track, self.audio_track)
+            async with aclosing(self.reader.read_blocks(fragment_range.entry)) as blocks:
                 async for block in blocks:
-                    yield _Piece(cut, reading, block)
-            yield _Piece(cut, reading, None)
+                    yield _Chunk(fragment_range, parser, block)
+            yield _Chunk(fragment_range, parser, None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ClipFragment:
     """A fragment of an epoch, which is taken, or merely follows one that is."""
 
     epoch: str
-    part: Part
-    is_taken: bool
+    fragment: StoredFragment
+    is_included: bool
 
-    def late(self, before: "_Found") -> Sound:
+    def late_audio(self, previous: "_ClipFragment") -> AudioSamples:
         """Sound that may belong to the fragment before, and came too late to be stored with it."""
-        return self.part.sound if self.epoch == before.epoch else NOTHING
+        return self.fragment.audio if self.epoch == previous.epoch else NO_AUDIO
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """A block of a segment of which `cut` is taken; None: it has ended."""
+class _Chunk:
+    """A block of a segment of which `fragment_range` is taken; None: it has ended."""
 
-    cut: Cut
-    reading: Reading
+    fragment_range: FragmentRange
+    parser: FragmentParser
     block: bytes | None
 
-    def parts(self, track: Track) -> Iterator[_Found]:
+    def fragments(self, track: Track) -> Iterator[_ClipFragment]:
         """The fragments to take that it completes, and what follows them."""
         if self.block is None:
-            self.reading.finish()
+            self.parser.close()
             return
-        epoch = self.cut.entry.epoch
-        for part in self.reading.feed(self.block):
-            if part.seq < self.cut.first_seq:
+        epoch = self.fragment_range.entry.epoch
+        for fragment in self.parser.feed(self.block):
+            if fragment.seq < self.fragment_range.first_seq:
                 continue
-            kept: Part | None = None
-            if part.seq <= self.cut.last_seq and part.at_us < self.cut.before_us:
-                kept = shortened(part, self.cut.before_us, track) if self.cut.trims else part
-            yield _Found(epoch, kept or part, kept is not None)
+            kept: StoredFragment | None = None
+            if fragment.seq <= self.fragment_range.last_seq and fragment.start_us < self.fragment_range.before_us:
+                kept = (
+                    trim_to(fragment, self.fragment_range.before_us, track)
+                    if self.fragment_range.trims_access_units
+                    else fragment
+                )
+            yield _ClipFragment(epoch, kept or fragment, kept is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,25 +264,25 @@ class Gop:
     video: bytes
 
 
-async def gop(objects: Objects, evidence: Evidence, shown: Shown, at_us: int) -> Gop | None:
-    """What has to be decoded for the picture that `shown` shows at `at_us`; None: no keyframe is stored before it.
+async def read_gop(reader: SegmentReader, records: WindowRecords, segment: CoverSegment, at_us: int) -> Gop | None:
+    """What has to be decoded for the picture that `segment` shows at `at_us`; None: no keyframe is stored before it.
 
     Holds one GOP in memory, whatever is read.
     """
-    init = await objects.init(shown.entry)
+    init = await reader.read_init(segment.entry)
     track = video_track(init)
-    taken: list[Part] = []
-    for entry in lead(entries(evidence.segments), shown.entry, at_us):
-        found: list[Part] = []
-        async with aclosing(objects.parts(entry, track)) as parts:
-            async for part in parts:
-                if part.at_us > at_us or (taken and part.seq >= taken[0].seq):
+    fragments: list[StoredFragment] = []
+    for entry in preroll_segments(entries_from_array(records.segments), segment.entry, at_us):
+        found: list[StoredFragment] = []
+        async with aclosing(reader.read_fragments(entry, track)) as source:
+            async for fragment in source:
+                if fragment.start_us > at_us or (fragments and fragment.seq >= fragments[0].seq):
                     break
-                if part.entry.is_keyframe and (not found or part.shown_us(track) <= at_us):
+                if fragment.entry.is_keyframe and (not found or fragment.presentation_us(track) <= at_us):
                     found.clear()
-                found.append(part)
-        taken = [*found, *taken]
-        if taken and taken[0].entry.is_keyframe:
-            placing = Placing(tracks(init), taken[0].at_us)
-            return Gop(taken[0].at_us, init + b"".join(chain.from_iterable(map(placing.place, taken))))
+                found.append(fragment)
+        fragments = [*found, *fragments]
+        if fragments and fragments[0].entry.is_keyframe:
+            muxer = ClipMuxer(tracks(init), fragments[0].start_us)
+            return Gop(fragments[0].start_us, init + b"".join(chain.from_iterable(map(muxer.feed, fragments))))
     return None

@@ -10,57 +10,55 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from districam_api.core.addresses import neighbourhood
-from districam_api.core.crowd import Crowd
-from districam_api.core.patience import Late, Patience, Waiting
-from districam_api.measure import ENDED, OPEN
+from districam_api.core.addresses import client_network
+from districam_api.core.concurrency_limiter import ConcurrencyLimiter
+from districam_api.core.deadlines import ConnectionDeadline, Deadlines, TimeoutCause
+from districam_api.metrics import CLOSED_CONNECTIONS, OPEN_CONNECTIONS
 from districam_common.runtime.clock import Clock
 
 if TYPE_CHECKING:
-    from districam_api.protocol import Protocol
+    from districam_api.http_protocol import HttpProtocol
 
 log = structlog.get_logger()
 
-Cause = Literal["head", "body", "reader", "handshake", "all", "each"]
+CloseCause = Literal["head", "body", "reader", "handshake", "all", "each"]
 """What a client was late with, or why it was not let in: as many are open as may be, of all or of its address."""
 
-TOLD_EACH_US = 10_000_000
-LOOK_S = 1.0
-UNAVAILABLE = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-)
+LOG_INTERVAL_US = 10_000_000
+CHECK_INTERVAL_S = 1.0
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """How many connections may be open: of all, of one address, and of those that speak no HTTP any more."""
 
-    most: int
-    most_each: int
-    apart: int
+    max_total: int
+    max_per_network: int
+    max_upgraded: int
 
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One that was let in. `who`: under which name it counts; None: a proxy, which speaks for many.
+    """One that was let in. `network`: under which name it counts; None: a proxy, which speaks for many.
 
-    `protocol` and `waiting` are there once a request may come: with TLS, after the handshake.
+    `protocol` and `deadline` are there once a request may come: with TLS, after the handshake.
     """
 
     address: str
-    who: str | None
-    protocol: "Protocol | None" = None
-    waiting: Waiting | None = None
+    network: str | None
+    protocol: "HttpProtocol | None" = None
+    deadline: ConnectionDeadline | None = None
     transport: asyncio.Transport | None = None
-    is_apart: bool = False
+    is_upgraded: bool = False
 
 
 @dataclass(slots=True)
-class _Told:
+class _ClosedConnections:
     """What was ended since the last line in the log, and an address of them."""
 
     at_us: int
-    counts: Counter[Cause] = field(default_factory=Counter[Cause])
+    counts: Counter[CloseCause] = field(default_factory=Counter[CloseCause])
     address: str = ""
 
 
@@ -69,109 +67,116 @@ class Connections:
 
     def __init__(
         self,
-        limits: Limits,
-        patience: Patience,
+        limits: ConnectionLimits,
+        deadlines: Deadlines,
         clock: Clock,
         is_proxy: Callable[[str], bool] = lambda _address: False,
     ) -> None:
-        self.patience = patience
+        self.deadlines = deadlines
         self._clock = clock
         self._is_proxy = is_proxy
-        self._http = Crowd(limits.most, limits.most_each)
-        self._apart = Crowd(limits.apart, limits.apart)
+        self._http_limiter = ConcurrencyLimiter(limits.max_total, limits.max_per_network)
+        self._upgraded_limiter = ConcurrencyLimiter(limits.max_upgraded, limits.max_upgraded)
         self._open: set[Connection] = set()
-        self._told = _Told(clock.monotonic_us() - TOLD_EACH_US)
-        self._show()
+        self._closed = _ClosedConnections(clock.monotonic_us() - LOG_INTERVAL_US)
+        self._export_metrics()
 
-    def enter(self, address: str) -> Connection | None:
+    def acquire(self, address: str) -> Connection | None:
         """Lets a connection in, unless there are too many; `leave` must follow."""
-        who = None if self._is_proxy(address) else neighbourhood(address)
-        if full := self._http.enter(who):
-            self.ended(full, address)
+        network = None if self._is_proxy(address) else client_network(address)
+        if full := self._http_limiter.acquire(network):
+            self.record_closed(full, address)
             return None
-        found = Connection(address, who)
-        self._open.add(found)
-        self._show()
-        return found
+        connection = Connection(address, network)
+        self._open.add(connection)
+        self._export_metrics()
+        return connection
 
-    def leave(self, one: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Counts it out; once is enough, and again does no harm."""
-        if one not in self._open:
+        if connection not in self._open:
             return
-        self._open.remove(one)
-        self._apart.leave(None) if one.is_apart else self._http.leave(one.who)
-        self._show()
+        self._open.remove(connection)
+        self._upgraded_limiter.release(None) if connection.is_upgraded else self._http_limiter.release(
+            connection.network
+        )
+        self._export_metrics()
 
-    def speaks(self, one: Connection, protocol: "Protocol") -> None:
+    def attach_protocol(self, connection: Connection, protocol: "HttpProtocol") -> None:
         """From now on requests are awaited."""
-        one.protocol, one.transport = protocol, protocol.transport
-        one.waiting = Waiting(self.patience, self._clock.monotonic_us())
+        connection.protocol, connection.transport = protocol, protocol.transport
+        connection.deadline = ConnectionDeadline(self.deadlines, self._clock.monotonic_us())
 
-    def answered(self, one: Connection) -> None:
+    def on_response_complete(self, connection: Connection) -> None:
         """An answer is complete."""
-        if one.waiting:
-            one.waiting.answered(self._clock.monotonic_us())
+        if connection.deadline:
+            connection.deadline.on_response_complete(self._clock.monotonic_us())
 
-    def set_apart(self, one: Connection) -> bool:
+    def mark_upgraded(self, connection: Connection) -> bool:
         """Counts among those that speak no HTTP any more, and are not hurried here; whether there is room."""
-        if self._apart.enter(None):
-            self.ended("all", one.address)
+        if self._upgraded_limiter.acquire(None):
+            self.record_closed("all", connection.address)
             return False
-        self._http.leave(one.who)
-        one.is_apart, one.protocol, one.waiting = True, None, None
-        self._show()
+        self._http_limiter.release(connection.network)
+        connection.is_upgraded, connection.protocol, connection.deadline = True, None, None
+        self._export_metrics()
         return True
 
-    def look(self) -> None:
+    def check_deadlines(self) -> None:
         """Ends those that have kept us waiting for too long."""
         now_us = self._clock.monotonic_us()
-        for one in list(self._open):
-            if one.is_apart and one.transport and one.transport.is_closing():
-                self.leave(one)
-            elif one.protocol and one.waiting and one.transport:
-                untaken = one.transport.get_write_buffer_size()
-                late = one.waiting.late(one.protocol.phase, untaken, now_us)
-                if late:
-                    self._give_up(one.protocol, one, late, untaken)
-        self._tell(now_us)
+        for connection in list(self._open):
+            if connection.is_upgraded and connection.transport and connection.transport.is_closing():
+                self.release(connection)
+            elif connection.protocol and connection.deadline and connection.transport:
+                unsent_bytes = connection.transport.get_write_buffer_size()
+                cause = connection.deadline.timeout_cause(connection.protocol.phase, unsent_bytes, now_us)
+                if cause:
+                    self._close_overdue(connection.protocol, connection, cause, unsent_bytes)
+        self._log_closed(now_us)
 
-    def ended(self, cause: Cause, address: str) -> None:
+    def record_closed(self, cause: CloseCause, address: str) -> None:
         """Counts one that was ended or refused; the log has their sums."""
-        ENDED.labels(cause).inc()
-        self._told.counts[cause] += 1
-        self._told.address = address
+        CLOSED_CONNECTIONS.labels(cause).inc()
+        self._closed.counts[cause] += 1
+        self._closed.address = address
 
-    def _give_up(self, protocol: "Protocol", one: Connection, late: Late, untaken: int) -> None:
-        self.ended(late, one.address)
-        if late == "reader":  # of somebody who was given something: it stands in the log with who and what
-            log.warning("transfer given up", address=one.address, untaken=untaken, **protocol.about())
+    def _close_overdue(
+        self, protocol: "HttpProtocol", connection: Connection, cause: TimeoutCause, unsent_bytes: int
+    ) -> None:
+        self.record_closed(cause, connection.address)
+        if cause == "reader":  # of somebody who was given something: it stands in the log with who and what
+            log.warning(
+                "transfer given up",
+                address=connection.address,
+                untaken=unsent_bytes,
+                **protocol.request_info(),
+            )
             protocol.reset()
         else:
-            protocol.dismiss()
+            protocol.close_timed_out()
 
-    def _tell(self, now_us: int) -> None:
+    def _log_closed(self, now_us: int) -> None:
         """A line in the log for many: who opens thousands must not write thousands."""
-        if self._told.counts and now_us - self._told.at_us >= TOLD_EACH_US:
-            log.warning(
-                "connections ended", address=self._told.address, open=len(self._open), **self._told.counts
-            )
-            self._told = _Told(now_us)
+        if self._closed.counts and now_us - self._closed.at_us >= LOG_INTERVAL_US:
+            log.warning("connections ended", address=self._closed.address, open=len(self._open), **self._closed.counts)
+            self._closed = _ClosedConnections(now_us)
 
-    def _show(self) -> None:
-        OPEN.labels("http").set(len(self._http))
-        OPEN.labels("upgraded").set(len(self._apart))
+    def _export_metrics(self) -> None:
+        OPEN_CONNECTIONS.labels("http").set(len(self._http_limiter))
+        OPEN_CONNECTIONS.labels("upgraded").set(len(self._upgraded_limiter))
 
 
-async def watched(connections: Connections) -> None:
+async def run_deadline_checks(connections: Connections) -> None:
     """Looks at them until it is cancelled."""
-    patience = connections.patience
-    each_s = min(LOOK_S, patience.request_us / 4e6, patience.reader_us / 4e6)
+    deadlines = connections.deadlines
+    interval_s = min(CHECK_INTERVAL_S, deadlines.request_us / 4e6, deadlines.reader_us / 4e6)
     while True:
-        await asyncio.sleep(each_s)
-        connections.look()
+        await asyncio.sleep(interval_s)
+        connections.check_deadlines()
 
 
-def turned_away(connection: socket.socket, *, is_plain: bool) -> None:
+def refuse_connection(connection: socket.socket, *, is_plain: bool) -> None:
     """Closes a connection that finds no room, with a word where one can be said."""
     with connection:
         if is_plain:

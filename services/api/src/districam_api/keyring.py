@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from districam_api.core.keys import Key, opened
+from districam_api.core.keys import Key, verify_key
 
 log = structlog.get_logger()
 
@@ -37,9 +37,7 @@ def read(file: Path) -> list[Key]:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"{file} is not a file of `districam-api keys`: {field or 'it'}: {first['msg']}"
-        ) from None
+        raise ValueError(f"{file} is not a file of `districam-api keys`: {field or 'it'}: {first['msg']}") from None
     if len({key.id for key in found}) < len(found):
         raise ValueError(f"{file} has two keys of one id; remove one")
     return found
@@ -65,7 +63,7 @@ def write(file: Path, keys: Iterable[Key]) -> None:
 
 
 @contextlib.contextmanager
-def alone(file: Path) -> Generator[None]:
+def exclusive_lock(file: Path) -> Generator[None]:
     """Keeps other commands from the file, so that none undoes what another one did.
 
     Raises:
@@ -88,16 +86,16 @@ class KeyRing:
         self._stamp = _stamp(file)
         self._keys = {key.id: key for key in read(file)}
 
-    def opened(self, text: str) -> Key | None:
+    def verify(self, text: str) -> Key | None:
         """The key that this is, unless it is revoked."""
-        return opened(self._keys, text)
+        return verify_key(self._keys, text)
 
-    def named(self, key_id: str) -> Key | None:
+    def active_key(self, key_id: str) -> Key | None:
         """The key of that id, unless it is revoked."""
         key = self._keys.get(key_id)
         return key if key and key.revoked_us is None else None
 
-    def reread(self) -> None:
+    def refresh(self) -> None:
         """Takes up a file that has changed; one that cannot be read leaves the old keys in force. Reads a file."""
         stamp = _stamp(self._file)
         if stamp == self._stamp:

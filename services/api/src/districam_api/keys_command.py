@@ -7,41 +7,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from districam_api import keyring
-from districam_api.core.keys import ID_BYTES, ROLES, SECRET_BYTES, Key, NoSuchKey, make, revoked
+from districam_api.core.keys import ID_BYTES, ROLES, SECRET_BYTES, Key, NoSuchKey, create_key, revoke
 from districam_api.settings import KeysSettings
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_common.runtime.clock import Clock
-from districam_common.runtime.service import BAD_SETTINGS
-from districam_common.runtime.settings import SettingsError, load, variable
+from districam_common.runtime.service import EXIT_BAD_SETTINGS
+from districam_common.runtime.settings import SettingsError, load, variable_name
 
-DONE, NOT_DONE = 0, 1
+EXIT_OK, EXIT_FAILED = 0, 1
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
     """Runs the command; gives the exit code."""
-    asked = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     try:
         file = load(KeysSettings).api.keys_file
     except SettingsError as error:
         print(f"districam-api: {error}", file=sys.stderr)
-        return BAD_SETTINGS
+        return EXIT_BAD_SETTINGS
     if file is None:
-        name = variable("api", "keys_file")
+        name = variable_name("api", "keys_file")
         print(f"districam-api: {name}: is not set; name the file that holds the keys", file=sys.stderr)
-        return BAD_SETTINGS
+        return EXIT_BAD_SETTINGS
     try:
-        with keyring.alone(file):
-            _run(asked, file, clock.now_us())
+        with keyring.exclusive_lock(file):
+            _execute(args, file, clock.now_us())
     except (OSError, ValueError, NoSuchKey) as error:
         print(f"districam-api: {error}", file=sys.stderr)
-        return NOT_DONE
-    return DONE
+        return EXIT_FAILED
+    return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="districam-api keys", description="The keys in DISTRICAM_API__KEYS_FILE."
-    )
+    parser = argparse.ArgumentParser(prog="districam-api keys", description="The keys in DISTRICAM_API__KEYS_FILE.")
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="makes a key and prints it, this once")
     create.add_argument("--role", required=True, choices=ROLES)
@@ -60,22 +58,22 @@ def _name(text: str) -> str:
     return text
 
 
-def _run(asked: argparse.Namespace, file: Path, now_us: int) -> None:
+def _execute(args: argparse.Namespace, file: Path, now_us: int) -> None:
     found = keyring.read(file) if file.exists() else []
-    match asked.command:
+    match args.command:
         case "create":
             ids = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
-            key, text = make(*ids, name=asked.name, role=asked.role, now_us=now_us)
+            key, text = create_key(*ids, name=args.name, role=args.role, now_us=now_us)
             keyring.write(file, [*found, key])
             print(f"key {key.id}, role {key.role}; it is shown this once:", file=sys.stderr)
             print(text)
         case "revoke":
-            keyring.write(file, revoked(found, asked.id, now_us))
-            print(f"key {asked.id} opens nothing any more")
+            keyring.write(file, revoke(found, args.id, now_us))
+            print(f"key {args.id} opens nothing any more")
         case _:
             print("\n".join(map(_line, found)) if found else "no keys")
 
 
 def _line(key: Key) -> str:
-    state = "in force" if key.revoked_us is None else f"revoked {rfc3339(key.revoked_us)}"
-    return f"{key.id}  {key.role:<8}  made {rfc3339(key.created_us)}  {state}  {key.name}".rstrip()
+    state = "in force" if key.revoked_us is None else f"revoked {format_rfc3339(key.revoked_us)}"
+    return f"{key.id}  {key.role:<8}  made {format_rfc3339(key.created_us)}  {state}  {key.name}".rstrip()

@@ -8,73 +8,73 @@ from fastapi import Query as FromQuery
 from starlette.responses import JSONResponse, Response
 
 from districam_api import schemas
-from districam_api.access import Access, By, access_of
-from districam_api.core import answers
-from districam_api.core.ended import Ended
-from districam_api.core.keys import EVERYBODY
-from districam_api.problems import PROBLEM, REFUSALS
-from districam_api.routes import Asked
+from districam_api.access import Authenticator, CurrentCaller, authenticator_of
+from districam_api.core import responses
+from districam_api.core.keys import LOOPBACK_OPERATOR
+from districam_api.core.revoked_logins import RevokedLogins
+from districam_api.problems import PROBLEM_CONTENT, PROBLEM_RESPONSES
+from districam_api.routes import Deps
 from districam_common.errors import Retriable
 from districam_common.index.ended_logins import EndedLogins
 from districam_common.runtime.service import Runtime
 
 log = structlog.get_logger()
 
-SHARED_EACH_S = 1.0
+SYNC_INTERVAL_S = 1.0
 """A login that was ended must be worth nothing soon, on every replica."""
 NO_STORE = {"Cache-Control": "no-store"}
 _LOGIN: dict[int | str, dict[str, Any]] = {
-    401: {"description": "The key is unknown or revoked", **PROBLEM},
-    415: {"description": "The body is not JSON", **PROBLEM},
+    401: {"description": "The key is unknown or revoked", **PROBLEM_CONTENT},
+    415: {"description": "The body is not JSON", **PROBLEM_CONTENT},
 }
-router = APIRouter(prefix="/v1", responses=REFUSALS)
+router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 
 
-async def sharing(ended: Ended, door: EndedLogins, runtime: Runtime) -> None:
+async def run_login_sync(revoked_logins: RevokedLogins, store: EndedLogins, runtime: Runtime) -> None:
     """Tells other replicas which logins were ended here, and hears of theirs, until the runtime is asked to stop.
 
     While Redis is away, this replica goes by what it knows, and tells the rest as soon as it is back.
     """
-    is_told = True
+    is_synced = True
     while True:
         try:
-            news = ended.meet(await door.known(), runtime.clock.now_us())
-            if news:
-                await door.add(news, runtime.clock.now_us())
+            unpublished = revoked_logins.merge(await store.read_all(), runtime.clock.now_us())
+            if unpublished:
+                await store.add(unpublished, runtime.clock.now_us())
         except Retriable as error:
-            if is_told:
+            if is_synced:
                 log.warning("ended logins not shared", why=str(error))
-            is_told = False
+            is_synced = False
         else:
-            is_told = True
-        if await runtime.stops_within(SHARED_EACH_S):
+            is_synced = True
+        if await runtime.wait_stopping(SYNC_INTERVAL_S):
             return
 
 
 @router.get("/session", response_model=schemas.Session)
-async def session(doors: Asked, caller: By, query: Annotated[schemas.Query, FromQuery()]) -> Response:
+async def session(deps: Deps, caller: CurrentCaller, query: Annotated[schemas.Query, FromQuery()]) -> Response:
     """Who asks, and how long the login lasts."""
-    return JSONResponse(answers.session(caller, doors.site, query.zone(doors.zone)), headers=NO_STORE)
+    return JSONResponse(responses.session(caller, deps.site, query.zone(deps.zone)), headers=NO_STORE)
 
 
 @router.post("/login", response_model=schemas.Session, responses=_LOGIN)
-async def login(doors: Asked, request: Request, body: schemas.Login) -> Response:
+async def login(deps: Deps, request: Request, body: schemas.Login) -> Response:
     """Opens the api to this browser for 12 hours, or until the key is revoked."""
-    access: Access = access_of(request)
+    access: Authenticator = authenticator_of(request)
     if access.keys is None:
-        return JSONResponse(answers.session(EVERYBODY, doors.site, doors.zone), headers=NO_STORE)
+        return JSONResponse(responses.session(LOOPBACK_OPERATOR, deps.site, deps.zone), headers=NO_STORE)
     token, caller = access.log_in(body.key.strip(), request)
-    answer = JSONResponse(answers.session(caller, doors.site, doors.zone), headers=NO_STORE)
-    access.hand_out(answer, token)
+    answer = JSONResponse(responses.session(caller, deps.site, deps.zone), headers=NO_STORE)
+    access.set_cookie(answer, token)
     return answer
 
 
 @router.post("/logout", status_code=204, response_class=Response, responses=_LOGIN)
-async def logout(request: Request, caller: By) -> Response:
+async def logout(request: Request, caller: CurrentCaller) -> Response:
     """Ends the login on every replica, takes the cookie back and has the browser forget what it kept of footage."""
-    access = access_of(request)
+    access = authenticator_of(request)
     if caller.expires_us is not None:
-        access.ended.end(caller.login, caller.expires_us)
+        access.revoked_logins.revoke(caller.login, caller.expires_us)
     answer = Response(status_code=204, headers={**NO_STORE, "Clear-Site-Data": '"cache"'})
-    access.hand_out(answer, "")
+    access.set_cookie(answer, "")
     return answer

@@ -11,60 +11,60 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
-from districam_api.core.asked import FieldError, Unacceptable
-from districam_api.core.ranges import Unsatisfiable
-from districam_api.footage import NotKnown, NotReady
-from districam_api.heads import is_head
-from districam_api.hold_book import HoldUnread
+from districam_api.core.invalid_parameter import FieldError, InvalidParameter
+from districam_api.core.ranges import RangeNotSatisfiable
+from districam_api.footage import NotFound, NotReady
+from districam_api.head_requests import is_head
+from districam_api.hold_service import HoldUnreadable
 from districam_api.schemas import Problem
 from districam_common.errors import DistricamError, Retriable
-from districam_common.s3.blobs import Missing
+from districam_common.s3.blobs import ObjectNotFound
 
 log = structlog.get_logger()
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
-PATH_SHOWN = 200
+MAX_LOGGED_PATH_CHARS = 200
 METHODS = ("GET", "POST", "DELETE")
 """Of all our routes."""
 
-PROBLEM = {"content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    404: {"description": "No such camera", **PROBLEM},
-    422: {"description": "A parameter is missing, unknown or cannot be answered", **PROBLEM},
-    401: {"description": "A key is needed, and there is none that is right", **PROBLEM},
-    429: {"description": "Too many wrong keys; Retry-After says when to try again", **PROBLEM},
+PROBLEM_CONTENT = {"content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    404: {"description": "No such camera", **PROBLEM_CONTENT},
+    422: {"description": "A parameter is missing, unknown or cannot be answered", **PROBLEM_CONTENT},
+    401: {"description": "A key is needed, and there is none that is right", **PROBLEM_CONTENT},
+    429: {"description": "Too many wrong keys; Retry-After says when to try again", **PROBLEM_CONTENT},
     503: {
         "description": "The index or the store is away or being built; Retry-After says when to ask",
-        **PROBLEM,
+        **PROBLEM_CONTENT,
     },
 }
 
 
-class Refusal(Exception):
-    """An answer that is a problem, decided by a route. `more` are RFC 9457 extension members."""
+class ProblemError(Exception):
+    """An answer that is a problem, decided by a route. `extensions` are RFC 9457 extension members."""
 
     def __init__(
         self,
         status: int,
         detail: str,
-        more: Mapping[str, Any] | None = None,
+        extensions: Mapping[str, Any] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
-        self.more = more or {}
+        self.extensions = extensions or {}
         self.headers = headers
 
 
-def problem(
+def problem_response(
     request: Request,
     status: int,
     detail: str,
     *,
     errors: Sequence[FieldError] = (),
-    more: Mapping[str, Any] | None = None,
+    extensions: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The answer; its title is the status's phrase, as `about:blank` demands."""
@@ -75,15 +75,15 @@ def problem(
         "detail": detail,
         "instance": request.url.path,
         "errors": [{"field": e.field, "message": e.message} for e in errors],
-        **(more or {}),
+        **(extensions or {}),
     }
     kept = {"Cache-Control": "no-store", **(headers or {})}
     return JSONResponse(body, status, headers=kept, media_type=CONTENT_TYPE)
 
 
-def shown_path(request: Request) -> str:
+def logged_path(request: Request) -> str:
     """The path asked for, for a line in the log: its beginning, however long it is."""
-    return request.url.path[:PATH_SHOWN]
+    return request.url.path[:MAX_LOGGED_PATH_CHARS]
 
 
 def install(app: FastAPI) -> None:
@@ -91,29 +91,29 @@ def install(app: FastAPI) -> None:
     for kind, handler in {
         RequestValidationError: _invalid,
         HTTPException: _http,
-        Refusal: _refused,
-        Unsatisfiable: _unsatisfiable,
-        DistricamError: _ours,
+        ProblemError: _refused,
+        RangeNotSatisfiable: _unsatisfiable,
+        DistricamError: _districam_error,
         Exception: _bug,
     }.items():
         app.add_exception_handler(kind, handler)
 
 
-def described(document: dict[str, Any]) -> dict[str, Any]:
+def add_problem_schemas(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document with the problem's schema, where `REFUSALS` point, in place of FastAPI's own."""
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    told = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(told.pop("$defs"))
-    schemas["Problem"] = told
+    problem_schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem_schema.pop("$defs"))
+    schemas["Problem"] = problem_schema
     return document
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [_field_error(dict(one)) for one in error.errors()]
-    return problem(request, 422, "; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
+    return problem_response(request, 422, "; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
 
 
 def _field_error(one: Mapping[str, Any]) -> FieldError:
@@ -133,53 +133,51 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     """What the router refuses: no such path (404), another method (405), a body that is no text (400)."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
-        return problem(request, 422, "body: is not JSON", errors=[FieldError("body", "is not JSON")])
+        return problem_response(request, 422, "body: is not JSON", errors=[FieldError("body", "is not JSON")])
     details = {
-        404: f"there is nothing at {shown_path(request)}",
+        404: f"there is nothing at {logged_path(request)}",
         405: f"{'HEAD' if is_head() else request.method} is not for this path",
     }
     detail = details.get(error.status_code, error.detail)
     headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
-    return problem(request, error.status_code, detail, headers=headers)
+    return problem_response(request, error.status_code, detail, headers=headers)
 
 
 def _allowed(request: Request) -> list[str]:
     """The methods of all routes of this path (RFC 9110 section 15.5.6); the router names those of the first alone."""
-    asked = {method: {**request.scope, "method": method} for method in METHODS}
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
     routes = request.app.router.routes
-    found = [
-        m for m, scope in asked.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)
-    ]
+    found = [m for m, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
     return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
-    return problem(request, error.status, str(error), more=error.more, headers=error.headers)
+    assert isinstance(error, ProblemError)
+    return problem_response(request, error.status, str(error), extensions=error.extensions, headers=error.headers)
 
 
 async def _unsatisfiable(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Unsatisfiable)
+    assert isinstance(error, RangeNotSatisfiable)
     headers = {"Content-Range": f"bytes */{error.size}"}
-    return problem(request, 416, f"the object has {error.size} bytes", headers=headers)
+    return problem_response(request, 416, f"the object has {error.size} bytes", headers=headers)
 
 
-async def _ours(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, Unacceptable):
-        return problem(request, 422, str(error), errors=error.errors)
-    if isinstance(error, NotKnown | Missing):
-        return problem(request, 404, str(error))
-    if isinstance(error, HoldUnread):
-        return problem(request, 409, str(error))
+async def _districam_error(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, InvalidParameter):
+        return problem_response(request, 422, str(error), errors=error.errors)
+    if isinstance(error, NotFound | ObjectNotFound):
+        return problem_response(request, 404, str(error))
+    if isinstance(error, HoldUnreadable):
+        return problem_response(request, 409, str(error))
     if isinstance(error, Retriable):
         more = {"progress": error.progress} if isinstance(error, NotReady) else {}
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        log.warning("request put off", path=shown_path(request), why=str(error))
-        return problem(request, 503, str(error), more=more, headers=headers)
+        log.warning("request put off", path=logged_path(request), why=str(error))
+        return problem_response(request, 503, str(error), extensions=more, headers=headers)
     return await _bug(request, error)
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     """Says nothing of the inside; the log does."""
-    log.error("request failed", path=shown_path(request), exc_info=error)
-    return problem(request, 500, "the api failed; its log says why")
+    log.error("request failed", path=logged_path(request), exc_info=error)
+    return problem_response(request, 500, "the api failed; its log says why")

@@ -11,268 +11,279 @@ from fastapi import Query as FromQuery
 from starlette.responses import JSONResponse, Response
 
 from districam_api import clips, media, schemas
-from districam_api.access import By, access_of
-from districam_api.core import answers, bitmaps, cursors, search
+from districam_api.access import CurrentCaller, authenticator_of
+from districam_api.core import bitmaps, cursors, responses, search
 from districam_api.core.keys import Caller
-from districam_api.core.playlist import CONTENT_TYPE, Listed, playlist
-from districam_api.core.times import CLIP_MOST_US, PLAYLIST_MOST_US, TIMELINE_MOST_US, Window
-from districam_api.footage import Footage, filled, judged, position
-from districam_api.hold_book import HoldBook
-from districam_api.objects import Objects
-from districam_api.problems import PROBLEM, REFUSALS, Refusal
-from districam_api.signing import Signing
-from districam_api.stills import Decoders, NotDecodable
-from districam_common.contract.index import IndexEntry
-from districam_common.contract.names import rfc3339, segment_key
+from districam_api.core.playlist import CONTENT_TYPE, SegmentWithUrl, format_playlist
+from districam_api.core.times import MAX_CLIP_US, MAX_PLAYLIST_US, MAX_TIMELINE_US, Window
+from districam_api.footage import FootageReader, compute_states, extend_over_short_hole, sort_key
+from districam_api.hold_service import HoldService
+from districam_api.problems import PROBLEM_CONTENT, PROBLEM_RESPONSES, ProblemError
+from districam_api.segment_reader import SegmentReader
+from districam_api.still_decoder import NotDecodable, StillDecoder
+from districam_api.token_signer import TokenSigner
+from districam_common.contract.names import format_rfc3339, segment_object_key
+from districam_common.contract.segment_array import IndexEntry
 from districam_common.runtime.clock import Clock
-from districam_common.runtime.turns import in_turns
+from districam_common.runtime.cooperative import yield_periodically
 from districam_common.s3.blobs import Blobs
 
-SEGMENTS_MOST_US = TIMELINE_MOST_US
+MAX_SEGMENTS_US = MAX_TIMELINE_US
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class Dependencies:
     """What the routes ask."""
 
-    footage: Footage
+    footage: FootageReader
     blobs: Blobs
-    signing: Signing
-    places: clips.Places
-    decoders: Decoders
+    token_signer: TokenSigner
+    clip_slots: clips.ClipSlots
+    still_decoder: StillDecoder
     clock: Clock
     zone: ZoneInfo
     site: str
-    holds: HoldBook
-    kept: str
+    holds: HoldService
+    media_cache_control: str
     """How long browsers may keep an object: its Cache-Control."""
 
 
-async def _doors(request: Request) -> Doors:
+async def _dependencies(request: Request) -> Dependencies:
     """A coroutine, as every dependency here: FastAPI has a thread run what is none."""
-    return cast("Doors", request.app.state.doors)
+    return cast("Dependencies", request.app.state.deps)
 
 
-Asked = Annotated[Doors, Depends(_doors)]
-router = APIRouter(prefix="/v1", responses=REFUSALS)
+Deps = Annotated[Dependencies, Depends(_dependencies)]
+router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 
 
 @router.get("/cameras", response_model=schemas.Cameras)
-async def cameras(doors: Asked, query: Annotated[schemas.CamerasQuery, FromQuery()]) -> Response:
+async def cameras(deps: Deps, query: Annotated[schemas.CamerasQuery, FromQuery()]) -> Response:
     """Search the cameras by words, group and place."""
-    asked, zone = query.filter(), query.zone(doors.zone)
-    found = search.page(await doors.footage.records(), asked, query.limit, query.cursor)
-    healths = await doors.footage.healths(one.camera for one in found.found)
-    return JSONResponse(answers.cameras(found, {one.camera.camera_id: one for one in healths}, zone))
+    camera_filter, zone = query.filter(), query.zone(deps.zone)
+    found = search.page(await deps.footage.camera_records(), camera_filter, query.limit, query.cursor)
+    healths = await deps.footage.healths(one.camera for one in found.found)
+    return JSONResponse(responses.cameras(found, {one.camera.camera_id: one for one in healths}, zone))
 
 
 @router.get("/cameras/{camera_id}", response_model=schemas.CameraInFull)
-async def camera(doors: Asked, camera_id: str, query: Annotated[schemas.Query, FromQuery()]) -> Response:
+async def camera(deps: Deps, camera_id: str, query: Annotated[schemas.Query, FromQuery()]) -> Response:
     """A camera's record, how its stream is doing, and what it is seen to be."""
-    health, profile = await doors.footage.camera(camera_id)
-    return JSONResponse(answers.camera_in_full(health, profile, query.zone(doors.zone)))
+    health, profile = await deps.footage.camera(camera_id)
+    return JSONResponse(responses.camera_detail(health, profile, query.zone(deps.zone)))
 
 
 @router.get("/cameras/{camera_id}/timeline", response_model=schemas.Timeline)
-async def timeline(
-    doors: Asked, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]
-) -> Response:
+async def timeline(deps: Deps, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]) -> Response:
     """What is known of each instant of a window of at most 31 days: stored, or missing and why."""
-    evidence = await doors.footage.evidence(camera_id, query.window(TIMELINE_MOST_US))
-    zone = query.zone(doors.zone)
-    return JSONResponse(answers.timeline(camera_id, evidence.window, await judged(evidence), zone))
+    records = await deps.footage.window_records(camera_id, query.window(MAX_TIMELINE_US))
+    zone = query.zone(deps.zone)
+    return JSONResponse(responses.timeline(camera_id, records.window, await compute_states(records), zone))
 
 
 @router.get("/cameras/{camera_id}/segments", response_model=schemas.Segments)
 async def segments(
-    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.SegmentsQuery, FromQuery()]
+    deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.SegmentsQuery, FromQuery()]
 ) -> Response:
     """The stored segments that touch a window of at most 31 days, by start, each with its URL."""
-    window, zone = query.window(SEGMENTS_MOST_US), query.zone(doors.zone)
+    window, zone = query.window(MAX_SEGMENTS_US), query.zone(deps.zone)
     after = cursors.decode(query.cursor, (int, str, int, int)) if query.cursor else None
-    found = await doors.footage.page(camera_id, window, after, query.limit + 1, query.epoch)
-    listed = _listed(doors, caller, camera_id, found[: query.limit])
-    lines = [answers.segment(item, zone) for item in listed]
-    following = cursors.encode(position(listed[-1].entry)) if len(found) > len(listed) else None
-    return JSONResponse(
-        {**answers.asked_window(camera_id, window, zone), "segments": lines, "next": following}
-    )
+    found = await deps.footage.page(camera_id, window, after, query.limit + 1, query.epoch)
+    listed = _with_urls(deps, caller, camera_id, found[: query.limit])
+    lines = [responses.segment(item, zone) for item in listed]
+    following = cursors.encode(sort_key(listed[-1].entry)) if len(found) > len(listed) else None
+    return JSONResponse({**responses.window_fields(camera_id, window, zone), "segments": lines, "next": following})
 
 
-def _listed(doors: Doors, caller: Caller, camera_id: str, found: Iterable[IndexEntry]) -> list[Listed]:
+def _with_urls(deps: Dependencies, caller: Caller, camera_id: str, found: Iterable[IndexEntry]) -> list[SegmentWithUrl]:
     """The segments with their keys and URLs, all signed for the same time and for who asks."""
     entries = list(found)
-    keys = [segment_key(camera_id, entry) for entry in entries]
-    urls = doors.signing.media_urls(keys, caller, doors.clock.now_us())
-    return list(map(Listed, entries, keys, urls))
+    keys = [segment_object_key(camera_id, entry) for entry in entries]
+    urls = deps.token_signer.sign_media_urls(keys, caller, deps.clock.now_us())
+    return list(map(SegmentWithUrl, entries, keys, urls))
 
 
-def _nothing(timeline: answers.Json) -> Refusal:
-    return Refusal(404, "nothing is stored in this window; states say why", timeline)
+def _no_footage(timeline: responses.Json) -> ProblemError:
+    return ProblemError(404, "nothing is stored in this window; states say why", timeline)
 
 
 _PLAYLIST = {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "description": "HLS, version 7, VOD"}
 
 
 @router.get(
-    "/cameras/{camera_id}/playlist.m3u8", response_class=Response, responses={200: _PLAYLIST, **REFUSALS}
+    "/cameras/{camera_id}/playlist.m3u8",
+    response_class=Response,
+    responses={200: _PLAYLIST, **PROBLEM_RESPONSES},
 )
 async def playlist_m3u8(
-    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
+    deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
 ) -> Response:
     """The footage of a window of at most 24 hours as one playlist; 404 with the causes if there is none."""
-    window = query.window(PLAYLIST_MOST_US)
-    evidence = await doors.footage.evidence(camera_id, window)
-    asked = evidence.of(query.epoch)
-    states = await judged(asked)
-    found, shown = await filled(asked, states)
-    listed = _listed(doors, caller, camera_id, found.played(shown))
+    window = query.window(MAX_PLAYLIST_US)
+    records = await deps.footage.window_records(camera_id, window)
+    epoch_records = records.for_epoch(query.epoch)
+    states = await compute_states(epoch_records)
+    extended, extended_states = await extend_over_short_hole(epoch_records, states)
+    listed = _with_urls(deps, caller, camera_id, extended.cover_entries(extended_states))
     if not listed:
-        raise _nothing(answers.timeline(camera_id, window, await judged(evidence), query.zone(doors.zone)))
-    media.served("playlist", caller.key_id, camera_id, window.from_us, window.to_us, segments=len(listed))
-    held = answers.footage_headers(listed, asked.spanned(states))
-    headers = {"Cache-Control": "private, no-cache", **held}
-    return Response(playlist(listed), headers=headers, media_type=CONTENT_TYPE)
+        raise _no_footage(responses.timeline(camera_id, window, await compute_states(records), query.zone(deps.zone)))
+    media.log_served("playlist", caller.key_id, camera_id, window.from_us, window.to_us, segments=len(listed))
+    coverage_headers = responses.playlist_headers(listed, epoch_records.clip_states(states))
+    headers = {"Cache-Control": "private, no-cache", **coverage_headers}
+    return Response(format_playlist(listed), headers=headers, media_type=CONTENT_TYPE)
 
 
 _VIDEO = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 _CLIP: dict[int | str, dict[str, Any]] = {
     200: {"description": "Fragmented MP4, streamed; Districam-From and -To say what it holds", **_VIDEO},
-    404: {"description": "No such camera, or nothing is stored in this window; `states` say why", **PROBLEM},
-    409: {"description": "The camera's picture changed; `windows` can each be one clip", **PROBLEM},
-    426: {"description": "A clip is sent without its length, so not over HTTP/1.0", **PROBLEM},
+    404: {
+        "description": "No such camera, or nothing is stored in this window; `states` say why",
+        **PROBLEM_CONTENT,
+    },
+    409: {"description": "The camera's picture changed; `windows` can each be one clip", **PROBLEM_CONTENT},
+    426: {"description": "A clip is sent without its length, so not over HTTP/1.0", **PROBLEM_CONTENT},
 }
 
 
 @router.get(
     "/cameras/{camera_id}/clip.mp4",
     response_class=Response,
-    responses=REFUSALS | _CLIP,
-    dependencies=[Depends(media.sent_in_pieces)],
+    responses=PROBLEM_RESPONSES | _CLIP,
+    dependencies=[Depends(media.require_http_1_1)],
 )
 async def clip_mp4(
-    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
+    deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
 ) -> Response:
     """The footage of a window of at most 24 hours as one MP4, from the keyframe at or before its start."""
-    window, zone = query.window(CLIP_MOST_US), query.zone(doors.zone)
-    evidence = await doors.footage.evidence(camera_id, window)
-    asked = evidence.of(query.epoch)
-    states = await judged(asked)
-    found, to_show = await filled(asked, states)
-    shown = found.shown(to_show)
-    if not shown:
-        raise _nothing(answers.timeline(camera_id, window, await judged(evidence), zone))
+    window, zone = query.window(MAX_CLIP_US), query.zone(deps.zone)
+    records = await deps.footage.window_records(camera_id, window)
+    epoch_records = records.for_epoch(query.epoch)
+    states = await compute_states(epoch_records)
+    extended, extended_states = await extend_over_short_hole(epoch_records, states)
+    cover = extended.cover(extended_states)
+    if not cover:
+        raise _no_footage(responses.timeline(camera_id, window, await compute_states(records), zone))
     with ExitStack() as until_sent:
-        until_sent.enter_context(doors.places.place(caller.key_id))
+        until_sent.enter_context(deps.clip_slots.acquire(caller.key_id))
         try:
-            made = await clips.clip(Objects(doors.blobs, camera_id), found, shown)
-        except clips.Differing as error:
-            raise Refusal(409, str(error), answers.windows(error.windows, zone)) from error
-        media.served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
-        name = media.file_name(camera_id, made.from_us, "mp4")
-        headers = media.as_file(name) | answers.held(made.from_us, made.to_us, asked.spanned(states))
-        return media.Streamed(made.content, headers=headers, done=until_sent.pop_all().close)
+            made = await clips.build_clip(SegmentReader(deps.blobs, camera_id), extended, cover)
+        except clips.ParametersChanged as error:
+            raise ProblemError(409, str(error), responses.windows(error.windows, zone)) from error
+        media.log_served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
+        name = media.download_name(camera_id, made.from_us, "mp4")
+        headers = media.download_headers(name) | responses.coverage_headers(
+            made.from_us, made.to_us, epoch_records.clip_states(states)
+        )
+        return media.MediaStreamingResponse(made.content, headers=headers, on_close=until_sent.pop_all().close)
 
 
 _JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 _SNAPSHOT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture; Districam-Time says since when it is shown", **_JPEG},
-    404: {"description": "No such camera, or no picture: `states` say why, or `reason` does", **PROBLEM},
+    404: {
+        "description": "No such camera, or no picture: `states` say why, or `reason` does",
+        **PROBLEM_CONTENT,
+    },
 }
 
 
-@router.get("/cameras/{camera_id}/snapshot.jpg", response_class=Response, responses=REFUSALS | _SNAPSHOT)
+@router.get("/cameras/{camera_id}/snapshot.jpg", response_class=Response, responses=PROBLEM_RESPONSES | _SNAPSHOT)
 async def snapshot_jpg(
-    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.InstantQuery, FromQuery()]
+    deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.InstantQuery, FromQuery()]
 ) -> Response:
     """The picture shown at an instant, in full size."""
-    at_us, zone = query.instant(), query.zone(doors.zone)
-    evidence = await doors.footage.evidence(camera_id, Window(at_us, at_us + 1))
-    states = await judged(evidence)
-    found, to_show = await filled(evidence, states)
-    shown = found.shown(to_show)
-    if not shown:
-        raise _nothing(answers.timeline(camera_id, evidence.window, states, zone))
-    last = shown[-1]
-    shown_us = min(at_us, last.to_us - 1)
-    gop = await clips.gop(Objects(doors.blobs, camera_id), found, last, shown_us)
+    at_us, zone = query.instant(), query.zone(deps.zone)
+    records = await deps.footage.window_records(camera_id, Window(at_us, at_us + 1))
+    states = await compute_states(records)
+    extended, extended_states = await extend_over_short_hole(records, states)
+    cover = extended.cover(extended_states)
+    if not cover:
+        raise _no_footage(responses.timeline(camera_id, records.window, states, zone))
+    last = cover[-1]
+    picture_us = min(at_us, last.to_us - 1)
+    gop = await clips.read_gop(SegmentReader(deps.blobs, camera_id), extended, last, picture_us)
     if gop is None:
-        raise Refusal(404, "no keyframe is stored in the five minutes before", _NOT_DECODABLE)
+        raise ProblemError(404, "no keyframe is stored in the five minutes before", _NOT_DECODABLE)
     try:
-        jpeg, since_us = await doors.decoders.picture(gop.video, shown_us - gop.start_us)
+        jpeg, since_us = await deps.still_decoder.decode_at(gop.video, picture_us - gop.start_us)
     except NotDecodable as error:
-        raise Refusal(404, str(error), _NOT_DECODABLE) from error
-    return _picture("snapshot", caller, camera_id, gop.start_us + since_us, jpeg)
+        raise ProblemError(404, str(error), _NOT_DECODABLE) from error
+    return _jpeg_response("snapshot", caller, camera_id, gop.start_us + since_us, jpeg)
 
 
 _NOT_DECODABLE = {"reason": "not_decodable"}
 
 
-def _picture(route: str, caller: Caller, camera_id: str, at_us: int, jpeg: bytes) -> Response:
-    media.served(route, caller.key_id, camera_id, at_us, at_us)
-    headers = media.as_file(media.file_name(camera_id, at_us, "jpg")) | {"Districam-Time": rfc3339(at_us)}
+def _jpeg_response(route: str, caller: Caller, camera_id: str, at_us: int, jpeg: bytes) -> Response:
+    media.log_served(route, caller.key_id, camera_id, at_us, at_us)
+    headers = media.download_headers(media.download_name(camera_id, at_us, "jpg")) | {
+        "Districam-Time": format_rfc3339(at_us)
+    }
     return Response(jpeg, headers=headers, media_type="image/jpeg")
 
 
-@router.get("/cameras/{camera_id}/latest.jpg", response_class=Response, responses=REFUSALS | _SNAPSHOT)
+@router.get("/cameras/{camera_id}/latest.jpg", response_class=Response, responses=PROBLEM_RESPONSES | _SNAPSHOT)
 async def latest_jpg(
-    doors: Asked, caller: By, camera_id: str, query: Annotated[schemas.Query, FromQuery()]
+    deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.Query, FromQuery()]
 ) -> Response:
     """The newest still, small and at most a minute old."""
     del query
-    still = await doors.footage.still(camera_id)
+    still = await deps.footage.still(camera_id)
     if still is None:
-        raise Refusal(404, "there is no still of the last minute")
-    return _picture("latest", caller, camera_id, still.at_us, still.jpeg)
+        raise ProblemError(404, "there is no still of the last minute")
+    return _jpeg_response("latest", caller, camera_id, still.at_us, still.jpeg)
 
 
 @router.get("/streams", response_model=schemas.Streams)
-async def streams(doors: Asked, query: Annotated[schemas.Query, FromQuery()]) -> Response:
+async def streams(deps: Deps, query: Annotated[schemas.Query, FromQuery()]) -> Response:
     """Health now, one line a camera."""
-    healths, now_us, zone = await doors.footage.healths(), doors.clock.now_us(), query.zone(doors.zone)
-    lines = [answers.stream(one, now_us, zone) async for one in in_turns(answers.listed(healths))]
-    return JSONResponse(answers.streams(lines, now_us, zone))
+    healths, now_us, zone = await deps.footage.healths(), deps.clock.now_us(), query.zone(deps.zone)
+    lines = [responses.stream(one, now_us, zone) async for one in yield_periodically(responses.not_deleted(healths))]
+    return JSONResponse(responses.streams(lines, now_us, zone))
 
 
 _COVERAGE: dict[int | str, dict[str, Any]] = {200: {"model": schemas.CoverageAt | schemas.CoverageWithin}}
 
 
-@router.get("/coverage", response_class=JSONResponse, responses=REFUSALS | _COVERAGE)
-async def coverage(doors: Asked, query: Annotated[schemas.CoverageQuery, FromQuery()]) -> Response:
+@router.get("/coverage", response_class=JSONResponse, responses=PROBLEM_RESPONSES | _COVERAGE)
+async def coverage(deps: Deps, query: Annotated[schemas.CoverageQuery, FromQuery()]) -> Response:
     """What is known of an instant, a camera a line; or what is stored of a window of at most 31 days, in bitmaps."""
-    when, asked, zone = query.when(TIMELINE_MOST_US), query.filter(), query.zone(doors.zone)
-    found = search.page(await doors.footage.records(), asked, query.limit, query.cursor)
+    when, camera_filter, zone = query.when(MAX_TIMELINE_US), query.filter(), query.zone(deps.zone)
+    found = search.page(await deps.footage.camera_records(), camera_filter, query.limit, query.cursor)
     ids = [one.camera.camera_id for one in found.found]
     if isinstance(when, int):
-        states = await doors.footage.states_at(ids, when)
-        return JSONResponse(answers.covered_at(when, found, states, zone))
-    window = bitmaps.widened(when)
-    return JSONResponse(answers.covered_within(window, found, await doors.footage.days(ids, window), zone))
+        states = await deps.footage.states_at(ids, when)
+        return JSONResponse(responses.coverage_at(when, found, states, zone))
+    window = bitmaps.align_to_slots(when)
+    return JSONResponse(responses.coverage_within(window, found, await deps.footage.day_bitmaps(ids, window), zone))
 
 
 _MEDIA: dict[int | str, dict[str, Any]] = {
     200: {"description": "The object", **_VIDEO},
     206: {"description": "The part of it that Range asks for", **_VIDEO},
     304: {"description": "The object is the one that If-None-Match names"},
-    403: {"description": "The token is forged or expired, its key revoked or its login ended", **PROBLEM},
-    404: {"description": "No such object", **PROBLEM},
-    416: {"description": "No byte of the range exists", **PROBLEM},
+    403: {
+        "description": "The token is forged or expired, its key revoked or its login ended",
+        **PROBLEM_CONTENT,
+    },
+    404: {"description": "No such object", **PROBLEM_CONTENT},
+    416: {"description": "No byte of the range exists", **PROBLEM_CONTENT},
 }
 
 
-@router.get("/media/{key:path}", response_class=Response, responses=REFUSALS | _MEDIA)
+@router.get("/media/{key:path}", response_class=Response, responses=PROBLEM_RESPONSES | _MEDIA)
 async def media_object(
-    doors: Asked,
+    deps: Deps,
     request: Request,
     key: str,
     query: Annotated[schemas.MediaQuery, FromQuery()],
-    wanted: Annotated[media.Asked, Depends(media.asked)],
+    range_headers: Annotated[media.RangeHeaders, Depends(media.parse_range_headers)],
 ) -> Response:
     """A segment's object, or the part that Range asks for. The URL comes from a playlist or a list of segments."""
-    checked = doors.signing.media(key, query.token, doors.clock.now_us())
+    checked = deps.token_signer.verify_media(key, query.token, deps.clock.now_us())
     if checked.verdict != "valid":
-        raise Refusal(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")
-    if not access_of(request).is_in_force(checked):
-        raise Refusal(403, "the key for which this token was made is revoked, or its login was ended")
+        raise ProblemError(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")
+    if not authenticator_of(request).is_active(checked):
+        raise ProblemError(403, "the key for which this token was made is revoked, or its login was ended")
     request.state.key_id = checked.key_id
-    return await media.serve(doors.blobs, key, wanted, checked.key_id, doors.kept)
+    return await media.serve_object(deps.blobs, key, range_headers, checked.key_id, deps.media_cache_control)

@@ -5,20 +5,18 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from districam_api.core.asked import Unacceptable
-from districam_api.core.geo import circle
+from districam_api.core.geo import parse_circle
+from districam_api.core.invalid_parameter import InvalidParameter
 from districam_api.core.keys import Role
-from districam_api.core.search import Filter
-from districam_api.core.times import Window, instant, window, zone_of
+from districam_api.core.search import CameraFilter
+from districam_api.core.times import Window, parse_instant, parse_window, parse_zone
 from districam_common.contract.events import Cause
 from districam_common.contract.media import EPOCH
 
-_INSTANT_HELP = (
-    "RFC 3339 with a zone, such as 2026-11-24T14:47:00+07:00 (+ written %2B), or local together with tz"
-)
+_INSTANT_HELP = "RFC 3339 with a zone, such as 2026-11-24T14:47:00+07:00 (+ written %2B), or local together with tz"
 
 State = Literal["recorded", "gap", "pending", "expired", "not_expected"]
-StateNow = Literal["disabled", "lost", "recording", "late"]
+StreamState = Literal["disabled", "lost", "recording", "late"]
 
 
 class Query(BaseModel):
@@ -30,7 +28,7 @@ class Query(BaseModel):
 
     def zone(self, default: ZoneInfo) -> ZoneInfo:
         """In which the answer says local times."""
-        return default if self.tz is None else zone_of(self.tz)
+        return default if self.tz is None else parse_zone(self.tz)
 
 
 class WindowQuery(Query):
@@ -39,8 +37,8 @@ class WindowQuery(Query):
     from_: str = Field(alias="from", description=f"inclusive; {_INSTANT_HELP}")
     to: str = Field(description=f"exclusive; {_INSTANT_HELP}")
 
-    def window(self, most_us: int) -> Window:
-        return window(self.from_, self.to, None if self.tz is None else zone_of(self.tz), most_us)
+    def window(self, max_us: int) -> Window:
+        return parse_window(self.from_, self.to, None if self.tz is None else parse_zone(self.tz), max_us)
 
 
 class InstantQuery(Query):
@@ -49,7 +47,7 @@ class InstantQuery(Query):
     at: str = Field(description=_INSTANT_HELP)
 
     def instant(self) -> int:
-        return instant(self.at, "at", None if self.tz is None else zone_of(self.tz))
+        return parse_instant(self.at, "at", None if self.tz is None else parse_zone(self.tz))
 
 
 class FootageQuery(WindowQuery):
@@ -72,9 +70,7 @@ class SegmentsQuery(FootageQuery):
 class CamerasQuery(Query):
     """Which cameras."""
 
-    q: str = Field(
-        "", max_length=200, description="words in id, name, place or groups, whatever case and diacritics"
-    )
+    q: str = Field("", max_length=200, description="words in id, name, place or groups, whatever case and diacritics")
     group: str | None = Field(None, max_length=200)
     near: str | None = Field(
         None,
@@ -85,8 +81,8 @@ class CamerasQuery(Query):
     limit: int = Field(1000, ge=1, le=1000, description="cameras a page")
     cursor: str | None = Field(None, description="`next` of the page before")
 
-    def filter(self) -> Filter:
-        return Filter(self.q, self.group, None if self.near is None else circle(self.near))
+    def filter(self) -> CameraFilter:
+        return CameraFilter(self.q, self.group, None if self.near is None else parse_circle(self.near))
 
 
 class CoverageQuery(CamerasQuery):
@@ -97,16 +93,16 @@ class CoverageQuery(CamerasQuery):
     to: str | None = Field(None, description=f"exclusive; {_INSTANT_HELP}")
     limit: int = Field(100, ge=1, le=1000, description="cameras a page")
 
-    def when(self, most_us: int) -> int | Window:
+    def when(self, max_us: int) -> int | Window:
         """The instant or the window."""
-        zone = None if self.tz is None else zone_of(self.tz)
+        zone = None if self.tz is None else parse_zone(self.tz)
         if self.at is None:
             if self.from_ is None or self.to is None:
-                raise Unacceptable("at", "is required, or else from and to")
-            return window(self.from_, self.to, zone, most_us)
+                raise InvalidParameter("at", "is required, or else from and to")
+            return parse_window(self.from_, self.to, zone, max_us)
         if self.from_ is not None or self.to is not None:
-            raise Unacceptable("at", "excludes from and to; ask for an instant or for a window")
-        return instant(self.at, "at", zone)
+            raise InvalidParameter("at", "excludes from and to; ask for an instant or for a window")
+        return parse_instant(self.at, "at", zone)
 
 
 class Login(BaseModel):
@@ -134,11 +130,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Answer(Strict):
+class ResponseBody(Strict):
     """The body of a response."""
 
 
-class Session(Answer):
+class Session(ResponseBody):
     """Who asks. `open`: the api asks nobody for a key. `expires` of a login by cookie."""
 
     site: str
@@ -151,7 +147,7 @@ class Session(Answer):
     expires_local: str | None
 
 
-class FieldProblem(Answer):
+class FieldProblem(ResponseBody):
     """A parameter, and what to do about it."""
 
     field: str
@@ -169,7 +165,7 @@ class Problem(BaseModel):
     errors: list[FieldProblem]
 
 
-class Location(Answer):
+class Location(ResponseBody):
     """WGS 84 degrees; heading clockwise from north; the place in the operator's words."""
 
     latitude: float
@@ -178,10 +174,10 @@ class Location(Answer):
     place: str | None
 
 
-class Now(Answer):
+class StreamStatus(ResponseBody):
     """How a stream is doing. `cause` and `detail` where it is lost; `since`: the event in force took effect."""
 
-    state: StateNow
+    state: StreamState
     cause: Cause | None
     detail: str
     since: str | None
@@ -190,7 +186,7 @@ class Now(Answer):
     last_segment_end_local: str | None
 
 
-class Camera(Now):
+class Camera(StreamStatus):
     """The newest revision of a camera's record, and how its stream is doing.
 
     `unread` is there if this version of the api cannot read all of it: names of fields, which have their defaults here;
@@ -218,7 +214,7 @@ class Camera(Now):
     updated_local: str
 
 
-class Profile(Answer):
+class Profile(ResponseBody):
     """What the camera is seen to be, and its defects in words."""
 
     codecs: str
@@ -254,7 +250,7 @@ class CameraFound(Camera):
     distance_m: float = 0.0
 
 
-class Cameras(Answer):
+class Cameras(ResponseBody):
     """A page of cameras by id; `next` is the cursor of the following one."""
 
     cameras: list[CameraFound]
@@ -262,7 +258,7 @@ class Cameras(Answer):
     tz: str
 
 
-class Covered(Answer):
+class Covered(ResponseBody):
     """What is known of a camera at an instant. `cause` with gaps alone; `distance_m` where `near` was asked."""
 
     camera_id: str
@@ -272,7 +268,7 @@ class Covered(Answer):
     distance_m: float = 0.0
 
 
-class CoverageAt(Answer):
+class CoverageAt(ResponseBody):
     """A page of cameras at an instant; `next` is the cursor of the following one."""
 
     at: str
@@ -282,7 +278,7 @@ class CoverageAt(Answer):
     next: str | None
 
 
-class Bitmap(Answer):
+class Bitmap(ResponseBody):
     """`recorded`: base64 of a bit a slot, first bit highest: whether a segment touches it."""
 
     camera_id: str
@@ -291,7 +287,7 @@ class Bitmap(Answer):
     distance_m: float = 0.0
 
 
-class CoverageWithin(Answer):
+class CoverageWithin(ResponseBody):
     """A page of cameras over a window, widened to whole slots; `next` is the cursor of the following one."""
 
     from_: Annotated[str, Field(alias="from")]
@@ -305,7 +301,7 @@ class CoverageWithin(Answer):
     next: str | None
 
 
-class TimelineState(Answer):
+class TimelineState(ResponseBody):
     """`cause` with gaps alone; `detail` where the event said one."""
 
     state: State
@@ -317,7 +313,7 @@ class TimelineState(Answer):
     detail: str | None = None
 
 
-class AskedWindow(Answer):
+class RequestedWindow(ResponseBody):
     """What was asked; half-open."""
 
     camera_id: str
@@ -328,7 +324,7 @@ class AskedWindow(Answer):
     tz: str
 
 
-class Timeline(AskedWindow):
+class Timeline(RequestedWindow):
     """The states tile the window: half-open, in order, neighbours differing."""
 
     recorded_s: float
@@ -337,7 +333,7 @@ class Timeline(AskedWindow):
     states: list[TimelineState]
 
 
-class Segment(Answer):
+class Segment(ResponseBody):
     """An object of `bytes` bytes, of which the first `init_bytes` are the epoch's init. `lossy`: packets are missing."""
 
     key: str
@@ -357,14 +353,14 @@ class Segment(Answer):
     lossy: bool
 
 
-class Segments(AskedWindow):
+class Segments(RequestedWindow):
     """A page of segments by start; `next` is the cursor of the following one."""
 
     segments: list[Segment]
     next: str | None
 
 
-class Stream(Now):
+class Stream(StreamStatus):
     """A camera's line; `age_s` is that of its newest stored second."""
 
     camera_id: str
@@ -374,7 +370,7 @@ class Stream(Now):
     age_s: float | None
 
 
-class Streams(Answer):
+class Streams(ResponseBody):
     """Every camera that is not deleted, at that instant."""
 
     at: str

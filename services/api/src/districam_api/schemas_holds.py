@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from districam_api.schemas import Answer, Query, Strict, WindowQuery
+from districam_api.schemas import Query, ResponseBody, Strict, WindowQuery
 from districam_common.contract.media import CAMERA_ID
 
 
@@ -29,13 +29,13 @@ class HoldsQuery(Query):
     cursor: str | None = Field(None, description="`next` of the page before")
 
 
-class Releasing(Strict):
+class ReleaseHoldQuery(Strict):
     """Why it is over."""
 
     reason: str = Field(min_length=1, max_length=500)
 
 
-class Hold(Answer):
+class Hold(ResponseBody):
     """A hold, and how far it is applied.
 
     `state`: `enforced`: the store refuses to delete what is held. `advisory`: retention leaves it, others could delete it.
@@ -64,7 +64,7 @@ class Hold(Answer):
     release_reason: str | None
 
 
-class Holds(Answer):
+class Holds(ResponseBody):
     """A page of holds; `next` is the cursor of the following one.
 
     `unread`: ids of holds in force, of any camera, that this version of the api cannot read; they keep their footage.

@@ -14,29 +14,35 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from districam_api.certificate import Certificate
-from districam_api.connections import Connection, Connections, Limits, turned_away, watched
-from districam_api.protocol import Protocol
+from districam_api.connections import (
+    Connection,
+    ConnectionLimits,
+    Connections,
+    refuse_connection,
+    run_deadline_checks,
+)
+from districam_api.http_protocol import HttpProtocol
 from districam_api.settings import ApiSettings
 from districam_common.runtime.service import Runtime
-from districam_common.runtime.settings import SettingsError, variable
+from districam_common.runtime.settings import SettingsError, variable_name
 
 log = structlog.get_logger()
 
-WATCH_S = 5.0
-HEAD_MOST = 16 << 10
+CERTIFICATE_CHECK_INTERVAL_S = 5.0
+MAX_HEAD_BYTES = 16 << 10
 """Bytes of a request's line and headers. Paths, cursors, cookies and tokens of ours come to less than 2 KiB."""
 GRACE_S = 5
 """How long a stopping server waits for answers under way."""
-IDLE_S = 5
+KEEP_ALIVE_S = 5
 """How long a connection is kept between an answer and the next request."""
 BACKLOG = 2048
 PAUSE_S = 0.2
 """Before the next try to accept, where the last one failed: what it lacked is not there a moment later."""
-OTHER_FILES = 128
+RESERVED_FILES = 128
 """Open files that are not a client's: Redis, the store, health, children, keys, logs."""
-FILES_EACH = 2
+FILES_PER_CONNECTION = 2
 """A client's own, and a connection to the store for what is being sent to it."""
-FEWEST = 16
+MIN_CONNECTIONS = 16
 
 
 def listen(api: ApiSettings) -> socket.socket:
@@ -50,14 +56,14 @@ def listen(api: ApiSettings) -> socket.socket:
         sock = socket.create_server((api.host, api.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(
-            f"{variable('api', 'port')}: cannot serve on {api.host}:{api.port} ({error.strerror or error}); "
+            f"{variable_name('api', 'port')}: cannot serve on {api.host}:{api.port} ({error.strerror or error}); "
             f"choose another port, or 0 for a free one"
         ) from error
     sock.setblocking(False)  # noqa: FBT003  # the standard library's own argument
     return sock
 
 
-def limits(api: ApiSettings) -> Limits:
+def connection_limits(api: ApiSettings) -> ConnectionLimits:
     """How many connections there may be: as the settings say, and no more than files may be opened.
 
     Without room for one more file no connection can be accepted, nor health be asked. The soft limit is raised first.
@@ -65,21 +71,21 @@ def limits(api: ApiSettings) -> Limits:
     Raises:
         SettingsError: there is room for hardly any.
     """
-    wanted = OTHER_FILES + FILES_EACH * api.connections + api.upgraded
+    needed_files = RESERVED_FILES + FILES_PER_CONNECTION * api.connections + api.upgraded
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed_files:
+        soft = needed_files if hard == resource.RLIM_INFINITY else min(needed_files, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return Limits(api.connections, api.connections_per_address, api.upgraded)
-    most = (soft - OTHER_FILES) // (FILES_EACH + 1)
-    if most < FEWEST:
+    if soft == resource.RLIM_INFINITY or soft >= needed_files:
+        return ConnectionLimits(api.connections, api.connections_per_address, api.upgraded)
+    max_total = (soft - RESERVED_FILES) // (FILES_PER_CONNECTION + 1)
+    if max_total < MIN_CONNECTIONS:
         raise SettingsError(
-            f"this process may open {soft} files, which leaves room for {max(most, 0)} connections; "
-            f"allow it {wanted} (`ulimit -n`, LimitNOFILE= of systemd, `ulimits: nofile` of compose)"
+            f"this process may open {soft} files, which leaves room for {max(max_total, 0)} connections; "
+            f"allow it {needed_files} (`ulimit -n`, LimitNOFILE= of systemd, `ulimits: nofile` of compose)"
         )
-    log.warning("fewer connections than asked for", connections=most, open_files=soft, wanted_files=wanted)
-    return Limits(min(most, api.connections), api.connections_per_address, min(most, api.upgraded))
+    log.warning("fewer connections than asked for", connections=max_total, open_files=soft, wanted_files=needed_files)
+    return ConnectionLimits(min(max_total, api.connections), api.connections_per_address, min(max_total, api.upgraded))
 
 
 class _Server(uvicorn.Server):
@@ -102,16 +108,12 @@ async def serve(
     """Answers at `sock` until the runtime is asked to stop."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False, ws="none",
-        timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=IDLE_S, h11_max_incomplete_event_size=HEAD_MOST,
+        timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ssl_certfile=api.tls_cert_file, ssl_keyfile=api.tls_key_file,
     )  # fmt: skip
-    certificate = (
-        Certificate(api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
-    )
+    certificate = Certificate(api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
     config.load()
-    logging.getLogger("uvicorn.error").setLevel(
-        logging.ERROR
-    )  # else each bad request of anybody is a line in the log
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else each bad request of anybody is a line in the log
     server = _Server(config)
     host, port = sock.getsockname()[:2]
     gc.collect()
@@ -120,11 +122,11 @@ async def serve(
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve())
         stop = tasks.create_task(runtime.stopping.wait())
-        beside = [
-            tasks.create_task(_renew(certificate, config.ssl, runtime)),
-            tasks.create_task(watched(connections)),
+        background = [
+            tasks.create_task(_run_certificate_refresh(certificate, config.ssl, runtime)),
+            tasks.create_task(run_deadline_checks(connections)),
         ]
-        accepting = tasks.create_task(accept(sock, _Handler(server, config, connections)))
+        accepting = tasks.create_task(accept(sock, _ConnectionHandler(server, config, connections)))
         await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
         accepting.cancel()
         await asyncio.wait([accepting])
@@ -132,11 +134,11 @@ async def serve(
         server.should_exit = True
         stop.cancel()
         await serving
-        for task in beside:
+        for task in background:
             task.cancel()
 
 
-class _Handler:
+class _ConnectionHandler:
     """Hands accepted connections over to uvicorn."""
 
     def __init__(self, server: uvicorn.Server, config: uvicorn.Config, connections: Connections) -> None:
@@ -148,29 +150,29 @@ class _Handler:
     def is_plain(self) -> bool:
         return self._config.ssl is None
 
-    async def take(self, connection: socket.socket, one: Connection) -> None:
+    async def handle(self, connection: socket.socket, accepted: Connection) -> None:
         """Makes the transport, after the TLS handshake if there is one, with uvicorn's protocol on it; or closes the connection."""
         context: ssl.SSLContext | None = self._config.ssl
-        patience_s = self.connections.patience.request_us / 1e6
+        request_timeout_s = self.connections.deadlines.request_us / 1e6
         timeouts = (
-            {"ssl_handshake_timeout": patience_s, "ssl_shutdown_timeout": patience_s} if context else {}
+            {"ssl_handshake_timeout": request_timeout_s, "ssl_shutdown_timeout": request_timeout_s} if context else {}
         )
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Protocol(self.connections, one, self._config, self._server.server_state),
+                lambda: HttpProtocol(self.connections, accepted, self._config, self._server.server_state),
                 connection, ssl=context, **timeouts,
             )  # fmt: skip
         except (
             OSError,
             RuntimeError,
         ) as error:  # ssl.SSLError is an OSError; RuntimeError says uvloop of a closed one
-            self.connections.leave(one)
+            self.connections.release(accepted)
             connection.close()
             if isinstance(error, ConnectionAbortedError):
-                self.connections.ended("handshake", one.address)
+                self.connections.record_closed("handshake", accepted.address)
 
 
-async def accept(sock: socket.socket, handler: _Handler) -> None:
+async def accept(sock: socket.socket, handler: _ConnectionHandler) -> None:
     """Lets in whoever comes and finds room, until it is cancelled. Nothing that befalls one costs the others."""
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
@@ -181,13 +183,15 @@ async def accept(sock: socket.socket, handler: _Handler) -> None:
                 log.warning("not accepted", why=error.strerror or str(error))
                 await asyncio.sleep(PAUSE_S)
                 continue
-            one = handler.connections.enter(address)
-            if one is None:
-                turned_away(connection, is_plain=handler.is_plain)
+            accepted = handler.connections.acquire(address)
+            if accepted is None:
+                refuse_connection(connection, is_plain=handler.is_plain)
             else:
-                tasks.create_task(handler.take(connection, one))
+                tasks.create_task(handler.handle(connection, accepted))
 
 
-async def _renew(certificate: Certificate | None, context: ssl.SSLContext | None, runtime: Runtime) -> None:
-    while certificate and context and not await runtime.stops_within(WATCH_S):
-        await certificate.reread(context)
+async def _run_certificate_refresh(
+    certificate: Certificate | None, context: ssl.SSLContext | None, runtime: Runtime
+) -> None:
+    while certificate and context and not await runtime.wait_stopping(CERTIFICATE_CHECK_INTERVAL_S):
+        await certificate.refresh(context)

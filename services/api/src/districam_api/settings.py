@@ -9,18 +9,18 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from districam_api import keyring
-from districam_api.core.asked import Unacceptable
-from districam_api.core.forwarded import Header, Proxies
-from districam_api.core.patience import Patience
-from districam_api.core.times import zone_of
-from districam_api.signing import token_key
-from districam_common.runtime.settings import Block, HealthSettings, ServiceSettings
+from districam_api.core.deadlines import Deadlines
+from districam_api.core.forwarded import Header, TrustedProxies
+from districam_api.core.invalid_parameter import InvalidParameter
+from districam_api.core.times import parse_zone
+from districam_api.token_signer import read_token_key
+from districam_common.runtime.settings import HealthSettings, ServiceSettings, SettingsBlock
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.ASCII)
 """RFC 6454, as browsers write it: lower case, no path."""
 
 
-class ApiSettings(Block):
+class ApiSettings(SettingsBlock):
     """Where and how to answer.
 
     Attributes:
@@ -72,24 +72,24 @@ class ApiSettings(Block):
         return self.tls_cert_file is not None or self.public_scheme == "https"
 
     @property
-    def proxies(self) -> Proxies:
-        return Proxies(self.trusted_proxies, self.forwarded_header)
+    def proxies(self) -> TrustedProxies:
+        return TrustedProxies(self.trusted_proxies, self.forwarded_header)
 
     @property
-    def kept(self) -> str:
+    def media_cache_control(self) -> str:
         """The Cache-Control of objects, which never change."""
         return f"private, max-age={self.media_cache_s}, immutable" if self.media_cache_s else "no-store"
 
     @property
-    def patience(self) -> Patience:
-        return Patience(round(self.request_s * 1e6), round(self.reader_s * 1e6))
+    def deadlines(self) -> Deadlines:
+        return Deadlines(round(self.request_s * 1e6), round(self.reader_s * 1e6))
 
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
         try:
-            return zone_of(name).key
-        except Unacceptable as error:
+            return parse_zone(name).key
+        except InvalidParameter as error:
             raise ValueError(error.errors[0].message) from error
 
     @field_validator("trusted_proxies")
@@ -109,9 +109,7 @@ class ApiSettings(Block):
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f"{origin[:100]!r} is no origin; write each such as https://wall.example:8443"
-                )
+                raise ValueError(f"{origin[:100]!r} is no origin; write each such as https://wall.example:8443")
         return origins
 
 
@@ -170,7 +168,7 @@ class ServedApiSettings(ApiSettings):
     @classmethod
     def _usable_key(cls, file: Path | None) -> Path | None:
         if file is not None:
-            token_key(file)
+            read_token_key(file)
         return file
 
     @field_validator("tls_key_file")

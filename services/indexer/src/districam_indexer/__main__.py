@@ -4,10 +4,10 @@ import argparse
 import asyncio
 import sys
 
-from districam_common.admin.run import NOT_DONE
+from districam_common.admin.run import EXIT_NOT_DONE
 from districam_common.errors import DistricamError, Fatal
 from districam_common.runtime import service
-from districam_common.runtime.service import BAD_SETTINGS, REFUSED_FOR_GOOD
+from districam_common.runtime.service import EXIT_BAD_SETTINGS, EXIT_FATAL
 from districam_common.runtime.settings import HealthSettings, SettingsError, load
 from districam_indexer import check, forget
 from districam_indexer.app import main as index
@@ -39,10 +39,10 @@ def main() -> int:
         parser.error("forget needs the number of a schema, and nothing else does")
     if args.command == "run":
         return service.entry("indexer", Settings, index)
-    return _once(args.command, is_deep=args.deep, schema=args.schema or "")
+    return _run_once(args.command, is_deep=args.deep, schema=args.schema or "")
 
 
-def _once(command: str, *, is_deep: bool, schema: str) -> int:
+def _run_once(command: str, *, is_deep: bool, schema: str) -> int:
     try:
         settings = load(Settings)
         if command == "check":
@@ -51,12 +51,12 @@ def _once(command: str, *, is_deep: bool, schema: str) -> int:
             return asyncio.run(forget.main(settings, schema))
     except DistricamError as error:
         print(f"districam-indexer: {error}", file=sys.stderr)
-        return REFUSED_FOR_GOOD if isinstance(error, Fatal) else NOT_DONE
+        return EXIT_FATAL if isinstance(error, Fatal) else EXIT_NOT_DONE
     except SettingsError as error:
         print(f"districam-indexer: {error}", file=sys.stderr)
-        return BAD_SETTINGS
-    beside_others = settings.model_copy(update={"health": HealthSettings(port=0)})
-    return service.run("indexer", beside_others, lambda runtime: rebuild_once(beside_others, runtime))
+        return EXIT_BAD_SETTINGS
+    without_health_port = settings.model_copy(update={"health": HealthSettings(port=0)})
+    return service.run("indexer", without_health_port, lambda runtime: rebuild_once(without_health_port, runtime))
 
 
 if __name__ == "__main__":

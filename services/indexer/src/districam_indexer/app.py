@@ -7,91 +7,91 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from redis.asyncio import Redis
 
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
 from districam_common.index.index_reader import IndexReader
-from districam_common.index.redis_door import open_redis
+from districam_common.index.redis_client import open_redis
 from districam_common.kafka.producer import Publisher
-from districam_common.runtime.service import Runtime, retrying
+from districam_common.runtime.service import Runtime, retry_dependency
 from districam_common.s3 import cutover
-from districam_common.s3.vault import Vault
-from districam_indexer import cameras, logged, rebuild
-from districam_indexer.consume import Consumption
-from districam_indexer.core.holding import Arrivals
-from districam_indexer.doors import Doors
-from districam_indexer.dropping import Dropper
-from districam_indexer.gauges import Gauges
-from districam_indexer.holding import Holding
+from districam_common.s3.versioned_bucket import VersionedBucket
+from districam_indexer import cameras, rebuild, watermark
+from districam_indexer.consumer import Consumer
+from districam_indexer.core.hold_rules import AnnouncedIntervals
+from districam_indexer.dependencies import Dependencies
+from districam_indexer.eviction import Evictor
+from districam_indexer.gauges import CoverageGauges
+from districam_indexer.hold_applier import HoldApplier
 from districam_indexer.index_state import IndexState
 from districam_indexer.index_writer import IndexWriter
 from districam_indexer.retention import Retention
 from districam_indexer.settings import Settings
-from districam_indexer.usage import Usage
+from districam_indexer.usage import UsageCounter
 
 log = structlog.get_logger()
 
-_LOOK_EVERY_S = 0.5
+_READY_POLL_S = 0.5
 
 
 async def main(settings: Settings, runtime: Runtime) -> None:
     """Indexes until asked to stop; rebuilds by itself where there is no index."""
-    await _run(settings, runtime, anew=False)
+    await _run(settings, runtime, is_rebuild=False)
 
 
 async def rebuild_once(settings: Settings, runtime: Runtime) -> None:
     """Makes a new index, also where there is one, and stops."""
-    await _run(settings, runtime, anew=True)
+    await _run(settings, runtime, is_rebuild=True)
 
 
-async def _run(settings: Settings, runtime: Runtime, *, anew: bool) -> None:
-    runtime.health.needs("kafka", "redis", "s3", "index")
+async def _run(settings: Settings, runtime: Runtime, *, is_rebuild: bool) -> None:
+    runtime.health.declare("kafka", "redis", "s3", "index")
     async with AsyncExitStack() as stack:
-        vault = await stack.enter_async_context(Vault.open(settings.s3))
-        await retrying(lambda: vault.check_site(settings.site), runtime, "s3")
+        bucket = await stack.enter_async_context(VersionedBucket.open(settings.s3))
+        await retry_dependency(lambda: bucket.require_site(settings.site), runtime, "s3")
         redis = await stack.enter_async_context(open_redis(settings.redis))
-        until_us = await _streams_until_us(runtime, vault, IndexReader(redis))
-        doors = await stack.enter_async_context(_doors(settings, runtime, vault, redis, until_us))
-        consumption = Consumption(doors)
+        until_us = await _streams_until_us(runtime, bucket, IndexReader(redis))
+        deps = await stack.enter_async_context(_open_dependencies(settings, runtime, bucket, redis, until_us))
+        consumer = Consumer(deps)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(rebuild.run(doors, vault, anew=anew))
-            tasks.create_task(retrying(consumption.run, runtime, "kafka"))
-            tasks.create_task(cameras.run(doors))
-            tasks.create_task(logged.run(doors, consumption))
-            tasks.create_task(Gauges(doors, consumption).run())
-            if anew:
+            tasks.create_task(rebuild.run(deps, bucket, is_forced=is_rebuild))
+            tasks.create_task(retry_dependency(consumer.run, runtime, "kafka"))
+            tasks.create_task(cameras.run(deps))
+            tasks.create_task(watermark.run(deps, consumer))
+            tasks.create_task(CoverageGauges(deps, consumer).run())
+            if is_rebuild:
                 tasks.create_task(_stop_when_ready(runtime))
             else:
-                tasks.create_task(Retention(doors, consumption, Usage(redis, doors.writer, runtime)).run())
-                tasks.create_task(Holding(doors, consumption, redis).run())
+                tasks.create_task(Retention(deps, consumer, UsageCounter(redis, deps.writer, runtime)).run())
+                tasks.create_task(HoldApplier(deps, consumer, redis).run())
 
 
-async def _streams_until_us(runtime: Runtime, vault: Vault, index: IndexReader) -> int:
+async def _streams_until_us(runtime: Runtime, bucket: VersionedBucket, index: IndexReader) -> int:
     """Up to when `expired` counts on `streams`; of a site that an earlier version has made, it is settled here, once.
 
     A host's clock that is behind the recorders' progress must not end what other indexers of that version say.
     """
-    found = await retrying(lambda: cutover.read(vault), runtime, "s3")
+    found = await retry_dependency(lambda: cutover.read(bucket), runtime, "s3")
     if found is None:
-        logged = await retrying(index.logged, runtime, "redis")
-        until_us = max(runtime.clock.now_us(), *logged.values(), 0) + cutover.GRACE_US
-        found = await retrying(lambda: cutover.settle(vault, until_us), runtime, "s3")
-        log.info("expired moves to its own topic", streams_until=rfc3339(found.streams_until_us))
+        watermarks_us = await retry_dependency(index.watermarks_us, runtime, "redis")
+        until_us = max(runtime.clock.now_us(), *watermarks_us.values(), 0) + cutover.GRACE_US
+        found = await retry_dependency(lambda: cutover.ensure(bucket, until_us), runtime, "s3")
+        log.info("expired moves to its own topic", streams_until=format_rfc3339(found.streams_until_us))
     return found.streams_until_us
 
 
 async def _stop_when_ready(runtime: Runtime) -> None:
     while not runtime.health.is_ready:
-        if await runtime.stops_within(_LOOK_EVERY_S):
+        if await runtime.wait_stopping(_READY_POLL_S):
             return
     runtime.stopping.set()
 
 
 @asynccontextmanager
-async def _doors(
-    settings: Settings, runtime: Runtime, vault: Vault, redis: Redis, streams_until_us: int
-) -> AsyncGenerator[Doors]:
+async def _open_dependencies(
+    settings: Settings, runtime: Runtime, bucket: VersionedBucket, redis: Redis, streams_until_us: int
+) -> AsyncGenerator[Dependencies]:
     async with Publisher.open(settings.kafka, runtime.instance) as publisher:
         writer = IndexWriter(redis, still_ttl_s=settings.indexer.still_ttl_s)
-        yield Doors(
-            settings, runtime, publisher, IndexReader(redis), writer, IndexState(redis), Dropper(redis, writer), vault, Arrivals(),
+        yield Dependencies(
+            settings, runtime, publisher, IndexReader(redis), writer, IndexState(redis), Evictor(redis, writer), bucket, AnnouncedIntervals(),
             streams_until_us,
         )  # fmt: skip

@@ -11,11 +11,17 @@ from districam_common.kafka.consumer import Record
 from districam_common.kafka.marks import Mark
 from districam_common.ledger.intervals import Interval, merge
 from districam_indexer import metrics
-from districam_indexer.core.belief import objection
-from districam_indexer.core.decode import Value, decode, expired_in, may_be_expired, plan
-from districam_indexer.core.operations import Operation, gathered
-from districam_indexer.core.progress import Place
-from districam_indexer.doors import Doors
+from districam_indexer.core.decode import (
+    IndexedValue,
+    cameras_with_old_footage,
+    decode,
+    expired_by_camera,
+    plan,
+)
+from districam_indexer.core.expired_validation import rejection_reason
+from districam_indexer.core.operations import Operation, to_batch
+from districam_indexer.core.progress import TopicPartition
+from districam_indexer.dependencies import Dependencies
 
 log = structlog.get_logger()
 
@@ -23,8 +29,8 @@ log = structlog.get_logger()
 class Applier:
     """Writes records; passes over replays of what has expired. For one loop."""
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
         self._expired: dict[str, list[Interval]] = {}
 
     async def apply(
@@ -32,78 +38,80 @@ class Applier:
         records: Iterable[Record],
         *,
         build: str,
-        moves: Mapping[Place, tuple[int, int]] | None = None,
-        read: Mapping[Place, Sequence[Mark]] | None = None,
+        offset_changes: Mapping[TopicPartition, tuple[int, int]] | None = None,
+        read_marks: Mapping[TopicPartition, Sequence[Mark]] | None = None,
     ) -> None:
         """All of it, or nothing; see `IndexWriter.apply`. Records may come again.
 
         Raises:
             IndexChanged, Retriable: nothing was written (a dead letter may have been sent).
         """
-        decoded, letters = self._decoded(records)
-        await self._learn_expired([value for _, value in decoded])
+        decoded, dead_letters = self._decode(records)
+        await self._refresh_expired([value for _, value in decoded])
         operations: list[Operation] = []
         for record, value in decoded:
             try:
                 operations += plan(value, record.append_us, self._expired)
             except Rejected as error:
-                letters.append(_letter(record, str(error)))
-        for letter in letters:
-            await self._bury(letter)
-        await self._doors.writer.apply(gathered(operations), build=build, moves=moves, read=read)
-        self._notice(value for _, value in decoded)
+                dead_letters.append(_dead_letter(record, str(error)))
+        for letter in dead_letters:
+            await self._publish_dead_letter(letter)
+        await self._deps.writer.apply(
+            to_batch(operations), build=build, offset_changes=offset_changes, read_marks=read_marks
+        )
+        self._report_indexed(value for _, value in decoded)
 
-    def _decoded(self, records: Iterable[Record]) -> tuple[list[tuple[Record, Value]], list[DeadLetter]]:
-        decoded: list[tuple[Record, Value]] = []
-        letters: list[DeadLetter] = []
+    def _decode(self, records: Iterable[Record]) -> tuple[list[tuple[Record, IndexedValue]], list[DeadLetter]]:
+        decoded: list[tuple[Record, IndexedValue]] = []
+        dead_letters: list[DeadLetter] = []
         for record in records:
             if record.problem:
-                letters.append(_letter(record, record.problem))
+                dead_letters.append(_dead_letter(record, record.problem))
                 continue
             try:
-                decoded.append((record, self._value(record)))
+                decoded.append((record, self._decode_value(record)))
             except Rejected as error:
-                letters.append(_letter(record, str(error)))
-        return decoded, letters
+                dead_letters.append(_dead_letter(record, str(error)))
+        return decoded, dead_letters
 
-    def _value(self, record: Record) -> Value:
+    def _decode_value(self, record: Record) -> IndexedValue:
         value = decode(record.topic, record.key, record.headers, record.value)
         if isinstance(value, FootageExpired):
-            until_us = self._doors.streams_until_us
-            if why := objection(value, record.topic, record.append_us, until_us):
-                metrics.EXPIRED_REFUSED.inc()
-                raise Rejected(why)
+            until_us = self._deps.streams_until_us
+            if reason := rejection_reason(value, record.topic, record.append_us, until_us):
+                metrics.EXPIRED_REJECTED.inc()
+                raise Rejected(reason)
         return value
 
-    async def _learn_expired(self, values: Sequence[Value]) -> None:
+    async def _refresh_expired(self, values: Sequence[IndexedValue]) -> None:
         """Looked up each time: retention may have let go of more a moment ago."""
-        asked = sorted(may_be_expired(values, self._doors.runtime.clock.now_us()))
-        self._expired = await self._doors.index.expired(asked) if asked else {}
-        for camera_id, ranges in expired_in(values).items():
+        camera_ids = sorted(cameras_with_old_footage(values, self._deps.runtime.clock.now_us()))
+        self._expired = await self._deps.index.expired_intervals(camera_ids) if camera_ids else {}
+        for camera_id, ranges in expired_by_camera(values).items():
             self._expired[camera_id] = merge([*self._expired.get(camera_id, []), *ranges])
 
-    async def _bury(self, letter: DeadLetter) -> None:
-        now_us = self._doors.runtime.clock.now_us()
-        message = wire.deadletter_message(letter, site=self._doors.settings.site, at_us=now_us)
-        await self._doors.publisher.publish(names.DEADLETTERS, message)
+    async def _publish_dead_letter(self, dead_letter: DeadLetter) -> None:
+        now_us = self._deps.runtime.clock.now_us()
+        message = wire.deadletter_message(dead_letter, site=self._deps.settings.site, at_us=now_us)
+        await self._deps.publisher.publish(names.DEADLETTERS, message)
         metrics.DEADLETTERS.inc()
         log.warning(
             "record rejected",
-            topic=letter.topic,
-            partition=letter.partition,
-            offset=letter.offset,
-            why=letter.reason,
+            topic=dead_letter.topic,
+            partition=dead_letter.partition,
+            offset=dead_letter.offset,
+            why=dead_letter.reason,
         )
 
-    def _notice(self, values: Iterable[Value]) -> None:
-        now_us = self._doors.runtime.clock.now_us()
+    def _report_indexed(self, values: Iterable[IndexedValue]) -> None:
+        now_us = self._deps.runtime.clock.now_us()
         for value in values:
             if isinstance(value, SegmentStored):
                 metrics.CAPTURED_TO_INDEXED.observe(max(0, now_us - value.end_us) / 1e6)
-                self._doors.arrivals.note(value)
+                self._deps.announced_intervals.feed(value)
 
 
-def _letter(record: Record, reason: str) -> DeadLetter:
+def _dead_letter(record: Record, reason: str) -> DeadLetter:
     return DeadLetter(
         topic=record.topic,
         partition=record.partition,

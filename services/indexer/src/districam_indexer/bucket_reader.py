@@ -12,13 +12,13 @@ from typing import Any
 import structlog
 
 from districam_common.contract.media import CAMERA_ID
-from districam_common.index.index_reader import EpochShape
+from districam_common.index.index_reader import EpochParameters
 from districam_common.runtime.clock import SystemClock
-from districam_common.s3.vault import Vault
-from districam_indexer.core.listing import Listing, Read, batch_of
+from districam_common.s3.versioned_bucket import VersionedBucket
+from districam_indexer.core.listing import ListingParser, ListingResult, build_batch
 from districam_indexer.core.operations import Batch, SetField
-from districam_indexer.core.plan import shape_field
-from districam_indexer.doors import Doors
+from districam_indexer.core.plan import epoch_parameters_field
+from districam_indexer.dependencies import Dependencies
 from districam_indexer.index_state import rebuilt_key
 
 log = structlog.get_logger()
@@ -27,24 +27,24 @@ log = structlog.get_logger()
 class BucketReader:
     """For one index. Everything may raise `Retriable` and `IndexChanged`; what was written stays."""
 
-    def __init__(self, doors: Doors, vault: Vault, build: str) -> None:
-        self._doors = doors
-        self._vault = vault
+    def __init__(self, deps: Dependencies, bucket: VersionedBucket, build: str) -> None:
+        self._deps = deps
+        self._bucket = bucket
         self._build = build
         self._clock = SystemClock()
         self._began_us = self._clock.monotonic_us()
-        self._shapes: dict[tuple[str, str], EpochShape | None] = {}
-        self._days = 0
+        self._epoch_parameters: dict[tuple[str, str], EpochParameters | None] = {}
+        self._total_days = 0
         self._days_read = 0
-        self._left: deque[str] = deque()
+        self._pending_days: deque[str] = deque()
         self.objects = 0
 
     @property
     def epochs(self) -> int:
-        return len(self._shapes)
+        return len(self._epoch_parameters)
 
     @property
-    def objects_s(self) -> int:
+    def objects_per_s(self) -> int:
         """Objects read a second, so far."""
         return round(self.objects / max(1e-3, self._elapsed_s))
 
@@ -54,74 +54,76 @@ class BucketReader:
 
     def progress(self) -> dict[str, Any]:
         """For people: how far, how fast, and for how long still, judged by days of cameras."""
-        left_s = self._elapsed_s / self._days_read * len(self._left) if self._days_read else None
+        left_s = self._elapsed_s / self._days_read * len(self._pending_days) if self._days_read else None
         return {
             "step": "objects",
             "objects": self.objects,
-            "objects_s": self.objects_s,
-            "days_left": len(self._left),
-            "days": self._days,
+            "objects_s": self.objects_per_s,
+            "days_left": len(self._pending_days),
+            "days": self._total_days,
             "left_s": None if left_s is None else round(left_s),
         }
 
     async def run(self) -> None:
         """Everything that is not in the index yet."""
-        done = await self._doors.state.rebuilt(build=self._build)
+        done = await self._deps.state.rebuilt_prefixes(build=self._build)
         cameras = [
-            folder for folder in await self._vault.folders("") if CAMERA_ID.fullmatch(folder.rstrip("/"))
+            folder for folder in await self._bucket.common_prefixes("") if CAMERA_ID.fullmatch(folder.rstrip("/"))
         ]
         async with asyncio.TaskGroup() as tasks:
-            listing = [tasks.create_task(self._vault.folders(folder)) for folder in cameras]
+            listing = [tasks.create_task(self._bucket.common_prefixes(folder)) for folder in cameras]
         days = [day for task in listing for day in task.result()]
-        self._days = len(days)
-        self._left.extend(day for day in days if day not in done)
+        self._total_days = len(days)
+        self._pending_days.extend(day for day in days if day not in done)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(self._doors.settings.s3.threads):
+            for _ in range(self._deps.settings.s3.threads):
                 tasks.create_task(self._work())
 
     async def _work(self) -> None:
-        while self._left:
-            await self._read_day(self._left.popleft())
+        while self._pending_days:
+            await self._read_day(self._pending_days.popleft())
             self._days_read += 1
 
     async def _read_day(self, prefix: str) -> None:
         camera_id = prefix.partition("/")[0]
-        listing = Listing(camera_id, now_us=self._clock.now_us())
-        async for page in self._vault.pages(prefix):
-            read = listing.read(page)
-            for key in read.left_out:
+        parser = ListingParser(camera_id, now_us=self._clock.now_us())
+        async for page in self._bucket.object_pages(prefix):
+            result = parser.parse_page(page)
+            for key in result.skipped_keys:
                 log.warning("object left out of the index", key=key[:300])
-            await self._write(camera_id, read)
-        note = Batch(members={rebuilt_key(self._build): {prefix}})
-        await self._doors.writer.apply(note, build=self._build)
+            await self._write(camera_id, result)
+        day_done = Batch(members={rebuilt_key(self._build): {prefix}})
+        await self._deps.writer.apply(day_done, build=self._build)
 
-    async def _write(self, camera_id: str, read: Read) -> None:
-        batch = batch_of(camera_id, read)
+    async def _write(self, camera_id: str, result: ListingResult) -> None:
+        batch = build_batch(camera_id, result)
         async with asyncio.TaskGroup() as tasks:
-            shapes = [
-                tasks.create_task(self._field(camera_id, epoch, key, of))
-                for (epoch, key), of in read.epochs.items()
+            tasks_by_epoch = [
+                tasks.create_task(self._parameters_field(camera_id, epoch, key, of))
+                for (epoch, key), of in result.epoch_objects.items()
             ]
-        for field in (task.result() for task in shapes):
+        for field in (task.result() for task in tasks_by_epoch):
             if field is not None:
                 batch.add(field)
-        await self._doors.writer.apply(batch, build=self._build)
-        self.objects += read.objects
+        await self._deps.writer.apply(batch, build=self._build)
+        self.objects += result.objects
 
-    async def _field(self, camera_id: str, epoch: str, key: str, of: str) -> SetField | None:
-        """The epoch's shape under that key, if the object `of`, or an earlier one of the epoch, tells it."""
-        if self._shapes.get((camera_id, epoch)) is None:
-            head = await self._vault.head(of)
-            self._shapes[camera_id, epoch] = None if head is None else _shape_in(head.metadata)
-        shape = self._shapes[camera_id, epoch]
-        if shape is None:
+    async def _parameters_field(self, camera_id: str, epoch: str, hash_key: str, object_key: str) -> SetField | None:
+        """The epoch's shape under that key, if the object `object_key`, or an earlier one of the epoch, tells it."""
+        if self._epoch_parameters.get((camera_id, epoch)) is None:
+            head = await self._bucket.head(object_key)
+            self._epoch_parameters[camera_id, epoch] = None if head is None else _parse_parameters(head.metadata)
+        parameters = self._epoch_parameters[camera_id, epoch]
+        if parameters is None:
             return None
-        return shape_field(key, epoch, codecs=shape.codecs, width=shape.width, height=shape.height)
+        return epoch_parameters_field(
+            hash_key, epoch, codecs=parameters.codecs, width=parameters.width, height=parameters.height
+        )
 
 
-def _shape_in(metadata: Mapping[str, str]) -> EpochShape | None:
+def _parse_parameters(metadata: Mapping[str, str]) -> EpochParameters | None:
     """What an object's metadata says of its epoch; None if it says nothing of use."""
     try:
-        return EpochShape(metadata["codecs"], int(metadata["width"]), int(metadata["height"]))
+        return EpochParameters(metadata["codecs"], int(metadata["width"]), int(metadata["height"]))
     except (KeyError, ValueError):
         return None

@@ -10,16 +10,16 @@ from prometheus_client import Gauge
 from districam_common.contract import names
 from districam_common.errors import Rejected, Retriable
 from districam_common.ledger.ledger import LedgerInputs, gap_us_by_cause, ledger, summary
-from districam_common.runtime.turns import in_turns, judged_beside
-from districam_common.runtime.unread import pass_over
+from districam_common.runtime.cooperative import run_in_thread_if_long, yield_periodically
+from districam_common.runtime.unreadable import record_unreadable
 from districam_indexer import metrics
-from districam_indexer.consume import Consumption
-from districam_indexer.doors import Doors
+from districam_indexer.consumer import Consumer
+from districam_indexer.dependencies import Dependencies
 
 log = structlog.get_logger()
 
 WINDOWS_S = {"1h": 3_600, "1d": 86_400}
-_REFRESHES = 240
+_REFRESHES_PER_WINDOW = 240
 """A window is computed anew when it has moved on by this share of itself: an hour every 15 s, a day every 6 min."""
 
 Labels = tuple[str, ...]
@@ -33,109 +33,109 @@ class Coverage:
     gap_s: dict[str, float]
 
 
-class Exported:
+class ReplaceableGauge:
     """A gauge whose label sets are replaced a window at a time, so that what is over does not stand for ever."""
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
-        self._known: dict[str, set[Labels]] = {}
+        self._label_sets: dict[str, set[Labels]] = {}
 
-    async def replace(self, part: str, values: dict[Labels, float]) -> None:
-        """All label sets of `part` are those of `values` from now on."""
-        before, self._known[part] = self._known.get(part, set()), set(values)
-        async for labels in in_turns(before - values.keys()):
+    async def replace(self, window: str, values: dict[Labels, float]) -> None:
+        """All label sets of `window` are those of `values` from now on."""
+        old_label_sets, self._label_sets[window] = self._label_sets.get(window, set()), set(values)
+        async for labels in yield_periodically(old_label_sets - values.keys()):
             self._gauge.remove(*labels)
-        async for labels, value in in_turns(values.items()):
+        async for labels, value in yield_periodically(values.items()):
             self._gauge.labels(*labels).set(value)
 
 
-class Gauges:
+class CoverageGauges:
     """Reports on the cameras whose `segments` partitions are this replica's, so that each is told by one replica."""
 
-    def __init__(self, doors: Doors, consumption: Consumption) -> None:
-        self._doors = doors
-        self._consumption = consumption
-        self._ratio = Exported(metrics.RECORDED_RATIO)
-        self._gaps = Exported(metrics.GAP_SECONDS)
-        self._last = Exported(metrics.LAST_SEGMENT_END)
+    def __init__(self, deps: Dependencies, consumer: Consumer) -> None:
+        self._deps = deps
+        self._consumer = consumer
+        self._recorded_ratio = ReplaceableGauge(metrics.RECORDED_RATIO)
+        self._gap_seconds = ReplaceableGauge(metrics.GAP_SECONDS)
+        self._last_segment_end = ReplaceableGauge(metrics.LAST_SEGMENT_END)
         self._computed_us: dict[str, int] = {}
-        self._told_of: frozenset[int] = frozenset()
+        self._exported_partitions: frozenset[int] = frozenset()
 
     async def run(self) -> None:
         """Until the service stops. An index in trouble leaves the gauges as they are."""
-        while not self._doors.runtime.stopping.is_set():
+        while not self._deps.runtime.stopping.is_set():
             try:
-                with metrics.round_of("gauges"):
+                with metrics.measure_round("gauges"):
                     await self._refresh()
             except (Retriable, Rejected) as error:
                 log.warning("gauges not refreshed", why=str(error))
-            await self._doors.runtime.stops_within(self._doors.settings.indexer.gauges_s)
+            await self._deps.runtime.wait_stopping(self._deps.settings.indexer.gauges_s)
 
     async def _refresh(self) -> None:
-        meta = await self._doors.index.meta()
+        meta = await self._deps.index.meta()
         if meta is None or not meta.is_ready:
             return
         cameras = await self._cameras()
-        newest = await self._newest(cameras)
-        await self._last.replace("", {(c,): at_us / 1e6 for c, at_us in newest.items()})
+        newest = await self._latest_ends_us(cameras)
+        await self._last_segment_end.replace("", {(c,): at_us / 1e6 for c, at_us in newest.items()})
         for window, length_s in WINDOWS_S.items():
             if self._is_due(window, length_s):
                 await self._export(window, length_s, cameras, meta.partitions)
 
-    async def _newest(self, cameras: Iterable[str]) -> dict[str, int]:
+    async def _latest_ends_us(self, cameras: Iterable[str]) -> dict[str, int]:
         """Camera → end of its newest segment, no later than now: a clock that was ahead must not make a dead camera look alive."""
-        index, now_us = self._doors.index, await self._now_us()
-        latest = await index.latest()
+        index, now_us = self._deps.index, await self._now_us()
+        latest = await index.latest_ends_us()
         for camera_id in cameras:
-            if latest.get(camera_id, 0) > now_us + names.AHEAD_US:
+            if latest.get(camera_id, 0) > now_us + names.MAX_CLOCK_AHEAD_US:
                 latest[camera_id] = await index.newest_end_us(camera_id, now_us) or 0
         return {one: min(latest[one], now_us) for one in cameras if latest.get(one)}
 
     async def _now_us(self) -> int:
         """This host's clock, unless the log has got further: then that is behind."""
-        return max(self._doors.runtime.clock.now_us(), *(await self._doors.index.logged()).values(), 0)
+        return max(self._deps.runtime.clock.now_us(), *(await self._deps.index.watermarks_us()).values(), 0)
 
     async def _cameras(self) -> list[str]:
-        count = await self._doors.publisher.partitions(names.SEGMENTS)
-        ours = self._consumption.segment_partitions
-        if ours != self._told_of:
-            self._told_of, self._computed_us = ours, {}
-        return sorted(c for c in await self._doors.index.camera_ids() if names.partition_of(c, count) in ours)
+        count = await self._deps.publisher.partitions(names.SEGMENTS)
+        ours = self._consumer.segment_partitions
+        if ours != self._exported_partitions:
+            self._exported_partitions, self._computed_us = ours, {}
+        return sorted(c for c in await self._deps.index.camera_ids() if names.partition_of(c, count) in ours)
 
     def _is_due(self, window: str, length_s: int) -> bool:
-        now_us = self._doors.runtime.clock.monotonic_us()
-        before_us = self._computed_us.get(window)
-        if before_us is not None and now_us - before_us < length_s * 1_000_000 // _REFRESHES:
+        now_us = self._deps.runtime.clock.monotonic_us()
+        last_us = self._computed_us.get(window)
+        if last_us is not None and now_us - last_us < length_s * 1_000_000 // _REFRESHES_PER_WINDOW:
             return False
         self._computed_us[window] = now_us
         return True
 
     async def _export(self, window: str, length_s: int, cameras: Iterable[str], partitions: int) -> None:
         now_us = await self._now_us()
-        settle_us = round(self._doors.settings.indexer.settle_s * 1e6)
+        settle_us = round(self._deps.settings.indexer.settle_s * 1e6)
         ratios: dict[Labels, float] = {}
         gaps: dict[Labels, float] = {}
         for camera_id in cameras:
             from_us = now_us - length_s * 1_000_000
             try:
-                known = await self._doors.index.known(
+                inputs = await self._deps.index.ledger_inputs(
                     camera_id, partitions, from_us - names.HOUR_US, now_us + names.HOUR_US
                 )
             except Rejected as error:
-                pass_over("camera", camera_id, str(error))
+                record_unreadable("camera", camera_id, str(error))
                 continue
-            judge = partial(coverage, known, from_us, now_us, settle_us=settle_us)
-            found = await judged_beside(judge, len(known.events))
-            if found.recorded_ratio is not None:
-                ratios[camera_id, window] = found.recorded_ratio
-            gaps |= {(camera_id, cause, window): gap_s for cause, gap_s in found.gap_s.items()}
-        await self._ratio.replace(window, ratios)
-        await self._gaps.replace(window, gaps)
+            compute = partial(compute_coverage, inputs, from_us, now_us, settle_us=settle_us)
+            coverage_now = await run_in_thread_if_long(compute, len(inputs.events))
+            if coverage_now.recorded_ratio is not None:
+                ratios[camera_id, window] = coverage_now.recorded_ratio
+            gaps |= {(camera_id, cause, window): gap_s for cause, gap_s in coverage_now.gap_s.items()}
+        await self._recorded_ratio.replace(window, ratios)
+        await self._gap_seconds.replace(window, gaps)
 
 
-def coverage(known: LedgerInputs, from_us: int, now_us: int, *, settle_us: int) -> Coverage:
+def compute_coverage(inputs: LedgerInputs, from_us: int, now_us: int, *, settle_us: int) -> Coverage:
     """The camera from `from_us` until now, by the ledger."""
-    states = ledger((from_us, now_us), known, now_us=now_us, settle_us=settle_us)
+    states = ledger((from_us, now_us), inputs, now_us=now_us, settle_us=settle_us)
     sums = summary(states)
     settled_us = sums.recorded_us + sums.gap_us
     ratio = sums.recorded_us / settled_us if settled_us else None

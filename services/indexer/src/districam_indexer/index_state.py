@@ -11,16 +11,16 @@ from redis.exceptions import WatchError
 
 from districam_common.contract import names
 from districam_common.index.index_reader import Meta, parse_meta
-from districam_common.index.redis_door import piped, redis_errors
+from districam_common.index.redis_client import open_pipeline, translate_redis_errors
 from districam_common.kafka.records import Partition
-from districam_indexer.counting import applied_field
 from districam_indexer.index_writer import IndexChanged
+from districam_indexer.usage_scripts import position_field
 
-REBUILDER = f"{names.PREFIX}rebuilder"
+REBUILD_LOCK = f"{names.PREFIX}rebuilder"
 """Who is rebuilding; it expires."""
 
 
-_CLEARED = tuple(
+_CLEARED_PATTERNS = tuple(
     f"{names.PREFIX}{kind}:*"
     for kind in ("seg", "epoch", "day", "events", "expired", "fell", "cameras", "used", "rebuilt")
 )
@@ -33,30 +33,30 @@ class IndexState:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def claim(self, instance: str, ttl_s: int) -> bool:
+    async def acquire_rebuild_lock(self, instance: str, ttl_s: int) -> bool:
         """Become the one that rebuilds, or stay it, for `ttl_s` more."""
-        with redis_errors("claiming the rebuild"):
-            if await self._redis.set(REBUILDER, instance, nx=True, ex=ttl_s):
+        with translate_redis_errors("claiming the rebuild"):
+            if await self._redis.set(REBUILD_LOCK, instance, nx=True, ex=ttl_s):
                 return True
-            if await self._redis.get(REBUILDER) != instance.encode():
+            if await self._redis.get(REBUILD_LOCK) != instance.encode():
                 return False
-            await self._redis.expire(REBUILDER, ttl_s)
+            await self._redis.expire(REBUILD_LOCK, ttl_s)
             return True
 
-    async def release(self, instance: str) -> None:
+    async def release_rebuild_lock(self, instance: str) -> None:
         """Let others rebuild, should that be needed again."""
-        with redis_errors("releasing the rebuild"):
-            if await self._redis.get(REBUILDER) == instance.encode():
-                await self._redis.delete(REBUILDER)
+        with translate_redis_errors("releasing the rebuild"):
+            if await self._redis.get(REBUILD_LOCK) == instance.encode():
+                await self._redis.delete(REBUILD_LOCK)
 
     async def clear(self, *, site: str, partitions: int) -> None:
         """Forget everything indexed. From the first step on nobody reads it, writes it, or believes its progress.
 
         Holds and stills stay.
         """
-        with redis_errors("clearing the index"):
+        with translate_redis_errors("clearing the index"):
             async with self._redis.pipeline() as pipe:
-                pipe.delete(names.LOGGED, names.COUNTED)
+                pipe.delete(names.WATERMARKS, names.USAGE_POSITION)
                 pipe.hset(
                     names.META,
                     mapping={
@@ -69,14 +69,14 @@ class IndexState:
                     },
                 )
                 await pipe.execute()
-            for pattern in _CLEARED:
+            for pattern in _CLEARED_PATTERNS:
                 await self._unlink(pattern)
-            own = (names.APPLIED, names.MARKS, names.LATEST, names.CAMERA_IDS, names.USED)
+            own = (names.APPLIED, names.MARKS, names.LATEST, names.CAMERA_IDS, names.USAGE)
             await self._redis.delete(*own)
 
-    async def forget(self, schema: str) -> int:
+    async def delete_schema(self, schema: str) -> int:
         """Removes the index of another schema, whole; gives how many keys it had."""
-        with redis_errors("removing an index"):
+        with translate_redis_errors("removing an index"):
             return await self._unlink(f"{names.prefix_of(schema)}*")
 
     async def _unlink(self, pattern: str) -> int:
@@ -90,34 +90,34 @@ class IndexState:
 
     async def begin(self, build: str, positions: Mapping[Partition, int]) -> None:
         """Open a new index for writing: its id, and from where on the topics are to be read into it."""
-        async with piped(self._redis, "beginning an index", transaction=True) as pipe:
+        async with open_pipeline(self._redis, "beginning an index", transaction=True) as pipe:
             if positions:
-                fields = {applied_field(place): offset for place, offset in positions.items()}
+                fields = {position_field(place): offset for place, offset in positions.items()}
                 pipe.hset(names.APPLIED, mapping={**fields})
             pipe.hset(names.META, "build", build)
             await pipe.execute()
 
-    async def tell(self, progress: Mapping[str, Any], *, build: str) -> None:
+    async def write_progress(self, progress: Mapping[str, Any], *, build: str) -> None:
         """How far the rebuild is. Raises IndexChanged when it is of no use any more."""
-        await self._set(build, {"progress": json.dumps(progress, separators=(",", ":"))})
+        await self._write_meta(build, {"progress": json.dumps(progress, separators=(",", ":"))})
 
     async def finish(self, *, build: str) -> None:
         """The index is whole. Raises IndexChanged when it is of no use any more."""
-        await self._set(build, {"state": "ready", "progress": "{}"})
-        with redis_errors("finishing an index"):
+        await self._write_meta(build, {"state": "ready", "progress": "{}"})
+        with translate_redis_errors("finishing an index"):
             await self._redis.delete(rebuilt_key(build))
 
-    async def rebuilt(self, *, build: str) -> set[str]:
+    async def rebuilt_prefixes(self, *, build: str) -> set[str]:
         """Which prefixes of the bucket stand in the index that is being built, whoever read them."""
-        with redis_errors("reading the rebuild's progress"):
+        with translate_redis_errors("reading the rebuild's progress"):
             found = await cast("Awaitable[set[bytes]]", self._redis.smembers(rebuilt_key(build)))
         return {prefix.decode(errors="replace") for prefix in found}
 
-    async def _set(self, build: str, fields: Mapping[str, str]) -> None:
-        async with piped(self._redis, "writing what the index says of itself", transaction=True) as pipe:
+    async def _write_meta(self, build: str, fields: Mapping[str, str]) -> None:
+        async with open_pipeline(self._redis, "writing what the index says of itself", transaction=True) as pipe:
             await pipe.watch(names.META)
-            found = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
-            if found is None or found.build != build:
+            meta = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
+            if meta is None or meta.build != build:
                 raise IndexChanged("the index was emptied, or is built anew")
             pipe.multi()
             pipe.hset(names.META, mapping={**fields})
@@ -132,6 +132,6 @@ def rebuilt_key(build: str) -> str:
     return f"{names.PREFIX}rebuilt:{build}"
 
 
-def is_usable(meta: Meta | None) -> bool:
+def is_writable(meta: Meta | None) -> bool:
     """Whether the index can be written to."""
     return meta is not None and meta.schema == names.SCHEMA and meta.build != ""

@@ -15,24 +15,22 @@ CAPTURED_TO_INDEXED = Histogram(
     buckets=LATENCY_BUCKETS_S,
 )
 DEADLETTERS = Counter("districam_indexer_deadletters_total", "Records that can never be indexed")
-EXPIRED_REFUSED = Counter(
+EXPIRED_REJECTED = Counter(
     "districam_indexer_expired_refused_total",
     "Words that footage has expired which are not believed: too young, or on a topic where no indexer says it",
 )
-DELETED = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
-LOCKED = Counter(
+DELETED_VERSIONS = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
+LOCKED_VERSIONS = Counter(
     "districam_retention_locked_total",
     "Versions that were to be deleted and that the store keeps, each time it refused",
 )
-STORED = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
-BUDGET = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")
-OVER_BUDGET = Gauge(
+STORED_BYTES = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
+BUDGET_BYTES = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")
+OVER_BUDGET_BYTES = Gauge(
     "districam_storage_over_budget_bytes",
     "Over the budget with nothing left that may go: held, locked, or too young",
 )
-HOLDS = Gauge(
-    "districam_holds", "Holds in force, by how far they are applied; of this replica's cameras", ["state"]
-)
+HOLDS = Gauge("districam_holds", "Holds in force, by how far they are applied; of this replica's cameras", ["state"])
 PROTECTION = Gauge(
     "districam_hold_protection",
     "1 for what the store has been found to do with legal holds: enforced, advisory (it would delete), unknown",
@@ -43,12 +41,8 @@ RECORDED_RATIO = Gauge(
     "Recorded share of the expected and settled time; absent where there is none",
     ["camera", "window"],
 )
-GAP_SECONDS = Gauge(
-    "districam_gap_seconds", "Expected, settled and not recorded", ["camera", "cause", "window"]
-)
-LAST_SEGMENT_END = Gauge(
-    "districam_last_segment_end_timestamp_seconds", "End of the newest stored segment", ["camera"]
-)
+GAP_SECONDS = Gauge("districam_gap_seconds", "Expected, settled and not recorded", ["camera", "cause", "window"])
+LAST_SEGMENT_END = Gauge("districam_last_segment_end_timestamp_seconds", "End of the newest stored segment", ["camera"])
 ROUND_SECONDS = Gauge(
     "districam_indexer_round_seconds",
     "How long the last whole round took over all cameras that are this replica's",
@@ -57,7 +51,7 @@ ROUND_SECONDS = Gauge(
 
 
 @contextmanager
-def round_of(loop: Literal["gauges", "retention", "holds"]) -> Generator[None]:
+def measure_round(loop: Literal["gauges", "retention", "holds"]) -> Generator[None]:
     """Measures a round, unless it is broken off."""
     clock = SystemClock()
     began_us = clock.monotonic_us()

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from districam_common.runtime.settings import Block, HealthSettings, LockSettings, ServiceSettings
+from districam_common.runtime.settings import HealthSettings, LockSettings, ServiceSettings, SettingsBlock
 
 
-class IndexerSettings(Block):
+class IndexerSettings(SettingsBlock):
     """The defaults suit a district.
 
     Attributes:
@@ -31,7 +31,7 @@ class IndexerSettings(Block):
     holds_s: float = Field(default=5.0, gt=0)
 
 
-class StorageSettings(Block):
+class StorageSettings(SettingsBlock):
     """What may be used.
 
     Attributes:

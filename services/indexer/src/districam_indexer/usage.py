@@ -10,26 +10,26 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from districam_common.contract import names
-from districam_common.index import index_replies as replies
-from districam_common.index.redis_door import piped, read_hash, redis_errors
+from districam_common.index import index_codec as replies
+from districam_common.index.redis_client import open_pipeline, read_hash, translate_redis_errors
 from districam_common.runtime.service import Runtime
-from districam_indexer.counting import is_behind, stage_begin, stage_count
 from districam_indexer.index_writer import IndexWriter
+from districam_indexer.usage_scripts import has_uncounted, queue_begin_count, queue_count_hours
 
 log = structlog.get_logger()
 
-COUNTER = f"{names.PREFIX}counter"
+COUNT_LOCK = f"{names.PREFIX}counter"
 """Who is counting; it expires."""
-_COUNTER_TTL_S = 30
+_COUNT_LOCK_TTL_S = 30
 _SCAN_COUNT = 1000
-_AT_ONCE = 50
+_HOURS_PER_SCRIPT = 50
 """Hours counted in one script: Redis serves nobody else meanwhile; 5 ms."""
 
-Standing = Literal["right", "behind", "none"]
+CountState = Literal["right", "behind", "none"]
 """Of the counts: `behind`: an indexer of an earlier version has added segments that are not counted."""
 
 
-class Usage:
+class UsageCounter:
     """Everything raises `Retriable` while Redis is in trouble."""
 
     def __init__(self, redis: Redis, writer: IndexWriter, runtime: Runtime) -> None:
@@ -37,80 +37,78 @@ class Usage:
         self._writer = writer
         self._runtime = runtime
 
-    async def standing(self, build: str) -> Standing:
+    async def count_state(self, build: str) -> CountState:
         """How far the counts of that index can be believed."""
-        async with piped(self._redis, "reading how far the hours are counted", transaction=True) as pipe:
-            pipe.hgetall(names.COUNTED)
+        async with open_pipeline(self._redis, "reading how far the hours are counted", transaction=True) as pipe:
+            pipe.hgetall(names.USAGE_POSITION)
             pipe.hgetall(names.APPLIED)
             counted, applied = cast("list[dict[bytes, bytes]]", await pipe.execute())
         if counted.get(b"build") != build.encode():
             return "none"
-        return "behind" if is_behind(counted, applied) else "right"
+        return "behind" if has_uncounted(counted, applied) else "right"
 
-    async def count(self, build: str) -> None:
+    async def recount(self, build: str) -> None:
         """Counts all hours of the index, a few at a time; nothing if somebody else is at it.
 
         Raises:
             IndexChanged: the index is not that of `build` any more.
         """
-        if not await self._claim():
+        if not await self._acquire_lock():
             return
         began_us, hours = self._runtime.clock.monotonic_us(), 0
-        await self._begin(build)
+        await self._begin_count(build)
         async for page in indexed_hours(self._redis):
-            for n in range(0, len(page), _AT_ONCE):
-                await self._count(page[n : n + _AT_ONCE])
+            for n in range(0, len(page), _HOURS_PER_SCRIPT):
+                await self._count_hours(page[n : n + _HOURS_PER_SCRIPT])
             hours += len(page)
-            if self._runtime.stopping.is_set() or not await self._claim():
+            if self._runtime.stopping.is_set() or not await self._acquire_lock():
                 return
 
-        async def stage(pipe: Pipeline) -> None:
+        async def queue_commands(pipe: Pipeline) -> None:
             pipe.multi()
-            pipe.hset(names.COUNTED, "build", build)
-            pipe.delete(COUNTER)
+            pipe.hset(names.USAGE_POSITION, "build", build)
+            pipe.delete(COUNT_LOCK)
 
-        await self._writer.transact("ending the count", build, stage)
+        await self._writer.transact("ending the count", build, queue_commands)
         took_us = self._runtime.clock.monotonic_us() - began_us
         log.info("hours counted", hours=hours, seconds=round(took_us / 1e6, 1))
 
-    async def totals(self) -> dict[str, int]:
+    async def bytes_by_camera(self) -> dict[str, int]:
         """Camera → bytes of its segments."""
-        found = await read_hash(self._redis, names.USED, "reading how much is indexed")
-        return replies.sizes(found)
+        found = await read_hash(self._redis, names.USAGE, "reading how much is indexed")
+        return replies.parse_usage(found)
 
     async def bytes_by_hour(self, camera_id: str) -> dict[int, int]:
         """Start of the hour → bytes, of all hours of the camera of which anything is indexed."""
-        found = await read_hash(
-            self._redis, names.used_key(camera_id), "reading how much of a camera is indexed"
-        )
-        return replies.sizes_by_hour(found, camera_id)
+        found = await read_hash(self._redis, names.usage_key(camera_id), "reading how much of a camera is indexed")
+        return replies.parse_usage_by_hour(found, camera_id)
 
-    async def _begin(self, build: str) -> None:
+    async def _begin_count(self, build: str) -> None:
         """What an earlier count, or another index, has left is no longer believed; then it is forgotten."""
 
-        async def stage(pipe: Pipeline) -> None:
+        async def queue_commands(pipe: Pipeline) -> None:
             pipe.multi()
-            stage_begin(pipe)
+            queue_begin_count(pipe)
 
-        await self._writer.transact("beginning to count", build, stage)
-        with redis_errors("forgetting the old counts"):
-            async for page in _scanned(self._redis, f"{names.USED}:*"):
+        await self._writer.transact("beginning to count", build, queue_commands)
+        with translate_redis_errors("forgetting the old counts"):
+            async for page in _scan(self._redis, f"{names.USAGE}:*"):
                 await self._redis.unlink(*page)
-            await self._redis.delete(names.USED)
+            await self._redis.delete(names.USAGE)
 
-    async def _count(self, hours: list[tuple[str, str]]) -> None:
-        async with piped(self._redis, "counting hours") as pipe:
-            stage_count(pipe, hours)
+    async def _count_hours(self, hours: list[tuple[str, str]]) -> None:
+        async with open_pipeline(self._redis, "counting hours") as pipe:
+            queue_count_hours(pipe, hours)
             await pipe.execute()
 
-    async def _claim(self) -> bool:
+    async def _acquire_lock(self) -> bool:
         instance = self._runtime.instance
-        with redis_errors("claiming the count"):
-            if await self._redis.set(COUNTER, instance, nx=True, ex=_COUNTER_TTL_S):
+        with translate_redis_errors("claiming the count"):
+            if await self._redis.set(COUNT_LOCK, instance, nx=True, ex=_COUNT_LOCK_TTL_S):
                 return True
-            if await self._redis.get(COUNTER) != instance.encode():
+            if await self._redis.get(COUNT_LOCK) != instance.encode():
                 return False
-            await self._redis.expire(COUNTER, _COUNTER_TTL_S)
+            await self._redis.expire(COUNT_LOCK, _COUNT_LOCK_TTL_S)
             return True
 
 
@@ -119,15 +117,15 @@ async def indexed_hours(redis: Redis) -> AsyncGenerator[list[tuple[str, str]]]:
 
     Walks over all keys: a district has millions.
     """
-    async for page in _scanned(redis, f"{names.PREFIX}seg:*"):
+    async for page in _scan(redis, f"{names.PREFIX}seg:*"):
         parsed = [names.parse_segments_key(key.decode(errors="replace")) for key in page]
         yield [one for one in parsed if one is not None]
 
 
-async def _scanned(redis: Redis, pattern: str) -> AsyncGenerator[list[bytes]]:
+async def _scan(redis: Redis, pattern: str) -> AsyncGenerator[list[bytes]]:
     cursor = 0
     while True:
-        with redis_errors("walking over the keys"):
+        with translate_redis_errors("walking over the keys"):
             cursor, found = await redis.scan(cursor, match=pattern, count=_SCAN_COUNT)
         page = cast("list[bytes]", found)
         if page:

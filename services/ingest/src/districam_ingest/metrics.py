@@ -8,12 +8,12 @@ ACCESS_UNITS = Counter("districam_ingest_access_units_total", "Pictures read.", 
 BYTES = Counter("districam_ingest_bytes_total", "Bytes of pictures read.", ["camera"])
 DAMAGED = Counter("districam_ingest_damaged_total", "Pictures known to be incomplete.", ["camera"])
 PACKETS_LOST = Counter("districam_ingest_packets_lost_total", "Packets known to be missing.", ["camera"])
-SOUND_UNITS = Counter(
+AUDIO_UNITS = Counter(
     "districam_ingest_sound_units_total",
     "Access units of sound stored, and silence in their place",
     ["camera"],
 )
-SOUND_LEFT_OUT = Counter(
+AUDIO_UNITS_DROPPED = Counter(
     "districam_ingest_sound_left_out_total", "Access units of sound that were not stored", ["camera"]
 )
 RECONNECTS = Counter("districam_ingest_reconnects_total", "Streams lost or refused.", ["camera", "cause"])
@@ -36,13 +36,9 @@ LAST_ACCESS_UNIT = Gauge(
 )
 SHED = Counter("districam_ingest_shed_access_units_total", "Pictures shed.", ["cause"])
 for _cause in ("shed_backpressure", "stream_error"):
-    SHED.labels(
-        _cause
-    )  # 0 from the start: the step from nothing to its first value is no increase to Prometheus
+    SHED.labels(_cause)  # 0 from the start: the step from nothing to its first value is no increase to Prometheus
 BUFFERED = Gauge("districam_ingest_buffered_bytes", "Bytes that wait for Kafka, or for their time.")
-COMPILED = Gauge(
-    "districam_ingest_compiled", "1 where what is done for every picture is compiled, 0 where interpreted"
-)
+COMPILED = Gauge("districam_ingest_compiled", "1 where what is done for every picture is compiled, 0 where interpreted")
 STILLS_SKIPPED = Counter(
     "districam_ingest_stills_skipped_total",
     "Stills not made or not published: the children were behind, could not decode the picture, or died of it, or Kafka was away.",
@@ -57,15 +53,15 @@ CLOCK_ERROR = Gauge(
     "By how much the kernel thinks that its clock is off.",
 )
 
-BROKER_APART = Gauge(
+BROKER_CLOCK_SKEW = Gauge(
     "districam_ingest_broker_clock_apart_seconds",
     "By how much a broker's clock is surely ahead of the time that this host goes by; 0 where the acks allow that it is not.",
     ["broker"],
 )
 
 _BY_CAMERA = (
-    SOUND_UNITS,
-    SOUND_LEFT_OUT,
+    AUDIO_UNITS,
+    AUDIO_UNITS_DROPPED,
     ACCESS_UNITS,
     BYTES,
     DAMAGED,
@@ -80,22 +76,22 @@ _BY_CAMERA = (
 )
 
 
-def forget(camera_id: str) -> None:
+def remove_camera(camera_id: str) -> None:
     """Removes a camera's series."""
     for metric in _BY_CAMERA:
         metric.remove_by_labels({"camera": camera_id})
     RECONNECTS.remove_by_labels({"camera": camera_id})
 
 
-_brokers: set[str] = set()
+_exported_brokers: set[str] = set()
 
 
-def tell_brokers(apart_us: Mapping[int, int]) -> None:
+def export_broker_skews(skews_us: Mapping[int, int]) -> None:
     """Broker → by how much its clock is ahead of ours; those that are not in it are gone."""
-    told = {str(broker): us / 1e6 for broker, us in apart_us.items()}
-    for broker in _brokers - told.keys():
-        BROKER_APART.remove(broker)
-    for broker, seconds in told.items():
-        BROKER_APART.labels(broker).set(seconds)
-    _brokers.clear()
-    _brokers.update(told)
+    skews_s = {str(broker): us / 1e6 for broker, us in skews_us.items()}
+    for broker in _exported_brokers - skews_s.keys():
+        BROKER_CLOCK_SKEW.remove(broker)
+    for broker, seconds in skews_s.items():
+        BROKER_CLOCK_SKEW.labels(broker).set(seconds)
+    _exported_brokers.clear()
+    _exported_brokers.update(skews_s)

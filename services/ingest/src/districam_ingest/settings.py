@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from districam_common.runtime.settings import Authority, Block, HealthSettings, ServiceSettings
+from districam_common.runtime.settings import CaFile, HealthSettings, ServiceSettings, SettingsBlock
 
 
-class IngestSettings(Block):
+class IngestSettings(SettingsBlock):
     """How cameras are read, cut and published."""
 
     credentials_file: Path | None = None
@@ -17,7 +17,7 @@ class IngestSettings(Block):
     """Connected, and no media for so long: `source_silent`."""
     retry_first_s: float = Field(default=0.5, gt=0)
     retry_most_s: float = Field(default=30.0, gt=0)
-    rtsps_ca_file: Authority = None
+    rtsps_ca_file: CaFile = None
     """Whose certificates `rtsps` cameras must have; without it none is verified: cameras make theirs themselves."""
     opening_at_once: int = Field(default=32, gt=0)
     """Streams take turns in being opened: so many at once, and as many of those that failed the last time (see `Turns`)."""

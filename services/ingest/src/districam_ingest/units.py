@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from districam_common.contract.media import Ends
+from districam_common.contract.media import EndKind
 
 
 @dataclass(slots=True, init=False)  # made for each picture: not frozen, and its `__init__` can be compiled
@@ -88,40 +88,40 @@ class AccessUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioUnit:
     """One access unit of sound as a reader delivers it.
 
     Attributes:
         pts: in ticks of its own rate, unwrapped, from any origin.
-        taken_us: monotonic time at which its first sample was taken at the latest: its packet's arrival less what lasts
+        captured_us: monotonic time at which its first sample was taken at the latest: its packet's arrival less what lasts
             from there to the packet's end.
         camera_us: the camera's own wall clock for it (RTCP sender reports), if known.
     """
 
     data: bytes
     pts: int
-    taken_us: int
+    captured_us: int
     camera_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """One fragment's access units; intervals tile within an epoch. The last unit lasts `last_ticks` of the media clock.
+class UnmuxedFragment:
+    """One fragment's access units; intervals tile within an epoch. The last unit lasts `last_duration_ticks` of the media clock.
 
-    `lost_behind`: packets known to be missing between it and the next fragment: what they held lies in this interval.
+    `lost_after`: packets known to be missing between it and the next fragment: what they held lies in this interval.
     """
 
     seq: int
     units: tuple[AccessUnit, ...]
     duration_us: int
-    last_ticks: int
+    last_duration_ticks: int
     starts_segment: bool
-    ends: Ends | None
-    lost_behind: int = 0
+    ends: EndKind | None
+    lost_after: int = 0
 
     @property
     def lost_packets(self) -> int:
-        return sum(unit.lost_packets for unit in self.units) + self.lost_behind
+        return sum(unit.lost_packets for unit in self.units) + self.lost_after
 
     @property
     def damaged(self) -> int:
@@ -137,7 +137,7 @@ class Cut:
 
     @property
     def end_dts(self) -> int:
-        return self.units[-1].dts + self.last_ticks
+        return self.units[-1].dts + self.last_duration_ticks
 
     @property
     def size(self) -> int:

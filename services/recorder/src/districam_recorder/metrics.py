@@ -10,10 +10,8 @@ SEGMENTS = Counter(
 PUT_SECONDS = Histogram("districam_recorder_put_seconds", "Time of one successful put of an object")
 PUT_ERRORS = Counter("districam_recorder_put_errors_total", "Puts that failed and were repeated", ["cause"])
 OPEN_BYTES = Gauge("districam_recorder_open_bytes", "Bytes of segments in memory: open, or not yet announced")
-REPEATS = Counter("districam_recorder_repeats_total", "Fragments dropped because they had come before")
-DEADLETTERS = Counter(
-    "districam_recorder_deadletters_total", "Records that can never be stored, and segments of them"
-)
+DUPLICATES = Counter("districam_recorder_repeats_total", "Fragments dropped because they had come before")
+DEADLETTERS = Counter("districam_recorder_deadletters_total", "Records that can never be stored, and segments of them")
 CONFLICTS = Counter(
     "districam_recorder_conflicts_total",
     "Segments under whose key other bytes are stored, and fragments in whose place another was taken",

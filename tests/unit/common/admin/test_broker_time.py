@@ -1,6 +1,6 @@
 import pytest
 
-from districam_common.admin.broker_time import ClockOff, ahead_us, check
+from districam_common.admin.broker_time import ClockSkewError, proven_skew_us, require_no_skew
 
 S = 1_000_000
 
@@ -18,16 +18,16 @@ S = 1_000_000
 def test_an_append_between_sending_and_acknowledgement_bounds_the_clock(
     append_s: int, sent_s: int, acked_s: int, ahead_s: int
 ):
-    assert ahead_us(append_s * S, sent_s * S, acked_s * S) == pytest.approx(ahead_s * S, abs=1_000)
+    assert proven_skew_us(append_s * S, sent_s * S, acked_s * S) == pytest.approx(ahead_s * S, abs=1_000)
 
 
 @pytest.mark.parametrize("off_us", [-S, 0, S])
 def test_a_second_is_let_pass(off_us: int):
-    check(off_us, "")
+    require_no_skew(off_us, "")
 
 
 @pytest.mark.correctness
 @pytest.mark.parametrize(("off_us", "which"), [(S + 1, "1.0 s ahead of"), (-300 * S, "300.0 s behind")])
 def test_more_is_refused_with_the_fix_and_what_was_done(off_us: int, which: str):
-    with pytest.raises(ClockOff, match=f"at least {which} the broker's.*set-ntp.*Nothing was written"):
-        check(off_us, "Nothing was written.")
+    with pytest.raises(ClockSkewError, match=f"at least {which} the broker's.*set-ntp.*Nothing was written"):
+        require_no_skew(off_us, "Nothing was written.")

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.admin.cameras_file import CamerasFileError, changes, deletion, export, parse
+from districam_common.admin.cameras_file import (
+    CamerasFileError,
+    deletion,
+    diff_cameras,
+    format_cameras_file,
+    parse_cameras_file,
+)
 from districam_common.contract import wire
 from districam_common.contract.camera_fields import CameraEntry
 from districam_common.contract.events import Camera, Location
@@ -19,7 +25,7 @@ CAMERA = """
 
 
 def read(text: str, days: float = 35) -> list[Camera]:
-    return parse("cameras:" + text, topic_retention_days=days)
+    return parse_cameras_file("cameras:" + text, topic_retention_days=days)
 
 
 def problems(text: str, days: float = 35) -> str:
@@ -29,16 +35,12 @@ def problems(text: str, days: float = 35) -> str:
 
 
 def test_the_shortest_entry_has_the_contracts_defaults() -> None:
-    assert read(CAMERA) == [
-        Camera(camera_id="cam-001", name="Cổng chợ", url="rtsp://10.0.0.11:554/live?channel=1")
-    ]
+    assert read(CAMERA) == [Camera(camera_id="cam-001", name="Cổng chợ", url="rtsp://10.0.0.11:554/live?channel=1")]
 
 
 def test_an_entry_has_the_records_fields_and_defaults() -> None:
     record = {field.name: field.default for field in dataclasses.fields(Camera)}
-    entry = {
-        name: field.get_default(call_default_factory=True) for name, field in CameraEntry.model_fields.items()
-    }
+    entry = {name: field.get_default(call_default_factory=True) for name, field in CameraEntry.model_fields.items()}
     assert record.keys() - entry.keys() == {"deleted", "revision", "updated_us"}
     needed = {"camera_id", "name", "url"}
     assert {name: value for name, value in entry.items() if name not in needed} | {"groups": ()} == {
@@ -183,7 +185,7 @@ def test_footage_may_not_outlive_the_topics_that_explain_it() -> None:
 )
 def test_a_file_of_another_form_is_refused(text: str, message: str) -> None:
     with pytest.raises(CamerasFileError, match=message):
-        parse(text, topic_retention_days=35)
+        parse_cameras_file(text, topic_retention_days=35)
 
 
 # ---- changes
@@ -195,11 +197,11 @@ TWO = Camera(camera_id="cam-002", name="Two", url="rtsp://a/2", revision=1, upda
 
 def test_what_is_as_it_was_is_not_published_again() -> None:
     wanted = [dataclasses.replace(ONE, revision=1, updated_us=0)]
-    assert changes({"cam-001": ONE}, wanted, prune=False, now_us=9_000) == []
+    assert diff_cameras({"cam-001": ONE}, wanted, prune=False, now_us=9_000) == []
 
 
 def test_a_change_is_the_next_revision_and_shows_field_by_field() -> None:
-    (change,) = changes(
+    (change,) = diff_cameras(
         {"cam-001": ONE}, [dataclasses.replace(ONE, name="Eins", audio=False)], prune=False, now_us=9_000
     )
     assert change.kind == "change"
@@ -208,7 +210,7 @@ def test_a_change_is_the_next_revision_and_shows_field_by_field() -> None:
 
 
 def test_revisions_sort_by_their_instant_also_when_the_clock_went_back() -> None:
-    (change,) = changes({"cam-001": ONE}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=5)
+    (change,) = diff_cameras({"cam-001": ONE}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=5)
     assert change.camera.updated_us == 1_001
 
 
@@ -216,36 +218,36 @@ def test_revisions_sort_by_their_instant_also_when_the_clock_went_back() -> None
 def test_a_revision_from_the_future_can_be_followed_by_one_that_is_read() -> None:
     end_us, now_us = (1 << 53) - 1, 1_790_000_000_000_000
     forged = dataclasses.replace(ONE, updated_us=end_us)
-    (change,) = changes({"cam-001": forged}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=now_us)
+    (change,) = diff_cameras({"cam-001": forged}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=now_us)
     assert change.camera.updated_us == now_us
     made = wire.camera_message(change.camera, site="here")
-    assert wire.camera(made.key, made.headers, made.value) == change.camera
+    assert wire.decode_camera(made.key, made.headers, made.value) == change.camera
 
 
 def test_a_new_camera_begins_at_revision_1() -> None:
-    (change,) = changes({}, [ONE], prune=True, now_us=9_000)
+    (change,) = diff_cameras({}, [ONE], prune=True, now_us=9_000)
     assert (change.kind, change.camera.revision, change.camera.updated_us) == ("add", 1, 9_000)
 
 
 def test_only_prune_deletes_what_the_file_does_not_name() -> None:
     current = {"cam-001": ONE, "cam-002": TWO}
-    assert changes(current, [ONE], prune=False, now_us=9_000) == []
-    (change,) = changes(current, [ONE], prune=True, now_us=9_000)
+    assert diff_cameras(current, [ONE], prune=False, now_us=9_000) == []
+    (change,) = diff_cameras(current, [ONE], prune=True, now_us=9_000)
     assert change == deletion(TWO, now_us=9_000)
     assert change.camera == dataclasses.replace(TWO, deleted=True, revision=2, updated_us=9_000)
     current["cam-002"] = change.camera
-    assert changes(current, [ONE], prune=True, now_us=9_000) == []
+    assert diff_cameras(current, [ONE], prune=True, now_us=9_000) == []
 
 
 def test_a_deleted_camera_that_is_named_again_is_taken_up_again() -> None:
     gone = deletion(ONE, now_us=9_000).camera
-    (change,) = changes({"cam-001": gone}, [ONE], prune=False, now_us=10_000)
+    (change,) = diff_cameras({"cam-001": gone}, [ONE], prune=False, now_us=10_000)
     assert (change.kind, change.camera.deleted, change.camera.revision) == ("restore", False, 5)
 
 
-texts = st.text(
-    st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), min_size=1, max_size=20
-).filter(lambda text: bool(text.strip()) and text.isprintable())
+texts = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), min_size=1, max_size=20).filter(
+    lambda text: bool(text.strip()) and text.isprintable()
+)
 cameras = st.builds(
     Camera,
     camera_id=st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True),
@@ -270,6 +272,6 @@ cameras = st.builds(
 
 @given(st.lists(cameras, max_size=4, unique_by=lambda camera: camera.camera_id))
 def test_what_is_exported_reads_as_the_same_cameras(given_cameras: list[Camera]) -> None:
-    assert parse(export(given_cameras), topic_retention_days=35) == [
+    assert parse_cameras_file(format_cameras_file(given_cameras), topic_retention_days=35) == [
         dataclasses.replace(camera, revision=1, updated_us=0) for camera in given_cameras
     ]

@@ -3,16 +3,23 @@
 import dataclasses
 
 from districam_common.contract import names
-from districam_common.kafka.topics import Found, Topic, declared, plan, reach, told
+from districam_common.kafka.topics import (
+    ExistingTopic,
+    Topic,
+    declared_topics,
+    format_capacity,
+    format_plan,
+    plan,
+)
 from districam_common.runtime.settings import TopicsSettings
 
 
-def found(topic: Topic, **changes: object) -> Found:
-    as_declared = Found(topic.partitions, topic.replication_factor, dict(topic.configs))
+def found(topic: Topic, **changes: object) -> ExistingTopic:
+    as_declared = ExistingTopic(topic.partitions, topic.replication_factor, dict(topic.configs))
     return dataclasses.replace(as_declared, **changes)
 
 
-TOPICS = {topic.name: topic for topic in declared(TopicsSettings())}
+TOPICS = {topic.name: topic for topic in declared_topics(TopicsSettings())}
 AS_DECLARED = {name: found(topic) for name, topic in TOPICS.items()}
 
 
@@ -43,7 +50,7 @@ def test_the_table_is_the_contracts() -> None:
 
 def test_the_figures_are_settings() -> None:
     settings = TopicsSettings(replication_factor=3, min_insync_replicas=2, fragments_retention_h=0.5)
-    topics = {topic.name: topic for topic in declared(settings)}
+    topics = {topic.name: topic for topic in declared_topics(settings)}
     assert topics[names.FRAGMENTS].replication_factor == 3
     assert topics[names.FRAGMENTS].configs["min.insync.replicas"] == "2"
     assert topics[names.FRAGMENTS].configs["retention.ms"] == "1800000"
@@ -52,7 +59,7 @@ def test_the_figures_are_settings() -> None:
 def test_an_empty_broker_gets_everything() -> None:
     planned = plan(list(TOPICS.values()), {})
     assert planned.create == tuple(TOPICS.values())
-    assert len(told(planned)) == 8
+    assert len(format_plan(planned)) == 8
     assert not planned.refusals
 
 
@@ -67,7 +74,7 @@ def test_a_value_that_differs_is_altered_and_told_with_before_and_after() -> Non
         names.FRAGMENTS: found(fragments, configs={**fragments.configs, "retention.ms": "1000"}),
     }
     planned = plan(list(TOPICS.values()), there)
-    assert told(planned) == [f"alter {names.FRAGMENTS}: retention.ms 1000 -> 21600000"]
+    assert format_plan(planned) == [f"alter {names.FRAGMENTS}: retention.ms 1000 -> 21600000"]
 
 
 def test_partitions_of_a_keyed_topic_are_refused_with_the_way_to_migrate() -> None:
@@ -93,10 +100,10 @@ def test_other_partitions_or_replicas_are_refused_too() -> None:
 
 
 def test_it_says_how_many_cameras_may_share_a_partition_before_it_is_kept_for_less() -> None:
-    line = reach(TOPICS[names.FRAGMENTS].configs)
+    line = format_capacity(TOPICS[names.FRAGMENTS].configs)
     assert line is not None
     assert "68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s" in line
-    assert reach(TOPICS[names.KEYFRAMES].configs) is None
-    no_limit = declared(TopicsSettings(fragments_retention_bytes=-1))[1]
+    assert format_capacity(TOPICS[names.KEYFRAMES].configs) is None
+    no_limit = declared_topics(TopicsSettings(fragments_retention_bytes=-1))[1]
     assert no_limit.name == names.FRAGMENTS
-    assert reach(no_limit.configs) is None
+    assert format_capacity(no_limit.configs) is None

@@ -8,22 +8,22 @@ from aiokafka.partitioner import murmur2  # pyright: ignore[reportUnknownVariabl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from districam_common.contract import index, names
+from districam_common.contract import names, segment_array
 from districam_common.contract.events import SegmentStored
-from districam_common.contract.index import IndexEntry
 from districam_common.contract.media import CAMERA_ID
-from districam_common.index import index_replies
-from support.values import CAMERA_IDS, INSTANTS, STORED, index_entries
+from districam_common.contract.segment_array import IndexEntry
+from districam_common.index import index_codec
+from support.values import CAMERA_IDS, INSTANTS, STORED_SEGMENTS, index_entries
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
 
 @given(INSTANTS)
 def test_instants_survive_their_text(at_us: int) -> None:
-    text = names.rfc3339(at_us)
+    text = names.format_rfc3339(at_us)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
     assert names.parse_rfc3339(text) == at_us
-    assert names.us_of(names.utc(at_us)) == at_us
+    assert names.datetime_to_us(names.utc(at_us)) == at_us
 
 
 @given(INSTANTS, st.integers(-14 * 60, 14 * 60))
@@ -46,19 +46,19 @@ def test_a_local_time_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         names.parse_rfc3339("2026-11-24T14:47:00")
     with pytest.raises(ValueError, match="no time zone"):
-        names.us_of(datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None))
+        names.datetime_to_us(datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None))
 
 
 @given(CAMERA_IDS, index_entries())
 def test_keys_survive_parsing(camera_id: str, entry: IndexEntry) -> None:
-    parsed = names.parse_segment_key(names.segment_key(camera_id, entry), entry.bytes)
-    assert parsed == names.SegmentName(camera_id, entry)
+    parsed = names.parse_segment_object_key(names.segment_object_key(camera_id, entry), entry.bytes)
+    assert parsed == names.SegmentKeyFields(camera_id, entry)
 
 
 @given(CAMERA_IDS, index_entries(), index_entries())
 def test_a_cameras_keys_sort_by_time(camera_id: str, a: IndexEntry, b: IndexEntry) -> None:
     if a.start_us != b.start_us:
-        in_order = names.segment_key(camera_id, a) < names.segment_key(camera_id, b)
+        in_order = names.segment_object_key(camera_id, a) < names.segment_object_key(camera_id, b)
         assert in_order == (a.start_us < b.start_us)
 
 
@@ -81,15 +81,15 @@ KEY = "cam-1/2026-11-24/14/47-00.000000Z.01900000-0000-7000-8000-000000000000.0-
 @example(names.SITE_MARKER)
 def test_what_parses_is_the_key_of_an_entry_that_fits_the_index(key: str) -> None:
     try:
-        name = names.parse_segment_key(key, 1000)
+        name = names.parse_segment_object_key(key, 1000)
     except ValueError:
         return
-    assert names.segment_key(name.camera_id, name.entry) == key
-    assert len(index.member(name.entry)) == index.MEMBER.itemsize
+    assert names.segment_object_key(name.camera_id, name.entry) == key
+    assert len(segment_array.encode_member(name.entry)) == segment_array.MEMBER_DTYPE.itemsize
     assert CAMERA_ID.fullmatch(name.camera_id)
 
 
-@given(STORED)
+@given(STORED_SEGMENTS)
 def test_the_index_entry_of_an_announcement(stored: SegmentStored) -> None:
     whole = names.entry_of(replace(stored, lost_packets=0, damaged=0))
     assert (whole.epoch, whole.first_seq, whole.last_seq) == (stored.epoch, stored.first_seq, stored.last_seq)
@@ -107,15 +107,13 @@ def test_redis_keys() -> None:
     assert names.epochs_key("cam-1", at_us) == "dc1:epoch:cam-1:20261124"
     assert names.day_key("cam-1", at_us) == "dc1:day:cam-1:20261124"
     assert names.events_key("cam-1") == "dc1:events:cam-1"
-    assert names.fell_key(7) == "dc1:fell:7"
+    assert names.truncations_key(7) == "dc1:fell:7"
     assert names.still_key("cam-1") == "dc1:still:cam-1"
     assert names.camera_key("cam-1") == "dc1:cameras:cam-1"
 
 
 @given(INSTANTS, st.integers(1, 3 * DAY_US), st.data())
-def test_hours_hold_every_segment_that_touches_the_window(
-    from_us: int, length_us: int, data: st.DataObject
-) -> None:
+def test_hours_hold_every_segment_that_touches_the_window(from_us: int, length_us: int, data: st.DataObject) -> None:
     hours = names.hours(from_us, from_us + length_us)
     assert all(b - a == HOUR_US for a, b in pairwise(hours))
     start_us = data.draw(st.integers(from_us - HOUR_US, from_us + length_us - 1))
@@ -124,9 +122,7 @@ def test_hours_hold_every_segment_that_touches_the_window(
 
 @given(INSTANTS, st.integers(0, 2 * DAY_US))
 def test_slots_are_the_ten_seconds_that_are_touched(start_us: int, length_us: int) -> None:
-    found = [
-        day + bit * names.SLOT_US for day, bits in names.slots(start_us, start_us + length_us) for bit in bits
-    ]
+    found = [day + bit * names.SLOT_US for day, bits in names.slots(start_us, start_us + length_us) for bit in bits]
     first = start_us // names.SLOT_US * names.SLOT_US
     assert found == list(range(first, max(start_us + length_us, start_us + 1), names.SLOT_US))
     for day, bits in names.slots(start_us, start_us + length_us):
@@ -158,7 +154,7 @@ def test_prefixes_of_days_and_hours_are_those_of_keys_and_are_read_back() -> Non
 def test_what_is_no_hour_is_a_value_error(hour: str) -> None:
     """In Redis it costs itself alone; a long number was an error that nobody foresaw."""
     try:
-        found = index_replies.sizes_by_hour({hour.encode(): b"5", b"2026112414": b"7"}, "cam-1")
+        found = index_codec.parse_usage_by_hour({hour.encode(): b"5", b"2026112414": b"7"}, "cam-1")
     except OverflowError:
         found = None
     assert found == {names.parse_hour("2026112414"): 7}
@@ -171,7 +167,7 @@ def test_a_hold_lies_elsewhere_once_it_is_released() -> None:
 
 def test_what_has_expired_is_kept_as_its_bounds() -> None:
     assert names.expired_key("cam-1") == "dc1:expired:cam-1"
-    assert names.parse_interval(names.interval_text(5, 70).encode()) == (5, 70)
+    assert names.parse_interval(names.format_interval(5, 70).encode()) == (5, 70)
 
 
 @pytest.mark.correctness
@@ -180,9 +176,9 @@ def test_each_schema_has_keys_and_a_group_of_its_own() -> None:
     assert (names.PREFIX, names.INDEXER_GROUP) == ("dc1:", "districam-indexer")
     assert (names.prefix_of("2"), names.indexer_group_of("2")) == ("dc2:", "districam-indexer-2")
     keys = [
-        names.CAMERA_IDS, names.LATEST, names.APPLIED, names.LOGGED, names.HOLDS, names.HOLD_STATES, names.META,
+        names.CAMERA_IDS, names.LATEST, names.APPLIED, names.WATERMARKS, names.HOLDS, names.HOLD_STATES, names.META,
         names.segments_key("cam-1", 0), names.epochs_key("cam-1", 0), names.day_key("cam-1", 0),
-        names.events_key("cam-1"), names.expired_key("cam-1"), names.fell_key(1), names.still_key("cam-1"),
+        names.events_key("cam-1"), names.expired_key("cam-1"), names.truncations_key(1), names.still_key("cam-1"),
         names.camera_key("cam-1"),
     ]  # fmt: skip
     assert all(key.startswith(names.PREFIX) for key in keys)

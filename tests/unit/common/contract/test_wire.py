@@ -16,7 +16,7 @@ from districam_common.contract.events import (
     DeadLetter,
     FootageExpired,
     Lost,
-    PartitionFell,
+    PartitionTruncated,
     Profile,
     Refused,
     SegmentStored,
@@ -25,10 +25,16 @@ from districam_common.contract.events import (
 from districam_common.contract.media import Fragment, Still
 from districam_common.contract.wire import Headers, Message, WireError
 from support import golden
-from support.values import CAMERAS, DEAD_LETTERS, INSTANTS, STILLS, STORED, STREAM_EVENTS, fragments
+from support.values import CAMERAS, DEAD_LETTERS, INSTANTS, STILLS, STORED_SEGMENTS, STREAM_EVENTS, fragments
 
-Decoder = Callable[[bytes | None, wire.Received, bytes | None], object]
-DECODERS: list[Decoder] = [wire.fragment, wire.still, wire.camera, wire.stored, wire.event]
+Decoder = Callable[[bytes | None, wire.ReceivedHeaders, bytes | None], object]
+DECODERS: list[Decoder] = [
+    wire.decode_fragment,
+    wire.decode_still,
+    wire.decode_camera,
+    wire.decode_stored,
+    wire.decode_event,
+]
 
 
 def changed(message: Message, **headers: bytes | None) -> Headers:
@@ -40,7 +46,7 @@ def changed(message: Message, **headers: bytes | None) -> Headers:
 @given(fragments())
 def test_fragments_survive(fragment: Fragment) -> None:
     made = wire.fragment_message(fragment, site="local")
-    assert wire.fragment(made.key, made.headers, made.value) == fragment
+    assert wire.decode_fragment(made.key, made.headers, made.value) == fragment
     assert made.key == fragment.info.camera_id.encode()
     headers = dict(made.headers)
     assert headers["ce_id"] == f"{fragment.info.epoch}/{fragment.info.seq}".encode()
@@ -51,13 +57,13 @@ def test_fragments_survive(fragment: Fragment) -> None:
 @given(STILLS)
 def test_stills_survive(still: Still) -> None:
     made = wire.still_message(still, site="local")
-    assert wire.still(made.key, made.headers, made.value) == still
+    assert wire.decode_still(made.key, made.headers, made.value) == still
 
 
 @given(CAMERAS)
 def test_cameras_survive(camera: Camera) -> None:
     made = wire.camera_message(camera, site="local")
-    assert wire.camera(made.key, made.headers, made.value) == camera
+    assert wire.decode_camera(made.key, made.headers, made.value) == camera
 
 
 URL = "rtsp://10.0.0.1/1"
@@ -87,7 +93,7 @@ def test_a_cameras_record_is_read_as_strictly_as_the_operators_file(field: str, 
     good = wire.camera_message(Camera(camera_id="cam-1", name="Cổng", url=URL), site="local")
     bad = json.dumps(json.loads(good.value) | {field: value}).encode()
     with pytest.raises(WireError, match=rf"Camera\.{field}") as refused:
-        wire.camera(good.key, good.headers, bad)
+        wire.decode_camera(good.key, good.headers, bad)
     assert "S3cret" not in str(refused.value)
     assert len(str(refused.value)) < 500
 
@@ -99,29 +105,29 @@ def test_a_still_has_a_size() -> None:
     )  # fmt: skip
     made = wire.still_message(still, site="local")
     with pytest.raises(WireError, match="at most"):
-        wire.still(made.key, made.headers, made.value)
+        wire.decode_still(made.key, made.headers, made.value)
 
 
 @pytest.mark.hostile
 def test_texts_of_an_announcement_are_no_longer_than_what_they_name() -> None:
     good = RECORDS[SegmentStored.type]
     long = dict.fromkeys(("codecs", "bucket", "key", "sha256"), "x" * 100_000)
-    read = wire.stored(good.key, good.headers, json.dumps(json.loads(good.value) | long).encode())
+    read = wire.decode_stored(good.key, good.headers, json.dumps(json.loads(good.value) | long).encode())
     assert max(map(len, (read.codecs, read.bucket, read.key, read.sha256))) <= 500
 
 
-@given(STORED)
+@given(STORED_SEGMENTS)
 def test_announcements_survive(stored: SegmentStored) -> None:
     made = wire.stored_message(stored, site="local")
-    assert wire.stored(made.key, made.headers, made.value) == stored
+    assert wire.decode_stored(made.key, made.headers, made.value) == stored
     assert dict(made.headers)["ce_id"] == stored.key.encode()
 
 
 @given(STREAM_EVENTS)
 def test_events_survive(event: StreamEvent) -> None:
     made = wire.event_message(event, 7, site="local", service="ingest")
-    assert wire.event(made.key, made.headers, made.value) == event
-    subject = str(event.partition) if isinstance(event, PartitionFell) else event.camera_id
+    assert wire.decode_event(made.key, made.headers, made.value) == event
+    subject = str(event.partition) if isinstance(event, PartitionTruncated) else event.camera_id
     assert made.key == dict(made.headers)["ce_subject"] == subject.encode()
     assert dict(made.headers)["ce_id"] == f"{event.instance}/7".encode()
 
@@ -132,21 +138,21 @@ def test_indexed_events_survive_and_those_that_are_ranked_say_when_the_log_took_
 ) -> None:
     is_ranked = isinstance(event, Lost | Refused) or (isinstance(event, Connected) and not event.repeated)
     appended_us = at_us if is_ranked else None
-    assert wire.parse_indexed(wire.indexed_event(event, at_us)) == (event, appended_us)
+    assert wire.decode_indexed_event(wire.encode_indexed_event(event, at_us)) == (event, appended_us)
 
 
 @given(DEAD_LETTERS, INSTANTS)
 def test_dead_letters_say_where_the_dead_one_lies(letter: DeadLetter, at_us: int) -> None:
     made = wire.deadletter_message(letter, site="local", at_us=at_us)
-    assert wire.parse(DeadLetter, made.value) == letter
+    assert wire.decode_json(DeadLetter, made.value) == letter
     assert dict(made.headers)["ce_id"] == f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
 
 
 RECORDS = {dict(message.headers)["ce_type"].decode(): message for message in golden.RECORDS.values()}
 JSON_KINDS: dict[Decoder, type[Camera | SegmentStored | Lost]] = {
-    wire.camera: Camera,
-    wire.stored: SegmentStored,
-    wire.event: Lost,
+    wire.decode_camera: Camera,
+    wire.decode_stored: SegmentStored,
+    wire.decode_event: Lost,
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -170,12 +176,8 @@ VALUES = st.none() | st.binary(max_size=60) | JSON.map(lambda value: json.dumps(
 
 
 @pytest.mark.parametrize("decode", DECODERS)
-@given(
-    st.none() | st.binary(max_size=9), st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=9), VALUES
-)
-def test_garbage_is_a_wire_error(
-    decode: Decoder, key: bytes | None, headers: Headers, value: bytes | None
-) -> None:
+@given(st.none() | st.binary(max_size=9), st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=9), VALUES)
+def test_garbage_is_a_wire_error(decode: Decoder, key: bytes | None, headers: Headers, value: bytes | None) -> None:
     with pytest.raises(WireError):
         decode(key, headers, value)
 
@@ -188,27 +190,27 @@ def test_a_fragment_with_one_header_spoilt_is_a_wire_error_or_another_fragment(
     spoilt = data.draw(st.sampled_from([name for name, _ in made.headers]))
     headers = changed(made, **{spoilt: data.draw(st.none() | HEADER_VALUES)})
     try:
-        again = wire.fragment(made.key, headers, made.value)
+        again = wire.decode_fragment(made.key, headers, made.value)
     except WireError:
         return
-    assert wire.fragment(made.key, wire.fragment_message(again, site="x").headers, made.value) == again
+    assert wire.decode_fragment(made.key, wire.fragment_message(again, site="x").headers, made.value) == again
 
 
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()), STREAM_EVENTS)
-@example(b"[" * 100_000, PartitionFell(partition=1, at_us=0, instance="", from_us=0, to_us=1))
-@example(b'{"type":"', PartitionFell(partition=1, at_us=0, instance="", from_us=0, to_us=1))
+@example(b"[" * 100_000, PartitionTruncated(partition=1, at_us=0, instance="", from_us=0, to_us=1))
+@example(b'{"type":"', PartitionTruncated(partition=1, at_us=0, instance="", from_us=0, to_us=1))
 def test_an_indexed_event_that_is_garbage_is_a_wire_error(garbage: bytes, event: StreamEvent) -> None:
     with pytest.raises(WireError):
-        wire.parse_indexed(garbage)
+        wire.decode_indexed_event(garbage)
     with pytest.raises(WireError):
-        wire.parse_indexed(wire.indexed_event(event, 0)[:-1] + garbage)
+        wire.decode_indexed_event(wire.encode_indexed_event(event, 0)[:-1] + garbage)
 
 
 def test_an_indexed_event_of_an_unknown_kind_or_time_is_a_wire_error() -> None:
     with pytest.raises(WireError, match=r"unknown event type 'districam\.other\.v1'"):
-        wire.parse_indexed(b'{"type":"districam.other.v1"}')
+        wire.decode_indexed_event(b'{"type":"districam.other.v1"}')
     with pytest.raises(WireError, match="appended_us is not an integer: 'soon'"):
-        wire.parse_indexed(b'{"type":"districam.stream.lost.v1","appended_us":"soon"}')
+        wire.decode_indexed_event(b'{"type":"districam.stream.lost.v1","appended_us":"soon"}')
 
 
 @given(fragments())
@@ -238,21 +240,21 @@ def test_a_fragment_must_be_what_its_headers_say(fragment: Fragment) -> None:
         (changed(made, ce_initlength=b"0"), "moof at ce_initlength"),
     ):
         with pytest.raises(WireError, match=words):
-            wire.fragment(made.key, headers, made.value)
+            wire.decode_fragment(made.key, headers, made.value)
     for camera_id in (b"../elsewhere", b"_districam", b"Cam-1", b""):
         with pytest.raises(WireError, match="ce_subject is not a camera id"):
-            wire.fragment(camera_id, changed(made, ce_subject=camera_id), made.value)
+            wire.decode_fragment(camera_id, changed(made, ce_subject=camera_id), made.value)
     with pytest.raises(WireError, match="differs from ce_subject"):
-        wire.fragment(b"another", made.headers, made.value)
+        wire.decode_fragment(b"another", made.headers, made.value)
     with pytest.raises(WireError, match="not ftyp"):
-        wire.fragment(made.key, made.headers, None)
+        wire.decode_fragment(made.key, made.headers, None)
 
 
 def test_a_cameras_own_clock_may_say_anything() -> None:
     """One without a battery begins in 1900 (NTP), and its footage is good."""
     made = golden.RECORDS["fragment, first"]
     headers = [*made.headers, ("ce_cameratime", b"1900-01-01T00:00:00.000000Z")]
-    camera_start_us = wire.fragment(made.key, headers, made.value).info.camera_start_us
+    camera_start_us = wire.decode_fragment(made.key, headers, made.value).info.camera_start_us
     assert camera_start_us is not None
     assert camera_start_us < 0
 
@@ -273,7 +275,7 @@ def test_an_optional_header_that_is_null_is_a_wire_error_too() -> None:
     made = golden.RECORDS["fragment, first"]
     for name in ("ce_starts", "ce_ends", "ce_lostpackets", "ce_damaged", "ce_cameratime"):
         with pytest.raises(WireError, match=f"header {name} is missing, or null"):
-            wire.fragment(made.key, [*made.headers, (name, None)], made.value)
+            wire.decode_fragment(made.key, [*made.headers, (name, None)], made.value)
 
 
 @pytest.mark.parametrize("at_us", [-1, 2**53, 2**63, 10**30])
@@ -283,31 +285,31 @@ def test_an_event_out_of_time_is_a_wire_error(kind: type[StreamEvent], at_us: in
     given_fields = json.loads(RECORDS[kind.type].value) | {"at_us": at_us}
     headers = changed(RECORDS[kind.type])
     with pytest.raises(WireError, match=rf"{kind.__name__}\.at_us: "):
-        wire.event(RECORDS[kind.type].key, headers, json.dumps(given_fields).encode())
+        wire.decode_event(RECORDS[kind.type].key, headers, json.dumps(given_fields).encode())
 
 
 @pytest.mark.parametrize(
     ("decode", "field", "bad"),
     [
-        (wire.camera, "segment_s", 0),
-        (wire.camera, "keyframe_interval_s", -1),
-        (wire.camera, "retention_days", 0),
-        (wire.camera, "revision", 0),
-        (wire.camera, "updated_us", -1),
-        (wire.camera, "camera_id", "../cam-1"),
-        (wire.camera, "transport", "sctp"),
-        (wire.stored, "epoch", "1"),
-        (wire.stored, "first_seq", -1),
-        (wire.stored, "last_seq", 2**31),
-        (wire.stored, "start_us", -1),
-        (wire.stored, "end_us", 2**53),
-        (wire.stored, "bytes", -1),
-        (wire.stored, "camera_start_us", 2**63),
-        (wire.event, "cause", "bad luck"),
-        (wire.event, "next_retry_s", -1),
-        (wire.event, "next_retry_s", 1e300),
-        (wire.event, "next_retry_s", float("nan")),
-        (wire.event, "last_seq", -1),
+        (wire.decode_camera, "segment_s", 0),
+        (wire.decode_camera, "keyframe_interval_s", -1),
+        (wire.decode_camera, "retention_days", 0),
+        (wire.decode_camera, "revision", 0),
+        (wire.decode_camera, "updated_us", -1),
+        (wire.decode_camera, "camera_id", "../cam-1"),
+        (wire.decode_camera, "transport", "sctp"),
+        (wire.decode_stored, "epoch", "1"),
+        (wire.decode_stored, "first_seq", -1),
+        (wire.decode_stored, "last_seq", 2**31),
+        (wire.decode_stored, "start_us", -1),
+        (wire.decode_stored, "end_us", 2**53),
+        (wire.decode_stored, "bytes", -1),
+        (wire.decode_stored, "camera_start_us", 2**63),
+        (wire.decode_event, "cause", "bad luck"),
+        (wire.decode_event, "next_retry_s", -1),
+        (wire.decode_event, "next_retry_s", 1e300),
+        (wire.decode_event, "next_retry_s", float("nan")),
+        (wire.decode_event, "last_seq", -1),
     ],
 )
 def test_a_field_out_of_range_is_a_wire_error_that_names_it(decode: Decoder, field: str, bad: object) -> None:
@@ -323,24 +325,24 @@ def test_a_still_must_be_a_jpeg(still: Still) -> None:
     made = wire.still_message(still, site="local")
     for value in (None, b"", b"\x89PNG"):
         with pytest.raises(WireError, match="not a JPEG"):
-            wire.still(made.key, made.headers, value)
+            wire.decode_still(made.key, made.headers, value)
 
 
 @given(CAMERAS)
 def test_the_key_must_be_the_values_camera(camera: Camera) -> None:
     made = wire.camera_message(camera, site="local")
     with pytest.raises(WireError, match="differs from the value's"):
-        wire.camera(b"another-" + made.key, made.headers, made.value)
+        wire.decode_camera(b"another-" + made.key, made.headers, made.value)
 
 
 def test_an_error_names_the_field_and_an_addition_is_left_unread() -> None:
     with pytest.raises(WireError, match=r"DeadLetter\.partition: "):
-        wire.parse(DeadLetter, b'{"topic":"t","partition":"x","offset":1,"key":"","reason":"","service":""}')
+        wire.decode_json(DeadLetter, b'{"topic":"t","partition":"x","offset":1,"key":"","reason":"","service":""}')
     with pytest.raises(WireError, match=r"DeadLetter\.value: "):
-        wire.parse(DeadLetter, b"")
+        wire.decode_json(DeadLetter, b"")
     letter = DeadLetter(topic="t", partition=1, offset=2, key="k", reason="r", service="s")
-    later = wire.json_bytes(letter)[:-1] + b',"added_in_another_version":1}'
-    assert wire.parse(DeadLetter, later) == letter
+    later = wire.encode_json(letter)[:-1] + b',"added_in_another_version":1}'
+    assert wire.decode_json(DeadLetter, later) == letter
     assert replace(letter, key="") != letter
 
 
@@ -366,8 +368,8 @@ def test_a_text_that_is_too_long_is_cut_where_it_is_written_and_where_an_older_o
     assert len(longer) >= 2
     made = wire.event_message(replace(event, **longer), 1, site="local", service="ingest")
     assert len(made.value) < 3_000
-    read = wire.event(made.key, made.headers, made.value)
+    read = wire.decode_event(made.key, made.headers, made.value)
     assert {len(getattr(read, name)) for name in longer} <= {32, 64, 200, 500}
     older = json.dumps(asdict(event) | longer).encode()
-    assert wire.event(made.key, made.headers, older) == read
-    assert wire.parse_indexed(b'{"type":"%b",' % event.type.encode() + older[1:]) == (read, None)
+    assert wire.decode_event(made.key, made.headers, older) == read
+    assert wire.decode_indexed_event(b'{"type":"%b",' % event.type.encode() + older[1:]) == (read, None)

@@ -6,41 +6,46 @@ import pytest
 
 from districam_common.contract import wire
 from districam_common.contract.events import Camera
-from districam_common.index.revisions import PartlyRead, is_known, revision, revisions
+from districam_common.index.revisions import (
+    PartialCamera,
+    decode_revision,
+    decode_revisions,
+    is_newest_readable,
+)
 
 pytestmark = pytest.mark.correctness
 CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", retention_days=90, updated_us=5)
 
 
 def member(**fields: object) -> bytes:
-    return json.dumps({**json.loads(wire.json_bytes(CAMERA)), **fields}).encode()
+    return json.dumps({**json.loads(wire.encode_json(CAMERA)), **fields}).encode()
 
 
 def test_a_value_that_a_newer_version_knows_costs_its_field_alone() -> None:
     """A rolling update has both versions at work: what the camera is, and whether it is expected, is read all the same."""
-    read = revision(member(transport="http", groups={"a": 1}, enabled=False, unheard_of=1))
-    assert isinstance(read, PartlyRead)
+    read = decode_revision(member(transport="http", groups={"a": 1}, enabled=False, unheard_of=1))
+    assert isinstance(read, PartialCamera)
     assert set(read.unread) == {"groups", "transport"}
     assert (read.name, read.retention_days, read.is_expected, read.transport) == ("Cổng", 90, False, "tcp")
-    assert is_known(read)
+    assert is_newest_readable(read)
 
 
 @pytest.mark.parametrize("field", ["enabled", "deleted", "retention_days", "updated_us", "url"])
 def test_what_decides_is_never_guessed(field: str) -> None:
     with pytest.raises(wire.WireError, match=field):
-        revision(member(**{field: "?" if field != "url" else 1}))
+        decode_revision(member(**{field: "?" if field != "url" else 1}))
 
 
 def test_the_last_readable_revision_stands_for_a_newer_one_and_says_so() -> None:
     newer = member(enabled="?", revision=2, updated_us=6)
-    (last,) = revisions([wire.json_bytes(CAMERA), newer], "cam-1")
-    assert isinstance(last, PartlyRead)
-    assert (last.unread, last.name, is_known(last)) == (("*",), "Cổng", False)
-    assert revisions([newer, wire.json_bytes(CAMERA)], "cam-1") == [CAMERA]
-    assert is_known(CAMERA)
+    (last,) = decode_revisions([wire.encode_json(CAMERA), newer], "cam-1")
+    assert isinstance(last, PartialCamera)
+    assert (last.unread, last.name, is_newest_readable(last)) == (("*",), "Cổng", False)
+    assert decode_revisions([newer, wire.encode_json(CAMERA)], "cam-1") == [CAMERA]
+    assert is_newest_readable(CAMERA)
 
 
 @pytest.mark.parametrize("junk", [b"", b"[]", b"3", b"{}", b"\xff", b"[" * 5000, b'{"camera_id": 1}'])
 def test_junk_hides_nothing(junk: bytes) -> None:
-    assert revisions([junk, wire.json_bytes(CAMERA)], "cam-1") == [CAMERA]
-    assert revisions([junk], "cam-1") == []
+    assert decode_revisions([junk, wire.encode_json(CAMERA)], "cam-1") == [CAMERA]
+    assert decode_revisions([junk], "cam-1") == []

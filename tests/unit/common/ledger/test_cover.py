@@ -4,20 +4,20 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_common.contract import index
-from districam_common.contract.index import IndexEntry
+from districam_common.contract import segment_array
+from districam_common.contract.segment_array import IndexEntry
 from districam_common.ledger import cover
-from districam_common.ledger.causes import Told
+from districam_common.ledger.causes import LoggedEvent
 from districam_common.ledger.cover import (
     Piece,
     Run,
     StoredFragment,
-    overlaps,
     run_cover,
     runs_of,
     segment_cover,
+    unexplained_overlaps,
 )
-from districam_common.ledger.intervals import merge, touches
+from districam_common.ledger.intervals import intersects, merge
 from support.histories import EPOCHS, entry, lost
 
 S = 1_000_000
@@ -109,7 +109,7 @@ def test_every_stored_instant_is_shown_once_by_segments(
     segments: list[tuple[str, list[StoredFragment]]],
 ) -> None:
     entries = entries_of(segments)
-    pieces = segment_cover(index.from_entries(entries))
+    pieces = segment_cover(segment_array.array_from_entries(entries))
     assert all(a.from_us < a.to_us <= b.from_us < b.to_us for a, b in pairwise(pieces))
     for at_us in range(0, 50 * S, S // 2):
         is_stored = any(one.start_us <= at_us < one.end_us for one in entries)
@@ -122,18 +122,18 @@ def test_every_stored_instant_is_shown_once_by_segments(
 def test_what_lies_alone_is_shown_as_if_all_had_been_looked_at_together(
     segments: list[tuple[str, list[StoredFragment]]],
 ) -> None:
-    array = index.from_entries(entries_of(segments))
-    assert segment_cover(array) == cover.cover_by_definition(array, range(len(array)))
+    array = segment_array.array_from_entries(entries_of(segments))
+    assert segment_cover(array) == cover.exact_cover(array, range(len(array)))
 
 
 @given(stored(), st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=3))
 def test_of_a_part_of_the_time_the_same_pieces_are_shown(
     segments: list[tuple[str, list[StoredFragment]]], asked: list[tuple[int, int]]
 ) -> None:
-    array = index.from_entries(entries_of(segments))
+    array = segment_array.array_from_entries(entries_of(segments))
     within = merge((from_s * S, to_s * S) for from_s, to_s in asked)
     whole = segment_cover(array)
-    assert segment_cover(array, within) == [p for p in whole if touches(within, p.from_us, p.to_us)]
+    assert segment_cover(array, within) == [p for p in whole if intersects(within, p.from_us, p.to_us)]
 
 
 @given(stored(), st.sets(st.sampled_from(EPOCHS)))
@@ -141,9 +141,9 @@ def test_overlaps_are_where_two_epochs_are_stored_that_no_handover_explains(
     segments: list[tuple[str, list[StoredFragment]]], handed_over: set[str]
 ) -> None:
     entries = entries_of(segments)
-    words = [Told(lost(epoch, 0, 0, "handover")) for epoch in handed_over]
-    words += [Told(lost(epoch, 0, 0, "source_silent")) for epoch in EPOCHS]
-    reported = overlaps(index.from_entries(entries), words)
+    words = [LoggedEvent(lost(epoch, 0, 0, "handover")) for epoch in handed_over]
+    words += [LoggedEvent(lost(epoch, 0, 0, "source_silent")) for epoch in EPOCHS]
+    reported = unexplained_overlaps(segment_array.array_from_entries(entries), words)
     for at_us in range(0, 50 * S, S // 2):
         there = {one.epoch for one in entries if one.start_us <= at_us < one.end_us} - handed_over
         assert any(from_us <= at_us < to_us for from_us, to_us in reported) == (len(there) > 1)
@@ -166,8 +166,8 @@ def shown(runs: list[Run]) -> list[tuple[int, int, int]]:
 
 def test_nothing_stored_shows_nothing() -> None:
     assert run_cover([]) == []
-    assert segment_cover(index.from_entries([])) == []
-    assert overlaps(index.from_entries([]), []) == []
+    assert segment_cover(segment_array.array_from_entries([])) == []
+    assert unexplained_overlaps(segment_array.array_from_entries([]), []) == []
 
 
 def test_the_next_run_is_entered_at_its_last_keyframe_before_the_end_of_the_first() -> None:
@@ -207,7 +207,7 @@ def test_a_playlist_leaves_out_copies_that_others_make_needless() -> None:
         entry(E0, 4, 9, 8 * S, 20 * S),
         entry(E0, 12, 13, 24 * S, 28 * S),
     ]
-    assert segment_cover(index.from_entries(entries)) == [
+    assert segment_cover(segment_array.array_from_entries(entries)) == [
         Piece(0, 0, 10 * S),
         Piece(3, 10 * S, 20 * S),
         Piece(4, 24 * S, 28 * S),
@@ -217,7 +217,7 @@ def test_a_playlist_leaves_out_copies_that_others_make_needless() -> None:
 def test_a_playlist_changes_epoch_at_a_segment_that_starts_with_a_keyframe() -> None:
     old = [entry(E0, n * 5, n * 5 + 4, n * 10 * S, (n + 1) * 10 * S) for n in range(3)]
     new = [entry(E1, n * 5, n * 5 + 4, (n * 10 + 15) * S, (n * 10 + 25) * S) for n in range(4)]
-    pieces = segment_cover(index.from_entries([*old, *new]))
+    pieces = segment_cover(segment_array.array_from_entries([*old, *new]))
     assert [(p.row, p.from_us // S, p.to_us // S) for p in pieces] == [
         (0, 0, 10),
         (1, 10, 20),
@@ -230,5 +230,5 @@ def test_a_playlist_changes_epoch_at_a_segment_that_starts_with_a_keyframe() -> 
 
 def test_a_playlist_leaves_out_what_the_next_epoch_shows() -> None:
     old = [entry(E0, n * 5, n * 5 + 4, n * 10 * S, (n + 1) * 10 * S) for n in range(3)]
-    pieces = segment_cover(index.from_entries([*old, entry(E1, 0, 9, 12 * S, 52 * S)]))
+    pieces = segment_cover(segment_array.array_from_entries([*old, entry(E1, 0, 9, 12 * S, 52 * S)]))
     assert pieces == [Piece(0, 0, 10 * S), Piece(1, 10 * S, 12 * S), Piece(3, 12 * S, 52 * S)]

@@ -14,26 +14,26 @@ from districam_common.contract.events import (
     ClockStep,
     Connected,
     FootageExpired,
-    PartitionFell,
+    PartitionTruncated,
     Refused,
     Shed,
 )
-from districam_common.contract.index import from_entries
 from districam_common.contract.names import HOLDS_PREFIX, HOUR_US, RELEASED_PREFIX, hold_key, released_key
-from districam_common.ledger.causes import FOREVER, Told
+from districam_common.contract.segment_array import array_from_entries
+from districam_common.ledger.causes import FOREVER, LoggedEvent
 from districam_common.ledger.expectation import Revision
 from districam_common.ledger.holds import (
     Hold,
     Holds,
-    cached_form,
-    copied,
-    copied_fell,
-    unread_hold,
-    witnesses,
+    describe_unreadable_hold,
+    encode_cached_hold,
+    encode_events,
+    encode_truncations,
+    explaining_events,
 )
 from districam_common.ledger.ledger import LedgerInputs, ledger
 from districam_common.s3.hold_store import HoldStore
-from support.announced import EPOCHS, NOON_US, S, lost
+from support.announcements import EPOCHS, NOON_US, S, lost
 from support.histories import History, camera, histories
 from support.memory_blobs import MemoryBlobs
 
@@ -63,7 +63,7 @@ def shed(start_us: int, end_us: int) -> Shed:
 
 def test_what_is_held_is_of_one_camera_and_merged() -> None:
     some = Holds((hold(), hold(from_us=TO_US, to_us=TO_US + 5), hold("cam-2", 0, 9)))
-    assert some.of("cam-1") == [(FROM_US, TO_US + 5)]
+    assert some.intervals_of("cam-1") == [(FROM_US, TO_US + 5)]
 
 
 @pytest.mark.correctness
@@ -71,13 +71,17 @@ def test_a_hold_that_cannot_be_read_keeps_all_that_it_may_keep() -> None:
     newer = json.dumps({"camera_id": "cam-1", "from_us": 5, "to_us": 9, "placed_us": "noon"}).encode()
     windowless = json.dumps({"camera_id": "cam-1", "from_us": "noon"}).encode()
     foreign = json.dumps({"camera_id": "No Camera", "from_us": 5, "to_us": 9}).encode()
-    known = Holds((), (unread_hold("a" * 16, newer, "why"),))
-    assert (known.of("cam-1"), known.of("cam-2"), known.unclear) == ([(5, 9)], [], [])
-    assert Holds((), (unread_hold("a" * 16, windowless, "why"),)).of("cam-1") == [(0, FOREVER)]
+    known = Holds((), (describe_unreadable_hold("a" * 16, newer, "why"),))
+    assert (known.intervals_of("cam-1"), known.intervals_of("cam-2"), known.of_unknown_camera) == (
+        [(5, 9)],
+        [],
+        [],
+    )
+    assert Holds((), (describe_unreadable_hold("a" * 16, windowless, "why"),)).intervals_of("cam-1") == [(0, FOREVER)]
     for body in (b"", b"[]", b"\xff", b"[" * 5000, foreign):
-        unclear = Holds((hold("cam-2", 0, 9),), (unread_hold("b" * 16, body, "why"),))
-        assert unclear.of("cam-1") == unclear.of("cam-2") == [(0, FOREVER)]
-        assert [one.id for one in unclear.unclear] == ["b" * 16]
+        unclear = Holds((hold("cam-2", 0, 9),), (describe_unreadable_hold("b" * 16, body, "why"),))
+        assert unclear.intervals_of("cam-1") == unclear.intervals_of("cam-2") == [(0, FOREVER)]
+        assert [one.id for one in unclear.of_unknown_camera] == ["b" * 16]
 
 
 @pytest.mark.correctness
@@ -85,22 +89,22 @@ async def test_what_is_no_hold_beside_the_holds_costs_nothing() -> None:
     """Tools for S3 write an object for a folder that somebody makes; a stray file lies there as easily."""
     good, spoilt = hold(), "f" * 16
     bodies = {HOLDS_PREFIX: b"", f"{HOLDS_PREFIX}notes.txt": b"x", f"{HOLDS_PREFIX}sub/{spoilt}.json": b"{"}
-    bodies |= {hold_key(good.id): wire.json_bytes(good)}
+    bodies |= {hold_key(good.id): wire.encode_json(good)}
     bodies |= {RELEASED_PREFIX: b"", released_key(spoilt): b"{"}
     bucket = MemoryBlobs({key: (body, {}) for key, body in bodies.items()})
     store = HoldStore(bucket)
-    assert await store.all() == Holds((good,))
-    assert await store.all_released() == []
-    bucket.has(hold_key(spoilt), b"{")
-    found = await store.all()
-    assert found.read == (good,)
-    assert [one.id for one in found.unread] == [spoilt]
+    assert await store.list_active() == Holds((good,))
+    assert await store.list_released() == []
+    bucket.put_directly(hold_key(spoilt), b"{")
+    found = await store.list_active()
+    assert found.readable == (good,)
+    assert [one.id for one in found.unreadable] == [spoilt]
 
 
 def test_it_goes_over_the_wire_and_its_cached_form_is_without_events() -> None:
     one = replace(hold(), events=("{}",), fell=("{}",))
-    assert wire.parse(Hold, wire.json_bytes(one)) == one
-    assert wire.parse(Hold, cached_form(one)) == hold()
+    assert wire.decode_json(Hold, wire.encode_json(one)) == one
+    assert wire.decode_json(Hold, encode_cached_hold(one)) == hold()
 
 
 def test_the_events_in_it_around_it_and_in_force_before_it_are_copied() -> None:
@@ -113,66 +117,68 @@ def test_the_events_in_it_around_it_and_in_force_before_it_are_copied() -> None:
     over, outside = shed(FROM_US - S, FROM_US + S), shed(FROM_US - 9 * S, FROM_US)
     expired = FootageExpired(camera_id="cam-1", at_us=FROM_US, instance="i", from_us=0, to_us=9, reason="r")
     step = ClockStep(camera_id="cam-1", at_us=FROM_US, instance="i", offset_us=1, step_us=1)
-    told = [Told(event) for event in (far, before, inside, after, late, over, outside, expired, step)]
-    assert [one.event for one in witnesses(told, FROM_US, TO_US)] == [before, inside, after, over, step]
+    told = [LoggedEvent(event) for event in (far, before, inside, after, late, over, outside, expired, step)]
+    assert [one.event for one in explaining_events(told, FROM_US, TO_US)] == [
+        before,
+        inside,
+        after,
+        over,
+        step,
+    ]
 
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("ahead_us", [0, 24 * HOUR_US])
 @pytest.mark.parametrize("lingered_us", [0, 20 * S])
 @pytest.mark.parametrize("begun_us", [FROM_US - 40 * S, FROM_US + 40 * S])
-def test_the_copied_events_explain_the_window_as_all_of_them_do(
-    ahead_us: int, lingered_us: int, begun_us: int
-) -> None:
+def test_the_copied_events_explain_the_window_as_all_of_them_do(ahead_us: int, lingered_us: int, begun_us: int) -> None:
     """Also behind a handover, and behind an epoch of a clock that was ahead."""
-    handover = replace(
-        lost(begun_us + 40 * S), epoch=EPOCHS[2], end_us=begun_us + lingered_us, next_retry_s=600.0
-    )
+    handover = replace(lost(begun_us + 40 * S), epoch=EPOCHS[2], end_us=begun_us + lingered_us, next_retry_s=600.0)
     told = [
-        Told(
+        LoggedEvent(
             Refused(camera_id="cam-1", at_us=begun_us - S + ahead_us, instance="j", cause="auth_failed"),
             begun_us,
         ),
-        Told(connected(begun_us + ahead_us, 2), begun_us),
-        Told(connected(begun_us + S, 0), begun_us + 2 * S),
-        Told(handover, begun_us + 40 * S),
-        Told(lost(begun_us + 100 * S), begun_us + 100 * S),
-        Told(connected(TO_US - S, 1), TO_US),
+        LoggedEvent(connected(begun_us + ahead_us, 2), begun_us),
+        LoggedEvent(connected(begun_us + S, 0), begun_us + 2 * S),
+        LoggedEvent(handover, begun_us + 40 * S),
+        LoggedEvent(lost(begun_us + 100 * S), begun_us + 100 * S),
+        LoggedEvent(connected(TO_US - S, 1), TO_US),
     ]
-    again = list[Told]()
-    for text in copied(witnesses(told, FROM_US, TO_US)):
-        event, appended_us = wire.parse_indexed(text.encode())
-        assert not isinstance(event, PartitionFell)
-        again.append(Told(event, appended_us))
+    again = list[LoggedEvent]()
+    for text in encode_events(explaining_events(told, FROM_US, TO_US)):
+        event, appended_us = wire.decode_indexed_event(text.encode())
+        assert not isinstance(event, PartitionTruncated)
+        again.append(LoggedEvent(event, appended_us))
 
-    def states(some: list[Told]) -> object:
+    def states(some: list[LoggedEvent]) -> object:
         late_us = TO_US + 9 * HOUR_US
-        known = LedgerInputs(revisions=[RECORD], segments=from_entries([]), events=some, log_us=late_us)
+        known = LedgerInputs(revisions=[RECORD], segments=array_from_entries([]), events=some, log_us=late_us)
         return ledger((FROM_US, TO_US), known, now_us=late_us)
 
     assert states(again) == states(told)
 
 
 def test_what_fell_off_the_log_is_copied_if_it_touches_the_window() -> None:
-    def fell(from_us: int, to_us: int) -> PartitionFell:
-        return PartitionFell(partition=1, at_us=1, instance="i", from_us=from_us, to_us=to_us)
+    def fell(from_us: int, to_us: int) -> PartitionTruncated:
+        return PartitionTruncated(partition=1, at_us=1, instance="i", from_us=from_us, to_us=to_us)
 
-    (text,) = copied_fell(
+    (text,) = encode_truncations(
         [fell(0, FROM_US), fell(FROM_US - 1, FROM_US + 1), fell(TO_US, TO_US + 1)], FROM_US, TO_US
     )
-    assert wire.parse_indexed(text.encode())[0] == fell(FROM_US - 1, FROM_US + 1)
+    assert wire.decode_indexed_event(text.encode())[0] == fell(FROM_US - 1, FROM_US + 1)
 
 
 @pytest.mark.correctness
 def test_a_lost_that_came_after_another_epoch_had_connected_is_not_copied_as_the_one_in_force() -> None:
     """A handover before the window: the other replica had connected, and died in the window. That is what was missing."""
     late = replace(lost(FROM_US), cause="handover", next_retry_s=600.0)
-    told = [Told(one) for one in (connected(FROM_US - 9 * S, 0), connected(FROM_US - 2 * S, 1), late)]
+    told = [LoggedEvent(one) for one in (connected(FROM_US - 9 * S, 0), connected(FROM_US - 2 * S, 1), late)]
     begun = [
         connected(FROM_US - 9 * S, 0),
         connected(FROM_US - 2 * S, 1),
     ]  # what is missing is proven from there on
-    assert [one.event for one in witnesses(told, FROM_US, TO_US)] == begun
+    assert [one.event for one in explaining_events(told, FROM_US, TO_US)] == begun
 
 
 @settings(max_examples=40)
@@ -183,13 +189,17 @@ def test_what_is_copied_explains_any_window_as_all_that_was_told_does(
     """Of whatever was told before, in and after it; a `lost` that changes nothing must not be copied as if it did."""
     from_us, to_us = start * 100_000, (start + length + 1) * 100_000
 
-    def states(some: Sequence[Told]) -> object:
+    def states(some: Sequence[LoggedEvent]) -> object:
         late_us = to_us + 9 * HOUR_US
-        segments = from_entries(history.entries)
+        segments = array_from_entries(history.entries)
         known = LedgerInputs(
-            revisions=[camera()], segments=segments, events=some, fell=history.fell, log_us=late_us
+            revisions=[camera()],
+            segments=segments,
+            events=some,
+            truncations=history.log_truncations,
+            log_us=late_us,
         )
         return ledger((from_us, to_us), known, now_us=late_us)
 
-    told = [one for one in history.told if not isinstance(one.event, FootageExpired)]
-    assert states(witnesses(told, from_us, to_us)) == states(told)
+    told = [one for one in history.events if not isinstance(one.event, FootageExpired)]
+    assert states(explaining_events(told, from_us, to_us)) == states(told)

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from districam_common.ledger.intervals import (
     Interval,
     gaps,
+    intersect_each,
+    intersects,
     merge,
     merge_arrays,
+    overlaps,
     subtract,
     total,
-    touched,
-    touches,
-    twice,
 )
 
 PAIRS = st.lists(st.tuples(st.integers(-20, 20), st.integers(-20, 20)), max_size=8)
@@ -58,7 +58,7 @@ def test_gaps_and_what_covers_tile_the_window(start: int, end: int, pairs: list[
 
 @given(PAIRS)
 def test_twice_is_where_two_lie_over_each_other(pairs: list[Interval]) -> None:
-    doubled = twice(pairs)
+    doubled = overlaps(pairs)
     assert is_merged(doubled)
     assert all(depth(doubled, at) == (depth(pairs, at) > 1) for at in INSTANTS)
 
@@ -66,11 +66,11 @@ def test_twice_is_where_two_lie_over_each_other(pairs: list[Interval]) -> None:
 @given(PAIRS, st.integers(-20, 20), st.integers(-20, 20))
 def test_touches_tells_whether_an_instant_is_shared(pairs: list[Interval], start: int, end: int) -> None:
     shared = any(depth(pairs, at) for at in range(start, end))
-    assert touches(merge(pairs), start, end) == shared
+    assert intersects(merge(pairs), start, end) == shared
 
 
 @given(PAIRS, PAIRS)
 def test_arrays_are_touched_as_pairs_are(pairs: list[Interval], asked: list[Interval]) -> None:
     columns = np.array(asked, dtype=np.int64).reshape(-1, 2)
-    found = touched(merge(pairs), columns[:, 0], columns[:, 1]).tolist()
-    assert found == [touches(merge(pairs), start, end) for start, end in asked]
+    found = intersect_each(merge(pairs), columns[:, 0], columns[:, 1]).tolist()
+    assert found == [intersects(merge(pairs), start, end) for start, end in asked]

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from districam_common.contract import index
-from districam_common.contract.events import CameraEvent, Cause, Lost, PartitionFell
-from districam_common.contract.index import IndexEntry
-from districam_common.ledger.causes import Told
+from districam_common.contract import segment_array
+from districam_common.contract.events import CameraEvent, Cause, Lost, PartitionTruncated
+from districam_common.contract.segment_array import IndexEntry
+from districam_common.ledger.causes import LoggedEvent
 from districam_common.ledger.expectation import Revision
 from districam_common.ledger.ledger import LedgerInputs, State, Summary, gap_us_by_cause, ledger, summary
-from support.histories import EPOCHS, camera, connected, entry, expired, fell, lost, refused, shed
+from support.histories import EPOCHS, camera, connected, entry, expired, lost, refused, shed, truncation
 
 S = 1_000_000
 E0, E1, E2 = EPOCHS[:3]
@@ -23,20 +23,20 @@ Short = tuple[str, int, int] | tuple[str, int, int, str] | tuple[str, int, int, 
 
 def told(
     entries: Sequence[IndexEntry] = (),
-    events: Sequence[CameraEvent | Told] = (),
+    events: Sequence[CameraEvent | LoggedEvent] = (),
     *,
     window: tuple[int, int] = (0, 100),
     revisions: Sequence[Revision] = (LONG_AGO,),
-    fallen: Sequence[PartitionFell] = (),
+    fallen: Sequence[PartitionTruncated] = (),
     log_us: int = SETTLED_US,
     now_us: int = SETTLED_US,
 ) -> list[Short]:
     """The ledger's states in seconds, as short as they are."""
     known = LedgerInputs(
         revisions=revisions,
-        segments=index.from_entries(entries),
-        events=[event if isinstance(event, Told) else Told(event) for event in events],
-        fell=fallen,
+        segments=segment_array.array_from_entries(entries),
+        events=[event if isinstance(event, LoggedEvent) else LoggedEvent(event) for event in events],
+        truncations=fallen,
         log_us=log_us,
     )
     states = ledger((window[0] * S, window[1] * S), known, now_us=now_us)
@@ -209,9 +209,9 @@ def test_without_connected_the_first_stored_seq_begins_the_epoch() -> None:
 
 def test_lost_proves_its_last_seq_once_the_log_has_passed_it() -> None:
     entries = [stored(E0, 0, 4, 0, 10)]
-    events: list[CameraEvent | Told] = [
+    events: list[CameraEvent | LoggedEvent] = [
         connected(E0, 0),
-        Told(lost(E0, 9, 20 * S, "handover", next_retry_s=100), 300 * S),
+        LoggedEvent(lost(E0, 9, 20 * S, "handover", next_retry_s=100), 300 * S),
     ]
     for log_s, state in ((300, ("pending", 10, 20)), (301, ("gap", 10, 20, "pipeline_loss"))):
         assert told(entries, events, log_us=log_s * S)[1] == state
@@ -219,7 +219,11 @@ def test_lost_proves_its_last_seq_once_the_log_has_passed_it() -> None:
 
 def test_a_repeated_lost_does_not_take_the_proof_back() -> None:
     word = lost(E0, 9, 20 * S, "handover", next_retry_s=100)
-    events: list[CameraEvent | Told] = [connected(E0, 0), Told(word, 9000 * S), Told(word, 20 * S)]
+    events: list[CameraEvent | LoggedEvent] = [
+        connected(E0, 0),
+        LoggedEvent(word, 9000 * S),
+        LoggedEvent(word, 20 * S),
+    ]
     assert told([stored(E0, 0, 4, 0, 10)], events, log_us=300 * S)[1] == ("gap", 10, 20, "pipeline_loss")
 
 
@@ -313,15 +317,15 @@ def test_who_is_over_takes_no_camera_back() -> None:
     assert told(entries, events)[1] == ("gap", 20, 100, "handover")
 
 
-def _ahead(ahead_s: int, delay_s: int = 0) -> list[Told]:
+def _ahead(ahead_s: int, delay_s: int = 0) -> list[LoggedEvent]:
     """An ingest whose clock is ahead at its start; half a second later it is proven so, and a good epoch begins.
 
     Kafka takes its words `delay_s` late.
     """
     return [
-        Told(connected(E0, (ahead_s + 1) * S), (2 + delay_s) * S),
-        Told(lost(E0, 1, (ahead_s + 2) * S, "clock_step", at_us=2 * S), (3 + delay_s) * S),
-        Told(connected(E1, 2 * S), (4 + delay_s) * S),
+        LoggedEvent(connected(E0, (ahead_s + 1) * S), (2 + delay_s) * S),
+        LoggedEvent(lost(E0, 1, (ahead_s + 2) * S, "clock_step", at_us=2 * S), (3 + delay_s) * S),
+        LoggedEvent(connected(E1, 2 * S), (4 + delay_s) * S),
     ]
 
 
@@ -329,7 +333,7 @@ def _ahead(ahead_s: int, delay_s: int = 0) -> list[Told]:
 @pytest.mark.parametrize("ahead_s", [5, 60, 25_200])
 @pytest.mark.parametrize("delay_s", [0, 100])
 def test_a_lost_counts_behind_an_epoch_whose_times_lay_ahead(ahead_s: int, delay_s: int) -> None:
-    end = Told(lost(E1, 1, 30 * S, "source_silent", next_retry_s=99), (31 + delay_s) * S)
+    end = LoggedEvent(lost(E1, 1, 30 * S, "source_silent", next_retry_s=99), (31 + delay_s) * S)
     entries = [stored(E0, 0, 1, ahead_s + 1, ahead_s + 2), stored(E1, 0, 1, 2, 30)]
     states = told(entries, [*_ahead(ahead_s, delay_s), end], window=(10, 50))
     assert states == [("recorded", 10, 30), ("gap", 30, 50, "source_silent")]
@@ -338,9 +342,9 @@ def test_a_lost_counts_behind_an_epoch_whose_times_lay_ahead(ahead_s: int, delay
 @pytest.mark.correctness
 def test_what_was_said_by_a_clock_ahead_explains_nothing_later() -> None:
     words = [
-        Told(refused(60 * S, "auth_failed", next_retry_s=20.0), 1 * S),
-        Told(connected(E1, 5 * S), 6 * S),
-        Told(lost(E1, 1, 50 * S, "source_silent", next_retry_s=99), 51 * S),
+        LoggedEvent(refused(60 * S, "auth_failed", next_retry_s=20.0), 1 * S),
+        LoggedEvent(connected(E1, 5 * S), 6 * S),
+        LoggedEvent(lost(E1, 1, 50 * S, "source_silent", next_retry_s=99), 51 * S),
     ]
     assert told([stored(E1, 0, 1, 5, 50)], words) == [
         ("gap", 0, 1, "service_down"),
@@ -354,9 +358,9 @@ def test_what_was_said_by_a_clock_ahead_explains_nothing_later() -> None:
 @pytest.mark.correctness
 def test_the_log_decides_between_words_of_one_ingest_alone() -> None:
     """An ingest that was cut off says late what another has overtaken long ago: that ends nobody's epoch."""
-    late = Told(replace(connected(E0, 1 * S), instance="zombie"), 90 * S)
-    other = Told(connected(E1, 20 * S), 21 * S)
-    end = Told(lost(E1, 1, 40 * S, "source_silent", next_retry_s=99), 95 * S)
+    late = LoggedEvent(replace(connected(E0, 1 * S), instance="zombie"), 90 * S)
+    other = LoggedEvent(connected(E1, 20 * S), 21 * S)
+    end = LoggedEvent(lost(E1, 1, 40 * S, "source_silent", next_retry_s=99), 95 * S)
     entries = [stored(E0, 0, 1, 1, 21), stored(E1, 0, 1, 20, 40)]
     assert told(entries, [late, other, end], window=(30, 60)) == [
         ("recorded", 30, 40),
@@ -367,8 +371,8 @@ def test_the_log_decides_between_words_of_one_ingest_alone() -> None:
 @pytest.mark.correctness
 def test_a_clock_that_is_off_by_less_than_a_second_moves_nothing() -> None:
     words = [
-        Told(lost(E0, 1, 10 * S, "source_silent", next_retry_s=99), 10 * S),
-        Told(connected(E1, 20 * S), round(19.1 * S)),
+        LoggedEvent(lost(E0, 1, 10 * S, "source_silent", next_retry_s=99), 10 * S),
+        LoggedEvent(connected(E1, 20 * S), round(19.1 * S)),
     ]
     assert told([stored(E0, 0, 1, 0, 10), stored(E1, 0, 1, 20, 100)], words)[1] == (
         "gap", 10, 20, "source_silent",
@@ -437,7 +441,7 @@ def test_where_another_had_taken_over_an_interruption_makes_no_gap() -> None:
 def test_where_the_log_fell_what_nobody_explained_is_storage_down() -> None:
     entries = [stored(E0, 0, 4, 0, 10), stored(E0, 20, 24, 40, 50)]
     events = [connected(E0, 0), lost(E0, 24, 50 * S, "source_silent", next_retry_s=0.0)]
-    assert told(entries, events, fallen=[fell(20 * S, 60 * S), fell(90 * S, 95 * S)]) == [
+    assert told(entries, events, fallen=[truncation(20 * S, 60 * S), truncation(90 * S, 95 * S)]) == [
         ("recorded", 0, 10),
         ("gap", 10, 20, "pipeline_loss"),
         ("gap", 20, 40, "storage_down"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from districam_common.mp4 import boxes as mp4
 from districam_common.mp4.boxes import Sample, Track
 from support.histories import EPOCHS
-from support.objects import FPS, segments
+from support.segment_objects import FPS, segments
 
 START_US = 1_795_531_620_000_000
 OBJECT = segments("cam-1", EPOCHS[0], START_US)[0]
@@ -52,7 +52,13 @@ VIDEO = Track(track_id=1, is_video=True, timescale=90_000)
 def test_a_stored_segment_is_read_as_a_demuxer_reads_it() -> None:
     track = mp4.video_track(mp4.init_of(OBJECT.content))
     read = [
-        (OBJECT.content[s.offset : s.offset + s.size], s.dts, s.dts + s.cts, s.duration, s.is_keyframe)
+        (
+            OBJECT.content[s.offset : s.offset + s.size],
+            s.dts,
+            s.dts + s.composition_offset,
+            s.duration,
+            s.is_keyframe,
+        )
         for s in mp4.samples(OBJECT.content, track)
     ]
     with av.open(io.BytesIO(OBJECT.content), mode="r") as container:
@@ -65,9 +71,7 @@ def test_the_fragment_table_says_which_samples_fragments_have_and_when_they_are(
     assert mp4.init_of(OBJECT.content) == INIT
     table = mp4.fragments(OBJECT.content, mp4.video_track(INIT))
     assert [entry.dts for entry in table] == [START_US * 9 // 100, START_US * 9 // 100 + 90_000]
-    assert [(entry.duration, entry.is_keyframe, len(entry.samples)) for entry in table] == [
-        (90_000, True, FPS)
-    ] * 2
+    assert [(entry.duration, entry.is_keyframe, len(entry.samples)) for entry in table] == [(90_000, True, FPS)] * 2
     assert table[0].samples[0].offset > len(INIT)
     assert table[1].samples[-1].offset + table[1].samples[-1].size == len(OBJECT.content)
 
@@ -99,9 +103,7 @@ def with_media(traf: Callable[[int], bytes], media: bytes) -> tuple[bytes, int]:
 
 
 def test_samples_take_what_their_run_leaves_out_from_the_init() -> None:
-    track = Track(
-        1, is_video=True, timescale=90_000, default_duration=10, default_size=3, default_flags=0x10000
-    )
+    track = Track(1, is_video=True, timescale=90_000, default_duration=10, default_size=3, default_flags=0x10000)
     data, base = with_media(
         lambda at: box(
             b"traf",
@@ -154,7 +156,7 @@ def test_a_run_beyond_reason_is_refused() -> None:
         b"traf",
         full(b"tfhd", 0, u32(1)),
         full(b"tfdt", 0, u32(0)),
-        full(b"trun", 0, u32(mp4.SAMPLES_MAX + 1)),
+        full(b"trun", 0, u32(mp4.MAX_TRUN_SAMPLES + 1)),
     )
     with pytest.raises(ValueError, match="a run of 65537 samples"):
         mp4.samples(fragment(traf, media=b""), VIDEO)
@@ -173,7 +175,7 @@ def test_sizes_of_boxes() -> None:
         ("free", 0, 16, 20),
         ("mdat", 20, 28, 38),
     ]
-    assert mp4.find(memoryview(long), "free").end == 20
+    assert mp4.find_box(memoryview(long), "free").end == 20
     for bad in (b"\0\0\0", struct.pack(">I4s", 7, b"free"), struct.pack(">I4s", 99, b"free"), long[:12]):
         with pytest.raises(ValueError):
             list(mp4.boxes(bad))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from districam_common.errors import Retriable
-from districam_common.runtime.credentials import Credential, Credentials, parse
+from districam_common.runtime.credentials import Credential, Credentials, parse_credentials
 
 
 def test_an_entry_is_found_by_name(tmp_path: Path) -> None:
@@ -20,16 +20,16 @@ def test_an_entry_is_found_by_name(tmp_path: Path) -> None:
 @pytest.mark.hostile
 def test_a_credential_may_be_for_certain_hosts_alone() -> None:
     text = "gate: {username: a, password: b, hosts: [10.0.4.0/24, 'fd00::/8', 192.0.2.7]}"
-    (gate,) = parse(text).values()
+    (gate,) = parse_credentials(text).values()
     for address, is_told in {
         "10.0.4.17": True, "::ffff:10.0.4.17": True, "fd00::1%eth0": True, "192.0.2.7": True,
         "10.0.5.1": False, "127.0.0.1": False, "::1": False, "no address": False,
     }.items():  # fmt: skip
-        assert gate.is_for(address) is is_told, address
-    assert Credential("a", "b").is_for("10.0.5.1")
+        assert gate.may_be_sent_to(address) is is_told, address
+    assert Credential("a", "b").may_be_sent_to("10.0.5.1")
     for hosts in ("[]", "10.0.4.0/24", "[10.0.4.1/24]", "[camera]", "[~]"):
         with pytest.raises(ValueError, match=r"^(?!.*s3cret)"):
-            parse(f"gate: {{username: a, password: s3cret, hosts: {hosts}}}")
+            parse_credentials(f"gate: {{username: a, password: s3cret, hosts: {hosts}}}")
 
 
 def test_a_password_is_not_shown() -> None:

@@ -17,9 +17,7 @@ def test_what_was_held_for_a_while_is_given_back_though_something_behind_it_is_k
 
 def said(program: str) -> str:
     """By a process of its own, whose heap nobody else has used."""
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     return ran.stdout
 
 
@@ -51,9 +49,7 @@ asyncio.run(main())
 @pytest.mark.skipif(heap.trimmer() is None, reason="this C library has no mallopt")
 def test_threads_share_two_arenas():
     """By glibc's own statistics (malloc_info(3))."""
-    found = subprocess.run(
-        [sys.executable, "-c", ARENAS], capture_output=True, text=True, timeout=30, check=True
-    )
+    found = subprocess.run([sys.executable, "-c", ARENAS], capture_output=True, text=True, timeout=30, check=True)
     assert 1 <= int(found.stdout) <= 2
 
 

@@ -14,9 +14,7 @@ DECLARED = tomllib.loads((ROOT / "libs/common/pyproject.toml").read_text())["pro
 
 
 @pytest.mark.parametrize("package", KNOWN_VERSIONS)
-def test_the_error_names_package_versions_and_what_to_do(
-    package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_error_names_package_versions_and_what_to_do(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def version(_: str) -> str:
         return "99.0"
 
@@ -39,8 +37,6 @@ def test_what_is_installed_declared_and_locked_is_known(package: str) -> None:
     known = KNOWN_VERSIONS[package]
     assert f"{package}=={known[-1]}" in DECLARED
     locks = sorted(ROOT.glob("requirements/*.txt"))
-    locked = [
-        one for path in locks for one in re.findall(rf"^{package}==(\S+)", path.read_text(), re.MULTILINE)
-    ]
+    locked = [one for path in locks for one in re.findall(rf"^{package}==(\S+)", path.read_text(), re.MULTILINE)]
     assert len(locked) == 5, "development and the four services"
     assert set(locked) <= set(known)

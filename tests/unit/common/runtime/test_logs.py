@@ -7,7 +7,7 @@ import pytest
 import structlog
 from aiokafka import errors as kafka
 
-from districam_common.runtime.logs import configure, redacted
+from districam_common.runtime.logs import configure, redact_urls
 from districam_common.runtime.settings import LogSettings
 
 pytestmark = pytest.mark.usefixtures("logs_as_before")
@@ -29,7 +29,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
     ],
 )
 def test_user_and_password_leave_every_url(text: str, expected: str) -> None:
-    assert redacted(text) == expected
+    assert redact_urls(text) == expected
 
 
 @pytest.mark.hostile

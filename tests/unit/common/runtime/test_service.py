@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from districam_common.errors import Fatal, Rejected, Retriable
-from districam_common.runtime.service import Runtime, entry, retrying, run
+from districam_common.runtime.service import Runtime, entry, retry_dependency, run
 from districam_common.runtime.settings import HealthSettings, LogSettings, ServiceSettings
 
 pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("logs_as_before")]
@@ -71,7 +71,7 @@ def test_stopping_while_a_server_is_away_is_0() -> None:
             raise Retriable("away")
 
         asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
-        await retrying(attempt, runtime, "kafka", cap_s=60)
+        await retry_dependency(attempt, runtime, "kafka", cap_s=60)
 
     assert exit_code(main) == 0
 
@@ -100,9 +100,7 @@ def test_wrong_settings_are_2_on_standard_error(
 
     monkeypatch.setenv("DISTRICAM_STE", "x")
     assert entry("test", ServiceSettings, main) == 2
-    assert "districam-test: DISTRICAM_STE: no such setting; did you mean DISTRICAM_SITE?" in (
-        capsys.readouterr().err
-    )
+    assert "districam-test: DISTRICAM_STE: no such setting; did you mean DISTRICAM_SITE?" in (capsys.readouterr().err)
     monkeypatch.delenv("DISTRICAM_STE")
     assert entry("test", ServiceSettings, main) == 0
 
@@ -113,19 +111,15 @@ def test_ready_is_logged_once_when_all_is_there_and_shown_over_http(
     statuses: list[tuple[int, int]] = []
 
     async def main(runtime: Runtime) -> None:
-        runtime.health.needs("kafka", "s3")
-        runtime.health.ok("kafka")
+        runtime.health.declare("kafka", "s3")
+        runtime.health.report_ok("kafka")
         port = json.loads(capsys.readouterr().err.splitlines()[0])["health_port"]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
-            statuses.append(
-                ((await client.get("/healthz")).status_code, (await client.get("/readyz")).status_code)
-            )
-            runtime.health.ok("s3")
-            runtime.health.failing("s3", "slow")
-            runtime.health.ok("s3")
-            statuses.append(
-                ((await client.get("/healthz")).status_code, (await client.get("/readyz")).status_code)
-            )
+            statuses.append(((await client.get("/healthz")).status_code, (await client.get("/readyz")).status_code))
+            runtime.health.report_ok("s3")
+            runtime.health.report_failing("s3", "slow")
+            runtime.health.report_ok("s3")
+            statuses.append(((await client.get("/healthz")).status_code, (await client.get("/readyz")).status_code))
             assert (await client.head("/metrics")).status_code == 200
         await until_stopped(runtime)
 
@@ -145,8 +139,8 @@ async def test_retrying_gives_the_result_and_tells_health_meanwhile() -> None:
             raise Retriable("away")
         return "here"
 
-    runtime.health.needs("kafka")
-    assert await retrying(attempt, runtime, "kafka", first_s=0.001) == "here"
+    runtime.health.declare("kafka")
+    assert await retry_dependency(attempt, runtime, "kafka", first_s=0.001) == "here"
     assert seen == [False] * 3
     assert runtime.health.is_ready
 
@@ -156,7 +150,7 @@ async def test_retrying_does_not_repeat_what_cannot_succeed() -> None:
         raise Rejected("no")
 
     with pytest.raises(Rejected):
-        await retrying(attempt, Runtime("test"), "kafka")
+        await retry_dependency(attempt, Runtime("test"), "kafka")
 
 
 @pytest.mark.parametrize("while_stopping", [False, True])
@@ -172,7 +166,7 @@ async def test_a_stop_ends_the_repeating_unless_it_is_to_go_on(*, while_stopping
 
     async def asked() -> str:
         try:
-            return await retrying(attempt, runtime, "s3", first_s=0.001, while_stopping=while_stopping)
+            return await retry_dependency(attempt, runtime, "s3", first_s=0.001, while_stopping=while_stopping)
         except Retriable:
             return "given up"
 

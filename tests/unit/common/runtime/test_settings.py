@@ -10,8 +10,8 @@ from districam_common.runtime.settings import (
     ServiceSettings,
     SettingsError,
     load,
-    secret,
-    variables,
+    read_secret,
+    variable_names,
 )
 
 
@@ -76,9 +76,8 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_an_unknown_variable_is_named_with_the_nearest_known_one() -> None:
     message = refused(KAFKA__BOOTSTRAP_SERVER="x", S4__BUCKET="y", QQQQ="z")
-    assert (
-        "DISTRICAM_KAFKA__BOOTSTRAP_SERVER: no such setting; did you mean DISTRICAM_KAFKA__BOOTSTRAP_SERVERS?"
-        in (message)
+    assert "DISTRICAM_KAFKA__BOOTSTRAP_SERVER: no such setting; did you mean DISTRICAM_KAFKA__BOOTSTRAP_SERVERS?" in (
+        message
     )
     assert "did you mean DISTRICAM_S3__BUCKET?" in message
     assert "DISTRICAM_QQQQ: no such setting; remove it" in message
@@ -107,9 +106,7 @@ def test_a_list_that_is_not_json_is_refused() -> None:
 
 
 def test_sasl_needs_user_and_password() -> None:
-    assert "DISTRICAM_KAFKA__*: sasl_username and sasl_password" in refused(
-        KAFKA__SECURITY_PROTOCOL="SASL_SSL"
-    )
+    assert "DISTRICAM_KAFKA__*: sasl_username and sasl_password" in refused(KAFKA__SECURITY_PROTOCOL="SASL_SSL")
 
 
 def test_a_secret_comes_in_a_variable_or_in_a_file_and_is_not_shown(tmp_path: Path) -> None:
@@ -117,9 +114,9 @@ def test_a_secret_comes_in_a_variable_or_in_a_file_and_is_not_shown(tmp_path: Pa
     file.write_text("from-file\n")
     by_value = load(Settings, {"DISTRICAM_S3__SECRET_KEY": "by-value"})
     by_file = load(Settings, {"DISTRICAM_S3__SECRET_KEY_FILE": str(file)})
-    assert secret(by_value.s3.secret_key, by_value.s3.secret_key_file) == "by-value"
-    assert secret(by_file.s3.secret_key, by_file.s3.secret_key_file) == "from-file"
-    assert secret(None, None) is None
+    assert read_secret(by_value.s3.secret_key, by_value.s3.secret_key_file) == "by-value"
+    assert read_secret(by_file.s3.secret_key, by_file.s3.secret_key_file) == "from-file"
+    assert read_secret(None, None) is None
     assert "by-value" not in repr(by_value)
     assert "by-value" not in by_value.model_dump_json()
 
@@ -127,15 +124,13 @@ def test_a_secret_comes_in_a_variable_or_in_a_file_and_is_not_shown(tmp_path: Pa
 def test_a_secret_twice_or_unreadable_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.touch()
-    assert "secret_key and secret_key_file are both set" in refused(
-        S3__SECRET_KEY="x", S3__SECRET_KEY_FILE=str(empty)
-    )
+    assert "secret_key and secret_key_file are both set" in refused(S3__SECRET_KEY="x", S3__SECRET_KEY_FILE=str(empty))
     assert "is empty" in refused(S3__SECRET_KEY_FILE=str(empty))
     assert "cannot be read" in refused(S3__SECRET_KEY_FILE=str(tmp_path / "none"))
 
 
 def test_every_variable_is_known_by_name() -> None:
-    names = variables(Settings)
+    names = variable_names(Settings)
     assert {"DISTRICAM_SITE", "DISTRICAM_S3__SECRET_KEY_FILE", "DISTRICAM_REDIS__PASSWORD"} <= set(names)
     assert len(names) == len(set(names))
 
@@ -144,15 +139,11 @@ def test_a_ca_file_for_redis_needs_tls_and_certificates(tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_text("nothing of the kind")
     with pytest.raises(SettingsError, match=r"REDIS__CA_FILE: .*holds no readable certificates"):
-        load(
-            ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": str(file), "DISTRICAM_REDIS__URL": "rediss://r:1/0"}
-        )
+        load(ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": str(file), "DISTRICAM_REDIS__URL": "rediss://r:1/0"})
     with pytest.raises(SettingsError, match=r"S3__CA_FILE: .*holds no readable certificates"):
         load(ServiceSettings, {"DISTRICAM_S3__CA_FILE": str(tmp_path / "absent")})
     system = certifi.where()
     with pytest.raises(SettingsError, match="rediss://"):
         load(ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": system})
-    given = load(
-        ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": system, "DISTRICAM_REDIS__URL": "rediss://r:1/0"}
-    )
+    given = load(ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": system, "DISTRICAM_REDIS__URL": "rediss://r:1/0"})
     assert given.redis.ca_file == Path(system)

@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from districam_common.runtime.tls import refused
+from districam_common.runtime.tls import certificate_error
 
 
 def _refusal() -> ssl.SSLCertVerificationError:
@@ -35,12 +35,12 @@ def _raised_while() -> Exception:
     ids=["bare", "from", "while", "in"],
 )
 def test_it_is_found(error: Exception) -> None:
-    assert refused(error) == "its certificate is not accepted: certificate has expired"
+    assert certificate_error(error) == "its certificate is not accepted: certificate has expired"
 
 
 def test_nothing_else_is_taken_for_it() -> None:
     circle = ConnectionError("reset")
     circle.__context__ = OSError("no route")
     circle.__context__.__context__ = circle
-    assert refused(circle) is None
-    assert refused(ssl.SSLError(1, "wrong version number")) is None
+    assert certificate_error(circle) is None
+    assert certificate_error(ssl.SSLError(1, "wrong version number")) is None

@@ -21,15 +21,15 @@ class Contested(MemoryBlobs):
     rival: bytes = b""
 
     async def put(self, key: str, parts: Sequence[bytes], **more: Any) -> None:
-        self.has(key, self.rival)
+        self.put_directly(key, self.rival)
         await super().put(key, parts, **more)
 
 
 async def test_the_first_word_counts_for_everybody():
     bucket = MemoryBlobs()
     assert await cutover.read(bucket) is None
-    assert (await cutover.settle(bucket, 7)).streams_until_us == 7
-    assert (await cutover.settle(bucket, 8)).streams_until_us == 7
+    assert (await cutover.ensure(bucket, 7)).streams_until_us == 7
+    assert (await cutover.ensure(bucket, 8)).streams_until_us == 7
     found = await cutover.read(bucket)
     assert found is not None
     assert found.streams_until_us == 7
@@ -37,7 +37,7 @@ async def test_the_first_word_counts_for_everybody():
 
 async def test_who_is_overtaken_goes_by_what_the_other_one_wrote():
     bucket = Contested(rival=b'{"schema":1,"streams_until_us":5}')
-    assert (await cutover.settle(bucket, 7)).streams_until_us == 5
+    assert (await cutover.ensure(bucket, 7)).streams_until_us == 5
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ async def test_who_is_overtaken_goes_by_what_the_other_one_wrote():
 )
 async def test_what_cannot_be_read_is_waited_for_and_not_written_over(body: bytes):
     bucket = MemoryBlobs()
-    bucket.has(CUTOVER, body)
+    bucket.put_directly(CUTOVER, body)
     with pytest.raises(Retriable, match="cannot be read"):
         await cutover.read(bucket)
     with pytest.raises(Retriable, match="cannot be read"):
-        await cutover.settle(bucket, 7)
+        await cutover.ensure(bucket, 7)
     assert await bucket.get(CUTOVER) == body

@@ -6,8 +6,8 @@ import pytest
 
 from districam_common.errors import Fatal
 from districam_common.runtime.clock import SystemClock
-from districam_common.s3.probing import DEMANDS, Outcome, Prober, tried
-from support.odd_store import HTML, Asked, Told, answering, error, xml
+from districam_common.s3.probing import REQUIREMENTS, Outcome, Prober, check_requirement
+from support.malformed_store import HTML, S3Request, S3Response, error, serving, xml
 
 pytestmark = [pytest.mark.correctness, pytest.mark.timeout(60)]
 ETAG = {"ETag": '"e"'}
@@ -19,27 +19,25 @@ class Careless:
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
 
-    def __call__(self, asked: Asked) -> Told:
+    def __call__(self, asked: S3Request) -> S3Response:
         if asked.method == "PUT" and not asked.query:
-            metadata = {
-                name: value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")
-            }
+            metadata = {name: value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")}
             self.objects[asked.key] = (asked.body, metadata)
-            return Told(200, b"", ETAG)
+            return S3Response(200, b"", ETAG)
         if asked.method in ("GET", "HEAD") and asked.key:
             if asked.key not in self.objects:
                 return error("NoSuchKey", 404)
             body, metadata = self.objects[asked.key]
-            return Told(200, body, {**ETAG, **metadata})
+            return S3Response(200, body, {**ETAG, **metadata})
         if "versions" in asked.query:
             return error("NotImplemented", 501)
         return xml("<ListBucketResult/>")
 
 
-async def outcomes(answer: Callable[[Asked], Told]) -> dict[str, Outcome]:
-    with answering(answer) as settings:
+async def outcomes(answer: Callable[[S3Request], S3Response]) -> dict[str, Outcome]:
+    with serving(answer) as settings:
         async with Prober.begin(settings, SystemClock()) as prober:
-            return {demand.name: await tried(prober, demand) for demand in DEMANDS}
+            return {demand.name: await check_requirement(prober, demand) for demand in REQUIREMENTS}
 
 
 async def test_each_thing_that_a_careless_store_does_not_do_is_found_out() -> None:
@@ -55,7 +53,7 @@ async def test_each_thing_that_a_careless_store_does_not_do_is_found_out() -> No
 
 async def test_a_page_of_a_proxy_is_no_store_and_ends_nothing() -> None:
     found = await outcomes(lambda _: HTML)
-    indispensable = {outcome.state for outcome in found.values() if outcome.demand.is_indispensable}
+    indispensable = {outcome.state for outcome in found.values() if outcome.requirement.is_required}
     assert indispensable == {"missing"}
 
 
@@ -68,4 +66,4 @@ async def test_rules_by_which_the_store_deletes_are_found() -> None:
     rule = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>9</Days></Expiration></Rule></LifecycleConfiguration>"
     found = await outcomes(lambda asked: xml(rule) if "lifecycle" in asked.query else error("SlowDown", 503))
     assert found["no lifecycle rules"].state == "missing"
-    assert "recorded" in found["no lifecycle rules"].demand.follows
+    assert "recorded" in found["no lifecycle rules"].requirement.consequence

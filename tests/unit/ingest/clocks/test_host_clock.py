@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_ingest.clocks.host_clock import GONE_US, RECENT, TOLERATED_US, HostClock
+from districam_ingest.clocks.host_clock import BROKER_EXPIRY_US, MAX_RECENT_ACKS, MAX_SKEW_US, HostClock
 
 S = 1_000_000
 MS = 1_000
@@ -21,13 +21,13 @@ class World:
         """Of brokers whose clocks are wrong."""
 
     def host(self, skew_us: int) -> None:
-        self.clock.host(self.now_us + self.offset_us + skew_us, self.now_us)
+        self.clock.feed_host_time(self.now_us + self.offset_us + skew_us, self.now_us)
 
     def ack(self, there_us: int, back_us: int, broker: int = 1) -> None:
         sent_us = self.now_us
         appended_us = sent_us + there_us + self.offset_us + self.off_us.get(broker, 0)
         self.now_us += there_us + back_us
-        self.clock.acked(appended_us // 1000 * 1000, sent_us, self.now_us, broker)
+        self.clock.feed_ack(appended_us // 1000 * 1000, sent_us, self.now_us, broker)
 
     def pause(self, for_us: int) -> None:
         """The machine stands still, its monotonic clock with it."""
@@ -71,9 +71,9 @@ def test_a_clock_that_is_off_is_seen_and_the_brokers_time_is_taken_until_it_is_r
 
 def test_a_second_is_tolerated():
     world = World()
-    world.host(TOLERATED_US - 10_000)
+    world.host(MAX_SKEW_US - 10_000)
     world.ack(1_000, 1_000)
-    assert world.error_us == TOLERATED_US - 10_000
+    assert world.error_us == MAX_SKEW_US - 10_000
 
 
 def test_without_an_ack_the_hosts_clock_stands():
@@ -86,8 +86,8 @@ def test_the_best_of_the_recent_acks_counts_and_old_ones_do_not():
     world = World()
     world.host(2 * S)
     world.ack(1_000, 1_000)
-    assert world.clock.skew_us > TOLERATED_US
-    for _ in range(RECENT):
+    assert world.clock.skew_us > MAX_SKEW_US
+    for _ in range(MAX_RECENT_ACKS):
         world.ack(5 * S, 5 * S)
     assert world.clock.skew_us == 0
 
@@ -101,11 +101,11 @@ def test_a_machine_that_was_paused_never_dates_what_comes_into_the_past(slept_s:
     """Its monotonic clock stood still; its wall clock is right again, as those of virtual machines are."""
     world = World()
     world.host(0)
-    for _ in range(RECENT):
+    for _ in range(MAX_RECENT_ACKS):
         world.now_us += S // 2
         world.ack(3 * MS, 2 * MS)
     world.pause(slept_s * S)
-    for n in range(2 * RECENT):
+    for n in range(2 * MAX_RECENT_ACKS):
         world.now_us += S // 2
         world.host(0)
         assert abs(world.error_us) <= 6 * MS, f"{world.error_us / S} s off after {n} acks"
@@ -147,11 +147,11 @@ def test_a_record_that_was_on_its_way_while_the_machine_stood_still_proves_nothi
     world.now_us += MS
     world.host(0)
     world.now_us += MS
-    world.clock.acked(appended_us, sent_us, world.now_us, 1)
-    assert world.clock.in_doubt
+    world.clock.feed_ack(appended_us, sent_us, world.now_us, 1)
+    assert world.clock.is_uncertain
     assert world.error_us == 0
     world.ack(3 * MS, 2 * MS)
-    assert not world.clock.in_doubt
+    assert not world.clock.is_uncertain
     assert world.error_us == 0
 
 
@@ -173,7 +173,7 @@ def test_one_ack_that_contradicts_the_others_moves_nothing():
     """It may be the last leader's, given for it by the new one."""
     world = World()
     world.host(0)
-    for n in range(3 * RECENT):
+    for n in range(3 * MAX_RECENT_ACKS):
         world.off_us[1] = -90 * S if n % 7 == 3 else 0
         world.ack(MS, MS)
         assert world.error_us == 0
@@ -184,9 +184,9 @@ def test_a_clock_that_leaps_ahead_is_in_doubt_until_what_was_sent_later_is_ackno
     world.host(0)
     world.ack(MS, MS)
     world.host(3600 * S)
-    assert world.clock.in_doubt
+    assert world.clock.is_uncertain
     world.ack(MS, MS)
-    assert not world.clock.in_doubt
+    assert not world.clock.is_uncertain
     assert abs(world.error_us) <= 3 * MS
 
 
@@ -195,7 +195,7 @@ def test_a_clock_that_is_set_right_is_not_in_doubt():
     world.host(-3600 * S)
     world.ack(MS, MS)
     world.host(0)
-    assert not world.clock.in_doubt
+    assert not world.clock.is_uncertain
     assert world.error_us == 0
 
 
@@ -210,13 +210,11 @@ BROKERS = (1, 2, 3)
     st.integers(-3600 * S, 3600 * S),
     st.integers(-900_000, 900_000),
 )
-def test_a_stray_broker_among_three_never_moves_our_clock(
-    acks: list[tuple[int, int, int]], off_us: int, skew_us: int
-):
+def test_a_stray_broker_among_three_never_moves_our_clock(acks: list[tuple[int, int, int]], off_us: int, skew_us: int):
     world = World()
     world.off_us[3] = off_us
     world.host(skew_us)
-    world.clock.expects(BROKERS, world.now_us)
+    world.clock.expect_brokers(BROKERS, world.now_us)
     for broker, there_us, back_us in acks:
         world.ack(there_us, back_us, broker)
         world.host(skew_us)
@@ -233,7 +231,7 @@ def test_a_broker_that_seldom_answers_and_is_behind_ends_no_epoch():
         world.host(0)
         world.ack(2 * MS, 3 * MS, 3 if n % 500 == 499 else 1 + n % 2)
         assert world.error_us == 0
-    assert world.clock.apart_us()[3] == pytest.approx(-1.5 * S, abs=6 * MS)
+    assert world.clock.broker_skews_us()[3] == pytest.approx(-1.5 * S, abs=6 * MS)
 
 
 @pytest.mark.correctness
@@ -242,7 +240,7 @@ def test_a_host_that_is_off_follows_the_brokers_that_agree(skew_us: int):
     world = World()
     world.off_us[3] = 3 * S // 2
     world.host(skew_us)
-    world.clock.expects(BROKERS, world.now_us)
+    world.clock.expect_brokers(BROKERS, world.now_us)
     for broker in BROKERS:
         world.ack(MS, MS, broker)
     assert abs(world.error_us) <= 3 * MS
@@ -258,7 +256,7 @@ def test_two_brokers_that_disagree_are_not_believed(skew_us: int):
     world.ack(MS, MS, 1)
     world.ack(MS, MS, 2)
     assert world.clock.offset_us - world.offset_us == skew_us
-    assert max(map(abs, world.clock.apart_us().values())) == pytest.approx(2 * S, abs=6 * MS)
+    assert max(map(abs, world.clock.broker_skews_us().values())) == pytest.approx(2 * S, abs=6 * MS)
 
 
 def test_two_brokers_prove_what_both_prove():
@@ -273,10 +271,10 @@ def test_two_brokers_prove_what_both_prove():
 def test_a_broker_that_has_left_is_counted_no_more():
     world = World()
     world.host(5 * S)
-    world.clock.expects((1, 2, 3), world.now_us)
+    world.clock.expect_brokers((1, 2, 3), world.now_us)
     world.ack(MS, MS, 1)
     assert world.clock.skew_us == 0  # one of three
-    world.now_us += GONE_US + S
+    world.now_us += BROKER_EXPIRY_US + S
     world.ack(MS, MS, 1)
     assert world.clock.skew_us == pytest.approx(5 * S, abs=6 * MS)
 
@@ -285,9 +283,9 @@ def test_a_broker_that_has_left_is_counted_no_more():
 def test_whatever_the_acks_say_no_bounds_contradict_one_another(acks: list[tuple[int, int, int]]):
     """And our clock is corrected by what more than half of the brokers prove, or not at all."""
     clock = HostClock()
-    clock.host(0, 0)
+    clock.feed_host_time(0, 0)
     for n, (broker, append_us, took_us) in enumerate(acks):
-        clock.acked(append_us + n * S, n * S, n * S + took_us, broker)
+        clock.feed_ack(append_us + n * S, n * S, n * S + took_us, broker)
         windows = list(clock._windows.values())  # pyright: ignore[reportPrivateUsage]
         bounds = [window.bounds for window in windows if window.bounds]
         assert all(low <= high for low, high in bounds)

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from districam_ingest import metrics
-from districam_ingest.clocks.kernel_clock import adjtimex, kernel_clock, tell_kernel_clock
+from districam_ingest.clocks.kernel_clock import export_kernel_clock, load_adjtimex, read_kernel_clock
 
 OFFSETS = {"modes": 0, "esterror": 32}
 """Of 64 bit Linux; `modes` must be 0: everything else sets the clock."""
@@ -30,7 +30,7 @@ def exported(kernel: Kernel | None) -> dict[str, float]:
     registry.register(metrics.CLOCK_SYNCHRONIZED)
     registry.register(metrics.CLOCK_ERROR)
     for _ in range(2):
-        tell_kernel_clock(kernel_clock(kernel), registry)
+        export_kernel_clock(read_kernel_clock(kernel), registry)
     lines = generate_latest(registry).decode().splitlines()
     return {name: float(value) for name, value in (line.split() for line in lines if line[0] != "#")}
 
@@ -50,9 +50,9 @@ def test_nothing_is_exported_where_the_kernel_refuses_or_cannot_be_asked(kernel:
 
 def test_what_this_kernel_says_is_read_where_it_stands():
     """Its own time lies behind every other field that is read."""
-    ask = adjtimex()
+    ask = load_adjtimex()
     assert ask is not None
-    clock = kernel_clock(ask)
+    clock = read_kernel_clock(ask)
     if clock is None:
         pytest.skip("this kernel refuses")
     assert abs(clock.now_s - time.time()) < 2

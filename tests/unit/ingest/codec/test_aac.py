@@ -9,7 +9,7 @@ from av.audio.codeccontext import AudioCodecContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_ingest.codec.aac import RATES, sound_shape
+from districam_ingest.codec.aac import SAMPLING_RATES_HZ, parse_audio_specific_config
 from districam_ingest.codec.nal import BitstreamError
 
 
@@ -29,9 +29,9 @@ def config(kind: int = 2, index: int = 8, channels: int = 1, rest: int = 0) -> b
     ],
 )
 def test_what_a_configuration_says(data: bytes, rate: int, expected: tuple[int, str, int]):
-    shape = sound_shape(data, rate)
+    shape = parse_audio_specific_config(data, rate)
     assert (shape.channels, shape.codecs, shape.unit_ticks) == expected
-    assert (shape.config, shape.rate) == (data, rate)
+    assert (shape.config, shape.clock_rate) == (data, rate)
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,19 @@ def test_what_a_configuration_says(data: bytes, rate: int, expected: tuple[int, 
 )
 def test_what_goes_into_no_mp4_is_refused(data: bytes):
     with pytest.raises(BitstreamError):
-        sound_shape(data, 16_000)
+        parse_audio_specific_config(data, 16_000)
 
 
 @pytest.mark.parametrize("rate", [0, 1, 3_999, 200_000])
 def test_a_rate_of_no_sound_is_refused(rate: int):
     with pytest.raises(BitstreamError):
-        sound_shape(config(), rate)
+        parse_audio_specific_config(config(), rate)
 
 
 @given(st.binary(max_size=8), st.integers(0, 1 << 20))
 def test_anything_is_a_shape_or_the_one_error(data: bytes, rate: int):
     try:
-        shape = sound_shape(data, rate)
+        shape = parse_audio_specific_config(data, rate)
     except BitstreamError:
         return
     assert shape.unit_ticks > 10  # a track is laid out of them: none may be of no length
@@ -64,8 +64,10 @@ def test_silence_is_silent_and_every_decoder_takes_it(channels: int, index: int)
     data = config(index=index, channels=channels)
     context = av.CodecContext.create("aac", "r")
     assert isinstance(context, AudioCodecContext)
-    context.extradata, context.sample_rate = data, RATES[index]
+    context.extradata, context.sample_rate = data, SAMPLING_RATES_HZ[index]
     context.options = {"err_detect": "explode"}
-    frames = [f for _ in range(3) for f in context.decode(av.Packet(sound_shape(data, 16_000).silence))]
+    frames = [
+        f for _ in range(3) for f in context.decode(av.Packet(parse_audio_specific_config(data, 16_000).silent_unit))
+    ]
     assert sum(frame.samples for frame in frames) == 3 * 1024
     assert not any(np.abs(frame.to_ndarray()).max() for frame in frames)

@@ -19,13 +19,11 @@ from unit.ingest.samples import B_FRAMES, BASELINE, FULL_HD, INTERLACED_HRD, YUV
         (INTERLACED_HRD, "avc1.64001e", (720, 576), 25, 2),
     ],
 )
-def test_real_parameter_sets(
-    sets: tuple[bytes, ...], codecs: str, size: tuple[int, int], fps: float, reorder: int
-):
-    shape = h264.shape(sets)
+def test_real_parameter_sets(sets: tuple[bytes, ...], codecs: str, size: tuple[int, int], fps: float, reorder: int):
+    shape = h264.parse_video_parameters(sets)
     assert (shape.codec, shape.codecs, (shape.width, shape.height)) == ("h264", codecs, size)
-    assert (shape.fps, shape.reorder) == (fps, reorder)
-    assert bitstream.avcc_parameter_sets(h264.avcc(sets)) == list(sets)
+    assert (shape.fps, shape.reorder_depth) == (fps, reorder)
+    assert bitstream.avcc_parameter_sets(h264.encode_avcc(sets)) == list(sets)
 
 
 class Writer(BitWriter):
@@ -54,24 +52,26 @@ def main(kind: int = 2) -> Writer:
 
 
 def test_without_vui_the_rate_and_the_reorder_depth_are_unknown():
-    shape = h264.shape([sized(main()).u(1, 0).nal()])
-    assert (shape.width, shape.height, shape.fps, shape.reorder) == (320, 240, None, None)
-    assert h264.shape([sized(Writer().u(8, 66, 0, 30).ue(0).ue(0, 2)).u(1, 0).nal()]).reorder == 0
+    shape = h264.parse_video_parameters([sized(main()).u(1, 0).nal()])
+    assert (shape.width, shape.height, shape.fps, shape.reorder_depth) == (320, 240, None, None)
+    assert (
+        h264.parse_video_parameters([sized(Writer().u(8, 66, 0, 30).ue(0).ue(0, 2)).u(1, 0).nal()]).reorder_depth == 0
+    )
 
 
 def test_picture_order_count_types_are_skipped():
     for writer in (main(0).ue(4), main(1).u(1, 0).ue(0, 0, 2, 1, 2)):
-        shape = h264.shape([sized(writer).u(1, 0).nal()])
+        shape = h264.parse_video_parameters([sized(writer).u(1, 0).nal()])
         assert (shape.width, shape.height) == (320, 240)
 
 
 def test_fields_count_twice_in_the_height():
-    shape = h264.shape([sized(main(), frames_only=0, crop=(1, 1, 0, 2)).u(1, 0).nal()])
+    shape = h264.parse_video_parameters([sized(main(), frames_only=0, crop=(1, 1, 0, 2)).u(1, 0).nal()])
     assert (shape.width, shape.height) == (320 - 4, 7 * 32 - 8)
 
 
 def test_only_interlaced_video_has_fields():
-    assert [h264.shape(sets).has_fields for sets in (INTERLACED_HRD, BASELINE, B_FRAMES)] == [
+    assert [h264.parse_video_parameters(sets).has_fields for sets in (INTERLACED_HRD, BASELINE, B_FRAMES)] == [
         True,
         False,
         False,
@@ -100,7 +100,7 @@ def test_scaling_lists_are_skipped():
                     writer.ue(0)
             elif index == 6:
                 writer.ue(16)  # -8: the rest repeats
-        shape = h264.shape([sized(writer.ue(0, 2), crop=(0, 1, 0, 1)).u(1, 0).nal()])
+        shape = h264.parse_video_parameters([sized(writer.ue(0, 2), crop=(0, 1, 0, 1)).u(1, 0).nal()])
         assert (shape.width, shape.height) == ((318, 238) if chroma == 1 else (319, 239))
 
 
@@ -115,25 +115,23 @@ def test_a_whole_vui_is_read_to_its_end():
     for _ in range(2):  # HRD
         writer.u(1, 1).ue(0).u(8, 0).ue(1, 1).u(1, 0).u(20, 0)
     writer.u(1, 0).u(1, 0).u(1, 1).u(1, 1).ue(0, 0, 9, 9, 3, 4)
-    shape = h264.shape([writer.nal()])
-    assert (shape.fps, shape.reorder) == (10, 3)
+    shape = h264.parse_video_parameters([writer.nal()])
+    assert (shape.fps, shape.reorder_depth) == (10, 3)
 
 
-@pytest.mark.parametrize(
-    ("tick", "scale"), [(0, 50), (1, 4_000_000_000), (4_000_000_000, 1), (100_000, 1000)]
-)
+@pytest.mark.parametrize(("tick", "scale"), [(0, 50), (1, 4_000_000_000), (4_000_000_000, 1), (100_000, 1000)])
 def test_a_rate_that_no_camera_has_is_no_rate(tick: int, scale: int):
     writer = vui(main()).u(1, 0, 0, 0, 0).u(1, 1).u(32, tick, scale).u(1, 1).u(1, 0, 0, 0, 0)
-    assert h264.shape([writer.nal()]).fps is None
+    assert h264.parse_video_parameters([writer.nal()]).fps is None
 
 
 def test_a_vui_that_ends_early_or_lies_leaves_the_size_known():
-    ended = h264.shape([vui(main()).u(1, 0, 0, 0, 0).u(1, 1).u(32, 1, 50).nal()])
-    assert (ended.width, ended.fps, ended.reorder) == (320, 25, None)
+    ended = h264.parse_video_parameters([vui(main()).u(1, 0, 0, 0, 0).u(1, 1).u(32, 1, 50).nal()])
+    assert (ended.width, ended.fps, ended.reorder_depth) == (320, 25, None)
     lying = vui(main()).u(1, 0, 0, 0, 0).u(1, 0, 0, 0, 0).u(1, 1).u(1, 1).ue(0, 0, 9, 9, 17, 17)
-    assert h264.shape([lying.nal()]).reorder is None
+    assert h264.parse_video_parameters([lying.nal()]).reorder_depth is None
     without = vui(main()).u(1, 0, 0, 0, 0).u(1, 0, 0, 0, 0, 0)
-    assert h264.shape([without.nal()]).reorder is None
+    assert h264.parse_video_parameters([without.nal()]).reorder_depth is None
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_a_vui_that_ends_early_or_lies_leaves_the_size_known():
 )
 def test_what_is_no_parameter_set_is_refused(sets: tuple[bytes, ...]):
     with pytest.raises(BitstreamError):
-        h264.shape(sets)
+        h264.parse_video_parameters(sets)
 
 
 @pytest.mark.parametrize(
@@ -166,12 +164,12 @@ def test_what_is_no_parameter_set_is_refused(sets: tuple[bytes, ...]):
 )
 def test_what_makes_no_decoder_configuration_is_refused(sets: tuple[bytes, ...]):
     with pytest.raises(BitstreamError):
-        h264.avcc(sets)
+        h264.encode_avcc(sets)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60).map(lambda data: b"\x67" + data), max_size=3))
 def test_garbage_is_refused_and_nothing_else(sets: list[bytes]):
-    for parse in (h264.shape, h264.avcc):
+    for parse in (h264.parse_video_parameters, h264.encode_avcc):
         try:
             parse([*sets, BASELINE[1]])
         except BitstreamError:
@@ -184,7 +182,7 @@ def test_a_bit_that_fell_over_is_read_or_refused(bit: int, sets: tuple[bytes, ..
     value[bit // 8 % len(value)] ^= 1 << bit % 8
     if value[0] & 31 != 7:
         return
-    for parse in (h264.shape, h264.avcc):
+    for parse in (h264.parse_video_parameters, h264.encode_avcc):
         try:
             parse([bytes(value), sets[1]])
         except BitstreamError:
@@ -192,4 +190,8 @@ def test_a_bit_that_fell_over_is_read_or_refused(bit: int, sets: tuple[bytes, ..
 
 
 def test_the_encoders_reorder_depth_is_read():
-    assert [h264.shape(encoded(b_frames=n, pyramid=n > 2).sets).reorder for n in (0, 2, 3)] == [0, 1, 2]
+    assert [h264.parse_video_parameters(encoded(b_frames=n, pyramid=n > 2).sets).reorder_depth for n in (0, 2, 3)] == [
+        0,
+        1,
+        2,
+    ]

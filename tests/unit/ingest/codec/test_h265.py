@@ -21,15 +21,17 @@ from unit.ingest.samples import HEVC, HEVC_10, encoded
     ],
 )
 def test_real_parameter_sets(sets: tuple[bytes, ...], codecs: str, size: tuple[int, int]):
-    shape = h265.shape(sets)
+    shape = h265.parse_video_parameters(sets)
     assert (shape.codec, shape.codecs, (shape.width, shape.height)) == ("hevc", codecs, size)
-    record = h265.hvcc(sets)
+    record = h265.encode_hvcc(sets)
     assert bitstream.hvcc_parameter_sets(record) == list(sets)
     assert record[17] & 7 == record[18] & 7 == (2 if sets is HEVC_10 else 0)  # bits a sample over 8
 
 
 def test_the_encoders_reorder_depth_is_read():
-    assert [h265.shape(encoded("hevc", b_frames=n, pyramid=n > 2).sets).reorder for n in (0, 2, 3)] == [
+    assert [
+        h265.parse_video_parameters(encoded("hevc", b_frames=n, pyramid=n > 2).sets).reorder_depth for n in (0, 2, 3)
+    ] == [
         0,
         1,
         2,
@@ -52,8 +54,8 @@ def test_sub_layers_are_skipped_and_the_highest_says_the_reorder_depth():
     writer = Writer(2).u(1, 1, 1, 0, 1).u(2, *[0] * 6).u(88, 0).u(8, 60, 60)
     writer.ue(0, 3).u(1, 1).ue(64, 48).u(1, 1).ue(1, 1, 2, 2).ue(0, 0, 4).u(1, 1)
     writer.ue(1, 0, 0).ue(2, 1, 0).ue(5, 3, 0)
-    shape = h265.shape([writer.nal()])
-    assert (shape.width, shape.height, shape.reorder) == (62, 44, 3)
+    shape = h265.parse_video_parameters([writer.nal()])
+    assert (shape.width, shape.height, shape.reorder_depth) == (62, 44, 3)
 
 
 def sps(*, chroma: int = 1, size: tuple[int, int] = (64, 48), bits: int = 0, reorder: int = 0) -> bytes:
@@ -65,8 +67,8 @@ def sps(*, chroma: int = 1, size: tuple[int, int] = (64, 48), bits: int = 0, reo
 
 
 def test_a_written_parameter_set_is_read():
-    shape = h265.shape([sps(chroma=3, reorder=2)])
-    assert (shape.width, shape.height, shape.reorder) == (64, 48, 2)
+    shape = h265.parse_video_parameters([sps(chroma=3, reorder=2)])
+    assert (shape.width, shape.height, shape.reorder_depth) == (64, 48, 2)
 
 
 def libav_fps(sets: tuple[bytes, ...]) -> float | None:
@@ -88,9 +90,7 @@ def x265(options: str, rate: Fraction) -> tuple[bytes, ...]:
     encoder.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: the sets stand in extradata
     encoder.options = {"preset": "ultrafast", "x265-params": f"log-level=none:{options}"}
     encoder.open()
-    return tuple(
-        nal for nal in split_annexb(bytes(encoder.extradata or b"")) if is_parameter_set("hevc", nal)
-    )
+    return tuple(nal for nal in split_annexb(bytes(encoder.extradata or b"")) if is_parameter_set("hevc", nal))
 
 
 @pytest.mark.parametrize(
@@ -105,17 +105,17 @@ def x265(options: str, rate: Fraction) -> tuple[bytes, ...]:
 )
 def test_the_nominal_rate_is_read_from_an_encoders_sets(options: str, rate: Fraction):
     sets = x265(options, rate)
-    assert h265.shape(sets).fps == pytest.approx(float(rate)) == libav_fps(sets)
+    assert h265.parse_video_parameters(sets).fps == pytest.approx(float(rate)) == libav_fps(sets)
 
 
 @pytest.mark.parametrize("sets", [HEVC, HEVC_10])
 def test_and_from_recorded_ones(sets: tuple[bytes, ...]):
-    assert h265.shape(sets).fps == 25 == libav_fps(sets)
+    assert h265.parse_video_parameters(sets).fps == 25 == libav_fps(sets)
 
 
 def test_there_is_none_where_the_timing_is_left_out():
     sets = x265("no-vui-timing-info=1", Fraction(20))
-    assert h265.shape(sets).fps is None
+    assert h265.parse_video_parameters(sets).fps is None
     assert libav_fps(sets) is None
 
 
@@ -149,21 +149,7 @@ def with_vui(writer: Writer, *, signal: bool = True) -> bytes:
 
 def listed(writer: Writer) -> Writer:
     """Two sets; the second refers to three pictures before and one after."""
-    return (
-        writer.ue(2)
-        .ue(1, 0, 0)
-        .u(1, 1)
-        .u(1, 0)
-        .ue(3, 1)
-        .ue(0)
-        .u(1, 1)
-        .ue(0)
-        .u(1, 0)
-        .ue(1)
-        .u(1, 1)
-        .ue(0)
-        .u(1, 1)
-    )
+    return writer.ue(2).ue(1, 0, 0).u(1, 1).u(1, 0).ue(3, 1).ue(0).u(1, 1).ue(0).u(1, 0).ue(1).u(1, 1).ue(0).u(1, 1)
 
 
 def predicted(writer: Writer, zero: tuple[int, ...] = (0, 0)) -> Writer:
@@ -180,29 +166,27 @@ def predicted(writer: Writer, zero: tuple[int, ...] = (0, 0)) -> Writer:
 
 @pytest.mark.parametrize("sets", [listed, predicted])
 @pytest.mark.parametrize("lists", [False, True])
-def test_all_that_may_stand_before_the_timing_is_passed_over(
-    sets: Callable[[Writer], Writer], *, lists: bool
-):
+def test_all_that_may_stand_before_the_timing_is_passed_over(sets: Callable[[Writer], Writer], *, lists: bool):
     written = (HEVC[0], with_vui(sets(up_to_tools(lists=lists))), HEVC[2])
-    assert h265.shape(written).fps == pytest.approx(30000 / 1001) == libav_fps(written)
+    assert h265.parse_video_parameters(written).fps == pytest.approx(30000 / 1001) == libav_fps(written)
 
 
 def test_a_set_that_flags_the_picture_itself_does_not_count_it():
     """By formulas 7-61 and 7-62; FFmpeg counts it, but no encoder known to us writes this."""
-    assert h265.shape([with_vui(predicted(up_to_tools(), zero=(1,)), signal=False)]).fps == pytest.approx(
-        30000 / 1001
-    )
+    assert h265.parse_video_parameters(
+        [with_vui(predicted(up_to_tools(), zero=(1,)), signal=False)]
+    ).fps == pytest.approx(30000 / 1001)
 
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("count", [(1 << 30,), (1, 1 << 30, 1 << 30)], ids=["sets", "references"])
 def test_a_rate_behind_more_than_is_read_is_left_out(count: tuple[int, ...]):
-    shape = h265.shape([up_to_tools().ue(*count).nal() + b"\xff" * 60_000])
+    shape = h265.parse_video_parameters([up_to_tools().ue(*count).nal() + b"\xff" * 60_000])
     assert (shape.width, shape.height, shape.fps) == (64, 48, None)
 
 
 def test_a_set_without_a_vui_tells_no_rate():
-    shape = h265.shape([up_to_tools().ue(0).u(1, 0, 0, 0, 0).nal()])
+    shape = h265.parse_video_parameters([up_to_tools().ue(0).u(1, 0, 0, 0, 0).nal()])
     assert (shape.width, shape.fps) == (64, None)
 
 
@@ -222,18 +206,18 @@ def test_a_set_without_a_vui_tells_no_rate():
 )
 def test_what_is_no_parameter_set_is_refused(sets: tuple[bytes, ...]):
     with pytest.raises(BitstreamError):
-        h265.shape(sets)
+        h265.parse_video_parameters(sets)
 
 
 @pytest.mark.parametrize("missing", range(3))
 def test_a_decoder_configuration_needs_all_three_sets(missing: int):
     with pytest.raises(BitstreamError):
-        h265.hvcc([one for index, one in enumerate(HEVC) if index != missing])
+        h265.encode_hvcc([one for index, one in enumerate(HEVC) if index != missing])
 
 
 @given(st.binary(max_size=80), st.integers(0, 80))
 def test_garbage_is_refused_and_nothing_else(data: bytes, kept: int):
-    for parse in (h265.shape, h265.hvcc):
+    for parse in (h265.parse_video_parameters, h265.encode_hvcc):
         try:
             parse([HEVC[0], HEVC[1][: max(1, kept)] + data, HEVC[2]])
         except BitstreamError:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from districam_devkit import bitstream
 from districam_ingest.codec import nal
-from districam_ingest.codec.nal import Bits, BitstreamError, Codec
+from districam_ingest.codec.nal import BitReader, BitstreamError, Codec
 from unit.ingest.samples import BASELINE, HEVC, IDR, IDR_HEVC, SLICE, SLICE_HEVC, encoded
 
 nals = st.lists(
@@ -40,7 +40,7 @@ def test_a_sample_is_nal_units_behind_their_lengths(units: list[bytes]):
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 255]), min_size=1).map(bytes))
 def test_unescaping_takes_emulation_prevention_back(rbsp: bytes):
-    assert nal.unescaped(bitstream.escape(rbsp + b"\x80")) == rbsp + b"\x80"
+    assert nal.remove_emulation_prevention(bitstream.escape(rbsp + b"\x80")) == rbsp + b"\x80"
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
@@ -90,11 +90,11 @@ def test_parameter_sets_are_those_before_the_first_slice_without_trailing_zeros(
 
 
 def test_a_list_of_parameter_sets_says_no_to_what_it_cannot_count():
-    assert nal.counted([b"ab", b"c"], size=1, most=31, flags=0xE0) == b"\xe2\0\2ab\0\1c"
+    assert nal.encode_parameter_sets([b"ab", b"c"], count_bytes=1, max_count=31, flags=0xE0) == b"\xe2\0\2ab\0\1c"
     with pytest.raises(BitstreamError):
-        nal.counted([b"a"] * 32, size=1, most=31)
+        nal.encode_parameter_sets([b"a"] * 32, count_bytes=1, max_count=31)
     with pytest.raises(BitstreamError):
-        nal.counted([bytes(65536)], size=1, most=31)
+        nal.encode_parameter_sets([bytes(65536)], count_bytes=1, max_count=31)
 
 
 def exp_golomb(value: int) -> str:
@@ -105,19 +105,17 @@ def exp_golomb(value: int) -> str:
 def test_exp_golomb_numbers_come_back(values: list[int]):
     text = "".join(map(exp_golomb, values)) + "1"
     data = int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
-    assert [Bits(data).ue() for _ in values[:1]] == values[:1]
-    bits = Bits(data)
+    assert [BitReader(data).ue() for _ in values[:1]] == values[:1]
+    bits = BitReader(data)
     assert [bits.ue() for _ in values] == values
-    signed = Bits(data)
-    assert [signed.se() for _ in values] == [
-        (value + 1) // 2 if value % 2 else -value // 2 for value in values
-    ]
+    signed = BitReader(data)
+    assert [signed.se() for _ in values] == [(value + 1) // 2 if value % 2 else -value // 2 for value in values]
 
 
 def test_numbers_that_end_early_or_never_are_refused():
     with pytest.raises(BitstreamError):
-        Bits(b"\x80").u(9)
+        BitReader(b"\x80").u(9)
     with pytest.raises(BitstreamError):
-        Bits(bytes(8)).ue()
+        BitReader(bytes(8)).ue()
     with pytest.raises(BitstreamError):
-        Bits(bytes(nal.PARSED_MOST + 1)).u(8 * nal.PARSED_MOST + 1)
+        BitReader(bytes(nal.MAX_PARSED_BYTES + 1)).u(8 * nal.MAX_PARSED_BYTES + 1)

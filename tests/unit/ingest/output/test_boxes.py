@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.mp4 import boxes as mp4
-from districam_common.mp4.writer import AudioUnit
+from districam_common.mp4.writer import AudioSample
 from districam_devkit import bitstream
 from districam_ingest.codec import h264, h265
 from districam_ingest.codec.nal import Codec
-from districam_ingest.output.boxes import moof_mdat
-from districam_ingest.output.mux import init_of, value_of
-from districam_ingest.recording.fragmenter import Cuts, Fragmenter
+from districam_ingest.output.boxes import encode_moof_mdat
+from districam_ingest.output.mux import mux_fragment, mux_init
+from districam_ingest.recording.fragmenter import Fragmenter, FragmentLimits
 from districam_ingest.units import AccessUnit
 from unit.ingest.samples import BASELINE, TICKS_25, Encoded, encoded
 
@@ -23,8 +23,8 @@ Row = tuple[int | None, int | None, int, bool, bytes]
 
 
 def init(stream: Encoded) -> bytes:
-    shape = (h264 if stream.codec == "h264" else h265).shape(stream.sets)
-    return init_of(shape, stream.sets)
+    shape = (h264 if stream.codec == "h264" else h265).parse_video_parameters(stream.sets)
+    return mux_init(shape, stream.sets)
 
 
 def demuxed(data: bytes) -> list[Row]:
@@ -49,19 +49,19 @@ def rows(units: list[AccessUnit], last_ticks: int) -> list[Row]:
 def test_a_demuxer_gives_every_access_unit_back(codec: Codec, *, b_frames: int, pyramid: bool):
     stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
     units = stream.units()
-    assert demuxed(init(stream) + moof_mdat(units, TICKS_25)) == rows(units, TICKS_25)
+    assert demuxed(init(stream) + encode_moof_mdat(units, TICKS_25)) == rows(units, TICKS_25)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_fragments_of_any_cut_join_into_one_stream_that_decodes(codec: Codec):
     stream = encoded(codec, b_frames=2)
     units = stream.units()
-    fragmenter = Fragmenter("cam-001", Cuts(fragment_max_us=300_000))
-    made = [cut for unit in units if (cut := fragmenter.push(unit))]
-    made += [last] if (last := fragmenter.end(40_000)) else []
+    fragmenter = Fragmenter("cam-001", FragmentLimits(fragment_max_us=300_000))
+    made = [cut for unit in units if (cut := fragmenter.feed(unit))]
+    made += [last] if (last := fragmenter.close(40_000)) else []
     assert len(made) > 5
     front = init(stream)
-    values = [value_of(front, cut) for cut in made]
+    values = [mux_fragment(front, cut) for cut in made]
     assert all(value.startswith(front) for value in values)
     segment = front + b"".join(value[len(front) :] for value in values)
     assert demuxed(segment) == rows(units, TICKS_25)
@@ -72,9 +72,7 @@ def test_fragments_of_any_cut_join_into_one_stream_that_decodes(codec: Codec):
 
 @given(
     st.lists(
-        st.tuples(
-            st.integers(1, 1 << 24), st.integers(-(1 << 30), 1 << 30), st.booleans(), st.binary(max_size=40)
-        ),
+        st.tuples(st.integers(1, 1 << 24), st.integers(-(1 << 30), 1 << 30), st.booleans(), st.binary(max_size=40)),
         min_size=1,
         max_size=30,
     ),
@@ -88,7 +86,7 @@ def test_a_reader_of_boxes_gives_any_units_back(
     for step, offset, key, data in parts:
         units.append(AccessUnit(parts=(data,), start_us=0, dts=dts, pts=dts + offset, is_keyframe=key))
         dts += step
-    segment = INIT + moof_mdat(units, last_ticks)
+    segment = INIT + encode_moof_mdat(units, last_ticks)
     found = [
         (
             s.dts + s.composition_offset,
@@ -102,19 +100,17 @@ def test_a_reader_of_boxes_gives_any_units_back(
     assert found == rows(units, last_ticks)
 
 
-INIT = init_of(h264.shape(BASELINE), BASELINE)
+INIT = mux_init(h264.parse_video_parameters(BASELINE), BASELINE)
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 5_000), st.binary(max_size=40)), max_size=20), st.integers(0, 1 << 60)
-)
+@given(st.lists(st.tuples(st.integers(1, 5_000), st.binary(max_size=40)), max_size=20), st.integers(0, 1 << 60))
 def test_sound_stands_behind_the_pictures_and_changes_none(parts: list[tuple[int, bytes]], first_dts: int):
     units = encoded().units()[:5]
-    dts, sound = first_dts, list[AudioUnit]()
+    dts, sound = first_dts, list[AudioSample]()
     for duration, data in parts:
-        sound.append(AudioUnit(data, dts, duration))
+        sound.append(AudioSample(data, dts, duration))
         dts += duration
-    both, alone = moof_mdat(units, TICKS_25, sound), moof_mdat(units, TICKS_25)
+    both, alone = encode_moof_mdat(units, TICKS_25, sound), encode_moof_mdat(units, TICKS_25)
     assert bytes_of(both, mp4.Track(1, is_video=True, timescale=90_000)) == [unit.data for unit in units]
     if not sound:
         assert both == alone
@@ -136,4 +132,4 @@ def test_a_fragment_of_pictures_alone_is_the_same_bytes_as_ever():
         "00000001 02000000 00000014 74666474 01000000 00000000 00000007 00000024 7472756e 01000f01 00000001"
         "00000074 00000e10 00000006 02000000 00000002 0000000e 6d646174 00000002 6162"
     )
-    assert moof_mdat([unit], 3600) == bytes.fromhex(expected)
+    assert encode_moof_mdat([unit], 3600) == bytes.fromhex(expected)

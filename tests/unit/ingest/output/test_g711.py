@@ -12,41 +12,37 @@ import numpy as np
 import pytest
 from av.audio.codeccontext import AudioCodecContext
 
-from districam_devkit.simcam.tones import heard, tone
-from districam_ingest.output.g711 import HELD_MOST, SHAPE, Transcoder, Transcoders
-from districam_ingest.units import Sound
+from districam_devkit.simcam.tones import loop_samples, tone
+from districam_ingest.output.g711 import AAC_PARAMETERS, MAX_PENDING_SAMPLES, Transcoder, TranscoderPool
+from districam_ingest.units import AudioUnit
 
 PACKET = 160
 ORIGIN = 5_000
 
 
-def packets(name: str, numbers: range) -> list[Sound]:
-    units = tone("pcm_mulaw" if name == "pcm_mulaw" else "pcm_alaw", 8_000).units
-    return [
-        Sound(units[n % len(units)], ORIGIN + n * PACKET, n * 20_000, 9_000_000 + n * 20_000) for n in numbers
-    ]
+def packets(name: str, numbers: range) -> list[AudioUnit]:
+    units = tone("pcm_mulaw" if name == "pcm_mulaw" else "pcm_alaw", 8_000).access_units
+    return [AudioUnit(units[n % len(units)], ORIGIN + n * PACKET, n * 20_000, 9_000_000 + n * 20_000) for n in numbers]
 
 
-def transcoded(name: str, sounds: list[Sound], *, at_once: int = 50) -> list[Sound]:
-    out: list[Sound] = []
-    with Transcoders.open() as transcoders:
-        one = transcoders.transcoder(name)
+def transcoded(name: str, sounds: list[AudioUnit], *, at_once: int = 50) -> list[AudioUnit]:
+    out: list[AudioUnit] = []
+    with TranscoderPool.open() as transcoders:
+        one = transcoders.create_transcoder(name)
         for n in range(0, len(sounds), at_once):
             deadline_s = time.monotonic() + 10
-            out += one.pass_on(sounds[n : n + at_once])
+            out += one.feed(sounds[n : n + at_once])
             while one.is_busy:
                 assert time.monotonic() < deadline_s
                 time.sleep(0.001)
-        return out + one.pass_on([])
+        return out + one.feed([])
 
 
-def decoded(units: list[Sound]) -> np.ndarray:
+def decoded(units: list[AudioUnit]) -> np.ndarray:
     context = av.CodecContext.create("aac", "r")
     assert isinstance(context, AudioCodecContext)
-    context.extradata = SHAPE.config
-    return np.concatenate(
-        [frame.to_ndarray()[0] for unit in units for frame in context.decode(av.Packet(unit.data))]
-    )
+    context.extradata = AAC_PARAMETERS.config
+    return np.concatenate([frame.to_ndarray()[0] for unit in units for frame in context.decode(av.Packet(unit.data))])
 
 
 @pytest.mark.parametrize("name", ["pcm_mulaw", "pcm_alaw"])
@@ -54,12 +50,12 @@ def test_it_is_the_same_sound_at_the_same_time(name: str):
     units = transcoded(name, packets(name, range(300)))
     assert [unit.pts for unit in units] == [ORIGIN + n * 1024 for n in range(len(units))]
     assert len(units) > 40
-    ours, theirs = decoded(units)[4000:30_000], heard(8_000)
+    ours, theirs = decoded(units)[4000:30_000], loop_samples(8_000)
     best = max(range(-300, 300), key=lambda shift: float(ours @ theirs[4000 + shift :][: ours.size]))
     assert abs(best) <= 2
     for unit in units:
         n = (unit.pts - ORIGIN) / PACKET
-        assert unit.taken_us == pytest.approx(n * 20_000, abs=200)
+        assert unit.captured_us == pytest.approx(n * 20_000, abs=200)
         assert unit.camera_us == pytest.approx(9_000_000 + n * 20_000, abs=200)
 
 
@@ -72,7 +68,7 @@ def test_it_begins_anew_behind_a_gap():
 
 def test_timestamps_that_err_a_little_are_no_gap():
     shaken = [
-        Sound(s.data, s.pts + n % 3 * 20, s.taken_us) for n, s in enumerate(packets("pcm_alaw", range(200)))
+        AudioUnit(s.data, s.pts + n % 3 * 20, s.captured_us) for n, s in enumerate(packets("pcm_alaw", range(200)))
     ]
     starts = [unit.pts for unit in transcoded("pcm_alaw", shaken)]
     assert all(later - earlier == 1024 for earlier, later in pairwise(starts))
@@ -85,7 +81,7 @@ def test_what_no_thread_has_time_for_is_left_out_and_nobody_waits():
         one = Transcoder(pool, "pcm_alaw")
         began_s = time.monotonic()
         for n in range(0, 2000, 50):
-            assert one.pass_on(packets("pcm_alaw", range(n, n + 50))) == []
+            assert one.feed(packets("pcm_alaw", range(n, n + 50))) == []
         assert time.monotonic() - began_s < 2
-        assert one.held <= HELD_MOST + PACKET
+        assert one.pending_samples <= MAX_PENDING_SAMPLES + PACKET
         stop.set()

@@ -7,10 +7,10 @@ import pytest
 from districam_common.mp4 import boxes as mp4
 from districam_devkit import bitstream
 from districam_ingest.codec import h264, h265
-from districam_ingest.codec.aac import sound_shape
+from districam_ingest.codec.aac import parse_audio_specific_config
 from districam_ingest.codec.nal import BitstreamError, Codec
-from districam_ingest.codec.shape import VideoShape
-from districam_ingest.output.mux import decoder_config, init_of
+from districam_ingest.codec.video_parameters import VideoParameters
+from districam_ingest.output.mux import decoder_config, mux_init
 from unit.ingest.samples import (
     B_FRAMES,
     BASELINE,
@@ -27,8 +27,8 @@ STREAMS: list[tuple[Codec, tuple[bytes, ...]]] = [
 ]
 
 
-def shape_of(codec: Codec, sets: tuple[bytes, ...]) -> VideoShape:
-    return (h264 if codec == "h264" else h265).shape(sets)
+def shape_of(codec: Codec, sets: tuple[bytes, ...]) -> VideoParameters:
+    return (h264 if codec == "h264" else h265).parse_video_parameters(sets)
 
 
 @pytest.mark.parametrize(("codec", "sets"), STREAMS)
@@ -36,8 +36,8 @@ def test_an_init_holds_codec_size_and_parameter_sets_and_is_the_same_bytes_each_
     codec: Codec, sets: tuple[bytes, ...]
 ):
     shape = shape_of(codec, sets)
-    init = init_of(shape, sets)
-    assert init == init_of(shape, sets)
+    init = mux_init(shape, sets)
+    assert init == mux_init(shape, sets)
     assert b"Lavf" not in init
     kinds = [init[4:8], init[int.from_bytes(init[:4], "big") + 4 :][:4]]
     assert kinds == [b"ftyp", b"moov"]
@@ -51,20 +51,20 @@ def test_an_init_holds_codec_size_and_parameter_sets_and_is_the_same_bytes_each_
 
 def test_a_missing_parameter_set_is_refused():
     with pytest.raises(BitstreamError):
-        init_of(h264.shape(BASELINE), BASELINE[:1])
+        mux_init(h264.parse_video_parameters(BASELINE), BASELINE[:1])
 
 
 def test_what_the_muxer_refuses_is_a_fault_of_the_bitstream():
     with pytest.raises(BitstreamError):
-        init_of(replace(h264.shape(BASELINE), width=0, height=0), BASELINE)
+        mux_init(replace(h264.parse_video_parameters(BASELINE), width=0, height=0), BASELINE)
 
 
 @pytest.mark.parametrize(("channels", "rate_index", "rate"), [(1, 8, 16_000), (2, 3, 48_000), (6, 4, 44_100)])
 def test_an_init_with_sound_has_it_as_its_second_track(channels: int, rate_index: int, rate: int):
     config = (2 << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")
-    shape, sound = shape_of("h264", BASELINE), sound_shape(config, rate)
-    init = init_of(shape, BASELINE, sound)
-    assert init == init_of(shape, BASELINE, sound)
+    shape, sound = shape_of("h264", BASELINE), parse_audio_specific_config(config, rate)
+    init = mux_init(shape, BASELINE, sound)
+    assert init == mux_init(shape, BASELINE, sound)
     video, heard = mp4.tracks(init)
     assert (video.track_id, video.is_video, video.timescale) == (1, True, 90_000)
     assert (heard.track_id, heard.is_video, heard.timescale) == (2, False, rate)

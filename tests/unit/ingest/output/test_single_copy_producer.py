@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from districam_ingest.output.single_copy_producer import (
     HAS_CRC32C,
-    Batch,
-    FlatRequest,
-    Pieces,
+    BufferList,
+    RecordBatchBuilder,
     SingleCopyProducer,
+    SingleCopyProduceRequest,
 )
 
 PARTITIONS = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.binary()), max_size=3)
@@ -39,11 +39,11 @@ def test_a_request_is_what_the_library_would_write(
 ):
     theirs = produce.ProduceRequest(transactional_id, acks, timeout_ms, topics)
     in_pieces: Any = [
-        (topic, [(number, Pieces([data[:3], data[3:]])) for number, data in partitions])
+        (topic, [(number, BufferList([data[:3], data[3:]])) for number, data in partitions])
         for topic, partitions in topics
     ]
     for content in (topics, in_pieces):
-        ours = FlatRequest(produce.ProduceRequest(transactional_id, acks, timeout_ms, content))
+        ours = SingleCopyProduceRequest(produce.ProduceRequest(transactional_id, acks, timeout_ms, content))
         assert ours.required_acks == acks
         for version in (3, 7):
             expected = theirs.prepare({0: (version, version)}).encode()
@@ -58,11 +58,11 @@ def test_a_request_is_what_the_library_would_write(
 def test_a_broker_of_before_the_batches_is_asked_as_the_library_would():
     topics = [("t", [(0, b"messages")])]
     theirs = produce.ProduceRequest(None, -1, 9, topics)
-    ours = FlatRequest(theirs)
+    ours = SingleCopyProduceRequest(theirs)
     versions = {0: (0, 2)}
     assert ours.prepare(versions).encode() == theirs.prepare(versions).encode()
     with pytest.raises(IncompatibleBrokerVersion):
-        FlatRequest(produce.ProduceRequest("transaction", -1, 9, topics)).prepare(versions)
+        SingleCopyProduceRequest(produce.ProduceRequest("transaction", -1, 9, topics)).prepare(versions)
 
 
 HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=200)), max_size=4)
@@ -85,7 +85,7 @@ def test_a_batch_is_what_the_library_would_build(
     state: tuple[int, int, int],
     batch_size: int,
 ):
-    ours = Batch(batch_size)
+    ours = RecordBatchBuilder(batch_size)
     theirs = DefaultRecordBatchBuilder(
         2,
         0,
@@ -99,9 +99,7 @@ def test_a_batch_is_what_the_library_would_build(
         taken = ours.append(offset, timestamp, key, value, headers)
         expected = theirs.append(offset, timestamp, key=key, value=value, headers=headers)
         if expected is None:
-            assert (
-                taken is None or ours.size() <= batch_size
-            )  # the library's guess of a size is a little too large
+            assert taken is None or ours.size() <= batch_size  # the library's guess of a size is a little too large
             return
         assert taken is not None
         assert (taken.offset, taken.size, taken.timestamp) == (offset, expected.size, expected.timestamp)
@@ -125,7 +123,7 @@ async def test_one_producer_is_changed_and_none_beside_it(monkeypatch: pytest.Mo
     assert HAS_CRC32C
     ours, theirs = SingleCopyProducer(), AIOKafkaProducer()
     for producer, batch, request in (
-        (ours, Batch, FlatRequest),
+        (ours, RecordBatchBuilder, SingleCopyProduceRequest),
         (theirs, DefaultRecordBatchBuilder, produce.ProduceRequest),
     ):
         assert type(cast("Any", producer.create_batch())._builder) is batch

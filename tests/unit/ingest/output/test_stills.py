@@ -11,25 +11,25 @@ import pytest_asyncio
 from prometheus_client import Counter
 
 from districam_common.contract.media import Still
-from districam_common.pictures.children import ChildDiedError, Children
+from districam_common.pictures.decoder_pool import DecoderExitedError, DecoderPool
 from districam_ingest import metrics
 from districam_ingest.codec import h264, h265
 from districam_ingest.codec.nal import Codec
 from districam_ingest.output.mux import decoder_config
-from districam_ingest.output.stills import WAITING_MOST, Stills, Wanted, still_of
+from districam_ingest.output.stills import MAX_PENDING_STILLS, StillMaker, StillRequest, make_still
 from unit.ingest.samples import encoded
 
 
 @pytest_asyncio.fixture
-async def children() -> AsyncGenerator[Children]:
-    async with asyncio.timeout(60), Children.open(1) as opened:
+async def children() -> AsyncGenerator[DecoderPool]:
+    async with asyncio.timeout(60), DecoderPool.open(1) as opened:
         yield opened
 
 
-def wanted(codec: Codec = "h264", *, b_frames: int = 0) -> Wanted:
+def wanted(codec: Codec = "h264", *, b_frames: int = 0) -> StillRequest:
     stream = encoded(codec, b_frames=b_frames)
-    shape = (h264 if codec == "h264" else h265).shape(stream.sets)
-    return Wanted(
+    shape = (h264 if codec == "h264" else h265).parse_video_parameters(stream.sets)
+    return StillRequest(
         camera_id="cam-001",
         epoch="e",
         seq=7,
@@ -43,9 +43,9 @@ def wanted(codec: Codec = "h264", *, b_frames: int = 0) -> Wanted:
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("b_frames", [0, 2])
 async def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(
-    children: Children, codec: Codec, b_frames: int
+    children: DecoderPool, codec: Codec, b_frames: int
 ):
-    still = await still_of(wanted(codec, b_frames=b_frames), children, 80)
+    still = await make_still(wanted(codec, b_frames=b_frames), children, 80)
     assert still is not None
     assert (still.camera_id, still.seq, still.at_us, still.width, still.height) == ("cam-001", 7, 123, 80, 48)
     assert still.jpeg[:2] == b"\xff\xd8"
@@ -56,26 +56,24 @@ async def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(
     assert frame.to_ndarray(format="gray").std() > 5  # a picture, not a grey field
 
 
-async def test_what_cannot_be_decoded_is_no_still(children: Children):
+async def test_what_cannot_be_decoded_is_no_still(children: DecoderPool):
     good = wanted()
     dice = random.Random(1)
-    assert await still_of(replace(good, data=b""), children, 80) is None
-    assert await still_of(replace(good, data=dice.randbytes(400)), children, 80) is None
-    assert await still_of(replace(good, config=b"\1garbage"), children, 80) is None
+    assert await make_still(replace(good, data=b""), children, 80) is None
+    assert await make_still(replace(good, data=dice.randbytes(400)), children, 80) is None
+    assert await make_still(replace(good, config=b"\1garbage"), children, 80) is None
     stream = encoded()
-    assert await still_of(replace(good, data=stream.units()[1].data), children, 80) is None  # no keyframe
-    assert await still_of(good, children, 80) is not None
+    assert await make_still(replace(good, data=stream.units()[1].data), children, 80) is None  # no keyframe
+    assert await make_still(good, children, 80) is not None
 
 
-async def test_nothing_of_one_cameras_picture_shows_in_the_next_ones(children: Children):
+async def test_nothing_of_one_cameras_picture_shows_in_the_next_ones(children: DecoderPool):
     good, stream = wanted(), encoded()
-    before = await still_of(good, children, 80)
+    before = await make_still(good, children, 80)
     assert before is not None
-    other = replace(
-        good, camera_id="cam-002", data=stream.units()[1].data
-    )  # refers to a picture that never came
-    assert await still_of(other, children, 80) is None
-    after = await still_of(good, children, 80)
+    other = replace(good, camera_id="cam-002", data=stream.units()[1].data)  # refers to a picture that never came
+    assert await make_still(other, children, 80) is None
+    after = await make_still(good, children, 80)
     assert after is not None
     assert after.jpeg == before.jpeg
 
@@ -85,10 +83,10 @@ def sample(counter: Counter) -> float:
 
 
 async def made(offers: int, publish: Callable[[Still], Awaitable[None]]) -> None:
-    async with asyncio.timeout(20), Children.open(1) as children, asyncio.TaskGroup() as tasks:
-        stills = Stills(tasks, children, publish, width=80)
+    async with asyncio.timeout(20), DecoderPool.open(1) as children, asyncio.TaskGroup() as tasks:
+        stills = StillMaker(tasks, children, publish, width=80)
         for _ in range(offers):
-            stills.offer(wanted())
+            stills.submit(wanted())
 
 
 async def test_children_that_are_behind_skip_and_do_not_queue():
@@ -97,8 +95,8 @@ async def test_children_that_are_behind_skip_and_do_not_queue():
     async def publish(still: Still) -> None:
         published.append(still)
 
-    await made(WAITING_MOST + 5, publish)
-    assert len(published) == WAITING_MOST
+    await made(MAX_PENDING_STILLS + 5, publish)
+    assert len(published) == MAX_PENDING_STILLS
 
 
 class Stuck:
@@ -107,9 +105,9 @@ class Stuck:
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
 
-    async def ask(self, *_: object, **__: object) -> tuple[dict[str, Any], bytes]:
+    async def request(self, *_: object, **__: object) -> tuple[dict[str, Any], bytes]:
         await self.go_on.wait()
-        raise ChildDiedError("of what it was asked")
+        raise DecoderExitedError("of what it was asked")
 
 
 async def test_a_child_that_is_stuck_holds_nobody_up_and_what_it_misses_is_counted():
@@ -121,24 +119,24 @@ async def test_a_child_that_is_stuck_holds_nobody_up_and_what_it_misses_is_count
 
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        stills = Stills(tasks, cast("Children", stuck), publish, width=80)
+        stills = StillMaker(tasks, cast("DecoderPool", stuck), publish, width=80)
         keyframe, began_s = wanted(), loop.time()
-        for _ in range(WAITING_MOST + 5):
-            stills.offer(keyframe)
+        for _ in range(MAX_PENDING_STILLS + 5):
+            stills.submit(keyframe)
             await asyncio.sleep(0)  # fragments are cut and sent on this loop
         assert loop.time() - began_s < 5
         assert sample(counted) - skipped == 5
         stuck.go_on.set()
-    assert sample(counted) - skipped == WAITING_MOST + 5
+    assert sample(counted) - skipped == MAX_PENDING_STILLS + 5
 
 
 async def test_closing_gives_up_what_waits():
     async def publish(_: Still) -> None:
         """Nobody reads them."""
 
-    async with asyncio.timeout(20), Children.open(1) as children, asyncio.TaskGroup() as tasks:
-        stills = Stills(tasks, children, publish, width=80)
+    async with asyncio.timeout(20), DecoderPool.open(1) as children, asyncio.TaskGroup() as tasks:
+        stills = StillMaker(tasks, children, publish, width=80)
         for _ in range(4):
-            stills.offer(wanted())
+            stills.submit(wanted())
         await asyncio.sleep(0)
         children.close()

@@ -7,27 +7,27 @@ import pytest
 
 from districam_common.runtime.credentials import Credential
 from districam_ingest.readers.auto_reader import AutoReader
-from districam_ingest.readers.native_reader import NotForThisReaderError
-from districam_ingest.readers.reading import ReadError, SourceInfo
-from districam_ingest.units import Picture, Sound
+from districam_ingest.readers.native_reader import UnsupportedStreamError
+from districam_ingest.readers.reader import ReadError, SourceInfo
+from districam_ingest.units import AudioUnit, Picture
 
 PICTURE = Picture((b"\x65",), 1, 2)
 
 
 class Source:
     def __init__(self, name: str) -> None:
-        self.info = SourceInfo(codec="h264", sets=(), reader=name)
+        self.info = SourceInfo(codec="h264", parameter_sets=(), reader=name)
 
     async def read(self) -> list[Picture]:
         return [PICTURE]
 
-    def rest(self) -> list[Picture]:
+    def read_remaining(self) -> list[Picture]:
         return [PICTURE, PICTURE]
 
-    def take_sound(self) -> list[Sound]:
+    def drain_audio(self) -> list[AudioUnit]:
         return []
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         pass
 
 
@@ -39,7 +39,7 @@ class Reader:
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+        self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
     ) -> AsyncGenerator[Source]:
         assert (url, transport) == ("rtsp://camera/x", "udp")
         if self.error is not None:
@@ -52,7 +52,7 @@ class Reader:
 async def opened(first: Reader, second: Reader) -> str:
     async with AutoReader(first, second).open("rtsp://camera/x", None, transport="udp") as source:
         assert await source.read() == [PICTURE]
-        assert source.rest() == [PICTURE, PICTURE]
+        assert source.read_remaining() == [PICTURE, PICTURE]
         reader = source.info.reader
         assert first.open_now + second.open_now == 1
     assert first.open_now + second.open_now == 0
@@ -64,10 +64,8 @@ async def test_the_first_reads_what_it_can():
 
 
 async def test_the_second_reads_the_rest_and_says_why():
-    refused = NotForThisReaderError("stream_error", "no transport over udp")
-    assert (
-        await opened(Reader("native", refused), Reader("ffmpeg")) == "ffmpeg (native: no transport over udp)"
-    )
+    refused = UnsupportedStreamError("stream_error", "no transport over udp")
+    assert await opened(Reader("native", refused), Reader("ffmpeg")) == "ffmpeg (native: no transport over udp)"
 
 
 async def test_what_is_wrong_with_the_camera_is_not_tried_twice():

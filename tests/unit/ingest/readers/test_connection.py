@@ -29,7 +29,7 @@ async def drained(connection: Connection, size: int) -> list[bytes]:
     out: list[bytes] = []
     async with asyncio.timeout(5):
         while sum(map(len, out)) < size:
-            out.append(connection.drain(MOST))
+            out.append(connection.receive_nowait(MOST))
             await asyncio.sleep(0.01)
     return [part for part in out if part]
 
@@ -37,7 +37,7 @@ async def drained(connection: Connection, size: int) -> list[bytes]:
 async def test_nothing_has_come():
     connection, camera = await connected()
     with camera:
-        assert connection.drain(MOST) == b""
+        assert connection.receive_nowait(MOST) == b""
     connection.close()
 
 
@@ -49,7 +49,7 @@ async def test_all_that_has_come_is_drained_in_its_order(sizes: list[int]):
             data = random.Random(size).randbytes(size)
             camera.sendall(data)
             assert b"".join(await drained(connection, size)) == data
-        assert connection.drain(MOST) == b""
+        assert connection.receive_nowait(MOST) == b""
     connection.close()
 
 
@@ -58,10 +58,10 @@ async def test_what_waits_comes_in_one_go_up_to_the_most():
     with camera:
         camera.sendall(bytes(150_000))
         await asyncio.sleep(0.1)
-        assert len(connection.drain(MOST)) == 150_000
+        assert len(connection.receive_nowait(MOST)) == 150_000
         camera.sendall(bytes(150_000))
         await asyncio.sleep(0.1)
-        assert len(connection.drain(1000)) == 1000
+        assert len(connection.receive_nowait(1000)) == 1000
     connection.close()
 
 
@@ -77,8 +77,8 @@ async def test_the_end_is_told_behind_what_came_before(size: int, *, is_reset: b
     await asyncio.sleep(0.1)
     came = 0
     with suppress(OSError):
-        came = len(connection.drain(MOST))
+        came = len(connection.receive_nowait(MOST))
     assert came == size
     with pytest.raises(OSError, match=r"ended the connection|Connection reset"):
-        connection.drain(MOST)
+        connection.receive_nowait(MOST)
     connection.close()

@@ -14,7 +14,7 @@ CLOCK = SystemClock()
 async def woken_after(ticker: Ticker, due_ms: int, slack_ms: int) -> float:
     """How long it slept, in ms."""
     began_us = CLOCK.monotonic_us()
-    await ticker.until(began_us + due_ms * MS, slack_ms * MS)
+    await ticker.wait_until(began_us + due_ms * MS, slack_ms * MS)
     return (CLOCK.monotonic_us() - began_us) / MS
 
 

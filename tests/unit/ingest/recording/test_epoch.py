@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, cast
 
 from districam_common.contract.events import Camera, Connected, Lost, Shed, StreamEvent
 from districam_common.contract.media import Fragment
-from districam_ingest.output.outlets import Outlets
-from districam_ingest.readers.reading import SourceInfo
-from districam_ingest.recording.budget import Budget
+from districam_ingest.output.sinks import Sinks
+from districam_ingest.readers.reader import SourceInfo
 from districam_ingest.recording.epoch import Epoch
-from districam_ingest.recording.fragmenter import Cuts
-from districam_ingest.recording.gate import Gate, Starts, Takes
-from support.send_queue import SendQueue
+from districam_ingest.recording.epoch_splitter import Append, EpochSplitter, Start
+from districam_ingest.recording.fragmenter import FragmentLimits
+from districam_ingest.recording.rate_limits import CameraRateLimits
+from support.fake_send_queue import FakeSendQueue
 from unit.ingest.samples import TICKS_25, picture
 
 if TYPE_CHECKING:
-    from districam_ingest.output.publish import Outbox
-    from districam_ingest.output.stills import Stills
+    from districam_ingest.output.send_queue import SendQueue
+    from districam_ingest.output.stills import StillMaker
 
 S = 1_000_000
 OFFSET_US = 1_790_000_000 * S
@@ -27,41 +27,44 @@ NOW_US = OFFSET_US + 99 * S
 
 
 @dataclass
-class Queue(SendQueue):
+class Queue(FakeSendQueue):
     """What an epoch offers, in order; `room` says for how many fragments more there is room."""
 
     room: int = 1000
     may_hold: int = 1 << 30
 
-    def has_room(self, size: int) -> bool:
+    def has_room(self, size_bytes: int) -> bool:
         self.room -= 1
         return self.room >= 0
 
-    def hold(self, more: int) -> bool:
-        return super().hold(more) and self.held <= self.may_hold
+    def adjust_buffered_bytes(self, delta_bytes: int) -> bool:
+        return super().adjust_buffered_bytes(delta_bytes) and self.held_bytes <= self.may_hold
 
-    def offer_event(self, camera_id: str, event: StreamEvent) -> None:
+    def put_event(self, camera_id: str, event: StreamEvent) -> None:
         assert camera_id == CAMERA.camera_id
         if isinstance(event, Connected | Lost | Shed):
-            super().offer_event(camera_id, event)
+            super().put_event(camera_id, event)
 
 
 def recorded(queue: Queue, seconds: int) -> None:
     """A steady camera of one keyframe a second, from its first keyframe to its end."""
-    queue.host_clock.host(OFFSET_US, 0)
-    outlets = Outlets(
-        outbox=cast("Outbox", queue), stills=cast("Stills", queue), instance="test", now_us=lambda: NOW_US
+    queue.host_clock.feed_host_time(OFFSET_US, 0)
+    outlets = Sinks(
+        send_queue=cast("SendQueue", queue),
+        stills=cast("StillMaker", queue),
+        instance="test",
+        now_us=lambda: NOW_US,
     )
-    gate, epoch = Gate("h264"), None
+    gate, epoch = EpochSplitter("h264"), None
     for n in range(seconds * GOP):
-        for step in gate.judge(picture(n, key=n % GOP == 0, interval=TICKS_25)):
-            if isinstance(step, Starts):
-                info = SourceInfo(codec="h264", sets=(), reader="test")
-                epoch = Epoch(CAMERA, info, step, Cuts(), outlets, budget=Budget())
-            elif isinstance(step, Takes) and epoch is not None:
-                epoch.take(step)
+        for step in gate.decide(picture(n, key=n % GOP == 0, interval=TICKS_25)):
+            if isinstance(step, Start):
+                info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
+                epoch = Epoch(CAMERA, info, step, FragmentLimits(), outlets, rate_limits=CameraRateLimits())
+            elif isinstance(step, Append) and epoch is not None:
+                epoch.feed(step)
     assert epoch is not None
-    epoch.end("handover", "the test ends", interval_us=gate.interval_us)
+    epoch.close("handover", "the test ends", interval_us=gate.interval_us)
 
 
 def fragments(queue: Queue) -> list[Fragment]:

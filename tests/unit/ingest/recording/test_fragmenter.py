@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_ingest.recording.fragmenter import Cuts, Fragmenter
-from districam_ingest.units import AccessUnit, Cut
+from districam_ingest.recording.fragmenter import Fragmenter, FragmentLimits
+from districam_ingest.units import AccessUnit, UnmuxedFragment
 from unit.ingest.samples import unit
 
 S = 1_000_000
@@ -17,10 +17,12 @@ CAMERA = "cam-001"
 PHASE_US = zlib.crc32(CAMERA.encode()) * S % (10 * S)
 
 
-def cuts_of(units: Sequence[AccessUnit], cuts: Cuts | None = None, interval_us: int = 40_000) -> list[Cut]:
-    fragmenter = Fragmenter(CAMERA, cuts or Cuts())
-    made = [cut for one in units if (cut := fragmenter.push(one)) is not None]
-    last = fragmenter.end(interval_us)
+def cuts_of(
+    units: Sequence[AccessUnit], cuts: FragmentLimits | None = None, interval_us: int = 40_000
+) -> list[UnmuxedFragment]:
+    fragmenter = Fragmenter(CAMERA, cuts or FragmentLimits())
+    made = [cut for one in units if (cut := fragmenter.feed(one)) is not None]
+    last = fragmenter.close(interval_us)
     return [*made, last] if last is not None else made
 
 
@@ -39,7 +41,7 @@ def epochs(draw: st.DrawFn) -> list[AccessUnit]:
     return units
 
 
-SMALL = Cuts(fragment_max_bytes=1000)
+SMALL = FragmentLimits(fragment_max_bytes=1000)
 
 
 @given(epochs())
@@ -49,9 +51,9 @@ def test_access_units_out_are_access_units_in_and_fragments_tile(units: list[Acc
     assert [cut.seq for cut in made] == list(range(len(made)))
     for earlier, later in itertools.pairwise(made):
         assert earlier.end_us == later.start_us
-        assert earlier.end_dts == earlier.units[-1].dts + earlier.last_ticks == later.units[0].dts
+        assert earlier.end_dts == earlier.units[-1].dts + earlier.last_duration_ticks == later.units[0].dts
     assert made[-1].end_us == units[-1].start_us + 40_000
-    assert made[-1].last_ticks == 3600
+    assert made[-1].last_duration_ticks == 3600
 
 
 @given(epochs())
@@ -77,11 +79,7 @@ def test_a_cut_that_nothing_asks_for_is_not_made(units: list[AccessUnit]):
     made = cuts_of(units, SMALL)
     for earlier, later in itertools.pairwise(made):
         first = later.units[0]
-        assert (
-            first.is_keyframe
-            or first.start_us - earlier.start_us >= 2 * S
-            or earlier.size + len(first.data) > 1000
-        )
+        assert first.is_keyframe or first.start_us - earlier.start_us >= 2 * S or earlier.size + len(first.data) > 1000
 
 
 @given(epochs())
@@ -99,8 +97,8 @@ def test_segments_start_at_the_first_keyframe_of_a_slot_or_after_a_minute(units:
 
 def test_steady_cameras_give_segments_of_ten_seconds_at_instants_of_their_own():
     for camera in ("cam-001", "cam-002"):
-        fragmenter = Fragmenter(camera, Cuts())
-        made = [fragmenter.push(unit(START_US + n * 40_000, key=n % 50 == 0)) for n in range(2000)]
+        fragmenter = Fragmenter(camera, FragmentLimits())
+        made = [fragmenter.feed(unit(START_US + n * 40_000, key=n % 50 == 0)) for n in range(2000)]
         starts = [cut.start_us for cut in made if cut and cut.starts_segment]
         assert {later - earlier for earlier, later in itertools.pairwise(starts[1:])} == {10 * S}
         assert (starts[1] - zlib.crc32(camera.encode()) * S % (10 * S)) % (10 * S) < 2 * S
@@ -129,6 +127,6 @@ def test_damaged_pictures_are_counted_in_their_own_fragment():
 
 @pytest.mark.parametrize("interval_us", [1, 40_000])
 def test_an_epoch_without_access_units_has_no_fragment(interval_us: int):
-    fragmenter = Fragmenter(CAMERA, Cuts())
-    assert fragmenter.end(interval_us) is None
+    fragmenter = Fragmenter(CAMERA, FragmentLimits())
+    assert fragmenter.close(interval_us) is None
     assert fragmenter.last_seq == -1

@@ -3,16 +3,16 @@ import random
 
 import pytest
 
-from districam_ingest.recording.jitter import Jitter
+from districam_ingest.recording.jitter import JitterEstimator
 
 TICK = 3600
 
 
 def of(delays_us: list[int]) -> int:
-    jitter = Jitter()
+    jitter = JitterEstimator()
     for n, delay_us in enumerate(delays_us):
-        jitter.push(n * 40_000 + delay_us, n * TICK)
-    return jitter.us
+        jitter.feed(n * 40_000 + delay_us, n * TICK)
+    return jitter.jitter_us
 
 
 def test_a_steady_way_has_none_however_long_it_is():

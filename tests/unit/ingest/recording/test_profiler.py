@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from districam_ingest.recording.profiler import Profiler, Seen
+from districam_ingest.recording.profiler import Profiler, ProfileWindow
 from unit.ingest.samples import unit
 
 S = 1_000_000
@@ -16,10 +16,10 @@ def seen(
     ppm: int | None = 0,
     offset_us: int = 500_000,
     lost_at: int | None = None,
-) -> list[Seen]:
+) -> list[ProfileWindow]:
     """Of a camera whose clock is so much ahead and runs so much faster; None: it tells none."""
     profiler = Profiler()
-    found: list[Seen] = []
+    found: list[ProfileWindow] = []
     for n in range(fps * seconds):
         dts, start_us = n * 90_000 // fps, START_US + n * S // fps
         one = unit(start_us, key=n % gop == 0, dts=dts, pts=dts + (3600 if b_frames and n % 3 else 0))
@@ -27,7 +27,7 @@ def seen(
             one = replace(one, camera_us=start_us + offset_us + n * ppm // fps)
         if n == lost_at:
             one = replace(one, lost_packets=3)
-        told = profiler.push(one)
+        told = profiler.feed(one)
         if told is not None:
             found.append(told)
     return found
@@ -36,15 +36,15 @@ def seen(
 def test_a_good_camera_is_told_its_rate_once_a_window_and_no_defect():
     found = seen(fps=25, gop=50, seconds=35)
     assert len(found) == 3
-    assert all((one.fps, one.last_gop_s, one.b_frames, one.defects) == (25, 2, False, ()) for one in found)
+    assert all((one.fps, one.last_gop_s, one.has_b_frames, one.defects) == (25, 2, False, ()) for one in found)
     assert {one.bits_per_s for one in found} == {25 * 100 * 8}
-    assert {(one.reports, one.clock_offset_us, one.lost_packets) for one in found} == {(True, 500_000, 0)}
+    assert {(one.has_sender_reports, one.clock_offset_us, one.lost_packets) for one in found} == {(True, 500_000, 0)}
     assert {one.clock_drift_ppm for one in found} == {None}
 
 
 def test_reordering_is_a_defect():
     (found,) = seen(fps=10, gop=20, seconds=11, b_frames=True)
-    assert found.b_frames
+    assert found.has_b_frames
     assert any("B-frames" in defect and "switch" in defect for defect in found.defects)
 
 
@@ -60,10 +60,10 @@ def test_a_long_gop_is_a_defect_even_before_the_second_keyframe():
 
 
 def test_keyframes_at_changing_distances_are_a_smart_codecs():
-    profiler, found = Profiler(), list[Seen]()
+    profiler, found = Profiler(), list[ProfileWindow]()
     keys = {0, 10, 20, 70, 80}  # a keyframe a second, and then none for five
     for n in range(110):
-        told = profiler.push(unit(START_US + n * S // 10, key=n in keys))
+        told = profiler.feed(unit(START_US + n * S // 10, key=n in keys))
         found += [told] if told else []
     assert any("smart codec" in defect for defect in found[0].defects)
     assert (found[0].last_gop_s, found[0].longest_gop_s) == (1, 5)
@@ -78,8 +78,8 @@ def test_losses_are_counted_in_their_window_and_stay_a_defect():
 
 def test_a_camera_without_reports_has_no_clock_and_that_is_a_defect_once_it_is_sure():
     first, second = seen(fps=10, gop=20, seconds=21, ppm=None)
-    assert (first.reports, first.defects) == (None, ())
-    assert second.reports is False
+    assert (first.has_sender_reports, first.defects) == (None, ())
+    assert second.has_sender_reports is False
     assert (second.clock_offset_us, second.clock_drift_ppm) == (None, None)
     assert "RTCP" in second.defects[0]
 

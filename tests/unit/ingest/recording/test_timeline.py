@@ -6,9 +6,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_ingest.recording.timeline import HOLD_US, MAX_DRIFT_PPM, Timeline
+from districam_ingest.recording.timeline import ANCHOR_WINDOW_US, MAX_DRIFT_PPM, Timeline
 from districam_ingest.units import AccessUnit, Picture
-from support.examples import share
+from support.examples import examples_percent
 from unit.ingest.samples import SLICE
 
 S = 1_000_000
@@ -24,8 +24,8 @@ def placed(pictures: Sequence[Picture]) -> list[AccessUnit]:
     timeline = Timeline(OFFSET_US)
     out: list[AccessUnit] = []
     for one in pictures:
-        out += timeline.push(one, one.pts, is_keyframe=False)
-    return [*out, *timeline.release()]
+        out += timeline.feed(one, one.pts, is_keyframe=False)
+    return [*out, *timeline.flush()]
 
 
 def camera(seconds: int, *, ppm: float = 0, jitter_us: int = 0, frame_us: int = FRAME_US) -> list[Picture]:
@@ -46,9 +46,7 @@ def streams(draw: st.DrawFn) -> list[Picture]:
     out: list[Picture] = []
     for step, delay_us in draw(
         st.lists(
-            st.tuples(
-                st.sampled_from([1, 2, 90, 3600, 9000, 179_000]), st.sampled_from([0, 0, 1, 500, 10_000_000])
-            ),
+            st.tuples(st.sampled_from([1, 2, 90, 3600, 9000, 179_000]), st.sampled_from([0, 0, 1, 500, 10_000_000])),
             min_size=1,
             max_size=150,
         )
@@ -77,7 +75,7 @@ def test_time_is_corrected_no_faster_than_allowed(pictures: list[Picture]):
 @given(streams())
 def test_the_least_delayed_arrival_of_the_first_second_anchors(pictures: list[Picture]):
     until = next(
-        (n for n, one in enumerate(pictures) if one.arrival_us - pictures[0].arrival_us >= HOLD_US),
+        (n for n, one in enumerate(pictures) if one.arrival_us - pictures[0].arrival_us >= ANCHOR_WINDOW_US),
         len(pictures) - 1,
     )
     held = pictures[: until + 1]
@@ -91,10 +89,10 @@ def test_the_least_delayed_arrival_of_the_first_second_anchors(pictures: list[Pi
 def test_nothing_leaves_in_the_first_second_and_everything_after_it_at_once():
     timeline = Timeline(OFFSET_US)
     pictures = camera(3)
-    left = [timeline.push(one, one.pts, is_keyframe=n == 0) for n, one in enumerate(pictures)]
+    left = [timeline.feed(one, one.pts, is_keyframe=n == 0) for n, one in enumerate(pictures)]
     assert [len(units) for units in left[:27]] == [0] * 25 + [26, 1]
     assert timeline.is_anchored
-    assert timeline.release() == []
+    assert timeline.flush() == []
     first = left[25][0]
     assert (first.is_keyframe, first.lost_packets, first.camera_us) == (True, 1, pictures[0].arrival_us + 7)
     assert first.data == b"\0\0\0\4" + SLICE
@@ -105,7 +103,7 @@ def test_an_epoch_of_less_than_a_second_is_released_at_its_end():
     pictures = camera(3)[:5]
     units = placed(pictures)
     assert [unit.start_us for unit in units] == [OFFSET_US + one.arrival_us for one in pictures]
-    assert Timeline(OFFSET_US).release() == []
+    assert Timeline(OFFSET_US).flush() == []
     assert not Timeline(OFFSET_US).is_anchored
 
 
@@ -140,23 +138,20 @@ def test_a_cameras_clock_that_runs_wrong_is_followed_for_an_hour():
 def test_an_encoder_that_paused_without_a_leap_in_its_timestamps_is_noticed():
     """Its footage would else stand five seconds wrong for hours."""
     timeline = Timeline(OFFSET_US)
-    late = [
-        replace(one, arrival_us=one.arrival_us + (5 * S if n > 250 else 0))
-        for n, one in enumerate(camera(40))
-    ]
+    late = [replace(one, arrival_us=one.arrival_us + (5 * S if n > 250 else 0)) for n, one in enumerate(camera(40))]
     units: list[AccessUnit] = []
     for n, one in enumerate(late):
-        units += timeline.push(one, one.pts, is_keyframe=False)
-        if timeline.strays_us is not None:
-            assert timeline.strays_us == 5 * S
+        units += timeline.feed(one, one.pts, is_keyframe=False)
+        if timeline.deviation_us is not None:
+            assert timeline.deviation_us == 5 * S
             assert n == 251 + 250
             break
     assert [unit.camera_us for unit in units] == [one.camera_us for one in late[:251]], "none after the pause"
-    assert timeline.withdraw() == late[251:502]
-    assert timeline.release() == []
+    assert timeline.discard() == late[251:502]
+    assert timeline.flush() == []
 
 
-@share(40)
+@examples_percent(40)
 @given(st.integers(50, 1200), st.integers(2, 8), st.floats(2, 20))
 def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, stall_s: int, speed: float):
     """What it kept comes at `speed` times the camera's rate; until then, pictures wait for their times."""
@@ -171,14 +166,14 @@ def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, 
     timeline = Timeline(OFFSET_US)
     units: list[AccessUnit] = []
     for one in late:
-        units += timeline.push(one, one.pts, is_keyframe=False)
-        assert timeline.strays_us is None
+        units += timeline.feed(one, one.pts, is_keyframe=False)
+        assert timeline.deviation_us is None
     assert len(units) == len(live)
     for unit, one in zip(units, live, strict=True):
         assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000  # 500 ppm of a window
 
 
-@share(30)
+@examples_percent(30)
 @given(st.integers(50, 300), st.integers(2, 25))
 def test_what_a_socket_has_kept_for_long_and_gives_at_once_moves_nothing(first: int, stall_s: int):
     """This process stood still, or the network: whole windows come late, and all were taken when they say."""
@@ -188,8 +183,8 @@ def test_what_a_socket_has_kept_for_long_and_gives_at_once_moves_nothing(first: 
     units: list[AccessUnit] = []
     for n, one in enumerate(live):
         late = replace(one, arrival_us=max(one.arrival_us, again_us)) if n >= first else one
-        units += timeline.push(late, late.pts, is_keyframe=False)
-        assert timeline.strays_us is None
+        units += timeline.feed(late, late.pts, is_keyframe=False)
+        assert timeline.deviation_us is None
     for unit, one in zip(units, live, strict=True):
         assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000
 
@@ -198,5 +193,5 @@ def test_a_slow_network_moment_and_a_drift_are_no_straying():
     timeline = Timeline(OFFSET_US)
     for n, one in enumerate(camera(120, ppm=150, jitter_us=300_000)):
         late = replace(one, arrival_us=one.arrival_us + (4 * S if 250 < n < 400 else 0))
-        timeline.push(late, late.pts, is_keyframe=False)
-        assert timeline.strays_us is None
+        timeline.feed(late, late.pts, is_keyframe=False)
+        assert timeline.deviation_us is None

@@ -1,7 +1,7 @@
 import pytest
 
 from districam_common.runtime.credentials import Credential
-from districam_ingest.rtsp.auth import Challenge, basic, best, digest
+from districam_ingest.rtsp.auth import Challenge, format_basic, format_digest, select_challenge
 
 NONCE_2617 = "dcd98b7102dd2f0e8b11d0f600bfb0c093"
 NONCE_7616 = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
@@ -9,12 +9,12 @@ CNONCE_7616 = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 
 
 def proof(challenge: Challenge, password: str, cnonce: str) -> str:
-    value = digest(
+    value = format_digest(
         challenge,
         Credential("Mufasa", password),
         method="GET",
         uri="/dir/index.html",
-        count=1,
+        nonce_count=1,
         cnonce=cnonce,
     )
     return value.partition('response="')[2].partition('"')[0]
@@ -55,7 +55,7 @@ def test_the_rfcs_own_examples(challenge: Challenge, password: str, cnonce: str,
 
 def test_a_session_algorithm_hashes_nonce_and_cnonce_into_the_secret():
     challenge = Challenge("digest", "r", "n", algorithm="MD5-sess", has_qop=True)
-    value = digest(challenge, Credential("u", "p"), method="PLAY", uri="rtsp://x", count=2, cnonce="c")
+    value = format_digest(challenge, Credential("u", "p"), method="PLAY", uri="rtsp://x", nonce_count=2, cnonce="c")
     assert proof(challenge, "p", "c") != proof(Challenge("digest", "r", "n", has_qop=True), "p", "c")
     assert "algorithm=MD5-sess" in value
     assert "nc=00000002" in value
@@ -64,17 +64,17 @@ def test_a_session_algorithm_hashes_nonce_and_cnonce_into_the_secret():
 
 def test_basic_is_base64_of_name_and_password():
     assert (
-        basic(Credential("Aladdin", "open sesame")) == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        format_basic(Credential("Aladdin", "open sesame")) == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
     )  # RFC 7617 section 2
 
 
 def test_what_the_header_carries_is_what_was_asked():
-    plain = digest(
+    plain = format_digest(
         Challenge("digest", 'a"b', "n", opaque="o"),
         Credential('u"', "p"),
         method="PLAY",
         uri="rtsp://x/y",
-        count=1,
+        nonce_count=1,
         cnonce="c",
     )
     assert 'username="u\\""' in plain
@@ -97,21 +97,21 @@ def test_what_the_header_carries_is_what_was_asked():
     ],
 )
 def test_the_strongest_that_can_be_met_is_chosen(headers: list[str], scheme: str, algorithm: str):
-    found = best(headers)
+    found = select_challenge(headers)
     assert found is not None
     assert (found.scheme, found.hash_name) == (scheme, algorithm)
 
 
 @pytest.mark.parametrize("headers", [[], [""], ["Bearer x"], ['Digest nonce="n", algorithm=SHA-512']])
 def test_what_cannot_be_met_is_no_challenge(headers: list[str]):
-    assert best(headers) is None
+    assert select_challenge(headers) is None
 
 
 def test_a_password_is_not_told_where_only_digest_may_be_answered():
-    assert best(['Basic realm="x"'], digest_only=True) is None
-    assert best(['Basic realm="x"', 'Digest nonce="n"'], digest_only=True) is not None
+    assert select_challenge(['Basic realm="x"'], digest_only=True) is None
+    assert select_challenge(['Basic realm="x"', 'Digest nonce="n"'], digest_only=True) is not None
 
 
 def test_parameters_are_read_as_cameras_write_them():
-    found = best(['Digest realm="a \\"b\\"",nonce = "n" , opaque="", stale=TRUE, qop=auth'])
+    found = select_challenge(['Digest realm="a \\"b\\"",nonce = "n" , opaque="", stale=TRUE, qop=auth'])
     assert found == Challenge("digest", 'a "b"', "n", opaque="", has_qop=True, is_stale=True)

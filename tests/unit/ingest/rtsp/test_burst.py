@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from districam_devkit.simcam import rtp
-from districam_ingest.recording.gate import Ends, Gate, Step, Takes
+from districam_ingest.recording.epoch_splitter import Append, Decision, End, EpochSplitter
 from unit.ingest.rtsp.test_session import PPS, SPS, over_udp, session
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ def film(pictures: int) -> Sent:
     return out
 
 
-def steps(sent: Sent, *, udp: bool) -> list[Step]:
+def steps(sent: Sent, *, udp: bool) -> list[Decision]:
     """What ingest makes of them."""
-    one, gate = over_udp() if udp else session(), Gate("h264", (SPS, PPS))
+    one, gate = over_udp() if udp else session(), EpochSplitter("h264", (SPS, PPS))
     pictures: list[Picture] = []
     for number, body in sent:
         at_us = number * 1_000_000 // FPS
         if udp:
-            one.receive(body, at_us, track=0, is_control=False)
+            one.feed_datagram(body, at_us, track_index=0, is_rtcp=False)
             one.keep_alive(at_us)
         else:
             one.feed(bytes((0x24, 0)) + len(body).to_bytes(2, "big") + body, at_us)
-        pictures += one.take()
-    return [step for picture in [*pictures, *one.end()] for step in gate.judge(picture)]
+        pictures += one.drain_video()
+    return [step for picture in [*pictures, *one.close()] for step in gate.decide(picture)]
 
 
 @pytest.mark.correctness
@@ -63,8 +63,8 @@ def test_a_burst_of_lost_packets_within_an_epoch_is_told_where_it_was(lost: int,
     begin = next(n for n, (number, _) in enumerate(sent) if number == 52) + within
     end = begin + lost * PACKETS
     out = steps(sent[:begin] + sent[end:], udp=udp)
-    assert not any(isinstance(step, Ends) for step in out)
-    taken = [step.picture for step in out if isinstance(step, Takes)]
+    assert not any(isinstance(step, End) for step in out)
+    taken = [step.picture for step in out if isinstance(step, Append)]
     behind = [picture.lost_packets for picture in taken if picture.pts >= (52 + lost) * 90_000 // FPS]
     assert max(behind[:1]) > 0, "the hole is marked by the picture behind it"
     assert sum(picture.lost_packets for picture in taken) == lost * PACKETS

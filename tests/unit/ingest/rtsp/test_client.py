@@ -5,9 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.runtime.credentials import Credential
-from districam_ingest.rtsp.carriage import Channels, Ports, agreed
-from districam_ingest.rtsp.client import STALE_MOST, UNSAID_MOST, Client, may_be_told
-from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError
+from districam_ingest.rtsp.client import (
+    MAX_AUTH_RETRIES,
+    MAX_PENDING_REPLY_BYTES,
+    Client,
+    may_send_credential,
+)
+from districam_ingest.rtsp.message import BadStatusError, Message, RtspError, TransportRefusedError
+from districam_ingest.rtsp.transport_header import InterleavedChannels, ServerPorts, parse_transport
 
 URL = "rtsp://u:p@camera/live"
 SDP = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:trackID=1\r\n"
@@ -20,21 +25,21 @@ S = 1_000_000
 
 
 def client(credential: Credential | None = CREDENTIAL, *, knows_digest: bool = False) -> Client:
-    return Client(URL, credential, cnonce=lambda: "c", knows_digest=knows_digest)
+    return Client(URL, credential, cnonce=lambda: "c", needs_digest=knows_digest)
 
 
 def said(one: Client) -> str:
     """What it says now: one request at most."""
-    text = one.out.decode()
-    one.out.clear()
+    text = one.send_buffer.decode()
+    one.send_buffer.clear()
     assert text.count(" RTSP/1.0\r\n") <= 1
     return text
 
 
 def answer(one: Client, status: int, *headers: tuple[str, str], body: bytes = b"") -> str:
     """Answers its request; what it says then."""
-    one.out.clear()
-    one.take(Message(status, "", headers, body))
+    one.send_buffer.clear()
+    one.feed(Message(status, "", headers, body))
     return said(one)
 
 
@@ -61,7 +66,7 @@ def test_the_conversation_from_options_to_play():
     assert not one.is_playing
     assert answer(one, 200) == ""
     assert one.is_playing
-    assert (one.carried, one.server) == ([Channels(2, 3)], "x")
+    assert (one.transports, one.server) == ([InterleavedChannels(2, 3)], "x")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_channels_are_the_cameras_choice(transport: str, channels: tuple[int, in
     answer(one, 200, body=SDP)
     asked = answer(one, 200, ("transport", transport))
     assert "Session" not in asked
-    assert one.carried == [Channels(*channels)]
+    assert one.transports == [InterleavedChannels(*channels)]
 
 
 @pytest.mark.parametrize(("status", "transport"), [(461, ""), (200, "RTP/AVP;unicast;client_port=1-2")])
@@ -87,7 +92,7 @@ def test_a_camera_without_tcp_leaves_udp(status: int, transport: str):
     one = client()
     answer(one, 200)
     answer(one, 200, body=SDP)
-    with pytest.raises(CarrierError):
+    with pytest.raises(TransportRefusedError):
         answer(one, status, ("transport", transport))
 
 
@@ -101,17 +106,17 @@ def over_udp() -> Client:
 @pytest.mark.parametrize(
     ("transport", "ports"),
     [
-        ("", Ports()),
-        ("RTP/AVP;unicast;client_port=6000-6001;server_port=7000-7003", Ports(7000, 7003)),
-        ("RTP/AVP/UDP;unicast;source=192.0.2.7;server_port=7000", Ports(7000, 7001, "192.0.2.7")),
-        ("RTP/AVP;server_port=99999-1", Ports()),
-        ("RTP/AVP;server_port=7000-99999", Ports(7000, 7001)),
+        ("", ServerPorts()),
+        ("RTP/AVP;unicast;client_port=6000-6001;server_port=7000-7003", ServerPorts(7000, 7003)),
+        ("RTP/AVP/UDP;unicast;source=192.0.2.7;server_port=7000", ServerPorts(7000, 7001, "192.0.2.7")),
+        ("RTP/AVP;server_port=99999-1", ServerPorts()),
+        ("RTP/AVP;server_port=7000-99999", ServerPorts(7000, 7001)),
     ],
 )
-def test_ports_are_the_cameras_choice(transport: str, ports: Ports):
+def test_ports_are_the_cameras_choice(transport: str, ports: ServerPorts):
     one = over_udp()
     assert answer(one, 200, ("transport", transport)).startswith("PLAY")
-    assert one.carried == [ports]
+    assert one.transports == [ports]
 
 
 @pytest.mark.parametrize("transport", ["RTP/AVP/TCP;interleaved=0-1", "RTP/AVP;multicast;port=6-7"])
@@ -126,11 +131,11 @@ def test_a_camera_that_refuses_the_connection_is_asked_for_udp_in_the_same_conve
     assert "interleaved=0-1" in answer(one, 200, body=SDP)
     assert "client_port=6000-6001" in answer(one, 461)
     assert answer(one, 200, ("transport", "RTP/AVP;server_port=7000-7001")).startswith("PLAY")
-    assert one.carried == [Ports(7000, 7001)]
+    assert one.transports == [ServerPorts(7000, 7001)]
 
 
 def test_a_camera_without_udp_refuses_it():
-    with pytest.raises(RefusedError) as raised:
+    with pytest.raises(BadStatusError) as raised:
         answer(over_udp(), 461)
     assert raised.value.status == 461
 
@@ -139,7 +144,7 @@ def test_a_camera_without_udp_refuses_it():
 def test_refusals_tell_their_status(status: int):
     one = client()
     answer(one, 200)
-    with pytest.raises(RefusedError) as raised:
+    with pytest.raises(BadStatusError) as raised:
         answer(one, status)
     assert raised.value.status == status
 
@@ -151,7 +156,7 @@ def test_a_challenge_is_answered_once():
     assert one.scheme == "digest"
     assert asked.startswith("OPTIONS")
     assert 'nonce="n1"' in asked
-    with pytest.raises(RefusedError):
+    with pytest.raises(BadStatusError):
         answer(one, 401, DIGEST)
 
 
@@ -162,9 +167,9 @@ def test_a_nonce_that_has_become_old_is_replaced_even_if_not_called_stale():
     asked = answer(one, 401, NEW)
     assert asked.startswith("DESCRIBE")
     assert 'nonce="n3"' in asked
-    for _ in range(STALE_MOST - 1):
+    for _ in range(MAX_AUTH_RETRIES - 1):
         assert 'nonce="n2"' in answer(one, 401, STALE)
-    with pytest.raises(RefusedError):
+    with pytest.raises(BadStatusError):
         answer(one, 401, STALE)
 
 
@@ -179,15 +184,15 @@ def test_nonce_counts_rise_with_each_request_and_begin_anew_with_a_nonce():
 @pytest.mark.hostile
 def test_who_has_asked_for_digest_is_told_no_password_by_basic_any_more():
     one = client(knows_digest=True)
-    with pytest.raises(RefusedError, match="has asked for Digest before"):
+    with pytest.raises(BadStatusError, match="has asked for Digest before"):
         answer(one, 401, BASIC)
     one = client()
     assert "Authorization: Digest" in answer(one, 401, DIGEST)
-    with pytest.raises(RefusedError, match="has asked for Digest before"):
+    with pytest.raises(BadStatusError, match="has asked for Digest before"):
         answer(one, 401, BASIC)
-    assert one.knows_digest
+    assert one.needs_digest
     unmet = client()
-    with pytest.raises(RefusedError, match="has asked for Digest before"):
+    with pytest.raises(BadStatusError, match="has asked for Digest before"):
         answer(unmet, 401, ("www-authenticate", 'Digest realm="r", nonce="n", algorithm=SHA-512'), BASIC)
 
 
@@ -195,7 +200,7 @@ def test_the_password_stays_here_where_nobody_asks():
     assert "Authorization" not in answer(client(), 200)
     assert "Authorization: Basic dTpzZWNyZXQ=" in answer(client(), 401, BASIC)
     for headers in ((), (DIGEST,)):
-        with pytest.raises(RefusedError):
+        with pytest.raises(BadStatusError):
             answer(client(None), 401, *headers)
 
 
@@ -210,12 +215,12 @@ def test_a_redirect_is_told_and_has_to_lead_somewhere():
 
 @pytest.mark.hostile
 def test_a_password_goes_neither_to_another_host_nor_where_tls_ends():
-    assert may_be_told("rtsps://A:1/x", "rtsp://a/y")
-    assert may_be_told("rtsp://a/x", "rtsp://A:1/y")
-    assert not may_be_told("rtsp://a/x", "rtsp://b/x")
-    assert not may_be_told("rtsp://a/x", "RTSPS://a/x")
+    assert may_send_credential("rtsps://A:1/x", "rtsp://a/y")
+    assert may_send_credential("rtsp://a/x", "rtsp://A:1/y")
+    assert not may_send_credential("rtsp://a/x", "rtsp://b/x")
+    assert not may_send_credential("rtsp://a/x", "RTSPS://a/x")
     with pytest.raises(RtspError):
-        may_be_told("rtsp://[", "rtsp://b")
+        may_send_credential("rtsp://[", "rtsp://b")
 
 
 def test_a_session_is_kept_alive_at_half_its_timeout():
@@ -269,10 +274,10 @@ def test_before_it_plays_nothing_is_kept_alive_and_goodbye_is_said_to_sessions_o
     one = client()
     said(one)
     one.keep_alive(10**12)
-    one.leave()
+    one.teardown()
     assert said(one) == ""
     other = playing()
-    other.leave()
+    other.teardown()
     assert said(other).startswith("TEARDOWN rtsp://camera/live/ ")
 
 
@@ -298,16 +303,14 @@ def test_an_error_is_the_requests_own_whatever_its_number():
     assert said(one).startswith("OPTIONS")
     refused = client()
     assert answer(refused, 200, ("cseq", "1")).startswith("DESCRIBE")
-    with pytest.raises(RefusedError, match="404"):
+    with pytest.raises(BadStatusError, match="404"):
         answer(refused, 404, ("cseq", "1"))
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [("a;timeout=30", "b"), ("a;timeout=30", ""), ("", "a;timeout=30")]
-)
+@pytest.mark.parametrize(("first", "second"), [("a;timeout=30", "b"), ("a;timeout=30", ""), ("", "a;timeout=30")])
 def test_the_session_is_the_first_that_is_named(first: str, second: str):
     """docs/cameras.md: changing-session, late-session."""
-    one = Client(URL, None, cnonce=str, hears={"pcm_mulaw"})
+    one = Client(URL, None, cnonce=str, audio_codecs={"pcm_mulaw"})
     answer(one, 200)
     answer(one, 200, body=SDP + b"m=audio 0 RTP/AVP 0\r\na=control:trackID=2\r\n")
     named = [("session", first)] if first else []
@@ -326,8 +329,8 @@ def test_the_session_is_the_first_that_is_named(first: str, second: str):
 def test_a_servers_own_request_is_answered():
     one = client()
     said(one)
-    one.take(Message(0, "SET_PARAMETER", (("cseq", "9"),)))
-    assert re.match(r"RTSP/1.0 200 OK\r\nCSeq: 9\r\n\r\n$", one.out.decode())
+    one.feed(Message(0, "SET_PARAMETER", (("cseq", "9"),)))
+    assert re.match(r"RTSP/1.0 200 OK\r\nCSeq: 9\r\n\r\n$", one.send_buffer.decode())
 
 
 @given(st.lists(st.tuples(st.integers(100, 599), st.binary(max_size=20), st.text(max_size=20)), max_size=8))
@@ -337,7 +340,7 @@ def test_any_answers_are_taken_or_raise_the_one_error(answers: list[tuple[int, b
     try:
         for status, noise, text in answers:
             body = SDP if status % 2 else noise
-            one.take(Message(status if status % 3 else 200, "", tuple((name, text) for name in names), body))
+            one.feed(Message(status if status % 3 else 200, "", tuple((name, text) for name in names), body))
     except RtspError:
         return
 
@@ -345,18 +348,18 @@ def test_any_answers_are_taken_or_raise_the_one_error(answers: list[tuple[int, b
 def test_who_asks_without_end_is_left():
     one = client()
     asked = Message(0, "OPTIONS", (("cseq", "1"),))
-    while len(one.out) < UNSAID_MOST - 100:
-        one.take(asked)
+    while len(one.send_buffer) < MAX_PENDING_REPLY_BYTES - 100:
+        one.feed(asked)
     with pytest.raises(RtspError, match="without end"):
-        [one.take(asked) for _ in range(10)]
+        [one.feed(asked) for _ in range(10)]
 
 
 @given(st.text(max_size=60), st.booleans())
 def test_any_transport_is_taken_or_is_none(text: str, over_udp: bool):  # noqa: FBT001  # Hypothesis gives it so
     for header in (text, f"RTP/AVP;server_port={text};source={text}", f"RTP/AVP/TCP;interleaved={text}"):
-        found = agreed(header, 0, over_udp=over_udp)
-        if isinstance(found, Ports):
-            assert max(found.media, found.control) <= 65_535
+        found = parse_transport(header, 0, over_udp=over_udp)
+        if isinstance(found, ServerPorts):
+            assert max(found.rtp, found.rtcp) <= 65_535
 
 
 @pytest.mark.hostile

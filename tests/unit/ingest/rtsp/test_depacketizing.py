@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from districam_devkit.bitstream import Codec
 from districam_devkit.simcam import rtp
-from districam_ingest.rtsp import fragments
-from districam_ingest.rtsp.h264 import H264Depacketizer
-from districam_ingest.rtsp.h265 import H265Depacketizer
+from districam_ingest.rtsp import fu_assembler
+from districam_ingest.rtsp.h264_depacketizer import H264Depacketizer
+from districam_ingest.rtsp.h265_depacketizer import H265Depacketizer
 from districam_ingest.rtsp.message import RtspError
 
 Depacketizer = H264Depacketizer | H265Depacketizer
@@ -31,8 +31,8 @@ drawn_nals = st.sampled_from(["h264", "hevc"]).flatmap(
 def depacketized(codec: str, payloads: Sequence[bytes]) -> list[bytes]:
     depacketizer, out = MAKES[codec](), list[bytes]()
     for payload in payloads:
-        depacketizer.push(payload, out)
-    depacketizer.flush(out)
+        depacketizer.feed(payload, out)
+    depacketizer.close_unit(out)
     return out
 
 
@@ -58,10 +58,10 @@ def test_any_payload_is_read_or_raises_the_one_error_and_no_unit_is_empty(codec:
     depacketizer, out = MAKES[codec](), list[bytes]()
     for payload in payloads:
         try:
-            depacketizer.push(payload, out)
+            depacketizer.feed(payload, out)
         except RtspError:
             continue
-    depacketizer.flush(out)
+    depacketizer.close_unit(out)
     assert all(out)
 
 
@@ -87,13 +87,13 @@ def test_a_piece_without_a_beginning_is_malformed_unless_packets_are_missing_in_
     nal = HEADERS[codec][0] + bytes(range(1, 100))
     first, second, *rest = rtp.payloads(codec, [nal], 40)
     depacketizer, out = MAKES[codec](), list[bytes]()
-    assert not depacketizer.push(second, out)  # joined in the middle
-    assert all(depacketizer.push(one, out) for one in (first, second, *rest[:-1]))
-    assert depacketizer.push(rest[-1], out)
+    assert not depacketizer.feed(second, out)  # joined in the middle
+    assert all(depacketizer.feed(one, out) for one in (first, second, *rest[:-1]))
+    assert depacketizer.feed(rest[-1], out)
     with pytest.raises(RtspError, match="beginning"):
-        depacketizer.push(second, out)
-    assert depacketizer.lose()  # nothing was held
-    assert not depacketizer.push(second, out)
+        depacketizer.feed(second, out)
+    assert depacketizer.report_loss()  # nothing was held
+    assert not depacketizer.feed(second, out)
     assert out == [nal]
 
 
@@ -104,12 +104,12 @@ def test_a_unit_that_lacks_a_piece_is_left_out(codec: Codec):
     other = HEADERS[codec][1] + b"x"
     for missing in range(len(pieces)):
         depacketizer, out = MAKES[codec](), list[bytes]()
-        before = [depacketizer.push(one, out) for one in [*pieces, *pieces[:missing]]]
+        before = [depacketizer.feed(one, out) for one in [*pieces, *pieces[:missing]]]
         assert all(before)
-        assert depacketizer.lose() == (missing == 0)
-        whole = [depacketizer.push(one, out) for one in pieces[missing + 1 :]]
+        assert depacketizer.report_loss() == (missing == 0)
+        whole = [depacketizer.feed(one, out) for one in pieces[missing + 1 :]]
         assert not any(whole)
-        assert depacketizer.push(other, out)
+        assert depacketizer.feed(other, out)
         assert out == [nal, other]
 
 
@@ -141,12 +141,12 @@ def test_one_that_does_has_not_ended_a_unit_without(codec: Codec):
 
 @pytest.mark.interpreted
 def test_a_unit_without_end_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fragments, "PICTURE_MOST", 10_000)
+    monkeypatch.setattr(fu_assembler, "MAX_PICTURE_BYTES", 10_000)
     depacketizer, out = H264Depacketizer(), list[bytes]()
-    depacketizer.push(b"\x7c\x85" + b"x" * 1000, out)
+    depacketizer.feed(b"\x7c\x85" + b"x" * 1000, out)
     for _ in range(8):
-        depacketizer.push(b"\x7c\x05" + b"x" * 1000, out)
+        depacketizer.feed(b"\x7c\x05" + b"x" * 1000, out)
     with pytest.raises(RtspError, match="too large"):
-        depacketizer.push(b"\x7c\x05" + b"x" * 1000, out)
-    depacketizer.flush(out)
+        depacketizer.feed(b"\x7c\x05" + b"x" * 1000, out)
+    depacketizer.close_unit(out)
     assert out == []

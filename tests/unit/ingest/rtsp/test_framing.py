@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from districam_ingest.rtsp import framing
 from districam_ingest.rtsp.framing import (
-    _END,  # pyright: ignore[reportPrivateUsage]
-    STRAY_MOST,
+    _HEAD_END,  # pyright: ignore[reportPrivateUsage]
+    MAX_STRAY_BYTES,
     Framer,
     Item,
 )
 from districam_ingest.rtsp.message import (
-    BODY_MOST,
-    HEADER_MOST,
-    LINE_MOST,
-    LINES_MOST,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADER_CHARS,
+    MAX_HEADER_LINES,
     Message,
     RtspError,
-    answer,
+    encode_request,
+    encode_response,
     parse_head,
-    request,
 )
 
 RESPONSE = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 5\r\n\r\nabcde"
@@ -79,7 +79,7 @@ def test_any_bytes_are_read_or_raise_the_one_error(data: bytes):
     fed(b"RTSP/1.0 200 OK\r\n" + data + b"\r\n\r\n", [])
 
 
-@pytest.mark.parametrize("length", ["-1", "2147483648", str(BODY_MOST + 1), "x", "1" * 5000])
+@pytest.mark.parametrize("length", ["-1", "2147483648", str(MAX_BODY_BYTES + 1), "x", "1" * 5000])
 def test_a_length_beyond_what_is_taken_is_an_error_at_once(length: str):
     assert fed(f"RTSP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n".encode(), []) == ([], True)
 
@@ -88,10 +88,10 @@ def test_a_length_beyond_what_is_taken_is_an_error_at_once(length: str):
 @pytest.mark.parametrize(
     "head",
     [
-        b"WWW-Authenticate: Digest " + b"a" * (LINE_MOST + 1),
-        b"X: 1\r\n" * (LINES_MOST + 1),
-        b"X: 1\r\n" + b" y\r\n" * LINES_MOST,
-        b"X: 1\r\n " + b"y" * LINE_MOST,
+        b"WWW-Authenticate: Digest " + b"a" * (MAX_HEADER_CHARS + 1),
+        b"X: 1\r\n" * (MAX_HEADER_LINES + 1),
+        b"X: 1\r\n" + b" y\r\n" * MAX_HEADER_LINES,
+        b"X: 1\r\n " + b"y" * MAX_HEADER_CHARS,
     ],
 )
 def test_a_head_of_too_many_or_too_long_lines_is_refused(head: bytes):
@@ -116,9 +116,9 @@ def test_what_comes_byte_by_byte_is_not_looked_through_again_for_each_byte(
     class Counting:
         def search(self, data: bytes, start: int, end: int) -> object:
             looked[0] += min(end, len(data)) - start
-            return _END.search(data, start, end)
+            return _HEAD_END.search(data, start, end)
 
-    monkeypatch.setattr(framing, "_END", Counting())
+    monkeypatch.setattr(framing, "_HEAD_END", Counting())
     framer = Framer()
     for n in range(len(message)):
         assert list(framer.feed(message[n : n + 1])) == []
@@ -127,7 +127,7 @@ def test_what_comes_byte_by_byte_is_not_looked_through_again_for_each_byte(
 
 def test_a_head_without_end_is_held_to_its_limit():
     framer = Framer()
-    for _ in range(HEADER_MOST // 1000):
+    for _ in range(MAX_HEAD_BYTES // 1000):
         assert list(framer.feed(b"RTSP/1.0 200 OK\r\nX: " + b"y" * 979)) == []
     with pytest.raises(RtspError, match="does not end"):
         list(framer.feed(b"y" * 1000))
@@ -141,7 +141,7 @@ def test_neither_packets_nor_messages_are_an_error(data: bytes):
 STRAY = bytes(range(0x80, 0x100)) + b"$\x30\0\1 RTSP Rxyz\r\n\0"
 
 
-@pytest.mark.parametrize("noise", [STRAY, b"\0", b"Rx", STRAY * (STRAY_MOST // len(STRAY))])
+@pytest.mark.parametrize("noise", [STRAY, b"\0", b"Rx", STRAY * (MAX_STRAY_BYTES // len(STRAY))])
 def test_stray_bytes_between_packets_are_passed_over(noise: bytes):
     """docs/cameras.md: stray-bytes."""
     rtp = b"\x80\x60" + bytes(10)
@@ -155,14 +155,14 @@ def test_stray_bytes_between_packets_are_passed_over(noise: bytes):
 
 @pytest.mark.hostile
 def test_stray_bytes_without_end_are_an_error():
-    noise = bytes([0x80]) * (STRAY_MOST + 5)
+    noise = bytes([0x80]) * (MAX_STRAY_BYTES + 5)
     assert fed(packet(0, b"x") + noise, []) == ([(0, b"x")], True)
     assert fed(packet(0, b"x") + noise, list(range(0, len(noise), 7))) == ([(0, b"x")], True)
     assert fed(packet(0, b"x") + noise[:-1], []) == ([(0, b"x")], False)
 
 
 PIECE = 4096
-LARGEST = b"RTSP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % BODY_MOST + bytes(BODY_MOST)
+LARGEST = b"RTSP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES + bytes(MAX_BODY_BYTES)
 
 
 @pytest.mark.hostile
@@ -189,20 +189,18 @@ def test_whatever_comes_no_more_is_held_than_a_message_may_have(data: bytes):
         pass
     finally:
         tracemalloc.stop()
-    assert most < HEADER_MOST + BODY_MOST + 4 * PIECE, most
+    assert most < MAX_HEAD_BYTES + MAX_BODY_BYTES + 4 * PIECE, most
 
 
 def test_requests_are_written_and_a_servers_own_answered():
-    assert request("PLAY", "rtsp://x", [("CSeq", "3")]) == b"PLAY rtsp://x RTSP/1.0\r\nCSeq: 3\r\n\r\n"
-    assert answer(parse_head(ASKED[:-4])) == b"RTSP/1.0 200 OK\r\nCSeq: 7\r\n\r\n"
-    assert b"501" in answer(parse_head(b"ANNOUNCE * RTSP/1.0"))
+    assert encode_request("PLAY", "rtsp://x", [("CSeq", "3")]) == b"PLAY rtsp://x RTSP/1.0\r\nCSeq: 3\r\n\r\n"
+    assert encode_response(parse_head(ASKED[:-4])) == b"RTSP/1.0 200 OK\r\nCSeq: 7\r\n\r\n"
+    assert b"501" in encode_response(parse_head(b"ANNOUNCE * RTSP/1.0"))
 
 
 def test_a_header_may_repeat_and_lines_without_a_colon_are_none():
-    head = parse_head(
-        b"RTSP/1.0 401 Unauthorized\r\n folded\r\nWWW-Authenticate: a\r\nnonsense\r\nwww-authenticate: b"
-    )
-    assert head.all("www-authenticate") == ["a", "b"]
-    assert head.first("www-authenticate") == "a"
-    assert head.first("x") is None
+    head = parse_head(b"RTSP/1.0 401 Unauthorized\r\n folded\r\nWWW-Authenticate: a\r\nnonsense\r\nwww-authenticate: b")
+    assert head.header_values("www-authenticate") == ["a", "b"]
+    assert head.header("www-authenticate") == "a"
+    assert head.header("x") is None
     assert len(head.headers) == 2

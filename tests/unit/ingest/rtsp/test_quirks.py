@@ -8,8 +8,7 @@ import pytest
 
 from districam_devkit.bitstream import Codec
 from districam_devkit.simcam import protocol, rtp, rtp_quirks, sdp
-from districam_devkit.simcam.clips import AccessUnit, Clip
-from districam_devkit.simcam.manners import (
+from districam_devkit.simcam.behavior import (
     BaseQuirk,
     DescriptionQuirk,
     PacketQuirk,
@@ -19,11 +18,12 @@ from districam_devkit.simcam.manners import (
     ResponseQuirk,
     TransportQuirk,
 )
-from districam_ingest.recording.gate import Gate, Starts, Takes
+from districam_devkit.simcam.clips import AccessUnit, Clip
+from districam_ingest.recording.epoch_splitter import Append, EpochSplitter, Start
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.framing import Framer
 from districam_ingest.rtsp.message import Message
-from districam_ingest.rtsp.sdp import Video, base_url, parse
+from districam_ingest.rtsp.sdp import VideoMedia, base_url, parse_video
 from districam_ingest.rtsp.session import Session
 from districam_ingest.units import Picture
 
@@ -63,9 +63,7 @@ def units(codec: Codec, number: int) -> list[bytes]:
 def sent(codec: Codec, quirks: frozenset[Quirk], channel: int = 0) -> Iterator[bytes]:
     """Each picture's packets as the simulator makes them, a sender report before the first."""
     seq = 0xFFF0
-    report = rtp.sender_report(
-        channel=channel + 1, ssrc=SSRC, now_us=NTP_US, timestamp=0, packets=0, octets=0
-    )
+    report = rtp.sender_report(channel=channel + 1, ssrc=SSRC, now_us=NTP_US, timestamp=0, packets=0, octets=0)
     yield rtp_quirks.report(report, quirks)
     for number in range(PICTURES):
         payloads = rtp_quirks.payloads(codec, units(codec, number), quirks)
@@ -85,7 +83,7 @@ def sent(codec: Codec, quirks: frozenset[Quirk], channel: int = 0) -> Iterator[b
 def responses(codec: Codec, quirks: frozenset[Quirk]) -> list[bytes]:
     """To OPTIONS, DESCRIBE, SETUP and PLAY."""
     body = sdp.describe(clip(codec), URL, quirks)
-    transport = protocol.agreed_transport(
+    transport = protocol.format_transport(
         "RTP/AVP/TCP;unicast;interleaved=0-1", quirks, ssrc=SSRC, host="192.0.2.1", peer="192.0.2.2"
     )
     headers: list[list[tuple[str, str]]] = [
@@ -94,10 +92,7 @@ def responses(codec: Codec, quirks: frozenset[Quirk]) -> list[bytes]:
         [("Transport", transport), ("Session", "abc;timeout=60")],
         [("Session", "abc;timeout=60")],
     ]
-    return [
-        protocol.response(200, str(n), said, body if n == 2 else b"", quirks)
-        for n, said in enumerate(headers, 1)
-    ]
+    return [protocol.response(200, str(n), said, body if n == 2 else b"", quirks) for n, said in enumerate(headers, 1)]
 
 
 def played(codec: Codec, quirks: frozenset[Quirk]) -> Session:
@@ -113,7 +108,7 @@ def read(codec: Codec, quirks: frozenset[Quirk]) -> list[Picture]:
     session = played(codec, quirks)
     for at, data in enumerate(sent(codec, quirks)):
         session.feed(data, at * 40_000)
-    return session.take() + session.end()
+    return session.drain_video() + session.close()
 
 
 def slices(pictures: Sequence[Picture]) -> list[tuple[int, bytes]]:
@@ -127,9 +122,9 @@ def slices(pictures: Sequence[Picture]) -> list[tuple[int, bytes]]:
     return found
 
 
-def video(quirks: frozenset[Quirk]) -> Video:
+def video(quirks: frozenset[Quirk]) -> VideoMedia:
     said = dict(sdp.content_base(URL, quirks))
-    return parse(sdp.describe(clip("h264"), URL, quirks), base_url(URL, said.get("Content-Base"), None))
+    return parse_video(sdp.describe(clip("h264"), URL, quirks), base_url(URL, said.get("Content-Base"), None))
 
 
 @pytest.mark.parametrize("quirk", [*get_args(BaseQuirk), *get_args(DescriptionQuirk)])
@@ -138,15 +133,15 @@ def test_a_description_is_understood(quirk: Quirk):
     regular, found = video(WHOLE), video(frozenset({quirk}))
     assert found.codec == "h264"
     assert found.payload_type == (35 if quirk == "payload-type-35" else 96)
-    assert "/trackID=0" in found.url
-    assert found.url.count("rtsp://") == 1
+    assert "/trackID=0" in found.control_url
+    assert found.control_url.count("rtsp://") == 1
     if quirk not in {"foreign-base", "ipv6-base"}:
-        assert found.url.removesuffix(sdp.QUERY) == regular.url
+        assert found.control_url.removesuffix(sdp.QUERY) == regular.control_url
         assert found.aggregate_url.rstrip("/") == regular.aggregate_url.rstrip("/")
     if quirk in {"no-parameter-sets", "empty-parameter-sets", "fmtp-elsewhere"}:
-        assert found.sets == ()
+        assert found.parameter_sets == ()
     else:
-        assert tuple(nal.rstrip(b"\0") for nal in found.sets) == SETS["h264"]
+        assert tuple(nal.rstrip(b"\0") for nal in found.parameter_sets) == SETS["h264"]
 
 
 @pytest.mark.parametrize("quirk", get_args(ResponseQuirk))
@@ -155,7 +150,7 @@ def test_a_response_is_understood(quirk: Quirk):
     (message,) = [item for item in Framer().feed(said) if isinstance(item, Message)]
     assert message.status == 200
     assert message.body == b"v=0"
-    assert message.first("session") == "abc;timeout=15"
+    assert message.header("session") == "abc;timeout=15"
 
 
 @pytest.mark.parametrize("quirk", get_args(TransportQuirk))
@@ -172,9 +167,9 @@ def test_packets_cost_no_picture(quirk: Quirk, codec: Codec):
     assert [(p.lost_packets, p.is_damaged) for p in found] == [(0, False)] * PICTURES
     assert all(SEI[codec] in picture.nals for picture in found)
     assert all(set(SETS[codec]) <= set(picture.nals) for picture in found[::GOP])
-    gate = Gate(codec)  # parameter sets in band alone
-    steps = [step for picture in found for step in gate.judge(picture)]
-    assert [type(step) for step in steps] == [Starts, *[Takes] * PICTURES]
+    gate = EpochSplitter(codec)  # parameter sets in band alone
+    steps = [step for picture in found for step in gate.decide(picture)]
+    assert [type(step) for step in steps] == [Start, *[Append] * PICTURES]
 
 
 @pytest.mark.parametrize("quirk", get_args(ReportQuirk))
@@ -197,8 +192,8 @@ def test_packets_of_other_types_are_in_nobodys_way_over_udp(codec: Codec):
         for item in Framer().feed(data):
             assert isinstance(item, tuple)
             channel, packet = item
-            session.receive(packet, at * 40_000, track=0, is_control=channel == 1)
-    found = session.take() + session.end()
+            session.feed_datagram(packet, at * 40_000, track_index=0, is_rtcp=channel == 1)
+    found = session.drain_video() + session.close()
     assert slices(found) == slices(read(codec, WHOLE))
     assert sum(picture.lost_packets for picture in found) == 0
 

@@ -6,18 +6,16 @@ from hypothesis import strategies as st
 
 from districam_ingest.rtsp import rtcp
 from districam_ingest.rtsp.message import RtspError
-from districam_ingest.rtsp.rtp import Numbering, RtpPacket, Unwrapped, parse
+from districam_ingest.rtsp.rtp import LossDetector, RtpPacket, TimestampUnwrapper, parse
 
 HEAD = bytes.fromhex("60 0102 00000003 00000004")
 
 
 def test_a_plain_packet():
     assert parse(b"\x80" + bytes([0x80 | 96]) + HEAD[1:] + b"xy") == RtpPacket(
-        96, is_marked=True, seq=0x102, timestamp=3, ssrc=4, payload=b"xy"
+        96, has_marker=True, seq=0x102, timestamp=3, ssrc=4, payload=b"xy"
     )
-    assert parse(b"\x80" + HEAD) == RtpPacket(
-        96, is_marked=False, seq=0x102, timestamp=3, ssrc=4, payload=b""
-    )
+    assert parse(b"\x80" + HEAD) == RtpPacket(96, has_marker=False, seq=0x102, timestamp=3, ssrc=4, payload=b"")
 
 
 def test_sources_extension_and_padding_are_no_payload():
@@ -54,63 +52,63 @@ def test_any_packet_is_read_or_raises_the_one_error(packet: bytes):
 
 @given(st.integers(0, 0xFFFF), st.lists(st.integers(1, 0x8000), min_size=1, max_size=60))
 def test_what_is_missing_is_counted_over_any_wrap(first: int, steps: list[int]):
-    numbering = Numbering()
-    assert numbering.missing_before(first, 7) == 0
-    begin = numbering.highest
+    numbering = LossDetector()
+    assert numbering.feed(first, 7) == 0
+    begin = numbering.highest_seq
     places = itertools.accumulate(steps, initial=first)
-    missing = [numbering.missing_before(place & 0xFFFF, 7) for place in list(places)[1:]]
+    missing = [numbering.feed(place & 0xFFFF, 7) for place in list(places)[1:]]
     assert missing == [step - 1 for step in steps]
-    assert numbering.lost == sum(missing)
-    assert numbering.highest - begin == sum(steps)
+    assert numbering.packets_lost == sum(missing)
+    assert numbering.highest_seq - begin == sum(steps)
 
 
 def test_another_source_and_a_packet_sent_twice_are_no_loss():
-    numbering = Numbering()
+    numbering = LossDetector()
     packets = [(10, 1), (500, 2), (501, 2), (501, 2), (502, 2), (40_000, 1)]
-    assert [numbering.missing_before(*packet) for packet in packets] == [0] * 6
-    assert numbering.lost == 0
+    assert [numbering.feed(*packet) for packet in packets] == [0] * 6
+    assert numbering.packets_lost == 0
 
 
 @pytest.mark.correctness
 @given(st.integers(0, 0xFFFF), st.integers(2, 0x7FFF))
 def test_numbers_that_go_back_may_hide_a_loss_and_count_as_one_packet(first: int, back: int):
-    numbering = Numbering()
-    numbering.missing_before(first, 7)
-    assert numbering.missing_before((first - back) & 0xFFFF, 7) == 1
-    assert numbering.missing_before((first - back + 1) & 0xFFFF, 7) == 0, "and goes on from there"
-    assert numbering.lost == 1
+    numbering = LossDetector()
+    numbering.feed(first, 7)
+    assert numbering.feed((first - back) & 0xFFFF, 7) == 1
+    assert numbering.feed((first - back + 1) & 0xFFFF, 7) == 0, "and goes on from there"
+    assert numbering.packets_lost == 1
 
 
 @given(st.integers(0, 0xFFFF_FFFF), st.lists(st.integers(-(1 << 31), (1 << 31) - 1), max_size=20))
 def test_timestamps_go_on_over_any_wrap(first: int, steps: list[int]):
-    line, clock = first, Unwrapped()
-    assert clock.take(first) == first
+    line, clock = first, TimestampUnwrapper()
+    assert clock.feed(first) == first
     for step in steps:
         line += step
-        assert clock.near(line & 0xFFFF_FFFF) == clock.take(line & 0xFFFF_FFFF) == line
+        assert clock.unwrap(line & 0xFFFF_FFFF) == clock.feed(line & 0xFFFF_FFFF) == line
 
 
 SENDER = bytes.fromhex("80c80006 00000004 ee000000 80000000 00000bb8 00000000 00000000")
 
 
 def test_a_sender_report_gives_the_cameras_time():
-    report = rtcp.parse(SENDER + bytes.fromhex("81ca0001 00000004")).sender
-    assert report == rtcp.SenderReport(
-        4, (0xEE000000 - 2_208_988_800) * 1_000_000 + 500_000, 3000, 0x00008000
-    )
+    report = rtcp.parse(SENDER + bytes.fromhex("81ca0001 00000004")).sender_report
+    assert report == rtcp.SenderReport(4, (0xEE000000 - 2_208_988_800) * 1_000_000 + 500_000, 3000, 0x00008000)
 
 
 def test_a_clock_that_was_never_set_is_no_time_and_bye_is_heard():
-    assert rtcp.parse(SENDER[:8] + bytes(4) + SENDER[12:]) == rtcp.Reports()
-    assert rtcp.parse(bytes.fromhex("81cb0001 00000004")) == rtcp.Reports(leaving=frozenset({4}))
-    assert rtcp.parse(bytes.fromhex("80c80001 00000004")) == rtcp.Reports()  # too short to say anything
+    assert rtcp.parse(SENDER[:8] + bytes(4) + SENDER[12:]) == rtcp.CompoundPacket()
+    assert rtcp.parse(bytes.fromhex("81cb0001 00000004")) == rtcp.CompoundPacket(bye_ssrcs=frozenset({4}))
+    assert rtcp.parse(bytes.fromhex("80c80001 00000004")) == rtcp.CompoundPacket()  # too short to say anything
 
 
 def test_a_receiver_report_is_well_formed():
-    seen = rtcp.Reception(ssrc=4, highest=0x1_0005, lost=3, report=0xABCD, since_us=1_500_000)
-    report = rtcp.receiver_report(9, seen)
-    assert rtcp.parse(report) == rtcp.Reports()
+    seen = rtcp.ReceptionReport(
+        ssrc=4, highest_seq=0x1_0005, packets_lost=3, last_sr=0xABCD, since_last_sr_us=1_500_000
+    )
+    report = rtcp.encode_receiver_report(9, seen)
+    assert rtcp.parse(report) == rtcp.CompoundPacket()
     assert report[:8] == bytes.fromhex("81c90007 00000009")
     assert report[8:32] == bytes.fromhex("00000004 00000003 00010005 00000000 0000abcd 00018000")
     assert b"districam" in report
-    assert rtcp.receiver_report(9, rtcp.Reception(4, 1, 0, 0, 99))[24:32] == bytes(8)
+    assert rtcp.encode_receiver_report(9, rtcp.ReceptionReport(4, 1, 0, 0, 99))[24:32] == bytes(8)

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from districam_ingest.rtsp.message import RtspError, UnsupportedError
-from districam_ingest.rtsp.sdp import base_url, parse, without_userinfo
+from districam_ingest.rtsp.sdp import base_url, parse_video, without_userinfo
 
 BASE = "rtsp://camera/live"
 SPS, PPS = b"\x67\x64\x00\x1e\xff", b"\x68\xee\x3c\x80"
@@ -23,21 +23,21 @@ H264 = "rtpmap:96 H264/90000"
 def test_what_a_camera_says_of_its_video():
     sets = ",".join(base64.b64encode(nal).decode() for nal in (SPS, PPS))
     fmtp = f"fmtp:96 packetization-mode=1; sprop-parameter-sets={sets};profile-level-id=64001e"
-    video = parse(described(H264, fmtp, "control:trackID=1"), BASE)
-    assert (video.codec, video.payload_type, video.sets) == ("h264", 96, (SPS, PPS))
-    assert (video.url, video.aggregate_url) == ("rtsp://camera/live/trackID=1", BASE)
+    video = parse_video(described(H264, fmtp, "control:trackID=1"), BASE)
+    assert (video.codec, video.payload_type, video.parameter_sets) == ("h264", 96, (SPS, PPS))
+    assert (video.control_url, video.aggregate_url) == ("rtsp://camera/live/trackID=1", BASE)
 
 
 def test_hevc_names_its_sets_one_by_one():
     fmtp = "fmtp:98 sprop-vps=QAE; sprop-sps=QgE=;sprop-pps=RAE"
-    video = parse(described("rtpmap:98 h265/90000", fmtp, media="video 0 RTP/AVP 98"), BASE)
-    assert (video.codec, video.sets) == ("hevc", (b"\x40\x01", b"\x42\x01", b"\x44\x01"))
+    video = parse_video(described("rtpmap:98 h265/90000", fmtp, media="video 0 RTP/AVP 98"), BASE)
+    assert (video.codec, video.parameter_sets) == ("hevc", (b"\x40\x01", b"\x42\x01", b"\x44\x01"))
 
 
 @pytest.mark.parametrize("value", ["", "!!!", "Z2Q", "A", ",,"])
 def test_sets_that_are_no_base64_are_left_out(value: str):
-    video = parse(described(H264, f"fmtp:96 sprop-parameter-sets={value}", "fmtp:97 x=y"), BASE)
-    assert all(video.sets)
+    video = parse_video(described(H264, f"fmtp:96 sprop-parameter-sets={value}", "fmtp:97 x=y"), BASE)
+    assert all(video.parameter_sets)
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_sets_that_are_no_base64_are_left_out(value: str):
     ],
 )
 def test_control_urls_hang_on_the_base(base: str, control: str, url: str):
-    assert parse(described(H264, f"control:{control}"), base).url == url
+    assert parse_video(described(H264, f"control:{control}"), base).control_url == url
 
 
 def test_a_sessions_own_control_is_what_play_asks_for():
-    video = parse(described(H264, "control:1", session="a=control:rtsp://camera/all"), BASE)
+    video = parse_video(described(H264, "control:1", session="a=control:rtsp://camera/all"), BASE)
     assert video.aggregate_url == "rtsp://camera/all"
-    assert parse(described(H264, session="a=x"), BASE).aggregate_url == BASE
+    assert parse_video(described(H264, session="a=x"), BASE).aggregate_url == BASE
 
 
 @pytest.mark.parametrize(
@@ -98,20 +98,20 @@ def test_only_whole_bases_are_believed(said: str | None, location: str | None, b
 )
 def test_what_the_depacketizers_do_not_know_is_for_another_reader(body: bytes):
     with pytest.raises(UnsupportedError):
-        parse(body, BASE)
+        parse_video(body, BASE)
 
 
 @pytest.mark.parametrize("body", [b"", b"garbage", b"v=0\r\n", described(H264, "control:a b"), b"m=\nm"])
 def test_what_is_no_description_raises_the_one_error(body: bytes):
     with pytest.raises(RtspError):
-        parse(body, BASE)
+        parse_video(body, BASE)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_raise_the_one_error(noise: bytes):
     for body in (noise, described(H264) + b"\r\na=fmtp:96 " + noise, described() + b"\r\na=" + noise):
         try:
-            parse(body, BASE)
+            parse_video(body, BASE)
         except RtspError:
             continue
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from districam_devkit.bitstream import Codec
 from districam_devkit.simcam import rtp
-from districam_ingest.rtsp import pictures as pictures_module
+from districam_ingest.rtsp import access_unit_assembler as pictures_module
+from districam_ingest.rtsp.access_unit_assembler import MIN_MARKER_AGREEMENTS
 from districam_ingest.rtsp.client import Client
+from districam_ingest.rtsp.jitter_buffer import MAX_WAIT_US
 from districam_ingest.rtsp.message import RtspError
-from districam_ingest.rtsp.pictures import PROVEN
-from districam_ingest.rtsp.reordering import HELD_US
 from districam_ingest.rtsp.session import Session
 from districam_ingest.units import Picture
 
@@ -46,16 +46,12 @@ def session(codec: Codec = "h264", sets: str = SETS) -> Session:
     one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
     one.feed(responses(codec, sets), 0)
     assert one.client.is_playing
-    one.client.out.clear()
+    one.client.send_buffer.clear()
     return one
 
 
-def packet(
-    seq: int, timestamp: int, payload: bytes, *, marker: bool = False, kind: int = 96, ssrc: int = 5
-) -> bytes:
-    body = (
-        struct.pack(">BBHII", 0x80, kind | marker << 7, seq & 0xFFFF, timestamp & 0xFFFF_FFFF, ssrc) + payload
-    )
+def packet(seq: int, timestamp: int, payload: bytes, *, marker: bool = False, kind: int = 96, ssrc: int = 5) -> bytes:
+    body = struct.pack(">BBHII", 0x80, kind | marker << 7, seq & 0xFFFF, timestamp & 0xFFFF_FFFF, ssrc) + payload
     return bytes((0x24, 0)) + len(body).to_bytes(2, "big") + body
 
 
@@ -68,7 +64,7 @@ def read(one: Session, packets: Sequence[bytes]) -> list[Picture]:
     """Of packets that arrive a microsecond apart, the first at 1."""
     for at_us, data in enumerate(packets, 1):
         one.feed(data, at_us)
-    return [*one.take(), *one.end()]
+    return [*one.drain_video(), *one.close()]
 
 
 def summary(pictures: Sequence[Picture]) -> list[tuple[int, tuple[bytes, ...], int, int]]:
@@ -101,28 +97,28 @@ def test_times_go_on_over_the_wrap():
 
 def test_markers_that_have_proved_right_end_a_picture_at_once():
     one = session()
-    for data in marked(PROVEN):
+    for data in marked(MIN_MARKER_AGREEMENTS):
         one.feed(data, 1)
-    assert len(one.take()) == PROVEN - 1
-    one.feed(marked(1, first=PROVEN)[0], 1)
-    assert len(one.take()) == 2
-    one.feed(marked(1, first=PROVEN + 1)[0], 1)
-    assert len(one.take()) == 1
+    assert len(one.drain_video()) == MIN_MARKER_AGREEMENTS - 1
+    one.feed(marked(1, first=MIN_MARKER_AGREEMENTS)[0], 1)
+    assert len(one.drain_video()) == 2
+    one.feed(marked(1, first=MIN_MARKER_AGREEMENTS + 1)[0], 1)
+    assert len(one.drain_video()) == 1
 
 
 def test_markers_on_every_slice_join_nothing_wrongly_and_lose_nothing():
     packets = [
         packet(2 * n + half, T0 + n * 3600, (FIRST, SECOND)[half], marker=True)
-        for n in range(2 * PROVEN)
+        for n in range(2 * MIN_MARKER_AGREEMENTS)
         for half in (0, 1)
     ]
     read_pictures = read(session(), packets)
-    assert [p.nals for p in read_pictures] == [(FIRST, SECOND)] * 2 * PROVEN
+    assert [p.nals for p in read_pictures] == [(FIRST, SECOND)] * 2 * MIN_MARKER_AGREEMENTS
 
 
 def test_a_marker_that_lies_once_is_disbelieved_from_then_on():
-    packets = marked(PROVEN + 1)
-    at = PROVEN + 1
+    packets = marked(MIN_MARKER_AGREEMENTS + 1)
+    at = MIN_MARKER_AGREEMENTS + 1
     for n in range(at, at + 3):
         packets += [
             packet(len(packets), T0 + n * 3600, FIRST, marker=True),
@@ -134,12 +130,10 @@ def test_a_marker_that_lies_once_is_disbelieved_from_then_on():
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_a_picture_sent_twice_is_two(*, trusted: bool):
-    packets = marked(PROVEN + 2) if trusted else []
+    packets = marked(MIN_MARKER_AGREEMENTS + 2) if trusted else []
     n = len(packets)
     sei = b"\x06\x05"
-    packets += [
-        packet(n + step, T0 + n * 3600, (sei, FIRST)[step % 2], marker=bool(step % 2)) for step in range(4)
-    ]
+    packets += [packet(n + step, T0 + n * 3600, (sei, FIRST)[step % 2], marker=bool(step % 2)) for step in range(4)]
     found = summary(read(session(), packets))[n:]
     assert found == [
         (n * 3600, (sei, FIRST), n + 1, 0),
@@ -152,7 +146,7 @@ SEI = b"\x06\xf0\x01\x07\x80"
 
 def test_sei_behind_a_marked_picture_are_the_next_ones_and_it_comes_no_earlier_for_them():
     """docs/cameras.md: trailing-sei; once markers are believed, the picture is done when they come."""
-    packets = marked(PROVEN + 2)
+    packets = marked(MIN_MARKER_AGREEMENTS + 2)
     n = len(packets)
     packets += [
         packet(n, T0 + (n - 1) * 3600, SEI, marker=True),
@@ -197,7 +191,7 @@ def test_a_report_of_another_source_tells_no_time():
 
 
 def test_two_fields_of_one_time_stay_together_if_there_may_be_fields():
-    packets = [packet(n, T0 + n // 2 * 3600, FIRST, marker=True) for n in range(4 * PROVEN)]
+    packets = [packet(n, T0 + n // 2 * 3600, FIRST, marker=True) for n in range(4 * MIN_MARKER_AGREEMENTS)]
     assert {p.nals for p in read(session(sets=""), packets)} == {(FIRST, FIRST)}
     assert {p.nals for p in read(session(), packets)} == {(FIRST,)}
 
@@ -305,14 +299,14 @@ def test_malformed_and_foreign_packets_are_left_out():
 def test_media_before_setup_are_nobodys():
     one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
     one.feed(packet(0, T0, FIRST), 0)
-    assert not one.is_over
-    assert (one.take(), one.end()) == ([], [])
+    assert not one.has_bye
+    assert (one.drain_video(), one.close()) == ([], [])
 
 
 def test_goodbye_is_heard():
     one = session()
     one.feed(bytes.fromhex("24010008 81cb0001 00000005"), 1)
-    assert one.is_over
+    assert one.has_bye
 
 
 @pytest.mark.parametrize(
@@ -329,7 +323,7 @@ def test_goodbye_of_another_source_ends_nothing(leaving: str, *, is_over: bool):
     one.feed(packet(0, T0, FIRST), 1)
     compound = bytes.fromhex(leaving)
     one.feed(b"$\1" + len(compound).to_bytes(2, "big") + compound, 2)
-    assert one.is_over == is_over
+    assert one.has_bye == is_over
 
 
 S = 1_000_000
@@ -351,7 +345,7 @@ def test_a_source_that_sent_before_anything_was_set_up_is_another_sessions():
     for n in range(5):
         one.feed(packet(4 + n, 50_000 + n, SECOND, ssrc=STALE), S + n * 40_000)
         one.feed(packet(n, T0 + n * 3600, FIRST, marker=True), S + n * 40_000)
-    found = one.end()
+    found = one.close()
     assert summary(found) == [(n * 3600, (FIRST,), S + n * 40_000, 0) for n in range(5)]
 
 
@@ -359,34 +353,34 @@ def test_where_no_other_comes_for_two_seconds_it_is_this_sessions():
     one = set_up_amid(STALE)
     for n in range(100):
         one.feed(packet(4 + n, T0 + n * 3600, FIRST, ssrc=STALE), S + n * 40_000)
-    assert [p.arrival_us for p in [*one.take(), *one.end()]] == [S + n * 40_000 for n in range(50, 100)]
+    assert [p.arrival_us for p in [*one.drain_video(), *one.close()]] == [S + n * 40_000 for n in range(50, 100)]
 
 
 def test_reports_are_sent_once_something_came():
     one = session()
     one.keep_alive(0)
-    assert not one.client.out
+    assert not one.client.send_buffer
     one.feed(packet(7, T0, FIRST) + report(T0), 1_000_000)
     one.keep_alive(2_000_000)
-    assert not one.client.out
+    assert not one.client.send_buffer
     one.keep_alive(6_000_000)
-    assert one.client.out.startswith(bytes.fromhex("2401"))
-    assert one.client.out[4 + 28 : 4 + 32] == (5 * 65_536).to_bytes(4, "big")  # since the report, 1/65536 s
-    size = len(one.client.out)
+    assert one.client.send_buffer.startswith(bytes.fromhex("2401"))
+    assert one.client.send_buffer[4 + 28 : 4 + 32] == (5 * 65_536).to_bytes(4, "big")  # since the report, 1/65536 s
+    size = len(one.client.send_buffer)
     one.keep_alive(10_999_999)
-    assert len(one.client.out) == size
+    assert len(one.client.send_buffer) == size
 
 
 @pytest.mark.interpreted
 def test_a_picture_larger_than_any_is_an_error_behind_those_before_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pictures_module, "PICTURE_MOST", 10_000)
+    monkeypatch.setattr(pictures_module, "MAX_PICTURE_BYTES", 10_000)
     one = session()
     one.feed(packet(0, T0, FIRST), 1)
     one.feed(packet(1, T0 + 3600, FIRST), 1)
     with pytest.raises(RtspError, match="too large"):
         one.feed(b"".join(packet(2 + n, T0 + 3600, SECOND * 500) for n in range(12)), 2)
-    assert [p.nals for p in one.take()] == [(FIRST,)]
-    assert len(one.end()) == 1
+    assert [p.nals for p in one.drain_video()] == [(FIRST,)]
+    assert len(one.close()) == 1
 
 
 @pytest.mark.hostile
@@ -421,7 +415,7 @@ def test_how_the_bytes_are_split_changes_nothing(nals: list[list[bytes]], places
     for end in [*sorted(place % len(data) for place in places), len(data)]:
         one.feed(data[start:end], 1)
         start = end
-    assert [list(p.nals) for p in (*one.take(), *one.end())] == nals
+    assert [list(p.nals) for p in (*one.drain_video(), *one.close())] == nals
 
 
 @given(st.lists(st.binary(max_size=60), max_size=10), st.sampled_from(["h264", "hevc"]))
@@ -435,15 +429,13 @@ def test_any_packets_are_read_or_raise_the_one_error(noise: list[bytes], codec: 
             one.feed(payload, 0)
     except RtspError:
         pass
-    assert all(all(p.nals) and p.nals for p in (*one.take(), *one.end()))
+    assert all(all(p.nals) and p.nals for p in (*one.drain_video(), *one.close()))
 
 
 def over_udp(sets: str = SETS) -> Session:
     client = Client("rtsp://camera/x", None, cnonce=str, open_ports=lambda: (6000, 6001), over_udp=True)
     one = Session(client, our_ssrc=9)
-    answers = responses("h264", sets).replace(
-        b"RTP/AVP/TCP;interleaved=0-1", b"RTP/AVP;server_port=7000-7001"
-    )
+    answers = responses("h264", sets).replace(b"RTP/AVP/TCP;interleaved=0-1", b"RTP/AVP;server_port=7000-7001")
     one.feed(answers, 0)
     assert client.is_playing
     return one
@@ -452,71 +444,69 @@ def over_udp(sets: str = SETS) -> Session:
 def test_datagrams_are_read_in_the_order_of_their_numbers():
     one = over_udp()
     for at_us, n in enumerate([0, 2, 1, 3, 3], 1):
-        one.receive(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], at_us, track=0, is_control=False)
-    one.receive(b"no RTP", 9, track=0, is_control=False)
-    one.receive(b"of nobody's track", 9, track=1, is_control=False)
-    assert summary(one.end()) == [(n * 3600, (FIRST,), at_us, 0) for n, at_us in enumerate([1, 3, 2, 4])]
+        one.feed_datagram(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], at_us, track_index=0, is_rtcp=False)
+    one.feed_datagram(b"no RTP", 9, track_index=0, is_rtcp=False)
+    one.feed_datagram(b"of nobody's track", 9, track_index=1, is_rtcp=False)
+    assert summary(one.close()) == [(n * 3600, (FIRST,), at_us, 0) for n, at_us in enumerate([1, 3, 2, 4])]
 
 
 def test_what_does_not_come_is_given_up_on_the_tick_or_at_the_end():
     one = over_udp()
     for n in (0, 2, 3):
-        one.receive(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], 10 + n, track=0, is_control=False)
-    one.keep_alive(12 + HELD_US - 1)
-    assert losses(one.take()) == []
-    one.keep_alive(12 + HELD_US)
-    assert losses(one.take()) == [(1, False, 0), (1, False, 1)]
-    one.receive(packet(5, T0 + 5 * 3600, FIRST, marker=True)[4:], 20, track=0, is_control=False)
-    assert losses(one.end()) == [(1, False, 0), (1, False, 1)]
+        one.feed_datagram(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], 10 + n, track_index=0, is_rtcp=False)
+    one.keep_alive(12 + MAX_WAIT_US - 1)
+    assert losses(one.drain_video()) == []
+    one.keep_alive(12 + MAX_WAIT_US)
+    assert losses(one.drain_video()) == [(1, False, 0), (1, False, 1)]
+    one.feed_datagram(packet(5, T0 + 5 * 3600, FIRST, marker=True)[4:], 20, track_index=0, is_rtcp=False)
+    assert losses(one.close()) == [(1, False, 0), (1, False, 1)]
 
 
 def test_who_leaves_gets_what_is_done_and_nothing_that_may_go_on():
     one = session()
-    for data in marked(PROVEN + 1):
+    for data in marked(MIN_MARKER_AGREEMENTS + 1):
         one.feed(data, 1)
-    one.feed(packet(PROVEN + 1, T0 + (PROVEN + 1) * 3600, FIRST), 2)  # its second slice has not come
-    assert [p.pts - T0 for p in one.rest()] == [n * 3600 for n in range(PROVEN + 1)]
-    assert one.rest() == []
+    one.feed(
+        packet(MIN_MARKER_AGREEMENTS + 1, T0 + (MIN_MARKER_AGREEMENTS + 1) * 3600, FIRST), 2
+    )  # its second slice has not come
+    assert [p.pts - T0 for p in one.drain_remaining()] == [n * 3600 for n in range(MIN_MARKER_AGREEMENTS + 1)]
+    assert one.drain_remaining() == []
 
 
 def test_who_leaves_waits_for_no_datagram_any_more():
     one = over_udp()
-    for n in (*range(PROVEN + 1), PROVEN + 2, PROVEN + 3):
-        one.receive(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], n, track=0, is_control=False)
-    assert len(one.take()) == PROVEN + 1
-    assert losses(one.rest()) == [(1, False, 1), (1, False, 0)]
+    for n in (*range(MIN_MARKER_AGREEMENTS + 1), MIN_MARKER_AGREEMENTS + 2, MIN_MARKER_AGREEMENTS + 3):
+        one.feed_datagram(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], n, track_index=0, is_rtcp=False)
+    assert len(one.drain_video()) == MIN_MARKER_AGREEMENTS + 1
+    assert losses(one.drain_remaining()) == [(1, False, 1), (1, False, 0)]
 
 
 def test_who_leaves_before_anything_came_gets_nothing():
-    assert Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9).rest() == []
+    assert Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9).drain_remaining() == []
 
 
 def test_reports_go_back_over_udp_and_goodbye_is_heard():
     one = over_udp()
-    one.receive(packet(0, T0, FIRST)[4:], 1, track=0, is_control=False)
-    one.receive(report(T0)[4:], 2, track=0, is_control=True)
-    one.client.out.clear()
+    one.feed_datagram(packet(0, T0, FIRST)[4:], 1, track_index=0, is_rtcp=False)
+    one.feed_datagram(report(T0)[4:], 2, track_index=0, is_rtcp=True)
+    one.client.send_buffer.clear()
     one.keep_alive(6_000_000)
-    ((track, said),) = one.reports
+    ((track, said),) = one.pending_rtcp
     assert (track, said[:2]) == (0, b"\x81\xc9")
-    assert b"$" not in one.client.out
-    one.receive(bytes.fromhex("81cb0001 00000005"), 3, track=0, is_control=True)
-    assert one.is_over
+    assert b"$" not in one.client.send_buffer
+    one.feed_datagram(bytes.fromhex("81cb0001 00000005"), 3, track_index=0, is_rtcp=True)
+    assert one.has_bye
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 12), st.binary(max_size=40), st.booleans(), st.integers(0, 1)), max_size=30
-    )
-)
+@given(st.lists(st.tuples(st.integers(0, 12), st.binary(max_size=40), st.booleans(), st.integers(0, 1)), max_size=30))
 def test_any_datagrams_are_read_or_raise_the_one_error(noise: list[tuple[int, bytes, bool, int]]):
     one = over_udp("")
     try:
         for at_us, (n, payload, is_control, track) in enumerate(noise):
-            one.receive(payload, at_us, track=track, is_control=is_control)
+            one.feed_datagram(payload, at_us, track_index=track, is_rtcp=is_control)
             data = packet(n, n // 3 * 3600, payload, marker=is_control)[4:]
-            one.receive(data, at_us, track=track, is_control=False)
+            one.feed_datagram(data, at_us, track_index=track, is_rtcp=False)
             one.keep_alive(at_us * 100_000)
     except RtspError:
         pass
-    assert all(all(p.nals) and p.nals for p in (*one.take(), *one.end()))
+    assert all(all(p.nals) and p.nals for p in (*one.drain_video(), *one.close()))

@@ -5,22 +5,20 @@ import json
 import sys
 from collections.abc import Sequence
 
-from districam_common.admin.run import NOT_DONE, CommandSettings, add_wait, run
-from districam_common.contract.names import SITE_MARKER, rfc3339
+from districam_common.admin.run import EXIT_NOT_DONE, CommandSettings, add_wait, run
+from districam_common.contract.names import SITE_MARKER, format_rfc3339
 from districam_common.errors import Fatal
 from districam_common.runtime.clock import SystemClock
 from districam_common.s3 import cutover
-from districam_common.s3.blobs import Blobs, Exists
-from districam_common.s3.probing import DEMANDS, Outcome, Prober, tried
+from districam_common.s3.blobs import Blobs, ObjectExists
+from districam_common.s3.probing import REQUIREMENTS, Outcome, Prober, check_requirement
 
 _SCHEMA = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Gives the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="districam-bucket", description="The bucket and the mark of its site."
-    )
+    parser = argparse.ArgumentParser(prog="districam-bucket", description="The bucket and the mark of its site.")
     actions = parser.add_subparsers(dest="action", required=True)
     text = "make the bucket and mark it as this site's, if that is not done yet"
     add_wait(actions.add_parser("apply", help=text, description=text))
@@ -41,31 +39,31 @@ async def apply(settings: CommandSettings) -> int:
 async def check(settings: CommandSettings) -> int:
     """Tries out the store, on objects of its own in the site's bucket. Another site's bucket: Fatal."""
     async with Prober.begin(settings.s3, SystemClock()) as prober:
-        await prober.check_site(settings.site)
+        await prober.require_site(settings.site)
         missing: list[Outcome] = []
-        for demand in DEMANDS:
-            outcome = await tried(prober, demand)
+        for demand in REQUIREMENTS:
+            outcome = await check_requirement(prober, demand)
             print(_line(outcome), flush=True)
             if outcome.state == "missing":
                 missing.append(outcome)
         for left in await prober.remove():
             print(f"remains  {left}: locked, for a minute at most; the next check takes it away")
-    fatal = [outcome.demand.name for outcome in missing if outcome.demand.is_indispensable]
+    fatal = [outcome.requirement.name for outcome in missing if outcome.requirement.is_required]
     if fatal:
         print(f"districam-bucket: this store cannot be used: {', '.join(fatal)}", file=sys.stderr)
-    return NOT_DONE if fatal else 0
+    return EXIT_NOT_DONE if fatal else 0
 
 
 def _line(outcome: Outcome) -> str:
     if outcome.state == "ok":
-        return f"ok       {outcome.demand.name}"
-    return f"missing  {outcome.demand.name} ({outcome.detail}): {outcome.demand.follows}"
+        return f"ok       {outcome.requirement.name}"
+    return f"missing  {outcome.requirement.name} ({outcome.detail}): {outcome.requirement.consequence}"
 
 
 async def _bucket(blobs: Blobs, settings: CommandSettings) -> list[str]:
     name, lock = settings.s3.bucket, settings.s3.object_lock
     if await blobs.create_bucket(object_lock=lock):
-        await cutover.settle(blobs, 0)  # no indexer of an earlier version has let go of anything in it
+        await cutover.ensure(blobs, 0)  # no indexer of an earlier version has let go of anything in it
         return [f"created bucket {name}, {'with' if lock else 'without'} object lock"]
     has_lock = await blobs.has_object_lock() if lock else True
     if has_lock is None:
@@ -83,13 +81,13 @@ async def _bucket(blobs: Blobs, settings: CommandSettings) -> list[str]:
 
 
 async def _marker(blobs: Blobs, settings: CommandSettings) -> list[str]:
-    marker = await blobs.site()
+    marker = await blobs.read_site_marker()
     if marker is None:
-        value = {"site": settings.site, "created": rfc3339(SystemClock().now_us()), "schema": _SCHEMA}
+        value = {"site": settings.site, "created": format_rfc3339(SystemClock().now_us()), "schema": _SCHEMA}
         try:
             await blobs.put_json(SITE_MARKER, json.dumps(value).encode(), once=True)
-        except Exists:  # another apply beside us; whose?
-            await blobs.check_site(settings.site)
+        except ObjectExists:  # another apply beside us; whose?
+            await blobs.require_site(settings.site)
             return []
         return [f"marked bucket {settings.s3.bucket} as {settings.site}'s"]
     if marker.site != settings.site:

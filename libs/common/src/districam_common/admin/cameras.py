@@ -7,13 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from districam_common.admin import broker_time
-from districam_common.admin.cameras_file import CamerasFileError, Change, changes, deletion, export, parse
-from districam_common.admin.run import NOT_DONE, CommandSettings, add_wait, run
+from districam_common.admin.cameras_file import (
+    CamerasFileError,
+    Change,
+    deletion,
+    diff_cameras,
+    format_cameras_file,
+    parse_cameras_file,
+)
+from districam_common.admin.run import EXIT_NOT_DONE, CommandSettings, add_wait, run
 from districam_common.contract import wire
 from districam_common.contract.events import Camera
-from districam_common.contract.names import CAMERAS, rfc3339
+from districam_common.contract.names import CAMERAS, format_rfc3339
 from districam_common.errors import Rejected
-from districam_common.kafka.consumer import Reader
+from districam_common.kafka.consumer import TopicReader
 from districam_common.kafka.producer import Publisher
 from districam_common.runtime.clock import SystemClock
 
@@ -29,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 text = args.file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 print(f"{_NAME}: {args.file}: {error}", file=sys.stderr)
-                return NOT_DONE
+                return EXIT_NOT_DONE
             command = partial(apply, file=args.file, text=text, dry_run=args.dry_run, prune=args.prune)
         case "list":
-            command = show
+            command = print_list
         case "export":
-            command = write
+            command = print_file
         case _:
             command = partial(delete, camera_id=args.camera_id)
     return run(_NAME, command, wait_s=args.wait)
@@ -59,54 +66,54 @@ def _parser() -> argparse.ArgumentParser:
 async def apply(settings: CommandSettings, *, file: Path, text: str, dry_run: bool, prune: bool) -> int:
     """Publishes the revisions that the file's text asks for, and shows them."""
     try:
-        wanted = parse(text, topic_retention_days=settings.topics.segments_retention_days)
+        wanted = parse_cameras_file(text, topic_retention_days=settings.topics.segments_retention_days)
     except CamerasFileError as error:
         print("\n".join(f"{file}: {problem}" for problem in error.problems), file=sys.stderr)
-        return NOT_DONE
-    current = await latest(settings)
-    found = changes(current, wanted, prune=prune, now_us=SystemClock().now_us())
+        return EXIT_NOT_DONE
+    current = await read_latest(settings)
+    found = diff_cameras(current, wanted, prune=prune, now_us=SystemClock().now_us())
     if not dry_run:
         await _publish(settings, found)
-    print("\n".join(line for change in found for line in _told(change)) or "nothing to do")
+    print("\n".join(line for change in found for line in _format_change(change)) or "nothing to do")
     if dry_run and found:
         print("dry run: nothing was published")
     return 0
 
 
-async def show(settings: CommandSettings) -> int:
+async def print_list(settings: CommandSettings) -> int:
     """A line a camera."""
-    for camera in (await latest(settings)).values():
+    for camera in (await read_latest(settings)).values():
         if not camera.deleted:
             state = "enabled" if camera.enabled else "disabled"
-            since = rfc3339(camera.updated_us)
+            since = format_rfc3339(camera.updated_us)
             print(f"{camera.camera_id}\t{state}\t{camera.name}\t{camera.url}\tr{camera.revision} {since}")
     return 0
 
 
-async def write(settings: CommandSettings) -> int:
+async def print_file(settings: CommandSettings) -> int:
     """All cameras in the form that `apply` reads."""
-    print(export((await latest(settings)).values()), end="")
+    print(format_cameras_file((await read_latest(settings)).values()), end="")
     return 0
 
 
 async def delete(settings: CommandSettings, *, camera_id: str) -> int:
     """Publishes that a camera is deleted."""
-    camera = (await latest(settings)).get(camera_id)
+    camera = (await read_latest(settings)).get(camera_id)
     if camera is None or camera.deleted:
         raise Rejected(f"there is no camera {camera_id!r}")
     change = deletion(camera, now_us=SystemClock().now_us())
     await _publish(settings, [change])
-    print("\n".join(_told(change)))
+    print("\n".join(_format_change(change)))
     return 0
 
 
-async def latest(settings: CommandSettings) -> dict[str, Camera]:
+async def read_latest(settings: CommandSettings) -> dict[str, Camera]:
     """The record in force of every camera, deleted ones too, by id."""
     out: dict[str, Camera] = {}
-    async with Reader.open(settings.kafka, [CAMERAS], client_id=_NAME) as reader:
+    async with TopicReader.open(settings.kafka, [CAMERAS], client_id=_NAME) as reader:
         for record in await reader.read_all():
             try:
-                camera = wire.camera(record.key, record.headers, record.value)
+                camera = wire.decode_camera(record.key, record.headers, record.value)
             except wire.WireError as error:
                 print(
                     f"{_NAME}: passing over {CAMERAS}-{record.partition}@{record.offset}: {record.problem or error}",
@@ -127,31 +134,29 @@ async def _publish(settings: CommandSettings, found: Sequence[Change]) -> None:
         return
     clock = SystemClock()
     newest_us = await broker_time.newest_append_us(settings.kafka, _NAME)
-    broker_time.check(min(0, clock.now_us() - newest_us), "Nothing was written.")
+    broker_time.require_no_skew(min(0, clock.now_us() - newest_us), "Nothing was written.")
     async with Publisher.open(settings.kafka, _NAME) as publisher:
         for n, change in enumerate(found, 1):
             message, sent_us = wire.camera_message(change.camera, site=settings.site), clock.now_us()
             ack = await publisher.publish(CAMERAS, message)
-            off_us = broker_time.ahead_us(ack.append_us, sent_us, clock.now_us())
-            broker_time.check(off_us, _written(found[:n], found[n:]))
+            skew_us = broker_time.proven_skew_us(ack.append_us, sent_us, clock.now_us())
+            broker_time.require_no_skew(skew_us, _format_partial_write(found[:n], found[n:]))
 
 
-def _written(done: Sequence[Change], left: Sequence[Change]) -> str:
+def _format_partial_write(done: Sequence[Change], pending: Sequence[Change]) -> str:
     """What stands in the topic although the command is refused; the ledger goes by the log's time of it."""
-    heads = "; ".join(_head(change) for change in done)
-    return (
-        f"Written before that could be seen, and in force since then: {heads}. Not written: {len(left)} more."
-    )
+    heads = "; ".join(_format_change_head(change) for change in done)
+    return f"Written before that could be seen, and in force since then: {heads}. Not written: {len(pending)} more."
 
 
-def _head(change: Change) -> str:
+def _format_change_head(change: Change) -> str:
     camera = change.camera
     return f"{change.kind} {camera.camera_id} ({camera.name}), revision {camera.revision}"
 
 
-def _told(change: Change) -> list[str]:
+def _format_change(change: Change) -> list[str]:
     fields = (f"    {name}: {before!r} -> {after!r}" for name, before, after in change.fields)
-    return [_head(change), *fields]
+    return [_format_change_head(change), *fields]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from districam_common.contract import camera_fields
 from districam_common.contract.camera_fields import CameraEntry
 from districam_common.contract.events import Camera, Location
 from districam_common.contract.names import DAY_US
-from districam_common.contract.wire import adapter
+from districam_common.contract.wire import type_adapter
 
 _FIELDS = set(CameraEntry.model_fields)
 RETENTION_MARGIN_DAYS = 5
@@ -46,14 +46,12 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value} is given twice", key.start_mark
-                    )
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
-def parse(text: str, *, topic_retention_days: float) -> list[Camera]:
+def parse_cameras_file(text: str, *, topic_retention_days: float) -> list[Camera]:
     """The cameras of a file, in its order.
 
     Raises:
@@ -65,7 +63,7 @@ def parse(text: str, *, topic_retention_days: float) -> list[Camera]:
         camera = _camera(number, given, problems)
         if camera is not None:
             cameras.append(camera)
-            problems += _of_the_whole(camera, cameras, topic_retention_days)
+            problems += _check_file_rules(camera, cameras, topic_retention_days)
     if problems:
         raise CamerasFileError(problems)
     return cameras
@@ -93,21 +91,21 @@ def _camera(number: int, given: object, problems: list[str]) -> Camera | None:
     except ValidationError as error:
         is_named = "camera_id" in given and all(one["loc"] != ("camera_id",) for one in error.errors())
         who = cast("object", given["camera_id"]) if is_named else f"number {number}"
-        problems += [f"camera {who}: {problem}" for problem in camera_fields.problems(error)]
+        problems += [f"camera {who}: {problem}" for problem in camera_fields.format_problems(error)]
         return None
     location = entry.location and Location(**entry.location.model_dump())
     fields = entry.model_dump(exclude={"groups", "location"})
     return Camera(**fields, groups=tuple(entry.groups), location=location)
 
 
-def _of_the_whole(camera: Camera, so_far: Sequence[Camera], topic_retention_days: float) -> list[str]:
+def _check_file_rules(camera: Camera, so_far: Sequence[Camera], topic_retention_days: float) -> list[str]:
     problems: list[str] = []
     if sum(camera.camera_id == other.camera_id for other in so_far) > 1:
         problems.append(f"camera {camera.camera_id}: camera_id: given twice; ids are unique")
-    most = int(topic_retention_days - RETENTION_MARGIN_DAYS)
-    if camera.retention_days > most:
+    max_days = int(topic_retention_days - RETENTION_MARGIN_DAYS)
+    if camera.retention_days > max_days:
         problems.append(
-            f"camera {camera.camera_id}: retention_days: {camera.retention_days} exceeds {most}: the topics of segments "
+            f"camera {camera.camera_id}: retention_days: {camera.retention_days} exceeds {max_days}: the topics of segments "
             f"and events must outlive it by {RETENTION_MARGIN_DAYS} days; raise "
             f"DISTRICAM_TOPICS__SEGMENTS_RETENTION_DAYS to {camera.retention_days + RETENTION_MARGIN_DAYS} and run "
             f"districam-topics apply first"
@@ -115,10 +113,10 @@ def _of_the_whole(camera: Camera, so_far: Sequence[Camera], topic_retention_days
     return problems
 
 
-def export(cameras: Iterable[Camera]) -> str:
+def format_cameras_file(cameras: Iterable[Camera]) -> str:
     """The file that gives these cameras again; what is as by default is left out."""
     entries = [
-        adapter(Camera).dump_python(camera, mode="json", include=_FIELDS, exclude_defaults=True)
+        type_adapter(Camera).dump_python(camera, mode="json", include=_FIELDS, exclude_defaults=True)
         for camera in cameras
         if not camera.deleted
     ]
@@ -137,11 +135,9 @@ class Change:
     fields: tuple[tuple[str, object, object], ...] = ()
 
 
-def changes(
-    current: Mapping[str, Camera], wanted: Sequence[Camera], *, prune: bool, now_us: int
-) -> list[Change]:
+def diff_cameras(current: Mapping[str, Camera], wanted: Sequence[Camera], *, prune: bool, now_us: int) -> list[Change]:
     """The revisions that make `wanted` true. With `prune`, cameras that are not in it are deleted."""
-    found = [_change(current.get(camera.camera_id), camera, now_us) for camera in wanted]
+    found = [_diff_camera(current.get(camera.camera_id), camera, now_us) for camera in wanted]
     out = [change for change in found if change is not None]
     if prune:
         named = {camera.camera_id for camera in wanted}
@@ -153,7 +149,7 @@ def changes(
     return out
 
 
-def _change(before: Camera | None, wanted: Camera, now_us: int) -> Change | None:
+def _diff_camera(before: Camera | None, wanted: Camera, now_us: int) -> Change | None:
     if before is None:
         return Change("add", dataclasses.replace(wanted, revision=1, updated_us=now_us))
     fields = tuple(
@@ -163,15 +159,15 @@ def _change(before: Camera | None, wanted: Camera, now_us: int) -> Change | None
     )
     if not fields and not before.deleted:
         return None
-    return Change("restore" if before.deleted else "change", _next(before, wanted, now_us), fields)
+    return Change("restore" if before.deleted else "change", _next_revision(before, wanted, now_us), fields)
 
 
 def deletion(camera: Camera, *, now_us: int) -> Change:
     """The revision that deletes a camera; its footage stays until its retention ends."""
-    return Change("delete", _next(camera, dataclasses.replace(camera, deleted=True), now_us))
+    return Change("delete", _next_revision(camera, dataclasses.replace(camera, deleted=True), now_us))
 
 
-def _next(before: Camera, after: Camera, now_us: int) -> Camera:
+def _next_revision(before: Camera, after: Camera, now_us: int) -> Camera:
     """The revision after `before`; its instant is later, whatever the clock says, since revisions sort by it.
 
     But for one that is far ahead: the index puts that where the log has it.

@@ -16,11 +16,11 @@ from districam_common.runtime.settings import (
     load,
 )
 
-_REPEAT_S = 0.5
+_RETRY_INTERVAL_S = 0.5
 
-NOT_DONE = 1
-BAD_SETTINGS = 2
-REFUSED_FOR_GOOD = 3
+EXIT_NOT_DONE = 1
+EXIT_BAD_SETTINGS = 2
+EXIT_FATAL = 3
 
 
 class CommandSettings(ServiceSettings):
@@ -43,16 +43,14 @@ def run(name: str, command: Command, *, wait_s: float) -> int:
     """Runs a command, again while a server is away and `wait_s` has not passed. Gives the exit code."""
     try:
         settings = load(CommandSettings)
-        logs.configure(
-            LogSettings(level="warning", format=settings.log.format), service=name, instance="command"
-        )
+        logs.configure(LogSettings(level="warning", format=settings.log.format), service=name, instance="command")
         return asyncio.run(_retried(command, settings, wait_s))
     except SettingsError as error:
-        return _failed(name, error, BAD_SETTINGS)
+        return _failed(name, error, EXIT_BAD_SETTINGS)
     except Fatal as error:
-        return _failed(name, error, REFUSED_FOR_GOOD)
+        return _failed(name, error, EXIT_FATAL)
     except (Retriable, Rejected) as error:
-        return _failed(name, error, NOT_DONE)
+        return _failed(name, error, EXIT_NOT_DONE)
 
 
 def _failed(name: str, error: Exception, code: int) -> int:
@@ -67,6 +65,6 @@ async def _retried(command: Command, settings: CommandSettings, wait_s: float) -
 
     def delays() -> Iterator[float]:
         while loop.time() < deadline:
-            yield _REPEAT_S
+            yield _RETRY_INTERVAL_S
 
     return await retry(lambda: command(settings), delays())

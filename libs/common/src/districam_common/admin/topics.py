@@ -4,17 +4,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from districam_common.admin.run import NOT_DONE, CommandSettings, add_wait, run
+from districam_common.admin.run import EXIT_NOT_DONE, CommandSettings, add_wait, run
 from districam_common.contract import names
 from districam_common.kafka import topics
-from districam_common.kafka.connection import administration
+from districam_common.kafka.connection import open_admin_client
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Gives the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="districam-topics", description="The topics, as the contract has them."
-    )
+    parser = argparse.ArgumentParser(prog="districam-topics", description="The topics, as the contract has them.")
     actions = parser.add_subparsers(dest="action", required=True)
     for action, text in (
         ("apply", "create and alter what is not as declared"),
@@ -22,28 +20,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         add_wait(actions.add_parser(action, help=text, description=text))
     args = parser.parse_args(argv)
-    return run("districam-topics", apply if args.action == "apply" else show, wait_s=args.wait)
+    return run("districam-topics", apply if args.action == "apply" else print_list, wait_s=args.wait)
 
 
 async def apply(settings: CommandSettings) -> int:
     """Makes the broker's topics what they ought to be, and says what it changed. Refusals: exit code 1."""
-    wanted = topics.declared(settings.topics)
-    async with administration(settings.kafka, "districam-topics") as admin:
-        found = await topics.look(admin, wanted, settings.kafka.request_timeout_s)
+    wanted = topics.declared_topics(settings.topics)
+    async with open_admin_client(settings.kafka, "districam-topics") as admin:
+        found = await topics.describe_topics(admin, wanted, settings.kafka.request_timeout_s)
         plan = topics.plan(wanted, found)
         await topics.apply(admin, plan, found, settings.kafka.request_timeout_s)
-    for line in topics.told(plan):
+    for line in topics.format_plan(plan):
         print(line, file=sys.stderr if line.startswith("refused") else sys.stdout)
     if plan.is_empty:
         print(f"nothing to do: {len(wanted)} topics are as declared")
-    return NOT_DONE if plan.refusals else 0
+    return EXIT_NOT_DONE if plan.refusals else 0
 
 
-async def show(settings: CommandSettings) -> int:
+async def print_list(settings: CommandSettings) -> int:
     """Prints each declared topic as the broker has it."""
-    wanted = topics.declared(settings.topics)
-    async with administration(settings.kafka, "districam-topics") as admin:
-        found = await topics.look(admin, wanted, settings.kafka.request_timeout_s)
+    wanted = topics.declared_topics(settings.topics)
+    async with open_admin_client(settings.kafka, "districam-topics") as admin:
+        found = await topics.describe_topics(admin, wanted, settings.kafka.request_timeout_s)
     for topic in wanted:
         there = found.get(topic.name)
         if there is None:
@@ -51,7 +49,7 @@ async def show(settings: CommandSettings) -> int:
             continue
         values = " ".join(f"{key}={there.configs.get(key, '?')}" for key in topic.configs)
         print(f"{topic.name}: partitions={there.partitions} replicas={there.replication_factor} {values}")
-        if topic.name == names.FRAGMENTS and (line := topics.reach(there.configs)):
+        if topic.name == names.FRAGMENTS and (line := topics.format_capacity(there.configs)):
             print(f"  {line}")
     return 0
 

@@ -13,12 +13,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from districam_common.contract.events import Camera
 from districam_common.contract.media import CAMERA_ID
 
-TEXT_MOST, GROUPS_MOST = 300, 100
+MAX_TEXT_CHARS, MAX_GROUPS = 300, 100
 _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PASSWORD = re.compile(r"(?i)\b(password|passwd|pass|pwd)=[^&/\s]")
-_KEPT = frozenset({"deleted", "revision", "updated_us"})
+_MANAGED_FIELDS = frozenset({"deleted", "revision", "updated_us"})
 """Fields of the record that are not the operator's."""
-_MUST = {
+_MESSAGE_BY_ERROR_TYPE = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "list_type": "must be a list",
@@ -29,8 +29,8 @@ _MUST = {
 
 
 def _text(value: str) -> str:
-    if not value.strip() or len(value) > TEXT_MOST or not value.isprintable():
-        raise ValueError(f"must be 1 to {TEXT_MOST} printable characters")
+    if not value.strip() or len(value) > MAX_TEXT_CHARS or not value.isprintable():
+        raise ValueError(f"must be 1 to {MAX_TEXT_CHARS} printable characters")
     return value
 
 
@@ -64,7 +64,7 @@ def _url(value: str) -> str:
     return value
 
 
-def _listed(value: object) -> object:
+def _tuple_to_list(value: object) -> object:
     """A record has a tuple where the file has a list."""
     return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
 
@@ -100,49 +100,49 @@ class CameraEntry(_Entry):
     segment_s: Annotated[int, Field(ge=2, le=60)] = 10
     keyframe_interval_s: Annotated[int, Field(ge=1, le=3600)] = 4
     retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
-    groups: Annotated[list[Text], BeforeValidator(_listed), Field(max_length=GROUPS_MOST)] = Field(
+    groups: Annotated[list[Text], BeforeValidator(_tuple_to_list), Field(max_length=MAX_GROUPS)] = Field(
         default_factory=list
     )
     location: LocationEntry | None = None
 
 
-def problem(camera: Camera) -> str | None:
+def first_problem(camera: Camera) -> str | None:
     """What is wrong with a record that no operator's file could hold, naming the field; None if nothing is."""
     try:
         CameraEntry.model_validate(camera)
     except ValidationError as error:
-        return problems(error)[0]
+        return format_problems(error)[0]
     return None
 
 
-def problems(error: ValidationError) -> list[str]:
+def format_problems(error: ValidationError) -> list[str]:
     """What is wrong with an entry, a line for each field: its name, the fault, and what would be right."""
-    return [f"{'.'.join(map(str, one['loc'])) or 'entry'}: {_told(one)}" for one in error.errors()]
+    return [f"{'.'.join(map(str, one['loc'])) or 'entry'}: {_format_problem(one)}" for one in error.errors()]
 
 
-def _told(one: Any) -> str:
+def _format_problem(one: Any) -> str:
     match one["type"]:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            return _unknown(one["loc"])
+            return _unknown_field(one["loc"])
         case "value_error":
             return str(one["ctx"]["error"])
         case kind:
-            said, given = _MUST.get(kind, _plain(one["msg"])), one["input"]
+            message, given = _MESSAGE_BY_ERROR_TYPE.get(kind, _without_prefix(one["msg"])), one["input"]
             is_plain = isinstance(given, str | int | float) and one["loc"] != ("url",)
-            return f"{said}, not {given!r:.60}" if is_plain else said
+            return f"{message}, not {given!r:.60}" if is_plain else message
 
 
-def _unknown(path: tuple[str, ...]) -> str:
+def _unknown_field(path: tuple[str, ...]) -> str:
     *outer, name = path
-    if name in _KEPT and not outer:
+    if name in _MANAGED_FIELDS and not outer:
         return "is kept by districam-cameras itself; remove it"
     known = LocationEntry.model_fields if outer else CameraEntry.model_fields
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"no such field; did you mean {close[0]}?" if close else "no such field; remove it"
 
 
-def _plain(text: str) -> str:
-    said = text.removeprefix("Input ")
-    return said[:1].lower() + said[1:]
+def _without_prefix(text: str) -> str:
+    message = text.removeprefix("Input ")
+    return message[:1].lower() + message[1:]

@@ -19,7 +19,7 @@ from districam_common.contract.fields import (
     Seq,
     SignedUs,
     Text,
-    Word,
+    Token,
 )
 
 Cause = Literal[
@@ -148,7 +148,7 @@ class SegmentStored:
     starts_with_keyframe: bool
     bucket: Banner
     key: Text
-    sha256: Word
+    sha256: Token
     camera_start_us: SignedUs | None = None
 
 
@@ -173,7 +173,7 @@ class Connected:
     instance: Instance
     epoch: Epoch
     reader: Text
-    transport: Word
+    transport: Token
     codecs: Codecs
     width: Count
     height: Count
@@ -295,7 +295,7 @@ class Profile:
     height: Count
     fps: float | None = None
     gop_s: float | None = None
-    audio: Word | None = None
+    audio: Token | None = None
     b_frames: bool = False
     defects: Defects = ()
     bits_per_s: Count | None = None
@@ -304,8 +304,8 @@ class Profile:
     reports: bool | None = None
     clock_offset_s: float | None = None
     clock_drift_ppm: float | None = None
-    transport: Word | None = None
-    auth: Word | None = None
+    transport: Token | None = None
+    auth: Token | None = None
     server: Banner | None = None
 
 
@@ -350,7 +350,7 @@ class FootageExpired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionFell:
+class PartitionTruncated:
     """Fragments fell off Kafka's retention before they were stored, or could not be read. The one event without a camera.
 
     Attributes:
@@ -370,10 +370,9 @@ class PartitionFell:
 
 
 CameraEvent = Connected | Lost | Refused | Shed | Profile | ClockStep | FootageExpired
-StreamEvent = CameraEvent | PartitionFell
+StreamEvent = CameraEvent | PartitionTruncated
 STREAM_EVENTS: dict[str, type[StreamEvent]] = {
-    kind.type: kind
-    for kind in (Connected, Lost, Refused, Shed, Profile, ClockStep, FootageExpired, PartitionFell)
+    kind.type: kind for kind in (Connected, Lost, Refused, Shed, Profile, ClockStep, FootageExpired, PartitionTruncated)
 }
 
 

@@ -10,7 +10,7 @@ CODECS = re.compile(r"[ -~]{1,200}")
 """RFC 6381; real ones take under 60 characters, and S3 takes 2 KB of metadata in all."""
 SITE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
-Ends = Literal["segment", "epoch"]
+EndKind = Literal["segment", "epoch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class FragmentInfo:
     init_length: int
     is_keyframe: bool
     starts_segment: bool
-    ends: Ends | None
+    ends: EndKind | None
     access_units: int
     codecs: str
     width: int

@@ -46,7 +46,7 @@ PREFIX = prefix_of(SCHEMA)
 INDEXER_GROUP = indexer_group_of(SCHEMA)
 
 HOUR_US = 3_600_000_000
-LOCK_MOST_H = 720
+MAX_LOCK_H = 720
 """Hours for which fresh footage may be locked (`recorder.lock_h`)."""
 DAY_US = 24 * HOUR_US
 SLOT_US = 10_000_000
@@ -54,7 +54,7 @@ SLOT_US = 10_000_000
 
 _MINUTE_US = 60_000_000
 _EPOCH_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
-_KEY = re.compile(
+_SEGMENT_OBJECT_KEY = re.compile(
     r"([a-z0-9][a-z0-9-]{0,62})/(\d{4}-\d{2}-\d{2}/\d{2})/([0-5]\d)-([0-5]\d)\.(\d{6})Z"
     r"\.([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
     r"\.(0|[1-9]\d{0,9})-(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,4})\.([0-9a-f]{2})\.mp4",
@@ -69,7 +69,7 @@ def utc(at_us: int) -> datetime:
     return _EPOCH_ORIGIN + timedelta(microseconds=at_us)
 
 
-def rfc3339(at_us: int) -> str:
+def format_rfc3339(at_us: int) -> str:
     """RFC 3339 in UTC with six decimals: `2026-11-24T14:47:00.000000Z`."""
     minute, us = divmod(at_us, _MINUTE_US)
     return f"{_minute(minute)}:{us // 1_000_000:02}.{us % 1_000_000:06}Z"
@@ -88,7 +88,7 @@ def _minute_path(minute: int) -> str:
     return f"{day}/{clock.replace(':', '/')}"
 
 
-def us_of(instant: datetime) -> int:
+def datetime_to_us(instant: datetime) -> int:
     """Microseconds since 1970 UTC of an aware datetime.
 
     Raises:
@@ -105,14 +105,14 @@ def parse_rfc3339(text: str) -> int:
     Raises:
         ValueError: not RFC 3339, or no zone.
     """
-    return us_of(datetime.fromisoformat(text))
+    return datetime_to_us(datetime.fromisoformat(text))
 
 
 # ---- objects
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentName:
+class SegmentKeyFields:
     """What an object's key says: the camera and the index entry, save the object's size."""
 
     camera_id: str
@@ -124,7 +124,7 @@ def flags_of(*, starts_with_keyframe: bool, lossy: bool) -> int:
     return (STARTS_WITH_KEYFRAME if starts_with_keyframe else 0) | (LOSSY if lossy else 0)
 
 
-def segment_key(camera_id: str, entry: IndexEntry) -> str:
+def segment_object_key(camera_id: str, entry: IndexEntry) -> str:
     """The object's key: sorts by time, is a function of the content, and rebuilds the index by a LIST alone."""
     minute, us = divmod(entry.start_us, _MINUTE_US)
     return (
@@ -133,13 +133,13 @@ def segment_key(camera_id: str, entry: IndexEntry) -> str:
     )
 
 
-def parse_segment_key(key: str, size: int) -> SegmentName:
+def parse_segment_object_key(key: str, size: int) -> SegmentKeyFields:
     """The inverse of `segment_key`; `size` is the object's, which the key does not say.
 
     Raises:
         ValueError: not the key of a segment that the index can hold.
     """
-    match = _KEY.fullmatch(key)
+    match = _SEGMENT_OBJECT_KEY.fullmatch(key)
     if match is None:
         raise ValueError(f"not a segment's key: {key!r}")
     camera_id, hour, minute, second, us, epoch, first, last, duration, init, flags = match.groups()
@@ -156,7 +156,7 @@ def parse_segment_key(key: str, size: int) -> SegmentName:
     )
     if not _fits_index(entry):
         raise ValueError(f"out of bounds: {key!r} of {size} bytes")
-    return SegmentName(camera_id, entry)
+    return SegmentKeyFields(camera_id, entry)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -199,7 +199,7 @@ def hold_events_key(hold_id: str) -> str:
     return f"{HOLD_EVENTS_PREFIX}{hold_id}.json"
 
 
-_HOLD = re.compile(r".*/([0-9a-f]{16})\.json", re.ASCII)
+_HOLD_KEY = re.compile(r".*/([0-9a-f]{16})\.json", re.ASCII)
 
 
 def hold_key(hold_id: str) -> str:
@@ -208,7 +208,7 @@ def hold_key(hold_id: str) -> str:
 
 def parse_hold_key(key: str) -> str | None:
     """The id of the hold, released or not, whose key this is; None if it is no hold's: a folder's marker, a stray file."""
-    match = _HOLD.fullmatch(key)
+    match = _HOLD_KEY.fullmatch(key)
     is_ours = match is not None and key in (hold_key(match[1]), released_key(match[1]))
     return match[1] if match is not None and is_ours else None
 
@@ -236,27 +236,27 @@ def entry_of(stored: SegmentStored) -> IndexEntry:
 # ---- Redis
 
 
-def hour_text(at_us: int) -> str:
+def format_hour(at_us: int) -> str:
     return utc(at_us).strftime("%Y%m%d%H")
 
 
-def day_text(at_us: int) -> str:
+def format_day(at_us: int) -> str:
     return utc(at_us).strftime("%Y%m%d")
 
 
 def segments_key(camera_id: str, at_us: int) -> str:
     """The sorted set of the camera's segments that start in the hour of `at_us`."""
-    return segments_key_of(camera_id, hour_text(at_us))
+    return segments_key_of(camera_id, format_hour(at_us))
 
 
 def segments_key_of(camera_id: str, hour: str) -> str:
     """`hour` is `hour_text`: for who needs the same hours of many cameras."""
-    return f"{_SEGMENTS}{camera_id}:{hour}"
+    return f"{_SEGMENTS_PREFIX}{camera_id}:{hour}"
 
 
 def parse_segments_key(key: str) -> tuple[str, str] | None:
     """Camera id and `hour_text` of a key that `segments_key` makes; None for any other key."""
-    match = _SEGMENTS_KEY.fullmatch(key)
+    match = _SEGMENTS_KEY_PATTERN.fullmatch(key)
     return (match[1], match[2]) if match is not None else None
 
 
@@ -268,20 +268,20 @@ def parse_hour(hour: str) -> int:
     """
     if len(hour) != 10 or not (hour.isascii() and hour.isdigit()):
         raise ValueError(f"not an hour: {hour[:40]!r}")
-    return us_of(datetime(int(hour[:4]), int(hour[4:6]), int(hour[6:8]), int(hour[8:]), tzinfo=UTC))
+    return datetime_to_us(datetime(int(hour[:4]), int(hour[4:6]), int(hour[6:8]), int(hour[8:]), tzinfo=UTC))
 
 
-def used_key(camera_id: str) -> str:
+def usage_key(camera_id: str) -> str:
     """Hash: `hour_text` → bytes of the camera's segments that start in that hour."""
-    return f"{USED}:{camera_id}"
+    return f"{USAGE}:{camera_id}"
 
 
 def epochs_key(camera_id: str, at_us: int) -> str:
-    return f"{PREFIX}epoch:{camera_id}:{day_text(at_us)}"
+    return f"{PREFIX}epoch:{camera_id}:{format_day(at_us)}"
 
 
 def day_key(camera_id: str, at_us: int) -> str:
-    return day_key_of(camera_id, day_text(at_us))
+    return day_key_of(camera_id, format_day(at_us))
 
 
 def day_key_of(camera_id: str, day: str) -> str:
@@ -298,7 +298,7 @@ def expired_key(camera_id: str) -> str:
     return f"{PREFIX}expired:{camera_id}"
 
 
-def interval_text(from_us: int, to_us: int) -> str:
+def format_interval(from_us: int, to_us: int) -> str:
     """A member of `dc1:expired:*`; its score is the end."""
     return f"{from_us}-{to_us}"
 
@@ -308,7 +308,7 @@ def parse_interval(member: bytes) -> tuple[int, int]:
     return int(from_us), int(to_us)
 
 
-def fell_key(partition: int) -> str:
+def truncations_key(partition: int) -> str:
     """`districam.partition.fell.v1` events of a partition of `fragments`."""
     return f"{PREFIX}fell:{partition}"
 
@@ -325,22 +325,22 @@ def camera_key(camera_id: str) -> str:
 CAMERA_IDS = f"{PREFIX}camera-ids"
 """Set of all camera ids ever indexed, so that nobody scans the keyspace."""
 LATEST = f"{PREFIX}latest"
-AHEAD_US = 60_000_000
+MAX_CLOCK_AHEAD_US = 60_000_000
 """A segment that ends later than so long from now was filed by a clock that was ahead."""
 APPLIED = f"{PREFIX}applied"
 MARKS = f"{PREFIX}marks"
 ENDED_LOGINS = f"{PREFIX}ended-logins"
-LOGGED = f"{PREFIX}logged"
+WATERMARKS = f"{PREFIX}logged"
 HOLDS = f"{PREFIX}holds"
 HOLD_STATES = f"{PREFIX}hold-states"
 META = f"{PREFIX}meta"
-USED = f"{PREFIX}used"
+USAGE = f"{PREFIX}used"
 """Hash: camera → bytes of all its segments; the sum of its `used_key`."""
-COUNTED = f"{PREFIX}counted"
+USAGE_POSITION = f"{PREFIX}counted"
 """Hash: for which build, and up to which offsets of `segments`, `USED` is right."""
-_SEGMENTS = f"{PREFIX}seg:"
-_SEGMENTS_KEY = re.compile(
-    rf"{_SEGMENTS}([a-z0-9][a-z0-9-]{{0,62}}):(\d{{4}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3]))",
+_SEGMENTS_PREFIX = f"{PREFIX}seg:"
+_SEGMENTS_KEY_PATTERN = re.compile(
+    rf"{_SEGMENTS_PREFIX}([a-z0-9][a-z0-9-]{{0,62}}):(\d{{4}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3]))",
     re.ASCII,
 )
 

@@ -16,7 +16,7 @@ def from_us(us: int, rate: int = VIDEO_RATE) -> int:
     return (us * 2 * rate + 1_000_000) // 2_000_000
 
 
-def unwrapped(stamp: int, near: int, modulus: int = RTP_MODULUS) -> int:
+def unwrap(stamp: int, near: int, modulus: int = RTP_MODULUS) -> int:
     """The full count congruent to `stamp` that lies nearest to `near` (RTP timestamps wrap every 13 h)."""
     half = modulus // 2
     return near + (stamp - near + half) % modulus - half

@@ -16,14 +16,14 @@ from districam_common.contract.events import (
     DeadLetter,
     FootageExpired,
     Lost,
-    PartitionFell,
+    PartitionTruncated,
     Refused,
     SegmentStored,
     StreamEvent,
 )
-from districam_common.contract.media import CAMERA_ID, CODECS, Ends, Fragment, FragmentInfo, Still
-from districam_common.contract.names import rfc3339
-from districam_common.contract.received import HeaderReader, Received, WireError
+from districam_common.contract.header_reader import HeaderReader, ReceivedHeaders, WireError
+from districam_common.contract.media import CAMERA_ID, CODECS, EndKind, Fragment, FragmentInfo, Still
+from districam_common.contract.names import format_rfc3339
 
 __all__ = [
     "FRAGMENT_TYPE",
@@ -31,29 +31,29 @@ __all__ = [
     "Envelope",
     "Headers",
     "Message",
-    "Received",
+    "ReceivedHeaders",
     "WireError",
-    "adapter",
-    "behind",
-    "camera",
+    "append_time_suffix",
     "camera_message",
     "deadletter_message",
-    "event",
+    "decode_camera",
+    "decode_event",
+    "decode_expired",
+    "decode_fragment",
+    "decode_indexed_event",
+    "decode_json",
+    "decode_still",
+    "decode_stored",
+    "encode_indexed_event",
+    "encode_json",
     "event_message",
-    "expired",
-    "fragment",
     "fragment_message",
-    "indexed_event",
-    "instant_or_none",
-    "json_bytes",
-    "parse",
-    "parse_indexed",
+    "invalid_fields",
+    "optional_append_time",
     "probe_message",
-    "refused_fields",
-    "still",
     "still_message",
-    "stored",
     "stored_message",
+    "type_adapter",
 ]
 
 Headers = list[tuple[str, bytes]]
@@ -62,7 +62,7 @@ K = TypeVar("K", Camera, SegmentStored, FootageExpired)
 
 FRAGMENT_TYPE = "districam.fragment.v1"
 KEYFRAME_TYPE = "districam.keyframe.v1"
-STILL_MOST_BYTES = 4 << 20
+MAX_STILL_BYTES = 4 << 20
 """Redis holds the newest of each camera."""
 
 
@@ -95,7 +95,7 @@ def _headers(envelope: Envelope, kind: str, subject: str, at_us: int, content_ty
         ("ce_source", envelope.source.encode()),
         ("ce_type", kind.encode()),
         ("ce_subject", subject.encode()),
-        ("ce_time", rfc3339(at_us).encode()),
+        ("ce_time", format_rfc3339(at_us).encode()),
         ("content-type", content_type.encode()),
     ]
 
@@ -122,7 +122,7 @@ def fragment_message(fragment: Fragment, *, site: str) -> Message:
         ("codecs", info.codecs),
         ("width", info.width),
         ("height", info.height),
-        ("cameratime", None if info.camera_start_us is None else rfc3339(info.camera_start_us)),
+        ("cameratime", None if info.camera_start_us is None else format_rfc3339(info.camera_start_us)),
     ]
     headers += [(f"ce_{name}", str(value).encode()) for name, value in extensions if value is not None]
     return Message(info.camera_id.encode(), fragment.value, headers)
@@ -142,7 +142,7 @@ def still_message(still: Still, *, site: str) -> Message:
     return Message(still.camera_id.encode(), still.jpeg, headers)
 
 
-def fragment(key: bytes | None, headers: Received, value: bytes | None) -> Fragment:
+def decode_fragment(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> Fragment:
     """A fragment's record, validated.
 
     Raises:
@@ -156,18 +156,18 @@ def fragment(key: bytes | None, headers: Received, value: bytes | None) -> Fragm
         epoch=read.epoch(),
         seq=read.integer("ce_seq"),
         start_us=read.instant("ce_time"),
-        duration_us=read.integer("ce_durationus", most=2**32 - 1),
-        init_length=read.integer("ce_initlength", most=2**16 - 1),
+        duration_us=read.integer("ce_durationus", max_value=2**32 - 1),
+        init_length=read.integer("ce_initlength", max_value=2**16 - 1),
         is_keyframe=read.expect("ce_keyframe", "true", "false") == "true",
         starts_segment=read.has("ce_starts") and read.expect("ce_starts", "segment") == "segment",
         ends=_ends(read),
         access_units=read.integer("ce_accessunits"),
         lost_packets=read.integer("ce_lostpackets", 0),
         damaged=read.integer("ce_damaged", 0),
-        codecs=read.matching("ce_codecs", CODECS, "RFC 6381, 200 characters at most"),
+        codecs=read.match("ce_codecs", CODECS, "RFC 6381, 200 characters at most"),
         width=read.integer("ce_width"),
         height=read.integer("ce_height"),
-        camera_start_us=read.foreign_instant("ce_cameratime") if read.has("ce_cameratime") else None,
+        camera_start_us=read.unbounded_instant("ce_cameratime") if read.has("ce_cameratime") else None,
     )
     body = value or b""
     if body[4:8] != b"ftyp" or body[info.init_length + 4 : info.init_length + 8] != b"moof":
@@ -175,20 +175,20 @@ def fragment(key: bytes | None, headers: Received, value: bytes | None) -> Fragm
     return Fragment(info, body)
 
 
-def _ends(read: HeaderReader) -> Ends | None:
+def _ends(read: HeaderReader) -> EndKind | None:
     if not read.has("ce_ends"):
         return None
     return "epoch" if read.expect("ce_ends", "segment", "epoch") == "epoch" else "segment"
 
 
 def _subject(key: bytes | None, read: HeaderReader) -> str:
-    subject = read.matching("ce_subject", CAMERA_ID, "a camera id")
+    subject = read.match("ce_subject", CAMERA_ID, "a camera id")
     if key != subject.encode():
         raise WireError(f"the key {key!r:.40} differs from ce_subject {subject[:40]!r}")
     return subject
 
 
-def still(key: bytes | None, headers: Received, value: bytes | None) -> Still:
+def decode_still(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> Still:
     """A keyframe's record, validated.
 
     Raises:
@@ -198,8 +198,8 @@ def still(key: bytes | None, headers: Received, value: bytes | None) -> Still:
     read.expect("ce_type", KEYFRAME_TYPE)
     if not value or value[:2] != b"\xff\xd8":
         raise WireError("the value is not a JPEG")
-    if len(value) > STILL_MOST_BYTES:
-        raise WireError(f"the value has {len(value)} bytes; a still has {STILL_MOST_BYTES} at most")
+    if len(value) > MAX_STILL_BYTES:
+        raise WireError(f"the value has {len(value)} bytes; a still has {MAX_STILL_BYTES} at most")
     return Still(
         camera_id=_subject(key, read),
         epoch=read.epoch(),
@@ -231,15 +231,13 @@ def event_message(
 ) -> Message:
     """The record of a stream event; its id is `{instance}/{counter}`."""
     envelope = Envelope(site=site, service=service, id=f"{event.instance}/{counter}")
-    subject = str(event.partition) if isinstance(event, PartitionFell) else event.camera_id
+    subject = str(event.partition) if isinstance(event, PartitionTruncated) else event.camera_id
     return _json_message(envelope, event.type, subject, event.at_us, event)
 
 
 def deadletter_message(letter: DeadLetter, *, site: str, at_us: int) -> Message:
     """The record of a dead letter; its id is where the dead one lies."""
-    envelope = Envelope(
-        site=site, service=letter.service, id=f"{letter.topic}/{letter.partition}/{letter.offset}"
-    )
+    envelope = Envelope(site=site, service=letter.service, id=f"{letter.topic}/{letter.partition}/{letter.offset}")
     return _json_message(envelope, letter.type, letter.key, at_us, letter)
 
 
@@ -251,93 +249,93 @@ def probe_message(probe: ClockProbe, counter: int, *, site: str) -> Message:
 
 def _json_message(envelope: Envelope, kind: str, subject: str, at_us: int, value: Any) -> Message:
     headers = _headers(envelope, kind, subject, at_us, "application/json")
-    return Message(subject.encode(), json_bytes(value), headers)
+    return Message(subject.encode(), encode_json(value), headers)
 
 
 @cache
-def adapter(kind: type[T]) -> TypeAdapter[T]:
+def type_adapter(kind: type[T]) -> TypeAdapter[T]:
     """Pydantic's reader and writer of one of our dataclasses."""
     return TypeAdapter(kind)
 
 
-def json_bytes(value: object) -> bytes:
+def encode_json(value: object) -> bytes:
     """One of our values as JSON."""
-    return adapter(type(value)).dump_json(value)
+    return type_adapter(type(value)).dump_json(value)
 
 
-def parse(kind: type[T], data: bytes | str | None) -> T:
+def decode_json(kind: type[T], data: bytes | str | None) -> T:
     """One of our values from JSON; unknown fields are left unread, so that additions stay compatible.
 
     Raises:
         WireError: naming the field.
     """
     try:
-        return adapter(kind).validate_json(data or b"")
+        return type_adapter(kind).validate_json(data or b"")
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "value"
         raise WireError(f"{kind.__name__}.{field}: {first['msg']}") from error
 
 
-def refused_fields(error: WireError) -> set[str]:
+def invalid_fields(error: WireError) -> set[str]:
     """Of what `parse` refused the fields that were at fault, outermost names; none if all of it is."""
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return set()
-    places = [one["loc"] for one in cause.errors()]
-    return {str(place[0]) for place in places} if all(places) else set()
+    locations = [one["loc"] for one in cause.errors()]
+    return {str(place[0]) for place in locations} if all(locations) else set()
 
 
-def camera(key: bytes | None, headers: Received, value: bytes | None) -> Camera:
+def decode_camera(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> Camera:
     """A camera's revision, checked like an entry of the operator's file.
 
     Raises:
         WireError: not one.
     """
-    out = _of(Camera, key, headers, value)
-    if (wrong := camera_fields.problem(out)) is not None:
-        raise WireError(f"Camera.{wrong}")
+    out = _decode_keyed(Camera, key, headers, value)
+    if (problem := camera_fields.first_problem(out)) is not None:
+        raise WireError(f"Camera.{problem}")
     return out
 
 
-def stored(key: bytes | None, headers: Received, value: bytes | None) -> SegmentStored:
+def decode_stored(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> SegmentStored:
     """An announcement.
 
     Raises:
         WireError: not one.
     """
-    return _of(SegmentStored, key, headers, value)
+    return _decode_keyed(SegmentStored, key, headers, value)
 
 
-def event(key: bytes | None, headers: Received, value: bytes | None) -> StreamEvent:
+def decode_event(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> StreamEvent:
     """A stream event of any kind.
 
     Raises:
         WireError: not one.
     """
     kind = STREAM_EVENTS[HeaderReader(headers).expect("ce_type", *STREAM_EVENTS)]
-    out = parse(kind, value)
-    _same_key(key, str(out.partition) if isinstance(out, PartitionFell) else out.camera_id)
+    out = decode_json(kind, value)
+    _require_key(key, str(out.partition) if isinstance(out, PartitionTruncated) else out.camera_id)
     return out
 
 
-def expired(key: bytes | None, headers: Received, value: bytes | None) -> FootageExpired:
+def decode_expired(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> FootageExpired:
     """What retention let go of, as `districam.retention.v1` has it.
 
     Raises:
         WireError: not that.
     """
-    return _of(FootageExpired, key, headers, value)
+    return _decode_keyed(FootageExpired, key, headers, value)
 
 
-def _of(kind: type[K], key: bytes | None, headers: Received, value: bytes | None) -> K:
+def _decode_keyed(kind: type[K], key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> K:
     HeaderReader(headers).expect("ce_type", kind.type)
-    out = parse(kind, value)
-    _same_key(key, out.camera_id)
+    out = decode_json(kind, value)
+    _require_key(key, out.camera_id)
     return out
 
 
-def _same_key(key: bytes | None, name: str) -> None:
+def _require_key(key: bytes | None, name: str) -> None:
     if key != name.encode():
         raise WireError(f"the key {key!r:.40} differs from the value's {name[:40]!r}")
 
@@ -345,39 +343,39 @@ def _same_key(key: bytes | None, name: str) -> None:
 # ---- events inside the index
 
 
-def indexed_event(event: StreamEvent, appended_us: int | None) -> bytes:
+def encode_indexed_event(event: StreamEvent, appended_us: int | None) -> bytes:
     """As it stands in the index: its type in front, and behind when the log took it, where a rule needs that."""
-    body = json_bytes(event)[1:-1]
+    body = encode_json(event)[1:-1]
     is_ranked = isinstance(event, Lost | Refused) or (isinstance(event, Connected) and not event.repeated)
-    return b'{"type":"' + event.type.encode() + b'",' + body + behind(appended_us if is_ranked else None)
+    return b'{"type":"' + event.type.encode() + b'",' + body + append_time_suffix(appended_us if is_ranked else None)
 
 
-def behind(appended_us: int | None) -> bytes:
+def append_time_suffix(appended_us: int | None) -> bytes:
     """How an indexed value ends: with when the log took it, if that is known."""
     return b"}" if appended_us is None else b',"appended_us":%d}' % appended_us
 
 
-def parse_indexed(data: bytes) -> tuple[StreamEvent, int | None]:
+def decode_indexed_event(data: bytes) -> tuple[StreamEvent, int | None]:
     """The inverse of `indexed_event`.
 
     Raises:
         WireError: not one.
     """
-    kind_name, appended = _indexed_head(data)
+    kind_name, appended = _decode_indexed_head(data)
     if kind_name not in STREAM_EVENTS:
         raise WireError(f"unknown event type {kind_name[:60]!r}")
-    return parse(STREAM_EVENTS[kind_name], data), appended
+    return decode_json(STREAM_EVENTS[kind_name], data), appended
 
 
-def _indexed_head(data: bytes) -> tuple[str, int | None]:
+def _decode_indexed_head(data: bytes) -> tuple[str, int | None]:
     try:
         head = json.loads(data)
-        return str(head["type"]), instant_or_none(head.get("appended_us"))
+        return str(head["type"]), optional_append_time(head.get("appended_us"))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError("an indexed event is not a JSON object with a type") from error
 
 
-def instant_or_none(appended_us: object) -> int | None:
+def optional_append_time(appended_us: object) -> int | None:
     """When the log took it, of the index; None: nobody knows. Raises WireError."""
     if appended_us is not None and type(appended_us) is not int:
         raise WireError(f"appended_us is not an integer: {appended_us!r:.40}")

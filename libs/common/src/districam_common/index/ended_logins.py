@@ -10,10 +10,10 @@ from typing import cast
 from redis.asyncio import Redis
 
 from districam_common.contract import names
-from districam_common.index.redis_door import open_redis, piped, redis_errors
+from districam_common.index.redis_client import open_pipeline, open_redis, translate_redis_errors
 from districam_common.runtime.settings import RedisSettings
 
-KEPT_S = 24 * 3600
+RETENTION_S = 24 * 3600
 """Longer than any login: hosts' clocks may differ by hours."""
 _LOGIN = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
@@ -30,19 +30,17 @@ class EndedLogins:
         async with open_redis(settings) as redis:
             yield cls(redis)
 
-    async def known(self) -> dict[str, int]:
+    async def read_all(self) -> dict[str, int]:
         """All that Redis knows; what is no login's id is passed over. Raises Retriable: it is away."""
-        with redis_errors("reading which logins were ended"):
+        with translate_redis_errors("reading which logins were ended"):
             rows = await self._redis.zrange(names.ENDED_LOGINS, 0, -1, withscores=True)
-        found = {
-            name.decode("latin-1"): round(score) for name, score in cast("list[tuple[bytes, float]]", rows)
-        }
+        found = {name.decode("latin-1"): round(score) for name, score in cast("list[tuple[bytes, float]]", rows)}
         return {login: expires_us for login, expires_us in found.items() if _LOGIN.fullmatch(login)}
 
     async def add(self, ended: Mapping[str, int], now_us: int) -> None:
         """Tells of these, and lets go of those that have long expired. Raises Retriable: it is away, or full."""
-        async with piped(self._redis, "telling which logins were ended", transaction=True) as pipe:
+        async with open_pipeline(self._redis, "telling which logins were ended", transaction=True) as pipe:
             pipe.zadd(names.ENDED_LOGINS, dict(ended))
-            pipe.zremrangebyscore(names.ENDED_LOGINS, "-inf", now_us - KEPT_S * 1_000_000)
-            pipe.expire(names.ENDED_LOGINS, KEPT_S)
+            pipe.zremrangebyscore(names.ENDED_LOGINS, "-inf", now_us - RETENTION_S * 1_000_000)
+            pipe.expire(names.ENDED_LOGINS, RETENTION_S)
             await pipe.execute()

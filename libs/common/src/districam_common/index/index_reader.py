@@ -11,28 +11,41 @@ from redis.asyncio import Redis
 
 from districam_common.contract import names
 from districam_common.contract.events import Camera
-from districam_common.contract.index import SegmentArray
-from districam_common.index import index_replies as replies
-from districam_common.index.index_queries import NEWEST, ask_for_hours, ask_for_last
-from districam_common.index.index_replies import Instant, Meta, parse_meta
-from districam_common.index.recent import Recent
-from districam_common.index.redis_door import open_redis, piped, read_hash, redis_errors
-from districam_common.index.revisions import dated as dated_revisions
-from districam_common.index.revisions import revisions as read_revisions
-from districam_common.index.revisions import whole
-from districam_common.ledger.holds import Hold, HoldState, cached_form
+from districam_common.contract.segment_array import SegmentArray
+from districam_common.index import index_codec as replies
+from districam_common.index.index_codec import InstantState, Meta, parse_meta
+from districam_common.index.index_queries import (
+    NEWEST_MEMBERS_LUA,
+    queue_last_segment_reads,
+    queue_segment_reads,
+)
+from districam_common.index.recent_events_cache import RecentEventsCache
+from districam_common.index.redis_client import open_pipeline, open_redis, read_hash, translate_redis_errors
+from districam_common.index.revisions import decode_complete_revision
+from districam_common.index.revisions import decode_logged_revisions as dated_revisions
+from districam_common.index.revisions import decode_revisions as read_revisions
+from districam_common.ledger.holds import Hold, HoldState, encode_cached_hold
 from districam_common.ledger.intervals import Interval
-from districam_common.ledger.ledger import LedgerInputs, Told
+from districam_common.ledger.ledger import LedgerInputs, LoggedEvent
+from districam_common.runtime.cooperative import yield_periodically
 from districam_common.runtime.settings import RedisSettings
-from districam_common.runtime.turns import in_turns
 
-__all__ = ["EpochShape", "Framed", "IndexReader", "Instant", "Known", "LatestStill", "Meta", "parse_meta"]
+__all__ = [
+    "EpochParameters",
+    "IndexReader",
+    "IndexedLedgerInputs",
+    "InstantState",
+    "LatestStill",
+    "Meta",
+    "ReadWithMeta",
+    "parse_meta",
+]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class EpochShape:
+class EpochParameters:
     """What all segments of an epoch share; RFC 6381 codecs, pixels."""
 
     codecs: str
@@ -40,7 +53,7 @@ class EpochShape:
     height: int
 
 
-AT = """
+STORED_AT_LUA = """
 local found, step, at = {}, tonumber(ARGV[2]), tonumber(ARGV[1])
 for n = 1, #KEYS, step do
   local seen = 0
@@ -64,27 +77,27 @@ return found
 Numbers in Lua are exact up to 2^53, which is the year 2255. A member's bytes 25 to 28 are its duration (`index.MEMBER`).
 """
 
-_AT_ONCE = 200
+_CHUNK_SIZE = 200
 """Cameras asked about in one round trip, or events parsed in one go."""
 
-_REACH_US = 120_000_000
+_HOUR_OVERLAP_US = 120_000_000
 """So early in an hour the segment may be filed under the hour before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known(LedgerInputs):
+class IndexedLedgerInputs(LedgerInputs):
     """The ledger's inputs as the index has them: `log_us` was read before the rest, `meta` after it."""
 
     meta: Meta | None
 
 
 @dataclass(frozen=True, slots=True)
-class Framed(Generic[T]):
+class ReadWithMeta(Generic[T]):
     """A value, and what the index said of itself before and after it was read."""
 
-    before: Meta | None
+    meta_before: Meta | None
     value: T
-    after: Meta | None
+    meta_after: Meta | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +115,7 @@ class IndexReader:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._recent = Recent(replies.told_once)
+        self._recent_events = RecentEventsCache(replies.decode_events_uncached)
 
     @classmethod
     @asynccontextmanager
@@ -112,7 +125,7 @@ class IndexReader:
 
     async def ping(self) -> None:
         """Whether Redis answers."""
-        with redis_errors("ping"):
+        with translate_redis_errors("ping"):
             await self._redis.ping()
 
     async def meta(self) -> Meta | None:
@@ -124,123 +137,127 @@ class IndexReader:
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> SegmentArray:
         """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
-        async with piped(self._redis, "reading segments") as pipe:
-            ask_for_hours(pipe, camera_id, from_us, to_us)
+        async with open_pipeline(self._redis, "reading segments") as pipe:
+            queue_segment_reads(pipe, camera_id, from_us, to_us)
             hours = cast("list[list[bytes]]", await pipe.execute())
-        return replies.touching(hours, from_us, to_us)
+        return replies.decode_segments_in_window(hours, from_us, to_us)
 
-    async def known(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> Known:
+    async def ledger_inputs(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> IndexedLedgerInputs:
         """All that the ledger needs of the camera and the window, in one round trip.
 
         A connection's commands are done in their order, so `log_us` is older than all that it vouches for.
         """
         partition = names.partition_of(camera_id, partitions)
-        async with piped(self._redis, "reading what is known of a camera") as pipe:
-            pipe.hget(names.LOGGED, str(partition))
-            ask_for_hours(pipe, camera_id, from_us, to_us)
+        async with open_pipeline(self._redis, "reading what is known of a camera") as pipe:
+            pipe.hget(names.WATERMARKS, str(partition))
+            queue_segment_reads(pipe, camera_id, from_us, to_us)
             for key in (
                 names.camera_key(camera_id),
                 names.events_key(camera_id),
-                names.fell_key(partition),
+                names.truncations_key(partition),
             ):
                 pipe.zrange(key, 0, -1)
             pipe.hgetall(names.META)
-            logged, *hours, revisions, told, fell, meta = await pipe.execute()
-        return Known(
-            log_us=replies.log_us_of(logged),
+            logged, *hours, revisions, event_members, truncations, meta = await pipe.execute()
+        return IndexedLedgerInputs(
+            log_us=replies.parse_watermark_us(logged),
             revisions=dated_revisions(revisions, camera_id),
-            segments=replies.touching(hours, from_us, to_us),
-            events=await _told(told),
-            fell=replies.fell(fell),
+            segments=replies.decode_segments_in_window(hours, from_us, to_us),
+            events=await _decode_events(event_members),
+            truncations=replies.decode_truncations(truncations),
             meta=parse_meta(meta),
         )
 
-    async def told(self, camera_id: str) -> list[Told]:
+    async def events(self, camera_id: str) -> list[LoggedEvent]:
         """All stream events of the camera, in the order of `at_us`."""
-        (members,) = await self._all_of([names.events_key(camera_id)])
-        return await _told(members)
+        (members,) = await self._read_sorted_sets([names.events_key(camera_id)])
+        return await _decode_events(members)
 
-    async def told_members(self, camera_id: str) -> list[tuple[bytes, Told]]:
+    async def events_by_member(self, camera_id: str) -> list[tuple[bytes, LoggedEvent]]:
         """The same, each with how it stands in the set."""
-        (members,) = await self._all_of([names.events_key(camera_id)])
-        return [(member, one) async for member in in_turns(members) for one in replies.told([member])]
+        (members,) = await self._read_sorted_sets([names.events_key(camera_id)])
+        return [
+            (member, one) async for member in yield_periodically(members) for one in replies.decode_events([member])
+        ]
 
-    async def expired(self, camera_ids: Sequence[str]) -> dict[str, list[Interval]]:
+    async def expired_intervals(self, camera_ids: Sequence[str]) -> dict[str, list[Interval]]:
         """What retention has let go of, merged, by camera; one round trip."""
-        found = await self._all_of([names.expired_key(camera_id) for camera_id in camera_ids])
+        found = await self._read_sorted_sets([names.expired_key(camera_id) for camera_id in camera_ids])
         return {
-            camera_id: replies.expired(members, camera_id)
+            camera_id: replies.parse_expired(members, camera_id)
             for camera_id, members in zip(camera_ids, found, strict=True)
         }
 
     async def holds(self) -> dict[str, bytes]:
         """Hold id → the hold's JSON, of all in force."""
-        found = await self._texts(names.HOLDS)
+        found = await self._read_hold_hash(names.HOLDS)
         return {name.decode(errors="replace"): body for name, body in found.items()}
 
     async def hold_states(self) -> dict[str, HoldState]:
         """Hold id → how far the indexer has come with it."""
-        return replies.values(HoldState, await self._texts(names.HOLD_STATES), names.HOLD_STATES)
+        return replies.decode_values(HoldState, await self._read_hold_hash(names.HOLD_STATES), names.HOLD_STATES)
 
     async def cache_hold(self, hold: Hold) -> None:
         """Has the hold listed at once; the indexer keeps the list equal to the bucket."""
-        with redis_errors("caching a hold"):
-            await self._redis.hset(names.HOLDS, hold.id, cached_form(hold))
+        with translate_redis_errors("caching a hold"):
+            await self._redis.hset(names.HOLDS, hold.id, encode_cached_hold(hold))
 
     async def uncache_hold(self, hold_id: str) -> None:
         """The opposite; may be repeated."""
-        with redis_errors("taking a hold off the list"):
+        with translate_redis_errors("taking a hold off the list"):
             await self._redis.hdel(names.HOLDS, hold_id)
 
-    async def _texts(self, key: str) -> dict[bytes, bytes]:
+    async def _read_hold_hash(self, key: str) -> dict[bytes, bytes]:
         return await read_hash(self._redis, key, "reading the holds")
 
-    async def recent(self, camera_ids: Sequence[str], now_us: int, most: int = 64) -> dict[str, list[Told]]:
+    async def recent_events(
+        self, camera_ids: Sequence[str], now_us: int, max_events: int = 64
+    ) -> dict[str, list[LoggedEvent]]:
         """Of each camera's last stream events those that may say how it is doing now, in the order of `at_us`."""
-        out: dict[str, list[Told]] = {}
+        out: dict[str, list[LoggedEvent]] = {}
         for some in _chunks(camera_ids):
-            found = await self._all_of([names.events_key(camera_id) for camera_id in some], start=-most)
-            async for camera_id, members in in_turns(zip(some, found, strict=True)):
-                out[camera_id] = self._recent.of(camera_id, members, now_us)
+            found = await self._read_sorted_sets([names.events_key(camera_id) for camera_id in some], start=-max_events)
+            async for camera_id, members in yield_periodically(zip(some, found, strict=True)):
+                out[camera_id] = self._recent_events.get(camera_id, members, now_us)
         return out
 
-    async def lengths(self, ends_us: Mapping[str, int]) -> dict[str, int]:
+    async def last_segment_durations_us(self, ends_us: Mapping[str, int]) -> dict[str, int]:
         """Camera and an instant → how long the segment is that ends there: the longest, of several."""
         out: dict[str, int] = {}
         for some in _chunks(list(ends_us)):
-            async with piped(self._redis, "reading the newest segments") as pipe:
+            async with open_pipeline(self._redis, "reading the newest segments") as pipe:
                 for camera_id in some:
-                    ask_for_last(pipe, camera_id, ends_us[camera_id])
+                    queue_last_segment_reads(pipe, camera_id, ends_us[camera_id])
                 found = cast("list[list[bytes]]", await pipe.execute())
             hours = [found[2 * n : 2 * n + 2] for n in range(len(some))]
-            async for camera_id, two in in_turns(zip(some, hours, strict=True)):
-                out[camera_id] = replies.length_at(two, ends_us[camera_id])
+            async for camera_id, two in yield_periodically(zip(some, hours, strict=True)):
+                out[camera_id] = replies.segment_duration_us(two, ends_us[camera_id])
         return out
 
-    async def log_us(self, camera_id: str) -> int:
+    async def watermark_us(self, camera_id: str) -> int:
         """How far the truth has got for this camera: everything up to it is stored and indexed; 0: not known yet."""
         meta = await self.meta()
         if meta is None:
             return 0
         partition = names.partition_of(camera_id, meta.partitions)
-        with redis_errors("reading how far the truth has got"):
-            found = await cast("Awaitable[bytes | None]", self._redis.hget(names.LOGGED, str(partition)))
-        return replies.log_us_of(found)
+        with translate_redis_errors("reading how far the truth has got"):
+            found = await cast("Awaitable[bytes | None]", self._redis.hget(names.WATERMARKS, str(partition)))
+        return replies.parse_watermark_us(found)
 
-    async def logged(self) -> dict[int, int]:
+    async def watermarks_us(self) -> dict[int, int]:
         """Partition of `fragments` → `log_us`, of all that are known."""
-        found = await read_hash(self._redis, names.LOGGED, "reading how far the truth has got")
-        return replies.numbers(found, names.LOGGED)
+        found = await read_hash(self._redis, names.WATERMARKS, "reading how far the truth has got")
+        return replies.parse_numbers(found, names.WATERMARKS)
 
     async def camera_ids(self) -> set[str]:
         """Every camera ever indexed, whether or not its record is known."""
-        with redis_errors("reading the camera ids"):
+        with translate_redis_errors("reading the camera ids"):
             found = await cast("Awaitable[set[bytes]]", self._redis.smembers(names.CAMERA_IDS))
-        return replies.camera_ids(found)
+        return replies.parse_camera_ids(found)
 
     async def revisions(self, camera_id: str) -> list[Camera]:
         """All revisions of the camera's record that can be read, oldest first."""
-        (members,) = await self._all_of([names.camera_key(camera_id)])
+        (members,) = await self._read_sorted_sets([names.camera_key(camera_id)])
         return read_revisions(members, camera_id)
 
     async def cameras(self) -> dict[str, Camera]:
@@ -248,55 +265,53 @@ class IndexReader:
 
         Of a camera whose newest one cannot be read, the last that can (`revisions.PartlyRead`); none if no one can.
         """
-        return (await self.framed_cameras()).value
+        return (await self.cameras_with_meta()).value
 
-    async def framed_cameras(self) -> Framed[dict[str, Camera]]:
+    async def cameras_with_meta(self) -> ReadWithMeta[dict[str, Camera]]:
         """`cameras`, in two round trips; in one more for those whose newest revision cannot be read."""
-        async with piped(self._redis, "reading the cameras' records") as pipe:
+        async with open_pipeline(self._redis, "reading the cameras' records") as pipe:
             pipe.hgetall(names.META)
             pipe.smembers(names.CAMERA_IDS)
             before, known = cast("tuple[dict[bytes, bytes], set[bytes]]", await pipe.execute())
-            ids = sorted(replies.camera_ids(known))
-            pipe.eval(NEWEST, len(ids), *map(names.camera_key, ids))
+            ids = sorted(replies.parse_camera_ids(known))
+            pipe.eval(NEWEST_MEMBERS_LUA, len(ids), *map(names.camera_key, ids))
             pipe.hgetall(names.META)
             newest, after = cast("tuple[list[bytes | None], dict[bytes, bytes]]", await pipe.execute())
         members = {one: member for one, member in zip(ids, newest, strict=True) if member is not None}
-        records = await self._records(members)
+        records = await self._decode_newest_revisions(members)
         is_plain = all(type(record) is Camera for record in records.values()) and len(records) == len(members)
-        return Framed(
-            parse_meta(before), records, parse_meta(after if is_plain else await self._meta_fields())
-        )
+        return ReadWithMeta(parse_meta(before), records, parse_meta(after if is_plain else await self._meta_fields()))
 
-    async def _records(self, members: Mapping[str, bytes]) -> dict[str, Camera]:
+    async def _decode_newest_revisions(self, members: Mapping[str, bytes]) -> dict[str, Camera]:
         """By id; `members` are the newest revisions."""
         read: dict[str, Camera | None] = {}
-        async for some in in_turns(_chunks(list(members.items()))):
-            read |= {one: whole(member) for one, member in some}
+        async for some in yield_periodically(_chunks(list(members.items()))):
+            read |= {one: decode_complete_revision(member) for one, member in some}
         unclear = [one for one, record in read.items() if record is None]
         partly = {one: read_revisions([members[one]], one) for one in unclear}
         for some in _chunks([one for one, found in partly.items() if not found]):
-            all_of = await self._all_of([names.camera_key(one) for one in some])
+            all_of = await self._read_sorted_sets([names.camera_key(one) for one in some])
             partly |= {one: read_revisions(found, one) for one, found in zip(some, all_of, strict=True)}
         read |= {one: found[-1] if found else None for one, found in partly.items()}
         return {one: record for one, record in read.items() if record is not None}
 
-    async def epochs(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochShape]:
+    async def epoch_parameters(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochParameters]:
         """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""
         hours = names.hours(from_us, to_us)
         keys = list(dict.fromkeys(names.epochs_key(camera_id, hour) for hour in hours))
-        async with piped(self._redis, "reading the epochs' shapes") as pipe:
+        async with open_pipeline(self._redis, "reading the epochs' shapes") as pipe:
             for key in keys:
                 pipe.hgetall(key)
             days = cast("list[dict[bytes, bytes]]", await pipe.execute())
-        found = {epoch: shape for day in days for epoch, shape in day.items()}
-        return replies.values(EpochShape, found, f"{names.PREFIX}epoch")
+        found = {epoch: parameters for day in days for epoch, parameters in day.items()}
+        return replies.decode_values(EpochParameters, found, f"{names.PREFIX}epoch")
 
-    async def latest(self) -> dict[str, int]:
+    async def latest_ends_us(self) -> dict[str, int]:
         """Camera → end of its newest segment, µs UTC. One over `names.AHEAD_US` from now says nothing of how the camera is doing."""
         (rows,) = cast(
-            "list[list[tuple[bytes, float]]]", await self._all_of([names.LATEST], with_scores=True)
+            "list[list[tuple[bytes, float]]]", await self._read_sorted_sets([names.LATEST], with_scores=True)
         )
-        return replies.ends(rows)
+        return replies.parse_latest_ends(rows)
 
     async def newest_end_us(self, camera_id: str, by_us: int) -> int | None:
         """End of the newest segment that has ended by then; None if there is none of the day before."""
@@ -307,28 +322,28 @@ class IndexReader:
         """The newest still, or None when there is none of the last minute that can be read."""
         found = await read_hash(self._redis, names.still_key(camera_id), "reading a still")
         figures = [
-            replies.number(found.get(name), f"still {camera_id}") for name in (b"at_us", b"width", b"height")
+            replies.parse_number(found.get(name), f"still {camera_id}") for name in (b"at_us", b"width", b"height")
         ]
         at_us, width, height = figures
         if b"jpeg" not in found or at_us is None or width is None or height is None:
             return None
         return LatestStill(jpeg=found[b"jpeg"], at_us=at_us, width=width, height=height)
 
-    async def days(self, camera_ids: Sequence[str], from_us: int, to_us: int) -> dict[str, list[bytes]]:
+    async def day_bitmaps(self, camera_ids: Sequence[str], from_us: int, to_us: int) -> dict[str, list[bytes]]:
         """By camera the day bitmaps (bit = 10 s slot, first bit highest) of each UTC day that [from_us, to_us) touches."""
         first, last = from_us // names.DAY_US, (to_us - 1) // names.DAY_US
-        texts = [names.day_text(day * names.DAY_US) for day in range(first, last + 1)]
+        texts = [names.format_day(day * names.DAY_US) for day in range(first, last + 1)]
         keys = [names.day_key_of(camera_id, text) for camera_id in camera_ids for text in texts]
-        with redis_errors("reading day bitmaps"):
+        with translate_redis_errors("reading day bitmaps"):
             found = cast("list[bytes | None]", await self._redis.mget(keys)) if keys else []
         bitmaps = [bitmap or b"" for bitmap in found]
         count = len(texts)
         return {one: bitmaps[n * count : (n + 1) * count] for n, one in enumerate(camera_ids)}
 
-    async def at(self, camera_ids: Sequence[str], at_us: int) -> Framed[dict[str, Instant]]:
+    async def states_at(self, camera_ids: Sequence[str], at_us: int) -> ReadWithMeta[dict[str, InstantState]]:
         """What a look at one instant shows, by camera; one round trip for all."""
-        starts_us = [at_us] if at_us % names.HOUR_US >= _REACH_US else [at_us, at_us - names.HOUR_US]
-        hours = [names.hour_text(start_us) for start_us in starts_us]
+        starts_us = [at_us] if at_us % names.HOUR_US >= _HOUR_OVERLAP_US else [at_us, at_us - names.HOUR_US]
+        hours = [names.format_hour(start_us) for start_us in starts_us]
         keys = [
             key
             for camera_id in camera_ids
@@ -337,36 +352,36 @@ class IndexReader:
                 *(names.segments_key_of(camera_id, hour) for hour in hours),
             )
         ]
-        async with piped(self._redis, "looking at an instant") as pipe:
+        async with open_pipeline(self._redis, "looking at an instant") as pipe:
             pipe.hgetall(names.META)
-            pipe.eval(AT, len(keys), *keys, str(at_us), str(1 + len(hours)))
+            pipe.eval(STORED_AT_LUA, len(keys), *keys, str(at_us), str(1 + len(hours)))
             pipe.hgetall(names.META)
             before, found, after = cast(
                 "tuple[dict[bytes, bytes], list[int], dict[bytes, bytes]]", await pipe.execute()
             )
         seen = {
-            camera_id: Instant(bool(one & 1), bool(one & 2))
+            camera_id: InstantState(bool(one & 1), bool(one & 2))
             for camera_id, one in zip(camera_ids, found, strict=True)
         }
-        return Framed(parse_meta(before), seen, parse_meta(after))
+        return ReadWithMeta(parse_meta(before), seen, parse_meta(after))
 
-    async def _all_of(
+    async def _read_sorted_sets(
         self, keys: Sequence[str], *, start: int = 0, with_scores: bool = False
     ) -> list[list[Any]]:
         """Each sorted set's members from rank `start` on, in one round trip."""
-        async with piped(self._redis, "reading the index") as pipe:
+        async with open_pipeline(self._redis, "reading the index") as pipe:
             for key in keys:
                 pipe.zrange(key, start, -1, withscores=with_scores)
             return await pipe.execute()
 
 
-async def _told(members: Sequence[bytes]) -> list[Told]:
+async def _decode_events(members: Sequence[bytes]) -> list[LoggedEvent]:
     """A camera that is away for a month has 60,000 events: half a second of parsing, the first time."""
-    out: list[Told] = []
-    async for some in in_turns(_chunks(members)):
-        out += replies.told(some)
+    out: list[LoggedEvent] = []
+    async for some in yield_periodically(_chunks(members)):
+        out += replies.decode_events(some)
     return out
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[n : n + _AT_ONCE] for n in range(0, len(items), _AT_ONCE))
+    return (items[n : n + _CHUNK_SIZE] for n in range(0, len(items), _CHUNK_SIZE))

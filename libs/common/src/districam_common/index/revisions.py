@@ -6,20 +6,20 @@ from dataclasses import dataclass, fields
 
 from districam_common.contract import wire
 from districam_common.contract.events import Camera
-from districam_common.index.indexed import appended_us_of
-from districam_common.index.remembered import remembered
-from districam_common.ledger.expectation import Revision, known_once
-from districam_common.runtime.unread import pass_over
+from districam_common.index.indexed_camera import decode_append_time
+from districam_common.index.random_cache import random_cache
+from districam_common.ledger.expectation import Revision, distinct_revisions
+from districam_common.runtime.unreadable import record_unreadable
 
-DECIDING = frozenset(
+REQUIRED_FIELDS = frozenset(
     {"camera_id", "name", "url", "enabled", "deleted", "retention_days", "revision", "updated_us"}
 )
 """Without one of these a revision is passed over: what it would decide may not be guessed."""
-WHOLE = "*"
+ALL_FIELDS = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartlyRead(Camera):
+class PartialCamera(Camera):
     """The newest revision, not all of which this version can read.
 
     Attributes:
@@ -30,61 +30,61 @@ class PartlyRead(Camera):
     unread: tuple[str, ...]
 
 
-@remembered(1 << 16)
-def revision(member: bytes) -> Camera:
+@random_cache(1 << 16)
+def decode_revision(member: bytes) -> Camera:
     """One revision, which never changes, and each question reads them all.
 
     Raises:
         WireError: it is none, or a field that decides cannot be read.
     """
     try:
-        return wire.parse(Camera, member)
+        return wire.decode_json(Camera, member)
     except wire.WireError as error:
-        refused = wire.refused_fields(error)
-        if not refused or refused & DECIDING:
+        refused = wire.invalid_fields(error)
+        if not refused or refused & REQUIRED_FIELDS:
             raise
         read = {name: value for name, value in json.loads(member).items() if name not in refused}
-        return wire.parse(PartlyRead, json.dumps({**read, "unread": sorted(refused)}))
+        return wire.decode_json(PartialCamera, json.dumps({**read, "unread": sorted(refused)}))
 
 
-def whole(member: bytes) -> Camera | None:
+def decode_complete_revision(member: bytes) -> Camera | None:
     """One revision of which everything can be read; None for any other."""
     try:
-        found = revision(member)
+        found = decode_revision(member)
     except wire.WireError:
         return None
     return found if type(found) is Camera else None
 
 
-def revisions(members: Iterable[bytes], where: str) -> list[Camera]:
+def decode_revisions(members: Iterable[bytes], where: str) -> list[Camera]:
     """Those that can be read, in the order given; the last one says so if a later one can not. `where`: for the log."""
-    return [one.camera for one in dated(members, where)]
+    return [one.camera for one in decode_logged_revisions(members, where)]
 
 
-def dated(members: Iterable[bytes], where: str) -> list[Revision]:
+def decode_logged_revisions(members: Iterable[bytes], where: str) -> list[Revision]:
     """The same, each once, with when the log took it: a revision stands twice if it was first indexed without that."""
     out: list[Revision] = []
     is_last_read = True
     for member in members:
         try:
-            out.append(Revision(revision(member), appended_us_of(member)))
+            out.append(Revision(decode_revision(member), decode_append_time(member)))
             is_last_read = True
-            if isinstance(camera := out[-1].camera, PartlyRead):
-                pass_over("field", where, ", ".join(camera.unread))
+            if isinstance(camera := out[-1].camera, PartialCamera):
+                record_unreadable("field", where, ", ".join(camera.unread))
         except wire.WireError as error:
-            pass_over("revision", where, str(error))
+            record_unreadable("revision", where, str(error))
             is_last_read = False
-    out = known_once(out)
+    out = distinct_revisions(out)
     if out and not is_last_read:
-        out[-1] = Revision(_outdated(out[-1].camera), out[-1].appended_us)
+        out[-1] = Revision(_marked_outdated(out[-1].camera), out[-1].appended_us)
     return out
 
 
-def is_known(camera: Camera) -> bool:
+def is_newest_readable(camera: Camera) -> bool:
     """Whether this is what the camera's record says now; if not, a later revision is there and cannot be read."""
-    return not (isinstance(camera, PartlyRead) and WHOLE in camera.unread)
+    return not (isinstance(camera, PartialCamera) and ALL_FIELDS in camera.unread)
 
 
-def _outdated(camera: Camera) -> PartlyRead:
+def _marked_outdated(camera: Camera) -> PartialCamera:
     known = {one.name: getattr(camera, one.name) for one in fields(Camera)}
-    return PartlyRead(**known, unread=(WHOLE,))
+    return PartialCamera(**known, unread=(ALL_FIELDS,))

@@ -14,10 +14,10 @@ from aiokafka.conn import create_conn
 
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.runtime import tls
-from districam_common.runtime.settings import KafkaSettings, secret
+from districam_common.runtime.settings import KafkaSettings, read_secret
 
 CLOSE_TIMEOUT_S = 5.0
-_OF_A_CONNECTION = {
+_CONNECTION_ARGUMENTS = {
     *("client_id", "request_timeout_ms", "ssl_context", "security_protocol"),
     *("sasl_mechanism", "sasl_plain_username", "sasl_plain_password"),
 }
@@ -33,7 +33,7 @@ _FATAL = (
     kafka.IncompatibleBrokerVersion,
     kafka.UnrecognizedBrokerVersion,
 )
-_NOT_ALLOWED = (
+_AUTHORIZATION_ERRORS = (
     kafka.TopicAuthorizationFailedError,
     kafka.GroupAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,
@@ -51,14 +51,14 @@ _REJECTED = (
 )
 
 
-def translated(error: kafka.KafkaError, what: str) -> DistricamError:
+def translate_error(error: kafka.KafkaError, what: str) -> DistricamError:
     """The error of ours for one of aiokafka's. What is neither hopeless nor wrong in itself is worth a repeat."""
     message = f"{what}: {type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, _FATAL):
         return Fatal(message)
     if isinstance(error, _REJECTED):
         return Rejected(message)
-    if isinstance(error, _NOT_ALLOWED):
+    if isinstance(error, _AUTHORIZATION_ERRORS):
         return Retriable(f"{message} (the broker's ACLs do not allow it: grant the right, or mend the user)")
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
         return Retriable(f"{message} (is the topic there? districam-topics apply)")
@@ -66,19 +66,19 @@ def translated(error: kafka.KafkaError, what: str) -> DistricamError:
 
 
 @contextmanager
-def translating(what: str) -> Generator[None]:
+def translate_errors(what: str) -> Generator[None]:
     """Inside, aiokafka's errors and timeouts become ours."""
     try:
         yield
     except kafka.KafkaError as error:
-        raise translated(error, what) from error
+        raise translate_error(error, what) from error
     except kafka.IllegalOperation as error:
         raise Retriable(f"{what}: {error}") from error
     except (TimeoutError, OSError) as error:
         raise Retriable(f"{what}: {error or 'no answer in time'}") from error
 
 
-def arguments(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+def client_arguments(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     """The keyword arguments that every aiokafka client takes."""
     has_tls = settings.security_protocol in {"SSL", "SASL_SSL"}
     common: dict[str, Any] = {
@@ -93,34 +93,34 @@ def arguments(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         common |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": secret(settings.sasl_password, settings.sasl_password_file),
+            "sasl_plain_password": read_secret(settings.sasl_password, settings.sasl_password_file),
         }
     return common
 
 
 @asynccontextmanager
-async def administration(settings: KafkaSettings, client_id: str) -> AsyncGenerator[AIOKafkaAdminClient]:
+async def open_admin_client(settings: KafkaSettings, client_id: str) -> AsyncGenerator[AIOKafkaAdminClient]:
     """A started admin client for the length of the block.
 
     Raises:
         Retriable: the broker cannot be reached.
         Fatal: it refuses us, or we its certificate.
     """
-    admin = AIOKafkaAdminClient(**arguments(settings, client_id))
+    admin = AIOKafkaAdminClient(**client_arguments(settings, client_id))
     try:
         try:
-            with translating(f"connecting to Kafka at {settings.bootstrap_servers}"):
+            with translate_errors(f"connecting to Kafka at {settings.bootstrap_servers}"):
                 async with asyncio.timeout(settings.request_timeout_s):
                     await admin.start()
         except Retriable:
-            await admitted(settings, client_id)
+            await require_access(settings, client_id)
             raise
         yield admin
     finally:
-        await closed(admin.close())
+        await close_within_timeout(admin.close())
 
 
-async def admitted(settings: KafkaSettings, client_id: str) -> None:
+async def require_access(settings: KafkaSettings, client_id: str) -> None:
     """Asks each server once more: aiokafka says only that none could be reached, not that one refused us, or we it.
 
     Raises:
@@ -128,8 +128,8 @@ async def admitted(settings: KafkaSettings, client_id: str) -> None:
     """
     if settings.security_protocol == "PLAINTEXT":
         return
-    given = arguments(settings, client_id)
-    wanted = {key: value for key, value in given.items() if key in _OF_A_CONNECTION}
+    given = client_arguments(settings, client_id)
+    wanted = {key: value for key, value in given.items() if key in _CONNECTION_ARGUMENTS}
     for server in settings.bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
@@ -138,13 +138,13 @@ async def admitted(settings: KafkaSettings, client_id: str) -> None:
         except _FATAL as error:
             raise Fatal(f"Kafka at {server.strip()} refuses us: {error}") from error
         except (kafka.KafkaError, OSError, ValueError) as error:
-            if why := tls.refused(error):
+            if why := tls.certificate_error(error):
                 raise Fatal(f"connecting to Kafka at {server.strip()}: {why}") from error
             continue
         connection.close()
 
 
-async def closed(closing: Awaitable[object]) -> bool:
+async def close_within_timeout(closing: Awaitable[object]) -> bool:
     """Awaits a client's closing, within a deadline; False if that passed or failed."""
     task = asyncio.current_task()
     try:

@@ -18,7 +18,7 @@ from aiokafka import errors as kafka
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import TopicPartition
 
-from districam_common.kafka.connection import closed
+from districam_common.kafka.connection import close_within_timeout
 from districam_common.kafka.records import Partition
 from districam_common.runtime.known_versions import require
 
@@ -126,8 +126,8 @@ async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:
     if fetcher is not None:
         for task in fetcher._pending_tasks:
             task.cancel()
-        await closed(fetcher.close())
-    await closed(consumer._client.close())
+        await close_within_timeout(fetcher.close())
+    await close_within_timeout(consumer._client.close())
 
 
 async def abandon_producer(producer: AIOKafkaProducer) -> None:
@@ -135,12 +135,12 @@ async def abandon_producer(producer: AIOKafkaProducer) -> None:
     accumulator: Any = producer._message_accumulator
     accumulator.fail_all(kafka.ProducerClosed())
     try:
-        is_stopped = await closed(producer.stop())
+        is_stopped = await close_within_timeout(producer.stop())
     except Exception as error:  # noqa: BLE001  # whatever ended its sending task comes out here, and no one needs it any more
         log.warning("producer was broken", why=repr(error))
         is_stopped = False
     if not is_stopped:
         sender: Any = producer._sender
         with suppress(Exception):
-            await closed(sender.close())
-        await closed(producer.client.close())
+            await close_within_timeout(sender.close())
+        await close_within_timeout(producer.client.close())

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-AGES_US = tuple(seconds * 1_000_000 for seconds in (15, 45, 135, 405, 1215))
+MARK_AGES_US = tuple(seconds * 1_000_000 for seconds in (15, 45, 135, 405, 1215))
 """A ladder keeps one mark of each of these ages at most, by the log's time. A system that writes to its disk every
 half minute loses half a minute; a replica that was elected though it was behind may lose more."""
 
@@ -21,30 +21,30 @@ class Mark:
     id: str
 
 
-def climbed(ladder: Sequence[Mark], new: Mark) -> tuple[Mark, ...]:
+def add_mark(marks: Sequence[Mark], new: Mark) -> tuple[Mark, ...]:
     """The ladder (newest first) with a newer mark on top. Of the others, the oldest of each age stays, and none too old."""
     kept: dict[int, Mark] = {}
-    for mark in ladder:
+    for mark in marks:
         age_us = new.append_us - mark.append_us
-        rung = next((n for n, limit_us in enumerate(AGES_US) if age_us < limit_us), None)
-        if rung is not None and mark.offset < new.offset:
-            kept[rung] = mark
+        age_class = next((n for n, limit_us in enumerate(MARK_AGES_US) if age_us < limit_us), None)
+        if age_class is not None and mark.offset < new.offset:
+            kept[age_class] = mark
     return (new, *kept.values())
 
 
-def dumped(ladder: Iterable[Mark]) -> list[list[int | str]]:
+def encode_marks(marks: Iterable[Mark]) -> list[list[int | str]]:
     """As JSON holds it: `[offset, append_us, id]` each."""
-    return [[mark.offset, mark.append_us, mark.id] for mark in ladder]
+    return [[mark.offset, mark.append_us, mark.id] for mark in marks]
 
 
-def parsed(found: object) -> tuple[Mark, ...]:
+def decode_marks(found: object) -> tuple[Mark, ...]:
     """The inverse of `dumped`; what is no mark is left out."""
     if not isinstance(found, list):
         return ()
-    return tuple(mark for one in cast("list[object]", found) if (mark := _parsed(one)) is not None)
+    return tuple(mark for one in cast("list[object]", found) if (mark := _decode_mark(one)) is not None)
 
 
-def _parsed(found: object) -> Mark | None:
+def _decode_mark(found: object) -> Mark | None:
     if not isinstance(found, list):
         return None
     match cast("list[object]", found):

@@ -13,52 +13,52 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from districam_common.errors import DistricamError, Retriable
-from districam_common.kafka import fetching, internals
-from districam_common.kafka.connection import closed, translating
-from districam_common.kafka.fetched import Missing
+from districam_common.kafka import internals, skipping_fetcher
+from districam_common.kafka.connection import close_within_timeout, translate_errors
+from districam_common.kafka.record_batches import OffsetGap
 from districam_common.kafka.records import Committed, Partition, Record
-from districam_common.runtime.metrics import UNREADABLE
+from districam_common.runtime.metrics import UNREADABLE_BATCHES
 from districam_common.runtime.settings import KafkaSettings
 
 log = structlog.get_logger()
 
 
-def record_of(raw: "ConsumerRecord[bytes | None, bytes | None] | Missing") -> Record:
+def to_record(raw: "ConsumerRecord[bytes | None, bytes | None] | OffsetGap") -> Record:
     """A record of ours from one of aiokafka's, or from what the fetcher could not read."""
-    if isinstance(raw, Missing):
-        return _unreadable(raw)
+    if isinstance(raw, OffsetGap):
+        return _gap_record(raw)
     headers = tuple(raw.headers)
     return Record(raw.topic, raw.partition, raw.offset, raw.timestamp * 1000, raw.key, raw.value, headers)
 
 
-def _unreadable(missing: Missing) -> Record:
-    last, count = missing.next_offset - 1, missing.next_offset - missing.offset
-    where = f"offset {missing.offset}" if count == 1 else f"offsets {missing.offset} to {last}"
-    if missing.is_lost:
-        UNREADABLE.labels(missing.topic).inc()
+def _gap_record(gap: OffsetGap) -> Record:
+    last, count = gap.next_offset - 1, gap.next_offset - gap.offset
+    where = f"offset {gap.offset}" if count == 1 else f"offsets {gap.offset} to {last}"
+    if gap.is_lost:
+        UNREADABLE_BATCHES.labels(gap.topic).inc()
         log.error(
             "batch unreadable",
-            topic=missing.topic,
-            partition=missing.partition,
-            offset=missing.offset,
+            topic=gap.topic,
+            partition=gap.partition,
+            offset=gap.offset,
             last_offset=last,
-            why=missing.why,
+            why=gap.why,
         )
     return Record(
-        missing.topic,
-        missing.partition,
-        missing.offset,
+        gap.topic,
+        gap.partition,
+        gap.offset,
         0,
         None,
         None,
         (),
         count=count,
-        problem=f"{where}: {missing.why}",
-        is_lost=missing.is_lost,
+        problem=f"{where}: {gap.why}",
+        is_lost=gap.is_lost,
     )
 
 
-def foreign(partitions: Iterable[Partition]) -> list[TopicPartition]:
+def to_topic_partitions(partitions: Iterable[Partition]) -> list[TopicPartition]:
     """The partitions as aiokafka names them."""
     return [TopicPartition(topic, number) for topic, number in partitions]
 
@@ -75,49 +75,46 @@ async def committed(
     wanted = list(partitions)
     if not wanted:
         return {}
-    with translating(f"reading the commits of {group}"):
+    with translate_errors(f"reading the commits of {group}"):
         async with asyncio.timeout(timeout_s):
-            found = await _listed(admin, group, wanted)
+            found = await _list_committed(admin, group, wanted)
     missing = [partition for partition in wanted if TopicPartition(*partition) not in found]
     if missing:
         raise Retriable(f"reading the commits of {group}: the coordinator does not know {missing[:3]} yet")
     return {partition: found[TopicPartition(*partition)] for partition in wanted}
 
 
-async def _listed(
+async def _list_committed(
     admin: AIOKafkaAdminClient, group: str, partitions: Iterable[Partition]
 ) -> dict[TopicPartition, Committed | None]:
     try:
-        listed = await admin.list_consumer_group_offsets(group, partitions=foreign(partitions))
+        listed = await admin.list_consumer_group_offsets(group, partitions=to_topic_partitions(partitions))
     except AttributeError as error:  # its own way to fail on an answer with an error inside
         raise Retriable(f"reading the commits of {group}: an error for one of the partitions") from error
-    return {
-        key: None if value.offset < 0 else Committed(value.offset, value.metadata)
-        for key, value in listed.items()
-    }
+    return {key: None if value.offset < 0 else Committed(value.offset, value.metadata) for key, value in listed.items()}
 
 
-async def beginnings(
+async def beginning_offsets(
     consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
 ) -> dict[Partition, int]:
     """The first offset that each partition still has. Raises Retriable."""
-    with translating("looking up the partitions' beginnings"):
+    with translate_errors("looking up the partitions' beginnings"):
         async with asyncio.timeout(timeout_s):
-            found = await consumer.beginning_offsets(foreign(partitions))
+            found = await consumer.beginning_offsets(to_topic_partitions(partitions))
     return {Partition(key.topic, key.partition): offset for key, offset in found.items()}
 
 
-async def ends(
+async def end_offsets(
     consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
 ) -> dict[Partition, int]:
     """The offset that each partition's next record will get. Raises Retriable."""
-    with translating("looking up the partitions' ends"):
+    with translate_errors("looking up the partitions' ends"):
         async with asyncio.timeout(timeout_s):
-            found = await consumer.end_offsets(foreign(partitions))
+            found = await consumer.end_offsets(to_topic_partitions(partitions))
     return {Partition(key.topic, key.partition): offset for key, offset in found.items()}
 
 
-async def ends_told(
+async def available_end_offsets(
     consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
 ) -> dict[Partition, int]:
     """`ends` of the partitions whose leader answers; one that is away costs its own ones alone.
@@ -133,7 +130,7 @@ async def ends_told(
 
     async def ask(some: Iterable[Partition]) -> None:
         try:
-            out.update(await ends(consumer, some, timeout_s))
+            out.update(await end_offsets(consumer, some, timeout_s))
         except DistricamError as error:
             failed.append(error)
 
@@ -147,7 +144,7 @@ async def ends_told(
 
 
 @asynccontextmanager
-async def connected(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> AsyncGenerator[AIOKafkaConsumer]:
+async def open_consumer(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> AsyncGenerator[AIOKafkaConsumer]:
     """A started consumer for the length of the block, which leaves its group at the end.
 
     It passes over batches that cannot be read (`fetching`), unless `settings` say that it shall not.
@@ -157,20 +154,20 @@ async def connected(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> Asyn
         Fatal: it refuses us.
     """
     try:
-        with translating("connecting to Kafka"):
+        with translate_errors("connecting to Kafka"):
             async with asyncio.timeout(settings.request_timeout_s):
                 await consumer.start()
         if settings.skip_unreadable:
-            await fetching.install(consumer)
+            await skipping_fetcher.install(consumer)
         yield consumer
     finally:
-        if not await closed(consumer.stop()):
+        if not await close_within_timeout(consumer.stop()):
             await internals.abandon_consumer(consumer)
 
 
 async def require_topics(consumer: AIOKafkaConsumer, topics: Iterable[str], timeout_s: float) -> None:
     """Raises Retriable unless all of them exist."""
-    with translating("looking up topics"):
+    with translate_errors("looking up topics"):
         async with asyncio.timeout(timeout_s):
             known = await consumer.topics()
     missing = sorted(set(topics) - set(known))
@@ -180,7 +177,7 @@ async def require_topics(consumer: AIOKafkaConsumer, topics: Iterable[str], time
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str, timeout_s: float) -> list[Partition]:
     """Every partition of the topic. Raises Retriable."""
-    with translating(f"looking up {topic}"):
+    with translate_errors(f"looking up {topic}"):
         async with asyncio.timeout(timeout_s):
             numbers = await internals.partition_numbers(consumer, topic)
     return [Partition(topic, number) for number in numbers]

@@ -21,7 +21,7 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 from districam_common.contract.names import partition_of
 from districam_common.contract.wire import Message
 from districam_common.errors import Rejected, Retriable
-from districam_common.kafka.connection import admitted, arguments, translating
+from districam_common.kafka.connection import client_arguments, require_access, translate_errors
 from districam_common.kafka.internals import abandon_producer
 from districam_common.runtime.settings import KafkaSettings
 
@@ -31,7 +31,7 @@ _MAX_BATCH_BYTES = 1 << 20
 _LINGER_MS = 5
 _LOG_APPEND_TIME = 1
 """`timestamp_type` of a record that the broker has given its time (Kafka protocol, record batch attributes)."""
-_ENVELOPE_BYTES = 1024
+_BATCH_OVERHEAD_BYTES = 1024
 """What a record batch adds to key, value and headers, with room to spare."""
 
 
@@ -63,7 +63,7 @@ class Publisher:
         self._client_id = client_id
         self._lock = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
-        self._under_way: dict[int, tuple[Message, asyncio.Future[RecordMetadata]]] = {}
+        self._in_flight: dict[int, tuple[Message, asyncio.Future[RecordMetadata]]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -75,7 +75,7 @@ class Publisher:
         try:
             yield publisher
         finally:
-            await publisher._replace(publisher._producer)
+            await publisher._discard_producer(publisher._producer)
 
     async def publish(self, topic: str, message: Message, *, partition: int | None = None) -> Ack:
         """Sends one record; returns once it is acknowledged. `partition` defaults to the key's.
@@ -88,20 +88,20 @@ class Publisher:
         self._check_size(topic, message)
         producer: AIOKafkaProducer | None = None
         try:
-            with translating(f"publishing to {topic}"):
+            with translate_errors(f"publishing to {topic}"):
                 async with asyncio.timeout(self._settings.request_timeout_s):
-                    producer = await self._started()
-                    metadata = await self._sent(producer, topic, message, partition)
+                    producer = await self._connected_producer()
+                    metadata = await self._send(producer, topic, message, partition)
         except Retriable as error:
-            if _is_lasting(error.__cause__):
+            if _needs_new_producer(error.__cause__):
                 log.warning("producer replaced", why=str(error))
-                await self._replace(producer)
+                await self._discard_producer(producer)
             raise
         return Ack(
             metadata.partition,
             metadata.offset,
             (metadata.timestamp or 0) * 1000,
-            _appender(producer, metadata),
+            _append_broker(producer, metadata),
         )
 
     async def partitions(self, topic: str) -> int:
@@ -110,64 +110,62 @@ class Publisher:
         Raises:
             Retriable: unknown, as yet.
         """
-        with translating(f"looking up {topic}"):
+        with translate_errors(f"looking up {topic}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
-                producer = await self._started()
+                producer = await self._connected_producer()
                 return len(await producer.partitions_for(topic))
 
     async def leaders(self, topic: str) -> dict[int, int]:
         """The broker that leads each partition of the topic, as far as it has one. Raises Retriable."""
-        with translating(f"looking up {topic}"):
+        with translate_errors(f"looking up {topic}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
-                producer = await self._started()
+                producer = await self._connected_producer()
                 numbers = await producer.partitions_for(topic)
         found = {number: _leader(producer, topic, number) for number in numbers}
         return {number: broker for number, broker in found.items() if broker is not None}
 
     def _check_size(self, topic: str, message: Message) -> None:
         headers = sum(len(name) + len(value) + 10 for name, value in message.headers)
-        size = len(message.key) + len(message.value) + headers + _ENVELOPE_BYTES
+        size = len(message.key) + len(message.value) + headers + _BATCH_OVERHEAD_BYTES
         if size > self._settings.max_request_bytes:
             raise Rejected(f"publishing to {topic}: {size} bytes exceed kafka.max_request_bytes")
 
-    async def _sent(
+    async def _send(
         self, producer: AIOKafkaProducer, topic: str, message: Message, partition: int | None
     ) -> RecordMetadata:
-        _, future = self._under_way.get(id(message), (message, None))
+        _, future = self._in_flight.get(id(message), (message, None))
         if future is None:
             if partition is None:
                 partition = partition_of(message.key.decode(), len(await producer.partitions_for(topic)))
-            future = await self._hand_over(producer, topic, message, partition)
+            future = await self._enqueue(producer, topic, message, partition)
         return await asyncio.shield(future)
 
-    async def _hand_over(
+    async def _enqueue(
         self, producer: AIOKafkaProducer, topic: str, message: Message, partition: int
     ) -> asyncio.Future[RecordMetadata]:
         future = cast(
             "asyncio.Future[RecordMetadata]",
-            await producer.send(
-                topic, message.value, message.key, partition=partition, headers=message.headers
-            ),
+            await producer.send(topic, message.value, message.key, partition=partition, headers=message.headers),
         )
-        self._under_way[id(message)] = (message, future)
+        self._in_flight[id(message)] = (message, future)
 
         def settle(done: asyncio.Future[RecordMetadata]) -> None:
-            del self._under_way[id(message)]
+            del self._in_flight[id(message)]
             if not done.cancelled():
                 done.exception()  # taken note of, also when nobody waits any more
 
         future.add_done_callback(settle)
         return future
 
-    async def _started(self) -> AIOKafkaProducer:
+    async def _connected_producer(self) -> AIOKafkaProducer:
         async with self._lock:
             if self._producer is None:
-                producer = self._made()
+                producer = self._create_producer()
                 try:
                     await producer.start()
                 except kafka.KafkaConnectionError:
                     await abandon_producer(producer)
-                    await admitted(self._settings, self._client_id)
+                    await require_access(self._settings, self._client_id)
                     raise
                 except BaseException:
                     await abandon_producer(producer)
@@ -175,9 +173,9 @@ class Publisher:
                 self._producer = producer
             return self._producer
 
-    def _made(self) -> AIOKafkaProducer:
+    def _create_producer(self) -> AIOKafkaProducer:
         return self._producer_type(
-            **arguments(self._settings, self._client_id),
+            **client_arguments(self._settings, self._client_id),
             acks="all",
             enable_idempotence=self._settings.idempotent,
             max_request_size=self._settings.max_request_bytes,
@@ -186,7 +184,7 @@ class Publisher:
             compression_type=None,
         )
 
-    async def _replace(self, producer: AIOKafkaProducer | None) -> None:
+    async def _discard_producer(self, producer: AIOKafkaProducer | None) -> None:
         """Lets go of the producer, if nobody else has yet; what it holds fails, and its senders repeat it."""
         async with self._lock:
             if producer is None or producer is not self._producer:
@@ -195,7 +193,7 @@ class Publisher:
             await abandon_producer(producer)
 
 
-def _appender(producer: AIOKafkaProducer, metadata: RecordMetadata) -> int | None:
+def _append_broker(producer: AIOKafkaProducer, metadata: RecordMetadata) -> int | None:
     if metadata.timestamp_type != _LOG_APPEND_TIME:
         return None
     return _leader(producer, metadata.topic, metadata.partition)
@@ -206,7 +204,7 @@ def _leader(producer: AIOKafkaProducer, topic: str, partition: int) -> int | Non
     return leader if leader is not None and leader >= 0 else None
 
 
-def _is_lasting(cause: BaseException | None) -> bool:
+def _needs_new_producer(cause: BaseException | None) -> bool:
     """Whether the producer itself is spoilt: its sequence numbers, its epoch or its sending task.
 
     An idempotent producer does not get over a lost sequence number by itself (aiokafka #1017); a plain broker or

@@ -68,7 +68,7 @@ class MembershipLost(Retriable):
     """The client has given up inside: this member will never read again, another one may."""
 
 
-class FellOff(DistricamError):
+class OffsetOutOfRange(DistricamError):
     """The log does not have these positions (any more), or not what was read before them: it lost its front or its tail.
 
     Raised by each poll until the partitions are sought.

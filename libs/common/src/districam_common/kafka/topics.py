@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from districam_common.contract import names
 from districam_common.errors import Fatal, Retriable
-from districam_common.kafka.connection import translated, translating
+from districam_common.kafka.connection import translate_error, translate_errors
 from districam_common.runtime.settings import TopicsSettings
 
 _HOUR_MS = 3_600_000
@@ -34,7 +34,7 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExistingTopic:
     """A topic as the broker has it; `overrides` are the values that were set on the topic itself."""
 
     partitions: int
@@ -57,7 +57,7 @@ class Plan:
         return not (self.create or self.alter or self.refusals)
 
 
-def declared(settings: TopicsSettings) -> list[Topic]:
+def declared_topics(settings: TopicsSettings) -> list[Topic]:
     """Every topic of the contract (docs/design/contract.md, Topics)."""
     common = {
         "cleanup.policy": "delete",
@@ -98,7 +98,7 @@ def _ms(value: float, unit_ms: int) -> str:
     return str(round(value * unit_ms))
 
 
-def plan(wanted: Sequence[Topic], found: Mapping[str, Found]) -> Plan:
+def plan(wanted: Sequence[Topic], found: Mapping[str, ExistingTopic]) -> Plan:
     """What has to be done for `wanted` to be true."""
     missing = tuple(topic for topic in wanted if topic.name not in found)
     there = [topic for topic in wanted if topic.name in found]
@@ -107,7 +107,7 @@ def plan(wanted: Sequence[Topic], found: Mapping[str, Found]) -> Plan:
     return Plan(missing, tuple((topic, changes) for topic, changes in altered if changes), tuple(refusals))
 
 
-def _differences(topic: Topic, found: Found) -> dict[str, tuple[str, str]]:
+def _differences(topic: Topic, found: ExistingTopic) -> dict[str, tuple[str, str]]:
     return {
         key: (found.configs.get(key, "?"), value)
         for key, value in topic.configs.items()
@@ -115,7 +115,7 @@ def _differences(topic: Topic, found: Found) -> dict[str, tuple[str, str]]:
     }
 
 
-def _refusals(topic: Topic, found: Found) -> list[str]:
+def _refusals(topic: Topic, found: ExistingTopic) -> list[str]:
     lines: list[str] = []
     if topic.partitions != found.partitions:
         lines.append(_partitions_refusal(topic, found))
@@ -127,7 +127,7 @@ def _refusals(topic: Topic, found: Found) -> list[str]:
     return lines
 
 
-def _partitions_refusal(topic: Topic, found: Found) -> str:
+def _partitions_refusal(topic: Topic, found: ExistingTopic) -> str:
     if not topic.is_keyed:
         return f"{topic.name}: has {found.partitions} partitions, not {topic.partitions}; delete it and apply again"
     return (
@@ -139,7 +139,7 @@ def _partitions_refusal(topic: Topic, found: Found) -> str:
     )
 
 
-def told(plan: Plan) -> list[str]:
+def format_plan(plan: Plan) -> list[str]:
     """The plan for people, a line a change."""
     lines = [
         f"create {topic.name}: {topic.partitions} partitions, {topic.replication_factor} replicas, "
@@ -151,18 +151,18 @@ def told(plan: Plan) -> list[str]:
     return lines + [f"refused {line}" for line in plan.refusals]
 
 
-def reach(configs: Mapping[str, str]) -> str | None:
+def format_capacity(configs: Mapping[str, str]) -> str | None:
     """Up to which rate a partition of a topic with these configs is kept for as long as `retention.ms` says.
 
     A partition that is filled faster reaches `retention.bytes` first, and its older records go earlier. None where
     there is no such limit.
     """
-    most, ms = int(configs.get("retention.bytes", "-1")), int(configs.get("retention.ms", "-1"))
-    if most < 0 or ms <= 0:
+    max_bytes, ms = int(configs.get("retention.bytes", "-1")), int(configs.get("retention.ms", "-1"))
+    if max_bytes < 0 or ms <= 0:
         return None
-    mbit_s = most * 8 / (ms / 1000) / 1e6
+    mbit_s = max_bytes * 8 / (ms / 1000) / 1e6
     return (
-        f"{most} bytes a partition are {ms / _HOUR_MS:g} h at {mbit_s:.1f} Mbit/s: {int(mbit_s // 4)} cameras of "
+        f"{max_bytes} bytes a partition are {ms / _HOUR_MS:g} h at {mbit_s:.1f} Mbit/s: {int(mbit_s // 4)} cameras of "
         f"4 Mbit/s in the fullest; with more, records go earlier (docs/scale.md)"
     )
 
@@ -170,9 +170,11 @@ def reach(configs: Mapping[str, str]) -> str | None:
 # ---- the broker
 
 
-async def look(admin: AIOKafkaAdminClient, wanted: Sequence[Topic], timeout_s: float) -> dict[str, Found]:
+async def describe_topics(
+    admin: AIOKafkaAdminClient, wanted: Sequence[Topic], timeout_s: float
+) -> dict[str, ExistingTopic]:
     """Those of the topics that the broker has. Raises Retriable, Fatal."""
-    with translating("looking at the topics"):
+    with translate_errors("looking at the topics"):
         async with asyncio.timeout(timeout_s):
             there = set(await admin.list_topics()) & {topic.name for topic in wanted}
             if not there:
@@ -180,21 +182,17 @@ async def look(admin: AIOKafkaAdminClient, wanted: Sequence[Topic], timeout_s: f
             described = {topic["topic"]: topic for topic in await admin.describe_topics(sorted(there))}
             configs = await _configs(admin, sorted(there))
     return {
-        name: Found(
+        name: ExistingTopic(
             partitions=len(described[name]["partitions"]),
             replication_factor=len(described[name]["partitions"][0]["replicas"]),
             configs={key: value for key, (value, _) in configs[name].items()},
-            overrides={
-                key: value for key, (value, source) in configs[name].items() if source == _TOPIC_CONFIG
-            },
+            overrides={key: value for key, (value, source) in configs[name].items() if source == _TOPIC_CONFIG},
         )
         for name in sorted(there)
     }
 
 
-async def _configs(
-    admin: AIOKafkaAdminClient, topics: Sequence[str]
-) -> dict[str, dict[str, tuple[str, int]]]:
+async def _configs(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, dict[str, tuple[str, int]]]:
     """For each topic: config → (value, source)."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
     answers: list[Any] = list(await admin.describe_configs(resources))
@@ -207,14 +205,14 @@ async def _configs(
     return out
 
 
-async def apply(admin: AIOKafkaAdminClient, plan: Plan, found: Mapping[str, Found], timeout_s: float) -> None:
+async def apply(admin: AIOKafkaAdminClient, plan: Plan, found: Mapping[str, ExistingTopic], timeout_s: float) -> None:
     """Creates and alters; leaves the refused alone.
 
     Raises:
         Retriable: the broker did not answer, or too few brokers are there for the replicas.
         Fatal: it will not have it.
     """
-    with translating("applying the topics"):
+    with translate_errors("applying the topics"):
         async with asyncio.timeout(timeout_s):
             await _create(admin, plan.create)
             await _alter(admin, plan, found)
@@ -225,9 +223,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
         return
     answer: Any = await admin.create_topics(
         [
-            NewTopic(
-                topic.name, topic.partitions, topic.replication_factor, topic_configs=dict(topic.configs)
-            )
+            NewTopic(topic.name, topic.partitions, topic.replication_factor, topic_configs=dict(topic.configs))
             for topic in topics
         ]
     )
@@ -236,15 +232,13 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
             raise _refused(f"creating {name}", code, message)
 
 
-async def _alter(admin: AIOKafkaAdminClient, plan: Plan, found: Mapping[str, Found]) -> None:
+async def _alter(admin: AIOKafkaAdminClient, plan: Plan, found: Mapping[str, ExistingTopic]) -> None:
     """AlterConfigs replaces all that was set on a topic: what an operator set beside ours is sent along."""
     if not plan.alter:
         return
     answers: list[Any] = await admin.alter_configs(
         [
-            ConfigResource(
-                ConfigResourceType.TOPIC, topic.name, {**found[topic.name].overrides, **topic.configs}
-            )
+            ConfigResource(ConfigResourceType.TOPIC, topic.name, {**found[topic.name].overrides, **topic.configs})
             for topic, _ in plan.alter
         ]
     )
@@ -258,5 +252,5 @@ def _refused(what: str, code: int, message: str | None) -> Retriable | Fatal:
     error = kafka.for_code(code)(message or "")
     if isinstance(error, kafka.InvalidReplicationFactorError):
         return Retriable(f"{what}: {message} (fewer brokers than DISTRICAM_TOPICS__REPLICATION_FACTOR?)")
-    ours = translated(error, what)
+    ours = translate_error(error, what)
     return ours if isinstance(ours, Retriable) and error.retriable else Fatal(str(ours))

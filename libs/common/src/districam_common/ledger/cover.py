@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from districam_common.contract.events import Lost
-from districam_common.contract.index import STARTS_WITH_KEYFRAME, SegmentArray, epoch_text
-from districam_common.ledger.causes import Told, by_seq
-from districam_common.ledger.intervals import Interval, merge_arrays, touched, touches, twice
+from districam_common.contract.segment_array import STARTS_WITH_KEYFRAME, SegmentArray, epoch_text
+from districam_common.ledger.causes import LoggedEvent, order_by_seq
+from districam_common.ledger.intervals import Interval, intersect_each, intersects, merge_arrays, overlaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def run_cover(runs: Sequence[Run]) -> list[RunPiece]:
             live = [_Live(waiting.pop(), runs)]
         best = heapq.heappop(live).number
         if runs[best].end_us > end_us:
-            _enter(pieces, best, runs[best], end_us)
+            _switch_to(pieces, best, runs[best], end_us)
         else:
             live = []  # it ends last of the live ones: they are all shown
     return pieces
@@ -107,7 +107,7 @@ class _Live:
         return (a.end_us, a.epoch) > (b.end_us, b.epoch)
 
 
-def _enter(pieces: list[RunPiece], number: int, run: Run, end_us: int) -> None:
+def _switch_to(pieces: list[RunPiece], number: int, run: Run, end_us: int) -> None:
     """Leaves what was shown up to `end_us` for `run`, as early as it can be decoded."""
     at = bisect_right(run.fragments, end_us, key=lambda fragment: fragment.start_us)
     entries = (f.start_us for f in reversed(run.fragments[:at]) if f.is_keyframe)
@@ -131,44 +131,42 @@ def segment_cover(segments: SegmentArray, within: Sequence[Interval] | None = No
         segments: all that may hide one another, of one camera.
         within: merged; the pieces that touch it are given, and they are whole. None: all pieces.
     """
-    order = by_seq(segments)
+    order = order_by_seq(segments)
     if not len(order):
         return []
     ordered = segments.take(order)
-    chains = _chains(ordered)
-    shared = chains.are_shared[chains.number]
-    alone = _pieces_alone(ordered, chains, ~shared, within)
+    chains = _build_run_table(ordered)
+    is_overlapping = chains.has_overlap[chains.number]
+    isolated = _isolated_pieces(ordered, chains, ~is_overlapping, within)
     pieces = [
         Piece(row, a, b)
-        for row, a, b in zip(order[alone.rows].tolist(), alone.from_us, alone.to_us, strict=True)
+        for row, a, b in zip(order[isolated.rows].tolist(), isolated.from_us, isolated.to_us, strict=True)
     ]
-    for some in _together(chains, shared):
+    for some in _overlapping_groups(chains, is_overlapping):
         rows = np.sort(order[some])
-        found = cover_by_definition(segments[rows], rows.tolist())
-        pieces += [p for p in found if within is None or touches(within, p.from_us, p.to_us)]
+        found = exact_cover(segments[rows], rows.tolist())
+        pieces += [p for p in found if within is None or intersects(within, p.from_us, p.to_us)]
     return sorted(pieces, key=lambda piece: piece.from_us)
 
 
 @dataclass(frozen=True, slots=True)
-class _Chains:
+class _RunTable:
     """Rows in the order of epoch and `seq`, and the runs that they make.
 
     Attributes:
         number: of each row, its run's.
         group: of each run, that of the stretch of time in which it lies over others.
-        are_shared: of each run, whether it lies over another one, or holds copies.
+        has_overlap: of each run, whether it lies over another one, or holds copies.
     """
 
     number: NDArray[np.intp]
     group: NDArray[np.intp]
-    are_shared: NDArray[np.bool]
+    has_overlap: NDArray[np.bool]
 
 
-def _chains(rows: SegmentArray) -> _Chains:
+def _build_run_table(rows: SegmentArray) -> _RunTable:
     is_new_epoch = np.ones(len(rows), dtype=bool)
-    is_new_epoch[1:] = (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (
-        rows["epoch_lo"][1:] != rows["epoch_lo"][:-1]
-    )
+    is_new_epoch[1:] = (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (rows["epoch_lo"][1:] != rows["epoch_lo"][:-1])
     rank = np.cumsum(is_new_epoch) << 33
     reach = np.maximum.accumulate(rank + rows["last_seq"])
     before = np.concatenate(([-2], reach[:-1]))
@@ -184,29 +182,29 @@ def _chains(rows: SegmentArray) -> _Chains:
     apart = np.concatenate(([True], starts[by_start][1:] >= far[:-1]))
     group = np.empty(len(heads), dtype=np.intp)
     group[by_start] = np.cumsum(apart) - 1
-    return _Chains(number, group, copied | (np.bincount(group)[group] > 1))
+    return _RunTable(number, group, copied | (np.bincount(group)[group] > 1))
 
 
 @dataclass(frozen=True, slots=True)
-class _Alone:
+class _IsolatedPieces:
     rows: NDArray[np.intp]
     from_us: list[int]
     to_us: list[int]
 
 
-def _pieces_alone(
-    rows: SegmentArray, chains: _Chains, chosen: NDArray[np.bool], within: Sequence[Interval] | None
-) -> _Alone:
+def _isolated_pieces(
+    rows: SegmentArray, chains: _RunTable, chosen: NDArray[np.bool], within: Sequence[Interval] | None
+) -> _IsolatedPieces:
     """Of runs that lie over no other: each segment from where the one before it in its run ends."""
     starts, ends = rows["start_us"], rows["end_us"]
     follows = np.concatenate(([False], chains.number[1:] == chains.number[:-1]))
     from_us = np.where(follows, np.maximum(starts, np.concatenate(([0], ends[:-1]))), starts)
-    is_asked = True if within is None else touched(within, from_us, ends)
+    is_asked = True if within is None else intersect_each(within, from_us, ends)
     shown = np.flatnonzero(chosen & (from_us < ends) & is_asked)
-    return _Alone(shown, from_us[shown].tolist(), ends[shown].tolist())
+    return _IsolatedPieces(shown, from_us[shown].tolist(), ends[shown].tolist())
 
 
-def _together(chains: _Chains, shared: NDArray[np.bool]) -> list[NDArray[np.intp]]:
+def _overlapping_groups(chains: _RunTable, shared: NDArray[np.bool]) -> list[NDArray[np.intp]]:
     """Row numbers of the stretches in which runs lie over each other."""
     rows = np.flatnonzero(shared)
     if not len(rows):
@@ -216,7 +214,7 @@ def _together(chains: _Chains, shared: NDArray[np.bool]) -> list[NDArray[np.intp
     return np.split(rows[in_order], np.flatnonzero(np.diff(groups[in_order])) + 1)
 
 
-def cover_by_definition(segments: SegmentArray, numbers: Sequence[int]) -> list[Piece]:
+def exact_cover(segments: SegmentArray, numbers: Sequence[int]) -> list[Piece]:
     """The cover by its definition, of a few; `numbers` are their rows'."""
     runs, rows_of = _segment_runs(segments)
     out: list[Piece] = []
@@ -258,7 +256,7 @@ def _segment_runs(segments: SegmentArray) -> tuple[list[Run], list[list[int]]]:
 
 
 def _rows(segments: SegmentArray) -> Iterator[_Row]:
-    order = by_seq(segments)
+    order = order_by_seq(segments)
     for row, values in zip(order.tolist(), segments[order].tolist(), strict=True):
         hi, lo, first_seq, last_seq, start_us, end_us, _, _, flags = values
         yield _Row(row, (hi, lo), first_seq, last_seq, start_us, end_us, bool(flags & STARTS_WITH_KEYFRAME))
@@ -276,13 +274,13 @@ def _run_of(chain: Sequence[_Row]) -> Run:
 # ---- what the cover hides
 
 
-def overlaps(segments: SegmentArray, events: Iterable[Told]) -> list[Interval]:
+def unexplained_overlaps(segments: SegmentArray, events: Iterable[LoggedEvent]) -> list[Interval]:
     """Where two epochs are stored and no handover explains it, merged: there the cover hides pictures."""
     handed_over = {t.event.epoch for t in events if isinstance(t.event, Lost) and t.event.cause == "handover"}
-    ordered = segments[by_seq(segments)]
+    ordered = segments[order_by_seq(segments)]
     halves = ordered[["epoch_hi", "epoch_lo"]]
     stored: list[Interval] = []
     for rows in np.split(ordered, np.flatnonzero(halves[1:] != halves[:-1]) + 1):
         if len(rows) and epoch_text(*rows[0].tolist()[:2]) not in handed_over:
             stored += merge_arrays(rows["start_us"], rows["end_us"])
-    return twice(stored)
+    return overlaps(stored)

@@ -8,11 +8,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from districam_common.contract import wire
-from districam_common.contract.events import Connected, FootageExpired, Lost, PartitionFell, Refused, Shed
+from districam_common.contract.events import (
+    Connected,
+    FootageExpired,
+    Lost,
+    PartitionTruncated,
+    Refused,
+    Shed,
+)
 from districam_common.contract.fields import CameraId, Count, Instant
 from districam_common.contract.media import CAMERA_ID
 from districam_common.contract.names import HOUR_US
-from districam_common.ledger.causes import FOREVER, Told, Word, effect_us, happenings, in_force
+from districam_common.ledger.causes import (
+    FOREVER,
+    LoggedEvent,
+    StatusChange,
+    effective_changes,
+    event_effective_us,
+    status_changes,
+)
 from districam_common.ledger.intervals import Interval, merge
 
 HoldId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -88,12 +102,12 @@ class HoldState:
     checked_us: Instant
 
 
-UNKNOWN = HoldState(state="partial", versions=0, held=0, checked_us=0)
+UNKNOWN_HOLD_STATE = HoldState(state="partial", versions=0, held=0, checked_us=0)
 """Of a hold that no indexer has looked at yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadHold:
+class UnreadableHold:
     """An object that has a hold's name and cannot be read as one: it keeps all that it might keep.
 
     Attributes:
@@ -110,79 +124,75 @@ class UnreadHold:
     why: str
 
 
-def unread_hold(hold_id: str, body: bytes, why: str) -> UnreadHold:
+def describe_unreadable_hold(hold_id: str, body: bytes, why: str) -> UnreadableHold:
     """What can be told of a hold that cannot be read: one of a newer version is JSON at least."""
     try:
-        said: Any = json.loads(body)
-        camera_id = said["camera_id"]
+        fields: Any = json.loads(body)
+        camera_id = fields["camera_id"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return UnreadHold(id=hold_id, why=why)
+        return UnreadableHold(id=hold_id, why=why)
     if not isinstance(camera_id, str) or CAMERA_ID.fullmatch(camera_id) is None:
-        return UnreadHold(id=hold_id, why=why)
-    from_us, to_us = said.get("from_us"), said.get("to_us")
+        return UnreadableHold(id=hold_id, why=why)
+    from_us, to_us = fields.get("from_us"), fields.get("to_us")
     if type(from_us) is not int or type(to_us) is not int or not 0 <= from_us < to_us:
-        return UnreadHold(id=hold_id, camera_id=camera_id, why=why)
-    return UnreadHold(id=hold_id, camera_id=camera_id, from_us=from_us, to_us=to_us, why=why)
+        return UnreadableHold(id=hold_id, camera_id=camera_id, why=why)
+    return UnreadableHold(id=hold_id, camera_id=camera_id, from_us=from_us, to_us=to_us, why=why)
 
 
 @dataclass(frozen=True, slots=True)
 class Holds:
     """All holds in force at one look, by id: those that were read, and those that could not be."""
 
-    read: tuple[Hold, ...]
-    unread: tuple[UnreadHold, ...] = ()
+    readable: tuple[Hold, ...]
+    unreadable: tuple[UnreadableHold, ...] = ()
 
-    def of(self, camera_id: str) -> list[Interval]:
+    def intervals_of(self, camera_id: str) -> list[Interval]:
         """What must stay of that camera, merged: what is unknown might be this."""
-        known = [(hold.from_us, hold.to_us) for hold in self.read if hold.camera_id == camera_id]
-        unknown = [(hold.from_us, hold.to_us) for hold in self.unread if hold.camera_id in (None, camera_id)]
+        known = [(hold.from_us, hold.to_us) for hold in self.readable if hold.camera_id == camera_id]
+        unknown = [(hold.from_us, hold.to_us) for hold in self.unreadable if hold.camera_id in (None, camera_id)]
         return merge([*known, *unknown])
 
-    def by_camera(self) -> dict[str, list[Interval]]:
+    def intervals_by_camera(self) -> dict[str, list[Interval]]:
         """`of` every camera of which anything is held; but for what is `unclear`, which would be of all."""
         out: dict[str, list[Interval]] = {}
-        for hold in (*self.read, *self.unread):
+        for hold in (*self.readable, *self.unreadable):
             if hold.camera_id is not None:
                 out.setdefault(hold.camera_id, []).append((hold.from_us, hold.to_us))
         return {camera_id: merge(windows) for camera_id, windows in out.items()}
 
     @property
-    def unclear(self) -> list[UnreadHold]:
+    def of_unknown_camera(self) -> list[UnreadableHold]:
         """Those that may be of any camera: while there are some, nothing at all may be let go."""
-        return [hold for hold in self.unread if hold.camera_id is None]
+        return [hold for hold in self.unreadable if hold.camera_id is None]
 
 
-def witnesses(told: Sequence[Told], from_us: int, to_us: int) -> list[Told]:
+def explaining_events(events: Sequence[LoggedEvent], from_us: int, to_us: int) -> list[LoggedEvent]:
     """The events that explain [from_us, to_us), in the order given: those in it, up to an hour after, and the one in force before."""
-    words = happenings(told)
-    before = [word.event for word in in_force(words) if word.effect_us <= from_us][-1:]
-    corrected = _corrected(words, told)
+    changes = status_changes(events)
+    before = [word.event for word in effective_changes(changes) if word.effective_us <= from_us][-1:]
+    corrected = _instances_with_fast_clock(changes, events)
     found = [
         one.event in before
-        or _concerns(one, from_us, to_us)
-        or (one.word is not None and one.word.event.instance in corrected)
-        for one in told
+        or _is_relevant(one, from_us, to_us)
+        or (one.status_change is not None and one.status_change.event.instance in corrected)
+        for one in events
     ]
-    ended = {
-        t.event.epoch
-        for t, is_found in zip(told, found, strict=True)
-        if is_found and isinstance(t.event, Lost)
-    }
-    begun = [isinstance(one.event, Connected) and one.event.epoch in ended for one in told]
-    return [one for one, *why in zip(told, found, begun, strict=True) if any(why)]
+    ended = {t.event.epoch for t, is_found in zip(events, found, strict=True) if is_found and isinstance(t.event, Lost)}
+    begun = [isinstance(one.event, Connected) and one.event.epoch in ended for one in events]
+    return [one for one, *why in zip(events, found, begun, strict=True) if any(why)]
 
 
-def _corrected(words: Iterable[Word], told: Iterable[Told]) -> set[str]:
+def _instances_with_fast_clock(changes: Iterable[StatusChange], events: Iterable[LoggedEvent]) -> set[str]:
     """Ingests whose clock was ahead, as only what they said later shows: all that they said is needed to see that again."""
-    effects_us = {word.event: word.effect_us for word in reversed(list(words))}
+    effects_us = {word.event: word.effective_us for word in reversed(list(changes))}
     return {
-        one.word.event.instance
-        for one in told
-        if one.word and effects_us[one.word.event] < one.word.effect_us
+        one.status_change.event.instance
+        for one in events
+        if one.status_change and effects_us[one.status_change.event] < one.status_change.effective_us
     }
 
 
-def _concerns(one: Told, from_us: int, to_us: int) -> bool:
+def _is_relevant(one: LoggedEvent, from_us: int, to_us: int) -> bool:
     match one.event:
         case FootageExpired():
             return False
@@ -190,29 +200,27 @@ def _concerns(one: Told, from_us: int, to_us: int) -> bool:
             return start_us < to_us and from_us < end_us
         case Connected() | Lost() | Refused() as event:
             instants_us = (
-                effect_us(event),
-                one.word.effect_us if one.word else 0,
+                event_effective_us(event),
+                one.status_change.effective_us if one.status_change else 0,
             )  # a clock may have been ahead
-            since_us = from_us - HOUR_US * isinstance(
-                event, Connected
-            )  # what is missing is proven from there on
+            since_us = from_us - HOUR_US * isinstance(event, Connected)  # what is missing is proven from there on
             return any(since_us <= at_us < to_us + HOUR_US for at_us in instants_us)
         case event:
             return from_us <= event.at_us < to_us
 
 
-def copied(told: Iterable[Told]) -> tuple[str, ...]:
+def encode_events(events: Iterable[LoggedEvent]) -> tuple[str, ...]:
     """Events as they stand in the index."""
-    return tuple(wire.indexed_event(one.event, one.appended_us).decode() for one in told)
+    return tuple(wire.encode_indexed_event(one.event, one.appended_us).decode() for one in events)
 
 
-def copied_fell(fell: Iterable[PartitionFell], from_us: int, to_us: int) -> tuple[str, ...]:
+def encode_truncations(truncations: Iterable[PartitionTruncated], from_us: int, to_us: int) -> tuple[str, ...]:
     """Those that touch the window, as they stand in the index."""
     return tuple(
-        wire.indexed_event(one, 0).decode() for one in fell if one.from_us < to_us and from_us < one.to_us
+        wire.encode_indexed_event(one, 0).decode() for one in truncations if one.from_us < to_us and from_us < one.to_us
     )
 
 
-def cached_form(hold: Hold) -> bytes:
+def encode_cached_hold(hold: Hold) -> bytes:
     """As it stands in `dc1:holds`: without the copied events, which may be many."""
-    return wire.json_bytes(replace(hold, events=(), fell=()))
+    return wire.encode_json(replace(hold, events=(), fell=()))

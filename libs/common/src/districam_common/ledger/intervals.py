@@ -55,7 +55,7 @@ def gaps(window: Interval, covered: Sequence[Interval]) -> list[Interval]:
     return subtract([window] if window[0] < window[1] else [], covered)
 
 
-def twice(pairs: Iterable[Interval]) -> list[Interval]:
+def overlaps(pairs: Iterable[Interval]) -> list[Interval]:
     """Where at least two of `pairs` lie over each other, merged."""
     steps = sorted(step for start, end in pairs if start < end for step in ((start, 1), (end, -1)))
     out: list[Interval] = []
@@ -67,7 +67,7 @@ def twice(pairs: Iterable[Interval]) -> list[Interval]:
     return merge(out)
 
 
-def touches(merged: Sequence[Interval], start: int, end: int) -> bool:
+def intersects(merged: Sequence[Interval], start: int, end: int) -> bool:
     """Whether anything of [start, end) lies in `merged`."""
     n = bisect_right(merged, start, key=lambda pair: pair[0]) - 1
     if n >= 0 and merged[n][1] > start:
@@ -75,14 +75,10 @@ def touches(merged: Sequence[Interval], start: int, end: int) -> bool:
     return n + 1 < len(merged) and merged[n + 1][0] < end
 
 
-def touched(
-    merged: Sequence[Interval], starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.bool]:
+def intersect_each(merged: Sequence[Interval], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool]:
     """`touches` of two columns of equal length."""
     bounds = np.array([(_NEVER, _NEVER), *merged], dtype=np.int64)
-    before = np.searchsorted(
-        bounds[1:, 0], ends
-    )  # how many begin before each end: the last of them ends last
+    before = np.searchsorted(bounds[1:, 0], ends)  # how many begin before each end: the last of them ends last
     return (starts < ends) & (bounds[before, 1] > starts)
 
 

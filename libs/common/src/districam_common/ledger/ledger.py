@@ -7,30 +7,39 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from districam_common.contract.events import Cause, FootageExpired, PartitionFell
-from districam_common.contract.index import SegmentArray
+from districam_common.contract.events import Cause, FootageExpired, PartitionTruncated
+from districam_common.contract.segment_array import SegmentArray
 from districam_common.ledger.causes import (
     BEGINNING,
     FOREVER,
-    Blame,
-    Missing,
-    Reign,
-    Told,
-    blamed,
-    happenings,
+    Attribution,
+    EffectivePeriod,
+    Holes,
+    LoggedEvent,
+    attributions,
+    effective_periods,
+    find_holes,
     interruptions,
-    missing,
-    reigns,
-    shed,
+    shed_attributions,
+    status_changes,
 )
-from districam_common.ledger.expectation import Revision, expected
-from districam_common.ledger.intervals import Interval, gaps, merge, merge_arrays, touches
+from districam_common.ledger.expectation import Revision, expected_intervals
+from districam_common.ledger.intervals import Interval, gaps, intersects, merge, merge_arrays
 
-__all__ = ["LedgerInputs", "Revision", "State", "Summary", "Told", "gap_us_by_cause", "ledger", "summary"]
+__all__ = [
+    "LedgerInputs",
+    "LoggedEvent",
+    "Revision",
+    "State",
+    "Summary",
+    "gap_us_by_cause",
+    "ledger",
+    "summary",
+]
 
 SETTLE_US = 75_000_000
 """Longer than the silence deadline, the session timeout and a reconnection together."""
-SHORT_HOLE_US = 500_000
+MIN_GAP_US = 500_000
 
 StateName = Literal["recorded", "gap", "pending", "expired", "not_expected"]
 
@@ -66,71 +75,71 @@ class LedgerInputs:
         segments: its segments (`index.SEGMENTS`), in any order, repeats and copies allowed. They must reach an hour
             beyond the window on either side, where stored: a loss is proven by what came after it.
         events: all its events, in any order, repeats allowed.
-        fell: the `partition.fell` events of its partition of `fragments`.
+        truncations: the `partition.fell` events of its partition of `fragments`.
         log_us: everything up to this instant in its partition is stored and indexed, µs UTC; 0 if unknown.
     """
 
     revisions: Sequence[Revision]
     segments: SegmentArray
-    events: Sequence[Told]
-    fell: Sequence[PartitionFell] = ()
+    events: Sequence[LoggedEvent]
+    truncations: Sequence[PartitionTruncated] = ()
     log_us: int
 
 
-def ledger(window: Interval, known: LedgerInputs, *, now_us: int, settle_us: int = SETTLE_US) -> list[State]:
+def ledger(window: Interval, inputs: LedgerInputs, *, now_us: int, settle_us: int = SETTLE_US) -> list[State]:
     """What is known of each instant of `window`: states that tile it, in order, neighbours differing.
 
     Args:
         window: half-open, µs UTC.
-        known: of the camera.
+        inputs: of the camera.
         now_us: nothing later than this can be known.
         settle_us: what is newer than `log_us` less this may still change.
     """
-    segments, events, log_us = known.segments, known.events, known.log_us
+    segments, events, log_us = inputs.segments, inputs.events, inputs.log_us
     recorded = merge_arrays(segments["start_us"], segments["end_us"])
-    gone = missing(segments, events, log_us)
-    dropped = shed(events)
-    happened = happenings(events)
-    ruling = reigns(happened, (window[0] - SHORT_HOLE_US, window[1] + SHORT_HOLE_US))
+    holes = find_holes(segments, events, log_us)
+    shed_ranges = shed_attributions(events)
+    changes = status_changes(events)
+    periods = effective_periods(changes, (window[0] - MIN_GAP_US, window[1] + MIN_GAP_US))
     expired = merge((t.event.from_us, t.event.to_us) for t in events if isinstance(t.event, FootageExpired))
-    shown = merge([*recorded, *_short_holes(recorded, gone, dropped, ruling)])
-    wanted = expected(known.revisions, segments, happened)
+    recorded_or_short = merge([*recorded, *_short_gaps(recorded, holes, shed_ranges, periods)])
+    expected_ranges = expected_intervals(inputs.revisions, segments, changes)
     layers = [
-        _plain("expired", expired),
-        _plain("recorded", shown),
-        _plain("not_expected", gaps((BEGINNING, FOREVER), wanted)),
-        _plain("pending", [(min(log_us - settle_us, now_us), FOREVER)]),
-        _blaming(dropped),
-        _plain("pending", gone.unsettled),
-        _blaming(Blame(*interval, "pipeline_loss") for interval in gone.lost),
-        _blaming(blamed(ruling)),
+        _plain_layer("expired", expired),
+        _plain_layer("recorded", recorded_or_short),
+        _plain_layer("not_expected", gaps((BEGINNING, FOREVER), expected_ranges)),
+        _plain_layer("pending", [(min(log_us - settle_us, now_us), FOREVER)]),
+        _attributed_layer(shed_ranges),
+        _plain_layer("pending", holes.unsettled),
+        _attributed_layer(Attribution(*interval, "pipeline_loss") for interval in holes.lost),
+        _attributed_layer(attributions(periods)),
     ]
-    fallen = _plain("gap", merge((f.from_us, f.to_us) for f in known.fell))
-    return _merged(_decided(window, layers, fallen))
+    truncated = _plain_layer("gap", merge((f.from_us, f.to_us) for f in inputs.truncations))
+    return _merge_adjacent(_resolve(window, layers, truncated))
 
 
-def _plain(name: StateName, intervals: Iterable[Interval]) -> _Layer:
+def _plain_layer(name: StateName, intervals: Iterable[Interval]) -> _Layer:
     return _Layer([State(name, *interval) for interval in intervals])
 
 
-def _blaming(blames: Iterable[Blame]) -> _Layer:
-    return _Layer([State("gap", b.from_us, b.to_us, b.cause, b.detail) for b in blames])
+def _attributed_layer(attributed: Iterable[Attribution]) -> _Layer:
+    return _Layer([State("gap", b.from_us, b.to_us, b.cause, b.detail) for b in attributed])
 
 
-def _decided(window: Interval, layers: Sequence[_Layer], fallen: _Layer) -> Iterator[State]:
+def _resolve(window: Interval, layers: Sequence[_Layer], truncated: _Layer) -> Iterator[State]:
     """A state for each stretch of the window in which no layer changes."""
-    edges = {edge for layer in (*layers, fallen) for s in layer.states for edge in (s.from_us, s.to_us)}
+    edges = {edge for layer in (*layers, truncated) for s in layer.states for edge in (s.from_us, s.to_us)}
     inside = sorted(edge for edge in edges if window[0] < edge < window[1])
     for from_us, to_us in pairwise([window[0], *inside, window[1]]):
         if from_us < to_us:
             found = next(state for layer in layers if (state := layer.at(from_us)))
             cause, detail = found.cause, found.detail
-            if cause in ("pipeline_loss", "service_down") and fallen.at(from_us):
+            if cause in ("pipeline_loss", "service_down") and truncated.at(from_us):
                 cause, detail = "storage_down", ""
             yield State(found.state, from_us, to_us, cause, detail)
 
 
-def _merged(states: Iterable[State]) -> list[State]:
+def _merge_adjacent(states: Iterable[State]) -> list[State]:
     out: list[State] = []
     for new in states:
         old = out[-1] if out else None
@@ -141,17 +150,20 @@ def _merged(states: Iterable[State]) -> list[State]:
     return out
 
 
-def _short_holes(
-    recorded: Sequence[Interval], gone: Missing, dropped: Sequence[Blame], ruling: Sequence[Reign]
+def _short_gaps(
+    recorded: Sequence[Interval],
+    holes: Holes,
+    shed_ranges: Sequence[Attribution],
+    periods: Sequence[EffectivePeriod],
 ) -> list[Interval]:
     """Holes too short to be gaps: where one epoch ends and the next begins, and nothing is known to be missing."""
-    holes = [(before[1], after[0]) for before, after in pairwise(recorded)]
-    short = [hole for hole in holes if hole[1] - hole[0] < SHORT_HOLE_US]
-    if not short:
+    all_gaps = [(before[1], after[0]) for before, after in pairwise(recorded)]
+    short_gaps = [hole for hole in all_gaps if hole[1] - hole[0] < MIN_GAP_US]
+    if not short_gaps:
         return []
-    sheds = [(b.from_us, b.to_us) for b in dropped]
-    known = merge([*gone.lost, *gone.unsettled, *sheds, *interruptions(ruling)])
-    return [hole for hole in short if not touches(known, *hole)]
+    sheds = [(b.from_us, b.to_us) for b in shed_ranges]
+    known = merge([*holes.lost, *holes.unsettled, *sheds, *interruptions(periods)])
+    return [hole for hole in short_gaps if not intersects(known, *hole)]
 
 
 # ---- sums

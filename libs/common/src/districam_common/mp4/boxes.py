@@ -10,12 +10,12 @@ from itertools import accumulate, chain, repeat
 from typing import NamedTuple
 
 Data = bytes | bytearray | memoryview
-SAMPLES_MAX = 1 << 16
+MAX_TRUN_SAMPLES = 1 << 16
 """In one `trun`; a fragment of ours holds seconds. More is garbage that would cost memory."""
 
 _SAMPLE_FIELDS = {0x100: "I", 0x200: "I", 0x400: "I", 0x800: "i"}
 """Duration, size, flags and composition offset in a `trun`, section 8.8.8, by flag; in `struct`'s terms."""
-_HEAD = struct.Struct(">I4s")
+_BOX_HEADER = struct.Struct(">I4s")
 _NOT_SYNC = 0x10000  # sample_is_non_sync_sample, section 8.8.3.1
 
 
@@ -33,10 +33,10 @@ def boxes(data: Data, start: int = 0, end: int | None = None) -> Iterator[Box]:
     limit = len(data) if end is None else end
     at = start
     while at < limit:
-        if at + _HEAD.size > len(data):
+        if at + _BOX_HEADER.size > len(data):
             raise ValueError(f"the data ends at {len(data)}, inside the head of a box at {at}")
-        size, kind = _HEAD.unpack_from(data, at)
-        body = at + _HEAD.size
+        size, kind = _BOX_HEADER.unpack_from(data, at)
+        body = at + _BOX_HEADER.size
         if size == 1:
             size, body = _integer(data, at + 8, 8), at + 16
         elif size == 0:
@@ -47,7 +47,7 @@ def boxes(data: Data, start: int = 0, end: int | None = None) -> Iterator[Box]:
         at += size
 
 
-def find(data: Data, *path: str, within: Box | None = None) -> Box:
+def find_box(data: Data, *path: str, within: Box | None = None) -> Box:
     """The first box of that path, such as `"moov", "trak"`, in `data` or in the box `within`."""
     found = within
     for kind in path:
@@ -96,8 +96,8 @@ class Track:
 
 def tracks(init: bytes) -> list[Track]:
     """All tracks, in the order of the init."""
-    moov = find(init, "moov")
-    defaults = dict(_defaults(init, find(init, "mvex", within=moov)))
+    moov = find_box(init, "moov")
+    defaults = dict(_trex_defaults(init, find_box(init, "mvex", within=moov)))
     traks = [box for box in boxes(init, moov.body, moov.end) if box.kind == "trak"]
     return [_track(init, trak, defaults) for trak in traks]
 
@@ -110,7 +110,7 @@ def video_track(init: bytes) -> Track:
     return found[0]
 
 
-def _defaults(init: bytes, mvex: Box) -> Iterator[tuple[int, tuple[int, int, int]]]:
+def _trex_defaults(init: bytes, mvex: Box) -> Iterator[tuple[int, tuple[int, int, int]]]:
     for box in boxes(init, mvex.body, mvex.end):
         if box.kind == "trex":
             track_id, _, duration, size, flags = (_integer(init, box.body + 4 + 4 * n, 4) for n in range(5))
@@ -118,13 +118,13 @@ def _defaults(init: bytes, mvex: Box) -> Iterator[tuple[int, tuple[int, int, int
 
 
 def _track(init: bytes, trak: Box, defaults: dict[int, tuple[int, int, int]]) -> Track:
-    header, media = find(init, "tkhd", within=trak), find(init, "mdia", within=trak)
-    clock, handler = find(init, "mdhd", within=media), find(init, "hdlr", within=media)
-    track_id = _integer(init, header.body + (20 if _version(init, header) else 12), 4)
-    timescale = _integer(init, clock.body + (20 if _version(init, clock) else 12), 4)
+    tkhd, mdia = find_box(init, "tkhd", within=trak), find_box(init, "mdia", within=trak)
+    mdhd, hdlr = find_box(init, "mdhd", within=mdia), find_box(init, "hdlr", within=mdia)
+    track_id = _integer(init, tkhd.body + (20 if _version(init, tkhd) else 12), 4)
+    timescale = _integer(init, mdhd.body + (20 if _version(init, mdhd) else 12), 4)
     if not timescale:
         raise ValueError(f"track {track_id} has a timescale of 0")
-    is_video = init[handler.body + 8 : handler.body + 12] == b"vide"
+    is_video = init[hdlr.body + 8 : hdlr.body + 12] == b"vide"
     return Track(track_id, is_video, timescale, *defaults.get(track_id, (0, 0, 0)))
 
 
@@ -136,13 +136,13 @@ def _version(data: Data, box: Box) -> int:
 
 
 class Sample(NamedTuple):  # made in a third of the time that a frozen dataclass takes
-    """One access unit: where its bytes lie in the data, its times in ticks (`cts`: shown that much after `dts`)."""
+    """One access unit: where its bytes lie in the data, its times in ticks (`composition_offset`: shown that much after `dts`)."""
 
     offset: int
     size: int
     dts: int
     duration: int
-    cts: int
+    composition_offset: int
     is_keyframe: bool
 
 
@@ -178,7 +178,7 @@ def fragments(data: Data, track: Track) -> list[FragmentEntry]:
         if box.kind == "moof":
             moof = box
         elif box.kind == "mdat" and moof:
-            found = tuple(chain.from_iterable(_runs(data, moof, track)))
+            found = tuple(chain.from_iterable(_track_fragments(data, moof, track)))
             if not found or any(s.offset < box.body or s.offset + s.size > box.end for s in found):
                 raise ValueError(f"the moof at {moof.start} has no samples in its mdat")
             out.append(FragmentEntry(found))
@@ -193,7 +193,7 @@ def samples(data: Data, track: Track) -> list[Sample]:
 
 def track_ids(data: Data) -> list[int]:
     """The track of each run of samples in the first fragment of `data`."""
-    return [_track_id(data, find(data, "tfhd", within=traf)) for traf in _trafs(data, find(data, "moof"))]
+    return [_track_id(data, find_box(data, "tfhd", within=traf)) for traf in _trafs(data, find_box(data, "moof"))]
 
 
 def _trafs(data: Data, moof: Box) -> Iterator[Box]:
@@ -204,18 +204,18 @@ def _track_id(data: Data, header: Box) -> int:
     return _integer(data, header.body + 4, 4)
 
 
-def _runs(data: Data, moof: Box, track: Track) -> Iterator[list[Sample]]:
+def _track_fragments(data: Data, moof: Box, track: Track) -> Iterator[list[Sample]]:
     """The samples of each `traf` of the track."""
     for traf in _trafs(data, moof):
         inside = list(boxes(data, traf.body, traf.end))
-        header = _first(inside, "tfhd")
-        if _track_id(data, header) == track.track_id:
-            clock = _first(inside, "tfdt")
-            yield _track_samples(data, inside, clock, _header(data, header, moof, track))
+        tfhd = _first(inside, "tfhd")
+        if _track_id(data, tfhd) == track.track_id:
+            tfdt = _first(inside, "tfdt")
+            yield _parse_traf(data, inside, tfdt, _parse_tfhd(data, tfhd, moof, track))
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class _TfhdDefaults:
     """`tfhd`, with the init's defaults filled in."""
 
     base: int
@@ -224,22 +224,22 @@ class _Header:
     flags: int
 
 
-class _Fields:
+class _FieldReader:
     """Reads a full box's fields one after another."""
 
     def __init__(self, data: Data, box: Box, skip: int) -> None:
         self._data, self._at = data, box.body + 4 + skip
         self.flags = _integer(data, box.body + 1, 3)
 
-    def take(self, length: int, *, signed: bool = False) -> int:
+    def read(self, length: int, *, signed: bool = False) -> int:
         self._at += length
         return _integer(self._data, self._at - length, length, signed=signed)
 
-    def optional(self, flag: int, default: int, length: int = 4) -> int:
+    def read_optional(self, flag: int, default: int, length: int = 4) -> int:
         """The next field if the box's flags say that it is there."""
-        return self.take(length) if self.flags & flag else default
+        return self.read(length) if self.flags & flag else default
 
-    def columns(self, known: Mapping[int, str], count: int) -> dict[int, tuple[int, ...]]:
+    def read_columns(self, known: Mapping[int, str], count: int) -> dict[int, tuple[int, ...]]:
         """By flag, the values of each field that all of the next `count` rows have."""
         present = [flag for flag in known if self.flags & flag]
         row = struct.Struct(">" + "".join(known[flag] for flag in present))
@@ -252,43 +252,43 @@ class _Fields:
         return dict(zip(present, zip(*rows, strict=True), strict=False))
 
 
-def _header(data: Data, box: Box, moof: Box, track: Track) -> _Header:
-    fields = _Fields(data, box, skip=4)
-    base = fields.optional(0x01, moof.start, 8)
-    fields.optional(0x02, 0)
-    return _Header(
+def _parse_tfhd(data: Data, box: Box, moof: Box, track: Track) -> _TfhdDefaults:
+    fields = _FieldReader(data, box, skip=4)
+    base = fields.read_optional(0x01, moof.start, 8)
+    fields.read_optional(0x02, 0)
+    return _TfhdDefaults(
         base,
-        fields.optional(0x08, track.default_duration),
-        fields.optional(0x10, track.default_size),
-        fields.optional(0x20, track.default_flags),
+        fields.read_optional(0x08, track.default_duration),
+        fields.read_optional(0x10, track.default_size),
+        fields.read_optional(0x20, track.default_flags),
     )
 
 
-def _track_samples(data: Data, inside: list[Box], clock: Box, header: _Header) -> list[Sample]:
-    dts = _Fields(data, clock, skip=0).take(8 if _version(data, clock) else 4)
-    offset, found = header.base, list[Sample]()
+def _parse_traf(data: Data, inside: list[Box], tfdt: Box, defaults: _TfhdDefaults) -> list[Sample]:
+    dts = _FieldReader(data, tfdt, skip=0).read(8 if _version(data, tfdt) else 4)
+    offset, found = defaults.base, list[Sample]()
     for box in inside:
         if box.kind == "trun":
-            run, offset, dts = _run(data, box, header, offset, dts)
+            run, offset, dts = _parse_trun(data, box, defaults, offset, dts)
             found += run
     return found
 
 
-def _run(data: Data, box: Box, header: _Header, offset: int, dts: int) -> tuple[list[Sample], int, int]:
+def _parse_trun(data: Data, box: Box, defaults: _TfhdDefaults, offset: int, dts: int) -> tuple[list[Sample], int, int]:
     """The samples of a `trun`, and where the next one's begin: in the data, and in time."""
-    fields = _Fields(data, box, skip=0)
-    count = fields.take(4)
-    if count > SAMPLES_MAX:
+    fields = _FieldReader(data, box, skip=0)
+    count = fields.read(4)
+    if count > MAX_TRUN_SAMPLES:
         raise ValueError(f"a run of {count} samples")
     if fields.flags & 0x01:
-        offset = header.base + fields.take(4, signed=True)
-    first_flags = fields.optional(0x04, header.flags)
-    columns = fields.columns(_SAMPLE_FIELDS, count)
-    durations = columns.get(0x100, (header.duration,) * count)
-    sizes = columns.get(0x200, (header.size,) * count)
-    flags = columns.get(0x400) or chain((first_flags,), repeat(header.flags, count - 1))
-    shifts = columns.get(0x800, repeat(0, count))
-    offsets, starts = [*accumulate(sizes, initial=offset)], [*accumulate(durations, initial=dts)]
+        offset = defaults.base + fields.read(4, signed=True)
+    first_flags = fields.read_optional(0x04, defaults.flags)
+    columns = fields.read_columns(_SAMPLE_FIELDS, count)
+    durations = columns.get(0x100, (defaults.duration,) * count)
+    sizes = columns.get(0x200, (defaults.size,) * count)
+    flags = columns.get(0x400) or chain((first_flags,), repeat(defaults.flags, count - 1))
+    composition_offsets = columns.get(0x800, repeat(0, count))
+    offsets, decode_times = [*accumulate(sizes, initial=offset)], [*accumulate(durations, initial=dts)]
     are_keyframes = [not flag & _NOT_SYNC for flag in flags]
-    found = [*map(Sample, offsets, sizes, starts, durations, shifts, are_keyframes)]
-    return found, offsets[-1], starts[-1]
+    found = [*map(Sample, offsets, sizes, decode_times, durations, composition_offsets, are_keyframes)]
+    return found, offsets[-1], decode_times[-1]

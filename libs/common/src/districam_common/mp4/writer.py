@@ -23,7 +23,7 @@ _TRAF_BYTES: Final = 8 + 20 + 20 + 20
 
 
 @dataclass(frozen=True, slots=True)
-class AudioUnit:
+class AudioSample:
     """One access unit of audio as it is stored: an MP4 sample. `dts` and `duration` in ticks of its track."""
 
     data: bytes
@@ -32,7 +32,7 @@ class AudioUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrackRun:
     """The samples of one track in a fragment.
 
     Attributes:
@@ -55,7 +55,7 @@ class Run:
 
 def video_run(
     track_id: int, dts: int, samples: Sequence[tuple[int, int, bool, int]], media: Sequence[Data]
-) -> Run:
+) -> TrackRun:
     """Samples of video: duration, size, whether it is a keyframe, and composition offset of each."""
     has_offsets = False
     size = 0
@@ -70,10 +70,10 @@ def video_run(
         if has_offsets:
             rows.append(offset & 0xFFFFFFFF)
     flags = _DURATION_SIZE | _SAMPLE_FLAGS | (_COMPOSITION_OFFSET if has_offsets else 0)
-    return Run(track_id, dts, flags, len(samples), rows, media, size)
+    return TrackRun(track_id, dts, flags, len(samples), rows, media, size)
 
 
-def audio_run(track_id: int, units: Sequence[AudioUnit]) -> Run:
+def audio_run(track_id: int, units: Sequence[AudioSample]) -> TrackRun:
     """Samples of audio, at least one; each can be decoded alone, as the track's default says."""
     rows: list[int] = []
     size = 0
@@ -82,10 +82,10 @@ def audio_run(track_id: int, units: Sequence[AudioUnit]) -> Run:
         rows.append(len(unit.data))
         size += len(unit.data)
     media = [unit.data for unit in units]
-    return Run(track_id, units[0].dts, _DURATION_SIZE, len(units), rows, media, size)
+    return TrackRun(track_id, units[0].dts, _DURATION_SIZE, len(units), rows, media, size)
 
 
-def fragment_head(number: int, runs: Sequence[Run]) -> bytes:
+def fragment_header(number: int, runs: Sequence[TrackRun]) -> bytes:
     """`moof` number `number`, and the head of the `mdat` whose content is the runs' media in their order.
 
     Raises:
@@ -103,7 +103,7 @@ def fragment_head(number: int, runs: Sequence[Run]) -> bytes:
         raise ValueError(f"a fragment's figures do not fit: {error}") from error
 
 
-def _traf(run: Run, data_offset: int) -> bytes:
+def _traf(run: TrackRun, data_offset: int) -> bytes:
     header = struct.pack(">III", _DEFAULT_BASE_IS_MOOF | _DEFAULT_FLAGS, run.track_id, _SYNC)
     version = 1 if run.flags & _COMPOSITION_OFFSET else 0  # of version 1 offsets are signed
     head = struct.pack(">IIi", version << 24 | _DATA_OFFSET | run.flags, run.count, data_offset)

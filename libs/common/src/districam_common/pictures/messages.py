@@ -4,37 +4,37 @@ import json
 import struct
 from typing import Any, cast
 
-HEAD_MOST = 4 << 10
-BODY_MOST = 128 << 20
+MAX_HEAD_BYTES = 4 << 10
+MAX_BODY_BYTES = 128 << 20
 _LENGTHS = struct.Struct(">II")
 LENGTHS_BYTES = _LENGTHS.size
 
-Head = dict[str, Any]
+MessageHead = dict[str, Any]
 
 
 class BadMessageError(ValueError):
     """The bytes are no message of ours."""
 
 
-def packed(head: Head, *body: bytes) -> list[bytes]:
+def encode_message(head: MessageHead, *body: bytes) -> list[bytes]:
     """The pieces to be written, one after another."""
     text = json.dumps(head, separators=(",", ":")).encode()
     return [_LENGTHS.pack(len(text), sum(map(len, body))), text, *body]
 
 
-def lengths(data: bytes) -> tuple[int, int]:
+def decode_lengths(data: bytes) -> tuple[int, int]:
     """Of head and body, from the `LENGTHS_BYTES` in front.
 
     Raises:
         BadMessageError: longer than any.
     """
     head, body = _LENGTHS.unpack(data)
-    if head > HEAD_MOST or body > BODY_MOST:
+    if head > MAX_HEAD_BYTES or body > MAX_BODY_BYTES:
         raise BadMessageError(f"a message of {head} and {body} bytes")
     return head, body
 
 
-def head_of(data: bytes) -> Head:
+def decode_head(data: bytes) -> MessageHead:
     """Raises BadMessageError: not a JSON object."""
     try:
         found: object = json.loads(data)
@@ -42,4 +42,4 @@ def head_of(data: bytes) -> Head:
         raise BadMessageError("a head that is not JSON") from error
     if not isinstance(found, dict):
         raise BadMessageError("a head that is no object")
-    return cast("Head", found)
+    return cast("MessageHead", found)

@@ -22,7 +22,7 @@ class Credential:
     password: str = field(repr=False)
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
-    def is_for(self, address: str) -> bool:
+    def may_be_sent_to(self, address: str) -> bool:
         """Whether the host of that IP address may be told."""
         try:
             host = ip_address(address.partition("%")[0])
@@ -52,7 +52,7 @@ class Credentials:
             stat = self._file.stat()
             stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if stamp != self._stamp:
-                self._entries = parse(self._file.read_text(encoding="utf-8"))
+                self._entries = parse_credentials(self._file.read_text(encoding="utf-8"))
                 self._stamp = stamp
         except (OSError, UnicodeDecodeError, ValueError) as error:
             why = (
@@ -64,7 +64,7 @@ class Credentials:
         return self._entries.get(name)
 
 
-def parse(text: str) -> dict[str, Credential]:
+def parse_credentials(text: str) -> dict[str, Credential]:
     """The entries of a credentials' file.
 
     Raises:

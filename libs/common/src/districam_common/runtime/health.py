@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from districam_common.runtime import metrics
-from districam_common.runtime.settings import HealthSettings, SettingsError, variable
+from districam_common.runtime.settings import HealthSettings, SettingsError, variable_name
 
 log = structlog.get_logger()
 
@@ -38,12 +38,12 @@ class Health:
         self._dependencies: dict[str, Dependency] = {}
         self._was_ready = False
 
-    def needs(self, *names: str) -> None:
+    def declare(self, *names: str) -> None:
         """Declares dependencies; the service is not ready until each has been told ok."""
         for name in names:
             self._dependencies.setdefault(name, Dependency(ok=False, detail="not reached yet"))
 
-    def ok(self, name: str, detail: str = "") -> None:
+    def report_ok(self, name: str, detail: str = "") -> None:
         before = self._dependencies.get(name)
         now = Dependency(ok=True, detail=detail)
         if before == now:
@@ -54,7 +54,7 @@ class Health:
             self._was_ready = True
             log.info("ready", dependencies=sorted(self._dependencies))
 
-    def failing(self, name: str, why: str) -> None:
+    def report_failing(self, name: str, why: str) -> None:
         before = self._dependencies.get(name)
         self._dependencies[name] = Dependency(ok=False, detail=why)
         if before is None or before.ok or before.detail != why:
@@ -70,7 +70,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An HTTP answer."""
 
     status: int
@@ -78,33 +78,32 @@ class Answer:
     body: bytes
 
 
-def answer(method: str, path: str, accept: str, health: Health) -> Answer:
+def handle_request(method: str, path: str, accept: str, health: Health) -> Response:
     """What /healthz, /readyz and /metrics say. /healthz answers at all because the loop turns."""
     if method not in {"GET", "HEAD"}:
-        return Answer(405, "text/plain; charset=utf-8", b"only GET\n")
+        return Response(405, "text/plain; charset=utf-8", b"only GET\n")
     match path.partition("?")[0]:
         case "/healthz":
-            return Answer(200, "text/plain; charset=utf-8", b"ok\n")
+            return Response(200, "text/plain; charset=utf-8", b"ok\n")
         case "/readyz":
             return _readiness(health)
         case "/metrics":
             content_type, body = metrics.exposition(accept)
-            return Answer(200, content_type, body)
+            return Response(200, content_type, body)
         case _:
-            return Answer(404, "text/plain; charset=utf-8", b"/healthz, /readyz or /metrics\n")
+            return Response(404, "text/plain; charset=utf-8", b"/healthz, /readyz or /metrics\n")
 
 
-def _readiness(health: Health) -> Answer:
+def _readiness(health: Health) -> Response:
     dependencies = {
-        name: {"ok": dependency.ok, "detail": dependency.detail}
-        for name, dependency in health.snapshot().items()
+        name: {"ok": dependency.ok, "detail": dependency.detail} for name, dependency in health.snapshot().items()
     }
     body = json.dumps({"ready": health.is_ready, "dependencies": dependencies}, ensure_ascii=False).encode()
-    return Answer(200 if health.is_ready else 503, "application/json", body + b"\n")
+    return Response(200 if health.is_ready else 503, "application/json", body + b"\n")
 
 
 @asynccontextmanager
-async def serving(settings: HealthSettings, health: Health) -> AsyncGenerator[int]:
+async def serve_health(settings: HealthSettings, health: Health) -> AsyncGenerator[int]:
     """Serves health for the length of the block; gives the port.
 
     Raises:
@@ -113,7 +112,7 @@ async def serving(settings: HealthSettings, health: Health) -> AsyncGenerator[in
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await _answer_one(reader, writer, health)
+            await _serve_connection(reader, writer, health)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a prober that went away, or sends no request
         finally:
@@ -122,7 +121,7 @@ async def serving(settings: HealthSettings, health: Health) -> AsyncGenerator[in
     try:
         server = await asyncio.start_server(handle, settings.host, settings.port)
     except OSError as error:
-        name = variable("health", "port")
+        name = variable_name("health", "port")
         raise SettingsError(
             f"{name}: cannot serve health on {settings.host}:{settings.port} ({error.strerror or error}); "
             f"choose another port, or 0 for a free one"
@@ -131,7 +130,7 @@ async def serving(settings: HealthSettings, health: Health) -> AsyncGenerator[in
         yield server.sockets[0].getsockname()[1]
 
 
-async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> None:
+async def _serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> None:
     """One request a connection (RFC 9112, `Connection: close`); probers and scrapers ask seconds apart."""
     async with asyncio.timeout(_REQUEST_TIMEOUT_S):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -139,9 +138,9 @@ async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     words = request.split(" ")
     accept = next((field[7:].strip() for field in fields if field.lower().startswith("accept:")), "")
     if len(words) == 3:
-        out = await _answered(words[0], words[1], accept, health)
+        out = await _handle_request(words[0], words[1], accept, health)
     else:
-        out = Answer(400, "text/plain; charset=utf-8", b"not an HTTP request\n")
+        out = Response(400, "text/plain; charset=utf-8", b"not an HTTP request\n")
     head_out = (
         f"HTTP/1.1 {out.status} {_REASONS[out.status]}\r\nContent-Type: {out.content_type}\r\n"
         f"Content-Length: {len(out.body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
@@ -151,8 +150,8 @@ async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         await writer.drain()
 
 
-async def _answered(method: str, path: str, accept: str, health: Health) -> Answer:
+async def _handle_request(method: str, path: str, accept: str, health: Health) -> Response:
     """In a thread what may be long: the metrics of thousands of cameras take a second to write."""
     if path.startswith("/metrics"):
-        return await asyncio.to_thread(answer, method, path, accept, health)
-    return answer(method, path, accept, health)
+        return await asyncio.to_thread(handle_request, method, path, accept, health)
+    return handle_request(method, path, accept, health)

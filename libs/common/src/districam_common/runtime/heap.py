@@ -19,10 +19,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
-TRIM_EVERY_S = 10.0
+TRIM_INTERVAL_S = 10.0
 _M_ARENA_MAX, _ARENAS = -8, 2
-_LOOK_S = 0.25
-_MANY = 100_000
+_COLLECT_INTERVAL_S = 0.25
+_MIN_CONTAINERS = 100_000
 """Containers: some 30 ms of collecting."""
 _NEVER = 1 << 30
 
@@ -41,7 +41,7 @@ def trimmer() -> Callable[[], object] | None:
 
 
 @asynccontextmanager
-async def trimmed(every_s: float = TRIM_EVERY_S) -> AsyncGenerator[None]:
+async def trim_periodically(every_s: float = TRIM_INTERVAL_S) -> AsyncGenerator[None]:
     """Trims the heap so often for the length of the block, in a thread: it may take milliseconds."""
     trim = trimmer()
     if trim is None:
@@ -62,7 +62,7 @@ async def _trim(trim: Callable[[], object], every_s: float) -> None:
 
 
 @asynccontextmanager
-async def collected() -> AsyncGenerator[None]:
+async def collect_periodically() -> AsyncGenerator[None]:
     """For the length of the block, full collections of cyclic garbage are made here alone, and are short."""
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
@@ -81,10 +81,10 @@ async def collected() -> AsyncGenerator[None]:
 
 async def _collect() -> None:
     while True:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_COLLECT_INTERVAL_S)
         # The interpreter counts allocations less deallocations: containers that take the place of others count as none, and
         # some day it would meet them all at once.
         gc.collect(1)
-        if len(gc.get_objects(2)) >= _MANY:
+        if len(gc.get_objects(2)) >= _MIN_CONTAINERS:
             gc.collect()
             gc.freeze()

@@ -13,24 +13,24 @@ from districam_common.runtime.settings import LogSettings
 
 _USERINFO = re.compile(r"://[^/\s?#]*@")
 """Of any URL, whatever its scheme: looking for the scheme as well would start a search at every letter of a long word."""
-_QUIET = {"aiokafka": logging.ERROR, "urllib3": logging.ERROR, "asyncio": logging.WARNING}
+_LIBRARY_LEVELS = {"aiokafka": logging.ERROR, "urllib3": logging.ERROR, "asyncio": logging.WARNING}
 """Libraries whose own lines repeat at each attempt; what matters of them comes through our errors and Health."""
 
 
-_PASSING = ("GroupCoordinatorNotAvailableError",)
+_IGNORED_MESSAGES = ("GroupCoordinatorNotAvailableError",)
 """What aiokafka calls an error although it only means "not yet": a fresh broker makes its topic of commits at the first
 request for it. aiokafka asks again; if it lasts, Health says so."""
 
 
-_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+_ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp"})
 """Unicode categories of what steers terminals, ends lines for some readers, or turns the direction of text."""
 
 
-def escaped(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""The text with control, format and line separating characters as `\uXXXX`, so that a line stays one line."""
     if text.isprintable():
         return text
-    return "".join(_escape(one) if unicodedata.category(one) in _UNSEEN else one for one in text)
+    return "".join(_escape(one) if unicodedata.category(one) in _ESCAPED_CATEGORIES else one for one in text)
 
 
 def _escape(character: str) -> str:
@@ -38,7 +38,7 @@ def _escape(character: str) -> str:
     return "".join(f"\\u{pairs[n : n + 4]}" for n in range(0, len(pairs), 4))
 
 
-def redacted(text: str) -> str:
+def redact_urls(text: str) -> str:
     """The text with the user and password taken out of every URL in it."""
     return _USERINFO.sub("://", text)
 
@@ -59,19 +59,17 @@ def configure(settings: LogSettings, *, service: str, instance: str) -> None:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(settings))
-    )
-    handler.addFilter(_is_news)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(settings)))
+    handler.addFilter(_is_not_ignored)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(level, least))
+    for name, min_level in _LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level, min_level))
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    return not (record.name.startswith("aiokafka") and any(name in record.getMessage() for name in _PASSING))
+def _is_not_ignored(record: logging.LogRecord) -> bool:
+    return not (record.name.startswith("aiokafka") and any(name in record.getMessage() for name in _IGNORED_MESSAGES))
 
 
 def _rendering(settings: LogSettings) -> list[structlog.typing.Processor]:
@@ -97,18 +95,16 @@ def _identity(service: str, instance: str) -> structlog.typing.Processor:
     return add
 
 
-def _escape_values(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _escape_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """For people: before colours, which are control characters too."""
-    return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: escape_controls(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _escape_line(_logger: object, _method: str, line: Any) -> str:
     """For machines: JSON has escaped the controls below U+0020 already; what is left stands inside its strings."""
-    return escaped(line)
+    return escape_controls(line)
 
 
 def _redact(_logger: object, _method: str, line: Any) -> str:
     """Last, on the whole line: whatever a secret was wrapped in, it is text by now."""
-    return redacted(line)
+    return redact_urls(line)

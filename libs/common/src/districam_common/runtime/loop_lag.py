@@ -16,7 +16,7 @@ LOOP_LAG_SECONDS = Histogram(
 
 
 @asynccontextmanager
-async def measured() -> AsyncGenerator[None]:
+async def measure_loop_lag() -> AsyncGenerator[None]:
     """Measures the running loop for the length of the block."""
     async with asyncio.TaskGroup() as tasks:
         sampling = tasks.create_task(_sample())

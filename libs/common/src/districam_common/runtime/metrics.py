@@ -6,7 +6,7 @@ from prometheus_client.exposition import choose_encoder
 LATENCY_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 """From capture to something durable: seconds when all is well, an hour after an outage."""
 
-UNREADABLE = Counter(
+UNREADABLE_BATCHES = Counter(
     "districam_unreadable_batches_total",
     "Places in a topic at which no record can be read: passed over, and told as dead letters",
     ["topic"],

@@ -20,19 +20,19 @@ from districam_common.runtime.backoff import delays
 from districam_common.runtime.clock import Clock, SystemClock
 from districam_common.runtime.health import Health
 from districam_common.runtime.retry import retry
-from districam_common.runtime.settings import ServiceSettings, SettingsError, load, variable
+from districam_common.runtime.settings import ServiceSettings, SettingsError, load, variable_name
 
 __all__ = [
-    "ASKED_TO_STOP",
-    "BAD_SETTINGS",
-    "BUG",
-    "REFUSED_FOR_GOOD",
+    "EXIT_BAD_SETTINGS",
+    "EXIT_BUG",
+    "EXIT_FATAL",
+    "EXIT_STOPPED",
     "Health",
     "Runtime",
     "entry",
     "instance_name",
-    "leaves",
-    "retrying",
+    "leaf_errors",
+    "retry_dependency",
     "run",
 ]
 
@@ -40,10 +40,10 @@ log = structlog.get_logger()
 S = TypeVar("S", bound=ServiceSettings)
 T = TypeVar("T")
 
-ASKED_TO_STOP = 0
-BUG = 1
-BAD_SETTINGS = 2
-REFUSED_FOR_GOOD = 3
+EXIT_STOPPED = 0
+EXIT_BUG = 1
+EXIT_BAD_SETTINGS = 2
+EXIT_FATAL = 3
 
 
 def instance_name() -> str:
@@ -61,15 +61,15 @@ class Runtime:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     health: Health = field(default_factory=Health)
 
-    async def stops_within(self, delay_s: float) -> bool:
+    async def wait_stopping(self, delay_s: float) -> bool:
         """Waits so long, less if asked to stop; whether to stop."""
-        return await _stops_within(self.stopping, delay_s)
+        return await _wait_stopping(self.stopping, delay_s)
 
 
 Main = Callable[[Runtime], Awaitable[None]]
 
 
-async def retrying(
+async def retry_dependency(
     attempt: Callable[[], Awaitable[T]],
     runtime: Runtime,
     dependency: str,
@@ -87,18 +87,18 @@ async def retrying(
     """
 
     async def pause(error: Retriable, delay_s: float) -> None:
-        runtime.health.failing(dependency, str(error))
+        runtime.health.report_failing(dependency, str(error))
         if while_stopping:
             await asyncio.sleep(delay_s)
-        elif await _stops_within(runtime.stopping, delay_s):
+        elif await _wait_stopping(runtime.stopping, delay_s):
             raise error
 
     result = await retry(attempt, delays(first_s, cap_s), pause)
-    runtime.health.ok(dependency)
+    runtime.health.report_ok(dependency)
     return result
 
 
-async def _stops_within(stopping: asyncio.Event, delay_s: float) -> bool:
+async def _wait_stopping(stopping: asyncio.Event, delay_s: float) -> bool:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(delay_s):
             await stopping.wait()
@@ -111,7 +111,7 @@ def entry(name: str, kind: type[S], main: Callable[[S, Runtime], Awaitable[None]
         settings = load(kind)
     except SettingsError as error:
         print(f"districam-{name}: {error}", file=sys.stderr)  # noqa: T201  # no logs before there are settings
-        return BAD_SETTINGS
+        return EXIT_BAD_SETTINGS
     return run(name, settings, lambda runtime: main(settings, runtime))
 
 
@@ -121,27 +121,27 @@ def run(name: str, settings: ServiceSettings, main: Main) -> int:
     heap.limit_arenas()
     logs.configure(settings.log, service=name, instance=instance)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_guarded(name, instance, settings, main))
+        return runner.run(_run_service(name, instance, settings, main))
 
 
-async def _guarded(name: str, instance: str, settings: ServiceSettings, main: Main) -> int:
+async def _run_service(name: str, instance: str, settings: ServiceSettings, main: Main) -> int:
     runtime = Runtime(name, instance)
     try:
         await _serve(runtime, settings, main)
     except Exception as error:  # noqa: BLE001  # the one broad except of a service
-        return _verdict(error, is_stopping=runtime.stopping.is_set())
+        return _exit_code(error, is_stopping=runtime.stopping.is_set())
     log.info("stopped")
-    return ASKED_TO_STOP
+    return EXIT_STOPPED
 
 
 async def _serve(runtime: Runtime, settings: ServiceSettings, main: Main) -> None:
     with _signals(runtime.stopping):
-        async with health_server.serving(settings.health, runtime.health) as port:
+        async with health_server.serve_health(settings.health, runtime.health) as port:
             log.info("started", site=settings.site, health_port=port)
             async with (
-                loop_lag.measured(),
-                heap.trimmed(),
-                heap.collected(),
+                loop_lag.measure_loop_lag(),
+                heap.trim_periodically(),
+                heap.collect_periodically(),
                 _stop_deadline(runtime.stopping, settings.stop_timeout_s),
             ):
                 await main(runtime)
@@ -172,7 +172,7 @@ async def _stop_deadline(stopping: asyncio.Event, timeout_s: float) -> AsyncGene
     deadline = asyncio.timeout(None)
     try:
         async with deadline, asyncio.TaskGroup() as tasks:
-            watcher = tasks.create_task(_set_off(deadline, stopping, timeout_s))
+            watcher = tasks.create_task(_arm_deadline(deadline, stopping, timeout_s))
             try:
                 yield
             finally:
@@ -180,36 +180,36 @@ async def _stop_deadline(stopping: asyncio.Event, timeout_s: float) -> AsyncGene
     except TimeoutError as error:
         if deadline.expired():
             raise AssertionError(
-                f"the stop took longer than {variable('stop_timeout_s')} ({timeout_s} s)"
+                f"the stop took longer than {variable_name('stop_timeout_s')} ({timeout_s} s)"
             ) from error
         raise
 
 
-async def _set_off(deadline: asyncio.Timeout, stopping: asyncio.Event, timeout_s: float) -> None:
+async def _arm_deadline(deadline: asyncio.Timeout, stopping: asyncio.Event, timeout_s: float) -> None:
     await stopping.wait()
     deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
 
 
-def leaves(error: BaseException) -> list[BaseException]:
+def leaf_errors(error: BaseException) -> list[BaseException]:
     """The errors inside an exception group, however deep; a plain error alone."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return [leaf for one in group.exceptions for leaf in leaves(one)]
+        return [leaf for one in group.exceptions for leaf in leaf_errors(one)]
     return [error]
 
 
-def _verdict(error: Exception, *, is_stopping: bool) -> int:
-    found = leaves(error)
+def _exit_code(error: Exception, *, is_stopping: bool) -> int:
+    found = leaf_errors(error)
     for leaf in found:
         if isinstance(leaf, SettingsError):
             log.error("settings", why=str(leaf))
-            return BAD_SETTINGS
+            return EXIT_BAD_SETTINGS
         if isinstance(leaf, Fatal):
             log.error("refused for good", why=str(leaf))
-            return REFUSED_FOR_GOOD
+            return EXIT_FATAL
     if is_stopping and all(isinstance(leaf, Retriable) for leaf in found):
         log.warning("stopped while waiting", why=[str(leaf) for leaf in found])
-        return ASKED_TO_STOP
+        return EXIT_STOPPED
     known = all(isinstance(leaf, DistricamError) for leaf in found)
     log.error("failed", why=[repr(leaf) for leaf in found], exc_info=None if known else error)
-    return BUG
+    return EXIT_BUG

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableVariable
 
-from districam_common.contract.names import LOCK_MOST_H
+from districam_common.contract.names import MAX_LOCK_H
 from districam_common.runtime.known_variables import KNOWN_VARIABLES
 
 PREFIX = "DISTRICAM_"
@@ -32,35 +32,35 @@ class SettingsError(Exception):
     """The process cannot start as configured (exit code 2). The message names the variable and the fix."""
 
 
-class Block(BaseModel):
+class SettingsBlock(BaseModel):
     """A group of settings that belong together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="after")
-    def _one_source_a_secret(self) -> Self:
+    def _check_secret_sources(self) -> Self:
         for name in type(self).model_fields:
             file = getattr(self, f"{name}_file", None)
             if file is None:
                 continue
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} and {name}_file are both set; keep one")
-            _read_secret(file)
+            _read_secret_file(file)
         return self
 
 
-def secret(value: SecretStr | None, file: Path | None) -> str | None:
+def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
     """The secret's text, from its own field or from the file; None if neither is set.
 
     Raises:
         ValueError: the file cannot be read, or is empty.
     """
     if file is not None:
-        return _read_secret(file)
+        return _read_secret_file(file)
     return None if value is None else value.get_secret_value()
 
 
-def _read_secret(file: Path) -> str:
+def _read_secret_file(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -70,7 +70,7 @@ def _read_secret(file: Path) -> str:
     return text
 
 
-def _authority(path: Path | None) -> Path | None:
+def _validate_ca_file(path: Path | None) -> Path | None:
     if path is None:
         return None
     try:
@@ -80,11 +80,11 @@ def _authority(path: Path | None) -> Path | None:
     return path
 
 
-Authority = Annotated[Path | None, AfterValidator(_authority)]
+CaFile = Annotated[Path | None, AfterValidator(_validate_ca_file)]
 """A file of certificates (PEM) of those who may vouch for a server."""
 
 
-class KafkaSettings(Block):
+class KafkaSettings(SettingsBlock):
     """How to reach Kafka, and how patient to be with it."""
 
     bootstrap_servers: str = Field(default="localhost:9092", min_length=1)
@@ -100,7 +100,7 @@ class KafkaSettings(Block):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     sasl_password_file: Path | None = None
-    ca_file: Authority = None
+    ca_file: CaFile = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -109,13 +109,11 @@ class KafkaSettings(Block):
         if self.security_protocol.startswith("SASL"):
             has_password = self.sasl_password is not None or self.sasl_password_file is not None
             if self.sasl_username is None or not has_password:
-                raise ValueError(
-                    "sasl_username and sasl_password (or sasl_password_file) are needed for SASL"
-                )
+                raise ValueError("sasl_username and sasl_password (or sasl_password_file) are needed for SASL")
         return self
 
 
-class S3Settings(Block):
+class S3Settings(SettingsBlock):
     """How to reach the object store."""
 
     endpoint: str = Field(default="http://localhost:9000", pattern=r"^https?://[^/@\s]+/?$")
@@ -129,16 +127,16 @@ class S3Settings(Block):
     """Keys are written once by `If-None-Match: *`; false: by a look before the put, for a store that knows no conditions."""
     threads: int = Field(default=8, gt=0, le=256)
     timeout_s: float = Field(default=15.0, gt=0)
-    ca_file: Authority = None
+    ca_file: CaFile = None
 
 
-class RedisSettings(Block):
+class RedisSettings(SettingsBlock):
     """How to reach Valkey or Redis."""
 
     url: str = Field(default="redis://localhost:6379/0", pattern=r"^(rediss?|unix)://[^@]*$")
     password: SecretStr | None = None
     password_file: Path | None = None
-    ca_file: Authority = None
+    ca_file: CaFile = None
     """Who vouches for a `rediss` server, if not those whom the system trusts."""
     pool: int = Field(default=16, gt=0)
     timeout_s: float = Field(default=5.0, gt=0)
@@ -150,7 +148,7 @@ class RedisSettings(Block):
         return self
 
 
-class TopicsSettings(Block):
+class TopicsSettings(SettingsBlock):
     """The figures of the topics' table; partitions are for new topics only."""
 
     partitions: int = Field(default=60, gt=0)
@@ -178,10 +176,10 @@ class TopicsSettings(Block):
         return self
 
 
-class LockSettings(Block):
+class LockSettings(SettingsBlock):
     """For how long fresh footage cannot be deleted. The recorder locks it, retention leaves it: both have to know."""
 
-    lock_h: float = Field(default=24.0, ge=0, le=LOCK_MOST_H)
+    lock_h: float = Field(default=24.0, ge=0, le=MAX_LOCK_H)
     """Hours from its recording on, in which the store lets nobody delete or change it; 0: it is not locked."""
 
     @property
@@ -189,14 +187,14 @@ class LockSettings(Block):
         return round(self.lock_h * 3600e6)
 
 
-class LogSettings(Block):
+class LogSettings(SettingsBlock):
     """`auto`: for people on a terminal, else JSON."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class HealthSettings(Block):
+class HealthSettings(SettingsBlock):
     """Where /healthz, /readyz and /metrics are served; port 0 takes a free one."""
 
     host: str = "127.0.0.1"
@@ -244,7 +242,7 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
         SettingsError: a variable that no program has, a value out of range, a missing one; all that is wrong, a line each.
     """
     given = os.environ if environ is None else environ  # noqa: TID251  # the one reader of the environment
-    own = variables(kind)
+    own = variable_names(kind)
     known = KNOWN_VARIABLES.union(own)
     unknown = [name for name in given if name.upper().startswith(PREFIX) and name not in known]
     if unknown:
@@ -254,26 +252,26 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
     try:
         return kind(**source())
     except ValidationError as error:
-        raise SettingsError("\n".join(_problem(kind, dict(one)) for one in error.errors())) from None
+        raise SettingsError("\n".join(_format_problem(kind, dict(one)) for one in error.errors())) from None
     except UnreadableVariable as error:
         raise SettingsError(f"{error}; a list is given as JSON") from None
 
 
-def variables(kind: type[BaseModel]) -> list[str]:
+def variable_names(kind: type[BaseModel]) -> list[str]:
     """Every variable that `load` reads for these settings."""
-    return [variable(*path) for path in _leaves(kind)]
+    return [variable_name(*path) for path in _field_paths(kind)]
 
 
-def variable(*path: str) -> str:
+def variable_name(*path: str) -> str:
     """The variable of a field: `variable("s3", "bucket")` is `DISTRICAM_S3__BUCKET`."""
     return PREFIX + DELIMITER.join(path).upper()
 
 
-def _leaves(kind: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+def _field_paths(kind: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, field in kind.model_fields.items():
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from ((name, *rest) for rest in _leaves(annotation))
+            yield from ((name, *rest) for rest in _field_paths(annotation))
         else:
             yield (name,)
 
@@ -285,11 +283,11 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"{name}: no such setting; {hint}"
 
 
-def _problem(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
+def _format_problem(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
     """One complaint, without the value that was given: it may be a secret."""
     path = [str(part) for part in error["loc"]]
     message = str(error["msg"]).removeprefix("Value error, ")
-    leaf = variable(*path)
-    if leaf in variables(kind):
+    leaf = variable_name(*path)
+    if leaf in variable_names(kind):
         return f"{leaf}: {message}"
     return f"{leaf}{DELIMITER}*: {message}"

@@ -4,18 +4,18 @@ import ssl
 from collections.abc import Iterator
 
 
-def refused(error: BaseException) -> str | None:
+def certificate_error(error: BaseException) -> str | None:
     """What is wrong with the certificate, if an error comes from that; libraries wrap the one that says so."""
-    for one in _within(error, set()):
+    for one in _error_chain(error, set()):
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"its certificate is not accepted: {one.verify_message}"
     return None
 
 
-def _within(error: object, seen: set[int]) -> Iterator[BaseException]:
+def _error_chain(error: object, seen: set[int]) -> Iterator[BaseException]:
     if not isinstance(error, BaseException) or id(error) in seen:
         return
     seen.add(id(error))
     yield error
     for inner in (error.__cause__, error.__context__, getattr(error, "reason", None), *error.args):
-        yield from _within(inner, seen)
+        yield from _error_chain(inner, seen)

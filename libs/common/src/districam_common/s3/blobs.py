@@ -22,45 +22,52 @@ from urllib3 import BaseHTTPResponse
 
 from districam_common.contract.names import SITE_MARKER, utc
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
-from districam_common.runtime.settings import S3Settings, secret
-from districam_common.s3.s3_requests import put, request
-from districam_common.s3.store_answers import (
-    OF_THE_STORE,
-    Exists,
+from districam_common.runtime.settings import S3Settings, read_secret
+from districam_common.s3.s3_errors import (
+    CLIENT_ERRORS,
     LockRefused,
-    Missing,
-    Unsupported,
-    keeps,
-    refuses_lock,
-    translated,
+    ObjectExists,
+    ObjectNotFound,
+    UnsupportedRequest,
+    is_object_locked,
+    may_be_lock_refusal,
+    translate_error,
 )
-from districam_common.s3.store_listing import PAGE, Kind, Page, Version, first_query, page_of
+from districam_common.s3.s3_listing import (
+    MAX_PAGE_ENTRIES,
+    ListingKind,
+    ListingPage,
+    ObjectVersion,
+    first_query,
+    parse_page,
+)
+from districam_common.s3.s3_requests import put, request
 
 __all__ = [
     "Blobs",
-    "Exists",
-    "Head",
     "LockRefused",
-    "Missing",
+    "ObjectExists",
+    "ObjectInfo",
+    "ObjectNotFound",
     "SiteMarker",
-    "Unsupported",
-    "client",
-    "connections",
+    "UnsupportedRequest",
+    "create_client",
+    "create_connection_pool",
 ]
 
 T = TypeVar("T")
 
 _STREAM_BYTES = 256 << 10
 _CONNECT_TIMEOUT_S = 5.0
-_PATIENCE = 4
+_DEADLINE_FACTOR = 4
 """A call may take this many times `timeout_s` in all; that is between two signs of life."""
 _META = "x-amz-meta-"
-_EMPTY_PAGES = 1000
+_MAX_EMPTY_PAGES = 1000
 """Of one listing in a row, before a store is taken for one that never comes to its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ObjectInfo:
     """What the store says of an object; names of the metadata in lower case, without prefix."""
 
     size: int
@@ -86,7 +93,7 @@ class Blobs:
         self._bucket = settings.bucket
         self._endpoint = settings.endpoint
         self._conditional_put = settings.conditional_put
-        self._deadline_s = settings.timeout_s * _PATIENCE
+        self._deadline_s = settings.timeout_s * _DEADLINE_FACTOR
         self._client = client
         self._threads = threads
         self._slots = asyncio.Semaphore(settings.threads)
@@ -95,10 +102,10 @@ class Blobs:
     @asynccontextmanager
     async def open(cls, settings: S3Settings) -> AsyncGenerator[Self]:
         """For the length of the block; the store is not asked yet."""
-        pool = connections(settings)
+        pool = create_connection_pool(settings)
         threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="s3")
         try:
-            yield cls(settings, client(settings, pool), threads)
+            yield cls(settings, create_client(settings, pool), threads)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             pool.clear()
@@ -126,7 +133,7 @@ class Blobs:
             "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode(),
             "x-amz-sdk-checksum-algorithm": "SHA256",
             **{f"{_META}{name}": value for name, value in metadata.items()},
-            **({} if locked_until_us is None else _lock(locked_until_us)),
+            **({} if locked_until_us is None else _lock_headers(locked_until_us)),
         }
         if not all(value.isascii() for value in headers.values()):
             raise Rejected(f"putting {key}: metadata must be ASCII")
@@ -138,11 +145,11 @@ class Blobs:
                 raise ValueError("no ETag of what was put")
 
         if once and not self._conditional_put and await self.head(key) is not None:
-            raise Exists(f"putting {key}: the key is taken")
+            raise ObjectExists(f"putting {key}: the key is taken")
         try:
-            await self._call(f"putting {key}", send)
+            await self._run_in_thread(f"putting {key}", send)
         except DistricamError as error:
-            if locked_until_us is not None and refuses_lock(error.__cause__):
+            if locked_until_us is not None and may_be_lock_refusal(error.__cause__):
                 raise LockRefused(str(error)) from error
             raise
 
@@ -155,20 +162,18 @@ class Blobs:
         digest = hashlib.sha256(body).hexdigest()
         await self.put(key, [body], content_type="application/json", metadata={}, sha256=digest, once=once)
 
-    async def head(self, key: str) -> Head | None:
+    async def head(self, key: str) -> ObjectInfo | None:
         """Size and metadata; None if there is no such object."""
 
-        def ask() -> Head:
+        def ask() -> ObjectInfo:
             found = request(self._client, "HEAD", self._bucket, key)
             headers = {name.lower(): value for name, value in found.headers.items()}
-            metadata = {
-                name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)
-            }
-            return Head(int(headers["content-length"]), metadata)
+            metadata = {name.removeprefix(_META): value for name, value in headers.items() if name.startswith(_META)}
+            return ObjectInfo(int(headers["content-length"]), metadata)
 
         try:
-            return await self._call(f"looking up {key}", ask)
-        except Missing:
+            return await self._run_in_thread(f"looking up {key}", ask)
+        except ObjectNotFound:
             return None
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
@@ -179,14 +184,14 @@ class Blobs:
         """
 
         def fetch() -> bytes:
-            with self._reading(key, start, length) as response:
+            with self._open_object(key, start, length) as response:
                 _require_range(response, start, length)
                 return response.read()
 
-        return await self._call(f"reading {key}", fetch)
+        return await self._run_in_thread(f"reading {key}", fetch)
 
     @contextmanager
-    def _reading(self, key: str, start: int = 0, length: int | None = None) -> Generator[BaseHTTPResponse]:
+    def _open_object(self, key: str, start: int = 0, length: int | None = None) -> Generator[BaseHTTPResponse]:
         """In a thread: the open answer."""
         response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
         try:
@@ -202,44 +207,50 @@ class Blobs:
             Missing: there is no such object.
         """
         what = f"reading {key}"
-        response = await self._call(
+        response = await self._run_in_thread(
             what, lambda: self._client.get_object(self._bucket, key, offset=start, length=length or 0)
         )
         try:
-            await self._call(what, lambda: _require_range(response, start, length))
-            while piece := await self._call(what, lambda: response.read(_STREAM_BYTES)):
+            await self._run_in_thread(what, lambda: _require_range(response, start, length))
+            while piece := await self._run_in_thread(what, lambda: response.read(_STREAM_BYTES)):
                 yield piece
         finally:
             response.close()
             response.release_conn()
 
-    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[Version]:
+    async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectVersion]:
         """Every object under the prefix, in the order of keys, after `start_after`; without versions."""
-        async for page in self._listing("objects", prefix, start_after=start_after):
+        async for page in self._list_pages("objects", prefix, start_after=start_after):
             for one in page.entries:
                 yield one
 
-    async def _listing(
-        self, kind: Kind, prefix: str, *, start_after: str = "", delimiter: str = "", size: int = PAGE
-    ) -> AsyncGenerator[Page]:
+    async def _list_pages(
+        self,
+        kind: ListingKind,
+        prefix: str,
+        *,
+        start_after: str = "",
+        delimiter: str = "",
+        size: int = MAX_PAGE_ENTRIES,
+    ) -> AsyncGenerator[ListingPage]:
         """A page of the store at a time, `size` entries at most."""
         query: Mapping[str, str] | None = first_query(
             kind, prefix, start_after=start_after, delimiter=delimiter, size=size
         )
         empty, last = 0, None
         while query is not None:
-            page = await self._call(f"listing {prefix!r}", partial(self._page, query))
+            page = await self._run_in_thread(f"listing {prefix!r}", partial(self._fetch_page, query))
             if page.entries and page.entries[0] == last:  # VersityGW begins a page with the last one's end
                 del page.entries[0]
             last = page.entries[-1] if page.entries else last
-            empty = 0 if page.entries or page.folders else empty + 1
-            if empty > _EMPTY_PAGES:
+            empty = 0 if page.entries or page.common_prefixes else empty + 1
+            if empty > _MAX_EMPTY_PAGES:
                 raise Retriable(f"listing {prefix!r}: {empty} pages in a row hold nothing")
             yield page
-            query = page.following
+            query = page.next_query
 
-    def _page(self, query: Mapping[str, str]) -> Page:
-        return page_of(request(self._client, "GET", self._bucket, query=query).data, query)
+    def _fetch_page(self, query: Mapping[str, str]) -> ListingPage:
+        return parse_page(request(self._client, "GET", self._bucket, query=query).data, query)
 
     async def delete(self, keys: Iterable[str]) -> tuple[str, ...]:
         """Deletes keys; gives those that the store would not delete (held).
@@ -255,15 +266,15 @@ class Blobs:
         Raises:
             Retriable: one was refused for another reason.
         """
-        found = await self._call(
+        found = await self._run_in_thread(
             f"deleting {len(wanted)} objects", lambda: [*self._client.remove_objects(self._bucket, wanted)]
         )
         for error in found:
-            if not keeps(error.code, error.message):
+            if not is_object_locked(error.code, error.message):
                 raise Retriable(f"deleting {error.name}: {error.code}: {error.message}")
         return found
 
-    async def site(self) -> SiteMarker | None:
+    async def read_site_marker(self) -> SiteMarker | None:
         """Whose bucket this is; None if nobody has said yet.
 
         Raises:
@@ -272,27 +283,25 @@ class Blobs:
         """
         try:
             raw = await self.get(SITE_MARKER)
-        except Missing:
+        except ObjectNotFound:
             return None
         try:
             marker = json.loads(raw)
         except ValueError as error:
-            raise Retriable(
-                f"what {self._endpoint} gives for {SITE_MARKER} is no JSON: {raw[:80]!r}"
-            ) from error
+            raise Retriable(f"what {self._endpoint} gives for {SITE_MARKER} is no JSON: {raw[:80]!r}") from error
         try:
             return SiteMarker(str(marker["site"]), str(marker["created"]), int(marker["schema"]))
         except (ValueError, KeyError, TypeError) as error:
             raise Fatal(f"{SITE_MARKER} in bucket {self._bucket} is not a site's marker") from error
 
-    async def check_site(self, site: str) -> None:
+    async def require_site(self, site: str) -> None:
         """Returns if this is the site's bucket.
 
         Raises:
             Retriable: it has no marker yet.
             Fatal: it is another site's.
         """
-        marker = await self.site()
+        marker = await self.read_site_marker()
         if marker is None:
             raise Retriable(f"bucket {self._bucket} has no {SITE_MARKER}: run districam-bucket apply")
         if marker.site != site:
@@ -310,7 +319,7 @@ class Blobs:
             self._client.make_bucket(self._bucket, object_lock=object_lock)
             return True
 
-        return await self._call(f"making bucket {self._bucket}", make)
+        return await self._run_in_thread(f"making bucket {self._bucket}", make)
 
     async def has_object_lock(self) -> bool | None:
         """Whether the bucket was made with object lock; None if the store's answer does not say."""
@@ -322,23 +331,23 @@ class Blobs:
                 if error.code == "ObjectLockConfigurationNotFoundError":
                     return False
                 raise
-            return says_locked(answer.data)
+            return parse_object_lock(answer.data)
 
         try:
-            return await self._call(f"looking up bucket {self._bucket}", ask)
+            return await self._run_in_thread(f"looking up bucket {self._bucket}", ask)
         except Rejected:
             return None
 
-    async def _call(self, what: str, call: Callable[[], T]) -> T:
+    async def _run_in_thread(self, what: str, call: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
             async with self._slots, asyncio.timeout(self._deadline_s):
                 return await loop.run_in_executor(self._threads, call)
-        except OF_THE_STORE as error:
-            raise translated(error, what, self._endpoint) from error
+        except CLIENT_ERRORS as error:
+            raise translate_error(error, what, self._endpoint) from error
 
 
-def connections(settings: S3Settings) -> urllib3.PoolManager:
+def create_connection_pool(settings: S3Settings) -> urllib3.PoolManager:
     """A pool that holds a connection a thread, gives up in time, and repeats nothing."""
     return urllib3.PoolManager(
         maxsize=settings.threads,
@@ -348,27 +357,27 @@ def connections(settings: S3Settings) -> urllib3.PoolManager:
     )
 
 
-def client(settings: S3Settings, pool: urllib3.PoolManager) -> Minio:
+def create_client(settings: S3Settings, pool: urllib3.PoolManager) -> Minio:
     """minio-py on that pool. The region is told, so that it does not ask for it."""
     url = urlsplit(settings.endpoint)
     return Minio(
         url.netloc,
         access_key=settings.access_key,
-        secret_key=secret(settings.secret_key, settings.secret_key_file),
+        secret_key=read_secret(settings.secret_key, settings.secret_key_file),
         secure=url.scheme == "https",
         region=settings.region,
         http_client=pool,
     )
 
 
-def _lock(until_us: int) -> dict[str, str]:
+def _lock_headers(until_us: int) -> dict[str, str]:
     return {
         "x-amz-object-lock-mode": "COMPLIANCE",
         "x-amz-object-lock-retain-until-date": f"{utc(until_us):%Y-%m-%dT%H:%M:%SZ}",
     }
 
 
-def says_locked(configuration: bytes) -> bool | None:
+def parse_object_lock(configuration: bytes) -> bool | None:
     """What an object lock configuration says; None if it is none. Its rule is of no interest: VersityGW gives an empty one."""
     if b"ObjectLockConfiguration" not in configuration:
         return None

@@ -8,7 +8,7 @@ from districam_common.contract import wire
 from districam_common.contract.fields import Instant
 from districam_common.contract.names import CUTOVER, DAY_US
 from districam_common.errors import Rejected, Retriable
-from districam_common.s3.blobs import Blobs, Exists, Missing
+from districam_common.s3.blobs import Blobs, ObjectExists, ObjectNotFound
 
 GRACE_US = DAY_US
 """A site's indexers are upgraded one after another: so long what an earlier version says on `streams` counts as before."""
@@ -33,21 +33,21 @@ async def read(blobs: Blobs) -> Cutover | None:
         Retriable: the store is away, or what it gives cannot be read.
     """
     try:
-        return wire.parse(Cutover, await blobs.get(CUTOVER))
-    except Missing:
+        return wire.decode_json(Cutover, await blobs.get(CUTOVER))
+    except ObjectNotFound:
         return None
     except Rejected as error:
         raise Retriable(f"{CUTOVER} cannot be read: {error}") from error
 
 
-async def settle(blobs: Blobs, streams_until_us: int) -> Cutover:
+async def ensure(blobs: Blobs, streams_until_us: int) -> Cutover:
     """Writes it, and gives what stands in the bucket then: somebody else may have been quicker.
 
     Raises:
         Retriable: the store is away, or what it gives cannot be read.
     """
-    with suppress(Exists):
-        await blobs.put_json(CUTOVER, wire.json_bytes(Cutover(streams_until_us=streams_until_us)), once=True)
+    with suppress(ObjectExists):
+        await blobs.put_json(CUTOVER, wire.encode_json(Cutover(streams_until_us=streams_until_us)), once=True)
     found = await read(blobs)
     if found is None:
         raise Retriable(f"{CUTOVER} was written and is gone")

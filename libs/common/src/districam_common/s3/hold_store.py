@@ -14,9 +14,16 @@ from districam_common.contract.names import (
     released_key,
 )
 from districam_common.errors import Rejected
-from districam_common.ledger.holds import Hold, HoldEvents, Holds, ReleasedHold, UnreadHold, unread_hold
-from districam_common.runtime.unread import pass_over
-from districam_common.s3.blobs import Blobs, Missing
+from districam_common.ledger.holds import (
+    Hold,
+    HoldEvents,
+    Holds,
+    ReleasedHold,
+    UnreadableHold,
+    describe_unreadable_hold,
+)
+from districam_common.runtime.unreadable import record_unreadable
+from districam_common.s3.blobs import Blobs, ObjectNotFound
 
 log = structlog.get_logger()
 H = TypeVar("H", bound=Hold)
@@ -27,7 +34,7 @@ class HoldStore:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._known: dict[str, Hold] = {}
+        self._active: dict[str, Hold] = {}
         self._released: dict[str, ReleasedHold] = {}
 
     async def place(self, hold: Hold) -> None:
@@ -41,9 +48,9 @@ class HoldStore:
     async def release(self, released: ReleasedHold) -> None:
         """Keeps what is known of the hold elsewhere, then removes it; may be repeated."""
         await self._write(released_key(released.id), released, once=False)
-        await self.withdraw(released.id)
+        await self.delete(released.id)
 
-    async def withdraw(self, hold_id: str) -> None:
+    async def delete(self, hold_id: str) -> None:
         """Removes a hold as if it had never been placed."""
         await self._blobs.delete([hold_key(hold_id)])
 
@@ -55,48 +62,48 @@ class HoldStore:
         """
         for key, kind in ((hold_key(hold_id), Hold), (released_key(hold_id), ReleasedHold)):
             try:
-                return wire.parse(kind, await self._blobs.get(key))
-            except Missing:
+                return wire.decode_json(kind, await self._blobs.get(key))
+            except ObjectNotFound:
                 continue
         return None
 
-    async def explain(self, events: HoldEvents) -> None:
+    async def put_events(self, events: HoldEvents) -> None:
         """Keeps what explains a hold's window, over what was kept of it before."""
         await self._write(hold_events_key(events.id), events, once=False)
 
-    async def explanation(self, hold_id: str) -> HoldEvents | None:
+    async def get_events(self, hold_id: str) -> HoldEvents | None:
         """What was kept so; None if nothing was, or it cannot be read: the hold itself is not touched by that."""
         key = hold_events_key(hold_id)
         try:
-            return wire.parse(HoldEvents, await self._blobs.get(key))
-        except Missing:
+            return wire.decode_json(HoldEvents, await self._blobs.get(key))
+        except ObjectNotFound:
             return None
         except Rejected as error:
             log.warning("what was kept of a hold's events cannot be read", key=key, why=str(error))
             return None
 
-    async def all(self) -> Holds:
+    async def list_active(self) -> Holds:
         """Every hold in force, also those that cannot be read: what they keep must stay."""
-        unread = await self._look(HOLDS_PREFIX, Hold, self._known)
-        return Holds(tuple(self._known[key] for key in sorted(self._known)), tuple(unread))
+        unread = await self._refresh(HOLDS_PREFIX, Hold, self._active)
+        return Holds(tuple(self._active[key] for key in sorted(self._active)), tuple(unread))
 
-    async def all_released(self) -> list[ReleasedHold]:
+    async def list_released(self) -> list[ReleasedHold]:
         """Every hold that is over, by id; one that cannot be read gives nothing back."""
-        await self._look(RELEASED_PREFIX, ReleasedHold, self._released)
+        await self._refresh(RELEASED_PREFIX, ReleasedHold, self._released)
         return [self._released[key] for key in sorted(self._released)]
 
-    async def _look(self, prefix: str, kind: type[H], known: dict[str, H]) -> list[UnreadHold]:
+    async def _refresh(self, prefix: str, kind: type[H], known: dict[str, H]) -> list[UnreadableHold]:
         """Makes `known` what is there and can be read; gives the rest."""
         ids: dict[str, str] = {}
         async for listed in self._blobs.list(prefix):
             if hold_id := parse_hold_key(listed.key):
                 ids[listed.key] = hold_id
             else:
-                pass_over("hold", listed.key, "its name is no hold's")
-        unread: list[UnreadHold] = []
+                record_unreadable("hold", listed.key, "its name is no hold's")
+        unread: list[UnreadableHold] = []
         for key in [key for key in ids if key not in known]:
             found = await self._read(key, ids[key], kind)
-            if isinstance(found, UnreadHold):
+            if isinstance(found, UnreadableHold):
                 unread.append(found)
             elif found is not None:
                 known[key] = found
@@ -104,17 +111,17 @@ class HoldStore:
             del known[key]
         return unread
 
-    async def _read(self, key: str, hold_id: str, kind: type[H]) -> H | UnreadHold | None:
+    async def _read(self, key: str, hold_id: str, kind: type[H]) -> H | UnreadableHold | None:
         body = b""
         try:
             body = await self._blobs.get(key)
-            return wire.parse(kind, body)
-        except Missing:
+            return wire.decode_json(kind, body)
+        except ObjectNotFound:
             log.info("hold gone while it was read", key=key)
             return None
         except Rejected as error:
-            pass_over("hold", key, str(error))
-            return unread_hold(hold_id, body, str(error))
+            record_unreadable("hold", key, str(error))
+            return describe_unreadable_hold(hold_id, body, str(error))
 
     async def _write(self, key: str, hold: Hold | HoldEvents, *, once: bool = True) -> None:
-        await self._blobs.put_json(key, wire.json_bytes(hold), once=once)
+        await self._blobs.put_json(key, wire.encode_json(hold), once=once)

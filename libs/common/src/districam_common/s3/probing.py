@@ -19,46 +19,46 @@ from districam_common.contract.names import PROBE_PREFIX, utc
 from districam_common.errors import DistricamError, Fatal, Rejected, Retriable
 from districam_common.runtime.clock import Clock
 from districam_common.runtime.settings import S3Settings
-from districam_common.s3.blobs import Exists
+from districam_common.s3.blobs import ObjectExists
+from districam_common.s3.s3_listing import ListingKind, ObjectVersion
 from districam_common.s3.s3_requests import request
-from districam_common.s3.store_listing import Kind, Version
-from districam_common.s3.vault import Vault
+from districam_common.s3.versioned_bucket import VersionedBucket
 
-State = Literal["ok", "missing"]
+OutcomeState = Literal["ok", "missing"]
 CHECK_PREFIX = f"{PROBE_PREFIX}check-"
-_LOCKED_S = 60
-_LEFT_OVER_US = 600_000_000
+_RETAINED_S = 60
+_STALE_AFTER_US = 600_000_000
 """Probes of a check that old are nobody's any more."""
-_AT_ONCE = 8
+_CONCURRENT_PUTS = 8
 _RULE_ENABLED = re.compile(rb"<Status>\s*Enabled\s*<")
-_MADE_AT = re.compile(r"(\d{1,12})-")
+_CREATED_AT = re.compile(r"(\d{1,12})-")
 _METADATA = {"camera-id": "probe", "codecs": "avc1.640028,mp4a.40.2", "sha256": "0" * 64, "schema": "1"}
 
 
-class NotSo(Exception):
+class RequirementNotMet(Exception):
     """The store does something else; says what."""
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """`follows`: what is so where the store does not do it."""
+class Requirement:
+    """`consequence`: what is so where the store does not do it."""
 
     name: str
-    follows: str
+    consequence: str
     probe: Callable[["Prober"], Awaitable[None]]
-    is_indispensable: bool = False
+    is_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`detail`: what the store did instead."""
 
-    demand: Demand
-    state: State
+    requirement: Requirement
+    state: OutcomeState
     detail: str = ""
 
 
-class Prober(Vault):
+class Prober(VersionedBucket):
     """One round of probes under a prefix of its own. Everything may raise what `Blobs` does, and `NotSo`."""
 
     prefix = ""
@@ -93,13 +93,13 @@ class Prober(Vault):
     async def put_and_get(self) -> None:
         body = secrets.token_bytes(3 << 20)
         if await self.get(await self.write("bytes", body)) != body:
-            raise NotSo("other bytes come back")
+            raise RequirementNotMet("other bytes come back")
 
     async def conditional_put(self) -> None:
         async def one(n: int) -> bool:
             try:
                 await self.write("once", b"%d" % n, once=True)
-            except Exists:
+            except ObjectExists:
                 return False
             except DistricamError as error:
                 refused.append(error)
@@ -108,43 +108,45 @@ class Prober(Vault):
 
         refused: list[DistricamError] = []
         async with asyncio.TaskGroup() as tasks:
-            attempts = [tasks.create_task(one(n)) for n in range(_AT_ONCE)]
+            attempts = [tasks.create_task(one(n)) for n in range(_CONCURRENT_PUTS)]
         winners = [n for n, attempt in enumerate(attempts) if attempt.result()]
         if refused:
             raise refused[0]
         if len(winners) != 1:
-            raise NotSo(f"of {_AT_ONCE} at once {len(winners)} were told that they had written the key")
+            raise RequirementNotMet(
+                f"of {_CONCURRENT_PUTS} at once {len(winners)} were told that they had written the key"
+            )
         if await self.get(self.prefix + "once") != b"%d" % winners[0]:
-            raise NotSo("one that was refused has been written")
+            raise RequirementNotMet("one that was refused has been written")
 
     async def metadata(self) -> None:
         found = await self.head(await self.write("metadata", b"body"))
         if found is None or found.size != 4:
-            raise NotSo(f"size 4 comes back as {None if found is None else found.size}")
+            raise RequirementNotMet(f"size 4 comes back as {None if found is None else found.size}")
         if lost := [name for name, value in _METADATA.items() if found.metadata.get(name) != value]:
-            raise NotSo(f"what is lost or changed: {', '.join(lost)}")
+            raise RequirementNotMet(f"what is lost or changed: {', '.join(lost)}")
 
     async def ranges(self) -> None:
         key = await self.write("range", b"0123456789")
         if await self.get(key, start=3, length=4) != b"3456" or await self.get(key, start=8) != b"89":
-            raise NotSo("another part comes back")
+            raise RequirementNotMet("another part comes back")
 
     async def listing(self) -> None:
         names = [f"list/{n:02}.{'a' * (n % 3)}" for n in (4, 0, 3, 1, 2, 5)]
         keys = sorted([await self.write(name, name.encode()) for name in names])
-        kinds: tuple[Kind, ...] = ("objects", "versions")
+        kinds: tuple[ListingKind, ...] = ("objects", "versions")
         for kind in kinds:
-            pages = self._listing(kind, f"{self.prefix}list/", size=2)
+            pages = self._list_pages(kind, f"{self.prefix}list/", size=2)
             found = [one async for page in pages for one in page.entries]
             if [(one.key, one.size) for one in found] != [(key, len(key) - len(self.prefix)) for key in keys]:
-                raise NotSo(
+                raise RequirementNotMet(
                     f"{kind}: of {len(keys)} keys, two a page, {len(found)}, in another order or of another size"
                 )
         after = [one.key async for one in self.list(f"{self.prefix}list/", start_after=keys[3])]
         if after != keys[4:]:
-            raise NotSo("start-after is not observed")
-        if await self.folders(self.prefix) != [f"{self.prefix}list/"]:
-            raise NotSo("delimiter is not observed")
+            raise RequirementNotMet("start-after is not observed")
+        if await self.common_prefixes(self.prefix) != [f"{self.prefix}list/"]:
+            raise RequirementNotMet("delimiter is not observed")
 
     async def deleting(self) -> None:
         keys = [await self.write(f"gone/{n}", b"x") for n in range(3)]
@@ -152,7 +154,7 @@ class Prober(Vault):
         left = {one.key async for one in self.list(f"{self.prefix}gone/")}
         left |= {key for key in keys if await self.head(key) is not None}
         if left:
-            raise NotSo(f"{len(left)} of 3 are still there")
+            raise RequirementNotMet(f"{len(left)} of 3 are still there")
 
     async def checksum(self) -> None:
         try:
@@ -160,66 +162,64 @@ class Prober(Vault):
         except (Retriable, Rejected):
             if await self.head(self.prefix + "broken") is None:
                 return
-        raise NotSo("bytes of another sha256 than was sent with them are stored")
+        raise RequirementNotMet("bytes of another sha256 than was sent with them are stored")
 
     async def versioning(self) -> None:
         for body in (b"one", b"three"):
             key = await self.write("twice", body)
-        found = await self._named(key)
-        if sorted(one.size for one in found) != [3, 5] or any(one.version in (None, "null") for one in found):
-            raise NotSo(f"an object written over has {len(found)} version")
+        found = await self._versions_and_markers(key)
+        if sorted(one.size for one in found) != [3, 5] or any(one.version_id in (None, "null") for one in found):
+            raise RequirementNotMet(f"an object written over has {len(found)} version")
         older = next(one for one in found if one.size == 3)
         await self.delete_versions([older])
-        if older in await self._named(key) or await self.get(key) != b"three":
-            raise NotSo("a version is not deleted by its name alone")
+        if older in await self._versions_and_markers(key) or await self.get(key) != b"three":
+            raise RequirementNotMet("a version is not deleted by its name alone")
 
     async def markers(self) -> None:
         key = await self.write("hidden", b"body")
         await self.delete([key])
-        markers = [one for one in await self._named(key) if one.is_marker and one.version]
+        markers = [one for one in await self._versions_and_markers(key) if one.is_delete_marker and one.version_id]
         if not markers or await self.head(key) is not None:
-            raise NotSo("what is deleted without a version is gone, or stays to be seen")
+            raise RequirementNotMet("what is deleted without a version is gone, or stays to be seen")
         await self.delete_versions(markers)
         if await self.get(key) != b"body":
-            raise NotSo("with its marker deleted the object is not found again")
+            raise RequirementNotMet("with its marker deleted the object is not found again")
 
     async def legal_hold(self) -> None:
         key = await self.write("held", b"body")
         versions = await self._versions_of(key)
         if not versions:
-            raise NotSo("objects have no versions")
+            raise RequirementNotMet("objects have no versions")
         for _, version in versions:
-            await self.hold(key, version)
-            if not await self.is_held(key, version):
-                raise NotSo("what was put under legal hold is not")
-            if not await self._survives(key, version):
-                raise NotSo("what is under legal hold can be deleted")
-            await self.release(key, version)
-            if await self._survives(key, version):
-                raise NotSo("a legal hold that was taken off still keeps the object")
+            await self.enable_legal_hold(key, version)
+            if not await self.has_legal_hold(key, version):
+                raise RequirementNotMet("what was put under legal hold is not")
+            if not await self._survives_deletion(key, version):
+                raise RequirementNotMet("what is under legal hold can be deleted")
+            await self.disable_legal_hold(key, version)
+            if await self._survives_deletion(key, version):
+                raise RequirementNotMet("a legal hold that was taken off still keeps the object")
 
     async def compliance(self) -> None:
-        until_us = self.clock.now_us() + _LOCKED_S * 1_000_000
+        until_us = self.clock.now_us() + _RETAINED_S * 1_000_000
         key = await self.write("retained", b"body", locked_until_us=until_us)
         versions = await self._versions_of(key)
         if not versions:
-            raise NotSo("objects have no versions")
+            raise RequirementNotMet("objects have no versions")
         for _, version in versions:
-            if not await self._survives(key, version):
-                raise NotSo("what is retained can be deleted")
+            if not await self._survives_deletion(key, version):
+                raise RequirementNotMet("what is retained can be deleted")
             try:
                 await self._retain(key, version, 1)
             except DistricamError:
                 continue
-            raise NotSo("the time can be shortened")
+            raise RequirementNotMet("the time can be shortened")
 
     async def _retain(self, key: str, version: str, seconds: int) -> None:
         until = utc(self.clock.now_us() + seconds * 1_000_000)
-        await self._call(
+        await self._run_in_thread(
             f"retaining {key}",
-            lambda: self._client.set_object_retention(
-                self._bucket, key, Retention(COMPLIANCE, until), version
-            ),
+            lambda: self._client.set_object_retention(self._bucket, key, Retention(COMPLIANCE, until), version),
         )
 
     async def no_lifecycle(self) -> None:
@@ -231,58 +231,58 @@ class Prober(Vault):
                     return b""
                 raise
 
-        rules = await self._call("looking up lifecycle rules", ask)
+        rules = await self._run_in_thread("looking up lifecycle rules", ask)
         enabled = len(_RULE_ENABLED.findall(rules))
         if enabled and b"Expiration" in rules:
-            raise NotSo(f"{enabled} of them are enabled")
+            raise RequirementNotMet(f"{enabled} of them are enabled")
 
     async def remove(self) -> list[str]:
         """Takes away what this check has left, and those before it. Gives what the store keeps."""
-        found = [one async for one in self.every_version(CHECK_PREFIX)]
+        found = [one async for one in self.versions(CHECK_PREFIX)]
         for one in found:
-            if one.key.startswith(self.prefix) or self._is_left_over(one.key):
+            if one.key.startswith(self.prefix) or self._is_stale(one.key):
                 with suppress(Retriable, Rejected):
                     await self.delete_versions([one])
-        return [f"{one.key} {one.version}" async for one in self.every_version(self.prefix)]
+        return [f"{one.key} {one.version_id}" async for one in self.versions(self.prefix)]
 
-    def _is_left_over(self, key: str) -> bool:
-        match = _MADE_AT.match(key.removeprefix(CHECK_PREFIX))
-        return match is not None and int(match[1]) * 1_000_000 < self.clock.now_us() - _LEFT_OVER_US
+    def _is_stale(self, key: str) -> bool:
+        match = _CREATED_AT.match(key.removeprefix(CHECK_PREFIX))
+        return match is not None and int(match[1]) * 1_000_000 < self.clock.now_us() - _STALE_AFTER_US
 
-    async def _named(self, key: str) -> list[Version]:
-        return [one async for one in self.every_version(key) if one.key == key]
+    async def _versions_and_markers(self, key: str) -> list[ObjectVersion]:
+        return [one async for one in self.versions(key) if one.key == key]
 
 
-DEMANDS: Sequence[Demand] = (
-    Demand("put and get", "nothing can be stored", Prober.put_and_get, is_indispensable=True),
-    Demand("put once (If-None-Match)", "two recorders can write one key twice, and nobody sees it", Prober.conditional_put, is_indispensable=True),
-    Demand("metadata", "a repeated put cannot be compared; a rebuilt index knows no codecs", Prober.metadata, is_indispensable=True),
-    Demand("ranges", "no clip, no playlist", Prober.ranges, is_indispensable=True),
-    Demand("listing: pages, order, versions", "rebuild, retention and check miss objects", Prober.listing, is_indispensable=True),
-    Demand("delete", "retention frees nothing, and the store fills", Prober.deleting, is_indispensable=True),
-    Demand("checksum (SHA-256)", "what breaks on the way is stored, and only districam-indexer check --deep finds it", Prober.checksum),
-    Demand("versions", "what is written over is gone; holds are advisory", Prober.versioning),
-    Demand("delete markers", "what is deleted by its key is gone; holds are advisory", Prober.markers),
-    Demand("legal hold", "holds are advisory: districam keeps them, others can delete", Prober.legal_hold),
-    Demand("retention (COMPLIANCE)", "fresh footage is not locked: whoever has the store's keys can delete it", Prober.compliance),
-    Demand("no lifecycle rules", "the store deletes by itself; the index says recorded until districam-indexer check finds it missing", Prober.no_lifecycle),
+REQUIREMENTS: Sequence[Requirement] = (
+    Requirement("put and get", "nothing can be stored", Prober.put_and_get, is_required=True),
+    Requirement("put once (If-None-Match)", "two recorders can write one key twice, and nobody sees it", Prober.conditional_put, is_required=True),
+    Requirement("metadata", "a repeated put cannot be compared; a rebuilt index knows no codecs", Prober.metadata, is_required=True),
+    Requirement("ranges", "no clip, no playlist", Prober.ranges, is_required=True),
+    Requirement("listing: pages, order, versions", "rebuild, retention and check miss objects", Prober.listing, is_required=True),
+    Requirement("delete", "retention frees nothing, and the store fills", Prober.deleting, is_required=True),
+    Requirement("checksum (SHA-256)", "what breaks on the way is stored, and only districam-indexer check --deep finds it", Prober.checksum),
+    Requirement("versions", "what is written over is gone; holds are advisory", Prober.versioning),
+    Requirement("delete markers", "what is deleted by its key is gone; holds are advisory", Prober.markers),
+    Requirement("legal hold", "holds are advisory: districam keeps them, others can delete", Prober.legal_hold),
+    Requirement("retention (COMPLIANCE)", "fresh footage is not locked: whoever has the store's keys can delete it", Prober.compliance),
+    Requirement("no lifecycle rules", "the store deletes by itself; the index says recorded until districam-indexer check finds it missing", Prober.no_lifecycle),
 )  # fmt: skip
 
 
-async def tried(prober: Prober, demand: Demand) -> Outcome:
+async def check_requirement(prober: Prober, requirement: Requirement) -> Outcome:
     """What comes of one demand.
 
     Raises:
         Fatal: the store refuses our keys for what is indispensable.
     """
     try:
-        await demand.probe(prober)
-    except NotSo as error:
-        return Outcome(demand, "missing", str(error))
+        await requirement.probe(prober)
+    except RequirementNotMet as error:
+        return Outcome(requirement, "missing", str(error))
     except Fatal:
-        if demand.is_indispensable:
+        if requirement.is_required:
             raise
-        return Outcome(demand, "missing", "the store does not let us")
+        return Outcome(requirement, "missing", "the store does not let us")
     except (Retriable, Rejected) as error:
-        return Outcome(demand, "missing", str(error))
-    return Outcome(demand, "ok")
+        return Outcome(requirement, "missing", str(error))
+    return Outcome(requirement, "ok")

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from districam_common.runtime.service import leaves
-from districam_devkit.demo.promises import broken_promises
+from districam_common.runtime.service import leaf_errors
+from districam_devkit.demo.report_checks import find_violations
+from districam_devkit.demo.runner import DemoOptions, KillTarget, run
 from districam_devkit.demo.screen import Screen
-from districam_devkit.demo.stage import Victim, Wishes, run
 from districam_devkit.servers import ServerUnavailable
 
 HOME = Path(".devkit/demo")
@@ -17,58 +17,54 @@ HOME = Path(".devkit/demo")
 
 def main() -> int:
     """Runs the demo; 0 if it went well, 1 if pictures are unaccounted for, 2 if something is missing."""
-    wishes, screen = _wishes(), Screen()
+    options, screen = _parse_options(), Screen()
     try:
-        made = asyncio.run(run(wishes, screen))
+        made = asyncio.run(run(options, screen))
     except (ServerUnavailable, TimeoutError, ExceptionGroup) as error:
-        return _failed(error, wishes)
+        return _failed(error, options)
     if made is None:
         return 0
-    return _verdict(made, screen, wishes)
+    return _report_exit_code(made, screen, options)
 
 
-def _failed(error: Exception, wishes: Wishes) -> int:
+def _failed(error: Exception, options: DemoOptions) -> int:
     """Says what is missing. A bug is raised again, with its traceback."""
-    for leaf in leaves(error):
+    for leaf in leaf_errors(error):
         if isinstance(leaf, ServerUnavailable):
             print(f"districam-demo: {leaf}", file=sys.stderr)
             return 2
         if isinstance(leaf, TimeoutError):
-            print(f"districam-demo: it did not come to rest; see {wishes.home / 'logs'}", file=sys.stderr)
+            print(f"districam-demo: it did not come to rest; see {options.home / 'logs'}", file=sys.stderr)
             return 1
     raise error
 
 
-def _verdict(made: dict[str, Any], screen: Screen, wishes: Wishes) -> int:
-    stored, sent = made["access_units_stored"], made["access_units_sent"]
+def _report_exit_code(report: dict[str, Any], screen: Screen, options: DemoOptions) -> int:
+    stored, sent = report["access_units_stored"], report["access_units_sent"]
     screen.step(
-        f"{sent} pictures sent, {stored} stored, {made['access_units_before_first_keyframe']} before a first keyframe, "
-        f"{made['access_units_in_gaps']} in told gaps, {made['unaccounted']} unaccounted, "
-        f"{made['duplicates']} shown twice; report: {wishes.report}"
+        f"{sent} pictures sent, {stored} stored, {report['access_units_before_first_keyframe']} before a first keyframe, "
+        f"{report['access_units_in_gaps']} in told gaps, {report['unaccounted']} unaccounted, "
+        f"{report['duplicates']} shown twice; report: {options.report}"
     )
-    faults = list(broken_promises(made, wishes.kill))
+    faults = list(find_violations(report, options.kill))
     for fault in faults:
         print(f"districam-demo: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-def _wishes() -> Wishes:
+def _parse_options() -> DemoOptions:
     parser = argparse.ArgumentParser("districam-demo", description=__doc__)
     parser.add_argument("--duration", type=float, help="seconds; without it, until Ctrl-C")
     parser.add_argument("--report", type=Path, help="count pictures at the end and write this JSON file")
-    parser.add_argument(
-        "--kill", choices=get_args(Victim), help="SIGKILL it in the middle, and start it again"
-    )
-    parser.add_argument(
-        "--cameras", type=Path, help="a cameras.yaml of real cameras instead of the simulated ones"
-    )
+    parser.add_argument("--kill", choices=get_args(KillTarget), help="SIGKILL it in the middle, and start it again")
+    parser.add_argument("--cameras", type=Path, help="a cameras.yaml of real cameras instead of the simulated ones")
     parser.add_argument("--broker", choices=("auto", "kafka", "tansu"), default="auto")
     given = parser.parse_args()
     if given.cameras is not None and given.report is not None:
         parser.error("--report counts what simulated cameras sent: leave --cameras out")
     if given.cameras is not None and not given.cameras.is_file():
         parser.error(f"--cameras: there is no file {given.cameras}")
-    return Wishes(HOME, given.duration, given.report, given.kill, given.cameras, given.broker)
+    return DemoOptions(HOME, given.duration, given.report, given.kill, given.cameras, given.broker)
 
 
 if __name__ == "__main__":

@@ -6,38 +6,38 @@ from collections.abc import Sequence
 
 import httpx
 
-from districam_devkit.asking import Api
+from districam_devkit.api_client import ApiClient
 
 POLL_S = 0.1
-LOOK_BACK_US = 120_000_000
+LOOKBACK_US = 120_000_000
 
 
 def now_us() -> int:
     return time.time_ns() // 1000
 
 
-class Sightings:
+class ListingTimes:
     """When each object's key was first listed, µs UTC; polled every 100 ms."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiClient) -> None:
         self._api = api
-        self.seen_us: dict[str, int] = {}
+        self.listed_us: dict[str, int] = {}
 
     async def run(self, camera_ids: Sequence[str]) -> None:
         """Polls until cancelled; an API that is away is asked again."""
         while True:
             began = time.monotonic()
             for camera_id in camera_ids:
-                await self._look(camera_id)
+                await self._poll(camera_id)
             await asyncio.sleep(max(0.0, POLL_S - (time.monotonic() - began)))
 
-    async def _look(self, camera_id: str) -> None:
+    async def _poll(self, camera_id: str) -> None:
         try:
-            listed = await self._api.segments(camera_id, now_us() - LOOK_BACK_US, now_us())
+            listed = await self._api.segments(camera_id, now_us() - LOOKBACK_US, now_us())
         except httpx.HTTPError:
             return
         for segment in listed:
-            self.seen_us.setdefault(segment.key, now_us())
+            self.listed_us.setdefault(segment.key, now_us())
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

@@ -11,13 +11,13 @@ import av
 from av.error import FFmpegError
 from minio import Minio
 
-from districam_devkit.asking import Answered, Api, Listed
-from districam_devkit.bitstream import StoredPicture, running_numbers
-from districam_devkit.counting import CameraRecord, Counts, Interval, count, total
+from districam_devkit.accounting import CameraRecord, Counts, Interval, count, total
+from districam_devkit.api_client import ApiClient, ListedSegment, TimelineState
+from districam_devkit.bitstream import StoredPicture, parse_stored_pictures
 from districam_devkit.demo.latency import now_us, percentile
-from districam_devkit.playing import entries
+from districam_devkit.hls_playlist import parse_playlist
 from districam_devkit.servers import Servers
-from districam_devkit.simcam.sendlog import Sent, read_send_log
+from districam_devkit.simcam.send_log import SentPicture, read_send_log
 
 BUCKET = "districam"
 SETTLED_POLL_S = 0.5
@@ -25,14 +25,14 @@ SETTLE_TIMEOUT_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
+class StoredObject:
     """One stored segment: its key, and the pictures in it."""
 
     key: str
     pictures: list[StoredPicture]
 
 
-def stored_objects(servers: Servers) -> list[Object]:
+def list_stored_objects(servers: Servers) -> list[StoredObject]:
     """Every segment in the bucket, read and parsed. Blocks."""
     client = Minio(
         servers.s3.endpoint,
@@ -41,21 +41,21 @@ def stored_objects(servers: Servers) -> list[Object]:
         secure=False,
         region="us-east-1",
     )
-    found: list[Object] = []
+    found: list[StoredObject] = []
     for listed in client.list_objects(BUCKET, recursive=True):
         key = listed.object_name or ""
         if not key.endswith(".mp4"):
             continue
         answer = client.get_object(BUCKET, key)
         try:
-            found.append(Object(key, running_numbers(answer.read())))
+            found.append(StoredObject(key, parse_stored_pictures(answer.read())))
         finally:
             answer.close()
             answer.release_conn()
     return found
 
 
-async def settled(api: Api, windows: Mapping[str, tuple[int, int]]) -> dict[str, list[Answered]]:
+async def wait_until_settled(api: ApiClient, windows: Mapping[str, tuple[int, int]]) -> dict[str, list[TimelineState]]:
     """The timelines, once nothing in them is pending.
 
     Raises:
@@ -63,15 +63,13 @@ async def settled(api: Api, windows: Mapping[str, tuple[int, int]]) -> dict[str,
     """
     async with asyncio.timeout(SETTLE_TIMEOUT_S):
         while True:
-            states = {
-                camera_id: await api.timeline(camera_id, *window) for camera_id, window in windows.items()
-            }
+            states = {camera_id: await api.timeline(camera_id, *window) for camera_id, window in windows.items()}
             if not any(state.state == "pending" for answer in states.values() for state in answer):
                 return states
             await asyncio.sleep(SETTLED_POLL_S)
 
 
-def windows_of(sent: Mapping[str, list[Sent]]) -> dict[str, tuple[int, int]]:
+def recorded_windows(sent: Mapping[str, list[SentPicture]]) -> dict[str, tuple[int, int]]:
     """From a camera's first picture that could be kept to its last one."""
     out: dict[str, tuple[int, int]] = {}
     for camera_id, pictures in sent.items():
@@ -81,9 +79,9 @@ def windows_of(sent: Mapping[str, list[Sent]]) -> dict[str, tuple[int, int]]:
     return out
 
 
-def sent_by_camera(log: Path) -> dict[str, list[Sent]]:
+def read_sent_pictures(log: Path) -> dict[str, list[SentPicture]]:
     """The send log, a list a camera."""
-    out: dict[str, list[Sent]] = {}
+    out: dict[str, list[SentPicture]] = {}
     for one in read_send_log(log):
         out.setdefault(one.camera_id, []).append(one)
     return out
@@ -94,9 +92,9 @@ class Run:
     """What the demo has at its end."""
 
     servers: Servers
-    api: Api
+    api: ApiClient
     send_log: Path
-    seen_us: Mapping[str, int]
+    listed_us: Mapping[str, int]
     seconds: float
 
 
@@ -106,68 +104,66 @@ async def make_report(run: Run) -> dict[str, Any]:
     Raises:
         TimeoutError: footage stays pending.
     """
-    sent = sent_by_camera(run.send_log)
-    windows = windows_of(sent)
-    states = await settled(run.api, windows)
-    objects = await asyncio.to_thread(stored_objects, run.servers)
+    sent = read_sent_pictures(run.send_log)
+    windows = recorded_windows(sent)
+    states = await wait_until_settled(run.api, windows)
+    objects = await asyncio.to_thread(list_stored_objects, run.servers)
     counts: dict[str, Counts] = {}
-    listed: dict[str, list[Listed]] = {}
+    listed: dict[str, list[ListedSegment]] = {}
     for camera_id, pictures in sent.items():
         from_us, to_us = pictures[0].sent_us - 2_000_000, now_us()
         listed[camera_id] = await run.api.segments(camera_id, from_us, to_us)
         record = CameraRecord(
             sent=pictures,
             stored=[p for o in objects if o.key.startswith(f"{camera_id}/") for p in o.pictures],
-            shown=await shown(run.api, camera_id, from_us, to_us),
-            states=states.get(camera_id, []),
-            lossy=[Interval(one.start_us, one.end_us) for one in listed[camera_id] if one.lossy],
+            played_numbers=await fetch_playlist_numbers(run.api, camera_id, from_us, to_us),
+            timeline=states.get(camera_id, []),
+            lossy_intervals=[Interval(one.start_us, one.end_us) for one in listed[camera_id] if one.lossy],
         )
         counts[camera_id] = count(record)
     return {
-        **_numbers(len(sent), run.seconds, total(counts)),
+        **_totals(len(sent), run.seconds, total(counts)),
         "gaps": [
             {"camera": camera_id, "cause": state.cause, "s": round((state.to_us - state.from_us) / 1e6, 3)}
             for camera_id, answer in states.items()
             for state in answer
             if state.state == "gap"
         ],
-        "capture_to_queryable_ms": _latency(objects, run.seen_us),
+        "capture_to_queryable_ms": _latency(objects, run.listed_us),
         "broker": {"name": run.servers.kafka.name, "version": run.servers.kafka.version},
         "segments": sum(map(len, listed.values())),
-        "playlist": await _played(run.api, listed, objects),
+        "playlist": await _check_playlist(run.api, listed, objects),
         "by_camera": {camera_id: asdict(counted) for camera_id, counted in counts.items()},
     }
 
 
-def _numbers(cameras: int, seconds: float, counted: Counts) -> dict[str, Any]:
+def _totals(cameras: int, seconds: float, counts: Counts) -> dict[str, Any]:
     return {
         "cameras": cameras,
         "seconds": round(seconds, 1),
-        "access_units_sent": counted.sent,
-        "access_units_before_first_keyframe": counted.before_first_keyframe,
-        "access_units_stored": counted.stored,
-        "access_units_in_gaps": counted.in_gaps,
-        "unaccounted": counted.unaccounted,
-        "duplicates": counted.duplicates,
-        "stored_twice": counted.stored_twice,
+        "access_units_sent": counts.sent,
+        "access_units_before_first_keyframe": counts.before_first_keyframe,
+        "access_units_stored": counts.stored,
+        "access_units_in_gaps": counts.in_gaps,
+        "unaccounted": counts.unaccounted,
+        "duplicates": counts.duplicates,
+        "stored_twice": counts.stored_twice,
     }
 
 
-async def shown(api: Api, camera_id: str, from_us: int, to_us: int) -> list[int]:
+async def fetch_playlist_numbers(api: ApiClient, camera_id: str, from_us: int, to_us: int) -> list[int]:
     """The running numbers that the playlist of the window hands out, in its order."""
     text = await api.text(api.playlist_url(camera_id, from_us, to_us))
     numbers: list[int] = []
-    for entry in entries(text):
+    for entry in parse_playlist(text):
         init = await api.media(entry.init_url, entry.init_range)
-        numbers += [
-            picture.number for picture in running_numbers(init + await api.media(entry.url, entry.range))
-        ]
+        numbers += [picture.number for picture in parse_stored_pictures(init + await api.media(entry.url, entry.range))]
     return numbers
 
 
-def _latency(objects: list[Object], seen_us: Mapping[str, int]) -> dict[str, float | None]:
+def _latency(objects: list[StoredObject], listed_us: Mapping[str, int]) -> dict[str, float | None]:
     """From the first access unit's sending until its segment was listed."""
-    ms = [(seen_us[one.key] - one.pictures[0].sent_us) / 1000 for one in objects if one.key in seen_us]
+    ms = [(listed_us[one.key] - one.pictures[0].sent_us) / 1000 for one in objects if one.key in listed_us]
     return {name: _rounded(percentile(ms, share)) for name, share in (("p50", 0.5), ("p99", 0.99))}
 
 
@@ -175,11 +171,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-async def _played(api: Api, listed: Mapping[str, list[Listed]], objects: list[Object]) -> dict[str, Any]:
+async def _check_playlist(
+    api: ApiClient, listed: Mapping[str, list[ListedSegment]], objects: list[StoredObject]
+) -> dict[str, Any]:
     """One camera's whole playlist, decoded by libavcodec: as many pictures as are stored?"""
-    camera_id = min(
-        listed, key=lambda one: sum(len(o.pictures) for o in objects if o.key.startswith(f"{one}/"))
-    )
+    camera_id = min(listed, key=lambda one: sum(len(o.pictures) for o in objects if o.key.startswith(f"{one}/")))
     segments = listed[camera_id]
     if not segments:
         return {"url": None, "access_units": 0, "ok": False}

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from districam_devkit.asking import Answered, Api
+from districam_devkit.api_client import ApiClient, TimelineState
 from districam_devkit.demo.latency import now_us
 from districam_devkit.pipeline import Pipeline
 
 REFRESH_S = 1.0
-PLAIN_EVERY_S = 5.0
+PLAIN_INTERVAL_S = 5.0
 COLOURS = {"recording": "green", "late": "yellow", "lost": "red", "disabled": "dim"}
 
 
@@ -34,23 +34,23 @@ class Screen:
         if state != "starting":
             self.step(f"{name}: {state}")
 
-    async def watch(self, api: Api, pipeline: Pipeline, since_us: int) -> None:
+    async def watch(self, api: ApiClient, pipeline: Pipeline, since_us: int) -> None:
         """Shows the cameras until cancelled."""
-        numbers = Numbers(api, pipeline, since_us)
+        numbers = CameraRows(api, pipeline, since_us)
         if not self.console.is_terminal:
             while True:
-                await asyncio.sleep(PLAIN_EVERY_S)
-                self.console.print("\n".join(map(_plain, await numbers.rows())), soft_wrap=True)
+                await asyncio.sleep(PLAIN_INTERVAL_S)
+                self.console.print("\n".join(map(_plain_line, await numbers.rows())), soft_wrap=True)
         with Live(console=self.console, auto_refresh=False) as live:
             while True:
                 live.update(_table(await numbers.rows()), refresh=True)
                 await asyncio.sleep(REFRESH_S)
 
 
-class Numbers:
+class CameraRows:
     """A row a camera: from the API what is recorded, from ingest's metrics what arrives."""
 
-    def __init__(self, api: Api, pipeline: Pipeline, since_us: int) -> None:
+    def __init__(self, api: ApiClient, pipeline: Pipeline, since_us: int) -> None:
         self._api, self._pipeline, self._since_us = api, pipeline, since_us
         self._last: tuple[float, dict[str, float], dict[str, float]] | None = None
 
@@ -85,10 +85,10 @@ class Numbers:
             states = await self._api.timeline(camera_id, self._since_us, now_us())
         except httpx.HTTPError:
             return "?"
-        return told(states)
+        return format_gaps(states)
 
 
-def told(states: list[Answered]) -> str:
+def format_gaps(states: list[TimelineState]) -> str:
     """The gaps in a few words."""
     gaps = [state for state in states if state.state == "gap"]
     return ", ".join(f"{gap.cause} {(gap.to_us - gap.from_us) / 1e6:.1f} s" for gap in gaps) or "none"
@@ -127,6 +127,6 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _plain(row: dict[str, Any]) -> str:
+def _plain_line(row: dict[str, Any]) -> str:
     camera, _, fps, bits, age, gaps = _cells(row)
     return f"  {camera}  {row['state']}, {fps} fps, {bits} Mbit/s, stored up to {age} ago, gaps: {gaps}"

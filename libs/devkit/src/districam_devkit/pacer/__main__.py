@@ -14,31 +14,31 @@ import sys
 import time
 from pathlib import Path
 
-from districam_devkit.pacer.film import Film, film
-from districam_devkit.pacer.viewer import Viewer
+from districam_devkit.pacer.client import Client
+from districam_devkit.pacer.prebuilt_clip import PrebuiltClip, prebuild
 from districam_devkit.simcam.clips import Generated, open_clip
 from districam_devkit.simcam.server import CLIP_CACHE
 
-GRAIN_S = 0.0005
+COALESCE_S = 0.0005
 """Packets that are due so soon go now: a system call for each wait costs more than it gives."""
-_LATE_MOST_MS = 10_000
+_MAX_LATE_MS = 10_000
 
 
 class Pacer:
     """Sends packets in the order in which they are due; one thread, no event loop: that is what makes it cheap."""
 
-    def __init__(self, shown: Film, *, spread: float) -> None:
-        self._film, self._spread = shown, spread
+    def __init__(self, clip: PrebuiltClip, *, spread: float) -> None:
+        self._clip, self._spread = clip, spread
         self._selector = selectors.DefaultSelector()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listening.setblocking(False)  # noqa: FBT003  # its only parameter
         self._selector.register(self._listening, selectors.EVENT_READ)
         self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
         self._due: list[tuple[float, int]] = []
-        self._viewers: dict[int, Viewer] = {}
+        self._clients: dict[int, Client] = {}
         self._units: dict[str, int] = {}
-        self._late_ms = [0] * (_LATE_MOST_MS + 1)
-        self._bytes = self._watched = 0
+        self._late_ms = [0] * (_MAX_LATE_MS + 1)
+        self._bytes = self._clients_started = 0
         self._is_open = True
         self.port = int(self._listening.getsockname()[1])
 
@@ -46,74 +46,74 @@ class Pacer:
         """Until told to stop, and each picture that was begun is sent."""
         while self._is_open or self._due:
             now_s = time.monotonic()
-            self._send_due(now_s + GRAIN_S)
+            self._send_due(now_s + COALESCE_S)
             wait_s = min(self._due[0][0] - time.monotonic(), 0.1) if self._due else 0.1
             for key, _ in self._selector.select(max(0, wait_s)):
-                self._look(key.fileobj)
+                self._handle_readable(key.fileobj)
 
     def _send_due(self, until_s: float) -> None:
         due = self._due
         while due and due[0][0] <= until_s:
             due_s, number = heapq.heappop(due)
-            viewer = self._viewers[number]
-            self._late_ms[min(max(0, int((time.monotonic() - due_s) * 1000)), _LATE_MOST_MS)] += 1
-            next_s = viewer.step(self._spread)
-            if next_s is None or viewer.is_gone:
-                self._part(number)
+            client = self._clients[number]
+            self._late_ms[min(max(0, int((time.monotonic() - due_s) * 1000)), _MAX_LATE_MS)] += 1
+            next_s = client.send_next_packet(self._spread)
+            if next_s is None or client.is_disconnected:
+                self._remove_client(number)
             else:
                 heapq.heappush(due, (next_s, number))
 
-    def _look(self, found: object) -> None:
-        if found is self._listening:
+    def _handle_readable(self, ready: object) -> None:
+        if ready is self._listening:
             connection, _ = self._listening.accept()
             connection.setblocking(False)  # noqa: FBT003  # its only parameter
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._viewers[connection.fileno()] = Viewer(connection, self._film)
+            self._clients[connection.fileno()] = Client(connection, self._clip)
             self._selector.register(connection, selectors.EVENT_READ)
-        elif isinstance(found, socket.socket):
-            self._hear(found)
+        elif isinstance(ready, socket.socket):
+            self._receive(ready)
         else:
             for word in os.read(sys.stdin.fileno(), 4096).split() or [b"stop"]:
-                self._obey(word.decode())
+                self._run_command(word.decode())
 
-    def _hear(self, connection: socket.socket) -> None:
+    def _receive(self, connection: socket.socket) -> None:
         number = connection.fileno()
-        viewer = self._viewers[number]
-        was_playing = viewer.is_playing
-        viewer.hear()
-        if viewer.is_playing and not was_playing:
-            self._watched += 1
-            heapq.heappush(self._due, (self._begin(viewer), number))
-        elif viewer.is_gone and not viewer.is_playing:
-            self._part(number)
-        elif viewer.is_gone:
+        client = self._clients[number]
+        was_playing = client.is_playing
+        client.receive()
+        if client.is_playing and not was_playing:
+            self._clients_started += 1
+            heapq.heappush(self._due, (self._begin(client), number))
+        elif client.is_disconnected and not client.is_playing:
+            self._remove_client(number)
+        elif client.is_disconnected:
             self._selector.unregister(connection)  # it is parted from when its next packet is due
 
-    def _begin(self, viewer: Viewer) -> float:
+    def _begin(self, client: Client) -> float:
         """Cameras differ in when their pictures come, and in where they stand in the film."""
-        part = self._watched * 0.618_034 % 1
-        place = round(part * len(self._film.pictures))
-        return viewer.begin(time.monotonic() + self._film.interval_s * (0.5 + part), place)
+        phase = self._clients_started * 0.618_034 % 1
+        picture_index = round(phase * len(self._clip.pictures))
+        return client.start(time.monotonic() + self._clip.interval_s * (0.5 + phase), picture_index)
 
-    def _part(self, number: int) -> None:
-        viewer = self._viewers.pop(number)
-        self._units[viewer.camera_id] = self._units.get(viewer.camera_id, 0) + viewer.units
-        self._bytes += viewer.sent_bytes
-        if viewer.connection in self._selector.get_map():
-            self._selector.unregister(viewer.connection)
-        viewer.finish()
+    def _remove_client(self, number: int) -> None:
+        client = self._clients.pop(number)
+        self._units[client.camera_id] = self._units.get(client.camera_id, 0) + client.units
+        self._bytes += client.sent_bytes
+        if client.connection in self._selector.get_map():
+            self._selector.unregister(client.connection)
+        client.flush_and_close()
 
-    def _obey(self, word: str) -> None:
-        if word == "begin":
-            self._late_ms = [0] * (_LATE_MOST_MS + 1)
-        elif word == "stop" and self._is_open:
+    def _run_command(self, command: str) -> None:
+        if command == "begin":
+            self._late_ms = [0] * (_MAX_LATE_MS + 1)
+        elif command == "stop" and self._is_open:
             self._is_open = False
             self._selector.unregister(self._listening)
             self._selector.unregister(sys.stdin.fileno())
             self._listening.close()
-            for viewer in self._viewers.values():
-                viewer.is_ending = True
-        playing = sum(viewer.is_playing for viewer in self._viewers.values())
+            for client in self._clients.values():
+                client.is_stopping = True
+        playing = sum(viewer.is_playing for viewer in self._clients.values())
         print(json.dumps({"watched": playing}), flush=True)
 
     def report(self) -> dict[str, object]:
@@ -131,7 +131,7 @@ class Pacer:
             left -= count
             if left <= 0:
                 return late_ms
-        return _LATE_MOST_MS
+        return _MAX_LATE_MS
 
 
 def main() -> None:
@@ -139,14 +139,16 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1920)
     parser.add_argument("--height", type=int, default=1080)
     parser.add_argument("--bitrate", type=int, default=2_000_000)
-    parser.add_argument(
-        "--spread", type=float, default=0.5, help="the share of a picture's interval it takes"
-    )
-    asked = parser.parse_args()
+    parser.add_argument("--spread", type=float, default=0.5, help="the share of a picture's interval it takes")
+    arguments = parser.parse_args()
     source = Generated(
-        width=asked.width, height=asked.height, bitrate=asked.bitrate, label="bench", one_slice=True
+        width=arguments.width,
+        height=arguments.height,
+        bitrate=arguments.bitrate,
+        label="bench",
+        one_slice=True,
     )
-    pacer = Pacer(film(open_clip(source, cache=Path(CLIP_CACHE))), spread=asked.spread)
+    pacer = Pacer(prebuild(open_clip(source, cache=Path(CLIP_CACHE))), spread=arguments.spread)
     print(json.dumps({"port": pacer.port}), flush=True)
     pacer.run()
     print(json.dumps(pacer.report()), flush=True)

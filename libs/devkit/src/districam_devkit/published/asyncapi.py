@@ -10,11 +10,11 @@ from districam_common.contract.events import (
     Camera,
     DeadLetter,
     FootageExpired,
-    PartitionFell,
+    PartitionTruncated,
     SegmentStored,
 )
 from districam_common.contract.media import FragmentInfo, Still
-from districam_common.kafka.topics import Topic, declared
+from districam_common.kafka.topics import Topic, declared_topics
 from districam_common.runtime.settings import TopicsSettings
 from districam_devkit.published import headers as of_headers
 from districam_devkit.published.schemas import Schema, schema_of, summary_of
@@ -73,7 +73,7 @@ class _Channel:
 def document() -> dict[str, Any]:
     """The whole document, as plain values."""
     channels = _channels()
-    topics = {topic.name: topic for topic in declared(TopicsSettings())}
+    topics = {topic.name: topic for topic in declared_topics(TopicsSettings())}
     messages = {message.name: _message(message) for channel in channels for message in channel.messages}
     return {
         "asyncapi": "3.0.0",
@@ -101,10 +101,10 @@ def document() -> dict[str, Any]:
 
 
 def _channels() -> tuple[_Channel, ...]:
-    return (*_of_footage(), *_of_events(), *_of_operation())
+    return (*_footage_channels(), *_event_channels(), *_operations_channels())
 
 
-def _of_footage() -> tuple[_Channel, ...]:
+def _footage_channels() -> tuple[_Channel, ...]:
     return (
         _Channel(
             topic=names.CAMERAS,
@@ -127,19 +127,19 @@ def _of_footage() -> tuple[_Channel, ...]:
             title="Pictures",
             description="Stills, at most one for each `keyframe_interval_s` of a camera; some may be skipped.",
             senders="ingest",
-            messages=(_still(),),
+            messages=(_still_message(),),
         ),
         _Channel(
             topic=names.SEGMENTS,
             title="Stored segments",
             description="Footage that is stored, an object in the bucket each. May come again, and in any order.",
             senders="recorder",
-            messages=(_stored(),),
+            messages=(_segment_stored_message(),),
         ),
     )
 
 
-def _of_events() -> tuple[_Channel, ...]:
+def _event_channels() -> tuple[_Channel, ...]:
     return (
         _Channel(
             topic=names.STREAMS,
@@ -159,7 +159,7 @@ def _of_events() -> tuple[_Channel, ...]:
     )
 
 
-def _of_operation() -> tuple[_Channel, ...]:
+def _operations_channels() -> tuple[_Channel, ...]:
     return (
         _Channel(
             topic=names.DEADLETTERS,
@@ -197,13 +197,13 @@ def _fragment() -> _Message:
             "type": "string",
             "format": "binary",
         },
-        headers=of_headers.with_fragments(common),
+        headers=of_headers.fragment_headers(common),
         key=of_headers.CAMERA_KEY,
         content_type="video/mp4",
     )
 
 
-def _still() -> _Message:
+def _still_message() -> _Message:
     common = of_headers.headers_of(
         wire.KEYFRAME_TYPE,
         content_type="image/jpeg",
@@ -217,15 +217,13 @@ def _still() -> _Message:
         title="Keyframe",
         summary=summary_of(Still),
         payload={"description": "A JPEG.", "type": "string", "format": "binary"},
-        headers=of_headers.with_stills(common),
+        headers=of_headers.still_headers(common),
         key=of_headers.CAMERA_KEY,
         content_type="image/jpeg",
     )
 
 
-def _json(
-    kind: type[Any], *, service: str, event_id: str, time: str, subject: str = "The camera."
-) -> _Message:
+def _json(kind: type[Any], *, service: str, event_id: str, time: str, subject: str = "The camera.") -> _Message:
     return _Message(
         type=kind.type,
         title=kind.__name__,
@@ -247,14 +245,14 @@ def _camera() -> _Message:
     return _json(Camera, service="cameras", event_id="`{camera_id}/{revision}`.", time="`updated_us`.")
 
 
-def _stored() -> _Message:
+def _segment_stored_message() -> _Message:
     return _json(SegmentStored, service="recorder", event_id="The object's key.", time="`start_us`.")
 
 
 def _event(kind: type[Any]) -> _Message:
     services = "(ingest|recorder|indexer)"
     made = _json(kind, service=services, event_id="`{instance}/{counter}`.", time="`at_us`.")
-    if kind is not PartitionFell:
+    if kind is not PartitionTruncated:
         return made
     return replace(
         _json(
@@ -298,9 +296,7 @@ def _channel(channel: _Channel, topic: Topic) -> Schema:
         "address": channel.topic,
         "title": channel.title,
         "description": channel.description,
-        "messages": {
-            message.name: {"$ref": f"#/components/messages/{message.name}"} for message in channel.messages
-        },
+        "messages": {message.name: {"$ref": f"#/components/messages/{message.name}"} for message in channel.messages},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -329,9 +325,7 @@ def _operation(channel: _Channel) -> Schema:
         "action": "send",
         "summary": f"Written by {channel.senders}; read by whoever wants to.",
         "channel": {"$ref": f"#/channels/{channel.name}"},
-        "messages": [
-            {"$ref": f"#/channels/{channel.name}/messages/{message.name}"} for message in channel.messages
-        ],
+        "messages": [{"$ref": f"#/channels/{channel.name}/messages/{message.name}"} for message in channel.messages],
     }
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from districam_common.contract.media import CAMERA_ID, CODECS, EPOCH, SITE_ID, FragmentInfo, Still
-from districam_devkit.published.schemas import Schema, words_of
+from districam_devkit.published.schemas import Schema, attribute_docs
 
 _NUMBER = "(0|[1-9][0-9]{0,9})"
 _INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"
@@ -27,14 +27,12 @@ _FRAGMENT: dict[str, tuple[str, Schema]] = {
 }
 """Header → the value's attribute that it carries, and its form."""
 _SOMETIMES = frozenset({"ce_starts", "ce_ends", "ce_lostpackets", "ce_damaged", "ce_cameratime"})
-_STILL: dict[str, tuple[str, Schema]] = {
+_STILL_HEADERS: dict[str, tuple[str, Schema]] = {
     name: _FRAGMENT[name] for name in ("ce_epoch", "ce_seq", "ce_width", "ce_height")
 }
 
 
-def headers_of(
-    kind: str, *, content_type: str, service: str, event_id: str, time: str, subject: str
-) -> Schema:
+def headers_of(kind: str, *, content_type: str, service: str, event_id: str, time: str, subject: str) -> Schema:
     """The headers of every record of a `ce_type`; `event_id`, `time` and `subject` say what stands there."""
     source = f"/districam/{SITE_ID.pattern}/{service}"
     return _object(
@@ -51,18 +49,18 @@ def headers_of(
     )
 
 
-def with_fragments(common: Schema) -> Schema:
+def fragment_headers(common: Schema) -> Schema:
     """… and what the headers of a fragment say beside."""
-    return _with(common, _FRAGMENT, words_of(FragmentInfo))
+    return _extend(common, _FRAGMENT, attribute_docs(FragmentInfo))
 
 
-def with_stills(common: Schema) -> Schema:
+def still_headers(common: Schema) -> Schema:
     """… and what the headers of a keyframe's picture say beside."""
-    return _with(common, _STILL, words_of(Still))
+    return _extend(common, _STILL_HEADERS, attribute_docs(Still))
 
 
-def _with(common: Schema, more: dict[str, tuple[str, Schema]], words: dict[str, str]) -> Schema:
-    named = {name: _text(words[attribute], form) for name, (attribute, form) in more.items()}
+def _extend(common: Schema, more: dict[str, tuple[str, Schema]], descriptions: dict[str, str]) -> Schema:
+    named = {name: _text(descriptions[attribute], form) for name, (attribute, form) in more.items()}
     return _object({**common["properties"], **named}, optional=_SOMETIMES)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from districam_common.contract.clock_probe import ClockProbe
 from districam_common.contract.events import STREAM_EVENTS, Camera, DeadLetter, Location, SegmentStored
-from districam_common.contract.wire import adapter
+from districam_common.contract.wire import type_adapter
 
 Schema = dict[str, Any]
 
@@ -27,7 +27,7 @@ def summary_of(kind: type[Any]) -> str:
     return " ".join(_doc(kind).split("\nAttributes:")[0].split())
 
 
-def words_of(kind: type[Any]) -> dict[str, str]:
+def attribute_docs(kind: type[Any]) -> dict[str, str]:
     """Attribute → what the docstring's `Attributes:` say of it."""
     out: dict[str, str] = {}
     named: list[str] = []
@@ -52,9 +52,9 @@ def _sentence(text: str) -> str:
 
 def schema_of(kind: type[Any], *, refs: str = "#/$defs/{model}") -> tuple[Schema, dict[str, Schema]]:
     """The value's schema, and those of what is nested in it, which it refers to by `refs`."""
-    made = adapter(kind).json_schema(ref_template=refs)
+    made = type_adapter(kind).json_schema(ref_template=refs)
     nested: dict[str, Schema] = made.pop("$defs", {})
-    return _told(made, kind), {name: _told(schema, _NESTED[name]) for name, schema in nested.items()}
+    return _described(made, kind), {name: _described(schema, _NESTED[name]) for name, schema in nested.items()}
 
 
 def document_of(kind: type[Any]) -> Schema:
@@ -63,9 +63,9 @@ def document_of(kind: type[Any]) -> Schema:
     return {"$schema": DIALECT, **schema, **({"$defs": nested} if nested else {})}
 
 
-def _told(schema: Schema, kind: type[Any]) -> Schema:
+def _described(schema: Schema, kind: type[Any]) -> Schema:
     """The schema in our words: what the kind is, what each field means."""
-    words = words_of(kind)
+    words = attribute_docs(kind)
     properties: dict[str, Schema] = schema["properties"]
     return {
         "title": kind.__name__,
@@ -76,7 +76,7 @@ def _told(schema: Schema, kind: type[Any]) -> Schema:
     }
 
 
-def _field(field: Schema, words: str | None) -> Schema:
+def _field(field: Schema, doc: str | None) -> Schema:
     rest = {name: value for name, value in field.items() if name not in {"title", "description"}}
-    description = words or field.get("description")
+    description = doc or field.get("description")
     return {**({"description": description} if description else {}), **rest}

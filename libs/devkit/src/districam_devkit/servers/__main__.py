@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from districam_devkit.servers import BrokerWanted, ServerUnavailable, all_running
+from districam_devkit.servers import BrokerOption, ServerUnavailable, all_running
 
 
 def main() -> None:
@@ -20,17 +20,17 @@ def main() -> None:
         sys.exit(f"==> {error}")
 
 
-async def _run(home: Path, broker: BrokerWanted) -> None:
+async def _run(home: Path, broker: BrokerOption) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with all_running(home, broker=broker, on_step=_say) as servers:
+    async with all_running(home, broker=broker, on_step=_print_step) as servers:
         for key, value in servers.environment().items():
             print(f"{key}={value}", flush=True)
         await ended.wait()
 
 
-def _say(name: str, state: str) -> None:
+def _print_step(name: str, state: str) -> None:
     print(f"==> {name}: {state}", file=sys.stderr, flush=True)
 
 

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from districam_devkit.servers.process import Server, ServerUnavailable
 
-BrokerWanted = Literal["kafka", "auto", "tansu"]
+BrokerOption = Literal["kafka", "auto", "tansu"]
 
 TANSU_NOTE = (
     "the broker is tansu, a stand-in: no idempotent producer (repeats are possible), no broker timestamps, "
@@ -34,28 +34,22 @@ class BrokerChoice:
     note: str
 
 
-def choose_broker(
-    wanted: BrokerWanted, *, kafka_missing: str | None, tansu_missing: str | None
-) -> BrokerChoice:
+def choose_broker(option: BrokerOption, *, kafka_missing: str | None, tansu_missing: str | None) -> BrokerChoice:
     """Which broker to start, given what each lacks on this machine (None: nothing). Raises ServerUnavailable.
 
     Only `auto` puts up with the stand-in, and says why.
     """
-    if wanted != "tansu" and kafka_missing is None:
+    if option != "tansu" and kafka_missing is None:
         return BrokerChoice("kafka", "")
-    if wanted == "kafka":
+    if option == "kafka":
         raise ServerUnavailable(f"Apache Kafka: {kafka_missing}")
     if tansu_missing is None:
         return BrokerChoice("tansu", TANSU_NOTE)
-    missing = (
-        tansu_missing
-        if wanted == "tansu"
-        else f"no broker. Apache Kafka: {kafka_missing} Tansu: {tansu_missing}"
-    )
+    missing = tansu_missing if option == "tansu" else f"no broker. Apache Kafka: {kafka_missing} Tansu: {tansu_missing}"
     raise ServerUnavailable(missing)
 
 
-async def answers(bootstrap_servers: str) -> bool:
+async def is_responding(bootstrap_servers: str) -> bool:
     """Whether the broker tells a client who it is, so that topics can be created. Raises OSError if not."""
     host, port = bootstrap_servers.split(":")
     _, writer = await asyncio.open_connection(host, int(port))  # aiokafka would log each refusal

@@ -34,7 +34,7 @@ async def jars(on_step: OnStep) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as work:
         fetched = Path(work, "jars")
         await _fetch(mvn, Path(work), fetched)
-        _put_in_place(fetched, folder)
+        _move_into_place(fetched, folder)
     return folder
 
 
@@ -71,19 +71,18 @@ async def _fetch(mvn: str, work: Path, into: Path) -> None:
                 process.kill()
                 await process.wait()
     if code != 0:
-        raise ServerUnavailable(_why(code, log.read_text(errors="replace")))
+        raise ServerUnavailable(_failure_message(code, log.read_text(errors="replace")))
 
 
-def _why(code: int | str, said: str) -> str:
-    errors = [line for line in said.splitlines() if line.removeprefix("[ERROR]").strip()][:2]
+def _failure_message(code: int | str, log: str) -> str:
+    errors = [line for line in log.splitlines() if line.removeprefix("[ERROR]").strip()][:2]
     return (
         f"Maven could not fetch Kafka {KAFKA_VERSION} (exit code {code}). Check that its registry can be reached "
-        "(a mirror is named in ~/.m2/settings.xml), then try again.\n"
-        + "\n".join(f"    {line}" for line in errors)
+        "(a mirror is named in ~/.m2/settings.xml), then try again.\n" + "\n".join(f"    {line}" for line in errors)
     )
 
 
-def _put_in_place(fetched: Path, folder: Path) -> None:
+def _move_into_place(fetched: Path, folder: Path) -> None:
     try:
         fetched.rename(folder)
     except OSError:  # another process was quicker: its jars are as good

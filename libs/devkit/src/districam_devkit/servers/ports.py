@@ -28,11 +28,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(count: int, *, companion: int = 0) -> list[int]:
-    """Distinct free ports; with `companion`, `port + companion` is free as well. Raises ServerUnavailable."""
+def pick_free_ports(count: int, *, companion_offset: int = 0) -> list[int]:
+    """Distinct free ports; with `companion_offset`, `port + companion` is free as well. Raises ServerUnavailable."""
     found: list[int] = []
     for port in random.sample(_RANGE, len(_RANGE)):
-        if is_free(port) and is_free(port + companion):
+        if is_free(port) and is_free(port + companion_offset):
             found.append(port)
         if len(found) == count:
             return found
@@ -48,20 +48,20 @@ def require_free(name: str, ports: Sequence[int]) -> None:
 
 
 @asynccontextmanager
-async def elsewhere_if_taken(
-    choosing: Callable[[], list[int]], start: Callable[[list[int]], AbstractAsyncContextManager[T]]
+async def retry_on_taken_port(
+    choose_ports: Callable[[], list[int]], start: Callable[[list[int]], AbstractAsyncContextManager[T]]
 ) -> AsyncGenerator[T]:
-    """A server on the ports that `choosing` gives; if something took one before the server could, on those that it gives then, once.
+    """A server on the ports that `choose_ports` gives; if something took one before the server could, on those that it gives then, once.
 
     Raises:
         ServerUnavailable: it cannot be had, for another reason or a second time.
     """
     async with AsyncExitStack() as stack:
-        chosen = choosing()
+        chosen = choose_ports()
         try:
             server = await stack.enter_async_context(start(chosen))
         except ServerUnavailable:
             if all(is_free(port) for port in chosen):
                 raise
-            server = await stack.enter_async_context(start(choosing()))
+            server = await stack.enter_async_context(start(choose_ports()))
         yield server

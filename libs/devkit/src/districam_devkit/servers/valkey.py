@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from districam_devkit.servers import ports, process
-from districam_devkit.servers.process import Program, Server, ServerUnavailable
+from districam_devkit.servers.process import ProcessSpec, Server, ServerUnavailable
 
 _OPTIONS = (
     *("--bind", ports.HOST, "--daemonize", "no", "--logfile", ""),
@@ -52,17 +52,17 @@ def _packaged() -> Path | None:
     return None
 
 
-def parse_version(said: str) -> tuple[str, str]:
+def parse_version(output: str) -> tuple[str, str]:
     """(name, version) from what `--version` prints."""
-    match = _NAMED.search(said)
+    match = _NAMED.search(output)
     return (match[1].capitalize(), match[2]) if match else ("Valkey", "unknown")
 
 
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[Redis]:
     """Valkey for the length of a block, its append-only file in `home`. Raises ServerUnavailable."""
-    async with ports.elsewhere_if_taken(
-        lambda: [port] if port else ports.choose(1), lambda chosen: _on(chosen[0], home, log_dir)
+    async with ports.retry_on_taken_port(
+        lambda: [port] if port else ports.pick_free_ports(1), lambda chosen: _on(chosen[0], home, log_dir)
     ) as server:
         yield server
 
@@ -71,26 +71,24 @@ async def running(home: Path, *, log_dir: Path, port: int | None = None) -> Asyn
 async def _on(port: int, home: Path, log_dir: Path) -> AsyncGenerator[Redis]:
     ports.require_free("redis", [port])
     server = binary()
-    name, version = parse_version(await asyncio.to_thread(_ask_version, server))
-    program = Program(
+    name, version = parse_version(await asyncio.to_thread(_version_output, server))
+    program = ProcessSpec(
         name="redis",
         argv=(str(server), *_OPTIONS, "--port", str(port), "--dir", str(home)),
         folder=home,
         log_path=log_dir / "redis.log",
-        is_ready=lambda: _answers(port),
+        is_ready=lambda: _responds_to_ping(port),
         ready_s=30,
     )
     async with process.running(program) as child:
         yield Redis(name, version, child, ports.HOST, port)
 
 
-def _ask_version(server: Path) -> str:
-    return subprocess.run(
-        [server, "--version"], capture_output=True, text=True, timeout=10, check=False
-    ).stdout
+def _version_output(server: Path) -> str:
+    return subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
 
 
-async def _answers(port: int) -> bool:
+async def _responds_to_ping(port: int) -> bool:
     """PING; anything but PONG (it may be loading its file) is "not yet". Raises OSError."""
     reader, writer = await asyncio.open_connection(ports.HOST, port)
     try:

@@ -1,24 +1,24 @@
 """One process that is N RTSP cameras. Every access unit carries a running number; a log says which were sent."""
 
 from districam_devkit.simcam.auth import Credentials
+from districam_devkit.simcam.behavior import CameraBehavior
 from districam_devkit.simcam.clips import Clip, Footage, Generated
 from districam_devkit.simcam.faults import Fault, parse_fault
-from districam_devkit.simcam.manners import Manners
-from districam_devkit.simcam.microphone import Hearing, Microphone
-from districam_devkit.simcam.sendlog import Sent, read_send_log
+from districam_devkit.simcam.microphone import AudioConfig, Microphone
+from districam_devkit.simcam.send_log import SentPicture, read_send_log
 from districam_devkit.simcam.server import SimCamera, Simulation, running
 from districam_devkit.simcam.tones import Tone, tone
 
 __all__ = [
+    "AudioConfig",
+    "CameraBehavior",
     "Clip",
     "Credentials",
     "Fault",
     "Footage",
     "Generated",
-    "Hearing",
-    "Manners",
     "Microphone",
-    "Sent",
+    "SentPicture",
     "SimCamera",
     "Simulation",
     "Tone",

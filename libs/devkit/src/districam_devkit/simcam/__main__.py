@@ -15,9 +15,9 @@ import uvloop
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from districam_devkit.simcam.auth import Credentials
+from districam_devkit.simcam.behavior import CameraBehavior
 from districam_devkit.simcam.clips import ClipSource, Footage, Generated
-from districam_devkit.simcam.faults import CHANCES, KINDS, MOMENTS, Fault, parse_fault
-from districam_devkit.simcam.manners import Manners
+from districam_devkit.simcam.faults import INSTANT_FAULTS, KINDS, RATE_FAULTS, Fault, parse_fault
 from districam_devkit.simcam.server import CLIP_CACHE, SimCamera, running
 
 
@@ -30,7 +30,7 @@ class _CameraSpec:
     start_at_keyframe: bool = False
     other: Footage | Generated | None = None
     begins_s: float | None = None
-    manners: Manners = field(default_factory=Manners)
+    manners: CameraBehavior = field(default_factory=CameraBehavior)
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
@@ -60,9 +60,9 @@ def read_spec(path: Path) -> tuple[list[SimCamera], list[Fault]]:
             spread=camera.spread,
             writes=camera.writes,
             start_at_keyframe=camera.start_at_keyframe,
-            other=camera.other,
-            begins_s=camera.begins_s,
-            manners=camera.manners,
+            other_clip=camera.other,
+            start_offset_s=camera.begins_s,
+            behavior=camera.manners,
         )
         for camera in spec.cameras
     ]
@@ -93,9 +93,7 @@ async def serve(
 def main() -> None:
     arguments = _parser().parse_args()
     try:
-        cameras, faults = (
-            read_spec(arguments.spec) if arguments.spec else (default_cameras(arguments.cameras), [])
-        )
+        cameras, faults = read_spec(arguments.spec) if arguments.spec else (default_cameras(arguments.cameras), [])
         faults += [parse_fault(text) for text in arguments.fault]
         credentials = _credentials(arguments.user, arguments.password_file)
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -131,14 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback)")
     parser.add_argument("--port", type=int, default=0, help="RTSP port (default: a free one)")
     parser.add_argument("--log", type=Path, help="where the send log goes")
-    parser.add_argument(
-        "--cache", type=Path, default=CLIP_CACHE, help=f"generated clips (default {CLIP_CACHE})"
-    )
+    parser.add_argument("--cache", type=Path, default=CLIP_CACHE, help=f"generated clips (default {CLIP_CACHE})")
     parser.add_argument(
         "--fault",
         action="append",
         default=[],
-        help=f"KIND:CAMERA@S for {', '.join(sorted(MOMENTS))}; KIND:CAMERA@S+S for {', '.join(sorted({*KINDS} - MOMENTS - CHANCES))}; KIND:CAMERA@S+S%%PERCENT for {', '.join(sorted(CHANCES))}",
+        help=f"KIND:CAMERA@S for {', '.join(sorted(INSTANT_FAULTS))}; KIND:CAMERA@S+S for {', '.join(sorted({*KINDS} - INSTANT_FAULTS - RATE_FAULTS))}; KIND:CAMERA@S+S%%PERCENT for {', '.join(sorted(RATE_FAULTS))}",
     )
     parser.add_argument("--user")
     parser.add_argument("--password-file", type=Path)

@@ -14,48 +14,44 @@ from districam_devkit.simcam import rtp
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SpokenAttack = Literal["banner", "headers", "endless", "length", "astray", "downgrade"]
-MediaAttack = Literal[
-    "epochs", "late", "exploding", "vast", "units", "crumbs", "confetti", "unending", "reports"
-]
-Attack = Literal[SpokenAttack, MediaAttack]
-SPOKEN: Final[frozenset[str]] = frozenset(get_args(SpokenAttack))
-MEDIA: Final[tuple[MediaAttack, ...]] = get_args(MediaAttack)
+ResponseAttack = Literal["banner", "headers", "endless", "length", "astray", "downgrade"]
+MediaAttack = Literal["epochs", "late", "exploding", "vast", "units", "crumbs", "confetti", "unending", "reports"]
+Attack = Literal[ResponseAttack, MediaAttack]
+RESPONSE_ATTACKS: Final[frozenset[str]] = frozenset(get_args(ResponseAttack))
+MEDIA_ATTACKS: Final[tuple[MediaAttack, ...]] = get_args(MediaAttack)
 
 CHUNK: Final = b"X-Header: " + b"x" * 65_526 + b"\r\n"
 """Of what has no end."""
-ELSEWHERE: Final = "rtsp://localhost:1/elsewhere"
+OTHER_HOST_URL: Final = "rtsp://localhost:1/elsewhere"
 """Another host by its name, and nobody is there."""
-LATE_S, LATE_EVERY_S, LATE_BYTES = 1.5, 14.0, 200_000
-CRUMBS, CONFETTI, UNITS, PIECES, REPORTS = 16_000, 12_000, 250_000, 250, 500
+LATE_S, LATE_INTERVAL_S, LATE_BYTES = 1.5, 14.0, 200_000
+TINY_FRAGMENTS, TINY_PICTURES, NAL_UNITS, FRAGMENTS, SENDER_REPORTS = 16_000, 12_000, 250_000, 250, 500
 """So many a picture's time: some 300 kB."""
 _UNITS_A_PACKET: Final = 4_000
-_PACKET: Final = np.dtype(
-    [("head", "V6"), ("seq", ">u2"), ("timestamp", ">u4"), ("ssrc", ">u4"), ("payload", "V2")]
-)
+_PACKET: Final = np.dtype([("head", "V6"), ("seq", ">u2"), ("timestamp", ">u4"), ("ssrc", ">u4"), ("payload", "V2")])
 """Interleaved, with a payload of two bytes."""
 _BANNER: Final = "Cam\u202e" + "B" * 3_900
 
 
-def instead(kind: str | None, method: str, cseq: str, *, authorization: str) -> bytes | None:
+def attack_response(kind: str | None, method: str, cseq: str, *, authorization: str) -> bytes | None:
     """What is answered in the place of what was asked for. Some has no end: it goes on with `CHUNK` (see `is_endless`)."""
     first = f"RTSP/1.0 %s\r\nCSeq: {cseq}\r\n"
-    wanted = {"DESCRIBE": "Digest", "SETUP": "Basic"}.get(method)
-    if kind == "downgrade" and wanted is not None and not authorization.startswith(wanted):
-        asked = f'WWW-Authenticate: {wanted} realm="r", nonce="n"\r\n\r\n'
-        return (first % "401 Unauthorized" + asked).encode()
+    wanted_scheme = {"DESCRIBE": "Digest", "SETUP": "Basic"}.get(method)
+    if kind == "downgrade" and wanted_scheme is not None and not authorization.startswith(wanted_scheme):
+        challenge = f'WWW-Authenticate: {wanted_scheme} realm="r", nonce="n"\r\n\r\n'
+        return (first % "401 Unauthorized" + challenge).encode()
     answers: dict[str | None, str] = {
         "headers": first % "401 Unauthorized" + f"WWW-Authenticate: Digest {'a' * 60_000}\r\n\r\n",
         "endless": first % "200 OK",
         "length": first % "200 OK" + "Content-Length: 2147483648\r\n\r\n",
-        "astray": first % "302 Found" + f"Location: {ELSEWHERE}\r\n\r\n",
+        "astray": first % "302 Found" + f"Location: {OTHER_HOST_URL}\r\n\r\n",
     }
     return answers[kind].encode() if kind in answers and method == "DESCRIBE" else None
 
 
-def bannered(said: bytes) -> bytes:
+def with_long_banner(response: bytes) -> bytes:
     """The same answer of a camera that makes much of its name."""
-    return said.replace(b"Server: simcam", b"Server: " + _BANNER.encode())
+    return response.replace(b"Server: simcam", b"Server: " + _BANNER.encode())
 
 
 def is_endless(kind: str | None, method: str) -> bool:
@@ -64,7 +60,7 @@ def is_endless(kind: str | None, method: str) -> bool:
 
 
 @dataclass(slots=True)
-class Assault:
+class AttackStream:
     """One connection's media under an attack, from its first picture on.
 
     Args:
@@ -78,19 +74,19 @@ class Assault:
     _seq: int = 0
     _ssrc: int = 0x0BAD_CAFE
     _number: int = 0
-    _dice: random.Random = field(default_factory=lambda: random.Random(1))
+    _rng: random.Random = field(default_factory=lambda: random.Random(1))
 
-    def media(self, kind: MediaAttack, elapsed_s: float, interval_s: float) -> bytes:
+    def next_interval(self, kind: MediaAttack, elapsed_s: float, interval_s: float) -> bytes:
         """What is sent in the time of one picture, so long after the connection began."""
         made: dict[MediaAttack, Callable[[], bytes]] = {
-            "epochs": lambda: self._picture(self._other_sets(), self.keyframe, elapsed_s),
+            "epochs": lambda: self._picture(self._changed_parameter_sets(), self.keyframe, elapsed_s),
             "late": lambda: self._late(elapsed_s),
             "exploding": lambda: self._picture((sps(16_000, 16_000), self.sets[1]), self.keyframe, elapsed_s),
             "vast": lambda: self._picture((sps(8_192, 4_320), self.sets[1]), self.keyframe, elapsed_s),
             "units": lambda: self._packets(self._many_units(), _ticks(elapsed_s)),
-            "crumbs": lambda: self._begun() + self._alike(b"\x7c\x05", np.zeros(CRUMBS)),
-            "confetti": lambda: self._confetti(elapsed_s, interval_s),
-            "unending": lambda: self._begun() + self._packets([b"\x7c\x05" + bytes(1_300)] * PIECES, 0),
+            "crumbs": lambda: self._open_fragment() + self._alike(b"\x7c\x05", np.zeros(TINY_FRAGMENTS)),
+            "confetti": lambda: self._tiny_pictures(elapsed_s, interval_s),
+            "unending": lambda: self._open_fragment() + self._packets([b"\x7c\x05" + bytes(1_300)] * FRAGMENTS, 0),
             "reports": lambda: self._reports(elapsed_s),
         }
         data = made[kind]()
@@ -107,12 +103,12 @@ class Assault:
         self._seq += len(packets)
         return b"".join(packets)
 
-    def _other_sets(self) -> Sequence[bytes]:
+    def _changed_parameter_sets(self) -> Sequence[bytes]:
         return self.sets[0], self.sets[1] + struct.pack(">H", self._number & 0xFFFF | 1) + b"\x80"
 
     def _late(self, elapsed_s: float) -> bytes:
         """Normal for a second; then an encoder's pause that the timestamps do not show, and much that is late by it."""
-        at_s = elapsed_s % LATE_EVERY_S
+        at_s = elapsed_s % LATE_INTERVAL_S
         if at_s < 1:
             return self._picture(self.sets, self.keyframe, elapsed_s)
         if at_s < 1 + LATE_S:
@@ -120,16 +116,16 @@ class Assault:
         return self._picture(self.sets, [*self.keyframe, b"\x0c" + bytes(LATE_BYTES)], elapsed_s - LATE_S)
 
     def _many_units(self) -> list[bytes]:
-        return [b"\x18" + b"\0\x01\x09" * _UNITS_A_PACKET] * (UNITS // _UNITS_A_PACKET)
+        return [b"\x18" + b"\0\x01\x09" * _UNITS_A_PACKET] * (NAL_UNITS // _UNITS_A_PACKET)
 
-    def _begun(self) -> bytes:
+    def _open_fragment(self) -> bytes:
         """The beginning of a NAL unit in pieces, once."""
         return b"" if self._number else self._packets([b"\x7c\x85\x88"], 0)
 
-    def _confetti(self, elapsed_s: float, interval_s: float) -> bytes:
+    def _tiny_pictures(self, elapsed_s: float, interval_s: float) -> bytes:
         """Each packet is a picture, and a keyframe."""
         first = b"" if self._number else self._picture(self.sets, self.keyframe, elapsed_s)
-        at_s = elapsed_s + interval_s * np.arange(1, CONFETTI + 1) / CONFETTI
+        at_s = elapsed_s + interval_s * np.arange(1, TINY_PICTURES + 1) / TINY_PICTURES
         return first + self._alike(b"\x65\x88", at_s * rtp.CLOCK_HZ)
 
     def _alike(self, payload: bytes, timestamps: "NDArray[np.float64]") -> bytes:
@@ -148,12 +144,12 @@ class Assault:
             rtp.sender_report(
                 channel=self.rtcp_channel,
                 ssrc=self._ssrc,
-                now_us=self._dice.randrange(1 << 50),
-                timestamp=self._dice.getrandbits(32),
+                now_us=self._rng.randrange(1 << 50),
+                timestamp=self._rng.getrandbits(32),
                 packets=1,
                 octets=1,
             )
-            for _ in range(REPORTS)
+            for _ in range(SENDER_REPORTS)
         )
         nothing = struct.pack(">BBH", 0x24, self.rtcp_channel, 0xFFFC) + b"\x80\xc9\0\0" * 0x3FFF
         return reports + nothing + self._picture(self.sets, self.keyframe, elapsed_s)

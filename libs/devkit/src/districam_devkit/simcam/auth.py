@@ -66,21 +66,21 @@ def is_authorized(
     if scheme.lower() == "basic":
         expected = base64.b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
         return hmac.compare_digest(rest.strip().encode(), expected.encode())
-    said = _parameters(rest)
+    parameters = _parameters(rest)
     digest = Digest(
-        said.get("username", ""),
+        parameters.get("username", ""),
         realm_of(quirks),
         nonce,
-        said.get("uri", ""),
-        said.get("qop"),
-        said.get("nc", ""),
-        said.get("cnonce", ""),
+        parameters.get("uri", ""),
+        parameters.get("qop"),
+        parameters.get("nc", ""),
+        parameters.get("cnonce", ""),
     )
-    if digest.username != credentials.user or said.get("nonce") != nonce:
+    if digest.username != credentials.user or parameters.get("nonce") != nonce:
         return False
     algorithm = "MD5" if "terse-challenge" in quirks else credentials.algorithm
     expected = digest_response(digest, credentials.password, method, algorithm)
-    return hmac.compare_digest(said.get("response", "").encode(), expected.encode())
+    return hmac.compare_digest(parameters.get("response", "").encode(), expected.encode())
 
 
 def digest_response(digest: Digest, password: str, method: str, algorithm: Algorithm = "MD5") -> str:
@@ -98,6 +98,4 @@ def _hash(algorithm: Algorithm, parts: Sequence[str]) -> str:
 
 
 def _parameters(text: str) -> dict[str, str]:
-    return {
-        match[1].lower(): match[3] if match[2] is None else match[2] for match in _PARAMETER.finditer(text)
-    }
+    return {match[1].lower(): match[3] if match[2] is None else match[2] for match in _PARAMETER.finditer(text)}

@@ -15,17 +15,17 @@ from typing import cast
 
 from districam_devkit.bitstream import RunningNumber
 from districam_devkit.simcam import attacks, rtp, rtp_quirks
-from districam_devkit.simcam.attacks import Assault
+from districam_devkit.simcam.attacks import AttackStream
+from districam_devkit.simcam.behavior import CameraBehavior
 from districam_devkit.simcam.clips import Clip
-from districam_devkit.simcam.faults import Ailment, Chance, babbled, garbled
-from districam_devkit.simcam.manners import Manners
+from districam_devkit.simcam.faults import RateFault, TimedFault, random_bytes, random_payload
 from districam_devkit.simcam.media_clock import MediaClock
-from districam_devkit.simcam.microphone import Hearing, Microphone
-from districam_devkit.simcam.mishaps import Mishaps
-from districam_devkit.simcam.program import Program
-from districam_devkit.simcam.sendlog import SendLog, SentTo
+from districam_devkit.simcam.media_transport import MediaTransport
+from districam_devkit.simcam.microphone import AudioConfig, Microphone
+from districam_devkit.simcam.network_impairment import NetworkImpairment
+from districam_devkit.simcam.packetized_clip import PacketizedClip
+from districam_devkit.simcam.send_log import Recipient, SendLog
 from districam_devkit.simcam.wall_clock import WallClock
-from districam_devkit.simcam.wire import Wire
 
 REPORT_INTERVAL_S = 5.0
 BUFFER_LIMIT_BYTES = 8 << 20
@@ -34,33 +34,33 @@ _LATE_LIMIT_S = 1.0
 
 
 @dataclass(slots=True)
-class Viewer:
+class VideoSession:
     """One playing session: its own SSRC, sequence numbers and timestamp origin, at random as RFC 3550 asks."""
 
-    wire: Wire
+    transport: MediaTransport
     rtp_channel: int
     rtcp_channel: int
-    in_order: bool = True
+    is_ordered_transport: bool = True
     ssrc: int = field(default_factory=lambda: random.getrandbits(32))
     seq: int = field(default_factory=lambda: random.getrandbits(16))
-    origin: int = field(default_factory=lambda: random.getrandbits(32))
+    timestamp_origin: int = field(default_factory=lambda: random.getrandbits(32))
     awaits_keyframe: bool = True
     next_report_s: float = 0.0
     packets: int = 0
     octets: int = 0
-    assault: tuple[Assault, float] | None = None
+    attack_stream: tuple[AttackStream, float] | None = None
     """Under an attack: its media, and since when."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class _PendingUnit:
     """An access unit whose way out of this process is still being watched."""
 
     number: int
     sent_us: int
     is_keyframe: bool
     # Where it ends in the connection's `written`, and whether that still waited for its first keyframe.
-    ends: tuple[tuple[Wire, int, bool], ...]
+    write_ends: tuple[tuple[MediaTransport, int, bool], ...]
 
 
 class LiveCamera:
@@ -74,18 +74,18 @@ class LiveCamera:
     def __init__(
         self,
         camera_id: str,
-        programs: Sequence[Program],
+        clips: Sequence[PacketizedClip],
         log: SendLog,
         *,
         spread: float,
         writes: int,
         start_at_keyframe: bool,
         first_unit: int | None = None,
-        manners: Manners,
-        hearing: Hearing | None = None,
+        behavior: CameraBehavior,
+        audio: AudioConfig | None = None,
     ) -> None:
-        self.camera_id, self.manners = camera_id, manners
-        self._programs = deque(programs)
+        self.camera_id, self.behavior = camera_id, behavior
+        self._clips = deque(clips)
         self._fps = float(self.clip.fps)
         self._log = log
         self._spread_s = spread / self._fps
@@ -96,104 +96,104 @@ class LiveCamera:
         self._clock = MediaClock(self.clip, first_unit % len(self.clip.access_units))
         self._start_s = asyncio.get_running_loop().time()
         self._wall = WallClock(time.time_ns() // 1000)
-        self.mishaps = Mishaps(camera_id)
+        self.impairment = NetworkImpairment(camera_id)
         self.microphone: Microphone | None = None
-        if hearing is not None:
-            silenced = lambda: self.ails("silence")  # noqa: E731  # used once, in the next line
-            self.microphone = Microphone(hearing, self._start_s, wall_us=self._wall.us, is_silenced=silenced)
+        if audio is not None:
+            silenced = lambda: self.has_fault("silence")  # noqa: E731  # used once, in the next line
+            self.microphone = Microphone(audio, self._start_s, wall_us=self._wall.read_us, is_silenced=silenced)
         self._next = 0
-        self._viewers: list[Viewer] = []
-        self._watched = asyncio.Event()
-        self._written: deque[_Written] = deque()
-        self._ails_until_s: dict[Ailment, float] = {}
+        self._sessions: list[VideoSession] = []
+        self._has_sessions = asyncio.Event()
+        self._pending_units: deque[_PendingUnit] = deque()
+        self._faulty_until_s: dict[TimedFault, float] = {}
         self._refusal = (0, 0.0)
-        self._dice = random.Random(camera_id)
+        self._rng = random.Random(camera_id)
         self._stopping = False
 
     @property
     def clip(self) -> Clip:
         """What it plays now."""
-        return self._programs[0].clip
+        return self._clips[0].clip
 
     @property
-    def can_change(self) -> bool:
-        return len(self._programs) > 1
+    def has_other_clip(self) -> bool:
+        return len(self._clips) > 1
 
     @property
-    def refusal(self) -> int | None:
+    def refusal_status(self) -> int | None:
         """The status that requests are answered with, if they are refused now."""
         status, until_s = self._refusal
         return status if asyncio.get_running_loop().time() < until_s else None
 
     @property
-    def is_full(self) -> bool:
+    def is_client_limit_reached(self) -> bool:
         """Whether as many watch as may."""
-        return self.manners.clients_most is not None and len(self._viewers) >= self.manners.clients_most
+        return self.behavior.clients_most is not None and len(self._sessions) >= self.behavior.clients_most
 
-    def join(self, viewer: Viewer) -> tuple[int, int]:
+    def join(self, session: VideoSession) -> tuple[int, int]:
         """The viewer gets every access unit from the next one on; returns the first packet's seq and rtptime."""
-        if not self._viewers:
+        if not self._sessions:
             self._next = max(self._next, self._due_number())
-        if viewer not in self._viewers:
-            self._viewers.append(viewer)
-        self._watched.set()
-        return viewer.seq, self._timestamp(self._next, viewer)
+        if session not in self._sessions:
+            self._sessions.append(session)
+        self._has_sessions.set()
+        return session.seq, self._timestamp(self._next, session)
 
-    def leave(self, viewer: Viewer) -> None:
-        if viewer in self._viewers:
-            self._viewers.remove(viewer)
-        self.settle()
+    def leave(self, session: VideoSession) -> None:
+        if session in self._sessions:
+            self._sessions.remove(session)
+        self.log_flushed_units()
 
-    def suffer(self, ailment: Ailment, for_s: float) -> None:
+    def start_fault(self, fault: TimedFault, for_s: float) -> None:
         """From the next access unit on. Numbers of pictures that an ailment keeps back are never sent."""
-        self._ails_until_s[ailment] = asyncio.get_running_loop().time() + for_s
-        if ailment == "freeze":
-            for viewer in self._viewers:
-                viewer.next_report_s = 0.0
+        self._faulty_until_s[fault] = asyncio.get_running_loop().time() + for_s
+        if fault == "freeze":
+            for session in self._sessions:
+                session.next_report_s = 0.0
 
-    def chance(self, kind: Chance, percent: float, for_s: float) -> None:
+    def start_rate_fault(self, kind: RateFault, percent: float, for_s: float) -> None:
         """What `Fault` says of the kind, from now on."""
         now_s = asyncio.get_running_loop().time()
         if kind == "drift":
             elapsed_s = now_s - self._start_s
             self._wall.drift(percent / 100, elapsed_s, elapsed_s + for_s)
         else:
-            self.mishaps.begin(kind, percent, now_s + for_s)
+            self.impairment.set_rate(kind, percent, now_s + for_s)
 
-    def leap(self, by_s: float) -> None:
+    def jump_timestamps(self, by_s: float) -> None:
         """Timestamps of the next access unit and of all after it are so much later."""
-        self._clock.leap(by_s)
+        self._clock.jump(by_s)
 
-    def step(self, by_s: float) -> None:
+    def step_wall_clock(self, by_s: float) -> None:
         """The wall clock shows so much more, and the next sender reports are due."""
         self._wall.step(by_s)
-        for viewer in self._viewers:
-            viewer.next_report_s = 0.0
+        for session in self._sessions:
+            session.next_report_s = 0.0
 
     @property
-    def spoken_attack(self) -> str | None:
+    def response_attack(self) -> str | None:
         """The attack that its answers are, if one is going on."""
-        return next((kind for kind in attacks.SPOKEN if self.ails(cast("Ailment", kind))), None)
+        return next((kind for kind in attacks.RESPONSE_ATTACKS if self.has_fault(cast("TimedFault", kind))), None)
 
-    def change(self) -> None:
+    def switch_clip(self) -> None:
         """The next access unit is the first of the other clip."""
-        self._programs.rotate(-1)
-        self._clock.play(self.clip, self._next)
+        self._clips.rotate(-1)
+        self._clock.switch_clip(self.clip, self._next)
 
-    def refuse(self, status: int, for_s: float) -> None:
+    def refuse_requests(self, status: int, for_s: float) -> None:
         self._refusal = (status, asyncio.get_running_loop().time() + for_s)
 
     def stop(self) -> None:
         """`run` returns once the access unit in progress is written."""
         self._stopping = True
-        self._watched.set()
+        self._has_sessions.set()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._stopping:
-            if not self._viewers:
-                self._watched.clear()
-                await self._watched.wait()
+            if not self._sessions:
+                self._has_sessions.clear()
+                await self._has_sessions.wait()
                 continue
             await _sleep_until(self._due_s(self._next))
             now_s = loop.time()
@@ -206,59 +206,62 @@ class LiveCamera:
                 await self._show(number, now_s)
 
     async def _show(self, number: int, now_s: float) -> None:
-        if self.ails("stall", now_s):
+        if self.has_fault("stall", now_s):
             self._clock.pause(number)
             return
         self._clock.resume(number)
-        if self.ails("stuck", now_s):
-            self._clock.hold(number)
+        if self.has_fault("stuck", now_s):
+            self._clock.freeze_timestamps(number)
         else:
-            self._clock.release()
+            self._clock.resume_timestamps()
         attack: attacks.MediaAttack | None = next(
-            (kind for kind in attacks.MEDIA if self.ails(kind, now_s)), None
+            (kind for kind in attacks.MEDIA_ATTACKS if self.has_fault(kind, now_s)), None
         )
         if attack is not None:
             self._attack(attack, now_s)
-        elif self.ails("freeze", now_s):
-            self._report_alone(now_s)
-        elif not self.ails("silence", now_s):
+        elif self.has_fault("freeze", now_s):
+            self._send_reports(now_s)
+        elif not self.has_fault("silence", now_s):
             await self._send(number, now_s)
 
-    def ails(self, ailment: Ailment, now_s: float | None = None) -> bool:
+    def has_fault(self, fault: TimedFault, now_s: float | None = None) -> bool:
         """Whether it suffers so then; now by default."""
         now_s = asyncio.get_running_loop().time() if now_s is None else now_s
-        return now_s < self._ails_until_s.get(ailment, 0.0)
+        return now_s < self._faulty_until_s.get(fault, 0.0)
 
     def _attack(self, kind: attacks.MediaAttack, now_s: float) -> None:
         """As fast as the other side reads, within what an attack sends in the time of a picture."""
         sets, keyframe = self.clip.parameter_sets, next(u for u in self.clip.access_units if u.is_keyframe)
-        for viewer in self._viewers:
-            if viewer.wire.written - viewer.wire.flushed > ATTACK_BUFFER_BYTES:
+        for session in self._sessions:
+            if session.transport.written_bytes - session.transport.flushed_bytes > ATTACK_BUFFER_BYTES:
                 continue
-            if viewer.assault is None:
-                viewer.assault = Assault(viewer.rtp_channel, viewer.rtcp_channel, sets, keyframe.nals), now_s
-            assault, since_s = viewer.assault
-            viewer.wire.write(assault.media(kind, now_s - since_s, 1 / self._fps))
+            if session.attack_stream is None:
+                session.attack_stream = (
+                    AttackStream(session.rtp_channel, session.rtcp_channel, sets, keyframe.nals),
+                    now_s,
+                )
+            assault, since_s = session.attack_stream
+            session.transport.write(assault.next_interval(kind, now_s - since_s, 1 / self._fps))
 
-    def _report_alone(self, now_s: float) -> None:
-        for viewer in self._viewers:
-            if now_s >= viewer.next_report_s:
-                viewer.wire.write(self._report(viewer, now_s))
-                viewer.next_report_s = now_s + REPORT_INTERVAL_S
+    def _send_reports(self, now_s: float) -> None:
+        for session in self._sessions:
+            if now_s >= session.next_report_s:
+                session.transport.write(self._report(session, now_s))
+                session.next_report_s = now_s + REPORT_INTERVAL_S
 
     async def _send(self, number: int, now_s: float) -> None:
-        program, index = self._programs[0], self._clock.unit(number)
+        program, index = self._clips[0], self._clock.unit_index(number)
         unit = program.units[index]
         sent_us = time.time_ns() // 1000
         running = RunningNumber(number, sent_us, self.camera_id)
-        payloads = program.payloads(index, running, self.manners.quirks)
+        payloads = program.payloads(index, running, self.behavior.quirks)
         sends = [
             (
                 viewer,
                 self._packets(viewer, number, payloads, now_s),
-                self._still_awaits(viewer, number, is_keyframe=unit.is_keyframe),
+                self._update_awaits_keyframe(viewer, number, is_keyframe=unit.is_keyframe),
             )
-            for viewer in list(self._viewers)
+            for viewer in list(self._sessions)
             if self._is_ready(viewer, is_keyframe=unit.is_keyframe)
         ]
         count = max((len(writes) for _, writes, _ in sends), default=0)
@@ -267,82 +270,88 @@ class LiveCamera:
             await _sleep_until(now_s + step * self._spread_s / max(1, count - 1))
             for index, (viewer, writes, _) in enumerate(sends):
                 if step < len(writes):
-                    whole[index] = viewer.wire.write(writes[step]) and whole[index]
+                    whole[index] = viewer.transport.write(writes[step]) and whole[index]
         ends = tuple(
-            (viewer.wire, viewer.wire.written, early)
+            (viewer.transport, viewer.transport.written_bytes, early)
             for is_whole, (viewer, _, early) in zip(whole, sends, strict=True)
             if is_whole
         )
-        self._written.append(_Written(number, sent_us, unit.is_keyframe, ends))
+        self._pending_units.append(_PendingUnit(number, sent_us, unit.is_keyframe, ends))
         await asyncio.sleep(0)  # the loop writes at the end of its turn
-        self.settle()
+        self.log_flushed_units()
 
-    def _is_ready(self, viewer: Viewer, *, is_keyframe: bool) -> bool:
-        wire = viewer.wire
-        if wire.is_closed:
+    def _is_ready(self, session: VideoSession, *, is_keyframe: bool) -> bool:
+        transport = session.transport
+        if transport.is_closed:
             return False
-        if wire.written - wire.flushed > BUFFER_LIMIT_BYTES:  # it stopped reading
-            wire.abort()
+        if transport.written_bytes - transport.flushed_bytes > BUFFER_LIMIT_BYTES:  # it stopped reading
+            transport.abort()
             return False
-        return not (viewer.awaits_keyframe and self._start_at_keyframe and not is_keyframe)
+        return not (session.awaits_keyframe and self._start_at_keyframe and not is_keyframe)
 
-    def _still_awaits(self, viewer: Viewer, number: int, *, is_keyframe: bool) -> bool:
+    def _update_awaits_keyframe(self, session: VideoSession, number: int, *, is_keyframe: bool) -> bool:
         """Whether the viewer has been sent no keyframe yet. One of which packets were lost is none."""
-        is_torn = self.mishaps.lost[-1:] == [(viewer.wire.number, number)]
-        viewer.awaits_keyframe = viewer.awaits_keyframe and (is_torn or not is_keyframe)
-        return viewer.awaits_keyframe
+        is_incomplete = self.impairment.lost_packets[-1:] == [(session.transport.number, number)]
+        session.awaits_keyframe = session.awaits_keyframe and (is_incomplete or not is_keyframe)
+        return session.awaits_keyframe
 
-    def _packets(self, viewer: Viewer, number: int, payloads: list[bytes], now_s: float) -> list[bytes]:
-        if self.ails("garbage", now_s):
-            payloads = [garbled(payload, self._dice) for payload in payloads]
+    def _packets(self, session: VideoSession, number: int, payloads: list[bytes], now_s: float) -> list[bytes]:
+        if self.has_fault("garbage", now_s):
+            payloads = [random_payload(payload, self._rng) for payload in payloads]
         packets: list[bytes] = []
-        for _ in range(2 if self.ails("repeat", now_s) else 1):
+        for _ in range(2 if self.has_fault("repeat", now_s) else 1):
             packets += rtp.interleaved(
                 payloads,
-                channel=viewer.rtp_channel,
-                seq=(viewer.seq + len(packets)) & 0xFFFF,
-                timestamp=self._timestamp(number, viewer),
-                ssrc=viewer.ssrc,
-                payload_type=rtp.payload_type(self.manners.quirks),
+                channel=session.rtp_channel,
+                seq=(session.seq + len(packets)) & 0xFFFF,
+                timestamp=self._timestamp(number, session),
+                ssrc=session.ssrc,
+                payload_type=rtp.payload_type(self.behavior.quirks),
             )
-        viewer.seq = (viewer.seq + len(packets)) & 0xFFFF
-        viewer.packets += len(packets)
-        viewer.octets += sum(map(len, payloads)) * len(packets) // len(payloads)
-        if self.manners.quirks:
-            before = self._timestamp(number - 1, viewer)
-            quirks, codec = self.manners.quirks, self.clip.codec
+        session.seq = (session.seq + len(packets)) & 0xFFFF
+        session.packets += len(packets)
+        session.octets += sum(map(len, payloads)) * len(packets) // len(payloads)
+        if self.behavior.quirks:
+            before = self._timestamp(number - 1, session)
+            quirks, codec = self.behavior.quirks, self.clip.codec
             packets = rtp_quirks.packets(packets, quirks, codec=codec, previous_timestamp=before)
-        packets = self.mishaps.befall(
-            packets, now_s, connection=viewer.wire.number, number=number, in_order=viewer.in_order
+        packets = self.impairment.apply(
+            packets,
+            now_s,
+            connection=session.transport.number,
+            number=number,
+            in_order=session.is_ordered_transport,
         )
-        if self.ails("babble", now_s):
-            packets = [babbled(packet, self._dice) for packet in packets]
+        if self.has_fault("babble", now_s):
+            packets = [random_bytes(packet, self._rng) for packet in packets]
         writes = rtp.chunks(packets, self._writes)
-        if now_s >= viewer.next_report_s and not self.ails("babble", now_s):
-            writes[0] = self._report(viewer, now_s) + writes[0]
-            viewer.next_report_s = now_s + REPORT_INTERVAL_S
+        if now_s >= session.next_report_s and not self.has_fault("babble", now_s):
+            writes[0] = self._report(session, now_s) + writes[0]
+            session.next_report_s = now_s + REPORT_INTERVAL_S
         return writes
 
-    def _report(self, viewer: Viewer, now_s: float) -> bytes:
+    def _report(self, session: VideoSession, now_s: float) -> bytes:
         elapsed_s = now_s - self._start_s
         report = rtp.sender_report(
-            channel=viewer.rtcp_channel,
-            ssrc=viewer.ssrc,
-            now_us=self._wall.us(elapsed_s),
-            timestamp=(viewer.origin + self._clock.ticks_at(elapsed_s)) & 0xFFFFFFFF,
-            packets=viewer.packets,
-            octets=viewer.octets,
+            channel=session.rtcp_channel,
+            ssrc=session.ssrc,
+            now_us=self._wall.read_us(elapsed_s),
+            timestamp=(session.timestamp_origin + self._clock.ticks_at(elapsed_s)) & 0xFFFFFFFF,
+            packets=session.packets,
+            octets=session.octets,
         )
-        return rtp_quirks.report(report, self.manners.quirks)
+        return rtp_quirks.report(report, self.behavior.quirks)
 
-    def settle(self) -> None:
+    def log_flushed_units(self) -> None:
         """Logs the access units whose bytes have left for every connection, or never will."""
-        while self._written:
-            first = self._written[0]
-            if any(wire.flushed < end and not wire.is_closed for wire, end, _ in first.ends):
+        while self._pending_units:
+            first = self._pending_units[0]
+            if any(wire.flushed_bytes < end and not wire.is_closed for wire, end, _ in first.write_ends):
                 return
-            self._written.popleft()
-            sent_to = [SentTo(wire.number, early) for wire, end, early in first.ends if wire.flushed >= end]
+            self._pending_units.popleft()
+            sent_to = [
+                Recipient(wire.number, early) for wire, end, early in first.write_ends if wire.flushed_bytes >= end
+            ]
             if sent_to:
                 self._log.write(
                     self.camera_id,
@@ -352,8 +361,8 @@ class LiveCamera:
                     sent_to=sent_to,
                 )
 
-    def _timestamp(self, number: int, viewer: Viewer) -> int:
-        return (viewer.origin + self._clock.ticks(number)) & 0xFFFFFFFF
+    def _timestamp(self, number: int, session: VideoSession) -> int:
+        return (session.timestamp_origin + self._clock.ticks(number)) & 0xFFFFFFFF
 
     def _due_s(self, number: int) -> float:
         return self._start_s + number / self._fps

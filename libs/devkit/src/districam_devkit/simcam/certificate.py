@@ -7,7 +7,7 @@ from pathlib import Path
 _MAKING_S = 30
 
 
-def make(folder: Path, host: str) -> Path:
+def create_self_signed(folder: Path, host: str) -> Path:
     """Writes `camera.crt` and `camera.key`; gives the former. Blocks. Raises OSError without openssl."""
     certificate, key = folder / "camera.crt", folder / "camera.key"
     words = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

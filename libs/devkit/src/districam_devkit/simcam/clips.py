@@ -128,7 +128,7 @@ def _clip(
     shown = [round((pts - first) * fps) for _, _, pts in units]
     if sorted(shown) != list(range(len(units))):
         raise ValueError("the clip's rate is not constant")
-    reorder = max(index - place for index, place in enumerate(shown))
+    reorder = max(index - display_index for index, display_index in enumerate(shown))
     tick = CLOCK_HZ / fps
     access_units = tuple(
         AccessUnit(

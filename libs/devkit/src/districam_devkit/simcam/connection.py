@@ -11,21 +11,21 @@ import structlog
 
 from districam_devkit.simcam import attacks, protocol, sdp
 from districam_devkit.simcam.auth import Credentials, challenges, is_authorized
-from districam_devkit.simcam.camera import LiveCamera, Viewer
-from districam_devkit.simcam.datagrams import DatagramWire
-from districam_devkit.simcam.manners import Quirk
-from districam_devkit.simcam.microphone import Listener
-from districam_devkit.simcam.protocol import ProtocolError, Request, RequestReader
+from districam_devkit.simcam.behavior import Quirk
+from districam_devkit.simcam.camera import LiveCamera, VideoSession
+from districam_devkit.simcam.microphone import AudioSession
+from districam_devkit.simcam.protocol import ProtocolError, Request, RequestParser
+from districam_devkit.simcam.udp_transport import UdpTransport
 
 SESSION_TIMEOUT_S = 60
-SHORT_TIMEOUT_S = 4
+ADVERTISED_SHORT_TIMEOUT_S = 4
 """What is said with `short-timeout`; a session lasts as long as without."""
-DRIP_S = 0.05
-EARLY_S = 0.3
+DRIP_INTERVAL_S = 0.05
+EARLY_MEDIA_S = 0.3
 """So long before the response to PLAY comes what was asked for, with `early-media`."""
-NONCE_USES = 2
+MAX_NONCE_USES = 2
 """With `short-nonce` a nonce is good for so many requests."""
-MOVED = "moved"
+REDIRECT_PATH = "moved"
 _POLL_S = 0.01
 
 log = structlog.get_logger("simcam")
@@ -34,27 +34,25 @@ log = structlog.get_logger("simcam")
 class Connection(asyncio.Protocol):
     """It counts its bytes, so that the camera knows which access units have left (see Wire)."""
 
-    def __init__(
-        self, number: int, cameras: Mapping[str, LiveCamera], credentials: Credentials | None
-    ) -> None:
+    def __init__(self, number: int, cameras: Mapping[str, LiveCamera], credentials: Credentials | None) -> None:
         self.number = number
-        self.written = 0
+        self.written_bytes = 0
         self.is_closed = False
         self.closed = asyncio.Event()
-        self.heard_s = asyncio.get_running_loop().time()
+        self.last_received_s = asyncio.get_running_loop().time()
         self._cameras = cameras
         self._credentials = credentials
         self._nonce, self._nonce_uses = secrets.token_hex(16), 0
         self._former_cseq = "0"
-        self._reader = RequestReader()
+        self._reader = RequestParser()
         self._session_id = ""
-        self._stale: tuple[LiveCamera, Viewer] | None = None
+        self._stale: tuple[LiveCamera, VideoSession] | None = None
         self._camera: LiveCamera | None = None
-        self._viewer: Viewer | None = None
-        self._listener: Listener | None = None
-        self.datagrams: DatagramWire | None = None
-        self._flushed = 0
-        self._is_ending = False
+        self._video_session: VideoSession | None = None
+        self._audio_session: AudioSession | None = None
+        self.udp_transport: UdpTransport | None = None
+        self._flushed_bytes = 0
+        self._is_closing = False
         self._transport: asyncio.Transport | None = None
         self._methods: dict[str, Callable[[Request], bytes]] = {
             "OPTIONS": self._options,
@@ -72,29 +70,29 @@ class Connection(asyncio.Protocol):
         return self._camera.camera_id if self._camera else None
 
     @property
-    def flushed(self) -> int:
+    def flushed_bytes(self) -> int:
         """Once closed: as last known, since a transport that is closed has forgotten its buffer."""
         if self._transport is not None and not self.is_closed:
-            self._flushed = max(self._flushed, self.written - self._transport.get_write_buffer_size())
-        return self._flushed
+            self._flushed_bytes = max(self._flushed_bytes, self.written_bytes - self._transport.get_write_buffer_size())
+        return self._flushed_bytes
 
     def write(self, data: bytes) -> bool:
-        if self._transport is None or self.is_closed or self._is_ending:
+        if self._transport is None or self.is_closed or self._is_closing:
             return False
         self._transport.write(data)
-        self.written += len(data)
+        self.written_bytes += len(data)
         return True
 
     def abort(self) -> None:
         """The client sees the end of the stream after what has already left this process."""
         if self._transport is None or self.is_closed:
             return
-        _ = self.flushed  # the last look at the buffer
+        _ = self.flushed_bytes  # the last look at the buffer
         self.is_closed = True
         self._transport.abort()
         self._leave()
 
-    async def finish(self, timeout_s: float) -> None:
+    async def flush_and_close(self, timeout_s: float) -> None:
         """Flush, half-close, wait for the client to close; abort what takes longer.
 
         Closing at once could make the system reset the connection and take back what the client has not read yet.
@@ -103,9 +101,9 @@ class Connection(asyncio.Protocol):
             return
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.is_closed and self.flushed < self.written:  # noqa: ASYNC110  # transports tell no event
+                while not self.is_closed and self.flushed_bytes < self.written_bytes:  # noqa: ASYNC110  # transports tell no event
                     await asyncio.sleep(_POLL_S)
-                self._is_ending = True
+                self._is_closing = True
                 if not self.is_closed:
                     half = self._transport.can_write_eof()  # TLS has no half-closed connections
                     (self._transport.write_eof if half else self._transport.close)()
@@ -121,29 +119,29 @@ class Connection(asyncio.Protocol):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        self.heard_s = asyncio.get_running_loop().time()
+        self.last_received_s = asyncio.get_running_loop().time()
         try:
             for request in self._reader.feed(data):
-                self._answer(request)
+                self._handle_request(request)
         except ProtocolError as error:
             log.info("request not understood", connection=self.number, error=str(error))
             self.write(protocol.response(400, "0"))
             self._close()
 
     def eof_received(self) -> bool:
-        _ = self.flushed
+        _ = self.flushed_bytes
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is None and not self.is_closed:  # closed in order, after the buffer
-            self._flushed = self.written
+            self._flushed_bytes = self.written_bytes
         self.is_closed = True
         self.closed.set()
         self._leave()
 
     # --- RTSP
 
-    def _answer(self, request: Request) -> None:
+    def _handle_request(self, request: Request) -> None:
         cseq = request.headers.get("cseq")
         if cseq is None:
             self.write(protocol.response(400, "0"))
@@ -155,51 +153,49 @@ class Connection(asyncio.Protocol):
             self._former_cseq = cseq
             return
         self._former_cseq = cseq
-        attack = camera.spoken_attack if camera is not None else None
+        attack = camera.response_attack if camera is not None else None
         header = request.headers.get("authorization", "")
-        instead = attacks.instead(attack, request.method, cseq, authorization=header)
-        said = self._methods[request.method](request) if instead is None else instead
+        attack_response = attacks.attack_response(attack, request.method, cseq, authorization=header)
+        response = self._methods[request.method](request) if attack_response is None else attack_response
         is_early = request.method == "PLAY" and "early-media" in _quirks(camera)
-        if is_early or self._plays_stale_session(request, camera):
-            asyncio.get_running_loop().call_later(EARLY_S, self.write, said)
+        if is_early or self._starts_stale_session(request, camera):
+            asyncio.get_running_loop().call_later(EARLY_MEDIA_S, self.write, response)
             return
-        self._say(attacks.bannered(said) if attack == "banner" else said, camera)
+        self._send_response(attacks.with_long_banner(response) if attack == "banner" else response, camera)
         if attacks.is_endless(attack, request.method):
             self._go_on_for_ever()
         if request.method == "TEARDOWN":
             self._close()
 
-    def _plays_stale_session(self, request: Request, camera: LiveCamera | None) -> bool:
+    def _starts_stale_session(self, request: Request, camera: LiveCamera | None) -> bool:
         """Whether with this request the session of a client that has long been gone goes on, over this connection."""
         has_one = "stale-session" in _quirks(camera) and self._stale is None
         if camera is None or not has_one or request.method != "DESCRIBE":
             return False
-        self._stale = camera, Viewer(self, 0, 1)
+        self._stale = camera, VideoSession(self, 0, 1)
         camera.join(self._stale[1])
         return True
 
-    def _say(self, data: bytes, camera: LiveCamera | None) -> None:
-        if camera is None or not camera.ails("drip"):
+    def _send_response(self, data: bytes, camera: LiveCamera | None) -> None:
+        if camera is None or not camera.has_fault("drip"):
             self.write(data)
             return
         loop = asyncio.get_running_loop()
         for index in range(len(data)):
-            loop.call_later(index * DRIP_S, self.write, data[index : index + 1])
+            loop.call_later(index * DRIP_INTERVAL_S, self.write, data[index : index + 1])
 
     def _go_on_for_ever(self) -> None:
         """As fast as the other side reads, 6 MB a second at most."""
-        if self.is_closed or self._is_ending:
+        if self.is_closed or self._is_closing:
             return
-        if self.written - self.flushed < len(attacks.CHUNK):
+        if self.written_bytes - self.flushed_bytes < len(attacks.CHUNK):
             self.write(attacks.CHUNK)
         asyncio.get_running_loop().call_later(_POLL_S, self._go_on_for_ever)
 
-    def _refused(
-        self, status: int, headers: Sequence[tuple[str, str]], cseq: str, camera: LiveCamera | None
-    ) -> bytes:
+    def _refused(self, status: int, headers: Sequence[tuple[str, str]], cseq: str, camera: LiveCamera | None) -> bytes:
         quirks = _quirks(camera)
-        said = self._former_cseq if "late-cseq" in quirks and status != 401 else cseq
-        return protocol.response(status, said, headers, quirks=quirks)
+        cseq_sent = self._former_cseq if "late-cseq" in quirks and status != 401 else cseq
+        return protocol.response(status, cseq_sent, headers, quirks=quirks)
 
     def _refusal(self, request: Request) -> tuple[int, Sequence[tuple[str, str]]] | None:
         """Status and headers of the response to what is not done."""
@@ -211,14 +207,12 @@ class Connection(asyncio.Protocol):
             return 401, [("WWW-Authenticate", value) for value in self._challenges(quirks)]
         if request.method == "OPTIONS":
             return None
-        if camera is not None and camera.refusal is not None:
-            asked = challenges(Credentials("", ""), self._nonce) if camera.refusal == 401 else []
-            return camera.refusal, [("WWW-Authenticate", value) for value in asked]
+        if camera is not None and camera.refusal_status is not None:
+            challenge_values = challenges(Credentials("", ""), self._nonce) if camera.refusal_status == 401 else []
+            return camera.refusal_status, [("WWW-Authenticate", value) for value in challenge_values]
         if request.camera_id not in self._cameras and request.camera_id:
             return 404, ()
-        if request.method == "GET_PARAMETER" and not quirks.isdisjoint(
-            {"no-get-parameter", "get-parameter-refused"}
-        ):
+        if request.method == "GET_PARAMETER" and not quirks.isdisjoint({"no-get-parameter", "get-parameter-refused"}):
             return (501 if "no-get-parameter" in quirks else 400), ()
         needs_session = request.method in ("PLAY", "TEARDOWN") or bool(request.session_id)
         is_ours = self._session_id and (
@@ -241,7 +235,7 @@ class Connection(asyncio.Protocol):
             return True
         if "short-nonce" in quirks:
             self._nonce_uses += 1
-            if self._nonce_uses > NONCE_USES:
+            if self._nonce_uses > MAX_NONCE_USES:
                 self._nonce, self._nonce_uses = secrets.token_hex(16), 0
                 return True
         return False
@@ -255,81 +249,83 @@ class Connection(asyncio.Protocol):
         camera = self._cameras.get(request.camera_id)
         if camera is None:
             return protocol.response(404, request.headers["cseq"])
-        if camera.ails("redirect") and not request.uri.endswith(MOVED):
-            moved = urlsplit(request.uri)._replace(path=f"/{camera.camera_id}/{MOVED}").geturl()
+        if camera.has_fault("redirect") and not request.uri.endswith(REDIRECT_PATH):
+            moved = urlsplit(request.uri)._replace(path=f"/{camera.camera_id}/{REDIRECT_PATH}").geturl()
             return protocol.response(302, request.headers["cseq"], [("Location", moved)])
-        quirks = camera.manners.quirks
+        quirks = camera.behavior.quirks
         headers = [*sdp.content_base(request.uri, quirks), ("Content-Type", "application/sdp")]
-        sound = camera.microphone.hearing.tone if camera.microphone else None
-        return self._ok(request, headers, sdp.describe(camera.clip, request.uri, quirks, sound=sound))
+        tone = camera.microphone.config.tone if camera.microphone else None
+        return self._ok(request, headers, sdp.describe(camera.clip, request.uri, quirks, tone=tone))
 
     def _setup(self, request: Request) -> bytes:
         camera = self._cameras.get(request.camera_id)
         if camera is None:
             return protocol.response(404, request.headers["cseq"])
-        if sdp.SOUND_CONTROL in request.uri:
-            return self._setup_sound(camera, request)
-        if self._viewer is not None and self._camera is not None:
+        if sdp.AUDIO_CONTROL in request.uri:
+            return self._setup_audio(camera, request)
+        if self._video_session is not None and self._camera is not None:
             return protocol.response(455, request.headers["cseq"])
-        if camera.is_full:
+        if camera.is_client_limit_reached:
             return protocol.response(453, request.headers["cseq"])
-        found = self._carried(camera, request.headers.get("transport", ""))
+        found = self._negotiate_transport(camera, request.headers.get("transport", ""))
         if found is None:
             return protocol.response(461, request.headers["cseq"])
         self._camera = camera
-        self._viewer, transport = found
+        self._video_session, transport = found
         self._session_id = secrets.token_hex(8)
-        return self._set_up(request, transport, self._viewer.ssrc)
+        return self._setup_response(request, transport, self._video_session.ssrc)
 
-    def _setup_sound(self, camera: LiveCamera, request: Request) -> bytes:
+    def _setup_audio(self, camera: LiveCamera, request: Request) -> bytes:
         """Behind the pictures'."""
-        if self._viewer is None or self._listener is not None:
+        if self._video_session is None or self._audio_session is not None:
             return protocol.response(455, request.headers["cseq"])
-        pictures = self.datagrams
-        found = self._carried(camera, request.headers.get("transport", ""))
-        if found is None or camera.microphone is None or camera.microphone.is_refused:
+        pictures = self.udp_transport
+        found = self._negotiate_transport(camera, request.headers.get("transport", ""))
+        if found is None or camera.microphone is None or camera.microphone.is_setup_refused:
             return protocol.response(461, request.headers["cseq"])
-        sound, transport = found
-        self.datagrams = pictures
-        self._listener = Listener(sound.wire, sound.rtp_channel, sound.rtcp_channel)
-        return self._set_up(request, transport, self._listener.ssrc)
+        session, transport = found
+        self.udp_transport = pictures
+        self._audio_session = AudioSession(session.transport, session.rtp_channel, session.rtcp_channel)
+        return self._setup_response(request, transport, self._audio_session.ssrc)
 
-    def _set_up(self, request: Request, transport: str, ssrc: int) -> bytes:
+    def _setup_response(self, request: Request, transport: str, ssrc: int) -> bytes:
         assert self._transport is not None
         (host, *_), (peer, *_) = (self._transport.get_extra_info(name) for name in ("sockname", "peername"))
         quirks = _quirks(self._camera)
-        agreed = protocol.agreed_transport(transport, quirks, ssrc=ssrc, host=str(host), peer=str(peer))
+        agreed = protocol.format_transport(transport, quirks, ssrc=ssrc, host=str(host), peer=str(peer))
         return self._ok(request, [("Transport", agreed)])
 
-    def _carried(self, camera: LiveCamera, transport: str) -> tuple[Viewer, str] | None:
+    def _negotiate_transport(self, camera: LiveCamera, transport: str) -> tuple[VideoSession, str] | None:
         """A viewer over what the client wants, and how that is called; None if the camera does not do it."""
         channels = protocol.interleaved_channels(transport)
-        if channels is not None and "tcp" in camera.manners.carriers:
-            if "other-channels" in camera.manners.quirks:
+        if channels is not None and "tcp" in camera.behavior.carriers:
+            if "other-channels" in camera.behavior.quirks:
                 channels = channels[0] + 8, channels[1] + 8
-            return Viewer(self, *channels), f"RTP/AVP/TCP;unicast;interleaved={channels[0]}-{channels[1]}"
+            return VideoSession(self, *channels), f"RTP/AVP/TCP;unicast;interleaved={channels[0]}-{channels[1]}"
         ports = protocol.client_ports(transport)
-        if ports is None or self._transport is None or "udp" not in camera.manners.carriers:
+        if ports is None or self._transport is None or "udp" not in camera.behavior.carriers:
             return None
         (host, *_), (peer, *_) = (self._transport.get_extra_info(name) for name in ("sockname", "peername"))
-        wire = self.datagrams = DatagramWire(self.number, host, (peer, *ports))
-        said = f"client_port={ports[0]}-{ports[1]};server_port={wire.ports[0]}-{wire.ports[1]}"
-        return Viewer(wire, 0, 1, in_order=False), f"RTP/AVP;unicast;{said}"
+        udp_transport = self.udp_transport = UdpTransport(self.number, host, (peer, *ports))
+        ports_parameter = (
+            f"client_port={ports[0]}-{ports[1]};server_port={udp_transport.ports[0]}-{udp_transport.ports[1]}"
+        )
+        return VideoSession(udp_transport, 0, 1, is_ordered_transport=False), f"RTP/AVP;unicast;{ports_parameter}"
 
     def _play(self, request: Request) -> bytes:
         assert self._camera is not None
-        assert self._viewer is not None
-        seq, timestamp = self._camera.join(self._viewer)
-        if self._listener is not None and self._camera.microphone is not None:
-            self._camera.microphone.join(self._listener)
+        assert self._video_session is not None
+        seq, timestamp = self._camera.join(self._video_session)
+        if self._audio_session is not None and self._camera.microphone is not None:
+            self._camera.microphone.join(self._audio_session)
         parts = urlsplit(request.uri)
         track = f"{parts.scheme}://{parts.netloc}/{self._camera.camera_id}/{sdp.CONTROL}"
         info = f"url={track};seq={seq};rtptime={timestamp}"
         log.info("camera playing", camera=self._camera.camera_id, connection=self.number)
-        asked = b""
-        if "own-requests" in self._camera.manners.quirks:
-            asked = protocol.own_requests(request.uri, self._session_id)
-        return self._ok(request, [("Range", "npt=now-"), ("RTP-Info", info)]) + asked
+        server_requests = b""
+        if "own-requests" in self._camera.behavior.quirks:
+            server_requests = protocol.server_requests(request.uri, self._session_id)
+        return self._ok(request, [("Range", "npt=now-"), ("RTP-Info", info)]) + server_requests
 
     def _parameter(self, request: Request) -> bytes:
         is_silent = "no-keep-alive-response" in _quirks(self._camera)
@@ -341,17 +337,17 @@ class Connection(asyncio.Protocol):
 
     def _ok(self, request: Request, headers: list[tuple[str, str]] | None = None, body: bytes = b"") -> bytes:
         quirks = _quirks(self._cameras.get(request.camera_id, self._camera))
-        said = [*(headers or []), *self._session_header(request.method, quirks)]
-        return protocol.response(200, request.headers["cseq"], said, body, quirks)
+        all_headers = [*(headers or []), *self._session_header(request.method, quirks)]
+        return protocol.response(200, request.headers["cseq"], all_headers, body, quirks)
 
     def _session_header(self, method: str, quirks: Collection[str]) -> list[tuple[str, str]]:
         if not self._session_id or (method == "SETUP" and "late-session" in quirks):
             return []
         name = self._session_id
-        if "changing-session" in quirks and method == "SETUP" and self._listener is not None:
+        if "changing-session" in quirks and method == "SETUP" and self._audio_session is not None:
             name = secrets.token_hex(8)  # and the former one is meant all the same
         blank = " " if "session-blanks" in quirks else ""
-        timeout_s = SHORT_TIMEOUT_S if "short-timeout" in quirks else SESSION_TIMEOUT_S
+        timeout_s = ADVERTISED_SHORT_TIMEOUT_S if "short-timeout" in quirks else SESSION_TIMEOUT_S
         timeout = "" if "no-timeout" in quirks else f";{blank}timeout={timeout_s}"
         return [("Session", blank * 7 + name + timeout)]
 
@@ -359,21 +355,21 @@ class Connection(asyncio.Protocol):
         if self._stale is not None:
             camera, viewer = self._stale
             camera.leave(viewer)
-        if self._camera is not None and self._viewer is not None:
-            self._camera.leave(self._viewer)
-        if self._listener is not None and self._camera is not None and self._camera.microphone is not None:
-            self._camera.microphone.leave(self._listener)
-            if self._listener.wire is not self:
-                self._listener.wire.abort()
-        if self.datagrams is not None:
-            self.datagrams.abort()
+        if self._camera is not None and self._video_session is not None:
+            self._camera.leave(self._video_session)
+        if self._audio_session is not None and self._camera is not None and self._camera.microphone is not None:
+            self._camera.microphone.leave(self._audio_session)
+            if self._audio_session.transport is not self:
+                self._audio_session.transport.abort()
+        if self.udp_transport is not None:
+            self.udp_transport.abort()
 
     def _close(self) -> None:
         """After what has been written; nothing is written any more."""
-        self._is_ending = True
+        self._is_closing = True
         if self._transport is not None:
             self._transport.close()
 
 
 def _quirks(camera: LiveCamera | None) -> frozenset[Quirk]:
-    return camera.manners.quirks if camera is not None else frozenset()
+    return camera.behavior.quirks if camera is not None else frozenset()

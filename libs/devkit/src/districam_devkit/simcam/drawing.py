@@ -41,9 +41,9 @@ def pictures(label: str, width: int, height: int, fps: Fraction, count: int) -> 
 
 def _texture(width: int, height: int) -> Plane:
     """Grey slopes with grain: enough detail that an encoder has to spend its bits."""
-    dice = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     slopes = np.add.outer(np.arange(height) * 120 // height, np.arange(width) // 3 % 96)
-    grain = dice.integers(-10, 11, (height, width))
+    grain = rng.integers(-10, 11, (height, width))
     return np.clip(slopes + grain + 24, 16, 235).astype(np.uint8)
 
 

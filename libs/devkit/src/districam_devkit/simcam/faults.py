@@ -10,25 +10,21 @@ from typing import Final, Literal, cast, get_args
 
 from districam_devkit.simcam.attacks import Attack
 
-Moment = Literal["drop", "change"]
-Ailment = Literal[
-    "silence", "freeze", "stall", "repeat", "stuck", "garbage", "babble", "redirect", "drip", Attack
-]
-Chance = Literal["lose", "reorder", "drift"]
-Leap = Literal["forward", "back", "ahead", "behind"]
-Refusal = Literal["401", "404", "453", "454", "503"]
-FaultKind = Literal[Moment, Ailment, Chance, Leap, Refusal]
+InstantFault = Literal["drop", "change"]
+TimedFault = Literal["silence", "freeze", "stall", "repeat", "stuck", "garbage", "babble", "redirect", "drip", Attack]
+RateFault = Literal["lose", "reorder", "drift"]
+ClockJumpFault = Literal["forward", "back", "ahead", "behind"]
+StatusFault = Literal["401", "404", "453", "454", "503"]
+FaultKind = Literal[InstantFault, TimedFault, RateFault, ClockJumpFault, StatusFault]
 
-MOMENTS: Final = frozenset(cast("tuple[str, ...]", get_args(Moment)))
-AILMENTS: Final[frozenset[Ailment]] = frozenset(get_args(Ailment))
-CHANCES: Final[frozenset[Chance]] = frozenset(get_args(Chance))
+INSTANT_FAULTS: Final = frozenset(cast("tuple[str, ...]", get_args(InstantFault)))
+TIMED_FAULTS: Final[frozenset[TimedFault]] = frozenset(get_args(TimedFault))
+RATE_FAULTS: Final[frozenset[RateFault]] = frozenset(get_args(RateFault))
 ATTACKS: Final = frozenset(cast("tuple[str, ...]", get_args(Attack)))
-LEAPS: Final[frozenset[Leap]] = frozenset(get_args(Leap))
+CLOCK_JUMP_FAULTS: Final[frozenset[ClockJumpFault]] = frozenset(get_args(ClockJumpFault))
 KINDS: Final = tuple(cast("tuple[str, ...]", get_args(FaultKind)))
 
-_FORM = re.compile(
-    r"^(\w+):([a-z0-9][a-z0-9-]{0,62})@(\d+(?:\.\d+)?)(?:\+(\d+(?:\.\d+)?))?(?:%(\d+(?:\.\d+)?))?$"
-)
+_FORM = re.compile(r"^(\w+):([a-z0-9][a-z0-9-]{0,62})@(\d+(?:\.\d+)?)(?:\+(\d+(?:\.\d+)?))?(?:%(\d+(?:\.\d+)?))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +84,18 @@ def parse_fault(text: str) -> Fault:
             f" KIND one of {', '.join(KINDS)}"
         )
     kind, camera_id, at_s, for_s, percent = match.groups()
-    if (kind in MOMENTS) == (for_s is not None):
-        raise ValueError(f"{text!r}: a {kind} {'has no' if kind in MOMENTS else 'needs a'} length (+SECONDS)")
-    if (kind in CHANCES) != (percent is not None) or float(percent or 0) > 100:
-        raise ValueError(f"{text!r}: a {kind} {'needs a' if kind in CHANCES else 'has no'} rate (%0 to %100)")
+    if (kind in INSTANT_FAULTS) == (for_s is not None):
+        raise ValueError(f"{text!r}: a {kind} {'has no' if kind in INSTANT_FAULTS else 'needs a'} length (+SECONDS)")
+    if (kind in RATE_FAULTS) != (percent is not None) or float(percent or 0) > 100:
+        raise ValueError(f"{text!r}: a {kind} {'needs a' if kind in RATE_FAULTS else 'has no'} rate (%0 to %100)")
     return Fault(cast("FaultKind", kind), camera_id, float(at_s), float(for_s or 0), float(percent or 0))
 
 
-def garbled(payload: bytes, dice: random.Random) -> bytes:
+def random_payload(payload: bytes, rng: random.Random) -> bytes:
     """As many bytes, the first with the bit set that no NAL unit of H.264 or H.265 may have set."""
-    return (bytes([0x80 | dice.randrange(1, 24), 1]) + dice.randbytes(len(payload)))[: len(payload)]
+    return (bytes([0x80 | rng.randrange(1, 24), 1]) + rng.randbytes(len(payload)))[: len(payload)]
 
 
-def babbled(packet: bytes, dice: random.Random) -> bytes:
+def random_bytes(packet: bytes, rng: random.Random) -> bytes:
     """As many bytes without `$` or the end of a line: neither a packet nor a response begins or ends in them."""
-    return bytes(byte | 0x80 for byte in dice.randbytes(len(packet)))
+    return bytes(byte | 0x80 for byte in rng.randbytes(len(packet)))

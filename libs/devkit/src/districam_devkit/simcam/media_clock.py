@@ -19,7 +19,7 @@ class MediaClock:
         self._paused_at: int | None = None
         self._held: int | None = None
 
-    def unit(self, number: int) -> int:
+    def unit_index(self, number: int) -> int:
         return (number - self._base_number) % len(self._clip.access_units)
 
     def ticks(self, number: int) -> int:
@@ -37,12 +37,12 @@ class MediaClock:
         """
         return round(elapsed_s * CLOCK_HZ) + self._first_ticks + self._reorder() + self._shift
 
-    def play(self, clip: Clip, number: int) -> None:
+    def switch_clip(self, clip: Clip, number: int) -> None:
         """From `number` on another clip of the same rate, from its beginning."""
         self._base_ticks = self._first_ticks + self._grid(number)
         self._clip, self._base_number = clip, number
 
-    def leap(self, by_s: float) -> None:
+    def jump(self, by_s: float) -> None:
         self._shift += round(by_s * CLOCK_HZ)
 
     def pause(self, number: int) -> None:
@@ -56,12 +56,12 @@ class MediaClock:
             self._shift -= self._grid(number) - self._grid(self._paused_at)
             self._paused_at = None
 
-    def hold(self, number: int) -> None:
+    def freeze_timestamps(self, number: int) -> None:
         """Timestamps stay what they are at that number, until `release`."""
         if self._held is None:
             self._held = self.ticks(number)
 
-    def release(self) -> None:
+    def resume_timestamps(self) -> None:
         self._held = None
 
     def _reorder(self) -> int:

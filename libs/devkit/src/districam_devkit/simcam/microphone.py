@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from districam_devkit.simcam import rtp
+from districam_devkit.simcam.media_transport import MediaTransport
 from districam_devkit.simcam.tones import Tone
-from districam_devkit.simcam.wire import Wire
 
 REPORT_INTERVAL_S = 5.0
 PAYLOAD_TYPES = {"aac": 97, "pcm_mulaw": 0, "pcm_alaw": 8}
@@ -17,10 +17,10 @@ _POLL_S = 0.02
 
 
 @dataclass(slots=True)
-class Listener:
+class AudioSession:
     """One playing session's sound: its own SSRC, sequence numbers and timestamp origin."""
 
-    wire: Wire
+    transport: MediaTransport
     rtp_channel: int
     rtcp_channel: int
     ssrc: int = field(default_factory=lambda: random.getrandbits(32))
@@ -32,16 +32,16 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hearing:
+class AudioConfig:
     """How a camera sends its sound.
 
     Attributes:
-        per_packet: access units in a packet.
+        units_per_packet: access units in a packet.
         has_reports: whether there are sender reports for it.
     """
 
     tone: Tone
-    per_packet: int = 1
+    units_per_packet: int = 1
     has_reports: bool = True
 
 
@@ -54,36 +54,36 @@ class Microphone:
         is_silenced: whether nothing of the camera is sent just now.
 
     Attributes:
-        is_refused: whether its SETUP is answered with 461.
-        lag_s: packets leave so much later.
-        loss: the share of packets that are lost.
+        is_setup_refused: whether its SETUP is answered with 461.
+        delay_s: packets leave so much later.
+        loss_rate: the share of packets that are lost.
     """
 
     def __init__(
         self,
-        hearing: Hearing,
+        config: AudioConfig,
         start_s: float,
         *,
         wall_us: Callable[[float], int],
         is_silenced: Callable[[], bool],
     ) -> None:
-        self.hearing = hearing
-        self.is_refused = False
-        self.lag_s = self.loss = 0.0
-        self._tone = hearing.tone
+        self.config = config
+        self.is_setup_refused = False
+        self.delay_s = self.loss_rate = 0.0
+        self._tone = config.tone
         self._start_s, self._wall_us, self._is_silenced = start_s, wall_us, is_silenced
-        self._length = hearing.per_packet * self._tone.unit
+        self._length = config.units_per_packet * self._tone.unit_samples
         self._muted_until_s = 0.0
-        self._listeners: list[Listener] = []
-        self._dice = random.Random(1)
+        self._sessions: list[AudioSession] = []
+        self._rng = random.Random(1)
         self._stopping = False
 
-    def join(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+    def join(self, session: AudioSession) -> None:
+        self._sessions.append(session)
 
-    def leave(self, listener: Listener) -> None:
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+    def leave(self, session: AudioSession) -> None:
+        if session in self._sessions:
+            self._sessions.remove(session)
 
     def mute(self, for_s: float) -> None:
         """No packet is sent for so long; timestamps go on."""
@@ -97,7 +97,7 @@ class Microphone:
         loop = asyncio.get_running_loop()
         number = 0
         while not self._stopping:
-            due_s = self._start_s + (number + 1) * self._length / self._tone.rate + self.lag_s
+            due_s = self._start_s + (number + 1) * self._length / self._tone.sample_rate + self.delay_s
             now_s = loop.time()
             if now_s < due_s:
                 await asyncio.sleep(min(due_s - now_s, _POLL_S))
@@ -108,49 +108,47 @@ class Microphone:
 
     def _send(self, number: int, now_s: float) -> None:
         payload = self._payload(number)
-        for listener in self._listeners:
-            if self._is_silenced() or listener.wire.is_closed:
+        for session in self._sessions:
+            if self._is_silenced() or session.transport.is_closed:
                 continue
             data = b""
-            if self.hearing.has_reports and now_s >= listener.next_report_s:
-                data, listener.next_report_s = self._report(listener, now_s), now_s + REPORT_INTERVAL_S
+            if self.config.has_reports and now_s >= session.next_report_s:
+                data, session.next_report_s = self._report(session, now_s), now_s + REPORT_INTERVAL_S
             if now_s >= self._muted_until_s:
-                packet = self._packet(listener, payload, number * self._length)
-                data += packet if self._dice.random() >= self.loss else b""
+                packet = self._packet(session, payload, number * self._length)
+                data += packet if self._rng.random() >= self.loss_rate else b""
             if data:
-                listener.wire.write(data)
+                session.transport.write(data)
 
-    def _packet(self, listener: Listener, payload: bytes, sample: int) -> bytes:
+    def _packet(self, session: AudioSession, payload: bytes, sample: int) -> bytes:
         (packet,) = rtp.interleaved(
             [payload],
-            channel=listener.rtp_channel,
-            seq=listener.seq,
-            timestamp=(listener.origin + sample) & 0xFFFFFFFF,
-            ssrc=listener.ssrc,
+            channel=session.rtp_channel,
+            seq=session.seq,
+            timestamp=(session.origin + sample) & 0xFFFFFFFF,
+            ssrc=session.ssrc,
             payload_type=PAYLOAD_TYPES[self._tone.encoding],
         )
-        listener.seq = (listener.seq + 1) & 0xFFFF
-        listener.packets += 1
-        listener.octets += len(payload)
+        session.seq = (session.seq + 1) & 0xFFFF
+        session.packets += 1
+        session.octets += len(payload)
         return packet
 
     def _payload(self, number: int) -> bytes:
-        first, units = number * self.hearing.per_packet, self._tone.units
-        found = [units[(first + n) % len(units)] for n in range(self.hearing.per_packet)]
+        first, units = number * self.config.units_per_packet, self._tone.access_units
+        found = [units[(first + n) % len(units)] for n in range(self.config.units_per_packet)]
         if self._tone.encoding != "aac":
             return b"".join(found)
         headers = [(len(unit) << _AU_INDEX_BITS).to_bytes(2, "big") for unit in found]
-        return (16 * len(headers)).to_bytes(2, "big") + b"".join(
-            [*headers, *found]
-        )  # RFC 3640, 3.2 and 3.3.6
+        return (16 * len(headers)).to_bytes(2, "big") + b"".join([*headers, *found])  # RFC 3640, 3.2 and 3.3.6
 
-    def _report(self, listener: Listener, now_s: float) -> bytes:
+    def _report(self, session: AudioSession, now_s: float) -> bytes:
         elapsed_s = now_s - self._start_s
         return rtp.sender_report(
-            channel=listener.rtcp_channel,
-            ssrc=listener.ssrc,
+            channel=session.rtcp_channel,
+            ssrc=session.ssrc,
             now_us=self._wall_us(elapsed_s),
-            timestamp=(listener.origin + round(elapsed_s * self._tone.rate)) & 0xFFFFFFFF,
-            packets=listener.packets,
-            octets=listener.octets,
+            timestamp=(session.origin + round(elapsed_s * self._tone.sample_rate)) & 0xFFFFFFFF,
+            packets=session.packets,
+            octets=session.octets,
         )

@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from districam_devkit.servers.process import Child, Program, running
+from districam_devkit.servers.process import Child, ProcessSpec, running
 
 READY_S = 180
 """The first time their clips are made."""
 
 
 @asynccontextmanager
-async def simulating(
+async def running_simulator(
     spec: Path, port: int, *, home: Path, cache: Path, log: Path | None = None, name: str = "simcam"
 ) -> AsyncGenerator[Child]:
     """The cameras of `spec` (see `python -m districam_devkit.simcam`) on a port of loopback for the length of a block.
@@ -22,7 +22,7 @@ async def simulating(
         ServerUnavailable: they do not come up; with the end of `home/logs/{name}.log`.
     """
     sends = ("--log", str(log)) if log is not None else ()
-    program = Program(
+    program = ProcessSpec(
         name=name,
         argv=(
             *(sys.executable, "-m", "districam_devkit.simcam", "--spec", str(spec), "--port", str(port)),

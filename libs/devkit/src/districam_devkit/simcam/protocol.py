@@ -45,7 +45,7 @@ class Request:
         return self.headers.get("session", "").partition(";")[0].strip()
 
 
-class RequestReader:
+class RequestParser:
     """Bytes of a connection to requests; interleaved packets from the client (its RTCP) and responses are skipped.
 
     A client that took our bytes for a request answers it.
@@ -106,17 +106,17 @@ def response(
     quirks: Collection[str] = (),
 ) -> bytes:
     """The response to the request with that `CSeq`, written as a camera with these quirks does."""
-    said = [("CSeq", "0" if "zero-cseq" in quirks else cseq), ("Server", "simcam"), *headers]
+    all_headers = [("CSeq", "0" if "zero-cseq" in quirks else cseq), ("Server", "simcam"), *headers]
     if body:
-        said.append(("Content-Length", str(len(body))))
+        all_headers.append(("Content-Length", str(len(body))))
     absent = {"no-content-type": "Content-Type", "no-cseq": "CSeq"}
     left_out = {name for quirk, name in absent.items() if quirk in quirks}
-    said = [(name, value) for name, value in said if name not in left_out]
+    all_headers = [(name, value) for name, value in all_headers if name not in left_out]
     if "empty-header" in quirks:
-        said.append(("Cache-Control", ""))
+        all_headers.append(("Cache-Control", ""))
     reason = "" if "no-reason" in quirks else f" {_REASONS[status]}"
     lines = [f"RTSP/1.0 {status}{reason}"]
-    lines += [f"{name.lower() if 'low-names' in quirks else name}: {value}" for name, value in said]
+    lines += [f"{name.lower() if 'low-names' in quirks else name}: {value}" for name, value in all_headers]
     if "blank-line" in quirks:  # one blank: no end of the header, but a line that goes on with nothing
         lines.insert(2, " ")
     if "trailing-blanks" in quirks:
@@ -125,7 +125,7 @@ def response(
     return (end.join(lines) + end + end).encode() + body
 
 
-def own_requests(uri: str, session_id: str) -> bytes:
+def server_requests(uri: str, session_id: str) -> bytes:
     """What a camera asks the client while it plays, to learn whether it is still there."""
     head = f"{uri} RTSP/1.0\r\nCSeq: 1\r\nSession: {session_id}\r\n"
     return f"OPTIONS {head}\r\nSET_PARAMETER {head}Content-Length: 0\r\n\r\n".encode()
@@ -154,7 +154,7 @@ def client_ports(transport: str) -> tuple[int, int] | None:
     return None
 
 
-def agreed_transport(transport: str, quirks: Collection[str], *, ssrc: int, host: str, peer: str) -> str:
+def format_transport(transport: str, quirks: Collection[str], *, ssrc: int, host: str, peer: str) -> str:
     """The `Transport` header of the response to SETUP: what was agreed, and the SSRC that will be used."""
     if "no-channels" in quirks:
         transport = re.sub(r";interleaved=[\d-]+", "", transport)

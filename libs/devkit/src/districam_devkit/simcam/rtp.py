@@ -78,9 +78,7 @@ def chunks(packets: Sequence[bytes], count: int) -> list[bytes]:
     return [b"".join(packets[start:end]) for start, end in itertools.pairwise(edges)]
 
 
-def sender_report(
-    *, channel: int, ssrc: int, now_us: int, timestamp: int, packets: int, octets: int
-) -> bytes:
+def sender_report(*, channel: int, ssrc: int, now_us: int, timestamp: int, packets: int, octets: int) -> bytes:
     """A framed compound RTCP packet: sender report and CNAME (RFC 3550, 6.4.1 and 6.5.1)."""
     seconds, micros = divmod(now_us, 1_000_000)
     report = struct.pack(

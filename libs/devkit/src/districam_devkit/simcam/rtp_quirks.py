@@ -52,11 +52,11 @@ def payloads(codec: Codec, nals: Sequence[bytes], quirks: Collection[str], mtu: 
 
 def _aggregated(codec: Codec, units: list[bytes]) -> list[bytes]:
     """All before the first slice in one aggregation packet (RFC 6184, 5.7.1; RFC 7798, 4.4.2)."""
-    place = next((index for index, unit in enumerate(units) if is_slice(codec, unit)), 0)
-    if place < 2:
+    first_slice_index = next((index for index, unit in enumerate(units) if is_slice(codec, unit)), 0)
+    if first_slice_index < 2:
         return units
-    together = b"".join(len(unit).to_bytes(2, "big") + unit for unit in units[:place])
-    return [_AGGREGATION[codec] + together, *units[place:]]
+    together = b"".join(len(unit).to_bytes(2, "big") + unit for unit in units[:first_slice_index])
+    return [_AGGREGATION[codec] + together, *units[first_slice_index:]]
 
 
 def _split(codec: Codec, unit: bytes, quirks: Collection[str], mtu: int) -> list[bytes]:
@@ -87,9 +87,7 @@ def _refragmented(codec: Codec, payload: bytes, quirks: Collection[str]) -> byte
     return payload[:at] + bytes([header]) + payload[at + 1 :]
 
 
-def packets(
-    regular: Sequence[bytes], quirks: Collection[str], *, codec: Codec, previous_timestamp: int
-) -> list[bytes]:
+def packets(regular: Sequence[bytes], quirks: Collection[str], *, codec: Codec, previous_timestamp: int) -> list[bytes]:
     """An access unit's interleaved packets with another marker, timestamp or header, and what is put between them."""
     made = [_altered(one, quirks, codec, previous_timestamp) for one in regular]
     if "unmarked" in quirks:
@@ -151,9 +149,7 @@ def report(regular: bytes, quirks: Collection[str]) -> bytes:
         sender = sender[:8] + bytes(8) + sender[16:]
     if "foreign-report" in quirks:
         sender = sender[:4] + bytes(byte ^ 0xFF for byte in sender[4:8]) + sender[8:]
-    if (
-        "no-sdes-end" in quirks
-    ):  # the text goes up to the packet's end, where a zero should be (RFC 3550, 6.5)
+    if "no-sdes-end" in quirks:  # the text goes up to the packet's end, where a zero should be (RFC 3550, 6.5)
         names = bytes([0x81, 202, 0, 3]) + names[4:8] + b"\x01\x06simcam"
     if "short-report" in quirks:
         return _framed(sender[:2], channel) + _framed(sender + names, channel)

@@ -12,7 +12,7 @@ from districam_devkit.simcam.microphone import PAYLOAD_TYPES
 from districam_devkit.simcam.tones import Tone
 
 CONTROL: Final = "trackID=0"
-SOUND_CONTROL: Final = "trackID=1"
+AUDIO_CONTROL: Final = "trackID=1"
 QUERY: Final = "?transportmode=unicast&profile=Profile_1"
 _SESSION: Final[tuple[str, ...]] = (
     "v=0",
@@ -33,7 +33,7 @@ _VENDOR: Final = (
     "a=rtpmap:95 TP-LINK/90000",
     "a=control:track3",
 )
-_OTHER_AUDIO: Final = ("m=audio 0 RTP/AVP 8", "a=rtpmap:8 PCMA/8000", f"a=control:{SOUND_CONTROL}")
+_OTHER_AUDIO: Final = ("m=audio 0 RTP/AVP 8", "a=rtpmap:8 PCMA/8000", f"a=control:{AUDIO_CONTROL}")
 
 
 def content_base(uri: str, quirks: Collection[str]) -> list[tuple[str, str]]:
@@ -52,10 +52,10 @@ def content_base(uri: str, quirks: Collection[str]) -> list[tuple[str, str]]:
     return [("Content-Base", base)]
 
 
-def describe(clip: Clip, uri: str, quirks: Collection[str] = (), *, sound: Tone | None = None) -> bytes:
+def describe(clip: Clip, uri: str, quirks: Collection[str] = (), *, tone: Tone | None = None) -> bytes:
     """What a camera says that plays this clip; `uri` is how it was asked for."""
     session, video = _session(uri, quirks), _video(clip, uri, quirks)
-    audio = _audio(sound) if sound is not None else []
+    audio = _audio(tone) if tone is not None else []
     if "audio-first" in quirks or "fmtp-elsewhere" in quirks:
         audio = audio or list(_OTHER_AUDIO)
     if "fmtp-elsewhere" in quirks:  # behind the line of another medium
@@ -111,15 +111,15 @@ def _audio(tone: Tone) -> list[str]:
     if tone.encoding == "aac":  # RFC 3640, 4.1
         modes = "mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3"
         lines += [
-            f"a=rtpmap:{kind} MPEG4-GENERIC/{tone.rate}/1",
+            f"a=rtpmap:{kind} MPEG4-GENERIC/{tone.sample_rate}/1",
             f"a=fmtp:{kind} streamtype=5;profile-level-id=1;{modes};config={tone.config.hex()}",
         ]
-    return [*lines, f"a=control:{SOUND_CONTROL}"]
+    return [*lines, f"a=control:{AUDIO_CONTROL}"]
 
 
 def _format_parameters(clip: Clip, quirks: Collection[str]) -> str:
     """RFC 6184, 8.1, and RFC 7798, 7.1."""
-    sets = [(nal_type(clip.codec, nal), _written(nal, quirks)) for nal in clip.parameter_sets]
+    sets = [(nal_type(clip.codec, nal), _sprop_value(nal, quirks)) for nal in clip.parameter_sets]
     without = "no-parameter-sets" in quirks
     if clip.codec == "hevc":
         names = {32: "sprop-vps", 33: "sprop-sps", 34: "sprop-pps"}
@@ -133,7 +133,7 @@ def _format_parameters(clip: Clip, quirks: Collection[str]) -> str:
     return "; ".join(parameters)
 
 
-def _written(nal: bytes, quirks: Collection[str]) -> str:
+def _sprop_value(nal: bytes, quirks: Collection[str]) -> str:
     if "empty-parameter-sets" in quirks:
         return ""
     start = b"\0\0\0\1" if "annexb-parameter-sets" in quirks else b""

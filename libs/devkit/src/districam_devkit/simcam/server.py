@@ -10,14 +10,14 @@ import structlog
 
 from districam_devkit.simcam import certificate
 from districam_devkit.simcam.auth import Credentials
+from districam_devkit.simcam.behavior import CameraBehavior
 from districam_devkit.simcam.camera import LiveCamera
 from districam_devkit.simcam.clips import Clip, ClipSource, labelled, open_clip
 from districam_devkit.simcam.connection import SESSION_TIMEOUT_S, Connection
-from districam_devkit.simcam.faults import ATTACKS, Ailment, Chance, Fault
-from districam_devkit.simcam.manners import Manners
-from districam_devkit.simcam.microphone import Hearing
-from districam_devkit.simcam.program import Program, prepare
-from districam_devkit.simcam.sendlog import SendLog, open_send_log
+from districam_devkit.simcam.faults import ATTACKS, Fault, RateFault, TimedFault
+from districam_devkit.simcam.microphone import AudioConfig
+from districam_devkit.simcam.packetized_clip import PacketizedClip, packetize
+from districam_devkit.simcam.send_log import SendLog, open_send_log
 
 CLIP_CACHE = Path(".devkit/clips")
 _HOST = "127.0.0.1"
@@ -33,9 +33,9 @@ class SimCamera:
 
     Attributes:
         spread: the share of the frame interval that an access unit's packets take, in `writes` writes.
-        other: the clip that it plays after a `change`.
-        begins_s: where in its clip it begins; by default the id decides.
-        hearing: its sound, if it has any.
+        other_clip: the clip that it plays after a `change`.
+        start_offset_s: where in its clip it begins; by default the id decides.
+        audio: its sound, if it has any.
     """
 
     camera_id: str
@@ -43,10 +43,10 @@ class SimCamera:
     spread: float = 0.5
     writes: int = 3
     start_at_keyframe: bool = False
-    other: ClipSource | Clip | None = None
-    begins_s: float | None = None
-    manners: Manners = field(default_factory=Manners)
-    hearing: Hearing | None = None
+    other_clip: ClipSource | Clip | None = None
+    start_offset_s: float | None = None
+    behavior: CameraBehavior = field(default_factory=CameraBehavior)
+    audio: AudioConfig | None = None
 
 
 class Simulation:
@@ -78,49 +78,49 @@ class Simulation:
     def drop(self, camera_id: str) -> int:
         """Ends the camera's connections at once, mid access unit if so be; returns how many."""
         dropped = self.connections(camera_id)
-        for wire in dropped:
-            wire.abort()
+        for connection in dropped:
+            connection.abort()
         log.info("fault", kind="drop", camera=camera_id, connections=len(dropped))
         return len(dropped)
 
-    def change(self, camera_id: str) -> None:
+    def switch_clip(self, camera_id: str) -> None:
         """It plays its other clip from the next picture on; a new codec needs new connections."""
         camera = self.cameras[camera_id]
         former = camera.clip.codec
-        camera.change()
+        camera.switch_clip()
         log.info("fault", kind="change", camera=camera_id, codec=camera.clip.codec)
         if camera.clip.codec != former:
             self.drop(camera_id)
 
     def silence(self, camera_id: str, for_s: float) -> None:
         """Connected, answering requests, but no RTP or RTCP for so long."""
-        self.suffer(camera_id, "silence", for_s)
+        self.start_fault(camera_id, "silence", for_s)
 
-    def suffer(self, camera_id: str, ailment: Ailment, for_s: float) -> None:
+    def start_fault(self, camera_id: str, fault: TimedFault, for_s: float) -> None:
         """What `Fault` says of the ailment, for so long."""
-        self.cameras[camera_id].suffer(ailment, for_s)
-        log.info("fault", kind=ailment, camera=camera_id, for_s=for_s)
-        if ailment in ATTACKS:
+        self.cameras[camera_id].start_fault(fault, for_s)
+        log.info("fault", kind=fault, camera=camera_id, for_s=for_s)
+        if fault in ATTACKS:
             self.drop(camera_id)
 
-    def leap(self, camera_id: str, by_s: float) -> None:
+    def jump_timestamps(self, camera_id: str, by_s: float) -> None:
         """Timestamps are so much later from the next picture on, or earlier."""
-        self.cameras[camera_id].leap(by_s)
+        self.cameras[camera_id].jump_timestamps(by_s)
         log.info("fault", kind="leap", camera=camera_id, by_s=by_s)
 
-    def chance(self, camera_id: str, kind: Chance, percent: float, for_s: float) -> None:
+    def start_rate_fault(self, camera_id: str, kind: RateFault, percent: float, for_s: float) -> None:
         """What `Fault` says of the kind, for so long."""
-        self.cameras[camera_id].chance(kind, percent, for_s)
+        self.cameras[camera_id].start_rate_fault(kind, percent, for_s)
         log.info("fault", kind=kind, camera=camera_id, percent=percent, for_s=for_s)
 
-    def step(self, camera_id: str, by_s: float) -> None:
+    def step_wall_clock(self, camera_id: str, by_s: float) -> None:
         """The camera's wall clock shows so much more, or less."""
-        self.cameras[camera_id].step(by_s)
+        self.cameras[camera_id].step_wall_clock(by_s)
         log.info("fault", kind="step", camera=camera_id, by_s=by_s)
 
-    def refuse(self, camera_id: str, status: int, for_s: float) -> None:
+    def refuse_requests(self, camera_id: str, status: int, for_s: float) -> None:
         """Ends the camera's connections and answers requests (but OPTIONS) with the status for so long."""
-        self.cameras[camera_id].refuse(status, for_s)
+        self.cameras[camera_id].refuse_requests(status, for_s)
         self.drop(camera_id)
         log.info("fault", kind=str(status), camera=camera_id, for_s=for_s)
 
@@ -129,39 +129,39 @@ class Simulation:
             case "drop":
                 self.drop(fault.camera_id)
             case "change":
-                self.change(fault.camera_id)
+                self.switch_clip(fault.camera_id)
             case "forward":
-                self.leap(fault.camera_id, fault.for_s)
+                self.jump_timestamps(fault.camera_id, fault.for_s)
             case "back":
-                self.leap(fault.camera_id, -fault.for_s)
+                self.jump_timestamps(fault.camera_id, -fault.for_s)
             case "ahead":
-                self.step(fault.camera_id, fault.for_s)
+                self.step_wall_clock(fault.camera_id, fault.for_s)
             case "behind":
-                self.step(fault.camera_id, -fault.for_s)
+                self.step_wall_clock(fault.camera_id, -fault.for_s)
             case "lose" | "reorder" | "drift":
-                self.chance(fault.camera_id, fault.kind, fault.percent, fault.for_s)
+                self.start_rate_fault(fault.camera_id, fault.kind, fault.percent, fault.for_s)
             case "401" | "404" | "453" | "454" | "503":
-                self.refuse(fault.camera_id, int(fault.kind), fault.for_s)
+                self.refuse_requests(fault.camera_id, int(fault.kind), fault.for_s)
             case _:
-                self.suffer(fault.camera_id, fault.kind, fault.for_s)
+                self.start_fault(fault.camera_id, fault.kind, fault.for_s)
 
     # --- for `running` alone
 
     def accept(self) -> Connection:
         self._forget_closed()
         self._accepted += 1
-        wire = Connection(self._accepted, self.cameras, self._credentials)
-        self._connections.add(wire)
-        return wire
+        connection = Connection(self._accepted, self.cameras, self._credentials)
+        self._connections.add(connection)
+        return connection
 
     async def sweep(self) -> None:
         """Ends the connections that were not heard of for longer than the session timeout, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
-            for wire in self._connections:
-                if loop.time() - wire.heard_s > SESSION_TIMEOUT_S + _SWEEP_INTERVAL_S:
-                    wire.abort()
+            for connection in self._connections:
+                if loop.time() - connection.last_received_s > SESSION_TIMEOUT_S + _SWEEP_INTERVAL_S:
+                    connection.abort()
             self._forget_closed()
 
     async def inject_all(self, faults: Sequence[Fault]) -> None:
@@ -171,13 +171,13 @@ class Simulation:
             elapsed_s = fault.at_s
             self.inject(fault)
 
-    async def finish(self) -> None:
+    async def flush_and_close(self) -> None:
         """Every byte written reaches the clients that read on; then the connections end."""
         async with asyncio.TaskGroup() as tasks:
-            for wire in self._connections:
-                tasks.create_task(wire.finish(_STOP_TIMEOUT_S))
+            for connection in self._connections:
+                tasks.create_task(connection.flush_and_close(_STOP_TIMEOUT_S))
         for camera in self.cameras.values():
-            camera.settle()
+            camera.log_flushed_units()
 
     def _forget_closed(self) -> None:
         self._connections = {wire for wire in self._connections if not wire.is_closed}
@@ -192,12 +192,12 @@ async def running(
     credentials: Credentials | None = None,
     faults: Sequence[Fault] = (),
     cache: Path = CLIP_CACHE,
-    certified: Path | None = None,
+    certificate_path: Path | None = None,
     host: str = _HOST,
 ) -> AsyncGenerator[Simulation]:
     """The cameras, on loopback unless `host` is another address, while the block runs; port 0 = a free one; `log` = where the send log goes.
 
-    With `certified`, the path of a certificate (see `certificate.make`), `rtsps` is served as well.
+    With `certificate_path`, the path of a certificate (see `certificate.make`), `rtsps` is served as well.
 
     At the block's end access units in progress are finished, written bytes flushed, connections and log closed.
     Raises ValueError for cameras or faults that make no sense, OSError if the port is taken.
@@ -212,9 +212,9 @@ async def running(
         server = await asyncio.get_running_loop().create_server(simulation.accept, host, port)
         servers = [server]
         simulation.port = int(server.sockets[0].getsockname()[1])
-        if certified is not None:
+        if certificate_path is not None:
             tls = await asyncio.get_running_loop().create_server(
-                simulation.accept, host, ssl=certificate.context(certified)
+                simulation.accept, host, ssl=certificate.context(certificate_path)
             )
             simulation.secure_port = int(tls.sockets[0].getsockname()[1])
             servers.append(tls)
@@ -239,46 +239,46 @@ async def running(
                 for microphone in microphones:
                     microphone.stop()
                 await asyncio.wait(players, timeout=_STOP_TIMEOUT_S)
-                await simulation.finish()
+                await simulation.flush_and_close()
                 for task in attendants:
                     task.cancel()
         if failure is not None:
             raise failure
 
 
-def _open_clips(cameras: Sequence[SimCamera], cache: Path) -> list[list[Program]]:
+def _open_clips(cameras: Sequence[SimCamera], cache: Path) -> list[list[PacketizedClip]]:
     """The programs of each; cameras of the same source share them."""
-    opened: dict[ClipSource, Program] = {}
+    opened: dict[ClipSource, PacketizedClip] = {}
 
-    def opening(source: ClipSource | Clip, camera_id: str) -> Program:
+    def opening(source: ClipSource | Clip, camera_id: str) -> PacketizedClip:
         if isinstance(source, Clip):
-            return prepare(source)
+            return packetize(source)
         source = labelled(source, camera_id)
         if source not in opened:
-            opened[source] = prepare(open_clip(source, cache=cache))
+            opened[source] = packetize(open_clip(source, cache=cache))
         return opened[source]
 
     return [
-        [opening(source, camera.camera_id) for source in (camera.clip, camera.other) if source is not None]
+        [opening(source, camera.camera_id) for source in (camera.clip, camera.other_clip) if source is not None]
         for camera in cameras
     ]
 
 
-def _live(camera: SimCamera, programs: Sequence[Program], send_log: SendLog) -> LiveCamera:
-    rates = {program.clip.fps for program in programs}
+def _live(camera: SimCamera, clips: Sequence[PacketizedClip], send_log: SendLog) -> LiveCamera:
+    rates = {program.clip.fps for program in clips}
     if len(rates) > 1:
         raise ValueError(f"{camera.camera_id}: its clips differ in rate")
-    begins_s = camera.begins_s
+    begins_s = camera.start_offset_s
     return LiveCamera(
         camera.camera_id,
-        programs,
+        clips,
         send_log,
         spread=camera.spread,
         writes=camera.writes,
         start_at_keyframe=camera.start_at_keyframe,
         first_unit=None if begins_s is None else round(begins_s * float(*rates)),
-        manners=camera.manners,
-        hearing=camera.hearing,
+        behavior=camera.behavior,
+        audio=camera.audio,
     )
 
 
@@ -286,5 +286,5 @@ def _check_faults(simulation: Simulation, faults: Sequence[Fault]) -> None:
     for fault in faults:
         if fault.camera_id not in simulation.cameras:
             raise ValueError(f"a fault names {fault.camera_id}, which is no camera here")
-        if fault.kind == "change" and not simulation.cameras[fault.camera_id].can_change:
+        if fault.kind == "change" and not simulation.cameras[fault.camera_id].has_other_clip:
             raise ValueError(f"{fault.camera_id} has no other clip to change to")

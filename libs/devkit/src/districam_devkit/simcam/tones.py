@@ -20,9 +20,9 @@ Encoding = Literal["aac", "pcm_mulaw", "pcm_alaw"]
 
 LOOP_S = 8
 BEEP_S = 0.2
-LOWEST_HZ, STEP_HZ = 500, 100
-UNIT = 1024
-G711_UNIT = 160
+MIN_BEEP_HZ, STEP_HZ = 500, 100
+AAC_UNIT_SAMPLES = 1024
+G711_UNIT_SAMPLES = 160
 """20 ms of 8 kHz: what cameras put into a packet."""
 
 
@@ -35,16 +35,16 @@ class Tone:
     """
 
     encoding: Encoding
-    rate: int
-    unit: int
-    units: tuple[bytes, ...]
+    sample_rate: int
+    unit_samples: int
+    access_units: tuple[bytes, ...]
     config: bytes = b""
 
 
-def heard(rate: int) -> NDArray[np.float32]:
+def loop_samples(rate: int) -> NDArray[np.float32]:
     """The loop's samples."""
     at_s = np.arange(LOOP_S * rate) / rate
-    pitch = LOWEST_HZ + STEP_HZ * at_s.astype(int)
+    pitch = MIN_BEEP_HZ + STEP_HZ * at_s.astype(int)
     beep = 0.5 * np.sin(2 * np.pi * pitch * at_s) * (at_s % 1 < BEEP_S)
     noise = np.random.default_rng(1).normal(0, 0.002, at_s.size)
     return (beep + noise).astype(np.float32)
@@ -57,7 +57,7 @@ def tone(encoding: Encoding, rate: int = 16_000) -> Tone:
     Raises:
         ValueError: the loop does not hold a whole number of units.
     """
-    unit = UNIT if encoding == "aac" else G711_UNIT
+    unit = AAC_UNIT_SAMPLES if encoding == "aac" else G711_UNIT_SAMPLES
     if LOOP_S * rate % unit:
         raise ValueError(f"{LOOP_S} s of {rate} Hz are no whole number of units of {unit}")
     context = av.CodecContext.create(encoding, "w")
@@ -68,11 +68,9 @@ def tone(encoding: Encoding, rate: int = 16_000) -> Tone:
     if encoding == "aac":
         context.bit_rate = 32_000
         context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: the configuration stands in extradata
-    units = _encoded(context, np.tile(heard(rate), 3), unit)
+    units = _encoded(context, np.tile(loop_samples(rate), 3), unit)
     count = LOOP_S * rate // unit
-    found = tuple(
-        units[n * unit] for n in range(count, 2 * count)
-    )  # the second loop: it has a past and a future
+    found = tuple(units[n * unit] for n in range(count, 2 * count))  # the second loop: it has a past and a future
     return Tone(encoding, rate, unit, found, bytes(context.extradata or b""))
 
 

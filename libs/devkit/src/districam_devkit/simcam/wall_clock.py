@@ -13,7 +13,7 @@ class WallClock:
         self._off_s = 0.0
         self._drifts = (0.0, 0.0, 0.0)  # rate, from, until
 
-    def us(self, at_s: float) -> int:
+    def read_us(self, at_s: float) -> int:
         """What it shows, µs UTC."""
         return self._start_us + round((at_s + self._off_s + self._drifted_s(at_s)) * 1_000_000)
 

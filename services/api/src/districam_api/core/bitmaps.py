@@ -11,12 +11,12 @@ from districam_common.contract.names import DAY_US, SLOT_US
 DAY_SLOTS = DAY_US // SLOT_US
 
 
-def widened(window: Window) -> Window:
+def align_to_slots(window: Window) -> Window:
     """The window, to whole slots."""
     return Window(window.from_us // SLOT_US * SLOT_US, -(-window.to_us // SLOT_US) * SLOT_US)
 
 
-def cut(days: Sequence[bytes], window: Window) -> tuple[str, int]:
+def encode_window(days: Sequence[bytes], window: Window) -> tuple[str, int]:
     """The window's bits in base64, and how many are set.
 
     Args:

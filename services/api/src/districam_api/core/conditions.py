@@ -12,7 +12,7 @@ def is_unchanged(if_none_match: str | None, etag: str | None) -> bool:
     return if_none_match.strip() == "*" or any(m["opaque"] == etag for m in _TAG.finditer(if_none_match))
 
 
-def divides(if_range: str | None, etag: str | None) -> bool:
+def honours_range(if_range: str | None, etag: str | None) -> bool:
     """Whether Range is to be honoured (section 13.1.5): without If-Range, or if that names the very object.
 
     It is compared strongly: a weak tag is none, and neither is a date, since no answer of ours has one.

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
-from districam_api.core.addresses import parsed
+from districam_api.core.addresses import parse_address
 
 Header = Literal["x-forwarded-for", "forwarded"]
 
-HOPS_MOST = 16
+MAX_HOPS = 16
 """More proxies stand in nobody's row."""
 
 
-class Proxies:
+class TrustedProxies:
     """The networks whose machines are believed, and the one header that they write.
 
     Only one is read: a proxy leaves the other as the client sent it.
@@ -23,12 +23,12 @@ class Proxies:
         self.header = header
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks]
 
-    def has(self, address: str) -> bool:
+    def is_trusted(self, address: str) -> bool:
         """Whether that is a proxy of ours."""
-        found = parsed(address)
+        found = parse_address(address)
         return found is not None and any(found in network for network in self._networks)
 
-    def client(self, peer: str, values: Sequence[str]) -> str:
+    def client_address(self, peer: str, values: Sequence[str]) -> str:
         """The address of who asks.
 
         Each proxy adds at the right whom it heard. So from the right on, the first one that is no proxy of ours is who
@@ -38,15 +38,15 @@ class Proxies:
             peer: who is connected with us.
             values: what the lines of the header say, in order.
         """
-        heard = peer
-        for hop, _ in zip(_from_the_right(values), range(HOPS_MOST), strict=False):
-            if not self.has(heard):
+        client = peer
+        for hop, _ in zip(_from_the_right(values), range(MAX_HOPS), strict=False):
+            if not self.is_trusted(client):
                 break
-            address = parsed(_address(hop) if self.header == "x-forwarded-for" else _for(hop))
+            address = parse_address(_address(hop) if self.header == "x-forwarded-for" else _for(hop))
             if address is None:
                 break
-            heard = str(address)
-        return heard
+            client = str(address)
+        return client
 
 
 def _from_the_right(values: Iterable[str]) -> Iterator[str]:

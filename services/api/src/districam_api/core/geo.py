@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from districam_api.core.asked import Unacceptable
+from districam_api.core.invalid_parameter import InvalidParameter
 from districam_common.contract.events import Location
 
 RADIUS_M = 6_371_008.8
 """The earth's mean radius (IUGG)."""
-FARTHEST_M = 20_100_000.0
+MAX_RADIUS_M = 20_100_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Circle:
         return round(2 * RADIUS_M * math.asin(min(1.0, math.sqrt(h))), 3)
 
 
-def circle(text: str, field: str = "near") -> Circle:
+def parse_circle(text: str, field: str = "near") -> Circle:
     """`latitude,longitude,metres`.
 
     Raises:
@@ -37,9 +37,9 @@ def circle(text: str, field: str = "near") -> Circle:
         latitude, longitude, metres = map(float, text.split(","))
     except ValueError as error:
         message = "is latitude, longitude and metres with commas between, such as 10.7731,106.7030,500"
-        raise Unacceptable(field, message) from error
-    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and 0 <= metres <= FARTHEST_M):
-        raise Unacceptable(
+        raise InvalidParameter(field, message) from error
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and 0 <= metres <= MAX_RADIUS_M):
+        raise InvalidParameter(
             field, "has a latitude of -90 to 90, a longitude of -180 to 180, and 0 to 20100000 metres"
         )
     return Circle(latitude, longitude, metres)

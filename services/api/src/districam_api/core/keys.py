@@ -20,7 +20,7 @@ NO_KEY = "-"
 """The key id of requests that need none."""
 
 _FORM = re.compile(r"dc_(?P<id>[0-9a-f]{8})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
-_NOBODYS = "0" * 64
+_DUMMY_DIGEST = "0" * 64
 
 
 class NoSuchKey(Rejected):
@@ -43,7 +43,7 @@ class Key:
 class Caller:
     """Who asks, and how that is known. `login`, `expires_us`: of a login; `open`: nobody is asked for a key here."""
 
-    how: Literal["bearer", "cookie", "open", "nobody"]
+    auth_method: Literal["bearer", "cookie", "open", "nobody"]
     role: Role
     key_id: str = NO_KEY
     name: str = ""
@@ -51,36 +51,36 @@ class Caller:
     login: str = ""
 
 
-NOBODY = Caller(how="nobody", role="viewer")
+ANONYMOUS = Caller(auth_method="nobody", role="viewer")
 """Who is let in without a key, to what is open to all."""
-EVERYBODY = Caller(how="open", role="operator")
+LOOPBACK_OPERATOR = Caller(auth_method="open", role="operator")
 """Who asks an api without keys, on loopback."""
 
 
-def make(id_: bytes, secret: bytes, *, name: str, role: Role, now_us: int) -> tuple[Key, str]:
+def create_key(id_: bytes, secret: bytes, *, name: str, role: Role, now_us: int) -> tuple[Key, str]:
     """A key, and the text that opens; `id_` and `secret` are random bytes."""
     text = urlsafe_b64encode(secret).rstrip(b"=").decode()
     key = Key(id=id_.hex(), name=name, role=role, sha256=_digest(text), created_us=now_us)
     return key, f"dc_{key.id}_{text}"
 
 
-def opened(keys: Mapping[str, Key], text: str) -> Key | None:
+def verify_key(keys: Mapping[str, Key], text: str) -> Key | None:
     """The key that `text` is, unless it is revoked. Takes as long whatever is wrong with it."""
     match = _FORM.fullmatch(text)
     if match is None:
         return None
     key = keys.get(match["id"])
-    is_right = hmac.compare_digest(_digest(match["secret"]), key.sha256 if key else _NOBODYS)
+    is_right = hmac.compare_digest(_digest(match["secret"]), key.sha256 if key else _DUMMY_DIGEST)
     return key if is_right and key and key.revoked_us is None else None
 
 
-def claimed(text: str) -> str:
+def claimed_id(text: str) -> str:
     """The id that `text` claims, for logs; `-` for what has not a key's form."""
     match = _FORM.fullmatch(text)
     return match["id"] if match else NO_KEY
 
 
-def revoked(keys: Iterable[Key], key_id: str, now_us: int) -> list[Key]:
+def revoke(keys: Iterable[Key], key_id: str, now_us: int) -> list[Key]:
     """The keys, of which that one opens nothing any more. Repeating it changes nothing.
 
     Raises:
@@ -89,10 +89,7 @@ def revoked(keys: Iterable[Key], key_id: str, now_us: int) -> list[Key]:
     found = list(keys)
     if key_id not in {key.id for key in found}:
         raise NoSuchKey(f"there is no key {key_id[:40]!r}; `districam-api keys list` shows them")
-    return [
-        replace(key, revoked_us=now_us) if key.id == key_id and key.revoked_us is None else key
-        for key in found
-    ]
+    return [replace(key, revoked_us=now_us) if key.id == key_id and key.revoked_us is None else key for key in found]
 
 
 def _digest(secret: str) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from districam_common.contract.index import IndexEntry
-from districam_common.contract.names import rfc3339
+from districam_common.contract.names import format_rfc3339
+from districam_common.contract.segment_array import IndexEntry
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
 GAP_US = 500_000
@@ -12,7 +12,7 @@ GAP_US = 500_000
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class SegmentWithUrl:
     """A stored segment, its object's key, and the path at which players fetch it."""
 
     entry: IndexEntry
@@ -24,7 +24,7 @@ class Listed:
         return self.entry.end_us - self.entry.start_us
 
 
-def playlist(listed: Sequence[Listed]) -> str:
+def format_playlist(listed: Sequence[SegmentWithUrl]) -> str:
     """The playlist of `listed`, in playing order, at least one; each entry is a segment's whole media part.
 
     There is a discontinuity wherever decode times do not simply go on: between epochs, at missing or repeated
@@ -51,7 +51,7 @@ def _continues(before: IndexEntry, after: IndexEntry) -> bool:
     )
 
 
-def _head(listed: Sequence[Listed]) -> Iterator[str]:
+def _head(listed: Sequence[SegmentWithUrl]) -> Iterator[str]:
     longest_us = max(item.length_us for item in listed)
     yield "#EXTM3U"
     yield "#EXT-X-VERSION:7"
@@ -61,14 +61,14 @@ def _head(listed: Sequence[Listed]) -> Iterator[str]:
         yield "#EXT-X-INDEPENDENT-SEGMENTS"
 
 
-def _map(item: Listed) -> str:
+def _map(item: SegmentWithUrl) -> str:
     return f'#EXT-X-MAP:URI="{item.url}",BYTERANGE="{item.entry.init_bytes}@0"'
 
 
-def _entry(item: Listed) -> str:
+def _entry(item: SegmentWithUrl) -> str:
     entry, length_us = item.entry, item.length_us
     return (
-        f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(entry.start_us)}\n"
+        f"#EXT-X-PROGRAM-DATE-TIME:{format_rfc3339(entry.start_us)}\n"
         f"#EXTINF:{length_us // 1_000_000}.{length_us % 1_000_000:06d},\n"
         f"#EXT-X-BYTERANGE:{entry.bytes - entry.init_bytes}@{entry.init_bytes}\n"
         f"{item.url}"

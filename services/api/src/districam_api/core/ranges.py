@@ -6,7 +6,7 @@ from dataclasses import dataclass
 _ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 
 
-class Unsatisfiable(Exception):
+class RangeNotSatisfiable(Exception):
     """No byte of the range exists in an object of `size` (416)."""
 
     def __init__(self, size: int) -> None:
@@ -15,7 +15,7 @@ class Unsatisfiable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ByteRange:
     """`length` bytes from `start` of an object of `size`."""
 
     start: int
@@ -27,7 +27,7 @@ class Part:
         return f"bytes {self.start}-{self.start + self.length - 1}/{self.size}"
 
 
-def part(header: str | None, size: int) -> Part | None:
+def parse_range(header: str | None, size: int) -> ByteRange | None:
     """What to send; None where the header asks for nothing that we divide (RFC 9110: then the whole is sent).
 
     Raises:
@@ -43,5 +43,5 @@ def part(header: str | None, size: int) -> Part | None:
         if match[2] and int(match[2]) < start:
             return None
     if start >= size:
-        raise Unsatisfiable(size)
-    return Part(start, end - start, size)
+        raise RangeNotSatisfiable(size)
+    return ByteRange(start, end - start, size)

@@ -10,7 +10,7 @@ from districam_common.contract.events import Camera
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class CameraFilter:
     """Which cameras are asked for."""
 
     words: str = ""
@@ -19,14 +19,14 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CameraMatch:
     """A camera that was asked for. `distance_m` where a place was named."""
 
     camera: Camera
     distance_m: float | None = None
 
     @property
-    def position(self) -> tuple[int | str, ...]:
+    def sort_key(self) -> tuple[int | str, ...]:
         """Its place in lists: by distance where there is one, and by id."""
         camera_id = self.camera.camera_id
         return (camera_id,) if self.distance_m is None else (round(self.distance_m * 1000), camera_id)
@@ -36,36 +36,36 @@ class Found:
 class Page:
     """Some of what was found, and the cursor of what follows."""
 
-    found: Sequence[Found]
-    following: str | None
+    found: Sequence[CameraMatch]
+    next_cursor: str | None
 
 
-def page(cameras: Iterable[Camera], asked: Filter, limit: int, cursor: str | None) -> Page:
+def page(cameras: Iterable[Camera], camera_filter: CameraFilter, limit: int, cursor: str | None) -> Page:
     """The first `limit` that match, after `cursor`.
 
     Raises:
         Unacceptable: a cursor of another list.
     """
-    after = cursors.decode(cursor, (str,) if asked.near is None else (int, str)) if cursor else ()
-    found = sorted(_found(cameras, asked), key=lambda one: one.position)
-    rest = [one for one in found if one.position > after]
+    after = cursors.decode(cursor, (str,) if camera_filter.near is None else (int, str)) if cursor else ()
+    found = sorted(_found(cameras, camera_filter), key=lambda one: one.sort_key)
+    rest = [one for one in found if one.sort_key > after]
     kept = rest[:limit]
-    return Page(kept, cursors.encode(kept[-1].position) if len(rest) > len(kept) else None)
+    return Page(kept, cursors.encode(kept[-1].sort_key) if len(rest) > len(kept) else None)
 
 
-def _found(cameras: Iterable[Camera], asked: Filter) -> Iterable[Found]:
+def _found(cameras: Iterable[Camera], camera_filter: CameraFilter) -> Iterable[CameraMatch]:
     for camera in cameras:
-        if not matches(camera, asked.words, asked.group):
+        if not matches(camera, camera_filter.words, camera_filter.group):
             continue
-        if asked.near is None:
-            yield Found(camera)
+        if camera_filter.near is None:
+            yield CameraMatch(camera)
         elif camera.location:
-            distance_m = asked.near.distance_m(camera.location)
-            if distance_m <= asked.near.metres:
-                yield Found(camera, distance_m)
+            distance_m = camera_filter.near.distance_m(camera.location)
+            if distance_m <= camera_filter.near.metres:
+                yield CameraMatch(camera, distance_m)
 
 
-def folded(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Lower case without diacritics; đ, which Unicode does not decompose, is d."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return plain.replace("đ", "d")
@@ -73,13 +73,13 @@ def folded(text: str) -> str:
 
 def matches(camera: Camera, words: str, group: str | None) -> bool:
     """Whether every word is somewhere in the camera's id, name, place or groups, and it belongs to `group`."""
-    if group is not None and folded(group) not in map(folded, camera.groups):
+    if group is not None and normalize_text(group) not in map(normalize_text, camera.groups):
         return False
-    wanted = folded(words).split()
-    if not wanted:
+    needed = normalize_text(words).split()
+    if not needed:
         return True
-    text = folded(" ".join(_searched(camera)))
-    return all(word in text for word in wanted)
+    text = normalize_text(" ".join(_searched(camera)))
+    return all(word in text for word in needed)
 
 
 def _searched(camera: Camera) -> Iterable[str]:

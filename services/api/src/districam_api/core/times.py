@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from districam_api.core.asked import Unacceptable
-from districam_common.contract.names import DAY_US, HOUR_US, parse_rfc3339, us_of, utc
+from districam_api.core.invalid_parameter import InvalidParameter
+from districam_common.contract.names import DAY_US, HOUR_US, datetime_to_us, parse_rfc3339, utc
 
-TIMELINE_MOST_US = 31 * DAY_US
-PLAYLIST_MOST_US = CLIP_MOST_US = DAY_US
+MAX_TIMELINE_US = 31 * DAY_US
+MAX_PLAYLIST_US = MAX_CLIP_US = DAY_US
 
 _INSTANT = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})[Tt ](?P<time>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(?P<zone>[Zz]|[-+ ]\d{2}:\d{2})?",
@@ -31,7 +31,7 @@ class Window:
         return self.to_us - self.from_us
 
 
-def zone_of(name: str, field: str = "tz") -> ZoneInfo:
+def parse_zone(name: str, field: str = "tz") -> ZoneInfo:
     """The IANA zone of that name.
 
     Raises:
@@ -41,10 +41,10 @@ def zone_of(name: str, field: str = "tz") -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         message = f"{name[:60]!r} is no IANA time zone; write one such as Asia/Ho_Chi_Minh"
-        raise Unacceptable(field, message) from error
+        raise InvalidParameter(field, message) from error
 
 
-def instant(text: str, field: str, zone: ZoneInfo | None) -> int:
+def parse_instant(text: str, field: str, zone: ZoneInfo | None) -> int:
     """µs UTC of `text`; its own zone wins over `zone`. A space stands for the `+` that a URL turned into one.
 
     Raises:
@@ -52,54 +52,48 @@ def instant(text: str, field: str, zone: ZoneInfo | None) -> int:
     """
     match = _INSTANT.fullmatch(text.strip())
     if match is None:
-        raise Unacceptable(
-            field, f"{text[:60]!r} is not RFC 3339; write 2026-11-24T14:47:00+07:00 (+ as %2B)"
-        )
+        raise InvalidParameter(field, f"{text[:60]!r} is not RFC 3339; write 2026-11-24T14:47:00+07:00 (+ as %2B)")
     offset = (match["zone"] or "").upper().replace(" ", "+")
     try:
         at = datetime.fromisoformat(f"{match['date']}T{match['time']}{offset}")
     except ValueError as error:
-        raise Unacceptable(field, f"{text[:60]!r} is no instant: {error}") from error
-    at_us = us_of(at if offset else _placed(at, field, zone))
+        raise InvalidParameter(field, f"{text[:60]!r} is no instant: {error}") from error
+    at_us = datetime_to_us(at if offset else _resolve_local(at, field, zone))
     if not _FIRST_US <= at_us < _LAST_US:
-        raise Unacceptable(field, "is outside the years 2000 to 2099")
+        raise InvalidParameter(field, "is outside the years 2000 to 2099")
     return at_us
 
 
-def _placed(local: datetime, field: str, zone: ZoneInfo | None) -> datetime:
+def _resolve_local(local: datetime, field: str, zone: ZoneInfo | None) -> datetime:
     if zone is None:
-        raise Unacceptable(
+        raise InvalidParameter(
             field, "has no time zone; add Z or an offset such as %2B07:00, or give tz=Asia/Ho_Chi_Minh"
         )
     first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if first.utcoffset() != second.utcoffset():  # PEP 495: the clocks are changed at that hour
-        raise Unacceptable(
-            field, f"happens twice or never in {zone.key}, where clocks change then; give an offset"
-        )
+        raise InvalidParameter(field, f"happens twice or never in {zone.key}, where clocks change then; give an offset")
     return first
 
 
-def window(from_text: str, to_text: str, zone: ZoneInfo | None, most_us: int) -> Window:
+def parse_window(from_text: str, to_text: str, zone: ZoneInfo | None, max_us: int) -> Window:
     """The window asked for: `from` inclusive, `to` exclusive.
 
     Raises:
-        Unacceptable: a bound is no instant, the window is empty, or longer than `most_us`.
+        Unacceptable: a bound is no instant, the window is empty, or longer than `max_us`.
     """
-    asked = Window(instant(from_text, "from", zone), instant(to_text, "to", zone))
-    if asked.length_us <= 0:
-        raise Unacceptable("to", "must be later than from")
-    if asked.length_us > most_us:
-        raise Unacceptable(
-            "to", f"is more than {_limit(most_us)} after from, the most that one answer covers"
-        )
-    return asked
+    result = Window(parse_instant(from_text, "from", zone), parse_instant(to_text, "to", zone))
+    if result.length_us <= 0:
+        raise InvalidParameter("to", "must be later than from")
+    if result.length_us > max_us:
+        raise InvalidParameter("to", f"is more than {_limit(max_us)} after from, the most that one answer covers")
+    return result
 
 
-def _limit(most_us: int) -> str:
-    return f"{most_us // DAY_US} days" if most_us > DAY_US else f"{most_us // HOUR_US} hours"
+def _limit(max_us: int) -> str:
+    return f"{max_us // DAY_US} days" if max_us > DAY_US else f"{max_us // HOUR_US} hours"
 
 
-def local(at_us: int, zone: ZoneInfo) -> str:
+def format_local(at_us: int, zone: ZoneInfo) -> str:
     """RFC 3339 with six decimals and the offset of `zone` at that instant."""
     return utc(at_us).astimezone(zone).isoformat(timespec="microseconds")
 

@@ -11,9 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 FIRST = "index.html"
-_KINDS = MappingProxyType(
-    {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-)
+_KINDS = MappingProxyType({"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"})
 # blob: for footage, which is appended to a MediaSource, and for stills
 _POLICY = (
     "default-src 'self'; media-src 'self' blob:; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -50,12 +48,12 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def first(request: Request) -> Response:
+async def index(request: Request) -> Response:
     return _answer(request, FIRST)
 
 
 @router.get("/page/{file}")
-async def part(request: Request, file: str) -> Response:
+async def static_file(request: Request, file: str) -> Response:
     return _answer(request, file)
 
 

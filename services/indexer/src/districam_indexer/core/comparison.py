@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from districam_common.contract import index
-from districam_common.contract.index import SegmentArray
-from districam_common.ledger.causes import Told, by_seq
-from districam_common.ledger.cover import overlaps
+from districam_common.contract import segment_array
+from districam_common.contract.segment_array import SegmentArray
+from districam_common.ledger.causes import LoggedEvent, order_by_seq
+from districam_common.ledger.cover import unexplained_overlaps
 from districam_common.ledger.intervals import total
 
 Members = Mapping[bytes, int]
 """Member of the index → its score."""
 
-TRUSTED = 0.5
+MIN_MATCH_RATIO = 0.5
 """A bucket that holds less than this share of what is indexed is taken for another one, or for one half mounted."""
 
 
@@ -47,57 +47,57 @@ class Findings:
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
-    def agree(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether index and bucket say the same and each object is what was written; overlaps are stored, and no disagreement."""
         return not (self.missing or self.surplus or self.versioned or self.deleted or self.altered)
 
-    def note(self, kind: str, example: str) -> None:
+    def add_example(self, kind: str, example: str) -> None:
         """Keeps the first few."""
-        some = self.examples.setdefault(kind, [])
-        if len(some) < 5:
-            some.append(example)
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < 5:
+            examples.append(example)
 
-    def doubt(self) -> str | None:
+    def inconclusive_reason(self) -> str | None:
         """Why nothing can be concluded from the bucket; None if it can."""
         if not self.indexed:
             return None
         if not self.objects:
             return f"the bucket looks empty, and {self.indexed} segments are indexed"
-        if self.indexed - self.missing < self.indexed * TRUSTED:
-            there = self.indexed - self.missing
-            return f"the bucket looks foreign: of {self.indexed} indexed segments it holds {there}"
+        if self.indexed - self.missing < self.indexed * MIN_MATCH_RATIO:
+            matching = self.indexed - self.missing
+            return f"the bucket looks foreign: of {self.indexed} indexed segments it holds {matching}"
         return None
 
 
-def differences(stored: Members, indexed: Members) -> tuple[dict[bytes, int], dict[bytes, int]]:
+def diff_members(stored: Members, indexed: Members) -> tuple[dict[bytes, int], dict[bytes, int]]:
     """(indexed and not stored, stored and not indexed)."""
     missing = {member: at for member, at in indexed.items() if stored.get(member) != at}
     surplus = {member: at for member, at in stored.items() if indexed.get(member) != at}
     return missing, surplus
 
 
-def array_of(members: Members) -> SegmentArray:
+def array_from_members(members: Members) -> SegmentArray:
     """In the order of time."""
     rows = sorted(members.items(), key=lambda item: item[1])
-    return index.segments([member for member, _ in rows], [at for _, at in rows])
+    return segment_array.decode_members([member for member, _ in rows], [at for _, at in rows])
 
 
-def overlapping_us(segments: SegmentArray, told: Sequence[Told]) -> int:
+def overlapping_us(segments: SegmentArray, events: Sequence[LoggedEvent]) -> int:
     """Time at which two epochs are stored and no handover explains it."""
-    return total(overlaps(segments, told))
+    return total(unexplained_overlaps(segments, events))
 
 
-def copies(segments: SegmentArray) -> int:
+def count_copies(segments: SegmentArray) -> int:
     """Segments all of whose fragments another segment of their epoch holds too."""
-    rows = segments[by_seq(segments)]
+    rows = segments[order_by_seq(segments)]
     if not len(rows):
         return 0
-    new = np.concatenate(
+    is_new_epoch = np.concatenate(
         (
             [True],
             (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (rows["epoch_lo"][1:] != rows["epoch_lo"][:-1]),
         )
     )
-    rank = (np.cumsum(new) << 33) + rows["last_seq"]
+    rank = (np.cumsum(is_new_epoch) << 33) + rows["last_seq"]
     before = np.concatenate(([-1], np.maximum.accumulate(rank)[:-1]))
-    return int(np.count_nonzero(~new & (rank <= before)))
+    return int(np.count_nonzero(~is_new_epoch & (rank <= before)))

@@ -9,13 +9,13 @@ from districam_common.ledger.intervals import Interval, merge
 from districam_indexer.core.operations import Operation
 from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
 
-Value = SegmentStored | StreamEvent | Camera | Still
+IndexedValue = SegmentStored | StreamEvent | Camera | Still
 
-OLDEST_KEPT_US = names.DAY_US // 2
+MIN_UNCERTAIN_AGE_US = names.DAY_US // 2
 """Footage is kept for a day at least: what is younger than half of one cannot have expired, whatever the clocks say."""
 
 
-def decode(topic: str, key: bytes | None, headers: wire.Received, value: bytes | None) -> Value:
+def decode(topic: str, key: bytes | None, headers: wire.ReceivedHeaders, value: bytes | None) -> IndexedValue:
     """The value of a record of any topic that is indexed.
 
     Raises:
@@ -23,18 +23,18 @@ def decode(topic: str, key: bytes | None, headers: wire.Received, value: bytes |
     """
     match topic:
         case names.SEGMENTS:
-            return wire.stored(key, headers, value)
+            return wire.decode_stored(key, headers, value)
         case names.STREAMS:
-            return wire.event(key, headers, value)
+            return wire.decode_event(key, headers, value)
         case names.RETENTION:
-            return wire.expired(key, headers, value)
+            return wire.decode_expired(key, headers, value)
         case names.CAMERAS:
-            return wire.camera(key, headers, value)
+            return wire.decode_camera(key, headers, value)
         case _:
-            return wire.still(key, headers, value)
+            return wire.decode_still(key, headers, value)
 
 
-def plan(value: Value, append_us: int, expired: Mapping[str, Sequence[Interval]]) -> list[Operation]:
+def plan(value: IndexedValue, append_us: int, expired: Mapping[str, Sequence[Interval]]) -> list[Operation]:
     """What the value changes in the index; `expired` is camera → what retention let go, merged.
 
     Raises:
@@ -51,19 +51,19 @@ def plan(value: Value, append_us: int, expired: Mapping[str, Sequence[Interval]]
             return plan_event(value, append_us)
 
 
-def may_be_expired(values: Iterable[Value], now_us: int) -> set[str]:
+def cameras_with_old_footage(values: Iterable[IndexedValue], now_us: int) -> set[str]:
     """Cameras whose expired ranges must be known before these values are planned."""
     return {
         value.camera_id
         for value in values
-        if isinstance(value, SegmentStored) and value.end_us < now_us - OLDEST_KEPT_US
+        if isinstance(value, SegmentStored) and value.end_us < now_us - MIN_UNCERTAIN_AGE_US
     }
 
 
-def expired_in(values: Iterable[object]) -> dict[str, list[Interval]]:
+def expired_by_camera(values: Iterable[object]) -> dict[str, list[Interval]]:
     """What the events among `values` say is let go: camera → merged ranges."""
-    out: dict[str, list[Interval]] = {}
+    by_camera: dict[str, list[Interval]] = {}
     for value in values:
         if isinstance(value, FootageExpired):
-            out.setdefault(value.camera_id, []).append((value.from_us, value.to_us))
-    return {camera_id: merge(ranges) for camera_id, ranges in out.items()}
+            by_camera.setdefault(value.camera_id, []).append((value.from_us, value.to_us))
+    return {camera_id: merge(ranges) for camera_id, ranges in by_camera.items()}

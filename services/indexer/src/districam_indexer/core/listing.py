@@ -9,85 +9,85 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from districam_common.contract import names
-from districam_common.contract.index import member
 from districam_common.contract.names import DAY_US, HOUR_US, SLOT_US
+from districam_common.contract.segment_array import encode_member
 from districam_indexer.core.operations import Batch
-from districam_indexer.core.plan import EXACT
+from districam_indexer.core.plan import MAX_EXACT_SCORE
 
 _DAY_SLOTS = DAY_US // SLOT_US
 
 
 @dataclass(slots=True)
-class Read:
+class ListingResult:
     """What some objects of one camera say.
 
     Attributes:
-        hours: key of the sorted set → member → score.
-        epochs: (epoch, key of the shapes' hash) → an object that can tell the epoch's shape.
-        slots: key of the day's bitmap → bits.
+        scored_members: key of the sorted set → member → score.
+        epoch_objects: (epoch, key of the shapes' hash) → an object that can tell the epoch's shape.
+        day_slots: key of the day's bitmap → bits.
         latest_us: end of the newest segment; 0 for none but such as end after now.
         objects: how many.
-        left_out: keys that are no segment's.
+        skipped_keys: keys that are no segment's.
     """
 
-    hours: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
-    epochs: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-    slots: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    scored_members: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
+    epoch_objects: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    day_slots: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
     latest_us: int = 0
     objects: int = 0
-    left_out: list[str] = field(default_factory=list[str])
+    skipped_keys: list[str] = field(default_factory=list[str])
 
 
-class Listing:
+class ListingParser:
     """Objects of one camera, a page at a time. The Redis keys of an hour are made once."""
 
-    def __init__(self, camera_id: str, *, now_us: int = EXACT) -> None:
-        self._camera_id, self._until_us = camera_id, now_us + names.AHEAD_US
-        self._keys: dict[int, tuple[str, str]] = {}
+    def __init__(self, camera_id: str, *, now_us: int = MAX_EXACT_SCORE) -> None:
+        self._camera_id, self._max_end_us = camera_id, now_us + names.MAX_CLOCK_AHEAD_US
+        self._hour_keys: dict[int, tuple[str, str]] = {}
 
-    def read(self, page: Iterable[tuple[str, int]]) -> Read:
+    def parse_page(self, page: Iterable[tuple[str, int]]) -> ListingResult:
         """(key, size) of objects → what they say."""
-        out = Read()
+        result = ListingResult()
         slots: set[int] = set()
         for key, size in page:
             try:
-                self._add(key, size, out, slots)
+                self._add(key, size, result, slots)
             except ValueError:
-                out.left_out.append(key)
+                result.skipped_keys.append(key)
         for slot in slots:
             day, bit = divmod(slot, _DAY_SLOTS)
-            out.slots.setdefault(names.day_key(self._camera_id, day * DAY_US), set()).add(bit)
-        return out
+            result.day_slots.setdefault(names.day_key(self._camera_id, day * DAY_US), set()).add(bit)
+        return result
 
-    def _add(self, key: str, size: int, out: Read, slots: set[int]) -> None:
-        found = names.parse_segment_key(key, size)
+    def _add(self, key: str, size: int, result: ListingResult, slots: set[int]) -> None:
+        found = names.parse_segment_object_key(key, size)
         entry = found.entry
-        if found.camera_id != self._camera_id or entry.end_us >= EXACT:
+        if found.camera_id != self._camera_id or entry.end_us >= MAX_EXACT_SCORE:
             raise ValueError(key)
         start_us, end_us = entry.start_us, entry.end_us
         hour = start_us // HOUR_US
-        hour_key, epochs_key = self._keys.get(hour) or self._keys_of(hour)
-        out.hours.setdefault(hour_key, {})[member(entry)] = start_us
-        out.epochs.setdefault((entry.epoch, epochs_key), key)
+        hour_key, epochs_key = self._hour_keys.get(hour) or self._keys_of_hour(hour)
+        result.scored_members.setdefault(hour_key, {})[encode_member(entry)] = start_us
+        result.epoch_objects.setdefault((entry.epoch, epochs_key), key)
         slots.update(range(start_us // SLOT_US, max(start_us, end_us - 1) // SLOT_US + 1))
-        if end_us <= self._until_us:
-            out.latest_us = max(out.latest_us, end_us)
-        out.objects += 1
+        if end_us <= self._max_end_us:
+            result.latest_us = max(result.latest_us, end_us)
+        result.objects += 1
 
-    def _keys_of(self, hour: int) -> tuple[str, str]:
+    def _keys_of_hour(self, hour: int) -> tuple[str, str]:
         at_us = hour * HOUR_US
-        made = names.segments_key(self._camera_id, at_us), names.epochs_key(self._camera_id, at_us)
-        self._keys[hour] = made
-        return made
+        keys = names.segments_key(self._camera_id, at_us), names.epochs_key(self._camera_id, at_us)
+        self._hour_keys[hour] = keys
+        return keys
 
 
-def batch_of(camera_id: str, read: Read) -> Batch:
+def build_batch(camera_id: str, result: ListingResult) -> Batch:
     """All of it as one write, save the epochs' shapes."""
-    batch = Batch(scored=read.hours, bitmaps={key: _bitmap(bits) for key, bits in read.slots.items()})
-    if read.objects:
+    batch = Batch(scored=result.scored_members, bitmaps={key: _bitmap(bits) for key, bits in result.day_slots.items()})
+    if result.objects:
         batch.members[names.CAMERA_IDS] = {camera_id}
-    if read.latest_us:
-        batch.raised[names.LATEST] = {camera_id: read.latest_us}
+    if result.latest_us:
+        batch.max_scores[names.LATEST] = {camera_id: result.latest_us}
     return batch
 
 

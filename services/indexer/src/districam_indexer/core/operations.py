@@ -66,7 +66,7 @@ class Batch:
     """Operations gathered by key, so that a replay of a whole hour is one command a key instead of one a segment."""
 
     scored: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
-    raised: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    max_scores: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     fields: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     bits: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
     bitmaps: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -80,7 +80,7 @@ class Batch:
             case AddScored(key, member, score):
                 self.scored.setdefault(key, {})[member] = score
             case RaiseScore(key, name, score):
-                best = self.raised.setdefault(key, {})
+                best = self.max_scores.setdefault(key, {})
                 best[name] = max(score, best.get(name, score))
             case SetField(key, name, value):
                 self.fields.setdefault(key, {})[name] = value
@@ -93,7 +93,7 @@ class Batch:
                 self.stills[operation.key] = max(known, operation, key=lambda still: still.at_us)
 
 
-def gathered(operations: Iterable[Operation]) -> Batch:
+def to_batch(operations: Iterable[Operation]) -> Batch:
     """All of `operations` by key."""
     batch = Batch()
     for operation in operations:

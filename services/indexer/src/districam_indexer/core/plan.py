@@ -3,13 +3,19 @@
 import json
 from collections.abc import Sequence
 
-from districam_common.contract import index, names, wire
-from districam_common.contract.events import Camera, FootageExpired, PartitionFell, SegmentStored, StreamEvent
-from districam_common.contract.index import IndexEntry
+from districam_common.contract import names, segment_array, wire
+from districam_common.contract.events import (
+    Camera,
+    FootageExpired,
+    PartitionTruncated,
+    SegmentStored,
+    StreamEvent,
+)
 from districam_common.contract.media import CAMERA_ID, Still
 from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.contract.segment_array import IndexEntry
 from districam_common.errors import Rejected
-from districam_common.index import indexed
+from districam_common.index import indexed_camera
 from districam_common.ledger.intervals import Interval
 from districam_indexer.core.operations import (
     AddMember,
@@ -21,12 +27,12 @@ from districam_indexer.core.operations import (
     SetField,
 )
 
-EXACT = 1 << 53
+MAX_EXACT_SCORE = 1 << 53
 """Scores are doubles: above this they are no longer exact."""
 
 
 def plan_stored(
-    stored: SegmentStored, expired: Sequence[Interval] = (), *, append_us: int = EXACT
+    stored: SegmentStored, expired: Sequence[Interval] = (), *, append_us: int = MAX_EXACT_SCORE
 ) -> list[Operation]:
     """An announced segment; nothing if it lies inside what retention let go: its object is gone, or soon will be.
 
@@ -36,18 +42,18 @@ def plan_stored(
         Rejected: the index cannot hold it, or its key is not what the index would derive: no reader would find it.
     """
     entry = names.entry_of(stored)
-    if is_inside((entry.start_us, entry.end_us), expired):
+    if is_covered((entry.start_us, entry.end_us), expired):
         return []
     operations = plan_entry(stored.camera_id, entry, now_us=append_us)
-    if stored.key != names.segment_key(stored.camera_id, entry):
+    if stored.key != names.segment_object_key(stored.camera_id, entry):
         raise Rejected(f"the key says otherwise than the fields: {stored.key[:200]!r}")
-    shape = plan_shape(
+    parameters = plan_epoch_parameters(
         stored.camera_id, entry, codecs=stored.codecs, width=stored.width, height=stored.height
     )
-    return [*operations, shape]
+    return [*operations, parameters]
 
 
-def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = EXACT) -> list[Operation]:
+def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = MAX_EXACT_SCORE) -> list[Operation]:
     """A segment as its object's key and size tell it; all but the epoch's shape.
 
     One that ends after now was filed by a clock that was ahead. It is no camera's newest, or nothing recorded until then would be.
@@ -60,14 +66,14 @@ def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = EXACT) -> lis
     if entry.first_seq > entry.last_seq:
         raise Rejected(f"last_seq {entry.last_seq} is before first_seq {entry.first_seq}")
     try:
-        member = index.member(entry)
+        member = segment_array.encode_member(entry)
         slots = names.slots(entry.start_us, entry.end_us)
         return [
             AddMember(names.CAMERA_IDS, camera_id),
             AddScored(names.segments_key(camera_id, entry.start_us), member, entry.start_us),
             *(
                 [RaiseScore(names.LATEST, camera_id, entry.end_us)]
-                if entry.end_us <= now_us + names.AHEAD_US
+                if entry.end_us <= now_us + names.MAX_CLOCK_AHEAD_US
                 else []
             ),
             *(SetBits(names.day_key(camera_id, day_us), bits) for day_us, bits in slots),
@@ -76,31 +82,31 @@ def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = EXACT) -> lis
         raise Rejected(f"the index cannot hold this segment: {error}") from error
 
 
-def plan_shape(camera_id: str, entry: IndexEntry, *, codecs: str, width: int, height: int) -> SetField:
+def plan_epoch_parameters(camera_id: str, entry: IndexEntry, *, codecs: str, width: int, height: int) -> SetField:
     """What all segments of the entry's epoch share, kept by the day of the segment's start."""
-    return shape_field(
+    return epoch_parameters_field(
         names.epochs_key(camera_id, entry.start_us), entry.epoch, codecs=codecs, width=width, height=height
     )
 
 
-def shape_field(key: str, epoch: str, *, codecs: str, width: int, height: int) -> SetField:
+def epoch_parameters_field(key: str, epoch: str, *, codecs: str, width: int, height: int) -> SetField:
     """The same where the key is known."""
-    shape = json.dumps({"codecs": codecs, "width": width, "height": height}, separators=(",", ":"))
-    return SetField(key, epoch, shape.encode())
+    parameters = json.dumps({"codecs": codecs, "width": width, "height": height}, separators=(",", ":"))
+    return SetField(key, epoch, parameters.encode())
 
 
-def plan_event(event: StreamEvent, appended_us: int | None) -> list[Operation]:
-    """A stream event, for the ledger; `appended_us` is the log's time of it, None where that is not known.
+def plan_event(event: StreamEvent, append_us: int | None) -> list[Operation]:
+    """A stream event, for the ledger; `append_us` is the log's time of it, None where that is not known.
 
     Raises:
         Rejected: the index cannot hold it.
     """
-    member = wire.indexed_event(event, appended_us)
-    if isinstance(event, PartitionFell):
+    member = wire.encode_indexed_event(event, append_us)
+    if isinstance(event, PartitionTruncated):
         _check_instants(event.from_us, event.to_us)
-        if appended_us is not None and event.to_us > appended_us + HOUR_US:
+        if append_us is not None and event.to_us > append_us + HOUR_US:
             raise Rejected(f"to_us {event.to_us} is later than the record: it would explain gaps to come")
-        return [AddScored(names.fell_key(event.partition), member, event.from_us)]
+        return [AddScored(names.truncations_key(event.partition), member, event.from_us)]
     _check_camera(event.camera_id)
     _check_instants(event.at_us, event.at_us)
     return [
@@ -114,12 +120,12 @@ def _plan_expired(event: StreamEvent) -> list[Operation]:
     if not isinstance(event, FootageExpired) or event.from_us >= event.to_us:
         return []
     _check_instants(event.from_us, event.to_us)
-    span = names.interval_text(event.from_us, event.to_us).encode()
-    return [AddScored(names.expired_key(event.camera_id), span, event.to_us)]
+    member = names.format_interval(event.from_us, event.to_us).encode()
+    return [AddScored(names.expired_key(event.camera_id), member, event.to_us)]
 
 
-def plan_camera(camera: Camera, appended_us: int) -> list[Operation]:
-    """A revision of a camera's record; all are kept. `appended_us` is the log's time of it, which the ledger goes by.
+def plan_camera(camera: Camera, append_us: int) -> list[Operation]:
+    """A revision of a camera's record; all are kept. `append_us` is the log's time of it, which the ledger goes by.
 
     They stand in the order of `updated_us`. One that is far ahead of the log's time is put where the log has it: it would be
     the newest for ever.
@@ -129,15 +135,15 @@ def plan_camera(camera: Camera, appended_us: int) -> list[Operation]:
     """
     _check_camera(camera.camera_id)
     _check_instants(camera.updated_us, camera.updated_us)
-    is_ahead = camera.updated_us > appended_us + DAY_US
-    score = appended_us if is_ahead else camera.updated_us
+    is_ahead = camera.updated_us > append_us + DAY_US
+    score = append_us if is_ahead else camera.updated_us
     return [
         AddMember(names.CAMERA_IDS, camera.camera_id),
-        AddScored(names.camera_key(camera.camera_id), indexed.indexed_camera(camera, appended_us), score),
+        AddScored(names.camera_key(camera.camera_id), indexed_camera.encode_indexed_camera(camera, append_us), score),
     ]
 
 
-def plan_still(still: Still, append_us: int = EXACT) -> list[Operation]:
+def plan_still(still: Still, append_us: int = MAX_EXACT_SCORE) -> list[Operation]:
     """A keyframe's picture; only the newest stays. One of after its record, `append_us`, would keep all that follow away.
 
     Raises:
@@ -145,15 +151,15 @@ def plan_still(still: Still, append_us: int = EXACT) -> list[Operation]:
     """
     _check_camera(still.camera_id)
     _check_instants(still.at_us, still.at_us)
-    if still.at_us > append_us + names.AHEAD_US:
-        raise Rejected(f"the picture is of {names.rfc3339(still.at_us)}, later than its record")
+    if still.at_us > append_us + names.MAX_CLOCK_AHEAD_US:
+        raise Rejected(f"the picture is of {names.format_rfc3339(still.at_us)}, later than its record")
     key = names.still_key(still.camera_id)
     return [ReplaceStill(key, still.at_us, still.width, still.height, still.jpeg)]
 
 
-def is_inside(span: Interval, ranges: Sequence[Interval]) -> bool:
-    """Whether one of `ranges` (merged, see `intervals`) holds all of `span`."""
-    return any(start <= span[0] and span[1] <= end for start, end in ranges)
+def is_covered(interval: Interval, ranges: Sequence[Interval]) -> bool:
+    """Whether one of `ranges` (merged, see `intervals`) holds all of `interval`."""
+    return any(start <= interval[0] and interval[1] <= end for start, end in ranges)
 
 
 def _check_camera(camera_id: str) -> None:
@@ -162,5 +168,5 @@ def _check_camera(camera_id: str) -> None:
 
 
 def _check_instants(start_us: int, end_us: int) -> None:
-    if not 0 <= start_us <= end_us < EXACT:
+    if not 0 <= start_us <= end_us < MAX_EXACT_SCORE:
         raise Rejected(f"not a time between 1970 and 2255: [{start_us}, {end_us})"[:200])

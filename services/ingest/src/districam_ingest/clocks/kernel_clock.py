@@ -42,10 +42,10 @@ class KernelClock:
     now_s: int
 
 
-Asking = Callable[[Any], int]
+AdjtimexCall = Callable[[Any], int]
 
 
-def adjtimex() -> Asking | None:
+def load_adjtimex() -> AdjtimexCall | None:
     """The C library's; None where it has none."""
     try:
         return ctypes.CDLL(None).adjtimex
@@ -53,16 +53,16 @@ def adjtimex() -> Asking | None:
         return None
 
 
-def kernel_clock(ask: Asking | None) -> KernelClock | None:
+def read_kernel_clock(adjtimex: AdjtimexCall | None) -> KernelClock | None:
     """None if the kernel refuses, as it does in some containers."""
-    told = _Timex(modes=0)
-    state = ask(ctypes.byref(told)) if ask is not None else -1
+    timex = _Timex(modes=0)
+    state = adjtimex(ctypes.byref(timex)) if adjtimex is not None else -1
     if state < 0:
         return None
-    return KernelClock(state != TIME_ERROR, told.esterror / 1e6, told.seconds)
+    return KernelClock(state != TIME_ERROR, timex.esterror / 1e6, timex.seconds)
 
 
-def tell_kernel_clock(clock: KernelClock | None, registry: CollectorRegistry = REGISTRY) -> None:
+def export_kernel_clock(clock: KernelClock | None, registry: CollectorRegistry = REGISTRY) -> None:
     """What the kernel says of the clock. If it says nothing, there are no such series: a 0 would be a lie."""
     if clock is not None:
         metrics.CLOCK_SYNCHRONIZED.set(clock.is_synchronized)

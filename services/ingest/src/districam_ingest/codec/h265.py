@@ -6,8 +6,20 @@ The comments name the syntax elements that are read or passed over.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from districam_ingest.codec.nal import Bits, BitstreamError, counted, unescaped
-from districam_ingest.codec.shape import REORDER_MOST, VideoShape, chroma_of, cropped, depth_of, rate_of
+from districam_ingest.codec.nal import (
+    BitReader,
+    BitstreamError,
+    encode_parameter_sets,
+    remove_emulation_prevention,
+)
+from districam_ingest.codec.video_parameters import (
+    MAX_REORDER_DEPTH,
+    VideoParameters,
+    check_chroma_format,
+    compute_bit_depth,
+    compute_cropped_size,
+    compute_fps,
+)
 
 _VPS, _SPS, _PPS = 32, 33, 34
 _EXTENDED_SAR = 255
@@ -23,42 +35,42 @@ class _Sps:
     height: int
     luma_bits: int
     chroma_bits: int
-    reorder: int
+    reorder_depth: int
     fps: float | None
 
 
-def _kind(nal: bytes) -> int:
+def _nal_type(nal: bytes) -> int:
     return (nal[0] >> 1) & 63
 
 
-def _parsed(sets: Sequence[bytes]) -> _Sps:
-    sps = next((nal for nal in sets if _kind(nal) == _SPS), None)
+def _parse_sps(parameter_sets: Sequence[bytes]) -> _Sps:
+    sps = next((nal for nal in parameter_sets if _nal_type(nal) == _SPS), None)
     if sps is None or len(sps) < 16:
         raise BitstreamError("no H.265 sequence parameter set")
-    body = unescaped(sps)[2:]
+    body = remove_emulation_prevention(sps)[2:]
     sub_layers = (body[0] >> 1) & 7  # sps_max_sub_layers_minus1
-    bits = Bits(body[13:])
+    bits = BitReader(body[13:])
     _skip_sub_layers(bits, sub_layers)
     bits.ue()  # sps_seq_parameter_set_id
-    chroma = chroma_of(bits.ue())  # chroma_format_idc
+    chroma = check_chroma_format(bits.ue())  # chroma_format_idc
     separate = chroma == 3 and bits.flag()  # separate_colour_plane_flag
-    width, height = _size(bits, 0 if separate else chroma)
-    luma = depth_of(bits.ue())  # bit_depth_luma_minus8
-    chroma_bits = depth_of(bits.ue())  # bit_depth_chroma_minus8
+    width, height = _parse_size(bits, 0 if separate else chroma)
+    luma = compute_bit_depth(bits.ue())  # bit_depth_luma_minus8
+    chroma_bits = compute_bit_depth(bits.ue())  # bit_depth_chroma_minus8
     poc_bits = bits.ue() + 4  # log2_max_pic_order_cnt_lsb_minus4
-    reorder = 0
+    reorder_depth = 0
     for _ in range(sub_layers + 1 if bits.flag() else 1):  # sps_sub_layer_ordering_info_present_flag
         bits.ue()  # sps_max_dec_pic_buffering_minus1
-        reorder = bits.ue()  # sps_max_num_reorder_pics
+        reorder_depth = bits.ue()  # sps_max_num_reorder_pics
         bits.ue()  # sps_max_latency_increase_plus1
-    if reorder > REORDER_MOST:
-        raise BitstreamError(f"a reorder depth of {reorder}")
-    fps = _frame_rate(bits, poc_bits)
+    if reorder_depth > MAX_REORDER_DEPTH:
+        raise BitstreamError(f"a reorder depth of {reorder_depth}")
+    fps = _parse_frame_rate(bits, poc_bits)
     nested = body[0] & 1  # sps_temporal_id_nesting_flag
-    return _Sps(body[1:13], sub_layers + 1, nested, chroma, width, height, luma, chroma_bits, reorder, fps)
+    return _Sps(body[1:13], sub_layers + 1, nested, chroma, width, height, luma, chroma_bits, reorder_depth, fps)
 
 
-def _skip_sub_layers(bits: Bits, count: int) -> None:
+def _skip_sub_layers(bits: BitReader, count: int) -> None:
     present = [(bits.flag(), bits.flag()) for _ in range(count)]
     if count:
         bits.u(2 * (8 - count))
@@ -66,13 +78,13 @@ def _skip_sub_layers(bits: Bits, count: int) -> None:
         bits.u((88 if profile else 0) + (8 if level else 0))
 
 
-def _size(bits: Bits, chroma: int) -> tuple[int, int]:
+def _parse_size(bits: BitReader, chroma: int) -> tuple[int, int]:
     width, height = bits.ue(), bits.ue()  # pic_width_in_luma_samples, pic_height_in_luma_samples
     edges = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)  # conf_win_*_offset
-    return cropped(width, height, chroma, edges)
+    return compute_cropped_size(width, height, chroma, edges)
 
 
-def _frame_rate(bits: Bits, poc_bits: int) -> float | None:
+def _parse_frame_rate(bits: BitReader, poc_bits: int) -> float | None:
     """Pictures a second by the VUI's timing. Cameras write broken ones: what can't be read is left out."""
     try:
         _skip_to_vui(bits, poc_bits)
@@ -84,10 +96,10 @@ def _frame_rate(bits: Bits, poc_bits: int) -> float | None:
         tick, scale = bits.u(32), bits.u(32)  # vui_num_units_in_tick, vui_time_scale
     except BitstreamError:
         return None
-    return rate_of(scale, tick)  # a tick is a picture; H.264's is a field
+    return compute_fps(scale, tick)  # a tick is a picture; H.264's is a field
 
 
-def _skip_to_vui(bits: Bits, poc_bits: int) -> None:
+def _skip_to_vui(bits: BitReader, poc_bits: int) -> None:
     for _ in range(6):  # log2_min_luma_coding_block_size_minus3 … max_transform_hierarchy_depth_intra
         bits.ue()
     if bits.flag() and bits.flag():  # scaling_list_enabled_flag, sps_scaling_list_data_present_flag
@@ -105,7 +117,7 @@ def _skip_to_vui(bits: Bits, poc_bits: int) -> None:
     bits.u(2)  # sps_temporal_mvp_enabled_flag, strong_intra_smoothing_enabled_flag
 
 
-def _skip_scaling_lists(bits: Bits) -> None:
+def _skip_scaling_lists(bits: BitReader) -> None:
     """scaling_list_data (section 7.3.4)."""
     for size_id in range(4):
         for _ in range(2 if size_id == 3 else 6):  # matrixId
@@ -118,14 +130,14 @@ def _skip_scaling_lists(bits: Bits) -> None:
                 bits.se()  # scaling_list_delta_coef
 
 
-def _skip_reference_sets(bits: Bits) -> None:
+def _skip_reference_sets(bits: BitReader) -> None:
     distances: list[int] = []
     for index in range(bits.ue()):  # num_short_term_ref_pic_sets; however many, `Bits` ends
         predicted = index > 0 and bits.flag()  # inter_ref_pic_set_prediction_flag
-        distances = _predicted(bits, distances) if predicted else _listed(bits)
+        distances = _parse_predicted_set(bits, distances) if predicted else _parse_explicit_set(bits)
 
 
-def _listed(bits: Bits) -> list[int]:
+def _parse_explicit_set(bits: BitReader) -> list[int]:
     """The distances in picture order of a set's references, in the order of section 7.4.8: DeltaPocS0, then DeltaPocS1."""
     counts = bits.ue(), bits.ue()  # num_negative_pics, num_positive_pics
     out: list[int] = []
@@ -138,7 +150,7 @@ def _listed(bits: Bits) -> list[int]:
     return out
 
 
-def _predicted(bits: Bits, before: list[int]) -> list[int]:
+def _parse_predicted_set(bits: BitReader, before: list[int]) -> list[int]:
     """The same of a set that is told by its difference from the one before (formulas 7-61 and 7-62)."""
     is_negative = bits.flag()  # delta_rps_sign
     delta = (bits.ue() + 1) * (-1 if is_negative else 1)  # abs_delta_rps_minus1
@@ -150,7 +162,7 @@ def _predicted(bits: Bits, before: list[int]) -> list[int]:
     return sorted((one for one in kept if one < 0), reverse=True) + sorted(one for one in kept if one > 0)
 
 
-def _skip_to_timing(bits: Bits) -> None:
+def _skip_to_timing(bits: BitReader) -> None:
     """vui_parameters (section E.2.1) up to vui_timing_info_present_flag."""
     if bits.flag() and bits.u(8) == _EXTENDED_SAR:  # aspect_ratio_info_present_flag, aspect_ratio_idc
         bits.u(32)  # sar_width, sar_height
@@ -169,40 +181,42 @@ def _skip_to_timing(bits: Bits) -> None:
             bits.ue()
 
 
-def shape(sets: Sequence[bytes]) -> VideoShape:
-    """What the first SPS among `sets` says; the codec string as ISO/IEC 14496-15 annex E writes it.
+def parse_video_parameters(parameter_sets: Sequence[bytes]) -> VideoParameters:
+    """What the first SPS among `parameter_sets` says; the codec string as ISO/IEC 14496-15 annex E writes it.
 
     Raises:
         BitstreamError: no SPS, or not readable.
     """
-    sps = _parsed(sets)
+    sps = _parse_sps(parameter_sets)
     ptl = sps.profile_tier_level
     compatibility = int(f"{int.from_bytes(ptl[1:5], 'big'):032b}"[::-1], 2)
     constraints = "".join(f".{byte:X}" for byte in ptl[5:11].rstrip(b"\0"))
     space = ["", "A", "B", "C"][ptl[0] >> 6]
     tier = "LH"[ptl[0] >> 5 & 1]
-    return VideoShape(
+    return VideoParameters(
         codec="hevc",
         codecs=f"hvc1.{space}{ptl[0] & 31}.{compatibility:X}.{tier}{ptl[11]}{constraints}",
         width=sps.width,
         height=sps.height,
         fps=sps.fps,
-        reorder=sps.reorder,
+        reorder_depth=sps.reorder_depth,
     )
 
 
-def hvcc(sets: Sequence[bytes]) -> bytes:
-    """The decoder configuration of `sets` (VPS, SPS and PPS alone: encoders' SEI would bloat every record).
+def encode_hvcc(parameter_sets: Sequence[bytes]) -> bytes:
+    """The decoder configuration of `parameter_sets` (VPS, SPS and PPS alone: encoders' SEI would bloat every record).
 
     Raises:
         BitstreamError: a set is missing or malformed.
     """
-    sps = _parsed(sets)
-    by_kind = [(kind, [nal for nal in sets if _kind(nal) == kind]) for kind in (_VPS, _SPS, _PPS)]
+    sps = _parse_sps(parameter_sets)
+    by_kind = [(kind, [nal for nal in parameter_sets if _nal_type(nal) == kind]) for kind in (_VPS, _SPS, _PPS)]
     if not all(nals for _, nals in by_kind):
         raise BitstreamError("VPS, SPS or PPS is missing")
     head = bytes([1]) + sps.profile_tier_level + b"\xf0\x00\xfc"
     head += bytes([0xFC | sps.chroma, 0xF8 | (sps.luma_bits - 8), 0xF8 | (sps.chroma_bits - 8)])
     head += b"\0\0" + bytes([sps.layers << 3 | sps.nested << 2 | 3, 3])
-    arrays = [bytes([0x80 | kind]) + counted(nals, size=2, most=255) for kind, nals in by_kind]
+    arrays = [
+        bytes([0x80 | kind]) + encode_parameter_sets(nals, count_bytes=2, max_count=255) for kind, nals in by_kind
+    ]
     return head + b"".join(arrays)

@@ -6,7 +6,7 @@ from typing import Final, Literal
 Codec = Literal["h264", "hevc"]
 
 _START: Final = b"\0\0\1"
-PARSED_MOST: Final = 1024
+MAX_PARSED_BYTES: Final = 1024
 """Real parameter sets take 30 to 300 bytes, and nothing that is read stands far behind."""
 
 
@@ -38,20 +38,20 @@ def length_prefixed(nals: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(parts)
 
 
-def counted(nals: Sequence[bytes], *, size: int, most: int, flags: int = 0) -> bytes:
-    """How many parameter sets, in `size` bytes, and each behind its length in two: as avcC and hvcC list them.
+def encode_parameter_sets(nals: Sequence[bytes], *, count_bytes: int, max_count: int, flags: int = 0) -> bytes:
+    """How many parameter sets, in `count_bytes` bytes, and each behind its length in two: as avcC and hvcC list them.
 
     Raises:
         BitstreamError: more, or longer ones, than the list can say.
     """
-    if len(nals) > most or any(len(nal) > 0xFFFF for nal in nals):
+    if len(nals) > max_count or any(len(nal) > 0xFFFF for nal in nals):
         raise BitstreamError("too many or too long parameter sets")
-    return (flags | len(nals)).to_bytes(size, "big") + b"".join(
+    return (flags | len(nals)).to_bytes(count_bytes, "big") + b"".join(
         part for nal in nals for part in (len(nal).to_bytes(2, "big"), nal)
     )
 
 
-def unescaped(nal: bytes) -> bytes:
+def remove_emulation_prevention(nal: bytes) -> bytes:
     """The payload without emulation prevention bytes (H.264 section 7.4.1)."""
     return nal.replace(b"\0\0\3", b"\0\0")
 
@@ -65,7 +65,7 @@ def is_slice(codec: Codec, nal: bytes) -> bool:
     return 1 <= kind <= 5 if codec == "h264" else kind < 32
 
 
-def starts_picture(codec: Codec, nal: bytes) -> bool:
+def is_first_slice(codec: Codec, nal: bytes) -> bool:
     """Whether it is a coded picture's, or field's, first slice: no other holds the first macroblock or block.
 
     first_mb_in_slice (H.264 section 7.4.3), first_slice_segment_in_pic_flag (H.265 section 7.4.7.1).
@@ -75,7 +75,7 @@ def starts_picture(codec: Codec, nal: bytes) -> bool:
     return nal_type(codec, nal) < 32 and len(nal) > 2 and bool(nal[2] & 0x80)
 
 
-def is_leading(codec: Codec, nal: bytes) -> bool:
+def is_access_unit_start(codec: Codec, nal: bytes) -> bool:
     """Whether, behind a picture's slices, it begins the next access unit: parameter sets, delimiters, (prefix) SEI.
 
     H.264 section 7.4.1.2.3, H.265 section 7.4.2.4.4. Never with the forbidden_zero_bit set.
@@ -88,10 +88,10 @@ def is_leading(codec: Codec, nal: bytes) -> bool:
     return 32 <= kind <= 35 or kind == 39 or 41 <= kind <= 44 or 48 <= kind <= 55
 
 
-def is_broken(codec: Codec, nals: Sequence[bytes]) -> bool:
+def is_corrupt(codec: Codec, nals: Sequence[bytes]) -> bool:
     """Whether there are bytes that are no NAL unit (forbidden_zero_bit, H.264 section 7.4.1), and no slice beside them."""
-    sound = [nal for nal in nals if not nal[0] & 0x80]
-    return len(sound) < len(nals) and not any(is_slice(codec, nal) for nal in sound)
+    valid = [nal for nal in nals if not nal[0] & 0x80]
+    return len(valid) < len(nals) and not any(is_slice(codec, nal) for nal in valid)
 
 
 def is_parameter_set(codec: Codec, nal: bytes) -> bool:
@@ -117,25 +117,23 @@ def is_keyframe(codec: Codec, nals: Sequence[bytes]) -> bool:
     kinds = [nal[0] & 31 for nal in nals]
     if 5 in kinds or 6 not in kinds:
         return 5 in kinds
-    return 1 in kinds and any(
-        _has_recovery_point(nal) for nal, kind in zip(nals, kinds, strict=True) if kind == 6
-    )
+    return 1 in kinds and any(_has_recovery_point(nal) for nal, kind in zip(nals, kinds, strict=True) if kind == 6)
 
 
 def _has_recovery_point(sei: bytes) -> bool:
     """Whether an H.264 SEI NAL unit holds payload type 6 (section D.1.8)."""
-    payload = unescaped(sei)
+    payload = remove_emulation_prevention(sei)
     at = 1
     while at + 2 < len(payload):
-        kind, at = _sei_number(payload, at)
-        size, at = _sei_number(payload, at)
+        kind, at = _parse_sei_number(payload, at)
+        size, at = _parse_sei_number(payload, at)
         if kind == 6:
             return True
         at += size
     return False
 
 
-def _sei_number(payload: bytes, at: int) -> tuple[int, int]:
+def _parse_sei_number(payload: bytes, at: int) -> tuple[int, int]:
     value = 0
     while at < len(payload) and payload[at] == 255:
         value, at = value + 255, at + 1
@@ -144,7 +142,7 @@ def _sei_number(payload: bytes, at: int) -> tuple[int, int]:
     return value + payload[at], at + 1
 
 
-class Bits:
+class BitReader:
     """Reads an RBSP bit by bit (H.264 section 9.1), its first `PARSED_MOST` bytes: hostile sets shall not hold us up.
 
     Raises:
@@ -152,14 +150,14 @@ class Bits:
     """
 
     def __init__(self, data: bytes) -> None:
-        data = data[:PARSED_MOST]
-        self._value, self._size, self._at = int.from_bytes(data, "big"), len(data) * 8, 0
+        data = data[:MAX_PARSED_BYTES]
+        self._value, self._size, self._pos = int.from_bytes(data, "big"), len(data) * 8, 0
 
     def u(self, count: int) -> int:
-        self._at += count
-        if self._at > self._size:
+        self._pos += count
+        if self._pos > self._size:
             raise BitstreamError("the parameters end early")
-        return (self._value >> (self._size - self._at)) & ((1 << count) - 1)
+        return (self._value >> (self._size - self._pos)) & ((1 << count) - 1)
 
     def flag(self) -> bool:
         return bool(self.u(1))

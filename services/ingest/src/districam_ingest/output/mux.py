@@ -13,13 +13,13 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from districam_common.contract import ticks
-from districam_common.mp4.writer import AudioUnit
+from districam_common.mp4.writer import AudioSample
 from districam_ingest.codec import h264, h265
-from districam_ingest.codec.aac import SoundShape
+from districam_ingest.codec.aac import AudioParameters
 from districam_ingest.codec.nal import BitstreamError
-from districam_ingest.codec.shape import VideoShape
-from districam_ingest.output.boxes import moof_mdat
-from districam_ingest.units import Cut
+from districam_ingest.codec.video_parameters import VideoParameters
+from districam_ingest.output.boxes import encode_moof_mdat
+from districam_ingest.units import UnmuxedFragment
 
 _OPTIONS = {
     # frag_discont keeps absolute decode times; no edit list, or B-frame streams come out shifted by up to 200 ms.
@@ -30,59 +30,59 @@ _OPTIONS = {
 }
 _TIME_BASE = Fraction(1, ticks.VIDEO_RATE)
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
+_CHANNEL_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 
 
-def decoder_config(shape: VideoShape, sets: Sequence[bytes]) -> bytes:
+def decoder_config(video: VideoParameters, parameter_sets: Sequence[bytes]) -> bytes:
     """The avcC or hvcC of the parameter sets.
 
     Raises:
         BitstreamError: a set is missing.
     """
-    return h264.avcc(sets) if shape.codec == "h264" else h265.hvcc(sets)
+    return h264.encode_avcc(parameter_sets) if video.codec == "h264" else h265.encode_hvcc(parameter_sets)
 
 
-def init_of(shape: VideoShape, sets: Sequence[bytes], sound: SoundShape | None = None) -> bytes:
+def mux_init(video: VideoParameters, parameter_sets: Sequence[bytes], audio: AudioParameters | None = None) -> bytes:
     """`ftyp` + `moov` of an epoch; with sound its track is the second. The same input gives the same bytes.
 
     Raises:
         BitstreamError: a parameter set is missing, or the muxer refuses them.
     """
-    config = decoder_config(shape, sets)
+    config = decoder_config(video, parameter_sets)
     try:
-        return _muxed_init(shape, config, sound)
+        return _write_init(video, config, audio)
     except (FFmpegError, ValueError) as error:
         raise BitstreamError(f"no MP4 of such parameter sets: {type(error).__name__}") from error
 
 
-def _muxed_init(shape: VideoShape, config: bytes, sound: SoundShape | None) -> bytes:
+def _write_init(video: VideoParameters, config: bytes, audio: AudioParameters | None) -> bytes:
     # Output streams that are never muxed into serve as templates: an encoder's own context would overwrite extradata.
     with av.open(io.BytesIO(), "w", format="mp4") as stub:
         sink = io.BytesIO()
         out = av.open(sink, "w", format="mp4", buffer_size=1 << 16, options=_OPTIONS)
-        stream = out.add_stream_from_template(stub.add_stream(_ENCODERS[shape.codec]), opaque=False)
+        stream = out.add_stream_from_template(stub.add_stream(_ENCODERS[video.codec]), opaque=False)
         context = stream.codec_context
         assert isinstance(context, VideoCodecContext)
-        context.extradata, context.width, context.height = config, shape.width, shape.height
+        context.extradata, context.width, context.height = config, video.width, video.height
         stream.time_base = _TIME_BASE
-        if shape.codec == "hevc":
+        if video.codec == "hevc":
             context.codec_tag = "hvc1"  # hev1, the default, does not play in Safari
-        if sound is not None:
-            _add_sound(stub, out, sound)
+        if audio is not None:
+            _add_audio_stream(stub, out, audio)
         out.start_encoding()
         out.close()
     return sink.getvalue()
 
 
-def _add_sound(stub: OutputContainer, out: OutputContainer, sound: SoundShape) -> None:
+def _add_audio_stream(stub: OutputContainer, out: OutputContainer, audio: AudioParameters) -> None:
     stream = out.add_stream_from_template(stub.add_stream("aac"), opaque=False)
     context = stream.codec_context
     assert isinstance(context, AudioCodecContext)
-    context.extradata, context.sample_rate = sound.config, sound.rate
-    context.layout = _LAYOUTS[sound.channels]
-    stream.time_base = Fraction(1, sound.rate)
+    context.extradata, context.sample_rate = audio.config, audio.clock_rate
+    context.layout = _CHANNEL_LAYOUTS[audio.channels]
+    stream.time_base = Fraction(1, audio.clock_rate)
 
 
-def value_of(init: bytes, cut: Cut, sound: Sequence[AudioUnit] = ()) -> bytes:
+def mux_fragment(init: bytes, fragment: UnmuxedFragment, audio: Sequence[AudioSample] = ()) -> bytes:
     """A fragment's record value, playable alone."""
-    return moof_mdat(cut.units, cut.last_ticks, sound, front=init)
+    return encode_moof_mdat(fragment.units, fragment.last_duration_ticks, audio, prefix=init)

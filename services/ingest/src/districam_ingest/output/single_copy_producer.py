@@ -32,15 +32,15 @@ require("aiokafka")
 HAS_CRC32C = google_crc32c.implementation == "c"
 """Whether the package has its compiled part here. If not, its Python is slower than aiokafka, whose batches are used then."""
 
-_LENGTH_BEHIND, _CHECKED_FROM = 12, 21
-_BEFORE_CRC = struct.Struct(">qiib")
+_LENGTH_FIELD_END, _CRC_END = 12, 21
+_HEADER_BEFORE_CRC = struct.Struct(">qiib")
 """baseOffset (the broker sets it), batchLength, partitionLeaderEpoch (the broker's), magic."""
-_CHECKED = struct.Struct(">hiqqqhii")
+_HEADER_AFTER_CRC = struct.Struct(">hiqqqhii")
 """attributes, lastOffsetDelta, baseTimestamp, maxTimestamp, producerId, producerEpoch, baseSequence, number of records."""
-_HEADER = _CHECKED_FROM + _CHECKED.size
-_FIRST_VERSION = 3
+_HEADER_BYTES = _CRC_END + _HEADER_AFTER_CRC.size
+_MIN_PRODUCE_VERSION = 3
 """Of Produce requests: the first with batches of version 2, and with a transactional id in front."""
-_TEXT = String("utf-8")
+_STRING = String("utf-8")
 
 
 class SingleCopyProducer(AIOKafkaProducer):
@@ -52,21 +52,21 @@ class SingleCopyProducer(AIOKafkaProducer):
         super().__init__(**arguments)
         accumulator: Any = self._message_accumulator
         if HAS_CRC32C:
-            accumulator.create_builder = partial(_Builder, accumulator._batch_size, 0)
+            accumulator.create_builder = partial(_BatchBuilder, accumulator._batch_size, 0)
         client: Any = self.client
         send = client.send
 
-        def send_flat(node_id: int, request: Any, **options: Any) -> Any:
+        def send_single_copy(node_id: int, request: Any, **options: Any) -> Any:
             is_produce = isinstance(request, ProduceRequest)
-            return send(node_id, FlatRequest(request) if is_produce else request, **options)
+            return send(node_id, SingleCopyProduceRequest(request) if is_produce else request, **options)
 
-        client.send = send_flat
+        client.send = send_single_copy
 
 
 # ---- batches
 
 
-class Appended(NamedTuple):
+class AppendedRecord(NamedTuple):
     """What the producer wants to know of a record that was appended."""
 
     offset: int
@@ -74,7 +74,7 @@ class Appended(NamedTuple):
     timestamp: int
 
 
-class Pieces:
+class BufferList:
     """Bytes in pieces that are not joined yet."""
 
     def __init__(self, parts: Sequence[bytes]) -> None:
@@ -88,7 +88,7 @@ class Pieces:
         return b"".join(self.parts)
 
 
-class Batch:
+class RecordBatchBuilder:
     """A record batch that refers to its records' values. It has the methods of aiokafka's `DefaultRecordBatchBuilder`.
 
     Args:
@@ -96,15 +96,15 @@ class Batch:
     """
 
     def __init__(self, batch_size: int) -> None:
-        self._producer = (-1, -1, 0)
-        self._most = batch_size
+        self._producer_state = (-1, -1, 0)
+        self._max_bytes = batch_size
         self._parts: list[bytes] = []
-        self._size = _HEADER
+        self._size = _HEADER_BYTES
         self._count = self._last_offset = 0
-        self._first_ms = self._greatest_ms = 0
+        self._base_timestamp_ms = self._max_timestamp_ms = 0
 
     def set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
-        self._producer = (producer_id, producer_epoch, base_sequence)
+        self._producer_state = (producer_id, producer_epoch, base_sequence)
 
     def append(
         self,
@@ -113,107 +113,116 @@ class Batch:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]],
-    ) -> Appended | None:
+    ) -> AppendedRecord | None:
         """Adds a record; None if it does not fit. `timestamp` in ms; None: now."""
         at_ms = int(time.time() * 1000) if timestamp is None else timestamp  # noqa: TID251  # as aiokafka does
-        first_ms = self._first_ms if self._count else at_ms
-        front = b"\0" + _varint(at_ms - first_ms) + _varint(offset) + _counted(key)
-        front += _varint(-1 if value is None else len(value))
-        behind = _varint(len(headers)) + b"".join(
-            _counted(name.encode()) + _counted(content) for name, content in headers
+        base_timestamp_ms = self._base_timestamp_ms if self._count else at_ms
+        head = b"\0" + _varint(at_ms - base_timestamp_ms) + _varint(offset) + _length_prefixed(key)
+        head += _varint(-1 if value is None else len(value))
+        encoded_headers = _varint(len(headers)) + b"".join(
+            _length_prefixed(name.encode()) + _length_prefixed(content) for name, content in headers
         )
-        body = len(front) + len(value or b"") + len(behind)
-        length = _varint(body)
-        size = len(length) + body
-        if self._count and self._size + size > self._most:
+        body_bytes = len(head) + len(value or b"") + len(encoded_headers)
+        length_prefix = _varint(body_bytes)
+        size = len(length_prefix) + body_bytes
+        if self._count and self._size + size > self._max_bytes:
             return None
-        self._parts += (length + front, value or b"", behind)
+        self._parts += (length_prefix + head, value or b"", encoded_headers)
         self._size += size
-        self._first_ms, self._greatest_ms = first_ms, max(self._greatest_ms, at_ms)
+        self._base_timestamp_ms, self._max_timestamp_ms = (
+            base_timestamp_ms,
+            max(self._max_timestamp_ms, at_ms),
+        )
         self._count, self._last_offset = self._count + 1, offset
-        return Appended(offset, size, at_ms)
+        return AppendedRecord(offset, size, at_ms)
 
-    def build(self) -> Pieces:
+    def build(self) -> BufferList:
         """The whole batch, header first; to be called once."""
-        checked = _CHECKED.pack(
+        crc_covered_header = _HEADER_AFTER_CRC.pack(
             0,  # no compression, the producer's timestamps, no transaction
             self._last_offset,
-            self._first_ms,
-            self._greatest_ms,
-            *self._producer,
+            self._base_timestamp_ms,
+            self._max_timestamp_ms,
+            *self._producer_state,
             self._count,
         )
-        crc = google_crc32c.value(checked)
+        crc = google_crc32c.value(crc_covered_header)
         for part in self._parts:
             crc = google_crc32c.extend(crc, part)
-        front = _BEFORE_CRC.pack(0, self._size - _LENGTH_BEHIND, -1, 2) + crc.to_bytes(4, "big") + checked
-        return Pieces([front, *self._parts])
+        header = (
+            _HEADER_BEFORE_CRC.pack(0, self._size - _LENGTH_FIELD_END, -1, 2)
+            + crc.to_bytes(4, "big")
+            + crc_covered_header
+        )
+        return BufferList([header, *self._parts])
 
     def size(self) -> int:
         return self._size
 
 
-class _Builder(BatchBuilder):
+class _BatchBuilder(BatchBuilder):
     """aiokafka's builder around a `Batch`."""
 
     def __init__(self, batch_size: int, compression_type: int, **serializers: Any) -> None:
         super().__init__(batch_size, compression_type, **serializers)
-        self._builder: Any = Batch(batch_size)
+        self._builder: Any = RecordBatchBuilder(batch_size)
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
         self._builder.set_producer_state(producer_id, producer_epoch, base_sequence)
 
 
-def _counted(content: bytes | None) -> bytes:
+def _length_prefixed(content: bytes | None) -> bytes:
     return _varint(-1) if content is None else _varint(len(content)) + content
 
 
 def _varint(number: int) -> bytes:
-    left = number << 1 ^ number >> 63
+    remaining = number << 1 ^ number >> 63
     out = bytearray()
-    while left > 0x7F:
-        out.append(left & 0x7F | 0x80)
-        left >>= 7
-    out.append(left)
+    while remaining > 0x7F:
+        out.append(remaining & 0x7F | 0x80)
+        remaining >>= 7
+    out.append(remaining)
     return bytes(out)
 
 
 # ---- requests
 
 
-class _Headed(Pieces):
+class _RequestWithHeader(BufferList):
     """A request with its header. aiokafka puts its size in front by `size + message`, and writes what that gives."""
 
     def __radd__(self, size: bytes) -> bytes:
         return b"".join((size, *self.parts))
 
 
-class _Body(Pieces):
+class _RequestBody(BufferList):
     """A request without its header, which aiokafka (`AIOKafkaConnection.send`) puts in front by `header + body`."""
 
-    def __radd__(self, header: bytes) -> _Headed:
-        return _Headed([header, *self.parts])
+    def __radd__(self, header: bytes) -> _RequestWithHeader:
+        return _RequestWithHeader([header, *self.parts])
 
 
-class _FlatSchema(Schema):
+class _SingleCopySchema(Schema):
     """Encodes a Produce request: transactional_id, acks, timeout_ms, [topic, [partition, records]]."""
 
-    def encode(self, item: Sequence[Any]) -> _Body:  # pyright: ignore[reportIncompatibleMethodOverride]  # not bytes
+    def encode(self, item: Sequence[Any]) -> _RequestBody:  # pyright: ignore[reportIncompatibleMethodOverride]  # not bytes
         transactional_id, acks, timeout_ms, topics = item
-        parts = [_TEXT.encode(transactional_id), Int16.encode(acks), Int32.encode(timeout_ms)]
+        parts = [_STRING.encode(transactional_id), Int16.encode(acks), Int32.encode(timeout_ms)]
         parts.append(Int32.encode(len(topics)))
         for topic, partitions in topics:
-            parts += (_TEXT.encode(topic), Int32.encode(len(partitions)))
+            parts += (_STRING.encode(topic), Int32.encode(len(partitions)))
             for number, batch in partitions:
                 parts += (Int32.encode(number), Int32.encode(len(batch)))
-                parts += batch.parts if isinstance(batch, Pieces) else (batch,)
-        return _Body(parts)
+                parts += batch.parts if isinstance(batch, BufferList) else (batch,)
+        return _RequestBody(parts)
 
 
-_FLAT = _FlatSchema(*zip(ProduceRequest_v3.SCHEMA.names, ProduceRequest_v3.SCHEMA.fields, strict=True))
+_SINGLE_COPY_SCHEMA = _SingleCopySchema(
+    *zip(ProduceRequest_v3.SCHEMA.names, ProduceRequest_v3.SCHEMA.fields, strict=True)
+)
 
 
-class FlatRequest(ProduceRequest):
+class SingleCopyProduceRequest(ProduceRequest):
     """A Produce request whose encoding is put together once, by `_FlatSchema`."""
 
     def __init__(self, request: ProduceRequest) -> None:
@@ -227,6 +236,6 @@ class FlatRequest(ProduceRequest):
     def build(self, request_struct_class: Any) -> Any:
         """The request in the version that the broker speaks; aiokafka asks for that at each sending."""
         built: Any = self._request.build(request_struct_class)
-        if request_struct_class.API_VERSION >= _FIRST_VERSION:
-            built.SCHEMA = _FLAT
+        if request_struct_class.API_VERSION >= _MIN_PRODUCE_VERSION:
+            built.SCHEMA = _SINGLE_COPY_SCHEMA
         return built

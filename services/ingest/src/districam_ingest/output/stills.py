@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import structlog
 
 from districam_common.contract.media import Still
-from districam_common.pictures.children import ChildFailedError, Children
+from districam_common.pictures.decoder_pool import DecoderFailedError, DecoderPool
 from districam_ingest import metrics
 from districam_ingest.codec.nal import Codec
 
 log = structlog.get_logger()
 
-WAITING_MOST = 8
-DECODE_S = 5.0
+MAX_PENDING_STILLS = 8
+DECODE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class StillRequest:
     """A keyframe to be made a still.
 
     Attributes:
@@ -35,56 +35,56 @@ class Wanted:
     data: bytes
 
 
-class Stills:
+class StillMaker:
     """Has stills of `width` made by `children` and hands them to `publish`."""
 
     def __init__(
         self,
         tasks: asyncio.TaskGroup,
-        children: Children,
+        decoder_pool: DecoderPool,
         publish: Callable[[Still], Awaitable[None]],
         *,
         width: int,
     ) -> None:
-        self._tasks, self._children, self._publish, self._width = tasks, children, publish, width
-        self._waiting = 0
+        self._tasks, self._decoder_pool, self._publish, self._width = tasks, decoder_pool, publish, width
+        self._pending_count = 0
 
-    def offer(self, wanted: Wanted) -> None:
+    def submit(self, request: StillRequest) -> None:
         """Takes the keyframe, or skips it and counts when the children are behind."""
-        if self._waiting >= WAITING_MOST:
+        if self._pending_count >= MAX_PENDING_STILLS:
             metrics.STILLS_SKIPPED.inc()
             return
-        self._waiting += 1
-        self._tasks.create_task(self._make(wanted), name=f"still {wanted.camera_id}")
+        self._pending_count += 1
+        self._tasks.create_task(self._make_and_publish(request), name=f"still {request.camera_id}")
 
-    async def _make(self, wanted: Wanted) -> None:
+    async def _make_and_publish(self, request: StillRequest) -> None:
         try:
-            still = await still_of(wanted, self._children, self._width)
+            still = await make_still(request, self._decoder_pool, self._width)
             if still is None:
                 metrics.STILLS_SKIPPED.inc()
             else:
                 await self._publish(still)
         finally:
-            self._waiting -= 1
+            self._pending_count -= 1
 
 
-async def still_of(wanted: Wanted, children: Children, width: int) -> Still | None:
+async def make_still(request: StillRequest, decoder_pool: DecoderPool, width: int) -> Still | None:
     """The picture scaled to `width`; None if it can't be decoded alone."""
-    asked = {"do": "still", "codec": wanted.codec, "width": width, "config": len(wanted.config)}
+    command = {"do": "still", "codec": request.codec, "width": width, "config": len(request.config)}
     try:
-        found, jpeg = await children.ask(asked, wanted.config, wanted.data, timeout_s=DECODE_S)
-    except ChildFailedError as error:
-        log.warning("still not made", camera=wanted.camera_id, why=str(error))
+        reply, jpeg = await decoder_pool.request(command, request.config, request.data, timeout_s=DECODE_TIMEOUT_S)
+    except DecoderFailedError as error:
+        log.warning("still not made", camera=request.camera_id, why=str(error))
         return None
-    if "why" in found:
-        log.debug("still not decodable", camera=wanted.camera_id, why=found["why"])
+    if "why" in reply:
+        log.debug("still not decodable", camera=request.camera_id, why=reply["why"])
         return None
     return Still(
-        camera_id=wanted.camera_id,
-        epoch=wanted.epoch,
-        seq=wanted.seq,
-        at_us=wanted.at_us,
-        width=found["width"],
-        height=found["height"],
+        camera_id=request.camera_id,
+        epoch=request.epoch,
+        seq=request.seq,
+        at_us=request.at_us,
+        width=reply["width"],
+        height=reply["height"],
         jpeg=jpeg,
     )

@@ -7,10 +7,10 @@ from dataclasses import replace
 import structlog
 
 from districam_common.runtime.credentials import Credential
-from districam_common.runtime.logs import redacted
-from districam_ingest.readers.native_reader import NotForThisReaderError
-from districam_ingest.readers.reading import Reader, Source, SourceInfo
-from districam_ingest.units import Picture, Sound
+from districam_common.runtime.logs import redact_urls
+from districam_ingest.readers.native_reader import UnsupportedStreamError
+from districam_ingest.readers.reader import Reader, Source, SourceInfo
+from districam_ingest.units import AudioUnit, Picture
 
 log = structlog.get_logger()
 
@@ -22,31 +22,31 @@ class AutoReader:
     (no answer, a wrong password) is not tried twice.
     """
 
-    def __init__(self, first: Reader, second: Reader) -> None:
-        self._first, self._second = first, second
+    def __init__(self, native: Reader, fallback: Reader) -> None:
+        self._native, self._fallback = native, fallback
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+        self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
     ) -> AsyncGenerator[Source]:
         async with AsyncExitStack() as stack:
             try:
                 source = await stack.enter_async_context(
-                    self._first.open(url, credential, transport=transport, with_sound=with_sound)
+                    self._native.open(url, credential, transport=transport, with_audio=with_audio)
                 )
-            except NotForThisReaderError as error:
+            except UnsupportedStreamError as error:
                 reason = error.detail
             else:
                 yield source
                 return
-            log.info("read by ffmpeg", url=redacted(url), reason=reason)
+            log.info("read by ffmpeg", url=redact_urls(url), reason=reason)
             other = await stack.enter_async_context(
-                self._second.open(url, credential, transport=transport, with_sound=with_sound)
+                self._fallback.open(url, credential, transport=transport, with_audio=with_audio)
             )
-            yield _Second(other, reason)
+            yield _FallbackSource(other, reason)
 
 
-class _Second:
+class _FallbackSource:
     """A source of the second reader's."""
 
     def __init__(self, source: Source, reason: str) -> None:
@@ -62,14 +62,14 @@ class _Second:
         """As the source does."""
         return await self._source.read()
 
-    def rest(self) -> list[Picture]:
+    def read_remaining(self) -> list[Picture]:
         """As the source does."""
-        return self._source.rest()
+        return self._source.read_remaining()
 
-    def take_sound(self) -> list[Sound]:
+    def drain_audio(self) -> list[AudioUnit]:
         """As the source does."""
-        return self._source.take_sound()
+        return self._source.drain_audio()
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         """As the source does."""
-        self._source.look_closely()
+        self._source.use_precise_arrival()

@@ -22,14 +22,14 @@ from districam_common.contract.events import Cause
 from districam_common.runtime.clock import Clock
 from districam_common.runtime.credentials import Credential
 from districam_ingest.codec import h264
-from districam_ingest.codec.aac import SoundShape, sound_shape
+from districam_ingest.codec.aac import AudioParameters, parse_audio_specific_config
 from districam_ingest.codec.nal import BitstreamError, Codec, split_annexb
-from districam_ingest.readers.libav_assembly import Assembly
-from districam_ingest.readers.pausing import Pauses
-from districam_ingest.readers.reading import ReadError, SourceInfo
-from districam_ingest.readers.unstepped import Unstepped
+from districam_ingest.readers.libav_assembler import LibavAssembler
+from districam_ingest.readers.monotonic_pts import MonotonicPts
+from districam_ingest.readers.pause_detector import PauseDetector
+from districam_ingest.readers.reader import ReadError, SourceInfo
 from districam_ingest.rtsp.message import RtspError
-from districam_ingest.units import Picture, Sound
+from districam_ingest.units import AudioUnit, Picture
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -45,10 +45,10 @@ Value = TypeVar("Value")
 AAC = frozenset({"aac"})
 G711 = frozenset({"pcm_mulaw", "pcm_alaw"})
 G711_HZ = 8_000
-SOUNDS_MOST = 4096
-PAUSE_S, CLOSE_PAUSE_S, CLOSE_US = 0.1, 0.02, 10_000_000
+MAX_PENDING_AUDIO_UNITS = 4096
+PAUSE_S, PRECISE_PAUSE_S, PRECISE_US = 0.1, 0.02, 10_000_000
 """Pauses while an epoch is being anchored are short, for ten seconds at most: as the native reader's ticks are."""
-WAITING_MOST = 500
+MAX_PENDING_PICTURES = 500
 """Pictures that may wait for the loop before the thread stops reading, and TCP holds the camera back."""
 
 _OPTIONS = {
@@ -75,21 +75,21 @@ _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
 
 _DEADLINES = (av.error.ExitError, av.error.TimeoutError, av.error.InvalidDataError)
 """What libav raises when a deadline interrupts it."""
-ANSWER_S = 1.0
+CONNECT_TIMEOUT_S = 1.0
 
 
-def answers(url: str) -> bool:
+def is_listening(url: str) -> bool:
     """Whether somebody listens where the URL points to. Blocks for `ANSWER_S` at most."""
     parts = urlsplit(url)
     try:
         port = parts.port or _PORTS.get(parts.scheme, _PORT)
-        socket.create_connection((parts.hostname or "", port), timeout=ANSWER_S).close()
+        socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError):
         return False
     return True
 
 
-def cause_of(error: Exception, *, is_open: bool) -> Cause:
+def classify_error(error: Exception, *, is_open: bool) -> Cause:
     """The ledger's word for a libav error; a deadline passed while opening means nobody answered."""
     for kind, cause in _CAUSES:
         if isinstance(error, kind):
@@ -97,7 +97,7 @@ def cause_of(error: Exception, *, is_open: bool) -> Cause:
     return "stream_error" if is_open else "camera_unreachable"
 
 
-def with_credential(url: str, credential: Credential | None) -> str:
+def url_with_credential(url: str, credential: Credential | None) -> str:
     """The URL that libavformat wants; never to be logged."""
     if credential is None:
         return url
@@ -110,13 +110,11 @@ async def _check_host(url: str, credential: Credential) -> None:
     """Raises ReadError if an address of the URL's host is none that the credential is for."""
     try:
         parts = urlsplit(url)
-        found = await asyncio.get_running_loop().getaddrinfo(
-            parts.hostname, parts.port, type=socket.SOCK_STREAM
-        )
+        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
     except (OSError, ValueError):
         raise ReadError("camera_unreachable", "the host has no address") from None
     for *_, address in found:
-        if not credential.is_for(str(address[0])):
+        if not credential.may_be_sent_to(str(address[0])):
             raise ReadError("auth_failed", f"the credential's hosts do not include {address[0]}")
 
 
@@ -137,64 +135,64 @@ class LibavReader:
         *,
         open_s: float,
         read_s: float,
-        hears: Collection[str] = AAC,
+        audio_codecs: Collection[str] = AAC,
         ca_file: Path | None = None,
     ) -> None:
-        self._hears = hears
-        self._trust = {"ca_file": str(ca_file), "tls_verify": "1"} if ca_file is not None else {}
+        self._audio_codecs = audio_codecs
+        self._tls_options = {"ca_file": str(ca_file), "tls_verify": "1"} if ca_file is not None else {}
         self._clock, self._open_s, self._read_s = clock, open_s, read_s
         av.logging.set_level(None)  # libav's own log would print URLs with their secrets
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+        self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
     ) -> AsyncGenerator["LibavSource"]:
         if credential is not None and credential.networks:
             await _check_host(url, credential)
-        source = LibavSource(asyncio.get_running_loop(), self._clock, self._hears)
+        source = LibavSource(asyncio.get_running_loop(), self._clock, self._audio_codecs)
         options = {
             # libavformat follows a redirect by opening `rtsp` as a protocol, with the password, wherever it leads
             "protocol_whitelist": "rtp,tcp,udp,tls,crypto" + (",rtsp" if credential is None else ""),
             "rtsp_transport": transport,
-            "allowed_media_types": "video+audio" if with_sound else "video",
+            "allowed_media_types": "video+audio" if with_audio else "video",
             "timeout": str(round(self._read_s * 1e6)),
-            **self._trust,
+            **self._tls_options,
             **_OPTIONS,
         }
         limits = (self._open_s, self._read_s)
-        pauses = Pauses() if transport == "tcp" else None  # of datagrams the system keeps but so many
+        pause_detector = PauseDetector() if transport == "tcp" else None  # of datagrams the system keeps but so many
         thread = threading.Thread(
-            target=source.pump,
-            args=(with_credential(url, credential), options, limits, pauses),
+            target=source.run,
+            args=(url_with_credential(url, credential), options, limits, pause_detector),
             daemon=True,
             name="libav",
         )
         thread.start()
         try:
-            await source.opened()
+            await source.wait_opened()
             yield source
         finally:
-            source.leave()  # the thread ends by itself after its next packet or its deadline
+            source.close()  # the thread ends by itself after its next packet or its deadline
 
 
 class LibavSource:
-    """One open stream; everything but `pump` runs on the loop."""
+    """One open stream; everything but `run` runs on the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, hears: Collection[str]) -> None:
-        self._loop, self._clock, self._hears = loop, clock, hears
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, audio_codecs: Collection[str]) -> None:
+        self._loop, self._clock, self._audio_codecs = loop, clock, audio_codecs
         self._info: asyncio.Future[SourceInfo] = loop.create_future()
-        self._waiting: asyncio.Queue[Picture | ReadError] = asyncio.Queue()
-        self._slots = threading.Semaphore(WAITING_MOST)
-        self._left = threading.Event()
-        self._sounds: deque[Sound] = deque(maxlen=SOUNDS_MOST)
-        self._close_until_us = 0
-        self.look_closely()
+        self._queue: asyncio.Queue[Picture | ReadError] = asyncio.Queue()
+        self._slots = threading.Semaphore(MAX_PENDING_PICTURES)
+        self._closed = threading.Event()
+        self._audio_units: deque[AudioUnit] = deque(maxlen=MAX_PENDING_AUDIO_UNITS)
+        self._precise_until_us = 0
+        self.use_precise_arrival()
 
     @property
     def info(self) -> SourceInfo:
         return self._info.result()
 
-    async def opened(self) -> None:
+    async def wait_opened(self) -> None:
         """Waits until the stream is open.
 
         Raises:
@@ -202,50 +200,54 @@ class LibavSource:
         """
         await asyncio.shield(self._info)
 
-    def leave(self) -> None:
-        self._left.set()
-        self._slots.release(WAITING_MOST)
+    def close(self) -> None:
+        self._closed.set()
+        self._slots.release(MAX_PENDING_PICTURES)
         if self._info.done() and not self._info.cancelled():
             self._info.exception()  # seen
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         """As `Source` says: pauses are short again."""
-        self._close_until_us = self._clock.monotonic_us() + CLOSE_US
+        self._precise_until_us = self._clock.monotonic_us() + PRECISE_US
 
     async def read(self) -> list[Picture]:
         """All pictures that wait; at least one."""
         out: list[Picture] = []
-        item = await self._waiting.get()
+        item = await self._queue.get()
         while not isinstance(item, ReadError):
             out.append(item)
-            if self._waiting.empty():
+            if self._queue.empty():
                 self._slots.release(len(out))
                 return out
-            item = self._waiting.get_nowait()
-        self._waiting.put_nowait(item)  # the end stays the end
+            item = self._queue.get_nowait()
+        self._queue.put_nowait(item)  # the end stays the end
         if not out:
             raise item
         return out
 
-    def rest(self) -> list[Picture]:
+    def read_remaining(self) -> list[Picture]:
         """As `Source` says; what the thread or libavformat still holds cannot be had without waiting."""
         out: list[Picture] = []
-        while not self._waiting.empty():
-            item = self._waiting.get_nowait()
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
             if not isinstance(item, ReadError):
                 out.append(item)
         return out
 
-    def take_sound(self) -> list[Sound]:
+    def drain_audio(self) -> list[AudioUnit]:
         """As `Source` says."""
-        sounds = list(self._sounds)
-        self._sounds.clear()
-        return sounds
+        units = list(self._audio_units)
+        self._audio_units.clear()
+        return units
 
     # ---- on the thread
 
-    def pump(
-        self, url: str, options: dict[str, str], limits: tuple[float, float], pauses: Pauses | None
+    def run(
+        self,
+        url: str,
+        options: dict[str, str],
+        limits: tuple[float, float],
+        pause_detector: PauseDetector | None,
     ) -> None:
         """Opens the stream and delivers its pictures until it ends or the loop's side has left.
 
@@ -260,15 +262,15 @@ class LibavSource:
                     return
                 is_open = True
                 audio = next(iter(container.streams.audio), None)
-                info = _info_of(video, audio, self._hears)
-                self._tell(self._set_info, info)
-                self._deliver_all(self._paced(_packets(container, video, audio), pauses), info)
+                info = _info_of(video, audio, self._audio_codecs)
+                self._call_on_loop(self._set_info, info)
+                self._run_demuxer(self._pause_between(_packets(container, video, audio), pause_detector), info)
             self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
         except (av.error.FFmpegError, OSError) as error:
             # strerror alone: the error's own text holds the URL and its secret
             detail = getattr(error, "strerror", None) or type(error).__name__
-            cause = cause_of(error, is_open=is_open)
-            if not is_open and isinstance(error, _DEADLINES) and not self._left.is_set() and answers(url):
+            cause = classify_error(error, is_open=is_open)
+            if not is_open and isinstance(error, _DEADLINES) and not self._closed.is_set() and is_listening(url):
                 cause, detail = "source_silent", "it takes connections and says nothing"
             self._fail(ReadError(cause, detail))
         except RtspError as error:
@@ -276,109 +278,117 @@ class LibavSource:
         except Exception as error:  # noqa: BLE001  # the loop's side must hear of it, or it waits for a thread that is dead
             self._fail(ReadError("stream_error", f"{type(error).__name__} in the reader"))
 
-    def _deliver_all(self, packets: "Iterator[AnyPacket]", info: SourceInfo) -> None:
-        assembly = Assembly(info.codec, has_fields=h264.may_have_fields(info.codec, info.sets))
-        sounds = _Sounds(info.sound) if info.sound is not None or info.gives_g711 else None
-        steps = Unstepped() if info.sound_name is not None else None
+    def _run_demuxer(self, packets: "Iterator[AnyPacket]", info: SourceInfo) -> None:
+        assembler = LibavAssembler(info.codec, has_fields=h264.may_have_fields(info.codec, info.parameter_sets))
+        audio_timestamper = _AudioTimestamper(info.audio) if info.audio is not None or info.has_g711 else None
+        monotonic_pts = MonotonicPts() if info.audio_codec is not None else None
         try:
             for packet in packets:
-                if self._left.is_set():
+                if self._closed.is_set():
                     return
-                at_us = self._clock.monotonic_us()
+                arrival_us = self._clock.monotonic_us()
                 if packet.stream.type == "audio":
-                    self._hear(sounds, packet, at_us)
+                    self._deliver_audio(audio_timestamper, packet, arrival_us)
                 elif packet.size:
-                    pts = packet.pts if steps is None or packet.pts is None else steps.take(packet.pts, at_us)
-                    self._deliver(assembly.push(bytes(packet), pts, at_us, _camera_us(packet)))
+                    pts = (
+                        packet.pts
+                        if monotonic_pts is None or packet.pts is None
+                        else monotonic_pts.feed(packet.pts, arrival_us)
+                    )
+                    self._deliver(assembler.feed(bytes(packet), pts, arrival_us, _camera_us(packet)))
         finally:  # also behind a connection that broke: what came before is whole
-            self._deliver(assembly.end())
+            self._deliver(assembler.close())
 
-    def _paced(self, packets: "Iterator[AnyPacket]", pauses: Pauses | None) -> "Iterator[AnyPacket]":
-        if pauses is None:
+    def _pause_between(
+        self, packets: "Iterator[AnyPacket]", pause_detector: PauseDetector | None
+    ) -> "Iterator[AnyPacket]":
+        if pause_detector is None:
             yield from packets
             return
         for packet in packets:
             yield packet
             now_us = self._clock.monotonic_us()
             is_timed = packet.stream.type == "video" and packet.pts is not None
-            if is_timed and pauses.may(now_us, ticks.to_us(packet.pts or 0)):
-                self._left.wait(CLOSE_PAUSE_S if now_us < self._close_until_us else PAUSE_S)
+            if is_timed and pause_detector.may_pause(now_us, ticks.to_us(packet.pts or 0)):
+                self._closed.wait(PRECISE_PAUSE_S if now_us < self._precise_until_us else PAUSE_S)
 
-    def _hear(self, sounds: "_Sounds | None", packet: "AnyPacket", at_us: int) -> None:
-        if sounds is not None and packet.size:
-            self._tell(self._sounds.append, sounds.sound(packet, at_us))
+    def _deliver_audio(
+        self, audio_timestamper: "_AudioTimestamper | None", packet: "AnyPacket", arrival_us: int
+    ) -> None:
+        if audio_timestamper is not None and packet.size:
+            self._call_on_loop(self._audio_units.append, audio_timestamper.feed(packet, arrival_us))
 
     def _deliver(self, pictures: list[Picture]) -> None:
         for picture in pictures:
             self._slots.acquire()
-            self._tell(self._waiting.put_nowait, picture)
+            self._call_on_loop(self._queue.put_nowait, picture)
 
     def _fail(self, error: ReadError) -> None:
-        self._tell(self._set_failed, error)
+        self._call_on_loop(self._set_error, error)
 
-    def _tell(self, function: Callable[[Value], None], value: Value) -> None:
-        if not self._left.is_set():
+    def _call_on_loop(self, function: Callable[[Value], None], value: Value) -> None:
+        if not self._closed.is_set():
             try:
                 self._loop.call_soon_threadsafe(function, value)
             except RuntimeError:  # the loop has closed meanwhile: nobody is left to tell
-                self._left.set()
+                self._closed.set()
 
     def _set_info(self, info: SourceInfo) -> None:
         if not self._info.done():
             self._info.set_result(info)
 
-    def _set_failed(self, error: ReadError) -> None:
-        if self._left.is_set():
+    def _set_error(self, error: ReadError) -> None:
+        if self._closed.is_set():
             return
         if not self._info.done():
             self._info.set_exception(error)
-        self._waiting.put_nowait(error)
+        self._queue.put_nowait(error)
 
 
-def _info_of(video: "VideoStream", audio: "AudioStream | None", hears: Collection[str]) -> SourceInfo:
+def _info_of(video: "VideoStream", audio: "AudioStream | None", audio_codecs: Collection[str]) -> SourceInfo:
     extradata = video.codec_context.extradata or b""
     name = audio.codec_context.name if audio is not None else None
     return SourceInfo(
         codec=_CODECS[video.codec_context.name],
-        sets=tuple(split_annexb(extradata)),
+        parameter_sets=tuple(split_annexb(extradata)),
         reader="ffmpeg",
-        sound=_sound_shape(audio),
-        gives_g711=name in G711 and name in hears,
-        sound_name=name,
+        audio=_audio_parameters(audio),
+        has_g711=name in G711 and name in audio_codecs,
+        audio_codec=name,
     )
 
 
-def _sound_shape(audio: "AudioStream | None") -> SoundShape | None:
+def _audio_parameters(audio: "AudioStream | None") -> AudioParameters | None:
     """None for what is not stored."""
     if audio is None or audio.codec_context.name != "aac" or audio.time_base is None:
         return None
     try:
-        return sound_shape(bytes(audio.codec_context.extradata or b""), audio.time_base.denominator)
+        return parse_audio_specific_config(bytes(audio.codec_context.extradata or b""), audio.time_base.denominator)
     except BitstreamError:
         return None
 
 
-def _packets(
-    container: "InputContainer", video: "VideoStream", audio: "AudioStream | None"
-) -> "Iterator[AnyPacket]":
+def _packets(container: "InputContainer", video: "VideoStream", audio: "AudioStream | None") -> "Iterator[AnyPacket]":
     if audio is None:
         return iter(container.demux(video))
     return iter(container.demux(video, audio))
 
 
-class _Sounds:
+class _AudioTimestamper:
     """One connection's sound. Of the access units in an RTP packet libavformat times the first."""
 
-    def __init__(self, shape: SoundShape | None) -> None:
-        self._rate, self._unit_ticks = (shape.rate, shape.unit_ticks) if shape else (G711_HZ, 0)
-        self._next = 0
+    def __init__(self, parameters: AudioParameters | None) -> None:
+        self._clock_rate, self._unit_ticks = (
+            (parameters.clock_rate, parameters.unit_ticks) if parameters else (G711_HZ, 0)
+        )
+        self._next_pts = 0
 
-    def sound(self, packet: "AnyPacket", at_us: int) -> Sound:
-        pts = self._next if packet.pts is None else packet.pts
+    def feed(self, packet: "AnyPacket", arrival_us: int) -> AudioUnit:
+        pts = self._next_pts if packet.pts is None else packet.pts
         length = self._unit_ticks or packet.size  # of G.711 a byte is a sample
-        self._next = pts + length
-        lasts_us = ticks.to_us(length, self._rate)
-        return Sound(bytes(packet), pts, at_us - lasts_us, _camera_us(packet))
+        self._next_pts = pts + length
+        lasts_us = ticks.to_us(length, self._clock_rate)
+        return AudioUnit(bytes(packet), pts, arrival_us - lasts_us, _camera_us(packet))
 
 
 def _camera_us(packet: "AnyPacket") -> int | None:

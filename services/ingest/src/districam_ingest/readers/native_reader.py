@@ -9,11 +9,11 @@ from districam_common.contract.events import Cause
 from districam_common.runtime.clock import Clock
 from districam_common.runtime.credentials import Credential
 from districam_ingest.readers.connection import Connection
-from districam_ingest.readers.native_source import NAME, RECEIVED_MOST, NativeSource
-from districam_ingest.readers.opening import Opening
-from districam_ingest.readers.reading import ReadError
+from districam_ingest.readers.dialer import Dialer
+from districam_ingest.readers.native_source import MAX_RECEIVE_BYTES, NAME, NativeSource
+from districam_ingest.readers.reader import ReadError
 from districam_ingest.readers.ticker import Ticker
-from districam_ingest.rtsp.message import CarrierError, RefusedError, RtspError, UnsupportedError
+from districam_ingest.rtsp.message import BadStatusError, RtspError, TransportRefusedError, UnsupportedError
 from districam_ingest.rtsp.session import Session
 
 AAC = frozenset({"aac"})
@@ -26,7 +26,7 @@ _CAUSES: dict[int, Cause] = {
 }
 
 
-class NotForThisReaderError(ReadError):
+class UnsupportedStreamError(ReadError):
     """The stream could not be opened, and another reader may cope."""
 
 
@@ -49,69 +49,73 @@ class NativeReader:
         *,
         open_s: float,
         read_s: float,
-        authority: ssl.SSLContext | None = None,
-        hears: Collection[str] = AAC,
+        tls_context: ssl.SSLContext | None = None,
+        audio_codecs: Collection[str] = AAC,
     ) -> None:
-        self._authority, self._hears = authority, hears
-        self._digest = set[str]()  # URLs of records: as many as there are cameras
+        self._tls_context, self._audio_codecs = tls_context, audio_codecs
+        self._digest_urls = set[str]()  # URLs of records: as many as there are cameras
         self._clock, self._open_s, self._read_us = clock, open_s, round(read_s * 1e6)
         self._ticker = Ticker(clock)
-        self._buffer = memoryview(bytearray(RECEIVED_MOST))  # for all streams: each empties it at once
+        self._buffer = memoryview(bytearray(MAX_RECEIVE_BYTES))  # for all streams: each empties it at once
 
     @asynccontextmanager
     async def open(
-        self, url: str, credential: Credential | None, *, transport: str, with_sound: bool = False
+        self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
     ) -> AsyncGenerator[NativeSource]:
         """As `Reader` says.
 
         Raises:
             NotForThisReaderError: this reader can't, another may.
         """
-        hears = self._hears if with_sound else frozenset[str]()
-        opening = Opening(
-            Connection(self._authority), self._clock, credential, hears, knows_digest=url in self._digest
+        audio_codecs = self._audio_codecs if with_audio else frozenset[str]()
+        dialer = Dialer(
+            Connection(self._tls_context),
+            self._clock,
+            credential,
+            audio_codecs,
+            needs_digest=url in self._digest_urls,
         )
         try:
             try:
-                session = await self._opened(opening, url, over_udp=transport == "udp")
+                session = await self._open_session(dialer, url, over_udp=transport == "udp")
             finally:
-                if opening.knows_digest:
-                    self._digest.add(url)
-            connection, datagrams = opening.connection, opening.datagrams
+                if dialer.needs_digest:
+                    self._digest_urls.add(url)
+            connection, udp_sockets = dialer.connection, dialer.udp_sockets
             source = NativeSource(
                 session,
                 connection,
-                datagrams,
+                udp_sockets,
                 self._clock,
                 ticker=self._ticker,
                 buffer=self._buffer,
                 read_us=self._read_us,
-                pace=opening.pace,
+                rate_limiter=dialer.rate_limiter,
             )
             try:
                 yield source
             finally:
-                source.leave()
+                source.close()
         finally:
-            opening.close()
+            dialer.close()
 
-    async def _opened(self, opening: Opening, url: str, *, over_udp: bool) -> Session:
-        connection = opening.connection
+    async def _open_session(self, dialer: Dialer, url: str, *, over_udp: bool) -> Session:
+        connection = dialer.connection
         try:
             async with asyncio.timeout(self._open_s):
                 try:
-                    return await opening.session(url, over_udp=over_udp)
-                except CarrierError:
-                    return await opening.session(url, over_udp=True)
+                    return await dialer.open_session(url, over_udp=over_udp)
+                except TransportRefusedError:
+                    return await dialer.open_session(url, over_udp=True)
         except TimeoutError:
             if connection.is_connected:
                 raise ReadError("source_silent", "it takes connections and says nothing") from None
             raise ReadError("camera_unreachable", "nobody answers") from None
         except OSError as error:
             raise ReadError("camera_unreachable", error.strerror or type(error).__name__) from None
-        except RefusedError as error:
+        except BadStatusError as error:
             raise ReadError(_CAUSES.get(error.status, "camera_unreachable"), str(error)) from None
         except UnsupportedError as error:
-            raise NotForThisReaderError("stream_error", str(error)) from None
+            raise UnsupportedStreamError("stream_error", str(error)) from None
         except RtspError as error:
             raise ReadError("stream_error", str(error)) from None

@@ -18,32 +18,32 @@ from districam_common.contract.events import Cause
 from districam_common.runtime.clock import Clock
 from districam_ingest.codec.nal import is_keyframe
 from districam_ingest.readers.connection import Connection
-from districam_ingest.readers.datagrams import Datagrams
-from districam_ingest.readers.opening import spoken
-from districam_ingest.readers.reading import ReadError, SourceInfo
+from districam_ingest.readers.dialer import drain_send_buffer
+from districam_ingest.readers.reader import ReadError, SourceInfo
 from districam_ingest.readers.ticker import Ticker
+from districam_ingest.readers.udp_sockets import UdpSockets
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.message import RtspError
-from districam_ingest.rtsp.pace import STEP_MOST, Pace
+from districam_ingest.rtsp.rate_limiter import MAX_STEP_UNITS, ReadRateLimiter
 from districam_ingest.rtsp.session import Session
-from districam_ingest.units import Picture, Sound
+from districam_ingest.units import AudioUnit, Picture
 
 NAME: Final = "native"
-TICK_LEAST_US: Final = 250_000
-TICK_MOST_US: Final = 400_000
-QUICK_TICK_US: Final = 20_000
+MIN_TICK_US: Final = 250_000
+MAX_TICK_US: Final = 400_000
+PRECISE_TICK_US: Final = 20_000
 SLACK_US: Final = 50_000
 """So much longer, ticks wait for those of other cameras; not while they are short."""
-QUICK_US: Final = 1_200_000
-QUICK_MOST_US: Final = 10_000_000
+PRECISE_AFTER_KEYFRAME_US: Final = 1_200_000
+MAX_PRECISE_US: Final = 10_000_000
 """Ticks are short so long after an epoch's first keyframe, however late it comes; so long at most while none does."""
-RECEIVED_MOST: Final = 1 << 20
-MUCH: Final = RECEIVED_MOST // 2
+MAX_RECEIVE_BYTES: Final = 1 << 20
+BACKLOG_BYTES: Final = MAX_RECEIVE_BYTES // 2
 """After so much the next tick is a short one: what waits in the socket keeps the camera waiting."""
-LAST_TICKS_MOST: Final = 8
-LAST_US_MOST: Final = 100_000
+MAX_FINAL_TICKS: Final = 8
+MAX_FINAL_US: Final = 100_000
 """Before a stream is left: 8 MiB are more than a socket of Linux keeps."""
-PUNCH_US: Final = 5_000_000
+PUNCH_INTERVAL_US: Final = 5_000_000
 TOO_FAST: Final = "for a minute it has sent more packets, units or pictures than is read of one camera"
 
 
@@ -54,149 +54,149 @@ class NativeSource:
         self,
         session: Session,
         connection: Connection,
-        datagrams: Datagrams | None,
+        udp_sockets: UdpSockets | None,
         clock: Clock,
         *,
         ticker: Ticker,
         buffer: memoryview,
         read_us: int,
-        pace: Pace,
+        rate_limiter: ReadRateLimiter,
     ) -> None:
-        self.info = _info_of(session.client, "tcp" if datagrams is None else "udp")
+        self.info = _info_of(session.client, "tcp" if udp_sockets is None else "udp")
         self._session, self._connection, self._clock = session, connection, clock
-        self._datagrams, self._punched_us = datagrams, clock.monotonic_us()
+        self._udp_sockets, self._punched_us = udp_sockets, clock.monotonic_us()
         self._buffer, self._read_us = buffer, read_us
         self._ticker, self._random = ticker, random.Random()  # noqa: S311  # no secret: it shall not beat with the camera
-        self._ticked_us = self._heard_us = clock.monotonic_us()
-        self._quick_until_us, self._awaits_keyframe = 0, False
-        self._got_much = False
-        self._pace, self._spent = pace, session.spent
-        self.look_closely()
-        self._waiting = session.take()
-        self._over: ReadError | None = None
+        self._last_tick_us = self._last_received_us = clock.monotonic_us()
+        self._precise_until_us, self._awaits_keyframe = 0, False
+        self._has_backlog = False
+        self._rate_limiter, self._charged_cost = rate_limiter, session.cost
+        self.use_precise_arrival()
+        self._pending = session.drain_video()
+        self._error: ReadError | None = None
 
     async def read(self) -> list[Picture]:
         """All pictures that wait; at least one."""
-        while not self._waiting:
-            if self._over is not None:
-                raise self._over
-            await self._ticker.until(*self._next_tick())
+        while not self._pending:
+            if self._error is not None:
+                raise self._error
+            await self._ticker.wait_until(*self._next_tick())
             self._tick(self._clock.monotonic_us())
-        pictures, self._waiting = self._waiting, []
+        pictures, self._pending = self._pending, []
         if self._awaits_keyframe:
-            self._look_for_keyframe(pictures)
+            self._check_for_keyframe(pictures)
         return pictures
 
-    def rest(self) -> list[Picture]:
+    def read_remaining(self) -> list[Picture]:
         """As `Source` says."""
-        pictures, self._waiting = self._waiting, list[Picture]()
+        pictures, self._pending = self._pending, list[Picture]()
         now_us = self._clock.monotonic_us()
-        until_us, self._got_much = now_us + LAST_US_MOST, True
-        for _ in range(LAST_TICKS_MOST):
-            if self._over is not None or not self._got_much or now_us >= until_us:
+        until_us, self._has_backlog = now_us + MAX_FINAL_US, True
+        for _ in range(MAX_FINAL_TICKS):
+            if self._error is not None or not self._has_backlog or now_us >= until_us:
                 break
             self._tick(now_us)
-            pictures += self._waiting
-            self._waiting = list[Picture]()
+            pictures += self._pending
+            self._pending = list[Picture]()
             now_us = self._clock.monotonic_us()
-        return pictures + self._session.rest()
+        return pictures + self._session.drain_remaining()
 
-    def take_sound(self) -> list[Sound]:
+    def drain_audio(self) -> list[AudioUnit]:
         """As `Source` says."""
-        return self._session.take_sound()
+        return self._session.drain_audio()
 
-    def look_closely(self) -> None:
+    def use_precise_arrival(self) -> None:
         """As `Source` says: ticks are short again."""
-        self._quick_until_us = self._ticked_us + QUICK_MOST_US
+        self._precise_until_us = self._last_tick_us + MAX_PRECISE_US
         self._awaits_keyframe = True
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Says goodbye, if anybody listens."""
         client = self._session.client
-        client.leave()
+        client.teardown()
         with suppress(OSError):
-            self._connection.post(spoken(client))
+            self._connection.send_nowait(drain_send_buffer(client))
 
     def _next_tick(self) -> tuple[int, int]:
         """When it is due, and how much later it may be."""
-        if self._got_much or self._ticked_us < self._quick_until_us:
-            most_us, slack_us = QUICK_TICK_US, QUICK_TICK_US // 2
+        if self._has_backlog or self._last_tick_us < self._precise_until_us:
+            tick_us, slack_us = PRECISE_TICK_US, PRECISE_TICK_US // 2
         else:
-            more_us = int(self._random.random() * (TICK_MOST_US - TICK_LEAST_US))
-            most_us, slack_us = TICK_LEAST_US + more_us, SLACK_US
-        if self._datagrams is not None:
-            most_us = min(most_us, self._datagrams.tick_us)
-        return max(self._ticked_us + most_us - slack_us, self._pace.ready_us), slack_us
+            jitter_us = int(self._random.random() * (MAX_TICK_US - MIN_TICK_US))
+            tick_us, slack_us = MIN_TICK_US + jitter_us, SLACK_US
+        if self._udp_sockets is not None:
+            tick_us = min(tick_us, self._udp_sockets.tick_us)
+        return max(self._last_tick_us + tick_us - slack_us, self._rate_limiter.ready_us), slack_us
 
     def _tick(self, now_us: int) -> None:
-        self._ticked_us = now_us
+        self._last_tick_us = now_us
         session, client = self._session, self._session.client
         try:
-            self._listen(now_us)
-            if self._datagrams is not None:
-                self._exchange(self._datagrams, now_us)
+            self._receive_stream(now_us)
+            if self._udp_sockets is not None:
+                self._exchange_datagrams(self._udp_sockets, now_us)
             session.keep_alive(now_us)
-            if client.out:
-                self._connection.post(spoken(client))
+            if client.send_buffer:
+                self._connection.send_nowait(drain_send_buffer(client))
         except OSError as error:
-            self._end("camera_unreachable", error.strerror or type(error).__name__)
+            self._fail("camera_unreachable", error.strerror or type(error).__name__)
             return
         except RtspError as error:
-            self._end("stream_error", str(error))
+            self._fail("stream_error", str(error))
             return
-        self._waiting = session.take()
-        self._pace.charge(session.spent - self._spent, now_us)
-        self._spent = session.spent
-        if session.is_over:
-            self._end("camera_unreachable", "the camera ended the stream")
-        elif self._pace.is_lost(now_us):
-            self._end("stream_error", TOO_FAST)
-        elif now_us - self._heard_us >= self._read_us:
-            self._end("source_silent", "it says nothing any more")
+        self._pending = session.drain_video()
+        self._rate_limiter.charge(session.cost - self._charged_cost, now_us)
+        self._charged_cost = session.cost
+        if session.has_bye:
+            self._fail("camera_unreachable", "the camera ended the stream")
+        elif self._rate_limiter.is_overloaded(now_us):
+            self._fail("stream_error", TOO_FAST)
+        elif now_us - self._last_received_us >= self._read_us:
+            self._fail("source_silent", "it says nothing any more")
 
-    def _listen(self, now_us: int) -> None:
+    def _receive_stream(self, now_us: int) -> None:
         """Takes what has come over the connection, or goes on with what came before, within one step of the pace."""
         session = self._session
-        if session.is_behind:
-            self._heard_us = now_us
-            session.go_on(STEP_MOST)
-            self._got_much = self._got_much or session.is_behind
+        if session.has_pending_input:
+            self._last_received_us = now_us
+            session.resume(MAX_STEP_UNITS)
+            self._has_backlog = self._has_backlog or session.has_pending_input
             return
-        data = self._connection.drain(RECEIVED_MOST)
-        self._got_much = len(data) >= MUCH
+        data = self._connection.receive_nowait(MAX_RECEIVE_BYTES)
+        self._has_backlog = len(data) >= BACKLOG_BYTES
         if data:
-            self._heard_us = now_us
-            session.feed(data, now_us, STEP_MOST)
-            self._got_much = self._got_much or session.is_behind
+            self._last_received_us = now_us
+            session.feed(data, now_us, MAX_STEP_UNITS)
+            self._has_backlog = self._has_backlog or session.has_pending_input
 
-    def _exchange(self, datagrams: Datagrams, now_us: int) -> None:
+    def _exchange_datagrams(self, udp_sockets: UdpSockets, now_us: int) -> None:
         session = self._session
-        last = session.spent + STEP_MOST
-        for track, is_control, packet in datagrams.drain(self._buffer):
-            self._heard_us = now_us
-            session.receive(packet, now_us, track=track, is_control=is_control)
-            if session.spent >= last:
-                self._got_much = True
+        cost_limit = session.cost + MAX_STEP_UNITS
+        for track, is_rtcp, packet in udp_sockets.receive_nowait(self._buffer):
+            self._last_received_us = now_us
+            session.feed_datagram(packet, now_us, track_index=track, is_rtcp=is_rtcp)
+            if session.cost >= cost_limit:
+                self._has_backlog = True
                 break
-        for track, report in session.reports:
-            datagrams.report(track, report)
-        session.reports.clear()
-        if now_us - self._punched_us >= PUNCH_US:
+        for track, report in session.pending_rtcp:
+            udp_sockets.send_rtcp(track, report)
+        session.pending_rtcp.clear()
+        if now_us - self._punched_us >= PUNCH_INTERVAL_US:
             self._punched_us = now_us
-            datagrams.punch()
+            udp_sockets.punch()
 
-    def _end(self, cause: Cause, detail: str) -> None:
-        if self._datagrams is not None:
+    def _fail(self, cause: Cause, detail: str) -> None:
+        if self._udp_sockets is not None:
             with suppress(RtspError):  # what came before the end may still be there
-                self._exchange(self._datagrams, self._ticked_us)
-        self._waiting += self._session.end()
-        self._over = ReadError(cause, detail)
+                self._exchange_datagrams(self._udp_sockets, self._last_tick_us)
+        self._pending += self._session.close()
+        self._error = ReadError(cause, detail)
 
-    def _look_for_keyframe(self, pictures: list[Picture]) -> None:
+    def _check_for_keyframe(self, pictures: list[Picture]) -> None:
         for picture in pictures:
             if is_keyframe(self.info.codec, picture.nals):
                 self._awaits_keyframe = False
-                self._quick_until_us = picture.arrival_us + QUICK_US
+                self._precise_until_us = picture.arrival_us + PRECISE_AFTER_KEYFRAME_US
                 return
 
 
@@ -205,12 +205,12 @@ def _info_of(client: Client, transport: str) -> SourceInfo:
     assert video is not None
     return SourceInfo(
         codec=video.codec,
-        sets=video.sets,
+        parameter_sets=video.parameter_sets,
         reader=NAME,
         server=client.server,
         transport=transport,
         auth=client.scheme,
-        sound=audio.shape if audio is not None and client.hearing is not None else None,
-        gives_g711=audio is not None and client.hearing is not None and audio.shape is None,
-        sound_name=audio.name if audio is not None else None,
+        audio=audio.parameters if audio is not None and client.audio_track_index is not None else None,
+        has_g711=audio is not None and client.audio_track_index is not None and audio.parameters is None,
+        audio_codec=audio.codec if audio is not None else None,
     )

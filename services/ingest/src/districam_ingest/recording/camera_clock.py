@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
-STEP_US: Final = 1_000_000
+MIN_REPORTED_STEP_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Stepped:
+class OffsetChange:
     """`offset_us`: the camera's clock minus ours, now; `step_us`: by how much that has changed, 0 at first."""
 
     offset_us: int
@@ -18,13 +18,13 @@ class CameraClock:
     """Watches one epoch's offsets."""
 
     def __init__(self) -> None:
-        self._told_us: int | None = None
+        self._reported_offset_us: int | None = None
 
-    def has_stepped(self, offset_us: int) -> bool:
+    def needs_report(self, offset_us: int) -> bool:
         """Whether there is something to tell: the first offset, and each that is over a second from the last one told."""
-        return self._told_us is None or abs(offset_us - self._told_us) > STEP_US
+        return self._reported_offset_us is None or abs(offset_us - self._reported_offset_us) > MIN_REPORTED_STEP_US
 
-    def step(self, offset_us: int) -> Stepped:
+    def feed(self, offset_us: int) -> OffsetChange:
         """What to tell."""
-        before_us, self._told_us = self._told_us, offset_us
-        return Stepped(offset_us, 0 if before_us is None else offset_us - before_us)
+        previous_us, self._reported_offset_us = self._reported_offset_us, offset_us
+        return OffsetChange(offset_us, 0 if previous_us is None else offset_us - previous_us)

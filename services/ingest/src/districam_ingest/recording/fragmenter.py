@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from districam_common.contract import ticks
-from districam_common.contract.media import Ends
-from districam_ingest.units import AccessUnit, Cut
+from districam_common.contract.media import EndKind
+from districam_ingest.units import AccessUnit, UnmuxedFragment
 
 US: Final = 1_000_000
 FRAGMENT_MAX_US: Final = 2 * US
@@ -18,7 +18,7 @@ SEGMENT_MAX_US: Final = 60 * US
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
+class FragmentLimits:
     """Limits of fragments and segments; segments of different cameras start at different instants."""
 
     segment_us: int = 10 * US
@@ -30,67 +30,67 @@ class Cuts:
 class Fragmenter:
     """Cuts one epoch. A fragment leaves when the next access unit, or the epoch's end, is known."""
 
-    def __init__(self, camera_id: str, cuts: Cuts) -> None:
-        self._cuts = cuts
-        self._phase_us = zlib.crc32(camera_id.encode()) * US % cuts.segment_us
+    def __init__(self, camera_id: str, limits: FragmentLimits) -> None:
+        self._limits = limits
+        self._phase_us = zlib.crc32(camera_id.encode()) * US % limits.segment_us
         self._units: list[AccessUnit] = []
-        self._size = 0
-        self._seq = 0
+        self._size_bytes = 0
+        self._next_seq = 0
         self._starts_segment = True
-        self._segment_start_us = self._keyframe_us = 0
+        self._segment_start_us = self._last_keyframe_us = 0
 
     @property
     def last_seq(self) -> int:
         """The number of the last fragment that left; −1 before the first."""
-        return self._seq - 1
+        return self._next_seq - 1
 
-    def push(self, unit: AccessUnit) -> Cut | None:
+    def feed(self, unit: AccessUnit) -> UnmuxedFragment | None:
         """Takes the next access unit; gives the fragment that ends before it, if one does."""
-        cut: Cut | None = None
-        if not self._units and self._seq == 0:
-            self._segment_start_us = self._keyframe_us = unit.start_us
+        fragment: UnmuxedFragment | None = None
+        if not self._units and self._next_seq == 0:
+            self._segment_start_us = self._last_keyframe_us = unit.start_us
         elif self._is_full(unit):
-            starts = self._starts_a_segment(unit)
-            cut = self._cut(unit.start_us, unit.dts, "segment" if starts else None)
-            cut = replace(cut, lost_behind=unit.lost_packets)
-            self._starts_segment = starts
-            if starts:
+            is_segment_start = self._is_segment_start(unit)
+            fragment = self._complete_fragment(unit.start_us, unit.dts, "segment" if is_segment_start else None)
+            fragment = replace(fragment, lost_after=unit.lost_packets)
+            self._starts_segment = is_segment_start
+            if is_segment_start:
                 self._segment_start_us = unit.start_us
             if unit.is_keyframe:
-                self._keyframe_us = unit.start_us
+                self._last_keyframe_us = unit.start_us
         self._units.append(unit)
-        self._size += unit.size
-        return cut
+        self._size_bytes += unit.size
+        return fragment
 
-    def end(self, interval_us: int) -> Cut | None:
+    def close(self, interval_us: int) -> UnmuxedFragment | None:
         """The epoch's last fragment; its last picture lasts one nominal interval."""
         if not self._units:
             return None
         last = self._units[-1]
-        return self._cut(last.start_us + interval_us, last.dts + ticks.from_us(interval_us), "epoch")
+        return self._complete_fragment(last.start_us + interval_us, last.dts + ticks.from_us(interval_us), "epoch")
 
     def _is_full(self, unit: AccessUnit) -> bool:
         return (
             unit.is_keyframe
-            or unit.start_us - self._units[0].start_us >= self._cuts.fragment_max_us
-            or self._size + unit.size > self._cuts.fragment_max_bytes
+            or unit.start_us - self._units[0].start_us >= self._limits.fragment_max_us
+            or self._size_bytes + unit.size > self._limits.fragment_max_bytes
         )
 
-    def _starts_a_segment(self, unit: AccessUnit) -> bool:
-        is_first_of_slot = unit.is_keyframe and self._slot(unit.start_us) != self._slot(self._keyframe_us)
-        return is_first_of_slot or unit.start_us - self._segment_start_us >= self._cuts.segment_max_us
+    def _is_segment_start(self, unit: AccessUnit) -> bool:
+        is_first_of_slot = unit.is_keyframe and self._slot(unit.start_us) != self._slot(self._last_keyframe_us)
+        return is_first_of_slot or unit.start_us - self._segment_start_us >= self._limits.segment_max_us
 
     def _slot(self, at_us: int) -> int:
-        return (at_us - self._phase_us) // self._cuts.segment_us
+        return (at_us - self._phase_us) // self._limits.segment_us
 
-    def _cut(self, end_us: int, end_dts: int, ends: Ends | None) -> Cut:
-        cut = Cut(
-            seq=self._seq,
+    def _complete_fragment(self, end_us: int, end_dts: int, ends: EndKind | None) -> UnmuxedFragment:
+        fragment = UnmuxedFragment(
+            seq=self._next_seq,
             units=tuple(self._units),
             duration_us=end_us - self._units[0].start_us,
-            last_ticks=end_dts - self._units[-1].dts,
+            last_duration_ticks=end_dts - self._units[-1].dts,
             starts_segment=self._starts_segment,
             ends=ends,
         )
-        self._seq, self._units, self._size = self._seq + 1, [], 0
-        return cut
+        self._next_seq, self._units, self._size_bytes = self._next_seq + 1, [], 0
+        return fragment

@@ -7,7 +7,7 @@ from districam_common.contract import ticks
 GAIN: Final = 16
 
 
-class Jitter:
+class JitterEstimator:
     """Watches one connection's pictures. What is seen has the grain of the reader's ticks."""
 
     def __init__(self) -> None:
@@ -15,11 +15,11 @@ class Jitter:
         self._jitter_us = 0.0
 
     @property
-    def us(self) -> int:
+    def jitter_us(self) -> int:
         """The mean deviation of the way's length between neighbours, smoothed."""
         return round(self._jitter_us)
 
-    def push(self, arrival_us: int, dts: int) -> None:
+    def feed(self, arrival_us: int, dts: int) -> None:
         """A picture's arrival, and its decode time in 90 kHz ticks."""
         transit_us = arrival_us - ticks.to_us(dts)
         if self._last_transit_us is not None:

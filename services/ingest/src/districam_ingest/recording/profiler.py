@@ -8,24 +8,24 @@ from districam_ingest.units import AccessUnit
 WINDOW_US: Final = 10_000_000
 LONG_GOP_S: Final = 10.0
 UNEVEN_GOP_S: Final = 4.0
-UNEVEN: Final = 2
+UNEVEN_GOP_RATIO: Final = 2
 """Keyframes come so far apart, and so many times as far as at other times: a smart codec."""
-REPORTED_US: Final = 2 * WINDOW_US
+SENDER_REPORT_WAIT_US: Final = 2 * WINDOW_US
 """Senders report every five seconds or so (RFC 3550 section 6.2)."""
-CLOCK_OFF_US: Final = 5_000_000
-DRIFT_US: Final = 60_000_000
+MAX_CLOCK_OFFSET_US: Final = 5_000_000
+MIN_DRIFT_WINDOW_US: Final = 60_000_000
 """A drift shows over so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ProfileWindow:
     """One window's findings.
 
     Attributes:
         last_gop_s: from the last keyframe but one to the last; None before the second one.
         longest_gop_s: the longest such distance of the epoch so far.
         bits_per_s, lost_packets: of the window.
-        reports: whether the camera tells its clock (RTCP sender reports); None while it may yet.
+        has_sender_reports: whether the camera tells its clock (RTCP sender reports); None while it may yet.
         clock_offset_us: the camera's clock minus ours.
         clock_drift_ppm: by how much it runs faster than ours; None before a minute.
     """
@@ -33,11 +33,11 @@ class Seen:
     fps: float
     last_gop_s: float | None
     longest_gop_s: float | None
-    b_frames: bool
+    has_b_frames: bool
     defects: tuple[str, ...]
     bits_per_s: int
     lost_packets: int
-    reports: bool | None
+    has_sender_reports: bool | None
     clock_offset_us: int | None
     clock_drift_ppm: float | None
 
@@ -47,52 +47,52 @@ class Profiler:
 
     def __init__(self) -> None:
         self._count = self._bytes = self._lost = 0
-        self._began_us = self._window_us = 0
-        self._keyframe_us = 0
+        self._epoch_start_us = self._window_start_us = 0
+        self._last_keyframe_us = 0
         self._last_gop_us = self._longest_gop_us = self._shortest_gop_us = 0
-        self._b_frames = self._has_lost = False
+        self._has_b_frames = self._has_packet_loss = False
         self._first_offset: tuple[int, int] | None = None  # since when, and how much
         self._offset_us: int | None = None
 
-    def push(self, unit: AccessUnit) -> Seen | None:
+    def feed(self, unit: AccessUnit) -> ProfileWindow | None:
         """Takes an access unit; gives the findings once a window."""
-        self._began_us = self._began_us or unit.start_us
-        self._window_us = self._window_us or unit.start_us
-        self._b_frames = self._b_frames or unit.pts != unit.dts
+        self._epoch_start_us = self._epoch_start_us or unit.start_us
+        self._window_start_us = self._window_start_us or unit.start_us
+        self._has_b_frames = self._has_b_frames or unit.pts != unit.dts
         if unit.is_keyframe:
-            self._see_keyframe(unit.start_us)
+            self._feed_keyframe(unit.start_us)
         if unit.camera_us is not None:
             self._offset_us = unit.camera_us - unit.start_us
             self._first_offset = self._first_offset or (unit.start_us, self._offset_us)
-        elapsed_us = unit.start_us - self._window_us
-        seen = self._seen(unit.start_us, elapsed_us) if elapsed_us >= WINDOW_US else None
+        elapsed_us = unit.start_us - self._window_start_us
+        window = self._complete_window(unit.start_us, elapsed_us) if elapsed_us >= WINDOW_US else None
         self._count += 1
         self._bytes += unit.size
         self._lost += unit.lost_packets
-        return seen
+        return window
 
-    def _see_keyframe(self, at_us: int) -> None:
-        if self._keyframe_us:
-            self._last_gop_us = gop_us = at_us - self._keyframe_us
+    def _feed_keyframe(self, at_us: int) -> None:
+        if self._last_keyframe_us:
+            self._last_gop_us = gop_us = at_us - self._last_keyframe_us
             self._longest_gop_us = max(self._longest_gop_us, gop_us)
             self._shortest_gop_us = min(self._shortest_gop_us or gop_us, gop_us)
-        self._keyframe_us = at_us
+        self._last_keyframe_us = at_us
 
-    def _seen(self, now_us: int, elapsed_us: int) -> Seen:
+    def _complete_window(self, now_us: int, elapsed_us: int) -> ProfileWindow:
         count, size, lost = self._count, self._bytes, self._lost
         self._count = self._bytes = self._lost = 0
-        self._window_us = now_us
-        self._has_lost = self._has_lost or lost > 0
-        is_late = now_us - self._began_us >= REPORTED_US
-        return Seen(
+        self._window_start_us = now_us
+        self._has_packet_loss = self._has_packet_loss or lost > 0
+        is_report_overdue = now_us - self._epoch_start_us >= SENDER_REPORT_WAIT_US
+        return ProfileWindow(
             fps=count * 1e6 / elapsed_us,
             last_gop_s=round(self._last_gop_us / 1e6, 2) or None,
             longest_gop_s=round(self._longest_gop_us / 1e6, 2) or None,
-            b_frames=self._b_frames,
-            defects=self._defects(now_us, is_late=is_late),
+            has_b_frames=self._has_b_frames,
+            defects=self._defects(now_us, is_report_overdue=is_report_overdue),
             bits_per_s=round(size * 8e6 / elapsed_us),
             lost_packets=lost,
-            reports=True if self._offset_us is not None else False if is_late else None,
+            has_sender_reports=True if self._offset_us is not None else False if is_report_overdue else None,
             clock_offset_us=self._offset_us,
             clock_drift_ppm=self._drift_ppm(now_us),
         )
@@ -101,26 +101,26 @@ class Profiler:
         if self._first_offset is None or self._offset_us is None:
             return None
         since_us, first_us = self._first_offset
-        if now_us - since_us < DRIFT_US:
+        if now_us - since_us < MIN_DRIFT_WINDOW_US:
             return None
         return round((self._offset_us - first_us) * 1e6 / (now_us - since_us), 1)
 
-    def _defects(self, now_us: int, *, is_late: bool) -> tuple[str, ...]:
-        since_s = max(self._longest_gop_us, now_us - self._keyframe_us) / 1e6
+    def _defects(self, now_us: int, *, is_report_overdue: bool) -> tuple[str, ...]:
+        gop_s = max(self._longest_gop_us, now_us - self._last_keyframe_us) / 1e6
         out: list[str] = []
-        if since_s > LONG_GOP_S:
+        if gop_s > LONG_GOP_S:
             out.append(
-                f"GOP of {since_s:.0f} s or more: slow to seek, and a reconnect waits for it;"
+                f"GOP of {gop_s:.0f} s or more: slow to seek, and a reconnect waits for it;"
                 " set the camera's I-frame interval to 2 s"
             )
-        elif self._longest_gop_us > max(UNEVEN_GOP_S * 1e6, UNEVEN * self._shortest_gop_us):
+        elif self._longest_gop_us > max(UNEVEN_GOP_S * 1e6, UNEVEN_GOP_RATIO * self._shortest_gop_us):
             out.append("GOPs of changing length: switch the camera's smart codec off")
-        if self._b_frames:
+        if self._has_b_frames:
             out.append("reorders pictures (B-frames), which adds delay: switch them off")
-        if self._has_lost:
+        if self._has_packet_loss:
             out.append("packets are lost on the way: look at its network, or read it over TCP")
-        if is_late and self._offset_us is None:
+        if is_report_overdue and self._offset_us is None:
             out.append("sends no RTCP sender reports: its own clock is not known")
-        if self._offset_us is not None and abs(self._offset_us) > CLOCK_OFF_US:
+        if self._offset_us is not None and abs(self._offset_us) > MAX_CLOCK_OFFSET_US:
             out.append("its clock is over 5 s off: give it a time server")
         return tuple(out)

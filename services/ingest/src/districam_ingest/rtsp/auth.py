@@ -40,62 +40,61 @@ class Challenge:
         return self.algorithm.upper() or "MD5"
 
 
-def offers_digest(headers: Sequence[str]) -> bool:
+def has_digest(headers: Sequence[str]) -> bool:
     """Whether `WWW-Authenticate` headers hold a Digest challenge, be it one that can't be met."""
     return any(start[1].lower() == "digest" for header in headers for start in _SCHEME.finditer(header))
 
 
-def best(headers: Sequence[str], *, digest_only: bool = False) -> Challenge | None:
+def select_challenge(headers: Sequence[str], *, digest_only: bool = False) -> Challenge | None:
     """The strongest of the challenges in `WWW-Authenticate` headers that can be met; None if there is none."""
-    found = [challenge for header in headers for challenge in _challenges(header)]
+    found = [challenge for header in headers for challenge in _parse_challenges(header)]
     digests = sorted((c for c in found if c.scheme == "digest"), key=lambda c: "SHA" not in c.hash_name)
     basics = [] if digest_only else [c for c in found if c.scheme == "basic"]
     return next(iter([*digests, *basics]), None)
 
 
-def _challenges(header: str) -> list[Challenge]:
+def _parse_challenges(header: str) -> list[Challenge]:
     starts = list(_SCHEME.finditer(header))
     ends = [start.start() for start in starts[1:]] + [len(header)]
     found = [
-        _challenge(start[1].lower(), header[start.end() : end])
-        for start, end in zip(starts, ends, strict=False)
+        _parse_challenge(start[1].lower(), header[start.end() : end]) for start, end in zip(starts, ends, strict=False)
     ]
     return [one for one in found if one is not None]
 
 
-def _challenge(scheme: str, text: str) -> Challenge | None:
-    said = {m[1].lower(): m[3] if m[2] is None else _unquoted(m[2]) for m in _PARAMETER.finditer(text)}
+def _parse_challenge(scheme: str, text: str) -> Challenge | None:
+    parameters = {m[1].lower(): m[3] if m[2] is None else _unquoted(m[2]) for m in _PARAMETER.finditer(text)}
     if scheme == "basic":
-        return Challenge("basic", said.get("realm", ""))
-    qops = {word.strip().lower() for word in said.get("qop", "").split(",")} - {""}
+        return Challenge("basic", parameters.get("realm", ""))
+    qops = {word.strip().lower() for word in parameters.get("qop", "").split(",")} - {""}
     challenge = Challenge(
         "digest",
-        said.get("realm", ""),
-        said.get("nonce", ""),
-        said.get("opaque"),
-        said.get("algorithm", ""),
+        parameters.get("realm", ""),
+        parameters.get("nonce", ""),
+        parameters.get("opaque"),
+        parameters.get("algorithm", ""),
         has_qop="auth" in qops,
-        is_stale=said.get("stale", "").lower() == "true",
+        is_stale=parameters.get("stale", "").lower() == "true",
     )
-    can_be_met = challenge.hash_name.removesuffix("-SESS") in _HASHES and (challenge.has_qop or not qops)
-    return challenge if can_be_met else None
+    is_supported = challenge.hash_name.removesuffix("-SESS") in _HASHES and (challenge.has_qop or not qops)
+    return challenge if is_supported else None
 
 
 def _unquoted(text: str) -> str:
     return _ESCAPED.sub(r"\1", text)
 
 
-def basic(credential: Credential) -> str:
+def format_basic(credential: Credential) -> str:
     """The value of `Authorization`."""
     return "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
 
 
-def digest(
-    challenge: Challenge, credential: Credential, *, method: str, uri: str, count: int, cnonce: str
+def format_digest(
+    challenge: Challenge, credential: Credential, *, method: str, uri: str, nonce_count: int, cnonce: str
 ) -> str:
     """The value of `Authorization`.
 
-    `count` says how many requests were authorized with this nonce, this one too. `cnonce` is random, of our own; it is
+    `nonce_count` says how many requests were authorized with this nonce, this one too. `cnonce` is random, of our own; it is
     not used unless the server asks for it.
     """
     needs_cnonce = challenge.has_qop or challenge.hash_name.endswith("-SESS")
@@ -104,11 +103,11 @@ def digest(
         ("realm", _quoted(challenge.realm)),
         ("nonce", _quoted(challenge.nonce)),
         ("uri", _quoted(uri)),
-        ("response", f'"{_response(challenge, credential, (method, uri), count, cnonce)}"'),
+        ("response", f'"{_compute_response(challenge, credential, (method, uri), nonce_count, cnonce)}"'),
     ]
     fields += [("algorithm", challenge.algorithm)] if challenge.algorithm else []
     fields += [("opaque", _quoted(challenge.opaque))] if challenge.opaque is not None else []
-    fields += [("qop", "auth"), ("nc", f"{count:08x}")] if challenge.has_qop else []
+    fields += [("qop", "auth"), ("nc", f"{nonce_count:08x}")] if challenge.has_qop else []
     fields += [("cnonce", _quoted(cnonce))] if needs_cnonce else []
     return "Digest " + ", ".join(f"{name}={value}" for name, value in fields)
 
@@ -117,18 +116,22 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _response(
-    challenge: Challenge, credential: Credential, asked: tuple[str, str], count: int, cnonce: str
+def _compute_response(
+    challenge: Challenge,
+    credential: Credential,
+    method_and_uri: tuple[str, str],
+    nonce_count: int,
+    cnonce: str,
 ) -> str:
     """RFC 7616 section 3.4.1; without qop RFC 2069."""
     name = challenge.hash_name
-    secret = _hash(name, credential.username, challenge.realm, credential.password)
+    ha1 = _hash(name, credential.username, challenge.realm, credential.password)
     if name.endswith("-SESS"):
-        secret = _hash(name, secret, challenge.nonce, cnonce)
-    wanted = _hash(name, *asked)
+        ha1 = _hash(name, ha1, challenge.nonce, cnonce)
+    ha2 = _hash(name, *method_and_uri)
     if not challenge.has_qop:
-        return _hash(name, secret, challenge.nonce, wanted)
-    return _hash(name, secret, challenge.nonce, f"{count:08x}", cnonce, "auth", wanted)
+        return _hash(name, ha1, challenge.nonce, ha2)
+    return _hash(name, ha1, challenge.nonce, f"{nonce_count:08x}", cnonce, "auth", ha2)
 
 
 def _hash(name: str, *parts: str) -> str:

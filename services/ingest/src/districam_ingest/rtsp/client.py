@@ -10,16 +10,23 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from districam_common.contract.fields import BANNER_MOST
+from districam_common.contract.fields import MAX_BANNER_CHARS
 from districam_common.runtime.credentials import Credential
-from districam_ingest.rtsp import auth, carriage, sdp
-from districam_ingest.rtsp.message import CarrierError, Message, RefusedError, RtspError, answer, request
+from districam_ingest.rtsp import auth, sdp, transport_header
+from districam_ingest.rtsp.message import (
+    BadStatusError,
+    Message,
+    RtspError,
+    TransportRefusedError,
+    encode_request,
+    encode_response,
+)
 
 USER_AGENT = "districam"
-TIMEOUT_S, TIMEOUT_LEAST_S, TIMEOUT_MOST_S = 60, 4, 3600
+DEFAULT_TIMEOUT_S, MIN_TIMEOUT_S, MAX_TIMEOUT_S = 60, 4, 3600
 """A session's when the server says none (RFC 2326 section 12.37), and what it may say."""
-STALE_MOST = 3
-UNSAID_MOST = 16 << 10
+MAX_AUTH_RETRIES = 3
+MAX_PENDING_REPLY_BYTES = 16 << 10
 """Answers that wait to be sent; who asks more than that at once means harm."""
 _RTSP_URL = re.compile(r"rtsps?://[^\s/]", re.IGNORECASE)
 _DOWNGRADE = "it asks for Basic, which tells the password in clear, and has asked for Digest before"
@@ -27,20 +34,20 @@ _TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _PendingRequest:
     """The request under way.
 
     Attributes:
-        answers: the challenge that it answers, if any.
-        repeats: how often it was sent again because of a 401.
+        challenge: the challenge that it answers, if any.
+        auth_retries: how often it was sent again because of a 401.
     """
 
     method: str
     uri: str
     headers: tuple[tuple[str, str], ...]
     cseq: int
-    answers: auth.Challenge | None = None
-    repeats: int = 0
+    challenge: auth.Challenge | None = None
+    auth_retries: int = 0
 
 
 class Client:
@@ -49,21 +56,21 @@ class Client:
     Args:
         url: of the camera; a user name and password in it are not used.
         cnonce: makes random text.
-        knows_digest: whether the camera has asked for Digest before: then it is told no password by Basic any more, which
+        needs_digest: whether the camera has asked for Digest before: then it is told no password by Basic any more, which
             whoever stands between could ask for in its place.
         hears: sound that is wanted, by its names in `sdp.Audio`. Without it, or without the camera's consent, all goes on.
         open_ports: opens two UDP ports of ours for a track, RTP's and RTCP's; None: UDP is out of the question.
         over_udp: whether media shall come so; else they do only if the camera refuses the connection.
 
     Attributes:
-        out: bytes to send; whoever sends them clears it.
+        send_buffer: bytes to send; whoever sends them clears it.
         redirect: where the camera sends us; the conversation goes on there, by another client.
         video: once described.
         audio: the sound that was described, wanted or not.
-        hearing: which of `carried` is sound, if any.
-        carried: how each track comes that was set up, in their order.
+        audio_track_index: which of `transports` is sound, if any.
+        transports: how each track comes that was set up, in their order.
         scheme: of the authentication that the server asked for.
-        knows_digest: whether it, or the same camera before it, has asked for Digest.
+        needs_digest: whether it, or the same camera before it, has asked for Digest.
         server: what it calls itself, up to `BANNER_MOST` printable characters.
 
     Raises:
@@ -76,39 +83,39 @@ class Client:
         credential: Credential | None,
         *,
         cnonce: Callable[[], str],
-        knows_digest: bool = False,
-        hears: Collection[str] = (),
+        needs_digest: bool = False,
+        audio_codecs: Collection[str] = (),
         open_ports: Callable[[], tuple[int, int]] | None = None,
         over_udp: bool = False,
     ) -> None:
         self.url = sdp.without_userinfo(url)
-        self.out = bytearray()
+        self.send_buffer = bytearray()
         self.redirect: str | None = None
-        self.video: sdp.Video | None = None
-        self.audio: sdp.Audio | None = None
-        self.hearing: int | None = None
-        self._hears = hears
-        self.carried: list[carriage.Channels | carriage.Ports] = []
+        self.video: sdp.VideoMedia | None = None
+        self.audio: sdp.AudioMedia | None = None
+        self.audio_track_index: int | None = None
+        self._audio_codecs = audio_codecs
+        self.transports: list[transport_header.InterleavedChannels | transport_header.ServerPorts] = []
         self._open_ports, self._over_udp = open_ports, over_udp
         self.server: str | None = None
         self.is_playing = False
         self._credential, self._cnonce = credential, cnonce
-        self.knows_digest = knows_digest
+        self.needs_digest = needs_digest
         self._challenge: auth.Challenge | None = None
         self._nonce_count = 0
         self._cseq = 0
-        self._asked: _Asked | None = None
+        self._pending: _PendingRequest | None = None
         self._session: str | None = None
-        self._timeout_s = TIMEOUT_S
-        self._knows_parameters = False
-        self._next_alive_us: int | None = None
-        self._ask("OPTIONS", self.url)
+        self._timeout_s = DEFAULT_TIMEOUT_S
+        self._has_get_parameter = False
+        self._next_keep_alive_us: int | None = None
+        self._start_request("OPTIONS", self.url)
 
     @property
     def scheme(self) -> str | None:
         return self._challenge.scheme if self._challenge is not None else None
 
-    def take(self, message: Message) -> None:
+    def feed(self, message: Message) -> None:
         """A message of the server's.
 
         Raises:
@@ -117,200 +124,202 @@ class Client:
             RtspError: it makes no sense.
         """
         if message.method:
-            self.out += answer(message)
-            if len(self.out) > UNSAID_MOST:
+            self.send_buffer += encode_response(message)
+            if len(self.send_buffer) > MAX_PENDING_REPLY_BYTES:
                 raise RtspError("it asks without end")
             return
-        asked = self._asked
-        if asked is None or message.status < 200:
+        pending = self._pending
+        if pending is None or message.status < 200:
             return
         # An error is never taken for a late response: some cameras number errors as the request before
         # (a TP-Link Tapo C220, docs/cameras.md: late-cseq).
-        if message.status < 400 and _is_late(message, asked.cseq):
+        if message.status < 400 and _is_late_response(message, pending.cseq):
             return
-        self._asked = None
-        self.server = self.server or _banner(message.first("server"))
-        if asked.method == "SETUP" and self.carried and message.status >= 300:
-            self._do_without_sound(asked, message)
+        self._pending = None
+        self.server = self.server or _sanitize_banner(message.header("server"))
+        if pending.method == "SETUP" and self.transports and message.status >= 300:
+            self._continue_without_audio(pending, message)
         elif message.status == 401:
-            self._authorize(asked, message)
+            self._retry_with_auth(pending, message)
         elif 300 <= message.status < 400 and not self.is_playing:
-            self._follow(message)
+            self._follow_redirect(message)
         else:
-            self._proceed(asked, message)
+            self._handle_response(pending, message)
 
     def keep_alive(self, now_us: int) -> None:
         """Asks something if the session needs it; to be called more often than it does."""
         if not self.is_playing or self.video is None:
             return
-        if self._next_alive_us is not None and now_us >= self._next_alive_us:
-            method = "GET_PARAMETER" if self._knows_parameters else "OPTIONS"
-            self._ask(method, self.video.aggregate_url)
-            self._next_alive_us = None
-        if self._next_alive_us is None:
-            self._next_alive_us = now_us + self._timeout_s * 500_000
+        if self._next_keep_alive_us is not None and now_us >= self._next_keep_alive_us:
+            method = "GET_PARAMETER" if self._has_get_parameter else "OPTIONS"
+            self._start_request(method, self.video.aggregate_url)
+            self._next_keep_alive_us = None
+        if self._next_keep_alive_us is None:
+            self._next_keep_alive_us = now_us + self._timeout_s * 500_000
 
-    def leave(self) -> None:
+    def teardown(self) -> None:
         """Says goodbye; the answer is of no interest."""
         if self._session is not None and self.video is not None:
-            self._ask("TEARDOWN", self.video.aggregate_url)
+            self._start_request("TEARDOWN", self.video.aggregate_url)
 
     # ---- requests
 
-    def _ask(self, method: str, uri: str, *headers: tuple[str, str]) -> None:
-        self._send(_Asked(method, uri, headers, 0))
+    def _start_request(self, method: str, uri: str, *headers: tuple[str, str]) -> None:
+        self._queue_request(_PendingRequest(method, uri, headers, 0))
 
-    def _send(self, asked: _Asked) -> None:
+    def _queue_request(self, pending: _PendingRequest) -> None:
         self._cseq += 1
-        self._asked = replace(asked, cseq=self._cseq)
-        headers = [("CSeq", str(self._cseq)), *asked.headers, ("User-Agent", USER_AGENT)]
+        self._pending = replace(pending, cseq=self._cseq)
+        headers = [("CSeq", str(self._cseq)), *pending.headers, ("User-Agent", USER_AGENT)]
         if self._session is not None:
             headers.append(("Session", self._session))
         if self._challenge is not None and self._credential is not None:
-            headers.append(("Authorization", self._authorization(self._challenge, self._credential, asked)))
-        self.out += request(asked.method, asked.uri, headers)
+            headers.append(("Authorization", self._format_authorization(self._challenge, self._credential, pending)))
+        self.send_buffer += encode_request(pending.method, pending.uri, headers)
 
-    def _authorization(self, challenge: auth.Challenge, credential: Credential, asked: _Asked) -> str:
+    def _format_authorization(self, challenge: auth.Challenge, credential: Credential, pending: _PendingRequest) -> str:
         if challenge.scheme == "basic":
-            return auth.basic(credential)
+            return auth.format_basic(credential)
         self._nonce_count += 1
-        return auth.digest(
+        return auth.format_digest(
             challenge,
             credential,
-            method=asked.method,
-            uri=asked.uri,
-            count=self._nonce_count,
+            method=pending.method,
+            uri=pending.uri,
+            nonce_count=self._nonce_count,
             cnonce=self._cnonce(),
         )
 
-    def _authorize(self, asked: _Asked, message: Message) -> None:
+    def _retry_with_auth(self, pending: _PendingRequest, message: Message) -> None:
         if self._credential is None:
-            raise RefusedError(asked.method, 401)
-        offered = message.all("www-authenticate")
-        self.knows_digest = self.knows_digest or auth.offers_digest(offered)
-        challenge = auth.best(offered, digest_only=self.knows_digest)
+            raise BadStatusError(pending.method, 401)
+        offered = message.header_values("www-authenticate")
+        self.needs_digest = self.needs_digest or auth.has_digest(offered)
+        challenge = auth.select_challenge(offered, digest_only=self.needs_digest)
         if challenge is None:
-            raise RefusedError(asked.method, 401, _DOWNGRADE if auth.best(offered) else "")
-        is_wrong = asked.answers is not None and not challenge.is_stale
-        if is_wrong or asked.repeats >= STALE_MOST:
+            raise BadStatusError(pending.method, 401, _DOWNGRADE if auth.select_challenge(offered) else "")
+        is_wrong = pending.challenge is not None and not challenge.is_stale
+        if is_wrong or pending.auth_retries >= MAX_AUTH_RETRIES:
             if self.is_playing:  # a keep-alive: the stream goes on or it does not
                 return
-            raise RefusedError(asked.method, 401)
+            raise BadStatusError(pending.method, 401)
         self._challenge, self._nonce_count = challenge, 0
-        self._send(replace(asked, answers=challenge, repeats=asked.repeats + 1))
+        self._queue_request(replace(pending, challenge=challenge, auth_retries=pending.auth_retries + 1))
 
     # ---- responses
 
-    def _follow(self, message: Message) -> None:
-        location = message.first("location") or ""
+    def _follow_redirect(self, message: Message) -> None:
+        location = message.header("location") or ""
         if not _RTSP_URL.match(location):
             raise RtspError("a redirect to nowhere")
         self.redirect = sdp.without_userinfo(location)
 
-    def _proceed(self, asked: _Asked, message: Message) -> None:
-        if asked.method == "OPTIONS" and not self.is_playing:  # not all know it, none needs to
-            self._knows_parameters = "GET_PARAMETER" in (message.first("public") or "").upper()
-            self._ask("DESCRIBE", self.url, ("Accept", "application/sdp"))
+    def _handle_response(self, pending: _PendingRequest, message: Message) -> None:
+        if pending.method == "OPTIONS" and not self.is_playing:  # not all know it, none needs to
+            self._has_get_parameter = "GET_PARAMETER" in (message.header("public") or "").upper()
+            self._start_request("DESCRIBE", self.url, ("Accept", "application/sdp"))
             return
         if self.is_playing:
             if message.status >= 400:  # cameras that play on answer GET_PARAMETER so
-                self._knows_parameters = False
+                self._has_get_parameter = False
             return
         if message.status >= 300:
             if message.status == 461 and not self._over_udp:
-                self._turn_to_udp()
+                self._switch_to_udp()
                 return
-            raise RefusedError(asked.method, message.status)
-        {"DESCRIBE": self._described, "SETUP": self._set_up, "PLAY": self._played}[asked.method](message)
+            raise BadStatusError(pending.method, message.status)
+        {"DESCRIBE": self._on_describe, "SETUP": self._on_setup, "PLAY": self._on_play}[pending.method](message)
 
-    def _described(self, message: Message) -> None:
-        base = sdp.base_url(self.url, message.first("content-base"), message.first("content-location"))
-        self.video = sdp.parse(message.body, base)
-        self.audio = sdp.audio(message.body, base)
-        self._set_up_next(self.video.url)
+    def _on_describe(self, message: Message) -> None:
+        base = sdp.base_url(self.url, message.header("content-base"), message.header("content-location"))
+        self.video = sdp.parse_video(message.body, base)
+        self.audio = sdp.parse_audio(message.body, base)
+        self._start_setup(self.video.control_url)
 
-    def _turn_to_udp(self) -> None:
+    def _switch_to_udp(self) -> None:
         """In the same conversation: a camera may take no second client while it still knows of the first."""
         if self._open_ports is None or self.video is None:
-            raise CarrierError("the camera does not send over TCP")
+            raise TransportRefusedError("the camera does not send over TCP")
         self._over_udp = True
-        self._set_up_next(self.video.url)
+        self._start_setup(self.video.control_url)
 
-    def _set_up_next(self, url: str) -> None:
+    def _start_setup(self, url: str) -> None:
         ports = self._open_ports() if self._over_udp and self._open_ports is not None else None
-        self._ask("SETUP", url, ("Transport", carriage.wanted(2 * len(self.carried), ports)))
+        self._start_request(
+            "SETUP", url, ("Transport", transport_header.format_transport(2 * len(self.transports), ports))
+        )
 
-    def _set_up(self, message: Message) -> None:
+    def _on_setup(self, message: Message) -> None:
         assert self.video is not None
-        transport = message.first("transport") or ""
+        header = message.header("transport") or ""
         is_udp = self._over_udp
-        agreed = carriage.agreed(transport, 2 * len(self.carried), over_udp=is_udp)
-        if self.carried:
-            self.hearing = 1 if agreed else None
-            self.carried += [agreed] if agreed else []
-            self._play()
+        accepted_transport = transport_header.parse_transport(header, 2 * len(self.transports), over_udp=is_udp)
+        if self.transports:
+            self.audio_track_index = 1 if accepted_transport else None
+            self.transports += [accepted_transport] if accepted_transport else []
+            self._start_play()
             return
-        if agreed is None:
+        if accepted_transport is None:
             raise (
                 RtspError("asked for UDP, it says TCP")
                 if is_udp
-                else CarrierError("asked for TCP, it says UDP")
+                else TransportRefusedError("asked for TCP, it says UDP")
             )
-        self.carried.append(agreed)
-        self._join(message)
-        if self.audio is not None and self.audio.name in self._hears:
-            self._set_up_next(self.audio.url)
+        self.transports.append(accepted_transport)
+        self._parse_session(message)
+        if self.audio is not None and self.audio.codec in self._audio_codecs:
+            self._start_setup(self.audio.control_url)
         else:
-            self._play()
+            self._start_play()
 
-    def _join(self, message: Message) -> None:
+    def _parse_session(self, message: Message) -> None:
         """Takes the session that a response names, and how long it lasts without a request (RFC 2326, 12.37)."""
-        session, _, rest = (message.first("session") or "").partition(";")
+        session, _, rest = (message.header("session") or "").partition(";")
         self._session = session.strip() or None
-        said = _TIMEOUT.search(rest)
-        if said:
-            self._timeout_s = min(max(int(said[1]), TIMEOUT_LEAST_S), TIMEOUT_MOST_S)
+        timeout = _TIMEOUT.search(rest)
+        if timeout:
+            self._timeout_s = min(max(int(timeout[1]), MIN_TIMEOUT_S), MAX_TIMEOUT_S)
 
-    def _do_without_sound(self, asked: _Asked, message: Message) -> None:
+    def _continue_without_audio(self, pending: _PendingRequest, message: Message) -> None:
         try:
             if message.status == 401:
-                self._authorize(asked, message)
+                self._retry_with_auth(pending, message)
                 return
-        except RefusedError:
+        except BadStatusError:
             pass
-        self._play()
+        self._start_play()
 
-    def _play(self) -> None:
+    def _start_play(self) -> None:
         assert self.video is not None
-        self._ask("PLAY", self.video.aggregate_url, ("Range", "npt=0.000-"))
+        self._start_request("PLAY", self.video.aggregate_url, ("Range", "npt=0.000-"))
 
-    def _played(self, message: Message) -> None:
+    def _on_play(self, message: Message) -> None:
         if self._session is None:  # some cameras name it here first (docs/cameras.md: late-session)
-            self._join(message)
+            self._parse_session(message)
         self.is_playing = True
 
 
-def _banner(text: str | None) -> str | None:
+def _sanitize_banner(text: str | None) -> str | None:
     """It travels in events, which are kept for as long as footage is, and stands in pages and logs."""
     shown = "".join(char for char in text or "" if char.isprintable())
-    return shown[:BANNER_MOST] or None
+    return shown[:MAX_BANNER_CHARS] or None
 
 
-def _is_late(message: Message, cseq: int) -> bool:
+def _is_late_response(message: Message, cseq: int) -> bool:
     """Whether it answers an earlier request; responses that are numbered otherwise wrongly are taken."""
-    text = message.first("cseq") or ""
+    text = message.header("cseq") or ""
     return text.isdecimal() and len(text) < 10 and int(text) < cseq and int(text) > 0
 
 
-def may_be_told(target: str, url: str) -> bool:
+def may_send_credential(target: str, url: str) -> bool:
     """Whether a redirect from `url` to `target` may be followed with the camera's password.
 
     It may not to another host, nor from `rtsps` to `rtsp`, where everybody could read along. Raises RtspError for what is
     no URL.
     """
     try:
-        there, here = urlsplit(target), urlsplit(url)
-        is_same_host = there.hostname == here.hostname
+        target_parts, url_parts = urlsplit(target), urlsplit(url)
+        is_same_host = target_parts.hostname == url_parts.hostname
     except ValueError:
         raise RtspError("no URL") from None
-    return is_same_host and (there.scheme == "rtsps" or here.scheme != "rtsps")
+    return is_same_host and (target_parts.scheme == "rtsps" or url_parts.scheme != "rtsps")

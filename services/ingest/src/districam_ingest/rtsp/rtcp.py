@@ -17,40 +17,40 @@ _SENDER: Final = struct.Struct(">IIII")
 
 @dataclass(frozen=True, slots=True)
 class SenderReport:
-    """At the camera's wall clock `camera_us` (µs since 1970) its media clock showed `timestamp`; `middle` names the report."""
+    """At the camera's wall clock `camera_us` (µs since 1970) its media clock showed `rtp_timestamp`; `ntp_middle` names the report."""
 
     ssrc: int
     camera_us: int
-    timestamp: int
-    middle: int
+    rtp_timestamp: int
+    ntp_middle: int
 
 
 @dataclass(frozen=True, slots=True)
-class Reports:
+class CompoundPacket:
     """What one compound packet said.
 
     Attributes:
-        leaving: the sources that said BYE (section 6.6), empty if it names none; None without a BYE.
+        bye_ssrcs: the sources that said BYE (section 6.6), empty if it names none; None without a BYE.
     """
 
-    sender: SenderReport | None = None
-    leaving: frozenset[int] | None = None
+    sender_report: SenderReport | None = None
+    bye_ssrcs: frozenset[int] | None = None
 
 
-def parse(compound: bytes) -> Reports:
+def parse(compound: bytes) -> CompoundPacket:
     """Raises RtspError for what is no RTCP. A clock that was never set (before 1970) is no sender report."""
-    sender: SenderReport | None = None
-    leaving: frozenset[int] | None = None
-    for kind, count, body in _packets(compound):
+    sender_report: SenderReport | None = None
+    bye_ssrcs: frozenset[int] | None = None
+    for kind, count, body in _split_compound(compound):
         if kind == _SENDER_REPORT and len(body) >= 20:
-            sender = _sender(body)
+            sender_report = _parse_sender_report(body)
         elif kind == _BYE:
             named = range(0, min(4 * count, len(body)), 4)
-            leaving = frozenset(int.from_bytes(body[at : at + 4], "big") for at in named)
-    return Reports(sender, leaving)
+            bye_ssrcs = frozenset(int.from_bytes(body[at : at + 4], "big") for at in named)
+    return CompoundPacket(sender_report, bye_ssrcs)
 
 
-def _packets(compound: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _split_compound(compound: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Type, count (the low five bits of the first byte) and body of each."""
     at = 0
     while at < len(compound):
@@ -63,7 +63,7 @@ def _packets(compound: bytes) -> Iterator[tuple[int, int, bytes]]:
         at = end
 
 
-def _sender(body: bytes) -> SenderReport | None:
+def _parse_sender_report(body: bytes) -> SenderReport | None:
     ssrc, seconds, fraction, timestamp = _SENDER.unpack_from(body)
     if seconds < _NTP_EPOCH_S:
         return None
@@ -72,33 +72,33 @@ def _sender(body: bytes) -> SenderReport | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class ReceptionReport:
     """What a receiver report says of a source (RFC 3550 section 6.4.1).
 
     Attributes:
-        highest: extended sequence number.
-        lost: packets in all.
-        report: `middle` of its last sender report; 0 if there was none.
-        since_us: how long ago that came.
+        highest_seq: extended sequence number.
+        packets_lost: packets in all.
+        last_sr: `middle` of its last sender report; 0 if there was none.
+        since_last_sr_us: how long ago that came.
     """
 
     ssrc: int
-    highest: int
-    lost: int
-    report: int
-    since_us: int
+    highest_seq: int
+    packets_lost: int
+    last_sr: int
+    since_last_sr_us: int
 
 
-def receiver_report(our_ssrc: int, seen: Reception) -> bytes:
+def encode_receiver_report(our_ssrc: int, reception: ReceptionReport) -> bytes:
     """A compound packet: the report and our CNAME. Jitter is left 0: arrivals have the grain of a tick."""
     block = struct.pack(
         ">IIIIII",
-        seen.ssrc,
-        min(seen.lost, 0x7F_FFFF),
-        seen.highest & 0xFFFF_FFFF,
+        reception.ssrc,
+        min(reception.packets_lost, 0x7F_FFFF),
+        reception.highest_seq & 0xFFFF_FFFF,
         0,
-        seen.report,
-        min(seen.since_us * 65_536 // 1_000_000, 0xFFFF_FFFF) if seen.report else 0,
+        reception.last_sr,
+        min(reception.since_last_sr_us * 65_536 // 1_000_000, 0xFFFF_FFFF) if reception.last_sr else 0,
     )
     report = struct.pack(">BBHI", 0x81, _RECEIVER_REPORT, 7, our_ssrc) + block
     name = b"districam"

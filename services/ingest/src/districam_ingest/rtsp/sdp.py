@@ -7,152 +7,157 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
-from districam_ingest.codec.aac import SoundShape, sound_shape
+from districam_ingest.codec.aac import AudioParameters, parse_audio_specific_config
 from districam_ingest.codec.nal import BitstreamError, Codec, split_annexb
-from districam_ingest.rtsp.aac import AuHeaders
+from districam_ingest.rtsp.aac_depacketizer import AuHeaderFormat
 from districam_ingest.rtsp.message import RtspError, UnsupportedError
 
 CLOCK_HZ = 90_000
 _PROTOCOLS = {"RTP/AVP", "RTP/AVP/TCP", "RTP/AVPF"}
 _CODECS: dict[str, Codec] = {"H264": "h264", "H265": "hevc", "HEVC": "hevc"}
-_SETS: dict[Codec, tuple[str, ...]] = {
+_SPROP_NAMES: dict[Codec, tuple[str, ...]] = {
     "h264": ("sprop-parameter-sets",),
     "hevc": ("sprop-vps", "sprop-sps", "sprop-pps"),
 }
 _AAC = "MPEG4-GENERIC"
 _G711 = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}
 G711_HZ = 8_000
-_STATIC = {"0": ("PCMU", G711_HZ), "8": ("PCMA", G711_HZ)}
+_STATIC_PAYLOAD_TYPES = {"0": ("PCMU", G711_HZ), "8": ("PCMA", G711_HZ)}
 """Payload types that need no rtpmap (RFC 3551 section 6)."""
-_MODES = {"aac-hbr": AuHeaders(13, 3, 3), "aac-lbr": AuHeaders(6, 2, 2)}
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}$")
+_AAC_MODES = {"aac-hbr": AuHeaderFormat(13, 3, 3), "aac-lbr": AuHeaderFormat(6, 2, 2)}
+_ENCODING_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}$")
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
 _BLANK_OR_CONTROL = re.compile(r"[\s\x00-\x1f]")
 _URL = re.compile(r"rtspu?s?://[^\s\x00-\x1f]+$", re.IGNORECASE)
-_SCHEME_TWICE = re.compile(r"rtspu?s?://(?=rtspu?s?://)", re.IGNORECASE)
+_DOUBLE_SCHEME = re.compile(r"rtspu?s?://(?=rtspu?s?://)", re.IGNORECASE)
 """`rtsp://rtsp://camera/…`, as a Vikylin camera writes its base (docs/cameras.md: double-scheme-base)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Video:
+class VideoMedia:
     """The video of a session: its first.
 
     Attributes:
-        sets: parameter sets as announced.
-        url: what SETUP asks for.
+        parameter_sets: parameter sets as announced.
+        control_url: what SETUP asks for.
         aggregate_url: what PLAY, TEARDOWN and keep-alives ask for.
     """
 
     codec: Codec
     payload_type: int
-    sets: tuple[bytes, ...]
-    url: str
+    parameter_sets: tuple[bytes, ...]
+    control_url: str
     aggregate_url: str
 
 
 @dataclass(frozen=True, slots=True)
-class Audio:
+class AudioMedia:
     """The sound of a session: its first.
 
     Attributes:
-        name: `aac`, `pcm_mulaw`, `pcm_alaw`; of what this client does not read, the description's own word.
-        rate: ticks a second of its timestamps.
-        url: what SETUP asks for.
+        codec: `aac`, `pcm_mulaw`, `pcm_alaw`; of what this client does not read, the description's own word.
+        clock_rate: ticks a second of its timestamps.
+        control_url: what SETUP asks for.
         shape, headers: of AAC, else None.
     """
 
-    name: str
+    codec: str
     payload_type: int
-    rate: int
-    url: str
-    shape: SoundShape | None = None
-    headers: AuHeaders | None = None
+    clock_rate: int
+    control_url: str
+    parameters: AudioParameters | None = None
+    au_headers: AuHeaderFormat | None = None
 
 
 @dataclass(slots=True)
-class _Media:
+class _MediaSection:
     formats: list[str] = field(default_factory=list[str])
     protocol: str = ""
-    kind: str = ""
+    media_type: str = ""
     attributes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.attributes if key == name]
 
 
-def parse(body: bytes, base: str) -> Video:
+def parse_video(body: bytes, base: str) -> VideoMedia:
     """What `body` says of its video. Relative URLs hang on `base`: see `base_url`.
 
     Raises:
         UnsupportedError: no H.264 or H.265 in a form that the depacketizers know.
         RtspError: no session description.
     """
-    session, medias = _sections(body)
-    video = next((media for media in medias if media.kind == "video"), None)
+    session, medias = _parse_sections(body)
+    video = next((media for media in medias if media.media_type == "video"), None)
     if video is None:
         raise UnsupportedError("the session has no video") if medias else RtspError("no session description")
     if video.protocol.upper() not in _PROTOCOLS:
         raise UnsupportedError("media that are not RTP/AVP")
-    payload_type, codec = _format(video)
-    parameters = _parameters(video, payload_type)
-    _check(codec, parameters)
+    payload_type, codec = _select_video_format(video)
+    parameters = _parse_fmtp(video, payload_type)
+    _check_decode_order(codec, parameters)
     sets = tuple(
-        nal for name in _SETS[codec] for text in parameters.get(name, "").split(",") for nal in _decoded(text)
+        nal
+        for name in _SPROP_NAMES[codec]
+        for text in parameters.get(name, "").split(",")
+        for nal in _decode_parameter_sets(text)
     )
-    aggregate = _joined(base, next(iter(session.values("control")), ""))
+    aggregate = _join_control_url(base, next(iter(session.values("control")), ""))
     control = next(iter(video.values("control")), "")
-    return Video(codec, payload_type, sets, _joined(base, control), aggregate)
+    return VideoMedia(codec, payload_type, sets, _join_control_url(base, control), aggregate)
 
 
-def audio(body: bytes, base: str) -> Audio | None:
+def parse_audio(body: bytes, base: str) -> AudioMedia | None:
     """What `body` says of its sound, if it has any that it describes. Raises nothing: sound never fails video."""
-    _, medias = _sections(body)
-    media = next((media for media in medias if media.kind == "audio" and media.formats), None)
+    _, medias = _parse_sections(body)
+    media = next((media for media in medias if media.media_type == "audio" and media.formats), None)
     if media is None or media.protocol.upper() not in _PROTOCOLS:
         return None
-    mapped = _mapped(media)
+    mapped = _parse_rtpmap(media)
     if mapped is None:
         return None
     payload_type, encoding, rate = mapped
     try:
-        url = _joined(base, next(iter(media.values("control")), ""))
+        url = _join_control_url(base, next(iter(media.values("control")), ""))
         if encoding == _AAC:
-            return _aac(payload_type, rate, url, _parameters(media, payload_type))
+            return _parse_aac(payload_type, rate, url, _parse_fmtp(media, payload_type))
     except (BitstreamError, RtspError, ValueError):
-        return Audio(f"{encoding.lower()} (not readable)", payload_type, rate, "")
+        return AudioMedia(f"{encoding.lower()} (not readable)", payload_type, rate, "")
     if encoding in _G711 and rate != G711_HZ:
-        return Audio(f"{encoding.lower()} (not readable)", payload_type, rate, "")
-    return Audio(_G711.get(encoding, encoding.lower()), payload_type, rate, url)
+        return AudioMedia(f"{encoding.lower()} (not readable)", payload_type, rate, "")
+    return AudioMedia(_G711.get(encoding, encoding.lower()), payload_type, rate, url)
 
 
-def _mapped(media: _Media) -> tuple[int, str, int] | None:
+def _parse_rtpmap(media: _MediaSection) -> tuple[int, str, int] | None:
     """Payload type, encoding, and rate of the first format."""
     kind = media.formats[0]
     found = next((m for text in media.values("rtpmap") if (m := _RTPMAP.match(text)) and m[1] == kind), None)
     if found is None:
-        name, rate = _STATIC.get(kind, ("", 0))
+        name, rate = _STATIC_PAYLOAD_TYPES.get(kind, ("", 0))
         return (int(kind), name, rate) if name else None
     rate = int(found[3])
-    if int(kind) > 127 or not rate or not _NAME.match(found[2]):
+    if int(kind) > 127 or not rate or not _ENCODING_NAME.match(found[2]):
         return None
     return int(kind), found[2].upper(), rate
 
 
-def _aac(payload_type: int, rate: int, url: str, parameters: Mapping[str, str]) -> Audio:
+def _parse_aac(payload_type: int, rate: int, url: str, parameters: Mapping[str, str]) -> AudioMedia:
     """RFC 3640 section 4.1: the mode's header sizes, or those that are said."""
-    usual = _MODES.get(parameters.get("mode", "").lower(), AuHeaders(0, 0, 0))
-    headers = AuHeaders(
-        int(parameters.get("sizelength", usual.size)),
-        int(parameters.get("indexlength", usual.index)),
-        int(parameters.get("indexdeltalength", usual.delta)),
+    usual = _AAC_MODES.get(parameters.get("mode", "").lower(), AuHeaderFormat(0, 0, 0))
+    headers = AuHeaderFormat(
+        int(parameters.get("sizelength", usual.size_length)),
+        int(parameters.get("indexlength", usual.index_length)),
+        int(parameters.get("indexdeltalength", usual.index_delta_length)),
     )
     extra = ("ctsdeltalength", "dtsdeltalength", "randomaccessindication", "auxiliarydatasizelength")
-    if not (0 < headers.size <= 16 and 0 <= headers.index <= 16 and 0 <= headers.delta <= 16):
+    if not (
+        0 < headers.size_length <= 16 and 0 <= headers.index_length <= 16 and 0 <= headers.index_delta_length <= 16
+    ):
         raise UnsupportedError("AAC without AU sizes")
     if any(parameters.get(name, "0") not in {"", "0"} for name in extra):
         raise UnsupportedError("AU headers with times")
-    shape = sound_shape(bytes.fromhex(parameters.get("config", "").strip('"')), rate)
-    return Audio("aac", payload_type, rate, url, shape, headers)
+    audio_parameters = parse_audio_specific_config(bytes.fromhex(parameters.get("config", "").strip('"')), rate)
+    return AudioMedia("aac", payload_type, rate, url, audio_parameters, headers)
 
 
 def base_url(request_url: str, content_base: str | None, content_location: str | None) -> str:
@@ -160,8 +165,8 @@ def base_url(request_url: str, content_base: str | None, content_location: str |
 
     A base is only ever written into requests; nobody is connected to because of it.
     """
-    for said in (content_base, content_location):
-        base = _SCHEME_TWICE.sub("", (said or "").strip())
+    for candidate in (content_base, content_location):
+        base = _DOUBLE_SCHEME.sub("", (candidate or "").strip())
         if _URL.match(base):
             url = without_userinfo(base)
             has_host = urlsplit(base).netloc.rpartition("@")[2]
@@ -186,9 +191,9 @@ def without_userinfo(url: str) -> str:
     return urlunsplit(parts._replace(netloc=host, fragment=""))
 
 
-def _joined(base: str, control: str) -> str:
+def _join_control_url(base: str, control: str) -> str:
     """Put behind one another, not resolved as RFC 3986 would: so cameras with `?channel=1` in the path want it."""
-    control = _SCHEME_TWICE.sub("", control.strip())
+    control = _DOUBLE_SCHEME.sub("", control.strip())
     if control in {"", "*"}:
         return base
     if _URL.match(control):
@@ -198,14 +203,14 @@ def _joined(base: str, control: str) -> str:
     return base + ("" if base.endswith("/") else "/") + control.removeprefix("/")
 
 
-def _sections(body: bytes) -> tuple[_Media, list[_Media]]:
-    session = current = _Media()
-    medias: list[_Media] = []
+def _parse_sections(body: bytes) -> tuple[_MediaSection, list[_MediaSection]]:
+    session = current = _MediaSection()
+    medias: list[_MediaSection] = []
     for line in body.decode("utf-8", "replace").splitlines():
         kind, _, value = line.strip().partition("=")
         if kind == "m":
             words = value.split()
-            current = _Media(words[3:], *words[2:3], kind=next(iter(words), ""))
+            current = _MediaSection(words[3:], *words[2:3], media_type=next(iter(words), ""))
             medias.append(current)
         elif kind == "a":
             name, _, rest = value.partition(":")
@@ -213,7 +218,7 @@ def _sections(body: bytes) -> tuple[_Media, list[_Media]]:
     return session, medias
 
 
-def _format(video: _Media) -> tuple[int, Codec]:
+def _select_video_format(video: _MediaSection) -> tuple[int, Codec]:
     for text in video.values("rtpmap"):
         mapped = _RTPMAP.match(text)
         if mapped is None or mapped[1] not in video.formats:
@@ -226,28 +231,27 @@ def _format(video: _Media) -> tuple[int, Codec]:
     raise UnsupportedError("the video is neither H.264 nor H.265")
 
 
-def _parameters(video: _Media, payload_type: int) -> dict[str, str]:
-    said: dict[str, str] = {}
+def _parse_fmtp(video: _MediaSection, payload_type: int) -> dict[str, str]:
+    fmtp: dict[str, str] = {}
     for text in video.values("fmtp"):
         number, _, rest = text.partition(" ")
         if number == str(payload_type):
             pairs: Sequence[tuple[str, str, str]] = [one.strip().partition("=") for one in rest.split(";")]
-            said |= {name.strip().lower(): value.strip() for name, _, value in pairs}
-    return said
+            fmtp |= {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return fmtp
 
 
-def _check(codec: Codec, parameters: Mapping[str, str]) -> None:
+def _check_decode_order(codec: Codec, parameters: Mapping[str, str]) -> None:
     """Refuses packets out of decode order: RFC 6184 section 6.4, RFC 7798 section 7.1."""
     if codec == "h264" and parameters.get("packetization-mode") == "2":
         raise UnsupportedError("interleaved packetization")
     if codec == "hevc" and any(
-        parameters.get(name, "0") not in {"", "0"}
-        for name in ("sprop-max-don-diff", "sprop-depack-buf-nalus")
+        parameters.get(name, "0") not in {"", "0"} for name in ("sprop-max-don-diff", "sprop-depack-buf-nalus")
     ):
         raise UnsupportedError("packets out of decode order")
 
 
-def _decoded(text: str) -> list[bytes]:
+def _decode_parameter_sets(text: str) -> list[bytes]:
     """NAL units of one base64 value, with or without its padding; none for what is no base64: they come in band too.
 
     Some cameras write start codes before them (docs/cameras.md: annexb-parameter-sets).

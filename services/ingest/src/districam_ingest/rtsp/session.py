@@ -4,26 +4,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from districam_ingest.codec import h264
-from districam_ingest.rtsp.carriage import Channels
+from districam_ingest.rtsp.audio_track import AudioTrack
 from districam_ingest.rtsp.client import Client
 from districam_ingest.rtsp.framing import Framer
-from districam_ingest.rtsp.hearing import SoundStream
+from districam_ingest.rtsp.jitter_buffer import JitterBuffer
 from districam_ingest.rtsp.message import Message, RtspError
-from districam_ingest.rtsp.pace import BYTES_A_UNIT, MESSAGE_COST, OTHER_BYTES_A_UNIT
-from districam_ingest.rtsp.reordering import Reordering
-from districam_ingest.rtsp.stream import VideoStream
-from districam_ingest.units import Picture, Sound
+from districam_ingest.rtsp.rate_limiter import BYTES_PER_UNIT, MESSAGE_COST, NON_VIDEO_BYTES_PER_UNIT
+from districam_ingest.rtsp.transport_header import InterleavedChannels
+from districam_ingest.rtsp.video_track import VideoTrack
+from districam_ingest.units import AudioUnit, Picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from districam_ingest.rtsp.framing import Item
 
-REPORT_US: Final = 5_000_000
-_STALE_MOST: Final = 8
+REPORT_INTERVAL_US: Final = 5_000_000
+_MAX_STALE_SSRCS: Final = 8
 RTCP_TYPES: Final = range(192, 224)
 """Where an RTP packet has marker and payload type (RFC 5761 section 4)."""
-_HELD_A_UNIT: Final = 16
+_HELD_PACKETS_PER_UNIT: Final = 16
 """Packets that wait for others, among which one of UDP has to find its place."""
 
 
@@ -34,134 +34,140 @@ class Session:
         our_ssrc: names us in receiver reports.
 
     Attributes:
-        reports: track and receiver report, to be sent over UDP; whoever sends them clears them.
-        is_behind: whether something of what was fed last is still to be taken, by `go_on`.
+        pending_rtcp: track and receiver report, to be sent over UDP; whoever sends them clears them.
+        has_pending_input: whether something of what was fed last is still to be taken, by `resume`.
     """
 
     def __init__(self, client: Client, *, our_ssrc: int) -> None:
         self.client = client
         self._our_ssrc = our_ssrc
         self._framer = Framer()
-        self._stream: VideoStream | None = None
-        self._stale: set[int] = set()
-        self._channels = (-1, -1)
-        self._hearing: SoundStream | None = None
-        self._sound_channels = (-1, -1)
-        self._reordering, self._sound_reordering = Reordering(), Reordering()
-        self.reports: list[tuple[int, bytes]] = []
+        self._video: VideoTrack | None = None
+        self._stale_ssrcs: set[int] = set()
+        self._video_channels = (-1, -1)
+        self._audio: AudioTrack | None = None
+        self._audio_channels = (-1, -1)
+        self._video_jitter_buffer, self._audio_jitter_buffer = JitterBuffer(), JitterBuffer()
+        self.pending_rtcp: list[tuple[int, bytes]] = []
         self._next_report_us = 0
-        self.is_behind = False
+        self.has_pending_input = False
         self._items: Iterator[Item] = iter(())
-        self._fed_us = 0
+        self._arrival_us = 0
         self._cost = 0
 
     @property
-    def spent(self) -> int:
+    def cost(self) -> int:
         """What all that came has cost, in the units of `pace`."""
-        return self._cost + (self._stream.spent if self._stream is not None else 0)
+        return self._cost + (self._video.cost if self._video is not None else 0)
 
     @property
-    def is_over(self) -> bool:
+    def has_bye(self) -> bool:
         """Whether the camera has ended the stream in so many words."""
-        return self._stream is not None and self._stream.is_over
+        return self._video is not None and self._video.has_bye
 
-    def feed(self, data: bytes, at_us: int, most: int = 1 << 40) -> None:
-        """Bytes of the connection that arrived at `at_us`, monotonic. How they are split changes nothing.
+    def feed(self, data: bytes, arrival_us: int, max_units: int = 1 << 40) -> None:
+        """Bytes of the connection that arrived at `arrival_us`, monotonic. How they are split changes nothing.
 
-        After some `most` units of `pace` it stops; the rest is for `go_on`, before anything else is fed.
+        After some `max_units` units of `pace` it stops; the rest is for `go_on`, before anything else is fed.
 
         Raises:
             RtspError: the connection is of no use any more; pictures before the trouble are there to `take`.
         """
 
-        def skim(data: bytes, at: int) -> int:
-            stream = self._stream
-            return at if stream is None else stream.skim(data, at, self._channels[0], at_us)
+        def feed_batch(data: bytes, at: int) -> int:
+            video = self._video
+            return at if video is None else video.feed_batch(data, at, self._video_channels[0], arrival_us)
 
-        self._cost += len(data) // BYTES_A_UNIT
-        self._items, self._fed_us = self._framer.feed(data, skim), at_us
-        self.go_on(most)
+        self._cost += len(data) // BYTES_PER_UNIT
+        self._items, self._arrival_us = self._framer.feed(data, feed_batch), arrival_us
+        self.resume(max_units)
 
-    def go_on(self, most: int = 1 << 40) -> None:
+    def resume(self, max_units: int = 1 << 40) -> None:
         """Takes what is left of what was fed; as `feed` does."""
-        stream, (media, control) = self._stream, self._channels
-        at_us, last = self._fed_us, self.spent + most
+        video, (rtp_channel, rtcp_channel) = self._video, self._video_channels
+        arrival_us, cost_limit = self._arrival_us, self.cost + max_units
         for item in self._items:
             if isinstance(item, Message):
                 self._cost += MESSAGE_COST
-                self._take(item)
-                stream, (media, control) = self._stream, self._channels
-            elif stream is not None:
+                self._handle_message(item)
+                video, (rtp_channel, rtcp_channel) = self._video, self._video_channels
+            elif video is not None:
                 channel, packet = item
-                if channel == media:
-                    stream.push(packet, at_us)
+                if channel == rtp_channel:
+                    video.feed(packet, arrival_us)
                 else:
-                    self._cost += 1 + len(packet) // OTHER_BYTES_A_UNIT
-                    if channel == control:
-                        stream.push_report(packet, at_us)
-                    elif self._hearing is not None:
-                        self._hear(channel, packet, at_us)
+                    self._cost += 1 + len(packet) // NON_VIDEO_BYTES_PER_UNIT
+                    if channel == rtcp_channel:
+                        video.feed_rtcp(packet, arrival_us)
+                    elif self._audio is not None:
+                        self._feed_audio(channel, packet, arrival_us)
             else:
                 self._cost += 1
-                self._note_stale(item[1])
-            if self.spent >= last:
-                self.is_behind = True
+                self._add_stale_ssrc(item[1])
+            if self.cost >= cost_limit:
+                self.has_pending_input = True
                 return
-        self.is_behind = False
+        self.has_pending_input = False
 
-    def _note_stale(self, packet: bytes) -> None:
+    def _add_stale_ssrc(self, packet: bytes) -> None:
         """Notes the source of an RTP packet that came before anything was set up: it is of another session."""
         is_rtp = len(packet) >= 12 and packet[0] >> 6 == 2 and packet[1] not in RTCP_TYPES
-        if is_rtp and len(self._stale) < _STALE_MOST:
-            self._stale.add(int.from_bytes(packet[8:12], "big"))
+        if is_rtp and len(self._stale_ssrcs) < _MAX_STALE_SSRCS:
+            self._stale_ssrcs.add(int.from_bytes(packet[8:12], "big"))
 
-    def _hear(self, channel: int, packet: bytes, at_us: int) -> None:
-        assert self._hearing is not None
-        media, control = self._sound_channels
-        if channel == media:
-            self._hearing.push(packet, at_us)
-        elif channel == control:
-            self._hearing.push_report(packet, at_us)
+    def _feed_audio(self, channel: int, packet: bytes, arrival_us: int) -> None:
+        assert self._audio is not None
+        rtp_channel, rtcp_channel = self._audio_channels
+        if channel == rtp_channel:
+            self._audio.feed(packet, arrival_us)
+        elif channel == rtcp_channel:
+            self._audio.feed_rtcp(packet, arrival_us)
 
-    def receive(self, packet: bytes, at_us: int, *, track: int, is_control: bool) -> None:
+    def feed_datagram(self, packet: bytes, arrival_us: int, *, track_index: int, is_rtcp: bool) -> None:
         """A datagram of RTP or RTCP, in any order; tracks are counted as `client.carried` does.
 
         Raises:
             RtspError: as `feed` does.
         """
-        stream = self._hearing if track and track == self.client.hearing else None if track else self._stream
-        if stream is None:
+        track = (
+            self._audio
+            if track_index and track_index == self.client.audio_track_index
+            else None
+            if track_index
+            else self._video
+        )
+        if track is None:
             return
-        if is_control or track:
-            self._cost += 1 + len(packet) // OTHER_BYTES_A_UNIT
-        if is_control:
-            stream.push_report(packet, at_us)
+        if is_rtcp or track_index:
+            self._cost += 1 + len(packet) // NON_VIDEO_BYTES_PER_UNIT
+        if is_rtcp:
+            track.feed_rtcp(packet, arrival_us)
             return
-        if packet[1:2] and packet[1] & 0x7F != stream.payload_type:
+        if packet[1:2] and packet[1] & 0x7F != track.payload_type:
             # Not for the order of numbers: of Uniview cameras such a packet has the number of the next one of the video
             # (docs/cameras.md: payload-type-50), which would seem to have come already.
             return
-        reordering = self._sound_reordering if track else self._reordering
-        self._cost += len(packet) // BYTES_A_UNIT + reordering.held // _HELD_A_UNIT
-        for ordered, came_us in reordering.push(packet, at_us):
-            stream.push(ordered, came_us)
+        jitter_buffer = self._audio_jitter_buffer if track_index else self._video_jitter_buffer
+        self._cost += len(packet) // BYTES_PER_UNIT + jitter_buffer.held_count // _HELD_PACKETS_PER_UNIT
+        for ordered, packet_arrival_us in jitter_buffer.feed(packet, arrival_us):
+            track.feed(ordered, packet_arrival_us)
 
-    def _take(self, message: Message) -> None:
+    def _handle_message(self, message: Message) -> None:
         client = self.client
-        client.take(message)
-        if self._stream is None and client.video is not None and client.carried:
-            has_fields = h264.may_have_fields(client.video.codec, client.video.sets)
-            self._stream = VideoStream(
-                client.video, has_fields=has_fields, since_us=self._fed_us, stale=self._stale
+        client.feed(message)
+        if self._video is None and client.video is not None and client.transports:
+            has_fields = h264.may_have_fields(client.video.codec, client.video.parameter_sets)
+            self._video = VideoTrack(
+                client.video, has_fields=has_fields, setup_us=self._arrival_us, stale_ssrcs=self._stale_ssrcs
             )
-            carried = client.carried[0]
-            if isinstance(carried, Channels):
-                self._channels = (carried.media, carried.control)
-        if self._hearing is None and client.audio is not None and client.hearing is not None:
-            self._hearing = SoundStream(client.audio)
-            carried = client.carried[client.hearing]
-            if isinstance(carried, Channels):
-                self._sound_channels = (carried.media, carried.control)
+            transport = client.transports[0]
+            if isinstance(transport, InterleavedChannels):
+                self._video_channels = (transport.rtp, transport.rtcp)
+        if self._audio is None and client.audio is not None and client.audio_track_index is not None:
+            self._audio = AudioTrack(client.audio)
+            transport = client.transports[client.audio_track_index]
+            if isinstance(transport, InterleavedChannels):
+                self._audio_channels = (transport.rtp, transport.rtcp)
 
     def keep_alive(self, now_us: int) -> None:
         """What is due goes to `client.out` and `reports`; packets that others waited for are given up.
@@ -170,51 +176,51 @@ class Session:
             RtspError: as `feed` does.
         """
         self.client.keep_alive(now_us)
-        if self._stream is None:
+        if self._video is None:
             return
-        for packet, came_us in self._reordering.due(now_us):
-            self._stream.push(packet, came_us)
-        if self._hearing is not None:
-            for packet, came_us in self._sound_reordering.due(now_us):
-                self._hearing.push(packet, came_us)
+        for packet, packet_arrival_us in self._video_jitter_buffer.drain(now_us):
+            self._video.feed(packet, packet_arrival_us)
+        if self._audio is not None:
+            for packet, packet_arrival_us in self._audio_jitter_buffer.drain(now_us):
+                self._audio.feed(packet, packet_arrival_us)
         if now_us < self._next_report_us:
             return
-        self._next_report_us = now_us + REPORT_US
-        self._report(self._stream.report(self._our_ssrc, now_us), 0, self._channels[1])
-        if self._hearing is not None and self.client.hearing is not None:
-            report = self._hearing.report(self._our_ssrc, now_us)
-            self._report(report, self.client.hearing, self._sound_channels[1])
+        self._next_report_us = now_us + REPORT_INTERVAL_US
+        self._queue_rtcp(self._video.receiver_report(self._our_ssrc, now_us), 0, self._video_channels[1])
+        if self._audio is not None and self.client.audio_track_index is not None:
+            report = self._audio.receiver_report(self._our_ssrc, now_us)
+            self._queue_rtcp(report, self.client.audio_track_index, self._audio_channels[1])
 
-    def _report(self, report: bytes | None, track: int, channel: int) -> None:
+    def _queue_rtcp(self, report: bytes | None, track_index: int, channel: int) -> None:
         if report is None:
             return
         if channel < 0:
-            self.reports.append((track, report))
+            self.pending_rtcp.append((track_index, report))
         else:
-            self.client.out += bytes((0x24, channel)) + len(report).to_bytes(2, "big") + report
+            self.client.send_buffer += bytes((0x24, channel)) + len(report).to_bytes(2, "big") + report
 
-    def take(self) -> list[Picture]:
+    def drain_video(self) -> list[Picture]:
         """The pictures that are done."""
-        return self._stream.take() if self._stream is not None else []
+        return self._video.drain() if self._video is not None else []
 
-    def take_sound(self) -> list[Sound]:
+    def drain_audio(self) -> list[AudioUnit]:
         """The sound that is done."""
-        return self._hearing.take() if self._hearing is not None else []
+        return self._audio.drain() if self._audio is not None else []
 
-    def rest(self) -> list[Picture]:
+    def drain_remaining(self) -> list[Picture]:
         """The pictures that are done once no missing packet is waited for any more. The last one may go on: it stays out."""
-        if self._stream is not None:
+        if self._video is not None:
             with suppress(RtspError):
-                for packet, came_us in self._reordering.flush():
-                    self._stream.push(packet, came_us)
-        return self.take()
+                for packet, packet_arrival_us in self._video_jitter_buffer.drain_all():
+                    self._video.feed(packet, packet_arrival_us)
+        return self.drain_video()
 
-    def end(self) -> list[Picture]:
+    def close(self) -> list[Picture]:
         """The pictures that are left when nothing more comes."""
-        if self._stream is None:
+        if self._video is None:
             return []
         with suppress(RtspError):  # the last is larger than any
-            for packet, came_us in self._reordering.flush():
-                self._stream.push(packet, came_us)
-            self._stream.end()
-        return self._stream.take()
+            for packet, packet_arrival_us in self._video_jitter_buffer.drain_all():
+                self._video.feed(packet, packet_arrival_us)
+            self._video.close()
+        return self._video.drain()

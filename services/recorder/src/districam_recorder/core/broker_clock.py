@@ -9,19 +9,19 @@ class BrokerClock:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[int, int]] = {}
+        self._latest: dict[int, tuple[int, int]] = {}
 
-    def seen(self, append_us: int, received_us: int, broker: int) -> None:
+    def feed(self, append_us: int, received_us: int, broker_id: int) -> None:
         """An append time that the broker gave, and the monotonic time at which we had it."""
-        before = self._seen.get(broker)
+        before = self._latest.get(broker_id)
         if before is None or append_us > before[0]:
-            self._seen[broker] = append_us, received_us
+            self._latest[broker_id] = append_us, received_us
 
-    def at(self, monotonic_us: int) -> int | None:
+    def broker_time_us(self, monotonic_us: int) -> int | None:
         """The brokers' time at that monotonic instant; None while no append time has been seen."""
-        if not self._seen:
+        if not self._latest:
             return None
-        times = sorted(
-            append_us + max(0, monotonic_us - received_us) for append_us, received_us in self._seen.values()
+        times_us = sorted(
+            append_us + max(0, monotonic_us - received_us) for append_us, received_us in self._latest.values()
         )
-        return times[(len(times) - 1) // 2]
+        return times_us[(len(times_us) - 1) // 2]

@@ -12,7 +12,7 @@ from districam_common.contract.media import EPOCH
 from districam_common.kafka import marks
 from districam_common.kafka.marks import Mark
 
-METADATA_MAX_BYTES = 4096
+MAX_METADATA_BYTES = 4096
 """Kafka's default `offset.metadata.max.bytes`."""
 _EPOCH_BYTES, _SEQ_BYTES = 16, 4
 _ENTRY_BYTES = _EPOCH_BYTES + _SEQ_BYTES
@@ -36,54 +36,54 @@ class Checkpoint:
     read: tuple[Mark, ...] = ()
 
 
-def dump(checkpoint: Checkpoint, *, limit: int = METADATA_MAX_BYTES) -> str:
+def encode_checkpoint(checkpoint: Checkpoint, *, max_bytes: int = MAX_METADATA_BYTES) -> str:
     """JSON `{"log_us", "seq", "since_us", "read"}`.
 
     Too long: `seqs` holds the epochs instead of `seq`, packed. Still too long: those that come last in the map are kept,
     which costs a replay some repeats.
     """
     kept = list(checkpoint.seqs.items())
-    if len(text := _text(checkpoint, {"seq": dict(kept)})) <= limit:
+    if len(text := _format_json(checkpoint, {"seq": dict(kept)})) <= max_bytes:
         return text
-    while len(text := _text(checkpoint, {"seqs": _packed(kept)})) > limit and kept:
-        kept = kept[max(1, (len(text) - limit) // (2 * _ENTRY_BYTES)) :]
+    while len(text := _format_json(checkpoint, {"seqs": _pack_seqs(kept)})) > max_bytes and kept:
+        kept = kept[max(1, (len(text) - max_bytes) // (2 * _ENTRY_BYTES)) :]
     return text
 
 
-def _text(checkpoint: Checkpoint, seqs: Mapping[str, object]) -> str:
+def _format_json(checkpoint: Checkpoint, seqs: Mapping[str, object]) -> str:
     since = {} if checkpoint.since_us is None else {"since_us": checkpoint.since_us}
-    read = {"read": marks.dumped(checkpoint.read)} if checkpoint.read else {}
+    read = {"read": marks.encode_marks(checkpoint.read)} if checkpoint.read else {}
     return json.dumps({"log_us": checkpoint.log_us, **seqs, **since, **read}, separators=(",", ":"))
 
 
-def _packed(seqs: Sequence[tuple[str, int]]) -> str:
+def _pack_seqs(seqs: Sequence[tuple[str, int]]) -> str:
     """Base64 of each epoch's 16 bytes and its `seq`, 4 bytes, big-endian."""
     entries = (UUID(epoch).bytes + seq.to_bytes(_SEQ_BYTES, "big") for epoch, seq in seqs)
     return base64.b64encode(b"".join(entries)).decode()
 
 
-def parse(metadata: str) -> Checkpoint:
+def decode_checkpoint(metadata: str) -> Checkpoint:
     """The inverse of `dump`. What cannot be read counts as lost, which is harmless: nothing is skipped, nothing moves on."""
     try:
-        found: object = json.loads(metadata)
+        decoded: object = json.loads(metadata)
     except ValueError:
         return Checkpoint()
-    if not isinstance(found, dict):
+    if not isinstance(decoded, dict):
         return Checkpoint()
-    fields = cast("dict[str, object]", found)
+    fields = cast("dict[str, object]", decoded)
     log_us, since_us = fields.get("log_us"), fields.get("since_us")
     return Checkpoint(
         log_us if type(log_us) is int else 0,
-        {**_unpacked(fields.get("seqs")), **_seqs(fields.get("seq"))},
+        {**_unpack_seqs(fields.get("seqs")), **_parse_seqs(fields.get("seq"))},
         since_us if type(since_us) is int else None,
-        marks.parsed(fields.get("read")),
+        marks.decode_marks(fields.get("read")),
     )
 
 
-def _seqs(found: object) -> dict[str, int]:
-    if not isinstance(found, dict):
+def _parse_seqs(value: object) -> dict[str, int]:
+    if not isinstance(value, dict):
         return {}
-    pairs = cast("dict[str, object]", found)
+    pairs = cast("dict[str, object]", value)
     return {
         epoch: seq
         for epoch, seq in pairs.items()
@@ -91,11 +91,11 @@ def _seqs(found: object) -> dict[str, int]:
     }
 
 
-def _unpacked(found: object) -> dict[str, int]:
-    if not isinstance(found, str):
+def _unpack_seqs(packed: object) -> dict[str, int]:
+    if not isinstance(packed, str):
         return {}
     try:
-        data = base64.b64decode(found, validate=True)
+        data = base64.b64decode(packed, validate=True)
     except ValueError:
         return {}
     entries = (data[n : n + _ENTRY_BYTES] for n in range(0, len(data) - _ENTRY_BYTES + 1, _ENTRY_BYTES))

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class PartitionMemory:
     """One partition's share. `oldest_us`: append time of the first record of any open segment; None: nothing open."""
 
     partition: int
     bytes: int
     oldest_us: int | None
-    is_waiting: bool
+    has_pending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class Discard:
     """This partition's open segments are dropped and it is paused; Kafka keeps them."""
 
     partition: int
@@ -38,7 +38,7 @@ class Close:
     partition: int
 
 
-Step = Read | Wait | Drop | Close
+Decision = Read | Wait | Discard | Close
 
 
 def fits(used: int, size: int, limit: int) -> bool:
@@ -46,20 +46,20 @@ def fits(used: int, size: int, limit: int) -> bool:
     return used == 0 or used + size <= limit
 
 
-def step(holdings: Sequence[Holding], wants: int, size: int, limit: int) -> Step:
-    """What comes before partition `wants` may take `size` bytes more, all partitions' holdings given."""
-    if fits(sum(holding.bytes for holding in holdings), size, limit):
+def decide(partitions: Sequence[PartitionMemory], requester: int, size: int, limit: int) -> Decision:
+    """What comes before partition `requester` may take `size` bytes more, all partitions' holdings given."""
+    if fits(sum(holding.bytes for holding in partitions), size, limit):
         return Read()
-    if any(holding.is_waiting for holding in holdings):
+    if any(holding.has_pending for holding in partitions):
         return Wait()
-    ages = sorted((h.oldest_us, h.partition) for h in holdings if h.oldest_us is not None)
-    if len(ages) > 1:
-        return Drop(ages[-1][1])
-    if wants != ages[0][1]:
-        return Drop(wants)
-    return Close(wants)
+    oldest_first = sorted((h.oldest_us, h.partition) for h in partitions if h.oldest_us is not None)
+    if len(oldest_first) > 1:
+        return Discard(oldest_first[-1][1])
+    if requester != oldest_first[0][1]:
+        return Discard(requester)
+    return Close(requester)
 
 
-def has_room_again(used: int, limit: int) -> bool:
+def may_resume(used: int, limit: int) -> bool:
     """Whether paused partitions may go on."""
     return used < limit // 2

@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass, replace
 
 from districam_common.contract.events import SegmentStored
 from districam_common.contract.media import Fragment
-from districam_common.contract.names import entry_of, segment_key
-from districam_common.contract.wire import adapter
+from districam_common.contract.names import entry_of, segment_object_key
+from districam_common.contract.wire import type_adapter
 from districam_common.errors import Rejected
 from districam_recorder.core.assembler import Segment
 
 CONTENT_TYPE = "video/mp4"
-SCHEMA = "1"
+SCHEMA_VERSION = "1"
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
+class SegmentObject:
     """What is put: the whole body, and what is said of it."""
 
     stored: SegmentStored
@@ -36,15 +36,15 @@ class Conflict:
     reason: str
 
 
-def object_of(segment: Segment, bucket: str) -> Object:
+def build_object(segment: Segment, bucket: str) -> SegmentObject:
     """The segment's object: its init, then `moof` and `mdat` of each fragment, unchanged."""
     fragments = segment.fragments
     body = b"".join([fragments[0].init, *(fragment.media for fragment in fragments)])
-    draft = _described(fragments, bucket, body)
-    return Object(replace(draft, key=segment_key(draft.camera_id, entry_of(draft))), body)
+    draft = _describe(fragments, bucket, body)
+    return SegmentObject(replace(draft, key=segment_object_key(draft.camera_id, entry_of(draft))), body)
 
 
-def _described(fragments: tuple[Fragment, ...], bucket: str, body: bytes) -> SegmentStored:
+def _describe(fragments: tuple[Fragment, ...], bucket: str, body: bytes) -> SegmentStored:
     first, last = fragments[0].info, fragments[-1].info
     return SegmentStored(
         camera_id=first.camera_id,
@@ -69,17 +69,17 @@ def _described(fragments: tuple[Fragment, ...], bucket: str, body: bytes) -> Seg
     )
 
 
-def metadata_of(stored: SegmentStored) -> dict[str, str]:
+def encode_metadata(stored: SegmentStored) -> dict[str, str]:
     """User metadata: the fields of SegmentStored, dashes for underscores; an absent value has no entry."""
     fields = {name.replace("_", "-"): value for name, value in asdict(stored).items() if value is not None}
     texts = {
         name: str(value).lower() if value in (True, False) and isinstance(value, bool) else str(value)
         for name, value in fields.items()
     }
-    return {**texts, "schema": SCHEMA}
+    return {**texts, "schema": SCHEMA_VERSION}
 
 
-def stored_of(metadata: Mapping[str, str]) -> SegmentStored:
+def decode_metadata(metadata: Mapping[str, str]) -> SegmentStored:
     """The inverse of `metadata_of`; what it does not know is left unread.
 
     Raises:
@@ -87,12 +87,12 @@ def stored_of(metadata: Mapping[str, str]) -> SegmentStored:
     """
     fields = {name.lower().replace("-", "_"): value for name, value in metadata.items()}
     try:
-        return adapter(SegmentStored).validate_strings(fields)
+        return type_adapter(SegmentStored).validate_strings(fields)
     except ValueError as error:
         raise Rejected(f"not a segment's metadata: {error}") from error
 
 
-def agreed(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | Conflict:
+def resolve_existing(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | Conflict:
     """What to announce when the key was taken: what the object says of itself.
 
     Args:
@@ -100,7 +100,7 @@ def agreed(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> Segme
         size: of the object that is there, bytes.
         metadata: user metadata of that object.
     """
-    theirs = _written(ours, size, metadata)
+    theirs = _decode_existing(ours, size, metadata)
     if theirs is not None and (size, theirs.sha256) == (ours.bytes, ours.sha256):
         return theirs
     digest = "no recorder's" if theirs is None else f"sha256 {theirs.sha256}"
@@ -111,11 +111,11 @@ def agreed(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> Segme
     )
 
 
-def _written(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | None:
+def _decode_existing(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | None:
     """What a recorder wrote under our key; None if what is there does not say of itself what it is."""
     try:
-        theirs = stored_of(metadata)
-        its_key = segment_key(theirs.camera_id, entry_of(theirs))
+        theirs = decode_metadata(metadata)
+        derived_key = segment_object_key(theirs.camera_id, entry_of(theirs))
     except (ValueError, Rejected):
         return None
-    return theirs if (theirs.key, its_key, theirs.bytes) == (ours.key, ours.key, size) else None
+    return theirs if (theirs.key, derived_key, theirs.bytes) == (ours.key, ours.key, size) else None

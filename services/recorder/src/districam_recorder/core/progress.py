@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from districam_common.kafka.marks import Mark, climbed
-from districam_recorder.core.assembler import First, Segment
-from districam_recorder.core.checkpoint import Checkpoint, dump
-from districam_recorder.core.effects import Effect, Fall
+from districam_common.kafka.marks import Mark, add_mark
+from districam_recorder.core.assembler import FirstRecord, Segment
+from districam_recorder.core.checkpoint import Checkpoint, encode_checkpoint
+from districam_recorder.core.effects import Effect, Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,80 +23,83 @@ class Frontier:
     """Where what is not announced begins: the offset to commit, and how far the log is surely stored (`First.truth_us`)."""
 
     offset: int
-    truth_us: int
+    watermark_us: int
 
 
 class Progress:
     """Effects wait here from closing to announcement; they leave from the front, since announcements keep the order."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.waiting: deque[Effect] = deque()
-        self.waiting_bytes = 0
+        self.pending: deque[Effect] = deque()
+        self.pending_bytes = 0
         self.seqs = dict(checkpoint.seqs)
-        self.log_us = checkpoint.log_us
+        self.watermark_us = checkpoint.log_us
         self.since_us = checkpoint.since_us
-        self.read = checkpoint.read
-        self.is_torn = False
+        self.read_marks = checkpoint.read
+        self.is_truncated = False
         self.survivor: Mark | None = None
 
     def add(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            self.waiting.append(effect)
-            self.waiting_bytes += _bytes(effect)
+            self.pending.append(effect)
+            self.pending_bytes += _effect_bytes(effect)
 
-    def announced(self, effect: Effect) -> None:
+    def report_announced(self, effect: Effect) -> None:
         """The effect in front is announced.
 
         Raises:
             AssertionError: it is another one that is in front; announcing out of order would lose footage in a crash.
         """
-        assert self.waiting[0] is effect, "announced out of the order of closing"
-        self.waiting.popleft()
-        self.waiting_bytes -= _bytes(effect)
-        if isinstance(effect, Fall) and self.is_torn:
-            self._tear_is_told()
+        assert self.pending[0] is effect, "announced out of the order of closing"
+        self.pending.popleft()
+        self.pending_bytes -= _effect_bytes(effect)
+        if isinstance(effect, Truncation) and self.is_truncated:
+            self._discard_truncated_marks()
         if isinstance(effect, Segment):
             last = max(effect.last_seq, self.seqs.pop(effect.epoch, -1))
             self.seqs[effect.epoch] = last  # at the end: the newest are kept when the metadata is too long
 
-    def frontier(self, others: Iterable[First | None]) -> Frontier | None:
+    def frontier(self, others: Iterable[FirstRecord | None]) -> Frontier | None:
         """The first record of all that is not yet announced, waiting here or held open (`others`)."""
-        firsts = [effect.first for effect in self.waiting] + [first for first in others if first is not None]
+        firsts = [effect.first for effect in self.pending] + [first for first in others if first is not None]
         if not firsts:
             return None
         # What was read of a log that lost it afterwards is older than what has its offset now
         oldest = min(firsts, key=lambda first: (first.append_us, first.offset))
-        return Frontier(min(first.offset for first in firsts), oldest.truth_us)
+        return Frontier(min(first.offset for first in firsts), oldest.watermark_us)
 
-    def moves_on(self, truth_us: int | None, *, log_stands: bool) -> None:
-        """The log is stored up to `truth_us`, if that is known. `log_us` never goes back."""
-        self.since_us = self.since_us if truth_us is None else truth_us
-        if truth_us is not None and not log_stands:
-            self.log_us = max(self.log_us, truth_us)
+    def advance_watermark(self, watermark_us: int | None, *, is_watermark_frozen: bool) -> None:
+        """The log is stored up to `watermark_us`, if that is known. `log_us` never goes back."""
+        self.since_us = self.since_us if watermark_us is None else watermark_us
+        if watermark_us is not None and not is_watermark_frozen:
+            self.watermark_us = max(self.watermark_us, watermark_us)
 
-    def has_read(self, last: Mark | None) -> None:
+    def report_read(self, last: Mark | None) -> None:
         """The last record that was read so far."""
-        if last is not None and last not in self.read[:1] and not self.is_torn:
-            self.read = climbed(self.read, last)
+        if last is not None and last not in self.read_marks[:1] and not self.is_truncated:
+            self.read_marks = add_mark(self.read_marks, last)
 
-    def is_torn_behind(self, survivor: Mark | None) -> None:
+    def report_truncation(self, survivor: Mark | None) -> None:
         """The log no longer has what was read after `survivor`.
 
         Until that is told, commits go on naming what is gone: whoever takes over then must find it out as well.
         """
-        self.is_torn, self.survivor = True, survivor
+        self.is_truncated, self.survivor = True, survivor
 
-    def _tear_is_told(self) -> None:
-        known = -1 if self.survivor is None else self.survivor.offset
-        self.read = tuple(mark for mark in self.read if mark.offset <= known)
-        self.is_torn, self.survivor = False, None
+    def _discard_truncated_marks(self) -> None:
+        last_offset = -1 if self.survivor is None else self.survivor.offset
+        self.read_marks = tuple(mark for mark in self.read_marks if mark.offset <= last_offset)
+        self.is_truncated, self.survivor = False, None
 
-    def checkpoint(self, offset: int, epochs: Iterable[str]) -> Commit:
+    def compute_commit(self, offset: int, epochs: Iterable[str]) -> Commit:
         """The commit at `offset`; of `epochs` more may come, the others are dropped from the map."""
-        alive = set(epochs)
-        self.seqs = {epoch: seq for epoch, seq in self.seqs.items() if epoch in alive}
-        return Commit(offset, dump(Checkpoint(self.log_us, self.seqs, self.since_us, self.read)))
+        active = set(epochs)
+        self.seqs = {epoch: seq for epoch, seq in self.seqs.items() if epoch in active}
+        return Commit(
+            offset,
+            encode_checkpoint(Checkpoint(self.watermark_us, self.seqs, self.since_us, self.read_marks)),
+        )
 
 
-def _bytes(effect: Effect) -> int:
+def _effect_bytes(effect: Effect) -> int:
     return effect.bytes if isinstance(effect, Segment) else 0

@@ -1,0 +1,122 @@
+"""Whether an MP4 of fragments is whole, and how far it has got, told while it arrives (ISO/IEC 14496-12). Pure."""
+
+from collections.abc import Iterator
+
+_BUFFERED = frozenset({b"moov", b"moof"})
+_MAX_BUFFERED_BYTES = 16 << 20
+_CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"moof", b"traf"})
+
+
+class InvalidMp4(Exception):
+    """What has come is not a whole clip."""
+
+
+class FragmentedMp4Checker:
+    """An MP4 `ftyp moov (moof mdat)…` that is fed as it comes; keeps one `moof` at most.
+
+    Attributes:
+        newest_start_s: media time at which the newest fragment begins.
+        end_s: media time at which it ends.
+        received_bytes: how much has come.
+    """
+
+    def __init__(self) -> None:
+        self.newest_start_s = 0.0
+        self.end_s = 0.0
+        self.received_bytes = 0
+        self._buffer = bytearray()
+        self._skip_bytes = 0
+        self._header_boxes: list[bytes] = []
+        self._last_box = b""
+        self._timescale = 0
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes.
+
+        Raises:
+            Broken: they are none of such a file.
+        """
+        self.received_bytes += len(data)
+        passed = min(self._skip_bytes, len(data))
+        self._skip_bytes -= passed
+        self._buffer += data[passed:]
+        while self._buffer and self._step():
+            pass
+
+    def close(self, min_end_s: float = 0.0) -> None:
+        """Says that no more comes, and at which media time it was to end at the earliest.
+
+        Raises:
+            Broken: something is missing.
+        """
+        if self._buffer or self._skip_bytes:
+            raise InvalidMp4(f"it ends inside a box, after {self.received_bytes} bytes")
+        if self._last_box != b"mdat":
+            raise InvalidMp4("it has no footage, or ends before a fragment's media")
+        if self.end_s and self.end_s < min_end_s:
+            raise InvalidMp4(f"it ends after {self.end_s:.1f} s of at least {min_end_s:.1f}")
+
+    def _step(self) -> bool:
+        """Takes a box off the front; False: more has to come first."""
+        if len(self._buffer) < 8:
+            return False
+        size, kind = int.from_bytes(self._buffer[:4], "big"), bytes(self._buffer[4:8])
+        if size < 8 or not kind.isalnum():
+            raise InvalidMp4(f"no box at byte {self.received_bytes - len(self._buffer)}")
+        if kind in _BUFFERED:
+            if size > _MAX_BUFFERED_BYTES:
+                raise InvalidMp4(f"a {kind.decode()} of {size} bytes")
+            if size > len(self._buffer):
+                return False
+            self._parse_times(bytes(self._buffer[:size]))
+        self._check_order(kind)
+        self._skip_bytes = max(0, size - len(self._buffer))
+        del self._buffer[:size]
+        return True
+
+    def _check_order(self, kind: bytes) -> None:
+        if kind == b"mdat" and self._last_box != b"moof":
+            raise InvalidMp4("media without a fragment's header")
+        if kind not in {b"ftyp", b"moov"} and self._header_boxes != [b"ftyp", b"moov"]:
+            raise InvalidMp4(f"it begins with {self._header_boxes}")
+        if kind in {b"ftyp", b"moov"}:
+            self._header_boxes.append(kind)
+        self._last_box = kind
+
+    def _parse_times(self, data: bytes) -> None:
+        """Of the first track alone, the video's."""
+        starts = 0
+        for kind, body in _walk(data):
+            version = body[0] if body else 0
+            if kind == b"mdhd" and not self._timescale:
+                self._timescale = int.from_bytes(body[20:24] if version else body[12:16], "big")
+            elif kind == b"tfdt" and self._timescale:
+                starts = int.from_bytes(body[4 : 12 if version else 8], "big")
+                self.newest_start_s = max(self.newest_start_s, starts / self._timescale)
+            elif kind == b"trun" and self._timescale:
+                self.end_s = max(self.end_s, (starts + _run_duration(body)) / self._timescale)
+                return
+
+
+def _run_duration(run: bytes) -> int:
+    """Ticks that the samples of a `trun` last together (section 8.8.8); 0 if it does not say."""
+    flags, count = int.from_bytes(run[1:4], "big"), int.from_bytes(run[4:8], "big")
+    if not flags & 0x100:
+        return 0
+    table = run[8 + 4 * (bool(flags & 0x01) + bool(flags & 0x04)) :]
+    step = 4 * sum(bool(flags & flag) for flag in (0x100, 0x200, 0x400, 0x800))
+    return sum(int.from_bytes(table[at : at + 4], "big") for at in range(0, min(count * step, len(table)), step))
+
+
+def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of the boxes in `data`, and of those inside them that lead to times."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if size < 8 or at + size > len(data):
+            raise InvalidMp4(f"a box {kind!r} does not fit")
+        body = data[at + 8 : at + size]
+        yield kind, body
+        if kind in _CONTAINERS:
+            yield from _walk(body)
+        at += size

@@ -1,0 +1,179 @@
+"""Whether the log that is read is still the one that was read: a tail may have been lost, and grown again.
+
+A log loses its tail only with its leader: that one stopped without having written everything to its disk, or another
+took over that did not have everything. Either way the connection to the leader is another one afterwards. So records
+that come over another connection are given out only once the last ones before them are known to be where they were.
+"""
+# aiokafka ships no types:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from districam_common.kafka import internals, offsets
+from districam_common.kafka.connection import client_arguments, translate_errors
+from districam_common.kafka.marks import Mark
+from districam_common.kafka.records import Partition, Record, last_mark, mark_of
+from districam_common.runtime.settings import KafkaSettings
+
+RecordLookup = Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, Record | None]]]
+"""(partition → offset) → the record that the log has there, None for none; without those whose log begins later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """Over these connections nothing is left to look up of these partitions; a reader asks several times a second."""
+
+    connections: Sequence[object]
+    partitions: frozenset[Partition]
+
+    def covers(self, seen: Sequence[object], partitions: Mapping[Partition, object]) -> bool:
+        """Whether they are the very same, and these partitions are among them."""
+        return (
+            len(seen) == len(self.connections)
+            and all(map(is_, seen, self.connections))
+            and partitions.keys() <= self.partitions
+        )
+
+
+class TruncationDetector:
+    """Of the partitions of one consumer: the last record that was given out, and the connection over which it came."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, lookup: RecordLookup) -> None:
+        self._consumer = consumer
+        self._lookup = lookup
+        self._last_marks: dict[Partition, Mark] = {}
+        self._connections: dict[Partition, object] = {}
+        self._truncated: set[Partition] = set()
+        self._verified: _Verified | None = None
+
+    def reset(self) -> None:
+        """All partitions: others may be owned from now on."""
+        self._last_marks, self._connections, self._truncated, self._verified = {}, {}, set(), None
+
+    def report_seek(self, partition: Partition, after: Mark | None) -> None:
+        """Reading goes on elsewhere; `after` must be in the log then, if given."""
+        self._verified = None
+        self._truncated.discard(partition)
+        self._connections.pop(partition, None)
+        self._last_marks.pop(partition, None)
+        if after is not None:
+            self._last_marks[partition] = after
+
+    def is_verified(self, partition: Partition) -> bool:
+        """Whether what was last given out is in the log that the leader answers from at this moment."""
+        connection = self._leader_connection(partition)
+        return connection is not None and self._connections.get(partition) is connection
+
+    async def truncated_partitions(
+        self, owned: Iterable[Partition], got: Mapping[Partition, Sequence[Record]]
+    ) -> set[Partition]:
+        """Which partitions' logs do not hold what was given out before, or what `got` holds; stays so until they are sought.
+
+        If there is none, `got` counts as given out.
+
+        Raises:
+            Retriable: nobody can tell at present; `got` is not to be given out.
+        """
+        connections = internals.connections(self._consumer)
+        if self._verified is not None and self._verified.covers(connections, got):
+            self._update_last_marks(got)
+            return set()
+        leader_connections = {partition: self._leader_connection(partition) for partition in {*owned, *got}}
+        unverified = {
+            p
+            for p, connection in leader_connections.items()
+            if connection is None or self._connections.get(p) is not connection
+        }
+        unverified -= self._truncated | {
+            p for p in unverified if leader_connections[p] is None and p not in got
+        }  # nothing to decide
+        before = {p: self._last_marks[p] for p in unverified if p in self._last_marks}
+        latest = {p: mark for p in unverified if (mark := last_mark(got.get(p, ()))) is not None}
+        for asked in (before, latest):
+            self._truncated |= await self._find_truncated(asked)
+        self._connections |= {p: leader_connections[p] for p in unverified - self._truncated}
+        if self._truncated:
+            return set(self._truncated)
+        self._verified = _Verified(
+            connections, frozenset(p for p, line in leader_connections.items() if line is not None)
+        )
+        self._update_last_marks(got)
+        return set()
+
+    def _update_last_marks(self, got: Mapping[Partition, Sequence[Record]]) -> None:
+        self._last_marks |= {p: mark for p, some in got.items() if (mark := last_mark(some)) is not None}
+
+    async def _find_truncated(self, marks: Mapping[Partition, Mark]) -> set[Partition]:
+        if not marks:
+            return set()
+        found = await self._lookup({partition: mark.offset for partition, mark in marks.items()})
+        return {p for p, record in found.items() if not matches(marks[p], record)}
+
+    def _leader_connection(self, partition: Partition) -> object | None:
+        """The connection to the partition's leader, if there is one."""
+        return internals.connection_to_leader(self._consumer, partition)
+
+
+def matches(mark: Mark, found: Record | None) -> bool:
+    """Whether the record at the mark's offset is the one that it stands for."""
+    return found is not None and mark_of(found) == mark
+
+
+async def first_surviving_marks(
+    asked: Mapping[Partition, Sequence[Mark]], lookup: RecordLookup
+) -> dict[Partition, Mark | None]:
+    """The first of each partition's marks that its log still holds; None for none of them. Raises Retriable."""
+    out: dict[Partition, Mark | None] = dict.fromkeys(asked)
+    left = {partition: list(marks) for partition, marks in asked.items()}
+    while trying := {partition: marks.pop(0) for partition, marks in left.items() if marks}:
+        found = await lookup({partition: mark.offset for partition, mark in trying.items()})
+        out |= {p: mark for p, mark in trying.items() if matches(mark, found.get(p))}
+        left = {p: marks for p, marks in left.items() if out[p] is None}
+    return out
+
+
+async def read_records_at(
+    settings: KafkaSettings, asked: Mapping[Partition, int], client_id: str
+) -> dict[Partition, Record | None]:
+    """The records at these offsets, over a connection of its own; None where the log has none.
+
+    Partitions whose log begins later are left out, and those where the record cannot be read: it may be any.
+
+    Raises:
+        Retriable: the broker does not tell.
+        Fatal: it refuses us.
+    """
+    timeout_s = settings.request_timeout_s
+    raw = AIOKafkaConsumer(**client_arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="none")
+    async with offsets.open_consumer(raw, settings) as consumer:
+        firsts = await offsets.beginning_offsets(consumer, asked, timeout_s)
+        ends = await offsets.end_offsets(consumer, asked, timeout_s)
+        there = {p: offset for p, offset in asked.items() if firsts[p] <= offset < ends[p]}
+        out: dict[Partition, Record | None] = {p: None for p, offset in asked.items() if offset >= firsts[p]}
+        if there:
+            consumer.assign(offsets.to_topic_partitions(there))
+            for partition, offset in there.items():
+                consumer.seek(TopicPartition(*partition), offset)
+        for partition in there:
+            found = await _read_next(consumer, partition, timeout_s)
+            if found is not None and found.problem:
+                del out[partition]
+            else:
+                out[partition] = found
+    return out
+
+
+async def _read_next(consumer: AIOKafkaConsumer, partition: Partition, timeout_s: float) -> Record | None:
+    with translate_errors(f"looking back in {partition.topic}"):
+        try:
+            async with asyncio.timeout(timeout_s):
+                return offsets.to_record(await consumer.getone(TopicPartition(*partition)))
+        except kafka.OffsetOutOfRangeError:
+            return None

@@ -1,0 +1,33 @@
+"""HEAD, on every route that has GET: the same answer without its content (RFC 9110 section 9.3.2)."""
+
+from contextvars import ContextVar
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_is_head_request = ContextVar("asked_for_head", default=False)
+
+
+def is_head() -> bool:
+    """Whether the request under way wants no content: nothing is served to whoever sent it."""
+    return _is_head_request.get()
+
+
+class HeadMiddleware:
+    """An ASGI application that is asked GET where HEAD was, and whose content is left out then."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def emptied(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        token = _is_head_request.set(True)
+        try:
+            await self._app({**scope, "method": "GET"}, receive, emptied)
+        finally:
+            _is_head_request.reset(token)

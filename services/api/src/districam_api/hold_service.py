@@ -1,0 +1,145 @@
+"""Placing and releasing holds: the object first, then what is asked; so no accepted hold loses its footage."""
+
+from dataclasses import dataclass
+
+from districam_api.footage import FootageReader, NotFound, WindowRecords
+from districam_common.contract import wire
+from districam_common.errors import DistricamError, Rejected
+from districam_common.index.index_reader import IndexReader
+from districam_common.ledger.holds import (
+    UNKNOWN_HOLD_STATE,
+    Hold,
+    HoldState,
+    ReleasedHold,
+    encode_events,
+    encode_truncations,
+    explaining_events,
+)
+from districam_common.ledger.intervals import Interval, intersects
+from districam_common.runtime.unreadable import record_unreadable
+from districam_common.s3.blobs import Blobs
+from districam_common.s3.hold_store import HoldStore
+
+
+class NoSuchHold(NotFound):
+    """There is none, or it is over."""
+
+
+class HoldUnreadable(Rejected):
+    """It is there, keeps its footage, and cannot be read by this version."""
+
+
+class FootageExpired(Rejected):
+    """Retention has let go of some of the window; `expired` is what."""
+
+    def __init__(self, message: str, expired: list[Interval]) -> None:
+        super().__init__(message)
+        self.expired = expired
+
+
+@dataclass(frozen=True, slots=True)
+class HoldWithState:
+    """A hold, and how far it is applied."""
+
+    hold: Hold
+    state: HoldState
+
+
+@dataclass(frozen=True, slots=True)
+class HoldList:
+    """Holds in force; `unread`: ids of those that are listed and cannot be read."""
+
+    holds: list[HoldWithState]
+    unread: list[str]
+
+
+class HoldService:
+    """Every method may raise `Retriable`."""
+
+    def __init__(self, blobs: Blobs, index: IndexReader) -> None:
+        self._store = HoldStore(blobs)
+        self._index = index
+
+    async def watermark_us(self) -> int:
+        """How far the recorders have got, by the brokers' clock: the earliest that it can be now. 0: not known."""
+        return max((await self._index.watermarks_us()).values(), default=0)
+
+    async def place(self, hold: Hold, footage: FootageReader) -> HoldWithState:
+        """Writes the hold, then looks at what has expired.
+
+        Retention says `expired`, then reads the holds again, then deletes: whatever the order, one of the two sees the other.
+
+        Raises:
+            TooLate: some of the window has expired; the hold is gone again.
+        """
+        await self._store.place(hold)
+        try:
+            expired = await footage.expired(hold.camera_id)
+        except DistricamError:
+            await self._store.delete(hold.id)
+            raise
+        if intersects(expired, hold.from_us, hold.to_us):
+            await self._store.delete(hold.id)
+            gone = [one for one in expired if intersects([one], hold.from_us, hold.to_us)]
+            raise FootageExpired("retention has let go of some of this footage; hold what is left", gone)
+        await self._index.cache_hold(hold)
+        return HoldWithState(hold, UNKNOWN_HOLD_STATE)
+
+    async def release(self, hold_id: str, *, by: str, name: str, now_us: int, reason: str) -> None:
+        """Ends the hold; what is known of it is kept.
+
+        Raises:
+            NoSuchHold: there is none in force.
+            HoldUnread: there is one, and what is known of it could not be kept.
+        """
+        hold = await self._found(hold_id)
+        if hold is None or isinstance(hold, ReleasedHold):
+            raise NoSuchHold(f"there is no hold {hold_id[:64]!r} in force")
+        fields = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
+        now_us = max(now_us, await self.watermark_us())
+        over = ReleasedHold(**fields, released_by=by, released_by_name=name, released_us=now_us, release_reason=reason)
+        await self._store.release(over)
+        await self._index.uncache_hold(hold_id)
+
+    async def list_active(self) -> HoldList:
+        """Every hold in force, in the order of placing; and the ids of those that this version cannot read."""
+        states, cached = await self._index.hold_states(), await self._index.holds()
+        holds: list[Hold] = []
+        for hold_id, body in cached.items():
+            try:
+                holds.append(wire.decode_json(Hold, body))
+            except wire.WireError as error:
+                record_unreadable("hold", hold_id, str(error))
+        holds.sort(key=lambda hold: (hold.placed_us, hold.id))
+        unread = sorted(cached.keys() - {hold.id for hold in holds})
+        return HoldList([HoldWithState(hold, states.get(hold.id, UNKNOWN_HOLD_STATE)) for hold in holds], unread)
+
+    async def _found(self, hold_id: str) -> Hold | None:
+        try:
+            return await self._store.find(hold_id)
+        except wire.WireError as error:
+            record_unreadable("hold", hold_id, str(error))
+            raise HoldUnreadable(
+                f"hold {hold_id} is in the bucket and keeps its footage, but this version cannot read it: {error}"
+            ) from error
+
+    async def get(self, hold_id: str) -> HoldWithState:
+        """A hold, also one that is over.
+
+        Raises:
+            NoSuchHold: there never was one.
+            HoldUnread: there is one that cannot be read.
+        """
+        hold = await self._found(hold_id)
+        if hold is None:
+            raise NoSuchHold(f"there is no hold {hold_id[:64]!r}")
+        return HoldWithState(hold, (await self._index.hold_states()).get(hold_id, UNKNOWN_HOLD_STATE))
+
+
+def explanation_fields(hold: Hold, records: WindowRecords) -> dict[str, tuple[str, ...]]:
+    """What the hold keeps of the events that explain its window."""
+    inputs, window = records.inputs, (hold.from_us, hold.to_us)
+    return {
+        "events": encode_events(explaining_events(inputs.events, *window)),
+        "fell": encode_truncations(inputs.truncations, *window),
+    }

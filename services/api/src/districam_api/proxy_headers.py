@@ -1,0 +1,43 @@
+"""Who asks, as the proxies in front of the api say, and how much of that at once."""
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from districam_api.core.addresses import client_network
+from districam_api.core.concurrency_limiter import ConcurrencyLimiter
+from districam_api.core.forwarded import TrustedProxies
+from districam_api.problems import problem_response
+
+PROXY_HEADERS = ("forwarded", "x-forwarded-for", "via")
+"""Whoever reads one of these in a request does not talk with the one who asks."""
+
+
+class ProxyHeadersMiddleware:
+    """An ASGI application whose requests have the address of who asks, whoever brings them.
+
+    Behind a proxy connections tell nothing of how much one client wants, so its requests under way are counted.
+    """
+
+    def __init__(self, app: ASGIApp, proxies: TrustedProxies, max_per_network: int) -> None:
+        self._app = app
+        self._proxies = proxies
+        self._header = proxies.header.encode()
+        self._limiter = ConcurrencyLimiter(1 << 30, max_per_network)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = scope.get("client")
+        if scope["type"] != "http" or not peer or not self._proxies.is_trusted(peer[0]):
+            await self._app(scope, receive, send)
+            return
+        values = [value.decode("latin-1") for name, value in scope["headers"] if name == self._header]
+        address = self._proxies.client_address(peer[0], values)
+        network = None if self._proxies.is_trusted(address) else client_network(address)
+        scope = {**scope, "client": (address, 0)}
+        if self._limiter.acquire(network):
+            why = "as many requests of this address as may be are under way (api.connections_per_address)"
+            await problem_response(Request(scope), 429, why, headers={"Retry-After": "1"})(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._limiter.release(network)

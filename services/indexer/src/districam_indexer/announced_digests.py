@@ -1,0 +1,75 @@
+"""What has been announced of each object: the sha256 of `segments`, on disk, since a month of a district is millions."""
+
+import hashlib
+import sqlite3
+import tempfile
+from collections.abc import Generator, Iterable
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import structlog
+
+from districam_common.contract import names, wire
+from districam_common.errors import Rejected, Retriable
+from districam_common.kafka.consumer import Record, TopicReader
+from districam_common.runtime.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+
+class AnnouncedDigests:
+    """Key → sha256. The first announcement of a key counts: a later one cannot make other bytes right."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        database.execute("CREATE TABLE announced (key BLOB PRIMARY KEY, sha256 TEXT) WITHOUT ROWID")
+
+    @classmethod
+    @contextmanager
+    def open(cls) -> Generator["AnnouncedDigests"]:
+        """Empty, for the length of the block; takes some 60 bytes of disk for each object."""
+        with (
+            tempfile.TemporaryDirectory(prefix="districam-check-") as folder,
+            closing(sqlite3.connect(Path(folder, "announced.db"), isolation_level=None)) as database,
+        ):
+            database.execute("PRAGMA journal_mode=OFF")
+            database.execute("PRAGMA synchronous=OFF")
+            yield cls(database)
+
+    def __len__(self) -> int:
+        return self._database.execute("SELECT count(*) FROM announced").fetchone()[0]
+
+    def add(self, digests: Iterable[tuple[str, str]]) -> None:
+        """(key, hex digest) of announcements, in the order of the log."""
+        rows = [(_hash_key(key), sha256) for key, sha256 in digests]
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT OR IGNORE INTO announced VALUES (?, ?)", rows)
+        self._database.execute("COMMIT")
+
+    def sha256(self, key: str) -> str | None:
+        """As announced; None if the log has forgotten it, or never had it."""
+        row = self._database.execute("SELECT sha256 FROM announced WHERE key = ?", (_hash_key(key),)).fetchone()
+        return None if row is None else row[0]
+
+    async def read(self, kafka: KafkaSettings) -> None:
+        """All that `segments` has.
+
+        Raises:
+            Retriable: the broker is away, or cannot give it.
+        """
+        async with TopicReader.open(kafka, [names.SEGMENTS], client_id="districam-check") as reader:
+            async for records in reader.batches():
+                self.add(pair for record in records if (pair := _decode_announcement(record)))
+
+
+def _hash_key(key: str) -> bytes:
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+def _decode_announcement(record: Record) -> tuple[str, str] | None:
+    try:
+        stored = wire.decode_stored(record.key, record.headers, record.value)
+    except (Rejected, Retriable) as error:
+        log.warning("not an announcement", partition=record.partition, offset=record.offset, why=str(error))
+        return None
+    return stored.key, stored.sha256

@@ -1,0 +1,97 @@
+"""How far the truth has got: the recorders' commits, told to the index once it holds all that was announced before them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from districam_common.contract import names
+from districam_common.index.redis_client import RedisUnavailable
+from districam_common.kafka.consumer import KafkaInspector, Partition
+from districam_common.kafka.marks import Mark
+from districam_common.runtime.service import retry_dependency
+from districam_indexer.consumer import Consumer
+from districam_indexer.core.progress import (
+    TopicPartition,
+    advanced_watermarks,
+    announcement_partitions,
+    parse_commit_watermark_us,
+)
+from districam_indexer.dependencies import Dependencies
+from districam_indexer.index_writer import IndexChanged
+
+
+async def run(deps: Dependencies, consumer: Consumer) -> None:
+    """Every `progress_s`, until the service stops, for the partitions whose announcements this replica indexes."""
+    await retry_dependency(lambda: _run_loop(deps, consumer), deps.runtime, "kafka")
+
+
+async def _run_loop(deps: Dependencies, consumer: Consumer) -> None:
+    async with KafkaInspector.open(deps.settings.kafka, client_id=deps.runtime.instance) as inspector:
+        while not deps.runtime.stopping.is_set():
+            try:
+                meta = await deps.index.meta()
+                if meta is not None and meta.is_ready:
+                    await update_watermarks(
+                        deps,
+                        inspector,
+                        build=meta.build,
+                        partitions=meta.partitions,
+                        owned=consumer.segment_partitions,
+                    )
+            except RedisUnavailable as error:
+                deps.runtime.health.report_failing("redis", str(error))
+            except IndexChanged:
+                pass  # the next look sees the new one
+            await deps.runtime.wait_stopping(deps.settings.indexer.progress_s)
+
+
+async def update_watermarks(
+    deps: Dependencies,
+    inspector: KafkaInspector,
+    *,
+    build: str,
+    partitions: int,
+    owned: frozenset[int] | None = None,
+) -> None:
+    """One look: the recorders' commits, then the ends of what they and the ingests announced, then what is applied.
+
+    Nothing of it is of use to an index that was made for another number of `partitions` of `fragments`. Of those only the
+    ones are looked at whose announcements come in partitions `owned` of `segments`; None: all. A commit has up to 4 KiB, and
+    replicas need not each read all of them. A log that has not what was applied of it is another one: how far it goes says
+    nothing until it has been read again.
+
+    Raises:
+        IndexChanged, Retriable: nothing was written.
+    """
+    if owned is not None and not owned:
+        return
+    fragments = await inspector.partitions(names.FRAGMENTS)
+    topic_partitions = [await inspector.partitions(topic) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION)]
+    if len(fragments) != partitions:
+        return
+    count = len(topic_partitions[0])
+    owned_fragments = [one for one in fragments if owned is None or one.number % count in owned]
+    announced_on = {place for one in owned_fragments for place in announcement_partitions(one.number, count)}
+    committed = await _read_committed_watermarks(inspector, owned_fragments)
+    ends = await inspector.end_offsets(
+        [one for topic in topic_partitions for one in topic if tuple(one) in announced_on]
+    )
+    verified = await inspector.verified_partitions(_last_marks(ends, await deps.writer.read_marks()))
+    ends = {place: end for place, end in ends.items() if place in verified}
+    await deps.writer.advance_watermarks(
+        lambda applied, logged: advanced_watermarks(committed, {**ends}, applied, logged, count=count),
+        build=build,
+    )
+
+
+def _last_marks(
+    partitions: Iterable[Partition], read_marks: Mapping[TopicPartition, Sequence[Mark]]
+) -> dict[Partition, Mark | None]:
+    """The last record that was applied of each."""
+    return {place: next(iter(read_marks.get(place, ())), None) for place in partitions}
+
+
+async def _read_committed_watermarks(inspector: KafkaInspector, fragments: Iterable[Partition]) -> dict[int, int]:
+    commits = await inspector.committed(names.RECORDER_GROUP, fragments)
+    watermarks = {
+        p.number: parse_commit_watermark_us(commit.metadata) for p, commit in commits.items() if commit is not None
+    }
+    return {number: log_us for number, log_us in watermarks.items() if log_us is not None}

@@ -1,0 +1,223 @@
+"""Which pictures make an epoch: where one starts, why it ends. The rest is left out and said so.
+
+An epoch starts at a keyframe with parameter sets. It ends when parameter sets change, when decode times do not grow,
+when media time leaps, when what comes is no video. Whether a leap is the camera's freeze or its clock's jump shows in the arrivals.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from districam_common.contract import ticks
+from districam_common.contract.events import Cause
+from districam_ingest.codec import h264, h265
+from districam_ingest.codec.dts_extractor import DtsExtractor
+from districam_ingest.codec.nal import (
+    BitstreamError,
+    Codec,
+    is_corrupt,
+    is_keyframe,
+    nal_type,
+    parameter_sets,
+)
+from districam_ingest.codec.video_parameters import VideoParameters
+from districam_ingest.units import Picture
+
+DEFAULT_FPS: Final = 25.0
+FREEZE_US: Final = 2_000_000
+FREEZE_TICKS: Final = ticks.from_us(FREEZE_US)
+FREEZE_INTERVALS: Final = 4
+MAX_INTERVALS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An epoch starts with the next `Takes`."""
+
+    video_parameters: VideoParameters
+    parameter_sets: tuple[bytes, ...]
+
+
+@dataclass(slots=True, init=False)  # as `Picture`
+class Append:
+    """The picture belongs to the epoch; `dts` in the reader's ticks."""
+
+    picture: Picture
+    dts: int
+    is_keyframe: bool
+
+    def __init__(self, picture: Picture, dts: int, *, is_keyframe: bool) -> None:
+        self.picture, self.dts, self.is_keyframe = picture, dts, is_keyframe
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The epoch is over before this picture; its own last picture lasts `interval_us`.
+
+    `is_timestamp_jump`: media time went ahead though the pictures came close together, as when a clock jumps or some were not sent.
+    """
+
+    cause: Cause
+    detail: str
+    interval_us: int
+    is_timestamp_jump: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The picture belongs to no epoch: no keyframe yet."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The picture was sent twice: the epoch has it and goes on."""
+
+
+Decision = Start | Append | End | Skip | Duplicate
+
+
+@dataclass(slots=True)
+class _EpochState:
+    video_parameters: VideoParameters
+    parameter_sets: frozenset[bytes]
+    dts_extractor: DtsExtractor
+    reorder_depth: int
+    last_picture: Picture | None = None
+    last_dts: int | None = None
+    intervals: list[int] = field(default_factory=list[int])
+
+    @property
+    def interval_ticks(self) -> int:
+        """Nominal distance of two pictures: as seen, else as the stream says."""
+        if len(self.intervals) >= 8:
+            return sorted(self.intervals)[len(self.intervals) // 2]
+        return round(ticks.VIDEO_RATE / (self.video_parameters.fps or DEFAULT_FPS))
+
+    @property
+    def interval_us(self) -> int:
+        return ticks.to_us(self.interval_ticks)
+
+    def is_duplicate(self, picture: Picture) -> bool:
+        """Whether it is the last picture again."""
+        return (
+            self.last_picture is not None
+            and picture.pts == self.last_picture.pts
+            and picture.nals == self.last_picture.nals
+        )
+
+    def make_end(self, cause: Cause, detail: str) -> End:
+        return End(cause, detail, self.interval_us)
+
+
+class EpochSplitter:
+    """Judges one connection's pictures in decode order."""
+
+    def __init__(self, codec: Codec, sdp_sets: tuple[bytes, ...] = ()) -> None:
+        self._codec: Codec = codec
+        self._sdp_sets = parameter_sets(codec, sdp_sets)  # from the SDP; in-band ones outrank them
+        self._epoch: _EpochState | None = None
+        self._learned_depth = 0  # learned reorder depth, for streams that do not say one
+
+    @property
+    def interval_us(self) -> int:
+        """The epoch's nominal picture interval, for its last picture's duration."""
+        return self._epoch.interval_us if self._epoch else round(1e6 / DEFAULT_FPS)
+
+    def decide(self, picture: Picture) -> list[Decision]:
+        """What this picture means, in order; at most an end, a start and a taking."""
+        if is_corrupt(self._codec, picture.nals):
+            return self._end_at_corrupt()
+        has_keyframe_slices = is_keyframe(self._codec, picture.nals)
+        is_intact_keyframe = has_keyframe_slices and not picture.is_damaged  # half of one cannot be decoded alone
+        decisions: list[Decision] = []
+        if self._epoch is not None:
+            if self._epoch.is_duplicate(picture):
+                return [Duplicate()]
+            decision = (
+                self._check_parameter_sets(picture, has_keyframe_slices=has_keyframe_slices)
+                or self._check_timestamps(self._epoch, picture)
+                or self._append(self._epoch, picture, is_intact_keyframe=is_intact_keyframe)
+            )
+            if isinstance(decision, Append):
+                return [decision]
+            decisions.append(decision)
+            self._epoch = None
+        if not is_intact_keyframe:
+            return [*decisions, Skip("waiting for a keyframe")]
+        try:
+            epoch, start = self._start_epoch(picture)
+        except BitstreamError as error:
+            return [*decisions, Skip(f"no usable parameter sets: {error}")]
+        self._epoch = epoch
+        return [*decisions, start, self._append(epoch, picture, is_intact_keyframe=True)]
+
+    def close_epoch(self) -> None:
+        """The connection is over, or the caller ended the epoch."""
+        self._epoch = None
+
+    def _end_at_corrupt(self) -> list[Decision]:
+        epoch, self._epoch = self._epoch, None
+        decisions: list[Decision] = [epoch.make_end("stream_error", "bytes that are no picture")] if epoch else []
+        return [*decisions, Skip("no picture")]
+
+    def _start_epoch(self, picture: Picture) -> tuple[_EpochState, Start]:
+        active_sets = self._merge_parameter_sets(picture)
+        video_parameters = (h264 if self._codec == "h264" else h265).parse_video_parameters(active_sets)
+        depth = max(self._learned_depth, video_parameters.reorder_depth or 0)
+        interval = round(ticks.VIDEO_RATE / (video_parameters.fps or DEFAULT_FPS))
+        return _EpochState(video_parameters, frozenset(active_sets), DtsExtractor(depth, interval), depth), Start(
+            video_parameters, active_sets
+        )
+
+    def _merge_parameter_sets(self, picture: Picture) -> tuple[bytes, ...]:
+        """In-band parameter sets, and announced ones of the kinds that it does not carry."""
+        in_band_sets = parameter_sets(self._codec, picture.nals)
+        in_band_types = {nal_type(self._codec, nal) for nal in in_band_sets}
+        return (
+            *(nal for nal in self._sdp_sets if nal_type(self._codec, nal) not in in_band_types),
+            *in_band_sets,
+        )
+
+    def _check_parameter_sets(self, picture: Picture, *, has_keyframe_slices: bool) -> End | None:
+        if not has_keyframe_slices or self._epoch is None:
+            return None
+        in_band_sets = parameter_sets(self._codec, picture.nals)
+        if not in_band_sets or set(in_band_sets) <= self._epoch.parameter_sets:
+            return None
+        return self._epoch.make_end("stream_changed", "other parameter sets")
+
+    def _check_timestamps(self, epoch: _EpochState, picture: Picture) -> End | None:
+        assert epoch.last_picture is not None
+        if 0 < picture.pts - epoch.last_picture.pts <= FREEZE_TICKS:  # nearly always: no limit is less
+            return None
+        media_step_us = ticks.to_us(picture.pts - epoch.last_picture.pts)
+        limit_us = max(FREEZE_US, FREEZE_INTERVALS * ticks.to_us(epoch.interval_ticks))
+        if media_step_us <= -limit_us:
+            return epoch.make_end("stream_error", f"timestamps went back by {-media_step_us / 1e6:.3f} s")
+        if media_step_us == 0:
+            return epoch.make_end("stream_error", "two pictures have the same timestamp")
+        if media_step_us <= limit_us:
+            return None
+        arrival_step_us = picture.arrival_us - epoch.last_picture.arrival_us
+        if arrival_step_us * 2 >= media_step_us:
+            return epoch.make_end("source_silent", f"no picture for {media_step_us / 1e6:.1f} s")
+        end = epoch.make_end("stream_error", f"timestamps went ahead by {media_step_us / 1e6:.3f} s")
+        return replace(end, is_timestamp_jump=True)
+
+    def _append(self, epoch: _EpochState, picture: Picture, *, is_intact_keyframe: bool) -> Append | End:
+        dts = epoch.dts_extractor.feed(picture.pts)
+        if epoch.last_dts is not None and dts <= epoch.last_dts:
+            self._learn_depth(epoch)
+            return epoch.make_end(
+                "stream_error", f"decode times do not grow at a reorder depth of {epoch.reorder_depth}"
+            )
+        if epoch.last_dts is not None and len(epoch.intervals) < MAX_INTERVALS:
+            epoch.intervals.append(dts - epoch.last_dts)
+        epoch.last_picture, epoch.last_dts = picture, dts
+        return Append(picture, dts, is_keyframe=is_intact_keyframe)
+
+    def _learn_depth(self, epoch: _EpochState) -> None:
+        """A stream that reorders more than it says: the next epoch allows one picture more."""
+        if epoch.reorder_depth < 4:
+            self._learned_depth = epoch.reorder_depth + 1

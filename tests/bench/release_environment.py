@@ -1,0 +1,66 @@
+"""Services as they are shipped: with their own locked requirements, without those of tests and tools, ingest compiled."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from bench.machine import ROOT
+
+_STEP_S = 300
+_COMPILES = ROOT / "deploy" / "compile.py"
+
+
+def python(service: str, folder: Path) -> Path:
+    """The interpreter of an environment that holds what the service's image does; made at the first call, or when it is outdated.
+
+    Raises:
+        RuntimeError: the packages cannot be had, or not compiled; with the end of what was said.
+    """
+    locked = [ROOT / "requirements" / f"{name}.txt" for name in (service, "compile")]
+    members = (ROOT / "libs" / "common", ROOT / "services" / service)
+    sources = [file for member in members for file in sorted(member.rglob("*.py"))]
+    home = folder / service
+    stamp = _stamp([*locked, _COMPILES, ROOT / "services" / service / "pyproject.toml", *sources])
+    if not (home / stamp).exists():
+        shutil.rmtree(home, ignore_errors=True)
+        install = _environment(home)
+        install("--compile-bytecode", "--require-hashes", "-r", str(locked[0]))
+        install("--no-deps", "--no-cache", *map(str, members))
+        if service == "ingest":
+            compile_environment(home / "bin" / "python")
+        (home / stamp).touch()
+    return home / "bin" / "python"
+
+
+def compile_environment(target: Path) -> None:
+    """Compiles what the image does in the environment of that interpreter.
+
+    Raises:
+        RuntimeError: as `python` does.
+    """
+    compiler = _do(str(ROOT / "scripts" / "compiler")).strip()
+    _do(compiler, str(_COMPILES), str(target))
+
+
+def _stamp(files: Iterable[Path]) -> str:
+    seen = hashlib.sha256(sys.version.encode() + bytes(ROOT))
+    for file in files:
+        seen.update(file.read_bytes())
+    return seen.hexdigest()
+
+
+def _environment(home: Path) -> Callable[..., str]:
+    """Makes one; gives what installs into it."""
+    uv, python = str(ROOT / ".venv" / "bin" / "uv"), str(home / "bin" / "python")
+    _do(uv, "venv", "--python", sys.executable, str(home))
+    return lambda *what: _do(uv, "pip", "install", "--python", python, *what)
+
+
+def _do(*command: str) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=_STEP_S, check=False)
+    if ran.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {(ran.stderr or ran.stdout)[-2000:]}")
+    return ran.stdout

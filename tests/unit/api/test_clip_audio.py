@@ -1,0 +1,140 @@
+from dataclasses import replace
+
+import pytest
+
+from districam_api.core.clip_audio import NO_AUDIO, AudioRetimer, parse_audio
+from districam_api.core.clip_fragments import (
+    ClipMuxer,
+    FragmentParser,
+    FragmentSplitter,
+    StoredFragment,
+    trim_to,
+)
+from districam_common.contract.ticks import to_us
+from districam_common.mp4 import boxes as mp4
+from districam_common.mp4.writer import AudioSample
+from districam_devkit.bitstream import parse_stored_pictures
+from districam_devkit.simcam import Generated, tone
+from support import audio_probe
+from support.numbered_footage import NumberedFootage, make_numbered_segments, open_footage
+from support.segment_objects import SegmentObject
+
+T0 = 1_790_000_000_000_000
+EPOCH, OTHER = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
+AAC = tone("aac")
+UNIT, RATE = 1024, 16_000
+TRACK = mp4.Track(2, is_video=False, timescale=RATE)
+
+
+@pytest.fixture(scope="module")
+def camera() -> NumberedFootage:
+    return open_footage("cam-1", T0, Generated(width=160, height=120, bitrate=100_000, seconds=4), AAC)
+
+
+@pytest.fixture(scope="module")
+def made(camera: NumberedFootage) -> SegmentObject:
+    """Four fragments of a second each, sound of each one's end in the next."""
+    (one,) = make_numbered_segments(camera, EPOCH, range(100))
+    return one
+
+
+def init_of(made: SegmentObject) -> bytes:
+    return made.content[: made.entry.init_bytes]
+
+
+def parts(made: SegmentObject) -> list[StoredFragment]:
+    reading = FragmentParser(made.entry, mp4.video_track(init_of(made)), TRACK)
+    splitter = FragmentSplitter()
+    return [reading.parse(data) for data in splitter.feed(made.content[made.entry.init_bytes :])]
+
+
+def clip(made: SegmentObject, taken: list[tuple[StoredFragment, StoredFragment | None]], start_us: int) -> bytes:
+    placing = ClipMuxer(mp4.tracks(init_of(made)), start_us)
+    placed = (placing.feed(one, late.audio if late else NO_AUDIO) for one, late in taken)
+    return init_of(made) + b"".join(piece for pieces in placed for piece in pieces)
+
+
+def test_a_fragment_that_is_placed_where_it_was_is_what_it_was(made: SegmentObject):
+    tracks, part = mp4.tracks(init_of(made)), parts(made)[0]
+    same_time_us = part.start_us - to_us(part.entry.dts, 90_000)
+    assert part.audio
+    assert b"".join(ClipMuxer(tracks, same_time_us).feed(part)) == part.data
+
+
+def test_the_sound_in_pictures_is_all_of_it(made: SegmentObject):
+    for data in FragmentSplitter().feed(made.content[made.entry.init_bytes :]):
+        sound = parse_audio(data, TRACK)
+        stored = audio_probe.stored_audio_units(init_of(made) + bytes(data))
+        assert [unit.data for unit in sound] == [unit.data for unit in stored]
+        assert parse_audio(data, replace(TRACK, track_id=3)) == NO_AUDIO
+
+
+def test_a_fragment_all_of_whose_sound_is_before_the_clip_is_its_pictures(made: SegmentObject):
+    part = parts(made)[0]
+    (early,) = placed(-5 * UNIT)
+    silent = ClipMuxer(mp4.tracks(init_of(made)), T0).feed(replace(part, audio=(early,)))
+    mute = [track for track in mp4.tracks(init_of(made)) if track.is_video]
+    assert b"".join(silent) == b"".join(ClipMuxer(mute, T0).feed(part))
+    assert audio_probe.stored_audio_units(init_of(made) + b"".join(silent)) == []
+
+
+def test_a_clip_has_each_unit_once_beside_its_picture(made: SegmentObject):
+    found = parts(made)
+    content = clip(made, list(zip(found, [*found[1:], None], strict=True)), T0)
+    units = audio_probe.stored_audio_units(content)
+    assert audio_probe.loop_positions(units, AAC) == list(range(len(units)))
+    assert [round(unit.at_s * RATE) for unit in units] == [n * UNIT for n in range(len(units))]
+    assert len(units) == 61  # but for what came late for the last fragment
+
+
+def test_what_is_before_the_clip_or_behind_it_is_left_out(made: SegmentObject):
+    found = parts(made)
+    content = clip(made, [(found[1], found[2])], found[1].start_us)
+    units = audio_probe.stored_audio_units(content)
+    assert audio_probe.loop_positions(units, AAC) == list(range(16, 32))
+    assert units[0].at_s == pytest.approx(0.024)
+
+
+def test_a_shortened_fragment_has_its_sound_as_far_as_its_pictures(made: SegmentObject):
+    found = parts(made)
+    part = trim_to(found[1], found[1].start_us + 500_000, mp4.video_track(init_of(made)))
+    assert part is not None
+    content = clip(made, [(found[0], None), (part, None)], T0)
+    assert [p.number for p in parse_stored_pictures(content)] == list(range(38))
+    assert audio_probe.stored_audio_units(content)[-1].at_s < 1.52
+
+
+def test_a_gap_of_the_pictures_is_one_of_the_sound(made: SegmentObject):
+    first, _, _, fourth = parts(made)
+    units = audio_probe.stored_audio_units(clip(made, [(first, None), (fourth, None)], T0))
+    assert [place for place in audio_probe.loop_positions(units, AAC) if place is not None] == [
+        *range(14),
+        *range(45, 61),
+    ]
+    assert units[14].at_s == pytest.approx(45 * 0.064, abs=0.001)
+
+
+def test_where_epochs_meet_nothing_is_heard_twice(camera: NumberedFootage, made: SegmentObject):
+    (other,) = make_numbered_segments(camera, OTHER, range(25, 100), shift_us=31_000)
+    mine, theirs = parts(made), parts(other)
+    content = clip(made, [(mine[0], mine[1]), (mine[1], mine[2]), (theirs[1], theirs[2])], T0)
+    assert audio_probe.loop_positions(audio_probe.stored_audio_units(content), AAC) == list(range(47))
+
+
+def placed(start: int, count: int = 1, duration: int = UNIT) -> list[AudioSample]:
+    return [AudioSample(b"%d" % n, start + n * duration, duration) for n in range(count)]
+
+
+def test_overlaps_of_a_little_are_cut_off_the_second_and_of_more_left_out():
+    placing = AudioRetimer(TRACK, 90_000)
+    assert placing.feed(placed(0), 0, 900_000) == placed(0)
+    assert placing.feed(placed(UNIT - 600), 0, 900_000) == []
+    assert placing.feed(placed(UNIT - 300), 0, 900_000) == [AudioSample(b"0", UNIT, UNIT - 300)]
+
+
+def test_a_hole_in_a_fragment_is_kept_as_time():
+    units = [*placed(0), *placed(5 * UNIT)]
+    assert AudioRetimer(TRACK, 90_000).feed(units, 0, 900_000) == [
+        AudioSample(b"0", 0, 5 * UNIT),
+        AudioSample(b"0", 5 * UNIT, UNIT),
+    ]

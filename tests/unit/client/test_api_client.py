@@ -1,0 +1,112 @@
+"""What becomes of the api's refusals, and how long it is waited for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from districam_client.api_client import ApiClient
+from districam_client.errors import CommandError, Forbidden, NotFound, ParametersChanged, UsageError
+
+PROBLEM = "application/problem+json"
+
+
+def door(answers: list[httpx.Response], wait_s: float = 60, told: list[str] | None = None) -> ApiClient:
+    """An api that gives these answers, one after another."""
+    given = iter(answers)
+    transport = httpx.MockTransport(lambda _: next(given))
+    client = httpx.Client(transport=transport, base_url="http://api")
+    return ApiClient(client, wait_s, (told if told is not None else []).append)
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+    body = {"type": "about:blank", "status": status, "detail": detail, **more}
+    return httpx.Response(status, json=body, headers={"content-type": PROBLEM, **(headers or {})})
+
+
+def ready() -> httpx.Response:
+    return httpx.Response(200, json={"tz": "UTC"})
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found: list[float] = []
+    monkeypatch.setattr("districam_client.api_client.time.sleep", found.append)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code", "said"),
+    [
+        (problem(401, "a key is needed"), Forbidden, 3, "--key-file"),
+        (problem(429, "too many wrong keys"), Forbidden, 3, "--key-file"),
+        (problem(403, "role viewer"), Forbidden, 3, "may not"),
+        (problem(404, "there is no camera 'x'"), NotFound, 1, "there is no camera 'x'"),
+        (problem(422, "to: must be later than from"), UsageError, 2, "to: must be later than from"),
+        (problem(500, "the api failed"), CommandError, 1, "the api failed (500)"),
+        (httpx.Response(502, text="<html>"), CommandError, 1, "is it districam's api?"),
+        (httpx.Response(200, text="<html>"), CommandError, 1, "is it districam's api?"),
+        (httpx.Response(200, json=[]), CommandError, 1, "is it districam's api?"),
+    ],
+)
+def test_each_refusal_says_what_to_do(answer: httpx.Response, kind: type[CommandError], code: int, said: str):
+    with pytest.raises(kind) as ended:
+        door([answer]).get_json("/v1/cameras", {})
+    assert said in str(ended.value)
+    assert ended.value.code == code
+
+
+def test_nothing_stored_is_told_with_its_causes():
+    states = [
+        {"state": "gap", "from_local": f"a{n}", "to_local": f"b{n}", "cause": "auth_failed", "detail": "401"}
+        for n in range(25)
+    ]
+    with pytest.raises(NotFound) as ended:
+        door([problem(404, "nothing is stored", states=states)]).get_json("/", {})
+    lines = str(ended.value).splitlines()
+    assert lines[:2] == ["nothing is stored", "  a0 to b0: gap, auth_failed, 401"]
+    assert len(lines) == 22
+    assert lines[-1].endswith("and 5 more")
+
+
+def test_windows_of_a_changed_picture_are_handed_on():
+    windows = [{"from": "f", "to": "t", "from_local": "fl", "to_local": "tl"}]
+    with pytest.raises(ParametersChanged) as ended:
+        door([problem(409, "changed", windows=windows)]).get_json("/", {})
+    assert [(p.from_, p.to, p.from_local, p.to_local) for p in ended.value.windows] == [("f", "t", "fl", "tl")]
+
+
+def test_an_api_that_is_not_ready_is_waited_for(slept: list[float]):
+    told: list[str] = []
+    busy = problem(503, "the index is being built", {"retry-after": "7"}, progress={"objects": 12})
+    silent = problem(503, "away")
+    assert door([busy, silent, ready()], told=told).get_json("/", {}) == {"tz": "UTC"}
+    assert slept == [7.0, 5.0]
+    assert "objects" in told[0]
+    assert "again in 7 s" in told[0]
+
+
+def test_waiting_has_an_end(slept: list[float]):
+    answers = [problem(503, "away", {"retry-after": "5"}) for _ in range(9)]
+    with pytest.raises(CommandError, match=r"away; waited 10 s, more is --wait SECONDS"):
+        door(answers, wait_s=12).get_json("/", {})
+    assert slept == [5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (httpx.ConnectError, "cannot be reached"),
+        (httpx.ReadTimeout, "broke off"),
+        (httpx.RemoteProtocolError, "broke off"),
+    ],
+)
+def test_an_api_that_is_away_is_told(error: Callable[[str], Exception], said: str):
+    def fails(_: httpx.Request) -> httpx.Response:
+        raise error("why")
+
+    client = httpx.Client(transport=httpx.MockTransport(fails), base_url="http://api")
+    with pytest.raises(CommandError, match=said) as ended:
+        ApiClient(client, 0, lambda _: None).get_json("/", {})
+    assert "why" in str(ended.value)

@@ -1,0 +1,46 @@
+import pytest
+
+from districam_common.index.random_cache import random_cache
+
+
+def _asked(size: int, of: int, rounds: int) -> tuple[int, int]:
+    """How often the function was called in the first round, and in the last, for so many arguments in turn."""
+    calls: list[bytes] = []
+
+    @random_cache(size)
+    def ask(argument: bytes) -> int:
+        calls.append(argument)
+        return int(argument)
+
+    counts: list[int] = []
+    for _ in range(rounds):
+        before = len(calls)
+        assert [ask(b"%d" % n) for n in range(of)] == list(range(of))
+        counts.append(len(calls) - before)
+    return counts[0], counts[-1]
+
+
+def test_what_fits_is_worked_out_once():
+    assert _asked(1000, 1000, 3) == (1000, 0)
+
+
+def test_a_district_a_little_larger_than_the_cache_does_not_find_it_empty():
+    first, later = _asked(1000, 1100, 8)
+    assert first == 1100
+    assert later < 400, "one camera more than fits, and each look costs as much as the first"
+    assert _asked(1000, 1500, 8)[1] < 1100
+
+
+def test_a_failure_is_not_remembered():
+    calls: list[bytes] = []
+
+    @random_cache(10)
+    def fails_once(argument: bytes) -> int:
+        calls.append(argument)
+        if len(calls) == 1:
+            raise ValueError("once")
+        return 1
+
+    with pytest.raises(ValueError, match="once"):
+        fails_once(b"x")
+    assert fails_once(b"x") == 1

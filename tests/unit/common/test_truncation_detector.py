@@ -1,0 +1,199 @@
+"""Which records are given out, by the connections over which they came and by what the log holds."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from districam_common.errors import Fatal, Retriable
+from districam_common.kafka import offsets
+from districam_common.kafka.marks import Mark
+from districam_common.kafka.records import Partition, Record, mark_of
+from districam_common.kafka.truncation_detector import TruncationDetector, first_surviving_marks
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+pytestmark = pytest.mark.correctness
+
+P, Q = Partition("t", 0), Partition("t", 1)
+LEADERS = {P: 1, Q: 2}
+
+
+def _leader(key: TopicPartition) -> int:
+    return LEADERS[Partition(*key)]
+
+
+def record(offset: int, text: str = "old") -> Record:
+    return Record("t", 0, offset, offset * 1000, None, None, (("ce_id", f"{text}/{offset}".encode()),))
+
+
+@dataclass
+class Line:
+    is_up: bool = True
+
+    def connected(self) -> bool:
+        return self.is_up
+
+
+@dataclass
+class Broker:
+    """Two leaders, and P's log. `looks`: what was looked up."""
+
+    log: list[Record] = field(default_factory=lambda: [record(n) for n in range(10)])
+    begins: int = 0
+    lines: dict[int, Line] = field(default_factory=lambda: {1: Line(), 2: Line()})
+    looks: list[int] = field(default_factory=list[int])
+    is_away: bool = False
+    leaders: dict[Partition, int] = field(default_factory=LEADERS.copy)
+
+    def restarts(self, keep: int, new: int) -> None:
+        """P's leader; with `new` records behind the first `keep`."""
+        self.log = self.log[:keep] + [record(keep + n, "new") for n in range(new)]
+        self.lines[1].is_up = False
+        self.lines[1] = Line()
+
+    def continuity(self) -> TruncationDetector:
+        client = SimpleNamespace(
+            cluster=SimpleNamespace(leader_for_partition=_leader, _partitions=self.leaders),
+            _conns=_Conns(self),
+        )
+        return TruncationDetector(cast("AIOKafkaConsumer", SimpleNamespace(_client=client)), self.look)
+
+    async def look(self, asked: Mapping[Partition, int]) -> Mapping[Partition, Record | None]:
+        if self.is_away:
+            raise Retriable("away")
+        self.looks += asked.values()
+        there = {p: offset for p, offset in asked.items() if offset >= self.begins}
+        return {p: self.log[offset] if offset < len(self.log) else None for p, offset in there.items()}
+
+
+@dataclass
+class _Conns:
+    broker: Broker
+
+    def items(self) -> Iterable[tuple[tuple[int, int], Line]]:
+        return [((node, 0), line) for node, line in self.broker.lines.items()]
+
+
+async def reading(broker: Broker, *, until: int = 10) -> TruncationDetector:
+    continuity = broker.continuity()
+    continuity.report_seek(P, None)
+    assert await continuity.truncated_partitions([P], {P: broker.log[:until]}) == set()
+    assert continuity.is_verified(P)
+    broker.looks.clear()
+    return continuity
+
+
+async def test_over_one_connection_nothing_is_looked_up():
+    broker = Broker()
+    continuity = await reading(broker)
+    broker.log.append(record(10))
+    assert await continuity.truncated_partitions([P], {P: broker.log[10:]}) == set()
+    assert await continuity.truncated_partitions([P], {}) == set()
+    assert broker.looks == []
+
+
+async def test_over_another_one_the_last_record_is_looked_up_once():
+    broker = Broker()
+    continuity = await reading(broker)
+    broker.restarts(keep=10, new=3)
+    assert not continuity.is_verified(P)
+    assert await continuity.truncated_partitions([P], {P: broker.log[10:]}) == set()
+    assert broker.looks == [9, 12]
+    assert continuity.is_verified(P)
+
+
+@pytest.mark.parametrize("got", [True, False])
+async def test_what_follows_a_record_that_is_gone_is_not_given_out(*, got: bool):
+    broker = Broker()
+    continuity = await reading(broker)
+    broker.restarts(keep=6, new=8)
+    for _ in range(2):
+        assert await continuity.truncated_partitions([P, Q], {P: broker.log[10:]} if got else {}) == {P}
+    assert broker.looks == ([9, 13] if got else [9]), "looked up again and again"
+    assert not continuity.is_verified(P)
+    continuity.report_seek(P, mark_of(broker.log[5]))
+    assert await continuity.truncated_partitions([P], {P: broker.log[6:]}) == set()
+
+
+async def test_a_batch_that_came_before_the_restart_and_is_taken_after_it_is_looked_up_itself():
+    broker = Broker()
+    continuity = await reading(broker, until=6)
+    old = broker.log[6:10]
+    broker.restarts(keep=6, new=8)
+    assert await continuity.truncated_partitions([P], {P: old}) == {P}
+
+
+async def test_a_tail_that_is_gone_and_has_not_grown_again_is_missed():
+    broker = Broker()
+    continuity = await reading(broker)
+    broker.restarts(keep=6, new=0)
+    assert await continuity.truncated_partitions([P], {}) == {P}
+
+
+async def test_while_nobody_can_tell_nothing_is_given_out():
+    broker = Broker()
+    continuity = await reading(broker)
+    broker.restarts(keep=6, new=8)
+    broker.is_away = True
+    with pytest.raises(Retriable):
+        await continuity.truncated_partitions([P], {P: broker.log[10:]})
+    broker.lines[1].is_up = False
+    assert await continuity.truncated_partitions([P], {}) == set(), (
+        "without a connection and without records there is nothing to tell"
+    )
+    assert not continuity.is_verified(P)
+
+
+async def test_a_record_that_retention_took_proves_nothing():
+    broker = Broker()
+    continuity = await reading(broker)
+    broker.begins = 10
+    broker.restarts(keep=10, new=2)
+    assert await continuity.truncated_partitions([P], {P: broker.log[10:]}) == set()
+
+
+async def test_the_latest_mark_that_is_left_is_found():
+    broker = Broker()
+    marks = [mark_of(record(n)) for n in (9, 7, 4, 1)]
+    broker.restarts(keep=5, new=10)
+    assert await first_surviving_marks({P: marks}, broker.look) == {P: marks[2]}
+    assert await first_surviving_marks({P: []}, broker.look) == {P: None}
+    assert await first_surviving_marks({P: [Mark(3, 0, "other")]}, broker.look) == {P: None}
+
+
+# ---- the ends of those whose leader answers
+
+
+@dataclass
+class _Asked:
+    """A consumer of a district in which some leaders do not answer."""
+
+    failing: dict[int, Exception]
+    _client: object = field(
+        default_factory=lambda: SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=_leader))
+    )
+
+    async def end_offsets(self, asked: list[TopicPartition]) -> dict[TopicPartition, int]:
+        for node in {LEADERS[Partition(*key)] for key in asked} & self.failing.keys():
+            raise self.failing[node]
+        return dict.fromkeys(asked, 7)
+
+
+def asked(**failing: Exception) -> "AIOKafkaConsumer":
+    return cast("AIOKafkaConsumer", _Asked({int(node[1:]): error for node, error in failing.items()}))
+
+
+async def test_a_leader_that_is_away_costs_its_own_partitions_alone():
+    away = kafka.KafkaConnectionError()
+    assert await offsets.available_end_offsets(asked(), [P, Q], 1) == {P: 7, Q: 7}
+    assert await offsets.available_end_offsets(asked(n2=away), [P, Q], 1) == {P: 7}
+    with pytest.raises(Retriable):
+        await offsets.available_end_offsets(asked(n1=away, n2=away), [P, Q], 1)
+    with pytest.raises(Fatal):
+        await offsets.available_end_offsets(asked(n1=kafka.AuthenticationFailedError()), [P, Q], 1)

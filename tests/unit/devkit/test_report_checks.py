@@ -1,0 +1,42 @@
+"""The demo's verdict can fail: each broken promise is named."""
+
+from typing import Any
+
+import pytest
+
+from districam_devkit.demo.report_checks import find_violations
+
+
+def made(**changes: Any) -> dict[str, Any]:
+    gaps: list[dict[str, Any]] = []
+    playlist = {"ok": True}
+    report = dict[str, Any](unaccounted=0, duplicates=0, playlist=playlist, access_units_in_gaps=0, gaps=gaps)
+    return report | changes
+
+
+@pytest.mark.parametrize("killed", [None, "recorder", "indexer", "kafka", "ingest"])
+def test_a_clean_run_keeps_every_promise(killed: str | None) -> None:
+    assert list(find_violations(made(), killed)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"unaccounted": 3}, "neither stored"),
+        ({"duplicates": 1}, "shown twice"),
+        ({"playlist": {"ok": False}}, "playlist"),
+        ({"access_units_in_gaps": 7}, "no camera was cut off"),
+    ],
+)
+def test_each_broken_promise_is_named(changes: dict[str, Any], word: str) -> None:
+    [said] = find_violations(made(**changes), "recorder")
+    assert word in said
+
+
+def test_a_killed_ingest_may_cost_a_short_gap_that_blames_the_service() -> None:
+    gap = {"camera": "cam-001", "cause": "service_down", "s": 12.0}
+    assert list(find_violations(made(access_units_in_gaps=300, gaps=[gap]), "ingest")) == []
+    [long] = find_violations(made(gaps=[gap | {"s": 26.5}]), "ingest")
+    assert "26.5" in long
+    [wrong] = find_violations(made(gaps=[gap | {"cause": "source_silent"}]), "ingest")
+    assert "source_silent" in wrong

@@ -1,0 +1,285 @@
+"""Rounds of holds cost a bounded number of requests, take up where they left off, and no hold holds up the next one."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from prometheus_client import REGISTRY
+
+from districam_common.contract import names, wire
+from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.errors import DistricamError, Fatal, Retriable
+from districam_common.ledger.holds import Hold, HoldState
+from districam_common.runtime.health import Health
+from districam_common.s3.blobs import ObjectNotFound
+from districam_common.s3.versioned_bucket import ObjectVersion
+from districam_indexer.core.hold_rules import AnnouncedIntervals
+from districam_indexer.hold_applier import (
+    REQUESTS_PER_HOLD,
+    REQUESTS_PER_ROUND,
+    RESCAN_REQUESTS_PER_ROUND,
+    HoldApplier,
+)
+from support.announcements import NOON_US, S, segment
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from districam_indexer.consumer import Consumer
+    from districam_indexer.dependencies import Dependencies
+
+pytestmark = [pytest.mark.correctness, pytest.mark.timeout(60)]
+MIDNIGHT_US = NOON_US // DAY_US * DAY_US
+
+
+def hold(letter: str, camera_id: str, *, days: float = 1 / 24, from_us: int = NOON_US) -> Hold:
+    return Hold(
+        id=letter * 16, camera_id=camera_id, from_us=from_us, to_us=from_us + round(days * DAY_US), reason="r",
+        placed_by="k", placed_us=1,
+    )  # fmt: skip
+
+
+@dataclass
+class World:
+    """A store with holds and versions, an empty index, and a clock that is set by hand; every request is counted."""
+
+    holds: list[Hold]
+    stored: dict[str, list[ObjectVersion]] = field(default_factory=dict[str, list[ObjectVersion]])
+    held: set[tuple[str, str | None]] = field(default_factory=set[tuple[str, str | None]])
+    protects_us: bool | None = True
+    refusing: dict[str, DistricamError] = field(default_factory=dict[str, DistricamError])
+    listings: int = 0
+    puts: int = 0
+    probes: int = 0
+    now: int = 1
+    states: dict[str, HoldState] = field(default_factory=dict[str, HoldState])
+    arrivals: AnnouncedIntervals = field(default_factory=AnnouncedIntervals)
+    health: Health = field(default_factory=Health)
+
+    def store(self, camera_id: str, *starts_us: int) -> None:
+        for at_us in starts_us:
+            one = segment(camera_id, start_us=at_us, duration_us=10 * S, size=100)
+            hour = names.hour_prefix(camera_id, at_us)
+            self.stored.setdefault(hour, []).append(
+                ObjectVersion(one.key, f"v{at_us}", 100, is_delete_marker=False, is_latest=True)
+            )
+
+    def announce(self, camera_id: str, at_us: int) -> None:
+        self.store(camera_id, at_us)
+        self.arrivals.feed(segment(camera_id, start_us=at_us, duration_us=10 * S, size=100))
+
+    # ---- the store
+
+    async def get(self, key: str) -> bytes:
+        return next(wire.encode_json(one) for one in self.holds if names.hold_key(one.id) == key)
+
+    async def common_prefixes(self, prefix: str) -> list[str]:
+        self.listings += 1
+        if error := self.refusing.get(prefix.partition("/")[0]):
+            raise error
+        return sorted(hour for hour in self.stored if hour.startswith(prefix))
+
+    async def version_pages(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
+        self.listings += 1
+        if prefix in self.stored:
+            yield self.stored[prefix]
+
+    async def enable_legal_hold(self, key: str, version: str) -> None:
+        self.puts += 1
+        if error := self.refusing.get(key):
+            raise error
+        self.held.add((key, version))
+
+    async def enforces_legal_hold(self, name: str) -> bool | None:
+        self.probes += 1
+        return self.protects_us
+
+    # ---- the index and the rest
+
+    async def holds_cached(self) -> dict[str, bytes]:
+        return {}
+
+    async def hold_states(self) -> dict[str, HoldState]:
+        return dict(self.states)
+
+    async def meta(self) -> None:
+        """There is no index: nothing is told of any window."""
+
+    async def hset(self, key: str, *given: object, **_: object) -> None:
+        if key == names.HOLD_STATES:
+            hold_id, state = cast("tuple[str, bytes]", given)
+            self.states[hold_id] = wire.decode_json(HoldState, state)
+
+    async def hdel(self, key: str, *fields: str) -> None:
+        pass
+
+    async def partitions(self, topic: str) -> int:
+        return 1
+
+    def now_us(self) -> int:
+        return self.now
+
+    def monotonic_us(self) -> int:
+        return self.now
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectVersion]:
+        assert prefix == names.HOLDS_PREFIX
+        for one in self.holds:
+            yield ObjectVersion(names.hold_key(one.id), None, 1, is_delete_marker=False, is_latest=True)
+
+
+def loop(world: World) -> HoldApplier:
+    runtime = SimpleNamespace(clock=world, instance="i", health=world.health)
+    index = SimpleNamespace(holds=world.holds_cached, hold_states=world.hold_states, meta=world.meta)
+    doors = SimpleNamespace(vault=world, index=index, publisher=world, runtime=runtime, arrivals=world.arrivals)
+    consumption = SimpleNamespace(segment_partitions=frozenset({0}))
+    return HoldApplier(cast("Dependencies", doors), cast("Consumer", consumption), cast("Redis", world))
+
+
+def states(world: World) -> list[tuple[str, int, int]]:
+    return [(one.state, one.versions, one.held) for _, one in sorted(world.states.items())]
+
+
+def protection() -> set[str]:
+    """What the metrics say."""
+    found = REGISTRY.get_sample_value
+    names = ("enforced", "advisory", "unknown")
+    return {one for one in names if found("districam_hold_protection", {"state": one})}
+
+
+async def settle(made: HoldApplier, rounds: int = 50) -> int:
+    for n in range(rounds):
+        if not await made.run_round():
+            return n + 1
+    raise AssertionError("it never comes to rest")
+
+
+async def test_a_round_of_a_months_hold_is_bounded_and_the_next_goes_on_where_it_ended() -> None:
+    world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US)])
+    world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US + m * 100 * S for n in range(31 * 24) for m in range(5)))
+    made = loop(world)
+    assert await made.run_round()
+    assert world.listings + world.puts <= REQUESTS_PER_HOLD + 70
+    assert world.states["a" * 16].state == "partial"
+    await settle(made)
+    assert states(world) == [("enforced", 31 * 24 * 5, 31 * 24 * 5)]
+    assert world.listings <= 33 + 31 * 24  # each day and each hour once
+
+
+async def test_what_arrives_in_an_open_window_costs_its_own_hour_and_no_more() -> None:
+    world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US)])
+    world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US for n in range(24)))
+    made = loop(world)
+    await settle(made)
+    world.listings = world.puts = 0
+    for n in range(20):
+        world.now += 5 * S
+        world.announce("cam-1", MIDNIGHT_US + DAY_US + n * 10 * S)
+        await made.run_round()
+    assert (world.listings, world.puts) == (20, 20)
+    assert states(world) == [("enforced", 44, 44)]
+
+
+async def test_one_long_hold_does_not_hold_up_the_others() -> None:
+    small = [hold(letter, f"cam-{letter}") for letter in "bcdef"]
+    world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US), *small])
+    world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US for n in range(31 * 24)))
+    for one in small:
+        world.store(one.camera_id, NOON_US)
+    await loop(world).run_round()
+    assert [state for state, _, _ in states(world)] == ["partial", *["enforced"] * 5]
+
+
+async def test_a_round_is_bounded_however_many_holds_there_are_and_each_has_its_turn() -> None:
+    many = [replace(hold("a", f"cam-{n}"), id=f"{n:016x}") for n in range(2500)]
+    world = World(many)
+    made = loop(world)
+    assert await made.run_round()
+    assert world.listings <= REQUESTS_PER_ROUND + REQUESTS_PER_HOLD
+    await settle(made)
+    assert len(world.states) == 2500
+    assert {state for state, _, _ in states(world)} == {"enforced"}
+
+
+@pytest.mark.parametrize("error", [Retriable("503"), Fatal("403"), ObjectNotFound("gone")])
+async def test_a_version_that_cannot_be_held_ends_no_process_and_hides_no_other(
+    error: DistricamError,
+) -> None:
+    """Tasks of a group that fail leave an exception group behind, which a loop for Retriable does not catch."""
+    world = World([hold("a", "cam-1"), hold("b", "cam-2")])
+    world.store("cam-1", NOON_US, NOON_US + 20 * S)
+    world.store("cam-2", NOON_US)
+    bad = world.stored[names.hour_prefix("cam-1", NOON_US)][0].key
+    world.refusing[bad] = error
+    made = loop(world)
+    for _ in range(3):
+        try:
+            await made.run_round()
+        except Retriable:
+            continue
+    assert states(world)[-1] == ("enforced", 1, 1)
+    assert len(world.held) == 2
+    del world.refusing[bad]
+    world.now += 600 * S
+    await settle(made)
+    assert states(world) == [("enforced", 2, 2), ("enforced", 1, 1)]
+
+
+async def test_a_camera_whose_listing_fails_does_not_keep_the_next_one_waiting() -> None:
+    world = World([hold("a", "cam-1"), hold("b", "cam-2")])
+    world.store("cam-2", NOON_US)
+    world.refusing["cam-1"] = Retriable("500")
+    made = loop(world)
+    for _ in range(2):
+        with pytest.raises(Retriable):
+            await made.run_round()
+    assert states(world) == [("enforced", 1, 1)]
+
+
+async def test_windows_are_looked_at_again_a_few_requests_a_round() -> None:
+    world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US)])
+    world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US for n in range(31 * 24)))
+    made = loop(world)
+    await settle(made)
+    world.listings = 0
+    world.store("cam-1", MIDNIGHT_US + 3 * DAY_US + 60 * S)  # never announced
+    world.now += 601 * S
+    assert not await made.run_round()
+    assert 0 < world.listings <= RESCAN_REQUESTS_PER_ROUND
+    for _ in range(20):
+        await made.run_round()
+    assert states(world) == [("enforced", 31 * 24 + 1, 31 * 24 + 1)]
+    before = world.listings
+    await made.run_round()
+    assert world.listings == before  # not again at once
+
+
+async def test_what_nobody_can_tell_of_the_store_makes_holds_advisory_and_is_said_until_it_is_known() -> None:
+    world = World([hold("a", "cam-1")], protects_us=None)
+    world.store("cam-1", NOON_US)
+    made = loop(world)
+    await settle(made)
+    assert states(world) == [("advisory", 1, 0)]
+    told = world.health.snapshot()["holds"]
+    assert told.ok
+    assert told.detail.startswith("advisory: the store's answers do not tell")
+    assert protection() == {"unknown"}
+    await made.run_round()
+    assert world.probes == 1  # not at each round
+    world.protects_us = True
+    world.now += 2 * S
+    await settle(made)
+    assert states(world) == [("enforced", 1, 1)]
+    assert world.health.snapshot()["holds"].detail == ""
+    assert protection() == {"enforced"}
+
+
+async def test_an_emptied_index_is_told_the_states_again() -> None:
+    world = World([hold("a", "cam-1")])
+    made = loop(world)
+    await settle(made)
+    world.states.clear()
+    await made.run_round()
+    assert len(world.states) == 1

@@ -1,0 +1,242 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from prometheus_client import REGISTRY
+
+from districam_common.contract.events import Camera, Location
+from districam_ingest import metrics
+from districam_ingest.fleet.assignment import Fleet
+from support.virtual_time import in_virtual_time
+
+if TYPE_CHECKING:
+    from districam_ingest.fleet.camera_worker import CameraWorker
+
+LINGER_S = 20.0
+
+
+class FakeWorker:
+    """Stands where a camera's life does: says when it starts, and why it ends."""
+
+    def __init__(self, camera: Camera, told: list[str]) -> None:
+        self.camera, self._told = camera, told
+        self._why = "?"
+
+    def set_stop_cause(self, cause: str, detail: str) -> None:
+        assert detail
+        self._why = cause
+
+    async def run(self) -> None:
+        self._told.append(f"{self._name} starts")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            metrics.CONNECTED.labels(self.camera.camera_id).set(0)
+            self._told.append(f"{self._name} {self._why}")
+
+    @property
+    def _name(self) -> str:
+        return f"{self.camera.camera_id}.{self.camera.revision}"
+
+
+@asynccontextmanager
+async def fleet_of(told: list[str]) -> AsyncGenerator[Fleet]:
+    async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
+        fleet = Fleet(tasks, lambda camera: cast("CameraWorker", FakeWorker(camera, told)), linger_s=LINGER_S)
+        yield fleet
+        fleet.stop_all("handover", "the test ends")
+
+
+def camera(camera_id: str, **fields: object) -> Camera:
+    return replace(Camera(camera_id=camera_id, name="x", url="rtsp://127.0.0.1/x"), **fields)
+
+
+def table(*cameras: Camera) -> dict[str, Camera]:
+    return {one.camera_id: one for one in cameras}
+
+
+async def settled() -> None:
+    """Everything that is ready has run; no time has passed for lingering."""
+    await asyncio.sleep(0.001)
+
+
+A, B = camera("cam-a"), camera("cam-b")
+
+
+@in_virtual_time
+async def test_only_the_difference_starts_and_stops():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        fleet.reconcile(table(A, B), {})
+        fleet.reconcile(table(A, B), {})
+        await settled()
+        assert told == ["cam-a.1 starts", "cam-b.1 starts"]
+        assert len(fleet) == 2
+    assert sorted(told[2:]) == ["cam-a.1 handover", "cam-b.1 handover"]
+
+
+@in_virtual_time
+async def test_a_camera_that_moved_away_lingers_and_then_ends_with_handover():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        fleet.reconcile({}, {})
+        fleet.reconcile({}, {})
+        await asyncio.sleep(LINGER_S - 1)
+        assert told == ["cam-a.1 starts"]
+        await asyncio.sleep(2)
+        assert told == ["cam-a.1 starts", "cam-a.1 handover"]
+        assert len(fleet) == 0
+
+
+@in_virtual_time
+async def test_a_camera_that_returns_in_time_keeps_its_stream():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        fleet.reconcile({}, {})
+        await asyncio.sleep(LINGER_S - 1)
+        fleet.reconcile(table(A), {})
+        await asyncio.sleep(LINGER_S * 1.5)
+        assert told == ["cam-a.1 starts"]
+
+
+@in_virtual_time
+async def test_a_camera_of_a_single_client_leaves_at_once():
+    told: list[str] = []
+    single = camera("cam-s", single_client=True)
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(single, A), {})
+        await settled()
+        fleet.reconcile({}, {})
+        await settled()
+        assert told[2:] == ["cam-s.1 handover"]
+
+
+@in_virtual_time
+async def test_the_single_client_ones_stop_where_others_may_go_on():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(camera("cam-s", single_client=True), A), {})
+        await settled()
+        fleet.stop_all("service_down", "out of contact", only_single_client=True)
+        await settled()
+        assert told[2:] == ["cam-s.1 service_down"]
+        assert len(fleet) == 1
+
+
+WHAT_A_STREAM_DEPENDS_ON: dict[str, object] = {
+    "url": "rtsp://127.0.0.1/y",
+    "credential": "door",
+    "transport": "udp",
+    "reader": "native",
+    "audio": False,
+    "segment_s": 20,
+    "keyframe_interval_s": 20,
+}
+WHAT_IT_DOES_NOT: dict[str, object] = {
+    "name": "y",
+    "single_client": True,
+    "retention_days": 7,
+    "groups": ("gates",),
+    "location": Location(latitude=11.7, longitude=108.3),
+    "revision": 2,
+    "updated_us": 2,
+}
+WHAT_SAYS_WHETHER = {"camera_id", "enabled", "deleted"}
+
+
+@pytest.mark.parametrize("field", WHAT_A_STREAM_DEPENDS_ON)
+@in_virtual_time
+async def test_a_change_of_what_the_stream_depends_on_starts_it_anew(field: str):
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        fleet.reconcile(table(replace(A, revision=2, **{field: WHAT_A_STREAM_DEPENDS_ON[field]})), {})
+        await settled()
+        assert told == ["cam-a.1 starts", "cam-a.1 stream_changed", "cam-a.2 starts"]
+        assert len(fleet) == 1
+
+
+@pytest.mark.correctness
+@pytest.mark.parametrize("field", WHAT_IT_DOES_NOT)
+@in_virtual_time
+async def test_a_change_of_anything_else_costs_nothing(field: str):
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        fleet.reconcile(table(replace(A, **{field: WHAT_IT_DOES_NOT[field]})), {})
+        await settled()
+        assert told == ["cam-a.1 starts"]
+
+
+def test_every_field_of_a_record_is_one_or_the_other():
+    known = {*WHAT_A_STREAM_DEPENDS_ON, *WHAT_IT_DOES_NOT, *WHAT_SAYS_WHETHER}
+    assert known == {one.name for one in fields(Camera)}
+
+
+@pytest.mark.correctness
+@in_virtual_time
+async def test_a_stream_that_goes_on_has_the_newest_record():
+    """A camera that has come to serve a single client does not linger at its next handover."""
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        fleet.reconcile(table(replace(A, revision=2, single_client=True)), {})
+        fleet.reconcile({}, {})
+        await settled()
+        assert told == ["cam-a.1 starts", "cam-a.2 handover"]
+
+
+@in_virtual_time
+async def test_a_disabled_camera_stops_at_once_also_while_it_lingers():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        fleet.reconcile({}, {})
+        fleet.reconcile({}, table(replace(A, enabled=False)))
+        await settled()
+        assert told == ["cam-a.1 starts", "cam-a.1 stream_changed"]
+        await asyncio.sleep(LINGER_S * 1.5)
+        assert len(fleet) == 0
+
+
+def connected(camera_id: str) -> float | None:
+    return REGISTRY.get_sample_value("districam_ingest_connected", {"camera": camera_id})
+
+
+@in_virtual_time
+async def test_a_stopped_cameras_metrics_are_gone_and_a_restarted_ones_stay():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(A), {})
+        await settled()
+        metrics.CONNECTED.labels("cam-a").set(1)
+        fleet.reconcile(table(replace(A, revision=2, segment_s=20)), {})
+        await settled()
+        assert connected("cam-a") == 0
+        fleet.stop_all("handover", "x")
+        await settled()
+        assert connected("cam-a") is None
+
+
+@in_virtual_time
+async def test_a_replica_that_was_out_of_its_group_ends_what_moved_at_once_and_takes_the_blame():
+    told: list[str] = []
+    async with fleet_of(told) as fleet:
+        fleet.reconcile(table(camera("a"), camera("b")), {})
+        await settled()
+        fleet.reconcile(table(camera("a")), {}, has_lost_membership=True)
+        await settled()
+        assert told == ["a.1 starts", "b.1 starts", "b.1 service_down"]

@@ -1,0 +1,251 @@
+"""Where sound lies beside the pictures: each unit once, no hole, in time, whatever comes late or never."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_common.mp4.writer import AudioSample
+from districam_ingest.codec.aac import parse_audio_specific_config
+from districam_ingest.recording.audio_sync import (
+    MAX_AUDIO_DELAY_US,
+    MAX_PENDING_UNITS,
+    AudioSync,
+    MinDelayFilter,
+)
+from districam_ingest.units import AudioUnit, Picture
+
+SHAPE = parse_audio_specific_config(bytes.fromhex("1408"), 16_000)
+S, TICKS, RATE, UNIT = 1_000_000, 90_000, 16_000, 1024
+SHIFT = 1_000 * TICKS
+"""From the pictures' ticks to the epoch's media clock."""
+CAMERA_US = 77 * S
+
+
+def pictures(track: AudioSync, seconds: float, *, delay_us: int = 10_000, reported: bool = False) -> None:
+    """A picture each 40 ms from tick 0 on, each so much later than it was taken."""
+    for n in range(round(seconds * 25)):
+        camera_us = CAMERA_US + n * 40_000 if reported else None
+        track.feed_picture(Picture((b"\x65",), n * 3600, n * 40_000 + delay_us, camera_us))
+
+
+def sound(n: int, *, delay_us: int = 20_000, origin: int = 5_000, at: int | None = None) -> AudioUnit:
+    """Unit `n` of a steady track that begins with the pictures; its ticks have their own origin."""
+    pts = n * UNIT if at is None else at
+    return AudioUnit(b"%d" % n, origin + pts, pts * S // RATE + delay_us)
+
+
+def reported(one: AudioUnit, off_us: int = 0, origin: int = 5_000) -> AudioUnit:
+    camera_us = CAMERA_US + (one.pts - origin) * S // RATE + off_us
+    return AudioUnit(one.data, one.pts, one.captured_us, camera_us)
+
+
+def take(track: AudioSync, from_s: float, to_s: float, **more: bool) -> tuple[AudioSample, ...]:
+    """Of an epoch whose first picture is tick 0."""
+    assert from_s >= 0
+    return track.drain(SHIFT, SHIFT + round(to_s * TICKS), SHIFT, max_bytes=1 << 20, **more)
+
+
+def at_s(unit: AudioSample) -> float:
+    return unit.dts / RATE - 1_000
+
+
+def fed(count: int, **more: int) -> AudioSync:
+    track = AudioSync(SHAPE)
+    pictures(track, count * UNIT / RATE)
+    track.feed_audio(sound(n, **more) for n in range(count))
+    return track
+
+
+def test_what_starts_in_an_interval_goes_with_it_and_the_rest_with_the_next():
+    track = fed(40, delay_us=10_000)
+    first, second = take(track, 0, 1), take(track, 1, 2)
+    assert [unit.data for unit in (*first, *second)] == [b"%d" % n for n in range(32)]
+    assert [unit.dts - 1_000 * RATE for unit in first] == [n * UNIT for n in range(16)]
+    assert {unit.duration for unit in (*first, *second)} == {UNIT}
+
+
+def test_arrivals_relate_the_two_if_nobody_else_does():
+    """Sound that came 20 ms after it was taken, pictures 10 ms: to be 10 ms late is all that can be known."""
+    units = take(fed(40), 0, 1)
+    assert at_s(units[0]) == pytest.approx(0.010, abs=0.0001)
+
+
+def test_a_slow_arrival_counts_for_nothing_beside_a_quick_one():
+    track = AudioSync(SHAPE)
+    pictures(track, 2)
+    track.feed_audio(sound(n, delay_us=900_000 if n % 5 else 10_000) for n in range(30))
+    assert at_s(take(track, 0, 1)[0]) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("off_us", "lies_s"), [(300_000, 0.300), (1_900_000, 1.9), (2_500_000, 0.010)])
+def test_reports_of_both_outrank_arrivals_unless_they_cannot_be(off_us: int, lies_s: float):
+    track = AudioSync(SHAPE)
+    pictures(track, 3, reported=True)
+    track.feed_audio(reported(sound(n), off_us) for n in range(45))
+    found = [unit for unit in take(track, 0, 2.9) if unit.data != SHAPE.silent_unit]
+    assert found[0].data == b"0"
+    assert at_s(found[0]) == pytest.approx(lies_s, abs=0.0001)
+
+
+def test_reports_of_one_alone_say_nothing():
+    track = AudioSync(SHAPE)
+    pictures(track, 2)
+    track.feed_audio(reported(sound(n), 300_000) for n in range(20))
+    assert at_s(take(track, 0, 1)[0]) == pytest.approx(0.010, abs=0.0001)
+
+
+@pytest.mark.parametrize("off_us", [-200_000, 200_000])
+def test_a_difference_that_shows_later_is_made_up_for_slowly_and_leaves_no_hole(off_us: int):
+    track = AudioSync(SHAPE)
+    pictures(track, 40, reported=True)
+    track.feed_audio(sound(n) for n in range(8))
+    track.feed_audio(reported(sound(n), 10_000 + off_us) for n in range(8, 600))
+    units = [unit for to_s in range(1, 37) for unit in take(track, to_s - 1, to_s)]
+    steps = [later.dts - one.dts for one, later in pairwise(units)]
+    assert {abs(step - UNIT) for step in steps} <= {0, UNIT // 64}
+    n = int(units[-1].data)
+    assert at_s(units[-1]) == pytest.approx(n * UNIT / RATE + off_us / S + 0.010, abs=0.011)
+
+
+def test_a_break_is_silence_and_behind_it_all_is_in_time():
+    track = AudioSync(SHAPE)
+    pictures(track, 20, reported=True)
+    track.feed_audio(reported(sound(n)) for n in range(20))
+    track.feed_audio(reported(sound(n)) for n in range(60, 100))
+    units = take(track, 0, 5)
+    silent = [n for n, unit in enumerate(units) if unit.data == SHAPE.silent_unit]
+    assert silent == list(range(20, 60))
+    assert at_s(units[60]) == pytest.approx(60 * UNIT / RATE)
+
+
+def test_what_is_there_already_is_left_out():
+    track = fed(20)
+    track.feed_audio([sound(19), sound(18), sound(5)])
+    assert [unit.data for unit in take(track, 0, 1.9)][:20] == [b"%d" % n for n in range(20)]
+    assert track.dropped_units == 3
+
+
+def test_timestamps_that_begin_anew_go_on_behind_what_is_there():
+    track = AudioSync(SHAPE)
+    pictures(track, 20)
+    track.feed_audio(sound(n) for n in range(30))
+    track.feed_audio(AudioUnit(b"x%d" % n, n * UNIT, (30 + n) * UNIT * S // RATE + 20_000) for n in range(20))
+    units = take(track, 0, 3)
+    assert [unit.data for unit in units[30:46]] == [b"x%d" % n for n in range(16)]
+    assert all(later.dts - one.dts >= UNIT // 2 for one, later in pairwise(units))
+
+
+def test_late_sound_goes_with_a_later_fragment_at_its_own_time():
+    track = AudioSync(SHAPE)
+    pictures(track, 3)
+    track.feed_audio(sound(n) for n in range(10))
+    assert len(take(track, 0, 1)) == 10
+    track.feed_audio(sound(n) for n in range(10, 40))
+    late = take(track, 1, 2)
+    assert late[0].data == b"10"
+    assert at_s(late[0]) == pytest.approx(0.650)
+
+
+def test_sound_that_is_not_there_is_silence_once_it_is_too_late_and_then_comes_for_nothing():
+    track = AudioSync(SHAPE)
+    pictures(track, 10)
+    assert take(track, 0, 2) == ()
+    silent = take(track, 2, 4)
+    assert {unit.data for unit in silent} == {SHAPE.silent_unit}
+    assert silent[0].dts == 1_000 * RATE
+    assert 0 <= 4 - MAX_AUDIO_DELAY_US / S - (silent[-1].dts + UNIT - 1_000 * RATE) / RATE < UNIT / RATE
+    track.feed_audio(sound(n) for n in range(10))
+    assert {unit.data for unit in take(track, 4, 4.1)} == {SHAPE.silent_unit}
+    assert track.dropped_units == 10
+
+
+def test_at_the_end_silence_goes_up_to_the_last_picture():
+    track = AudioSync(SHAPE)
+    pictures(track, 1)
+    units = take(track, 0, 1, is_last=True)
+    assert len(units) == RATE // UNIT
+    assert units[0].dts == 1_000 * RATE
+
+
+def test_what_is_behind_the_end_is_the_next_epochs():
+    track = fed(40)
+    take(track, 0, 1, is_last=True)
+    track.reset()
+    pictures(track, 2.5)
+    units = track.drain(SHIFT + TICKS, SHIFT + 2 * TICKS, SHIFT, max_bytes=1 << 20)
+    assert units[0].data == b"16"
+
+
+def test_what_starts_before_the_first_picture_is_left_out():
+    track = AudioSync(SHAPE)
+    pictures(track, 2, reported=True)
+    track.feed_audio(reported(sound(n), -500_000) for n in range(20))
+    assert take(track, 0, 1)[0].data == b"8"
+    assert track.dropped_units == 8
+
+
+def test_a_fragment_without_room_leaves_its_sound_to_the_next():
+    track = fed(40)
+    assert track.drain(SHIFT, SHIFT + TICKS, SHIFT, max_bytes=0) == ()
+    assert take(track, 1, 2)[0].data == b"0"
+
+
+def test_what_waits_for_pictures_is_bounded():
+    track = AudioSync(SHAPE)
+    track.feed_audio(sound(n) for n in range(MAX_PENDING_UNITS + 5))
+    assert track.dropped_units == 5
+
+
+def test_least_delays_are_forgotten_after_two_windows():
+    delays = MinDelayFilter()
+    assert delays.min_us is None
+    for second in range(40):
+        delays.feed(5 if second == 3 else 50, second * S)
+        assert delays.min_us == (5 if 3 <= second < 20 else 50)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Sound with losses and delays; fragments at any cuts."""
+
+    lost: frozenset[int] = frozenset()
+    delays_us: list[int] = field(default_factory=list[int])
+    cuts_s: list[float] = field(default_factory=list[float])
+
+
+RUNS = st.builds(
+    Run,
+    lost=st.frozensets(st.integers(0, 120), max_size=100),
+    delays_us=st.lists(st.integers(0, 6 * S), min_size=1, max_size=10),
+    cuts_s=st.lists(st.floats(0.04, 2), min_size=1, max_size=12),
+)
+
+
+@given(RUNS)
+def test_whatever_comes_each_unit_is_stored_once_at_most_and_there_is_no_hole(run: Run):
+    track, laid = AudioSync(SHAPE), list[AudioSample]()
+    waiting = sorted(
+        (sound(n, delay_us=10_000 + run.delays_us[n % len(run.delays_us)]) for n in range(121)),
+        key=lambda one: one.pts,
+    )
+    waiting = [one for n, one in enumerate(waiting) if n not in run.lost]
+    heard, to_s = 0, 0.0
+    for step_s in run.cuts_s:
+        for n in range(round(to_s * 25), round((to_s + step_s) * 25) + 1):
+            track.feed_picture(Picture((b"\x65",), n * 3600, n * 40_000 + 10_000))
+        to_s += step_s
+        count = next((i for i, one in enumerate(waiting) if one.captured_us > to_s * S), len(waiting))
+        track.feed_audio(waiting[heard : max(heard, count)])
+        heard = max(heard, count)
+        found = take(track, 0, to_s, is_last=step_s == run.cuts_s[-1] and to_s == sum(run.cuts_s))
+        assert all(at_s(unit) < to_s + 0.001 for unit in found)
+        assert all(unit.duration > 0 for unit in found)
+        laid += found
+    real = [unit.data for unit in laid if unit.data != SHAPE.silent_unit]
+    assert len(real) == len(set(real))
+    assert [int(data) for data in real] == sorted(int(data) for data in real)
+    for one, later in pairwise(laid):
+        assert -UNIT // 2 <= later.dts - (one.dts + one.duration) < UNIT

@@ -1,0 +1,37 @@
+"""Allowances: so many at once, then so many a minute, and it is known when the next is due."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.recording.rate_limits import MINUTE_US, TokenBucket
+
+S = 1_000_000
+
+
+def test_so_many_at_once_and_then_one_each_time_that_is_due():
+    allowance = TokenBucket(6, 3)
+    assert [allowance.try_acquire(5 * S) for _ in range(4)] == [True, True, True, False]
+    assert allowance.compute_delay_us(5 * S) == 10 * S
+    assert not allowance.try_acquire(15 * S - 1)
+    assert allowance.try_acquire(15 * S)
+    assert allowance.compute_delay_us(15 * S) == 10 * S
+
+
+def test_after_a_rest_all_are_there_again_and_no_more():
+    allowance = TokenBucket(6, 3)
+    assert [allowance.try_acquire(0) for _ in range(3)] == [True] * 3
+    assert [allowance.try_acquire(3600 * S) for _ in range(4)] == [True, True, True, False]
+
+
+@given(st.lists(st.integers(0, 20 * S), min_size=1, max_size=200))
+def test_within_any_time_no_more_are_taken_than_at_once_and_by_the_minute(pauses_us: list[int]):
+    allowance, now_us = TokenBucket(6, 4), 0
+    taken: list[int] = []
+    for pause_us in pauses_us:
+        now_us += pause_us
+        is_due = not allowance.compute_delay_us(now_us)
+        assert allowance.try_acquire(now_us) == is_due
+        taken += [now_us] * is_due
+    for n, first_us in enumerate(taken):
+        for m, last_us in enumerate(taken[n:], start=1):
+            assert m <= 4 + (last_us - first_us) * 6 / MINUTE_US

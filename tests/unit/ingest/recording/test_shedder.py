@@ -1,0 +1,146 @@
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from districam_ingest.recording.shedder import (
+    MAX_FRAGMENT_PAYLOAD_BYTES,
+    MAX_SHED_RANGE_US,
+    Shedder,
+    ShedRange,
+)
+from districam_ingest.units import UnmuxedFragment
+from unit.ingest.samples import unit
+
+S = 1_000_000
+START_US = 1_790_000_000 * S
+
+
+def cut(seq: int, *, key: bool, step_us: int = 2 * S, size: int = 100, units: int = 2) -> UnmuxedFragment:
+    start_us = START_US + seq * step_us
+    return UnmuxedFragment(
+        seq=seq,
+        units=tuple(unit(start_us + n * 1000, key=key and n == 0, size=size if n == 0 else 10) for n in range(units)),
+        duration_us=step_us,
+        last_duration_ticks=1,
+        starts_segment=False,
+        ends=None,
+    )
+
+
+def offered(cuts: Sequence[UnmuxedFragment], has_room: Sequence[bool]) -> list[UnmuxedFragment | ShedRange]:
+    shedder = Shedder()
+    out: list[UnmuxedFragment | ShedRange] = []
+    for one, room in zip(cuts, has_room, strict=True):
+        out += shedder.feed(one, has_room=room)
+    return [*out, *shedder.drain()]
+
+
+fragments = st.lists(
+    st.tuples(
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from([1, 1, 1, 1, MAX_FRAGMENT_PAYLOAD_BYTES + 1]),
+        st.integers(1, 3),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(fragments, st.sampled_from([300_000, 2 * S]))
+def test_every_access_unit_is_sent_or_in_one_told_range(case: list[tuple[bool, bool, int, int]], step_us: int):
+    cuts = [
+        cut(seq, key=key, size=size, units=units, step_us=step_us) for seq, (key, _, size, units) in enumerate(case)
+    ]
+    out = offered(cuts, [room for _, room, _, _ in case])
+    expected_seq, at_us = 0, START_US
+    for item in out:
+        first, last = (item.seq, item.seq) if isinstance(item, UnmuxedFragment) else (item.first_seq, item.last_seq)
+        assert (first, item.start_us) == (expected_seq, at_us)
+        if isinstance(item, ShedRange):
+            gone = cuts[first : last + 1]
+            assert item.access_units == sum(len(one.units) for one in gone)
+            assert item.bytes == sum(one.size for one in gone)
+            assert item.end_us - item.start_us <= MAX_SHED_RANGE_US or first == last
+        expected_seq, at_us = last + 1, item.end_us
+    assert expected_seq == len(cuts)
+
+
+@given(fragments)
+def test_what_is_shed_for_want_of_room_is_the_tail_of_a_gop(case: list[tuple[bool, bool, int, int]]):
+    cuts = [cut(seq, key=key) for seq, (key, *_) in enumerate(case)]
+    assert not sent_behind_a_shed(offered(cuts, [room for _, room, _, _ in case]))
+
+
+@pytest.mark.correctness
+@given(fragments)
+def test_what_depends_on_a_picture_that_is_too_large_goes_with_it(case: list[tuple[bool, bool, int, int]]):
+    """A decoder needs the keyframe, and each picture up to the next one."""
+    cuts = [cut(seq, key=key, size=size) for seq, (key, _, size, _) in enumerate(case)]
+    out = offered(cuts, [True] * len(cuts))
+    assert not sent_behind_a_shed(out)
+    assert all(item.size <= MAX_FRAGMENT_PAYLOAD_BYTES for item in out if isinstance(item, UnmuxedFragment))
+    assert {item.cause for item in out if isinstance(item, ShedRange)} <= {"stream_error"}
+
+
+def sent_behind_a_shed(out: Sequence[UnmuxedFragment | ShedRange]) -> list[int]:
+    """Numbers of fragments that were sent right behind a shed though they begin with no keyframe."""
+    return [
+        item.seq
+        for before, item in itertools.pairwise(out)
+        if isinstance(before, ShedRange) and isinstance(item, UnmuxedFragment) and not item.units[0].is_keyframe
+    ]
+
+
+@pytest.mark.correctness
+def test_a_gop_without_its_keyframe_is_told_every_ten_seconds_and_ends_with_the_next_one():
+    """A keyframe every minute, and the first one is too large."""
+    cuts = [cut(seq, key=seq % 30 == 0, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1 if seq == 0 else 100) for seq in range(33)]
+    *told, first, _, _ = offered(cuts, [True] * len(cuts))
+    assert isinstance(first, UnmuxedFragment)
+    assert first.seq == 30
+    ranges = [item for item in told if isinstance(item, ShedRange)]
+    assert [item.end_us - item.start_us for item in ranges] == [MAX_SHED_RANGE_US] * 6
+    assert {item.cause for item in ranges} == {"stream_error"}
+
+
+def test_a_range_has_one_cause():
+    large = MAX_FRAGMENT_PAYLOAD_BYTES + 1
+    cuts = [cut(0, key=True, size=large), cut(1, key=False), cut(2, key=True), cut(3, key=False)]
+    out = offered([*cuts, cut(4, key=True, size=large), cut(5, key=True)], [True, False, False, True, False, True])
+    said = [(item.cause, item.first_seq, item.last_seq) for item in out if isinstance(item, ShedRange)]
+    assert said == [("stream_error", 0, 1), ("shed_backpressure", 2, 3), ("stream_error", 4, 4)]
+
+
+def test_a_shed_that_goes_on_is_told_every_ten_seconds():
+    shedder = Shedder()
+    told_at = [
+        seq
+        for seq in range(40)
+        if any(
+            isinstance(item, ShedRange) for item in shedder.feed(cut(seq, key=True, step_us=1_700_000), has_room=False)
+        )
+    ]
+    gaps_us = [(later - earlier) * 1_700_000 for earlier, later in itertools.pairwise([0, *told_at])]
+    assert len(gaps_us) > 5
+    assert max(gaps_us) <= MAX_SHED_RANGE_US
+
+
+@pytest.mark.interpreted
+def test_what_is_shed_does_not_stay_in_memory():
+    shedder = Shedder()
+    one = cut(0, key=True)
+    assert shedder.feed(one, has_room=False) == []
+    held = [getattr(shedder, name) for name in vars(shedder)]
+    assert not any(isinstance(value, UnmuxedFragment | list) for value in held)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_picture_over_the_records_limit_is_shed(*, room: bool):
+    large = cut(0, key=True, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1, units=1)
+    (told,) = offered([large], [room])
+    assert isinstance(told, ShedRange)
+    assert (told.cause, told.access_units, told.bytes) == ("stream_error", 1, MAX_FRAGMENT_PAYLOAD_BYTES + 1)

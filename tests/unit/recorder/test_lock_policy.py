@@ -1,0 +1,104 @@
+"""Fresh footage is locked as far as the store does that, and stored whether it does or not."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
+from districam_common.errors import Fatal, Retriable
+from districam_common.runtime.service import Runtime
+from districam_recorder.core.object_lock import MIN_LOCK_US, retain_until_us
+from districam_recorder.lock_policy import RETRY_INTERVAL_US, LockDecision, LockPolicy
+
+if TYPE_CHECKING:
+    from districam_common.s3.blobs import Blobs
+
+pytestmark = pytest.mark.hostile
+
+H = 3_600_000_000
+NOW_US = 1_795_531_620_000_000
+DAY = 24 * H
+times = st.integers(0, 4 * NOW_US)
+
+
+@dataclass
+class Clock:
+    now: int = NOW_US
+    monotonic: int = 0
+
+    def now_us(self) -> int:
+        return self.now
+
+    def monotonic_us(self) -> int:
+        return self.monotonic
+
+
+@given(times, times, st.integers(0, 30 * DAY))
+def test_no_clock_alone_can_lock_for_longer_than_was_asked(append_us: int, now_us: int, lock_us: int) -> None:
+    until_us = retain_until_us(append_us, now_us, lock_us)
+    if until_us is not None:
+        assert until_us <= min(append_us, now_us) + lock_us
+        assert until_us > now_us + MIN_LOCK_US
+
+
+def test_what_is_stored_in_time_is_locked_for_the_hours_and_what_comes_late_for_what_is_left() -> None:
+    assert retain_until_us(NOW_US - 70_000_000, NOW_US, DAY) == NOW_US - 70_000_000 + DAY
+    assert retain_until_us(NOW_US - 6 * H, NOW_US, DAY) == NOW_US + 18 * H
+    assert retain_until_us(NOW_US - 25 * H, NOW_US, DAY) is None
+    assert retain_until_us(NOW_US, NOW_US, 0) is None
+
+
+def test_a_host_a_year_ahead_does_not_lock_for_a_year() -> None:
+    assert retain_until_us(NOW_US, NOW_US + 365 * DAY, DAY) is None
+    assert retain_until_us(NOW_US + 365 * DAY, NOW_US, DAY) == NOW_US + DAY
+
+
+@dataclass
+class Bucket:
+    says: bool | Exception | None
+
+    async def has_object_lock(self) -> bool | None:
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+
+def begun(says: bool | Exception | None, clock: Clock, lock_us: int = DAY) -> LockPolicy:  # noqa: FBT001  # an answer
+    return asyncio.run(LockPolicy.create(cast("Blobs", Bucket(says)), Runtime("recorder", clock=clock), lock_us))
+
+
+def unlocked(why: str) -> float:
+    return REGISTRY.get_sample_value("districam_recorder_unlocked_total", {"why": why}) or 0.0
+
+
+@pytest.mark.parametrize("says", [True, None, Fatal("AccessDenied: may not ask")], ids=["yes", "unsaid", "may not ask"])
+def test_a_lock_is_asked_for_unless_the_bucket_surely_has_none(says: bool | Exception | None) -> None:  # noqa: FBT001
+    assert begun(says, Clock()).decide(NOW_US) == LockDecision(NOW_US + DAY)
+
+
+def test_a_bucket_without_object_lock_gets_footage_without_lock_and_that_is_counted() -> None:
+    before = unlocked("bucket")
+    locking = begun(False, Clock())  # noqa: FBT003
+    lock = locking.decide(NOW_US)
+    locking.report_stored(lock)
+    assert lock.retain_until_us is None
+    assert unlocked("bucket") == before + 1
+
+
+def test_zero_hours_lock_nothing_and_ask_nothing() -> None:
+    assert begun(Retriable("away"), Clock(), 0).decide(NOW_US) == LockDecision(None)
+
+
+def test_after_a_refusal_locks_are_left_out_for_a_while_and_tried_again() -> None:
+    clock, before = Clock(), unlocked("refused")
+    locking = begun(True, clock)  # noqa: FBT003
+    for lock in (locking.report_refused("InvalidRequest"), locking.decide(NOW_US)):
+        assert lock.retain_until_us is None
+        locking.report_stored(lock)
+    assert unlocked("refused") == before + 2
+    clock.monotonic += RETRY_INTERVAL_US
+    assert locking.decide(NOW_US).retain_until_us == NOW_US + DAY
