@@ -19,7 +19,7 @@ DOCUMENTED = {"_replace"}
 """Of named tuples."""
 
 COMMON, INGEST = "libs/common/src/districam_common", "services/ingest/src/districam_ingest"
-DOORS: dict[str, set[str]] = {
+PRIVATE_NAMES: dict[str, set[str]] = {
     f"{COMMON}/kafka/internals.py": {
         "_client", "_conns", "_partitions", "_wait_on_metadata",
         "_subscription", "_fetch_count",
@@ -27,7 +27,7 @@ DOORS: dict[str, set[str]] = {
         "_latest_partition_movements",
         "_message_accumulator", "_sender",
     },
-    f"{COMMON}/kafka/fetching.py": {
+    f"{COMMON}/kafka/skipping_fetcher.py": {
         "_client", "_fetcher", "_subscription", "_partitions",
         "_fetch_max_bytes", "_isolation_level", "_loop", "_max_partition_fetch_bytes", "_prefetch_backoff", "_records",
         "_retry_backoff", "_default_reset_strategy", "_set_error", "_proc_fetch_request", "_select_read_replica",
@@ -132,14 +132,14 @@ def patches(path: Path) -> list[str]:
 
 def test_private_names_are_used_in_these_modules_alone() -> None:
     found = {str(path.relative_to(ROOT)): names for path in SOURCES if (names := private_names(path))}
-    assert found == DOORS
+    assert found == PRIVATE_NAMES
 
 
 def test_no_library_is_changed_for_the_whole_process() -> None:
     assert [(str(path), line) for path in SOURCES for line in patches(path)] == []
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", PRIVATE_NAMES)
 def test_each_of_them_checks_the_librarys_version_at_import(door: str) -> None:
     calls = [ast.unparse(node) for node in ast.parse((ROOT / door).read_text()).body if isinstance(node, ast.Expr)]
     assert f"require('{'minio' if 's3' in door else 'aiokafka'}')" in calls

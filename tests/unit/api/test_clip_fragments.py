@@ -142,7 +142,7 @@ def test_media_is_passed_on_and_not_copied(made: SegmentObject):
 )
 def test_small_differences_of_arrival_do_not_show(made: SegmentObject, shift_us: int, starts: int):
     first, second, *_ = parts(made)
-    moved = replace(second, at_us=second.start_us + shift_us)
+    moved = replace(second, start_us=second.start_us + shift_us)
     content = clip(placing(made, first.start_us), init_of(made), [first, moved])
     entries = mp4.fragments(content, mp4.video_track(init_of(made)))
     assert [entry.dts for entry in entries] == [0, starts]
@@ -206,7 +206,7 @@ def test_times_that_no_mp4_can_hold_are_refused():
     track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
     part = FragmentParser(entry_of_one(), track).parse(by_hand(1, b""))
     with pytest.raises(ValueError, match="do not fit"):
-        ClipMuxer([track], 0).feed(replace(part, at_us=1 << 100))
+        ClipMuxer([track], 0).feed(replace(part, start_us=1 << 100))
 
 
 def entry_of_one() -> IndexEntry:

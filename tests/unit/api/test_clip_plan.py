@@ -122,7 +122,7 @@ def test_the_same_picture_is_where_one_epoch_leaves_off():
     whole = FragmentRange(one, 10, 14, T0 + 100 * S)
     taking_over = FragmentInfo(0, T0 + 4 * S + 30_000, T0 + 6 * S, is_keyframe=True, picture_digest=b"L")
     assert trim_overlap(whole, marks(one, "KkLlM"), taking_over) == replace(whole, last_seq=11)
-    still = replace(taking_over, picture=b"K")  # a scene in which nothing moves: the nearest one
+    still = replace(taking_over, picture_digest=b"K")  # a scene in which nothing moves: the nearest one
     assert trim_overlap(whole, marks(one, "KKKKK"), still).last_seq == 11
 
 
@@ -133,7 +133,7 @@ def test_another_picture_cuts_by_time_only_where_much_lies_over_it():
     assert trim_overlap(whole, marks(one, "KkLlM"), early) == replace(
         whole, before_us=T0 + 5 * S, trims_access_units=True
     )
-    late = replace(early, at_us=one.end_us - 60_000)
+    late = replace(early, start_us=one.end_us - 60_000)
     assert trim_overlap(whole, marks(one, "KkLlM"), late) == whole
     inside = FragmentInfo(0, T0 + 4 * S, T0 + 7 * S, is_keyframe=False, picture_digest=b"")
     assert trim_overlap(whole, marks(one, "KkLlM"), inside).trims_access_units

@@ -77,8 +77,8 @@ def test_order_and_repetition_change_nothing(history: History, random: Random) -
         history,
         revisions=shuffled(history.revisions),
         entries=shuffled(history.entries),
-        told=shuffled(history.events),
-        fell=shuffled(history.log_truncations),
+        events=shuffled(history.events),
+        log_truncations=shuffled(history.log_truncations),
     )
     assert states_of(again) == states_of(history)
 

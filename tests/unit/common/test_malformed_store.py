@@ -183,7 +183,7 @@ async def test_a_delete_markers_date_of_another_form_is_no_reason_to_see_nothing
     with serving(lambda _: xml(VERSIONS.format(marker))) as settings:
         async with VersionedBucket.open(settings) as vault:
             found = await _all(vault.versions("p/"))
-            assert [(one.version, one.is_marker, one.size) for one in found] == [
+            assert [(one.version_id, one.is_delete_marker, one.size) for one in found] == [
                 ("2", True, 0),
                 ("1", False, 5),
             ]

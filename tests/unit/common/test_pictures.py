@@ -66,7 +66,7 @@ def pids() -> list[int]:
     """Of our own children that decode pictures."""
     threads = Path("/proc/self/task").iterdir()
     ours = [pid for thread in threads for pid in (thread / "children").read_text(encoding="ascii").split()]
-    return [int(pid) for pid in ours if b"pictures.child" in Path("/proc", pid, "cmdline").read_bytes()]
+    return [int(pid) for pid in ours if b"pictures.decoder_process" in Path("/proc", pid, "cmdline").read_bytes()]
 
 
 async def test_the_picture_shown_at_an_instant(children: DecoderPool):
@@ -201,8 +201,8 @@ async def test_the_end_of_the_block_ends_children_and_those_who_wait():
 
 CONFINED = textwrap.dedent("""
     import os, socket, sys, threading
-    from districam_common.pictures.sandbox import confine
-    secret, has_landlock = sys.argv[1], confine(64 << 20)
+    from districam_common.pictures.sandbox import enter_sandbox
+    secret, has_landlock = sys.argv[1], enter_sandbox(64 << 20)
     def refused(act):
         try:
             act()

@@ -51,7 +51,7 @@ class World:
         self.said.append((topic, message))
         return Ack(0, len(self.said), self.now_us)
 
-    async def expired(self, camera_ids: Sequence[str]) -> Mapping[str, list[Interval]]:
+    async def expired_intervals(self, camera_ids: Sequence[str]) -> Mapping[str, list[Interval]]:
         return {one: list(self.known) for one in camera_ids}
 
     async def apply(self, batch: Batch, **_: object) -> None:
@@ -67,17 +67,17 @@ class World:
         pass
 
     async def all(self) -> SimpleNamespace:
-        return SimpleNamespace(of=nothing)
+        return SimpleNamespace(intervals_of=nothing)
 
     @property
     def deps(self) -> "Dependencies":
-        parts = dict.fromkeys(("publisher", "index", "writer", "dropper"), self)
+        parts = dict.fromkeys(("publisher", "index", "writer", "evictor"), self)
         site = SimpleNamespace(site="here")
-        noted = SimpleNamespace(note=nothing)
+        noted = SimpleNamespace(feed=nothing)
         return cast(
             "Dependencies",
             SimpleNamespace(
-                **parts, runtime=Runtime("indexer"), settings=site, arrivals=noted, streams_until_us=OLD_US
+                **parts, runtime=Runtime("indexer"), settings=site, announced_intervals=noted, streams_until_us=OLD_US
             ),
         )
 

@@ -133,7 +133,9 @@ class World:
 def loop(world: World) -> HoldApplier:
     runtime = SimpleNamespace(clock=world, instance="i", health=world.health)
     index = SimpleNamespace(holds=world.holds_cached, hold_states=world.hold_states, meta=world.meta)
-    doors = SimpleNamespace(vault=world, index=index, publisher=world, runtime=runtime, arrivals=world.arrivals)
+    doors = SimpleNamespace(
+        bucket=world, index=index, publisher=world, runtime=runtime, announced_intervals=world.arrivals
+    )
     consumption = SimpleNamespace(segment_partitions=frozenset({0}))
     return HoldApplier(cast("Dependencies", doors), cast("Consumer", consumption), cast("Redis", world))
 

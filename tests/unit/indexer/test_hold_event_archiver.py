@@ -77,7 +77,7 @@ class World(MemoryBlobs):
         return self.host_us
 
     def loop(self) -> HoldEventArchiver:
-        index = SimpleNamespace(meta=self.read_meta, logged=self.watermarks_us, known=self.ledger_inputs)
+        index = SimpleNamespace(meta=self.read_meta, watermarks_us=self.watermarks_us, ledger_inputs=self.ledger_inputs)
         settings = SimpleNamespace(indexer=SimpleNamespace(settle_s=SETTLE_S))
         doors = SimpleNamespace(index=index, settings=settings, runtime=SimpleNamespace(clock=self))
         return HoldEventArchiver(cast("Dependencies", doors), HoldStore(self))

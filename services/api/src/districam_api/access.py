@@ -122,7 +122,7 @@ def _by_key(key: Key) -> Caller:
 
 
 def _by_login(key: Key, login: CheckedToken) -> Caller:
-    return replace(_by_key(key), how="cookie", expires_us=login.expires_us, login=login.login)
+    return replace(_by_key(key), auth_method="cookie", expires_us=login.expires_us, login=login.login)
 
 
 def _enforce_rate_limit(wait_us: int, why: str) -> None:

@@ -33,7 +33,7 @@ async def main():
     before_mb = resident_mb()
     held = [b"1" * 100_000 for _ in range(1000)]  # too small for glibc to map each alone
     kept, grown_mb = held[::100], resident_mb() - before_mb
-    async with heap.trimmed(every_s=0.05):
+    async with heap.trim_periodically(every_s=0.05):
         del held
         for _ in range(100):
             await asyncio.sleep(0.05)
@@ -117,7 +117,7 @@ REPLACED = (
 async def main():
     global longest_s
     kept = [Node() for _ in range(1_500_000)]
-    async with heap.collected():
+    async with heap.collect_periodically():
         await asyncio.sleep(1)
         gc.callbacks.append(measure)
         for at in range(0, len(kept), 20_000):
@@ -137,7 +137,7 @@ COLLECTED = (
 async def main():
     kept = []
     gc.callbacks.append(measure)
-    async with heap.collected():
+    async with heap.collect_periodically():
         for _ in range(150):
             kept += [Node() for _ in range(20_000)]
             await asyncio.sleep(0.01)

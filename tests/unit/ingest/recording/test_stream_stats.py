@@ -58,7 +58,7 @@ def test_every_picture_is_counted_once_the_last_ones_at_the_end():
 def test_the_gop_is_the_last_one_and_the_longest_is_in_the_profile():
     camera = Camera(camera_id="keyed", name="x", url="rtsp://127.0.0.1/x")
     outbox = Mock()
-    outlets = cast("Sinks", SimpleNamespace(outbox=outbox, instance="test"))
+    outlets = cast("Sinks", SimpleNamespace(send_queue=outbox, instance="test"))
     observer = StreamStats(camera, SHAPE, outlets, INFO, CameraRateLimits())
     for number in range(12):  # one a second: keyframes after 5 s, and then after 2 s
         observer.record(replace(unit(0), start_us=S + number * S, is_keyframe=number in {0, 5, 7}))
@@ -69,7 +69,7 @@ def test_the_gop_is_the_last_one_and_the_longest_is_in_the_profile():
 
 def test_the_nominal_rate_is_the_streams_own_and_absent_where_it_does_not_say():
     camera = Camera(camera_id="rated", name="x", url="rtsp://127.0.0.1/x")
-    outlets = cast("Sinks", SimpleNamespace(outbox=Mock(), instance="test"))
+    outlets = cast("Sinks", SimpleNamespace(send_queue=Mock(), instance="test"))
     for shape, nominal in ((SHAPE, 25.0), (replace(SHAPE, fps=None), None)):
         observer = StreamStats(camera, shape, outlets, INFO, CameraRateLimits())
         for number in range(10 * 12 + 1):  # 12 pictures a second of the 25 that it promises

@@ -108,7 +108,7 @@ def test_skimming_changes_nothing(codec: Codec, sizes: list[list[int]], mtu: int
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     chunks = [data[start:end] for start, end in pairwise(edges)]
     skimmed = read(codec, chunks)
-    with patch.object(VideoTrack, "skim", nothing_is_skimmed):
+    with patch.object(VideoTrack, "feed_batch", nothing_is_skimmed):
         one_by_one = read(codec, chunks)
     assert skimmed == one_by_one
 
@@ -125,7 +125,7 @@ def test_nearly_all_packets_are_skimmed():
         pushed.append(at_us)
         real(self, packet, at_us)
 
-    with patch.object(VideoTrack, "push", push):
+    with patch.object(VideoTrack, "feed", push):
         one.feed(data, 1)
     assert len(pushed) == 1
     assert len(one.drain_video()) >= 49

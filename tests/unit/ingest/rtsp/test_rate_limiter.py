@@ -69,7 +69,7 @@ class Wire:
         self._clock, self._sent, self._flood = clock, sent, flood
         self.waited_us = self.taken = 0
 
-    def drain(self, most: int) -> bytes:
+    def receive_nowait(self, most: int) -> bytes:
         out = [self._flood] * bool(self._flood)
         while self._sent and self._sent[0][0] <= self._clock.at_us and sum(map(len, out)) < most:
             at_us, data = self._sent.popleft()
@@ -78,7 +78,7 @@ class Wire:
         self.taken += sum(map(len, out))
         return b"".join(out)
 
-    def post(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes) -> None:
         """Nobody listens."""
 
 

@@ -156,9 +156,8 @@ class Assignment:
             poll_start_us = clock.monotonic_us()
             batches = await self._poll(member)
             changed = [self._apply(partition, record) for partition, records in batches.items() for record in records]
-            self._has_lost_membership |= (
-                clock.monotonic_us() - poll_start_us > self._session_timeout_us
-            )  # this process stood still
+            # This process stood still for longer than the group waits.
+            self._has_lost_membership |= clock.monotonic_us() - poll_start_us > self._session_timeout_us
             if not self._has_contact(member):
                 self._fleet.stop_all("service_down", "out of contact with the group", only_single_client=True)
                 self._is_reconciled, self._has_lost_membership = False, True
