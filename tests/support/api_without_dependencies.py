@@ -28,7 +28,7 @@ JSON = {"Content-Type": "application/json"}
 def application(keys: KeyRing | None, **settings: object) -> FastAPI:
     """The api with routes that nobody has secured; its doors are never opened here."""
     clock, signing = SystemClock(), TokenSigner(None)
-    dependencies = SimpleNamespace(clock=clock, signing=signing, zone=ZoneInfo("UTC"), site="local")
+    dependencies = SimpleNamespace(clock=clock, token_signer=signing, zone=ZoneInfo("UTC"), site="local")
     api = ApiSettings.model_validate(settings)
     access = Authenticator(keys, signing, FailureLimiter(), clock, is_secure=api.is_secure)
     access.revoked_logins.merge({}, 0)

@@ -66,7 +66,7 @@ class World:
     async def evict_events(self, *_: object) -> None:
         pass
 
-    async def all(self) -> SimpleNamespace:
+    async def list_active(self) -> SimpleNamespace:
         return SimpleNamespace(intervals_of=nothing)
 
     @property

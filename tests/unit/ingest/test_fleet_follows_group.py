@@ -47,7 +47,7 @@ class Group:
 
     log: dict[Partition, list[Camera | None]]
     assigned_us: int = 0
-    member_assignment: frozenset[Partition] = frozenset()
+    assignment: frozenset[Partition] = frozenset()
     given: dict[Partition, int] = field(default_factory=dict[Partition, int])
     holds_back: set[Partition] = field(default_factory=set[Partition])
     begins: dict[Partition, int] = field(default_factory=dict[Partition, int])
@@ -81,13 +81,12 @@ class Group:
         fallen = {
             partition: at
             for partition, at in self.given.items()
-            if partition in self.member_assignment
-            and not self.begins.get(partition, 0) <= at <= len(self.log[partition])
+            if partition in self.assignment and not self.begins.get(partition, 0) <= at <= len(self.log[partition])
         }
         if fallen:
             raise OffsetOutOfRange(fallen)
         out: dict[Partition, list[Record]] = {}
-        for partition in self.member_assignment - self.holds_back:
+        for partition in self.assignment - self.holds_back:
             at = self.given[partition]
             out[partition] = [record(partition, at + n, one) for n, one in enumerate(self.log[partition][at:]) if one]
             self.given[partition] = len(self.log[partition])
@@ -122,7 +121,7 @@ async def following(group: Group, told: list[str]) -> AsyncGenerator[Assignment]
 
 async def assign(assignment: Assignment, group: Group, *partitions: Partition) -> None:
     """As a member does it: the assignment is known before its positions are."""
-    group.member_assignment = frozenset(partitions)
+    group.assignment = frozenset(partitions)
     await assignment.handle_assigned(cast("GroupConsumer", group), frozenset(partitions))
 
 
@@ -218,7 +217,7 @@ async def test_a_rebalance_interrupts_nothing():
     async with following(group, told) as assignment:
         await assign(assignment, group, P0)
         await heard(told, 1)
-        group.member_assignment = frozenset()
+        group.assignment = frozenset()
         await asyncio.sleep(0.1)
         await assign(assignment, group, P0, P1)
         await heard(told, 2)
@@ -246,7 +245,7 @@ async def test_who_was_out_of_contact_ends_what_others_have_once_it_is_told():
         await heard(told, 2)
         group.is_away = True
         await asyncio.sleep(CONTACT_S * 1.5)
-        group.member_assignment, group.is_away = frozenset(), False  # back, and not told yet
+        group.assignment, group.is_away = frozenset(), False  # back, and not told yet
         await asyncio.sleep(0.1)
         assert told[2:] == []
         await assign(assignment, group, P0)
@@ -261,7 +260,7 @@ async def test_who_stood_still_ends_what_others_have_once_it_is_told():
     async with following(group, told) as assignment:
         await assign(assignment, group, P0, P1)
         await heard(told, 2)
-        group.stalls_s, group.member_assignment = CONTACT_S * 1.5, frozenset()
+        group.stalls_s, group.assignment = CONTACT_S * 1.5, frozenset()
         await asyncio.sleep(CONTACT_S * 2)
         await assign(assignment, group, P0)
         await heard(told, 3)

@@ -63,7 +63,7 @@ def test_the_gop_is_the_last_one_and_the_longest_is_in_the_profile():
     for number in range(12):  # one a second: keyframes after 5 s, and then after 2 s
         observer.record(replace(unit(0), start_us=S + number * S, is_keyframe=number in {0, 5, 7}))
     assert shown("gop_seconds", "keyed") == 2
-    [(_, profile)] = [call.args for call in outbox.offer_event.call_args_list]
+    [(_, profile)] = [call.args for call in outbox.put_event.call_args_list]
     assert profile.gop_s == 5
 
 
