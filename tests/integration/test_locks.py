@@ -75,7 +75,7 @@ async def test_without_a_lock_all_the_same_is_stored(bench: Bench, s3: S3Setting
         await mark(vault, SITE)
         async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H=lock_h) as running:
             stored = await record(bench)
-            assert ("fresh footage is not locked" in running.events()) is not object_lock
+            assert ("new segments are not locked" in running.events()) is not object_lock
         (version,) = await versions_of(vault, stored.key)
         assert await vault.retained_until_us(stored.key, version.version_id) == 0
         assert await vault.delete_versions([version]) == []

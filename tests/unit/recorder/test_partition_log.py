@@ -337,10 +337,10 @@ def test_repeats_are_counted_and_the_commit_goes_past_them():
     assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 6
 
 
-def test_memory_cannot_drop_what_is_being_stored():
+def test_open_segments_cannot_be_discarded_while_an_effect_is_pending():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0, ends="segment")))
-    with pytest.raises(AssertionError, match="being stored"):
+    with pytest.raises(AssertionError, match="effect is pending"):
         log.without_open_segments()
 
 

@@ -1,4 +1,4 @@
-"""Ties the recorder's parts together."""
+"""Builds the recorder from its parts and runs it."""
 
 import asyncio
 
@@ -14,14 +14,14 @@ from districam_recorder.lock_policy import LockPolicy
 from districam_recorder.settings import Settings
 
 MAX_PARTITION_FETCH_BYTES = 2 << 20
-"""Prefetching takes up to 2.6 times this for each partition. A larger record comes alone (KIP-74)."""
+"""Prefetching takes up to 2.6 times this for each partition. A larger record is returned alone (KIP-74)."""
 
 
 async def run(settings: Settings, runtime: Runtime) -> None:
     """Records until asked to stop.
 
     Raises:
-        Fatal: the bucket belongs to another site, or the store or the broker refuses us.
+        Fatal: the bucket belongs to another site, or the store or the broker refuses our credentials.
     """
     runtime.health.declare("kafka", "s3")
     async with (
@@ -37,7 +37,11 @@ async def run(settings: Settings, runtime: Runtime) -> None:
 
 
 async def _consume(settings: Settings, runtime: Runtime, executor: EffectExecutor) -> None:
-    """Records as one member of the group; Retriable while the broker or a topic is not there."""
+    """Runs one membership of the consumer group.
+
+    Raises:
+        Retriable: the broker or the topic is not available.
+    """
 
     async def on_assigned(partitions: frozenset[Partition]) -> None:
         await consumer.on_assigned(partitions)
@@ -59,5 +63,5 @@ async def _consume(settings: Settings, runtime: Runtime, executor: EffectExecuto
         async with group_consumer as joined, asyncio.TaskGroup() as tasks:
             consumer = Consumer(joined, executor, tasks, settings, runtime)
             await consumer.run()
-    except* Retriable as group:  # alone, it may be repeated
+    except* Retriable as group:  # unwrapped: `retry_dependency` catches the error, not the group
         raise leaf_errors(group)[0] from group

@@ -1,4 +1,4 @@
-"""The loop: records in from the group, effects out through the handlers, commits in rounds."""
+"""The recorder's main loop: polls records, feeds them to the partition handlers, commits in rounds."""
 
 import asyncio
 from collections.abc import Container, Iterable, Mapping
@@ -33,7 +33,10 @@ RETRY_DELAY_S = 0.5
 
 
 class Consumer:
-    """This process's partitions. All but the effects runs in one task: `on_assigned` and `on_revoked` are called in its polls."""
+    """The partitions of this process. Everything but the effects runs in one task.
+
+    `on_assigned` and `on_revoked` are called from within its polls.
+    """
 
     def __init__(
         self,
@@ -56,11 +59,11 @@ class Consumer:
         self._liveness: dict[int, BrokerLiveness] = {}
         self._broker_clock = BrokerClock()
         self._handlers: dict[int, PartitionHandler] = {}
-        self._discarded: set[int] = set()  # for want of memory; paused until there is room
+        self._discarded: set[int] = set()  # open segments dropped for lack of memory; paused until there is room
         self._paused: set[int] = set()
 
     async def run(self) -> None:
-        """Until asked to stop: then what is closed is stored, if that can be done soon, and committed."""
+        """Runs until asked to stop; then gives closed segments `drain_s` to be stored, and commits."""
         next_commit_us = 0
         while not self._runtime.stopping.is_set():
             await self._run_once()
@@ -75,7 +78,7 @@ class Consumer:
     # ---- assignment
 
     async def on_assigned(self, assigned: frozenset[Partition]) -> None:
-        """Opens a handler for each partition, from its commit; without one, from the log's beginning."""
+        """Opens a handler for each partition at its committed offset, or else at the log's beginning."""
         starts = await retry_dependency(lambda: self._start_positions(assigned), self._runtime, "kafka")
         for partition, (committed, beginning) in starts.items():
             self._open_handler(partition.number, self._restore_log(partition, committed, beginning))
@@ -148,16 +151,16 @@ class Consumer:
 
     def _feed_broker_clock(self, partition: Partition, append_us: int, received_us: int) -> None:
         if not append_us:
-            return  # of what cannot be read nobody knows
+            return  # an unreadable record has no append time
         self._broker_clock.feed(append_us, received_us, self._group_consumer.leader(partition))
 
     async def _handle_out_of_range(self, positions: Mapping[Partition, int]) -> None:
-        """The log does not have the positions asked for, or not what was read before them."""
+        """Handles partitions whose log no longer has the requested position, or the record read before it."""
         beginnings = await self._group_consumer.beginning_offsets(positions)
         for partition, position in positions.items():
             handler = self._handlers.get(partition.number)
             if handler is None or handler.backlog or self._group_consumer.position(partition) != position:
-                continue  # told of an earlier position, or too early: it is told again
+                continue  # about an earlier position, or the backlog is not fed yet: the next poll reports it again
             if position < beginnings[partition]:
                 handler.log.report_head_truncation(beginnings[partition])
             else:
@@ -167,30 +170,32 @@ class Consumer:
     async def _handle_tail_truncation(
         self, handler: PartitionHandler, partition: Partition, beginning_offset: int
     ) -> None:
-        """The log lost its tail, or is another one: reads on behind what is left of it, and nothing is stored twice."""
+        """The log lost its tail, or the topic was recreated: resumes after the last surviving record."""
         survivor = (await self._group_consumer.first_surviving_marks({partition: handler.log.read_marks}))[partition]
         old_position = handler.log.position
         handler.report_tail_truncation(survivor, beginning_offset)
         log.error(
-            "the log has lost what was read",
+            "the log has lost records that were read",
             partition=handler.number,
             position=old_position,
-            goes_on_at=handler.log.position,
+            resumes_at=handler.log.position,
         )
 
     # ---- memory
 
     def _feed_handlers(self) -> None:
-        """Feeds the handlers what was polled, as far as memory allows."""
+        """Feeds polled records to the handlers until memory is full."""
         for handler in self._handlers.values():
             if not self._feed_backlog(handler):
                 return
 
     def _feed_backlog(self, handler: PartitionHandler) -> bool:
-        """False: has to wait until something is stored."""
+        """Feeds a handler's backlog. Returns False if it must wait until something is stored."""
         while handler.backlog:
             if not handler.is_contiguous:
-                log.error("records left out", partition=handler.number, position=handler.log.position)
+                log.error(
+                    "offsets skipped in a poll: reading again", partition=handler.number, position=handler.log.position
+                )
                 handler.backlog.clear()
                 self._seek(handler.number)
                 break
@@ -221,7 +226,7 @@ class Consumer:
         self._discarded.add(handler.number)
 
     def _update_paused(self) -> None:
-        """Pauses what was dropped, and what has more than could be fed; the others go on."""
+        """Pauses partitions that were discarded or have a backlog; resumes the others."""
         if limits.may_resume(self._used_bytes(), self._settings.memory_limit_bytes):
             for number in self._discarded:
                 self._seek(number)
@@ -235,7 +240,7 @@ class Consumer:
     # ---- commits
 
     async def _commit_round(self) -> None:
-        """Finds the ends, closes what lies idle there, commits what is announced and how far the log is stored."""
+        """Queries end offsets, closes segments that are idle at the end, commits offsets and checkpoints."""
         try:
             requested_us = self._runtime.clock.monotonic_us()
             known_ends = await self._end_offsets()
@@ -252,15 +257,19 @@ class Consumer:
             self._report_health(len(self._handlers) - len(known_ends))
 
     async def _end_offsets(self) -> dict[Partition, int]:
-        """The end of each partition whose leader answers."""
+        """End offset of each partition whose leader answers.
+
+        Raises:
+            Retriable: without partitions, the coordinator has been silent for the session timeout.
+        """
         if self._handlers:
             return await self._group_consumer.available_end_offsets(fragment_partitions(self._handlers))
         if self._runtime.clock.monotonic_us() - self._group_consumer.last_contact_us() > self._session_timeout_us:
-            raise Retriable("no sign of life from the group's coordinator")
+            raise Retriable("the group's coordinator does not answer")
         return {}
 
     def _report_responding(self, responding: Iterable[int]) -> None:
-        """Leaders of these partitions answered, and have what was read."""
+        """Records that the leaders of these partitions answered and hold the records that were read."""
         for number in responding:
             liveness = self._liveness.setdefault(number, BrokerLiveness(self._session_timeout_us))
             liveness.report_response(self._runtime.clock.monotonic_us())
@@ -272,11 +281,12 @@ class Consumer:
             self._runtime.health.report_ok("kafka")
 
     async def _commit(self, ends_us: Mapping[int, int | None], responding: Container[int]) -> None:
-        """What may be committed.
+        """Commits the offset and checkpoint of every partition.
 
         Args:
-            ends_us: the broker's time, if known, for the partitions that rest at their end.
-            responding: the partitions whose leader has just answered; of the others nobody knows what may be on its way.
+            ends_us: for the partitions at their end, the request's time by the broker's clock; None if
+                unknown.
+            responding: partitions whose leader has just answered; the watermark of the others stays.
         """
         commits: dict[Partition, Committed] = {}
         for number, handler in self._handlers.items():
@@ -290,15 +300,15 @@ class Consumer:
         return self._liveness[number].responding_for_us() >= self._settings.contact_s * 1e6
 
     async def _drain(self) -> None:
-        """Gives closed segments a while to be stored; the others are for the next owner."""
+        """Waits up to `drain_s` for closed segments to be stored; the next owner stores the rest."""
         try:
             async with asyncio.timeout(self._settings.drain_s):
                 for handler in self._handlers.values():
                     await handler.wait_idle()
         except TimeoutError:
-            log.warning("segments left for the next owner", bytes=self._used_bytes())
+            log.warning("stopping before all segments are stored: the next owner stores them", bytes=self._used_bytes())
 
 
 def fragment_partitions(numbers: Iterable[int]) -> frozenset[Partition]:
-    """These partitions of `fragments`."""
+    """Partition numbers → partitions of the topic `fragments`."""
     return frozenset(Partition(names.FRAGMENTS, number) for number in numbers)

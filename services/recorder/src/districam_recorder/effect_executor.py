@@ -1,4 +1,7 @@
-"""put → announce: a segment's way out of memory. The commit follows in rounds, once the announcement is acknowledged."""
+"""Stores segments (PUT), then announces them on Kafka.
+
+Commits follow in rounds, after the announcement's acknowledgement.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -36,14 +39,17 @@ SERVICE = "recorder"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketTarget:
-    """Where segments go and whose they are."""
+    """The bucket that segments are stored in, and the site that they are announced under."""
 
     site: str
     bucket: str
 
 
 class EffectExecutor:
-    """Carries out effects, any number at a time; of puts only so many. Repeats each step until it succeeds or is cancelled."""
+    """Executes effects concurrently, with at most `uploads` PUTs in flight.
+
+    Retries each until success or cancellation.
+    """
 
     def __init__(
         self,
@@ -64,10 +70,10 @@ class EffectExecutor:
         self._event_numbers = count(1)
 
     async def execute(self, effect: Effect, partition: int, previous_done: asyncio.Event) -> None:
-        """An effect of `partition`'s log, done for good when this returns; it is announced when it is its turn.
+        """Executes one effect of `partition`; publishes after `previous_done`, which keeps the order.
 
         Raises:
-            Fatal: the store or the broker refuses our keys.
+            Fatal: the store or the broker refuses our credentials.
         """
         match effect:
             case Segment():
@@ -80,7 +86,10 @@ class EffectExecutor:
                 await self._publish_truncation(effect, partition)
 
     async def _store_segment(self, segment: Segment, partition: int, previous_done: asyncio.Event) -> None:
-        """Put → announce, each safe to repeat: the object is a function of the segment, a repeated announcement of it too."""
+        """PUT, then announce.
+
+        Both are idempotent: object and announcement are functions of the segment alone.
+        """
         started_us = self._runtime.clock.monotonic_us()
         async with self._put_slots:
             segment_object = await asyncio.to_thread(build_object, segment, self._target.bucket)
@@ -106,28 +115,36 @@ class EffectExecutor:
         return await self._publish(names.SEGMENTS, message)
 
     async def _publish_conflict(self, conflict: Conflict, segment: Segment, partition: int) -> None:
-        """Whoever stored the other bytes may not have come to announce them: they are the truth of the key."""
+        """Announces the existing object (its writer may have died first), and sends the dead letter."""
         if conflict.stored is not None:
             await self._publish_stored(conflict.stored)
         key = segment.fragments[0].info.camera_id
         await self._publish_dead_letter(partition, segment.first.offset, key, conflict.reason)
         metrics.CONFLICTS.labels("object").inc()
-        log.error("other bytes are stored under the segment's key", partition=partition, why=conflict.reason)
+        log.error("segment not stored: its key holds another object", partition=partition, why=conflict.reason)
 
     async def _put(self, segment_object: SegmentObject, append_us: int) -> SegmentStored | Conflict:
-        """Writes the object once, locked if the store does that: footage without a lock is better than none."""
+        """Writes the object, with a lock if possible.
+
+        If the store refuses the lock, without: unlocked footage beats none.
+        """
         decision = self._lock_policy.decide(append_us)
         try:
             stored = await self._put_once(segment_object, decision.retain_until_us)
         except LockRefused as error:
-            stored = await self._put_once(segment_object, None)  # what it refuses too was not refused for the lock
+            stored = await self._put_once(segment_object, None)  # if this fails too, the lock was not the reason
             decision = self._lock_policy.report_refused(str(error))
         if not isinstance(stored, Conflict):
             self._lock_policy.report_stored(decision)
         return stored
 
     async def _put_once(self, segment_object: SegmentObject, locked_until_us: int | None) -> SegmentStored | Conflict:
-        """Gives what to announce: what the object in the store says of itself."""
+        """One conditional PUT. Returns what to announce: the existing object if the key was taken.
+
+        Raises:
+            LockRefused: the store refuses the retention.
+            Retriable: any other failure.
+        """
         started_us = self._runtime.clock.monotonic_us()
         try:
             await self._blobs.put(
@@ -145,11 +162,10 @@ class EffectExecutor:
             return await self._read_existing(segment_object.stored)
         except Retriable as error:
             metrics.PUT_ERRORS.labels(type(error.__cause__ or error).__name__).inc()
-            # Not by name: one line about the store, not one an object
+            # Without the key, so that health and log report one store failure, not one for each object
             raise Retriable(str(error).replace(segment_object.stored.key, "objects")) from error
-        except (
-            Rejected
-        ) as error:  # a proxy's limit, or a store in maintenance: every segment is within the bounds of S3
+        except Rejected as error:
+            # Every segment is within S3's limits, so this is a proxy's body limit or a store in maintenance: retry
             metrics.PUT_ERRORS.labels(type(error).__name__).inc()
             raise Retriable(f"the store refuses the segment {segment_object.stored.key}: {error}") from error
         metrics.PUT_SECONDS.observe((self._runtime.clock.monotonic_us() - started_us) / 1e6)
@@ -161,7 +177,7 @@ class EffectExecutor:
         except Rejected as error:
             raise Retriable(str(error)) from error
         if head is None:
-            raise Retriable(f"the object {ours.key} was there and is gone")
+            raise Retriable(f"the object {ours.key} existed at the PUT and is gone at the HEAD")
         return resolve_existing(ours, head.size, head.metadata)
 
     async def _reject(self, rejection: Rejection, partition: int) -> None:
@@ -185,7 +201,7 @@ class EffectExecutor:
         metrics.DEADLETTERS.inc()
 
     async def _publish_truncation(self, truncation: Truncation, partition: int) -> None:
-        """Goes to the partition of `streams` that stands for this one of `fragments`, so that `log_us` comes after it."""
+        """Publishes to the `streams` partition that this `fragments` partition's `log_us` waits for."""
         event = PartitionTruncated(
             partition=partition,
             at_us=self._runtime.clock.now_us(),
@@ -197,17 +213,20 @@ class EffectExecutor:
         streams = await self._retry("kafka", lambda: self._publisher.partitions(names.STREAMS))
         await self._publish(names.STREAMS, message, partition % streams)
         log.error(
-            "partition fell off the log",
+            "records of a partition lost before they were stored",
             partition=partition,
             from_us=truncation.from_us,
             to_us=truncation.to_us,
         )
 
     async def _publish(self, topic: str, message: wire.Message, partition: int | None = None) -> int:
-        """Publishes to `partition`, or to that of the message's key; gives the broker's time of the append."""
+        """Publishes to `partition`, or to the one of the message's key.
+
+        Returns the append time (broker clock).
+        """
         publish = partial(self._publisher.publish, topic, message, partition=partition)
         return (await self._retry("kafka", publish)).append_us
 
     async def _retry(self, dependency: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Also while the service is being stopped: cancelling ends it."""
+        """Retries until success, also while the service stops; only cancellation ends it."""
         return await retry_dependency(attempt, self._runtime, dependency, while_stopping=True)

@@ -1,4 +1,4 @@
-"""One partition between its assignment and its revocation: its log, and the effects under way."""
+"""One partition from assignment to revocation: its log state, and its effects in flight."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ from districam_recorder.effect_executor import EffectExecutor
 
 
 class PartitionHandler:
-    """Effects run side by side as far as the put; announcements keep the order in which they were asked for."""
+    """Runs a partition's effects: PUTs concurrently, announcements in the order of closing."""
 
     def __init__(self, number: int, log: PartitionLog, executor: EffectExecutor, tasks: asyncio.TaskGroup) -> None:
         self.number = number
@@ -25,7 +25,7 @@ class PartitionHandler:
         self._executor = executor
         self._tasks = tasks
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._last_done = asyncio.Event()  # set once the effect that was asked for last is done
+        self._last_done = asyncio.Event()  # set once the last started effect is done
         self._last_done.set()
 
     # ---- reading
@@ -38,19 +38,22 @@ class PartitionHandler:
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether the backlog goes on where the log was left; if not, what lies between must be fetched."""
+        """Whether the backlog begins at or before the log's position; if not, records are missing between."""
         return self.backlog[0].offset <= self.log.position
 
     def is_at_end(self, end: int) -> bool:
-        """Whether all of the log up to `end` has been fed. One that ends before the position is not the one that was read."""
+        """Whether the log has been fed exactly up to `end`.
+
+        An end before the position belongs to a truncated log.
+        """
         return not self.backlog and self.log.position == end
 
     def report_end(self, monotonic_us: int, broker_us: int | None) -> None:
-        """The end of the log was found by a request sent at `monotonic_us`."""
+        """See `PartitionLog.report_end`."""
         self._start(self.log.report_end(monotonic_us, broker_us))
 
     def report_tail_truncation(self, survivor: Mark | None, beginning_offset: int) -> None:
-        """The log lost its tail: see `PartitionLog.goes_back`."""
+        """See `PartitionLog.report_tail_truncation`."""
         self._start(self.log.report_tail_truncation(survivor, beginning_offset))
 
     # ---- memory
@@ -68,7 +71,7 @@ class PartitionHandler:
         self._start(self.log.close_largest())
 
     def discard_open_segments(self) -> None:
-        """Lets go of the open segments and of what was read ahead; `log.position` goes back to before them."""
+        """Drops the open segments and the backlog; `log.position` goes back to before them."""
         self.log = self.log.without_open_segments()
         self.backlog.clear()
 
@@ -87,17 +90,17 @@ class PartitionHandler:
         done.set()
 
     async def wait_idle(self) -> None:
-        """Returns when all that was asked for is done."""
+        """Waits until all started effects are done."""
         await self._last_done.wait()
 
     def close(self) -> None:
-        """Stops what is under way and drops what is open. Nothing of it is ever committed; the next owner reads it again."""
+        """Cancels effects in flight. Their records are not committed, so the next owner reads them again."""
         for task in self._in_flight:
             task.cancel()
 
 
 def to_incoming_record(record: Record, received_us: int) -> IncomingRecord:
-    """The record as the core takes it; `received_us` is monotonic."""
+    """A consumer record as input of the core; `received_us` is monotonic."""
     event_id = mark_of(record).id
     return IncomingRecord(record.offset, record.append_us, received_us, _decode_content(record), event_id, record.count)
 

@@ -1,4 +1,4 @@
-"""Asks the store to keep fresh segments from everybody, as far as it does; what is stored without is told and counted."""
+"""Decides the S3 Object Lock retention of each PUT; logs and counts segments stored without a lock."""
 
 from dataclasses import dataclass
 
@@ -13,23 +13,26 @@ from districam_recorder.core.object_lock import retain_until_us
 log = structlog.get_logger()
 
 RETRY_INTERVAL_US = 600_000_000
-"""After the store has refused a lock, the next one is tried so much later."""
+"""Delay after a refused lock before the next PUT asks for one again."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockDecision:
-    """What an object is put with: `retain_until_us`, or none, and why there is none although there should be."""
+    """Retention of one PUT.
+
+    `unlocked_reason` (bucket, refused, late) is set if a lock was wanted but is not asked for.
+    """
 
     retain_until_us: int | None
     unlocked_reason: str = ""
 
 
 class LockPolicy:
-    """Of one process.
+    """Object lock state of this process.
 
     Args:
-        lock_us: how long from its recording on; 0: nothing is to be locked.
-        has_lock: whether the bucket has object lock; None: nobody knows, which the first put will tell.
+        lock_us: lock duration, counted from the recording; 0 turns locking off.
+        has_lock: whether the bucket has object lock enabled; None: unknown until the first PUT.
     """
 
     def __init__(self, runtime: Runtime, lock_us: int, *, has_lock: bool | None) -> None:
@@ -39,24 +42,24 @@ class LockPolicy:
 
     @classmethod
     async def create(cls, blobs: Blobs, runtime: Runtime, lock_us: int) -> "LockPolicy":
-        """Asks what the bucket can.
+        """Reads the bucket's object lock configuration first.
 
         Raises:
-            Retriable: the store is away.
+            Retriable: the store cannot be reached.
         """
         if not lock_us:
             return cls(runtime, 0, has_lock=False)
         try:
             has_lock = await blobs.has_object_lock()
-        except (Fatal, Rejected) as error:  # our keys need not be allowed to ask
-            log.info("the store does not say whether the bucket has object lock", why=str(error))
+        except (Fatal, Rejected) as error:  # s3:GetBucketObjectLockConfiguration is not among the required permissions
+            log.info("object lock configuration of the bucket cannot be read", why=str(error))
             has_lock = None
         if has_lock is False:
-            log.warning("fresh footage is not locked", why="the bucket has no object lock")
+            log.warning("new segments are not locked", why="the bucket has no object lock")
         return cls(runtime, lock_us, has_lock=has_lock)
 
     def decide(self, append_us: int) -> LockDecision:
-        """What the next put shall ask for; `append_us` is when the segment's first record was appended."""
+        """The retention to request for a segment whose first record was appended at `append_us`."""
         if not self._lock_us:
             return LockDecision(None)
         if self._has_lock is False:
@@ -67,16 +70,16 @@ class LockPolicy:
         return LockDecision(retain_us, "late" if retain_us is None else "")
 
     def report_refused(self, reason: str) -> LockDecision:
-        """The store took no lock for an object; gives what it is to be stored with."""
+        """Records that the store refused a lock; returns the decision for storing the object without."""
         if self._refused_us is None:
-            log.error("fresh footage is not locked", why=reason)
+            log.error("new segments are not locked", why=reason)
         self._refused_us = self._clock.monotonic_us()
         return LockDecision(None, "refused")
 
     def report_stored(self, decision: LockDecision) -> None:
-        """An object is stored so."""
+        """Counts a stored object by its decision; ends the refused state if it was stored with a lock."""
         if decision.unlocked_reason:
             metrics.UNLOCKED.labels(decision.unlocked_reason).inc()
         if decision.retain_until_us is not None and self._refused_us is not None:
-            log.info("fresh footage is locked again")
+            log.info("new segments are locked again")
             self._refused_us = None

@@ -1,4 +1,4 @@
-"""What the recorder measures."""
+"""The recorder's Prometheus metrics."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -18,7 +18,7 @@ CONFLICTS = Counter(
     ["what"],
 )
 for _what in ("object", "fragment"):
-    CONFLICTS.labels(_what)  # 0 from the start on: the first one could not be seen as an increase
+    CONFLICTS.labels(_what)  # initialise to 0: increase() ignores a series' first sample
 UNLOCKED = Counter(
     "districam_recorder_unlocked_total",
     "Segments stored without the lock that recorder.lock_h asks for: bucket (it has no object lock), refused (by the store), "

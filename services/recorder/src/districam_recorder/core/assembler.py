@@ -1,6 +1,7 @@
-"""One partition's fragments become segments. Closing is a function of the log, so a replay from any commit repeats it.
+"""Assembles a partition's fragments into segments.
 
-The one exception is idleness at the end of the log, where the recorder's own clock has to stand in.
+Closing is a function of the log, so a replay from any commit gives the same segments. The one exception is
+idleness at the end of the log, which is measured by the recorder's own clock.
 """
 
 from collections import OrderedDict
@@ -12,19 +13,19 @@ from typing import Literal
 from districam_common.contract.media import Fragment, FragmentInfo
 
 CloseReason = Literal["starts", "ends", "hole", "bytes", "time", "idle", "memory", "torn"]
-"""Why a segment was closed; for the metric alone, since the object must not depend on it."""
+"""Why a segment was closed. For the metric only: the object must not depend on it."""
 
 EPOCH_TTL_US = 3_600_000_000
-"""An epoch's number of the next fragment is remembered through this much silence, so that late repeats are known."""
+"""How long (log time) a silent epoch's next `seq` is remembered, so that late duplicates are recognised."""
 DURATION_LIMIT_US = 1 << 32
-"""The index keeps a segment's length in 32 bits of microseconds."""
+"""Limit on a segment's duration: the index has 32 bits of microseconds for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstRecord:
-    """The first record that something not yet announced stands for.
+    """The first record of an open segment or pending effect.
 
-    `watermark_us` is the smaller of its append time and its fragment's start: how far the log is surely stored.
+    `watermark_us`, the smaller of its append time and its fragment's start: the log is stored up to there.
     """
 
     offset: int
@@ -34,7 +35,7 @@ class FirstRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFragment:
-    """A readable fragment where it lies in the log; `received_us` is monotonic."""
+    """A fragment with its offset and append time (broker clock); `received_us` is monotonic."""
 
     offset: int
     append_us: int
@@ -44,7 +45,7 @@ class ReceivedFragment:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Consecutive fragments of one epoch, ready to be stored as one object. `bytes` is what they hold in memory."""
+    """Consecutive fragments of one epoch, to be stored as one object. `bytes`: their size in memory."""
 
     first: FirstRecord
     fragments: tuple[Fragment, ...]
@@ -73,22 +74,22 @@ class _OpenSegment:
 class _EpochState:
     next_seq: int = 0
     init: bytes | None = None
-    last_append_us: int = 0  # log time at the last record of it, repeats included
-    end_us: int = 0  # of the last fragment that was taken
+    last_append_us: int = 0  # log time at its last record, duplicates included
+    end_us: int = 0  # of the last fragment that is not a duplicate
     is_ended: bool = False
     open_segment: _OpenSegment | None = None
 
 
 class Assembler:
-    """One partition's open segments: one for each epoch, since two interleave while a camera changes hands.
+    """One partition's open segments: one for each epoch, since two epochs interleave during a handover.
 
-    `done` gives the last announced `seq` of each epoch: fragments up to it are repeats.
+    `last_seqs` gives the last announced `seq` of each epoch: fragments up to it are duplicates.
     """
 
     def __init__(self, last_seqs: Mapping[str, int], *, idle_us: int, segment_max_bytes: int) -> None:
-        # In the order of their last records, so that those to be forgotten stand in front.
+        # In the order of their last records, so that stale epochs come first.
         self._epochs = OrderedDict((epoch, _EpochState(next_seq=seq + 1)) for epoch, seq in last_seqs.items())
-        self._open_epochs: dict[str, _EpochState] = {}  # a few, of however many epochs are remembered
+        self._open_epochs: dict[str, _EpochState] = {}  # those with an open segment: few of the remembered ones
         self._idle_us = idle_us
         self._segment_max_bytes = segment_max_bytes
         self._max_append_us = 0  # running maximum of append times
@@ -96,7 +97,7 @@ class Assembler:
         self.duplicates = 0
 
     def active_epochs(self) -> Iterable[str]:
-        """Epochs of which more may come; those that ended only for as long as their last repeats may take."""
+        """Epochs of which fragments may still come: an ended one for `idle_us`, because of duplicates."""
         return (
             name
             for name, epoch in self._epochs.items()
@@ -104,7 +105,7 @@ class Assembler:
         )
 
     def first_open_record(self) -> FirstRecord | None:
-        """The first record of any open segment."""
+        """The open segments' first record with the lowest offset; None without an open segment."""
         firsts = (epoch.open_segment.first for epoch in self._open_epochs.values() if epoch.open_segment)
         return min(firsts, key=lambda first: first.offset, default=None)
 
@@ -114,7 +115,7 @@ class Assembler:
         return self._max_append_us
 
     def earliest_end_us(self, default_us: int) -> int:
-        """Where the footage of the epoch ends that is furthest behind, of those that go on; `default_us` without any."""
+        """The earliest footage end among active, unended epochs; `default_us` if there is none."""
         live = [
             epoch.end_us
             for epoch in self._epochs.values()
@@ -123,9 +124,9 @@ class Assembler:
         return min(live, default=default_us)
 
     def conflict(self, fragment: Fragment) -> str | None:
-        """Why this fragment cannot be one of its epoch, as far as that was read; None if it can.
+        """Why this fragment contradicts its epoch as read so far; None if it does not.
 
-        Another init would spoil the object. What has an old `seq` and is not what came under it is no repeat.
+        Either its init differs from the epoch's, or its `seq` was used by another fragment.
         """
         epoch = self._epochs.get(fragment.info.epoch)
         if epoch is None:
@@ -137,16 +138,20 @@ class Assembler:
         return f"the init of fragment {fragment.info.seq} differs from its epoch's"
 
     def advance_time(self, append_us: int) -> list[Segment]:
-        """Log time goes on to `append_us`: closes what it leaves idle. To be called with every record, also unreadable ones."""
+        """Advances log time to `append_us`, with every record; returns the segments closed as idle."""
         if not self._max_append_us:
-            for epoch in self._epochs.values():  # known from a commit alone: their time starts now
+            for epoch in self._epochs.values():  # restored from a checkpoint, without a time: it starts here
                 epoch.last_append_us = append_us
         self._max_append_us = max(self._max_append_us, append_us)
         self._discard_stale_epochs()
         return self._close_idle(lambda held: self._max_append_us - held.last_append_us)
 
     def feed(self, received: ReceivedFragment) -> list[Segment]:
-        """Takes a fragment without objection; `passes` has been called with its append time. Gives what closed, in order."""
+        """Adds a fragment; returns the segments that it closes, in order.
+
+        Before it, `conflict` must have returned None, and `advance_time` must have been called with its
+        append time.
+        """
         info = received.fragment.info
         epoch = self._epochs.setdefault(info.epoch, _EpochState())
         self._epochs.move_to_end(info.epoch)
@@ -169,11 +174,11 @@ class Assembler:
         return closed
 
     def close_idle_at_end(self, monotonic_us: int) -> list[Segment]:
-        """Closes what has been idle for long at the end of the log, where only the recorder's own clock can tell."""
+        """Closes segments that are idle at the end of the log, by the recorder's own clock."""
         return self._close_idle(lambda held: monotonic_us - held.received_us)
 
     def close_largest(self) -> list[Segment]:
-        """Closes the largest open segment, for want of memory."""
+        """Closes the largest open segment to free memory."""
         sizes = {name: epoch.open_segment.bytes for name, epoch in self._open_epochs.items() if epoch.open_segment}
         largest = self._open_epochs[max(sizes, key=sizes.__getitem__)] if sizes else None
         if largest is None or largest.open_segment is None:
@@ -217,7 +222,7 @@ class Assembler:
         ]
 
     def _discard_stale_epochs(self) -> None:
-        """Looks at those that are due alone: a camera that flaps makes thousands of epochs an hour."""
+        """Visits only the stale epochs: a flapping camera makes thousands of epochs an hour."""
         stale = takewhile(
             lambda item: self._max_append_us - item[1].last_append_us > EPOCH_TTL_US, self._epochs.items()
         )
@@ -226,9 +231,10 @@ class Assembler:
 
 
 def _duplicate_conflict(epoch: _EpochState, fragment: Fragment) -> str | None:
-    """Why this is no repeat of a fragment that was taken, as far as that is still known.
+    """Why a fragment with a used `seq` is not a duplicate; None if it is, or if that can no longer be told.
 
-    Only the open segment's fragments are: of those before, that they ended before the last one did.
+    Bytes are compared with the open segment's fragments only. Earlier ones must have ended by the epoch's
+    last end.
     """
     info, open_segment = fragment.info, epoch.open_segment
     if epoch.end_us and info.duration_us and info.start_us >= epoch.end_us:
@@ -244,7 +250,7 @@ def _duplicate_conflict(epoch: _EpochState, fragment: Fragment) -> str | None:
 
 
 def _close_reason_before(open_segment: _OpenSegment, next_seq: int, info: FragmentInfo) -> CloseReason | None:
-    """Why the open segment cannot go on with this fragment, if it cannot."""
+    """The reason to close the open segment before this fragment; None if the fragment belongs to it."""
     if info.starts_segment:
         return "starts"
     if info.seq > next_seq:
@@ -252,5 +258,5 @@ def _close_reason_before(open_segment: _OpenSegment, next_seq: int, info: Fragme
     segment_start_us = open_segment.fragments[0].info.start_us
     is_backwards = info.start_us < open_segment.fragments[-1].info.start_us
     if is_backwards or info.end_us - segment_start_us >= DURATION_LIMIT_US:
-        return "time"  # no key and no index entry could say such an interval
+        return "time"  # neither an object key nor an index entry can express such an interval
     return None

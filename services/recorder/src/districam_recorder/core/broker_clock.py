@@ -1,24 +1,24 @@
-"""What time it is by the brokers' clocks: wall clocks differ, and the log's times are the brokers'."""
+"""Estimates the brokers' wall clock, which gives the log's append times and may differ from this host's."""
 
 
 class BrokerClock:
-    """Of each broker the largest append time seen in this process, carried on by the monotonic clock: never ahead of it.
+    """Per broker, the largest append time plus the monotonic time since: never ahead of the broker's clock.
 
-    Of several brokers the median counts, the lower one of two: one whose clock is ahead must not declare final what is still
-    on its way to the others, nor one that is behind keep all pending.
+    With several brokers, the lower median: a broker whose clock is ahead must not declare records final that
+    are still in flight to the others, nor may one that is behind keep everything pending.
     """
 
     def __init__(self) -> None:
         self._latest: dict[int, tuple[int, int]] = {}
 
     def feed(self, append_us: int, received_us: int, broker_id: int) -> None:
-        """An append time that the broker gave, and the monotonic time at which we had it."""
+        """Takes an append time of that broker and the monotonic time at which it was received."""
         before = self._latest.get(broker_id)
         if before is None or append_us > before[0]:
             self._latest[broker_id] = append_us, received_us
 
     def broker_time_us(self, monotonic_us: int) -> int | None:
-        """The brokers' time at that monotonic instant; None while no append time has been seen."""
+        """The brokers' time at `monotonic_us`; None before the first append time."""
         if not self._latest:
             return None
         times_us = sorted(

@@ -1,4 +1,4 @@
-"""The metadata of a commit: how far the truth has got, what a replay may skip, and which log it was."""
+"""The metadata of a group commit: watermark, last `seq` of each epoch, and marks that identify the log."""
 
 import base64
 import json
@@ -20,14 +20,14 @@ _ENTRY_BYTES = _EPOCH_BYTES + _SEQ_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a recorder leaves to the next one.
+    """State that a recorder passes to the next owner of the partition.
 
     Attributes:
         log_us: the log is stored up to this broker time.
         seqs: the last announced `seq` of each epoch.
-        since_us: what lies at the commit's offset and behind it is not older than this: `log_us`, were contact long
-            enough; None: not known.
-        read: which records had been read, the last one first (see `districam_common.kafka.marks`).
+        since_us: records from the commit's offset on are not older than this, before the hold of `contact_s`
+            that `log_us` is subject to; None: unknown.
+        read: marks of records that were read, the last one first (see `districam_common.kafka.marks`).
     """
 
     log_us: int = 0
@@ -37,10 +37,10 @@ class Checkpoint:
 
 
 def encode_checkpoint(checkpoint: Checkpoint, *, max_bytes: int = MAX_METADATA_BYTES) -> str:
-    """JSON `{"log_us", "seq", "since_us", "read"}`.
+    """JSON `{"log_us", "seq", "since_us", "read"}`, at most `max_bytes` long.
 
-    Too long: `seqs` holds the epochs instead of `seq`, packed. Still too long: those that come last in the map are kept,
-    which costs a replay some repeats.
+    If too long, `seqs` (packed) replaces `seq`. If still too long, the first epochs of the map are dropped,
+    which lets a replay store some fragments again.
     """
     kept = list(checkpoint.seqs.items())
     if len(text := _format_json(checkpoint, {"seq": dict(kept)})) <= max_bytes:
@@ -57,13 +57,16 @@ def _format_json(checkpoint: Checkpoint, seqs: Mapping[str, object]) -> str:
 
 
 def _pack_seqs(seqs: Sequence[tuple[str, int]]) -> str:
-    """Base64 of each epoch's 16 bytes and its `seq`, 4 bytes, big-endian."""
+    """Base64 of 20 bytes for each epoch: its UUID (16) and its `seq` (4, big-endian)."""
     entries = (UUID(epoch).bytes + seq.to_bytes(_SEQ_BYTES, "big") for epoch, seq in seqs)
     return base64.b64encode(b"".join(entries)).decode()
 
 
 def decode_checkpoint(metadata: str) -> Checkpoint:
-    """The inverse of `dump`. What cannot be read counts as lost, which is harmless: nothing is skipped, nothing moves on."""
+    """The inverse of `encode_checkpoint`.
+
+    Unreadable parts take their defaults: nothing is skipped, no watermark moves.
+    """
     try:
         decoded: object = json.loads(metadata)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a partition's log asks to be done, in the order in which it asks."""
+"""Effects that a partition's log returns: values that describe what the shell must do, in order."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,10 @@ from districam_recorder.core.assembler import FirstRecord, Segment
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that can never be stored: to be told on the dead letters' topic. `is_conflict`: another one stands in its place."""
+    """A record that can never be stored; goes to `deadletters`.
+
+    `is_conflict`: another fragment has its place.
+    """
 
     first: FirstRecord
     key: str
@@ -17,7 +20,10 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """Records fell off the log before they were stored: [from_us, to_us) by the broker's clock is to be told."""
+    """Records lost from the log before they were stored.
+
+    They cover [from_us, to_us) by the broker's clock.
+    """
 
     first: FirstRecord
     from_us: int

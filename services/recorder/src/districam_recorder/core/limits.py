@@ -1,4 +1,7 @@
-"""What gives way when memory is full: the youngest partitions, never the oldest, whose cut would then never come."""
+"""What to drop when memory is full: the partition whose open data is youngest.
+
+Never the oldest: re-read from its start each time, it would never reach its next cut.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionMemory:
-    """One partition's share. `oldest_us`: append time of the first record of any open segment; None: nothing open."""
+    """One partition's memory use.
+
+    `oldest_us`: append time of the first record of any open segment; None: nothing open.
+    """
 
     partition: int
     bytes: int
@@ -16,24 +22,24 @@ class PartitionMemory:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """There is room."""
+    """There is room: feed the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something is on its way to the store and will make room."""
+    """A segment is being stored, which will free memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """This partition's open segments are dropped and it is paused; Kafka keeps them."""
+    """Drop this partition's open segments and pause it; they are read again from Kafka."""
 
     partition: int
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """This partition's largest open segment is closed early."""
+    """Close this partition's largest open segment early."""
 
     partition: int
 
@@ -42,12 +48,15 @@ Decision = Read | Wait | Discard | Close
 
 
 def fits(used: int, size: int, limit: int) -> bool:
-    """Whether `size` bytes more may be taken; alone, a record of any size may, or it could never be."""
+    """Whether `size` more bytes fit.
+
+    With nothing held, a record of any size does, or it could never be read.
+    """
     return used == 0 or used + size <= limit
 
 
 def decide(partitions: Sequence[PartitionMemory], requester: int, size: int, limit: int) -> Decision:
-    """What comes before partition `requester` may take `size` bytes more, all partitions' holdings given."""
+    """The next step for partition `requester` to take `size` more bytes, by all partitions' use."""
     if fits(sum(holding.bytes for holding in partitions), size, limit):
         return Read()
     if any(holding.has_pending for holding in partitions):
@@ -61,5 +70,5 @@ def decide(partitions: Sequence[PartitionMemory], requester: int, size: int, lim
 
 
 def may_resume(used: int, limit: int) -> bool:
-    """Whether paused partitions may go on."""
+    """Whether paused partitions may be resumed: below half of the limit, so that they do not flap."""
     return used < limit // 2

@@ -1,14 +1,15 @@
-"""Until when the store is asked to keep a segment from everybody."""
+"""Computes the retain-until date (S3 Object Lock) of a segment."""
 
 MIN_LOCK_US = 60_000_000
-"""A lock that is over so soon is not asked for: by the store's clock it might be over already, and it refuses such ones."""
+"""Shortest lock that is requested: the store refuses a retain-until date in the past by its own clock."""
 
 
 def retain_until_us(append_us: int, now_us: int, lock_us: int) -> int | None:
-    """The end of the lock of a segment whose first record was appended at `append_us`; None: it would be over before long.
+    """End of the lock of a segment first appended to at `append_us`; None if it is within MIN_LOCK_US of now.
 
-    Counted from the earlier of the broker's clock and this host's: a lock can never be shortened, so a clock that is years
-    ahead must not set it alone. Of what is stored late, after an outage, as much is left as there is of what was stored in time.
+    Counted from the earlier of the broker's and this host's clock: a lock can never be shortened, so a clock
+    that is years ahead must not set it alone. A segment stored late, after an outage, gets the same end as
+    one stored in time.
     """
     retain_us = min(append_us, now_us) + lock_us
     return retain_us if lock_us and retain_us > now_us + MIN_LOCK_US else None

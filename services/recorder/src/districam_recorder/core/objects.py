@@ -1,4 +1,4 @@
-"""A segment as an object: its bytes, its key, its metadata. All are functions of the content."""
+"""A segment as an S3 object: body, key and metadata, all functions of the segment's content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SCHEMA_VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class SegmentObject:
-    """What is put: the whole body, and what is said of it."""
+    """The body of an object, and its description for metadata and announcement."""
 
     stored: SegmentStored
     body: bytes
@@ -25,11 +25,12 @@ class SegmentObject:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The segment's key is taken by other bytes, which stay: an object is written once.
+    """The segment's key holds other bytes, which are kept: objects are never overwritten.
 
     Attributes:
-        stored: what the object in the store says of itself, to be announced again; None if no recorder has written it.
-        reason: for the dead letter: key, sizes and digests of both, which fragments are not stored.
+        stored: the existing object by its metadata, to be announced again; None if no recorder wrote it.
+        reason: for the dead letter: the key, sizes and digests of both, and the fragments that are not
+            stored.
     """
 
     stored: SegmentStored | None
@@ -37,7 +38,7 @@ class Conflict:
 
 
 def build_object(segment: Segment, bucket: str) -> SegmentObject:
-    """The segment's object: its init, then `moof` and `mdat` of each fragment, unchanged."""
+    """Builds the object: the init (`ftyp`, `moov`), then each fragment's `moof` and `mdat`, unchanged."""
     fragments = segment.fragments
     body = b"".join([fragments[0].init, *(fragment.media for fragment in fragments)])
     draft = _describe(fragments, bucket, body)
@@ -70,7 +71,7 @@ def _describe(fragments: tuple[Fragment, ...], bucket: str, body: bytes) -> Segm
 
 
 def encode_metadata(stored: SegmentStored) -> dict[str, str]:
-    """User metadata: the fields of SegmentStored, dashes for underscores; an absent value has no entry."""
+    """S3 user metadata: the fields of SegmentStored with dashes for underscores; None values are omitted."""
     fields = {name.replace("_", "-"): value for name, value in asdict(stored).items() if value is not None}
     texts = {
         name: str(value).lower() if value in (True, False) and isinstance(value, bool) else str(value)
@@ -80,7 +81,7 @@ def encode_metadata(stored: SegmentStored) -> dict[str, str]:
 
 
 def decode_metadata(metadata: Mapping[str, str]) -> SegmentStored:
-    """The inverse of `metadata_of`; what it does not know is left unread.
+    """The inverse of `encode_metadata`; ignores unknown entries.
 
     Raises:
         Rejected: not a segment's metadata.
@@ -93,12 +94,12 @@ def decode_metadata(metadata: Mapping[str, str]) -> SegmentStored:
 
 
 def resolve_existing(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | Conflict:
-    """What to announce when the key was taken: what the object says of itself.
+    """The existing object if it has the segment's size and digest, else a Conflict.
 
     Args:
         ours: the segment that was to be stored under the key.
-        size: of the object that is there, bytes.
-        metadata: user metadata of that object.
+        size: of the existing object, in bytes.
+        metadata: user metadata of the existing object.
     """
     theirs = _decode_existing(ours, size, metadata)
     if theirs is not None and (size, theirs.sha256) == (ours.bytes, ours.sha256):
@@ -112,7 +113,7 @@ def resolve_existing(ours: SegmentStored, size: int, metadata: Mapping[str, str]
 
 
 def _decode_existing(ours: SegmentStored, size: int, metadata: Mapping[str, str]) -> SegmentStored | None:
-    """What a recorder wrote under our key; None if what is there does not say of itself what it is."""
+    """The existing object by its metadata; None if that is no segment's, or contradicts the key or size."""
     try:
         theirs = decode_metadata(metadata)
         derived_key = segment_object_key(theirs.camera_id, entry_of(theirs))

@@ -1,4 +1,4 @@
-"""One partition's state between two assignments: records in, effects out, and what may be committed."""
+"""State of one assigned partition: takes records, returns effects, and computes what may be committed."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from districam_recorder.core.progress import Commit, Frontier, Progress
 
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
-    """A record that cannot be stored: its key, and why.
+    """A record that cannot be stored: its key and the reason.
 
     Attributes:
-        is_lost: it is no fragment, and in its place fragments may have lain.
-        is_conflict: it contradicts what was read before of its epoch.
+        is_lost: the record is unreadable and may have been one or more fragments.
+        is_conflict: it contradicts an earlier fragment of its epoch.
     """
 
     key: str
@@ -27,7 +27,10 @@ class InvalidRecord:
 
 @dataclass(frozen=True, slots=True)
 class IncomingRecord:
-    """A record as read, or `count` of them that cannot be (`append_us` 0); `received_us` is monotonic, `id` its `ce_id`."""
+    """A record, or `count` unreadable ones (`append_us` 0).
+
+    `received_us` is monotonic, `id` is the `ce_id`.
+    """
 
     offset: int
     append_us: int
@@ -38,33 +41,36 @@ class IncomingRecord:
 
     @property
     def mark(self) -> Mark:
-        """What the record is known by."""
+        """Identifies the record when the log is checked for truncation."""
         return Mark(self.offset, self.append_us, self.id)
 
     @property
     def bytes(self) -> int:
-        """What it would hold in memory until it is stored."""
+        """Bytes that the record holds in memory until it is stored."""
         return len(self.content.value) if isinstance(self.content, Fragment) else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentLimits:
-    """When segments close without being told to."""
+    """Limits at which a segment closes without a cut."""
 
     idle_us: int
     segment_max_bytes: int
 
 
 MAX_FRAGMENT_DELAY_US = 5_000_000
-"""A fragment that is made from a live stream starts this long before it is appended, at most."""
+"""Upper bound of the time from a live fragment's start to its append."""
 CLOCK_TOLERANCE_US = 1_000_000
-"""A host's clock may be off by so much against the broker's, unnoticed."""
+"""Offset of a host's clock from the broker's that goes unnoticed."""
 MAX_UNREAD_LOSS_US = 60_000_000
-"""What a log loses of its end, and nobody had read, is no more than this."""
+"""Upper bound of the time span of unread records that a log loses at its end."""
 
 
 class PartitionLog:
-    """Reads one partition from `offset` on. Whatever has effects stays unannounced until `report_announced` says otherwise."""
+    """Reads one partition from `offset` on.
+
+    Each effect counts as pending until `report_announced` is called with it.
+    """
 
     def __init__(self, offset: int, checkpoint: Checkpoint, limits: SegmentLimits) -> None:
         self.position = offset
@@ -73,34 +79,34 @@ class PartitionLog:
         self._progress = Progress(checkpoint)
         self._last_read = checkpoint.read[0] if checkpoint.read else None
         self._truncated_from: FirstRecord | None = None
-        self._last_before_truncation: Mark | None = None  # where the log that lost its tail had been read to
-        self._has_reached_end = False  # before anything was lost: then the broker's time has been known since
-        self._is_loss_unreadable = False  # why `_fallen` may be lost; else the log lost it
+        self._last_before_truncation: Mark | None = None  # last record read before the log lost its tail
+        self._has_reached_end = False  # the end was reached before any loss: the broker's time is known since then
+        self._is_loss_unreadable = False  # whether the loss is due to unreadable records, not to a truncated log
 
     @property
     def watermark_us(self) -> int:
-        """The log is stored up to this broker time."""
+        """Everything appended before this broker time is stored."""
         return self._progress.watermark_us
 
     @property
     def last_read(self) -> Mark | None:
-        """The last record that was read of this log, here or by those before."""
+        """The last record read of this log, by this owner or an earlier one."""
         return self._last_read
 
     @property
     def read_marks(self) -> tuple[Mark, ...]:
-        """The same, and some before it, the latest first."""
+        """`last_read` and some records before it, latest first."""
         older = self._progress.read_marks
         return older if self._last_read is None or self._last_read in older[:1] else (self._last_read, *older)
 
     @property
     def bytes(self) -> int:
-        """Held in memory: open segments and those on their way to the store."""
+        """Bytes in memory: open segments and those being stored."""
         return self._assembler.open_bytes + self._progress.pending_bytes
 
     @property
     def has_pending(self) -> bool:
-        """Whether anything is closed and not yet announced."""
+        """Whether any effect is not yet announced."""
         return bool(self._progress.pending)
 
     @property
@@ -109,7 +115,7 @@ class PartitionLog:
 
     @property
     def duplicates(self) -> int:
-        """Fragments dropped because they had come before."""
+        """Number of fragments dropped as duplicates."""
         return self._assembler.duplicates
 
     def first_open_record(self) -> FirstRecord | None:
@@ -117,9 +123,10 @@ class PartitionLog:
         return self._assembler.first_open_record()
 
     def feed(self, incoming: IncomingRecord) -> list[Effect]:
-        """Takes the next record; one before `position` is a leftover of an earlier fetch and is passed over.
+        """Takes the record at `position`; ignores any other.
 
-        So is one behind it: offsets are dense, and what lies between has to be read first. `position` tells.
+        One before it is a leftover of an earlier fetch. One after it means that records in between (offsets
+        are dense) must be read first.
         """
         if not incoming.offset <= self.position < incoming.offset + incoming.count:
             return []
@@ -137,7 +144,10 @@ class PartitionLog:
         return effects
 
     def _reject(self, incoming: IncomingRecord, content: InvalidRecord) -> Rejection:
-        """What may have lain where nothing can be read is told like what fell off the log: by time."""
+        """Rejects a record.
+
+        If fragments may be lost with it, also begins a truncation, which is reported by time.
+        """
         append_us = incoming.append_us or self._assembler.max_append_us or self.watermark_us
         if content.is_lost and self._truncated_from is None:
             from_us = max(0, min(self._assembler.earliest_end_us(append_us), append_us - MAX_FRAGMENT_DELAY_US))
@@ -157,18 +167,18 @@ class PartitionLog:
         return list(self._assembler.feed(received))
 
     def report_head_truncation(self, beginning_offset: int) -> None:
-        """The log now begins at `beginning_offset`, after the position: goes on from there; the loss is told with the next record."""
+        """The log now begins after the position: continues there. The next record ends the truncation."""
         self._begin_truncation(self.position, self._earliest_start_us())
         self.position = beginning_offset
 
     def report_tail_truncation(self, survivor: Mark | None, beginning_offset: int) -> list[Effect]:
-        """The log lost its tail, and may have grown again: goes on behind the last record that is known to be left.
+        """The log lost its tail, and may have grown again: continues after the last known survivor.
 
-        What was read and is not stored yet is closed: it can't be read again. What may have been lost is told with the
-        first record that was not there before.
+        Closes all open segments, since their records cannot be read again. The first record appended after
+        the loss ends the truncation.
 
         Args:
-            survivor: the first of `read` that the log still holds; None for none.
+            survivor: the first of `read_marks` that the log still holds; None if there is none.
             beginning_offset: the log's first offset.
         """
         effects = list[Effect](self._assembler.close_all("torn"))
@@ -183,7 +193,7 @@ class PartitionLog:
         return effects
 
     def report_end(self, monotonic_us: int, broker_us: int | None) -> list[Effect]:
-        """The position has reached the end, found by a request sent at `monotonic_us` (`broker_us` by the broker's clock)."""
+        """The position is the log's end, by a request sent at `monotonic_us`, `broker_us` (broker clock)."""
         effects = self._end_truncation(broker_us) if self._is_truncation_over(broker_us) else []
         self._has_reached_end |= self._truncated_from is None
         effects += self._assembler.close_idle_at_end(monotonic_us)
@@ -191,21 +201,25 @@ class PartitionLog:
         return effects
 
     def close_largest(self) -> list[Effect]:
-        """Closes the largest open segment, for want of memory."""
+        """Closes the largest open segment to free memory."""
         effects = list[Effect](self._assembler.close_largest())
         self._progress.add(effects)
         return effects
 
     def report_announced(self, effect: Effect) -> None:
-        """The effect, the oldest one waiting, is done for good."""
+        """The oldest pending effect is complete.
+
+        Raises:
+            AssertionError: `effect` is not the oldest pending one.
+        """
         self._progress.report_announced(effect)
 
     def compute_commit(self, *, end_us: int | None, is_watermark_frozen: bool) -> Commit:
-        """What may be committed now.
+        """The offset and checkpoint that may be committed now.
 
         Args:
-            end_us: the broker's time at the sending of the request that found the end of the log, if nothing lies between
-                the position and that end; else None.
+            end_us: send time (broker clock) of the request that found the log's end; None if records remain
+                before it.
             is_watermark_frozen: whether `log_us` must not move yet.
         """
         frontier = self._progress.frontier([self._assembler.first_open_record(), self._truncated_from])
@@ -216,12 +230,12 @@ class PartitionLog:
         return self._progress.compute_commit(self._commit_offset(frontier), self._assembler.active_epochs())
 
     def without_open_segments(self) -> "PartitionLog":
-        """A fresh log from what is announced, the open segments dropped: they are read again later.
+        """A new log at the commit offset, without the open segments: their records are read again later.
 
         Raises:
-            AssertionError: something is on its way to the store.
+            AssertionError: an effect is pending.
         """
-        assert not self.has_pending, "dropped what was being stored"
+        assert not self.has_pending, "open segments dropped while an effect is pending"
         progress = self._progress
         checkpoint = Checkpoint(progress.watermark_us, progress.seqs, progress.since_us, progress.read_marks)
         offset = self._commit_offset(progress.frontier([self._assembler.first_open_record()]))
@@ -236,33 +250,41 @@ class PartitionLog:
         return fresh
 
     def _commit_offset(self, frontier: Frontier | None) -> int:
-        """Behind the position, what is held lies in a log that lost it."""
+        """The frontier's offset, at most the position: fragments held from beyond it are of the lost tail."""
         return self.position if frontier is None else min(self.position, frontier.offset)
 
     def _earliest_start_us(self) -> int:
-        """How old what lies at the commit's offset can be at most; 0: not known.
+        """Lower bound for the start of any fragment from the commit offset on; 0 if unknown.
 
-        A commit that rests at the end of the log knows the time of that end, and what was on its way then had begun before.
+        If the commit is at the log's end, this is the time of that end less the longest delay of a fragment
+        in flight then.
         """
         since_us = self._progress.since_us
         return max(0, (self.watermark_us if since_us is None else since_us) - MAX_FRAGMENT_DELAY_US)
 
     def _begin_truncation(self, offset: int, from_us: int, *, is_unreadable: bool = False) -> None:
-        """Nothing from `offset` on is committed until it is told."""
+        """Begins a truncation, or widens the current one.
+
+        No offset from `offset` on is committed until it is announced.
+        """
         self._is_loss_unreadable = is_unreadable
         before = self._truncated_from or FirstRecord(offset, from_us, from_us)
         from_us = min(from_us, before.append_us)
         self._truncated_from = FirstRecord(min(offset, before.offset), from_us, from_us)
 
     def _is_new_since_truncation(self, mark: Mark) -> bool:
-        """What is read again behind the survivor was not lost."""
+        """Whether the record was appended after the loss.
+
+        One that is read again after the survivor was not.
+        """
         before = self._last_before_truncation
         return before is None or mark.append_us > before.append_us or mark.offset > before.offset
 
     def _is_truncation_over(self, broker_us: int | None) -> bool:
-        """Whether all that the log lost had been taken by then.
+        """Whether `broker_us` is after the append of every lost record.
 
-        After a start the broker's time is known from the log alone: it is that of the survivor, until a record comes.
+        After a start, the broker's time is known from the log alone and stays at the survivor's until a
+        record comes.
         """
         before = self._last_before_truncation
         if before is None or self._has_reached_end:
@@ -273,7 +295,7 @@ class PartitionLog:
         if self._truncated_from is None or to_us is None:
             return []
         first, self._truncated_from, self._last_before_truncation = self._truncated_from, None, None
-        if self._is_loss_unreadable:  # of the very first record nobody knows what came before
+        if self._is_loss_unreadable:  # `append_us` 0: the log's first record, without an earlier time
             return [
                 Truncation(
                     first,

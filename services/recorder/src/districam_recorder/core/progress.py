@@ -1,4 +1,4 @@
-"""The order of closing, what of it is announced, and so what may be committed."""
+"""Pending effects in the order of closing, and the commit that follows from what is announced."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from districam_recorder.core.effects import Effect, Truncation
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What Kafka is to keep for the group: the next offset to read after a restart, and the checkpoint's text."""
+    """A group commit: the offset to resume at after a restart, and the encoded checkpoint."""
 
     offset: int
     metadata: str
@@ -20,14 +20,14 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """Where what is not announced begins: the offset to commit, and how far the log is surely stored (`First.truth_us`)."""
+    """Start of the unannounced records: the offset to commit, and how far the log is certainly stored."""
 
     offset: int
     watermark_us: int
 
 
 class Progress:
-    """Effects wait here from closing to announcement; they leave from the front, since announcements keep the order."""
+    """FIFO of effects between closing and announcement, and the checkpoint state."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.pending: deque[Effect] = deque()
@@ -45,10 +45,11 @@ class Progress:
             self.pending_bytes += _effect_bytes(effect)
 
     def report_announced(self, effect: Effect) -> None:
-        """The effect in front is announced.
+        """Removes the oldest pending effect, which is announced.
 
         Raises:
-            AssertionError: it is another one that is in front; announcing out of order would lose footage in a crash.
+            AssertionError: another effect is the oldest; announcing out of order would lose footage in a
+                crash.
         """
         assert self.pending[0] is effect, "announced out of the order of closing"
         self.pending.popleft()
@@ -60,29 +61,30 @@ class Progress:
             self.seqs[effect.epoch] = last  # at the end: the newest are kept when the metadata is too long
 
     def frontier(self, others: Iterable[FirstRecord | None]) -> Frontier | None:
-        """The first record of all that is not yet announced, waiting here or held open (`others`)."""
+        """The earliest unannounced record, of the pending effects and `others`; None if there is none."""
         firsts = [effect.first for effect in self.pending] + [first for first in others if first is not None]
         if not firsts:
             return None
-        # What was read of a log that lost it afterwards is older than what has its offset now
+        # By append time first: a record that the log lost is older than the one that has its offset now
         oldest = min(firsts, key=lambda first: (first.append_us, first.offset))
         return Frontier(min(first.offset for first in firsts), oldest.watermark_us)
 
     def advance_watermark(self, watermark_us: int | None, *, is_watermark_frozen: bool) -> None:
-        """The log is stored up to `watermark_us`, if that is known. `log_us` never goes back."""
+        """The log is stored up to `watermark_us`; None if unknown. The committed `log_us` never goes back."""
         self.since_us = self.since_us if watermark_us is None else watermark_us
         if watermark_us is not None and not is_watermark_frozen:
             self.watermark_us = max(self.watermark_us, watermark_us)
 
     def report_read(self, last: Mark | None) -> None:
-        """The last record that was read so far."""
+        """Adds the last record read to the read marks."""
         if last is not None and last not in self.read_marks[:1] and not self.is_truncated:
             self.read_marks = add_mark(self.read_marks, last)
 
     def report_truncation(self, survivor: Mark | None) -> None:
-        """The log no longer has what was read after `survivor`.
+        """The log lost the records after `survivor`.
 
-        Until that is told, commits go on naming what is gone: whoever takes over then must find it out as well.
+        Until the truncation is announced, commits keep the marks of lost records, so that a new owner detects
+        the loss too.
         """
         self.is_truncated, self.survivor = True, survivor
 
@@ -92,7 +94,7 @@ class Progress:
         self.is_truncated, self.survivor = False, None
 
     def compute_commit(self, offset: int, epochs: Iterable[str]) -> Commit:
-        """The commit at `offset`; of `epochs` more may come, the others are dropped from the map."""
+        """The commit at `offset`. Drops the `seq` of epochs that are not in `epochs` (the active ones)."""
         active = set(epochs)
         self.seqs = {epoch: seq for epoch, seq in self.seqs.items() if epoch in active}
         return Commit(
