@@ -5,11 +5,13 @@ import json
 import os
 import socket
 import sys
+import tomllib
 import urllib.error
 import urllib.request
+from pathlib import Path
 
-PORTS = {"ingest": 9101, "recorder": 9102, "indexer": 9103, "api": 9104}
-"""Each service's own default."""
+MEMBER = Path("/opt/districam/pyproject.toml")
+"""The service's own: its default port."""
 SIMULATOR = ("simulator", 8554)
 TIMEOUT_S = 4
 
@@ -19,7 +21,7 @@ def main() -> int:
     if service == SIMULATOR[0]:
         with socket.create_connection(("127.0.0.1", SIMULATOR[1]), TIMEOUT_S):
             return 0
-    port = os.environ.get("DISTRICAM_HEALTH__PORT", PORTS[service])
+    port = os.environ.get("DISTRICAM_HEALTH__PORT") or tomllib.loads(MEMBER.read_text())["tool"]["districam"]["port"]
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=TIMEOUT_S):
             return 0

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from districam_devkit.services import SERVICES
+
 ROOT = Path(__file__).parents[2]
-LOCKED = ("ingest", "recorder", "indexer", "api", "client", "compile", "bootstrap", "dev")
+LOCKED = (*SERVICES, "client", "compile", "bootstrap", "dev")
 ASKED_S = 600
 
 

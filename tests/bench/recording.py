@@ -22,7 +22,7 @@ from districam_devkit.demo.report import (
     recorded_windows,
     wait_until_settled,
 )
-from districam_devkit.pipeline import FAST_SETTLE_SETTINGS, ServiceName, apply_cameras, service_running
+from districam_devkit.pipeline import FAST_SETTLE_SETTINGS, apply_cameras, service_running
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.servers.process import Child
 from districam_devkit.simcam.process import running_simulator
@@ -32,7 +32,7 @@ FULL: Mapping[str, object] = {"codec": "h264", "fps": 25, "gop_s": 2, "bitrate":
 """1080p25."""
 SETTINGS = {**FAST_SETTLE_SETTINGS, "DISTRICAM_INGEST__LINGER_S": "0"}
 FOUND_TIMEOUT_S = 120.0
-SERVICES: tuple[ServiceName, ...] = ("ingest", "recorder", "api")
+SERVICES: tuple[str, ...] = ("ingest", "recorder", "api")
 """The indexer is the archive's."""
 
 

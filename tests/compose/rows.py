@@ -10,13 +10,14 @@ from pathlib import Path
 import av
 import httpx
 
-from compose.stack import CAMERAS, SERVICES, Stack
+from compose.stack import CAMERAS, Stack
 from districam_common.contract.names import parse_segment_object_key
 from districam_devkit.accounting import CameraRecord, Interval, count, total
 from districam_devkit.api_client import ApiClient, ListedSegment, TimelineState
 from districam_devkit.bitstream import StoredPicture, parse_stored_pictures
 from districam_devkit.demo.latency import now_us
 from districam_devkit.demo.report import fetch_playlist_numbers, wait_until_settled
+from districam_devkit.services import SERVICES
 from districam_devkit.simcam.send_log import SentPicture, read_send_log
 
 AROUND_S = 12

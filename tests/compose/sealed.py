@@ -4,7 +4,8 @@ import asyncio
 from typing import Any, cast
 
 from compose.engine import ROOT
-from compose.stack import SERVICES, Stack
+from compose.stack import Stack
+from districam_devkit.services import SERVICES
 
 SECRETS = ("s3-secret-key", "redis-password", "grafana-password")
 

@@ -14,10 +14,10 @@ import httpx
 from compose.engine import ROOT, Engine, Failed, run
 from districam_devkit.api_client import ApiClient
 from districam_devkit.servers.ports import pick_free_ports
+from districam_devkit.services import SERVICES
 
 PROJECT = "districam-test"
 CAMERAS = ("cam-001", "cam-002", "cam-003", "cam-004")
-SERVICES = ("ingest", "recorder", "indexer", "api")
 RECORDING_S = 120
 READY_S = 180
 

@@ -1,9 +1,7 @@
 """What deploy/ and the operator's pages say is what the code does: settings, ports, topics, programs, metrics, alerts."""
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,16 +10,13 @@ import yaml
 
 from districam_common.contract import names
 from districam_common.runtime.settings import TopicsSettings
+from districam_devkit.services import SERVICES
 from monitoring import catalogue
 from monitoring.__main__ import RULES, files
 from monitoring.boards import BOARDS
 from support.manifests import DEPLOY, ROOT, SETTINGS, Container, compose, compose_containers, scripts
 
-PORTS = {
-    name.removeprefix("districam-"): kind.model_fields["health"].default.port
-    for name, kind in SETTINGS.items()
-    if name in {"districam-ingest", "districam-recorder", "districam-indexer", "districam-api"}
-}
+PORTS = {name: spec.load_settings_class().model_fields["health"].default.port for name, spec in SERVICES.items()}
 KNOB = re.compile(r"\$\{([A-Z0-9_]+)(?::-([^}]*))?\}")
 METRIC = re.compile(r"\bdistricam_[a-z0-9_]+\b")
 NO_METRIC = re.compile(r"districam_(api|client|common|devkit|indexer|ingest|recorder|session|version)$")
@@ -63,13 +58,7 @@ def test_every_knob_of_compose_is_explained_with_its_default() -> None:
 
 
 def test_ports_are_those_of_the_code() -> None:
-    spec = importlib.util.spec_from_file_location("healthcheck", DEPLOY / "healthcheck.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["healthcheck"] = module
-    spec.loader.exec_module(module)
-    assert module.PORTS == PORTS
+    assert {name: spec.port for name, spec in SERVICES.items()} == PORTS
     prometheus = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     scraped = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in prometheus["scrape_configs"]}
     assert {name: scraped[name] for name in PORTS} == PORTS

@@ -18,9 +18,7 @@ import yaml
 from playwright.async_api import async_playwright
 
 from districam_devkit.pipeline import (
-    SERVICES,
     Pipeline,
-    ServiceName,
     apply_cameras,
     prepare,
     services_running,
@@ -28,6 +26,7 @@ from districam_devkit.pipeline import (
 from districam_devkit.servers import all_running
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.servers.process import Child, ProcessSpec, running
+from districam_devkit.services import SERVICES
 from districam_devkit.simcam.process import running_simulator
 from monitoring import catalogue, pictures
 from monitoring.boards import BOARDS
@@ -115,7 +114,7 @@ async def _watched(home: Path) -> AsyncGenerator[Watched]:
         await prepare(servers)
         await _camera(stack, home, STAYS, stays)
         camera = await _camera(stack, home, GOES, goes)
-        own: dict[ServiceName, dict[str, str]] = {
+        own: dict[str, dict[str, str]] = {
             "indexer": {"DISTRICAM_STORAGE__MAX_BYTES": str(1 << 40), "DISTRICAM_INDEXER__SETTLE_S": "5"},
             "recorder": {"DISTRICAM_RECORDER__CONTACT_S": "3"},
         }

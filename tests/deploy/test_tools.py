@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from districam_common.runtime.settings import variable_name
+from districam_devkit.services import SERVICES
 from support.manifests import DEPLOY, SETTINGS, Map, build_overlay, find_tool, kubernetes_containers, scripts
 
 OVERLAYS = ("base", "overlays/dev", "overlays/district")
@@ -18,7 +19,6 @@ WITHOUT_SCHEMA = {
     "monitoring.coreos.com/v1": {"PodMonitor", "PrometheusRule"},
 }
 """Not Kubernetes' own; `make test-deploy` has their schemas."""
-OURS = ("ingest", "recorder", "indexer", "api")
 
 
 def ran(*argv: str, cwd: Path = DEPLOY, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -102,7 +102,7 @@ def test_a_word_that_kubernetes_does_not_know_is_noticed(tmp_path: Path) -> None
 
 def test_every_program_is_told_what_it_understands(overlay: list[Map]) -> None:
     found = kubernetes_containers(overlay)
-    assert {one.where for one in found} >= {f"Deployment/{name}" for name in OURS}
+    assert {one.where for one in found} >= {f"Deployment/{name}" for name in SERVICES}
     assert [one.where for one in found if one.program not in scripts()] == []
     assert {one.where: one.unknown_variables for one in found if one.unknown_variables} == {}
     for one in found:
@@ -119,7 +119,7 @@ def _pods(objects: list[Map]) -> list[tuple[str, Any, Map]]:
 
 def test_ports_are_those_of_the_code(overlay: list[Map]) -> None:
     for name, pod, _ in _pods(overlay):
-        if name in OURS:
+        if name in SERVICES:
             ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
             settings = SETTINGS[f"districam-{name}"]
             assert ports["health"] == settings.model_fields["health"].default.port
@@ -143,7 +143,7 @@ def test_pods_are_confined_and_get_nothing_of_the_cluster(overlay: list[Map]) ->
 
 def test_health_asks_for_others_in_readiness_alone_and_stopping_has_time(overlay: list[Map]) -> None:
     for name, pod, spec in _pods(overlay):
-        if name not in OURS:
+        if name not in SERVICES:
             continue
         [container] = pod["containers"]
         assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"

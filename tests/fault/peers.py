@@ -12,13 +12,13 @@ import httpx
 
 from districam_common.contract.fields import MAX_BANNER_CHARS
 from districam_devkit.api_client import format_instant
-from districam_devkit.pipeline import ServiceName, apply_cameras, run_command
+from districam_devkit.pipeline import apply_cameras, run_command
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.simcam.process import running_simulator
 from fault.scene import CLIP, SEGMENT_S, Scene
 
 SEEN_S = 60
-LOOKING: tuple[ServiceName, ...] = ("api", "ingest")
+LOOKING: tuple[str, ...] = ("api", "ingest")
 LOOKED_AT = 4
 """So many ask for a picture at once, as a page of cameras does."""
 GROWN_MOST_KIB = 200 << 10
@@ -43,7 +43,7 @@ async def exploding(scene: Scene) -> None:
     Raises:
         AssertionError: whoever asks waits, or the api or ingest decodes it in its own memory.
     """
-    before: dict[ServiceName, int] = {name: _rss_kib(scene, name) for name in LOOKING}
+    before: dict[str, int] = {name: _rss_kib(scene, name) for name in LOOKING}
     async with _recording(scene, ["vast", "exploding"]):
         await _until(lambda: _is_stored(scene, "evil-vast"), "it is not recorded")
         await _until(lambda: _is_lost(scene, "evil-exploding", "stream_error"), "its size is not told")
@@ -139,7 +139,7 @@ async def _looked_at(scene: Scene, camera_id: str) -> set[int]:
         return {answer.status_code for answer in await asyncio.gather(*asked)}
 
 
-def _rss_kib(scene: Scene, name: ServiceName) -> int:
+def _rss_kib(scene: Scene, name: str) -> int:
     """What the service's own process has in memory, its children left out."""
     status = Path(f"/proc/{scene.pipeline[name].child.pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))

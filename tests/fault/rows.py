@@ -11,8 +11,8 @@ from functools import partial
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from districam_devkit.pipeline import ServiceName
 from districam_devkit.servers.process import Child
+from districam_devkit.services import SERVICES
 from fault import clocks, doors, index, locks, peers, quota, reading, records, streams, torn
 from fault.scene import BYTES_S, GOP_S, Scene
 
@@ -46,7 +46,7 @@ class Row:
     brokers: int = 1
 
 
-def _killed(*names: ServiceName, dead_s: float = 3) -> Act:
+def _killed(*names: str, dead_s: float = 3) -> Act:
     async def act(scene: Scene) -> None:
         await _restarted([scene.pipeline[name].child for name in names], dead_s)
 
@@ -62,7 +62,7 @@ async def _restarted(children: list[Child], dead_s: float) -> None:
             tasks.create_task(child.start())
 
 
-def _frozen(name: ServiceName, for_s: float = 20) -> Act:
+def _frozen(name: str, for_s: float = 20) -> Act:
     async def act(scene: Scene) -> None:
         child = scene.pipeline[name].child
         child.signal(signal.SIGSTOP)
@@ -185,7 +185,7 @@ ROWS = (
     Row("ingest frozen for 20 s", _frozen("ingest"), _SERVICE),
     Row("recorder and indexer killed at once", _killed("recorder", "indexer")),
     Row("ingest and recorder killed at once", _killed("ingest", "recorder"), _SERVICE),
-    Row("all four services killed at once", _killed("ingest", "recorder", "indexer", "api"), _SERVICE),
+    Row("all four services killed at once", _killed(*SERVICES), _SERVICE),
     Row("Kafka killed, back after 5 s", _broker_killed(5)),
     Row("Kafka killed, back after 60 s", _broker_killed(60), {"shed_backpressure": BACK_S}),
     Row("store killed for 120 s", _store_killed(120)),

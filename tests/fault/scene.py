@@ -14,7 +14,6 @@ from districam_devkit.api_client import ApiClient, open_api_client
 from districam_devkit.pipeline import (
     FAST_SETTLE_SETTINGS,
     Pipeline,
-    ServiceName,
     apply_cameras,
     prepare,
     services_running,
@@ -181,7 +180,7 @@ def set_off(clocks: Clocks, by_s: float) -> None:
         file.write(round(by_s * 1e6).to_bytes(8, "little", signed=True))
 
 
-def _own(servers: Servers, ways: Ways, clocks: Clocks) -> Mapping[ServiceName, Mapping[str, str]]:
+def _own(servers: Servers, ways: Ways, clocks: Clocks) -> Mapping[str, Mapping[str, str]]:
     store = {"DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{ways.s3.port}"}
     index = {"DISTRICAM_REDIS__URL": f"redis://127.0.0.1:{ways.redis.port}/0"}
     return {

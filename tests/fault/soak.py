@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from districam_devkit.pipeline import SERVICES
 from districam_devkit.servers import ServerUnavailable
 from districam_devkit.servers.process import Child
+from districam_devkit.services import SERVICES
 from fault.counted import Cost, cost
 from fault.scene import Scene, playing
 

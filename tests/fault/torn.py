@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from districam_common.contract import names
-from districam_devkit.pipeline import ServiceName
 from fault.scene import Scene
 from support.truncated_log import log_end_offset, truncate_tail
 
@@ -15,7 +14,7 @@ LOST_S = 10
 """How much footage that is: fragments of a GOP, and the one that was on its way."""
 
 
-async def tail_cut(scene: Scene, with_it: Sequence[ServiceName] = ()) -> None:
+async def tail_cut(scene: Scene, with_it: Sequence[str] = ()) -> None:
     """The broker stops, the ends of its logs are gone, it comes back; ingest goes on. `with_it` stop for as long.
 
     Raises:

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from districam_common.runtime.settings import S3Settings
-from districam_devkit.pipeline import SERVICES, run_command
+from districam_devkit.pipeline import run_command
 from districam_devkit.servers import Servers, ports
+from districam_devkit.services import SERVICES
 from integration.conftest import a_bucket
 
 STORING = ("recorder", "indexer", "api")

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from districam_devkit.pipeline import run_command
 from districam_devkit.servers import Servers, valkey
+from districam_devkit.services import SERVICES
 from integration.conftest import beside
 from integration.test_bad_input import started
 from support import tls_servers
@@ -96,7 +97,7 @@ async def _ready(service: str, told: Mapping[str, str]) -> None:
 async def test_every_service_is_ready_on_servers_behind_tls_and_passwords(told: Told) -> None:
     await _prepared(told)
     async with asyncio.TaskGroup() as tasks:
-        for service in ("ingest", "recorder", "indexer", "api"):
+        for service in SERVICES:
             tasks.create_task(_ready(service, told))
 
 

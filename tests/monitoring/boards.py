@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from districam_devkit.services import SERVICES as SERVICES_BY_NAME
+
 Kind = Literal["stat", "lines", "bars", "table", "states"]
 
 
@@ -385,7 +387,7 @@ SERVICES = Board(
     (
         Chart(
             "Replicas that answer",
-            one('sum by (job) (up{job=~"ingest|recorder|indexer|api"})', "{{job}}"),
+            one(f'sum by (job) (up{{job=~"{"|".join(SERVICES_BY_NAME)}"}})', "{{job}}"),
             kind="bars",
         ),
         Chart(

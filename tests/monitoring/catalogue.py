@@ -1,23 +1,18 @@
 """Every metric that the services register, read from their code."""
 
+import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
 from prometheus_client.metrics import MetricWrapperBase
 
-import districam_api.metrics
 import districam_common.runtime.loop_lag
 import districam_common.runtime.metrics
 import districam_common.runtime.unreadable
-import districam_indexer.metrics
-import districam_ingest.metrics
-import districam_recorder.metrics
+from districam_devkit.services import SERVICES
 
 MODULES: dict[str, ModuleType] = {
-    "ingest": districam_ingest.metrics,
-    "recorder": districam_recorder.metrics,
-    "indexer": districam_indexer.metrics,
-    "api": districam_api.metrics,
+    **{name: importlib.import_module(f"{spec.package}.metrics") for name, spec in SERVICES.items()},
     "indexer and api": districam_common.runtime.unreadable,
     "ingest, recorder and indexer": districam_common.runtime.metrics,
     "every service": districam_common.runtime.loop_lag,

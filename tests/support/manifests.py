@@ -12,21 +12,15 @@ from typing import Any, cast
 import yaml
 
 from districam_api.settings import KeysSettings
-from districam_api.settings import Settings as ApiSettings
 from districam_common.admin.run import CommandSettings
 from districam_common.runtime.settings import ServiceSettings, variable_names
-from districam_indexer.settings import Settings as IndexerSettings
-from districam_ingest.settings import Settings as IngestSettings
-from districam_recorder.settings import Settings as RecorderSettings
+from districam_devkit.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 IMAGE_PREFIX = "districam/"
 SETTINGS: dict[str, type[ServiceSettings]] = {
-    "districam-ingest": IngestSettings,
-    "districam-recorder": RecorderSettings,
-    "districam-indexer": IndexerSettings,
-    "districam-api": ApiSettings,
+    **{f"districam-{name}": spec.load_settings_class() for name, spec in SERVICES.items()},
     "districam-topics": CommandSettings,
     "districam-bucket": CommandSettings,
     "districam-cameras": CommandSettings,

@@ -15,9 +15,7 @@ import httpx
 from districam_devkit.servers import OnStep, Servers, ServerUnavailable
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.servers.process import Child, ProcessSpec, running
-
-ServiceName = Literal["ingest", "recorder", "indexer", "api"]
-SERVICES: tuple[ServiceName, ...] = ("ingest", "recorder", "indexer", "api")
+from districam_devkit.services import SERVICES
 
 FAST_SETTLE_SETTINGS = {
     "DISTRICAM_API__SETTLE_S": "5",
@@ -35,7 +33,7 @@ COMMAND_S = 60.0
 class Service:
     """A service that runs; `health_url` serves /healthz, /readyz and /metrics."""
 
-    name: ServiceName
+    name: str
     child: Child
     health_url: str
     log_path: Path
@@ -59,11 +57,11 @@ class Pipeline:
         add_replica: starts one more replica of a service, told what it alone is to be told; it stops with the block.
     """
 
-    services: Mapping[ServiceName, Service]
+    services: Mapping[str, Service]
     api_url: str
-    add_replica: Callable[[ServiceName, Mapping[str, str]], Awaitable[Service]]
+    add_replica: Callable[[str, Mapping[str, str]], Awaitable[Service]]
 
-    def __getitem__(self, name: ServiceName) -> Service:
+    def __getitem__(self, name: str) -> Service:
         return self.services[name]
 
 
@@ -111,7 +109,7 @@ async def services_running(
     servers: Servers,
     *,
     environment: Mapping[str, str] | None = None,
-    overrides: Mapping[ServiceName, Mapping[str, str]] | None = None,
+    overrides: Mapping[str, Mapping[str, str]] | None = None,
     on_step: OnStep = lambda _name, _state: None,
 ) -> AsyncGenerator[Pipeline]:
     """The four services for the length of a block; logs in `home/logs`. `overrides`: what one of them alone is told.
@@ -123,10 +121,10 @@ async def services_running(
     api_port, *health_ports = pick_free_ports(1 + len(SERVICES))
     settings["DISTRICAM_API__PORT"] = str(api_port)
     async with AsyncExitStack() as stack:
-        started: dict[ServiceName, Service] = {}
-        replicas = Counter[ServiceName]()
+        started: dict[str, Service] = {}
+        replicas = Counter[str]()
 
-        async def another(name: ServiceName, told: Mapping[str, str]) -> Service:
+        async def another(name: str, told: Mapping[str, str]) -> Service:
             port = (health_ports or pick_free_ports(1)).pop()
             replicas[name] += 1
             label = name if replicas[name] == 1 else f"{name}-{replicas[name]}"
@@ -137,7 +135,7 @@ async def services_running(
             on_step(label, "ready")
             return service
 
-        async def start(name: ServiceName) -> None:
+        async def start(name: str) -> None:
             started[name] = await another(name, (overrides or {}).get(name, {}))
 
         try:
@@ -151,7 +149,7 @@ async def services_running(
 
 @asynccontextmanager
 async def service_running(
-    name: ServiceName,
+    name: str,
     home: Path,
     settings: Mapping[str, str],
     *,
@@ -184,8 +182,8 @@ async def service_running(
         yield Service(name, child, url, program.log_path)
 
 
-def _is_accepted_by(name: ServiceName, variable: str) -> bool:
-    """A service refuses the variables of another one's block."""
+def _is_accepted_by(name: str, variable: str) -> bool:
+    """Earlier versions, which tests run beside this one, refuse the variables of other services."""
     others = [f"DISTRICAM_{other.upper()}__" for other in SERVICES if other != name]
     return not variable.startswith(tuple(others))
 

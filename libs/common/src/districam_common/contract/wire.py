@@ -58,6 +58,8 @@ __all__ = [
 
 Headers = list[tuple[str, bytes]]
 T = TypeVar("T")
+EventSender = Literal["ingest", "recorder", "indexer"]
+"""The services that publish stream events."""
 K = TypeVar("K", Camera, SegmentStored, FootageExpired)
 
 FRAGMENT_TYPE = "districam.fragment.v1"
@@ -226,9 +228,7 @@ def stored_message(stored: SegmentStored, *, site: str) -> Message:
     return _json_message(envelope, stored.type, stored.camera_id, stored.start_us, stored)
 
 
-def event_message(
-    event: StreamEvent, counter: int, *, site: str, service: Literal["ingest", "recorder", "indexer"]
-) -> Message:
+def event_message(event: StreamEvent, counter: int, *, site: str, service: EventSender) -> Message:
     """The record of a stream event; its id is `{instance}/{counter}`."""
     envelope = Envelope(site=site, service=service, id=f"{event.instance}/{counter}")
     subject = str(event.partition) if isinstance(event, PartitionTruncated) else event.camera_id

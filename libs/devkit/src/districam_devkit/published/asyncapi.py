@@ -1,7 +1,7 @@
 """The AsyncAPI 3 document: channels, messages, bindings, schemas; whole in itself."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from districam_common.contract import names, wire
 from districam_common.contract.clock_probe import ClockProbe
@@ -250,7 +250,7 @@ def _segment_stored_message() -> _Message:
 
 
 def _event(kind: type[Any]) -> _Message:
-    services = "(ingest|recorder|indexer)"
+    services = f"({'|'.join(get_args(wire.EventSender))})"
     made = _json(kind, service=services, event_id="`{instance}/{counter}`.", time="`at_us`.")
     if kind is not PartitionTruncated:
         return made
