@@ -15,7 +15,7 @@ from districam_ingest.settings import Settings
 async def test_the_kernels_clock_is_told_and_a_stop_obeyed_while_kafka_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Else `districam_ingest_host_clock_synchronized` stays 0, and HostClockUnkept fires for what is Kafka's trouble."""
+    """Else `districam_ingest_host_clock_synchronized` stays 0, and HostClockUnsynchronized fires for what is Kafka's trouble."""
     told = asyncio.Event()
 
     def tell(clock: KernelClock | None) -> None:

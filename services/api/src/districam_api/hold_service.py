@@ -90,7 +90,7 @@ class HoldService:
 
         Raises:
             NoSuchHold: there is none in force.
-            HoldUnread: there is one, and what is known of it could not be kept.
+            HoldUnreadable: there is one, and what is known of it could not be kept.
         """
         hold = await self._found(hold_id)
         if hold is None or isinstance(hold, ReleasedHold):
@@ -128,7 +128,7 @@ class HoldService:
 
         Raises:
             NoSuchHold: there never was one.
-            HoldUnread: there is one that cannot be read.
+            HoldUnreadable: there is one that cannot be read.
         """
         hold = await self._found(hold_id)
         if hold is None:
