@@ -1,4 +1,4 @@
-"""`districam find | clip | still`: footage for people and scripts, through the api."""
+"""`districam find | clip | still`: a command line client of the api."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ _TIMES_HELP = f"TIME is such as {', '.join(EXAMPLES)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Gives the exit code: 0 done, 1 not done, 2 not understood, 3 refused."""
+    """Runs the command. Returns the exit code: 0 done, 1 failed, 2 usage or settings, 3 forbidden."""
     signal.signal(signal.SIGTERM, _terminated)
     args = _parser().parse_args(_join_negative_times(sys.argv[1:] if argv is None else argv))
     screen = Screen(time.monotonic, is_json=args.json)  # noqa: TID251  # the command's only clock for waiting
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _terminated(*_: object) -> None:
-    """Ends as an exception does, so that no half a file stays."""
+    """Raises SystemExit on SIGTERM, so that partial files are removed."""
     sys.exit(TERMINATED)
 
 
@@ -62,12 +62,12 @@ def _execute(args: argparse.Namespace, client: ApiClient, screen: Screen, found:
 
 
 def _zone(client: ApiClient) -> ZoneInfo:
-    """The api's own, in which a time without another is meant."""
+    """The api's own zone, the default of local times."""
     return parse_zone(str(client.get_json("/v1/cameras", {"limit": "1"})["tz"]), "the api's zone")
 
 
 def _join_negative_times(argv: Sequence[str]) -> list[str]:
-    """`--from -15m` as one word: argparse would take the time for an option."""
+    """Joins `--from -15m` into one word: argparse would take the time for an option."""
     out: list[str] = []
     for word in argv:
         if out and out[-1] in _TIMED and _BACK.match(word):

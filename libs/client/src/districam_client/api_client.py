@@ -1,4 +1,4 @@
-"""The door to the api: asks, waits while it is not ready, and makes errors for people of its refusals (RFC 9457)."""
+"""HTTP client of the api: waits while it is not ready, and turns problems (RFC 9457) into errors with advice."""
 
 import ssl
 import time
@@ -25,12 +25,12 @@ Json = dict[str, Any]
 _RETRY_S = 5.0
 _MAX_GAP_LINES = 20
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-"""Between two signs of life. The first byte of a long clip comes within a second; a busy store may need more."""
+"""The read timeout is between two reads. A long clip's first byte takes a second; a busy store may need more."""
 
 
 @dataclass(slots=True)
 class ApiClient:
-    """The api. `wait_s` is how long to wait for it in all while it says that it is not ready; `notify` hears of it."""
+    """The api. `wait_s` is the total time to wait while it is not ready (503); `notify` is called before each wait."""
 
     client: httpx.Client
     wait_s: float
@@ -38,10 +38,10 @@ class ApiClient:
     _waited_s: float = field(default=0.0, init=False)
 
     def get_json(self, path: str, params: Mapping[str, str]) -> Json:
-        """The answer's object.
+        """The response's JSON object.
 
         Raises:
-            Ended: there is no such answer.
+            CommandError: as `stream`, or the response is not a JSON object.
         """
         with self.stream(path, params) as answer:
             answer.read()
@@ -49,10 +49,10 @@ class ApiClient:
 
     @contextmanager
     def stream(self, path: str, params: Mapping[str, str]) -> Generator[httpx.Response]:
-        """An answer of status 200 whose body is still to be read.
+        """A response of status 200 whose body is still to be read.
 
         Raises:
-            Ended: it is refused, the api is away or not ready for too long, or the transfer breaks off.
+            CommandError: it is refused, the api is unreachable or not ready for too long, or the transfer breaks off.
         """
         try:
             while True:
@@ -71,10 +71,10 @@ class ApiClient:
             raise CommandError(f"the api broke off: {error or type(error).__name__}") from error
 
     def _wait(self, answer: httpx.Response, after_s: float | None) -> None:
-        """Sleeps if it makes sense to ask again.
+        """Sleeps before a retry.
 
         Raises:
-            Ended: it does not.
+            CommandError: a retry makes no sense, or `wait_s` is used up.
         """
         problem = _problem(answer)
         if after_s is None:
@@ -88,7 +88,7 @@ class ApiClient:
 
 @contextmanager
 def open_client(settings: Settings, *, wait_s: float, notify: Callable[[str], None]) -> Generator[ApiClient]:
-    """The door for the length of a block. The key goes to that address alone: redirects are not followed."""
+    """The client for the length of a block. The key is sent to this address only: redirects are not followed."""
     headers = {"Accept-Encoding": "identity"}
     if settings.key:
         headers["Authorization"] = f"Bearer {settings.key}"
@@ -98,12 +98,12 @@ def open_client(settings: Settings, *, wait_s: float, notify: Callable[[str], No
 
 
 def camera_path(camera_id: str, what: str) -> str:
-    """The path of something of a camera."""
+    """The path of a camera's resource."""
     return f"/v1/cameras/{quote(camera_id, safe='')}/{what}"
 
 
 def _retry_after_s(answer: httpx.Response) -> float | None:
-    """After how long to ask again; None: never."""
+    """How long to wait before a retry; None: do not retry."""
     if answer.status_code != 503:
         return None
     text = answer.headers.get("retry-after", "")
@@ -111,7 +111,7 @@ def _retry_after_s(answer: httpx.Response) -> float | None:
 
 
 def _problem(answer: httpx.Response) -> Json:
-    """The refusal. What is no problem of ours comes from something else at that address."""
+    """The problem. Another content type means that something else answers at that address."""
     if answer.headers.get("content-type", "").partition(";")[0] != "application/problem+json":
         return {"detail": f"{answer.url.copy_with(query=None)} answers {answer.status_code}: is it districam's api?"}
     return _object(answer)
@@ -153,7 +153,7 @@ def _to_error(status: int, problem: Json) -> CommandError:
 
 
 def _format_gaps(states: Iterable[Json]) -> list[str]:
-    """A line a state that is not stored."""
+    """One line for each state that is not stored."""
     lines = [
         f"  {one['from_local']} to {one['to_local']}: {_state(one)}" for one in states if one["state"] != "recorded"
     ]

@@ -1,4 +1,4 @@
-"""Why a command ends early: what the person is told, and the exit code."""
+"""Errors that end the command: the message for the user, and the exit code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ EXIT_FORBIDDEN = 3
 
 
 class CommandError(Exception):
-    """The command cannot go on. The message says what to do."""
+    """The command cannot continue. The message says what to do."""
 
     code = EXIT_FAILED
 
 
 class UsageError(CommandError):
-    """The command line, a setting or a time cannot be used as it stands."""
+    """The command line, a setting or a time is invalid."""
 
     code = EXIT_BAD_SETTINGS
 
 
 class Forbidden(CommandError):
-    """The api wants another key."""
+    """The api refuses the key, or needs one."""
 
     code = EXIT_FORBIDDEN
 
@@ -33,7 +33,7 @@ class NotFound(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class ClipWindow:
-    """A window that can be asked for, as the api wrote it: RFC 3339, and local time."""
+    """A window that can be requested, as the api wrote it: RFC 3339 in UTC, and local time."""
 
     from_: str
     to: str
@@ -42,7 +42,7 @@ class ClipWindow:
 
 
 class ParametersChanged(CommandError):
-    """The camera's picture changed inside the window; each of `windows` can be one clip."""
+    """The codec parameters change inside the window; each of `windows` can be one clip."""
 
     def __init__(self, message: str, windows: Sequence[ClipWindow]) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""`districam clip` and `districam still`: a window or an instant of a camera as a file that is whole."""
+"""`districam clip` and `districam still`: a camera's footage in a file that is complete or absent."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from districam_client.screen import Screen, length
 from districam_client.times import format_iso, parse_us
 
 _DURATION_TOLERANCE_US = 250_000
-"""Media time and the wall clock, by which the api says where a clip ends, differ by less."""
+"""Media time differs by less from the wall clock, by which the api says where a clip ends."""
 _JPEG_SOI, _JPEG_EOI = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """Of which camera, and where to put it."""
+    """The camera, where to write, and the zone of local times."""
 
     camera_id: str
     output: Path | None
@@ -30,10 +30,10 @@ class FetchOptions:
 
 
 def clip(client: ApiClient, screen: Screen, options: FetchOptions, window_us: tuple[int, int], *, split: bool) -> int:
-    """Fetches a clip; `split`: one for each part where the camera's picture changed. Gives the exit code.
+    """Fetches a clip; with `split`, one for each part where codec parameters change. Returns the exit code.
 
     Raises:
-        Ended: no whole file came of it.
+        CommandError: no complete file was received.
     """
     bounds = [format_iso(at_us, options.zone) for at_us in window_us]
     try:
@@ -52,10 +52,10 @@ def clip(client: ApiClient, screen: Screen, options: FetchOptions, window_us: tu
 
 
 def still(client: ApiClient, screen: Screen, options: FetchOptions, at_us: int) -> int:
-    """Fetches the picture of an instant. Gives the exit code.
+    """Fetches the picture of an instant. Returns the exit code.
 
     Raises:
-        Ended: no whole file came of it.
+        CommandError: no complete file was received.
     """
     query = {"at": format_iso(at_us, options.zone), "tz": options.zone.key}
     with client.stream(camera_path(options.camera_id, "snapshot.jpg"), query) as answer:
@@ -89,7 +89,7 @@ def _clip(client: ApiClient, screen: Screen, options: FetchOptions, bounds: Sequ
 
 
 def _write_clip(answer: httpx.Response, screen: Screen, path: Path, reported_bounds: Json, zone: ZoneInfo) -> int:
-    """Writes what comes; gives its size once it is known to be whole."""
+    """Writes the clip; returns its size once it is known to be complete."""
     from_us, to_us = parse_us(reported_bounds["from"]), parse_us(reported_bounds["to"])
     checker = FragmentedMp4Checker()
     try:

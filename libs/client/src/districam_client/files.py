@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their name and put in its place at the end."""
+"""Files that are complete or absent: written to a partial file, which is renamed at the end."""
 
 import re
 from collections.abc import Generator
@@ -13,10 +13,10 @@ _NAMED = re.compile(r'filename="([A-Za-z0-9][A-Za-z0-9._-]*)"')
 
 
 def target(output: Path | None, disposition: str, fallback: str, *, force: bool) -> Path:
-    """Where to put it: `output`, in it if that is a folder, or here, under the name that the api gives.
+    """Where to write: `output`, inside it if it is a folder, or this folder, under the name that the api gives.
 
     Raises:
-        Ended: it is there already, or its folder is not.
+        CommandError: the file exists already, or its folder does not.
     """
     match = _NAMED.search(disposition)
     name = match[1] if match else fallback
@@ -37,10 +37,10 @@ def numbered(output: Path | None, number: int) -> Path | None:
 
 @contextmanager
 def open_atomic(path: Path) -> Generator[BinaryIO]:
-    """A file that becomes `path` if the block ends well, and else is gone.
+    """A file that becomes `path` if the block succeeds, and is removed otherwise.
 
     Raises:
-        Ended: it cannot be written.
+        CommandError: it cannot be written.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     try:

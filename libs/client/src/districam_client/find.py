@@ -1,4 +1,4 @@
-"""`districam find`: cameras by words, what is known of an instant of each, and the commands to go on with."""
+"""`districam find`: cameras by words, their state at an instant, and the commands that fetch their footage."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
@@ -9,15 +9,15 @@ from districam_client.screen import Screen
 from districam_client.times import format_iso
 
 CLIP_MARGIN_US = 30_000_000
-"""The clip that is offered reaches this far to either side."""
+"""The suggested clip reaches this far before and after the instant."""
 _PAGE_LIMIT = 1000
 
 
 def find(client: ApiClient, screen: Screen, words: str, at_us: int | None, zone: ZoneInfo) -> int:
-    """Shows the cameras that match, with their state at that instant or else now. Gives the exit code.
+    """Shows the cameras that match, with their state at that instant, or now. Returns the exit code.
 
     Raises:
-        Nothing: none matches. Ended: the api cannot tell.
+        NotFound: none matches. CommandError: the api does not answer.
     """
     query = {"q": words, "tz": zone.key, "limit": str(_PAGE_LIMIT)}
     cameras = list(_pages(client, "/v1/cameras", query))

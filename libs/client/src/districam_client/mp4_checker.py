@@ -1,4 +1,4 @@
-"""Whether an MP4 of fragments is whole, and how far it has got, told while it arrives (ISO/IEC 14496-12). Pure."""
+"""Checks while a fragmented MP4 arrives whether it is complete, and how far it is (ISO/IEC 14496-12). Pure."""
 
 from collections.abc import Iterator
 
@@ -8,16 +8,16 @@ _CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"moof", b"traf"})
 
 
 class InvalidMp4(Exception):
-    """What has come is not a whole clip."""
+    """The data is not a complete clip."""
 
 
 class FragmentedMp4Checker:
-    """An MP4 `ftyp moov (moof mdat)…` that is fed as it comes; keeps one `moof` at most.
+    """Checks an MP4 of `ftyp moov (moof mdat)…` as it arrives; buffers one `moof` at most.
 
     Attributes:
-        newest_start_s: media time at which the newest fragment begins.
+        newest_start_s: media time at which the newest fragment starts.
         end_s: media time at which it ends.
-        received_bytes: how much has come.
+        received_bytes: bytes received so far.
     """
 
     def __init__(self) -> None:
@@ -31,10 +31,10 @@ class FragmentedMp4Checker:
         self._timescale = 0
 
     def feed(self, data: bytes) -> None:
-        """Takes the next bytes.
+        """Checks the next bytes.
 
         Raises:
-            Broken: they are none of such a file.
+            InvalidMp4: they do not belong to such a file.
         """
         self.received_bytes += len(data)
         passed = min(self._skip_bytes, len(data))
@@ -44,10 +44,10 @@ class FragmentedMp4Checker:
             pass
 
     def close(self, min_end_s: float = 0.0) -> None:
-        """Says that no more comes, and at which media time it was to end at the earliest.
+        """Checks that the file is complete; `min_end_s` is the least media time at which it may end.
 
         Raises:
-            Broken: something is missing.
+            InvalidMp4: something is missing.
         """
         if self._buffer or self._skip_bytes:
             raise InvalidMp4(f"it ends inside a box, after {self.received_bytes} bytes")
@@ -57,7 +57,7 @@ class FragmentedMp4Checker:
             raise InvalidMp4(f"it ends after {self.end_s:.1f} s of at least {min_end_s:.1f}")
 
     def _step(self) -> bool:
-        """Takes a box off the front; False: more has to come first."""
+        """Consumes one box; False if more bytes are needed."""
         if len(self._buffer) < 8:
             return False
         size, kind = int.from_bytes(self._buffer[:4], "big"), bytes(self._buffer[4:8])
@@ -84,7 +84,7 @@ class FragmentedMp4Checker:
         self._last_box = kind
 
     def _parse_times(self, data: bytes) -> None:
-        """Of the first track alone, the video's."""
+        """Reads the times of the first track, the video's."""
         starts = 0
         for kind, body in _walk(data):
             version = body[0] if body else 0
@@ -99,7 +99,7 @@ class FragmentedMp4Checker:
 
 
 def _run_duration(run: bytes) -> int:
-    """Ticks that the samples of a `trun` last together (section 8.8.8); 0 if it does not say."""
+    """Total duration of a `trun`'s samples in ticks (section 8.8.8); 0 if it has no sample durations."""
     flags, count = int.from_bytes(run[1:4], "big"), int.from_bytes(run[4:8], "big")
     if not flags & 0x100:
         return 0
@@ -109,7 +109,7 @@ def _run_duration(run: bytes) -> int:
 
 
 def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of the boxes in `data`, and of those inside them that lead to times."""
+    """Type and content of the boxes in `data`, and of those inside _CONTAINERS."""
     at = 0
     while at + 8 <= len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]

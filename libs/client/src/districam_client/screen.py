@@ -1,4 +1,4 @@
-"""What a person sees: results on standard output, everything else on standard error. No terminal: plain lines."""
+"""Output: results on standard output, everything else on standard error; plain lines without a terminal."""
 
 import json
 from collections.abc import Callable, Generator, Sequence
@@ -15,12 +15,12 @@ PLAIN_EVERY_S = 5.0
 _MB = 1e6
 
 Advance = Callable[[float, int], None]
-"""Called with the seconds of footage and the bytes that are there."""
+"""Called with the seconds of footage and the bytes received so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """`clock` is a monotonic one, in seconds."""
+    """`clock` is monotonic, in seconds."""
 
     clock: Callable[[], float]
     is_json: bool = False
@@ -28,11 +28,11 @@ class Screen:
     error: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, markup=False, emoji=False))
 
     def notify(self, text: str) -> None:
-        """A word beside the result."""
+        """Prints a message on standard error."""
         self.error.print(text, soft_wrap=True)
 
     def line(self, text: str) -> None:
-        """A line of the result, as it is: rich would make spaces of tabs."""
+        """Writes a line of the result unchanged: rich would expand its tabs."""
         self.out.file.write(f"{text}\n")
 
     def result(self, value: Any, text: str) -> None:
@@ -40,7 +40,7 @@ class Screen:
         self.line(json.dumps(value, ensure_ascii=False) if self.is_json else text)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; without a terminal a line a row, with tabs between its fields."""
+        """A table; without a terminal one line per row, with tabs between fields."""
         if not self.out.is_terminal:
             for row in rows:
                 self.line("\t".join(row))
@@ -52,7 +52,7 @@ class Screen:
 
     @contextmanager
     def progress(self, name: str, seconds: float) -> Generator[Advance]:
-        """Shows how much of `seconds` of footage is there."""
+        """Shows how much of `seconds` of footage has been received."""
         if not self.error.is_terminal:
             yield self._plain(name, seconds)
             return

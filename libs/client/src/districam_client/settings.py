@@ -1,4 +1,4 @@
-"""What the command is told by options and by `DISTRICAM_CLIENT__…` variables; options win."""
+"""The command's settings: options and `DISTRICAM_CLIENT__…` variables; options take precedence."""
 
 import difflib
 import ssl
@@ -12,14 +12,14 @@ from districam_client.errors import UsageError
 
 PREFIX = "DISTRICAM_CLIENT__"
 FIELDS = {"url": "--url", "key_file": "--key-file", "ca_file": "--ca-file", "timezone": "--tz"}
-"""Each with its option."""
+"""The option of each field."""
 VARIABLES = {name: PREFIX + name.upper() for name in FIELDS}
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the api is, the key for it, who vouches for its certificate, and the zone of local times (None: the api's)."""
+    """The api's address, its key, the CA of its certificate, and the zone of local times (None: the api's)."""
 
     url: str
     key: str | None
@@ -28,10 +28,10 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str], options: Mapping[str, str | None]) -> Settings:
-    """Of options (by field) that are not None, else of variables.
+    """Reads the settings from options (by field), else from variables.
 
     Raises:
-        Misasked: an unknown variable of this block, a URL that is none, a file that cannot be read, an unknown zone.
+        UsageError: an unknown variable with this prefix, an invalid URL, an unreadable file, or an unknown zone.
     """
     _check_names(environ)
     url = _chosen(environ, options, "url")
@@ -48,7 +48,7 @@ def load_settings(environ: Mapping[str, str], options: Mapping[str, str | None])
 
 @dataclass(frozen=True, slots=True)
 class _SourcedValue:
-    """A value, and what it was called where it was given."""
+    """A value, and the option or variable that it comes from."""
 
     value: str
     source: str
@@ -58,7 +58,7 @@ def parse_zone(name: str, source: str) -> ZoneInfo:
     """The IANA zone of that name.
 
     Raises:
-        Misasked: there is none.
+        UsageError: there is none.
     """
     try:
         return ZoneInfo(name)

@@ -1,4 +1,4 @@
-"""Words for days and times of day, in Vietnamese and English, already in lower case and without diacritics. Pure."""
+"""Words for days and times of day in Vietnamese and English, in lower case without diacritics. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _WEEKDAYS = {
         for day in days.split()
     },
 }  # fmt: skip
-"""`thu` alone is none: Thursday to some, the beginning of each weekday to others."""
+"""`thu` alone is missing: it is Thursday in English, and the first word of most weekdays in Vietnamese."""
 _DAYS_AGO = {
     "day before yesterday": 2, "hom kia": 2, "hom qua": 1, "yesterday": 1, "hom nay": 0, "today": 0,
 }  # fmt: skip
@@ -55,12 +55,12 @@ _FILLERS = re.compile(r"\b(?:luc|vao|ngay|at|on|last)\b|,")
 
 
 class UnclearTime(Exception):
-    """What was said means nothing certain; says which words."""
+    """The time is ambiguous or not understood; the message names the words."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimePhrase:
-    """A day in one of three forms, or none, and a time of day, or none. Years may be left out; Monday is 0."""
+    """A day in one of three forms, or none, and a time of day, or none. The year may be None; Monday is 0."""
 
     days_ago: int | None = None
     weekday: int | None = None
@@ -73,7 +73,7 @@ class TimePhrase:
 
 
 class _Words:
-    """What has not been understood yet."""
+    """The words that are not parsed yet."""
 
     def __init__(self, text: str) -> None:
         self.left = text
@@ -86,10 +86,10 @@ class _Words:
 
 
 def parse_phrase(plain: str) -> TimePhrase:
-    """A day and a time of day, in either order.
+    """Parses a day and a time of day, in either order.
 
     Raises:
-        Unknown: words are left over, or nothing is said.
+        UnclearTime: words are left over, or there are none.
         ValueError: there is no such time of day.
     """
     words = _Words(_NIGHT_OF.sub(r"\1 hom \2", _JOINED_HALF.sub(r" \1", plain)))
@@ -105,7 +105,7 @@ def parse_phrase(plain: str) -> TimePhrase:
 
 
 def _day(words: _Words) -> tuple[int | None, int | None, tuple[int | None, int, int] | None]:
-    """The first that is named; a second one stays left over."""
+    """The first day that is named; a second one is left over."""
     if match := words.extract(_NUMBER_AGO):
         return int(match[1]), None, None
     if match := words.extract(_ISO_DATE):
@@ -138,7 +138,7 @@ def _of_half(hour: int, half: str) -> int:
 
 
 def parse_duration(plain: str) -> timedelta | None:
-    """The length of `2 gio`, `10 minutes`, `1h30m`; None if it is none."""
+    """The duration of `2 gio`, `10 minutes`, `1h30m`; None if it is not one."""
     plain = plain.strip()
     if not _LENGTHS_ALONE.fullmatch(plain):
         return None

@@ -1,6 +1,6 @@
-"""Times as people say them → µs UTC: ISO, day/month/year, words in Vietnamese and English. Pure: now is an argument.
+"""Times as people write them → µs UTC: ISO, day/month/year, words in Vietnamese and English. Pure: now is an argument.
 
-Diacritics and case are optional. A word that is not known is never passed over: the time might mean something else.
+Diacritics and case are optional. An unknown word is an error: the time might mean something else.
 """
 
 import re
@@ -28,7 +28,7 @@ _NOW = frozenset({"now", "bay gio"})
 
 
 class InvalidTime(UsageError):
-    """A time that says nothing certain; names the option, what was not understood, and examples."""
+    """A time that cannot be resolved; the message names the option, what was not understood, and examples."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field}: {why}; write for example {', '.join(map(repr, EXAMPLES))}")
@@ -43,10 +43,10 @@ def normalize_text(text: str) -> str:
 def parse_instant(text: str, field: str, *, now_us: int, zone: ZoneInfo) -> int:
     """The instant that `text` names for someone whose clock shows `now_us` in `zone`.
 
-    A day without a time is its midnight. A time without a day, a weekday and a day without a year are the last such.
+    A day without a time is its midnight. A time without a day, a weekday, a day without a year: the most recent one.
 
     Raises:
-        NotUnderstood: any word is unknown, or there is no such time.
+        InvalidTime: a word is unknown, or there is no such time.
     """
     try:
         return _instant(normalize_text(text), now_us, zone)
@@ -55,10 +55,10 @@ def parse_instant(text: str, field: str, *, now_us: int, zone: ZoneInfo) -> int:
 
 
 def parse_window(from_text: str, to_text: str, *, now_us: int, zone: ZoneInfo) -> tuple[int, int]:
-    """The window between two times. `--to` may be a length, such as `+10m`; a time alone is the first after `--from`.
+    """The window between two times. `--to` may be a duration such as `+10m`; a time alone is the first after `--from`.
 
     Raises:
-        NotUnderstood: of either, or the window is empty.
+        InvalidTime: either is invalid, or the window is empty.
     """
     from_us = parse_instant(from_text, "--from", now_us=now_us, zone=zone)
     try:
@@ -71,7 +71,7 @@ def parse_window(from_text: str, to_text: str, *, now_us: int, zone: ZoneInfo) -
 
 
 def format_iso(at_us: int, zone: ZoneInfo) -> str:
-    """RFC 3339 with the zone's offset; as many decimals as it takes."""
+    """RFC 3339 with the zone's offset; decimals only where needed."""
     at = (_EPOCH + at_us * _US).astimezone(zone)
     return at.isoformat() if at.microsecond else at.isoformat(timespec="seconds")
 
@@ -80,7 +80,7 @@ def parse_us(text: str) -> int:
     """µs UTC of an instant that the api wrote.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an instant.
     """
     return (datetime.fromisoformat(text) - _EPOCH) // _US
 
@@ -113,7 +113,7 @@ def _end(plain: str, from_us: int, now_us: int, zone: ZoneInfo) -> int:
 
 
 def _resolve_phrase(phrase: TimePhrase, now_us: int, zone: ZoneInfo) -> int:
-    """What was said, at the last such day that is not in the future where it names no certain one."""
+    """The instant; of a phrase that names no certain day, the most recent one that is not in the future."""
     today, clock = _local(now_us, zone).date(), phrase.clock or time()
     if phrase.days_ago is not None:
         return _resolve_local(today - timedelta(days=phrase.days_ago), clock, zone)
@@ -130,7 +130,7 @@ def _resolve_phrase(phrase: TimePhrase, now_us: int, zone: ZoneInfo) -> int:
 
 
 def _past(day: date | None, before: date | None, clock: time, now_us: int, zone: ZoneInfo) -> int:
-    """At `day`, or at `before` where that is still to come or does not exist."""
+    """The instant at `day`, or at `before` if that is in the future or does not exist."""
     at_us = None if day is None else _resolve_local(day, clock, zone)
     if at_us is not None and at_us <= now_us:
         return at_us

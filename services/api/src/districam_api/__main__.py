@@ -1,4 +1,4 @@
-"""`districam-api [run]`: answers questions about footage. `districam-api keys`: who may ask."""
+"""`districam-api [run]` serves the HTTP API; `districam-api keys` manages its keys."""
 
 import sys
 
@@ -12,7 +12,7 @@ USAGE = "usage: districam-api [run]\n       districam-api keys create|list|revok
 
 
 def main() -> int:
-    """The console script; gives the exit code."""
+    """Console script. Returns the exit code."""
     if sys.argv[1:2] == ["keys"]:
         return keys_command.main(sys.argv[2:], SystemClock())
     if sys.argv[1:] not in ([], ["run"]):

@@ -1,4 +1,4 @@
-"""A connection whose answer cannot be finished is reset, so that nobody takes what came for the whole."""
+"""Resets the connection of a response that fails midway, so no client takes a truncated body for a whole one."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ EXTENSION = "districam.abort"
 
 
 def abort(scope: Scope) -> None:
-    """Resets the connection of that request, if the server lets us: an orderly end would look like the content's."""
+    """Resets the request's connection if the server supports it; an orderly close could look like the body's end."""
     found: Callable[[], None] | None = scope.get("extensions", {}).get(EXTENSION)
     if found is not None:
         found()

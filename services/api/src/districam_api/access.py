@@ -1,4 +1,4 @@
-"""Who asks. One dependency stands before every route; what is open is named here, all else needs a key."""
+"""Authentication: one dependency on every route. The public paths are listed here; all others need a key."""
 
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 COOKIE = "districam_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
-"""Browsers take it from this very host alone (RFC 6265bis section 4.1.3.2): no neighbour of its domain can plant one."""
+"""The `__Host-` prefix binds it to this host (RFC 6265bis section 4.1.3.2): a sibling subdomain cannot set it."""
 PUBLIC_PATHS = frozenset({"/", "/v1/login"})
 PAGE_PREFIX = "/page/"
 MEDIA_PREFIX = "/v1/media/"
@@ -31,16 +31,16 @@ JSON = "application/json"
 
 
 class RevokedLoginsUnknown(Retriable):
-    """What other replicas know is needed, and has not been heard."""
+    """The revoked logins of other replicas have not been read yet, so a login cannot be verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Tells who asks.
+    """Authenticates requests by bearer key or login cookie; without keys, by loopback address.
 
     Attributes:
-        keys: None: no keys are asked for, and all stays on loopback.
-        is_secure: whether people come by HTTPS.
+        keys: None if API keys are disabled; then only loopback callers are accepted.
+        is_secure: whether clients reach the api by HTTPS.
     """
 
     keys: KeyRing | None
@@ -56,10 +56,11 @@ class Authenticator:
         return SECURE_COOKIE if self.is_secure else COOKIE
 
     def authenticate(self, request: Request) -> Caller:
-        """Who asks, by bearer key or cookie.
+        """The caller, by bearer key or login cookie.
 
         Raises:
-            Refusal: 401, or 429 after too many failures. NotHeard: it cannot be said whether a login was ended.
+            ProblemError: 401; 429 after too many wrong keys; 403 without keys if the caller is not on loopback.
+            RevokedLoginsUnknown: whether the login is revoked is not known yet.
         """
         if self.keys is None:
             return _loopback_caller(request)
@@ -73,11 +74,11 @@ class Authenticator:
         return _by_login(key, checked)
 
     def authenticate_key(self, text: str, request: Request) -> Key:
-        """The key that `text` is.
+        """The active key with this text.
 
         Raises:
-            Refusal: 401; 429 after too many failures. A right key is let in all the same: who shares an address with
-                somebody else's broken script must not be locked out, and 256 random bits need no lock against guessing.
+            ProblemError: 401; 429 after too many failures. A valid key is accepted even then: a broken script at the
+                same address must lock nobody out, and 256 random bits need no protection against guessing.
         """
         key = self.keys.verify(text) if self.keys else None
         if key:
@@ -90,7 +91,7 @@ class Authenticator:
         raise _unauthorized("this key is unknown or revoked", 'Bearer error="invalid_token"')
 
     def is_active(self, checked: CheckedToken) -> bool:
-        """Whether what was signed for that key, and perhaps a login by it, still holds. Raises NotHeard."""
+        """Whether the token's key is active and its login, if any, not revoked. Raises RevokedLoginsUnknown."""
         if self.keys is None:
             return checked.key_id == NO_KEY
         return self.keys.active_key(checked.key_id) is not None and not self._is_revoked(checked.login)
@@ -101,7 +102,11 @@ class Authenticator:
         return self.revoked_logins.has(login)
 
     def log_in(self, text: str, request: Request) -> tuple[str, Caller]:
-        """A login by that key, and who that is. Raises Refusal, as `enter`; 429 after too many logins by one key."""
+        """Creates a login with that key; returns the cookie's value and the caller.
+
+        Raises:
+            ProblemError: as `authenticate_key`; 429 after too many logins with one key.
+        """
         key = self.authenticate_key(text, request)
         _enforce_rate_limit(
             self.login_limiter.record_login(key.id, self.clock.monotonic_us()), "too many logins by this key"
@@ -110,7 +115,7 @@ class Authenticator:
         return token, _by_login(key, made)
 
     def set_cookie(self, answer: Response, token: str) -> None:
-        """Sets the cookie of a login; an empty one takes it back."""
+        """Sets the login cookie; an empty token deletes it."""
         answer.set_cookie(
             self.cookie, token, max_age=SESSION_TTL_US // 1_000_000 if token else 0,
             path="/", httponly=True, samesite="strict", secure=self.is_secure,
@@ -126,14 +131,14 @@ def _by_login(key: Key, login: CheckedToken) -> Caller:
 
 
 def _enforce_rate_limit(wait_us: int, why: str) -> None:
-    """Raises Refusal: 429."""
+    """Raises ProblemError 429 if `wait_us` is not 0."""
     if wait_us:
         wait_s = -(-wait_us // 1_000_000)
         raise ProblemError(429, f"{why}; try again in {wait_s} s", headers={"Retry-After": str(wait_s)})
 
 
 def _loopback_caller(request: Request) -> Caller:
-    """Without keys, whoever sits at this machine. A page from elsewhere whose name it resolves to us does not."""
+    """Anonymous access from loopback only. Host must name loopback too (blocks DNS rebinding)."""
     host = request.url.hostname or ""
     try:
         is_here = host == "localhost" or ip_address(host).is_loopback
@@ -156,10 +161,10 @@ def authenticator_of(request: Request) -> Authenticator:
 
 
 async def require_caller(request: Request) -> Caller:
-    """The dependency of every route.
+    """Dependency of every route: the caller, anonymous on public paths.
 
     Raises:
-        Refusal: the route needs a key and there is none; or a body that a form could have sent.
+        ProblemError: as `Authenticator.authenticate`; 415 for a POST body that an HTML form could have sent (CSRF).
     """
     if request.method == "POST" and not _is_json_or_empty(request):
         raise ProblemError(415, f"a POST needs Content-Type: {JSON}; forms of other sites cannot send that")
@@ -190,11 +195,11 @@ async def _require_operator(caller: CurrentCaller) -> Caller:
 
 
 OperatorCaller = Annotated[Caller, Depends(_require_operator)]
-"""Who asks, where that must be an operator."""
+"""The caller of a route that requires role operator."""
 
 
 def add_security_schemes(document: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document with the ways to say who asks."""
+    """Adds the bearer key and the login cookie to the OpenAPI document; public paths need neither."""
     document["components"]["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "made by `districam-api keys create`"},
         "session": {

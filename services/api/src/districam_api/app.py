@@ -1,4 +1,4 @@
-"""The api put together: the application, its listening socket, and what it waits for."""
+"""Composition root of the api: the application, its listening socket and its dependencies."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ from districam_common.s3.blobs import Blobs
 DEPENDENCIES = ("redis", "s3")
 CHECK_INTERVAL_S = 5.0
 KEYS_CHECK_INTERVAL_S = 1.0
-"""A revoked key must be worth nothing soon."""
+"""Short, so that a revoked key stops working within 2 s."""
 
 
 class _Application(FastAPI):
@@ -47,7 +47,7 @@ class _Application(FastAPI):
         self._api = api
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Around all of it: Starlette answers what nobody foresaw outside of any middleware that is added."""
+        """Wraps the whole stack: Starlette handles unexpected errors outside any middleware that is added."""
         inner = super().build_middleware_stack()
         return SecurityHeadersMiddleware(inner, is_secure=self._api.is_secure, origins=self._api.allowed_origins)
 
@@ -56,7 +56,7 @@ class _Application(FastAPI):
 
 
 def create_app(deps: Dependencies, authenticator: Authenticator, api: ApiSettings | None = None) -> FastAPI:
-    """The application; `deps` and `authenticator` are its only state. Every route stands behind `access.admitted`."""
+    """The application; its only state is `deps` and `authenticator`. Every route depends on `require_caller`."""
     api = api or ApiSettings()
     app = _Application(
         api,
@@ -140,7 +140,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
 
 
 async def _monitor_dependency(runtime: Runtime, name: str, check: Callable[[], Awaitable[None]]) -> None:
-    """Tells Health of a dependency."""
+    """Reports a dependency's state to health, until the runtime stops."""
     with contextlib.suppress(Retriable):  # stopping, and Health has been told
         while True:
             await retry_dependency(check, runtime, name)
@@ -149,6 +149,6 @@ async def _monitor_dependency(runtime: Runtime, name: str, check: Callable[[], A
 
 
 async def _run_refresh(refresh: Callable[[], None], runtime: Runtime, interval_s: float) -> None:
-    """Takes up what has changed in a file."""
+    """Calls `refresh`, which re-reads a changed file, every `interval_s` until the runtime stops."""
     while not await runtime.wait_stopping(interval_s):
         await asyncio.to_thread(refresh)

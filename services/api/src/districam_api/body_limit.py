@@ -1,4 +1,4 @@
-"""What is refused before anything reads it: bodies that no question of ours needs."""
+"""Refuses oversized request bodies, and those of unknown length, before anything reads them."""
 
 import asyncio
 from contextlib import suppress
@@ -12,11 +12,11 @@ from districam_api.problems import problem_response
 MAX_BODY_BYTES = 64 << 10
 LINGER_S = 1.0
 CLOSE_HEADER = {"Connection": "close"}
-"""Where the body of a refused request ends is not known for certain; what follows must not be taken for a request."""
+"""Where the body of a refused request ends is not known, so the connection cannot carry another request."""
 
 
 class BodyLimitMiddleware:
-    """An ASGI application whose requests have short bodies of a known length."""
+    """ASGI middleware: bodies need a Content-Length (411) of at most MAX_BODY_BYTES (413)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,9 +36,9 @@ class BodyLimitMiddleware:
 
 
 async def _respond_and_close(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Gives an answer after which the connection is closed, and takes what is still coming, up to a moment.
+    """Sends `answer`, discards what the client still sends for up to LINGER_S, and closes the connection.
 
-    Closed with a body on its way, the connection would be reset, and with it the answer might be lost (RFC 9112 section 9.6).
+    Closing with unread data would reset the connection, and the answer could be lost (RFC 9112 section 9.6).
     """
 
     async def unended(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The certificate by which the api serves, taken up anew when its files change: it is renewed every few weeks."""
+"""The TLS certificate, reloaded when its files change: it is renewed every few weeks."""
 
 import asyncio
 import ssl
@@ -10,16 +10,16 @@ log = structlog.get_logger()
 
 
 class Certificate:
-    """The pair of files; to be made before a context loads them, so that no change between is missed."""
+    """A certificate file and its key file. Create it before a context loads them, so that no change is missed."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._pair = (certificate, key)
         self._tried = self._stamps()
 
     async def refresh(self, context: ssl.SSLContext) -> None:
-        """Has `context` present a pair that has changed to whoever connects; connections keep what they began with.
+        """Loads a changed pair into `context` for new connections; established ones keep theirs.
 
-        One that cannot be served leaves the old one in force, and is told once.
+        A pair that cannot be loaded leaves the old one in use, and is logged once.
         """
         now = await asyncio.to_thread(self._stamps)
         if now == self._tried:
@@ -41,7 +41,7 @@ class Certificate:
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:
-    """Differs when the file does, also behind the links by which Kubernetes replaces a secret; zeros when there is none."""
+    """Inode, size and mtime; zeros if the file is missing. Follows links: Kubernetes replaces a secret by a link."""
     try:
         found = file.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Clips: a window's footage as one MP4 that is read while it is sent."""
+"""Clips: a window's footage as one MP4 that is read from the store while it is sent."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
@@ -41,11 +41,11 @@ MAX_CONCURRENT_INIT_READS = 6
 
 
 class Busy(Retriable):
-    """As many clips as may be are being sent."""
+    """The limit of clips sent at once is reached."""
 
 
 class ParametersChanged(Rejected):
-    """No one clip can hold the window: the camera changed its picture. `windows` can each be one."""
+    """The codec parameters change inside the window, so it takes several clips. `windows` can each be one."""
 
     def __init__(self, windows: Sequence[Interval]) -> None:
         super().__init__("the camera changed its codec, size or parameters inside this window")
@@ -53,7 +53,7 @@ class ParametersChanged(Rejected):
 
 
 class ClipSlots:
-    """How many clips may be sent at once: of all together, and of each key."""
+    """Limits the clips sent at once, in total and per key."""
 
     def __init__(self, max_total: int, max_per_key: int) -> None:
         self._max_total = max_total
@@ -62,12 +62,10 @@ class ClipSlots:
 
     @contextmanager
     def acquire(self, key_id: str) -> Generator[None]:
-        """A place for as long as the block lasts.
-
-        Who needs no key shares no name with the others who need none: there only all together are bounded.
+        """Holds a slot for the length of the block. Callers without a key (NO_KEY) count in the total only.
 
         Raises:
-            Busy: none is free.
+            Busy: no slot is free.
         """
         limit_key = None if key_id == NO_KEY else key_id
         match self._limiter.acquire(limit_key):
@@ -87,7 +85,7 @@ class ClipSlots:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What the clip will hold, and its bytes. Close `content` in any case."""
+    """The wall-clock time that the clip covers, and its bytes. Always close `content`."""
 
     from_us: int
     to_us: int
@@ -95,10 +93,10 @@ class Clip:
 
 
 async def build_clip(reader: SegmentReader, records: WindowRecords, cover: Sequence[CoverSegment]) -> Clip:
-    """The clip of `cover`, a cover of the evidence's window, at least one segment.
+    """Builds the clip of `cover`, which is the cover of the records' window and has at least one segment.
 
     Raises:
-        Differing: it takes more than one clip. Missing, Retriable: of the store.
+        ParametersChanged: it takes more than one clip. ObjectNotFound, Retriable: from the store.
     """
     inits = await _inits(reader, [one.entry for one in cover])
     windows = compatible_windows(
@@ -119,7 +117,7 @@ async def build_clip(reader: SegmentReader, records: WindowRecords, cover: Seque
 
 
 async def _inits(reader: SegmentReader, segments: Sequence[IndexEntry]) -> dict[str, bytes]:
-    """The init of each epoch."""
+    """The init of each epoch, by epoch."""
     slots = asyncio.Semaphore(MAX_CONCURRENT_INIT_READS)
 
     async def read(entry: IndexEntry) -> bytes:
@@ -144,9 +142,9 @@ class _ClipBuilder:
     async def find_start(
         self, records: WindowRecords, cover: Sequence[CoverSegment]
     ) -> tuple[list[CoverSegment], FragmentInfo]:
-        """The segments to take, and the fragment to begin with: the keyframe at or before the window's start.
+        """The segments to read, and the first fragment: the keyframe at or before the window's start.
 
-        Where footage begins later, or no keyframe is left, it is the first fragment that there is.
+        If there is none, the first fragment that ends after the window's start.
         """
         first = cover[0]
         at_us = max(records.window.from_us, first.from_us)
@@ -168,7 +166,7 @@ class _ClipBuilder:
     async def fragment_ranges(
         self, items: Sequence[CoverSegment], first_seq: int, before_us: int
     ) -> AsyncGenerator[FragmentRange]:
-        """What to take of each segment, settled where epochs meet."""
+        """The fragments to take of each segment, with overlaps between epochs removed."""
         start_seq: int | None = first_seq
         for n, item in enumerate(items):
             following = items[n + 1] if n + 1 < len(items) else None
@@ -188,7 +186,7 @@ class _ClipBuilder:
             yield fragment_range
 
     async def content(self, init: bytes, start_us: int, ranges: AsyncGenerator[FragmentRange]) -> AsyncGenerator[bytes]:
-        """The clip's bytes: the init, then what each block completes, while the next one is being read."""
+        """The clip's bytes: the init, then the fragments that each block completes; the next block is read ahead."""
         yield init
         muxer, pending = ClipMuxer(tracks(init), start_us), None
         async with (
@@ -218,27 +216,27 @@ class _ClipBuilder:
 
 @dataclass(frozen=True, slots=True)
 class _ClipFragment:
-    """A fragment of an epoch, which is taken, or merely follows one that is."""
+    """A fragment of an epoch. If not included, it only follows an included one, whose late audio it may hold."""
 
     epoch: str
     fragment: StoredFragment
     is_included: bool
 
     def late_audio(self, previous: "_ClipFragment") -> AudioSamples:
-        """Sound that may belong to the fragment before, and came too late to be stored with it."""
+        """Audio of `previous` that arrived too late to be stored with it; empty if the epochs differ."""
         return self.fragment.audio if self.epoch == previous.epoch else NO_AUDIO
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A block of a segment of which `fragment_range` is taken; None: it has ended."""
+    """A block of the segment of `fragment_range`; None marks the segment's end."""
 
     fragment_range: FragmentRange
     parser: FragmentParser
     block: bytes | None
 
     def fragments(self, track: Track) -> Iterator[_ClipFragment]:
-        """The fragments to take that it completes, and what follows them."""
+        """The fragments that the block completes, from `first_seq` on; those after the range are not included."""
         if self.block is None:
             self.parser.close()
             return
@@ -258,16 +256,16 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Gop:
-    """An MP4 from a keyframe on, whose time 0 is `start_us`."""
+    """An MP4 that starts with a keyframe; its time 0 is `start_us`."""
 
     start_us: int
     video: bytes
 
 
 async def read_gop(reader: SegmentReader, records: WindowRecords, segment: CoverSegment, at_us: int) -> Gop | None:
-    """What has to be decoded for the picture that `segment` shows at `at_us`; None: no keyframe is stored before it.
+    """What must be decoded for the picture that `segment` shows at `at_us`; None if no earlier keyframe is stored.
 
-    Holds one GOP in memory, whatever is read.
+    Holds at most one GOP in memory, however much is read.
     """
     init = await reader.read_init(segment.entry)
     track = video_track(init)

@@ -1,4 +1,4 @@
-"""The api's connections: how many there are, whose they are, and which of them keep it waiting for too long."""
+"""Open connections of the api: limits in total and per network, and deadlines for slow clients."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CloseCause = Literal["head", "body", "reader", "handshake", "all", "each"]
-"""What a client was late with, or why it was not let in: as many are open as may be, of all or of its address."""
+"""The deadline that the client missed, or the limit that was reached: in total, or of its network."""
 
 LOG_INTERVAL_US = 10_000_000
 CHECK_INTERVAL_S = 1.0
@@ -31,7 +31,7 @@ UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Le
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections may be open: of all, of one address, and of those that speak no HTTP any more."""
+    """Maximum open connections: in total, per network, and upgraded ones, which no longer speak HTTP."""
 
     max_total: int
     max_per_network: int
@@ -40,9 +40,9 @@ class ConnectionLimits:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One that was let in. `network`: under which name it counts; None: a proxy, which speaks for many.
+    """An accepted connection. `network` is what it is counted under; None for a trusted proxy: in the total only.
 
-    `protocol` and `deadline` are there once a request may come: with TLS, after the handshake.
+    `protocol` and `deadline` are set once requests can arrive: with TLS, after the handshake.
     """
 
     address: str
@@ -55,7 +55,7 @@ class Connection:
 
 @dataclass(slots=True)
 class _ClosedConnections:
-    """What was ended since the last line in the log, and an address of them."""
+    """Closed connections by cause since the last log line, and the address of the last one."""
 
     at_us: int
     counts: Counter[CloseCause] = field(default_factory=Counter[CloseCause])
@@ -63,7 +63,7 @@ class _ClosedConnections:
 
 
 class Connections:
-    """All that are open. `is_proxy`: whether an address speaks for many."""
+    """All open connections. `is_proxy` tells whether an address is a trusted proxy."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Connections:
         self._export_metrics()
 
     def acquire(self, address: str) -> Connection | None:
-        """Lets a connection in, unless there are too many; `leave` must follow."""
+        """Registers a connection; `release` must follow. None if a limit is reached."""
         network = None if self._is_proxy(address) else client_network(address)
         if full := self._http_limiter.acquire(network):
             self.record_closed(full, address)
@@ -93,7 +93,7 @@ class Connections:
         return connection
 
     def release(self, connection: Connection) -> None:
-        """Counts it out; once is enough, and again does no harm."""
+        """Removes the connection. Idempotent."""
         if connection not in self._open:
             return
         self._open.remove(connection)
@@ -103,17 +103,17 @@ class Connections:
         self._export_metrics()
 
     def attach_protocol(self, connection: Connection, protocol: "HttpProtocol") -> None:
-        """From now on requests are awaited."""
+        """Starts the deadline of the first request."""
         connection.protocol, connection.transport = protocol, protocol.transport
         connection.deadline = ConnectionDeadline(self.deadlines, self._clock.monotonic_us())
 
     def on_response_complete(self, connection: Connection) -> None:
-        """An answer is complete."""
+        """Starts the deadline of the next request."""
         if connection.deadline:
             connection.deadline.on_response_complete(self._clock.monotonic_us())
 
     def mark_upgraded(self, connection: Connection) -> bool:
-        """Counts among those that speak no HTTP any more, and are not hurried here; whether there is room."""
+        """Moves the connection to the upgraded ones, which have no deadlines here. False if their limit is reached."""
         if self._upgraded_limiter.acquire(None):
             self.record_closed("all", connection.address)
             return False
@@ -123,7 +123,7 @@ class Connections:
         return True
 
     def check_deadlines(self) -> None:
-        """Ends those that have kept us waiting for too long."""
+        """Closes connections that missed a deadline."""
         now_us = self._clock.monotonic_us()
         for connection in list(self._open):
             if connection.is_upgraded and connection.transport and connection.transport.is_closing():
@@ -136,7 +136,7 @@ class Connections:
         self._log_closed(now_us)
 
     def record_closed(self, cause: CloseCause, address: str) -> None:
-        """Counts one that was ended or refused; the log has their sums."""
+        """Counts a closed or refused connection; the log has the sums."""
         CLOSED_CONNECTIONS.labels(cause).inc()
         self._closed.counts[cause] += 1
         self._closed.address = address
@@ -157,7 +157,7 @@ class Connections:
             protocol.close_timed_out()
 
     def _log_closed(self, now_us: int) -> None:
-        """A line in the log for many: who opens thousands must not write thousands."""
+        """One line per LOG_INTERVAL_US at most: a flood of connections must not flood the log."""
         if self._closed.counts and now_us - self._closed.at_us >= LOG_INTERVAL_US:
             log.warning("connections ended", address=self._closed.address, open=len(self._open), **self._closed.counts)
             self._closed = _ClosedConnections(now_us)
@@ -168,7 +168,7 @@ class Connections:
 
 
 async def run_deadline_checks(connections: Connections) -> None:
-    """Looks at them until it is cancelled."""
+    """Checks the deadlines periodically until it is cancelled."""
     deadlines = connections.deadlines
     interval_s = min(CHECK_INTERVAL_S, deadlines.request_us / 4e6, deadlines.reader_us / 4e6)
     while True:
@@ -177,7 +177,7 @@ async def run_deadline_checks(connections: Connections) -> None:
 
 
 def refuse_connection(connection: socket.socket, *, is_plain: bool) -> None:
-    """Closes a connection that finds no room, with a word where one can be said."""
+    """Closes a connection over the limit; a plain one gets 503 first (TLS would need the handshake)."""
     with connection:
         if is_plain:
             connection.setblocking(False)  # noqa: FBT003  # the word fits into its buffer, or is not said

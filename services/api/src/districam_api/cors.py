@@ -1,4 +1,4 @@
-"""CORS (Fetch standard): pages of other origins may read playlists and media, if they are named; nothing else."""
+"""CORS (Fetch standard): pages of the allowed origins may read playlists and media, nothing else."""
 
 import re
 from collections.abc import Collection
@@ -15,7 +15,7 @@ PREFLIGHT_MAX_AGE_S = 600
 
 
 class FootageCorsMiddleware:
-    """An ASGI application of which `origins` may read playlists and media. Without credentials: no cookie travels."""
+    """ASGI middleware that lets pages of `origins` read playlists and media, without credentials (no cookies)."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""/docs: the OpenAPI document for people, in one page that fetches nothing from anywhere."""
+"""/docs: the OpenAPI document as one self-contained HTML page."""
 
 from collections.abc import Iterator
 from html import escape

@@ -1,4 +1,4 @@
-"""What is known of a camera's footage, read so that an answer is never silently short."""
+"""Queries about a camera's footage. While the index is incomplete they raise NotReady, never return part."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,21 +23,21 @@ from districam_common.runtime.clock import Clock
 from districam_common.runtime.cooperative import run_in_thread_if_long, yield_periodically
 
 PAGE_STEP_US = 6 * HOUR_US
-"""How much of the index a page reads at a time, until it is full."""
+"""How much of the index a page reads at a time until it is full."""
 
 
 MAX_CONCURRENT_LEDGERS = 8
-"""Of those whose ledgers one answer needs."""
+"""Cameras whose ledger inputs are read at once for one answer."""
 
 T = TypeVar("T")
 
 
 class NotFound(Rejected):
-    """There is no such thing (404)."""
+    """The requested item does not exist (404)."""
 
 
 class NotReady(Retriable):
-    """The index cannot answer yet; `progress` says how far it is."""
+    """The index cannot answer yet (503); `progress` is how far its rebuild is."""
 
     def __init__(self, message: str, progress: dict[str, Any]) -> None:
         super().__init__(message)
@@ -46,14 +46,14 @@ class NotReady(Retriable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowRecords:
-    """All that the ledger needs of one camera and window."""
+    """Everything that the ledger needs for one camera and window."""
 
     window: Window
     inputs: LedgerInputs
     now_us: int
     settle_us: int
     epoch: str | None = None
-    """Of whose segments this is all that is left (`of`)."""
+    """If set, `segments` holds this epoch's only (`for_epoch`)."""
 
     @property
     def segments(self) -> SegmentArray:
@@ -64,19 +64,19 @@ class WindowRecords:
         return ledger(window, self.inputs, now_us=self.now_us, settle_us=self.settle_us)
 
     def cover(self, states: Sequence[State]) -> list[CoverSegment]:
-        """The cover of what `states` call recorded, a segment at a time."""
+        """The cover of what `states` call recorded, one segment at a time."""
         pieces = self._cover_pieces(states)
         return [CoverSegment(row, p.from_us, p.to_us) for row, p in zip(self._entries(pieces), pieces, strict=True)]
 
     def for_epoch(self, epoch: str | None) -> "WindowRecords":
-        """What is to be shown of that epoch alone; of all, if none is named."""
+        """The records with one epoch's segments only; unchanged if it is None."""
         if epoch is None:
             return self
         own = self.segments[[row.epoch == epoch for row in entries_from_array(self.segments)]]
         return replace(self, inputs=replace(self.inputs, segments=own), epoch=epoch)
 
     def clip_states(self, states: Sequence[State]) -> list[State]:
-        """`states` as far as they speak of what is to be shown: of one epoch, from its first picture to its last."""
+        """`states`; of one epoch, clipped from its first segment's start to its last one's end."""
         if self.epoch is None or not len(self.segments):
             return list(states)
         from_us, to_us = int(self.segments["start_us"].min()), int(self.segments["end_us"].max())
@@ -84,9 +84,9 @@ class WindowRecords:
         return [state for state in clipped if state.from_us < state.to_us]
 
     def extend_over_short_hole(self, states: Sequence[State]) -> "WindowRecords":
-        """This; or, if its window lies inside a hole too short to count, with a window that begins before that hole.
+        """The records; if their window lies inside a hole shorter than MIN_GAP_US, with a start before that hole.
 
-        Such a hole reads `recorded` and holds no picture: what is shown in it is the last one before.
+        Such a hole reads `recorded` but holds no picture: the last picture before it is shown.
         """
         if self.window.to_us - self.window.from_us >= MIN_GAP_US:
             return self
@@ -106,18 +106,18 @@ class WindowRecords:
 
 
 async def compute_states(records: WindowRecords) -> list[State]:
-    """Its states; nobody else waits for them."""
+    """The ledger's states; in a thread if that takes long, so that other requests are not blocked."""
     return await run_in_thread_if_long(records.states, len(records.inputs.events))
 
 
 async def extend_over_short_hole(records: WindowRecords, states: list[State]) -> tuple[WindowRecords, list[State]]:
-    """`Evidence.filled`, with its states."""
+    """`WindowRecords.extend_over_short_hole`, with its states."""
     found = records.extend_over_short_hole(states)
     return found, states if found is records else await compute_states(found)
 
 
 class FootageReader:
-    """Questions to the index. Every method raises NotReady while the index is missing or being rebuilt."""
+    """Queries of the index. Every method raises NotReady while the index is missing or being rebuilt."""
 
     def __init__(self, index: IndexReader, clock: Clock, settle_us: int) -> None:
         self._index = index
@@ -125,12 +125,12 @@ class FootageReader:
         self._settle_us = settle_us
 
     async def window_records(self, camera_id: str, window: Window) -> WindowRecords:
-        """Everything about the window, consistent in the one way that matters.
+        """All records of the window.
 
-        `log_us` is read first: what is read after it can only be newer, so nothing reads as a gap that was on its way.
+        `log_us` is read first: what is read after it can only be newer, so footage that is being stored is no gap.
 
         Raises:
-            NotKnown: no such camera.
+            NotFound: no such camera.
         """
         meta = await self._meta()
         if not CAMERA_ID.fullmatch(camera_id):
@@ -153,12 +153,12 @@ class FootageReader:
         limit: int,
         epoch: str | None = None,
     ) -> list[IndexEntry]:
-        """The first `limit` segments that touch the window and come after `after`, in the order of `position`.
+        """The first `limit` segments that intersect the window and sort after `after` (`sort_key`).
 
-        Of that epoch alone, if one is named.
+        Of `epoch` alone, if one is given.
 
         Raises:
-            NotKnown: no such camera.
+            NotFound: no such camera.
         """
         meta = await self._meta()
         await self._revisions(camera_id)
@@ -176,7 +176,7 @@ class FootageReader:
         return found[:limit]
 
     async def healths(self, cameras: Iterable[Camera] | None = None) -> list[StreamHealth]:
-        """How each of these cameras is doing, in their order; of all, by id, where none are named."""
+        """The health of `cameras`, in their order; of all cameras by id if None."""
         meta = await self._meta()
         known = (await self._index.cameras()).values() if cameras is None else cameras
         by_id = {camera.camera_id: camera for camera in known}
@@ -192,10 +192,10 @@ class FootageReader:
         return out
 
     async def camera(self, camera_id: str) -> tuple[StreamHealth, Profile | None]:
-        """How the camera is doing, and what it was last seen to be.
+        """A camera's health and its newest profile.
 
         Raises:
-            NotKnown: no such camera, or footage alone is known of it.
+            NotFound: no such camera, or it has footage but no record.
         """
         meta = await self._meta()
         revisions = await self._revisions(camera_id)
@@ -213,9 +213,9 @@ class FootageReader:
         return list(_require_consistent(await self._index.cameras_with_meta()).values())
 
     async def states_at(self, camera_ids: Sequence[str], at_us: int) -> dict[str, State]:
-        """What is known of that instant, by camera id.
+        """Each camera's state at an instant, by id.
 
-        A glance at the index shows who is stored then; the ledger is asked of the others alone.
+        Stored instants are looked up in the index; only the other cameras need their ledger computed.
         """
         coverage = _require_consistent(await self._index.states_at(camera_ids, at_us))
         recorded = [one for one, found in coverage.items() if found.is_stored and not found.is_expired]
@@ -241,17 +241,17 @@ class FootageReader:
         return found
 
     async def expired(self, camera_id: str) -> list[Interval]:
-        """What retention has let go of, merged."""
+        """Intervals that retention has deleted, merged."""
         meta = await self._meta()
         found = await self._index.expired_intervals([camera_id])
         await self._require_unchanged_meta(meta)
         return found[camera_id]
 
     async def still(self, camera_id: str) -> LatestStill | None:
-        """The newest still, if there is one of the last minute.
+        """The newest still; None if there is none of the last minute.
 
         Raises:
-            NotKnown: no such camera.
+            NotFound: no such camera.
         """
         await self._meta()
         await self._revisions(camera_id)
@@ -260,7 +260,7 @@ class FootageReader:
     async def _newest(
         self, cameras: Iterable[Camera], latest: Mapping[str, int], now_us: int
     ) -> dict[str, NewestSegment]:
-        """The newest segments; their lengths are looked up only where they decide whether the next one is late."""
+        """The newest segments; lengths are looked up only where they decide whether the next one is late."""
         out: dict[str, NewestSegment] = {}
         unsure: dict[str, int] = {}
         async for camera in yield_periodically(cameras):
@@ -277,7 +277,7 @@ class FootageReader:
         return out
 
     async def _now_us(self) -> int:
-        """This host's clock, unless the log has got further: then that is behind."""
+        """This host's clock, or the newest watermark if that is later: then this clock is behind."""
         return max(self._clock.now_us(), *(await self._index.watermarks_us()).values(), 0)
 
     async def _revisions(self, camera_id: str) -> list[Camera]:
@@ -289,7 +289,7 @@ class FootageReader:
         return revisions
 
     async def _must_be_known(self, camera_id: str) -> None:
-        """Footage may be stored of a camera that has no record."""
+        """Raises NotFound unless footage is stored: a camera may have some without a record."""
         if camera_id not in await self._index.camera_ids():
             raise _no_such_camera(camera_id)
 
@@ -319,11 +319,11 @@ def _require_consistent(read: ReadWithMeta[T]) -> T:
 
 
 def _require_unchanged(before: Meta, after: Meta) -> None:
-    """An index emptied or built anew while it was read would have made gaps of what is stored."""
+    """Raises NotReady if the index was emptied or rebuilt during the read: stored footage would appear as gaps."""
     if (after.build, after.partitions) != (before.build, before.partitions):
         raise NotReady("the index was built anew while it was read", {})
 
 
 def sort_key(entry: IndexEntry) -> tuple[int, str, int, int]:
-    """Where the segment stands in lists."""
+    """Sort key of segments in lists."""
     return entry.start_us, entry.epoch, entry.first_seq, entry.last_seq

@@ -1,4 +1,4 @@
-"""HEAD, on every route that has GET: the same answer without its content (RFC 9110 section 9.3.2)."""
+"""HEAD on every GET route: the same response without its content (RFC 9110 section 9.3.2)."""
 
 from contextvars import ContextVar
 
@@ -8,12 +8,12 @@ _is_head_request = ContextVar("asked_for_head", default=False)
 
 
 def is_head() -> bool:
-    """Whether the request under way wants no content: nothing is served to whoever sent it."""
+    """Whether the current request is a HEAD: no footage is read or sent."""
     return _is_head_request.get()
 
 
 class HeadMiddleware:
-    """An ASGI application that is asked GET where HEAD was, and whose content is left out then."""
+    """ASGI middleware that handles HEAD as GET and drops the content."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Placing and releasing holds: the object first, then what is asked; so no accepted hold loses its footage."""
+"""Places and releases holds. The hold is written before expiry is checked: no accepted hold loses its footage."""
 
 from dataclasses import dataclass
 
@@ -22,15 +22,15 @@ from districam_common.s3.hold_store import HoldStore
 
 
 class NoSuchHold(NotFound):
-    """There is none, or it is over."""
+    """No hold has that id, or it is released."""
 
 
 class HoldUnreadable(Rejected):
-    """It is there, keeps its footage, and cannot be read by this version."""
+    """The hold exists and protects its footage, but this version cannot read it."""
 
 
 class FootageExpired(Rejected):
-    """Retention has let go of some of the window; `expired` is what."""
+    """Retention has deleted part of the window; `expired` has the intervals."""
 
     def __init__(self, message: str, expired: list[Interval]) -> None:
         super().__init__(message)
@@ -47,30 +47,30 @@ class HoldWithState:
 
 @dataclass(frozen=True, slots=True)
 class HoldList:
-    """Holds in force; `unread`: ids of those that are listed and cannot be read."""
+    """Active holds; `unread`: ids of active holds that this version cannot read."""
 
     holds: list[HoldWithState]
     unread: list[str]
 
 
 class HoldService:
-    """Every method may raise `Retriable`."""
+    """Holds in the bucket, cached in Redis. Every method may raise `Retriable`."""
 
     def __init__(self, blobs: Blobs, index: IndexReader) -> None:
         self._store = HoldStore(blobs)
         self._index = index
 
     async def watermark_us(self) -> int:
-        """How far the recorders have got, by the brokers' clock: the earliest that it can be now. 0: not known."""
+        """The recorders' newest watermark (broker clock): a lower bound of the current time. 0 if unknown."""
         return max((await self._index.watermarks_us()).values(), default=0)
 
     async def place(self, hold: Hold, footage: FootageReader) -> HoldWithState:
-        """Writes the hold, then looks at what has expired.
+        """Writes the hold, then reads what has expired.
 
-        Retention says `expired`, then reads the holds again, then deletes: whatever the order, one of the two sees the other.
+        Retention announces `expired`, reads the holds again, then deletes: in any order, one of the two sees the other.
 
         Raises:
-            TooLate: some of the window has expired; the hold is gone again.
+            FootageExpired: part of the window has expired; the hold is removed again.
         """
         await self._store.place(hold)
         try:
@@ -86,11 +86,11 @@ class HoldService:
         return HoldWithState(hold, UNKNOWN_HOLD_STATE)
 
     async def release(self, hold_id: str, *, by: str, name: str, now_us: int, reason: str) -> None:
-        """Ends the hold; what is known of it is kept.
+        """Ends the hold; its record is kept.
 
         Raises:
-            NoSuchHold: there is none in force.
-            HoldUnreadable: there is one, and what is known of it could not be kept.
+            NoSuchHold: no active hold has that id.
+            HoldUnreadable: this version cannot read it, so its record could not be kept.
         """
         hold = await self._found(hold_id)
         if hold is None or isinstance(hold, ReleasedHold):
@@ -102,7 +102,7 @@ class HoldService:
         await self._index.uncache_hold(hold_id)
 
     async def list_active(self) -> HoldList:
-        """Every hold in force, in the order of placing; and the ids of those that this version cannot read."""
+        """Active holds by time of placing, and the ids of those that this version cannot read."""
         states, cached = await self._index.hold_states(), await self._index.holds()
         holds: list[Hold] = []
         for hold_id, body in cached.items():
@@ -124,11 +124,11 @@ class HoldService:
             ) from error
 
     async def get(self, hold_id: str) -> HoldWithState:
-        """A hold, also one that is over.
+        """A hold, active or released.
 
         Raises:
-            NoSuchHold: there never was one.
-            HoldUnreadable: there is one that cannot be read.
+            NoSuchHold: none has that id.
+            HoldUnreadable: this version cannot read it.
         """
         hold = await self._found(hold_id)
         if hold is None:
@@ -137,7 +137,7 @@ class HoldService:
 
 
 def explanation_fields(hold: Hold, records: WindowRecords) -> dict[str, tuple[str, ...]]:
-    """What the hold keeps of the events that explain its window."""
+    """The events kept with the hold because they explain its window."""
     inputs, window = records.inputs, (hold.from_us, hold.to_us)
     return {
         "events": encode_events(explaining_events(inputs.events, *window)),

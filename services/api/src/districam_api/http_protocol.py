@@ -1,4 +1,4 @@
-"""uvicorn's HTTP of one connection, known to `Connections`, and able to be reset."""
+"""uvicorn's HTTP protocol of one connection, registered with `Connections`; it can be reset."""
 
 import socket
 import struct
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from districam_api.core.deadlines import Phase
 
 _ZERO_LINGER = struct.pack("ii", 1, 0)
-"""SO_LINGER of no seconds: closing sends RST (socket(7))."""
+"""SO_LINGER of 0 s: closing sends RST (socket(7))."""
 _REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class HttpProtocol(H11Protocol):
-    """By h11, whose state tells what is awaited, and which bounds heads; never by httptools, which does neither."""
+    """Based on h11, which exposes its parser state and bounds request heads; httptools does neither."""
 
     def __init__(self, connections: Connections, connection: Connection, config: Config, state: ServerState) -> None:
         super().__init__(config=config, server_state=state, app_state={})
@@ -40,13 +40,13 @@ class HttpProtocol(H11Protocol):
 
     @property
     def phase(self) -> "Phase":
-        """What is awaited."""
+        """What the connection waits for."""
         if self.conn.their_state is h11.SEND_BODY:
             return "body"
         return "head" if self.conn.their_state is h11.IDLE else "answer"
 
     def request_info(self) -> dict[str, Any]:
-        """What was asked last, and by which key, for a line in the log. The query stays out: it may hold a token."""
+        """Path and key id of the last request, for a log line. Without the query, which may hold a token."""
         scope = self.scope or {}
         return {"path": scope.get("path", "")[:200], "key_id": scope.get("state", {}).get("key_id", "-")}
 
@@ -75,7 +75,7 @@ class HttpProtocol(H11Protocol):
             self.transport.close()
 
     def close_timed_out(self) -> None:
-        """Ends a connection whose request did not come in time."""
+        """Closes a connection whose request missed its deadline: 408, or a reset if a response has begun."""
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
             self.reset()  # in the middle of an answer there is no room for another
             return
@@ -83,7 +83,7 @@ class HttpProtocol(H11Protocol):
         self.transport.close()
 
     def reset(self) -> None:
-        """Ends the connection at once: what is waiting for the client is thrown away, and it is told so."""
+        """Closes the connection with RST; unsent data is dropped."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ZERO_LINGER)

@@ -1,4 +1,4 @@
-"""The file of bearer keys: read, read again when it changes, and written whole."""
+"""The file of API keys: read, re-read when it changes, and replaced as a whole."""
 
 import contextlib
 import fcntl
@@ -28,7 +28,7 @@ def read(file: Path) -> list[Key]:
     """The keys in the file.
 
     Raises:
-        ValueError: it cannot be read, or is not what it should be; without what it holds.
+        ValueError: it cannot be read, or is malformed; the message shows none of its content.
     """
     try:
         found = _FORM.validate_json(file.read_bytes(), extra="forbid").keys
@@ -44,7 +44,7 @@ def read(file: Path) -> list[Key]:
 
 
 def write(file: Path, keys: Iterable[Key]) -> None:
-    """Puts a new file in the place of the old one: readers see either, whole. For its owner alone.
+    """Replaces the file atomically, with mode 0600.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -64,10 +64,10 @@ def write(file: Path, keys: Iterable[Key]) -> None:
 
 @contextlib.contextmanager
 def exclusive_lock(file: Path) -> Generator[None]:
-    """Keeps other commands from the file, so that none undoes what another one did.
+    """Serialises `keys` commands, so that none overwrites another's change. Locks the folder.
 
     Raises:
-        OSError: there is no such folder.
+        OSError: the folder does not exist.
     """
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -78,7 +78,7 @@ def exclusive_lock(file: Path) -> Generator[None]:
 
 
 class KeyRing:
-    """The keys in force."""
+    """The API keys, reloaded from their file."""
 
     def __init__(self, file: Path) -> None:
         """Reads the file. Raises ValueError."""
@@ -87,16 +87,16 @@ class KeyRing:
         self._keys = {key.id: key for key in read(file)}
 
     def verify(self, text: str) -> Key | None:
-        """The key that this is, unless it is revoked."""
+        """The active key with this text, or None."""
         return verify_key(self._keys, text)
 
     def active_key(self, key_id: str) -> Key | None:
-        """The key of that id, unless it is revoked."""
+        """The active key with this id, or None."""
         key = self._keys.get(key_id)
         return key if key and key.revoked_us is None else None
 
     def refresh(self) -> None:
-        """Takes up a file that has changed; one that cannot be read leaves the old keys in force. Reads a file."""
+        """Reads the file again if it has changed; the old keys stay valid if that fails. Blocking."""
         stamp = _stamp(self._file)
         if stamp == self._stamp:
             return

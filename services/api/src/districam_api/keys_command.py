@@ -1,4 +1,4 @@
-"""`districam-api keys`: makes, shows and revokes the keys in `api.keys_file`."""
+"""`districam-api keys`: creates, lists and revokes the keys in `api.keys_file`."""
 
 import argparse
 import secrets
@@ -18,7 +18,7 @@ EXIT_OK, EXIT_FAILED = 0, 1
 
 
 def main(arguments: Sequence[str], clock: Clock) -> int:
-    """Runs the command; gives the exit code."""
+    """Runs the command. Returns the exit code."""
     args = _parser().parse_args(arguments)
     try:
         file = load(KeysSettings).api.keys_file

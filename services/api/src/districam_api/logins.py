@@ -1,4 +1,4 @@
-"""Login by cookie for pages, and who is asking."""
+"""Login by cookie for the page, and the caller's session."""
 
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from districam_common.runtime.service import Runtime
 log = structlog.get_logger()
 
 SYNC_INTERVAL_S = 1.0
-"""A login that was ended must be worth nothing soon, on every replica."""
+"""Short, so that a logout takes effect on every replica within 3 s."""
 NO_STORE = {"Cache-Control": "no-store"}
 _LOGIN: dict[int | str, dict[str, Any]] = {
     401: {"description": "The key is unknown or revoked", **PROBLEM_CONTENT},
@@ -31,9 +31,9 @@ router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 
 
 async def run_login_sync(revoked_logins: RevokedLogins, store: EndedLogins, runtime: Runtime) -> None:
-    """Tells other replicas which logins were ended here, and hears of theirs, until the runtime is asked to stop.
+    """Exchanges revoked logins with the other replicas through Redis, until the runtime stops.
 
-    While Redis is away, this replica goes by what it knows, and tells the rest as soon as it is back.
+    While Redis is unavailable, this replica uses those it knows, and publishes its own as soon as Redis is back.
     """
     is_synced = True
     while True:
@@ -53,13 +53,13 @@ async def run_login_sync(revoked_logins: RevokedLogins, store: EndedLogins, runt
 
 @router.get("/session", response_model=schemas.Session)
 async def session(deps: Deps, caller: CurrentCaller, query: Annotated[schemas.Query, FromQuery()]) -> Response:
-    """Who asks, and how long the login lasts."""
+    """The caller's identity and role, and when the login expires."""
     return JSONResponse(responses.session(caller, deps.site, query.zone(deps.zone)), headers=NO_STORE)
 
 
 @router.post("/login", response_model=schemas.Session, responses=_LOGIN)
 async def login(deps: Deps, request: Request, body: schemas.Login) -> Response:
-    """Opens the api to this browser for 12 hours, or until the key is revoked."""
+    """Logs this browser in for 12 hours, or until the key is revoked."""
     access: Authenticator = authenticator_of(request)
     if access.keys is None:
         return JSONResponse(responses.session(LOOPBACK_OPERATOR, deps.site, deps.zone), headers=NO_STORE)
@@ -71,7 +71,7 @@ async def login(deps: Deps, request: Request, body: schemas.Login) -> Response:
 
 @router.post("/logout", status_code=204, response_class=Response, responses=_LOGIN)
 async def logout(request: Request, caller: CurrentCaller) -> Response:
-    """Ends the login on every replica, takes the cookie back and has the browser forget what it kept of footage."""
+    """Ends the login on every replica, deletes the cookie and clears what the browser has cached of footage."""
     access = authenticator_of(request)
     if caller.expires_us is not None:
         access.revoked_logins.revoke(caller.login, caller.expires_us)

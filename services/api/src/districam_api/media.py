@@ -1,4 +1,4 @@
-"""The objects behind media URLs: ranges, streams of bounded memory, and the audit's line."""
+"""Serves stored objects: byte ranges, streaming in bounded memory, and the audit log."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class RangeHeaders:
-    """Which part of an object is wanted, and on what condition: headers as they came."""
+    """The request's Range, If-Range and If-None-Match headers, not parsed."""
 
     range: str | None = None
     if_range: str | None = None
@@ -36,15 +36,14 @@ async def parse_range_headers(
     if_range: Annotated[str | None, Header(alias="If-Range")] = None,
     if_none_match: Annotated[str | None, Header(alias="If-None-Match")] = None,
 ) -> RangeHeaders:
-    """Of a request's headers."""
     return RangeHeaders(range_, if_range, if_none_match)
 
 
 async def require_http_1_1(request: Request) -> None:
-    """Refuses HTTP/1.0 where an answer is sent without its length: one that broke off would look whole there.
+    """Refuses HTTP/1.0 for responses without a known length: a truncated one would look complete there.
 
     Raises:
-        Refusal: 426 (RFC 9110 section 15.5.22).
+        ProblemError: 426 (RFC 9110 section 15.5.22).
     """
     if request.scope["http_version"] in ("0.9", "1.0"):
         raise ProblemError(
@@ -58,10 +57,10 @@ async def require_http_1_1(request: Request) -> None:
 async def serve_object(
     blobs: Blobs, key: str, range_headers: RangeHeaders, key_id: str, cache_control: str
 ) -> Response:
-    """The object of a segment, or the part of it that was asked for. An object never changes: its tag is its digest.
+    """A segment's object, or the requested range. Objects never change: the entity tag is the SHA-256 digest.
 
     Raises:
-        NotKnown: there is no such object. Unsatisfiable: no such part. Retriable: the store is away.
+        NotFound: no such object. RangeNotSatisfiable: no such range. Retriable: the store is unavailable.
     """
     segment = _parse_key(key)
     head = await blobs.head(key)
@@ -87,7 +86,7 @@ async def serve_object(
 
 
 def _parse_key(key: str) -> SegmentKeyFields:
-    """What the key says. Nothing else in the bucket is served, whoever signed for it."""
+    """The key's fields. Only segments are served, whatever else a token may name."""
     try:
         return parse_segment_object_key(key, 0)
     except ValueError as error:
@@ -95,9 +94,9 @@ def _parse_key(key: str) -> SegmentKeyFields:
 
 
 class MediaStreamingResponse(StreamingResponse):
-    """Passes pieces on as the client takes them, and closes their source when it goes away; then calls `done`.
+    """Streams `content` at the client's pace and closes it on disconnect; then calls `on_close`.
 
-    If the source fails, the connection is reset. Nothing is read for HEAD.
+    If `content` fails, the connection is reset. For HEAD nothing is read.
     """
 
     def __init__(
@@ -129,17 +128,17 @@ class MediaStreamingResponse(StreamingResponse):
 
 
 def download_name(camera_id: str, at_us: int, kind: str) -> str:
-    """The name under which a person keeps it."""
+    """The file name that browsers suggest."""
     return f"{camera_id}_{format_rfc3339(at_us).replace(':', '-')}.{kind}"
 
 
 def download_headers(name: str) -> dict[str, str]:
-    """Headers of an answer that is made for who asks."""
+    """Headers of a response that is generated for one caller."""
     return {"Cache-Control": "private, no-cache", "Content-Disposition": f'inline; filename="{name}"'}
 
 
 def log_served(route: str, key_id: str, camera_id: str, from_us: int, to_us: int, **more: object) -> None:
-    """The audit's line: who was given what footage. HEAD gives none."""
+    """Writes the audit line of served footage; none for HEAD."""
     if is_head():
         return
     window = {"from": format_rfc3339(from_us), "to": format_rfc3339(to_us)}

@@ -1,4 +1,4 @@
-"""Counts and times requests, by the route's template."""
+"""Counts and times requests by route template."""
 
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,7 +20,7 @@ NO_ROUTE = "-"
 
 
 class MetricsMiddleware:
-    """An ASGI application whose requests are measured."""
+    """ASGI middleware that counts and times requests."""
 
     def __init__(self, app: ASGIApp, clock: Clock) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Reading ahead: the next item is on its way while this one is worked on."""
+"""Read-ahead: the next item is fetched while the current one is processed."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def prefetch(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """The items of `source`, each asked for when the one before is given out. Close both, this one first."""
+    """The items of `source`, each fetched one ahead. Close both generators, this one first."""
 
     async def following() -> tuple[T] | None:
         async for item in source:

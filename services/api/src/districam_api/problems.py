@@ -1,4 +1,4 @@
-"""Every refusal as an RFC 9457 problem, with what is wrong field by field."""
+"""Errors as RFC 9457 problems, with a message for each invalid field."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -26,7 +26,7 @@ CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 MAX_LOGGED_PATH_CHARS = 200
 METHODS = ("GET", "POST", "DELETE")
-"""Of all our routes."""
+"""The methods of all routes."""
 
 PROBLEM_CONTENT = {"content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -42,7 +42,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class ProblemError(Exception):
-    """An answer that is a problem, decided by a route. `extensions` are RFC 9457 extension members."""
+    """A problem response raised by a route. `extensions` are RFC 9457 extension members (section 3.2)."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ def problem_response(
     extensions: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """The answer; its title is the status's phrase, as `about:blank` demands."""
+    """The response; its title is the status phrase, as `about:blank` requires (RFC 9457 section 4.2.1)."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -82,12 +82,12 @@ def problem_response(
 
 
 def logged_path(request: Request) -> str:
-    """The path asked for, for a line in the log: its beginning, however long it is."""
+    """The request's path, truncated for the log."""
     return request.url.path[:MAX_LOGGED_PATH_CHARS]
 
 
 def install(app: FastAPI) -> None:
-    """Makes problems of everything that `app` can raise."""
+    """Registers handlers that answer every exception of `app` with a problem."""
     for kind, handler in {
         RequestValidationError: _invalid,
         HTTPException: _http,
@@ -100,7 +100,7 @@ def install(app: FastAPI) -> None:
 
 
 def add_problem_schemas(document: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document with the problem's schema, where `REFUSALS` point, in place of FastAPI's own."""
+    """Adds the schema that PROBLEM_RESPONSES refer to, in place of FastAPI's own error schemas."""
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -130,7 +130,7 @@ def _field_error(one: Mapping[str, Any]) -> FieldError:
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
-    """What the router refuses: no such path (404), another method (405), a body that is no text (400)."""
+    """Errors of the router: no such path (404), another method (405), a body that is not text (400)."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
         return problem_response(request, 422, "body: is not JSON", errors=[FieldError("body", "is not JSON")])
@@ -144,7 +144,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of all routes of this path (RFC 9110 section 15.5.6); the router names those of the first alone."""
+    """Methods of all routes of this path (RFC 9110 section 15.5.6); the router names those of the first match only."""
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
     routes = request.app.router.routes
     found = [m for m, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
@@ -178,6 +178,6 @@ async def _districam_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
-    """Says nothing of the inside; the log does."""
+    """Answers 500 without details; the log has them."""
     log.error("request failed", path=logged_path(request), exc_info=error)
     return problem_response(request, 500, "the api failed; its log says why")

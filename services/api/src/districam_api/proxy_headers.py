@@ -1,4 +1,4 @@
-"""Who asks, as the proxies in front of the api say, and how much of that at once."""
+"""The client's address as trusted proxies report it, and a limit of concurrent requests per client."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,13 +9,13 @@ from districam_api.core.forwarded import TrustedProxies
 from districam_api.problems import problem_response
 
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "via")
-"""Whoever reads one of these in a request does not talk with the one who asks."""
+"""A request with one of these came through a proxy."""
 
 
 class ProxyHeadersMiddleware:
-    """An ASGI application whose requests have the address of who asks, whoever brings them.
+    """ASGI middleware that sets the client's address from the headers of trusted proxies.
 
-    Behind a proxy connections tell nothing of how much one client wants, so its requests under way are counted.
+    A proxy's connections do not show how much one client asks for, so its concurrent requests are limited.
     """
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies, max_per_network: int) -> None:

@@ -1,4 +1,4 @@
-"""The routes: read what is asked, ask, answer."""
+"""The routes of cameras, footage and media."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -33,7 +33,7 @@ MAX_SEGMENTS_US = MAX_TIMELINE_US
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the routes ask."""
+    """What the routes use."""
 
     footage: FootageReader
     blobs: Blobs
@@ -45,11 +45,11 @@ class Dependencies:
     site: str
     holds: HoldService
     media_cache_control: str
-    """How long browsers may keep an object: its Cache-Control."""
+    """Cache-Control of media objects."""
 
 
 async def _dependencies(request: Request) -> Dependencies:
-    """A coroutine, as every dependency here: FastAPI has a thread run what is none."""
+    """A coroutine, as are all dependencies here: FastAPI runs other functions in a thread."""
     return cast("Dependencies", request.app.state.deps)
 
 
@@ -59,7 +59,7 @@ router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 
 @router.get("/cameras", response_model=schemas.Cameras)
 async def cameras(deps: Deps, query: Annotated[schemas.CamerasQuery, FromQuery()]) -> Response:
-    """Search the cameras by words, group and place."""
+    """Searches cameras by words, group and place."""
     camera_filter, zone = query.filter(), query.zone(deps.zone)
     found = search.page(await deps.footage.camera_records(), camera_filter, query.limit, query.cursor)
     healths = await deps.footage.healths(one.camera for one in found.found)
@@ -68,14 +68,14 @@ async def cameras(deps: Deps, query: Annotated[schemas.CamerasQuery, FromQuery()
 
 @router.get("/cameras/{camera_id}", response_model=schemas.CameraInFull)
 async def camera(deps: Deps, camera_id: str, query: Annotated[schemas.Query, FromQuery()]) -> Response:
-    """A camera's record, how its stream is doing, and what it is seen to be."""
+    """A camera's record, its stream's health, and its measured profile."""
     health, profile = await deps.footage.camera(camera_id)
     return JSONResponse(responses.camera_detail(health, profile, query.zone(deps.zone)))
 
 
 @router.get("/cameras/{camera_id}/timeline", response_model=schemas.Timeline)
 async def timeline(deps: Deps, camera_id: str, query: Annotated[schemas.WindowQuery, FromQuery()]) -> Response:
-    """What is known of each instant of a window of at most 31 days: stored, or missing and why."""
+    """The state of each instant in a window of at most 31 days: stored, or missing and why."""
     records = await deps.footage.window_records(camera_id, query.window(MAX_TIMELINE_US))
     zone = query.zone(deps.zone)
     return JSONResponse(responses.timeline(camera_id, records.window, await compute_states(records), zone))
@@ -85,7 +85,7 @@ async def timeline(deps: Deps, camera_id: str, query: Annotated[schemas.WindowQu
 async def segments(
     deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.SegmentsQuery, FromQuery()]
 ) -> Response:
-    """The stored segments that touch a window of at most 31 days, by start, each with its URL."""
+    """The stored segments that intersect a window of at most 31 days, by start, each with its URL."""
     window, zone = query.window(MAX_SEGMENTS_US), query.zone(deps.zone)
     after = cursors.decode(query.cursor, (int, str, int, int)) if query.cursor else None
     found = await deps.footage.page(camera_id, window, after, query.limit + 1, query.epoch)
@@ -96,7 +96,7 @@ async def segments(
 
 
 def _with_urls(deps: Dependencies, caller: Caller, camera_id: str, found: Iterable[IndexEntry]) -> list[SegmentWithUrl]:
-    """The segments with their keys and URLs, all signed for the same time and for who asks."""
+    """The segments with object keys and URLs, signed for this caller with one expiry."""
     entries = list(found)
     keys = [segment_object_key(camera_id, entry) for entry in entries]
     urls = deps.token_signer.sign_media_urls(keys, caller, deps.clock.now_us())
@@ -118,7 +118,7 @@ _PLAYLIST = {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "descrip
 async def playlist_m3u8(
     deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
 ) -> Response:
-    """The footage of a window of at most 24 hours as one playlist; 404 with the causes if there is none."""
+    """The footage of a window of at most 24 hours as one HLS playlist; 404 with the causes if there is none."""
     window = query.window(MAX_PLAYLIST_US)
     records = await deps.footage.window_records(camera_id, window)
     epoch_records = records.for_epoch(query.epoch)
@@ -236,7 +236,7 @@ async def latest_jpg(
 
 @router.get("/streams", response_model=schemas.Streams)
 async def streams(deps: Deps, query: Annotated[schemas.Query, FromQuery()]) -> Response:
-    """Health now, one line a camera."""
+    """The current health of every camera's stream."""
     healths, now_us, zone = await deps.footage.healths(), deps.clock.now_us(), query.zone(deps.zone)
     lines = [responses.stream(one, now_us, zone) async for one in yield_periodically(responses.not_deleted(healths))]
     return JSONResponse(responses.streams(lines, now_us, zone))
@@ -247,7 +247,7 @@ _COVERAGE: dict[int | str, dict[str, Any]] = {200: {"model": schemas.CoverageAt 
 
 @router.get("/coverage", response_class=JSONResponse, responses=PROBLEM_RESPONSES | _COVERAGE)
 async def coverage(deps: Deps, query: Annotated[schemas.CoverageQuery, FromQuery()]) -> Response:
-    """What is known of an instant, a camera a line; or what is stored of a window of at most 31 days, in bitmaps."""
+    """Each camera's state at an instant; or bitmaps of what is stored in a window of at most 31 days."""
     when, camera_filter, zone = query.when(MAX_TIMELINE_US), query.filter(), query.zone(deps.zone)
     found = search.page(await deps.footage.camera_records(), camera_filter, query.limit, query.cursor)
     ids = [one.camera.camera_id for one in found.found]
@@ -279,7 +279,7 @@ async def media_object(
     query: Annotated[schemas.MediaQuery, FromQuery()],
     range_headers: Annotated[media.RangeHeaders, Depends(media.parse_range_headers)],
 ) -> Response:
-    """A segment's object, or the part that Range asks for. The URL comes from a playlist or a list of segments."""
+    """A segment's object, or the range of it that Range names. URLs come from a playlist or a list of segments."""
     checked = deps.token_signer.verify_media(key, query.token, deps.clock.now_us())
     if checked.verdict != "valid":
         raise ProblemError(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")

@@ -1,4 +1,4 @@
-"""Holds: footage that must stay. For operators alone."""
+"""Holds: footage that must not be deleted. Operators only."""
 
 import secrets
 from dataclasses import replace
@@ -43,7 +43,7 @@ HoldId = Annotated[str, FromPath(max_length=64)]
 
 @router.post("/holds", status_code=201, response_class=JSONResponse, responses=_PLACED)
 async def place_hold(deps: Deps, caller: OperatorCaller, body: schemas.Placing) -> Response:
-    """Keeps a camera's footage of a window of at most 31 days, whatever retention and the budget say."""
+    """Protects a camera's footage in a window of at most 31 days from retention and the storage budget."""
     window, zone = body.window(MAX_TIMELINE_US), body.zone(deps.zone)
     records = await deps.footage.window_records(body.camera_id, window)
     watermark_us = await deps.holds.watermark_us()
@@ -70,7 +70,7 @@ async def place_hold(deps: Deps, caller: OperatorCaller, body: schemas.Placing) 
 
 @router.get("/holds", response_model=schemas.Holds)
 async def holds(deps: Deps, caller: OperatorCaller, query: Annotated[schemas.HoldsQuery, FromQuery()]) -> Response:
-    """Holds in force, oldest first, and how far each is applied."""
+    """Active holds, oldest first, and how far each is applied."""
     del caller
     zone = query.zone(deps.zone)
     after = cursors.decode(query.cursor, (int, str)) if query.cursor else None
@@ -91,7 +91,7 @@ def _sort_key(one: HoldWithState) -> tuple[int, str]:
 async def hold(
     deps: Deps, caller: OperatorCaller, hold_id: HoldId, query: Annotated[schemas.HoldQuery, FromQuery()]
 ) -> Response:
-    """A hold, also one that is released: who placed and who released it, when and why."""
+    """A hold, active or released: who placed and who released it, when and why."""
     del caller
     found = await deps.holds.get(hold_responses.parse_hold_id(hold_id))
     return JSONResponse(hold_responses.hold(found.hold, found.state, query.zone(deps.zone)))
@@ -104,7 +104,7 @@ async def release_hold(
     hold_id: HoldId,
     query: Annotated[schemas.ReleaseHoldQuery, FromQuery()],
 ) -> Response:
-    """Gives the footage back to retention."""
+    """Releases the hold: retention applies to its footage again."""
     await deps.holds.release(
         hold_responses.parse_hold_id(hold_id), by=caller.key_id, name=caller.name, now_us=deps.clock.now_us(),
         reason=query.reason,

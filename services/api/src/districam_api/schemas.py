@@ -1,4 +1,4 @@
-"""The shapes of requests and answers, for OpenAPI. Long lists are answered without passing through these models."""
+"""Parameters and bodies of requests and responses, for OpenAPI. Long lists bypass these models."""
 
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -20,14 +20,14 @@ StreamState = Literal["disabled", "lost", "recording", "late"]
 
 
 class Query(BaseModel):
-    """Parameters of a route; one that it does not know is refused, not ignored."""
+    """Parameters of a route; unknown ones are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
     tz: str | None = Field(None, description="IANA zone of local times here, and of those in the answer")
 
     def zone(self, default: ZoneInfo) -> ZoneInfo:
-        """In which the answer says local times."""
+        """The zone of local times in the answer."""
         return default if self.tz is None else parse_zone(self.tz)
 
 
@@ -68,7 +68,7 @@ class SegmentsQuery(FootageQuery):
 
 
 class CamerasQuery(Query):
-    """Which cameras."""
+    """Which cameras to list."""
 
     q: str = Field("", max_length=200, description="words in id, name, place or groups, whatever case and diacritics")
     group: str | None = Field(None, max_length=200)
@@ -86,7 +86,7 @@ class CamerasQuery(Query):
 
 
 class CoverageQuery(CamerasQuery):
-    """An instant, or a window, of these cameras."""
+    """An instant or a window of the matching cameras."""
 
     at: str | None = Field(None, description=f"{_INSTANT_HELP}; or from and to")
     from_: str | None = Field(None, alias="from", description=f"inclusive; {_INSTANT_HELP}")
@@ -94,7 +94,11 @@ class CoverageQuery(CamerasQuery):
     limit: int = Field(100, ge=1, le=1000, description="cameras a page")
 
     def when(self, max_us: int) -> int | Window:
-        """The instant or the window."""
+        """The instant or the window.
+
+        Raises:
+            InvalidParameter: neither or both are given, or one is invalid.
+        """
         zone = None if self.tz is None else parse_zone(self.tz)
         if self.at is None:
             if self.from_ is None or self.to is None:
@@ -106,7 +110,7 @@ class CoverageQuery(CamerasQuery):
 
 
 class Login(BaseModel):
-    """A key, as `districam-api keys create` printed it."""
+    """An API key, as `districam-api keys create` printed it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -114,7 +118,7 @@ class Login(BaseModel):
 
 
 class MediaQuery(BaseModel):
-    """What opens an object."""
+    """The token that grants access to the object."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -125,7 +129,7 @@ class MediaQuery(BaseModel):
 
 
 class Strict(BaseModel):
-    """Has these fields and no others."""
+    """A model that rejects unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -135,7 +139,7 @@ class ResponseBody(Strict):
 
 
 class Session(ResponseBody):
-    """Who asks. `open`: the api asks nobody for a key. `expires` of a login by cookie."""
+    """The caller's session. `open` means API keys are disabled. `expires` is set for cookie logins."""
 
     site: str
     tz: str
@@ -148,14 +152,14 @@ class Session(ResponseBody):
 
 
 class FieldProblem(ResponseBody):
-    """A parameter, and what to do about it."""
+    """An invalid parameter, and how to correct it."""
 
     field: str
     message: str
 
 
 class Problem(BaseModel):
-    """RFC 9457. Some problems say more: `progress` of an index being built, `states` of a window without footage."""
+    """RFC 9457. Some have extension members: `progress` of an index rebuild, `states` of a window without footage."""
 
     type: str
     title: str
@@ -166,7 +170,7 @@ class Problem(BaseModel):
 
 
 class Location(ResponseBody):
-    """WGS 84 degrees; heading clockwise from north; the place in the operator's words."""
+    """WGS 84 degrees; heading clockwise from north; the place as the operator wrote it."""
 
     latitude: float
     longitude: float
@@ -175,7 +179,7 @@ class Location(ResponseBody):
 
 
 class StreamStatus(ResponseBody):
-    """How a stream is doing. `cause` and `detail` where it is lost; `since`: the event in force took effect."""
+    """A stream's health. `cause` and `detail` are set if it is lost; `since`: when the current event took effect."""
 
     state: StreamState
     cause: Cause | None
@@ -187,10 +191,10 @@ class StreamStatus(ResponseBody):
 
 
 class Camera(StreamStatus):
-    """The newest revision of a camera's record, and how its stream is doing.
+    """The newest revision of a camera's record, and its stream's health.
 
-    `unread` is there if this version of the api cannot read all of it: names of fields, which have their defaults here;
-    or `*`, if it can read nothing of it and shows the revision before.
+    `unread` is present if this version of the api cannot read all of the record: names of fields, which have their
+    defaults here; or `*` if it can read nothing of it and shows the previous revision.
     """
 
     unread: list[str] = Field(default_factory=list)
@@ -215,7 +219,7 @@ class Camera(StreamStatus):
 
 
 class Profile(ResponseBody):
-    """What the camera is seen to be, and its defects in words."""
+    """Measured properties of the stream, and its defects in words."""
 
     codecs: str
     width: int
@@ -239,19 +243,19 @@ class Profile(ResponseBody):
 
 
 class CameraInFull(Camera):
-    """A camera, and what it is seen to be, once its stream has said so."""
+    """A camera and its measured profile, null until its stream has been read."""
 
     profile: Profile | None
 
 
 class CameraFound(Camera):
-    """A camera; `distance_m` where `near` was asked."""
+    """A camera; `distance_m` if `near` was given."""
 
     distance_m: float = 0.0
 
 
 class Cameras(ResponseBody):
-    """A page of cameras by id; `next` is the cursor of the following one."""
+    """A page of cameras by id, with `near` nearest first; `next` is the cursor of the next page."""
 
     cameras: list[CameraFound]
     next: str | None
@@ -259,7 +263,7 @@ class Cameras(ResponseBody):
 
 
 class Covered(ResponseBody):
-    """What is known of a camera at an instant. `cause` with gaps alone; `distance_m` where `near` was asked."""
+    """A camera's state at an instant. `cause` is set for gaps only; `distance_m` if `near` was given."""
 
     camera_id: str
     state: State
@@ -269,7 +273,7 @@ class Covered(ResponseBody):
 
 
 class CoverageAt(ResponseBody):
-    """A page of cameras at an instant; `next` is the cursor of the following one."""
+    """A page of cameras at an instant; `next` is the cursor of the next page."""
 
     at: str
     at_local: str
@@ -279,7 +283,7 @@ class CoverageAt(ResponseBody):
 
 
 class Bitmap(ResponseBody):
-    """`recorded`: base64 of a bit a slot, first bit highest: whether a segment touches it."""
+    """`recorded`: base64, one bit per slot, most significant bit first: whether a segment intersects the slot."""
 
     camera_id: str
     recorded: str
@@ -288,7 +292,7 @@ class Bitmap(ResponseBody):
 
 
 class CoverageWithin(ResponseBody):
-    """A page of cameras over a window, widened to whole slots; `next` is the cursor of the following one."""
+    """A page of cameras over a window, widened to whole slots; `next` is the cursor of the next page."""
 
     from_: Annotated[str, Field(alias="from")]
     from_local: str
@@ -302,7 +306,7 @@ class CoverageWithin(ResponseBody):
 
 
 class TimelineState(ResponseBody):
-    """`cause` with gaps alone; `detail` where the event said one."""
+    """`cause` is set for gaps only; `detail` if the event has one."""
 
     state: State
     from_: Annotated[str, Field(alias="from")]
@@ -314,7 +318,7 @@ class TimelineState(ResponseBody):
 
 
 class RequestedWindow(ResponseBody):
-    """What was asked; half-open."""
+    """The requested window; half-open."""
 
     camera_id: str
     from_: Annotated[str, Field(alias="from")]
@@ -325,7 +329,7 @@ class RequestedWindow(ResponseBody):
 
 
 class Timeline(RequestedWindow):
-    """The states tile the window: half-open, in order, neighbours differing."""
+    """The states tile the window: half-open, in order; adjacent ones differ."""
 
     recorded_s: float
     gap_s: float
@@ -334,7 +338,7 @@ class Timeline(RequestedWindow):
 
 
 class Segment(ResponseBody):
-    """An object of `bytes` bytes, of which the first `init_bytes` are the epoch's init. `lossy`: packets are missing."""
+    """An object of `bytes` bytes; the first `init_bytes` are the epoch's init. `lossy`: packets were lost."""
 
     key: str
     url: str
@@ -354,14 +358,14 @@ class Segment(ResponseBody):
 
 
 class Segments(RequestedWindow):
-    """A page of segments by start; `next` is the cursor of the following one."""
+    """A page of segments by start; `next` is the cursor of the next page."""
 
     segments: list[Segment]
     next: str | None
 
 
 class Stream(StreamStatus):
-    """A camera's line; `age_s` is that of its newest stored second."""
+    """A camera's health; `age_s` is the time since its newest stored segment ended."""
 
     camera_id: str
     name: str

@@ -1,4 +1,4 @@
-"""The shapes of requests and answers about holds, for OpenAPI."""
+"""Request and response bodies of holds, for OpenAPI."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from districam_common.contract.media import CAMERA_ID
 
 
 class Placing(WindowQuery):
-    """What is to be held, and why."""
+    """Footage to hold, and why."""
 
     to: str = Field(description="exclusive, also in the future; what is stored later is held too")
     camera_id: str = Field(pattern=f"^{CAMERA_ID.pattern}$")
@@ -18,11 +18,11 @@ class Placing(WindowQuery):
 
 
 class HoldQuery(Query):
-    """One hold."""
+    """Parameters of one hold."""
 
 
 class HoldsQuery(Query):
-    """A page of holds."""
+    """A page of active holds."""
 
     camera_id: str | None = Field(None, max_length=64)
     limit: int = Field(100, ge=1, le=1000, description="holds a page")
@@ -30,7 +30,7 @@ class HoldsQuery(Query):
 
 
 class ReleaseHoldQuery(Strict):
-    """Why it is over."""
+    """Why the hold is released."""
 
     reason: str = Field(min_length=1, max_length=500)
 
@@ -38,8 +38,8 @@ class ReleaseHoldQuery(Strict):
 class Hold(ResponseBody):
     """A hold, and how far it is applied.
 
-    `state`: `enforced`: the store refuses to delete what is held. `advisory`: retention leaves it, others could delete it.
-    `partial`: of `versions` stored objects `held` are protected so far. `released`: it is over.
+    `state`: `enforced`: the store refuses to delete held objects. `advisory`: retention keeps them, others could delete
+    them. `partial`: `held` of `versions` stored objects are protected so far. `released`: the hold has ended.
     """
 
     id: str
@@ -65,9 +65,9 @@ class Hold(ResponseBody):
 
 
 class Holds(ResponseBody):
-    """A page of holds; `next` is the cursor of the following one.
+    """A page of holds; `next` is the cursor of the next page.
 
-    `unread`: ids of holds in force, of any camera, that this version of the api cannot read; they keep their footage.
+    `unread`: ids of active holds, of any camera, that this version of the api cannot read; their footage is protected.
     """
 
     holds: list[Hold]

@@ -1,4 +1,4 @@
-"""What every answer tells browsers: what its content may do, who may show it, and that nobody keeps it."""
+"""Security headers of every response: content policy, framing, referrer and caching."""
 
 from collections.abc import Collection
 
@@ -10,19 +10,19 @@ _POLICY = (
     b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
     b"base-uri 'none'; form-action 'none'"
 )
-"""For what is no page of ours: no script at all. A picture or a film in a tab of its own is a document that loads itself."""
+"""For all but the page: no script. An image or video opened in its own tab is a document that loads itself."""
 _YEAR_S = 31_536_000
 
 
 class SecurityHeadersMiddleware:
-    """An ASGI application whose answers have these headers where they set none of their own.
+    """ASGI middleware that sets these headers unless the response has its own.
 
-    It stands outside of everything that answers, errors included.
+    It is the outermost one, so that it covers error responses too.
 
     Args:
-        app: what answers.
-        is_secure: whether people come by HTTPS: then browsers are told to do nothing else for a year.
-        origins: whose pages may use playlists and media, as they may not anything else (CORP, Fetch standard).
+        app: the application.
+        is_secure: whether clients use HTTPS: then browsers are told to use nothing else for a year (RFC 6797).
+        origins: whose pages may embed playlists and media, and nothing else (CORP, Fetch standard).
     """
 
     def __init__(self, app: ASGIApp, *, is_secure: bool, origins: Collection[str] = ()) -> None:

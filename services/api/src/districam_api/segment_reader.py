@@ -1,4 +1,4 @@
-"""Reading stored segments a fragment at a time: memory of a few blocks, whatever the object's size."""
+"""Reads stored segments one fragment at a time, in memory of a few blocks whatever the object's size."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,14 +13,14 @@ from districam_common.runtime.retry import retry
 from districam_common.s3.blobs import Blobs
 
 RETRY_DELAYS_S = (0.2, 0.4, 0.8)
-"""The store may falter for a moment while a long clip is being read."""
+"""The store may fail for a moment while a long clip is being read."""
 BLOCK_BYTES = 4 << 20
-"""Of one request: a usual segment takes one, and reading ahead holds a few at most."""
+"""Size of one read: a typical segment takes one, and read-ahead holds a few at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentReader:
-    """The objects of one camera. Every method raises Missing (deleted meanwhile) and Retriable (the store is away)."""
+    """The objects of one camera. Methods raise ObjectNotFound (deleted meanwhile) and Retriable (store unavailable)."""
 
     blobs: Blobs
     camera_id: str
@@ -30,12 +30,12 @@ class SegmentReader:
         return init_of(await self.blobs.get(self._key(entry), length=entry.init_bytes))
 
     async def read_blocks(self, entry: IndexEntry) -> AsyncGenerator[bytes]:
-        """The segment's media, BLOCK_BYTES at a time: one request each, so nothing stays open while a client is slow."""
+        """The segment's media in blocks of BLOCK_BYTES, one request each: none stays open while a client is slow."""
         for start in range(entry.init_bytes, entry.bytes, BLOCK_BYTES):
             yield await self._block(entry, start, min(BLOCK_BYTES, entry.bytes - start))
 
     async def read_fragments(self, entry: IndexEntry, track: Track) -> AsyncGenerator[StoredFragment]:
-        """The segment's fragments, each once, in order. Close it (`aclosing`) if it may be left early."""
+        """The segment's fragments in order. Close it (`aclosing`) if it may be left early."""
         parser = FragmentParser(entry, track)
         async with aclosing(self.read_blocks(entry)) as blocks:
             async for block in blocks:
@@ -44,12 +44,12 @@ class SegmentReader:
         parser.close()
 
     async def fragment_infos(self, entry: IndexEntry, track: Track) -> list[FragmentInfo]:
-        """What fragments the segment has; reads it whole and keeps none of it."""
+        """The segment's fragments, described; reads all of it and keeps none in memory."""
         async with aclosing(self.read_fragments(entry, track)) as parts:
             return [fragment_info(part) async for part in parts]
 
     async def fragment_at(self, entry: IndexEntry, track: Track, at_us: int) -> FragmentInfo | None:
-        """The fragment that is under way at `at_us`, or the first one after it."""
+        """The fragment that contains `at_us`, or the first one after it; None if the segment ends before."""
         async with aclosing(self.read_fragments(entry, track)) as parts:
             async for part in parts:
                 if part.end_us > at_us:
@@ -64,6 +64,6 @@ class SegmentReader:
 
 
 def fragment_info(fragment: StoredFragment) -> FragmentInfo:
-    """What is to be known of a fragment; only keyframes are compared."""
+    """Describes a fragment; the digest is computed for keyframes only, since only they are compared."""
     picture = fragment.picture_digest if fragment.entry.is_keyframe else b""
     return FragmentInfo(fragment.seq, fragment.start_us, fragment.end_us, fragment.entry.is_keyframe, picture)

@@ -1,4 +1,4 @@
-"""The api's listening socket, who is let in through it, and uvicorn behind it."""
+"""The api's listening socket, admission of connections, and uvicorn."""
 
 import asyncio
 import contextlib
@@ -30,18 +30,18 @@ log = structlog.get_logger()
 
 CERTIFICATE_CHECK_INTERVAL_S = 5.0
 MAX_HEAD_BYTES = 16 << 10
-"""Bytes of a request's line and headers. Paths, cursors, cookies and tokens of ours come to less than 2 KiB."""
+"""Maximum size of request line and headers. Our paths, cursors, cookies and tokens take less than 2 KiB."""
 GRACE_S = 5
-"""How long a stopping server waits for answers under way."""
+"""How long a stopping server waits for responses in progress."""
 KEEP_ALIVE_S = 5
-"""How long a connection is kept between an answer and the next request."""
+"""How long an idle connection is kept after a response."""
 BACKLOG = 2048
 PAUSE_S = 0.2
-"""Before the next try to accept, where the last one failed: what it lacked is not there a moment later."""
+"""Delay after a failed accept: the resource that it lacked is not back at once."""
 RESERVED_FILES = 128
-"""Open files that are not a client's: Redis, the store, health, children, keys, logs."""
+"""Open files other than clients': Redis, the store, health, child processes, keys, logs."""
 FILES_PER_CONNECTION = 2
-"""A client's own, and a connection to the store for what is being sent to it."""
+"""The client's socket, and a connection to the store for what is being sent."""
 MIN_CONNECTIONS = 16
 
 
@@ -64,12 +64,12 @@ def listen(api: ApiSettings) -> socket.socket:
 
 
 def connection_limits(api: ApiSettings) -> ConnectionLimits:
-    """How many connections there may be: as the settings say, and no more than files may be opened.
+    """The limits of the settings, reduced to what RLIMIT_NOFILE allows; its soft limit is raised first.
 
-    Without room for one more file no connection can be accepted, nor health be asked. The soft limit is raised first.
+    Without a free file descriptor no connection can be accepted, not even health's.
 
     Raises:
-        SettingsError: there is room for hardly any.
+        SettingsError: fewer than MIN_CONNECTIONS would be left.
     """
     needed_files = RESERVED_FILES + FILES_PER_CONNECTION * api.connections + api.upgraded
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -89,7 +89,7 @@ def connection_limits(api: ApiSettings) -> ConnectionLimits:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that leaves the signals to the service, and accepting to `_accept`."""
+    """uvicorn without signal handlers (the service has them) and without accepting (`accept` does)."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
 async def serve(
     app: ASGIApp, sock: socket.socket, api: ApiSettings, connections: Connections, runtime: Runtime
 ) -> None:
-    """Answers at `sock` until the runtime is asked to stop."""
+    """Serves the application on `sock` until the runtime is asked to stop."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False, ws="none",
         timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, h11_max_incomplete_event_size=MAX_HEAD_BYTES,
@@ -139,7 +139,7 @@ async def serve(
 
 
 class _ConnectionHandler:
-    """Hands accepted connections over to uvicorn."""
+    """Attaches uvicorn's protocol to accepted connections."""
 
     def __init__(self, server: uvicorn.Server, config: uvicorn.Config, connections: Connections) -> None:
         self._server = server
@@ -151,7 +151,7 @@ class _ConnectionHandler:
         return self._config.ssl is None
 
     async def handle(self, connection: socket.socket, accepted: Connection) -> None:
-        """Makes the transport, after the TLS handshake if there is one, with uvicorn's protocol on it; or closes the connection."""
+        """Performs the TLS handshake, if any, and attaches the protocol; closes the connection if that fails."""
         context: ssl.SSLContext | None = self._config.ssl
         request_timeout_s = self.connections.deadlines.request_us / 1e6
         timeouts = (
@@ -173,7 +173,7 @@ class _ConnectionHandler:
 
 
 async def accept(sock: socket.socket, handler: _ConnectionHandler) -> None:
-    """Lets in whoever comes and finds room, until it is cancelled. Nothing that befalls one costs the others."""
+    """Accepts connections up to the limits until it is cancelled. A failed one does not affect the others."""
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as tasks:
         while True:

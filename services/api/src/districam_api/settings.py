@@ -17,32 +17,31 @@ from districam_api.token_signer import read_token_key
 from districam_common.runtime.settings import HealthSettings, ServiceSettings, SettingsBlock
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", re.ASCII)
-"""RFC 6454, as browsers write it: lower case, no path."""
+"""An origin as browsers serialise it (RFC 6454 section 6.2): lower case, no path."""
 
 
 class ApiSettings(SettingsBlock):
-    """Where and how to answer.
+    """Listening, access and limits of the api.
 
     Attributes:
-        keys_file: bearer keys, shared by replicas, re-read when it changes; unset: none are asked for.
-        host: an address, never a name. Without keys a loopback one: nothing leaves the machine without a key.
-        timezone: in which answers say local times.
-        token_key_file: signs media URLs and logins, shared by replicas, re-read when it changes; unset: a random key.
-        settle_s: how long after the truth has passed an instant it may still change (the ledger's `pending`).
-        clips_at_once: clips that are being sent; who asks for one more is told to come back.
-        clips_per_key: how many of them one key may be sent.
-        connections: that may be open, `connections_per_address` of them from one (of IPv6: one /64). No more than
-            files may be opened: see `server.limits`.
-        upgraded: connections that speak no HTTP any more, counted apart.
-        request_s: for a TLS handshake, for a request's head, and again for its body.
-        reader_s: within which a client must take a piece of an answer, 64 KiB or the rest of it.
-        tls_cert_file: PEM, the certificate and those between it and a root; with `tls_key_file`.
-        media_cache_s: how long a browser may keep what it was sent of objects; 0: not at all.
-        allowed_origins: whose pages may read playlists and media.
-        trusted_proxies: networks whose machines are believed when they say for whom they ask, in the header that
-            `forwarded_header` names; they must write it themselves.
-        public_scheme: by what people reach the api. `https`: a proxy in front ends TLS. `http`: plain HTTP is wanted,
-            although keys and footage can be read on the way. Unset: `https` if the api itself serves TLS, else loopback.
+        keys_file: API keys, shared by replicas, reloaded when changed; unset: API keys are disabled.
+        host: an IP address, never a name. Without keys a loopback address: nothing leaves the machine without a key.
+        timezone: zone of local times in answers.
+        token_key_file: signs media URLs and logins; shared by replicas, reloaded when changed; unset: a random key.
+        settle_s: how far behind `log_us` an instant must be before its state is final (the ledger's `pending`).
+        clips_at_once: clips sent at the same time; one more is answered 503.
+        clips_per_key: how many of them one key may have.
+        connections: maximum open, `connections_per_address` of them from one address (of IPv6: one /64); no more than
+            RLIMIT_NOFILE allows (`server.connection_limits`).
+        upgraded: maximum connections that no longer speak HTTP, counted apart.
+        request_s: time limit of a TLS handshake, of a request's head, and again of its body.
+        reader_s: within which a client must read 64 KiB of a response, or the rest of it.
+        tls_cert_file: PEM, the certificate and its intermediates; with `tls_key_file`.
+        media_cache_s: how long browsers may cache media objects; 0: not at all.
+        allowed_origins: origins whose pages may read playlists and media.
+        trusted_proxies: networks of proxies whose `forwarded_header` names the client; they must set it themselves.
+        public_scheme: scheme by which clients reach the api. `https`: a proxy terminates TLS. `http`: plain HTTP is
+            accepted, although keys and footage can be intercepted. Unset: `https` if the api serves TLS, else loopback.
     """
 
     keys_file: Path | None = None
@@ -114,7 +113,7 @@ class ApiSettings(SettingsBlock):
 
 
 class ServedApiSettings(ApiSettings):
-    """The same where it is about to be used: files are there and are what they should be."""
+    """The settings validated for serving: files exist and are usable."""
 
     @field_validator("keys_file")
     @classmethod
@@ -130,7 +129,7 @@ class ServedApiSettings(ApiSettings):
     @field_validator("host")
     @classmethod
     def _loopback_unless_keys(cls, host: str, info: ValidationInfo) -> str:
-        """An address, never a name: what a name means is decided elsewhere."""
+        """Requires an IP address: what a name resolves to is not under this setting's control."""
         host = "127.0.0.1" if host == "localhost" else host
         try:
             is_loopback = ip_address(host).is_loopback
@@ -147,7 +146,7 @@ class ServedApiSettings(ApiSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _keys_behind_proxies(cls, networks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        """Without keys whoever is on this machine is an operator, and so would be whoever comes by a proxy on it."""
+        """Without keys every loopback caller is an operator; so would be every client of a proxy on this machine."""
         if networks and info.data.get("keys_file", ...) is None:
             raise ValueError("behind a proxy keys are needed: name a file in DISTRICAM_API__KEYS_FILE")
         return networks
@@ -195,14 +194,14 @@ def _load(certificate: Path, key: Path) -> None:
 
 
 class KeysSettings(ServiceSettings):
-    """What `districam-api keys` reads; there may be no keys yet."""
+    """Settings of `districam-api keys`; the key file need not exist yet."""
 
     health: HealthSettings = HealthSettings(port=9104)
     api: ApiSettings = ApiSettings()
 
 
 class Settings(ServiceSettings):
-    """All that the api reads."""
+    """Settings of the service."""
 
     health: HealthSettings = HealthSettings(port=9104)
     api: ServedApiSettings = ServedApiSettings()

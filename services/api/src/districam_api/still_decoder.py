@@ -1,4 +1,4 @@
-"""One picture of stored footage as a JPEG, decoded in a few child processes: the loop never waits, and a bad picture ends none of ours."""
+"""Decodes stored pictures to JPEG in child processes, so that a bad picture cannot block or crash the service."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,11 +12,11 @@ DECODE_TIMEOUT_S = 15.0
 
 
 class NotDecodable(Rejected):
-    """No picture comes out of what is stored."""
+    """No picture can be decoded from what is stored."""
 
 
 class StillDecoder:
-    """At most `CHILDREN` pictures at once, and a few waiting."""
+    """Decodes MAX_DECODER_PROCESSES pictures at once, with at most MAX_PENDING requests."""
 
     def __init__(self, pool: DecoderPool) -> None:
         self._pool = pool
@@ -29,13 +29,13 @@ class StillDecoder:
             yield cls(children)
 
     async def decode_at(self, video: bytes, at_us: int) -> tuple[bytes, int]:
-        """The picture that `video`, an MP4 that starts with a keyframe, shows at `at_us` of it.
+        """The picture that `video`, an MP4 that starts with a keyframe, shows at `at_us` of its own time.
 
-        Gives the JPEG, and the time in `video` since which it is shown; where all pictures are later, the first.
+        Returns the JPEG, and the time in `video` from which it is shown; the first picture if all are later.
 
         Raises:
-            NotDecodable: there is none, or decoding it takes more memory than a picture may. Retriable: too many are
-                waiting, or it takes too long.
+            NotDecodable: there is none, or decoding it takes more memory than allowed.
+            Retriable: too many requests are pending, or it takes too long.
         """
         if self._pending >= MAX_PENDING:
             raise Retriable(f"{MAX_PENDING} pictures are being decoded already")

@@ -1,4 +1,4 @@
-"""What this api signs: media URLs and logins, with one key that all replicas share."""
+"""Signs and verifies media URLs and logins with one key that all replicas share."""
 
 import secrets
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ MIN_TOKEN_KEY_BYTES = 32
 
 
 def read_token_key(file: Path) -> bytes:
-    """The key that signs.
+    """Reads the signing key.
 
     Raises:
         ValueError: the file cannot be read, or is too short to be a secret.
@@ -37,16 +37,16 @@ def read_token_key(file: Path) -> bytes:
 
 
 class TokenSigner:
-    """Signs and checks. Without a file the key is random, and a restart ends all URLs and logins."""
+    """Signs and verifies tokens. Without a file the key is random, and a restart invalidates all URLs and logins."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._secret = secrets.token_bytes(32) if file is None else read_token_key(file)
 
     def sign_media_urls(self, keys: Iterable[str], caller: Caller, now_us: int) -> list[str]:
-        """The paths of segments' objects, each with a token for 4 hours from now, and no longer than the caller's login.
+        """Paths of segments' objects, each with a token for 4 hours, but no longer than the caller's login.
 
-        A segment's key is written as it stands: nothing in it needs quoting (`names.segment_key`).
+        Object keys need no quoting in a URL (`names.segment_object_key`).
         """
         expires_us = now_us + MEDIA_TTL_US
         if caller.expires_us is not None:
@@ -58,7 +58,7 @@ class TokenSigner:
         return verify(self._secret, "media", key, token, now_us)
 
     def create_session(self, key_id: str, now_us: int) -> tuple[str, CheckedToken]:
-        """A login of 12 hours from now, and what it says. Its id is no secret: it only tells logins apart."""
+        """A login for 12 hours: its token, and the token's fields. The login's id is not secret."""
         found = CheckedToken("valid", key_id, now_us + SESSION_TTL_US, secrets.token_hex(LOGIN_ID_BYTES))
         bearer = format_bearer(found.key_id, found.login)
         return sign(self._secret, "session", "", bearer, found.expires_us), found
@@ -67,7 +67,7 @@ class TokenSigner:
         return verify(self._secret, "session", "", token, now_us)
 
     def refresh(self) -> None:
-        """Takes up a key that has changed; one that cannot be read leaves the old in force. Reads a file."""
+        """Reads the key file again; the old key stays in use if that fails. Blocking."""
         if self._file is None:
             return
         try:

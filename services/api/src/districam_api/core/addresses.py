@@ -1,10 +1,10 @@
-"""Whom an address stands for."""
+"""Client addresses, and the networks that they are counted under."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address, an IPv4 one also where it is written as IPv6 (RFC 4291 section 2.5.5.2); None: it is none."""
+    """The address; IPv4-mapped IPv6 becomes IPv4 (RFC 4291 section 2.5.5.2). None if `text` is not an address."""
     try:
         found = ip_address(text)
     except ValueError:
@@ -13,7 +13,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def client_network(text: str) -> str:
-    """Under which name an address is counted: who has an IPv6 address has the 2^64 others beside it."""
+    """What an address is counted under: IPv4 itself, IPv6 its /64, all of which one client has. Empty if invalid."""
     found = parse_address(text)
     if found is None:
         return ""

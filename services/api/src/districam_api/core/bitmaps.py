@@ -1,4 +1,4 @@
-"""Windows of day bitmaps: bits of 10 s, first bit highest, a day each."""
+"""Windows of day bitmaps: one bit per 10 s slot, most significant bit first, one bitmap per UTC day."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ DAY_SLOTS = DAY_US // SLOT_US
 
 
 def align_to_slots(window: Window) -> Window:
-    """The window, to whole slots."""
+    """The window, widened to whole slots."""
     return Window(window.from_us // SLOT_US * SLOT_US, -(-window.to_us // SLOT_US) * SLOT_US)
 
 
@@ -20,7 +20,7 @@ def encode_window(days: Sequence[bytes], window: Window) -> tuple[str, int]:
     """The window's bits in base64, and how many are set.
 
     Args:
-        days: the bitmap of each UTC day that the window touches; one may be short, for Redis stores no zeros behind.
+        days: the bitmap of each UTC day that the window intersects; may be short: Redis stores no trailing zeros.
         window: of whole slots.
     """
     whole = b"".join(day.ljust(DAY_SLOTS // 8, b"\0")[: DAY_SLOTS // 8] for day in days)

@@ -1,6 +1,6 @@
-"""The sound beside a clip's pictures, and its place in the clip.
+"""Audio of a clip's fragments, and its place in the clip's time.
 
-Raises ValueError on bytes that are not what they should be (`districam_common.mp4.boxes`).
+Raises ValueError on malformed boxes (`districam_common.mp4.boxes`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,14 +11,14 @@ from districam_common.mp4.boxes import Data, Track
 from districam_common.mp4.writer import AudioSample
 
 MAX_OVERLAP_US = 20_000
-"""Two replicas place the same sound this near to one another."""
+"""Two replicas place the same audio within this of each other."""
 
 AudioSamples = tuple[AudioSample, ...]
 NO_AUDIO: AudioSamples = ()
 
 
 def parse_audio(data: Data, track: Track) -> AudioSamples:
-    """The samples of that track in a fragment, which need not have any."""
+    """The samples of that track in a fragment; empty if it has none."""
     if track.track_id not in mp4.track_ids(data):
         return NO_AUDIO
     return tuple(
@@ -28,12 +28,12 @@ def parse_audio(data: Data, track: Track) -> AudioSamples:
 
 
 def audio_track(tracks: Iterable[Track]) -> Track | None:
-    """The first that is no video; None if there is none."""
+    """The first track that is not video; None if there is none."""
     return next((track for track in tracks if not track.is_video), None)
 
 
 class AudioRetimer:
-    """Gives the sound of a clip's fragments its place: beside the pictures as it was stored, nothing twice."""
+    """Retimes the audio of a clip's fragments: keeps its stored offset to the pictures, drops repeated samples."""
 
     def __init__(self, track: Track, video_timescale: int) -> None:
         self.track_id = track.track_id
@@ -41,9 +41,9 @@ class AudioRetimer:
         self._end = 0
 
     def feed(self, samples: Sequence[AudioSample], offset: int, video_end: int) -> list[AudioSample]:
-        """Of a fragment whose pictures are moved `offset` and end at `video_end`, both in their ticks.
+        """The retimed samples of a fragment whose pictures are moved by `offset` and end at `video_end` (video ticks).
 
-        What starts before the clip, before what is there already, or behind the pictures is left out.
+        Samples that start before the clip, before the end of earlier audio, or after the pictures are dropped.
         """
         offset, video_end = (
             offset * self._timescale // self._video_timescale,

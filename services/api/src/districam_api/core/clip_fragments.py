@@ -1,6 +1,6 @@
-"""Fragments on their way from objects into a clip: split as bytes arrive, and given their place in the clip's time.
+"""Splits objects into fragments as bytes arrive, and places the fragments in a clip's time.
 
-Raises ValueError on bytes that are not what they should be (`districam_common.mp4.boxes`).
+Raises ValueError on malformed boxes (`districam_common.mp4.boxes`).
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from districam_common.mp4.boxes import Data, FragmentEntry, Track
 from districam_common.mp4.writer import TrackRun, audio_run, fragment_header, video_run
 
 MAX_CLOCK_DRIFT_US = 40_000
-"""A usual picture: arrival at two replicas differs by less, and a camera's quartz takes minutes to be off by as much."""
+"""One picture at 25 fps: arrival at two replicas differs by less, and clocks take minutes to drift as far."""
 _HEAD = struct.Struct(">I4s")
 
 
 class FragmentSplitter:
-    """Cuts the media part of an object into fragments, a `moof` and its `mdat` each, while it is being read."""
+    """Splits an object's media into fragments (`moof` and `mdat`) as bytes arrive."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def feed(self, data: bytes) -> Iterator[memoryview]:
-        """The fragments that `data` completes, each a view of it; only one that began before is copied."""
+        """The fragments that `data` completes, each a view; only one that began in earlier data is copied."""
         at = 0
         while self._buffer and at < len(data):
             missing = _known(self._buffer)[0] - len(self._buffer)
@@ -45,13 +45,13 @@ class FragmentSplitter:
         self._buffer += data[at:]
 
     def close(self) -> None:
-        """Says that the object has ended."""
+        """Raises ValueError if the object ended inside a fragment."""
         if self._buffer:
             raise ValueError(f"the object ends inside a fragment: {len(self._buffer)} bytes are left")
 
 
 def _known(data: bytes, at: int = 0) -> tuple[int, bool]:
-    """How long the fragment at `at` is at least, by what is there of it; and whether that is its size."""
+    """The fragment's size as far as its box headers at `at` are there; and whether that is the whole size."""
     size = 0
     for kind in (b"moof", b"mdat"):
         if at + size + _HEAD.size > len(data):
@@ -65,12 +65,12 @@ def _known(data: bytes, at: int = 0) -> tuple[int, bool]:
 
 @dataclass(frozen=True, slots=True)
 class StoredFragment:
-    """A fragment of an object, [at_us, end_us) of it on our clock as far as its own ticks say.
+    """A fragment of an object; [start_us, end_us) on the wall clock, by its own ticks.
 
     Attributes:
-        data: what was read of it, usually a view.
-        entry: its pictures, which lie in `data`.
-        audio: what is beside them.
+        data: its bytes, usually a view.
+        entry: its pictures; offsets into `data`.
+        audio: its audio samples.
     """
 
     seq: int
@@ -81,20 +81,20 @@ class StoredFragment:
     audio: AudioSamples = NO_AUDIO
 
     def presentation_us(self, track: Track) -> int:
-        """When its first access unit is shown: decoding is earlier where pictures are reordered."""
+        """When its first access unit is shown: later than its decode time where pictures are reordered."""
         return self.start_us + to_us(self.entry.samples[0].composition_offset, track.timescale)
 
     @property
     def picture_digest(self) -> bytes:
-        """Digest of the first access unit: the same picture in two epochs has the same bytes."""
+        """SHA-256 of the first access unit, which is the same in every epoch that received this picture."""
         first = self.entry.samples[0]
         return hashlib.sha256(self.data[first.offset : first.offset + first.size]).digest()
 
     def to_video_run(self, track: Track, dts: int) -> TrackRun:
-        """Its pictures, beginning at `dts`; their media is a view of what was read.
+        """Its pictures as a run that starts at `dts`; the media is a view of `data`.
 
         Raises:
-            ValueError: they do not lie one behind the other; ours do.
+            ValueError: the samples are not contiguous in `data`; those that ingest writes are.
         """
         found = self.entry.samples
         media = memoryview(self.data)[found[0].offset : found[-1].offset + found[-1].size]
@@ -110,9 +110,9 @@ class StoredFragment:
 
 
 class FragmentParser:
-    """Reads the fragments of one object as its media comes: `seq` goes up by one, times from its start.
+    """Parses one object's fragments as its media arrives: `seq` and times count from the segment's.
 
-    Without `sound`, its track, only pictures are read.
+    Without `audio_track` only pictures are read.
     """
 
     def __init__(self, segment: IndexEntry, track: Track, audio_track: Track | None = None) -> None:
@@ -128,15 +128,11 @@ class FragmentParser:
         return map(self.parse, self._splitter.feed(data))
 
     def close(self) -> None:
-        """Says that the media has ended.
-
-        Raises:
-            ValueError: inside a fragment.
-        """
+        """Raises ValueError if the media ended inside a fragment."""
         self._splitter.close()
 
     def parse(self, data: Data) -> StoredFragment:
-        """The next fragment."""
+        """Parses the next fragment."""
         found = mp4.fragments(data, self._track)
         if len(found) != 1:
             raise ValueError(f"{len(found)} fragments, not one")
@@ -152,7 +148,7 @@ class FragmentParser:
 
 
 def trim_to(fragment: StoredFragment, end_us: int, track: Track) -> StoredFragment | None:
-    """The access units of `fragment` that begin before `end_us`; None where there are none."""
+    """The access units of `fragment` that start before `end_us`; None if there are none."""
     entry = fragment.entry
     starts = [fragment.start_us + to_us(s.dts - entry.dts, track.timescale) for s in entry.samples]
     count = sum(at_us < end_us for at_us in starts)
@@ -164,10 +160,10 @@ def trim_to(fragment: StoredFragment, end_us: int, track: Track) -> StoredFragme
 
 
 class ClipMuxer:
-    """Gives each fragment of a clip its time, counted from the clip's start, and its running number.
+    """Assigns fragments their decode time, counted from the clip's start, and their sequence number.
 
-    A fragment goes on where the one before ended, as its media does, unless that is off our clock by more than
-    SLACK_US: then it is laid where our clock says, though never before what is there already.
+    A fragment follows the previous one directly, unless that is off the wall clock by more than MAX_CLOCK_DRIFT_US:
+    then it is placed by the wall clock, but never before media already written.
     """
 
     def __init__(self, tracks: list[Track], start_us: int) -> None:
@@ -181,9 +177,9 @@ class ClipMuxer:
         self._audio_retimer = AudioRetimer(audio, self._track.timescale) if audio else None
 
     def feed(self, fragment: StoredFragment, late_audio: AudioSamples = NO_AUDIO) -> tuple[Data, ...]:
-        """The next fragment as it stands in the clip, in pieces: its media is passed on as it is, not copied.
+        """The next fragment as written to the clip, in pieces; media is passed on without copying.
 
-        `late_audio` is sound that was stored with the one behind it.
+        `late_audio` is audio that was stored with the following fragment.
         """
         entry = fragment.entry
         dts = from_us(fragment.start_us - self._start_us, self._track.timescale)
@@ -199,7 +195,7 @@ class ClipMuxer:
 
 
 def set_duration(init: bytes, length_us: int) -> bytes:
-    """The init of a clip of that length: players show it, and need not read to the end (`mvhd`, 8.2.2)."""
+    """The init with the clip's duration in `mvhd` (ISO 14496-12 8.2.2): players show it without reading to the end."""
     mvhd = mp4.find_box(init, "moov", "mvhd")
     at, form = (mvhd.body + 20, ">IQ") if init[mvhd.body] else (mvhd.body + 12, ">II")
     out = bytearray(init)
@@ -212,7 +208,7 @@ def set_duration(init: bytes, length_us: int) -> bytes:
 
 
 def codec_parameters(init: bytes) -> tuple[object, ...]:
-    """What must be equal for fragments to follow one another under one init: tracks and parameter sets."""
+    """What must be equal for fragments to share one init: tracks and sample entries (`stsd`)."""
     moov = mp4.find_box(init, "moov")
     traks = [box for box in mp4.boxes(init, moov.body, moov.end) if box.kind == "trak"]
     entries = [mp4.find_box(init, "mdia", "minf", "stbl", "stsd", within=trak) for trak in traks]

@@ -1,4 +1,4 @@
-"""Which fragments of which objects a clip holds: the cover, a segment at a time, refined where epochs meet."""
+"""Which fragments of which objects a clip holds: the cover, one segment at a time, refined where epochs meet."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ from districam_common.contract.segment_array import IndexEntry
 from districam_common.ledger.intervals import Interval
 
 EPOCH_MATCH_US = 500_000
-"""Two epochs of one camera place the same picture this near to one another at most (jitter of arrival)."""
+"""Two epochs of one camera place the same picture within this of each other (arrival jitter)."""
 MAX_PREROLL_US = 300_000_000
-"""How far before an instant its keyframe is looked for."""
+"""How far before an instant its keyframe is searched for."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoverSegment:
-    """A segment of the cover; [from_us, to_us) of it is shown."""
+    """A segment of the cover, of which [from_us, to_us) is shown."""
 
     entry: IndexEntry
     from_us: int
@@ -25,7 +25,7 @@ class CoverSegment:
 
 @dataclass(frozen=True, slots=True)
 class FragmentInfo:
-    """A fragment of a segment: its `seq`, its time on our clock, and the digest of the picture that it starts with."""
+    """A fragment of a segment: its `seq`, its wall-clock time, and the digest of its first picture."""
 
     seq: int
     start_us: int
@@ -36,9 +36,9 @@ class FragmentInfo:
 
 @dataclass(frozen=True, slots=True)
 class FragmentRange:
-    """What to take of a segment: fragments from `first_seq` to `last_seq` that start before `before_us`.
+    """The fragments to take of a segment: from `first_seq` to `last_seq`, those that start before `before_us`.
 
-    `trims_access_units`: so are access units, whatever their fragment.
+    If `trims_access_units`, also drop access units at or after `before_us` in the last fragment.
     """
 
     entry: IndexEntry
@@ -51,7 +51,7 @@ class FragmentRange:
 def compatible_windows(
     cover: Sequence[CoverSegment], parameters_by_epoch: Mapping[str, Hashable], window: Window
 ) -> list[Interval]:
-    """The windows in which all epochs have one shape, in order: each can be one clip."""
+    """The windows, in order, inside which codec parameters do not change: each can be one clip."""
     out: list[Interval] = []
     for _, group in groupby(cover, key=lambda one: parameters_by_epoch[one.entry.epoch]):
         run = list(group)
@@ -80,7 +80,7 @@ def keyframe_at(fragments: Sequence[FragmentInfo], at_us: int) -> FragmentInfo |
 
 
 def last_fragment(fragments: Sequence[FragmentInfo], fragment_range: FragmentRange) -> FragmentInfo | None:
-    """The last fragment that `fragment_range` takes."""
+    """The last fragment of `fragment_range`, or None."""
     selected = [
         m
         for m in fragments
@@ -90,7 +90,7 @@ def last_fragment(fragments: Sequence[FragmentInfo], fragment_range: FragmentRan
 
 
 def compute_range(segment: CoverSegment, before_us: int, previous: CoverSegment | None) -> FragmentRange:
-    """The part of a segment that follows the segment `previous` in the cover, up to `before_us`."""
+    """The fragments of a segment that follow `previous`, the segment before it in the cover, up to `before_us`."""
     first_seq = segment.entry.first_seq
     if previous and previous.entry.epoch == segment.entry.epoch:
         first_seq = max(first_seq, previous.entry.last_seq + 1)
@@ -98,7 +98,7 @@ def compute_range(segment: CoverSegment, before_us: int, previous: CoverSegment 
 
 
 def has_epoch_overlap(segment: CoverSegment, following: CoverSegment | None) -> bool:
-    """Whether another epoch takes over inside one of the two segments."""
+    """Whether the change to another epoch lies inside one of the two segments."""
     if following is None or following.entry.epoch == segment.entry.epoch:
         return False
     return segment.to_us < segment.entry.end_us or following.from_us > following.entry.start_us
@@ -107,11 +107,11 @@ def has_epoch_overlap(segment: CoverSegment, following: CoverSegment | None) -> 
 def trim_overlap(
     fragment_range: FragmentRange, fragments: Sequence[FragmentInfo], next_start: FragmentInfo
 ) -> FragmentRange:
-    """`fragment_range`, whose segment is `fragments`, up to the fragment `next_start` of the next epoch.
+    """`fragment_range`, cut where the next epoch begins with fragment `next_start`; `fragments` are its segment's.
 
-    The same encoder's picture has the same bytes in both epochs: what follows it was taken twice. Where it is not
-    found, a segment that goes on a little longer merely arrived a little later; of one that goes on for long, what
-    begins after `next_start` is left out.
+    Both replicas received the same bytes from one encoder: the keyframe with the digest of `next_start` is the cut.
+    If there is none, a segment that ends less than EPOCH_MATCH_US after `next_start` merely arrived later and is
+    kept; of a longer one, access units at or after `next_start` are dropped.
     """
     same = [m for m in fragments if _is_same_picture(m, next_start)]
     if same:

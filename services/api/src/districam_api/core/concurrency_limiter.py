@@ -1,4 +1,4 @@
-"""How many may be in at once: of all together, and of each."""
+"""Limits of concurrent use, in total and per key."""
 
 from collections import Counter
 from typing import Literal
@@ -7,7 +7,7 @@ ExceededLimit = Literal["all", "each"]
 
 
 class ConcurrencyLimiter:
-    """Counts who is in. Who is one too many stays outside."""
+    """Counts concurrent holders, in total and per key."""
 
     def __init__(self, max_total: int, max_per_key: int) -> None:
         self._max_total = max_total
@@ -16,9 +16,9 @@ class ConcurrencyLimiter:
         self._by_key: Counter[str] = Counter()
 
     def acquire(self, key: str | None) -> ExceededLimit | None:
-        """Counts one in, unless there are too many of all or of `key`. None: only all together are bounded.
+        """Counts a holder in, unless a limit is reached; a key of None counts in the total only.
 
-        Gives what is full; if nothing is, `leave` must follow.
+        Returns the limit that is reached; if None, `release` must follow.
         """
         if self._total >= self._max_total:
             return "all"
@@ -30,7 +30,7 @@ class ConcurrencyLimiter:
         return None
 
     def release(self, key: str | None) -> None:
-        """Counts one out that was let in under the same name."""
+        """Counts a holder out, by the key it was acquired with."""
         self._total -= 1
         if key is not None:
             self._by_key[key] -= 1

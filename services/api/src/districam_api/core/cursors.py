@@ -1,4 +1,4 @@
-"""Opaque cursors of paged lists: where the last page ended, in a form that nobody is tempted to build."""
+"""Opaque cursors of paged lists: the sort key of the last item, with a checksum against hand-made ones."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -8,23 +8,23 @@ from zlib import crc32
 from districam_api.core.invalid_parameter import InvalidParameter
 
 SortKey = Sequence[int | str]
-"""The last item's place in its list's order."""
+"""An item's position in the order of its list."""
 
 _LARGEST = 2**63 - 1
-"""What the index and numpy can compare."""
+"""The largest integer that the index and numpy can compare."""
 
 
 def encode(at: SortKey) -> str:
-    """The cursor that goes on after `at`."""
+    """The cursor of the page that follows `at`."""
     body = json.dumps(list(at), separators=(",", ":")).encode()
     return urlsafe_b64encode(_check(body) + body).rstrip(b"=").decode()
 
 
 def decode(cursor: str, form: tuple[type, ...]) -> tuple[int | str, ...]:
-    """The inverse of `encode`; `form` is the types that such a list's positions have.
+    """Inverse of `encode`; `form` is the types of the list's sort keys.
 
     Raises:
-        Unacceptable: not a cursor that such a list gave out.
+        InvalidParameter: not a cursor of such a list.
     """
     try:
         raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))

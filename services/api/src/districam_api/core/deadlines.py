@@ -1,31 +1,30 @@
-"""How long a connection may keep the api waiting, judged from looks at it that are a moment apart."""
+"""Deadlines of a connection, checked periodically: request head, request body, and reading of responses."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Phase = Literal["head", "body", "answer"]
-"""What is awaited: a request's head, the rest of its body, or our own answer."""
+"""What the connection waits for: a request's head, the rest of its body, or our response."""
 TimeoutCause = Literal["head", "body", "reader"]
 
 MIN_PROGRESS_BYTES = 64 << 10
-"""Who takes that much within the time for a piece is slow, and not asleep: 1.1 kB/s in a minute."""
+"""A client that reads this much within `reader_us` is slow, not stalled: 1.1 kB/s at 60 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """The time for a head, and again for a body; and the time for a piece of an answer to be taken."""
+    """Time limits: of a request's head and again of its body, and of reading MIN_PROGRESS_BYTES of a response."""
 
     request_us: int
     reader_us: int
 
 
 class ConnectionDeadline:
-    """One connection.
+    """The deadlines of one connection.
 
     Attributes:
-        _phase, _since_us: what is awaited, and since when.
-        _untaken, _taken_us: bytes of answers that the client had still to take when it last took a piece, and when
-            that was.
+        _phase, _since_us: the current phase and when it began.
+        _unsent_bytes, _progress_us: response bytes that were unsent at the client's last progress, and when that was.
     """
 
     def __init__(self, deadlines: Deadlines, now_us: int) -> None:
@@ -36,20 +35,20 @@ class ConnectionDeadline:
         self._progress_us = now_us
 
     def on_response_complete(self, now_us: int) -> None:
-        """Notes that an answer is complete: the next request has its own time."""
+        """Starts the time of the next request."""
         self._since_us = now_us
 
     def on_write_resumed(self) -> None:
-        """Notes that the client took all but a little: at the next look what is waiting is news."""
+        """The client has drained the buffer: bytes that are unsent at the next check are new."""
         self._unsent_bytes = 0
 
     def timeout_cause(self, phase: Phase, unsent_bytes: int, now_us: int) -> TimeoutCause | None:
-        """What the connection is to be ended for.
+        """The deadline that has passed, or None.
 
         Args:
-            phase: what is awaited now.
-            unsent_bytes: bytes of answers that wait for the client.
-            now_us: never falls.
+            phase: the current phase.
+            unsent_bytes: response bytes that wait for the client.
+            now_us: monotonic.
         """
         if phase != self._phase or unsent_bytes:  # nobody is hurried to ask while an answer is on its way
             self._phase, self._since_us = phase, now_us
@@ -60,7 +59,7 @@ class ConnectionDeadline:
         return phase
 
     def _is_stalled(self, unsent_bytes: int, now_us: int) -> bool:
-        """Whether no piece was taken in time. What grows was empty enough to be written to, so some was taken."""
+        """Whether the client made no progress in time. A growing buffer is progress: it drained before we wrote more."""
         if (
             not unsent_bytes
             or unsent_bytes > self._unsent_bytes

@@ -1,4 +1,4 @@
-"""Who asks, where proxies stand between: what they say, as far as they are trusted (RFC 7239, and X-Forwarded-For)."""
+"""The client's address behind trusted proxies: X-Forwarded-For, or Forwarded (RFC 7239)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -9,34 +9,34 @@ from districam_api.core.addresses import parse_address
 Header = Literal["x-forwarded-for", "forwarded"]
 
 MAX_HOPS = 16
-"""More proxies stand in nobody's row."""
+"""Longer than any real chain of proxies; bounds the work on a forged header."""
 
 
 class TrustedProxies:
-    """The networks whose machines are believed, and the one header that they write.
+    """The networks of trusted proxies, and the one header that they set.
 
-    Only one is read: a proxy leaves the other as the client sent it.
+    Only that one is read: a proxy passes the other on as the client sent it.
     """
 
     def __init__(self, networks: Sequence[str], header: Header) -> None:
-        """Raises ValueError: one is no network."""
+        """Raises ValueError if one is not a network."""
         self.header = header
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks]
 
     def is_trusted(self, address: str) -> bool:
-        """Whether that is a proxy of ours."""
+        """Whether the address is a trusted proxy's."""
         found = parse_address(address)
         return found is not None and any(found in network for network in self._networks)
 
     def client_address(self, peer: str, values: Sequence[str]) -> str:
-        """The address of who asks.
+        """The client's address.
 
-        Each proxy adds at the right whom it heard. So from the right on, the first one that is no proxy of ours is who
-        asks; what stands further left is anybody's invention.
+        Each proxy appends the address that it received the request from. From the right, the first address that is
+        not a trusted proxy's is the client's; anything further left can be forged.
 
         Args:
-            peer: who is connected with us.
-            values: what the lines of the header say, in order.
+            peer: the connection's other end.
+            values: the header's lines, in order.
         """
         client = peer
         for hop, _ in zip(_from_the_right(values), range(MAX_HOPS), strict=False):
@@ -50,7 +50,7 @@ class TrustedProxies:
 
 
 def _from_the_right(values: Iterable[str]) -> Iterator[str]:
-    """The elements, the last one first; a comma inside quotes is none that a proxy of ours wrote."""
+    """The elements, last first. Commas inside quotes split too: trusted proxies write none."""
     rest = ",".join(values)
     while rest:
         rest, _, last = rest.rpartition(",")
@@ -67,7 +67,7 @@ def _for(element: str) -> str:
 
 
 def _address(text: str) -> str:
-    """Without a port: `192.0.2.1:80`, `[2001:db8::1]:80`, or either without."""
+    """The address without its port: of `192.0.2.1:80`, `[2001:db8::1]:80`, or either without one."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     host, _, port = text.partition(":")

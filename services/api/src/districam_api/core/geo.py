@@ -1,4 +1,4 @@
-"""Distances on the earth, as near as a search needs them."""
+"""Distances on the earth for the camera search."""
 
 import math
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ MAX_RADIUS_M = 20_100_000.0
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """Within `metres` of a point; degrees, WGS 84."""
+    """The points within `metres` of a centre; degrees, WGS 84."""
 
     latitude: float
     longitude: float
     metres: float
 
     def distance_m(self, at: Location) -> float:
-        """From the middle, by the haversine formula, to the millimetre."""
+        """Distance from the centre by the haversine formula, to the millimetre."""
         north, south = math.radians(at.latitude), math.radians(self.latitude)
         east = math.radians(at.longitude - self.longitude)
         h = math.sin((north - south) / 2) ** 2 + math.cos(north) * math.cos(south) * math.sin(east / 2) ** 2
@@ -28,10 +28,10 @@ class Circle:
 
 
 def parse_circle(text: str, field: str = "near") -> Circle:
-    """`latitude,longitude,metres`.
+    """Parses `latitude,longitude,metres`.
 
     Raises:
-        Unacceptable: it is not that, or out of range.
+        InvalidParameter: malformed, or out of range.
     """
     try:
         latitude, longitude, metres = map(float, text.split(","))

@@ -1,4 +1,4 @@
-"""How a stream is doing now, from its record, its events and its newest segment (docs/design/contract.md, API)."""
+"""A stream's current health, from its record, events and newest segment (docs/design/contract.md, API)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,17 +8,17 @@ from districam_common.contract.events import Camera, Cause, Lost, Refused
 from districam_common.ledger.causes import RETRY_MARGIN_US, LoggedEvent, effective_changes, status_changes
 
 MAX_INDEXING_DELAY_US = 15_000_000
-"""From the end of a segment to its place in the index, on a healthy day and a margin."""
+"""From the end of a segment to its index entry in normal operation, with a margin."""
 
 MAX_CLOCK_SKEW_US = 2_000_000
-"""By how much clocks that are right may differ: ours, and that of the ingest that spoke."""
+"""Tolerated difference between this host's clock and that of the reporting ingest."""
 
 StreamState = Literal["disabled", "lost", "recording", "late"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewestSegment:
-    """The camera's newest segment."""
+    """End and length of the camera's newest segment."""
 
     end_us: int
     length_us: int = 0
@@ -26,7 +26,7 @@ class NewestSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamHealth:
-    """A camera and what it does. `since_us`: when the event in force took effect, if there is one."""
+    """A camera and its stream's state. `since_us`: when the current event took effect, if there is one."""
 
     camera: Camera
     state: StreamState
@@ -41,7 +41,7 @@ def compute_health(
 ) -> StreamHealth:
     """`disabled`; `lost` with its cause; `recording`; else `late`.
 
-    What takes effect later than now was said by a clock that was ahead: it must not hide what is said until then.
+    An event that takes effect in the future comes from a fast clock: until then it must not hide current events.
     """
     effective = list(
         effective_changes(
@@ -71,5 +71,5 @@ def is_late(camera: Camera, newest: NewestSegment, now_us: int) -> bool:
 
 
 def _explains(event: Lost | Refused, reported_us: int, now_us: int) -> bool:
-    """Whether the event still holds: past its announced retry the service that sent it is gone (the ledger's rule)."""
+    """Whether the event still applies: past its announced retry the ingest that sent it is gone (the ledger's rule)."""
     return (now_us - reported_us - RETRY_MARGIN_US) / 1e6 < event.next_retry_s

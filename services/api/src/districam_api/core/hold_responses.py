@@ -1,4 +1,4 @@
-"""What routes say of holds, as plain JSON values."""
+"""Response bodies of holds, as plain JSON values."""
 
 import re
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
 def parse_hold_id(text: str) -> str:
-    """The id, if it is of the form of one: it becomes part of an object's key.
+    """Validates the id, which becomes part of an object key.
 
     Raises:
-        Unacceptable: it is not.
+        InvalidParameter: it is not 16 hex digits.
     """
     if _ID.fullmatch(text) is None:
         raise InvalidParameter("hold_id", "is 16 hex digits, as GET /v1/holds shows it")
@@ -24,7 +24,7 @@ def parse_hold_id(text: str) -> str:
 
 
 def hold(one: Hold, state: HoldState, zone: ZoneInfo) -> Json:
-    """A hold, and how far it is applied; of one that is over, how it ended."""
+    """A hold, and how far it is applied; of a released one, also by whom, when and why."""
     released = one if isinstance(one, ReleasedHold) else None
     return {
         "id": one.id,
@@ -46,5 +46,5 @@ def hold(one: Hold, state: HoldState, zone: ZoneInfo) -> Json:
 
 
 def expired(found: Iterable[Interval], zone: ZoneInfo) -> Json:
-    """What retention has let go of."""
+    """Intervals that retention has deleted."""
     return {"expired": [dict(format_instants(zone, **{"from": a, "to": b})) for a, b in found]}

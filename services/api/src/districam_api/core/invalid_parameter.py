@@ -1,4 +1,4 @@
-"""What is wrong with a request, field by field. Raised by cores, answered as RFC 9457 problems."""
+"""Invalid parameters, field by field; answered as RFC 9457 problems."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from districam_common.errors import Rejected
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """A parameter's name as the caller wrote it, and what to do about it."""
+    """A parameter's name as the caller wrote it, and how to correct it."""
 
     field: str
     message: str
 
 
 class InvalidParameter(Rejected):
-    """The request can be read but not answered as it stands (422)."""
+    """A parameter is invalid (422)."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")

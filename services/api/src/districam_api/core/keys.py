@@ -1,4 +1,4 @@
-"""Bearer keys: `dc_{id}_{secret}`. Of a secret only its hash is kept."""
+"""API keys: `dc_{id}_{secret}`. Only a hash of the secret is stored."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ ROLES: tuple[Role, ...] = ("viewer", "operator")
 
 ID_BYTES, SECRET_BYTES = 4, 32
 NO_KEY = "-"
-"""The key id of requests that need none."""
+"""Key id of requests without a key."""
 
 _FORM = re.compile(r"dc_(?P<id>[0-9a-f]{8})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
 _DUMMY_DIGEST = "0" * 64
@@ -29,7 +29,7 @@ class NoSuchKey(Rejected):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What is kept of a key. `sha256` is that of the secret's text; `revoked_us`: since when it opens nothing."""
+    """A stored key. `sha256` is that of the secret's text; `revoked_us`: when it was revoked."""
 
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     name: Annotated[str, Field(max_length=200)]
@@ -41,7 +41,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, and how that is known. `login`, `expires_us`: of a login; `open`: nobody is asked for a key here."""
+    """The caller and how it was authenticated. `login`, `expires_us`: of a cookie login; `open`: keys are disabled."""
 
     auth_method: Literal["bearer", "cookie", "open", "nobody"]
     role: Role
@@ -52,20 +52,20 @@ class Caller:
 
 
 ANONYMOUS = Caller(auth_method="nobody", role="viewer")
-"""Who is let in without a key, to what is open to all."""
+"""The caller on public paths."""
 LOOPBACK_OPERATOR = Caller(auth_method="open", role="operator")
-"""Who asks an api without keys, on loopback."""
+"""The caller if API keys are disabled."""
 
 
 def create_key(id_: bytes, secret: bytes, *, name: str, role: Role, now_us: int) -> tuple[Key, str]:
-    """A key, and the text that opens; `id_` and `secret` are random bytes."""
+    """A new key and its text; `id_` and `secret` are random bytes."""
     text = urlsafe_b64encode(secret).rstrip(b"=").decode()
     key = Key(id=id_.hex(), name=name, role=role, sha256=_digest(text), created_us=now_us)
     return key, f"dc_{key.id}_{text}"
 
 
 def verify_key(keys: Mapping[str, Key], text: str) -> Key | None:
-    """The key that `text` is, unless it is revoked. Takes as long whatever is wrong with it."""
+    """The active key with this text, or None. Takes as long for an unknown id as for a wrong secret."""
     match = _FORM.fullmatch(text)
     if match is None:
         return None
@@ -75,13 +75,13 @@ def verify_key(keys: Mapping[str, Key], text: str) -> Key | None:
 
 
 def claimed_id(text: str) -> str:
-    """The id that `text` claims, for logs; `-` for what has not a key's form."""
+    """The id in `text`, for logs; `-` if it does not have the form of a key."""
     match = _FORM.fullmatch(text)
     return match["id"] if match else NO_KEY
 
 
 def revoke(keys: Iterable[Key], key_id: str, now_us: int) -> list[Key]:
-    """The keys, of which that one opens nothing any more. Repeating it changes nothing.
+    """The keys, with that one revoked. Idempotent.
 
     Raises:
         NoSuchKey: none has that id.

@@ -1,4 +1,4 @@
-"""HLS media playlists, version 7, VOD (RFC 8216): one entry a segment, byte ranges into whole objects."""
+"""HLS media playlists, version 7, VOD (RFC 8216): one entry per segment, byte ranges into whole objects."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from districam_common.contract.segment_array import IndexEntry
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
 GAP_US = 500_000
-"""A hole in time that is shorter is no gap (the ledger's rule)."""
+"""A shorter hole is not a gap (the ledger's rule)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentWithUrl:
-    """A stored segment, its object's key, and the path at which players fetch it."""
+    """A stored segment, its object key, and the path at which players fetch it."""
 
     entry: IndexEntry
     key: str
@@ -25,11 +25,11 @@ class SegmentWithUrl:
 
 
 def format_playlist(listed: Sequence[SegmentWithUrl]) -> str:
-    """The playlist of `listed`, in playing order, at least one; each entry is a segment's whole media part.
+    """The playlist of `listed` (playing order, at least one); each entry is a segment's whole media part.
 
-    There is a discontinuity wherever decode times do not simply go on: between epochs, at missing or repeated
-    `seq`, at gaps of time. `EXT-X-MAP` is written where the epoch changes and nowhere else: it holds until the
-    next one, and FFmpeg warns of each that it meets after its first.
+    EXT-X-DISCONTINUITY is written where decode times are not contiguous: between epochs, at missing or repeated
+    `seq`, at gaps. EXT-X-MAP is written only where the epoch changes: it applies until the next one (RFC 8216
+    section 4.3.2.5), and FFmpeg warns of each after its first.
     """
     lines = list(_head(listed))
     before: IndexEntry | None = None

@@ -7,7 +7,7 @@ _ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE
 
 
 class RangeNotSatisfiable(Exception):
-    """No byte of the range exists in an object of `size` (416)."""
+    """No byte of the range exists in an object of `size` bytes (416)."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"no byte of the range exists in {size}")
@@ -28,10 +28,10 @@ class ByteRange:
 
 
 def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """What to send; None where the header asks for nothing that we divide (RFC 9110: then the whole is sent).
+    """The range to send; None for the whole object: no header, or one that we do not support (RFC 9110 section 14.2).
 
     Raises:
-        Unsatisfiable: a range that starts beyond the end, or the last 0 bytes.
+        RangeNotSatisfiable: it starts beyond the end, or asks for the last 0 bytes.
     """
     match = _ONE_RANGE.fullmatch((header or "").replace(" ", ""))
     if match is None or match[1] == match[2] == "":

@@ -1,4 +1,4 @@
-"""How many wrong keys are answered one by one: so many at a run, then one an interval (GCRA, ITU-T I.371)."""
+"""Rate limits of wrong keys and of logins: a burst, then one per interval (GCRA, ITU-T I.371)."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from districam_api.core.addresses import client_network
 
 MAX_ADDRESSES = 10_000
-"""Remembered; the one that has been still for longest is forgotten first."""
+"""Networks remembered; the one without a failure for longest is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """`burst` at once, then one each `interval_us`."""
+    """`burst` at once, then one per `interval_us`."""
 
     burst: int
     interval_us: int
@@ -21,11 +21,11 @@ PER_ADDRESS_LIMIT = RateLimit(burst=10, interval_us=6_000_000)
 GLOBAL_LIMIT = RateLimit(burst=100, interval_us=600_000)
 
 LOGIN_LIMIT = RateLimit(burst=60, interval_us=10_000_000)
-"""A shift may begin with one key. In the 12 hours of a login that is 4,400 to remember of one key, 36 bytes each."""
+"""A whole shift may log in with one key. In a login's 12 hours: 4,400 to remember per key, 36 bytes each."""
 
 
 class FailureLimiter:
-    """Counts failures of each address and of all together. State: when each will have been forgiven everything."""
+    """Limits failures per network and in total. State: GCRA's theoretical arrival times (TAT)."""
 
     def __init__(self, per_address: RateLimit = PER_ADDRESS_LIMIT, overall: RateLimit = GLOBAL_LIMIT) -> None:
         self._per_address = per_address
@@ -34,7 +34,7 @@ class FailureLimiter:
         self._tat_by_network: OrderedDict[str, int] = OrderedDict()
 
     def record_failure(self, address: str, now_us: int) -> int:
-        """Notes a failure. Gives how long to wait, in µs, if there have been too many; 0: not yet."""
+        """Counts a failure. Returns how long to wait, in µs, if there have been too many; else 0."""
         network = client_network(address)
         tat_us, wait_us = _apply_gcra(self._tat_by_network.get(network, 0), now_us, self._per_address)
         if wait_us:
@@ -50,20 +50,20 @@ class FailureLimiter:
 
 
 class LoginLimiter:
-    """Counts logins of each key: each that is ended early has to be remembered by every replica."""
+    """Limits logins per key: each one that is ended early must be remembered by every replica."""
 
     def __init__(self, per_key: RateLimit = LOGIN_LIMIT) -> None:
         self._per_key = per_key
         self._tat_by_key: dict[str, int] = {}
 
     def record_login(self, key_id: str, now_us: int) -> int:
-        """Notes a login by that key, which is one of ours. Gives how long to wait, in µs, if there have been too many."""
+        """Counts a login with a valid key. Returns how long to wait, in µs, if there have been too many; else 0."""
         self._tat_by_key[key_id], wait_us = _apply_gcra(self._tat_by_key.get(key_id, 0), now_us, self._per_key)
         return wait_us
 
 
 def _apply_gcra(tat_us: int, now_us: int, limit: RateLimit) -> tuple[int, int]:
-    """When all will be forgiven with one more, and 0; or as before, and how long to wait for one more."""
+    """The TAT with one more event, and 0; or the old TAT, and how long to wait before one more."""
     next_us = max(tat_us, now_us) + limit.interval_us
     over_us = next_us - now_us - limit.burst * limit.interval_us
     return (tat_us, over_us) if over_us > 0 else (next_us, 0)

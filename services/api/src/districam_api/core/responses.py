@@ -1,4 +1,4 @@
-"""What routes say, as plain JSON values: every instant in UTC and in local time. `schemas` describes the same shapes."""
+"""Response bodies as plain JSON values: every instant in UTC and in local time. `schemas` describes the same shapes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -19,20 +19,20 @@ Json = dict[str, Any]
 
 
 def format_instants(zone: ZoneInfo, **named_us: int | None) -> Iterator[tuple[str, str | None]]:
-    """`name` and `name_local` of each; an unknown one is null."""
+    """`name` and `name_local` of each instant; None stays None."""
     for name, at_us in named_us.items():
         yield name, None if at_us is None else format_rfc3339(at_us)
         yield f"{name}_local", None if at_us is None else format_local(at_us, zone)
 
 
 def window_fields(camera_id: str, window: Window, zone: ZoneInfo) -> Json:
-    """What was asked."""
+    """The requested window."""
     bounds = format_instants(zone, **{"from": window.from_us, "to": window.to_us})
     return {"camera_id": camera_id, **dict(bounds), "tz": zone.key}
 
 
 def timeline(camera_id: str, window: Window, states: Sequence[State], zone: ZoneInfo) -> Json:
-    """The states that tile the window, and their sums."""
+    """The states that tile the window, and their totals."""
     sums = summary(states)
     return {
         **window_fields(camera_id, window, zone),
@@ -56,14 +56,14 @@ def _state(state: State, zone: ZoneInfo) -> Json:
 
 
 def playlist_headers(listed: Sequence[SegmentWithUrl], states: Sequence[State]) -> dict[str, str]:
-    """`held` of a playlist."""
+    """`coverage_headers` of a playlist."""
     return coverage_headers(
         min(item.entry.start_us for item in listed), max(item.entry.end_us for item in listed), states
     )
 
 
 def coverage_headers(from_us: int, to_us: int, states: Sequence[State]) -> dict[str, str]:
-    """What an answer really holds, beside what of its window is stored and missing."""
+    """What an answer holds, and how much of its window is stored and missing."""
     sums = summary(states)
     return {
         "Districam-From": format_rfc3339(from_us),
@@ -74,12 +74,12 @@ def coverage_headers(from_us: int, to_us: int, states: Sequence[State]) -> dict[
 
 
 def windows(found: Iterable[tuple[int, int]], zone: ZoneInfo) -> Json:
-    """Windows that can each be asked for."""
+    """Windows that can each be one clip."""
     return {"windows": [dict(format_instants(zone, **{"from": a, "to": b})) for a, b in found]}
 
 
 def session(caller: Caller, site: str, zone: ZoneInfo) -> Json:
-    """Who asks."""
+    """The caller's session."""
     return {
         "site": site,
         "tz": zone.key,
@@ -92,7 +92,7 @@ def session(caller: Caller, site: str, zone: ZoneInfo) -> Json:
 
 
 def segment(item: SegmentWithUrl, zone: ZoneInfo) -> Json:
-    """A stored segment; `bytes` from `init_bytes` on are its media."""
+    """A stored segment; its media starts at byte `init_bytes`."""
     entry = item.entry
     return {
         "key": item.key,
@@ -121,7 +121,7 @@ def _distance(found: CameraMatch) -> Json:
 
 
 def coverage_at(at_us: int, page: Page, states: Mapping[str, State], zone: ZoneInfo) -> Json:
-    """What is known of an instant, a line a camera; `states` by id."""
+    """Each camera's state at an instant; `states` by id."""
     lines = [_camera_state(one, states[one.camera.camera_id]) for one in page.found]
     return {
         **dict(format_instants(zone, at=at_us)),
@@ -137,7 +137,7 @@ def _camera_state(found: CameraMatch, state: State) -> Json:
 
 
 def coverage_within(window: Window, page: Page, days: Mapping[str, Sequence[bytes]], zone: ZoneInfo) -> Json:
-    """A bitmap a camera of a window of whole slots; `days` are the bitmaps of its days, by id."""
+    """A bitmap per camera of a window of whole slots; `days` are the bitmaps of its days, by id."""
     return {
         **dict(format_instants(zone, **{"from": window.from_us, "to": window.to_us})),
         "slot_s": SLOT_US // 1_000_000,
@@ -159,14 +159,14 @@ def _bitmap(found: CameraMatch, days: Sequence[bytes], window: Window) -> Json:
 
 
 def camera(health: StreamHealth, zone: ZoneInfo) -> Json:
-    """The newest revision of the record, and how the stream is doing."""
+    """The newest revision of the record, and the stream's health."""
     record = asdict(health.camera)
     updated_us = record.pop("updated_us")
     return {**record, **dict(format_instants(zone, updated=updated_us)), **_now(health, zone)}
 
 
 def camera_detail(health: StreamHealth, profile: Profile | None, zone: ZoneInfo) -> Json:
-    """`camera`, and what it is seen to be."""
+    """`camera`, and its measured profile."""
     profile_fields = None if profile is None else asdict(profile)
     if profile_fields is not None:
         del profile_fields["camera_id"], profile_fields["instance"]
@@ -175,17 +175,17 @@ def camera_detail(health: StreamHealth, profile: Profile | None, zone: ZoneInfo)
 
 
 def streams(lines: Sequence[Json], now_us: int, zone: ZoneInfo) -> Json:
-    """Health now; `lines` by `stream`, one for each that is `listed`."""
+    """Current health; `lines` are `stream` of each camera in `not_deleted`."""
     return {**dict(format_instants(zone, at=now_us)), "tz": zone.key, "streams": lines}
 
 
 def not_deleted(healths: Iterable[StreamHealth]) -> Iterable[StreamHealth]:
-    """Those that `streams` tells of: a deleted camera has no stream."""
+    """Those that `streams` lists: a deleted camera has no stream."""
     return (health for health in healths if not health.camera.deleted)
 
 
 def stream(health: StreamHealth, now_us: int, zone: ZoneInfo) -> Json:
-    """How one camera is doing."""
+    """A camera's current health."""
     age_us = None if health.last_end_us is None else now_us - health.last_end_us
     return {
         **_name(health.camera),

@@ -1,12 +1,12 @@
-"""Logins that were ended before their time."""
+"""Logins that were revoked before they expired."""
 
 from collections.abc import Mapping
 
 
 class RevokedLogins:
-    """What this replica knows of them: id, and when each would have expired by itself, after which it is forgotten.
+    """Revoked logins known to this replica, by id, with their expiry; after that they are dropped.
 
-    Until it has once heard what the others know, it knows nothing: `is_synced`.
+    Until the other replicas' have been read once, they are not known: `is_synced` is False.
     """
 
     def __init__(self) -> None:
@@ -14,14 +14,13 @@ class RevokedLogins:
         self.is_synced = False
 
     def revoke(self, login: str, expires_us: int) -> None:
-        """That login opens nothing any more."""
         self._expiries[login] = expires_us
 
     def has(self, login: str) -> bool:
         return login in self._expiries
 
     def merge(self, known: Mapping[str, int], now_us: int) -> dict[str, int]:
-        """Takes up what all replicas know, and gives what they do not know yet."""
+        """Adds what all replicas know, and returns what they do not know yet."""
         self._expiries = {
             login: expires_us for login, expires_us in {**self._expiries, **known}.items() if expires_us > now_us
         }

@@ -1,4 +1,4 @@
-"""Finding cameras by words, whatever their case and diacritics, by group and by place; and the order of lists."""
+"""Camera search by words (case and diacritics ignored), group and place; and the order of lists."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from districam_common.contract.events import Camera
 
 @dataclass(frozen=True, slots=True)
 class CameraFilter:
-    """Which cameras are asked for."""
+    """Which cameras to list."""
 
     words: str = ""
     group: str | None = None
@@ -20,31 +20,31 @@ class CameraFilter:
 
 @dataclass(frozen=True, slots=True)
 class CameraMatch:
-    """A camera that was asked for. `distance_m` where a place was named."""
+    """A matching camera. `distance_m` if the filter has a circle."""
 
     camera: Camera
     distance_m: float | None = None
 
     @property
     def sort_key(self) -> tuple[int | str, ...]:
-        """Its place in lists: by distance where there is one, and by id."""
+        """Position in lists: by distance if there is one, then by id."""
         camera_id = self.camera.camera_id
         return (camera_id,) if self.distance_m is None else (round(self.distance_m * 1000), camera_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of what was found, and the cursor of what follows."""
+    """Some of the matches, and the cursor of the next page."""
 
     found: Sequence[CameraMatch]
     next_cursor: str | None
 
 
 def page(cameras: Iterable[Camera], camera_filter: CameraFilter, limit: int, cursor: str | None) -> Page:
-    """The first `limit` that match, after `cursor`.
+    """The first `limit` matches after `cursor`.
 
     Raises:
-        Unacceptable: a cursor of another list.
+        InvalidParameter: a cursor of another list.
     """
     after = cursors.decode(cursor, (str,) if camera_filter.near is None else (int, str)) if cursor else ()
     found = sorted(_found(cameras, camera_filter), key=lambda one: one.sort_key)
@@ -66,13 +66,13 @@ def _found(cameras: Iterable[Camera], camera_filter: CameraFilter) -> Iterable[C
 
 
 def normalize_text(text: str) -> str:
-    """Lower case without diacritics; đ, which Unicode does not decompose, is d."""
+    """Lower case without diacritics; đ, which Unicode does not decompose, becomes d."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return plain.replace("đ", "d")
 
 
 def matches(camera: Camera, words: str, group: str | None) -> bool:
-    """Whether every word is somewhere in the camera's id, name, place or groups, and it belongs to `group`."""
+    """Whether every word occurs in the camera's id, name, place or groups, and it belongs to `group`."""
     if group is not None and normalize_text(group) not in map(normalize_text, camera.groups):
         return False
     needed = normalize_text(words).split()

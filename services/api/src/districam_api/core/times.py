@@ -1,4 +1,4 @@
-"""Times as callers write them ↔ µs UTC. RFC 3339 with a zone, or local with an explicit one; never a guess."""
+"""Times as callers write them ↔ µs UTC: RFC 3339 with an offset, or local with an explicit zone; never guessed."""
 
 import re
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def parse_zone(name: str, field: str = "tz") -> ZoneInfo:
     """The IANA zone of that name.
 
     Raises:
-        Unacceptable: there is none.
+        InvalidParameter: there is none.
     """
     try:
         return ZoneInfo(name)
@@ -45,10 +45,10 @@ def parse_zone(name: str, field: str = "tz") -> ZoneInfo:
 
 
 def parse_instant(text: str, field: str, zone: ZoneInfo | None) -> int:
-    """µs UTC of `text`; its own zone wins over `zone`. A space stands for the `+` that a URL turned into one.
+    """µs UTC of `text`; its own offset takes precedence over `zone`. A space before it is a `+` after URL decoding.
 
     Raises:
-        Unacceptable: no such instant, or no zone known; the message says the fix.
+        InvalidParameter: not an instant, or no zone is known; the message says how to correct it.
     """
     match = _INSTANT.fullmatch(text.strip())
     if match is None:
@@ -76,10 +76,10 @@ def _resolve_local(local: datetime, field: str, zone: ZoneInfo | None) -> dateti
 
 
 def parse_window(from_text: str, to_text: str, zone: ZoneInfo | None, max_us: int) -> Window:
-    """The window asked for: `from` inclusive, `to` exclusive.
+    """The requested window: `from` inclusive, `to` exclusive.
 
     Raises:
-        Unacceptable: a bound is no instant, the window is empty, or longer than `max_us`.
+        InvalidParameter: a bound is not an instant, the window is empty, or longer than `max_us`.
     """
     result = Window(parse_instant(from_text, "from", zone), parse_instant(to_text, "to", zone))
     if result.length_us <= 0:
@@ -99,5 +99,5 @@ def format_local(at_us: int, zone: ZoneInfo) -> str:
 
 
 def seconds(length_us: int) -> float:
-    """A length for people and JSON, exact to the microsecond."""
+    """A duration in seconds, exact to the microsecond."""
     return timedelta(microseconds=length_us).total_seconds()

@@ -1,6 +1,6 @@
-"""Tokens that open something for a time: HMAC-SHA256 (RFC 2104) over what, for which key, and until when.
+"""Tokens that grant access for a time: HMAC-SHA256 (RFC 2104) over purpose, expiry, bearer and subject.
 
-Media URLs carry one, since players send no headers of ours; so does the cookie of a login.
+Media URLs carry one, since players send no custom headers; so does the login cookie.
 """
 
 import hmac
@@ -25,7 +25,7 @@ _HEAD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CheckedToken:
-    """What a token is worth, and what it says; a forged one says nothing. `login`: the login for which it was made, if any."""
+    """A token's verdict and its fields, empty if it is forged. `login`: the login that it was made for, if any."""
 
     verdict: Verdict
     key_id: str = ""
@@ -34,12 +34,12 @@ class CheckedToken:
 
 
 def format_bearer(key_id: str, login: str = "") -> str:
-    """For whom a token is: a key, and the login by it if there is one, 16 hex digits."""
+    """The bearer of a token: a key id, and the login's id (16 hex digits) if there is one."""
     return f"{key_id}.{login}" if login else key_id
 
 
 def signer(secret: bytes, purpose: Purpose, bearer: str, expires_us: int) -> Callable[[str], str]:
-    """Signs many subjects for one bearer and time; what they share is hashed once. A playlist has hundreds."""
+    """Signs many subjects with one bearer and expiry; the common prefix is hashed once. A playlist has hundreds."""
     begun = hmac.new(secret, f"{purpose}\n{expires_us}\n{bearer}\n".encode(errors="surrogatepass"), "sha256")
     head = f"{expires_us}.{bearer}."
 
@@ -52,12 +52,12 @@ def signer(secret: bytes, purpose: Purpose, bearer: str, expires_us: int) -> Cal
 
 
 def sign(secret: bytes, purpose: Purpose, subject: str, bearer: str, expires_us: int) -> str:
-    """`{expiry in µs}.{who}.{43 characters}`, safe in a URL. `subject` is the object's key, or empty; `bearer`: `bearer`."""
+    """`{expiry in µs}.{bearer}.{43 characters}`, URL-safe. `subject` is the object key, or empty for a login."""
     return signer(secret, purpose, bearer, expires_us)(subject)
 
 
 def verify(secret: bytes, purpose: Purpose, subject: str, token: str, now_us: int) -> CheckedToken:
-    """Whether `token` opens `subject` now. In constant time, and compared as text: any change of it is a forgery."""
+    """Whether `token` grants access to `subject` now. Compared in constant time as text: any change is a forgery."""
     head = _HEAD.match(token)
     expires_us, bearer = (int(head["expiry"]), head["who"]) if head else (0, "-")
     expected = sign(secret, purpose, subject, bearer, expires_us)

@@ -1,4 +1,4 @@
-"""The first page: where an officer finds footage and watches it. Files of this package, served as they are."""
+"""The operator's page, where footage is found and played: static files of this package."""
 
 import hashlib
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class _File:
 
 
 def _read() -> Mapping[str, _File]:
-    """Every file of the page by its name; nothing else is ever served."""
+    """The page's files by name; no other file is served."""
     found: dict[str, _File] = {}
     for file in resources.files(__name__).joinpath("static").iterdir():
         content = file.read_bytes()
@@ -58,7 +58,7 @@ async def static_file(request: Request, file: str) -> Response:
 
 
 def _answer(request: Request, name: str) -> Response:
-    """The file, or that the browser has it already."""
+    """The file, or 304 if the browser has it."""
     file = _FILES.get(name)
     if file is None:
         raise HTTPException(404)
