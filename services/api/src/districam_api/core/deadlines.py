@@ -59,7 +59,7 @@ class ConnectionDeadline:
         return phase
 
     def _is_stalled(self, unsent_bytes: int, now_us: int) -> bool:
-        """Whether the client made no progress in time. A growing buffer is progress: it drained before we wrote more."""
+        """Whether the client made no progress in time. A growing buffer is progress: it drained first."""
         if (
             not unsent_bytes
             or unsent_bytes > self._unsent_bytes
