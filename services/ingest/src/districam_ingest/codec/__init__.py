@@ -1,1 +1,1 @@
-"""What H.264, H.265 and AAC bitstreams say of themselves: bytes in, values out."""
+"""Parsers of H.264, H.265 and AAC configuration, and the writers of avcC and hvcC."""

@@ -1,12 +1,12 @@
-"""Decode times out of presentation times: RTP carries none (RFC 6184 section 5.1)."""
+"""Derives decode timestamps from presentation timestamps: RTP carries only the latter (RFC 6184 section 5.1)."""
 
 import heapq
 
 
 class DtsExtractor:
-    """The encoder's DTS, exactly and without delay, for a stream that reorders at most `depth` pictures.
+    """Computes the encoder's DTS exactly and without delay, for a stream that reorders at most `depth` pictures.
 
-    The n-th decode time is the n-th smallest presentation time, shifted by `depth` pictures of `interval` ticks.
+    The n-th DTS is the n-th smallest PTS, shifted by `depth` pictures of `interval` ticks.
     """
 
     def __init__(self, depth: int, interval: int) -> None:
@@ -15,7 +15,7 @@ class DtsExtractor:
         self._first = 0
 
     def feed(self, pts: int) -> int:
-        """The decode time of the next picture. One that does not grow means: the depth is too small, or time stepped."""
+        """The DTS of the next picture in decode order. If it does not increase, `depth` is too small or the PTS jumped."""
         count = len(self._heap)
         if count >= self._depth:
             return heapq.heappushpop(self._heap, pts)

@@ -1,6 +1,6 @@
-"""H.265 sequence parameter sets (ITU-T H.265 section 7.3.2.2, annex E) and hvcC (ISO/IEC 14496-15 section 8.3.3).
+"""H.265 sequence parameter sets (ITU-T H.265 section 7.3.2.2, VUI in E.2.1) and hvcC (ISO/IEC 14496-15 section 8.3.3).
 
-The comments name the syntax elements that are read or passed over.
+The comments name the syntax elements that are read or skipped.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from districam_ingest.codec.video_parameters import (
     compute_fps,
 )
 
-_VPS, _SPS, _PPS = 32, 33, 34
-_EXTENDED_SAR = 255
+_VPS, _SPS, _PPS = 32, 33, 34  # nal_unit_type (table 7-1)
+_EXTENDED_SAR = 255  # aspect_ratio_idc (table E.1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sps:
-    profile_tier_level: bytes
+    profile_tier_level: bytes  # its general part, 12 bytes, up to general_level_idc
     layers: int
     nested: int
     chroma: int
@@ -47,8 +47,8 @@ def _parse_sps(parameter_sets: Sequence[bytes]) -> _Sps:
     sps = next((nal for nal in parameter_sets if _nal_type(nal) == _SPS), None)
     if sps is None or len(sps) < 16:
         raise BitstreamError("no H.265 sequence parameter set")
-    body = remove_emulation_prevention(sps)[2:]
-    sub_layers = (body[0] >> 1) & 7  # sps_max_sub_layers_minus1
+    body = remove_emulation_prevention(sps)[2:]  # after nal_unit_header
+    sub_layers = (body[0] >> 1) & 7  # sps_max_sub_layers_minus1, after sps_video_parameter_set_id
     bits = BitReader(body[13:])
     _skip_sub_layers(bits, sub_layers)
     bits.ue()  # sps_seq_parameter_set_id
@@ -64,28 +64,31 @@ def _parse_sps(parameter_sets: Sequence[bytes]) -> _Sps:
         reorder_depth = bits.ue()  # sps_max_num_reorder_pics
         bits.ue()  # sps_max_latency_increase_plus1
     if reorder_depth > MAX_REORDER_DEPTH:
-        raise BitstreamError(f"a reorder depth of {reorder_depth}")
+        raise BitstreamError(f"reorder depth {reorder_depth} exceeds {MAX_REORDER_DEPTH}")
     fps = _parse_frame_rate(bits, poc_bits)
     nested = body[0] & 1  # sps_temporal_id_nesting_flag
     return _Sps(body[1:13], sub_layers + 1, nested, chroma, width, height, luma, chroma_bits, reorder_depth, fps)
 
 
 def _skip_sub_layers(bits: BitReader, count: int) -> None:
+    """The sub-layers of profile_tier_level (section 7.3.3)."""
+    # sub_layer_profile_present_flag, sub_layer_level_present_flag
     present = [(bits.flag(), bits.flag()) for _ in range(count)]
     if count:
-        bits.u(2 * (8 - count))
+        bits.u(2 * (8 - count))  # reserved_zero_2bits
     for profile, level in present:
-        bits.u((88 if profile else 0) + (8 if level else 0))
+        bits.u((88 if profile else 0) + (8 if level else 0))  # the sub-layer's profile and tier; sub_layer_level_idc
 
 
 def _parse_size(bits: BitReader, chroma: int) -> tuple[int, int]:
     width, height = bits.ue(), bits.ue()  # pic_width_in_luma_samples, pic_height_in_luma_samples
-    edges = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)  # conf_win_*_offset
+    # conformance_window_flag; conf_win_left_offset, …_right_…, …_top_…, …_bottom_…
+    edges = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.flag() else (0, 0, 0, 0)
     return compute_cropped_size(width, height, chroma, edges)
 
 
 def _parse_frame_rate(bits: BitReader, poc_bits: int) -> float | None:
-    """Pictures a second by the VUI's timing. Cameras write broken ones: what can't be read is left out."""
+    """Pictures per second by the VUI's timing; None if it is absent or, as some cameras send, malformed."""
     try:
         _skip_to_vui(bits, poc_bits)
         if not bits.flag():  # vui_parameters_present_flag
@@ -96,10 +99,11 @@ def _parse_frame_rate(bits: BitReader, poc_bits: int) -> float | None:
         tick, scale = bits.u(32), bits.u(32)  # vui_num_units_in_tick, vui_time_scale
     except BitstreamError:
         return None
-    return compute_fps(scale, tick)  # a tick is a picture; H.264's is a field
+    return compute_fps(scale, tick)  # a tick is a picture (section E.3.1); H.264's is a field
 
 
 def _skip_to_vui(bits: BitReader, poc_bits: int) -> None:
+    """The SPS up to vui_parameters_present_flag; `poc_bits` is the length of lt_ref_pic_poc_lsb_sps."""
     for _ in range(6):  # log2_min_luma_coding_block_size_minus3 … max_transform_hierarchy_depth_intra
         bits.ue()
     if bits.flag() and bits.flag():  # scaling_list_enabled_flag, sps_scaling_list_data_present_flag
@@ -131,14 +135,15 @@ def _skip_scaling_lists(bits: BitReader) -> None:
 
 
 def _skip_reference_sets(bits: BitReader) -> None:
+    """The st_ref_pic_set structures (section 7.3.7): each may be predicted from the previous one, so all are decoded."""
     distances: list[int] = []
-    for index in range(bits.ue()):  # num_short_term_ref_pic_sets; however many, `Bits` ends
+    for index in range(bits.ue()):  # num_short_term_ref_pic_sets; `BitReader` bounds it
         predicted = index > 0 and bits.flag()  # inter_ref_pic_set_prediction_flag
         distances = _parse_predicted_set(bits, distances) if predicted else _parse_explicit_set(bits)
 
 
 def _parse_explicit_set(bits: BitReader) -> list[int]:
-    """The distances in picture order of a set's references, in the order of section 7.4.8: DeltaPocS0, then DeltaPocS1."""
+    """POC deltas of a set's reference pictures, in the order of section 7.4.8: DeltaPocS0, then DeltaPocS1."""
     counts = bits.ue(), bits.ue()  # num_negative_pics, num_positive_pics
     out: list[int] = []
     for sign, count in zip((-1, 1), counts, strict=True):
@@ -151,7 +156,7 @@ def _parse_explicit_set(bits: BitReader) -> list[int]:
 
 
 def _parse_predicted_set(bits: BitReader, before: list[int]) -> list[int]:
-    """The same of a set that is told by its difference from the one before (formulas 7-61 and 7-62)."""
+    """POC deltas of a set coded as a difference from the previous set, `before` (equations 7-61 and 7-62)."""
     is_negative = bits.flag()  # delta_rps_sign
     delta = (bits.ue() + 1) * (-1 if is_negative else 1)  # abs_delta_rps_minus1
     kept: list[int] = []
@@ -182,17 +187,17 @@ def _skip_to_timing(bits: BitReader) -> None:
 
 
 def parse_video_parameters(parameter_sets: Sequence[bytes]) -> VideoParameters:
-    """What the first SPS among `parameter_sets` says; the codec string as ISO/IEC 14496-15 annex E writes it.
+    """Parses the first SPS among `parameter_sets`; the codec string follows ISO/IEC 14496-15 annex E.
 
     Raises:
-        BitstreamError: no SPS, or not readable.
+        BitstreamError: no SPS, or malformed before its VUI. A malformed VUI is ignored.
     """
     sps = _parse_sps(parameter_sets)
     ptl = sps.profile_tier_level
-    compatibility = int(f"{int.from_bytes(ptl[1:5], 'big'):032b}"[::-1], 2)
-    constraints = "".join(f".{byte:X}" for byte in ptl[5:11].rstrip(b"\0"))
-    space = ["", "A", "B", "C"][ptl[0] >> 6]
-    tier = "LH"[ptl[0] >> 5 & 1]
+    compatibility = int(f"{int.from_bytes(ptl[1:5], 'big'):032b}"[::-1], 2)  # general_profile_compatibility_flag
+    constraints = "".join(f".{byte:X}" for byte in ptl[5:11].rstrip(b"\0"))  # general_progressive_source_flag and on
+    space = ["", "A", "B", "C"][ptl[0] >> 6]  # general_profile_space
+    tier = "LH"[ptl[0] >> 5 & 1]  # general_tier_flag
     return VideoParameters(
         codec="hevc",
         codecs=f"hvc1.{space}{ptl[0] & 31}.{compatibility:X}.{tier}{ptl[11]}{constraints}",
@@ -204,7 +209,9 @@ def parse_video_parameters(parameter_sets: Sequence[bytes]) -> VideoParameters:
 
 
 def encode_hvcc(parameter_sets: Sequence[bytes]) -> bytes:
-    """The decoder configuration of `parameter_sets` (VPS, SPS and PPS alone: encoders' SEI would bloat every record).
+    """The HEVCDecoderConfigurationRecord of `parameter_sets`, with four-byte NAL unit lengths.
+
+    It holds VPS, SPS and PPS only: an encoder's SEI would enlarge every record.
 
     Raises:
         BitstreamError: a set is missing or malformed.
@@ -213,10 +220,13 @@ def encode_hvcc(parameter_sets: Sequence[bytes]) -> bytes:
     by_kind = [(kind, [nal for nal in parameter_sets if _nal_type(nal) == kind]) for kind in (_VPS, _SPS, _PPS)]
     if not all(nals for _, nals in by_kind):
         raise BitstreamError("VPS, SPS or PPS is missing")
+    # configurationVersion, profile to level, min_spatial_segmentation_idc, parallelismType: both 0, unknown
     head = bytes([1]) + sps.profile_tier_level + b"\xf0\x00\xfc"
+    # chroma_format_idc, bit_depth_luma_minus8, bit_depth_chroma_minus8
     head += bytes([0xFC | sps.chroma, 0xF8 | (sps.luma_bits - 8), 0xF8 | (sps.chroma_bits - 8)])
+    # avgFrameRate; constantFrameRate, numTemporalLayers, temporalIdNested, lengthSizeMinusOne (it is 3); numOfArrays
     head += b"\0\0" + bytes([sps.layers << 3 | sps.nested << 2 | 3, 3])
-    arrays = [
+    arrays = [  # array_completeness, NAL_unit_type; numNalus; nalUnitLength, nalUnit
         bytes([0x80 | kind]) + encode_parameter_sets(nals, count_bytes=2, max_count=255) for kind, nals in by_kind
     ]
     return head + b"".join(arrays)

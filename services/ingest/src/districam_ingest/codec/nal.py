@@ -1,4 +1,4 @@
-"""NAL units of H.264 and H.265: splitting, keyframes, parameter sets. No byte of a NAL unit is ever altered."""
+"""NAL units of H.264 and H.265: splitting, classification, keyframes, parameter sets. NAL units are never altered."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
@@ -7,15 +7,15 @@ Codec = Literal["h264", "hevc"]
 
 _START: Final = b"\0\0\1"
 MAX_PARSED_BYTES: Final = 1024
-"""Real parameter sets take 30 to 300 bytes, and nothing that is read stands far behind."""
+"""Bytes of a parameter set that are parsed. Real ones have 30 to 300, and the elements that are read come early."""
 
 
 class BitstreamError(ValueError):
-    """The bytes are not what the codec's specification allows."""
+    """The bytes violate the codec's specification, or hold a value that is not supported."""
 
 
 def split_annexb(data: bytes) -> list[bytes]:
-    """NAL units between start codes (H.264 Annex B); a zero byte before a start code belongs to the code."""
+    """NAL units of a byte stream (H.264 and H.265 Annex B). Zero bytes before a start code belong to no NAL unit."""
     out: list[bytes] = []
     at = data.find(_START)
     while at >= 0:
@@ -30,19 +30,19 @@ def split_annexb(data: bytes) -> list[bytes]:
 
 
 def length_prefixed(nals: Iterable[bytes]) -> tuple[bytes, ...]:
-    """The pieces of an MP4 sample: before each NAL unit four bytes of length (ISO/IEC 14496-15)."""
+    """The parts of an MP4 sample: each NAL unit after its length in four bytes (ISO/IEC 14496-15 section 5.3.2)."""
     parts: list[bytes] = []
-    for nal in nals:  # for each picture: a generator would take twice as long
+    for nal in nals:  # runs for each picture; a generator takes twice as long
         parts.append(len(nal).to_bytes(4, "big"))
         parts.append(nal)
     return tuple(parts)
 
 
 def encode_parameter_sets(nals: Sequence[bytes], *, count_bytes: int, max_count: int, flags: int = 0) -> bytes:
-    """How many parameter sets, in `count_bytes` bytes, and each behind its length in two: as avcC and hvcC list them.
+    """A parameter set list of avcC or hvcC: the count (with `flags`) in `count_bytes` bytes, then two-byte length and set.
 
     Raises:
-        BitstreamError: more, or longer ones, than the list can say.
+        BitstreamError: more than `max_count` sets, or one over 65,535 bytes.
     """
     if len(nals) > max_count or any(len(nal) > 0xFFFF for nal in nals):
         raise BitstreamError("too many or too long parameter sets")
@@ -52,23 +52,26 @@ def encode_parameter_sets(nals: Sequence[bytes], *, count_bytes: int, max_count:
 
 
 def remove_emulation_prevention(nal: bytes) -> bytes:
-    """The payload without emulation prevention bytes (H.264 section 7.4.1)."""
+    """The NAL unit without each emulation_prevention_three_byte (H.264 section 7.3.1, H.265 section 7.3.1.1)."""
     return nal.replace(b"\0\0\3", b"\0\0")
 
 
 def nal_type(codec: Codec, nal: bytes) -> int:
+    """nal_unit_type."""
     return nal[0] & 31 if codec == "h264" else (nal[0] >> 1) & 63
 
 
 def is_slice(codec: Codec, nal: bytes) -> bool:
+    """Whether it is a VCL NAL unit (H.264 and H.265, table 7-1)."""
     kind = nal_type(codec, nal)
     return 1 <= kind <= 5 if codec == "h264" else kind < 32
 
 
 def is_first_slice(codec: Codec, nal: bytes) -> bool:
-    """Whether it is a coded picture's, or field's, first slice: no other holds the first macroblock or block.
+    """Whether it is the first slice of a coded picture or field.
 
-    first_mb_in_slice (H.264 section 7.4.3), first_slice_segment_in_pic_flag (H.265 section 7.4.7.1).
+    H.264: first_mb_in_slice is 0 (section 7.4.3), whose Exp-Golomb code is a single 1 bit. H.265:
+    first_slice_segment_in_pic_flag (section 7.4.7.1).
     """
     if codec == "h264":
         return nal_type(codec, nal) in {1, 2, 5} and len(nal) > 1 and bool(nal[1] & 0x80)
@@ -76,9 +79,9 @@ def is_first_slice(codec: Codec, nal: bytes) -> bool:
 
 
 def is_access_unit_start(codec: Codec, nal: bytes) -> bool:
-    """Whether, behind a picture's slices, it begins the next access unit: parameter sets, delimiters, (prefix) SEI.
+    """Whether, after a picture's slices, it begins the next access unit: parameter sets, delimiters, (prefix) SEI.
 
-    H.264 section 7.4.1.2.3, H.265 section 7.4.2.4.4. Never with the forbidden_zero_bit set.
+    H.264 section 7.4.1.2.3, H.265 section 7.4.2.4.4. False if forbidden_zero_bit is set.
     """
     kind = nal_type(codec, nal)
     if nal[0] & 0x80:
@@ -89,18 +92,19 @@ def is_access_unit_start(codec: Codec, nal: bytes) -> bool:
 
 
 def is_corrupt(codec: Codec, nals: Sequence[bytes]) -> bool:
-    """Whether there are bytes that are no NAL unit (forbidden_zero_bit, H.264 section 7.4.1), and no slice beside them."""
+    """Whether some NAL unit has forbidden_zero_bit set (H.264 section 7.4.1), and none of the others is a slice."""
     valid = [nal for nal in nals if not nal[0] & 0x80]
     return len(valid) < len(nals) and not any(is_slice(codec, nal) for nal in valid)
 
 
 def is_parameter_set(codec: Codec, nal: bytes) -> bool:
+    """Whether it is a VPS (H.265), SPS or PPS."""
     kind = nal_type(codec, nal)
     return kind in {7, 8} if codec == "h264" else kind in {32, 33, 34}
 
 
 def parameter_sets(codec: Codec, nals: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Parameter sets before the first slice, trailing zero bytes off; empty if the access unit carries none."""
+    """The parameter sets before the access unit's first slice, without trailing zero bytes."""
     found: list[bytes] = []
     for nal in nals:
         if is_slice(codec, nal):
@@ -111,7 +115,7 @@ def parameter_sets(codec: Codec, nals: Sequence[bytes]) -> tuple[bytes, ...]:
 
 
 def is_keyframe(codec: Codec, nals: Sequence[bytes]) -> bool:
-    """Whether decoding can begin here: IDR, an H.264 recovery point (open GOP), an H.265 IRAP picture (types 16 to 21)."""
+    """Whether decoding can begin here: IDR, an H.264 recovery point (open GOP), an H.265 IRAP (nal_unit_type 16 to 21)."""
     if codec == "hevc":
         return any(16 <= nal_type(codec, nal) <= 21 for nal in nals)
     kinds = [nal[0] & 31 for nal in nals]
@@ -121,7 +125,7 @@ def is_keyframe(codec: Codec, nals: Sequence[bytes]) -> bool:
 
 
 def _has_recovery_point(sei: bytes) -> bool:
-    """Whether an H.264 SEI NAL unit holds payload type 6 (section D.1.8)."""
+    """Whether an H.264 SEI NAL unit holds a recovery_point message (payloadType 6, section D.1.8)."""
     payload = remove_emulation_prevention(sei)
     at = 1
     while at + 2 < len(payload):
@@ -134,6 +138,7 @@ def _has_recovery_point(sei: bytes) -> bool:
 
 
 def _parse_sei_number(payload: bytes, at: int) -> tuple[int, int]:
+    """An SEI message's payloadType or payloadSize (section 7.3.2.3.1), and where it ends."""
     value = 0
     while at < len(payload) and payload[at] == 255:
         value, at = value + 255, at + 1
@@ -143,10 +148,10 @@ def _parse_sei_number(payload: bytes, at: int) -> tuple[int, int]:
 
 
 class BitReader:
-    """Reads an RBSP bit by bit (H.264 section 9.1), its first `PARSED_MOST` bytes: hostile sets shall not hold us up.
+    """Reads the syntax elements of an RBSP (H.264 section 7.2; ue(v) and se(v) of section 9.1).
 
-    Raises:
-        BitstreamError: the data end early or a number is malformed.
+    Only the first `MAX_PARSED_BYTES` are read, to bound the time that a hostile parameter set takes. Each method raises
+    BitstreamError if the data end early or a code is malformed.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -156,7 +161,7 @@ class BitReader:
     def u(self, count: int) -> int:
         self._pos += count
         if self._pos > self._size:
-            raise BitstreamError("the parameters end early")
+            raise BitstreamError("the parameter set is truncated, or longer than is read")
         return (self._value >> (self._size - self._pos)) & ((1 << count) - 1)
 
     def flag(self) -> bool:

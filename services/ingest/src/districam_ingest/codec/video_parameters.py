@@ -1,4 +1,4 @@
-"""What a video stream is: codec, size, rate, reorder depth."""
+"""Parameters of a video stream: codec, size, frame rate, reorder depth; and the limits of each."""
 
 from dataclasses import dataclass
 
@@ -6,63 +6,63 @@ from districam_ingest.codec.nal import BitstreamError, Codec
 
 MAX_SIDE_PX = 16_384
 MAX_AREA_PX = 36 << 20
-"""Pixels of a picture. 8K, which has 33 million, is the largest of H.264's and H.265's levels (6.2)."""
+"""Pixels of a picture. Levels 6 to 6.2 of H.264 and H.265 (tables A-1 and A.8) allow 35,651,584; 8K has 33 million."""
 MIN_FPS, MAX_FPS = 0.1, 300.0
-MAX_REORDER_DEPTH = 16
+MAX_REORDER_DEPTH = 16  # max_num_reorder_frames is at most MaxDpbFrames, 16 (H.264 section A.3.1)
 _CROP_UNITS = ((1, 1), (2, 2), (2, 1), (1, 1))  # SubWidthC, SubHeightC (H.264 table 6-1)
 
 
 def check_chroma_format(chroma_format_idc: int) -> int:
-    """The chroma format as read.
+    """Returns `chroma_format_idc`.
 
     Raises:
-        BitstreamError: there is no such format.
+        BitstreamError: it is over 3 (H.264 section 7.4.2.1.1, H.265 section 7.4.3.2.1).
     """
     if chroma_format_idc > 3:
-        raise BitstreamError(f"a chroma format of {chroma_format_idc}")
+        raise BitstreamError(f"chroma_format_idc {chroma_format_idc} exceeds 3")
     return chroma_format_idc
 
 
 def compute_bit_depth(minus_8: int) -> int:
-    """Bits a sample, as read from its distance to 8.
+    """Bits per sample, from bit_depth_luma_minus8 or bit_depth_chroma_minus8.
 
     Raises:
-        BitstreamError: more than any profile has.
+        BitstreamError: over 15 bits.
     """
-    if minus_8 > 7:  # three bits in avcC and hvcC
-        raise BitstreamError(f"{minus_8 + 8} bits a sample")
+    if minus_8 > 7:  # the fields of avcC and hvcC have three bits
+        raise BitstreamError(f"bit depth {minus_8 + 8} exceeds 15")
     return minus_8 + 8
 
 
 def compute_fps(pictures: int, seconds: int) -> float | None:
-    """Pictures a second; None for what no camera does: VUIs are often wrong, and a wrong rate spoils the clock."""
+    """Pictures per second; None outside `MIN_FPS` to `MAX_FPS`, since VUI timing is often wrong and would skew times."""
     fps = pictures / seconds if seconds else 0.0
     return fps if MIN_FPS <= fps <= MAX_FPS else None
 
 
 def compute_cropped_size(width: int, height: int, chroma: int, edges: tuple[int, int, int, int]) -> tuple[int, int]:
-    """The picture's size without what its edges (left, right, top, bottom, in chroma units) cut off.
+    """Width and height after cropping by `edges` (left, right, top, bottom, in units of chroma samples).
 
     Raises:
-        BitstreamError: nothing is left, or more than a camera can have.
+        BitstreamError: nothing is left, or it exceeds `MAX_SIDE_PX` or `MAX_AREA_PX`.
     """
     unit_width, unit_height = _CROP_UNITS[chroma]
     width -= unit_width * (edges[0] + edges[1])
     height -= unit_height * (edges[2] + edges[3])
     fits = 0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX and width * height <= MAX_AREA_PX
     if not fits:
-        raise BitstreamError(f"a picture of {width} by {height}")
+        raise BitstreamError(f"picture size {width}x{height} is out of range")
     return width, height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoParameters:
-    """What the parameter sets say, inside what a video can be.
+    """Video parameters read from the parameter sets, checked against this module's limits.
 
     Attributes:
-        codecs: RFC 6381.
-        fps: nominal pictures a second, if the stream says so.
-        reorder_depth: pictures that may be shown later than decoded; None if the stream does not say.
+        codecs: the RFC 6381 codec string.
+        fps: nominal pictures per second; None if the stream does not give it.
+        reorder_depth: the most pictures that precede another in decode order and follow it in output; None if not given.
         has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
     """
 
