@@ -23,8 +23,10 @@ SAMPLING_RATES_HZ = (
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
 _CHANNELS = (0, 1, 2, 3, 4, 5, 6)
 _ELEMENTS = ("", "S", "P", "SP", "SPS", "SPP", "SPPL")
-"""Syntactic elements of each channelConfiguration (table 1.19): S single_channel_element, P channel_pair_element, L lfe."""
-# individual_channel_stream: global_gain; ics_info with max_sfb = 0; no pulse_data, tns_data or gain_control_data.
+"""Syntactic elements of each channelConfiguration (table 1.19): S single_channel_element, P
+channel_pair_element, L lfe."""
+# individual_channel_stream: global_gain; ics_info with max_sfb = 0; no pulse_data, tns_data or
+# gain_control_data.
 _SILENT_CHANNEL_STREAM = "0" * 8 + "0" * 11 + "0" * 3
 _ELEMENT_IDS = {"S": "000", "P": "001", "L": "011"}  # id_syn_ele: ID_SCE, ID_CPE, ID_LFE
 _END_ELEMENT = "111"  # ID_END
@@ -62,7 +64,7 @@ def parse_audio_specific_config(config: bytes, clock_rate: int) -> AudioParamete
     channels = bits.u(4)  # channelConfiguration
     core_type = object_type
     if object_type in {_SBR, _PS}:
-        _parse_sampling_rate(bits)  # extensionSamplingFrequency: of the output; access units count the core's samples
+        _parse_sampling_rate(bits)  # extensionSamplingFrequency, of the output: unused
         core_type = _parse_object_type(bits)
     if core_type != _LC or not 0 < channels < len(_CHANNELS):
         raise BitstreamError(f"unsupported AAC: audioObjectType {core_type}, channelConfiguration {channels}")
@@ -99,7 +101,7 @@ def _parse_object_type(bits: BitReader) -> int:
 
 def _parse_sampling_rate(bits: BitReader) -> int:
     index = bits.u(4)  # samplingFrequencyIndex
-    rate = bits.u(24) if index == 15 else (*SAMPLING_RATES_HZ, 0, 0)[index]  # samplingFrequency; 13, 14 are reserved
+    rate = bits.u(24) if index == 15 else (*SAMPLING_RATES_HZ, 0, 0)[index]  # samplingFrequency
     if not rate:
         raise BitstreamError("AAC with a reserved sampling frequency index, or a sampling frequency of 0")
     return rate

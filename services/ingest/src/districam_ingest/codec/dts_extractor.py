@@ -1,10 +1,10 @@
-"""Derives decode timestamps from presentation timestamps: RTP carries only the latter (RFC 6184 section 5.1)."""
+"""Derives DTS from PTS: RTP timestamps are presentation times (RFC 6184 section 5.1)."""
 
 import heapq
 
 
 class DtsExtractor:
-    """Computes the encoder's DTS exactly and without delay, for a stream that reorders at most `depth` pictures.
+    """Computes the encoder's exact DTS without delay, for a stream that reorders at most `depth` pictures.
 
     The n-th DTS is the n-th smallest PTS, shifted by `depth` pictures of `interval` ticks.
     """
@@ -15,7 +15,7 @@ class DtsExtractor:
         self._first = 0
 
     def feed(self, pts: int) -> int:
-        """The DTS of the next picture in decode order. If it does not increase, `depth` is too small or the PTS jumped."""
+        """The DTS of the next picture. If it does not increase, `depth` is too small or the PTS jumped."""
         count = len(self._heap)
         if count >= self._depth:
             return heapq.heappushpop(self._heap, pts)

@@ -1,4 +1,4 @@
-"""H.264 sequence parameter sets (ITU-T H.264 section 7.3.2.1.1, VUI in E.1.1) and avcC (ISO/IEC 14496-15 section 5.3.3).
+"""H.264 SPS (ITU-T H.264 sections 7.3.2.1.1 and E.1.1) and avcC (ISO/IEC 14496-15 section 5.3.3).
 
 The comments name the syntax elements that are read or skipped.
 """
@@ -38,7 +38,7 @@ def parse_video_parameters(parameter_sets: Sequence[bytes]) -> VideoParameters:
     if sps is None or len(sps) < 4:
         raise BitstreamError("no H.264 sequence parameter set")
     bits = BitReader(remove_emulation_prevention(sps)[1:])
-    profile, compatibility, level = bits.u(8), bits.u(8), bits.u(8)  # profile_idc, constraint_set*_flag, level_idc
+    profile, compatibility, level = bits.u(8), bits.u(8), bits.u(8)  # profile_idc, constraint_set*, level_idc
     bits.ue()  # seq_parameter_set_id
     chroma, separate_planes = _parse_chroma(bits) if profile in _HIGH_PROFILES else (1, False)
     _skip_picture_order(bits)
@@ -120,7 +120,7 @@ def _parse_size(bits: BitReader, chroma: int) -> tuple[int, int, bool]:
 
 
 def _parse_vui(bits: BitReader) -> tuple[float | None, int | None]:
-    """Frame rate and reorder depth from the VUI (section E.1.1); None for what is absent or, as some cameras send, malformed."""
+    """Frame rate and reorder depth from the VUI; None if absent, or malformed, as some cameras send it."""
     fps: float | None = None
     try:
         if not bits.flag():  # vui_parameters_present_flag
@@ -159,7 +159,7 @@ def _parse_reorder_depth(bits: BitReader) -> int | None:
     if not bits.flag():  # bitstream_restriction_flag
         return None
     bits.u(1)  # motion_vectors_over_pic_boundaries_flag
-    for _ in range(4):  # max_bytes_per_pic_denom, max_bits_per_mb_denom, log2_max_mv_length_horizontal, …_vertical
+    for _ in range(4):  # max_bytes_per_pic_denom, max_bits_per_mb_denom, log2_max_mv_length_*
         bits.ue()
     reorder = bits.ue()  # max_num_reorder_frames
     return reorder if reorder <= MAX_REORDER_DEPTH else None
@@ -173,9 +173,9 @@ def _skip_hrd(bits: BitReader) -> bool:
         bits.ue()  # bit_rate_value_minus1
         bits.ue()  # cpb_size_value_minus1
         bits.u(1)  # cbr_flag
-    bits.u(
-        20
-    )  # initial_cpb_removal_delay_length_minus1, cpb_removal_…, dpb_output_delay_length_minus1, time_offset_length
+    # initial_cpb_removal_delay_length_minus1, cpb_removal_delay_length_minus1,
+    # dpb_output_delay_length_minus1, time_offset_length
+    bits.u(20)
     return True
 
 
@@ -189,7 +189,8 @@ def encode_avcc(parameter_sets: Sequence[bytes]) -> bytes:
     pps = [nal for nal in parameter_sets if nal[0] & 31 == 8]
     if not sps or not pps or len(sps[0]) < 4:
         raise BitstreamError("SPS or PPS is missing")
-    # configurationVersion, AVCProfileIndication, profile_compatibility, AVCLevelIndication; lengthSizeMinusOne is 3
+    # configurationVersion, AVCProfileIndication, profile_compatibility, AVCLevelIndication;
+    # lengthSizeMinusOne is 3
     head = bytes([1, sps[0][1], sps[0][2], sps[0][3], 0xFF])
     body = (
         head

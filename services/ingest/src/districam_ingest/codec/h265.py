@@ -1,4 +1,4 @@
-"""H.265 sequence parameter sets (ITU-T H.265 section 7.3.2.2, VUI in E.2.1) and hvcC (ISO/IEC 14496-15 section 8.3.3).
+"""H.265 SPS (ITU-T H.265 sections 7.3.2.2 and E.2.1) and hvcC (ISO/IEC 14496-15 section 8.3.3).
 
 The comments name the syntax elements that are read or skipped.
 """
@@ -77,7 +77,7 @@ def _skip_sub_layers(bits: BitReader, count: int) -> None:
     if count:
         bits.u(2 * (8 - count))  # reserved_zero_2bits
     for profile, level in present:
-        bits.u((88 if profile else 0) + (8 if level else 0))  # the sub-layer's profile and tier; sub_layer_level_idc
+        bits.u((88 if profile else 0) + (8 if level else 0))  # profile and tier; sub_layer_level_idc
 
 
 def _parse_size(bits: BitReader, chroma: int) -> tuple[int, int]:
@@ -135,7 +135,7 @@ def _skip_scaling_lists(bits: BitReader) -> None:
 
 
 def _skip_reference_sets(bits: BitReader) -> None:
-    """The st_ref_pic_set structures (section 7.3.7): each may be predicted from the previous one, so all are decoded."""
+    """The st_ref_pic_set structures (section 7.3.7); each may be predicted from the previous one."""
     distances: list[int] = []
     for index in range(bits.ue()):  # num_short_term_ref_pic_sets; `BitReader` bounds it
         predicted = index > 0 and bits.flag()  # inter_ref_pic_set_prediction_flag
@@ -143,7 +143,7 @@ def _skip_reference_sets(bits: BitReader) -> None:
 
 
 def _parse_explicit_set(bits: BitReader) -> list[int]:
-    """POC deltas of a set's reference pictures, in the order of section 7.4.8: DeltaPocS0, then DeltaPocS1."""
+    """POC deltas of a set's references in the order of section 7.4.8: DeltaPocS0, then DeltaPocS1."""
     counts = bits.ue(), bits.ue()  # num_negative_pics, num_positive_pics
     out: list[int] = []
     for sign, count in zip((-1, 1), counts, strict=True):
@@ -195,7 +195,7 @@ def parse_video_parameters(parameter_sets: Sequence[bytes]) -> VideoParameters:
     sps = _parse_sps(parameter_sets)
     ptl = sps.profile_tier_level
     compatibility = int(f"{int.from_bytes(ptl[1:5], 'big'):032b}"[::-1], 2)  # general_profile_compatibility_flag
-    constraints = "".join(f".{byte:X}" for byte in ptl[5:11].rstrip(b"\0"))  # general_progressive_source_flag and on
+    constraints = "".join(f".{byte:X}" for byte in ptl[5:11].rstrip(b"\0"))  # from general_progressive_source_flag on
     space = ["", "A", "B", "C"][ptl[0] >> 6]  # general_profile_space
     tier = "LH"[ptl[0] >> 5 & 1]  # general_tier_flag
     return VideoParameters(
@@ -224,7 +224,8 @@ def encode_hvcc(parameter_sets: Sequence[bytes]) -> bytes:
     head = bytes([1]) + sps.profile_tier_level + b"\xf0\x00\xfc"
     # chroma_format_idc, bit_depth_luma_minus8, bit_depth_chroma_minus8
     head += bytes([0xFC | sps.chroma, 0xF8 | (sps.luma_bits - 8), 0xF8 | (sps.chroma_bits - 8)])
-    # avgFrameRate; constantFrameRate, numTemporalLayers, temporalIdNested, lengthSizeMinusOne (it is 3); numOfArrays
+    # avgFrameRate and constantFrameRate unknown, then numTemporalLayers, temporalIdNested,
+    # lengthSizeMinusOne, numOfArrays
     head += b"\0\0" + bytes([sps.layers << 3 | sps.nested << 2 | 3, 3])
     arrays = [  # array_completeness, NAL_unit_type; numNalus; nalUnitLength, nalUnit
         bytes([0x80 | kind]) + encode_parameter_sets(nals, count_bytes=2, max_count=255) for kind, nals in by_kind

@@ -1,4 +1,4 @@
-"""NAL units of H.264 and H.265: splitting, classification, keyframes, parameter sets. NAL units are never altered."""
+"""NAL units of H.264 and H.265: splitting, types, keyframes, parameter sets. NAL units are never altered."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
@@ -7,7 +7,8 @@ Codec = Literal["h264", "hevc"]
 
 _START: Final = b"\0\0\1"
 MAX_PARSED_BYTES: Final = 1024
-"""Bytes of a parameter set that are parsed. Real ones have 30 to 300, and the elements that are read come early."""
+"""Bytes of a parameter set that are parsed. Real ones have 30 to 300, and the elements that are read come
+early."""
 
 
 class BitstreamError(ValueError):
@@ -15,7 +16,7 @@ class BitstreamError(ValueError):
 
 
 def split_annexb(data: bytes) -> list[bytes]:
-    """NAL units of a byte stream (H.264 and H.265 Annex B). Zero bytes before a start code belong to no NAL unit."""
+    """NAL units of a byte stream (Annex B). Zero bytes before a start code belong to no NAL unit."""
     out: list[bytes] = []
     at = data.find(_START)
     while at >= 0:
@@ -30,7 +31,7 @@ def split_annexb(data: bytes) -> list[bytes]:
 
 
 def length_prefixed(nals: Iterable[bytes]) -> tuple[bytes, ...]:
-    """The parts of an MP4 sample: each NAL unit after its length in four bytes (ISO/IEC 14496-15 section 5.3.2)."""
+    """The parts of an MP4 sample: four bytes of length before each NAL unit (ISO/IEC 14496-15 section 5.3.2)."""
     parts: list[bytes] = []
     for nal in nals:  # runs for each picture; a generator takes twice as long
         parts.append(len(nal).to_bytes(4, "big"))
@@ -39,7 +40,7 @@ def length_prefixed(nals: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 def encode_parameter_sets(nals: Sequence[bytes], *, count_bytes: int, max_count: int, flags: int = 0) -> bytes:
-    """A parameter set list of avcC or hvcC: the count (with `flags`) in `count_bytes` bytes, then two-byte length and set.
+    """Encodes a parameter set list of avcC or hvcC: the count, with `flags`, then lengths in two bytes and sets.
 
     Raises:
         BitstreamError: more than `max_count` sets, or one over 65,535 bytes.
@@ -52,7 +53,7 @@ def encode_parameter_sets(nals: Sequence[bytes], *, count_bytes: int, max_count:
 
 
 def remove_emulation_prevention(nal: bytes) -> bytes:
-    """The NAL unit without each emulation_prevention_three_byte (H.264 section 7.3.1, H.265 section 7.3.1.1)."""
+    """The NAL unit without its emulation_prevention_three_byte (H.264 section 7.3.1, H.265 section 7.3.1.1)."""
     return nal.replace(b"\0\0\3", b"\0\0")
 
 
@@ -79,7 +80,7 @@ def is_first_slice(codec: Codec, nal: bytes) -> bool:
 
 
 def is_access_unit_start(codec: Codec, nal: bytes) -> bool:
-    """Whether, after a picture's slices, it begins the next access unit: parameter sets, delimiters, (prefix) SEI.
+    """Whether, after slices, it begins the next access unit: parameter sets, delimiters, (prefix) SEI.
 
     H.264 section 7.4.1.2.3, H.265 section 7.4.2.4.4. False if forbidden_zero_bit is set.
     """
@@ -92,7 +93,7 @@ def is_access_unit_start(codec: Codec, nal: bytes) -> bool:
 
 
 def is_corrupt(codec: Codec, nals: Sequence[bytes]) -> bool:
-    """Whether some NAL unit has forbidden_zero_bit set (H.264 section 7.4.1), and none of the others is a slice."""
+    """Whether some NAL unit has forbidden_zero_bit set (H.264 section 7.4.1), and no other one is a slice."""
     valid = [nal for nal in nals if not nal[0] & 0x80]
     return len(valid) < len(nals) and not any(is_slice(codec, nal) for nal in valid)
 
@@ -115,7 +116,7 @@ def parameter_sets(codec: Codec, nals: Sequence[bytes]) -> tuple[bytes, ...]:
 
 
 def is_keyframe(codec: Codec, nals: Sequence[bytes]) -> bool:
-    """Whether decoding can begin here: IDR, an H.264 recovery point (open GOP), an H.265 IRAP (nal_unit_type 16 to 21)."""
+    """Whether decoding can begin here: IDR, H.264 recovery point (open GOP), H.265 IRAP (types 16 to 21)."""
     if codec == "hevc":
         return any(16 <= nal_type(codec, nal) <= 21 for nal in nals)
     kinds = [nal[0] & 31 for nal in nals]
@@ -150,8 +151,8 @@ def _parse_sei_number(payload: bytes, at: int) -> tuple[int, int]:
 class BitReader:
     """Reads the syntax elements of an RBSP (H.264 section 7.2; ue(v) and se(v) of section 9.1).
 
-    Only the first `MAX_PARSED_BYTES` are read, to bound the time that a hostile parameter set takes. Each method raises
-    BitstreamError if the data end early or a code is malformed.
+    Only the first `MAX_PARSED_BYTES` are read, to bound the time that a hostile parameter set takes. Each
+    method raises BitstreamError if the data end early or a code is malformed.
     """
 
     def __init__(self, data: bytes) -> None:

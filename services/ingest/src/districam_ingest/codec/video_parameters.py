@@ -6,7 +6,8 @@ from districam_ingest.codec.nal import BitstreamError, Codec
 
 MAX_SIDE_PX = 16_384
 MAX_AREA_PX = 36 << 20
-"""Pixels of a picture. Levels 6 to 6.2 of H.264 and H.265 (tables A-1 and A.8) allow 35,651,584; 8K has 33 million."""
+"""Pixels of a picture. Levels 6 to 6.2 of H.264 and H.265 (tables A-1 and A.8) allow 35,651,584; 8K has 33
+million."""
 MIN_FPS, MAX_FPS = 0.1, 300.0
 MAX_REORDER_DEPTH = 16  # max_num_reorder_frames is at most MaxDpbFrames, 16 (H.264 section A.3.1)
 _CROP_UNITS = ((1, 1), (2, 2), (2, 1), (1, 1))  # SubWidthC, SubHeightC (H.264 table 6-1)
@@ -35,7 +36,7 @@ def compute_bit_depth(minus_8: int) -> int:
 
 
 def compute_fps(pictures: int, seconds: int) -> float | None:
-    """Pictures per second; None outside `MIN_FPS` to `MAX_FPS`, since VUI timing is often wrong and would skew times."""
+    """Pictures per second; None outside `MIN_FPS` to `MAX_FPS`: VUI timing is often wrong and would skew times."""
     fps = pictures / seconds if seconds else 0.0
     return fps if MIN_FPS <= fps <= MAX_FPS else None
 
@@ -62,7 +63,8 @@ class VideoParameters:
     Attributes:
         codecs: the RFC 6381 codec string.
         fps: nominal pictures per second; None if the stream does not give it.
-        reorder_depth: the most pictures that precede another in decode order and follow it in output; None if not given.
+        reorder_depth: the most pictures that precede another in decode order and follow it in output; None if
+            not given.
         has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
     """
 

@@ -1,1 +1,1 @@
-"""RTSP and RTP as a client speaks them, without I/O: bytes in, bytes and pictures out. Bounded in memory, whoever talks."""
+"""RTSP and RTP client without I/O: bytes in, bytes and pictures out. Memory is bounded for any input."""

@@ -1,8 +1,9 @@
-"""NAL units into pictures: by timestamp, and by the marker bit where a camera sets it as it should.
+"""Groups NAL units into pictures by RTP timestamp, and by the marker bit of cameras that set it correctly.
 
-RFC 6184 section 5.1 and RFC 7798 section 4.1 mark a picture's last packet. Cameras mark every slice, parameter sets, or
-nothing. So a camera's markers are believed once they have agreed with its timestamps for a while, and until they do not.
-A believed marker saves waiting for the next picture; all else is the same without it.
+The marker bit belongs on a picture's last packet (RFC 6184 section 5.1, RFC 7798 section 4.1), but some
+cameras set it on every slice, on parameter sets, or never. It is used after `MIN_MARKER_AGREEMENTS` pictures
+in which it agreed with the timestamps, until it disagrees. It only saves waiting for the next picture; the
+pictures are the same without it.
 """
 
 from typing import Final
@@ -14,28 +15,29 @@ from districam_ingest.rtsp.rate_limiter import PICTURE_COST
 from districam_ingest.units import Picture
 
 MIN_MARKER_AGREEMENTS: Final = 8
-"""So many pictures with one marker, on their last packet, make markers believed."""
+"""Consecutive pictures with one marker bit, on their last packet, after which the marker bit is used."""
 MAX_NAL_UNITS: Final = 4096
-"""NAL units of a picture. H.264 and H.265 allow at most a few hundred slices (level limits, tables A-1 and A.8)."""
-_NAL_OVERHEAD_BYTES: Final = 64
+"""NAL units of a picture. The levels allow a few hundred slices (H.264 section A.3.3, H.265 table A.8)."""
+_NAL_OVERHEAD_BYTES: Final = 64  # counted for each, so that MAX_PICTURE_BYTES bounds tiny ones too
 
 
 class AccessUnitAssembler:
-    """Takes each packet's NAL units in order; `completed` gathers the pictures.
+    """Takes each packet's NAL units in order and collects whole pictures in `completed`.
 
-    Not all of one timestamp are one picture: a camera's clock may stand still, or a picture be sent twice. A second
-    first slice begins another one, with what stands between the slices (H.264 section 7.4.1.2.3), unless it may be
-    the second field of a frame.
+    Several pictures may share a timestamp: a camera's clock may be frozen, or a picture sent twice. Another
+    first slice starts a new picture, together with the NAL units between the slices (H.264 section
+    7.4.1.2.3), unless it may be the second field of a frame.
 
-    Nor has all of one picture its timestamp: some cameras send parameter sets, or SEI, with the timestamp of the picture
-    before (a Reolink RLC-822A, a TP-Link Tapo C260; docs/cameras.md: early-sets, trailing-sei). What begins an access unit
-    and stands behind the last slice goes to the next picture, whatever its timestamp.
+    Some cameras send parameter sets or SEI with the timestamp of the previous picture (a Reolink RLC-822A, a
+    TP-Link Tapo C260; docs/cameras.md: early-sets, trailing-sei). NAL units after the last slice that start
+    an access unit go to the next picture, whatever their timestamp.
 
     Args:
         has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
 
     Attributes:
-        cost: what the pictures and their NAL units have cost, in the units of `pace`.
+        completed: pictures in decode order; the caller takes them out.
+        cost: cost units (`rate_limiter`) of all pictures and NAL units so far.
     """
 
     def __init__(self, codec: Codec, *, has_fields: bool) -> None:
@@ -51,19 +53,21 @@ class AccessUnitAssembler:
         self._lost_packets = 0
         self._is_damaged = self._may_lack_start = False
         self._has_slice = False
-        self._has_only_leading = True  # there are no units but such as begin an access unit
-        self._tail_start: tuple[int, int] | None = None  # where the next access unit begins, and when that came
+        self._has_only_leading = True  # all NAL units so far are of kinds that start an access unit
+        self._tail_start: tuple[int, int] | None = (
+            None  # index of the next access unit's first NAL unit; its arrival_us
+        )
         self._marker_count = 0
         self._has_marker = False
         self._marker_agreements = 0
 
     @property
     def has_marker(self) -> bool:
-        """Whether the last packet was."""
+        """Whether the last packet had the marker bit."""
         return self._has_marker
 
     def begin_timestamp(self, pts: int, arrival_us: int, camera_us: int | None) -> None:
-        """The packets that follow have another timestamp than those before."""
+        """Starts the next timestamp: packets from here on have another one than those before."""
         if self._pts is not None and not self._lost_packets:
             agrees = self._marker_count == 1 and self._has_marker
             self._marker_agreements = self._marker_agreements + 1 if agrees else 0
@@ -71,24 +75,25 @@ class AccessUnitAssembler:
             following = self._detach_tail()
             self._complete_picture()
             self._restart_with(following)
-        # What was held came with the picture before; this one came now, and never seems to have come early.
+        # What was carried over arrived with the previous picture. Its arrival does not count: this one would
+        # seem early.
         self._pts, self._arrival_us, self._camera_us = pts, arrival_us, camera_us
         self._marker_count, self._has_marker = 0, False
         self._is_damaged = self._may_lack_start = False
 
     def report_loss(self, packets: int) -> None:
-        """Packets of this picture are missing."""
+        """Counts `packets` of the current picture as lost, and marks it damaged."""
         self._lost_packets += packets
         self._is_damaged = True
 
     def mark_damaged(self) -> None:
-        """Something of this picture was left out."""
+        """Marks the current picture as damaged: a part of it was dropped."""
         self._is_damaged = True
 
     def report_loss_after(self, packets: int) -> int:
-        """Packets are missing, and the next one has another timestamp. How many are left to miss before that.
+        """Records `packets` lost before a timestamp change; returns how many remain unattributed.
 
-        Which picture they belong to is not known. One that lacks its marker lacks its end.
+        The current picture has lost one of them if the marker bit, which ends it, has not come.
         """
         if self._has_marker or not self._nals:
             return packets
@@ -96,15 +101,15 @@ class AccessUnitAssembler:
         return packets - 1
 
     def report_loss_before(self, packets: int) -> None:
-        """Packets were missing before this picture. If it is whole, shows in its first slice."""
+        """Records `packets` lost before the current picture. It is damaged if its first slice is missing."""
         self._lost_packets += packets
         self._may_lack_start = True
 
     def feed_packet(self, nals: list[bytes], arrival_us: int, *, has_marker: bool) -> None:
-        """The NAL units that a packet completed; the marker is the packet's.
+        """Takes the NAL units that a packet completed, and the packet's marker bit.
 
         Raises:
-            RtspError: the picture is larger than any.
+            RtspError: the picture exceeds `MAX_PICTURE_BYTES` or `MAX_NAL_UNITS`.
         """
         self._has_marker = has_marker
         self._marker_count += has_marker
@@ -113,12 +118,12 @@ class AccessUnitAssembler:
             self._complete_picture()
 
     def feed(self, nals: list[bytes], arrival_us: int) -> None:
-        """Like `push`, without a packet."""
+        """Takes NAL units without a marker bit; raises as `feed_packet` does."""
         for nal in nals:
             self._feed_nal(nal, arrival_us)
 
     def close(self) -> None:
-        """Nothing more comes: the last picture is done."""
+        """Completes the last picture."""
         self._complete_picture()
 
     def _feed_nal(self, nal: bytes, arrival_us: int) -> None:
@@ -138,9 +143,9 @@ class AccessUnitAssembler:
         self._nals.append(nal)
         self._size += len(nal) + _NAL_OVERHEAD_BYTES
         if self._size > MAX_PICTURE_BYTES:
-            raise RtspError("a picture is too large")
+            raise RtspError(f"a picture exceeds {MAX_PICTURE_BYTES} bytes")
         if len(self._nals) > MAX_NAL_UNITS:
-            raise RtspError(f"a picture of more than {MAX_NAL_UNITS} NAL units")
+            raise RtspError(f"a picture has more than {MAX_NAL_UNITS} NAL units")
 
     def _split_picture(self, arrival_us: int) -> None:
         began_us = self._tail_start[1] if self._tail_start is not None else arrival_us
@@ -150,7 +155,7 @@ class AccessUnitAssembler:
         self._arrival_us = began_us
 
     def _detach_tail(self) -> list[bytes]:
-        """Takes off what follows the last slice and begins the next access unit."""
+        """Removes and returns the NAL units after the last slice that belong to the next access unit."""
         if self._tail_start is None:
             return []
         place = self._tail_start[0]
@@ -159,12 +164,16 @@ class AccessUnitAssembler:
         return following
 
     def _restart_with(self, nals: list[bytes]) -> None:
-        """Begins a picture with these units, none of them a slice."""
+        """Begins a picture with NAL units of which none is a slice."""
         self._nals = nals
         self._size = sum(len(nal) + _NAL_OVERHEAD_BYTES for nal in nals)
 
     def _complete_picture(self) -> None:
-        """A picture without a slice is left out, unless it is no video; what was lost of it is told with the next one."""
+        """Appends the picture to `completed`. One without slices is dropped, and its losses count for the next.
+
+        An undamaged one with NAL units of other kinds than those that start an access unit is kept, so that a
+        stream that is not video is noticed (`nal.is_corrupt`).
+        """
         if self._nals:
             self.cost += PICTURE_COST + len(self._nals)
         is_void = not self._has_slice and (self._is_damaged or self._may_lack_start or self._has_only_leading)

@@ -1,4 +1,4 @@
-"""One sound stream's RTP and RTCP packets into access units. Whatever is wrong with it costs sound alone."""
+"""Turns an audio track's RTP and RTCP packets into audio units. Malformed packets never affect the video."""
 
 from districam_common.contract import ticks
 from districam_ingest.rtsp import rtp
@@ -12,10 +12,10 @@ MAX_PENDING_UNITS = 4096
 
 
 class AudioTrack:
-    """Takes packets in the order of a transport that keeps it.
+    """Takes packets in sequence order.
 
     Attributes:
-        payload_type: of its packets; others are left out.
+        payload_type: RTP payload type of the track; packets of other types are dropped.
     """
 
     def __init__(self, audio: AudioMedia) -> None:
@@ -26,7 +26,7 @@ class AudioTrack:
         self._done: list[AudioUnit] = []
 
     def feed(self, packet: bytes, arrival_us: int) -> None:
-        """An RTP packet; what is malformed is left out."""
+        """Takes an RTP packet; a malformed one is dropped."""
         try:
             rtp_packet = rtp.parse(packet)
             if rtp_packet.payload_type == self.payload_type:
@@ -40,7 +40,7 @@ class AudioTrack:
         rtcp_state.ssrc = rtp_packet.ssrc
         missing = rtcp_state.loss_detector.feed(rtp_packet.seq, rtp_packet.ssrc)
         pts = rtcp_state.unwrapper.feed(rtp_packet.timestamp)
-        if self._depacketizer is None:  # G.711: a byte is a sample
+        if self._depacketizer is None:  # G.711: one byte per sample (RFC 3551 section 4.5.14)
             units, length = [rtp_packet.payload] if rtp_packet.payload else [], len(rtp_packet.payload)
         else:
             if missing:
@@ -58,14 +58,14 @@ class AudioTrack:
             self._done.append(AudioUnit(unit, pts, captured_us, self._rtcp_state.camera_us(pts)))
 
     def feed_rtcp(self, packet: bytes, arrival_us: int) -> None:
-        """An RTCP packet. A farewell ends nothing: the pictures may go on."""
+        """Takes an RTCP packet. BYE is ignored: the video may go on."""
         self._rtcp_state.feed(packet, arrival_us)
 
     def receiver_report(self, our_ssrc: int, now_us: int) -> bytes | None:
-        """The receiver report; None while nothing came."""
+        """An RTCP receiver report; None before the first packet."""
         return self._rtcp_state.receiver_report(our_ssrc, now_us)
 
     def drain(self) -> list[AudioUnit]:
-        """The access units that are done, each given once."""
+        """Removes and returns the complete units."""
         done, self._done = self._done, []
         return done

@@ -1,4 +1,4 @@
-"""Basic and Digest authentication: RFC 7617, RFC 2617 (MD5) and RFC 7616 (SHA-256, `-sess`)."""
+"""Basic (RFC 7617) and Digest authentication (RFC 2617 with MD5, RFC 7616 with SHA-256 and `-sess`)."""
 
 import base64
 import hashlib
@@ -10,20 +10,20 @@ from districam_common.runtime.credentials import Credential
 
 _SCHEME = re.compile(r"(?:^|,)\s*(Basic|Digest)(?:\s+|$)", re.IGNORECASE)
 _PARAMETER = re.compile(r'(?<![\w-])([\w-]{1,64})\s{0,8}=\s{0,8}(?:"((?:[^"\\]|\\.)*)"|([^\s,]*))')
-"""A name begins where a word begins and is bounded, so that a long word is looked through once, not from each letter."""
+"""Names start at a word boundary and are bounded, so that matching a long word takes linear time."""
 _ESCAPED = re.compile(r"\\(.)")
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way in that the server offers.
+    """One challenge of a `WWW-Authenticate` header.
 
     Attributes:
         scheme: `basic` or `digest`.
-        algorithm: as the server writes it; empty if it does not say: MD5.
-        has_qop: whether `qop=auth` is asked for; without it the response is that of RFC 2069.
-        is_stale: the password was right, the nonce too old.
+        algorithm: as the server writes it; empty if absent, which means MD5.
+        has_qop: whether `qop=auth` is offered; without it the response is computed as in RFC 2069.
+        is_stale: `stale=true`: the nonce has expired, the password was accepted.
     """
 
     scheme: str
@@ -36,17 +36,17 @@ class Challenge:
 
     @property
     def hash_name(self) -> str:
-        """Hash and variant in capitals, `MD5` by default."""
+        """The algorithm in capitals, such as `SHA-256-SESS`; `MD5` by default."""
         return self.algorithm.upper() or "MD5"
 
 
 def has_digest(headers: Sequence[str]) -> bool:
-    """Whether `WWW-Authenticate` headers hold a Digest challenge, be it one that can't be met."""
+    """Whether `WWW-Authenticate` headers hold a Digest challenge, supported or not."""
     return any(start[1].lower() == "digest" for header in headers for start in _SCHEME.finditer(header))
 
 
 def select_challenge(headers: Sequence[str], *, digest_only: bool = False) -> Challenge | None:
-    """The strongest of the challenges in `WWW-Authenticate` headers that can be met; None if there is none."""
+    """The strongest supported challenge of `WWW-Authenticate` headers: SHA-256, MD5, Basic, or None."""
     found = [challenge for header in headers for challenge in _parse_challenges(header)]
     digests = sorted((c for c in found if c.scheme == "digest"), key=lambda c: "SHA" not in c.hash_name)
     basics = [] if digest_only else [c for c in found if c.scheme == "basic"]
@@ -85,17 +85,17 @@ def _unquoted(text: str) -> str:
 
 
 def format_basic(credential: Credential) -> str:
-    """The value of `Authorization`."""
+    """The `Authorization` header's value (RFC 7617 section 2)."""
     return "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
 
 
 def format_digest(
     challenge: Challenge, credential: Credential, *, method: str, uri: str, nonce_count: int, cnonce: str
 ) -> str:
-    """The value of `Authorization`.
+    """The `Authorization` header's value (RFC 7616 section 3.4).
 
-    `nonce_count` says how many requests were authorized with this nonce, this one too. `cnonce` is random, of our own; it is
-    not used unless the server asks for it.
+    `nonce_count` is the number of requests authorized with this nonce, including this one. `cnonce` is a
+    random client nonce, used if the challenge has qop or a `-sess` algorithm.
     """
     needs_cnonce = challenge.has_qop or challenge.hash_name.endswith("-SESS")
     fields = [
@@ -123,7 +123,7 @@ def _compute_response(
     nonce_count: int,
     cnonce: str,
 ) -> str:
-    """RFC 7616 section 3.4.1; without qop RFC 2069."""
+    """The `response` parameter: RFC 7616 section 3.4.1, or RFC 2069 without qop."""
     name = challenge.hash_name
     ha1 = _hash(name, credential.username, challenge.realm, credential.password)
     if name.endswith("-SESS"):

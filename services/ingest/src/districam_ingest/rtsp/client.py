@@ -1,8 +1,9 @@
-"""The RTSP client's side of a conversation (RFC 2326) without its transport: responses in, requests out.
+"""RTSP client protocol (RFC 2326) without I/O: responses in, requests out.
 
-OPTIONS, DESCRIBE, SETUP of the video, and of sound that is wanted, over the same connection (interleaved) or over UDP, PLAY; then a request at half the session's
-timeout, until TEARDOWN. One request is under way at a time, so that a camera that numbers its responses wrongly is
-understood. A 401 is answered once for each request, more often only if the camera calls the nonce stale.
+It sends OPTIONS, DESCRIBE, SETUP of the video and of wanted audio (RTP interleaved or over UDP), PLAY, then a
+keep-alive at half the session timeout, and TEARDOWN. One request is pending at a time, so that responses of
+cameras with wrong CSeq are matched too. A 401 is answered once per request, more often only if the camera
+calls the nonce stale.
 """
 
 import re
@@ -24,22 +25,22 @@ from districam_ingest.rtsp.message import (
 
 USER_AGENT = "districam"
 DEFAULT_TIMEOUT_S, MIN_TIMEOUT_S, MAX_TIMEOUT_S = 60, 4, 3600
-"""A session's when the server says none (RFC 2326 section 12.37), and what it may say."""
+"""Session timeout if the server gives none (RFC 2326 section 12.37), and the bounds of what it gives."""
 MAX_AUTH_RETRIES = 3
 MAX_PENDING_REPLY_BYTES = 16 << 10
-"""Answers that wait to be sent; who asks more than that at once means harm."""
+"""Bound on queued replies to the server's own requests; beyond it the connection is closed."""
 _RTSP_URL = re.compile(r"rtsps?://[^\s/]", re.IGNORECASE)
-_DOWNGRADE = "it asks for Basic, which tells the password in clear, and has asked for Digest before"
+_DOWNGRADE = "the camera offers only Basic, which sends the password in clear text, but has asked for Digest before"
 _TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingRequest:
-    """The request under way.
+    """The request that awaits its response.
 
     Attributes:
-        challenge: the challenge that it answers, if any.
-        auth_retries: how often it was sent again because of a 401.
+        challenge: the challenge that its Authorization header answers, if any.
+        auth_retries: how often it was resent after a 401.
     """
 
     method: str
@@ -51,30 +52,32 @@ class _PendingRequest:
 
 
 class Client:
-    """One connection's conversation.
+    """The RTSP client of one connection.
 
     Args:
-        url: of the camera; a user name and password in it are not used.
-        cnonce: makes random text.
-        needs_digest: whether the camera has asked for Digest before: then it is told no password by Basic any more, which
-            whoever stands between could ask for in its place.
-        hears: sound that is wanted, by its names in `sdp.Audio`. Without it, or without the camera's consent, all goes on.
-        open_ports: opens two UDP ports of ours for a track, RTP's and RTCP's; None: UDP is out of the question.
-        over_udp: whether media shall come so; else they do only if the camera refuses the connection.
+        url: the camera's URL; a user name and password in it are not used.
+        cnonce: returns a random client nonce.
+        needs_digest: whether the camera has asked for Digest before. Then Basic is refused, since an attacker
+            between the two could ask for it to obtain the password.
+        audio_codecs: wanted audio, by the codec names of `sdp.AudioMedia`. Without audio, or if the camera
+            refuses its SETUP, the video is played alone.
+        open_ports: opens a pair of local UDP ports for a track, RTP's and RTCP's; None if UDP is not allowed.
+        over_udp: whether to ask for UDP first; otherwise UDP is used only if the camera refuses interleaved
+            RTP.
 
     Attributes:
-        send_buffer: bytes to send; whoever sends them clears it.
-        redirect: where the camera sends us; the conversation goes on there, by another client.
-        video: once described.
-        audio: the sound that was described, wanted or not.
-        audio_track_index: which of `transports` is sound, if any.
-        transports: how each track comes that was set up, in their order.
-        scheme: of the authentication that the server asked for.
-        needs_digest: whether it, or the same camera before it, has asked for Digest.
-        server: what it calls itself, up to `BANNER_MOST` printable characters.
+        send_buffer: bytes to send; the sender clears it.
+        redirect: URL to which the camera redirects; another client has to continue there.
+        video: the video of the DESCRIBE response; None before it.
+        audio: the audio of the DESCRIBE response, wanted or not.
+        audio_track_index: index of the audio in `transports`; None without audio.
+        transports: transport of each track that was set up, in the order of SETUP.
+        scheme: authentication scheme that the server asked for, `basic` or `digest`; None if it did not.
+        needs_digest: whether the camera has asked for Digest, on this connection or before.
+        server: the Server header, up to `MAX_BANNER_CHARS` printable characters.
 
     Raises:
-        RtspError: the URL is none.
+        RtspError: the URL is malformed.
     """
 
     def __init__(
@@ -116,22 +119,23 @@ class Client:
         return self._challenge.scheme if self._challenge is not None else None
 
     def feed(self, message: Message) -> None:
-        """A message of the server's.
+        """Takes a message of the server.
 
         Raises:
-            RefusedError: it refused what we cannot do without.
-            UnsupportedError: what it offers is not for this client; CarrierError: it may be, over UDP.
-            RtspError: it makes no sense.
+            BadStatusError: an error response to a request that the stream needs.
+            UnsupportedError: the stream needs what this client does not support; TransportRefusedError: UDP
+                may work.
+            RtspError: the message violates the protocol.
         """
         if message.method:
             self.send_buffer += encode_response(message)
             if len(self.send_buffer) > MAX_PENDING_REPLY_BYTES:
-                raise RtspError("it asks without end")
+                raise RtspError("the camera sends more requests than can be answered")
             return
         pending = self._pending
         if pending is None or message.status < 200:
             return
-        # An error is never taken for a late response: some cameras number errors as the request before
+        # An error is never a late response: some cameras send errors with the previous request's CSeq
         # (a TP-Link Tapo C220, docs/cameras.md: late-cseq).
         if message.status < 400 and _is_late_response(message, pending.cseq):
             return
@@ -147,7 +151,7 @@ class Client:
             self._handle_response(pending, message)
 
     def keep_alive(self, now_us: int) -> None:
-        """Asks something if the session needs it; to be called more often than it does."""
+        """Queues a keep-alive request if one is due. Call it well more often than the session's timeout."""
         if not self.is_playing or self.video is None:
             return
         if self._next_keep_alive_us is not None and now_us >= self._next_keep_alive_us:
@@ -158,7 +162,7 @@ class Client:
             self._next_keep_alive_us = now_us + self._timeout_s * 500_000
 
     def teardown(self) -> None:
-        """Says goodbye; the answer is of no interest."""
+        """Queues a TEARDOWN; its response need not be awaited."""
         if self._session is not None and self.video is not None:
             self._start_request("TEARDOWN", self.video.aggregate_url)
 
@@ -200,7 +204,7 @@ class Client:
             raise BadStatusError(pending.method, 401, _DOWNGRADE if auth.select_challenge(offered) else "")
         is_wrong = pending.challenge is not None and not challenge.is_stale
         if is_wrong or pending.auth_retries >= MAX_AUTH_RETRIES:
-            if self.is_playing:  # a keep-alive: the stream goes on or it does not
+            if self.is_playing:  # a refused keep-alive: whether the stream ends is up to the camera
                 return
             raise BadStatusError(pending.method, 401)
         self._challenge, self._nonce_count = challenge, 0
@@ -211,20 +215,20 @@ class Client:
     def _follow_redirect(self, message: Message) -> None:
         location = message.header("location") or ""
         if not _RTSP_URL.match(location):
-            raise RtspError("a redirect to nowhere")
+            raise RtspError("redirect without an RTSP URL in its Location header")
         self.redirect = sdp.without_userinfo(location)
 
     def _handle_response(self, pending: _PendingRequest, message: Message) -> None:
-        if pending.method == "OPTIONS" and not self.is_playing:  # not all know it, none needs to
+        if pending.method == "OPTIONS" and not self.is_playing:  # some cameras refuse it, which does no harm
             self._has_get_parameter = "GET_PARAMETER" in (message.header("public") or "").upper()
             self._start_request("DESCRIBE", self.url, ("Accept", "application/sdp"))
             return
         if self.is_playing:
-            if message.status >= 400:  # cameras that play on answer GET_PARAMETER so
+            if message.status >= 400:  # some cameras refuse GET_PARAMETER: use OPTIONS from now on
                 self._has_get_parameter = False
             return
         if message.status >= 300:
-            if message.status == 461 and not self._over_udp:
+            if message.status == 461 and not self._over_udp:  # Unsupported transport (RFC 2326, 11.3.12)
                 self._switch_to_udp()
                 return
             raise BadStatusError(pending.method, message.status)
@@ -237,9 +241,9 @@ class Client:
         self._start_setup(self.video.control_url)
 
     def _switch_to_udp(self) -> None:
-        """In the same conversation: a camera may take no second client while it still knows of the first."""
+        """Repeats SETUP on this connection: the camera may refuse another one until this session expires."""
         if self._open_ports is None or self.video is None:
-            raise TransportRefusedError("the camera does not send over TCP")
+            raise TransportRefusedError("the camera refuses RTP over TCP")
         self._over_udp = True
         self._start_setup(self.video.control_url)
 
@@ -261,9 +265,9 @@ class Client:
             return
         if accepted_transport is None:
             raise (
-                RtspError("asked for UDP, it says TCP")
+                RtspError("SETUP asked for UDP, the camera answered with another transport")
                 if is_udp
-                else TransportRefusedError("asked for TCP, it says UDP")
+                else TransportRefusedError("SETUP asked for TCP, the camera answered with UDP")
             )
         self.transports.append(accepted_transport)
         self._parse_session(message)
@@ -273,7 +277,7 @@ class Client:
             self._start_play()
 
     def _parse_session(self, message: Message) -> None:
-        """Takes the session that a response names, and how long it lasts without a request (RFC 2326, 12.37)."""
+        """Takes session ID and timeout from a response's Session header (RFC 2326 section 12.37)."""
         session, _, rest = (message.header("session") or "").partition(";")
         self._session = session.strip() or None
         timeout = _TIMEOUT.search(rest)
@@ -294,32 +298,32 @@ class Client:
         self._start_request("PLAY", self.video.aggregate_url, ("Range", "npt=0.000-"))
 
     def _on_play(self, message: Message) -> None:
-        if self._session is None:  # some cameras name it here first (docs/cameras.md: late-session)
+        if self._session is None:  # some cameras send it here first (docs/cameras.md: late-session)
             self._parse_session(message)
         self.is_playing = True
 
 
 def _sanitize_banner(text: str | None) -> str | None:
-    """It travels in events, which are kept for as long as footage is, and stands in pages and logs."""
+    """Printable characters, up to `MAX_BANNER_CHARS`: the banner goes into events, pages and logs."""
     shown = "".join(char for char in text or "" if char.isprintable())
     return shown[:MAX_BANNER_CHARS] or None
 
 
 def _is_late_response(message: Message, cseq: int) -> bool:
-    """Whether it answers an earlier request; responses that are numbered otherwise wrongly are taken."""
+    """Whether the CSeq is that of an earlier request. Other wrong CSeqs are accepted: some cameras send them."""
     text = message.header("cseq") or ""
     return text.isdecimal() and len(text) < 10 and int(text) < cseq and int(text) > 0
 
 
 def may_send_credential(target: str, url: str) -> bool:
-    """Whether a redirect from `url` to `target` may be followed with the camera's password.
+    """Whether a redirect from `url` to `target` may be followed with the camera's credential.
 
-    It may not to another host, nor from `rtsps` to `rtsp`, where everybody could read along. Raises RtspError for what is
-    no URL.
+    False for another host, and from `rtsps` to `rtsp`, which is not encrypted. Raises RtspError for a
+    malformed URL.
     """
     try:
         target_parts, url_parts = urlsplit(target), urlsplit(url)
         is_same_host = target_parts.hostname == url_parts.hostname
     except ValueError:
-        raise RtspError("no URL") from None
+        raise RtspError("malformed URL") from None
     return is_same_host and (target_parts.scheme == "rtsps" or url_parts.scheme != "rtsps")

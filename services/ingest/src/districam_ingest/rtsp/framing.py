@@ -1,4 +1,4 @@
-"""A connection's bytes into messages and interleaved packets (RFC 2326 section 10.12), however they were split."""
+"""Splits a connection's byte stream into RTSP messages and interleaved packets (RFC 2326 section 10.12)."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,47 +7,48 @@ from typing import Final
 from districam_ingest.rtsp.message import MAX_HEAD_BYTES, Message, RtspError, content_length, parse_head
 
 Item = tuple[int, bytes] | Message
-"""A channel and its packet, or a message."""
+"""Channel and packet, or a message."""
 
 FastPath = Callable[[bytes, int], int]
-"""Is shown the data and where in them an interleaved packet begins; takes as many packets as it likes, and says where
-it stopped."""
+"""Called with the data and the position of an interleaved packet; consumes any number of packets, returns
+where it stopped."""
 
 _INTERLEAVED_MAGIC: Final = 0x24
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _BLANK_LINES: Final = re.compile(rb"[\r\n]+")
 _MAX_HEAD_END_BYTES: Final = 4
-"""Bytes of the longest end of a head: so far back a search that goes on has to begin."""
+"""Length of the longest `_HEAD_END`: a resumed search has to start this many bytes earlier."""
 _RESYNC_PATTERN: Final = re.compile(rb"\$[\0-\x0f].{2}[\x80-\xbf]|RTSP/", re.DOTALL)
-"""What an interleaved RTP or RTCP packet (version 2, RFC 3550 section 5.1) or a response begins with, behind stray bytes."""
+"""Start of an interleaved RTP or RTCP packet (channels 0 to 15, version 2: RFC 3550 section 5.1) or of a
+response."""
 _RESYNC_BYTES: Final = 5
 _MESSAGE_START: Final = re.compile(rb"[A-Z][A-Z_]{0,1}\Z|[A-Z][A-Z_]{2}")
-"""Three letters of RTSP/1.0 or of a method, or as many as there are."""
+"""The first three letters of RTSP/1.0 or of a method, fewer at the end of the data."""
 MAX_STRAY_BYTES: Final = 4 << 10
-"""Bytes between packets that are neither. A Canon VB-H47 leaves some (docs/cameras.md: stray-bytes), as if a packet had lost its
-header; more of them are another protocol."""
+"""Bytes skipped between packets. A Canon VB-H47 sends some, as if a packet had lost its header
+(docs/cameras.md: stray-bytes); more of them mean that this is not RTSP."""
 
 
 class Framer:
-    """Holds what is incomplete: a head of 16 KiB, a body of 256 KiB, a packet of 64 KiB at most.
+    """Buffers an incomplete item: at most a head of 16 KiB, a body of 256 KiB, or a packet of 64 KiB.
 
-    However small the pieces in which it comes, each byte of it is looked at a bounded number of times. Stray bytes behind
-    the first packet are passed over, `STRAY_MOST` at most in one place: what was lost with them, sequence numbers tell.
+    Each byte is scanned a bounded number of times, however the stream is split. After the first packet, stray
+    bytes are skipped, at most `MAX_STRAY_BYTES` in a row; sequence numbers tell what was lost with them.
     """
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._buffered_bytes = 0
-        self._needed_bytes = 0  # bytes to be held before it is worth looking again
-        self._searched_bytes = 0  # bytes of an incomplete head that do not hold its end
+        self._needed_bytes = 0  # parsing is pointless before this many bytes are buffered
+        self._searched_bytes = 0  # bytes of an incomplete head that were searched for its end
         self._has_packets = False
-        self._skipped_bytes: int | None = None  # bytes passed over since the last item, while its successor is sought
+        self._skipped_bytes: int | None = None  # since the last item; None if not resynchronizing
 
     def feed(self, data: bytes, fast_path: FastPath = lambda _, at: at) -> Iterator[Item]:
-        """What is complete now and was not skimmed; to be exhausted.
+        """Yields the complete items that `fast_path` did not consume. The caller must exhaust the iterator.
 
         Raises:
-            RtspError: neither a packet nor a message; nothing can be read any more.
+            RtspError: neither a packet nor a message; the stream cannot be parsed any further.
         """
         if self._buffered_bytes:
             self._pieces.append(data)
@@ -76,7 +77,7 @@ class Framer:
                 if self._skipped_bytes is not None:
                     break
                 continue
-            elif data[at] in b"\r\n":  # between messages some cameras leave a line
+            elif data[at] in b"\r\n":  # some cameras send blank lines between messages
                 end = _blank_end(data, at)
             else:
                 message, end = _parse_message(data, at, at + searched)
@@ -89,23 +90,23 @@ class Framer:
         self._pieces = [data[at:]] if at < size else []
 
     def _skip_stray_bytes(self, data: bytes, at: int) -> int:
-        """Where the next packet or response begins; while none does, the place from which on one may.
+        """Position of the next packet or response; if there is none, the first position at which one may start.
 
         Raises:
-            RtspError: none begins within `STRAY_MOST` bytes.
+            RtspError: none starts within `MAX_STRAY_BYTES`.
         """
         before = self._skipped_bytes or 0
         found = _RESYNC_PATTERN.search(data, at, at + MAX_STRAY_BYTES - before + _RESYNC_BYTES)
         end = found.start() if found is not None else max(at, len(data) - _RESYNC_BYTES + 1)
         passed = before + end - at
         if passed > MAX_STRAY_BYTES:
-            raise RtspError("neither a packet nor a message")
+            raise RtspError("neither an interleaved packet nor an RTSP message")
         self._skipped_bytes = passed if found is None else None
         return end
 
 
 def _is_stray(data: bytes, at: int) -> bool:
-    """Whether what begins here is neither a packet, nor a blank line, nor the first word of a message."""
+    """Whether neither a packet, nor a blank line, nor a message starts at `at`."""
     return data[at] not in b"$\r\n" and _MESSAGE_START.match(data, at) is None
 
 
@@ -115,16 +116,16 @@ def _blank_end(data: bytes, at: int) -> int:
 
 
 def _parse_message(data: bytes, at: int, searched: int) -> tuple[Message | None, int]:
-    """The message that begins at `at` and its end, which None and an end beyond the data say is still to come.
+    """The message that starts at `at` and its end; None and its end, 0 if unknown, if it is incomplete.
 
-    Its head does not end before `searched`; 0 for an end that is not known.
+    The end of its head is searched from `searched` on.
     """
-    if not 0x41 <= data[at] <= 0x5A:  # RTSP/1.0, or a method
-        raise RtspError("neither a packet nor a message")
+    if not 0x41 <= data[at] <= 0x5A:  # a capital letter: RTSP/1.0, or a method
+        raise RtspError("neither an interleaved packet nor an RTSP message")
     found = _HEAD_END.search(data, max(at, searched - _MAX_HEAD_END_BYTES), at + MAX_HEAD_BYTES)
     if found is None:
         if len(data) - at >= MAX_HEAD_BYTES:
-            raise RtspError("a message's head does not end")
+            raise RtspError(f"an RTSP message head exceeds {MAX_HEAD_BYTES} bytes")
         return None, 0
     message = parse_head(data[at : found.start()])
     end = found.end() + content_length(message)

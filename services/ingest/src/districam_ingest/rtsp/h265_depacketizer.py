@@ -1,4 +1,4 @@
-"""H.265 out of RTP payloads (RFC 7798 section 4.4): single NAL units, AP, FU, without DONL. No byte of a unit is altered."""
+"""Depacketizes H.265 (RFC 7798 section 4.4) without DONL: single NAL units, AP, FU. None is ever altered."""
 
 from typing import Final
 
@@ -9,7 +9,8 @@ from districam_ingest.rtsp.message import RtspError
 AP: Final = 48
 FU: Final = 49
 RESERVED: Final = 51
-"""This type and those above have no meaning (H.265 table 7-1, RFC 7798 section 4.4)."""
+"""From this type on there is no meaning (RFC 7798 section 4.4; 50 is PACI); cameras may use them for data of
+their own."""
 
 
 class H265Depacketizer(NalDepacketizer):
@@ -19,15 +20,15 @@ class H265Depacketizer(NalDepacketizer):
         super().__init__("hevc")
 
     def feed(self, payload: bytes, out: list[bytes]) -> bool:
-        """Appends the NAL units that are complete now to `out`; False if one was left out that lacks a piece.
+        """Appends the NAL units that the payload completes to `out`; False if an incomplete one was dropped.
 
         Raises:
-            RtspError: the payload is malformed; what was whole in it is in `out`.
+            RtspError: the payload is malformed; the NAL units before the malformed one are in `out`.
         """
-        if not payload:  # as in H.264
+        if not payload:  # as with H.264
             return True
         if len(payload) < 2:
-            raise RtspError("a payload is cut off")
+            raise RtspError("an H.265 RTP payload is truncated")
         kind = payload[0] >> 1 & 63
         if kind == FU:
             return self._feed_fragment(payload, out)
@@ -39,19 +40,19 @@ class H265Depacketizer(NalDepacketizer):
         elif kind < AP:
             append_nal("hevc", payload, out)
         else:
-            raise RtspError(f"a payload of type {kind}")
+            raise RtspError(f"unsupported RTP payload structure: type {kind}")  # PACI
         return is_whole
 
     def _feed_fragment(self, payload: bytes, out: list[bytes]) -> bool:
         if len(payload) < 3:
-            raise RtspError("a fragment is cut off")
-        flags = payload[2]
-        if flags & 0x80:
+            raise RtspError("a fragmentation unit is truncated")
+        flags = payload[2]  # FU header, after the payload header (section 4.4.3)
+        if flags & 0x80:  # S, the start bit; the NAL unit header is the payload header with FuType
             self._middle_header = payload[:2] + bytes((flags & 63,))
             head = bytes((payload[0] & 0x81 | (flags & 63) << 1, payload[1]))
             is_whole = self._fu_assembler.feed_start(head, payload[3:], out)
         else:
             is_whole = self._fu_assembler.feed_middle(payload[3:])
-        if flags & 0x40:
+        if flags & 0x40:  # E, the end bit
             self._fu_assembler.complete_unit(out)
         return is_whole

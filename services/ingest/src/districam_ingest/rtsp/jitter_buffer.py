@@ -1,20 +1,20 @@
-"""RTP packets that came over UDP into the order of their numbers (RFC 3550 section 5.1), without waiting long for any."""
+"""Reorders RTP packets received over UDP by sequence number (RFC 3550 section 5.1), with a bounded wait."""
 
 from typing import Final
 
 MAX_DROPOUT: Final = 3000
-"""A packet whose number is so far off is waited for by nobody: the numbers go on from there (RFC 3550 appendix A.1)."""
+"""A sequence number this far off restarts the numbering (RFC 3550 appendix A.1)."""
 MAX_WAIT_US: Final = 150_000
-"""So long a missing packet is waited for; the network overtakes by less."""
+"""How long a missing packet is waited for; reordering in a network stays below it."""
 MAX_HELD_PACKETS: Final = 256
-_HEADER: Final = 12
+_HEADER: Final = 12  # bytes of the fixed RTP header
 
 TimedPacket = tuple[bytes, int]
-"""A packet and when it arrived."""
+"""A packet and its time of arrival, µs monotonic."""
 
 
 class JitterBuffer:
-    """One source's packets. What comes twice, or too late, is left out; a new source begins anew."""
+    """One track's packets. Duplicates and late packets are dropped; a new SSRC restarts the numbering."""
 
     def __init__(self) -> None:
         self._ssrc: bytes = b""
@@ -23,12 +23,12 @@ class JitterBuffer:
 
     @property
     def held_count(self) -> int:
-        """How many packets wait for others."""
+        """Packets that wait for earlier ones."""
         return len(self._held)
 
     def feed(self, packet: bytes, arrival_us: int) -> list[TimedPacket]:
-        """Takes the next to arrive; gives those whose turn it is. What is no RTP is left out."""
-        if len(packet) < _HEADER or packet[0] >> 6 != 2:
+        """Takes a packet; returns the packets that are now in sequence. What is not RTP is dropped."""
+        if len(packet) < _HEADER or packet[0] >> 6 != 2:  # version
             return []
         seq, ssrc = packet[2] << 8 | packet[3], packet[8:12]
         ahead = (seq - self._next_seq) & 0xFFFF
@@ -48,7 +48,7 @@ class JitterBuffer:
         return out
 
     def drain(self, now_us: int) -> list[TimedPacket]:
-        """Gives up the missing packets for which others have waited long enough; gives those."""
+        """Gives up on missing packets after `MAX_WAIT_US`; returns the packets that waited for them."""
         out: list[TimedPacket] = []
         while self._held and now_us - min(arrival_us for _, arrival_us in self._held.values()) >= MAX_WAIT_US:
             out += self._skip_gap()
@@ -62,12 +62,12 @@ class JitterBuffer:
         return out
 
     def _skip_gap(self) -> list[TimedPacket]:
-        """Goes on with the earliest that is held."""
+        """Gives up on the packets missing before the earliest one that is held."""
         self._next_seq = min(self._held, key=lambda seq: (seq - self._next_seq) & 0xFFFF)
         return self._drain_in_order()
 
     def drain_all(self) -> list[TimedPacket]:
-        """Gives all that is held: nothing more comes."""
+        """Returns all held packets in sequence, without waiting for missing ones."""
         out: list[TimedPacket] = []
         while self._held:
             out += self._skip_gap()

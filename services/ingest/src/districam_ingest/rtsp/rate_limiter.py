@@ -1,8 +1,9 @@
-"""How fast one camera is read, so that what comes in crumbs costs no other camera its turn.
+"""Limits how fast one camera is read, so that floods of tiny packets do not starve other cameras.
 
-Cost is counted in units of about a microsecond: a packet is one, 500 bytes are one, so are a NAL unit and a sixteenth of what
-is no video; a message is ten, a picture a hundred. A camera of 4 Mbit/s costs 4,000 a second, one of 100 Mbit/s at 60
-pictures a second 40,000. What is over that waits in the socket, and TCP keeps the camera waiting.
+Cost is counted in units of about 1 µs of CPU: 1 per packet, per NAL unit, per 500 bytes, and per 16 bytes of
+other data than video; 10 per RTSP message, 100 per picture. A camera of 4 Mbit/s costs 4,000 units/s, one of
+100 Mbit/s at 60 fps 40,000, which is the limit. What exceeds it waits in the socket, so that TCP slows the
+camera down.
 """
 
 from typing import Final
@@ -12,23 +13,24 @@ MESSAGE_COST: Final = 10
 PICTURE_COST: Final = 100
 NON_VIDEO_BYTES_PER_UNIT: Final = 16
 US_PER_UNIT: Final = 25
-"""40,000 units a second."""
+"""The limit: 40,000 units per second."""
 INITIAL_CREDIT_US: Final = 2_500_000
-"""What a connection begins with: cameras send a burst of old pictures."""
+"""Credit of a new connection: cameras begin with a burst of old pictures."""
 MAX_CREDIT_US: Final = 10_000_000
-"""Who sent nothing for so long may send as much at once: what a socket has kept while this process stood still."""
+"""The most credit saved by an idle connection: enough for what a socket buffers while this process is
+stalled."""
 MAX_STEP_UNITS: Final = 10_000
-"""Units in one go, before everybody else gets a turn."""
+"""Units processed at once before other cameras get a turn."""
 MAX_OVERLOAD_US: Final = 60_000_000
 RECOVERED_CREDIT_US: Final = 1_000_000
-"""A camera that has been over its pace for a minute is left; within it it has not saved as much as this."""
+"""A camera that exceeds the limit for `MAX_OVERLOAD_US` without saving this much credit is disconnected."""
 
 
 class ReadRateLimiter:
-    """One connection's; times are µs of the monotonic clock.
+    """Token bucket of one connection; times are µs of the monotonic clock.
 
     Attributes:
-        ready_us: when it may be read again; in the past while it has something saved.
+        ready_us: when the connection may be read again; in the past by the saved credit.
     """
 
     def __init__(self, now_us: int) -> None:
@@ -36,7 +38,7 @@ class ReadRateLimiter:
         self._overloaded_since_us: int | None = None
 
     def charge(self, units: int, now_us: int) -> None:
-        """What was read by now has cost so much."""
+        """Charges `units` for what was read until `now_us`."""
         self.ready_us = max(self.ready_us, now_us - MAX_CREDIT_US) + units * US_PER_UNIT
         if self.ready_us <= now_us - RECOVERED_CREDIT_US:
             self._overloaded_since_us = None
@@ -44,5 +46,5 @@ class ReadRateLimiter:
             self._overloaded_since_us = now_us
 
     def is_overloaded(self, now_us: int) -> bool:
-        """Whether it has been too fast for too long."""
+        """Whether the limit has been exceeded for `MAX_OVERLOAD_US`."""
         return self._overloaded_since_us is not None and now_us - self._overloaded_since_us >= MAX_OVERLOAD_US

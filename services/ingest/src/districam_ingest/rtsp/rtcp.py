@@ -1,4 +1,4 @@
-"""RTCP (RFC 3550 section 6): sender reports in, receiver reports out."""
+"""RTCP (RFC 3550 section 6): parses sender reports and BYE, encodes receiver reports."""
 
 import struct
 from collections.abc import Iterator
@@ -7,17 +7,20 @@ from typing import Final
 
 from districam_ingest.rtsp.message import RtspError
 
-_SENDER_REPORT: Final = 200
+_SENDER_REPORT: Final = 200  # packet types SR, RR, SDES, BYE (RFC 3550 section 12.1)
 _RECEIVER_REPORT: Final = 201
 _DESCRIPTION: Final = 202
 _BYE: Final = 203
 _NTP_EPOCH_S: Final = 2_208_988_800  # 1900 to 1970
-_SENDER: Final = struct.Struct(">IIII")
+_SENDER: Final = struct.Struct(">IIII")  # SSRC, NTP timestamp (s, fraction), RTP timestamp (6.4.1)
 
 
 @dataclass(frozen=True, slots=True)
 class SenderReport:
-    """At the camera's wall clock `camera_us` (µs since 1970) its media clock showed `rtp_timestamp`; `ntp_middle` names the report."""
+    """Maps the camera's wall clock `camera_us` (µs UTC) to its `rtp_timestamp`.
+
+    `ntp_middle` holds the middle 32 bits of the NTP timestamp, which receiver reports return as LSR.
+    """
 
     ssrc: int
     camera_us: int
@@ -27,10 +30,11 @@ class SenderReport:
 
 @dataclass(frozen=True, slots=True)
 class CompoundPacket:
-    """What one compound packet said.
+    """The parts of a compound packet that are used.
 
     Attributes:
-        bye_ssrcs: the sources that said BYE (section 6.6), empty if it names none; None without a BYE.
+        sender_report: its last valid sender report.
+        bye_ssrcs: sources of its BYE (section 6.6), empty if that lists none; None without a BYE.
     """
 
     sender_report: SenderReport | None = None
@@ -38,7 +42,11 @@ class CompoundPacket:
 
 
 def parse(compound: bytes) -> CompoundPacket:
-    """Raises RtspError for what is no RTCP. A clock that was never set (before 1970) is no sender report."""
+    """Parses a compound packet. A sender report from before 1970 is ignored: the camera's clock is not set.
+
+    Raises:
+        RtspError: not RTCP of version 2, or truncated.
+    """
     sender_report: SenderReport | None = None
     bye_ssrcs: frozenset[int] | None = None
     for kind, count, body in _split_compound(compound):
@@ -51,14 +59,14 @@ def parse(compound: bytes) -> CompoundPacket:
 
 
 def _split_compound(compound: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type, count (the low five bits of the first byte) and body of each."""
+    """Yields PT, RC or SC (the first byte's low five bits), and body of each packet (section 6.4.1)."""
     at = 0
     while at < len(compound):
         if len(compound) - at < 4 or compound[at] >> 6 != 2:
-            raise RtspError("no RTCP of version 2")
+            raise RtspError("not RTCP of version 2")
         end = at + 4 + 4 * int.from_bytes(compound[at + 2 : at + 4], "big")
         if end > len(compound):
-            raise RtspError("an RTCP packet is cut off")
+            raise RtspError("an RTCP packet is truncated")
         yield compound[at + 1], compound[at] & 31, compound[at + 4 : end]
         at = end
 
@@ -73,13 +81,13 @@ def _parse_sender_report(body: bytes) -> SenderReport | None:
 
 @dataclass(frozen=True, slots=True)
 class ReceptionReport:
-    """What a receiver report says of a source (RFC 3550 section 6.4.1).
+    """A report block of a receiver report (RFC 3550 section 6.4.1).
 
     Attributes:
-        highest_seq: extended sequence number.
-        packets_lost: packets in all.
-        last_sr: `middle` of its last sender report; 0 if there was none.
-        since_last_sr_us: how long ago that came.
+        highest_seq: extended highest sequence number received.
+        packets_lost: cumulative number of packets lost.
+        last_sr: LSR, the `ntp_middle` of the source's last sender report; 0 if there was none.
+        since_last_sr_us: µs since that report arrived (sent as DLSR).
     """
 
     ssrc: int
@@ -90,17 +98,17 @@ class ReceptionReport:
 
 
 def encode_receiver_report(our_ssrc: int, reception: ReceptionReport) -> bytes:
-    """A compound packet: the report and our CNAME. Jitter is left 0: arrivals have the grain of a tick."""
+    """A compound packet of RR and SDES. Jitter is sent as 0: arrival times are only known per tick."""
     block = struct.pack(
         ">IIIIII",
         reception.ssrc,
-        min(reception.packets_lost, 0x7F_FFFF),
+        min(reception.packets_lost, 0x7F_FFFF),  # fraction lost (as 0), and 24 bits, signed
         reception.highest_seq & 0xFFFF_FFFF,
-        0,
+        0,  # interarrival jitter
         reception.last_sr,
         min(reception.since_last_sr_us * 65_536 // 1_000_000, 0xFFFF_FFFF) if reception.last_sr else 0,
     )
-    report = struct.pack(">BBHI", 0x81, _RECEIVER_REPORT, 7, our_ssrc) + block
+    report = struct.pack(">BBHI", 0x81, _RECEIVER_REPORT, 7, our_ssrc) + block  # version 2, one block
     name = b"districam"
-    item = (bytes([1, len(name)]) + name).ljust(12, b"\0")  # ends with a zero, on a word
+    item = (bytes([1, len(name)]) + name).ljust(12, b"\0")  # CNAME (6.5.1); zeros end the list on a word
     return report + struct.pack(">BBHI", 0x81, _DESCRIPTION, 1 + len(item) // 4, our_ssrc) + item

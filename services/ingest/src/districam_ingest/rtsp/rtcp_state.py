@@ -1,4 +1,4 @@
-"""RTCP of one source: the camera's clock out of its sender reports, and our receiver reports back to it (RFC 3550)."""
+"""RTCP state of one track: the camera's wall clock, and our receiver reports (RFC 3550 section 6.4)."""
 
 from districam_common.contract import ticks
 from districam_ingest.rtsp import rtcp, rtp
@@ -6,11 +6,11 @@ from districam_ingest.rtsp.message import RtspError
 
 
 class RtcpState:
-    """Beside one track's packets.
+    """RTCP state of one track; the caller updates the attributes from its RTP packets.
 
     Attributes:
-        ssrc: the source that is heard; None before its first packet.
-        numbering, clock: of its packets, kept by whoever takes these.
+        ssrc: SSRC of the track's packets; None before the first one.
+        loss_detector, unwrapper: state of their sequence numbers and timestamps.
     """
 
     def __init__(self, clock_rate: int = ticks.VIDEO_RATE) -> None:
@@ -18,13 +18,13 @@ class RtcpState:
         self.loss_detector, self.unwrapper = rtp.LossDetector(), rtp.TimestampUnwrapper()
         self._clock_rate = clock_rate
         self._last_sr: tuple[rtcp.SenderReport, int] | None = None
-        # The source that reported, its media clock in unwrapped ticks, its wall clock in µs.
+        # SSRC of the last sender report, its RTP timestamp in unwrapped ticks, its wall clock in µs UTC.
         self._clock_mapping: tuple[int, int, int] | None = None
 
     def camera_us(self, pts: int) -> int | None:
-        """What the camera's wall clock showed then; None until the source that is heard has reported it.
+        """The camera's wall clock at `pts`, µs UTC; None before a sender report of the track's SSRC.
 
-        Another source's timestamps have another origin: some cameras report of an SSRC that no packet has
+        Timestamps of another SSRC have another origin: some cameras report on an SSRC that no packet has
         (docs/cameras.md: foreign-report).
         """
         if self._clock_mapping is None or self._clock_mapping[0] != self.ssrc:
@@ -33,7 +33,7 @@ class RtcpState:
         return reported_us + ticks.to_us(pts - reported_pts, self._clock_rate)
 
     def feed(self, packet: bytes, arrival_us: int) -> bool:
-        """Takes an RTCP packet; True if the source that is heard says BYE. What is malformed is left out."""
+        """Takes an RTCP packet; True if it is a BYE of the track's SSRC. Malformed packets are dropped."""
         try:
             reports = rtcp.parse(packet)
         except RtspError:
@@ -46,7 +46,7 @@ class RtcpState:
         return bye_ssrcs is not None and (self.ssrc is None or not bye_ssrcs or self.ssrc in bye_ssrcs)
 
     def receiver_report(self, our_ssrc: int, now_us: int) -> bytes | None:
-        """The receiver report; None while nothing came."""
+        """An RTCP receiver report; None before the first packet."""
         if self.ssrc is None:
             return None
         last_sr, since_us = 0, 0

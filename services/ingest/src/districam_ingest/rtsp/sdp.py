@@ -1,4 +1,4 @@
-"""Session descriptions (RFC 4566): the video and the sound in one, and the URLs to ask for it (RFC 2326 appendix C)."""
+"""Parses SDP (RFC 4566): the first video, the first audio, and their control URLs (RFC 2326 appendix C)."""
 
 import base64
 import binascii
@@ -19,28 +19,29 @@ _SPROP_NAMES: dict[Codec, tuple[str, ...]] = {
     "h264": ("sprop-parameter-sets",),
     "hevc": ("sprop-vps", "sprop-sps", "sprop-pps"),
 }
-_AAC = "MPEG4-GENERIC"
+_AAC = "MPEG4-GENERIC"  # RFC 3640 section 4.1
 _G711 = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}
 G711_HZ = 8_000
 _STATIC_PAYLOAD_TYPES = {"0": ("PCMU", G711_HZ), "8": ("PCMA", G711_HZ)}
-"""Payload types that need no rtpmap (RFC 3551 section 6)."""
+"""Static payload types, which need no rtpmap (RFC 3551 section 6)."""
 _AAC_MODES = {"aac-hbr": AuHeaderFormat(13, 3, 3), "aac-lbr": AuHeaderFormat(6, 2, 2)}
+"""AU header lengths of the modes of RFC 3640 (sections 3.3.6 and 3.3.5)."""
 _ENCODING_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}$")
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^/\s]+)/(\d{1,9})")
 _BLANK_OR_CONTROL = re.compile(r"[\s\x00-\x1f]")
 _URL = re.compile(r"rtspu?s?://[^\s\x00-\x1f]+$", re.IGNORECASE)
 _DOUBLE_SCHEME = re.compile(r"rtspu?s?://(?=rtspu?s?://)", re.IGNORECASE)
-"""`rtsp://rtsp://camera/…`, as a Vikylin camera writes its base (docs/cameras.md: double-scheme-base)."""
+"""`rtsp://rtsp://camera/…`, the base of a Vikylin camera (docs/cameras.md: double-scheme-base)."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoMedia:
-    """The video of a session: its first.
+    """The first video of a session.
 
     Attributes:
-        parameter_sets: parameter sets as announced.
-        control_url: what SETUP asks for.
-        aggregate_url: what PLAY, TEARDOWN and keep-alives ask for.
+        parameter_sets: NAL units of the sprop parameters; empty if absent.
+        control_url: request URL of SETUP.
+        aggregate_url: request URL of PLAY, TEARDOWN and keep-alives.
     """
 
     codec: Codec
@@ -52,13 +53,13 @@ class VideoMedia:
 
 @dataclass(frozen=True, slots=True)
 class AudioMedia:
-    """The sound of a session: its first.
+    """The first audio of a session.
 
     Attributes:
-        codec: `aac`, `pcm_mulaw`, `pcm_alaw`; of what this client does not read, the description's own word.
-        clock_rate: ticks a second of its timestamps.
-        control_url: what SETUP asks for.
-        shape, headers: of AAC, else None.
+        codec: `aac`, `pcm_mulaw`, `pcm_alaw`; for others the encoding name in lower case.
+        clock_rate: timestamp ticks per second.
+        control_url: request URL of SETUP.
+        parameters, au_headers: of AAC; otherwise None.
     """
 
     codec: str
@@ -81,18 +82,18 @@ class _MediaSection:
 
 
 def parse_video(body: bytes, base: str) -> VideoMedia:
-    """What `body` says of its video. Relative URLs hang on `base`: see `base_url`.
+    """Parses the first video of an SDP. Relative control URLs are appended to `base` (see `base_url`).
 
     Raises:
-        UnsupportedError: no H.264 or H.265 in a form that the depacketizers know.
-        RtspError: no session description.
+        UnsupportedError: not H.264 or H.265, or in a packetization that the depacketizers do not support.
+        RtspError: not a session description.
     """
     session, medias = _parse_sections(body)
     video = next((media for media in medias if media.media_type == "video"), None)
     if video is None:
-        raise UnsupportedError("the session has no video") if medias else RtspError("no session description")
+        raise UnsupportedError("the session has no video") if medias else RtspError("DESCRIBE returned no valid SDP")
     if video.protocol.upper() not in _PROTOCOLS:
-        raise UnsupportedError("media that are not RTP/AVP")
+        raise UnsupportedError("the video's transport is not RTP/AVP")
     payload_type, codec = _select_video_format(video)
     parameters = _parse_fmtp(video, payload_type)
     _check_decode_order(codec, parameters)
@@ -108,7 +109,7 @@ def parse_video(body: bytes, base: str) -> VideoMedia:
 
 
 def parse_audio(body: bytes, base: str) -> AudioMedia | None:
-    """What `body` says of its sound, if it has any that it describes. Raises nothing: sound never fails video."""
+    """Parses the first audio of an SDP; None if it has none or does not name the encoding. Never raises."""
     _, medias = _parse_sections(body)
     media = next((media for media in medias if media.media_type == "audio" and media.formats), None)
     if media is None or media.protocol.upper() not in _PROTOCOLS:
@@ -129,7 +130,7 @@ def parse_audio(body: bytes, base: str) -> AudioMedia | None:
 
 
 def _parse_rtpmap(media: _MediaSection) -> tuple[int, str, int] | None:
-    """Payload type, encoding, and rate of the first format."""
+    """Payload type, encoding name in capitals, and clock rate of the first format."""
     kind = media.formats[0]
     found = next((m for text in media.values("rtpmap") if (m := _RTPMAP.match(text)) and m[1] == kind), None)
     if found is None:
@@ -142,7 +143,7 @@ def _parse_rtpmap(media: _MediaSection) -> tuple[int, str, int] | None:
 
 
 def _parse_aac(payload_type: int, rate: int, url: str, parameters: Mapping[str, str]) -> AudioMedia:
-    """RFC 3640 section 4.1: the mode's header sizes, or those that are said."""
+    """AAC by its fmtp (RFC 3640 section 4.1): AU header lengths given there, otherwise those of the mode."""
     usual = _AAC_MODES.get(parameters.get("mode", "").lower(), AuHeaderFormat(0, 0, 0))
     headers = AuHeaderFormat(
         int(parameters.get("sizelength", usual.size_length)),
@@ -153,62 +154,64 @@ def _parse_aac(payload_type: int, rate: int, url: str, parameters: Mapping[str, 
     if not (
         0 < headers.size_length <= 16 and 0 <= headers.index_length <= 16 and 0 <= headers.index_delta_length <= 16
     ):
-        raise UnsupportedError("AAC without AU sizes")
+        raise UnsupportedError("AAC without sizelength, or with AU header fields over 16 bits")
     if any(parameters.get(name, "0") not in {"", "0"} for name in extra):
-        raise UnsupportedError("AU headers with times")
+        raise UnsupportedError("AU headers with CTS, DTS, RAP or auxiliary data are not supported")
     audio_parameters = parse_audio_specific_config(bytes.fromhex(parameters.get("config", "").strip('"')), rate)
     return AudioMedia("aac", payload_type, rate, url, audio_parameters, headers)
 
 
 def base_url(request_url: str, content_base: str | None, content_location: str | None) -> str:
-    """What control attributes hang on. Cameras send empty, relative or foreign bases: only whole URLs are believed.
+    """Base of control attributes (RFC 2326 section C.1.1): Content-Base, Content-Location, or the request URL.
 
-    A base is only ever written into requests; nobody is connected to because of it.
+    Only absolute URLs with a host are accepted, since some cameras send empty or relative ones. The base is
+    only written into requests; no connection is made to its host.
     """
     for candidate in (content_base, content_location):
         base = _DOUBLE_SCHEME.sub("", (candidate or "").strip())
         if _URL.match(base):
             url = without_userinfo(base)
             has_host = urlsplit(base).netloc.rpartition("@")[2]
-            if has_host:  # none in `rtsp://user@`: what hangs on it would become the host
+            if has_host:  # `rtsp://user@` has none: a control attribute appended to it would become the host
                 return url
     return request_url
 
 
 def without_userinfo(url: str) -> str:
-    """The URL as requests may show it.
+    """The URL without user name, password and fragment, for request lines.
 
     Raises:
-        RtspError: it is no URL.
+        RtspError: the URL is malformed.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise RtspError("no URL") from None
+        raise RtspError("malformed URL") from None
     host = parts.netloc.rpartition("@")[2]
-    if not host and parts.path.startswith("//"):  # put together again, the path would begin with a host
-        raise RtspError("no URL")
+    if not host and parts.path.startswith("//"):  # reassembled, the start of the path would become the host
+        raise RtspError("malformed URL")
     return urlunsplit(parts._replace(netloc=host, fragment=""))
 
 
 def _join_control_url(base: str, control: str) -> str:
-    """Put behind one another, not resolved as RFC 3986 would: so cameras with `?channel=1` in the path want it."""
+    """Appends `control` to `base`, not as RFC 3986: cameras with `?channel=1` in their URL expect that."""
     control = _DOUBLE_SCHEME.sub("", control.strip())
     if control in {"", "*"}:
         return base
     if _URL.match(control):
         return without_userinfo(control)
     if _BLANK_OR_CONTROL.search(control):
-        raise RtspError("a control attribute with blanks in it")
+        raise RtspError("a control attribute contains white space or control characters")
     return base + ("" if base.endswith("/") else "/") + control.removeprefix("/")
 
 
 def _parse_sections(body: bytes) -> tuple[_MediaSection, list[_MediaSection]]:
+    """The session section and the media sections; lines other than `m=` and `a=` are ignored."""
     session = current = _MediaSection()
     medias: list[_MediaSection] = []
     for line in body.decode("utf-8", "replace").splitlines():
         kind, _, value = line.strip().partition("=")
-        if kind == "m":
+        if kind == "m":  # media, port, proto, fmt … (RFC 4566 section 5.14)
             words = value.split()
             current = _MediaSection(words[3:], *words[2:3], media_type=next(iter(words), ""))
             medias.append(current)
@@ -219,6 +222,7 @@ def _parse_sections(body: bytes) -> tuple[_MediaSection, list[_MediaSection]]:
 
 
 def _select_video_format(video: _MediaSection) -> tuple[int, Codec]:
+    """Payload type and codec of the first H.264 or H.265 format."""
     for text in video.values("rtpmap"):
         mapped = _RTPMAP.match(text)
         if mapped is None or mapped[1] not in video.formats:
@@ -226,7 +230,7 @@ def _select_video_format(video: _MediaSection) -> tuple[int, Codec]:
         codec = _CODECS.get(mapped[2].upper())
         if codec is not None and int(mapped[1]) < 128:
             if int(mapped[3]) != CLOCK_HZ:
-                raise UnsupportedError(f"a clock rate of {mapped[3]}")
+                raise UnsupportedError(f"a video clock rate of {mapped[3]} Hz instead of 90000")
             return int(mapped[1]), codec
     raise UnsupportedError("the video is neither H.264 nor H.265")
 
@@ -242,19 +246,19 @@ def _parse_fmtp(video: _MediaSection, payload_type: int) -> dict[str, str]:
 
 
 def _check_decode_order(codec: Codec, parameters: Mapping[str, str]) -> None:
-    """Refuses packets out of decode order: RFC 6184 section 6.4, RFC 7798 section 7.1."""
+    """Raises UnsupportedError unless sent in decode order (RFC 6184 section 6.4, RFC 7798 section 7.1)."""
     if codec == "h264" and parameters.get("packetization-mode") == "2":
-        raise UnsupportedError("interleaved packetization")
+        raise UnsupportedError("H.264 with packetization-mode=2 (interleaved) is not supported")
     if codec == "hevc" and any(
         parameters.get(name, "0") not in {"", "0"} for name in ("sprop-max-don-diff", "sprop-depack-buf-nalus")
     ):
-        raise UnsupportedError("packets out of decode order")
+        raise UnsupportedError("H.265 transmitted out of decode order (DONL) is not supported")
 
 
 def _decode_parameter_sets(text: str) -> list[bytes]:
-    """NAL units of one base64 value, with or without its padding; none for what is no base64: they come in band too.
+    """NAL units of a base64 value, padded or not; none if malformed, since parameter sets come in band too.
 
-    Some cameras write start codes before them (docs/cameras.md: annexb-parameter-sets).
+    Some cameras put start codes before them (docs/cameras.md: annexb-parameter-sets).
     """
     text = text.strip().rstrip("=")
     try:

@@ -1,4 +1,4 @@
-"""A camera's connection from its first byte to its last, without the socket: what `Client` and `VideoStream` make of it."""
+"""One RTSP connection without I/O: its bytes and datagrams go to the `Client` and to the tracks."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 REPORT_INTERVAL_US: Final = 5_000_000
 _MAX_STALE_SSRCS: Final = 8
 RTCP_TYPES: Final = range(192, 224)
-"""Where an RTP packet has marker and payload type (RFC 5761 section 4)."""
+"""Values of the second byte that mean RTCP, where RTP has marker and payload type (RFC 5761 section 4)."""
 _HELD_PACKETS_PER_UNIT: Final = 16
-"""Packets that wait for others, among which one of UDP has to find its place."""
+"""Held packets per cost unit: the jitter buffer's work for a UDP packet grows with their number."""
 
 
 class Session:
-    """Feeds a client and its stream.
+    """Feeds the client and its tracks.
 
     Args:
-        our_ssrc: names us in receiver reports.
+        our_ssrc: our SSRC in receiver reports.
 
     Attributes:
-        pending_rtcp: track and receiver report, to be sent over UDP; whoever sends them clears them.
-        has_pending_input: whether something of what was fed last is still to be taken, by `resume`.
+        pending_rtcp: track index and receiver report, to be sent over UDP; the sender clears the list.
+        has_pending_input: whether a part of the bytes fed last is left for `resume`.
     """
 
     def __init__(self, client: Client, *, our_ssrc: int) -> None:
@@ -57,21 +57,22 @@ class Session:
 
     @property
     def cost(self) -> int:
-        """What all that came has cost, in the units of `pace`."""
+        """Cost units (`rate_limiter`) of everything received so far."""
         return self._cost + (self._video.cost if self._video is not None else 0)
 
     @property
     def has_bye(self) -> bool:
-        """Whether the camera has ended the stream in so many words."""
+        """True once the camera has sent an RTCP BYE for the video."""
         return self._video is not None and self._video.has_bye
 
     def feed(self, data: bytes, arrival_us: int, max_units: int = 1 << 40) -> None:
-        """Bytes of the connection that arrived at `arrival_us`, monotonic. How they are split changes nothing.
+        """Takes bytes of the connection that arrived at `arrival_us` (monotonic), split anywhere.
 
-        After some `max_units` units of `pace` it stops; the rest is for `go_on`, before anything else is fed.
+        It stops after about `max_units` cost units; `resume` must then be called before more is fed.
 
         Raises:
-            RtspError: the connection is of no use any more; pictures before the trouble are there to `take`.
+            RtspError: the connection cannot be used any further; `drain_video` returns the pictures before
+                the error.
         """
 
         def feed_batch(data: bytes, at: int) -> int:
@@ -83,7 +84,7 @@ class Session:
         self.resume(max_units)
 
     def resume(self, max_units: int = 1 << 40) -> None:
-        """Takes what is left of what was fed; as `feed` does."""
+        """Processes the rest of the bytes fed last, with the limit and errors of `feed`."""
         video, (rtp_channel, rtcp_channel) = self._video, self._video_channels
         arrival_us, cost_limit = self._arrival_us, self.cost + max_units
         for item in self._items:
@@ -110,7 +111,7 @@ class Session:
         self.has_pending_input = False
 
     def _add_stale_ssrc(self, packet: bytes) -> None:
-        """Notes the source of an RTP packet that came before anything was set up: it is of another session."""
+        """Notes the SSRC of an RTP packet before SETUP: it belongs to another session (see `VideoTrack`)."""
         is_rtp = len(packet) >= 12 and packet[0] >> 6 == 2 and packet[1] not in RTCP_TYPES
         if is_rtp and len(self._stale_ssrcs) < _MAX_STALE_SSRCS:
             self._stale_ssrcs.add(int.from_bytes(packet[8:12], "big"))
@@ -124,7 +125,7 @@ class Session:
             self._audio.feed_rtcp(packet, arrival_us)
 
     def feed_datagram(self, packet: bytes, arrival_us: int, *, track_index: int, is_rtcp: bool) -> None:
-        """A datagram of RTP or RTCP, in any order; tracks are counted as `client.carried` does.
+        """Takes an RTP or RTCP datagram, in any order; `track_index` is an index of `client.transports`.
 
         Raises:
             RtspError: as `feed` does.
@@ -144,8 +145,8 @@ class Session:
             track.feed_rtcp(packet, arrival_us)
             return
         if packet[1:2] and packet[1] & 0x7F != track.payload_type:
-            # Not for the order of numbers: of Uniview cameras such a packet has the number of the next one of the video
-            # (docs/cameras.md: payload-type-50), which would seem to have come already.
+            # Kept out of the jitter buffer: Uniview cameras give such a packet the sequence number of the
+            # next video packet (docs/cameras.md: payload-type-50), which would then look like a duplicate.
             return
         jitter_buffer = self._audio_jitter_buffer if track_index else self._video_jitter_buffer
         self._cost += len(packet) // BYTES_PER_UNIT + jitter_buffer.held_count // _HELD_PACKETS_PER_UNIT
@@ -170,7 +171,7 @@ class Session:
                 self._audio_channels = (transport.rtp, transport.rtcp)
 
     def keep_alive(self, now_us: int) -> None:
-        """What is due goes to `client.out` and `reports`; packets that others waited for are given up.
+        """Queues a keep-alive and receiver reports if due, and gives up on packets missing for too long.
 
         Raises:
             RtspError: as `feed` does.
@@ -200,15 +201,15 @@ class Session:
             self.client.send_buffer += bytes((0x24, channel)) + len(report).to_bytes(2, "big") + report
 
     def drain_video(self) -> list[Picture]:
-        """The pictures that are done."""
+        """Removes and returns the complete pictures."""
         return self._video.drain() if self._video is not None else []
 
     def drain_audio(self) -> list[AudioUnit]:
-        """The sound that is done."""
+        """Removes and returns the complete audio units."""
         return self._audio.drain() if self._audio is not None else []
 
     def drain_remaining(self) -> list[Picture]:
-        """The pictures that are done once no missing packet is waited for any more. The last one may go on: it stays out."""
+        """Returns the complete pictures without waiting for missing packets; not the last one, which may go on."""
         if self._video is not None:
             with suppress(RtspError):
                 for packet, packet_arrival_us in self._video_jitter_buffer.drain_all():
@@ -216,10 +217,10 @@ class Session:
         return self.drain_video()
 
     def close(self) -> list[Picture]:
-        """The pictures that are left when nothing more comes."""
+        """Ends the tracks; returns the remaining pictures, with the last one."""
         if self._video is None:
             return []
-        with suppress(RtspError):  # the last is larger than any
+        with suppress(RtspError):  # the last picture exceeds a limit
             for packet, packet_arrival_us in self._video_jitter_buffer.drain_all():
                 self._video.feed(packet, packet_arrival_us)
             self._video.close()

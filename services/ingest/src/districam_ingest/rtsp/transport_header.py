@@ -1,4 +1,4 @@
-"""The `Transport` header (RFC 2326 section 12.39): how media are to come, and how the server says they will."""
+"""Writes and parses the `Transport` header of SETUP (RFC 2326 section 12.39)."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MAX_PORT = 65_535
 
 @dataclass(frozen=True, slots=True)
 class InterleavedChannels:
-    """Media over the RTSP connection; RTP's channel and RTCP's."""
+    """Transport over the RTSP connection: the channels of RTP and RTCP."""
 
     rtp: int
     rtcp: int
@@ -19,11 +19,11 @@ class InterleavedChannels:
 
 @dataclass(frozen=True, slots=True)
 class ServerPorts:
-    """Media over UDP.
+    """Transport over UDP.
 
     Attributes:
-        media, control: the server's, for RTP and RTCP; 0 if it does not say.
-        source: the address that it says packets come from.
+        rtp, rtcp: the server's ports; 0 if not given.
+        source: address from which the server says it sends; None if not given.
     """
 
     rtp: int = 0
@@ -32,14 +32,14 @@ class ServerPorts:
 
 
 def format_transport(channel: int, ports: tuple[int, int] | None) -> str:
-    """What SETUP asks for: over UDP to these ports of ours, or over the connection, RTP on that channel."""
+    """SETUP's Transport header: UDP to our `ports`, or, if None, interleaved on `channel`, `channel + 1`."""
     if ports is None:
         return f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}"
     return f"RTP/AVP;unicast;client_port={ports[0]}-{ports[1]}"
 
 
 def parse_transport(header: str, channel: int, *, over_udp: bool) -> InterleavedChannels | ServerPorts | None:
-    """What the server says it will do; None if that is not what was asked. It may say nothing at all."""
+    """The server's transport; None if it is not the one asked for. An empty header accepts what was asked."""
     is_tcp = "TCP" in header.upper() or "interleaved" in header.lower()
     if over_udp:
         return None if is_tcp or "multicast" in header.lower() else _parse_server_ports(header)

@@ -1,4 +1,4 @@
-"""One video stream's RTP and RTCP packets into pictures."""
+"""Turns a video track's RTP and RTCP packets into pictures."""
 
 from collections.abc import Collection
 from typing import Final
@@ -15,35 +15,36 @@ from districam_ingest.units import Picture
 
 _INTERLEAVED_MAGIC: Final = 0x24
 _HEADERS_BYTES: Final = 16
-"""An interleaved frame's ("$", channel, length in two bytes), and the fixed one of RTP behind it."""
+"""The interleaved header ("$", channel, length in two bytes) and RTP's fixed header."""
 _MARKER_BIT: Final = 0x80
 MAX_STALE_SOURCE_US: Final = 2_000_000
 _MAX_BATCH_BYTES: Final = 256 << 10
-"""Bytes in one go: whoever feeds looks then what they have cost."""
+"""Bytes processed at once, before the caller checks their cost."""
 
 
 class VideoTrack:
-    """Takes packets in their order.
+    """Takes packets in sequence order.
 
-    What is malformed is left out and counts as a lost packet: one bad packet does not end a stream.
-    A NAL unit that lacks a piece is left out, and its picture is damaged.
+    A malformed packet is dropped and counts as lost; it does not end the stream. An incomplete NAL unit is
+    dropped, and its picture marked as damaged.
 
     Args:
-        since_us: when the stream was set up.
-        stale: sources (SSRC) that sent before. Cameras with an old LIVE555 go on with the session of a client that left without
-            TEARDOWN, over the connection of the next one (docs/cameras.md: stale-session). Such a source is left out while
-            another is heard; if for `STALE_US` none is, it is the stream's own.
+        setup_us: when the track was set up.
+        stale_ssrcs: SSRCs that sent before that. Cameras with an old LIVE555 continue the session of a client
+            that left without TEARDOWN over the next client's connection (docs/cameras.md: stale-session).
+            Such an SSRC is ignored while another one sends; if none does for `MAX_STALE_SOURCE_US`, it is
+            taken for the track's own.
 
     Attributes:
-        payload_type: of its packets; others are left out.
-        has_bye: the camera said BYE.
+        payload_type: RTP payload type of the track; packets of other types are dropped.
+        has_bye: whether the camera has sent an RTCP BYE.
     """
 
     def __init__(
         self, video: VideoMedia, *, has_fields: bool, setup_us: int = 0, stale_ssrcs: Collection[int] = ()
     ) -> None:
         self.payload_type = video.payload_type
-        self._plain_header = 0x8000 | video.payload_type  # version 2, no padding, extension, sources or marker
+        self._plain_header = 0x8000 | video.payload_type  # version 2; no padding, extension, CSRC or marker
         self._depacketizer = H264Depacketizer() if video.codec == "h264" else H265Depacketizer()
         self._assembler = AccessUnitAssembler(video.codec, has_fields=has_fields)
         self._rtcp_state = RtcpState()
@@ -54,14 +55,14 @@ class VideoTrack:
 
     @property
     def cost(self) -> int:
-        """What all that came has cost, in the units of `pace`."""
+        """Cost units (`rate_limiter`) of everything received so far."""
         return self._packet_count + self._assembler.cost
 
     def feed(self, packet: bytes, arrival_us: int) -> None:
-        """An RTP packet.
+        """Takes an RTP packet.
 
         Raises:
-            RtspError: a picture is larger than any.
+            RtspError: a picture exceeds a limit of `AccessUnitAssembler`.
         """
         self._packet_count += 1
         try:
@@ -85,12 +86,14 @@ class VideoTrack:
         self._depacketize(rtp_packet.payload, arrival_us, has_marker=rtp_packet.has_marker)
 
     def feed_batch(self, data: bytes, at: int, channel: int, arrival_us: int) -> int:
-        """Takes interleaved packets from `at` on while each is whole, plain, and the next in order; gives where it stopped.
+        """Fast path for interleaved packets from `at` on; returns the position of the first byte not consumed.
 
-        After many of them it stops as well. What it does is what `push` would do for each. Nearly all packets are such: so they cost a third.
+        It consumes packets that are complete, plain (no padding, extension or CSRC) and next in sequence, up
+        to `_MAX_BATCH_BYTES`, with the result that `feed` has. Nearly all packets are such, and cost a third
+        of `feed` here.
 
         Raises:
-            RtspError: as `push` does.
+            RtspError: as `feed` does.
         """
         loss_detector, source = self._rtcp_state.loss_detector, _word(self._rtcp_state.ssrc)
         depacketizer, plain, size = self._depacketizer, self._plain_header, len(data)
@@ -144,20 +147,20 @@ class VideoTrack:
             pictures.report_loss_before(unattributed)
 
     def feed_rtcp(self, packet: bytes, arrival_us: int) -> None:
-        """An RTCP packet; what is malformed is left out."""
+        """Takes an RTCP packet; a malformed one is dropped."""
         self.has_bye = self._rtcp_state.feed(packet, arrival_us) or self.has_bye
 
     def receiver_report(self, our_ssrc: int, now_us: int) -> bytes | None:
-        """The receiver report; None while nothing came."""
+        """An RTCP receiver report; None before the first packet."""
         return self._rtcp_state.receiver_report(our_ssrc, now_us)
 
     def drain(self) -> list[Picture]:
-        """The pictures that are done, each given once."""
+        """Removes and returns the complete pictures."""
         done, self._assembler.completed = self._assembler.completed, []
         return done
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Completes the last picture."""
         rest: list[bytes] = []
         if not self._depacketizer.close_unit(rest):
             self._assembler.mark_damaged()
@@ -166,5 +169,5 @@ class VideoTrack:
 
 
 def _word(number: int | None) -> bytes:
-    """As a packet says it; None is none that a packet says."""
+    """A 32-bit header field's bytes; for None, bytes that no packet matches."""
     return b"" if number is None else number.to_bytes(4, "big")
