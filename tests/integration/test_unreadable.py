@@ -107,7 +107,7 @@ async def test_a_rotten_record_of_one_camera_keeps_a_replica_from_no_other(
             async def all_but_one_are_tried() -> bool:
                 """And of every partition the end was found."""
                 lines = [json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"]
-                tried = {line.get("camera") for line in lines if line["event"] == "stream refused"}
+                tried = {line.get("camera_id") for line in lines if line["event"] == "stream refused"}
                 ends = [line["partitions"] for line in lines if line["event"] == "assigned"]
                 rotten = [line["partition"] for line in lines if line["event"] == "batch unreadable"]
                 is_whole = ends == [PARTITIONS] and rotten == [acks[0].partition]

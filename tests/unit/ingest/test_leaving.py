@@ -116,7 +116,7 @@ async def left(queue: Queue, source: Playing, *, breaks: bool = False, bug: bool
     async with asyncio.timeout(5):
         await source.waits.wait()
         queue.broken = bug
-        life.set_stop_cause("handover", "another replica has it")
+        life.set_stop_cause("handover", "taken over by another replica")
         task.cancel()
         await asyncio.wait([task])
     assert task.cancelled()
@@ -128,7 +128,7 @@ async def test_what_has_come_by_the_end_is_stored_and_the_end_says_that_more_may
     assert queue.picture_count == 45
     [lost] = queue.lost
     assert queue.items[-1] is lost
-    assert (lost.cause, lost.detail, lost.interrupted) == ("handover", "another replica has it", True)
+    assert (lost.cause, lost.detail, lost.interrupted) == ("handover", "taken over by another replica", True)
 
 
 async def test_what_comes_last_and_is_no_video_ends_the_epoch_and_nothing_else():

@@ -116,7 +116,7 @@ def test_nothing_is_counted_for_ever(how: str):
     if how == "comes back":
         stream.feed(filmed(9, 10))
     elif how == "is abandoned":
-        stream.abort("stream_error", "the stream broke ingest", 0.5)
+        stream.abort("stream_error", "internal error in ingest while processing the stream", 0.5)
     else:
         stream.close("handover", "the test ends", 0)
     assert budget.held_bytes == 0

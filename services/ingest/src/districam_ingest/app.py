@@ -1,4 +1,4 @@
-"""Wires ingest together, and puts it away in order: streams end, what waits is acknowledged, then the producer closes."""
+"""Wires ingest together and shuts it down in order: streams end, queued records are acknowledged, the producer closes."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, suppress
@@ -44,7 +44,7 @@ CLOCK_POLL_S = 0.5
 
 
 async def main(settings: Settings, runtime: Runtime) -> None:
-    """Records this replica's cameras until it is asked to stop."""
+    """Records this replica's cameras until `runtime.stopping` is set."""
     runtime.health.declare("kafka", "cameras")
     metrics.COMPILED.set(Path(stream.__file__).suffix != ".py")
     host_clock = HostClock()
@@ -52,7 +52,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
         host_clock_task = background.create_task(_run_host_clock(host_clock, runtime), name="host clock")
         try:
             partitions = await retry_dependency(lambda: publisher.partitions(names.FRAGMENTS), runtime, "kafka")
-        except Retriable:  # asked to stop while Kafka was away
+        except Retriable:  # stop was requested while Kafka was unavailable
             return
         else:
             await _run_pipeline(settings, runtime, publisher, host_clock, partitions)
@@ -63,7 +63,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
 async def _run_pipeline(
     settings: Settings, runtime: Runtime, publisher: Publisher, host_clock: HostClock, partitions: int
 ) -> None:
-    """Records until it is asked to stop, and until all that was recorded is acknowledged."""
+    """Records until a stop is requested, then waits until Kafka has acknowledged every queued record."""
     ingest = settings.ingest
     async with DecoderPool.open(ingest.still_threads) as decoder_pool, asyncio.TaskGroup() as background:
         send_queue = SendQueue(
@@ -81,7 +81,7 @@ async def _run_pipeline(
         background_tasks = [background.create_task(stall_detector.run(), name="loop watch")]
         try:
             host_clock.feed_host_time(runtime.clock.now_us(), runtime.clock.monotonic_us())
-            await prober.probe_all()  # before the first camera: else its first second lies where a wrong clock says
+            await prober.probe_all()  # before the first camera: a wrong host clock would misplace its first second
             background_tasks.append(background.create_task(_run_broker_probes(prober), name="brokers' clocks"))
             context = _camera_context(settings, runtime, send_queue, stills, stall_detector)
             with TranscoderPool.open() as transcoders:
@@ -135,7 +135,7 @@ def _camera_context(
 
 
 async def _run_fleet(settings: Settings, runtime: Runtime, context: CameraContext) -> None:
-    """The fleet's life. The group is left first, so that others take over while our streams linger."""
+    """Runs the fleet. On shutdown it leaves the group first, so that other replicas take over while our streams linger."""
 
     def create_worker(camera: Camera) -> CameraWorker:
         return CameraWorker(camera, context)
@@ -144,14 +144,14 @@ async def _run_fleet(settings: Settings, runtime: Runtime, context: CameraContex
         fleet = Fleet(streams, create_worker, linger_s=settings.ingest.linger_s)
         assignment = Assignment(fleet, runtime, session_timeout_s=settings.kafka.session_timeout_s)
         await _run_membership(settings, runtime, assignment)
-        fleet.stop_all("handover", "this replica stops", only_single_client=True)
+        fleet.stop_all("handover", "this replica is shutting down", only_single_client=True)
         if len(fleet):
             await asyncio.sleep(settings.ingest.linger_s)
-        fleet.stop_all("handover", "this replica stops")
+        fleet.stop_all("handover", "this replica is shutting down")
 
 
 async def _run_membership(settings: Settings, runtime: Runtime, assignment: Assignment) -> None:
-    """A member of the group until the service stops; a new one after trouble that cost us the old one."""
+    """Stays a member of the consumer group until the service stops; joins again after an error ended the membership."""
     while not runtime.stopping.is_set():
         with suppress(Retriable):
             await retry_dependency(lambda: _run_member(settings, runtime, assignment), runtime, "cameras")
@@ -165,7 +165,7 @@ async def _run_member(settings: Settings, runtime: Runtime, assignment: Assignme
         runtime.health.report_ok("cameras")
 
     async def on_revoked(_: frozenset[Partition]) -> None:
-        """Streams go on until the new assignment is known."""
+        """Does nothing: streams continue until the new assignment is known."""
 
     open_member = partial(GroupConsumer.open, on_assigned=on_assigned, on_revoked=on_revoked, clock=runtime.clock)
     client_id = f"ingest-{runtime.instance}"

@@ -1,21 +1,21 @@
-"""A camera's pictures and sound on their way: as read, and as placed in time."""
+"""Media units between reader and muxer: as read from the camera, and with their place in time."""
 
 from dataclasses import dataclass, field
 
 from districam_common.contract.media import EndKind
 
 
-@dataclass(slots=True, init=False)  # made for each picture: not frozen, and its `__init__` can be compiled
+@dataclass(slots=True, init=False)  # created per picture: a frozen dataclass is slower, and this `__init__` compiles
 class Picture:
     """One access unit as a reader delivers it, in decode order.
 
     Attributes:
-        nals: its NAL units, unaltered.
-        pts: presentation time in 90 kHz ticks, unwrapped, from any origin.
+        nals: the NAL units, unmodified, without start codes.
+        pts: presentation time in 90 kHz ticks, unwrapped, with an arbitrary origin.
         arrival_us: monotonic time at which its first bytes arrived.
-        camera_us: the camera's own wall clock for it (RTCP sender reports), if known.
-        lost_packets: packets known to be missing in front of or within it.
-        is_damaged: it is known to be incomplete; what is left of it is whole NAL units, a slice among them.
+        camera_us: its time on the camera's wall clock (RTCP sender reports), if known.
+        lost_packets: packets known to be missing before or within it.
+        is_damaged: NAL units are missing; those that remain are complete and include a slice.
     """
 
     nals: tuple[bytes, ...]
@@ -39,16 +39,15 @@ class Picture:
         self.camera_us, self.lost_packets, self.is_damaged = camera_us, lost_packets, is_damaged
 
 
-@dataclass(slots=True, init=False)  # as above
+@dataclass(slots=True, init=False)  # as `Picture`
 class AccessUnit:
-    """A picture placed in time, as it will be stored.
+    """A picture with its place in time, as it will be stored.
 
     Attributes:
-        parts: length-prefixed NAL units, in pieces that only follow one another: they are put together once, with all
-            of a fragment.
-        start_us: decode time on our clock, UTC.
+        parts: length-prefixed NAL units as consecutive pieces, joined once when the fragment is muxed.
+        start_us: decode time on our clock, µs UTC.
         dts, pts: 90 kHz ticks on the epoch's media clock.
-        size: of all parts.
+        size: bytes of all parts.
     """
 
     parts: tuple[bytes, ...]
@@ -83,19 +82,19 @@ class AccessUnit:
 
     @property
     def data(self) -> bytes:
-        """The parts in one."""
+        """The joined parts."""
         return b"".join(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioUnit:
-    """One access unit of sound as a reader delivers it.
+    """One audio access unit as a reader delivers it.
 
     Attributes:
-        pts: in ticks of its own rate, unwrapped, from any origin.
-        captured_us: monotonic time at which its first sample was taken at the latest: its packet's arrival less what lasts
-            from there to the packet's end.
-        camera_us: the camera's own wall clock for it (RTCP sender reports), if known.
+        pts: in ticks of its own clock rate, unwrapped, with an arbitrary origin.
+        captured_us: latest possible capture time of its first sample, monotonic: the packet's arrival minus the
+            duration from that sample to the packet's end.
+        camera_us: its time on the camera's wall clock (RTCP sender reports), if known.
     """
 
     data: bytes
@@ -106,9 +105,11 @@ class AudioUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnmuxedFragment:
-    """One fragment's access units; intervals tile within an epoch. The last unit lasts `last_duration_ticks` of the media clock.
+    """One fragment's access units; the intervals of an epoch's fragments are contiguous.
 
-    `lost_after`: packets known to be missing between it and the next fragment: what they held lies in this interval.
+    Attributes:
+        last_duration_ticks: duration of the last access unit, in ticks of the media clock.
+        lost_after: packets lost between it and the next fragment; their pictures belong to this interval.
     """
 
     seq: int

@@ -137,5 +137,5 @@ async def test_one_producer_is_changed_and_none_beside_it(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("refused", [{"compression_type": "gzip"}, {"transactional_id": "t"}])
 async def test_what_it_cannot_write_is_refused(refused: dict[str, str]):
-    with pytest.raises(ValueError, match="neither compressed batches nor transactions"):
+    with pytest.raises(ValueError, match="neither compression nor transactions"):
         SingleCopyProducer(**refused)

@@ -153,7 +153,7 @@ def test_time_that_goes_back_ends_the_epoch():
     steps = judged(running_gate(), steady(50, 1, shift=-HOUR_TICKS))
     assert kinds(steps) == [End, Start, Append]
     assert isinstance(steps[0], End)
-    assert (steps[0].cause, steps[0].detail) == ("stream_error", "timestamps went back by 3599.960 s")
+    assert (steps[0].cause, steps[0].detail) == ("stream_error", "timestamps jumped back by 3599.960 s")
 
 
 def test_time_that_leaps_ahead_ends_the_epoch_and_what_follows_waits_for_a_keyframe():
@@ -180,7 +180,7 @@ def test_decode_times_cannot_go_back_even_by_little():
     (ends, waits) = running_gate().decide(replace(picture(51), pts=48 * TICKS_25))
     assert isinstance(ends, End)
     assert isinstance(waits, Skip)
-    assert (ends.cause, ends.detail) == ("stream_error", "decode times do not grow at a reorder depth of 0")
+    assert (ends.cause, ends.detail) == ("stream_error", "decode times do not increase at a reorder depth of 0")
 
 
 def test_a_picture_that_is_sent_twice_is_taken_once():

@@ -1,1 +1,1 @@
-"""Which cameras this replica reads, and the life of each."""
+"""Which cameras this replica reads, and one worker per camera."""

@@ -1,7 +1,7 @@
-"""Which cameras are mine: the consumer group on `cameras` is the scheduler.
+"""Assigns cameras to replicas: the consumer group on the topic `cameras` is the scheduler.
 
-A rebalance stops nothing: streams go on until the new assignment is known and its records are read, then only the
-difference starts or stops.
+A rebalance stops no stream: streams continue until the new assignment is known and its records are read; then only
+the difference is started or stopped.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ class _RunningWorker:
 
 
 class Fleet:
-    """The streams of this replica; `reconcile` starts and stops the difference.
+    """The camera workers of this replica; `reconcile` starts and stops the difference.
 
     Args:
-        tasks: where they live.
-        live: makes a camera's life.
+        tasks: the group in which the workers run.
+        linger_s: how long a worker continues after its camera moved to another replica.
     """
 
     def __init__(
@@ -56,13 +56,15 @@ class Fleet:
         unknown: Container[str] = (),
         has_lost_membership: bool = False,
     ) -> None:
-        """These shall run.
+        """Starts and stops workers until exactly the given cameras run.
 
         Args:
             cameras: enabled cameras of our partitions.
-            removed: disabled or deleted ones of our partitions: they stop at once; others may have moved, and linger.
-            unknown: of these nothing is known yet: they go on as they are.
-            has_lost_membership: we had been put out of the group unasked: what is not ours any more ends now, and it was our fault.
+            removed: disabled or deleted cameras of our partitions: they stop at once. Cameras in neither table may
+                have moved to another replica: they linger.
+            unknown: cameras of partitions that are not read to their end yet: they keep their state.
+            has_lost_membership: the group had removed this replica: cameras that are no longer ours stop at once,
+                with cause `service_down`.
         """
         for camera_id, camera in cameras.items():
             self._ensure_running(camera_id, camera)
@@ -72,7 +74,7 @@ class Fleet:
             elif camera_id in cameras or camera_id in unknown:
                 continue
             elif has_lost_membership:
-                self._stop(camera_id, "service_down", "this replica was out of its group")
+                self._stop(camera_id, "service_down", "this replica was removed from the consumer group")
             else:
                 self._stop_after_linger(camera_id)
 
@@ -85,7 +87,7 @@ class Fleet:
                 running.linger_timer = None
             return
         if running is not None:
-            self._stop(camera_id, "stream_changed", "the camera's record changed")
+            self._stop(camera_id, "stream_changed", "the camera's settings changed")
         worker = self._create_worker(camera)
         self._running[camera_id] = _RunningWorker(worker, self._tasks.create_task(worker.run(), name=camera_id))
 
@@ -95,7 +97,7 @@ class Fleet:
             linger_s = 0.0 if running.worker.camera.single_client else self._linger_s
             loop = asyncio.get_running_loop()
             running.linger_timer = loop.call_later(
-                linger_s, self._stop, camera_id, "handover", "another replica has it"
+                linger_s, self._stop, camera_id, "handover", "taken over by another replica"
             )
 
     def _stop(self, camera_id: str, cause: Cause, detail: str) -> None:
@@ -103,7 +105,7 @@ class Fleet:
         if running.linger_timer is not None:
             running.linger_timer.cancel()
         running.worker.set_stop_cause(cause, detail)
-        running.task.add_done_callback(lambda _: self._remove_metrics(camera_id))  # its end still counts
+        running.task.add_done_callback(lambda _: self._remove_metrics(camera_id))  # the end is still counted
         running.task.cancel()
 
     def _remove_metrics(self, camera_id: str) -> None:
@@ -111,20 +113,20 @@ class Fleet:
             metrics.remove_camera(camera_id)
 
     def stop_all(self, cause: Cause, detail: str, *, only_single_client: bool = False) -> None:
-        """Ends every stream now, or those of cameras that take a single client."""
+        """Stops every stream now, or only those of cameras that accept a single client."""
         for camera_id, running in list(self._running.items()):
             if running.worker.camera.single_client or not only_single_client:
                 self._stop(camera_id, cause, detail)
 
 
 class Assignment:
-    """Reads the assigned partitions of `cameras` from the start and keeps the fleet to them.
+    """Reads the assigned partitions of `cameras` from the start and reconciles the fleet with them.
 
-    Each partition counts once it is read to its end: one that cannot be read costs its own cameras alone.
+    A partition is applied once it is read to its end; one that cannot be read affects only its own cameras.
 
     Args:
-        contact_s: out of contact with the group for longer, others may have our cameras: then the streams stop that
-            take a single client. The rest goes on: two pulls of a camera are harmless.
+        session_timeout_s: without contact to the group for longer, other replicas may have our cameras: streams of
+            cameras that accept a single client are stopped. The others continue: reading a camera twice is harmless.
     """
 
     def __init__(self, fleet: Fleet, runtime: Runtime, *, session_timeout_s: float) -> None:
@@ -137,19 +139,19 @@ class Assignment:
         self._has_lost_membership = False
 
     async def handle_assigned(self, member: GroupConsumer, partitions: frozenset[Partition]) -> None:
-        """Seeks every partition to its start; of none anything starts or stops before it is read to its end."""
+        """Seeks every partition to its start; none is applied before it is read to its end."""
         self._cameras = {partition: {} for partition in partitions}
         self._unread_partitions = set(partitions)
         self._is_reconciled = False
         self._read_deadline_us = self._runtime.clock.monotonic_us() + self._session_timeout_us
         for partition in partitions:
-            member.seek(partition, 0)  # where the log begins later, it says so: each partition by itself
+            member.seek(partition, 0)  # if the log begins later, `OffsetOutOfRange` is raised for that partition alone
 
     async def run(self, member: GroupConsumer) -> None:
         """Polls until the service stops.
 
         Raises:
-            MembershipLost: this member reads no more.
+            MembershipLost: this member cannot continue; join again.
         """
         clock = self._runtime.clock
         while not self._runtime.stopping.is_set():
@@ -159,7 +161,7 @@ class Assignment:
             # This process stood still for longer than the group waits.
             self._has_lost_membership |= clock.monotonic_us() - poll_start_us > self._session_timeout_us
             if not self._has_contact(member):
-                self._fleet.stop_all("service_down", "out of contact with the group", only_single_client=True)
+                self._fleet.stop_all("service_down", "lost contact with the consumer group", only_single_client=True)
                 self._is_reconciled, self._has_lost_membership = False, True
             elif any(changed) or not self._is_reconciled:
                 self._reconcile(member)
@@ -177,7 +179,7 @@ class Assignment:
         return {}
 
     async def _reread_from_beginning(self, member: GroupConsumer, out_of_range: Mapping[Partition, int]) -> None:
-        """Reads partitions from their beginnings: new to us, made anew, or without their end. What is known goes on."""
+        """Seeks partitions to their beginning whose log starts later, was truncated or recreated. Streams continue."""
         try:
             beginning_offsets = await member.beginning_offsets(out_of_range)
         except Retriable as error:
@@ -187,7 +189,7 @@ class Assignment:
         for partition, offset in beginning_offsets.items():
             if partition in self._cameras and member.position(partition) == out_of_range[partition]:
                 log.warning(
-                    "cameras are read again",
+                    "re-reading camera records",
                     partition=partition.number,
                     position=out_of_range[partition],
                     beginning=offset,
@@ -219,7 +221,7 @@ class Assignment:
 
     def _reconcile(self, member: GroupConsumer) -> None:
         if member.assignment != self._cameras.keys():
-            return  # being rebalanced: what we had read belongs to the assignment before
+            return  # rebalancing: the records read so far belong to the previous assignment
         self._unread_partitions = {
             partition for partition in self._unread_partitions if not _is_read_to_end(member, partition)
         }
@@ -231,7 +233,7 @@ class Assignment:
         elif self._unread_partitions and self._runtime.clock.monotonic_us() > self._read_deadline_us:
             sample = ", ".join(str(partition.number) for partition in sorted(self._unread_partitions)[:5])
             self._runtime.health.report_failing(
-                "cameras", f"{len(self._unread_partitions)} partitions not read yet: {sample}"
+                "cameras", f"{len(self._unread_partitions)} partitions not read to the end yet: {sample}"
             )
 
     def _reconcile_fleet(self) -> None:
@@ -253,6 +255,6 @@ class Assignment:
 
 
 def _is_read_to_end(member: GroupConsumer, partition: Partition) -> bool:
-    """Up to its end, as the last fetch told it."""
+    """True if the position has reached the end of the log as of the last fetch."""
     end = member.highwater(partition)
     return end is not None and member.position(partition) >= end

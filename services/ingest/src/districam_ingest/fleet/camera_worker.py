@@ -1,4 +1,4 @@
-"""One camera's life: open, read, cut, fail, wait, again. What happens to it never touches another camera."""
+"""Records one camera: open, read, back off, retry. A failure never affects another camera."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -20,11 +20,11 @@ from districam_ingest.recording.stream import STALL_DETAIL, Stream
 log = structlog.get_logger()
 
 BACKOFF_RESET_US = 60_000_000
-"""A connection that delivered pictures for so long starts the back-off over."""
+"""A connection that has delivered pictures for this long resets the back-off."""
 
 
 def has_same_stream_settings(one: Camera, other: Camera) -> bool:
-    """Whether a stream under the one record is as the other wants it: all else may change while it runs."""
+    """True if changing one record to the other needs no restart of the stream; other fields may change while it runs."""
     return _stream_settings(one) == _stream_settings(other)
 
 
@@ -37,24 +37,24 @@ class CameraWorker:
     """Records one camera until it is stopped.
 
     Attributes:
-        camera: its record, to be replaced by one that asks the same.
+        camera: its record; may be replaced by one for which `has_same_stream_settings` holds.
     """
 
     def __init__(self, camera: Camera, context: CameraContext) -> None:
         self.camera = camera
         self._context = context
-        self._stop_cause: tuple[Cause, str] = ("service_down", "the service broke")
+        self._stop_cause: tuple[Cause, str] = ("service_down", "ingest stopped unexpectedly")
         self._rate_limits = CameraRateLimits()
-        self._has_failed_to_open = False  # the last opening came to nothing
+        self._has_failed_to_open = False  # whether the last attempt to open failed
         self._delays = self._new_delays()
         self._delay_s = 0.0
 
     def set_stop_cause(self, cause: Cause, detail: str) -> None:
-        """Why the task that runs this will be cancelled; said in `lost`."""
+        """Sets the cause that the `lost` event reports when the task that runs this is cancelled."""
         self._stop_cause = (cause, detail)
 
     async def run(self) -> None:
-        """Connects for ever; to be stopped by `explain` and cancelling."""
+        """Connects and reconnects until cancelled; call `set_stop_cause` first."""
         while True:
             self._delay_s = next(self._delays)
             await self._run_connection()
@@ -69,7 +69,7 @@ class CameraWorker:
         self._delay_s = next(self._delays)
 
     def _retry_s(self) -> float:
-        """Seconds from the end of this connection to the next attempt: before another epoch may begin there is no use in one."""
+        """Seconds until the next attempt: the back-off, but not before the rate limit allows another epoch."""
         return max(self._delay_s, self._rate_limits.epochs.compute_delay_us(self._context.clock.monotonic_us()) / 1e6)
 
     async def _run_connection(self) -> None:
@@ -81,12 +81,12 @@ class CameraWorker:
             self._report_refused(error.cause, error.detail)
         except Fatal:
             raise
-        except Exception as error:  # a bug, or a stream made to find one: it shall cost this camera alone
-            log.exception("camera failed", camera=self.camera.camera_id)
+        except Exception as error:  # a bug, or a malicious stream that triggers one: only this camera may fail
+            log.exception("camera failed", camera_id=self.camera.camera_id)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise asyncio.CancelledError from None  # it was to end, and no other with it
-            self._report_refused("stream_error", f"{type(error).__name__} in ingest")
+                raise asyncio.CancelledError from None  # else the TaskGroup would cancel the other cameras too
+            self._report_refused("stream_error", f"internal error in ingest: {type(error).__name__}")
 
     @asynccontextmanager
     async def _open_source(self) -> AsyncGenerator[Source]:
@@ -96,7 +96,7 @@ class CameraWorker:
             camera.url, self._find_credential(), transport=camera.transport, with_audio=camera.audio
         )
         try:
-            # The deadline counts from our turn on: what waits for others is not the camera's fault.
+            # The timeout starts once a slot is acquired: waiting for a slot is not the camera's fault.
             async with (
                 context.open_limiter.acquire(is_failing=self._has_failed_to_open),
                 asyncio.timeout(context.settings.open_s + 1),
@@ -105,7 +105,7 @@ class CameraWorker:
                 source = await source_context.__aenter__()
                 self._has_failed_to_open = False
         except TimeoutError:
-            raise ReadError("camera_unreachable", f"not open after {context.settings.open_s:g} s") from None
+            raise ReadError("camera_unreachable", f"stream not opened within {context.settings.open_s:g} s") from None
         try:
             yield source
         finally:
@@ -124,14 +124,18 @@ class CameraWorker:
         return found
 
     async def _run_stream(self, source: Source) -> None:
-        """Reads until the stream ends. A `ReadError` that leaves says that no epoch was running."""
+        """Reads until the stream ends.
+
+        Raises:
+            ReadError: the stream failed while no epoch was running: `refused` is still to be sent.
+        """
         stream = Stream(self.camera, source, self._context, self._rate_limits)
         try:
             await self._read_until_closed(source, stream)
         except ReadError:
             raise
         except Exception:
-            stream.abort("stream_error", "the stream broke ingest", self._retry_s())
+            stream.abort("stream_error", "internal error in ingest while processing the stream", self._retry_s())
             raise
 
     async def _read_until_closed(self, source: Source, stream: Stream) -> None:
@@ -148,14 +152,14 @@ class CameraWorker:
             raise
 
     async def _run_reads(self, source: Source, stream: Stream) -> None:
-        """Reads until the stream is over, or silent while this process was not standing still.
+        """Reads until the stream fails, or is silent for `silence_s` without a stall of this process.
 
-        Moving the deadline for each read would cost more than reading: it is a tenth late at most.
+        Rescheduling the deadline per read would cost more than the read, so it may fire up to 10 % late.
         """
         clock, silence_s = self._context.clock, self._context.settings.silence_s
         timeout_s = silence_s * 1.1
         last_read_us = rescheduled_us = clock.monotonic_us()
-        backoff_reset_us = 0  # when the back-off starts over: a minute after the first picture
+        backoff_reset_us = 0  # when the back-off is reset: a minute after the first picture
         while True:
             try:
                 async with asyncio.timeout(timeout_s) as deadline:
@@ -168,17 +172,19 @@ class CameraWorker:
                             if last_read_us >= backoff_reset_us:
                                 self._restart_backoff()
                             deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
-            except ReadError as error:  # the reader's own deadline passes in a stall as well
+            except ReadError as error:  # a stall of this process also makes the reader's own deadline pass
                 if error.cause == "source_silent" and self._context.stall_detector.has_stalled_since(last_read_us):
                     raise ReadError("service_down", STALL_DETAIL) from error
                 raise
             except TimeoutError:
                 stream.republish_if_due()
                 if not self._context.stall_detector.has_stalled_since(last_read_us):
-                    raise ReadError("source_silent", f"connected, and no picture for {silence_s:g} s") from None
+                    raise ReadError("source_silent", f"connected, but no picture for {silence_s:g} s") from None
                 last_read_us = clock.monotonic_us()
 
     def _report_refused(self, cause: Cause, detail: str) -> None:
-        metrics.CONNECTED.labels(self.camera.camera_id).set(0)  # also of a camera that has never answered
+        metrics.CONNECTED.labels(self.camera.camera_id).set(
+            0
+        )  # creates the series for a camera that has never connected
         metrics.RECONNECTS.labels(self.camera.camera_id, cause).inc()
         report_refused(self.camera, self._context, cause, detail, self._retry_s())

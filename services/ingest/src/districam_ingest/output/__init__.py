@@ -1,1 +1,1 @@
-"""What leaves ingest: MP4 fragments, stills and events, sent to Kafka."""
+"""Ingest's output: MP4 fragments, stills and events, sent to Kafka."""

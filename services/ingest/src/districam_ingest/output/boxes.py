@@ -1,4 +1,4 @@
-"""A fragment as it goes to Kafka: `moof` and `mdat` of its pictures and its sound."""
+"""Encodes a fragment for Kafka: `moof` and `mdat` (ISO/IEC 14496-12 section 8.8.4 and 8.1.1) of video and audio."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,10 +13,10 @@ _AUDIO_TRACK_ID: Final = 2
 def encode_moof_mdat(
     units: Sequence[AccessUnit], last_duration: int, audio: Sequence[AudioSample] = (), *, prefix: bytes = b""
 ) -> bytes:
-    """One fragment behind `prefix`: the pictures, then the sound.
+    """Returns `prefix` followed by one fragment: the video run, then the audio run.
 
-    `tfdt` is the DTS of a track's first unit; the last picture lasts `last_duration` ticks. All is put together once:
-    copying it again would cost more than all the rest of it.
+    `tfdt` is the DTS of a track's first unit; the last picture lasts `last_duration` ticks. The bytes are joined once:
+    one more copy would cost more than the rest of the encoding.
     """
     samples: list[tuple[int, int, bool, int]] = []
     media: list[bytes] = []

@@ -1,5 +1,5 @@
-"""G.711 into AAC, which an MP4 can hold: decoded and encoded by PyAV in one thread for all cameras."""
-# PyAV types the packets that an encoder gives as unknown:
+"""Transcodes G.711 to AAC, which MP4 can hold, with PyAV in one thread for all cameras."""
+# PyAV types the packets that an encoder returns as unknown:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Generator, Sequence
@@ -25,19 +25,19 @@ log = structlog.get_logger()
 
 SAMPLE_RATE_HZ = 8_000
 G711_CODECS = frozenset({"pcm_mulaw", "pcm_alaw"})
-AAC_PARAMETERS = parse_audio_specific_config(bytes.fromhex("1588"), SAMPLE_RATE_HZ)
+AAC_PARAMETERS = parse_audio_specific_config(bytes.fromhex("1588"), SAMPLE_RATE_HZ)  # AAC-LC, 8 kHz, mono
 BIT_RATE = 32_000
 BATCH_SAMPLES = 2048
-"""Samples that are encoded together: packet by packet costs twice as much."""
+"""Samples encoded per job: encoding packet by packet costs twice as much."""
 GAP_TOLERANCE_SAMPLES = SAMPLE_RATE_HZ // 100
-"""Samples by which timestamps may err without being a gap: some come by way of a wall clock."""
+"""Timestamp error that is not treated as a gap: some timestamps are derived from a wall clock."""
 MAX_PENDING_SAMPLES = 8 * SAMPLE_RATE_HZ
-"""Samples of a camera that may wait for the thread."""
+"""Samples of one connection that may wait for the thread; beyond it audio is dropped."""
 _TIME_BASE = Fraction(1, SAMPLE_RATE_HZ)
 
 
 class TranscoderPool:
-    """The thread, and what a camera needs to use it."""
+    """The encoding thread that all cameras share."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
@@ -52,15 +52,15 @@ class TranscoderPool:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def create_transcoder(self, codec: str) -> "Transcoder":
-        """For one connection's sound of that name."""
+        """Returns a transcoder for one connection's audio; `codec` is one of `G711_CODECS`."""
         return Transcoder(self._pool, codec)
 
 
 class Transcoder:
-    """One connection's sound. Never waits: what is not encoded yet comes with a later call, or not at all.
+    """Transcodes one connection's audio without blocking: results are returned by later calls of `feed`.
 
     Attributes:
-        pending_samples: samples that wait for the thread.
+        pending_samples: samples waiting for the thread.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, codec: str) -> None:
@@ -72,11 +72,11 @@ class Transcoder:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being encoded, or waits to be."""
+        """True while a batch is being encoded, or waits for the thread."""
         return self._running_batch is not None and not self._running_batch.done()
 
     def feed(self, units: Sequence[AudioUnit]) -> list[AudioUnit]:
-        """Takes G.711 as it comes; gives the AAC that is done."""
+        """Takes G.711 audio units; returns the AAC units finished since the last call."""
         for unit in units:
             if self.pending_samples < MAX_PENDING_SAMPLES:
                 self._pending.append(unit)
@@ -93,20 +93,20 @@ class Transcoder:
         try:
             return future.result()
         except (FFmpegError, ValueError) as error:
-            log.warning("sound not encoded", why=type(error).__name__)
+            log.warning("audio not encoded", why=type(error).__name__)
             self._encoder.reset()
             return []
 
 
 class _Encoder:
-    """A connection's sound, encoded one stretch without a gap after another. Used by one thread at a time."""
+    """Encodes one connection's audio and restarts the codec at gaps. Used by one thread at a time."""
 
     def __init__(self, codec: str) -> None:
         self._codec = codec
         self._continuous: _ContinuousEncoder | None = None
 
     def reset(self) -> None:
-        """What comes next begins a stretch."""
+        """Restarts the codec with the next unit."""
         self._continuous = None
 
     def encode(self, units: Sequence[AudioUnit]) -> list[AudioUnit]:
@@ -119,10 +119,10 @@ class _Encoder:
 
 
 class _ContinuousEncoder:
-    """Sound without a gap: an encoder would close one.
+    """Encodes audio without gaps: an encoder counts samples, so that audio after a gap would be timed too early.
 
     Attributes:
-        next_pts: where the next sound begins, in samples.
+        next_pts: the expected pts of the next unit, in samples.
     """
 
     def __init__(self, codec: str, pts: int) -> None:
@@ -143,7 +143,7 @@ class _ContinuousEncoder:
         return out
 
     def _is_after_priming(self, packet: "Packet[AudioStream]") -> bool:
-        """Not so what the encoder puts in front of its first sample."""
+        """False for priming packets, which the encoder emits before its first sample."""
         return packet.pts is not None and packet.pts >= self._first_pts
 
 

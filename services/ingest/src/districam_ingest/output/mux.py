@@ -1,4 +1,4 @@
-"""The init of an epoch, by PyAV; a fragment's value is that init and one `moof` + `mdat`."""
+"""Makes an epoch's init segment with PyAV, and a fragment's record value: that init, one `moof` and one `mdat`."""
 # PyAV types its **kwargs as unknown:
 # pyright: reportUnknownMemberType=false
 
@@ -22,7 +22,7 @@ from districam_ingest.output.boxes import encode_moof_mdat
 from districam_ingest.units import UnmuxedFragment
 
 _OPTIONS = {
-    # frag_discont keeps absolute decode times; no edit list, or B-frame streams come out shifted by up to 200 ms.
+    # frag_discont keeps absolute decode times. With an edit list, streams with B-frames would be shifted by up to 200 ms.
     "movflags": "empty_moov+default_base_moof+skip_trailer+frag_custom+frag_discont",
     "avoid_negative_ts": "disabled",
     "use_editlist": "0",
@@ -34,16 +34,16 @@ _CHANNEL_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.
 
 
 def decoder_config(video: VideoParameters, parameter_sets: Sequence[bytes]) -> bytes:
-    """The avcC or hvcC of the parameter sets.
+    """Returns the avcC or hvcC record (ISO/IEC 14496-15) of the parameter sets.
 
     Raises:
-        BitstreamError: a set is missing.
+        BitstreamError: a parameter set is missing.
     """
     return h264.encode_avcc(parameter_sets) if video.codec == "h264" else h265.encode_hvcc(parameter_sets)
 
 
 def mux_init(video: VideoParameters, parameter_sets: Sequence[bytes], audio: AudioParameters | None = None) -> bytes:
-    """`ftyp` + `moov` of an epoch; with sound its track is the second. The same input gives the same bytes.
+    """Returns `ftyp` + `moov` of an epoch; audio, if any, is the second track. Deterministic: same input, same bytes.
 
     Raises:
         BitstreamError: a parameter set is missing, or the muxer refuses them.
@@ -52,11 +52,11 @@ def mux_init(video: VideoParameters, parameter_sets: Sequence[bytes], audio: Aud
     try:
         return _write_init(video, config, audio)
     except (FFmpegError, ValueError) as error:
-        raise BitstreamError(f"no MP4 of such parameter sets: {type(error).__name__}") from error
+        raise BitstreamError(f"the MP4 muxer rejected the parameter sets: {type(error).__name__}") from error
 
 
 def _write_init(video: VideoParameters, config: bytes, audio: AudioParameters | None) -> bytes:
-    # Output streams that are never muxed into serve as templates: an encoder's own context would overwrite extradata.
+    # The templates are streams of a stub file that nothing is muxed into: an encoder would overwrite the extradata.
     with av.open(io.BytesIO(), "w", format="mp4") as stub:
         sink = io.BytesIO()
         out = av.open(sink, "w", format="mp4", buffer_size=1 << 16, options=_OPTIONS)
@@ -84,5 +84,5 @@ def _add_audio_stream(stub: OutputContainer, out: OutputContainer, audio: AudioP
 
 
 def mux_fragment(init: bytes, fragment: UnmuxedFragment, audio: Sequence[AudioSample] = ()) -> bytes:
-    """A fragment's record value, playable alone."""
+    """Returns a fragment's record value, which is playable by itself."""
     return encode_moof_mdat(fragment.units, fragment.last_duration_ticks, audio, prefix=init)

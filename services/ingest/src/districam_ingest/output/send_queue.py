@@ -1,7 +1,7 @@
-"""From fragments and events to Kafka: one sequential sender a partition, one record in flight, until acknowledged.
+"""Queues fragments and events for Kafka: one sender per partition, with one record in flight until it is acknowledged.
 
-Nothing later leaves before the earlier is acknowledged. So sending again keeps the order, and whatever must come before
-or after something else only has to be offered so: `connected`, fragments, `shed`, `lost` of a camera share one queue.
+A record is sent only after the previous one is acknowledged, so retries keep the order. The records of a camera
+(`connected`, fragments, `shed`, `lost`) share one queue: they reach the log in the order in which they were put.
 """
 
 import asyncio
@@ -35,11 +35,12 @@ class _QueuedRecord:
 
 
 class SendQueue:
-    """The queue before the producer, bounded in bytes.
+    """The queue in front of the producer. Callers bound it with `has_room`.
 
     Args:
-        tasks: where the senders live; they end when it is cancelled.
-        partitions: how many `fragments` and `streams` have.
+        tasks: the group in which the senders run until they are cancelled.
+        max_bytes: the budget of all cameras together.
+        partitions: number of partitions of `fragments` and of `streams`.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class SendQueue:
         return self._buffered_bytes + size_bytes <= self._max_bytes
 
     def adjust_buffered_bytes(self, delta_bytes: int) -> bool:
-        """Counts bytes that wait elsewhere, or, below 0, no more. False: all together there are too many."""
+        """Adds bytes buffered elsewhere to the budget, or releases them if negative. Returns False if it is exceeded."""
         self._buffered_bytes += delta_bytes
         metrics.BUFFERED.set(self._buffered_bytes)
         return self._buffered_bytes <= self._max_bytes
@@ -78,7 +79,7 @@ class SendQueue:
         self._put(fragment.info.camera_id, _QueuedRecord(names.FRAGMENTS, message))
 
     def put_event(self, camera_id: str, event: StreamEvent) -> None:
-        """Behind all that was offered for this camera before."""
+        """Queues an event after everything put before for this camera."""
         assert event.type in STREAM_EVENTS
         self._event_count += 1
         message = wire.event_message(event, self._event_count, site=self._site, service="ingest")
@@ -105,22 +106,22 @@ class SendQueue:
                 self._idle.set()
             self._buffered_bytes -= item.size_bytes
             metrics.BUFFERED.set(self._buffered_bytes)
-            del item  # half a megabyte, which would be kept until the next one comes
+            del item  # half a megabyte, which would be kept in memory until the next one arrives
 
     async def _send_until_acknowledged(self, item: _QueuedRecord) -> None:
-        """Repeats until the log has it. Also while stopping: the stop has its own deadline.
+        """Retries until the record is acknowledged or rejected, also during shutdown, which has its own deadline.
 
-        Each ack bounds the host's clock from the first attempt on: a later one waits for what is under way already, and
-        what the broker appended in between would prove that this host is ahead.
+        For the host clock every ack counts from the first attempt: the broker may have appended the record during an
+        earlier one, and measured from a later one that would wrongly prove this host's clock ahead.
         """
         sent_us = self._runtime.clock.monotonic_us()
         while True:
             try:
                 await retry_dependency(lambda: self._send_once(item, sent_us), self._runtime, "kafka", cap_s=2.0)
-            except Retriable:  # stopping: go on as long as we are let
+            except Retriable:  # shutting down: retry until cancelled
                 await asyncio.sleep(STOPPING_RETRY_DELAY_S)
             except Rejected as error:
-                # Its seq is used up, so the ledger will say pipeline_loss: this is our bug, and it must show.
+                # Its seq is missing from the log, so the ledger reports pipeline_loss: a bug of ours must be visible.
                 log.error("record rejected", topic=item.topic, key=item.message.key.decode(), why=str(error))
                 return
             else:
@@ -132,13 +133,13 @@ class SendQueue:
             self.host_clock.feed_ack(ack.append_us, sent_us, self._runtime.clock.monotonic_us(), ack.broker)
 
     async def publish_still(self, still: Still) -> None:
-        """Best effort: the next one is due in seconds."""
+        """Publishes without retry: the next still is due within seconds."""
         try:
             await self._publisher.publish(names.KEYFRAMES, wire.still_message(still, site=self._site))
         except (Retriable, Rejected) as error:
             metrics.STILLS_SKIPPED.inc()
-            log.debug("still not published", camera=still.camera_id, why=str(error))
+            log.debug("still not published", camera_id=still.camera_id, why=str(error))
 
     async def wait_acknowledged(self) -> None:
-        """Waits until all that was offered is acknowledged."""
+        """Waits until every queued record is acknowledged or rejected."""
         await self._idle.wait()

@@ -1,14 +1,14 @@
-"""An aiokafka producer that copies a record's value once, into the request, and computes checksums by the processor.
+"""An aiokafka producer that copies a record's value once, into the request, and computes CRC32C in hardware.
 
-aiokafka copies a value into its batch, once more for each level of nesting when it encodes the request, and twice on the way to
-the socket; and it computes CRC32C by a table, at a twelfth of what the processor can do. For fragments of half a megabyte that is
-23 % of all that ingest does for a camera (measured in docs/adr/0018; `ingest.single_copy_producer=false` goes back to it).
+aiokafka copies a value into its batch, once more per level of nesting when it encodes the request, and twice on the
+way to the socket; its table-driven CRC32C has a twelfth of the hardware's speed. For fragments of half a megabyte that
+is 23 % of ingest's CPU time per camera (measured in docs/adr/0018; `ingest.single_copy_producer=false` disables this).
 
-Nothing of aiokafka is changed for other producers of the process: the two places are replaced in each producer itself, where
-its accumulator makes a batch and where its client sends a request. Format: record batch of version 2 (Kafka documentation,
-Message Format; varints are zigzag), Produce request of versions 3 to 7 (Kafka protocol guide).
+Other producers of the process are unaffected: two members are replaced on each instance, the accumulator's function
+that creates a batch and the client's that sends a request. Formats: record batch version 2 (Kafka documentation,
+"Message Format"; varints are zigzag), Produce request versions 3 to 7 (Kafka protocol guide).
 """
-# aiokafka ships no types, and google_crc32c picks its implementation where it is imported, which leaves its functions without:
+# aiokafka ships no types; google_crc32c selects its implementation at import time, which leaves its functions untyped:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
@@ -30,25 +30,29 @@ from districam_common.runtime.known_versions import require
 require("aiokafka")
 
 HAS_CRC32C = google_crc32c.implementation == "c"
-"""Whether the package has its compiled part here. If not, its Python is slower than aiokafka, whose batches are used then."""
+"""Whether google_crc32c has its C extension here. Its Python code is slower than aiokafka, whose batches are used then."""
 
 _LENGTH_FIELD_END, _CRC_END = 12, 21
 _HEADER_BEFORE_CRC = struct.Struct(">qiib")
-"""baseOffset (the broker sets it), batchLength, partitionLeaderEpoch (the broker's), magic."""
+"""baseOffset (set by the broker), batchLength, partitionLeaderEpoch (set by the broker), magic."""
 _HEADER_AFTER_CRC = struct.Struct(">hiqqqhii")
-"""attributes, lastOffsetDelta, baseTimestamp, maxTimestamp, producerId, producerEpoch, baseSequence, number of records."""
+"""attributes, lastOffsetDelta, baseTimestamp, maxTimestamp, producerId, producerEpoch, baseSequence, records count."""
 _HEADER_BYTES = _CRC_END + _HEADER_AFTER_CRC.size
 _MIN_PRODUCE_VERSION = 3
-"""Of Produce requests: the first with batches of version 2, and with a transactional id in front."""
+"""First Produce version with record batches of version 2 and a leading transactional_id."""
 _STRING = String("utf-8")
 
 
 class SingleCopyProducer(AIOKafkaProducer):
-    """Takes aiokafka's arguments, except that it neither compresses nor takes part in transactions."""
+    """Takes the arguments of `AIOKafkaProducer`.
+
+    Raises:
+        ValueError: compression or transactions are asked for.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         if arguments.get("compression_type") or arguments.get("transactional_id"):
-            raise ValueError("a SingleCopyProducer writes neither compressed batches nor transactions")
+            raise ValueError("SingleCopyProducer supports neither compression nor transactions")
         super().__init__(**arguments)
         accumulator: Any = self._message_accumulator
         if HAS_CRC32C:
@@ -67,7 +71,7 @@ class SingleCopyProducer(AIOKafkaProducer):
 
 
 class AppendedRecord(NamedTuple):
-    """What the producer wants to know of a record that was appended."""
+    """The metadata of an appended record that aiokafka's batch builder reads."""
 
     offset: int
     size: int
@@ -75,7 +79,7 @@ class AppendedRecord(NamedTuple):
 
 
 class BufferList:
-    """Bytes in pieces that are not joined yet."""
+    """Bytes as a list of parts, joined only by `bytes()`."""
 
     def __init__(self, parts: Sequence[bytes]) -> None:
         self.parts = parts
@@ -89,10 +93,10 @@ class BufferList:
 
 
 class RecordBatchBuilder:
-    """A record batch that refers to its records' values. It has the methods of aiokafka's `DefaultRecordBatchBuilder`.
+    """Builds a record batch that references its records' values; interface of aiokafka's `DefaultRecordBatchBuilder`.
 
     Args:
-        batch_size: bytes, header included, that it takes; the first record may be larger.
+        batch_size: maximum bytes, header included; the first record may exceed it.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -114,9 +118,10 @@ class RecordBatchBuilder:
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]],
     ) -> AppendedRecord | None:
-        """Adds a record; None if it does not fit. `timestamp` in ms; None: now."""
+        """Adds a record, or returns None if it does not fit. `timestamp` is in ms; None: now."""
         at_ms = int(time.time() * 1000) if timestamp is None else timestamp  # noqa: TID251  # as aiokafka does
         base_timestamp_ms = self._base_timestamp_ms if self._count else at_ms
+        # Record: length, attributes (0), timestampDelta, offsetDelta, key, value, headers
         head = b"\0" + _varint(at_ms - base_timestamp_ms) + _varint(offset) + _length_prefixed(key)
         head += _varint(-1 if value is None else len(value))
         encoded_headers = _varint(len(headers)) + b"".join(
@@ -137,9 +142,9 @@ class RecordBatchBuilder:
         return AppendedRecord(offset, size, at_ms)
 
     def build(self) -> BufferList:
-        """The whole batch, header first; to be called once."""
+        """Returns the whole batch, header first; to be called once."""
         crc_covered_header = _HEADER_AFTER_CRC.pack(
-            0,  # no compression, the producer's timestamps, no transaction
+            0,  # attributes: no compression, CreateTime timestamps, not transactional
             self._last_offset,
             self._base_timestamp_ms,
             self._max_timestamp_ms,
@@ -161,7 +166,7 @@ class RecordBatchBuilder:
 
 
 class _BatchBuilder(BatchBuilder):
-    """aiokafka's builder around a `Batch`."""
+    """aiokafka's builder, with `RecordBatchBuilder` inside."""
 
     def __init__(self, batch_size: int, compression_type: int, **serializers: Any) -> None:
         super().__init__(batch_size, compression_type, **serializers)
@@ -189,14 +194,14 @@ def _varint(number: int) -> bytes:
 
 
 class _RequestWithHeader(BufferList):
-    """A request with its header. aiokafka puts its size in front by `size + message`, and writes what that gives."""
+    """A request with its header. aiokafka computes `size + message` and writes the result to the socket."""
 
     def __radd__(self, size: bytes) -> bytes:
         return b"".join((size, *self.parts))
 
 
 class _RequestBody(BufferList):
-    """A request without its header, which aiokafka (`AIOKafkaConnection.send`) puts in front by `header + body`."""
+    """A request without its header: `AIOKafkaConnection.send` of aiokafka computes `header + body`."""
 
     def __radd__(self, header: bytes) -> _RequestWithHeader:
         return _RequestWithHeader([header, *self.parts])
@@ -223,18 +228,18 @@ _SINGLE_COPY_SCHEMA = _SingleCopySchema(
 
 
 class SingleCopyProduceRequest(ProduceRequest):
-    """A Produce request whose encoding is put together once, by `_FlatSchema`."""
+    """A Produce request that `_SingleCopySchema` encodes."""
 
     def __init__(self, request: ProduceRequest) -> None:
         self._request = request
 
     @property
     def required_acks(self) -> int:
-        """Asked by aiokafka's client: with 0 it waits for no answer."""
+        """Read by aiokafka's client: with 0 it does not wait for a response."""
         return self._request.required_acks
 
     def build(self, request_struct_class: Any) -> Any:
-        """The request in the version that the broker speaks; aiokafka asks for that at each sending."""
+        """Returns the request in the broker's version; aiokafka calls this for each send."""
         built: Any = self._request.build(request_struct_class)
         if request_struct_class.API_VERSION >= _MIN_PRODUCE_VERSION:
             built.SCHEMA = _SINGLE_COPY_SCHEMA

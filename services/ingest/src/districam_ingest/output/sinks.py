@@ -1,4 +1,4 @@
-"""Where a camera's fragments, events and stills go, and under whose name."""
+"""The outputs of all epochs of a process: send queue and still maker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from districam_ingest.output.stills import StillMaker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sinks:
-    """What every epoch of a process shares."""
+    """Outputs and identity shared by all epochs of a process; `instance` is the sender named in events."""
 
     send_queue: SendQueue
     stills: StillMaker
     instance: str
     now_us: Callable[[], int]
-    """Wall time, the broker's while the host's clock is off."""
+    """Current wall time, µs UTC; corrected to the brokers' time while the host's clock is wrong."""

@@ -1,4 +1,4 @@
-"""Keyframes as small JPEGs, made in child processes that may fall behind and skip, never hold up a fragment."""
+"""Decodes keyframes to small JPEGs in child processes. If these are behind, stills are skipped; fragments never wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,11 +19,11 @@ DECODE_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StillRequest:
-    """A keyframe to be made a still.
+    """A keyframe to decode into a still.
 
     Attributes:
         config: the decoder configuration, an avcC or hvcC record (ISO/IEC 14496-15).
-        data: the access unit, each NAL unit behind its length in four bytes.
+        data: the access unit; each NAL unit has a four-byte length prefix.
     """
 
     camera_id: str
@@ -36,7 +36,7 @@ class StillRequest:
 
 
 class StillMaker:
-    """Has stills of `width` made by `children` and hands them to `publish`."""
+    """Makes stills `width` pixels wide with `decoder_pool` and passes them to `publish`."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class StillMaker:
         self._pending_count = 0
 
     def submit(self, request: StillRequest) -> None:
-        """Takes the keyframe, or skips it and counts when the children are behind."""
+        """Queues the keyframe; skips and counts it if `MAX_PENDING_STILLS` are pending."""
         if self._pending_count >= MAX_PENDING_STILLS:
             metrics.STILLS_SKIPPED.inc()
             return
@@ -69,15 +69,15 @@ class StillMaker:
 
 
 async def make_still(request: StillRequest, decoder_pool: DecoderPool, width: int) -> Still | None:
-    """The picture scaled to `width`; None if it can't be decoded alone."""
+    """Returns the keyframe scaled to `width` pixels; None if decoding failed."""
     command = {"do": "still", "codec": request.codec, "width": width, "config": len(request.config)}
     try:
         reply, jpeg = await decoder_pool.request(command, request.config, request.data, timeout_s=DECODE_TIMEOUT_S)
     except DecoderFailedError as error:
-        log.warning("still not made", camera=request.camera_id, why=str(error))
+        log.warning("still not made", camera_id=request.camera_id, why=str(error))
         return None
     if "why" in reply:
-        log.debug("still not decodable", camera=request.camera_id, why=reply["why"])
+        log.debug("still not decodable", camera_id=request.camera_id, why=reply["why"])
         return None
     return Still(
         camera_id=request.camera_id,

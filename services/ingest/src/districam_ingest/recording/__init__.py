@@ -1,1 +1,1 @@
-"""What a camera's pictures become: epochs, fragments and events."""
+"""Turns a camera's pictures into epochs, fragments and events."""

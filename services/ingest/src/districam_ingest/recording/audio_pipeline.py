@@ -1,4 +1,4 @@
-"""One connection's sound on its way from the reader to its epochs."""
+"""Passes one connection's audio from the reader to `AudioSync`."""
 
 from districam_ingest.output import g711
 from districam_ingest.output.g711 import Transcoder, TranscoderPool
@@ -7,14 +7,14 @@ from districam_ingest.recording.audio_sync import AudioSync
 
 
 class AudioPipeline:
-    """What the source gives goes to `audio_sync`, G.711 by way of the transcoder."""
+    """Feeds the source's audio to `audio_sync`; G.711 passes through the transcoder first."""
 
     def __init__(self, source: Source, audio_sync: AudioSync, transcoder: Transcoder | None) -> None:
         self.audio_sync = audio_sync
         self._source, self._transcoder = source, transcoder
 
     def forward(self) -> None:
-        """Takes all that has come; waits for nothing."""
+        """Forwards all audio received so far, without waiting."""
         units = self._source.drain_audio()
         if self._transcoder is not None:
             units = self._transcoder.feed(units)
@@ -22,7 +22,7 @@ class AudioPipeline:
 
 
 def create_audio_pipeline(source: Source, transcoders: TranscoderPool | None) -> AudioPipeline | None:
-    """None if there is no sound to be stored."""
+    """Returns None if the source has no audio that can be stored."""
     info = source.info
     if info.audio is not None:
         return AudioPipeline(source, AudioSync(info.audio), None)

@@ -1,10 +1,10 @@
-"""Where an epoch's sound lies beside its pictures. It follows them: nothing here ends, moves or delays a picture.
+"""Places audio on the epoch's media clock. Audio follows video: nothing here ends, moves or delays a picture.
 
-Both are on clocks of their own. How the two lie to one another is told by the camera's sender reports of both, as far as
-their arrival bears it out; else by their arrival alone: of both the least delayed counts. A difference that shows later is
-made up for slowly; only behind a break of the sound does it leap.
+Audio and video have separate RTP clocks. RTCP sender reports of both relate the two if they agree with the arrival
+times to within `MAX_REPORT_DEVIATION_US`; otherwise the least delayed arrivals of both do. Later drift is corrected
+gradually (1 part in `SLEW_DIVISOR`); only after a gap in the audio may its position jump.
 
-Players wait for a track that has nothing to play, and the pictures with it. So silence stands where sound is missing.
+A player stalls on a track that has nothing to play, pictures included, so silence is inserted where audio is missing.
 """
 
 from collections import deque
@@ -17,20 +17,20 @@ from districam_ingest.codec.aac import AudioParameters
 from districam_ingest.units import AudioUnit, Picture
 
 MAX_PENDING_UNITS = 2048
-"""Units that wait for their pictures; over it, the oldest are left out."""
+"""Audio units that may wait for their pictures; beyond it the oldest are dropped."""
 WINDOW_US = 10_000_000
 MAX_REPORT_DEVIATION_US = 2_000_000
-"""Sender reports that put sound further from its arrival are wrong: a clock was set between the two."""
+"""Sender reports that place audio further from its arrival are ignored: the camera's clock was set between the two."""
 TOLERATED_OFFSET_US = 10_000
 SLEW_DIVISOR = 64
-"""A difference is made up for by one part in so many."""
+"""Drift is corrected by at most 1/64 of the elapsed media time."""
 DISCONTINUITY_US = 1_000_000
 MAX_AUDIO_DELAY_US = 2_500_000
-"""So long behind a fragment's end its sound is waited for, in the fragments behind it; then silence takes its place."""
+"""How late audio may arrive (it then goes into a later fragment) before silence is inserted."""
 
 
 class MinDelayFilter:
-    """The least of what was seen in the last two windows: the network only ever delays."""
+    """Minimum delay of the last one to two windows. The network only adds delay, so the minimum is the best estimate."""
 
     def __init__(self) -> None:
         self._previous_us: int | None = None
@@ -55,7 +55,7 @@ class _TimedUnit:
 
 
 class AudioSync:
-    """One connection's sound; epochs take from it what is theirs."""
+    """One connection's audio; each epoch drains the units that belong to it."""
 
     def __init__(self, parameters: AudioParameters) -> None:
         self.parameters = parameters
@@ -64,23 +64,23 @@ class AudioSync:
         self.reset()
 
     def reset(self) -> None:
-        """Another epoch starts: its pictures may have another clock."""
+        """Forgets the relation of the clocks: the pictures of the next epoch may have another one."""
         self._picture_delay, self._audio_delay = MinDelayFilter(), MinDelayFilter()
-        self._clock_mapping: tuple[int, int] | None = None  # a picture's time in ticks, and by the camera's clock
+        self._clock_mapping: tuple[int, int] | None = None  # a picture's pts, and its `camera_us`
         self._last_timed: _TimedUnit | None = None
-        self._end_ticks = 0  # of all that was laid, silence too
-        self._shift_ticks = 0  # from the sound's ticks as read to the epoch's media clock
+        self._end_ticks = 0  # end of the last sample placed, silence included
+        self._shift_ticks = 0  # from the reader's audio ticks to the epoch's media clock
         for unit in self._pending:
             self._record_delay(unit)
 
     def feed_picture(self, picture: Picture) -> None:
-        """The epoch's next picture."""
+        """Records the delay of the epoch's next picture."""
         self._picture_delay.feed(picture.arrival_us - ticks.to_us(picture.pts), picture.arrival_us)
         if picture.camera_us is not None:
             self._clock_mapping = picture.pts, picture.camera_us
 
     def feed_audio(self, units: Iterable[AudioUnit]) -> None:
-        """The next sound."""
+        """Queues audio units in order; drops the oldest beyond `MAX_PENDING_UNITS`."""
         for unit in units:
             self._record_delay(unit)
             self._pending.append(unit)
@@ -91,11 +91,11 @@ class AudioSync:
     def drain(
         self, from_ticks: int, to_ticks: int, shift_ticks: int, *, max_bytes: int, is_last: bool = False
     ) -> tuple[AudioSample, ...]:
-        """What starts before `to_ticks` and was not taken yet, each unit once, in order.
+        """Returns the pending audio that starts before `to_ticks`, in order, each unit once.
 
-        What starts before `from_ticks`, the epoch's first picture, is left out. The ticks are those of the epoch's media
-        clock, `shift_ticks` later than the pictures' as read. Silence stands where sound is known to be missing, or is
-        over `LATE_US` late; where it `is_last`, up to the end.
+        Audio before `from_ticks`, the epoch's first picture, is dropped. Both are 90 kHz ticks of the epoch's media
+        clock, `shift_ticks` ahead of the reader's. Silence fills gaps, and audio that is more than
+        `MAX_AUDIO_DELAY_US` late; with `is_last` it extends to `to_ticks`. Units beyond `max_bytes` stay pending.
         """
         timed: list[tuple[int, bytes]] = []
         first, end, size = self._to_audio_ticks(from_ticks), self._to_audio_ticks(to_ticks), 0
@@ -132,7 +132,7 @@ class AudioSync:
         self._audio_delay.feed(unit.captured_us - ticks.to_us(unit.pts, self.parameters.clock_rate), unit.captured_us)
 
     def _compute_dts(self, unit: AudioUnit, shift_ticks: int) -> int | None:
-        """Where it is laid; None for what was there already."""
+        """The unit's decode time in audio ticks of the media clock; None for a duplicate."""
         due_dts = self._compute_due_dts(unit, shift_ticks)
         if self._last_timed is None:
             return due_dts
@@ -151,7 +151,7 @@ class AudioSync:
         return unit.pts + self._shift_ticks + max(-max_slew_ticks, min(max_slew_ticks, error_ticks))
 
     def _compute_due_dts(self, unit: AudioUnit, shift_ticks: int) -> int:
-        """Where it lies by all that is known now."""
+        """The unit's ideal decode time by sender reports or arrivals, before drift correction is limited."""
         media_us = ticks.to_us(unit.pts, self.parameters.clock_rate)
         picture_delay_us, audio_delay_us = self._picture_delay.min_us, self._audio_delay.min_us
         assert picture_delay_us is not None, "an epoch has a picture before it has a fragment"
@@ -165,6 +165,6 @@ class AudioSync:
         return ticks.from_us(due_us, self.parameters.clock_rate)
 
     def _to_samples(self, timed: list[tuple[int, bytes]]) -> tuple[AudioSample, ...]:
-        """Each lasts until the next: a run of samples has no other way to leave a rest open."""
+        """Extends each sample to the next one's start: a `trun` has no other way to express a pause."""
         ends = [*(dts for dts, _ in timed), self._end_ticks][1:]
         return tuple(AudioSample(data, dts, end - dts) for (dts, data), end in zip(timed, ends, strict=True))

@@ -1,4 +1,4 @@
-"""What every camera of a process shares, and how it is told that one of them gives no epoch."""
+"""Dependencies shared by all cameras of a process, and the report of a failed attempt to record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraContext:
-    """What every camera of a process shares.
+    """Dependencies shared by all cameras of a process.
 
     Attributes:
-        reader: opens cameras whose record leaves the reader to us.
-        readers_by_name: the readers that a record may ask for, by their names there.
+        reader: the reader for cameras whose record names none.
+        readers_by_name: the readers that a camera record may name.
     """
 
     reader: Reader
@@ -39,7 +39,7 @@ class CameraContext:
 
 
 def report_refused(camera: Camera, context: CameraContext, cause: Cause, detail: str, next_retry_s: float) -> None:
-    """Tells that no epoch came about."""
+    """Sends `refused`: an attempt ended without starting an epoch."""
     sinks = context.sinks
     event = Refused(
         camera_id=camera.camera_id,
@@ -50,4 +50,4 @@ def report_refused(camera: Camera, context: CameraContext, cause: Cause, detail:
         next_retry_s=next_retry_s,
     )
     sinks.send_queue.put_event(camera.camera_id, event)
-    log.warning("stream refused", camera=camera.camera_id, cause=cause, detail=detail, next_retry_s=next_retry_s)
+    log.warning("stream refused", camera_id=camera.camera_id, cause=cause, detail=detail, next_retry_s=next_retry_s)

@@ -1,4 +1,4 @@
-"""One epoch on its way out: pictures → time → fragments → Kafka, and what is said of it. No awaits: nothing can be torn."""
+"""Processes one epoch: pictures → timeline → fragments → send queue, and its events. It never awaits: each call is atomic."""
 
 import secrets
 from dataclasses import replace
@@ -27,20 +27,20 @@ from districam_ingest.units import AccessUnit, Picture, UnmuxedFragment
 log = structlog.get_logger()
 
 REPUBLISH_INTERVAL_US: Final = 3_600_000_000
-OVERSIZE_DETAIL: Final = "pictures of more than 8 MiB come too often"
-TOO_MANY_KEYFRAMES_DETAIL: Final = "more than a hundred keyframes a second"
+OVERSIZE_DETAIL: Final = "pictures larger than 8 MiB arrive too often"
+TOO_MANY_KEYFRAMES_DETAIL: Final = "more than 100 keyframes per second"
 
 
 class Epoch:
-    """Takes an epoch's pictures until `close`, and their sound out of `soundtrack`, which begins anew with it.
+    """Takes an epoch's pictures until `close`, and drains their audio from `audio_sync`, which is reset for it.
 
-    Nothing is said of it until its first fragment is sent, or shed: so `connected` is never without `lost`.
+    `connected` is sent with the first fragment, sent or shed, so that `lost` always follows it.
 
     Attributes:
-        exceeded_limit: of what more has come than the camera's budget allows, in words.
+        exceeded_limit: which of the camera's rate limits was exceeded, as an event's `detail`; None: none.
 
     Raises:
-        BitstreamError: the parameter sets make no init.
+        BitstreamError: no init segment can be made of the parameter sets.
     """
 
     def __init__(
@@ -80,27 +80,27 @@ class Epoch:
         self._fragmenter = Fragmenter(camera.camera_id, limits)
         self._shedder = Shedder()
         self._connected: Connected | None = None
-        self._last_fragment: tuple[int, int] | None = None  # seq and end of the last that was offered or shed
+        self._last_fragment: tuple[int, int] | None = None  # seq and end_us of the last fragment queued or shed
         self._stats = StreamStats(camera, self._video_parameters, sinks, source_info, rate_limits)
         self._last_still_us = 0
         self.last_arrival_us = 0
 
     @property
     def is_anchored(self) -> bool:
-        """Whether its pictures have their time; not in its first second."""
+        """True once the wall-clock time of its pictures is determined: after its first second."""
         return self._timeline.is_anchored
 
     def compute_ahead_us(self, appended: Append) -> int:
-        """How far before its first arrival the epoch would begin with this picture, while that is open."""
+        """See `Timeline.compute_ahead_us`."""
         return self._timeline.compute_ahead_us(appended.picture, appended.dts)
 
     @property
     def deviation_us(self) -> int | None:
-        """By how much the camera's media clock has left ours behind or ahead, if it is over a second."""
+        """See `Timeline.deviation_us`."""
         return self._timeline.deviation_us
 
     def feed(self, appended: Append) -> None:
-        """The next picture, in decode order."""
+        """Takes the next picture in decode order."""
         self.last_arrival_us = appended.picture.arrival_us
         self._stats.record_arrival(appended.picture, appended.dts)
         if self._audio_sync is not None:
@@ -113,12 +113,12 @@ class Epoch:
             is_clock_uncertain=is_clock_uncertain,
         )
         if not self._report_pending_bytes() and (self._timeline.is_anchored or is_clock_uncertain):
-            units += self._timeline.flush()  # as if the network had been slow: what else could be stored of them?
+            units += self._timeline.flush()  # store them as late by the network rather than lose them
             self._report_pending_bytes()
         self._feed_fragmenter(units)
 
     def _report_pending_bytes(self) -> bool:
-        """Counts what the timeline holds now; False if there is more in the process than its budget allows."""
+        """Reports the bytes pending in the timeline to the send queue; False if the process's buffer budget is exceeded."""
         delta_bytes = self._timeline.pending_bytes - self._pending_bytes
         if not delta_bytes:
             return True
@@ -126,12 +126,12 @@ class Epoch:
         return self._sinks.send_queue.adjust_buffered_bytes(delta_bytes)
 
     def update_offset(self) -> None:
-        """Takes our clock as it is now for its own. Until it is anchored: nothing has left it yet."""
+        """Adopts the host clock's current offset. Only before the epoch is anchored, when nothing was emitted yet."""
         self.offset_us = self._sinks.send_queue.host_clock.offset_us
         self._timeline.set_offset(self.offset_us)
 
     def discard(self) -> list[Picture]:
-        """Takes back the pictures that no time was found for."""
+        """Removes and returns the pictures still pending in the timeline."""
         pictures = self._timeline.discard()
         self._report_pending_bytes()
         return pictures
@@ -145,7 +145,7 @@ class Epoch:
         next_retry_s: float = 0.0,
         interrupted: bool = True,
     ) -> None:
-        """Sends what is held, then `lost`; behind it nothing of this epoch comes."""
+        """Sends the pending pictures, then `lost`, which is the epoch's last record."""
         units = self._timeline.flush()
         self._report_pending_bytes()
         self._feed_fragmenter(units)
@@ -155,7 +155,7 @@ class Epoch:
         self.abort(cause, detail, next_retry_s=next_retry_s, interrupted=interrupted)
 
     def abort(self, cause: Cause, detail: str, *, next_retry_s: float = 0.0, interrupted: bool = True) -> bool:
-        """Sends `lost` without what is held: it cannot be stored. False if nothing of this epoch was sent."""
+        """Discards the pending pictures and sends `lost`. False if nothing of this epoch had been sent: no `lost` then."""
         self.discard()
         self._stats.export()
         for shed_range in self._shedder.drain():
@@ -177,11 +177,11 @@ class Epoch:
         )
         self._sinks.send_queue.put_event(self._camera.camera_id, lost)
         metrics.CONNECTED.labels(self._camera.camera_id).set(0)
-        log.info("epoch ended", camera=self._camera.camera_id, epoch=self.id, cause=cause, detail=detail)
+        log.info("epoch ended", camera_id=self._camera.camera_id, epoch=self.id, cause=cause, detail=detail)
         return True
 
     def republish_connected(self) -> None:
-        """Says `connected` again, so that it never ages out of the topic."""
+        """Sends `connected` again, marked as repeated, before the topic's retention removes the first one."""
         if self._connected is not None:
             repeated = replace(self._connected, repeated=True)
             self._sinks.send_queue.put_event(self._camera.camera_id, repeated)
@@ -194,7 +194,7 @@ class Epoch:
                 self._shed_or_put(fragment)
 
     def _put_connected(self, first: UnmuxedFragment) -> None:
-        """Says `connected`, once, right before what it is the first of is sent or shed. From then on `lost` will follow."""
+        """Sends `connected` once, right before the first fragment is sent or shed; `lost` is certain to follow."""
         if self._connected is not None:
             return
         video_parameters = self._video_parameters
@@ -214,8 +214,8 @@ class Epoch:
         self._connected, self._last_fragment = connected, (first.seq, first.end_us)
         metrics.CONNECTED.labels(self._camera.camera_id).set(1)
         log.info(
-            "epoch began",
-            camera=self._camera.camera_id,
+            "epoch started",
+            camera_id=self._camera.camera_id,
             epoch=self.id,
             codecs=video_parameters.codecs,
             width=video_parameters.width,
@@ -235,7 +235,7 @@ class Epoch:
 
     def _put_fragment(self, fragment: UnmuxedFragment, audio: tuple[AudioSample, ...]) -> None:
         muxed = Fragment(self._fragment_info(fragment), mux_fragment(self._init, fragment, audio))
-        self._put_connected(fragment)  # not before: what breaks up to here leaves an epoch of which nothing is said
+        self._put_connected(fragment)  # after muxing: if that fails, no event of this epoch has been sent
         self._sinks.send_queue.put_fragment(muxed)
         if not self._rate_limits.fragments.try_acquire(self.last_arrival_us):
             self.exceeded_limit = TOO_MANY_KEYFRAMES_DETAIL
@@ -243,7 +243,7 @@ class Epoch:
         self._submit_still(fragment)
 
     def _drain_audio(self, fragment: UnmuxedFragment) -> tuple[AudioSample, ...]:
-        """What goes with the fragment. Of one that is shed it is left out, too."""
+        """Returns the fragment's audio; that of a shed fragment is dropped with it."""
         audio_sync = self._audio_sync
         if audio_sync is None:
             return ()
@@ -304,8 +304,8 @@ class Epoch:
             self.exceeded_limit = OVERSIZE_DETAIL
         metrics.SHED.labels(shed_range.cause).inc(shed_range.access_units)
         log.warning(
-            "shed",
-            camera=event.camera_id,
+            "access units shed",
+            camera_id=event.camera_id,
             epoch=self.id,
             access_units=shed_range.access_units,
             cause=shed_range.cause,

@@ -1,7 +1,8 @@
-"""Which pictures make an epoch: where one starts, why it ends. The rest is left out and said so.
+"""Splits one connection's pictures into epochs: where one starts, and why it ends. Other pictures are skipped.
 
-An epoch starts at a keyframe with parameter sets. It ends when parameter sets change, when decode times do not grow,
-when media time leaps, when what comes is no video. Whether a leap is the camera's freeze or its clock's jump shows in the arrivals.
+An epoch starts at a keyframe with parameter sets. It ends when the parameter sets change, when decode times do not
+increase, when media time jumps, or when the data is not valid video. The arrival times tell whether a jump of media
+time is a pause of the camera or a jump of its clock.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ MAX_INTERVALS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """An epoch starts with the next `Takes`."""
+    """An epoch starts with the `Append` that follows."""
 
     video_parameters: VideoParameters
     parameter_sets: tuple[bytes, ...]
@@ -39,7 +40,7 @@ class Start:
 
 @dataclass(slots=True, init=False)  # as `Picture`
 class Append:
-    """The picture belongs to the epoch; `dts` in the reader's ticks."""
+    """The picture belongs to the epoch; `dts` is in the reader's ticks. `is_keyframe`: an undamaged keyframe."""
 
     picture: Picture
     dts: int
@@ -51,9 +52,12 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The epoch is over before this picture; its own last picture lasts `interval_us`.
+    """The epoch ends before this picture.
 
-    `is_timestamp_jump`: media time went ahead though the pictures came close together, as when a clock jumps or some were not sent.
+    Attributes:
+        interval_us: duration of the epoch's last picture.
+        is_timestamp_jump: media time jumped ahead although the pictures arrived close together: the camera's clock
+            jumped, or it did not send some pictures.
     """
 
     cause: Cause
@@ -64,14 +68,14 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The picture belongs to no epoch: no keyframe yet."""
+    """The picture belongs to no epoch: none can start with it."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The picture was sent twice: the epoch has it and goes on."""
+    """The picture repeats the epoch's last one and is dropped."""
 
 
 Decision = Start | Append | End | Skip | Duplicate
@@ -89,7 +93,7 @@ class _EpochState:
 
     @property
     def interval_ticks(self) -> int:
-        """Nominal distance of two pictures: as seen, else as the stream says."""
+        """Nominal picture interval: the median of those measured, otherwise as declared by the stream."""
         if len(self.intervals) >= 8:
             return sorted(self.intervals)[len(self.intervals) // 2]
         return round(ticks.VIDEO_RATE / (self.video_parameters.fps or DEFAULT_FPS))
@@ -99,7 +103,7 @@ class _EpochState:
         return ticks.to_us(self.interval_ticks)
 
     def is_duplicate(self, picture: Picture) -> bool:
-        """Whether it is the last picture again."""
+        """True if it has the last picture's timestamp and data."""
         return (
             self.last_picture is not None
             and picture.pts == self.last_picture.pts
@@ -111,25 +115,25 @@ class _EpochState:
 
 
 class EpochSplitter:
-    """Judges one connection's pictures in decode order."""
+    """Decides for one connection's pictures, in decode order, to which epoch they belong."""
 
     def __init__(self, codec: Codec, sdp_sets: tuple[bytes, ...] = ()) -> None:
         self._codec: Codec = codec
-        self._sdp_sets = parameter_sets(codec, sdp_sets)  # from the SDP; in-band ones outrank them
+        self._sdp_sets = parameter_sets(codec, sdp_sets)  # in-band parameter sets take precedence
         self._epoch: _EpochState | None = None
-        self._learned_depth = 0  # learned reorder depth, for streams that do not say one
+        self._learned_depth = 0  # reorder depth found necessary, for streams that declare none or too low a one
 
     @property
     def interval_us(self) -> int:
-        """The epoch's nominal picture interval, for its last picture's duration."""
+        """The epoch's nominal picture interval, used as its last picture's duration."""
         return self._epoch.interval_us if self._epoch else round(1e6 / DEFAULT_FPS)
 
     def decide(self, picture: Picture) -> list[Decision]:
-        """What this picture means, in order; at most an end, a start and a taking."""
+        """Returns the decisions for this picture in order: at most an `End`, a `Start` and an `Append`."""
         if is_corrupt(self._codec, picture.nals):
             return self._end_at_corrupt()
         has_keyframe_slices = is_keyframe(self._codec, picture.nals)
-        is_intact_keyframe = has_keyframe_slices and not picture.is_damaged  # half of one cannot be decoded alone
+        is_intact_keyframe = has_keyframe_slices and not picture.is_damaged  # an incomplete one is not decodable
         decisions: list[Decision] = []
         if self._epoch is not None:
             if self._epoch.is_duplicate(picture):
@@ -153,13 +157,13 @@ class EpochSplitter:
         return [*decisions, start, self._append(epoch, picture, is_intact_keyframe=True)]
 
     def close_epoch(self) -> None:
-        """The connection is over, or the caller ended the epoch."""
+        """Forgets the epoch: the connection ended, or the caller ended the epoch."""
         self._epoch = None
 
     def _end_at_corrupt(self) -> list[Decision]:
         epoch, self._epoch = self._epoch, None
-        decisions: list[Decision] = [epoch.make_end("stream_error", "bytes that are no picture")] if epoch else []
-        return [*decisions, Skip("no picture")]
+        decisions: list[Decision] = [epoch.make_end("stream_error", "data is not valid video")] if epoch else []
+        return [*decisions, Skip("data is not valid video")]
 
     def _start_epoch(self, picture: Picture) -> tuple[_EpochState, Start]:
         active_sets = self._merge_parameter_sets(picture)
@@ -171,7 +175,7 @@ class EpochSplitter:
         )
 
     def _merge_parameter_sets(self, picture: Picture) -> tuple[bytes, ...]:
-        """In-band parameter sets, and announced ones of the kinds that it does not carry."""
+        """Returns the in-band parameter sets, and those of the SDP for types that are not in-band."""
         in_band_sets = parameter_sets(self._codec, picture.nals)
         in_band_types = {nal_type(self._codec, nal) for nal in in_band_sets}
         return (
@@ -185,16 +189,16 @@ class EpochSplitter:
         in_band_sets = parameter_sets(self._codec, picture.nals)
         if not in_band_sets or set(in_band_sets) <= self._epoch.parameter_sets:
             return None
-        return self._epoch.make_end("stream_changed", "other parameter sets")
+        return self._epoch.make_end("stream_changed", "parameter sets changed")
 
     def _check_timestamps(self, epoch: _EpochState, picture: Picture) -> End | None:
         assert epoch.last_picture is not None
-        if 0 < picture.pts - epoch.last_picture.pts <= FREEZE_TICKS:  # nearly always: no limit is less
+        if 0 < picture.pts - epoch.last_picture.pts <= FREEZE_TICKS:  # the usual case: no limit is lower
             return None
         media_step_us = ticks.to_us(picture.pts - epoch.last_picture.pts)
         limit_us = max(FREEZE_US, FREEZE_INTERVALS * ticks.to_us(epoch.interval_ticks))
         if media_step_us <= -limit_us:
-            return epoch.make_end("stream_error", f"timestamps went back by {-media_step_us / 1e6:.3f} s")
+            return epoch.make_end("stream_error", f"timestamps jumped back by {-media_step_us / 1e6:.3f} s")
         if media_step_us == 0:
             return epoch.make_end("stream_error", "two pictures have the same timestamp")
         if media_step_us <= limit_us:
@@ -202,7 +206,7 @@ class EpochSplitter:
         arrival_step_us = picture.arrival_us - epoch.last_picture.arrival_us
         if arrival_step_us * 2 >= media_step_us:
             return epoch.make_end("source_silent", f"no picture for {media_step_us / 1e6:.1f} s")
-        end = epoch.make_end("stream_error", f"timestamps went ahead by {media_step_us / 1e6:.3f} s")
+        end = epoch.make_end("stream_error", f"timestamps jumped ahead by {media_step_us / 1e6:.3f} s")
         return replace(end, is_timestamp_jump=True)
 
     def _append(self, epoch: _EpochState, picture: Picture, *, is_intact_keyframe: bool) -> Append | End:
@@ -210,7 +214,7 @@ class EpochSplitter:
         if epoch.last_dts is not None and dts <= epoch.last_dts:
             self._learn_depth(epoch)
             return epoch.make_end(
-                "stream_error", f"decode times do not grow at a reorder depth of {epoch.reorder_depth}"
+                "stream_error", f"decode times do not increase at a reorder depth of {epoch.reorder_depth}"
             )
         if epoch.last_dts is not None and len(epoch.intervals) < MAX_INTERVALS:
             epoch.intervals.append(dts - epoch.last_dts)
@@ -218,6 +222,6 @@ class EpochSplitter:
         return Append(picture, dts, is_keyframe=is_intact_keyframe)
 
     def _learn_depth(self, epoch: _EpochState) -> None:
-        """A stream that reorders more than it says: the next epoch allows one picture more."""
+        """Raises the next epoch's reorder depth by one, up to 4: the stream reorders more than it declares."""
         if epoch.reorder_depth < 4:
             self._learned_depth = epoch.reorder_depth + 1

@@ -1,6 +1,7 @@
-"""Where to cut one epoch: into fragments for Kafka and into segments for the store.
+"""Cuts one epoch into fragments for Kafka and segments for the object store.
 
-A cut is stamped here and nowhere else, so that a recorder that replays the log from any offset meets the same cuts.
+Segment boundaries are set here and stamped into the fragments, so a recorder that replays the log from any offset
+cuts the same segments.
 """
 
 import zlib
@@ -19,7 +20,7 @@ SEGMENT_MAX_US: Final = 60 * US
 
 @dataclass(frozen=True, slots=True)
 class FragmentLimits:
-    """Limits of fragments and segments; segments of different cameras start at different instants."""
+    """Limits of fragments and segments; `segment_us` is the nominal length of a segment."""
 
     segment_us: int = 10 * US
     fragment_max_us: int = FRAGMENT_MAX_US
@@ -28,7 +29,10 @@ class FragmentLimits:
 
 
 class Fragmenter:
-    """Cuts one epoch. A fragment leaves when the next access unit, or the epoch's end, is known."""
+    """Cuts one epoch. A fragment is complete when the next access unit, or the epoch's end, is known.
+
+    Segment slots are shifted by a hash of the camera's id, so that cameras do not all upload at the same instant.
+    """
 
     def __init__(self, camera_id: str, limits: FragmentLimits) -> None:
         self._limits = limits
@@ -41,11 +45,11 @@ class Fragmenter:
 
     @property
     def last_seq(self) -> int:
-        """The number of the last fragment that left; −1 before the first."""
+        """The seq of the last complete fragment; −1 before the first."""
         return self._next_seq - 1
 
     def feed(self, unit: AccessUnit) -> UnmuxedFragment | None:
-        """Takes the next access unit; gives the fragment that ends before it, if one does."""
+        """Takes the next access unit; returns the fragment that ends before it, if any."""
         fragment: UnmuxedFragment | None = None
         if not self._units and self._next_seq == 0:
             self._segment_start_us = self._last_keyframe_us = unit.start_us
@@ -63,7 +67,7 @@ class Fragmenter:
         return fragment
 
     def close(self, interval_us: int) -> UnmuxedFragment | None:
-        """The epoch's last fragment; its last picture lasts one nominal interval."""
+        """Returns the epoch's last fragment, if any; its last picture lasts `interval_us`."""
         if not self._units:
             return None
         last = self._units[-1]

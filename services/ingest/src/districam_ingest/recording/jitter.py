@@ -1,4 +1,4 @@
-"""Interarrival jitter (RFC 3550 section 6.4.1), of pictures in decode order: B-frames are none."""
+"""Interarrival jitter (RFC 3550 section 6.4.1) of pictures in decode order, so that B-frames do not count as jitter."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ GAIN: Final = 16
 
 
 class JitterEstimator:
-    """Watches one connection's pictures. What is seen has the grain of the reader's ticks."""
+    """Estimates one epoch's jitter, at the resolution of the reader's 90 kHz ticks."""
 
     def __init__(self) -> None:
         self._last_transit_us: int | None = None
@@ -16,11 +16,11 @@ class JitterEstimator:
 
     @property
     def jitter_us(self) -> int:
-        """The mean deviation of the way's length between neighbours, smoothed."""
+        """Smoothed mean difference of transit time between consecutive pictures."""
         return round(self._jitter_us)
 
     def feed(self, arrival_us: int, dts: int) -> None:
-        """A picture's arrival, and its decode time in 90 kHz ticks."""
+        """Takes a picture's arrival (monotonic) and its decode time in 90 kHz ticks."""
         transit_us = arrival_us - ticks.to_us(dts)
         if self._last_transit_us is not None:
             self._jitter_us += (abs(transit_us - self._last_transit_us) - self._jitter_us) / GAIN

@@ -1,19 +1,19 @@
-"""Streams take turns in being opened, so that a district that starts does not ask all its cameras at one instant."""
+"""Limits how many streams are being opened at once, so that a start does not connect to all cameras at one instant."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 MAX_SLOT_S = 0.5
-"""A camera of a healthy network is open sooner. Whoever needs longer waits for an answer, and that costs no CPU."""
+"""A camera on a healthy network opens sooner. An attempt that takes longer waits for an answer, which costs no CPU."""
 
 
 class OpenLimiter:
-    """Two lanes of so many places each: one for cameras that could not be opened the last time, one for all others.
+    """Two pools of `max_concurrent` slots: one for cameras whose last attempt to open failed, one for all others.
 
-    A turn is over after `TURN_S`, whether or not the camera has answered. A dead camera keeps its opening waiting for ten
-    seconds: with turns as long as that, 300 of them take all places for ever, and in one lane a healthy camera whose
-    connection broke waits behind them.
+    A slot is released after `MAX_SLOT_S` even if the camera has not answered. An attempt on a dead camera takes ten
+    seconds: if it kept its slot, 300 dead cameras would occupy all slots for ever, and in a shared pool a healthy camera
+    that lost its connection would wait for them.
     """
 
     def __init__(self, max_concurrent: int) -> None:
@@ -21,7 +21,7 @@ class OpenLimiter:
 
     @asynccontextmanager
     async def acquire(self, *, is_failing: bool) -> AsyncGenerator[None]:
-        """Waits for a turn; the block may go on when that is over."""
+        """Waits for a slot. The block may run on after the slot is released."""
         semaphore = self._failing if is_failing else self._healthy
         await semaphore.acquire()
         slot = _Slot(semaphore)
@@ -38,7 +38,7 @@ class _Slot:
         self._semaphore, self._is_acquired = semaphore, True
 
     def release(self) -> None:
-        """Also twice."""
+        """Idempotent."""
         if self._is_acquired:
             self._is_acquired = False
             self._semaphore.release()

@@ -1,4 +1,4 @@
-"""What a camera is seen to be: rate, GOP, reordering, losses, and the defects an operator should mend, with how."""
+"""Measures a camera's stream (rate, GOP, reordering, losses) and lists defects with their remedy for the operator."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,25 +9,25 @@ WINDOW_US: Final = 10_000_000
 LONG_GOP_S: Final = 10.0
 UNEVEN_GOP_S: Final = 4.0
 UNEVEN_GOP_RATIO: Final = 2
-"""Keyframes come so far apart, and so many times as far as at other times: a smart codec."""
+"""Longest GOP ≥ `UNEVEN_GOP_S` and ≥ 2 × the shortest: reported as a smart codec (dynamic GOP length)."""
 SENDER_REPORT_WAIT_US: Final = 2 * WINDOW_US
-"""Senders report every five seconds or so (RFC 3550 section 6.2)."""
+"""How long to wait for a sender report before its absence is a defect. They come every 5 s or so (RFC 3550 section 6.2)."""
 MAX_CLOCK_OFFSET_US: Final = 5_000_000
 MIN_DRIFT_WINDOW_US: Final = 60_000_000
-"""A drift shows over so long."""
+"""Minimum time over which drift is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileWindow:
-    """One window's findings.
+    """One window's measurements.
 
     Attributes:
-        last_gop_s: from the last keyframe but one to the last; None before the second one.
-        longest_gop_s: the longest such distance of the epoch so far.
+        last_gop_s: time between the last two keyframes; None before the second one.
+        longest_gop_s: the longest such time in the epoch so far.
         bits_per_s, lost_packets: of the window.
-        has_sender_reports: whether the camera tells its clock (RTCP sender reports); None while it may yet.
-        clock_offset_us: the camera's clock minus ours.
-        clock_drift_ppm: by how much it runs faster than ours; None before a minute.
+        has_sender_reports: whether the camera sends RTCP sender reports; None while it is too early to tell.
+        clock_offset_us: camera clock minus ours.
+        clock_drift_ppm: how much faster than ours the camera's clock runs; None before a minute.
     """
 
     fps: float
@@ -43,7 +43,7 @@ class ProfileWindow:
 
 
 class Profiler:
-    """Watches one epoch's access units."""
+    """Measures one epoch's access units."""
 
     def __init__(self) -> None:
         self._count = self._bytes = self._lost = 0
@@ -51,11 +51,11 @@ class Profiler:
         self._last_keyframe_us = 0
         self._last_gop_us = self._longest_gop_us = self._shortest_gop_us = 0
         self._has_b_frames = self._has_packet_loss = False
-        self._first_offset: tuple[int, int] | None = None  # since when, and how much
+        self._first_offset: tuple[int, int] | None = None  # (start_us, offset_us)
         self._offset_us: int | None = None
 
     def feed(self, unit: AccessUnit) -> ProfileWindow | None:
-        """Takes an access unit; gives the findings once a window."""
+        """Takes the next access unit; returns the measurements once per window."""
         self._epoch_start_us = self._epoch_start_us or unit.start_us
         self._window_start_us = self._window_start_us or unit.start_us
         self._has_b_frames = self._has_b_frames or unit.pts != unit.dts
@@ -110,17 +110,17 @@ class Profiler:
         out: list[str] = []
         if gop_s > LONG_GOP_S:
             out.append(
-                f"GOP of {gop_s:.0f} s or more: slow to seek, and a reconnect waits for it;"
+                f"GOP of {gop_s:.0f} s or more: seeking and reconnecting are slow;"
                 " set the camera's I-frame interval to 2 s"
             )
         elif self._longest_gop_us > max(UNEVEN_GOP_S * 1e6, UNEVEN_GOP_RATIO * self._shortest_gop_us):
-            out.append("GOPs of changing length: switch the camera's smart codec off")
+            out.append("GOP length varies: disable the camera's smart codec")
         if self._has_b_frames:
-            out.append("reorders pictures (B-frames), which adds delay: switch them off")
+            out.append("uses B-frames, which add delay: disable them")
         if self._has_packet_loss:
-            out.append("packets are lost on the way: look at its network, or read it over TCP")
+            out.append("packet loss: check the camera's network, or set its transport to tcp")
         if is_report_overdue and self._offset_us is None:
-            out.append("sends no RTCP sender reports: its own clock is not known")
+            out.append("sends no RTCP sender reports: the camera's clock is unknown")
         if self._offset_us is not None and abs(self._offset_us) > MAX_CLOCK_OFFSET_US:
-            out.append("its clock is over 5 s off: give it a time server")
+            out.append("clock is more than 5 s off: configure an NTP time server on the camera")
         return tuple(out)

@@ -1,23 +1,21 @@
-"""How much one camera may have told in a minute, over all its connections: events are kept for as long as footage is."""
+"""Rate limits of one camera over all its connections: events are kept as long as footage, so their number is bounded."""
 
 from typing import Final
 
 MINUTE_US: Final = 60_000_000
 EPOCHS_PER_MINUTE: Final = 6
 EPOCH_BURST: Final = 12
-"""A camera that is being set up changes its parameters some times within a minute, and loses nothing by it."""
+"""A camera that is being configured changes its parameters several times within a minute; that must lose no footage."""
 EVENTS_PER_MINUTE: Final = 6
-"""Of profiles, of steps of its clock, and of pictures that were too large: of each kind."""
-
-
+"""Per kind: profiles, clock steps, ranges of oversize pictures."""
 FRAGMENTS_PER_MINUTE: Final = 6_000
 FRAGMENT_BURST: Final = 1_500
-"""Each keyframe begins one. They leave one after the other, with those of the cameras that share the partition: a hundred a second
-are what a camera of keyframes alone needs at most."""
+"""Each keyframe starts a fragment, and the cameras of a partition share one sender that sends one record at a time.
+100 per second is the most that a camera of keyframes alone needs."""
 
 
 class TokenBucket:
-    """So many at once, and from then on so many a minute (the generic cell rate algorithm, ITU-T I.371).
+    """Allows `burst` at once and `per_minute` on average (generic cell rate algorithm, ITU-T I.371).
 
     Times are µs of one monotonic clock.
     """
@@ -25,14 +23,14 @@ class TokenBucket:
     def __init__(self, per_minute: int, burst: int) -> None:
         self._interval_us = MINUTE_US // per_minute
         self._burst_us = (burst - 1) * self._interval_us
-        self._theoretical_arrival_us = 0  # when all would be there again, less one; it starts in the past
+        self._theoretical_arrival_us = 0  # TAT of the algorithm; starts in the past: full burst
 
     def compute_delay_us(self, now_us: int) -> int:
-        """Until the next one may be taken; 0: now."""
+        """Time until `try_acquire` succeeds; 0: now."""
         return max(0, self._theoretical_arrival_us - self._burst_us - now_us)
 
     def try_acquire(self, now_us: int) -> bool:
-        """Takes one; False if there is none."""
+        """Takes a token; False if none is left."""
         if self._theoretical_arrival_us - self._burst_us > now_us:
             return False
         self._theoretical_arrival_us = max(self._theoretical_arrival_us, now_us) + self._interval_us
@@ -40,13 +38,13 @@ class TokenBucket:
 
 
 class CameraRateLimits:
-    """One camera's allowances.
+    """One camera's token buckets.
 
     Attributes:
-        epochs: beginnings of epochs: two events each, and an object of its own in the store.
-        profiles, steps: what waits for its turn is told later, summed up.
-        fragments: whatever their size.
-        oversize: ranges that were shed because a picture was larger than a record may be.
+        epochs: starts of epochs; each costs two events and at least one object in the store.
+        profiles, clock_steps: a report that exceeds the limit is merged into the next one.
+        fragments: fragments of any size.
+        oversize: ranges shed because a picture exceeds the maximum record size.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""What to drop when Kafka is behind, or when a picture is larger than a record may be: the rest of the GOP, never its middle.
+"""Sheds fragments when Kafka is behind or a picture exceeds the record limit: always up to the end of the GOP.
 
-What is dropped is counted and told as a range.
+Shed fragments are reported as ranges.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_FRAGMENT_PAYLOAD_BYTES: Final = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedRange:
-    """Consecutive fragments that were dropped."""
+    """Consecutive fragments that were shed."""
 
     first_seq: int
     last_seq: int
@@ -27,14 +27,14 @@ class ShedRange:
 
 
 class Shedder:
-    """Decides for one epoch's fragments, in order. What it gives back is to be sent in that order."""
+    """Decides which of one epoch's fragments, fed in order, are sent. Its results are to be sent in their order."""
 
     def __init__(self) -> None:
-        self._shed_range: ShedRange | None = None  # figures only: what is shed shall not stay in memory
-        self._cause: Cause | None = None  # why fragments are dropped up to the next keyframe; None: they are sent
+        self._shed_range: ShedRange | None = None  # no reference to the fragments: their memory must be freed
+        self._cause: Cause | None = None  # why fragments are shed up to the next keyframe; None: they are sent
 
     def feed(self, fragment: UnmuxedFragment, *, has_room: bool) -> list[UnmuxedFragment | ShedRange]:
-        """A fragment to send, or none if it is dropped; before it the range that was dropped, also told every 10 s."""
+        """Returns the fragment unless it is shed, preceded by the range shed before it. Long ranges are split at 10 s."""
         if fragment.units[0].is_keyframe or self._cause is None:
             self._cause = _shed_cause(fragment, has_room=has_room)
         if self._cause is None:
@@ -42,7 +42,7 @@ class Shedder:
         return self._shed(fragment, self._cause)
 
     def drain(self) -> list[UnmuxedFragment | ShedRange]:
-        """The range dropped since the last telling, if any; also to be called at the epoch's end."""
+        """Returns the range not reported yet, if any; also to be called at the epoch's end."""
         shed_range, self._shed_range = self._shed_range, None
         return [] if shed_range is None else [shed_range]
 
@@ -58,14 +58,14 @@ class Shedder:
 
 
 def _shed_cause(fragment: UnmuxedFragment, *, has_room: bool) -> Cause | None:
-    """None: it can be sent."""
+    """Returns why the fragment cannot be sent, or None."""
     if fragment.size > MAX_FRAGMENT_PAYLOAD_BYTES:
         return "stream_error"
     return None if has_room else "shed_backpressure"
 
 
 def _extend_range(shed_range: ShedRange | None, fragment: UnmuxedFragment, cause: Cause) -> ShedRange:
-    """The range and the fragment that follows it."""
+    """Returns the range extended by the fragment that follows it."""
     return ShedRange(
         first_seq=shed_range.first_seq if shed_range else fragment.seq,
         last_seq=fragment.seq,

@@ -1,4 +1,4 @@
-"""One connection's pictures into epochs: where one begins, why it ends, and what is told of it."""
+"""Turns one connection's pictures into epochs, and decides with which cause and detail each one ends."""
 
 from typing import Final
 
@@ -17,19 +17,19 @@ from districam_ingest.units import Picture
 
 MAX_KEYFRAME_WAIT_US: Final = 10_000_000
 MAX_AHEAD_US: Final = 30_000_000
-"""Of old pictures cameras send some GOPs on connecting. An epoch of more would lie over what was recorded before."""
-AHEAD_DETAIL: Final = "its timestamps ran ahead in its first second"
-TOO_MANY_EPOCHS_DETAIL: Final = "it begins anew too often: its parameters or its timestamps keep changing"
-STALL_DETAIL: Final = "this process stood still"
+"""Cameras send some GOPs of old pictures on connecting. More of them would overlap what was recorded before."""
+AHEAD_DETAIL: Final = "timestamps ran ahead of the arrivals in the epoch's first second"
+TOO_MANY_EPOCHS_DETAIL: Final = "too many restarts: parameter sets or timestamps keep changing"
+STALL_DETAIL: Final = "the ingest process was stalled or paused"
 STALL_EXPLAINED_CAUSES: frozenset[Cause] = frozenset({"source_silent", "camera_unreachable", "handover"})
-"""What a camera, or the group, seems to do while nobody reads."""
+"""Causes that a stall of this process can produce although the camera and the group are fine."""
 
 
 class Stream:
-    """One connection's pictures into epochs.
+    """Turns one connection's pictures into epochs.
 
     Args:
-        budget: the camera's, which goes from one connection to the next.
+        rate_limits: the camera's, shared by its successive connections.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class Stream:
         self._splitter = EpochSplitter(source.info.codec, source.info.parameter_sets)
         self._audio = create_audio_pipeline(source, context.transcoders)
         self._epoch: Epoch | None = None
-        self._is_unanchored = False  # the epoch's time is not known yet
-        self._no_keyframe_since_us: int | None = None  # since when pictures come and none is a keyframe
+        self._is_unanchored = False  # whether the epoch's wall-clock time is still undetermined
+        self._no_keyframe_since_us: int | None = None  # arrival of the first picture that waits for a keyframe
         self._republished_us = context.clock.monotonic_us()
 
     def feed(self, pictures: list[Picture]) -> None:
-        """Pictures as they come, in decode order.
+        """Takes pictures as they arrive, in decode order.
 
         Raises:
-            ReadError: there is no use in reading on.
+            ReadError: the connection is to be closed.
         """
         self._check_host_clock()
         self.republish_if_due()
@@ -68,10 +68,10 @@ class Stream:
             self._feed_splitter(picture)
 
     def close(self, cause: Cause, detail: str, next_retry_s: float) -> bool:
-        """Ends the running epoch, and what comes next is in none; False if nothing of this was told.
+        """Ends the running epoch, if any. Returns False if `cause` was not reported.
 
-        There is none, or the camera failed right behind a standstill of this process. What is missing began with us then,
-        so the epoch ends with that, and what the camera did is still to be told.
+        That is so if no epoch is running, or if the camera failed right after a stall of this process: the epoch then
+        ends with `service_down`, since the stall came first, and the caller has yet to report the camera's failure.
         """
         epoch = self._epoch
         if epoch is None:
@@ -85,13 +85,13 @@ class Stream:
         return self._close_epoch(epoch, End(cause, detail, interval_us), next_retry_s)
 
     def abort(self, cause: Cause, detail: str, next_retry_s: float) -> None:
-        """Ends the running epoch without what it still holds."""
+        """Ends the running epoch and discards its pending pictures."""
         if self._epoch is not None:
             self._epoch.abort(cause, detail, next_retry_s=next_retry_s)
             self._epoch = None
 
     def republish_if_due(self) -> None:
-        """Repeats the event in force every hour."""
+        """Repeats `connected` every hour."""
         now_us = self._context.clock.monotonic_us()
         if self._epoch is not None and now_us - self._republished_us >= REPUBLISH_INTERVAL_US:
             self._republished_us = now_us
@@ -115,7 +115,7 @@ class Stream:
                 self._handle_missing_keyframe(picture)
 
     def _apply_transition(self, decisions: list[Decision], picture: Picture) -> None:
-        """An epoch ends, or one begins, or both with one picture: the new one is made before anything is said of the old."""
+        """Ends an epoch, starts one, or both. The new one is created before the old one's end is reported as interrupted."""
         next_epoch: Epoch | None = None
         problem: BitstreamError | None = None
         if any(isinstance(step, Start) for step in decisions):
@@ -140,7 +140,11 @@ class Stream:
                     self._handle_missing_keyframe(picture)
 
     def _acquire_epoch(self, decisions: list[Decision], now_us: int) -> None:
-        """Raises ReadError, once the epoch before has ended, if as many have begun as may."""
+        """Counts the start of an epoch.
+
+        Raises:
+            ReadError: too many epochs were started; the previous one has been ended.
+        """
         if self._rate_limits.epochs.try_acquire(now_us):
             return
         for decision in decisions:
@@ -161,7 +165,7 @@ class Stream:
 
     def _start_epoch(self, epoch: Epoch) -> None:
         if self._audio is not None:
-            self._audio.audio_sync.reset()  # the epoch before has had its rest of the sound
+            self._audio.audio_sync.reset()  # the previous epoch has drained the rest of its audio
         self._epoch, self._is_unanchored = epoch, True
         self._no_keyframe_since_us = None
         self._republished_us = self._context.clock.monotonic_us()
@@ -179,11 +183,11 @@ class Stream:
         deviation_us = self._epoch.deviation_us
         if deviation_us is None:
             return
-        # Behind a pause of the machine it is our clock that stood still, and what the socket had kept seems to come early.
+        # After a pause of the machine our monotonic clock is behind, and pictures buffered by the socket seem early.
         cause: Cause = "service_down" if self._follows_stall(self._epoch) else "stream_error"
         pending_pictures = self._epoch.discard()
-        self.close(cause, f"its media clock is off by {deviation_us / 1e6:.1f} s", 0.0)
-        for picture in pending_pictures:  # they are the next epoch's, from a keyframe on
+        self.close(cause, f"media clock deviates from the wall clock by {deviation_us / 1e6:.1f} s", 0.0)
+        for picture in pending_pictures:  # they belong to the next epoch, from a keyframe on
             self._feed_splitter(picture)
 
     def _is_too_far_ahead(self, epoch: Epoch, appended: Append) -> bool:
@@ -201,11 +205,11 @@ class Stream:
         self._close_epoch(epoch, end, interrupted=interrupted)
 
     def _follows_stall(self, epoch: Epoch) -> bool:
-        """Whether its last pictures came right behind a standstill of this process: the socket had kept them."""
+        """True if its last pictures arrived right after a stall of this process: the socket had buffered them."""
         return self._context.stall_detector.has_stalled_since(epoch.last_arrival_us - STALL_US)
 
     def _close_epoch(self, epoch: Epoch, end: End, next_retry_s: float = 0.0, *, interrupted: bool = True) -> bool:
-        """False if nothing was told: pictures that came all at once behind a standstill, nobody knows when they were taken."""
+        """Returns False if nothing was reported: pictures that arrived all at once after a stall have no known time."""
         self._source.use_precise_arrival()
         cause, detail, has_published = end.cause, end.detail, True
         if not epoch.is_anchored and self._follows_stall(epoch):
@@ -218,7 +222,7 @@ class Stream:
                 next_retry_s=next_retry_s,
                 interrupted=interrupted,
             )
-        self._epoch = None  # not before: what breaks in between leaves it to be abandoned
+        self._epoch = None  # last: if the above fails, `abort` still has to end it
         return has_published
 
     def _check_host_clock(self) -> None:
@@ -230,9 +234,9 @@ class Stream:
             return
         step_us = host_clock.offset_us - epoch.offset_us
         if abs(step_us) > MAX_SKEW_US and not host_clock.is_uncertain:
-            # If the machine was paused, it is the monotonic clock that is behind: nobody's clock was wrong.
+            # After a pause of the machine the monotonic clock is behind: the wall clock has not stepped.
             cause: Cause = "service_down" if self._follows_stall(epoch) else "clock_step"
-            self.close(cause, f"our clock moved by {step_us / 1e6:.1f} s", 0.0)
+            self.close(cause, f"the host's clock stepped by {step_us / 1e6:.1f} s", 0.0)
 
     def _handle_missing_keyframe(self, picture: Picture) -> None:
         if self._no_keyframe_since_us is None:
@@ -240,7 +244,7 @@ class Stream:
         elif picture.arrival_us - self._no_keyframe_since_us >= MAX_KEYFRAME_WAIT_US:
             has_stalled = self._context.stall_detector.has_stalled_since(
                 self._no_keyframe_since_us
-            )  # then it was we who kept them waiting
+            )  # then the delay was ours
             self._no_keyframe_since_us = picture.arrival_us
             if not has_stalled:
                 wait_s = MAX_KEYFRAME_WAIT_US / 1e6

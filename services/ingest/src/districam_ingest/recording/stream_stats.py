@@ -1,4 +1,4 @@
-"""What is told of an epoch's pictures beside storing them: metrics, the camera's profile, its clock."""
+"""Statistics of an epoch's pictures: metrics, and the events `profile` and `clock`."""
 
 from typing import Final
 
@@ -14,11 +14,11 @@ from districam_ingest.recording.rate_limits import CameraRateLimits
 from districam_ingest.units import AccessUnit, Picture
 
 EXPORT_INTERVAL_US: Final = 2_000_000
-"""Metrics cost as much as all the rest that is done for a picture."""
+"""Updating metrics per picture would cost as much as all other processing of it."""
 
 
 class StreamStats:
-    """Sees every access unit of one epoch, in order."""
+    """Counts and measures every access unit of one epoch, in order."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class StreamStats:
         self._camera_us: int | None = None
 
     def record_arrival(self, picture: Picture, dts: int) -> None:
-        """A picture as it comes, before its time is known; `dts` in the reader's ticks."""
+        """Takes a picture on arrival, before its wall-clock time is known; `dts` in the reader's ticks."""
         self._last_arrival_us = picture.arrival_us
         self._jitter.feed(picture.arrival_us, dts)
 
@@ -67,7 +67,7 @@ class StreamStats:
             self._record_window(unit.start_us, window)
 
     def export(self) -> None:
-        """Lets the metrics know of all that was seen; to be called at the end."""
+        """Adds the counts not exported yet to the metrics; also to be called at the epoch's end."""
         if not self._unexported_units:
             return
         newest_us = self._newest_us
@@ -75,7 +75,9 @@ class StreamStats:
         self._bytes.inc(self._unexported_bytes)
         self._packets_lost.inc(self._unexported_lost_packets)
         self._pictures_damaged.inc(self._unexported_damaged)
-        metrics.LAST_ACCESS_UNIT.labels(self._camera_id).set(newest_us / 1e6)  # none before: 0 would be a lie
+        metrics.LAST_ACCESS_UNIT.labels(self._camera_id).set(
+            newest_us / 1e6
+        )  # no series before the first picture: 0 would be 1970
         if self._camera_us is not None:
             metrics.CLOCK_OFFSET.labels(self._camera_id).set((self._camera_us - newest_us) / 1e6)
         self._unexported_units = self._unexported_bytes = self._unexported_lost_packets = self._unexported_damaged = 0
@@ -97,7 +99,7 @@ class StreamStats:
         self._sinks.send_queue.put_event(self._camera_id, event)
 
     def _record_window(self, at_us: int, window: ProfileWindow) -> None:
-        """Ten seconds' findings; the profile is told when it is another one."""
+        """Exports a window's measurements; sends `profile` if its findings have changed."""
         metrics.FPS.labels(self._camera_id).set(window.fps)
         if self._video_parameters.fps is None:
             metrics.NOMINAL_FPS.remove_by_labels({"camera": self._camera_id})
@@ -117,7 +119,7 @@ class StreamStats:
 
     def _auth_defects(self) -> tuple[str, ...]:
         if self._source_info.auth == "basic" and not self._camera.url.startswith("rtsps:"):
-            return ("the password goes to it in clear (Basic): switch Digest on",)
+            return ("password is sent in clear text (Basic authentication): enable Digest on the camera",)
         return ()
 
     def _profile(self, at_us: int, window: ProfileWindow, defects: tuple[str, ...]) -> Profile:

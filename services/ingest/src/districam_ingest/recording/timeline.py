@@ -1,12 +1,11 @@
-"""The camera's media clock on our clock: the least delayed arrival decides, and time never jumps inside an epoch.
+"""Maps a camera's media clock to wall time by the least delayed arrivals; time never jumps within an epoch.
 
-The network only ever delays a picture. So of all pictures of the first second the one that came soonest tells best
-when the media clock's zero was. Later windows correct the rate, by 500 ppm at most: a quartz is better than that, and
-what is faster is a jump, which ends the epoch.
+The network only adds delay, so the least delayed picture of the first second best tells the wall time of the media
+clock's zero (the anchor). Later windows correct the rate, by at most 500 ppm: a quartz is better than that, and any
+faster change is a jump, which ends the epoch.
 
-Pictures that come over a second late are held back. Either the network was slow, and one will be on time again: then all
-keep the times at which they were taken. Or none of ten seconds is: then the encoder had paused, and its timestamps had not
-shown it; they are not this epoch's.
+Pictures over a second late are held. If a later one is on time, the network was slow, and all keep their media times.
+If none within ten seconds is, the encoder paused without showing it in its timestamps: they belong to the next epoch.
 """
 
 from typing import Final
@@ -17,13 +16,13 @@ from districam_ingest.units import AccessUnit, Picture
 
 ANCHOR_WINDOW_US: Final = 1_000_000
 MAX_UNCERTAIN_WINDOW_US: Final = 10_000_000
-"""How long an anchor is waited for while nobody knows what time it is."""
+"""How long anchoring is delayed at most while the host's clock is uncertain."""
 WINDOW_US: Final = 10_000_000
 MAX_DRIFT_PPM: Final = 500
 MAX_DEVIATION_US: Final = 1_000_000
 MAX_PENDING_PICTURES, MAX_PENDING_KEYFRAMES = 2_000, 500
-"""Pictures, and keyframes of them, each of which will be a fragment: what a socket keeps of any camera while this process stands
-still is hardly more."""
+"""Bounds on held pictures, and on keyframes among them, each of which starts a fragment. A socket's buffer hardly holds
+more of any camera while this process is stalled."""
 
 
 class _TimedPicture:
@@ -35,13 +34,13 @@ class _TimedPicture:
 
 
 class Timeline:
-    """One epoch's clock.
+    """Assigns wall times to one epoch's pictures.
 
     Args:
-        offset_us: our wall clock minus the monotonic clock when the epoch began.
+        offset_us: our wall clock minus the monotonic clock at the start of the epoch.
 
     Attributes:
-        pending_bytes: of the pictures that are held.
+        pending_bytes: bytes of the pictures held.
     """
 
     def __init__(self, offset_us: int) -> None:
@@ -64,14 +63,14 @@ class Timeline:
 
     @property
     def shift_ticks(self) -> int:
-        """From the reader's ticks to the epoch's media clock, once anchored."""
+        """Offset from the reader's ticks to the epoch's media clock; valid once anchored."""
         return self._shift_ticks
 
     @property
     def deviation_us(self) -> int | None:
-        """How far the media clock is off ours, if over a second: even the least delayed picture of a window was.
+        """Deviation of the media clock from ours, if even the least delayed picture of a window is over a second off.
 
-        An encoder that paused without a leap in its timestamps looks so. Correcting it would take hours.
+        Typical of an encoder that paused without a jump in its timestamps. Correcting it at 500 ppm would take hours.
         """
         if self._pending_deviation_us is not None:
             return self._pending_deviation_us
@@ -79,24 +78,24 @@ class Timeline:
         return correction_left_us if abs(correction_left_us) > MAX_DEVIATION_US else None
 
     def compute_ahead_us(self, picture: Picture, dts: int) -> int:
-        """By how much media time would have left the arrivals behind with this picture; 0 once anchored.
+        """How much more media time than arrival time has passed since the first picture; 0 once anchored.
 
-        So far before its first picture came, and a little more, an epoch would begin.
+        The epoch would start at least this long before its first picture arrived.
         """
         if self._anchor_us is not None or not self._pending:
             return 0
         return ticks.to_us(dts - self._first_dts) - (picture.arrival_us - self._pending[0].picture.arrival_us)
 
     def set_offset(self, offset_us: int) -> None:
-        """Our wall clock minus the monotonic clock is another now; heeded until the epoch is anchored."""
+        """Updates our wall clock minus the monotonic clock; no effect once the epoch is anchored."""
         self._offset_us = offset_us
 
     def feed(
         self, picture: Picture, dts: int, *, is_keyframe: bool, is_clock_uncertain: bool = False
     ) -> list[AccessUnit]:
-        """Takes the next picture in decode order; gives those whose time is now known, none in the first second.
+        """Takes the next picture in decode order; returns those whose time is now known.
 
-        Nor while our own clock is `is_clock_uncertain`, up to `DOUBT_US`.
+        There are none in the first second; while `is_clock_uncertain`, none for up to `MAX_UNCERTAIN_WINDOW_US`.
         """
         if self._anchor_us is None and not self._pending:
             self._first_dts = dts
@@ -121,9 +120,9 @@ class Timeline:
         return []
 
     def flush(self) -> list[AccessUnit]:
-        """Gives what is held: on time again, after the first second, at an early end, or since there is no room for it.
+        """Returns the pictures held, anchoring the epoch first if it is not.
 
-        Anchors, if nothing did yet.
+        Called when a picture is on time again, after the first second, at the epoch's end, or if memory is short.
         """
         if not self._pending:
             return []
@@ -134,18 +133,18 @@ class Timeline:
         return [self._to_access_unit(placed, self._anchor_us) for placed in pending]
 
     def discard(self) -> list[Picture]:
-        """Takes back what is held."""
+        """Removes and returns the pictures held."""
         pending, self._pending, self.pending_bytes, self._pending_keyframes = self._pending, [], 0, 0
         return [placed.picture for placed in pending]
 
     def _anchor(self) -> None:
-        """On what has arrived so far."""
+        """Anchors on the least delayed picture of those held."""
         anchor_us = self._offset_us + min(p.picture.arrival_us - p.media_us for p in self._pending)
         self._anchor_us = anchor_us
         self._shift_ticks = ticks.from_us(anchor_us) - self._first_dts
 
     def _compute_late_us(self, timed: _TimedPicture, anchor_us: int) -> int:
-        """How much later it came than the corrected clock says."""
+        """How late it arrived relative to the corrected media clock."""
         due_us = anchor_us + timed.media_us + round(self._correction_us)
         return timed.picture.arrival_us + self._offset_us - due_us
 
@@ -164,11 +163,11 @@ class Timeline:
         )
 
     def _update_correction(self, media_us: int, delay_us: int) -> None:
-        """Follows the least delay of each window, no faster than `MAX_DRIFT_PPM`."""
+        """Follows the minimum delay of each window, no faster than `MAX_DRIFT_PPM`."""
         step_us, self._last_media_us = media_us - self._last_media_us, media_us
         max_step_us = step_us * MAX_DRIFT_PPM / 1e6
         self._correction_us += max(-max_step_us, min(max_step_us, self._target_us - self._correction_us))
-        if delay_us - self._correction_us <= MAX_DEVIATION_US:  # what a slow network has kept says nothing of clocks
+        if delay_us - self._correction_us <= MAX_DEVIATION_US:  # else late by the network, not by clocks
             min_delay_us = self._window_min_delay_us
             self._window_min_delay_us = delay_us if min_delay_us is None else min(min_delay_us, delay_us)
         if media_us - self._window_start_us >= WINDOW_US and self._window_min_delay_us is not None:
