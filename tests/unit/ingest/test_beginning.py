@@ -75,7 +75,9 @@ def broken_at(kind: str, nth: int) -> Breaking:
     try:
         stream.feed(changed[1:])
     except ZeroDivisionError:
-        stream.abort("stream_error", "internal error in ingest while processing the stream", 0.5)  # as `CameraLife` does
+        stream.abort(
+            "stream_error", "internal error in ingest while processing the stream", 0.5
+        )  # as `CameraLife` does
     assert not queue.is_armed, "the bug was not met"
     return queue
 

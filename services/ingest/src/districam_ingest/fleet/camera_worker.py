@@ -183,8 +183,6 @@ class CameraWorker:
                 last_read_us = clock.monotonic_us()
 
     def _report_refused(self, cause: Cause, detail: str) -> None:
-        metrics.CONNECTED.labels(self.camera.camera_id).set(
-            0
-        )  # creates the series for a camera that has never connected
+        metrics.CONNECTED.labels(self.camera.camera_id).set(0)  # also if it has never connected: the series must exist
         metrics.RECONNECTS.labels(self.camera.camera_id, cause).inc()
         report_refused(self.camera, self._context, cause, detail, self._retry_s())

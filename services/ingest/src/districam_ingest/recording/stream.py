@@ -242,9 +242,8 @@ class Stream:
         if self._no_keyframe_since_us is None:
             self._no_keyframe_since_us = picture.arrival_us
         elif picture.arrival_us - self._no_keyframe_since_us >= MAX_KEYFRAME_WAIT_US:
-            has_stalled = self._context.stall_detector.has_stalled_since(
-                self._no_keyframe_since_us
-            )  # then the delay was ours
+            # After a stall of this process the delay was ours, not the camera's.
+            has_stalled = self._context.stall_detector.has_stalled_since(self._no_keyframe_since_us)
             self._no_keyframe_since_us = picture.arrival_us
             if not has_stalled:
                 wait_s = MAX_KEYFRAME_WAIT_US / 1e6

@@ -75,9 +75,7 @@ class StreamStats:
         self._bytes.inc(self._unexported_bytes)
         self._packets_lost.inc(self._unexported_lost_packets)
         self._pictures_damaged.inc(self._unexported_damaged)
-        metrics.LAST_ACCESS_UNIT.labels(self._camera_id).set(
-            newest_us / 1e6
-        )  # no series before the first picture: 0 would be 1970
+        metrics.LAST_ACCESS_UNIT.labels(self._camera_id).set(newest_us / 1e6)  # no series earlier: 0 would be 1970
         if self._camera_us is not None:
             metrics.CLOCK_OFFSET.labels(self._camera_id).set((self._camera_us - newest_us) / 1e6)
         self._unexported_units = self._unexported_bytes = self._unexported_lost_packets = self._unexported_damaged = 0
