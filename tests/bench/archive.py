@@ -48,7 +48,7 @@ class Archive:
     home: Path
     kafka: KafkaSettings
     s3: S3Settings
-    vault: VersionedBucket
+    bucket: VersionedBucket
     redis: Redis
     redis_url: str
     camera_ids: list[str]
@@ -71,8 +71,8 @@ class Archive:
             stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            out, said = await child.communicate()
-        assert child.returncode == 0, (out[-2000:], said[-2000:])
+            out, stderr = await child.communicate()
+        assert child.returncode == 0, (out[-2000:], stderr[-2000:])
         return json.loads(out.splitlines()[-1])
 
     @asynccontextmanager
@@ -150,9 +150,9 @@ async def running(home: Path, cameras: int, *, retention_days: int, object_lock:
         )  # fmt: skip
         ids = [f"cam-{n:03}" for n in range(cameras)]
         await make_topics(settings)
-        async with VersionedBucket.open(s3) as vault, Publisher.open(settings, "bench") as publisher:
-            await vault.create_bucket(object_lock=object_lock)
-            await put(vault, names.SITE_MARKER, json.dumps({"site": "local", "created": "", "schema": 1}).encode())
+        async with VersionedBucket.open(s3) as bucket, Publisher.open(settings, "bench") as publisher:
+            await bucket.create_bucket(object_lock=object_lock)
+            await put(bucket, names.SITE_MARKER, json.dumps({"site": "local", "created": "", "schema": 1}).encode())
             for one in ids:
                 record = Camera(
                     camera_id=one,
@@ -163,7 +163,7 @@ async def running(home: Path, cameras: int, *, retention_days: int, object_lock:
                     updated_us=1,
                 )
                 await publisher.publish(names.CAMERAS, wire.camera_message(record, site="local"))
-            yield Archive(home, settings, s3, vault, redis, server.url, ids)
+            yield Archive(home, settings, s3, bucket, redis, server.url, ids)
 
 
 async def make_topics(settings: KafkaSettings) -> None:
@@ -174,10 +174,10 @@ async def make_topics(settings: KafkaSettings) -> None:
         await topics.apply(admin, topics.plan(wanted, found), found, 60)
 
 
-async def put(vault: VersionedBucket, key: str, body: bytes) -> None:
+async def put(bucket: VersionedBucket, key: str, body: bytes) -> None:
     shape = {"codecs": "avc1.640028", "width": "1920", "height": "1080"}
     digest = hashlib.sha256(body).hexdigest()
-    await vault.put(key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False)
+    await bucket.put(key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False)
 
 
 def keys(camera_ids: list[str], count: int, end_us: int) -> Iterator[str]:
@@ -200,7 +200,7 @@ async def put_segments(archive: Archive, count: int, end_us: int) -> float:
 
     async def work() -> None:
         for key in left:
-            await put(archive.vault, key, BODY)
+            await put(archive.bucket, key, BODY)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(_CONCURRENCY):

@@ -153,13 +153,13 @@ def _clip(site: Site, pool: urllib3.PoolManager) -> tuple[Reading, float, float]
         "GET", f"{site.api.url}/v1/cameras/{site.camera_id}/clip.mp4", fields=window, preload_content=False
     )
     assert answer.status == 200, answer.read()
-    size, first_s, looked_s, max_rss_bytes = 0, 0.0, began_s, 0
+    size, first_s, sampled_s, max_rss_bytes = 0, 0.0, began_s, 0
     for piece in answer.stream(_READ_BYTES):
         now_s = time.perf_counter()
         first_s = first_s or now_s - began_s
         size += len(piece)
-        if now_s - looked_s > _RSS_INTERVAL_S:
-            looked_s, max_rss_bytes = now_s, max(max_rss_bytes, site.api.rss_bytes())
+        if now_s - sampled_s > _RSS_INTERVAL_S:
+            sampled_s, max_rss_bytes = now_s, max(max_rss_bytes, site.api.rss_bytes())
     answer.release_conn()
     assert size >= site.bytes, f"{size} of {site.bytes} bytes"
     read = meter.read(size)

@@ -56,7 +56,7 @@ async def measure_list_rate(archive: Archive, days: ObjectsByDay) -> float:
     async def work() -> None:
         nonlocal count
         while left:
-            async for page in archive.vault.object_pages(left.popleft()):
+            async for page in archive.bucket.object_pages(left.popleft()):
                 count += len(page)
 
     async with asyncio.TaskGroup() as tasks:

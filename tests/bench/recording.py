@@ -86,8 +86,8 @@ class Recording:
         from_us, to_us = sent[0].sent_us - 2_000_000, time.time_ns() // 1000
         listed = await self.api.segments(camera_id, from_us, to_us)
         stored: list[StoredPicture] = []
-        async for one in self.archive.vault.list(f"{camera_id}/"):
-            stored += await asyncio.to_thread(parse_stored_pictures, await self.archive.vault.get(one.key))
+        async for one in self.archive.bucket.list(f"{camera_id}/"):
+            stored += await asyncio.to_thread(parse_stored_pictures, await self.archive.bucket.get(one.key))
         return CameraRecord(
             sent=sent,
             stored=stored,

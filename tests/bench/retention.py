@@ -41,7 +41,7 @@ class SegmentWriter:
         while not until.is_set():
             began_s = time.monotonic()
             key = self._key(len(self.keys))
-            await put(self._archive.vault, key, _BODY)
+            await put(self._archive.bucket, key, _BODY)
             self._times.append((time.monotonic() - began_s) * 1e3)
             self.keys.add(key)
             await asyncio.sleep(max(0.0, 10 / CAMERAS - (time.monotonic() - began_s)))
@@ -82,7 +82,7 @@ async def measure_retention(archive: Archive, count: int, rate: int, baseline_s:
             while await archive.redis.keys("dc1:seg:*"):
                 await asyncio.sleep(0.1)
         done.set()
-    left = {one.key async for one in archive.vault.versions("cam-")}
+    left = {one.key async for one in archive.bucket.versions("cam-")}
     return {
         "objects": count,
         "deleted_s": round(count / taken_s),

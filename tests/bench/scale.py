@@ -154,16 +154,16 @@ async def _publish_initial_state(site: Servers, month: Month) -> None:
         for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION):
             for place, end in (await groups.end_offsets(await groups.partitions(topic))).items():
                 await site.redis.hset(names.APPLIED, f"{place.topic}:{place.number}", str(end))
-    async with VersionedBucket.open(site.s3) as vault:
-        await vault.create_bucket(object_lock=True)
+    async with VersionedBucket.open(site.s3) as bucket:
+        await bucket.create_bucket(object_lock=True)
         marker = json.dumps({"site": "local", "created": "", "schema": 1}).encode()
-        await put(vault, names.SITE_MARKER, marker)
+        await put(bucket, names.SITE_MARKER, marker)
         for camera_id in month.camera_ids[:HOLDS]:
             hold = Hold(
                 id=secrets.token_hex(8), camera_id=camera_id, from_us=month.first_us, to_us=month.first_us + names.HOUR_US,
                 reason="bench", placed_by="bench", placed_us=month.now_us,
             )  # fmt: skip
-            await HoldStore(vault).place(hold)
+            await HoldStore(bucket).place(hold)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from districam_devkit.servers import ServerUnavailable
 from fault.counted import cost
-from fault.report import Outcome, judged, write
+from fault.report import Outcome, evaluate, write
 from fault.rows import ROWS, Row
 from fault.scene import Scene, playing
 
@@ -58,7 +58,7 @@ async def _district(rows: Sequence[Row], home: Path, brokers: int) -> list[Outco
                 _keep_logs(home)
                 raise ServerUnavailable(f"{row.name}: no recovery in time; logs in .devkit/fault-logs") from None
             outcomes.append(outcome)
-            print(f"[{number}/{len(rows)}] {_told(outcome)}", flush=True)
+            print(f"[{number}/{len(rows)}] {_format_outcome(outcome)}", flush=True)
             if outcome.wrong:
                 _keep_logs(home)
     return outcomes
@@ -73,10 +73,10 @@ async def _one(scene: Scene, row: Row) -> Outcome:
     fault_s, healed_us = time.monotonic() - began_s, _now_us()
     recovery_s = await scene.recovered(healed_us)
     await asyncio.sleep(AFTER_S)
-    return judged(row, fault_s, recovery_s, await cost(scene, from_us, _now_us()))
+    return evaluate(row, fault_s, recovery_s, await cost(scene, from_us, _now_us()))
 
 
-def _told(outcome: Outcome) -> str:
+def _format_outcome(outcome: Outcome) -> str:
     cost_ = outcome.cost
     verdict = "BROKEN" if outcome.wrong else "ok"
     return (

@@ -76,9 +76,9 @@ async def _nothing_ahead(scene: Scene) -> None:
         found = await scene.api.segments(camera_id, now_us + MINUTE_S * 1_000_000, now_us + 10 * 3_600_000_000)
         if found:
             raise AssertionError(f"{camera_id} has footage in the future: {found[:2]}")
-    told = await scene.pipeline["indexer"].metric("districam_last_segment_end_timestamp_seconds")
-    if max(told.values()) > time.time():
-        raise AssertionError(f"the newest segments end in the future: {told}")
+    last_end_s = await scene.pipeline["indexer"].metric("districam_last_segment_end_timestamp_seconds")
+    if max(last_end_s.values()) > time.time():
+        raise AssertionError(f"the newest segments end in the future: {last_end_s}")
 
 
 async def broker_off(scene: Scene, by_s: float) -> None:
@@ -90,9 +90,9 @@ async def broker_off(scene: Scene, by_s: float) -> None:
     set_off(scene.clocks, by_s)
     try:
         await asyncio.sleep(30)
-        told = await scene.pipeline["ingest"].metric("districam_ingest_broker_clock_apart_seconds")
-        off = {name: apart for name, apart in told.items() if abs(apart) > abs(by_s) / 2}
+        last_end_s = await scene.pipeline["ingest"].metric("districam_ingest_broker_clock_apart_seconds")
+        off = {name: apart for name, apart in last_end_s.items() if abs(apart) > abs(by_s) / 2}
         if len(off) != 1:
-            raise AssertionError(f"one broker is {by_s} s off, and ingest says {told}")
+            raise AssertionError(f"one broker is {by_s} s off, and ingest says {last_end_s}")
     finally:
         set_off(scene.clocks, 0)

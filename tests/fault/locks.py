@@ -23,10 +23,10 @@ async def fresh_footage_deleted(scene: Scene) -> None:
         AssertionError: one is gone, or there was none.
     """
     tried, since_us, until_s = 0, time.time_ns() // 1000, time.monotonic() + TRIES_S
-    async with VersionedBucket.open(_settings(scene.servers.s3)) as vault:
+    async with VersionedBucket.open(_settings(scene.servers.s3)) as bucket:
         while time.monotonic() < until_s:
-            found = [one async for one in vault.versions("") if _is_since(one, since_us)]
-            gone = await _deleted(vault, found)
+            found = [one async for one in bucket.versions("") if _is_since(one, since_us)]
+            gone = await _deleted(bucket, found)
             if gone:
                 raise AssertionError(f"{len(gone)} of {len(found)} were deleted, such as {gone[0].key}")
             tried += len(found)
@@ -41,11 +41,11 @@ def _is_since(version: ObjectVersion, since_us: int) -> bool:
     return names.parse_segment_object_key(version.key, version.size).entry.start_us >= since_us
 
 
-async def _deleted(vault: VersionedBucket, versions: list[ObjectVersion]) -> list[ObjectVersion]:
+async def _deleted(bucket: VersionedBucket, versions: list[ObjectVersion]) -> list[ObjectVersion]:
     gone: list[ObjectVersion] = []
     for n in range(0, len(versions), _AT_ONCE):
         some = versions[n : n + _AT_ONCE]
-        kept = set(await vault.delete_versions(some))
+        kept = set(await bucket.delete_versions(some))
         gone += [one for one in some if one not in kept]
     return gone
 

@@ -18,10 +18,10 @@ from districam_devkit.simcam.process import running_simulator
 from fault.scene import CLIP, SEGMENT_S, Scene
 
 SEEN_S = 60
-LOOKING: tuple[str, ...] = ("api", "ingest")
-LOOKED_AT = 4
+DECODING_SERVICES: tuple[str, ...] = ("api", "ingest")
+SNAPSHOTS = 4
 """So many ask for a picture at once, as a page of cameras does."""
-GROWN_MOST_KIB = 200 << 10
+MAX_GROWTH_KIB = 200 << 10
 """A picture of 8,192 by 4,320 is 53 MiB in a decoder's planes alone, and there are several."""
 
 
@@ -43,15 +43,15 @@ async def exploding(scene: Scene) -> None:
     Raises:
         AssertionError: whoever asks waits, or the api or ingest decodes it in its own memory.
     """
-    before: dict[str, int] = {name: _rss_kib(scene, name) for name in LOOKING}
+    before: dict[str, int] = {name: _rss_kib(scene, name) for name in DECODING_SERVICES}
     async with _recording(scene, ["vast", "exploding"]):
         await _until(lambda: _is_stored(scene, "evil-vast"), "it is not recorded")
         await _until(lambda: _is_lost(scene, "evil-exploding", "stream_error"), "its size is not told")
-        statuses = await _looked_at(scene, "evil-vast")
+        statuses = await _request_snapshots(scene, "evil-vast")
         if not statuses <= {200, 404, 503}:
             raise AssertionError(f"a snapshot was answered with {statuses}")
         for name, rss_kib in before.items():
-            if _rss_kib(scene, name) - rss_kib > GROWN_MOST_KIB:
+            if _rss_kib(scene, name) - rss_kib > MAX_GROWTH_KIB:
                 raise AssertionError(f"{name} has grown from {rss_kib} KiB to {_rss_kib(scene, name)} KiB")
 
 
@@ -127,13 +127,13 @@ async def _are_gone(scene: Scene, names: Sequence[str]) -> bool:
     return not {row["camera_id"] for row in await scene.api.streams()} & set(names)
 
 
-async def _looked_at(scene: Scene, camera_id: str) -> set[int]:
+async def _request_snapshots(scene: Scene, camera_id: str) -> set[int]:
     """The answers to those who ask for its picture; somebody else's question is answered meanwhile."""
     now_us = time.time_ns() // 1000
     newest = max(one.start_us for one in await scene.api.segments(camera_id, now_us - 60_000_000, now_us))
     path, query = f"/v1/cameras/{camera_id}/snapshot.jpg", {"at": format_instant(newest + 100_000)}
     async with httpx.AsyncClient(base_url=scene.pipeline.api_url, timeout=30) as http:
-        asked = [asyncio.ensure_future(http.get(path, params=query)) for _ in range(LOOKED_AT)]
+        asked = [asyncio.ensure_future(http.get(path, params=query)) for _ in range(SNAPSHOTS)]
         async with asyncio.timeout(5):
             await scene.api.streams()
         return {answer.status_code for answer in await asyncio.gather(*asked)}

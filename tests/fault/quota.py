@@ -30,6 +30,6 @@ async def _shell(s3: seaweedfs.S3, *commands: str) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(SHELL_S):
-        said, _ = await process.communicate("\n".join([*commands, "exit", ""]).encode())
-    if b"error" in said.lower():
-        raise AssertionError(said.decode(errors="replace"))
+        output, _ = await process.communicate("\n".join([*commands, "exit", ""]).encode())
+    if b"error" in output.lower():
+        raise AssertionError(output.decode(errors="replace"))

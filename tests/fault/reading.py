@@ -97,9 +97,9 @@ async def broker_compresses(scene: Scene) -> None:
         await scene.recovered(time.time_ns() // 1000)
     finally:
         await admin.close()
-    told = await run_command("districam_common.admin.topics", "apply", environment=scene.servers.environment())
-    if told.count("compression.type zstd -> uncompressed") != len(_TOPICS):
-        raise AssertionError(f"the topics still compress: {told}")
+    output = await run_command("districam_common.admin.topics", "apply", environment=scene.servers.environment())
+    if output.count("compression.type zstd -> uncompressed") != len(_TOPICS):
+        raise AssertionError(f"the topics still compress: {output}")
 
 
 _TOPICS = (names.CAMERAS, names.FRAGMENTS, names.KEYFRAMES, names.SEGMENTS, names.STREAMS, names.DEADLETTERS)

@@ -41,7 +41,7 @@ class Outcome:
         }
 
 
-def judged(row: Row, fault_s: float, recovery_s: float, cost: Cost) -> Outcome:
+def evaluate(row: Row, fault_s: float, recovery_s: float, cost: Cost) -> Outcome:
     """Whether it cost no more than it may."""
     wrong: list[str] = []
     if cost.unaccounted:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from districam_devkit.servers.process import Child
 from districam_devkit.services import SERVICES
-from fault import clocks, doors, index, locks, peers, quota, reading, records, streams, torn
+from fault import clients, clocks, index, locks, peers, quota, reading, records, streams, torn
 from fault.scene import BYTES_S, GOP_S, Scene
 
 BACK_S = GOP_S + 2
@@ -248,8 +248,8 @@ ROWS = (
         {"stream_changed": BACK_S},
     ),
     Row("forged expired until tomorrow, on both topics, and Redis flushed", records.forged_expired),
-    Row("500 slow connections at the api for 30 s", doors.slow_connections),
-    Row("eight sleeping downloads of one viewer at the api", doors.sleeping_downloads),
+    Row("500 slow connections at the api for 30 s", clients.slow_connections),
+    Row("eight sleeping downloads of one viewer at the api", clients.sleeping_downloads),
     Row("all fresh footage deleted with the store's own keys, for 20 s", locks.fresh_footage_deleted),
     Row("hostile banner beside recording", peers.banner),
     Row("exploding picture beside recording, and asked for", peers.exploding),

@@ -28,7 +28,7 @@ from fault.scene import Scene, playing
 SERVICES_TOO_S, WARM_S = 300, 600
 SAMPLE_S = 5
 COURSE_S = 300
-GROWTH_MOST_PCT = 2.0
+MAX_GROWTH_PCT = 2.0
 APART_S, DEAD_S = (15, 45), (0.5, 5)
 
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
             }
         )
     )
-    grows = slopes is not None and any(slope > GROWTH_MOST_PCT for slope in slopes.values())
+    grows = slopes is not None and any(slope > MAX_GROWTH_PCT for slope in slopes.values())
     return 1 if counted.unaccounted or counted.duplicates or grows else 0
 
 
@@ -143,10 +143,10 @@ def growth_pct(samples: Sequence[tuple[float, float]]) -> float:
     for at_s, mib in samples:
         minute = int(at_s // 60)
         minutes[minute] = min(mib, minutes.get(minute, mib))
-    minute, least = np.array(sorted(minutes.items())).T
+    minute, minimum = np.array(sorted(minutes.items())).T
     a, b = np.triu_indices(len(minute), 1)
-    slope = float(np.median((least[b] - least[a]) / (minute[b] - minute[a])))
-    first_mib = float(np.median(least - slope * (minute - minute[0])))
+    slope = float(np.median((minimum[b] - minimum[a]) / (minute[b] - minute[a])))
+    first_mib = float(np.median(minimum - slope * (minute - minute[0])))
     return round(slope * float(minute[-1] - minute[0]) / first_mib * 100, 2)
 
 

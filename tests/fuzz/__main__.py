@@ -56,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _fuzz(name: str, seconds: float) -> list[Path]:
     runner: Runner = BytesRunner(TARGETS[name], FOLDER) if name in TARGETS else ApiRunner(FOLDER)
-    with show_progress(name, seconds) as tell:
-        ran = runner.run(seconds, tell)
+    with show_progress(name, seconds) as report:
+        ran = runner.run(seconds, report)
     runner.update_corpus()
     FuzzResults(ROOT / "docs" / "results").add(name, ran, len(corpus_files(name)))
     print(

@@ -100,9 +100,9 @@ def _recorded(codec: Codec, settings: int, nals: list[bytes]) -> FakeSendQueue:
     )
     sets = tuple(nals[:3]) if settings & HAS_SETS else ()
     shape = parse_audio_specific_config(AAC, 16_000) if settings & HAS_AUDIO else None
-    gate, epoch = EpochSplitter(codec, sets), None
+    splitter, epoch = EpochSplitter(codec, sets), None
     for number, picture in enumerate(_pictures(codec, nals, is_late=bool(settings & IS_LATE))):
-        for step in gate.decide(picture):
+        for step in splitter.decide(picture):
             if isinstance(step, Start):
                 with suppress(BitstreamError):
                     epoch = _epoch(step, codec, sinks, shape, number)
@@ -112,7 +112,7 @@ def _recorded(codec: Codec, settings: int, nals: list[bytes]) -> FakeSendQueue:
                 epoch.close(step.cause, step.detail, interval_us=step.interval_us)
                 epoch = None
     if epoch is not None:
-        epoch.close("handover", "no more comes", interval_us=gate.interval_us)
+        epoch.close("handover", "no more comes", interval_us=splitter.interval_us)
     return queue
 
 

@@ -34,11 +34,11 @@ def show_progress(name: str, seconds: float) -> Generator[OnProgress]:
 def _plain_progress(name: str, seconds: float) -> OnProgress:
     began_s = printed_s = time.monotonic()
 
-    def tell(news: str) -> None:
+    def report(news: str) -> None:
         nonlocal printed_s
         now_s = time.monotonic()
         if now_s - printed_s >= PLAIN_INTERVAL_S:
             printed_s = now_s
             print(f"{name}: {now_s - began_s:.0f} of {seconds:.0f} s, {news}", file=sys.stderr, flush=True)
 
-    return tell
+    return report

@@ -117,7 +117,7 @@ async def _outlives(
     await until(lambda: _says(indexer, "districam_storage_over_budget_bytes 2"))
 
     store, key = store_of(s3), stored[2].key
-    (version,) = [one async for one in locked.vault.versions(key)]
+    (version,) = [one async for one in locked.bucket.versions(key)]
     with pytest.raises(S3Error) as refused:
         store.remove_object(s3.bucket, key, version.version_id)
     assert refused.value.code == "AccessDenied"
@@ -129,12 +129,12 @@ async def _outlives(
     await locked.district.announce([late])
     assert (await api.of(hold_id))["state"] in ("enforced", "partial")
     await until(lambda: api.is_in_state(hold_id, "enforced", 3))
-    assert await locked.vault.has_legal_hold(late.key, await _version_of(locked, late.key))
+    assert await locked.bucket.has_legal_hold(late.key, await _version_of(locked, late.key))
 
     assert (await api.http.delete(f"/v1/holds/{hold_id}")).status_code == 422  # why?
     assert (await api.http.delete(f"/v1/holds/{hold_id}", params={"reason": "xong"})).status_code == 204
     await until(lambda: _has(locked, set()))
-    assert [one async for one in locked.vault.versions(f"{locked.camera_id}/")] == []
+    assert [one async for one in locked.bucket.versions(f"{locked.camera_id}/")] == []
     over = await api.of(hold_id)
     assert (over["state"], over["release_reason"], over["released_by"]) == ("released", "xong", "-")
     assert (await api.http.get("/v1/holds")).json()["holds"] == []
@@ -147,7 +147,7 @@ async def test_what_somebody_deletes_without_a_version_is_brought_back(locked: A
         stored = await locked.stock(start_us, start_us + 20 * S)
         hold_id = (await api.place(start_us, start_us + 60 * S)).json()["id"]
         await until(lambda: api.is_in_state(hold_id, "enforced", 2))
-    await locked.vault.delete([stored[0].key])
+    await locked.bucket.delete([stored[0].key])
     assert stored[0].key not in await locked.keys()
     async with locked.indexer():
         await until(lambda: _has(locked, {one.key for one in stored}))
@@ -174,7 +174,7 @@ async def test_what_has_expired_cannot_be_held_and_what_is_left_can(archive: Arc
         late = await api.place(edge_us - HOUR_US, edge_us + 2 * HOUR_US)
         assert late.status_code == 409
         assert late.json()["expired"][-1]["to"] == names.format_rfc3339(edge_us)
-        assert (await HoldStore(archive.vault).list_active()).readable == ()
+        assert (await HoldStore(archive.bucket).list_active()).readable == ()
         assert (await api.place(edge_us, edge_us + 2 * HOUR_US)).status_code == 201
 
 
@@ -202,7 +202,7 @@ async def test_what_is_told_of_a_window_after_its_hold_was_placed_outlives_the_t
     """The window lies ahead when the hold is placed. Later nothing of it is on the topic, as after 35 days."""
     now_us = SystemClock().now_us()
     event = lost(now_us + HOUR_US, archive.camera_id)
-    store = HoldStore(archive.vault)
+    store = HoldStore(archive.bucket)
     async with archive.indexer(), asking(archive, s3, tmp_path) as api:
         await until(lambda: archive.district.reader.revisions(archive.camera_id))
         await believe(archive)
@@ -250,7 +250,7 @@ async def _has(archive: Archive, keys: set[str]) -> bool:
 
 
 async def _version_of(archive: Archive, key: str) -> str:
-    (version,) = [one async for one in archive.vault.versions(key)]
+    (version,) = [one async for one in archive.bucket.versions(key)]
     return version.version_id or ""
 
 
@@ -281,10 +281,10 @@ async def test_a_viewers_key_can_neither_place_nor_see_nor_release_a_hold(
             return placed.status_code, listed.status_code, ended.status_code, hold_id
 
         assert (await as_("viewer", now_us))[:3] == (403, 403, 403)
-        assert (await HoldStore(archive.vault).list_active()).readable == ()
+        assert (await HoldStore(archive.bucket).list_active()).readable == ()
         *codes, hold_id = await as_("operator", now_us)
         assert codes == [201, 200, 204]
-        (over,) = await HoldStore(archive.vault).list_released()
+        (over,) = await HoldStore(archive.bucket).list_released()
         key_id = made["operator"][0].id
         assert (over.id, over.placed_by, over.placed_by_name, over.released_by) == (
             hold_id,
@@ -296,7 +296,7 @@ async def test_a_viewers_key_can_neither_place_nor_see_nor_release_a_hold(
 
 async def test_a_hold_is_written_before_it_is_asked_what_has_expired(archive: Archive):
     """The other way round, retention could tell and delete between the asking and the writing."""
-    store, there = HoldStore(archive.vault), list[str]()
+    store, there = HoldStore(archive.bucket), list[str]()
 
     class Asked(FootageReader):
         async def expired(self, camera_id: str) -> list[tuple[int, int]]:
@@ -306,6 +306,6 @@ async def test_a_hold_is_written_before_it_is_asked_what_has_expired(archive: Ar
     footage = Asked(archive.district.reader, SystemClock(), 0)
     hold = Hold(id="1" * 16, camera_id=archive.camera_id, from_us=5, to_us=15, reason="r", placed_by="-", placed_us=1)
     with pytest.raises(FootageExpired):
-        await HoldService(archive.vault, archive.district.reader).place(hold, footage)
+        await HoldService(archive.bucket, archive.district.reader).place(hold, footage)
     assert there == [archive.camera_id]
     assert (await store.list_active()).readable == ()

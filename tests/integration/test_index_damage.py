@@ -96,7 +96,7 @@ async def test_retention_leaves_what_an_unreadable_hold_may_keep_and_nothing_els
         assert await wait_until_async(lambda: _says(archive, indexer.port, "retention stands still"))
         assert not await wait_until_async(lambda: _are_stored(archive, {held}), 3)
         assert await archive.keys() == everything
-        await archive.vault.delete([unclear])
+        await archive.bucket.delete([unclear])
         assert await wait_until_async(lambda: _are_stored(archive, {held}), 40)
         assert await wait_until_async(lambda: _says(archive, indexer.port, "passed over, cannot be read"))
     assert mine[0].key not in await archive.keys()

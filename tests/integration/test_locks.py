@@ -37,8 +37,8 @@ async def record(bench: Bench) -> SegmentStored:
     return stored
 
 
-async def versions_of(vault: VersionedBucket, key: str) -> list[ObjectVersion]:
-    return [one async for one in vault.versions(key)]
+async def versions_of(bucket: VersionedBucket, key: str) -> list[ObjectVersion]:
+    return [one async for one in bucket.versions(key)]
 
 
 def beside(s3: S3Settings, bench: Bench) -> Bench:
@@ -49,36 +49,36 @@ def beside(s3: S3Settings, bench: Bench) -> Bench:
 
 async def test_a_fresh_segment_is_kept_from_everybody_and_from_being_changed(bench: Bench, s3: S3Settings):
     s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-locked"})
-    async with VersionedBucket.open(s3) as vault:
-        await vault.create_bucket(object_lock=True)
-        await mark(vault, SITE)
+    async with VersionedBucket.open(s3) as bucket:
+        await bucket.create_bucket(object_lock=True)
+        await mark(bucket, SITE)
         async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H="2"):
             before_us = SystemClock().now_us()
             stored = await record(bench)
-        (version,) = await versions_of(vault, stored.key)
-        until_us = await vault.retained_until_us(stored.key, version.version_id)
+        (version,) = await versions_of(bucket, stored.key)
+        until_us = await bucket.retained_until_us(stored.key, version.version_id)
         assert before_us + 2 * HOUR_US - S <= until_us <= SystemClock().now_us() + 2 * HOUR_US
-        assert await vault.delete_versions([version]) == [version]
+        assert await bucket.delete_versions([version]) == [version]
         store = create_client(s3, create_connection_pool(s3))
         with pytest.raises(S3Error):
             await asyncio.to_thread(store.remove_object, s3.bucket, stored.key, version.version_id)
         await asyncio.to_thread(store.remove_object, s3.bucket, stored.key)  # a marker: it hides, and can be taken back
-        assert version.key in {one.key for one in await versions_of(vault, stored.key) if not one.is_delete_marker}
-        assert version.version_id in {one.version_id for one in await versions_of(vault, stored.key)}
+        assert version.key in {one.key for one in await versions_of(bucket, stored.key) if not one.is_delete_marker}
+        assert version.version_id in {one.version_id for one in await versions_of(bucket, stored.key)}
 
 
 @pytest.mark.parametrize(("lock_h", "object_lock"), [("0", True), ("24", False)], ids=["no hours", "no object lock"])
 async def test_without_a_lock_all_the_same_is_stored(bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool):
     s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-{object_lock}".lower()})
-    async with VersionedBucket.open(s3) as vault:
-        await vault.create_bucket(object_lock=object_lock)
-        await mark(vault, SITE)
+    async with VersionedBucket.open(s3) as bucket:
+        await bucket.create_bucket(object_lock=object_lock)
+        await mark(bucket, SITE)
         async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H=lock_h) as running:
             stored = await record(bench)
             assert ("new segments are not locked" in running.events()) is not object_lock
-        (version,) = await versions_of(vault, stored.key)
-        assert await vault.retained_until_us(stored.key, version.version_id) == 0
-        assert await vault.delete_versions([version]) == []
+        (version,) = await versions_of(bucket, stored.key)
+        assert await bucket.retained_until_us(stored.key, version.version_id) == 0
+        assert await bucket.delete_versions([version]) == []
 
 
 # ---- retention
@@ -88,7 +88,7 @@ async def put_locked(archive: Archive, start_us: int, seq: int, until_us: int | 
     made = segment(archive.camera_id, first_seq=seq, start_us=start_us, size=100)
     body = bytes(made.bytes)
     digest = hashlib.sha256(body).hexdigest()
-    await archive.vault.put(
+    await archive.bucket.put(
         made.key,
         [body],
         content_type="video/mp4",
@@ -111,7 +111,7 @@ async def test_an_hour_that_the_store_keeps_is_not_said_to_be_gone_and_goes_once
         kept = await put_locked(locked, younger_us, 5, until_us)
         operations = [one for made in (gone, kept) for one in plan_stored(made)]
         await doors.writer.apply(to_batch(operations), build="b")
-        expiry = Expirer(doors, HoldStore(locked.vault), RateLimiter(doors.runtime, 1000))
+        expiry = Expirer(doors, HoldStore(locked.bucket), RateLimiter(doors.runtime, 1000))
 
         async def round_of() -> ExpiryResult:
             now_us = SystemClock().now_us()
@@ -143,7 +143,7 @@ async def test_a_lock_in_the_middle_of_an_hour_keeps_its_segment_found_and_told_
         last = await put_locked(locked, start_us + 600 * S, 5, None)
         operations = [one for made in (kept, last) for one in plan_stored(made)]
         await doors.writer.apply(to_batch(operations), build="b")
-        expiry = Expirer(doors, HoldStore(locked.vault), RateLimiter(doors.runtime, 1000))
+        expiry = Expirer(doors, HoldStore(locked.bucket), RateLimiter(doors.runtime, 1000))
         for deleted in (1, 0):
             now_us = SystemClock().now_us()
             outcome = await expiry.run(ExpiryRequest(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")

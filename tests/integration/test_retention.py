@@ -46,7 +46,7 @@ class Archive:
     """A district whose camera keeps two days, in a bucket with or without lock."""
 
     district: District
-    vault: VersionedBucket
+    bucket: VersionedBucket
     edge_us: int
 
     @property
@@ -82,7 +82,7 @@ class Archive:
         return await self.district.store(late)
 
     async def keys(self) -> set[str]:
-        return {one.key async for one in self.vault.list("") if not one.key.startswith("_")}
+        return {one.key async for one in self.bucket.list("") if not one.key.startswith("_")}
 
     async def indexed(self, from_us: int, to_us: int) -> list[segment_array.IndexEntry]:
         return segment_array.entries_from_array(await self.district.reader.segments(self.camera_id, from_us, to_us))
@@ -92,8 +92,8 @@ class Archive:
 async def archive_of(district: District, s3: S3Settings) -> AsyncGenerator[Archive]:
     now_us = SystemClock().now_us()
     await _keeps(district, 400, now_us - 400 * DAY_US)
-    async with VersionedBucket.open(s3) as vault:
-        yield Archive(district, vault, (now_us - DAYS * DAY_US) // HOUR_US * HOUR_US)
+    async with VersionedBucket.open(s3) as bucket:
+        yield Archive(district, bucket, (now_us - DAYS * DAY_US) // HOUR_US * HOUR_US)
 
 
 @pytest_asyncio.fixture
@@ -175,7 +175,7 @@ async def test_killed_between_any_two_steps_it_goes_on_where_it_was(archive: Arc
     )  # fmt: skip
     message = wire.event_message(event, 7, site="local", service="indexer")
     await archive.district.publisher.publish(names.RETENTION, message)
-    await archive.vault.delete([one.key for one in stored[:3]])
+    await archive.bucket.delete([one.key for one in stored[:3]])
     await believe(archive)
     async with archive.indexer():
         await until(lambda: _is(archive.keys, {stored[-1].key}))
@@ -208,7 +208,7 @@ async def _says(indexer: Indexer, line: str) -> bool:
 
 
 async def _fits(archive: Archive, most: int) -> bool:
-    return sum([one.size async for one in archive.vault.list("") if not one.key.startswith("_")]) <= most
+    return sum([one.size async for one in archive.bucket.list("") if not one.key.startswith("_")]) <= most
 
 
 class Interrupted(HoldStore):
@@ -234,7 +234,7 @@ async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> 
     await redis.hset(names.META, mapping={**fields})
     yield Dependencies(
         settings, Runtime("indexer"), archive.district.publisher, archive.district.reader, writer, IndexState(redis),
-        Evictor(redis, writer), archive.vault, AnnouncedIntervals(), streams_until_us=0,
+        Evictor(redis, writer), archive.bucket, AnnouncedIntervals(), streams_until_us=0,
     )  # fmt: skip
 
 
@@ -250,7 +250,7 @@ async def test_a_hold_that_comes_between_telling_and_deleting_keeps_its_footage(
         ]
         operations = [one for made in stored for one in plan_stored(made)]
         await doors.writer.apply(to_batch(operations), build="b")
-        store = Interrupted(archive.vault)
+        store = Interrupted(archive.bucket)
         store.hold = Hold(
             id="0" * 16, camera_id=archive.camera_id, from_us=starts[1], to_us=starts[1] + S, reason="r",
             placed_by="-", placed_us=1,

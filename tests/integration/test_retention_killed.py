@@ -112,7 +112,7 @@ async def a_scene(archive: Archive, chance: random.Random) -> AsyncGenerator[Sce
         id="a" * 16, camera_id=archive.camera_id, from_us=held.start_us, to_us=held.start_us + S, reason="r",
         placed_by="-", placed_us=1,
     )  # fmt: skip
-    await HoldStore(archive.vault).place(hold)
+    await HoldStore(archive.bucket).place(hold)
     await believe(archive)
     district = archive.district
     store_port = int(district.servers.s3.endpoint.rpartition(":")[2])
@@ -156,7 +156,7 @@ async def _agrees(scene: Scene, told: list[Interval]) -> None:
     assert whole[0] <= scene.stored[0].start_us
     assert whole[1] in (archive.edge_us, archive.edge_us + HOUR_US)  # the hour may have turned meanwhile
     assert expired == subtract([whole], [(held_us, held_us + S)])
-    versions = [one async for one in archive.vault.versions(f"{archive.camera_id}/")]
+    versions = [one async for one in archive.bucket.versions(f"{archive.camera_id}/")]
     assert sorted(one.key for one in versions) == [one.key for one in scene.kept]
     code, found, said = await checked(archive.district)
     assert (code, found["missing"], found["surplus"], found["objects"]) == (0, 0, 0, 2), said

@@ -86,9 +86,9 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def running_blocking_proxy(target_port: int) -> AsyncGenerator[BlockingProxy]:
     """A way to that port of this machine, for the length of a block."""
     (port,) = pick_free_ports(1)
-    gate = BlockingProxy(port, target_port)
-    server = await asyncio.start_server(gate.serve, HOST, port)
+    proxy = BlockingProxy(port, target_port)
+    server = await asyncio.start_server(proxy.serve, HOST, port)
     try:
-        yield gate
+        yield proxy
     finally:
         server.close()

@@ -63,9 +63,9 @@ async def play_in_chromium(browser: str, urls: Sequence[str], *, timeout_s: floa
             method, path, _ = request.split(" ", 2)
             fields = dict(line.lower().split(": ", 1) for line in request.splitlines()[1:] if ": " in line)
             if method == "POST":
-                said = json.loads(await reader.readexactly(int(fields["content-length"])))
+                answer = json.loads(await reader.readexactly(int(fields["content-length"])))
                 if not results.done():
-                    results.set_result(said)
+                    results.set_result(answer)
                 return _answer(200, {}, b"")
             if path == "/":
                 paths = json.dumps([target.raw_path.decode() for target in targets])

@@ -58,15 +58,17 @@ def serving(answer: Callable[[S3Request], S3Response]) -> Generator[S3Settings]:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             key = unquote(url.path).removeprefix(f"/{BUCKET}").removeprefix("/")
             query = dict(parse_qsl(url.query, keep_blank_values=True))
-            told = answer(S3Request(self.command, key, query, {k.lower(): v for k, v in self.headers.items()}, body))
-            headers = {"Content-Length": str(len(told.body)), **told.headers}
-            self.send_response_only(told.status)
+            response = answer(
+                S3Request(self.command, key, query, {k.lower(): v for k, v in self.headers.items()}, body)
+            )
+            headers = {"Content-Length": str(len(response.body)), **response.headers}
+            self.send_response_only(response.status)
             for name, value in headers.items():
                 if value:
                     self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(told.body)
+                self.wfile.write(response.body)
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _any  # noqa: N815  # as the base class wants them
 

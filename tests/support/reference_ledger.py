@@ -30,7 +30,7 @@ NEVER = 10**18
 
 
 def state_at(at_us: int, history: History) -> StateAt:
-    events = [told.event for told in history.events]
+    events = [logged.event for logged in history.events]
     stored = [(e.start_us, e.end_us) for e in history.entries]
     if _within(at_us, [(e.from_us, e.to_us) for e in events if isinstance(e, FootageExpired)]):
         return "expired", None, ""
@@ -52,7 +52,7 @@ def _overlap(a: TimeRange, b: TimeRange) -> bool:
 
 
 def _sheds(history: History) -> list[Shed]:
-    return [told.event for told in history.events if isinstance(told.event, Shed)]
+    return [logged.event for logged in history.events if isinstance(logged.event, Shed)]
 
 
 def _gap_cause(at_us: int, history: History) -> StateAt:
@@ -81,7 +81,7 @@ def _in_short_hole(at_us: int, history: History) -> bool:
     sheds = [(shed.start_us, shed.end_us) for shed in _sheds(history)]
     if any(_overlap(hole, stretch) for stretch in [*proven, *unproven, *sheds]):
         return False
-    changes = [at for told in _status_events(history) if hole[0] <= (at := _effective_us(told, history)) < hole[1]]
+    changes = [at for logged in _status_events(history) if hole[0] <= (at := _effective_us(logged, history)) < hole[1]]
     words = [_status_in_force(at, history) for at in [hole[0], *changes]]
     return not any(isinstance(word, Lost) and word.interrupted for word in words)
 
@@ -90,7 +90,7 @@ def missing_ranges(history: History) -> tuple[list[TimeRange], list[TimeRange]]:
     """Where fragments are proven to have been and are not stored; where they may yet come out of the log."""
     proven: list[TimeRange] = []
     unproven: list[TimeRange] = []
-    events = [told.event for told in history.events]
+    events = [logged.event for logged in history.events]
     for epoch in {e.epoch for e in events if isinstance(e, Connected)} | {e.epoch for e in history.entries}:
         begun = [e.at_us for e in events if isinstance(e, Connected) and e.epoch == epoch]
         stored = sorted((e for e in history.entries if e.epoch == epoch), key=lambda e: e.last_seq)
@@ -100,7 +100,7 @@ def missing_ranges(history: History) -> tuple[list[TimeRange], list[TimeRange]]:
             earlier = [step for step in steps if step[0] < one.first_seq]
             if earlier and earlier[-1][0] + 1 < one.first_seq and _is_next_copy(one, earlier[-1][0], stored):
                 proven.append((earlier[-1][1], one.start_us))
-        ends = [told for told in history.events if isinstance(told.event, Lost) and told.event.epoch == epoch]
+        ends = [logged for logged in history.events if isinstance(logged.event, Lost) and logged.event.epoch == epoch]
         for logged in ends:
             assert isinstance(logged.event, Lost)
             if steps and logged.event.last_seq > steps[-1][0]:
@@ -124,26 +124,26 @@ def _last_status(at_us: int, history: History) -> tuple[str, str]:
 
 
 def _status_in_force(at_us: int, history: History) -> CameraEvent | None:
-    told = _logged_event_in_force(at_us, history)
-    return None if told is None else told.event
+    logged = _logged_event_in_force(at_us, history)
+    return None if logged is None else logged.event
 
 
 def _logged_event_in_force(at_us: int, history: History) -> LoggedEvent | None:
     """Walks through the words that count, in the order in which they take effect."""
-    status_events = [told for told in _status_events(history) if _effective_us(told, history) <= at_us]
-    status_events.sort(key=lambda told: (_effective_us(told, history), *_tie_break_key(told)))
+    status_events = [logged for logged in _status_events(history) if _effective_us(logged, history) <= at_us]
+    status_events.sort(key=lambda logged: (_effective_us(logged, history), *_tie_break_key(logged)))
     seen = set[str]()
     holder, before = "", ""  # who has the camera, and who had connected before that one and is not over
     in_force: LoggedEvent | None = None
-    for told in status_events:
-        event = told.event
+    for logged in status_events:
+        event = logged.event
         if isinstance(event, Connected):
             if event.epoch not in seen:
                 seen.add(event.epoch)
                 holder, before = event.epoch, holder
-                in_force = told
+                in_force = logged
         elif not isinstance(event, Lost) or holder in ("", event.epoch):
-            in_force = told
+            in_force = logged
             if isinstance(event, Lost) and event.cause == "handover" and before:
                 holder, before = before, ""
         elif event.epoch == before:
@@ -152,7 +152,7 @@ def _logged_event_in_force(at_us: int, history: History) -> LoggedEvent | None:
 
 
 def _status_events(history: History) -> list[LoggedEvent]:
-    return [told for told in history.events if isinstance(told.event, Connected | Lost | Refused)]
+    return [logged for logged in history.events if isinstance(logged.event, Connected | Lost | Refused)]
 
 
 def _tie_break_key(logged: LoggedEvent) -> tuple[int, bool, str]:
@@ -192,7 +192,7 @@ def _is_expected(at_us: int, history: History) -> bool:
     revisions = sorted(_revisions(history), key=lambda one: (one[0], one[1].revision))
     past = list({since_us: camera for since_us, camera in revisions if since_us <= at_us}.items())
     evidence_us = [e.start_us for e in history.entries]
-    evidence_us += [_trusted_us(told.event.at_us, told) for told in _status_events(history)]
+    evidence_us += [_trusted_us(logged.event.at_us, logged) for logged in _status_events(history)]
     if not past:
         return False
     if not past[-1][1].is_expected:

@@ -76,7 +76,7 @@ AUDIO_CONFIGS = {
     ALAW: AudioConfig(tone=tone("pcm_alaw", 8000)),
 }
 PLAYED_AUDIO = [NATIVE, MUTED, TOO_LATE, ULAW]
-AUDIO_CAMERAS = [SimCamera(camera_id, SMALL, audio=hearing) for camera_id, hearing in AUDIO_CONFIGS.items()]
+AUDIO_CAMERAS = [SimCamera(camera_id, SMALL, audio=config) for camera_id, config in AUDIO_CONFIGS.items()]
 
 # --- cameras that play on while ingest is stopped
 

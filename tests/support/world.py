@@ -109,9 +109,9 @@ class World:
         for tick in range(HORIZON):
             self._tick(tick)
             if tick == HORIZON - 1 or (with_snapshots and tick % SNAPSHOT_TICKS == plan.seed % SNAPSHOT_TICKS):
-                self.snapshots.append(self._take_snapshot(tick))
+                self.snapshots.append(self._snapshot(tick))
 
-    def _take_snapshot(self, tick: int) -> Snapshot:
+    def _snapshot(self, tick: int) -> Snapshot:
         known = sum(len(self.indexer.index.revisions(name)) for name in CAMERA_IDS)
         return Snapshot(tick, {name: self._ledger(name, tick) for name in CAMERA_IDS}, known)
 
@@ -137,8 +137,8 @@ class World:
     def _tick(self, tick: int) -> None:
         self.broker.now_us = tick_us(tick)
         self._move_leaders(tick)
-        strays = [fault for fault in self._faults["stray"] if fault.is_active(tick)]
-        self.broker.clock_offsets_us = {fault.target: _clock_error_us("stray", fault.for_s) for fault in strays[:1]}
+        active = [fault for fault in self._faults["stray"] if fault.is_active(tick)]
+        self.broker.clock_offsets_us = {fault.target: _clock_error_us("stray", fault.for_s) for fault in active[:1]}
         for number, name in enumerate(CAMERA_IDS):
             self._apply_camera_faults(tick, number, self.devices[name])
         self._regroup(tick)

@@ -176,7 +176,7 @@ def check_stored_pictures_are_decodable(world: World) -> None:
             for one in _pictures(f)
         }
         have = {(taken.epoch, number) for number, found in stored.items() for taken in found}
-        taken = sorted((one.epoch, number) for number, takes in truth.recorded.items() for one in takes)
+        taken = sorted((one.epoch, number) for number, copies in truth.recorded.items() for one in copies)
         for (epoch, number), (later_epoch, later) in pairwise(taken):
             needs = epoch == later_epoch and not world.devices[name].is_keyframe(later)
             if needs and (epoch, later) in have and (epoch, number) not in have | in_log:
@@ -187,10 +187,10 @@ def check_stored_pictures_are_decodable(world: World) -> None:
 
 
 def check_states_tile_the_window(world: World) -> None:
-    for look in world.snapshots:
-        for name, states in look.states.items():
+    for snapshot in world.snapshots:
+        for name, states in snapshot.states.items():
             assert states[0].from_us == WORLD_START_US, f"{name}: the window's start is not told"
-            assert states[-1].to_us == tick_us(look.tick + 1), f"{name}: the window's end is not told"
+            assert states[-1].to_us == tick_us(snapshot.tick + 1), f"{name}: the window's end is not told"
             for a, b in pairwise(states):
                 assert a.to_us == b.from_us, f"{name}: states do not tile at {seconds(a.to_us)} s"
                 assert (a.state, a.cause, a.detail) != (b.state, b.cause, b.detail), f"{name}: twice the same"
@@ -246,8 +246,8 @@ def check_every_picture_is_accounted_for(world: World) -> None:
         stored, lossy = Clip(world, name).stored_pictures(), _lossy_intervals(world, name)
         in_log = _logged(world, name)
         for number in sorted(truth.sent - stored.keys()):
-            takes = truth.recorded.get(number) or [RecordedPicture("", tick_us(number))]
-            for taken in takes:
+            copies = truth.recorded.get(number) or [RecordedPicture("", tick_us(number))]
+            for taken in copies:
                 if not WORLD_START_US + S <= taken.at_us < CHECKED_UNTIL_US or tick_us(number) >= CHECKED_UNTIL_US:
                     continue
                 where = [_state(states, t) for t in (taken.at_us, taken.at_us - TICK_US, taken.at_us + TICK_US)]
@@ -275,8 +275,8 @@ def _lossy_intervals(world: World, name: str) -> list[Interval]:
 
 def _logged(world: World, name: str) -> set[tuple[str, int]]:
     """(epoch, running number) of all pictures that reached the log, and could be read unless a tear took them first."""
-    rotten = world.corrupt_fragments(name) if world.plan.has("torn") else []
-    return {one for fragment in [*world.fragments(name), *rotten] for one in _pictures(fragment)}
+    corrupt = world.corrupt_fragments(name) if world.plan.has("torn") else []
+    return {one for fragment in [*world.fragments(name), *corrupt] for one in _pictures(fragment)}
 
 
 def _pictures(fragment: Fragment) -> set[tuple[str, int]]:

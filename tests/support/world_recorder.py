@@ -263,9 +263,9 @@ class Recorder:
         self._step()
         for handler in self._handlers:
             in_contact = self._broker_liveness[handler.number].responding_for_us() >= CONTACT_US
-            log_stands = handler not in reached or not in_contact
+            is_log_blocked = handler not in reached or not in_contact
             end_us = broker_us if handler in resting else None
-            commit = handler.log.compute_commit(end_us=end_us, is_watermark_frozen=log_stands)
+            commit = handler.log.compute_commit(end_us=end_us, is_watermark_frozen=is_log_blocked)
             self._check_commit(handler.number, commit.offset)
             self._broker.commits[handler.number] = commit
         self._step()

@@ -71,7 +71,7 @@ class Archive:
             self._record(tick)
             self.indexer.run_tick(reads_topics=True)
             self._expire()
-            self._take_snapshot()
+            self._snapshot()
 
     def _record(self, tick: int) -> None:
         """The last quarter of an hour is stored and announced; the recorder's commit says so."""
@@ -112,9 +112,9 @@ class Archive:
         self.indexer.applied_offsets = {place: end for place, end in ends.items() if place[0] == names.SEGMENTS}
         for _ in range(REBUILD_TICKS):
             self.indexer.run_tick(reads_topics=True)
-            self._take_snapshot()
+            self._snapshot()
 
-    def _take_snapshot(self) -> None:
+    def _snapshot(self) -> None:
         index = self.indexer.index
         known = LedgerInputs(
             revisions=index.revisions(CAMERA),

@@ -82,9 +82,9 @@ DELETED = "<DeleteResult><Error><Key>k</Key><VersionId>v</VersionId><Code>{}</Co
 VERSION = ObjectVersion("k", "v", 4, is_delete_marker=False, is_latest=True)
 
 
-async def is_trouble(vault: VersionedBucket) -> bool:
+async def is_trouble(bucket: VersionedBucket) -> bool:
     try:
-        await vault.delete_versions([VERSION])
+        await bucket.delete_versions([VERSION])
     except Retriable:
         return True
     return False
@@ -101,16 +101,16 @@ async def is_trouble(vault: VersionedBucket) -> bool:
 )
 async def test_what_a_store_keeps_is_told_from_trouble(code: str, message: str) -> None:
     with serving(lambda _: xml(DELETED.format(code, message))) as settings:
-        async with VersionedBucket.open(settings) as vault:
-            assert not await is_trouble(vault)
-            assert await vault.delete_versions([VERSION]) == [VERSION]
-            assert await vault.delete(["k"]) == ("k",)
+        async with VersionedBucket.open(settings) as bucket:
+            assert not await is_trouble(bucket)
+            assert await bucket.delete_versions([VERSION]) == [VERSION]
+            assert await bucket.delete(["k"]) == ("k",)
 
 
 async def test_any_other_refusal_to_delete_is_trouble() -> None:
     with serving(lambda _: xml(DELETED.format("InvalidRequest", "of another kind"))) as settings:
-        async with VersionedBucket.open(settings) as vault:
-            assert await is_trouble(vault)
+        async with VersionedBucket.open(settings) as bucket:
+            assert await is_trouble(bucket)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,6 @@ async def test_the_end_of_a_lock_is_read_or_not_known(told: S3Response, until_us
         return told
 
     with serving(answer) as settings:
-        async with VersionedBucket.open(settings) as vault:
-            assert await vault.retained_until_us("a/b", "v 1") == until_us
+        async with VersionedBucket.open(settings) as bucket:
+            assert await bucket.retained_until_us("a/b", "v 1") == until_us
     assert [(one.method, one.key, one.query) for one in asked] == [("HEAD", quote("a/b"), {"versionId": "v 1"})]

@@ -124,13 +124,13 @@ async def services_running(
         started: dict[str, Service] = {}
         replicas = Counter[str]()
 
-        async def another(name: str, told: Mapping[str, str]) -> Service:
+        async def another(name: str, own_settings: Mapping[str, str]) -> Service:
             port = (health_ports or pick_free_ports(1)).pop()
             replicas[name] += 1
             label = name if replicas[name] == 1 else f"{name}-{replicas[name]}"
             on_step(label, "starting")
             service = await stack.enter_async_context(
-                service_running(name, home, {**settings, **told}, port=port, label=label)
+                service_running(name, home, {**settings, **own_settings}, port=port, label=label)
             )
             on_step(label, "ready")
             return service

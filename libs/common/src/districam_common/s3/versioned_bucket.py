@@ -87,9 +87,9 @@ class VersionedBucket(Blobs):
 
         def ask() -> int:
             headers = self._client.stat_object(self._bucket, key, version_id=version).metadata or {}
-            said = next((value for name, value in headers.items() if name.lower() == _RETAIN_UNTIL_HEADER), "")
+            retain_until = next((value for name, value in headers.items() if name.lower() == _RETAIN_UNTIL_HEADER), "")
             try:
-                return parse_rfc3339(said) if said else 0
+                return parse_rfc3339(retain_until) if retain_until else 0
             except (ValueError, OverflowError):
                 return 0
 

@@ -240,8 +240,8 @@ class LiveCamera:
                     AttackStream(session.rtp_channel, session.rtcp_channel, sets, keyframe.nals),
                     now_s,
                 )
-            assault, since_s = session.attack_stream
-            session.transport.write(assault.next_interval(kind, now_s - since_s, 1 / self._fps))
+            attack, since_s = session.attack_stream
+            session.transport.write(attack.next_interval(kind, now_s - since_s, 1 / self._fps))
 
     def _send_reports(self, now_s: float) -> None:
         for session in self._sessions:

@@ -29,7 +29,7 @@ async def resolve(host: str, port: int) -> list[Address]:
         if not found.done():
             function(value)
 
-    def look_up() -> None:
+    def resolve_blocking() -> None:
         try:
             outcome = (found.set_result, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
@@ -39,5 +39,5 @@ async def resolve(host: str, port: int) -> list[Address]:
         with suppress(RuntimeError):  # the loop has closed meanwhile: nobody is left to tell
             loop.call_soon_threadsafe(set_outcome, *outcome)
 
-    threading.Thread(target=look_up, daemon=True, name="lookup").start()
+    threading.Thread(target=resolve_blocking, daemon=True, name="lookup").start()
     return await found

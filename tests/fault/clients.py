@@ -87,8 +87,10 @@ async def sleeping_downloads(scene: Scene) -> None:
     ]
     await asyncio.to_thread(keyring.write, keys_file, [key for key, _ in made])
     (port,) = pick_free_ports(1)
-    told = {"PORT": str(port), "KEYS_FILE": str(keys_file), "READER_S": str(READER_S)}
-    service = await scene.pipeline.add_replica("api", {f"DISTRICAM_API__{name}": value for name, value in told.items()})
+    api_settings = {"PORT": str(port), "KEYS_FILE": str(keys_file), "READER_S": str(READER_S)}
+    service = await scene.pipeline.add_replica(
+        "api", {f"DISTRICAM_API__{name}": value for name, value in api_settings.items()}
+    )
     base = f"http://127.0.0.1:{port}"
     window = {
         "from": format_instant(now_us - FOOTAGE_S * 1_000_000),
