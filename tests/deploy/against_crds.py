@@ -125,7 +125,7 @@ def _faults(schema: Map, one: Map) -> list[str]:
 
 
 @pytest.mark.timeout(900)
-def test_strimzi_takes_kafka_topics_and_users(district: list[Map], strimzi: dict[str, Map]) -> None:
+def test_strimzi_crds_accept_kafka_topics_and_users(district: list[Map], strimzi: dict[str, Map]) -> None:
     judged = [one for one in district if one["kind"] in strimzi]
     assert {one["kind"] for one in judged} == set(WITHOUT_SCHEMA["kafka.strimzi.io/v1"])
     assert {one["metadata"]["name"]: _faults(strimzi[one["kind"]], one) for one in judged} == {
@@ -156,7 +156,7 @@ def _judged(one: Map) -> list[str]:
     return _unknown(one, known)
 
 
-def test_keda_and_the_prometheus_operator_take_theirs(district: list[Map]) -> None:
+def test_keda_and_prometheus_operator_crds_accept_their_objects(district: list[Map]) -> None:
     judged = [one for one in district if one["apiVersion"] in MODELS]
     assert {one["kind"] for one in judged} == {k for v in MODELS for k in WITHOUT_SCHEMA[v]}
     assert {one["metadata"]["name"]: _judged(one) for one in judged} == {one["metadata"]["name"]: [] for one in judged}
@@ -165,7 +165,7 @@ def test_keda_and_the_prometheus_operator_take_theirs(district: list[Map]) -> No
 
 
 @pytest.mark.timeout(900)
-def test_a_policy_check_finds_nothing_that_is_not_meant(tmp_path: Path) -> None:
+def test_kube_score_finds_only_accepted_deviations(tmp_path: Path) -> None:
     program = CACHE / "bin/kube-score"
     if not program.exists():
         ran(find_tool("go"), "install", KUBE_SCORE, cwd=tmp_path, GOBIN=str(program.parent))

@@ -144,7 +144,7 @@ async def _watched(home: Path) -> AsyncGenerator[Watched]:
 
 
 @pytest.mark.timeout(600)
-async def test_panels_have_data_and_a_dead_camera_calls_somebody(tmp_path: Path) -> None:
+async def test_panels_have_data_and_a_dead_camera_raises_an_alert(tmp_path: Path) -> None:
     async with _watched(tmp_path) as watched:
         async with httpx.AsyncClient(timeout=5) as client:
             await client.get(f"{watched.pipeline.api_url}/v1/streams")

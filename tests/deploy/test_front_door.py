@@ -46,7 +46,7 @@ def told(container: Container, home: Path) -> ApiSettings:
 
 
 @pytest.mark.hostile
-def test_what_compose_makes_at_first_lets_the_api_start_and_nobody_in(tmp_path: Path):
+def test_generated_compose_secrets_start_the_api_and_let_nobody_in(tmp_path: Path):
     (tmp_path / "first-key").write_text("dc_00000000_left-by-an-older-version")
     first_run(tmp_path)
     made = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
@@ -60,7 +60,7 @@ def test_what_compose_makes_at_first_lets_the_api_start_and_nobody_in(tmp_path: 
 
 
 @pytest.mark.parametrize(("overlay", "is_secure"), [("overlays/dev", False), ("overlays/district", True)])
-def test_an_overlays_api_starts_and_knows_whether_people_come_by_https(
+def test_each_overlays_api_starts_and_knows_whether_it_is_behind_https(
     tmp_path: Path, overlay: str, *, is_secure: bool
 ):
     first_run(tmp_path)

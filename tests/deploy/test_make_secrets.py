@@ -26,7 +26,7 @@ done
 """
 
 
-def test_the_first_key_is_shown_once_and_lies_nowhere(tmp_path: Path):
+def test_the_first_key_is_shown_once_and_stored_nowhere(tmp_path: Path):
     tools, notes, home = (tmp_path / name for name in ("tools", "notes", "home"))
     for folder in (tools, notes, home):
         folder.mkdir()

@@ -45,19 +45,19 @@ def prepared(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("profiles", ["silo", "seaweedfs,monitoring", "silo,demo,monitoring,tools"])
-def test_compose_reads_its_file(prepared: Path, profiles: str) -> None:
+def test_compose_accepts_its_file(prepared: Path, profiles: str) -> None:
     done = ran("docker-compose", "config", cwd=prepared, COMPOSE_PROFILES=profiles)
     assert done.returncode == 0, done.stderr
     assert "variable is not set" not in done.stderr
 
 
-def test_compose_notices_a_word_that_it_does_not_know(prepared: Path) -> None:
+def test_compose_rejects_an_unknown_key(prepared: Path) -> None:
     file = prepared / "docker-compose.yml"
     file.write_text(file.read_text().replace("    mem_limit:", "    memory_limit:", 1))
     assert ran("docker-compose", "config", "-q", cwd=prepared).returncode != 0
 
 
-def test_prepare_makes_secrets_once_and_shows_none(prepared: Path) -> None:
+def test_prepare_creates_secrets_once_and_prints_none(prepared: Path) -> None:
     before = {path: path.read_bytes() for path in prepared.rglob("*") if path.is_file()}
     again = subprocess.run([prepared / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/")
     assert (again.returncode, again.stdout) == (0, "")
@@ -83,7 +83,7 @@ def _judged(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_kubernetes_takes_every_object(name: str, tmp_path: Path) -> None:
+def test_kubernetes_schemas_accept_every_object(name: str, tmp_path: Path) -> None:
     text = ran("kubectl", "kustomize", str(DEPLOY / "k8s" / name)).stdout
     done = _judged(text, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,12 +95,12 @@ def test_kubernetes_takes_every_object(name: str, tmp_path: Path) -> None:
     assert unjudged <= {(version, kind) for version, kinds in WITHOUT_SCHEMA.items() for kind in kinds}
 
 
-def test_a_word_that_kubernetes_does_not_know_is_noticed(tmp_path: Path) -> None:
+def test_an_unknown_kubernetes_field_is_rejected(tmp_path: Path) -> None:
     text = ran("kubectl", "kustomize", str(DEPLOY / "k8s/base")).stdout
     assert _judged(text.replace("periodSeconds:", "periodSecond:", 1), tmp_path).returncode != 0
 
 
-def test_every_program_is_told_what_it_understands(overlay: list[Map]) -> None:
+def test_every_program_gets_only_known_arguments_and_variables(overlay: list[Map]) -> None:
     found = kubernetes_containers(overlay)
     assert {one.where for one in found} >= {f"Deployment/{name}" for name in SERVICES}
     assert [one.where for one in found if one.program not in scripts()] == []
@@ -117,7 +117,7 @@ def _pods(objects: list[Map]) -> list[tuple[str, Any, Map]]:
     ]
 
 
-def test_ports_are_those_of_the_code(overlay: list[Map]) -> None:
+def test_manifest_ports_match_the_code(overlay: list[Map]) -> None:
     for name, pod, _ in _pods(overlay):
         if name in SERVICES:
             ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
@@ -126,7 +126,7 @@ def test_ports_are_those_of_the_code(overlay: list[Map]) -> None:
             assert name != "api" or ports["http"] == settings.model_fields["api"].default.port
 
 
-def test_pods_are_confined_and_get_nothing_of_the_cluster(overlay: list[Map]) -> None:
+def test_pods_are_confined_and_have_no_service_account_token(overlay: list[Map]) -> None:
     for name, pod, _ in _pods(overlay):
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["enableServiceLinks"] is False, name
@@ -141,7 +141,7 @@ def test_pods_are_confined_and_get_nothing_of_the_cluster(overlay: list[Map]) ->
                 assert context["readOnlyRootFilesystem"] is True, name
 
 
-def test_health_asks_for_others_in_readiness_alone_and_stopping_has_time(overlay: list[Map]) -> None:
+def test_only_readiness_depends_on_servers_and_termination_has_time(overlay: list[Map]) -> None:
     for name, pod, spec in _pods(overlay):
         if name not in SERVICES:
             continue
@@ -154,14 +154,14 @@ def test_health_asks_for_others_in_readiness_alone_and_stopping_has_time(overlay
         assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
-def test_only_ingest_reaches_the_cameras_and_the_rest_is_denied(overlay: list[Map]) -> None:
+def test_network_policies_let_only_ingest_reach_cameras(overlay: list[Map]) -> None:
     policies = {one["metadata"]["name"]: one["spec"] for one in overlay if one["kind"] == "NetworkPolicy"}
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     assert policies["cameras"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "ingest"}}
     assert all("ports" in rule for name, spec in policies.items() for rule in spec.get("egress", []) if name != "kafka")
 
 
-def test_secrets_are_named_and_never_written_down(overlay: list[Map]) -> None:
+def test_manifests_reference_secrets_and_contain_none(overlay: list[Map]) -> None:
     assert [one["metadata"]["name"] for one in overlay if one["kind"] == "Secret"] == []
     for container in kubernetes_containers(overlay):
         assert [n for n in container.environment if n.endswith(("PASSWORD", "SECRET_KEY"))] == [], container.where
@@ -175,12 +175,12 @@ def test_secrets_are_named_and_never_written_down(overlay: list[Map]) -> None:
         ("test", "rules", "rules_test.yml"),
     ],
 )
-def test_promtool_is_content(argv: tuple[str, ...]) -> None:
+def test_promtool_accepts_rules_and_their_cases(argv: tuple[str, ...]) -> None:
     done = ran("promtool", *argv, cwd=DEPLOY / "prometheus")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_promtools_cases_fail_with_another_rule(tmp_path: Path) -> None:
+def test_promtool_cases_fail_when_a_rule_changes(tmp_path: Path) -> None:
     rules = (DEPLOY / "prometheus/rules.yml").read_text()
     (tmp_path / "rules.yml").write_text(rules.replace("== 0\n", "== 2\n"))
     shutil.copy(DEPLOY / "prometheus/rules_test.yml", tmp_path)

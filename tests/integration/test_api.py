@@ -185,7 +185,7 @@ def fields(response: httpx.Response) -> dict[str, str]:
 # ---- cameras and streams
 
 
-async def test_cameras_are_found_without_accents_and_say_how_they_are(http: httpx.AsyncClient, redis: Redis):
+async def test_camera_search_ignores_accents_and_returns_health(http: httpx.AsyncClient, redis: Redis):
     await redis.zadd(names.LATEST, {"cam-2": time.time_ns() // 1000})  # `recording` is what has just come
     everything = (await http.get("/v1/cameras")).json()
     schemas.Cameras.model_validate(everything)
@@ -206,7 +206,7 @@ async def test_cameras_are_found_without_accents_and_say_how_they_are(http: http
     assert everything["cameras"][0]["last_segment_end"] == at(60)
 
 
-async def test_cameras_come_in_pages(http: httpx.AsyncClient):
+async def test_cameras_are_paged(http: httpx.AsyncClient):
     ids, cursor = list[str](), "&limit=3"
     while cursor:
         page = (await http.get(f"/v1/cameras?tz=UTC{cursor}")).json()
@@ -215,14 +215,14 @@ async def test_cameras_come_in_pages(http: httpx.AsyncClient):
     assert ids == ["cam-1", "cam-2", "cam-3", "cam-4"]
 
 
-async def test_a_camera_says_its_newest_record_and_what_it_is_seen_to_be(http: httpx.AsyncClient):
+async def test_a_camera_has_its_newest_record_and_observed_profile(http: httpx.AsyncClient):
     body = (await http.get("/v1/cameras/cam-1")).json()
     schemas.CameraInFull.model_validate(body)
     assert (body["name"], body["detail"]) == ("Ngã tư Nguyễn Huệ", "401")
     assert body["profile"]["defects"] == ["no sender reports"]
 
 
-async def test_streams_are_health_now(http: httpx.AsyncClient, redis: Redis):
+async def test_streams_have_their_current_health(http: httpx.AsyncClient, redis: Redis):
     await redis.zadd(names.LATEST, {"cam-2": time.time_ns() // 1000})
     body = (await http.get("/v1/streams")).json()
     schemas.Streams.model_validate(body)
@@ -234,7 +234,7 @@ async def test_streams_are_health_now(http: httpx.AsyncClient, redis: Redis):
     assert 3000 < body["streams"][0]["age_s"] < 3 * 3600
 
 
-async def test_cameras_near_a_place_come_nearest_first(http: httpx.AsyncClient):
+async def test_cameras_near_a_place_are_ordered_by_distance(http: httpx.AsyncClient):
     body = (await http.get("/v1/cameras", params={"near": "10.77,106.701,500"})).json()
     schemas.Cameras.model_validate(body)
     assert [(c["camera_id"], round(c["distance_m"])) for c in body["cameras"]] == [("cam-1", 109)]
@@ -242,7 +242,7 @@ async def test_cameras_near_a_place_come_nearest_first(http: httpx.AsyncClient):
         assert (await http.get("/v1/cameras", params=query)).json()["cameras"] == []
 
 
-async def test_coverage_of_an_instant_is_what_each_timeline_says(http: httpx.AsyncClient):
+async def test_coverage_of_an_instant_agrees_with_each_timeline(http: httpx.AsyncClient):
     for seconds, expected in {
         10: ("recorded", None, ""),
         30: ("gap", "camera_unreachable", "connection reset"),
@@ -261,7 +261,7 @@ async def test_coverage_of_an_instant_is_what_each_timeline_says(http: httpx.Asy
     assert rest["next"] is None
 
 
-async def test_coverage_of_a_window_is_a_bit_for_each_ten_seconds(http: httpx.AsyncClient):
+async def test_coverage_of_a_window_has_one_bit_per_ten_seconds(http: httpx.AsyncClient):
     params = {"from": at(-9), "to": at(69), "near": "10.77,106.701,500"}
     body = (await http.get("/v1/coverage", params=params)).json()
     schemas.CoverageWithin.model_validate(body)
@@ -305,7 +305,7 @@ async def test_local_times_and_zones_mean_the_same_window(http: httpx.AsyncClien
         assert again["states"] == body["states"]
 
 
-async def test_what_may_still_come_is_pending(http: httpx.AsyncClient):
+async def test_unsettled_time_is_pending(http: httpx.AsyncClient):
     to_us = NOW_US + 60 * S
     window = {"from": names.format_rfc3339(NOW_US - 80 * S), "to": names.format_rfc3339(to_us)}
     body = (await http.get("/v1/cameras/cam-1/timeline", params=window)).json()
@@ -314,7 +314,7 @@ async def test_what_may_still_come_is_pending(http: httpx.AsyncClient):
     assert body["pending_s"] == 135
 
 
-async def test_segments_page_by_page_are_all_that_is_stored(http: httpx.AsyncClient):
+async def test_paging_through_segments_returns_all_that_is_stored(http: httpx.AsyncClient):
     found, params = list[dict[str, Any]](), {**WHOLE, "limit": "4"}
     while True:
         page = (await http.get("/v1/cameras/cam-1/segments", params=params)).json()
@@ -329,7 +329,7 @@ async def test_segments_page_by_page_are_all_that_is_stored(http: httpx.AsyncCli
     assert all(s["starts_with_keyframe"] and not s["lossy"] for s in found)
 
 
-async def test_segments_that_touch_the_window_belong_to_it(http: httpx.AsyncClient):
+async def test_segments_that_overlap_the_window_are_returned(http: httpx.AsyncClient):
     window = {"from": at(1.999999), "to": at(4.000001)}
     page = (await http.get("/v1/cameras/cam-1/segments", params=window)).json()
     assert [s["first_seq"] for s in page["segments"]] == [0, 2, 4]
@@ -339,7 +339,7 @@ async def test_segments_that_touch_the_window_belong_to_it(http: httpx.AsyncClie
 
 
 @pytest.mark.parametrize(("epoch", "count"), [(FIRST, 10), (SECOND, 5)])
-async def test_an_epoch_can_be_asked_for_by_itself(http: httpx.AsyncClient, epoch: str, count: int):
+async def test_segments_can_be_filtered_by_epoch(http: httpx.AsyncClient, epoch: str, count: int):
     params = {**WHOLE, "epoch": epoch}
     found = (await http.get("/v1/cameras/cam-1/segments", params=params)).json()["segments"]
     assert [s["epoch"] for s in found] == [epoch] * count
@@ -362,7 +362,7 @@ def frames(url: str) -> int:
         return sum(1 for _ in playing.decode(video=0))
 
 
-async def test_a_playlist_of_one_epoch_plays_in_silence(api: ApiProcess, http: httpx.AsyncClient):
+async def test_a_playlist_of_one_epoch_plays_without_warnings(api: ApiProcess, http: httpx.AsyncClient):
     response = await http.get("/v1/cameras/cam-1/playlist.m3u8", params={"from": at(-10), "to": at(30)})
     assert response.headers["content-type"] == "application/vnd.apple.mpegurl"
     assert (response.headers["districam-from"], response.headers["districam-to"]) == (at(0), at(20))
@@ -383,7 +383,7 @@ async def test_a_playlist_over_a_gap_plays_every_picture(http: httpx.AsyncClient
     assert await asyncio.to_thread(frames, str(response.request.url)) == 30 * FPS
 
 
-async def test_a_playlist_without_footage_says_why(http: httpx.AsyncClient):
+async def test_a_playlist_without_footage_has_the_cause(http: httpx.AsyncClient):
     response = await http.get("/v1/cameras/cam-1/playlist.m3u8", params={"from": at(21), "to": at(49)})
     assert [(s["state"], s["cause"]) for s in problem(response, 404)["states"]] == [("gap", "camera_unreachable")]
 
@@ -426,7 +426,7 @@ async def test_an_object_is_served_as_stored(http: httpx.AsyncClient):
     ("header", "part"),
     [("bytes=0-99", slice(0, 100)), ("bytes=700-", slice(700, None)), ("bytes=-10", slice(-10, None))],
 )
-async def test_a_range_of_an_object_is_its_bytes(http: httpx.AsyncClient, header: str, part: slice):
+async def test_a_range_request_returns_those_bytes_of_the_object(http: httpx.AsyncClient, header: str, part: slice):
     made, url = await object_url(http)
     response = await http.get(url, headers={"Range": header})
     assert response.status_code == 206
@@ -435,14 +435,14 @@ async def test_a_range_of_an_object_is_its_bytes(http: httpx.AsyncClient, header
     assert (made.content[first : last + 1], size) == (made.content[part], len(made.content))
 
 
-async def test_a_range_beyond_the_end_says_the_size(http: httpx.AsyncClient):
+async def test_a_range_beyond_the_end_is_416_with_the_size(http: httpx.AsyncClient):
     made, url = await object_url(http)
     response = await http.get(url, headers={"Range": f"bytes={len(made.content)}-"})
     problem(response, 416)
     assert response.headers["content-range"] == f"bytes */{len(made.content)}"
 
 
-async def test_a_token_opens_its_own_object_only_and_only_in_time(http: httpx.AsyncClient):
+async def test_a_token_is_valid_for_its_object_and_until_it_expires(http: httpx.AsyncClient):
     made, url = await object_url(http)
     token = url.partition("?token=")[2]
     assert "forged" in problem(await http.get(f"/v1/media/{MADE[1].key}?token={token}"), 403)["detail"]
@@ -452,13 +452,13 @@ async def test_a_token_opens_its_own_object_only_and_only_in_time(http: httpx.As
     assert fields(await http.get(f"/v1/media/{made.key}")) == {"token": "is required"}
 
 
-async def test_a_token_lives_for_a_day(http: httpx.AsyncClient):
+async def test_a_token_is_valid_for_a_day(http: httpx.AsyncClient):
     _, url = await object_url(http)
     expires_us = int(url.partition("?token=")[2].partition(".")[0])
     assert abs(expires_us - time.time_ns() // 1000 - MEDIA_TTL_US) < 60 * S
 
 
-async def test_an_object_that_is_gone_is_not_found(http: httpx.AsyncClient):
+async def test_a_deleted_object_is_not_found(http: httpx.AsyncClient):
     gone = names.segment_object_key("cam-1", replace(MADE[0].entry, first_seq=77))
     token = signed(gone)
     problem(await http.get(f"/v1/media/{gone}?token={token}"), 404)
@@ -498,14 +498,14 @@ KEY = MADE[0].key
         ("..", ".."),
     ],
 )
-async def test_nothing_but_segments_is_served_even_if_it_is_signed(api: ApiProcess, key: str, target: str):
+async def test_only_segments_are_served_even_with_a_valid_token(api: ApiProcess, key: str, target: str):
     status, body = await raw(api, f"/v1/media/{target}?token={signed(key)}")
     assert status in (403, 404), body
     assert b'"site"' not in body
     assert MADE[0].content not in body
 
 
-async def test_a_token_is_for_the_key_as_it_is_meant_not_as_it_is_written(api: ApiProcess):
+async def test_a_token_covers_the_decoded_key_not_its_spelling(api: ApiProcess):
     """`%2F` is a slash in a URL: the same key, and no other one by it."""
     status, body = await raw(api, f"/v1/media/{KEY.replace('/', '%2F')}?token={signed(KEY)}")
     assert (status, len(body)) == (200, len(MADE[0].content))
@@ -514,7 +514,7 @@ async def test_a_token_is_for_the_key_as_it_is_meant_not_as_it_is_written(api: A
     assert (await raw(api, f"/v1/media/{KEY.replace('/', '%252F')}?token={signed(KEY)}"))[0] == 403
 
 
-async def test_each_playlist_and_download_is_told_in_the_log_without_its_token(
+async def test_playlists_and_downloads_are_logged_without_tokens(
     api: ApiProcess, http: httpx.AsyncClient
 ):
     _, url = await object_url(http)
@@ -533,14 +533,14 @@ async def test_each_playlist_and_download_is_told_in_the_log_without_its_token(
 # ---- refusals
 
 
-async def test_what_is_not_there_is_a_problem(http: httpx.AsyncClient):
+async def test_an_unknown_resource_is_a_404_problem(http: httpx.AsyncClient):
     for path in ("/v1/cameras/cam-9", "/v1/nothing", "/v1/cameras/CAM%201", "/page/nothing"):
         assert problem(await http.get(path), 404)["errors"] == []
     for leaf in ("timeline", "segments", "playlist.m3u8"):
         problem(await http.get(f"/v1/cameras/cam-9/{leaf}", params=WHOLE), 404)
 
 
-async def test_another_method_is_a_problem_that_says_which(http: httpx.AsyncClient):
+async def test_an_unsupported_method_is_a_405_problem_with_allow(http: httpx.AsyncClient):
     response = await http.post("/v1/cameras")
     assert problem(response, 405)["title"] == "Method Not Allowed"
     assert response.headers["allow"] == "GET, HEAD"
@@ -571,7 +571,7 @@ async def test_another_method_is_a_problem_that_says_which(http: httpx.AsyncClie
         ("segments", {**WHOLE, "cursor": "xyz"}, "cursor", "gave as next"),
     ],
 )
-async def test_what_cannot_be_answered_names_the_field_and_the_fix(
+async def test_an_invalid_request_names_the_field_and_the_fix(
     http: httpx.AsyncClient, path: str, params: dict[str, str], field: str, says: str
 ):
     assert says in fields(await http.get(f"/v1/cameras/cam-1/{path}", params=params))[field]
@@ -590,13 +590,13 @@ async def test_what_cannot_be_answered_names_the_field_and_the_fix(
         ("cameras", {"near": "106.7,10.77,500"}, "near", "latitude of -90 to 90"),
     ],
 )
-async def test_a_search_that_cannot_be_answered_names_the_field(
+async def test_an_invalid_search_names_the_field(
     http: httpx.AsyncClient, path: str, params: dict[str, str], field: str, says: str
 ):
     assert says in fields(await http.get(f"/v1/{path}", params=params))[field]
 
 
-async def test_a_name_that_leads_here_from_elsewhere_opens_nothing(http: httpx.AsyncClient):
+async def test_a_foreign_host_header_is_rejected(http: httpx.AsyncClient):
     """Without keys, a page on the web could have its own name resolved to this machine, and read what it asks for."""
     for host, status in {
         "localhost:1": 200,
@@ -612,7 +612,7 @@ async def test_a_name_that_leads_here_from_elsewhere_opens_nothing(http: httpx.A
     assert (login.json(), "set-cookie" in login.headers) == (body, False)
 
 
-async def test_a_record_that_cannot_be_read_hides_no_other(api: ApiProcess, http: httpx.AsyncClient, redis: Redis):
+async def test_an_invalid_camera_record_does_not_hide_others(api: ApiProcess, http: httpx.AsyncClient, redis: Redis):
     await redis.zadd(names.camera_key("cam-bad"), {b'{"secret": 1}': 1})
     await redis.sadd(names.CAMERA_IDS, "cam-bad")
     try:
@@ -648,7 +648,7 @@ async def test_an_index_that_is_not_ready_answers_503_with_its_progress(http: ht
     assert (await http.get("/v1/streams")).status_code == 200
 
 
-async def test_redis_away_is_a_503_and_back_is_an_answer(
+async def test_unreachable_redis_is_503_until_it_is_back(
     api: ApiProcess, http: httpx.AsyncClient, redis_server: valkey.Redis, redis: Redis
 ):
     await redis.wait(0, 0)
@@ -667,7 +667,7 @@ async def test_redis_away_is_a_503_and_back_is_an_answer(
     assert api.process.poll() is None
 
 
-async def test_a_store_that_is_away_is_a_503_for_media_alone(
+async def test_an_unreachable_store_is_503_for_media_only(
     stocked: S3Settings, redis_server: valkey.Redis, tmp_path: Path
 ):
     (nobody,) = ports.pick_free_ports(1)
@@ -689,7 +689,7 @@ async def test_a_store_that_is_away_is_a_503_for_media_alone(
 # ---- the process
 
 
-async def test_it_is_ready_and_measured(api: ApiProcess, http: httpx.AsyncClient):
+async def test_readiness_and_metrics_are_served(api: ApiProcess, http: httpx.AsyncClient):
     await http.get("/v1/streams")
     assert problem(await http.get("/v1/streams?x=1"), 422)
     async with asyncio.timeout(10):
@@ -701,7 +701,7 @@ async def test_it_is_ready_and_measured(api: ApiProcess, http: httpx.AsyncClient
     assert 'districam_api_request_seconds_count{route="/v1/cameras/{camera_id}/timeline"}' in metrics
 
 
-async def test_the_routes_are_described_for_machines_and_people(http: httpx.AsyncClient):
+async def test_openapi_and_its_page_describe_the_routes(http: httpx.AsyncClient):
     document = (await http.get("/openapi.json")).json()
     assert set(document["paths"]) == {
         "/v1/cameras",
@@ -742,7 +742,7 @@ def refused(environment: Mapping[str, str]) -> tuple[int, str]:
     return ran.returncode, ran.stderr
 
 
-async def test_any_address_but_loopback_is_refused_without_a_key(tmp_path: Path):
+async def test_without_keys_only_a_loopback_address_may_be_bound(tmp_path: Path):
     keys = tmp_path / "keys"
     keys.write_text('{"keys": []}')
     for extra in ({}, {"DISTRICAM_API__KEYS_FILE": str(keys)}):
@@ -752,7 +752,7 @@ async def test_any_address_but_loopback_is_refused_without_a_key(tmp_path: Path)
         assert "districam-api keys create" in said
 
 
-async def test_a_port_that_is_taken_is_named(api: ApiProcess):
+async def test_a_port_in_use_is_named(api: ApiProcess):
     port = api.url.rpartition(":")[2]
     code, said = await asyncio.to_thread(refused, {"DISTRICAM_API__PORT": port, "DISTRICAM_LOG__FORMAT": "json"})
     assert code == 2

@@ -169,7 +169,7 @@ async def test_without_a_key_every_route_is_401(http: httpx.AsyncClient, world: 
             unknown(await http.request(method, asked, content=sent.content, headers=sent.headers))
 
 
-async def test_the_pages_shell_alone_is_open(http: httpx.AsyncClient):
+async def test_without_a_key_only_the_pages_static_files_are_served(http: httpx.AsyncClient):
     assert (await http.get("/")).status_code == 200
     assert (await http.get("/page/nothing")).status_code == 404
     for path in (
@@ -182,7 +182,7 @@ async def test_the_pages_shell_alone_is_open(http: httpx.AsyncClient):
         assert (await http.get(path)).status_code in (401, 404)
 
 
-async def test_a_key_opens_and_says_who_asks(http: httpx.AsyncClient, world: World):
+async def test_a_key_grants_access_and_identifies_the_caller(http: httpx.AsyncClient, world: World):
     for key, text in (world.viewer, world.operator):
         body = (await http.get("/v1/session", headers=bearer(text))).json()
         schemas.Session.model_validate(body)
@@ -200,11 +200,11 @@ async def test_a_key_opens_and_says_who_asks(http: httpx.AsyncClient, world: Wor
 @pytest.mark.parametrize(
     "header", ["Bearer", "Bearer dc_00000000_" + "C" * 43, "Basic eDp5", "dc_x", "Bearer \xff", "Token"]
 )
-async def test_anything_else_does_not(http: httpx.AsyncClient, header: str):
+async def test_other_credentials_are_401(http: httpx.AsyncClient, header: str):
     unknown(await http.get("/v1/cameras", headers=[(b"Authorization", header.encode("latin-1"))]))
 
 
-async def test_a_key_in_the_address_opens_nothing(http: httpx.AsyncClient, world: World):
+async def test_a_key_in_the_url_is_ignored(http: httpx.AsyncClient, world: World):
     unknown(await http.get("/v1/cameras", params={"token": world.viewer[1], "key": world.viewer[1]}))
 
 
@@ -216,7 +216,7 @@ async def object_url(http: httpx.AsyncClient, text: str) -> str:
     return answer.json()["segments"][0]["url"]
 
 
-async def test_a_token_opens_its_own_object_without_a_key(http: httpx.AsyncClient, world: World):
+async def test_a_token_grants_its_object_without_a_key(http: httpx.AsyncClient, world: World):
     url = await object_url(http, world.viewer[1])
     assert (await http.get(url)).content == MADE[0].content
     token = url.partition("?token=")[2]
@@ -228,7 +228,7 @@ async def test_a_token_opens_its_own_object_without_a_key(http: httpx.AsyncClien
     assert "revoked" in problem(await http.get(f"/v1/media/{MADE[0].key}?token={nobodys}"), 403)["detail"]
 
 
-async def test_a_token_opens_no_other_route(http: httpx.AsyncClient, world: World):
+async def test_a_token_grants_no_other_route(http: httpx.AsyncClient, world: World):
     token = (await object_url(http, world.viewer[1])).partition("?token=")[2]
     unknown(await http.get("/v1/cameras", params={"token": token}))
     unknown(await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"}))
@@ -246,7 +246,7 @@ async def test_the_audit_names_the_key_of_lists_and_of_objects(api: ApiProcess, 
 # ---- logins
 
 
-async def test_a_login_is_a_cookie_that_scripts_and_other_sites_cannot_use(http: httpx.AsyncClient, world: World):
+async def test_a_login_cookie_is_httponly_and_samesite_strict(http: httpx.AsyncClient, world: World):
     key, text = world.operator
     answer = await http.post("/v1/login", json={"key": f" {text}\n"})
     schemas.Session.model_validate(answer.json())
@@ -280,7 +280,7 @@ async def test_a_login_lasts_twelve_hours(http: httpx.AsyncClient, world: World)
         unknown(await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"}))
 
 
-async def test_what_a_form_of_another_site_can_send_is_refused(http: httpx.AsyncClient, world: World):
+async def test_a_login_from_a_cross_site_form_is_rejected(http: httpx.AsyncClient, world: World):
     body = json.dumps({"key": world.viewer[1]}).encode()
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
         answer = await http.post("/v1/login", content=body, headers={"Content-Type": kind} if kind else {})
@@ -299,12 +299,12 @@ async def test_what_a_form_of_another_site_can_send_is_refused(http: httpx.Async
         (b'{"key": "x", "role": "operator"}', "role"),
     ],
 )
-async def test_a_login_that_cannot_be_read_names_the_field(http: httpx.AsyncClient, body: bytes, field: str):
+async def test_an_invalid_login_names_the_field(http: httpx.AsyncClient, body: bytes, field: str):
     answer = await http.post("/v1/login", content=body, headers=JSON)
     assert [error["field"] for error in problem(answer, 422)["errors"]] == [field]
 
 
-async def test_a_long_body_is_refused_unread(http: httpx.AsyncClient):
+async def test_a_too_large_body_is_rejected_unread(http: httpx.AsyncClient):
     problem(await http.post("/v1/login", content=b"x" * (1 << 20), headers=JSON), 413)
 
     async def pieces() -> AsyncGenerator[bytes]:
@@ -363,7 +363,7 @@ async def test_a_logout_ends_the_login_and_its_urls_on_every_replica(
 
 
 @pytest.mark.hostile
-async def test_with_redis_away_a_logout_counts_here_and_elsewhere_once_it_is_back(
+async def test_a_logout_without_redis_applies_locally_and_elsewhere_once_it_is_back(
     api: ApiProcess, http: httpx.AsyncClient, world: World, tmp_path: Path
 ):
     async with replica(world, tmp_path, "second") as second:
@@ -394,7 +394,7 @@ async def test_revoking_a_key_ends_its_logins_and_its_urls(http: httpx.AsyncClie
     assert (await http.get("/v1/session", headers=bearer(world.viewer[1]))).status_code == 200
 
 
-async def test_wrong_keys_are_slowed_down_and_right_ones_are_not(world: World, tmp_path: Path):
+async def test_wrong_keys_are_rate_limited_and_right_ones_are_not(world: World, tmp_path: Path):
     wrong = "dc_00000000_" + "B" * 43
     log = tmp_path / "api.log"
     async with (
@@ -417,7 +417,7 @@ async def test_wrong_keys_are_slowed_down_and_right_ones_are_not(world: World, t
 
 
 @pytest.mark.parametrize("path", ["/v1/cameras/cam-1/playlist.m3u8", f"/v1/media/{MADE[0].key}"])
-async def test_pages_of_a_named_origin_may_play(http: httpx.AsyncClient, path: str):
+async def test_pages_of_an_allowed_origin_may_play(http: httpx.AsyncClient, path: str):
     asks = {
         "Origin": WALL,
         "Access-Control-Request-Method": "GET",
@@ -434,7 +434,7 @@ async def test_pages_of_a_named_origin_may_play(http: httpx.AsyncClient, path: s
     assert "access-control-allow-origin" not in refused.headers
 
 
-async def test_a_page_of_a_named_origin_reads_what_it_asks_for(http: httpx.AsyncClient, world: World):
+async def test_a_page_of_an_allowed_origin_reads_simple_responses(http: httpx.AsyncClient, world: World):
     key = bearer(world.viewer[1])
     answer = await http.get("/v1/cameras/cam-1/playlist.m3u8", params=WINDOW, headers={**key, "Origin": WALL})
     assert answer.status_code == 200
@@ -445,7 +445,7 @@ async def test_a_page_of_a_named_origin_reads_what_it_asks_for(http: httpx.Async
     unknown(await http.get("/v1/cameras/cam-1/playlist.m3u8", params=WINDOW, headers={"Origin": WALL}))
 
 
-async def test_it_may_read_nothing_else(http: httpx.AsyncClient, world: World):
+async def test_a_page_of_an_allowed_origin_reads_no_other_route(http: httpx.AsyncClient, world: World):
     for path in ("/v1/cameras", "/v1/session", "/v1/streams"):
         answer = await http.get(path, headers={**bearer(world.viewer[1]), "Origin": WALL})
         assert answer.status_code == 200
@@ -458,7 +458,7 @@ async def test_it_may_read_nothing_else(http: httpx.AsyncClient, world: World):
 # ---- TLS
 
 
-async def test_tls_by_setting(world: World, tmp_path: Path):
+async def test_tls_is_served_when_a_certificate_is_set(world: World, tmp_path: Path):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     words = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -out {certificate} -keyout {key}"
     await asyncio.to_thread(subprocess.run, words.split(), check=True, capture_output=True, timeout=30)
@@ -480,7 +480,7 @@ async def test_tls_by_setting(world: World, tmp_path: Path):
                 await plain.get(api.url.replace("https", "http") + "/v1/cameras")
 
 
-async def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(world: World, tmp_path: Path):
+async def test_a_renewed_certificate_is_loaded_and_a_broken_one_is_not(world: World, tmp_path: Path):
     """A key that does not fit is told; it costs no connection, nor does the right pair behind it."""
     signer = await asyncio.to_thread(tls_servers.create_ca, tmp_path)
     old, new = [await asyncio.to_thread(tls_servers.certificate, tmp_path, signer, name) for name in ("old", "new")]

@@ -146,7 +146,7 @@ async def test_a_clip_over_a_gap_and_a_handover_has_each_picture_once(http: http
     assert abs(length_s * 1e6 - (to_us - from_us)) <= FRAME_US
 
 
-async def test_gaps_are_kept_as_time(http: httpx.AsyncClient):
+async def test_a_clip_keeps_the_duration_of_gaps(http: httpx.AsyncClient):
     response = await clip(http, "avc", -5, 90)
     pictures = bitstream.parse_stored_pictures(response.content)
     off_us = [abs(p.dts * 100 // 9 - (p.sent_us - START_US)) for p in pictures]
@@ -162,7 +162,7 @@ async def test_b_frames_and_hevc_are_joined_at_the_same_picture(http: httpx.Asyn
     assert abs(length_s * 1e6 - (to_us - from_us)) <= FRAME_US
 
 
-async def test_a_clip_starts_at_the_keyframe_before_and_says_so(http: httpx.AsyncClient, tmp_path: Path):
+async def test_a_clip_starts_at_the_preceding_keyframe_and_reports_it(http: httpx.AsyncClient, tmp_path: Path):
     response = await clip(http, "avc", 7.3, 12.5)
     assert numbers(response) == list(range(150, 325))  # keyframe at 6 s; the fragment at 12 s is under way
     assert bounds_us(response) == (START_US + 6 * S, START_US + 13 * S)
@@ -170,7 +170,7 @@ async def test_a_clip_starts_at_the_keyframe_before_and_says_so(http: httpx.Asyn
     assert await asyncio.to_thread(plays_in_silence, tmp_path / "clip.mp4") == 7.0
 
 
-async def test_a_change_of_size_is_answered_with_windows_that_work(http: httpx.AsyncClient):
+async def test_a_change_of_size_returns_windows_of_one_size_each(http: httpx.AsyncClient):
     response = await clip(http, "sizes", 0, 40)
     assert response.status_code == 409
     assert response.headers["content-type"] == "application/problem+json"
@@ -183,14 +183,14 @@ async def test_a_change_of_size_is_answered_with_windows_that_work(http: httpx.A
     assert found == list(range(1000))
 
 
-async def test_nothing_stored_is_told_with_its_cause(http: httpx.AsyncClient):
+async def test_a_clip_without_footage_has_the_cause(http: httpx.AsyncClient):
     response = await clip(http, "avc", 22, 28)
     assert response.status_code == 404
     assert [state["state"] for state in response.json()["states"]] == ["gap"]
     assert response.json()["states"][0]["cause"]
 
 
-async def test_more_than_a_day_is_refused(http: httpx.AsyncClient):
+async def test_a_clip_longer_than_a_day_is_rejected(http: httpx.AsyncClient):
     assert (await clip(http, "avc", 0, 86_401)).status_code == 422
 
 
@@ -200,7 +200,7 @@ def held(api: ApiProcess) -> SlowClient:
     return SlowClient(api.url, f"/v1/cameras/large/clip.mp4?{query}")
 
 
-async def test_as_many_clips_as_may_be_are_held_open_and_one_more_is_put_off(api: ApiProcess, http: httpx.AsyncClient):
+async def test_the_limit_of_concurrent_clips_is_served_and_one_more_is_503(api: ApiProcess, http: httpx.AsyncClient):
     sleeping = [await asyncio.to_thread(held, api) for _ in range(PLACES)]
     try:
         assert [one.status for one in sleeping] == [200] * PLACES
@@ -222,7 +222,7 @@ async def test_as_many_clips_as_may_be_are_held_open_and_one_more_is_put_off(api
             one.close()
 
 
-async def test_who_goes_away_stops_the_work(api: ApiProcess, http: httpx.AsyncClient):
+async def test_a_disconnected_client_stops_the_work(api: ApiProcess, http: httpx.AsyncClient):
     """The api ends what it does for a client that is gone, long before the clip's end."""
     began = await clips_ended(api)
     one = await asyncio.to_thread(held, api)
@@ -245,7 +245,7 @@ async def clips_ended(api: ApiProcess) -> int:
     return sum(int(float(line.removeprefix(name))) for line in text.splitlines() if line.startswith(name))
 
 
-async def test_the_copy_that_a_clip_hides_can_be_had_by_itself(http: httpx.AsyncClient):
+async def test_a_hidden_copy_can_be_requested_by_epoch(http: httpx.AsyncClient):
     params = {"from": at(-5), "to": at(90)}
     for epoch, expected in {EPOCHS[2]: range(750, 1500), EPOCHS[3]: range(1100, 2000)}.items():
         alone = await http.get("/v1/cameras/avc/clip.mp4", params={**params, "epoch": epoch})
@@ -254,7 +254,7 @@ async def test_the_copy_that_a_clip_hides_can_be_had_by_itself(http: httpx.Async
     assert nothing.status_code == 404
 
 
-async def test_each_clip_is_a_line_of_the_audit(api: ApiProcess, http: httpx.AsyncClient):
+async def test_each_clip_is_logged_for_audit(api: ApiProcess, http: httpx.AsyncClient):
     await clip(http, "avc", 0, 4)
     line = api.events("footage_served")[-1]
     assert (line["route"], line["camera_id"], line["from"], line["to"]) == ("clip", "avc", at(0), at(4))

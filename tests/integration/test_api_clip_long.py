@@ -153,7 +153,7 @@ async def test_ten_minutes_over_a_gap_and_a_handover(http: httpx.AsyncClient, ca
     assert abs(to_us - from_us - MINUTES * 60 * S) <= FRAME_US
 
 
-async def test_changes_of_size_are_answered_with_windows_that_hold_all(http: httpx.AsyncClient, tmp_path: Path):
+async def test_windows_after_changes_of_size_cover_all_footage(http: httpx.AsyncClient, tmp_path: Path):
     refused = await asked(http, "sizes", "clip.mp4", WHOLE)
     assert refused.status_code == 409
     windows = refused.json()["windows"]

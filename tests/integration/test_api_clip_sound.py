@@ -90,7 +90,7 @@ async def test_a_clip_over_a_gap_and_a_handover_has_each_unit_once(api: ApiProce
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
 
 
-async def test_beeps_stay_at_their_pictures(api: ApiProcess):
+async def test_beeps_stay_in_sync_with_their_pictures(api: ApiProcess):
     content = await clip(api, -5, 90)
     shown_s = {p.number // 25: p.dts / 90_000 for p in bitstream.parse_stored_pictures(content) if p.number % 25 == 0}
     found = [beep for beep in audio_probe.detect_beeps(content) if beep.at_s > 0.5 and not 29.9 < beep.at_s < 30.2]
@@ -101,7 +101,7 @@ async def test_beeps_stay_at_their_pictures(api: ApiProcess):
         assert abs(shown_s[second] - beep.at_s) < 0.05
 
 
-async def test_a_still_needs_no_sound(api: ApiProcess):
+async def test_a_snapshot_is_made_of_footage_with_audio(api: ApiProcess):
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as http:
         at = {"at": format_rfc3339(START_US + 7 * S + 200_000)}
         response = await http.get("/v1/cameras/heard/snapshot.jpg", params=at)

@@ -117,7 +117,7 @@ def sleeping(api: ApiProcess, path: str, key: tuple[Key, str] | None, count: int
 
 
 @pytest.mark.correctness
-async def test_eight_sleeping_downloads_of_one_key_keep_nobody_else_waiting(api: ApiProcess, world: World):
+async def test_eight_stalled_downloads_of_one_key_do_not_block_others(api: ApiProcess, world: World):
     viewer, path = world.viewer, f"{CLIP}?{httpx.QueryParams(window(20))}"
     with sleeping(api, path, viewer, 8) as found:
         assert [one.status for one in found] == [200] * 2 + [503] * 6
@@ -133,7 +133,7 @@ async def test_eight_sleeping_downloads_of_one_key_keep_nobody_else_waiting(api:
     assert told(api, viewer[0]) == [CLIP, CLIP]
 
 
-async def test_who_asks_for_an_object_and_takes_none_of_it_is_given_up_too(api: ApiProcess, world: World):
+async def test_a_stalled_download_of_an_object_is_disconnected_too(api: ApiProcess, world: World):
     async with asking(api, world.operator) as http:
         listed = await http.get("/v1/cameras/large/segments", params=window(20))
         url: str = listed.json()["segments"][0]["url"]
@@ -169,7 +169,7 @@ async def answers_at_once(api: ApiProcess, world: World):
 
 
 @pytest.mark.parametrize("sources", [["127.0.0.3"] * 500, [f"127.0.1.{n % 100 + 1}" for n in range(500)]])
-async def test_five_hundred_slow_connections_are_noticed_by_nobody(api: ApiProcess, world: World, sources: list[str]):
+async def test_five_hundred_slow_connections_do_not_affect_other_clients(api: ApiProcess, world: World, sources: list[str]):
     held = await asyncio.to_thread(opened, api, sources)
     try:
         for _ in range(5):
@@ -193,7 +193,7 @@ async def open_connections(api: ApiProcess) -> int:
     return int(float(line.split()[-1]))
 
 
-async def test_where_files_are_few_there_is_one_for_health_and_none_is_lost(world: World, tmp_path: Path):
+async def test_with_few_file_descriptors_health_still_answers_and_none_leaks(world: World, tmp_path: Path):
     """More connections than files: those that find no room are told so, and whoever comes later finds some."""
     async with api_running(
         world.s3, world.redis_url, tmp_path / "api.log", keys_file=world.keys_file, open_files=256

@@ -104,7 +104,7 @@ async def raw(api: ApiProcess, path: str, version: str) -> tuple[bytes, bytes, b
 # ---- answers that break off
 
 
-async def test_a_clip_is_refused_over_http_1_0_with_what_to_do(api: ApiProcess):
+async def test_a_clip_over_http_1_0_is_rejected_with_advice(api: ApiProcess):
     head, body, _ = await raw(api, f"{CLIP.format('whole')}?{urlencode(window(0, 5))}", "1.0")
     assert head.startswith(b"http/1.1 426 upgrade required")
     assert b"upgrade: http/1.1" in head
@@ -113,7 +113,7 @@ async def test_a_clip_is_refused_over_http_1_0_with_what_to_do(api: ApiProcess):
     assert b"proxy_http_version 1.1" in body
 
 
-async def test_what_has_a_length_is_answered_over_http_1_0(api: ApiProcess, http: httpx.AsyncClient):
+async def test_responses_with_a_length_are_served_over_http_1_0(api: ApiProcess, http: httpx.AsyncClient):
     listed = (await http.get("/v1/cameras/whole/segments", params=window(0, 5))).json()["segments"]
     head, body, is_reset = await raw(api, listed[0]["url"], "1.0")
     assert (head.split(b"\r\n")[0], is_reset) == (b"http/1.1 200 ok", False)
@@ -137,7 +137,7 @@ async def test_a_clip_that_breaks_off_resets_the_connection(api: ApiProcess):
 # ---- HEAD
 
 
-async def test_head_is_the_answer_of_get_without_its_content(http: httpx.AsyncClient):
+async def test_head_has_the_headers_of_get_without_a_body(http: httpx.AsyncClient):
     media = (await http.get("/v1/cameras/whole/segments", params=window(0, 5))).json()["segments"][0]["url"]
     paths = {
         media: {},
@@ -159,14 +159,14 @@ async def test_head_is_the_answer_of_get_without_its_content(http: httpx.AsyncCl
         }, path
 
 
-async def test_head_takes_no_place_for_long_and_serves_nothing(api: ApiProcess, http: httpx.AsyncClient):
+async def test_head_holds_no_slot_and_is_not_audited(api: ApiProcess, http: httpx.AsyncClient):
     before = len(api.events("footage_served"))
     for _ in range(3):
         assert (await http.head(CLIP.format("whole"), params=window(0, 40))).status_code == 200
     assert len(api.events("footage_served")) == before
 
 
-async def test_head_is_for_what_can_be_got_alone(http: httpx.AsyncClient):
+async def test_head_is_405_on_routes_without_get(http: httpx.AsyncClient):
     answer = await http.head("/v1/login")
     assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "POST", b"")
 
@@ -174,7 +174,7 @@ async def test_head_is_for_what_can_be_got_alone(http: httpx.AsyncClient):
 # ---- conditions
 
 
-async def test_a_range_is_honoured_of_the_object_that_if_range_names_alone(http: httpx.AsyncClient):
+async def test_a_range_is_honoured_only_if_if_range_matches(http: httpx.AsyncClient):
     listed = (await http.get("/v1/cameras/whole/segments", params=window(0, 30))).json()["segments"]
     url, content = listed[0]["url"], MADE["whole"][0].content
     whole = await http.get(url)
@@ -196,7 +196,7 @@ async def test_a_range_is_honoured_of_the_object_that_if_range_names_alone(http:
     assert (await http.get(url, headers={"Range": "bytes=999999999-", "If-Range": '"other"'})).status_code == 200
 
 
-async def test_what_is_there_already_is_not_sent_again(http: httpx.AsyncClient):
+async def test_if_none_match_gives_304(http: httpx.AsyncClient):
     url = (await http.get("/v1/cameras/whole/segments", params=window(0, 5))).json()["segments"][0]["url"]
     tag = (await http.head(url)).headers["etag"]
     answer = await http.get(url, headers={"If-None-Match": f'"x", {tag}'})
@@ -206,14 +206,14 @@ async def test_what_is_there_already_is_not_sent_again(http: httpx.AsyncClient):
 # ---- one epoch, and a hole too short to count
 
 
-async def test_headers_of_one_epoch_speak_of_it_alone(http: httpx.AsyncClient):
+async def test_headers_of_a_clip_by_epoch_describe_that_epoch_only(http: httpx.AsyncClient):
     for leaf in ("playlist.m3u8", "clip.mp4"):
         answer = await http.get(f"/v1/cameras/whole/{leaf}", params=window(0, 40.4, epoch=EPOCHS[1]))
         sums = [float(answer.headers[f"districam-{name}-seconds"]) for name in ("recorded", "gap")]
         assert sums == [20, 0], leaf
 
 
-async def test_in_a_hole_too_short_to_count_the_last_picture_before_it_is_shown(http: httpx.AsyncClient):
+async def test_a_snapshot_in_a_negligible_gap_is_the_picture_before_it(http: httpx.AsyncClient):
     timeline = (await http.get("/v1/cameras/whole/timeline", params=window(20.1, 20.3))).json()
     assert [state["state"] for state in timeline["states"]] == ["recorded"]
     still = await http.get("/v1/cameras/whole/snapshot.jpg", params={"at": at(20.2)})

@@ -46,12 +46,12 @@ async def answered(api: ApiProcess) -> set[tuple[str, str]]:
     return set(re.findall(r'^districam_api_requests_total{route="(.*?)",status="(\d+)"} ', text, re.MULTILINE))
 
 
-async def test_whatever_is_made_up_no_answer_is_outside_the_schema(api: ApiProcess, tmp_path: Path):
+async def test_responses_to_generated_requests_match_the_schema(api: ApiProcess, tmp_path: Path):
     await asked(api, tmp_path, [KEY_HEADER_CONFIG], "--phases", "coverage,fuzzing", "--max-examples", "12")
     assert len({route for route, status in await answered(api) if status == "422"}) > 8
 
 
-async def test_over_real_footage_no_answer_is_outside_the_schema(api: ApiProcess, tmp_path: Path):
+async def test_responses_over_real_footage_match_the_schema(api: ApiProcess, tmp_path: Path):
     config = footage_config()
     await asked(api, tmp_path, config, "--phases", "fuzzing", "--mode", "positive", "--max-examples", "8")
     routes = {route for route, status in await answered(api) if status in ("200", "204", "206")}

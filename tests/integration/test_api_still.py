@@ -128,7 +128,7 @@ async def test_the_snapshot_of_an_instant_shows_that_instant(http: httpx.AsyncCl
     assert wrong == {}
 
 
-async def test_a_gap_has_no_picture_and_says_why(http: httpx.AsyncClient):
+async def test_a_snapshot_in_a_gap_is_a_problem_with_the_cause(http: httpx.AsyncClient):
     response = await snapshot(http, "avc", START_US + 30 * S)
     assert response.status_code == 404
     assert response.json()["states"][0]["state"] == "gap"
@@ -140,7 +140,7 @@ async def test_pictures_without_a_keyframe_are_not_decodable(http: httpx.AsyncCl
     assert (response.status_code, response.json()["reason"]) == (404, "not_decodable")
 
 
-async def test_the_newest_still_is_there_or_is_not(http: httpx.AsyncClient):
+async def test_the_newest_still_is_served_or_404(http: httpx.AsyncClient):
     response = await http.get("/v1/cameras/avc/latest.jpg")
     assert (response.status_code, response.content) == (200, b"\xff\xd8 still")
     assert response.headers["districam-time"] == format_rfc3339(NOW_US)

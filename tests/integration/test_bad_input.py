@@ -79,7 +79,7 @@ def storing_in(servers: Servers, s3: S3Settings) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_an_unknown_variable_ends_a_service_with_2(service: str) -> None:
+async def test_an_unknown_variable_is_exit_code_2(service: str) -> None:
     async with started(service, {"DISTRICAM_KAFKA__BOOTSTRAP_SERVER": "broker:9092"}) as running:
         code, said = await running.ended()
     assert code == 2
@@ -96,7 +96,7 @@ async def test_an_unknown_variable_ends_a_service_with_2(service: str) -> None:
         ("api", "DISTRICAM_API__TIMEZONE", "Hanoi", "time zone"),
     ],
 )
-async def test_a_value_out_of_range_ends_a_service_with_2(service: str, variable: str, value: str, fix: str) -> None:
+async def test_a_value_out_of_range_is_exit_code_2(service: str, variable: str, value: str, fix: str) -> None:
     async with started(service, {variable: value}) as running:
         code, said = await running.ended()
     assert code == 2
@@ -105,7 +105,7 @@ async def test_a_value_out_of_range_ends_a_service_with_2(service: str, variable
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_health_port_that_is_taken_ends_a_service_with_2(service: str) -> None:
+async def test_a_health_port_in_use_is_exit_code_2(service: str) -> None:
     with socket.create_server((ports.HOST, 0)) as taken:
         port = taken.getsockname()[1]
         async with started(service, {"DISTRICAM_HEALTH__PORT": str(port)}) as running:
@@ -117,7 +117,7 @@ async def test_a_health_port_that_is_taken_ends_a_service_with_2(service: str) -
 
 
 @pytest.mark.parametrize("service", STORING)
-async def test_a_bucket_of_another_site_ends_a_service_with_3(servers: Servers, s3: S3Settings, service: str) -> None:
+async def test_a_bucket_of_another_site_is_exit_code_3(servers: Servers, s3: S3Settings, service: str) -> None:
     settings = storing_in(servers, s3)
     elsewhere = {**settings, "DISTRICAM_SITE": "elsewhere", "DISTRICAM_S3__OBJECT_LOCK": "false"}
     await run_command("districam_common.admin.bucket", "apply", environment=elsewhere)

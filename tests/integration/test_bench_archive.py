@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(120)
 SMALL = {"codec": "h264", "width": 320, "height": 180, "fps": 10, "gop_s": 2, "bitrate": 150_000}
 
 
-async def test_the_index_is_asked_through_the_api_and_the_store_is_not(capsys: pytest.CaptureFixture[str]):
+async def test_the_index_bench_reads_through_the_api_without_the_store(capsys: pytest.CaptureFixture[str]):
     figures = await index.main(None, 0, rounds=5, months=3, cameras=3)
     assert figures["segments"] == 3 * 24 * 360
     assert figures["s3_calls"] == 0
@@ -23,7 +23,7 @@ async def test_the_index_is_asked_through_the_api_and_the_store_is_not(capsys: p
     assert '"s3_calls": 0' in capsys.readouterr().out.splitlines()[-1]
 
 
-async def test_a_rebuild_and_one_that_was_killed_make_the_same_index(tmp_path: Path):
+async def test_a_rebuild_and_an_interrupted_rebuild_give_the_same_index(tmp_path: Path):
     async with stocked(tmp_path) as (archive, days):
         figures = await rebuild.bench_without_recording(archive, days)
     assert (figures["equal"], figures["resumed_equal"]) == (True, True)
@@ -31,7 +31,7 @@ async def test_a_rebuild_and_one_that_was_killed_make_the_same_index(tmp_path: P
     assert 0 < figures["objects_resumed"] < 400
 
 
-async def test_cameras_that_are_recorded_meanwhile_are_accounted_for(tmp_path: Path):
+async def test_cameras_recorded_during_the_bench_are_accounted_for(tmp_path: Path):
     async with stocked(tmp_path) as (archive, days):
         figures = await rebuild.bench_while_recording(archive, days, 2, SMALL)
     assert (figures["equal"], figures["resumed_equal"]) == (True, True)
@@ -51,7 +51,7 @@ async def stocked(home: Path) -> AsyncGenerator[tuple[Archive, rebuild.ObjectsBy
         yield archive, rebuild.days_of(archive, 400, end_us)
 
 
-async def test_retention_keeps_to_its_rate():
+async def test_retention_keeps_to_its_rate_limit():
     figures = await retention.main(None, 400, cameras=2, rate=100, baseline_s=3)
     assert figures["deleted_s"] <= 200
     assert (figures["expired_and_left"], figures["young_and_gone"]) == (0, 0)

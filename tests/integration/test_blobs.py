@@ -50,7 +50,7 @@ def bucket(request: pytest.FixtureRequest) -> Blobs:
     return MemoryBlobs() if request.param == "memory" else request.getfixturevalue("blobs")
 
 
-async def test_what_is_put_comes_back_with_its_metadata(bucket: Blobs) -> None:
+async def test_a_put_object_is_read_back_with_its_metadata(bucket: Blobs) -> None:
     await put(bucket, "cam-001/a.mp4", b"0123456789")
     assert await bucket.head("cam-001/a.mp4") == ObjectInfo(10, {"camera-id": "cam-001", "schema": "1"})
     assert await bucket.get("cam-001/a.mp4") == b"0123456789"
@@ -58,7 +58,7 @@ async def test_what_is_put_comes_back_with_its_metadata(bucket: Blobs) -> None:
     assert await bucket.get("cam-001/a.mp4", start=8) == b"89"
 
 
-async def test_a_key_is_written_once_also_by_sixteen_at_once(bucket: Blobs) -> None:
+async def test_a_key_is_written_once_by_sixteen_concurrent_puts(bucket: Blobs) -> None:
     async def one(number: int) -> bool:
         """Whether its body is what is stored. An attempt whose answer was lost may be the one that won."""
         body = b"body %02d" % number
@@ -80,7 +80,7 @@ async def test_a_key_is_written_once_also_by_sixteen_at_once(bucket: Blobs) -> N
     assert await bucket.get("cam-001/a.mp4") == b"again"
 
 
-async def test_a_store_without_conditions_is_looked_at_before_each_put(s3: S3Settings) -> None:
+async def test_without_conditional_writes_each_put_checks_for_the_object_first(s3: S3Settings) -> None:
     async with a_bucket(s3.model_copy(update={"conditional_put": False})) as blobs:
         await put(blobs, "cam-001/a.mp4", b"first")
         with pytest.raises(ObjectExists):
@@ -100,13 +100,13 @@ async def test_metadata_that_http_cannot_carry_is_rejected(bucket: Blobs) -> Non
         await bucket.put("a", [b"x"], content_type="a/b", metadata={"name": "chợ"}, sha256=sha256(b"x"), once=True)
 
 
-async def test_an_absent_object_is_missing(bucket: Blobs) -> None:
+async def test_an_absent_object_raises_missing(bucket: Blobs) -> None:
     assert await bucket.head("nothing") is None
     with pytest.raises(ObjectNotFound):
         await bucket.get("nothing")
 
 
-async def test_a_large_object_streams_in_pieces_and_may_be_left_early(blobs: Blobs) -> None:
+async def test_a_large_object_is_streamed_and_may_be_abandoned(blobs: Blobs) -> None:
     body = bytes(range(256)) * 4096 * 6  # 6 MiB: one request, although minio-py would split it
     await put(blobs, "cam-001/large.mp4", body)
     pieces = [piece async for piece in blobs.stream("cam-001/large.mp4", start=100, length=3 << 20)]
@@ -117,7 +117,7 @@ async def test_a_large_object_streams_in_pieces_and_may_be_left_early(blobs: Blo
     assert await blobs.get("cam-001/large.mp4", length=3) == body[:3]
 
 
-async def test_listing_goes_in_the_order_of_keys_after_a_key(bucket: Blobs) -> None:
+async def test_a_listing_is_in_key_order_after_the_start_key(bucket: Blobs) -> None:
     keys = [f"cam-001/{number:04}.mp4" for number in range(25)]
     for key in [*reversed(keys), "cam-002/0000.mp4"]:
         await put(bucket, key, key.encode())
@@ -128,14 +128,14 @@ async def test_listing_goes_in_the_order_of_keys_after_a_key(bucket: Blobs) -> N
     assert [listed.key async for listed in bucket.list("")] == [*keys[20:], "cam-002/0000.mp4"]
 
 
-async def test_a_listing_of_more_than_a_page_is_whole(blobs: Blobs) -> None:
+async def test_a_listing_of_several_pages_is_complete(blobs: Blobs) -> None:
     async with asyncio.TaskGroup() as tasks:
         for number in range(1100):
             tasks.create_task(put(blobs, f"many/{number:05}", b"x"))
     assert [listed.key async for listed in blobs.list("many/")] == [f"many/{n:05}" for n in range(1100)]
 
 
-async def test_versions_are_deleted_one_by_one_where_the_bucket_keeps_them(s3: S3Settings) -> None:
+async def test_versions_of_a_versioned_bucket_are_deleted_one_by_one(s3: S3Settings) -> None:
     async with VersionedBucket.open(s3) as blobs:
         assert await blobs.create_bucket(object_lock=True)
         assert not await blobs.create_bucket(object_lock=True)
@@ -156,7 +156,7 @@ async def test_a_missing_bucket_is_waited_for(s3: S3Settings) -> None:
             await blobs.require_site("local")
 
 
-async def test_a_wrong_key_is_fatal_and_a_store_that_is_away_is_not(s3: S3Settings) -> None:
+async def test_a_wrong_key_is_fatal_and_an_unreachable_store_is_retried(s3: S3Settings) -> None:
     wrong = s3.model_copy(update={"secret_key": SecretStr("wrong")})
     async with Blobs.open(wrong) as blobs:
         with pytest.raises(Fatal):
@@ -167,7 +167,7 @@ async def test_a_wrong_key_is_fatal_and_a_store_that_is_away_is_not(s3: S3Settin
             await blobs.get("cam-001/a.mp4")
 
 
-async def test_a_store_that_takes_the_connection_and_says_nothing_is_given_up_in_time(s3: S3Settings) -> None:
+async def test_a_store_that_accepts_and_never_responds_times_out(s3: S3Settings) -> None:
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.read()
@@ -182,7 +182,7 @@ async def test_a_store_that_takes_the_connection_and_says_nothing_is_given_up_in
                 await blobs.get("cam-001/a.mp4")
 
 
-async def test_whose_bucket_it_is_is_known(bucket: Blobs) -> None:
+async def test_the_site_marker_of_a_bucket_is_read(bucket: Blobs) -> None:
     with pytest.raises(Retriable, match="districam-bucket apply"):
         await bucket.require_site("local")
     marker = {"site": "district-1", "created": "2026-11-24T00:00:00.000000Z", "schema": 1}

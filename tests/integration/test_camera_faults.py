@@ -38,7 +38,7 @@ def test_every_picture_is_stored_or_in_a_gap_and_none_is_shown_twice(scenario: S
 
 
 @pytest.mark.parametrize("camera_id", [STEADY, B_FRAMES, STEADY_UDP])
-def test_undisturbed_cameras_notice_nothing(scenario: Scenario, camera_id: str) -> None:
+def test_cameras_without_faults_have_no_gaps(scenario: Scenario, camera_id: str) -> None:
     counted = scenario.counts[camera_id]
     assert scenario.gaps(camera_id) == []
     assert (len(scenario.stored_epochs(camera_id)), len(scenario.connection_numbers(camera_id))) == (1, 1)
@@ -46,7 +46,7 @@ def test_undisturbed_cameras_notice_nothing(scenario: Scenario, camera_id: str) 
 
 
 @pytest.mark.parametrize(("name", "reader"), CASES)
-def test_a_fault_is_a_gap_with_its_cause_no_longer_than_the_fault_and_the_coming_back(
+def test_a_fault_is_one_gap_of_its_cause_as_long_as_fault_and_reconnect(
     scenario: Scenario, name: str, reader: RtspReader
 ) -> None:
     camera_id, trial = faulty_camera_id(name, reader), FAULT_CASES[name]
@@ -77,13 +77,13 @@ def test_no_stored_picture_lies_in_a_gap(scenario: Scenario, name: str, reader: 
 
 
 @pytest.mark.parametrize("name", ["repeat", "size", "udp-reorder", "udp-alone"])
-def test_what_takes_no_time_costs_no_picture(scenario: Scenario, name: str) -> None:
+def test_faults_without_duration_lose_no_picture(scenario: Scenario, name: str) -> None:
     counted = scenario.counts[faulty_camera_id(name)]
     assert counted.stored == counted.sent - counted.before_first_keyframe
 
 
 @pytest.mark.parametrize("name", LOSSY)
-def test_every_segment_that_lost_something_says_so_and_no_other_does(scenario: Scenario, name: str) -> None:
+def test_segments_are_flagged_lossy_exactly_where_data_was_lost(scenario: Scenario, name: str) -> None:
     torn = scenario.incomplete_numbers[faulty_camera_id(name)]
     assert len(torn) > 3
     marked = 0
@@ -99,7 +99,7 @@ def test_every_segment_that_lost_something_says_so_and_no_other_does(scenario: S
     assert marked
 
 
-def test_no_other_camera_s_segments_are_lossy(scenario: Scenario) -> None:
+def test_segments_of_other_cameras_are_not_lossy(scenario: Scenario) -> None:
     undamaged = [camera_id for camera_id, torn in scenario.incomplete_numbers.items() if not torn]
     assert len(undamaged) > len(CASES)
     objects = [one for camera_id in undamaged for one in scenario.objects[camera_id]]
@@ -113,7 +113,7 @@ def test_no_other_camera_s_segments_are_lossy(scenario: Scenario) -> None:
         ("codec", [("avc1", 320, 180), ("hvc1", 320, 192)]),
     ],
 )
-async def test_another_size_or_codec_has_its_own_init(
+async def test_a_change_of_size_or_codec_has_its_own_init(
     scenario: Scenario, name: str, shapes: list[tuple[str, int, int]]
 ) -> None:
     async with open_api_client(scenario.api_url) as api:
@@ -131,7 +131,7 @@ def _shape_of(init: bytes) -> tuple[str, int, int]:
     raise AssertionError("no video in the init")
 
 
-def test_a_gop_of_a_minute_is_waited_for_and_cut_by_time(scenario: Scenario) -> None:
+def test_a_minute_long_gop_is_cut_by_time(scenario: Scenario) -> None:
     """Joined in its middle. Fragments last two seconds at most, segments so long as a keyframe is awaited."""
     sent = scenario.sent[LONG_GOP]
     assert (len(scenario.stored_epochs(LONG_GOP)), len(scenario.connection_numbers(LONG_GOP))) == (1, 1)

@@ -66,12 +66,12 @@ async def troubles(cameras: Sequence[SimCamera]) -> dict[str, str]:
     return found
 
 
-async def test_quirks_cost_no_picture():
+async def test_quirks_lose_no_picture():
     """Each by itself."""
     assert await troubles([camera(quirk, (quirk, *KEPT_ALIVE.get(quirk, ()))) for quirk in QUIRKS]) == {}
 
 
-async def test_cameras_of_each_make_are_read_whole():
+async def test_cameras_of_each_make_are_read_completely():
     """All that was reported of one make, in one camera."""
     cameras = [
         camera(f"{make}-{codec}", [*quirks], codec)

@@ -149,7 +149,7 @@ async def test_find_leads_to_a_still_and_a_clip(site: Site, tmp_path: Path):
     assert files(tmp_path) == ["clip.mp4", "still.jpg"]
 
 
-async def test_find_says_what_is_missing_and_why(site: Site, tmp_path: Path):
+async def test_find_reports_gaps_with_their_causes(site: Site, tmp_path: Path):
     found = await districam(site, tmp_path, "find", "lien", "--at", at(25), "--json")
     (camera,) = json.loads(found.out)["cameras"]
     assert (camera["state"], camera["cause"]) == ("gap", "service_down")
@@ -159,12 +159,12 @@ async def test_find_says_what_is_missing_and_why(site: Site, tmp_path: Path):
     assert "no camera matches 'chợ'" in nobody.error
 
 
-async def test_find_without_a_time_tells_how_the_stream_is_doing(site: Site, tmp_path: Path):
+async def test_find_without_a_time_reports_the_streams_health(site: Site, tmp_path: Path):
     found = await districam(site, tmp_path, "find", "LIÊN NGHĨA")
     assert (found.code, found.lines) == (0, ["lien-nghia-1\tNgã tư Liên Nghĩa\tQuốc lộ 20\tlate"])
 
 
-async def test_words_and_lengths_are_times(site: Site, tmp_path: Path):
+async def test_words_and_durations_are_accepted_as_times(site: Site, tmp_path: Path):
     ago_s = (time.time_ns() // 1000 - START_US) // S
     ran = await districam(site, tmp_path, "clip", "lien-nghia-1", "--from", f"-{ago_s - 4}s", "--to", "+6s", "--json")
     assert ran.code == 0, ran.error
@@ -176,14 +176,14 @@ async def test_words_and_lengths_are_times(site: Site, tmp_path: Path):
     assert (tmp_path / name).stat().st_size == told["bytes"]
 
 
-async def test_a_time_that_is_not_understood_is_exit_code_2(site: Site, tmp_path: Path):
+async def test_an_invalid_time_is_exit_code_2(site: Site, tmp_path: Path):
     ran = await districam(site, tmp_path, "still", "lien-nghia-1", "--at", "hôm kìa mốt 8h")
     assert (ran.code, ran.out) == (2, "")
     assert "'mot' is not understood" in ran.error
     assert "hôm qua 21:40" in ran.error
 
 
-async def test_a_changed_picture_names_windows_and_split_fetches_each(site: Site, tmp_path: Path):
+async def test_a_change_of_size_lists_windows_and_split_downloads_each(site: Site, tmp_path: Path):
     words = ("clip", "sizes", "--from", at(0), "--to", at(40))
     refused = await districam(site, tmp_path, *words)
     assert (refused.code, files(tmp_path)) == (1, [])
@@ -199,27 +199,27 @@ async def test_a_changed_picture_names_windows_and_split_fetches_each(site: Site
     assert parts == [list(range(500)), list(range(500, 1000))]
 
 
-async def test_nothing_stored_is_told_with_its_causes(site: Site, tmp_path: Path):
+async def test_no_footage_is_reported_with_its_causes(site: Site, tmp_path: Path):
     ran = await districam(site, tmp_path, "clip", "lien-nghia-1", "--from", at(22), "--to", at(28))
     assert ran.code == 1
     assert "gap, service_down" in ran.error
     assert files(tmp_path) == []
 
 
-async def test_a_clip_that_breaks_off_leaves_nothing_behind(site: Site, tmp_path: Path):
+async def test_an_interrupted_clip_leaves_no_file(site: Site, tmp_path: Path):
     ran = await districam(site, tmp_path, "clip", "holed", "--from", at(0), "--to", at(40), "-o", "clip.mp4")
     assert (ran.code, ran.out, files(tmp_path)) == (1, "", [])
     assert "broke off near" in ran.error
     assert "nothing of it was kept" in ran.error
 
 
-async def test_a_clip_whose_first_object_is_gone_is_told_before_it_begins(site: Site, tmp_path: Path):
+async def test_a_clip_with_a_missing_first_object_fails_before_it_starts(site: Site, tmp_path: Path):
     ran = await districam(site, tmp_path, "clip", "headless", "--from", at(0), "--to", at(40))
     assert (ran.code, ran.out, files(tmp_path)) == (1, "", [])
     assert "NoSuchKey" in ran.error
 
 
-async def test_a_file_that_is_there_is_kept(site: Site, tmp_path: Path):
+async def test_an_existing_file_is_not_overwritten(site: Site, tmp_path: Path):
     (tmp_path / "clip.mp4").write_text("mine")
     words = ("clip", "lien-nghia-1", "--from", at(0), "--to", at(4), "-o", "clip.mp4")
     assert (await districam(site, tmp_path, *words)).code == 1
@@ -244,7 +244,7 @@ async def test_an_index_that_is_being_built_is_waited_for(site: Site, tmp_path: 
     assert "asking again in 5 s" in ran.error
 
 
-async def test_a_key_comes_in_a_file(site: Site, tmp_path: Path):
+async def test_a_key_is_read_from_a_file(site: Site, tmp_path: Path):
     home, words = tmp_path / "api", ("find", "lien", "--at", at(10))
     home.mkdir()
     create = [sys.executable, "-m", "districam_api", "keys", "create", "--role", "viewer", "--name", "script"]
@@ -266,7 +266,7 @@ async def test_a_key_comes_in_a_file(site: Site, tmp_path: Path):
         assert found.lines[0].startswith("lien-nghia-1\t")
 
 
-async def test_an_api_that_is_not_there_is_named(tmp_path: Path):
+async def test_an_unreachable_api_is_named(tmp_path: Path):
     ran = await districam("http://127.0.0.1:9", tmp_path, "find", "x")
     assert ran.code == 1
     assert "http://127.0.0.1:9 cannot be reached" in ran.error
@@ -278,7 +278,7 @@ def heeds_sigint() -> None:
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, sent: signal.Signals, code: int):
+async def test_an_interrupted_command_leaves_no_file(tmp_path: Path, sent: signal.Signals, code: int):
     """A server that begins a clip and says no more."""
 
     async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

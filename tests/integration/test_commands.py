@@ -80,7 +80,7 @@ def run(environment: Environment, command: str, *arguments: str, **more: str) ->
 # ---- topics
 
 
-async def test_topics_are_made_as_declared_and_the_second_apply_has_nothing_to_do(
+async def test_topics_are_created_as_declared_and_a_second_apply_changes_nothing(
     environment: Environment, broker: KafkaSettings
 ) -> None:
     code, out, _ = run(environment, "topics", "apply", "--wait", "10")
@@ -117,7 +117,7 @@ async def configured(broker: KafkaSettings, values: dict[str, str]) -> None:
             await asyncio.sleep(0.05)
 
 
-def test_a_keyed_topics_partitions_are_not_changed(environment: Environment) -> None:
+def test_the_partitions_of_a_keyed_topic_are_not_changed(environment: Environment) -> None:
     run(environment, "topics", "apply")
     code, out, error = run(environment, "topics", "apply", DISTRICAM_TOPICS__PARTITIONS="120")
     assert code == 1
@@ -126,7 +126,7 @@ def test_a_keyed_topics_partitions_are_not_changed(environment: Environment) -> 
     assert "create" not in out
 
 
-def test_as_a_program_it_ends_with_its_exit_code(environment: Environment) -> None:
+def test_the_program_returns_the_commands_exit_code(environment: Environment) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "districam_common.admin.topics", "list"],
         env={**os.environ, **environment, "DISTRICAM_SITE": "No Site"},
@@ -139,7 +139,7 @@ def test_as_a_program_it_ends_with_its_exit_code(environment: Environment) -> No
     assert "DISTRICAM_SITE" in done.stderr
 
 
-def test_wrong_settings_name_the_variable_and_the_nearest_one(environment: Environment) -> None:
+def test_invalid_settings_name_the_variable_and_the_closest_match(environment: Environment) -> None:
     code, _, error = run(environment, "topics", "apply", DISTRICAM_KAFKA__BOOTSTRAP_SERVER="x:1")
     assert code == 2
     assert (
@@ -147,7 +147,7 @@ def test_wrong_settings_name_the_variable_and_the_nearest_one(environment: Envir
     )
 
 
-def test_a_broker_that_is_away_is_said_so(environment: Environment) -> None:
+def test_an_unreachable_broker_is_reported(environment: Environment) -> None:
     code, _, error = run(environment, "topics", "apply", DISTRICAM_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert code == 1
     assert "127.0.0.1:1" in error
@@ -156,7 +156,7 @@ def test_a_broker_that_is_away_is_said_so(environment: Environment) -> None:
 # ---- bucket
 
 
-def test_the_bucket_is_made_and_marked_once_and_another_sites_is_refused(environment: Environment) -> None:
+def test_the_bucket_is_created_and_marked_once_and_another_sites_is_rejected(environment: Environment) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     code, out, _ = run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name)
     assert code == 0
@@ -169,7 +169,7 @@ def test_the_bucket_is_made_and_marked_once_and_another_sites_is_refused(environ
     assert "belongs to site 'district-1'" in error
 
 
-def test_a_bucket_without_the_lock_that_is_wanted_is_warned_of(environment: Environment) -> None:
+def test_a_bucket_without_the_configured_object_lock_is_warned_about(environment: Environment) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name, DISTRICAM_S3__OBJECT_LOCK="false")
     code, _, error = run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name)
@@ -184,7 +184,7 @@ DEMANDS = [
 
 
 @pytest.mark.correctness
-def test_what_the_store_must_do_is_tried_out_a_line_each(environment: Environment) -> None:
+def test_each_required_store_feature_is_checked_and_printed(environment: Environment) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     assert run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name)[0] == 1  # there is no bucket
     assert run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name)[0] == 0
@@ -199,7 +199,7 @@ def test_what_the_store_must_do_is_tried_out_a_line_each(environment: Environmen
 
 
 @pytest.mark.correctness
-def test_what_a_bucket_without_lock_does_not_do_is_told_with_what_follows(environment: Environment) -> None:
+def test_a_bucket_without_object_lock_is_reported_with_the_consequence(environment: Environment) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     plain = {"DISTRICAM_S3__BUCKET": name, "DISTRICAM_S3__OBJECT_LOCK": "false"}
     assert run(environment, "bucket", "apply", **plain)[0] == 0
@@ -212,7 +212,7 @@ def test_what_a_bucket_without_lock_does_not_do_is_told_with_what_follows(enviro
     assert "remains" not in out
 
 
-def test_refused_keys_are_exit_code_3_and_show_no_secret(environment: Environment) -> None:
+def test_rejected_keys_are_exit_code_3_and_show_no_secret(environment: Environment) -> None:
     code, _, error = run(environment, "bucket", "apply", DISTRICAM_S3__SECRET_KEY="wrong-and-secret")
     assert code == 3
     assert "wrong-and-secret" not in error
@@ -240,7 +240,7 @@ async def published(broker: KafkaSettings) -> list[Camera]:
     return [wire.decode_camera(record.key, record.headers, record.value) for record in records if record.headers]
 
 
-async def test_cameras_go_from_the_file_to_the_topic_and_back(
+async def test_cameras_are_applied_from_a_file_and_exported_again(
     environment: Environment, broker: KafkaSettings, tmp_path: Path
 ) -> None:
     run(environment, "topics", "apply")
@@ -281,7 +281,7 @@ async def test_cameras_go_from_the_file_to_the_topic_and_back(
     ]
 
 
-async def test_a_record_that_is_no_camera_is_passed_over_with_a_word(
+async def test_an_invalid_camera_record_is_skipped_with_a_warning(
     environment: Environment, broker: KafkaSettings
 ) -> None:
     run(environment, "topics", "apply")
@@ -292,7 +292,7 @@ async def test_a_record_that_is_no_camera_is_passed_over_with_a_word(
     assert "passing over districam.cameras.v1-" in error
 
 
-def test_a_bad_file_is_refused_whole_with_every_problem(environment: Environment, tmp_path: Path) -> None:
+def test_an_invalid_file_is_rejected_with_every_problem(environment: Environment, tmp_path: Path) -> None:
     file = tmp_path / "cameras.yaml"
     file.write_text(CAMERAS.replace("rtsp://10.0.0.12/live", "rtsp://admin:s3cret@10.0.0.12/live"))
     code, out, error = run(environment, "cameras", "apply", "-f", str(file))
@@ -305,7 +305,7 @@ def test_a_bad_file_is_refused_whole_with_every_problem(environment: Environment
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("off_s", [-300, -2, 2, 300])
-async def test_a_clock_that_is_off_is_refused_with_what_was_written(
+async def test_a_wrong_clock_is_rejected_and_written_records_are_reported(
     environment: Environment,
     broker: KafkaSettings,
     tmp_path: Path,
@@ -331,7 +331,7 @@ async def test_a_clock_that_is_off_is_refused_with_what_was_written(
 
 
 @pytest.mark.correctness
-async def test_a_clock_behind_what_lies_in_the_log_is_refused_before_anything_is_written(
+async def test_a_clock_behind_the_log_is_rejected_before_anything_is_written(
     environment: Environment, broker: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(environment, "topics", "apply")

@@ -107,7 +107,7 @@ async def living(cameras: dict[str, str], around: CameraContext) -> AsyncGenerat
             life.cancel()
 
 
-async def test_300_dead_cameras_keep_no_healthy_one_waiting():
+async def test_300_dead_cameras_do_not_delay_healthy_ones():
     """Half of them take connections and say nothing, half are not there at all."""
     clock, told = SystemClock(), Told()
     told.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())

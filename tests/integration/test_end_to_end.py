@@ -35,7 +35,7 @@ def test_a_dropped_connection_is_a_short_gap(scenario: Scenario) -> None:
 
 
 @pytest.mark.parametrize("camera_id", [STEADY, B_FRAMES])
-def test_ffmpeg_plays_a_playlist_in_silence(scenario: Scenario, camera_id: str) -> None:
+def test_ffmpeg_plays_a_playlist_without_warnings(scenario: Scenario, camera_id: str) -> None:
     """As many pictures as are stored, no warning."""
     url = scenario.playlist_url(camera_id)
     command_line = ["ffmpeg", "-nostdin", "-xerror", "-v", "warning", "-progress", "pipe:1", "-i", url]
@@ -125,7 +125,7 @@ async def test_a_consumer_written_from_the_document_alone_reads_every_topic(scen
     assert found.invalid_positions == {(letter["topic"], letter["partition"], letter["offset"]) for letter in letters}
 
 
-async def test_poison_on_any_topic_is_told_with_its_origin_and_nothing_else_suffers(
+async def test_poison_on_any_topic_is_reported_with_its_origin_and_affects_nothing_else(
     scenario: Scenario,
 ) -> None:
     """Each once, naming the header or field; that the rest flows on is what every other test here sees."""

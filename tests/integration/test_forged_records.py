@@ -54,7 +54,7 @@ async def has_refused(district: District, kafka: KafkaSettings, count: int) -> b
     return len(await letters(district, kafka)) >= count
 
 
-async def test_footage_that_is_forged_to_have_expired_is_found_and_so_is_what_follows(
+async def test_footage_with_a_forged_expiration_stays_in_the_index(
     district: District, kafka: KafkaSettings
 ):
     await cutover.ensure(district.blobs, 0)
@@ -85,7 +85,7 @@ async def test_footage_that_is_forged_to_have_expired_is_found_and_so_is_what_fo
     assert len({(one.topic, one.partition, one.offset) for one in await letters(district, kafka)}) == len(forged)
 
 
-async def test_what_was_said_on_streams_counts_up_to_the_cut_over_also_in_an_index_made_anew(
+async def test_expirations_on_streams_before_the_cutover_count_in_a_rebuilt_index_too(
     district: District, kafka: KafkaSettings
 ):
     """And what is said on the new topic counts for ever."""
@@ -114,7 +114,7 @@ async def _are(ranges: Callable[[], Awaitable[list[tuple[int, int]]]], wanted: l
     return await ranges() == wanted
 
 
-async def test_a_site_of_an_earlier_version_gets_its_cut_over_a_day_ahead_and_keeps_it(district: District):
+async def test_an_upgraded_site_gets_a_cutover_a_day_ahead_and_keeps_it(district: District):
     """Its other indexers go on speaking on `streams` until each has been replaced."""
     before_us = SystemClock().now_us()
     async with district.indexer() as indexer:
@@ -132,7 +132,7 @@ async def test_a_site_of_an_earlier_version_gets_its_cut_over_a_day_ahead_and_ke
         assert await cutover.read(district.blobs) == found
 
 
-async def test_a_cameras_record_that_no_file_could_hold_leaves_the_last_good_one(
+async def test_an_invalid_camera_record_leaves_the_last_valid_one(
     district: District, kafka: KafkaSettings
 ):
     now_us = SystemClock().now_us()
@@ -162,7 +162,7 @@ async def _is(district: District, wanted: Camera) -> bool:
     return (await district.reader.cameras()).get(district.camera_id) == wanted
 
 
-async def test_beside_an_indexer_of_an_earlier_version_the_topic_is_read(district: District, kafka: KafkaSettings):
+async def test_the_topic_is_read_alongside_an_indexer_of_an_earlier_version(district: District, kafka: KafkaSettings):
     """That one is of the same group and does not know the topic, also where it hands out the partitions."""
     taken: set[Partition] = set()
 

@@ -83,7 +83,7 @@ def store_of(s3: S3Settings) -> Minio:
     return create_client(s3, create_connection_pool(s3))
 
 
-async def test_held_footage_outlives_retention_budget_and_whoever_deletes_it(
+async def test_held_footage_survives_retention_budget_and_deletion(
     locked: Archive, s3: S3Settings, tmp_path: Path
 ):
     hour_us = locked.edge_us - 3 * HOUR_US
@@ -141,7 +141,7 @@ async def _outlives(
     assert (await api.http.delete(f"/v1/holds/{hold_id}", params={"reason": "x"})).status_code == 404
 
 
-async def test_what_somebody_deletes_without_a_version_is_brought_back(locked: Archive, s3: S3Settings, tmp_path: Path):
+async def test_a_delete_marker_on_held_footage_is_removed(locked: Archive, s3: S3Settings, tmp_path: Path):
     start_us = locked.edge_us + HOUR_US
     async with locked.indexer(), asking(locked, s3, tmp_path) as api:
         stored = await locked.stock(start_us, start_us + 20 * S)
@@ -165,7 +165,7 @@ async def test_without_object_lock_a_hold_is_advisory_and_retention_keeps_it(
         await until(lambda: _has(archive, {stored[0].key}))
 
 
-async def test_what_has_expired_cannot_be_held_and_what_is_left_can(archive: Archive, s3: S3Settings, tmp_path: Path):
+async def test_expired_footage_cannot_be_held_and_the_rest_can(archive: Archive, s3: S3Settings, tmp_path: Path):
     edge_us = archive.edge_us
     async with archive.indexer(), asking(archive, s3, tmp_path) as api:
         stored = await archive.stock(edge_us - HOUR_US, edge_us + HOUR_US)
@@ -178,7 +178,7 @@ async def test_what_has_expired_cannot_be_held_and_what_is_left_can(archive: Arc
         assert (await api.place(edge_us, edge_us + 2 * HOUR_US)).status_code == 201
 
 
-async def test_a_hold_keeps_the_events_of_its_window_from_a_topic_that_forgets(
+async def test_a_hold_keeps_its_windows_events_beyond_topic_retention(
     archive: Archive, s3: S3Settings, tmp_path: Path
 ):
     """As after 35 days: nothing of them is on the topic, only in the hold."""
@@ -196,7 +196,7 @@ async def test_a_hold_keeps_the_events_of_its_window_from_a_topic_that_forgets(
 
 
 @pytest.mark.correctness
-async def test_what_is_told_of_a_window_after_its_hold_was_placed_outlives_the_topic(
+async def test_events_after_a_hold_was_placed_are_kept_beyond_topic_retention(
     archive: Archive, s3: S3Settings, tmp_path: Path
 ):
     """The window lies ahead when the hold is placed. Later nothing of it is on the topic, as after 35 days."""
@@ -230,7 +230,7 @@ async def _is_told(archive: Archive, event: object) -> bool:
     return meta is not None and meta.is_ready and event in [one.event for one in told]
 
 
-async def test_nonsense_about_holds_names_the_field(archive: Archive, s3: S3Settings, tmp_path: Path):
+async def test_an_invalid_hold_names_the_field(archive: Archive, s3: S3Settings, tmp_path: Path):
     day_us = archive.edge_us
     async with archive.indexer(), asking(archive, s3, tmp_path) as api:
         await until(lambda: archive.district.reader.revisions(archive.camera_id))
@@ -258,7 +258,7 @@ async def _says(indexer: Indexer, start: str) -> bool:
     return any(line.startswith(start) for line in (await indexer.ask("/metrics")).splitlines())
 
 
-async def test_a_viewers_key_can_neither_place_nor_see_nor_release_a_hold(
+async def test_a_viewer_key_cannot_place_list_or_release_holds(
     archive: Archive, s3: S3Settings, tmp_path: Path
 ):
     now_us = archive.edge_us
@@ -294,7 +294,7 @@ async def test_a_viewers_key_can_neither_place_nor_see_nor_release_a_hold(
         )
 
 
-async def test_a_hold_is_written_before_it_is_asked_what_has_expired(archive: Archive):
+async def test_a_hold_is_written_before_expirations_are_checked(archive: Archive):
     """The other way round, retention could tell and delete between the asking and the writing."""
     store, there = HoldStore(archive.bucket), list[str]()
 

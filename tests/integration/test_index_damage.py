@@ -43,7 +43,7 @@ def hold_of(camera_id: str, from_us: int, to_us: int, *events: str) -> Hold:
 # ---- the bucket
 
 
-async def test_what_is_no_hold_ends_no_rebuild(district: District):
+async def test_an_invalid_hold_does_not_stop_a_rebuild(district: District):
     """A folder made with a tool for S3 is an empty object; a newer version copies events that this one does not know."""
     stored = [await district.store(one) for one in segments(district.camera_id, 3)]
     kept = wire.encode_indexed_event(lost(NOON_US, district.camera_id), NOON_US).decode()
@@ -77,7 +77,7 @@ async def _has_holds(district: District, ids: list[str]) -> bool:
     return [*await district.reader.holds()] == ids
 
 
-async def test_retention_leaves_what_an_unreadable_hold_may_keep_and_nothing_else(archive: Archive):
+async def test_retention_keeps_only_what_an_unreadable_hold_may_cover(archive: Archive):
     old_us, other = archive.edge_us - 3 * HOUR_US, f"{archive.camera_id}-b"
     newer = {"camera_id": other, "from_us": old_us, "to_us": old_us + S, "placed_us": "noon"}
     await put(archive.district, names.HOLDS_PREFIX, b"")
@@ -110,7 +110,7 @@ async def _says(archive: Archive, port: int, what: str) -> bool:
     return what in (archive.district.home / f"indexer-{port}.log").read_text()
 
 
-async def test_a_record_that_may_want_more_lets_nothing_go_by_age(archive: Archive):
+async def test_an_unreadable_camera_record_stops_expiry_by_age(archive: Archive):
     """The newest revision cannot be read: it may have raised `retention_days`."""
     old_us, redis = archive.edge_us - 3 * HOUR_US, archive.district.redis
     async with archive.indexer() as indexer:
@@ -134,7 +134,7 @@ async def _has_revision(archive: Archive, days: int) -> bool:
 # ---- Redis
 
 
-async def test_junk_in_redis_ends_no_loop_and_hides_nothing_else(district: District, s3: S3Settings, tmp_path: Path):
+async def test_corrupt_redis_values_stop_no_loop_and_hide_nothing_else(district: District, s3: S3Settings, tmp_path: Path):
     camera = Camera(camera_id=district.camera_id, name="Cổng", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     stored = [await district.store(one) for one in segments(district.camera_id, 3)]
     await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
@@ -229,7 +229,7 @@ async def _asked(http: httpx.AsyncClient, camera_id: str) -> None:
     assert (await http.get("/holds")).json()["holds"][0]["id"] == placed.json()["id"]
 
 
-async def test_a_hold_that_cannot_be_read_is_named_and_not_released(district: District, s3: S3Settings, tmp_path: Path):
+async def test_an_unreadable_hold_is_reported_and_not_released(district: District, s3: S3Settings, tmp_path: Path):
     await put(district, names.hold_key(SPOILT), b"{")
     fields = {"site": "local", "schema": "1", "partitions": 60, "state": "ready", "build": "b"}
     await district.redis.hset(names.META, mapping={**fields})

@@ -65,7 +65,7 @@ async def full(tmp_path: Path) -> AsyncGenerator[Full]:
         yield Full(redis, IndexReader(redis), writer)
 
 
-async def test_an_hour_is_dropped_whole(full: Full):
+async def test_an_hour_is_dropped_from_the_index_in_one_step(full: Full):
     """Bits that stay set would show recorded slots for ever where all has expired: nothing finds them again."""
     assert (await full.found(), await full.bits()) == (30, 30)
     with suppress(RedisUnavailable):
@@ -74,7 +74,7 @@ async def test_an_hour_is_dropped_whole(full: Full):
     assert await full.redis.hlen(names.epochs_key(CAMERA, NOON_US)) == 0
 
 
-async def test_retention_goes_on_and_makes_room(archive: Archive):
+async def test_retention_continues_with_a_full_index_and_frees_memory(archive: Archive):
     """With what has expired it would otherwise wait for room that nothing else makes."""
     at_us, redis = archive.edge_us - names.HOUR_US, archive.district.redis
     async with archive.indexer():
@@ -103,7 +103,7 @@ async def _is_gone(archive: Archive, at_us: int, left: int) -> bool:
     return bits == left and not await archive.indexed(at_us, archive.edge_us)
 
 
-async def test_what_has_expired_is_said_where_nothing_else_is_written(full: Full):
+async def test_expirations_are_published_when_the_index_is_full(full: Full):
     """Else retention would stand still with the index, which nothing but retention makes room in."""
     later = segment(CAMERA, first_seq=900, start_us=NOON_US + 900 * S)
     with pytest.raises(RedisUnavailable):

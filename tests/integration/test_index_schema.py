@@ -29,7 +29,7 @@ def newer() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([NEWER, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
-async def test_both_are_built_and_kept_side_by_side(district: District, s3: S3Settings, tmp_path: Path):
+async def test_two_schema_versions_are_built_side_by_side(district: District, s3: S3Settings, tmp_path: Path):
     stored = [await district.store(one) for one in segments(district.camera_id, 6)]
     camera = Camera(camera_id=district.camera_id, name="x", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
@@ -89,7 +89,7 @@ async def _forget(district: District, schema: str) -> tuple[int, str]:
     return child.returncode or 0, said.decode()
 
 
-async def test_an_index_under_our_prefix_that_is_not_of_our_schema_is_left_alone(
+async def test_an_index_of_another_schema_under_our_prefix_is_not_touched(
     district: District, s3: S3Settings, tmp_path: Path
 ):
     fields = {"site": "local", "schema": "7", "partitions": 60, "state": "ready", "build": "b"}

@@ -63,7 +63,7 @@ async def kept(servers: Servers, kafka: KafkaSettings, s3: S3Settings, folder: P
         yield Kept(district, server, folder)
 
 
-async def test_a_revision_of_the_lost_second_comes_back(
+async def test_a_revision_lost_with_the_last_second_is_written_again(
     servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
 ):
     """A camera that was disabled then must not read as a gap, a new one must not be unknown."""

@@ -199,7 +199,7 @@ def segments(camera_id: str, count: int, *, epoch: int = 0, from_us: int = NOON_
     ]
 
 
-async def test_what_is_announced_is_found_and_a_poison_record_stops_nothing(district: District, kafka: KafkaSettings):
+async def test_announced_segments_are_indexed_and_a_poison_record_stops_nothing(district: District, kafka: KafkaSettings):
     camera = Camera(camera_id=district.camera_id, name="Chợ Bến Thành", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     stored = segments(district.camera_id, 3)
     key = district.camera_id.encode()
@@ -245,7 +245,7 @@ async def test_what_is_announced_is_found_and_a_poison_record_stops_nothing(dist
     assert len([letter for letter in letters if letter.key == district.camera_id]) == 3
 
 
-async def test_a_replayed_segment_that_has_expired_stays_out(district: District):
+async def test_a_replayed_expired_segment_is_not_indexed(district: District):
     old_us = SystemClock().now_us() - 3 * names.DAY_US
     gone, kept = (segment(district.camera_id, first_seq=n, start_us=old_us + 2 * n * S) for n in (0, 5))
     expired = FootageExpired(
@@ -275,7 +275,7 @@ async def _are(district: District, stored: Sequence[SegmentStored]) -> bool:
     return await district.found() == [names.entry_of(one) for one in stored]
 
 
-async def test_a_kill_in_the_middle_loses_nothing_and_doubles_nothing(district: District):
+async def test_a_killed_indexer_loses_and_duplicates_nothing(district: District):
     stored = segments(district.camera_id, 120)
     async with district.indexer() as first:
         await until(first.is_ready)
@@ -287,7 +287,7 @@ async def test_a_kill_in_the_middle_loses_nothing_and_doubles_nothing(district: 
         await until(lambda: _are(district, stored), 40)
 
 
-async def test_redis_emptied_comes_to_say_the_same_again(district: District):
+async def test_an_emptied_redis_is_rebuilt_to_the_same_index(district: District):
     camera = Camera(camera_id=district.camera_id, name="Cổng", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
     stored = [await district.store(one) for one in segments(district.camera_id, 12)]
@@ -319,7 +319,7 @@ async def _is_whole(district: District) -> bool:
     return meta is not None and meta.is_ready
 
 
-async def test_the_command_rebuilds_from_the_bucket_and_drops_what_is_not_there(district: District):
+async def test_the_rebuild_command_indexes_the_bucket_and_drops_missing_objects(district: District):
     stored = [await district.store(one) for one in segments(district.camera_id, 4)]
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
@@ -340,7 +340,7 @@ async def _is_found(district: District, count: int) -> bool:
     return len(await district.found()) == count
 
 
-async def test_a_rebuild_killed_half_way_is_gone_on_with_while_recording_goes_on(district: District):
+async def test_a_killed_rebuild_is_resumed_while_recording_continues(district: District):
     """Of the days noted as read nothing is listed again; what is stored meanwhile is announced, and found."""
     days = [NOON_US - n * 86_400 * S for n in range(30)]
     old = [
@@ -392,7 +392,7 @@ async def lines_of_check(district: District, *options: str) -> tuple[int, list[s
     return child.returncode or 0, out.decode().splitlines(), said.decode()
 
 
-async def test_check_finds_what_differs_and_changes_nothing(district: District):
+async def test_check_reports_differences_and_changes_nothing(district: District):
     stored = [await district.store(one) for one in segments(district.camera_id, 6)]
     twice = await district.store(segment(district.camera_id, epoch=1, start_us=NOON_US + 5 * S, size=100))
     assert (await checked(district))[0] == 1  # there is no index yet
@@ -418,7 +418,7 @@ async def put(district: District, stored: SegmentStored, body: bytes, **metadata
 
 
 @pytest.mark.correctness
-async def test_check_tells_what_was_written_over_deleted_or_altered_with_key_camera_and_interval(
+async def test_check_reports_overwritten_deleted_and_altered_objects(
     servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
 ):
     async with a_district(servers, kafka, s3, tmp_path, object_lock=True) as district:
@@ -461,7 +461,7 @@ def interval(stored: SegmentStored) -> str:
     return f"{names.format_rfc3339(stored.start_us)}/{names.format_rfc3339(stored.end_us)}"
 
 
-async def test_check_concludes_nothing_from_a_bucket_that_looks_empty(district: District):
+async def test_check_refuses_a_bucket_that_looks_empty(district: District):
     stored = [await district.store(one) for one in segments(district.camera_id, 4)]
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
@@ -477,7 +477,7 @@ async def test_check_concludes_nothing_from_a_bucket_that_looks_empty(district: 
     assert await _are(district, stored)
 
 
-async def test_redis_set_back_is_caught_up_with(district: District):
+async def test_a_redis_restored_from_an_older_state_is_caught_up(district: District):
     """A Redis that crashed without its last second: the member had gone on, the index must too."""
     stored = segments(district.camera_id, 10)
     place = f"{names.SEGMENTS}:{names.partition_of(district.camera_id, 12)}"
@@ -495,7 +495,7 @@ async def test_redis_set_back_is_caught_up_with(district: District):
         await until(lambda: _are(district, stored))
 
 
-async def test_progress_never_vouches_for_what_is_not_found_yet(district: District, kafka: KafkaSettings):
+async def test_the_watermark_never_passes_unindexed_segments(district: District, kafka: KafkaSettings):
     """As a recorder: announce, then commit; whoever reads the progress first and the index then must find it.
 
     In the future: recorders of this broker may have stored up to now.
@@ -561,14 +561,14 @@ async def _recorder(
         yield commit
 
 
-async def test_another_sites_index_is_refused_with_exit_code_3(district: District):
+async def test_another_sites_index_is_exit_code_3(district: District):
     fields = {"site": "elsewhere", "schema": "1", "partitions": 60, "state": "ready", "build": "b"}
     await district.redis.hset(names.META, mapping={**fields})
     async with district.indexer() as indexer, asyncio.timeout(20):
         assert await indexer.child.wait() == 3
 
 
-async def test_asked_to_stop_it_stops_with_code_0(district: District):
+async def test_sigterm_is_exit_code_0(district: District):
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
         indexer.child.terminate()

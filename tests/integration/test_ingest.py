@@ -38,7 +38,7 @@ def causes(events: list[StreamEvent]) -> list[str]:
     return [event.cause for event in events if isinstance(event, Lost | Refused)]
 
 
-def test_it_stops_when_asked_and_has_logged_no_other_error_than_of_poison(scenario: Scenario):
+def test_it_stops_cleanly_and_logs_errors_about_poison_only(scenario: Scenario):
     lines = [json.loads(line) for line in scenario.ingest_log.splitlines()]
     assert lines[-1]["event"] == "stopped"
     errors = [line["event"] for line in lines if line["level"] not in {"info", "warning"}]
@@ -48,7 +48,7 @@ def test_it_stops_when_asked_and_has_logged_no_other_error_than_of_poison(scenar
 
 
 @pytest.mark.parametrize("camera_id", RECORDED)
-def test_fragments_of_an_epoch_are_numbered_and_tile(scenario: Scenario, camera_id: str):
+def test_fragments_of_an_epoch_are_numbered_and_contiguous(scenario: Scenario, camera_id: str):
     assert scenario.fragments_by_epoch(camera_id)
     for fragments in scenario.fragments_by_epoch(camera_id):
         infos = [fragment.info for fragment in fragments]
@@ -101,7 +101,7 @@ def test_a_steady_camera_is_one_epoch_that_ends_by_handover(scenario: Scenario, 
     assert causes(events) == ["handover"]
 
 
-def test_the_profile_says_what_a_camera_is_seen_to_be(scenario: Scenario):
+def test_the_profile_describes_the_observed_stream(scenario: Scenario):
     """Told after ten seconds of pictures; the simulator's clock is ours."""
     profiles = [event for event in scenario.events_before_end(B_FRAMES) if isinstance(event, Profile)]
     assert profiles[0].b_frames
@@ -116,7 +116,7 @@ def test_the_profile_says_what_a_camera_is_seen_to_be(scenario: Scenario):
 
 
 @pytest.mark.parametrize("camera_id", RECORDED)
-def test_connected_comes_before_an_epochs_fragments_and_lost_behind_them(scenario: Scenario, camera_id: str):
+def test_connected_precedes_an_epochs_fragments_and_lost_follows_them(scenario: Scenario, camera_id: str):
     appended = {
         fragment.info.epoch: [
             r.append_us for f, r in scenario.fragments[camera_id] if f.info.epoch == fragment.info.epoch
@@ -135,20 +135,20 @@ def test_connected_comes_before_an_epochs_fragments_and_lost_behind_them(scenari
         assert (lost.last_seq, lost.end_us) == (last.seq, last.end_us)
 
 
-def test_a_dropped_connection_is_told_and_comes_back(scenario: Scenario):
+def test_a_dropped_connection_is_published_and_reconnected(scenario: Scenario):
     assert causes(scenario.events_before_end(DROPPED)) == ["camera_unreachable"]
     first, second = scenario.fragments_by_epoch(DROPPED)
     gap_us = second[0].info.start_us - first[-1].info.end_us
     assert 0 < gap_us < 4_000_000
 
 
-def test_a_silent_camera_is_told_so_and_comes_back(scenario: Scenario):
+def test_a_silent_camera_is_published_and_reconnected(scenario: Scenario):
     assert set(causes(scenario.events_before_end(SILENT))) == {"source_silent"}
     first, *_, last = scenario.fragments_by_epoch(SILENT)
     assert last[0].info.start_us - first[-1].info.end_us > FREEZE_US
 
 
-def test_a_disabled_camera_ends_at_once(scenario: Scenario):
+def test_a_disabled_camera_is_stopped_at_once(scenario: Scenario):
     assert causes([event for event, _ in scenario.events[DISABLED]]) == ["stream_changed"]
 
 
@@ -156,7 +156,7 @@ def test_a_disabled_camera_ends_at_once(scenario: Scenario):
     ("camera_id", "cause"),
     [(UNREACHABLE, "camera_unreachable"), (NOT_FOUND, "not_found"), (NO_CREDENTIAL, "auth_failed")],
 )
-def test_what_cannot_be_read_is_refused_again_and_again(scenario: Scenario, camera_id: str, cause: str):
+def test_an_unreadable_stream_is_rejected_at_each_attempt(scenario: Scenario, camera_id: str, cause: str):
     events = scenario.events_before_end(camera_id)
     assert len(causes(events)) >= 3
     assert set(causes(events)) == {cause}
@@ -168,19 +168,19 @@ def test_what_cannot_be_read_is_refused_again_and_again(scenario: Scenario, came
 
 
 @pytest.mark.parametrize("camera_id", [MALFORMED, PARTIAL])
-def test_what_no_decoder_could_read_is_a_stream_error(scenario: Scenario, camera_id: str):
+def test_an_undecodable_stream_is_a_stream_error(scenario: Scenario, camera_id: str):
     assert camera_id not in scenario.fragments
     assert set(causes(scenario.events_before_end(camera_id))) == {"stream_error"}
 
 
-def test_noise_is_stored_as_it_came_without_stills(scenario: Scenario):
+def test_noise_is_stored_unchanged_without_stills(scenario: Scenario):
     assert causes(scenario.events_before_end(NOISE)) == []
     assert len(scenario.fragment_numbers(NOISE)) > 200
     assert NOISE not in scenario.stills
 
 
 @pytest.mark.parametrize("camera_id", [STEADY, DROPPED, B_FRAMES])
-def test_stills_are_jpegs_of_fragments_that_begin_with_a_keyframe(scenario: Scenario, camera_id: str):
+def test_stills_are_jpegs_of_fragments_that_start_with_a_keyframe(scenario: Scenario, camera_id: str):
     keyframes = {
         (f.info.epoch, f.info.seq): f.info.start_us for f, _ in scenario.fragments[camera_id] if f.info.is_keyframe
     }

@@ -101,7 +101,7 @@ async def publish_all(settings: KafkaSettings, topic: str, messages: Iterable[Me
 # ---- publishing and reading
 
 
-async def test_what_is_published_is_read_in_order_with_the_brokers_append_times(
+async def test_published_records_are_read_in_order_with_broker_append_times(
     kafka: KafkaSettings, topic: MakeTopic
 ) -> None:
     name = await topic()
@@ -126,7 +126,7 @@ async def test_a_key_decides_the_partition_unless_one_is_named(kafka: KafkaSetti
         assert (await publisher.publish(name, message(0), partition=3)).partition == 3
 
 
-async def test_a_record_of_8_mib_goes_through_and_a_larger_one_is_rejected(
+async def test_a_record_of_8_mib_is_accepted_and_a_larger_one_is_rejected(
     kafka: KafkaSettings, topic: MakeTopic
 ) -> None:
     name = await topic(max_message_bytes=str(9 << 20))
@@ -164,7 +164,7 @@ async def test_a_reader_reads_whole_topics_and_from_given_offsets(kafka: KafkaSe
 # ---- commits
 
 
-async def test_offset_and_text_of_a_commit_come_back(kafka: KafkaSettings, topic: MakeTopic) -> None:
+async def test_a_commits_offset_and_metadata_are_read_back(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name, group = await topic(partitions=2), a_group()
     await publish_all(kafka, name, [message(n) for n in range(5)])
     read, untouched = (Partition(name, n) for n in sorted((0, 1), key=lambda n: n != partition_of("cam-001", 2)))
@@ -193,7 +193,7 @@ async def test_offset_and_text_of_a_commit_come_back(kafka: KafkaSettings, topic
 # ---- rebalances
 
 
-async def test_a_second_member_takes_its_share_and_gives_it_back_when_it_leaves(
+async def test_partitions_are_rebalanced_when_a_member_joins_and_leaves(
     kafka: KafkaSettings, topic: MakeTopic
 ) -> None:
     name, group = await topic(partitions=4), a_group()
@@ -230,7 +230,7 @@ async def _run(wait: Awaitable[None]) -> None:
     await wait
 
 
-async def test_nothing_is_read_before_the_owner_said_from_where(kafka: KafkaSettings, topic: MakeTopic) -> None:
+async def test_nothing_is_read_before_the_owner_gave_a_position(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name, group = await topic(), a_group()
     await publish_all(kafka, name, [message(n) for n in range(10)])
     where = Partition(name, 0)
@@ -248,7 +248,7 @@ async def test_nothing_is_read_before_the_owner_said_from_where(kafka: KafkaSett
         assert member.highwater(where) == 10
 
 
-async def test_an_assignment_that_could_not_be_taken_on_is_told_again(kafka: KafkaSettings, topic: MakeTopic) -> None:
+async def test_a_failed_assignment_is_reported_again(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name = await topic()
     await publish_all(kafka, name, [message(0)])
     owner, attempts = Owner(), 0
@@ -269,7 +269,7 @@ async def test_an_assignment_that_could_not_be_taken_on_is_told_again(kafka: Kaf
     assert attempts == 3
 
 
-async def test_an_owner_that_forgets_a_partition_is_told(kafka: KafkaSettings, topic: MakeTopic) -> None:
+async def test_an_owner_that_sets_no_position_gets_an_error(kafka: KafkaSettings, topic: MakeTopic) -> None:
     owner = Owner()
     owner.assigned = owner.revoked  # seeks nothing
     async with owner.joined(kafka, a_group(), await topic()):
@@ -277,7 +277,7 @@ async def test_an_owner_that_forgets_a_partition_is_told(kafka: KafkaSettings, t
             await owner.poll_until(lambda: False)
 
 
-async def test_a_paused_partition_rests_until_it_is_resumed(kafka: KafkaSettings, topic: MakeTopic) -> None:
+async def test_a_paused_partition_is_not_read_until_it_is_resumed(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name = await topic()
     where = Partition(name, 0)
     owner = Owner()
@@ -290,7 +290,7 @@ async def test_a_paused_partition_rests_until_it_is_resumed(kafka: KafkaSettings
         await owner.poll_until(lambda: len(owner.records) == 1)
 
 
-async def test_the_contact_with_the_coordinator_is_known(kafka: KafkaSettings, topic: MakeTopic) -> None:
+async def test_the_last_contact_with_the_coordinator_is_reported(kafka: KafkaSettings, topic: MakeTopic) -> None:
     clock, owner = SystemClock(), Owner()
     async with owner.joined(kafka, a_group(), await topic()) as member:
         await owner.poll_until(lambda: bool(member.assignment))
@@ -301,7 +301,7 @@ async def test_the_contact_with_the_coordinator_is_known(kafka: KafkaSettings, t
 # ---- the log's start
 
 
-async def test_a_position_before_the_logs_start_is_told_until_it_is_sought(
+async def test_a_position_before_the_log_start_is_reported_until_a_seek(
     kafka: KafkaSettings, topic: MakeTopic
 ) -> None:
     name, group = await topic(), a_group()
@@ -331,7 +331,7 @@ async def test_a_position_before_the_logs_start_is_told_until_it_is_sought(
 # ---- a broker that dies
 
 
-async def test_nothing_is_lost_or_out_of_order_when_the_broker_is_killed_and_the_sender_repeats(
+async def test_retries_after_a_killed_broker_lose_and_reorder_nothing(
     tmp_path: Path,
 ) -> None:
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
@@ -363,7 +363,7 @@ async def send_for(publisher: Publisher, topic: str, lane: int, seconds: float) 
     return number
 
 
-async def test_a_producer_whose_sequence_the_broker_does_not_know_is_replaced(
+async def test_a_producer_with_an_unknown_sequence_is_replaced(
     kafka: KafkaSettings, topic: MakeTopic
 ) -> None:
     name = await topic()
@@ -389,7 +389,7 @@ async def test_a_producer_whose_sequence_the_broker_does_not_know_is_replaced(
     assert refusals <= 2
 
 
-async def test_a_broker_that_stands_still_is_noticed_and_a_repeat_is_not_stored_twice(tmp_path: Path) -> None:
+async def test_a_frozen_broker_is_noticed_and_a_retry_is_stored_once(tmp_path: Path) -> None:
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers).model_copy(update={"request_timeout_s": 1.5})
         name, group, clock = await make_topic(settings), a_group(), SystemClock()
@@ -437,7 +437,7 @@ async def publish_until_acknowledged(
             return
 
 
-async def test_a_member_outlives_the_broker(tmp_path: Path) -> None:
+async def test_a_group_member_survives_a_broker_restart(tmp_path: Path) -> None:
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
         name, group = await make_topic(settings), a_group()
@@ -460,7 +460,7 @@ async def test_a_member_outlives_the_broker(tmp_path: Path) -> None:
 
 
 @pytest.mark.correctness
-async def test_a_log_that_lost_its_tail_and_grew_again_is_noticed(tmp_path: Path) -> None:
+async def test_a_log_that_lost_its_tail_and_grew_again_is_detected(tmp_path: Path) -> None:
     """Nobody gives out what follows a record that is gone: no member that was reading, none that takes over, no follower."""
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
@@ -522,7 +522,7 @@ async def commit_when_possible(member: GroupConsumer, where: Partition) -> None:
                 return
 
 
-async def test_leaving_a_broker_that_is_gone_does_not_take_long(tmp_path: Path) -> None:
+async def test_leaving_an_unreachable_broker_is_bounded_in_time(tmp_path: Path) -> None:
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
         name, owner = await make_topic(settings), Owner()

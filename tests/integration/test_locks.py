@@ -47,7 +47,7 @@ def beside(s3: S3Settings, bench: Bench) -> Bench:
     return bench
 
 
-async def test_a_fresh_segment_is_kept_from_everybody_and_from_being_changed(bench: Bench, s3: S3Settings):
+async def test_a_new_segment_is_locked_against_deletion_and_overwriting(bench: Bench, s3: S3Settings):
     s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-locked"})
     async with VersionedBucket.open(s3) as bucket:
         await bucket.create_bucket(object_lock=True)
@@ -68,7 +68,7 @@ async def test_a_fresh_segment_is_kept_from_everybody_and_from_being_changed(ben
 
 
 @pytest.mark.parametrize(("lock_h", "object_lock"), [("0", True), ("24", False)], ids=["no hours", "no object lock"])
-async def test_without_a_lock_all_the_same_is_stored(bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool):
+async def test_without_object_lock_segments_are_stored_unlocked(bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool):
     s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-{object_lock}".lower()})
     async with VersionedBucket.open(s3) as bucket:
         await bucket.create_bucket(object_lock=object_lock)
@@ -100,7 +100,7 @@ async def put_locked(archive: Archive, start_us: int, seq: int, until_us: int | 
     return made
 
 
-async def test_an_hour_that_the_store_keeps_is_not_said_to_be_gone_and_goes_once_it_can(
+async def test_a_locked_hour_is_expired_only_after_its_lock_ends(
     locked: Archive, s3: S3Settings, kafka: KafkaSettings
 ):
     """Two hours of old footage: the older may go; the lock of the younger, set by somebody else, ends in a moment."""
@@ -133,7 +133,7 @@ async def test_an_hour_that_the_store_keeps_is_not_said_to_be_gone_and_goes_once
         assert await locked.indexed(older_us, locked.edge_us) == []
 
 
-async def test_a_lock_in_the_middle_of_an_hour_keeps_its_segment_found_and_told_and_stops_nothing(
+async def test_a_locked_segment_stays_indexed_and_reported_and_blocks_nothing(
     locked: Archive, s3: S3Settings, kafka: KafkaSettings
 ):
     """Nobody looks at every lock of an hour: what the store then refuses stays indexed, and the rest goes."""

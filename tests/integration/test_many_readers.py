@@ -144,7 +144,7 @@ def story() -> Generator[Story]:
         yield told
 
 
-def test_everybody_is_answered_or_told_when_to_come_back(story: Story) -> None:
+def test_every_request_is_answered_or_gets_retry_after(story: Story) -> None:
     statuses = sum((reader.statuses for reader in story.readers), Counter[tuple[str, int]]())
     assert {status for what, status in statuses if what == "timeline"} == {200}
     assert {status for what, status in statuses if what == "clip"} <= {200, 503}
@@ -162,7 +162,7 @@ def test_nothing_is_shed_and_every_picture_is_stored(story: Story) -> None:
         assert counted.stored == counted.sent - counted.before_first_keyframe, (camera_id, counted)
 
 
-def test_there_is_no_gap(story: Story) -> None:
+def test_recording_has_no_gap(story: Story) -> None:
     """A camera is not expected before its record."""
     assert len(story.states) == len(CAMERAS)
     for camera_id, states in story.states.items():

@@ -121,7 +121,7 @@ def test_both_readers_read_the_same_over_tcp_and_udp(make: Make, codec: Codec, s
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("make", MAKES)
-def test_a_server_that_ends_makes_the_camera_unreachable(
+def test_a_stopped_server_makes_the_camera_unreachable(
     make: Make, transport: str, seen: dict[tuple[Make, Codec], Seen]
 ):
     """Over UDP the RTSP connection ends, and with it what came beside it."""
@@ -165,7 +165,7 @@ async def test_only_the_right_password_opens_a_camera(
             assert source.info.auth == ("basic" if scheme == "basic" else "digest")
 
 
-async def test_a_server_that_does_udp_alone_is_read_over_udp(clips: dict[Codec, Path], tmp_path: Path):
+async def test_a_udp_only_server_is_read_over_udp(clips: dict[Codec, Path], tmp_path: Path):
     async with (
         gstreamer_camera(ExternalCameraOptions(clips["h264"], is_udp_only=True), tmp_path) as url,
         open_source(make_reader(), url) as source,

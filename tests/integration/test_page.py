@@ -125,7 +125,7 @@ async def ask(page: Page, place: str, seconds: float) -> None:
 # ---- find and watch
 
 
-async def test_a_place_a_date_and_a_time_lead_to_that_second(visit: Open):
+async def test_searching_place_date_and_time_shows_that_second(visit: Open):
     page = await visit()
     await ask(page, "lien nghia", 100)
     await expect(page.locator("#count")).to_have_text("2 camera")
@@ -144,7 +144,7 @@ async def test_a_place_a_date_and_a_time_lead_to_that_second(visit: Open):
     assert number == number_at(START_US + 100 * S)
 
 
-async def test_words_for_the_day_and_the_time_are_understood(visit: Open):
+async def test_words_for_day_and_time_are_accepted(visit: Open):
     page = await visit()
     await page.fill("#place", "Liên Nghĩa, hôm qua 21h40")
     await page.press("#place", "Enter")
@@ -179,7 +179,7 @@ async def test_a_click_on_the_bar_plays_from_there(visit: Open):
     assert number == number_at(shown_us)
 
 
-async def test_steps_go_exactly_as_far_as_they_say(visit: Open):
+async def test_step_buttons_move_exactly_by_their_label(visit: Open):
     page = await visit(f"#at={at(100)}&cameras={MARKET}")
     await plays(page)
     await page.keyboard.press("k")
@@ -197,7 +197,7 @@ async def test_steps_go_exactly_as_far_as_they_say(visit: Open):
         assert number == number_at(want), key
 
 
-async def test_two_cameras_keep_one_clock(visit: Open):
+async def test_two_cameras_play_in_sync(visit: Open):
     """Within 200 ms, by their pixels, while they play, after a jump, and at another speed."""
     page = await visit(f"#at={at(20)}&cameras={CROSSROADS},{MARKET}")
     await plays(page, 0)
@@ -216,7 +216,7 @@ async def test_two_cameras_keep_one_clock(visit: Open):
         assert max(apart) * FRAME_US <= 200_000, apart
 
 
-async def test_the_nearest_cameras_come_first(visit: Open):
+async def test_nearest_cameras_are_listed_first(visit: Open):
     """To another camera, and to oneself."""
     page = await visit(geolocation={"latitude": 11.6461, "longitude": 108.3089}, permissions=["geolocation"])
     await page.get_by_role("button", name=f"Camera gần đây: {NAME}").click()
@@ -234,7 +234,7 @@ async def test_the_nearest_cameras_come_first(visit: Open):
 # ---- gaps
 
 
-async def test_a_gap_is_told_over_the_picture_and_on_the_bar_and_left_behind(visit: Open):
+async def test_a_gap_is_shown_over_the_picture_and_on_the_bar_and_skipped(visit: Open):
     page = await visit(f"#at={at(150)}&cameras={CROSSROADS},{MARKET}&span=600")
     await plays(page)
     await page.keyboard.press("k")
@@ -257,7 +257,7 @@ async def test_a_gap_is_told_over_the_picture_and_on_the_bar_and_left_behind(vis
     assert number == number_at(START_US + GAP_S[1] * S)
 
 
-async def test_playing_goes_through_a_gap_to_the_footage_behind_it(visit: Open):
+async def test_playing_continues_after_a_gap(visit: Open):
     page = await visit(f"#at={at(GAP_S[1] - 2)}&cameras={CROSSROADS}")
     await expect(page.locator(".veil")).to_contain_text("Mất hình")
     await expect(page.locator(".veil")).to_be_hidden()
@@ -273,7 +273,7 @@ async def test_playing_goes_through_a_gap_to_the_footage_behind_it(visit: Open):
 # ---- files
 
 
-async def test_the_marked_range_and_the_instants_picture_are_downloaded(visit: Open, tmp_path: Path):
+async def test_the_selected_range_and_a_snapshot_are_downloaded(visit: Open, tmp_path: Path):
     page = await visit(f"#at={at(40)}&cameras={MARKET}")
     await plays(page)
     await page.keyboard.press("k")
@@ -296,7 +296,7 @@ async def test_the_marked_range_and_the_instants_picture_are_downloaded(visit: O
     assert (tmp_path / "still.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
-async def test_a_range_without_footage_is_told_and_begins_no_file(visit: Open):
+async def test_a_range_without_footage_shows_why_and_downloads_nothing(visit: Open):
     page = await visit(f"#at={at(185)}&from={at(182)}&to={at(190)}&cameras={CROSSROADS}")
     await expect(page.locator(".veil")).to_contain_text("Mất hình")
     began: list[object] = []
@@ -306,7 +306,7 @@ async def test_a_range_without_footage_is_told_and_begins_no_file(visit: Open):
     assert began == []
 
 
-async def test_what_the_browser_cannot_play_is_said_and_can_be_downloaded(visit: Open, tmp_path: Path):
+async def test_an_unplayable_codec_is_shown_and_can_be_downloaded(visit: Open, tmp_path: Path):
     page = await visit(f"#at={at(40)}&from={at(40)}&to={at(44)}&cameras={HEVC}")
     await expect(page.locator(".veil")).to_contain_text("Trình duyệt này không phát được H.265")
     async with page.expect_download() as clip:
@@ -319,7 +319,7 @@ async def test_what_the_browser_cannot_play_is_said_and_can_be_downloaded(visit:
 # ---- who asks
 
 
-async def test_without_a_key_nothing_is_seen_and_with_one_everything(visit: Open, world: PageSite):
+async def test_without_a_key_nothing_is_shown(visit: Open, world: PageSite):
     page = await visit(f"#at={at(60)}&cameras={CROSSROADS}", url=world.keyed_api.url)
     await expect(page.locator("#login")).to_be_visible()
     await expect(page.locator("#key")).to_be_focused()
@@ -341,7 +341,7 @@ async def test_without_a_key_nothing_is_seen_and_with_one_everything(visit: Open
     assert world.key not in key
 
 
-async def test_a_login_that_ends_is_asked_for_again(visit: Open, world: PageSite):
+async def test_an_expired_login_asks_for_the_key_again(visit: Open, world: PageSite):
     page = await visit(url=world.keyed_api.url)
     await page.fill("#key", world.key)
     await page.press("#key", "Enter")
@@ -354,7 +354,7 @@ async def test_a_login_that_ends_is_asked_for_again(visit: Open, world: PageSite
     await expect(page.locator("#login")).to_be_hidden()
 
 
-async def test_too_many_wrong_keys_are_told_how_long_to_wait(visit: Open, world: PageSite):
+async def test_too_many_wrong_keys_show_the_waiting_time(visit: Open, world: PageSite):
     page = await visit(url=world.keyed_api.url)
     for _ in range(14):
         await page.fill("#key", "dc_00000000_wrong")
@@ -365,7 +365,7 @@ async def test_too_many_wrong_keys_are_told_how_long_to_wait(visit: Open, world:
     await expect(page.locator("#loginWrong")).to_have_text(re.compile(r"Hãy đợi \d+ giây"))
 
 
-async def test_on_loopback_nobody_is_asked_for_a_key(visit: Open):
+async def test_on_loopback_without_keys_no_login_is_asked_for(visit: Open):
     page = await visit()
     await expect(page.locator("#count")).to_have_text("4 camera")
     await expect(page.locator("#login")).to_be_hidden()
@@ -375,7 +375,7 @@ async def test_on_loopback_nobody_is_asked_for_a_key(visit: Open):
 # ---- for everybody
 
 
-async def test_the_keyboard_alone_does_it(visit: Open):
+async def test_the_page_works_by_keyboard_only(visit: Open):
     """Find, open, step on the bar, see the list of keys; focus is always visible."""
     page = await visit()
     await expect(page.locator("#count")).to_have_text("4 camera")
@@ -408,7 +408,7 @@ async def test_the_keyboard_alone_does_it(visit: Open):
 
 
 @pytest.mark.parametrize("query", ["", f"#at={at(60)}&cameras={CROSSROADS},{MARKET}"], ids=["empty", "playing"])
-async def test_a_phone_needs_no_sideways_scrolling(visit: Open, query: str):
+async def test_a_phone_needs_no_horizontal_scrolling(visit: Open, query: str):
     page = await visit(query, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     await expect(page.locator("#count")).to_have_text("4 camera")
     if query:
@@ -427,7 +427,7 @@ UNNAMED = """[...document.querySelectorAll("button, input, select, [role=slider]
     || (e.labels && [...e.labels].some((l) => l.textContent.trim())))).map((e) => e.outerHTML.slice(0, 80))"""
 
 
-async def test_everything_has_a_name_and_every_text_both_languages(visit: Open):
+async def test_controls_have_accessible_names_and_texts_both_languages(visit: Open):
     page = await visit(f"#at={at(60)}&cameras={CROSSROADS}")
     await plays(page)
     for language, other, word in (("vi", "en", "Đoạn hình"), ("en", "vi", "Clip")):
@@ -473,7 +473,7 @@ async def test_text_has_contrast_and_the_theme_is_remembered(visit: Open, scheme
     assert await page.evaluate(CONTRAST) == []
 
 
-async def test_a_link_leads_a_colleague_to_the_same_instant(visit: Open):
+async def test_a_shared_link_opens_the_same_instant(visit: Open):
     page = await visit(f"#q=duc+trong&at={at(77)}&cameras={MARKET},{CROSSROADS}&span=3600")
     await plays(page)
     await page.keyboard.press("k")
@@ -495,12 +495,12 @@ async def test_a_link_leads_a_colleague_to_the_same_instant(visit: Open):
 # ---- the parts without a page
 
 
-async def test_time_bar_and_clock_are_right(visit: Open):
+async def test_time_bar_and_clock_agree_with_the_footage(visit: Open):
     page = await visit()
     assert await page.evaluate(Path(__file__).with_name("page_parts.js").read_text()) == []
 
 
-async def test_the_shell_is_served_strictly(world: PageSite):
+async def test_the_page_is_served_with_a_strict_csp(world: PageSite):
     async with httpx.AsyncClient(base_url=world.keyed_api.url, timeout=10) as http:
         first = await http.get("/")
         policy = first.headers["content-security-policy"]

@@ -103,7 +103,7 @@ async def refused(reader: Reader | AutoReader, url: str, credential: Credential 
 
 @pytest.mark.parametrize("make", [native, auto], ids=["native", "auto"])
 @pytest.mark.parametrize("challenge", [BASIC, DIGEST], ids=["basic", "digest"])
-async def test_another_host_is_told_nothing(make: Callable[[], Reader | AutoReader], challenge: str):
+async def test_a_redirect_to_another_host_gets_no_credentials(make: Callable[[], Reader | AutoReader], challenge: str):
     async with Peer(asks_for(challenge)).listening() as foreign:
         location = f"Location: rtsp://localhost:{foreign.port}/x"
         async with Peer(lambda asked: says(asked, "302 Found", location)).listening() as camera:
@@ -122,7 +122,7 @@ async def test_another_host_is_told_nothing(make: Callable[[], Reader | AutoRead
     ],
     ids=["no response", "a body without end", "nowhere"],
 )
-async def test_what_is_no_rtsp_is_not_given_to_ffmpeg_with_the_password(nonsense: str):
+async def test_ffmpeg_gets_no_password_for_a_redirect_that_is_not_rtsp(nonsense: str):
     async with Peer(lambda _: nonsense).listening() as camera:
         error = await refused(auto(), f"rtsp://127.0.0.1:{camera.port}/x")
     assert error.cause == "stream_error"
@@ -130,7 +130,7 @@ async def test_what_is_no_rtsp_is_not_given_to_ffmpeg_with_the_password(nonsense
     assert len(camera.heard) == 1, "nobody asked it again by another reader"
 
 
-async def test_basic_after_digest_in_one_conversation_is_refused():
+async def test_basic_after_digest_on_one_connection_is_refused():
     def answer(asked: Heard) -> str:
         if asked.method == "DESCRIBE" and not asked.authorization:
             return says(asked, "401 Unauthorized", DIGEST)
@@ -145,7 +145,7 @@ async def test_basic_after_digest_in_one_conversation_is_refused():
     assert "Digest before" in error.detail
 
 
-async def test_basic_after_digest_in_an_earlier_conversation_is_refused():
+async def test_basic_after_digest_on_an_earlier_connection_is_refused():
     reader = native()
     async with Peer(asks_for(DIGEST)).listening() as camera:
         url = f"rtsp://127.0.0.1:{camera.port}/x"
@@ -161,7 +161,7 @@ async def test_basic_after_digest_in_an_earlier_conversation_is_refused():
 @pytest.mark.parametrize(
     "reader", [native(), LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)], ids=["native", "ffmpeg"]
 )
-async def test_a_credential_for_other_networks_is_not_told(reader: Reader):
+async def test_a_credential_of_other_networks_is_not_sent(reader: Reader):
     (elsewhere,) = parse_credentials("gate: {username: viewer, password: hidden-word, hosts: [10.0.4.0/24]}").values()
     (here,) = parse_credentials("gate: {username: viewer, password: hidden-word, hosts: [127.0.0.0/8]}").values()
     async with Peer(asks_for(BASIC)).listening() as camera:
@@ -193,7 +193,7 @@ async def test_ffmpeg_opens_nothing_but_rtsp():
     assert not any(one.startswith(b"GET") for one in heard)
 
 
-async def test_ffmpeg_follows_no_redirect_with_a_password_and_any_without():
+async def test_ffmpeg_follows_redirects_only_without_a_password():
     reader = LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)
     async with Peer(asks_for(BASIC)).listening() as foreign:
         location = f"Location: rtsp://localhost:{foreign.port}/x"

@@ -106,7 +106,7 @@ SERVICES: dict[str, tuple[Callable[[KafkaSettings], Awaitable[None]], Sent]] = {
 
 
 @pytest.mark.parametrize(("service", "expected"), SERVICES.values(), ids=SERVICES.keys())
-async def test_ingest_alone_has_a_producer_of_its_own(
+async def test_only_ingest_uses_its_own_producer_class(
     kafka: KafkaSettings, sent: Sent, service: Callable[[KafkaSettings], Awaitable[None]], expected: Sent
 ) -> None:
     """All in one process, with ingest's module loaded: what it replaces, it replaces in its own producer."""

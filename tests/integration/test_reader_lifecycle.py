@@ -100,7 +100,7 @@ async def test_an_unknown_path_is_not_found(name: str):
         assert (await open_error(make_reader(name), simulation.url("cam") + "x")).cause == "not_found"
 
 
-async def test_where_nobody_listens_the_camera_is_unreachable(name: str):
+async def test_a_closed_port_is_unreachable(name: str):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     url = f"rtsp://127.0.0.1:{port}/x"
@@ -117,7 +117,7 @@ async def test_a_server_that_accepts_and_does_not_answer_is_silent(name: str):
         assert (await open_error(make_reader(name, open_s=0.5), url)).cause == "source_silent"
 
 
-async def test_a_caller_that_gives_up_while_opening_leaves_at_once(name: str):
+async def test_cancelling_an_open_returns_at_once(name: str):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/x"
         began_s = time.monotonic()
@@ -127,7 +127,7 @@ async def test_a_caller_that_gives_up_while_opening_leaves_at_once(name: str):
         assert time.monotonic() - began_s < 0.5
 
 
-async def test_a_camera_that_answers_a_byte_at_a_time_is_given_up_at_the_deadline(name: str):
+async def test_a_camera_that_answers_byte_by_byte_times_out(name: str):
     async with running([SimCamera("cam", SMALL)]) as simulation:
         simulation.inject(Fault("drip", "cam", 0, 60))
         began_s = time.monotonic()
@@ -136,7 +136,7 @@ async def test_a_camera_that_answers_a_byte_at_a_time_is_given_up_at_the_deadlin
     assert error.cause in {"source_silent", "camera_unreachable"}
 
 
-async def test_a_camera_for_one_client_refuses_the_second_and_keeps_the_first(name: str):
+async def test_a_single_client_camera_refuses_the_second_and_keeps_the_first(name: str):
     camera = SimCamera("cam", SMALL, behavior=CameraBehavior(clients_most=1))
     async with (
         running([camera]) as simulation,
@@ -158,7 +158,7 @@ async def test_a_stream_is_open_before_the_camera_sends(name: str):
     assert are_consecutive(running_numbers("h264", pictures))
 
 
-async def test_a_stream_goes_on_after_a_silence_that_the_caller_tolerates(name: str):
+async def test_a_stream_continues_after_a_silence_within_the_limit(name: str):
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,
         open_source(make_reader(name), simulation.url("cam")) as source,
@@ -187,7 +187,7 @@ async def test_a_silence_beyond_the_readers_own_limit_ends_the_stream(name: str)
     assert watch.error.cause == "source_silent"
 
 
-async def test_leaving_is_at_once_whatever_the_camera_does_and_it_sees_the_connection_end(name: str):
+async def test_leaving_is_immediate_and_closes_the_connection(name: str):
     async with running([SimCamera("cam", SMALL)]) as simulation:
         for is_silent in (False, True):
             async with open_source(make_reader(name, read_s=1), simulation.url("cam")) as source:
@@ -201,7 +201,7 @@ async def test_leaving_is_at_once_whatever_the_camera_does_and_it_sees_the_conne
             assert await wait_until(lambda: not simulation.connections("cam"), within_s=5)
 
 
-async def test_leaving_gives_all_that_had_come(name: str, tmp_path: Path):
+async def test_leaving_returns_everything_received(name: str, tmp_path: Path):
     """Also what came while nobody read, as when a process stands still; a picture that is under way is not given.
 
     libavformat gives a picture out once the next one has begun.
@@ -228,7 +228,7 @@ async def test_leaving_gives_all_that_had_come(name: str, tmp_path: Path):
     assert {(one.lost_packets, one.is_damaged) for one in pictures} == {(0, False)}
 
 
-async def test_leaving_the_native_readers_ended_stream_gives_its_last_pictures_once():
+async def test_leaving_an_ended_native_stream_returns_its_last_pictures_once():
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,
         open_source(make_reader(), simulation.url("cam")) as source,
@@ -243,7 +243,7 @@ async def test_leaving_the_native_readers_ended_stream_gives_its_last_pictures_o
     assert are_consecutive(running_numbers("h264", pictures))
 
 
-async def test_where_the_next_epoch_is_to_begin_the_native_readers_arrivals_are_exact_again():
+async def test_native_arrivals_are_exact_at_the_start_of_the_next_epoch():
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,
         open_source(make_reader(), simulation.url("cam")) as source,

@@ -141,7 +141,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("camera_id", UNBROKEN)
-def test_every_picture_that_was_sent_is_read_the_first_and_the_last_too(camera_id: str, seen: Seen):
+def test_every_sent_picture_is_read_including_first_and_last(camera_id: str, seen: Seen):
     found = [seen.watches[camera_id, name].numbers for name in READERS]
     assert all(are_consecutive(one) for one in found)
     assert sorted(found) == seen.sent(camera_id)
@@ -162,7 +162,7 @@ def by_number(watch: StreamRecording) -> dict[int, Picture]:
 
 
 @pytest.mark.parametrize("camera_id", UNBROKEN)
-def test_pictures_are_those_of_the_send_log_at_even_times(camera_id: str, name: str, seen: Seen):
+def test_pictures_match_the_send_log_and_are_evenly_spaced(camera_id: str, name: str, seen: Seen):
     watch = seen.watches[camera_id, name]
     assert watch.info
     sent = {one.number: one for one in seen.log if one.camera_id == camera_id}
@@ -185,7 +185,7 @@ def rate(camera_id: str) -> float:
 
 
 @pytest.mark.parametrize("camera_id", UNBROKEN)
-def test_opening_tells_codec_parameter_sets_and_server(camera_id: str, name: str, seen: Seen):
+def test_opening_returns_codec_parameter_sets_and_server(camera_id: str, name: str, seen: Seen):
     info, error = seen.watches[camera_id, name].info, seen.watches[camera_id, name].error
     assert info
     assert info.reader == name
@@ -197,7 +197,7 @@ def test_opening_tells_codec_parameter_sets_and_server(camera_id: str, name: str
 
 
 @pytest.mark.parametrize("camera_id", [camera_id for camera_id in UNBROKEN if "keyframe-" in camera_id])
-def test_a_camera_that_begins_with_a_keyframe_is_read_from_there(camera_id: str, name: str, seen: Seen):
+def test_a_camera_that_starts_with_a_keyframe_is_read_from_there(camera_id: str, name: str, seen: Seen):
     watch = seen.watches[camera_id, name]
     assert watch.info
     assert is_keyframe(watch.info.codec, watch.pictures[0].nals)
@@ -223,7 +223,7 @@ def test_a_step_of_the_cameras_wall_clock_is_reported_and_changes_nothing_else(k
     assert (last - first) / 1e6 - (len(pictures) - 1) / SLOW.fps == pytest.approx(STEPS_S[kind], abs=0.2)
 
 
-def test_a_dropped_connection_ends_the_stream_behind_its_last_picture(name: str, seen: Seen):
+def test_a_dropped_connection_ends_the_stream_after_its_last_picture(name: str, seen: Seen):
     watch = seen.watches["drop", name]
     assert watch.error
     assert watch.error.cause == "camera_unreachable"
@@ -235,20 +235,20 @@ def test_a_dropped_connection_ends_the_stream_behind_its_last_picture(name: str,
     assert any(sent[0] == numbers[0] and 0 <= numbers[-1] - sent[-1] <= 1 for sent in seen.sent("drop"))
 
 
-def test_what_is_neither_rtp_nor_rtsp_ends_the_native_readers_stream(seen: Seen):
+def test_neither_rtp_nor_rtsp_ends_the_native_readers_stream(seen: Seen):
     watch = seen.watches["babble", "native"]
     assert watch.error
     assert watch.error.cause == "stream_error"
     assert are_consecutive(watch.numbers)
 
 
-def test_a_picture_sent_twice_is_read_twice_and_none_is_joined(seen: Seen):
+def test_a_picture_sent_twice_is_read_as_two_pictures(seen: Seen):
     found = seen.watches["repeat", "native"].numbers
     assert are_consecutive(sorted(set(found)))
     assert 6 < len(found) - len(set(found)) < 14
 
 
-async def test_arrivals_are_near_the_sending_and_the_cameras_clock_is_known(tmp_path: Path):
+async def test_arrivals_are_close_to_sending_and_the_camera_clock_is_known(tmp_path: Path):
     """The native reader empties its sockets ten times a second once a stream runs."""
     log = tmp_path / "sent"
     watches = {name: StreamRecording() for name in READERS}

@@ -224,7 +224,7 @@ def ranges(stored: list[SegmentStored], epoch: str) -> list[tuple[int, int]]:
     return [(one.first_seq, one.last_seq) for one in stored if one.epoch == epoch]
 
 
-async def test_cuts_holes_repeats_ends_and_garbage(bench: Bench):
+async def test_cuts_holes_duplicates_ends_and_garbage(bench: Bench):
     a, b = bench.camera(), bench.camera()
     first, second, third = bench.epoch(), bench.epoch(), bench.epoch()
     cut = [fragment(a, first, seq, starts=seq % 3 == 0, ends="segment" if seq % 3 == 2 else None) for seq in range(6)]
@@ -258,7 +258,7 @@ async def test_cuts_holes_repeats_ends_and_garbage(bench: Bench):
     assert "moof" in letter.reason
 
 
-async def test_log_us_goes_on_with_the_brokers_clock_when_all_is_stored(bench: Bench):
+async def test_log_us_follows_the_broker_clock_when_all_is_stored(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     (ack,) = await bench.publish(fragment(camera, epoch, 0, starts=True, ends="epoch"))
     async with recorder(bench):
@@ -269,7 +269,7 @@ async def test_log_us_goes_on_with_the_brokers_clock_when_all_is_stored(bench: B
                 await asyncio.sleep(0.1)
 
 
-async def test_log_us_stands_still_while_contact_is_young(bench: Bench):
+async def test_log_us_does_not_advance_until_contact_is_old_enough(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     (ack,) = await bench.publish(fragment(camera, epoch, 0, starts=True, ends="epoch"))
     before = decode_checkpoint((await bench.committed(ack.partition)).metadata).log_us
@@ -300,7 +300,7 @@ def check_tiling(stored: list[SegmentStored]) -> None:
         assert all(a[1] + 1 == b[0] for a, b in pairwise(found)), found
 
 
-async def test_killed_at_any_moment_it_loses_nothing_and_invents_nothing(bench: Bench):
+async def test_a_kill_at_any_moment_loses_and_invents_nothing(bench: Bench):
     async with asyncio.TaskGroup() as group:
         flowing = group.create_task(flow(bench, cameras=5, seqs=48, pause_s=0.25))
         for life_s in (2.5, 3.1, 1.9, 3.7):
@@ -329,7 +329,7 @@ async def test_another_recorder_takes_over_from_a_killed_one(bench: Bench):
     await bench.check_objects(stored)
 
 
-async def test_asked_to_stop_it_stores_and_commits_what_is_closed_and_leaves_the_rest(bench: Bench):
+async def test_sigterm_stores_and_commits_closed_segments_only(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     acks = await bench.publish(
         fragment(camera, epoch, 0, starts=True, ends="segment"), fragment(camera, epoch, 1, starts=True)
@@ -344,7 +344,7 @@ async def test_asked_to_stop_it_stores_and_commits_what_is_closed_and_leaves_the
         assert ranges(await bench.until_recorded(), epoch) == [(0, 0), (1, 1)]
 
 
-async def test_records_that_fell_off_the_log_are_told(bench: Bench):
+async def test_records_deleted_from_the_log_are_reported(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     (stored,) = await bench.publish(fragment(camera, epoch, 0, starts=True, ends="segment"))
     async with recorder(bench) as running:
@@ -367,7 +367,7 @@ async def test_records_that_fell_off_the_log_are_told(bench: Bench):
     assert partition == left.partition % 12
 
 
-async def test_what_falls_off_the_log_before_a_slow_recorder_is_told(bench: Bench):
+async def test_records_deleted_before_a_slow_recorder_read_them_are_reported(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     await bench.publish(fragment(camera, epoch, 0, starts=True, ends="segment"))
     async with recorder(bench) as running:
@@ -413,7 +413,7 @@ async def the_fall(bench: Bench, number: int) -> tuple[PartitionTruncated, int]:
     return found[-1]
 
 
-async def test_an_object_that_was_written_before_is_announced_as_it_says(bench: Bench):
+async def test_an_existing_object_is_announced_from_its_metadata(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     only = fragment(camera, epoch, 0, starts=True, ends="epoch")
     made = build_object(Segment(FirstRecord(0, 0, 0), (only,), 0, "ends"), bench.s3.bucket)
@@ -433,7 +433,7 @@ async def test_an_object_that_was_written_before_is_announced_as_it_says(bench: 
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_other_bytes_under_a_key_are_told_and_stop_nobody(bench: Bench, *, is_ours: bool):
+async def test_different_bytes_under_a_key_are_reported_and_stop_nothing(bench: Bench, *, is_ours: bool):
     camera, epoch, other, second = bench.camera(), bench.epoch(), bench.camera(), bench.epoch()
     old, forged = (fragment(camera, epoch, 0, starts=True, ends="epoch", size=size) for size in (9, 8))
     made = build_object(Segment(FirstRecord(0, 0, 0), (old,), 0, "ends"), bench.s3.bucket)
@@ -469,7 +469,7 @@ async def test_other_bytes_under_a_key_are_told_and_stop_nobody(bench: Bench, *,
 
 
 @pytest.mark.hostile
-async def test_text_of_a_record_that_a_header_carries_badly_is_stored_all_the_same(bench: Bench):
+async def test_header_values_with_whitespace_and_special_characters_are_stored(bench: Bench):
     """Blanks at the ends and in a row are changed on the way of an HTTP header, and the request's signature covers them."""
     for codecs in (
         "avc1.640028",
@@ -495,13 +495,13 @@ async def test_text_of_a_record_that_a_header_carries_badly_is_stored_all_the_sa
         assert head.size == told.bytes
 
 
-async def test_a_foreign_bucket_ends_it_for_good(bench: Bench):
+async def test_a_bucket_of_another_site_is_fatal(bench: Bench):
     await mark(bench.blobs, "elsewhere")
     async with recorder(bench) as running:
         assert await running.exit_code() == 3
 
 
-async def test_it_waits_for_the_buckets_marker(bench: Bench):
+async def test_it_waits_for_the_bucket_marker(bench: Bench):
     await bench.blobs.delete([names.SITE_MARKER])
     camera, epoch = bench.camera(), bench.epoch()
     await bench.publish(fragment(camera, epoch, 0, starts=True, ends="epoch"))
@@ -514,7 +514,7 @@ async def test_it_waits_for_the_buckets_marker(bench: Bench):
         await running.until_logged("ready")
 
 
-async def test_a_store_that_is_away_costs_nothing_and_memory_is_kept_to(bench: Bench):
+async def test_an_unreachable_store_loses_nothing_and_memory_stays_bounded(bench: Bench):
     async with seaweedfs.running(bench.folder / "s3", log_dir=bench.folder) as store:
         settings = S3Settings(
             endpoint=store.url,
@@ -545,7 +545,7 @@ async def test_a_store_that_is_away_costs_nothing_and_memory_is_kept_to(bench: B
             await bench.check_objects(stored)
 
 
-async def test_minute_long_segments_that_memory_cannot_hold_are_stored_all_the_same(bench: Bench):
+async def test_minute_long_segments_beyond_the_memory_limit_are_stored(bench: Bench):
     """A segment of thirty fragments of two seconds is 3 MB, and four cameras fill theirs at once."""
     limit = {"DISTRICAM_RECORDER__MEMORY_LIMIT_BYTES": str(2 << 20), "DISTRICAM_RECORDER__IDLE_S": "60"}
     async with recorder(bench, **limit) as running:

@@ -15,7 +15,7 @@ from districam_common.index.redis_client import RedisUnavailable
 from districam_common.runtime.settings import RedisSettings
 
 
-async def test_who_is_cancelled_in_the_middle_of_a_command_ends(redis: RedisSettings):
+async def test_a_caller_cancelled_during_a_command_ends(redis: RedisSettings):
     """redis-py answers the command all the same: the loop of a service that is to stop would go on for ever."""
     running = ended = 0
     async with IndexReader.open(redis) as reader:
@@ -32,7 +32,7 @@ async def test_who_is_cancelled_in_the_middle_of_a_command_ends(redis: RedisSett
     assert ended == running
 
 
-def test_a_server_that_hangs_up_at_any_moment_is_away_and_nothing_worse():
+def test_a_server_that_disconnects_at_any_moment_raises_unavailable():
     """As a proxy does whose server has died. On services' own loop: another one words it otherwise."""
     with hanging_up(rounds=2000) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(times_away(url, pings=1000)) == 1000  # each tries a second connection

@@ -118,7 +118,7 @@ async def believe(archive: Archive) -> None:
     await archive.district.redis.hset(names.WATERMARKS, mapping={"0": str(now_us), theirs: str(now_us)})
 
 
-async def test_what_is_older_than_its_days_is_said_to_expire_then_deleted_then_dropped(
+async def test_footage_older_than_its_days_is_announced_deleted_and_dropped(
     archive: Archive, kafka: KafkaSettings
 ):
     district = archive.district
@@ -164,7 +164,7 @@ async def _is(ask: Callable[[], Awaitable[object]], wanted: object) -> bool:
     return await ask() == wanted
 
 
-async def test_killed_between_any_two_steps_it_goes_on_where_it_was(archive: Archive):
+async def test_a_kill_between_any_two_steps_is_resumed(archive: Archive):
     """Half of it deleted and still indexed, half told and still stored: what a kill leaves behind."""
     starts = [archive.edge_us - HOUR_US + n * 20 * S for n in range(6)]
     async with archive.indexer():
@@ -182,7 +182,7 @@ async def test_killed_between_any_two_steps_it_goes_on_where_it_was(archive: Arc
         await until(lambda: _is(lambda: archive.indexed(starts[0], stored[-1].end_us), [names.entry_of(stored[-1])]))
 
 
-async def test_over_the_budget_the_oldest_goes_of_each_camera_alike(archive: Archive):
+async def test_over_the_budget_each_camera_loses_its_oldest_footage(archive: Archive):
     other = f"{archive.camera_id}-b"
     now_us = SystemClock().now_us()
     hours = [(now_us // HOUR_US - n) * HOUR_US for n in range(34, 26, -1)]
@@ -238,7 +238,7 @@ async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> 
     )  # fmt: skip
 
 
-async def test_a_hold_that_comes_between_telling_and_deleting_keeps_its_footage(
+async def test_a_hold_placed_between_announcement_and_deletion_keeps_its_footage(
     archive: Archive, s3: S3Settings, kafka: KafkaSettings
 ):
     """Its api will find it told, and refuse it; but whoever reads the holds before deleting has not taken it."""
@@ -264,7 +264,7 @@ async def test_a_hold_that_comes_between_telling_and_deleting_keeps_its_footage(
         assert await archive.indexed(starts[0], archive.edge_us) == [names.entry_of(stored[1])]
 
 
-async def test_it_is_told_before_anything_is_deleted(archive: Archive, s3: S3Settings, kafka: KafkaSettings):
+async def test_expiry_is_announced_before_anything_is_deleted(archive: Archive, s3: S3Settings, kafka: KafkaSettings):
     start_us = archive.edge_us - HOUR_US
     async with in_process(archive, s3, kafka) as doors:
         await archive.district.store(segment(archive.camera_id, start_us=start_us, size=100))
@@ -282,7 +282,7 @@ async def test_it_is_told_before_anything_is_deleted(archive: Archive, s3: S3Set
         assert told == [[(start_us, archive.edge_us)]]
 
 
-async def test_days_of_which_all_is_gone_are_not_searched_hour_by_hour(
+async def test_completely_expired_days_are_not_listed_hour_by_hour(
     archive: Archive, s3: S3Settings, kafka: KafkaSettings
 ):
     """SeaweedFS goes on showing their folders; a year of them would take longer than the hour until the next round."""

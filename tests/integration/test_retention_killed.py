@@ -122,7 +122,7 @@ async def a_scene(archive: Archive, chance: random.Random) -> AsyncGenerator[Sce
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_killed_between_announcing_deleting_and_dropping_it_ends_as_if_it_had_not_been(
+async def test_a_kill_between_announcing_deleting_and_dropping_changes_nothing(
     locked: Archive, kafka: KafkaSettings, seed: int
 ):
     chance = random.Random(seed)

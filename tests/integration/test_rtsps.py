@@ -39,7 +39,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", READERS)
-async def test_pictures_come_through_tls(name: str, certified: Path):
+async def test_pictures_are_read_over_tls(name: str, certified: Path):
     async with running(CAMERAS, certificate_path=certified) as simulation:
         for ca_file in (None, certified):
             async with open_source(READERS[name](ca_file), simulation.secure_url("cam")) as source:
@@ -47,7 +47,7 @@ async def test_pictures_come_through_tls(name: str, certified: Path):
 
 
 @pytest.mark.parametrize("name", READERS)
-async def test_a_certificate_of_another_authority_is_refused(name: str, certified: Path, tmp_path: Path):
+async def test_a_certificate_of_an_unknown_authority_is_refused(name: str, certified: Path, tmp_path: Path):
     other = certificate.create_self_signed(tmp_path, HOST)
     async with running(CAMERAS, certificate_path=other) as simulation:
         error = await open_error(READERS[name](certified), simulation.secure_url("cam"))
@@ -62,7 +62,7 @@ async def test_a_certificate_of_another_host_is_refused_with_the_reason(tmp_path
     assert "certificate" in str(error)
 
 
-async def test_the_password_goes_through_tls_alone(certified: Path):
+async def test_the_password_is_sent_over_tls_only(certified: Path):
     """On the wire are neither the camera's path nor a response in clear."""
     heard = bytearray()
     async with running(CAMERAS, certificate_path=certified, credentials=Credentials("u", "p")) as simulation:

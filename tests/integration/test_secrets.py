@@ -201,34 +201,34 @@ def test_no_password_is_anywhere(told: Told, place: str) -> None:
 
 
 @pytest.mark.parametrize(("place", "count"), [("logs", 1), ("records", 2), ("command lines", 1)])
-def test_one_that_was_planted_is_found(told: Told, place: str, count: int) -> None:
+def test_a_planted_password_is_found(told: Told, place: str, count: int) -> None:
     assert len(places_containing(told.places[f"planted: {place}"], SOUGHT)) == count
 
 
 @pytest.mark.parametrize("form", SOUGHT)
-def test_each_form_is_found(form: bytes) -> None:
+def test_each_encoding_of_a_password_is_found(form: bytes) -> None:
     assert places_containing({"here": b"before " + form + b" behind", "there": b"p@ss"}, SOUGHT) == ["here"]
 
 
 @pytest.mark.parametrize("camera_id", GOOD)
-def test_who_knows_the_password_is_let_in_by_the_reader_that_was_asked_for(told: Told, camera_id: str) -> None:
+def test_the_right_password_opens_the_camera_with_the_configured_reader(told: Told, camera_id: str) -> None:
     connected = told.of(camera_id, "connected")
     assert connected
     assert {event["reader"] for event in connected} == {camera_id.partition("-")[2]}
 
 
 @pytest.mark.parametrize("camera_id", BAD)
-def test_who_does_not_is_told_so_in_words_that_hold_no_password(told: Told, camera_id: str) -> None:
+def test_a_wrong_password_is_reported_without_showing_it(told: Told, camera_id: str) -> None:
     refusals = told.of(camera_id, "refused")
     assert {event["cause"] for event in refusals} >= {BAD[camera_id]}
     assert all(event["detail"] for event in refusals)
 
 
-def test_a_file_of_credentials_that_nobody_can_read_is_named_and_not_shown(told: Told) -> None:
+def test_an_unreadable_credentials_file_is_named_and_not_shown(told: Told) -> None:
     details = [event["detail"] for event in told.of("wrong-native", "refused")]
     assert any("credentials.yaml" in detail for detail in details)
 
 
-def test_a_url_with_a_password_is_refused_without_repeating_it(told: Told) -> None:
+def test_a_url_with_a_password_is_rejected_without_repeating_it(told: Told) -> None:
     assert "url" in told.refused
     assert "credential" in told.refused

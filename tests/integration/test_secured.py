@@ -116,7 +116,7 @@ def _wrong(tmp_path: Path) -> str:
     return str(file)
 
 
-async def test_a_wrong_password_is_told_with_its_server(told: Told, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_reported_with_its_server(told: Told, tmp_path: Path) -> None:
     await _prepared(told)
     wrong = _wrong(tmp_path)
     kafka, redis = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], "Redis refuses the credentials"
@@ -130,7 +130,7 @@ async def test_a_wrong_password_is_told_with_its_server(told: Told, tmp_path: Pa
     await _refused("api", {**told, "DISTRICAM_REDIS__PASSWORD_FILE": wrong}, redis)
 
 
-async def test_a_certificate_of_somebody_else_is_told_with_its_server(told: Told, tmp_path: Path) -> None:
+async def test_an_untrusted_certificate_is_reported_with_its_server(told: Told, tmp_path: Path) -> None:
     await _prepared(told)
     other = str(tls_servers.create_ca(tmp_path, "other").certificate)
     kafka, s3 = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], told["DISTRICAM_S3__ENDPOINT"]
@@ -141,7 +141,7 @@ async def test_a_certificate_of_somebody_else_is_told_with_its_server(told: Told
     await _refused("api", {**told, "DISTRICAM_REDIS__CA_FILE": other}, redis, why)
 
 
-async def test_an_expired_certificate_is_told(told: Told, authority: KeyPair, servers: Servers, tmp_path: Path) -> None:
+async def test_an_expired_certificate_is_reported(told: Told, authority: KeyPair, servers: Servers, tmp_path: Path) -> None:
     await _prepared(told)
     old = tls_servers.certificate(authority.certificate.parent, authority, "old", expired=True)
     async with tls_servers.tls_proxy(int(servers.s3.endpoint.rpartition(":")[2]), old) as port:
@@ -149,7 +149,7 @@ async def test_an_expired_certificate_is_told(told: Told, authority: KeyPair, se
         await _refused("recorder", {**told, "DISTRICAM_S3__ENDPOINT": endpoint}, endpoint, "certificate has expired")
 
 
-async def test_a_ca_file_without_certificates_ends_a_service_with_2(told: Told, tmp_path: Path) -> None:
+async def test_a_ca_file_without_certificates_is_exit_code_2(told: Told, tmp_path: Path) -> None:
     told["DISTRICAM_REDIS__CA_FILE"] = _wrong(tmp_path)
     async with started("api", told) as running:
         code, said = await running.ended()

@@ -86,7 +86,7 @@ def get(client: Minio, bucket: str, key: str) -> bytes:
         response.release_conn()
 
 
-async def test_kafka_assigns_its_own_timestamps_and_takes_idempotent_producers(servers: Servers):
+async def test_kafka_sets_append_times_and_accepts_idempotent_producers(servers: Servers):
     at = servers.kafka.bootstrap_servers
     await create_topic(at, "stamped", {"message.timestamp.type": "LogAppendTime"})
     before_ms = time.time() * 1000
@@ -97,7 +97,7 @@ async def test_kafka_assigns_its_own_timestamps_and_takes_idempotent_producers(s
     assert all(before_ms - 1 <= record.timestamp <= time.time() * 1000 + 1 for record in records)
 
 
-async def test_kafka_takes_a_record_of_8_mib_and_creates_no_topic_unasked(servers: Servers):
+async def test_kafka_accepts_an_8_mib_record_and_creates_no_topic_automatically(servers: Servers):
     at = servers.kafka.bootstrap_servers
     await create_topic(at, "large", {"max.message.bytes": str(9 << 20)})
     await produce(at, "large", [bytes(8 << 20)])
@@ -110,7 +110,7 @@ async def test_kafka_takes_a_record_of_8_mib_and_creates_no_topic_unasked(server
         await admin.close()
 
 
-async def test_kafka_killed_comes_back_within_15_s_with_all_that_it_had_acknowledged(servers: Servers):
+async def test_a_killed_kafka_is_back_within_15_s_with_all_acknowledged_records(servers: Servers):
     at = servers.kafka.bootstrap_servers
     await create_topic(at, "kept")
     await produce(at, "kept", [b"%d" % n for n in range(200)])
@@ -127,7 +127,7 @@ async def test_kafka_killed_comes_back_within_15_s_with_all_that_it_had_acknowle
     ]
 
 
-async def test_s3_stores_and_refuses_a_second_write_of_the_same_key(servers: Servers):
+async def test_s3_rejects_a_second_conditional_write_of_a_key(servers: Servers):
     client = client_of(servers)
     await asyncio.to_thread(client.make_bucket, "once")
     body = os.urandom(300_000)
@@ -140,7 +140,7 @@ async def test_s3_stores_and_refuses_a_second_write_of_the_same_key(servers: Ser
     assert await asyncio.to_thread(get, client, "once", "a/b") == body
 
 
-async def test_s3_wants_the_keys_and_makes_no_bucket_unasked(servers: Servers):
+async def test_s3_requires_keys_and_creates_no_bucket_automatically(servers: Servers):
     stranger = Minio(servers.s3.endpoint, servers.s3.access_key, "wrong", secure=False)
     with pytest.raises(S3Error, match="SignatureDoesNotMatch"):
         await asyncio.to_thread(stranger.list_buckets)
@@ -148,7 +148,7 @@ async def test_s3_wants_the_keys_and_makes_no_bucket_unasked(servers: Servers):
         await asyncio.to_thread(put, client_of(servers), "unasked", "key", b"x")
 
 
-async def test_s3_killed_comes_back_with_what_it_stored(servers: Servers):
+async def test_a_killed_s3_server_keeps_what_it_stored(servers: Servers):
     client = client_of(servers)
     await asyncio.to_thread(client.make_bucket, "kept")
     await asyncio.to_thread(put, client, "kept", "key", b"stored")
@@ -160,7 +160,7 @@ async def test_s3_killed_comes_back_with_what_it_stored(servers: Servers):
     assert await asyncio.to_thread(get, client, "kept", "another") == b"stored too"
 
 
-async def test_redis_has_the_settings_that_the_index_counts_on(servers: Servers):
+async def test_redis_has_the_settings_the_index_requires(servers: Servers):
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:
         await client.set("key", "value")
         assert await client.get("key") == "value"
@@ -175,7 +175,7 @@ async def test_redis_has_the_settings_that_the_index_counts_on(servers: Servers)
         assert await client.object("ENCODING", "hour") == "listpack"
 
 
-async def test_redis_killed_comes_back_with_what_it_had_written(servers: Servers):
+async def test_a_killed_redis_keeps_what_it_had_written(servers: Servers):
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:
         await client.set("kept", "1")
         async with asyncio.timeout(10):  # while an fsync runs, the next write waits for it, up to 2 s
@@ -187,7 +187,7 @@ async def test_redis_killed_comes_back_with_what_it_had_written(servers: Servers
         assert await client.get("kept") == "1"
 
 
-async def test_they_listen_on_loopback_only(servers: Servers):
+async def test_servers_listen_on_loopback_only(servers: Servers):
     sockets = {
         str(fd.readlink())
         for server in (servers.kafka, servers.s3, servers.redis)
@@ -210,14 +210,14 @@ async def test_no_secret_is_on_a_command_line(servers: Servers):
     assert servers.s3.secret_key not in repr(servers)
 
 
-async def test_the_same_folder_is_not_used_twice(servers: Servers, tmp_path: Path):
+async def test_a_folder_in_use_is_rejected(servers: Servers, tmp_path: Path):
     async with all_running(tmp_path, broker="tansu"):
         with pytest.raises(ServerUnavailable, match="in use"):
             async with all_running(tmp_path, broker="tansu"):
                 pass
 
 
-async def test_tansu_stands_in_and_says_what_does_not_hold(tmp_path: Path):
+async def test_tansu_replaces_kafka_and_reports_its_limitations(tmp_path: Path):
     async with tansu.running(tmp_path, log_dir=tmp_path) as broker:
         await create_topic(broker.bootstrap_servers, "some")
         await produce(broker.bootstrap_servers, "some", [b"value"], idempotent=False)
@@ -226,7 +226,7 @@ async def test_tansu_stands_in_and_says_what_does_not_hold(tmp_path: Path):
         assert "does not survive a restart" in broker.note
 
 
-async def test_data_outlives_a_run_of_the_servers(tmp_path: Path):
+async def test_data_survives_a_restart_of_the_servers(tmp_path: Path):
     async with all_running(tmp_path) as first:
         await create_topic(first.kafka.bootstrap_servers, "kept")
         await produce(first.kafka.bootstrap_servers, "kept", [b"value"])
@@ -238,7 +238,7 @@ async def test_data_outlives_a_run_of_the_servers(tmp_path: Path):
         await asyncio.to_thread(put, client_of(second), "kept", "new", b"stored too")
 
 
-async def test_a_taken_port_is_named(tmp_path: Path):
+async def test_a_port_in_use_is_named(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with pytest.raises(ServerUnavailable, match=f"port {port} is taken"):
@@ -247,7 +247,7 @@ async def test_a_taken_port_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("server", [valkey, seaweedfs], ids=["redis", "s3"])
-async def test_a_port_taken_at_the_last_moment_costs_another(
+async def test_a_port_taken_before_start_is_replaced(
     server: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Somebody takes it after it was found free and before the server listens."""
@@ -274,7 +274,7 @@ def script(tmp_path: Path, code: str, *, ready: bool, ready_s: float = 5, stop_s
     return ProcessSpec("some server", argv, tmp_path, tmp_path / "some.log", is_ready, ready_s=ready_s, stop_s=stop_s)
 
 
-async def test_a_server_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path):
+async def test_a_server_that_exits_at_once_shows_the_end_of_its_log(tmp_path: Path):
     code = "import sys; print(*range(100), sep='\\n'); sys.exit('no such disk')"
     with pytest.raises(ServerUnavailable, match=r"exited with code 1 (.|\n)* 99\n +no such disk") as failed:
         async with running(script(tmp_path, code, ready=True)):
@@ -290,7 +290,7 @@ async def test_a_server_that_is_never_ready_is_killed(tmp_path: Path):
     assert not is_alive(int((tmp_path / "some.log").read_text().split()[1]))
 
 
-async def test_a_server_that_ignores_the_polite_signal_is_killed(tmp_path: Path):
+async def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path):
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w').close(); time.sleep(60)"
     )
@@ -301,7 +301,7 @@ async def test_a_server_that_ignores_the_polite_signal_is_killed(tmp_path: Path)
     assert not is_alive(pid)
 
 
-async def test_an_error_in_the_block_passes_and_stops_the_server(tmp_path: Path):
+async def test_an_error_in_the_block_propagates_and_stops_the_server(tmp_path: Path):
     pids: list[int | None] = []
 
     async def fail():
@@ -327,7 +327,7 @@ asyncio.run(main())
 """
 
 
-async def test_nothing_outlives_a_killed_parent(tmp_path: Path):
+async def test_children_of_a_killed_parent_end(tmp_path: Path):
     with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         pid = int(await asyncio.to_thread(parent.stdout.readline))

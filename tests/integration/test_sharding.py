@@ -69,7 +69,7 @@ def test_every_picture_is_stored_or_in_a_gap_and_none_is_in_a_clip_twice(story: 
 
 
 @pytest.mark.parametrize("camera_id", IDS)
-def test_a_playlist_repeats_a_segment_at_most_and_only_where_another_replica_takes_over(
+def test_a_playlist_repeats_at_most_one_segment_at_a_handover(
     story: ShardingResult, camera_id: str
 ) -> None:
     filmed = story.cameras[camera_id]
@@ -81,14 +81,14 @@ def test_a_playlist_repeats_a_segment_at_most_and_only_where_another_replica_tak
     assert all(len(run) <= longest for run in runs)
 
 
-def test_who_joins_takes_from_the_others_and_nothing_moves_between_those(story: ShardingResult) -> None:
+def test_a_joining_replica_takes_cameras_and_others_exchange_none(story: ShardingResult) -> None:
     added = story.steps["added"]
     assert added.moved_camera_ids
     assert {replica for camera_id in added.moved_camera_ids for replica in added.after[camera_id]} == {FOURTH}
     assert {replica for at in added.after.values() for replica in at} == {FIRST, SECOND, THIRD, FOURTH}
 
 
-def test_who_joins_interrupts_nothing(story: ShardingResult) -> None:
+def test_a_joining_replica_interrupts_no_stream(story: ShardingResult) -> None:
     added = story.steps["added"]
     untouched(story, added, [camera_id for camera_id in IDS if camera_id not in added.moved_camera_ids])
     for camera_id in added.moved_camera_ids:
@@ -99,7 +99,7 @@ def test_who_joins_interrupts_nothing(story: ShardingResult) -> None:
         )
 
 
-def test_who_is_asked_to_stop_hands_over_without_a_gap(story: ShardingResult) -> None:
+def test_a_stopping_replica_hands_over_without_a_gap(story: ShardingResult) -> None:
     stopped, waiting = story.steps["stopped"], single_client_ids_of_first(story.steps["frozen"].before)
     assert any(SECOND in stopped.before[camera_id] for camera_id in stopped.moved_camera_ids)
     still = [camera_id for camera_id in IDS if camera_id not in {*stopped.moved_camera_ids, *waiting}]
@@ -112,7 +112,7 @@ def test_who_is_asked_to_stop_hands_over_without_a_gap(story: ShardingResult) ->
         )
 
 
-def test_who_is_killed_costs_the_session_timeout_and_is_to_blame(story: ShardingResult) -> None:
+def test_a_killed_replica_costs_at_most_the_session_timeout_as_service_down(story: ShardingResult) -> None:
     """What the frozen one had been connected to as well, it finds in its sockets when it goes on: no gap at all."""
     killed, frozen = story.steps["killed"], story.steps["frozen"]
     waiting = single_client_ids_of_first(frozen.before)
@@ -136,7 +136,7 @@ def test_the_cameras_of_a_frozen_replica_are_taken_over(story: ShardingResult) -
     untouched(story, frozen, [camera_id for camera_id in IDS if FIRST not in frozen.before[camera_id]])
 
 
-def test_a_replica_that_froze_comes_back_and_interrupts_nothing(story: ShardingResult) -> None:
+def test_a_thawed_replica_rejoins_and_interrupts_nothing(story: ShardingResult) -> None:
     thawed = story.steps["thawed"]
     assert {replica for at in thawed.after.values() for replica in at} == {FIRST, FOURTH}
     for camera_id in MANY:
@@ -144,13 +144,13 @@ def test_a_replica_that_froze_comes_back_and_interrupts_nothing(story: ShardingR
 
 
 @pytest.mark.correctness
-def test_another_name_and_group_restart_no_camera(story: ShardingResult) -> None:
+def test_a_changed_name_or_group_restarts_no_camera(story: ShardingResult) -> None:
     renamed, waiting = story.steps["renamed"], single_client_ids_of_first(story.steps["frozen"].before)
     assert not renamed.moved_camera_ids
     untouched(story, renamed, [camera_id for camera_id in IDS if camera_id not in waiting])
 
 
-def test_a_changed_record_restarts_that_camera_alone(story: ShardingResult) -> None:
+def test_a_changed_record_restarts_that_camera_only(story: ShardingResult) -> None:
     changed, waiting = story.steps["changed"], single_client_ids_of_first(story.steps["frozen"].before)
     assert not changed.moved_camera_ids
     untouched(story, changed, [camera_id for camera_id in IDS if camera_id not in {CHANGED_CAMERA_ID, *waiting}])
@@ -161,7 +161,7 @@ def test_a_changed_record_restarts_that_camera_alone(story: ShardingResult) -> N
     assert seconds(gaps) <= CONNECT_S + GOP_S
 
 
-def test_a_replica_that_cannot_reach_the_broker_reads_on_and_loses_nothing(story: ShardingResult) -> None:
+def test_a_replica_without_the_broker_keeps_reading_and_loses_nothing(story: ShardingResult) -> None:
     """Others take its cameras over; it stops those that serve a single client, and sends what it kept when it is back."""
     cut, healed = story.steps["cut"], story.steps["healed"]
     of_it = [camera_id for camera_id in IDS if FOURTH in cut.before[camera_id]]
@@ -175,7 +175,7 @@ def test_a_replica_that_cannot_reach_the_broker_reads_on_and_loses_nothing(story
     assert {replica for at in healed.after.values() for replica in at} == {FIRST, FOURTH}
 
 
-def test_a_replica_that_is_told_it_was_out_ends_what_others_have(story: ShardingResult) -> None:
+def test_a_replica_that_rejoins_the_group_stops_reassigned_cameras(story: ShardingResult) -> None:
     healed = story.steps["healed"]
     assert all(len(at) == 1 for at in healed.after.values())
     assert any(healed.after[camera_id] == {FIRST} for camera_id in IDS)

@@ -141,7 +141,7 @@ async def test_looped_clips_decode_without_an_error(tmp_path: Path):
         assert list(await asyncio.gather(first, second)) == [70, 70]
 
 
-async def test_requests_are_refused_with_the_status_that_says_why():
+async def test_invalid_requests_get_the_matching_status():
     async with running([SimCamera("cam-001", SMALL, behavior=CameraBehavior(carriers=("tcp",)))]) as simulation:
         client = await Client.connect(simulation.url("cam-001"))
         status, answer = await client.request("OPTIONS")
@@ -177,7 +177,7 @@ async def test_basic_auth_by_hand_and_a_challenge_for_each_scheme():
         await client.close()
 
 
-async def test_the_first_packets_and_the_sender_report_keep_what_play_promised():
+async def test_first_packets_and_sender_report_match_rtp_info():
     async with running([SimCamera("cam-001", SMALL_B)]) as simulation:
         client = await Client.connect(simulation.url("cam-001"))
         answer = await client.play()
@@ -198,7 +198,7 @@ async def test_the_first_packets_and_the_sender_report_keep_what_play_promised()
     assert [(later - former) % 65536 for former, later in itertools.pairwise(sequence)] == [1] * (len(sequence) - 1)
 
 
-async def test_viewers_share_numbers_and_the_log_tells_them_apart(tmp_path: Path):
+async def test_connections_share_frame_numbers_and_the_log_separates_them(tmp_path: Path):
     log = tmp_path / "sent.log"
     async with running([SimCamera("cam-001", SMALL)], log=log) as simulation:
         clients = [await Client.connect(simulation.url("cam-001")) for _ in range(2)]
@@ -239,7 +239,7 @@ async def test_access_units_before_the_first_keyframe_are_marked(tmp_path: Path)
     assert not any(line.before_first_keyframe for line in at_keyframe)
 
 
-async def test_a_dropped_client_sees_the_end_and_can_come_back(tmp_path: Path):
+async def test_a_dropped_client_sees_eof_and_can_reconnect(tmp_path: Path):
     log = tmp_path / "sent.log"
     async with running([SimCamera("cam-001", SMALL), SimCamera("cam-002", SMALL)], log=log) as simulation:
 
@@ -262,7 +262,7 @@ async def test_a_dropped_client_sees_the_end_and_can_come_back(tmp_path: Path):
     assert numbers == sorted(set(numbers))
 
 
-async def test_silence_lasts_as_long_as_asked_and_requests_are_answered(tmp_path: Path):
+async def test_silence_lasts_its_duration_and_requests_are_answered(tmp_path: Path):
     log = tmp_path / "sent.log"
     faults = [Fault("silence", "cam-001", at_s=0.5, for_s=1.5)]
     async with running([SimCamera("cam-001", SMALL)], log=log, faults=faults) as simulation:
@@ -375,7 +375,7 @@ def test_what_a_fault_does_to_pictures_and_their_timestamps(case: Case, got: dic
         assert any(before_s < at_s < after_s for at_s in reports), "it goes on reporting"
 
 
-def test_a_repeating_camera_sends_every_access_unit_twice(got: dict[str, Got]):
+def test_a_duplicating_camera_sends_every_access_unit_twice(got: dict[str, Got]):
     packets, _ = got["repeat"]
     assert [(b.seq - a.seq) % 65536 for a, b in itertools.pairwise(packets)] == [1] * (len(packets) - 1)
     pictures = [packet for packet in packets if packet.number is not None]
@@ -437,7 +437,7 @@ async def test_a_camera_changes_its_size_in_band_and_its_codec_by_a_new_connecti
             pass
 
 
-async def test_a_camera_refuses_for_a_while():
+async def test_a_camera_refuses_connections_for_a_while():
     statuses = (401, 404, 503)
     async with running([SimCamera(f"cam-{status}", SMALL) for status in statuses]) as simulation:
 
@@ -456,7 +456,7 @@ async def test_a_camera_refuses_for_a_while():
         await asyncio.gather(*(refused(status) for status in statuses))
 
 
-async def test_a_camera_begins_where_it_is_told_to(tmp_path: Path):
+async def test_a_camera_starts_at_the_configured_picture(tmp_path: Path):
     log = tmp_path / "sent.log"
     camera = SimCamera("cam-001", SMALL, start_offset_s=0.2)  # keyframes at 0, 0.4 and 0.8 s of its clip
     async with running([camera], log=log) as simulation:
@@ -466,7 +466,7 @@ async def test_a_camera_begins_where_it_is_told_to(tmp_path: Path):
     assert {sent.number % 25 for sent in read_send_log(log) if sent.is_keyframe} == {5, 15, 20}
 
 
-async def test_a_client_that_stops_reading_is_let_go_and_only_what_left_counts(
+async def test_a_client_that_stops_reading_is_dropped_and_only_sent_data_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(camera_module, "BUFFER_LIMIT_BYTES", 1 << 20)
@@ -493,7 +493,7 @@ async def test_a_client_that_stops_reading_is_let_go_and_only_what_left_counts(
     await client.close()
 
 
-def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path):
+def test_the_command_runs_until_it_is_stopped(tmp_path: Path):
     log, spec = tmp_path / "sent.log", tmp_path / "spec.json"
     clip = {"codec": "hevc", "width": 160, "height": 96, "seconds": 1, "bitrate": 150_000}
     spec.write_text(json.dumps({"cameras": [{"id": "cam-007", "clip": clip}], "faults": ["silence:cam-007@60+1"]}))
@@ -516,7 +516,7 @@ def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path):
     assert seen == numbers_sent(log, "cam-007")
 
 
-def test_the_command_refuses_what_makes_no_sense(
+def test_the_command_rejects_invalid_arguments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     spec = tmp_path / "spec.json"

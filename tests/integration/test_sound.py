@@ -52,7 +52,7 @@ def value_of(scenario: Scenario, camera_id: str) -> bytes:
 
 
 @pytest.mark.parametrize("camera_id", [*STEADY, *G711, *TROUBLED])
-def test_an_epoch_has_two_tracks_and_says_both_codecs(scenario: Scenario, camera_id: str):
+def test_an_epoch_has_two_tracks_and_names_both_codecs(scenario: Scenario, camera_id: str):
     for fragment, _ in scenario.fragments[camera_id]:
         assert fragment.info.codecs.endswith(",mp4a.40.2")
         assert fragment.info.codecs.startswith("avc1.")
@@ -95,7 +95,7 @@ def test_each_unit_that_was_sent_is_stored_once_byte_for_byte(scenario: Scenario
     assert all((later - earlier) % len(AAC.tone.access_units) == 1 for earlier, later in pairwise(real))
 
 
-def test_what_is_lost_or_not_there_is_silence_and_the_rest_is_stored_once(scenario: Scenario):
+def test_lost_audio_becomes_silence_and_the_rest_is_stored_once(scenario: Scenario):
     for camera_id, least, most in ((MUTED, 60, 90), (AUDIO_LOSSY, 10, 80)):
         found = audio_probe.stored_audio_units(value_of(scenario, camera_id))
         placed = audio_probe.loop_positions(found, AAC.tone)
@@ -106,14 +106,14 @@ def test_what_is_lost_or_not_there_is_silence_and_the_rest_is_stored_once(scenar
             assert (later - place) % len(AAC.tone.access_units) == steps % len(AAC.tone.access_units)
 
 
-def test_sound_that_comes_too_late_is_silence(scenario: Scenario):
+def test_late_audio_is_replaced_by_silence(scenario: Scenario):
     placed = audio_probe.loop_positions(audio_probe.stored_audio_units(value_of(scenario, TOO_LATE)), AAC.tone)
     assert not any(place is None for place in placed[4:30])
     assert set(placed[-100:]) == {None}
 
 
 @pytest.mark.parametrize("camera_id", [*STEADY, *G711])
-def test_beeps_are_heard_at_their_pictures(scenario: Scenario, camera_id: str):
+def test_beeps_are_in_sync_with_their_pictures(scenario: Scenario, camera_id: str):
     """A beep begins with each 25th picture of the camera's life."""
     value = value_of(scenario, camera_id)
     pictures = parse_stored_pictures(value)
@@ -145,7 +145,7 @@ def test_pictures_never_wait_for_sound(scenario: Scenario, camera_id: str):
 
 
 @pytest.mark.parametrize("camera_id", [*STEADY, *G711, *TROUBLED])
-def test_ffmpeg_has_nothing_to_say(scenario: Scenario, camera_id: str, tmp_path: Path):
+def test_ffmpeg_decodes_without_warnings(scenario: Scenario, camera_id: str, tmp_path: Path):
     value = value_of(scenario, camera_id)
     segment_starts = [n for n, (f, _) in enumerate(scenario.fragments[camera_id]) if f.info.starts_segment]
     middle = scenario.fragments[camera_id][segment_starts[1] : segment_starts[2]]

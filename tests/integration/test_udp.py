@@ -87,7 +87,7 @@ def _reports(simulation: Simulation) -> int:
 
 
 @pytest.mark.parametrize("camera_id", CLIPS)
-def test_over_udp_every_picture_that_was_sent_is_read_byte_for_byte(camera_id: str, seen: Seen):
+def test_over_udp_every_sent_picture_is_read_byte_for_byte(camera_id: str, seen: Seen):
     over_udp, over_tcp = (seen.watches[camera_id, "native", transport] for transport in ("udp", "tcp"))
     for watch, transport in ((over_udp, "udp"), (over_tcp, "tcp")):
         assert watch.info
@@ -111,7 +111,7 @@ def test_both_readers_read_the_same_over_udp(seen: Seen):
     assert all(shared[number].nals == one.nals for number, one in found)
 
 
-def test_what_is_lost_is_reported_with_its_picture_and_nothing_else_is(seen: Seen):
+def test_packet_loss_is_reported_with_its_picture_and_nothing_else_is(seen: Seen):
     """Packets of whole pictures, of their middles, their beginnings and their ends."""
     watch = seen.watches["loses", "native", "udp"]
     found = running_numbers_or_none("h264", watch.pictures)
@@ -131,24 +131,24 @@ def test_what_is_lost_is_reported_with_its_picture_and_nothing_else_is(seen: See
     assert any(number not in read_of for number in in_time)  # the number itself was lost, or all slices
 
 
-def test_packets_that_overtook_each_other_are_put_in_order(seen: Seen):
+def test_reordered_packets_are_put_in_order(seen: Seen):
     watch = seen.watches["reorders", "native", "udp"]
     assert are_consecutive(watch.numbers)
     assert {(one.lost_packets, one.is_damaged) for one in watch.pictures} == {(0, False)}
 
 
-def test_a_camera_that_does_udp_alone_is_read_over_udp(seen: Seen):
+def test_a_udp_only_camera_is_read_over_udp(seen: Seen):
     watch = seen.watches["udp-alone", "native", "tcp"]
     assert watch.info
     assert watch.info.transport == "udp"
     assert are_consecutive(watch.numbers)
 
 
-def test_receiver_reports_come_back_to_the_camera(seen: Seen):
+def test_the_camera_gets_receiver_reports(seen: Seen):
     assert seen.reports >= 2
 
 
-async def test_leaving_gives_all_that_had_come(tmp_path: Path):
+async def test_leaving_returns_everything_received(tmp_path: Path):
     log = tmp_path / "sent"
     async with (
         running([SimCamera("cam", SMALL)], log=log) as simulation,
@@ -164,14 +164,14 @@ async def test_leaving_gives_all_that_had_come(tmp_path: Path):
     assert found[-1] == had_come
 
 
-async def test_a_camera_that_does_tcp_alone_refuses_udp_by_name():
+async def test_a_tcp_only_camera_refuses_udp_by_name():
     async with running([SimCamera("cam", SMALL, behavior=CameraBehavior(carriers=("tcp",)))]) as simulation:
         error = await open_error(make_reader(), simulation.url("cam"), transport="udp")
     assert "461" in str(error)
     assert error.cause == "stream_error"
 
 
-async def test_packets_of_another_address_are_not_read():
+async def test_packets_from_another_address_are_ignored():
     """Another address of this machine sends to our ports."""
     async with (
         running([SimCamera("cam", SMALL)]) as simulation,

@@ -43,7 +43,7 @@ async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 30) -> 
 # ---- a rotten batch of `fragments`
 
 
-async def test_a_rotten_batch_of_one_camera_costs_the_others_nothing_and_is_told(
+async def test_a_corrupt_batch_of_one_camera_is_reported_and_affects_no_other(
     bench: Bench, tmp_path_factory: pytest.TempPathFactory
 ):
     """Twelve cameras in other partitions, and two in the same; one recorder reads, another takes over."""
@@ -92,7 +92,7 @@ async def fell_over(bench: Bench, partition: int, at_us: int) -> bool:
 # ---- a rotten batch of `cameras`
 
 
-async def test_a_rotten_record_of_one_camera_keeps_a_replica_from_no_other(
+async def test_a_corrupt_record_of_one_camera_blocks_no_other(
     bench: Bench, servers: Servers, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ):
     """Nobody answers at their addresses, so each that is started is refused."""
@@ -126,7 +126,7 @@ async def test_a_rotten_record_of_one_camera_keeps_a_replica_from_no_other(
 
 
 @pytest.mark.parametrize("size", [100, 5000])
-async def test_a_block_of_zeros_on_the_brokers_disk_costs_what_lay_in_it(tmp_path: Path, size: int):
+async def test_a_zeroed_block_on_the_brokers_disk_loses_only_its_records(tmp_path: Path, size: int):
     """The broker answers with an error, and aiokafka by itself would ask the same again for ever."""
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
@@ -150,7 +150,7 @@ async def test_a_block_of_zeros_on_the_brokers_disk_costs_what_lay_in_it(tmp_pat
 
 
 @pytest.mark.parametrize(("offset", "bit"), [(8, 6), (8, 7), (16, 1)], ids=["length", "sign", "format"])
-async def test_a_batch_whose_header_is_spoilt_ends_no_reading(
+async def test_a_batch_with_a_corrupt_header_does_not_stop_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, bit: int
 ):
     """No checksum protects these. The broker gives nothing, calls it corrupt, or fails in a way of its own."""
@@ -175,7 +175,7 @@ async def test_a_batch_whose_header_is_spoilt_ends_no_reading(
     assert [one.offset for one in records if not one.problem] == [n for n in range(20) if n != 3]
 
 
-async def test_without_skip_unreadable_reading_stops_at_what_cannot_be_read(
+async def test_without_skip_unreadable_reading_stops_at_an_unreadable_batch(
     kafka: KafkaSettings, topic: MakeTopic, tmp_path_factory: pytest.TempPathFactory
 ):
     """As aiokafka reads by itself. Nothing is passed over, and what lies before is given."""
@@ -211,7 +211,7 @@ def message(number: int, size: int = 2000) -> Message:
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-async def test_what_a_broker_compresses_is_read(kafka: KafkaSettings, topic: MakeTopic, codec: str):
+async def test_batches_compressed_by_the_broker_are_read(kafka: KafkaSettings, topic: MakeTopic, codec: str):
     name = await topic(compression_type=codec)
     async with Publisher.open(kafka, "tests") as publisher:
         for n in range(5):
@@ -221,7 +221,7 @@ async def test_what_a_broker_compresses_is_read(kafka: KafkaSettings, topic: Mak
     assert [one.value for one in records] == [message(n).value for n in range(5)]
 
 
-async def test_apply_takes_compression_from_every_topic(tmp_path: Path):
+async def test_apply_turns_compression_off_on_every_topic(tmp_path: Path):
     """As a broker's default, and as somebody set it on a topic."""
     wanted = topics.declared_topics(TopicsSettings(partitions=2, small_partitions=1))
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
@@ -253,7 +253,7 @@ async def _compressing(
 # ---- transactions, which are none of ours
 
 
-async def test_a_transactions_control_batch_at_the_end_keeps_nobody_waiting(kafka: KafkaSettings, topic: MakeTopic):
+async def test_a_control_batch_at_the_end_does_not_block_reading_to_the_end(kafka: KafkaSettings, topic: MakeTopic):
     name = await topic()
     async with Publisher.open(kafka, "tests") as publisher:
         await publisher.publish(name, message(0))

@@ -36,11 +36,11 @@ def answer(*packages: object) -> str:
         ("[]", 2),
     ],
 )
-def test_only_an_answer_about_every_package_is_a_clean_bill(text: str, exit_code: int):
+def test_an_audit_passes_only_if_every_package_was_checked(text: str, exit_code: int):
     assert judged(text).exit_code == exit_code
 
 
-def test_a_hole_is_told_with_its_package_and_the_version_that_mends_it():
+def test_a_vulnerability_is_reported_with_package_and_fixed_version():
     assert judged(answer(HOLE)).holes == ["starlette 0.20.0: PYSEC-2023-83, mended in 0.27.0"]
 
 

@@ -18,35 +18,35 @@ REPORT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def test_a_module_costs_what_its_tests_cost_and_a_second_run_counts_if_it_was_dearer(tmp_path: Path):
+def test_a_modules_cost_is_its_tests_sum_or_a_dearer_second_run(tmp_path: Path):
     first, second = tmp_path / "first.xml", tmp_path / "second.xml"
     first.write_text(REPORT)
     second.write_text(REPORT.replace("0.25", "4.25").replace("2.0", "0.5"))
     assert spent_of([first, second]) == {"tests.unit.test_some": 3.5, "tests.unit.test_other": 4.25}
 
 
-def test_a_report_that_does_not_say_what_a_test_cost_is_an_error(tmp_path: Path):
+def test_a_report_without_cpu_times_is_an_error(tmp_path: Path):
     report = tmp_path / "report.xml"
     report.write_text(REPORT.replace("cpu_s", "other"))
     with pytest.raises(KeyError, match="cpu_s"):
         spent_of([report])
 
 
-def test_a_module_is_too_dear_over_its_own_budget_or_that_of_all():
+def test_a_module_over_its_own_or_the_common_budget_fails():
     budgets = Budgets(default_s=6, modules={"tests.dear": 40})
     spent = {"tests.dear": 39.0, "tests.other": 6.1, "tests.cheap": 1.0}
     assert too_dear(spent, budgets) == {"tests.other": (6.1, 6)}
     assert too_dear({"tests.dear": 40.5}, budgets) == {"tests.dear": (40.5, 40)}
 
 
-def test_only_modules_that_are_there_have_a_budget_and_it_is_more_than_that_of_all():
+def test_only_existing_modules_have_a_budget_above_the_common_one():
     budgets = Budgets.load()
     for module, budget_s in budgets.modules.items():
         assert Path(TESTS.parent, *module.split(".")).with_suffix(".py").is_file(), module
         assert budget_s > budgets.default_s, module
 
 
-def test_work_in_a_process_below_counts_while_it_runs_and_when_it_has_ended():
+def test_child_processes_count_while_running_and_after_exit():
 
     meter = CpuMeter()
     code = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"

@@ -12,13 +12,13 @@ TEST = re.compile(r"`(?P<file>(?:unit|contract|integration)/[a-z_/]+\.py|…)(?:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     targets = [page.parent / target for target in LINK.findall(page.read_text())]
     assert [str(target) for target in targets if not target.exists()] == []
 
 
 @pytest.mark.parametrize(("page", "heading"), [("testing.md", "## Bad input"), ("findings.md", "## The findings")])
-def test_every_test_that_is_named_in_a_table_exists(page: str, heading: str) -> None:
+def test_every_test_named_in_a_table_exists(page: str, heading: str) -> None:
     """`…` stands for the file named before."""
     text = (ROOT / "docs/design" / page).read_text()
     table = text.partition(heading)[2].partition("\n## ")[0]

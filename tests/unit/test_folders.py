@@ -31,7 +31,7 @@ def _arrows(package: Path) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("package", LIMITS)
-def test_a_package_has_few_places_and_few_imports_between_them(package: str):
+def test_a_package_has_few_folders_and_few_imports_between_them(package: str):
     most_places, most_arrows = LIMITS[package]
     arrows = _arrows(ROOT / package)
     places = {place for arrow in arrows for place in arrow}

@@ -59,7 +59,7 @@ def _pure() -> list[Path]:
 
 
 @pytest.mark.parametrize("module", ["time", "asyncio", "socket"])
-def test_what_decides_reads_no_clock(module: str) -> None:
+def test_pure_modules_read_no_clock(module: str) -> None:
     """import-linter says so too; this one names the line without it."""
     pure = _pure()
     assert len(pure) > 60
@@ -102,7 +102,7 @@ def _filled_in_later(one: ast.ClassDef) -> set[str]:
     return set[str]().union(*map(_set, methods.values())) - fields.union(*map(_set, making))
 
 
-def test_no_attribute_is_filled_in_later() -> None:
+def test_no_attribute_is_first_assigned_after_init() -> None:
     """Rule 7 of CONTRIBUTING.md: an object is whole when it has been made."""
     found = {
         f"{path.relative_to(ROOT)} {node.name}": later
@@ -113,7 +113,7 @@ def test_no_attribute_is_filled_in_later() -> None:
     assert found == {}
 
 
-def test_each_suppression_in_the_sources_says_why() -> None:
+def test_each_lint_suppression_has_a_reason() -> None:
     """A reason follows the rule's name; of one for a whole file, the line above has it."""
     bare = re.compile(r"(?<!ruff: )(noqa: [A-Z0-9, ]+|(pyright|type): ignore\[[\w, ]+\])\s*$|noqa\s*$|: ignore\s*$")
     found = [

@@ -13,7 +13,7 @@ MUTANT = Mutant(
 )
 
 
-def test_every_mutant_fits_the_sources_and_has_its_test() -> None:
+def test_every_mutant_applies_and_names_an_existing_test() -> None:
     wrong: list[str] = []
     for mutant in catalogue():
         try:
@@ -25,12 +25,12 @@ def test_every_mutant_fits_the_sources_and_has_its_test() -> None:
     assert wrong == []
 
 
-def test_names_are_unique() -> None:
+def test_mutant_names_are_unique() -> None:
     assert [name for name, count in Counter(mutant.name for mutant in catalogue()).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("source", ["", "b b"])
-def test_a_place_that_is_not_there_exactly_once_is_stale(source: str) -> None:
+def test_a_mutant_whose_text_is_not_found_exactly_once_is_stale(source: str) -> None:
     with pytest.raises(StaleError, match="not once"):
         MUTANT.applied(source)
     assert MUTANT.applied("abd") == "acd"
@@ -52,7 +52,7 @@ def test_a_place_that_is_not_there_exactly_once_is_stale(source: str) -> None:
         ({"origin": __file__}, "broken"),
     ],
 )
-def test_only_the_named_tests_assertion_kills(change: dict[str, object], outcome: str, tmp_path: Path) -> None:
+def test_only_an_assertion_of_the_named_test_kills(change: dict[str, object], outcome: str, tmp_path: Path) -> None:
     target = tmp_path / "b.py"
     target.touch()
     facts: dict[str, object] = {

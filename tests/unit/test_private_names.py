@@ -130,17 +130,17 @@ def patches(path: Path) -> list[str]:
     return [text for text in written if re.split(r"\W", text)[0] in libraries]
 
 
-def test_private_names_are_used_in_these_modules_alone() -> None:
+def test_private_names_of_libraries_are_used_only_in_listed_modules() -> None:
     found = {str(path.relative_to(ROOT)): names for path in SOURCES if (names := private_names(path))}
     assert found == PRIVATE_NAMES
 
 
-def test_no_library_is_changed_for_the_whole_process() -> None:
+def test_no_library_is_patched_process_wide() -> None:
     assert [(str(path), line) for path in SOURCES for line in patches(path)] == []
 
 
 @pytest.mark.parametrize("door", PRIVATE_NAMES)
-def test_each_of_them_checks_the_librarys_version_at_import(door: str) -> None:
+def test_each_listed_module_checks_the_library_version_at_import(door: str) -> None:
     calls = [ast.unparse(node) for node in ast.parse((ROOT / door).read_text()).body if isinstance(node, ast.Expr)]
     assert f"require('{'minio' if 's3' in door else 'aiokafka'}')" in calls
 
@@ -168,14 +168,14 @@ def test_each_of_them_checks_the_librarys_version_at_import(door: str) -> None:
         ("parts._replace(a=1)", set[str]()),
     ],
 )
-def test_such_uses_are_found(tmp_path: Path, source: str, expected: set[str]) -> None:
+def test_uses_of_private_names_are_found(tmp_path: Path, source: str, expected: set[str]) -> None:
     path = tmp_path / "module.py"
     path.write_text(source)
     assert private_names(path) == expected
 
 
 @pytest.mark.parametrize("line", ["consumer.Fetcher = Mine", "consumer.AIOKafkaConsumer.seek = mine"])
-def test_such_patches_are_found(tmp_path: Path, line: str) -> None:
+def test_process_wide_patches_are_found(tmp_path: Path, line: str) -> None:
     path = tmp_path / "module.py"
     path.write_text(f"from aiokafka.consumer import consumer\n{line}\nours = consumer.Fetcher\n")
     assert patches(path) == [line.partition(" = ")[0]]

@@ -28,12 +28,12 @@ def test_all_stored() -> None:
     assert count(record) == Counts(sent=10, stored=10)
 
 
-def test_a_picture_that_nobody_stored_or_told_is_unaccounted() -> None:
+def test_a_picture_neither_stored_nor_in_a_reported_gap_is_unaccounted() -> None:
     record = CameraRecord([sent(n) for n in range(10)], stored(*range(5), *range(6, 10)), [], [])
     assert count(record) == Counts(sent=10, stored=9, unaccounted=1)
 
 
-def test_a_told_gap_accounts_for_its_pictures_and_one_frame_beside_it() -> None:
+def test_a_reported_gap_accounts_for_its_pictures_and_one_frame_around_it() -> None:
     pictures = [sent(n) for n in range(100)]
     kept = stored(*range(20), *range(60, 100))
     assert count(CameraRecord(pictures, kept, [], [gap(20, 59)])).in_gaps == 40
@@ -41,28 +41,28 @@ def test_a_told_gap_accounts_for_its_pictures_and_one_frame_beside_it() -> None:
     assert count(CameraRecord(pictures, kept, [], [gap(23, 59)])).unaccounted == 2
 
 
-def test_our_own_bugs_account_for_nothing() -> None:
+def test_pipeline_loss_and_unknown_account_for_nothing() -> None:
     for cause in ("pipeline_loss", "unknown"):
         counted = count(CameraRecord([sent(5)], [], [], [gap(0, 10, cause)]))
         assert (counted.unaccounted, counted.in_gaps) == (1, 0)
 
 
-def test_pending_accounts_for_nothing() -> None:
+def test_pending_time_accounts_for_no_picture() -> None:
     states = [TimelineState("pending", 0, 10**9, "", "")]
     assert count(CameraRecord([sent(5)], [], [], states)).unaccounted == 1
 
 
-def test_what_came_before_a_connections_first_keyframe_is_counted_apart() -> None:
+def test_pictures_before_a_connections_first_keyframe_are_counted_apart() -> None:
     record = CameraRecord([sent(1, early=True), sent(2, early=True), sent(3)], stored(3), [3], [])
     assert count(record) == Counts(sent=3, before_first_keyframe=2, stored=1)
 
 
-def test_a_fragment_that_says_it_is_lossy_accounts_for_its_interval() -> None:
+def test_a_lossy_fragment_accounts_for_its_interval() -> None:
     record = CameraRecord([sent(5)], [], [], [], lossy_intervals=[Interval(0, 10 * FRAME_US)])
     assert count(record).in_gaps == 1
 
 
-def test_copies_and_repeats_are_told_apart() -> None:
+def test_stored_copies_and_shown_duplicates_are_counted_apart() -> None:
     """Stored twice is no fault; shown twice is."""
     record = CameraRecord([sent(n) for n in range(3)], stored(0, 1, 1, 2, 2), [0, 1, 2, 2], [])
     counted = count(record)
@@ -90,6 +90,6 @@ def test_total_adds_up() -> None:
     assert total({"a": Counts(sent=1, stored=1), "b": Counts(sent=2, in_gaps=2)}) == Counts(3, 0, 1, 2)
 
 
-def test_frame_is_the_median_distance() -> None:
+def test_the_frame_interval_is_the_median_distance() -> None:
     assert median_frame_interval_us([sent(0), sent(1), sent(2), sent(50), sent(51)]) == FRAME_US
     assert median_frame_interval_us([]) == 40_000

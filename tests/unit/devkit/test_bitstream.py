@@ -26,7 +26,7 @@ camera_ids = st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
 
 
 @given(st.sampled_from(CODECS), numbers, numbers, camera_ids)
-def test_a_running_number_comes_back_from_an_access_unit(codec: Codec, number: int, sent_us: int, camera_id: str):
+def test_a_frame_number_is_read_back_from_an_access_unit(codec: Codec, number: int, sent_us: int, camera_id: str):
     running = RunningNumber(number, sent_us, camera_id)
     sei = bitstream.running_number_sei(codec, running)
     nals = bitstream.insert_sei(codec, [*SETS[codec], SLICES[codec]], sei)
@@ -39,7 +39,7 @@ def test_a_running_number_comes_back_from_an_access_unit(codec: Codec, number: i
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 4, 255])).map(bytes))
-def test_escaping_hides_every_start_code_and_comes_back(payload: bytes):
+def test_emulation_prevention_is_reversible_and_hides_start_codes(payload: bytes):
     rbsp = payload + b"\x80"
     escaped = bitstream.escape(rbsp)
     assert not any(code in escaped for code in (b"\0\0\0", b"\0\0\1", b"\0\0\2"))
@@ -47,19 +47,19 @@ def test_escaping_hides_every_start_code_and_comes_back(payload: bytes):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_other_sei_are_no_running_number(codec: Codec):
+def test_other_sei_messages_are_no_frame_number(codec: Codec):
     foreign = bitstream.running_number_sei(codec, RunningNumber(7, 8, "cam-001")).replace(b"\xd1\x57", b"\xd1\x58")
     assert bitstream.parse_running_number(codec, [foreign, SLICES[codec]]) is None
     assert bitstream.parse_running_number(codec, []) is None
     assert bitstream.insert_sei(codec, SETS[codec], foreign) == SETS[codec]
 
 
-def test_a_nal_unit_that_overruns_is_refused():
+def test_a_nal_unit_that_overruns_is_rejected():
     with pytest.raises(ValueError, match="overruns"):
         bitstream.split_length_prefixed(b"\0\0\0\5abc")
 
 
-def test_a_stored_segment_tells_its_numbers_times_and_keyframes():
+def test_a_stored_segment_has_its_numbers_times_and_keyframes():
     expected = [(number, 10 * number, "cam-001") for number in range(250)]
     segment, packets = _segment(expected)
     pictures = bitstream.parse_stored_pictures(segment)
@@ -71,13 +71,13 @@ def test_a_stored_segment_tells_its_numbers_times_and_keyframes():
 
 
 @pytest.mark.parametrize("cut", [0, 10, 400])
-def test_bytes_that_are_no_segment_are_refused(cut: int):
+def test_bytes_that_are_no_segment_are_rejected(cut: int):
     segment, _ = _segment([(0, 0, "cam-001")] * 250)
     with pytest.raises(ValueError):
         bitstream.parse_stored_pictures(segment[:cut])
 
 
-def test_garbage_behind_the_init_is_refused():
+def test_garbage_after_the_init_is_rejected():
     segment, _ = _segment([(0, 0, "cam-001")] * 250)
     init = segment[: segment.index(b"moof") - 4]
     with pytest.raises(ValueError):

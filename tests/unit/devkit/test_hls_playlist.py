@@ -30,6 +30,6 @@ def test_entries_carry_their_map_and_ranges() -> None:
     ["", "hello", "#EXTM3U\n#EXTINF:1,\n/a.mp4", '#EXTM3U\n#EXT-X-MAP:URI="a",BYTERANGE="7"'],
     ids=["empty", "no playlist", "no map", "a range without its offset"],
 )
-def test_what_is_no_playlist_is_refused(text: str) -> None:
+def test_an_invalid_playlist_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):
         parse_playlist(text)

@@ -15,7 +15,7 @@ def made(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("killed", [None, "recorder", "indexer", "kafka", "ingest"])
-def test_a_clean_run_keeps_every_promise(killed: str | None) -> None:
+def test_a_clean_report_has_no_violations(killed: str | None) -> None:
     assert list(find_violations(made(), killed)) == []
 
 
@@ -28,12 +28,12 @@ def test_a_clean_run_keeps_every_promise(killed: str | None) -> None:
         ({"access_units_in_gaps": 7}, "no camera was cut off"),
     ],
 )
-def test_each_broken_promise_is_named(changes: dict[str, Any], word: str) -> None:
+def test_each_violation_is_named(changes: dict[str, Any], word: str) -> None:
     [said] = find_violations(made(**changes), "recorder")
     assert word in said
 
 
-def test_a_killed_ingest_may_cost_a_short_gap_that_blames_the_service() -> None:
+def test_a_killed_ingest_may_cause_a_short_service_down_gap() -> None:
     gap = {"camera": "cam-001", "cause": "service_down", "s": 12.0}
     assert list(find_violations(made(access_units_in_gaps=300, gaps=[gap]), "ingest")) == []
     [long] = find_violations(made(gaps=[gap | {"s": 26.5}]), "ingest")

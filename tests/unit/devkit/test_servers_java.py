@@ -58,12 +58,12 @@ def test_a_java_that_is_new_enough_is_found(bare: Path):
         ('Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version "21.0.2" 2024-01-16 LTS', 21),
     ],
 )
-def test_the_major_version_is_read_from_what_java_prints(said: str, version: int):
+def test_the_major_version_is_parsed_from_java_version(said: str, version: int):
     assert parse_version(said) == version
 
 
 @pytest.mark.parametrize(
     "said", ["", "The operation couldn’t be completed. Unable to locate a Java Runtime.", 'version "x"']
 )
-def test_anything_else_is_no_version(said: str):
+def test_other_output_has_no_version(said: str):
     assert parse_version(said) is None

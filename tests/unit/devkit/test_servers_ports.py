@@ -14,7 +14,7 @@ def taken() -> Generator[int]:
         yield server.getsockname()[1]
 
 
-def test_ports_that_are_chosen_can_be_listened_on_and_so_can_their_companions():
+def test_chosen_ports_and_their_companions_are_free():
     chosen = ports.pick_free_ports(8, companion_offset=10_000)
     assert len(set(chosen)) == 8
     for port in chosen:
@@ -28,18 +28,18 @@ def test_a_port_is_chosen_only_if_its_companion_is_free(monkeypatch: pytest.Monk
         ports.pick_free_ports(1, companion_offset=1)
 
 
-def test_a_taken_port_is_named(taken: int):
+def test_a_port_in_use_is_named(taken: int):
     assert not ports.is_free(taken)
     with pytest.raises(ServerUnavailable, match=f"kafka .*port {taken} is taken"):
         ports.require_free("kafka", [taken])
 
 
-def test_a_port_on_all_addresses_is_taken_too():
+def test_a_port_in_use_on_all_addresses_counts_as_taken():
     with socket.create_server(("", 0)) as server:
         assert not ports.is_free(server.getsockname()[1])
 
 
-async def test_a_port_that_was_taken_between_choice_and_start_costs_another_choice(taken: int):
+async def test_a_port_taken_between_choice_and_start_is_chosen_again(taken: int):
     (free,) = ports.pick_free_ports(1)
     choices = iter([[taken], [free]])
     started: list[list[int]] = []
@@ -55,7 +55,7 @@ async def test_a_port_that_was_taken_between_choice_and_start_costs_another_choi
     assert started == [[taken], [free]]
 
 
-async def test_two_taken_ports_in_a_row_are_told(taken: int):
+async def test_two_taken_ports_in_a_row_raise(taken: int):
     @asynccontextmanager
     async def start(chosen: list[int]) -> AsyncGenerator[None]:
         ports.require_free("some server", chosen)
@@ -66,7 +66,7 @@ async def test_two_taken_ports_in_a_row_are_told(taken: int):
             pass
 
 
-async def test_what_other_ports_would_not_help_is_not_tried_again():
+async def test_errors_other_than_a_taken_port_are_not_retried():
     tries: list[list[int]] = []
 
     @asynccontextmanager

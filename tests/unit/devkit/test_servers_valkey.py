@@ -11,5 +11,5 @@ from districam_devkit.servers.valkey import parse_version
         ("", ("Valkey", "unknown")),
     ],
 )
-def test_the_server_says_its_name_and_version(said: str, named: tuple[str, str]):
+def test_server_name_and_version_are_parsed(said: str, named: tuple[str, str]):
     assert parse_version(said) == named

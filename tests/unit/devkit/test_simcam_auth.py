@@ -44,7 +44,7 @@ RFC_7616 = Digest(
         ),
     ],
 )
-def test_the_examples_of_the_rfcs(digest: Digest, password: str, algorithm: Algorithm, response: str):
+def test_the_rfc_examples(digest: Digest, password: str, algorithm: Algorithm, response: str):
     assert digest_response(digest, password, "GET", algorithm) == response
 
 
@@ -56,7 +56,7 @@ def _header(digest: Digest, response: str) -> str:
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 @pytest.mark.parametrize("qop", ["auth", None])
-def test_only_the_right_password_nonce_and_method_are_let_in(algorithm: Algorithm, qop: str | None):
+def test_only_the_right_password_nonce_and_method_are_accepted(algorithm: Algorithm, qop: str | None):
     credentials = Credentials("viewer", "xyz", algorithm=algorithm)
     digest = Digest("viewer", "simcam", "n1", "rtsp://127.0.0.1/cam-001", qop, "00000001", "c1")
     header = _header(digest, digest_response(digest, "xyz", "DESCRIBE", algorithm))
@@ -68,7 +68,7 @@ def test_only_the_right_password_nonce_and_method_are_let_in(algorithm: Algorith
     assert not is_authorized(credentials, "", method="DESCRIBE", nonce="n1")
 
 
-def test_basic_is_taken_only_where_it_is_offered():
+def test_basic_is_accepted_only_where_it_is_offered():
     header = "Basic " + base64.b64encode(b"viewer:xyz").decode()
     both = Credentials("viewer", "xyz")
     assert is_authorized(both, header, method="DESCRIBE", nonce="n1")

@@ -37,7 +37,7 @@ def clip(count: int, *, reorder: int = 0) -> Clip:
     return Clip("h264", (), units, Fraction(25), 64, 64, count * TICK)
 
 
-def test_every_kind_of_fault_can_be_written():
+def test_every_kind_of_fault_is_parsed():
     for kind in KINDS:
         length = "" if kind in INSTANT_FAULTS else "+2.5"
         rate = "%1.5" if kind in RATE_FAULTS else ""
@@ -53,12 +53,12 @@ def test_every_kind_of_fault_can_be_written():
         *("lose:cam-001@1+2", "lose:cam-001@1%2", "lose:cam-001@1+2%101", "freeze:cam-001@1+2%3"),
     ],
 )
-def test_what_is_no_fault_is_refused_with_what_is(text: str):
+def test_an_unknown_fault_is_rejected_with_the_known_ones(text: str):
     with pytest.raises(ValueError, match=r"write KIND|length|rate"):
         parse_fault(text)
 
 
-def test_noise_is_as_long_as_what_it_replaces_and_nothing_that_could_be_meant():
+def test_noise_has_the_length_of_the_data_and_its_high_bits_set():
     dice = random.Random(1)
     for size in (1, 2, 3, 1400):
         data = bytes(size)
@@ -68,20 +68,20 @@ def test_noise_is_as_long_as_what_it_replaces_and_nothing_that_could_be_meant():
         assert min(random_bytes(data, dice)) >= 0x80
 
 
-def test_a_clock_runs_over_the_loops_of_a_clip_without_a_seam():
+def test_timestamps_are_continuous_over_loops_of_a_clip():
     clock = MediaClock(clip(10), 7)
     assert [clock.unit_index(n) for n in range(5)] == [7, 8, 9, 0, 1]
     assert [clock.ticks(n) for n in range(40)] == [(n + 7) * TICK for n in range(40)]
     assert clock.ticks_at(1.0) == clock.ticks(25)
 
 
-def test_a_picture_is_taken_before_it_is_sent():
+def test_a_picture_is_captured_before_it_is_sent():
     clock = MediaClock(clip(10, reorder=1), 0)
     assert [clock.ticks(n) // TICK for n in range(4)] == [1, 0, 3, 2]
     assert clock.ticks_at(0.0) == TICK
 
 
-def test_a_pause_that_the_clock_does_not_count():
+def test_a_pause_without_a_timestamp_gap():
     clock = MediaClock(clip(10), 0)
     for n in range(5, 12):
         clock.pause(n)
@@ -91,7 +91,7 @@ def test_a_pause_that_the_clock_does_not_count():
     assert clock.ticks_at(0.48) == 5 * TICK
 
 
-def test_a_clock_that_leaps_and_one_that_stands_still():
+def test_timestamps_jump_and_freeze():
     clock = MediaClock(clip(10), 0)
     clock.jump(-2)
     assert clock.ticks(60) == 10 * TICK
@@ -102,7 +102,7 @@ def test_a_clock_that_leaps_and_one_that_stands_still():
     assert clock.ticks(75) == 25 * TICK
 
 
-def test_another_clip_goes_on_in_time_from_its_own_beginning():
+def test_a_replaced_clip_starts_at_its_beginning_with_continuous_timestamps():
     clock = MediaClock(clip(10), 3)
     clock.jump(1)
     clock.switch_clip(clip(4), 15)
@@ -111,7 +111,7 @@ def test_another_clip_goes_on_in_time_from_its_own_beginning():
     assert clock.ticks_at(0.6) == 43 * TICK
 
 
-def test_packets_are_lost_and_overtaken_at_the_rate_the_same_ones_each_time():
+def test_loss_and_reordering_are_deterministic_at_their_rate():
     packets = [bytes([n]) for n in range(100)]
 
     def befallen(kind: RateFault, percent: float, *, in_order: bool = False) -> tuple[list[bytes], NetworkImpairment]:
@@ -132,7 +132,7 @@ def test_packets_are_lost_and_overtaken_at_the_rate_the_same_ones_each_time():
     assert befallen("reorder", 20, in_order=True)[0] == packets
 
 
-def test_a_wall_clock_steps_and_drifts_and_stays_where_that_led():
+def test_a_wall_clock_steps_and_drifts_permanently():
     clock = WallClock(1_000)
     assert clock.read_us(2) == 2_001_000
     clock.step(-5)
@@ -153,7 +153,7 @@ ASSAULTED = (b"\x67\x42\xc0\x1e", b"\x68\xce\x0f\xc8"), (b"\x65\x88\x84",)
 
 
 @pytest.mark.parametrize("kind", MEDIA_ATTACKS)
-def test_the_media_of_an_attack_are_interleaved_packets_whose_numbers_follow_one_another(kind: MediaAttack):
+def test_attack_media_are_interleaved_packets_with_consecutive_sequence_numbers(kind: MediaAttack):
     assault = AttackStream(4, 5, *ASSAULTED)
     data = b"".join(assault.next_interval(kind, n * 0.1, 0.1) for n in range(12))
     at, seqs = 0, list[int]()
@@ -168,7 +168,7 @@ def test_the_media_of_an_attack_are_interleaved_packets_whose_numbers_follow_one
     assert len(seqs) >= 12
 
 
-def test_a_hostile_answer_stands_in_the_place_of_the_honest_one():
+def test_a_hostile_response_replaces_the_honest_one():
     ask = partial(attack_response, cseq="7", authorization="")
     assert ask("banner", "DESCRIBE") is None
     assert ask("headers", "OPTIONS") is None

@@ -24,7 +24,7 @@ STREAM = (
 
 
 @given(st.lists(st.integers(1, 40), min_size=1))
-def test_requests_come_out_whole_however_the_bytes_arrive(sizes: list[int]):
+def test_requests_are_parsed_however_the_bytes_are_split(sizes: list[int]):
     reader, data = RequestParser(), STREAM
     requests: list[Request] = []
     while data:
@@ -39,7 +39,7 @@ def test_requests_come_out_whole_however_the_bytes_arrive(sizes: list[int]):
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 20_000, b"OPTIONS\r\n\r\n"])
-def test_what_is_not_rtsp_is_refused(data: bytes):
+def test_bytes_that_are_not_rtsp_are_rejected(data: bytes):
     with pytest.raises(ProtocolError):
         RequestParser().feed(data)
 
@@ -70,12 +70,12 @@ def test_the_description_names_codec_and_parameter_sets(tmp_path: Path):
     assert "sprop-parameter-sets=Z01AH" in parameters
 
 
-def test_faults_are_read_as_written():
+def test_faults_are_parsed():
     assert parse_fault("drop:cam-001@20") == Fault("drop", "cam-001", 20.0)
     assert parse_fault("silence:cam-002@20+5.5") == Fault("silence", "cam-002", 20.0, 5.5)
 
 
 @pytest.mark.parametrize("text", ["drop:cam-001", "drop:cam-001@1+2", "silence:cam-001@1", "melt:cam-001@1", "drop:@1"])
-def test_other_faults_are_refused(text: str):
+def test_invalid_faults_are_rejected(text: str):
     with pytest.raises(ValueError):
         parse_fault(text)

@@ -13,19 +13,19 @@ ROW = re.compile(r"^\| `([a-z0-9-]+)` \|([^|]*)\|[^|]+\|([^|]+)\|[^|]+\|$", re.M
 TEST = re.compile(r"`((?:unit|integration)/[\w/]+\.py)(?:::(test_\w+))?`")
 
 
-def test_each_switch_has_its_row_and_a_source():
+def test_each_quirk_is_documented_with_a_source():
     rows = {match[1]: match for match in ROW.finditer(PAGE)}
     assert list(rows) == list(QUIRKS)
     assert [name for name, row in rows.items() if "](https://" not in row[3]] == []
 
 
 @pytest.mark.parametrize("make", QUIRKS_BY_MAKE)
-def test_what_a_make_has_was_reported_of_it(make: str):
+def test_each_makes_quirks_have_a_source(make: str):
     cameras = {match[1]: match[2].lower() for match in ROW.finditer(PAGE)}
     assert [quirk for quirk in sorted(QUIRKS_BY_MAKE[make]) if make not in cameras[quirk]] == []
 
 
-def test_the_tests_that_are_named_exist():
+def test_the_named_tests_exist():
     named = TEST.findall(PAGE)
     assert len(named) >= 10
     for file, name in named:

@@ -49,7 +49,7 @@ def depacketize(codec: Codec, payloads: Sequence[bytes]) -> list[bytes]:
 
 
 @given(access_units, st.integers(40, 1400))
-def test_packets_give_back_the_nal_units(drawn: tuple[Codec, list[bytes]], mtu: int):
+def test_packets_are_reassembled_to_the_nal_units(drawn: tuple[Codec, list[bytes]], mtu: int):
     codec, nals = drawn
     payloads = rtp.payloads(codec, nals, mtu)
     assert depacketize(codec, payloads) == nals
@@ -57,7 +57,7 @@ def test_packets_give_back_the_nal_units(drawn: tuple[Codec, list[bytes]], mtu: 
 
 
 @given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 0xFFFF))
-def test_frames_carry_the_marker_once_and_rising_numbers(count: int, writes: int, seq: int):
+def test_each_frame_has_one_marker_and_rising_sequence_numbers(count: int, writes: int, seq: int):
     units = [bytes([index]) * (index + 1) for index in range(count)]
     packets = rtp.interleaved(units, channel=2, seq=seq, timestamp=5, ssrc=9)
     chunks = rtp.chunks(packets, writes)
@@ -93,7 +93,7 @@ def test_a_sender_report_ties_wall_clock_to_timestamp():
         Generated(codec="hevc", width=128, height=96, fps=12, seconds=1, gop_s=0.5, b_frames=1, bitrate=100_000),
     ],
 )
-def test_a_clip_loops_without_a_seam(source: ClipSource, tmp_path: Path):
+def test_a_clip_loops_with_continuous_timestamps(source: ClipSource, tmp_path: Path):
     clip = open_clip(source, cache=tmp_path)
     twice = [
         (unit.pts + lap * clip.duration, unit.dts + lap * clip.duration) for lap in (0, 1) for unit in clip.access_units
@@ -106,7 +106,7 @@ def test_a_clip_loops_without_a_seam(source: ClipSource, tmp_path: Path):
     assert clip.access_units[0].is_keyframe
 
 
-def test_a_generated_clip_is_what_was_asked_for_and_is_made_once(tmp_path: Path):
+def test_a_generated_clip_has_the_requested_parameters_and_is_cached(tmp_path: Path):
     source = Generated(codec="hevc", width=160, height=96, fps=10, seconds=2, gop_s=1, bitrate=100_000, label="x")
     clip: Clip = open_clip(source, cache=tmp_path)
     assert (clip.codec, clip.width, clip.height, clip.fps) == ("hevc", 160, 96, 10)

@@ -5,7 +5,7 @@ import pytest
 from districam_devkit.simcam.send_log import Recipient, SentPicture, open_send_log, read_send_log
 
 
-def test_lines_come_back_and_the_first_keyframe_is_known(tmp_path: Path):
+def test_lines_are_read_back_with_the_first_keyframe(tmp_path: Path):
     path = tmp_path / "logs" / "sent.log"
     with open_send_log(path) as log:
         log.write("cam-001", 7, 1_000, is_keyframe=False, sent_to=[Recipient(1, before_first_keyframe=True)])
@@ -26,7 +26,7 @@ def test_lines_come_back_and_the_first_keyframe_is_known(tmp_path: Path):
     assert read_send_log(path) == expected
 
 
-def test_a_line_that_is_being_written_is_left_out_and_nonsense_refused(tmp_path: Path):
+def test_an_incomplete_last_line_is_ignored_and_an_invalid_line_raises(tmp_path: Path):
     path = tmp_path / "sent.log"
     path.write_text("cam-001 1 2 K 1\ncam-001 2 3 - 1")
     assert [sent.number for sent in read_send_log(path)] == [1]

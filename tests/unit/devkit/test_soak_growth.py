@@ -19,7 +19,7 @@ def samples(grown: float, seed: int) -> list[tuple[float, float]]:
     return out
 
 
-def test_outages_alone_are_no_growth():
+def test_outages_alone_are_not_growth():
     assert all(abs(growth_pct(samples(0.0, seed))) < 0.5 for seed in range(20))
 
 
