@@ -25,7 +25,7 @@ def test_a_clean_report_has_no_violations(killed: str | None) -> None:
         ({"unaccounted": 3}, "neither stored"),
         ({"duplicates": 1}, "shown twice"),
         ({"playlist": {"ok": False}}, "playlist"),
-        ({"access_units_in_gaps": 7}, "no camera was cut off"),
+        ({"access_units_in_gaps": 7}, "no camera was disconnected"),
     ],
 )
 def test_each_violation_is_named(changes: dict[str, Any], word: str) -> None:

@@ -1,1 +1,1 @@
-"""What a person needs to run and test districam on one machine. No service imports it."""
+"""Development tools to run and test districam on one machine. No service imports it."""

@@ -1,6 +1,8 @@
-"""Counts pictures: sent, stored, in gaps, unaccounted. From the cameras' send log, the stored bytes and the ledger's answer.
+"""Classifies every sent picture as stored, in a gap or unaccounted.
 
-Nothing here comes from a service's code: it judges them.
+Inputs are the cameras' send log, the stored bytes and the ledger's answer. It uses no service code, because
+it checks
+the services.
 """
 
 from collections import Counter
@@ -13,7 +15,7 @@ from districam_devkit.bitstream import StoredPicture
 from districam_devkit.simcam.send_log import SentPicture
 
 UNEXCUSED_CAUSES = frozenset({"pipeline_loss", "unknown"})
-"""Causes that account for nothing: they are our own fault."""
+"""Causes that excuse no missing picture: both mean a defect of the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class CameraRecord:
-    """All that is known of a camera's run.
+    """A camera's run: what it sent, what is stored, and the timeline's gaps.
 
     Attributes:
         stored: pictures of every object in the bucket, copies included.
-        played_numbers: running numbers that a player of the whole window is given, in its order.
-        lossy_intervals: stored intervals that say of themselves that pictures are missing.
+        played_numbers: running numbers that a playlist of the whole window yields, in its order.
+        lossy_intervals: intervals of stored segments that are flagged as lossy.
     """
 
     sent: Sequence[SentPicture]
@@ -46,7 +48,7 @@ class CameraRecord:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """In access units."""
+    """Counts of access units."""
 
     sent: int = 0
     before_first_keyframe: int = 0
@@ -61,13 +63,13 @@ class Counts:
 
 
 def median_frame_interval_us(sent: Sequence[SentPicture]) -> int:
-    """The usual distance of two pictures: a gap's edges may be off by as much."""
+    """Median distance of two pictures, µs: the tolerance at a gap's edges."""
     steps = sorted(b.sent_us - a.sent_us for a, b in pairwise(sent))
     return steps[len(steps) // 2] if steps else 40_000
 
 
 def count(record: CameraRecord) -> Counts:
-    """One camera's pictures, each in exactly one of stored, before the first keyframe, in a gap, unaccounted."""
+    """Puts each of one camera's pictures in exactly one of stored, before the first keyframe, in a gap, unaccounted."""
     copies = Counter(picture.number for picture in record.stored)
     gaps = [
         Interval(s.from_us, s.to_us) for s in record.timeline if s.state == "gap" and s.cause not in UNEXCUSED_CAUSES
@@ -91,5 +93,5 @@ def count(record: CameraRecord) -> Counts:
 
 
 def total(counts: Mapping[str, Counts]) -> Counts:
-    """All cameras together."""
+    """Sums the counts of all cameras."""
     return sum(counts.values(), Counts())

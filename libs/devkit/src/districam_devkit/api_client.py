@@ -1,4 +1,4 @@
-"""Asks districam's API, as any client would."""
+"""Client of districam's HTTP API."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ PAGE = 1000
 
 
 def format_instant(at_us: int) -> str:
-    """RFC 3339 in UTC."""
+    """Formats µs UTC as RFC 3339."""
     return datetime.fromtimestamp(at_us / 1e6, tz=UTC).isoformat()
 
 
@@ -33,7 +33,7 @@ class ListedSegment:
 
 @dataclass(frozen=True, slots=True)
 class TimelineState:
-    """A state of the timeline; `cause` of a gap."""
+    """One state of the timeline; `cause` is set for gaps."""
 
     state: str
     from_us: int
@@ -43,7 +43,7 @@ class TimelineState:
 
 
 class ApiClient:
-    """The routes that the devkit asks. Raises httpx.HTTPError."""
+    """The API routes that the devkit uses. Methods raise httpx.HTTPError."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -52,7 +52,7 @@ class ApiClient:
         return (await self._get(path, params=query)).json()
 
     async def _get(self, url: str, **options: Any) -> httpx.Response:
-        """Asked again once: a server may close a connection that waits just when it is used again."""
+        """GET with one retry: a server may close an idle keep-alive connection just as it is reused."""
         try:
             answer = await self._client.get(url, **options)
         except httpx.RemoteProtocolError:
@@ -61,7 +61,7 @@ class ApiClient:
         return answer
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> list[ListedSegment]:
-        """All pages."""
+        """Returns the segments of all pages."""
         query = {"from": format_instant(from_us), "to": format_instant(to_us), "limit": str(PAGE)}
         found: list[ListedSegment] = []
         while True:
@@ -99,7 +99,7 @@ class ApiClient:
         return (await self._get(url)).text
 
     async def media(self, url: str, byte_range: tuple[int, int] | None = None) -> bytes:
-        """An object by its tokened URL, or `byte_range` = (offset, length) of it."""
+        """Fetches an object by its tokened URL, or `byte_range` = (offset, length) of it."""
         headers: dict[str, str] = {}
         if byte_range is not None:
             offset, length = byte_range
@@ -109,6 +109,6 @@ class ApiClient:
 
 @asynccontextmanager
 async def open_api_client(api_url: str, *, timeout_s: float = 10.0) -> AsyncGenerator[ApiClient]:
-    """An API client for the length of a block."""
+    """Yields an API client."""
     async with httpx.AsyncClient(base_url=api_url, timeout=timeout_s) as client:
         yield ApiClient(client)

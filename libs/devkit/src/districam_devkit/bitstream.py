@@ -1,8 +1,8 @@
-"""NAL units, the running-number SEI and the sample tables of stored segments.
+"""Parses NAL units, the running-number SEI and the sample tables of stored segments.
 
-Pure. It reads stored bytes without decoding them, so that pictures can be counted by code that shares
-nothing with the services. Sources: H.264 and H.265 (Annex B, 7.3.1, 7.3.2.3, D.1.7), ISO/IEC 14496-12
-(boxes), 14496-15 (avcC, hvcC).
+Pure. It parses stored bytes without decoding them and shares no code with the services, so that it can check
+them.
+Sources: H.264 and H.265 (Annex B, 7.3.1, 7.3.2.3, D.1.7), ISO/IEC 14496-12 (boxes), 14496-15 (avcC, hvcC).
 """
 
 import re
@@ -24,7 +24,7 @@ _CONFIGURATIONS: Final[tuple[tuple[Codec, bytes], ...]] = (("h264", b"avcC"), ("
 
 @dataclass(frozen=True, slots=True)
 class RunningNumber:
-    """What the simulator wrote into an access unit; `sent_us` is microseconds UTC."""
+    """What the simulator writes into an access unit; `sent_us` is µs UTC."""
 
     number: int
     sent_us: int
@@ -58,7 +58,7 @@ class StoredPicture:
 
 
 def split_annexb(data: bytes) -> list[bytes]:
-    """NAL units between start codes (H.264 Annex B), without the zero bytes that trail them."""
+    """Splits a byte stream at start codes (H.264 Annex B); drops trailing_zero_8bits."""
     nals: list[bytes] = []
     start = data.find(b"\0\0\1")
     while start >= 0:
@@ -69,7 +69,7 @@ def split_annexb(data: bytes) -> list[bytes]:
 
 
 def split_length_prefixed(data: bytes) -> list[bytes]:
-    """NAL units of an MP4 sample with four-byte lengths; a NAL unit that overruns raises ValueError."""
+    """Splits an MP4 sample with four-byte lengths into NAL units. Raises ValueError if a length overruns the sample."""
     nals: list[bytes] = []
     position = 0
     while position + 4 <= len(data):
@@ -103,7 +103,7 @@ def is_parameter_set(codec: Codec, nal: bytes) -> bool:
 
 
 def escape(rbsp: bytes) -> bytes:
-    """RBSP to NAL unit payload, with emulation prevention bytes (7.4.1). An RBSP ends in its stop bit, not in zero."""
+    """RBSP to NAL unit payload: inserts emulation_prevention_three_byte (7.4.1). Assumes a final stop bit."""
     return _NEEDS_ESCAPE.sub(b"\0\0\3", rbsp)
 
 
@@ -115,27 +115,29 @@ def unescape(payload: bytes) -> bytes:
 
 
 def running_number_sei(codec: Codec, running: RunningNumber) -> bytes:
-    """The SEI NAL unit (`user_data_unregistered`) that carries a running number."""
+    """Returns the SEI NAL unit (`user_data_unregistered`) that carries a running number."""
     body = RUNNING_NUMBER_UUID.bytes + _NUMBER_AND_TIME.pack(running.number, running.sent_us)
     body += running.camera_id.encode("ascii")
     size = b"\xff" * (len(body) // 255) + bytes([len(body) % 255])
-    header = b"\x06" if codec == "h264" else b"\x4e\x01"  # HEVC: prefix SEI (39), temporal id plus 1
+    header = (
+        b"\x06" if codec == "h264" else b"\x4e\x01"
+    )  # nal_unit_type: H.264 6; HEVC PREFIX_SEI_NUT 39 with nuh_temporal_id_plus1 = 1
     return header + escape(bytes([_SEI_USER_DATA_UNREGISTERED]) + size + body + b"\x80")
 
 
 def first_slice(codec: Codec, nals: Sequence[bytes]) -> int:
-    """Index of the first slice; the number of NAL units if there is none."""
+    """Returns the index of the first slice, or the number of NAL units if there is none."""
     return next((index for index, nal in enumerate(nals) if nal and is_slice(codec, nal)), len(nals))
 
 
 def insert_sei(codec: Codec, nals: Sequence[bytes], sei: bytes) -> list[bytes]:
-    """The access unit with the SEI before its first slice; an access unit without a slice comes back as it is."""
+    """Inserts the SEI before the access unit's first slice; returns an access unit without a slice unchanged."""
     index = first_slice(codec, nals)
     return [*nals[:index], sei, *nals[index:]] if index < len(nals) else list(nals)
 
 
 def parse_running_number(codec: Codec, nals: Sequence[bytes]) -> RunningNumber | None:
-    """The running number before the first slice, if the access unit has one."""
+    """Returns the running number from an SEI before the first slice, or None."""
     for nal in nals[: first_slice(codec, nals)]:
         if nal and nal_type(codec, nal) == (6 if codec == "h264" else 39):
             for kind, payload in _sei_messages(unescape(nal[1 if codec == "h264" else 2 :])):
@@ -173,14 +175,14 @@ def _sei_varint(rbsp: bytes, position: int) -> tuple[int, int]:
 
 
 def avcc_parameter_sets(record: bytes) -> list[bytes]:
-    """SPS and PPS of an AVCDecoderConfigurationRecord, in its order."""
+    """Returns SPS and PPS of an AVCDecoderConfigurationRecord (14496-15, 5.3.3.1), in its order."""
     sets, position = _parse_parameter_sets(record, 6, record[5] & 0x1F)
     more, _ = _parse_parameter_sets(record, position + 1, record[position])
     return sets + more
 
 
 def hvcc_parameter_sets(record: bytes) -> list[bytes]:
-    """VPS, SPS and PPS of an HEVCDecoderConfigurationRecord; other arrays (SEI) are left out."""
+    """Returns VPS, SPS and PPS of an HEVCDecoderConfigurationRecord (14496-15, 8.3.3.1); skips other arrays (SEI)."""
     kept: list[bytes] = []
     position = 23
     for _ in range(record[22]):
@@ -219,13 +221,14 @@ class _Box:
 class _Track:
     track_id: int
     codec: Codec
-    defaults: tuple[int, int, int]  # duration, size, flags (trex)
+    defaults: tuple[int, int, int]  # default_sample_duration, default_sample_size, default_sample_flags (trex)
 
 
 def parse_stored_pictures(segment: bytes) -> list[StoredPicture]:
-    """Every numbered access unit of a stored segment (init, then moof mdat …), in stored order.
+    """Returns a stored segment's access units that have a running number, in stored order.
 
-    Raises ValueError if the bytes are no such segment; access units without a number are left out.
+    Raises:
+        ValueError: the bytes are not such a segment.
     """
     pictures: list[StoredPicture] = []
     codec = _video_track(segment).codec
@@ -240,7 +243,7 @@ def parse_stored_pictures(segment: bytes) -> list[StoredPicture]:
 
 
 def samples(segment: bytes) -> list[Sample]:
-    """The samples of the video track, by `moof` and `trun`; raises ValueError if there is no such track."""
+    """Returns the video track's samples from `moof` and `trun`. Raises ValueError if there is no video track."""
     track = _video_track(segment)
     found: list[Sample] = []
     for moof in _boxes(segment, 0, len(segment)):
@@ -272,7 +275,7 @@ def _tfhd(data: bytes, box: _Box, base: int, defaults: tuple[int, int, int]) -> 
     if flags & 0x1:
         (base,) = struct.unpack_from(">Q", data, position)
         position += 8
-    position += 4 if flags & 0x2 else 0  # sample description index
+    position += 4 if flags & 0x2 else 0  # sample_description_index
     values = list(defaults)
     for index, flag in enumerate((0x8, 0x10, 0x20)):
         if flags & flag:
@@ -312,7 +315,7 @@ def _video_track(segment: bytes) -> _Track:
     for trak in _children(segment, moov, b"trak"):
         tkhd = _only(segment, trak, b"tkhd")
         track_id = int.from_bytes(segment[tkhd.content + 12 :][:4], "big")
-        if segment[tkhd.content]:  # version 1: 64-bit times
+        if segment[tkhd.content]:  # version 1: 64-bit creation_time and modification_time before track_ID
             track_id = int.from_bytes(segment[tkhd.content + 20 :][:4], "big")
         for codec, name in _CONFIGURATIONS:
             if segment.find(name, trak.content, trak.end) > 0:

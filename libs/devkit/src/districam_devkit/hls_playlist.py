@@ -1,4 +1,4 @@
-"""Reads an HLS playlist (RFC 8216) as a player does: what to fetch, in order."""
+"""Parses an HLS playlist (RFC 8216) as a player does."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _ATTRIBUTE = re.compile(r'([A-Z-]+)=("[^"]*"|[^,]*)')
 
 @dataclass(frozen=True, slots=True)
 class MediaSegment:
-    """One media segment; ranges are (offset, length), None for the whole resource."""
+    """One media segment; ranges are (offset, length), or None for the whole resource."""
 
     url: str
     range: tuple[int, int] | None
@@ -20,10 +20,10 @@ class MediaSegment:
 
 
 def parse_playlist(text: str) -> list[MediaSegment]:
-    """The playlist's segments.
+    """Returns the playlist's media segments.
 
     Raises:
-        ValueError: not a playlist, or a segment without EXT-X-MAP.
+        ValueError: the text is not a playlist, or a segment has no EXT-X-MAP.
     """
     lines = text.splitlines()
     if not lines or lines[0] != "#EXTM3U":

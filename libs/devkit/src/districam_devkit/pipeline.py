@@ -1,4 +1,4 @@
-"""The four services as child processes on servers that run already: started, killed, started again, stopped in any order."""
+"""Runs the four services as child processes on running servers; each can be killed and restarted."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ FAST_SETTLE_SETTINGS = {
     "DISTRICAM_RECORDER__CONTACT_S": "2",
     "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
 }
-"""Settings by which gaps are final within seconds; in a district it takes over a minute (docs/design/contract.md)."""
+"""Settings that make gaps final within seconds; the defaults take over a minute (docs/design/contract.md)."""
 READY_S = 30.0
 STOP_S = 40.0
 COMMAND_S = 60.0
@@ -31,7 +31,7 @@ COMMAND_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that runs; `health_url` serves /healthz, /readyz and /metrics."""
+    """A running service; `health_url` serves /healthz, /readyz and /metrics."""
 
     name: str
     child: Child
@@ -39,7 +39,7 @@ class Service:
     log_path: Path
 
     async def metric(self, name: str) -> dict[str, float]:
-        """The samples of a metric by their label text; empty while the service does not answer."""
+        """Returns a metric's samples by their label text; empty while the service does not answer."""
         try:
             async with httpx.AsyncClient(timeout=2) as client:
                 text = (await client.get(f"{self.health_url}/metrics")).text
@@ -54,7 +54,7 @@ class Pipeline:
     """The running services.
 
     Attributes:
-        add_replica: starts one more replica of a service, told what it alone is to be told; it stops with the block.
+        add_replica: starts one more replica of a service with extra settings of its own; it stops with the block.
     """
 
     services: Mapping[str, Service]
@@ -66,10 +66,10 @@ class Pipeline:
 
 
 async def run_command(module: str, *arguments: str, environment: Mapping[str, str]) -> str:
-    """Runs one of the system's own commands; gives what it printed.
+    """Runs one of districam's commands; returns its output.
 
     Raises:
-        ServerUnavailable: it failed; with what it said.
+        ServerUnavailable: it failed or timed out; the message has its output.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
@@ -90,7 +90,7 @@ async def run_command(module: str, *arguments: str, environment: Mapping[str, st
 
 
 async def prepare(servers: Servers, environment: Mapping[str, str] | None = None) -> None:
-    """Makes the topics and the bucket, as an operator would."""
+    """Creates the topics and the bucket with the operator's commands."""
     settings = {**servers.environment(), **(environment or {})}
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_command("districam_common.admin.topics", "apply", environment=settings))
@@ -98,7 +98,7 @@ async def prepare(servers: Servers, environment: Mapping[str, str] | None = None
 
 
 async def apply_cameras(file: Path, records: Sequence[Mapping[str, object]], environment: Mapping[str, str]) -> str:
-    """Writes cameras.yaml (JSON is YAML) and publishes it, as an operator would; gives what the command printed."""
+    """Writes cameras.yaml (JSON is YAML) and publishes it with the operator's command; returns its output."""
     await asyncio.to_thread(file.write_text, json.dumps({"cameras": records}), encoding="utf-8")
     return await run_command("districam_common.admin.cameras", "apply", "-f", str(file), environment=environment)
 
@@ -112,10 +112,10 @@ async def services_running(
     overrides: Mapping[str, Mapping[str, str]] | None = None,
     on_step: OnStep = lambda _name, _state: None,
 ) -> AsyncGenerator[Pipeline]:
-    """The four services for the length of a block; logs in `home/logs`. `overrides`: what one of them alone is told.
+    """Runs the four services with logs in `home/logs`. `overrides`: extra settings by service.
 
     Raises:
-        ServerUnavailable: one does not come up; with the end of its log.
+        ServerUnavailable: a service does not start; the message has the end of its log.
     """
     settings = {**servers.environment(), **(environment or {})}
     api_port, *health_ports = pick_free_ports(1 + len(SERVICES))
@@ -158,12 +158,12 @@ async def service_running(
     ready: Literal["healthz", "readyz"] = "healthz",
     python: str = sys.executable,
 ) -> AsyncGenerator[Service]:
-    """One service for the length of a block, under a label of its own; `ready` is what it is waited for to answer.
+    """Runs one service under a label of its own; it has started once the path `ready` answers 200.
 
-    `python` may be that of another environment, in which the service is installed.
+    `python` may be the interpreter of another environment in which the service is installed.
 
     Raises:
-        ServerUnavailable: it does not come up; with the end of its log.
+        ServerUnavailable: it does not start; the message has the end of its log.
     """
     label, port = label or name, port or pick_free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
@@ -183,13 +183,13 @@ async def service_running(
 
 
 def _is_accepted_by(name: str, variable: str) -> bool:
-    """Earlier versions, which tests run beside this one, refuse the variables of other services."""
+    """Earlier versions, which tests run alongside this one, reject the variables of other services."""
     others = [f"DISTRICAM_{other.upper()}__" for other in SERVICES if other != name]
     return not variable.startswith(tuple(others))
 
 
 def _environment() -> dict[str, str]:
-    import os  # noqa: PLC0415  # the one place that hands the environment on
+    import os  # noqa: PLC0415  # the one place that passes the environment on
 
     return {key: value for key, value in os.environ.items() if not key.startswith("DISTRICAM_")}
 

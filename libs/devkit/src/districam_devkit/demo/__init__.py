@@ -1,1 +1,1 @@
-"""The whole system on one machine: servers, simulated or real cameras, services, a live table, an honest report."""
+"""Runs the whole system on one machine: servers, cameras, services, a live table and a final report."""

@@ -1,4 +1,4 @@
-"""`districam-demo`, by `make demo`: the whole system on this machine."""
+"""`districam-demo`, by `make demo`: runs the whole system on this machine."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ HOME = Path(".devkit/demo")
 
 
 def main() -> int:
-    """Runs the demo; 0 if it went well, 1 if pictures are unaccounted for, 2 if something is missing."""
+    """Runs the demo. Returns 0 on success, 1 if the report has violations, 2 if a requirement is missing."""
     options, screen = _parse_options(), Screen()
     try:
         made = asyncio.run(run(options, screen))
@@ -28,13 +28,16 @@ def main() -> int:
 
 
 def _failed(error: Exception, options: DemoOptions) -> int:
-    """Says what is missing. A bug is raised again, with its traceback."""
+    """Prints what is missing and returns the exit code. Any other error is raised again, with its traceback."""
     for leaf in leaf_errors(error):
         if isinstance(leaf, ServerUnavailable):
             print(f"districam-demo: {leaf}", file=sys.stderr)
             return 2
         if isinstance(leaf, TimeoutError):
-            print(f"districam-demo: it did not come to rest; see {options.home / 'logs'}", file=sys.stderr)
+            print(
+                f"districam-demo: footage stayed pending after the sources stopped; see {options.home / 'logs'}",
+                file=sys.stderr,
+            )
             return 1
     raise error
 
@@ -43,7 +46,7 @@ def _report_exit_code(report: dict[str, Any], screen: Screen, options: DemoOptio
     stored, sent = report["access_units_stored"], report["access_units_sent"]
     screen.step(
         f"{sent} pictures sent, {stored} stored, {report['access_units_before_first_keyframe']} before a first keyframe, "
-        f"{report['access_units_in_gaps']} in told gaps, {report['unaccounted']} unaccounted, "
+        f"{report['access_units_in_gaps']} in reported gaps, {report['unaccounted']} unaccounted, "
         f"{report['duplicates']} shown twice; report: {options.report}"
     )
     faults = list(find_violations(report, options.kill))
@@ -63,7 +66,7 @@ def _parse_options() -> DemoOptions:
     if given.cameras is not None and given.report is not None:
         parser.error("--report counts what simulated cameras sent: leave --cameras out")
     if given.cameras is not None and not given.cameras.is_file():
-        parser.error(f"--cameras: there is no file {given.cameras}")
+        parser.error(f"--cameras: no such file: {given.cameras}")
     return DemoOptions(HOME, given.duration, given.report, given.kill, given.cameras, given.broker)
 
 

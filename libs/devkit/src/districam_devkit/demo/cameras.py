@@ -1,4 +1,4 @@
-"""The demo's cameras: places in Đức Trọng, two of real footage, two generated."""
+"""The demo's cameras, located in Đức Trọng: two play real footage, two generated clips."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DemoCamera:
-    """A simulated camera and the record that is published of it. `location` is (latitude, longitude, heading)."""
+    """A simulated camera and its camera record. `location` is (latitude, longitude, heading)."""
 
     camera_id: str
     name: str
@@ -56,7 +56,7 @@ CAMERAS = (
 
 
 def write_simulator(path: Path, faults: Sequence[str] = ()) -> None:
-    """The simulator's specification of the cast, and how it fails."""
+    """Writes the simulator's specification of the demo's cameras and their faults."""
     spec = {
         "cameras": [{"id": role.camera_id, "clip": role.clip} for role in CAMERAS],
         "faults": list(faults),
@@ -65,7 +65,7 @@ def write_simulator(path: Path, faults: Sequence[str] = ()) -> None:
 
 
 def write_cameras(path: Path, port: int) -> None:
-    """The cast as an operator's cameras.yaml (JSON is YAML)."""
+    """Writes the demo's cameras as cameras.yaml (JSON is YAML)."""
     cameras = [
         {
             "camera_id": role.camera_id,

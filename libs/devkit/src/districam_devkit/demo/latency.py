@@ -1,4 +1,4 @@
-"""From a picture's sending until a query lists the segment that holds it, as a client sees it."""
+"""Measures the time from sending a picture until the API lists the segment that holds it."""
 
 import asyncio
 import time
@@ -17,14 +17,14 @@ def now_us() -> int:
 
 
 class ListingTimes:
-    """When each object's key was first listed, µs UTC; polled every 100 ms."""
+    """Records when each object's key was first listed, µs UTC; polls every 100 ms."""
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
         self.listed_us: dict[str, int] = {}
 
     async def run(self, camera_ids: Sequence[str]) -> None:
-        """Polls until cancelled; an API that is away is asked again."""
+        """Polls until cancelled; an unreachable API is polled again."""
         while True:
             began = time.monotonic()
             for camera_id in camera_ids:
@@ -41,7 +41,7 @@ class ListingTimes:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least `share` of all do not exceed; None of nothing."""
+    """Returns the smallest value that at least `share` of all values do not exceed; None if there are no values."""
     if not values:
         return None
     ordered = sorted(values)

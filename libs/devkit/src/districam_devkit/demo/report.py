@@ -1,4 +1,4 @@
-"""What the demo counts when all has come to rest, from stored bytes and the API's answers."""
+"""Builds the demo's final report from stored bytes and the API's answers."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ class StoredObject:
 
 
 def list_stored_objects(servers: Servers) -> list[StoredObject]:
-    """Every segment in the bucket, read and parsed. Blocks."""
+    """Reads and parses every segment in the bucket. Blocks."""
     client = Minio(
         servers.s3.endpoint,
         access_key=servers.s3.access_key,
@@ -56,10 +56,10 @@ def list_stored_objects(servers: Servers) -> list[StoredObject]:
 
 
 async def wait_until_settled(api: ApiClient, windows: Mapping[str, tuple[int, int]]) -> dict[str, list[TimelineState]]:
-    """The timelines, once nothing in them is pending.
+    """Polls the timelines until no state is pending, and returns them.
 
     Raises:
-        TimeoutError: something stays pending.
+        TimeoutError: a state stays pending.
     """
     async with asyncio.timeout(SETTLE_TIMEOUT_S):
         while True:
@@ -70,7 +70,7 @@ async def wait_until_settled(api: ApiClient, windows: Mapping[str, tuple[int, in
 
 
 def recorded_windows(sent: Mapping[str, list[SentPicture]]) -> dict[str, tuple[int, int]]:
-    """From a camera's first picture that could be kept to its last one."""
+    """Returns for each camera the time from its first recordable picture to its last picture, µs UTC."""
     out: dict[str, tuple[int, int]] = {}
     for camera_id, pictures in sent.items():
         keepable = [one for one in pictures if not one.before_first_keyframe]
@@ -80,7 +80,7 @@ def recorded_windows(sent: Mapping[str, list[SentPicture]]) -> dict[str, tuple[i
 
 
 def read_sent_pictures(log: Path) -> dict[str, list[SentPicture]]:
-    """The send log, a list a camera."""
+    """Reads the send log; returns the pictures by camera."""
     out: dict[str, list[SentPicture]] = {}
     for one in read_send_log(log):
         out.setdefault(one.camera_id, []).append(one)
@@ -89,7 +89,7 @@ def read_sent_pictures(log: Path) -> dict[str, list[SentPicture]]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the demo has at its end."""
+    """State of the demo at its end, input of the report."""
 
     servers: Servers
     api: ApiClient
@@ -99,7 +99,7 @@ class Run:
 
 
 async def make_report(run: Run) -> dict[str, Any]:
-    """The report of an ended run (README, The report).
+    """Builds the report of a finished run (README, The report).
 
     Raises:
         TimeoutError: footage stays pending.
@@ -152,7 +152,7 @@ def _totals(cameras: int, seconds: float, counts: Counts) -> dict[str, Any]:
 
 
 async def fetch_playlist_numbers(api: ApiClient, camera_id: str, from_us: int, to_us: int) -> list[int]:
-    """The running numbers that the playlist of the window hands out, in its order."""
+    """Returns the running numbers of the pictures in the window's playlist, in its order."""
     text = await api.text(api.playlist_url(camera_id, from_us, to_us))
     numbers: list[int] = []
     for entry in parse_playlist(text):
@@ -162,7 +162,7 @@ async def fetch_playlist_numbers(api: ApiClient, camera_id: str, from_us: int, t
 
 
 def _latency(objects: list[StoredObject], listed_us: Mapping[str, int]) -> dict[str, float | None]:
-    """From the first access unit's sending until its segment was listed."""
+    """Percentiles of the time from sending a segment's first access unit until the segment was listed."""
     ms = [(listed_us[one.key] - one.pictures[0].sent_us) / 1000 for one in objects if one.key in listed_us]
     return {name: _rounded(percentile(ms, share)) for name, share in (("p50", 0.5), ("p99", 0.99))}
 
@@ -174,7 +174,7 @@ def _rounded(value: float | None) -> float | None:
 async def _check_playlist(
     api: ApiClient, listed: Mapping[str, list[ListedSegment]], objects: list[StoredObject]
 ) -> dict[str, Any]:
-    """One camera's whole playlist, decoded by libavcodec: as many pictures as are stored?"""
+    """Decodes one camera's whole playlist with libavcodec and compares the picture count with the stored pictures."""
     camera_id = min(listed, key=lambda one: sum(len(o.pictures) for o in objects if o.key.startswith(f"{one}/")))
     segments = listed[camera_id]
     if not segments:

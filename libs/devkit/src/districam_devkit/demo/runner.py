@@ -1,4 +1,4 @@
-"""Runs the demo: servers, cameras, services; hurts one if asked; stops in the order that loses nothing; counts."""
+"""Runs the demo: starts everything, kills one process if asked, stops the sources first to lose nothing, reports."""
 
 import asyncio
 import signal
@@ -24,7 +24,7 @@ from districam_devkit.simcam.process import running_simulator
 KillTarget = Literal["recorder", "ingest", "indexer", "kafka"]
 
 SETTINGS = {
-    # Gaps are final when the report counts them; in a district these are 75 s and 60 s (docs/design/contract.md).
+    # Gaps must be final when the report counts them; the defaults are 75 s and 60 s (docs/design/contract.md).
     "DISTRICAM_API__SETTLE_S": "5",
     "DISTRICAM_RECORDER__CONTACT_S": "3",
     "DISTRICAM_RECORDER__COMMIT_INTERVAL_S": "1",
@@ -38,7 +38,7 @@ HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the demo was asked for."""
+    """Command line options of the demo."""
 
     home: Path
     duration_s: float | None
@@ -47,12 +47,12 @@ class DemoOptions:
     cameras: Path | None
     broker: BrokerOption
     faults: tuple[str, ...] = ()
-    """How simulated cameras fail: `districam_devkit.simcam.faults`."""
+    """Faults of the simulated cameras, in the notation of `districam_devkit.simcam.faults`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """All that runs."""
+    """The running servers, services and cameras."""
 
     servers: Servers
     pipeline: Pipeline
@@ -63,11 +63,11 @@ class DemoEnvironment:
 
 
 async def run(options: DemoOptions, screen: Screen) -> dict[str, Any] | None:
-    """The whole demo; the report if one was asked for.
+    """Runs the demo; returns the report if one was requested.
 
     Raises:
-        ServerUnavailable: something does not come up; the message says what to do.
-        TimeoutError: it does not come to rest.
+        ServerUnavailable: a process does not start; the message says what to do.
+        TimeoutError: footage stays pending after the sources have stopped.
     """
     async with start_demo(options, screen) as scene:
         listing_times = ListingTimes(scene.api)
@@ -89,7 +89,7 @@ async def run(options: DemoOptions, screen: Screen) -> dict[str, Any] | None:
 
 @contextmanager
 def _stop_on_signal() -> Generator[asyncio.Event]:
-    """Set by the first Ctrl-C; the second one interrupts."""
+    """Yields an event that the first SIGINT or SIGTERM sets; the second one interrupts."""
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
 
@@ -112,7 +112,7 @@ async def _show(
     stopping: asyncio.Event,
     listing_times: ListingTimes,
 ) -> None:
-    """The table and the polling, until all that was sent is indexed."""
+    """Shows the table and polls the API until everything that was sent is indexed."""
     async with asyncio.TaskGroup() as tasks:
         background_tasks = [
             tasks.create_task(screen.watch(demo.api, demo.pipeline, demo.began_us)),
@@ -133,7 +133,7 @@ async def _show(
 
 @asynccontextmanager
 async def start_demo(options: DemoOptions, screen: Screen) -> AsyncGenerator[DemoEnvironment]:
-    """Servers, cameras and services for the length of a block; the cameras are published."""
+    """Runs servers, cameras and services, and publishes the cameras."""
     home = options.home.absolute()
     for old in ("kafka", "s3", "redis", "logs"):
         rmtree(home / old, ignore_errors=True)
@@ -142,7 +142,7 @@ async def start_demo(options: DemoOptions, screen: Screen) -> AsyncGenerator[Dem
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home, broker=options.broker, on_step=screen.server_step))
         await prepare(servers)
-        screen.step("topics and bucket are made")
+        screen.step("topics and bucket are created")
         cameras, file = await _start_cameras(stack, options, home, send_log, screen)
         environment = dict(SETTINGS)
         if options.cameras and (credentials := options.cameras.with_name("credentials.yaml")).exists():
@@ -162,7 +162,7 @@ async def start_demo(options: DemoOptions, screen: Screen) -> AsyncGenerator[Dem
 async def _start_cameras(
     stack: AsyncExitStack, options: DemoOptions, home: Path, send_log: Path, screen: Screen
 ) -> tuple[Child | None, Path]:
-    """The simulated cameras, or none; and the cameras.yaml to publish."""
+    """Starts the simulated cameras unless real ones were given; returns the process and the cameras.yaml to publish."""
     if options.cameras is not None:
         return None, options.cameras
     [port] = pick_free_ports(1)
@@ -178,15 +178,15 @@ async def _start_cameras(
 
 
 async def _first_segment(demo: DemoEnvironment, screen: Screen, stopping: asyncio.Event) -> None:
-    """Waits until a query finds footage.
+    """Waits until the API lists footage.
 
     Raises:
-        ServerUnavailable: none within 90 s.
+        ServerUnavailable: no footage within 90 s.
     """
     screen.step("waiting for the first stored segment (10 s of footage, then a keyframe)")
     try:
         async with asyncio.timeout(FIRST_SEGMENT_S):
-            while not stopping.is_set() and not await _has_footage(demo.api):  # noqa: ASYNC110  # only asking tells
+            while not stopping.is_set() and not await _has_footage(demo.api):  # noqa: ASYNC110  # another process: it can only be polled
                 await asyncio.sleep(0.5)
     except TimeoutError:
         logs = demo.send_log.parent / "logs"
@@ -219,7 +219,7 @@ def _camera_ids() -> list[str]:
 
 
 async def _wait(demo: DemoEnvironment, screen: Screen, options: DemoOptions, stopping: asyncio.Event) -> None:
-    """The show itself; in its middle the wanted process dies and comes back."""
+    """Waits for the duration or Ctrl-C; in the middle, kills and restarts the process that was requested."""
     share = 2 if options.kill else 1
     if await _wait_for_stop(stopping, None if options.duration_s is None else options.duration_s / share):
         return
@@ -235,7 +235,7 @@ async def _wait(demo: DemoEnvironment, screen: Screen, options: DemoOptions, sto
 
 
 async def _wait_for_stop(stopping: asyncio.Event, seconds: float | None) -> bool:
-    """True if it was cut short."""
+    """Waits; returns True if it was stopped before the time was over."""
     try:
         async with asyncio.timeout(seconds):
             await stopping.wait()
@@ -245,12 +245,12 @@ async def _wait_for_stop(stopping: asyncio.Event, seconds: float | None) -> bool
 
 
 async def _stop_sources(demo: DemoEnvironment, screen: Screen) -> None:
-    """Cameras first, then ingest when it has read their last picture: so epochs end as they do in life."""
+    """Stops the cameras, then ingest once it has read their last picture, so that epochs end normally."""
     screen.step("stopping the cameras")
     if demo.cameras is not None:
         await demo.cameras.stop()
         async with asyncio.timeout(DISCONNECT_TIMEOUT_S):
-            while any((await demo.pipeline["ingest"].metric("districam_ingest_connected")).values()):  # noqa: ASYNC110  # another process: nothing to await
+            while any((await demo.pipeline["ingest"].metric("districam_ingest_connected")).values()):  # noqa: ASYNC110  # another process: it can only be polled
                 await asyncio.sleep(0.2)
     screen.step("stopping ingest")
     await demo.pipeline["ingest"].child.stop()

@@ -1,4 +1,4 @@
-"""What the demo shows: steps as they happen, then a live table. A terminal that isn't one gets plain lines."""
+"""The demo's output: steps as they happen, then a live table; plain lines if standard output is not a terminal."""
 
 import asyncio
 import time
@@ -20,14 +20,14 @@ COLOURS = {"recording": "green", "late": "yellow", "lost": "red", "disabled": "d
 
 
 class Screen:
-    """Steps and the table, on one console."""
+    """Prints steps and the table on one console."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
         self._began = time.monotonic()
 
     def step(self, text: str) -> None:
-        """One line for a step that is done or begins."""
+        """Prints one line for a step that begins or is done."""
         self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", soft_wrap=True)
 
     def server_step(self, name: str, state: str) -> None:
@@ -48,7 +48,7 @@ class Screen:
 
 
 class CameraRows:
-    """A row a camera: from the API what is recorded, from ingest's metrics what arrives."""
+    """Makes one row per camera: recording state from the API, incoming rates from ingest's metrics."""
 
     def __init__(self, api: ApiClient, pipeline: Pipeline, since_us: int) -> None:
         self._api, self._pipeline, self._since_us = api, pipeline, since_us
@@ -58,7 +58,7 @@ class CameraRows:
         try:
             streams = await self._api.streams()
         except httpx.HTTPError as error:
-            return [{"camera_id": "-", "name": f"the API is away: {type(error).__name__}", "state": "late"}]
+            return [{"camera_id": "-", "name": f"the API is unreachable: {type(error).__name__}", "state": "late"}]
         rates = await self._rates()
         for row in streams:
             fps, bits = rates.get(row["camera_id"], (None, None))
@@ -89,7 +89,7 @@ class CameraRows:
 
 
 def format_gaps(states: list[TimelineState]) -> str:
-    """The gaps in a few words."""
+    """Formats the gaps as cause and duration."""
     gaps = [state for state in states if state.state == "gap"]
     return ", ".join(f"{gap.cause} {(gap.to_us - gap.from_us) / 1e6:.1f} s" for gap in gaps) or "none"
 

@@ -1,1 +1,1 @@
-"""Many cameras cheaply: one clip, packets made once, each sent on its own at its time. It counts; for faults see simcam."""
+"""A load generator: many cameras that send one prebuilt clip, packet by packet on schedule. For faults see simcam."""

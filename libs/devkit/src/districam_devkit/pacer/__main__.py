@@ -1,7 +1,10 @@
-"""`python -m districam_devkit.pacer`: cameras on loopback until standard input ends. It prints a line of JSON for each word.
+"""`python -m districam_devkit.pacer`: simulated cameras on loopback until standard input ends.
 
-`{"port"}` when it listens. `begin`: lateness counts anew. `state`: how many are being watched. `stop`: each ends behind a
-whole picture; then `{"units": {camera: pictures from its first keyframe on}, "late_ms_p99", "late_ms_p50", "bytes"}`.
+It prints `{"port"}` when it listens, and one line of JSON for each command on standard input. `begin` resets
+the
+lateness histogram. `state` returns how many cameras have a client. `stop` ends each stream after a whole
+picture and
+returns `{"units": {camera: pictures from its first keyframe on}, "late_ms_p99", "late_ms_p50", "bytes"}`.
 """
 
 import argparse
@@ -20,12 +23,12 @@ from districam_devkit.simcam.clips import Generated, open_clip
 from districam_devkit.simcam.server import CLIP_CACHE
 
 COALESCE_S = 0.0005
-"""Packets that are due so soon go now: a system call for each wait costs more than it gives."""
+"""Packets due within this time are sent now: a system call per wait costs more than it gains in precision."""
 _MAX_LATE_MS = 10_000
 
 
 class Pacer:
-    """Sends packets in the order in which they are due; one thread, no event loop: that is what makes it cheap."""
+    """Sends packets in the order in which they are due. One thread without an event loop, to save CPU time."""
 
     def __init__(self, clip: PrebuiltClip, *, spread: float) -> None:
         self._clip, self._spread = clip, spread
@@ -43,7 +46,7 @@ class Pacer:
         self.port = int(self._listening.getsockname()[1])
 
     def run(self) -> None:
-        """Until told to stop, and each picture that was begun is sent."""
+        """Runs until `stop` or the end of standard input, and until each started picture is sent."""
         while self._is_open or self._due:
             now_s = time.monotonic()
             self._send_due(now_s + COALESCE_S)
@@ -87,10 +90,10 @@ class Pacer:
         elif client.is_disconnected and not client.is_playing:
             self._remove_client(number)
         elif client.is_disconnected:
-            self._selector.unregister(connection)  # it is parted from when its next packet is due
+            self._selector.unregister(connection)  # it is removed when its next packet is due
 
     def _begin(self, client: Client) -> float:
-        """Cameras differ in when their pictures come, and in where they stand in the film."""
+        """Spreads the cameras' picture times and their positions in the clip."""
         phase = self._clients_started * 0.618_034 % 1
         picture_index = round(phase * len(self._clip.pictures))
         return client.start(time.monotonic() + self._clip.interval_s * (0.5 + phase), picture_index)
@@ -117,7 +120,7 @@ class Pacer:
         print(json.dumps({"watched": playing}), flush=True)
 
     def report(self) -> dict[str, object]:
-        """What `stop` is answered with."""
+        """The answer to `stop`."""
         return {
             "units": self._units,
             "bytes": self._bytes,

@@ -1,4 +1,4 @@
-"""One client of a pacer: its RTSP requests, and the pictures on their way to it."""
+"""One client of the pacer: its RTSP requests, and the pictures being sent to it."""
 
 import contextlib
 import re
@@ -9,19 +9,19 @@ from districam_devkit.pacer.prebuilt_clip import SSRC, Picture, PrebuiltClip
 from districam_devkit.simcam import rtp
 
 REPORT_INTERVAL_PICTURES = 125
-"""Pictures from sender report to sender report."""
+"""Pictures between two sender reports."""
 _REQUEST = re.compile(rb"([A-Z_]+) (\S+) RTSP/1\.0\r\n(.*?)\r\n\r\n", re.DOTALL)
 _CSEQ = re.compile(rb"(?im)^CSeq: *(\d+)")
 _MAX_RECV_BYTES = 4096
 
 
 class Client:
-    """What it is sent is sent at once; what the system does not take waits in `_unsent`.
+    """Sends at once; bytes that the socket does not accept wait in `_unsent`.
 
     Attributes:
-        camera_id: the last part of the path that it asked for.
-        units: pictures sent to their ends, from the first keyframe on.
-        late_s: to be added to the histogram by the owner.
+        camera_id: the last part of the path that it requested.
+        units: pictures sent completely, from the first keyframe on.
+        late_s: lateness of the last packet, which the owner adds to its histogram.
     """
 
     def __init__(self, connection: socket.socket, clip: PrebuiltClip) -> None:
@@ -31,13 +31,13 @@ class Client:
         self.units = self.sent_bytes = 0
         self._received = b""
         self._unsent = bytearray()
-        self._number = 0  # of the picture; where in the film is the camera's business
+        self._number = 0  # the picture's number; its position in the clip is `_camera`'s
         self._picture_index = self._index = self._seq = self._packets = self._octets = 0
         self._due_s = 0.0
         self._has_sent_keyframe = False
 
     def receive(self) -> None:
-        """Takes and answers what it says; receiver reports are thrown away."""
+        """Reads and answers requests; receiver reports are discarded."""
         try:
             data = self.connection.recv(_MAX_RECV_BYTES)
         except BlockingIOError:
@@ -83,12 +83,12 @@ class Client:
         self._send(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
 
     def start(self, due_s: float, picture_index: int) -> float:
-        """Its first picture is due then, and is the film's at `picture_index`; gives when."""
+        """Schedules the clip's picture `picture_index` as the first one, at `due_s`; returns its due time."""
         self._due_s, self._picture_index = due_s, picture_index % len(self._clip.pictures)
         return due_s
 
     def send_next_packet(self, spread: float) -> float | None:
-        """Sends the packet that is due; gives when the next one is. None: it has ended."""
+        """Sends the packet that is due; returns when the next one is due, or None if the stream has ended."""
         clip, picture = self._clip, self._clip.pictures[self._picture_index]
         if self._index == 0 and self._number % REPORT_INTERVAL_PICTURES == 0:
             self._send(self._report())
@@ -135,9 +135,10 @@ class Client:
         self._unsent = bytearray(data[done:]) if done < len(data) else bytearray()
 
     def flush_and_close(self) -> None:
-        """What the system has not taken yet is sent, within seconds; then the connection ends.
+        """Sends what is still unsent, for some seconds at most, then closes the connection.
 
-        Reports that lie unread would make that end a reset, which overtakes what was sent.
+        Reads pending receiver reports first: closing with unread bytes sends a reset, and the client may lose
+        sent data.
         """
         self.connection.settimeout(5)
         try:

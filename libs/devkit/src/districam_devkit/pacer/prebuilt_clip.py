@@ -1,4 +1,4 @@
-"""A clip as the packets that play it, and how it is described."""
+"""A clip as prebuilt RTP packets, and its SDP."""
 
 import base64
 import struct
@@ -8,12 +8,12 @@ from districam_devkit.simcam import rtp
 from districam_devkit.simcam.clips import Clip
 
 _STAMP = struct.Struct(">HI")
-_SEQ_OFFSET = 6  # behind "$", channel, length, flags and payload type
+_SEQ_OFFSET = 6  # after "$", channel, length (RFC 2326, 10.12), V/P/X/CC and M/PT (RFC 3550, 5.1)
 SSRC = 0x6361_6D31
 
 
 class Picture:
-    """One access unit's packets behind one another; `packets` are the packets, each with its frame of four bytes."""
+    """One access unit's packets in one buffer; `packets` are views, each with its four-byte interleaved header."""
 
     def __init__(self, packets: list[bytes], *, is_keyframe: bool) -> None:
         self._data = bytearray().join(packets)
@@ -28,14 +28,14 @@ class Picture:
         self.is_keyframe = is_keyframe
 
     def stamp(self, index: int, seq: int, timestamp: int) -> memoryview:
-        """A packet, numbered; good until the next call, since all who play the clip share its bytes."""
+        """Writes seq and timestamp into a packet and returns it; valid until the next call, which reuses the buffer."""
         _STAMP.pack_into(self._data, self._stamp_offsets[index], seq & 0xFFFF, timestamp & 0xFFFF_FFFF)
         return self.packets[index]
 
 
 @dataclass(frozen=True, slots=True)
 class PrebuiltClip:
-    """What every camera of a run plays, in decode order; `ticks` from picture to picture."""
+    """What every camera of a run plays, in decode order; `ticks` is the distance of two pictures."""
 
     pictures: tuple[Picture, ...]
     interval_s: float
@@ -44,10 +44,10 @@ class PrebuiltClip:
 
 
 def prebuild(clip: Clip) -> PrebuiltClip:
-    """Parameter sets stand before each keyframe.
+    """Packetizes a clip, with parameter sets before each keyframe.
 
     Raises:
-        ValueError: the clip reorders pictures: their times would not be its order.
+        ValueError: the clip has reordered pictures, whose timestamps do not rise in decode order.
     """
     if any(unit.pts != unit.dts for unit in clip.access_units):
         raise ValueError("the clip has B-frames")

@@ -13,9 +13,9 @@ _FIRST = "# Generated from the code by `make api-docs`; not to be edited.\n"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Says everything in full: an anchor is a riddle to a reader."""
+    """Writes repeated values in full instead of as YAML anchors."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the library's
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # signature of the base class
         return True
 
 
@@ -28,7 +28,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def files() -> dict[str, str]:
-    """Every file of docs/api/ that is generated: name → content."""
+    """Returns every generated file of docs/api/: name → content."""
     contract = yaml.dump(document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     schemas = {
         f"schemas/{name}.json": json.dumps(document_of(kind), indent=2, ensure_ascii=False) + "\n"
@@ -38,7 +38,6 @@ def files() -> dict[str, str]:
 
 
 def main() -> None:
-    """The command."""
     parser = argparse.ArgumentParser(prog="python -m districam_devkit.published", description=__doc__)
     parser.add_argument("folder", type=Path, help="where to: docs/api")
     folder: Path = parser.parse_args().folder

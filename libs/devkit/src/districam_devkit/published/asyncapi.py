@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document: channels, messages, bindings, schemas; whole in itself."""
+"""Generates the self-contained AsyncAPI 3 document: channels, messages, bindings, schemas."""
 
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -20,17 +20,17 @@ from districam_devkit.published import headers as of_headers
 from districam_devkit.published.schemas import Schema, schema_of, summary_of
 
 _BINDING = "0.5.0"
-"""Of AsyncAPI's bindings for Kafka."""
+"""Version of the AsyncAPI Kafka bindings."""
 _SCHEMAS = "#/components/schemas/{model}"
 _ABOUT = """\
-What districam writes to Kafka, for other teams' systems to read.
+What districam writes to Kafka, for other systems to read.
 
 Each record is a CloudEvent 1.0 in Kafka's binary content mode: the attributes are headers, whose values are UTF-8 text,
-and the value is the bare payload of the stated content type. A `video/mp4` value plays alone; so no library of ours is
-needed.
+and the value is the payload of the stated content type. A `video/mp4` value can be played by itself, so no districam
+library is needed.
 
-Records may be repeated: `ce_id` tells. Leave unread the headers and fields that you do not know: additions are made
-without a new version. Anything else comes as a new topic, `….v2`.
+Records may be repeated; duplicates have the same `ce_id`. Ignore unknown headers and fields: additions do not raise the
+version. Any other change comes as a new topic, `….v2`.
 
 Names that end in `_us` are whole microseconds since 1970, UTC. Every interval is half-open.
 
@@ -40,7 +40,7 @@ Partitions and retention are the defaults; each is a setting of the site.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Message:
-    """A kind of record."""
+    """One kind of record."""
 
     type: str
     title: str
@@ -57,7 +57,7 @@ class _Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Channel:
-    """A topic: what it is for, and what is written there by whom."""
+    """A topic: its purpose, its writers and its messages."""
 
     topic: str
     title: str
@@ -71,7 +71,7 @@ class _Channel:
 
 
 def document() -> dict[str, Any]:
-    """The whole document, as plain values."""
+    """Returns the document as plain values."""
     channels = _channels()
     topics = {topic.name: topic for topic in declared_topics(TopicsSettings())}
     messages = {message.name: _message(message) for channel in channels for message in channel.messages}
@@ -97,7 +97,7 @@ def document() -> dict[str, Any]:
     }
 
 
-# ---- what there is
+# ---- channels and messages
 
 
 def _channels() -> tuple[_Channel, ...]:
@@ -109,16 +109,16 @@ def _footage_channels() -> tuple[_Channel, ...]:
         _Channel(
             topic=names.CAMERAS,
             title="Cameras",
-            description="Every revision of every camera, for ever: read from the start; the last record of a key is "
-            "in force.",
+            description="Every revision of every camera, kept for ever: read from the start; the last record of a key "
+            "applies.",
             senders="districam-cameras",
             messages=(_camera(),),
         ),
         _Channel(
             topic=names.FRAGMENTS,
             title="Video",
-            description="All video, seconds after it was taken, in fragments of 2 s at most, each playable alone. A "
-            "number that is missing in an epoch is a loss; a new epoch is a break in the stream.",
+            description="All video, seconds after it was taken, in fragments of 2 s at most, each playable by itself. "
+            "A missing `ce_seq` in an epoch is a loss; a new epoch is an interruption of the stream.",
             senders="ingest",
             messages=(_fragment(),),
         ),
@@ -132,7 +132,7 @@ def _footage_channels() -> tuple[_Channel, ...]:
         _Channel(
             topic=names.SEGMENTS,
             title="Stored segments",
-            description="Footage that is stored, an object in the bucket each. May come again, and in any order.",
+            description="Stored footage, one record for each object in the bucket. Records may be repeated, and come in any order.",
             senders="recorder",
             messages=(_segment_stored_message(),),
         ),
@@ -144,15 +144,15 @@ def _event_channels() -> tuple[_Channel, ...]:
         _Channel(
             topic=names.STREAMS,
             title="Stream events",
-            description="What happened to each stream, so that whatever is not stored has a cause. The event in force "
-            "is repeated. `districam.footage.expired.v1` stands here in sites that were made before it had a topic of its own.",
+            description="What happened to each stream: the cause of whatever is not stored. The current event is "
+            "repeated. Sites of earlier versions wrote `districam.footage.expired.v1` here, before it had its own topic.",
             senders="ingest, recorder",
             messages=tuple(_event(kind) for kind in STREAM_EVENTS.values()),
         ),
         _Channel(
             topic=names.RETENTION,
             title="Retention",
-            description="What retention has let go of: it is deleted, or soon will be. Said again daily.",
+            description="Footage that retention has expired: it is deleted, or soon will be. Repeated daily.",
             senders="indexer",
             messages=(_event(FootageExpired),),
         ),
@@ -164,14 +164,14 @@ def _operations_channels() -> tuple[_Channel, ...]:
         _Channel(
             topic=names.DEADLETTERS,
             title="Dead letters",
-            description="Records that can never be processed: where they lie and why, never their payload.",
+            description="Records that can never be processed: their position and the reason, never their payload.",
             senders="recorder, indexer",
             messages=(_deadletter(),),
         ),
         _Channel(
             topic=names.CLOCKS,
             title="Clocks",
-            description="How ingest's hosts ask the brokers for the time: it is in the records' own timestamps.",
+            description="Probes by which ingest's hosts read the brokers' clocks, from the records' append times.",
             senders="ingest",
             messages=(_probe(),),
         ),
@@ -283,12 +283,12 @@ def _probe() -> _Message:
         service="ingest",
         event_id="`{instance}/clock/{counter}`.",
         time="`sent_us`.",
-        subject="The process that asks.",
+        subject="The process that sends the probe.",
     )
     return replace(made, key=of_headers.INSTANCE_KEY)
 
 
-# ---- how it is said
+# ---- rendering
 
 
 def _channel(channel: _Channel, topic: Topic) -> Schema:
@@ -310,7 +310,7 @@ def _channel(channel: _Channel, topic: Topic) -> Schema:
 
 
 def _configuration(topic: Topic) -> dict[str, Any]:
-    """The topic's settings; the binding knows some of them as numbers or lists."""
+    """The topic's settings; the binding types some of them as numbers or lists."""
     out: dict[str, Any] = {}
     for name, value in topic.configs.items():
         if name == "cleanup.policy":
@@ -323,7 +323,7 @@ def _configuration(topic: Topic) -> dict[str, Any]:
 def _operation(channel: _Channel) -> Schema:
     return {
         "action": "send",
-        "summary": f"Written by {channel.senders}; read by whoever wants to.",
+        "summary": f"Written by {channel.senders}; read by any consumer.",
         "channel": {"$ref": f"#/channels/{channel.name}"},
         "messages": [{"$ref": f"#/channels/{channel.name}/messages/{message.name}"} for message in channel.messages],
     }

@@ -1,4 +1,4 @@
-"""JSON Schemas of the records' headers: CloudEvents 1.0 attributes in Kafka's binary mode. Every value is UTF-8 text."""
+"""JSON Schemas of the records' headers: CloudEvents 1.0 attributes in Kafka's binary mode, as UTF-8 text."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ _FRAGMENT: dict[str, tuple[str, Schema]] = {
     "ce_height": ("height", {"pattern": _NUMBER}),
     "ce_cameratime": ("camera_start_us", {"pattern": _INSTANT}),
 }
-"""Header → the value's attribute that it carries, and its form."""
+"""Header → the value's attribute that it carries, and its schema."""
 _SOMETIMES = frozenset({"ce_starts", "ce_ends", "ce_lostpackets", "ce_damaged", "ce_cameratime"})
 _STILL_HEADERS: dict[str, tuple[str, Schema]] = {
     name: _FRAGMENT[name] for name in ("ce_epoch", "ce_seq", "ce_width", "ce_height")
@@ -33,29 +33,29 @@ _STILL_HEADERS: dict[str, tuple[str, Schema]] = {
 
 
 def headers_of(kind: str, *, content_type: str, service: str, event_id: str, time: str, subject: str) -> Schema:
-    """The headers of every record of a `ce_type`; `event_id`, `time` and `subject` say what stands there."""
+    """Schema of the headers common to records of a `ce_type`; `event_id`, `time`, `subject` describe their values."""
     source = f"/districam/{SITE_ID.pattern}/{service}"
     return _object(
         {
             "ce_specversion": _text("The version of CloudEvents.", {"const": "1.0"}),
-            "ce_id": _text(f"{event_id} Repeats of a record have the same.", {"minLength": 1}),
-            "ce_source": _text("`/districam/{site}/{service}`: who says it.", {"pattern": source}),
-            "ce_type": _text("What the record is, and which version of it.", {"const": kind}),
+            "ce_id": _text(f"{event_id} Duplicates of a record have the same id.", {"minLength": 1}),
+            "ce_source": _text("`/districam/{site}/{service}`: the sender.", {"pattern": source}),
+            "ce_type": _text("Type and version of the record.", {"const": kind}),
             "ce_subject": _text(f"{subject} Equals the key.", {}),
             "ce_time": _text(f"{time} RFC 3339, UTC, six decimals.", {"pattern": _INSTANT}),
-            "content-type": _text("What the value is.", {"const": content_type}),
+            "content-type": _text("Media type of the value.", {"const": content_type}),
         },
         optional=frozenset(),
     )
 
 
 def fragment_headers(common: Schema) -> Schema:
-    """… and what the headers of a fragment say beside."""
+    """Adds the headers of a fragment."""
     return _extend(common, _FRAGMENT, attribute_docs(FragmentInfo))
 
 
 def still_headers(common: Schema) -> Schema:
-    """… and what the headers of a keyframe's picture say beside."""
+    """Adds the headers of a still."""
     return _extend(common, _STILL_HEADERS, attribute_docs(Still))
 
 
@@ -87,5 +87,5 @@ PARTITION_KEY: Schema = {
     "type": "string",
     "pattern": f"^{_NUMBER}$",
 }
-INSTANCE_KEY: Schema = {"description": "The process that asks.", "type": "string"}
+INSTANCE_KEY: Schema = {"description": "The process that sends the probe.", "type": "string"}
 ANY_KEY: Schema = {"description": "The dead record's key; empty if it had none.", "type": "string"}

@@ -1,6 +1,6 @@
-"""JSON Schemas of what travels as JSON, from the dataclasses that read and write it.
+"""JSON Schemas of the records' JSON values, from the dataclasses that encode and decode them.
 
-They forbid no additional property: an addition is no new version, so a reader must leave unread what it does not know.
+They allow additional properties: additions do not raise the version, so readers must ignore unknown ones.
 """
 
 import inspect
@@ -17,18 +17,18 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PUBLISHED: dict[str, type[Any]] = {
     kind.type: kind for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter, ClockProbe)
 }
-"""`ce_type` → what the value is."""
+"""`ce_type` → class of the value."""
 _NESTED: dict[str, type[Any]] = {"Location": Location}
 _ATTRIBUTE = re.compile(r"    (?P<names>[a-z0-9_]+(?:, [a-z0-9_]+)*): (?P<text>.+)")
 
 
 def summary_of(kind: type[Any]) -> str:
-    """The docstring without its `Attributes:`."""
+    """Returns the docstring without its `Attributes:` section."""
     return " ".join(_doc(kind).split("\nAttributes:")[0].split())
 
 
 def attribute_docs(kind: type[Any]) -> dict[str, str]:
-    """Attribute → what the docstring's `Attributes:` say of it."""
+    """Returns the descriptions from the docstring's `Attributes:` section by attribute."""
     out: dict[str, str] = {}
     named: list[str] = []
     for line in _doc(kind).partition("\nAttributes:\n")[2].splitlines():
@@ -51,20 +51,20 @@ def _sentence(text: str) -> str:
 
 
 def schema_of(kind: type[Any], *, refs: str = "#/$defs/{model}") -> tuple[Schema, dict[str, Schema]]:
-    """The value's schema, and those of what is nested in it, which it refers to by `refs`."""
+    """Returns the value's schema, and the schemas nested in it, referenced by `refs`."""
     made = type_adapter(kind).json_schema(ref_template=refs)
     nested: dict[str, Schema] = made.pop("$defs", {})
     return _described(made, kind), {name: _described(schema, _NESTED[name]) for name, schema in nested.items()}
 
 
 def document_of(kind: type[Any]) -> Schema:
-    """The schema as a document of its own."""
+    """Returns the schema as a self-contained document."""
     schema, nested = schema_of(kind)
     return {"$schema": DIALECT, **schema, **({"$defs": nested} if nested else {})}
 
 
 def _described(schema: Schema, kind: type[Any]) -> Schema:
-    """The schema in our words: what the kind is, what each field means."""
+    """Adds the descriptions of the class and of its fields to the schema."""
     words = attribute_docs(kind)
     properties: dict[str, Schema] = schema["properties"]
     return {

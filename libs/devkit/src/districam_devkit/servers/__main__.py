@@ -1,4 +1,4 @@
-"""`python -m districam_devkit.servers`: run the servers until Ctrl-C, their addresses on standard output as KEY=value."""
+"""`python -m districam_devkit.servers`: runs the servers until Ctrl-C; prints their addresses as KEY=value."""
 
 import argparse
 import asyncio

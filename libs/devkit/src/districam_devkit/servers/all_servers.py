@@ -1,4 +1,4 @@
-"""The three servers together, started and stopped side by side."""
+"""Starts and stops the three servers concurrently."""
 
 import asyncio
 import fcntl
@@ -18,14 +18,14 @@ _S = TypeVar("_S", bound=Server)
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The three, running."""
+    """The three running servers."""
 
     kafka: Broker
     s3: seaweedfs.S3
     redis: valkey.Redis
 
     def environment(self) -> dict[str, str]:
-        """The services' settings that lead to these servers; holds the secret key."""
+        """Returns the services' settings for these servers, including the secret key."""
         settings = {
             "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "DISTRICAM_S3__ENDPOINT": self.s3.url,
@@ -40,9 +40,12 @@ class Servers:
 async def all_running(
     home: Path, *, broker: BrokerOption = "kafka", on_step: OnStep = lambda _name, _state: None
 ) -> AsyncGenerator[Servers]:
-    """All three for the length of a block: data in `home`, logs in `home/logs`. Raises ServerUnavailable; then none is left.
+    """Runs all three servers: data in `home`, logs in `home/logs`.
 
-    `on_step` is told of each server's state: starting, ready, stopping, stopped.
+    `on_step` gets each server's state: starting, ready, stopping, stopped.
+
+    Raises:
+        ServerUnavailable: one does not start; the others have been stopped.
     """
     with _locked_home(home) as folder:
         async with AsyncExitStack() as stack:
@@ -78,7 +81,7 @@ async def _enter(stack: AsyncExitStack, name: str, server: AbstractAsyncContextM
 
 @asynccontextmanager
 async def _broker(home: Path, logs: Path, option: BrokerOption, on_step: OnStep) -> AsyncGenerator[Broker]:
-    """The broker that is wanted, or the one that can be had."""
+    """Runs the requested broker, or with `auto` the available one."""
     installation, kafka_missing = await _prepared(option, on_step)
     choice = choose_broker(option, kafka_missing=kafka_missing, tansu_missing=_tansu_missing())
     if choice.kind == "kafka":
@@ -86,7 +89,7 @@ async def _broker(home: Path, logs: Path, option: BrokerOption, on_step: OnStep)
             yield broker
         return
     if option == "auto":
-        on_step("kafka", f"Apache Kafka is not to be had. {(kafka_missing or '').splitlines()[0]}")
+        on_step("kafka", f"Apache Kafka is not available. {(kafka_missing or '').splitlines()[0]}")
     on_step("kafka", choice.note)
     async with tansu.running(home, log_dir=logs) as broker:
         yield broker
@@ -122,7 +125,7 @@ async def _stop(servers: list[Server], names: list[str], on_step: OnStep) -> Non
 
 @contextmanager
 def _locked_home(home: Path) -> Generator[Path]:
-    """The folder, made, absolute, and locked: two sets of servers on the same data would spoil it."""
+    """Yields the folder, created and locked, since two sets of servers on one folder corrupt the data."""
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True)
     with Path(home, ".lock").open("w") as lock:

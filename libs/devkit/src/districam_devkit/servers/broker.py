@@ -1,4 +1,4 @@
-"""The Kafka broker, whichever it is: what all of them have in common, and which one to start."""
+"""What all Kafka brokers have in common, and the choice of the one to start."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from districam_devkit.servers.process import Server, ServerUnavailable
 BrokerOption = Literal["kafka", "auto", "tansu"]
 
 TANSU_NOTE = (
-    "the broker is tansu, a stand-in: no idempotent producer (repeats are possible), no broker timestamps, "
+    "the broker is tansu, a replacement for Kafka: no idempotent producer (duplicates are possible), no broker timestamps, "
     "no retention, and everything is in memory: it does not survive a restart"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Broker(Server):
-    """A broker that runs. `note` says in one line what does not hold with it; empty for Apache Kafka."""
+    """A running broker. `note` says in one line how it differs from Apache Kafka; empty for Apache Kafka."""
 
     bootstrap_servers: str
     idempotent: bool
@@ -28,16 +28,19 @@ class Broker(Server):
 
 @dataclass(frozen=True, slots=True)
 class BrokerChoice:
-    """What to start, and what does not hold with it."""
+    """The broker to start, and in `note` how it differs from Apache Kafka."""
 
     kind: Literal["kafka", "tansu"]
     note: str
 
 
 def choose_broker(option: BrokerOption, *, kafka_missing: str | None, tansu_missing: str | None) -> BrokerChoice:
-    """Which broker to start, given what each lacks on this machine (None: nothing). Raises ServerUnavailable.
+    """Chooses the broker, given what each lacks on this machine (None: nothing).
 
-    Only `auto` puts up with the stand-in, and says why.
+    Only `auto` accepts tansu as a replacement for Apache Kafka, with a note.
+
+    Raises:
+        ServerUnavailable: the requested broker is not available.
     """
     if option != "tansu" and kafka_missing is None:
         return BrokerChoice("kafka", "")
@@ -50,9 +53,11 @@ def choose_broker(option: BrokerOption, *, kafka_missing: str | None, tansu_miss
 
 
 async def is_responding(bootstrap_servers: str) -> bool:
-    """Whether the broker tells a client who it is, so that topics can be created. Raises OSError if not."""
+    """Whether the broker answers a metadata request. Raises OSError if it does not."""
     host, port = bootstrap_servers.split(":")
-    _, writer = await asyncio.open_connection(host, int(port))  # aiokafka would log each refusal
+    _, writer = await asyncio.open_connection(
+        host, int(port)
+    )  # checked first because aiokafka logs every refused connection
     writer.close()
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=2000)
     try:

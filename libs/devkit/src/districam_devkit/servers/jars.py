@@ -1,4 +1,4 @@
-"""Kafka's jars: fetched by Maven once, kept in the user's cache."""
+"""Kafka's jars: fetched once by Maven, kept in the user's cache."""
 
 import asyncio
 import os
@@ -14,13 +14,13 @@ _FETCH_TIMEOUT_S = 600
 
 
 def cache_dir() -> Path:
-    """Where the jars of this version are, or will be."""
+    """Returns the folder of this version's jars, whether or not it exists yet."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base, "districam", f"kafka-{KAFKA_VERSION}")
 
 
 async def jars(on_step: OnStep) -> Path:
-    """The folder with Kafka's jars, fetched if need be. Raises ServerUnavailable if Maven or its registry is not to be had."""
+    """Returns the folder of Kafka's jars, fetched if missing. Raises ServerUnavailable without Maven or registry."""
     folder = cache_dir()
     if folder.is_dir():
         return folder
@@ -85,6 +85,6 @@ def _failure_message(code: int | str, log: str) -> str:
 def _move_into_place(fetched: Path, folder: Path) -> None:
     try:
         fetched.rename(folder)
-    except OSError:  # another process was quicker: its jars are as good
+    except OSError:  # another process has put the same jars there meanwhile
         if not folder.is_dir():
             raise

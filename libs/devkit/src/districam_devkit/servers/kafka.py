@@ -1,4 +1,4 @@
-"""Apache Kafka, one node or some that are broker and controller at once, data on disk."""
+"""Apache Kafka in KRaft mode: one node, or several that are broker and controller at once; data on disk."""
 
 import asyncio
 import base64
@@ -12,11 +12,11 @@ from districam_devkit.servers import broker, java, ports, process
 from districam_devkit.servers.jars import KAFKA_VERSION, jars
 from districam_devkit.servers.process import OnStep, ProcessSpec, ServerUnavailable
 
-_MAX_RECORD_BYTES = (9 << 20) + (64 << 10)  # the largest record of any topic, and its batch's overhead
+_MAX_RECORD_BYTES = (9 << 20) + (64 << 10)  # the largest record of any topic, plus its batch's overhead
 _FORMAT_TIMEOUT_S = 60
 _JVM = (
     *("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"),
-    *("-XX:TieredStopAtLevel=1", "-Xshare:auto"),  # starts quicker
+    *("-XX:TieredStopAtLevel=1", "-Xshare:auto"),  # shorter start-up time
     *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"),
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 )
@@ -24,7 +24,7 @@ _JVM = (
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What Kafka runs with: a Java runtime and the folder of its jars."""
+    """A Java runtime and the folder of Kafka's jars."""
 
     java: Path
     jars: Path
@@ -34,14 +34,14 @@ class Installation:
 
 
 async def find_installation(on_step: OnStep) -> Installation:
-    """Find Java and the jars; fetch these if need be. Raises ServerUnavailable."""
+    """Finds Java and the jars, fetching the jars if missing. Raises ServerUnavailable."""
     found = await asyncio.to_thread(java.find)
     return Installation(found, await jars(on_step))
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraListener:
-    """A second way in, through something else: it listens on `listen_port` and tells who comes to use `advertised_port`."""
+    """A second listener, reached through a proxy: it listens on `listen_port` and advertises `advertised_port`."""
 
     listen_port: int
     advertised_port: int
@@ -49,7 +49,7 @@ class ExtraListener:
 
 @dataclass(frozen=True, slots=True)
 class ClusterNode:
-    """Which node of a cluster it is; `controller_ports`: ports of the controllers of all nodes, by id from 1 on."""
+    """One node of a cluster; `controller_ports`: controller ports of all nodes, by id from 1 on."""
 
     node_id: int
     controller_ports: Sequence[int]
@@ -66,7 +66,7 @@ def broker_properties(
     extra_listeners: Sequence[ExtraListener] = (),
     node: ClusterNode | None = None,
 ) -> dict[str, str]:
-    """The broker's settings: quick to start and to forgive, durable as a single node can be, little disk."""
+    """Returns the broker's settings: fast start and failover, durable for a single node, little disk space."""
     node = node or ClusterNode(1, [controller_port])
     names = [f"DETOUR{number}" for number in range(len(extra_listeners))]
     listen = [f"{n}://{ports.HOST}:{d.listen_port}" for n, d in zip(names, extra_listeners, strict=True)]
@@ -97,14 +97,14 @@ def broker_properties(
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "group.initial.rebalance.delay.ms": "0",
-        # After a kill the controller waits for the old self's session to end before it lets the broker in again.
+        # After a kill the controller waits for the old broker session to time out before it admits the broker again.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
-        # Small segments, looked at often: a short retention takes effect within seconds.
+        # Small segments, checked often, so that a short retention takes effect within seconds.
         "log.segment.bytes": str(128 << 20),
         "log.initial.task.delay.ms": "5000",
         "log.retention.check.interval.ms": "10000",
-        "log.cleaner.dedupe.buffer.size": str(8 << 20),  # of the heap; 128 MiB otherwise
+        "log.cleaner.dedupe.buffer.size": str(8 << 20),  # the default of 128 MiB does not fit the heap
         "num.io.threads": "4",
         "num.network.threads": "2",
         "background.threads": "4",
@@ -120,7 +120,7 @@ async def running(
     installation: Installation | None = None,
     extra_listeners: Sequence[ExtraListener] = (),
 ) -> AsyncGenerator[broker.Broker]:
-    """Kafka for the length of a block, its data in `home`, which is formatted if new. Raises ServerUnavailable."""
+    """Runs Kafka with its data in `home`, formatted if new. Raises ServerUnavailable."""
     found = installation or await find_installation(lambda _name, _state: None)
     async with ports.retry_on_taken_port(
         lambda: [port, *ports.pick_free_ports(1)] if port else ports.pick_free_ports(2),
@@ -150,10 +150,10 @@ async def _on(
 async def cluster(
     home: Path, *, log_dir: Path, environments: Sequence[Mapping[str, str]]
 ) -> AsyncGenerator[list[broker.Broker]]:
-    """A node for each of `environments`, which is its own, for the length of a block; new data in `home`.
+    """Runs one node for each of `environments` (its environment variables), with new data in `home`.
 
     Raises:
-        ServerUnavailable: one does not come up.
+        ServerUnavailable: a node does not start.
     """
     installation = await find_installation(lambda _name, _state: None)
     count, cluster_id = len(environments), _cluster_id()
@@ -177,7 +177,7 @@ async def cluster(
             return await stack.enter_async_context(started)
 
         try:
-            async with asyncio.TaskGroup() as tasks:  # a node is ready once most of them are there
+            async with asyncio.TaskGroup() as tasks:  # started concurrently: a node is ready only once a majority is up
                 starting = [tasks.create_task(start(node)) for node in range(1, count + 1)]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None

@@ -1,6 +1,6 @@
-"""Becomes another program that dies with its parent. Run as a script: `python -I -S launch.py PARENT_PID PROGRAM ARG…`.
+"""Replaces itself by a program that dies with its parent: `python -I -S launch.py PARENT_PID PROGRAM ARG…`.
 
-A program of its own rather than `preexec_fn`, which may deadlock in a parent that has threads. Standard library only.
+It is a separate program because `preexec_fn` may deadlock in a parent with threads. Standard library only.
 """
 
 import ctypes
@@ -8,16 +8,16 @@ import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # prctl(2); kept over execve
+_PR_SET_PDEATHSIG = 1  # prctl(2); preserved across execve
 
 
 def main(parent_pid: int, argv: list[str]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # it died before the line above: nobody would tell us
+        if os.getppid() != parent_pid:  # the parent died before prctl: no signal will come
             sys.exit("the parent is gone")
     try:
-        os.execvp(argv[0], argv)  # noqa: S606  # no shell is the point
+        os.execvp(argv[0], argv)  # noqa: S606  # runs the program without a shell
     except OSError as error:
         sys.exit(f"{argv[0]}: {error.strerror}")
 

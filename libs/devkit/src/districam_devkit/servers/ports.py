@@ -1,4 +1,4 @@
-"""Loopback ports: which are free."""
+"""Chooses free loopback ports."""
 
 import random
 import socket
@@ -11,13 +11,13 @@ from districam_devkit.servers.process import ServerUnavailable
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
-# Below the range from which Linux takes ports for outgoing connections (32768–60999): none is taken between choice and use.
-# Room above for companions that are 10000 higher.
+# Below Linux's range of ephemeral ports (32768–60999), so that no outgoing connection takes one between choice and use.
+# Room above for companion ports that are 10000 higher.
 _RANGE = range(11_000, 22_000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server may listen on the port of 127.0.0.1 now (connections in TIME_WAIT do not matter)."""
+    """Whether a server can listen on the port of 127.0.0.1 now; connections in TIME_WAIT do not prevent it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -29,7 +29,7 @@ def is_free(port: int) -> bool:
 
 
 def pick_free_ports(count: int, *, companion_offset: int = 0) -> list[int]:
-    """Distinct free ports; with `companion_offset`, `port + companion` is free as well. Raises ServerUnavailable."""
+    """Returns distinct free ports; `port + companion_offset` is free as well. Raises ServerUnavailable."""
     found: list[int] = []
     for port in random.sample(_RANGE, len(_RANGE)):
         if is_free(port) and is_free(port + companion_offset):
@@ -40,7 +40,7 @@ def pick_free_ports(count: int, *, companion_offset: int = 0) -> list[int]:
 
 
 def require_free(name: str, ports: Sequence[int]) -> None:
-    """Raises ServerUnavailable that names the ports that something else holds."""
+    """Raises ServerUnavailable that names the ports in use."""
     if taken := [str(port) for port in ports if not is_free(port)]:
         raise ServerUnavailable(
             f"{name} cannot listen on {HOST}: port {', '.join(taken)} is taken. End what holds it, or choose another."
@@ -51,10 +51,10 @@ def require_free(name: str, ports: Sequence[int]) -> None:
 async def retry_on_taken_port(
     choose_ports: Callable[[], list[int]], start: Callable[[list[int]], AbstractAsyncContextManager[T]]
 ) -> AsyncGenerator[T]:
-    """A server on the ports that `choose_ports` gives; if something took one before the server could, on those that it gives then, once.
+    """Starts a server on the ports of `choose_ports`; if one was taken meanwhile, tries once more.
 
     Raises:
-        ServerUnavailable: it cannot be had, for another reason or a second time.
+        ServerUnavailable: it does not start for another reason, or a second time.
     """
     async with AsyncExitStack() as stack:
         chosen = choose_ports()

@@ -1,4 +1,4 @@
-"""A server as a child process: its log in a file, ready before it is used, gone when its block or its parent ends."""
+"""A server as a child process: it logs to a file, is ready before it is used, and ends with its block or its parent."""
 
 import asyncio
 import os
@@ -17,23 +17,23 @@ _KILL_TIMEOUT_S = 10
 _LOG_TAIL_LINES = 15
 
 OnStep = Callable[[str, str], None]
-"""Told of progress: (server's name, what it is doing now)."""
+"""Callback for progress: (server's name, its state)."""
 
 
 def dies_with_parent(*argv: str) -> tuple[str, ...]:
-    """The command line of a program that is killed when this process ends, however that comes (`launch`; Linux alone)."""
+    """Returns a command line whose program is killed when this process ends in any way (`launch`; Linux only)."""
     return (sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), *argv)
 
 
-class ServerUnavailable(Exception):  # it is a state of the machine; the message says what would help
-    """A server cannot be had here: what is missing, and how to get it."""
+class ServerUnavailable(Exception):  # the name is a state of the machine; the message says what would help
+    """A server is not available here; the message says what is missing and how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """What to run. `env` is added to the parent's environment: secrets go there, never into `argv`.
 
-    `is_ready` may raise OSError for "not yet". `stop_s` is how long SIGTERM is given before SIGKILL.
+    `is_ready` may raise OSError for "not yet". SIGKILL follows SIGTERM after `stop_s`.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ProcessSpec:
 
 
 class Child:
-    """A program that may be killed and started again within its block; see `running`."""
+    """A program that can be killed and restarted within its block; see `running`."""
 
     def __init__(self, program: ProcessSpec):
         self._program = program
@@ -56,11 +56,14 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """Start with the same arguments and data, until it is ready. Raises ServerUnavailable; then nothing is left running."""
+        """Starts with the same arguments and data; returns when ready.
+
+        Raises:
+            ServerUnavailable: it does not become ready; it has been killed.
+        """
         if self.pid is not None:
             raise RuntimeError(f"{self._program.name} runs already")
         await self._spawn()
@@ -71,12 +74,12 @@ class Child:
             raise
 
     async def kill(self) -> None:
-        """SIGKILL it with all its children; returns when it is gone."""
+        """Sends SIGKILL to its process group; returns when it has ended."""
         self.signal(signal.SIGKILL)
         await self._wait_for_exit(_KILL_TIMEOUT_S)
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL after `stop_s` or if this wait is cancelled."""
+        """Sends SIGTERM, then SIGKILL after `stop_s` or if this wait is cancelled."""
         self.signal(signal.SIGTERM)
         try:
             await self._wait_for_exit(self._program.stop_s)
@@ -97,14 +100,14 @@ class Child:
                 stderr=subprocess.STDOUT,
                 cwd=program.folder,
                 env={**os.environ, **program.env},
-                start_new_session=True,  # Ctrl-C is for the parent, which stops its children in its own order
+                start_new_session=True,  # Ctrl-C reaches the parent only, which stops its children in order
             )
 
     async def _until_ready(self) -> None:
         program = self._program
         try:
             async with asyncio.timeout(program.ready_s):
-                while not await self._probe():  # noqa: ASYNC110  # nothing but asking tells
+                while not await self._probe():  # noqa: ASYNC110  # readiness can only be polled
                     await asyncio.sleep(_PROBE_INTERVAL_S)
         except TimeoutError:
             raise self._failure(f"was not ready within {program.ready_s:g} s") from None
@@ -116,7 +119,7 @@ class Child:
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 return await self._program.is_ready()
-        except OSError:  # TimeoutError is one
+        except OSError:  # includes TimeoutError
             return False
 
     def _failure(self, what: str) -> ServerUnavailable:
@@ -127,7 +130,7 @@ class Child:
         return ServerUnavailable(f"{self._program.name} {what}. The end of {self._program.log_path}:\n{log_tail}")
 
     def signal(self, number: signal.Signals) -> None:
-        """To it and all its children, such as SIGSTOP and SIGCONT."""
+        """Sends a signal such as SIGSTOP to its process group."""
         if self.pid is not None:
             os.killpg(self.pid, number)
 
@@ -139,7 +142,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: who it is, and the means to hurt it."""
+    """A running server: its address and version, and means to kill and restart it."""
 
     name: str
     version: str
@@ -147,23 +150,22 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
         return self.child.pid
 
     async def kill(self) -> None:
-        """SIGKILL; what was not on its way to the disk is lost, as in a crash."""
+        """Sends SIGKILL; as in a crash, data not yet handed to the operating system is lost."""
         await self.child.kill()
 
     async def restart(self) -> None:
-        """After `kill`: the same data, the same ports; returns when it is ready."""
+        """Starts it again after `kill` on the same data and ports; returns when it is ready."""
         await self.child.start()
 
 
 @asynccontextmanager
 async def running(program: ProcessSpec) -> AsyncGenerator[Child]:
-    """Run a program for the length of a block, its log begun anew. Raises ServerUnavailable with the log's end.
+    """Runs a program, with a new log. Raises ServerUnavailable with the end of the log.
 
-    On Linux it dies with the thread that runs this event loop, whatever ends that (PR_SET_PDEATHSIG).
+    On Linux the program also dies with the thread that runs this event loop (PR_SET_PDEATHSIG).
     """
     program.folder.mkdir(parents=True, exist_ok=True)
     program.log_path.unlink(missing_ok=True)

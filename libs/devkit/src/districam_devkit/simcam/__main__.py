@@ -1,4 +1,4 @@
-"""`districam-simcam`: simulated RTSP cameras until SIGTERM or SIGINT."""
+"""`districam-simcam`: runs simulated RTSP cameras until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -44,14 +44,14 @@ class _Spec:
 
 
 def default_cameras(count: int) -> list[SimCamera]:
-    """cam-001 and cam-002 show real footage, the others generated 1080p25 at 2.5 Mbit/s."""
+    """cam-001 and cam-002 play real footage, the others a generated 1080p25 clip at 2.5 Mbit/s."""
     clips: list[ClipSource] = [Footage("bigbuckbunny"), Footage("bikes")]
     clips += [Generated()] * max(0, count - len(clips))
     return [SimCamera(f"cam-{index + 1:03d}", clip) for index, clip in enumerate(clips[:count])]
 
 
 def read_spec(path: Path) -> tuple[list[SimCamera], list[Fault]]:
-    """Raises ValueError (pydantic's ValidationError is one)."""
+    """Reads the JSON file of `--spec` (see `_Spec`). Raises ValueError (pydantic's ValidationError is one)."""
     spec = TypeAdapter(_Spec).validate_json(path.read_bytes())
     cameras = [
         SimCamera(
@@ -79,7 +79,7 @@ async def serve(
     cache: Path,
     credentials: Credentials | None,
 ) -> None:
-    """Until SIGTERM or SIGINT; prints one line of JSON when the cameras can be connected to."""
+    """Runs the cameras until SIGTERM or SIGINT; prints one line of JSON once they accept connections."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

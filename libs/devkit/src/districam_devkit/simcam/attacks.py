@@ -1,4 +1,4 @@
-"""What a camera does that means harm: answers and media that no honest one sends. Pure; `Fault` says what each kind is."""
+"""Responses and media of a malicious camera. Pure; `Fault` describes each kind."""
 
 import random
 import struct
@@ -21,20 +21,20 @@ RESPONSE_ATTACKS: Final[frozenset[str]] = frozenset(get_args(ResponseAttack))
 MEDIA_ATTACKS: Final[tuple[MediaAttack, ...]] = get_args(MediaAttack)
 
 CHUNK: Final = b"X-Header: " + b"x" * 65_526 + b"\r\n"
-"""Of what has no end."""
+"""Repeated without end by endless responses."""
 OTHER_HOST_URL: Final = "rtsp://localhost:1/elsewhere"
-"""Another host by its name, and nobody is there."""
+"""A redirect to another host by name, where nothing listens."""
 LATE_S, LATE_INTERVAL_S, LATE_BYTES = 1.5, 14.0, 200_000
 TINY_FRAGMENTS, TINY_PICTURES, NAL_UNITS, FRAGMENTS, SENDER_REPORTS = 16_000, 12_000, 250_000, 250, 500
-"""So many a picture's time: some 300 kB."""
+"""Units sent within the time of one picture, about 300 kB."""
 _UNITS_A_PACKET: Final = 4_000
 _PACKET: Final = np.dtype([("head", "V6"), ("seq", ">u2"), ("timestamp", ">u4"), ("ssrc", ">u4"), ("payload", "V2")])
-"""Interleaved, with a payload of two bytes."""
+"""An interleaved RTP packet with a payload of two bytes."""
 _BANNER: Final = "Cam\u202e" + "B" * 3_900
 
 
 def attack_response(kind: str | None, method: str, cseq: str, *, authorization: str) -> bytes | None:
-    """What is answered in the place of what was asked for. Some has no end: it goes on with `CHUNK` (see `is_endless`)."""
+    """Returns the response that replaces the honest one, or None. `CHUNK` follows an endless one (see `is_endless`)."""
     first = f"RTSP/1.0 %s\r\nCSeq: {cseq}\r\n"
     wanted_scheme = {"DESCRIBE": "Digest", "SETUP": "Basic"}.get(method)
     if kind == "downgrade" and wanted_scheme is not None and not authorization.startswith(wanted_scheme):
@@ -50,12 +50,12 @@ def attack_response(kind: str | None, method: str, cseq: str, *, authorization: 
 
 
 def with_long_banner(response: bytes) -> bytes:
-    """The same answer of a camera that makes much of its name."""
+    """Returns the same response with a very long `Server` header."""
     return response.replace(b"Server: simcam", b"Server: " + _BANNER.encode())
 
 
 def is_endless(kind: str | None, method: str) -> bool:
-    """Whether the answer goes on with `CHUNK` for ever."""
+    """Whether the response continues with `CHUNK` for ever."""
     return kind in {"endless", "length"} and method == "DESCRIBE"
 
 
@@ -64,7 +64,8 @@ class AttackStream:
     """One connection's media under an attack, from its first picture on.
 
     Args:
-        sets, keyframe: H.264 parameter sets, and NAL units of a keyframe.
+        sets: H.264 parameter sets.
+        keyframe: NAL units of a keyframe.
     """
 
     rtp_channel: int
@@ -77,7 +78,7 @@ class AttackStream:
     _rng: random.Random = field(default_factory=lambda: random.Random(1))
 
     def next_interval(self, kind: MediaAttack, elapsed_s: float, interval_s: float) -> bytes:
-        """What is sent in the time of one picture, so long after the connection began."""
+        """Returns what is sent in the time of one picture, `elapsed_s` after the connection began."""
         made: dict[MediaAttack, Callable[[], bytes]] = {
             "epochs": lambda: self._picture(self._changed_parameter_sets(), self.keyframe, elapsed_s),
             "late": lambda: self._late(elapsed_s),
@@ -107,7 +108,7 @@ class AttackStream:
         return self.sets[0], self.sets[1] + struct.pack(">H", self._number & 0xFFFF | 1) + b"\x80"
 
     def _late(self, elapsed_s: float) -> bytes:
-        """Normal for a second; then an encoder's pause that the timestamps do not show, and much that is late by it."""
+        """After a normal second, an encoder pause that timestamps do not show; later data is late by its length."""
         at_s = elapsed_s % LATE_INTERVAL_S
         if at_s < 1:
             return self._picture(self.sets, self.keyframe, elapsed_s)
@@ -119,17 +120,17 @@ class AttackStream:
         return [b"\x18" + b"\0\x01\x09" * _UNITS_A_PACKET] * (NAL_UNITS // _UNITS_A_PACKET)
 
     def _open_fragment(self) -> bytes:
-        """The beginning of a NAL unit in pieces, once."""
+        """The start of a fragmented NAL unit, once."""
         return b"" if self._number else self._packets([b"\x7c\x85\x88"], 0)
 
     def _tiny_pictures(self, elapsed_s: float, interval_s: float) -> bytes:
-        """Each packet is a picture, and a keyframe."""
+        """A picture in each packet, each a keyframe."""
         first = b"" if self._number else self._picture(self.sets, self.keyframe, elapsed_s)
         at_s = elapsed_s + interval_s * np.arange(1, TINY_PICTURES + 1) / TINY_PICTURES
         return first + self._alike(b"\x65\x88", at_s * rtp.CLOCK_HZ)
 
     def _alike(self, payload: bytes, timestamps: "NDArray[np.float64]") -> bytes:
-        """Packets of the same two bytes; made at once, since thousands are wanted."""
+        """Builds packets with the same two-byte payload, vectorized because thousands are needed."""
         packets = np.zeros(len(timestamps), _PACKET)
         packets["head"] = b"$%c\0\x0e\x80%c" % (self.rtp_channel, rtp.PAYLOAD_TYPE)
         packets["seq"] = (self._seq + np.arange(len(timestamps))) & 0xFFFF
@@ -139,7 +140,7 @@ class AttackStream:
         return packets.tobytes()
 
     def _reports(self, elapsed_s: float) -> bytes:
-        """Sender reports with any clock, and a compound packet of thousands of nothing, beside pictures."""
+        """Sender reports with random clocks and a compound packet of thousands of empty reports, besides pictures."""
         reports = b"".join(
             rtp.sender_report(
                 channel=self.rtcp_channel,
@@ -160,8 +161,13 @@ def _ticks(at_s: float) -> int:
 
 
 def sps(width: int, height: int) -> bytes:
-    """A sequence parameter set of H.264's Baseline profile (section 7.3.2.1.1); sides are multiples of 16."""
-    exponential = [0, 0, 2, 1]  # id, frame numbers, picture order, reference frames
+    """Returns a sequence parameter set of H.264's Baseline profile (7.3.2.1.1); sides are multiples of 16."""
+    exponential = [
+        0,
+        0,
+        2,
+        1,
+    ]  # seq_parameter_set_id, log2_max_frame_num_minus4, pic_order_cnt_type, max_num_ref_frames
     bits = "".join(map(_golomb, exponential)) + "0"
     bits += _golomb(width // 16 - 1) + _golomb(height // 16 - 1) + "11" + "00" + "1"
     bits += "0" * (-len(bits) % 8)
@@ -169,6 +175,6 @@ def sps(width: int, height: int) -> bytes:
 
 
 def _golomb(value: int) -> str:
-    """Exp-Golomb code (section 9.1)."""
+    """ue(v): unsigned Exp-Golomb code (H.264, 9.1)."""
     digits = f"{value + 1:b}"
     return "0" * (len(digits) - 1) + digits

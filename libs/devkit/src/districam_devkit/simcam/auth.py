@@ -1,4 +1,4 @@
-"""Basic and Digest authentication of RTSP requests. Pure. RFC 7617, 2617 and 7616."""
+"""Basic and Digest authentication of RTSP requests (RFC 7617, 2617 and 7616). Pure."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who may watch, and how the cameras ask for it. Without `qop` Digest is that of RFC 2069."""
+    """User, password and scheme that the cameras require. Without `qop`, Digest is that of RFC 2069."""
 
     user: str
     password: str = field(repr=False)
@@ -28,7 +28,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What a client says in a Digest header (RFC 7616, 3.4)."""
+    """Fields of a client's Digest header (RFC 7616, 3.4)."""
 
     username: str
     realm: str
@@ -40,7 +40,7 @@ class Digest:
 
 
 def challenges(credentials: Credentials, nonce: str, quirks: Collection[str] = ()) -> list[str]:
-    """Values of `WWW-Authenticate`, one a scheme, in the camera's order of preference."""
+    """Returns the values of `WWW-Authenticate`, one per scheme, in the camera's order of preference."""
     qop = ', qop="auth"' if credentials.qop else ""
     realm = realm_of(quirks)
     digest = f'Digest realm="{realm}", nonce="{nonce}", algorithm={credentials.algorithm}{qop}'
@@ -52,14 +52,14 @@ def challenges(credentials: Credentials, nonce: str, quirks: Collection[str] = (
 
 
 def realm_of(quirks: Collection[str]) -> str:
-    """What the user name is good for."""
+    """Returns the realm of the challenges."""
     return "Login to IP Camera(C2189), 1" if "terse-challenge" in quirks else REALM
 
 
 def is_authorized(
     credentials: Credentials, header: str, *, method: str, nonce: str, quirks: Collection[str] = ()
 ) -> bool:
-    """Whether an `Authorization` value proves the password. `nonce` is the one that this connection was given."""
+    """Whether an `Authorization` value proves the password. `nonce` is the one issued to this connection."""
     scheme, _, rest = header.partition(" ")
     if scheme.lower() not in credentials.schemes or (scheme.lower() == "basic" and "basic-refused" in quirks):
         return False
@@ -84,7 +84,7 @@ def is_authorized(
 
 
 def digest_response(digest: Digest, password: str, method: str, algorithm: Algorithm = "MD5") -> str:
-    """The `response` that proves the password (RFC 7616, 3.4.1; without qop RFC 2069)."""
+    """Returns the `response` that proves the password (RFC 7616, 3.4.1; without qop RFC 2069)."""
     secret = _hash(algorithm, (digest.username, digest.realm, password))
     request = _hash(algorithm, (method, digest.uri))
     if digest.qop is None:

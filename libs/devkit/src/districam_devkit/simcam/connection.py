@@ -19,12 +19,12 @@ from districam_devkit.simcam.udp_transport import UdpTransport
 
 SESSION_TIMEOUT_S = 60
 ADVERTISED_SHORT_TIMEOUT_S = 4
-"""What is said with `short-timeout`; a session lasts as long as without."""
+"""The timeout that `short-timeout` advertises; sessions still last SESSION_TIMEOUT_S."""
 DRIP_INTERVAL_S = 0.05
 EARLY_MEDIA_S = 0.3
-"""So long before the response to PLAY comes what was asked for, with `early-media`."""
+"""With `early-media`, media starts this long before the response to PLAY."""
 MAX_NONCE_USES = 2
-"""With `short-nonce` a nonce is good for so many requests."""
+"""With `short-nonce`, a nonce is valid for this many requests."""
 REDIRECT_PATH = "moved"
 _POLL_S = 0.01
 
@@ -32,7 +32,7 @@ log = structlog.get_logger("simcam")
 
 
 class Connection(asyncio.Protocol):
-    """It counts its bytes, so that the camera knows which access units have left (see Wire)."""
+    """Counts its bytes, so that the camera knows which access units have left (see MediaTransport)."""
 
     def __init__(self, number: int, cameras: Mapping[str, LiveCamera], credentials: Credentials | None) -> None:
         self.number = number
@@ -66,12 +66,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def camera_id(self) -> str | None:
-        """The camera that it has been set up for."""
+        """The id of the camera that it has been set up for."""
         return self._camera.camera_id if self._camera else None
 
     @property
     def flushed_bytes(self) -> int:
-        """Once closed: as last known, since a transport that is closed has forgotten its buffer."""
+        """Bytes that have left this process; once closed, the last known value (the transport's buffer is gone)."""
         if self._transport is not None and not self.is_closed:
             self._flushed_bytes = max(self._flushed_bytes, self.written_bytes - self._transport.get_write_buffer_size())
         return self._flushed_bytes
@@ -84,28 +84,28 @@ class Connection(asyncio.Protocol):
         return True
 
     def abort(self) -> None:
-        """The client sees the end of the stream after what has already left this process."""
+        """Closes the connection; the client gets what has already left this process."""
         if self._transport is None or self.is_closed:
             return
-        _ = self.flushed_bytes  # the last look at the buffer
+        _ = self.flushed_bytes  # reads the buffer size for the last time
         self.is_closed = True
         self._transport.abort()
         self._leave()
 
     async def flush_and_close(self, timeout_s: float) -> None:
-        """Flush, half-close, wait for the client to close; abort what takes longer.
+        """Flushes, half-closes and waits for the client to close; aborts after `timeout_s`.
 
-        Closing at once could make the system reset the connection and take back what the client has not read yet.
+        Closing at once could reset the connection and discard data that the client has not read yet.
         """
-        if self._transport is None:  # its TLS handshake has failed: asyncio tells a protocol nothing of that
+        if self._transport is None:  # TLS handshake failed: asyncio does not call the protocol
             return
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.is_closed and self.flushed_bytes < self.written_bytes:  # noqa: ASYNC110  # transports tell no event
+                while not self.is_closed and self.flushed_bytes < self.written_bytes:  # noqa: ASYNC110  # transports have no event for this
                     await asyncio.sleep(_POLL_S)
                 self._is_closing = True
                 if not self.is_closed:
-                    half = self._transport.can_write_eof()  # TLS has no half-closed connections
+                    half = self._transport.can_write_eof()  # TLS cannot half-close
                     (self._transport.write_eof if half else self._transport.close)()
                 await self.closed.wait()
         except TimeoutError:
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             for request in self._reader.feed(data):
                 self._handle_request(request)
         except ProtocolError as error:
-            log.info("request not understood", connection=self.number, error=str(error))
+            log.info("invalid request", connection=self.number, error=str(error))
             self.write(protocol.response(400, "0"))
             self._close()
 
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None and not self.is_closed:  # closed in order, after the buffer
+        if exc is None and not self.is_closed:  # closed in order, after the buffer was flushed
             self._flushed_bytes = self.written_bytes
         self.is_closed = True
         self.closed.set()
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _starts_stale_session(self, request: Request, camera: LiveCamera | None) -> bool:
-        """Whether with this request the session of a client that has long been gone goes on, over this connection."""
+        """Whether with this request an old client's session resumes over this connection (quirk `stale-session`)."""
         has_one = "stale-session" in _quirks(camera) and self._stale is None
         if camera is None or not has_one or request.method != "DESCRIBE":
             return False
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
             loop.call_later(index * DRIP_INTERVAL_S, self.write, data[index : index + 1])
 
     def _go_on_for_ever(self) -> None:
-        """As fast as the other side reads, 6 MB a second at most."""
+        """Writes `CHUNK` as fast as the client reads, at most 6 MB/s."""
         if self.is_closed or self._is_closing:
             return
         if self.written_bytes - self.flushed_bytes < len(attacks.CHUNK):
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         return protocol.response(status, cseq_sent, headers, quirks=quirks)
 
     def _refusal(self, request: Request) -> tuple[int, Sequence[tuple[str, str]]] | None:
-        """Status and headers of the response to what is not done."""
+        """Status and headers of the error response, or None if the request is accepted."""
         camera = self._cameras.get(request.camera_id, self._camera)
         quirks = _quirks(camera)
         if request.method not in self._methods:
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         return challenges(self._credentials, self._nonce, quirks)
 
     def _is_unauthorized(self, request: Request, quirks: Collection[str]) -> bool:
-        """Whether the request lacks what proves the password; with `short-nonce` also if its nonce is used up."""
+        """Whether the request lacks valid credentials, or its nonce is used up (quirk `short-nonce`)."""
         if self._credentials is None or (request.method == "OPTIONS" and "options-401" not in quirks):
             return False
         header = request.headers.get("authorization", "")
@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
         return self._setup_response(request, transport, self._video_session.ssrc)
 
     def _setup_audio(self, camera: LiveCamera, request: Request) -> bytes:
-        """Behind the pictures'."""
+        """SETUP of the audio track, after the video track's."""
         if self._video_session is None or self._audio_session is not None:
             return protocol.response(455, request.headers["cseq"])
         pictures = self.udp_transport
@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
         return self._ok(request, [("Transport", agreed)])
 
     def _negotiate_transport(self, camera: LiveCamera, transport: str) -> tuple[VideoSession, str] | None:
-        """A viewer over what the client wants, and how that is called; None if the camera does not do it."""
+        """Returns a session over the client's preferred transport and its Transport header; None if unsupported."""
         channels = protocol.interleaved_channels(transport)
         if channels is not None and "tcp" in camera.behavior.carriers:
             if "other-channels" in camera.behavior.quirks:
@@ -321,7 +321,7 @@ class Connection(asyncio.Protocol):
         parts = urlsplit(request.uri)
         track = f"{parts.scheme}://{parts.netloc}/{self._camera.camera_id}/{sdp.CONTROL}"
         info = f"url={track};seq={seq};rtptime={timestamp}"
-        log.info("camera playing", camera=self._camera.camera_id, connection=self.number)
+        log.info("camera playing", camera_id=self._camera.camera_id, connection=self.number)
         server_requests = b""
         if "own-requests" in self._camera.behavior.quirks:
             server_requests = protocol.server_requests(request.uri, self._session_id)
@@ -345,7 +345,7 @@ class Connection(asyncio.Protocol):
             return []
         name = self._session_id
         if "changing-session" in quirks and method == "SETUP" and self._audio_session is not None:
-            name = secrets.token_hex(8)  # and the former one is meant all the same
+            name = secrets.token_hex(8)  # the first id stays valid too
         blank = " " if "session-blanks" in quirks else ""
         timeout_s = ADVERTISED_SHORT_TIMEOUT_S if "short-timeout" in quirks else SESSION_TIMEOUT_S
         timeout = "" if "no-timeout" in quirks else f";{blank}timeout={timeout_s}"
@@ -365,7 +365,7 @@ class Connection(asyncio.Protocol):
             self.udp_transport.abort()
 
     def _close(self) -> None:
-        """After what has been written; nothing is written any more."""
+        """Closes the connection once everything is written; later writes are ignored."""
         self._is_closing = True
         if self._transport is not None:
             self._transport.close()

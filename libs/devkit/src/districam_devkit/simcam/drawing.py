@@ -1,4 +1,4 @@
-"""Pictures of the generated clips: camera, frame and time in large digits over a moving pattern."""
+"""Draws the pictures of generated clips: camera, frame number and time in large digits over a moving pattern."""
 
 import zlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.uint8]
 
-# Five columns of seven dots a character, the lowest bit on top: the common 5 × 7 matrix.
+# A 5 × 7 dot matrix font: five columns per character, lowest bit on top.
 _CHARACTERS = "0123456789-.:ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COLUMNS = bytes.fromhex(
     "3e5149453e 00427f4000 4261514946 2141454b31 1814127f10 2745454539 3c4a494930 0171090503 3649494936"
@@ -23,16 +23,16 @@ _BLANK = bytes(5)
 
 
 def pictures(label: str, width: int, height: int, fps: Fraction, count: int) -> Iterator[Plane]:
-    """`count` pictures as YUV 4:2:0 in one plane of height × 3/2 rows; width and height are even.
+    """Yields `count` pictures as YUV 4:2:0 in one plane of height × 3/2 rows; width and height are even.
 
-    The array is the same one each time: whoever keeps a picture copies it.
+    Every picture is the same array, overwritten: copy it to keep it.
     """
     step = max(2, width // 160)
     texture = _texture(width + step * 64, height)
     picture = np.empty((height * 3 // 2, width), np.uint8)
     picture[height:] = _tint(label, width, height // 2)
     for index in range(count):
-        shift = step * (index % 64 if index // 64 % 2 == 0 else 63 - index % 64)  # to and fro
+        shift = step * (index % 64 if index // 64 % 2 == 0 else 63 - index % 64)  # back and forth
         picture[:height] = texture[:, shift : shift + width]
         seconds = float(index / fps)
         _write(picture[:height], (label.upper(), f"{index:05d}", f"{seconds:05.2f}"))
@@ -40,7 +40,7 @@ def pictures(label: str, width: int, height: int, fps: Fraction, count: int) -> 
 
 
 def _texture(width: int, height: int) -> Plane:
-    """Grey slopes with grain: enough detail that an encoder has to spend its bits."""
+    """Grey gradients with noise: enough detail for the encoder to need its bitrate."""
     rng = np.random.default_rng(1)
     slopes = np.add.outer(np.arange(height) * 120 // height, np.arange(width) // 3 % 96)
     grain = rng.integers(-10, 11, (height, width))
@@ -48,7 +48,7 @@ def _texture(width: int, height: int) -> Plane:
 
 
 def _tint(label: str, width: int, rows: int) -> Plane:
-    """Chroma planes of one colour, told apart by camera."""
+    """Chroma planes of one colour that depends on the camera."""
     code = zlib.crc32(label.encode())
     chroma = np.empty((rows, width), np.uint8)
     chroma[: rows // 2], chroma[rows // 2 :] = 96 + code % 64, 96 + (code >> 8) % 64
@@ -67,7 +67,7 @@ def _write(luma: Plane, lines: tuple[str, ...]) -> None:
 
 
 def glyphs(line: str) -> Plane:
-    """The line as dots: bright where drawn, seven rows, six columns a character."""
+    """Renders the line as dots (bright pixels): seven rows, six columns per character."""
     columns = b"".join(_FONT.get(character, _BLANK) + b"\0" for character in line)
     bits = np.unpackbits(np.frombuffer(columns, np.uint8)[:, None], axis=1, bitorder="little")[:, :7].T
     return np.where(bits, 230, 20).astype(np.uint8)

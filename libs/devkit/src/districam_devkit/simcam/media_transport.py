@@ -1,10 +1,10 @@
-"""What a client's connection is to a camera."""
+"""The interface of a client's transport towards a camera."""
 
 from typing import Protocol
 
 
 class MediaTransport(Protocol):
-    """A client's connection, as the camera sees it. Byte counts are totals of its life."""
+    """A client's connection as the camera uses it. Byte counts are totals since its start."""
 
     @property
     def number(self) -> int: ...
@@ -14,11 +14,11 @@ class MediaTransport(Protocol):
     def written_bytes(self) -> int: ...
     @property
     def flushed_bytes(self) -> int:
-        """Bytes that have left this process; never falls."""
+        """Bytes that have left this process; never decreases."""
         ...
 
     def write(self, data: bytes) -> bool:
-        """False if the connection takes nothing any more."""
+        """Returns False if the connection accepts no more data."""
         ...
 
     def abort(self) -> None: ...

@@ -1,4 +1,4 @@
-"""A simulated camera's sound beside its pictures: RTP and sender reports of its own, on the camera's clock."""
+"""A simulated camera's audio: its own RTP stream and sender reports, on the camera's clock."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ _POLL_S = 0.02
 
 @dataclass(slots=True)
 class AudioSession:
-    """One playing session's sound: its own SSRC, sequence numbers and timestamp origin."""
+    """One session's audio: its own SSRC, sequence numbers and timestamp origin."""
 
     transport: MediaTransport
     rtp_channel: int
@@ -33,11 +33,11 @@ class AudioSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioConfig:
-    """How a camera sends its sound.
+    """How a camera sends its audio.
 
     Attributes:
         units_per_packet: access units in a packet.
-        has_reports: whether there are sender reports for it.
+        has_reports: whether it sends sender reports for the audio.
     """
 
     tone: Tone
@@ -46,16 +46,16 @@ class AudioConfig:
 
 
 class Microphone:
-    """Plays its loop for ever; sample 0 is taken at the camera's start. A packet leaves once its last sample is taken.
+    """Plays its loop for ever from the camera's start. A packet is sent once its last sample is captured.
 
     Args:
         start_s: the camera's start, on the loop's clock.
-        wall_us: the camera's wall clock so many seconds after it.
-        is_silenced: whether nothing of the camera is sent just now.
+        wall_us: the camera's wall clock this many seconds after its start.
+        is_silenced: whether the camera currently sends nothing.
 
     Attributes:
         is_setup_refused: whether its SETUP is answered with 461.
-        delay_s: packets leave so much later.
+        delay_s: packets are sent this much later.
         loss_rate: the share of packets that are lost.
     """
 
@@ -86,14 +86,14 @@ class Microphone:
             self._sessions.remove(session)
 
     def mute(self, for_s: float) -> None:
-        """No packet is sent for so long; timestamps go on."""
+        """Sends no packet for `for_s`; timestamps continue."""
         self._muted_until_s = asyncio.get_running_loop().time() + for_s
 
     def stop(self) -> None:
         self._stopping = True
 
     async def run(self) -> None:
-        """Until `stop`."""
+        """Sends packets until `stop`."""
         loop = asyncio.get_running_loop()
         number = 0
         while not self._stopping:
@@ -140,7 +140,9 @@ class Microphone:
         if self._tone.encoding != "aac":
             return b"".join(found)
         headers = [(len(unit) << _AU_INDEX_BITS).to_bytes(2, "big") for unit in found]
-        return (16 * len(headers)).to_bytes(2, "big") + b"".join([*headers, *found])  # RFC 3640, 3.2 and 3.3.6
+        return (16 * len(headers)).to_bytes(2, "big") + b"".join(
+            [*headers, *found]
+        )  # RFC 3640, 3.2.1 (AU header section) and 3.3.6 (AAC-hbr)
 
     def _report(self, session: AudioSession, now_s: float) -> bytes:
         elapsed_s = now_s - self._start_s

@@ -1,4 +1,4 @@
-"""What befalls packets on their way: the same ones in each run."""
+"""Deterministic packet loss and reordering."""
 
 import random
 
@@ -8,7 +8,7 @@ REORDER_DISTANCE = 2
 
 
 class NetworkImpairment:
-    """Loses packets, and lets others overtake them.
+    """Drops packets and delays others behind later ones, the same ones in each run.
 
     Attributes:
         lost_packets: connection and picture of each packet that was lost.
@@ -23,7 +23,7 @@ class NetworkImpairment:
         self._rates[kind] = (percent / 100, until_s)
 
     def apply(self, packets: list[bytes], now_s: float, *, connection: int, number: int, in_order: bool) -> list[bytes]:
-        """Those of a picture's packets that arrive, as they do."""
+        """Returns the packets of a picture that arrive, in their order of arrival."""
         left = packets
         rate = self._rate("lose", now_s)
         if rate:

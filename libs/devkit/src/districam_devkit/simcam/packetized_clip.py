@@ -1,4 +1,4 @@
-"""A clip ready to be sent: its access units as RTP payloads, into which each sending writes a running number."""
+"""A clip as RTP payloads, into which the running number is inserted when sending."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _PAYLOAD_QUIRKS: Final[frozenset[str]] = frozenset(get_args(PayloadQuirk))
 
 @dataclass(frozen=True, slots=True)
 class PacketizedUnit:
-    """RTP payloads of an access unit before and after the place of the running number."""
+    """RTP payloads of an access unit before and after the position of the running number."""
 
     before: tuple[bytes, ...]
     after: tuple[bytes, ...]
@@ -23,13 +23,13 @@ class PacketizedUnit:
 
 @dataclass(frozen=True, slots=True)
 class PacketizedClip:
-    """Any number of cameras may share it."""
+    """RTP payloads of a clip; can be shared by any number of cameras."""
 
     clip: Clip
     units: Sequence[PacketizedUnit]
 
     def payloads(self, index: int, running: RunningNumber, quirks: Collection[str] = ()) -> list[bytes]:
-        """RTP payloads of one access unit with its running number."""
+        """Returns the RTP payloads of one access unit with its running number."""
         codec, unit = self.clip.codec, self.units[index]
         sei = running_number_sei(codec, running)
         if _PAYLOAD_QUIRKS.isdisjoint(quirks):
@@ -39,7 +39,7 @@ class PacketizedClip:
 
 
 def packetize(clip: Clip) -> PacketizedClip:
-    """Packetizes a clip once, parameter sets before each keyframe."""
+    """Packetizes a clip, with parameter sets before each keyframe."""
     return PacketizedClip(clip, [_prepare(clip, unit) for unit in clip.access_units])
 
 

@@ -1,4 +1,4 @@
-"""Simulated cameras as a process of their own: no neighbour in the same loop makes them late."""
+"""Runs simulated cameras in their own process, so that other tasks of a shared loop do not delay them."""
 
 import asyncio
 import sys
@@ -9,17 +9,17 @@ from pathlib import Path
 from districam_devkit.servers.process import Child, ProcessSpec, running
 
 READY_S = 180
-"""The first time their clips are made."""
+"""Long enough to generate their clips in the first run."""
 
 
 @asynccontextmanager
 async def running_simulator(
     spec: Path, port: int, *, home: Path, cache: Path, log: Path | None = None, name: str = "simcam"
 ) -> AsyncGenerator[Child]:
-    """The cameras of `spec` (see `python -m districam_devkit.simcam`) on a port of loopback for the length of a block.
+    """Runs the cameras of `spec` (see `python -m districam_devkit.simcam`) on a loopback port.
 
     Raises:
-        ServerUnavailable: they do not come up; with the end of `home/logs/{name}.log`.
+        ServerUnavailable: they do not start; the message has the end of `home/logs/{name}.log`.
     """
     sends = ("--log", str(log)) if log is not None else ()
     program = ProcessSpec(

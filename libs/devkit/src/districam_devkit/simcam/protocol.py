@@ -1,4 +1,4 @@
-"""RTSP 1.0 messages. Pure. RFC 2326."""
+"""RTSP 1.0 messages (RFC 2326). Pure."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -23,12 +23,12 @@ _REASONS = {
 
 
 class ProtocolError(ValueError):
-    """What the client sent is not RTSP; the connection cannot go on."""
+    """The client's bytes are not RTSP; the connection must be closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Header names are in lower case."""
+    """A request; header names are in lower case."""
 
     method: str
     uri: str
@@ -37,7 +37,7 @@ class Request:
 
     @property
     def camera_id(self) -> str:
-        """The first element of the path."""
+        """The first element of the URI's path."""
         return urlsplit(self.uri).path.lstrip("/").partition("/")[0]
 
     @property
@@ -46,9 +46,9 @@ class Request:
 
 
 class RequestParser:
-    """Bytes of a connection to requests; interleaved packets from the client (its RTCP) and responses are skipped.
+    """Parses a connection's bytes into requests; skips interleaved packets from the client (its RTCP) and responses.
 
-    A client that took our bytes for a request answers it.
+    Responses come from clients that took bytes of ours for a request.
     """
 
     __slots__ = ("_buffer",)
@@ -57,7 +57,7 @@ class RequestParser:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Request]:
-        """The requests that are complete now. Raises ProtocolError."""
+        """Returns the requests that are complete now. Raises ProtocolError."""
         self._buffer += data
         requests: list[Request] = []
         while (length := self._message_length()) is not None:
@@ -68,7 +68,7 @@ class RequestParser:
         return requests
 
     def _message_length(self) -> int | None:
-        """Bytes of the first message in the buffer, None while it is incomplete."""
+        """Length of the first message in the buffer, None while it is incomplete."""
         buffer = self._buffer
         if buffer.startswith(b"\r\n"):
             return 2
@@ -78,7 +78,7 @@ class RequestParser:
         end = buffer.find(b"\r\n\r\n", 0, _HEADER_LIMIT)
         if end < 0:
             if len(buffer) >= _HEADER_LIMIT:
-                raise ProtocolError("the request's header does not end")
+                raise ProtocolError("no end of the request header")
             return None
         match = re.search(rb"\r\ncontent-length:\s*(\d{1,5})\r\n", buffer[: end + 2], re.IGNORECASE)
         needed = end + 4 + (int(match[1]) if match else 0)
@@ -105,7 +105,7 @@ def response(
     body: bytes = b"",
     quirks: Collection[str] = (),
 ) -> bytes:
-    """The response to the request with that `CSeq`, written as a camera with these quirks does."""
+    """Returns the response to the request with that `CSeq`, in the form of a camera with these quirks."""
     all_headers = [("CSeq", "0" if "zero-cseq" in quirks else cseq), ("Server", "simcam"), *headers]
     if body:
         all_headers.append(("Content-Length", str(len(body))))
@@ -117,7 +117,7 @@ def response(
     reason = "" if "no-reason" in quirks else f" {_REASONS[status]}"
     lines = [f"RTSP/1.0 {status}{reason}"]
     lines += [f"{name.lower() if 'low-names' in quirks else name}: {value}" for name, value in all_headers]
-    if "blank-line" in quirks:  # one blank: no end of the header, but a line that goes on with nothing
+    if "blank-line" in quirks:  # a line with one blank does not end the header
         lines.insert(2, " ")
     if "trailing-blanks" in quirks:
         lines = [line + " " for line in lines]
@@ -126,7 +126,7 @@ def response(
 
 
 def server_requests(uri: str, session_id: str) -> bytes:
-    """What a camera asks the client while it plays, to learn whether it is still there."""
+    """Requests that some cameras send to the client while playing, to check that it is alive."""
     head = f"{uri} RTSP/1.0\r\nCSeq: 1\r\nSession: {session_id}\r\n"
     return f"OPTIONS {head}\r\nSET_PARAMETER {head}Content-Length: 0\r\n\r\n".encode()
 
@@ -155,7 +155,7 @@ def client_ports(transport: str) -> tuple[int, int] | None:
 
 
 def format_transport(transport: str, quirks: Collection[str], *, ssrc: int, host: str, peer: str) -> str:
-    """The `Transport` header of the response to SETUP: what was agreed, and the SSRC that will be used."""
+    """Returns the `Transport` header of the SETUP response: the agreed transport and the SSRC."""
     if "no-channels" in quirks:
         transport = re.sub(r";interleaved=[\d-]+", "", transport)
     if "addresses" in quirks:
@@ -163,7 +163,7 @@ def format_transport(transport: str, quirks: Collection[str], *, ssrc: int, host
     if "wrong-ssrc" in quirks:
         ssrc ^= 0xFFFF_FFFF
     written = f"{ssrc:08X}"
-    if "ssrc-blank" in quirks:  # written without its first digit, and a blank in its place
+    if "ssrc-blank" in quirks:  # a blank in place of the first digit
         written = f" {ssrc & 0x0FFF_FFFF:x}"
     if "ssrc-first" in quirks:
         protocol, _, rest = transport.partition(";")

@@ -11,14 +11,14 @@ from districam_devkit.bitstream import Codec
 
 CLOCK_HZ = 90_000
 PAYLOAD_TYPE = 96
-MTU = 1400  # the largest RTP payload: what cameras leave of an Ethernet frame
+MTU = 1400  # largest RTP payload that cameras usually put into an Ethernet frame
 _MARKER = 0x80
-_NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970
+_NTP_EPOCH_S = 2_208_988_800  # seconds from 1900 to 1970
 _HEADER = struct.Struct(">BBHBBHII")
 
 
 def payloads(codec: Codec, nals: Sequence[bytes], mtu: int = MTU) -> list[bytes]:
-    """RTP payloads of NAL units in order: single NAL unit packets, and fragmentation units above `mtu`."""
+    """Returns RTP payloads of NAL units in order: single NAL unit packets, and fragmentation units above `mtu`."""
     out: list[bytes] = []
     for nal in nals:
         out += [nal] if len(nal) <= mtu else _fragmented(codec, nal, mtu)
@@ -26,7 +26,7 @@ def payloads(codec: Codec, nals: Sequence[bytes], mtu: int = MTU) -> list[bytes]
 
 
 def _fragmented(codec: Codec, nal: bytes, mtu: int) -> list[bytes]:
-    """FU-A (RFC 6184, 5.8; type 28) or FU (RFC 7798, 4.4.3; type 49)."""
+    """Splits into FU-A (RFC 6184, 5.8; type 28) or FU (RFC 7798, 4.4.3; type 49)."""
     if codec == "h264":
         header, body, kind = bytes([nal[0] & 0xE0 | 28]), nal[1:], nal[0] & 0x1F
     else:
@@ -48,11 +48,11 @@ def interleaved(
     ssrc: int,
     payload_type: int = PAYLOAD_TYPE,
 ) -> list[bytes]:
-    """Framed RTP packets of one access unit; the last one carries the marker."""
+    """Returns interleaved RTP packets of one access unit; the last one has the marker bit."""
     last = len(units) - 1
     return [
         _HEADER.pack(
-            0x24,  # "$"
+            0x24,  # "$" (RFC 2326, 10.12)
             channel,
             12 + len(payload),
             0x80,
@@ -67,19 +67,19 @@ def interleaved(
 
 
 def payload_type(quirks: Collection[str]) -> int:
-    """Of the video."""
+    """The payload type of the video."""
     return 35 if "payload-type-35" in quirks else PAYLOAD_TYPE
 
 
 def chunks(packets: Sequence[bytes], count: int) -> list[bytes]:
-    """The packets as at most `count` writes of about equal numbers of packets."""
+    """Groups the packets into at most `count` writes of about equal numbers of packets."""
     count = max(1, min(count, len(packets)))
     edges = [index * len(packets) // count for index in range(count + 1)]
     return [b"".join(packets[start:end]) for start, end in itertools.pairwise(edges)]
 
 
 def sender_report(*, channel: int, ssrc: int, now_us: int, timestamp: int, packets: int, octets: int) -> bytes:
-    """A framed compound RTCP packet: sender report and CNAME (RFC 3550, 6.4.1 and 6.5.1)."""
+    """Returns an interleaved compound RTCP packet: sender report and CNAME (RFC 3550, 6.4.1 and 6.5.1)."""
     seconds, micros = divmod(now_us, 1_000_000)
     report = struct.pack(
         ">BBHIIIIII",
@@ -93,6 +93,6 @@ def sender_report(*, channel: int, ssrc: int, now_us: int, timestamp: int, packe
         packets & 0xFFFFFFFF,
         octets & 0xFFFFFFFF,
     )
-    names = struct.pack(">BBHIBB", 0x81, 202, 4, ssrc, 1, 6) + b"simcam" + bytes(4)  # ends on a word
+    names = struct.pack(">BBHIBB", 0x81, 202, 4, ssrc, 1, 6) + b"simcam" + bytes(4)  # padded to 32 bits
     compound = report + names
     return struct.pack(">BBH", 0x24, channel, len(compound)) + compound

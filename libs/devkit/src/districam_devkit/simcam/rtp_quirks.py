@@ -1,7 +1,7 @@
-"""RTP and RTCP as cameras send them that differ from the RFCs, or use what is seldom used. Pure.
+"""RTP and RTCP that deviate from the RFCs or use rare features. Pure.
 
-docs/cameras.md says of each quirk where it is reported. Sources of what is regular: RFC 3550 (RTP, RTCP), RFC 6184
-(H.264), RFC 7798 (H.265).
+docs/cameras.md lists the source of each quirk. Regular behavior: RFC 3550 (RTP, RTCP), RFC 6184 (H.264),
+RFC 7798 (H.265).
 """
 
 from collections.abc import Collection, Sequence
@@ -14,19 +14,19 @@ STRAY_BYTES: Final = bytes(range(0x80, 0xC0)) + b"\0\0\0"
 STRAY_CHANNEL: Final = 14
 _FRAME: Final = 4
 _HEAD: Final = 16
-"""Bytes of an interleaved frame before RTP, and before RTP's payload."""
+"""Length of the interleaved header (4) and the RTP header (12)."""
 _MARKER: Final = 0x80
 _DELIMITER: Final[dict[Codec, bytes]] = {"h264": b"\x09\xf0", "hevc": b"\x46\x01\x50"}
 _PRIVATE: Final[dict[Codec, bytes]] = {"h264": b"\x1fprivate", "hevc": b"\x78\x01private"}
 _SEI: Final[dict[Codec, bytes]] = {"h264": b"\x06\xf0\x01\x00\x80", "hevc": b"\x4e\x01\xf0\x01\x00\x80"}
-"""A message of a reserved type (240) and one byte."""
+"""An SEI message of a reserved payloadType (240) with one byte."""
 _AGGREGATION: Final[dict[Codec, bytes]] = {"h264": b"\x78", "hevc": b"\x60\x01"}
 _FU: Final[dict[Codec, tuple[int, int]]] = {"h264": (28, 1), "hevc": (49, 2)}
-"""Type of a fragmentation unit, and where in its payload the FU header is."""
+"""NAL unit type of a fragmentation unit, and the position of its FU header in the payload."""
 
 
 def payloads(codec: Codec, nals: Sequence[bytes], quirks: Collection[str], mtu: int = rtp.MTU) -> list[bytes]:
-    """RTP payloads of an access unit's NAL units, in order."""
+    """Returns the RTP payloads of an access unit's NAL units, in order."""
     units = list(nals)
     if "delimiters" in quirks:
         units.insert(0, _DELIMITER[codec])
@@ -51,7 +51,7 @@ def payloads(codec: Codec, nals: Sequence[bytes], quirks: Collection[str], mtu: 
 
 
 def _aggregated(codec: Codec, units: list[bytes]) -> list[bytes]:
-    """All before the first slice in one aggregation packet (RFC 6184, 5.7.1; RFC 7798, 4.4.2)."""
+    """Puts everything before the first slice into one aggregation packet (RFC 6184, 5.7.1; RFC 7798, 4.4.2)."""
     first_slice_index = next((index for index, unit in enumerate(units) if is_slice(codec, unit)), 0)
     if first_slice_index < 2:
         return units
@@ -66,14 +66,14 @@ def _split(codec: Codec, unit: bytes, quirks: Collection[str], mtu: int) -> list
 
 
 def _one_fragment(codec: Codec, unit: bytes) -> bytes:
-    """A fragmentation unit with both its start bit and its end bit set."""
+    """Returns a fragmentation unit with both start bit and end bit set."""
     if codec == "h264":
         return bytes([unit[0] & 0xE0 | 28, 0xC0 | unit[0] & 0x1F]) + unit[1:]
     return bytes([unit[0] & 0x81 | 49 << 1, unit[1], 0xC0 | unit[0] >> 1 & 0x3F]) + unit[2:]
 
 
 def _refragmented(codec: Codec, payload: bytes, quirks: Collection[str]) -> bytes:
-    """A fragmentation unit with another FU header; what is none stays as it is."""
+    """Changes the FU header of a fragmentation unit; returns other payloads unchanged."""
     kind, at = _FU[codec]
     if nal_type(codec, payload) != kind:
         return payload
@@ -88,15 +88,15 @@ def _refragmented(codec: Codec, payload: bytes, quirks: Collection[str]) -> byte
 
 
 def packets(regular: Sequence[bytes], quirks: Collection[str], *, codec: Codec, previous_timestamp: int) -> list[bytes]:
-    """An access unit's interleaved packets with another marker, timestamp or header, and what is put between them."""
+    """Changes marker, timestamp or header of an access unit's interleaved packets, and inserts others between them."""
     made = [_altered(one, quirks, codec, previous_timestamp) for one in regular]
     if "unmarked" in quirks:
         made = [_marked(one, is_marked=False) for one in made]
     if "all-marked" in quirks:
         made = [_marked(one, is_marked=True) for one in made]
-    if "trailing-sei" in quirks:  # the picture is marked as if it had ended before the SEI
+    if "trailing-sei" in quirks:  # the marker is set before the SEI
         made[-2:-1] = [_marked(made[-2], is_marked=True)]
-    if "payload-type-50" in quirks:  # has the sequence number of the packet behind it
+    if "payload-type-50" in quirks:  # has the sequence number of the following packet
         made.insert(0, regular[0][:5] + bytes([_MARKER | 50]) + regular[0][6:_HEAD] + bytes(8))
         made[0] = _framed(made[0][_FRAME:], made[0][1])
     if "stray-channel" in quirks:
@@ -112,19 +112,19 @@ def _altered(packet: bytes, quirks: Collection[str], codec: Codec, previous_time
         packet = _marked(packet, is_marked=True)
     if "early-sets" in quirks and is_parameter_set(
         codec, unit
-    ):  # of the picture before, which had been marked as ended
+    ):  # has the previous picture's timestamp, after its marker
         packet = packet[:8] + previous_timestamp.to_bytes(4, "big") + packet[12:]
         packet = _marked(packet, is_marked=True)
     head, rest = packet[_FRAME:_HEAD], packet[_HEAD:]
-    if "extension" in quirks:  # RFC 3550, 5.3.1: a profile, a length of one word
+    if "extension" in quirks:  # RFC 3550, 5.3.1: profile, length of one word
         head, rest = bytes([head[0] | 0x10]) + head[1:], b"\xab\xac\0\1wall" + rest
-    if "padding" in quirks:  # RFC 3550, 5.1: the last byte counts itself
+    if "padding" in quirks:  # RFC 3550, 5.1: the last byte is the padding's length, itself included
         head, rest = bytes([head[0] | 0x20]) + head[1:], rest + b"\0\0\3"
     return _framed(head + rest, packet[1])
 
 
 def _unit(codec: Codec, payload: bytes) -> bytes:
-    """The header of the NAL unit in a payload, of which it may be a fragment."""
+    """Returns the header of the NAL unit in a payload, which may be a fragment of it."""
     kind, at = _FU[codec]
     if not payload or nal_type(codec, payload) != kind:
         return payload or b"\xff"
@@ -142,14 +142,14 @@ def _framed(packet: bytes, channel: int) -> bytes:
 
 
 def report(regular: bytes, quirks: Collection[str]) -> bytes:
-    """A framed sender report with its SDES packet, otherwise."""
+    """Returns a framed sender report with its SDES packet, changed by the quirks."""
     channel, compound = regular[1], regular[_FRAME:]
     sender, names = compound[:28], compound[28:]
-    if "unset-clock" in quirks:  # RFC 3550, 6.4.1: who knows no wall clock may say zero
+    if "unset-clock" in quirks:  # RFC 3550, 6.4.1: zero if there is no wall clock
         sender = sender[:8] + bytes(8) + sender[16:]
     if "foreign-report" in quirks:
         sender = sender[:4] + bytes(byte ^ 0xFF for byte in sender[4:8]) + sender[8:]
-    if "no-sdes-end" in quirks:  # the text goes up to the packet's end, where a zero should be (RFC 3550, 6.5)
+    if "no-sdes-end" in quirks:  # the text reaches the packet's end, without the null octet of RFC 3550, 6.5
         names = bytes([0x81, 202, 0, 3]) + names[4:8] + b"\x01\x06simcam"
     if "short-report" in quirks:
         return _framed(sender[:2], channel) + _framed(sender + names, channel)

@@ -1,4 +1,4 @@
-"""The session description of a simulated camera (RFC 4566, RFC 2326 appendix C), and the base of its URLs. Pure."""
+"""A simulated camera's session description (RFC 4566, RFC 2326 appendix C) and Content-Base. Pure."""
 
 import base64
 from collections.abc import Collection
@@ -37,7 +37,7 @@ _OTHER_AUDIO: Final = ("m=audio 0 RTP/AVP 8", "a=rtpmap:8 PCMA/8000", f"a=contro
 
 
 def content_base(uri: str, quirks: Collection[str]) -> list[tuple[str, str]]:
-    """The header that control attributes are relative to, as this camera writes it; none with `no-base`."""
+    """Returns the Content-Base header in the camera's form; none with `no-base`."""
     if "no-base" in quirks:
         return []
     base = uri if "bare-base" in quirks or uri.endswith("/") else uri + "/"
@@ -53,12 +53,12 @@ def content_base(uri: str, quirks: Collection[str]) -> list[tuple[str, str]]:
 
 
 def describe(clip: Clip, uri: str, quirks: Collection[str] = (), *, tone: Tone | None = None) -> bytes:
-    """What a camera says that plays this clip; `uri` is how it was asked for."""
+    """Returns the SDP of a camera that plays this clip; `uri` is the URI of the DESCRIBE request."""
     session, video = _session(uri, quirks), _video(clip, uri, quirks)
     audio = _audio(tone) if tone is not None else []
     if "audio-first" in quirks or "fmtp-elsewhere" in quirks:
         audio = audio or list(_OTHER_AUDIO)
-    if "fmtp-elsewhere" in quirks:  # behind the line of another medium
+    if "fmtp-elsewhere" in quirks:  # after another media section's lines
         audio += [line for line in video if line.startswith("a=fmtp")]
         video = [line for line in video if not line.startswith("a=fmtp")]
     media = [*audio, *video] if "audio-first" in quirks else [*video, *audio]
@@ -105,7 +105,7 @@ def _video(clip: Clip, uri: str, quirks: Collection[str]) -> list[str]:
 
 
 def _audio(tone: Tone) -> list[str]:
-    """G.711 has static payload types, and needs no rtpmap."""
+    """G.711 has static payload types (RFC 3551, 6), so it needs no rtpmap."""
     kind = PAYLOAD_TYPES[tone.encoding]
     lines = [f"m=audio 0 RTP/AVP {kind}"]
     if tone.encoding == "aac":  # RFC 3640, 4.1
@@ -118,7 +118,7 @@ def _audio(tone: Tone) -> list[str]:
 
 
 def _format_parameters(clip: Clip, quirks: Collection[str]) -> str:
-    """RFC 6184, 8.1, and RFC 7798, 7.1."""
+    """Format parameters (RFC 6184, 8.1; RFC 7798, 7.1)."""
     sets = [(nal_type(clip.codec, nal), _sprop_value(nal, quirks)) for nal in clip.parameter_sets]
     without = "no-parameter-sets" in quirks
     if clip.codec == "hevc":

@@ -1,11 +1,14 @@
-"""The send log: which access units the simulated cameras sent, one line each.
+"""The send log: one line for each access unit that the simulated cameras sent.
 
-An access unit is in the log if all its bytes left this process for at least one client: they were written to a
-connection and its buffer was flushed past them. What still stood in the buffer of a connection that was aborted
-or lost does not count. What was handed to the operating system does, although a client that has died cannot
-have read it: for such a client it lies within the gap that follows.
+An access unit is in the log if all its bytes left this process for at least one client: they were written to
+a
+connection and its buffer was flushed past them. Bytes left in the buffer of an aborted or lost connection do
+not
+count. Bytes handed to the operating system count, although a client that died may not have read them: for
+such a
+client the access unit is within the following gap.
 
-Line: `camera number sent_us K|- connection[,connection…]`; `~` behind a connection's number says that this
+Line: `camera number sent_us K|- connection[,connection…]`; `~` after a connection's number means that this
 connection had not been sent a keyframe yet.
 """
 
@@ -18,9 +21,10 @@ from typing import TextIO
 
 @dataclass(frozen=True, slots=True)
 class SentPicture:
-    """One access unit that was sent; `sent_us` is microseconds UTC, when its first packet left.
+    """One sent access unit; `sent_us` is the time of its first packet, µs UTC.
 
-    `before_first_keyframe`: no connection that it was sent to had been sent a keyframe before it, nor was it one.
+    `before_first_keyframe`: it is no keyframe, and no connection that it was sent to had been sent one
+    before.
     """
 
     camera_id: str
@@ -33,7 +37,7 @@ class SentPicture:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A connection that received an access unit, and whether it still waits for its first keyframe."""
+    """A connection that got an access unit, and whether it still waits for its first keyframe."""
 
     connection: int
     before_first_keyframe: bool
@@ -58,19 +62,19 @@ class SendLog:
 
 @contextmanager
 def open_send_log(path: Path | None) -> Generator[SendLog]:
-    """A new log at `path` (an older one is replaced); without a path, nothing is kept."""
+    """Opens a new log at `path`, replacing an older one; without a path nothing is kept."""
     if path is None:
         yield SendLog(None)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="ascii", buffering=1) as file:  # a line a write: a killed simulator loses none
+    with path.open("w", encoding="ascii", buffering=1) as file:  # line buffered: a killed simulator loses no line
         yield SendLog(file)
 
 
 def read_send_log(path: Path) -> list[SentPicture]:
-    """Every whole line, in the order written (per camera: rising numbers). Raises ValueError on any other line."""
+    """Returns every complete line, in file order (numbers rise per camera). Raises ValueError on other lines."""
     text = path.read_text(encoding="ascii")
-    whole = text[: text.rfind("\n") + 1]  # the simulator may be writing the last line
+    whole = text[: text.rfind("\n") + 1]  # the simulator may still be writing the last line
     return [_parse(line) for line in whole.splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""The simulation: one RTSP server that is any number of cameras, and the same behind TLS."""
+"""The simulation: one RTSP server for any number of cameras, also over TLS."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -32,10 +32,11 @@ class SimCamera:
     """What a camera plays, and how.
 
     Attributes:
-        spread: the share of the frame interval that an access unit's packets take, in `writes` writes.
+        spread: the share of the frame interval over which an access unit's packets are sent, in `writes`
+            writes.
         other_clip: the clip that it plays after a `change`.
-        start_offset_s: where in its clip it begins; by default the id decides.
-        audio: its sound, if it has any.
+        start_offset_s: position in its clip at the start; by default derived from the id.
+        audio: its audio, if it has any.
     """
 
     camera_id: str
@@ -50,7 +51,7 @@ class SimCamera:
 
 
 class Simulation:
-    """Cameras that run, and what can be done to them."""
+    """Running cameras, and the faults that can be injected."""
 
     def __init__(self, cameras: Sequence[LiveCamera], credentials: Credentials | None) -> None:
         self.port = self.secure_port = 0
@@ -60,69 +61,69 @@ class Simulation:
         self._accepted = 0
 
     def url(self, camera_id: str) -> str:
-        """Without credentials. KeyError if there is no such camera."""
+        """URL without credentials. Raises KeyError for an unknown camera."""
         return f"rtsp://{_HOST}:{self.port}/{self.cameras[camera_id].camera_id}"
 
     def secure_url(self, camera_id: str) -> str:
-        """The same camera behind TLS; only of a simulation that has a certificate."""
+        """The same camera's URL over TLS; requires a simulation with a certificate."""
         return f"rtsps://{_HOST}:{self.secure_port}/{self.cameras[camera_id].camera_id}"
 
     def urls(self) -> dict[str, str]:
         return {camera_id: self.url(camera_id) for camera_id in self.cameras}
 
     def connections(self, camera_id: str) -> list[Connection]:
-        """Those that are set up for the camera and still open."""
+        """Open connections that are set up for the camera."""
         self._forget_closed()
         return [wire for wire in self._connections if wire.camera_id == camera_id]
 
     def drop(self, camera_id: str) -> int:
-        """Ends the camera's connections at once, mid access unit if so be; returns how many."""
+        """Closes the camera's connections at once, even within an access unit; returns how many."""
         dropped = self.connections(camera_id)
         for connection in dropped:
             connection.abort()
-        log.info("fault", kind="drop", camera=camera_id, connections=len(dropped))
+        log.info("fault", kind="drop", camera_id=camera_id, connections=len(dropped))
         return len(dropped)
 
     def switch_clip(self, camera_id: str) -> None:
-        """It plays its other clip from the next picture on; a new codec needs new connections."""
+        """Plays the other clip from the next picture on; if the codec differs, closes the connections."""
         camera = self.cameras[camera_id]
         former = camera.clip.codec
         camera.switch_clip()
-        log.info("fault", kind="change", camera=camera_id, codec=camera.clip.codec)
+        log.info("fault", kind="change", camera_id=camera_id, codec=camera.clip.codec)
         if camera.clip.codec != former:
             self.drop(camera_id)
 
     def silence(self, camera_id: str, for_s: float) -> None:
-        """Connected, answering requests, but no RTP or RTCP for so long."""
+        """Sends no RTP or RTCP for `for_s`; connections stay open and requests are answered."""
         self.start_fault(camera_id, "silence", for_s)
 
     def start_fault(self, camera_id: str, fault: TimedFault, for_s: float) -> None:
-        """What `Fault` says of the ailment, for so long."""
+        """Injects a fault of a kind of `Fault` for `for_s`."""
         self.cameras[camera_id].start_fault(fault, for_s)
-        log.info("fault", kind=fault, camera=camera_id, for_s=for_s)
+        log.info("fault", kind=fault, camera_id=camera_id, for_s=for_s)
         if fault in ATTACKS:
             self.drop(camera_id)
 
     def jump_timestamps(self, camera_id: str, by_s: float) -> None:
-        """Timestamps are so much later from the next picture on, or earlier."""
+        """Shifts timestamps by `by_s` (may be negative) from the next picture on."""
         self.cameras[camera_id].jump_timestamps(by_s)
-        log.info("fault", kind="leap", camera=camera_id, by_s=by_s)
+        log.info("fault", kind="forward", camera_id=camera_id, by_s=by_s)
 
     def start_rate_fault(self, camera_id: str, kind: RateFault, percent: float, for_s: float) -> None:
-        """What `Fault` says of the kind, for so long."""
+        """Injects a fault that has a rate (see `Fault`) for `for_s`."""
         self.cameras[camera_id].start_rate_fault(kind, percent, for_s)
-        log.info("fault", kind=kind, camera=camera_id, percent=percent, for_s=for_s)
+        log.info("fault", kind=kind, camera_id=camera_id, percent=percent, for_s=for_s)
 
     def step_wall_clock(self, camera_id: str, by_s: float) -> None:
-        """The camera's wall clock shows so much more, or less."""
+        """Shifts the camera's wall clock by `by_s` (may be negative)."""
         self.cameras[camera_id].step_wall_clock(by_s)
-        log.info("fault", kind="step", camera=camera_id, by_s=by_s)
+        log.info("fault", kind="ahead", camera_id=camera_id, by_s=by_s)
 
     def refuse_requests(self, camera_id: str, status: int, for_s: float) -> None:
-        """Ends the camera's connections and answers requests (but OPTIONS) with the status for so long."""
+        """Closes the camera's connections and answers requests except OPTIONS with the status for `for_s`."""
         self.cameras[camera_id].refuse_requests(status, for_s)
         self.drop(camera_id)
-        log.info("fault", kind=str(status), camera=camera_id, for_s=for_s)
+        log.info("fault", kind=str(status), camera_id=camera_id, for_s=for_s)
 
     def inject(self, fault: Fault) -> None:
         match fault.kind:
@@ -145,7 +146,7 @@ class Simulation:
             case _:
                 self.start_fault(fault.camera_id, fault.kind, fault.for_s)
 
-    # --- for `running` alone
+    # --- used by `running` only
 
     def accept(self) -> Connection:
         self._forget_closed()
@@ -155,7 +156,7 @@ class Simulation:
         return connection
 
     async def sweep(self) -> None:
-        """Ends the connections that were not heard of for longer than the session timeout, until cancelled."""
+        """Closes connections that were idle longer than the session timeout, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_INTERVAL_S)
@@ -172,7 +173,7 @@ class Simulation:
             self.inject(fault)
 
     async def flush_and_close(self) -> None:
-        """Every byte written reaches the clients that read on; then the connections end."""
+        """Flushes every connection to its client, then closes it."""
         async with asyncio.TaskGroup() as tasks:
             for connection in self._connections:
                 tasks.create_task(connection.flush_and_close(_STOP_TIMEOUT_S))
@@ -195,12 +196,15 @@ async def running(
     certificate_path: Path | None = None,
     host: str = _HOST,
 ) -> AsyncGenerator[Simulation]:
-    """The cameras, on loopback unless `host` is another address, while the block runs; port 0 = a free one; `log` = where the send log goes.
+    """Runs the cameras. `port` 0 means a free one; `host` is loopback by default; `log` is the send log's path.
 
-    With `certificate_path`, the path of a certificate (see `certificate.make`), `rtsps` is served as well.
+    With `certificate_path`, a certificate of `certificate.create_self_signed`, it also serves `rtsps`. At the
+    block's
+    end access units in progress are finished, written bytes flushed, connections and log closed.
 
-    At the block's end access units in progress are finished, written bytes flushed, connections and log closed.
-    Raises ValueError for cameras or faults that make no sense, OSError if the port is taken.
+    Raises:
+        ValueError: cameras or faults are invalid.
+        OSError: the port is in use.
     """
     if len({camera.camera_id for camera in cameras}) < len(cameras):
         raise ValueError("two cameras have the same id")
@@ -229,7 +233,7 @@ async def running(
             players += [tasks.create_task(microphone.run()) for microphone in microphones]
             try:
                 yield simulation
-            except Exception as error:  # noqa: BLE001  # raised below: a task group would wrap the block's own error
+            except Exception as error:  # noqa: BLE001  # raised below: a task group would wrap the error of the block
                 failure = error
             finally:
                 for server in servers:
@@ -247,7 +251,7 @@ async def running(
 
 
 def _open_clips(cameras: Sequence[SimCamera], cache: Path) -> list[list[PacketizedClip]]:
-    """The programs of each; cameras of the same source share them."""
+    """Returns each camera's clips; cameras with the same source share them."""
     opened: dict[ClipSource, PacketizedClip] = {}
 
     def opening(source: ClipSource | Clip, camera_id: str) -> PacketizedClip:
@@ -267,7 +271,7 @@ def _open_clips(cameras: Sequence[SimCamera], cache: Path) -> list[list[Packetiz
 def _live(camera: SimCamera, clips: Sequence[PacketizedClip], send_log: SendLog) -> LiveCamera:
     rates = {program.clip.fps for program in clips}
     if len(rates) > 1:
-        raise ValueError(f"{camera.camera_id}: its clips differ in rate")
+        raise ValueError(f"{camera.camera_id}: its clips have different frame rates")
     begins_s = camera.start_offset_s
     return LiveCamera(
         camera.camera_id,
@@ -285,6 +289,6 @@ def _live(camera: SimCamera, clips: Sequence[PacketizedClip], send_log: SendLog)
 def _check_faults(simulation: Simulation, faults: Sequence[Fault]) -> None:
     for fault in faults:
         if fault.camera_id not in simulation.cameras:
-            raise ValueError(f"a fault names {fault.camera_id}, which is no camera here")
+            raise ValueError(f"unknown camera in a fault: {fault.camera_id}")
         if fault.kind == "change" and not simulation.cameras[fault.camera_id].has_other_clip:
-            raise ValueError(f"{fault.camera_id} has no other clip to change to")
+            raise ValueError(f"{fault.camera_id} a change needs another clip (`other`)")

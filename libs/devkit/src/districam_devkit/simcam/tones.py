@@ -1,9 +1,10 @@
-# The stubs of av leave the type argument of Packet open.
+# The type stubs of av leave the type argument of Packet open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""What a simulated camera hears: a beep at each full second of its life, whose pitch says which second of eight it is.
+"""A simulated camera's audio: a beep at each full second since its start, with a pitch for each of eight seconds.
 
-Between the beeps there is faint noise, so no two access units of a loop are equal. Whoever decodes it can tell by ear
-when a picture's second was.
+Faint noise between the beeps makes all access units of a loop different. From decoded audio a test can tell
+when a
+picture's second was.
 """
 
 import functools
@@ -23,7 +24,7 @@ BEEP_S = 0.2
 MIN_BEEP_HZ, STEP_HZ = 500, 100
 AAC_UNIT_SAMPLES = 1024
 G711_UNIT_SAMPLES = 160
-"""20 ms of 8 kHz: what cameras put into a packet."""
+"""20 ms at 8 kHz, the usual packet length of cameras."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Tone:
     """A loop of `LOOP_S` seconds as access units of equal length, in samples.
 
     Attributes:
-        config: the AudioSpecificConfig of AAC.
+        config: the AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1).
     """
 
     encoding: Encoding
@@ -42,7 +43,7 @@ class Tone:
 
 
 def loop_samples(rate: int) -> NDArray[np.float32]:
-    """The loop's samples."""
+    """Returns the loop's samples."""
     at_s = np.arange(LOOP_S * rate) / rate
     pitch = MIN_BEEP_HZ + STEP_HZ * at_s.astype(int)
     beep = 0.5 * np.sin(2 * np.pi * pitch * at_s) * (at_s % 1 < BEEP_S)
@@ -52,10 +53,10 @@ def loop_samples(rate: int) -> NDArray[np.float32]:
 
 @functools.cache
 def tone(encoding: Encoding, rate: int = 16_000) -> Tone:
-    """The loop, encoded.
+    """Returns the encoded loop.
 
     Raises:
-        ValueError: the loop does not hold a whole number of units.
+        ValueError: the loop is not a whole number of access units.
     """
     unit = AAC_UNIT_SAMPLES if encoding == "aac" else G711_UNIT_SAMPLES
     if LOOP_S * rate % unit:
@@ -67,15 +68,17 @@ def tone(encoding: Encoding, rate: int = 16_000) -> Tone:
     context.time_base = Fraction(1, rate)
     if encoding == "aac":
         context.bit_rate = 32_000
-        context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: the configuration stands in extradata
+        context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: puts the configuration into extradata
     units = _encoded(context, np.tile(loop_samples(rate), 3), unit)
     count = LOOP_S * rate // unit
-    found = tuple(units[n * unit] for n in range(count, 2 * count))  # the second loop: it has a past and a future
+    found = tuple(
+        units[n * unit] for n in range(count, 2 * count)
+    )  # the second of three loops, so that the encoder has context on both sides
     return Tone(encoding, rate, unit, found, bytes(context.extradata or b""))
 
 
 def _encoded(context: AudioCodecContext, samples: NDArray[np.float32], unit: int) -> dict[int, bytes]:
-    """Access units by the sample that they begin with, the encoder's delay taken off."""
+    """Returns access units by their first sample, corrected for the encoder's delay."""
     packets: list[tuple[int, bytes]] = []
     for start in range(0, samples.size, unit):
         part = samples[None, start : start + unit]

@@ -1,4 +1,4 @@
-"""RTP and RTCP of one viewer over UDP: a pair of ports of its own, as cameras open them."""
+"""RTP and RTCP to one client over UDP, on a port pair of its own as cameras use."""
 
 import asyncio
 import socket
@@ -8,10 +8,11 @@ MAX_RTCP_BYTES = 1500
 
 
 class UdpTransport:
-    """Takes interleaved packets, as a TCP connection does, and sends each as a datagram. A `Wire`.
+    """Takes interleaved packets as a TCP connection does, and sends each as a datagram. A `MediaTransport`.
 
-    What the system takes has left. A client that is not there any more, or reads too slowly, is not noticed: so it is
-    with UDP.
+    A datagram that the operating system accepted counts as sent. A client that is gone or reads too slowly is
+    not
+    noticed, as usual with UDP.
 
     Args:
         number: of the RTSP connection.
@@ -36,7 +37,7 @@ class UdpTransport:
         return self.written_bytes
 
     def write(self, data: bytes) -> bool:
-        """Each packet's channel, even or odd, says whether it is RTP or RTCP; what is none is sent as RTP."""
+        """Sends packets to the RTP or RTCP port by their channel's parity; other bytes are sent as RTP."""
         if self.is_closed:
             return False
         self.written_bytes += len(data)
@@ -63,7 +64,7 @@ class UdpTransport:
 
 
 def _bind_port_pair(host: str) -> tuple[socket.socket, socket.socket]:
-    """An even port and the one behind it (RFC 3550 section 11)."""
+    """Binds an even port and the next one (RFC 3550, 11)."""
     for _ in range(100):
         first = _bound(host, 0)
         port = first.getsockname()[1]

@@ -1,8 +1,8 @@
-"""The camera's own wall clock, as its sender reports tell it. Pure."""
+"""The camera's wall clock as its sender reports show it. Pure."""
 
 
 class WallClock:
-    """Right at first. Times are seconds since the camera's start.
+    """Correct at first. Times are seconds since the camera's start.
 
     Args:
         start_us: µs UTC at the start.
@@ -11,17 +11,17 @@ class WallClock:
     def __init__(self, start_us: int) -> None:
         self._start_us = start_us
         self._off_s = 0.0
-        self._drifts = (0.0, 0.0, 0.0)  # rate, from, until
+        self._drifts = (0.0, 0.0, 0.0)  # rate, start, end
 
     def read_us(self, at_s: float) -> int:
-        """What it shows, µs UTC."""
+        """Returns what the clock shows, µs UTC."""
         return self._start_us + round((at_s + self._off_s + self._drifted_s(at_s)) * 1_000_000)
 
     def step(self, by_s: float) -> None:
         self._off_s += by_s
 
     def drift(self, rate: float, from_s: float, until_s: float) -> None:
-        """It runs fast by that share between the two; a drift before it stays where it led."""
+        """Runs fast by `rate` between the two times; the offset of an earlier drift stays."""
         self._off_s += self._drifted_s(from_s)
         self._drifts = (rate, from_s, until_s)
 
