@@ -54,7 +54,7 @@ def test_every_kind_of_fault_is_parsed():
     ],
 )
 def test_an_unknown_fault_is_rejected_with_the_known_ones(text: str):
-    with pytest.raises(ValueError, match=r"write KIND|length|rate"):
+    with pytest.raises(ValueError, match=r"Use KIND|duration|rate"):
         parse_fault(text)
 
 

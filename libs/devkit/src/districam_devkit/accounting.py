@@ -1,8 +1,7 @@
 """Classifies every sent picture as stored, in a gap or unaccounted.
 
-Inputs are the cameras' send log, the stored bytes and the ledger's answer. It uses no service code, because
-it checks
-the services.
+Inputs are the cameras' send log, the stored bytes and the ledger's answer. It uses no service code, because it
+checks the services.
 """
 
 from collections import Counter

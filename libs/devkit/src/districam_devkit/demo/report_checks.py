@@ -13,9 +13,8 @@ MAX_GOP_S = 10.0
 def find_violations(report: Mapping[str, Any], killed_service: str | None) -> Iterator[str]:
     """Yields one sentence for each violation in the report.
 
-    A kill of Kafka, or of a service that consumes from it, may lose no picture. A kill of ingest may cause
-    one gap per
-    camera of at most session timeout + reconnect time + one GOP.
+    A kill of Kafka, or of a service that consumes from it, may lose no picture. A kill of ingest may cause one gap
+    per camera of at most session timeout + reconnect time + one GOP.
     """
     if report["unaccounted"]:
         yield f"{report['unaccounted']} pictures are neither stored nor in a reported gap"

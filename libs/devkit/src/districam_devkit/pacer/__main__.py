@@ -1,10 +1,8 @@
 """`python -m districam_devkit.pacer`: simulated cameras on loopback until standard input ends.
 
-It prints `{"port"}` when it listens, and one line of JSON for each command on standard input. `begin` resets
-the
-lateness histogram. `state` returns how many cameras have a client. `stop` ends each stream after a whole
-picture and
-returns `{"units": {camera: pictures from its first keyframe on}, "late_ms_p99", "late_ms_p50", "bytes"}`.
+It prints `{"port"}` when it listens, and one line of JSON for each command on standard input. `begin` resets the
+lateness histogram. `state` returns how many cameras have a client. `stop` ends each stream after a whole picture
+and returns `{"units": {camera: pictures from its first keyframe on}, "late_ms_p99", "late_ms_p50", "bytes"}`.
 """
 
 import argparse

@@ -1,11 +1,8 @@
 """The send log: one line for each access unit that the simulated cameras sent.
 
-An access unit is in the log if all its bytes left this process for at least one client: they were written to
-a
-connection and its buffer was flushed past them. Bytes left in the buffer of an aborted or lost connection do
-not
-count. Bytes handed to the operating system count, although a client that died may not have read them: for
-such a
+An access unit is in the log if all its bytes left this process for at least one client: they were written to a
+connection and its buffer was flushed past them. Bytes left in the buffer of an aborted or lost connection do not
+count. Bytes handed to the operating system count, although a client that died may not have read them: for such a
 client the access unit is within the following gap.
 
 Line: `camera number sent_us K|- connection[,connection…]`; `~` after a connection's number means that this

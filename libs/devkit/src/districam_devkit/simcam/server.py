@@ -198,13 +198,9 @@ async def running(
 ) -> AsyncGenerator[Simulation]:
     """Runs the cameras. `port` 0 means a free one; `host` is loopback by default; `log` is the send log's path.
 
-    With `certificate_path`, a certificate of `certificate.create_self_signed`, it also serves `rtsps`. At the
-    block's
-    end access units in progress are finished, written bytes flushed, connections and log closed.
-
-    Raises:
-        ValueError: cameras or faults are invalid.
-        OSError: the port is in use.
+    With `certificate_path` (see `certificate.create_self_signed`) it also serves `rtsps`. At the block's end access
+    units in progress are finished and written bytes flushed, then connections and log closed.
+    Raises ValueError for invalid cameras or faults, OSError if the port is in use.
     """
     if len({camera.camera_id for camera in cameras}) < len(cameras):
         raise ValueError("two cameras have the same id")

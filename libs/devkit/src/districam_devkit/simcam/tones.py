@@ -2,8 +2,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """A simulated camera's audio: a beep at each full second since its start, with a pitch for each of eight seconds.
 
-Faint noise between the beeps makes all access units of a loop different. From decoded audio a test can tell
-when a
+Faint noise between the beeps makes all access units of a loop different. From decoded audio a test can tell when a
 picture's second was.
 """
 

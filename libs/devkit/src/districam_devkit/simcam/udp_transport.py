@@ -10,8 +10,7 @@ MAX_RTCP_BYTES = 1500
 class UdpTransport:
     """Takes interleaved packets as a TCP connection does, and sends each as a datagram. A `MediaTransport`.
 
-    A datagram that the operating system accepted counts as sent. A client that is gone or reads too slowly is
-    not
+    A datagram that the operating system accepted counts as sent. A client that is gone or reads too slowly is not
     noticed, as usual with UDP.
 
     Args:
