@@ -514,9 +514,7 @@ async def test_a_token_covers_the_decoded_key_not_its_spelling(api: ApiProcess):
     assert (await raw(api, f"/v1/media/{KEY.replace('/', '%252F')}?token={signed(KEY)}"))[0] == 403
 
 
-async def test_playlists_and_downloads_are_logged_without_tokens(
-    api: ApiProcess, http: httpx.AsyncClient
-):
+async def test_playlists_and_downloads_are_logged_without_tokens(api: ApiProcess, http: httpx.AsyncClient):
     _, url = await object_url(http)
     await http.get("/v1/cameras/cam-1/playlist.m3u8", params=WHOLE)
     await http.get(url)

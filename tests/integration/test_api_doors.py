@@ -169,7 +169,9 @@ async def answers_at_once(api: ApiProcess, world: World):
 
 
 @pytest.mark.parametrize("sources", [["127.0.0.3"] * 500, [f"127.0.1.{n % 100 + 1}" for n in range(500)]])
-async def test_five_hundred_slow_connections_do_not_affect_other_clients(api: ApiProcess, world: World, sources: list[str]):
+async def test_five_hundred_slow_connections_do_not_affect_other_clients(
+    api: ApiProcess, world: World, sources: list[str]
+):
     held = await asyncio.to_thread(opened, api, sources)
     try:
         for _ in range(5):

@@ -54,9 +54,7 @@ async def has_refused(district: District, kafka: KafkaSettings, count: int) -> b
     return len(await letters(district, kafka)) >= count
 
 
-async def test_footage_with_a_forged_expiration_stays_in_the_index(
-    district: District, kafka: KafkaSettings
-):
+async def test_footage_with_a_forged_expiration_stays_in_the_index(district: District, kafka: KafkaSettings):
     await cutover.ensure(district.blobs, 0)
     now_us = SystemClock().now_us()
     stored = [await district.store(one) for one in footage(district)]
@@ -132,9 +130,7 @@ async def test_an_upgraded_site_gets_a_cutover_a_day_ahead_and_keeps_it(district
         assert await cutover.read(district.blobs) == found
 
 
-async def test_an_invalid_camera_record_leaves_the_last_valid_one(
-    district: District, kafka: KafkaSettings
-):
+async def test_an_invalid_camera_record_leaves_the_last_valid_one(district: District, kafka: KafkaSettings):
     now_us = SystemClock().now_us()
     good = Camera(camera_id=district.camera_id, name="Cổng", url="rtsp://10.0.0.1/1", updated_us=now_us)
     forged = (

@@ -83,9 +83,7 @@ def store_of(s3: S3Settings) -> Minio:
     return create_client(s3, create_connection_pool(s3))
 
 
-async def test_held_footage_survives_retention_budget_and_deletion(
-    locked: Archive, s3: S3Settings, tmp_path: Path
-):
+async def test_held_footage_survives_retention_budget_and_deletion(locked: Archive, s3: S3Settings, tmp_path: Path):
     hour_us = locked.edge_us - 3 * HOUR_US
     starts = [hour_us + n * 20 * S for n in range(6)]
     async with asking(locked, s3, tmp_path) as api:
@@ -178,9 +176,7 @@ async def test_expired_footage_cannot_be_held_and_the_rest_can(archive: Archive,
         assert (await api.place(edge_us, edge_us + 2 * HOUR_US)).status_code == 201
 
 
-async def test_a_hold_keeps_its_windows_events_beyond_topic_retention(
-    archive: Archive, s3: S3Settings, tmp_path: Path
-):
+async def test_a_hold_keeps_its_windows_events_beyond_topic_retention(archive: Archive, s3: S3Settings, tmp_path: Path):
     """As after 35 days: nothing of them is on the topic, only in the hold."""
     old_us = archive.edge_us - 30 * DAY_US
     event = lost(old_us + HOUR_US, archive.camera_id)
@@ -258,9 +254,7 @@ async def _says(indexer: Indexer, start: str) -> bool:
     return any(line.startswith(start) for line in (await indexer.ask("/metrics")).splitlines())
 
 
-async def test_a_viewer_key_cannot_place_list_or_release_holds(
-    archive: Archive, s3: S3Settings, tmp_path: Path
-):
+async def test_a_viewer_key_cannot_place_list_or_release_holds(archive: Archive, s3: S3Settings, tmp_path: Path):
     now_us = archive.edge_us
     made = {role: create_key(role.encode()[:4], bytes(32), name=role, role=role, now_us=now_us) for role in ROLES}
     file = tmp_path / "keys.json"

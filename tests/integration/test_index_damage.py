@@ -134,7 +134,9 @@ async def _has_revision(archive: Archive, days: int) -> bool:
 # ---- Redis
 
 
-async def test_corrupt_redis_values_stop_no_loop_and_hide_nothing_else(district: District, s3: S3Settings, tmp_path: Path):
+async def test_corrupt_redis_values_stop_no_loop_and_hide_nothing_else(
+    district: District, s3: S3Settings, tmp_path: Path
+):
     camera = Camera(camera_id=district.camera_id, name="Cổng", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     stored = [await district.store(one) for one in segments(district.camera_id, 3)]
     await district.publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))

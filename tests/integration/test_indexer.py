@@ -199,7 +199,9 @@ def segments(camera_id: str, count: int, *, epoch: int = 0, from_us: int = NOON_
     ]
 
 
-async def test_announced_segments_are_indexed_and_a_poison_record_stops_nothing(district: District, kafka: KafkaSettings):
+async def test_announced_segments_are_indexed_and_a_poison_record_stops_nothing(
+    district: District, kafka: KafkaSettings
+):
     camera = Camera(camera_id=district.camera_id, name="Chợ Bến Thành", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
     stored = segments(district.camera_id, 3)
     key = district.camera_id.encode()

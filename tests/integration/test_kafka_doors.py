@@ -193,9 +193,7 @@ async def test_a_commits_offset_and_metadata_are_read_back(kafka: KafkaSettings,
 # ---- rebalances
 
 
-async def test_partitions_are_rebalanced_when_a_member_joins_and_leaves(
-    kafka: KafkaSettings, topic: MakeTopic
-) -> None:
+async def test_partitions_are_rebalanced_when_a_member_joins_and_leaves(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name, group = await topic(partitions=4), a_group()
     every = frozenset(Partition(name, n) for n in range(4))
     first, second = Owner(), Owner()
@@ -301,9 +299,7 @@ async def test_the_last_contact_with_the_coordinator_is_reported(kafka: KafkaSet
 # ---- the log's start
 
 
-async def test_a_position_before_the_log_start_is_reported_until_a_seek(
-    kafka: KafkaSettings, topic: MakeTopic
-) -> None:
+async def test_a_position_before_the_log_start_is_reported_until_a_seek(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name, group = await topic(), a_group()
     await publish_all(kafka, name, [message(n) for n in range(10)])
     where = Partition(name, 0)
@@ -363,9 +359,7 @@ async def send_for(publisher: Publisher, topic: str, lane: int, seconds: float) 
     return number
 
 
-async def test_a_producer_with_an_unknown_sequence_is_replaced(
-    kafka: KafkaSettings, topic: MakeTopic
-) -> None:
+async def test_a_producer_with_an_unknown_sequence_is_replaced(kafka: KafkaSettings, topic: MakeTopic) -> None:
     name = await topic()
     async with Publisher.open(kafka, "tests") as publisher:
         for number in range(3):

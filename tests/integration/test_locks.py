@@ -68,7 +68,9 @@ async def test_a_new_segment_is_locked_against_deletion_and_overwriting(bench: B
 
 
 @pytest.mark.parametrize(("lock_h", "object_lock"), [("0", True), ("24", False)], ids=["no hours", "no object lock"])
-async def test_without_object_lock_segments_are_stored_unlocked(bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool):
+async def test_without_object_lock_segments_are_stored_unlocked(
+    bench: Bench, s3: S3Settings, lock_h: str, *, object_lock: bool
+):
     s3 = s3.model_copy(update={"bucket": f"{s3.bucket}-{object_lock}".lower()})
     async with VersionedBucket.open(s3) as bucket:
         await bucket.create_bucket(object_lock=object_lock)
@@ -100,9 +102,7 @@ async def put_locked(archive: Archive, start_us: int, seq: int, until_us: int | 
     return made
 
 
-async def test_a_locked_hour_is_expired_only_after_its_lock_ends(
-    locked: Archive, s3: S3Settings, kafka: KafkaSettings
-):
+async def test_a_locked_hour_is_expired_only_after_its_lock_ends(locked: Archive, s3: S3Settings, kafka: KafkaSettings):
     """Two hours of old footage: the older may go; the lock of the younger, set by somebody else, ends in a moment."""
     until_us = (SystemClock().now_us() // S + 8) * S
     older_us, younger_us = locked.edge_us - 2 * HOUR_US, locked.edge_us - HOUR_US

@@ -51,7 +51,9 @@ def test_the_document_is_asyncapi_3(parser: Path) -> None:
         ("        partitions: 60", "        partitions: many", "partitions"),
     ],
 )
-def test_the_asyncapi_parser_rejects_an_invalid_document(parser: Path, tmp_path: Path, right: str, wrong: str, told: str) -> None:
+def test_the_asyncapi_parser_rejects_an_invalid_document(
+    parser: Path, tmp_path: Path, right: str, wrong: str, told: str
+) -> None:
     text = DOCUMENT.read_text()
     assert right in text
     spoilt = tmp_path / "asyncapi.yaml"

@@ -118,9 +118,7 @@ async def believe(archive: Archive) -> None:
     await archive.district.redis.hset(names.WATERMARKS, mapping={"0": str(now_us), theirs: str(now_us)})
 
 
-async def test_footage_older_than_its_days_is_announced_deleted_and_dropped(
-    archive: Archive, kafka: KafkaSettings
-):
+async def test_footage_older_than_its_days_is_announced_deleted_and_dropped(archive: Archive, kafka: KafkaSettings):
     district = archive.district
     old = [archive.edge_us - 3 * HOUR_US, archive.edge_us - 3 * HOUR_US + 20 * S, archive.edge_us - 30 * S]
     young = [archive.edge_us - 5 * S, archive.edge_us + 60 * S]

@@ -141,7 +141,9 @@ async def test_an_untrusted_certificate_is_reported_with_its_server(told: Told, 
     await _refused("api", {**told, "DISTRICAM_REDIS__CA_FILE": other}, redis, why)
 
 
-async def test_an_expired_certificate_is_reported(told: Told, authority: KeyPair, servers: Servers, tmp_path: Path) -> None:
+async def test_an_expired_certificate_is_reported(
+    told: Told, authority: KeyPair, servers: Servers, tmp_path: Path
+) -> None:
     await _prepared(told)
     old = tls_servers.certificate(authority.certificate.parent, authority, "old", expired=True)
     async with tls_servers.tls_proxy(int(servers.s3.endpoint.rpartition(":")[2]), old) as port:

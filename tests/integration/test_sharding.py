@@ -69,9 +69,7 @@ def test_every_picture_is_stored_or_in_a_gap_and_none_is_in_a_clip_twice(story: 
 
 
 @pytest.mark.parametrize("camera_id", IDS)
-def test_a_playlist_repeats_at_most_one_segment_at_a_handover(
-    story: ShardingResult, camera_id: str
-) -> None:
+def test_a_playlist_repeats_at_most_one_segment_at_a_handover(story: ShardingResult, camera_id: str) -> None:
     filmed = story.cameras[camera_id]
     epochs = {parse_segment_object_key(one.key, 0).entry.epoch for one in filmed.objects}
     repeated = sorted(number for number, times in Counter(filmed.playlist).items() if times > 1)

@@ -22,8 +22,7 @@ _GRPC = 10_000  # each HTTP port's gRPC port is 10000 higher; the components rel
 _COMPONENTS = ("master", "volume", "filer", "admin")  # and s3
 _READY_S = 30  # usually 1 s; if its port was taken, it silently listens elsewhere and is never ready here
 _STOP_S = 4
-"""It normally stops in 1 s, but 75 to 95 s after its start in 11 s, because its filer waits for a stream of
-its own
+"""It normally stops in 1 s, but 75 to 95 s after its start in 11 s, because its filer waits for a stream of its own
 (4.48, measured). Written data is on disk by then: the S3 component stops first.
 """
 _OPTIONS = (
