@@ -93,7 +93,7 @@ async def test_retention_keeps_only_what_an_unreadable_hold_may_cover(archive: A
         )  # fmt: skip
         await archive.district.publisher.publish(names.CAMERAS, wire.camera_message(two_days, site="local"))
         await believe(archive)
-        assert await wait_until_async(lambda: _says(archive, indexer.port, "retention stands still"))
+        assert await wait_until_async(lambda: _says(archive, indexer.port, "retention is blocked"))
         assert not await wait_until_async(lambda: _are_stored(archive, {held}), 3)
         assert await archive.keys() == everything
         await archive.bucket.delete([unclear])

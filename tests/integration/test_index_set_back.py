@@ -118,7 +118,7 @@ async def test_several_replicas_agree_on_how_far_cameras_are_read(
                 assert await district.redis.hget(names.APPLIED, place) == str(int(before or 0) + 1).encode()
             for indexer in (first, second):
                 said = (district.home / f"indexer-{indexer.port}.log").read_text()
-                assert "cameras are read again" not in said
+                assert "camera records are read again" not in said
 
 
 async def _publish(district: District, *cameras: Camera) -> None:

@@ -266,7 +266,7 @@ async def test_what_nobody_can_tell_of_the_store_makes_holds_advisory_and_is_sai
     assert states(world) == [("advisory", 1, 0)]
     told = world.health.snapshot()["holds"]
     assert told.ok
-    assert told.detail.startswith("advisory: the store's answers do not tell")
+    assert told.detail.startswith("advisory: it is unknown whether the store enforces")
     assert protection() == {"unknown"}
     await made.run_round()
     assert world.probes == 1  # not at each round

@@ -1,4 +1,4 @@
-"""`districam-indexer [run|rebuild|check|forget SCHEMA]`."""
+"""The command `districam-indexer [run|rebuild|check|forget SCHEMA]`."""
 
 import argparse
 import asyncio
@@ -16,27 +16,28 @@ from districam_indexer.settings import Settings
 
 
 def main() -> int:
-    """The console script; gives the exit code."""
+    """The console script; returns the exit code."""
     parser = argparse.ArgumentParser(prog="districam-indexer", description="Builds the indexes in Redis.")
     parser.add_argument(
         "command",
         nargs="?",
         choices=("run", "rebuild", "check", "forget"),
         default="run",
-        help="run (default): index until stopped; rebuild: make the whole index anew, then stop; check: compare it with the "
-        "bucket; forget SCHEMA: remove the index of another schema, which an upgrade has left behind",
+        help="run (default): index until stopped; rebuild: rebuild the whole index, then stop; check: compare it with the "
+        "bucket; forget SCHEMA: delete the index of another schema that an upgrade has left",
     )
-    parser.add_argument("schema", nargs="?", help="for forget alone: a number, as in the keys dc1:…")
+    parser.add_argument("schema", nargs="?", help="only for forget: a number, as in the keys dc1:…")
     parser.add_argument(
         "--deep",
         action="store_true",
-        help="with check: read every byte, and compare it with what was announced (a month of a district takes days)",
+        help="with check: read every object and compare its sha256 with the announced one (takes days for a month of a "
+        "district)",
     )
     args = parser.parse_args()
     if args.deep and args.command != "check":
-        parser.error("--deep goes with check")
+        parser.error("--deep requires check")
     if (args.command == "forget") != (args.schema is not None):
-        parser.error("forget needs the number of a schema, and nothing else does")
+        parser.error("forget requires the number of a schema; the other commands take none")
     if args.command == "run":
         return service.entry("indexer", Settings, index)
     return _run_once(args.command, is_deep=args.deep, schema=args.schema or "")

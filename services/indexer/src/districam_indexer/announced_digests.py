@@ -1,4 +1,4 @@
-"""What has been announced of each object: the sha256 of `segments`, on disk, since a month of a district is millions."""
+"""The announced sha256 of each object, from the topic `segments`; on disk, since a month of a district has millions."""
 
 import hashlib
 import sqlite3
@@ -18,7 +18,10 @@ log = structlog.get_logger()
 
 
 class AnnouncedDigests:
-    """Key → sha256. The first announcement of a key counts: a later one cannot make other bytes right."""
+    """Object key → sha256.
+
+    The first announcement of a key counts: a later one cannot legitimise other bytes.
+    """
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -27,7 +30,7 @@ class AnnouncedDigests:
     @classmethod
     @contextmanager
     def open(cls) -> Generator["AnnouncedDigests"]:
-        """Empty, for the length of the block; takes some 60 bytes of disk for each object."""
+        """Opens an empty database in a temporary folder; it takes about 60 bytes for each object."""
         with (
             tempfile.TemporaryDirectory(prefix="districam-check-") as folder,
             closing(sqlite3.connect(Path(folder, "announced.db"), isolation_level=None)) as database,
@@ -40,22 +43,22 @@ class AnnouncedDigests:
         return self._database.execute("SELECT count(*) FROM announced").fetchone()[0]
 
     def add(self, digests: Iterable[tuple[str, str]]) -> None:
-        """(key, hex digest) of announcements, in the order of the log."""
+        """Adds (key, hex digest) of announcements, in the order of the log."""
         rows = [(_hash_key(key), sha256) for key, sha256 in digests]
         self._database.execute("BEGIN")
         self._database.executemany("INSERT OR IGNORE INTO announced VALUES (?, ?)", rows)
         self._database.execute("COMMIT")
 
     def sha256(self, key: str) -> str | None:
-        """As announced; None if the log has forgotten it, or never had it."""
+        """The announced digest of a key (hex); None if the log does not have it."""
         row = self._database.execute("SELECT sha256 FROM announced WHERE key = ?", (_hash_key(key),)).fetchone()
         return None if row is None else row[0]
 
     async def read(self, kafka: KafkaSettings) -> None:
-        """All that `segments` has.
+        """Reads all of `segments`.
 
         Raises:
-            Retriable: the broker is away, or cannot give it.
+            Retriable: the broker is unavailable or cannot read its log.
         """
         async with TopicReader.open(kafka, [names.SEGMENTS], client_id="districam-check") as reader:
             async for records in reader.batches():
@@ -70,6 +73,6 @@ def _decode_announcement(record: Record) -> tuple[str, str] | None:
     try:
         stored = wire.decode_stored(record.key, record.headers, record.value)
     except (Rejected, Retriable) as error:
-        log.warning("not an announcement", partition=record.partition, offset=record.offset, why=str(error))
+        log.warning("unreadable announcement ignored", partition=record.partition, offset=record.offset, why=str(error))
         return None
     return stored.key, stored.sha256

@@ -1,4 +1,7 @@
-"""The indexer, put together: each loop has its task; one that fails ends the process, and whoever runs it starts it again."""
+"""Builds the indexer: a task for each loop.
+
+If one fails, the process ends, to be restarted by its supervisor.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -33,12 +36,12 @@ _READY_POLL_S = 0.5
 
 
 async def main(settings: Settings, runtime: Runtime) -> None:
-    """Indexes until asked to stop; rebuilds by itself where there is no index."""
+    """Indexes until asked to stop; rebuilds the index if it is missing."""
     await _run(settings, runtime, is_rebuild=False)
 
 
 async def rebuild_once(settings: Settings, runtime: Runtime) -> None:
-    """Makes a new index, also where there is one, and stops."""
+    """Rebuilds the index, also an existing one, and stops."""
     await _run(settings, runtime, is_rebuild=True)
 
 
@@ -65,16 +68,17 @@ async def _run(settings: Settings, runtime: Runtime, *, is_rebuild: bool) -> Non
 
 
 async def _streams_until_us(runtime: Runtime, bucket: VersionedBucket, index: IndexReader) -> int:
-    """Up to when `expired` counts on `streams`; of a site that an earlier version has made, it is settled here, once.
+    """The last append time (µs) at which `expired` is accepted on `streams`.
 
-    A host's clock that is behind the recorders' progress must not end what other indexers of that version say.
+    For a site of an earlier version it is set here, once: not before the latest watermark, so that a host's
+    clock that is behind does not invalidate events of indexers that still run that version.
     """
     found = await retry_dependency(lambda: cutover.read(bucket), runtime, "s3")
     if found is None:
         watermarks_us = await retry_dependency(index.watermarks_us, runtime, "redis")
         until_us = max(runtime.clock.now_us(), *watermarks_us.values(), 0) + cutover.GRACE_US
         found = await retry_dependency(lambda: cutover.ensure(bucket, until_us), runtime, "s3")
-        log.info("expired moves to its own topic", streams_until=format_rfc3339(found.streams_until_us))
+        log.info("expired events move to the topic retention", streams_until=format_rfc3339(found.streams_until_us))
     return found.streams_until_us
 
 

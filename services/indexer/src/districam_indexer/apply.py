@@ -1,4 +1,7 @@
-"""Records → the index: decoded, planned, written in one transaction. What can never be indexed goes to deadletters."""
+"""Decodes records, plans their operations and writes them in one transaction.
+
+Rejected records go to `deadletters`.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -27,7 +30,10 @@ log = structlog.get_logger()
 
 
 class Applier:
-    """Writes records; passes over replays of what has expired. For one loop."""
+    """Writes records to the index; ignores announcements of footage that has expired.
+
+    Not for concurrent use.
+    """
 
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
@@ -41,10 +47,10 @@ class Applier:
         offset_changes: Mapping[TopicPartition, tuple[int, int]] | None = None,
         read_marks: Mapping[TopicPartition, Sequence[Mark]] | None = None,
     ) -> None:
-        """All of it, or nothing; see `IndexWriter.apply`. Records may come again.
+        """Writes all records or none; idempotent. See `IndexWriter.apply` for the arguments.
 
         Raises:
-            IndexChanged, Retriable: nothing was written (a dead letter may have been sent).
+            IndexChanged, Retriable: nothing was written (dead letters may have been sent).
         """
         decoded, dead_letters = self._decode(records)
         await self._refresh_expired([value for _, value in decoded])
@@ -84,7 +90,7 @@ class Applier:
         return value
 
     async def _refresh_expired(self, values: Sequence[IndexedValue]) -> None:
-        """Looked up each time: retention may have let go of more a moment ago."""
+        """Reads the expired intervals of the cameras concerned, for each batch: retention may have added some."""
         camera_ids = sorted(cameras_with_old_footage(values, self._deps.runtime.clock.now_us()))
         self._expired = await self._deps.index.expired_intervals(camera_ids) if camera_ids else {}
         for camera_id, ranges in expired_by_camera(values).items():

@@ -1,7 +1,7 @@
-"""Reads the bucket into an index: LIST in parallel, a day of a camera each; one HEAD for each camera and epoch.
+"""Reads the bucket into an index: LISTs in parallel, one for each day of a camera; one HEAD for each camera and epoch.
 
-What one process has read, another need not: a day's prefix is noted with the last of what is written of it. What is stored
-under it later is announced, and read from the topic.
+A day's prefix is marked as read after its last write, so that another process can resume. Objects stored
+later are announced, and read from the topic.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class BucketReader:
-    """For one index. Everything may raise `Retriable` and `IndexChanged`; what was written stays."""
+    """Reads into one index. Methods may raise `Retriable` and `IndexChanged`; what was written stays."""
 
     def __init__(self, deps: Dependencies, bucket: VersionedBucket, build: str) -> None:
         self._deps = deps
@@ -45,7 +45,7 @@ class BucketReader:
 
     @property
     def objects_per_s(self) -> int:
-        """Objects read a second, so far."""
+        """Mean rate so far."""
         return round(self.objects / max(1e-3, self._elapsed_s))
 
     @property
@@ -53,7 +53,7 @@ class BucketReader:
         return (self._clock.monotonic_us() - self._began_us) / 1e6
 
     def progress(self) -> dict[str, Any]:
-        """For people: how far, how fast, and for how long still, judged by days of cameras."""
+        """Progress for operators (JSON-compatible); `left_s` is extrapolated from the days of cameras read."""
         left_s = self._elapsed_s / self._days_read * len(self._pending_days) if self._days_read else None
         return {
             "step": "objects",
@@ -65,7 +65,7 @@ class BucketReader:
         }
 
     async def run(self) -> None:
-        """Everything that is not in the index yet."""
+        """Reads all days that are not marked as read."""
         done = await self._deps.state.rebuilt_prefixes(build=self._build)
         cameras = [
             folder for folder in await self._bucket.common_prefixes("") if CAMERA_ID.fullmatch(folder.rstrip("/"))
@@ -90,7 +90,7 @@ class BucketReader:
         async for page in self._bucket.object_pages(prefix):
             result = parser.parse_page(page)
             for key in result.skipped_keys:
-                log.warning("object left out of the index", key=key[:300])
+                log.warning("object that is not a segment ignored", key=key[:300])
             await self._write(camera_id, result)
         day_done = Batch(members={rebuilt_key(self._build): {prefix}})
         await self._deps.writer.apply(day_done, build=self._build)
@@ -109,7 +109,7 @@ class BucketReader:
         self.objects += result.objects
 
     async def _parameters_field(self, camera_id: str, epoch: str, hash_key: str, object_key: str) -> SetField | None:
-        """The epoch's shape under that key, if the object `object_key`, or an earlier one of the epoch, tells it."""
+        """The epoch's parameters as a field of `hash_key`, by the metadata of this or an earlier object; else None."""
         if self._epoch_parameters.get((camera_id, epoch)) is None:
             head = await self._bucket.head(object_key)
             self._epoch_parameters[camera_id, epoch] = None if head is None else _parse_parameters(head.metadata)
@@ -122,7 +122,7 @@ class BucketReader:
 
 
 def _parse_parameters(metadata: Mapping[str, str]) -> EpochParameters | None:
-    """What an object's metadata says of its epoch; None if it says nothing of use."""
+    """The epoch's parameters in an object's metadata; None if missing or invalid."""
     try:
         return EpochParameters(metadata["codecs"], int(metadata["width"]), int(metadata["height"]))
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""The budget `storage.max_bytes`: what of each camera has to go so that all segments fit it."""
+"""The budget `storage.max_bytes`: computes up to where each camera's footage must be deleted to fit it."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -14,11 +14,11 @@ from districam_indexer.usage import UsageCounter
 log = structlog.get_logger()
 
 _REFRESH_INTERVAL_US = DAY_US
-"""Footage older than a camera's oldest may come in, out of a log that was long behind."""
+"""How long a camera's oldest hour is remembered: older footage may arrive from a log with a long lag."""
 
 
 class StorageBudget:
-    """Every replica weighs all cameras, and comes to the same."""
+    """The budget of all cameras; every replica computes the same plan."""
 
     def __init__(self, usage: UsageCounter, max_bytes: int, lock_us: int = 0) -> None:
         self._usage = usage
@@ -29,7 +29,10 @@ class StorageBudget:
     async def compute_edges(
         self, days: Mapping[str, int | None], held: Mapping[str, list[Interval]], now_us: int
     ) -> Mapping[str, int]:
-        """Camera → up to where it has to let go of its footage; `days`: how long each is to be kept, of those with a record."""
+        """Camera → deletion edge (µs).
+
+        `days`: `retention_days` of the cameras with a record. Sets the gauges.
+        """
         used_bytes = await self._usage.bytes_by_camera()
         cameras = {
             one: CameraAge(days.get(one), self._known_oldest_hour_us(one, held.get(one, []), now_us))
@@ -66,7 +69,7 @@ class StorageBudget:
             return end.value
 
     def _known_oldest_hour_us(self, camera_id: str, held: list[Interval], now_us: int) -> int:
-        """The camera's oldest hour that may go, as it was last seen: others may be gone since, none has come before it."""
+        """The camera's oldest unheld hour when last read, a lower bound for the present one; 0 if unknown or stale."""
         held_before, oldest_us, read_us = self._oldest_hours.get(camera_id, ([], 0, 0))
         return oldest_us if held_before == held and now_us - read_us < _REFRESH_INTERVAL_US else 0
 
@@ -79,7 +82,7 @@ class StorageBudget:
             return
         self._is_over_budget = bool(over_bytes)
         if self._is_over_budget:
-            why = "what is left is held, locked, or younger than a day; recording goes on"
-            log.error("storage over its budget", over_bytes=over_bytes, why=why)
+            why = "the remaining footage is held, locked, or younger than a day; recording continues"
+            log.error("storage budget exceeded", over_bytes=over_bytes, why=why)
         else:
-            log.info("storage within its budget again")
+            log.info("storage within budget again")

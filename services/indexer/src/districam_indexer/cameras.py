@@ -1,7 +1,7 @@
-"""Follows `cameras`: every replica reads the whole topic from its start, and goes on reading. Writing twice is harmless.
+"""Follows `cameras`: every replica reads the whole topic from its start and writes it to the index, which is idempotent.
 
-Up to where it has written stands in `dc1:applied`, in the transaction of what it stands for. A Redis that came back without
-its last second says less than was written: then the topic is read from its start again.
+The offsets written are in `dc1:applied`, in the same transaction as the data. If Redis restarts without its
+last second, they are lower than what was written, and the topic is read from its start again.
 """
 
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ _POLL_INTERVAL_S = 1.0
 
 @dataclass(slots=True)
 class _WrittenOffsets:
-    """The index that is written to, and the next offset of each partition of which it holds anything."""
+    """The index that is written, and the next offset of each partition with applied records."""
 
     build: str
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
 
 
 async def run(deps: Dependencies) -> None:
-    """Until the service stops; from the start again after trouble with Kafka, and for an index that is not the same."""
+    """Runs until the service stops; reads the topic again after Kafka errors and for each new index."""
     while not deps.runtime.stopping.is_set():
         await retry_dependency(lambda: _follow(deps), deps.runtime, "kafka")
 
 
 async def _follow(deps: Dependencies) -> None:
-    """From the start of the topic, until the service stops, or the index is another one, or is set back."""
+    """Reads from the start of the topic until the service stops or the index changes."""
     build = await _wait_usable_build(deps)
     async with TopicReader.open(deps.settings.kafka, [names.CAMERAS], client_id=deps.runtime.instance) as reader:
         applier, written = Applier(deps), _WrittenOffsets(build)
@@ -49,13 +49,13 @@ async def _follow(deps: Dependencies) -> None:
             try:
                 await _write(deps, applier, written, records)
             except IndexChanged as change:
-                log.warning("cameras are read again", why=str(change))
+                log.warning("camera records are read again", why=str(change))
                 return
             await deps.runtime.wait_stopping(_POLL_INTERVAL_S)
 
 
 async def _wait_usable_build(deps: Dependencies) -> str:
-    """Waits for an index that can be written to; empty if the service stops before there is one."""
+    """Waits for a writable index and returns its build; empty if the service stops first."""
     while not deps.runtime.stopping.is_set():
         try:
             meta = await deps.index.meta()
@@ -69,10 +69,10 @@ async def _wait_usable_build(deps: Dependencies) -> str:
 
 
 async def _write(deps: Dependencies, applier: Applier, written: _WrittenOffsets, records: Sequence[Record]) -> None:
-    """These records, a batch at a time; then makes sure that all that was ever written is still there.
+    """Writes the records in batches, then verifies that the index still holds everything written.
 
     Raises:
-        IndexChanged: it is not, or it is another index.
+        IndexChanged: it does not, or it is another index.
     """
     size = deps.settings.indexer.batch_records
     for batch in (*(records[n : n + size] for n in range(0, len(records), size)), ()):

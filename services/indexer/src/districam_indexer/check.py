@@ -1,7 +1,6 @@
-"""`districam-indexer check`: the bucket against the index, and on demand every byte against what was announced of it.
+"""`districam-indexer check`: compares the bucket with the index, and with `--deep` every object with its announced digest.
 
-Changes nothing, and concludes nothing from a bucket it doubts. A day of a camera at a time: its memory does not grow with
-the bucket.
+Read-only. Works on a day of a camera at a time, so memory does not grow with the bucket.
 """
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
@@ -44,22 +43,22 @@ from districam_indexer.usage import indexed_hours
 
 EXIT_CONSISTENT, EXIT_DIFFERENT = 0, 1
 _RETRIES_S = (0.5, 1.0, 2.0)
-"""A store that falters for a moment must not cost hours of reading."""
+"""Delays between attempts to read an object: a transient error must not end a check of many hours."""
 
 
 async def main(settings: Settings, *, is_deep: bool = False) -> int:
-    """The exit code: 0 they agree, 1 they differ.
+    """Runs a check; returns the exit code: 0 if bucket and index agree, 1 if they differ.
 
     Raises:
-        Retriable, Rejected: nobody can tell yet.
-        Fatal: the bucket is not to be believed.
+        Retriable, Rejected: a server is unavailable, or the index is not ready.
+        Fatal: the bucket looks empty or foreign, or the index is another site's.
     """
     findings = await _compare(settings, is_deep=is_deep)
     inconclusive = findings.inconclusive_reason()
     counts = {name: value for name, value in asdict(findings).items() if name != "overlapping_us"}
     print(json.dumps({**counts, "overlapping_s": findings.overlapping_us / 1e6, "concluded": inconclusive is None}))
     if inconclusive:
-        raise Fatal(f"{inconclusive}; nothing is concluded, and nothing was changed")
+        raise Fatal(f"{inconclusive}; no conclusion was drawn, and nothing was changed")
     return EXIT_CONSISTENT if findings.is_consistent else EXIT_DIFFERENT
 
 
@@ -71,7 +70,7 @@ async def _compare(settings: Settings, *, is_deep: bool) -> Findings:
             reader = IndexReader(redis)
             meta = await reader.meta()
             if meta is None or not meta.is_ready:
-                raise Retriable("there is no whole index to compare with; wait until it is built")
+                raise Retriable("the index is not ready; wait until it is built")
             if meta.site != settings.site:
                 raise Fatal(f"Redis holds the index of site {meta.site!r}, not of {settings.site!r}")
             checker = _Checker(bucket, reader, redis, digests)
@@ -81,7 +80,10 @@ async def _compare(settings: Settings, *, is_deep: bool) -> Findings:
 
 
 class _Checker:
-    """One comparison. What is stored or indexed while it runs is looked at twice before it is counted."""
+    """One comparison.
+
+    Differences are checked again before they are counted: segments are stored while it runs.
+    """
 
     def __init__(
         self, bucket: VersionedBucket, reader: IndexReader, redis: Redis, digests: AnnouncedDigests | None
@@ -96,13 +98,13 @@ class _Checker:
         self._has_versions = True
 
     async def read_announcements(self, settings: Settings) -> None:
-        """Without the log each object is held against its own metadata alone, which whoever wrote it wrote too."""
+        """Reads the announced digests. If that fails, objects are compared with their own metadata only."""
         if self._digests is None:
             return
         try:
             await self._digests.read(settings.kafka)
         except (Retriable, Fatal) as error:
-            print_message(f"announcements cannot be read, so objects are judged by their own metadata alone: {error}")
+            print_message(f"announcements cannot be read; objects are compared with their own metadata only: {error}")
         else:
             self._findings.announced = len(self._digests)
 
@@ -167,7 +169,7 @@ class _Checker:
                     day.feed(page)
             except UnsupportedRequest as error:
                 self._has_versions = False
-                print_message(f"the store lists no versions, so nobody can tell whether there are older ones: {error}")
+                print_message(f"the store lists no versions; older versions cannot be detected: {error}")
             else:
                 return day
         day = DayListing()
@@ -179,10 +181,10 @@ class _Checker:
         for key, versions, markers in day.anomalies():
             if versions > 1:
                 self._findings.versioned += 1
-                self._report_finding("versioned", key, f"{versions} versions: it was written over")
+                self._report_finding("versioned", key, f"{versions} versions: it was overwritten")
             if markers:
                 self._findings.deleted += 1
-                self._report_finding("deleted", key, f"{markers} markers of deletion over {versions} versions")
+                self._report_finding("deleted", key, f"{markers} delete markers over {versions} versions")
 
     def _report_finding(self, kind: str, key: str, detail: str) -> None:
         self._findings.add_example(kind, key)
@@ -206,7 +208,7 @@ class _Checker:
             self._findings.add_example("unproven", key)
 
     async def _read_digest(self, key: str) -> Digest | None:
-        """None if it has been deleted since the day was listed."""
+        """Size and digests of an object; None if it was deleted after the day was listed."""
         try:
             return await retry(lambda: self._bucket.digest(key), _RETRIES_S)
         except ObjectNotFound:
@@ -221,7 +223,7 @@ class _Checker:
         return {member: int(at) for hour in hours for member, at in hour if is_valid_segment(member, at)}
 
     async def _count_missing(self, camera_id: str, missing: Members) -> None:
-        """Not those that have been stored, or dropped, since the day was listed."""
+        """Counts indexed segments without an object, except those stored or evicted after the day was listed."""
         if not missing:
             return
         day_us = min(missing.values()) // DAY_US * DAY_US
@@ -229,10 +231,10 @@ class _Checker:
         for key in self._object_keys(camera_id, {m: at for m, at in missing.items() if indexed_now.get(m) == at}):
             if await self._bucket.head(key) is None:
                 self._findings.missing += 1
-                self._report_finding("missing", key, "indexed, and not stored")
+                self._report_finding("missing", key, "indexed but not stored")
 
     async def _count_surplus(self, camera_id: str, day_us: int, surplus: Members) -> None:
-        """Not those that are on their way into the index, or that have expired and are about to be deleted."""
+        """Counts objects that are not indexed, except those about to be indexed, or expired and about to be deleted."""
         if not surplus:
             return
         watermark_us = await self._reader.watermark_us(camera_id)
@@ -244,7 +246,7 @@ class _Checker:
             is_expired = any(a <= entry.start_us and entry.end_us <= b for a, b in expired)
             if (not watermark_us or entry.end_us <= watermark_us) and not is_expired:
                 self._findings.surplus += 1
-                self._report_finding("surplus", names.segment_object_key(camera_id, entry), "stored, and not indexed")
+                self._report_finding("surplus", names.segment_object_key(camera_id, entry), "stored but not indexed")
 
     def _object_keys(self, camera_id: str, members: Members) -> Sequence[str]:
         return [

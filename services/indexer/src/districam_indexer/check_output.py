@@ -1,4 +1,4 @@
-"""What a person sees of a check: progress on standard error, findings on standard output, a line each."""
+"""Output of a check: progress on standard error, findings on standard output, a line each."""
 
 import sys
 from collections.abc import Generator
@@ -16,13 +16,13 @@ _PLAIN_INTERVAL_US = 10_000_000
 
 
 class ReportProgress(Protocol):
-    """Called once a camera's day is done."""
+    """Called after each day of a camera."""
 
     def __call__(self, done: int, findings: Findings) -> None: ...
 
 
 def print_finding(kind: str, key: str, detail: str) -> None:
-    """One that somebody must act on: kind, camera, interval, key, what it is; tabs between."""
+    """Prints a finding that needs action, separated by tabs: kind, camera, interval, key, detail."""
     try:
         fields = names.parse_segment_object_key(key, 0)
     except ValueError:
@@ -35,13 +35,13 @@ def print_finding(kind: str, key: str, detail: str) -> None:
 
 
 def print_message(text: str) -> None:
-    """A word beside the result."""
+    """Prints a note to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
 @contextmanager
 def show_progress(days: int, clock: Clock) -> Generator[ReportProgress]:
-    """For the length of the block."""
+    """Shows a progress bar during the block; plain lines if standard error is not a terminal."""
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield _plain_progress(days, clock)
@@ -50,7 +50,7 @@ def show_progress(days: int, clock: Clock) -> Generator[ReportProgress]:
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total} camera-days"),
         TextColumn("{task.fields[read]}"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    # Findings stay on standard output where that goes elsewhere; on the same terminal they stand above the bar.
+    # On the same terminal, findings are printed above the bar; a redirected standard output is left alone.
     with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty(), transient=True) as display:
         task = display.add_task("check", total=days, read="")
 

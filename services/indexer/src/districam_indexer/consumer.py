@@ -1,7 +1,7 @@
-"""Follows `segments`, `streams`, `retention` and `keyframes` as a member of the group, and writes what they say.
+"""Consumes `segments`, `streams`, `retention` and `keyframes` as a member of the group, and writes them to the index.
 
-Where to go on stands in Redis, in the same transaction as the index (`dc1:applied`); what is committed to Kafka is for
-lag monitors only. Whatever goes wrong, the member loses its place, and takes it up again from there.
+The applied offsets are in Redis, in the same transaction as the index (`dc1:applied`); commits to Kafka are
+for lag monitors only. After any error the member drops its position and restores it from Redis.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,17 @@ TOPICS = (names.SEGMENTS, names.STREAMS, names.RETENTION, names.KEYFRAMES)
 _POLL_TIMEOUT_S = 0.5
 _COMMIT_INTERVAL_US = 5_000_000
 _VERIFY_INTERVAL_US = 1_000_000
-"""An index that nothing is written to could be emptied or set back unnoticed."""
+"""Interval between checks that the index was not emptied or set back, which no write would notice on idle
+topics."""
 _MAX_FAILURES = 20
-"""Troubles with Kafka in a row, half a second apart, before the membership is begun anew."""
+"""Consecutive Kafka errors, half a second apart, after which the member rejoins the group."""
 
 
 @dataclass(slots=True)
 class _Position:
-    """Which index is being written, and the next offset of each partition; none when that must be looked up.
+    """The index that is written, and the next offset of each partition; empty: to be restored from the index.
 
-    `read_marks`: which records were read before it, the last one first.
+    `read_marks`: marks of the records read before it, the last one first.
     """
 
     build: str = ""
@@ -46,7 +47,7 @@ class _Position:
 
 
 class Consumer:
-    """One membership at a time."""
+    """A member of the indexer's consumer group."""
 
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
@@ -59,14 +60,14 @@ class Consumer:
 
     @property
     def segment_partitions(self) -> frozenset[int]:
-        """Partitions of `segments` that are this replica's: it reports on their cameras."""
+        """This replica's partitions of `segments`: those whose cameras its other loops handle."""
         return frozenset(p.number for p in self._owned if p.topic == names.SEGMENTS)
 
     async def run(self) -> None:
-        """From joining the group until the service stops.
+        """Joins the group and consumes until the service stops.
 
         Raises:
-            Retriable: the membership must be begun anew.
+            Retriable: the member must rejoin.
         """
         settings, runtime = self._deps.settings, self._deps.runtime
 
@@ -95,14 +96,18 @@ class Consumer:
                 await self._commit(group_consumer)
 
     async def _run_once_guarded(self, group_consumer: GroupConsumer) -> None:
-        """A turn; what goes wrong costs the place, no more."""
+        """Runs one turn; an error discards the position only.
+
+        Raises:
+            Retriable: the limit of consecutive Kafka errors is reached.
+        """
         health = self._deps.runtime.health
         try:
             await self._run_once(group_consumer)
         except IndexChanged as change:
-            log.warning("place in the index lost", why=str(change))
+            log.warning("index changed: position discarded", why=str(change))
         except OffsetOutOfRange as fell:
-            log.warning("place in the log lost", why=str(fell))
+            log.warning("offset out of range: position discarded", why=str(fell))
         except RedisUnavailable as error:
             health.report_failing("redis", str(error))
         except Rejected as error:
@@ -140,7 +145,10 @@ class Consumer:
         group_consumer.pause(self._owned)
 
     async def _restore_position(self, group_consumer: GroupConsumer) -> None:
-        """Reading goes on where the index ends. Not while nobody knows of an index: then it waits for the rebuild."""
+        """Seeks to the applied offsets of the index.
+
+        Does nothing while no index is writable (before a rebuild).
+        """
         meta = await self._deps.index.meta()
         self._deps.runtime.health.report_ok("redis")
         if meta is None or not is_writable(meta):
@@ -176,7 +184,7 @@ class Consumer:
         group_consumer.resume(self._owned)
         self._position = _Position(meta.build, next_offsets, known_marks)
         self._applier = Applier(self._deps)
-        log.info("place found", partitions=len(next_offsets), build=meta.build)
+        log.info("position restored from the index", partitions=len(next_offsets), build=meta.build)
 
     async def _write(self, records: Mapping[Partition, Sequence[Record]]) -> None:
         position = self._position
@@ -212,11 +220,14 @@ def _resume_offset(
     read_marks: Sequence[Mark],
     survivor: Mark | None,
 ) -> int:
-    """The newest still is enough; of the others everything is. `offset_range`: the log's first offset, and its next."""
+    """The offset to resume at: the end for `keyframes` (only new stills matter), else after the applied records.
+
+    `offset_range`: the log's first offset and its end offset.
+    """
     beginning_offset, end_offset = offset_range
     if partition.topic == names.KEYFRAMES:
         return end_offset
     offset, problem = resume_offset(applied, beginning_offset, end_offset, read_marks=read_marks, survivor=survivor)
     if problem:
-        log.error("records missing", topic=partition.topic, partition=partition.number, why=problem)
+        log.error("log does not match the index", topic=partition.topic, partition=partition.number, why=problem)
     return offset

@@ -1,4 +1,4 @@
-"""What the loops of the indexer work with."""
+"""Shared objects of the indexer's loops."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,11 @@ from districam_indexer.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """One of each for the process.
+    """One instance for the process.
 
     Attributes:
-        streams_until_us: up to which append time `expired` counts on `streams` (`districam_common.s3.cutover`).
+        streams_until_us: last append time at which `expired` is accepted on `streams`
+            (`districam_common.s3.cutover`).
     """
 
     settings: Settings

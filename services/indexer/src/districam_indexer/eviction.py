@@ -1,4 +1,4 @@
-"""Taking out of the index what retention has deleted: an hour of a camera at a time, in one transaction."""
+"""Removes deleted segments from the index: an hour of a camera at a time, in one transaction."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
@@ -26,23 +26,23 @@ while length > 0 and left:byte(length) == 0 do length = length - 1 end
 if length == 0 then redis.call('DEL', KEYS[1])
 elseif length < #left then redis.call('SET', KEYS[1], left:sub(1, length)) end
 """
-"""Leaves the bitmap as if these bits had never been set: an index built anew is the same.
-
-Allowed while Redis is full: in a transaction, a script that is refused leaves the commands beside it done.
-"""
+"""Clears bits and trims trailing zero bytes, so that the bitmap equals that of a rebuilt index.  Runs also at
+`maxmemory`: if a script of a transaction is refused, the other commands are executed nevertheless. """
 
 ShouldEvict = Callable[[IndexEntry], bool]
 
 
 class Evictor:
-    """Everything raises `Retriable` while Redis is in trouble."""
+    """Removes segments and events. All methods raise `Retriable` while Redis is unavailable."""
 
     def __init__(self, redis: Redis, writer: IndexWriter) -> None:
         self._redis = redis
         self._writer = writer
 
     async def evict(self, camera_id: str, hour_us: int, should_evict: ShouldEvict, *, build: str) -> int:
-        """Takes out the segments of that hour that are over, with all that only they had set; gives how many.
+        """Removes the hour's segments chosen by `should_evict`, and the bits and epochs that only they had set.
+
+        Returns their number.
 
         Raises:
             IndexChanged: nothing was written.
@@ -66,13 +66,13 @@ class Evictor:
                 _queue_evict(pipe, camera_id, [one for _, one in to_evict], remaining)
             queue_count_hours(pipe, [(camera_id, names.format_hour(hour_us))])
 
-        await self._writer.transact("dropping an hour", build, queue_commands)
+        await self._writer.transact("evicting an hour", build, queue_commands)
         return evicted
 
     async def evict_events(self, camera_id: str, members: Iterable[bytes]) -> None:
-        """Takes events out of the camera's set, and of its expired ranges those that others say already."""
+        """Removes events from the camera's set, and expired intervals that are covered by others."""
         key = names.expired_key(camera_id)
-        with translate_redis_errors("trimming events"):
+        with translate_redis_errors("evicting events"):
             found = await cast("Awaitable[list[bytes]]", self._redis.zrange(key, 0, -1))
             by_range = {interval: member for member, interval in parse_interval_members(found, key)}
             redundant = [by_range[one] for one in redundant_ranges(by_range)]
@@ -87,7 +87,7 @@ class Evictor:
 def _queue_evict(
     pipe: Pipeline, camera_id: str, evicted: Sequence[IndexEntry], remaining: Sequence[IndexEntry]
 ) -> None:
-    """The slots that only these segments touched, and the shapes of epochs that nothing of the day is left of."""
+    """Queues clearing the bits that only these segments had set, and the parameters of epochs without segments that day."""
     kept = _slots_by_day(remaining)
     for day_us, bits in _slots_by_day(evicted).items():
         unused = sorted(bits - kept.get(day_us, set()))

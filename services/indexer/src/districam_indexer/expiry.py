@@ -1,7 +1,7 @@
-"""One camera's footage up to an edge: said to be expired, deleted, dropped from the index. Each step may be repeated.
+"""Expires one camera's footage up to an edge: announces it as expired, deletes it, evicts it from the index.
 
-Said before it is deleted, so that a hold that comes too late is refused; the holds are read again in between, so that one
-that came in time is kept. Whoever dies between two steps has broken nothing: the next round finds what is left.
+It is announced before deletion, so that a later hold is refused; holds are read again in between, so that an
+earlier one is kept. Each step is idempotent: after a crash between two steps, the next round finishes them.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -37,14 +37,17 @@ from districam_indexer.rate_limiter import RateLimiter
 log = structlog.get_logger()
 
 _DELETE_BATCH_SIZE = 100
-"""Versions deleted in one request: a long one would keep the store from recording."""
+"""Versions deleted in one request: a longer one would delay the recorders' PUTs."""
 _RECHECK_INTERVAL_US = DAY_US
-"""At a day in which nothing was stored."""
+"""How long a day's folder that was found empty is not listed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiryRequest:
-    """What is to be let go of: all before `edge_us`, for that reason. `now_us`: the time that retention goes by."""
+    """Delete request: a camera's footage before `edge_us`, with the reason.
+
+    `now_us`: the trusted time of retention.
+    """
 
     camera_id: str
     edge_us: int
@@ -55,12 +58,14 @@ class ExpiryRequest:
 
 @dataclass(slots=True)
 class ExpiryResult:
-    """What came of it.
+    """The result of a round.
 
     Attributes:
-        locked_keys: versions that the store keeps although they were said to be expired: under a lock that nobody foresaw, or a
-            legal hold that is none of ours.
-        locked_hours: hours of which nothing was said, for the store still keeps what is in them.
+        deleted: versions deleted.
+        evicted: segments removed from the index.
+        locked_keys: keys announced as expired that the store refuses to delete: an unexpected lock, or
+            another party's legal hold.
+        locked_hours: hours not announced as expired, because the store still locks their objects.
     """
 
     deleted: int = 0
@@ -70,7 +75,10 @@ class ExpiryResult:
 
 
 class Expirer:
-    """For one loop. Everything may raise `Retriable` and `IndexChanged`: the round is begun anew, later."""
+    """Not for concurrent use.
+
+    Methods raise `Retriable` and `IndexChanged`; the round is then repeated later.
+    """
 
     def __init__(self, deps: Dependencies, store: HoldStore, rate_limiter: RateLimiter) -> None:
         self._deps = deps
@@ -80,7 +88,7 @@ class Expirer:
         self._empty_since_us: dict[str, int] = {}
 
     async def run(self, request: ExpiryRequest, *, build: str) -> ExpiryResult:
-        """A round of one camera."""
+        """Runs a round for one camera."""
         hours = await self._hours_before_edge(request)
         held = await self._held_intervals(request.camera_id)
         due = [hour_us for hour_us in hours if is_due(hour_us, request.edge_us, held)]
@@ -95,20 +103,22 @@ class Expirer:
         return result
 
     async def republish(self, camera_id: str, now_us: int, *, build: str) -> None:
-        """Says again all that has expired, so that the topic does not forget it. `now_us`: the time that retention goes by.
+        """Publishes all expired intervals again, before the topic drops them. `now_us`: the trusted time of retention.
 
-        What is too young for that stands in an index that an earlier version has written, which believed anybody.
+        Intervals younger than a day are left out: an earlier version indexed them without validation.
         """
         expired = (await self._deps.index.expired_intervals([camera_id]))[camera_id]
         old = [one for one in expired if one[1] <= now_us - MIN_EXPIRED_AGE_US]
         if len(old) < len(expired):
-            reason = "it is younger than a day: not retention has said that. districam-indexer rebuild finds the footage again"
-            log.error("what is said to have expired is not said again", camera_id=camera_id, why=reason)
+            reason = (
+                "younger than a day, so not from retention: run districam-indexer rebuild to index the footage again"
+            )
+            log.error("invalid expired interval in the index", camera_id=camera_id, why=reason)
         await self._publish(camera_id, old, "repeated", build=build)
         await self._evict_obsolete_events(camera_id, 0)
 
     async def _hours_before_edge(self, request: ExpiryRequest) -> list[int]:
-        """Starts of the hours before the edge of which anything is stored or indexed; the bucket's may be unindexed."""
+        """Starts of the hours before the edge with indexed or stored segments (which need not be the same)."""
         found = {hour_us for hour_us in request.indexed_hours if hour_us < request.edge_us}
         for day in await self._deps.bucket.common_prefixes(f"{request.camera_id}/"):
             if _parse_folder_us(day, request.edge_us) < request.edge_us and not await self._is_empty(day):
@@ -119,7 +129,7 @@ class Expirer:
         return sorted(found)
 
     async def _is_empty(self, day: str) -> bool:
-        """Whether nothing is stored in that folder: SeaweedFS shows folders long after their objects are gone."""
+        """Whether a day's folder has no versions: SeaweedFS lists folders long after their objects are gone."""
         now_us = self._deps.runtime.clock.monotonic_us()
         if now_us - self._empty_since_us.get(day, -_RECHECK_INTERVAL_US) < _RECHECK_INTERVAL_US:
             return True
@@ -133,9 +143,10 @@ class Expirer:
         return (await self._store.list_active()).intervals_of(camera_id)
 
     async def _locked_hours(self, request: ExpiryRequest, due: Sequence[int]) -> list[int]:
-        """Of these hours, and of what is not said to be expired yet, those whose last segment the store keeps from us.
+        """Of the hours not announced as expired yet, those whose last segment is locked in the store.
 
-        Nothing may be said to be gone that cannot go. Locks end in the order of recording, so the last one tells.
+        They must not be announced as expired. Locks end in the order of recording, so the last segment
+        decides.
         """
         expired = (await self._deps.index.expired_intervals([request.camera_id]))[request.camera_id]
         locked: list[int] = []
@@ -154,7 +165,7 @@ class Expirer:
         return locked
 
     async def _earliest_known_us(self, camera_id: str, hours: Sequence[int]) -> int:
-        """Where the first is that anybody knows of the camera."""
+        """The earliest time of anything known of the camera: revisions, events, expired intervals, hours."""
         index = self._deps.index
         revision_times_us = [one.updated_us for one in await index.revisions(camera_id)]
         event_times_us = [one.event.at_us for one in await index.events(camera_id)]
@@ -167,7 +178,11 @@ class Expirer:
             await self._publish(request.camera_id, ranges, request.reason, build=build)
 
     async def _publish(self, camera_id: str, ranges: Iterable[Interval], reason: str, *, build: str) -> None:
-        """To the topic, which outlives the index; then to the index, which the api asks."""
+        """Publishes expired intervals to the topic, which outlives the index, then writes them to the index.
+
+        Raises:
+            Retriable: an interval is too young by the broker's clock.
+        """
         for from_us, to_us in ranges:
             self._event_number += 1
             event = FootageExpired(
@@ -182,11 +197,11 @@ class Expirer:
             message = wire.event_message(event, self._event_number, site=site, service="indexer")
             ack = await self._deps.publisher.publish(names.RETENTION, message)
             if reason_too_young := rejection_reason(event, names.RETENTION, ack.append_us, self._deps.streams_until_us):
-                raise Retriable(f"by the broker's clock this is too young to go: {reason_too_young}")
+                raise Retriable(f"too young to expire by the broker's clock: {reason_too_young}")
             await self._deps.writer.apply_when_full(to_batch(plan_event(event, ack.append_us)), build=build)
 
     async def _delete_hour(self, camera_id: str, hour_us: int, result: ExpiryResult, *, build: str) -> None:
-        """Deletes of that hour what is told and not held, by the holds of now; then drops it from the index."""
+        """Deletes the hour's segments that are expired and not held (holds are read again), then evicts them."""
         expired = (await self._deps.index.expired_intervals([camera_id]))[camera_id]
         held = await self._held_intervals(camera_id)
         kept_keys: set[str] = set()
@@ -212,10 +227,10 @@ class Expirer:
             try:
                 yield version, names.parse_segment_object_key(version.key, version.size)
             except ValueError:
-                log.warning("not a segment of ours, left alone", key=version.key[:300])
+                log.warning("object that is not a segment ignored", key=version.key[:300])
 
     async def _delete_versions(self, versions: Sequence[ObjectVersion], result: ExpiryResult) -> set[str]:
-        """Gives the keys that stay, because the store keeps them: locked, or under somebody else's legal hold."""
+        """Deletes versions; returns the keys that the store refused: locked, or under another party's legal hold."""
         await self._rate_limiter.acquire(len(versions))
         bucket = self._deps.bucket
         refused = await bucket.delete_versions(versions)
@@ -231,7 +246,7 @@ class Expirer:
         return kept_keys
 
     async def _find_formerly_held(self, refused: Sequence[ObjectVersion]) -> list[ObjectVersion]:
-        """Those whose legal hold a released hold of ours has left behind: nobody else's is touched."""
+        """Of the refused versions, those inside the window of a released hold, whose legal hold is ours to remove."""
         if not refused:
             return []
         released = await self._store.list_released()
@@ -244,7 +259,7 @@ class Expirer:
         return formerly_held
 
     async def _evict_obsolete_events(self, camera_id: str, edge_us: int) -> None:
-        """Forgets events that explain nothing any more, neither of what is kept nor of what is held."""
+        """Removes events from the index that no longer explain any kept or held footage."""
         held = await self._held_intervals(camera_id)
         before_us = min([edge_us, *(from_us for from_us, _ in held)])
         events = await self._deps.index.events_by_member(camera_id)
@@ -252,9 +267,9 @@ class Expirer:
 
 
 def _parse_folder_us(folder: str, default_us: int) -> int:
-    """Of a day's or an hour's folder; `default_us` for one that is neither."""
+    """Start time of a day's or hour's folder; `default_us` for any other."""
     try:
         return names.parse_hour_prefix(folder)
     except ValueError:
-        log.warning("not a folder of ours, left alone", folder=folder[:300])
+        log.warning("unknown folder in the bucket ignored", folder=folder[:300])
         return default_us

@@ -1,4 +1,4 @@
-"""Coverage as gauges, computed from the ledger: they are right as soon as a replica starts, and a gap can go back."""
+"""Exports coverage gauges, computed from the ledger: correct right after a start, and gaps may shrink."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,28 +20,31 @@ log = structlog.get_logger()
 
 WINDOWS_S = {"1h": 3_600, "1d": 86_400}
 _REFRESHES_PER_WINDOW = 240
-"""A window is computed anew when it has moved on by this share of itself: an hour every 15 s, a day every 6 min."""
+"""A window is recomputed after this fraction of its length: an hour every 15 s, a day every 6 min."""
 
 Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Of a camera in a window; the ratio is None where nothing was expected, or nothing is settled yet."""
+    """Coverage of a camera in a window.
+
+    The ratio is None if nothing was expected or nothing is settled yet.
+    """
 
     recorded_ratio: float | None
     gap_s: dict[str, float]
 
 
 class ReplaceableGauge:
-    """A gauge whose label sets are replaced a window at a time, so that what is over does not stand for ever."""
+    """A gauge whose label sets are replaced a window at a time, so that obsolete ones disappear."""
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self._label_sets: dict[str, set[Labels]] = {}
 
     async def replace(self, window: str, values: dict[Labels, float]) -> None:
-        """All label sets of `window` are those of `values` from now on."""
+        """Sets the label sets of `window` to those of `values`; removes the others."""
         old_label_sets, self._label_sets[window] = self._label_sets.get(window, set()), set(values)
         async for labels in yield_periodically(old_label_sets - values.keys()):
             self._gauge.remove(*labels)
@@ -50,7 +53,7 @@ class ReplaceableGauge:
 
 
 class CoverageGauges:
-    """Reports on the cameras whose `segments` partitions are this replica's, so that each is told by one replica."""
+    """Reports on the cameras whose `segments` partitions are this replica's, so that one replica exports each."""
 
     def __init__(self, deps: Dependencies, consumer: Consumer) -> None:
         self._deps = deps
@@ -62,7 +65,7 @@ class CoverageGauges:
         self._exported_partitions: frozenset[int] = frozenset()
 
     async def run(self) -> None:
-        """Until the service stops. An index in trouble leaves the gauges as they are."""
+        """Refreshes the gauges until the service stops. On errors of the index they keep their values."""
         while not self._deps.runtime.stopping.is_set():
             try:
                 with metrics.measure_round("gauges"):
@@ -83,7 +86,7 @@ class CoverageGauges:
                 await self._export(window, length_s, cameras, meta.partitions)
 
     async def _latest_ends_us(self, cameras: Iterable[str]) -> dict[str, int]:
-        """Camera → end of its newest segment, no later than now: a clock that was ahead must not make a dead camera look alive."""
+        """Camera → end of its newest segment, at most now: a clock ahead must not make a dead camera look alive."""
         index, now_us = self._deps.index, await self._now_us()
         latest = await index.latest_ends_us()
         for camera_id in cameras:
@@ -92,7 +95,7 @@ class CoverageGauges:
         return {one: min(latest[one], now_us) for one in cameras if latest.get(one)}
 
     async def _now_us(self) -> int:
-        """This host's clock, unless the log has got further: then that is behind."""
+        """This host's clock, or the latest watermark if that is later (the host's clock is then behind)."""
         return max(self._deps.runtime.clock.now_us(), *(await self._deps.index.watermarks_us()).values(), 0)
 
     async def _cameras(self) -> list[str]:
@@ -134,7 +137,7 @@ class CoverageGauges:
 
 
 def compute_coverage(inputs: LedgerInputs, from_us: int, now_us: int, *, settle_us: int) -> Coverage:
-    """The camera from `from_us` until now, by the ledger."""
+    """Coverage of a camera in [from_us, now_us)."""
     states = ledger((from_us, now_us), inputs, now_us=now_us, settle_us=settle_us)
     sums = summary(states)
     settled_us = sums.recorded_us + sums.gap_us

@@ -1,7 +1,7 @@
-"""Applies holds: a legal hold on each version in a held window, on those stored later too; tells how far that has come.
+"""Applies holds: sets a legal hold on each object version in a held window, also on later ones; reports the state.
 
-A round costs a bounded number of requests, however long the windows are and however many holds there are; each hold has
-its turn, and the next round goes on where this one ended.
+A round uses a bounded number of requests, regardless of the number and length of holds. Holds take turns; the
+next round continues after the last one served.
 """
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
@@ -31,17 +31,20 @@ from districam_indexer.legal_hold_probe import LegalHoldProbe
 log = structlog.get_logger()
 
 REQUESTS_PER_ROUND = 2000
-"""Of footage that has arrived, or was never looked at; some seconds' worth."""
+"""Requests for new footage and windows not scanned yet; takes some seconds."""
 RESCAN_REQUESTS_PER_ROUND = 100
-"""Of windows that are looked at anew: 20 a second at the default `holds_s`."""
+"""Requests for repeated scans: 20 a second at the default `holds_s`."""
 REQUESTS_PER_HOLD = 200
 _RESCAN_INTERVAL_US = 600_000_000
-"""At a window that is held, where nothing has arrived: somebody may have deleted there."""
+"""Interval between repeated scans of a window: objects in it may have been deleted."""
 
 
 @dataclass(slots=True)
 class _HoldProgress:
-    """What this process has done for a hold; a new one does it again, which is harmless."""
+    """What this process has done for a hold.
+
+    Not persisted: a new process does it again, which is idempotent.
+    """
 
     scan: HoldScan
     state: HoldState | None = None
@@ -49,7 +52,7 @@ class _HoldProgress:
 
 
 class HoldApplier:
-    """One loop."""
+    """The loop that applies the holds of this replica's cameras."""
 
     def __init__(self, deps: Dependencies, consumer: Consumer, redis: Redis) -> None:
         self._deps = deps
@@ -63,7 +66,7 @@ class HoldApplier:
         self._last_served = {False: "", True: ""}
 
     async def run(self) -> None:
-        """Until the service stops."""
+        """Runs rounds until the service stops."""
         while not self._deps.runtime.stopping.is_set():
             has_more = False
             try:
@@ -76,15 +79,15 @@ class HoldApplier:
             await self._deps.runtime.wait_stopping(0 if has_more else self._deps.settings.indexer.holds_s)
 
     async def run_round(self) -> bool:
-        """A bounded number of requests for the holds of this replica's cameras; whether something is left to be done."""
+        """One round for the holds of this replica's cameras; returns whether urgent work is left."""
         if await self._legal_hold_probe.refresh():
-            self._progress.clear()  # what was said of them holds no more
+            self._progress.clear()  # the states were computed for the old kind of protection
         cached, states = await self._deps.index.holds(), await self._deps.index.hold_states()
         holds = await self._store.list_active()
         metrics.HOLDS.labels("unread").set(len(holds.unreadable))
         await self._update_cache(cached, states, holds)
         owned = await self._owned_holds(holds.readable)
-        # Also those that another replica has taken over: what arrives for them is not known here.
+        # Also those whose camera moved to another replica: its announcements are no longer seen here.
         for hold_id in self._progress.keys() - {hold.id for hold in owned}:
             del self._progress[hold_id]
         self._report_announced(owned)
@@ -111,11 +114,11 @@ class HoldApplier:
     async def _archive_events(self, owned: Sequence[Hold]) -> None:
         try:
             await self._event_archiver.archive(owned)
-        except Retriable as error:  # it has weeks; the footage is put under legal hold meanwhile
-            log.warning("events of holds not kept yet", why=str(error))
+        except Retriable as error:  # not urgent (the topic keeps events for 35 days), and must not delay legal holds
+            log.warning("events of holds not archived", why=str(error))
 
     def _report_announced(self, owned: Sequence[Hold]) -> None:
-        """In an open window, or long after it has closed: its recorder waited for the store."""
+        """Queues the hours of newly announced footage; it may be long past if its recorder waited for the store."""
         announced = self._deps.announced_intervals.drain()
         for hold in owned:
             if (progress := self._progress.get(hold.id)) and hold.camera_id in announced:
@@ -125,7 +128,10 @@ class HoldApplier:
                 progress.scan.report_announced(in_window)
 
     async def _update_cache(self, cached: Mapping[str, bytes], states: Mapping[str, HoldState], holds: Holds) -> None:
-        """The api lists holds from Redis; the bucket has them. One that cannot be read any more stays listed."""
+        """Copies the holds from the bucket to Redis, from where the api lists them.
+
+        Unreadable ones stay listed.
+        """
         fields = {hold.id: encode_cached_hold(hold) for hold in holds.readable}
         new = {one: body for one, body in fields.items() if cached.get(one) != body}
         stale = stale_cache_ids([*cached, *states], [*holds.readable, *holds.unreadable])
@@ -137,7 +143,7 @@ class HoldApplier:
                 await self._redis.hdel(names.HOLD_STATES, *stale)
 
     async def _serve_holds(self, owned: Sequence[Hold], max_requests: int, *, is_rescan: bool) -> None:
-        """A turn for each hold that has something to be looked at, as long as there are requests left."""
+        """Gives each hold with queued steps a turn until `max_requests` are used."""
         requests_left = max_requests
         for hold in round_robin(owned, self._last_served[is_rescan]):
             progress = self._progress[hold.id]
@@ -148,7 +154,7 @@ class HoldApplier:
                 continue
             if requests_left <= 0:
                 return
-            self._last_served[is_rescan] = hold.id  # whatever comes of it: one hold's trouble is not the next one's
+            self._last_served[is_rescan] = hold.id  # before it runs: if it fails, the next round begins after it
             requests_left -= await self._serve_hold(
                 hold, progress, min(requests_left, REQUESTS_PER_HOLD), is_rescan=is_rescan
             )
@@ -161,7 +167,7 @@ class HoldApplier:
         if result.is_refused:
             self._legal_hold_probe.report_refused()
         is_done = not (progress.scan.has_rescan_steps if is_rescan else progress.scan.has_urgent_steps)
-        if is_done and (is_rescan or not progress.scanned_us):  # what arrives in between does not put it off
+        if is_done and (is_rescan or not progress.scanned_us):  # new footage must not postpone the rescan
             progress.scanned_us = self._deps.runtime.clock.monotonic_us()
         await self._write_state(hold, progress)
         return result.requests
@@ -182,9 +188,9 @@ class HoldApplier:
             now_us=now_us,
         )
         if before is None or before.state != state.state:
-            log.info("hold", id=hold.id, state=state.state, versions=state.versions, held=state.held)
+            log.info("state of a hold", hold_id=hold.id, state=state.state, versions=state.versions, held=state.held)
         progress.state = state
-        with translate_redis_errors("telling the state of a hold"):
+        with translate_redis_errors("writing the state of a hold"):
             await self._redis.hset(names.HOLD_STATES, hold.id, wire.encode_json(state))
 
     def _export_states(self, owned: Sequence[Hold]) -> None:

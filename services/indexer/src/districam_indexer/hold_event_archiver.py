@@ -1,7 +1,8 @@
-"""Keeps what explains a hold's window, once it has settled: a hold is written when it is placed, and its window may lie ahead.
+"""Archives the events that explain a hold's window, once it has settled; the window may be after the hold was placed.
 
-The topic forgets events after 35 days and the index is built anew from it, so what is told of a held window goes into the
-bucket beside the hold. It is written by whichever replica has the camera, again if more becomes known; it only grows.
+The topic keeps events for 35 days, and a rebuild reads them from it, so the events of a held window are
+stored in the bucket with the hold. The camera's replica writes them, and again when there are more; none is
+ever removed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,13 @@ from districam_indexer.dependencies import Dependencies
 log = structlog.get_logger()
 
 _MAX_HOLDS_PER_ROUND = 20
-"""Holds whose events are read in one round."""
+"""Maximum holds whose events are read in one round."""
 _RECHECK_INTERVAL_US = 3_600_000_000
-"""An ingest that was cut off may tell late what happened inside the window."""
+"""Interval between reads of a window's events: an ingest that was disconnected may report some late."""
 
 
 class HoldEventArchiver:
-    """For one loop. Raises `Retriable`: what is not written now is written in a later round."""
+    """Not for concurrent use. Methods raise `Retriable`; what was not written is written in a later round."""
 
     def __init__(self, deps: Dependencies, store: HoldStore) -> None:
         self._deps = deps
@@ -33,7 +34,7 @@ class HoldEventArchiver:
         self._checked_us: dict[str, int] = {}
 
     async def archive(self, holds: Sequence[Hold]) -> None:
-        """One round, for the holds of this replica's cameras."""
+        """Runs one round for the holds of this replica's cameras."""
         for cache in (self._archived, self._checked_us):
             for hold_id in cache.keys() - {hold.id for hold in holds}:
                 del cache[hold_id]
@@ -61,7 +62,10 @@ class HoldEventArchiver:
         return round(self._deps.settings.indexer.settle_s * 1e6)
 
     async def _archive_hold(self, hold: Hold, meta: Meta) -> bool:
-        """Whether all that is known is kept; not if the index was changed while it was read."""
+        """Archives all indexed events of a hold.
+
+        False if the index changed meanwhile or the window is not settled.
+        """
         inputs = await self._deps.index.ledger_inputs(hold.camera_id, meta.partitions, hold.from_us, hold.from_us + 1)
         is_same = inputs.meta is not None and inputs.meta.is_ready and inputs.meta.build == meta.build
         if not is_same or not is_settled(hold, inputs.log_us, self._settle_us):
@@ -72,5 +76,10 @@ class HoldEventArchiver:
         if archived is not None:
             await self._store.put_events(archived)
             self._archived[hold.id] = archived
-            log.info("events of a hold kept", hold=hold.id, events=len(archived.events), fell=len(archived.fell))
+            log.info(
+                "events of a hold archived",
+                hold_id=hold.id,
+                events=len(archived.events),
+                truncations=len(archived.fell),
+            )
         return True

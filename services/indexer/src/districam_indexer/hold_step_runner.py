@@ -1,4 +1,4 @@
-"""A hold's turn: some steps of its window, each a listing and what follows from it, until its requests are used up."""
+"""Runs steps of a hold's scan (a listing and the requests that follow from it) until its request budget is used up."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,14 +19,17 @@ _MAX_CONCURRENT_PUTS = 64
 
 @dataclass(slots=True)
 class HoldStepsResult:
-    """What a turn came to. `is_refused`: the store would not let us put a legal hold on something."""
+    """Requests used by a turn. `is_refused`: the store refused a legal hold."""
 
     requests: int = 0
     is_refused: bool = False
 
 
 class HoldStepRunner:
-    """Everything may raise `Retriable`: what was done stays, the step that failed is tried again."""
+    """Applies holds to the bucket.
+
+    Methods may raise `Retriable`: completed steps stay, the failed one is queued again.
+    """
 
     def __init__(self, bucket: VersionedBucket) -> None:
         self._bucket = bucket
@@ -34,7 +37,10 @@ class HoldStepRunner:
     async def run_steps(
         self, hold: Hold, scan: HoldScan, max_requests: int, *, is_rescan: bool, is_protected: bool
     ) -> HoldStepsResult:
-        """At least one step if there is one, and none once `max_requests` requests are used; a step is an hour at most."""
+        """Runs steps until `max_requests` are used: at least one if any is queued.
+
+        A step is at most an hour.
+        """
         result = HoldStepsResult()
         while result.requests < max_requests and (step := scan.next_step(is_rescan=is_rescan)) is not None:
             try:
@@ -69,7 +75,7 @@ class HoldStepRunner:
             try:
                 hours.append(names.parse_hour_prefix(folder))
             except ValueError:
-                log.warning("not a folder of ours, left alone", folder=folder[:300])
+                log.warning("unknown folder in the bucket ignored", folder=folder[:300])
         scan.report_hours(day_us, hours, is_rescan=is_rescan)
 
     async def _scan_hour(
@@ -99,18 +105,21 @@ class HoldStepRunner:
                 result.is_refused = True
 
     async def _undelete(self, hold: Hold, targets: HoldTargets) -> None:
-        """Somebody deleted held footage without naming a version: it is still there, and is to be found by its key again."""
+        """Removes delete markers, which hide held objects that were deleted without a version id."""
         keys = sorted({one.key for one in targets.delete_markers})
-        log.warning("held footage was deleted, and is brought back", hold=hold.id, objects=len(keys), first=keys[0])
+        log.warning("delete markers of held footage removed", hold_id=hold.id, objects=len(keys), first=keys[0])
         await self._bucket.delete_versions(targets.delete_markers)
 
     async def _enable_legal_hold(self, version: ObjectVersion) -> DistricamError | None:
-        """None once it is under legal hold; else why not. An error of one must not hide what became of the others."""
+        """Puts a version under legal hold.
+
+        Returns the error instead of raising it, so that the others go on.
+        """
         try:
             await self._bucket.enable_legal_hold(version.key, version.version_id or "")
         except Retriable as error:
             return error
-        except (Rejected, Fatal) as error:  # deleted meanwhile, or not ours to hold
-            log.warning("not held", key=version.key, why=str(error))
+        except (Rejected, Fatal) as error:  # deleted since the listing, or our credentials do not allow it
+            log.warning("legal hold refused by the store", key=version.key, why=str(error))
             return error
         return None

@@ -1,4 +1,4 @@
-"""The life of an index as a whole: cleared, rebuilding, ready; and who rebuilds it."""
+"""Lifecycle of the index (cleared, rebuilding, ready), and the lock of the rebuild."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
@@ -17,7 +17,7 @@ from districam_indexer.index_writer import IndexChanged
 from districam_indexer.usage_scripts import position_field
 
 REBUILD_LOCK = f"{names.PREFIX}rebuilder"
-"""Who is rebuilding; it expires."""
+"""Lock with expiry: the instance that rebuilds."""
 
 
 _CLEARED_PATTERNS = tuple(
@@ -28,14 +28,14 @@ _SCAN_COUNT = 1000
 
 
 class IndexState:
-    """What `dc1:meta` says. Everything raises `Retriable` while Redis is in trouble."""
+    """Reads and writes `dc1:meta`. All methods raise `Retriable` while Redis is unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def acquire_rebuild_lock(self, instance: str, ttl_s: int) -> bool:
-        """Become the one that rebuilds, or stay it, for `ttl_s` more."""
-        with translate_redis_errors("claiming the rebuild"):
+        """Takes or renews the rebuild lock for `ttl_s`; False if another instance holds it."""
+        with translate_redis_errors("acquiring the rebuild lock"):
             if await self._redis.set(REBUILD_LOCK, instance, nx=True, ex=ttl_s):
                 return True
             if await self._redis.get(REBUILD_LOCK) != instance.encode():
@@ -44,16 +44,13 @@ class IndexState:
             return True
 
     async def release_rebuild_lock(self, instance: str) -> None:
-        """Let others rebuild, should that be needed again."""
-        with translate_redis_errors("releasing the rebuild"):
+        """Releases the rebuild lock if this instance holds it."""
+        with translate_redis_errors("releasing the rebuild lock"):
             if await self._redis.get(REBUILD_LOCK) == instance.encode():
                 await self._redis.delete(REBUILD_LOCK)
 
     async def clear(self, *, site: str, partitions: int) -> None:
-        """Forget everything indexed. From the first step on nobody reads it, writes it, or believes its progress.
-
-        Holds and stills stay.
-        """
+        """Deletes everything indexed except holds and stills; first marks the index as not readable or writable."""
         with translate_redis_errors("clearing the index"):
             async with self._redis.pipeline() as pipe:
                 pipe.delete(names.WATERMARKS, names.USAGE_POSITION)
@@ -75,7 +72,7 @@ class IndexState:
             await self._redis.delete(*own)
 
     async def delete_schema(self, schema: str) -> int:
-        """Removes the index of another schema, whole; gives how many keys it had."""
+        """Deletes all keys of another schema's index; returns their number."""
         with translate_redis_errors("removing an index"):
             return await self._unlink(f"{names.prefix_of(schema)}*")
 
@@ -89,7 +86,7 @@ class IndexState:
         return count + (await self._redis.unlink(*found) if found else 0)
 
     async def begin(self, build: str, positions: Mapping[Partition, int]) -> None:
-        """Open a new index for writing: its id, and from where on the topics are to be read into it."""
+        """Opens a new index for writing: sets its `build` and the offsets at which reading of the topics starts."""
         async with open_pipeline(self._redis, "beginning an index", transaction=True) as pipe:
             if positions:
                 fields = {position_field(place): offset for place, offset in positions.items()}
@@ -98,40 +95,48 @@ class IndexState:
             await pipe.execute()
 
     async def write_progress(self, progress: Mapping[str, Any], *, build: str) -> None:
-        """How far the rebuild is. Raises IndexChanged when it is of no use any more."""
+        """Writes the rebuild's progress.
+
+        Raises:
+            IndexChanged: the index is no longer that of `build`.
+        """
         await self._write_meta(build, {"progress": json.dumps(progress, separators=(",", ":"))})
 
     async def finish(self, *, build: str) -> None:
-        """The index is whole. Raises IndexChanged when it is of no use any more."""
+        """Marks the index as ready.
+
+        Raises:
+            IndexChanged: the index is no longer that of `build`.
+        """
         await self._write_meta(build, {"state": "ready", "progress": "{}"})
         with translate_redis_errors("finishing an index"):
             await self._redis.delete(rebuilt_key(build))
 
     async def rebuilt_prefixes(self, *, build: str) -> set[str]:
-        """Which prefixes of the bucket stand in the index that is being built, whoever read them."""
+        """Prefixes of the bucket that are already read into the index `build`, by any instance."""
         with translate_redis_errors("reading the rebuild's progress"):
             found = await cast("Awaitable[set[bytes]]", self._redis.smembers(rebuilt_key(build)))
         return {prefix.decode(errors="replace") for prefix in found}
 
     async def _write_meta(self, build: str, fields: Mapping[str, str]) -> None:
-        async with open_pipeline(self._redis, "writing what the index says of itself", transaction=True) as pipe:
+        async with open_pipeline(self._redis, "writing the state of the index", transaction=True) as pipe:
             await pipe.watch(names.META)
             meta = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
             if meta is None or meta.build != build:
-                raise IndexChanged("the index was emptied, or is built anew")
+                raise IndexChanged("the index was emptied or is being rebuilt")
             pipe.multi()
             pipe.hset(names.META, mapping={**fields})
             try:
                 await pipe.execute()
             except WatchError as error:
-                raise IndexChanged("the index was emptied, or is built anew") from error
+                raise IndexChanged("the index was emptied or is being rebuilt") from error
 
 
 def rebuilt_key(build: str) -> str:
-    """Prefixes that are read into that index, each written with the last of what lies under it."""
+    """Key of the set of prefixes that are read into the index `build`."""
     return f"{names.PREFIX}rebuilt:{build}"
 
 
 def is_writable(meta: Meta | None) -> bool:
-    """Whether the index can be written to."""
+    """Whether there is an index of our schema that is open for writing."""
     return meta is not None and meta.schema == names.SCHEMA and meta.build != ""

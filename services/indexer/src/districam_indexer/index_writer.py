@@ -1,4 +1,4 @@
-"""Writing the index: operations → one Redis transaction with the offsets they stand for, or nothing at all."""
+"""Writes operations to the index, together with the Kafka offsets that they result from, in one Redis transaction."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
@@ -26,7 +26,7 @@ RAISE_FIELD_LUA = """
 local known = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
 if not known or known < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 """
-"""HSET, never lowering."""
+"""HSET of a number, unless the present one is greater or equal."""
 
 REPLACE_STILL_LUA = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'at_us') or '')
@@ -39,28 +39,29 @@ end
 RUN_WHEN_FULL_LUA = """#!lua flags=allow-oom
 return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))
 """
-"""One command of a few bytes that is carried out even where Redis is at `maxmemory`."""
+"""Runs one command even if Redis is at `maxmemory`: `allow-oom` exempts a script from the limit."""
 
 _OVERLAY_KEY = f"{names.PREFIX}overlay"
-"""Lives within a transaction."""
+"""Temporary key: exists only within a transaction."""
 
 _MAX_CONFLICTS = 20
-"""Attempts that may be overtaken in a row; `dc1:meta` changes about once a second, during a rebuild only."""
+"""Failed attempts in a row of one transaction; `dc1:meta` changes about once a second, during a rebuild
+only."""
 
 
 ComputeWatermarks = Callable[[Mapping[TopicPartition, int], Mapping[int, int]], Mapping[int, int]]
-"""(applied, logged) → partition of `fragments` → `log_us` to write."""
+"""(applied offsets, present watermarks) → partition of `fragments` → `log_us` to write."""
 
 
 class IndexChanged(DistricamError):
     """The index is not the one that the caller has been writing: emptied, rebuilt, or set back by a restart of Redis.
 
-    Read where it stands, seek there, and go on.
+    The caller must read the positions of the index again and resume there.
     """
 
 
 class IndexWriter:
-    """The only writer of what is indexed. Everything raises `Retriable` while Redis is in trouble."""
+    """The only writer of indexed data. All methods raise `Retriable` while Redis is unavailable."""
 
     def __init__(self, redis: Redis, *, still_ttl_s: int) -> None:
         self._redis = redis
@@ -74,13 +75,15 @@ class IndexWriter:
         offset_changes: Mapping[TopicPartition, tuple[int, int]] | None = None,
         read_marks: Mapping[TopicPartition, Sequence[Mark]] | None = None,
     ) -> None:
-        """Writes the batch, and with it that the index holds everything below the new offsets.
+        """Writes the batch and the new applied offsets.
 
         Args:
-            batch: what to write.
-            build: the index that it is meant for (`Meta.build`).
-            offset_changes: (topic, partition) → the offset up to which the caller had written, and the new one.
-            read_marks: (topic, partition) → which records the caller has read, the last one first.
+            batch: the operations.
+            build: the index that they are for (`Meta.build`).
+            offset_changes: (topic, partition) → the offset up to which the caller had written, and the new
+                one.
+            read_marks: (topic, partition) → marks of the records that the caller has read, the last one
+                first.
 
         Raises:
             IndexChanged: nothing was written.
@@ -99,9 +102,9 @@ class IndexWriter:
         await self.transact("writing to the index", build, queue_commands)
 
     async def apply_when_full(self, batch: Batch, *, build: str) -> None:
-        """Writes the batch's scored and plain members even where Redis is at `maxmemory`.
+        """Writes the batch's scored and plain members even if Redis is at `maxmemory`.
 
-        For `expired` events: nothing leaves a full index before it is said that it has expired.
+        For `expired` events, which must be indexed before their footage is removed from a full index.
 
         Raises:
             IndexChanged: nothing was written.
@@ -119,13 +122,13 @@ class IndexWriter:
         await self.transact("writing to the index", build, queue_commands)
 
     async def verify_positions(self, positions: Mapping[TopicPartition, int], *, build: str) -> None:
-        """Nothing, if the index is that of `build` and holds everything below these offsets.
+        """Checks that the index is that of `build` and holds everything below these offsets.
 
         Raises:
-            IndexChanged: it is not, or does not.
+            IndexChanged: it is not, or it does not.
         """
-        async with open_pipeline(self._redis, "confirming the positions", transaction=True) as pipe:
-            await pipe.watch(names.META)  # from here on, commands answer at once
+        async with open_pipeline(self._redis, "verifying the positions", transaction=True) as pipe:
+            await pipe.watch(names.META)  # a watching pipeline of redis-py executes commands immediately
             await _require_build(pipe, build)
             await _require_positions(pipe, positions)
 
@@ -136,9 +139,9 @@ class IndexWriter:
         *,
         build: str,
     ) -> None:
-        """States from where on the caller will write; also for partitions that nothing is ever written to.
+        """Sets the offsets from which the caller will write, also for partitions without records.
 
-        `read`: what is known to be left of what was read before, the last one first.
+        `read_marks`: those of earlier reads that the log still has, the last one first.
 
         Raises:
             IndexChanged: nothing was written.
@@ -153,21 +156,21 @@ class IndexWriter:
             )
 
         if positions:
-            await self.transact("stating positions", build, queue_commands)
+            await self.transact("setting the positions", build, queue_commands)
 
     async def read_positions(self) -> dict[TopicPartition, int]:
-        """Next offset that the index does not hold yet, of each partition that was ever read."""
+        """The next offset to apply, for each partition that was ever read."""
         found = await read_hash(self._redis, names.APPLIED, "reading the positions")
         return parse_positions(found)
 
     async def read_marks(self) -> dict[TopicPartition, tuple[Mark, ...]]:
-        """Which records of each partition were applied, the last one first; see `districam_common.kafka.marks`."""
+        """Marks of each partition's applied records, the last one first; see `districam_common.kafka.marks`."""
         found = await read_hash(self._redis, names.MARKS, "reading the marks")
         read = ((parse_position_field(field), _decode_marks(text)) for field, text in found.items())
         return {place: ladder for place, ladder in read if place is not None}
 
     async def advance_watermarks(self, compute: ComputeWatermarks, *, build: str) -> None:
-        """Raises `dc1:logged` to what `decide` says of what is applied and logged; never lowers it.
+        """Raises the watermarks (`dc1:logged`) to what `compute` returns; never lowers one.
 
         Raises:
             IndexChanged: nothing was written.
@@ -181,12 +184,12 @@ class IndexWriter:
             for partition, log_us in values.items():
                 pipe.eval(RAISE_FIELD_LUA, 1, names.WATERMARKS, str(partition), str(log_us))
 
-        await self.transact("writing how far the truth has got", build, queue_commands)
+        await self.transact("writing the watermarks", build, queue_commands)
 
     async def transact(
         self, description: str, build: str, queue_commands: Callable[[Pipeline], Awaitable[None]]
     ) -> None:
-        """One transaction that holds only for `build`; repeated while `dc1:meta` changes under it."""
+        """Runs one transaction on the index `build`; retries while `dc1:meta` changes during it."""
         for _ in range(_MAX_CONFLICTS):
             async with open_pipeline(self._redis, description, transaction=True) as pipe:
                 await pipe.watch(names.META)
@@ -197,7 +200,7 @@ class IndexWriter:
                 except WatchError:
                     continue
                 return
-        raise RedisUnavailable(f"Redis: {description}: overtaken {_MAX_CONFLICTS} times")
+        raise RedisUnavailable(f"Redis: {description}: {_MAX_CONFLICTS} conflicts with other writers in a row")
 
     def _queue_batch(self, pipe: Pipeline, batch: Batch) -> None:
         for key, scored in batch.scored.items():
@@ -234,12 +237,12 @@ class IndexWriter:
 async def _require_build(pipe: Pipeline, build: str) -> None:
     meta = parse_meta(await cast("Awaitable[dict[bytes, bytes]]", pipe.hgetall(names.META)))
     if meta is None or meta.schema != names.SCHEMA or not meta.build or meta.build != build:
-        raise IndexChanged("the index was emptied, or is built anew")
+        raise IndexChanged("the index was emptied or is being rebuilt")
 
 
 async def _require_positions(pipe: Pipeline, positions: Mapping[TopicPartition, int]) -> None:
-    """Redis must still hold all that the caller wrote: it may have come back from a crash without the last second."""
-    written = {place: offset for place, offset in positions.items() if offset}  # below 0 there is nothing to lose
+    """Raises IndexChanged if Redis holds less than the caller wrote: a crash may have lost its last second."""
+    written = {place: offset for place, offset in positions.items() if offset}  # at offset 0, nothing was written
     if not written:
         return
     fields = [position_field(place) for place in written]
@@ -250,7 +253,7 @@ async def _require_positions(pipe: Pipeline, positions: Mapping[TopicPartition, 
 
 
 def parse_positions(fields: Mapping[bytes, bytes]) -> dict[TopicPartition, int]:
-    """`dc1:applied` as values."""
+    """Decodes `dc1:applied`; ignores invalid fields."""
     found = (
         (parse_position_field(field), replies.parse_number(value, names.APPLIED)) for field, value in fields.items()
     )
@@ -258,7 +261,7 @@ def parse_positions(fields: Mapping[bytes, bytes]) -> dict[TopicPartition, int]:
 
 
 def parse_position_field(field: bytes) -> TopicPartition | None:
-    """The inverse of `applied_field`; None of what is no place."""
+    """The inverse of `position_field`; None if invalid."""
     topic, _, partition = field.rpartition(b":")
     number = replies.parse_number(partition, names.APPLIED)
     return None if number is None else (topic.decode(errors="replace"), number)

@@ -1,4 +1,7 @@
-"""Whether the store keeps what is under legal hold. Tried out, never assumed; while nobody can tell, holds are advisory."""
+"""Probes whether the store enforces legal holds (S3 Object Lock).
+
+While that is unknown, holds count as advisory.
+"""
 
 from typing import Literal
 
@@ -15,16 +18,16 @@ PROTECTION_STATES: tuple[ProtectionState, ...] = ("enforced", "advisory", "unkno
 DEPENDENCY = "holds"
 _MIN_DELAY_S = 1.0
 _MAX_DELAY_S = 300.0
-"""Between two attempts while nobody can tell."""
+"""Bounds of the delay between attempts while the result is unknown."""
 _HEALTH_DETAILS = {
     "enforced": "",
-    "advisory": "advisory: the store lets us delete what is under legal hold, or its bucket has no object lock",
-    "unknown": "advisory: the store's answers do not tell whether it keeps what is under legal hold",
+    "advisory": "advisory: the store deletes objects under legal hold, or the bucket has no object lock",
+    "unknown": "advisory: it is unknown whether the store enforces legal holds; the probe is repeated",
 }
 
 
 class LegalHoldProbe:
-    """For one loop; tells health and metrics."""
+    """Probes when due; reports the result to health and metrics. Not for concurrent use."""
 
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
@@ -37,7 +40,7 @@ class LegalHoldProbe:
         return self._state == "enforced"
 
     async def refresh(self) -> bool:
-        """Tries it out where that is due; whether what holds are has changed by it."""
+        """Probes if due; returns whether `is_enforced` has changed."""
         now_us = self._deps.runtime.clock.monotonic_us()
         if self._next_probe_us is None or now_us < self._next_probe_us:
             return False
@@ -54,14 +57,14 @@ class LegalHoldProbe:
         return was_enforced != self.is_enforced and before is not None
 
     def report_refused(self) -> None:
-        """The store has refused a legal hold: what is known of it is to be tried out anew, not at once."""
+        """The store refused a legal hold: schedules a new probe, with backoff."""
         if self._next_probe_us is None:
             self._next_probe_us = self._deps.runtime.clock.monotonic_us() + round(next(self._delays) * 1e6)
 
     def _report(self, before: ProtectionState | None) -> None:
         state = self._state or "unknown"
         if state != before:
-            log.info("holds", protection=state)
+            log.info("protection of holds", state=state)
         self._deps.runtime.health.report_ok(DEPENDENCY, _HEALTH_DETAILS[state])
         for one in PROTECTION_STATES:
             metrics.PROTECTION.labels(one).set(one == state)

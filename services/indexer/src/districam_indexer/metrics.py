@@ -1,4 +1,4 @@
-"""What the indexer measures (docs/design/contract.md, Health and metrics)."""
+"""The indexer's Prometheus metrics (docs/design/contract.md, Health and metrics)."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ ROUND_SECONDS = Gauge(
 
 @contextmanager
 def measure_round(loop: Literal["gauges", "retention", "holds"]) -> Generator[None]:
-    """Measures a round, unless it is broken off."""
+    """Measures the duration of a round, unless it raises."""
     clock = SystemClock()
     began_us = clock.monotonic_us()
     yield

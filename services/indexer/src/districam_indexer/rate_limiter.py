@@ -1,10 +1,10 @@
-"""So many a second and no more."""
+"""A rate limiter."""
 
 from districam_common.runtime.service import Runtime
 
 
 class RateLimiter:
-    """Spreads work evenly: what was taken is waited for before more is."""
+    """Allows `per_s` units a second, evenly: each acquisition waits out the one before."""
 
     def __init__(self, runtime: Runtime, per_s: int) -> None:
         self._runtime = runtime
@@ -12,7 +12,7 @@ class RateLimiter:
         self._next_us = 0
 
     async def acquire(self, count: int) -> None:
-        """Returns when `count` more may be done; at once if asked to stop."""
+        """Waits until `count` more units are allowed; returns at once when the service stops."""
         now_us = self._runtime.clock.monotonic_us()
         if self._next_us > now_us:
             await self._runtime.wait_stopping((self._next_us - now_us) / 1e6)

@@ -1,7 +1,7 @@
-"""An index for those who have none: the bucket (`bucket_reader`), then `cameras`, holds, `streams` and `retention`.
+"""Rebuilds the index: from the bucket (`bucket_reader`), then `cameras`, holds, `streams` and `retention`.
 
-The members of the group read the last two into it meanwhile, and `segments` from where it ended before the LIST: an object
-is stored before it is announced, so what was announced by then is listed.
+The group's members read the last two topics meanwhile, and `segments` from its end as of before the LIST:
+objects are stored before they are announced, so everything announced by then is listed.
 """
 
 import asyncio
@@ -38,17 +38,17 @@ _PROGRESS_INTERVAL_S = 1.0
 
 
 async def run(deps: Dependencies, bucket: VersionedBucket, *, is_forced: bool = False) -> None:
-    """Sees to it that there is an index, until the service stops; `is_forced`: makes a new one first.
+    """Until the service stops, rebuilds the index whenever it is missing; if `is_forced`, first in any case.
 
     Raises:
-        Fatal: Redis holds another site's index, or one that is not of our schema.
+        Fatal: Redis holds another site's index, or one of another schema under our keys.
     """
     while not deps.runtime.stopping.is_set():
         try:
             if await _ensure_index(deps, bucket, is_forced=is_forced):
                 is_forced = False
         except IndexChanged as change:
-            log.warning("rebuild given up", why=str(change))
+            log.warning("index rebuild abandoned", why=str(change))
         except RedisUnavailable as error:
             deps.runtime.health.report_failing("redis", str(error))
         except (Retriable, Rejected) as error:
@@ -57,18 +57,21 @@ async def run(deps: Dependencies, bucket: VersionedBucket, *, is_forced: bool = 
 
 
 async def _ensure_index(deps: Dependencies, bucket: VersionedBucket, *, is_forced: bool) -> bool:
-    """Whether there is a whole index, `is_forced` considered; makes one if nobody else does."""
+    """Whether the index is ready.
+
+    Rebuilds it if it is not (or `is_forced`) and no other instance holds the lock.
+    """
     meta = await deps.index.meta()
     deps.runtime.health.report_ok("redis")
     if meta is not None and meta.site != deps.settings.site:
         raise Fatal(
-            f"Redis holds the index of site {meta.site!r}, not of {deps.settings.site!r}: mend DISTRICAM_SITE or "
+            f"Redis holds the index of site {meta.site!r}, not of {deps.settings.site!r}: correct DISTRICAM_SITE or "
             f"DISTRICAM_REDIS__URL"
         )
     if meta is not None and meta.schema != names.SCHEMA:
         raise Fatal(
-            f"the index under {names.PREFIX} in Redis says that it is of schema {meta.schema!r}, not {names.SCHEMA!r}: nothing "
-            f"of ours has written that, and it is left alone; give this site a Redis of its own"
+            f"the index under {names.PREFIX} in Redis has schema {meta.schema!r}, not {names.SCHEMA!r}: it was not "
+            f"written by districam and is left unchanged; use another Redis for this site"
         )
     if meta is not None and meta.is_ready and not is_forced:
         await _report_health(deps, meta)
@@ -89,12 +92,12 @@ async def _report_health(deps: Dependencies, meta: Meta) -> None:
     if partitions == meta.partitions:
         deps.runtime.health.report_ok("index")
         return
-    detail = f"made for {meta.partitions} partitions of {names.FRAGMENTS}, which has {partitions}"
-    deps.runtime.health.report_failing("index", f"{detail}: districam-indexer rebuild")
+    detail = f"built for {meta.partitions} partitions of {names.FRAGMENTS}, which has {partitions}"
+    deps.runtime.health.report_failing("index", f"{detail}: run districam-indexer rebuild")
 
 
 class _Rebuilder:
-    """One rebuild; every step may be repeated, by anyone."""
+    """One rebuild. Every step is idempotent and may be resumed by another instance."""
 
     def __init__(self, deps: Dependencies, bucket: VersionedBucket, inspector: KafkaInspector) -> None:
         self._deps = deps
@@ -102,11 +105,11 @@ class _Rebuilder:
         self._inspector = inspector
 
     async def run(self, meta: Meta | None) -> None:
-        """Goes on with the rebuild that `meta` tells of, or begins one.
+        """Resumes the rebuild described by `meta`, or begins one.
 
         Raises:
-            IndexChanged: somebody else has begun one meanwhile, or goes on with this one.
-            Retriable: the store, the broker or Redis is away, or the service stops.
+            IndexChanged: another instance has begun a rebuild, or has taken over this one.
+            Retriable: the store, the broker or Redis is unavailable, or the service stops.
         """
         build = meta.build if meta is not None and is_writable(meta) else await self._begin()
         log.info("index rebuild begun", build=build)
@@ -140,7 +143,7 @@ class _Rebuilder:
         return build
 
     async def _read_bucket(self, build: str) -> BucketReader:
-        """Whatever of it is not read yet; tells how far it is, and keeps the claim, meanwhile."""
+        """Reads the days of the bucket that are not read yet; reports progress and renews the lock meanwhile."""
         reader = BucketReader(self._deps, self._bucket, build)
         is_read = asyncio.Event()
 
@@ -162,7 +165,7 @@ class _Rebuilder:
         return reader
 
     async def _read_holds(self, build: str) -> None:
-        """What holds have kept of the events that explain their windows; the topic may have forgotten them."""
+        """Indexes the events archived with the holds, which may have expired from the topic."""
         store = HoldStore(self._bucket)
         for hold in (await store.list_active()).readable:
             operations: list[Operation] = []
@@ -183,7 +186,7 @@ class _Rebuilder:
             await applier.apply(records[n : n + size], build=build)
 
     async def _wait_members(self, build: str) -> None:
-        """Until the group's members have read all that was in the topics when the bucket had been listed."""
+        """Waits until the group's members have applied the topics up to their ends as of now, after the LIST."""
         segments = await self._inspector.partitions(names.SEGMENTS)
         streams = await self._inspector.partitions(names.STREAMS)
         retention = await self._inspector.partitions(names.RETENTION)
@@ -195,19 +198,24 @@ class _Rebuilder:
                 return
             await self._report_progress({"step": "topics", "records_left": records_left}, build)
             if await self._deps.runtime.wait_stopping(_MEMBERS_POLL_S):
-                raise Retriable("asked to stop")
+                raise Retriable("the service is stopping")
 
     async def _report_progress(self, progress: Mapping[str, Any], build: str) -> None:
-        """Also keeps the claim, or gives up."""
+        """Writes the progress for the api and renews the lock.
+
+        Raises:
+            Retriable: the service stops.
+            IndexChanged: another instance has the lock.
+        """
         deps = self._deps
         if deps.runtime.stopping.is_set():
-            raise Retriable("asked to stop")
+            raise Retriable("the service is stopping")
         if not await deps.state.acquire_rebuild_lock(deps.runtime.instance, deps.settings.indexer.rebuild_lock_s):
-            raise IndexChanged("another replica goes on with the rebuild")
+            raise IndexChanged("another replica has taken over the rebuild")
         await deps.state.write_progress(progress, build=build)
 
 
 async def _read_archived_events(store: HoldStore, hold_id: str) -> tuple[str, ...]:
-    """What was told of a hold's window after it had been placed."""
+    """Events of a hold's window that were archived after it had been placed, encoded."""
     archived = await store.get_events(hold_id)
     return (*archived.events, *archived.fell) if archived else ()

@@ -1,4 +1,4 @@
-"""Retention: by each camera's days and by the budget, for the cameras whose `segments` partitions are this replica's."""
+"""Retention by each camera's `retention_days` and by the budget, for this replica's cameras."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ from districam_indexer.usage import UsageCounter
 log = structlog.get_logger()
 
 _REPUBLISH_INTERVAL_US = DAY_US
-"""What has expired is said again, so that it outlives the topic."""
+"""Interval between publications of the expired intervals, so that they outlive the topic's retention."""
 _LOCKED_RETRY_INTERVAL_US = HOUR_US
-"""Until what the store would not let go is tried again."""
+"""Delay before a deletion that the store refused is tried again."""
 _RECOUNT_INTERVAL_US = 600_000_000
-"""While indexers of an earlier version run beside this one."""
+"""Interval between recounts while indexers of an earlier version, which do not count, are running too."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What is looked at together, at one moment."""
+    """Inputs of a round, read once."""
 
     build: str
     now_us: int
@@ -45,7 +45,7 @@ class _Snapshot:
 
 
 class Retention:
-    """One loop."""
+    """The loop that expires footage."""
 
     def __init__(self, deps: Dependencies, consumer: Consumer, usage: UsageCounter) -> None:
         self._deps = deps
@@ -62,15 +62,18 @@ class Retention:
         self._republished_us: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Until the service stops. Trouble puts it off: nothing is deleted on half the evidence."""
+        """Runs rounds until the service stops.
+
+        An error ends the round: nothing is deleted on incomplete inputs.
+        """
         while not self._deps.runtime.stopping.is_set():
             try:
                 with metrics.measure_round("retention"):
                     await self._run_round()
             except (Retriable, IndexChanged) as error:
-                log.warning("retention put off", why=str(error))
+                log.warning("retention round postponed", why=str(error))
             except Rejected as error:
-                log.error("retention stands still", why=str(error))
+                log.error("retention is blocked", why=str(error))
             await self._deps.runtime.wait_stopping(self._deps.settings.indexer.retention_s)
 
     async def _run_round(self) -> None:
@@ -84,10 +87,10 @@ class Retention:
             try:
                 await self._apply_to_camera(camera_id, snapshot, edges.get(camera_id, 0))
             except Rejected as error:
-                log.error("retention of a camera stands still", camera_id=camera_id, why=str(error))
+                log.error("retention of a camera is blocked", camera_id=camera_id, why=str(error))
 
     async def _read_snapshot(self) -> _Snapshot | None:
-        """None while the index is not whole, or no progress of the recorders is known."""
+        """None while the index is not ready, no watermark is known, or a hold of an unknown camera is unreadable."""
         index = self._deps.index
         meta = await index.meta()
         if meta is None or not meta.is_ready or not self._consumer.segment_partitions:
@@ -97,8 +100,8 @@ class Retention:
             return None
         holds = await self._store.list_active()
         if unknown_holds := [hold.id for hold in holds.of_unknown_camera]:
-            why = "a hold cannot be read, and it may be any camera's: nothing is let go"
-            log.error("retention stands still", why=why, holds=unknown_holds[:5])
+            why = "a hold is unreadable and may be any camera's: nothing is deleted until it is repaired or released"
+            log.error("retention is blocked", why=why, hold_ids=unknown_holds[:5])
             return None
         return _Snapshot(meta.build, now_us, await index.cameras(), holds.intervals_by_camera())
 
@@ -109,14 +112,17 @@ class Retention:
         return {camera_id for camera_id in known if names.partition_of(camera_id, count) in owned}
 
     async def _budget_edges(self, snapshot: _Snapshot) -> Mapping[str, int]:
-        """Camera → up to where the budget wants it emptied; nothing while nobody knows how much there is."""
+        """Camera → deletion edge of the budget; empty without a budget, or while the bytes are not counted."""
         if self._budget is None or not await self._ensure_counted(snapshot.build):
             return {}
         days = {camera_id: record.retention_days for camera_id, record in snapshot.cameras.items()}
         return await self._budget.compute_edges(days, snapshot.held, snapshot.now_us)
 
     async def _ensure_counted(self, build: str) -> bool:
-        """Has the hours counted where that is due. Counts that are a little behind are better than none: they free less."""
+        """Recounts the hours if due; returns whether there are counts.
+
+        Slightly low ones will do: they delete less.
+        """
         count_state, now_us = await self._usage.count_state(build), self._deps.runtime.clock.monotonic_us()
         is_due = self._counted_us is None or now_us - self._counted_us >= _RECOUNT_INTERVAL_US
         if count_state == "none" or (count_state == "behind" and is_due):
@@ -137,31 +143,31 @@ class Retention:
             self._record_result(camera_id, goal, result)
             if result.deleted or result.evicted:
                 log.info(
-                    "footage let go", camera_id=camera_id, before=names.format_rfc3339(edge_us), reason=reason,
-                    deleted=result.deleted, dropped=result.evicted,
+                    "footage expired", camera_id=camera_id, before=names.format_rfc3339(edge_us), reason=reason,
+                    deleted=result.deleted, evicted=result.evicted,
                 )  # fmt: skip
         await self._republish(camera_id, snapshot)
 
     def _is_due(self, camera_id: str, goal: object) -> bool:
-        """Whether it is to be worked for: not done yet, or put off since the store kept something, and due again."""
+        """Whether the goal is new, or its retry (after the store refused deletions) is due."""
         done, retry_us = self._done.get(camera_id, (None, FOREVER))
         return done != goal or self._deps.runtime.clock.monotonic_us() >= retry_us
 
     def _record_result(self, camera_id: str, goal: object, result: ExpiryResult) -> None:
-        """Notes that the goal is reached as far as it can be; what the store keeps is tried again, not at once."""
+        """Marks the goal as done; schedules a retry if the store kept something."""
         is_complete = not result.locked_keys and not result.locked_hours
         retry_us = FOREVER if is_complete else self._deps.runtime.clock.monotonic_us() + _LOCKED_RETRY_INTERVAL_US
         self._done[camera_id] = (goal, retry_us)
         if result.locked_hours:
             first = names.format_rfc3339(result.locked_hours[0])
             log.warning(
-                "footage stays, locked in the store",
+                "expired footage is still locked in the store",
                 camera_id=camera_id,
                 hours=len(result.locked_hours),
                 first=first,
             )
         if result.locked_keys:
-            log.error("the store keeps what has expired", camera_id=camera_id, keys=result.locked_keys[:5])
+            log.error("the store refuses to delete expired footage", camera_id=camera_id, keys=result.locked_keys[:5])
 
     async def _republish(self, camera_id: str, snapshot: _Snapshot) -> None:
         if snapshot.now_us - self._republished_us.get(camera_id, 0) < _REPUBLISH_INTERVAL_US:
@@ -175,6 +181,6 @@ class Retention:
 
 
 def _known_retention_days(snapshot: _Snapshot, camera_id: str) -> int | None:
-    """None also while a later revision cannot be read: it may have asked for more."""
+    """The camera's `retention_days`; None if unknown, also while a later revision is unreadable: it may keep more."""
     camera = snapshot.cameras.get(camera_id)
     return None if camera is None or not is_newest_readable(camera) else camera.retention_days

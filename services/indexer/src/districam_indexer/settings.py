@@ -1,4 +1,4 @@
-"""Settings of the indexer: `DISTRICAM_INDEXER__<FIELD>` beside those of every service."""
+"""Settings of the indexer: `DISTRICAM_INDEXER__<FIELD>`, and those that every service has."""
 
 from pydantic import Field
 
@@ -6,18 +6,19 @@ from districam_common.runtime.settings import HealthSettings, LockSettings, Serv
 
 
 class IndexerSettings(SettingsBlock):
-    """The defaults suit a district.
+    """The indexer's intervals and limits; the defaults suit a district.
 
     Attributes:
-        batch_records: records written to Redis in one transaction at most.
-        progress_s: between two looks at how far the recorders are.
-        gauges_s: between two looks at which windows of the coverage are due (the last hour: every 15 s at most).
-        settle_s: younger than the recorders' progress minus this is pending; the api needs the same.
-        still_ttl_s: how long a still stays without a newer one.
-        rebuild_lock_s: a rebuilder that is silent this long is taken for dead.
-        retention_s: between two looks at what is to be let go.
-        retention_deletes_s: objects deleted in a second at most; a district makes 10.
-        holds_s: between two looks at which holds there are.
+        batch_records: maximum records written to Redis in one transaction.
+        progress_s: interval between reads of the recorders' watermarks.
+        gauges_s: interval between checks of which coverage windows are due (the last hour: every 15 s at
+            most).
+        settle_s: footage younger than the recorders' watermark minus this is pending; must equal the api's.
+        still_ttl_s: how long a still is kept without a newer one.
+        rebuild_lock_s: after this long without renewal, another replica takes over a rebuild.
+        retention_s: interval between rounds of retention.
+        retention_deletes_s: maximum objects deleted per second; a district stores 10.
+        holds_s: interval between reads of the holds.
     """
 
     batch_records: int = Field(default=500, gt=0)
@@ -32,17 +33,18 @@ class IndexerSettings(SettingsBlock):
 
 
 class StorageSettings(SettingsBlock):
-    """What may be used.
+    """The storage budget.
 
     Attributes:
-        max_bytes: of stored segments, as the index counts them; the oldest are let go beyond it. Unset: no limit.
+        max_bytes: of stored segments, as counted in the index; beyond it, the oldest are deleted. Unset: no
+            limit.
     """
 
     max_bytes: int | None = Field(default=None, gt=0)
 
 
 class Settings(ServiceSettings):
-    """Everything the indexer is told."""
+    """All settings of the indexer."""
 
     health: HealthSettings = HealthSettings(port=9103)
     indexer: IndexerSettings = IndexerSettings()

@@ -1,4 +1,4 @@
-"""How much is stored, by camera and hour, as the index counts it; and counting it where nobody has."""
+"""Stored bytes by camera and hour, as counted in the index; recounts them where the counts are missing."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
@@ -19,18 +19,19 @@ from districam_indexer.usage_scripts import has_uncounted, queue_begin_count, qu
 log = structlog.get_logger()
 
 COUNT_LOCK = f"{names.PREFIX}counter"
-"""Who is counting; it expires."""
+"""Lock with expiry: the instance that recounts."""
 _COUNT_LOCK_TTL_S = 30
 _SCAN_COUNT = 1000
 _HOURS_PER_SCRIPT = 50
-"""Hours counted in one script: Redis serves nobody else meanwhile; 5 ms."""
+"""Hours counted in one script, which blocks Redis for about 5 ms."""
 
 CountState = Literal["right", "behind", "none"]
-"""Of the counts: `behind`: an indexer of an earlier version has added segments that are not counted."""
+"""`none`: not counted for this index; `behind`: an indexer of an earlier version has added segments without
+counting."""
 
 
 class UsageCounter:
-    """Everything raises `Retriable` while Redis is in trouble."""
+    """Reads and rebuilds the byte counts. All methods raise `Retriable` while Redis is unavailable."""
 
     def __init__(self, redis: Redis, writer: IndexWriter, runtime: Runtime) -> None:
         self._redis = redis
@@ -38,7 +39,7 @@ class UsageCounter:
         self._runtime = runtime
 
     async def count_state(self, build: str) -> CountState:
-        """How far the counts of that index can be believed."""
+        """Whether the counts are those of the index `build`, and complete."""
         async with open_pipeline(self._redis, "reading how far the hours are counted", transaction=True) as pipe:
             pipe.hgetall(names.USAGE_POSITION)
             pipe.hgetall(names.APPLIED)
@@ -48,10 +49,10 @@ class UsageCounter:
         return "behind" if has_uncounted(counted, applied) else "right"
 
     async def recount(self, build: str) -> None:
-        """Counts all hours of the index, a few at a time; nothing if somebody else is at it.
+        """Counts all hours of the index, a few at a time. Returns at once if another instance holds the lock.
 
         Raises:
-            IndexChanged: the index is not that of `build` any more.
+            IndexChanged: the index is no longer that of `build`.
         """
         if not await self._acquire_lock():
             return
@@ -79,12 +80,12 @@ class UsageCounter:
         return replies.parse_usage(found)
 
     async def bytes_by_hour(self, camera_id: str) -> dict[int, int]:
-        """Start of the hour → bytes, of all hours of the camera of which anything is indexed."""
+        """Start of the hour → bytes, for all hours of the camera with indexed segments."""
         found = await read_hash(self._redis, names.usage_key(camera_id), "reading how much of a camera is indexed")
         return replies.parse_usage_by_hour(found, camera_id)
 
     async def _begin_count(self, build: str) -> None:
-        """What an earlier count, or another index, has left is no longer believed; then it is forgotten."""
+        """Invalidates the counts of an earlier run or index, then deletes them."""
 
         async def queue_commands(pipe: Pipeline) -> None:
             pipe.multi()
@@ -113,9 +114,9 @@ class UsageCounter:
 
 
 async def indexed_hours(redis: Redis) -> AsyncGenerator[list[tuple[str, str]]]:
-    """(camera, `hour_text`) of all hours of which anything is indexed, a thousand at a time; one may come twice.
+    """(camera, `hour_text`) of all hours with indexed segments, about a thousand at a time; one may come twice.
 
-    Walks over all keys: a district has millions.
+    SCANs all keys, of which a district has millions.
     """
     async for page in _scan(redis, f"{names.PREFIX}seg:*"):
         parsed = [names.parse_segments_key(key.decode(errors="replace")) for key in page]
@@ -125,7 +126,7 @@ async def indexed_hours(redis: Redis) -> AsyncGenerator[list[tuple[str, str]]]:
 async def _scan(redis: Redis, pattern: str) -> AsyncGenerator[list[bytes]]:
     cursor = 0
     while True:
-        with translate_redis_errors("walking over the keys"):
+        with translate_redis_errors("scanning the keys"):
             cursor, found = await redis.scan(cursor, match=pattern, count=_SCAN_COUNT)
         page = cast("list[bytes]", found)
         if page:

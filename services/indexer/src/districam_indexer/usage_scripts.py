@@ -1,9 +1,9 @@
-"""How much is indexed, kept beside the index itself: bytes of each hour, and of each camera (`dc1:used`).
+"""Lua scripts that maintain the stored bytes of each hour (`dc1:used:CAMERA`) and of each camera (`dc1:used`).
 
-Whatever adds segments to an hour, or takes them out, changes the counts in the same transaction: nobody has to walk over
-the hours to know them. An indexer of an earlier version adds segments and counts nothing. So it is kept up to which
-offsets of `segments` the counts are right (`dc1:counted`): whoever writes records raises that with `dc1:applied`, but only
-from where it stands, and where it has stayed behind `dc1:applied` somebody has written who did not count.
+The counts change in the transaction that adds or removes segments, so reading them needs no walk over the
+hours. Indexers of an earlier version add segments without counting. `dc1:counted` therefore holds the offsets
+of `segments` up to which the counts are right: it advances together with `dc1:applied`, but only from where
+it is. Where it is lower than `dc1:applied`, such an indexer has written.
 """
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
@@ -28,10 +28,8 @@ if added then
   redis.call('HINCRBY', KEYS[3], ARGV[1], string.format('%.0f', bytes))
 end
 """
-"""Members of an hour that stand there already count for nothing. Bytes 29 to 32 of one are its size (`index.MEMBER`).
-
-Refused where Redis is at `maxmemory`, like the transaction it is in.
-"""
+"""Adds segments to an hour and counts the new ones. Bytes 29 to 32 of a member (1-based) are its size
+(`index.MEMBER`).  Refused if Redis is at `maxmemory`, like the transaction that it is in. """
 
 COUNT_HOURS_LUA = """#!lua flags=allow-oom
 for n = 1, #ARGV / 2 do
@@ -48,7 +46,7 @@ for n = 1, #ARGV / 2 do
   if redis.call('EXISTS', used) == 0 then redis.call('HDEL', KEYS[1], camera) end
 end
 """
-"""The counts of these hours become what their members say, whatever they were; also where Redis is full: hours are dropped then."""
+"""Recounts hours from their members. Also runs at `maxmemory`, since eviction of an hour uses it."""
 
 ADVANCE_POSITION_LUA = """
 local known = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
@@ -57,7 +55,8 @@ if not known or known < after then redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 local counted = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '')
 if counted and counted >= before and counted < after then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end
 """
-"""`applied` never falls: a member that does not know yet that it is out may still write its last batch."""
+"""Raises `dc1:applied`, never lowers it: a member that was removed from the group may still write its last
+batch.  `dc1:counted` follows if the counts were right up to `before`. """
 
 BEGIN_COUNT_LUA = """
 redis.call('DEL', KEYS[2])
@@ -66,18 +65,19 @@ for n = 1, #applied, 2 do
   if string.sub(applied[n], 1, #ARGV[1]) == ARGV[1] then redis.call('HSET', KEYS[2], applied[n], applied[n + 1]) end
 end
 """
-"""What is written from now on, by whoever counts, is counted; what was written before is to be counted."""
+"""Resets `dc1:counted` to the present `dc1:applied` of `segments`: later writes count themselves, earlier
+ones must be recounted."""
 
 
 def queue_add_segments(pipe: Pipeline, camera_id: str, hour: str, scored: Mapping[bytes, int]) -> None:
-    """Segments of one hour, by their members."""
+    """Queues the adding of an hour's segments: member → score."""
     rows = [part for member, score in scored.items() for part in (score, member)]
     keys = (names.segments_key_of(camera_id, hour), names.usage_key(camera_id), names.USAGE)
     pipe.eval(ADD_SEGMENTS_LUA, 3, *keys, camera_id, hour, *rows)
 
 
 def queue_count_hours(pipe: Pipeline, hours: Sequence[tuple[str, str]]) -> None:
-    """(camera, `hour_text`): counted anew."""
+    """Queues a recount of these (camera, `hour_text`)."""
     keys = [
         key for camera_id, hour in hours for key in (names.segments_key_of(camera_id, hour), names.usage_key(camera_id))
     ]
@@ -85,18 +85,18 @@ def queue_count_hours(pipe: Pipeline, hours: Sequence[tuple[str, str]]) -> None:
 
 
 def queue_advance_position(pipe: Pipeline, partition: TopicPartition, before: int, after: int) -> None:
-    """The index holds all below `after`, and the counts what they had below `before` and all from there on."""
+    """Queues: the index holds all records below `after`, and those from `before` on are counted."""
     field = position_field(partition)
     pipe.eval(ADVANCE_POSITION_LUA, 2, names.APPLIED, names.USAGE_POSITION, field, str(before), str(after))
 
 
 def queue_begin_count(pipe: Pipeline) -> None:
-    """Nobody believes the counts until `build` stands in `dc1:counted`."""
+    """Queues the begin of a recount, which invalidates the counts until `build` is set in `dc1:counted`."""
     pipe.eval(BEGIN_COUNT_LUA, 2, names.APPLIED, names.USAGE_POSITION, f"{names.SEGMENTS}:")
 
 
 def has_uncounted(counted: Mapping[bytes, bytes], applied: Mapping[bytes, bytes]) -> bool:
-    """Whether somebody has written segments who did not count them."""
+    """Whether segments were added without being counted, by an indexer of an earlier version."""
     segments_prefix = f"{names.SEGMENTS}:".encode()
     return any(
         _parse_offset(counted.get(field)) < _parse_offset(offset)
@@ -111,5 +111,5 @@ def _parse_offset(value: bytes | None) -> int:
 
 
 def position_field(partition: TopicPartition) -> str:
-    """Of a partition, in `dc1:applied` and `dc1:counted`."""
+    """The field of a partition in `dc1:applied` and `dc1:counted`."""
     return f"{partition[0]}:{partition[1]}"

@@ -1,4 +1,4 @@
-"""How far the truth has got: the recorders' commits, told to the index once it holds all that was announced before them."""
+"""Copies the watermarks of the recorders' commits to the index once everything announced before them is applied."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -19,7 +19,7 @@ from districam_indexer.index_writer import IndexChanged
 
 
 async def run(deps: Dependencies, consumer: Consumer) -> None:
-    """Every `progress_s`, until the service stops, for the partitions whose announcements this replica indexes."""
+    """Updates the watermarks of the partitions whose announcements this replica indexes, every `progress_s`."""
     await retry_dependency(lambda: _run_loop(deps, consumer), deps.runtime, "kafka")
 
 
@@ -39,7 +39,7 @@ async def _run_loop(deps: Dependencies, consumer: Consumer) -> None:
             except RedisUnavailable as error:
                 deps.runtime.health.report_failing("redis", str(error))
             except IndexChanged:
-                pass  # the next look sees the new one
+                pass  # the next iteration reads the new index
             await deps.runtime.wait_stopping(deps.settings.indexer.progress_s)
 
 
@@ -51,12 +51,19 @@ async def update_watermarks(
     partitions: int,
     owned: frozenset[int] | None = None,
 ) -> None:
-    """One look: the recorders' commits, then the ends of what they and the ingests announced, then what is applied.
+    """One update. Reads first the recorders' commits, then the topics' end offsets, then the applied offsets.
 
-    Nothing of it is of use to an index that was made for another number of `partitions` of `fragments`. Of those only the
-    ones are looked at whose announcements come in partitions `owned` of `segments`; None: all. A commit has up to 4 KiB, and
-    replicas need not each read all of them. A log that has not what was applied of it is another one: how far it goes says
-    nothing until it has been read again.
+    A topic partition without its last applied record is another log; its end offset is ignored until it is
+    read again.
+
+    Args:
+        deps: of the indexer.
+        inspector: reads commits and offsets.
+        build: the index to update.
+        partitions: number of `fragments` partitions that the index was built for; does nothing if it has
+            changed.
+        owned: partitions of `segments`; reads only the commits (up to 4 KiB each) announced in these. None:
+            all.
 
     Raises:
         IndexChanged, Retriable: nothing was written.
@@ -85,7 +92,7 @@ async def update_watermarks(
 def _last_marks(
     partitions: Iterable[Partition], read_marks: Mapping[TopicPartition, Sequence[Mark]]
 ) -> dict[Partition, Mark | None]:
-    """The last record that was applied of each."""
+    """The mark of each partition's last applied record; None if unknown."""
     return {place: next(iter(read_marks.get(place, ())), None) for place in partitions}
 
 

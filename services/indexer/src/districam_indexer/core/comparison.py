@@ -1,4 +1,4 @@
-"""Bucket against index, a day of a camera at a time: what is missing, surplus, stored over each other."""
+"""Compares bucket and index for a day of a camera: missing and surplus segments, copies, overlaps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,20 +15,26 @@ Members = Mapping[bytes, int]
 """Member of the index → its score."""
 
 MIN_MATCH_RATIO = 0.5
-"""A bucket that holds less than this share of what is indexed is taken for another one, or for one half mounted."""
+"""With less than this fraction of the indexed segments, the bucket is taken for another or incomplete one."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """Sums over all that was compared; a few examples of each kind.
+    """Counts over everything compared, and a few examples of each kind.
 
     Attributes:
-        versioned: keys with more than one version. An object is written once.
-        deleted: keys with a marker of deletion.
-        read: objects of which every byte was read, `read_bytes` in all.
-        altered: of those the ones whose bytes are not what was announced, or what the object says of itself.
-        unproven: of those the ones of which neither is known.
-        announced: announcements that the log still has; None where it was not asked, or could not be.
+        objects: segments stored.
+        indexed: segments indexed.
+        missing: indexed but not stored.
+        surplus: stored but not indexed.
+        copies: segments all of whose fragments another segment of their epoch has too.
+        overlapping_us: time with two stored epochs that no handover explains.
+        versioned: keys with more than one version, although objects are written once.
+        deleted: keys with a delete marker.
+        read: objects read completely, `read_bytes` in all.
+        altered: of those read, the ones that differ from the announced sha256 or from that of their metadata.
+        unproven: of those read, the ones without either.
+        announced: announcements in the log; None if it was not read.
     """
 
     objects: int = 0
@@ -48,11 +54,11 @@ class Findings:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether index and bucket say the same and each object is what was written; overlaps are stored, and no disagreement."""
+        """Whether index and bucket agree and every object is as written. Overlaps and copies do not count."""
         return not (self.missing or self.surplus or self.versioned or self.deleted or self.altered)
 
     def add_example(self, kind: str, example: str) -> None:
-        """Keeps the first few."""
+        """Adds an example, up to five of each kind."""
         examples = self.examples.setdefault(kind, [])
         if len(examples) < 5:
             examples.append(example)
@@ -62,10 +68,10 @@ class Findings:
         if not self.indexed:
             return None
         if not self.objects:
-            return f"the bucket looks empty, and {self.indexed} segments are indexed"
+            return f"the bucket looks empty, but {self.indexed} segments are indexed"
         if self.indexed - self.missing < self.indexed * MIN_MATCH_RATIO:
             matching = self.indexed - self.missing
-            return f"the bucket looks foreign: of {self.indexed} indexed segments it holds {matching}"
+            return f"the bucket looks like another one: it has {matching} of {self.indexed} indexed segments"
         return None
 
 
@@ -77,18 +83,18 @@ def diff_members(stored: Members, indexed: Members) -> tuple[dict[bytes, int], d
 
 
 def array_from_members(members: Members) -> SegmentArray:
-    """In the order of time."""
+    """Decodes members, sorted by start time."""
     rows = sorted(members.items(), key=lambda item: item[1])
     return segment_array.decode_members([member for member, _ in rows], [at for _, at in rows])
 
 
 def overlapping_us(segments: SegmentArray, events: Sequence[LoggedEvent]) -> int:
-    """Time at which two epochs are stored and no handover explains it."""
+    """Total time with two stored epochs that no handover explains."""
     return total(unexplained_overlaps(segments, events))
 
 
 def count_copies(segments: SegmentArray) -> int:
-    """Segments all of whose fragments another segment of their epoch holds too."""
+    """Number of segments all of whose fragments another segment of their epoch has too."""
     rows = segments[order_by_seq(segments)]
     if not len(rows):
         return 0

@@ -1,4 +1,7 @@
-"""Records of the topics → operations. A record that can never be indexed raises `Rejected` and nothing else."""
+"""Decodes records and plans their operations.
+
+A record that can never be indexed raises `Rejected`, and no other error.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,14 +15,15 @@ from districam_indexer.core.plan import plan_camera, plan_event, plan_still, pla
 IndexedValue = SegmentStored | StreamEvent | Camera | Still
 
 MIN_UNCERTAIN_AGE_US = names.DAY_US // 2
-"""Footage is kept for a day at least: what is younger than half of one cannot have expired, whatever the clocks say."""
+"""Footage is kept for at least a day: younger than half of that, it cannot have expired, even with wrong
+clocks."""
 
 
 def decode(topic: str, key: bytes | None, headers: wire.ReceivedHeaders, value: bytes | None) -> IndexedValue:
-    """The value of a record of any topic that is indexed.
+    """Decodes a record of an indexed topic.
 
     Raises:
-        WireError: it is not what its topic promises.
+        WireError: the record is not valid for its topic.
     """
     match topic:
         case names.SEGMENTS:
@@ -35,10 +39,10 @@ def decode(topic: str, key: bytes | None, headers: wire.ReceivedHeaders, value: 
 
 
 def plan(value: IndexedValue, append_us: int, expired: Mapping[str, Sequence[Interval]]) -> list[Operation]:
-    """What the value changes in the index; `expired` is camera → what retention let go, merged.
+    """The operations for a value; `expired` is camera → merged expired intervals.
 
     Raises:
-        Rejected: the index cannot hold it.
+        Rejected: the index cannot represent it.
     """
     match value:
         case SegmentStored():
@@ -52,7 +56,7 @@ def plan(value: IndexedValue, append_us: int, expired: Mapping[str, Sequence[Int
 
 
 def cameras_with_old_footage(values: Iterable[IndexedValue], now_us: int) -> set[str]:
-    """Cameras whose expired ranges must be known before these values are planned."""
+    """Cameras whose expired intervals must be read before these values are planned."""
     return {
         value.camera_id
         for value in values
@@ -61,7 +65,7 @@ def cameras_with_old_footage(values: Iterable[IndexedValue], now_us: int) -> set
 
 
 def expired_by_camera(values: Iterable[object]) -> dict[str, list[Interval]]:
-    """What the events among `values` say is let go: camera → merged ranges."""
+    """Camera → merged intervals of the `expired` events among `values`."""
     by_camera: dict[str, list[Interval]] = {}
     for value in values:
         if isinstance(value, FootageExpired):

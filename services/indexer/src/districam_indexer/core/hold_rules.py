@@ -1,4 +1,4 @@
-"""What a hold needs of the store: which versions go under legal hold, which markers of deletion are taken back."""
+"""Rules of holds: which object versions need a legal hold, which delete markers are removed, which events are archived."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,17 +24,14 @@ MAX_UNMERGED = 64
 
 @dataclass(frozen=True, slots=True)
 class HoldTargets:
-    """What is in a hold's window: versions to keep, and markers that hide them from whoever asks by key."""
+    """What a hold's window contains: versions to keep, and delete markers that hide them from a GET by key."""
 
     versions: tuple[ObjectVersion, ...]
     delete_markers: tuple[ObjectVersion, ...]
 
 
 class AnnouncedIntervals:
-    """Where footage has been announced, by camera, since it was last asked for.
-
-    Merged whenever a camera's intervals are many: of what follows one another, one is left.
-    """
+    """Intervals of footage announced since the last `drain`, by camera; merged at MAX_UNMERGED, to bound memory."""
 
     def __init__(self) -> None:
         self._by_camera: dict[str, list[Interval]] = {}
@@ -46,19 +43,19 @@ class AnnouncedIntervals:
             self._by_camera[stored.camera_id] = merge(intervals)
 
     def drain(self) -> dict[str, list[Interval]]:
-        """As they came; each is given once."""
+        """Returns the intervals by camera, and clears them."""
         by_camera, self._by_camera = self._by_camera, {}
         return by_camera
 
 
 def hold_hours(hold: Hold) -> list[int]:
-    """Starts of the hours under which segments that touch the window are filed: from one before it on."""
+    """Starts of the hours whose segments may touch the window, from the hour before it: keys are by start time."""
     first, last = hold.from_us // HOUR_US - 1, (hold.to_us - 1) // HOUR_US
     return [hour * HOUR_US for hour in range(max(0, first), last + 1)]
 
 
 def hold_targets(hold: Hold, versions: Iterable[ObjectVersion]) -> HoldTargets:
-    """What of `versions` the hold is about."""
+    """Those of `versions` whose segment is the camera's and intersects the hold's window."""
     inside = [one for one in versions if _intersects(hold, one)]
     return HoldTargets(
         tuple(one for one in inside if not one.is_delete_marker),
@@ -77,7 +74,7 @@ def _intersects(hold: Hold, version: ObjectVersion) -> bool:
 
 
 def hold_state(versions: int, held: int, *, is_complete: bool, is_protected: bool, now_us: int) -> HoldState:
-    """How far a hold is applied. Without protection by the store there is nothing to apply."""
+    """The state of a hold: `advisory` without protection by the store, else `enforced` or `partial`."""
     state: Protection = "advisory"
     if is_protected:
         state = "enforced" if is_complete and held >= versions else "partial"
@@ -85,7 +82,7 @@ def hold_state(versions: int, held: int, *, is_complete: bool, is_protected: boo
 
 
 def is_settled(hold: Hold, watermark_us: int, settle_us: int) -> bool:
-    """Whether all that explains the window is known, up to what is copied of it: an hour after its end. By the log's time."""
+    """Whether the watermark is past the archived events of the window, which go up to an hour after its end."""
     return hold.to_us + HOUR_US + settle_us <= watermark_us
 
 
@@ -96,9 +93,9 @@ def events_to_archive(
     truncations: Iterable[PartitionTruncated],
     watermark_us: int,
 ) -> HoldEvents | None:
-    """What is to be kept beside the hold now; None if the hold, and what is kept already, have all of it.
+    """The archive to write for a hold; None if the hold and `archived` contain all events.
 
-    What was kept before stays: the index may have been built anew meanwhile, from a topic that has forgotten.
+    Archived events are never removed: a rebuilt index may lack those that the topic has dropped.
     """
     old = archived or HoldEvents(id=hold.id, camera_id=hold.camera_id, log_us=0, events=(), fell=())
     encoded_events = encode_events(explaining_events(events, hold.from_us, hold.to_us))
@@ -121,11 +118,11 @@ def events_to_archive(
 
 
 def round_robin(holds: Sequence[Hold], last_served: str) -> list[Hold]:
-    """By id, beginning behind the one that was last served: who could not be served in one round is first in the next."""
+    """The holds by id, beginning after `last_served`: those not served in one round are first in the next."""
     ordered = sorted(holds, key=lambda hold: hold.id)
     return [hold for hold in ordered if hold.id > last_served] + [hold for hold in ordered if hold.id <= last_served]
 
 
 def stale_cache_ids(cached: Iterable[str], existing: Sequence[Hold | UnreadableHold]) -> list[str]:
-    """Ids in the cache of holds that are not there; `cached` must have been read before."""
+    """Cached ids of holds that no longer exist; `cached` must have been read before `existing`."""
     return sorted(set(cached) - {hold.id for hold in existing})

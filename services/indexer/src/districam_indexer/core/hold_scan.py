@@ -1,7 +1,8 @@
-"""What of a hold's window is still to be looked at in the store, and what has been seen there; no store, no clock.
+"""State of the scan of a hold's window in the bucket: steps still to do, and versions seen. Pure.
 
-A window of a month has 744 hours, each a listing of its own. So it is looked at in steps: a day (which hours exist), then
-each hour. What is announced names its hours; everything is looked at anew from time to time.
+A window of a month has 744 hours, each with its own listing. So it is scanned in steps: a day (which hours
+exist), then each of its hours. Announcements queue their hours; the whole window is scanned again from time
+to time.
 """
 
 from collections import deque
@@ -20,15 +21,15 @@ ScanStep = tuple[str, int]
 
 @dataclass(slots=True)
 class ScannedHour:
-    """Of an hour: how many versions touch the window, and which of them this process has put under legal hold."""
+    """An hour: number of versions in the window, and those of them that this process has put under legal hold."""
 
     versions: int = 0
     held: set[int] = field(default_factory=set[int])
-    """Of each (key, version) the hash, which takes a tenth of the room."""
+    """Hashes of (key, version id), which take a tenth of the memory."""
 
 
 class HoldScan:
-    """For one hold. A new one has everything before it."""
+    """The scan of one hold; begins with the whole window queued."""
 
     def __init__(self, hold: Hold) -> None:
         hours = hold_hours(hold)
@@ -41,7 +42,7 @@ class HoldScan:
 
     @property
     def has_urgent_steps(self) -> bool:
-        """Whether something has not been looked at since it arrived, or ever."""
+        """Whether any new footage, or part of the first scan, is not scanned yet."""
         return bool(self._urgent)
 
     @property
@@ -50,7 +51,7 @@ class HoldScan:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything has been seen, and held."""
+        """Whether the whole window is scanned and held."""
         return not self._urgent and not self._failed
 
     @property
@@ -62,16 +63,16 @@ class HoldScan:
         return sum(len(seen.held) for seen in self._hours.values())
 
     def begin_round(self) -> None:
-        """What could not be held is tried once a round."""
+        """Queues the failed steps again: one attempt in each round."""
         self._urgent.extend(self._failed)
         self._failed.clear()
 
     def begin_rescan(self) -> None:
-        """At all of it, when there is time: somebody may have deleted there, or stored without announcing."""
+        """Queues the whole window at low priority: objects may have been deleted, or stored without announcement."""
         self._rescan = deque(("day", day_us) for day_us in self._days)
 
     def report_announced(self, intervals: Iterable[Interval]) -> None:
-        """Footage has been announced: in the hours in which these intervals lie."""
+        """Queues the hours of newly announced footage."""
         hours = {
             hour * HOUR_US
             for from_us, to_us in intervals
@@ -83,23 +84,23 @@ class HoldScan:
         )
 
     def next_step(self, *, is_rescan: bool) -> ScanStep | None:
-        """The next step; None when there is none of that kind."""
+        """Takes the next step of that kind; None if there is none."""
         steps = self._rescan if is_rescan else self._urgent
         return steps.popleft() if steps else None
 
     def requeue(self, step: ScanStep, *, is_rescan: bool) -> None:
-        """It could not be done."""
+        """Puts a step that failed back to the front."""
         (self._rescan if is_rescan else self._urgent).appendleft(step)
 
     def report_hours(self, day_us: int, hours: Iterable[int], *, is_rescan: bool) -> None:
-        """Which hours of a day exist. What was seen in those that do not any more is forgotten."""
+        """Queues the existing hours of a day; forgets the state of hours that no longer exist."""
         existing = {hour_us for hour_us in hours if hour_us in self._window_hours}
         for hour_us in [one for one in self._hours if one // DAY_US * DAY_US == day_us and one not in existing]:
             del self._hours[hour_us]
         (self._rescan if is_rescan else self._urgent).extend(("hour", hour_us) for hour_us in sorted(existing))
 
     def unheld_indexes(self, hour_us: int, targets: HoldTargets) -> list[int]:
-        """Which of the versions found in an hour are not under legal hold yet, as places in `work.versions`."""
+        """Updates an hour's state; returns the indexes in `targets.versions` of those not under legal hold yet."""
         scanned = self._hours.setdefault(hour_us, ScannedHour())
         hashes = [version_hash(one) for one in targets.versions]
         scanned.versions = len(hashes)
@@ -110,11 +111,11 @@ class HoldScan:
         self._hours[hour_us].held.update(hashes)
 
     def report_failed(self, hour_us: int) -> None:
-        """Something of that hour could not be held: it is looked at once more, in the next round."""
+        """A legal hold in that hour failed: the hour is scanned again in the next round."""
         if ("hour", hour_us) not in self._failed:
             self._failed.append(("hour", hour_us))
 
 
 def version_hash(version: ObjectVersion) -> int:
-    """Stands for a version; of this process alone."""
+    """Identifies a version within this process."""
     return hash((version.key, version.version_id))

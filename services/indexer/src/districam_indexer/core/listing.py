@@ -1,6 +1,6 @@
-"""A listing of the bucket → what it means for the index, as fast as Python goes: keys say all but the size.
+"""Translates a listing of the bucket (keys and sizes) into one write to the index; optimised for speed.
 
-The same as `plan.plan_entry` of each object, gathered; a property test holds the two together.
+Equivalent to `plan.plan_entry` of each object; a property test compares the two.
 """
 
 from collections.abc import Iterable
@@ -19,15 +19,16 @@ _DAY_SLOTS = DAY_US // SLOT_US
 
 @dataclass(slots=True)
 class ListingResult:
-    """What some objects of one camera say.
+    """The index data of some objects of one camera.
 
     Attributes:
         scored_members: key of the sorted set → member → score.
-        epoch_objects: (epoch, key of the shapes' hash) → an object that can tell the epoch's shape.
+        epoch_objects: (epoch, key of the epochs' hash) → key of an object of the epoch, to read its
+            parameters from.
         day_slots: key of the day's bitmap → bits.
-        latest_us: end of the newest segment; 0 for none but such as end after now.
-        objects: how many.
-        skipped_keys: keys that are no segment's.
+        latest_us: end of the newest segment that does not end after now; 0 if there is none.
+        objects: number of segments.
+        skipped_keys: keys that are not a segment's.
     """
 
     scored_members: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
@@ -39,14 +40,14 @@ class ListingResult:
 
 
 class ListingParser:
-    """Objects of one camera, a page at a time. The Redis keys of an hour are made once."""
+    """Parses objects of one camera, a page at a time; caches the Redis keys of each hour."""
 
     def __init__(self, camera_id: str, *, now_us: int = MAX_EXACT_SCORE) -> None:
         self._camera_id, self._max_end_us = camera_id, now_us + names.MAX_CLOCK_AHEAD_US
         self._hour_keys: dict[int, tuple[str, str]] = {}
 
     def parse_page(self, page: Iterable[tuple[str, int]]) -> ListingResult:
-        """(key, size) of objects → what they say."""
+        """Parses (key, size) of objects."""
         result = ListingResult()
         slots: set[int] = set()
         for key, size in page:
@@ -82,7 +83,7 @@ class ListingParser:
 
 
 def build_batch(camera_id: str, result: ListingResult) -> Batch:
-    """All of it as one write, save the epochs' shapes."""
+    """A batch with everything but the epochs' parameters."""
     batch = Batch(scored=result.scored_members, bitmaps={key: _bitmap(bits) for key, bits in result.day_slots.items()})
     if result.objects:
         batch.members[names.CAMERA_IDS] = {camera_id}
@@ -92,7 +93,7 @@ def build_batch(camera_id: str, result: ListingResult) -> Batch:
 
 
 def _bitmap(bits: Iterable[int]) -> bytes:
-    """First bit highest, as long as Redis would make it."""
+    """The bits as a Redis string: bit 0 is the most significant of byte 0; the shortest length, as SETBIT makes it."""
     found = np.fromiter(bits, dtype=np.int64)
     slots = np.zeros((int(found.max()) // 8 + 1) * 8, dtype=np.uint8)
     slots[found] = 1

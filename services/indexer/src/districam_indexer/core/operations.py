@@ -1,4 +1,4 @@
-"""What is done to Redis, as plain values. Each is safe to repeat, and any two may be swapped."""
+"""Operations on Redis as plain values. Each is idempotent, and any two commute."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class AddScored:
-    """ZADD: a member stands in a sorted set; its score is a function of it."""
+    """ZADD; the score is a function of the member."""
 
     key: str
     member: bytes
@@ -15,7 +15,7 @@ class AddScored:
 
 @dataclass(frozen=True, slots=True)
 class RaiseScore:
-    """ZADD GT: the member's score is the largest ever given."""
+    """ZADD GT: keeps the largest score ever given."""
 
     key: str
     member: str
@@ -33,7 +33,7 @@ class SetField:
 
 @dataclass(frozen=True, slots=True)
 class SetBits:
-    """SETBIT 1, of each offset."""
+    """SETBIT 1 for each offset."""
 
     key: str
     offsets: range
@@ -49,7 +49,7 @@ class AddMember:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceStill:
-    """HSET and EXPIRE, unless what stands there is newer."""
+    """HSET and EXPIRE, unless the present still is as new or newer."""
 
     key: str
     at_us: int
@@ -63,19 +63,19 @@ Operation = AddScored | RaiseScore | SetField | SetBits | AddMember | ReplaceSti
 
 @dataclass(slots=True)
 class Batch:
-    """Operations gathered by key, so that a replay of a whole hour is one command a key instead of one a segment."""
+    """Operations grouped by key, so that a replay of an hour takes one command for each key, not for each segment."""
 
     scored: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
     max_scores: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     fields: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     bits: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
     bitmaps: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    """To be laid over what stands there: bits are only ever set."""
+    """ORed with the present bitmap: bits are only ever set."""
     members: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     stills: dict[str, ReplaceStill] = field(default_factory=dict[str, ReplaceStill])
 
     def add(self, operation: Operation) -> None:
-        """One more; the order of adding does not matter."""
+        """Adds an operation; their order does not matter."""
         match operation:
             case AddScored(key, member, score):
                 self.scored.setdefault(key, {})[member] = score
@@ -94,7 +94,7 @@ class Batch:
 
 
 def to_batch(operations: Iterable[Operation]) -> Batch:
-    """All of `operations` by key."""
+    """Groups operations into a batch."""
     batch = Batch()
     for operation in operations:
         batch.add(operation)

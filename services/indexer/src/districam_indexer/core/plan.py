@@ -1,4 +1,7 @@
-"""A record → what it changes in the index. Order-free: any permutation and repetition of records gives the same index."""
+"""Translates records into operations on the index.
+
+Any permutation or repetition of records gives the same index.
+"""
 
 import json
 from collections.abc import Sequence
@@ -28,25 +31,26 @@ from districam_indexer.core.operations import (
 )
 
 MAX_EXACT_SCORE = 1 << 53
-"""Scores are doubles: above this they are no longer exact."""
+"""Redis scores are doubles, which are exact for integers up to this."""
 
 
 def plan_stored(
     stored: SegmentStored, expired: Sequence[Interval] = (), *, append_us: int = MAX_EXACT_SCORE
 ) -> list[Operation]:
-    """An announced segment; nothing if it lies inside what retention let go: its object is gone, or soon will be.
+    """Operations for an announced segment; none if it is inside an expired interval, since its object is deleted.
 
-    `append_us` is the log's time of the announcement.
+    `append_us` is the announcement's append time.
 
     Raises:
-        Rejected: the index cannot hold it, or its key is not what the index would derive: no reader would find it.
+        Rejected: the index cannot represent it, or its key differs from the one that readers derive from its
+            fields.
     """
     entry = names.entry_of(stored)
     if is_covered((entry.start_us, entry.end_us), expired):
         return []
     operations = plan_entry(stored.camera_id, entry, now_us=append_us)
     if stored.key != names.segment_object_key(stored.camera_id, entry):
-        raise Rejected(f"the key says otherwise than the fields: {stored.key[:200]!r}")
+        raise Rejected(f"the key does not match the fields: {stored.key[:200]!r}")
     parameters = plan_epoch_parameters(
         stored.camera_id, entry, codecs=stored.codecs, width=stored.width, height=stored.height
     )
@@ -54,12 +58,13 @@ def plan_stored(
 
 
 def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = MAX_EXACT_SCORE) -> list[Operation]:
-    """A segment as its object's key and size tell it; all but the epoch's shape.
+    """Operations for a segment as described by its object's key and size: everything but the epoch's parameters.
 
-    One that ends after now was filed by a clock that was ahead. It is no camera's newest, or nothing recorded until then would be.
+    A segment that ends after `now_us` was recorded with a clock that was ahead. It does not count as the
+    camera's latest, or none recorded until then would.
 
     Raises:
-        Rejected: the index cannot hold it.
+        Rejected: the index cannot represent it.
     """
     _check_camera(camera_id)
     _check_instants(entry.start_us, entry.end_us)
@@ -79,33 +84,33 @@ def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = MAX_EXACT_SCO
             *(SetBits(names.day_key(camera_id, day_us), bits) for day_us, bits in slots),
         ]
     except (ValueError, OverflowError) as error:
-        raise Rejected(f"the index cannot hold this segment: {error}") from error
+        raise Rejected(f"the index cannot represent this segment: {error}") from error
 
 
 def plan_epoch_parameters(camera_id: str, entry: IndexEntry, *, codecs: str, width: int, height: int) -> SetField:
-    """What all segments of the entry's epoch share, kept by the day of the segment's start."""
+    """The parameters that all segments of an epoch share, stored under the day of the segment's start."""
     return epoch_parameters_field(
         names.epochs_key(camera_id, entry.start_us), entry.epoch, codecs=codecs, width=width, height=height
     )
 
 
 def epoch_parameters_field(key: str, epoch: str, *, codecs: str, width: int, height: int) -> SetField:
-    """The same where the key is known."""
+    """As `plan_epoch_parameters`, for a known key of the hash."""
     parameters = json.dumps({"codecs": codecs, "width": width, "height": height}, separators=(",", ":"))
     return SetField(key, epoch, parameters.encode())
 
 
 def plan_event(event: StreamEvent, append_us: int | None) -> list[Operation]:
-    """A stream event, for the ledger; `append_us` is the log's time of it, None where that is not known.
+    """Operations for a stream event; `append_us` is its append time, None if unknown.
 
     Raises:
-        Rejected: the index cannot hold it.
+        Rejected: the index cannot represent it, or a truncation ends in the future.
     """
     member = wire.encode_indexed_event(event, append_us)
     if isinstance(event, PartitionTruncated):
         _check_instants(event.from_us, event.to_us)
         if append_us is not None and event.to_us > append_us + HOUR_US:
-            raise Rejected(f"to_us {event.to_us} is later than the record: it would explain gaps to come")
+            raise Rejected(f"to_us {event.to_us} is later than the record: it would explain future gaps")
         return [AddScored(names.truncations_key(event.partition), member, event.from_us)]
     _check_camera(event.camera_id)
     _check_instants(event.at_us, event.at_us)
@@ -125,13 +130,13 @@ def _plan_expired(event: StreamEvent) -> list[Operation]:
 
 
 def plan_camera(camera: Camera, append_us: int) -> list[Operation]:
-    """A revision of a camera's record; all are kept. `append_us` is the log's time of it, which the ledger goes by.
+    """Operations for a revision of a camera's record; all are kept. `append_us` is its append time, used by the ledger.
 
-    They stand in the order of `updated_us`. One that is far ahead of the log's time is put where the log has it: it would be
-    the newest for ever.
+    Revisions are ordered by `updated_us`, but by `append_us` if that is more than a day earlier: a revision
+    from a clock far ahead would stay the newest.
 
     Raises:
-        Rejected: the index cannot hold it.
+        Rejected: the index cannot represent it.
     """
     _check_camera(camera.camera_id)
     _check_instants(camera.updated_us, camera.updated_us)
@@ -144,21 +149,22 @@ def plan_camera(camera: Camera, append_us: int) -> list[Operation]:
 
 
 def plan_still(still: Still, append_us: int = MAX_EXACT_SCORE) -> list[Operation]:
-    """A keyframe's picture; only the newest stays. One of after its record, `append_us`, would keep all that follow away.
+    """Operations for a still, of which only the newest is kept.
 
     Raises:
-        Rejected: the index cannot hold it.
+        Rejected: the index cannot represent it, or it is later than its record (`append_us`) and would block
+            later ones.
     """
     _check_camera(still.camera_id)
     _check_instants(still.at_us, still.at_us)
     if still.at_us > append_us + names.MAX_CLOCK_AHEAD_US:
-        raise Rejected(f"the picture is of {names.format_rfc3339(still.at_us)}, later than its record")
+        raise Rejected(f"the still is of {names.format_rfc3339(still.at_us)}, later than its record")
     key = names.still_key(still.camera_id)
     return [ReplaceStill(key, still.at_us, still.width, still.height, still.jpeg)]
 
 
 def is_covered(interval: Interval, ranges: Sequence[Interval]) -> bool:
-    """Whether one of `ranges` (merged, see `intervals`) holds all of `interval`."""
+    """Whether one of `ranges` (merged, see `intervals`) contains all of `interval`."""
     return any(start <= interval[0] and interval[1] <= end for start, end in ranges)
 
 

@@ -1,4 +1,4 @@
-"""How far the truth has got: a recorder's `log_us` holds once all that was announced before it stands in the index."""
+"""Watermarks: a recorder's `log_us` is valid for the index once everything announced before it is applied."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _MAX_EXACT_INT = 1 << 53
 
 
 def parse_commit_watermark_us(metadata: str) -> int | None:
-    """The `log_us` in a recorder's commit; None when there is none to be read."""
+    """The `log_us` in the metadata of a recorder's commit; None if missing or invalid."""
     try:
         log_us: Any = json.loads(metadata)["log_us"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -23,10 +23,10 @@ def parse_commit_watermark_us(metadata: str) -> int | None:
 
 
 def announcement_partitions(partition: int, count: int) -> frozenset[TopicPartition]:
-    """Where announcements and events of a partition of `fragments` are found in the `count` partitions of the others.
+    """The partitions of the other topics (`count` each) with the announcements and events of a `fragments` partition.
 
-    Cameras keep the remainder, as `count` divides the number of partitions; that the partition itself fell off the log
-    is told under its number.
+    A camera's partition modulo `count` is the same in all topics, as `count` divides the number of
+    `fragments` partitions. Truncation events have the partition's number as their key.
     """
     truncations = names.partition_of(str(partition), count)
     own = {(topic, partition % count) for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION)}
@@ -41,14 +41,15 @@ def advanced_watermarks(
     *,
     count: int,
 ) -> dict[int, int]:
-    """What may be written to `dc1:logged` now: partition of `fragments` → `log_us`.
+    """Watermarks to write to `dc1:logged`: partition of `fragments` → `log_us`.
 
     Args:
         committed: partition of `fragments` → `log_us` in the recorder's commit, read first.
-        ends: ends of `segments`, `streams` and `retention`, asked for after `committed` was read: all said before it lies below.
-        applied: next offset that the index does not hold yet.
-        watermarks: what stands there; it never falls.
-        count: partitions of `segments`, of `streams`, and of `retention`.
+        ends: end offsets of `segments`, `streams` and `retention`, read after `committed`: everything
+            announced before the commit is below them.
+        applied: next offset to apply.
+        watermarks: the present ones, which are never lowered.
+        count: number of partitions of `segments`, of `streams`, and of `retention`.
     """
     caught_up = {place for place, end in ends.items() if applied.get(place, 0) >= end}
     return {
@@ -66,13 +67,13 @@ def resume_offset(
     read_marks: Sequence[Mark] = (),
     survivor: Mark | None = None,
 ) -> tuple[int, str]:
-    """Where to go on reading, and what is wrong with that, if anything is.
+    """The offset to resume at, and a description of the problem; empty if there is none.
 
     Args:
-        applied: what the index says it holds up to.
+        applied: next offset to apply according to the index; None if unknown.
         beginning_offset: the log's first offset.
-        end_offset: the offset that its next record gets.
-        read_marks: which records the index says it has read, the last one first.
+        end_offset: the offset of the log's next record.
+        read_marks: marks of the records that the index has read, the last one first.
         survivor: the first of these that the log still has.
     """
     if applied is None:
@@ -86,13 +87,13 @@ def resume_offset(
         offset = min(applied, beginning_offset if survivor is None else survivor.offset + 1)
         return (
             offset,
-            f"the log has not what was read at {read_marks[0].offset}: it is read again from {offset} on",
+            f"the log no longer has the record read at {read_marks[0].offset}: reading again from {offset}",
         )
     if applied > end_offset:
-        return beginning_offset, f"the log ends at {end_offset}: the topic was made anew"
+        return beginning_offset, f"the log ends at {end_offset}, before {applied}: the topic was recreated"
     return applied, ""
 
 
 def is_verifiable(read_marks: Sequence[Mark], beginning_offset: int) -> bool:
-    """Whether the log can tell that it is the one that was read: it must reach back so far."""
+    """Whether the log reaches back to the last record read, so that it can be verified to be the same log."""
     return bool(read_marks) and read_marks[0].offset >= beginning_offset

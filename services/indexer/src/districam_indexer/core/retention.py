@@ -1,4 +1,4 @@
-"""What retention lets go of: by age, and for the budget; never what a hold keeps. No clock, no store: decisions alone."""
+"""Decides what expires: by age and by the budget, never held footage. Pure."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -12,20 +12,21 @@ from districam_common.ledger.intervals import Interval, intersects, merge, subtr
 from districam_indexer.core.plan import is_covered
 
 MIN_AGE_US = DAY_US
-"""No footage younger than this is let go, whatever the budget."""
+"""No footage younger than this expires, whatever the budget."""
 MAX_APPEND_DELAY_US = 900_000_000
-"""Locks count from the appending of a segment's first fragment to the log, which comes this much after its start at most, or
-retention finds the lock and waits."""
+"""Assumed bound of the time from a segment's start to the append of its first fragment, from which locks
+count. Beyond it, retention finds the lock and retries."""
 DEFAULT_RETENTION_DAYS = 30
-"""Of a camera whose record is not known, for the budget's fairness alone: by age it loses nothing."""
+"""For cameras without a known record, in the budget's comparison only: their footage does not expire by
+age."""
 _MAX_BUFFERED_HOURS = 48
-"""Hours of a camera that are kept in memory while it is weighed."""
+"""Hours of a camera that are kept in memory by the budget's plan."""
 _STEPS_PER_YIELD = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class StoredHours:
-    """What a camera has stored, and what of it holds keep."""
+    """A camera's stored bytes by hour (start, µs), and its held intervals."""
 
     bytes_by_hour: Mapping[int, int]
     held: Sequence[Interval] = ()
@@ -33,9 +34,11 @@ class StoredHours:
 
 @dataclass(frozen=True, slots=True)
 class CameraAge:
-    """What is known of a camera before its hours are read: none that may go is older than `oldest_hour_us`; 0: nothing is known.
+    """What is known of a camera before its hours are read.
 
-    `retention_days`: how long its record wants it kept; None: no record is known.
+    Attributes:
+        retention_days: of its record; None: no record is known.
+        oldest_hour_us: lower bound for the oldest hour that may expire; 0: unknown.
     """
 
     retention_days: int | None
@@ -44,9 +47,12 @@ class CameraAge:
 
 @dataclass(frozen=True, slots=True)
 class BudgetPlan:
-    """Camera → up to where it must let go for the budget; and by how much the rest is over it still.
+    """Per-camera deletion edges that meet the byte budget.
 
-    `oldest_hours`: of the cameras that were read, the first hour that no hold keeps, for the next time.
+    Attributes:
+        edges: camera → edge (µs).
+        over_bytes: bytes still over the budget (held, locked or too young footage).
+        oldest_hours: of the cameras read, the first unheld hour, as lower bound for the next plan.
     """
 
     edges: Mapping[str, int]
@@ -55,37 +61,43 @@ class BudgetPlan:
 
 
 def trusted_now_us(host_us: int, watermarks_us: Iterable[int]) -> int:
-    """The time that retention goes by: no later than the recorders' progress, so that a wrong clock deletes nothing.
+    """The time that retention uses: at most the latest watermark, so that a host's clock that is ahead deletes nothing.
 
-    0 while no progress is known.
+    0 if no watermark is known.
     """
     return min(host_us, max(watermarks_us, default=0))
 
 
 def min_expiry_age_us(lock_us: int) -> int:
-    """How old footage is at least before it is let go, for the budget or by age: no longer locked, above all."""
+    """Minimum age of footage that expires, by age or for the budget; its lock is over by then."""
     return max(MIN_AGE_US, lock_us + MAX_APPEND_DELAY_US if lock_us else 0)
 
 
 def age_limit_us(days: int | None, now_us: int, lock_us: int = 0) -> int:
-    """Footage of the hours before this is older than the camera's record wants it kept, and than it is locked."""
+    """The deletion edge by age: hours before it exceed the camera's retention and the lock.
+
+    0 if `days` is None.
+    """
     min_kept_us = max((days or 0) * DAY_US, min_expiry_age_us(lock_us))
     return 0 if days is None else max(0, (now_us - min_kept_us) // HOUR_US * HOUR_US)
 
 
 def may_be_locked(hour_us: int, now_us: int) -> bool:
-    """Whether the longest lock that can be set may keep anything of that hour still."""
+    """Whether the longest possible lock may still cover a segment of that hour."""
     return hour_us + HOUR_US + MAX_APPEND_DELAY_US > now_us - MAX_LOCK_H * HOUR_US
 
 
 def plan_budget(
     excess_bytes: int, cameras: Mapping[str, CameraAge], now_us: int, lock_us: int = 0
 ) -> Generator[str | None, StoredHours | None, BudgetPlan]:
-    """Whose oldest hours go, until `excess_bytes` are freed: of each camera the same share of its days is kept.
+    """Plans which oldest hours expire until `excess_bytes` are freed, so that cameras keep equal shares of their retention.
 
-    An hour that a hold touches stays, and so do the last day and what is locked. Reads no camera whose turn does not come, since a
-    district has millions of hours: yields the id of the one whose stock it must be sent, and None now and then, so that
-    whoever drives it can do something else.
+    Hours that intersect a hold, are locked, or are of the last day stay. A district has millions of hours, so
+    a camera's are read only when needed.
+
+    Yields:
+        The id of a camera whose StoredHours must be sent, or, now and then, None, so that the caller can
+        yield to others.
     """
     queue = _ExpiryQueue(cameras, now_us, min_expiry_age_us(lock_us))
     edges: dict[str, int] = {}
@@ -105,7 +117,7 @@ def plan_budget(
 
 
 class _ExpiryQueue:
-    """Hours that may go, those first whose age is the largest share of what their camera's record wants."""
+    """Hours that may expire, by descending age relative to their camera's `retention_days`."""
 
     def __init__(self, cameras: Mapping[str, CameraAge], now_us: int, min_age_us: int) -> None:
         self.oldest_hours: dict[str, int] = {}
@@ -118,14 +130,14 @@ class _ExpiryQueue:
             self._add(camera_id, one.oldest_hour_us)
 
     def pop(self) -> tuple[str, int] | None:
-        """Takes out the camera whose turn it is, and the hour; whoever takes one calls `read` or `take` next."""
+        """Takes the next (camera, hour); the caller must then call `load` or `pop_hour`. None if empty."""
         return heappop(self._due)[1:] if self._due else None
 
     def has_buffered(self, camera_id: str) -> bool:
         return bool(self._buffered.get(camera_id))
 
     def load(self, camera_id: str, from_us: int, stored: StoredHours) -> None:
-        """Its hours from there on; some of them, since there may be thousands of each of thousands of cameras."""
+        """Buffers the camera's first hours from `from_us` on; not all, since it may have thousands."""
         unheld = {
             hour_us: size
             for hour_us, size in stored.bytes_by_hour.items()
@@ -138,7 +150,7 @@ class _ExpiryQueue:
             self._add(camera_id, oldest[0][0])
 
     def pop_hour(self, camera_id: str) -> int:
-        """The bytes of the hour that `next` named."""
+        """Removes the hour returned by `pop`; returns its bytes."""
         hours = self._buffered[camera_id]
         hour_us, size = hours.popleft()
         self._add(camera_id, hours[0][0] if hours else hour_us + HOUR_US)
@@ -154,33 +166,33 @@ class _ExpiryQueue:
 
 
 def ranges_to_expire(since_us: int, edge_us: int, held: Sequence[Interval]) -> list[Interval]:
-    """What is to be told as expired: everything since the beginning up to the edge that no hold keeps."""
+    """The intervals to announce as expired: [since_us, edge_us) without the held ones."""
     return subtract([(since_us, edge_us)] if since_us < edge_us else [], held)
 
 
 def has_unexpired(ranges: Sequence[Interval], expired: Sequence[Interval]) -> bool:
-    """Whether something of `ranges` has not been told; both merged."""
+    """Whether any part of `ranges` is not in `expired`; both merged."""
     return bool(subtract(ranges, expired))
 
 
 def is_deletable(span: Interval, expired: Sequence[Interval], held: Sequence[Interval]) -> bool:
-    """Whether a segment may go: all of it has been told as expired, and no hold touches it; both merged."""
+    """Whether a segment may be deleted: all of it is expired, and no hold intersects it; both merged."""
     return is_covered(span, expired) and not intersects(held, *span)
 
 
 def is_due(hour_us: int, edge_us: int, held: Sequence[Interval]) -> bool:
-    """Whether anything that starts in that hour may have to go; not if one hold keeps all of it."""
+    """Whether segments that start in that hour may have to be deleted; not if one held interval covers it."""
     return hour_us < edge_us and not is_covered((hour_us, hour_us + HOUR_US), held)
 
 
-# ---- what the index forgets
+# ---- events to evict from the index
 
 
 def obsolete_events(events: Sequence[tuple[bytes, LoggedEvent]], before_us: int) -> list[bytes]:
-    """Events of a camera, as members of its set, that explain nothing any more of what is kept.
+    """Members of a camera's set of events that no longer explain any kept footage.
 
-    Kept are all from `before_us` on, the last one in force before it, the last profile, and of `expired` those that no
-    newer one repeats.
+    Kept are: all from `before_us` on, the last effective status change before it, the last profile, and
+    `expired` events that newer ones do not cover.
     """
     older = [one for _, one in events if one.event.at_us < before_us]
     last_status = [change.event for change in effective_changes(status_changes(older))][-1:]
@@ -194,7 +206,7 @@ def _may_be_obsolete(logged: LoggedEvent, before_us: int) -> bool:
 
 
 def _newest_expired(events: Iterable[LoggedEvent]) -> list[FootageExpired]:
-    """Those that say what no newer one says."""
+    """`expired` events that are not covered by newer ones."""
     expired = sorted((t.event for t in events if isinstance(t.event, FootageExpired)), key=lambda e: e.at_us)
     kept: list[FootageExpired] = []
     covered: list[Interval] = []
@@ -206,7 +218,7 @@ def _newest_expired(events: Iterable[LoggedEvent]) -> list[FootageExpired]:
 
 
 def redundant_ranges(ranges: Iterable[Interval]) -> list[Interval]:
-    """Of stored ranges those that another one of them, or others together, say already."""
+    """Those of the stored ranges that are covered by others, alone or together."""
     kept: list[Interval] = []
     redundant: list[Interval] = []
     for one in sorted(set(ranges), key=lambda pair: pair[0] - pair[1]):

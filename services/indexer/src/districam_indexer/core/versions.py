@@ -1,4 +1,4 @@
-"""A day's listing of versions, taken apart: what is found by key, and which keys have more than one version or were deleted."""
+"""Groups a day's listing of object versions by key: current objects, and keys with several versions or delete markers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,12 +15,15 @@ class _KeyVersions:
 
 @dataclass(slots=True)
 class DayListing:
-    """Fed a page at a time; holds the keys of a day."""
+    """The keys of a day; fed a page at a time."""
 
     _keys: dict[str, _KeyVersions] = field(default_factory=dict[str, _KeyVersions])
 
     def feed(self, page: Iterable[ObjectVersion]) -> None:
-        """The newest version of a key is the one that the store calls so, else the first that it lists."""
+        """Adds a page.
+
+        The current version of a key is the one marked as latest, or else the first one listed.
+        """
         for one in page:
             known = self._keys.setdefault(one.key, _KeyVersions(one))
             if one.is_latest:
@@ -29,11 +32,11 @@ class DayListing:
             known.markers += one.is_delete_marker
 
     def objects(self) -> list[tuple[str, int]]:
-        """Key and size of what is found by its key, in the order of keys."""
+        """(key, size) of the current objects, sorted by key."""
         found = [(key, one.current.size) for key, one in self._keys.items() if not one.current.is_delete_marker]
         return sorted(found)
 
     def anomalies(self) -> list[tuple[str, int, int]]:
-        """(key, versions, markers) of those that are not one version and nothing else: an object is written once."""
+        """(key, versions, delete markers) of keys with other than one version and no marker: objects are written once."""
         found = [(key, one.versions, one.markers) for key, one in self._keys.items()]
         return sorted(one for one in found if one[1:] != (1, 0))
