@@ -90,7 +90,7 @@ def test_a_piece_without_a_beginning_is_malformed_unless_packets_are_missing_in_
     assert not depacketizer.feed(second, out)  # joined in the middle
     assert all(depacketizer.feed(one, out) for one in (first, second, *rest[:-1]))
     assert depacketizer.feed(rest[-1], out)
-    with pytest.raises(RtspError, match="beginning"):
+    with pytest.raises(RtspError, match="without a start"):
         depacketizer.feed(second, out)
     assert depacketizer.report_loss()  # nothing was held
     assert not depacketizer.feed(second, out)
@@ -146,7 +146,7 @@ def test_a_unit_without_end_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch
     depacketizer.feed(b"\x7c\x85" + b"x" * 1000, out)
     for _ in range(8):
         depacketizer.feed(b"\x7c\x05" + b"x" * 1000, out)
-    with pytest.raises(RtspError, match="too large"):
+    with pytest.raises(RtspError, match="exceeds"):
         depacketizer.feed(b"\x7c\x05" + b"x" * 1000, out)
     depacketizer.close_unit(out)
     assert out == []

@@ -1,1 +1,1 @@
-"""This host's clock, checked against the kernel and against the brokers."""
+"""Checks of this host's clock against the kernel and the Kafka brokers, and detection of stalls."""

@@ -1,7 +1,7 @@
-"""Asks the brokers for the time: small records, which are written for the time that the broker gives them.
+"""Reads the brokers' clocks: produces small records, and takes the append times from their acks.
 
-What is recorded tells it as well, but not before the first fragment has left, and not of brokers that lead no partition of a
-camera here.
+Acknowledgements of fragments tell the same, but not before the first fragment, and not for brokers that lead
+no partition of a camera of this replica.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from districam_ingest.clocks.host_clock import MAX_SKEW_US, HostClock
 log = structlog.get_logger()
 
 PROBE_TIMEOUT_S: Final = 5.0
-"""A broker that has not answered by then is asked again in the next round; recording waits no longer for it."""
+"""Timeout of a probe. The broker is asked again in the next round; recording does not wait longer for it."""
 PROBE_INTERVAL_US: Final = 10_000_000
 
 
 class BrokerClockProber:
-    """Keeps what is known of every broker's clock fresh. For one task."""
+    """Keeps the host clock's bounds of every broker fresh. To be used by one task."""
 
     def __init__(self, publisher: Publisher, host_clock: HostClock, runtime: Runtime, *, site: str) -> None:
         self._publisher, self._host_clock = publisher, host_clock
@@ -36,23 +36,25 @@ class BrokerClockProber:
         self._skewed_brokers: frozenset[int] = frozenset()
 
     async def probe_if_due(self) -> None:
-        """Asks every `INTERVAL_US`, and at once when a clock has moved: the host's, or a broker's."""
+        """Probes every `PROBE_INTERVAL_US`, and at once if the host's or a broker's clock may have stepped."""
         now_us = self._runtime.clock.monotonic_us()
         is_due = self._last_probe_us is None or now_us - self._last_probe_us >= PROBE_INTERVAL_US
         if is_due or self._host_clock.needs_acks:
             await self.probe_all()
 
     async def probe_all(self) -> None:
-        """Asks each broker that leads a partition of the topic, and waits for the answers, `PATIENCE_S` at most."""
+        """Probes each broker that leads a partition of the topic; waits up to `PROBE_TIMEOUT_S`."""
         self._last_probe_us = self._runtime.clock.monotonic_us()
         failures = await self._probe_leaders()
         if failures and not self._has_failed:
-            log.warning("a broker gives no time", why=failures, fix="districam-topics apply, if the topic is missing")
+            log.warning(
+                "broker clock probe failed", why=failures, fix="districam-topics apply, if the topic is missing"
+            )
         self._has_failed = bool(failures)
         self._export_skews()
 
     async def _probe_leaders(self) -> list[str]:
-        """Asks; gives what went wrong."""
+        """Probes each leader; returns the failures."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 leaders = await self._publisher.leaders(names.CLOCKS)
@@ -65,7 +67,7 @@ class BrokerClockProber:
         return [why for task in probes if (why := task.result()) is not None]
 
     async def _try_probe(self, partition: int) -> str | None:
-        """None, or why there is no answer."""
+        """Probes a partition's leader; returns the failure, or None."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await self._probe(partition)
@@ -84,10 +86,10 @@ class BrokerClockProber:
             self._host_clock.feed_ack(ack.append_us, sent_us, clock.monotonic_us(), ack.broker)
 
     def _export_skews(self) -> None:
-        """Which brokers' clocks are not ours: one among several is stray; if half of them are, none is believed."""
+        """Exports each broker's skew, and logs when the set of skewed brokers changes."""
         skews_us = self._host_clock.broker_skews_us()
         metrics.export_broker_skews(skews_us)
         skewed_s = {broker: us / 1e6 for broker, us in skews_us.items() if abs(us) > MAX_SKEW_US}
         if skewed_s.keys() != self._skewed_brokers:
-            log.warning("brokers' clocks are apart from ours", off_s=skewed_s, brokers=len(skews_us))
+            log.warning("broker clocks differ from ours", skews_s=skewed_s, brokers=len(skews_us))
         self._skewed_brokers = frozenset(skewed_s)

@@ -1,9 +1,9 @@
-"""A second opinion on this host's clock: the brokers' append times in produce acks.
+"""Checks this host's clock against the brokers' append times in produce acks.
 
-A record is appended between its sending and its acknowledgement. So each ack bounds by how much the host is ahead of
-the broker: between (sent − append) and (acked − append). Of each broker the narrowest bounds of its recent acks count, so
-that a slow broker proves nothing; and of several brokers the median of what each proves, so that no single one with a
-wrong clock decides.
+A record is appended between its sending and its ack. So each ack bounds how far the host is ahead of the
+broker: between (sent − append) and (acked − append). For each broker the bounds of its recent acks are
+intersected, so that a slow broker proves nothing. Over several brokers the median of the proven skews counts,
+so that no single wrong clock decides.
 """
 
 from collections import deque
@@ -13,16 +13,16 @@ from typing import Final
 MAX_SKEW_US: Final = 1_000_000
 MAX_RECENT_ACKS: Final = 64
 APPEND_RESOLUTION_US: Final = 1_000
-"""Append times are cut off to the millisecond."""
+"""Append times are truncated to milliseconds."""
 BROKER_EXPIRY_US: Final = 600_000_000
-"""A broker that has not answered for so long, while others have, is counted no more."""
+"""A broker without an ack for this long, while others have some, is forgotten."""
 
 Bounds = tuple[int, int]
-"""What a broker's wall clock minus our monotonic clock can be: least and most."""
+"""Minimum and maximum of a broker's wall clock minus our monotonic clock, µs."""
 
 
 class _BrokerWindow:
-    """The recent acks of one broker. Its bounds never contradict one another."""
+    """The recent acks of one broker; the bounds of all of them overlap."""
 
     def __init__(self, last_seen_us: int) -> None:
         self.last_seen_us = last_seen_us
@@ -31,9 +31,9 @@ class _BrokerWindow:
         self._conflicting_ack: Bounds | None = None
 
     def feed(self, ack: Bounds) -> None:
-        """An ack that contradicts those before it says that a clock has moved, once the next one says so too.
+        """Adds an ack. Two in a row that contradict the earlier ones mean that a clock stepped, and replace them.
 
-        A single one may be another broker's: that of the leader before this one, who answers for it.
+        A single one may come from another broker: from the partition's previous leader.
         """
         if self.bounds is None or _overlap(ack, self.bounds):
             self._conflicting_ack = None
@@ -49,29 +49,29 @@ class _BrokerWindow:
 
     @property
     def has_conflict(self) -> bool:
-        """Whether the last ack contradicts those before it."""
+        """Whether the last ack contradicts the earlier ones."""
         return self._conflicting_ack is not None
 
     def discard(self) -> None:
-        """What was heard proves nothing any more."""
+        """Forgets all acks: they prove nothing after a step of the host's clock."""
         self._acks.clear()
         self.bounds = self._conflicting_ack = None
 
 
 class HostClock:
-    """Our wall time = monotonic time + `offset_us`."""
+    """This host's wall clock, corrected by the brokers': wall time = monotonic time + `offset_us`."""
 
     def __init__(self) -> None:
         self._windows: dict[int, _BrokerWindow] = {}
         self._host_offset_us: int | None = None
         self._correction_us = 0
-        self._stepped_us: int | None = None  # acks of what was sent before prove nothing
+        self._stepped_us: int | None = None  # acks of records sent before this prove nothing
 
     def feed_host_time(self, now_us: int, monotonic_us: int) -> None:
-        """The host's clocks now; to be called often enough for steps to be seen soon.
+        """Takes the host's wall and monotonic clock; call it often, so that steps are noticed soon.
 
-        A wall clock that leaps ahead of all that was proven may be right: so it looks where a machine was paused, its
-        monotonic clock with it. Only what is sent from then on tells. One that leaps back is wrong.
+        A step ahead beyond the proven skew may be right: a paused machine stops its monotonic clock too. Only
+        acks of records sent from then on can tell. A step back is wrong.
         """
         before_us, was_proven = self._host_offset_us, self.skew_us > MAX_SKEW_US
         self._host_offset_us = now_us - monotonic_us
@@ -83,13 +83,13 @@ class HostClock:
         self._update_correction()
 
     def expect_brokers(self, brokers: Iterable[int], monotonic_us: int) -> None:
-        """These brokers lead partitions: until one has answered, it counts for one that proves nothing."""
+        """Adds brokers that lead partitions; until its first ack, each counts as one that proves no skew."""
         for broker in brokers:
             self._windows.setdefault(broker, _BrokerWindow(monotonic_us)).last_seen_us = monotonic_us
         self._update_correction()
 
     def feed_ack(self, append_us: int, sent_us: int, acked_us: int, broker: int = 0) -> None:
-        """One ack: the broker's append time, and our monotonic times of sending and receiving."""
+        """Takes an ack: the append time (µs UTC), and when the record was sent and acked (µs monotonic)."""
         if self._stepped_us is not None and sent_us < self._stepped_us:
             return
         window = self._windows.setdefault(broker, _BrokerWindow(acked_us))
@@ -103,25 +103,25 @@ class HostClock:
 
     @property
     def is_uncertain(self) -> bool:
-        """Whether the host's clock has leapt ahead, and it is not known yet whether it was right to."""
+        """Whether the host's clock has stepped ahead, and too few acks since tell whether it is right."""
         return self._stepped_us is not None
 
     @property
     def needs_acks(self) -> bool:
-        """Whether the next ack of some broker may change what is known."""
+        """Whether further acks are needed soon: after a step of the host's clock or of a broker's."""
         return self.is_uncertain or any(window.has_conflict for window in self._windows.values())
 
     @property
     def offset_us(self) -> int:
-        """To be added to monotonic time: the host's wall clock, or the brokers' while the host's is off by over 1 s."""
+        """Wall minus monotonic time: the host's, or the brokers' while the proven skew exceeds `MAX_SKEW_US`."""
         return (self._host_offset_us or 0) + self._correction_us
 
     @property
     def skew_us(self) -> int:
-        """By how much the host is surely ahead of the brokers (negative: behind); 0 while the bounds allow 0.
+        """Proven skew of the host against the brokers (negative: behind); 0 while the bounds include 0.
 
-        The median of what each broker proves; where their count is even, of the two in the middle the one nearer to 0: what
-        more than half of them prove.
+        The median of what each broker proves; with an even number of brokers the middle value nearer to 0,
+        which more than half of them prove.
         """
         proven = sorted(self._proven_skew_us(window.bounds) for window in self._windows.values())
         if not proven:
@@ -129,7 +129,7 @@ class HostClock:
         return max(0, proven[(len(proven) - 1) // 2]) or min(0, proven[len(proven) // 2])
 
     def broker_skews_us(self) -> dict[int, int]:
-        """By how much each broker's clock is surely ahead of our time (negative: behind); 0 where its bounds allow that."""
+        """Proven skew of each broker against our time (negative: behind); 0 while its bounds include 0."""
         out: dict[int, int] = {}
         for broker, window in self._windows.items():
             if window.bounds is not None:

@@ -1,4 +1,4 @@
-"""What the kernel says of this host's clock: adjtimex(2), read-only."""
+"""Reads the kernel's state of this host's clock with adjtimex(2), without changing it."""
 
 import ctypes
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from districam_ingest import metrics
 
 TIME_ERROR = 5
-"""The clock's state while nobody disciplines it."""
+"""Return value of adjtimex while the clock is not synchronized."""
 
 
 class _Timex(ctypes.Structure):
@@ -35,7 +35,7 @@ class _Timex(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class KernelClock:
-    """Whether something keeps the clock in time, and by how much it is probably off; `now_s`: what it shows."""
+    """The kernel's clock: whether synchronized, its estimated error, and its time in seconds UTC."""
 
     is_synchronized: bool
     error_s: float
@@ -46,7 +46,7 @@ AdjtimexCall = Callable[[Any], int]
 
 
 def load_adjtimex() -> AdjtimexCall | None:
-    """The C library's; None where it has none."""
+    """The C library's adjtimex; None where it has none."""
     try:
         return ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):
@@ -54,20 +54,20 @@ def load_adjtimex() -> AdjtimexCall | None:
 
 
 def read_kernel_clock(adjtimex: AdjtimexCall | None) -> KernelClock | None:
-    """None if the kernel refuses, as it does in some containers."""
-    timex = _Timex(modes=0)
+    """Reads the clock's state; None without adjtimex, or if the kernel refuses, as in some containers."""
+    timex = _Timex(modes=0)  # 0: read only
     state = adjtimex(ctypes.byref(timex)) if adjtimex is not None else -1
     if state < 0:
         return None
-    return KernelClock(state != TIME_ERROR, timex.esterror / 1e6, timex.seconds)
+    return KernelClock(state != TIME_ERROR, timex.esterror / 1e6, timex.seconds)  # esterror is in µs
 
 
 def export_kernel_clock(clock: KernelClock | None, registry: CollectorRegistry = REGISTRY) -> None:
-    """What the kernel says of the clock. If it says nothing, there are no such series: a 0 would be a lie."""
+    """Exports the kernel clock's metrics; removes them if `clock` is None, since a 0 would be wrong."""
     if clock is not None:
         metrics.CLOCK_SYNCHRONIZED.set(clock.is_synchronized)
         metrics.CLOCK_ERROR.set(clock.error_s)
         return
     for metric in (metrics.CLOCK_SYNCHRONIZED, metrics.CLOCK_ERROR):
-        with suppress(KeyError):  # not a second time
+        with suppress(KeyError):  # already removed
             registry.unregister(metric)

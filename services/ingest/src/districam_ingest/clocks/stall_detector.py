@@ -1,4 +1,4 @@
-"""Knows when this process itself stood still, so that it does not blame the cameras."""
+"""Detects stalls of this process, so that gaps caused by them are not attributed to cameras."""
 
 import asyncio
 from typing import Final
@@ -11,10 +11,10 @@ NEVER_US: Final = -(1 << 62)
 
 
 class StallDetector:
-    """Beats twice a second; a beat over 2 s late was a stall (SIGSTOP, a swapped-out host, a blocked loop).
+    """Checks the clocks twice per second. A check over 2 s late means a stall: SIGSTOP, swapping, a blocked loop.
 
-    By either clock: while a virtual machine is paused its monotonic clock stands still, and only the wall clock, set anew,
-    shows how long that was.
+    Both clocks count: while a virtual machine is paused its monotonic clock stops, and only the wall clock,
+    once it is set again, shows how long that was.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,7 +28,7 @@ class StallDetector:
             self._check()
 
     def has_stalled_since(self, monotonic_us: int) -> bool:
-        """Whether a stall was going on at or after the instant."""
+        """Whether a stall ended at or after `monotonic_us`."""
         self._check()
         return self._stalled_us >= monotonic_us
 

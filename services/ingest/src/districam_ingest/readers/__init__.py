@@ -1,1 +1,1 @@
-"""Readers of RTSP streams: our own, and FFmpeg's."""
+"""Readers of RTSP streams: the native one, and one that uses FFmpeg."""

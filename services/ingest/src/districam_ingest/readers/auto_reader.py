@@ -1,4 +1,4 @@
-"""`reader: auto`: the native reader, and ffmpeg for the streams that it does not do."""
+"""`reader: auto`: the native reader, and ffmpeg for streams that it does not support."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,10 +16,10 @@ log = structlog.get_logger()
 
 
 class AutoReader:
-    """Opens streams with the first reader, or with the second where the first says that it can't.
+    """Opens streams with `native`, or with `fallback` if that raises UnsupportedStreamError.
 
-    Who reads, and why it is the second, stands in the source's `info.reader`. What is wrong with the camera itself
-    (no answer, a wrong password) is not tried twice.
+    The source's `info.reader` names the reader, and the reason of a fallback. Other errors, such as no answer
+    or a wrong password, are not tried a second time.
     """
 
     def __init__(self, native: Reader, fallback: Reader) -> None:
@@ -39,7 +39,7 @@ class AutoReader:
             else:
                 yield source
                 return
-            log.info("read by ffmpeg", url=redact_urls(url), reason=reason)
+            log.info("falling back to ffmpeg", url=redact_urls(url), reason=reason)
             other = await stack.enter_async_context(
                 self._fallback.open(url, credential, transport=transport, with_audio=with_audio)
             )
@@ -47,7 +47,7 @@ class AutoReader:
 
 
 class _FallbackSource:
-    """A source of the second reader's."""
+    """A source of the fallback reader; its `info` says why."""
 
     def __init__(self, source: Source, reason: str) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""The native reader's socket: opened with deadlines of the caller's, then never waited for."""
+"""The native reader's TCP or TLS connection: opened under the caller's deadline, then used without waiting."""
 
 import asyncio
 import socket
@@ -12,20 +12,19 @@ from districam_ingest.readers.resolver import resolve
 from districam_ingest.rtsp.message import RtspError
 
 MAX_UNSENT_BYTES = 64 << 10
-"""A camera that does not read what we say is one that does not answer."""
-_PORTS = {"rtsp": 554, "rtsps": 322}
+"""Bound on unsent bytes; beyond it the camera is taken for dead."""
+_PORTS = {"rtsp": 554, "rtsps": 322}  # RFC 7826 section 4.2
 _CHUNK, _MIN_RECEIVE_BYTES = 1 << 16, 1 << 14
 _MAX_UNPACED_RECEIVES, _PAUSE_S = 64, 0.05
-"""A handshake takes some ten pieces. What comes in crumbs is waited for between them."""
+"""A TLS handshake takes about ten receives. After this many each is delayed, so that tiny pieces do not cost
+CPU."""
 
 
 class Connection:
-    """TCP, and TLS over it if the URL says `rtsps`.
+    """TCP, with TLS over it for `rtsps` URLs. Its methods raise OSError when the connection is over.
 
     Args:
-        authority: verifies certificates; None: none is, since cameras make theirs themselves.
-
-    Its methods raise OSError when the connection is over.
+        tls_context: verifies certificates; None: they are not verified, since cameras sign their own.
     """
 
     def __init__(self, tls_context: ssl.SSLContext | None = None) -> None:
@@ -35,12 +34,12 @@ class Connection:
         self._tls: ssl.SSLObject | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._unsent = b""
-        # To be asked for: what is much more than comes costs memory that is taken and given back each time. It shrinks
-        # slowly, since a keyframe comes every few times.
+        # Adapts to what arrives: a buffer much larger than needed is allocated and freed on each receive. It
+        # shrinks slowly, since a keyframe needs more every few receives.
         self._receive_size = _MIN_RECEIVE_BYTES
 
     async def connect(self, url: str) -> None:
-        """Raises RtspError for a URL that leads nowhere."""
+        """Connects to the URL's host, with TLS for `rtsps`. Raises RtspError for a malformed URL."""
         host, port, is_secure = _parse_endpoint(url)
         self.is_connected, self._tls, self._unsent = False, None, b""
         self._socket = await _connect_socket(host, port)
@@ -50,38 +49,38 @@ class Connection:
             await self._start_tls(host)
 
     def close(self) -> None:
-        """Also twice."""
+        """Closes the socket. Idempotent."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     async def send(self, data: bytes) -> None:
-        """Waits until the system has taken it."""
+        """Sends all of `data`; waits until the system has accepted it."""
         if self._tls is not None:
             self._tls.write(data)
             data = self._outgoing.read()
         await asyncio.get_running_loop().sock_sendall(self._open_socket, data)
 
     async def receive(self) -> bytes:
-        """Waits for what comes next."""
+        """Waits for the next bytes; never returns empty."""
         while True:
             data = self._decrypt(await asyncio.get_running_loop().sock_recv(self._open_socket, _CHUNK))
             if data:
                 return data
 
     def send_nowait(self, data: bytes) -> None:
-        """Sends without waiting, now or with the next call."""
+        """Sends without waiting; what the system does not accept now is sent by the next call."""
         if self._tls is not None:
             self._tls.write(data)
             data = self._outgoing.read()
         self._unsent += data
         if len(self._unsent) > MAX_UNSENT_BYTES:
-            raise OSError(0, "it does not read what it is told")
+            raise OSError(0, "the camera does not read what is sent to it")
         with suppress(BlockingIOError):
             self._unsent = self._unsent[self._open_socket.send(self._unsent) :]
 
     def receive_nowait(self, max_bytes: int) -> bytes:
-        """What has come, about `max_bytes` bytes at most; nothing if nothing has. Does not wait."""
+        """Returns what has arrived, about `max_bytes` at most; empty if nothing has. Does not wait."""
         receive_size = min(self._receive_size, max_bytes)
         try:
             received = self._open_socket.recv(receive_size)
@@ -94,7 +93,7 @@ class Connection:
 
     def _receive_more(self, received: bytes, max_bytes: int) -> bytes:
         parts, size = [received], len(received)
-        with suppress(OSError):  # nothing more, or an end, which the next time finds again
+        with suppress(OSError):  # nothing more, or an error that the next receive meets again
             while size < max_bytes and (part := self._open_socket.recv(_CHUNK)):
                 parts.append(part)
                 size += len(part)
@@ -120,7 +119,7 @@ class Connection:
 
     @property
     def endpoints(self) -> tuple[str, str]:
-        """Our address and the camera's."""
+        """Local and remote IP address."""
         return self._open_socket.getsockname()[0], self._open_socket.getpeername()[0]
 
     async def _start_tls(self, host: str) -> None:
@@ -145,7 +144,7 @@ class Connection:
 
 
 def load_ca_context(ca_file: Path) -> ssl.SSLContext:
-    """Trusts what the file's certificates vouch for, and wants the host's name. Raises OSError, also for no certificates."""
+    """A TLS context that trusts the file's CA certificates and checks host names. Raises OSError if it has none."""
     return ssl.create_default_context(cafile=ca_file)
 
 
@@ -161,14 +160,14 @@ def _parse_endpoint(url: str) -> tuple[str, int, bool]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise RtspError("no URL") from None
+        raise RtspError("malformed URL") from None
     if not host or parts.scheme not in _PORTS:
-        raise RtspError("no RTSP URL")
+        raise RtspError("not an rtsp:// or rtsps:// URL with a host")
     return host, port or _PORTS[parts.scheme], parts.scheme == "rtsps"
 
 
 async def _connect_socket(host: str, port: int) -> socket.socket:
-    """A socket to the first of the host's addresses that takes it."""
+    """Connects to the first of the host's addresses that accepts."""
     loop = asyncio.get_running_loop()
     problem: OSError = OSError(0, "the host has no address")
     for family, kind, protocol, _, address in await resolve(host, port):

@@ -1,4 +1,4 @@
-"""The native reader's way to a session that plays: connections, redirects, UDP ports."""
+"""Opens the native reader's sessions: connection, RTSP handshake, redirects, UDP ports."""
 
 import asyncio
 import secrets
@@ -16,16 +16,17 @@ from districam_ingest.rtsp.session import Session
 
 MAX_REDIRECTS = 5
 MAX_UNPACED_RECEIVES = 16
-"""A conversation takes some six answers. What comes in more pieces is waited for between them."""
+"""A handshake takes about six receives. After this many each is delayed, so that tiny pieces do not cost
+CPU."""
 RECEIVE_PAUSE_S = 0.05
 
 
 class Dialer:
-    """Opens one; `close` undoes it.
+    """Opens one session; `close` closes its sockets.
 
     Attributes:
-        udp_sockets: of a session over UDP.
-        rate_limiter: at which the camera is read.
+        udp_sockets: sockets of a session over UDP; otherwise None.
+        rate_limiter: limits how fast the camera is read.
         needs_digest: whether the camera has asked for Digest, now or before.
     """
 
@@ -52,10 +53,13 @@ class Dialer:
             self.udp_sockets = None
 
     async def open_session(self, url: str, *, over_udp: bool) -> Session:
-        """Plays, wherever the camera sends us. A foreign host is told no password, and none goes where TLS ends.
+        """Opens and plays the stream, following redirects.
+
+        The credential is not sent to another host than the URL's, nor after a redirect from rtsps to rtsp.
 
         Raises:
-            ReadError: the credential is not for the host that answers.
+            ReadError: the credential is not allowed for the host's address, or UDP is asked for with rtsps.
+            RtspError, OSError: the session could not be opened.
         """
         target = url
         for _ in range(MAX_REDIRECTS):
@@ -65,11 +69,11 @@ class Dialer:
             if session.client.redirect is None:
                 return session
             target = session.client.redirect
-        raise RtspError("redirects without end")
+        raise RtspError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _dial(self, url: str, credential: Credential | None, *, over_udp: bool) -> Session:
         if over_udp and url.lower().startswith("rtsps:"):
-            raise ReadError("stream_error", "UDP would carry in clear what rtsps keeps secret: use TCP or rtsp")
+            raise ReadError("stream_error", "rtsps over UDP would send media unencrypted: use transport tcp, or rtsp")
         await self.connection.connect(url)
         if credential is not None and not credential.may_be_sent_to(self.connection.endpoints[1]):
             raise ReadError("auth_failed", f"the credential's hosts do not include {self.connection.endpoints[1]}")
@@ -109,7 +113,7 @@ class Dialer:
             await self._throttle(session.cost - before)
 
     async def _throttle(self, units: int) -> None:
-        """After what cost so much: crumbs gather in the socket meanwhile, so that each does not wake us up."""
+        """Sleeps as the rate limit demands, or between tiny receives, while data gather in the socket."""
         now_us = self._clock.monotonic_us()
         self.rate_limiter.charge(units, now_us)
         due_s = (self.rate_limiter.ready_us - now_us) / 1e6
@@ -120,7 +124,7 @@ class Dialer:
 
 
 def drain_send_buffer(client: Client) -> bytes:
-    """What the client has to say; it is said once."""
+    """Removes and returns the bytes that the client has to send."""
     data = bytes(client.send_buffer)
     client.send_buffer.clear()
     return data

@@ -1,4 +1,4 @@
-"""Access units out of libavformat's RTP packets, by the same rules as those of the native reader."""
+"""Groups libavformat's RTP packets into pictures by the native reader's rules (`AccessUnitAssembler`)."""
 
 from contextlib import suppress
 
@@ -12,10 +12,10 @@ _START_CODES = (b"\0\0\1", b"\0\0\0\1")
 
 
 class LibavAssembler:
-    """Joins the pieces of NAL units and passes whole ones on to `Pictures`.
+    """Reassembles NAL units and passes them to `AccessUnitAssembler`.
 
-    libavformat gives what one RTP packet held: NAL units in Annex B form, or, without a start code, what goes on with
-    the NAL unit before (FU-A of RFC 6184 section 5.8, FU of RFC 7798 section 4.4.3).
+    libavformat returns the content of one RTP packet: NAL units in Annex B form, or, without a start code,
+    the continuation of the previous NAL unit (FU-A of RFC 6184 section 5.8, FU of RFC 7798 section 4.4.3).
     """
 
     def __init__(self, codec: Codec, *, has_fields: bool) -> None:
@@ -26,12 +26,12 @@ class LibavAssembler:
         self._arrival_us = 0
 
     def feed(self, data: bytes, pts: int | None, arrival_us: int, camera_us: int | None) -> list[Picture]:
-        """Takes the next piece, which arrived at `arrival_us`; returns the pictures that end before it.
+        """Takes a packet's data, which arrived at `arrival_us`; returns the pictures that end before it.
 
-        A piece without `pts` belongs to the picture before; without one, it is left out.
+        Data without `pts` belong to the current picture; before the first picture they are dropped.
 
         Raises:
-            RtspError: a picture is larger than any.
+            RtspError: a picture exceeds a limit of `AccessUnitAssembler`.
         """
         if pts is None and self._pts is None:
             return []
@@ -45,12 +45,12 @@ class LibavAssembler:
         self._pieces.append(data)
         self._size += len(data)
         if self._size > MAX_PICTURE_BYTES:
-            raise RtspError("a NAL unit is too large")
+            raise RtspError(f"a NAL unit exceeds {MAX_PICTURE_BYTES} bytes")
         return self._drain()
 
     def close(self) -> list[Picture]:
-        """The pictures that are left when nothing more comes."""
-        with suppress(RtspError):  # the last is larger than any
+        """Returns the remaining pictures, with the last one."""
+        with suppress(RtspError):  # the last picture exceeds a limit
             self._complete_unit()
             self._assembler.close()
         self._pts = None

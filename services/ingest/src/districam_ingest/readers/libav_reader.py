@@ -1,4 +1,4 @@
-"""The ffmpeg reader: libavformat's RTSP by PyAV, one daemon thread a stream. It copes with what others refuse."""
+"""The ffmpeg reader: libavformat's RTSP through PyAV, one daemon thread per stream."""
 # PyAV types its **kwargs as unknown:
 # pyright: reportUnknownMemberType=false
 
@@ -47,14 +47,18 @@ G711 = frozenset({"pcm_mulaw", "pcm_alaw"})
 G711_HZ = 8_000
 MAX_PENDING_AUDIO_UNITS = 4096
 PAUSE_S, PRECISE_PAUSE_S, PRECISE_US = 0.1, 0.02, 10_000_000
-"""Pauses while an epoch is being anchored are short, for ten seconds at most: as the native reader's ticks are."""
+"""While an epoch is being anchored pauses are short, for at most ten seconds, as the native reader's ticks
+are."""
 MAX_PENDING_PICTURES = 500
-"""Pictures that may wait for the loop before the thread stops reading, and TCP holds the camera back."""
+"""Pictures queued for the event loop before the thread stops reading, and TCP flow control holds the camera
+back."""
 
 _OPTIONS = {
-    # Packets as RTP brought them: libavformat's parser leaves the first picture, a keyframe it may be, without a time.
+    # Packets as received: libavformat's parser leaves the first picture, possibly a keyframe, without a
+    # timestamp.
     "fflags": "nofillin+noparse",
-    # The parameter sets tell what probing would: a stream is open with its first packet (measured: 2 ms of CPU).
+    # The SDP's parameter sets make probing needless: a stream is open with its first packet (measured: 2 ms
+    # of CPU).
     "analyzeduration": "1",
     "fpsprobesize": "0",
 }
@@ -74,12 +78,12 @@ _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
 
 
 _DEADLINES = (av.error.ExitError, av.error.TimeoutError, av.error.InvalidDataError)
-"""What libav raises when a deadline interrupts it."""
+"""Errors that libav raises when a deadline interrupts it."""
 CONNECT_TIMEOUT_S = 1.0
 
 
 def is_listening(url: str) -> bool:
-    """Whether somebody listens where the URL points to. Blocks for `ANSWER_S` at most."""
+    """Whether the URL's host accepts TCP connections on its port. Blocks for `CONNECT_TIMEOUT_S` at most."""
     parts = urlsplit(url)
     try:
         port = parts.port or _PORTS.get(parts.scheme, _PORT)
@@ -90,7 +94,7 @@ def is_listening(url: str) -> bool:
 
 
 def classify_error(error: Exception, *, is_open: bool) -> Cause:
-    """The ledger's word for a libav error; a deadline passed while opening means nobody answered."""
+    """The ledger's cause for a libav error; a timeout while opening means `camera_unreachable`."""
     for kind, cause in _CAUSES:
         if isinstance(error, kind):
             return "camera_unreachable" if cause == "source_silent" and not is_open else cause
@@ -98,7 +102,7 @@ def classify_error(error: Exception, *, is_open: bool) -> Cause:
 
 
 def url_with_credential(url: str, credential: Credential | None) -> str:
-    """The URL that libavformat wants; never to be logged."""
+    """The URL with the credential in it, as libavformat needs it. Never log it."""
     if credential is None:
         return url
     parts = urlsplit(url)
@@ -107,7 +111,7 @@ def url_with_credential(url: str, credential: Credential | None) -> str:
 
 
 async def _check_host(url: str, credential: Credential) -> None:
-    """Raises ReadError if an address of the URL's host is none that the credential is for."""
+    """Raises ReadError if the credential may not be sent to some address of the URL's host."""
     try:
         parts = urlsplit(url)
         found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
@@ -122,9 +126,9 @@ class LibavReader:
     """Opens RTSP streams with libavformat.
 
     Args:
-        open_s, read_s: libavformat's own limits; the caller's deadlines stand outside.
-        hears: the sound that is given, where sound is wanted, by libavcodec's names.
-        ca_file: whose certificates `rtsps` cameras must have; None: any.
+        open_s, read_s: libavformat's own timeouts of opening and reading; the caller sets deadlines besides.
+        audio_codecs: audio codecs that are delivered if audio is wanted, by libavcodec's names.
+        ca_file: CA certificates that verify `rtsps` cameras; None: certificates are not verified.
     """
 
     name = "ffmpeg"
@@ -141,7 +145,7 @@ class LibavReader:
         self._audio_codecs = audio_codecs
         self._tls_options = {"ca_file": str(ca_file), "tls_verify": "1"} if ca_file is not None else {}
         self._clock, self._open_s, self._read_s = clock, open_s, read_s
-        av.logging.set_level(None)  # libav's own log would print URLs with their secrets
+        av.logging.set_level(None)  # libav's own log prints URLs with their passwords
 
     @asynccontextmanager
     async def open(
@@ -151,7 +155,8 @@ class LibavReader:
             await _check_host(url, credential)
         source = LibavSource(asyncio.get_running_loop(), self._clock, self._audio_codecs)
         options = {
-            # libavformat follows a redirect by opening `rtsp` as a protocol, with the password, wherever it leads
+            # libavformat follows a redirect to any host by opening `rtsp` as a protocol, and sends it the
+            # password.
             "protocol_whitelist": "rtp,tcp,udp,tls,crypto" + (",rtsp" if credential is None else ""),
             "rtsp_transport": transport,
             "allowed_media_types": "video+audio" if with_audio else "video",
@@ -160,7 +165,7 @@ class LibavReader:
             **_OPTIONS,
         }
         limits = (self._open_s, self._read_s)
-        pause_detector = PauseDetector() if transport == "tcp" else None  # of datagrams the system keeps but so many
+        pause_detector = PauseDetector() if transport == "tcp" else None  # a pause could overflow UDP buffers
         thread = threading.Thread(
             target=source.run,
             args=(url_with_credential(url, credential), options, limits, pause_detector),
@@ -172,11 +177,11 @@ class LibavReader:
             await source.wait_opened()
             yield source
         finally:
-            source.close()  # the thread ends by itself after its next packet or its deadline
+            source.close()  # the thread ends after its next packet or its timeout
 
 
 class LibavSource:
-    """One open stream; everything but `run` runs on the loop."""
+    """One open stream. `run` runs on the thread, all other public methods on the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, audio_codecs: Collection[str]) -> None:
         self._loop, self._clock, self._audio_codecs = loop, clock, audio_codecs
@@ -196,7 +201,7 @@ class LibavSource:
         """Waits until the stream is open.
 
         Raises:
-            ReadError: it can't be opened.
+            ReadError: it cannot be opened.
         """
         await asyncio.shield(self._info)
 
@@ -204,14 +209,14 @@ class LibavSource:
         self._closed.set()
         self._slots.release(MAX_PENDING_PICTURES)
         if self._info.done() and not self._info.cancelled():
-            self._info.exception()  # seen
+            self._info.exception()  # marks it as retrieved: asyncio would log it otherwise
 
     def use_precise_arrival(self) -> None:
-        """As `Source` says: pauses are short again."""
+        """See `Source`: makes pauses short."""
         self._precise_until_us = self._clock.monotonic_us() + PRECISE_US
 
     async def read(self) -> list[Picture]:
-        """All pictures that wait; at least one."""
+        """Removes and returns all queued pictures, at least one. Raises ReadError."""
         out: list[Picture] = []
         item = await self._queue.get()
         while not isinstance(item, ReadError):
@@ -220,13 +225,13 @@ class LibavSource:
                 self._slots.release(len(out))
                 return out
             item = self._queue.get_nowait()
-        self._queue.put_nowait(item)  # the end stays the end
+        self._queue.put_nowait(item)  # the next read raises it again
         if not out:
             raise item
         return out
 
     def read_remaining(self) -> list[Picture]:
-        """As `Source` says; what the thread or libavformat still holds cannot be had without waiting."""
+        """See `Source`. What the thread or libavformat still holds is left out: it would need waiting."""
         out: list[Picture] = []
         while not self._queue.empty():
             item = self._queue.get_nowait()
@@ -235,7 +240,7 @@ class LibavSource:
         return out
 
     def drain_audio(self) -> list[AudioUnit]:
-        """As `Source` says."""
+        """See `Source`."""
         units = list(self._audio_units)
         self._audio_units.clear()
         return units
@@ -249,9 +254,9 @@ class LibavSource:
         limits: tuple[float, float],
         pause_detector: PauseDetector | None,
     ) -> None:
-        """Opens the stream and delivers its pictures until it ends or the loop's side has left.
+        """Opens the stream and delivers its pictures until it ends or `close` was called.
 
-        Between them it pauses, if it may: to wake up for each packet is most of what a stream costs here.
+        It pauses between packets if it may: waking up for each packet is most of a stream's CPU cost.
         """
         is_open = False
         try:
@@ -267,16 +272,16 @@ class LibavSource:
                 self._run_demuxer(self._pause_between(_packets(container, video, audio), pause_detector), info)
             self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
         except (av.error.FFmpegError, OSError) as error:
-            # strerror alone: the error's own text holds the URL and its secret
+            # Only strerror: the error's own text holds the URL with its password.
             detail = getattr(error, "strerror", None) or type(error).__name__
             cause = classify_error(error, is_open=is_open)
             if not is_open and isinstance(error, _DEADLINES) and not self._closed.is_set() and is_listening(url):
-                cause, detail = "source_silent", "it takes connections and says nothing"
+                cause, detail = "source_silent", "the camera accepts connections but does not answer RTSP requests"
             self._fail(ReadError(cause, detail))
         except RtspError as error:
             self._fail(ReadError("stream_error", str(error)))
-        except Exception as error:  # noqa: BLE001  # the loop's side must hear of it, or it waits for a thread that is dead
-            self._fail(ReadError("stream_error", f"{type(error).__name__} in the reader"))
+        except Exception as error:  # noqa: BLE001  # a bug costs one camera; its `read` must not wait for ever
+            self._fail(ReadError("stream_error", f"internal error of the reader: {type(error).__name__}"))
 
     def _run_demuxer(self, packets: "Iterator[AnyPacket]", info: SourceInfo) -> None:
         assembler = LibavAssembler(info.codec, has_fields=h264.may_have_fields(info.codec, info.parameter_sets))
@@ -296,7 +301,7 @@ class LibavSource:
                         else monotonic_pts.feed(packet.pts, arrival_us)
                     )
                     self._deliver(assembler.feed(bytes(packet), pts, arrival_us, _camera_us(packet)))
-        finally:  # also behind a connection that broke: what came before is whole
+        finally:  # also after a broken connection: what arrived before is complete
             self._deliver(assembler.close())
 
     def _pause_between(
@@ -330,7 +335,7 @@ class LibavSource:
         if not self._closed.is_set():
             try:
                 self._loop.call_soon_threadsafe(function, value)
-            except RuntimeError:  # the loop has closed meanwhile: nobody is left to tell
+            except RuntimeError:  # the loop is closed
                 self._closed.set()
 
     def _set_info(self, info: SourceInfo) -> None:
@@ -359,7 +364,7 @@ def _info_of(video: "VideoStream", audio: "AudioStream | None", audio_codecs: Co
 
 
 def _audio_parameters(audio: "AudioStream | None") -> AudioParameters | None:
-    """None for what is not stored."""
+    """Parameters of AAC audio; None for other codecs and for AAC that is not supported."""
     if audio is None or audio.codec_context.name != "aac" or audio.time_base is None:
         return None
     try:
@@ -375,7 +380,7 @@ def _packets(container: "InputContainer", video: "VideoStream", audio: "AudioStr
 
 
 class _AudioTimestamper:
-    """One connection's sound. Of the access units in an RTP packet libavformat times the first."""
+    """Timestamps audio units: libavformat gives only the first one of an RTP packet a PTS."""
 
     def __init__(self, parameters: AudioParameters | None) -> None:
         self._clock_rate, self._unit_ticks = (
@@ -385,13 +390,13 @@ class _AudioTimestamper:
 
     def feed(self, packet: "AnyPacket", arrival_us: int) -> AudioUnit:
         pts = self._next_pts if packet.pts is None else packet.pts
-        length = self._unit_ticks or packet.size  # of G.711 a byte is a sample
+        length = self._unit_ticks or packet.size  # G.711: one byte per sample
         self._next_pts = pts + length
         lasts_us = ticks.to_us(length, self._clock_rate)
         return AudioUnit(bytes(packet), pts, arrival_us - lasts_us, _camera_us(packet))
 
 
 def _camera_us(packet: "AnyPacket") -> int | None:
-    """The camera's wall clock out of its RTCP sender reports, once it has sent one."""
-    raw = bytes(packet.get_sidedata("prft"))
+    """The camera's wall clock by its RTCP sender reports, µs UTC; None before the first one."""
+    raw = bytes(packet.get_sidedata("prft"))  # AVProducerReferenceTime: wallclock is its first field
     return struct.unpack_from("=q", raw)[0] if len(raw) >= 8 else None

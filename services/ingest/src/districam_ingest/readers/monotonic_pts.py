@@ -1,7 +1,7 @@
-"""Timestamps that follow a wall clock, without its steps.
+"""Removes steps of the camera's wall clock from libavformat's timestamps.
 
-libavformat lays the streams of a session that has several on the camera's wall clock, as its sender reports tell it. That
-clock may be set. A step shows as a leap that the arrivals do not bear out.
+In a session with several streams libavformat maps timestamps to the camera's wall clock by its sender
+reports. When that clock is set, timestamps jump, but times of arrival do not.
 """
 
 from districam_common.contract import ticks
@@ -10,15 +10,15 @@ MAX_STEP_US = 1_000_000
 
 
 class MonotonicPts:
-    """One stream's."""
+    """Timestamps of one stream without steps."""
 
     def __init__(self) -> None:
-        self._last: tuple[int, int] | None = None  # as it came; when
+        self._last: tuple[int, int] | None = None  # pts as received, arrival_us
         self._interval = 0
         self._offset_ticks = 0
 
     def feed(self, pts: int, arrival_us: int) -> int:
-        """The next timestamp, in 90 kHz ticks. One that leaps goes on as those before did."""
+        """Returns the next timestamp, in 90 kHz ticks. After a jump it continues by the previous interval."""
         if self._last is not None:
             step = pts - self._last[0]
             step_us, elapsed_us = ticks.to_us(step), arrival_us - self._last[1]

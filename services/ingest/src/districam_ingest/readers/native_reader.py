@@ -1,4 +1,4 @@
-"""The native reader: opens RTSP streams with our own client; `native_source` reads them."""
+"""The native reader: opens RTSP streams with our own client (`NativeSource` reads them)."""
 
 import asyncio
 import ssl
@@ -27,18 +27,18 @@ _CAUSES: dict[int, Cause] = {
 
 
 class UnsupportedStreamError(ReadError):
-    """The stream could not be opened, and another reader may cope."""
+    """The stream needs a feature that this reader lacks; another reader may open it."""
 
 
 class NativeReader:
-    """Opens RTSP streams with our own client: H.264 and H.265, and AAC beside them.
+    """Opens RTSP streams with our own client: H.264 or H.265, with AAC or G.711 audio.
 
-    Over TCP; over UDP if that is asked for, or if the camera does no other.
+    Over TCP; over UDP if that is asked for, or if the camera refuses TCP.
 
     Args:
-        open_s, read_s: limits of opening, and of silence; the caller's deadlines stand outside.
-        authority: verifies certificates of `rtsps`; None: none is.
-        hears: the sound that is given where sound is wanted, by its names in `sdp.Audio`.
+        open_s, read_s: timeouts of opening and of silence; the caller sets deadlines besides.
+        tls_context: verifies certificates of `rtsps`; None: they are not verified.
+        audio_codecs: audio codecs that are delivered if audio is wanted, by the names in `sdp.AudioMedia`.
     """
 
     name = NAME
@@ -53,19 +53,19 @@ class NativeReader:
         audio_codecs: Collection[str] = AAC,
     ) -> None:
         self._tls_context, self._audio_codecs = tls_context, audio_codecs
-        self._digest_urls = set[str]()  # URLs of records: as many as there are cameras
+        self._digest_urls = set[str]()  # URLs of camera records, so bounded by their number
         self._clock, self._open_s, self._read_us = clock, open_s, round(read_s * 1e6)
         self._ticker = Ticker(clock)
-        self._buffer = memoryview(bytearray(MAX_RECEIVE_BYTES))  # for all streams: each empties it at once
+        self._buffer = memoryview(bytearray(MAX_RECEIVE_BYTES))  # shared: each stream copies from it at once
 
     @asynccontextmanager
     async def open(
         self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
     ) -> AsyncGenerator[NativeSource]:
-        """As `Reader` says.
+        """See `Reader`.
 
         Raises:
-            NotForThisReaderError: this reader can't, another may.
+            UnsupportedStreamError: the stream needs a feature that this reader lacks.
         """
         audio_codecs = self._audio_codecs if with_audio else frozenset[str]()
         dialer = Dialer(
@@ -109,8 +109,9 @@ class NativeReader:
                     return await dialer.open_session(url, over_udp=True)
         except TimeoutError:
             if connection.is_connected:
-                raise ReadError("source_silent", "it takes connections and says nothing") from None
-            raise ReadError("camera_unreachable", "nobody answers") from None
+                detail = "the camera accepts connections but does not answer RTSP requests"
+                raise ReadError("source_silent", detail) from None
+            raise ReadError("camera_unreachable", "no TCP connection within the timeout") from None
         except OSError as error:
             raise ReadError("camera_unreachable", error.strerror or type(error).__name__) from None
         except BadStatusError as error:

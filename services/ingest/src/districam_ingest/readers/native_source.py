@@ -1,13 +1,13 @@
-"""An open stream of the native reader: RTSP by our own client, its socket drained on a tick.
+"""An open stream of the native reader, whose socket is read on a tick.
 
-Waking up for each packet is what reading a camera costs. A recorder can afford to look three times a second: one `recv` a
-tick takes all that came, whatever the camera's pacing. Ticks of several cameras are one wake-up where they can be: see
-`Ticker`.
+Waking up for each packet is most of the cost of reading a camera. Recording needs only three reads per
+second: one `recv` per tick takes everything that has arrived. Ticks of several cameras share a wake-up where
+possible (`Ticker`).
 
-A picture counts as arrived when its first bytes were read. So it may count as up to a tick late, never early, which is
-how the network delays pictures too: whoever wants to know when one really came looks for the least delayed. To let that
-one show, ticks are short until a second after the keyframe with which an epoch begins, where its time is anchored, and
-later of random length: else a camera whose rate beats with the tick would always be seen equally late.
+A picture's time of arrival is when its first bytes were read: up to a tick late, never early, like delays of
+the network. The true time of arrival is therefore estimated from the least delayed pictures. For that, ticks
+are short until a second after the keyframe that begins an epoch and anchors its time; later they have random
+length, since the pictures of a camera in step with a fixed tick would all be equally late.
 """
 
 import random
@@ -33,22 +33,23 @@ MIN_TICK_US: Final = 250_000
 MAX_TICK_US: Final = 400_000
 PRECISE_TICK_US: Final = 20_000
 SLACK_US: Final = 50_000
-"""So much longer, ticks wait for those of other cameras; not while they are short."""
+"""How much longer a tick may wait to share a wake-up with other cameras; short ticks do not wait."""
 PRECISE_AFTER_KEYFRAME_US: Final = 1_200_000
 MAX_PRECISE_US: Final = 10_000_000
-"""Ticks are short so long after an epoch's first keyframe, however late it comes; so long at most while none does."""
+"""Ticks are short for PRECISE_AFTER_KEYFRAME_US after an epoch's first keyframe; before it for at most
+MAX_PRECISE_US."""
 MAX_RECEIVE_BYTES: Final = 1 << 20
 BACKLOG_BYTES: Final = MAX_RECEIVE_BYTES // 2
-"""After so much the next tick is a short one: what waits in the socket keeps the camera waiting."""
+"""After reading this much, the next tick is short: a full socket buffer holds the camera back."""
 MAX_FINAL_TICKS: Final = 8
 MAX_FINAL_US: Final = 100_000
-"""Before a stream is left: 8 MiB are more than a socket of Linux keeps."""
+"""Bounds of reading the rest before a stream is closed: 8 MiB are more than a Linux socket buffers."""
 PUNCH_INTERVAL_US: Final = 5_000_000
-TOO_FAST: Final = "for a minute it has sent more packets, units or pictures than is read of one camera"
+TOO_FAST: Final = "the camera has exceeded the read rate limit (packets, NAL units or pictures) for a minute"
 
 
 class NativeSource:
-    """One open stream. Whoever reads it drains it: without a reader nothing gathers here, and TCP holds the camera back."""
+    """One open stream. Only `read` reads the socket: without it TCP flow control holds the camera back."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class NativeSource:
         self._session, self._connection, self._clock = session, connection, clock
         self._udp_sockets, self._punched_us = udp_sockets, clock.monotonic_us()
         self._buffer, self._read_us = buffer, read_us
-        self._ticker, self._random = ticker, random.Random()  # noqa: S311  # no secret: it shall not beat with the camera
+        self._ticker, self._random = ticker, random.Random()  # noqa: S311  # jitter of ticks, no secret
         self._last_tick_us = self._last_received_us = clock.monotonic_us()
         self._precise_until_us, self._awaits_keyframe = 0, False
         self._has_backlog = False
@@ -76,7 +77,7 @@ class NativeSource:
         self._error: ReadError | None = None
 
     async def read(self) -> list[Picture]:
-        """All pictures that wait; at least one."""
+        """Waits for pictures; returns all that are complete, at least one. Raises ReadError."""
         while not self._pending:
             if self._error is not None:
                 raise self._error
@@ -88,7 +89,7 @@ class NativeSource:
         return pictures
 
     def read_remaining(self) -> list[Picture]:
-        """As `Source` says."""
+        """See `Source`."""
         pictures, self._pending = self._pending, list[Picture]()
         now_us = self._clock.monotonic_us()
         until_us, self._has_backlog = now_us + MAX_FINAL_US, True
@@ -102,23 +103,23 @@ class NativeSource:
         return pictures + self._session.drain_remaining()
 
     def drain_audio(self) -> list[AudioUnit]:
-        """As `Source` says."""
+        """See `Source`."""
         return self._session.drain_audio()
 
     def use_precise_arrival(self) -> None:
-        """As `Source` says: ticks are short again."""
+        """See `Source`: makes ticks short."""
         self._precise_until_us = self._last_tick_us + MAX_PRECISE_US
         self._awaits_keyframe = True
 
     def close(self) -> None:
-        """Says goodbye, if anybody listens."""
+        """Sends TEARDOWN, without waiting for the response."""
         client = self._session.client
         client.teardown()
         with suppress(OSError):
             self._connection.send_nowait(drain_send_buffer(client))
 
     def _next_tick(self) -> tuple[int, int]:
-        """When it is due, and how much later it may be."""
+        """When the next tick is due (µs monotonic), and its slack in µs."""
         if self._has_backlog or self._last_tick_us < self._precise_until_us:
             tick_us, slack_us = PRECISE_TICK_US, PRECISE_TICK_US // 2
         else:
@@ -152,10 +153,10 @@ class NativeSource:
         elif self._rate_limiter.is_overloaded(now_us):
             self._fail("stream_error", TOO_FAST)
         elif now_us - self._last_received_us >= self._read_us:
-            self._fail("source_silent", "it says nothing any more")
+            self._fail("source_silent", "no data from the camera within the read timeout")
 
     def _receive_stream(self, now_us: int) -> None:
-        """Takes what has come over the connection, or goes on with what came before, within one step of the pace."""
+        """Processes `MAX_STEP_UNITS` of what the connection has received, or of what the last tick left."""
         session = self._session
         if session.has_pending_input:
             self._last_received_us = now_us
@@ -187,7 +188,7 @@ class NativeSource:
 
     def _fail(self, cause: Cause, detail: str) -> None:
         if self._udp_sockets is not None:
-            with suppress(RtspError):  # what came before the end may still be there
+            with suppress(RtspError):  # datagrams from before the end may still be in the sockets
                 self._exchange_datagrams(self._udp_sockets, self._last_tick_us)
         self._pending += self._session.close()
         self._error = ReadError(cause, detail)

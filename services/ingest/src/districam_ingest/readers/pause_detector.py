@@ -1,7 +1,8 @@
-"""When a reader that cannot ask whether more has come may leave a connection alone for a while.
+"""Decides when a reader that cannot ask whether more data have arrived may pause.
 
-A packet that came on time has nothing waiting behind it. What comes during the pause stays in the socket, and is read in
-one go. A packet that is late says that more may wait, and is no reason to pause: so a pause never adds to a backlog.
+After a packet that came on time nothing is waiting. What arrives during the pause stays in the socket and is
+read at once. After a late packet more may be waiting, so the reader does not pause: pauses never add to a
+backlog.
 """
 
 ON_TIME_US = 40_000
@@ -9,7 +10,7 @@ WINDOW_US = 10_000_000
 
 
 class PauseDetector:
-    """Of one connection, whose packets carry times of the camera's media clock."""
+    """Compares the packets' times of arrival on one connection with their media time."""
 
     def __init__(self) -> None:
         self._min_delay_us: int | None = None  # of the window before, and of this one so far
@@ -17,7 +18,7 @@ class PauseDetector:
         self._window_end_us = 0
 
     def may_pause(self, arrival_us: int, media_us: int) -> bool:
-        """Whether a packet of that media time, read at `arrival_us`, came as soon after it as any of the last ten to twenty seconds."""
+        """True if this packet's delay is within `ON_TIME_US` of the minimum of the last 10 to 20 s."""
         delay_us = arrival_us - media_us
         if self._window_min_delay_us is None or arrival_us >= self._window_end_us:
             self._min_delay_us, self._window_min_delay_us, self._window_end_us = (

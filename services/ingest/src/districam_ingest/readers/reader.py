@@ -1,4 +1,4 @@
-"""What a reader of cameras is, to the one who uses it."""
+"""The interface of the readers: `Reader` opens a stream, `Source` returns its pictures and audio."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from districam_ingest.units import AudioUnit, Picture
 
 
 class ReadError(DistricamError):
-    """The stream could not be opened, or is over; `cause` is what the ledger will say. The text holds no secret."""
+    """The stream could not be opened, or is over; `cause` is the ledger's cause. `detail` holds no secret."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(f"{cause}: {detail}")
@@ -23,15 +23,17 @@ class ReadError(DistricamError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
-    """What opening the stream told.
+    """Stream parameters learned from DESCRIBE and SETUP.
 
     Attributes:
-        parameter_sets: the SDP's parameter sets, if any.
-        transport: over which media come, `tcp` or `udp`; None: as was asked.
-        auth: the scheme with which the camera asked for a password, if it did and the reader knows.
-        audio: of the AAC that will be given.
-        has_g711: whether G.711 will be given, a packet's bytes as a unit; `audio_codec` says which.
-        audio_codec: what sound the camera offers, given or not.
+        parameter_sets: the SDP's parameter sets; empty if it has none.
+        reader: name of the reader, with the reason if it is the fallback.
+        server: the Server header; None if absent or unknown to the reader.
+        transport: transport of the media, `tcp` or `udp`; None: the one asked for.
+        auth: authentication scheme that the camera asked for; None if none or unknown to the reader.
+        audio: parameters of the AAC audio that is delivered; otherwise None.
+        has_g711: whether G.711 is delivered, a packet's payload as a unit; `audio_codec` tells which.
+        audio_codec: codec of the audio that the camera offers, delivered or not; None if it offers none.
     """
 
     codec: Codec
@@ -52,7 +54,7 @@ class Source(Protocol):
     def info(self) -> SourceInfo: ...
 
     async def read(self) -> list[Picture]:
-        """The next pictures, at least one, in decode order.
+        """Waits for the next pictures; returns at least one, in decode order.
 
         Raises:
             ReadError: the stream is over.
@@ -60,23 +62,23 @@ class Source(Protocol):
         ...
 
     def read_remaining(self) -> list[Picture]:
-        """What has come by now, within bounds of bytes and time, before the stream is left. It waits for nothing.
+        """Returns the pictures that have arrived, within bounds of size and time, before closing the stream.
 
-        A picture of which more may come is not given: half of it would pass for whole.
+        It does not wait. The last picture is left out, since a part of it may be missing.
         """
         ...
 
     def drain_audio(self) -> list[AudioUnit]:
-        """The sound that has come, each unit once. It waits for nothing."""
+        """Removes and returns the audio units that have arrived. It does not wait."""
         ...
 
     def use_precise_arrival(self) -> None:
-        """The next keyframe begins an epoch, and its time of arrival will count: be as exact about it as can be."""
+        """Timestamp arrivals precisely until the next keyframe: it anchors the epoch's wall clock."""
         ...
 
 
 class Reader(Protocol):
-    """Opens streams. Opening and reading have deadlines of the caller's."""
+    """Opens streams. The caller sets the deadlines of opening and reading."""
 
     def open(
         self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False

@@ -1,4 +1,4 @@
-"""Cameras' host names into addresses. A name server that does not answer keeps nobody else waiting."""
+"""Resolves cameras' host names. A name server that does not answer delays no other lookup."""
 
 import asyncio
 import socket
@@ -8,17 +8,17 @@ from contextlib import suppress
 from typing import Any
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
-"""As `socket.getaddrinfo` gives them."""
+"""An item of `socket.getaddrinfo`'s result."""
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """Of a camera. What is an address already is not looked up.
+    """The addresses of a camera's host name, or of an IP address, which needs no lookup.
 
-    A lookup has a thread of its own for as long as the system takes to give up. A pool would fill with the names of dead
-    cameras, and Kafka's brokers would wait behind them.
+    Each lookup has its own thread until the system gives up. A shared pool would fill with the names of dead
+    cameras, and lookups of Kafka's brokers would queue after them.
 
     Raises:
-        OSError: the name is not known.
+        OSError: the name cannot be resolved.
     """
     with suppress(OSError, UnicodeError):
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
@@ -35,8 +35,8 @@ async def resolve(host: str, port: int) -> list[Address]:
         except OSError as error:
             outcome = (found.set_exception, error)
         except UnicodeError:
-            outcome = (found.set_exception, OSError(0, "no host has such a name"))
-        with suppress(RuntimeError):  # the loop has closed meanwhile: nobody is left to tell
+            outcome = (found.set_exception, OSError(0, "not a valid host name"))
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(set_outcome, *outcome)
 
     threading.Thread(target=resolve_blocking, daemon=True, name="lookup").start()

@@ -1,6 +1,6 @@
-"""One timer for many sources: whose ticks are due at about the same time wake up together.
+"""One timer for many sources: ticks that are due at about the same time share a wake-up.
 
-A process that sleeps and wakes for each camera spends more on that than on what the camera sent.
+Sleeping and waking up for each camera costs more CPU than processing what the camera sent.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ class _Waiter:
 
 
 class Ticker:
-    """Wakes whoever waits at the first wake-up after its tick is due, and no later than the slack that it allows."""
+    """Wakes each waiter at the first wake-up after its tick is due, at the latest when its slack is over."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class Ticker:
         self._timer_us = 0
 
     def wait_until(self, due_us: int, slack_us: int) -> asyncio.Future[None]:
-        """To be waited for: a time of the monotonic clock, or up to `slack_us` longer."""
+        """A future that is done between `due_us` (monotonic) and `slack_us` after it."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         latest_us = due_us + slack_us
         self._waiters.append(_Waiter(due_us, latest_us, woken))

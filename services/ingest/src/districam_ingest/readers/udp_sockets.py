@@ -1,7 +1,7 @@
-"""The native reader's UDP sockets: a pair for each track, drained on the tick, never waited for.
+"""The native reader's UDP sockets: a pair for each track, read on the tick without waiting.
 
-A socket's buffer must hold what comes between two ticks, in the worst case at a camera's full 100 Mbit/s. It is asked
-for generously; the system grants what it allows (Linux: `net.core.rmem_max`), and ticks are as short as that demands.
+A socket's buffer must hold what arrives between two ticks, at worst at a camera's 100 Mbit/s. The system
+grants up to its limit (Linux: `net.core.rmem_max`), and ticks are as short as the granted size requires.
 """
 
 import socket
@@ -13,25 +13,26 @@ from districam_ingest.rtsp.transport_header import InterleavedChannels, ServerPo
 RECEIVE_BUFFER_BYTES = 4 << 20
 MIN_TICK_US, MAX_TICK_US = 15_000, 100_000
 MAX_PACKETS_PER_TICK = 8192
-"""Of one socket in one tick: no camera keeps the others waiting."""
+"""Per socket, so that no camera starves the others."""
 _BUFFER_BYTES_PER_US = 12.5 * 2304 / 1400
-"""Linux charges 2,304 bytes for a packet of 1,400; 100 Mbit/s are 12.5 bytes a microsecond."""
+"""Linux charges 2,304 bytes of buffer for a packet of 1,400; 100 Mbit/s are 12.5 bytes per microsecond."""
 _MAX_PORT_ATTEMPTS = 50
 _PUNCH_PACKETS = (bytes((0x80, 0x7F)) + bytes(10), bytes((0x80, 201, 0, 1)) + bytes(4))
-"""An RTP packet without payload, and a receiver report of nothing: they open the way back through a NAT."""
+"""An RTP packet without payload and an empty receiver report: sent to the camera's ports, they open NATs and
+firewalls."""
 
 Datagram = tuple[int, bool, bytes]
-"""Track, whether it is RTCP, and the packet."""
+"""Track index, whether it is RTCP, and the packet."""
 
 
 class UdpSockets:
-    """UDP beside one RTSP connection. What does not come from the camera is left out.
+    """UDP sockets of one RTSP session. Datagrams from other addresses than the camera's are dropped.
 
     Args:
-        ours, camera: the two ends' addresses of the RTSP connection.
+        local_address, camera_address: IP addresses of the RTSP connection's ends.
 
     Attributes:
-        tick_us: sockets are to be drained so often at least.
+        tick_us: the longest time between two reads.
     """
 
     def __init__(self, local_address: str, camera_address: str) -> None:
@@ -42,7 +43,7 @@ class UdpSockets:
         self.tick_us = MAX_TICK_US
 
     def open_pair(self) -> tuple[int, int]:
-        """The ports of a further track: an even one and the next (RFC 3550 section 11). Raises OSError."""
+        """Opens another track's sockets: an even port and the next (RFC 3550 section 11). Raises OSError."""
         family = socket.AF_INET6 if ":" in self._local_address else socket.AF_INET
         for _ in range(_MAX_PORT_ATTEMPTS):
             first = _bind_socket(family, self._local_address, 0)
@@ -53,10 +54,10 @@ class UdpSockets:
                     self._set_receive_buffer(first)
                     return port, port + 1
             first.close()
-        raise OSError(0, "no two UDP ports are free")
+        raise OSError(0, f"no free pair of UDP ports found in {_MAX_PORT_ATTEMPTS} attempts")
 
     def set_transports(self, transports: list[InterleavedChannels | ServerPorts]) -> None:
-        """What the camera said of each track so far. Its `source` is believed of what comes, and never sent to."""
+        """Sets the tracks' transports. Datagrams from their `source` are accepted; nothing is sent there."""
         if len(transports) == len(self._server_ports):
             return
         self._server_ports = [one for one in transports if isinstance(one, ServerPorts)]
@@ -64,24 +65,24 @@ class UdpSockets:
         self.punch()
 
     def punch(self) -> None:
-        """Opens the way back, and keeps it open."""
+        """Sends a packet to each of the camera's ports, which opens NATs and firewalls on the way."""
         for track, ports in enumerate(self._server_ports):
             for one, port, packet in zip(self._pairs[track], (ports.rtp, ports.rtcp), _PUNCH_PACKETS, strict=True):
                 self._send(one, packet, port)
 
     def send_rtcp(self, track: int, packet: bytes) -> None:
-        """Sends an RTCP packet."""
+        """Sends an RTCP packet of a track, unreliably."""
         self._send(self._pairs[track][1], packet, self._server_ports[track].rtcp)
 
     def receive_nowait(self, buffer: memoryview) -> Iterator[Datagram]:
-        """What has come; to be exhausted."""
+        """Yields the datagrams that have arrived. The caller must exhaust the iterator."""
         for track, pair in enumerate(self._pairs):
             for is_rtcp, one in ((False, pair[0]), (True, pair[1])):
                 for packet in self._receive_from(one, buffer):
                     yield track, is_rtcp, packet
 
     def close(self) -> None:
-        """Also twice."""
+        """Closes the sockets. Idempotent."""
         for one in (one for pair in self._pairs for one in pair):
             one.close()
         self._pairs = []
@@ -92,13 +93,13 @@ class UdpSockets:
                 size, address = one.recvfrom_into(buffer)
             except BlockingIOError:
                 return
-            except OSError:  # an ICMP error for what we sent: the camera's port is closed
+            except OSError:  # an ICMP error about what we sent: the camera's port is closed
                 continue
             if address[0] in self._allowed_sources:
                 yield bytes(buffer[:size])
 
     def _send(self, one: socket.socket, packet: bytes, port: int) -> None:
-        """RTCP is best effort."""
+        """Sends unless `port` is 0; errors are ignored, since RTCP is best effort."""
         if port:
             with suppress(OSError):
                 one.sendto(packet, (self._camera_address, port))
