@@ -27,15 +27,6 @@ DOCUMENT: dict[str, Any] = yaml.safe_load((FOLDER / "asyncapi.yaml").read_text()
 SCHEMAS: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("schemas/*.json")}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.items()}
 OUTSIDER = ContractConsumer(DOCUMENT)
-TOPICS = {
-    **dict.fromkeys(("fragment, first", "fragment, last"), names.FRAGMENTS),
-    "keyframe": names.KEYFRAMES,
-    "camera": names.CAMERAS,
-    "stored": names.SEGMENTS,
-    "deadletter": names.DEADLETTERS,
-    "probe": names.CLOCKS,
-    **dict.fromkeys(golden.EVENTS, names.STREAMS),
-}
 
 
 def test_it_is_what_the_code_says_now() -> None:
@@ -89,8 +80,12 @@ def test_every_header_is_described() -> None:
 
 def test_every_topic_and_kind_of_record_is_there() -> None:
     found = {
-        topic: {dict(golden.RECORDS[name].headers)["ce_type"].decode() for name in TOPICS if TOPICS[name] == topic}
-        for topic in TOPICS.values()
+        topic: {
+            dict(golden.RECORDS[name].headers)["ce_type"].decode()
+            for name in golden.TOPICS
+            if golden.TOPICS[name] == topic
+        }
+        for topic in golden.TOPICS.values()
     }
     found[names.RETENTION] = {FootageExpired.type}
     assert {topic: set(kinds) for topic, kinds in OUTSIDER.topics.items()} == found
@@ -100,7 +95,7 @@ def test_every_topic_and_kind_of_record_is_there() -> None:
 @pytest.mark.parametrize("name", golden.RECORDS)
 def test_golden_records_are_what_it_says(name: str) -> None:
     record = golden.RECORDS[name]
-    OUTSIDER.check_record(TOPICS[name], record.key, record.headers, record.value, decodes_media=False)
+    OUTSIDER.check_record(golden.TOPICS[name], record.key, record.headers, record.value, decodes_media=False)
 
 
 def _holds(topic: str, message: wire.Message) -> None:
@@ -149,7 +144,7 @@ def test_stills_are_what_it_says(still: Still) -> None:
     _holds(names.KEYFRAMES, wire.still_message(still, site="local"))
 
 
-@pytest.mark.parametrize("name", [name for name in golden.RECORDS if TOPICS[name] != names.DEADLETTERS])
+@pytest.mark.parametrize("name", [name for name in golden.RECORDS if golden.TOPICS[name] != names.DEADLETTERS])
 def test_a_record_on_another_topic_or_without_a_header_is_none(name: str) -> None:
     """So the checks above can fail."""
     record = golden.RECORDS[name]
@@ -158,7 +153,7 @@ def test_a_record_on_another_topic_or_without_a_header_is_none(name: str) -> Non
     for missing in ("ce_id", "ce_time", "ce_subject", "content-type"):
         headers = [(key, value) for key, value in record.headers if key != missing]
         with pytest.raises(ContractViolation, match=missing):
-            OUTSIDER.check_record(TOPICS[name], record.key, headers, record.value)
+            OUTSIDER.check_record(golden.TOPICS[name], record.key, headers, record.value)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SCHEMAS if "at_us" in SCHEMAS[kind]["properties"]])

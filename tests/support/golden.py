@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from districam_common.contract import wire
+from districam_common.contract import names, wire
 from districam_common.contract.clock_probe import ClockProbe
 from districam_common.contract.events import (
     Camera,
@@ -230,6 +230,17 @@ MESSAGE_BUILDERS: dict[str, Callable[[], Message]] = {
     "deadletter": lambda: wire.deadletter_message(DEAD_LETTER, site="local", at_us=START_US),
     "probe": lambda: wire.probe_message(PROBE, 41, site="local"),
 } | {name: _event(event) for name, event in EVENTS.items()}
+
+TOPICS = {
+    **dict.fromkeys(("fragment, first", "fragment, last"), names.FRAGMENTS),
+    "keyframe": names.KEYFRAMES,
+    "camera": names.CAMERAS,
+    "stored": names.SEGMENTS,
+    "deadletter": names.DEADLETTERS,
+    "probe": names.CLOCKS,
+    **dict.fromkeys(EVENTS, names.STREAMS),
+}
+"""The topic that each record is published to."""
 
 # ---- the bytes
 

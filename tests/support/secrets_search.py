@@ -8,22 +8,13 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 
-from districam_common.contract import names
 from districam_common.kafka.consumer import TopicReader
 from districam_common.kafka.records import Record
-from districam_common.runtime.settings import KafkaSettings
+from districam_common.kafka.topics import declared_topics
+from districam_common.runtime.settings import KafkaSettings, TopicsSettings
 from districam_devkit.pipeline import Pipeline
 
-TOPICS = (
-    names.CAMERAS,
-    names.FRAGMENTS,
-    names.KEYFRAMES,
-    names.SEGMENTS,
-    names.STREAMS,
-    names.RETENTION,
-    names.DEADLETTERS,
-    names.CLOCKS,
-)
+TOPICS = tuple(topic.name for topic in declared_topics(TopicsSettings()))
 SearchedContents = Mapping[str, bytes]
 """What was found to look into, by where it lay."""
 

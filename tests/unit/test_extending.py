@@ -11,8 +11,7 @@ from fastapi.routing import APIRoute
 
 from districam_api import logins, routes, routes_holds
 from districam_common.contract.events import Cause
-from districam_common.kafka.topics import declared_topics
-from districam_common.runtime.settings import SettingsBlock, TopicsSettings
+from districam_common.runtime.settings import SettingsBlock
 from districam_devkit.services import ROOT, SERVICES
 from support.manifests import SETTINGS
 
@@ -42,13 +41,6 @@ def test_every_cause_has_its_text_on_the_page_in_both_languages() -> None:
 @pytest.mark.parametrize("cause", CAUSES)
 def test_the_runbook_says_what_to_do_about_every_cause(cause: str) -> None:
     assert f"`{cause}`" in (ROOT / "docs/runbook.md").read_text()
-
-
-def test_every_topic_has_its_row_in_the_contract() -> None:
-    rows = re.findall(
-        r"^\| `(districam\.\w+\.v\d+)` \|", _section("docs/design/contract.md", "## Topics"), re.MULTILINE
-    )
-    assert sorted(rows) == sorted(topic.name for topic in declared_topics(TopicsSettings()))
 
 
 def test_every_route_has_its_row_in_the_contract() -> None:

@@ -58,6 +58,8 @@ __all__ = [
 
 Headers = list[tuple[str, bytes]]
 T = TypeVar("T")
+JSON_TYPES: tuple[type[Any], ...] = (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter, ClockProbe)
+"""The types whose values travel as JSON."""
 EventSender = Literal["ingest", "recorder", "indexer"]
 """The services that publish stream events."""
 K = TypeVar("K", Camera, SegmentStored, FootageExpired)

@@ -17,7 +17,7 @@ from districam_common.contract.media import FragmentInfo, Still
 from districam_common.kafka.topics import Topic, declared_topics
 from districam_common.runtime.settings import TopicsSettings
 from districam_devkit.published import headers as of_headers
-from districam_devkit.published.schemas import Schema, schema_of, summary_of
+from districam_devkit.published.schemas import PUBLISHED, Schema, schema_of, summary_of
 
 _BINDING = "0.5.0"
 """Version of the AsyncAPI Kafka bindings."""
@@ -343,7 +343,7 @@ def _message(message: _Message) -> Schema:
 
 def _schemas() -> dict[str, Schema]:
     out: dict[str, Schema] = {}
-    for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter, ClockProbe):
+    for kind in PUBLISHED.values():
         schema, nested = schema_of(kind, refs=_SCHEMAS)
         out |= {kind.__name__: schema, **nested}
     return out

@@ -7,16 +7,13 @@ import inspect
 import re
 from typing import Any
 
-from districam_common.contract.clock_probe import ClockProbe
-from districam_common.contract.events import STREAM_EVENTS, Camera, DeadLetter, Location, SegmentStored
-from districam_common.contract.wire import type_adapter
+from districam_common.contract.events import Location
+from districam_common.contract.wire import JSON_TYPES, type_adapter
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-PUBLISHED: dict[str, type[Any]] = {
-    kind.type: kind for kind in (Camera, SegmentStored, *STREAM_EVENTS.values(), DeadLetter, ClockProbe)
-}
+PUBLISHED: dict[str, type[Any]] = {kind.type: kind for kind in JSON_TYPES}
 """`ce_type` → class of the value."""
 _NESTED: dict[str, type[Any]] = {"Location": Location}
 _ATTRIBUTE = re.compile(r"    (?P<names>[a-z0-9_]+(?:, [a-z0-9_]+)*): (?P<text>.+)")
