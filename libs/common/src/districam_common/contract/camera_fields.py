@@ -1,6 +1,6 @@
-"""What a camera's record may hold: the same for the operator's file and for a record that comes over Kafka.
+"""Validation of a camera's fields, the same for the operator's file and for records received over Kafka.
 
-A message never repeats a URL: it may hold a password.
+Error messages never quote a URL, because it may contain a password.
 """
 
 import difflib
@@ -17,7 +17,7 @@ MAX_TEXT_CHARS, MAX_GROUPS = 300, 100
 _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PASSWORD = re.compile(r"(?i)\b(password|passwd|pass|pwd)=[^&/\s]")
 _MANAGED_FIELDS = frozenset({"deleted", "revision", "updated_us"})
-"""Fields of the record that are not the operator's."""
+"""Fields of the record that districam-cameras sets and the operator's file must not contain."""
 _MESSAGE_BY_ERROR_TYPE = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
@@ -25,7 +25,7 @@ _MESSAGE_BY_ERROR_TYPE = {
     "model_attributes_type": "must be fields and values, as in {latitude: 10.7, longitude: 106.7}",
     "string_type": "must be text (put it in quotes)",
 }
-"""By type of pydantic's error, where its own words name no YAML."""
+"""Replacements for pydantic's messages, in terms of YAML, by pydantic's error type."""
 
 
 def _text(value: str) -> str:
@@ -54,7 +54,7 @@ def _url(value: str) -> str:
         raise ValueError("is not a URL; expected rtsp://host:port/path") from None
     if parts.username is not None or parts.password is not None or _PASSWORD.search(value):
         raise ValueError(
-            "holds a user or password, which would go onto the topic; put them into the credentials' file as "
+            "contains a user or password, which would be published on the topic; put them into the credentials' file as "
             "`NAME: {username: …, password: …}` and write `credential: NAME` here"
         )
     if parts.scheme not in {"rtsp", "rtsps"}:
@@ -65,7 +65,7 @@ def _url(value: str) -> str:
 
 
 def _tuple_to_list(value: object) -> object:
-    """A record has a tuple where the file has a list."""
+    """Records have tuples where the file has lists, and strict validation accepts lists only."""
     return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
 
 
@@ -86,7 +86,7 @@ class LocationEntry(_Entry):
 
 
 class CameraEntry(_Entry):
-    """The fields of `Camera` that are the operator's, with its defaults."""
+    """The fields of `Camera` that the operator sets, with the same defaults."""
 
     camera_id: Annotated[Text, AfterValidator(_camera_id)]
     name: Text
@@ -107,7 +107,7 @@ class CameraEntry(_Entry):
 
 
 def first_problem(camera: Camera) -> str | None:
-    """What is wrong with a record that no operator's file could hold, naming the field; None if nothing is."""
+    """The first validation error of a received record, naming the field; None if it is valid."""
     try:
         CameraEntry.model_validate(camera)
     except ValidationError as error:
@@ -116,7 +116,7 @@ def first_problem(camera: Camera) -> str | None:
 
 
 def format_problems(error: ValidationError) -> list[str]:
-    """What is wrong with an entry, a line for each field: its name, the fault, and what would be right."""
+    """One line per invalid field: its path, what is wrong, and what is expected."""
     return [f"{'.'.join(map(str, one['loc'])) or 'entry'}: {_format_problem(one)}" for one in error.errors()]
 
 
@@ -137,7 +137,7 @@ def _format_problem(one: Any) -> str:
 def _unknown_field(path: tuple[str, ...]) -> str:
     *outer, name = path
     if name in _MANAGED_FIELDS and not outer:
-        return "is kept by districam-cameras itself; remove it"
+        return "is set by districam-cameras itself; remove it"
     known = LocationEntry.model_fields if outer else CameraEntry.model_fields
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"no such field; did you mean {close[0]}?" if close else "no such field; remove it"

@@ -1,4 +1,4 @@
-"""How a host asks a broker for the time: the one record that nobody reads."""
+"""The record by which an ingest host measures its clock against the broker's."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,11 +8,11 @@ from districam_common.contract.fields import Instance, Instant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockProbe:
-    """Written for the time that the broker gives it: so a host learns how its clock stands to that broker's. Nobody reads it.
+    """Sent only to learn its append time, which gives the host's clock offset to the broker. It has no consumer.
 
     Attributes:
-        instance: who asks; as text it is the record's key.
-        sent_us: when it was sent, by the host's own clock, right or wrong, µs UTC.
+        instance: the sending process; as text it is the record's key.
+        sent_us: when it was sent, by the host's own, possibly wrong clock, µs UTC.
     """
 
     type: ClassVar[str] = "districam.clock.probe.v1"

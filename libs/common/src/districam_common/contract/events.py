@@ -1,4 +1,4 @@
-"""What travels on the topics as JSON: cameras, stored segments, stream events, dead letters. Plain values."""
+"""The JSON records of the topics as plain values: cameras, stored segments, stream events, dead letters."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -42,13 +42,13 @@ Cause = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """Where a camera stands, WGS 84.
+    """A camera's position, WGS 84.
 
     Attributes:
         latitude: degrees, north positive.
         longitude: degrees, east positive.
-        heading_deg: where it looks, degrees clockwise from north.
-        place: in the operator's words.
+        heading_deg: viewing direction, degrees clockwise from north.
+        place: free text of the operator, such as a street.
     """
 
     latitude: float
@@ -59,25 +59,25 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """One revision of a camera's record; the last record of a key wins, the history feeds the ledger.
+    """One revision of a camera's record. The last record of a key is current; the ledger uses the earlier ones.
 
     Attributes:
-        name: for people.
+        name: display name.
         url: `rtsp://host:port/path` or `rtsps://…`, never with user or password.
         credential: name of an entry in ingest's credentials file; null for none.
-        transport: how the camera's media is fetched.
-        reader: which RTSP reader is wanted.
+        transport: RTP transport: over the RTSP connection (`tcp`) or in datagrams (`udp`).
+        reader: which RTSP reader to use.
         single_client: the camera serves one client only, so two replicas never overlap on it.
-        enabled: whether footage is wanted.
-        audio: whether sound is wanted.
+        enabled: whether the camera is recorded.
+        audio: whether its audio is recorded.
         segment_s: target length of a segment, seconds.
-        keyframe_interval_s: least distance of two stills, seconds.
+        keyframe_interval_s: minimum distance of two stills, seconds.
         retention_days: how long its footage is kept, days.
-        groups: names by which cameras are found together.
-        location: where it stands, if that is known.
-        deleted: the camera is no more; its footage stays until its retention ends.
+        groups: names of the groups it belongs to.
+        location: its position, if known.
+        deleted: the camera has been removed; its footage stays until its retention ends.
         revision: number of this revision, from 1.
-        updated_us: since when this revision holds, µs UTC; grows with each revision.
+        updated_us: when this revision took effect, µs UTC; grows with each revision.
     """
 
     type: ClassVar[str] = "districam.camera.v1"
@@ -102,13 +102,13 @@ class Camera:
 
     @property
     def is_expected(self) -> bool:
-        """Whether footage is expected while this revision holds."""
+        """Whether footage is expected while this revision is current."""
         return self.enabled and not self.deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentStored:
-    """A segment is an object in the bucket. A function of the content: no time of storing, no reason of closing.
+    """A segment is stored as an object. Depends on its content alone, so that a repeated upload gives an equal record.
 
     Attributes:
         first_seq: number of its first fragment.
@@ -116,17 +116,17 @@ class SegmentStored:
         start_us: decode time of its first access unit, µs UTC.
         end_us: where the next access unit would start, µs UTC, exclusive.
         bytes: size of the object.
-        init_bytes: how many of them, at the front, are `ftyp` + `moov`.
-        access_units: pictures in it.
-        lost_packets: packets known to be missing in it.
-        damaged: pictures known to be incomplete in it.
+        init_bytes: size of `ftyp` + `moov` at the front of the object.
+        access_units: number of pictures.
+        lost_packets: number of RTP packets known to be missing.
+        damaged: number of pictures known to be incomplete.
         codecs: RFC 6381, such as `avc1.640028`.
         width, height: pixels.
         starts_with_keyframe: whether its first access unit can be decoded alone.
-        bucket: where it lies.
-        key: the object's name in the bucket.
+        bucket: the object's bucket.
+        key: the object's key in the bucket.
         sha256: hex digest of the whole object.
-        camera_start_us: the camera's own clock at the start, µs UTC; null where it has said none.
+        camera_start_us: the camera's own clock at the start, µs UTC; null if the camera sends no clock.
     """
 
     type: ClassVar[str] = "districam.segment.stored.v1"
@@ -157,12 +157,12 @@ class Connected:
     """An epoch has begun. Sent before its first fragment, and repeated every hour with the same `at_us`.
 
     Attributes:
-        at_us: its first access unit's start, µs UTC, also in the repeats.
-        reader: the RTSP reader at work.
-        transport: how the media comes.
+        at_us: start of its first access unit, µs UTC, also in the repeats.
+        reader: the RTSP reader in use.
+        transport: the RTP transport in use.
         codecs: RFC 6381, such as `avc1.640028`.
         width, height: pixels.
-        server: what the camera calls itself; null if it does not.
+        server: the RTSP `Server` header; null if the camera sends none.
         repeated: whether this is one of the hourly repeats.
     """
 
@@ -186,14 +186,14 @@ class Lost:
     """An epoch has ended. Sent after its last fragment was acknowledged.
 
     Attributes:
-        at_us: when that was noticed, µs UTC.
+        at_us: when the end was detected, µs UTC.
         last_seq: number of its last fragment.
-        end_us: where its footage ends, µs UTC, exclusive.
-        cause: why.
-        detail: why, in words.
-        next_retry_s: when the next try is due, seconds after `at_us`.
-        interrupted: whether pictures may be missing behind it: the connection ended too, or what came next is in no epoch.
-            If not, or if nothing is said, the next epoch begins with the very next picture.
+        end_us: end of its footage, µs UTC, exclusive.
+        cause: why it ended.
+        detail: the cause in words.
+        next_retry_s: when the next connection attempt is due, seconds after `at_us`.
+        interrupted: whether pictures may be missing after it: the connection ended too, or the pictures that followed are
+            in no epoch. If false or absent, the next epoch begins with the very next picture.
     """
 
     type: ClassVar[str] = "districam.stream.lost.v1"
@@ -212,13 +212,13 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """No epoch came about. Told anew at each try.
+    """A connection attempt failed before an epoch began. Sent for each failed attempt.
 
     Attributes:
-        at_us: when the try failed, µs UTC.
-        cause: why.
-        detail: why, in words.
-        next_retry_s: when the next try is due, seconds after `at_us`.
+        at_us: when the attempt failed, µs UTC.
+        cause: why it failed.
+        detail: the cause in words.
+        next_retry_s: when the next attempt is due, seconds after `at_us`.
     """
 
     type: ClassVar[str] = "districam.stream.refused.v1"
@@ -233,17 +233,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shed:
-    """Fragments dropped on purpose, before the log; acknowledged before the epoch's next fragment is sent.
+    """Fragments that ingest dropped on purpose before Kafka; acknowledged before the epoch's next fragment is sent.
 
     Attributes:
-        at_us: when it is told, µs UTC.
+        at_us: when the event was made, µs UTC.
         first_seq: number of the first fragment dropped.
         last_seq: number of the last one, inclusive.
-        start_us: where the range begins, µs UTC.
-        end_us: where it ends, µs UTC, exclusive.
-        access_units: pictures in it.
-        bytes: their size.
-        cause: why.
+        start_us: start of the dropped range, µs UTC.
+        end_us: its end, µs UTC, exclusive.
+        access_units: number of pictures dropped.
+        bytes: size of the fragments dropped.
+        cause: why they were dropped.
     """
 
     type: ClassVar[str] = "districam.stream.shed.v1"
@@ -263,26 +263,26 @@ class Shed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What the camera is seen to be, and its defects in words.
+    """Properties of the stream as measured, and its defects in words.
 
     Attributes:
-        at_us: when it was seen, µs UTC.
+        at_us: when it was measured, µs UTC.
         codecs: RFC 6381, such as `avc1.640028`.
         width, height: pixels.
-        fps: pictures a second; null while unknown.
+        fps: pictures per second; null while unknown.
         gop_s: the longest distance of two successive keyframes of this epoch so far, seconds; null before the second one.
-        audio: codec of the sound; null if there is none.
+        audio: audio codec; null without audio.
         b_frames: whether pictures are reordered.
-        defects: what is wrong with the stream, in words, and what would mend it.
-        bits_per_s: of pictures, in the last ten seconds.
-        lost_packets: known to be missing, in the last ten seconds; null if the reader does not know.
-        jitter_s: interarrival jitter of pictures, with the grain of the reader's ticks; null while unknown.
-        reports: whether the camera tells its clock (RTCP sender reports); null while it may yet.
+        defects: what is wrong with the stream, in words, and how to correct it.
+        bits_per_s: bit rate of the video over the last ten seconds.
+        lost_packets: RTP packets missing in the last ten seconds; null if the reader cannot tell.
+        jitter_s: interarrival jitter of pictures, in steps of the reader's clock rate; null while unknown.
+        reports: whether the camera sends its clock (RTCP sender reports); null while undecided.
         clock_offset_s: the camera's clock minus ours; null while unknown.
         clock_drift_ppm: by how much it runs faster than ours; null while unknown.
-        transport: over which media come.
-        auth: `basic` or `digest`, if the camera asks for a password and the reader knows.
-        server: what it calls itself.
+        transport: the RTP transport in use.
+        auth: `basic` or `digest`, if the camera requires authentication and the reader knows the scheme.
+        server: the RTSP `Server` header.
     """
 
     type: ClassVar[str] = "districam.stream.profile.v1"
@@ -314,9 +314,9 @@ class ClockStep:
     """The camera's own clock has stepped against ours.
 
     Attributes:
-        at_us: when that was seen, µs UTC by our clock.
-        offset_us: the camera's clock minus ours, now, µs.
-        step_us: the step it made, µs.
+        at_us: when the step was detected, µs UTC by our clock.
+        offset_us: the camera's clock minus ours after the step, µs.
+        step_us: size of the step, µs.
     """
 
     type: ClassVar[str] = "districam.stream.clock.v1"
@@ -330,13 +330,13 @@ class ClockStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FootageExpired:
-    """Retention let go of a range; published before anything of it is deleted.
+    """Retention deletes this range of footage; published before any of it is deleted.
 
     Attributes:
-        at_us: when that was decided, µs UTC.
-        from_us: where the range begins, µs UTC.
-        to_us: where it ends, µs UTC, exclusive.
-        reason: in words.
+        at_us: when the deletion was decided, µs UTC.
+        from_us: start of the range, µs UTC.
+        to_us: its end, µs UTC, exclusive.
+        reason: why, in words.
     """
 
     type: ClassVar[str] = "districam.footage.expired.v1"
@@ -351,13 +351,13 @@ class FootageExpired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionTruncated:
-    """Fragments fell off Kafka's retention before they were stored, or could not be read. The one event without a camera.
+    """Kafka deleted fragments before they were stored, or they could not be read. The only event without a camera.
 
     Attributes:
         partition: of `districam.fragments.v1`; as text it is the record's key.
-        at_us: when that was found, µs UTC.
-        from_us: how far the partition was stored, or the earliest that what cannot be read may begin, µs UTC.
-        to_us: when the first record that is left was appended, a second more where records could not be read, µs UTC.
+        at_us: when the loss was found, µs UTC.
+        from_us: up to when the partition was stored, or the earliest start of the unreadable records, µs UTC.
+        to_us: append time of the first remaining record, plus a second if records were unreadable, µs UTC.
     """
 
     type: ClassVar[str] = "districam.partition.fell.v1"
@@ -378,15 +378,15 @@ STREAM_EVENTS: dict[str, type[StreamEvent]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A record that can never be processed: where it lies and why; never its payload.
+    """A record that can never be processed: its position and the reason; never its payload.
 
     Attributes:
-        topic: where it lies.
-        partition: where in the topic.
-        offset: where in the partition.
-        key: its key, up to 200 characters; what is not UTF-8 is replaced.
+        topic: the record's topic.
+        partition: its partition.
+        offset: its offset.
+        key: its key, up to 200 characters; bytes that are not UTF-8 are replaced.
         reason: what is wrong, naming the header or field.
-        service: who could not process it.
+        service: the service that could not process it.
     """
 
     type: ClassVar[str] = "districam.deadletter.v1"

@@ -1,7 +1,7 @@
-"""What a field of a JSON record may hold. Checked where one is read (wire.parse), and published with these words (docs/api).
+"""Types of the fields of JSON records: checked on decoding (wire.decode_json) and published in docs/api.
 
-Texts of events are cut, not refused: cameras have a say in some of them, and a record that is refused would leave a gap
-without its cause. What older versions wrote at greater length is cut on reading.
+Over-long texts of events are truncated, not rejected: some come from cameras, and a rejected record would leave a gap
+without its cause. Longer texts written by older versions are truncated on decoding.
 """
 
 from typing import Annotated, Any, cast
@@ -12,14 +12,14 @@ from districam_common.contract.media import CAMERA_ID, EPOCH
 
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 MAX_INSTANT_US = 2**53 - 1
-"""In the year 2255: a Redis score, which is a double, is exact so far."""
+"""In the year 2255: the largest instant that a Redis score, a double, holds exactly."""
 
 CameraId = Annotated[str, Field(pattern=f"^{CAMERA_ID.pattern}$", description="The camera. Equals the record's key.")]
 Epoch = Annotated[
     str,
     Field(
         pattern=f"^{EPOCH.pattern}$",
-        description="The unbroken run of the stream: a UUIDv7 (RFC 9562) in lower case.",
+        description="The epoch, an unbroken run of the stream: a UUIDv7 (RFC 9562) in lower case.",
     ),
 ]
 Seq = Annotated[int, Field(ge=0, le=INT32_MAX)]
@@ -29,11 +29,11 @@ Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Seconds = Annotated[float, Field(ge=0, lt=1e9)]
 
 MAX_BANNER_CHARS, MAX_TOKEN_CHARS, MAX_TEXT_CHARS, MAX_DEFECTS = 200, 64, 500, 32
-"""Characters of what a camera calls itself, of a name out of a protocol, of any other text; defects of a camera."""
+"""Maximum characters of a camera's `Server` header, of a protocol token, of any other text; maximum number of defects."""
 
 
 def _truncated_to(max_length: int) -> tuple[BeforeValidator, PlainSerializer]:
-    """Nothing longer goes in or out; what has no length is left to the field's own type."""
+    """Truncates on decoding and encoding; values without a length are left to the field's own validation."""
 
     def truncate(value: Any) -> Any:
         return cast("Any", value[:max_length]) if isinstance(value, str | list | tuple) else value
@@ -51,6 +51,6 @@ Instance = Annotated[
     *_truncated_to(MAX_TEXT_CHARS),
     Field(
         max_length=MAX_TEXT_CHARS,
-        description="The process that says so, new at each start: host name, dash, random digits.",
+        description="The process that sent the record, new at each start: host name, dash, random digits.",
     ),
 ]

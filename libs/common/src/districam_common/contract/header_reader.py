@@ -1,4 +1,4 @@
-"""A record's headers as they came: looked up by name, each of the form that it must have."""
+"""Typed access to the headers of a Kafka record."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,15 +9,15 @@ from districam_common.contract.names import parse_rfc3339
 from districam_common.errors import Rejected
 
 ReceivedHeaders = Iterable[tuple[str, bytes | None]]
-"""Headers as Kafka gives them: a value may be null."""
+"""Headers as Kafka delivers them: a value may be null."""
 
 
 class WireError(Rejected):
-    """The record is not what its topic promises; the message names the header or field."""
+    """The record violates its topic's contract; the message names the header or field."""
 
 
 class HeaderReader:
-    """Typed look-ups in a record's headers; every failure is a `WireError` that names the header."""
+    """Looks up headers by name; every failure is a `WireError` that names the header."""
 
     def __init__(self, headers: ReceivedHeaders) -> None:
         self._by_name: Mapping[str, bytes | None] = dict(headers)
@@ -49,7 +49,7 @@ class HeaderReader:
         return int(text)
 
     def unbounded_instant(self, name: str) -> int:
-        """By whatever clock: a camera's may say 1900."""
+        """An instant of any clock, µs UTC: a camera's may be in 1900."""
         text = self.text(name)
         try:
             return parse_rfc3339(text)

@@ -1,4 +1,4 @@
-"""One segment as the index knows it. Apart from the arrays of many: whoever names objects need not load numpy."""
+"""One segment as the index stores it. Separate from `segment_array`, so that modules that only name objects need no numpy."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ LOSSY = 0x02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexEntry:
-    """One stored segment as the index knows it."""
+    """One stored segment as the index stores it; `flags` are `STARTS_WITH_KEYFRAME` and `LOSSY`."""
 
     epoch: str
     first_seq: int

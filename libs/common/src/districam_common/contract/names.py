@@ -1,4 +1,4 @@
-"""Names of everything outside: topics, object keys, Redis keys. Building and parsing stand side by side."""
+"""Names of topics, consumer groups, objects and Redis keys: built and parsed here alone."""
 
 import re
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ HOLD_EVENTS_PREFIX = "_districam/hold-events/"
 PROBE_PREFIX = "_districam/probe/"
 
 SCHEMA = "1"
-"""Of the index as a whole. Each schema has keys and a consumer group of its own, so that two versions can be at work beside
-one another: neither touches what the other reads (docs/adr/0016-an-index-for-each-schema.md)."""
+"""Schema version of the whole index. Each schema has its own keys and consumer group, so that two versions can run
+at the same time without touching each other's data (docs/adr/0016-an-index-for-each-schema.md)."""
 
 
 def prefix_of(schema: str) -> str:
-    """What the keys of an index of that schema begin with."""
+    """Prefix of all Redis keys of an index of that schema."""
     return f"dc{schema}:"
 
 
 def indexer_group_of(schema: str) -> str:
-    """Whose members write the index of that schema."""
+    """Consumer group of the indexers that write the index of that schema."""
     return "districam-indexer" if schema == "1" else f"districam-indexer-{schema}"
 
 
@@ -47,10 +47,10 @@ INDEXER_GROUP = indexer_group_of(SCHEMA)
 
 HOUR_US = 3_600_000_000
 MAX_LOCK_H = 720
-"""Hours for which fresh footage may be locked (`recorder.lock_h`)."""
+"""Maximum hours of S3 Object Lock on new footage (`recorder.lock_h`)."""
 DAY_US = 24 * HOUR_US
 SLOT_US = 10_000_000
-"""A bit of the day bitmap."""
+"""Duration of one bit of the day bitmap."""
 
 _MINUTE_US = 60_000_000
 _EPOCH_ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ _SEGMENT_OBJECT_KEY = re.compile(
     re.ASCII,
 )
 _SEQ_MAX, _U32_MAX, _U16_MAX = 2**31 - 1, 2**32 - 1, 2**16 - 1
-"""What the index's member can hold."""
+"""Limits of the fields of an index member (`segment_array.MEMBER_DTYPE`)."""
 
 
 def utc(at_us: int) -> datetime:
@@ -77,13 +77,13 @@ def format_rfc3339(at_us: int) -> str:
 
 @lru_cache(maxsize=1 << 12)
 def _minute(minute: int) -> str:
-    """Of a minute since 1970: an answer names each several times."""
+    """`2026-11-24T14:47` of a minute since 1970; cached, since one response formats each minute several times."""
     return utc(minute * _MINUTE_US).isoformat(timespec="minutes")[:16]
 
 
 @lru_cache(maxsize=1 << 12)
 def _minute_path(minute: int) -> str:
-    """The same, as it stands in objects' keys."""
+    """`2026-11-24/14/47`, as in object keys."""
     day, clock = _minute(minute).split("T")
     return f"{day}/{clock.replace(':', '/')}"
 
@@ -113,19 +113,19 @@ def parse_rfc3339(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SegmentKeyFields:
-    """What an object's key says: the camera and the index entry, save the object's size."""
+    """The camera and the index entry that an object's key encodes (all but the object's size)."""
 
     camera_id: str
     entry: IndexEntry
 
 
 def flags_of(*, starts_with_keyframe: bool, lossy: bool) -> int:
-    """The key's and the index's flag byte."""
+    """The flag byte of object keys and index members."""
     return (STARTS_WITH_KEYFRAME if starts_with_keyframe else 0) | (LOSSY if lossy else 0)
 
 
 def segment_object_key(camera_id: str, entry: IndexEntry) -> str:
-    """The object's key: sorts by time, is a function of the content, and rebuilds the index by a LIST alone."""
+    """The object's key: sorts by time, depends on the content alone, and lets a LIST rebuild the index."""
     minute, us = divmod(entry.start_us, _MINUTE_US)
     return (
         f"{camera_id}/{_minute_path(minute)}-{us // 1_000_000:02}.{us % 1_000_000:06}Z.{entry.epoch}"
@@ -134,7 +134,7 @@ def segment_object_key(camera_id: str, entry: IndexEntry) -> str:
 
 
 def parse_segment_object_key(key: str, size: int) -> SegmentKeyFields:
-    """The inverse of `segment_key`; `size` is the object's, which the key does not say.
+    """The inverse of `segment_object_key`; `size` is the object's, which the key does not contain.
 
     Raises:
         ValueError: not the key of a segment that the index can hold.
@@ -161,7 +161,7 @@ def parse_segment_object_key(key: str, size: int) -> SegmentKeyFields:
 
 @lru_cache(maxsize=1 << 12)
 def _hour_us(hour: str) -> int:
-    """The start of an hour as it stands in objects' keys, `2026-11-24/14`: a listing names each hundreds of times."""
+    """Start of an hour of object keys, `2026-11-24/14`; cached, since a listing names each hour hundreds of times."""
     day, _, clock = hour.partition("/")
     return parse_rfc3339(f"{day}T{clock}:00:00+00:00")
 
@@ -176,20 +176,20 @@ def _fits_index(entry: IndexEntry) -> bool:
 
 
 def day_prefix(camera_id: str, at_us: int) -> str:
-    """What the keys of the camera's segments of that UTC day begin with."""
+    """Prefix of the object keys of the camera's segments of that UTC day."""
     return f"{camera_id}/{utc(at_us).strftime('%Y-%m-%d')}/"
 
 
 def hour_prefix(camera_id: str, at_us: int) -> str:
-    """What the keys of the camera's segments that start in the hour of `at_us` begin with."""
+    """Prefix of the object keys of the camera's segments that start in the UTC hour of `at_us`."""
     return f"{camera_id}/{utc(at_us).strftime('%Y-%m-%d/%H')}/"
 
 
 def parse_hour_prefix(prefix: str) -> int:
-    """Start of the hour whose prefix, or whose day's prefix, this is.
+    """Start of the hour or day, µs UTC, whose prefix this is.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: not a prefix of an hour or a day.
     """
     _, day, *hour = prefix.removesuffix("/").split("/")
     return _hour_us(f"{day}/{hour[0] if hour else '00'}")
@@ -207,14 +207,14 @@ def hold_key(hold_id: str) -> str:
 
 
 def parse_hold_key(key: str) -> str | None:
-    """The id of the hold, released or not, whose key this is; None if it is no hold's: a folder's marker, a stray file."""
+    """The id of the hold, released or not, whose key this is; None for other objects, such as a folder's marker."""
     match = _HOLD_KEY.fullmatch(key)
     is_ours = match is not None and key in (hold_key(match[1]), released_key(match[1]))
     return match[1] if match is not None and is_ours else None
 
 
 def released_key(hold_id: str) -> str:
-    """Where a hold lies once it is released, with who released it and why."""
+    """Key of the object (`ReleasedHold`) that replaces a hold's when it is released."""
     return f"{RELEASED_PREFIX}{hold_id}.json"
 
 
@@ -250,21 +250,21 @@ def segments_key(camera_id: str, at_us: int) -> str:
 
 
 def segments_key_of(camera_id: str, hour: str) -> str:
-    """`hour` is `hour_text`: for who needs the same hours of many cameras."""
+    """As `segments_key`, with `hour` from `format_hour`: for reading the same hours of many cameras."""
     return f"{_SEGMENTS_PREFIX}{camera_id}:{hour}"
 
 
 def parse_segments_key(key: str) -> tuple[str, str] | None:
-    """Camera id and `hour_text` of a key that `segments_key` makes; None for any other key."""
+    """Camera id and hour (as from `format_hour`) of a key made by `segments_key`; None for any other key."""
     match = _SEGMENTS_KEY_PATTERN.fullmatch(key)
     return (match[1], match[2]) if match is not None else None
 
 
 def parse_hour(hour: str) -> int:
-    """The start of the hour of which `hour_text` says this.
+    """The inverse of `format_hour`: the start of the hour, µs UTC.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not ten digits of a valid hour.
     """
     if len(hour) != 10 or not (hour.isascii() and hour.isdigit()):
         raise ValueError(f"not an hour: {hour[:40]!r}")
@@ -272,7 +272,7 @@ def parse_hour(hour: str) -> int:
 
 
 def usage_key(camera_id: str) -> str:
-    """Hash: `hour_text` → bytes of the camera's segments that start in that hour."""
+    """Hash: hour (`format_hour`) → bytes of the camera's segments that start in that hour."""
     return f"{USAGE}:{camera_id}"
 
 
@@ -285,7 +285,7 @@ def day_key(camera_id: str, at_us: int) -> str:
 
 
 def day_key_of(camera_id: str, day: str) -> str:
-    """`day` is `day_text`: for who needs the same days of many cameras."""
+    """As `day_key`, with `day` from `format_day`: for reading the same days of many cameras."""
     return f"{PREFIX}day:{camera_id}:{day}"
 
 
@@ -294,7 +294,7 @@ def events_key(camera_id: str) -> str:
 
 
 def expired_key(camera_id: str) -> str:
-    """What retention let go of, as `expired` events tell it: small, so that a question about many cameras can read it."""
+    """Ranges deleted by retention, from `FootageExpired` events: small, so that it can be read for many cameras at once."""
     return f"{PREFIX}expired:{camera_id}"
 
 
@@ -323,10 +323,10 @@ def camera_key(camera_id: str) -> str:
 
 
 CAMERA_IDS = f"{PREFIX}camera-ids"
-"""Set of all camera ids ever indexed, so that nobody scans the keyspace."""
+"""Set of all camera ids ever indexed, so that no client has to SCAN the keyspace."""
 LATEST = f"{PREFIX}latest"
 MAX_CLOCK_AHEAD_US = 60_000_000
-"""A segment that ends later than so long from now was filed by a clock that was ahead."""
+"""A segment that ends more than this after now was recorded by an ingest whose clock was ahead."""
 APPLIED = f"{PREFIX}applied"
 MARKS = f"{PREFIX}marks"
 ENDED_LOGINS = f"{PREFIX}ended-logins"
@@ -335,9 +335,9 @@ HOLDS = f"{PREFIX}holds"
 HOLD_STATES = f"{PREFIX}hold-states"
 META = f"{PREFIX}meta"
 USAGE = f"{PREFIX}used"
-"""Hash: camera → bytes of all its segments; the sum of its `used_key`."""
+"""Hash: camera → bytes of all its segments; the sum of its `usage_key`."""
 USAGE_POSITION = f"{PREFIX}counted"
-"""Hash: for which build, and up to which offsets of `segments`, `USED` is right."""
+"""Hash: the index build for which `USAGE` is valid, and the offsets of `segments` up to which it counts."""
 _SEGMENTS_PREFIX = f"{PREFIX}seg:"
 _SEGMENTS_KEY_PATTERN = re.compile(
     rf"{_SEGMENTS_PREFIX}([a-z0-9][a-z0-9-]{{0,62}}):(\d{{4}}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3]))",
@@ -346,14 +346,14 @@ _SEGMENTS_KEY_PATTERN = re.compile(
 
 
 def hours(from_us: int, to_us: int) -> list[int]:
-    """Starts of the hours that may hold segments touching [from_us, to_us): one hour earlier than the window's own."""
+    """Starts of the hours whose segments may touch [from_us, to_us): the window's own, and the hour before it."""
     first = from_us // HOUR_US - 1
     last = (to_us - 1) // HOUR_US
     return [hour * HOUR_US for hour in range(first, last + 1)]
 
 
 def slots(start_us: int, end_us: int) -> list[tuple[int, range]]:
-    """Day bitmaps touched by [start_us, end_us): (an instant in the day, bit offsets)."""
+    """Bits of the day bitmaps touched by [start_us, end_us): (start of the day in µs UTC, bit offsets) per day."""
     out: list[tuple[int, range]] = []
     first, last = start_us // SLOT_US, max(start_us, end_us - 1) // SLOT_US
     per_day = DAY_US // SLOT_US
@@ -367,7 +367,7 @@ def slots(start_us: int, end_us: int) -> list[tuple[int, range]]:
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """The default partitioner's choice (murmur2, as Kafka's Java client), so that anyone can tell a camera's partition."""
+    """The partition that Kafka's default partitioner chooses (murmur2, as the Java client), for any client to compute."""
     return (_murmur2(key.encode()) & 0x7FFF_FFFF) % partitions
 
 

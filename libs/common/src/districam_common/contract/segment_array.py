@@ -1,4 +1,4 @@
-"""The camera index's member: 35 bytes big-endian, decoded an hour at a time as one numpy array."""
+"""The members of the camera index: 35 bytes big-endian each, an hour of them decoded as one numpy array."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ MEMBER_DTYPE = np.dtype(
         ("flags", "u1"),
     ]
 )
-"""As it stands in `dc1:seg:*`; the score beside it is `start_us`."""
+"""Layout of a member of the sorted sets `dc1:seg:*`; its score is `start_us`."""
 
 SEGMENT_DTYPE = np.dtype(
     [
@@ -50,16 +50,16 @@ SEGMENT_DTYPE = np.dtype(
         ("flags", "<i8"),
     ]
 )
-"""Segments of one camera in memory. The epoch is its UUID's two halves, so that sorting and comparing stay exact."""
+"""Segments of one camera in memory. The epoch's UUID is split into two integers, so that sorting and comparing are exact."""
 
 _EPOCH_DTYPE = np.dtype([("hi", ">u8"), ("lo", ">u8"), ("rest", "V19")])
-"""A member's epoch as numbers."""
+"""A member's epoch as two integers."""
 
 SegmentArray = NDArray[np.void]
 
 
 def encode_member(entry: IndexEntry) -> bytes:
-    """The 35 bytes of `entry`; its start is the score."""
+    """The member of `entry`, 35 bytes; its score is `entry.start_us`."""
     return (
         _epoch_bytes(entry.epoch)
         + entry.first_seq.to_bytes(4, "big")
@@ -77,16 +77,16 @@ def _epoch_bytes(epoch: str) -> bytes:
 
 
 def decode_members(members: Sequence[bytes], starts_us: Sequence[float] | Sequence[int]) -> SegmentArray:
-    """Members and their scores as one array of `SEGMENTS`, in the order given.
+    """Members and their scores as one array of `SEGMENT_DTYPE`, in the order given.
 
     Raises:
-        ValueError: a member is not 35 bytes long.
+        ValueError: a member is not 35 bytes long, or the numbers of members and scores differ.
     """
     return _decode(members, np.asarray(starts_us, dtype=np.int64))
 
 
 def decode_scored_members(rows: Sequence[bytes]) -> SegmentArray:
-    """The same of a sorted set as Redis answers it: member, score, member, score …; the score in digits.
+    """As `decode_members`, from a Redis reply WITHSCORES (RESP2): member, score, member, score ….
 
     Raises:
         ValueError: a member is not 35 bytes long, or a score is no number.
@@ -94,7 +94,7 @@ def decode_scored_members(rows: Sequence[bytes]) -> SegmentArray:
     scores = rows[1::2]
     try:
         starts_us = np.fromiter(map(int, scores), np.int64, len(scores))
-    except ValueError:  # with a point or an exponent, which Redis writes where digits would not do
+    except ValueError:  # Redis writes some doubles with a decimal point or an exponent
         found = np.array(scores, dtype="S24").astype(np.float64)
         if not np.isfinite(found).all():
             raise ValueError("a score is no instant") from None
@@ -119,7 +119,7 @@ def _decode(members: Sequence[bytes], starts_us: NDArray[np.int64]) -> SegmentAr
 
 
 def array_from_entries(entries: Iterable[IndexEntry]) -> SegmentArray:
-    """Entries as an array of `SEGMENTS`."""
+    """Entries as an array of `SEGMENT_DTYPE`."""
     rows = [
         (
             *_epoch_halves(e.epoch),
@@ -137,7 +137,7 @@ def array_from_entries(entries: Iterable[IndexEntry]) -> SegmentArray:
 
 
 def entries_from_array(array: SegmentArray) -> list[IndexEntry]:
-    """The array's rows as values, in its order."""
+    """The array's rows as entries, in order."""
     return [
         IndexEntry(
             epoch=epoch_text(hi, lo),
@@ -160,5 +160,5 @@ def _epoch_halves(epoch: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=1 << 12)
 def epoch_text(hi: int, lo: int) -> str:
-    """The UUID text of an epoch's two halves."""
+    """The UUID as text, from its upper and lower 64 bits."""
     return str(uuid.UUID(int=hi << 64 | lo))

@@ -1,4 +1,4 @@
-"""Ticks of a media clock and microseconds, exactly. RTP video runs at 90 kHz (RFC 6184 section 8.2.1)."""
+"""Exact conversion between media clock ticks and microseconds. RTP video runs at 90 kHz (RFC 6184 section 8.2.1)."""
 
 from typing import Final
 
@@ -17,6 +17,6 @@ def from_us(us: int, rate: int = VIDEO_RATE) -> int:
 
 
 def unwrap(stamp: int, near: int, modulus: int = RTP_MODULUS) -> int:
-    """The full count congruent to `stamp` that lies nearest to `near` (RTP timestamps wrap every 13 h)."""
+    """Extends a wrapped RTP timestamp: the value congruent to `stamp` nearest to `near` (32 bits at 90 kHz wrap in 13 h)."""
     half = modulus // 2
     return near + (stamp - near + half) % modulus - half

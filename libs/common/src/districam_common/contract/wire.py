@@ -1,4 +1,4 @@
-"""Values ↔ Kafka records: CloudEvents 1.0, Kafka binary content mode. Decoding raises `WireError` and nothing else."""
+"""Encodes and decodes Kafka records: CloudEvents 1.0, Kafka binary content mode. Decoding raises only `WireError`."""
 
 import json
 from dataclasses import dataclass
@@ -67,12 +67,12 @@ K = TypeVar("K", Camera, SegmentStored, FootageExpired)
 FRAGMENT_TYPE = "districam.fragment.v1"
 KEYFRAME_TYPE = "districam.keyframe.v1"
 MAX_STILL_BYTES = 4 << 20
-"""Redis holds the newest of each camera."""
+"""Maximum size of a still's JPEG: Redis holds the newest one of each camera in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is handed to the producer."""
+    """A record for the producer."""
 
     key: bytes
     value: bytes
@@ -108,7 +108,7 @@ def _headers(envelope: Envelope, kind: str, subject: str, at_us: int, content_ty
 
 
 def fragment_message(fragment: Fragment, *, site: str) -> Message:
-    """The record of a fragment; its id is `{epoch}/{seq}`."""
+    """The record of a fragment; its `ce_id` is `{epoch}/{seq}`."""
     info = fragment.info
     envelope = Envelope(site=site, service="ingest", id=f"{info.epoch}/{info.seq}")
     headers = _headers(envelope, FRAGMENT_TYPE, info.camera_id, info.start_us, "video/mp4")
@@ -147,10 +147,10 @@ def still_message(still: Still, *, site: str) -> Message:
 
 
 def decode_fragment(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> Fragment:
-    """A fragment's record, validated.
+    """Decodes and validates a fragment's record.
 
     Raises:
-        WireError: a header is missing or malformed, or the value is no `ftyp moov moof mdat` of the stated lengths.
+        WireError: a header is missing or malformed, or the value has no `ftyp` in front and no `moof` at `ce_initlength`.
     """
     read = HeaderReader(headers)
     read.expect("ce_specversion", "1.0")
@@ -193,17 +193,17 @@ def _subject(key: bytes | None, read: HeaderReader) -> str:
 
 
 def decode_still(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> Still:
-    """A keyframe's record, validated.
+    """Decodes and validates a still's record.
 
     Raises:
-        WireError: a header is missing or malformed, or the value is no JPEG.
+        WireError: a header is missing or malformed, or the value is not a JPEG of at most `MAX_STILL_BYTES`.
     """
     read = HeaderReader(headers)
     read.expect("ce_type", KEYFRAME_TYPE)
     if not value or value[:2] != b"\xff\xd8":
         raise WireError("the value is not a JPEG")
     if len(value) > MAX_STILL_BYTES:
-        raise WireError(f"the value has {len(value)} bytes; a still has {MAX_STILL_BYTES} at most")
+        raise WireError(f"the value has {len(value)} bytes; the maximum of a still is {MAX_STILL_BYTES}")
     return Still(
         camera_id=_subject(key, read),
         epoch=read.epoch(),
@@ -225,26 +225,26 @@ def camera_message(camera: Camera, *, site: str) -> Message:
 
 
 def stored_message(stored: SegmentStored, *, site: str) -> Message:
-    """The announcement of a stored segment; its id is the object's key."""
+    """The announcement of a stored segment; its `ce_id` is the object's key."""
     envelope = Envelope(site=site, service="recorder", id=stored.key)
     return _json_message(envelope, stored.type, stored.camera_id, stored.start_us, stored)
 
 
 def event_message(event: StreamEvent, counter: int, *, site: str, service: EventSender) -> Message:
-    """The record of a stream event; its id is `{instance}/{counter}`."""
+    """The record of a stream event; its `ce_id` is `{instance}/{counter}`."""
     envelope = Envelope(site=site, service=service, id=f"{event.instance}/{counter}")
     subject = str(event.partition) if isinstance(event, PartitionTruncated) else event.camera_id
     return _json_message(envelope, event.type, subject, event.at_us, event)
 
 
 def deadletter_message(letter: DeadLetter, *, site: str, at_us: int) -> Message:
-    """The record of a dead letter; its id is where the dead one lies."""
+    """The record of a dead letter; its `ce_id` is the rejected record's `{topic}/{partition}/{offset}`."""
     envelope = Envelope(site=site, service=letter.service, id=f"{letter.topic}/{letter.partition}/{letter.offset}")
     return _json_message(envelope, letter.type, letter.key, at_us, letter)
 
 
 def probe_message(probe: ClockProbe, counter: int, *, site: str) -> Message:
-    """The record of a probe of the brokers' clocks; its id is `{instance}/clock/{counter}`."""
+    """The record of a clock probe; its `ce_id` is `{instance}/clock/{counter}`."""
     envelope = Envelope(site=site, service="ingest", id=f"{probe.instance}/clock/{counter}")
     return _json_message(envelope, probe.type, probe.instance, probe.sent_us, probe)
 
@@ -256,20 +256,20 @@ def _json_message(envelope: Envelope, kind: str, subject: str, at_us: int, value
 
 @cache
 def type_adapter(kind: type[T]) -> TypeAdapter[T]:
-    """Pydantic's reader and writer of one of our dataclasses."""
+    """Pydantic's validator and serializer of one of our dataclasses; cached, since building one is slow."""
     return TypeAdapter(kind)
 
 
 def encode_json(value: object) -> bytes:
-    """One of our values as JSON."""
+    """A contract value as JSON."""
     return type_adapter(type(value)).dump_json(value)
 
 
 def decode_json(kind: type[T], data: bytes | str | None) -> T:
-    """One of our values from JSON; unknown fields are left unread, so that additions stay compatible.
+    """A contract value from JSON. Unknown fields are ignored, so that additions stay compatible.
 
     Raises:
-        WireError: naming the field.
+        WireError: not valid JSON of `kind`; names the first field at fault.
     """
     try:
         return type_adapter(kind).validate_json(data or b"")
@@ -280,7 +280,7 @@ def decode_json(kind: type[T], data: bytes | str | None) -> T:
 
 
 def invalid_fields(error: WireError) -> set[str]:
-    """Of what `parse` refused the fields that were at fault, outermost names; none if all of it is."""
+    """Top-level names of the fields that `decode_json` found invalid; empty if the value as a whole is."""
     cause = error.__cause__
     if not isinstance(cause, ValidationError):
         return set()
@@ -289,10 +289,10 @@ def invalid_fields(error: WireError) -> set[str]:
 
 
 def decode_camera(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> Camera:
-    """A camera's revision, checked like an entry of the operator's file.
+    """Decodes a camera's revision; its fields are validated like an entry of the operator's file.
 
     Raises:
-        WireError: not one.
+        WireError: the record is not a valid camera.
     """
     out = _decode_keyed(Camera, key, headers, value)
     if (problem := camera_fields.first_problem(out)) is not None:
@@ -301,19 +301,19 @@ def decode_camera(key: bytes | None, headers: ReceivedHeaders, value: bytes | No
 
 
 def decode_stored(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> SegmentStored:
-    """An announcement.
+    """Decodes the announcement of a stored segment.
 
     Raises:
-        WireError: not one.
+        WireError: the record is not a valid announcement.
     """
     return _decode_keyed(SegmentStored, key, headers, value)
 
 
 def decode_event(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> StreamEvent:
-    """A stream event of any kind.
+    """Decodes a stream event of any type.
 
     Raises:
-        WireError: not one.
+        WireError: the type is unknown or the record is not valid.
     """
     kind = STREAM_EVENTS[HeaderReader(headers).expect("ce_type", *STREAM_EVENTS)]
     out = decode_json(kind, value)
@@ -322,10 +322,10 @@ def decode_event(key: bytes | None, headers: ReceivedHeaders, value: bytes | Non
 
 
 def decode_expired(key: bytes | None, headers: ReceivedHeaders, value: bytes | None) -> FootageExpired:
-    """What retention let go of, as `districam.retention.v1` has it.
+    """Decodes a record of `districam.retention.v1`: a range of footage that retention deletes.
 
     Raises:
-        WireError: not that.
+        WireError: the record is not a valid `FootageExpired`.
     """
     return _decode_keyed(FootageExpired, key, headers, value)
 
@@ -346,22 +346,22 @@ def _require_key(key: bytes | None, name: str) -> None:
 
 
 def encode_indexed_event(event: StreamEvent, appended_us: int | None) -> bytes:
-    """As it stands in the index: its type in front, and behind when the log took it, where a rule needs that."""
+    """The event as stored in the index: JSON with its type first, and last its append time if the ledger needs it."""
     body = encode_json(event)[1:-1]
     is_ranked = isinstance(event, Lost | Refused) or (isinstance(event, Connected) and not event.repeated)
     return b'{"type":"' + event.type.encode() + b'",' + body + append_time_suffix(appended_us if is_ranked else None)
 
 
 def append_time_suffix(appended_us: int | None) -> bytes:
-    """How an indexed value ends: with when the log took it, if that is known."""
+    """The end of an indexed JSON object: `appended_us`, if known, and the closing brace."""
     return b"}" if appended_us is None else b',"appended_us":%d}' % appended_us
 
 
 def decode_indexed_event(data: bytes) -> tuple[StreamEvent, int | None]:
-    """The inverse of `indexed_event`.
+    """The inverse of `encode_indexed_event`: the event, and its append time or None.
 
     Raises:
-        WireError: not one.
+        WireError: not an event as stored in the index.
     """
     kind_name, appended = _decode_indexed_head(data)
     if kind_name not in STREAM_EVENTS:
@@ -378,7 +378,7 @@ def _decode_indexed_head(data: bytes) -> tuple[str, int | None]:
 
 
 def optional_append_time(appended_us: object) -> int | None:
-    """When the log took it, of the index; None: nobody knows. Raises WireError."""
+    """Validates an append time read from the index: µs UTC, or None if unknown. Raises WireError."""
     if appended_us is not None and type(appended_us) is not int:
         raise WireError(f"appended_us is not an integer: {appended_us!r:.40}")
     return appended_us
