@@ -91,7 +91,7 @@ async def test_topics_are_created_as_declared_and_a_second_apply_changes_nothing
     code, out, _ = run(environment, "topics", "list")
     assert "districam.segments.v1: partitions=12 replicas=1" in out
     assert "message.timestamp.type=LogAppendTime" in out
-    assert "  68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s in the fullest" in out
+    assert "  68719476736 bytes per partition hold 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s in the fullest" in out
 
     # what an operator set beside ours stays when one of ours changes
     async with open_admin_client(broker, "tests") as admin:
@@ -298,7 +298,7 @@ def test_an_invalid_file_is_rejected_with_every_problem(environment: Environment
     code, out, error = run(environment, "cameras", "apply", "-f", str(file))
     assert code == 1
     assert out == ""
-    assert "camera cam-002: url: holds a user or password" in error
+    assert "camera cam-002: url: contains a user or password" in error
     assert "s3cret" not in error
     assert run(environment, "cameras", "apply", "-f", str(tmp_path / "none.yaml"))[0] == 1
 

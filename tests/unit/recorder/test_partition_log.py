@@ -390,7 +390,7 @@ def test_a_fall_is_told_from_the_commits_time_to_the_first_record_left():
     assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 22
 
 
-UNREADABLE = InvalidRecord("", "offset 2: a batch whose checksum is not that of its content", is_lost=True)
+UNREADABLE = InvalidRecord("", "offset 2: the batch's checksum (CRC-32C) does not match", is_lost=True)
 
 
 def test_what_cannot_be_read_is_rejected_and_its_time_is_told_like_what_fell():

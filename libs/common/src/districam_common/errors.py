@@ -1,4 +1,4 @@
-"""Errors say who must act. Doors translate their library's errors into these, once, with `from`."""
+"""Errors by who must act. Each adapter module translates its library's errors into these, once, with `from`."""
 
 
 class DistricamError(Exception):
@@ -6,12 +6,12 @@ class DistricamError(Exception):
 
 
 class Retriable(DistricamError):
-    """Wait and repeat: the other side is away or slow."""
+    """Temporary: wait and repeat; the other side is unavailable or slow."""
 
 
 class Rejected(DistricamError):
-    """This record or request will never succeed as it is: tell, and go on with the next."""
+    """This record or request can never succeed as it is: report it and continue with the next."""
 
 
 class Fatal(DistricamError):
-    """This process cannot go on; whoever runs it must act (exit code 3)."""
+    """The process cannot continue; the operator must act (exit code 3)."""

@@ -120,8 +120,8 @@ def test_no_cameras_are_no_problem() -> None:
         ("credential: 'user:password'", "credential: must be the name of an entry"),
         ("segments_s: 10", "segments_s: no such field; did you mean segment_s?"),
         ("zzz: 10", "zzz: no such field; remove it"),
-        ("revision: 3", "revision: is kept by districam-cameras itself; remove it"),
-        ("deleted: true", "deleted: is kept"),
+        ("revision: 3", "revision: is set by districam-cameras itself; remove it"),
+        ("deleted: true", "deleted: is set"),
     ],
 )
 def test_a_bad_field_is_named_with_its_camera_and_the_fix(field: str, message: str) -> None:
@@ -135,9 +135,9 @@ def test_a_bad_field_is_named_with_its_camera_and_the_fix(field: str, message: s
         ("10.0.0.1/live", "is not rtsp or rtsps"),
         ("rtsp:///live", "needs a host"),
         ("rtsp://host:99999/live", "is not a URL"),
-        ("rtsp://admin:s3cret@10.0.0.1/", "holds a user or password"),
+        ("rtsp://admin:s3cret@10.0.0.1/", "contains a user or password"),
         ("rtsp://admin@10.0.0.1/", "credential: NAME"),
-        ("rtsp://10.0.0.1/user=admin&password=s3cret&channel=1", "holds a user or password"),
+        ("rtsp://10.0.0.1/user=admin&password=s3cret&channel=1", "contains a user or password"),
     ],
 )
 def test_a_url_that_would_not_do_or_that_holds_a_password_is_refused(url: str, message: str) -> None:

@@ -99,7 +99,7 @@ def test_other_partitions_or_replicas_are_refused_too() -> None:
 def test_it_says_how_many_cameras_may_share_a_partition_before_it_is_kept_for_less() -> None:
     line = format_capacity(TOPICS[names.FRAGMENTS].configs)
     assert line is not None
-    assert "68719476736 bytes a partition are 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s" in line
+    assert "68719476736 bytes per partition hold 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s" in line
     assert format_capacity(TOPICS[names.KEYFRAMES].configs) is None
     no_limit = declared_topics(TopicsSettings(fragments_retention_bytes=-1))[1]
     assert no_limit.name == names.FRAGMENTS

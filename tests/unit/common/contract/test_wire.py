@@ -104,7 +104,7 @@ def test_a_still_has_a_size() -> None:
         camera_id="c", epoch=_EPOCH["epoch"], seq=0, at_us=1, width=1, height=1, jpeg=b"\xff\xd8" + bytes(4 << 20)
     )  # fmt: skip
     made = wire.still_message(still, site="local")
-    with pytest.raises(WireError, match="at most"):
+    with pytest.raises(WireError, match="maximum of a still"):
         wire.decode_still(made.key, made.headers, made.value)
 
 

@@ -158,13 +158,13 @@ def test_a_run_beyond_reason_is_refused() -> None:
         full(b"tfdt", 0, u32(0)),
         full(b"trun", 0, u32(mp4.MAX_TRUN_SAMPLES + 1)),
     )
-    with pytest.raises(ValueError, match="a run of 65537 samples"):
+    with pytest.raises(ValueError, match="a trun of 65537 samples"):
         mp4.samples(fragment(traf, media=b""), VIDEO)
 
 
 def test_a_run_that_the_data_does_not_hold_is_refused() -> None:
     traf = box(b"traf", full(b"tfhd", 0, u32(1)), full(b"tfdt", 0, u32(0)), full(b"trun", 0x200, u32(99, 4)))
-    with pytest.raises(ValueError, match="inside a run"):
+    with pytest.raises(ValueError, match="inside a trun"):
         mp4.samples(fragment(traf, media=b""), VIDEO)
 
 

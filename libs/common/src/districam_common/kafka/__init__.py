@@ -1,1 +1,1 @@
-"""Kafka: the producer, the group consumer, the topics."""
+"""Kafka: the producer, the group consumer, the topics, on aiokafka."""

@@ -1,4 +1,4 @@
-"""What the Kafka doors share: how to connect, and whose turn it is when aiokafka complains."""
+"""Connection arguments, error translation and closing, for all Kafka clients."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -38,7 +38,7 @@ _AUTHORIZATION_ERRORS = (
     kafka.GroupAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,
 )
-"""Rights are taken and given back while brokers run: who ends because of it has lost what it held."""
+"""Retriable: ACLs change while brokers run, and a process that exits because of one loses the data in its memory."""
 _REJECTED = (
     kafka.MessageSizeTooLargeError,
     kafka.RecordTooLargeError,
@@ -52,22 +52,22 @@ _REJECTED = (
 
 
 def translate_error(error: kafka.KafkaError, what: str) -> DistricamError:
-    """The error of ours for one of aiokafka's. What is neither hopeless nor wrong in itself is worth a repeat."""
+    """Maps an aiokafka error to Fatal, Rejected or (all others) Retriable; `what` was being done."""
     message = f"{what}: {type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, _FATAL):
         return Fatal(message)
     if isinstance(error, _REJECTED):
         return Rejected(message)
     if isinstance(error, _AUTHORIZATION_ERRORS):
-        return Retriable(f"{message} (the broker's ACLs do not allow it: grant the right, or mend the user)")
+        return Retriable(f"{message} (the broker's ACLs deny it: grant the permission, or set another user)")
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
-        return Retriable(f"{message} (is the topic there? districam-topics apply)")
+        return Retriable(f"{message} (does the topic exist? Run districam-topics apply)")
     return Retriable(message)
 
 
 @contextmanager
 def translate_errors(what: str) -> Generator[None]:
-    """Inside, aiokafka's errors and timeouts become ours."""
+    """Within the block, translates aiokafka's errors and timeouts; `what` was being done."""
     try:
         yield
     except kafka.KafkaError as error:
@@ -100,11 +100,11 @@ def client_arguments(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def open_admin_client(settings: KafkaSettings, client_id: str) -> AsyncGenerator[AIOKafkaAdminClient]:
-    """A started admin client for the length of the block.
+    """A started admin client for the duration of the block.
 
     Raises:
         Retriable: the broker cannot be reached.
-        Fatal: it refuses us, or we its certificate.
+        Fatal: authentication failed, or the server's certificate is not accepted.
     """
     admin = AIOKafkaAdminClient(**client_arguments(settings, client_id))
     try:
@@ -121,10 +121,10 @@ async def open_admin_client(settings: KafkaSettings, client_id: str) -> AsyncGen
 
 
 async def require_access(settings: KafkaSettings, client_id: str) -> None:
-    """Asks each server once more: aiokafka says only that none could be reached, not that one refused us, or we it.
+    """Connects to each bootstrap server again to find out why none was reachable, which aiokafka's error does not say.
 
     Raises:
-        Fatal: so it was.
+        Fatal: a server rejected the authentication, or its certificate is not accepted.
     """
     if settings.security_protocol == "PLAINTEXT":
         return
@@ -136,7 +136,7 @@ async def require_access(settings: KafkaSettings, client_id: str) -> None:
             async with asyncio.timeout(settings.request_timeout_s):
                 connection = await create_conn(host, int(port), **wanted)
         except _FATAL as error:
-            raise Fatal(f"Kafka at {server.strip()} refuses us: {error}") from error
+            raise Fatal(f"Kafka at {server.strip()} rejected the authentication: {error}") from error
         except (kafka.KafkaError, OSError, ValueError) as error:
             if why := tls.certificate_error(error):
                 raise Fatal(f"connecting to Kafka at {server.strip()}: {why}") from error
@@ -145,7 +145,7 @@ async def require_access(settings: KafkaSettings, client_id: str) -> None:
 
 
 async def close_within_timeout(closing: Awaitable[object]) -> bool:
-    """Awaits a client's closing, within a deadline; False if that passed or failed."""
+    """Awaits the closing of a client for up to `CLOSE_TIMEOUT_S`; False if it timed out or failed."""
     task = asyncio.current_task()
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -153,7 +153,7 @@ async def close_within_timeout(closing: Awaitable[object]) -> bool:
     except asyncio.CancelledError:
         if task is not None and task.cancelling():
             raise
-        return False  # not ours: aiokafka lets the cancelling of its own tasks out
+        return False  # we are not being cancelled: aiokafka leaks the CancelledError of its own tasks
     except (TimeoutError, kafka.KafkaError, OSError):
         return False
     return True

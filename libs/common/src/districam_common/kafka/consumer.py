@@ -1,4 +1,4 @@
-"""The door to Kafka for reading as a member of a group; and, by name, the other readers."""
+"""A consumer in a group, on aiokafka; also exports the other readers."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -47,14 +47,14 @@ __all__ = [
 log = structlog.get_logger()
 
 FRAGMENT_FETCH_BYTES = 9 << 20
-"""`max_partition_fetch_bytes` where fragments are read: their largest record. Prefetching takes up to 2.6 times this
-a partition (measured)."""
-_POLL_SLICE_S = 0.2  # how often a poll looks up whether the group is being rebalanced
+"""`max_partition_fetch_bytes` for reading fragments: their largest record. Prefetching takes up to 2.6 times this per
+partition (measured)."""
+_POLL_SLICE_S = 0.2  # how often a poll checks whether the group is rebalancing
 
 
 @dataclass(frozen=True, slots=True)
 class _RebalanceStep:
-    """A step of a rebalance, waiting for the owner's next poll."""
+    """A step of a rebalance, queued until the owner's next poll."""
 
     kind: Literal["revoked", "assigned"]
     partitions: frozenset[Partition]
@@ -62,11 +62,11 @@ class _RebalanceStep:
 
 
 class GroupConsumer:
-    """A member of a consumer group that commits by hand. For one task; only `last_contact_us` may be read by others.
+    """A member of a consumer group with manual commits. For one task; only `last_contact_us` may be called by others.
 
     `on_revoked` (all partitions, before each rebalance) and `on_assigned` (all now owned; it must seek every one) are
-    called inside `poll`, so they never run beside the owner's work, and their errors come out of it. The group is
-    joined at the first poll. Nothing of a partition is fetched before it has been sought.
+    called inside `poll`, so they never run concurrently with the owner's work, and `poll` raises their errors. The first
+    poll joins the group. Nothing of a partition is fetched before `seek`.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class GroupConsumer:
         clock: Clock,
         max_partition_fetch_bytes: int = 1 << 20,
     ) -> AsyncGenerator["GroupConsumer"]:
-        """A member for the length of the block; leaves the group at its end, so that others take over at once.
+        """A member for the duration of the block; leaves the group at its end, so that others take over at once.
 
         Raises:
-            Retriable: the broker or a topic is not there.
-            Fatal: the broker refuses us.
+            Retriable: the broker cannot be reached, or a topic does not exist.
+            Fatal: authentication failed, or the server's certificate is not accepted.
         """
         async with AsyncExitStack() as stack:
             admin = await stack.enter_async_context(open_admin_client(settings, client_id))
@@ -140,17 +140,17 @@ class GroupConsumer:
     # ---- reading
 
     async def poll(self, *, timeout_s: float, max_records: int | None = None) -> dict[Partition, list[Record]]:
-        """The next records, by partition in order; none after `timeout_s`. Runs the callbacks of a rebalance.
+        """The next records, by partition in order of offsets; empty after `timeout_s`. Runs the rebalance callbacks.
 
-        No offset is left out: where no record can be read, a `Record` says so.
+        No offset is left out: unreadable offsets are returned as a `Record` with `problem`.
 
         Raises:
-            MembershipLost: open a new member.
-            FellOff: positions that the log does not have, or whose log is another one than what was read before them
-                (see `continuity`); again at each poll until they are sought.
-            Retriable: trouble with the broker; poll again, or open a new member. If it was `on_assigned` that raised
-                (whatever it raised), the next poll calls it again.
-            Fatal: it refuses us.
+            MembershipLost: the aiokafka client has ended; open a new member.
+            OffsetOutOfRange: the log does not contain these positions, or not the records read before them (see
+                `truncation_detector`); raised by each poll until they are sought.
+            Retriable: a broker error; poll again, or open a new member. If `on_assigned` raised (any error), the next
+                poll calls it again.
+            Fatal: the broker rejected the authentication.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -163,9 +163,9 @@ class GroupConsumer:
 
     async def _fetch(self, timeout_s: float, max_records: int | None) -> dict[Partition, list[Record]]:
         if internals.has_ended(self._consumer):
-            raise MembershipLost("the Kafka client has ended inside: joining anew")
+            raise MembershipLost("a task of the Kafka client has ended; joining the group with a new client")
         if internals.is_rebalancing(self._consumer):
-            # `getmany` would wait for the assignment without a deadline, while that waits for our callbacks
+            # `getmany` would wait without a deadline for the assignment, which itself waits for our callbacks
             await self._wait_wakeup(timeout_s)
             return {}
         with translate_errors("reading"):
@@ -180,7 +180,7 @@ class GroupConsumer:
         return out
 
     def _is_next_offset(self, partition: Partition, offset: int) -> bool:
-        """Whether records from `offset` on come next. If not, some were given to nobody: they are fetched once more."""
+        """Whether `offset` is the partition's next one. If not, records were skipped: seeks back to fetch them again."""
         position = self._positions.get(partition)
         if position is None or offset == position:
             return position is not None
@@ -196,7 +196,7 @@ class GroupConsumer:
         return False
 
     async def _require_not_truncated(self, got: Mapping[Partition, Sequence[Record]]) -> None:
-        """That the logs are those that were read so far. If not, or if nobody can tell, `got` is to be fetched again."""
+        """Raises OffsetOutOfRange for truncated logs; then, or if that cannot be verified, seeks to fetch `got` again."""
         torn = set(got)
         try:
             torn = await self._truncation_detector.truncated_partitions(self._owned & self._positions.keys(), got)
@@ -214,7 +214,7 @@ class GroupConsumer:
         try:
             async with asyncio.timeout(timeout_s + _POLL_SLICE_S):
                 return await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-        except TimeoutError:  # a rebalance has begun meanwhile
+        except TimeoutError:  # a rebalance began during the call
             internals.reset_fetch_count(self._consumer)
             return {}
         except kafka.OffsetOutOfRangeError as error:
@@ -231,7 +231,7 @@ class GroupConsumer:
     # ---- rebalances
 
     async def _queue_revoked(self, partitions: frozenset[Partition]) -> None:
-        """In the coordinator's task: holds the rebalance up until the owner has let go, not for ever."""
+        """Runs in the coordinator's task: delays the rebalance until the owner has revoked, within a timeout."""
         if not partitions or self._is_closing:
             return
         change = _RebalanceStep("revoked", partitions)
@@ -242,7 +242,7 @@ class GroupConsumer:
                 await change.handled.wait()
 
     async def _queue_assigned(self, partitions: frozenset[Partition]) -> None:
-        """In the coordinator's task: nothing is to be fetched until the owner has said from where."""
+        """Runs in the coordinator's task: pauses all partitions until the owner has sought them."""
         for key in to_topic_partitions(partitions):
             self._consumer.seek(key, 0)
             self._consumer.pause(key)
@@ -253,8 +253,8 @@ class GroupConsumer:
     async def _handle_rebalance(self) -> None:
         while self._rebalance_steps:
             change = self._rebalance_steps[0]
-            if change.kind == "assigned" and len(self._rebalance_steps) == 1:  # else out of date already
-                await self._assign(change.partitions)  # if it fails, it stands there for the next poll
+            if change.kind == "assigned" and len(self._rebalance_steps) == 1:  # else outdated by a later step
+                await self._assign(change.partitions)  # if it raises, the step stays queued for the next poll
             self._rebalance_steps.popleft()
             if change.kind == "revoked":
                 await self._revoke(change)
@@ -276,7 +276,7 @@ class GroupConsumer:
         await self._on_assigned(partitions)
         log.info("partitions assigned", group=self._group, count=len(partitions))
         if len(self._rebalance_steps) > 1:
-            return  # the next rebalance has begun meanwhile
+            return  # the next rebalance has already begun
         unsought = partitions - self._positions.keys()
         if unsought:
             raise AssertionError(f"on_assigned left {sorted(unsought)[:3]} without a position")
@@ -284,15 +284,15 @@ class GroupConsumer:
 
     @property
     def assignment(self) -> frozenset[Partition]:
-        """What `on_assigned` was last told; empty after `on_revoked`."""
+        """The partitions last passed to `on_assigned`; empty after `on_revoked`."""
         return self._owned
 
     # ---- positions
 
     def seek(self, partition: Partition, offset: int, *, after: Mark | None = None) -> None:
-        """The next record to read; `after`: what was read before, so that another log is noticed.
+        """Sets the next offset to read. `after`: the mark of the record before it, to detect a truncated log.
 
-        A partition that was taken away meanwhile is passed over, here and below.
+        Here and in the methods below, partitions that are no longer assigned are ignored.
         """
         self._positions[partition] = offset
         self._truncation_detector.report_seek(partition, after)
@@ -300,36 +300,36 @@ class GroupConsumer:
             self._consumer.seek(key, offset)
 
     def position(self, partition: Partition) -> int:
-        """The offset of the next record that `poll` will give. Raises KeyError if not owned."""
+        """The offset of the next record that `poll` will return. Raises KeyError if not owned."""
         return self._positions[partition]
 
     def is_verified(self, partition: Partition) -> bool:
-        """Whether the leader that answers at this moment is known to have what was given out."""
+        """Whether the current leader is verified to have the last record that `poll` returned."""
         return self._truncation_detector.is_verified(partition)
 
     async def first_surviving_marks(self, asked: Mapping[Partition, Sequence[Mark]]) -> dict[Partition, Mark | None]:
-        """The first of each partition's marks that its log still holds; None for none of them. Raises Retriable."""
+        """The first of each partition's marks that its log still contains; None if it contains none. Raises Retriable."""
         return await first_surviving_marks(asked, self._read_records_at)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Fetches no more of them until `resume` or a rebalance."""
+        """Stops fetching them until `resume` or a rebalance."""
         held = self._assigned_keys(partitions)
         self._paused |= {Partition(*key) for key in held}
         self._consumer.pause(*held)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Takes `pause` back."""
+        """Reverts `pause`."""
         held = self._assigned_keys(partitions)
         self._paused -= {Partition(*key) for key in held}
         self._consumer.resume(*held)
 
     def leader(self, partition: Partition) -> int:
-        """The id of the broker that leads it, as far as is known; below 0 if none does."""
+        """The id of the broker that leads it; below 0 if none does or it is unknown."""
         found = internals.leader(self._consumer, partition)
         return -1 if found is None else found
 
     def highwater(self, partition: Partition) -> int | None:
-        """The partition's end as the last fetch told it; None before one. Stale while paused."""
+        """The partition's end offset as of the last fetch; None before the first. Stale while paused."""
         held = self._assigned_keys([partition])
         return self._consumer.highwater(held[0]) if held else None
 
@@ -338,15 +338,15 @@ class GroupConsumer:
         return [key for key in to_topic_partitions(partitions) if key in assignment]
 
     async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The first offset that each still has; asked of the broker now. Raises Retriable."""
+        """The first offset of each log, requested from the broker. Raises Retriable."""
         return await offsets.beginning_offsets(self._consumer, partitions, self._timeout_s)
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The offset that each one's next record will get; asked of the broker now. Raises Retriable."""
+        """The offset that each one's next record will get, requested from the broker. Raises Retriable."""
         return await offsets.end_offsets(self._consumer, partitions, self._timeout_s)
 
     async def available_end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """`ends` of the partitions whose leader answers in time. Raises Retriable if none does."""
+        """`end_offsets` of the partitions whose leader answers in time. Raises Retriable if none does."""
         return await offsets.available_end_offsets(
             self._consumer, partitions, min(self._timeout_s, self._rebalance_timeout_s)
         )
@@ -354,19 +354,19 @@ class GroupConsumer:
     # ---- commits
 
     async def committed(self, partitions: Iterable[Partition]) -> dict[Partition, Committed | None]:
-        """The group's commits, text included; None where there is none. Raises Retriable."""
+        """The group's commits with their metadata; None where there is none. Raises Retriable."""
         return await offsets.committed(self._admin, self._group, partitions, self._timeout_s)
 
     async def commit(self, committing: Mapping[Partition, Committed]) -> None:
-        """Commits offsets and texts. Kafka takes an offset that goes backwards: that is the caller's to avoid.
+        """Commits offsets and metadata. Kafka accepts an offset lower than the last one; the caller must avoid that.
 
         Raises:
-            Retriable: not done, or not known to be: no answer in time, or no longer a member.
-            Rejected: the text is too long for the broker.
+            Retriable: not committed, or unknown: no answer in time, or no longer a member.
+            Rejected: the metadata is too long for the broker.
         """
         what = f"committing for {self._group}"
         if internals.generation(self._consumer) < 0:
-            # Kafka would take it, from nobody in particular, while the group is empty
+            # While the group is empty, Kafka accepts commits from clients that are not members.
             raise Retriable(f"{what}: not a member at present")
         values = {TopicPartition(*key): (value.offset, value.metadata) for key, value in committing.items()}
         with translate_errors(what):
@@ -377,14 +377,14 @@ class GroupConsumer:
     # ---- contact
 
     def last_contact_us(self) -> int:
-        """Monotonic instant of the coordinator's last sign of life. A broker that froze shows in nothing else."""
+        """Monotonic time of the coordinator's last response, µs. Nothing else shows that a broker hangs."""
         return self._last_contact_us
 
     def _record_contact(self) -> None:
         self._last_contact_us = self._clock.monotonic_us()
 
     def _release_rebalance(self) -> None:
-        """Lets a rebalance that waits for the owner go on without it."""
+        """Releases a rebalance that is waiting for the owner, which is closing."""
         self._is_closing = True
         for change in self._rebalance_steps:
             change.handled.set()

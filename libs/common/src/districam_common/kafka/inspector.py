@@ -1,4 +1,4 @@
-"""Questions about groups and topics, for those who are no member."""
+"""Queries about groups and topics without joining a group."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -20,7 +20,7 @@ from districam_common.runtime.settings import KafkaSettings
 
 
 class KafkaInspector:
-    """What any group has committed, and where partitions begin and end, for those who are no member."""
+    """Commits, members and offsets of any group and topic, without joining a group."""
 
     def __init__(
         self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, settings: KafkaSettings, client_id: str
@@ -37,7 +37,7 @@ class KafkaInspector:
     async def open(
         cls, settings: KafkaSettings, client_id: str = "districam-groups"
     ) -> AsyncGenerator["KafkaInspector"]:
-        """Connected for the length of the block. Raises Retriable, Fatal."""
+        """Connected for the duration of the block. Raises Retriable, Fatal."""
         async with AsyncExitStack() as stack:
             admin = await stack.enter_async_context(open_admin_client(settings, client_id))
             plain = AIOKafkaConsumer(**client_arguments(settings, client_id), enable_auto_commit=False)
@@ -45,26 +45,26 @@ class KafkaInspector:
             yield cls(admin, consumer, settings, client_id)
 
     async def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Committed | None]:
-        """Offset and text; None where the group never committed. Raises Retriable."""
+        """Offset and metadata per partition; None where the group never committed. Raises Retriable."""
         return await offsets.committed(self._admin, group, partitions, self._timeout_s)
 
     async def member_count(self, group: str) -> int:
-        """How many are in the group now; 0 of one that nobody has ever heard of. Raises Retriable."""
+        """The number of members of the group; 0 if it does not exist. Raises Retriable."""
         what = f"looking up the members of {group}"
         with translate_errors(what):
             async with asyncio.timeout(self._timeout_s):
                 answers: list[Any] = [*await self._admin.describe_consumer_groups([group])]
         (group_fields,) = answers[0].groups
-        if group_fields[0]:
+        if group_fields[0]:  # error_code (Kafka protocol, DescribeGroups Response)
             raise Retriable(f"{what}: error {group_fields[0]}")
-        return len(group_fields[5])
+        return len(group_fields[5])  # members
 
     async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Asked of the broker now. Raises Retriable."""
+        """The first offset of each log, requested from the broker. Raises Retriable."""
         return await offsets.beginning_offsets(self._consumer, partitions, self._timeout_s)
 
     async def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Asked of the broker now. Raises Retriable."""
+        """The offset that each one's next record will get, requested from the broker. Raises Retriable."""
         return await offsets.end_offsets(self._consumer, partitions, self._timeout_s)
 
     async def partitions(self, topic: str) -> list[Partition]:
@@ -73,13 +73,13 @@ class KafkaInspector:
         return await offsets.partitions_of(self._consumer, topic, self._timeout_s)
 
     async def verified_partitions(self, last_read: Mapping[Partition, Mark | None]) -> set[Partition]:
-        """The partitions whose log is the one that was read, as far as a connection to its leader can tell at this moment.
+        """The partitions whose current leader's log contains the last record read.
 
         Args:
-            last_read: the last record that was read of each; None: of none.
+            last_read: mark of the last record read of each; None if none was read.
 
         Raises:
-            Retriable: nobody can tell at present.
+            Retriable: that cannot be verified at present.
         """
         for partition, last in last_read.items():
             if not self._truncation_detector.is_verified(partition):

@@ -1,6 +1,6 @@
-"""What the consumer and the producer need of aiokafka and cannot have by its public API: each use is one function here.
+"""Uses of aiokafka's private API by the consumer and the producer, one function each.
 
-Two more modules use aiokafka's internals, each for one purpose: `fetching` reads batches, and ingest's
+Two more modules use aiokafka's internals, each for one purpose: `skipping_fetcher` reads batches, and ingest's
 `single_copy_producer` writes them (docs/adr/0018). `tests/unit/test_private_names.py` has the list.
 """
 # aiokafka ships no types, and its internals are the subject of this module:
@@ -36,7 +36,7 @@ def leader(consumer: AIOKafkaConsumer, partition: Partition) -> int | None:
 
 
 async def partition_numbers(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    """The numbers of the topic's partitions, looked up if need be: `partitions_for_topic` knows subscribed topics only."""
+    """The topic's partition numbers, from the broker if needed: `partitions_for_topic` knows only subscribed topics."""
     return sorted(await consumer._client._wait_on_metadata(topic))
 
 
@@ -44,14 +44,14 @@ async def partition_numbers(consumer: AIOKafkaConsumer, topic: str) -> list[int]
 
 
 def connections(consumer: AIOKafkaConsumer) -> Sequence[object]:
-    """The table of leaders and every live connection: while all of these are the same objects, no connection is new."""
+    """The leader table and all live connections; while these are the same objects, no leader or connection has changed."""
     client: Any = consumer._client
     live = [connection for _, connection in client._conns.items() if connection.connected()]
     return [client.cluster._partitions, *live]
 
 
 def connection_to_leader(consumer: AIOKafkaConsumer, partition: Partition) -> object | None:
-    """The live connection to the partition's leader, over which its records come; None if there is none."""
+    """The live connection to the partition's leader, over which its records are fetched; None if there is none."""
     client: Any = consumer._client
     wanted = leader(consumer, partition)
     for (node_id, _), connection in client._conns.items():
@@ -69,22 +69,22 @@ def is_rebalancing(consumer: AIOKafkaConsumer) -> bool:
 
 
 def reset_fetch_count(consumer: AIOKafkaConsumer) -> None:
-    """To be called where `getmany` raised or was cancelled.
+    """Must be called when `getmany` raised or was cancelled.
 
-    It counts the calls under way and leaves the count raised then. aiokafka would take this consumer for one that is reading for
-    ever, and `max_poll_interval_ms` would have no effect.
+    `getmany` counts running calls and does not decrement the count then. aiokafka would believe that this consumer is
+    always reading, and `max_poll_interval_ms` would have no effect.
     """
     consumer._subscription._fetch_count = 0
 
 
 def generation(consumer: AIOKafkaConsumer) -> int:
-    """The group's generation that this consumer is a member of; below 0: it is no member at present."""
+    """The group generation of this consumer's membership; below 0 while it is not a member."""
     coordinator: Any = consumer._coordinator
     return coordinator.generation
 
 
 def on_heartbeat(consumer: AIOKafkaConsumer, answered: Callable[[], None]) -> None:
-    """Calls `answered` after each heartbeat that the group's coordinator has answered."""
+    """Calls `answered` after each heartbeat that the group coordinator answers without an error."""
     coordinator: Any = consumer._coordinator
     heartbeat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
 
@@ -98,12 +98,12 @@ def on_heartbeat(consumer: AIOKafkaConsumer, answered: Callable[[], None]) -> No
 
 
 def has_ended(consumer: Any) -> bool:
-    """Whether a task inside a group's consumer has ended: then it gives no more records, and raises nothing."""
+    """Whether one of the consumer's internal tasks has ended: it then returns no more records, and raises nothing."""
     return consumer._coordinator._coordination_task.done() or consumer._fetcher._fetch_task.done()
 
 
 def sticky_assignor() -> type[StickyPartitionAssignor]:
-    """A class for one member. aiokafka keeps the assignor's state on the class: two members of a process would share it."""
+    """An assignor class for one member: aiokafka keeps state on the class, which two members in a process would share."""
 
     class MemberAssignor(StickyPartitionAssignor):
         member_assignment = None
@@ -117,7 +117,7 @@ def sticky_assignor() -> type[StickyPartitionAssignor]:
 
 
 async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Closes a consumer whose `stop` did not end in time: its tasks first, then its sockets."""
+    """Closes a consumer whose `stop` did not finish in time: first its tasks, then its connections."""
     coordinator, fetcher = consumer._coordinator, consumer._fetcher
     for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
         task: Any = getattr(coordinator, name, None)
@@ -131,13 +131,13 @@ async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:
 
 
 async def abandon_producer(producer: AIOKafkaProducer) -> None:
-    """Closes a producer without waiting for the records that it still holds: their senders get `ProducerClosed`."""
+    """Closes a producer without waiting for its unsent records; their futures fail with `ProducerClosed`."""
     accumulator: Any = producer._message_accumulator
     accumulator.fail_all(kafka.ProducerClosed())
     try:
         is_stopped = await close_within_timeout(producer.stop())
-    except Exception as error:  # noqa: BLE001  # whatever ended its sending task comes out here, and no one needs it any more
-        log.warning("producer was broken", why=repr(error))
+    except Exception as error:  # noqa: BLE001  # `stop` raises whatever ended the sender task; the producer is discarded
+        log.warning("producer closed after an internal error", why=repr(error))
         is_stopped = False
     if not is_stopped:
         sender: Any = producer._sender

@@ -1,6 +1,6 @@
-"""What a reader remembers of a log, so that it notices when the log is another one: it lost its tail, or was made anew.
+"""Marks of records that were read, to detect that a log was truncated or its topic recreated.
 
-An offset alone does not tell: a log that lost its tail grows again, and gives the same offsets to other records.
+An offset alone is not enough: a truncated log grows again, and gives the same offsets to other records.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import cast
 
 MARK_AGES_US = tuple(seconds * 1_000_000 for seconds in (15, 45, 135, 405, 1215))
-"""A ladder keeps one mark of each of these ages at most, by the log's time. A system that writes to its disk every
-half minute loses half a minute; a replica that was elected though it was behind may lose more."""
+"""Age classes; at most one mark of each is kept, by append time. A host that flushes its disk every half minute loses
+half a minute; an out-of-sync replica that was elected leader may lose more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a record is known by: its offset, the broker's clock at its append, its `ce_id` (empty if it has none)."""
+    """Identifies a record: its offset, its append time by the broker's clock, its `ce_id` (empty if it has none)."""
 
     offset: int
     append_us: int
@@ -22,7 +22,7 @@ class Mark:
 
 
 def add_mark(marks: Sequence[Mark], new: Mark) -> tuple[Mark, ...]:
-    """The ladder (newest first) with a newer mark on top. Of the others, the oldest of each age stays, and none too old."""
+    """`new`, then the oldest of `marks` (newest first) of each age class; marks older than the last class are dropped."""
     kept: dict[int, Mark] = {}
     for mark in marks:
         age_us = new.append_us - mark.append_us
@@ -33,12 +33,12 @@ def add_mark(marks: Sequence[Mark], new: Mark) -> tuple[Mark, ...]:
 
 
 def encode_marks(marks: Iterable[Mark]) -> list[list[int | str]]:
-    """As JSON holds it: `[offset, append_us, id]` each."""
+    """For JSON: `[offset, append_us, id]` each."""
     return [[mark.offset, mark.append_us, mark.id] for mark in marks]
 
 
 def decode_marks(found: object) -> tuple[Mark, ...]:
-    """The inverse of `dumped`; what is no mark is left out."""
+    """The inverse of `encode_marks`; invalid entries are left out."""
     if not isinstance(found, list):
         return ()
     return tuple(mark for one in cast("list[object]", found) if (mark := _decode_mark(one)) is not None)

@@ -1,4 +1,4 @@
-"""Questions to the broker about offsets: what groups have committed, where partitions begin and end."""
+"""Queries about offsets: commits of groups, beginnings and ends of partitions; opening consumers."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 def to_record(raw: "ConsumerRecord[bytes | None, bytes | None] | OffsetGap") -> Record:
-    """A record of ours from one of aiokafka's, or from what the fetcher could not read."""
+    """Converts aiokafka's record, or a gap that the fetcher could not read, to `Record`."""
     if isinstance(raw, OffsetGap):
         return _gap_record(raw)
     headers = tuple(raw.headers)
@@ -59,18 +59,18 @@ def _gap_record(gap: OffsetGap) -> Record:
 
 
 def to_topic_partitions(partitions: Iterable[Partition]) -> list[TopicPartition]:
-    """The partitions as aiokafka names them."""
+    """Converts to aiokafka's type."""
     return [TopicPartition(topic, number) for topic, number in partitions]
 
 
 async def committed(
     admin: AIOKafkaAdminClient, group: str, partitions: Iterable[Partition], timeout_s: float
 ) -> dict[Partition, Committed | None]:
-    """What the group has committed, text included; None where it never has.
+    """The group's commits with their metadata; None where it never committed.
 
     Raises:
-        Retriable: no answer, or none about a partition that was asked for (a coordinator that is still loading
-            answers without them; to take that for "never committed" would read everything again).
+        Retriable: no answer, or a partition is missing in it (a coordinator that is still loading leaves them out;
+            to treat that as "never committed" would read everything again).
     """
     wanted = list(partitions)
     if not wanted:
@@ -89,7 +89,7 @@ async def _list_committed(
 ) -> dict[TopicPartition, Committed | None]:
     try:
         listed = await admin.list_consumer_group_offsets(group, partitions=to_topic_partitions(partitions))
-    except AttributeError as error:  # its own way to fail on an answer with an error inside
+    except AttributeError as error:  # what aiokafka raises for a response that contains an error code
         raise Retriable(f"reading the commits of {group}: an error for one of the partitions") from error
     return {key: None if value.offset < 0 else Committed(value.offset, value.metadata) for key, value in listed.items()}
 
@@ -97,8 +97,8 @@ async def _list_committed(
 async def beginning_offsets(
     consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
 ) -> dict[Partition, int]:
-    """The first offset that each partition still has. Raises Retriable."""
-    with translate_errors("looking up the partitions' beginnings"):
+    """The first offset of each partition's log. Raises Retriable."""
+    with translate_errors("requesting the beginning offsets"):
         async with asyncio.timeout(timeout_s):
             found = await consumer.beginning_offsets(to_topic_partitions(partitions))
     return {Partition(key.topic, key.partition): offset for key, offset in found.items()}
@@ -108,7 +108,7 @@ async def end_offsets(
     consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
 ) -> dict[Partition, int]:
     """The offset that each partition's next record will get. Raises Retriable."""
-    with translate_errors("looking up the partitions' ends"):
+    with translate_errors("requesting the end offsets"):
         async with asyncio.timeout(timeout_s):
             found = await consumer.end_offsets(to_topic_partitions(partitions))
     return {Partition(key.topic, key.partition): offset for key, offset in found.items()}
@@ -117,10 +117,10 @@ async def end_offsets(
 async def available_end_offsets(
     consumer: AIOKafkaConsumer, partitions: Iterable[Partition], timeout_s: float
 ) -> dict[Partition, int]:
-    """`ends` of the partitions whose leader answers; one that is away costs its own ones alone.
+    """`end_offsets`, requested per leader: partitions whose leader does not answer are left out.
 
     Raises:
-        Retriable: none answers.
+        Retriable: no leader answers.
     """
     by_leader: defaultdict[int | None, list[Partition]] = defaultdict(list)
     for partition in partitions:
@@ -145,13 +145,13 @@ async def available_end_offsets(
 
 @asynccontextmanager
 async def open_consumer(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> AsyncGenerator[AIOKafkaConsumer]:
-    """A started consumer for the length of the block, which leaves its group at the end.
+    """A started consumer for the duration of the block, which leaves its group at the end.
 
-    It passes over batches that cannot be read (`fetching`), unless `settings` say that it shall not.
+    It skips unreadable batches (`skipping_fetcher`) if `settings.skip_unreadable`.
 
     Raises:
         Retriable: the broker cannot be reached.
-        Fatal: it refuses us.
+        Fatal: authentication failed, or the server's certificate is not accepted.
     """
     try:
         with translate_errors("connecting to Kafka"):
@@ -172,7 +172,7 @@ async def require_topics(consumer: AIOKafkaConsumer, topics: Iterable[str], time
             known = await consumer.topics()
     missing = sorted(set(topics) - set(known))
     if missing:
-        raise Retriable(f"no topic {', '.join(missing)}: run districam-topics apply")
+        raise Retriable(f"topics missing: {', '.join(missing)}; run districam-topics apply")
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str, timeout_s: float) -> list[Partition]:

@@ -1,8 +1,8 @@
-"""The door to Kafka for writing: returns when the record is acknowledged by all in-sync replicas.
+"""Publishes records to Kafka; returns when all in-sync replicas have acknowledged (`acks=all`).
 
-aiokafka retries within the deadline. After it the caller repeats; a repeat of the same message waits for the first
-sending if that is still under way, so nothing is queued twice. Sending again until acknowledged keeps the order of a
-sequential sender; repeats are possible, and readers drop them.
+aiokafka retries within the deadline. After it, the caller repeats; a repeat of the same message awaits the first send
+if that is still in flight, so nothing is queued twice. Repeating until acknowledged keeps the order of a sequential
+sender; duplicates are possible, and consumers drop them.
 """
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -30,17 +30,17 @@ log = structlog.get_logger()
 _MAX_BATCH_BYTES = 1 << 20
 _LINGER_MS = 5
 _LOG_APPEND_TIME = 1
-"""`timestamp_type` of a record that the broker has given its time (Kafka protocol, record batch attributes)."""
+"""`timestamp_type` of records with the broker's append time (Kafka protocol, record batch attributes)."""
 _BATCH_OVERHEAD_BYTES = 1024
-"""What a record batch adds to key, value and headers, with room to spare."""
+"""Upper bound of what a record batch adds to key, value and headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Where the record lies. `append_us` is the broker's clock at the append, by the millisecond (LogAppendTime).
+    """Position and append time of a published record; `append_us` has millisecond resolution (LogAppendTime).
 
-    `offset` is -1 when the broker knows the record as a repeat but not where it lies. `broker` is the id of the broker whose
-    clock `append_us` is; None where it is none's: of such a repeat, or in a topic that keeps the producer's times.
+    `offset` is -1 if the broker recognised a duplicate but not its offset. `broker` is the id of the broker whose clock
+    gave `append_us`; None for such a duplicate, and in a topic with the producer's timestamps (CreateTime).
     """
 
     partition: int
@@ -50,7 +50,7 @@ class Ack:
 
 
 class Publisher:
-    """One for all tasks of a process. Connects at the first use, and again after trouble."""
+    """Publishes for all tasks of a process. Connects at the first use, and replaces its producer after errors."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Publisher:
     async def open(
         cls, settings: KafkaSettings, client_id: str, producer_type: type[AIOKafkaProducer] = AIOKafkaProducer
     ) -> AsyncGenerator["Publisher"]:
-        """A publisher for the length of the block; does not need the broker yet. It sends by a `producer_type`."""
+        """A publisher for the duration of the block; connects later. `producer_type`: the producer class to use."""
         publisher = cls(settings, client_id, producer_type)
         try:
             yield publisher
@@ -78,12 +78,12 @@ class Publisher:
             await publisher._discard_producer(publisher._producer)
 
     async def publish(self, topic: str, message: Message, *, partition: int | None = None) -> Ack:
-        """Sends one record; returns once it is acknowledged. `partition` defaults to the key's.
+        """Sends one record; returns once it is acknowledged. `partition` defaults to `partition_of` the key.
 
         Raises:
             Retriable: not acknowledged in time; publish the same message again.
-            Rejected: never will be (too large).
-            Fatal: the broker refuses us.
+            Rejected: too large for the broker.
+            Fatal: the broker rejected the authentication.
         """
         self._check_size(topic, message)
         producer: AIOKafkaProducer | None = None
@@ -105,10 +105,10 @@ class Publisher:
         )
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions the topic has.
+        """The number of partitions of the topic.
 
         Raises:
-            Retriable: unknown, as yet.
+            Retriable: the broker does not answer, or the topic does not exist.
         """
         with translate_errors(f"looking up {topic}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
@@ -116,7 +116,7 @@ class Publisher:
                 return len(await producer.partitions_for(topic))
 
     async def leaders(self, topic: str) -> dict[int, int]:
-        """The broker that leads each partition of the topic, as far as it has one. Raises Retriable."""
+        """Partition number → id of its leader; partitions without a leader are left out. Raises Retriable."""
         with translate_errors(f"looking up {topic}"):
             async with asyncio.timeout(self._settings.request_timeout_s):
                 producer = await self._connected_producer()
@@ -128,7 +128,7 @@ class Publisher:
         headers = sum(len(name) + len(value) + 10 for name, value in message.headers)
         size = len(message.key) + len(message.value) + headers + _BATCH_OVERHEAD_BYTES
         if size > self._settings.max_request_bytes:
-            raise Rejected(f"publishing to {topic}: {size} bytes exceed kafka.max_request_bytes")
+            raise Rejected(f"publishing to {topic}: {size} bytes exceed DISTRICAM_KAFKA__MAX_REQUEST_BYTES")
 
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, message: Message, partition: int | None
@@ -152,7 +152,7 @@ class Publisher:
         def settle(done: asyncio.Future[RecordMetadata]) -> None:
             del self._in_flight[id(message)]
             if not done.cancelled():
-                done.exception()  # taken note of, also when nobody waits any more
+                done.exception()  # marks the exception as retrieved, also if no task awaits the future any more
 
         future.add_done_callback(settle)
         return future
@@ -185,7 +185,7 @@ class Publisher:
         )
 
     async def _discard_producer(self, producer: AIOKafkaProducer | None) -> None:
-        """Lets go of the producer, if nobody else has yet; what it holds fails, and its senders repeat it."""
+        """Closes the producer unless already replaced; its unsent records fail, and their senders publish them again."""
         async with self._lock:
             if producer is None or producer is not self._producer:
                 return
@@ -205,10 +205,10 @@ def _leader(producer: AIOKafkaProducer, topic: str, partition: int) -> int | Non
 
 
 def _needs_new_producer(cause: BaseException | None) -> bool:
-    """Whether the producer itself is spoilt: its sequence numbers, its epoch or its sending task.
+    """Whether the producer cannot recover: its sequence numbers, its epoch or its sender task are broken.
 
-    An idempotent producer does not get over a lost sequence number by itself (aiokafka #1017); a plain broker or
-    network fault it does.
+    An idempotent producer does not recover from a lost sequence number (aiokafka #1017); it does recover from ordinary
+    broker and network errors.
     """
     if not isinstance(cause, kafka.KafkaError) or isinstance(cause, kafka.KafkaTimeoutError):
         return False

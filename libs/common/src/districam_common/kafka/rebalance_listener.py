@@ -1,4 +1,4 @@
-"""How a member takes part in its group: aiokafka's callbacks in our types, and who gets which partition."""
+"""The aiokafka consumer of a group member: its arguments, and its rebalance callbacks in our types."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false
 
@@ -19,7 +19,7 @@ PartitionsCallback = Callable[[frozenset[Partition]], Awaitable[None]]
 
 
 class RebalanceListener(ConsumerRebalanceListener):
-    """aiokafka's callbacks, in our types."""
+    """Passes aiokafka's rebalance callbacks on, with partitions in our type."""
 
     def __init__(self, on_revoked: PartitionsCallback, on_assigned: PartitionsCallback) -> None:
         self._on_revoked = on_revoked
@@ -39,7 +39,7 @@ class RebalanceListener(ConsumerRebalanceListener):
 def create_consumer(
     settings: KafkaSettings, group: str, client_id: str, max_partition_fetch_bytes: int
 ) -> AIOKafkaConsumer:
-    """What a member reads with; not started. It commits and resets nothing by itself."""
+    """An `AIOKafkaConsumer` for a group member, not started; without auto commit and offset reset."""
     session_ms = int(settings.session_timeout_s * 1000)
     return AIOKafkaConsumer(
         **client_arguments(settings, client_id),

@@ -1,9 +1,8 @@
-"""What a fetch brought, batch by batch. A batch that cannot be read costs itself alone, and is told where it lies.
+"""Decodes the record batches of a fetch response. An unreadable batch is skipped alone, and reported with its offsets.
 
-Every offset comes out once: in a record, or in a `Missing` where no record of ours lies. So readers' positions are dense.
-The format is Kafka's record batch of version 2 (Kafka documentation, Message Format). On our topics offsets are dense as
-well: nothing is compacted. Only control batches of a transactional producer, which is none of ours, take offsets of
-their own.
+Every offset is returned once: as a record, or within an `OffsetGap`; so readers' positions have no holes. The format is
+Kafka's record batch, version 2 (Kafka documentation, Message Format). On our topics offsets are contiguous: nothing is
+compacted, and only control batches of transactional producers, which we do not use, take offsets without records.
 """
 # aiokafka's record batches are compiled and have few types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -18,24 +17,26 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 _HAS_CRC32C = google_crc32c.implementation == "c"
-"""The compiled one computes the checksum by the processor's own instruction, ten times as fast as aiokafka. If there is no
-wheel for this machine, aiokafka's is faster than google-crc32c's Python."""
+"""The C implementation uses the processor's CRC instruction, ten times as fast as aiokafka. Without a wheel for this
+machine, aiokafka is faster than google-crc32c's Python implementation."""
 
 MAX_ATTEMPTS = 4
-"""A batch counts as unreadable when it could not be read so often: a bit that flipped on its way to us is fetched anew,
-and each of three replicas is asked."""
+"""Failed reads after which a batch counts as unreadable: enough to fetch again after a bit error in transit, and from
+each of three replicas."""
 
 _BATCH_HEADER = struct.Struct(">qiib")
-"""Base offset, length of what follows these two, leader epoch, magic. No checksum protects them."""
+"""baseOffset, batchLength (of what follows it), partitionLeaderEpoch, magic. The CRC does not cover them."""
 _LENGTH_FIELD_END, _MAGIC, _CRC, _CRC_END = 12, 2, 17, 21
+"""End of batchLength; the magic of version 2; begin and end of crc, which covers everything after it."""
 _LAST_DELTA, _COUNT, _HEADER = 23, 57, 61
+"""Positions of lastOffsetDelta and of the number of records; size of the header before the records."""
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetGap:
-    """Offsets from `offset` to before `next_offset` that hold no record that can be read.
+    """Offsets [offset, next_offset) without a readable record.
 
-    `is_lost`: records may have lain there; if not, it is a transaction's control batch.
+    `is_lost`: there may have been records; if False, the offsets are a control batch's or compacted.
     """
 
     topic: str
@@ -48,14 +49,14 @@ class OffsetGap:
 
 @dataclass(slots=True)
 class ReadFailure:
-    """What cannot be read from `start` on, until something is read again.
+    """Failed reads of a partition at `start` and the offsets after it.
 
     Attributes:
-        fetch_offset: where the next fetch goes on, `start` until the trouble is certain.
-        attempts: how often reading at `fetch_offset`, or before it, has failed.
-        why: what failed first.
-        probed_to: up to which offset behind `fetch_offset` the broker was found unable to read.
-        may_recover: the broker may recover: only a batch that can be read proves that it will not.
+        fetch_offset: offset of the next fetch; `start` until the failure is certain.
+        attempts: number of failed reads at `fetch_offset` and before it.
+        why: the first failure.
+        probed_to: last offset after `fetch_offset` that the broker was found unable to read.
+        may_recover: the broker may recover, so only a readable batch after it proves that these offsets are lost.
     """
 
     start: int
@@ -70,7 +71,7 @@ class ReadFailure:
         return self.attempts >= MAX_ATTEMPTS
 
     def record_failure(self, why: str) -> bool:
-        """Notes one more failure; whether that is enough to pass over it."""
+        """Counts a failure; returns whether there have been enough to skip the offsets."""
         self.why = self.why or why
         self.attempts += 1
         return self.is_certain
@@ -78,17 +79,17 @@ class ReadFailure:
 
 @dataclass(slots=True)
 class ReadFailures:
-    """Those of one consumer; a partition has one at most."""
+    """The read failures of one consumer, at most one per partition."""
 
     by_partition: dict[TopicPartition, ReadFailure] = field(default_factory=dict[TopicPartition, ReadFailure])
 
     def get(self, key: TopicPartition, position: int) -> ReadFailure | None:
-        """The trouble, if reading has not been sent elsewhere meanwhile."""
+        """The partition's failure; None if there is none, or the position was sought elsewhere since."""
         failure = self.by_partition.get(key)
         return failure if failure is not None and failure.fetch_offset == position else None
 
     def record_failure(self, key: TopicPartition, position: int, why: str) -> ReadFailure | None:
-        """Notes that reading at `position` failed. The trouble, once it is certain."""
+        """Counts a failed read at `position`; returns the failure if it is certain by now, else None."""
         failure = self.get(key, position)
         if failure is None:
             failure = self.by_partition[key] = ReadFailure(position, position)
@@ -100,7 +101,7 @@ class ReadFailures:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A whole batch. A control batch has no records of its own."""
+    """A decoded batch; `records` is empty for a control batch."""
 
     offset: int
     next_offset: int
@@ -109,18 +110,18 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _UnreadableBatch:
-    """A batch that cannot be read, and the offset behind it by its own word, which need not be true."""
+    """A batch that cannot be read; `next_offset` is what its own header claims, which may be wrong."""
 
     why: str
     next_offset: int | None = None
 
 
 class BatchReader:
-    """The answer for one partition, as an iterator of `ConsumerRecord` and `Missing`. Stands for aiokafka's `PartitionRecords`.
+    """Iterates over a partition's fetch response as `ConsumerRecord` and `OffsetGap`; replaces aiokafka's `PartitionRecords`.
 
     Args:
-        data: batches from the one that holds `position` on; the last may be cut short.
-        end: the partition's end, by the same answer.
+        data: batches, beginning with the one that contains `position`; the last may be incomplete.
+        end: the partition's high watermark in the same response.
     """
 
     def __init__(self, key: TopicPartition, data: bytes, position: int, end: int, failures: ReadFailures) -> None:
@@ -148,14 +149,14 @@ class BatchReader:
                 unreadable = None
                 yield from self._records_of(read)
         if unreadable is None and self.next_fetch_offset == begun:
-            unreadable = _UnreadableBatch("an answer that does not hold the offset asked for")
+            unreadable = _UnreadableBatch("the response does not contain the requested offset")
         if unreadable is not None:
             yield from self._skip_unreadable(unreadable)
 
     def _check_bounds(self, found: _Batch | _UnreadableBatch) -> _Batch | _UnreadableBatch:
-        """No checksum protects a batch's own offset."""
+        """Rejects a batch beyond the log's end: the CRC does not cover a batch's base offset."""
         if isinstance(found, _Batch) and found.next_offset > self._end:
-            return _UnreadableBatch(f"a batch says to be at offset {found.offset}, where the log has none")
+            return _UnreadableBatch(f"the batch's base offset {found.offset} is beyond the log's end")
         return found
 
     def _check_order(
@@ -164,18 +165,18 @@ class BatchReader:
         others: Sequence[_Batch | _UnreadableBatch],
         unreadable: _UnreadableBatch | None,
     ) -> _Batch | _UnreadableBatch:
-        """A batch that begins later than it should is believed only if the one before or the one behind agrees."""
+        """Accepts a batch that begins after the expected offset only if the batch before or after it is consistent."""
         if isinstance(found, _UnreadableBatch) or found.offset <= self.next_fetch_offset:
             return found
         if unreadable is not None and unreadable.next_offset == found.offset:
             return found
         following = next((other for other in others if isinstance(other, _Batch)), None)
         if following is None or following.offset < found.next_offset:
-            return _UnreadableBatch(f"a batch says to be at offset {found.offset}, out of order")
+            return _UnreadableBatch(f"the batch's base offset {found.offset} is out of order")
         return found
 
     def _close_gap(self, offset: int, unreadable: _UnreadableBatch | None) -> Generator[Any, None, bool]:
-        """A batch that can be read begins at `offset`: tells what is missing before it. False: to be fetched once more first."""
+        """Yields the gap before a readable batch at `offset`. Returns False if it must first be fetched again."""
         position = self.next_fetch_offset
         failure = self._failures.get(self._key, position)
         if offset > position:
@@ -189,7 +190,7 @@ class BatchReader:
         return True
 
     def _skip_unreadable(self, unreadable: _UnreadableBatch) -> Generator[Any]:
-        """Nothing readable follows in this answer: the next fetch goes on behind what is broken, once that is certain."""
+        """Handles an unreadable end of the response: once that is certain, the next fetch begins after it."""
         position = self.next_fetch_offset
         failure = self._failures.record_failure(self._key, position, unreadable.why)
         if failure is None:
@@ -207,7 +208,7 @@ class BatchReader:
         return OffsetGap(self._key.topic, self._key.partition, failure.start, until, failure.why)
 
     def _records_of(self, read: _Batch) -> Generator[Any]:
-        """The batch's records. Offsets without one, which nothing but compaction leaves, lose nothing."""
+        """Yields the batch's records. Offsets without a record come from compaction; nothing is lost there."""
         for record in read.records:
             if record.offset > self.next_fetch_offset:
                 yield self._empty_gap(record.offset, "compacted")
@@ -223,7 +224,7 @@ class BatchReader:
 
 
 class SingleGap:
-    """Stands where `Batches` do when there is something to tell and nothing to read."""
+    """Takes the place of a `BatchReader` for a response with a gap and no data."""
 
     def __init__(self, missing: OffsetGap) -> None:
         self.next_fetch_offset = missing.next_offset
@@ -237,35 +238,35 @@ class SingleGap:
 
 
 def _decode_batches(data: bytes) -> Iterator[_Batch | _UnreadableBatch]:
-    """Each batch of the answer; none for a last one that is cut short."""
+    """Each batch of the response; an incomplete last one is left out."""
     view, at = memoryview(data), 0
     while at + _BATCH_HEADER.size <= len(data):
         _, length, _, magic = _BATCH_HEADER.unpack_from(data, at)
         end = at + _LENGTH_FIELD_END + length
         if length < _HEADER - _LENGTH_FIELD_END or (end > len(data) and at == 0):
-            yield _UnreadableBatch(f"a batch says to be {length} bytes long")
-            return  # where the next one begins is not known
+            yield _UnreadableBatch(f"the batch's length field is {length}")
+            return  # the next batch's position is unknown
         if end > len(data):
             return
         if magic == _MAGIC:
             yield _decode_batch(view[at:end])
         else:
-            yield _UnreadableBatch(f"a batch of format {magic}")
+            yield _UnreadableBatch(f"the batch's magic is {magic}")
         at = end
     if at == 0 and data:
-        yield _UnreadableBatch("half a batch")
+        yield _UnreadableBatch("the batch is incomplete")
 
 
 def _decode_batch(batch: memoryview) -> _Batch | _UnreadableBatch:
     try:
         return _verified_batch(DefaultRecordBatch(batch), batch)
-    except Exception as error:  # noqa: BLE001  # codecs raise whatever they like, and none of it may end a reader
-        return _UnreadableBatch(f"a batch that cannot be unpacked: {error}", _claimed_end(batch))
+    except Exception as error:  # noqa: BLE001  # decompressors raise any type of error, and none may end the reader
+        return _UnreadableBatch(f"the batch cannot be decoded: {error}", _claimed_end(batch))
 
 
 def _verified_batch(found: Any, batch: memoryview) -> _Batch | _UnreadableBatch:
     if not _has_valid_crc(found, batch):
-        return _UnreadableBatch("a batch whose checksum is not that of its content", _claimed_end(batch))
+        return _UnreadableBatch("the batch's checksum (CRC-32C) does not match", _claimed_end(batch))
     return _Batch(found.base_offset, found.next_offset, [] if found.is_control_batch else list(found))
 
 
@@ -276,7 +277,7 @@ def _has_valid_crc(found: Any, batch: memoryview) -> bool:
 
 
 def _claimed_end(batch: memoryview) -> int | None:
-    """The offset behind the batch, if two fields of it agree on how many records it has."""
+    """The next offset that the header claims; None if lastOffsetDelta and the number of records disagree."""
     (offset,) = struct.unpack_from(">q", batch, 0)
     (last,) = struct.unpack_from(">i", batch, _LAST_DELTA)
     (count,) = struct.unpack_from(">i", batch, _COUNT)

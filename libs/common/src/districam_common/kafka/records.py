@@ -1,4 +1,4 @@
-"""What the log gives: partitions, records, commits."""
+"""Partitions, records, commits, and the errors of reading them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as it lies in the log; `append_us` is the broker's clock at the append, by the millisecond.
+    """A record of a log; `append_us` is its append time by the broker's clock, with millisecond resolution.
 
-    If `problem` is set, it stands for `count` offsets at which no record can be read, and says why; then it has no key, no
-    value, no headers, and `append_us` is 0. `is_lost`: records may have lain there. So each offset is in one `Record`.
+    With `problem`, it represents `count` offsets without a readable record, and says why; then it has no key, value or
+    headers, and `append_us` is 0. `is_lost`: there may have been records. So each offset is in exactly one `Record`.
     """
 
     topic: str
@@ -36,40 +36,40 @@ class Record:
 
     @property
     def next_offset(self) -> int:
-        """The offset behind it."""
+        """The offset after it."""
         return self.offset + self.count
 
     @property
     def key_text(self) -> str:
-        """The key for people: 200 characters at most, with U+FFFD for what is not UTF-8; empty if there is none."""
+        """The key for display: at most 200 characters, U+FFFD for bytes that are not UTF-8; empty if there is none."""
         return (self.key or b"").decode(errors="replace")[:200]
 
 
 def mark_of(record: Record) -> Mark:
-    """What the record is known by."""
+    """The mark that identifies the record."""
     name = next((value for header, value in record.headers if header == "ce_id"), None) or b""
     return Mark(record.offset, record.append_us, name.decode(errors="replace"))
 
 
 def last_mark(records: Sequence[Record]) -> Mark | None:
-    """Of the last of them that can be read; what cannot be is known by nothing."""
+    """The mark of the last readable record; None if there is none."""
     return next((mark_of(record) for record in reversed(records) if not record.problem), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The next offset to read, and the text committed with it."""
+    """The next offset to read, and the metadata text committed with it."""
 
     offset: int
     metadata: str
 
 
 class MembershipLost(Retriable):
-    """The client has given up inside: this member will never read again, another one may."""
+    """An internal task of the client has ended: this member can never read again; open a new one."""
 
 
 class OffsetOutOfRange(DistricamError):
-    """The log does not have these positions (any more), or not what was read before them: it lost its front or its tail.
+    """The log does not contain these positions, or not the records read before them: retention passed, or truncation.
 
     Raised by each poll until the partitions are sought.
     """
@@ -77,4 +77,4 @@ class OffsetOutOfRange(DistricamError):
     def __init__(self, partitions: Mapping[Partition, int]) -> None:
         self.partitions = dict(partitions)
         positions = ", ".join(f"{p.topic}-{p.number} at {offset}" for p, offset in partitions.items())
-        super().__init__(f"the log does not have {positions}")
+        super().__init__(f"the log does not contain {positions}")

@@ -1,10 +1,10 @@
-"""aiokafka's fetcher, which reads answers batch by batch (`fetched`) and goes on behind what nobody can read.
+"""A subclass of aiokafka's fetcher that decodes batch by batch (`record_batches`) and skips unreadable batches.
 
-Its own raises at a batch that cannot be read, and throws away what it had taken out for others; passes over an error
-that it does not know, and asks the same again for ever; and takes an answer that is empty for the end of the log. A batch
-that the leader of its partition cannot give whole is asked of the other replicas before it counts as unreadable.
+aiokafka's own fetcher raises at an unreadable batch and discards records of other partitions; it ignores unknown error
+codes and repeats the request forever; and it takes an empty response for the end of the log. Here, a batch that the
+partition's leader cannot return is requested from the other replicas before it counts as unreadable.
 """
-# aiokafka's fetcher is no public part of it (docs/adr/0018):
+# aiokafka's fetcher is not public API (docs/adr/0018):
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
@@ -27,24 +27,24 @@ require("aiokafka")
 log = structlog.get_logger()
 
 _MAX_EMPTY_RESPONSES = 3
-"""So many empty answers in a row, although the log goes on, before a partition is asked for alone. Fewer prove nothing:
-an answer has room for some partitions only."""
+"""Empty responses in a row, although the log continues, before a partition is requested alone. Fewer prove nothing: a
+response has space for some of the partitions only (`fetch_max_bytes`)."""
 _MAX_ERROR_S = 30.0
-"""A broker that fails in another way than by calling a batch corrupt may have a passing trouble of its own."""
+"""How long a broker may return an error other than a corrupt batch before it counts as a failed read: it may be temporary."""
 _MAX_PROBES = 64
-"""How many offsets are tried behind what cannot be read before others have their turn. The broker finds its way by an
-index, with an entry for each 4 KiB of batches by default: few are needed."""
+"""Offsets probed after an unreadable one in one go, before other partitions continue. The broker looks offsets up in an
+index with an entry per 4 KiB of batches by default, so few are needed."""
 _OPTIONS = (
     *("fetch_min_bytes", "fetch_max_bytes", "fetch_max_wait_ms", "max_partition_fetch_bytes"),
     *("retry_backoff_ms", "auto_offset_reset", "isolation_level"),
 )
-"""Arguments of aiokafka's fetcher that a consumer keeps as private attributes of the same names. Left out are those that
-`PatientFetcher` has no use for: deserializers, `check_crcs` and `client_rack`."""
+"""Arguments of aiokafka's fetcher that its consumer keeps as private attributes of the same names. `SkippingFetcher` does
+not use deserializers, `check_crcs` and `client_rack`."""
 _STALE_METADATA_ERRORS = (kafka.NotLeaderForPartitionError, kafka.UnknownTopicOrPartitionError)
 
 
 class SkippingFetcher(Fetcher):
-    """Stands for aiokafka's `Fetcher`; it knows isolation level `read_uncommitted` alone."""
+    """Replaces aiokafka's `Fetcher`; supports isolation level `read_uncommitted` only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._failures = ReadFailures()
@@ -53,7 +53,7 @@ class SkippingFetcher(Fetcher):
         super().__init__(*args, **kwargs)
 
     def _select_read_replica(self, tp: TopicPartition) -> int | None:
-        """The node to ask: the leader, or each replica in turn while it is not certain that a batch is unreadable."""
+        """The node to fetch from: the leader, or each in-sync replica in turn while a failure is not certain yet."""
         leader: int | None = self._client.cluster.leader_for_partition(tp)
         failure = self._failures.by_partition.get(tp)
         if failure is None or failure.is_certain or leader in {None, -1}:
@@ -63,7 +63,7 @@ class SkippingFetcher(Fetcher):
         return replicas[failure.attempts % len(replicas)]
 
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
-        """One request and what it brings. Gives whether there is anything to be had."""
+        """Sends one fetch request and handles its response; returns whether there is new data."""
         try:
             has_news, suspects = await self._fetch_once(assignment, node_id, request, is_alone=False)
             for key, position in suspects:
@@ -83,12 +83,12 @@ class SkippingFetcher(Fetcher):
         return has_news
 
     def _single_partition_request(self, key: TopicPartition, position: int) -> FetchRequest:
-        """Of a request for one partition the broker gives a batch at least, however large it is (KIP-74)."""
+        """To a request for one partition the broker returns at least one batch, however large it is (KIP-74)."""
         wanted = [(key.topic, [(key.partition, position, self._max_partition_fetch_bytes)])]
         return FetchRequest(0, 1, self._fetch_max_bytes, self._isolation_level, wanted)
 
     def _record_replica_failure(self, node_id: int, request: Any) -> None:
-        """A replica that does not answer had its turn."""
+        """Counts a replica that does not answer as a failed read, so that the next replica is tried."""
         for key in _requested_offsets(request):
             failure = self._failures.by_partition.get(key)
             if failure is not None and node_id != self._client.cluster.leader_for_partition(key):
@@ -97,7 +97,7 @@ class SkippingFetcher(Fetcher):
     async def _fetch_once(
         self, assignment: Any, node_id: int, request: Any, *, is_alone: bool
     ) -> tuple[bool, list[tuple[TopicPartition, int]]]:
-        """Whether anything came, and which partitions ought to have answered and did not, with their positions."""
+        """Returns whether there is new data, and the partitions (with positions) with repeated empty responses."""
         response = await self._client.send(node_id, request)
         if not assignment.active:
             return False, []
@@ -109,7 +109,7 @@ class SkippingFetcher(Fetcher):
                 key = TopicPartition(topic, number)
                 state = assignment.state_value(key)
                 if not state.has_valid_position or state.position != asked[key] or key in self._records:
-                    continue  # sought elsewhere meanwhile
+                    continue  # sought elsewhere since the request
                 if code:
                     refused |= self._handle_error(assignment, key, kafka.for_code(code), node_id)
                 elif self._handle_response(assignment, key, answer, is_alone=is_alone):
@@ -119,10 +119,10 @@ class SkippingFetcher(Fetcher):
             await asyncio.sleep(self._retry_backoff)
         return has_news, suspects
 
-    # ---- an answer
+    # ---- responses
 
     def _handle_response(self, assignment: Any, key: TopicPartition, answer: Any, *, is_alone: bool) -> bool:
-        """Takes an answer without an error. True: it is empty again although the log goes on."""
+        """Handles a response without an error code. Returns True if it is empty repeatedly although the log continues."""
         state, (end, stable, *_, data) = assignment.state_value(key), answer
         state.highwater, state.lso = end, stable
         self._repeated_errors.pop(key, None)
@@ -133,7 +133,7 @@ class SkippingFetcher(Fetcher):
         if not is_alone:
             self._empty_responses[key] = self._empty_responses.get(key, 0) + 1
             return self._empty_responses[key] >= _MAX_EMPTY_RESPONSES
-        self._failures.record_failure(key, state.position, "the broker has a record here, and gives none")
+        self._failures.record_failure(key, state.position, "the broker returns no record, although the log continues")
         return False
 
     def _accept_data(self, assignment: Any, key: TopicPartition, data: bytes | None, end: int) -> None:
@@ -143,7 +143,7 @@ class SkippingFetcher(Fetcher):
             self._store_result(assignment, key, BatchReader(key, data, position, end, self._failures))
         elif failure is not None:
             self._failures.clear(key)
-            if failure.start < position:  # the last of the log
+            if failure.start < position:  # the unreadable offsets are the last of the log
                 gap = OffsetGap(*key, failure.start, position, failure.why)
                 self._store_result(assignment, key, SingleGap(gap))
 
@@ -152,10 +152,10 @@ class SkippingFetcher(Fetcher):
             key, assignment=assignment, partition_records=records, backoff=self._prefetch_backoff
         )
 
-    # ---- what the broker itself cannot read
+    # ---- batches that the broker itself cannot read
 
     def _partitions_to_skip(self, assignment: Any, node_id: int) -> list[TopicPartition]:
-        """Partitions of this leader whose trouble is certain, and that still stand there."""
+        """Partitions led by this node whose read failure is certain and whose position has not moved."""
         return [
             key
             for key, failure in self._failures.by_partition.items()
@@ -168,7 +168,7 @@ class SkippingFetcher(Fetcher):
         ]
 
     async def _probe_next_readable(self, assignment: Any, node_id: int, key: TopicPartition) -> None:
-        """Tries one offset after another until the broker can read again, or the log ends; there the next fetch goes on."""
+        """Probes successive offsets until the broker returns data or the log ends; the next fetch continues there."""
         state, failure = assignment.state_value(key), self._failures.by_partition[key]
         for _ in range(_MAX_PROBES):
             offset = max(failure.probed_to, failure.fetch_offset) + 1
@@ -178,7 +178,7 @@ class SkippingFetcher(Fetcher):
             ((_, ((_, code, end, *answer),)),) = response.topics
             is_end = not code and offset >= end and not failure.may_recover
             if code and kafka.for_code(code) is kafka.OffsetOutOfRangeError:
-                failure.probed_to = failure.fetch_offset  # from the start once more: the log may have grown
+                failure.probed_to = failure.fetch_offset  # restart the probes: the log may have grown
                 return
             if (not code and answer[-1]) or is_end:
                 failure.fetch_offset = offset
@@ -186,17 +186,17 @@ class SkippingFetcher(Fetcher):
                 return
             failure.probed_to = offset
 
-    # ---- an error
+    # ---- error codes
 
     def _handle_error(self, assignment: Any, key: TopicPartition, kind: type[kafka.KafkaError], node: int) -> bool:
-        """Whether to wait before asking again."""
+        """Handles an error code; returns whether to wait before the next request."""
         state = assignment.state_value(key)
         if node != self._client.cluster.leader_for_partition(key):
             self._failures.record_failure(
                 key, state.position, ""
-            )  # a replica that is behind; the leader's answer counts
+            )  # a follower may lag behind; only the leader's error counts
         elif kind is kafka.CorruptRecordException:
-            self._failures.record_failure(key, state.position, "the broker cannot read the batch itself")
+            self._failures.record_failure(key, state.position, "the broker reports a corrupt batch")
         elif kind is kafka.OffsetOutOfRangeError:
             self._handle_offset_out_of_range(state, key)
         elif kind is kafka.TopicAuthorizationFailedError:
@@ -208,14 +208,14 @@ class SkippingFetcher(Fetcher):
         return True
 
     def _handle_unknown_error(self, state: Any, key: TopicPartition, why: str) -> None:
-        """An error that says nothing: told once, and looked behind if it lasts."""
+        """Logs any other error once; counts as a failed read if it lasts longer than `_MAX_ERROR_S`."""
         now_s = self._loop.time()
         what, position, since_s = self._repeated_errors.get(key, ("", -1, now_s))
         if (what, position) != (why, state.position):
             self._repeated_errors[key] = (why, state.position, now_s)
             log.warning("fetch refused", topic=key.topic, partition=key.partition, offset=state.position, why=why)
         elif now_s - since_s > _MAX_ERROR_S:
-            failure = self._failures.record_failure(key, state.position, f"the broker answers {why}")
+            failure = self._failures.record_failure(key, state.position, f"the broker returns {why}")
             if failure is not None:
                 failure.may_recover = True
 
@@ -231,7 +231,7 @@ class SkippingFetcher(Fetcher):
 
 
 def _requested_offsets(request: Any) -> dict[TopicPartition, int]:
-    """The positions that a request asks for."""
+    """The requested offset of each partition."""
     return {
         TopicPartition(topic, number): offset
         for topic, partitions in request.topics
@@ -240,10 +240,10 @@ def _requested_offsets(request: Any) -> dict[TopicPartition, int]:
 
 
 async def install(consumer: AIOKafkaConsumer) -> None:
-    """Puts a `PatientFetcher` in the place of the fetcher of this consumer: started, and without partitions so far.
+    """Replaces the fetcher of this consumer, which is started and has no partitions yet, by a `SkippingFetcher`.
 
-    aiokafka makes the fetcher in `start` and has no argument for its type. To replace it in one consumer leaves all others of the
-    process as they are; to replace the name in aiokafka's module would not.
+    aiokafka creates the fetcher in `start` and has no argument for its class. Replacing the instance affects this
+    consumer only; replacing the class in aiokafka's module would affect all consumers of the process.
     """
     original: Any = consumer._fetcher
     await original.close()

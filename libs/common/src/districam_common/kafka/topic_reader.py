@@ -1,4 +1,4 @@
-"""Whole topics, read without a group: by those who follow `cameras`, by commands, by tests."""
+"""Reads whole topics without a consumer group: the topic `cameras`, commands, tests."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -17,7 +17,7 @@ from districam_common.runtime.settings import KafkaSettings
 
 
 class TopicReader:
-    """Reads whole topics without a group. If a log turns out to be another one than what was read, it must be read anew."""
+    """Reads whole topics without a group. If a log turns out to be truncated, it must be read again from the beginning."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class TopicReader:
         starts: Mapping[Partition, int] | None = None,
         client_id: str = "districam-reader",
     ) -> AsyncGenerator["TopicReader"]:
-        """Stands at the topics' beginnings, or at `starts` where given. Raises Retriable, Fatal."""
+        """A reader positioned at the topics' beginnings, or at `starts` where given. Raises Retriable, Fatal."""
         timeout_s = settings.request_timeout_s
 
         def lookup(asked: Mapping[Partition, int]) -> Awaitable[Mapping[Partition, Record | None]]:
@@ -70,27 +70,27 @@ class TopicReader:
         self._consumer.seek(TopicPartition(*partition), offset)
 
     async def end_offsets(self) -> dict[Partition, int]:
-        """Asked of the broker now. Raises Retriable."""
+        """The offset that each partition's next record will get, requested from the broker. Raises Retriable."""
         return await offsets.end_offsets(self._consumer, self._partitions, self._timeout_s)
 
     async def read_all(self) -> list[Record]:
-        """All that `batches` gives; by partition, in order. Raises as it does."""
+        """All records of `batches`, by partition, in order. Raises as `batches` does."""
         found: dict[Partition, list[Record]] = {partition: [] for partition in self._partitions}
         async for some in self.batches():
             found[Partition(some[0].topic, some[0].partition)] += some
         return [record for partition in self._partitions for record in found[partition]]
 
     async def batches(self) -> AsyncGenerator[list[Record]]:
-        """What lies between the position and the ends as they are now; some of one partition at a time, each in its order.
+        """Yields the records from the position to the current ends; each list is of one partition, in order.
 
         Raises:
-            Retriable: the broker gave nothing for `request_timeout_s`; or the log is not the one that was read, and must be
-                read anew.
+            Retriable: no records for `request_timeout_s`; or the log was truncated, and must be read again from the
+                beginning.
         """
         goal = await self.end_offsets()
         for partition, position in self._positions.items():
             if goal[partition] < position:
-                raise Retriable(f"reading: {partition} ends at {goal[partition]}, and was read up to {position}")
+                raise Retriable(f"reading: {partition} ends at {goal[partition]}, but was read up to {position}")
         await self._require_not_truncated()
         while any(self._positions[partition] < goal[partition] for partition in self._partitions):
             for partition, some in (await self._poll()).items():
@@ -100,11 +100,11 @@ class TopicReader:
                 yield some
 
     async def _poll(self) -> dict[Partition, list[Record]]:
-        """The next records. Those of a partition that do not begin where its reading stands are not taken."""
+        """The next records; those that do not begin at the partition's position are dropped and fetched again."""
         with translate_errors("reading"):
             got = await self._consumer.getmany(timeout_ms=int(self._timeout_s * 1000))
         if not got:
-            raise Retriable(f"reading: nothing came within {self._timeout_s} s")
+            raise Retriable(f"reading: no records within {self._timeout_s} s")
         return {
             partition: [offsets.to_record(raw) for raw in some]
             for key, some in got.items()
@@ -112,9 +112,9 @@ class TopicReader:
         }
 
     async def _require_not_truncated(self) -> None:
-        """That the logs hold what was last read of them; asked where something new was read, or a connection is new."""
+        """Raises Retriable if a log does not contain the record last read of it; checked after new reads and connections."""
         if torn := await self._truncation_detector.truncated_partitions(self._partitions, {}):
-            raise Retriable(f"reading: what was read of {min(torn)} is not there any more")
+            raise Retriable(f"reading: records read from {min(torn)} no longer exist; the log was truncated")
 
     def _is_next_offset(self, partition: Partition, offset: int) -> bool:
         if offset == self._positions[partition]:

@@ -1,4 +1,4 @@
-"""The topics, declared once; what a broker lacks of them; and making it so."""
+"""Declares the topics, compares them with the broker's, and creates and alters them."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -24,7 +24,7 @@ _TOPIC_CONFIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it ought to be. Keyed: a camera's records stay in order, so its partitions may never change."""
+    """A declared topic. `is_keyed`: partitions are chosen by key for order, so their number must never change."""
 
     name: str
     partitions: int
@@ -35,7 +35,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class ExistingTopic:
-    """A topic as the broker has it; `overrides` are the values that were set on the topic itself."""
+    """A topic on the broker; `overrides` are the configs set on the topic itself."""
 
     partitions: int
     replication_factor: int
@@ -45,11 +45,11 @@ class ExistingTopic:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done; `refusals` say why some of it will not be, and what to do instead."""
+    """The changes to make; `refusals` explain differences that are not changed, and what to do instead."""
 
     create: tuple[Topic, ...]
     alter: tuple[tuple[Topic, Mapping[str, tuple[str, str]]], ...]
-    """A topic and, for each value that differs, what it is and what it ought to be."""
+    """A topic and, for each config that differs, its current and its declared value."""
     refusals: tuple[str, ...]
 
     @property
@@ -99,7 +99,7 @@ def _ms(value: float, unit_ms: int) -> str:
 
 
 def plan(wanted: Sequence[Topic], found: Mapping[str, ExistingTopic]) -> Plan:
-    """What has to be done for `wanted` to be true."""
+    """The changes that make the topics in `found` equal to `wanted`."""
     missing = tuple(topic for topic in wanted if topic.name not in found)
     there = [topic for topic in wanted if topic.name in found]
     altered = [(topic, _differences(topic, found[topic.name])) for topic in there]
@@ -132,15 +132,15 @@ def _partitions_refusal(topic: Topic, found: ExistingTopic) -> str:
         return f"{topic.name}: has {found.partitions} partitions, not {topic.partitions}; delete it and apply again"
     return (
         f"{topic.name}: has {found.partitions} partitions, not {topic.partitions}. They are not changed: a camera's "
-        f"records would move to another partition, out of order, and its commits would be lost. Keep the figure "
+        f"records would move to another partition, out of order, and its commits would be lost. Keep the number "
         f"(DISTRICAM_TOPICS__PARTITIONS or _SMALL_PARTITIONS), or migrate: export the cameras (districam-cameras "
         f"export), stop ingest, wait until the recorder's lag is 0, stop everything, delete the topics, apply with the new "
-        f"figure, apply the cameras, start again; the index is rebuilt from the bucket"
+        f"number, apply the cameras, start again; the index is rebuilt from the bucket"
     )
 
 
 def format_plan(plan: Plan) -> list[str]:
-    """The plan for people, a line a change."""
+    """The plan as text, one line per change."""
     lines = [
         f"create {topic.name}: {topic.partitions} partitions, {topic.replication_factor} replicas, "
         + ", ".join(f"{key}={value}" for key, value in topic.configs.items())
@@ -152,18 +152,17 @@ def format_plan(plan: Plan) -> list[str]:
 
 
 def format_capacity(configs: Mapping[str, str]) -> str | None:
-    """Up to which rate a partition of a topic with these configs is kept for as long as `retention.ms` says.
+    """The bit rate up to which a partition with these configs keeps its records for `retention.ms`.
 
-    A partition that is filled faster reaches `retention.bytes` first, and its older records go earlier. None where
-    there is no such limit.
+    At a higher rate it reaches `retention.bytes` first, and records are deleted earlier. None without such a limit.
     """
     max_bytes, ms = int(configs.get("retention.bytes", "-1")), int(configs.get("retention.ms", "-1"))
     if max_bytes < 0 or ms <= 0:
         return None
     mbit_s = max_bytes * 8 / (ms / 1000) / 1e6
     return (
-        f"{max_bytes} bytes a partition are {ms / _HOUR_MS:g} h at {mbit_s:.1f} Mbit/s: {int(mbit_s // 4)} cameras of "
-        f"4 Mbit/s in the fullest; with more, records go earlier (docs/scale.md)"
+        f"{max_bytes} bytes per partition hold {ms / _HOUR_MS:g} h at {mbit_s:.1f} Mbit/s: {int(mbit_s // 4)} cameras of "
+        f"4 Mbit/s in the fullest partition; with more, records are deleted earlier (docs/scale.md)"
     )
 
 
@@ -173,8 +172,8 @@ def format_capacity(configs: Mapping[str, str]) -> str | None:
 async def describe_topics(
     admin: AIOKafkaAdminClient, wanted: Sequence[Topic], timeout_s: float
 ) -> dict[str, ExistingTopic]:
-    """Those of the topics that the broker has. Raises Retriable, Fatal."""
-    with translate_errors("looking at the topics"):
+    """The `wanted` topics that exist on the broker, by name. Raises Retriable, Fatal."""
+    with translate_errors("describing the topics"):
         async with asyncio.timeout(timeout_s):
             there = set(await admin.list_topics()) & {topic.name for topic in wanted}
             if not there:
@@ -193,7 +192,7 @@ async def describe_topics(
 
 
 async def _configs(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, dict[str, tuple[str, int]]]:
-    """For each topic: config → (value, source)."""
+    """Topic → config → (value, config_source)."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
     answers: list[Any] = list(await admin.describe_configs(resources))
     out: dict[str, dict[str, tuple[str, int]]] = {}
@@ -206,11 +205,11 @@ async def _configs(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[st
 
 
 async def apply(admin: AIOKafkaAdminClient, plan: Plan, found: Mapping[str, ExistingTopic], timeout_s: float) -> None:
-    """Creates and alters; leaves the refused alone.
+    """Creates and alters topics as planned; changes nothing that the plan refuses.
 
     Raises:
-        Retriable: the broker did not answer, or too few brokers are there for the replicas.
-        Fatal: it will not have it.
+        Retriable: the broker did not answer, or there are fewer brokers than replicas.
+        Fatal: the broker rejected a change.
     """
     with translate_errors("applying the topics"):
         async with asyncio.timeout(timeout_s):
@@ -228,12 +227,12 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic]) -> None:
         ]
     )
     for name, code, message in answer.topic_errors:
-        if code and kafka.for_code(code) is not kafka.TopicAlreadyExistsError:  # another apply beside us
+        if code and kafka.for_code(code) is not kafka.TopicAlreadyExistsError:  # created by a concurrent apply
             raise _refused(f"creating {name}", code, message)
 
 
 async def _alter(admin: AIOKafkaAdminClient, plan: Plan, found: Mapping[str, ExistingTopic]) -> None:
-    """AlterConfigs replaces all that was set on a topic: what an operator set beside ours is sent along."""
+    """AlterConfigs replaces all overrides of a topic, so the operator's other overrides are sent too."""
     if not plan.alter:
         return
     answers: list[Any] = await admin.alter_configs(
@@ -251,6 +250,6 @@ async def _alter(admin: AIOKafkaAdminClient, plan: Plan, found: Mapping[str, Exi
 def _refused(what: str, code: int, message: str | None) -> Retriable | Fatal:
     error = kafka.for_code(code)(message or "")
     if isinstance(error, kafka.InvalidReplicationFactorError):
-        return Retriable(f"{what}: {message} (fewer brokers than DISTRICAM_TOPICS__REPLICATION_FACTOR?)")
+        return Retriable(f"{what}: {message} (are there fewer brokers than DISTRICAM_TOPICS__REPLICATION_FACTOR?)")
     ours = translate_error(error, what)
     return ours if isinstance(ours, Retriable) and error.retriable else Fatal(str(ours))

@@ -1,8 +1,8 @@
-"""Whether the log that is read is still the one that was read: a tail may have been lost, and grown again.
+"""Detects that a log was truncated after it was read, even if it has grown again since.
 
-A log loses its tail only with its leader: that one stopped without having written everything to its disk, or another
-took over that did not have everything. Either way the connection to the leader is another one afterwards. So records
-that come over another connection are given out only once the last ones before them are known to be where they were.
+A log loses its tail only when its leader fails: it stopped before everything was on disk, or a replica without all
+records took over. Either way the connection to the leader is a new one afterwards. So records from a new connection
+are returned only after the last records before them have been verified.
 """
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -23,18 +23,18 @@ from districam_common.kafka.records import Partition, Record, last_mark, mark_of
 from districam_common.runtime.settings import KafkaSettings
 
 RecordLookup = Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, Record | None]]]
-"""(partition → offset) → the record that the log has there, None for none; without those whose log begins later."""
+"""Partition → offset, to partition → record at that offset, None if there is none; without logs that begin later."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """Over these connections nothing is left to look up of these partitions; a reader asks several times a second."""
+    """Partitions verified over these connections; a cache, since readers check several times a second."""
 
     connections: Sequence[object]
     partitions: frozenset[Partition]
 
     def covers(self, seen: Sequence[object], partitions: Mapping[Partition, object]) -> bool:
-        """Whether they are the very same, and these partitions are among them."""
+        """Whether the connections are the same objects, and all of these partitions are verified."""
         return (
             len(seen) == len(self.connections)
             and all(map(is_, seen, self.connections))
@@ -43,7 +43,7 @@ class _Verified:
 
 
 class TruncationDetector:
-    """Of the partitions of one consumer: the last record that was given out, and the connection over which it came."""
+    """Keeps, per partition of one consumer, the last record returned and the connection over which it was verified."""
 
     def __init__(self, consumer: AIOKafkaConsumer, lookup: RecordLookup) -> None:
         self._consumer = consumer
@@ -54,11 +54,11 @@ class TruncationDetector:
         self._verified: _Verified | None = None
 
     def reset(self) -> None:
-        """All partitions: others may be owned from now on."""
+        """Forgets all partitions, after a rebalance."""
         self._last_marks, self._connections, self._truncated, self._verified = {}, {}, set(), None
 
     def report_seek(self, partition: Partition, after: Mark | None) -> None:
-        """Reading goes on elsewhere; `after` must be in the log then, if given."""
+        """Records a seek; if `after` is given, the log must contain that record."""
         self._verified = None
         self._truncated.discard(partition)
         self._connections.pop(partition, None)
@@ -67,19 +67,19 @@ class TruncationDetector:
             self._last_marks[partition] = after
 
     def is_verified(self, partition: Partition) -> bool:
-        """Whether what was last given out is in the log that the leader answers from at this moment."""
+        """Whether the current leader's log is verified to contain the last record returned."""
         connection = self._leader_connection(partition)
         return connection is not None and self._connections.get(partition) is connection
 
     async def truncated_partitions(
         self, owned: Iterable[Partition], got: Mapping[Partition, Sequence[Record]]
     ) -> set[Partition]:
-        """Which partitions' logs do not hold what was given out before, or what `got` holds; stays so until they are sought.
+        """The partitions whose log lacks the last record returned or the last of `got`; they stay so until sought.
 
-        If there is none, `got` counts as given out.
+        If there are none, `got` counts as returned.
 
         Raises:
-            Retriable: nobody can tell at present; `got` is not to be given out.
+            Retriable: that cannot be verified at present; `got` must not be returned.
         """
         connections = internals.connections(self._consumer)
         if self._verified is not None and self._verified.covers(connections, got):
@@ -93,7 +93,7 @@ class TruncationDetector:
         }
         unverified -= self._truncated | {
             p for p in unverified if leader_connections[p] is None and p not in got
-        }  # nothing to decide
+        }  # without a leader and without records, there is nothing to verify
         before = {p: self._last_marks[p] for p in unverified if p in self._last_marks}
         latest = {p: mark for p in unverified if (mark := last_mark(got.get(p, ()))) is not None}
         for asked in (before, latest):
@@ -122,14 +122,14 @@ class TruncationDetector:
 
 
 def matches(mark: Mark, found: Record | None) -> bool:
-    """Whether the record at the mark's offset is the one that it stands for."""
+    """Whether the record found at the mark's offset is the one that was marked."""
     return found is not None and mark_of(found) == mark
 
 
 async def first_surviving_marks(
     asked: Mapping[Partition, Sequence[Mark]], lookup: RecordLookup
 ) -> dict[Partition, Mark | None]:
-    """The first of each partition's marks that its log still holds; None for none of them. Raises Retriable."""
+    """The first of each partition's marks that its log still contains; None if it contains none. Raises Retriable."""
     out: dict[Partition, Mark | None] = dict.fromkeys(asked)
     left = {partition: list(marks) for partition, marks in asked.items()}
     while trying := {partition: marks.pop(0) for partition, marks in left.items() if marks}:
@@ -142,13 +142,13 @@ async def first_surviving_marks(
 async def read_records_at(
     settings: KafkaSettings, asked: Mapping[Partition, int], client_id: str
 ) -> dict[Partition, Record | None]:
-    """The records at these offsets, over a connection of its own; None where the log has none.
+    """Reads the records at these offsets over a separate connection; None where the log has none.
 
-    Partitions whose log begins later are left out, and those where the record cannot be read: it may be any.
+    Left out: partitions whose log begins after the offset, and those where the record is unreadable.
 
     Raises:
-        Retriable: the broker does not tell.
-        Fatal: it refuses us.
+        Retriable: the broker does not answer.
+        Fatal: the broker rejected the authentication.
     """
     timeout_s = settings.request_timeout_s
     raw = AIOKafkaConsumer(**client_arguments(settings, client_id), enable_auto_commit=False, auto_offset_reset="none")
@@ -171,7 +171,7 @@ async def read_records_at(
 
 
 async def _read_next(consumer: AIOKafkaConsumer, partition: Partition, timeout_s: float) -> Record | None:
-    with translate_errors(f"looking back in {partition.topic}"):
+    with translate_errors(f"verifying records of {partition.topic}"):
         try:
             async with asyncio.timeout(timeout_s):
                 return offsets.to_record(await consumer.getone(TopicPartition(*partition)))

@@ -1,1 +1,1 @@
-"""Why each second of a camera is stored or not. Pure."""
+"""The ledger: which instants of a camera are stored, and the cause of each gap. Pure functions."""

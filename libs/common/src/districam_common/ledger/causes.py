@@ -1,4 +1,4 @@
-"""Why a second is not stored: the evidence of stream events and of `seq`s that are missing (docs/design/contract.md, The ledger)."""
+"""Causes of gaps, from stream events and from missing `seq` numbers (docs/design/contract.md, The ledger)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +15,17 @@ from districam_common.ledger.intervals import Interval, merge
 
 BEGINNING, FOREVER = -(1 << 62), 1 << 62
 RETRY_MARGIN_US = 30_000_000
-"""How long past the announced retry a `lost` or `refused` still explains the silence; then its service is gone."""
+"""How long after the announced retry a `lost` or `refused` still explains a gap; after that, ingest must have stopped."""
 
 CLOCK_TOLERANCE_US = 1_000_000
-"""A host's clock may be off by this much before the broker's acknowledgements end its epochs (contract.md, Our clock)."""
+"""Tolerated offset of a host's clock; beyond it, ingest ends its epochs because of the broker's append times
+(contract.md, Our clock)."""
 
 StatusEvent = Connected | Lost | Refused
 
 
 class StatusChange(NamedTuple):
-    """A `connected`, `lost` or `refused`, when it takes effect, and when the log took it (None: nobody knows)."""
+    """A `connected`, `lost` or `refused`, the instant at which it takes effect, and its append time (None: unknown)."""
 
     effective_us: int
     event: StatusEvent
@@ -32,31 +33,31 @@ class StatusChange(NamedTuple):
 
     @property
     def reported_us(self) -> int:
-        """When it was said: its `at_us`, unless the broker's clock proves that time to lie ahead."""
+        """The event's `at_us`, or its append time if `at_us` lies ahead of the broker's clock beyond the tolerance."""
         return _clamped_to_append(self.event.at_us, self.appended_us)
 
 
 def event_effective_us(event: StatusEvent) -> int:
-    """When it takes effect by the clock of who says it."""
+    """When the event takes effect, by the clock of the ingest that sent it."""
     return event.end_us if isinstance(event, Lost) else event.at_us
 
 
 def _clamped_to_append(at_us: int, appended_us: int | None) -> int:
-    """`at_us`, if it is not proven to lie ahead of the broker's clock by more than a clock may be off."""
+    """`at_us`, or the append time if `at_us` is more than `CLOCK_TOLERANCE_US` after it."""
     return at_us if appended_us is None or at_us <= appended_us + CLOCK_TOLERANCE_US else appended_us
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """A camera's event and when the log took it, by the broker's clock; None: nobody knows.
+    """A camera's event and its append time by the broker's clock; None if unknown.
 
-    It is known of `connected`, `lost` and `refused`. An hourly repeat of `connected` has none.
+    Known for `connected`, `lost` and `refused`, but not for the hourly repeats of `connected`.
     """
 
     event: CameraEvent
     appended_us: int | None = None
     status_change: StatusChange | None = field(init=False, repr=False, compare=False)
-    """Of one that says how the stream is; made here, since an event is kept and asked for again and again."""
+    """Set for `connected`, `lost` and `refused`; computed once, since cached events are evaluated many times."""
 
     def __post_init__(self) -> None:
         event, change = self.event, None
@@ -69,7 +70,7 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """[from_us, to_us), if not stored, has this cause."""
+    """The cause of any gap within [from_us, to_us)."""
 
     from_us: int
     to_us: int
@@ -77,31 +78,31 @@ class Attribution:
     detail: str = ""
 
 
-# ---- the event in force
+# ---- the event that decides each instant
 
 
 def status_changes(events: Iterable[LoggedEvent]) -> list[StatusChange]:
-    """Connected, lost and refused in the order in which they take effect, whatever the order given.
+    """The `connected`, `lost` and `refused` events, sorted by the instant at which they take effect.
 
-    `lost` takes effect where its epoch ended, `connected` at the first access unit, `refused` when said. But nothing takes
-    effect after the log took it, nor after what the same ingest said later: there the ingest's clock was ahead.
+    `lost` takes effect at its epoch's end, `connected` at the first access unit, `refused` at `at_us`; but none after
+    its append time, nor after a later event of the same ingest: in both cases the ingest's clock was ahead.
     """
     changes = [one.status_change for one in events if one.status_change is not None]
     changes.sort(key=itemgetter(0))
     if not _is_in_log_order(changes):
         changes = sorted(_clamped_to_log_order(changes), key=itemgetter(0))
-    effects = [word[0] for word in changes]
+    effects = [change[0] for change in changes]
     if all(map(lt, effects, effects[1:])):
         return changes
     out: list[StatusChange] = []
     for _, equals in groupby(changes, key=itemgetter(0)):
         same = list(equals)
-        out += same if len(same) == 1 else sorted(same, key=_tie_break_key)  # few are; to spell an event out takes long
+        out += same if len(same) == 1 else sorted(same, key=_tie_break_key)  # ties only: the key's repr() is slow
     return out
 
 
 def _is_in_log_order(changes: Iterable[StatusChange]) -> bool:
-    """Whether each ingest's words take effect in the order in which the log took them."""
+    """Whether each ingest's events take effect in the order of their append times."""
     newest_us: dict[str, int] = {}
     for _, event, appended_us in changes:
         if appended_us is not None:
@@ -112,7 +113,7 @@ def _is_in_log_order(changes: Iterable[StatusChange]) -> bool:
 
 
 def _clamped_to_log_order(changes: Iterable[StatusChange]) -> Iterator[StatusChange]:
-    """The words, none with effect after what the same ingest said later: one ingest's words are in the log in their order."""
+    """The changes, none taking effect after a later one of the same ingest; the log keeps each ingest's order."""
     earliest_us: dict[str, int] = {}
     for at_us, event, appended_us in sorted(changes, key=_log_order_key, reverse=True):
         effect = at_us
@@ -127,7 +128,7 @@ def _log_order_key(change: StatusChange) -> tuple[int, int, bool]:
 
 
 def _tie_break_key(change: StatusChange) -> tuple[int, bool, str]:
-    """Of words that take effect at one instant: as the log has them; `lost` first where it cannot tell."""
+    """Order of events that take effect at one instant: by append time; if that is equal or unknown, `lost` first."""
     return _append_order(change), not isinstance(change.event, Lost), repr(change.event)
 
 
@@ -136,9 +137,9 @@ def _append_order(change: StatusChange) -> int:
 
 
 def effective_changes(ordered: Iterable[StatusChange]) -> Iterator[StatusChange]:
-    """Those that change anything: no hourly repeats, and no `lost` of an epoch after another has connected.
+    """The changes that have an effect: without hourly repeats, and without `lost` of an epoch that another one replaced.
 
-    An epoch that ended by `handover` leaves the camera to the one that had connected before it, if there is one.
+    When an epoch ends by `handover`, the epoch that had connected before it, if still open, is current again.
     """
     holders, connected = list[str](), set[str]()
     for change in ordered:
@@ -158,7 +159,7 @@ def effective_changes(ordered: Iterable[StatusChange]) -> Iterator[StatusChange]
 
 @dataclass(frozen=True, slots=True)
 class EffectivePeriod:
-    """A word, and the time for which it is the one in force."""
+    """A status change, and the interval in which it is the current one."""
 
     change: StatusChange
     from_us: int
@@ -166,23 +167,23 @@ class EffectivePeriod:
 
 
 def effective_periods(ordered: Iterable[StatusChange], window: Interval) -> list[EffectivePeriod]:
-    """Of `happenings`, those that touch the window, whole. They follow one another without a break; the last has no end."""
+    """The periods of `status_changes` that touch the window, not cut to it. They are adjacent; the last ends at FOREVER."""
     deciding = list(effective_changes(ordered))
-    edges = [*(word.effective_us for word in deciding), FOREVER]
+    edges = [*(change.effective_us for change in deciding), FOREVER]
     return [
-        EffectivePeriod(word, from_us, to_us)
-        for word, from_us, to_us in zip(deciding, edges, edges[1:], strict=False)
+        EffectivePeriod(change, from_us, to_us)
+        for change, from_us, to_us in zip(deciding, edges, edges[1:], strict=False)
         if from_us < window[1] and window[0] < to_us
     ]
 
 
 def interruptions(periods: Iterable[EffectivePeriod]) -> list[Interval]:
-    """Where a `lost` is in force that says that pictures may be missing behind it."""
+    """The periods of `lost` events after which pictures may be missing (`interrupted`)."""
     return [(r.from_us, r.to_us) for r in periods if isinstance(r.change.event, Lost) and r.change.event.interrupted]
 
 
 def attributions(periods: Sequence[EffectivePeriod]) -> list[Attribution]:
-    """The cause by the event in force at each instant: from the beginning to the end of the last reign."""
+    """The cause by the current event at each instant: from BEGINNING to the end of the last period."""
     out = [Attribution(BEGINNING, periods[0].from_us if periods else FOREVER, "service_down")]
     for period in periods:
         event, until_us = period.change.event, period.from_us
@@ -194,13 +195,13 @@ def attributions(periods: Sequence[EffectivePeriod]) -> list[Attribution]:
 
 
 def _explains_until_us(event: Lost | Refused, reported_us: int) -> int:
-    """Until when it explains the silence: its next try and half a minute."""
-    retry_s = event.next_retry_s if 0 <= event.next_retry_s < 1e9 else 0.0  # it came as JSON: also NaN
+    """Until when the event explains a gap: its next retry plus `RETRY_MARGIN_US`."""
+    retry_s = event.next_retry_s if 0 <= event.next_retry_s < 1e9 else 0.0  # decoded from JSON: may be NaN
     return reported_us + round(retry_s * 1e6) + RETRY_MARGIN_US
 
 
 def shed_attributions(events: Iterable[LoggedEvent]) -> list[Attribution]:
-    """What was dropped on purpose, disjoint and in order; where two lie over each other, the earlier start speaks."""
+    """The ranges that ingest shed, disjoint and in order; where two overlap, the one with the earlier start decides."""
     found = [t.event for t in events if isinstance(t.event, Shed)]
     out: list[Attribution] = []
     reach_us = BEGINNING
@@ -216,7 +217,7 @@ def shed_attributions(events: Iterable[LoggedEvent]) -> list[Attribution]:
 
 @dataclass(frozen=True, slots=True)
 class Holes:
-    """Merged intervals of `seq`s that existed and are not stored, and of those that may still lie in the log."""
+    """Merged intervals of `seq`s that existed and are not stored (`lost`), and of those that may still be in Kafka."""
 
     lost: list[Interval]
     unsettled: list[Interval]
@@ -224,7 +225,7 @@ class Holes:
 
 @dataclass(frozen=True, slots=True)
 class _EpochEnd:
-    """An epoch's end as its `lost` events tell it."""
+    """An epoch's end according to its `lost` events."""
 
     last_seq: int
     end_us: int
@@ -233,17 +234,17 @@ class _EpochEnd:
 
 @dataclass(frozen=True, slots=True)
 class _StoredEnd:
-    """How far an epoch is stored: its greatest `seq`, -1 for none, and where that ends."""
+    """How far an epoch is stored: its greatest `seq` (-1 for none), and the end of that fragment."""
 
     seq: int
     end_us: int
 
 
 def find_holes(segments: SegmentArray, events: Sequence[LoggedEvent], log_us: int) -> Holes:
-    """The time of `seq`s that a later one, or a `lost`, proves to have existed.
+    """The time of missing `seq`s: a later stored `seq` of the epoch, or its `lost`, proves that they existed.
 
-    An epoch's beginning is known from its `connected`; without that its first stored `seq` begins it. A `lost`
-    proves its `last_seq` once `log_us` has passed the moment at which the log took it: all before it is announced then.
+    An epoch begins at its `connected`, or without one at its first stored `seq`. A `lost` proves its `last_seq` once
+    `log_us` is past its append time: everything before it in Kafka is announced by then.
     """
     beginnings = _epoch_starts(events)
     reached = {epoch: _StoredEnd(-1, at_us) for epoch, at_us in beginnings.items()}
@@ -266,7 +267,7 @@ def _epoch_starts(events: Iterable[LoggedEvent]) -> dict[str, int]:
 
 
 def _epoch_ends(events: Iterable[LoggedEvent]) -> dict[str, _EpochEnd]:
-    """One a `lost` epoch. Hourly repeats come to the log later: the first of them counts, so that no proof is taken back."""
+    """By epoch. Of repeated `lost` events the earliest append time counts, so that a proven loss stays proven."""
     out: dict[str, _EpochEnd] = {}
     for one in events:
         if isinstance(one.event, Lost):
@@ -284,14 +285,14 @@ def _epoch_ends(events: Iterable[LoggedEvent]) -> dict[str, _EpochEnd]:
 def _holes_between_segments(
     segments: SegmentArray, beginnings: Mapping[str, int], reached: dict[str, _StoredEnd]
 ) -> list[Interval]:
-    """Holes before a stored `seq`; writes into `reached` how far each epoch is stored."""
+    """Holes before a stored `seq`. Also sets `reached` to how far each epoch is stored."""
     if not len(segments):
         return []
     rows = segments.take(order_by_seq(segments))
     starts_epoch = np.ones(len(rows), dtype=bool)
     starts_epoch[1:] = (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (rows["epoch_lo"][1:] != rows["epoch_lo"][:-1])
     far = _farthest(starts_epoch, rows["last_seq"])
-    before = np.concatenate(([0], far[:-1]))  # the row that reached farthest before each; unused where an epoch starts
+    before = np.concatenate(([0], far[:-1]))  # row with the greatest last_seq so far; unused where an epoch starts
     inner = np.flatnonzero(~starts_epoch & (rows["first_seq"] > rows["last_seq"][before] + 1))
     ends_us, starts_us = rows["end_us"][before[inner]].tolist(), rows["start_us"][inner].tolist()
     out: list[Interval] = list(zip(ends_us, starts_us, strict=True))
@@ -307,7 +308,7 @@ def _holes_between_segments(
 
 
 def order_by_seq(segments: SegmentArray) -> NDArray[np.intp]:
-    """Row numbers in the order of epoch, then first `seq`; of copies that start alike the longest first."""
+    """Row numbers in the order of epoch, then first `seq`; of copies with the same first `seq` the longest first."""
     return np.lexsort((-segments["last_seq"], segments["first_seq"], segments["epoch_lo"], segments["epoch_hi"]))
 
 
@@ -315,7 +316,7 @@ def _farthest(
     starts_epoch: NDArray[np.bool],
     last_seq: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """For each row the one, up to it and in its epoch, with the greatest last `seq`: the first of equals."""
+    """For each row, the first row with the greatest `last_seq` among its epoch's rows up to it."""
     rank = (np.cumsum(starts_epoch) << 33) + last_seq
     best = np.maximum.accumulate(rank)
     is_new = np.concatenate(([True], rank[1:] > best[:-1]))

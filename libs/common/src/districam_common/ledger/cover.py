@@ -1,7 +1,7 @@
-"""The cover: which stored copy shows each instant, where epochs and copies lie over each other (docs/design/contract.md).
+"""The cover: chooses one stored copy for each instant where epochs or copies overlap (docs/design/contract.md).
 
-The unit is the run. Stay in a run until it ends; then go to the overlapping run that ends last, enter it at its last
-keyframe at or before that end, else at that end, and cut everything taken from there on.
+It works on runs. It follows a run to its end, then switches to the overlapping run that ends last: at that run's last
+keyframe at or before the end, cutting the previous piece there; if it has none, at the end itself.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from districam_common.ledger.intervals import Interval, intersect_each, intersec
 
 @dataclass(frozen=True, slots=True)
 class StoredFragment:
-    """A fragment as the cover needs it; decode time, half-open, µs UTC."""
+    """The fields of a fragment that the cover uses; decode time, half-open, µs UTC."""
 
     seq: int
     start_us: int
@@ -30,7 +30,7 @@ class StoredFragment:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Consecutive `seq` of one epoch, each once, whatever copies hold it; fragments in order, at least one."""
+    """Consecutive `seq` of one epoch, each once, from any of its stored copies; in order, at least one fragment."""
 
     epoch: str
     fragments: tuple[StoredFragment, ...]
@@ -46,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunPiece:
-    """[from_us, to_us) is shown by the run at position `run` of those given."""
+    """[from_us, to_us) is taken from the run with index `run` in the input."""
 
     run: int
     from_us: int
@@ -55,7 +55,7 @@ class RunPiece:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """[from_us, to_us) is shown by the segment in row `row` of the array given."""
+    """[from_us, to_us) is taken from the segment in row `row` of the input array."""
 
     row: int
     from_us: int
@@ -63,7 +63,7 @@ class Piece:
 
 
 def runs_of(stored: Iterable[tuple[str, StoredFragment]]) -> list[Run]:
-    """Runs of stored fragments (epoch, fragment), given in any order, copies allowed; by epoch, then `seq`."""
+    """Groups stored fragments (epoch, fragment), in any order and with copies, into runs sorted by epoch, then `seq`."""
     by_seq = {(epoch, fragment.seq): fragment for epoch, fragment in stored}
     out: list[tuple[str, list[StoredFragment]]] = []
     for (epoch, seq), fragment in sorted(by_seq.items(), key=lambda item: item[0]):
@@ -75,10 +75,10 @@ def runs_of(stored: Iterable[tuple[str, StoredFragment]]) -> list[Run]:
 
 
 def run_cover(runs: Sequence[Run]) -> list[RunPiece]:
-    """Pieces in order of time, disjoint; every instant of a run lies in exactly one of them."""
+    """The pieces of the cover, in order of time, disjoint; every instant of a run lies in exactly one of them."""
     pieces: list[RunPiece] = []
     waiting = sorted(range(len(runs)), key=lambda n: runs[n].epoch, reverse=True)
-    waiting.sort(key=lambda n: (runs[n].start_us, -runs[n].end_us))  # of equals the later epoch, as below
+    waiting.sort(key=lambda n: (runs[n].start_us, -runs[n].end_us))  # equal times: the later epoch first, as in _Live
     waiting.reverse()
     live: list[_Live] = []
     while waiting or live:
@@ -91,13 +91,13 @@ def run_cover(runs: Sequence[Run]) -> list[RunPiece]:
         if runs[best].end_us > end_us:
             _switch_to(pieces, best, runs[best], end_us)
         else:
-            live = []  # it ends last of the live ones: they are all shown
+            live = []  # it ends last of the live runs, so all of them are covered
     return pieces
 
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    """A run that has begun; the heap gives the one that ends last first."""
+    """Heap entry of a run that has begun; the run that ends last comes first."""
 
     number: int
     runs: Sequence[Run]
@@ -108,12 +108,12 @@ class _Live:
 
 
 def _switch_to(pieces: list[RunPiece], number: int, run: Run, end_us: int) -> None:
-    """Leaves what was shown up to `end_us` for `run`, as early as it can be decoded."""
+    """Switches to `run` at its last keyframe at or before `end_us`, else at `end_us`; cuts the last piece there."""
     at = bisect_right(run.fragments, end_us, key=lambda fragment: fragment.start_us)
     entries = (f.start_us for f in reversed(run.fragments[:at]) if f.is_keyframe)
     enter_us = next(entries, max(run.start_us, end_us))
     if pieces and pieces[-1].to_us > enter_us:
-        # Only the last piece is touched: had `run` begun when that one was entered, it would have been chosen then.
+        # Only the last piece can be cut: had `run` begun before that piece did, it would have been chosen instead.
         pieces[-1] = replace(pieces[-1], to_us=enter_us)
     pieces.append(RunPiece(number, enter_us, run.end_us))
 
@@ -122,14 +122,14 @@ def _switch_to(pieces: list[RunPiece], number: int, run: Run, end_us: int) -> No
 
 
 def segment_cover(segments: SegmentArray, within: Sequence[Interval] | None = None) -> list[Piece]:
-    """The cover a segment at a time, for playlists: pieces in order of time, disjoint.
+    """The cover by whole segments, for playlists: pieces in order of time, disjoint.
 
-    Every instant of a segment lies in exactly one piece. A piece that is narrower than its segment shows a part of it;
-    who plays segments whole repeats up to one at a change of epoch.
+    Every instant of a segment lies in exactly one piece. A piece that is narrower than its segment uses a part of it;
+    a player that plays whole segments repeats at most one segment at a change of epoch.
 
     Args:
-        segments: all that may hide one another, of one camera.
-        within: merged; the pieces that touch it are given, and they are whole. None: all pieces.
+        segments: the segments of one camera, with all that overlap them.
+        within: merged; only pieces that touch it are returned, not cut to it. None: all pieces.
     """
     order = order_by_seq(segments)
     if not len(order):
@@ -151,12 +151,12 @@ def segment_cover(segments: SegmentArray, within: Sequence[Interval] | None = No
 
 @dataclass(frozen=True, slots=True)
 class _RunTable:
-    """Rows in the order of epoch and `seq`, and the runs that they make.
+    """The runs of rows that are sorted by epoch and `seq`.
 
     Attributes:
-        number: of each row, its run's.
-        group: of each run, that of the stretch of time in which it lies over others.
-        has_overlap: of each run, whether it lies over another one, or holds copies.
+        number: per row, the number of its run.
+        group: per run, the number of its group; runs of different groups do not overlap in time.
+        has_overlap: per run, whether it overlaps another run in time or contains copies of a `seq`.
     """
 
     number: NDArray[np.intp]
@@ -195,7 +195,7 @@ class _IsolatedPieces:
 def _isolated_pieces(
     rows: SegmentArray, chains: _RunTable, chosen: NDArray[np.bool], within: Sequence[Interval] | None
 ) -> _IsolatedPieces:
-    """Of runs that lie over no other: each segment from where the one before it in its run ends."""
+    """Pieces of runs without overlap: each segment from the end of the segment before it in its run."""
     starts, ends = rows["start_us"], rows["end_us"]
     follows = np.concatenate(([False], chains.number[1:] == chains.number[:-1]))
     from_us = np.where(follows, np.maximum(starts, np.concatenate(([0], ends[:-1]))), starts)
@@ -205,7 +205,7 @@ def _isolated_pieces(
 
 
 def _overlapping_groups(chains: _RunTable, shared: NDArray[np.bool]) -> list[NDArray[np.intp]]:
-    """Row numbers of the stretches in which runs lie over each other."""
+    """Row numbers of each group of overlapping runs."""
     rows = np.flatnonzero(shared)
     if not len(rows):
         return []
@@ -215,7 +215,7 @@ def _overlapping_groups(chains: _RunTable, shared: NDArray[np.bool]) -> list[NDA
 
 
 def exact_cover(segments: SegmentArray, numbers: Sequence[int]) -> list[Piece]:
-    """The cover by its definition, of a few; `numbers` are their rows'."""
+    """The cover computed by `run_cover`, for few segments; `numbers` are the row numbers to return for them."""
     runs, rows_of = _segment_runs(segments)
     out: list[Piece] = []
     for piece in run_cover(runs):
@@ -230,7 +230,7 @@ def exact_cover(segments: SegmentArray, numbers: Sequence[int]) -> list[Piece]:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A segment and where it stands in the array given."""
+    """A segment and its row in the input array."""
 
     row: int
     epoch: tuple[int, int]
@@ -242,7 +242,7 @@ class _Row:
 
 
 def _segment_runs(segments: SegmentArray) -> tuple[list[Run], list[list[int]]]:
-    """Runs whose fragments are whole segments, or what of them the one before leaves; and their rows."""
+    """Runs whose fragments are segments, each cut at the end of the one before it; and the rows of each run."""
     chains: list[list[_Row]] = []
     for row in _rows(segments):
         chain = chains[-1] if chains else []
@@ -250,7 +250,7 @@ def _segment_runs(segments: SegmentArray) -> tuple[list[Run], list[list[int]]]:
             chains.append([row])
         elif row.last_seq > chain[-1].last_seq:
             while len(chain) > 1 and row.first_seq <= chain[-2].last_seq + 1:
-                chain.pop()  # a copy that its neighbours make needless
+                chain.pop()  # a copy whose seqs its neighbours contain
             chain.append(row)
     return [_run_of(chain) for chain in chains], [[row.row for row in chain] for chain in chains]
 
@@ -271,11 +271,11 @@ def _run_of(chain: Sequence[_Row]) -> Run:
     return Run(epoch_text(*chain[0].epoch), tuple(fragments))
 
 
-# ---- what the cover hides
+# ---- overlaps that the cover hides
 
 
 def unexplained_overlaps(segments: SegmentArray, events: Iterable[LoggedEvent]) -> list[Interval]:
-    """Where two epochs are stored and no handover explains it, merged: there the cover hides pictures."""
+    """Where two epochs are stored without a handover to explain it, merged: the cover hides pictures there."""
     handed_over = {t.event.epoch for t in events if isinstance(t.event, Lost) and t.event.cause == "handover"}
     ordered = segments[order_by_seq(segments)]
     halves = ordered[["epoch_hi", "epoch_lo"]]

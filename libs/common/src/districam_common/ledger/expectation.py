@@ -1,4 +1,4 @@
-"""When a camera should be recorded: the revisions of its record, by the broker's clock (docs/design/accounting.md, The ledger)."""
+"""When a camera should be recorded, from the revisions of its record (docs/design/accounting.md, The ledger)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from districam_common.ledger.causes import FOREVER, RETRY_MARGIN_US, StatusChang
 from districam_common.ledger.intervals import Interval, merge
 
 EXPECTED_AFTER_US = RETRY_MARGIN_US
-"""A new or newly enabled camera that nobody has spoken of yet is expected this much later."""
+"""Grace period of a new or newly enabled camera without any event or segment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A revision of a camera's record, and when the log took it, by the broker's clock; None: nobody knows."""
+    """A revision of a camera's record, and its append time by the broker's clock; None if unknown."""
 
     camera: Camera
     appended_us: int | None = None
 
     @property
     def effective_from_us(self) -> int:
-        """Since when it is in force: no clock of an operator's decides that, where the broker's is known."""
+        """When the revision takes effect: its append time, or `updated_us` (the operator's clock) if that is unknown."""
         return self.camera.updated_us if self.appended_us is None else self.appended_us
 
 
 def distinct_revisions(revisions: Iterable[Revision]) -> list[Revision]:
-    """Each revision once, in the order given: as the log took it first, where that is known."""
+    """Each revision once, in the order of first appearance, with its earliest known append time."""
     found: dict[Camera, int | None] = {}
     for one in revisions:
         known_us = [us for us in (found.get(one.camera), one.appended_us) if us is not None]
@@ -39,12 +39,12 @@ def distinct_revisions(revisions: Iterable[Revision]) -> list[Revision]:
 def expected_intervals(
     revisions: Iterable[Revision], segments: SegmentArray, changes: Sequence[StatusChange]
 ) -> list[Interval]:
-    """When the camera should be recorded, merged: while enabled, from the first word of it, at the latest 30 s on.
+    """When the camera should be recorded, merged: while enabled, from its first event or segment, after 30 s at the latest.
 
-    A word is an event or a segment. If the log is a copy of another, it took the camera's first revision long after the
-    camera was first spoken of: so there the first word counts from the instant on that the revision itself names.
+    In a copied log the first revision's append time is long after the camera's first events and segments; so for the
+    first revision, evidence counts from the revision's own `updated_us` on.
     """
-    reported_us = np.array([word.reported_us for word in changes], dtype=np.int64)
+    reported_us = np.array([change.reported_us for change in changes], dtype=np.int64)
     evidence = np.sort(np.concatenate((reported_us, segments["start_us"])))
     ordered = sorted(distinct_revisions(revisions), key=lambda one: (one.effective_from_us, one.camera.revision))
     out: list[Interval] = []
@@ -57,7 +57,7 @@ def expected_intervals(
 
 
 def _enabled_intervals(ordered: Sequence[Revision]) -> list[Interval]:
-    """While which the camera is wanted, merged; the first revision from the earlier of its two instants on."""
+    """When the camera is enabled, merged; the first revision counts from the earlier of append time and `updated_us`."""
     starts = [one.effective_from_us for one in ordered]
     ends = [*starts[1:], FOREVER]
     if ordered:

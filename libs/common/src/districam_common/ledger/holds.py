@@ -1,4 +1,4 @@
-"""Holds: footage that must stay, whatever retention and the budget say. Pure; `hold_store` has the objects."""
+"""Holds: footage exempt from retention and the byte budget. Pure; `hold_store` reads and writes the objects."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -31,24 +31,24 @@ from districam_common.ledger.intervals import Interval, merge
 
 HoldId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Protection = Literal["enforced", "advisory", "partial"]
-"""`enforced`: the store refuses to delete it. `advisory`: retention leaves it, others could delete it. `partial`: on its way."""
+"""`enforced`: the store refuses to delete. `advisory`: only retention is prevented from deleting. `partial`: in progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """The object `_districam/holds/{id}.json`. It never changes.
+    """The object `_districam/holds/{id}.json`. It is never changed.
 
     Attributes:
-        camera_id: whose footage.
+        camera_id: the camera whose footage is held.
         from_us: µs UTC, inclusive.
         to_us: µs UTC, exclusive; may lie in the future.
         reason: why, in the operator's words.
-        case_number: of the file it belongs to; may be empty.
-        placed_by: key id of who placed it.
-        placed_by_name: that key's name then.
-        placed_us: when, µs UTC, by the api's host, and no earlier than `placed_log_us`.
-        placed_log_us: how far the recorders had got then, by the brokers' clock; 0: not known. A host's clock may be wrong.
-        events: what explains the window, as the index holds it: the topic forgets it.
+        case_number: the operator's case reference; may be empty.
+        placed_by: id of the API key that placed it.
+        placed_by_name: that key's name at the time.
+        placed_us: when it was placed, µs UTC, by the api's host clock, and no earlier than `placed_log_us`.
+        placed_log_us: the camera's `log_us` at that time, by the brokers' clock; 0 if unknown. A host's clock may be wrong.
+        events: events that explain the window, copied from the index, because the topic's retention deletes them.
         fell: `partition.fell` events that touch the window, likewise.
     """
 
@@ -69,7 +69,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasedHold(Hold):
-    """A hold that is over; who released it, when and why."""
+    """A released hold, with who released it, when and why."""
 
     released_by: str
     released_by_name: str = ""
@@ -79,9 +79,9 @@ class ReleasedHold(Hold):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldEvents:
-    """The object `_districam/hold-events/{id}.json`: what explains a hold's window, as far as the truth had got at `log_us`.
+    """The object `_districam/hold-events/{id}.json`: the events that explain a hold's window, as known at `log_us`.
 
-    It is written when the window has settled, and again if more becomes known; it only grows.
+    Written when the window has settled, and again if more becomes known; events are only added.
     """
 
     id: HoldId
@@ -94,7 +94,7 @@ class HoldEvents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldState:
-    """How far the indexer has come with a hold: of `versions` objects in its window `held` are under legal hold."""
+    """The indexer's progress with a hold: `held` of the `versions` object versions in its window are under legal hold."""
 
     state: Protection
     versions: Count
@@ -103,17 +103,17 @@ class HoldState:
 
 
 UNKNOWN_HOLD_STATE = HoldState(state="partial", versions=0, held=0, checked_us=0)
-"""Of a hold that no indexer has looked at yet."""
+"""State of a hold that no indexer has processed yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadableHold:
-    """An object that has a hold's name and cannot be read as one: it keeps all that it might keep.
+    """An object with a hold's key that cannot be decoded: everything that it may refer to counts as held.
 
     Attributes:
-        camera_id: whose footage, if that much can be told; None: it may be anybody's.
-        from_us: µs UTC; 0 if it cannot be told.
-        to_us: µs UTC; beyond any instant if it cannot be told.
+        camera_id: the camera, if it can be read; None: it may be any camera.
+        from_us: µs UTC; 0 if unknown.
+        to_us: µs UTC; beyond any instant if unknown.
         why: what is wrong with it.
     """
 
@@ -125,7 +125,7 @@ class UnreadableHold:
 
 
 def describe_unreadable_hold(hold_id: str, body: bytes, why: str) -> UnreadableHold:
-    """What can be told of a hold that cannot be read: one of a newer version is JSON at least."""
+    """Reads the camera and interval of an undecodable hold, if possible: a newer version's is at least JSON."""
     try:
         fields: Any = json.loads(body)
         camera_id = fields["camera_id"]
@@ -141,19 +141,19 @@ def describe_unreadable_hold(hold_id: str, body: bytes, why: str) -> UnreadableH
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """All holds in force at one look, by id: those that were read, and those that could not be."""
+    """All holds that are not released, by id: the decoded ones, and those that cannot be decoded."""
 
     readable: tuple[Hold, ...]
     unreadable: tuple[UnreadableHold, ...] = ()
 
     def intervals_of(self, camera_id: str) -> list[Interval]:
-        """What must stay of that camera, merged: what is unknown might be this."""
+        """The held intervals of that camera, merged; includes unreadable holds that may be of this camera."""
         known = [(hold.from_us, hold.to_us) for hold in self.readable if hold.camera_id == camera_id]
         unknown = [(hold.from_us, hold.to_us) for hold in self.unreadable if hold.camera_id in (None, camera_id)]
         return merge([*known, *unknown])
 
     def intervals_by_camera(self) -> dict[str, list[Interval]]:
-        """`of` every camera of which anything is held; but for what is `unclear`, which would be of all."""
+        """`intervals_of` each camera with holds, but without `of_unknown_camera`, which would apply to all cameras."""
         out: dict[str, list[Interval]] = {}
         for hold in (*self.readable, *self.unreadable):
             if hold.camera_id is not None:
@@ -162,14 +162,14 @@ class Holds:
 
     @property
     def of_unknown_camera(self) -> list[UnreadableHold]:
-        """Those that may be of any camera: while there are some, nothing at all may be let go."""
+        """Unreadable holds that may be of any camera: while there are any, nothing may be deleted."""
         return [hold for hold in self.unreadable if hold.camera_id is None]
 
 
 def explaining_events(events: Sequence[LoggedEvent], from_us: int, to_us: int) -> list[LoggedEvent]:
-    """The events that explain [from_us, to_us), in the order given: those in it, up to an hour after, and the one in force before."""
+    """The events that explain [from_us, to_us), in the order given: inside it, within one hour after it, the last before it."""
     changes = status_changes(events)
-    before = [word.event for word in effective_changes(changes) if word.effective_us <= from_us][-1:]
+    before = [change.event for change in effective_changes(changes) if change.effective_us <= from_us][-1:]
     corrected = _instances_with_fast_clock(changes, events)
     found = [
         one.event in before
@@ -183,8 +183,8 @@ def explaining_events(events: Sequence[LoggedEvent], from_us: int, to_us: int) -
 
 
 def _instances_with_fast_clock(changes: Iterable[StatusChange], events: Iterable[LoggedEvent]) -> set[str]:
-    """Ingests whose clock was ahead, as only what they said later shows: all that they said is needed to see that again."""
-    effects_us = {word.event: word.effective_us for word in reversed(list(changes))}
+    """Ingests whose clock was ahead, as their later events show; all events of these must be kept to show it again."""
+    effects_us = {change.event: change.effective_us for change in reversed(list(changes))}
     return {
         one.status_change.event.instance
         for one in events
@@ -202,25 +202,25 @@ def _is_relevant(one: LoggedEvent, from_us: int, to_us: int) -> bool:
             instants_us = (
                 event_effective_us(event),
                 one.status_change.effective_us if one.status_change else 0,
-            )  # a clock may have been ahead
-            since_us = from_us - HOUR_US * isinstance(event, Connected)  # what is missing is proven from there on
+            )  # two instants, because the ingest's clock may have been ahead
+            since_us = from_us - HOUR_US * isinstance(event, Connected)  # holes are counted from the epoch's beginning
             return any(since_us <= at_us < to_us + HOUR_US for at_us in instants_us)
         case event:
             return from_us <= event.at_us < to_us
 
 
 def encode_events(events: Iterable[LoggedEvent]) -> tuple[str, ...]:
-    """Events as they stand in the index."""
+    """Events as JSON, as stored in the index."""
     return tuple(wire.encode_indexed_event(one.event, one.appended_us).decode() for one in events)
 
 
 def encode_truncations(truncations: Iterable[PartitionTruncated], from_us: int, to_us: int) -> tuple[str, ...]:
-    """Those that touch the window, as they stand in the index."""
+    """The truncations that touch [from_us, to_us), as JSON, as stored in the index."""
     return tuple(
         wire.encode_indexed_event(one, 0).decode() for one in truncations if one.from_us < to_us and from_us < one.to_us
     )
 
 
 def encode_cached_hold(hold: Hold) -> bytes:
-    """As it stands in `dc1:holds`: without the copied events, which may be many."""
+    """The hold as stored in `dc1:holds`: without the copied events, which may be many."""
     return wire.encode_json(replace(hold, events=(), fell=()))

@@ -12,7 +12,7 @@ _NEVER = -(1 << 63)
 
 
 def merge(pairs: Iterable[Interval]) -> list[Interval]:
-    """The union of `pairs`, merged; empty and reversed pairs count for nothing."""
+    """The union of `pairs`, merged; empty and reversed pairs are ignored."""
     out: list[Interval] = []
     for start, end in sorted(pair for pair in pairs if pair[0] < pair[1]):
         if out and start <= out[-1][1]:
@@ -23,7 +23,7 @@ def merge(pairs: Iterable[Interval]) -> list[Interval]:
 
 
 def merge_arrays(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[Interval]:
-    """`merge` of two columns of equal length, at array speed: a month of segments in a few milliseconds."""
+    """`merge` of two arrays of equal length; takes a few milliseconds for a month of segments."""
     real = starts < ends
     starts, ends = starts[real], ends[real]
     if not len(starts):
@@ -36,7 +36,7 @@ def merge_arrays(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[Int
 
 
 def subtract(these: Sequence[Interval], those: Sequence[Interval]) -> list[Interval]:
-    """What of `these` is not in `those`; both merged, so is the result."""
+    """The parts of `these` that are not in `those`; both merged, and so is the result."""
     out: list[Interval] = []
     n = 0
     for start, end in these:
@@ -51,12 +51,12 @@ def subtract(these: Sequence[Interval], those: Sequence[Interval]) -> list[Inter
 
 
 def gaps(window: Interval, covered: Sequence[Interval]) -> list[Interval]:
-    """What of `window` the merged `covered` leaves bare."""
+    """The parts of `window` that the merged `covered` does not contain."""
     return subtract([window] if window[0] < window[1] else [], covered)
 
 
 def overlaps(pairs: Iterable[Interval]) -> list[Interval]:
-    """Where at least two of `pairs` lie over each other, merged."""
+    """Where at least two of `pairs` overlap, merged."""
     steps = sorted(step for start, end in pairs if start < end for step in ((start, 1), (end, -1)))
     out: list[Interval] = []
     depth = 0
@@ -68,7 +68,7 @@ def overlaps(pairs: Iterable[Interval]) -> list[Interval]:
 
 
 def intersects(merged: Sequence[Interval], start: int, end: int) -> bool:
-    """Whether anything of [start, end) lies in `merged`."""
+    """Whether [start, end) and `merged` intersect."""
     n = bisect_right(merged, start, key=lambda pair: pair[0]) - 1
     if n >= 0 and merged[n][1] > start:
         return start < end
@@ -76,12 +76,12 @@ def intersects(merged: Sequence[Interval], start: int, end: int) -> bool:
 
 
 def intersect_each(merged: Sequence[Interval], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool]:
-    """`touches` of two columns of equal length."""
+    """`intersects` for each pair of two arrays of equal length."""
     bounds = np.array([(_NEVER, _NEVER), *merged], dtype=np.int64)
-    before = np.searchsorted(bounds[1:, 0], ends)  # how many begin before each end: the last of them ends last
+    before = np.searchsorted(bounds[1:, 0], ends)  # number of intervals that begin before each end; the last ends last
     return (starts < ends) & (bounds[before, 1] > starts)
 
 
 def total(merged: Iterable[Interval]) -> int:
-    """Length of all intervals together."""
+    """Total length of the intervals."""
     return sum(end - start for start, end in merged)

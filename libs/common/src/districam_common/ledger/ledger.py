@@ -1,4 +1,4 @@
-"""The ledger: segments, events, camera revisions and the log's progress → states that tile a window. One pure function."""
+"""The ledger, one pure function: from segments, events, camera revisions and `log_us` to states that tile a window."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SETTLE_US = 75_000_000
-"""Longer than the silence deadline, the session timeout and a reconnection together."""
+"""Longer than the sum of the reader's silence timeout, Kafka's session timeout and a reconnection."""
 MIN_GAP_US = 500_000
 
 StateName = Literal["recorded", "gap", "pending", "expired", "not_expected"]
@@ -46,7 +46,7 @@ StateName = Literal["recorded", "gap", "pending", "expired", "not_expected"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known of [from_us, to_us). Only a gap has a cause; `detail` is that of the event which decides it."""
+    """The state of [from_us, to_us). Only a gap has a cause; `detail` is that of the event which decides the cause."""
 
     state: StateName
     from_us: int
@@ -57,7 +57,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """Disjoint states in order of time; the first layer that has one at an instant decides it."""
+    """Disjoint states in order of time. Of all layers, the first that has a state at an instant decides it."""
 
     states: list[State]
 
@@ -68,12 +68,12 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerInputs:
-    """What is known of one camera.
+    """Everything known about one camera.
 
     Attributes:
         revisions: every revision of its record, in any order, repeats allowed. Empty: the camera never existed.
-        segments: its segments (`index.SEGMENTS`), in any order, repeats and copies allowed. They must reach an hour
-            beyond the window on either side, where stored: a loss is proven by what came after it.
+        segments: its segments (`SEGMENT_DTYPE`), in any order, repeats and copies allowed. They must extend an hour
+            beyond the window on both sides, where stored: later segments prove that earlier ones are missing.
         events: all its events, in any order, repeats allowed.
         truncations: the `partition.fell` events of its partition of `fragments`.
         log_us: everything up to this instant in its partition is stored and indexed, µs UTC; 0 if unknown.
@@ -87,13 +87,13 @@ class LedgerInputs:
 
 
 def ledger(window: Interval, inputs: LedgerInputs, *, now_us: int, settle_us: int = SETTLE_US) -> list[State]:
-    """What is known of each instant of `window`: states that tile it, in order, neighbours differing.
+    """The state of each instant of `window`: states that tile it, in order; adjacent states differ.
 
     Args:
         window: half-open, µs UTC.
-        inputs: of the camera.
-        now_us: nothing later than this can be known.
-        settle_us: what is newer than `log_us` less this may still change.
+        inputs: everything known about the camera.
+        now_us: the current time; everything after it is pending.
+        settle_us: everything after `log_us - settle_us` that is not recorded is pending.
     """
     segments, events, log_us = inputs.segments, inputs.events, inputs.log_us
     recorded = merge_arrays(segments["start_us"], segments["end_us"])
@@ -127,7 +127,7 @@ def _attributed_layer(attributed: Iterable[Attribution]) -> _Layer:
 
 
 def _resolve(window: Interval, layers: Sequence[_Layer], truncated: _Layer) -> Iterator[State]:
-    """A state for each stretch of the window in which no layer changes."""
+    """A state for each interval of the window between two edges of any layer."""
     edges = {edge for layer in (*layers, truncated) for s in layer.states for edge in (s.from_us, s.to_us)}
     inside = sorted(edge for edge in edges if window[0] < edge < window[1])
     for from_us, to_us in pairwise([window[0], *inside, window[1]]):
@@ -156,7 +156,7 @@ def _short_gaps(
     shed_ranges: Sequence[Attribution],
     periods: Sequence[EffectivePeriod],
 ) -> list[Interval]:
-    """Holes too short to be gaps: where one epoch ends and the next begins, and nothing is known to be missing."""
+    """Gaps shorter than `MIN_GAP_US` between epochs, where nothing is known to be missing; they count as recorded."""
     all_gaps = [(before[1], after[0]) for before, after in pairwise(recorded)]
     short_gaps = [hole for hole in all_gaps if hole[1] - hole[0] < MIN_GAP_US]
     if not short_gaps:
@@ -171,7 +171,7 @@ def _short_gaps(
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Microseconds of a window that are stored, missing, and not known yet."""
+    """Microseconds of a window that are recorded, gap and pending."""
 
     recorded_us: int
     gap_us: int
@@ -179,7 +179,7 @@ class Summary:
 
 
 def summary(states: Iterable[State]) -> Summary:
-    """The sums that a timeline states beside its states."""
+    """The total of each state, for the timeline response."""
     of: Counter[str] = Counter()
     for state in states:
         of[state.state] += state.to_us - state.from_us
@@ -187,7 +187,7 @@ def summary(states: Iterable[State]) -> Summary:
 
 
 def gap_us_by_cause(states: Iterable[State]) -> dict[Cause, int]:
-    """Microseconds of gap, a cause each; causes without any are absent."""
+    """Microseconds of gap by cause; causes without a gap are absent."""
     out: dict[Cause, int] = {}
     for state in states:
         if state.cause is not None:

@@ -1,6 +1,6 @@
-"""Fragmented MP4 as we store it: boxes, samples and fragments of `ftyp moov (moof mdat)…` (ISO/IEC 14496-12).
+"""Parses fragmented MP4, `ftyp moov (moof mdat)…`, into boxes, samples and fragments (ISO/IEC 14496-12).
 
-Every function raises ValueError, and nothing else, on bytes that are not what they should be.
+Every function raises ValueError, and nothing else, on malformed data.
 """
 
 import struct
@@ -11,16 +11,17 @@ from typing import NamedTuple
 
 Data = bytes | bytearray | memoryview
 MAX_TRUN_SAMPLES = 1 << 16
-"""In one `trun`; a fragment of ours holds seconds. More is garbage that would cost memory."""
+"""Maximum `sample_count` of one `trun`. Our fragments hold seconds; a malformed count must not take memory."""
 
 _SAMPLE_FIELDS = {0x100: "I", 0x200: "I", 0x400: "I", 0x800: "i"}
-"""Duration, size, flags and composition offset in a `trun`, section 8.8.8, by flag; in `struct`'s terms."""
-_BOX_HEADER = struct.Struct(">I4s")
+"""`struct` format by `tr_flags` (section 8.8.8): sample_duration, sample_size, sample_flags,
+sample_composition_time_offset."""
+_BOX_HEADER = struct.Struct(">I4s")  # size, type: section 4.2
 _NOT_SYNC = 0x10000  # sample_is_non_sync_sample, section 8.8.3.1
 
 
-class Box(NamedTuple):  # as Sample: a clip of an hour has tens of thousands
-    """[start, end) of the data it was found in; its content begins at `body`."""
+class Box(NamedTuple):  # a tuple for speed, as Sample: a clip of an hour has tens of thousands
+    """[start, end) in the data it was parsed from; the content after the box header begins at `body`."""
 
     kind: str
     start: int
@@ -29,17 +30,17 @@ class Box(NamedTuple):  # as Sample: a clip of an hour has tens of thousands
 
 
 def boxes(data: Data, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """The boxes that tile [start, end) of `data`."""
+    """The consecutive boxes of [start, end) of `data` (section 4.2)."""
     limit = len(data) if end is None else end
     at = start
     while at < limit:
         if at + _BOX_HEADER.size > len(data):
-            raise ValueError(f"the data ends at {len(data)}, inside the head of a box at {at}")
+            raise ValueError(f"the data ends at {len(data)}, inside the header of a box at {at}")
         size, kind = _BOX_HEADER.unpack_from(data, at)
         body = at + _BOX_HEADER.size
-        if size == 1:
+        if size == 1:  # largesize follows
             size, body = _integer(data, at + 8, 8), at + 16
-        elif size == 0:
+        elif size == 0:  # the box extends to the end of the file
             size = limit - at
         if body > at + size or at + size > limit:
             raise ValueError(f"box {kind!r} at {at} does not fit: {size} bytes of {limit - at}")
@@ -48,7 +49,7 @@ def boxes(data: Data, start: int = 0, end: int | None = None) -> Iterator[Box]:
 
 
 def find_box(data: Data, *path: str, within: Box | None = None) -> Box:
-    """The first box of that path, such as `"moov", "trak"`, in `data` or in the box `within`."""
+    """The first box at that path, such as `"moov", "trak"`, in `data` or in the box `within`."""
     found = within
     for kind in path:
         inside = boxes(data) if found is None else boxes(data, found.body, found.end)
@@ -79,12 +80,12 @@ def _integer(data: Data, at: int, length: int, *, signed: bool = False) -> int:
     return int.from_bytes(data[at : at + length], "big", signed=signed)
 
 
-# ---- what the init says
+# ---- the init: moov
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A track of the init: ticks a second, and what samples are unless a fragment says otherwise (`trex`)."""
+    """A track of the init: its timescale (ticks per second), and the sample defaults of its `trex` (section 8.8.3)."""
 
     track_id: int
     is_video: bool
@@ -113,6 +114,7 @@ def video_track(init: bytes) -> Track:
 def _trex_defaults(init: bytes, mvex: Box) -> Iterator[tuple[int, tuple[int, int, int]]]:
     for box in boxes(init, mvex.body, mvex.end):
         if box.kind == "trex":
+            # track_ID, default_sample_description_index, default_sample_duration, _size, _flags: section 8.8.3
             track_id, _, duration, size, flags = (_integer(init, box.body + 4 + 4 * n, 4) for n in range(5))
             yield track_id, (duration, size, flags)
 
@@ -120,11 +122,12 @@ def _trex_defaults(init: bytes, mvex: Box) -> Iterator[tuple[int, tuple[int, int
 def _track(init: bytes, trak: Box, defaults: dict[int, tuple[int, int, int]]) -> Track:
     tkhd, mdia = find_box(init, "tkhd", within=trak), find_box(init, "mdia", within=trak)
     mdhd, hdlr = find_box(init, "mdhd", within=mdia), find_box(init, "hdlr", within=mdia)
-    track_id = _integer(init, tkhd.body + (20 if _version(init, tkhd) else 12), 4)
-    timescale = _integer(init, mdhd.body + (20 if _version(init, mdhd) else 12), 4)
+    # Version 1 has 64-bit creation_time and modification_time in front of both fields.
+    track_id = _integer(init, tkhd.body + (20 if _version(init, tkhd) else 12), 4)  # track_ID: section 8.3.2
+    timescale = _integer(init, mdhd.body + (20 if _version(init, mdhd) else 12), 4)  # timescale: section 8.4.2
     if not timescale:
         raise ValueError(f"track {track_id} has a timescale of 0")
-    is_video = init[hdlr.body + 8 : hdlr.body + 12] == b"vide"
+    is_video = init[hdlr.body + 8 : hdlr.body + 12] == b"vide"  # handler_type: section 8.4.3
     return Track(track_id, is_video, timescale, *defaults.get(track_id, (0, 0, 0)))
 
 
@@ -132,11 +135,11 @@ def _version(data: Data, box: Box) -> int:
     return _integer(data, box.body, 1)
 
 
-# ---- what fragments say
+# ---- fragments: moof and mdat
 
 
-class Sample(NamedTuple):  # made in a third of the time that a frozen dataclass takes
-    """One access unit: where its bytes lie in the data, its times in ticks (`composition_offset`: shown that much after `dts`)."""
+class Sample(NamedTuple):  # three times as fast to create as a frozen dataclass
+    """One access unit: position of its bytes in the data; times in ticks. Presentation time is `dts + composition_offset`."""
 
     offset: int
     size: int
@@ -167,10 +170,10 @@ class FragmentEntry:
 
 
 def fragments(data: Data, track: Track) -> list[FragmentEntry]:
-    """The fragment table of `data`, a segment or a part of it that begins and ends at a box.
+    """The fragments of `data`, a segment or a part of it that begins and ends at a box boundary.
 
     Raises:
-        ValueError: also when a fragment holds no sample of the track.
+        ValueError: malformed data, or a fragment without a sample of the track.
     """
     out: list[FragmentEntry] = []
     moof: Box | None = None
@@ -192,7 +195,7 @@ def samples(data: Data, track: Track) -> list[Sample]:
 
 
 def track_ids(data: Data) -> list[int]:
-    """The track of each run of samples in the first fragment of `data`."""
+    """The track_ID of each `traf` in the first fragment of `data`."""
     return [_track_id(data, find_box(data, "tfhd", within=traf)) for traf in _trafs(data, find_box(data, "moof"))]
 
 
@@ -201,7 +204,7 @@ def _trafs(data: Data, moof: Box) -> Iterator[Box]:
 
 
 def _track_id(data: Data, header: Box) -> int:
-    return _integer(data, header.body + 4, 4)
+    return _integer(data, header.body + 4, 4)  # tfhd, track_ID: section 8.8.7
 
 
 def _track_fragments(data: Data, moof: Box, track: Track) -> Iterator[list[Sample]]:
@@ -216,7 +219,7 @@ def _track_fragments(data: Data, moof: Box, track: Track) -> Iterator[list[Sampl
 
 @dataclass(frozen=True, slots=True)
 class _TfhdDefaults:
-    """`tfhd`, with the init's defaults filled in."""
+    """The fields of `tfhd`, with the defaults of `trex` for those that are absent (section 8.8.7)."""
 
     base: int
     duration: int
@@ -225,7 +228,7 @@ class _TfhdDefaults:
 
 
 class _FieldReader:
-    """Reads a full box's fields one after another."""
+    """Reads the fields of a FullBox (version, flags) one after another; `skip` bytes of fields are skipped first."""
 
     def __init__(self, data: Data, box: Box, skip: int) -> None:
         self._data, self._at = data, box.body + 4 + skip
@@ -236,16 +239,16 @@ class _FieldReader:
         return _integer(self._data, self._at - length, length, signed=signed)
 
     def read_optional(self, flag: int, default: int, length: int = 4) -> int:
-        """The next field if the box's flags say that it is there."""
+        """The next field if `flag` is set in the box's flags, else `default`."""
         return self.read(length) if self.flags & flag else default
 
     def read_columns(self, known: Mapping[int, str], count: int) -> dict[int, tuple[int, ...]]:
-        """By flag, the values of each field that all of the next `count` rows have."""
+        """By flag, the values of each field present in the next `count` rows (all rows have the same fields)."""
         present = [flag for flag in known if self.flags & flag]
         row = struct.Struct(">" + "".join(known[flag] for flag in present))
         end = self._at + count * row.size
         if end > len(self._data):
-            raise ValueError(f"the data ends at {len(self._data)}, inside a run that ends at {end}")
+            raise ValueError(f"the data ends at {len(self._data)}, inside a trun that ends at {end}")
         if not present:
             return {}
         rows = row.iter_unpack(self._data[self._at : end])
@@ -254,18 +257,18 @@ class _FieldReader:
 
 def _parse_tfhd(data: Data, box: Box, moof: Box, track: Track) -> _TfhdDefaults:
     fields = _FieldReader(data, box, skip=4)
-    base = fields.read_optional(0x01, moof.start, 8)
-    fields.read_optional(0x02, 0)
+    base = fields.read_optional(0x01, moof.start, 8)  # base_data_offset
+    fields.read_optional(0x02, 0)  # sample_description_index
     return _TfhdDefaults(
         base,
-        fields.read_optional(0x08, track.default_duration),
-        fields.read_optional(0x10, track.default_size),
-        fields.read_optional(0x20, track.default_flags),
+        fields.read_optional(0x08, track.default_duration),  # default_sample_duration
+        fields.read_optional(0x10, track.default_size),  # default_sample_size
+        fields.read_optional(0x20, track.default_flags),  # default_sample_flags
     )
 
 
 def _parse_traf(data: Data, inside: list[Box], tfdt: Box, defaults: _TfhdDefaults) -> list[Sample]:
-    dts = _FieldReader(data, tfdt, skip=0).read(8 if _version(data, tfdt) else 4)
+    dts = _FieldReader(data, tfdt, skip=0).read(8 if _version(data, tfdt) else 4)  # baseMediaDecodeTime: 8.8.12
     offset, found = defaults.base, list[Sample]()
     for box in inside:
         if box.kind == "trun":
@@ -275,14 +278,14 @@ def _parse_traf(data: Data, inside: list[Box], tfdt: Box, defaults: _TfhdDefault
 
 
 def _parse_trun(data: Data, box: Box, defaults: _TfhdDefaults, offset: int, dts: int) -> tuple[list[Sample], int, int]:
-    """The samples of a `trun`, and where the next one's begin: in the data, and in time."""
+    """The samples of a `trun` (section 8.8.8), and the data offset and decode time at which the next one's begin."""
     fields = _FieldReader(data, box, skip=0)
-    count = fields.read(4)
+    count = fields.read(4)  # sample_count
     if count > MAX_TRUN_SAMPLES:
-        raise ValueError(f"a run of {count} samples")
+        raise ValueError(f"a trun of {count} samples; the maximum is {MAX_TRUN_SAMPLES}")
     if fields.flags & 0x01:
-        offset = defaults.base + fields.read(4, signed=True)
-    first_flags = fields.read_optional(0x04, defaults.flags)
+        offset = defaults.base + fields.read(4, signed=True)  # data_offset
+    first_flags = fields.read_optional(0x04, defaults.flags)  # first_sample_flags
     columns = fields.read_columns(_SAMPLE_FIELDS, count)
     durations = columns.get(0x100, (defaults.duration,) * count)
     sizes = columns.get(0x200, (defaults.size,) * count)
