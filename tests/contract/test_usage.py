@@ -148,14 +148,14 @@ async def test_counts_that_call_themselves_right_are_what_a_walk_over_the_index_
     await site.begin()
     for kind, chosen in acts:
         await getattr(site, kind)(chosen)
-        if await site.usage.count_state(BUILD) == "right":
+        if await site.usage.count_state(BUILD) == "complete":
             assert await site.counted() == await site.scanned(), kind
     await site.count([])
-    assert await site.usage.count_state(BUILD) == "right"
+    assert await site.usage.count_state(BUILD) == "complete"
     assert await site.counted() == await site.scanned()
     await site.add([0, 1, 2])
     await site.drop([0, 1, 2])
-    assert await site.usage.count_state(BUILD) == "right", "counts that are kept are counted again"
+    assert await site.usage.count_state(BUILD) == "complete", "counts that are kept are counted again"
     assert await site.counted() == await site.scanned()
 
 
@@ -163,11 +163,11 @@ async def test_counts_that_call_themselves_right_are_what_a_walk_over_the_index_
 async def test_an_index_made_before_there_were_counts_is_counted_once(site: Site):
     await site.begin()
     await site.add_uncounted(range(len(POOL)))
-    assert await site.usage.count_state(BUILD) == "none"
+    assert await site.usage.count_state(BUILD) == "missing"
     await site.usage.recount(BUILD)
-    assert await site.usage.count_state(BUILD) == "right"
+    assert await site.usage.count_state(BUILD) == "complete"
     assert await site.counted() == await site.scanned()
-    assert await site.usage.count_state("another build") == "none"
+    assert await site.usage.count_state("another build") == "missing"
 
 
 async def test_what_comes_twice_counts_once_and_what_is_dropped_no_more(site: Site):
@@ -179,7 +179,7 @@ async def test_what_comes_twice_counts_once_and_what_is_dropped_no_more(site: Si
     assert await site.usage.bytes_by_hour("cam-1") == {NOON_US: sum(POOL[n].bytes for n in (0, 1, 2))}
     await site.drop([0, 0, 0])
     assert await site.usage.bytes_by_camera() == {}
-    assert await site.usage.count_state(BUILD) == "right"
+    assert await site.usage.count_state(BUILD) == "complete"
 
 
 async def test_an_earlier_version_beside_this_one_is_noticed(site: Site):
@@ -187,9 +187,9 @@ async def test_an_earlier_version_beside_this_one_is_noticed(site: Site):
     await site.count([])
     await site.add([0, 1])
     await site.add_uncounted([2, 3])
-    assert await site.usage.count_state(BUILD) == "behind"
+    assert await site.usage.count_state(BUILD) == "incomplete"
     await site.add([4, 5])
-    assert await site.usage.count_state(BUILD) == "behind", "what was not counted is covered up by what came after"
+    assert await site.usage.count_state(BUILD) == "incomplete", "what was not counted is covered up by what came after"
 
 
 async def test_two_who_count_do_not_undo_each_other(site: Site):
@@ -199,5 +199,5 @@ async def test_two_who_count_do_not_undo_each_other(site: Site):
     async with asyncio.TaskGroup() as tasks:
         for usage in (site.usage, other):
             tasks.create_task(usage.recount(BUILD))
-    assert await site.usage.count_state(BUILD) == "right"
+    assert await site.usage.count_state(BUILD) == "complete"
     assert await site.counted() == await site.scanned()

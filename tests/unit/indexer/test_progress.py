@@ -56,13 +56,13 @@ def test_nothing_is_logged_before_it_is_applied():
 
 def test_a_stream_event_that_is_not_applied_yet_holds_back_too():
     ends = dict.fromkeys(ALL, 1)
-    applied = {place: end for place, end in ends.items() if place != (names.STREAMS, 6)}
+    applied = {partition: end for partition, end in ends.items() if partition != (names.STREAMS, 6)}
     assert 6 not in advanced_watermarks({6: 1000}, ends, applied, {}, count=COUNT)
 
 
 def test_what_has_expired_and_is_not_applied_yet_holds_back_too():
     ends = dict.fromkeys(ALL, 1)
-    applied = {place: end for place, end in ends.items() if place != (names.RETENTION, 6)}
+    applied = {partition: end for partition, end in ends.items() if partition != (names.RETENTION, 6)}
     assert 6 not in advanced_watermarks({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
     assert 7 in advanced_watermarks({6: 1000, 7: 1000}, ends, applied, {}, count=COUNT)
 

@@ -56,7 +56,7 @@ class World:
         return found
 
     async def read_marks(self) -> dict["TopicPartition", tuple[Mark, ...]]:
-        return {place: (Mark(at - 1, 0, ""),) for place, at in self.applied.items()}
+        return {partition: (Mark(at - 1, 0, ""),) for partition, at in self.applied.items()}
 
     async def verified_partitions(self, lasts: Mapping[Partition, Mark | None]) -> set[Partition]:
         assert all(last is not None for last in lasts.values())

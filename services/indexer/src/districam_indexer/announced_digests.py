@@ -1,4 +1,4 @@
-"""The announced sha256 of each object, from the topic `segments`; on disk, since a month of a district has millions."""
+"""The announced sha256 of each object, from the topic `segments`; on disk, since there are millions."""
 
 import hashlib
 import sqlite3

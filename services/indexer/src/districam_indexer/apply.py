@@ -90,7 +90,7 @@ class Applier:
         return value
 
     async def _refresh_expired(self, values: Sequence[IndexedValue]) -> None:
-        """Reads the expired intervals of the cameras concerned, for each batch: retention may have added some."""
+        """Reads the cameras' expired intervals, anew for each batch: retention may have added some."""
         camera_ids = sorted(cameras_with_old_footage(values, self._deps.runtime.clock.now_us()))
         self._expired = await self._deps.index.expired_intervals(camera_ids) if camera_ids else {}
         for camera_id, ranges in expired_by_camera(values).items():

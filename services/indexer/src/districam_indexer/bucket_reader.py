@@ -1,4 +1,4 @@
-"""Reads the bucket into an index: LISTs in parallel, one for each day of a camera; one HEAD for each camera and epoch.
+"""Reads the bucket into an index: parallel LISTs, one for each day of a camera; a HEAD for each camera and epoch.
 
 A day's prefix is marked as read after its last write, so that another process can resume. Objects stored
 later are announced, and read from the topic.
@@ -53,7 +53,7 @@ class BucketReader:
         return (self._clock.monotonic_us() - self._began_us) / 1e6
 
     def progress(self) -> dict[str, Any]:
-        """Progress for operators (JSON-compatible); `left_s` is extrapolated from the days of cameras read."""
+        """Progress for operators, as JSON; `left_s` is extrapolated from the days of cameras read."""
         left_s = self._elapsed_s / self._days_read * len(self._pending_days) if self._days_read else None
         return {
             "step": "objects",
@@ -109,7 +109,7 @@ class BucketReader:
         self.objects += result.objects
 
     async def _parameters_field(self, camera_id: str, epoch: str, hash_key: str, object_key: str) -> SetField | None:
-        """The epoch's parameters as a field of `hash_key`, by the metadata of this or an earlier object; else None."""
+        """The epoch's parameters by the metadata of this or an earlier object, as a field of `hash_key`; or None."""
         if self._epoch_parameters.get((camera_id, epoch)) is None:
             head = await self._bucket.head(object_key)
             self._epoch_parameters[camera_id, epoch] = None if head is None else _parse_parameters(head.metadata)

@@ -69,7 +69,7 @@ class StorageBudget:
             return end.value
 
     def _known_oldest_hour_us(self, camera_id: str, held: list[Interval], now_us: int) -> int:
-        """The camera's oldest unheld hour when last read, a lower bound for the present one; 0 if unknown or stale."""
+        """The camera's oldest unheld hour when last read, a lower bound for now; 0 if unknown or stale."""
         held_before, oldest_us, read_us = self._oldest_hours.get(camera_id, ([], 0, 0))
         return oldest_us if held_before == held and now_us - read_us < _REFRESH_INTERVAL_US else 0
 

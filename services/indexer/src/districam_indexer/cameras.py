@@ -1,4 +1,4 @@
-"""Follows `cameras`: every replica reads the whole topic from its start and writes it to the index, which is idempotent.
+"""Follows `cameras`: every replica reads the whole topic and writes it to the index, which is idempotent.
 
 The offsets written are in `dc1:applied`, in the same transaction as the data. If Redis restarts without its
 last second, they are lower than what was written, and the topic is read from its start again.
@@ -83,7 +83,7 @@ async def _write(deps: Dependencies, applier: Applier, written: _WrittenOffsets,
 
 async def _try_write(deps: Dependencies, applier: Applier, written: _WrittenOffsets, batch: Sequence[Record]) -> bool:
     after: dict[TopicPartition, int] = {(one.topic, one.partition): one.next_offset for one in batch}
-    offset_changes = {place: (written.next_offsets.get(place, 0), at) for place, at in after.items()}
+    offset_changes = {partition: (written.next_offsets.get(partition, 0), at) for partition, at in after.items()}
     try:
         if batch:
             await applier.apply(batch, build=written.build, offset_changes=offset_changes)

@@ -1,4 +1,4 @@
-"""`districam-indexer check`: compares the bucket with the index, and with `--deep` every object with its announced digest.
+"""`districam-indexer check`: compares bucket and index; with `--deep`, every object with its announced digest.
 
 Read-only. Works on a day of a camera at a time, so memory does not grow with the bucket.
 """
@@ -197,11 +197,11 @@ class _Checker:
         self._findings.read += 1
         self._findings.read_bytes += digest.size
         expected = {"announced": digests.sha256(key), "its metadata": digest.metadata_sha256}
-        known = {whom: sha256 for whom, sha256 in expected.items() if sha256 is not None}
-        wrong = {whom: sha256 for whom, sha256 in known.items() if sha256 != digest.sha256}
+        known = {source: sha256 for source, sha256 in expected.items() if sha256 is not None}
+        wrong = {source: sha256 for source, sha256 in known.items() if sha256 != digest.sha256}
         if wrong:
             self._findings.altered += 1
-            mismatches = ", ".join(f"{whom}: {sha256[:64]}" for whom, sha256 in wrong.items())
+            mismatches = ", ".join(f"{source}: {sha256[:64]}" for source, sha256 in wrong.items())
             self._report_finding("altered", key, f"sha256 {digest.sha256}; {mismatches}")
         elif not known:
             self._findings.unproven += 1
@@ -223,7 +223,7 @@ class _Checker:
         return {member: int(at) for hour in hours for member, at in hour if is_valid_segment(member, at)}
 
     async def _count_missing(self, camera_id: str, missing: Members) -> None:
-        """Counts indexed segments without an object, except those stored or evicted after the day was listed."""
+        """Counts indexed segments without an object, except if that changed after the day was listed."""
         if not missing:
             return
         day_us = min(missing.values()) // DAY_US * DAY_US
@@ -234,7 +234,7 @@ class _Checker:
                 self._report_finding("missing", key, "indexed but not stored")
 
     async def _count_surplus(self, camera_id: str, day_us: int, surplus: Members) -> None:
-        """Counts objects that are not indexed, except those about to be indexed, or expired and about to be deleted."""
+        """Counts objects that are not indexed, except those not yet indexed, and expired ones not yet deleted."""
         if not surplus:
             return
         watermark_us = await self._reader.watermark_us(camera_id)

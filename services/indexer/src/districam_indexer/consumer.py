@@ -1,4 +1,4 @@
-"""Consumes `segments`, `streams`, `retention` and `keyframes` as a member of the group, and writes them to the index.
+"""Consumes `segments`, `streams`, `retention` and `keyframes` as a member of the group; writes the index.
 
 The applied offsets are in Redis, in the same transaction as the index (`dc1:applied`); commits to Kafka are
 for lag monitors only. After any error the member drops its position and restores it from Redis.
@@ -220,7 +220,7 @@ def _resume_offset(
     read_marks: Sequence[Mark],
     survivor: Mark | None,
 ) -> int:
-    """The offset to resume at: the end for `keyframes` (only new stills matter), else after the applied records.
+    """The offset to resume at: the log's end for `keyframes` (only new stills matter), else the applied one.
 
     `offset_range`: the log's first offset and its end offset.
     """

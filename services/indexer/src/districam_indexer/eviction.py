@@ -40,7 +40,7 @@ class Evictor:
         self._writer = writer
 
     async def evict(self, camera_id: str, hour_us: int, should_evict: ShouldEvict, *, build: str) -> int:
-        """Removes the hour's segments chosen by `should_evict`, and the bits and epochs that only they had set.
+        """Removes the hour's segments chosen by `should_evict`, and the bits and epochs that only they set.
 
         Returns their number.
 
@@ -87,7 +87,7 @@ class Evictor:
 def _queue_evict(
     pipe: Pipeline, camera_id: str, evicted: Sequence[IndexEntry], remaining: Sequence[IndexEntry]
 ) -> None:
-    """Queues clearing the bits that only these segments had set, and the parameters of epochs without segments that day."""
+    """Queues clearing the bits that only these segments set, and the parameters of epochs that have none left."""
     kept = _slots_by_day(remaining)
     for day_us, bits in _slots_by_day(evicted).items():
         unused = sorted(bits - kept.get(day_us, set()))

@@ -118,7 +118,7 @@ class Expirer:
         await self._evict_obsolete_events(camera_id, 0)
 
     async def _hours_before_edge(self, request: ExpiryRequest) -> list[int]:
-        """Starts of the hours before the edge with indexed or stored segments (which need not be the same)."""
+        """Starts of the hours before the edge with indexed or stored segments; these may differ."""
         found = {hour_us for hour_us in request.indexed_hours if hour_us < request.edge_us}
         for day in await self._deps.bucket.common_prefixes(f"{request.camera_id}/"):
             if _parse_folder_us(day, request.edge_us) < request.edge_us and not await self._is_empty(day):
@@ -129,7 +129,7 @@ class Expirer:
         return sorted(found)
 
     async def _is_empty(self, day: str) -> bool:
-        """Whether a day's folder has no versions: SeaweedFS lists folders long after their objects are gone."""
+        """Whether a day's folder has no versions: SeaweedFS lists folders long after they are empty."""
         now_us = self._deps.runtime.clock.monotonic_us()
         if now_us - self._empty_since_us.get(day, -_RECHECK_INTERVAL_US) < _RECHECK_INTERVAL_US:
             return True
@@ -201,7 +201,7 @@ class Expirer:
             await self._deps.writer.apply_when_full(to_batch(plan_event(event, ack.append_us)), build=build)
 
     async def _delete_hour(self, camera_id: str, hour_us: int, result: ExpiryResult, *, build: str) -> None:
-        """Deletes the hour's segments that are expired and not held (holds are read again), then evicts them."""
+        """Reads the holds again, deletes the hour's segments that are expired and not held, then evicts them."""
         expired = (await self._deps.index.expired_intervals([camera_id]))[camera_id]
         held = await self._held_intervals(camera_id)
         kept_keys: set[str] = set()
@@ -230,7 +230,7 @@ class Expirer:
                 log.warning("object that is not a segment ignored", key=version.key[:300])
 
     async def _delete_versions(self, versions: Sequence[ObjectVersion], result: ExpiryResult) -> set[str]:
-        """Deletes versions; returns the keys that the store refused: locked, or under another party's legal hold."""
+        """Deletes versions; returns the keys that the store refused: locked, or under a legal hold not of ours."""
         await self._rate_limiter.acquire(len(versions))
         bucket = self._deps.bucket
         refused = await bucket.delete_versions(versions)
@@ -246,7 +246,7 @@ class Expirer:
         return kept_keys
 
     async def _find_formerly_held(self, refused: Sequence[ObjectVersion]) -> list[ObjectVersion]:
-        """Of the refused versions, those inside the window of a released hold, whose legal hold is ours to remove."""
+        """The refused versions in the window of a released hold, whose legal hold is therefore ours to remove."""
         if not refused:
             return []
         released = await self._store.list_released()

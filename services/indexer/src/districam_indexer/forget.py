@@ -1,4 +1,4 @@
-"""`districam-indexer forget SCHEMA`: deletes another schema's index from Redis, if no indexer writes it any more."""
+"""`districam-indexer forget SCHEMA`: deletes another schema's index from Redis if no indexer writes it."""
 
 from districam_common.contract import names
 from districam_common.errors import Fatal, Retriable

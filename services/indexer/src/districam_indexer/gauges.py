@@ -53,7 +53,7 @@ class ReplaceableGauge:
 
 
 class CoverageGauges:
-    """Reports on the cameras whose `segments` partitions are this replica's, so that one replica exports each."""
+    """Exports the cameras whose `segments` partitions are this replica's, so that one replica exports each."""
 
     def __init__(self, deps: Dependencies, consumer: Consumer) -> None:
         self._deps = deps
@@ -86,7 +86,7 @@ class CoverageGauges:
                 await self._export(window, length_s, cameras, meta.partitions)
 
     async def _latest_ends_us(self, cameras: Iterable[str]) -> dict[str, int]:
-        """Camera → end of its newest segment, at most now: a clock ahead must not make a dead camera look alive."""
+        """Camera → end of its newest segment, at most now: a wrong clock must not make a dead camera look alive."""
         index, now_us = self._deps.index, await self._now_us()
         latest = await index.latest_ends_us()
         for camera_id in cameras:

@@ -1,4 +1,4 @@
-"""Applies holds: sets a legal hold on each object version in a held window, also on later ones; reports the state.
+"""Applies holds: sets a legal hold on each object version in a held window, also later ones; reports the state.
 
 A round uses a bounded number of requests, regardless of the number and length of holds. Holds take turns; the
 next round continues after the last one served.
@@ -118,7 +118,7 @@ class HoldApplier:
             log.warning("events of holds not archived", why=str(error))
 
     def _report_announced(self, owned: Sequence[Hold]) -> None:
-        """Queues the hours of newly announced footage; it may be long past if its recorder waited for the store."""
+        """Queues the hours of newly announced footage, which is old if its recorder waited for the store."""
         announced = self._deps.announced_intervals.drain()
         for hold in owned:
             if (progress := self._progress.get(hold.id)) and hold.camera_id in announced:

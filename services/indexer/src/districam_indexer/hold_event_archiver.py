@@ -1,4 +1,4 @@
-"""Archives the events that explain a hold's window, once it has settled; the window may be after the hold was placed.
+"""Archives the events that explain a hold's window, once it has settled (it may be after the hold's creation).
 
 The topic keeps events for 35 days, and a rebuild reads them from it, so the events of a held window are
 stored in the bucket with the hold. The camera's replica writes them, and again when there are more; none is

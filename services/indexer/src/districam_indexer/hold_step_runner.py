@@ -1,4 +1,4 @@
-"""Runs steps of a hold's scan (a listing and the requests that follow from it) until its request budget is used up."""
+"""Runs steps of a hold's scan (a listing and the requests that follow) until its request budget is used."""
 
 import asyncio
 from dataclasses import dataclass

@@ -50,7 +50,7 @@ class IndexState:
                 await self._redis.delete(REBUILD_LOCK)
 
     async def clear(self, *, site: str, partitions: int) -> None:
-        """Deletes everything indexed except holds and stills; first marks the index as not readable or writable."""
+        """Marks the index as not readable or writable, then deletes all of it except holds and stills."""
         with translate_redis_errors("clearing the index"):
             async with self._redis.pipeline() as pipe:
                 pipe.delete(names.WATERMARKS, names.USAGE_POSITION)
@@ -86,10 +86,10 @@ class IndexState:
         return count + (await self._redis.unlink(*found) if found else 0)
 
     async def begin(self, build: str, positions: Mapping[Partition, int]) -> None:
-        """Opens a new index for writing: sets its `build` and the offsets at which reading of the topics starts."""
+        """Opens a new index for writing: sets its `build` and the offsets from which the topics are read."""
         async with open_pipeline(self._redis, "beginning an index", transaction=True) as pipe:
             if positions:
-                fields = {position_field(place): offset for place, offset in positions.items()}
+                fields = {position_field(partition): offset for partition, offset in positions.items()}
                 pipe.hset(names.APPLIED, mapping={**fields})
             pipe.hset(names.META, "build", build)
             await pipe.execute()

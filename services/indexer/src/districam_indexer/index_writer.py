@@ -1,4 +1,4 @@
-"""Writes operations to the index, together with the Kafka offsets that they result from, in one Redis transaction."""
+"""Writes operations to the index, in one Redis transaction with the Kafka offsets that they result from."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
@@ -54,7 +54,7 @@ ComputeWatermarks = Callable[[Mapping[TopicPartition, int], Mapping[int, int]], 
 
 
 class IndexChanged(DistricamError):
-    """The index is not the one that the caller has been writing: emptied, rebuilt, or set back by a restart of Redis.
+    """The index is not the one that the caller wrote: emptied, rebuilt, or set back by a restart of Redis.
 
     The caller must read the positions of the index again and resume there.
     """
@@ -91,13 +91,13 @@ class IndexWriter:
         offset_changes = offset_changes or {}
 
         async def queue_commands(pipe: Pipeline) -> None:
-            await _require_positions(pipe, {place: before for place, (before, _) in offset_changes.items()})
+            await _require_positions(pipe, {partition: before for partition, (before, _) in offset_changes.items()})
             pipe.multi()
             self._queue_batch(pipe, batch)
-            for place, (before, after) in offset_changes.items():
-                queue_advance_position(pipe, place, before, after)
-            for place, ladder in (read_marks or {}).items():
-                pipe.hset(names.MARKS, position_field(place), _encode_marks(ladder))
+            for partition, (before, after) in offset_changes.items():
+                queue_advance_position(pipe, partition, before, after)
+            for partition, partition_marks in (read_marks or {}).items():
+                pipe.hset(names.MARKS, position_field(partition), _encode_marks(partition_marks))
 
         await self.transact("writing to the index", build, queue_commands)
 
@@ -164,10 +164,10 @@ class IndexWriter:
         return parse_positions(found)
 
     async def read_marks(self) -> dict[TopicPartition, tuple[Mark, ...]]:
-        """Marks of each partition's applied records, the last one first; see `districam_common.kafka.marks`."""
+        """Marks of each partition's applied records, last one first; see `districam_common.kafka.marks`."""
         found = await read_hash(self._redis, names.MARKS, "reading the marks")
         read = ((parse_position_field(field), _decode_marks(text)) for field, text in found.items())
-        return {place: ladder for place, ladder in read if place is not None}
+        return {partition: partition_marks for partition, partition_marks in read if partition is not None}
 
     async def advance_watermarks(self, compute: ComputeWatermarks, *, build: str) -> None:
         """Raises the watermarks (`dc1:logged`) to what `compute` returns; never lowers one.
@@ -241,11 +241,13 @@ async def _require_build(pipe: Pipeline, build: str) -> None:
 
 
 async def _require_positions(pipe: Pipeline, positions: Mapping[TopicPartition, int]) -> None:
-    """Raises IndexChanged if Redis holds less than the caller wrote: a crash may have lost its last second."""
-    written = {place: offset for place, offset in positions.items() if offset}  # at offset 0, nothing was written
+    """Raises IndexChanged if Redis holds less than the caller wrote: a crash may lose its last second."""
+    written = {
+        partition: offset for partition, offset in positions.items() if offset
+    }  # at offset 0, nothing was written
     if not written:
         return
-    fields = [position_field(place) for place in written]
+    fields = [position_field(partition) for partition in written]
     found = await cast("Awaitable[list[bytes | None]]", pipe.hmget(names.APPLIED, fields))
     for field, offset, value in zip(fields, written.values(), found, strict=True):
         if (replies.parse_number(value, names.APPLIED) or 0) < offset:
@@ -257,7 +259,7 @@ def parse_positions(fields: Mapping[bytes, bytes]) -> dict[TopicPartition, int]:
     found = (
         (parse_position_field(field), replies.parse_number(value, names.APPLIED)) for field, value in fields.items()
     )
-    return {place: offset for place, offset in found if place is not None and offset is not None}
+    return {partition: offset for partition, offset in found if partition is not None and offset is not None}
 
 
 def parse_position_field(field: bytes) -> TopicPartition | None:

@@ -17,35 +17,37 @@ CAPTURED_TO_INDEXED = Histogram(
 DEADLETTERS = Counter("districam_indexer_deadletters_total", "Records that can never be indexed")
 EXPIRED_REJECTED = Counter(
     "districam_indexer_expired_refused_total",
-    "Words that footage has expired which are not believed: too young, or on a topic where no indexer says it",
+    "expired events rejected: too young, or on a topic that no longer carries them",
 )
 DELETED_VERSIONS = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
 LOCKED_VERSIONS = Counter(
     "districam_retention_locked_total",
-    "Versions that were to be deleted and that the store keeps, each time it refused",
+    "Versions that the store refused to delete, counted at each attempt",
 )
-STORED_BYTES = Gauge("districam_stored_bytes", "Segments, as the index counts them; told where there is a budget")
-BUDGET_BYTES = Gauge("districam_storage_budget_bytes", "What the segments may take; told where there is a budget")
+STORED_BYTES = Gauge("districam_stored_bytes", "Stored segments as counted in the index; only with a budget")
+BUDGET_BYTES = Gauge("districam_storage_budget_bytes", "The budget storage.max_bytes; only with a budget")
 OVER_BUDGET_BYTES = Gauge(
     "districam_storage_over_budget_bytes",
-    "Over the budget with nothing left that may go: held, locked, or too young",
+    "Bytes over the budget that cannot be deleted: held, locked, or too young",
 )
-HOLDS = Gauge("districam_holds", "Holds in force, by how far they are applied; of this replica's cameras", ["state"])
+HOLDS = Gauge("districam_holds", "Active holds of this replica's cameras, by state", ["state"])
 PROTECTION = Gauge(
     "districam_hold_protection",
-    "1 for what the store has been found to do with legal holds: enforced, advisory (it would delete), unknown",
+    "1 for the store's probed behaviour with legal holds: enforced, advisory (it deletes held objects), unknown",
     ["state"],
 )
 RECORDED_RATIO = Gauge(
     "districam_recorded_ratio",
-    "Recorded share of the expected and settled time; absent where there is none",
+    "Recorded share of the expected and settled time; absent if there is no such time",
     ["camera", "window"],
 )
-GAP_SECONDS = Gauge("districam_gap_seconds", "Expected, settled and not recorded", ["camera", "cause", "window"])
+GAP_SECONDS = Gauge(
+    "districam_gap_seconds", "Expected and settled time that is not recorded", ["camera", "cause", "window"]
+)
 LAST_SEGMENT_END = Gauge("districam_last_segment_end_timestamp_seconds", "End of the newest stored segment", ["camera"])
 ROUND_SECONDS = Gauge(
     "districam_indexer_round_seconds",
-    "How long the last whole round took over all cameras that are this replica's",
+    "Duration of the last complete round over this replica's cameras",
     ["loop"],
 )
 

@@ -143,7 +143,7 @@ class _Rebuilder:
         return build
 
     async def _read_bucket(self, build: str) -> BucketReader:
-        """Reads the days of the bucket that are not read yet; reports progress and renews the lock meanwhile."""
+        """Reads the remaining days of the bucket; reports progress and renews the lock meanwhile."""
         reader = BucketReader(self._deps, self._bucket, build)
         is_read = asyncio.Event()
 
@@ -186,14 +186,14 @@ class _Rebuilder:
             await applier.apply(records[n : n + size], build=build)
 
     async def _wait_members(self, build: str) -> None:
-        """Waits until the group's members have applied the topics up to their ends as of now, after the LIST."""
+        """Waits until the group's members have applied the topics up to their present ends (after the LIST)."""
         segments = await self._inspector.partitions(names.SEGMENTS)
         streams = await self._inspector.partitions(names.STREAMS)
         retention = await self._inspector.partitions(names.RETENTION)
         ends = await self._inspector.end_offsets([*segments, *streams, *retention])
         while True:
             applied = await self._deps.writer.read_positions()
-            records_left = sum(max(0, end - applied.get(place, 0)) for place, end in ends.items())
+            records_left = sum(max(0, end - applied.get(partition, 0)) for partition, end in ends.items())
             if not records_left:
                 return
             await self._report_progress({"step": "topics", "records_left": records_left}, build)

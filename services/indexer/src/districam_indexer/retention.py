@@ -90,7 +90,7 @@ class Retention:
                 log.error("retention of a camera is blocked", camera_id=camera_id, why=str(error))
 
     async def _read_snapshot(self) -> _Snapshot | None:
-        """None while the index is not ready, no watermark is known, or a hold of an unknown camera is unreadable."""
+        """None if the index is not ready, no watermark is known, or a hold of an unknown camera is unreadable."""
         index = self._deps.index
         meta = await index.meta()
         if meta is None or not meta.is_ready or not self._consumer.segment_partitions:
@@ -112,7 +112,7 @@ class Retention:
         return {camera_id for camera_id in known if names.partition_of(camera_id, count) in owned}
 
     async def _budget_edges(self, snapshot: _Snapshot) -> Mapping[str, int]:
-        """Camera → deletion edge of the budget; empty without a budget, or while the bytes are not counted."""
+        """Camera → deletion edge of the budget; empty without a budget or while bytes are not counted."""
         if self._budget is None or not await self._ensure_counted(snapshot.build):
             return {}
         days = {camera_id: record.retention_days for camera_id, record in snapshot.cameras.items()}
@@ -125,11 +125,11 @@ class Retention:
         """
         count_state, now_us = await self._usage.count_state(build), self._deps.runtime.clock.monotonic_us()
         is_due = self._counted_us is None or now_us - self._counted_us >= _RECOUNT_INTERVAL_US
-        if count_state == "none" or (count_state == "behind" and is_due):
+        if count_state == "missing" or (count_state == "incomplete" and is_due):
             self._counted_us = now_us
             await self._usage.recount(build)
             count_state = await self._usage.count_state(build)
-        return count_state != "none"
+        return count_state != "missing"
 
     async def _apply_to_camera(self, camera_id: str, snapshot: _Snapshot, budget_edge_us: int) -> None:
         by_age_us = age_limit_us(_known_retention_days(snapshot, camera_id), snapshot.now_us, self._lock_us)
@@ -181,6 +181,6 @@ class Retention:
 
 
 def _known_retention_days(snapshot: _Snapshot, camera_id: str) -> int | None:
-    """The camera's `retention_days`; None if unknown, also while a later revision is unreadable: it may keep more."""
+    """The camera's `retention_days`; None if unknown or if a later revision, which may keep more, is unreadable."""
     camera = snapshot.cameras.get(camera_id)
     return None if camera is None or not is_newest_readable(camera) else camera.retention_days

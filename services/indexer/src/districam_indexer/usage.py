@@ -25,8 +25,8 @@ _SCAN_COUNT = 1000
 _HOURS_PER_SCRIPT = 50
 """Hours counted in one script, which blocks Redis for about 5 ms."""
 
-CountState = Literal["right", "behind", "none"]
-"""`none`: not counted for this index; `behind`: an indexer of an earlier version has added segments without
+CountState = Literal["complete", "incomplete", "missing"]
+"""`missing`: not counted for this index; `incomplete`: an indexer of an earlier version has added segments without
 counting."""
 
 
@@ -45,8 +45,8 @@ class UsageCounter:
             pipe.hgetall(names.APPLIED)
             counted, applied = cast("list[dict[bytes, bytes]]", await pipe.execute())
         if counted.get(b"build") != build.encode():
-            return "none"
-        return "behind" if has_uncounted(counted, applied) else "right"
+            return "missing"
+        return "incomplete" if has_uncounted(counted, applied) else "complete"
 
     async def recount(self, build: str) -> None:
         """Counts all hours of the index, a few at a time. Returns at once if another instance holds the lock.
@@ -114,7 +114,7 @@ class UsageCounter:
 
 
 async def indexed_hours(redis: Redis) -> AsyncGenerator[list[tuple[str, str]]]:
-    """(camera, `hour_text`) of all hours with indexed segments, about a thousand at a time; one may come twice.
+    """(camera, `hour_text`) of all hours with indexed segments, in pages; an hour may come twice.
 
     SCANs all keys, of which a district has millions.
     """

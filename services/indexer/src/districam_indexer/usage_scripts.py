@@ -1,4 +1,4 @@
-"""Lua scripts that maintain the stored bytes of each hour (`dc1:used:CAMERA`) and of each camera (`dc1:used`).
+"""Lua scripts that count the stored bytes of each hour (`dc1:used:CAMERA`) and of each camera (`dc1:used`).
 
 The counts change in the transaction that adds or removes segments, so reading them needs no walk over the
 hours. Indexers of an earlier version add segments without counting. `dc1:counted` therefore holds the offsets

@@ -1,4 +1,4 @@
-"""Copies the watermarks of the recorders' commits to the index once everything announced before them is applied."""
+"""Copies the watermarks of the recorders' commits to the index once all that was announced before is applied."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -19,7 +19,7 @@ from districam_indexer.index_writer import IndexChanged
 
 
 async def run(deps: Dependencies, consumer: Consumer) -> None:
-    """Updates the watermarks of the partitions whose announcements this replica indexes, every `progress_s`."""
+    """Updates the watermarks of partitions whose announcements this replica indexes, every `progress_s`."""
     await retry_dependency(lambda: _run_loop(deps, consumer), deps.runtime, "kafka")
 
 
@@ -76,13 +76,13 @@ async def update_watermarks(
         return
     count = len(topic_partitions[0])
     owned_fragments = [one for one in fragments if owned is None or one.number % count in owned]
-    announced_on = {place for one in owned_fragments for place in announcement_partitions(one.number, count)}
+    announced_on = {partition for one in owned_fragments for partition in announcement_partitions(one.number, count)}
     committed = await _read_committed_watermarks(inspector, owned_fragments)
     ends = await inspector.end_offsets(
         [one for topic in topic_partitions for one in topic if tuple(one) in announced_on]
     )
     verified = await inspector.verified_partitions(_last_marks(ends, await deps.writer.read_marks()))
-    ends = {place: end for place, end in ends.items() if place in verified}
+    ends = {partition: end for partition, end in ends.items() if partition in verified}
     await deps.writer.advance_watermarks(
         lambda applied, logged: advanced_watermarks(committed, {**ends}, applied, logged, count=count),
         build=build,
@@ -93,7 +93,7 @@ def _last_marks(
     partitions: Iterable[Partition], read_marks: Mapping[TopicPartition, Sequence[Mark]]
 ) -> dict[Partition, Mark | None]:
     """The mark of each partition's last applied record; None if unknown."""
-    return {place: next(iter(read_marks.get(place, ())), None) for place in partitions}
+    return {partition: next(iter(read_marks.get(partition, ())), None) for partition in partitions}
 
 
 async def _read_committed_watermarks(inspector: KafkaInspector, fragments: Iterable[Partition]) -> dict[int, int]:

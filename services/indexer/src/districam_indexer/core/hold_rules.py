@@ -1,4 +1,4 @@
-"""Rules of holds: which object versions need a legal hold, which delete markers are removed, which events are archived."""
+"""Rules of holds: versions that need a legal hold, delete markers to remove, events to archive."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ MAX_UNMERGED = 64
 
 @dataclass(frozen=True, slots=True)
 class HoldTargets:
-    """What a hold's window contains: versions to keep, and delete markers that hide them from a GET by key."""
+    """Contents of a hold's window: versions to keep, and delete markers that hide them from a GET by key."""
 
     versions: tuple[ObjectVersion, ...]
     delete_markers: tuple[ObjectVersion, ...]
 
 
 class AnnouncedIntervals:
-    """Intervals of footage announced since the last `drain`, by camera; merged at MAX_UNMERGED, to bound memory."""
+    """Intervals of footage announced since the last `drain`, by camera; merged to bound memory."""
 
     def __init__(self) -> None:
         self._by_camera: dict[str, list[Interval]] = {}
@@ -49,7 +49,7 @@ class AnnouncedIntervals:
 
 
 def hold_hours(hold: Hold) -> list[int]:
-    """Starts of the hours whose segments may touch the window, from the hour before it: keys are by start time."""
+    """Starts of the hours whose segments may touch the window: segments are filed by start, so one hour before too."""
     first, last = hold.from_us // HOUR_US - 1, (hold.to_us - 1) // HOUR_US
     return [hour * HOUR_US for hour in range(max(0, first), last + 1)]
 
@@ -82,7 +82,7 @@ def hold_state(versions: int, held: int, *, is_complete: bool, is_protected: boo
 
 
 def is_settled(hold: Hold, watermark_us: int, settle_us: int) -> bool:
-    """Whether the watermark is past the archived events of the window, which go up to an hour after its end."""
+    """Whether the watermark is past the window's archived events, which go up to an hour after its end."""
     return hold.to_us + HOUR_US + settle_us <= watermark_us
 
 

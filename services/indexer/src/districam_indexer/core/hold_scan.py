@@ -21,7 +21,7 @@ ScanStep = tuple[str, int]
 
 @dataclass(slots=True)
 class ScannedHour:
-    """An hour: number of versions in the window, and those of them that this process has put under legal hold."""
+    """An hour: number of versions in the window, and those that this process has put under legal hold."""
 
     versions: int = 0
     held: set[int] = field(default_factory=set[int])
@@ -68,7 +68,7 @@ class HoldScan:
         self._failed.clear()
 
     def begin_rescan(self) -> None:
-        """Queues the whole window at low priority: objects may have been deleted, or stored without announcement."""
+        """Queues the whole window at low priority: objects may have been deleted, or stored unannounced."""
         self._rescan = deque(("day", day_us) for day_us in self._days)
 
     def report_announced(self, intervals: Iterable[Interval]) -> None:
@@ -100,7 +100,7 @@ class HoldScan:
         (self._rescan if is_rescan else self._urgent).extend(("hour", hour_us) for hour_us in sorted(existing))
 
     def unheld_indexes(self, hour_us: int, targets: HoldTargets) -> list[int]:
-        """Updates an hour's state; returns the indexes in `targets.versions` of those not under legal hold yet."""
+        """Updates an hour's state; returns indexes in `targets.versions` of those not under legal hold yet."""
         scanned = self._hours.setdefault(hour_us, ScannedHour())
         hashes = [version_hash(one) for one in targets.versions]
         scanned.versions = len(hashes)

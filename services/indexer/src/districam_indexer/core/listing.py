@@ -93,7 +93,7 @@ def build_batch(camera_id: str, result: ListingResult) -> Batch:
 
 
 def _bitmap(bits: Iterable[int]) -> bytes:
-    """The bits as a Redis string: bit 0 is the most significant of byte 0; the shortest length, as SETBIT makes it."""
+    """The bits as a Redis string, as short as SETBIT makes it; bit 0 is the most significant of byte 0."""
     found = np.fromiter(bits, dtype=np.int64)
     slots = np.zeros((int(found.max()) // 8 + 1) * 8, dtype=np.uint8)
     slots[found] = 1

@@ -63,7 +63,7 @@ Operation = AddScored | RaiseScore | SetField | SetBits | AddMember | ReplaceSti
 
 @dataclass(slots=True)
 class Batch:
-    """Operations grouped by key, so that a replay of an hour takes one command for each key, not for each segment."""
+    """Operations grouped by key, so that a replay takes one command for each key, not for each segment."""
 
     scored: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
     max_scores: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])

@@ -37,7 +37,7 @@ MAX_EXACT_SCORE = 1 << 53
 def plan_stored(
     stored: SegmentStored, expired: Sequence[Interval] = (), *, append_us: int = MAX_EXACT_SCORE
 ) -> list[Operation]:
-    """Operations for an announced segment; none if it is inside an expired interval, since its object is deleted.
+    """Operations for an announced segment; none if it is inside an expired interval: its object is deleted.
 
     `append_us` is the announcement's append time.
 
@@ -58,7 +58,7 @@ def plan_stored(
 
 
 def plan_entry(camera_id: str, entry: IndexEntry, *, now_us: int = MAX_EXACT_SCORE) -> list[Operation]:
-    """Operations for a segment as described by its object's key and size: everything but the epoch's parameters.
+    """Operations for a segment as described by its object's key and size: all but the epoch's parameters.
 
     A segment that ends after `now_us` was recorded with a clock that was ahead. It does not count as the
     camera's latest, or none recorded until then would.
@@ -130,7 +130,7 @@ def _plan_expired(event: StreamEvent) -> list[Operation]:
 
 
 def plan_camera(camera: Camera, append_us: int) -> list[Operation]:
-    """Operations for a revision of a camera's record; all are kept. `append_us` is its append time, used by the ledger.
+    """Operations for a revision of a camera's record; all are kept. `append_us` is for the ledger.
 
     Revisions are ordered by `updated_us`, but by `append_us` if that is more than a day earlier: a revision
     from a clock far ahead would stay the newest.

@@ -23,7 +23,7 @@ def parse_commit_watermark_us(metadata: str) -> int | None:
 
 
 def announcement_partitions(partition: int, count: int) -> frozenset[TopicPartition]:
-    """The partitions of the other topics (`count` each) with the announcements and events of a `fragments` partition.
+    """Partitions of the other topics (`count` each) with the announcements and events of a `fragments` partition.
 
     A camera's partition modulo `count` is the same in all topics, as `count` divides the number of
     `fragments` partitions. Truncation events have the partition's number as their key.
@@ -51,7 +51,7 @@ def advanced_watermarks(
         watermarks: the present ones, which are never lowered.
         count: number of partitions of `segments`, of `streams`, and of `retention`.
     """
-    caught_up = {place for place, end in ends.items() if applied.get(place, 0) >= end}
+    caught_up = {partition for partition, end in ends.items() if applied.get(partition, 0) >= end}
     return {
         partition: log_us
         for partition, log_us in committed.items()

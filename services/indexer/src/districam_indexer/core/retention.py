@@ -61,7 +61,7 @@ class BudgetPlan:
 
 
 def trusted_now_us(host_us: int, watermarks_us: Iterable[int]) -> int:
-    """The time that retention uses: at most the latest watermark, so that a host's clock that is ahead deletes nothing.
+    """The time that retention uses: at most the latest watermark, so that a clock that is ahead deletes nothing.
 
     0 if no watermark is known.
     """
@@ -90,7 +90,7 @@ def may_be_locked(hour_us: int, now_us: int) -> bool:
 def plan_budget(
     excess_bytes: int, cameras: Mapping[str, CameraAge], now_us: int, lock_us: int = 0
 ) -> Generator[str | None, StoredHours | None, BudgetPlan]:
-    """Plans which oldest hours expire until `excess_bytes` are freed, so that cameras keep equal shares of their retention.
+    """Plans which hours expire to free `excess_bytes`; cameras keep equal shares of their retention.
 
     Hours that intersect a hold, are locked, or are of the last day stay. A district has millions of hours, so
     a camera's are read only when needed.

@@ -1,4 +1,4 @@
-"""Groups a day's listing of object versions by key: current objects, and keys with several versions or delete markers."""
+"""Groups a day's listing of object versions by key: current objects, and keys that were overwritten or deleted."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -37,6 +37,6 @@ class DayListing:
         return sorted(found)
 
     def anomalies(self) -> list[tuple[str, int, int]]:
-        """(key, versions, delete markers) of keys with other than one version and no marker: objects are written once."""
+        """(key, versions, delete markers) of keys that have not just one version: objects are written once."""
         found = [(key, one.versions, one.markers) for key, one in self._keys.items()]
         return sorted(one for one in found if one[1:] != (1, 0))
