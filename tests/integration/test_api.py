@@ -556,7 +556,7 @@ async def test_an_unsupported_method_is_a_405_problem_with_allow(http: httpx.Asy
     ("path", "params", "field", "says"),
     [
         ("timeline", {}, "from", "is required"),
-        ("timeline", {**WHOLE, "form": "x"}, "form", "is no parameter of this route"),
+        ("timeline", {**WHOLE, "form": "x"}, "form", "is not a parameter of this route"),
         ("timeline", {**WHOLE, "from": "2026-11-24T14:47:00"}, "from", "no time zone"),
         ("timeline", {**WHOLE, "from": "yesterday"}, "from", "RFC 3339"),
         ("timeline", {**WHOLE, "tz": "Hanoi"}, "tz", "no IANA time zone"),
@@ -578,8 +578,8 @@ async def test_an_invalid_request_names_the_field_and_the_fix(
 @pytest.mark.parametrize(
     ("path", "params", "field", "says"),
     [
-        ("coverage", {}, "at", "or else from and to"),
-        ("coverage", {"from": at(0)}, "at", "or else from and to"),
+        ("coverage", {}, "at", "is required unless from and to are given"),
+        ("coverage", {"from": at(0)}, "at", "is required unless from and to are given"),
         ("coverage", {**WHOLE, "at": at(0)}, "at", "excludes from and to"),
         ("coverage", {"from": at(0), "to": at(31 * 86_400 + 1)}, "to", "31 days"),
         ("coverage", {"at": "2026-11-24T14:47:00"}, "at", "no time zone"),

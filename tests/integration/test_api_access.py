@@ -409,7 +409,7 @@ async def test_wrong_keys_are_rate_limited_and_right_ones_are_not(world: World, 
         assert 1 <= int(slowed.headers["retry-after"]) <= 6
         assert (await http.get("/v1/cameras", headers=bearer(world.viewer[1]))).status_code == 200
         assert (await http.post("/v1/login", json={"key": world.viewer[1]})).status_code == 200
-        assert [line["key_id"] for line in api.events("key refused")] == ["00000000"] * 10
+        assert [line["key_id"] for line in api.events("API key refused")] == ["00000000"] * 10
         assert wrong not in log.read_text()
 
 
@@ -493,12 +493,12 @@ async def test_a_renewed_certificate_is_loaded_and_a_broken_one_is_not(world: Wo
     ) as api:  # fmt: skip
         assert await _presented(api) == _as_der(old.certificate)
         _take(served.certificate, new.certificate)
-        await _until_told(api, "certificate not taken up")
+        await _until_told(api, "certificate not reloaded")
         assert await _presented(api) == _as_der(old.certificate)
         _take(served.key, new.key)
-        await _until_told(api, "certificate taken up")
+        await _until_told(api, "certificate reloaded")
         assert await _presented(api) == _as_der(new.certificate)
-        assert len(api.events("certificate not taken up")) == 1
+        assert len(api.events("certificate not reloaded")) == 1
 
 
 def _take(place: Path, content: Path) -> None:

@@ -83,7 +83,7 @@ async def test_a_refused_keys_line_shows_the_beginning_of_the_path_alone(app: Fa
     with structlog.testing.capture_logs() as lines:
         async with make_client(app, "dc_wrong") as http:
             assert (await http.get("/v1/cameras/" + "a" * 10_000)).status_code == 401
-    (line,) = [line for line in lines if line["event"] == "key refused"]
+    (line,) = [line for line in lines if line["event"] == "API key refused"]
     assert line["path"] == ("/v1/cameras/" + "a" * 10_000)[:200]
 
 
@@ -119,7 +119,7 @@ async def test_somebodys_wrong_keys_slow_nobody_else_behind_the_proxy(behind: Fa
     with structlog.testing.capture_logs() as lines:
         async with make_client(behind, "dc_wrong", PROXY, "203.0.113.10") as http:
             assert (await http.get("/v1/new")).status_code == 401
-    assert [line["address"] for line in lines if line["event"] == "key refused"] == ["203.0.113.10"]
+    assert [line["address"] for line in lines if line["event"] == "API key refused"] == ["203.0.113.10"]
 
 
 @pytest.mark.hostile

@@ -229,9 +229,9 @@ async def test_who_takes_nothing_of_an_answer_is_given_up_and_told(tls: Tls, *, 
                     await asyncio.sleep(0.05)
             with pytest.raises(ConnectionResetError):
                 await one.rest()
-    (line,) = [line for line in lines if line["event"] == "transfer given up"]
+    (line,) = [line for line in lines if line["event"] == "transfer aborted, client too slow"]
     assert (line["address"], line["path"], line["key_id"]) == ("127.0.0.1", "/many", "0badcafe")
-    assert line["untaken"] > 0
+    assert line["unsent_bytes"] > 0
 
 
 async def test_who_is_slow_gets_all_of_it():
@@ -279,7 +279,7 @@ async def test_hundreds_of_refusals_are_a_line_in_the_log():
             for _ in range(300):
                 await quick(port)
             await asyncio.sleep(1.2)
-    told = [line for line in lines if line["event"] == "connections ended"]
+    told = [line for line in lines if line["event"] == "connections closed or refused"]
     assert len(told) == 1
     assert told[0]["address"] == "127.0.0.1"
 

@@ -55,13 +55,13 @@ def form(**changed: object) -> str:
     ("text", "says"),
     [
         ("", "JSON"),
-        ("[]", "not a file of"),
+        ("[]", "not a key file of"),
         ("{}", "keys: Field required"),
         (form(role="admin"), "keys.0.role"),
         (form(id="../x"), "keys.0.id"),
         (form(sha256="x"), "keys.0.sha256"),
         (form(secret="s3cr3t"), "keys.0"),
-        (json.dumps({"keys": [json.loads(form())["keys"][0]] * 2}), "two keys of one id"),
+        (json.dumps({"keys": [json.loads(form())["keys"][0]] * 2}), "two keys with the same id"),
     ],
 )
 def test_what_is_no_file_of_keys_is_refused_without_its_content(file: Path, text: str, says: str):

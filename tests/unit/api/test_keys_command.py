@@ -39,7 +39,7 @@ def test_a_key_is_printed_once_and_opens(file: Path, run: Run):
     assert (key.role, key.name) == ("operator", "Trung tâm")
     assert key.id in err
     _, listed, _ = run("list")
-    assert re.search(rf"{key.id}  operator  made .*Z  in force  Trung tâm\n", listed)
+    assert re.search(rf"{key.id}  operator  created .*Z  active  Trung tâm\n", listed)
     assert out.strip().split("_", 2)[2] not in listed + err + file.read_text()
 
 

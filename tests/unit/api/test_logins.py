@@ -162,4 +162,4 @@ async def test_what_was_ended_while_redis_was_away_is_told_when_it_is_back(monke
     with structlog.testing.capture_logs() as lines:
         await run_login_sync(ended, door, runtime)
     assert door.told == {"0011223344556677": 1 << 62}
-    assert [line["event"] for line in lines] == ["ended logins not shared"]
+    assert [line["event"] for line in lines] == ["revoked logins not synchronised with other replicas"]

@@ -23,6 +23,6 @@ async def test_a_bug_says_nothing_of_the_inside(error: Exception) -> None:
         async with asking as http:
             answer = await http.get("/fails")
     assert (answer.status_code, answer.headers["content-type"]) == (500, problems.CONTENT_TYPE)
-    assert answer.json()["detail"] == "the api failed; its log says why"
+    assert answer.json()["detail"] == "internal error; the api's log has its cause"
     assert "secret" not in answer.text
     assert [line["exc_info"] for line in logged if line["event"] == "request failed"] == [error]

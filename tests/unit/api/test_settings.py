@@ -70,14 +70,14 @@ def test_a_proxy_that_is_no_network_is_named(tmp_path: Path):
             "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY),
             "DISTRICAM_API__TRUSTED_PROXIES": f'["{other}"]',
         }
-        with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*no network.*10\.0\.3\.0/24"):
+        with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*is not a network.*10\.0\.3\.0/24"):
             load(Settings, given)
 
 
 @pytest.mark.parametrize("host", ["example.org", "", "127.0.0.1.example.org"])
 def test_a_name_is_refused_with_or_without_keys(host: str, tmp_path: Path):
     for given in ({}, {"DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}):
-        with pytest.raises(SettingsError, match="DISTRICAM_API__HOST: is no address"):
+        with pytest.raises(SettingsError, match="DISTRICAM_API__HOST: is not an IP address"):
             load(Settings, {"DISTRICAM_API__HOST": host, **given})
 
 
@@ -117,7 +117,7 @@ def test_origins_are_named_one_by_one():
         "https://u:p@a",
         "http://A",
     ):
-        with pytest.raises(SettingsError, match=r"DISTRICAM_API__ALLOWED_ORIGINS: .*no origin"):
+        with pytest.raises(SettingsError, match=r"DISTRICAM_API__ALLOWED_ORIGINS: .*is not an origin"):
             load(Settings, {"DISTRICAM_API__ALLOWED_ORIGINS": f'["{other}"]'})
 
 

@@ -41,7 +41,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     [
         (problem(401, "a key is needed"), Forbidden, 3, "--key-file"),
         (problem(429, "too many wrong keys"), Forbidden, 3, "--key-file"),
-        (problem(403, "role viewer"), Forbidden, 3, "may not"),
+        (problem(403, "role viewer"), Forbidden, 3, "lacks the permission"),
         (problem(404, "there is no camera 'x'"), NotFound, 1, "there is no camera 'x'"),
         (problem(422, "to: must be later than from"), UsageError, 2, "to: must be later than from"),
         (problem(500, "the api failed"), CommandError, 1, "the api failed (500)"),
@@ -84,12 +84,12 @@ def test_an_api_that_is_not_ready_is_waited_for(slept: list[float]):
     assert door([busy, silent, ready()], told=told).get_json("/", {}) == {"tz": "UTC"}
     assert slept == [7.0, 5.0]
     assert "objects" in told[0]
-    assert "again in 7 s" in told[0]
+    assert "retrying in 7 s" in told[0]
 
 
 def test_waiting_has_an_end(slept: list[float]):
     answers = [problem(503, "away", {"retry-after": "5"}) for _ in range(9)]
-    with pytest.raises(CommandError, match=r"away; waited 10 s, more is --wait SECONDS"):
+    with pytest.raises(CommandError, match=r"away; waited 10 s; --wait SECONDS waits longer"):
         door(answers, wait_s=12).get_json("/", {})
     assert slept == [5.0, 5.0]
 
@@ -98,8 +98,8 @@ def test_waiting_has_an_end(slept: list[float]):
     ("error", "said"),
     [
         (httpx.ConnectError, "cannot be reached"),
-        (httpx.ReadTimeout, "broke off"),
-        (httpx.RemoteProtocolError, "broke off"),
+        (httpx.ReadTimeout, "connection to the api failed"),
+        (httpx.RemoteProtocolError, "connection to the api failed"),
     ],
 )
 def test_an_api_that_is_away_is_told(error: Callable[[str], Exception], said: str):

@@ -68,7 +68,7 @@ def test_a_clip_that_ends_before_it_was_to_is_broken_though_its_last_fragment_is
     assert came.end_s == count
     came.close(count)
     if count < 5:
-        with pytest.raises(InvalidMp4, match=r"of at least 5\.0"):
+        with pytest.raises(InvalidMp4, match=r"expected at least 5\.0"):
             came.close(5)
 
 

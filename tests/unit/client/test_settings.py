@@ -39,10 +39,10 @@ def test_the_services_variables_are_not_the_clients():
         ({"URLS": "x"}, {}, "DISTRICAM_CLIENT__URLS: no such setting; did you mean DISTRICAM_CLIENT__URL"),
         ({"URL": "api:8080"}, {}, "DISTRICAM_CLIENT__URL: write the api's address"),
         ({}, {"url": "ftp://api"}, "--url: write"),
-        ({}, {"url": "http://me:word@api"}, "no user or password"),
-        ({}, {"key_file": "/nowhere/key"}, "--key-file: the key's file cannot be read"),
-        ({}, {"timezone": "Saigon"}, "--tz: 'Saigon' is no IANA time zone"),
-        ({}, {"ca_file": "/nowhere/ca"}, "--ca-file: /nowhere/ca holds no certificates"),
+        ({}, {"url": "http://me:word@api"}, "must not contain a user or password"),
+        ({}, {"key_file": "/nowhere/key"}, "--key-file: the key file cannot be read"),
+        ({}, {"timezone": "Saigon"}, "--tz: 'Saigon' is not an IANA time zone"),
+        ({}, {"ca_file": "/nowhere/ca"}, "--ca-file: /nowhere/ca has no readable certificates"),
     ],
 )
 def test_what_is_wrong_is_named_as_it_was_given(environ: dict[str, str], options: dict[str, str], named: str):

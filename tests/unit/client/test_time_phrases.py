@@ -26,7 +26,7 @@ def test_halves_of_the_day_make_hours_certain():
     hours = {"3h chieu": 15, "3 pm": 15, "12 pm": 12, "12 am": 0, "9h toi": 21, "21h toi": 21, "8h sang": 8}
     assert {text: found.hour for text in hours if (found := parse_phrase(text).clock)} == hours
     for text in ("2h toi", "12h toi", "13h sang", "21h chieu", "13 am"):
-        with pytest.raises(UnclearTime, match="not certain"):
+        with pytest.raises(UnclearTime, match="ambiguous"):
             parse_phrase(text)
 
 

@@ -22,7 +22,7 @@ from districam_client.times import EXAMPLES, parse_instant, parse_window
 NAME = "districam"
 INTERRUPTED, TERMINATED = 130, 143
 _TIMED = frozenset({"--at", "--from", "--to"})
-_BACK = re.compile(r"-\d")
+_NEGATIVE = re.compile(r"-\d")
 _TIMES_HELP = f"TIME is such as {', '.join(EXAMPLES)}"
 
 
@@ -70,7 +70,7 @@ def _join_negative_times(argv: Sequence[str]) -> list[str]:
     """Joins `--from -15m` into one word: argparse would take the time for an option."""
     out: list[str] = []
     for word in argv:
-        if out and out[-1] in _TIMED and _BACK.match(word):
+        if out and out[-1] in _TIMED and _NEGATIVE.match(word):
             out[-1] += f"={word}"
         else:
             out.append(word)
@@ -82,14 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         prog=NAME, description="Finds cameras and fetches their footage.", epilog=_TIMES_HELP
     )
     actions = parser.add_subparsers(dest="action", required=True)
-    finding = _action(actions, "find", "cameras by words, and what is known of an instant of each")
-    finding.add_argument("words", nargs="+", help="in id, name, place or groups, whatever case and diacritics")
-    finding.add_argument("--at", metavar="TIME", help="the instant; unset: how the stream is doing now")
-    fetching = _action(actions, "clip", "a window of a camera as one MP4")
+    finding = _action(actions, "find", "cameras by words, with the state of each now or at an instant")
+    finding.add_argument("words", nargs="+", help="in id, name, place or groups; case and diacritics are ignored")
+    finding.add_argument("--at", metavar="TIME", help="the instant; default: the stream's current state")
+    fetching = _action(actions, "clip", "a window of a camera's footage as one MP4")
     _add_file_arguments(fetching)
     fetching.add_argument("--from", metavar="TIME", required=True)
-    fetching.add_argument("--to", metavar="TIME", required=True, help="or a length from there, such as +10m")
-    fetching.add_argument("--split", action="store_true", help="a file for each part where the picture changes")
+    fetching.add_argument("--to", metavar="TIME", required=True, help="or a duration after --from, such as +10m")
+    fetching.add_argument("--split", action="store_true", help="a file for each part where codec parameters change")
     showing = _action(actions, "still", "the picture shown at an instant as a JPEG")
     _add_file_arguments(showing)
     showing.add_argument("--at", metavar="TIME", required=True)
@@ -98,27 +98,31 @@ def _parser() -> argparse.ArgumentParser:
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     action = actions.add_parser(name, help=text, description=text, epilog=_TIMES_HELP)
-    action.add_argument("--url", help=f"where the api is ({VARIABLES['url']}, {DEFAULT_URL})")
-    action.add_argument("--key-file", metavar="FILE", help=f"holds the bearer key ({VARIABLES['key_file']})")
-    action.add_argument("--ca-file", metavar="FILE", help=f"vouches for the api ({VARIABLES['ca_file']})")
+    action.add_argument("--url", help=f"address of the api ({VARIABLES['url']}, {DEFAULT_URL})")
+    action.add_argument("--key-file", metavar="FILE", help=f"file with the API key ({VARIABLES['key_file']})")
     action.add_argument(
-        "--tz", dest="timezone", metavar="ZONE", help=f"of local times ({VARIABLES['timezone']}, the api's)"
+        "--ca-file", metavar="FILE", help=f"CA certificates that verify the api ({VARIABLES['ca_file']})"
+    )
+    action.add_argument(
+        "--tz", dest="timezone", metavar="ZONE", help=f"zone of local times ({VARIABLES['timezone']}, the api's)"
     )
     action.add_argument(
         "--wait",
         type=float,
         default=60,
         metavar="SECONDS",
-        help="how long in all while the api is not ready (60)",
+        help="how long to wait in total while the api is not ready (60)",
     )
-    action.add_argument("--json", action="store_true", help="results for programs, a line each")
+    action.add_argument("--json", action="store_true", help="results as JSON, one line each")
     return action
 
 
 def _add_file_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument("camera", metavar="CAMERA", help="its id")
-    action.add_argument("-o", "--output", type=Path, metavar="FILE", help="or a folder; unset: a name in this one")
-    action.add_argument("--force", action="store_true", help="replace a file that is there")
+    action.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="file or folder; default: the api's file name, in this folder"
+    )
+    action.add_argument("--force", action="store_true", help="replace an existing file")
 
 
 if __name__ == "__main__":

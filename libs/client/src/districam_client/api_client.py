@@ -65,10 +65,10 @@ class ApiClient:
                 self._wait(answer, after_s)
         except httpx.ConnectError as error:
             raise CommandError(
-                f"{self.client.base_url} cannot be reached ({error}); --url or {VARIABLES['url']} says where"
+                f"{self.client.base_url} cannot be reached ({error}); set the api's address with --url or {VARIABLES['url']}"
             ) from error
         except httpx.HTTPError as error:
-            raise CommandError(f"the api broke off: {error or type(error).__name__}") from error
+            raise CommandError(f"the connection to the api failed: {error or type(error).__name__}") from error
 
     def _wait(self, answer: httpx.Response, after_s: float | None) -> None:
         """Sleeps before a retry.
@@ -80,8 +80,10 @@ class ApiClient:
         if after_s is None:
             raise _to_error(answer.status_code, problem)
         if self._waited_s + after_s > self.wait_s:
-            raise CommandError(f"{_format_problem(problem)}; waited {self._waited_s:.0f} s, more is --wait SECONDS")
-        self.notify(f"{_format_problem(problem)}; asking again in {after_s:.0f} s")
+            raise CommandError(
+                f"{_format_problem(problem)}; waited {self._waited_s:.0f} s; --wait SECONDS waits longer"
+            )
+        self.notify(f"{_format_problem(problem)}; retrying in {after_s:.0f} s")
         time.sleep(after_s)
         self._waited_s += after_s
 
@@ -113,7 +115,7 @@ def _retry_after_s(answer: httpx.Response) -> float | None:
 def _problem(answer: httpx.Response) -> Json:
     """The problem. Another content type means that something else answers at that address."""
     if answer.headers.get("content-type", "").partition(";")[0] != "application/problem+json":
-        return {"detail": f"{answer.url.copy_with(query=None)} answers {answer.status_code}: is it districam's api?"}
+        return {"detail": f"{answer.url.copy_with(query=None)} answered {answer.status_code}: is it districam's api?"}
     return _object(answer)
 
 
@@ -121,9 +123,9 @@ def _object(answer: httpx.Response) -> Json:
     try:
         found = answer.json()
     except ValueError as error:
-        raise CommandError(f"{answer.url.copy_with(query=None)} answers no JSON: is it districam's api?") from error
+        raise CommandError(f"{answer.url.copy_with(query=None)} did not answer JSON: is it districam's api?") from error
     if not isinstance(found, dict):
-        raise CommandError(f"{answer.url.copy_with(query=None)} answers no object: is it districam's api?")
+        raise CommandError(f"{answer.url.copy_with(query=None)} did not answer a JSON object: is it districam's api?")
     return cast("Json", found)
 
 
@@ -137,11 +139,11 @@ def _to_error(status: int, problem: Json) -> CommandError:
     match status:
         case 401 | 429:
             return Forbidden(
-                f"{detail}. The api wants a key: put it into a file that you alone can read and name that with "
+                f"{detail}. The api requires a key: put it into a file that only you can read, and pass that with "
                 f"--key-file or {VARIABLES['key_file']}"
             )
         case 403:
-            return Forbidden(f"{detail}. This key may not do that")
+            return Forbidden(f"{detail}. This key lacks the permission")
         case 404:
             return NotFound("\n".join([detail, *_format_gaps(problem.get("states", []))]))
         case 409:

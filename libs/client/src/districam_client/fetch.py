@@ -62,7 +62,7 @@ def still(client: ApiClient, screen: Screen, options: FetchOptions, at_us: int) 
         path = _target(options, options.output, answer, f"{options.camera_id}.jpg")
         jpeg = answer.read()
     if not (jpeg.startswith(_JPEG_SOI) and jpeg.endswith(_JPEG_EOI)):
-        raise CommandError("what came is no whole JPEG")
+        raise CommandError("the received JPEG is incomplete")
     with open_atomic(path) as out:
         out.write(jpeg)
     at = _local(answer, "districam-time", options)
@@ -101,7 +101,7 @@ def _write_clip(answer: httpx.Response, screen: Screen, path: Path, reported_bou
             checker.close((to_us - from_us - _DURATION_TOLERANCE_US) / 1e6)
     except (InvalidMp4, httpx.HTTPError) as error:
         at = format_iso(from_us + round(checker.newest_start_s * 1e6), zone)
-        raise CommandError(f"the clip broke off near {at} ({error}); nothing of it was kept: ask again") from error
+        raise CommandError(f"the clip broke off near {at} ({error}) and was discarded; try again") from error
     return checker.received_bytes
 
 

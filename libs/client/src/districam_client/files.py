@@ -9,7 +9,7 @@ from typing import BinaryIO
 from districam_client.errors import CommandError
 
 PARTIAL_SUFFIX = ".part"
-_NAMED = re.compile(r'filename="([A-Za-z0-9][A-Za-z0-9._-]*)"')
+_FILENAME = re.compile(r'filename="([A-Za-z0-9][A-Za-z0-9._-]*)"')
 
 
 def target(output: Path | None, disposition: str, fallback: str, *, force: bool) -> Path:
@@ -18,11 +18,11 @@ def target(output: Path | None, disposition: str, fallback: str, *, force: bool)
     Raises:
         CommandError: the file exists already, or its folder does not.
     """
-    match = _NAMED.search(disposition)
+    match = _FILENAME.search(disposition)
     name = match[1] if match else fallback
     path = Path(name) if output is None else output / name if output.is_dir() else output
     if path.exists() and not force:
-        raise CommandError(f"{path} is there already; --force replaces it")
+        raise CommandError(f"{path} exists already; --force replaces it")
     if not path.parent.is_dir():
         raise CommandError(f"there is no folder {path.parent}")
     return path

@@ -50,11 +50,11 @@ class FragmentedMp4Checker:
             InvalidMp4: something is missing.
         """
         if self._buffer or self._skip_bytes:
-            raise InvalidMp4(f"it ends inside a box, after {self.received_bytes} bytes")
+            raise InvalidMp4(f"it ends inside a box after {self.received_bytes} bytes")
         if self._last_box != b"mdat":
-            raise InvalidMp4("it has no footage, or ends before a fragment's media")
+            raise InvalidMp4("it has no footage, or ends before a fragment's mdat")
         if self.end_s and self.end_s < min_end_s:
-            raise InvalidMp4(f"it ends after {self.end_s:.1f} s of at least {min_end_s:.1f}")
+            raise InvalidMp4(f"it ends after {self.end_s:.1f} s, expected at least {min_end_s:.1f}")
 
     def _step(self) -> bool:
         """Consumes one box; False if more bytes are needed."""
@@ -62,10 +62,10 @@ class FragmentedMp4Checker:
             return False
         size, kind = int.from_bytes(self._buffer[:4], "big"), bytes(self._buffer[4:8])
         if size < 8 or not kind.isalnum():
-            raise InvalidMp4(f"no box at byte {self.received_bytes - len(self._buffer)}")
+            raise InvalidMp4(f"not a box at byte {self.received_bytes - len(self._buffer)}")
         if kind in _BUFFERED:
             if size > _MAX_BUFFERED_BYTES:
-                raise InvalidMp4(f"a {kind.decode()} of {size} bytes")
+                raise InvalidMp4(f"a {kind.decode()} of {size} bytes is too large")
             if size > len(self._buffer):
                 return False
             self._parse_times(bytes(self._buffer[:size]))
@@ -76,9 +76,9 @@ class FragmentedMp4Checker:
 
     def _check_order(self, kind: bytes) -> None:
         if kind == b"mdat" and self._last_box != b"moof":
-            raise InvalidMp4("media without a fragment's header")
+            raise InvalidMp4("an mdat without its moof")
         if kind not in {b"ftyp", b"moov"} and self._header_boxes != [b"ftyp", b"moov"]:
-            raise InvalidMp4(f"it begins with {self._header_boxes}")
+            raise InvalidMp4(f"it begins with {self._header_boxes}, not with ftyp and moov")
         if kind in {b"ftyp", b"moov"}:
             self._header_boxes.append(kind)
         self._last_box = kind
@@ -89,9 +89,9 @@ class FragmentedMp4Checker:
         for kind, body in _walk(data):
             version = body[0] if body else 0
             if kind == b"mdhd" and not self._timescale:
-                self._timescale = int.from_bytes(body[20:24] if version else body[12:16], "big")
+                self._timescale = int.from_bytes(body[20:24] if version else body[12:16], "big")  # timescale (8.4.2)
             elif kind == b"tfdt" and self._timescale:
-                starts = int.from_bytes(body[4 : 12 if version else 8], "big")
+                starts = int.from_bytes(body[4 : 12 if version else 8], "big")  # baseMediaDecodeTime (8.8.12)
                 self.newest_start_s = max(self.newest_start_s, starts / self._timescale)
             elif kind == b"trun" and self._timescale:
                 self.end_s = max(self.end_s, (starts + _run_duration(body)) / self._timescale)
@@ -100,11 +100,11 @@ class FragmentedMp4Checker:
 
 def _run_duration(run: bytes) -> int:
     """Total duration of a `trun`'s samples in ticks (section 8.8.8); 0 if it has no sample durations."""
-    flags, count = int.from_bytes(run[1:4], "big"), int.from_bytes(run[4:8], "big")
-    if not flags & 0x100:
+    flags, count = int.from_bytes(run[1:4], "big"), int.from_bytes(run[4:8], "big")  # tr_flags, sample_count
+    if not flags & 0x100:  # sample-duration-present
         return 0
-    table = run[8 + 4 * (bool(flags & 0x01) + bool(flags & 0x04)) :]
-    step = 4 * sum(bool(flags & flag) for flag in (0x100, 0x200, 0x400, 0x800))
+    table = run[8 + 4 * (bool(flags & 0x01) + bool(flags & 0x04)) :]  # after data_offset, first_sample_flags
+    step = 4 * sum(bool(flags & flag) for flag in (0x100, 0x200, 0x400, 0x800))  # duration, size, flags, cto
     return sum(int.from_bytes(table[at : at + 4], "big") for at in range(0, min(count * step, len(table)), step))
 
 
@@ -114,7 +114,7 @@ def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     while at + 8 <= len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         if size < 8 or at + size > len(data):
-            raise InvalidMp4(f"a box {kind!r} does not fit")
+            raise InvalidMp4(f"a box {kind!r} exceeds its container")
         body = data[at + 8 : at + size]
         yield kind, body
         if kind in _CONTAINERS:

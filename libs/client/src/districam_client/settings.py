@@ -63,7 +63,9 @@ def parse_zone(name: str, source: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise UsageError(f"{source}: {name[:60]!r} is no IANA time zone; write one such as Asia/Ho_Chi_Minh") from error
+        raise UsageError(
+            f"{source}: {name[:60]!r} is not an IANA time zone; write one such as Asia/Ho_Chi_Minh"
+        ) from error
 
 
 def _check_names(environ: Mapping[str, str]) -> None:
@@ -85,7 +87,7 @@ def _url(url: str, source: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise UsageError(f"{source}: write the api's address, such as {DEFAULT_URL}")
     if "@" in parts.netloc:
-        raise UsageError(f"{source}: no user or password in it; a key is given by --key-file")
+        raise UsageError(f"{source}: must not contain a user or password; pass a key with --key-file")
     return url.rstrip("/")
 
 
@@ -93,7 +95,7 @@ def _key(file: str, source: str) -> str:
     try:
         key = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: the key's file cannot be read: {error}") from error
+        raise UsageError(f"{source}: the key file cannot be read: {error}") from error
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(f"{source}: {file} must hold a key and nothing else")
     return key
@@ -103,5 +105,5 @@ def _ca_file(file: str, source: str) -> Path:
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:
-        raise UsageError(f"{source}: {file} holds no certificates that can be read: {error}") from error
+        raise UsageError(f"{source}: {file} has no readable certificates: {error}") from error
     return Path(file)

@@ -131,7 +131,7 @@ def _clock(words: _Words) -> time | None:
 
 def _of_half(hour: int, half: str) -> int:
     if hour not in _HOURS[half] or (half == "toi" and hour == 12):
-        raise UnclearTime(f"{hour} o'clock is not certain with {half!r}")
+        raise UnclearTime(f"{hour} o'clock is ambiguous with {half!r}")
     if half in {"am", "sang"}:
         return hour % 12
     return hour if hour >= 12 else hour + 12

@@ -100,7 +100,7 @@ def _end(plain: str, from_us: int, now_us: int, zone: ZoneInfo) -> int:
     if plain.startswith("+"):
         length = parse_duration(plain[1:])
         if length is None:
-            raise UnclearTime("is no length of time such as +10m")
+            raise UnclearTime("is not a duration such as +10m")
         return _within(from_us + length // _US)
     if plain in _NOW or _ISO.fullmatch(plain) or _AGO.fullmatch(plain):
         return _instant(plain, now_us, zone)
@@ -148,8 +148,8 @@ def _resolve_local(day: date | None, clock: time, zone: ZoneInfo) -> int:
     if day is None:
         raise UnclearTime("there is no such day")
     first, second = (datetime.combine(day, clock, zone).replace(fold=fold) for fold in (0, 1))
-    if first.utcoffset() != second.utcoffset():  # PEP 495: clocks are changed at that hour
-        raise UnclearTime(f"happens twice or never in {zone.key}, where clocks change then; give an offset")
+    if first.utcoffset() != second.utcoffset():  # PEP 495: ambiguous or missing at a clock change
+        raise UnclearTime(f"is ambiguous or missing in {zone.key} because of a clock change; give an offset")
     return _us(first)
 
 

@@ -8,7 +8,9 @@ from districam_api.settings import Settings
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.service import EXIT_BAD_SETTINGS, entry
 
-USAGE = "usage: districam-api [run]\n       districam-api keys create|list|revoke …\n\nSettings come from DISTRICAM_… variables."
+USAGE = (
+    "usage: districam-api [run]\n       districam-api keys create|list|revoke …\n\nSettings are DISTRICAM_… variables."
+)
 
 
 def main() -> int:

@@ -70,7 +70,7 @@ class Authenticator:
         checked = self.token_signer.verify_session(request.cookies.get(self.cookie, ""), self.clock.now_us())
         key = self.keys.active_key(checked.key_id) if checked.verdict == "valid" and checked.login else None
         if key is None or self._is_revoked(checked.login):
-            raise _unauthorized("a key is needed: Authorization: Bearer dc_…, or a login", "Bearer")
+            raise _unauthorized("a key is required: send Authorization: Bearer dc_…, or log in", "Bearer")
         return _by_login(key, checked)
 
     def authenticate_key(self, text: str, request: Request) -> Key:
@@ -87,7 +87,7 @@ class Authenticator:
         _enforce_rate_limit(
             self.failure_limiter.record_failure(address, self.clock.monotonic_us()), "too many wrong keys"
         )
-        log.warning("key refused", address=address, key_id=claimed_id(text), path=logged_path(request))
+        log.warning("API key refused", address=address, key_id=claimed_id(text), path=logged_path(request))
         raise _unauthorized("this key is unknown or revoked", 'Bearer error="invalid_token"')
 
     def is_active(self, checked: CheckedToken) -> bool:
@@ -98,7 +98,7 @@ class Authenticator:
 
     def _is_revoked(self, login: str) -> bool:
         if login and not self.revoked_logins.is_synced:
-            raise RevokedLoginsUnknown("which logins were ended has not been read yet")
+            raise RevokedLoginsUnknown("the revoked logins have not been read from Redis yet")
         return self.revoked_logins.has(login)
 
     def log_in(self, text: str, request: Request) -> tuple[str, Caller]:
@@ -109,7 +109,7 @@ class Authenticator:
         """
         key = self.authenticate_key(text, request)
         _enforce_rate_limit(
-            self.login_limiter.record_login(key.id, self.clock.monotonic_us()), "too many logins by this key"
+            self.login_limiter.record_login(key.id, self.clock.monotonic_us()), "too many logins with this key"
         )
         token, made = self.token_signer.create_session(key.id, self.clock.now_us())
         return token, _by_login(key, made)
@@ -147,7 +147,7 @@ def _loopback_caller(request: Request) -> Caller:
     if not is_here or any(name in request.headers for name in PROXY_HEADERS):
         raise ProblemError(
             403,
-            "without keys the api answers requests to a loopback address only, and none that a proxy brings",
+            "API keys are disabled, so the api accepts only direct requests to a loopback address, none through a proxy",
         )
     return LOOPBACK_OPERATOR
 
@@ -167,7 +167,7 @@ async def require_caller(request: Request) -> Caller:
         ProblemError: as `Authenticator.authenticate`; 415 for a POST body that an HTML form could have sent (CSRF).
     """
     if request.method == "POST" and not _is_json_or_empty(request):
-        raise ProblemError(415, f"a POST needs Content-Type: {JSON}; forms of other sites cannot send that")
+        raise ProblemError(415, f"a POST needs Content-Type: {JSON}, which a form on another site cannot send")
     path: str = request.scope["route"].path
     if (
         path in PUBLIC_PATHS
@@ -176,7 +176,7 @@ async def require_caller(request: Request) -> Caller:
     ):
         return ANONYMOUS
     caller = authenticator_of(request).authenticate(request)
-    request.state.key_id = caller.key_id  # for the log, where the connection has more to tell than the route
+    request.state.key_id = caller.key_id  # for the log line of a transfer that times out
     return caller
 
 
@@ -190,7 +190,7 @@ CurrentCaller = Annotated[Caller, Depends(require_caller)]
 
 async def _require_operator(caller: CurrentCaller) -> Caller:
     if caller.role != "operator":
-        raise ProblemError(403, f"this needs a key of role operator; {caller.key_id} is a {caller.role}'s")
+        raise ProblemError(403, f"role operator is required; key {caller.key_id} has role {caller.role}")
     return caller
 
 
@@ -201,7 +201,7 @@ OperatorCaller = Annotated[Caller, Depends(_require_operator)]
 def add_security_schemes(document: dict[str, Any]) -> dict[str, Any]:
     """Adds the bearer key and the login cookie to the OpenAPI document; public paths need neither."""
     document["components"]["securitySchemes"] = {
-        "key": {"type": "http", "scheme": "bearer", "description": "made by `districam-api keys create`"},
+        "key": {"type": "http", "scheme": "bearer", "description": "created by `districam-api keys create`"},
         "session": {
             "type": "apiKey",
             "in": "cookie",

@@ -63,7 +63,7 @@ def create_app(deps: Dependencies, authenticator: Authenticator, api: ApiSetting
         redirect_slashes=False,
         title="districam",
         version=version("districam-api"),
-        description="Questions about footage: what is stored, what is missing and why, and the footage itself.",
+        description="Recorded footage: what is stored, what is missing and why, and the footage itself.",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -141,7 +141,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
 
 async def _monitor_dependency(runtime: Runtime, name: str, check: Callable[[], Awaitable[None]]) -> None:
     """Reports a dependency's state to health, until the runtime stops."""
-    with contextlib.suppress(Retriable):  # stopping, and Health has been told
+    with contextlib.suppress(Retriable):  # raised when stopping; health has the state
         while True:
             await retry_dependency(check, runtime, name)
             if await runtime.wait_stopping(CHECK_INTERVAL_S):

@@ -26,10 +26,10 @@ class BodyLimitMiddleware:
             request = Request(scope)
             length = request.headers.get("content-length", "0")
             if "transfer-encoding" in request.headers:
-                answer = problem_response(request, 411, "a body needs Content-Length", headers=CLOSE_HEADER)
+                answer = problem_response(request, 411, "a request body needs Content-Length", headers=CLOSE_HEADER)
                 return await _respond_and_close(answer, scope, receive, send)
             if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-                answer = problem_response(request, 413, f"no body is longer than {MAX_BODY_BYTES >> 10} KiB here")
+                answer = problem_response(request, 413, f"the request body is over {MAX_BODY_BYTES >> 10} KiB")
                 return await answer(scope, receive, send)
         await self._app(scope, receive, send)
         return None
@@ -41,10 +41,10 @@ async def _respond_and_close(answer: Response, scope: Scope, receive: Receive, s
     Closing with unread data would reset the connection, and the answer could be lost (RFC 9112 section 9.6).
     """
 
-    async def unended(message: Message) -> None:
+    async def send_unfinished(message: Message) -> None:
         await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
-    await answer(scope, receive, unended)
+    await answer(scope, receive, send_unfinished)
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
             received_bytes, is_more = 0, True

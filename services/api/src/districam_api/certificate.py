@@ -26,15 +26,16 @@ class Certificate:
             return
         self._tried = now
         try:
-            await asyncio.to_thread(self._load, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # half a pair stays here
-            self._load(context)  # in the loop's thread: no handshake can begin meanwhile
+            # Tried on another context first: half a pair must not reach `context`.
+            await asyncio.to_thread(self._load, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+            self._load(context)  # in the loop's thread, so that no handshake sees half a pair
         except OSError as error:  # ssl.SSLError is one
-            log.warning("certificate not taken up", file=str(self._pair[0]), why=str(error))
+            log.warning("certificate not reloaded", file=str(self._pair[0]), why=str(error))
         else:
-            log.info("certificate taken up", file=str(self._pair[0]))
+            log.info("certificate reloaded", file=str(self._pair[0]))
 
     def _load(self, context: ssl.SSLContext) -> None:
-        context.load_cert_chain(*self._pair, password="")  # an encrypted key is an error, not a question to a terminal
+        context.load_cert_chain(*self._pair, password="")  # else OpenSSL asks the terminal for a passphrase
 
     def _stamps(self) -> list[tuple[int, int, int]]:
         return [_stamp(file) for file in self._pair]

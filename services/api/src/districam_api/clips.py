@@ -70,11 +70,9 @@ class ClipSlots:
         limit_key = None if key_id == NO_KEY else key_id
         match self._limiter.acquire(limit_key):
             case "all":
-                raise Busy(f"{self._max_total} clips are being sent, the most at once (api.clips_at_once)")
+                raise Busy(f"{self._max_total} clips are being sent, the maximum (api.clips_at_once)")
             case "each":
-                raise Busy(
-                    f"{self._max_per_key} clips are being sent to this key, the most at once (api.clips_per_key)"
-                )
+                raise Busy(f"{self._max_per_key} clips are being sent to this key, the maximum (api.clips_per_key)")
             case None:
                 pass
         try:
@@ -128,7 +126,7 @@ async def _inits(reader: SegmentReader, segments: Sequence[IndexEntry]) -> dict[
     try:
         async with asyncio.TaskGroup() as tasks:
             reading = {epoch: tasks.create_task(read(entry)) for epoch, entry in firsts.items()}
-    except ExceptionGroup as failed:  # one is enough to say why
+    except ExceptionGroup as failed:  # the first error is enough to report
         raise failed.exceptions[0] from None
     return {epoch: task.result() for epoch, task in reading.items()}
 

@@ -145,11 +145,11 @@ class Connections:
         self, protocol: "HttpProtocol", connection: Connection, cause: TimeoutCause, unsent_bytes: int
     ) -> None:
         self.record_closed(cause, connection.address)
-        if cause == "reader":  # of somebody who was given something: it stands in the log with who and what
+        if cause == "reader":  # footage may have been sent: logged with address, key and path
             log.warning(
-                "transfer given up",
+                "transfer aborted, client too slow",
                 address=connection.address,
-                untaken=unsent_bytes,
+                unsent_bytes=unsent_bytes,
                 **protocol.request_info(),
             )
             protocol.reset()
@@ -159,7 +159,12 @@ class Connections:
     def _log_closed(self, now_us: int) -> None:
         """One line per LOG_INTERVAL_US at most: a flood of connections must not flood the log."""
         if self._closed.counts and now_us - self._closed.at_us >= LOG_INTERVAL_US:
-            log.warning("connections ended", address=self._closed.address, open=len(self._open), **self._closed.counts)
+            log.warning(
+                "connections closed or refused",
+                address=self._closed.address,
+                open=len(self._open),
+                **self._closed.counts,
+            )
             self._closed = _ClosedConnections(now_us)
 
     def _export_metrics(self) -> None:
@@ -180,8 +185,8 @@ def refuse_connection(connection: socket.socket, *, is_plain: bool) -> None:
     """Closes a connection over the limit; a plain one gets 503 first (TLS would need the handshake)."""
     with connection:
         if is_plain:
-            connection.setblocking(False)  # noqa: FBT003  # the word fits into its buffer, or is not said
+            connection.setblocking(False)  # noqa: FBT003  # the response fits into the socket's buffer, or is dropped
             with contextlib.suppress(OSError):
                 connection.send(UNAVAILABLE)
                 connection.shutdown(socket.SHUT_WR)
-                connection.recv(1 << 16)  # what is left unread would make a reset of the end
+                connection.recv(1 << 16)  # unread data would turn the close into a reset

@@ -23,7 +23,7 @@ def page(openapi: dict[str, Any]) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
         f"<h1>{title}</h1><p>{escape(info.get('description', ''))} "
-        f"The document for machines: <a href=/openapi.json>/openapi.json</a>.{routes}</html>"
+        f"OpenAPI document: <a href=/openapi.json>/openapi.json</a>{routes}</html>"
     )
 
 

@@ -306,10 +306,10 @@ def _no_such_camera(camera_id: str) -> NotFound:
 
 def _require_ready(meta: Meta | None) -> Meta:
     if meta is not None and meta.schema != SCHEMA:
-        raise NotReady(f"the index says that it is of schema {meta.schema[:20]!r}; this api reads {SCHEMA!r}", {})
+        raise NotReady(f"the index has schema {meta.schema[:20]!r}; this api reads {SCHEMA!r}", {})
     if meta is None or not meta.is_ready:
         progress = {} if meta is None else meta.progress
-        raise NotReady("the index of the footage is being built; nobody can tell yet what is stored", progress)
+        raise NotReady("the index is being built, so what is stored is not known yet; try again later", progress)
     return meta
 
 
@@ -321,7 +321,7 @@ def _require_consistent(read: ReadWithMeta[T]) -> T:
 def _require_unchanged(before: Meta, after: Meta) -> None:
     """Raises NotReady if the index was emptied or rebuilt during the read: stored footage would appear as gaps."""
     if (after.build, after.partitions) != (before.build, before.partitions):
-        raise NotReady("the index was built anew while it was read", {})
+        raise NotReady("the index was rebuilt while it was read; try again", {})
 
 
 def sort_key(entry: IndexEntry) -> tuple[int, str, int, int]:

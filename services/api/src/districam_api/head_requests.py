@@ -4,7 +4,7 @@ from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_is_head_request = ContextVar("asked_for_head", default=False)
+_is_head_request = ContextVar("is_head_request", default=False)
 
 
 def is_head() -> bool:
@@ -23,11 +23,11 @@ class HeadMiddleware:
             await self._app(scope, receive, send)
             return
 
-        async def emptied(message: Message) -> None:
+        async def send_without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
         token = _is_head_request.set(True)
         try:
-            await self._app({**scope, "method": "GET"}, receive, emptied)
+            await self._app({**scope, "method": "GET"}, receive, send_without_body)
         finally:
             _is_head_request.reset(token)

@@ -81,7 +81,7 @@ class HoldService:
         if intersects(expired, hold.from_us, hold.to_us):
             await self._store.delete(hold.id)
             gone = [one for one in expired if intersects([one], hold.from_us, hold.to_us)]
-            raise FootageExpired("retention has let go of some of this footage; hold what is left", gone)
+            raise FootageExpired("retention has deleted part of this footage; place a hold on the rest", gone)
         await self._index.cache_hold(hold)
         return HoldWithState(hold, UNKNOWN_HOLD_STATE)
 
@@ -94,7 +94,7 @@ class HoldService:
         """
         hold = await self._found(hold_id)
         if hold is None or isinstance(hold, ReleasedHold):
-            raise NoSuchHold(f"there is no hold {hold_id[:64]!r} in force")
+            raise NoSuchHold(f"there is no active hold {hold_id[:64]!r}")
         fields = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
         now_us = max(now_us, await self.watermark_us())
         over = ReleasedHold(**fields, released_by=by, released_by_name=name, released_us=now_us, release_reason=reason)
@@ -120,7 +120,7 @@ class HoldService:
         except wire.WireError as error:
             record_unreadable("hold", hold_id, str(error))
             raise HoldUnreadable(
-                f"hold {hold_id} is in the bucket and keeps its footage, but this version cannot read it: {error}"
+                f"hold {hold_id} is stored and protects its footage, but this version cannot read it: {error}"
             ) from error
 
     async def get(self, hold_id: str) -> HoldWithState:

@@ -77,7 +77,7 @@ class HttpProtocol(H11Protocol):
     def close_timed_out(self) -> None:
         """Closes a connection whose request missed its deadline: 408, or a reset if a response has begun."""
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
-            self.reset()  # in the middle of an answer there is no room for another
+            self.reset()  # a second response cannot start inside the first
             return
         self.transport.write(_REQUEST_TIMEOUT)
         self.transport.close()

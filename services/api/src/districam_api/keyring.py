@@ -21,7 +21,7 @@ class _File:
     keys: list[Key]
 
 
-_FORM = TypeAdapter(_File)
+_FILE_ADAPTER = TypeAdapter(_File)
 
 
 def read(file: Path) -> list[Key]:
@@ -31,15 +31,17 @@ def read(file: Path) -> list[Key]:
         ValueError: it cannot be read, or is malformed; the message shows none of its content.
     """
     try:
-        found = _FORM.validate_json(file.read_bytes(), extra="forbid").keys
+        found = _FILE_ADAPTER.validate_json(file.read_bytes(), extra="forbid").keys
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{file} is not a file of `districam-api keys`: {field or 'it'}: {first['msg']}") from None
+        raise ValueError(
+            f"{file} is not a key file of `districam-api keys`: {field or 'content'}: {first['msg']}"
+        ) from None
     if len({key.id for key in found}) < len(found):
-        raise ValueError(f"{file} has two keys of one id; remove one")
+        raise ValueError(f"{file} has two keys with the same id; remove one")
     return found
 
 
@@ -49,7 +51,7 @@ def write(file: Path, keys: Iterable[Key]) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    text = _FORM.dump_json(_File(list(keys)), indent=2) + b"\n"
+    text = _FILE_ADAPTER.dump_json(_File(list(keys)), indent=2) + b"\n"
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600
     try:
         with os.fdopen(handle, "wb") as out:
@@ -104,9 +106,9 @@ class KeyRing:
         try:
             self._keys = {key.id: key for key in read(self._file)}
         except ValueError as error:
-            log.error("keys not taken up", why=str(error))
+            log.error("API keys not reloaded", why=str(error))
         else:
-            log.info("keys taken up", keys=sum(key.revoked_us is None for key in self._keys.values()))
+            log.info("API keys reloaded", keys=sum(key.revoked_us is None for key in self._keys.values()))
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

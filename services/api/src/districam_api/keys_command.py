@@ -27,7 +27,7 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
         return EXIT_BAD_SETTINGS
     if file is None:
         name = variable_name("api", "keys_file")
-        print(f"districam-api: {name}: is not set; name the file that holds the keys", file=sys.stderr)
+        print(f"districam-api: {name}: is not set; set it to the file that holds the keys", file=sys.stderr)
         return EXIT_BAD_SETTINGS
     try:
         with keyring.exclusive_lock(file):
@@ -39,13 +39,15 @@ def main(arguments: Sequence[str], clock: Clock) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="districam-api keys", description="The keys in DISTRICAM_API__KEYS_FILE.")
+    parser = argparse.ArgumentParser(
+        prog="districam-api keys", description="Manages the API keys in DISTRICAM_API__KEYS_FILE."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser("create", help="makes a key and prints it, this once")
+    create = commands.add_parser("create", help="creates a key and prints it; it cannot be shown again")
     create.add_argument("--role", required=True, choices=ROLES)
-    create.add_argument("--name", required=True, type=_name, help="whose it is, or what for")
-    commands.add_parser("list", help="shows all keys, without their secrets")
-    revoke = commands.add_parser("revoke", help="lets a key open nothing any more")
+    create.add_argument("--name", required=True, type=_name, help="owner or purpose")
+    commands.add_parser("list", help="lists all keys, without their secrets")
+    revoke = commands.add_parser("revoke", help="revokes a key")
     revoke.add_argument("id")
     return parser
 
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _name(text: str) -> str:
     if not text.strip() or len(text) > 200 or not text.isprintable():
         raise argparse.ArgumentTypeError(
-            "a name has 1 to 200 printable characters: the audit says it, and so does `keys list`"
+            "a name has 1 to 200 printable characters; the audit log and `keys list` show it"
         )
     return text
 
@@ -65,15 +67,15 @@ def _execute(args: argparse.Namespace, file: Path, now_us: int) -> None:
             ids = secrets.token_bytes(ID_BYTES), secrets.token_bytes(SECRET_BYTES)
             key, text = create_key(*ids, name=args.name, role=args.role, now_us=now_us)
             keyring.write(file, [*found, key])
-            print(f"key {key.id}, role {key.role}; it is shown this once:", file=sys.stderr)
+            print(f"key {key.id}, role {key.role}; it is shown only once:", file=sys.stderr)
             print(text)
         case "revoke":
             keyring.write(file, revoke(found, args.id, now_us))
-            print(f"key {args.id} opens nothing any more")
+            print(f"key {args.id} is revoked")
         case _:
             print("\n".join(map(_line, found)) if found else "no keys")
 
 
 def _line(key: Key) -> str:
-    state = "in force" if key.revoked_us is None else f"revoked {format_rfc3339(key.revoked_us)}"
-    return f"{key.id}  {key.role:<8}  made {format_rfc3339(key.created_us)}  {state}  {key.name}".rstrip()
+    state = "active" if key.revoked_us is None else f"revoked {format_rfc3339(key.revoked_us)}"
+    return f"{key.id}  {key.role:<8}  created {format_rfc3339(key.created_us)}  {state}  {key.name}".rstrip()

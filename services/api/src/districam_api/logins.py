@@ -43,7 +43,7 @@ async def run_login_sync(revoked_logins: RevokedLogins, store: EndedLogins, runt
                 await store.add(unpublished, runtime.clock.now_us())
         except Retriable as error:
             if is_synced:
-                log.warning("ended logins not shared", why=str(error))
+                log.warning("revoked logins not synchronised with other replicas", why=str(error))
             is_synced = False
         else:
             is_synced = True

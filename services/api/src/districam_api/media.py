@@ -48,8 +48,8 @@ async def require_http_1_1(request: Request) -> None:
     if request.scope["http_version"] in ("0.9", "1.0"):
         raise ProblemError(
             426,
-            "over HTTP/1.0 a clip that broke off could not be told from a whole one; ask over HTTP/1.1 "
-            "(a proxy in between: `proxy_http_version 1.1;` in nginx)",
+            "over HTTP/1.0 a truncated clip cannot be told from a complete one; use HTTP/1.1 "
+            "(nginx as proxy: `proxy_http_version 1.1;`)",
             headers={"Upgrade": "HTTP/1.1", "Connection": "Upgrade"},
         )
 
@@ -90,7 +90,7 @@ def _parse_key(key: str) -> SegmentKeyFields:
     try:
         return parse_segment_object_key(key, 0)
     except ValueError as error:
-        raise NotFound("this is no segment's key") from error
+        raise NotFound("this is not the key of a segment") from error
 
 
 class MediaStreamingResponse(StreamingResponse):
@@ -114,7 +114,7 @@ class MediaStreamingResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with aclosing(self._content):
-                if is_head():  # of what is not sent the length stays unsaid
+                if is_head():  # the length of what would be streamed is not known
                     start = {"type": "http.response.start", "status": self.status_code}
                     await send({**start, "headers": self.raw_headers})
                     await send({"type": "http.response.body", "body": b""})

@@ -32,14 +32,14 @@ class MetricsMiddleware:
             return
         began_us, status = self._clock.monotonic_us(), 500
 
-        async def noting(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send_and_record)
         finally:
             route = getattr(scope.get("route"), "path", NO_ROUTE)
             REQUESTS.labels(route, str(status)).inc()

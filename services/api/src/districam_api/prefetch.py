@@ -16,8 +16,8 @@ async def prefetch(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
         return None
 
     def start_next() -> asyncio.Task[tuple[T] | None]:
-        # A TaskGroup would make a group of errors of the GeneratorExit by which generators are closed.
-        return asyncio.create_task(following())  # noqa: TID251  # it is awaited below in any case
+        # A TaskGroup would wrap the GeneratorExit that closes a generator into an ExceptionGroup.
+        return asyncio.create_task(following())  # noqa: TID251  # awaited below in any case
 
     coming = start_next()
     try:
@@ -28,4 +28,4 @@ async def prefetch(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
         coming.cancel()
         await asyncio.wait([coming])
         if not coming.cancelled():
-            coming.exception()  # of an item that nobody wants any more
+            coming.exception()  # retrieved, so that asyncio does not log it

@@ -31,11 +31,11 @@ METHODS = ("GET", "POST", "DELETE")
 PROBLEM_CONTENT = {"content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"description": "No such camera", **PROBLEM_CONTENT},
-    422: {"description": "A parameter is missing, unknown or cannot be answered", **PROBLEM_CONTENT},
-    401: {"description": "A key is needed, and there is none that is right", **PROBLEM_CONTENT},
+    422: {"description": "A parameter is missing, unknown or invalid", **PROBLEM_CONTENT},
+    401: {"description": "No valid key or login", **PROBLEM_CONTENT},
     429: {"description": "Too many wrong keys; Retry-After says when to try again", **PROBLEM_CONTENT},
     503: {
-        "description": "The index or the store is away or being built; Retry-After says when to ask",
+        "description": "The index or the store is unavailable or being built; Retry-After says when to try again",
         **PROBLEM_CONTENT,
     },
 }
@@ -122,7 +122,7 @@ def _field_error(one: Mapping[str, Any]) -> FieldError:
         case "missing":
             return FieldError(field, "is required")
         case "extra_forbidden":
-            return FieldError(field, "is no parameter of this route")
+            return FieldError(field, "is not a parameter of this route")
         case "json_invalid":
             return FieldError("body", "is not JSON")
         case _:
@@ -135,8 +135,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 400:
         return problem_response(request, 422, "body: is not JSON", errors=[FieldError("body", "is not JSON")])
     details = {
-        404: f"there is nothing at {logged_path(request)}",
-        405: f"{'HEAD' if is_head() else request.method} is not for this path",
+        404: f"no such path: {logged_path(request)}",
+        405: f"{'HEAD' if is_head() else request.method} is not allowed on this path",
     }
     detail = details.get(error.status_code, error.detail)
     headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
@@ -172,7 +172,7 @@ async def _districam_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Retriable):
         more = {"progress": error.progress} if isinstance(error, NotReady) else {}
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        log.warning("request put off", path=logged_path(request), why=str(error))
+        log.warning("request not answered yet", path=logged_path(request), why=str(error))
         return problem_response(request, 503, str(error), extensions=more, headers=headers)
     return await _bug(request, error)
 
@@ -180,4 +180,4 @@ async def _districam_error(request: Request, error: Exception) -> JSONResponse:
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     """Answers 500 without details; the log has them."""
     log.error("request failed", path=logged_path(request), exc_info=error)
-    return problem_response(request, 500, "the api failed; its log says why")
+    return problem_response(request, 500, "internal error; the api's log has its cause")

@@ -34,7 +34,7 @@ class ProxyHeadersMiddleware:
         network = None if self._proxies.is_trusted(address) else client_network(address)
         scope = {**scope, "client": (address, 0)}
         if self._limiter.acquire(network):
-            why = "as many requests of this address as may be are under way (api.connections_per_address)"
+            why = "too many concurrent requests from this address (api.connections_per_address)"
             await problem_response(Request(scope), 429, why, headers={"Retry-After": "1"})(scope, receive, send)
             return
         try:

@@ -104,7 +104,7 @@ def _with_urls(deps: Dependencies, caller: Caller, camera_id: str, found: Iterab
 
 
 def _no_footage(timeline: responses.Json) -> ProblemError:
-    return ProblemError(404, "nothing is stored in this window; states say why", timeline)
+    return ProblemError(404, "nothing is stored in this window; `states` has the causes", timeline)
 
 
 _PLAYLIST = {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "description": "HLS, version 7, VOD"}
@@ -137,11 +137,14 @@ _VIDEO = {"content": {"video/mp4": {"schema": {"type": "string", "format": "bina
 _CLIP: dict[int | str, dict[str, Any]] = {
     200: {"description": "Fragmented MP4, streamed; Districam-From and -To say what it holds", **_VIDEO},
     404: {
-        "description": "No such camera, or nothing is stored in this window; `states` say why",
+        "description": "No such camera, or nothing is stored in this window; `states` has the causes",
         **PROBLEM_CONTENT,
     },
-    409: {"description": "The camera's picture changed; `windows` can each be one clip", **PROBLEM_CONTENT},
-    426: {"description": "A clip is sent without its length, so not over HTTP/1.0", **PROBLEM_CONTENT},
+    409: {
+        "description": "Codec parameters change inside the window; `windows` can each be one clip",
+        **PROBLEM_CONTENT,
+    },
+    426: {"description": "A clip is sent without Content-Length, so not over HTTP/1.0", **PROBLEM_CONTENT},
 }
 
 
@@ -181,7 +184,7 @@ _JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "bina
 _SNAPSHOT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture; Districam-Time says since when it is shown", **_JPEG},
     404: {
-        "description": "No such camera, or no picture: `states` say why, or `reason` does",
+        "description": "No such camera, or no picture; `states` or `reason` has the cause",
         **PROBLEM_CONTENT,
     },
 }
@@ -203,7 +206,7 @@ async def snapshot_jpg(
     picture_us = min(at_us, last.to_us - 1)
     gop = await clips.read_gop(SegmentReader(deps.blobs, camera_id), extended, last, picture_us)
     if gop is None:
-        raise ProblemError(404, "no keyframe is stored in the five minutes before", _NOT_DECODABLE)
+        raise ProblemError(404, "no keyframe is stored in the five minutes before this instant", _NOT_DECODABLE)
     try:
         jpeg, since_us = await deps.still_decoder.decode_at(gop.video, picture_us - gop.start_us)
     except NotDecodable as error:
@@ -260,10 +263,10 @@ async def coverage(deps: Deps, query: Annotated[schemas.CoverageQuery, FromQuery
 
 _MEDIA: dict[int | str, dict[str, Any]] = {
     200: {"description": "The object", **_VIDEO},
-    206: {"description": "The part of it that Range asks for", **_VIDEO},
+    206: {"description": "The requested range", **_VIDEO},
     304: {"description": "The object is the one that If-None-Match names"},
     403: {
-        "description": "The token is forged or expired, its key revoked or its login ended",
+        "description": "The token is forged or expired, or its key or login is revoked",
         **PROBLEM_CONTENT,
     },
     404: {"description": "No such object", **PROBLEM_CONTENT},
@@ -284,6 +287,6 @@ async def media_object(
     if checked.verdict != "valid":
         raise ProblemError(403, f"the token is {checked.verdict}; ask for the playlist or the segments again")
     if not authenticator_of(request).is_active(checked):
-        raise ProblemError(403, "the key for which this token was made is revoked, or its login was ended")
+        raise ProblemError(403, "the key or the login of this token is revoked")
     request.state.key_id = checked.key_id
     return await media.serve_object(deps.blobs, key, range_headers, checked.key_id, deps.media_cache_control)

@@ -25,7 +25,7 @@ _FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"description": "Not an oper
 _PLACED: dict[int | str, dict[str, Any]] = {
     201: {"model": schemas.Hold},
     409: {
-        "description": "Retention has let go of some of the window; `expired` says of what",
+        "description": "Retention has deleted part of the window; `expired` has the intervals",
         **PROBLEM_CONTENT,
     },
     413: {"description": "The body is over 64 KiB", **PROBLEM_CONTENT},
@@ -33,7 +33,7 @@ _PLACED: dict[int | str, dict[str, Any]] = {
 }
 _UNREADABLE: dict[int | str, dict[str, Any]] = {
     409: {
-        "description": "The hold is stored and keeps its footage, but this version cannot read it",
+        "description": "The hold is stored and protects its footage, but this version cannot read it",
         **PROBLEM_CONTENT,
     }
 }
@@ -64,7 +64,7 @@ async def place_hold(deps: Deps, caller: OperatorCaller, body: schemas.Placing) 
         placed = await deps.holds.place(hold, deps.footage)
     except FootageExpired as error:
         raise ProblemError(409, str(error), hold_responses.expired(error.expired, zone)) from error
-    log.info("hold placed", id=hold.id, key_id=caller.key_id, camera_id=hold.camera_id, reason=hold.reason)
+    log.info("hold placed", hold_id=hold.id, key_id=caller.key_id, camera_id=hold.camera_id, reason=hold.reason)
     return JSONResponse(hold_responses.hold(placed.hold, placed.state, zone), status_code=201)
 
 
@@ -109,5 +109,5 @@ async def release_hold(
         hold_responses.parse_hold_id(hold_id), by=caller.key_id, name=caller.name, now_us=deps.clock.now_us(),
         reason=query.reason,
     )  # fmt: skip
-    log.info("hold released", id=hold_id, key_id=caller.key_id, reason=query.reason)
+    log.info("hold released", hold_id=hold_id, key_id=caller.key_id, reason=query.reason)
     return Response(status_code=204)

@@ -24,7 +24,7 @@ class Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tz: str | None = Field(None, description="IANA zone of local times here, and of those in the answer")
+    tz: str | None = Field(None, description="IANA zone of local times in the parameters and in the answer")
 
     def zone(self, default: ZoneInfo) -> ZoneInfo:
         """The zone of local times in the answer."""
@@ -56,30 +56,32 @@ class FootageQuery(WindowQuery):
     epoch: str | None = Field(
         None,
         pattern=f"^{EPOCH.pattern}$",
-        description="one unbroken run alone, also where another one hides it",
+        description="only this epoch (an unbroken part of the stream), also where another one is shown instead",
     )
 
 
 class SegmentsQuery(FootageQuery):
     """A page of a window's segments."""
 
-    limit: int = Field(100, ge=1, le=1000, description="segments a page")
-    cursor: str | None = Field(None, description="`next` of the page before")
+    limit: int = Field(100, ge=1, le=1000, description="segments per page")
+    cursor: str | None = Field(None, description="`next` of the previous page")
 
 
 class CamerasQuery(Query):
     """Which cameras to list."""
 
-    q: str = Field("", max_length=200, description="words in id, name, place or groups, whatever case and diacritics")
+    q: str = Field(
+        "", max_length=200, description="words in id, name, place or groups; case and diacritics are ignored"
+    )
     group: str | None = Field(None, max_length=200)
     near: str | None = Field(
         None,
         max_length=100,
-        description="latitude,longitude,metres: those within that distance, nearest first",
+        description="latitude,longitude,metres: cameras within that distance, nearest first",
         examples=["10.7731,106.7030,500"],
     )
-    limit: int = Field(1000, ge=1, le=1000, description="cameras a page")
-    cursor: str | None = Field(None, description="`next` of the page before")
+    limit: int = Field(1000, ge=1, le=1000, description="cameras per page")
+    cursor: str | None = Field(None, description="`next` of the previous page")
 
     def filter(self) -> CameraFilter:
         return CameraFilter(self.q, self.group, None if self.near is None else parse_circle(self.near))
@@ -91,7 +93,7 @@ class CoverageQuery(CamerasQuery):
     at: str | None = Field(None, description=f"{_INSTANT_HELP}; or from and to")
     from_: str | None = Field(None, alias="from", description=f"inclusive; {_INSTANT_HELP}")
     to: str | None = Field(None, description=f"exclusive; {_INSTANT_HELP}")
-    limit: int = Field(100, ge=1, le=1000, description="cameras a page")
+    limit: int = Field(100, ge=1, le=1000, description="cameras per page")
 
     def when(self, max_us: int) -> int | Window:
         """The instant or the window.
@@ -102,10 +104,10 @@ class CoverageQuery(CamerasQuery):
         zone = None if self.tz is None else parse_zone(self.tz)
         if self.at is None:
             if self.from_ is None or self.to is None:
-                raise InvalidParameter("at", "is required, or else from and to")
+                raise InvalidParameter("at", "is required unless from and to are given")
             return parse_window(self.from_, self.to, zone, max_us)
         if self.from_ is not None or self.to is not None:
-            raise InvalidParameter("at", "excludes from and to; ask for an instant or for a window")
+            raise InvalidParameter("at", "excludes from and to; give an instant or a window")
         return parse_instant(self.at, "at", zone)
 
 
@@ -122,10 +124,10 @@ class MediaQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    token: str = Field(max_length=200, description="comes with the URL")
+    token: str = Field(max_length=200, description="part of the URL from a playlist or a list of segments")
 
 
-# ---- answers
+# ---- responses
 
 
 class Strict(BaseModel):

@@ -11,7 +11,7 @@ from districam_common.contract.media import CAMERA_ID
 class Placing(WindowQuery):
     """Footage to hold, and why."""
 
-    to: str = Field(description="exclusive, also in the future; what is stored later is held too")
+    to: str = Field(description="exclusive; may lie in the future: footage stored later is held too")
     camera_id: str = Field(pattern=f"^{CAMERA_ID.pattern}$")
     reason: str = Field(min_length=1, max_length=500)
     case_number: str = Field("", max_length=100)
@@ -25,8 +25,8 @@ class HoldsQuery(Query):
     """A page of active holds."""
 
     camera_id: str | None = Field(None, max_length=64)
-    limit: int = Field(100, ge=1, le=1000, description="holds a page")
-    cursor: str | None = Field(None, description="`next` of the page before")
+    limit: int = Field(100, ge=1, le=1000, description="holds per page")
+    cursor: str | None = Field(None, description="`next` of the previous page")
 
 
 class ReleaseHoldQuery(Strict):

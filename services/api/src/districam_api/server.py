@@ -84,7 +84,12 @@ def connection_limits(api: ApiSettings) -> ConnectionLimits:
             f"this process may open {soft} files, which leaves room for {max(max_total, 0)} connections; "
             f"allow it {needed_files} (`ulimit -n`, LimitNOFILE= of systemd, `ulimits: nofile` of compose)"
         )
-    log.warning("fewer connections than asked for", connections=max_total, open_files=soft, wanted_files=needed_files)
+    log.warning(
+        "RLIMIT_NOFILE allows fewer connections than configured",
+        connections=max_total,
+        open_files=soft,
+        wanted_files=needed_files,
+    )
     return ConnectionLimits(min(max_total, api.connections), api.connections_per_address, min(max_total, api.upgraded))
 
 
@@ -113,11 +118,11 @@ async def serve(
     )  # fmt: skip
     certificate = Certificate(api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
     config.load()
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else each bad request of anybody is a line in the log
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else every malformed request is logged
     server = _Server(config)
     host, port = sock.getsockname()[:2]
     gc.collect()
-    gc.freeze()  # a hundred thousand objects of libraries that stay: each full collection would look at them all
+    gc.freeze()  # 100,000 objects of libraries, which each full collection would traverse
     log.info("listening", host=host, port=port, tls=config.is_ssl, keys=api.keys_file is not None)
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve())
@@ -165,7 +170,7 @@ class _ConnectionHandler:
         except (
             OSError,
             RuntimeError,
-        ) as error:  # ssl.SSLError is an OSError; RuntimeError says uvloop of a closed one
+        ) as error:  # ssl.SSLError is an OSError; uvloop raises RuntimeError for a closed socket
             self.connections.release(accepted)
             connection.close()
             if isinstance(error, ConnectionAbortedError):
@@ -180,7 +185,7 @@ async def accept(sock: socket.socket, handler: _ConnectionHandler) -> None:
             try:
                 connection, (address, *_) = await loop.sock_accept(sock)
             except OSError as error:
-                log.warning("not accepted", why=error.strerror or str(error))
+                log.warning("connection not accepted", why=error.strerror or str(error))
                 await asyncio.sleep(PAUSE_S)
                 continue
             accepted = handler.connections.acquire(address)

@@ -99,7 +99,7 @@ class ApiSettings(SettingsBlock):
                 ip_network(network)
             except ValueError as error:
                 raise ValueError(
-                    f"{network[:100]!r} is no network ({error}); write each such as 10.0.3.0/24 or 10.0.3.7"
+                    f"{network[:100]!r} is not a network ({error}); write each such as 10.0.3.0/24 or 10.0.3.7"
                 ) from None
         return networks
 
@@ -108,7 +108,7 @@ class ApiSettings(SettingsBlock):
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin[:100]!r} is no origin; write each such as https://wall.example:8443")
+                raise ValueError(f"{origin[:100]!r} is not an origin; write each such as https://wall.example:8443")
         return origins
 
 
@@ -123,7 +123,7 @@ class ServedApiSettings(ApiSettings):
         try:
             keyring.read(file)
         except ValueError as error:
-            raise ValueError(f"{error}; `districam-api keys create` makes it") from error
+            raise ValueError(f"{error}; create it with `districam-api keys create`") from error
         return file
 
     @field_validator("host")
@@ -134,12 +134,12 @@ class ServedApiSettings(ApiSettings):
         try:
             is_loopback = ip_address(host).is_loopback
         except ValueError:
-            raise ValueError("is no address; write 127.0.0.1, or another one of this machine") from None
+            raise ValueError("is not an IP address; write 127.0.0.1, or another address of this machine") from None
         file: Path | None = info.data.get("keys_file")
         if not is_loopback and not (file and any(k.revoked_us is None for k in keyring.read(file))):
             raise ValueError(
-                "without keys the api answers on loopback only, such as 127.0.0.1 or ::1; name a file in "
-                "DISTRICAM_API__KEYS_FILE and make a key in it with `districam-api keys create --role operator --name …`"
+                "without API keys the api serves loopback only, such as 127.0.0.1 or ::1; set "
+                "DISTRICAM_API__KEYS_FILE and create a key with `districam-api keys create --role operator --name …`"
             )
         return host
 
@@ -148,7 +148,7 @@ class ServedApiSettings(ApiSettings):
     def _keys_behind_proxies(cls, networks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         """Without keys every loopback caller is an operator; so would be every client of a proxy on this machine."""
         if networks and info.data.get("keys_file", ...) is None:
-            raise ValueError("behind a proxy keys are needed: name a file in DISTRICAM_API__KEYS_FILE")
+            raise ValueError("API keys are required behind a proxy: set DISTRICAM_API__KEYS_FILE")
         return networks
 
     @field_validator("public_scheme")
@@ -158,8 +158,8 @@ class ServedApiSettings(ApiSettings):
         is_open = host is not None and not ip_address(host).is_loopback
         if is_open and scheme is None and info.data.get("tls_cert_file", ...) is None:
             raise ValueError(
-                f"is not set, and at {host} keys, logins and footage would pass in plain HTTP; set DISTRICAM_API__TLS_CERT_FILE "
-                "and DISTRICAM_API__TLS_KEY_FILE, or this to https where a proxy in front ends TLS, or to http if that is wanted"
+                f"is not set, so keys, logins and footage would be sent over plain HTTP at {host}; set DISTRICAM_API__TLS_CERT_FILE "
+                "and DISTRICAM_API__TLS_KEY_FILE, or this to https if a proxy terminates TLS, or to http to allow plain HTTP"
             )
         return scheme
 
@@ -186,10 +186,10 @@ def _load(certificate: Path, key: Path) -> None:
         for file in (certificate, key):
             file.read_bytes()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks the terminal
+        context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks the terminal for a passphrase
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{key} and {certificate} are no certificate with its key in PEM, without a passphrase ({error})"
+            f"{key} and {certificate} must be a key and its certificate in PEM, without a passphrase ({error})"
         ) from error
 
 

@@ -38,16 +38,16 @@ class StillDecoder:
             Retriable: too many requests are pending, or it takes too long.
         """
         if self._pending >= MAX_PENDING:
-            raise Retriable(f"{MAX_PENDING} pictures are being decoded already")
+            raise Retriable(f"{MAX_PENDING} pictures are already being decoded")
         self._pending += 1
         try:
             head, jpeg = await self._pool.request({"do": "picture", "at_us": at_us}, video, timeout_s=DECODE_TIMEOUT_S)
         except DecoderTimeoutError as error:
             raise Retriable(f"the picture was not decoded within {DECODE_TIMEOUT_S:.0f} s") from error
         except DecoderExitedError as error:
-            raise NotDecodable(f"what is stored cannot be decoded: {error}") from error
+            raise NotDecodable(f"the stored picture cannot be decoded: {error}") from error
         finally:
             self._pending -= 1
         if "why" in head:
-            raise NotDecodable(f"what is stored cannot be decoded: {head['why']}")
+            raise NotDecodable(f"the stored picture cannot be decoded: {head['why']}")
         return jpeg, head["since_us"]

@@ -73,4 +73,4 @@ class TokenSigner:
         try:
             self._secret = read_token_key(self._file)
         except ValueError as error:
-            log.warning("token key not taken up", why=str(error))
+            log.warning("token key not reloaded", why=str(error))

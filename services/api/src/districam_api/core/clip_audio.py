@@ -56,7 +56,9 @@ class AudioRetimer:
             if start < max(0, self._end - overlap) or start >= video_end:
                 continue
             start = max(start, self._end)
-            if retimed and retimed[-1].dts + retimed[-1].duration < start:  # a run of samples has no gaps
+            if (
+                retimed and retimed[-1].dts + retimed[-1].duration < start
+            ):  # a `trun` has no gaps: the last sample is extended
                 last = retimed.pop()
                 retimed.append(AudioSample(last.data, last.dts, start - last.dts))
             retimed.append(AudioSample(sample.data, start, until - start))

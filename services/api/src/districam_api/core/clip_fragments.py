@@ -17,7 +17,7 @@ from districam_common.mp4.writer import TrackRun, audio_run, fragment_header, vi
 
 MAX_CLOCK_DRIFT_US = 40_000
 """One picture at 25 fps: arrival at two replicas differs by less, and clocks take minutes to drift as far."""
-_HEAD = struct.Struct(">I4s")
+_HEAD = struct.Struct(">I4s")  # size and type of a box (ISO 14496-12 4.2)
 
 
 class FragmentSplitter:
@@ -30,14 +30,14 @@ class FragmentSplitter:
         """The fragments that `data` completes, each a view; only one that began in earlier data is copied."""
         at = 0
         while self._buffer and at < len(data):
-            missing = _known(self._buffer)[0] - len(self._buffer)
+            missing = _fragment_size(self._buffer)[0] - len(self._buffer)
             self._buffer, at = self._buffer + data[at : at + missing], at + missing
-            if _known(self._buffer) == (len(self._buffer), True):
+            if _fragment_size(self._buffer) == (len(self._buffer), True):
                 yield memoryview(self._buffer)
                 self._buffer = b""
         view = memoryview(data)
         while at < len(data):
-            size, is_all = _known(data, at)
+            size, is_all = _fragment_size(data, at)
             if not is_all or at + size > len(data):
                 break
             yield view[at : at + size]
@@ -50,7 +50,7 @@ class FragmentSplitter:
             raise ValueError(f"the object ends inside a fragment: {len(self._buffer)} bytes are left")
 
 
-def _known(data: bytes, at: int = 0) -> tuple[int, bool]:
+def _fragment_size(data: bytes, at: int = 0) -> tuple[int, bool]:
     """The fragment's size as far as its box headers at `at` are there; and whether that is the whole size."""
     size = 0
     for kind in (b"moof", b"mdat"):
@@ -105,7 +105,7 @@ class StoredFragment:
             [media],
         )
         if run.size != len(media):
-            raise ValueError("a fragment's pictures do not lie one behind the other")
+            raise ValueError("a fragment's video samples are not contiguous")
         return run
 
 
@@ -197,6 +197,7 @@ class ClipMuxer:
 def set_duration(init: bytes, length_us: int) -> bytes:
     """The init with the clip's duration in `mvhd` (ISO 14496-12 8.2.2): players show it without reading to the end."""
     mvhd = mp4.find_box(init, "moov", "mvhd")
+    # timescale and duration of MovieHeaderBox, after creation_time and modification_time; 64 bits in version 1
     at, form = (mvhd.body + 20, ">IQ") if init[mvhd.body] else (mvhd.body + 12, ">II")
     out = bytearray(init)
     try:

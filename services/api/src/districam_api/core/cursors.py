@@ -34,7 +34,7 @@ def decode(cursor: str, form: tuple[type, ...]) -> tuple[int | str, ...]:
         raise _invalid_cursor()
     try:
         at = tuple(json.loads(raw[4:]))
-    except (ValueError, TypeError, RecursionError) as error:  # anybody can compute the checksum
+    except (ValueError, TypeError, RecursionError) as error:  # a client can forge the checksum
         raise _invalid_cursor() from error
     if tuple(map(type, at)) != form or any(isinstance(one, int) and abs(one) > _LARGEST for one in at):
         raise _invalid_cursor()
@@ -42,7 +42,7 @@ def decode(cursor: str, form: tuple[type, ...]) -> tuple[int | str, ...]:
 
 
 def _invalid_cursor() -> InvalidParameter:
-    return InvalidParameter("cursor", "is not one that a page of this list gave as next")
+    return InvalidParameter("cursor", "is not a `next` value of this list")
 
 
 def _check(body: bytes) -> bytes:

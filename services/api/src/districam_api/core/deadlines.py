@@ -50,7 +50,7 @@ class ConnectionDeadline:
             unsent_bytes: response bytes that wait for the client.
             now_us: monotonic.
         """
-        if phase != self._phase or unsent_bytes:  # nobody is hurried to ask while an answer is on its way
+        if phase != self._phase or unsent_bytes:  # no request deadline while a response is being sent
             self._phase, self._since_us = phase, now_us
         if self._is_stalled(unsent_bytes, now_us):
             return "reader"

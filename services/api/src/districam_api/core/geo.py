@@ -36,10 +36,10 @@ def parse_circle(text: str, field: str = "near") -> Circle:
     try:
         latitude, longitude, metres = map(float, text.split(","))
     except ValueError as error:
-        message = "is latitude, longitude and metres with commas between, such as 10.7731,106.7030,500"
+        message = "must be latitude,longitude,metres, such as 10.7731,106.7030,500"
         raise InvalidParameter(field, message) from error
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and 0 <= metres <= MAX_RADIUS_M):
         raise InvalidParameter(
-            field, "has a latitude of -90 to 90, a longitude of -180 to 180, and 0 to 20100000 metres"
+            field, "must have a latitude of -90 to 90, a longitude of -180 to 180, and 0 to 20100000 metres"
         )
     return Circle(latitude, longitude, metres)

@@ -19,7 +19,7 @@ def parse_hold_id(text: str) -> str:
         InvalidParameter: it is not 16 hex digits.
     """
     if _ID.fullmatch(text) is None:
-        raise InvalidParameter("hold_id", "is 16 hex digits, as GET /v1/holds shows it")
+        raise InvalidParameter("hold_id", "must be 16 hex digits, as GET /v1/holds shows it")
     return text
 
 

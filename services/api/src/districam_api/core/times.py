@@ -15,8 +15,8 @@ _INSTANT = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})[Tt ](?P<time>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(?P<zone>[Zz]|[-+ ]\d{2}:\d{2})?",
     re.ASCII,
 )
-_FIRST_US = parse_rfc3339("2000-01-01T00:00:00Z")
-_LAST_US = parse_rfc3339("2100-01-01T00:00:00Z")
+_MIN_US = parse_rfc3339("2000-01-01T00:00:00Z")
+_END_US = parse_rfc3339("2100-01-01T00:00:00Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def parse_zone(name: str, field: str = "tz") -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        message = f"{name[:60]!r} is no IANA time zone; write one such as Asia/Ho_Chi_Minh"
+        message = f"{name[:60]!r} is not an IANA time zone; write one such as Asia/Ho_Chi_Minh"
         raise InvalidParameter(field, message) from error
 
 
@@ -57,9 +57,9 @@ def parse_instant(text: str, field: str, zone: ZoneInfo | None) -> int:
     try:
         at = datetime.fromisoformat(f"{match['date']}T{match['time']}{offset}")
     except ValueError as error:
-        raise InvalidParameter(field, f"{text[:60]!r} is no instant: {error}") from error
+        raise InvalidParameter(field, f"{text[:60]!r} is not an instant: {error}") from error
     at_us = datetime_to_us(at if offset else _resolve_local(at, field, zone))
-    if not _FIRST_US <= at_us < _LAST_US:
+    if not _MIN_US <= at_us < _END_US:
         raise InvalidParameter(field, "is outside the years 2000 to 2099")
     return at_us
 
@@ -70,8 +70,10 @@ def _resolve_local(local: datetime, field: str, zone: ZoneInfo | None) -> dateti
             field, "has no time zone; add Z or an offset such as %2B07:00, or give tz=Asia/Ho_Chi_Minh"
         )
     first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-    if first.utcoffset() != second.utcoffset():  # PEP 495: the clocks are changed at that hour
-        raise InvalidParameter(field, f"happens twice or never in {zone.key}, where clocks change then; give an offset")
+    if first.utcoffset() != second.utcoffset():  # PEP 495: ambiguous or missing at a clock change
+        raise InvalidParameter(
+            field, f"is ambiguous or missing in {zone.key} because of a clock change; give an offset"
+        )
     return first
 
 
@@ -85,7 +87,7 @@ def parse_window(from_text: str, to_text: str, zone: ZoneInfo | None, max_us: in
     if result.length_us <= 0:
         raise InvalidParameter("to", "must be later than from")
     if result.length_us > max_us:
-        raise InvalidParameter("to", f"is more than {_limit(max_us)} after from, the most that one answer covers")
+        raise InvalidParameter("to", f"is more than {_limit(max_us)} after from, the maximum of one answer")
     return result
 
 

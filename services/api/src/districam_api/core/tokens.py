@@ -19,7 +19,7 @@ Verdict = Literal["valid", "expired", "forged"]
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 LOGIN_ID_BYTES = 8
 _HEAD = re.compile(
-    r"(?P<expiry>0|[1-9]\d{0,18})\.(?P<who>(?P<key_id>[0-9a-f]{8}|-)(\.(?P<login>[0-9a-f]{16}))?)\.", re.ASCII
+    r"(?P<expiry>0|[1-9]\d{0,18})\.(?P<bearer>(?P<key_id>[0-9a-f]{8}|-)(\.(?P<login>[0-9a-f]{16}))?)\.", re.ASCII
 )
 
 
@@ -59,7 +59,7 @@ def sign(secret: bytes, purpose: Purpose, subject: str, bearer: str, expires_us:
 def verify(secret: bytes, purpose: Purpose, subject: str, token: str, now_us: int) -> CheckedToken:
     """Whether `token` grants access to `subject` now. Compared in constant time as text: any change is a forgery."""
     head = _HEAD.match(token)
-    expires_us, bearer = (int(head["expiry"]), head["who"]) if head else (0, "-")
+    expires_us, bearer = (int(head["expiry"]), head["bearer"]) if head else (0, "-")
     expected = sign(secret, purpose, subject, bearer, expires_us)
     if head is None or not hmac.compare_digest(expected.encode(), token.encode(errors="replace")):
         return CheckedToken("forged")

@@ -18,7 +18,7 @@ _POLICY = (
     "form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 _HEADERS = {
-    "Cache-Control": "no-cache",  # kept, but asked for anew: a new version is seen at once
+    "Cache-Control": "no-cache",  # cached but revalidated: a new version shows at once
     "Content-Security-Policy": _POLICY,
     "Permissions-Policy": "geolocation=(self), camera=(), microphone=()",
     "Referrer-Policy": "no-referrer",
