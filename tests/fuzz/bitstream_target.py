@@ -96,6 +96,7 @@ def _recorded(codec: Codec, settings: int, nals: list[bytes]) -> FakeSendQueue:
         send_queue=cast("SendQueue", queue),
         stills=cast("StillMaker", queue),
         instance="fuzz",
+        host_clock=queue.host_clock,
         now_us=lambda: OFFSET_US,
     )
     sets = tuple(nals[:3]) if settings & HAS_SETS else ()
@@ -126,7 +127,9 @@ def _epoch(step: Start, codec: Codec, sinks: Sinks, audio_parameters: AudioParam
         track.reset()
         track.feed_audio(AudioUnit(b"aac", (number * 16 + n) * 1024, number * 40_000 + 64_000 * n) for n in range(8))
     info = SourceInfo(codec=codec, parameter_sets=(), reader="fuzz")
-    return Epoch(CAMERA, info, step, FragmentLimits(), sinks, rate_limits=CameraRateLimits(), audio_sync=track)
+    return Epoch(
+        CAMERA, info, step, FragmentLimits(), sinks, epoch_id=EPOCH, rate_limits=CameraRateLimits(), audio_sync=track
+    )
 
 
 def _pictures(codec: Codec, nals: list[bytes], *, is_late: bool) -> Iterator[Picture]:

@@ -1,12 +1,15 @@
 """What a camera's life in ingest is given, around whatever a test puts in the place of Kafka and of cameras."""
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from districam_common.runtime.clock import Clock, SystemClock
 from districam_common.runtime.credentials import Credentials
+from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.clocks.stall_detector import StallDetector
+from districam_ingest.output.mux import MP4, Muxer
 from districam_ingest.output.sinks import Sinks
 from districam_ingest.recording.camera_context import CameraContext
 from districam_ingest.recording.open_limiter import OpenLimiter
@@ -28,6 +31,8 @@ def make_context(
     credentials: Path | None = None,
     settings: IngestSettings | None = None,
     instance: str = "test",
+    muxer: Muxer = MP4,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> CameraContext:
     """`send_queue`, `reader` and `stills` stand for ingest's own; the time is the system's, unless a clock is given."""
     clock, settings = clock or SystemClock(), settings or IngestSettings()
@@ -38,7 +43,10 @@ def make_context(
             send_queue=cast("SendQueue", send_queue),
             stills=cast("StillMaker", stills),
             instance=instance,
+            host_clock=getattr(send_queue, "host_clock", None) or HostClock(),
             now_us=now_us or clock.now_us,
+            muxer=muxer,
+            random_bytes=random_bytes,
         ),
         open_limiter=OpenLimiter(settings.opening_at_once),
         stall_detector=StallDetector(clock),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from districam_common.contract.events import Camera
 from districam_common.ledger.cover import StoredFragment
+from districam_ingest.output.mux import Muxer
 from districam_ingest.recording.shedder import MAX_FRAGMENT_PAYLOAD_BYTES
 from districam_ingest.units import Picture, UnmuxedFragment
 from support.fragments import box
@@ -74,6 +75,14 @@ def fragment_value(init: bytes, fragment: UnmuxedFragment, _audio: object = ()) 
     """A fragment whose `mdat` lists its pictures: start, fragment's end, running number, keyframe or not."""
     units = [_UNIT.pack(u.start_us, fragment.end_us, int(u.data[-8:]), u.is_keyframe) for u in fragment.units]
     return init + box(b"moof", fragment.seq.to_bytes(4, "big")) + box(b"mdat", b"".join(units))
+
+
+def _init(*_: object) -> bytes:
+    return INIT
+
+
+LISTING_MUXER = Muxer(_init, _init, fragment_value)
+"""Boxes that list their pictures, instead of MP4."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ What `CameraLife`, `Fleet`, `Assignment` and `Outbox` wait for, a tick decides h
 from collections import defaultdict, deque
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -21,7 +22,7 @@ from districam_ingest.recording.stream import Stream
 from districam_recorder.core.partition_log import InvalidRecord
 from support.camera_context import make_context
 from support.world_broker import BROKERS, PARTITIONS, Broker
-from support.world_cameras import TICK_US, S, SimulatedCamera, tick_us
+from support.world_cameras import LISTING_MUXER, TICK_US, S, SimulatedCamera, tick_us
 
 if TYPE_CHECKING:
     from districam_ingest.readers.reader import Source
@@ -240,6 +241,10 @@ class SimulatedCameraWorker:
             self.camera_device.clients.remove(self)
 
 
+_EPOCH_NUMBERS = count()
+"""Instead of randomness: epoch ids rise, so that a world repeats itself."""
+
+
 class Ingest:
     """One process."""
 
@@ -258,6 +263,8 @@ class Ingest:
             clock=clock,
             now_us=lambda: clock.monotonic_us() + host_clock.offset_us,
             instance=name,
+            muxer=LISTING_MUXER,
+            random_bytes=lambda size: next(_EPOCH_NUMBERS).to_bytes(size, "big"),
         )
         self._watch = self._context.stall_detector
 

@@ -83,7 +83,14 @@ async def _run_pipeline(
             host_clock.feed_host_time(runtime.clock.now_us(), runtime.clock.monotonic_us())
             await prober.probe_all()  # before the first camera: a wrong host clock would misplace its first second
             background_tasks.append(background.create_task(_run_broker_probes(prober), name="brokers' clocks"))
-            context = _camera_context(settings, runtime, send_queue, stills, stall_detector)
+            sinks = Sinks(
+                send_queue=send_queue,
+                stills=stills,
+                instance=runtime.instance,
+                host_clock=host_clock,
+                now_us=lambda: runtime.clock.monotonic_us() + host_clock.offset_us,
+            )
+            context = _camera_context(settings, runtime, sinks, stall_detector)
             with TranscoderPool.open() as transcoders:
                 await _run_fleet(
                     settings,
@@ -107,8 +114,7 @@ def _open_publisher(settings: Settings, runtime: Runtime) -> AbstractAsyncContex
 def _camera_context(
     settings: Settings,
     runtime: Runtime,
-    send_queue: SendQueue,
-    stills: StillMaker,
+    sinks: Sinks,
     stall_detector: StallDetector,
 ) -> CameraContext:
     ingest, clock = settings.ingest, runtime.clock
@@ -121,12 +127,7 @@ def _camera_context(
         reader=AutoReader(native, ffmpeg),
         readers_by_name={native.name: native, ffmpeg.name: ffmpeg},
         credentials=Credentials(ingest.credentials_file),
-        sinks=Sinks(
-            send_queue=send_queue,
-            stills=stills,
-            instance=runtime.instance,
-            now_us=lambda: clock.monotonic_us() + send_queue.host_clock.offset_us,
-        ),
+        sinks=sinks,
         open_limiter=OpenLimiter(ingest.opening_at_once),
         stall_detector=stall_detector,
         clock=clock,

@@ -50,13 +50,15 @@ class Broker:
 
 
 @asynccontextmanager
-async def outbox_to(broker: Broker, runtime: Runtime, most_bytes: int = 1 << 20) -> AsyncGenerator[SendQueue]:
+async def outbox_to(
+    broker: Broker, runtime: Runtime, most_bytes: int = 1 << 20, *, host_clock: HostClock | None = None
+) -> AsyncGenerator[SendQueue]:
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         outbox = SendQueue(
             cast("Publisher", broker),
             runtime,
             tasks,
-            HostClock(),
+            host_clock or HostClock(),
             site="here",
             max_bytes=most_bytes,
             partitions=broker.many,
@@ -187,9 +189,10 @@ class LateAnswer(Broker):
 @in_virtual_time
 async def test_a_record_that_was_appended_before_it_was_asked_for_again_is_no_wrong_clock():
     broker, runtime = LateAnswer(), Runtime("ingest")
-    async with outbox_to(broker, runtime) as outbox:
+    host_clock = HostClock()
+    async with outbox_to(broker, runtime, host_clock=host_clock) as outbox:
         clock = runtime.clock
-        outbox.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
+        host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
         outbox.put_fragment(fragment("cam-1", E, 0))
         await outbox.wait_acknowledged()
-        assert outbox.host_clock.skew_us == 0
+        assert host_clock.skew_us == 0

@@ -53,6 +53,7 @@ def recorded(queue: Queue, seconds: int) -> None:
         send_queue=cast("SendQueue", queue),
         stills=cast("StillMaker", queue),
         instance="test",
+        host_clock=queue.host_clock,
         now_us=lambda: NOW_US,
     )
     gate, epoch = EpochSplitter("h264"), None
@@ -60,7 +61,9 @@ def recorded(queue: Queue, seconds: int) -> None:
         for step in gate.decide(picture(n, key=n % GOP == 0, interval=TICKS_25)):
             if isinstance(step, Start):
                 info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
-                epoch = Epoch(CAMERA, info, step, FragmentLimits(), outlets, rate_limits=CameraRateLimits())
+                epoch = Epoch(
+                    CAMERA, info, step, FragmentLimits(), outlets, epoch_id="e1", rate_limits=CameraRateLimits()
+                )
             elif isinstance(step, Append) and epoch is not None:
                 epoch.feed(step)
     assert epoch is not None

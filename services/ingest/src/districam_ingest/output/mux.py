@@ -3,7 +3,8 @@
 # pyright: reportUnknownMemberType=false
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -86,3 +87,15 @@ def _add_audio_stream(stub: OutputContainer, out: OutputContainer, audio: AudioP
 def mux_fragment(init: bytes, fragment: UnmuxedFragment, audio: Sequence[AudioSample] = ()) -> bytes:
     """Returns a fragment's record value, which is playable by itself."""
     return encode_moof_mdat(fragment.units, fragment.last_duration_ticks, audio, prefix=init)
+
+
+@dataclass(frozen=True, slots=True)
+class Muxer:
+    """The functions that write an epoch's media; a simulation replaces them."""
+
+    decoder_config: Callable[[VideoParameters, Sequence[bytes]], bytes] = decoder_config
+    init: Callable[[VideoParameters, Sequence[bytes], AudioParameters | None], bytes] = mux_init
+    fragment: Callable[[bytes, UnmuxedFragment, Sequence[AudioSample]], bytes] = mux_fragment
+
+
+MP4 = Muxer()

@@ -63,7 +63,7 @@ class SendQueue:
         self._idle.set()
         self._buffered_bytes = 0
         self._event_count = 0
-        self.host_clock = host_clock
+        self._host_clock = host_clock
 
     def has_room(self, size_bytes: int) -> bool:
         return self._buffered_bytes + size_bytes <= self._max_bytes
@@ -130,7 +130,7 @@ class SendQueue:
     async def _send_once(self, item: _QueuedRecord, sent_us: int) -> None:
         ack = await self._publisher.publish(item.topic, item.message)
         if ack.broker is not None:
-            self.host_clock.feed_ack(ack.append_us, sent_us, self._runtime.clock.monotonic_us(), ack.broker)
+            self._host_clock.feed_ack(ack.append_us, sent_us, self._runtime.clock.monotonic_us(), ack.broker)
 
     async def publish_still(self, still: Still) -> None:
         """Publishes without retry: the next still is due within seconds."""

@@ -1,21 +1,17 @@
-"""Processes one epoch: pictures → timeline → fragments → send queue, and its events. It never awaits: each call is atomic."""
+"""Processes one epoch: pictures → timeline → fragments → send queue. It never awaits: each call is atomic."""
 
-import secrets
 from dataclasses import replace
 from typing import Final
 
-import structlog
-
-from districam_common.contract.events import Camera, Cause, Connected, Lost, Shed
+from districam_common.contract.events import Camera, Cause
 from districam_common.contract.media import Fragment, FragmentInfo
 from districam_common.mp4.writer import AudioSample
 from districam_ingest import metrics
-from districam_ingest.output.mux import decoder_config, mux_fragment, mux_init
 from districam_ingest.output.sinks import Sinks
 from districam_ingest.output.stills import StillRequest
 from districam_ingest.readers.reader import SourceInfo
 from districam_ingest.recording.audio_sync import AudioSync
-from districam_ingest.recording.epoch_id import epoch_id
+from districam_ingest.recording.epoch_events import EpochEvents
 from districam_ingest.recording.epoch_splitter import Append, Start
 from districam_ingest.recording.fragmenter import Fragmenter, FragmentLimits
 from districam_ingest.recording.rate_limits import CameraRateLimits
@@ -23,8 +19,6 @@ from districam_ingest.recording.shedder import MAX_FRAGMENT_PAYLOAD_BYTES, Shedd
 from districam_ingest.recording.stream_stats import StreamStats
 from districam_ingest.recording.timeline import Timeline
 from districam_ingest.units import AccessUnit, Picture, UnmuxedFragment
-
-log = structlog.get_logger()
 
 REPUBLISH_INTERVAL_US: Final = 3_600_000_000
 OVERSIZE_DETAIL: Final = "pictures larger than 8 MiB arrive too often"
@@ -34,7 +28,8 @@ TOO_MANY_KEYFRAMES_DETAIL: Final = "more than 100 keyframes per second"
 class Epoch:
     """Takes an epoch's pictures until `close`, and drains their audio from `audio_sync`, which is reset for it.
 
-    `connected` is sent with the first fragment, sent or shed, so that `lost` always follows it.
+    Args:
+        epoch_id: the identifier of its fragments and events.
 
     Attributes:
         exceeded_limit: which of the camera's rate limits was exceeded, as an event's `detail`; None: none.
@@ -51,15 +46,11 @@ class Epoch:
         limits: FragmentLimits,
         sinks: Sinks,
         *,
+        epoch_id: str,
         rate_limits: CameraRateLimits,
         audio_sync: AudioSync | None = None,
     ) -> None:
-        self._camera, self._source_info, self._sinks, self._rate_limits = (
-            camera,
-            source_info,
-            sinks,
-            rate_limits,
-        )
+        self._camera, self._sinks, self._rate_limits = camera, sinks, rate_limits
         self.exceeded_limit: str | None = None
         self._video_parameters = start.video_parameters
         self._audio_sync = audio_sync
@@ -69,18 +60,17 @@ class Epoch:
                 start.video_parameters,
                 codecs=f"{start.video_parameters.codecs},{audio_sync.parameters.codecs}",
             )
-        self._init = mux_init(
+        self._init = sinks.muxer.init(
             start.video_parameters, start.parameter_sets, audio_sync.parameters if audio_sync else None
         )
-        self._decoder_config = decoder_config(start.video_parameters, start.parameter_sets)
-        self.offset_us = sinks.send_queue.host_clock.offset_us
-        self.id = epoch_id(sinks.now_us(), secrets.token_bytes(10))
+        self._decoder_config = sinks.muxer.decoder_config(start.video_parameters, start.parameter_sets)
+        self.offset_us = sinks.host_clock.offset_us
+        self.id = epoch_id
+        self._events = EpochEvents(camera, epoch_id, sinks, source_info, self._video_parameters)
         self._timeline = Timeline(self.offset_us)
         self._pending_bytes = 0
         self._fragmenter = Fragmenter(camera.camera_id, limits)
         self._shedder = Shedder()
-        self._connected: Connected | None = None
-        self._last_fragment: tuple[int, int] | None = None  # seq and end_us of the last fragment queued or shed
         self._stats = StreamStats(camera, self._video_parameters, sinks, source_info, rate_limits)
         self._last_still_us = 0
         self.last_arrival_us = 0
@@ -105,7 +95,7 @@ class Epoch:
         self._stats.record_arrival(appended.picture, appended.dts)
         if self._audio_sync is not None:
             self._audio_sync.feed_picture(appended.picture)
-        is_clock_uncertain = self._sinks.send_queue.host_clock.is_uncertain
+        is_clock_uncertain = self._sinks.host_clock.is_uncertain
         units = self._timeline.feed(
             appended.picture,
             appended.dts,
@@ -127,7 +117,7 @@ class Epoch:
 
     def update_offset(self) -> None:
         """Adopts the host clock's current offset. Only before the epoch is anchored, when nothing was emitted yet."""
-        self.offset_us = self._sinks.send_queue.host_clock.offset_us
+        self.offset_us = self._sinks.host_clock.offset_us
         self._timeline.set_offset(self.offset_us)
 
     def discard(self) -> list[Picture]:
@@ -160,31 +150,11 @@ class Epoch:
         self._stats.export()
         for shed_range in self._shedder.drain():
             self._put_shed(shed_range)
-        if self._last_fragment is None:
-            return False
-        last_seq, end_us = self._last_fragment
-        lost = Lost(
-            camera_id=self._camera.camera_id,
-            at_us=self._sinks.now_us(),
-            instance=self._sinks.instance,
-            epoch=self.id,
-            last_seq=last_seq,
-            end_us=end_us,
-            cause=cause,
-            detail=detail,
-            next_retry_s=next_retry_s,
-            interrupted=interrupted,
-        )
-        self._sinks.send_queue.put_event(self._camera.camera_id, lost)
-        metrics.CONNECTED.labels(self._camera.camera_id).set(0)
-        log.info("epoch ended", camera_id=self._camera.camera_id, epoch=self.id, cause=cause, detail=detail)
-        return True
+        return self._events.put_lost(cause, detail, next_retry_s=next_retry_s, interrupted=interrupted)
 
     def republish_connected(self) -> None:
-        """Sends `connected` again, marked as repeated, before the topic's retention removes the first one."""
-        if self._connected is not None:
-            repeated = replace(self._connected, repeated=True)
-            self._sinks.send_queue.put_event(self._camera.camera_id, repeated)
+        """See `EpochEvents.republish_connected`."""
+        self._events.republish_connected()
 
     def _feed_fragmenter(self, units: list[AccessUnit]) -> None:
         for unit in units:
@@ -192,35 +162,6 @@ class Epoch:
             fragment = self._fragmenter.feed(unit)
             if fragment is not None:
                 self._shed_or_put(fragment)
-
-    def _put_connected(self, first: UnmuxedFragment) -> None:
-        """Sends `connected` once, right before the first fragment is sent or shed; `lost` is certain to follow."""
-        if self._connected is not None:
-            return
-        video_parameters = self._video_parameters
-        connected = Connected(
-            camera_id=self._camera.camera_id,
-            at_us=first.start_us,
-            instance=self._sinks.instance,
-            epoch=self.id,
-            reader=self._source_info.reader,
-            transport=self._source_info.transport or self._camera.transport,
-            codecs=video_parameters.codecs,
-            width=video_parameters.width,
-            height=video_parameters.height,
-            server=self._source_info.server,
-        )
-        self._sinks.send_queue.put_event(self._camera.camera_id, connected)
-        self._connected, self._last_fragment = connected, (first.seq, first.end_us)
-        metrics.CONNECTED.labels(self._camera.camera_id).set(1)
-        log.info(
-            "epoch started",
-            camera_id=self._camera.camera_id,
-            epoch=self.id,
-            codecs=video_parameters.codecs,
-            width=video_parameters.width,
-            height=video_parameters.height,
-        )
 
     def _shed_or_put(self, fragment: UnmuxedFragment) -> None:
         audio = self._drain_audio(fragment)
@@ -230,16 +171,16 @@ class Epoch:
                 self._put_shed(item)
             else:
                 self._put_fragment(item, audio)
-        self._put_connected(fragment)
-        self._last_fragment = fragment.seq, fragment.end_us
+        self._events.put_connected(fragment)
+        self._events.record_fragment(fragment)
 
     def _put_fragment(self, fragment: UnmuxedFragment, audio: tuple[AudioSample, ...]) -> None:
-        muxed = Fragment(self._fragment_info(fragment), mux_fragment(self._init, fragment, audio))
-        self._put_connected(fragment)  # after muxing: if that fails, no event of this epoch has been sent
+        muxed = Fragment(self._fragment_info(fragment), self._sinks.muxer.fragment(self._init, fragment, audio))
+        self._events.put_connected(fragment)  # after muxing: if that fails, no event of this epoch has been sent
         self._sinks.send_queue.put_fragment(muxed)
         if not self._rate_limits.fragments.try_acquire(self.last_arrival_us):
             self.exceeded_limit = TOO_MANY_KEYFRAMES_DETAIL
-        self._last_fragment = fragment.seq, fragment.end_us
+        self._events.record_fragment(fragment)
         self._submit_still(fragment)
 
     def _drain_audio(self, fragment: UnmuxedFragment) -> tuple[AudioSample, ...]:
@@ -284,32 +225,10 @@ class Epoch:
             camera_start_us=first.camera_us,
         )
 
-    def _put_shed(self, shed_range: ShedRange | UnmuxedFragment) -> None:
-        assert isinstance(shed_range, ShedRange)
-        event = Shed(
-            camera_id=self._camera.camera_id,
-            at_us=self._sinks.now_us(),
-            instance=self._sinks.instance,
-            epoch=self.id,
-            first_seq=shed_range.first_seq,
-            last_seq=shed_range.last_seq,
-            start_us=shed_range.start_us,
-            end_us=shed_range.end_us,
-            access_units=shed_range.access_units,
-            bytes=shed_range.bytes,
-            cause=shed_range.cause,
-        )
-        self._sinks.send_queue.put_event(self._camera.camera_id, event)
+    def _put_shed(self, shed_range: ShedRange) -> None:
+        self._events.put_shed(shed_range)
         if shed_range.cause == "stream_error" and not self._rate_limits.oversize.try_acquire(self.last_arrival_us):
             self.exceeded_limit = OVERSIZE_DETAIL
-        metrics.SHED.labels(shed_range.cause).inc(shed_range.access_units)
-        log.warning(
-            "access units shed",
-            camera_id=event.camera_id,
-            epoch=self.id,
-            access_units=shed_range.access_units,
-            cause=shed_range.cause,
-        )
 
     def _submit_still(self, fragment: UnmuxedFragment) -> None:
         first = fragment.units[0]

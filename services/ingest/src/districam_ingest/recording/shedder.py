@@ -41,7 +41,7 @@ class Shedder:
             return [*self.drain(), fragment]
         return self._shed(fragment, self._cause)
 
-    def drain(self) -> list[UnmuxedFragment | ShedRange]:
+    def drain(self) -> list[ShedRange]:
         """Returns the range not reported yet, if any; also to be called at the epoch's end."""
         shed_range, self._shed_range = self._shed_range, None
         return [] if shed_range is None else [shed_range]
@@ -52,7 +52,7 @@ class Shedder:
         if previous is not None and (
             previous.cause != cause or fragment.end_us - previous.start_us > MAX_SHED_RANGE_US
         ):
-            due = self.drain()
+            due = [*self.drain()]
         self._shed_range = _extend_range(self._shed_range, fragment, cause)
         return due
 

@@ -10,6 +10,7 @@ from districam_ingest.readers.reader import ReadError, Source
 from districam_ingest.recording.audio_pipeline import create_audio_pipeline
 from districam_ingest.recording.camera_context import CameraContext, report_refused
 from districam_ingest.recording.epoch import REPUBLISH_INTERVAL_US, Epoch
+from districam_ingest.recording.epoch_id import epoch_id
 from districam_ingest.recording.epoch_splitter import Append, Decision, Duplicate, End, EpochSplitter, Start
 from districam_ingest.recording.fragmenter import FragmentLimits
 from districam_ingest.recording.rate_limits import CameraRateLimits
@@ -153,12 +154,14 @@ class Stream:
         raise ReadError("stream_error", TOO_MANY_EPOCHS_DETAIL)
 
     def _create_epoch(self, start: Start) -> Epoch:
+        sinks = self._context.sinks
         return Epoch(
             self._camera,
             self._source.info,
             start,
             self._limits,
-            self._context.sinks,
+            sinks,
+            epoch_id=epoch_id(sinks.now_us(), sinks.random_bytes(10)),
             rate_limits=self._rate_limits,
             audio_sync=self._audio.audio_sync if self._audio is not None else None,
         )
@@ -226,7 +229,7 @@ class Stream:
         return has_published
 
     def _check_host_clock(self) -> None:
-        epoch, host_clock = self._epoch, self._context.sinks.send_queue.host_clock
+        epoch, host_clock = self._epoch, self._context.sinks.host_clock
         if epoch is None:
             return
         if not epoch.is_anchored:
