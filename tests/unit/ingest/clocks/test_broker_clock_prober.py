@@ -1,4 +1,4 @@
-"""Every broker is asked for the time, and none of them can keep ingest from recording."""
+"""Every broker's clock is probed, and none of them can delay recording."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Clock:
 
 @dataclass
 class Brokers:
-    """Three, that lead four partitions; `off_us` of their clocks; `errors` by broker; `hangs`: gives no answer."""
+    """Three brokers that lead four partitions, with `off_us`, their skews; those in `hangs` do not answer."""
 
     clock: Clock
     off_us: dict[int, int] = field(default_factory=dict[int, int])
@@ -89,7 +89,7 @@ class World:
         return self.host_clock.offset_us - TRUE_US
 
 
-async def test_each_broker_is_asked_once_and_the_majority_is_believed():
+async def test_each_broker_is_probed_once_and_the_majority_counts():
     world = World(off_us={3: 90 * S})
     world.clock.off_us = 7 * 3600 * S
     world.look()
@@ -104,7 +104,7 @@ async def test_each_broker_is_asked_once_and_the_majority_is_believed():
 
 
 @pytest.mark.parametrize("error", [Retriable("away"), Rejected("too large"), Fatal("not authorized")])
-async def test_a_broker_that_gives_no_time_keeps_nobody_from_the_others(error: Exception):
+async def test_a_failed_probe_does_not_affect_the_others(error: Exception):
     world = World(errors={2: error})
     world.clock.off_us = -3600 * S
     world.look()
@@ -112,7 +112,7 @@ async def test_a_broker_that_gives_no_time_keeps_nobody_from_the_others(error: E
     assert abs(world.error_us) <= 2_000
 
 
-async def test_a_broker_that_hangs_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch):
+async def test_a_probe_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(broker_clock_prober, "PROBE_TIMEOUT_S", 0.05)
     world = World(hangs={1, 2, 3})
     async with asyncio.timeout(5):
@@ -121,7 +121,7 @@ async def test_a_broker_that_hangs_is_waited_for_a_while(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("error", [Retriable("no such topic"), Fatal("not authorized"), TimeoutError()])
-async def test_without_the_topic_the_hosts_clock_stands(error: Exception):
+async def test_without_the_topic_the_hosts_clock_is_not_corrected(error: Exception):
     world = World(missing=error)
     world.clock.off_us = 5 * S
     world.look()
@@ -129,14 +129,14 @@ async def test_without_the_topic_the_hosts_clock_stands(error: Exception):
     assert world.error_us == 5 * S
 
 
-async def test_a_topic_that_keeps_the_hosts_own_times_proves_nothing():
+async def test_a_topic_without_log_append_time_proves_nothing():
     world = World(is_log_append=False, off_us={1: 900 * S, 2: 900 * S, 3: 900 * S})
     await world.prober.probe_all()
     assert world.host_clock.broker_skews_us() == {}
     assert world.error_us == 0
 
 
-async def test_it_asks_again_when_due_and_at_once_when_the_clock_leaps():
+async def test_brokers_are_probed_when_due_and_at_once_after_a_step_of_the_host_clock():
     world = World()
     for _ in range(3):
         await world.prober.probe_if_due()
@@ -153,7 +153,7 @@ async def test_it_asks_again_when_due_and_at_once_when_the_clock_leaps():
     assert abs(world.error_us) <= 2_000
 
 
-async def test_a_broker_whose_clock_moves_is_asked_again_at_once():
+async def test_a_broker_whose_clock_steps_is_probed_again_at_once():
     world = World()
     await world.prober.probe_all()
     world.clock.at_us += PROBE_INTERVAL_US

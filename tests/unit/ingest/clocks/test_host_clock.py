@@ -30,7 +30,7 @@ class World:
         self.clock.feed_ack(appended_us // 1000 * 1000, sent_us, self.now_us, broker)
 
     def pause(self, for_us: int) -> None:
-        """The machine stands still, its monotonic clock with it."""
+        """Pauses the machine, which stops its monotonic clock."""
         self.offset_us += for_us
 
     @property
@@ -53,7 +53,7 @@ def test_a_slow_broker_proves_nothing(acks: list[tuple[int, int]], skew_us: int)
 
 
 @pytest.mark.parametrize("skew_us", [-3600 * S, -2 * S, 2 * S, 86_400 * S])
-def test_a_clock_that_is_off_is_seen_and_the_brokers_time_is_taken_until_it_is_right(skew_us: int):
+def test_a_skewed_host_clock_is_corrected_by_the_broker_until_it_is_right(skew_us: int):
     world = World()
     world.host(0)
     world.ack(3_000, 2_000)
@@ -62,27 +62,27 @@ def test_a_clock_that_is_off_is_seen_and_the_brokers_time_is_taken_until_it_is_r
     world.ack(3_000, 2_000)
     assert abs(world.clock.skew_us - skew_us) <= 6_000
     assert abs(world.error_us) <= 6_000
-    world.host(skew_us // abs(skew_us) * 500_000)  # half a second off is right enough
+    world.host(skew_us // abs(skew_us) * 500_000)  # a skew of half a second is tolerated
     assert world.error_us == skew_us // abs(skew_us) * 500_000
     world.host(0)
     world.ack(3_000, 2_000)
     assert (world.clock.skew_us, world.error_us) == (0, 0)
 
 
-def test_a_second_is_tolerated():
+def test_a_skew_below_one_second_is_not_corrected():
     world = World()
     world.host(MAX_SKEW_US - 10_000)
     world.ack(1_000, 1_000)
     assert world.error_us == MAX_SKEW_US - 10_000
 
 
-def test_without_an_ack_the_hosts_clock_stands():
+def test_without_acks_the_hosts_clock_is_not_corrected():
     world = World()
     world.host(500 * S)
     assert (world.clock.skew_us, world.error_us) == (0, 500 * S)
 
 
-def test_the_best_of_the_recent_acks_counts_and_old_ones_do_not():
+def test_only_recent_acks_bound_the_skew():
     world = World()
     world.host(2 * S)
     world.ack(1_000, 1_000)
@@ -97,8 +97,8 @@ def test_the_best_of_the_recent_acks_counts_and_old_ones_do_not():
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("slept_s", [2, 600, 86_400])
-def test_a_machine_that_was_paused_never_dates_what_comes_into_the_past(slept_s: int):
-    """Its monotonic clock stood still; its wall clock is right again, as those of virtual machines are."""
+def test_after_a_pause_of_the_machine_time_is_never_in_the_past(slept_s: int):
+    """Its monotonic clock stopped; its wall clock is right again, as in virtual machines."""
     world = World()
     world.host(0)
     for _ in range(MAX_RECENT_ACKS):
@@ -123,7 +123,7 @@ def test_a_machine_that_was_paused_never_dates_what_comes_into_the_past(slept_s:
     ),
     st.integers(-300 * MS, 300 * MS),
 )
-def test_a_host_whose_wall_clock_is_right_is_never_corrected_however_often_it_is_paused(
+def test_a_correct_host_clock_is_never_corrected_after_pauses_of_the_machine(
     steps: list[tuple[str, int, int]], skew_us: int
 ):
     world = World()
@@ -138,7 +138,7 @@ def test_a_host_whose_wall_clock_is_right_is_never_corrected_however_often_it_is
 
 
 @pytest.mark.correctness
-def test_a_record_that_was_on_its_way_while_the_machine_stood_still_proves_nothing():
+def test_the_ack_of_a_record_sent_before_a_pause_proves_nothing():
     world = World()
     world.host(0)
     world.ack(3 * MS, 2 * MS)
@@ -157,20 +157,20 @@ def test_a_record_that_was_on_its_way_while_the_machine_stood_still_proves_nothi
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("wakes_s", [-600, -2])
-def test_a_paused_machine_whose_wall_clock_stood_still_too_goes_by_the_broker(wakes_s: int):
+def test_a_wall_clock_that_stopped_during_a_pause_is_corrected_by_the_broker(wakes_s: int):
     world = World()
     world.host(0)
     world.ack(3 * MS, 2 * MS)
     world.pause(-wakes_s * S)
     world.host(wakes_s * S)
-    for _ in range(2):  # one alone may be a mistake
+    for _ in range(2):  # a single one is not trusted
         world.ack(3 * MS, 2 * MS)
     assert abs(world.error_us) <= 6 * MS
 
 
 @pytest.mark.correctness
-def test_one_ack_that_contradicts_the_others_moves_nothing():
-    """It may be the last leader's, given for it by the new one."""
+def test_a_single_contradicting_ack_changes_nothing():
+    """It may hold the previous leader's append time."""
     world = World()
     world.host(0)
     for n in range(3 * MAX_RECENT_ACKS):
@@ -179,7 +179,7 @@ def test_one_ack_that_contradicts_the_others_moves_nothing():
         assert world.error_us == 0
 
 
-def test_a_clock_that_leaps_ahead_is_in_doubt_until_what_was_sent_later_is_acknowledged():
+def test_a_clock_that_steps_ahead_is_uncertain_until_a_later_record_is_acked():
     world = World()
     world.host(0)
     world.ack(MS, MS)
@@ -190,7 +190,7 @@ def test_a_clock_that_leaps_ahead_is_in_doubt_until_what_was_sent_later_is_ackno
     assert abs(world.error_us) <= 3 * MS
 
 
-def test_a_clock_that_is_set_right_is_not_in_doubt():
+def test_a_clock_that_is_corrected_is_not_uncertain():
     world = World()
     world.host(-3600 * S)
     world.ack(MS, MS)
@@ -210,7 +210,7 @@ BROKERS = (1, 2, 3)
     st.integers(-3600 * S, 3600 * S),
     st.integers(-900_000, 900_000),
 )
-def test_a_stray_broker_among_three_never_moves_our_clock(acks: list[tuple[int, int, int]], off_us: int, skew_us: int):
+def test_one_skewed_broker_of_three_never_changes_our_time(acks: list[tuple[int, int, int]], off_us: int, skew_us: int):
     world = World()
     world.off_us[3] = off_us
     world.host(skew_us)
@@ -222,7 +222,7 @@ def test_a_stray_broker_among_three_never_moves_our_clock(acks: list[tuple[int, 
 
 
 @pytest.mark.correctness
-def test_a_broker_that_seldom_answers_and_is_behind_ends_no_epoch():
+def test_a_skewed_broker_that_seldom_acks_never_changes_our_time():
     world = World()
     world.off_us[3] = -3 * S // 2
     world.host(0)
@@ -236,7 +236,7 @@ def test_a_broker_that_seldom_answers_and_is_behind_ends_no_epoch():
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("skew_us", [-3600 * S, 7 * 3600 * S])
-def test_a_host_that_is_off_follows_the_brokers_that_agree(skew_us: int):
+def test_a_skewed_host_clock_follows_the_majority_of_brokers(skew_us: int):
     world = World()
     world.off_us[3] = 3 * S // 2
     world.host(skew_us)
@@ -248,8 +248,8 @@ def test_a_host_that_is_off_follows_the_brokers_that_agree(skew_us: int):
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("skew_us", [0, 2 * S])
-def test_two_brokers_that_disagree_are_not_believed(skew_us: int):
-    """By one of them the host is right."""
+def test_two_brokers_that_disagree_correct_nothing(skew_us: int):
+    """One of them confirms the host's clock."""
     world = World()
     world.off_us[2] = 2 * S
     world.host(skew_us)
@@ -259,7 +259,7 @@ def test_two_brokers_that_disagree_are_not_believed(skew_us: int):
     assert max(map(abs, world.clock.broker_skews_us().values())) == pytest.approx(2 * S, abs=6 * MS)
 
 
-def test_two_brokers_prove_what_both_prove():
+def test_of_two_brokers_the_smaller_proven_skew_counts():
     world = World()
     world.off_us[2] = 2 * S
     world.host(3600 * S)
@@ -268,7 +268,7 @@ def test_two_brokers_prove_what_both_prove():
     assert abs(world.error_us - 2 * S) <= 3 * MS
 
 
-def test_a_broker_that_has_left_is_counted_no_more():
+def test_a_broker_without_recent_acks_is_forgotten():
     world = World()
     world.host(5 * S)
     world.clock.expect_brokers((1, 2, 3), world.now_us)
@@ -280,8 +280,8 @@ def test_a_broker_that_has_left_is_counted_no_more():
 
 
 @given(st.lists(st.tuples(st.sampled_from(BROKERS), st.integers(-9 * S, 9 * S), delays), max_size=80))
-def test_whatever_the_acks_say_no_bounds_contradict_one_another(acks: list[tuple[int, int, int]]):
-    """And our clock is corrected by what more than half of the brokers prove, or not at all."""
+def test_bounds_are_consistent_for_any_acks(acks: list[tuple[int, int, int]]):
+    """The correction is what more than half of the brokers prove, or 0."""
     clock = HostClock()
     clock.feed_host_time(0, 0)
     for n, (broker, append_us, took_us) in enumerate(acks):

@@ -9,11 +9,11 @@ from districam_ingest import metrics
 from districam_ingest.clocks.kernel_clock import export_kernel_clock, load_adjtimex, read_kernel_clock
 
 OFFSETS = {"modes": 0, "esterror": 32}
-"""Of 64 bit Linux; `modes` must be 0: everything else sets the clock."""
+"""Offsets of `struct timex` on 64-bit Linux; `modes` must be 0, other values set the clock."""
 
 
 class Kernel:
-    """Stands where the C library does: answers in bytes, as the kernel lays them out."""
+    """Stands in for the C library's adjtimex: writes the struct's bytes as the kernel does."""
 
     def __init__(self, state: int) -> None:
         self._state = state
@@ -36,7 +36,7 @@ def exported(kernel: Kernel | None) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("state", "is_synchronized"), [(0, 1), (1, 1), (5, 0)])
-def test_the_kernels_word_is_exported(state: int, is_synchronized: int):
+def test_the_kernels_clock_state_is_exported(state: int, is_synchronized: int):
     assert exported(Kernel(state)) == {
         "districam_ingest_host_clock_synchronized": is_synchronized,
         "districam_ingest_host_clock_estimated_error_seconds": 0.0015,
@@ -44,12 +44,12 @@ def test_the_kernels_word_is_exported(state: int, is_synchronized: int):
 
 
 @pytest.mark.parametrize("kernel", [Kernel(-1), None])
-def test_nothing_is_exported_where_the_kernel_refuses_or_cannot_be_asked(kernel: Kernel | None):
+def test_nothing_is_exported_if_the_kernel_refuses_or_adjtimex_is_missing(kernel: Kernel | None):
     assert exported(kernel) == {}
 
 
-def test_what_this_kernel_says_is_read_where_it_stands():
-    """Its own time lies behind every other field that is read."""
+def test_fields_of_this_kernels_timex_are_read_at_their_offsets():
+    """The time is the last field that is read: if it is right, the offsets are."""
     ask = load_adjtimex()
     assert ask is not None
     clock = read_kernel_clock(ask)

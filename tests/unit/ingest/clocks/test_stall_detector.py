@@ -18,38 +18,38 @@ class HandClock:
         return self.at_us
 
 
-def test_a_process_that_stood_still_knows_it():
+def test_a_stall_of_the_process_is_detected():
     clock = HandClock()
-    watch = StallDetector(clock)
+    detector = StallDetector(clock)
     began_us = clock.at_us
     for _ in range(20):
         clock.at_us += S // 2
-        assert not watch.has_stalled_since(began_us)
+        assert not detector.has_stalled_since(began_us)
     clock.at_us += 3 * S
-    assert watch.has_stalled_since(began_us)
+    assert detector.has_stalled_since(began_us)
     stalled_us = clock.at_us
     clock.at_us += S // 2
-    assert watch.has_stalled_since(stalled_us)
-    assert not watch.has_stalled_since(clock.at_us)
+    assert detector.has_stalled_since(stalled_us)
+    assert not detector.has_stalled_since(clock.at_us)
 
 
 @pytest.mark.correctness
-def test_a_machine_that_was_paused_shows_in_the_wall_clock_alone():
+def test_a_pause_of_the_machine_is_detected_by_the_wall_clock():
     clock = TwoClocks()
-    watch = StallDetector(clock)
+    detector = StallDetector(clock)
     began_us = clock.at_us
     clock.at_us += S // 2
     clock.wall_us += 600 * S
-    assert watch.has_stalled_since(began_us)
-    assert not watch.has_stalled_since(clock.at_us + 1)
+    assert detector.has_stalled_since(began_us)
+    assert not detector.has_stalled_since(clock.at_us + 1)
 
 
-def test_a_wall_clock_that_is_set_back_is_no_standstill():
+def test_setting_the_wall_clock_back_is_not_a_stall():
     clock = TwoClocks()
-    watch = StallDetector(clock)
+    detector = StallDetector(clock)
     clock.at_us += S // 2
     clock.wall_us -= 600 * S
-    assert not watch.has_stalled_since(0)
+    assert not detector.has_stalled_since(0)
 
 
 class TwoClocks(HandClock):

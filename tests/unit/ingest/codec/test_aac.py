@@ -1,6 +1,6 @@
 # The stubs of av leave the type argument of Packet open.
 # pyright: reportUnknownMemberType=false
-"""AudioSpecificConfigs, and the silence that goes with them."""
+"""Parsing of AudioSpecificConfig, and silent access units."""
 
 import av
 import numpy as np
@@ -23,44 +23,44 @@ def config(kind: int = 2, index: int = 8, channels: int = 1, rest: int = 0) -> b
         (config(), 16_000, (1, "mp4a.40.2", 1024)),
         (config(index=4, channels=2), 44_100, (2, "mp4a.40.2", 1024)),
         (config(rest=4), 16_000, (1, "mp4a.40.2", 960)),
-        (config() + bytes.fromhex("56e500"), 16_000, (1, "mp4a.40.2", 1024)),  # says that there is no SBR
+        (config() + bytes.fromhex("56e500"), 16_000, (1, "mp4a.40.2", 1024)),  # signals that there is no SBR
         (bytes.fromhex("2b118800"), 48_000, (2, "mp4a.40.5", 2048)),  # SBR: 24 kHz inside, 48 outside
-        (bytes.fromhex("17801f4008"), 16_000, (1, "mp4a.40.2", 1024)),  # 16,000 Hz spelt out
+        (bytes.fromhex("17801f4008"), 16_000, (1, "mp4a.40.2", 1024)),  # 16,000 Hz as samplingFrequency
     ],
 )
-def test_what_a_configuration_says(data: bytes, rate: int, expected: tuple[int, str, int]):
-    shape = parse_audio_specific_config(data, rate)
-    assert (shape.channels, shape.codecs, shape.unit_ticks) == expected
-    assert (shape.config, shape.clock_rate) == (data, rate)
+def test_the_audio_specific_config_is_parsed(data: bytes, rate: int, expected: tuple[int, str, int]):
+    parameters = parse_audio_specific_config(data, rate)
+    assert (parameters.channels, parameters.codecs, parameters.unit_ticks) == expected
+    assert (parameters.config, parameters.clock_rate) == (data, rate)
 
 
 @pytest.mark.parametrize(
     "data",
     [b"", b"\x14", config(kind=1), config(kind=31), config(channels=0), config(channels=7), config(index=13)],
 )
-def test_what_goes_into_no_mp4_is_refused(data: bytes):
+def test_unsupported_configurations_are_rejected(data: bytes):
     with pytest.raises(BitstreamError):
         parse_audio_specific_config(data, 16_000)
 
 
 @pytest.mark.parametrize("rate", [0, 1, 3_999, 200_000])
-def test_a_rate_of_no_sound_is_refused(rate: int):
+def test_clock_rates_out_of_range_are_rejected(rate: int):
     with pytest.raises(BitstreamError):
         parse_audio_specific_config(config(), rate)
 
 
 @given(st.binary(max_size=8), st.integers(0, 1 << 20))
-def test_anything_is_a_shape_or_the_one_error(data: bytes, rate: int):
+def test_any_bytes_are_parsed_or_raise_bitstream_error(data: bytes, rate: int):
     try:
-        shape = parse_audio_specific_config(data, rate)
+        parameters = parse_audio_specific_config(data, rate)
     except BitstreamError:
         return
-    assert shape.unit_ticks > 10  # a track is laid out of them: none may be of no length
+    assert parameters.unit_ticks > 10  # a duration of 0 would stop the track's timeline
 
 
 @pytest.mark.parametrize("channels", range(1, 7))
 @pytest.mark.parametrize("index", [3, 8, 11])
-def test_silence_is_silent_and_every_decoder_takes_it(channels: int, index: int):
+def test_the_silent_unit_decodes_to_silence(channels: int, index: int):
     data = config(index=index, channels=channels)
     context = av.CodecContext.create("aac", "r")
     assert isinstance(context, AudioCodecContext)

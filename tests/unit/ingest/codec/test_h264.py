@@ -19,10 +19,12 @@ from unit.ingest.samples import B_FRAMES, BASELINE, FULL_HD, INTERLACED_HRD, YUV
         (INTERLACED_HRD, "avc1.64001e", (720, 576), 25, 2),
     ],
 )
-def test_real_parameter_sets(sets: tuple[bytes, ...], codecs: str, size: tuple[int, int], fps: float, reorder: int):
-    shape = h264.parse_video_parameters(sets)
-    assert (shape.codec, shape.codecs, (shape.width, shape.height)) == ("h264", codecs, size)
-    assert (shape.fps, shape.reorder_depth) == (fps, reorder)
+def test_parameter_sets_of_real_streams_are_parsed(
+    sets: tuple[bytes, ...], codecs: str, size: tuple[int, int], fps: float, reorder: int
+):
+    parameters = h264.parse_video_parameters(sets)
+    assert (parameters.codec, parameters.codecs, (parameters.width, parameters.height)) == ("h264", codecs, size)
+    assert (parameters.fps, parameters.reorder_depth) == (fps, reorder)
     assert bitstream.avcc_parameter_sets(h264.encode_avcc(sets)) == list(sets)
 
 
@@ -38,7 +40,7 @@ def start(profile: int = 77) -> Writer:
 
 
 def sized(writer: Writer, *, frames_only: int = 1, crop: tuple[int, ...] = ()) -> Writer:
-    """320 × 240 and what the crop leaves of it."""
+    """320 × 240 before cropping."""
     rows = 15 if frames_only else 15 // 2
     writer.ue(1).u(1, 0).ue(19, rows - 1).u(1, frames_only)
     if not frames_only:
@@ -52,8 +54,8 @@ def main(kind: int = 2) -> Writer:
 
 
 def test_without_vui_the_rate_and_the_reorder_depth_are_unknown():
-    shape = h264.parse_video_parameters([sized(main()).u(1, 0).nal()])
-    assert (shape.width, shape.height, shape.fps, shape.reorder_depth) == (320, 240, None, None)
+    parameters = h264.parse_video_parameters([sized(main()).u(1, 0).nal()])
+    assert (parameters.width, parameters.height, parameters.fps, parameters.reorder_depth) == (320, 240, None, None)
     assert (
         h264.parse_video_parameters([sized(Writer().u(8, 66, 0, 30).ue(0).ue(0, 2)).u(1, 0).nal()]).reorder_depth == 0
     )
@@ -61,13 +63,13 @@ def test_without_vui_the_rate_and_the_reorder_depth_are_unknown():
 
 def test_picture_order_count_types_are_skipped():
     for writer in (main(0).ue(4), main(1).u(1, 0).ue(0, 0, 2, 1, 2)):
-        shape = h264.parse_video_parameters([sized(writer).u(1, 0).nal()])
-        assert (shape.width, shape.height) == (320, 240)
+        parameters = h264.parse_video_parameters([sized(writer).u(1, 0).nal()])
+        assert (parameters.width, parameters.height) == (320, 240)
 
 
-def test_fields_count_twice_in_the_height():
-    shape = h264.parse_video_parameters([sized(main(), frames_only=0, crop=(1, 1, 0, 2)).u(1, 0).nal()])
-    assert (shape.width, shape.height) == (320 - 4, 7 * 32 - 8)
+def test_the_height_of_interlaced_video_counts_both_fields():
+    parameters = h264.parse_video_parameters([sized(main(), frames_only=0, crop=(1, 1, 0, 2)).u(1, 0).nal()])
+    assert (parameters.width, parameters.height) == (320 - 4, 7 * 32 - 8)
 
 
 def test_only_interlaced_video_has_fields():
@@ -78,7 +80,7 @@ def test_only_interlaced_video_has_fields():
     ]
 
 
-def test_what_cannot_be_read_may_have_fields():
+def test_h264_without_a_readable_sps_may_have_fields():
     assert h264.may_have_fields("h264", [])
     assert h264.may_have_fields("h264", INTERLACED_HRD)
     assert not h264.may_have_fields("h264", BASELINE)
@@ -100,32 +102,32 @@ def test_scaling_lists_are_skipped():
                     writer.ue(0)
             elif index == 6:
                 writer.ue(16)  # -8: the rest repeats
-        shape = h264.parse_video_parameters([sized(writer.ue(0, 2), crop=(0, 1, 0, 1)).u(1, 0).nal()])
-        assert (shape.width, shape.height) == ((318, 238) if chroma == 1 else (319, 239))
+        parameters = h264.parse_video_parameters([sized(writer.ue(0, 2), crop=(0, 1, 0, 1)).u(1, 0).nal()])
+        assert (parameters.width, parameters.height) == ((318, 238) if chroma == 1 else (319, 239))
 
 
 def vui(writer: Writer) -> Writer:
     return sized(writer).u(1, 1)
 
 
-def test_a_whole_vui_is_read_to_its_end():
+def test_all_vui_elements_are_parsed():
     writer = vui(main()).u(1, 1).u(8, 255).u(32, 1).u(1, 1).u(1, 0).u(1, 1).u(4, 5).u(1, 1).u(24, 1)
     writer.u(1, 1).ue(0, 0)  # chroma location
     writer.u(1, 1).u(32, 1, 20).u(1, 1)  # ten frames a second
     for _ in range(2):  # HRD
         writer.u(1, 1).ue(0).u(8, 0).ue(1, 1).u(1, 0).u(20, 0)
     writer.u(1, 0).u(1, 0).u(1, 1).u(1, 1).ue(0, 0, 9, 9, 3, 4)
-    shape = h264.parse_video_parameters([writer.nal()])
-    assert (shape.fps, shape.reorder_depth) == (10, 3)
+    parameters = h264.parse_video_parameters([writer.nal()])
+    assert (parameters.fps, parameters.reorder_depth) == (10, 3)
 
 
 @pytest.mark.parametrize(("tick", "scale"), [(0, 50), (1, 4_000_000_000), (4_000_000_000, 1), (100_000, 1000)])
-def test_a_rate_that_no_camera_has_is_no_rate(tick: int, scale: int):
+def test_a_frame_rate_out_of_range_is_ignored(tick: int, scale: int):
     writer = vui(main()).u(1, 0, 0, 0, 0).u(1, 1).u(32, tick, scale).u(1, 1).u(1, 0, 0, 0, 0)
     assert h264.parse_video_parameters([writer.nal()]).fps is None
 
 
-def test_a_vui_that_ends_early_or_lies_leaves_the_size_known():
+def test_a_truncated_or_invalid_vui_is_ignored():
     ended = h264.parse_video_parameters([vui(main()).u(1, 0, 0, 0, 0).u(1, 1).u(32, 1, 50).nal()])
     assert (ended.width, ended.fps, ended.reorder_depth) == (320, 25, None)
     lying = vui(main()).u(1, 0, 0, 0, 0).u(1, 0, 0, 0, 0).u(1, 1).u(1, 1).ue(0, 0, 9, 9, 17, 17)
@@ -146,7 +148,7 @@ def test_a_vui_that_ends_early_or_lies_leaves_the_size_known():
         (main().ue(1).u(1, 0).ue(3000, 10).u(1, 1, 0, 0, 0).nal(),),  # 48,016 wide
     ],
 )
-def test_what_is_no_parameter_set_is_refused(sets: tuple[bytes, ...]):
+def test_malformed_parameter_sets_are_rejected(sets: tuple[bytes, ...]):
     with pytest.raises(BitstreamError):
         h264.parse_video_parameters(sets)
 
@@ -162,13 +164,13 @@ def test_what_is_no_parameter_set_is_refused(sets: tuple[bytes, ...]):
         (start(100).ue(1, 9, 9).nal(), BASELINE[1]),  # 17 bits a sample
     ],
 )
-def test_what_makes_no_decoder_configuration_is_refused(sets: tuple[bytes, ...]):
+def test_parameter_sets_that_do_not_fit_avcc_are_rejected(sets: tuple[bytes, ...]):
     with pytest.raises(BitstreamError):
         h264.encode_avcc(sets)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60).map(lambda data: b"\x67" + data), max_size=3))
-def test_garbage_is_refused_and_nothing_else(sets: list[bytes]):
+def test_any_bytes_are_parsed_or_raise_bitstream_error(sets: list[bytes]):
     for parse in (h264.parse_video_parameters, h264.encode_avcc):
         try:
             parse([*sets, BASELINE[1]])
@@ -177,7 +179,7 @@ def test_garbage_is_refused_and_nothing_else(sets: list[bytes]):
 
 
 @given(st.integers(0, 8 * len(YUV444[0]) - 1), st.sampled_from([B_FRAMES, YUV444, INTERLACED_HRD]))
-def test_a_bit_that_fell_over_is_read_or_refused(bit: int, sets: tuple[bytes, ...]):
+def test_a_flipped_bit_is_parsed_or_raises_bitstream_error(bit: int, sets: tuple[bytes, ...]):
     value = bytearray(sets[0])
     value[bit // 8 % len(value)] ^= 1 << bit % 8
     if value[0] & 31 != 7:
@@ -189,7 +191,7 @@ def test_a_bit_that_fell_over_is_read_or_refused(bit: int, sets: tuple[bytes, ..
             continue
 
 
-def test_the_encoders_reorder_depth_is_read():
+def test_the_reorder_depth_is_that_of_the_encoder():
     assert [h264.parse_video_parameters(encoded(b_frames=n, pyramid=n > 2).sets).reorder_depth for n in (0, 2, 3)] == [
         0,
         1,

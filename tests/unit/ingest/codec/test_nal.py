@@ -16,12 +16,12 @@ nals = st.lists(
 
 
 @given(nals, st.sampled_from([b"\0\0\1", b"\0\0\0\1"]))
-def test_nal_units_come_out_of_annex_b_as_they_went_in(units: list[bytes], start_code: bytes):
+def test_nal_units_are_split_from_annex_b_unchanged(units: list[bytes], start_code: bytes):
     assert nal.split_annexb(b"".join(start_code + unit for unit in units)) == units
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_split_without_an_empty_nal_unit(data: bytes):
+def test_splitting_any_bytes_gives_no_empty_nal_unit(data: bytes):
     assert all(nal.split_annexb(data))
     assert nal.split_annexb(b"\0\0\1\0\0\1" + data.replace(b"\0", b"") + b"\0\0\1") in (
         [data.replace(b"\0", b"")],
@@ -29,22 +29,22 @@ def test_any_bytes_split_without_an_empty_nal_unit(data: bytes):
     )
 
 
-def test_trailing_zeros_of_the_last_nal_unit_stay():
+def test_trailing_zero_bytes_of_the_last_nal_unit_are_kept():
     assert nal.split_annexb(b"\0\0\1" + SLICE + b"\0\0") == [SLICE + b"\0\0"]
 
 
 @given(nals)
-def test_a_sample_is_nal_units_behind_their_lengths(units: list[bytes]):
+def test_a_sample_holds_length_prefixed_nal_units(units: list[bytes]):
     assert bitstream.split_length_prefixed(b"".join(nal.length_prefixed(units))) == units
 
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3, 255]), min_size=1).map(bytes))
-def test_unescaping_takes_emulation_prevention_back(rbsp: bytes):
+def test_emulation_prevention_bytes_are_removed(rbsp: bytes):
     assert nal.remove_emulation_prevention(bitstream.escape(rbsp + b"\x80")) == rbsp + b"\x80"
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_keyframes_are_those_that_the_encoder_marks(codec: Codec):
+def test_keyframes_are_those_of_the_encoder(codec: Codec):
     for units, _, _, is_key in encoded(codec, b_frames=2).pictures:
         assert nal.is_keyframe(codec, units) is is_key
 
@@ -89,7 +89,7 @@ def test_parameter_sets_are_those_before_the_first_slice_without_trailing_zeros(
     assert nal.parameter_sets("hevc", [SLICE_HEVC]) == ()
 
 
-def test_a_list_of_parameter_sets_says_no_to_what_it_cannot_count():
+def test_too_many_or_too_long_parameter_sets_are_rejected():
     assert nal.encode_parameter_sets([b"ab", b"c"], count_bytes=1, max_count=31, flags=0xE0) == b"\xe2\0\2ab\0\1c"
     with pytest.raises(BitstreamError):
         nal.encode_parameter_sets([b"a"] * 32, count_bytes=1, max_count=31)
@@ -102,7 +102,7 @@ def exp_golomb(value: int) -> str:
 
 
 @given(st.lists(st.integers(0, 2**32 - 2)))
-def test_exp_golomb_numbers_come_back(values: list[int]):
+def test_exp_golomb_codes_are_decoded(values: list[int]):
     text = "".join(map(exp_golomb, values)) + "1"
     data = int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
     assert [BitReader(data).ue() for _ in values[:1]] == values[:1]
@@ -112,7 +112,7 @@ def test_exp_golomb_numbers_come_back(values: list[int]):
     assert [signed.se() for _ in values] == [(value + 1) // 2 if value % 2 else -value // 2 for value in values]
 
 
-def test_numbers_that_end_early_or_never_are_refused():
+def test_truncated_or_endless_codes_are_rejected():
     with pytest.raises(BitstreamError):
         BitReader(b"\x80").u(9)
     with pytest.raises(BitstreamError):

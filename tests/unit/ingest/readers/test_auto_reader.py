@@ -1,4 +1,4 @@
-"""Which reader reads: the first, and the second only for what the first says that it cannot do."""
+"""`AutoReader` uses the fallback reader only for streams that the native reader does not support."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ class Source:
 
 
 class Reader:
-    """Opens streams under its name, or fails so."""
+    """Opens streams, or raises `error`."""
 
     def __init__(self, name: str, error: ReadError | None = None) -> None:
         self.name, self.error, self.open_now = name, error, 0
@@ -59,15 +59,15 @@ async def opened(first: Reader, second: Reader) -> str:
     return reader
 
 
-async def test_the_first_reads_what_it_can():
+async def test_the_native_reader_is_tried_first():
     assert await opened(Reader("native"), Reader("ffmpeg")) == "native"
 
 
-async def test_the_second_reads_the_rest_and_says_why():
+async def test_the_fallback_reader_names_the_reason():
     refused = UnsupportedStreamError("stream_error", "no transport over udp")
     assert await opened(Reader("native", refused), Reader("ffmpeg")) == "ffmpeg (native: no transport over udp)"
 
 
-async def test_what_is_wrong_with_the_camera_is_not_tried_twice():
+async def test_errors_of_the_camera_are_not_retried_with_the_fallback():
     with pytest.raises(ReadError, match="auth_failed"):
         await opened(Reader("native", ReadError("auth_failed", "401")), Reader("ffmpeg"))

@@ -1,4 +1,4 @@
-"""What a socket holds is drained in one go, however much it is, and its end is told behind what came before."""
+"""A connection returns all waiting bytes at once, and raises the end of the connection after them."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ async def connected() -> tuple[Connection, socket.socket]:
 
 
 async def drained(connection: Connection, size: int) -> list[bytes]:
-    """What each look gave, until so many bytes are there."""
+    """The results of receives until `size` bytes have arrived."""
     out: list[bytes] = []
     async with asyncio.timeout(5):
         while sum(map(len, out)) < size:
@@ -34,7 +34,7 @@ async def drained(connection: Connection, size: int) -> list[bytes]:
     return [part for part in out if part]
 
 
-async def test_nothing_has_come():
+async def test_receive_is_empty_if_nothing_has_arrived():
     connection, camera = await connected()
     with camera:
         assert connection.receive_nowait(MOST) == b""
@@ -42,7 +42,7 @@ async def test_nothing_has_come():
 
 
 @pytest.mark.parametrize("sizes", [[10], [20_000, 10], [300_000, 5, 70_000, 16_384, 16_384, 65_536, 1]])
-async def test_all_that_has_come_is_drained_in_its_order(sizes: list[int]):
+async def test_received_bytes_are_returned_in_order(sizes: list[int]):
     connection, camera = await connected()
     with camera:
         for size in sizes:
@@ -53,7 +53,7 @@ async def test_all_that_has_come_is_drained_in_its_order(sizes: list[int]):
     connection.close()
 
 
-async def test_what_waits_comes_in_one_go_up_to_the_most():
+async def test_one_receive_returns_all_waiting_bytes_up_to_the_maximum():
     connection, camera = await connected()
     with camera:
         camera.sendall(bytes(150_000))
@@ -65,9 +65,9 @@ async def test_what_waits_comes_in_one_go_up_to_the_most():
     connection.close()
 
 
-@pytest.mark.parametrize("size", [100, 16_384, 50_000])  # more may not fit the window, and a reset ends it
+@pytest.mark.parametrize("size", [100, 16_384, 50_000])  # more may exceed the TCP window
 @pytest.mark.parametrize("is_reset", [False, True])
-async def test_the_end_is_told_behind_what_came_before(size: int, *, is_reset: bool):
+async def test_the_end_of_the_connection_is_raised_after_the_bytes_before_it(size: int, *, is_reset: bool):
     connection, camera = await connected()
     camera.sendall(bytes(size))
     await asyncio.sleep(0.1)

@@ -14,29 +14,27 @@ HEVC_SEI, HEVC_FIRST, HEVC_SECOND = START + b"\x4e\x01", START + b"\x02\x01\xd0"
 
 
 def assembled(pieces: Sequence[tuple[bytes, int]], codec: Codec = "h264", *, has_fields: bool = False) -> list[Picture]:
-    """Of pieces with their times; each arrives a microsecond after the one before."""
-    assembly = LibavAssembler(codec, has_fields=has_fields)
-    done = [assembly.feed(data, pts, at_us, None) for at_us, (data, pts) in enumerate(pieces)]
-    return [picture for some in (*done, assembly.close()) for picture in some]
+    """The pictures of packet data with their PTS, which arrive 1 µs apart."""
+    assembler = LibavAssembler(codec, has_fields=has_fields)
+    done = [assembler.feed(data, pts, at_us, None) for at_us, (data, pts) in enumerate(pieces)]
+    return [picture for some in (*done, assembler.close()) for picture in some]
 
 
-def test_pieces_without_a_time_belong_to_the_picture_before():
-    assembly = LibavAssembler("h264", has_fields=False)
-    assert assembly.feed(b"\0\0\1\x41a", None, 1, None) == []
-    assert assembly.feed(b"\0\0\1\x41b", 10, 2, 5) == []
-    assert assembly.feed(b"c", None, 3, None) == []
-    assert assembly.feed(b"\0\0\1\x41d", 20, 4, None) == [Picture((b"\x41bc",), 10, 2, camera_us=5)]
-    assert assembly.close() == [Picture((b"\x41d",), 20, 4)]
-    assert assembly.close() == []
+def test_data_without_pts_belong_to_the_current_picture():
+    assembler = LibavAssembler("h264", has_fields=False)
+    assert assembler.feed(b"\0\0\1\x41a", None, 1, None) == []
+    assert assembler.feed(b"\0\0\1\x41b", 10, 2, 5) == []
+    assert assembler.feed(b"c", None, 3, None) == []
+    assert assembler.feed(b"\0\0\1\x41d", 20, 4, None) == [Picture((b"\x41bc",), 10, 2, camera_us=5)]
+    assert assembler.close() == [Picture((b"\x41d",), 20, 4)]
+    assert assembler.close() == []
 
 
 @pytest.mark.parametrize(
     ("codec", "sei", "first", "second"),
     [("h264", SEI, FIRST, SECOND), ("hevc", HEVC_SEI, HEVC_FIRST, HEVC_SECOND)],
 )
-def test_all_slices_of_a_picture_and_what_stands_between_them_are_one(
-    codec: Codec, sei: bytes, first: bytes, second: bytes
-):
+def test_slices_and_nal_units_between_them_are_one_picture(codec: Codec, sei: bytes, first: bytes, second: bytes):
     (picture,) = assembled([(sei, 10), (first, 10), (b"more", 10), (sei, 10), (second, 10), (sei, 10)], codec)
     assert [nal[:2] for nal in picture.nals] == [part[3:5] for part in (sei, first, sei, second, sei)]
 
@@ -45,10 +43,10 @@ def test_all_slices_of_a_picture_and_what_stands_between_them_are_one(
     ("codec", "sei", "first", "second"),
     [("h264", SEI, FIRST, SECOND), ("hevc", HEVC_SEI, HEVC_FIRST, HEVC_SECOND)],
 )
-def test_pictures_of_one_timestamp_are_told_apart_by_their_first_slice(
+def test_pictures_with_the_same_pts_are_separated_by_their_first_slice(
     codec: Codec, sei: bytes, first: bytes, second: bytes
 ):
-    """A clock that stands still, or a picture sent twice; in pieces or with all of a picture in one."""
+    """A frozen media clock, or a picture sent twice; fragmented or whole."""
     one = [(sei, 10), (first, 10), (second, 10)]
     pictures = assembled([*one, *one, (sei + first, 10), (first, 10), (sei, 20), (first, 20)], codec)
     assert [(len(picture.nals), picture.pts, picture.arrival_us) for picture in pictures] == [
@@ -66,14 +64,14 @@ def test_two_fields_of_a_frame_are_one_picture():
     assert len(picture.nals) == 2
 
 
-def test_what_is_larger_than_any_picture_is_refused_and_not_held():
-    assembly = LibavAssembler("h264", has_fields=False)
-    assert assembly.feed(FIRST, 10, 1, None) == []
-    assert assembly.feed(bytes(MAX_PICTURE_BYTES - len(FIRST)), None, 2, None) == []
+def test_an_oversized_nal_unit_is_rejected_and_not_buffered():
+    assembler = LibavAssembler("h264", has_fields=False)
+    assert assembler.feed(FIRST, 10, 1, None) == []
+    assert assembler.feed(bytes(MAX_PICTURE_BYTES - len(FIRST)), None, 2, None) == []
     with pytest.raises(RtspError, match="exceeds"):
-        assembly.feed(b"x", None, 3, None)
-    assert assembly.close() == []
+        assembler.feed(b"x", None, 3, None)
+    assert assembler.close() == []
 
 
-def test_bytes_that_hold_no_nal_unit_are_no_picture():
+def test_bytes_without_a_nal_unit_give_no_picture():
     assert assembled([(b"abc", 10), (b"abd", 20)]) == []

@@ -9,7 +9,7 @@ S, TICKS = 1_000_000, 90_000
 
 
 def read(steps: list[int], *, arrivals_us: list[int] | None = None) -> list[int]:
-    """A camera of 25 pictures a second, each `steps` ticks later than it would be."""
+    """A camera of 25 fps whose timestamps are off by `steps` ticks."""
     one = MonotonicPts()
     return [
         one.feed(n * TICK + step, arrivals_us[n] if arrivals_us else n * INTERVAL_US) for n, step in enumerate(steps)
@@ -17,26 +17,26 @@ def read(steps: list[int], *, arrivals_us: list[int] | None = None) -> list[int]
 
 
 @pytest.mark.parametrize("seconds", [-3600, -2, 3, 86_400])
-def test_a_step_of_the_cameras_clock_does_not_show(seconds: int):
+def test_a_step_of_the_cameras_clock_is_removed(seconds: int):
     found = read([0] * 10 + [seconds * TICKS] * 10)
     assert found == [n * TICK for n in range(20)]
 
 
-def test_there_and_back_is_where_it_was():
+def test_a_step_and_its_reversal_leave_no_offset():
     assert read([0] * 5 + [100 * TICKS] * 5 + [0] * 5) == [n * TICK for n in range(15)]
 
 
-def test_a_freeze_is_left_for_others_to_judge():
+def test_a_jump_that_matches_the_arrival_times_is_kept():
     arrivals = [n * INTERVAL_US + (5 * S if n >= 5 else 0) for n in range(10)]
     found = read([0] * 5 + [5 * TICKS] * 5, arrivals_us=arrivals)
     assert found == [n * TICK + (5 * TICKS if n >= 5 else 0) for n in range(10)]
 
 
-def test_a_network_that_stalls_changes_nothing():
+def test_delayed_arrivals_change_nothing():
     arrivals = [max(n * INTERVAL_US, 8 * S) for n in range(50)]
     assert read([0] * 50, arrivals_us=arrivals) == [n * TICK for n in range(50)]
 
 
 @given(st.lists(st.integers(-20_000, 20_000), max_size=30))
-def test_what_is_small_passes_as_it_is(steps: list[int]):
+def test_small_steps_are_kept(steps: list[int]):
     assert read(steps) == [n * TICK + step for n, step in enumerate(steps)]

@@ -1,4 +1,4 @@
-"""Cameras' names: an address is not looked up, and who does not answer keeps nobody else waiting."""
+"""Resolving camera host names: addresses are not looked up, and unanswered lookups delay no other."""
 
 import asyncio
 import socket
@@ -11,25 +11,25 @@ from districam_ingest.readers.resolver import resolve
 
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
 async def test_an_address_is_not_looked_up(host: str, family: socket.AddressFamily, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(threading.Thread, "start", None)  # nobody may be asked
+    monkeypatch.setattr(threading.Thread, "start", None)  # no lookup may start
     [(found, kind, *_, address)] = await resolve(host, 554)
     assert (found, kind, address[:2]) == (family, socket.SOCK_STREAM, (host, 554))
 
 
-async def test_a_name_is():
+async def test_a_host_name_is_looked_up():
     found = await resolve("localhost", 554)
     assert {address[1] for *_, address in found} == {554}
 
 
 @pytest.mark.parametrize("name", ["no-such-camera.invalid", "x" * 64 + ".example", "a..b"])
-async def test_a_name_that_is_none_is_a_camera_that_cannot_be_reached(name: str):
+async def test_an_unknown_or_invalid_host_name_raises_os_error(name: str):
     async with asyncio.timeout(20):
-        with pytest.raises(OSError):  # of whatever kind: the text is the system's
+        with pytest.raises(OSError):  # the text is the system's
             await resolve(name, 554)
 
 
 @pytest.mark.correctness
-async def test_a_hundred_names_that_nobody_answers_for_keep_no_other_waiting(monkeypatch: pytest.MonkeyPatch):
+async def test_a_hundred_unanswered_lookups_delay_no_other(monkeypatch: pytest.MonkeyPatch):
     answered, real = threading.Event(), socket.getaddrinfo
 
     def asked(host: str, *args: int, **more: int) -> object:

@@ -1,4 +1,4 @@
-"""Ticks that are due at about the same time are one wake-up; none is early, none later than its slack."""
+"""Ticks that are due at about the same time share a wake-up; none is early, or later than its slack."""
 
 import asyncio
 
@@ -12,17 +12,17 @@ CLOCK = SystemClock()
 
 
 async def woken_after(ticker: Ticker, due_ms: int, slack_ms: int) -> float:
-    """How long it slept, in ms."""
+    """Sleeping time in ms."""
     began_us = CLOCK.monotonic_us()
     await ticker.wait_until(began_us + due_ms * MS, slack_ms * MS)
     return (CLOCK.monotonic_us() - began_us) / MS
 
 
-async def test_who_waits_alone_sleeps_until_its_slack_is_used_up():
+async def test_a_single_waiter_sleeps_until_its_slack_is_used_up():
     assert 29 < await woken_after(Ticker(CLOCK), 20, 10) < 500
 
 
-async def test_what_falls_into_the_slack_of_another_wakes_up_with_it():
+async def test_ticks_within_each_others_slack_share_a_wake_up():
     ticker, woken = Ticker(CLOCK), list[int]()
 
     async def wait(due_ms: int, slack_ms: int) -> None:
@@ -37,7 +37,7 @@ async def test_what_falls_into_the_slack_of_another_wakes_up_with_it():
     assert woken[3] - woken[2] > 100 * MS
 
 
-async def test_one_that_comes_later_and_is_due_sooner_is_not_kept_waiting():
+async def test_an_earlier_tick_that_is_added_later_is_on_time():
     ticker = Ticker(CLOCK)
     async with asyncio.TaskGroup() as tasks:
         late = tasks.create_task(woken_after(ticker, 400, 100))
@@ -47,7 +47,7 @@ async def test_one_that_comes_later_and_is_due_sooner_is_not_kept_waiting():
     assert late.result() >= 399
 
 
-async def test_who_stops_waiting_keeps_nobody_from_waking_up():
+async def test_a_cancelled_waiter_does_not_stop_the_others():
     ticker = Ticker(CLOCK)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
@@ -55,5 +55,5 @@ async def test_who_stops_waiting_keeps_nobody_from_waking_up():
     assert await woken_after(ticker, 60, 10) >= 59
 
 
-async def test_what_is_due_already_wakes_up_at_once():
+async def test_a_tick_that_is_already_due_wakes_up_at_once():
     assert await woken_after(Ticker(CLOCK), -50, 10) < 100

@@ -1,4 +1,4 @@
-"""Sound in a session: what is described, asked for and read. Whatever is wrong with it, the video goes on."""
+"""Audio in a session: SDP, SETUP and depacketizing. Errors of the audio never affect the video."""
 
 import struct
 
@@ -26,7 +26,7 @@ def described(*lines: str) -> bytes:
     return "\r\n".join([*VIDEO, *lines]).encode()
 
 
-def test_aac_is_what_its_description_says():
+def test_aac_parameters_are_parsed_from_the_sdp():
     audio = sdp.parse_audio(described(*AAC), BASE)
     assert audio is not None
     assert audio.parameters is not None
@@ -40,7 +40,7 @@ def test_aac_is_what_its_description_says():
     assert audio.au_headers == AuHeaderFormat(13, 3, 3)
 
 
-def test_a_mode_says_the_sizes_that_are_not_said():
+def test_au_header_lengths_that_are_not_given_are_those_of_the_mode():
     lines = [AAC[0], AAC[1], 'a=fmtp:97 mode=AAC-lbr;config="1408"']
     audio = sdp.parse_audio(described(*lines), BASE)
     assert audio is not None
@@ -63,7 +63,7 @@ def test_a_mode_says_the_sizes_that_are_not_said():
         ([AAC[0], AAC[1], f"a={FMTP}", "a=control:a b"], "mpeg4-generic (not readable)"),
     ],
 )
-def test_what_is_not_aac_has_its_name(lines: list[str], name: str):
+def test_other_audio_codecs_are_named_without_parameters(lines: list[str], name: str):
     audio = sdp.parse_audio(described(*lines), BASE)
     assert audio is not None
     assert (audio.codec, audio.parameters) == (name, None)
@@ -80,17 +80,17 @@ def test_what_is_not_aac_has_its_name(lines: list[str], name: str):
         ["m=audio 0 RTP/AVP 200", "a=rtpmap:200 PCMU/8000"],
     ],
 )
-def test_what_nobody_understands_is_no_sound(lines: list[str]):
+def test_audio_without_a_known_encoding_name_is_ignored(lines: list[str]):
     assert sdp.parse_audio(described(*lines), BASE) is None
 
 
 @given(st.lists(st.text(max_size=60), max_size=6), st.sampled_from([*AAC, "m=audio 0 RTP/AVP 0"]))
-def test_no_description_of_sound_raises(noise: list[str], line: str):
+def test_parsing_audio_never_raises(noise: list[str], line: str):
     sdp.parse_audio("\n".join([*VIDEO, line, *(f"a={text}" for text in noise)]).encode(), BASE)
 
 
-def client(hears: frozenset[str] = frozenset({"aac"})) -> Client:
-    one = Client(BASE, None, cnonce=str, audio_codecs=hears)
+def client(audio_codecs: frozenset[str] = frozenset({"aac"})) -> Client:
+    one = Client(BASE, None, cnonce=str, audio_codecs=audio_codecs)
     one.send_buffer.clear()
     return one
 
@@ -103,13 +103,13 @@ def answered(one: Client, status: int, *headers: tuple[str, str], body: bytes = 
 
 
 def set_up(one: Client, *lines: str) -> str:
-    """Up to the answer to the video's SETUP; what it says then."""
+    """Answers requests up to the video's SETUP; returns the next request."""
     answered(one, 200)
     answered(one, 200, body=described(*lines))
     return answered(one, 200, ("session", "s"), ("transport", "RTP/AVP/TCP;interleaved=0-1"))
 
 
-def test_sound_is_set_up_behind_the_video_in_its_session():
+def test_audio_is_set_up_after_the_video_in_the_same_session():
     one = client()
     asked = set_up(one, *AAC)
     assert asked.startswith(f"SETUP {BASE}/a RTSP/1.0")
@@ -121,7 +121,7 @@ def test_sound_is_set_up_behind_the_video_in_its_session():
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 455, 461, 500])
-def test_a_camera_that_refuses_its_sound_plays_without(status: int):
+def test_video_plays_alone_if_the_camera_refuses_setup_of_audio(status: int):
     one = client()
     set_up(one, *AAC)
     assert answered(one, status).startswith("PLAY ")
@@ -130,7 +130,7 @@ def test_a_camera_that_refuses_its_sound_plays_without(status: int):
     assert one.redirect is None
 
 
-def test_sound_that_would_come_otherwise_is_done_without():
+def test_video_plays_alone_if_audio_would_come_over_another_transport():
     one = client()
     set_up(one, *AAC)
     assert answered(one, 200, ("transport", "RTP/AVP;client_port=2-3")).startswith("PLAY ")
@@ -138,15 +138,15 @@ def test_sound_that_would_come_otherwise_is_done_without():
 
 
 @pytest.mark.parametrize("lines", [[], ["m=audio 0 RTP/AVP 0"], [AAC[0], AAC[1]]])
-def test_sound_that_is_not_wanted_is_not_asked_for(lines: list[str]):
+def test_unwanted_or_unsupported_audio_is_not_set_up(lines: list[str]):
     one = client()
     assert set_up(one, *lines).startswith("PLAY ")
     silent = client(frozenset())
     assert set_up(silent, *AAC).startswith("PLAY ")
 
 
-def session(*lines: str, hears: frozenset[str] = frozenset({"aac"})) -> Session:
-    one = Session(client(hears), our_ssrc=9)
+def session(*lines: str, audio_codecs: frozenset[str] = frozenset({"aac"})) -> Session:
+    one = Session(client(audio_codecs), our_ssrc=9)
     body = described(*lines)
     ok = b"RTSP/1.0 200 OK\r\n"
     one.feed(ok + b"\r\n" + ok + f"Content-Length: {len(body)}\r\n\r\n".encode() + body, 0)
@@ -171,7 +171,7 @@ def report(timestamp: int) -> bytes:
     return bytes((0x24, 3)) + len(body).to_bytes(2, "big") + body
 
 
-def test_units_of_a_packet_follow_one_another_over_the_wrap():
+def test_access_units_of_a_packet_have_consecutive_timestamps_across_the_wrap():
     one = session(*AAC)
     one.feed(packet(1, T0, aac(b"a", b"b")) + packet(2, T0 + 2048, aac(b"c")), 1_000_000)
     assert one.drain_audio() == [
@@ -183,37 +183,37 @@ def test_units_of_a_packet_follow_one_another_over_the_wrap():
     assert one.drain_video() == []
 
 
-def test_the_cameras_clock_is_told_once_it_is_known():
+def test_camera_time_is_set_after_the_first_sender_report():
     one = session(*AAC)
     one.feed(packet(1, T0, aac(b"a")) + report(T0 + 16_000) + packet(2, T0 + 1024, aac(b"b")), 1)
-    assert [sound.camera_us for sound in one.drain_audio()] == [None, CAMERA_US - 1_000_000 + 64_000]
+    assert [unit.camera_us for unit in one.drain_audio()] == [None, CAMERA_US - 1_000_000 + 64_000]
 
 
-def test_a_lost_packet_costs_a_unit_that_was_begun_and_nothing_else():
+def test_a_lost_packet_drops_only_the_incomplete_access_unit():
     one = session(*AAC)
-    begun = (16).to_bytes(2, "big") + (200 << 3).to_bytes(2, "big") + bytes(100)
-    rest = [packet(3, T0 + 1024, begun), packet(4, T0 + 2048, aac(b"c"))]
-    one.feed(b"".join([packet(1, T0, begun), *rest]), 1)
-    assert [sound.data for sound in one.drain_audio()] == [b"c"]
+    partial = (16).to_bytes(2, "big") + (200 << 3).to_bytes(2, "big") + bytes(100)
+    rest = [packet(3, T0 + 1024, partial), packet(4, T0 + 2048, aac(b"c"))]
+    one.feed(b"".join([packet(1, T0, partial), *rest]), 1)
+    assert [unit.data for unit in one.drain_audio()] == [b"c"]
 
 
-def test_g711_comes_as_it_is():
-    one = session("m=audio 0 RTP/AVP 8", "a=control:a", hears=frozenset({"pcm_alaw"}))
+def test_g711_payloads_are_returned_unchanged():
+    one = session("m=audio 0 RTP/AVP 8", "a=control:a", audio_codecs=frozenset({"pcm_alaw"}))
     malformed = bytes((0x24, 2, 0, 1)) + b"x"
     one.feed(packet(1, 0, b"x" * 160, kind=8) + packet(2, 160, b"", kind=8) + malformed, 500_000)
     assert one.drain_audio() == [AudioUnit(b"x" * 160, 0, 480_000)]
 
 
-def test_malformed_and_foreign_packets_and_a_farewell_cost_nothing():
+def test_malformed_packets_other_payload_types_and_bye_are_ignored():
     one = session(*AAC)
     noise = [packet(1, T0, b""), packet(2, T0, aac(b"x"), kind=98), bytes((0x24, 2, 0, 1)) + b"x"]
     noise += [bytes((0x24, 3, 0, 1)) + b"x", bytes.fromhex("24030008 81cb0001 00000005")]
     one.feed(b"".join([*noise, packet(3, T0 + 1024, aac(b"b"))]), 1)
-    assert [sound.data for sound in one.drain_audio()] == [b"b"]
+    assert [unit.data for unit in one.drain_audio()] == [b"b"]
     assert not one.has_bye
 
 
-def test_both_streams_are_reported_on():
+def test_receiver_reports_are_sent_for_audio_too():
     one = session(*AAC)
     one.keep_alive(0)
     assert not one.client.send_buffer
@@ -224,17 +224,17 @@ def test_both_streams_are_reported_on():
 
 
 @given(st.lists(st.tuples(st.binary(max_size=60), st.sampled_from([2, 3])), max_size=8))
-def test_anything_on_its_channels_leaves_the_video_alone(noise: list[tuple[bytes, int]]):
+def test_any_bytes_on_the_audio_channels_do_not_affect_the_video(noise: list[tuple[bytes, int]]):
     one = session(*AAC)
     for n, (data, channel) in enumerate(noise):
         one.feed(bytes((0x24, channel)) + len(data).to_bytes(2, "big") + data, n)
         one.feed(packet(n, n * 1024, data), n)
-    assert all(sound.data for sound in one.drain_audio())
+    assert all(unit.data for unit in one.drain_audio())
     one.feed(packet(1, 0, b"\x41\x9a", kind=96, channel=0), 9)
     assert [picture.nals for picture in one.close()] == [(b"\x41\x9a",)]
 
 
-def test_sound_that_nobody_takes_is_bounded():
+def test_pending_audio_units_are_bounded():
     one = session(*AAC)
     for n in range(MAX_PENDING_UNITS + 5):
         one.feed(packet(n, n * 1024, aac(b"a")), n)

@@ -49,11 +49,13 @@ def proof(challenge: Challenge, password: str, cnonce: str) -> str:
         ),
     ],
 )
-def test_the_rfcs_own_examples(challenge: Challenge, password: str, cnonce: str, response: str):
+def test_digest_responses_match_the_examples_of_the_rfcs(
+    challenge: Challenge, password: str, cnonce: str, response: str
+):
     assert proof(challenge, password, cnonce) == response
 
 
-def test_a_session_algorithm_hashes_nonce_and_cnonce_into_the_secret():
+def test_sess_algorithms_hash_nonce_and_cnonce_into_ha1():
     challenge = Challenge("digest", "r", "n", algorithm="MD5-sess", has_qop=True)
     value = format_digest(challenge, Credential("u", "p"), method="PLAY", uri="rtsp://x", nonce_count=2, cnonce="c")
     assert proof(challenge, "p", "c") != proof(Challenge("digest", "r", "n", has_qop=True), "p", "c")
@@ -62,13 +64,13 @@ def test_a_session_algorithm_hashes_nonce_and_cnonce_into_the_secret():
     assert 'cnonce="c"' in value
 
 
-def test_basic_is_base64_of_name_and_password():
+def test_basic_is_base64_of_user_name_and_password():
     assert (
         format_basic(Credential("Aladdin", "open sesame")) == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
     )  # RFC 7617 section 2
 
 
-def test_what_the_header_carries_is_what_was_asked():
+def test_digest_parameters_are_quoted_and_sent_only_if_the_challenge_has_them():
     plain = format_digest(
         Challenge("digest", 'a"b', "n", opaque="o"),
         Credential('u"', "p"),
@@ -96,22 +98,22 @@ def test_what_the_header_carries_is_what_was_asked():
         (['Digest nonce="n", qop="auth-int"', "Basic"], "basic", "MD5"),
     ],
 )
-def test_the_strongest_that_can_be_met_is_chosen(headers: list[str], scheme: str, algorithm: str):
+def test_the_strongest_supported_challenge_is_selected(headers: list[str], scheme: str, algorithm: str):
     found = select_challenge(headers)
     assert found is not None
     assert (found.scheme, found.hash_name) == (scheme, algorithm)
 
 
 @pytest.mark.parametrize("headers", [[], [""], ["Bearer x"], ['Digest nonce="n", algorithm=SHA-512']])
-def test_what_cannot_be_met_is_no_challenge(headers: list[str]):
+def test_unsupported_challenges_are_not_selected(headers: list[str]):
     assert select_challenge(headers) is None
 
 
-def test_a_password_is_not_told_where_only_digest_may_be_answered():
+def test_basic_is_not_selected_if_only_digest_is_allowed():
     assert select_challenge(['Basic realm="x"'], digest_only=True) is None
     assert select_challenge(['Basic realm="x"', 'Digest nonce="n"'], digest_only=True) is not None
 
 
-def test_parameters_are_read_as_cameras_write_them():
+def test_challenge_parameters_are_parsed_with_any_spacing_and_quoting():
     found = select_challenge(['Digest realm="a \\"b\\"",nonce = "n" , opaque="", stale=TRUE, qop=auth'])
     assert found == Challenge("digest", 'a "b"', "n", opaque="", has_qop=True, is_stale=True)

@@ -1,4 +1,4 @@
-"""A burst of lost packets is told, however long it is: numbers that leap are a loss, not another numbering."""
+"""A burst of lost packets of any length is counted: a jump of sequence numbers is a loss, not a new numbering."""
 
 import struct
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from districam_ingest.units import Picture
 
 FPS, PACKETS = 25, 100
-"""Of a camera of 28 Mbit/s: 2,500 packets a second."""
+"""Pictures per second, and packets per picture, of a camera of 28 Mbit/s: 2,500 packets per second."""
 SLICE_BYTES = 6 * PACKETS
-"""Cut into pieces of six."""
+"""Fragments have six bytes."""
 
 Sent = list[tuple[int, bytes]]
-"""Picture and RTP packet of each."""
+"""Picture number and RTP packet."""
 
 
 def film(pictures: int) -> Sent:
@@ -37,8 +37,8 @@ def film(pictures: int) -> Sent:
 
 
 def steps(sent: Sent, *, udp: bool) -> list[Decision]:
-    """What ingest makes of them."""
-    one, gate = over_udp() if udp else session(), EpochSplitter("h264", (SPS, PPS))
+    """Decisions of `EpochSplitter` about the pictures."""
+    one, splitter = over_udp() if udp else session(), EpochSplitter("h264", (SPS, PPS))
     pictures: list[Picture] = []
     for number, body in sent:
         at_us = number * 1_000_000 // FPS
@@ -48,7 +48,7 @@ def steps(sent: Sent, *, udp: bool) -> list[Decision]:
         else:
             one.feed(bytes((0x24, 0)) + len(body).to_bytes(2, "big") + body, at_us)
         pictures += one.drain_video()
-    return [step for picture in [*pictures, *one.close()] for step in gate.decide(picture)]
+    return [step for picture in [*pictures, *one.close()] for step in splitter.decide(picture)]
 
 
 @pytest.mark.correctness
@@ -57,7 +57,7 @@ def steps(sent: Sent, *, udp: bool) -> list[Decision]:
     "within", [0, PACKETS // 2], ids=["whole pictures", "from the middle of one to that of another"]
 )
 @pytest.mark.parametrize("lost", [10, 29, 31, 40, 48])
-def test_a_burst_of_lost_packets_within_an_epoch_is_told_where_it_was(lost: int, within: int, *, udp: bool):
+def test_a_burst_of_lost_packets_is_counted_at_the_next_picture_and_ends_no_epoch(lost: int, within: int, *, udp: bool):
     """Up to 4,800 packets; an epoch goes on over 2 s."""
     sent = film(110)
     begin = next(n for n, (number, _) in enumerate(sent) if number == 52) + within
@@ -66,6 +66,6 @@ def test_a_burst_of_lost_packets_within_an_epoch_is_told_where_it_was(lost: int,
     assert not any(isinstance(step, End) for step in out)
     taken = [step.picture for step in out if isinstance(step, Append)]
     behind = [picture.lost_packets for picture in taken if picture.pts >= (52 + lost) * 90_000 // FPS]
-    assert max(behind[:1]) > 0, "the hole is marked by the picture behind it"
+    assert max(behind[:1]) > 0, "the next picture counts the lost packets"
     assert sum(picture.lost_packets for picture in taken) == lost * PACKETS
-    assert {len(picture.nals[-1]) for picture in taken} == {SLICE_BYTES + 1}, "half a slice is stored as one"
+    assert {len(picture.nals[-1]) for picture in taken} == {SLICE_BYTES + 1}, "an incomplete slice is stored"

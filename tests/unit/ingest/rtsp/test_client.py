@@ -24,12 +24,12 @@ CREDENTIAL = Credential("u", "secret")
 S = 1_000_000
 
 
-def client(credential: Credential | None = CREDENTIAL, *, knows_digest: bool = False) -> Client:
-    return Client(URL, credential, cnonce=lambda: "c", needs_digest=knows_digest)
+def client(credential: Credential | None = CREDENTIAL, *, needs_digest: bool = False) -> Client:
+    return Client(URL, credential, cnonce=lambda: "c", needs_digest=needs_digest)
 
 
-def said(one: Client) -> str:
-    """What it says now: one request at most."""
+def sent(one: Client) -> str:
+    """Removes and returns what the client sends: one request at most."""
     text = one.send_buffer.decode()
     one.send_buffer.clear()
     assert text.count(" RTSP/1.0\r\n") <= 1
@@ -37,15 +37,15 @@ def said(one: Client) -> str:
 
 
 def answer(one: Client, status: int, *headers: tuple[str, str], body: bytes = b"") -> str:
-    """Answers its request; what it says then."""
+    """Answers the pending request; returns the next one."""
     one.send_buffer.clear()
     one.feed(Message(status, "", headers, body))
-    return said(one)
+    return sent(one)
 
 
 def playing(*, public: str = "GET_PARAMETER", session: str = "s1;timeout=30") -> Client:
     one = client()
-    said(one)
+    sent(one)
     answer(one, 200, ("public", public))
     answer(one, 200, ("content-base", "rtsp://camera/live/"), body=SDP)
     answer(one, 200, ("session", session), ("transport", "RTP/AVP/TCP;interleaved=4-5"))
@@ -53,16 +53,16 @@ def playing(*, public: str = "GET_PARAMETER", session: str = "s1;timeout=30") ->
     return one
 
 
-def test_the_conversation_from_options_to_play():
+def test_requests_from_options_to_play():
     one = client()
-    assert said(one).startswith("OPTIONS rtsp://camera/live RTSP/1.0\r\nCSeq: 1\r\n")
+    assert sent(one).startswith("OPTIONS rtsp://camera/live RTSP/1.0\r\nCSeq: 1\r\n")
     assert "Accept: application/sdp" in answer(one, 200, ("server", "x"))
-    asked = answer(one, 200, ("content-base", "rtsp://camera/live/"), body=SDP)
-    assert asked.startswith("SETUP rtsp://camera/live/trackID=1 RTSP/1.0")
-    assert "Transport: RTP/AVP/TCP;unicast;interleaved=0-1" in asked
-    asked = answer(one, 200, ("session", "s1;timeout=30"), ("transport", "RTP/AVP/TCP;interleaved=2-3"))
-    assert asked.startswith("PLAY rtsp://camera/live/ RTSP/1.0")
-    assert "Session: s1\r\n" in asked
+    request = answer(one, 200, ("content-base", "rtsp://camera/live/"), body=SDP)
+    assert request.startswith("SETUP rtsp://camera/live/trackID=1 RTSP/1.0")
+    assert "Transport: RTP/AVP/TCP;unicast;interleaved=0-1" in request
+    request = answer(one, 200, ("session", "s1;timeout=30"), ("transport", "RTP/AVP/TCP;interleaved=2-3"))
+    assert request.startswith("PLAY rtsp://camera/live/ RTSP/1.0")
+    assert "Session: s1\r\n" in request
     assert not one.is_playing
     assert answer(one, 200) == ""
     assert one.is_playing
@@ -78,17 +78,17 @@ def test_the_conversation_from_options_to_play():
         ("x;interleaved=0-4", (0, 4)),
     ],
 )
-def test_channels_are_the_cameras_choice(transport: str, channels: tuple[int, int]):
+def test_interleaved_channels_are_those_of_the_response(transport: str, channels: tuple[int, int]):
     one = client()
-    answer(one, 500)  # OPTIONS: not all know it
+    answer(one, 500)  # OPTIONS: some cameras refuse it
     answer(one, 200, body=SDP)
-    asked = answer(one, 200, ("transport", transport))
-    assert "Session" not in asked
+    request = answer(one, 200, ("transport", transport))
+    assert "Session" not in request
     assert one.transports == [InterleavedChannels(*channels)]
 
 
 @pytest.mark.parametrize(("status", "transport"), [(461, ""), (200, "RTP/AVP;unicast;client_port=1-2")])
-def test_a_camera_without_tcp_leaves_udp(status: int, transport: str):
+def test_a_camera_that_refuses_tcp_raises_transport_refused(status: int, transport: str):
     one = client()
     answer(one, 200)
     answer(one, 200, body=SDP)
@@ -113,19 +113,19 @@ def over_udp() -> Client:
         ("RTP/AVP;server_port=7000-99999", ServerPorts(7000, 7001)),
     ],
 )
-def test_ports_are_the_cameras_choice(transport: str, ports: ServerPorts):
+def test_server_ports_are_those_of_the_response(transport: str, ports: ServerPorts):
     one = over_udp()
     assert answer(one, 200, ("transport", transport)).startswith("PLAY")
     assert one.transports == [ports]
 
 
 @pytest.mark.parametrize("transport", ["RTP/AVP/TCP;interleaved=0-1", "RTP/AVP;multicast;port=6-7"])
-def test_asked_for_udp_another_carrier_is_no_answer(transport: str):
+def test_another_transport_than_the_udp_asked_for_is_an_error(transport: str):
     with pytest.raises(RtspError, match="UDP"):
         answer(over_udp(), 200, ("transport", transport))
 
 
-def test_a_camera_that_refuses_the_connection_is_asked_for_udp_in_the_same_conversation():
+def test_a_camera_that_refuses_tcp_is_asked_for_udp_on_the_same_connection():
     one = Client("rtsp://camera/live", None, cnonce=str, open_ports=lambda: (6000, 6001))
     answer(one, 200)
     assert "interleaved=0-1" in answer(one, 200, body=SDP)
@@ -134,14 +134,14 @@ def test_a_camera_that_refuses_the_connection_is_asked_for_udp_in_the_same_conve
     assert one.transports == [ServerPorts(7000, 7001)]
 
 
-def test_a_camera_without_udp_refuses_it():
+def test_a_refused_udp_transport_is_an_error():
     with pytest.raises(BadStatusError) as raised:
         answer(over_udp(), 461)
     assert raised.value.status == 461
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 453, 454, 503])
-def test_refusals_tell_their_status(status: int):
+def test_error_responses_raise_with_their_status(status: int):
     one = client()
     answer(one, 200)
     with pytest.raises(BadStatusError) as raised:
@@ -149,31 +149,31 @@ def test_refusals_tell_their_status(status: int):
     assert raised.value.status == status
 
 
-def test_a_challenge_is_answered_once():
+def test_a_challenge_is_answered_once_per_request():
     one = client()
     assert one.scheme is None
-    asked = answer(one, 401, DIGEST, BASIC)
+    request = answer(one, 401, DIGEST, BASIC)
     assert one.scheme == "digest"
-    assert asked.startswith("OPTIONS")
-    assert 'nonce="n1"' in asked
+    assert request.startswith("OPTIONS")
+    assert 'nonce="n1"' in request
     with pytest.raises(BadStatusError):
         answer(one, 401, DIGEST)
 
 
-def test_a_nonce_that_has_become_old_is_replaced_even_if_not_called_stale():
+def test_a_new_nonce_is_used_even_without_stale():
     one = client()
     answer(one, 401, DIGEST)
     assert 'nonce="n1"' in answer(one, 200)
-    asked = answer(one, 401, NEW)
-    assert asked.startswith("DESCRIBE")
-    assert 'nonce="n3"' in asked
+    request = answer(one, 401, NEW)
+    assert request.startswith("DESCRIBE")
+    assert 'nonce="n3"' in request
     for _ in range(MAX_AUTH_RETRIES - 1):
         assert 'nonce="n2"' in answer(one, 401, STALE)
     with pytest.raises(BadStatusError):
         answer(one, 401, STALE)
 
 
-def test_nonce_counts_rise_with_each_request_and_begin_anew_with_a_nonce():
+def test_nonce_counts_increase_per_request_and_restart_with_a_nonce():
     one = client()
     qop = ("www-authenticate", 'Digest realm="r", nonce="n", qop="auth"')
     assert "nc=00000001" in answer(one, 401, qop)
@@ -182,8 +182,8 @@ def test_nonce_counts_rise_with_each_request_and_begin_anew_with_a_nonce():
 
 
 @pytest.mark.hostile
-def test_who_has_asked_for_digest_is_told_no_password_by_basic_any_more():
-    one = client(knows_digest=True)
+def test_basic_is_refused_after_the_camera_has_asked_for_digest():
+    one = client(needs_digest=True)
     with pytest.raises(BadStatusError, match="has asked for Digest before"):
         answer(one, 401, BASIC)
     one = client()
@@ -196,7 +196,7 @@ def test_who_has_asked_for_digest_is_told_no_password_by_basic_any_more():
         answer(unmet, 401, ("www-authenticate", 'Digest realm="r", nonce="n", algorithm=SHA-512'), BASIC)
 
 
-def test_the_password_stays_here_where_nobody_asks():
+def test_the_credential_is_sent_only_in_answer_to_a_challenge():
     assert "Authorization" not in answer(client(), 200)
     assert "Authorization: Basic dTpzZWNyZXQ=" in answer(client(), 401, BASIC)
     for headers in ((), (DIGEST,)):
@@ -204,7 +204,7 @@ def test_the_password_stays_here_where_nobody_asks():
             answer(client(None), 401, *headers)
 
 
-def test_a_redirect_is_told_and_has_to_lead_somewhere():
+def test_a_redirect_needs_an_rtsp_url_and_loses_its_user_info():
     one = client()
     answer(one, 302, ("location", "rtsp://a:b@other/x"))
     assert one.redirect == "rtsp://other/x"
@@ -214,7 +214,7 @@ def test_a_redirect_is_told_and_has_to_lead_somewhere():
 
 
 @pytest.mark.hostile
-def test_a_password_goes_neither_to_another_host_nor_where_tls_ends():
+def test_the_credential_is_sent_neither_to_another_host_nor_from_rtsps_to_rtsp():
     assert may_send_credential("rtsps://A:1/x", "rtsp://a/y")
     assert may_send_credential("rtsp://a/x", "rtsp://A:1/y")
     assert not may_send_credential("rtsp://a/x", "rtsp://b/x")
@@ -223,84 +223,84 @@ def test_a_password_goes_neither_to_another_host_nor_where_tls_ends():
         may_send_credential("rtsp://[", "rtsp://b")
 
 
-def test_a_session_is_kept_alive_at_half_its_timeout():
+def test_keep_alives_are_sent_at_half_the_session_timeout():
     one = playing()
     one.keep_alive(0)
     one.keep_alive(15 * S - 1)
-    assert said(one) == ""
+    assert sent(one) == ""
     one.keep_alive(15 * S)
-    asked = said(one)
-    assert asked.startswith("GET_PARAMETER rtsp://camera/live/ RTSP/1.0")
-    assert "Session: s1\r\n" in asked
+    request = sent(one)
+    assert request.startswith("GET_PARAMETER rtsp://camera/live/ RTSP/1.0")
+    assert "Session: s1\r\n" in request
     one.keep_alive(30 * S - 1)
-    assert said(one) == ""
+    assert sent(one) == ""
     one.keep_alive(30 * S)
-    assert said(one).startswith("GET_PARAMETER")  # also unanswered
+    assert sent(one).startswith("GET_PARAMETER")  # also unanswered
 
 
-def test_a_camera_that_knows_no_get_parameter_gets_options():
+def test_keep_alives_use_options_if_get_parameter_is_not_supported():
     for one in (playing(public="OPTIONS"), playing()):
         one.keep_alive(0)
         one.keep_alive(15 * S)
-        said(one)
+        sent(one)
         assert answer(one, 501) == ""
         one.keep_alive(30 * S)
-        assert said(one).startswith("OPTIONS")
+        assert sent(one).startswith("OPTIONS")
         assert answer(one, 454) == ""
         assert one.is_playing
 
 
-def test_a_keep_alive_with_an_old_nonce_is_sent_again_and_a_refused_one_ends_nothing():
+def test_a_keep_alive_is_authorized_again_and_a_refused_one_does_not_end_the_stream():
     one = playing()
     one.keep_alive(0)
     one.keep_alive(15 * S)
-    said(one)
+    sent(one)
     assert answer(one, 401, DIGEST).startswith("GET_PARAMETER")
     assert answer(one, 401, DIGEST) == ""
     assert one.is_playing
 
 
 @pytest.mark.parametrize(("timeout", "half_s"), [("", 30), (";timeout=0", 2), (";timeout=999999", 1800)])
-def test_timeouts_that_make_no_sense_are_held_to_some(timeout: str, half_s: int):
+def test_session_timeouts_are_clamped(timeout: str, half_s: int):
     one = playing(session="s" + timeout)
     one.keep_alive(0)
     one.keep_alive(half_s * S - 1)
-    assert said(one) == ""
+    assert sent(one) == ""
     one.keep_alive(half_s * S)
-    assert said(one)
+    assert sent(one)
 
 
-def test_before_it_plays_nothing_is_kept_alive_and_goodbye_is_said_to_sessions_only():
+def test_no_keep_alive_before_play_and_no_teardown_without_a_session():
     one = client()
-    said(one)
+    sent(one)
     one.keep_alive(10**12)
     one.teardown()
-    assert said(one) == ""
+    assert sent(one) == ""
     other = playing()
     other.teardown()
-    assert said(other).startswith("TEARDOWN rtsp://camera/live/ ")
+    assert sent(other).startswith("TEARDOWN rtsp://camera/live/ ")
 
 
-def test_late_interim_and_unasked_answers_are_passed_over():
+def test_late_interim_and_unsolicited_responses_are_ignored():
     one = client()
-    said(one)
+    sent(one)
     assert answer(one, 100) == ""
     assert answer(one, 200, ("cseq", "1")).startswith("DESCRIBE")
     assert answer(one, 200, ("cseq", "1")) == ""
-    assert answer(one, 200, ("cseq", "0"), body=SDP).startswith("SETUP")  # a camera that does not count
+    assert answer(one, 200, ("cseq", "0"), body=SDP).startswith("SETUP")  # a camera with a constant CSeq
     other = playing()
     assert answer(other, 503) == ""
 
 
-def test_an_error_is_the_requests_own_whatever_its_number():
+def test_an_error_response_is_accepted_whatever_its_cseq():
     """docs/cameras.md: late-cseq."""
     one = playing()
     one.keep_alive(0)
     one.keep_alive(15 * S)
-    assert said(one).startswith("GET_PARAMETER")
+    assert sent(one).startswith("GET_PARAMETER")
     assert answer(one, 400, ("cseq", "4")) == ""
     one.keep_alive(30 * S)
-    assert said(one).startswith("OPTIONS")
+    assert sent(one).startswith("OPTIONS")
     refused = client()
     assert answer(refused, 200, ("cseq", "1")).startswith("DESCRIBE")
     with pytest.raises(BadStatusError, match="404"):
@@ -308,33 +308,33 @@ def test_an_error_is_the_requests_own_whatever_its_number():
 
 
 @pytest.mark.parametrize(("first", "second"), [("a;timeout=30", "b"), ("a;timeout=30", ""), ("", "a;timeout=30")])
-def test_the_session_is_the_first_that_is_named(first: str, second: str):
+def test_the_first_session_id_is_used(first: str, second: str):
     """docs/cameras.md: changing-session, late-session."""
     one = Client(URL, None, cnonce=str, audio_codecs={"pcm_mulaw"})
     answer(one, 200)
     answer(one, 200, body=SDP + b"m=audio 0 RTP/AVP 0\r\na=control:trackID=2\r\n")
     named = [("session", first)] if first else []
-    asked = answer(one, 200, ("transport", "RTP/AVP/TCP;interleaved=0-1"), *named)
-    assert asked.startswith("SETUP rtsp://camera/live/trackID=2 ")
+    request = answer(one, 200, ("transport", "RTP/AVP/TCP;interleaved=0-1"), *named)
+    assert request.startswith("SETUP rtsp://camera/live/trackID=2 ")
     named = [("session", second)] if second and first else []
-    asked = answer(one, 200, ("transport", "RTP/AVP/TCP;interleaved=2-3"), *named)
-    assert asked.startswith("PLAY")
-    assert ("Session: a\r\n" in asked) == bool(first)
+    request = answer(one, 200, ("transport", "RTP/AVP/TCP;interleaved=2-3"), *named)
+    assert request.startswith("PLAY")
+    assert ("Session: a\r\n" in request) == bool(first)
     answer(one, 200, *([("session", second)] if second else []))
     one.keep_alive(0)
     one.keep_alive(15 * S)
-    assert "Session: a\r\n" in said(one)
+    assert "Session: a\r\n" in sent(one)
 
 
-def test_a_servers_own_request_is_answered():
+def test_a_request_of_the_server_is_answered():
     one = client()
-    said(one)
+    sent(one)
     one.feed(Message(0, "SET_PARAMETER", (("cseq", "9"),)))
     assert re.match(r"RTSP/1.0 200 OK\r\nCSeq: 9\r\n\r\n$", one.send_buffer.decode())
 
 
 @given(st.lists(st.tuples(st.integers(100, 599), st.binary(max_size=20), st.text(max_size=20)), max_size=8))
-def test_any_answers_are_taken_or_raise_the_one_error(answers: list[tuple[int, bytes, str]]):
+def test_any_responses_are_accepted_or_raise_rtsp_error(answers: list[tuple[int, bytes, str]]):
     one = client()
     names = ("www-authenticate", "transport", "session", "content-base", "location", "cseq")
     try:
@@ -345,17 +345,17 @@ def test_any_answers_are_taken_or_raise_the_one_error(answers: list[tuple[int, b
         return
 
 
-def test_who_asks_without_end_is_left():
+def test_too_many_requests_of_the_server_are_an_error():
     one = client()
-    asked = Message(0, "OPTIONS", (("cseq", "1"),))
+    request = Message(0, "OPTIONS", (("cseq", "1"),))
     while len(one.send_buffer) < MAX_PENDING_REPLY_BYTES - 100:
-        one.feed(asked)
+        one.feed(request)
     with pytest.raises(RtspError, match="more requests"):
-        [one.feed(asked) for _ in range(10)]
+        [one.feed(request) for _ in range(10)]
 
 
 @given(st.text(max_size=60), st.booleans())
-def test_any_transport_is_taken_or_is_none(text: str, over_udp: bool):  # noqa: FBT001  # Hypothesis gives it so
+def test_any_transport_header_is_parsed_or_rejected(text: str, over_udp: bool):  # noqa: FBT001  # Hypothesis gives it so
     for header in (text, f"RTP/AVP;server_port={text};source={text}", f"RTP/AVP/TCP;interleaved={text}"):
         found = parse_transport(header, 0, over_udp=over_udp)
         if isinstance(found, ServerPorts):
@@ -363,12 +363,12 @@ def test_any_transport_is_taken_or_is_none(text: str, over_udp: bool):  # noqa: 
 
 
 @pytest.mark.hostile
-def test_what_a_camera_calls_itself_is_cut_to_200_printable_characters():
+def test_the_server_banner_is_cut_to_200_printable_characters():
     one = client()
-    said(one)
+    sent(one)
     answer(one, 200, ("server", "\u202eCam\u2028\x9b2J" + "x" * 4000))
     assert one.server == "Cam2J" + "x" * 195
     nameless = client()
-    said(nameless)
+    sent(nameless)
     answer(nameless, 200, ("server", "\u2028"))
     assert nameless.server is None

@@ -15,7 +15,7 @@ Depacketizer = H264Depacketizer | H265Depacketizer
 MAKES: dict[str, Callable[[], Depacketizer]] = {"h264": H264Depacketizer, "hevc": H265Depacketizer}
 HEADERS = {"h264": [b"\x65", b"\x41", b"\x06", b"\x67"], "hevc": [b"\x26\x01", b"\x02\x01", b"\x4e\x01"]}
 bodies = st.binary(min_size=1, max_size=300).filter(lambda body: b"\0\0\1" not in body)
-"""No NAL unit holds a start code."""
+"""A NAL unit never contains a start code."""
 drawn_nals = st.sampled_from(["h264", "hevc"]).flatmap(
     lambda codec: st.tuples(
         st.just(codec),
@@ -42,19 +42,19 @@ def aggregated(codec: str, nals: Sequence[bytes]) -> bytes:
 
 
 @given(drawn_nals, st.integers(10, 200))
-def test_packets_give_back_the_nal_units(drawn: tuple[Codec, list[bytes]], mtu: int):
+def test_packetized_nal_units_are_returned_unchanged(drawn: tuple[Codec, list[bytes]], mtu: int):
     codec, nals = drawn
     assert depacketized(codec, rtp.payloads(codec, nals, mtu)) == nals
 
 
 @given(drawn_nals)
-def test_an_aggregation_gives_back_the_nal_units(drawn: tuple[str, list[bytes]]):
+def test_aggregated_nal_units_are_returned_unchanged(drawn: tuple[str, list[bytes]]):
     codec, nals = drawn
     assert depacketized(codec, [aggregated(codec, nals)]) == nals
 
 
 @given(st.sampled_from(["h264", "hevc"]), st.lists(st.binary(max_size=12), max_size=12))
-def test_any_payload_is_read_or_raises_the_one_error_and_no_unit_is_empty(codec: str, payloads: list[bytes]):
+def test_any_payload_is_parsed_or_raises_rtsp_error_and_no_nal_unit_is_empty(codec: str, payloads: list[bytes]):
     depacketizer, out = MAKES[codec](), list[bytes]()
     for payload in payloads:
         try:
@@ -83,7 +83,7 @@ def test_malformed_payloads_raise(codec: str, payload: bytes):
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_a_piece_without_a_beginning_is_malformed_unless_packets_are_missing_in_front_of_it(codec: Codec):
+def test_a_fragment_without_a_start_is_malformed_unless_packets_are_missing_before_it(codec: Codec):
     nal = HEADERS[codec][0] + bytes(range(1, 100))
     first, second, *rest = rtp.payloads(codec, [nal], 40)
     depacketizer, out = MAKES[codec](), list[bytes]()
@@ -98,7 +98,7 @@ def test_a_piece_without_a_beginning_is_malformed_unless_packets_are_missing_in_
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_a_unit_that_lacks_a_piece_is_left_out(codec: Codec):
+def test_an_incomplete_nal_unit_is_dropped(codec: Codec):
     nal = HEADERS[codec][0] + bytes(range(1, 100))
     pieces = rtp.payloads(codec, [nal], 40)
     other = HEADERS[codec][1] + b"x"
@@ -113,12 +113,12 @@ def test_a_unit_that_lacks_a_piece_is_left_out(codec: Codec):
         assert out == [nal, other]
 
 
-def test_empty_units_of_an_aggregation_are_none():
+def test_empty_units_of_an_aggregation_packet_are_dropped():
     assert depacketized("h264", [b"\x78\0\0\0\x01a"]) == [b"a"]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_a_camera_that_sets_no_end_bits_sends_whole_units(codec: Codec):
+def test_nal_units_of_a_camera_that_sets_no_end_bits_are_complete(codec: Codec):
     nal = HEADERS[codec][0] + bytes(range(1, 100))
     first, *_ = rtp.payloads(codec, [nal], 40)
     other = HEADERS[codec][1] + b"x"
@@ -130,7 +130,7 @@ def test_a_camera_that_sets_no_end_bits_sends_whole_units(codec: Codec):
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_one_that_does_has_not_ended_a_unit_without(codec: Codec):
+def test_a_nal_unit_without_end_bit_is_dropped_once_the_camera_has_set_one(codec: Codec):
     nal = HEADERS[codec][0] + bytes(range(1, 100))
     first, *rest = rtp.payloads(codec, [nal], 40)
     other = HEADERS[codec][1] + b"x"
@@ -140,7 +140,7 @@ def test_one_that_does_has_not_ended_a_unit_without(codec: Codec):
 
 
 @pytest.mark.interpreted
-def test_a_unit_without_end_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch):
+def test_a_nal_unit_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fu_assembler, "MAX_PICTURE_BYTES", 10_000)
     depacketizer, out = H264Depacketizer(), list[bytes]()
     depacketizer.feed(b"\x7c\x85" + b"x" * 1000, out)

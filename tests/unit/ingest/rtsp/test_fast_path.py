@@ -1,4 +1,4 @@
-"""Packets that are skimmed in one go give what they give one by one, whatever comes between them."""
+"""The fast path for interleaved packets gives the same pictures as one packet at a time."""
 
 import struct
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SECOND: dict[Codec, bytes] = {"h264": b"\x41\x20", "hevc": b"\x02\x01\x20"}
 
 @dataclass(frozen=True)
 class Sent:
-    """A packet, and what befalls it."""
+    """A packet, and what happens to it on the way."""
 
     payload: bytes
     timestamp: int
@@ -58,7 +58,7 @@ def packet(seq: int, one: Sent) -> bytes:
 
 
 def wire(sent: list[Sent]) -> bytes:
-    """The packets as they arrive: some lost, repeated, of another kind, source or channel, padded, cut off."""
+    """Packets as received: some lost, duplicated, of another type, SSRC or channel, padded, truncated."""
     report = rtp.sender_report(channel=1, ssrc=5, now_us=9, timestamp=0, packets=1, octets=1)
     out: list[bytes] = []
     for seq, one in enumerate(sent, 65_530):
@@ -69,12 +69,12 @@ def wire(sent: list[Sent]) -> bytes:
     return b"".join(out)
 
 
-def nothing_is_skimmed(_stream: VideoTrack, _data: bytes, at: int, _channel: int, _at_us: int) -> int:
+def no_fast_path(_stream: VideoTrack, _data: bytes, at: int, _channel: int, _at_us: int) -> int:
     return at
 
 
 def read(codec: Codec, chunks: list[bytes]) -> tuple[list[Picture], bytes | None]:
-    """The pictures, and what the receiver report says of the packets."""
+    """The pictures, and the receiver report."""
     one = session(codec, SETS if codec == "h264" else "")
     pictures: list[Picture] = []
     for at_us, chunk in enumerate(chunks, 1):
@@ -103,48 +103,50 @@ FATES = st.sampled_from(
 )
 @example("h264", [[90, 90]] * 12, 20, ["sent"], [100, 333])
 @example("hevc", [[90, 90]] * 12, 20, ["sent"] * 9 + ["lost"], [100, 333])
-def test_skimming_changes_nothing(codec: Codec, sizes: list[list[int]], mtu: int, fates: list[str], cuts: list[int]):
+def test_the_fast_path_returns_the_same_pictures(
+    codec: Codec, sizes: list[list[int]], mtu: int, fates: list[str], cuts: list[int]
+):
     data = wire(film(codec, sizes, mtu, fates))
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     chunks = [data[start:end] for start, end in pairwise(edges)]
-    skimmed = read(codec, chunks)
-    with patch.object(VideoTrack, "feed_batch", nothing_is_skimmed):
+    fast = read(codec, chunks)
+    with patch.object(VideoTrack, "feed_batch", no_fast_path):
         one_by_one = read(codec, chunks)
-    assert skimmed == one_by_one
+    assert fast == one_by_one
 
 
 @pytest.mark.interpreted
-def test_nearly_all_packets_are_skimmed():
-    """Else it would be of no use."""
+def test_nearly_all_packets_take_the_fast_path():
+    """Otherwise it would not save CPU."""
     data = wire(film("h264", [[5000]] * 50, 1400, ["sent"]))
-    pushed: list[int] = []
+    slow: list[int] = []
     one = session()
-    real = VideoTrack.feed
+    original = VideoTrack.feed
 
-    def push(self: VideoTrack, packet: bytes, at_us: int) -> None:
-        pushed.append(at_us)
-        real(self, packet, at_us)
+    def feed(self: VideoTrack, packet: bytes, at_us: int) -> None:
+        slow.append(at_us)
+        original(self, packet, at_us)
 
-    with patch.object(VideoTrack, "feed", push):
+    with patch.object(VideoTrack, "feed", feed):
         one.feed(data, 1)
-    assert len(pushed) == 1
+    assert len(slow) == 1
     assert len(one.drain_video()) >= 49
 
 
 @pytest.mark.parametrize("mtu", [60, 1400])
-def test_skimmed_they_give_what_datagrams_give(mtu: int):
+def test_the_fast_path_returns_the_same_pictures_as_udp(mtu: int):
     sent = film("h264", [[5000, 90], [30], [700]] * 20, mtu, ["sent"])
-    skimmed, one_by_one = session(), over_udp()
+    fast, one_by_one = session(), over_udp()
     for seq, one in enumerate(sent, 65_530):
         framed_packet = packet(seq, one)
-        skimmed.feed(framed_packet, seq)
+        fast.feed(framed_packet, seq)
         one_by_one.feed_datagram(framed_packet[4:], seq, track_index=0, is_rtcp=False)
-    pictures = skimmed.drain_video() + skimmed.close()
+    pictures = fast.drain_video() + fast.close()
     assert len(pictures) == 60
     assert pictures == one_by_one.drain_video() + one_by_one.close()
 
 
-def test_of_a_stream_over_udp_nothing_is_taken_from_the_connection():
+def test_interleaved_packets_are_ignored_if_the_stream_is_over_udp():
     one = over_udp()
     one.feed(wire(film("h264", [[5000]] * 3, 1400, ["sent"])), 1)
     assert one.drain_video() + one.close() == []

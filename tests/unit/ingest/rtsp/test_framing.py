@@ -35,19 +35,19 @@ def packet(channel: int, data: bytes) -> bytes:
 
 
 def fed(data: bytes, splits: list[int]) -> tuple[list[Item], bool]:
-    """What comes out of it, cut at these places, and whether it ended in the error."""
+    """The items of `data` split at `splits`, and whether it ended with RtspError."""
     framer, items, start = Framer(), list[Item](), 0
     try:
         for end in [*sorted(place % (len(data) + 1) for place in splits), len(data)]:
             for item in framer.feed(data[start:end]):
-                items.append(item)  # what came before an error counts
+                items.append(item)  # items before an error count
             start = end
     except RtspError:
         return items, True
     return items, False
 
 
-def test_packets_and_messages_mixed():
+def test_packets_and_messages_may_be_mixed():
     items, failed = fed(packet(0, b"xy") + RESPONSE + b"\r\n" + packet(1, b"") + BARE + ASKED, [])
     assert not failed
     assert items == [
@@ -69,18 +69,18 @@ splits = st.lists(st.integers(0, 1 << 16), max_size=6)
 
 
 @given(st.lists(pieces, max_size=6).map(b"".join), splits)
-def test_how_it_is_split_changes_nothing(data: bytes, places: list[int]):
+def test_splitting_the_stream_differently_changes_nothing(data: bytes, places: list[int]):
     assert fed(data, places) == fed(data, []) == fed(data, list(range(len(data))))
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_raise_the_one_error(data: bytes):
+def test_any_bytes_are_parsed_or_raise_rtsp_error(data: bytes):
     fed(data, [])
     fed(b"RTSP/1.0 200 OK\r\n" + data + b"\r\n\r\n", [])
 
 
 @pytest.mark.parametrize("length", ["-1", "2147483648", str(MAX_BODY_BYTES + 1), "x", "1" * 5000])
-def test_a_length_beyond_what_is_taken_is_an_error_at_once(length: str):
+def test_an_invalid_or_too_large_content_length_is_an_error_at_once(length: str):
     assert fed(f"RTSP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n".encode(), []) == ([], True)
 
 
@@ -94,12 +94,12 @@ def test_a_length_beyond_what_is_taken_is_an_error_at_once(length: str):
         b"X: 1\r\n " + b"y" * MAX_HEADER_CHARS,
     ],
 )
-def test_a_head_of_too_many_or_too_long_lines_is_refused(head: bytes):
+def test_too_many_or_too_long_header_lines_are_rejected(head: bytes):
     assert fed(b"RTSP/1.0 401 Unauthorized\r\nCSeq: 1\r\n" + head + b"\r\n\r\n", []) == ([], True)
 
 
 @pytest.mark.hostile
-@pytest.mark.interpreted  # counts what the pattern is asked, which is fixed where it is compiled
+@pytest.mark.interpreted  # replaces a module global, which compiled code does not look up
 @pytest.mark.parametrize(
     "message",
     [
@@ -108,9 +108,7 @@ def test_a_head_of_too_many_or_too_long_lines_is_refused(head: bytes):
     ],
     ids=["head", "body"],
 )
-def test_what_comes_byte_by_byte_is_not_looked_through_again_for_each_byte(
-    message: bytes, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_message_received_byte_by_byte_is_scanned_in_linear_time(message: bytes, monkeypatch: pytest.MonkeyPatch):
     looked = [0]
 
     class Counting:
@@ -125,7 +123,7 @@ def test_what_comes_byte_by_byte_is_not_looked_through_again_for_each_byte(
     assert looked[0] < 8 * len(message)
 
 
-def test_a_head_without_end_is_held_to_its_limit():
+def test_a_message_head_without_end_is_bounded():
     framer = Framer()
     for _ in range(MAX_HEAD_BYTES // 1000):
         assert list(framer.feed(b"RTSP/1.0 200 OK\r\nX: " + b"y" * 979)) == []
@@ -134,7 +132,7 @@ def test_a_head_without_end_is_held_to_its_limit():
 
 
 @pytest.mark.parametrize("data", [b"\x80\x01", b"HTTP/1.0 200 OK\r\n\r\n", b"Rxyz\r\n\r\n", b"\0"])
-def test_neither_packets_nor_messages_are_an_error(data: bytes):
+def test_bytes_that_are_neither_packet_nor_message_are_an_error(data: bytes):
     assert fed(RESPONSE + data, [])[1]
 
 
@@ -142,7 +140,7 @@ STRAY = bytes(range(0x80, 0x100)) + b"$\x30\0\1 RTSP Rxyz\r\n\0"
 
 
 @pytest.mark.parametrize("noise", [STRAY, b"\0", b"Rx", STRAY * (MAX_STRAY_BYTES // len(STRAY))])
-def test_stray_bytes_between_packets_are_passed_over(noise: bytes):
+def test_stray_bytes_between_packets_are_skipped(noise: bytes):
     """docs/cameras.md: stray-bytes."""
     rtp = b"\x80\x60" + bytes(10)
     data = packet(0, rtp) + noise + packet(1, rtp) + noise + RESPONSE + packet(0, b"x")
@@ -154,7 +152,7 @@ def test_stray_bytes_between_packets_are_passed_over(noise: bytes):
 
 
 @pytest.mark.hostile
-def test_stray_bytes_without_end_are_an_error():
+def test_too_many_stray_bytes_are_an_error():
     noise = bytes([0x80]) * (MAX_STRAY_BYTES + 5)
     assert fed(packet(0, b"x") + noise, []) == ([(0, b"x")], True)
     assert fed(packet(0, b"x") + noise, list(range(0, len(noise), 7))) == ([(0, b"x")], True)
@@ -178,7 +176,7 @@ LARGEST = b"RTSP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES + by
     ],
     ids=["noise", "largest bodies", "bodies too large", "a head without end", "letters", "largest packets"],
 )
-def test_whatever_comes_no_more_is_held_than_a_message_may_have(data: bytes):
+def test_buffered_memory_is_bounded_for_any_input(data: bytes):
     framer, most = Framer(), 0
     tracemalloc.start()
     try:
@@ -192,13 +190,13 @@ def test_whatever_comes_no_more_is_held_than_a_message_may_have(data: bytes):
     assert most < MAX_HEAD_BYTES + MAX_BODY_BYTES + 4 * PIECE, most
 
 
-def test_requests_are_written_and_a_servers_own_answered():
+def test_requests_and_replies_to_the_server_are_encoded():
     assert encode_request("PLAY", "rtsp://x", [("CSeq", "3")]) == b"PLAY rtsp://x RTSP/1.0\r\nCSeq: 3\r\n\r\n"
     assert encode_response(parse_head(ASKED[:-4])) == b"RTSP/1.0 200 OK\r\nCSeq: 7\r\n\r\n"
     assert b"501" in encode_response(parse_head(b"ANNOUNCE * RTSP/1.0"))
 
 
-def test_a_header_may_repeat_and_lines_without_a_colon_are_none():
+def test_repeated_headers_are_kept_and_lines_without_a_colon_ignored():
     head = parse_head(b"RTSP/1.0 401 Unauthorized\r\n folded\r\nWWW-Authenticate: a\r\nnonsense\r\nwww-authenticate: b")
     assert head.header_values("www-authenticate") == ["a", "b"]
     assert head.header("www-authenticate") == "a"

@@ -20,13 +20,13 @@ def passed(one: JitterBuffer, *numbers: int, at_us: int = 0) -> list[int]:
     return [seq for number in numbers for seq in seqs(one.feed(packet(number), at_us))]
 
 
-def test_what_comes_in_order_passes_at_once():
+def test_packets_in_sequence_pass_at_once():
     one = JitterBuffer()
     assert passed(one, 65_534, 65_535, 0, 1) == [65_534, 65_535, 0, 1]
     assert one.drain_all() == []
 
 
-def test_what_was_overtaken_is_waited_for_and_keeps_its_arrival():
+def test_reordered_packets_are_sorted_and_keep_their_arrival_times():
     one = JitterBuffer()
     passed(one, 1)
     assert one.feed(packet(3), 30) == []
@@ -34,7 +34,7 @@ def test_what_was_overtaken_is_waited_for_and_keeps_its_arrival():
     assert one.feed(packet(2), 50) == [(packet(2), 50), (packet(3), 30), (packet(4), 40)]
 
 
-def test_nobody_is_waited_for_longer_than_the_network_needs():
+def test_missing_packets_are_given_up_after_the_maximum_wait():
     one = JitterBuffer()
     passed(one, 1)
     one.feed(packet(3), 100)
@@ -45,25 +45,25 @@ def test_nobody_is_waited_for_longer_than_the_network_needs():
     assert passed(one, 2, 5, 7) == [7]  # too late
 
 
-def test_so_many_are_held_and_no_more():
+def test_the_number_of_held_packets_is_bounded():
     one = JitterBuffer()
     passed(one, 0)
     assert passed(one, *range(2, MAX_HELD_PACKETS + 2)) == []
     assert passed(one, MAX_HELD_PACKETS + 2) == [*range(2, MAX_HELD_PACKETS + 3)]
 
 
-def test_what_comes_twice_passes_once():
+def test_duplicate_packets_are_dropped():
     one = JitterBuffer()
     assert passed(one, 1, 1, 3, 3, 2, 2, 3, 1) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("seq", [30_000, 5_000, 60_000])
-def test_another_numbering_begins_anew_behind_what_was_held(seq: int):
+def test_a_jump_of_sequence_numbers_restarts_the_numbering_after_the_held_packets(seq: int):
     one = JitterBuffer()
     assert passed(one, 1, 3, seq, seq + 1) == [1, 3, seq, seq + 1]
 
 
-def test_another_source_begins_anew():
+def test_a_new_ssrc_restarts_the_numbering():
     one = JitterBuffer()
     passed(one, 7)
     assert seqs(one.feed(packet(2, ssrc=6), 0)) == [2]
@@ -71,14 +71,14 @@ def test_another_source_begins_anew():
 
 
 @pytest.mark.parametrize("noise", [b"", b"\x80" * 11, b"\x40" + bytes(20)])
-def test_what_is_no_rtp_is_left_out(noise: bytes):
+def test_packets_that_are_not_rtp_are_dropped(noise: bytes):
     one = JitterBuffer()
     assert one.feed(noise, 0) == []
     assert passed(one, 9) == [9]
 
 
 @given(st.integers(0, 0xFFFF), st.integers(1, 300), st.integers(0, 20), st.randoms(use_true_random=False))
-def test_a_stream_that_is_mixed_within_reach_comes_out_whole(first: int, count: int, reach: int, dice: random.Random):
+def test_a_stream_reordered_within_bounds_is_restored(first: int, count: int, reach: int, dice: random.Random):
     numbers = [(first + n) & 0xFFFF for n in range(count)]
     mixed = sorted(range(1, count), key=lambda n: n + dice.random() * reach)
     one = JitterBuffer()
@@ -87,7 +87,7 @@ def test_a_stream_that_is_mixed_within_reach_comes_out_whole(first: int, count: 
 
 
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.integers(0, 1)), max_size=200))
-def test_whatever_comes_is_given_once_at_most_and_little_is_held(arrivals: list[tuple[int, int]]):
+def test_no_packet_is_returned_twice_and_held_packets_are_bounded(arrivals: list[tuple[int, int]]):
     one = JitterBuffer()
     given_out = 0
     for at_us, (seq, ssrc) in enumerate(arrivals):

@@ -1,4 +1,4 @@
-"""Cameras that differ from the RFCs, as docs/cameras.md lists them: what the simulator sends with a quirk is read as without."""
+"""Cameras that violate the RFCs (docs/cameras.md): a stream with any quirk is read like one without."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -61,7 +61,7 @@ def units(codec: Codec, number: int) -> list[bytes]:
 
 
 def sent(codec: Codec, quirks: frozenset[Quirk], channel: int = 0) -> Iterator[bytes]:
-    """Each picture's packets as the simulator makes them, a sender report before the first."""
+    """A sender report, then each picture's packets as the simulator sends them."""
     seq = 0xFFF0
     report = rtp.sender_report(channel=channel + 1, ssrc=SSRC, now_us=NTP_US, timestamp=0, packets=0, octets=0)
     yield rtp_quirks.report(report, quirks)
@@ -104,7 +104,7 @@ def played(codec: Codec, quirks: frozenset[Quirk]) -> Session:
 
 
 def read(codec: Codec, quirks: frozenset[Quirk]) -> list[Picture]:
-    """All pictures of a session, of packets that came 40 ms apart."""
+    """All pictures of a session whose pictures arrive 40 ms apart."""
     session = played(codec, quirks)
     for at, data in enumerate(sent(codec, quirks)):
         session.feed(data, at * 40_000)
@@ -112,7 +112,7 @@ def read(codec: Codec, quirks: frozenset[Quirk]) -> list[Picture]:
 
 
 def slices(pictures: Sequence[Picture]) -> list[tuple[int, bytes]]:
-    """The timestamp and the last slice of each."""
+    """Timestamp and last slice of each picture."""
     kinds = range(1, 6)
     found: list[tuple[int, bytes]] = []
     for picture in pictures:
@@ -128,8 +128,8 @@ def video(quirks: frozenset[Quirk]) -> VideoMedia:
 
 
 @pytest.mark.parametrize("quirk", [*get_args(BaseQuirk), *get_args(DescriptionQuirk)])
-def test_a_description_is_understood(quirk: Quirk):
-    """What is asked for names the track of the video, and parameter sets are those of the camera or come in band."""
+def test_the_sdp_of_a_camera_with_a_quirk_is_parsed(quirk: Quirk):
+    """SETUP's URL is that of the video, and parameter sets are the camera's, or absent: then they come in band."""
     regular, found = video(WHOLE), video(frozenset({quirk}))
     assert found.codec == "h264"
     assert found.payload_type == (35 if quirk == "payload-type-35" else 96)
@@ -145,7 +145,7 @@ def test_a_description_is_understood(quirk: Quirk):
 
 
 @pytest.mark.parametrize("quirk", get_args(ResponseQuirk))
-def test_a_response_is_understood(quirk: Quirk):
+def test_the_response_of_a_camera_with_a_quirk_is_parsed(quirk: Quirk):
     said = protocol.response(200, "7", [("Session", "abc;timeout=15")], b"v=0", {quirk})
     (message,) = [item for item in Framer().feed(said) if isinstance(item, Message)]
     assert message.status == 200
@@ -160,28 +160,28 @@ def test_the_channels_are_those_of_the_response(quirk: Quirk):
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("quirk", [*get_args(PayloadQuirk), *get_args(PacketQuirk), *get_args(ReportQuirk)])
-def test_packets_cost_no_picture(quirk: Quirk, codec: Codec):
-    """Each picture is there, at its time, whole, and a recording of them is one epoch."""
+def test_packets_of_a_camera_with_a_quirk_give_the_same_pictures(quirk: Quirk, codec: Codec):
+    """All pictures are complete, with their timestamps, and make up one epoch."""
     found = read(codec, frozenset({quirk}))
     assert slices(found) == slices(read(codec, WHOLE))
     assert [(p.lost_packets, p.is_damaged) for p in found] == [(0, False)] * PICTURES
     assert all(SEI[codec] in picture.nals for picture in found)
     assert all(set(SETS[codec]) <= set(picture.nals) for picture in found[::GOP])
-    gate = EpochSplitter(codec)  # parameter sets in band alone
-    steps = [step for picture in found for step in gate.decide(picture)]
+    splitter = EpochSplitter(codec)  # only in-band parameter sets
+    steps = [step for picture in found for step in splitter.decide(picture)]
     assert [type(step) for step in steps] == [Start, *[Append] * PICTURES]
 
 
 @pytest.mark.parametrize("quirk", get_args(ReportQuirk))
-def test_a_wall_clock_is_known_or_is_not(quirk: Quirk):
+def test_camera_time_is_known_only_from_usable_sender_reports(quirk: Quirk):
     times = {picture.camera_us for picture in read("h264", frozenset({quirk}))}
     knows = quirk in {"no-sdes-end", "short-report"}
     assert times == ({NTP_US + n * 40_000 for n in range(PICTURES)} if knows else {None})
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_packets_of_other_types_are_in_nobodys_way_over_udp(codec: Codec):
-    """Of a Uniview camera they have the number of the video's next packet."""
+def test_packets_of_other_payload_types_do_not_disturb_reordering_over_udp(codec: Codec):
+    """A Uniview camera gives them the sequence number of the next video packet."""
     client = Client(URL, None, cnonce=str, open_ports=lambda: (6000, 6001), over_udp=True)
     session = Session(client, our_ssrc=9)
     transport = [("Transport", "RTP/AVP;unicast;server_port=7000-7001"), ("Session", "abc")]
@@ -198,7 +198,7 @@ def test_packets_of_other_types_are_in_nobodys_way_over_udp(codec: Codec):
     assert sum(picture.lost_packets for picture in found) == 0
 
 
-def test_sei_behind_a_picture_never_makes_the_next_one_early():
-    """It came with the picture before; were that the next one's arrival, an epoch would begin before it was taken."""
+def test_sei_after_a_picture_does_not_count_as_arrival_of_the_next_one():
+    """It arrives with the previous picture: with that arrival an epoch would begin before its first picture."""
     found = read("h264", frozenset({"trailing-sei", "early-sets"}))
     assert [picture.arrival_us for picture in found] == [(n + 1) * 40_000 for n in range(PICTURES)]

@@ -1,4 +1,4 @@
-"""A camera is read so fast and no faster: what comes in crumbs costs no other camera its turn, and honest ones nothing."""
+"""The read rate limit: floods of tiny packets have bounded cost, ordinary cameras are not delayed."""
 
 import asyncio
 import struct
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.hostile
 
 S = 1_000_000
-UNITS_A_SECOND = S // US_PER_UNIT
+UNITS_PER_SECOND = S // US_PER_UNIT
 FPS = 25
 
 
 class Clock:
-    """Stands still, but for waiting; at `ends_us`, or once `gives_up` says so, that raises TimeoutError."""
+    """Advances only while waiting, which raises TimeoutError after `ends_us` or if `gives_up` returns True."""
 
     def __init__(self) -> None:
         self.at_us, self.ends_us = 1_000 * S, 1 << 62
@@ -51,7 +51,7 @@ class Clock:
         return self.at_us
 
     async def wait_until(self, due_us: int, slack_us: int) -> None:
-        """As a ticker: waits to the end of the slack."""
+        """Like `Ticker`: waits to the end of the slack."""
         self.at_us = max(self.at_us, due_us + slack_us)
         if self.at_us > self.ends_us or self.gives_up():
             raise TimeoutError
@@ -59,10 +59,10 @@ class Clock:
 
 
 class Wire:
-    """A connection: `sent` at its time, or without end whenever it is asked.
+    """A connection that receives `sent` at its times, and `flood` on each receive.
 
     Attributes:
-        waited_us: how long the longest piece waited to be read.
+        waited_us: the longest time between arrival and reading.
     """
 
     def __init__(self, clock: Clock, sent: deque[tuple[int, bytes]], flood: bytes = b"") -> None:
@@ -79,7 +79,7 @@ class Wire:
         return b"".join(out)
 
     def send_nowait(self, data: bytes) -> None:
-        """Nobody listens."""
+        """Discards what is sent."""
 
 
 def opened(clock: Clock, wire: Wire, one: Session | None = None) -> NativeSource:
@@ -104,8 +104,8 @@ def film(clock: Clock, seconds: int, *, slice_bytes: int, fps: int = FPS, mtu: i
     return out
 
 
-def crumbs(payload: bytes, count: int, *, stamp: int = 0) -> bytes:
-    """RTP packets of the next numbers, `stamp` ticks apart."""
+def tiny_packets(payload: bytes, count: int, *, stamp: int = 0) -> bytes:
+    """RTP packets with consecutive sequence numbers, `stamp` ticks apart."""
     heads = (
         struct.pack(">BBHBBHII", 0x24, 0, 12 + len(payload), 0x80, 96, n & 0xFFFF, n * stamp & 0xFFFFFFFF, 5)
         for n in range(count)
@@ -114,7 +114,7 @@ def crumbs(payload: bytes, count: int, *, stamp: int = 0) -> bytes:
 
 
 async def watched(source: NativeSource, clock: Clock, for_s: float) -> list[Picture]:
-    """What it gives in that time, or until it is over."""
+    """The pictures of the next `for_s` seconds."""
     out: list[Picture] = []
     until_us = clock.at_us + round(for_s * S)
     while clock.at_us < until_us:
@@ -128,7 +128,7 @@ async def watched(source: NativeSource, clock: Clock, for_s: float) -> list[Pict
     [(20_000, 25, 1400), (200_000, 60, 1400), (3_000, 100, 1400), (5_000, 25, 200)],
     ids=["4 Mbit/s", "96 Mbit/s at 60 pictures a second", "100 pictures a second", "small packets"],
 )
-async def test_no_honest_camera_is_read_later_for_it(slice_bytes: int, fps: int, mtu: int):
+async def test_ordinary_cameras_are_not_delayed(slice_bytes: int, fps: int, mtu: int):
     clock = Clock()
     wire = Wire(clock, film(clock, 20, slice_bytes=slice_bytes, fps=fps, mtu=mtu))
     pictures = await watched(opened(clock, wire), clock, 19.5)
@@ -137,38 +137,38 @@ async def test_no_honest_camera_is_read_later_for_it(slice_bytes: int, fps: int,
 
 
 @pytest.mark.interpreted  # compiled, it takes no stand-ins
-async def test_what_a_socket_has_kept_while_this_process_stood_still_is_read_soon_and_whole():
-    """Two minutes of a camera that sends little: 3,000 pictures at once."""
+async def test_the_backlog_of_a_stalled_process_is_read_soon_and_completely():
+    """Two minutes of a low-rate camera: 3,000 pictures at once."""
     clock = Clock()
     sent = film(clock, 150, slice_bytes=200)
     wire = Wire(clock, sent)
     source = opened(clock, wire)
     pictures = await watched(source, clock, 20)
     clock.at_us += 120 * S
-    stood_us, seen = clock.at_us, len(pictures)
+    stalled_us, seen = clock.at_us, len(pictures)
     while seen < 140 * FPS:
         seen += len(await source.read())
-    assert clock.at_us - stood_us < 5 * S
+    assert clock.at_us - stalled_us < 5 * S
 
 
 ATTACKS = {
-    "one byte": crumbs(b"\x7c\x05", 50_000),
-    "a picture a packet": crumbs(b"\x41\x9a", 50_000, stamp=3600),
-    "many units a packet": crumbs(b"\x18" + b"\0\x01\x09" * 4000 + b"\0\x02\x41\x9a", 80, stamp=3600),
-    "packets of nobody": b"$\x07\0\0" * 250_000,
+    "one byte": tiny_packets(b"\x7c\x05", 50_000),
+    "a picture a packet": tiny_packets(b"\x41\x9a", 50_000, stamp=3600),
+    "many units a packet": tiny_packets(b"\x18" + b"\0\x01\x09" * 4000 + b"\0\x02\x41\x9a", 80, stamp=3600),
+    "unknown channel": b"$\x07\0\0" * 250_000,
     "responses": b"RTSP/1.0 200 OK\r\n\r\n" * 50_000,
     "empty lines": b"\r\n" * 500_000,
-    "reports of nothing": (b"$\x01\xff\xfc" + b"\x80\xc9\0\0" * 16_383) * 15,
-    "large packets": crumbs(b"\x7c\x05" + bytes(60_000), 17),
+    "empty receiver reports": (b"$\x01\xff\xfc" + b"\x80\xc9\0\0" * 16_383) * 15,
+    "large packets": tiny_packets(b"\x7c\x05" + bytes(60_000), 17),
 }
 
 
 @pytest.mark.interpreted  # compiled, it takes no stand-ins
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
-async def test_crumbs_without_end_cost_a_bounded_share(attack: bytes):
+async def test_a_flood_of_tiny_packets_has_bounded_cost(attack: bytes):
     clock, one = Clock(), session()
     source = opened(clock, Wire(clock, deque(), attack), one)
-    clock.ends_us, most = clock.at_us + 10 * S, 12 * UNITS_A_SECOND
+    clock.ends_us, most = clock.at_us + 10 * S, 12 * UNITS_PER_SECOND
     clock.gives_up = lambda: one.cost > 2 * most
     assert await ended(source, clock) is None
     assert one.cost <= most + INITIAL_CREDIT_US // US_PER_UNIT + 5 * MAX_STEP_UNITS
@@ -177,7 +177,7 @@ async def test_crumbs_without_end_cost_a_bounded_share(attack: bytes):
 
 @pytest.mark.interpreted  # compiled, it takes no stand-ins
 @pytest.mark.parametrize("attack", ["large packets", "many units a packet"])
-async def test_crumbs_without_end_end_with_their_cause(attack: str):
+async def test_a_stream_that_exceeds_the_rate_limit_for_a_minute_ends(attack: str):
     clock = Clock()
     source = opened(clock, Wire(clock, deque(), ATTACKS[attack]))
     began_us = clock.at_us
@@ -189,7 +189,7 @@ async def test_crumbs_without_end_end_with_their_cause(attack: str):
 
 
 async def ended(source: NativeSource, clock: Clock) -> ReadError | None:
-    """How it ended; None if it had not when time was over."""
+    """The error that ended the stream; None if the clock ended first."""
     try:
         await watched(source, clock, 1e6)
     except ReadError as error:
@@ -200,7 +200,7 @@ async def ended(source: NativeSource, clock: Clock) -> ReadError | None:
 
 
 @given(st.lists(st.integers(1, 3 * MAX_STEP_UNITS), min_size=1, max_size=20))
-def test_however_it_is_split_it_gives_the_same(steps: list[int]):
+def test_processing_in_steps_gives_the_same_pictures_and_cost(steps: list[int]):
     clock = Clock()
     data = b"".join(piece for _, piece in film(clock, 3, slice_bytes=400, mtu=60))
     whole, split = session(), session()
@@ -214,7 +214,7 @@ def test_however_it_is_split_it_gives_the_same(steps: list[int]):
     assert whole.cost == split.cost
 
 
-def test_one_step_is_about_so_much():
+def test_a_step_is_about_its_maximum_of_cost_units():
     one = session()
     one.feed(ATTACKS["a picture a packet"], 1, MAX_STEP_UNITS)
     assert one.has_pending_input
@@ -223,14 +223,15 @@ def test_one_step_is_about_so_much():
 
 
 @given(st.lists(st.tuples(st.integers(0, 30 * S), st.integers(0, 100_000)), max_size=100))
-def test_a_pace_lets_pass_so_many_units_a_second_and_what_was_saved(charges: list[tuple[int, int]]):
-    now_us, pace = 0, ReadRateLimiter(0)
+def test_the_limiter_passes_its_rate_and_the_saved_credit(charges: list[tuple[int, int]]):
+    now_us, limiter = 0, ReadRateLimiter(0)
     spent = 0
     for pause_us, units in charges:
-        now_us = max(now_us + pause_us, pace.ready_us)
+        now_us = max(now_us + pause_us, limiter.ready_us)
         spent += units
-        pace.charge(units, now_us)
-        assert pace.ready_us >= now_us - MAX_CREDIT_US
+        limiter.charge(units, now_us)
+        assert limiter.ready_us >= now_us - MAX_CREDIT_US
     assert (
-        spent * US_PER_UNIT <= now_us + INITIAL_CREDIT_US + (pace.ready_us - now_us if charges else 0) + MAX_CREDIT_US
+        spent * US_PER_UNIT
+        <= now_us + INITIAL_CREDIT_US + (limiter.ready_us - now_us if charges else 0) + MAX_CREDIT_US
     )

@@ -20,7 +20,7 @@ def described(*attributes: str, media: str = "video 0 RTP/AVP 96", session: str 
 H264 = "rtpmap:96 H264/90000"
 
 
-def test_what_a_camera_says_of_its_video():
+def test_h264_video_is_parsed():
     sets = ",".join(base64.b64encode(nal).decode() for nal in (SPS, PPS))
     fmtp = f"fmtp:96 packetization-mode=1; sprop-parameter-sets={sets};profile-level-id=64001e"
     video = parse_video(described(H264, fmtp, "control:trackID=1"), BASE)
@@ -28,14 +28,14 @@ def test_what_a_camera_says_of_its_video():
     assert (video.control_url, video.aggregate_url) == ("rtsp://camera/live/trackID=1", BASE)
 
 
-def test_hevc_names_its_sets_one_by_one():
+def test_parameter_sets_of_hevc_are_parsed_from_three_attributes():
     fmtp = "fmtp:98 sprop-vps=QAE; sprop-sps=QgE=;sprop-pps=RAE"
     video = parse_video(described("rtpmap:98 h265/90000", fmtp, media="video 0 RTP/AVP 98"), BASE)
     assert (video.codec, video.parameter_sets) == ("hevc", (b"\x40\x01", b"\x42\x01", b"\x44\x01"))
 
 
 @pytest.mark.parametrize("value", ["", "!!!", "Z2Q", "A", ",,"])
-def test_sets_that_are_no_base64_are_left_out(value: str):
+def test_parameter_sets_that_are_not_base64_are_ignored(value: str):
     video = parse_video(described(H264, f"fmtp:96 sprop-parameter-sets={value}", "fmtp:97 x=y"), BASE)
     assert all(video.parameter_sets)
 
@@ -53,11 +53,11 @@ def test_sets_that_are_no_base64_are_left_out(value: str):
         ("rtsp://camera/live", "", "rtsp://camera/live"),
     ],
 )
-def test_control_urls_hang_on_the_base(base: str, control: str, url: str):
+def test_control_attributes_are_appended_to_the_base_or_replace_it(base: str, control: str, url: str):
     assert parse_video(described(H264, f"control:{control}"), base).control_url == url
 
 
-def test_a_sessions_own_control_is_what_play_asks_for():
+def test_play_uses_the_control_attribute_of_the_session():
     video = parse_video(described(H264, "control:1", session="a=control:rtsp://camera/all"), BASE)
     assert video.aggregate_url == "rtsp://camera/all"
     assert parse_video(described(H264, session="a=x"), BASE).aggregate_url == BASE
@@ -77,7 +77,7 @@ def test_a_sessions_own_control_is_what_play_asks_for():
         ("rtsp://@", "rtsp://other/x", "rtsp://other/x"),
     ],
 )
-def test_only_whole_bases_are_believed(said: str | None, location: str | None, base: str):
+def test_only_absolute_urls_are_accepted_as_base(said: str | None, location: str | None, base: str):
     assert base_url(BASE, said, location) == base
 
 
@@ -96,19 +96,19 @@ def test_only_whole_bases_are_believed(said: str | None, location: str | None, b
         described("rtpmap:200 H264/90000", media="video 0 RTP/AVP 200"),
     ],
 )
-def test_what_the_depacketizers_do_not_know_is_for_another_reader(body: bytes):
+def test_unsupported_video_raises_unsupported_error(body: bytes):
     with pytest.raises(UnsupportedError):
         parse_video(body, BASE)
 
 
 @pytest.mark.parametrize("body", [b"", b"garbage", b"v=0\r\n", described(H264, "control:a b"), b"m=\nm"])
-def test_what_is_no_description_raises_the_one_error(body: bytes):
+def test_a_body_that_is_not_sdp_raises_rtsp_error(body: bytes):
     with pytest.raises(RtspError):
         parse_video(body, BASE)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_raise_the_one_error(noise: bytes):
+def test_any_bytes_are_parsed_or_raise_rtsp_error(noise: bytes):
     for body in (noise, described(H264) + b"\r\na=fmtp:96 " + noise, described() + b"\r\na=" + noise):
         try:
             parse_video(body, BASE)
@@ -123,7 +123,7 @@ URL_PIECES = st.sampled_from(["rtsp://", "/", "//", "]", "[", "@", ":", "u:p@", 
 @given(st.lists(URL_PIECES, max_size=8).map("".join))
 @example("rtsp:////]")
 @example("rtsp://u@//camera/x")
-def test_any_base_is_believed_left_or_raises_the_one_error(said: str):
+def test_any_base_is_accepted_ignored_or_raises_rtsp_error(said: str):
     try:
         base = base_url(BASE, said, None)
     except RtspError:
@@ -133,7 +133,7 @@ def test_any_base_is_believed_left_or_raises_the_one_error(said: str):
     assert "@" not in parts.netloc
 
 
-def test_urls_are_shown_without_a_name_and_a_password():
+def test_user_name_and_password_are_removed_from_urls():
     assert without_userinfo("rtsp://u:p@camera:8554/x?y#z") == "rtsp://camera:8554/x?y"
     with pytest.raises(RtspError):
         without_userinfo("rtsp://[x/")

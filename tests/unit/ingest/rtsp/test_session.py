@@ -1,4 +1,4 @@
-"""A whole connection, from the first response to the last packet."""
+"""A whole RTSP session, from the first response to the last packet."""
 
 import struct
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def report(timestamp: int, seconds: int = NTP_S, ssrc: int = 5) -> bytes:
 
 
 def read(one: Session, packets: Sequence[bytes]) -> list[Picture]:
-    """Of packets that arrive a microsecond apart, the first at 1."""
+    """The pictures of packets that arrive 1 µs apart, the first at 1."""
     for at_us, data in enumerate(packets, 1):
         one.feed(data, at_us)
     return [*one.drain_video(), *one.close()]
@@ -72,11 +72,11 @@ def summary(pictures: Sequence[Picture]) -> list[tuple[int, tuple[bytes, ...], i
 
 
 def marked(count: int, *, first: int = 0) -> list[bytes]:
-    """Pictures of one packet each, marked as they should be."""
+    """Pictures of one packet each, with correct marker bits."""
     return [packet(n, T0 + n * 3600, FIRST, marker=True) for n in range(first, first + count)]
 
 
-def test_a_picture_is_all_of_one_timestamp():
+def test_nal_units_of_one_timestamp_are_one_picture():
     packets = [
         packet(0, T0, SPS),
         packet(1, T0, PPS),
@@ -90,12 +90,12 @@ def test_a_picture_is_all_of_one_timestamp():
     ]
 
 
-def test_times_go_on_over_the_wrap():
+def test_timestamps_continue_across_the_wrap():
     packets = [packet(n, T0 + n * 3600, FIRST) for n in range(4)]
     assert [p.pts for p in read(session(), packets)] == [T0 + n * 3600 for n in range(4)]
 
 
-def test_markers_that_have_proved_right_end_a_picture_at_once():
+def test_verified_markers_complete_a_picture_at_once():
     one = session()
     for data in marked(MIN_MARKER_AGREEMENTS):
         one.feed(data, 1)
@@ -106,7 +106,7 @@ def test_markers_that_have_proved_right_end_a_picture_at_once():
     assert len(one.drain_video()) == 1
 
 
-def test_markers_on_every_slice_join_nothing_wrongly_and_lose_nothing():
+def test_markers_on_every_slice_do_not_split_pictures():
     packets = [
         packet(2 * n + half, T0 + n * 3600, (FIRST, SECOND)[half], marker=True)
         for n in range(2 * MIN_MARKER_AGREEMENTS)
@@ -116,7 +116,7 @@ def test_markers_on_every_slice_join_nothing_wrongly_and_lose_nothing():
     assert [p.nals for p in read_pictures] == [(FIRST, SECOND)] * 2 * MIN_MARKER_AGREEMENTS
 
 
-def test_a_marker_that_lies_once_is_disbelieved_from_then_on():
+def test_markers_are_ignored_after_a_wrong_one():
     packets = marked(MIN_MARKER_AGREEMENTS + 1)
     at = MIN_MARKER_AGREEMENTS + 1
     for n in range(at, at + 3):
@@ -129,7 +129,7 @@ def test_a_marker_that_lies_once_is_disbelieved_from_then_on():
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_picture_sent_twice_is_two(*, trusted: bool):
+def test_a_picture_sent_twice_is_returned_twice(*, trusted: bool):
     packets = marked(MIN_MARKER_AGREEMENTS + 2) if trusted else []
     n = len(packets)
     sei = b"\x06\x05"
@@ -144,8 +144,8 @@ def test_a_picture_sent_twice_is_two(*, trusted: bool):
 SEI = b"\x06\xf0\x01\x07\x80"
 
 
-def test_sei_behind_a_marked_picture_are_the_next_ones_and_it_comes_no_earlier_for_them():
-    """docs/cameras.md: trailing-sei; once markers are believed, the picture is done when they come."""
+def test_sei_after_a_marked_picture_belongs_to_the_next_one_without_changing_its_arrival():
+    """docs/cameras.md: trailing-sei. Once markers are used, the picture is complete when the SEI arrives."""
     packets = marked(MIN_MARKER_AGREEMENTS + 2)
     n = len(packets)
     packets += [
@@ -157,8 +157,8 @@ def test_sei_behind_a_marked_picture_are_the_next_ones_and_it_comes_no_earlier_f
     assert len(read(session(), packets[:-1])) == n  # SEI alone is no picture
 
 
-def test_parameter_sets_with_the_timestamp_of_the_picture_before_are_the_keyframes():
-    """docs/cameras.md: early-sets. What ends a picture stays with it."""
+def test_parameter_sets_with_the_previous_pictures_timestamp_belong_to_the_keyframe():
+    """docs/cameras.md: early-sets. Filler data after a picture stay with it."""
     filler = b"\x0c\xff\x80"
     packets = [
         packet(0, T0, SPS, marker=True),
@@ -176,33 +176,33 @@ def test_parameter_sets_with_the_timestamp_of_the_picture_before_are_the_keyfram
 
 
 @pytest.mark.hostile
-def test_units_without_a_picture_are_not_held_for_ever():
+def test_nal_units_without_a_slice_are_bounded():
     one = session()
     with pytest.raises(RtspError, match="4096 NAL units"):
         one.feed(b"".join(packet(n, T0 + n * 3600, SEI) for n in range(5000)), 1)
 
 
-def test_a_report_of_another_source_tells_no_time():
-    """docs/cameras.md: foreign-report; also where it came before the first packet."""
+def test_sender_reports_of_another_ssrc_give_no_camera_time():
+    """docs/cameras.md: foreign-report; also before the first packet."""
     packets = [report(T0, ssrc=6), packet(0, T0, FIRST), report(T0, ssrc=5), packet(1, T0 + 3600, FIRST)]
     packets.append(packet(0, 0, FIRST, ssrc=8))
     times = [p.camera_us for p in read(session(), packets)]
     assert times == [None, 1_700_000_000_040_000, None]
 
 
-def test_two_fields_of_one_time_stay_together_if_there_may_be_fields():
+def test_two_fields_of_one_timestamp_are_one_picture_if_there_may_be_fields():
     packets = [packet(n, T0 + n // 2 * 3600, FIRST, marker=True) for n in range(4 * MIN_MARKER_AGREEMENTS)]
     assert {p.nals for p in read(session(sets=""), packets)} == {(FIRST, FIRST)}
     assert {p.nals for p in read(session(), packets)} == {(FIRST,)}
 
 
-def test_the_cameras_time_is_that_of_its_newest_report():
+def test_camera_time_follows_the_newest_sender_report():
     packets = [
         packet(0, T0, FIRST),
         report(T0 + 9000),
         packet(1, T0 + 18_000, FIRST),
         report(T0, seconds=0),  # a clock that was never set
-        report(T0 + 18_000, seconds=NTP_S + 7, ssrc=6),  # of something else
+        report(T0 + 18_000, seconds=NTP_S + 7, ssrc=6),  # another SSRC
         packet(2, T0 + 27_000, FIRST),
         report(T0 + 27_000, seconds=NTP_S + 1),
         packet(3, T0 + 36_000, FIRST),
@@ -212,19 +212,19 @@ def test_the_cameras_time_is_that_of_its_newest_report():
     assert times == [None, base_us + 100_000, base_us + 200_000, base_us + 1_100_000]
 
 
-def test_what_is_lost_in_front_of_a_picture_is_told_with_it():
+def test_packets_lost_before_a_picture_are_counted_with_it():
     packets = marked(3)
     del packets[1]
     assert [p.lost_packets for p in read(session(), packets)] == [0, 1]
 
 
-def test_a_picture_without_its_end_lost_it_and_the_rest_is_the_next_ones():
+def test_packets_lost_at_a_timestamp_change_are_split_between_both_pictures():
     packets = [packet(0, T0, FIRST), packet(3, T0 + 3600, SECOND, marker=True), packet(4, T0 + 7200, FIRST)]
     assert [p.lost_packets for p in read(session(), packets)] == [1, 1, 0]
 
 
 def losses(pictures: Sequence[Picture]) -> list[tuple[int, bool, int]]:
-    """NAL units that are left, whether it is damaged, and packets lost."""
+    """NAL units, whether damaged, and lost packets of each picture."""
     return [(len(p.nals), p.is_damaged, p.lost_packets) for p in pictures]
 
 
@@ -239,13 +239,13 @@ TWO_SLICES = [FIRST, *PIECES]
         ({0}, [(1, True, 1), (1, False, 0)]),  # the second slice alone is left, which starts no picture
         ({1}, [(1, True, 1), (1, False, 0)]),
         ({2}, [(1, True, 1), (1, False, 0)]),
-        ({len(PIECES)}, [(1, True, 1), (1, False, 0)]),  # its end, and the marker with it
-        ({len(PIECES) - 1, len(PIECES)}, [(1, True, 1), (1, False, 1)]),  # whose the other was, is not known
+        ({len(PIECES)}, [(1, True, 1), (1, False, 0)]),  # the end, with the marker
+        ({len(PIECES) - 1, len(PIECES)}, [(1, True, 1), (1, False, 1)]),  # the other one's picture is unknown
         ({0, 2}, [(1, False, 2)]),  # nothing is left of the picture
         (set(range(len(TWO_SLICES))), [(1, False, len(TWO_SLICES))]),
     ],
 )
-def test_a_slice_that_lacks_a_piece_is_left_out_and_its_picture_is_damaged(
+def test_an_incomplete_slice_is_dropped_and_its_picture_is_damaged(
     missing: set[int], found: list[tuple[int, bool, int]]
 ):
     last = len(TWO_SLICES) - 1
@@ -258,24 +258,24 @@ def test_a_slice_that_lacks_a_piece_is_left_out_and_its_picture_is_damaged(
     assert losses(read(session(), left)) == [(1, False, 0), *found]
 
 
-def test_a_picture_of_which_no_slice_is_left_is_told_with_the_next():
+def test_losses_of_a_picture_without_slices_are_counted_with_the_next_one():
     packets = [*marked(1), packet(1, T0 + 3600, SPS), packet(2, T0 + 3600, PPS), packet(4, T0 + 7200, FIRST)]
     assert losses(read(session(), packets)) == [(1, False, 0), (1, False, 1)]
 
 
-def test_a_picture_that_was_joined_in_its_middle_is_damaged_and_lacks_no_packet():
+def test_a_picture_joined_midway_is_damaged_without_lost_packets():
     packets = [packet(0, T0, PIECES[1]), packet(1, T0, SECOND), packet(2, T0 + 3600, FIRST)]
     assert losses(read(session(), packets)) == [(1, True, 0), (1, False, 0)]
 
 
-def test_the_end_of_a_connection_may_cut_a_unit_off():
+def test_a_nal_unit_truncated_by_the_end_of_the_connection_is_dropped():
     whole = [packet(n, T0, one) for n, one in enumerate(TWO_SLICES)]
     cut = [packet(len(whole) + n, T0 + 3600, one) for n, one in enumerate(TWO_SLICES[:-1])]
     assert losses(read(session(), [*whole, *cut])) == [(2, False, 0), (1, True, 0)]
 
 
-def test_a_unit_without_its_last_piece_belongs_to_its_own_picture():
-    """Of a camera that sets no end bits."""
+def test_a_nal_unit_without_end_bit_belongs_to_its_own_picture():
+    """For cameras that set no end bits."""
     nal = SECOND + bytes(range(200))
     first, *_ = rtp.payloads("h264", [nal], 60)
     found = read(session(), [packet(0, T0, first), packet(1, T0 + 3600, FIRST), packet(2, T0 + 3600, first)])
@@ -283,12 +283,12 @@ def test_a_unit_without_its_last_piece_belongs_to_its_own_picture():
     assert found[0].arrival_us == 1
 
 
-def test_malformed_and_foreign_packets_are_left_out():
+def test_malformed_packets_and_packets_of_others_are_dropped():
     packets = [
         packet(0, T0, FIRST),
         packet(900, 1, b"other", kind=97),
-        bytes((0x24, 7, 0, 1)) + b"x",  # a channel of nobody's
-        bytes((0x24, 1, 0, 1)) + b"x",  # no RTCP
+        bytes((0x24, 7, 0, 1)) + b"x",  # an unknown channel
+        bytes((0x24, 1, 0, 1)) + b"x",  # not RTCP
         packet(1, T0, b"\x7c"),
         bytes((0x24, 0, 0, 1)) + b"x",
         packet(2, T0 + 3600, FIRST),
@@ -296,14 +296,14 @@ def test_malformed_and_foreign_packets_are_left_out():
     assert summary(read(session(), packets)) == [(0, (FIRST,), 1, 2), (3600, (FIRST,), 7, 0)]
 
 
-def test_media_before_setup_are_nobodys():
+def test_packets_before_setup_are_ignored():
     one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
     one.feed(packet(0, T0, FIRST), 0)
     assert not one.has_bye
     assert (one.drain_video(), one.close()) == ([], [])
 
 
-def test_goodbye_is_heard():
+def test_bye_ends_the_stream():
     one = session()
     one.feed(bytes.fromhex("24010008 81cb0001 00000005"), 1)
     assert one.has_bye
@@ -318,7 +318,7 @@ def test_goodbye_is_heard():
         ("81cb0001 00000006", False),
     ],
 )
-def test_goodbye_of_another_source_ends_nothing(leaving: str, *, is_over: bool):
+def test_bye_of_another_ssrc_does_not_end_the_stream(leaving: str, *, is_over: bool):
     one = session()
     one.feed(packet(0, T0, FIRST), 1)
     compound = bytes.fromhex(leaving)
@@ -331,7 +331,7 @@ STALE = 77
 
 
 def set_up_amid(stale: int) -> Session:
-    """A session over a connection that had packets of that source before the description."""
+    """A session over a connection that received packets of this SSRC before the SDP."""
     one = Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9)
     one.feed(report(0, ssrc=stale) + packet(3, 50_000, FIRST, ssrc=stale), S)
     one.feed(responses("h264", SETS), S)
@@ -339,7 +339,7 @@ def set_up_amid(stale: int) -> Session:
     return one
 
 
-def test_a_source_that_sent_before_anything_was_set_up_is_another_sessions():
+def test_an_ssrc_that_sent_before_setup_is_ignored():
     """docs/cameras.md: stale-session."""
     one = set_up_amid(STALE)
     for n in range(5):
@@ -349,14 +349,14 @@ def test_a_source_that_sent_before_anything_was_set_up_is_another_sessions():
     assert summary(found) == [(n * 3600, (FIRST,), S + n * 40_000, 0) for n in range(5)]
 
 
-def test_where_no_other_comes_for_two_seconds_it_is_this_sessions():
+def test_an_ssrc_that_sent_before_setup_is_accepted_if_no_other_sends_for_two_seconds():
     one = set_up_amid(STALE)
     for n in range(100):
         one.feed(packet(4 + n, T0 + n * 3600, FIRST, ssrc=STALE), S + n * 40_000)
     assert [p.arrival_us for p in [*one.drain_video(), *one.close()]] == [S + n * 40_000 for n in range(50, 100)]
 
 
-def test_reports_are_sent_once_something_came():
+def test_receiver_reports_are_sent_after_the_first_packet():
     one = session()
     one.keep_alive(0)
     assert not one.client.send_buffer
@@ -372,7 +372,7 @@ def test_reports_are_sent_once_something_came():
 
 
 @pytest.mark.interpreted
-def test_a_picture_larger_than_any_is_an_error_behind_those_before_it(monkeypatch: pytest.MonkeyPatch):
+def test_an_oversized_picture_is_an_error_after_the_pictures_before_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pictures_module, "MAX_PICTURE_BYTES", 10_000)
     one = session()
     one.feed(packet(0, T0, FIRST), 1)
@@ -384,7 +384,7 @@ def test_a_picture_larger_than_any_is_an_error_behind_those_before_it(monkeypatc
 
 
 @pytest.mark.hostile
-def test_a_picture_of_more_units_than_any_encoder_makes_is_an_error():
+def test_a_picture_with_too_many_nal_units_is_an_error():
     one, unit = session(), b"\x00\x01\x06"
     aggregate = b"\x18" + unit * 1000
     one.feed(packet(0, T0, FIRST), 1)
@@ -402,7 +402,7 @@ units = st.lists(
 
 
 @given(units, st.lists(st.integers(0, 1 << 16), max_size=8), st.integers(20, 100))
-def test_how_the_bytes_are_split_changes_nothing(nals: list[list[bytes]], places: list[int], mtu: int):
+def test_splitting_the_bytes_differently_changes_nothing(nals: list[list[bytes]], places: list[int], mtu: int):
     data = responses("h264", "") + b"".join(
         frame
         for n, unit in enumerate(nals)
@@ -419,7 +419,7 @@ def test_how_the_bytes_are_split_changes_nothing(nals: list[list[bytes]], places
 
 
 @given(st.lists(st.binary(max_size=60), max_size=10), st.sampled_from(["h264", "hevc"]))
-def test_any_packets_are_read_or_raise_the_one_error(noise: list[bytes], codec: Codec):
+def test_any_packets_are_processed_or_raise_rtsp_error(noise: list[bytes], codec: Codec):
     one = session(codec, "")
     try:
         for n, payload in enumerate(noise):
@@ -441,7 +441,7 @@ def over_udp(sets: str = SETS) -> Session:
     return one
 
 
-def test_datagrams_are_read_in_the_order_of_their_numbers():
+def test_datagrams_are_processed_in_sequence():
     one = over_udp()
     for at_us, n in enumerate([0, 2, 1, 3, 3], 1):
         one.feed_datagram(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], at_us, track_index=0, is_rtcp=False)
@@ -450,7 +450,7 @@ def test_datagrams_are_read_in_the_order_of_their_numbers():
     assert summary(one.close()) == [(n * 3600, (FIRST,), at_us, 0) for n, at_us in enumerate([1, 3, 2, 4])]
 
 
-def test_what_does_not_come_is_given_up_on_the_tick_or_at_the_end():
+def test_missing_datagrams_are_given_up_after_the_maximum_wait_or_at_the_end():
     one = over_udp()
     for n in (0, 2, 3):
         one.feed_datagram(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], 10 + n, track_index=0, is_rtcp=False)
@@ -462,7 +462,7 @@ def test_what_does_not_come_is_given_up_on_the_tick_or_at_the_end():
     assert losses(one.close()) == [(1, False, 0), (1, False, 1)]
 
 
-def test_who_leaves_gets_what_is_done_and_nothing_that_may_go_on():
+def test_drain_remaining_returns_complete_pictures_only():
     one = session()
     for data in marked(MIN_MARKER_AGREEMENTS + 1):
         one.feed(data, 1)
@@ -473,7 +473,7 @@ def test_who_leaves_gets_what_is_done_and_nothing_that_may_go_on():
     assert one.drain_remaining() == []
 
 
-def test_who_leaves_waits_for_no_datagram_any_more():
+def test_drain_remaining_does_not_wait_for_missing_datagrams():
     one = over_udp()
     for n in (*range(MIN_MARKER_AGREEMENTS + 1), MIN_MARKER_AGREEMENTS + 2, MIN_MARKER_AGREEMENTS + 3):
         one.feed_datagram(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], n, track_index=0, is_rtcp=False)
@@ -481,25 +481,25 @@ def test_who_leaves_waits_for_no_datagram_any_more():
     assert losses(one.drain_remaining()) == [(1, False, 1), (1, False, 0)]
 
 
-def test_who_leaves_before_anything_came_gets_nothing():
+def test_drain_remaining_is_empty_before_the_first_packet():
     assert Session(Client("rtsp://camera/x", None, cnonce=str), our_ssrc=9).drain_remaining() == []
 
 
-def test_reports_go_back_over_udp_and_goodbye_is_heard():
+def test_over_udp_receiver_reports_are_queued_and_bye_ends_the_stream():
     one = over_udp()
     one.feed_datagram(packet(0, T0, FIRST)[4:], 1, track_index=0, is_rtcp=False)
     one.feed_datagram(report(T0)[4:], 2, track_index=0, is_rtcp=True)
     one.client.send_buffer.clear()
     one.keep_alive(6_000_000)
-    ((track, said),) = one.pending_rtcp
-    assert (track, said[:2]) == (0, b"\x81\xc9")
+    ((track, report_bytes),) = one.pending_rtcp
+    assert (track, report_bytes[:2]) == (0, b"\x81\xc9")
     assert b"$" not in one.client.send_buffer
     one.feed_datagram(bytes.fromhex("81cb0001 00000005"), 3, track_index=0, is_rtcp=True)
     assert one.has_bye
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.binary(max_size=40), st.booleans(), st.integers(0, 1)), max_size=30))
-def test_any_datagrams_are_read_or_raise_the_one_error(noise: list[tuple[int, bytes, bool, int]]):
+def test_any_datagrams_are_processed_or_raise_rtsp_error(noise: list[tuple[int, bytes, bool, int]]):
     one = over_udp("")
     try:
         for at_us, (n, payload, is_control, track) in enumerate(noise):

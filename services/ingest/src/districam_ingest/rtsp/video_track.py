@@ -131,20 +131,20 @@ class VideoTrack:
         self._assembler.feed_packet(nals, arrival_us, has_marker=has_marker)
 
     def _begin_timestamp(self, timestamp: int, arrival_us: int, missing: int) -> None:
-        pictures = self._assembler
+        assembler = self._assembler
         rest: list[bytes] = []
-        may_lack_its_end = missing and not pictures.has_marker
-        is_whole = self._depacketizer.report_loss() if may_lack_its_end else self._depacketizer.close_unit(rest)
-        pictures.feed(rest, arrival_us)
+        may_lack_end = missing and not assembler.has_marker
+        is_whole = self._depacketizer.report_loss() if may_lack_end else self._depacketizer.close_unit(rest)
+        assembler.feed(rest, arrival_us)
         if not is_whole:
-            pictures.mark_damaged()
-        unattributed = pictures.report_loss_after(missing) if missing else 0
+            assembler.mark_damaged()
+        unattributed = assembler.report_loss_after(missing) if missing else 0
         pts = self._rtcp_state.unwrapper.feed(timestamp)
-        pictures.begin_timestamp(pts, arrival_us, self._rtcp_state.camera_us(pts))
+        assembler.begin_timestamp(pts, arrival_us, self._rtcp_state.camera_us(pts))
         self._timestamp = timestamp
         if missing:
             self._depacketizer.report_loss()
-            pictures.report_loss_before(unattributed)
+            assembler.report_loss_before(unattributed)
 
     def feed_rtcp(self, packet: bytes, arrival_us: int) -> None:
         """Takes an RTCP packet; a malformed one is dropped."""
