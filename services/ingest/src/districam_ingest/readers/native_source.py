@@ -33,7 +33,7 @@ MIN_TICK_US: Final = 250_000
 MAX_TICK_US: Final = 400_000
 PRECISE_TICK_US: Final = 20_000
 SLACK_US: Final = 50_000
-"""How much longer a tick may wait to share a wake-up with other cameras; short ticks do not wait."""
+"""How much longer a tick may wait to share a wake-up with other cameras; short ticks wait half their length."""
 PRECISE_AFTER_KEYFRAME_US: Final = 1_200_000
 MAX_PRECISE_US: Final = 10_000_000
 """Ticks are short for PRECISE_AFTER_KEYFRAME_US after an epoch's first keyframe; before it for at most

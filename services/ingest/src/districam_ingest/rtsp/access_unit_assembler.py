@@ -54,9 +54,8 @@ class AccessUnitAssembler:
         self._is_damaged = self._may_lack_start = False
         self._has_slice = False
         self._has_only_leading = True  # all NAL units so far are of kinds that start an access unit
-        self._tail_start: tuple[int, int] | None = (
-            None  # index of the next access unit's first NAL unit; its arrival_us
-        )
+        # Index of the next access unit's first NAL unit, and its arrival_us.
+        self._tail_start: tuple[int, int] | None = None
         self._marker_count = 0
         self._has_marker = False
         self._marker_agreements = 0
