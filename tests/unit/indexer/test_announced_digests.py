@@ -1,4 +1,4 @@
-"""What was announced of each object, on disk."""
+"""The database of announced digests."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_the_first_announcement_of_a_key_counts() -> None:
         assert len(announced) == 2
 
 
-def test_nothing_stays_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_is_removed_from_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with AnnouncedDigests.open() as announced:
         announced.add([("a", "1")])

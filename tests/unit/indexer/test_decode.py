@@ -35,13 +35,13 @@ MESSAGES = [
 @pytest.mark.parametrize(("topic", "value", "message"), MESSAGES, ids=[topic for topic, *_ in MESSAGES])
 def test_each_topic_has_its_kind_of_record(topic: str, value: IndexedValue, message: wire.Message):
     assert decode(topic, message.key, message.headers, message.value) == value
-    of_old = {names.STREAMS} if topic == names.RETENTION else set[str]()
-    for other in {topic for topic, *_ in MESSAGES} - {topic} - of_old:
+    formerly = {names.STREAMS} if topic == names.RETENTION else set[str]()
+    for other in {topic for topic, *_ in MESSAGES} - {topic} - formerly:
         with pytest.raises(WireError):
             decode(other, message.key, message.headers, message.value)
 
 
-def test_each_kind_is_planned_as_what_it_is():
+def test_each_kind_of_value_is_planned_by_its_own_function():
     assert plan(segment(), 7, {}) == plan_stored(segment(), append_us=7)
     assert plan(CAMERA, 7, {}) == plan_camera(CAMERA, 7)
     assert plan(STILL, NOON_US, {}) == plan_still(STILL)
@@ -63,11 +63,11 @@ def expired(from_us: int, to_us: int, camera_id: str = "cam-1") -> FootageExpire
     ],
     ids=["one range", "two that touch", "another camera's"],
 )
-def test_what_events_say_has_expired_is_not_indexed_again(events: Sequence[FootageExpired], *, is_kept: bool):
+def test_segments_in_expired_intervals_are_not_indexed_again(events: Sequence[FootageExpired], *, is_kept: bool):
     assert bool(plan(segment(), 7, expired_by_camera([lost(), *events]))) == is_kept
 
 
-def test_only_old_segments_need_the_expired_ranges_of_their_cameras():
+def test_expired_intervals_are_read_only_for_cameras_with_old_segments():
     now_us = NOON_US + MIN_UNCERTAIN_AGE_US + 60 * S
     values: tuple[IndexedValue, ...] = (
         segment("old"),

@@ -1,4 +1,4 @@
-"""Rounds of holds cost a bounded number of requests, take up where they left off, and no hold holds up the next one."""
+"""Rounds of holds use a bounded number of requests, continue where they ended, and no hold delays the next one."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -43,12 +43,12 @@ def hold(letter: str, camera_id: str, *, days: float = 1 / 24, from_us: int = NO
 
 @dataclass
 class World:
-    """A store with holds and versions, an empty index, and a clock that is set by hand; every request is counted."""
+    """A fake store with holds and versions, an empty index and a fake clock; counts every request."""
 
     holds: list[Hold]
     stored: dict[str, list[ObjectVersion]] = field(default_factory=dict[str, list[ObjectVersion]])
     held: set[tuple[str, str | None]] = field(default_factory=set[tuple[str, str | None]])
-    protects_us: bool | None = True
+    enforces: bool | None = True
     refusing: dict[str, DistricamError] = field(default_factory=dict[str, DistricamError])
     listings: int = 0
     puts: int = 0
@@ -94,7 +94,7 @@ class World:
 
     async def enforces_legal_hold(self, name: str) -> bool | None:
         self.probes += 1
-        return self.protects_us
+        return self.enforces
 
     # ---- the index and the rest
 
@@ -105,7 +105,7 @@ class World:
         return dict(self.states)
 
     async def meta(self) -> None:
-        """There is no index: nothing is told of any window."""
+        """No index, so that no events are archived."""
 
     async def hset(self, key: str, *given: object, **_: object) -> None:
         if key == names.HOLD_STATES:
@@ -130,14 +130,14 @@ class World:
             yield ObjectVersion(names.hold_key(one.id), None, 1, is_delete_marker=False, is_latest=True)
 
 
-def loop(world: World) -> HoldApplier:
+def create_applier(world: World) -> HoldApplier:
     runtime = SimpleNamespace(clock=world, instance="i", health=world.health)
     index = SimpleNamespace(holds=world.holds_cached, hold_states=world.hold_states, meta=world.meta)
-    doors = SimpleNamespace(
+    deps = SimpleNamespace(
         bucket=world, index=index, publisher=world, runtime=runtime, announced_intervals=world.arrivals
     )
-    consumption = SimpleNamespace(segment_partitions=frozenset({0}))
-    return HoldApplier(cast("Dependencies", doors), cast("Consumer", consumption), cast("Redis", world))
+    consumer = SimpleNamespace(segment_partitions=frozenset({0}))
+    return HoldApplier(cast("Dependencies", deps), cast("Consumer", consumer), cast("Redis", world))
 
 
 def states(world: World) -> list[tuple[str, int, int]]:
@@ -145,143 +145,143 @@ def states(world: World) -> list[tuple[str, int, int]]:
 
 
 def protection() -> set[str]:
-    """What the metrics say."""
+    """The protection states that the metric has as 1."""
     found = REGISTRY.get_sample_value
     names = ("enforced", "advisory", "unknown")
     return {one for one in names if found("districam_hold_protection", {"state": one})}
 
 
-async def settle(made: HoldApplier, rounds: int = 50) -> int:
+async def settle(applier: HoldApplier, rounds: int = 50) -> int:
     for n in range(rounds):
-        if not await made.run_round():
+        if not await applier.run_round():
             return n + 1
-    raise AssertionError("it never comes to rest")
+    raise AssertionError("urgent work is left after all rounds")
 
 
-async def test_a_round_of_a_months_hold_is_bounded_and_the_next_goes_on_where_it_ended() -> None:
+async def test_a_round_of_a_months_hold_is_bounded_and_the_next_one_continues_it() -> None:
     world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US)])
     world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US + m * 100 * S for n in range(31 * 24) for m in range(5)))
-    made = loop(world)
-    assert await made.run_round()
+    applier = create_applier(world)
+    assert await applier.run_round()
     assert world.listings + world.puts <= REQUESTS_PER_HOLD + 70
     assert world.states["a" * 16].state == "partial"
-    await settle(made)
+    await settle(applier)
     assert states(world) == [("enforced", 31 * 24 * 5, 31 * 24 * 5)]
     assert world.listings <= 33 + 31 * 24  # each day and each hour once
 
 
-async def test_what_arrives_in_an_open_window_costs_its_own_hour_and_no_more() -> None:
+async def test_new_footage_in_an_open_window_costs_a_scan_of_its_hour_only() -> None:
     world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US)])
     world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US for n in range(24)))
-    made = loop(world)
-    await settle(made)
+    applier = create_applier(world)
+    await settle(applier)
     world.listings = world.puts = 0
     for n in range(20):
         world.now += 5 * S
         world.announce("cam-1", MIDNIGHT_US + DAY_US + n * 10 * S)
-        await made.run_round()
+        await applier.run_round()
     assert (world.listings, world.puts) == (20, 20)
     assert states(world) == [("enforced", 44, 44)]
 
 
-async def test_one_long_hold_does_not_hold_up_the_others() -> None:
+async def test_a_long_hold_does_not_delay_the_others() -> None:
     small = [hold(letter, f"cam-{letter}") for letter in "bcdef"]
     world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US), *small])
     world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US for n in range(31 * 24)))
     for one in small:
         world.store(one.camera_id, NOON_US)
-    await loop(world).run_round()
+    await create_applier(world).run_round()
     assert [state for state, _, _ in states(world)] == ["partial", *["enforced"] * 5]
 
 
-async def test_a_round_is_bounded_however_many_holds_there_are_and_each_has_its_turn() -> None:
+async def test_a_round_is_bounded_for_any_number_of_holds_and_each_has_its_turn() -> None:
     many = [replace(hold("a", f"cam-{n}"), id=f"{n:016x}") for n in range(2500)]
     world = World(many)
-    made = loop(world)
-    assert await made.run_round()
+    applier = create_applier(world)
+    assert await applier.run_round()
     assert world.listings <= REQUESTS_PER_ROUND + REQUESTS_PER_HOLD
-    await settle(made)
+    await settle(applier)
     assert len(world.states) == 2500
     assert {state for state, _, _ in states(world)} == {"enforced"}
 
 
 @pytest.mark.parametrize("error", [Retriable("503"), Fatal("403"), ObjectNotFound("gone")])
-async def test_a_version_that_cannot_be_held_ends_no_process_and_hides_no_other(
+async def test_a_version_that_cannot_be_held_does_not_affect_the_others(
     error: DistricamError,
 ) -> None:
-    """Tasks of a group that fail leave an exception group behind, which a loop for Retriable does not catch."""
+    """A failed task of a TaskGroup raises an exception group, which `except Retriable` would not catch."""
     world = World([hold("a", "cam-1"), hold("b", "cam-2")])
     world.store("cam-1", NOON_US, NOON_US + 20 * S)
     world.store("cam-2", NOON_US)
     bad = world.stored[names.hour_prefix("cam-1", NOON_US)][0].key
     world.refusing[bad] = error
-    made = loop(world)
+    applier = create_applier(world)
     for _ in range(3):
         try:
-            await made.run_round()
+            await applier.run_round()
         except Retriable:
             continue
     assert states(world)[-1] == ("enforced", 1, 1)
     assert len(world.held) == 2
     del world.refusing[bad]
     world.now += 600 * S
-    await settle(made)
+    await settle(applier)
     assert states(world) == [("enforced", 2, 2), ("enforced", 1, 1)]
 
 
-async def test_a_camera_whose_listing_fails_does_not_keep_the_next_one_waiting() -> None:
+async def test_a_camera_whose_listing_fails_does_not_delay_the_next_one() -> None:
     world = World([hold("a", "cam-1"), hold("b", "cam-2")])
     world.store("cam-2", NOON_US)
     world.refusing["cam-1"] = Retriable("500")
-    made = loop(world)
+    applier = create_applier(world)
     for _ in range(2):
         with pytest.raises(Retriable):
-            await made.run_round()
+            await applier.run_round()
     assert states(world) == [("enforced", 1, 1)]
 
 
-async def test_windows_are_looked_at_again_a_few_requests_a_round() -> None:
+async def test_windows_are_rescanned_with_a_few_requests_per_round() -> None:
     world = World([hold("a", "cam-1", days=31, from_us=MIDNIGHT_US)])
     world.store("cam-1", *(MIDNIGHT_US + n * HOUR_US for n in range(31 * 24)))
-    made = loop(world)
-    await settle(made)
+    applier = create_applier(world)
+    await settle(applier)
     world.listings = 0
     world.store("cam-1", MIDNIGHT_US + 3 * DAY_US + 60 * S)  # never announced
     world.now += 601 * S
-    assert not await made.run_round()
+    assert not await applier.run_round()
     assert 0 < world.listings <= RESCAN_REQUESTS_PER_ROUND
     for _ in range(20):
-        await made.run_round()
+        await applier.run_round()
     assert states(world) == [("enforced", 31 * 24 + 1, 31 * 24 + 1)]
     before = world.listings
-    await made.run_round()
-    assert world.listings == before  # not again at once
+    await applier.run_round()
+    assert world.listings == before  # not again before the interval
 
 
-async def test_what_nobody_can_tell_of_the_store_makes_holds_advisory_and_is_said_until_it_is_known() -> None:
-    world = World([hold("a", "cam-1")], protects_us=None)
+async def test_holds_are_advisory_and_health_says_so_while_the_probe_is_inconclusive() -> None:
+    world = World([hold("a", "cam-1")], enforces=None)
     world.store("cam-1", NOON_US)
-    made = loop(world)
-    await settle(made)
+    applier = create_applier(world)
+    await settle(applier)
     assert states(world) == [("advisory", 1, 0)]
-    told = world.health.snapshot()["holds"]
-    assert told.ok
-    assert told.detail.startswith("advisory: it is unknown whether the store enforces")
+    health = world.health.snapshot()["holds"]
+    assert health.ok
+    assert health.detail.startswith("advisory: it is unknown whether the store enforces")
     assert protection() == {"unknown"}
-    await made.run_round()
-    assert world.probes == 1  # not at each round
-    world.protects_us = True
+    await applier.run_round()
+    assert world.probes == 1  # not in each round
+    world.enforces = True
     world.now += 2 * S
-    await settle(made)
+    await settle(applier)
     assert states(world) == [("enforced", 1, 1)]
     assert world.health.snapshot()["holds"].detail == ""
     assert protection() == {"enforced"}
 
 
-async def test_an_emptied_index_is_told_the_states_again() -> None:
+async def test_hold_states_are_written_again_to_an_emptied_index() -> None:
     world = World([hold("a", "cam-1")])
-    made = loop(world)
-    await settle(made)
+    applier = create_applier(world)
+    await settle(applier)
     world.states.clear()
-    await made.run_round()
+    await applier.run_round()
     assert len(world.states) == 1

@@ -1,4 +1,4 @@
-"""What is told of a held window after the hold was placed is kept beside it, and outlives the topic."""
+"""Events of a held window that are published after the hold was placed are archived, and outlive the topic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,16 +30,16 @@ TO_US = NOON_US + 600 * S
 SETTLE_S = 75
 SETTLED_US = TO_US + HOUR_US + SETTLE_S * S
 HOLD = Hold(id="a" * 16, camera_id="cam-1", from_us=NOON_US, to_us=TO_US, reason="r", placed_by="k", placed_us=1)
-AHEAD = LoggedEvent(replace(lost(NOON_US + 100 * S), cause="camera_unreachable", next_retry_s=900.0), NOON_US + 101 * S)
-"""Happens in the window, after the hold was placed."""
+EVENT = LoggedEvent(replace(lost(NOON_US + 100 * S), cause="camera_unreachable", next_retry_s=900.0), NOON_US + 101 * S)
+"""An event in the window, after the hold was placed."""
 READY = Meta(site="local", schema=SCHEMA, partitions=1, state="ready", build="b1", progress={})
 
 
 @dataclass
 class World(MemoryBlobs):
-    """A bucket, an index and two clocks: the host's, which may say anything, and the log's."""
+    """A fake bucket and index, and two clocks: the host's, which may be wrong, and the log's."""
 
-    told: list[LoggedEvent] = field(default_factory=list[LoggedEvent])
+    events: list[LoggedEvent] = field(default_factory=list[LoggedEvent])
     log_us: int = NOON_US
     meta: Meta | None = READY
     writes: int = 0
@@ -47,15 +47,15 @@ class World(MemoryBlobs):
     host_us: int = 1
 
     async def get(self, key: str, **more: Any) -> bytes:
-        self._asked()
+        self._require_store()
         return await super().get(key, **more)
 
     async def put(self, key: str, parts: Sequence[bytes], **more: Any) -> None:
-        self._asked()
+        self._require_store()
         self.writes += 1
         await super().put(key, parts, **more)
 
-    def _asked(self) -> None:
+    def _require_store(self) -> None:
         if self.is_away:
             raise Retriable("the store is away")
 
@@ -67,7 +67,7 @@ class World(MemoryBlobs):
 
     async def ledger_inputs(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> IndexedLedgerInputs:
         return IndexedLedgerInputs(
-            log_us=self.log_us, revisions=[], segments=array_from_entries([]), events=list(self.told), truncations=[], meta=self.meta
+            log_us=self.log_us, revisions=[], segments=array_from_entries([]), events=list(self.events), truncations=[], meta=self.meta
         )  # fmt: skip
 
     def monotonic_us(self) -> int:
@@ -76,112 +76,112 @@ class World(MemoryBlobs):
     def now_us(self) -> int:
         return self.host_us
 
-    def loop(self) -> HoldEventArchiver:
+    def archiver(self) -> HoldEventArchiver:
         index = SimpleNamespace(meta=self.read_meta, watermarks_us=self.watermarks_us, ledger_inputs=self.ledger_inputs)
         settings = SimpleNamespace(indexer=SimpleNamespace(settle_s=SETTLE_S))
-        doors = SimpleNamespace(index=index, settings=settings, runtime=SimpleNamespace(clock=self))
-        return HoldEventArchiver(cast("Dependencies", doors), HoldStore(self))
+        deps = SimpleNamespace(index=index, settings=settings, runtime=SimpleNamespace(clock=self))
+        return HoldEventArchiver(cast("Dependencies", deps), HoldStore(self))
 
-    def kept(self) -> HoldEvents | None:
+    def archived(self) -> HoldEvents | None:
         found = self.objects.get(hold_events_key(HOLD.id))
         return None if found is None else wire.decode_json(HoldEvents, found[0])
 
 
-def states(told: list[LoggedEvent]) -> object:
+def states(events: list[LoggedEvent]) -> object:
     late_us = NOON_US + 90 * 24 * HOUR_US
-    known = LedgerInputs(revisions=[camera()], segments=array_from_entries([]), events=told, log_us=late_us)
+    known = LedgerInputs(revisions=[camera()], segments=array_from_entries([]), events=events, log_us=late_us)
     return ledger((NOON_US, TO_US), known, now_us=late_us)
 
 
-def read_back(kept: HoldEvents | None) -> list[LoggedEvent]:
-    """As a rebuild reads it, long after the topic has forgotten."""
-    found = [wire.decode_indexed_event(text.encode()) for text in (kept.events if kept else ())]
+def decode_archive(archive: HoldEvents | None) -> list[LoggedEvent]:
+    """Decodes an archive as a rebuild does."""
+    found = [wire.decode_indexed_event(text.encode()) for text in (archive.events if archive else ())]
     return [LoggedEvent(event, at) for event, at in found]  # pyright: ignore[reportArgumentType]  # no `fell` among them
 
 
-async def test_what_happens_in_a_window_that_lies_ahead_explains_it_for_good() -> None:
+async def test_events_of_a_future_window_are_archived_once_it_has_settled() -> None:
     world = World()
-    made = world.loop()
-    await made.archive([HOLD])
-    world.told.append(AHEAD)
+    archiver = world.archiver()
+    await archiver.archive([HOLD])
+    world.events.append(EVENT)
     world.log_us = SETTLED_US
-    await made.archive([HOLD])
-    assert states(read_back(world.kept())) == states([AHEAD])
-    assert states(read_back(world.kept())) != states([])
-    assert world.kept() is not None
+    await archiver.archive([HOLD])
+    assert states(decode_archive(world.archived())) == states([EVENT])
+    assert states(decode_archive(world.archived())) != states([])
+    assert world.archived() is not None
     assert HOLD.id not in [key for key in world.objects if key.startswith("_districam/holds/")]
 
 
-async def test_the_log_says_when_a_window_has_settled_whatever_the_hosts_clock_says() -> None:
-    world = World(told=[AHEAD], log_us=SETTLED_US - 1, host_us=SETTLED_US + 365 * 24 * HOUR_US)
-    made = world.loop()
-    await made.archive([HOLD])
-    assert world.kept() is None
+async def test_a_window_settles_by_the_watermark_and_not_by_the_hosts_clock() -> None:
+    world = World(events=[EVENT], log_us=SETTLED_US - 1, host_us=SETTLED_US + 365 * 24 * HOUR_US)
+    archiver = world.archiver()
+    await archiver.archive([HOLD])
+    assert world.archived() is None
     world.log_us, world.host_us = SETTLED_US, 5
-    await made.archive([HOLD])
-    assert world.kept() is not None
+    await archiver.archive([HOLD])
+    assert world.archived() is not None
 
 
-async def test_another_replica_writes_nothing_twice_and_loses_nothing() -> None:
-    world = World(told=[AHEAD], log_us=SETTLED_US)
-    await world.loop().archive([HOLD])
-    first = world.kept()
-    world.told.clear()  # its index was built anew, from a topic that has forgotten
-    await world.loop().archive([HOLD])
-    assert (world.kept(), world.writes) == (first, 1)
+async def test_another_replica_archives_no_event_twice_and_loses_none() -> None:
+    world = World(events=[EVENT], log_us=SETTLED_US)
+    await world.archiver().archive([HOLD])
+    first = world.archived()
+    world.events.clear()  # its index was rebuilt from a topic that no longer has the events
+    await world.archiver().archive([HOLD])
+    assert (world.archived(), world.writes) == (first, 1)
     late = LoggedEvent(lost(NOON_US + 300 * S), NOON_US + 9 * HOUR_US)
-    world.told.append(late)
-    await world.loop().archive([HOLD])
-    assert world.kept() is not None
+    world.events.append(late)
+    await world.archiver().archive([HOLD])
+    assert world.archived() is not None
     assert first is not None
-    assert cast("HoldEvents", world.kept()).events == (*first.events, *encode_events([late]))
+    assert cast("HoldEvents", world.archived()).events == (*first.events, *encode_events([late]))
 
 
-async def test_what_is_told_late_is_kept_when_the_hold_is_looked_at_again() -> None:
+async def test_late_events_are_archived_at_the_next_check_of_the_hold() -> None:
     world = World(log_us=SETTLED_US)
-    made = world.loop()
-    await made.archive([HOLD])
-    assert world.kept() is None  # there is nothing to be kept
-    world.told.append(AHEAD)
-    await made.archive([HOLD])
-    assert world.kept() is None  # not at every round
+    archiver = world.archiver()
+    await archiver.archive([HOLD])
+    assert world.archived() is None  # there are no events
+    world.events.append(EVENT)
+    await archiver.archive([HOLD])
+    assert world.archived() is None  # not checked in every round
     world.host_us += HOUR_US
-    await made.archive([HOLD])
-    assert world.kept() is not None
+    await archiver.archive([HOLD])
+    assert world.archived() is not None
 
 
-async def test_a_store_that_is_away_is_asked_again() -> None:
-    world = World(told=[AHEAD], log_us=SETTLED_US, is_away=True)
-    made = world.loop()
+async def test_archiving_is_retried_after_the_store_was_away() -> None:
+    world = World(events=[EVENT], log_us=SETTLED_US, is_away=True)
+    archiver = world.archiver()
     with pytest.raises(Retriable):
-        await made.archive([HOLD])
+        await archiver.archive([HOLD])
     world.is_away = False
-    await made.archive([HOLD])
-    assert world.kept() is not None
+    await archiver.archive([HOLD])
+    assert world.archived() is not None
 
 
-async def test_a_hold_that_is_released_before_leaves_nothing() -> None:
-    world = World(told=[AHEAD])
-    made = world.loop()
-    await made.archive([HOLD])
+async def test_a_hold_released_before_it_settled_is_not_archived() -> None:
+    world = World(events=[EVENT])
+    archiver = world.archiver()
+    await archiver.archive([HOLD])
     world.log_us = SETTLED_US
-    await made.archive([])
+    await archiver.archive([])
     assert world.objects == {}
 
 
 @pytest.mark.parametrize("meta", [None, replace(READY, state="rebuilding")])
-async def test_an_index_that_is_not_whole_is_no_witness(meta: Meta | None) -> None:
-    world = World(told=[AHEAD], log_us=SETTLED_US, meta=meta)
-    made = world.loop()
-    await made.archive([HOLD])
+async def test_nothing_is_archived_from_an_index_that_is_not_ready(meta: Meta | None) -> None:
+    world = World(events=[EVENT], log_us=SETTLED_US, meta=meta)
+    archiver = world.archiver()
+    await archiver.archive([HOLD])
     assert world.objects == {}
     world.meta = READY
-    await made.archive([HOLD])
-    assert world.kept() is not None
+    await archiver.archive([HOLD])
+    assert world.archived() is not None
 
 
-async def test_what_cannot_be_read_is_written_anew() -> None:
-    world = World(told=[AHEAD], log_us=SETTLED_US)
+async def test_an_unreadable_archive_is_written_again() -> None:
+    world = World(events=[EVENT], log_us=SETTLED_US)
     world.put_directly(hold_events_key(HOLD.id), b"{")
-    await world.loop().archive([replace(HOLD)])
-    assert states(read_back(world.kept())) == states([AHEAD])
+    await world.archiver().archive([replace(HOLD)])
+    assert states(decode_archive(world.archived())) == states([EVENT])

@@ -1,4 +1,4 @@
-"""Which versions a hold is about, and how far it is applied."""
+"""Which versions a hold targets, its state, and what is archived for it."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def test_segments_may_be_filed_an_hour_before_the_window() -> None:
     assert hold_hours(hold(from_us=0, to_us=1)) == [0]
 
 
-def test_it_is_about_what_touches_its_window_and_about_markers_that_hide_it() -> None:
+def test_a_hold_targets_versions_and_delete_markers_in_its_window() -> None:
     edge, before = found(NOON_US - 5 * S), found(NOON_US - 10 * S)
     marker = found(NOON_US, is_marker=True)
     foreign = ObjectVersion("cam-1/notes.txt", "v", 1, is_delete_marker=False, is_latest=True)
@@ -57,25 +57,30 @@ def test_it_is_about_what_touches_its_window_and_about_markers_that_hide_it() ->
         (0, True, False, "advisory"),
     ],
 )
-def test_its_state_counts(held: int, is_whole: bool, is_protected: bool, state: str) -> None:  # noqa: FBT001
-    told = hold_state(2, held, is_complete=is_whole, is_protected=is_protected, now_us=5)
-    assert (told.state, told.versions, told.held, told.checked_us) == (state, 2, held, 5)
+def test_the_state_of_a_hold_has_its_counts(held: int, is_whole: bool, is_protected: bool, state: str) -> None:  # noqa: FBT001
+    state_of_hold = hold_state(2, held, is_complete=is_whole, is_protected=is_protected, now_us=5)
+    assert (state_of_hold.state, state_of_hold.versions, state_of_hold.held, state_of_hold.checked_us) == (
+        state,
+        2,
+        held,
+        5,
+    )
 
 
-def test_who_was_not_served_in_one_round_is_first_in_the_next() -> None:
+def test_holds_not_served_in_one_round_are_first_in_the_next() -> None:
     holds = [replace(hold(), id=letter * 16) for letter in "cab"]
     assert [one.id[0] for one in round_robin(holds, "")] == ["a", "b", "c"]
     assert [one.id[0] for one in round_robin(holds, "b" * 16)] == ["c", "a", "b"]
     assert [one.id[0] for one in round_robin(holds, "z" * 16)] == ["a", "b", "c"]
 
 
-def test_a_window_is_settled_once_the_log_has_passed_all_that_explains_it() -> None:
-    """An hour behind its end is copied too; who is asked is the log, not a host's clock."""
+def test_a_window_is_settled_once_the_watermark_has_passed_its_events() -> None:
+    """Events up to an hour after its end are archived too; settling is by log time, not by a host's clock."""
     assert not is_settled(hold(), NOON_US + 60 * S + HOUR_US + 75 * S - 1, 75 * S)
     assert is_settled(hold(), NOON_US + 60 * S + HOUR_US + 75 * S, 75 * S)
 
 
-def test_what_is_kept_beside_a_hold_is_what_it_has_not_and_only_grows() -> None:
+def test_the_archive_has_the_events_that_the_hold_has_not_and_only_grows() -> None:
     early, later, last = (LoggedEvent(lost(NOON_US + n * S), 7) for n in (1, 2, 3))
     fell = PartitionTruncated(partition=0, at_us=1, instance="i", from_us=NOON_US, to_us=NOON_US + 5)
     placed = replace(hold(), events=encode_events([early]))
@@ -84,17 +89,17 @@ def test_what_is_kept_beside_a_hold_is_what_it_has_not_and_only_grows() -> None:
     assert kept is not None
     assert (kept.events, len(kept.fell), kept.log_us) == (encode_events([later]), 1, 9)
     assert events_to_archive(placed, kept, [early, later], [fell], 10) is None
-    assert events_to_archive(placed, kept, [], [], 10) is None  # an index made anew from a topic that has forgotten
+    assert events_to_archive(placed, kept, [], [], 10) is None  # an index rebuilt from a topic without them
     more = events_to_archive(placed, kept, [last], [], 11)
     assert more is not None
     assert (more.events, more.fell, more.log_us) == (encode_events([later, last]), kept.fell, 11)
 
 
-def test_the_cache_loses_what_is_not_there() -> None:
+def test_holds_that_no_longer_exist_are_removed_from_the_cache() -> None:
     assert stale_cache_ids(["0" * 16, "b", "a"], [hold()]) == ["a", "b"]
 
 
-def test_what_has_arrived_is_given_once_by_camera_and_a_run_of_it_as_few_intervals() -> None:
+def test_announced_intervals_are_drained_once_by_camera_and_merged() -> None:
     arrivals = AnnouncedIntervals()
     starts_us = [NOON_US + n * 10 * S for n in range(2 * MAX_UNMERGED + 3)]
     for start_us in starts_us:

@@ -1,4 +1,4 @@
-"""A page of a listing says the same as its objects one by one."""
+"""Parsing a page of a listing is equivalent to planning its objects one by one."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def ending(entry: IndexEntry, length_us: int) -> IndexEntry:
 def bits(batch: Batch) -> dict[str, set[int]]:
     out = {key: set(offsets) for key, offsets in batch.bits.items()}
     for key, bitmap in batch.bitmaps.items():
-        assert bitmap[-1], "Redis would make it shorter"
+        assert bitmap[-1], "longer than Redis would make it"
         found = {n for n in range(len(bitmap) * 8) if bitmap[n // 8] >> (7 - n % 8) & 1}
         out.setdefault(key, set()).update(found)
     return out
@@ -46,7 +46,7 @@ def bits(batch: Batch) -> dict[str, set[int]]:
     st.lists(st.builds(ending, entries, st.integers(0, 2**32 - 1)), max_size=30),
     st.just(NOON_US) | st.integers(0, 2**53),
 )
-def test_a_page_says_what_its_objects_say_one_by_one(some: Sequence[IndexEntry], now_us: int) -> None:
+def test_a_parsed_page_equals_the_plans_of_its_objects(some: Sequence[IndexEntry], now_us: int) -> None:
     page = [(names.segment_object_key("cam-1", one), one.bytes) for one in some]
     read = ListingParser("cam-1", now_us=now_us).parse_page(page)
     batch = build_batch("cam-1", read)
@@ -79,7 +79,7 @@ GOOD = names.segment_object_key("cam-1", ending(IndexEntry(
         (GOOD, 2**32),
     ],
 )
-def test_what_is_no_segment_of_the_camera_is_left_out(key: str, size: int) -> None:
+def test_keys_that_are_not_a_segment_of_the_camera_are_skipped(key: str, size: int) -> None:
     read = ListingParser("cam-1").parse_page([(key, size), (GOOD, 9)])
     assert (read.skipped_keys, read.objects) == ([key], 1)
     assert build_batch("cam-1", ListingParser("cam-1").parse_page([(key, size)])) == Batch()

@@ -29,7 +29,7 @@ def test_operations_of_one_key_become_one_command():
     assert batch.members == {"ids": {"cam-1"}}
 
 
-def test_the_largest_score_and_the_newest_still_win_in_any_order():
+def test_the_largest_score_and_the_newest_still_are_kept_in_any_order():
     older, newer = (ReplaceStill("still", at, 640, 360, b"\xff\xd8") for at in (10, 20))
     up, down = RaiseScore("latest", "cam-1", 7), RaiseScore("latest", "cam-1", 5)
     for operations in ([older, newer, up, down], [down, up, newer, older]):

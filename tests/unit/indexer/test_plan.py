@@ -41,7 +41,7 @@ from districam_indexer.core.plan import (
 from support.announcements import EPOCHS, NOON_US, S, connected, lost, segment
 
 
-def test_a_segment_is_found_by_hour_by_day_by_epoch_and_as_the_newest():
+def test_a_segment_is_indexed_by_hour_day_and_epoch_and_as_the_latest():
     stored = segment()
     assert plan_stored(stored) == [
         AddMember("dc1:camera-ids", "cam-1"),
@@ -52,7 +52,7 @@ def test_a_segment_is_found_by_hour_by_day_by_epoch_and_as_the_newest():
     ]
 
 
-def test_a_segment_over_midnight_stands_in_the_day_of_its_start_and_in_both_bitmaps():
+def test_a_segment_over_midnight_is_in_the_hour_of_its_start_and_in_both_days_bitmaps():
     midnight_us = NOON_US + 12 * 3600 * S
     batch = to_batch(plan_stored(segment(start_us=midnight_us - 4 * S)))
     assert list(batch.scored) == ["dc1:seg:cam-1:2026112423"]
@@ -70,13 +70,11 @@ def test_a_segment_over_midnight_stands_in_the_day_of_its_start_and_in_both_bitm
         ([(NOON_US + 1, NOON_US + 20 * S)], True),
     ],
 )
-def test_a_replayed_segment_is_ignored_only_wholly_inside_what_expired(
-    expired: list[tuple[int, int]], *, is_kept: bool
-):
+def test_a_replayed_segment_is_ignored_only_if_it_is_wholly_expired(expired: list[tuple[int, int]], *, is_kept: bool):
     assert bool(plan_stored(segment(), expired)) == is_kept
 
 
-def test_inside_means_inside_one_range():
+def test_an_interval_is_covered_only_by_a_single_range():
     assert is_covered((2, 3), [(0, 1), (2, 4)])
     assert not is_covered((0, 4), [(0, 1), (2, 4)])
 
@@ -112,28 +110,28 @@ def under_its_key(stored: SegmentStored) -> SegmentStored:
         "too late",
     ],
 )
-def test_what_the_index_cannot_hold_is_rejected(broken: SegmentStored):
+def test_segments_that_the_index_cannot_represent_are_rejected(broken: SegmentStored):
     with pytest.raises(Rejected):
         plan_stored(broken)
 
 
-def test_an_event_stands_at_its_instant_and_keeps_when_the_log_took_it():
+def test_an_event_is_indexed_at_its_instant_with_its_append_time():
     _, scored = plan_event(lost(), NOON_US + 77)
     assert isinstance(scored, AddScored)
     assert (scored.key, scored.score) == ("dc1:events:cam-1", NOON_US)
     assert wire.decode_indexed_event(scored.member) == (lost(), NOON_US + 77)
 
 
-def test_hourly_repeats_of_connected_are_one_member_beside_the_first():
+def test_hourly_repetitions_of_connected_are_one_member_besides_the_first():
     first = plan_event(connected(), NOON_US + 2 * S)
-    repeats = [plan_event(replace(connected(), repeated=True), NOON_US + n * HOUR_US) for n in range(1, 9)]
-    found = to_batch(chain(first, *repeats)).scored["dc1:events:cam-1"]
+    repetitions = [plan_event(replace(connected(), repeated=True), NOON_US + n * HOUR_US) for n in range(1, 9)]
+    found = to_batch(chain(first, *repetitions)).scored["dc1:events:cam-1"]
     assert sorted(wire.decode_indexed_event(member)[1] or 0 for member in found) == [0, NOON_US + 2 * S]
 
 
-def test_a_partition_that_fell_off_the_log_stands_under_its_number():
-    fell = PartitionTruncated(partition=17, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
-    (scored,) = plan_event(fell, NOON_US)
+def test_a_partitions_truncation_is_indexed_under_its_number():
+    truncation = PartitionTruncated(partition=17, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
+    (scored,) = plan_event(truncation, NOON_US)
     assert isinstance(scored, AddScored)
     assert (scored.key, scored.score) == ("dc1:fell:17", NOON_US - S)
 
@@ -146,7 +144,7 @@ def test_a_partition_that_fell_off_the_log_stands_under_its_number():
         PartitionTruncated(partition=1, at_us=0, instance="i", from_us=5, to_us=1),
     ],
 )
-def test_an_event_out_of_all_bounds_is_rejected(broken: StreamEvent):
+def test_an_event_that_the_index_cannot_represent_is_rejected(broken: StreamEvent):
     with pytest.raises(Rejected):
         plan_event(broken, 0)
 
@@ -163,8 +161,8 @@ def test_every_revision_of_a_camera_is_kept():
 
 
 @pytest.mark.hostile
-def test_a_revision_from_the_future_is_not_the_newest_for_ever():
-    """Its camera would be what it says, whatever the operator writes, until the year 2255."""
+def test_a_revision_from_the_future_does_not_stay_the_newest():
+    """Otherwise it would override the operator's revisions until the year 2255."""
     forged = Camera(camera_id="cam-1", name="x", url="rtsp://10.0.0.9/1", revision=2, updated_us=(1 << 53) - 1)
     true = replace(forged, url="rtsp://10.0.0.1/1", revision=3, updated_us=NOON_US + 5)
     batch = to_batch([*plan_camera(forged, NOON_US), *plan_camera(true, NOON_US + 6)])
@@ -174,7 +172,7 @@ def test_a_revision_from_the_future_is_not_the_newest_for_ever():
 
 
 @pytest.mark.hostile
-def test_a_still_from_the_future_keeps_no_other_away():
+def test_a_still_from_the_future_is_rejected():
     still = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8")
     assert plan_still(still, NOON_US - 59 * S)
     with pytest.raises(Rejected, match="later than its record"):
@@ -182,22 +180,22 @@ def test_a_still_from_the_future_keeps_no_other_away():
 
 
 @pytest.mark.hostile
-def test_what_fell_off_the_log_explains_no_gap_that_is_yet_to_come():
-    fell = PartitionTruncated(partition=17, at_us=NOON_US, instance="host-1", from_us=0, to_us=NOON_US)
-    assert plan_event(fell, NOON_US - HOUR_US)
+def test_a_truncation_that_ends_in_the_future_is_rejected():
+    truncation = PartitionTruncated(partition=17, at_us=NOON_US, instance="host-1", from_us=0, to_us=NOON_US)
+    assert plan_event(truncation, NOON_US - HOUR_US)
     with pytest.raises(Rejected, match="later than the record"):
-        plan_event(fell, NOON_US - HOUR_US - 1)
-    assert plan_event(fell, None)
+        plan_event(truncation, NOON_US - HOUR_US - 1)
+    assert plan_event(truncation, None)
 
 
-def test_only_the_newest_still_stays():
+def test_only_the_newest_still_is_kept():
     still = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8")
     batch = to_batch([*plan_still(still), *plan_still(replace(still, at_us=NOON_US - S))])
     assert batch.stills["dc1:still:cam-1"].at_us == NOON_US
 
 
 @pytest.mark.parametrize("field", ["camera_id", "at_us"])
-def test_a_still_out_of_all_bounds_is_rejected(field: str):
+def test_a_still_that_the_index_cannot_represent_is_rejected(field: str):
     still = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8")
     with pytest.raises(Rejected):
         plan_still(replace(still, **{field: "X" if field == "camera_id" else -1}))
@@ -240,18 +238,18 @@ def _planned(records: list[SegmentStored | StreamEvent]) -> Iterator[Operation]:
 
 
 @given(segments)
-def test_announcement_and_object_key_say_the_same(stored: SegmentStored):
+def test_announcement_and_object_key_give_the_same_operations(stored: SegmentStored):
     name = names.parse_segment_object_key(stored.key, stored.bytes)
-    *told, shape = plan_stored(stored)
-    assert plan_entry(name.camera_id, name.entry) == told
-    assert isinstance(shape, SetField)
-    assert json.loads(shape.value)["codecs"] == stored.codecs
+    *operations, parameters = plan_stored(stored)
+    assert plan_entry(name.camera_id, name.entry) == operations
+    assert isinstance(parameters, SetField)
+    assert json.loads(parameters.value)["codecs"] == stored.codecs
 
 
 @pytest.mark.correctness
 @pytest.mark.parametrize(("ahead_s", "raises"), [(-15, True), (59, True), (61, False), (7 * 3600, False)])
-def test_a_segment_that_ends_after_its_announcement_is_no_cameras_newest(ahead_s: int, *, raises: bool):
-    """It was filed by a clock that was ahead; as the newest it would hide all that is recorded until then."""
+def test_a_segment_that_ends_after_its_announcement_is_not_the_cameras_latest(ahead_s: int, *, raises: bool):
+    """Its clock was ahead; as the latest, it would hide everything recorded until then."""
     stored = segment(start_us=NOON_US)
     planned = plan_stored(stored, append_us=stored.end_us - ahead_s * S)
     assert any(isinstance(operation, RaiseScore) for operation in planned) == raises

@@ -1,4 +1,4 @@
-"""What retention may let go of, whatever happens in whatever order."""
+"""What retention may expire and delete, in any order of events."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,41 +42,41 @@ LOCK_US = 72 * HOUR_US
 # ---- age
 
 
-def test_the_edge_is_a_whole_hour_and_older_than_the_days() -> None:
+def test_the_edge_is_a_whole_hour_and_older_than_retention_days() -> None:
     edge_us = age_limit_us(30, NOW_US)
     assert edge_us % HOUR_US == 0
     assert NOW_US - 30 * DAY_US - HOUR_US < edge_us <= NOW_US - 30 * DAY_US
 
 
 @pytest.mark.hostile
-def test_what_the_recorder_locks_is_not_let_go_however_few_days_are_asked_for() -> None:
+def test_locked_footage_does_not_expire_however_small_retention_days_is() -> None:
     assert age_limit_us(1, NOW_US, LOCK_US) == (NOW_US - LOCK_US - MAX_APPEND_DELAY_US) // HOUR_US * HOUR_US
     assert age_limit_us(30, NOW_US, LOCK_US) == age_limit_us(30, NOW_US)
     assert age_limit_us(None, NOW_US, LOCK_US) == 0
 
 
 @pytest.mark.hostile
-def test_no_lock_can_keep_what_is_older_than_the_longest_one() -> None:
+def test_hours_older_than_the_longest_lock_are_not_locked() -> None:
     assert may_be_locked(NOW_US - 720 * HOUR_US, NOW_US)
     assert not may_be_locked(NOW_US - 722 * HOUR_US, NOW_US)
 
 
-def test_a_camera_without_a_record_loses_nothing_by_age() -> None:
+def test_a_camera_without_a_record_expires_nothing_by_age() -> None:
     assert age_limit_us(None, NOW_US) == 0
 
 
-def test_a_clock_that_runs_ahead_of_the_recorders_deletes_nothing() -> None:
+def test_a_clock_ahead_of_the_watermarks_deletes_nothing() -> None:
     assert trusted_now_us(NOW_US + 365 * DAY_US, [NOW_US, NOW_US - S]) == NOW_US
     assert trusted_now_us(NOW_US, [NOW_US + 365 * DAY_US]) == NOW_US
     assert trusted_now_us(NOW_US, []) == 0
 
 
-def test_what_is_let_go_reaches_from_the_beginning_to_the_edge_around_holds() -> None:
+def test_expired_ranges_go_from_the_beginning_to_the_edge_without_held_ones() -> None:
     assert ranges_to_expire(5, 100, [(0, 10), (40, 50), (90, 120)]) == [(10, 40), (50, 90)]
     assert ranges_to_expire(100, 100, []) == []
 
 
-def test_a_segment_that_reaches_over_an_edge_or_into_a_hold_stays() -> None:
+def test_a_segment_across_an_edge_or_a_hold_is_not_deleted() -> None:
     expired = [(0, 40), (50, 90)]
     assert is_deletable((30, 40), expired, [])
     assert not is_deletable((35, 45), expired, [])
@@ -84,23 +84,23 @@ def test_a_segment_that_reaches_over_an_edge_or_into_a_hold_stays() -> None:
     assert not is_deletable((10, 20), expired, [(19, 25)])
 
 
-def test_an_hour_that_one_hold_keeps_whole_is_not_listed() -> None:
+def test_an_hour_that_one_hold_covers_is_not_due() -> None:
     assert is_due(0, HOUR_US, [(0, HOUR_US - 1)])
     assert not is_due(0, HOUR_US, [(0, HOUR_US)])
     assert not is_due(HOUR_US, HOUR_US, [])
 
 
-def test_only_what_nobody_has_said_yet_is_said() -> None:
+def test_only_unexpired_ranges_are_published() -> None:
     assert has_unexpired([(0, 10)], [(0, 9)])
     assert not has_unexpired([(0, 10), (20, 30)], [(0, 30)])
 
 
-# ---- any order of events: a small world around the same decisions
+# ---- any order of events: a small model with the same decisions
 
 
 @dataclass
 class Site:
-    """Objects, index, what is told, holds in force. `now` is in hours; a camera keeps two days."""
+    """A model of objects, index, announcements and holds. `now` is in hours; cameras keep two days."""
 
     now: int = 60
     objects: set[Interval] = field(default_factory=set[Interval])
@@ -135,12 +135,12 @@ class Site:
             self.index(span)
 
     def hold(self, number: int, window: Interval) -> None:
-        """The first of two steps: the object is written."""
+        """The first of two steps: the hold's object is written."""
         if number not in self.holds:
             self.holds[number] = window
 
     def accept(self, number: int) -> None:
-        """The second: what has expired is read."""
+        """The second: refused if the window intersects an expired interval."""
         window = self.holds.get(number)
         if window is None or number in self.accepted:
             return
@@ -157,12 +157,12 @@ class Site:
         """Retention reads the holds."""
         self.planned = ranges_to_expire(0, self.edge(), self.held())
 
-    def tell(self) -> None:
-        """It says what expires, by the holds that it has read."""
+    def publish(self) -> None:
+        """It publishes the expired intervals, by the holds that it has read."""
         self.expired = merge([*self.expired, *self.planned])
 
-    def look(self) -> None:
-        """It reads the holds again, and lists."""
+    def list_versions(self) -> None:
+        """It reads the holds again, and lists the versions."""
         self.seen = self.held()
         self.wanted = sorted(span for span in self.objects if is_deletable(span, self.expired, self.seen))
 
@@ -175,7 +175,7 @@ class Site:
             self.deleted.add(span)
         self.wanted = self.wanted[count:]
 
-    def drop(self) -> None:
+    def evict(self) -> None:
         over = {s for s in self.indexed if is_deletable(s, self.expired, self.seen) and s not in self.objects}
         self.indexed -= over
 
@@ -193,7 +193,7 @@ steps = st.one_of(
     st.tuples(st.just("accept"), st.integers(0, 2)),
     st.tuples(st.just("release"), st.integers(0, 2)),
     st.tuples(st.just("delete"), st.integers(1, 5)),
-    st.sampled_from([("replay",), ("plan",), ("tell",), ("look",), ("drop",)]),
+    st.sampled_from([("replay",), ("plan",), ("publish",), ("list_versions",), ("evict",)]),
 )
 
 
@@ -204,29 +204,29 @@ steps = st.one_of(
         ("plan",),
         ("hold", 0, (0, HOUR_US)),
         ("accept", 0),
-        ("tell",),
-        ("look",),
+        ("publish",),
+        ("list_versions",),
         ("delete", 1),
     ],
     60,
 )
 @settings(max_examples=300)
-def test_held_and_younger_footage_is_never_taken_and_expired_never_comes_back(
+def test_held_and_younger_footage_is_never_deleted_and_expired_never_comes_back(
     ordered: Sequence[tuple[object, ...]], now: int
 ) -> None:
     site = Site(now)
     for name, *arguments in ordered:
         getattr(site, str(name))(*arguments)
-        assert not site.indexed & site.deleted - site.objects - _undropped(site)
+        assert not site.indexed & site.deleted - site.objects - _unevicted(site)
     for number in list(site.holds):
         site.accept(number)
     site.plan()
-    site.tell()
-    site.look()
+    site.publish()
+    site.list_versions()
     site.delete(len(site.wanted))
-    site.drop()
+    site.evict()
     site.replay()
-    assert site.indexed <= site.objects, "what has expired came back"
+    assert site.indexed <= site.objects, "expired footage was indexed again"
     assert all(is_covered(span, site.expired) for span in site.objects - site.indexed)
     for start_us, end_us in site.objects:
         assert end_us > site.edge() or not is_deletable(
@@ -235,8 +235,8 @@ def test_held_and_younger_footage_is_never_taken_and_expired_never_comes_back(
     assert not site.deleted & site.indexed
 
 
-def _undropped(site: Site) -> set[Interval]:
-    """Deleted and still indexed, until the next drop: what a kill in between leaves."""
+def _unevicted(site: Site) -> set[Interval]:
+    """Deleted and still indexed until the next eviction, as after a kill in between."""
     return {span for span in site.indexed if span not in site.objects and is_covered(span, site.expired)}
 
 
@@ -244,8 +244,8 @@ def _undropped(site: Site) -> set[Interval]:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """What a camera has, and for how long it wants it."""
+class StoredCamera:
+    """A camera's stored hours, holds and `retention_days`."""
 
     days: int | None
     bytes_by_hour: Mapping[int, int]
@@ -256,27 +256,27 @@ class Shelf:
         return StoredHours(self.bytes_by_hour, self.held)
 
 
-def free_for(
-    budget: int, some: dict[str, Shelf], now_us: int, known: dict[str, int] | None = None, lock_us: int = 0
+def run_plan(
+    budget: int, some: dict[str, StoredCamera], now_us: int, known: dict[str, int] | None = None, lock_us: int = 0
 ) -> tuple[BudgetPlan, list[str]]:
-    """What is let go of, and whose hours were read for it, in order."""
+    """The plan, and the cameras whose hours were read for it, in order."""
     excess = sum(sum(stock.bytes_by_hour.values()) for stock in some.values()) - budget
     oldest = {one: CameraAge(stock.days, (known or {}).get(one, 0)) for one, stock in some.items()}
-    asking = plan_budget(excess, oldest, now_us, lock_us)
-    asked: list[str] = []
+    planner = plan_budget(excess, oldest, now_us, lock_us)
+    cameras_read: list[str] = []
     try:
-        wanted = next(asking)
+        wanted = next(planner)
         while True:
-            asked += [wanted] if wanted else []
-            wanted = asking.send(some[wanted].stock if wanted else None)
+            cameras_read += [wanted] if wanted else []
+            wanted = planner.send(some[wanted].stock if wanted else None)
     except StopIteration as end:
-        return end.value, asked
+        return end.value, cameras_read
 
 
 stocks = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
     st.builds(
-        Shelf,
+        StoredCamera,
         st.one_of(st.none(), st.integers(1, 60)),
         st.dictionaries(st.integers(0, 99 * 24).map(lambda n: n * HOUR_US), st.integers(1, 1000), max_size=40),
         st.lists(st.tuples(st.integers(0, 2400), st.integers(1, 50)), max_size=3).map(
@@ -286,24 +286,24 @@ stocks = st.dictionaries(
 )
 
 
-def _left(stocks_: dict[str, Shelf], freed: BudgetPlan) -> dict[str, dict[int, int]]:
-    """Hours that stay, by camera."""
+def _left(stocks_: dict[str, StoredCamera], result: BudgetPlan) -> dict[str, dict[int, int]]:
+    """Hours that the plan keeps, by camera."""
     return {
         camera_id: {
             hour_us: size
             for hour_us, size in stock.bytes_by_hour.items()
-            if hour_us >= freed.edges.get(camera_id, 0) or intersects(stock.held, hour_us, hour_us + HOUR_US)
+            if hour_us >= result.edges.get(camera_id, 0) or intersects(stock.held, hour_us, hour_us + HOUR_US)
         }
         for camera_id, stock in stocks_.items()
     }
 
 
 @given(stocks, st.integers(0, 20_000))
-def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(some: dict[str, Shelf], budget: int) -> None:
-    freed, _ = free_for(budget, some, NOW_US)
-    left = _left(some, freed)
-    assert sum(sum(hours.values()) for hours in left.values()) <= budget + freed.over_bytes
-    if freed.over_bytes:
+def test_the_plan_reaches_the_budget_or_gives_the_bytes_over_it(some: dict[str, StoredCamera], budget: int) -> None:
+    result, _ = run_plan(budget, some, NOW_US)
+    left = _left(some, result)
+    assert sum(sum(hours.values()) for hours in left.values()) <= budget + result.over_bytes
+    if result.over_bytes:
         for camera_id, hours in left.items():
             for hour_us in hours:
                 is_young = hour_us + HOUR_US > NOW_US - MIN_AGE_US
@@ -311,18 +311,18 @@ def test_freeing_reaches_the_budget_or_says_by_how_much_it_does_not(some: dict[s
 
 
 @pytest.mark.hostile
-def test_a_budget_leaves_what_is_locked_and_says_by_how_much_it_is_over() -> None:
+def test_the_plan_leaves_locked_hours_and_gives_the_bytes_over_the_budget() -> None:
     hours = {NOW_US // HOUR_US * HOUR_US - n * HOUR_US: 10 for n in range(100)}
-    freed, _ = free_for(0, {"a": Shelf(30, hours, [])}, NOW_US, lock_us=LOCK_US)
-    left = [hour_us for hour_us in hours if hour_us >= freed.edges["a"]]
-    assert min(left) == freed.edges["a"] <= NOW_US - LOCK_US < freed.edges["a"] + 2 * HOUR_US
-    assert freed.over_bytes == 10 * len(left)
+    result, _ = run_plan(0, {"a": StoredCamera(30, hours, [])}, NOW_US, lock_us=LOCK_US)
+    left = [hour_us for hour_us in hours if hour_us >= result.edges["a"]]
+    assert min(left) == result.edges["a"] <= NOW_US - LOCK_US < result.edges["a"] + 2 * HOUR_US
+    assert result.over_bytes == 10 * len(left)
 
 
 @given(stocks, st.integers(0, 20_000))
-def test_freeing_is_fair_and_takes_no_more_than_it_needs(some: dict[str, Shelf], budget: int) -> None:
-    freed, _ = free_for(budget, some, NOW_US)
-    left = _left(some, freed)
+def test_the_plan_is_fair_and_frees_no_more_than_needed(some: dict[str, StoredCamera], budget: int) -> None:
+    result, _ = run_plan(budget, some, NOW_US)
+    left = _left(some, result)
     taken = [
         ((NOW_US - hour_us) / (stock.days or 30), stock.bytes_by_hour[hour_us])
         for camera_id, stock in some.items()
@@ -336,48 +336,48 @@ def test_freeing_is_fair_and_takes_no_more_than_it_needs(some: dict[str, Shelf],
         if not intersects(some[camera_id].held, hour_us, hour_us + HOUR_US) and hour_us + HOUR_US <= NOW_US - MIN_AGE_US
     ]
     if taken and kept:
-        assert min(taken)[0] >= max(kept), "somebody kept older footage, for its days, than another lost"
+        assert min(taken)[0] >= max(kept), "a camera keeps relatively older footage than another loses"
     if taken:
         total = sum(sum(hours.values()) for hours in left.values())
-        assert total + min(taken)[1] > budget, "more was taken than was needed"
+        assert total + min(taken)[1] > budget, "more was result than needed"
 
 
-def test_the_last_day_is_never_let_go() -> None:
+def test_the_last_day_never_expires() -> None:
     hours = {NOW_US // HOUR_US * HOUR_US - n * HOUR_US: 10 for n in range(30)}
-    freed, _ = free_for(1, {"a": Shelf(30, hours)}, NOW_US)
-    assert freed.edges["a"] <= NOW_US - DAY_US
-    assert freed.over_bytes > 0
+    result, _ = run_plan(1, {"a": StoredCamera(30, hours)}, NOW_US)
+    assert result.edges["a"] <= NOW_US - DAY_US
+    assert result.over_bytes > 0
 
 
 @given(stocks, st.integers(0, 20_000))
-def test_what_is_known_from_the_last_time_changes_nothing(some: dict[str, Shelf], budget: int) -> None:
-    freed, asked = free_for(budget, some, NOW_US)
-    again, asked_again = free_for(budget, some, NOW_US, dict(freed.oldest_hours))
-    assert (again.edges, again.over_bytes) == (freed.edges, freed.over_bytes)
-    assert len(asked_again) <= len(asked)
+def test_known_oldest_hours_do_not_change_the_plan(some: dict[str, StoredCamera], budget: int) -> None:
+    result, cameras_read = run_plan(budget, some, NOW_US)
+    again, read_again = run_plan(budget, some, NOW_US, dict(result.oldest_hours))
+    assert (again.edges, again.over_bytes) == (result.edges, result.over_bytes)
+    assert len(read_again) <= len(cameras_read)
 
 
 @pytest.mark.correctness
-def test_a_camera_whose_turn_does_not_come_is_not_read() -> None:
+def test_a_camera_that_is_not_due_is_not_read() -> None:
     now_hour_us = NOW_US // HOUR_US * HOUR_US
     hours = {now_hour_us - n * HOUR_US: 10 for n in range(720)}
-    some = {f"cam-{n:04}": Shelf(30, hours) for n in range(1000)}
-    freed, asked = free_for(720 * 1000 * 10, some, NOW_US)
-    assert (freed.edges, asked) == ({}, [])
+    some = {f"cam-{n:04}": StoredCamera(30, hours) for n in range(1000)}
+    result, cameras_read = run_plan(720 * 1000 * 10, some, NOW_US)
+    assert (result.edges, cameras_read) == ({}, [])
     known = dict.fromkeys(some, now_hour_us - 719 * HOUR_US)
-    freed, asked = free_for(720 * 1000 * 10 - 55, some, NOW_US, known)
-    assert len(freed.edges) == 6
-    assert len(asked) <= 12, "a round of the budget reads the whole district"
+    result, cameras_read = run_plan(720 * 1000 * 10 - 55, some, NOW_US, known)
+    assert len(result.edges) == 6
+    assert len(cameras_read) <= 12, "the plan reads all cameras"
 
 
-def test_more_hours_of_a_camera_than_are_kept_in_memory_go_too() -> None:
+def test_more_hours_of_a_camera_than_are_buffered_can_expire() -> None:
     hours = {NOW_US // HOUR_US * HOUR_US - n * HOUR_US: 1 for n in range(400)}
-    freed, asked = free_for(100, {"a": Shelf(30, hours)}, NOW_US)
-    assert freed.edges["a"] == NOW_US // HOUR_US * HOUR_US - 99 * HOUR_US
-    assert len(asked) < 10
+    result, cameras_read = run_plan(100, {"a": StoredCamera(30, hours)}, NOW_US)
+    assert result.edges["a"] == NOW_US // HOUR_US * HOUR_US - 99 * HOUR_US
+    assert len(cameras_read) < 10
 
 
-# ---- what the index forgets
+# ---- eviction of events
 
 
 def expired_event(from_us: int, to_us: int, at_us: int) -> FootageExpired:
@@ -391,7 +391,7 @@ def connected(at_us: int, epoch: int = 0) -> Connected:
     )  # fmt: skip
 
 
-def test_the_last_event_in_force_before_the_edge_is_kept_and_what_is_older_goes() -> None:
+def test_the_last_effective_event_before_the_edge_is_kept_and_older_ones_are_evicted() -> None:
     edge_us = 10 * DAY_US
     events = [lost(edge_us - 5 * DAY_US), connected(edge_us - 4 * DAY_US, 1), lost(edge_us + S)]
     members = [(str(n).encode(), LoggedEvent(event)) for n, event in enumerate(events)]
@@ -399,7 +399,7 @@ def test_the_last_event_in_force_before_the_edge_is_kept_and_what_is_older_goes(
 
 
 @pytest.mark.correctness
-def test_what_is_kept_of_before_the_edge_is_what_is_in_force_and_not_a_word_that_counts_for_nothing() -> None:
+def test_the_event_kept_from_before_the_edge_is_an_effective_one() -> None:
     edge_us = 10 * DAY_US
     ours = connected(edge_us - HOUR_US, 1)
     events = [connected(edge_us - 2 * HOUR_US, 0), ours, lost(edge_us - HOUR_US + 20 * S)]
@@ -407,7 +407,7 @@ def test_what_is_kept_of_before_the_edge_is_what_is_in_force_and_not_a_word_that
     assert obsolete_events(members, edge_us) == [b"0", b"2"]
 
 
-def test_trimming_changes_no_state_from_the_edge_on() -> None:
+def test_eviction_of_events_changes_no_state_from_the_edge_on() -> None:
     edge_us = 10 * DAY_US
     events: list[Connected | Lost | FootageExpired | Profile] = [
         connected(edge_us - 40 * 60 * S), lost(edge_us - 30 * 60 * S), connected(edge_us - 20 * 60 * S, 1),
@@ -416,29 +416,29 @@ def test_trimming_changes_no_state_from_the_edge_on() -> None:
     members = [(repr(event).encode(), LoggedEvent(event)) for event in events]
     gone = set(obsolete_events(members, edge_us))
     assert len(gone) == 3
-    kept = [told for member, told in members if member not in gone]
+    kept = [logged for member, logged in members if member not in gone]
 
-    def states(told: Sequence[LoggedEvent]) -> object:
+    def states(logged: Sequence[LoggedEvent]) -> object:
         now_us = edge_us + DAY_US
-        known = LedgerInputs(revisions=[], segments=array_from_entries([]), events=told, log_us=now_us)
+        known = LedgerInputs(revisions=[], segments=array_from_entries([]), events=logged, log_us=now_us)
         return ledger((edge_us, edge_us + HOUR_US), known, now_us=now_us)
 
-    assert states(kept) == states([told for _, told in members])
+    assert states(kept) == states([logged for _, logged in members])
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), max_size=8))
-def test_what_has_expired_stays_expired_through_trimming(some: list[tuple[int, int]]) -> None:
+def test_expired_intervals_survive_the_eviction_of_events(some: list[tuple[int, int]]) -> None:
     ranges = [(a, a + b) for a, b in some]
-    needless = redundant_ranges(ranges)
-    assert merge(set(ranges) - set(needless)) == merge(ranges)
+    redundant = redundant_ranges(ranges)
+    assert merge(set(ranges) - set(redundant)) == merge(ranges)
     members = [(b"%d" % n, LoggedEvent(expired_event(*one, at_us=n))) for n, one in enumerate(ranges)]
     gone = set(obsolete_events(members, 1 << 50))
-    left = [told.event for member, told in members if member not in gone]
+    left = [logged.event for member, logged in members if member not in gone]
     assert merge((e.from_us, e.to_us) for e in left if isinstance(e, FootageExpired)) == merge(ranges)
 
 
 @pytest.mark.parametrize("rounds", [1, 5])
-def test_each_round_speaks_for_everything_so_that_trimming_can_forget_the_older_ones(rounds: int) -> None:
+def test_each_rounds_expired_event_covers_the_earlier_ones_which_are_evicted(rounds: int) -> None:
     members = [
         (
             b"%d" % n,

@@ -1,4 +1,4 @@
-"""A listing of versions, taken apart."""
+"""Grouping a listing of versions by key."""
 
 import pytest
 
@@ -12,21 +12,21 @@ def version(key: str, name: str = "1", *, is_marker: bool = False, is_latest: bo
     return ObjectVersion(key, name, 0 if is_marker else 7, is_delete_marker=is_marker, is_latest=is_latest)
 
 
-def test_what_is_found_by_its_key_is_the_newest_version_unless_that_is_a_marker() -> None:
+def test_the_current_object_of_a_key_is_its_latest_version_unless_that_is_a_delete_marker() -> None:
     day = DayListing()
     day.feed([version("b"), version("a", "2"), version("a", "1", is_latest=False)])
     day.feed([version("c", "1", is_latest=False), version("c", "2", is_marker=True)])
     assert day.objects() == [("a", 7), ("b", 7)]
 
 
-def test_a_key_of_more_than_one_version_or_with_a_marker_is_odd_across_pages_too() -> None:
+def test_a_key_with_several_versions_or_a_delete_marker_is_an_anomaly_across_pages() -> None:
     day = DayListing()
     day.feed([version("a", "2"), version("fine")])
     day.feed([version("a", "1", is_latest=False), version("gone", "2", is_marker=True)])
     assert day.anomalies() == [("a", 2, 0), ("gone", 0, 1)]
 
 
-def test_a_store_that_calls_none_the_latest_lists_the_newest_first() -> None:
+def test_without_a_latest_flag_the_first_listed_version_is_current() -> None:
     day = DayListing()
     day.feed([version("a", "2", is_marker=True, is_latest=False), version("a", "1", is_latest=False)])
     assert day.objects() == []

@@ -1,4 +1,4 @@
-"""How far the truth has got, looked up while recorders go on announcing."""
+"""Updates of the watermarks while recorders announce segments."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,19 +25,19 @@ OLD_US, NEW_US = 1_000, 2_000
 
 @dataclass
 class World:
-    """One partition of each topic, and an index. `meanwhile` happens between any two questions, once."""
+    """One partition of each topic, and an index. `meanwhile` is called once, after the first read."""
 
     log_us: int = OLD_US
     tails: dict[Partition, int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3, RETENTION: 2})
     applied: dict["TopicPartition", int] = field(default_factory=lambda: {SEGMENTS: 5, STREAMS: 3, RETENTION: 2})
     written: dict[int, int] = field(default_factory=dict[int, int])
-    torn: set[Partition] = field(default_factory=set[Partition])
+    truncated: set[Partition] = field(default_factory=set[Partition])
     meanwhile: Callable[["World"], None] | None = None
 
-    def _asked(self) -> None:
-        happening, self.meanwhile = self.meanwhile, None
-        if happening is not None:
-            happening(self)
+    def _after_read(self) -> None:
+        callback, self.meanwhile = self.meanwhile, None
+        if callback is not None:
+            callback(self)
 
     async def partitions(self, topic: str) -> list[Partition]:
         return [Partition(topic, 0)]
@@ -47,12 +47,12 @@ class World:
         found: dict[Partition, Committed | None] = {
             partition: Committed(0, f'{{"log_us": {self.log_us}}}') for partition in asked
         }
-        self._asked()
+        self._after_read()
         return found
 
     async def end_offsets(self, asked: Iterable[Partition]) -> dict[Partition, int]:
         found = {partition: self.tails[partition] for partition in asked}
-        self._asked()
+        self._after_read()
         return found
 
     async def read_marks(self) -> dict["TopicPartition", tuple[Mark, ...]]:
@@ -60,7 +60,7 @@ class World:
 
     async def verified_partitions(self, lasts: Mapping[Partition, Mark | None]) -> set[Partition]:
         assert all(last is not None for last in lasts.values())
-        return set(lasts) - self.torn
+        return set(lasts) - self.truncated
 
     async def advance_watermarks(
         self,
@@ -72,55 +72,55 @@ class World:
         self.written |= decide(self.applied, self.written)
 
 
-def announces(world: World) -> None:
-    """A recorder announces a segment and commits that all is announced."""
+def announce(world: World) -> None:
+    """A recorder announce a segment and commits a later watermark."""
     world.tails[SEGMENTS] += 1
     world.log_us = NEW_US
 
 
-async def look(world: World) -> None:
-    doors = cast("Dependencies", SimpleNamespace(writer=world))
-    await watermark.update_watermarks(doors, cast("KafkaInspector", world), build="first", partitions=1)
+async def update(world: World) -> None:
+    deps = cast("Dependencies", SimpleNamespace(writer=world))
+    await watermark.update_watermarks(deps, cast("KafkaInspector", world), build="first", partitions=1)
 
 
-async def test_what_is_applied_is_vouched_for():
+async def test_the_watermark_is_written_once_everything_is_applied():
     world = World()
-    await look(world)
+    await update(world)
     assert world.written == {0: OLD_US}
 
 
-async def test_what_is_announced_during_a_look_is_not_vouched_for():
-    world = World(meanwhile=announces)
-    await look(world)
+async def test_announcements_during_an_update_hold_the_watermark_back():
+    world = World(meanwhile=announce)
+    await update(world)
     assert world.written.get(0, 0) <= OLD_US
-    await look(world)
+    await update(world)
     assert world.written.get(0, 0) <= OLD_US
     world.applied[SEGMENTS] += 1
-    await look(world)
+    await update(world)
     assert world.written == {0: NEW_US}
 
 
 @pytest.mark.correctness
-async def test_what_a_log_that_lost_its_tail_ends_with_vouches_for_nothing():
-    world = World(torn={SEGMENTS})
-    await look(world)
+async def test_the_end_of_a_log_that_lost_its_tail_holds_the_watermark_back():
+    world = World(truncated={SEGMENTS})
+    await update(world)
     assert world.written == {}
-    world.torn = set()
-    await look(world)
+    world.truncated = set()
+    await update(world)
     assert world.written == {0: OLD_US}
 
 
 @pytest.mark.hostile
-async def test_what_is_said_to_have_expired_during_a_look_is_waited_for():
+async def test_expired_events_during_an_update_hold_the_watermark_back():
     world = World(meanwhile=lambda w: w.tails.update({RETENTION: 3}))
-    await look(world)
+    await update(world)
     assert world.written == {}
     world.applied[RETENTION] = 3
-    await look(world)
+    await update(world)
     assert world.written == {0: OLD_US}
 
 
-async def test_an_index_for_another_number_of_partitions_is_told_nothing():
+async def test_an_index_built_for_another_number_of_partitions_is_not_updated():
     world = World()
     await watermark.update_watermarks(
         cast("Dependencies", SimpleNamespace(writer=world)),
@@ -131,8 +131,8 @@ async def test_an_index_for_another_number_of_partitions_is_told_nothing():
     assert world.written == {}
 
 
-class Counting(World):
-    """Four partitions of `fragments`, two of the others."""
+class CountingWorld(World):
+    """Four partitions of `fragments`, two of each other topic; records what is read."""
 
     def __init__(self) -> None:
         both = {Partition(topic, n): 5 for topic in (names.SEGMENTS, names.STREAMS, names.RETENTION) for n in (0, 1)}
@@ -155,12 +155,12 @@ class Counting(World):
 
 
 @pytest.mark.correctness
-async def test_each_replica_reads_the_commits_whose_announcements_it_indexes_and_together_they_read_all():
-    worlds = {n: Counting() for n in (0, 1)}
+async def test_each_replica_reads_the_commits_of_its_announcements_and_together_they_read_all():
+    worlds = {n: CountingWorld() for n in (0, 1)}
     for n, world in worlds.items():
-        doors = cast("Dependencies", SimpleNamespace(writer=world))
+        deps = cast("Dependencies", SimpleNamespace(writer=world))
         await watermark.update_watermarks(
-            doors, cast("KafkaInspector", world), build="first", partitions=4, owned=frozenset({n})
+            deps, cast("KafkaInspector", world), build="first", partitions=4, owned=frozenset({n})
         )
         assert Partition(names.SEGMENTS, 1 - n) not in world.asked
     assert {n: sorted(world.written) for n, world in worlds.items()} == {0: [0, 2], 1: [1, 3]}
@@ -169,9 +169,9 @@ async def test_each_replica_reads_the_commits_whose_announcements_it_indexes_and
 
 @pytest.mark.correctness
 async def test_a_replica_that_indexes_nothing_reads_nothing():
-    world = Counting()
-    doors = cast("Dependencies", SimpleNamespace(writer=world))
+    world = CountingWorld()
+    deps = cast("Dependencies", SimpleNamespace(writer=world))
     await watermark.update_watermarks(
-        doors, cast("KafkaInspector", world), build="first", partitions=4, owned=frozenset()
+        deps, cast("KafkaInspector", world), build="first", partitions=4, owned=frozenset()
     )
     assert (world.read, world.written) == ([], {})

@@ -11,7 +11,7 @@ IDLE_US = 15 * S
 
 
 class Log:
-    """Feeds an assembler as a partition does: one record a second, unless said otherwise."""
+    """Feeds an assembler as a partition does: one record a second by default."""
 
     def __init__(self, done: dict[str, int] | None = None, segment_max_bytes: int = 64 << 20) -> None:
         self.assembler = Assembler(done or {}, idle_us=IDLE_US, segment_max_bytes=segment_max_bytes)
@@ -37,21 +37,21 @@ def test_a_cut_closes_the_segment_before_it():
     assert seqs(log.feed(fragment("c", E, 2, starts=True))) == [("starts", [0, 1])]
 
 
-def test_an_end_closes_after_itself_without_waiting():
+def test_a_fragment_that_ends_its_segment_closes_it_immediately():
     log = Log()
     log.feed(fragment("c", E, 0, starts=True))
     assert seqs(log.feed(fragment("c", E, 1, ends="segment"))) == [("ends", [0, 1])]
     assert seqs(log.feed(fragment("c", E, 2, starts=True, ends="epoch"))) == [("ends", [2])]
 
 
-def test_a_hole_closes_and_what_follows_is_another_segment():
+def test_a_hole_closes_the_segment_and_the_next_fragment_opens_another():
     log = Log()
     log.feed(fragment("c", E, 0))
     assert seqs(log.feed(fragment("c", E, 2))) == [("hole", [0])]
     assert seqs(log.feed(fragment("c", E, 3, ends="segment"))) == [("ends", [2, 3])]
 
 
-def test_repeats_are_dropped_and_counted():
+def test_duplicate_fragments_are_dropped_and_counted():
     log = Log(done={E: 4})
     assert log.feed(fragment("c", E, 4)) == []
     log.feed(fragment("c", E, 5))
@@ -78,21 +78,21 @@ def test_a_segment_closes_when_it_is_full():
     assert log.assembler.open_bytes == 0
 
 
-def test_silence_in_log_time_closes_with_any_later_record():
+def test_a_segment_idle_in_log_time_is_closed_by_any_later_record():
     log = Log()
     log.feed(fragment("c", E, 0))
     assert log.feed(fragment("d", F, 0), after_us=IDLE_US) == []
     assert seqs(log.feed(fragment("d", F, 1), after_us=1)) == [("idle", [0])]
 
 
-def test_the_epoch_goes_on_after_idleness_as_another_segment():
+def test_an_epoch_continues_in_another_segment_after_an_idle_close():
     log = Log()
     log.feed(fragment("c", E, 0))
     assert seqs(log.feed(fragment("c", E, 1), after_us=IDLE_US + 1)) == [("idle", [0])]
     assert seqs(log.feed(fragment("c", E, 2, ends="segment"))) == [("ends", [1, 2])]
 
 
-def test_at_the_end_of_the_log_our_own_clock_tells_what_is_idle():
+def test_at_the_end_of_the_log_idleness_is_measured_by_the_monotonic_clock():
     log = Log()
     log.feed(fragment("c", E, 0), received_us=100 * S)
     log.feed(fragment("d", F, 0), received_us=101 * S)
@@ -101,7 +101,7 @@ def test_at_the_end_of_the_log_our_own_clock_tells_what_is_idle():
     assert log.assembler.open_bytes == len(fragment("d", F, 0).value)
 
 
-def test_another_init_is_objected_to_and_a_repeat_never_is():
+def test_a_different_init_is_a_conflict_and_a_duplicate_is_not():
     log = Log()
     other = fragment("c", E, 1, init=make_init("another"))
     assert log.assembler.conflict(other) is None
@@ -114,7 +114,7 @@ def test_another_init_is_objected_to_and_a_repeat_never_is():
 
 
 @pytest.mark.hostile
-def test_what_differs_from_the_fragment_that_was_taken_is_no_repeat():
+def test_a_different_fragment_with_a_used_seq_is_a_conflict():
     log = Log()
     log.feed(fragment("c", E, 4))
     log.feed(fragment("c", E, 5))
@@ -125,8 +125,8 @@ def test_what_differs_from_the_fragment_that_was_taken_is_no_repeat():
 
 
 @pytest.mark.hostile
-def test_footage_behind_a_seq_that_was_forged_far_ahead_is_objected_to():
-    """It would be dropped in silence as what had come before."""
+def test_fragments_after_a_forged_high_seq_are_conflicts():
+    """Without the check, genuine fragments would be dropped silently as duplicates."""
     log = Log()
     log.feed(fragment("c", E, 0))
     log.feed(fragment("c", E, 1_000_000, start_us=T0 + 2 * S))
@@ -135,7 +135,7 @@ def test_footage_behind_a_seq_that_was_forged_far_ahead_is_objected_to():
     assert log.assembler.conflict(fragment("c", E, 0)) is None
 
 
-def test_intervals_that_no_key_could_say_start_another_segment():
+def test_an_interval_that_no_key_can_express_starts_another_segment():
     log = Log()
     log.feed(fragment("c", E, 0))
     assert seqs(log.feed(fragment("c", E, 1, start_us=T0 - 1))) == [("time", [0])]
@@ -143,7 +143,7 @@ def test_intervals_that_no_key_could_say_start_another_segment():
     assert log.feed(fragment("c", E, 3, start_us=T0 + (1 << 32))) == []
 
 
-def test_memory_closes_the_largest():
+def test_a_full_memory_closes_the_largest_segment():
     log = Log()
     assert log.assembler.close_largest() == []
     log.feed(fragment("c", E, 0, size=10))
@@ -152,7 +152,7 @@ def test_memory_closes_the_largest():
     assert [segment.close_reason for segment in log.assembler.close_largest()] == ["memory"]
 
 
-def test_the_earliest_record_held_open_says_how_far_the_log_is_stored():
+def test_the_earliest_open_record_bounds_how_far_the_log_is_stored():
     log = Log()
     assert log.assembler.first_open_record() is None
     log.feed(fragment("c", E, 0, start_us=T0 - 3 * S))
@@ -166,7 +166,7 @@ def test_the_earliest_record_held_open_says_how_far_the_log_is_stored():
     assert (second.offset, second.watermark_us) == (1, T0 - 9 * S)
 
 
-def test_an_ended_epoch_leaves_the_map_and_its_late_repeats_are_still_known():
+def test_an_ended_epoch_is_no_longer_active_but_its_late_duplicates_are_recognised():
     log = Log(done={F: 7})
     log.feed(fragment("c", E, 0, ends="epoch"))
     assert set(log.assembler.active_epochs()) == {E, F}
@@ -176,7 +176,7 @@ def test_an_ended_epoch_leaves_the_map_and_its_late_repeats_are_still_known():
     assert log.assembler.duplicates == 1
 
 
-def test_epochs_that_nobody_ended_are_forgotten_in_time():
+def test_epochs_that_never_ended_are_discarded_after_their_ttl():
     log = Log(done={F: 7})
     log.feed(fragment("c", E, 0, ends="segment"))
     log.feed(fragment("d", epoch_id(3), 0), after_us=EPOCH_TTL_US)
@@ -185,8 +185,8 @@ def test_epochs_that_nobody_ended_are_forgotten_in_time():
     assert set(log.assembler.active_epochs()) == {epoch_id(3)}
 
 
-def test_idleness_goes_by_the_logs_time_and_not_by_the_cameras():
-    """An ingest whose clock is a minute behind, and one whose clock is a minute ahead."""
+def test_idleness_is_measured_in_log_time_not_in_camera_time():
+    """With ingest clocks a minute behind and a minute ahead."""
     for skew_us in (-60 * S, 60 * S):
         log = Log()
         for seq in range(3):
@@ -195,7 +195,7 @@ def test_idleness_goes_by_the_logs_time_and_not_by_the_cameras():
 
 
 def _cpu_s(log: Log, records: int) -> float:
-    """CPU time of that many records that say nothing."""
+    """CPU seconds for `records` records that close nothing."""
     began_s = time.process_time()
     for n in range(records):
         log.assembler.advance_time(log.append_us + n)
@@ -204,7 +204,7 @@ def _cpu_s(log: Log, records: int) -> float:
 
 
 def _flapping(epochs: int) -> Log:
-    """A partition that has seen so many epochs within the hour: one camera that reconnects every two seconds makes 1,800."""
+    """A partition with this many epochs within the hour: a camera that reconnects every 2 s makes 1,800."""
     log = Log()
     for n in range(epochs):
         log.feed(fragment("c", epoch_id(n), 0, ends="epoch"), after_us=1000)
@@ -212,12 +212,12 @@ def _flapping(epochs: int) -> Log:
 
 
 @pytest.mark.correctness
-def test_a_camera_that_flaps_does_not_slow_down_the_others_of_its_partition():
+def test_a_flapping_camera_does_not_slow_down_the_others_of_its_partition():
     few, many = _flapping(20), _flapping(2000)
     assert min(_cpu_s(many, 200) for _ in range(5)) < 8 * min(_cpu_s(few, 200) for _ in range(5))
 
 
-def test_an_epoch_with_a_segment_open_is_not_forgotten_and_those_behind_it_are():
+def test_stale_epochs_are_discarded_except_those_with_an_open_segment():
     log = Log()
     log.feed(fragment("c", E, 0))
     log.feed(fragment("d", F, 0, ends="epoch"))
@@ -230,7 +230,7 @@ def test_an_epoch_with_a_segment_open_is_not_forgotten_and_those_behind_it_are()
     ]
 
 
-def test_an_epoch_that_lasts_hides_none_of_those_that_are_over():
+def test_a_long_epoch_does_not_keep_stale_epochs_from_being_discarded():
     log = Log()
     for seq in range(100):
         log.feed(fragment("c", E, seq, starts=True), after_us=EPOCH_TTL_US // 50)

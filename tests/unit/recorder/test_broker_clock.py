@@ -5,11 +5,11 @@ from districam_recorder.core.broker_clock import BrokerClock
 S = 1_000_000
 
 
-def test_unknown_until_the_broker_has_said_a_time():
+def test_the_brokers_time_is_unknown_before_the_first_append_time():
     assert BrokerClock().broker_time_us(5) is None
 
 
-def test_the_latest_append_time_goes_on_with_the_monotonic_clock():
+def test_the_latest_append_time_advances_with_the_monotonic_clock():
     clock = BrokerClock()
     clock.feed(1_000, received_us=10, broker_id=1)
     clock.feed(900, received_us=20, broker_id=1)
@@ -18,7 +18,7 @@ def test_the_latest_append_time_goes_on_with_the_monotonic_clock():
     assert clock.broker_time_us(40) == 1_015
 
 
-def test_an_instant_before_the_receipt_is_not_carried_back():
+def test_an_instant_before_the_receipt_does_not_go_back():
     clock = BrokerClock()
     clock.feed(1_000, received_us=10, broker_id=1)
     assert clock.broker_time_us(5) == 1_000
@@ -26,8 +26,8 @@ def test_an_instant_before_the_receipt_is_not_carried_back():
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("off_s", [-3600, -1.5, 1.5, 3600])
-def test_one_broker_of_three_whose_clock_is_off_moves_nothing(off_s: float):
-    """Ahead, it would declare final what is on its way to the two others; behind, keep all of it pending."""
+def test_one_broker_of_three_with_a_wrong_clock_has_no_effect(off_s: float):
+    """Ahead, it would declare final what is in flight to the others; behind, it would keep everything pending."""
     clock = BrokerClock()
     for broker, its_off_s in ((1, 0), (2, 0), (3, off_s)):
         clock.feed(10_000 * S + round(its_off_s * S), 0, broker)
@@ -35,7 +35,7 @@ def test_one_broker_of_three_whose_clock_is_off_moves_nothing(off_s: float):
 
 
 @pytest.mark.correctness
-def test_of_two_brokers_the_one_behind_counts():
+def test_of_two_brokers_the_earlier_clock_counts():
     clock = BrokerClock()
     clock.feed(10_000 * S, 0, 1)
     clock.feed(13_600 * S, 0, 2)

@@ -22,7 +22,7 @@ MARKS = st.builds(Mark, st.integers(0, 2**62), st.integers(0, 2**62), st.integer
 
 
 @given(st.integers(0, 2**62), SEQS, st.none() | st.integers(0, 2**62), st.lists(MARKS, max_size=6).map(tuple))
-def test_what_is_read_back_skips_nothing_that_was_not_announced(
+def test_a_decoded_checkpoint_skips_only_announced_fragments(
     log_us: int, seqs: dict[str, int], since_us: int | None, read: tuple[Mark, ...]
 ):
     text = encode_checkpoint(Checkpoint(log_us, seqs, since_us, read))
@@ -33,19 +33,19 @@ def test_what_is_read_back_skips_nothing_that_was_not_announced(
     assert len(back.seqs) >= min(len(seqs), 110)
 
 
-def test_as_many_epochs_as_ten_thousand_cameras_have_in_a_partition_are_kept():
+def test_the_epochs_of_a_partition_of_ten_thousand_cameras_fit():
     seqs = {epoch_id(n): n for n in range(120)}
     read = tuple(Mark(10**9 - n, 1_790_000_000_000_000, f"{epoch_id(n)}/{n}") for n in range(6))
     text = encode_checkpoint(Checkpoint(1_790_000_000_000_000, seqs, 1_790_000_000_000_000, read))
     assert decode_checkpoint(text).seqs == seqs
 
 
-def test_a_commit_of_a_recorder_that_kept_no_marks_is_read():
+def test_a_checkpoint_without_marks_is_decoded():
     text = json.dumps({"log_us": 7, "seq": {epoch_id(1): 3}})
     assert decode_checkpoint(text) == Checkpoint(7, {epoch_id(1): 3}, None, ())
 
 
-def test_it_is_the_contracts_json():
+def test_the_checkpoint_is_the_contracts_json():
     text = encode_checkpoint(Checkpoint(17, {epoch_id(1): 4}))
     assert json.loads(text) == {"log_us": 17, "seq": {epoch_id(1): 4}}
     text = encode_checkpoint(Checkpoint(17, {}, 18, (Mark(7, 16, "a/3"), Mark(5, 9, ""))))
@@ -62,7 +62,7 @@ def test_many_epochs_are_packed():
     assert packed[20:40] == UUID(epoch_id(1)).bytes + (1).to_bytes(4, "big")
 
 
-def test_the_latest_epochs_are_kept_when_it_is_too_long():
+def test_the_latest_epochs_are_kept_if_the_checkpoint_is_too_long():
     seqs = {epoch_id(n): n for n in range(200)}
     kept = decode_checkpoint(encode_checkpoint(Checkpoint(1, seqs))).seqs
     assert list(kept) == list(seqs)[-len(kept) :]
@@ -81,5 +81,5 @@ def test_the_latest_epochs_are_kept_when_it_is_too_long():
         ('{"seqs": "?", "read": [[1], ["a", 2, "b"], [-1, 2, "c"], [1, 2, 3], 4]}', {}),
     ],
 )
-def test_garbage_counts_as_lost(metadata: str, seqs: dict[str, int]):
+def test_an_invalid_checkpoint_decodes_to_the_defaults(metadata: str, seqs: dict[str, int]):
     assert decode_checkpoint(metadata) == Checkpoint(0, seqs)

@@ -1,4 +1,4 @@
-"""The loop against a group that is stood in for by hand, with both of this host's clocks in the test's hand."""
+"""The consumer loop with a fake group member and fake clocks."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -39,8 +39,8 @@ STABLE_S = 60
 
 
 @dataclass
-class HandClock:
-    """This host's clocks; the wall's is an hour ahead of the broker's."""
+class FakeClock:
+    """This host's clocks; the wall clock is an hour ahead of the broker's."""
 
     at_us: int = 1000 * S
     wall_us: int = T0 + HOUR_US
@@ -58,16 +58,16 @@ class HandClock:
 
 @dataclass
 class World:
-    """A partition's log, the group's commits and a store: all that `Consumption` asks of its neighbours."""
+    """A partition's log, the group's commits and a store: a fake of everything that `Consumer` calls."""
 
-    clock: HandClock = field(default_factory=HandClock)
+    clock: FakeClock = field(default_factory=FakeClock)
     log: list[Record] = field(default_factory=list[Record])
     commits: dict[Partition, Committed] = field(default_factory=dict[Partition, Committed])
     executed: list[Effect] = field(default_factory=list[Effect])
     position: int = 0
     after: Mark | None = None
     beginning: int = 0
-    away: bool = False  # the leader of the partition; the group's coordinator answers
+    away: bool = False  # the partition's leader does not answer; the group's coordinator does
     trouble: Exception | None = None
 
     def append(self, one: Fragment, append_us: int) -> None:
@@ -137,7 +137,7 @@ class World:
         await turn.wait()
         self.executed.append(effect)
 
-    # what is asked of it
+    # for assertions
 
     @property
     def log_us(self) -> int:
@@ -145,7 +145,7 @@ class World:
 
 
 class _Member:
-    """The world as a member of the group; its log's position is a field there, and a method here."""
+    """The world as a group member: `position` is a field there, and a method here."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -161,102 +161,102 @@ class _Member:
 async def consuming(world: World, contact_s: float = STABLE_S) -> AsyncGenerator[Consumer]:
     settings = Settings(recorder=RecorderSettings(contact_s=contact_s))
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        consumption = Consumer(
+        consumer = Consumer(
             cast("GroupConsumer", _Member(world)),
             cast("EffectExecutor", world),
             tasks,
             settings,
             Runtime("recorder", clock=world.clock),
         )
-        await consumption.on_assigned(frozenset({P}))
-        yield consumption
-        await consumption.on_revoked(frozenset({P}))
+        await consumer.on_assigned(frozenset({P}))
+        yield consumer
+        await consumer.on_revoked(frozenset({P}))
 
 
-async def turn(consumption: Consumer, world: World, us: int = 5 * S) -> None:
-    """Time goes on; the loop reads, and does a round of commits."""
+async def turn(consumer: Consumer, world: World, us: int = 5 * S) -> None:
+    """Advances the clocks, polls once and runs a round of commits."""
     world.clock.advance(us)
-    await consumption._run_once()  # pyright: ignore[reportPrivateUsage]  # a step of `run`, which never ends
-    await consumption._commit_round()  # pyright: ignore[reportPrivateUsage]
+    await consumer._run_once()  # pyright: ignore[reportPrivateUsage]  # a step of `run`, which never ends
+    await consumer._commit_round()  # pyright: ignore[reportPrivateUsage]
     await asyncio.sleep(0.01)
 
 
-async def test_a_wall_clock_that_steps_closes_nothing():
+async def test_a_step_of_the_wall_clock_closes_no_segment():
     world = World()
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         world.append(fragment("c", E, 0), T0)
-        await turn(consumption, world)
+        await turn(consumer, world)
         for step_us in (HOUR_US, -2 * HOUR_US):
             world.clock.wall_us += step_us
-            await turn(consumption, world, us=S)
+            await turn(consumer, world, us=S)
             assert world.executed == []
         for _ in range(3):
-            await turn(consumption, world)
+            await turn(consumer, world)
         assert len(world.executed) == 1
-        await turn(consumption, world)
+        await turn(consumer, world)
     assert world.commits[P].offset == 1
 
 
 @pytest.mark.correctness
-async def test_records_that_were_given_to_nobody_are_read_before_what_came_behind_them():
+async def test_records_skipped_by_a_poll_are_read_before_later_ones():
     world = World()
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         for seq in range(4):
             world.append(fragment("c", E, seq, ends="epoch" if seq == 3 else None), T0 + seq * S)
-        world.position = 2  # the first two were taken out of an answer, and lost with an error
+        world.position = 2  # the first two were fetched and then lost in an error
         for _ in range(3):
-            await turn(consumption, world)
+            await turn(consumer, world)
         stored = [effect for effect in world.executed if isinstance(effect, Segment)]
         assert [one.info.seq for segment in stored for one in segment.fragments] == [0, 1, 2, 3]
     assert world.commits[P].offset == 4
 
 
 @pytest.mark.correctness
-async def test_a_client_that_has_ended_inside_ends_the_membership_and_not_the_recorder():
+async def test_a_failed_kafka_client_ends_the_membership_and_not_the_recorder():
     world = World(trouble=MembershipLost("ended"))
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         with pytest.raises(MembershipLost):
-            await consumption.run()
+            await consumer.run()
 
 
-async def test_how_far_the_log_is_stored_goes_by_the_brokers_clock():
+async def test_the_watermark_is_in_the_brokers_time():
     world = World()
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         world.append(fragment("c", E, 0, ends="epoch"), T0)
         for _ in range(STABLE_S // 5 + 3):
-            await turn(consumption, world)
+            await turn(consumer, world)
         assert world.executed
         seen_us = world.clock.at_us - (1000 * S + 5 * S)
         assert world.log_us == T0 + seen_us
 
 
-async def test_how_far_the_log_is_stored_waits_for_a_minute_of_contact():
+async def test_the_watermark_waits_for_contact_s_of_unbroken_contact():
     world = World(commits={P: Committed(0, '{"log_us": 17, "seq": {}}')})
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         world.append(fragment("c", E, 0, ends="epoch"), T0)
-        await turn(consumption, world)
+        await turn(consumer, world)
         began_us = world.clock.at_us
         while world.clock.at_us - began_us < (STABLE_S - 5) * S:
-            await turn(consumption, world)
+            await turn(consumer, world)
             assert world.log_us == 17
         assert world.commits[P].offset == 1
-        await turn(consumption, world)
+        await turn(consumer, world)
         assert world.log_us >= T0
 
 
-async def test_what_was_taken_away_is_never_committed():
+async def test_a_revoked_partition_is_never_committed():
     world = World()
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         world.append(fragment("c", E, 0, ends="epoch"), T0)
-        await turn(consumption, world)
-        await turn(consumption, world)
+        await turn(consumer, world)
+        await turn(consumer, world)
         assert world.commits.pop(P).offset == 1
-        await consumption.on_revoked(frozenset({P}))
-        await turn(consumption, world)
+        await consumer.on_revoked(frozenset({P}))
+        await turn(consumer, world)
     assert world.commits == {}
 
 
-# ---- a log that is not the one that was read
+# ---- truncated logs
 
 NEW = epoch_id(2)
 
@@ -266,23 +266,25 @@ def stored(world: World, epoch: str) -> list[int]:
     return [one.info.seq for s in segments for one in s.fragments if one.info.epoch == epoch]
 
 
-def falls(world: World) -> list[tuple[int, int]]:
-    return [(fall.from_us, fall.to_us) for fall in world.executed if isinstance(fall, Truncation)]
+def truncations(world: World) -> list[tuple[int, int]]:
+    return [
+        (truncation.from_us, truncation.to_us) for truncation in world.executed if isinstance(truncation, Truncation)
+    ]
 
 
-async def ten_are_stored(world: World) -> None:
-    """A recorder stores ten fragments, and leaves."""
-    async with consuming(world, contact_s=0) as consumption:
+async def store_ten(world: World) -> None:
+    """A recorder stores ten fragments and stops."""
+    async with consuming(world, contact_s=0) as consumer:
         for seq in range(10):
             world.append(fragment("c", E, seq, starts=seq % 5 == 0), T0 + 2 * S * seq + 2 * S)
-            await turn(consumption, world, us=2 * S)
+            await turn(consumer, world, us=2 * S)
         for _ in range(6):  # until the last segment is idle
-            await turn(consumption, world)
+            await turn(consumer, world)
     assert stored(world, E) == list(range(10))
     assert world.commits[P].offset == 10
 
 
-def the_log_loses_its_tail_and_grows_again(world: World, keep: int, new: int) -> None:
+def truncate_tail_and_append(world: World, keep: int, new: int) -> None:
     del world.log[keep:]
     for seq in range(new):
         ends = "epoch" if seq == new - 1 else None
@@ -292,101 +294,101 @@ def the_log_loses_its_tail_and_grows_again(world: World, keep: int, new: int) ->
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("new", [1, 5, 8])
-async def test_offsets_that_are_used_twice_are_read_twice(new: int):
+async def test_offsets_reused_after_a_tail_truncation_are_read_again(new: int):
     world = World()
-    await ten_are_stored(world)
-    the_log_loses_its_tail_and_grows_again(world, keep=5, new=new)
-    async with consuming(world, contact_s=0) as consumption:
+    await store_ten(world)
+    truncate_tail_and_append(world, keep=5, new=new)
+    async with consuming(world, contact_s=0) as consumer:
         for _ in range(4):
-            await turn(consumption, world)
+            await turn(consumer, world)
     assert stored(world, NEW) == list(range(new))
     assert stored(world, E) == list(range(10)), "stored a second time"
     assert world.commits[P].offset == len(world.log)
-    # from before where all was stored (what was on its way then had begun) to the first new record
-    assert falls(world) == [(T0 + 50 * S - MAX_FRAGMENT_DELAY_US, T0 + 62 * S)]
+    # from the last time at which all was stored, less the delay of fragments in flight, to the first new record
+    assert truncations(world) == [(T0 + 50 * S - MAX_FRAGMENT_DELAY_US, T0 + 62 * S)]
 
 
 @pytest.mark.correctness
-async def test_what_was_read_of_a_log_that_then_lost_it_is_stored():
+async def test_records_lost_from_the_log_after_they_were_read_are_stored():
     world = World()
-    async with consuming(world, contact_s=0) as consumption:
+    async with consuming(world, contact_s=0) as consumer:
         for seq in range(6):
             world.append(fragment("c", E, seq, starts=seq == 0), T0 + 2 * S * seq + 2 * S)
-        await turn(consumption, world, us=S)
+        await turn(consumer, world, us=S)
         del world.log[3:]
         world.append(fragment("c", E, 6, ends="epoch"), T0 + 60 * S)
         for _ in range(3):
-            await turn(consumption, world, us=S)
+            await turn(consumer, world, us=S)
     assert stored(world, E) == list(range(7))
 
 
 @pytest.mark.correctness
-async def test_a_tear_is_told_although_the_recorder_that_noticed_it_dies():
+async def test_a_tail_truncation_is_reported_although_the_recorder_that_detected_it_dies():
     world = World()
-    await ten_are_stored(world)
-    the_log_loses_its_tail_and_grows_again(world, keep=5, new=8)
+    await store_ten(world)
+    truncate_tail_and_append(world, keep=5, new=8)
     news, world.log = world.log[5:], world.log[:5]
-    async with consuming(world, contact_s=0) as consumption:
-        for _ in range(2):  # reads what is left, and commits; nothing new to tell the tear's end by
-            await consumption._run_once()  # pyright: ignore[reportPrivateUsage]
-            await consumption._commit({}, [])  # pyright: ignore[reportPrivateUsage]
-    assert falls(world) == []
+    async with consuming(world, contact_s=0) as consumer:
+        for _ in range(2):  # reads the survivors and commits; no new record ends the truncation
+            await consumer._run_once()  # pyright: ignore[reportPrivateUsage]
+            await consumer._commit({}, [])  # pyright: ignore[reportPrivateUsage]
+    assert truncations(world) == []
     world.log += news
-    async with consuming(world, contact_s=0) as consumption:
+    async with consuming(world, contact_s=0) as consumer:
         for _ in range(4):
-            await turn(consumption, world)
+            await turn(consumer, world)
     assert stored(world, NEW) == list(range(8))
-    assert len(falls(world)) == 1
+    assert len(truncations(world)) == 1
 
 
 @pytest.mark.correctness
-async def test_a_log_that_begins_behind_its_start_has_fallen_though_nothing_was_ever_committed():
+async def test_a_log_that_begins_after_offset_zero_is_truncated_even_without_a_commit():
     world = World()
     for seq in range(3):
         world.append(fragment("c", E, seq, starts=seq == 0), T0 + 2 * S * seq)
     world.beginning = 2
-    async with consuming(world) as consumption:
-        await turn(consumption, world)
-    assert falls(world) == [(0, T0 + 4 * S)]
+    async with consuming(world) as consumer:
+        await turn(consumer, world)
+    assert truncations(world) == [(0, T0 + 4 * S)]
 
 
 @pytest.mark.correctness
-async def test_a_fall_begins_where_the_commit_of_a_recorders_first_minute_stood():
+async def test_a_head_truncation_begins_at_since_us_of_a_commit_within_contact_s():
     world = World()
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         for seq in range(3):
             world.append(fragment("c", E, seq, starts=True), T0 + 2 * S * seq + 2 * S)
-            await turn(consumption, world, us=2 * S)
+            await turn(consumer, world, us=2 * S)
     assert (world.commits[P].offset, world.log_us) == (1, 0)
     for seq in range(3, 9):
         world.append(fragment("c", E, seq, starts=True), T0 + 2 * S * seq + 2 * S)
     world.beginning, world.executed = 8, []
-    async with consuming(world) as consumption:
-        await turn(consumption, world)
-    assert falls(world) == [(T0 + 2 * S - MAX_FRAGMENT_DELAY_US, T0 + 18 * S)]
+    async with consuming(world) as consumer:
+        await turn(consumer, world)
+    assert truncations(world) == [(T0 + 2 * S - MAX_FRAGMENT_DELAY_US, T0 + 18 * S)]
 
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("away_s", [15, 120])
-async def test_how_far_the_log_is_stored_waits_for_the_partitions_leader_and_not_for_the_coordinator(
+async def test_the_watermark_waits_for_the_partitions_leader_and_not_for_the_coordinator(
     away_s: int,
 ):
     world = World()
-    async with consuming(world) as consumption:
+    async with consuming(world) as consumer:
         world.append(fragment("c", E, 0, ends="epoch"), T0)
         for _ in range(STABLE_S // 5 + 3):
-            await turn(consumption, world)
+            await turn(consumer, world)
         before_us = world.log_us
         assert before_us > T0
         world.away = True
         for _ in range(away_s // 5):
-            await turn(consumption, world)
+            await turn(consumer, world)
         world.away = False
-        await turn(consumption, world)
-        back_us, stood_us = world.clock.at_us, world.log_us
+        await turn(consumer, world)
+        back_us, frozen_us = world.clock.at_us, world.log_us
         while world.clock.at_us - back_us < (STABLE_S - 5) * S:
-            await turn(consumption, world)
-            assert world.log_us == stood_us
-        assert stood_us == before_us
-        await turn(consumption, world)
-        assert world.log_us > stood_us
+            await turn(consumer, world)
+            assert world.log_us == frozen_us
+        assert frozen_us == before_us
+        await turn(consumer, world)
+        assert world.log_us > frozen_us

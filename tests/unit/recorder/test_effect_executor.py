@@ -1,4 +1,4 @@
-"""put → announce, step by step: the store and the log are stood in for by hand, so that they can be held up."""
+"""PUT, then announce, with a fake store and log that can be delayed."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -32,7 +32,7 @@ S, LOCK_US = 1_000_000, 24 * 3_600_000_000
 
 @dataclass
 class World(MemoryBlobs):
-    """A bucket and a log, and what happened to them in order. `open` lets puts through; `errors` come before that."""
+    """A fake bucket and log that record their calls. PUTs raise `errors` first, then wait for `holds` of their key."""
 
     events: list[str] = field(default_factory=list[str])
     announced: list[SegmentStored] = field(default_factory=list[SegmentStored])
@@ -70,38 +70,38 @@ def segment(seq: int) -> Segment:
 
 
 class Clock(SystemClock):
-    """The footage is of now."""
+    """A wall clock just after the footage."""
 
     def now_us(self) -> int:
         return T0 + S
 
 
-class Line:
-    """Effects in the order of closing, as a partition's handler starts them."""
+class EffectQueue:
+    """Starts effects in the order of closing, as a partition's handler does."""
 
     def __init__(self, world: World, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
-        self._turn = asyncio.Event()
-        self._turn.set()
-        place = BucketTarget(site="here", bucket="bucket")
+        self._last_done = asyncio.Event()
+        self._last_done.set()
+        target = BucketTarget(site="here", bucket="bucket")
         publisher = cast("Publisher", world)
         runtime = Runtime("recorder", clock=Clock())
-        locking = LockPolicy(runtime, LOCK_US, has_lock=True)
-        self._store = EffectExecutor(world, publisher, runtime, place, locking, uploads=4)
+        lock_policy = LockPolicy(runtime, LOCK_US, has_lock=True)
+        self._executor = EffectExecutor(world, publisher, runtime, target, lock_policy, uploads=4)
 
     def execute(self, effect: Segment) -> asyncio.Task[None]:
-        turn, self._turn = self._turn, asyncio.Event()
-        return self._tasks.create_task(self._one(effect, turn, self._turn))
+        previous_done, self._last_done = self._last_done, asyncio.Event()
+        return self._tasks.create_task(self._one(effect, previous_done, self._last_done))
 
-    async def _one(self, effect: Segment, turn: asyncio.Event, done: asyncio.Event) -> None:
-        await self._store.execute(effect, 0, turn)
+    async def _one(self, effect: Segment, previous_done: asyncio.Event, done: asyncio.Event) -> None:
+        await self._executor.execute(effect, 0, previous_done)
         done.set()
 
 
 @asynccontextmanager
-async def line(world: World) -> AsyncGenerator[Line]:
+async def effect_queue(world: World) -> AsyncGenerator[EffectQueue]:
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        yield Line(world, tasks)
+        yield EffectQueue(world, tasks)
 
 
 async def until(world: World, count: int) -> None:
@@ -116,7 +116,7 @@ def key_of(one: Segment) -> str:
 async def test_a_segment_is_announced_once_its_object_is_stored():
     world, one = World(), segment(0)
     world.holds[key_of(one)] = asyncio.Event()
-    async with line(world) as effects:
+    async with effect_queue(world) as effects:
         effects.execute(one)
         await asyncio.sleep(0.1)
         assert world.events == []
@@ -124,10 +124,10 @@ async def test_a_segment_is_announced_once_its_object_is_stored():
     assert world.events == ["put 0", "announce 0"]
 
 
-async def test_an_upload_that_overtakes_another_waits_to_be_announced():
+async def test_an_upload_that_completes_early_is_announced_in_order():
     world, slow = World(), segment(0)
     world.holds[key_of(slow)] = asyncio.Event()
-    async with line(world) as effects:
+    async with effect_queue(world) as effects:
         effects.execute(slow)
         effects.execute(segment(1))
         await until(world, 1)
@@ -137,32 +137,32 @@ async def test_an_upload_that_overtakes_another_waits_to_be_announced():
     assert world.events == ["put 1", "put 0", "announce 0", "announce 1"]
 
 
-async def test_a_store_that_is_away_is_waited_for_and_nothing_is_announced_meanwhile():
+async def test_puts_are_retried_while_the_store_is_away_and_nothing_is_announced_meanwhile():
     world = World(errors=[Retriable("no answer"), Retriable("503")])
-    async with line(world) as effects:
+    async with effect_queue(world) as effects:
         effects.execute(segment(0))
     assert world.events == ["put 0", "announce 0"]
 
 
-async def test_what_was_stored_before_is_announced_as_the_object_says():
+async def test_an_object_that_exists_is_announced_by_its_own_metadata():
     world, one = World(), segment(0)
     ours = build_object(one, "bucket").stored
-    told = replace(ours, codecs="as the first writer said")
-    world.objects[ours.key] = (bytes(ours.bytes), encode_metadata(told))
-    async with line(world) as effects:
+    existing = replace(ours, codecs="as the first writer said")
+    world.objects[ours.key] = (bytes(ours.bytes), encode_metadata(existing))
+    async with effect_queue(world) as effects:
         effects.execute(one)
-    assert world.announced == [told]
+    assert world.announced == [existing]
 
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_other_bytes_under_the_key_are_told_and_what_follows_is_stored(*, is_ours: bool):
+async def test_a_conflict_of_keys_is_a_dead_letter_and_later_segments_are_stored(*, is_ours: bool):
     world, one = World(), segment(7)
     ours = build_object(one, "bucket").stored
     theirs = replace(ours, sha256="0f" * 32)
     world.objects[ours.key] = (bytes(ours.bytes), encode_metadata(theirs) if is_ours else {})
     before = conflicts()
-    async with line(world) as effects:
+    async with effect_queue(world) as effects:
         effects.execute(one)
         effects.execute(segment(8))
     assert world.announced == [*([theirs] if is_ours else []), build_object(segment(8), "bucket").stored]
@@ -174,9 +174,9 @@ async def test_other_bytes_under_the_key_are_told_and_what_follows_is_stored(*, 
 
 
 @pytest.mark.hostile
-async def test_a_segment_that_the_store_refuses_waits_until_it_is_taken():
+async def test_a_segment_that_the_store_refuses_is_retried_until_it_is_stored():
     world = World(errors=[Rejected("too large for the proxy")])
-    async with line(world) as effects:
+    async with effect_queue(world) as effects:
         effects.execute(segment(0))
     assert world.events == ["put 0", "announce 0"]
 
@@ -186,25 +186,25 @@ def conflicts() -> float:
 
 
 @pytest.mark.hostile
-async def test_a_segment_is_locked_for_the_hours_from_its_append_on():
+async def test_a_segment_is_locked_for_lock_h_from_its_append():
     world = World()
-    async with line(world) as effects:
+    async with effect_queue(world) as effects:
         effects.execute(segment(0))
     assert world.locks == [T0 + LOCK_US]
 
 
 @pytest.mark.hostile
-async def test_a_store_that_takes_no_locks_costs_no_footage():
+async def test_segments_are_stored_unlocked_if_the_store_refuses_locks():
     world = World(takes_locks=False, errors=[Retriable("503")])
-    async with line(world) as effects:
+    async with effect_queue(world) as effects:
         effects.execute(segment(0))
         effects.execute(segment(1))
     assert world.locks == [None, None]
     assert [one.first_seq for one in world.announced] == [0, 1]
 
 
-class Refusing(World):
-    """Refuses everything as long as there are errors, by a word that might be about the lock."""
+class RefusingWorld(World):
+    """Refuses every PUT while there are errors, with a code that may be about the lock."""
 
     async def put(self, key: str, parts: Sequence[bytes], *, locked_until_us: int | None = None, **more: Any) -> None:
         if locked_until_us is not None and self.errors:
@@ -213,9 +213,9 @@ class Refusing(World):
 
 
 @pytest.mark.hostile
-async def test_a_store_that_refuses_everything_for_a_moment_is_asked_for_locks_again():
-    """Else whoever makes it refuse for a second gets ten minutes of footage that can be deleted."""
-    world = Refusing(errors=[Retriable("AccessDenied")])
-    async with line(world) as effects:
+async def test_locks_stay_on_after_a_moment_in_which_the_store_refused_every_put():
+    """Otherwise a refusal of one second would leave ten minutes of footage unlocked."""
+    world = RefusingWorld(errors=[Retriable("AccessDenied")])
+    async with effect_queue(world) as effects:
         effects.execute(segment(0))
     assert world.locks == [T0 + LOCK_US]

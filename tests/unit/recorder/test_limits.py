@@ -17,13 +17,13 @@ def test_waits_while_something_is_being_stored():
     assert decide([holding(0, 90, 5), holding(1, 5, None, is_waiting=True)], 0, 20, 100) == Wait()
 
 
-def test_the_youngest_partition_gives_way_never_the_oldest():
+def test_the_partition_with_the_youngest_open_segment_is_discarded():
     holdings = [holding(0, 50, 5), holding(1, 20, 9), holding(2, 25, 7)]
     assert decide(holdings, 0, 20, 100) == Discard(1)
     assert decide(holdings, 1, 20, 100) == Discard(1)
 
 
-def test_a_newcomer_gives_way_to_the_only_one_that_holds_something():
+def test_a_partition_without_open_segments_is_discarded_before_the_only_one_with_some():
     assert decide([holding(0, 95, 5), holding(1, 0, None)], 1, 20, 100) == Discard(1)
 
 
@@ -31,6 +31,6 @@ def test_the_last_partition_left_closes_its_largest_segment():
     assert decide([holding(0, 95, 5), holding(1, 0, None)], 0, 20, 100) == Close(0)
 
 
-def test_paused_partitions_go_on_below_half():
+def test_paused_partitions_resume_below_half_of_the_limit():
     assert may_resume(49, 100)
     assert not may_resume(50, 100)

@@ -1,4 +1,4 @@
-"""Fresh footage is locked as far as the store does that, and stored whether it does or not."""
+"""New segments are locked if the store supports it, and stored in any case."""
 
 import asyncio
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ class Clock:
 
 
 @given(times, times, st.integers(0, 30 * DAY))
-def test_no_clock_alone_can_lock_for_longer_than_was_asked(append_us: int, now_us: int, lock_us: int) -> None:
+def test_no_single_wrong_clock_makes_a_lock_longer_than_configured(append_us: int, now_us: int, lock_us: int) -> None:
     until_us = retain_until_us(append_us, now_us, lock_us)
     if until_us is not None:
         assert until_us <= min(append_us, now_us) + lock_us
         assert until_us > now_us + MIN_LOCK_US
 
 
-def test_what_is_stored_in_time_is_locked_for_the_hours_and_what_comes_late_for_what_is_left() -> None:
+def test_a_segment_stored_in_time_is_locked_for_lock_h_and_a_late_one_for_the_rest() -> None:
     assert retain_until_us(NOW_US - 70_000_000, NOW_US, DAY) == NOW_US - 70_000_000 + DAY
     assert retain_until_us(NOW_US - 6 * H, NOW_US, DAY) == NOW_US + 18 * H
     assert retain_until_us(NOW_US - 25 * H, NOW_US, DAY) is None
@@ -67,7 +67,7 @@ class Bucket:
         return self.says
 
 
-def begun(says: bool | Exception | None, clock: Clock, lock_us: int = DAY) -> LockPolicy:  # noqa: FBT001  # an answer
+def create_policy(says: bool | Exception | None, clock: Clock, lock_us: int = DAY) -> LockPolicy:  # noqa: FBT001  # an answer
     return asyncio.run(LockPolicy.create(cast("Blobs", Bucket(says)), Runtime("recorder", clock=clock), lock_us))
 
 
@@ -75,30 +75,32 @@ def unlocked(why: str) -> float:
     return REGISTRY.get_sample_value("districam_recorder_unlocked_total", {"why": why}) or 0.0
 
 
-@pytest.mark.parametrize("says", [True, None, Fatal("AccessDenied: may not ask")], ids=["yes", "unsaid", "may not ask"])
-def test_a_lock_is_asked_for_unless_the_bucket_surely_has_none(says: bool | Exception | None) -> None:  # noqa: FBT001
-    assert begun(says, Clock()).decide(NOW_US) == LockDecision(NOW_US + DAY)
+@pytest.mark.parametrize(
+    "says", [True, None, Fatal("AccessDenied: may not ask")], ids=["enabled", "unknown", "not permitted"]
+)
+def test_locks_are_requested_unless_the_bucket_is_known_to_have_no_object_lock(says: bool | Exception | None) -> None:  # noqa: FBT001
+    assert create_policy(says, Clock()).decide(NOW_US) == LockDecision(NOW_US + DAY)
 
 
-def test_a_bucket_without_object_lock_gets_footage_without_lock_and_that_is_counted() -> None:
+def test_unlocked_segments_in_a_bucket_without_object_lock_are_counted() -> None:
     before = unlocked("bucket")
-    locking = begun(False, Clock())  # noqa: FBT003
-    lock = locking.decide(NOW_US)
-    locking.report_stored(lock)
+    lock_policy = create_policy(False, Clock())  # noqa: FBT003
+    lock = lock_policy.decide(NOW_US)
+    lock_policy.report_stored(lock)
     assert lock.retain_until_us is None
     assert unlocked("bucket") == before + 1
 
 
-def test_zero_hours_lock_nothing_and_ask_nothing() -> None:
-    assert begun(Retriable("away"), Clock(), 0).decide(NOW_US) == LockDecision(None)
+def test_lock_h_zero_requests_no_lock_and_no_bucket_configuration() -> None:
+    assert create_policy(Retriable("away"), Clock(), 0).decide(NOW_US) == LockDecision(None)
 
 
-def test_after_a_refusal_locks_are_left_out_for_a_while_and_tried_again() -> None:
+def test_after_a_refusal_locks_are_requested_again_after_the_retry_interval() -> None:
     clock, before = Clock(), unlocked("refused")
-    locking = begun(True, clock)  # noqa: FBT003
-    for lock in (locking.report_refused("InvalidRequest"), locking.decide(NOW_US)):
+    lock_policy = create_policy(True, clock)  # noqa: FBT003
+    for lock in (lock_policy.report_refused("InvalidRequest"), lock_policy.decide(NOW_US)):
         assert lock.retain_until_us is None
-        locking.report_stored(lock)
+        lock_policy.report_stored(lock)
     assert unlocked("refused") == before + 2
     clock.monotonic += RETRY_INTERVAL_US
-    assert locking.decide(NOW_US).retain_until_us == NOW_US + DAY
+    assert lock_policy.decide(NOW_US).retain_until_us == NOW_US + DAY

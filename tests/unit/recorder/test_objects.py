@@ -45,7 +45,7 @@ def test_what_is_announced_describes_the_body():
     assert stored.bucket == "bucket"
 
 
-def test_the_key_alone_gives_the_index_entry():
+def test_the_index_entry_is_derived_from_the_key():
     for lost_packets in (0, 3):
         stored = made(lost_packets).stored
         name = parse_segment_object_key(stored.key, stored.bytes)
@@ -73,7 +73,7 @@ STORED = st.builds(
 
 
 @given(STORED)
-def test_metadata_says_it_all_and_is_read_back(stored: SegmentStored):
+def test_metadata_has_all_fields_and_decodes_to_the_same_value(stored: SegmentStored):
     metadata = encode_metadata(stored)
     assert metadata["schema"] == "1"
     assert not any("_" in name for name in metadata)
@@ -91,13 +91,13 @@ def test_garbage_is_rejected(metadata: dict[str, str]):
         decode_metadata(metadata)
 
 
-def test_the_same_object_is_announced_as_it_says_itself():
+def test_an_identical_object_is_announced_by_its_own_metadata():
     stored = made().stored
     assert resolve_existing(stored, stored.bytes, encode_metadata(stored)) == stored
 
 
 @pytest.mark.hostile
-def test_of_two_contents_under_one_key_the_stored_one_is_announced_and_the_other_told():
+def test_with_two_contents_of_one_key_the_stored_one_is_announced_and_the_other_is_a_conflict():
     ours = made().stored
     theirs = replace(ours, sha256="0f" * 32, access_units=99)
     found = resolve_existing(ours, ours.bytes, encode_metadata(theirs))
@@ -110,7 +110,7 @@ def test_of_two_contents_under_one_key_the_stored_one_is_announced_and_the_other
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("change", [{"bytes": 1}, {"key": "elsewhere"}, {"last_seq": 9}, {"sha256": None}])
-def test_an_object_that_does_not_say_what_it_is_is_told_and_not_announced(change: dict[str, Any]):
+def test_an_object_without_valid_metadata_is_a_conflict_and_not_announced(change: dict[str, Any]):
     ours = made().stored
     found = resolve_existing(ours, ours.bytes, encode_metadata(replace(ours, **change)))
     assert isinstance(found, Conflict)
@@ -119,7 +119,7 @@ def test_an_object_that_does_not_say_what_it_is_is_told_and_not_announced(change
 
 
 @pytest.mark.hostile
-def test_an_object_of_another_length_than_it_says_is_told_and_not_announced():
+def test_an_object_whose_size_contradicts_its_metadata_is_a_conflict_and_not_announced():
     ours = made().stored
     for size, metadata in ((ours.bytes + 1, encode_metadata(ours)), (ours.bytes, {})):
         found = resolve_existing(ours, size, metadata)
@@ -128,7 +128,7 @@ def test_an_object_of_another_length_than_it_says_is_told_and_not_announced():
 
 
 @given(fragments())
-def test_a_key_can_name_whatever_fragment_can_be_read(whatever: Fragment):
+def test_every_decodable_fragment_has_a_valid_key(whatever: Fragment):
     made = wire.fragment_message(whatever, site="local")
     read = wire.decode_fragment(made.key, made.headers, made.value)
     stored = build_object(Segment(FirstRecord(0, T0, T0), (read,), 0, "ends"), "bucket").stored

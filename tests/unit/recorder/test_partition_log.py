@@ -1,4 +1,4 @@
-"""The recorder's promises over any log and any moment of a crash: nothing lost, nothing committed too early."""
+"""Properties of a partition's log under random crashes: nothing is lost, nothing is committed too early."""
 
 from dataclasses import dataclass, field
 from random import Random
@@ -23,14 +23,14 @@ from districam_recorder.core.partition_log import (
 from districam_recorder.core.progress import Progress
 from support.fragments import T0, S, epoch_id, fragment, make_init
 
-RULES = SegmentLimits(idle_us=15 * S, segment_max_bytes=64 << 20)
+LIMITS = SegmentLimits(idle_us=15 * S, segment_max_bytes=64 << 20)
 E, F = epoch_id(1), epoch_id(2)
 ENDS: list[EndKind | None] = [None, None, None, None, None, None, None, None, "segment", "epoch"]
 
 
 @dataclass
 class Durable:
-    """What outlives a recorder: the bucket, what was announced, the commit."""
+    """State that survives a crash of the recorder: the bucket, the announcements, the commit."""
 
     bucket: dict[str, bytes] = field(default_factory=dict[str, bytes])
     announced: list[Effect] = field(default_factory=list[Effect])
@@ -43,11 +43,11 @@ class Durable:
 
 
 class Recorder:
-    """A partition's handler without its shell: puts in any order, announcements in that of closing."""
+    """A partition handler without I/O: PUTs in any order, announcements in the order of closing."""
 
     def __init__(self, durable: Durable, *, keeps_metadata: bool = True) -> None:
         self.durable = durable
-        self.log = PartitionLog(durable.offset, decode_checkpoint(durable.metadata if keeps_metadata else ""), RULES)
+        self.log = PartitionLog(durable.offset, decode_checkpoint(durable.metadata if keeps_metadata else ""), LIMITS)
         self.waiting: list[Effect] = []
         self.put: set[int] = set()
 
@@ -78,7 +78,7 @@ class Recorder:
 
 
 def make_log(random: Random, cameras: str = "c", size: int = 0) -> list[IncomingRecord]:
-    """Epochs of several cameras interleaved, with holes, repeats, garbage, foreign inits, pauses and late ends."""
+    """Interleaved epochs of several cameras with holes, duplicates, invalid records, pauses and ends."""
     log: list[IncomingRecord] = []
     at_us, numbers = T0, iter(range(1000))
     live = [(f"{cameras}{n}", epoch_id(next(numbers)), 0) for n in range(random.randint(1, 3))]
@@ -109,7 +109,7 @@ def readable(log: list[IncomingRecord]) -> set[tuple[str, int]]:
 
 
 def drive(seed: int) -> tuple[list[IncomingRecord], Durable]:
-    """A log that grows, and between any two steps a crash or a revoke; returns when all is committed."""
+    """Random steps on a growing log, with crashes in between; returns once everything is committed."""
     random = Random(seed)
     log, durable, crashes = make_log(random), Durable(), 0
     recorder, visible, monotonic_us = Recorder(durable), 0, 0
@@ -140,7 +140,7 @@ def drive(seed: int) -> tuple[list[IncomingRecord], Durable]:
 
 
 @given(st.integers(0, 2**32))
-def test_nothing_is_lost_or_invented_whatever_the_crashes(seed: int):
+def test_no_fragment_is_lost_or_invented_across_random_crashes(seed: int):
     log, durable = drive(seed)
     assert durable.fragments() == readable(log)
     stored = [effect for effect in durable.announced if isinstance(effect, Segment)]
@@ -150,8 +150,8 @@ def test_nothing_is_lost_or_invented_whatever_the_crashes(seed: int):
 
 
 @given(st.integers(0, 2**32), st.integers(0, 8))
-def test_wherever_a_recorder_starts_it_makes_the_same_cuts(seed: int, skip: int):
-    """Ingest stamps the cuts: copies made by a second recorder begin and end where the first one's do, or lie inside."""
+def test_a_replay_from_any_commit_makes_the_same_segments(seed: int, skip: int):
+    """Ingest stamps the cuts: segments of a second recorder begin and end where the first one's do, or lie inside."""
     random = Random(seed)
     cuts, seq = list[int](), 0
     while seq < 40:
@@ -163,7 +163,7 @@ def test_wherever_a_recorder_starts_it_makes_the_same_cuts(seed: int, skip: int)
     ]
 
     def closed(start: int) -> list[tuple[int, int]]:
-        fresh = PartitionLog(start, Checkpoint(), RULES)
+        fresh = PartitionLog(start, Checkpoint(), LIMITS)
         effects = [effect for record in log[start:] for effect in fresh.feed(record)]
         segments = [effect for effect in effects if isinstance(effect, Segment)]
         return [(segment.fragments[0].info.seq, segment.last_seq) for segment in segments]
@@ -175,7 +175,7 @@ def test_wherever_a_recorder_starts_it_makes_the_same_cuts(seed: int, skip: int)
 
 
 class Site:
-    """Partitions that share a memory limit, and a store that is away at first."""
+    """Partitions that share a memory limit, and a store that may be unavailable at first."""
 
     LIMIT = 64_000
 
@@ -212,7 +212,7 @@ class Site:
         return idle and not self.readable() and not self.paused
 
     def read(self, n: int) -> None:
-        """As the shell does it: makes room first, by the rule."""
+        """Makes room first, as the consumer does."""
         recorder = self.recorders[n]
         record = self.logs[n][recorder.log.position]
         holdings = [self.memory_usage(m) for m in range(len(self.recorders))]
@@ -251,7 +251,7 @@ class Site:
     is_store_away=st.booleans(),
 )
 @example(seed=1, sizes=[20_000], is_store_away=True)
-def test_memory_is_kept_to_and_nothing_waits_for_ever(seed: int, sizes: list[int], *, is_store_away: bool):
+def test_the_memory_limit_is_respected_and_no_partition_starves(seed: int, sizes: list[int], *, is_store_away: bool):
     site = Site(seed, sizes)
     for step in range(6000):
         site.store(is_up=not is_store_away or step > 60)
@@ -275,10 +275,10 @@ def incoming(offset: int, content: Fragment | InvalidRecord, append_us: int | No
 
 
 def log_from(offset: int = 0, checkpoint: Checkpoint | None = None) -> PartitionLog:
-    return PartitionLog(offset, checkpoint or Checkpoint(), RULES)
+    return PartitionLog(offset, checkpoint or Checkpoint(), LIMITS)
 
 
-def test_a_record_that_cannot_be_read_shows_as_a_hole_if_it_was_ours():
+def test_an_unreadable_fragment_shows_as_a_hole_in_its_epoch():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
     (rejection,) = log.feed(incoming(1, InvalidRecord("c", "garbage")))
@@ -288,7 +288,7 @@ def test_a_record_that_cannot_be_read_shows_as_a_hole_if_it_was_ours():
     assert segment.close_reason == "hole"
 
 
-def test_a_foreign_init_is_rejected_and_the_flow_goes_on():
+def test_a_fragment_with_a_different_init_is_rejected_and_the_next_ones_are_stored():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
     effects = log.feed(incoming(1, fragment("c", E, 1, init=make_init("other"))))
@@ -299,7 +299,7 @@ def test_a_foreign_init_is_rejected_and_the_flow_goes_on():
 
 
 @pytest.mark.hostile
-def test_a_forged_fragment_in_place_of_another_is_told_as_a_conflict():
+def test_a_forged_fragment_with_a_used_seq_is_rejected_as_a_conflict():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0, size=1)))
     (rejection,) = log.feed(incoming(1, fragment("c", E, 0)))
@@ -308,7 +308,7 @@ def test_a_forged_fragment_in_place_of_another_is_told_as_a_conflict():
     assert log.duplicates == 0
 
 
-def test_the_commit_waits_for_a_rejection_to_be_told():
+def test_the_commit_waits_until_a_rejection_is_announced():
     log = log_from()
     (rejection,) = log.feed(incoming(0, InvalidRecord("c", "garbage")))
     assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 0
@@ -316,7 +316,7 @@ def test_the_commit_waits_for_a_rejection_to_be_told():
     assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 1
 
 
-def test_announcing_out_of_order_is_a_bug():
+def test_announcing_out_of_order_raises_an_assertion_error():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0, ends="segment")))
     (second,) = log.feed(incoming(1, fragment("c", E, 1, ends="segment")))
@@ -324,13 +324,13 @@ def test_announcing_out_of_order_is_a_bug():
         log.report_announced(second)
 
 
-def test_leftovers_of_an_earlier_fetch_are_passed_over():
+def test_records_before_the_position_are_ignored():
     log = log_from(5)
     assert log.feed(incoming(4, fragment("c", E, 0, ends="epoch"))) == []
     assert (log.position, log.duplicates) == (5, 0)
 
 
-def test_repeats_are_counted_and_the_commit_goes_past_them():
+def test_duplicates_are_counted_and_committed():
     log = log_from(5, Checkpoint(0, {E: 3}))
     assert log.feed(incoming(5, fragment("c", E, 3))) == []
     assert log.duplicates == 1
@@ -344,8 +344,8 @@ def test_open_segments_cannot_be_discarded_while_an_effect_is_pending():
         log.without_open_segments()
 
 
-def log_us(log: PartitionLog, *, end_us: int | None = None, log_stands: bool = False) -> int:
-    committed = decode_checkpoint(log.compute_commit(end_us=end_us, is_watermark_frozen=log_stands).metadata).log_us
+def log_us(log: PartitionLog, *, end_us: int | None = None, is_frozen: bool = False) -> int:
+    committed = decode_checkpoint(log.compute_commit(end_us=end_us, is_watermark_frozen=is_frozen).metadata).log_us
     assert committed == log.watermark_us
     return committed
 
@@ -359,7 +359,7 @@ def test_log_us_is_the_time_of_the_first_record_not_yet_announced():
     assert log_us(log, end_us=T0 + 50 * S) == T0 + S
 
 
-def test_log_us_is_the_brokers_now_when_all_is_announced_and_never_goes_back():
+def test_log_us_is_the_brokers_time_once_all_is_announced_and_never_goes_back():
     log = log_from()
     assert log_us(log) == 0
     assert log_us(log, end_us=T0) == T0
@@ -368,32 +368,32 @@ def test_log_us_is_the_brokers_now_when_all_is_announced_and_never_goes_back():
     assert log_us(log) == T0
 
 
-def test_log_us_stands_at_the_committed_one_while_contact_is_young():
+def test_log_us_stays_at_the_committed_one_while_it_is_frozen():
     log = log_from(3, Checkpoint(T0, {}))
-    assert log_us(log, end_us=T0 + 50 * S, log_stands=True) == T0
+    assert log_us(log, end_us=T0 + 50 * S, is_frozen=True) == T0
     assert log_us(log, end_us=T0 + 50 * S) == T0 + 50 * S
 
 
-def test_a_fall_is_told_from_the_commits_time_to_the_first_record_left():
+def test_a_head_truncation_is_reported_from_the_commits_time_to_the_first_record_left():
     log = log_from(10, Checkpoint(T0, {E: 4}))
     log.report_head_truncation(20)
-    log.report_head_truncation(22)  # it goes on losing its front before anything could be read
+    log.report_head_truncation(22)  # the head is truncated further before anything is read
     assert log.position == 22
     assert log.compute_commit(end_us=T0 + 90 * S, is_watermark_frozen=False).offset == 10
     assert log_us(log, end_us=T0 + 90 * S) == T0
     effects = log.feed(incoming(22, fragment("c", E, 9), append_us=T0 + 60 * S))
-    (fall,) = effects
-    from_us = T0 - MAX_FRAGMENT_DELAY_US  # a commit at the log's end is younger than what was on its way then
-    assert fall == Truncation(FirstRecord(10, from_us, from_us), from_us, T0 + 60 * S)
+    (truncation,) = effects
+    from_us = T0 - MAX_FRAGMENT_DELAY_US  # fragments in flight at the time of the commit began before it
+    assert truncation == Truncation(FirstRecord(10, from_us, from_us), from_us, T0 + 60 * S)
     assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 10
-    log.report_announced(fall)
+    log.report_announced(truncation)
     assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 22
 
 
 UNREADABLE = InvalidRecord("", "offset 2: the batch's checksum (CRC-32C) does not match", is_lost=True)
 
 
-def test_what_cannot_be_read_is_rejected_and_its_time_is_told_like_what_fell():
+def test_an_unreadable_record_is_rejected_and_its_time_is_reported_as_a_truncation():
     log = log_from()
     log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))
     log.feed(IncomingRecord(1, T0 + 9 * S, 0, fragment("d", F, 0, start_us=T0 + 7 * S)))
@@ -402,49 +402,49 @@ def test_what_cannot_be_read_is_rejected_and_its_time_is_told_like_what_fell():
     assert log.position == 5
     log.report_announced(rejection)
     assert log.compute_commit(end_us=T0 + 90 * S, is_watermark_frozen=False).offset == 0
-    (fall,) = log.feed(IncomingRecord(5, T0 + 11 * S, 0, fragment("d", F, 1, start_us=T0 + 9 * S)))
-    assert isinstance(fall, Truncation)
-    assert fall.from_us == T0 + 2 * S, "what the slower of the two had next may have lain there"
-    assert fall.to_us == T0 + 12 * S, "up to the next record, by a clock that may be a second off"
+    (truncation,) = log.feed(IncomingRecord(5, T0 + 11 * S, 0, fragment("d", F, 1, start_us=T0 + 9 * S)))
+    assert isinstance(truncation, Truncation)
+    assert truncation.from_us == T0 + 2 * S, "the next fragment of the slower epoch may be lost"
+    assert truncation.to_us == T0 + 12 * S, "up to the next record, plus the clock tolerance"
 
 
-def test_a_new_epochs_first_fragment_may_have_lain_there():
+def test_an_unreadable_record_may_have_been_the_first_fragment_of_a_new_epoch():
     log = log_from()
     log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))
     log.feed(IncomingRecord(1, 0, 0, UNREADABLE))
-    fall, _ = log.feed(IncomingRecord(2, T0 + 4 * S, 0, fragment("c", E, 2)))
-    assert isinstance(fall, Truncation)
-    assert fall.from_us <= T0 - 3 * S
+    truncation, _ = log.feed(IncomingRecord(2, T0 + 4 * S, 0, fragment("c", E, 2)))
+    assert isinstance(truncation, Truncation)
+    assert truncation.from_us <= T0 - 3 * S
 
 
-def test_an_epoch_that_is_silent_for_long_had_nothing_there():
+def test_an_epoch_idle_for_long_does_not_extend_the_truncation_of_an_unreadable_record():
     log = log_from()
     log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))
     for n in range(1, 20):
         log.feed(IncomingRecord(n, T0 + 2 * S + 2 * n * S, 0, fragment("d", F, n - 1, start_us=T0 + 2 * n * S)))
     log.feed(IncomingRecord(20, 0, 0, UNREADABLE))
-    (fall,) = log.report_end(0, T0 + 60 * S)
-    assert isinstance(fall, Truncation)
-    assert fall.from_us == T0 + 40 * S - 5 * S
+    (truncation,) = log.report_end(0, T0 + 60 * S)
+    assert isinstance(truncation, Truncation)
+    assert truncation.from_us == T0 + 40 * S - 5 * S
 
 
-def test_without_anything_read_before_it_the_commit_tells_how_far_back_it_may_reach():
+def test_the_truncation_of_an_unreadable_first_record_is_bounded_by_the_commit():
     log = log_from(7, Checkpoint(T0, {}))
     log.feed(IncomingRecord(7, 0, 0, UNREADABLE))
-    (fall,) = log.feed(IncomingRecord(8, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
-    assert isinstance(fall, Truncation)
-    assert (fall.from_us, fall.to_us) == (T0 - 5 * S, T0 + 31 * S)
+    (truncation,) = log.feed(IncomingRecord(8, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
+    assert isinstance(truncation, Truncation)
+    assert (truncation.from_us, truncation.to_us) == (T0 - 5 * S, T0 + 31 * S)
 
 
-def test_and_on_a_log_of_which_nobody_knows_anything_it_does_not_reach_back_for_ever():
+def test_the_truncation_of_an_unreadable_first_record_without_a_commit_is_bounded():
     log = log_from()
     log.feed(IncomingRecord(0, 0, 0, UNREADABLE))
-    (fall,) = log.feed(IncomingRecord(1, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
-    assert isinstance(fall, Truncation)
-    assert fall.from_us == T0 + 25 * S
+    (truncation,) = log.feed(IncomingRecord(1, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
+    assert isinstance(truncation, Truncation)
+    assert truncation.from_us == T0 + 25 * S
 
 
-def test_a_control_batch_moves_on_and_loses_nothing():
+def test_a_control_batch_advances_the_position_without_a_truncation():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
     (rejection,) = log.feed(IncomingRecord(1, 0, 0, InvalidRecord("", "offset 1: a control batch")))
@@ -454,7 +454,7 @@ def test_a_control_batch_moves_on_and_loses_nothing():
 
 
 @pytest.mark.correctness
-def test_a_record_behind_the_next_one_is_not_taken():
+def test_a_record_after_the_position_is_ignored():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
     assert log.feed(incoming(2, fragment("c", E, 2))) == []
@@ -466,59 +466,59 @@ def test_a_record_behind_the_next_one_is_not_taken():
     assert [one.info.seq for one in segment.fragments] == [0, 1, 2]
 
 
-def test_what_was_in_memory_when_the_log_fell_is_stored_all_the_same():
+def test_open_fragments_are_stored_after_the_log_lost_its_head():
     log = log_from(0, Checkpoint(T0 - S, {}))
     log.feed(incoming(0, fragment("c", E, 0)))
     log.report_head_truncation(5)
-    fall, segment = log.feed(incoming(5, fragment("c", E, 5)))
-    assert isinstance(fall, Truncation)
+    truncation, segment = log.feed(incoming(5, fragment("c", E, 5)))
+    assert isinstance(truncation, Truncation)
     assert isinstance(segment, Segment)
     assert segment.close_reason == "hole"
     assert log.compute_commit(end_us=None, is_watermark_frozen=False).offset == 0
 
 
-def test_a_log_that_fell_empty_is_told_up_to_the_brokers_now():
+def test_a_truncation_that_leaves_an_empty_log_is_reported_up_to_the_brokers_time():
     log = log_from(10, Checkpoint(T0, {}))
     log.report_head_truncation(20)
     assert log.report_end(0, None) == []
-    (fall,) = log.report_end(0, T0 + 7 * S)
+    (truncation,) = log.report_end(0, T0 + 7 * S)
     from_us = T0 - MAX_FRAGMENT_DELAY_US
-    assert fall == Truncation(FirstRecord(10, from_us, from_us), from_us, T0 + 7 * S)
+    assert truncation == Truncation(FirstRecord(10, from_us, from_us), from_us, T0 + 7 * S)
 
 
 @pytest.mark.correctness
-def test_a_tear_is_not_over_at_the_time_of_the_survivor():
+def test_a_tail_truncation_is_not_over_at_the_survivors_time():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0)))
     log.feed(incoming(1, fragment("c", E, 1), append_us=T0 + 20 * S))
     (closed,) = log.report_tail_truncation(None, 0)
     assert isinstance(closed, Segment)
-    assert log.report_end(0, T0 + 18 * S) == [], "the broker's time as far as the log tells it"
-    (fall,) = log.feed(incoming(0, fragment("c", E, 2, starts=True), append_us=T0 + 30 * S))
-    assert isinstance(fall, Truncation)
-    assert fall.to_us == T0 + 30 * S
+    assert log.report_end(0, T0 + 18 * S) == [], "the broker's time known from the log is before the loss"
+    (truncation,) = log.feed(incoming(0, fragment("c", E, 2, starts=True), append_us=T0 + 30 * S))
+    assert isinstance(truncation, Truncation)
+    assert truncation.to_us == T0 + 30 * S
 
 
 @pytest.mark.correctness
-def test_a_recorder_that_was_there_knows_when_a_tear_is_over():
+def test_a_recorder_that_had_reached_the_end_knows_when_a_tail_truncation_is_over():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0), append_us=T0))
     log.report_end(0, T0 + S)
     log.report_tail_truncation(None, 0)
-    told = log.report_end(0, T0 + 20 * S)
-    assert told == [Truncation(FirstRecord(0, 0, 0), 0, T0 + 20 * S)]
+    effects = log.report_end(0, T0 + 20 * S)
+    assert effects == [Truncation(FirstRecord(0, 0, 0), 0, T0 + 20 * S)]
 
 
 @pytest.mark.correctness
-def test_a_tear_with_nothing_behind_it_is_told_after_a_minute():
+def test_a_tail_truncation_without_later_records_is_reported_after_a_minute():
     log = log_from()
     log.feed(incoming(0, fragment("c", E, 0), append_us=T0))
     log.report_tail_truncation(None, 0)
-    told = log.report_end(0, T0 + 60 * S)
-    assert told == [Truncation(FirstRecord(0, 0, 0), 0, T0 + 60 * S)]
+    effects = log.report_end(0, T0 + 60 * S)
+    assert effects == [Truncation(FirstRecord(0, 0, 0), 0, T0 + 60 * S)]
 
 
-def test_a_fall_that_is_not_told_yet_outlives_the_dropping_of_open_segments():
+def test_discarding_open_segments_keeps_a_truncation_that_is_not_announced():
     log = log_from(10, Checkpoint(T0, {}))
     log.report_head_truncation(20)
     fresh = log.without_open_segments()
@@ -527,7 +527,7 @@ def test_a_fall_that_is_not_told_yet_outlives_the_dropping_of_open_segments():
     assert isinstance(fresh.feed(incoming(20, fragment("c", E, 9)))[0], Truncation)
 
 
-def test_ended_epochs_leave_the_metadata():
+def test_ended_epochs_are_dropped_from_the_commit_metadata():
     log = log_from(0, Checkpoint(0, {}))
     (segment,) = log.feed(incoming(0, fragment("c", E, 0, ends="epoch")))
     log.report_announced(segment)
@@ -536,7 +536,7 @@ def test_ended_epochs_leave_the_metadata():
     assert decode_checkpoint(log.compute_commit(end_us=None, is_watermark_frozen=False).metadata).seqs == {}
 
 
-def test_an_older_copy_does_not_lower_what_is_announced():
+def test_an_older_copy_does_not_lower_the_last_announced_seq():
     progress = Progress(Checkpoint(0, {E: 9}))
     segment = Segment(FirstRecord(0, T0, T0), (fragment("c", E, 3),), 0, "ends")
     progress.add([segment])
