@@ -1,4 +1,4 @@
-"""Default deny: what nobody thought of needs a key."""
+"""Access is denied by default: every route but the public ones requires a key."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ def app(tmp_path: Path) -> FastAPI:
     return application(KeyRing(tmp_path / "keys.json"))
 
 
-async def test_a_route_that_is_new_needs_a_key(app: FastAPI):
+async def test_a_new_route_requires_a_key_by_default(app: FastAPI):
     async with make_client(app) as http:
         answers = [await http.get("/v1/new"), await http.post("/v1/held", content=b"{}", headers=JSON)]
         assert [answer.status_code for answer in answers] == [401, 401]
@@ -36,7 +36,7 @@ async def test_a_route_that_is_new_needs_a_key(app: FastAPI):
         assert (await http.get("/v1/new", params={"token": "x"})).status_code == 401
 
 
-async def test_every_route_of_the_document_needs_a_key(app: FastAPI):
+async def test_every_documented_route_but_the_public_ones_requires_a_key(app: FastAPI):
     async with make_client(app) as http:
         for path, methods in app.openapi()["paths"].items():
             for method in methods:
@@ -49,7 +49,7 @@ async def test_every_route_of_the_document_needs_a_key(app: FastAPI):
                 assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_what_is_an_operators_is_not_a_viewers(app: FastAPI):
+async def test_a_viewers_key_is_refused_on_operator_routes(app: FastAPI):
     for text, key, status in ((VIEWER_KEY_TEXT, VIEWER_KEY, 403), (OPERATOR_KEY_TEXT, OPERATOR_KEY, 200)):
         async with make_client(app, text) as http:
             assert (await http.get("/v1/new")).json() == key.id
@@ -60,14 +60,14 @@ async def test_what_is_an_operators_is_not_a_viewers(app: FastAPI):
                 assert "role operator" in answer.json()["detail"]
 
 
-async def test_without_keys_whoever_is_here_is_an_operator():
+async def test_without_keys_a_loopback_caller_is_an_operator():
     async with make_client(application(None)) as http:
         assert (await http.get("/v1/new")).json() == "-"
         assert (await http.post("/v1/held", content=b"{}", headers=JSON)).status_code == 200
         assert (await http.get("/v1/new", headers={"Host": "evil.example"})).status_code == 403
 
 
-async def test_bodies_have_a_length_and_it_is_short(app: FastAPI):
+async def test_bodies_without_a_length_or_over_the_limit_are_refused(app: FastAPI):
     async with make_client(app, OPERATOR_KEY_TEXT) as http:
         for length, status in ((MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413)):
             answer = await http.post("/v1/held", content=b" " * length, headers=JSON)
@@ -79,7 +79,7 @@ async def test_bodies_have_a_length_and_it_is_short(app: FastAPI):
 
 
 @pytest.mark.hostile
-async def test_a_refused_keys_line_shows_the_beginning_of_the_path_alone(app: FastAPI):
+async def test_the_log_line_of_a_refused_key_truncates_the_path(app: FastAPI):
     with structlog.testing.capture_logs() as lines:
         async with make_client(app, "dc_wrong") as http:
             assert (await http.get("/v1/cameras/" + "a" * 10_000)).status_code == 401
@@ -100,7 +100,7 @@ def behind(tmp_path: Path) -> FastAPI:
 
 
 @pytest.mark.hostile
-async def test_behind_a_proxy_everybody_has_an_address(behind: FastAPI):
+async def test_behind_a_proxy_each_client_has_its_own_address(behind: FastAPI):
     for peer, said, expected in (
         (PROXY, "203.0.113.9", "203.0.113.9"),
         (PROXY, "198.51.100.1, 203.0.113.9", "203.0.113.9"),
@@ -112,7 +112,7 @@ async def test_behind_a_proxy_everybody_has_an_address(behind: FastAPI):
 
 
 @pytest.mark.hostile
-async def test_somebodys_wrong_keys_slow_nobody_else_behind_the_proxy(behind: FastAPI):
+async def test_wrong_keys_of_one_client_do_not_limit_others_behind_the_same_proxy(behind: FastAPI):
     async with make_client(behind, "dc_wrong", PROXY, "203.0.113.9") as http:
         statuses = [(await http.get("/v1/new")).status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
@@ -123,7 +123,7 @@ async def test_somebodys_wrong_keys_slow_nobody_else_behind_the_proxy(behind: Fa
 
 
 @pytest.mark.hostile
-async def test_requests_under_way_count_by_who_asks(behind: FastAPI):
+async def test_concurrent_requests_through_a_proxy_are_limited_per_client(behind: FastAPI):
     async with make_client(behind, VIEWER_KEY_TEXT, PROXY, "203.0.113.9") as http:
         answers = await asyncio.gather(*[http.get("/v1/waits") for _ in range(3)])
         assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
@@ -136,8 +136,8 @@ async def test_requests_under_way_count_by_who_asks(behind: FastAPI):
 
 
 @pytest.mark.hostile
-async def test_without_keys_nobody_comes_by_a_proxy():
-    """Beside it on one machine a proxy would make an operator of everybody."""
+async def test_without_keys_proxied_requests_are_refused():
+    """Through a proxy on the same machine every client would be an operator."""
     for header in ("X-Forwarded-For", "Forwarded", "Via"):
         async with make_client(application(None)) as http:
             answer = await http.get("/v1/new", headers={header: "for=203.0.113.9"})

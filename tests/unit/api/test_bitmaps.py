@@ -11,7 +11,7 @@ DAY0_US = 20_000 * DAY_US
 
 
 def bitmaps(set_slots: set[int], days: int) -> list[bytes]:
-    """As Redis has them: no longer than their last bit."""
+    """As Redis stores them: without trailing zero bytes."""
     out = [bytearray() for _ in range(days)]
     for slot in sorted(set_slots):
         day, bit = divmod(slot, DAY_SLOTS)
@@ -25,7 +25,7 @@ def bitmaps(set_slots: set[int], days: int) -> list[bytes]:
     st.integers(0, 2 * DAY_SLOTS - 1),
     st.integers(1, 2 * DAY_SLOTS),
 )
-def test_a_window_has_its_own_bits_in_order(set_slots: set[int], first: int, length: int):
+def test_a_window_encodes_its_bits_in_order(set_slots: set[int], first: int, length: int):
     length = min(length, 2 * DAY_SLOTS - first)
     window = Window(DAY0_US + first * SLOT_US, DAY0_US + (first + length) * SLOT_US)
     from_day, to_day = first // DAY_SLOTS, (first + length - 1) // DAY_SLOTS
@@ -42,7 +42,7 @@ def test_a_window_is_widened_to_whole_slots():
     assert align_to_slots(Window(DAY0_US, DAY0_US + SLOT_US)) == Window(DAY0_US, DAY0_US + SLOT_US)
 
 
-def test_slots_are_those_that_the_index_sets():
+def test_slots_match_those_that_the_index_sets():
     ((day_us, bits),) = slots(DAY0_US + 25 * SLOT_US, DAY0_US + 27 * SLOT_US)
     text, count = encode_window(bitmaps(set(bits), 1), Window(day_us + 24 * SLOT_US, day_us + 32 * SLOT_US))
     assert (b64decode(text), count) == (bytes([0b0110_0000]), 2)

@@ -33,7 +33,7 @@ def camera() -> NumberedFootage:
 
 @pytest.fixture(scope="module")
 def made(camera: NumberedFootage) -> SegmentObject:
-    """Four fragments of a second each, sound of each one's end in the next."""
+    """Four fragments of a second each; audio of the end of each is stored in the next."""
     (one,) = make_numbered_segments(camera, EPOCH, range(100))
     return one
 
@@ -54,14 +54,14 @@ def clip(made: SegmentObject, taken: list[tuple[StoredFragment, StoredFragment |
     return init_of(made) + b"".join(piece for pieces in placed for piece in pieces)
 
 
-def test_a_fragment_that_is_placed_where_it_was_is_what_it_was(made: SegmentObject):
+def test_a_fragment_that_is_not_moved_is_unchanged(made: SegmentObject):
     tracks, part = mp4.tracks(init_of(made)), parts(made)[0]
     same_time_us = part.start_us - to_us(part.entry.dts, 90_000)
     assert part.audio
     assert b"".join(ClipMuxer(tracks, same_time_us).feed(part)) == part.data
 
 
-def test_the_sound_in_pictures_is_all_of_it(made: SegmentObject):
+def test_all_audio_samples_of_a_fragment_are_parsed(made: SegmentObject):
     for data in FragmentSplitter().feed(made.content[made.entry.init_bytes :]):
         sound = parse_audio(data, TRACK)
         stored = audio_probe.stored_audio_units(init_of(made) + bytes(data))
@@ -69,7 +69,7 @@ def test_the_sound_in_pictures_is_all_of_it(made: SegmentObject):
         assert parse_audio(data, replace(TRACK, track_id=3)) == NO_AUDIO
 
 
-def test_a_fragment_all_of_whose_sound_is_before_the_clip_is_its_pictures(made: SegmentObject):
+def test_a_fragment_whose_audio_precedes_the_clip_has_video_only(made: SegmentObject):
     part = parts(made)[0]
     (early,) = placed(-5 * UNIT)
     silent = ClipMuxer(mp4.tracks(init_of(made)), T0).feed(replace(part, audio=(early,)))
@@ -78,16 +78,16 @@ def test_a_fragment_all_of_whose_sound_is_before_the_clip_is_its_pictures(made: 
     assert audio_probe.stored_audio_units(init_of(made) + b"".join(silent)) == []
 
 
-def test_a_clip_has_each_unit_once_beside_its_picture(made: SegmentObject):
+def test_a_clip_has_each_audio_unit_once_in_sync_with_its_picture(made: SegmentObject):
     found = parts(made)
     content = clip(made, list(zip(found, [*found[1:], None], strict=True)), T0)
     units = audio_probe.stored_audio_units(content)
     assert audio_probe.loop_positions(units, AAC) == list(range(len(units)))
     assert [round(unit.at_s * RATE) for unit in units] == [n * UNIT for n in range(len(units))]
-    assert len(units) == 61  # but for what came late for the last fragment
+    assert len(units) == 61  # without the late audio of the last fragment
 
 
-def test_what_is_before_the_clip_or_behind_it_is_left_out(made: SegmentObject):
+def test_audio_before_or_after_the_clip_is_dropped(made: SegmentObject):
     found = parts(made)
     content = clip(made, [(found[1], found[2])], found[1].start_us)
     units = audio_probe.stored_audio_units(content)
@@ -95,7 +95,7 @@ def test_what_is_before_the_clip_or_behind_it_is_left_out(made: SegmentObject):
     assert units[0].at_s == pytest.approx(0.024)
 
 
-def test_a_shortened_fragment_has_its_sound_as_far_as_its_pictures(made: SegmentObject):
+def test_audio_of_a_trimmed_fragment_ends_with_its_pictures(made: SegmentObject):
     found = parts(made)
     part = trim_to(found[1], found[1].start_us + 500_000, mp4.video_track(init_of(made)))
     assert part is not None
@@ -104,7 +104,7 @@ def test_a_shortened_fragment_has_its_sound_as_far_as_its_pictures(made: Segment
     assert audio_probe.stored_audio_units(content)[-1].at_s < 1.52
 
 
-def test_a_gap_of_the_pictures_is_one_of_the_sound(made: SegmentObject):
+def test_a_gap_in_the_video_is_a_gap_in_the_audio(made: SegmentObject):
     first, _, _, fourth = parts(made)
     units = audio_probe.stored_audio_units(clip(made, [(first, None), (fourth, None)], T0))
     assert [place for place in audio_probe.loop_positions(units, AAC) if place is not None] == [
@@ -114,7 +114,7 @@ def test_a_gap_of_the_pictures_is_one_of_the_sound(made: SegmentObject):
     assert units[14].at_s == pytest.approx(45 * 0.064, abs=0.001)
 
 
-def test_where_epochs_meet_nothing_is_heard_twice(camera: NumberedFootage, made: SegmentObject):
+def test_audio_of_overlapping_epochs_is_not_repeated(camera: NumberedFootage, made: SegmentObject):
     (other,) = make_numbered_segments(camera, OTHER, range(25, 100), shift_us=31_000)
     mine, theirs = parts(made), parts(other)
     content = clip(made, [(mine[0], mine[1]), (mine[1], mine[2]), (theirs[1], theirs[2])], T0)
@@ -125,14 +125,14 @@ def placed(start: int, count: int = 1, duration: int = UNIT) -> list[AudioSample
     return [AudioSample(b"%d" % n, start + n * duration, duration) for n in range(count)]
 
 
-def test_overlaps_of_a_little_are_cut_off_the_second_and_of_more_left_out():
+def test_short_overlaps_trim_the_second_sample_and_longer_ones_drop_it():
     placing = AudioRetimer(TRACK, 90_000)
     assert placing.feed(placed(0), 0, 900_000) == placed(0)
     assert placing.feed(placed(UNIT - 600), 0, 900_000) == []
     assert placing.feed(placed(UNIT - 300), 0, 900_000) == [AudioSample(b"0", UNIT, UNIT - 300)]
 
 
-def test_a_hole_in_a_fragment_is_kept_as_time():
+def test_a_hole_in_a_fragments_audio_keeps_its_duration():
     units = [*placed(0), *placed(5 * UNIT)]
     assert AudioRetimer(TRACK, 90_000).feed(units, 0, 900_000) == [
         AudioSample(b"0", 0, 5 * UNIT),

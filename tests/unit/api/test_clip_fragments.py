@@ -51,7 +51,7 @@ def parts(made: SegmentObject, entry: IndexEntry | None = None) -> Iterator[Stor
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 10**6])
-def test_fragments_come_out_whole_however_they_arrive(made: SegmentObject, size: int):
+def test_fragments_are_split_correctly_for_any_block_size(made: SegmentObject, size: int):
     media = made.content[made.entry.init_bytes :]
     splitter, found = FragmentSplitter(), list[memoryview]()
     for at in range(0, len(media), size):
@@ -61,7 +61,7 @@ def test_fragments_come_out_whole_however_they_arrive(made: SegmentObject, size:
     assert b"".join(found) == media
 
 
-def test_an_object_that_ends_early_is_told(made: SegmentObject):
+def test_a_truncated_object_raises(made: SegmentObject):
     splitter = FragmentSplitter()
     assert len(list(splitter.feed(made.content[made.entry.init_bytes : -1]))) == 3
     with pytest.raises(ValueError, match="ends inside a fragment"):
@@ -69,12 +69,12 @@ def test_an_object_that_ends_early_is_told(made: SegmentObject):
 
 
 @pytest.mark.parametrize("front", [box(b"free", b"x"), box(b"moof") + box(b"free"), struct.pack(">I4s", 7, b"moof")])
-def test_what_is_no_fragment_is_refused(front: bytes):
+def test_data_that_is_not_a_fragment_raises(front: bytes):
     with pytest.raises(ValueError, match="not a m"):
         list(FragmentSplitter().feed(front))
 
 
-def test_parts_have_the_numbers_and_times_of_their_segment(made: SegmentObject):
+def test_parsed_fragments_have_the_seqs_and_times_of_their_segment(made: SegmentObject):
     found = list(parts(made, replace(made.entry, first_seq=7, start_us=T0 + 5)))
     assert [part.seq for part in found] == [7, 8, 9, 10]
     assert [part.start_us for part in found] == [T0 + 5 + n * 1_000_000 for n in range(4)]
@@ -82,19 +82,21 @@ def test_parts_have_the_numbers_and_times_of_their_segment(made: SegmentObject):
     assert [part.entry.is_keyframe for part in found] == [True, False, True, False]
 
 
-def test_two_fragments_are_not_one(made: SegmentObject):
+def test_parsing_two_fragments_as_one_raises(made: SegmentObject):
     reading = FragmentParser(made.entry, mp4.video_track(init_of(made)))
     with pytest.raises(ValueError, match="4 fragments"):
         reading.parse(made.content[made.entry.init_bytes :])
 
 
-def test_the_same_picture_is_known_again_in_another_epoch(camera: NumberedFootage, made: SegmentObject):
+def test_the_same_picture_has_the_same_digest_in_another_epoch(camera: NumberedFootage, made: SegmentObject):
     (other,) = make_numbered_segments(camera, OTHER, range(50, 100), shift_us=31_000)
     assert next(parts(other)).picture_digest == list(parts(made))[2].picture_digest
     assert next(parts(made)).picture_digest != list(parts(made))[2].picture_digest
 
 
-def test_a_picture_that_is_reordered_is_shown_later_than_it_is_decoded(camera: NumberedFootage, made: SegmentObject):
+def test_presentation_of_a_reordered_picture_is_later_than_its_decode_time(
+    camera: NumberedFootage, made: SegmentObject
+):
     track = mp4.video_track(init_of(made))
     plain = open_footage("cam-1", T0, Generated(width=160, height=120, bitrate=100_000, seconds=2))
     (steady,) = make_numbered_segments(plain, OTHER, range(50))
@@ -110,7 +112,7 @@ def placing(made: SegmentObject, start_us: int = T0) -> ClipMuxer:
     return ClipMuxer(mp4.tracks(init_of(made)), start_us)
 
 
-def test_times_count_from_the_start_and_gaps_are_kept(made: SegmentObject):
+def test_decode_times_count_from_the_clips_start_and_keep_gaps(made: SegmentObject):
     first, _, third, fourth = parts(made)
     start_us = first.start_us
     content = clip(placing(made, start_us), init_of(made), [first, third, fourth])
@@ -121,7 +123,7 @@ def test_times_count_from_the_start_and_gaps_are_kept(made: SegmentObject):
     assert [int.from_bytes(n, "big") for n in numbers] == [1, 2, 3]
 
 
-def test_media_is_passed_on_and_not_copied(made: SegmentObject):
+def test_media_is_passed_on_without_copying(made: SegmentObject):
     part = next(parts(made))
     same_time_us = part.start_us - to_us(part.entry.dts, 90_000)
     head, media = placing(made, same_time_us).feed(part)
@@ -134,13 +136,13 @@ def test_media_is_passed_on_and_not_copied(made: SegmentObject):
 @pytest.mark.parametrize(
     ("shift_us", "starts"),
     [
-        (30_000, 90_000),  # as the media goes on
+        (30_000, 90_000),  # contiguous with the media before it
         (-30_000, 90_000),
-        (50_000, 94_500),  # off by more than a picture: our clock wins
-        (-500_000, 24 * 3600 + 1),  # but never before what is there
+        (50_000, 94_500),  # off by more than a picture: placed by the wall clock
+        (-500_000, 24 * 3600 + 1),  # but never before media already written
     ],
 )
-def test_small_differences_of_arrival_do_not_show(made: SegmentObject, shift_us: int, starts: int):
+def test_arrival_differences_up_to_one_picture_are_smoothed(made: SegmentObject, shift_us: int, starts: int):
     first, second, *_ = parts(made)
     moved = replace(second, start_us=second.start_us + shift_us)
     content = clip(placing(made, first.start_us), init_of(made), [first, moved])
@@ -148,7 +150,7 @@ def test_small_differences_of_arrival_do_not_show(made: SegmentObject, shift_us:
     assert [entry.dts for entry in entries] == [0, starts]
 
 
-def test_a_fragment_is_shortened_by_access_units(made: SegmentObject):
+def test_a_fragment_is_trimmed_to_whole_access_units(made: SegmentObject):
     track = mp4.video_track(init_of(made))
     part = list(parts(made))[1]
     kept = trim_to(part, part.start_us + 400_001, track)
@@ -163,7 +165,7 @@ def test_a_fragment_is_shortened_by_access_units(made: SegmentObject):
 
 @pytest.mark.parametrize("flags", [0x1, 0x0])
 @pytest.mark.parametrize("behind", [b"", box(b"free")])
-def test_a_run_whose_samples_are_those_of_the_init_is_written_out_wherever_its_media_begins(flags: int, behind: bytes):
+def test_a_run_with_default_samples_is_rewritten_for_any_data_offset(flags: int, behind: bytes):
     track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
     part = FragmentParser(entry_of_one(), track).parse(by_hand(flags, behind))
     assert len(part.entry.samples) == 4
@@ -176,7 +178,7 @@ def test_a_run_whose_samples_are_those_of_the_init_is_written_out_wherever_its_m
 
 
 def by_hand(flags: int, behind: bytes, media: bytes = b"aaabbbcccddd") -> bytes:
-    """A fragment of samples of three bytes; with flag 1 the run says where its media begins, else `tfhd` does.
+    """A fragment of samples of three bytes; with flag 1 the run has a data offset, else `tfhd` a base data offset.
 
     `behind` stands behind the run.
     """
@@ -191,7 +193,7 @@ def by_hand(flags: int, behind: bytes, media: bytes = b"aaabbbcccddd") -> bytes:
     return moof + box(b"mdat", media)
 
 
-def test_pictures_that_do_not_lie_one_behind_the_other_are_refused():
+def test_video_samples_that_are_not_contiguous_raise():
     track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
     runs = b"".join(box(b"trun", struct.pack(">IIi", 1, 1, at)) for at in (112, 116))
     traf = box(b"traf", box(b"tfhd", struct.pack(">II", 0, 1)) + box(b"tfdt", bytes(8)) + runs)
@@ -202,10 +204,10 @@ def test_pictures_that_do_not_lie_one_behind_the_other_are_refused():
         ClipMuxer([track], 0).feed(part)
 
 
-def test_times_that_no_mp4_can_hold_are_refused():
+def test_times_beyond_the_range_of_mp4_fields_raise():
     track = mp4.Track(1, is_video=True, timescale=10, default_duration=10, default_size=3)
     part = FragmentParser(entry_of_one(), track).parse(by_hand(1, b""))
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="does not fit"):
         ClipMuxer([track], 0).feed(replace(part, start_us=1 << 100))
 
 
@@ -215,7 +217,7 @@ def entry_of_one() -> IndexEntry:
     )
 
 
-def test_a_clip_says_how_long_it_is(made: SegmentObject):
+def test_the_clips_duration_is_written_to_mvhd(made: SegmentObject):
     front = set_duration(init_of(made), 86_400_000_000)
     mvhd = mp4.find_box(front, "moov", "mvhd")
     assert front[mvhd.body + 12 : mvhd.body + 20] == struct.pack(">II", 1000, 86_400_000)
@@ -223,12 +225,12 @@ def test_a_clip_says_how_long_it_is(made: SegmentObject):
     assert set_duration(wide, 2_000_000)[-8:] == (2000).to_bytes(8, "big")
 
 
-def test_what_does_not_fit_is_refused(made: SegmentObject):
+def test_a_duration_that_does_not_fit_mvhd_raises(made: SegmentObject):
     with pytest.raises(ValueError, match="does not fit"):
         set_duration(init_of(made), 10**13)
 
 
-def test_shapes_are_equal_where_one_init_serves(camera: NumberedFootage, made: SegmentObject):
+def test_codec_parameters_are_equal_if_fragments_can_share_an_init(camera: NumberedFootage, made: SegmentObject):
     (other,) = make_numbered_segments(camera, OTHER, range(50))
     assert codec_parameters(init_of(made)) == codec_parameters(init_of(other))
     larger = open_footage("cam-1", T0, Generated(width=320, height=180, bitrate=100_000, seconds=4))

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from districam_api.core.concurrency_limiter import ConcurrencyLimiter
 
 
-def test_each_has_its_share_and_all_have_the_whole():
+def test_limits_apply_per_key_and_in_total():
     crowd = ConcurrencyLimiter(3, 2)
     assert [crowd.acquire("a"), crowd.acquire("a"), crowd.acquire("a")] == [None, None, "each"]
     assert [crowd.acquire("b"), crowd.acquire("b")] == [None, "all"]
@@ -12,7 +12,7 @@ def test_each_has_its_share_and_all_have_the_whole():
     assert [crowd.acquire("b"), crowd.acquire("a")] == [None, "all"]
 
 
-def test_who_has_no_name_counts_among_all_alone():
+def test_a_holder_without_a_key_counts_in_the_total_only():
     crowd = ConcurrencyLimiter(3, 1)
     assert [crowd.acquire(None) for _ in range(4)] == [None, None, None, "all"]
     crowd.release(None)
@@ -20,7 +20,9 @@ def test_who_has_no_name_counts_among_all_alone():
 
 
 @given(st.lists(st.sampled_from(["a", "b", None]), max_size=40), st.integers(1, 5), st.integers(1, 5))
-def test_whoever_came_and_went_no_place_is_lost(comings: list[str | None], most: int, most_each: int):
+def test_after_any_sequence_of_acquire_and_release_no_slot_is_lost(
+    comings: list[str | None], most: int, most_each: int
+):
     crowd = ConcurrencyLimiter(most, most_each)
     let_in = [who for who in comings if crowd.acquire(who) is None]
     assert len(crowd) == len(let_in) <= most

@@ -6,12 +6,12 @@ TAG = '"5891b5b522d5df086d0ff0b110fbd9d2"'
 
 
 @pytest.mark.parametrize("header", [TAG, f"W/{TAG}", f'"x", {TAG}', f' {TAG} , "y"', "*"])
-def test_what_the_asker_has_is_not_sent_again(header: str):
+def test_a_matching_if_none_match_is_unchanged(header: str):
     assert is_unchanged(header, TAG)
 
 
 @pytest.mark.parametrize("header", [None, "", '"x"', TAG[1:-1], '"5891b5b5"'])
-def test_what_the_asker_does_not_have_is_sent(header: str | None):
+def test_another_if_none_match_is_changed(header: str | None):
     assert not is_unchanged(header, TAG)
     assert not is_unchanged("*", None)
 
@@ -29,7 +29,7 @@ def test_what_the_asker_does_not_have_is_sent(header: str | None):
         ("", False),
     ],
 )
-def test_a_range_of_another_object_is_not_answered_with_a_part_of_this_one(
+def test_a_range_is_honoured_only_if_if_range_names_this_object(
     header: str | None,
     does: bool,  # noqa: FBT001  # a parameter of the test
 ):

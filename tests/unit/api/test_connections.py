@@ -1,4 +1,4 @@
-"""What clients that mean harm can do to connections: on a real socket and the loop that services run on."""
+"""Hostile clients' connections, on a real socket and the event loop that services use."""
 
 import asyncio
 import contextlib
@@ -31,13 +31,13 @@ pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 PATIENCE_S = 0.3
 PIECE = bytes(256 << 10)
 MANY, SOME = 80, 24
-"""20 MiB, more than the buffers of a connection take; and 6 MiB, to be read slowly."""
+"""20 MiB, more than a connection's buffers hold; and 6 MiB, to be read slowly."""
 HEAD = b"Host: x\r\n"
 CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """/body reads it first, /many and /some are long; all else is short."""
+    """/body reads the body first, /many and /some answer at length; all other answers are short."""
     if scope["path"] == "/body":
         while (message := await receive()).get("more_body"):
             pass
@@ -53,7 +53,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def serving(**settings: Any) -> AsyncGenerator[int]:
-    """The port; the server is in a thread, on the loop that services run on."""
+    """The port; the server runs in a thread, on the event loop that services use."""
     given = {"request_s": PATIENCE_S, "reader_s": PATIENCE_S, "port": 0, **settings}
     api = ApiSettings.model_validate(given)
     sock, loop = server.listen(api), uvloop.new_event_loop()
@@ -79,7 +79,7 @@ CLIENTS: list["Client"] = []
 
 
 class Client:
-    """A connection, and what it got."""
+    """A connection, and what it received."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -98,14 +98,14 @@ class Client:
         return await self.reader.readuntil(b"\r\n\r\n")
 
     async def rest(self) -> bytes:
-        """All that comes until the end; raises what a reset raises."""
+        """Everything until the end of the connection; raises if it is reset."""
         out = b""
         while data := await self.reader.read(1 << 16):
             out += data
         return out
 
     async def trickles(self, data: bytes, each_s: float = 0.05) -> bytes:
-        """Sends a byte now and then until it is cut off; gives what it got, nothing if nobody cut it off."""
+        """Sends a byte now and then until it is disconnected; returns what it received, empty if it was not."""
         ended = asyncio.create_task(self.rest())
         for byte in data:
             if ended.done():
@@ -117,7 +117,7 @@ class Client:
 
 
 async def quick(port: int, source: str = "127.0.0.1", **more: Any) -> bytes:
-    """The first line of an answer to somebody who does as usual; nothing: the connection was closed."""
+    """The first line of the response to an ordinary client; empty: the connection was closed."""
     try:
         one = await Client.connected(port, source, **more)
     except OSError:
@@ -138,21 +138,21 @@ def ended(cause: str) -> float:
 # ---- heads and bodies
 
 
-async def test_a_connection_without_a_word_is_ended():
+async def test_a_silent_connection_is_closed():
     async with serving() as port:
         before = ended("head")
         assert (await (await Client.connected(port)).rest()).startswith(b"HTTP/1.1 408 ")
         assert ended("head") == before + 1
 
 
-async def test_a_head_that_trickles_is_ended():
+async def test_a_request_head_sent_too_slowly_is_closed():
     async with serving() as port:
         one = await Client.connected(port)
         got = await one.trickles(b"GET / HTTP/1.1\r\nHost: " + b"x" * 100)
         assert got.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_each_head_has_its_own_time():
+async def test_each_request_head_has_its_own_deadline():
     async with serving() as port:
         one = await Client.connected(port)
         for n in range(3):
@@ -162,7 +162,7 @@ async def test_each_head_has_its_own_time():
             assert await one.reader.readexactly(len(CHUNKS)) == CHUNKS
 
 
-async def test_a_body_that_trickles_is_ended():
+async def test_a_request_body_sent_too_slowly_is_closed():
     async with serving() as port:
         before = ended("body")
         one = await (await Client.connected(port)).asks("/body", "POST", b"Content-Length: 1000\r\n")
@@ -170,8 +170,8 @@ async def test_a_body_that_trickles_is_ended():
         assert ended("body") == before + 1
 
 
-async def test_also_one_that_nobody_waits_for():
-    """The answer is given at once, and the rest of the request keeps the connection open."""
+async def test_a_slow_body_is_closed_even_if_the_route_does_not_read_it():
+    """The response is sent at once; the rest of the request keeps the connection open."""
     async with serving() as port:
         one = await (await Client.connected(port)).asks("/", "GET", b"Content-Length: 1000\r\n")
         got = await one.trickles(b"x" * 100)
@@ -179,8 +179,8 @@ async def test_also_one_that_nobody_waits_for():
 
 
 @pytest.mark.parametrize("length", [5, 60_000])
-async def test_who_is_refused_for_a_body_on_its_way_hears_it(length: int):
-    """The connection is closed, and a reset of it would take the answer with it."""
+async def test_a_client_still_sending_a_refused_body_receives_the_response(length: int):
+    """The connection is closed, and a reset would discard the response."""
     async with serving() as port:
         for _ in range(5):
             extra = b"Transfer-Encoding: chunked\r\n"
@@ -199,7 +199,7 @@ async def test_who_is_refused_for_a_body_on_its_way_hears_it(length: int):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What the api is told, and what a client is."""
+    """What the server is configured with, and the client's side."""
 
     served: dict[str, Any]
     asked: dict[str, Any]
@@ -218,7 +218,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 
 
 @pytest.mark.parametrize("by_tls", [False, True])
-async def test_who_takes_nothing_of_an_answer_is_given_up_and_told(tls: Tls, *, by_tls: bool):
+async def test_a_client_that_reads_nothing_is_disconnected_and_logged(tls: Tls, *, by_tls: bool):
     with structlog.testing.capture_logs() as lines:
         async with serving(**tls.served if by_tls else {}) as port:
             before = ended("reader")
@@ -234,7 +234,7 @@ async def test_who_takes_nothing_of_an_answer_is_given_up_and_told(tls: Tls, *, 
     assert line["unsent_bytes"] > 0
 
 
-async def test_who_is_slow_gets_all_of_it():
+async def test_a_slow_client_receives_the_whole_response():
     async with serving(reader_s=1) as port:
         one = await (await Client.connected(port)).asks("/some", extra=b"Connection: close\r\n")
         got = 0
@@ -247,7 +247,7 @@ async def test_who_is_slow_gets_all_of_it():
 # ---- how many
 
 
-async def test_one_address_has_its_share_and_others_have_theirs():
+async def test_connections_of_one_address_do_not_use_up_those_of_others():
     async with serving(connections=64, connections_per_address=3, request_s=20) as port:
         before = ended("each")
         held = [await Client.connected(port) for _ in range(3)]
@@ -260,7 +260,7 @@ async def test_one_address_has_its_share_and_others_have_theirs():
                 await asyncio.sleep(0.02)
 
 
-async def test_when_all_places_are_taken_they_are_free_again_soon():
+async def test_connections_are_accepted_again_after_the_limit_was_reached():
     async with serving(connections=16, connections_per_address=16) as port:
         for _ in range(16):
             await Client.connected(port)
@@ -272,7 +272,7 @@ async def test_when_all_places_are_taken_they_are_free_again_soon():
                 await asyncio.sleep(0.05)
 
 
-async def test_hundreds_of_refusals_are_a_line_in_the_log():
+async def test_hundreds_of_refusals_are_one_log_line():
     with structlog.testing.capture_logs() as lines:
         async with serving(connections_per_address=1, request_s=20) as port:
             await Client.connected(port)
@@ -284,7 +284,7 @@ async def test_hundreds_of_refusals_are_a_line_in_the_log():
     assert told[0]["address"] == "127.0.0.1"
 
 
-def test_what_is_upgraded_counts_apart():
+def test_upgraded_connections_are_counted_apart_without_deadlines():
     connections = Connections(ConnectionLimits(2, 1, 1), Deadlines(1, 1), SystemClock())
     first, transport = connections.acquire("10.0.0.1"), SimpleNamespace(is_closing=lambda: False)
     assert first
@@ -294,14 +294,14 @@ def test_what_is_upgraded_counts_apart():
     second = connections.acquire("10.0.0.1")
     assert second, "its place is free"
     assert not connections.mark_upgraded(second), "there is room for one"
-    connections.check_deadlines()  # nobody hurries it
+    connections.check_deadlines()  # no deadline applies
     assert not connections.mark_upgraded(second)
     transport.is_closing = lambda: True
     connections.check_deadlines()
     assert connections.mark_upgraded(second)
 
 
-def test_a_proxy_has_as_many_as_there_are():
+def test_a_trusted_proxys_connections_are_limited_in_total_only():
     connections = Connections(
         ConnectionLimits(3, 1, 1), Deadlines(1, 1), SystemClock(), lambda address: address == "10.0.0.9"
     )
@@ -316,7 +316,7 @@ def test_a_proxy_has_as_many_as_there_are():
 
 
 class Files:
-    """What the system says of open files, and what it was asked."""
+    """The system's limit of open files, and the limits that were set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> None:
         self._now = (soft, hard)
@@ -344,7 +344,7 @@ class Files:
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 512, None),
     ],
 )
-def test_there_is_a_file_for_each_connection_and_some_for_health(
+def test_connection_limits_leave_file_descriptors_for_health(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, connections: int, raised: int | None
 ):
     files = Files(monkeypatch, soft, hard)
@@ -352,7 +352,7 @@ def test_there_is_a_file_for_each_connection_and_some_for_health(
     assert files.asked == (raised and (raised, hard))
 
 
-def test_too_few_open_files_are_refused_with_how_many_there_should_be(monkeypatch: pytest.MonkeyPatch):
+def test_too_few_file_descriptors_are_an_error_that_names_the_number_needed(monkeypatch: pytest.MonkeyPatch):
     Files(monkeypatch, 150, 150)
     with pytest.raises(SettingsError, match=r"150 files.*allow it 1408.*nofile"):
         server.connection_limits(ApiSettings())
@@ -361,7 +361,7 @@ def test_too_few_open_files_are_refused_with_how_many_there_should_be(monkeypatc
 # ---- TLS
 
 
-async def test_a_handshake_that_never_ends_is_ended(tls: Tls):
+async def test_a_tls_handshake_that_does_not_finish_is_closed(tls: Tls):
     async with serving(connections_per_address=2, **tls.served) as port:
 
         async def asks(source: str) -> bytes:

@@ -12,26 +12,26 @@ FORM = (int, str, int, int)
 
 
 @given(st.tuples(st.integers(-(2**63) + 1, 2**63 - 1), st.text(), st.integers(0, 2**31), st.integers(0, 2**31)))
-def test_a_cursor_comes_back_and_needs_no_escaping(at: tuple[int, str, int, int]):
+def test_a_cursor_round_trips_and_needs_no_escaping(at: tuple[int, str, int, int]):
     cursor = encode(at)
     assert decode(cursor, FORM) == at
     assert cursor.replace("-", "").replace("_", "").isalnum()
 
 
 @given(st.text())
-def test_anything_else_is_refused_naming_the_field(text: str):
+def test_text_that_is_not_a_cursor_is_refused_naming_the_field(text: str):
     with pytest.raises(InvalidParameter) as refused:
         decode(text, FORM)
     assert refused.value.errors[0].field == "cursor"
 
 
-def test_another_lists_cursor_is_refused():
+def test_a_cursor_of_another_list_is_refused():
     with pytest.raises(InvalidParameter):
         decode(encode(["cam-1"]), FORM)
 
 
 def forged(body: bytes) -> str:
-    """A cursor with a right checksum, which anybody can compute."""
+    """A cursor with a valid checksum, which a client can compute."""
     return urlsafe_b64encode(crc32(b"districam" + body).to_bytes(4, "big") + body).rstrip(b"=").decode()
 
 

@@ -1,4 +1,4 @@
-"""What is shown of one epoch, and inside a hole that is too short to count."""
+"""What is shown of one epoch, and inside a hole that is shorter than a gap."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def evidence(window: tuple[float, float], rows: list[IndexEntry], told: list[Cam
 
 
 @pytest.mark.correctness
-def test_the_sums_of_one_epoch_are_its_own():
+def test_totals_of_one_epoch_cover_that_epoch_only():
     rows = [
         *(entry(A, n, n, n * 10 * S, (n + 1) * 10 * S) for n in range(6)),
         entry(B, 0, 0, 20 * S, 30 * S),
@@ -40,7 +40,7 @@ def test_the_sums_of_one_epoch_are_its_own():
     assert headers["Districam-Gap-Seconds"] == "3.000000", "between its first and its last picture"
 
 
-def test_the_sums_of_all_are_of_the_whole_window():
+def test_totals_without_an_epoch_cover_the_whole_window():
     asked = evidence((0, 60), [entry(A, 0, 0, 0, 10 * S)], []).for_epoch(None)
     states = asked.states()
     assert responses.coverage_headers(0, 1, asked.clip_states(states))["Districam-Gap-Seconds"] == "50.000000"
@@ -56,7 +56,7 @@ CHANGE: list[CameraEvent] = [
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("window", [(10.2, 10.200001), (10, 10.4), (10.399999, 10.4)])
-def test_in_a_hole_too_short_to_count_the_last_before_it_is_shown(window: tuple[float, float]):
+def test_inside_a_short_hole_the_last_picture_before_it_is_shown(window: tuple[float, float]):
     asked = evidence(window, HOLE, CHANGE)
     states = asked.states()
     assert [state.state for state in states] == ["recorded"]
@@ -66,12 +66,12 @@ def test_in_a_hole_too_short_to_count_the_last_before_it_is_shown(window: tuple[
 
 
 @pytest.mark.parametrize("window", [(5, 6), (9.9, 10.1), (10.3, 10.5)])
-def test_anywhere_else_a_window_stays_as_it_was_asked(window: tuple[float, float]):
+def test_a_window_outside_short_holes_is_not_extended(window: tuple[float, float]):
     asked = evidence(window, HOLE, CHANGE)
     assert asked.extend_over_short_hole(asked.states()) is asked
 
 
-def test_in_a_gap_nothing_is_shown():
+def test_inside_a_gap_nothing_is_shown():
     asked = evidence((20.1, 20.2), HOLE, CHANGE)
     states = asked.states()
     assert [state.state for state in states] == ["gap"]

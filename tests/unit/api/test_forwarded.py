@@ -24,11 +24,11 @@ def client(header: Header, *values: str, peer: str = PROXY) -> str:
         (["203.0.113.9", OTHER_PROXY], "203.0.113.9"),
     ],
 )
-def test_who_asks_is_whom_the_last_proxy_of_ours_heard(values: list[str], expected: str):
+def test_the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy(values: list[str], expected: str):
     assert client("x-forwarded-for", *values) == expected
 
 
-def test_what_a_client_says_of_itself_is_not_believed():
+def test_addresses_that_a_client_forged_are_ignored():
     for said in ("198.51.100.1", OTHER_PROXY, "127.0.0.1", "unknown", 'x"', ""):
         assert client("x-forwarded-for", f"{said}, 203.0.113.9") == "203.0.113.9"
         assert client("x-forwarded-for", said, "203.0.113.9") == "203.0.113.9"
@@ -36,7 +36,7 @@ def test_what_a_client_says_of_itself_is_not_believed():
         assert client("forwarded", f'for="{said}, for=203.0.113.9') == "203.0.113.9", "a quote that never ends"
 
 
-def test_who_is_no_proxy_of_ours_is_not_believed():
+def test_headers_from_an_untrusted_peer_are_ignored():
     assert client("x-forwarded-for", "203.0.113.9", peer="10.0.4.1") == "10.0.4.1"
     assert client("forwarded", "for=203.0.113.9", peer="10.0.4.1") == "10.0.4.1"
 
@@ -52,20 +52,20 @@ def test_who_is_no_proxy_of_ours_is_not_believed():
         ("proto=https", PROXY),
     ],
 )
-def test_forwarded_is_read_as_rfc_7239_writes_it(value: str, expected: str):
+def test_forwarded_is_parsed_as_in_rfc_7239(value: str, expected: str):
     assert client("forwarded", value) == expected
 
 
 @pytest.mark.parametrize("values", [[], [""], [","], ["unknown"], ["999.1.1.1"], [OTHER_PROXY]])
-def test_where_nothing_is_said_the_nearest_that_is_known_counts(values: list[str]):
+def test_without_a_usable_header_the_nearest_known_address_counts(values: list[str]):
     assert client("x-forwarded-for", *values) in (PROXY, OTHER_PROXY)
 
 
-def test_a_proxy_is_known_however_its_address_is_written():
+def test_a_trusted_proxy_is_recognised_in_any_notation_of_its_address():
     proxies = TrustedProxies(NETWORKS, "x-forwarded-for")
     assert all(proxies.is_trusted(one) for one in (PROXY, "::ffff:10.0.3.7", "2001:db8:1::7"))
     assert not any(proxies.is_trusted(one) for one in ("10.0.4.7", "", "testclient", "2001:db8:2::7"))
 
 
-def test_a_row_of_proxies_ends_somewhere():
+def test_the_number_of_hops_is_limited():
     assert client("x-forwarded-for", ",".join([OTHER_PROXY] * 4000)) == OTHER_PROXY

@@ -19,7 +19,7 @@ LATITUDES, LONGITUDES = st.floats(-90, 90), st.floats(-180, 180)
         ((0, 179.5), (0, -179.5), 2 * math.pi * RADIUS_M / 360),
         ((0, 0), (0, 180), math.pi * RADIUS_M),
         ((90, 12), (-90, 77), math.pi * RADIUS_M),
-        ((10.7769, 106.7009), (21.0285, 105.8542), 1_143_500),  # by a map's ruler, to 0.5 %
+        ((10.7769, 106.7009), (21.0285, 105.8542), 1_143_500),  # measured on a map, to 0.5 %
     ],
 )
 def test_known_distances(a: tuple[float, float], b: tuple[float, float], metres: float):
@@ -28,13 +28,13 @@ def test_known_distances(a: tuple[float, float], b: tuple[float, float], metres:
 
 
 @given(LATITUDES, LONGITUDES, LATITUDES, LONGITUDES)
-def test_both_ways_are_as_far_and_none_is_farther_than_the_antipode(a: float, b: float, c: float, d: float):
+def test_distance_is_symmetric_and_at_most_half_the_circumference(a: float, b: float, c: float, d: float):
     there = Circle(a, b, 0).distance_m(Location(latitude=c, longitude=d))
     assert there == pytest.approx(Circle(c, d, 0).distance_m(Location(latitude=a, longitude=b)), abs=1)
     assert 0 <= there <= MAX_RADIUS_M
 
 
-def test_a_circle_is_three_numbers():
+def test_a_circle_is_parsed_from_three_numbers():
     assert parse_circle("10.7731, 106.7030,500") == Circle(10.7731, 106.703, 500)
 
 
@@ -42,7 +42,7 @@ def test_a_circle_is_three_numbers():
     "text",
     ["", "10,106", "10,106,1,1", "a,b,c", "91,0,1", "0,181,1", "0,0,-1", "nan,0,1", "0,0,inf", "0,0,nan"],
 )
-def test_anything_else_is_refused_with_the_fix(text: str):
+def test_an_invalid_circle_is_refused_with_advice(text: str):
     with pytest.raises(InvalidParameter) as refused:
         parse_circle(text)
     assert refused.value.errors[0].field == "near"

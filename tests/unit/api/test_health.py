@@ -47,12 +47,12 @@ def newest(seconds: float, length_s: float = 10) -> NewestSegment:
 
 
 @pytest.mark.parametrize("camera", [replace(CAMERA, enabled=False), replace(CAMERA, deleted=True)])
-def test_a_camera_that_nobody_wants_is_disabled_whatever_it_does(camera: Camera):
+def test_a_disabled_or_deleted_camera_is_disabled_whatever_its_events(camera: Camera):
     out = compute_health(camera, [lost(1)], newest(1), NOW_US)
     assert (out.state, out.cause, out.last_end_us) == ("disabled", None, ago(1))
 
 
-def test_lost_says_its_cause_and_since_when():
+def test_lost_has_its_cause_and_time():
     out = compute_health(CAMERA, [connected(60), lost(10)], newest(11), NOW_US)
     assert (out.state, out.cause, out.detail, out.since_us) == ("lost", "camera_unreachable", "EOF", ago(11))
 
@@ -72,11 +72,11 @@ def test_the_end_of_a_replaced_epoch_is_not_lost():
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(34.9, "lost"), (35.1, "late")])
-def test_an_ingest_that_does_not_retry_as_it_said_explains_nothing(seconds: float, state: str):
+def test_an_event_whose_announced_retry_is_overdue_no_longer_applies(seconds: float, state: str):
     assert compute_health(CAMERA, [lost(seconds, retry_s=5)], newest(seconds), NOW_US).state == state
 
 
-def test_a_retry_that_is_no_number_explains_nothing():
+def test_an_event_whose_retry_delay_is_not_a_number_does_not_apply():
     assert compute_health(CAMERA, [lost(1, retry_s=float("nan"))], newest(1), NOW_US).state == "recording"
 
 
@@ -84,7 +84,7 @@ def test_a_retry_that_is_no_number_explains_nothing():
     ("age_s", "length_s", "state"),
     [(24.9, 10, "recording"), (25, 10, "late"), (25, 0, "late"), (60, 60, "recording"), (75, 60, "late")],
 )
-def test_recording_means_that_the_next_segment_is_not_due_yet(age_s: float, length_s: float, state: str):
+def test_recording_lasts_until_the_next_segment_is_overdue(age_s: float, length_s: float, state: str):
     out = compute_health(CAMERA, [connected(600)], newest(age_s, length_s), NOW_US)
     assert (out.state, out.last_end_us) == (state, ago(age_s))
 
@@ -101,17 +101,17 @@ def test_other_events_do_not_matter():
     assert compute_health(CAMERA, [lost(10), profile], newest(12), NOW_US).state == "lost"
 
 
-# ---- what a clock that was ahead has left behind
+# ---- events from a clock that was ahead
 
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("ahead_h", [7, 1 / 60])
-def test_what_takes_effect_later_than_now_hides_nothing(ahead_h: float):
-    """A host that boots with its clock on local time is seven hours ahead until somebody sets it."""
+def test_an_event_in_the_future_does_not_hide_current_events(ahead_h: float):
+    """A host that boots with its clock on local time is seven hours ahead until the clock is set."""
     ahead = [connected(-ahead_h * 3600), lost(-ahead_h * 3600 - 1, "clock_step")]
     out = compute_health(CAMERA, [*ahead, connected(3600, "e2"), refused(10)], newest(3500), NOW_US)
     assert (out.state, out.cause, out.since_us) == ("lost", "auth_failed", ago(10))
 
 
-def test_an_ingest_whose_clock_is_a_second_ahead_is_heard():
+def test_an_event_one_second_in_the_future_counts():
     assert compute_health(CAMERA, [connected(60), refused(-1)], newest(50), NOW_US).state == "lost"

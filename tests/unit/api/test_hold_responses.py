@@ -1,4 +1,4 @@
-"""What routes say of holds."""
+"""Response bodies of holds."""
 
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 PLACED = Hold(id="0" * 16, camera_id="cam-1", from_us=0, to_us=10**6, reason="r", placed_by="k", placed_us=5)
 
 
-def test_a_hold_says_how_far_it_is_applied() -> None:
+def test_a_hold_has_its_state_and_counts() -> None:
     said = hold(PLACED, HoldState(state="enforced", versions=3, held=3, checked_us=1), ZONE)
     Shape.model_validate(said)
     assert (said["state"], said["versions"], said["released"]) == ("enforced", 3, None)
@@ -21,7 +21,7 @@ def test_a_hold_says_how_far_it_is_applied() -> None:
     assert hold(PLACED, UNKNOWN_HOLD_STATE, ZONE)["state"] == "partial"
 
 
-def test_one_that_is_over_says_how_it_ended() -> None:
+def test_a_released_hold_has_by_whom_when_and_why() -> None:
     fields = {name: getattr(PLACED, name) for name in Hold.__dataclass_fields__}
     over = ReleasedHold(**fields, released_by="k2", released_us=7, release_reason="done")
     said = hold(over, UNKNOWN_HOLD_STATE, ZONE)
@@ -29,13 +29,13 @@ def test_one_that_is_over_says_how_it_ended() -> None:
     assert (said["state"], said["released_by"], said["release_reason"]) == ("released", "k2", "done")
 
 
-def test_an_id_becomes_part_of_a_key_and_is_looked_at_first() -> None:
+def test_a_malformed_hold_id_is_refused_before_it_becomes_part_of_a_key() -> None:
     assert parse_hold_id("0123456789abcdef") == "0123456789abcdef"
     for text in ("", "../site", "0123456789ABCDEF", "0" * 17):
         with pytest.raises(InvalidParameter):
             parse_hold_id(text)
 
 
-def test_what_has_expired_is_told_in_both_times() -> None:
+def test_expired_intervals_are_in_utc_and_local_time() -> None:
     ((first,),) = [expired([(0, 10**6)], ZONE)["expired"]]
     assert set(first) == {"from", "from_local", "to", "to_local"}

@@ -1,4 +1,4 @@
-"""Files of keys: written whole, read again on change, and never half believed."""
+"""Key files: replaced atomically, reloaded on change, and never used in part."""
 
 import json
 from collections.abc import Callable
@@ -19,12 +19,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "keys.json"
 
 
-def test_what_is_written_is_read(file: Path):
+def test_a_written_key_file_is_read_back(file: Path):
     keyring.write(file, [KEY, OTHER])
     assert keyring.read(file) == [KEY, OTHER]
 
 
-def test_a_file_is_its_owners_alone_and_nothing_else_is_left(file: Path):
+def test_the_key_file_has_mode_0600_and_no_temporary_file_is_left(file: Path):
     file.write_text("{}")
     file.chmod(0o644)
     keyring.write(file, [KEY])
@@ -33,7 +33,7 @@ def test_a_file_is_its_owners_alone_and_nothing_else_is_left(file: Path):
     assert TEXT.split("_", 2)[2] not in file.read_text()
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_write_leaves_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch):
     keyring.write(file, [KEY])
 
     def full(_handle: int) -> None:
@@ -64,7 +64,7 @@ def form(**changed: object) -> str:
         (json.dumps({"keys": [json.loads(form())["keys"][0]] * 2}), "two keys with the same id"),
     ],
 )
-def test_what_is_no_file_of_keys_is_refused_without_its_content(file: Path, text: str, says: str):
+def test_a_malformed_key_file_is_refused_without_showing_its_content(file: Path, text: str, says: str):
     file.write_text(text)
     with pytest.raises(ValueError, match=r"keys\.json") as refused:
         keyring.read(file)
@@ -72,7 +72,7 @@ def test_what_is_no_file_of_keys_is_refused_without_its_content(file: Path, text
     assert "s3cr3t" not in str(refused.value)
 
 
-def test_a_change_is_taken_up(file: Path):
+def test_a_changed_key_file_is_reloaded(file: Path):
     keyring.write(file, [KEY])
     ring = KeyRing(file)
     assert (ring.verify(TEXT), ring.active_key(KEY.id), ring.verify(OTHER_TEXT)) == (KEY, KEY, None)
@@ -91,7 +91,7 @@ def take_away(file: Path):
 
 
 @pytest.mark.parametrize("spoil", [garble, take_away])
-def test_a_file_that_cannot_be_read_leaves_the_old_keys(file: Path, spoil: Callable[[Path], None]):
+def test_an_unreadable_key_file_leaves_the_old_keys_active(file: Path, spoil: Callable[[Path], None]):
     keyring.write(file, [KEY])
     ring = KeyRing(file)
     spoil(file)

@@ -1,4 +1,4 @@
-"""`districam-api keys` as an operator meets it."""
+"""`districam-api keys`, as an operator uses it."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_a_key_is_printed_once_and_opens(file: Path, run: Run):
+def test_a_created_key_is_printed_once_and_is_valid(file: Path, run: Run):
     code, out, err = run("create", "--role", "operator", "--name", "Trung tâm")
     assert code == 0
     found = {key.id: key for key in keyring.read(file)}
@@ -43,16 +43,14 @@ def test_a_key_is_printed_once_and_opens(file: Path, run: Run):
     assert out.strip().split("_", 2)[2] not in listed + err + file.read_text()
 
 
-def test_the_first_key_may_be_made_for_an_api_that_could_not_start_yet(
-    file: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_first_key_can_be_created_before_the_api_can_start(file: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DISTRICAM_API__HOST", "0.0.0.0")  # noqa: S104
     assert run("list")[:2] == (0, "no keys\n")
     assert run("create", "--role", "viewer", "--name", "Lan")[0] == 0
     assert len(keyring.read(file)) == 1
 
 
-def test_a_revoked_key_is_shown_as_such_and_others_stay(file: Path, run: Run):
+def test_a_revoked_key_is_listed_as_revoked_and_others_stay_active(file: Path, run: Run):
     texts = [run("create", "--role", "viewer", "--name", "Lan")[1].strip() for _ in range(2)]
     ids = [key.id for key in keyring.read(file)]
     assert run("revoke", ids[0])[0] == 0
@@ -61,7 +59,7 @@ def test_a_revoked_key_is_shown_as_such_and_others_stay(file: Path, run: Run):
     assert re.search(rf"{ids[0]} .* revoked ", run("list")[1])
 
 
-def test_what_cannot_be_done_is_told(file: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_errors_are_printed_with_exit_code_1(file: Path, run: Run, monkeypatch: pytest.MonkeyPatch):
     code, _, err = run("revoke", "cafecafe")
     assert (code, "no key 'cafecafe'" in err) == (1, True)
     file.write_text("x")
@@ -90,7 +88,7 @@ def test_what_cannot_be_done_is_told(file: Path, run: Run, monkeypatch: pytest.M
         ["create", "--role", "viewer", "--name", "a\nb"],
     ],
 )
-def test_words_that_mean_nothing_end_with_2(words: list[str], run: Run):
+def test_unknown_arguments_exit_with_code_2(words: list[str], run: Run):
     with pytest.raises(SystemExit) as ended:
         run(*words)
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""Logins: what ends them, and under which name browsers keep them."""
+"""Logins: what ends them, and the cookie's name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +48,7 @@ async def logged_in(app: FastAPI, text: str = VIEWER_KEY_TEXT) -> dict[str, str]
     return {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
 
 
-async def test_a_logout_ends_that_login_and_no_other(tmp_path: Path):
+async def test_a_logout_revokes_only_its_own_login(tmp_path: Path):
     app = served(tmp_path)
     first, second = await logged_in(app), await logged_in(app)
     assert first != second
@@ -63,7 +63,7 @@ async def test_a_logout_ends_that_login_and_no_other(tmp_path: Path):
         ).status_code == 200
 
 
-async def test_a_logout_by_a_key_ends_nothing(tmp_path: Path):
+async def test_a_logout_with_a_bearer_key_revokes_nothing(tmp_path: Path):
     app = served(tmp_path)
     login = await logged_in(app)
     async with make_client(app, VIEWER_KEY_TEXT) as http:
@@ -72,14 +72,14 @@ async def test_a_logout_by_a_key_ends_nothing(tmp_path: Path):
         assert (await http.get("/v1/session", headers=login)).status_code == 200
 
 
-async def test_media_urls_of_a_login_end_with_it(tmp_path: Path):
+async def test_media_urls_of_a_login_are_invalid_after_logout(tmp_path: Path):
     app = served(tmp_path)
     login = await logged_in(app)
     access: Authenticator = app.state.authenticator
     token = login["Cookie"].partition("=")[2]
     checked = access.token_signer.verify_session(token, access.clock.now_us())
     async with make_client(app) as http:
-        with structlog.testing.capture_logs():  # there is no store behind it
+        with structlog.testing.capture_logs():  # the application has no store
             (url,) = access.token_signer.sign_media_urls([OBJECT], _caller(app, login), access.clock.now_us())
             assert (await http.get(url)).status_code != 403
         assert access.is_active(checked)
@@ -88,13 +88,13 @@ async def test_media_urls_of_a_login_end_with_it(tmp_path: Path):
 
 
 def _caller(app: FastAPI, login: dict[str, str]) -> Caller:
-    """Who that login is."""
+    """The session of that login."""
     access: Authenticator = app.state.authenticator
     scope = {"type": "http", "headers": [(b"cookie", login["Cookie"].encode())], "method": "GET", "path": "/"}
     return access.authenticate(Request(scope))
 
 
-async def test_by_https_no_neighbour_can_plant_a_login(tmp_path: Path):
+async def test_over_https_the_cookie_has_the_host_prefix(tmp_path: Path):
     app = served(tmp_path, public_scheme="https")
     login = await logged_in(app)
     name, _, token = login["Cookie"].partition("=")
@@ -113,7 +113,7 @@ async def test_by_https_no_neighbour_can_plant_a_login(tmp_path: Path):
         )
 
 
-async def test_logins_by_one_key_have_a_pace(tmp_path: Path):
+async def test_logins_with_one_key_are_rate_limited(tmp_path: Path):
     app = served(tmp_path)
     for _ in range(LOGIN_LIMIT.burst):
         await logged_in(app)
@@ -124,7 +124,7 @@ async def test_logins_by_one_key_have_a_pace(tmp_path: Path):
     await logged_in(app, OPERATOR_KEY_TEXT)
 
 
-async def test_before_others_were_heard_a_login_is_not_believed_and_a_key_is(tmp_path: Path):
+async def test_before_the_first_sync_logins_are_not_accepted_but_keys_are(tmp_path: Path):
     app = served(tmp_path)
     login = await logged_in(app)
     access: Authenticator = app.state.authenticator
@@ -137,7 +137,7 @@ async def test_before_others_were_heard_a_login_is_not_believed_and_a_key_is(tmp
 
 
 class Away(EndedLogins):
-    """Redis, which is away for the first tries."""
+    """Redis that is unavailable for the first attempts."""
 
     def __init__(self, runtime: Runtime, tries: int) -> None:
         self.runtime, self.tries, self.told = runtime, tries, dict[str, int]()
@@ -154,7 +154,9 @@ class Away(EndedLogins):
         self.runtime.stopping.set()
 
 
-async def test_what_was_ended_while_redis_was_away_is_told_when_it_is_back(monkeypatch: pytest.MonkeyPatch):
+async def test_logins_revoked_while_redis_was_unavailable_are_published_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr("districam_api.logins.SYNC_INTERVAL_S", 0.01)
     runtime, ended = Runtime("api"), RevokedLogins()
     ended.revoke("0011223344556677", 1 << 62)

@@ -1,4 +1,4 @@
-"""The page's files: served as what they are, complete, and with nothing in them that the policy forbids."""
+"""The page's files: their headers, their completeness, and nothing in them that the policy forbids."""
 
 import re
 from importlib import resources
@@ -32,7 +32,7 @@ async def get(path: str, **headers: str) -> httpx.Response:
         ("/page/icon.svg", "image/svg+xml"),
     ],
 )
-async def test_a_file_has_its_kind_a_tag_and_the_policy(path: str, kind: str):
+async def test_a_page_file_has_content_type_etag_and_security_policy(path: str, kind: str):
     answer = await get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == kind
@@ -44,11 +44,11 @@ async def test_a_file_has_its_kind_a_tag_and_the_policy(path: str, kind: str):
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "__init__.py", "..%2f__init__.py", ""])
-async def test_nothing_else_is_served(name: str):
+async def test_other_file_names_are_not_found(name: str):
     assert (await get(f"/page/{name}")).status_code == 404
 
 
-def test_every_part_that_is_named_is_there():
+def test_every_referenced_file_exists():
     assert len(FILES) > 15
     named: set[str] = set(re.findall(r'(?:src|href)="/page/([^"]+)"', FILES["index.html"]))
     for text in FILES.values():
@@ -56,7 +56,7 @@ def test_every_part_that_is_named_is_there():
     assert named == set(FILES) - {"index.html"}
 
 
-def test_nothing_is_inline_and_nothing_comes_from_elsewhere():
+def test_the_page_has_no_inline_code_and_no_external_resources():
     html = FILES["index.html"]
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", html)
     for name, text in FILES.items():
@@ -64,7 +64,7 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere():
         assert "innerHTML" not in text, f"{name}: what a camera is called would become markup"
 
 
-def test_every_text_that_is_named_is_in_the_table():
+def test_every_text_key_used_is_in_the_translation_table():
     table: set[str] = set(re.findall(r'^  "?([\w.]+)"?: \[', FILES["i18n.js"], re.MULTILINE))
     assert len(table) > 100
     named: set[str] = set(TEXT.findall(FILES["index.html"]))

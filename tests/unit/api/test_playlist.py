@@ -42,7 +42,7 @@ def listed(  # a row of a table
     return SegmentWithUrl(entry, key, f"/v1/media/{key}?token=t")
 
 
-def test_an_unbroken_run_reads_as_rfc_8216_wants_it():
+def test_the_playlist_of_one_run_follows_rfc_8216():
     assert format_playlist([listed(1, 0, 0), listed(1, 5, 10, 9.96, size=4000)]) == (
         "#EXTM3U\n"
         "#EXT-X-VERSION:7\n"
@@ -74,16 +74,16 @@ def test_a_missing_seq_is_a_discontinuity_and_keeps_the_init():
     assert text.count("#EXT-X-MAP") == 1
 
 
-def test_a_copy_that_repeats_seqs_is_a_discontinuity():
+def test_an_overlapping_copy_is_a_discontinuity():
     assert "#EXT-X-DISCONTINUITY\n" in format_playlist([listed(1, 0, 0), listed(1, 3, 6)])
 
 
-def test_a_gap_of_time_alone_is_a_discontinuity():
+def test_a_gap_in_time_is_a_discontinuity():
     assert "#EXT-X-DISCONTINUITY\n" in format_playlist([listed(1, 0, 0), listed(1, 5, 10.5)])
     assert "#EXT-X-DISCONTINUITY\n" not in format_playlist([listed(1, 0, 0), listed(1, 5, 10.499999)])
 
 
-def test_independent_segments_is_promised_only_where_all_start_with_keyframes():
+def test_independent_segments_is_written_only_if_all_start_with_keyframes():
     assert "INDEPENDENT" not in format_playlist([listed(1, 0, 0), listed(1, 5, 10, flags=0)])
 
 
@@ -107,7 +107,7 @@ def lists(draw: st.DrawFn) -> list[SegmentWithUrl]:
 
 
 def breaks(items: Sequence[SegmentWithUrl]) -> int:
-    """Counted another way: neighbours that do not go on."""
+    """Counted independently: adjacent segments that are not contiguous."""
     return sum(
         a.entry.epoch != b.entry.epoch
         or b.entry.first_seq - a.entry.last_seq != 1
@@ -117,7 +117,7 @@ def breaks(items: Sequence[SegmentWithUrl]) -> int:
 
 
 @given(lists())
-def test_every_entry_is_there_once_with_its_place_in_time(items: list[SegmentWithUrl]):
+def test_every_segment_is_listed_once_with_its_start_time(items: list[SegmentWithUrl]):
     lines = format_playlist(items).splitlines()
     assert [line for line in lines if not line.startswith("#")] == [item.url for item in items]
     assert [line[25:] for line in lines if line.startswith("#EXT-X-PROGRAM-DATE-TIME:")] == [
@@ -131,7 +131,7 @@ def test_every_entry_is_there_once_with_its_place_in_time(items: list[SegmentWit
 
 
 @given(lists())
-def test_one_discontinuity_a_break_and_one_init_an_epoch(items: list[SegmentWithUrl]):
+def test_there_is_one_discontinuity_per_break_and_one_init_per_epoch(items: list[SegmentWithUrl]):
     lines = format_playlist(items).splitlines()
     assert lines.count("#EXT-X-DISCONTINUITY") == breaks(items)
     assert sum(line.startswith("#EXT-X-MAP:") for line in lines) == len({item.entry.epoch for item in items})

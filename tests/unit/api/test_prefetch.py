@@ -1,4 +1,4 @@
-"""Reading ahead gives the same items in the same order, one asked for before it is wanted, and leaves nothing running."""
+"""Read-ahead yields the same items in the same order, fetches one ahead, and leaves no task running."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,7 +10,7 @@ from districam_api.prefetch import prefetch
 
 
 class Source:
-    """Counts what was asked of it."""
+    """Counts the items that were fetched."""
 
     def __init__(self, count: int, *, fails: bool = False, stuck: bool = False) -> None:
         self.asked = 0
@@ -31,7 +31,7 @@ class Source:
             self.is_closed = True
 
 
-async def test_every_item_comes_in_order_and_the_next_is_on_its_way():
+async def test_items_are_yielded_in_order_one_fetched_ahead():
     source, found = Source(5), list[tuple[int, int]]()
     async with aclosing(source.items()) as items, aclosing(prefetch(items)) as coming:
         async for item in coming:
@@ -41,7 +41,7 @@ async def test_every_item_comes_in_order_and_the_next_is_on_its_way():
     assert source.is_closed
 
 
-async def test_an_error_comes_behind_the_items_before_it():
+async def test_an_error_is_raised_after_the_items_before_it():
     async with aclosing(Source(2, fails=True).items()) as items, aclosing(prefetch(items)) as coming:
         assert [await anext(coming), await anext(coming)] == [0, 1]
         with pytest.raises(LookupError, match="gone"):
@@ -49,7 +49,7 @@ async def test_an_error_comes_behind_the_items_before_it():
 
 
 @pytest.mark.parametrize("source", [Source(1, stuck=True), Source(1, fails=True), Source(9)])
-async def test_who_stops_early_leaves_nothing_running(source: Source):
+async def test_stopping_early_leaves_no_task_running(source: Source):
     async with asyncio.timeout(5):
         async with aclosing(source.items()) as items, aclosing(prefetch(items)) as coming:
             assert await anext(coming) == 0

@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problems, where no real server can be made to fail as it ought to."""
+"""Problems (RFC 9457) for failures that a real server cannot be made to produce."""
 
 import httpx
 import pytest
@@ -10,7 +10,7 @@ from districam_common.contract.wire import WireError
 
 
 @pytest.mark.parametrize("error", [WireError("Camera.camera_id: a secret"), RuntimeError("a secret"), KeyError(1)])
-async def test_a_bug_says_nothing_of_the_inside(error: Exception) -> None:
+async def test_an_unexpected_error_is_answered_500_without_details(error: Exception) -> None:
     app = FastAPI()
     problems.install(app)
 

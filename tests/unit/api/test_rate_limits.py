@@ -18,7 +18,7 @@ def failures_until_told_to_wait(attempts: FailureLimiter, address: str, now_us: 
     raise AssertionError("never")
 
 
-def test_so_many_at_a_run_then_one_an_interval():
+def test_a_burst_is_allowed_then_one_per_interval():
     attempts = FailureLimiter()
     assert failures_until_told_to_wait(attempts, "10.0.0.1", NOW_US) == PER_ADDRESS_LIMIT.burst
     wait_us = attempts.record_failure("10.0.0.1", NOW_US)
@@ -28,14 +28,14 @@ def test_so_many_at_a_run_then_one_an_interval():
     assert attempts.record_failure("10.0.0.1", NOW_US + wait_us) == PER_ADDRESS_LIMIT.interval_us
 
 
-def test_a_pause_forgives_everything_and_no_more_than_that():
+def test_a_pause_restores_the_burst_and_no_more():
     attempts = FailureLimiter()
     failures_until_told_to_wait(attempts, "10.0.0.1", NOW_US)
     later_us = NOW_US + 100 * PER_ADDRESS_LIMIT.burst * PER_ADDRESS_LIMIT.interval_us
     assert failures_until_told_to_wait(attempts, "10.0.0.1", later_us) == PER_ADDRESS_LIMIT.burst
 
 
-def test_addresses_are_counted_apart_and_together():
+def test_failures_are_limited_per_address_and_in_total():
     attempts = FailureLimiter()
     failed = sum(
         failures_until_told_to_wait(attempts, f"10.0.{n}.1", NOW_US)
@@ -46,7 +46,7 @@ def test_addresses_are_counted_apart_and_together():
     assert attempts.record_failure("10.1.0.1", NOW_US + GLOBAL_LIMIT.interval_us) == 0
 
 
-def test_who_has_one_ipv6_address_has_its_neighbours():
+def test_ipv6_addresses_of_one_64_count_as_one():
     attempts = FailureLimiter()
     addresses = [f"2001:db8::{n:x}" for n in range(PER_ADDRESS_LIMIT.burst + 1)]
     assert [bool(attempts.record_failure(one, NOW_US)) for one in addresses] == [False] * PER_ADDRESS_LIMIT.burst + [
@@ -56,17 +56,17 @@ def test_who_has_one_ipv6_address_has_its_neighbours():
     assert attempts.record_failure("::ffff:10.0.0.1", NOW_US) == attempts.record_failure("::ffff:10.0.0.2", NOW_US) == 0
 
 
-def test_one_address_is_one_however_it_is_written():
+def test_an_address_counts_as_one_in_any_notation():
     attempts = FailureLimiter()
     assert failures_until_told_to_wait(attempts, "10.0.0.1", NOW_US) == PER_ADDRESS_LIMIT.burst
     assert attempts.record_failure("::ffff:10.0.0.1", NOW_US) > 0
 
 
-def test_callers_without_an_address_are_one():
+def test_callers_without_an_address_count_as_one():
     assert failures_until_told_to_wait(FailureLimiter(), "", NOW_US) == PER_ADDRESS_LIMIT.burst
 
 
-def test_memory_is_bounded_and_who_was_still_for_longest_is_forgotten():
+def test_memory_is_bounded_by_dropping_the_least_recent_address():
     attempts = FailureLimiter(overall=RateLimit(burst=10**9, interval_us=1))
     failures_until_told_to_wait(attempts, "10.255.0.1", NOW_US)
     failures_until_told_to_wait(attempts, "10.255.0.2", NOW_US)
@@ -76,7 +76,7 @@ def test_memory_is_bounded_and_who_was_still_for_longest_is_forgotten():
     assert attempts.record_failure("10.255.0.1", NOW_US) == 0
 
 
-def test_logins_of_a_key_are_counted_and_another_keys_are_not():
+def test_logins_are_limited_per_key():
     logins = LoginLimiter(RateLimit(burst=3, interval_us=10))
     assert [logins.record_login("a", 0) for _ in range(4)] == [0, 0, 0, 10]
     assert logins.record_login("b", 0) == 0

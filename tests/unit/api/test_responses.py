@@ -1,4 +1,4 @@
-"""What routes say is what their schemas describe: no field more, none less."""
+"""Response bodies have exactly the fields that their schemas describe."""
 
 from base64 import b64decode
 from zoneinfo import ZoneInfo
@@ -46,7 +46,7 @@ ENTRY = IndexEntry(
 )
 
 
-def test_a_timeline_states_what_was_asked_and_the_sums():
+def test_a_timeline_has_the_window_the_states_and_the_totals():
     window = Window(AT_US, AT_US + 20_000_000)
     states = [
         State("recorded", AT_US, AT_US + 10_000_000),
@@ -73,14 +73,14 @@ def test_a_timeline_states_what_was_asked_and_the_sums():
     assert "cause" not in out["states"][0]
 
 
-def test_a_segment_says_all_that_the_index_knows():
+def test_a_segment_has_all_fields_of_its_index_entry():
     out = responses.segment(SegmentWithUrl(ENTRY, "cam-1/x.mp4", "/v1/media/cam-1/x.mp4?token=t"), SAIGON)
     schemas.Segment.model_validate(out)
     assert (out["start_us"], out["end_local"]) == (AT_US, "2026-11-24T19:00:10.000000+07:00")
     assert (out["starts_with_keyframe"], out["lossy"]) == (True, True)
 
 
-def test_a_camera_is_its_record_and_its_health():
+def test_a_camera_has_its_record_and_its_health():
     out = responses.camera(LOST, SAIGON)
     schemas.Camera.model_validate(out)
     assert (out["name"], out["state"], out["cause"]) == ("Cổng chính", "lost", "auth_failed")
@@ -88,7 +88,7 @@ def test_a_camera_is_its_record_and_its_health():
     assert out["updated"] == "2026-11-24T12:00:00.000000Z"
 
 
-def test_a_camera_in_full_says_what_it_is_seen_to_be():
+def test_a_camera_in_full_has_its_profile():
     profile = Profile(
         camera_id="cam-1",
         at_us=AT_US,
@@ -104,7 +104,7 @@ def test_a_camera_in_full_says_what_it_is_seen_to_be():
     schemas.CameraInFull.model_validate(responses.camera_detail(LOST, None, SAIGON))
 
 
-def test_streams_are_a_line_for_each_camera_that_is_not_deleted():
+def test_streams_lists_each_camera_that_is_not_deleted():
     bare = StreamHealth(camera=Camera(camera_id="cam-2", name="", url=""), state="late")
     gone = StreamHealth(camera=Camera(camera_id="cam-3", name="", url="", deleted=True), state="disabled")
     lines = [responses.stream(one, AT_US, SAIGON) for one in responses.not_deleted([LOST, bare, gone])]
@@ -117,7 +117,7 @@ def test_streams_are_a_line_for_each_camera_that_is_not_deleted():
     assert [line["place"] for line in out["streams"]] == ["Đường Nguyễn Huệ", None]
 
 
-def test_a_playlists_headers_say_what_it_really_holds():
+def test_playlist_headers_have_what_it_holds():
     states = [
         State("recorded", AT_US + 2_000_000, AT_US + 10_000_000),
         State("gap", AT_US + 10_000_000, AT_US + 12_500_000, "auth_failed"),
@@ -130,7 +130,7 @@ def test_a_playlists_headers_say_what_it_really_holds():
     }
 
 
-def test_windows_can_each_be_asked_for():
+def test_windows_have_bounds_that_can_be_requested():
     out = responses.windows([(AT_US, AT_US + 10_000_000), (AT_US + 12_500_000, AT_US + 20_000_000)], SAIGON)
     assert [window["from"] for window in out["windows"]] == [
         "2026-11-24T12:00:00.000000Z",
@@ -139,7 +139,7 @@ def test_windows_can_each_be_asked_for():
     assert out["windows"][0]["to_local"] == "2026-11-24T19:00:10.000000+07:00"
 
 
-def test_who_asks_is_told_and_when_a_login_ends():
+def test_a_session_has_the_caller_and_the_expiry_of_its_login():
     caller = Caller(auth_method="cookie", role="viewer", key_id="k1", name="Lan", expires_us=AT_US)
     out = responses.session(caller, "duc-trong", SAIGON)
     schemas.Session.model_validate(out)
@@ -147,7 +147,7 @@ def test_who_asks_is_told_and_when_a_login_ends():
     assert responses.session(LOOPBACK_OPERATOR, "duc-trong", SAIGON)["expires"] is None
 
 
-def test_a_page_of_cameras_tells_the_distance_where_a_place_was_named():
+def test_a_page_of_cameras_has_distances_if_a_circle_was_given():
     near = responses.cameras(Page([CameraMatch(CAMERA, 12.5)], "more"), {"cam-1": LOST}, SAIGON)
     schemas.Cameras.model_validate(near)
     assert (near["cameras"][0]["distance_m"], near["next"]) == (12.5, "more")
@@ -155,7 +155,7 @@ def test_a_page_of_cameras_tells_the_distance_where_a_place_was_named():
     assert "distance_m" not in everywhere["cameras"][0]
 
 
-def test_coverage_of_an_instant_is_a_state_and_a_cause_for_each_camera():
+def test_coverage_of_an_instant_has_state_and_cause_per_camera():
     gap = State("gap", AT_US, AT_US + 1, "auth_failed", "401")
     out = responses.coverage_at(AT_US, Page([CameraMatch(CAMERA)], None), {"cam-1": gap}, SAIGON)
     schemas.CoverageAt.model_validate(out)

@@ -1,7 +1,7 @@
 from districam_api.core.revoked_logins import RevokedLogins
 
 
-def test_a_login_that_was_ended_stays_so_until_it_would_have_expired():
+def test_a_revoked_login_is_remembered_until_it_expires():
     ended = RevokedLogins()
     ended.revoke("a", 100)
     assert ended.has("a")
@@ -12,7 +12,7 @@ def test_a_login_that_was_ended_stays_so_until_it_would_have_expired():
     assert not ended.has("a")
 
 
-def test_replicas_learn_from_one_another_and_tell_what_nobody_knows():
+def test_merging_adds_what_others_know_and_returns_what_they_do_not():
     ended = RevokedLogins()
     ended.revoke("a", 100)
     assert ended.merge({"b": 100}, 1) == {"a": 100}
@@ -21,7 +21,7 @@ def test_replicas_learn_from_one_another_and_tell_what_nobody_knows():
     assert ended.merge({}, 3) == {"a": 100, "b": 100}, "what Redis has lost it is told again"
 
 
-def test_before_anything_was_heard_nothing_is_known():
+def test_before_the_first_merge_it_is_not_synced():
     ended = RevokedLogins()
     assert not ended.is_synced
     ended.revoke("a", 100)

@@ -24,36 +24,36 @@ CAMERA = Camera(
         ("", ""),
     ],
 )
-def test_case_and_diacritics_do_not_count(text: str, plain: str):
+def test_case_and_diacritics_are_ignored(text: str, plain: str):
     assert normalize_text(text) == plain
 
 
 @pytest.mark.parametrize(
     "words", ["", "nguyen hue", "HUE NGUYEN", "duong", "đường", "ben nghe q1", "quan", "giao-thong"]
 )
-def test_every_word_may_be_anywhere(words: str):
+def test_every_word_may_occur_in_any_field(words: str):
     assert matches(CAMERA, words, None)
 
 
 @pytest.mark.parametrize("words", ["tran hung dao", "nguyen tran", "rtsp", "10.0.0.1"])
-def test_a_word_that_is_nowhere_excludes(words: str):
+def test_a_word_that_occurs_nowhere_excludes_the_camera(words: str):
     assert not matches(CAMERA, words, None)
 
 
-def test_a_group_is_meant_whole():
+def test_a_group_must_match_as_a_whole():
     assert matches(CAMERA, "", "quan 1")
     assert matches(CAMERA, "hue", "Giao-Thông")
     assert not matches(CAMERA, "", "quan")
     assert not matches(CAMERA, "tran", "quan 1")
 
 
-def test_a_camera_without_a_place_is_found_by_the_rest():
+def test_a_camera_without_a_place_is_found_by_its_other_fields():
     assert matches(Camera(camera_id="a", name="Cổng", url=""), "cong", None)
     bare = Camera(camera_id="a", name="Cổng", url="", location=Location(latitude=1, longitude=2))
     assert matches(bare, "cong", None)
 
 
-def test_the_crossing_of_lien_nghia_is_found_as_people_type_it():
+def test_vietnamese_names_are_found_without_diacritics():
     assert matches(Camera(camera_id="a", name="Ngã tư Liên Nghĩa", url=""), "nga tu lien nghia", None)
 
 
@@ -81,13 +81,13 @@ def pages(asked: CameraFilter, limit: int) -> list[str]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_pages_are_by_id_or_nearest_first_and_hold_each_once(limit: int):
+def test_pages_are_ordered_by_id_or_distance_and_list_each_camera_once(limit: int):
     assert pages(CameraFilter(), limit) == ["a", "b", "c", "d", "e", "f"]
     assert pages(CameraFilter(near=HERE), limit) == ["b", "c", "f", "a"]
     assert pages(CameraFilter("cong f", "g", HERE), limit) == ["f"]
 
 
-def test_distances_are_told_where_a_place_is_asked_for():
+def test_matches_have_distances_if_a_circle_is_given():
     found = page(ALL, CameraFilter(near=HERE), 1, None).found[0]
     assert found.distance_m == pytest.approx(111.2, abs=0.1)
     assert page(ALL, CameraFilter(), 1, None).found[0].distance_m is None

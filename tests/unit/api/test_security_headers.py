@@ -1,4 +1,4 @@
-"""What every answer tells browsers, whoever gives it."""
+"""Security headers of every response, errors included."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -22,7 +22,7 @@ WALL = "https://wall.example"
 
 @pytest.fixture(autouse=True)
 def kept_logs() -> Generator[None]:
-    """What fails on purpose is not drawn: a traceback with all locals takes seconds."""
+    """Tracebacks of deliberate failures are not rendered: one with all locals takes seconds."""
     with structlog.testing.capture_logs():
         yield
 
@@ -32,7 +32,7 @@ def client(folder: Path, key: str = VIEWER_KEY_TEXT, **settings: object) -> http
     return make_client(application(KeyRing(folder / "keys.json"), **settings), key)
 
 
-async def test_every_answer_says_what_may_be_done_with_it(tmp_path: Path):
+async def test_every_response_has_the_security_headers(tmp_path: Path):
     async with client(tmp_path) as http:
         answers = {path: await http.get(path) for path in PATHS}
         answers["a body without its length"] = await http.post(
@@ -53,14 +53,14 @@ async def test_every_answer_says_what_may_be_done_with_it(tmp_path: Path):
         assert len(told.get_list("cache-control")) == len(told.get_list("content-security-policy")) == 1, path
 
 
-async def test_nobody_keeps_what_is_said_of_cameras(tmp_path: Path):
+async def test_camera_responses_are_not_stored(tmp_path: Path):
     async with client(tmp_path) as http:
         for path in ("/v1/session", "/v1/new", "/openapi.json", "/docs", "/v1/nothing", "/v1/broken"):
             assert (await http.get(path)).headers.get("cache-control", "") == "no-store", path
         assert (await http.get("/page/main.js")).headers.get("cache-control", "") == "no-cache"
 
 
-async def test_no_answer_but_the_pages_may_run_a_script(tmp_path: Path):
+async def test_only_the_page_may_run_scripts(tmp_path: Path):
     async with client(tmp_path) as http:
         for path in ("/docs", "/openapi.json", "/v1/new", "/v1/broken"):
             policy = (await http.get(path)).headers.get("content-security-policy", "")
@@ -71,13 +71,13 @@ async def test_no_answer_but_the_pages_may_run_a_script(tmp_path: Path):
         assert "unsafe-inline" not in page
 
 
-async def test_by_https_browsers_are_told_to_stay_there(tmp_path: Path):
+async def test_over_https_hsts_is_set(tmp_path: Path):
     async with client(tmp_path, public_scheme="https") as http:
         for path in PATHS:
             assert (await http.get(path)).headers.get("strict-transport-security", "") == "max-age=31536000", path
 
 
-async def test_a_named_origin_may_use_playlists_and_media_and_nothing_else(tmp_path: Path):
+async def test_an_allowed_origin_may_read_playlists_and_media_only(tmp_path: Path):
     shared = {
         "/v1/media/x": "cross-origin",
         "/v1/cameras/x/playlist.m3u8": "cross-origin",
@@ -91,7 +91,7 @@ async def test_a_named_origin_may_use_playlists_and_media_and_nothing_else(tmp_p
 
 
 @pytest.mark.parametrize("path", ["/v1/cameras/", "/v1/session/", "/docs/", "/v1/cameras/x/"])
-async def test_no_answer_leads_where_the_request_says(tmp_path: Path, path: str):
+async def test_no_response_redirects_to_a_location_from_the_request(tmp_path: Path, path: str):
     for key in ("", VIEWER_KEY_TEXT):
         async with client(tmp_path, key) as http:
             answer = await http.get(path, headers={"Host": "evil.example"})

@@ -24,7 +24,7 @@ def keys_file(folder: Path, *keys: Key) -> str:
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
-def test_any_other_is_refused_without_a_key_in_force(host: str, tmp_path: Path):
+def test_another_address_is_refused_without_an_active_key(host: str, tmp_path: Path):
     files = [None, keys_file(tmp_path), keys_file(tmp_path, replace(KEY, revoked_us=2))]
     for file in files:
         given = {"DISTRICAM_API__HOST": host} | ({"DISTRICAM_API__KEYS_FILE": file} if file else {})
@@ -33,7 +33,7 @@ def test_any_other_is_refused_without_a_key_in_force(host: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
-def test_any_other_is_accepted_with_a_key(host: str, tmp_path: Path):
+def test_another_address_is_accepted_with_a_key(host: str, tmp_path: Path):
     given = {"DISTRICAM_API__HOST": host, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}
     for scheme in ("http", "https"):
         assert load(Settings, {**given, "DISTRICAM_API__PUBLIC_SCHEME": scheme}).api.host == host
@@ -41,13 +41,13 @@ def test_any_other_is_accepted_with_a_key(host: str, tmp_path: Path):
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("host", ELSEWHERE)
-def test_none_is_served_in_plain_http_unless_that_is_wanted(host: str, tmp_path: Path):
+def test_another_address_needs_tls_or_an_explicit_public_scheme(host: str, tmp_path: Path):
     given = {"DISTRICAM_API__HOST": host, "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__PUBLIC_SCHEME: .*plain HTTP.*TLS_CERT_FILE.*https"):
         load(Settings, given)
 
 
-def test_people_reach_it_by_https_where_it_or_a_proxy_serves_tls():
+def test_https_is_assumed_if_the_api_or_a_proxy_serves_tls():
     told = {"": False, "http": False, "https": True}
     for scheme, expected in told.items():
         given = {"DISTRICAM_API__PUBLIC_SCHEME": scheme} if scheme else {}
@@ -55,7 +55,7 @@ def test_people_reach_it_by_https_where_it_or_a_proxy_serves_tls():
 
 
 @pytest.mark.hostile
-def test_behind_a_proxy_keys_are_needed(tmp_path: Path):
+def test_behind_a_proxy_keys_are_required(tmp_path: Path):
     given = {"DISTRICAM_API__TRUSTED_PROXIES": '["127.0.0.1"]'}
     with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*DISTRICAM_API__KEYS_FILE"):
         load(Settings, given)
@@ -64,7 +64,7 @@ def test_behind_a_proxy_keys_are_needed(tmp_path: Path):
     assert not found.proxies.is_trusted("127.0.0.2")
 
 
-def test_a_proxy_that_is_no_network_is_named(tmp_path: Path):
+def test_a_trusted_proxy_that_is_not_a_network_is_named(tmp_path: Path):
     for other in ("nginx", "10.0.3.7/24", "10.0.3.0/33", ""):
         given = {
             "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY),
@@ -75,7 +75,7 @@ def test_a_proxy_that_is_no_network_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize("host", ["example.org", "", "127.0.0.1.example.org"])
-def test_a_name_is_refused_with_or_without_keys(host: str, tmp_path: Path):
+def test_a_host_name_is_refused_with_or_without_keys(host: str, tmp_path: Path):
     for given in ({}, {"DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY)}):
         with pytest.raises(SettingsError, match="DISTRICAM_API__HOST: is not an IP address"):
             load(Settings, {"DISTRICAM_API__HOST": host, **given})
@@ -103,7 +103,7 @@ def test_tls_needs_both_files_and_a_pair(tmp_path: Path):
         load(Settings, {certificate: str(file), key: str(tmp_path / "none")})
 
 
-def test_origins_are_named_one_by_one():
+def test_malformed_origins_are_refused():
     given = '["https://wall.example:8443", "http://10.0.0.7"]'
     found = load(Settings, {"DISTRICAM_API__ALLOWED_ORIGINS": given}).api.allowed_origins
     assert found == ("https://wall.example:8443", "http://10.0.0.7")
@@ -137,12 +137,12 @@ def test_a_token_key_must_be_readable_and_long(tmp_path: Path):
     assert load(Settings, {"DISTRICAM_API__TOKEN_KEY_FILE": str(key)}).api.token_key_file == key
 
 
-def test_the_defaults_are_those_of_the_contract():
+def test_defaults_match_the_contract():
     settings = load(Settings, {})
     assert (settings.api.host, settings.api.port, settings.health.port) == ("127.0.0.1", 8080, 9104)
     assert (settings.api.timezone, settings.api.settle_s) == ("Asia/Ho_Chi_Minh", 75)
 
 
-def test_what_browsers_may_keep_of_objects_is_minutes_or_nothing():
+def test_cache_control_of_media_follows_media_cache_s():
     for given, kept in {"600": "private, max-age=600, immutable", "0": "no-store"}.items():
         assert load(Settings, {"DISTRICAM_API__MEDIA_CACHE_S": given}).api.media_cache_control == kept

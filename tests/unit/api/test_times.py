@@ -30,7 +30,7 @@ NOON_US = parse_rfc3339("2026-11-24T12:00:00Z")
         "2026-11-24 12:00:00.000000Z",
         "2026-11-24T12:00Z",
         "2026-11-24T19:00:00+07:00",
-        "2026-11-24T19:00:00 07:00",  # a + that nobody escaped
+        "2026-11-24T19:00:00 07:00",  # an unescaped +
         "2026-11-24T04:00:00-08:00",
         " 2026-11-24T12:00:00.000000000Z ",
     ],
@@ -40,12 +40,12 @@ def test_an_instant_with_a_zone_needs_no_other(text: str):
     assert parse_instant(text, "from", ZoneInfo("America/New_York")) == NOON_US
 
 
-def test_a_local_time_is_read_in_the_zone_given():
+def test_a_local_time_is_read_in_the_given_zone():
     assert parse_instant("2026-11-24T19:00:00", "from", SAIGON) == NOON_US
     assert parse_instant("2026-11-24T19:00", "from", SAIGON) == NOON_US
 
 
-def test_a_local_time_without_a_zone_is_refused_with_the_fix():
+def test_a_local_time_without_a_zone_is_refused_with_advice():
     with pytest.raises(InvalidParameter) as refused:
         parse_instant("2026-11-24T19:00:00", "from", None)
     (error,) = refused.value.errors
@@ -79,14 +79,14 @@ def test_a_local_time_without_a_zone_is_refused_with_the_fix():
         ),
     ],
 )
-def test_what_is_no_instant_is_refused_naming_the_field(text: str):
+def test_text_that_is_not_an_instant_is_refused_naming_the_field(text: str):
     with pytest.raises(InvalidParameter) as refused:
         parse_instant(text, "to", SAIGON)
     assert refused.value.errors[0].field == "to"
 
 
-@pytest.mark.parametrize("text", ["2026-10-25T02:30:00", "2026-03-29T02:30:00"])  # twice; never
-def test_a_local_time_that_clocks_make_unclear_is_refused(text: str):
+@pytest.mark.parametrize("text", ["2026-10-25T02:30:00", "2026-03-29T02:30:00"])  # ambiguous; missing
+def test_a_local_time_at_a_clock_change_is_refused(text: str):
     with pytest.raises(InvalidParameter, match="give an offset"):
         parse_instant(text, "from", ZoneInfo("Europe/Paris"))
 
@@ -95,7 +95,7 @@ def test_a_local_time_that_clocks_make_unclear_is_refused(text: str):
     st.datetimes(datetime(2000, 1, 2), datetime(2099, 12, 30)),  # noqa: DTZ001  # the zone comes next
     st.integers(-14 * 60, 14 * 60),
 )
-def test_every_instant_comes_back(naive: datetime, offset_min: int):
+def test_every_instant_round_trips(naive: datetime, offset_min: int):
     at = naive.replace(tzinfo=timezone(timedelta(minutes=offset_min)))
     assert parse_instant(at.isoformat(), "from", None) == datetime_to_us(at)
     assert parse_instant(format_local(datetime_to_us(at), SAIGON), "from", None) == datetime_to_us(at)
@@ -130,6 +130,6 @@ def test_a_window_over_the_limit_is_refused_with_the_limit(most_us: int, limit: 
         parse_window("2026-01-01T00:00:00Z", "2026-02-01T00:00:00.000001Z", None, most_us)
 
 
-def test_lengths_are_exact():
+def test_durations_are_exact():
     assert seconds(1) == 0.000001
     assert seconds(31 * 86_400_000_000 + 1) == 2_678_400.000001

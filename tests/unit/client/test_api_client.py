@@ -1,4 +1,4 @@
-"""What becomes of the api's refusals, and how long it is waited for."""
+"""Error messages for the api's problems, and retries while it is not ready."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ PROBLEM = "application/problem+json"
 
 
 def door(answers: list[httpx.Response], wait_s: float = 60, told: list[str] | None = None) -> ApiClient:
-    """An api that gives these answers, one after another."""
+    """An api that gives these responses in turn."""
     given = iter(answers)
     transport = httpx.MockTransport(lambda _: next(given))
     client = httpx.Client(transport=transport, base_url="http://api")
@@ -50,14 +50,16 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         (httpx.Response(200, json=[]), CommandError, 1, "is it districam's api?"),
     ],
 )
-def test_each_refusal_says_what_to_do(answer: httpx.Response, kind: type[CommandError], code: int, said: str):
+def test_each_error_status_has_its_advice_and_exit_code(
+    answer: httpx.Response, kind: type[CommandError], code: int, said: str
+):
     with pytest.raises(kind) as ended:
         door([answer]).get_json("/v1/cameras", {})
     assert said in str(ended.value)
     assert ended.value.code == code
 
 
-def test_nothing_stored_is_told_with_its_causes():
+def test_missing_footage_is_reported_with_its_causes():
     states = [
         {"state": "gap", "from_local": f"a{n}", "to_local": f"b{n}", "cause": "auth_failed", "detail": "401"}
         for n in range(25)
@@ -70,14 +72,14 @@ def test_nothing_stored_is_told_with_its_causes():
     assert lines[-1].endswith("and 5 more")
 
 
-def test_windows_of_a_changed_picture_are_handed_on():
+def test_windows_of_changed_codec_parameters_are_passed_on():
     windows = [{"from": "f", "to": "t", "from_local": "fl", "to_local": "tl"}]
     with pytest.raises(ParametersChanged) as ended:
         door([problem(409, "changed", windows=windows)]).get_json("/", {})
     assert [(p.from_, p.to, p.from_local, p.to_local) for p in ended.value.windows] == [("f", "t", "fl", "tl")]
 
 
-def test_an_api_that_is_not_ready_is_waited_for(slept: list[float]):
+def test_requests_are_retried_while_the_api_is_not_ready(slept: list[float]):
     told: list[str] = []
     busy = problem(503, "the index is being built", {"retry-after": "7"}, progress={"objects": 12})
     silent = problem(503, "away")
@@ -87,7 +89,7 @@ def test_an_api_that_is_not_ready_is_waited_for(slept: list[float]):
     assert "retrying in 7 s" in told[0]
 
 
-def test_waiting_has_an_end(slept: list[float]):
+def test_retries_end_after_the_wait_time(slept: list[float]):
     answers = [problem(503, "away", {"retry-after": "5"}) for _ in range(9)]
     with pytest.raises(CommandError, match=r"away; waited 10 s; --wait SECONDS waits longer"):
         door(answers, wait_s=12).get_json("/", {})
@@ -102,7 +104,7 @@ def test_waiting_has_an_end(slept: list[float]):
         (httpx.RemoteProtocolError, "connection to the api failed"),
     ],
 )
-def test_an_api_that_is_away_is_told(error: Callable[[str], Exception], said: str):
+def test_an_unreachable_api_is_reported(error: Callable[[str], Exception], said: str):
     def fails(_: httpx.Request) -> httpx.Response:
         raise error("why")
 

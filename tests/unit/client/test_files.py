@@ -1,4 +1,4 @@
-"""A file is whole or not there."""
+"""A file is complete or absent."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from districam_client.errors import CommandError
 from districam_client.files import numbered, open_atomic, target
 
 
-def test_a_file_that_is_written_to_its_end_takes_its_place(tmp_path: Path):
+def test_a_completed_file_replaces_the_old_one(tmp_path: Path):
     path = tmp_path / "clip.mp4"
     with open_atomic(path) as out:
         out.write(b"whole")
@@ -18,7 +18,7 @@ def test_a_file_that_is_written_to_its_end_takes_its_place(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_file_that_breaks_off_is_gone_and_the_old_one_stays(tmp_path: Path, error: type[BaseException]):
+def test_an_aborted_file_is_removed_and_the_old_one_stays(tmp_path: Path, error: type[BaseException]):
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"old")
 
@@ -32,13 +32,13 @@ def test_a_file_that_breaks_off_is_gone_and_the_old_one_stays(tmp_path: Path, er
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("clip.mp4", b"old")]
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
+def test_an_unwritable_path_is_reported(tmp_path: Path):
     (tmp_path / "clip.mp4.part").mkdir()
     with pytest.raises(CommandError, match="cannot be written"), open_atomic(tmp_path / "clip.mp4"):
         pass
 
 
-def test_the_name_is_the_apis_unless_one_is_wanted(tmp_path: Path):
+def test_the_default_file_name_is_the_apis(tmp_path: Path):
     given = 'inline; filename="cam_2026.mp4"'
     assert target(None, given, "x.mp4", force=False) == Path("cam_2026.mp4")
     assert target(tmp_path, given, "x.mp4", force=False) == tmp_path / "cam_2026.mp4"
@@ -46,11 +46,11 @@ def test_the_name_is_the_apis_unless_one_is_wanted(tmp_path: Path):
 
 
 @pytest.mark.parametrize("given", ["", 'inline; filename="../../etc/x"', 'inline; filename=".bashrc"', 'filename="/x"'])
-def test_a_name_that_leads_elsewhere_is_not_taken(given: str):
+def test_a_file_name_with_a_path_is_not_used(given: str):
     assert target(None, given, "x.mp4", force=False) == Path("x.mp4")
 
 
-def test_a_file_that_is_there_is_kept_unless_force(tmp_path: Path):
+def test_an_existing_file_is_kept_without_force(tmp_path: Path):
     path = tmp_path / "clip.mp4"
     path.touch()
     with pytest.raises(CommandError, match="--force"):

@@ -1,4 +1,4 @@
-"""A clip is whole, or it is said to be broken, wherever it is cut and however it arrives."""
+"""A clip is complete or InvalidMp4 is raised, wherever it is truncated and however it arrives."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,7 +26,7 @@ MOOV = box(b"moov", full(b"mvhd", bytes(16)) + box(b"trak", box(b"mdia", full(b"
 
 
 def fragment(seconds: int, size: int = 100, run: Sequence[int] = ()) -> bytes:
-    """`run`: ticks that its samples last; behind it a second track that lasts for long."""
+    """`run`: durations of its samples in ticks; a second, longer track follows."""
     inside = full(b"tfhd", bytes(4)) + full(b"tfdt", integer(seconds * 90_000, 8), version=1)
     flags = integer(0x01 | 0x100 | 0x200 | 0x800, 3)
     rows = b"".join(integer(ticks) + bytes(8) for ticks in run)
@@ -54,14 +54,14 @@ def watched(data: bytes, cuts: list[int] | None = None) -> FragmentedMp4Checker:
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=30))
-def test_a_whole_clip_is_whole_however_it_arrives(cuts: list[int]):
+def test_a_complete_clip_passes_for_any_block_size(cuts: list[int]):
     found = watched(CLIP, cuts)
     assert (found.newest_start_s, found.received_bytes) == (4.0, len(CLIP))
 
 
 @pytest.mark.correctness
 @given(st.integers(1, 5))
-def test_a_clip_that_ends_before_it_was_to_is_broken_though_its_last_fragment_is_whole(count: int):
+def test_a_clip_that_ends_too_early_fails_even_after_a_complete_fragment(count: int):
     front = len(box(b"ftyp", b"iso6") + MOOV)
     came = FragmentedMp4Checker()
     came.feed(TIMED[: front + count * ((len(TIMED) - front) // 5)])
@@ -73,7 +73,7 @@ def test_a_clip_that_ends_before_it_was_to_is_broken_though_its_last_fragment_is
 
 
 @given(st.integers(0, len(CLIP)))
-def test_a_clip_that_is_cut_is_whole_at_the_end_of_a_fragment_only(size: int):
+def test_a_truncated_clip_passes_only_at_the_end_of_a_fragment(size: int):
     if size in ENDS:
         watched(CLIP[:size])
         return
@@ -82,7 +82,7 @@ def test_a_clip_that_is_cut_is_whole_at_the_end_of_a_fragment_only(size: int):
 
 
 @given(st.binary(max_size=200), st.integers(0, len(CLIP)))
-def test_anything_else_is_broken_or_passed_and_raises_nothing_else(garbage: bytes, at: int):
+def test_arbitrary_data_passes_or_raises_invalid_mp4(garbage: bytes, at: int):
     try:
         watched(CLIP[:at] + garbage + CLIP[at:])
     except InvalidMp4:
@@ -102,6 +102,6 @@ def test_anything_else_is_broken_or_passed_and_raises_nothing_else(garbage: byte
         CLIP + box(b"moof", integer(999) + b"traf"),
     ],
 )
-def test_what_is_no_clip_is_broken(data: bytes):
+def test_data_that_is_not_a_clip_raises(data: bytes):
     with pytest.raises(InvalidMp4):
         watched(data)

@@ -1,4 +1,4 @@
-"""What is shown, on a terminal and without one."""
+"""Output with and without a terminal."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from districam_client.screen import PLAIN_EVERY_S, Screen, length
 
 
 def screen(*, is_terminal: bool, is_json: bool = False) -> tuple[Screen, list[float]]:
-    """A screen that writes to memory, and its clock's hand."""
+    """A screen that writes to memory, and its clock."""
     hand = [0.0]
     consoles = (Console(file=io.StringIO(), force_terminal=is_terminal, width=100) for _ in range(2))
     return Screen(lambda: hand[0], is_json, *consoles), hand
@@ -21,7 +21,7 @@ def shown(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_without_a_terminal_progress_is_a_line_now_and_then():
+def test_without_a_terminal_progress_is_a_line_every_few_seconds():
     found, hand = screen(is_terminal=False)
     with found.progress("clip.mp4", 600) as advance:
         for second in range(12):
@@ -32,7 +32,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then():
     assert PLAIN_EVERY_S == 5
 
 
-def test_on_a_terminal_progress_is_a_bar_that_goes_away():
+def test_on_a_terminal_progress_is_a_transient_bar():
     found, _ = screen(is_terminal=True)
     with found.progress("clip.mp4", 600) as advance:
         advance(300.0, 1_000_000)
@@ -40,26 +40,26 @@ def test_on_a_terminal_progress_is_a_bar_that_goes_away():
     assert shown(found.out) == ""
 
 
-def test_a_table_without_a_terminal_is_lines_with_tabs():
+def test_without_a_terminal_a_table_is_lines_with_tabs():
     rows = [("a-1", "Ngã tư", "", "gap: auth_failed"), ("a-2", "[b]", "x" * 200, "recorded")]
     found, _ = screen(is_terminal=False)
     found.table(("id", "name", "place", "state"), rows)
     assert shown(found.out) == "".join("\t".join(row) + "\n" for row in rows)
 
 
-def test_a_table_on_a_terminal_has_a_head_and_takes_no_name_for_markup():
+def test_on_a_terminal_a_table_has_a_header_and_no_markup():
     found, _ = screen(is_terminal=True)
     found.table(("id", "name", "place", "state"), [("a-1", "Ngã tư", "[b]", "gap: auth_failed")])
     assert all(part in shown(found.out) for part in ("name", "Ngã tư", "gap: auth_failed", "[b]"))
 
 
 @pytest.mark.parametrize("is_json", [True, False])
-def test_a_result_is_a_line_for_people_or_for_programs(is_json: bool):  # noqa: FBT001  # a parameter of the test
+def test_a_result_is_a_line_of_text_or_json(is_json: bool):  # noqa: FBT001  # a parameter of the test
     found, _ = screen(is_terminal=False, is_json=is_json)
     found.result({"file": "ngã tư.mp4"}, "text")
     line = shown(found.out)
     assert (json.loads(line) == {"file": "ngã tư.mp4"}) if is_json else (line == "text\n")
 
 
-def test_lengths_are_written_as_clocks_do():
+def test_durations_are_formatted_as_h_mm_ss():
     assert [length(s) for s in (0, 3.4, 63, 3723)] == ["0:00", "0:03", "1:03", "1:02:03"]

@@ -1,4 +1,4 @@
-"""Where the client finds the api, its key and its zone; what a person is told who got one wrong."""
+"""The client's settings, and the errors for invalid ones."""
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -17,11 +17,11 @@ def found(environ: dict[str, str] | None = None, **options: str) -> Settings:
     )
 
 
-def test_defaults_need_nothing():
+def test_all_settings_have_defaults():
     assert found() == Settings(DEFAULT_URL, None, None, None)
 
 
-def test_options_win_over_variables(tmp_path: Path):
+def test_options_take_precedence_over_variables(tmp_path: Path):
     key = tmp_path / "key"
     key.write_text("dc_01234567_secret\n")
     environ = {"URL": "https://api.district-1.example/", "KEY_FILE": str(key), "TIMEZONE": "UTC"}
@@ -29,7 +29,7 @@ def test_options_win_over_variables(tmp_path: Path):
     assert found(environ, url="http://[::1]:8080", timezone="Asia/Tokyo").url == "http://[::1]:8080"
 
 
-def test_the_services_variables_are_not_the_clients():
+def test_variables_of_services_are_ignored():
     assert load_settings({"DISTRICAM_API__PORT": "1", "PATH": "x"}, NONE).url == DEFAULT_URL
 
 
@@ -45,14 +45,14 @@ def test_the_services_variables_are_not_the_clients():
         ({}, {"ca_file": "/nowhere/ca"}, "--ca-file: /nowhere/ca has no readable certificates"),
     ],
 )
-def test_what_is_wrong_is_named_as_it_was_given(environ: dict[str, str], options: dict[str, str], named: str):
+def test_an_error_names_the_option_or_variable(environ: dict[str, str], options: dict[str, str], named: str):
     with pytest.raises(UsageError) as refused:
         found(environ, **options)
     assert named in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "two words", "khóa", "a\nb"])
-def test_a_file_that_holds_no_key_is_refused_without_showing_it(tmp_path: Path, text: str):
+def test_a_file_without_a_key_is_refused_without_showing_its_content(tmp_path: Path, text: str):
     key = tmp_path / "key"
     key.write_text(text)
     with pytest.raises(UsageError, match="must hold a key") as refused:

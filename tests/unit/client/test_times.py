@@ -1,4 +1,4 @@
-"""Times in words: each form says what a person would mean by it, and what is not certain is refused by name."""
+"""Times in words: each form has its expected instant; ambiguous ones are refused."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -79,7 +79,7 @@ def said(text: str, now: str = NOW) -> str:
         ("bây giờ", "2026-11-25T10:00"),
     ],
 )
-def test_each_form_says_what_a_person_means(text: str, meant: str):
+def test_each_form_is_resolved_to_the_expected_instant(text: str, meant: str):
     assert said(text) == f"{meant}{':00' if len(meant) == 16 else ''}+07:00"
 
 
@@ -88,7 +88,7 @@ def test_each_form_says_what_a_person_means(text: str, meant: str):
     [
         ("", "neither a day nor a time"),
         ("hôm qua thứ hai", "'thu hai' is not understood"),
-        ("thu 7:15", "'thu' is not understood"),  # Thursday to some
+        ("thu 7:15", "'thu' is not understood"),  # Thursday, or part of a Vietnamese weekday
         ("tuần trước 7:15", "'tuan truoc' is not understood"),
         ("3 tháng trước", "'3 thang truoc' is not understood"),
         ("21:40 21:50", "'21:50' is not understood"),
@@ -104,7 +104,7 @@ def test_each_form_says_what_a_person_means(text: str, meant: str):
         ("gạch", "'gach' is not understood"),
     ],
 )
-def test_what_is_not_certain_is_named_with_examples(text: str, named: str):
+def test_an_ambiguous_time_is_refused_with_examples(text: str, named: str):
     with pytest.raises(InvalidTime) as refused:
         said(text)
     message = str(refused.value)
@@ -118,7 +118,7 @@ def test_every_example_is_understood():
         assert said(example)
 
 
-def test_a_local_time_when_clocks_change_is_not_guessed():
+def test_a_local_time_at_a_clock_change_is_refused():
     berlin = ZoneInfo("Europe/Berlin")
     for text in ("2026-10-25 02:30", "29/03/2026 2:30"):
         with pytest.raises(InvalidTime, match="ambiguous or missing in Europe/Berlin"):
@@ -147,13 +147,13 @@ def test_a_window(from_text: str, to_text: str, meant: tuple[str, str]):
 @pytest.mark.parametrize(
     ("to_text", "named"), [("+x", "is not a duration"), ("-2d", "not later"), ("hom kia", "not later")]
 )
-def test_an_end_that_is_none_names_the_option(to_text: str, named: str):
+def test_an_invalid_end_names_the_option(to_text: str, named: str):
     with pytest.raises(InvalidTime, match=f"^--to: .*{named}"):
         parse_window("hôm qua 21:40", to_text, now_us=NOW_US, zone=SAIGON)
 
 
 @given(nows_us, zones)
-def test_iso_comes_back(at_us: int, zone: ZoneInfo):
+def test_iso_times_round_trip(at_us: int, zone: ZoneInfo):
     assert parse_instant(format_iso(at_us, zone), "--at", now_us=NOW_US, zone=SAIGON) == at_us
 
 
@@ -163,14 +163,14 @@ def test_iso_comes_back(at_us: int, zone: ZoneInfo):
     st.integers(-1000, 1000),
     st.sampled_from(["%d/%m/%Y %H:%M", "%Hh%M ngày %d/%m/%Y", "%Y-%m-%d %H:%M"]),
 )
-def test_written_days_come_back_whenever_they_are_read(at_us: int, zone: ZoneInfo, days: int, form: str):
+def test_written_days_round_trip_at_any_time_of_reading(at_us: int, zone: ZoneInfo, days: int, form: str):
     at = datetime.fromtimestamp(at_us // 60_000_000 * 60, zone)
     now_us = max(0, at_us + days * DAY_US)
     assert parse_instant(at.strftime(form), "--at", now_us=now_us, zone=zone) == parse_us(at.isoformat())
 
 
 @given(nows_us, zones, st.sampled_from(["thứ hai", "thứ 5", "t7", "chủ nhật", "friday", "sat"]), st.times())
-def test_a_weekday_is_the_last_one(now_us: int, zone: ZoneInfo, day: str, clock: object):
+def test_a_weekday_is_its_most_recent_occurrence(now_us: int, zone: ZoneInfo, day: str, clock: object):
     at_us = parse_instant(f"{day} {clock:%H:%M}", "--at", now_us=now_us, zone=zone)
     assert now_us - 7 * DAY_US < at_us <= now_us
 
@@ -180,7 +180,7 @@ def test_a_weekday_is_the_last_one(now_us: int, zone: ZoneInfo, day: str, clock:
     st.integers(1, 999),
     st.sampled_from([("m", 60), ("phút", 60), (" hours", 3600), ("giờ", 3600), ("d", 86_400)]),
 )
-def test_a_length_before_now_is_exact(now_us: int, number: int, unit: tuple[str, int]):
+def test_a_duration_before_now_is_exact(now_us: int, number: int, unit: tuple[str, int]):
     word, seconds = unit
     expected = now_us - number * seconds * 1_000_000
     for text in (f"-{number}{word}", f"{number} {word.strip()} ago", f"cách đây {number} {word}"):
@@ -195,7 +195,7 @@ def test_diacritics_and_case_are_optional(text: str):
 
 
 @given(st.text(max_size=30) | st.from_regex(r"[0-9a-z:/+. -]{0,25}", fullmatch=True), nows_us)
-def test_anything_else_is_an_instant_or_refused(text: str, now_us: int):
+def test_arbitrary_text_is_an_instant_or_refused(text: str, now_us: int):
     try:
         at_us = parse_instant(text, "--at", now_us=now_us, zone=SAIGON)
     except InvalidTime:
