@@ -1,6 +1,6 @@
-"""A bucket full of small objects with the names of segments, and an indexer over it as a process."""
+"""A bucket full of small objects with segment keys, and an indexer over it as a process."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -43,7 +43,7 @@ _CONCURRENCY = 16
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Servers that run, and what is in them."""
+    """Running servers and the archive's contents."""
 
     home: Path
     kafka: KafkaSettings
@@ -54,7 +54,7 @@ class Archive:
     camera_ids: list[str]
 
     def environment(self) -> dict[str, str]:
-        """The services' settings that lead here."""
+        """The services' settings for these servers."""
         return {
             **service_environment(self.s3, self.redis_url),
             "DISTRICAM_S3__TIMEOUT_S": "15",
@@ -63,7 +63,7 @@ class Archive:
         }
 
     async def run_check(self) -> dict[str, Any]:
-        """What `districam-indexer check` finds; raises if index and bucket differ."""
+        """Returns the result of `districam-indexer check`; raises if index and bucket differ."""
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "districam_indexer", "check"),
             env={**os.environ, **self.environment()},
@@ -77,7 +77,7 @@ class Archive:
 
     @asynccontextmanager
     async def indexer(self, **settings: str) -> AsyncGenerator["Indexer"]:
-        """Asked to stop at the end, and killed if it does not."""
+        """Runs an indexer; stops it at the end of the block, and kills it if it does not stop in time."""
         (port,) = ports.pick_free_ports(1)
         environment = {
             **os.environ,
@@ -99,14 +99,14 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Indexer:
-    """A process, and its log."""
+    """An indexer process and its log."""
 
     child: subprocess.Popen[bytes]
     port: int
     log: Path
 
     async def stop(self) -> None:
-        """Its group need not wait until it is taken for dead."""
+        """Stops it gracefully, so that its consumer group does not wait for the session timeout."""
         self.child.terminate()
         try:
             await asyncio.to_thread(self.child.wait, STOP_S)
@@ -114,7 +114,7 @@ class Indexer:
             await self.kill()
 
     async def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
+        """Sends SIGKILL; returns when it has ended."""
         self.child.kill()
         await asyncio.to_thread(self.child.wait, STOP_S)
 
@@ -137,7 +137,7 @@ class Indexer:
 
 @asynccontextmanager
 async def running(home: Path, cameras: int, *, retention_days: int, object_lock: bool) -> AsyncGenerator[Archive]:
-    """Empty, but for the records of the cameras, which nobody reads any more."""
+    """Yields an archive without objects, with records of disabled cameras."""
     async with (
         kafka.running(home / "kafka", log_dir=home) as broker,
         seaweedfs.running(home / "s3", log_dir=home) as store,
@@ -167,7 +167,7 @@ async def running(home: Path, cameras: int, *, retention_days: int, object_lock:
 
 
 async def make_topics(settings: KafkaSettings) -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it complains of partitions that are being made
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it warns about partitions that are being created
     wanted = topics.declared_topics(TopicsSettings())
     async with open_admin_client(settings, "bench") as admin:
         found = await topics.describe_topics(admin, wanted, 20)
@@ -181,7 +181,7 @@ async def put(bucket: VersionedBucket, key: str, body: bytes) -> None:
 
 
 def keys(camera_ids: list[str], count: int, end_us: int) -> Iterator[str]:
-    """Of `count` segments that end by then: each camera has the same hours, an epoch every four."""
+    """Keys of `count` segments that end by `end_us`: the same hours for each camera, an epoch every four hours."""
     each = -(-count // len(camera_ids))
     for n in range(count):
         camera, number = divmod(n, each)
@@ -195,7 +195,7 @@ def keys(camera_ids: list[str], count: int, end_us: int) -> Iterator[str]:
 
 
 async def put_segments(archive: Archive, count: int, end_us: int) -> float:
-    """Puts that many; gives how many a second."""
+    """Puts `count` segments; returns the rate per second."""
     left, began_s = keys(archive.camera_ids, count, end_us), time.monotonic()
 
     async def work() -> None:
@@ -209,5 +209,5 @@ async def put_segments(archive: Archive, count: int, end_us: int) -> float:
 
 
 def print_progress(line: str) -> None:
-    """For whoever watches."""
+    """Prints progress to standard error."""
     print(line, file=sys.stderr, flush=True)

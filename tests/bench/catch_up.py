@@ -1,6 +1,7 @@
-"""`python -m bench.catch_up`: the store is away for two minutes, then the recorder catches up. The last line is JSON.
+"""`python -m bench.catch_up`: time to catch up after two minutes without the store. The last line is JSON.
 
-Then one camera's partition is replayed from its beginning, as after an operator's reset: what does it cost the others?
+Then one camera's partition is replayed from its start, as after an operator's reset, and its effect on the
+others measured.
 """
 
 # aiokafka ships no types:
@@ -31,7 +32,7 @@ from districam_devkit.servers import ServerUnavailable
 
 POLL_S = 0.25
 MAX_STALENESS_S = 12.5
-"""A camera is up to date if its newest footage ended so long ago at most: a segment's 10 s, and what storing takes."""
+"""A camera is current if its newest footage is at most this old: a segment's 10 s and the time to store it."""
 MAX_CATCH_UP_S = 600
 OBSERVATION_S = 40.0
 PARTITIONS, SEGMENT_S = 60, 10
@@ -39,7 +40,7 @@ PARTITIONS, SEGMENT_S = 60, 10
 
 @dataclass
 class NewestFootage:
-    """Of each camera the end of its newest footage, and when a query first said so. µs UTC."""
+    """For each camera the end of its newest footage, and when a query first returned it. µs UTC."""
 
     ends_us: dict[str, int] = field(default_factory=dict[str, int])
     observations: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
@@ -60,7 +61,7 @@ class NewestFootage:
                 self.observations.append((row["camera_id"], end_us, at_us))
 
     async def wait_until_current(self, cameras: int) -> None:
-        """Waits until all are up to date."""
+        """Waits until every camera is current."""
         async with asyncio.timeout(MAX_CATCH_UP_S):
             while not self._is_current(cameras):
                 await asyncio.sleep(0.1)
@@ -72,7 +73,7 @@ class NewestFootage:
         )
 
     def late_ms(self, since_us: int, until_us: int, without: frozenset[str]) -> dict[str, float | None]:
-        """From a segment's end until a query finds it."""
+        """Percentiles of the time from a segment's end until a query finds it."""
         ms = [
             (at_us - end_us) / 1000
             for camera_id, end_us, at_us in self.observations
@@ -82,7 +83,7 @@ class NewestFootage:
 
 
 async def bench(home: Path, cameras: int, away_s: float) -> dict[str, object]:
-    """Both experiments on one district."""
+    """Runs both experiments on one district."""
     print_progress(f"starting {cameras} cameras, servers and services")
     async with running(home, cameras) as district, asyncio.TaskGroup() as tasks:
         newest = NewestFootage()
@@ -110,7 +111,7 @@ async def bench(home: Path, cameras: int, away_s: float) -> dict[str, object]:
 
 
 async def _replayed(district: District, newest: NewestFootage) -> dict[str, object]:
-    """How late the other partitions' segments are while one is replayed, beside a mere restart of the recorder."""
+    """Compares the other partitions' latency while one is replayed with that after a mere restart of the recorder."""
     ids, kafka = district.camera_ids, district.servers.kafka.bootstrap_servers
     partition = names.partition_of(ids[0], PARTITIONS)
     there = frozenset(one for one in ids if names.partition_of(one, PARTITIONS) == partition)
@@ -142,7 +143,7 @@ async def _observe(newest: NewestFootage, ignored: frozenset[str]) -> dict[str, 
 
 
 async def _reset(bootstrap_servers: str, partition: int) -> None:
-    """The recorder's commit of the partition goes to its beginning, without what it had announced."""
+    """Resets the recorder's committed offset of the partition to the start, without commit metadata."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, group_id=names.RECORDER_GROUP, enable_auto_commit=False
     )

@@ -1,8 +1,8 @@
-"""`python -m bench.clip`: a long clip through the api against the same objects straight from the store.
+"""`python -m bench.clip`: a long clip through the api, compared with reading the same objects from the store.
 
-One client reads both, in turn; the ratio is the median of the turns'. Between them it reads the same objects through a
-server that passes them on unread (`bench.passthrough`): what the machine can do, whatever a clip takes. The last line of
-output is JSON.
+One client reads both alternately; the ratio is the median over the rounds. In between it reads the same
+objects through a server that forwards them unchanged (`bench.passthrough`), the upper bound on this machine.
+The last line of output is JSON.
 """
 
 import argparse
@@ -39,7 +39,7 @@ _NO_INDEX = "redis://127.0.0.1:1/0"
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """Seconds of a core for each GB, by process; `server`: the api, or what stands in its place."""
+    """CPU seconds per GB, by process; `server`: the api, or the server in its place."""
 
     store: float
     server: float
@@ -48,7 +48,7 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All the footage once, one way."""
+    """One pass over all the footage by one way."""
 
     mb_s: float
     cpu: Cpu
@@ -56,7 +56,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One reading of each."""
+    """One reading by each way."""
 
     raw: Reading
     passthrough: Reading
@@ -67,7 +67,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Medians of the turns; memory: the most that the api took while it sent, over what it had before the first."""
+    """Medians over the rounds; memory: the api's peak while sending minus that before the first clip."""
 
     clip_mb_s: float
     raw_mb_s: float
@@ -82,7 +82,7 @@ class Result:
 
 
 def result(rounds: Sequence[Round], before_mb: float) -> Result:
-    """What the turns say together."""
+    """Aggregates the rounds."""
     return Result(
         clip_mb_s=round(median(one.clip.mb_s for one in rounds), 1),
         raw_mb_s=round(median(one.raw.mb_s for one in rounds), 1),
@@ -104,21 +104,21 @@ def _medians(all_: Sequence[Cpu]) -> Cpu:
 
 
 class _Meter:
-    """Time and CPU from now on; `server` may be none."""
+    """Measures time and CPU since its creation; `server` may be None."""
 
     def __init__(self, site: Site, server: int | None) -> None:
         self._pids = (site.store, server, os.getpid())
         self._began_s, self._before = time.perf_counter(), [_cpu_s(pid) for pid in self._pids]
 
     def read(self, size: int) -> Reading:
-        """What reading `size` bytes took."""
+        """Returns the cost of reading `size` bytes."""
         length_s, gb = time.perf_counter() - self._began_s, size / 1e9
         used = [(_cpu_s(pid) - before) / gb for pid, before in zip(self._pids, self._before, strict=True)]
         return Reading(size / 1e6 / length_s, Cpu(*used))
 
 
 def _cpu_s(pid: int | None) -> float:
-    """Of all threads, in and for the process (proc(5), `stat`)."""
+    """CPU time of all threads of the process (proc(5), `stat`)."""
     if pid is None:
         return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -126,7 +126,7 @@ def _cpu_s(pid: int | None) -> float:
 
 
 def _read_from_store(site: Site, store: Minio) -> Reading:
-    """Every object, one after another over one connection."""
+    """Reads every object in turn over one connection."""
     size, meter = 0, _Meter(site, None)
     for key in site.keys:
         answer = store.get_object(site.s3.bucket, key)
@@ -136,7 +136,7 @@ def _read_from_store(site: Site, store: Minio) -> Reading:
 
 
 def _read_passthrough(site: Site, pool: urllib3.PoolManager, passing: "_Passthrough") -> Reading:
-    """The same, through the server that does not look at it."""
+    """Reads the same objects through the passthrough server."""
     meter = _Meter(site, passing.pid)
     answer = pool.request("GET", passing.url, preload_content=False)
     size = sum(map(len, answer.stream(_READ_BYTES)))
@@ -146,7 +146,7 @@ def _read_passthrough(site: Site, pool: urllib3.PoolManager, passing: "_Passthro
 
 
 def _clip(site: Site, pool: urllib3.PoolManager) -> tuple[Reading, float, float]:
-    """As a clip; ms until the first byte, and the most memory that the api took, MB."""
+    """Reads them as a clip; also returns ms until the first byte and the api's peak memory in MB."""
     window = {"from": format_rfc3339(site.start_us), "to": format_rfc3339(site.end_us)}
     meter, began_s = _Meter(site, site.api.process.pid), time.perf_counter()
     answer = pool.request(
@@ -200,7 +200,7 @@ async def _is_open(port: int) -> bool:
 
 
 def run_rounds(site: Site, passing: _Passthrough, rounds: int) -> Result:
-    """Reads in turn, after one turn that does not count."""
+    """Reads in rounds, after one warm-up round."""
     pool = create_connection_pool(site.s3)
     store = create_client(site.s3, pool)
     before_mb = site.api.rss_bytes() / 1e6

@@ -1,4 +1,4 @@
-"""Those that are compared: what reads the cameras, as processes; each for the length of a block, which gives their pids."""
+"""The programs that are compared, as processes that read the cameras; each context manager yields their pids."""
 
 import asyncio
 import shutil
@@ -18,7 +18,7 @@ RELEASE_FOLDER = ROOT / ".devkit" / "bench" / "shipped"
 
 @asynccontextmanager
 async def ffmpeg(sender: Sender, ids: Sequence[str], folder: Path) -> AsyncGenerator[list[int]]:
-    """A process for each camera, that copies it into files of ten seconds."""
+    """One process per camera that copies the stream into ten-second files."""
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder / "files", ignore_errors=True)
         yield [await stack.enter_async_context(_copying(sender.url(one), folder / "files" / one)) for one in ids]
@@ -42,7 +42,7 @@ async def _copying(url: str, folder: Path) -> AsyncGenerator[int]:
 
 @asynccontextmanager
 async def read_cut(sender: Sender, ids: Sequence[str], folder: Path) -> AsyncGenerator[list[int]]:
-    """Ingest's reading and cutting alone, as it is shipped."""
+    """Ingest's reader and segmenter alone, as released."""
     folder.mkdir(parents=True, exist_ok=True)
     python = await asyncio.to_thread(release_environment.python, "ingest", RELEASE_FOLDER)
     process = await asyncio.create_subprocess_exec(
@@ -70,7 +70,7 @@ async def _terminate(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def ingest(bootstrap_servers: str, folder: Path, *, single_copy: bool) -> AsyncGenerator[list[int]]:
-    """The service as it is shipped; what it reads is up to the records on `cameras`."""
+    """The service as released; the records on the `cameras` topic decide what it reads."""
     python = await asyncio.to_thread(release_environment.python, "ingest", RELEASE_FOLDER)
     settings = {
         "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,

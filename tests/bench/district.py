@@ -1,7 +1,8 @@
-"""`python -m bench.district`: a whole district on this machine, with nothing left out. The last line is JSON.
+"""`python -m bench.district`: a whole district on this machine, all components included. The last line is JSON.
 
-Cameras of 1080p25 H.264 with 2 Mbit/s and a GOP of 2 s over TCP, Kafka, the store, Redis and the four services with their
-shipped settings, a still every 4 s. Every picture that was sent is looked for in what was stored and indexed.
+Cameras of 1080p25 H.264 with 2 Mbit/s and a GOP of 2 s over TCP, Kafka, the store, Redis and the four
+services with default settings, a still every 4 s. Every sent picture is looked up in the stored and indexed
+segments.
 """
 
 import argparse
@@ -28,16 +29,16 @@ from districam_devkit.pipeline import Pipeline, prepare, services_running
 from districam_devkit.servers import Servers, ServerUnavailable, all_running
 
 TIMED_CAMERAS = 4
-"""Cameras of which each segment's way is timed, asked for ten times a second."""
+"""Number of cameras whose segments' latency is measured, by polling ten times a second."""
 FPS = 25
 WARMUP_S = 15.0
 SETTINGS = {"DISTRICAM_API__SETTLE_S": "5", "DISTRICAM_RECORDER__CONTACT_S": "3"}
-"""So that the count need not wait for two minutes."""
+"""Makes gaps final sooner, so that the count need not wait for two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class District:
-    """All that runs."""
+    """The running district."""
 
     servers: Servers
     pipeline: Pipeline
@@ -58,7 +59,7 @@ class District:
 
 @asynccontextmanager
 async def running(home: Path, cameras: int) -> AsyncGenerator[District]:
-    """A district whose cameras are being recorded."""
+    """Yields a district whose cameras are being recorded."""
     ids = [f"cam-{number:03d}" for number in range(1, cameras + 1)]
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home))
@@ -74,7 +75,7 @@ async def running(home: Path, cameras: int) -> AsyncGenerator[District]:
 
 
 async def bench(home: Path, cameras: int, duration_s: float) -> dict[str, object]:
-    """Runs it; the figures."""
+    """Runs the district; returns the figures."""
     print_progress(f"starting {cameras} cameras, servers and services")
     async with running(home, cameras) as district:
         await asyncio.sleep(WARMUP_S)
@@ -106,7 +107,7 @@ async def bench(home: Path, cameras: int, duration_s: float) -> dict[str, object
 
 
 async def _count_pictures(district: District, began_us: int, sent: SenderTotals) -> dict[str, object]:
-    """Sent against what the index finds, once nothing is pending."""
+    """Compares the sent pictures with those the index finds, once nothing is pending."""
     day_us = 86_400_000_000
     windows = {one: (began_us, now_us() - 1_000_000) for one in district.camera_ids}
     states = await wait_until_settled(district.api, windows)
@@ -119,7 +120,7 @@ async def _count_pictures(district: District, began_us: int, sent: SenderTotals)
     for answer in states.values():
         last_us = max((state.to_us for state in answer if state.state == "recorded"), default=0)
         for state in answer:
-            if state.state == "gap" and state.to_us <= last_us:  # what follows the last picture is the cameras' end
+            if state.state == "gap" and state.to_us <= last_us:  # a gap after the last picture is the cameras' end
                 gap_s[state.cause] = gap_s.get(state.cause, 0.0) + (state.to_us - state.from_us) / 1e6
     units = sum(sent.units.values())
     shed = await district.pipeline["ingest"].metric("districam_ingest_shed_access_units_total")
@@ -143,7 +144,7 @@ async def _announced(district: District) -> Mapping[str, SegmentStored]:
 
 
 def _latencies(listed_us: Mapping[str, int], since_us: int) -> dict[str, object]:
-    """From a segment's first picture, and from its end, until a query lists it."""
+    """Percentiles from a segment's first picture, and from its end, until a query lists it."""
     capture: list[float] = []
     end: list[float] = []
     for key, at_us in listed_us.items():

@@ -1,4 +1,4 @@
-"""`python -m bench.find`: the three calls of somebody who looks for a moment, over 102 cameras. The last line is JSON."""
+"""`python -m bench.find`: the three requests of a user who looks for a moment, over 102 cameras. JSON last."""
 
 import argparse
 import asyncio
@@ -34,7 +34,7 @@ def _cameras() -> list[Camera]:
 
 
 def time_requests_ms(ask: Callable[[], object], rounds: int) -> list[float]:
-    """Milliseconds of each."""
+    """Returns the milliseconds of each round."""
     out: list[float] = []
     for _ in range(rounds):
         began_s = time.perf_counter()
@@ -48,7 +48,7 @@ def p95(times_ms: list[float]) -> float:
 
 
 def run_queries(site: Site) -> dict[str, float]:
-    """Search, timeline and the first bytes of a clip of the minute found, as one officer asks, one after another."""
+    """Search, timeline and the first bytes of a clip of that minute, in sequence."""
     with httpx.Client(base_url=site.api.url, timeout=30) as http:
         camera_id = _find_camera(http)
         at_us = site.start_us + (MINUTES // 2) * 60 * S

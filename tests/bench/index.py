@@ -1,9 +1,9 @@
-"""`python -m bench.index`: an index of 30 days of 102 cameras (SEGMENTS of less), asked through the running api.
+"""`python -m bench.index`: queries over an index of 30 days of 102 cameras (or SEGMENTS), through the running api.
 
-The last line is JSON. The store answers the api's question whose bucket it is, and counts every other one.
+The last line is JSON. The store answers the api's read of the site marker, and counts all other requests.
 """
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import argparse
@@ -42,7 +42,7 @@ MONTH_ROUNDS = 40
 
 @dataclass
 class Store:
-    """A bucket with nothing but its marker."""
+    """A bucket with nothing but its site marker."""
 
     url: str = ""
     requests: list[str] = field(default_factory=list[str])
@@ -50,7 +50,7 @@ class Store:
 
 @contextmanager
 def store() -> Generator[Store]:
-    """Counts what it is asked beside the marker."""
+    """Yields a store that counts requests other than those for the marker."""
     seen = Store()
     body = json.dumps({"site": "local", "created": "2026-01-01T00:00:00Z", "schema": 1}).encode()
 
@@ -65,7 +65,7 @@ def store() -> Generator[Store]:
             if is_marker:
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's signature
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # signature of the base class
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -81,10 +81,10 @@ def store() -> Generator[Store]:
 
 @asynccontextmanager
 async def running_api(home: Path, shape: IndexShape) -> AsyncGenerator[tuple[ApiProcess, Store, float]]:
-    """The api over the synthetic index; and what a segment takes of Valkey's memory, all else included."""
+    """Runs the api over the synthetic index; also yields Valkey's memory per segment, overhead included."""
     with store() as s3:
         async with valkey.running(home, log_dir=home) as server, Redis.from_url(server.url) as redis:
-            await redis.config_set("appendonly", "no")  # the figure is memory's, and the disk is not asked
+            await redis.config_set("appendonly", "no")  # only memory is measured, so the disk is not needed
             empty = (await redis.info("memory"))["used_memory"]
             began_s = time.monotonic()
             await asyncio.to_thread(send, server.port, commands(shape))
@@ -97,8 +97,8 @@ async def running_api(home: Path, shape: IndexShape) -> AsyncGenerator[tuple[Api
 
 
 def run_queries(api: ApiProcess, shape: IndexShape, rounds: int, months: int) -> dict[str, Any]:
-    """One who asks, one question after another, cameras and times at random."""
-    rng = random.Random(1)  # the same questions each time
+    """One client that sends queries in sequence, with random cameras and times."""
+    rng = random.Random(1)  # the same queries in each run
     days = shape.hours // 24 or 1
 
     def window(length_us: int, step_us: int, steps: int) -> dict[str, str]:
@@ -128,9 +128,9 @@ def run_queries(api: ApiProcess, shape: IndexShape, rounds: int, months: int) ->
 
 
 def spread(api: ApiProcess, request: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Milliseconds, and the CPU time of the api an answer, which other work on the machine does not spoil.
+    """Percentiles of latency in ms; the api's CPU time per response, which other load does not affect.
 
-    A few answers are thrown away first.
+    A few warm-up responses are discarded.
     """
     for _ in range(5):
         request()
@@ -146,14 +146,14 @@ def spread(api: ApiProcess, request: Callable[[], object], rounds: int) -> dict[
 
 
 def shape_of(segments: int | None, cameras: int = CAMERAS) -> IndexShape:
-    """That many cameras, and as many whole hours as make `segments`; at least a day."""
+    """The shape with this many cameras and as many whole hours as `segments` needs; at least a day."""
     hours = DAYS * 24 if segments is None else max(24, segments // (cameras * HOUR_SEGMENTS))
     now_us = time.time_ns() // 1000
     return IndexShape(cameras, (now_us // DAY_US - hours // 24 - 1) * DAY_US, hours)
 
 
 def print_progress(line: str) -> None:
-    """For whoever watches."""
+    """Prints progress to standard error."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,12 +1,13 @@
-"""`python -m bench.ingest`: what a camera costs, read by ffmpeg and by ingest, side by side. The last line is JSON.
+"""`python -m bench.ingest`: cost per camera of ffmpeg and of ingest, compared. The last line is JSON.
 
-1080p25 H.264 of 2 Mbit/s over TCP, each picture's packets sent one by one over half its interval. One after another, in
-each round: a process of `ffmpeg -c copy -f segment` for each camera; ingest with the ffmpeg reader, with the native one,
-with the native one and a still every 4 s, each publishing to Kafka; the native reader and cutting alone. Ingest is what its
-image holds: an environment of its own requirements, compiled (deploy/compile.py).
+1080p25 H.264 of 2 Mbit/s over TCP, each picture's packets sent one by one over half its interval. In each round, in
+turn: a process of `ffmpeg -c copy -f segment` for each camera; ingest with the ffmpeg reader, with the native
+reader, with the native reader and a still every 4 s, each publishing to Kafka; the native reader and
+segmenter alone. Ingest runs
+as in its image: in an environment with its own requirements, compiled (deploy/compile.py).
 
-A run says nothing, and ends with 1, if a packet in a hundred left over 100 ms late, or if Kafka does not hold exactly the
-pictures that were sent to the native reader.
+A run is invalid, and the exit code 1, if one packet in a hundred left over 100 ms late, or if Kafka does not
+hold exactly the pictures that were sent to the native reader.
 """
 
 import argparse
@@ -25,14 +26,14 @@ from districam_devkit.servers import kafka as kafka_server
 
 NAMES = ("ffmpeg", "libav", "native", "native_stills", "read_cut")
 AIOKAFKA = "native_aiokafka"
-"""The native reader, sending by aiokafka's own producer: what `single_copy_producer` saves (docs/adr/0018). On request only."""
+"""The native reader with aiokafka's own producer: baseline of `single_copy_producer` (docs/adr/0018). On request."""
 
 
 async def rounds(plan: Plan, count: int, names: list[str], folder: Path) -> dict[str, list[RunResult]]:
-    """Each contender `count` times, in turns, so that all meet the same neighbours.
+    """Runs each contender `count` times, interleaved, so that other load on the machine affects all equally.
 
     Raises:
-        VoidError: a run says nothing.
+        InvalidRunError: a run is invalid.
     """
     out: dict[str, list[RunResult]] = {name: [] for name in names}
     async with kafka_server.running(folder / "kafka", log_dir=folder / "logs") as broker:

@@ -1,7 +1,8 @@
-"""`python -m bench.ingest_scale`: what a further camera costs when there are many. The last line is JSON.
+"""`python -m bench.ingest_scale`: marginal cost per camera at high camera counts. The last line is JSON.
 
-Ingest with the native reader, 640x360 H.264 of 256 kbit/s over TCP, no stills, publishing to Kafka: 10, 100, 400 cameras.
-`marginal_ratio` is the CPU of each camera from the 100th to the 400th over that of each from the 10th to the 100th.
+Ingest with the native reader, 640x360 H.264 of 256 kbit/s over TCP, no stills, publishing to Kafka: 10, 100,
+400 cameras. `marginal_ratio` is the CPU per camera from the 100th to the 400th over that from the 10th to the
+100th.
 """
 
 import argparse
@@ -22,10 +23,10 @@ COUNTS = (10, 100, 400)
 
 
 async def run_plans(plans: list[Plan], folder: Path) -> list[tuple[int, RunResult]]:
-    """A run for each plan, all on one Kafka.
+    """Runs each plan, all on one Kafka.
 
     Raises:
-        VoidError: a run says nothing.
+        InvalidRunError: a run is invalid.
     """
     out: list[tuple[int, RunResult]] = []
     async with kafka_server.running(folder / "kafka", log_dir=folder / "logs") as broker:
@@ -39,7 +40,7 @@ async def run_plans(plans: list[Plan], folder: Path) -> list[tuple[int, RunResul
 
 
 def summary(found: list[tuple[int, RunResult]]) -> dict[str, object]:
-    """Figures of the whole process, since it is what grows."""
+    """Figures of the whole process, as it is its growth that is measured."""
     runs = [
         {
             "cameras": count,

@@ -1,4 +1,4 @@
-"""The cameras on Kafka, and what came of them: counted in the log, out of the fragments' own tables."""
+"""Publishes cameras on Kafka and counts the recorded access units from the fragments' sample tables."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -19,12 +19,12 @@ from districam_common.runtime.settings import KafkaSettings
 from districam_devkit.pipeline import run_command
 
 NO_STILLS_INTERVAL_S = 3600
-"""The least distance of two stills: each camera's first one is made while the run warms up, and none after it."""
+"""The maximum interval of stills: each camera's first still is made during warm-up, and none afterwards."""
 
 
 @dataclass
 class LogContents:
-    """Access units by camera, and who read them."""
+    """Access units by camera, and the names of the readers."""
 
     units: dict[str, int] = field(default_factory=dict[str, int])
     readers: set[str] = field(default_factory=set[str])
@@ -32,15 +32,15 @@ class LogContents:
 
 
 async def prepare(bootstrap_servers: str) -> None:
-    """Makes the topics as an operator would."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it complains of partitions that are being made
+    """Creates the topics."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it warns about partitions that are being created
     environment = {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers}
     await run_command("districam_common.admin.topics", "apply", environment=environment)
 
 
 @asynccontextmanager
 async def published_cameras(kafka: KafkaSettings, cameras: Sequence[Camera]) -> AsyncGenerator[None]:
-    """The cameras are to be recorded during the block."""
+    """The cameras are enabled during the block."""
     async with Publisher.open(kafka, "bench") as publisher:
         for camera in cameras:
             await publisher.publish(names.CAMERAS, wire.camera_message(camera, site="local"))
@@ -57,13 +57,13 @@ def records(sender: Sender, ids: Sequence[str], *, reader: str, still_s: int) ->
 
 
 async def ends(kafka: KafkaSettings) -> dict[TopicPartition, int]:
-    """Where the log ends now."""
+    """Returns the end offsets."""
     async with _consumer(kafka) as consumer:
         return await consumer.end_offsets(list(consumer.assignment()))
 
 
 async def read_since(kafka: KafkaSettings, since: dict[TopicPartition, int]) -> LogContents:
-    """What was appended since."""
+    """Reads what was appended since these offsets."""
     out = LogContents()
     async with _consumer(kafka) as consumer:
         until = await consumer.end_offsets(list(since))

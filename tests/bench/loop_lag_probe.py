@@ -1,8 +1,9 @@
-"""`python -m bench.loop_lag_probe MODULE ARGUMENTS…`: a service as it is, with a measure of how long its event loop is kept.
+"""`python -m bench.loop_lag_probe MODULE ARGUMENTS…`: runs a service and measures how long its event loop is blocked.
 
-Every 5 ms the loop's thread says how much CPU time it has taken since it was last asked: no less than the longest callback
-in between, and other programs on the machine do not spoil it. What is over 10 ms is a line of JSON in the file BEATS:
-`{"at", "cpu_ms", "wall_ms", "where"}`; `where` is what the loop was doing when it had been kept for 100 ms.
+Every 5 ms the loop's thread reads how much CPU time it used since the last sample: an upper bound of the
+longest callback in between, which other programs on the machine do not distort. Values over 10 ms are written
+as JSON lines to the
+file BEATS: `{"at", "cpu_ms", "wall_ms", "where"}`; `where` is the loop's stack once it was blocked for 100 ms.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ STACK_THRESHOLD_S = 0.1
 
 
 class LoopLagProbe:
-    """Of the thread that makes it."""
+    """Measures the loop of the thread that creates it."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
@@ -51,7 +52,7 @@ class LoopLagProbe:
                     out.write(json.dumps(line) + "\n")
 
     def sample_stacks(self) -> None:
-        """Sees what keeps the loop. For a thread of its own, for ever."""
+        """Samples the loop's stack while it is blocked; runs for ever in a thread of its own."""
         while True:
             time.sleep(0.02)
             if not self._where and time.clock_gettime(self._clock) - self._cpu_s > STACK_THRESHOLD_S:
@@ -61,7 +62,7 @@ class LoopLagProbe:
 
 @contextlib.asynccontextmanager
 async def measured() -> AsyncGenerator[None]:
-    """In the place of the services' own measure of the same."""
+    """Replaces the services' own lag measurement."""
     probe = LoopLagProbe(Path(os.environ["BEATS"]))
     threading.Thread(target=probe.sample_stacks, daemon=True).start()
     async with asyncio.TaskGroup() as tasks:

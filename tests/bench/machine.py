@@ -1,4 +1,4 @@
-"""What a process costs, as the system counts it; and which machine and versions that was."""
+"""CPU time and memory of processes from /proc, and the machine and versions of a run."""
 
 import importlib.metadata
 import os
@@ -17,29 +17,29 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Reading:
-    """CPU time of processes so far, that of the processes they started included, and when that was."""
+    """CPU time of processes and their children so far, and the time of the reading."""
 
     at_s: float
     cpu_s: float
 
 
 def cpu(pids: Sequence[int]) -> Reading:
-    """Raises OSError if one is gone."""
+    """Reads the CPU time. Raises OSError if a process has ended."""
     return Reading(time.monotonic(), sum(_cpu_s(pid) for pid in pids) + sum(map(_cpu_s, _below(pids))))
 
 
 def _cpu_s(pid: int) -> float:
-    """User and system time of all its threads, and of its children that have ended (proc(5))."""
+    """User and system time of all threads of a process and of its terminated children (proc(5))."""
     return sum(map(int, _stat(pid)[11:15])) * _TICK_S
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields behind the name, from the third on."""
+    """The fields of /proc/PID/stat after the name, from the third on."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _below(pids: Sequence[int]) -> list[int]:
-    """The processes that these started, and so on: those that run."""
+    """The running descendants of these processes."""
     parents: dict[int, int] = {}
     for path in Path("/proc").iterdir():
         with suppress(OSError):  # it has ended
@@ -53,7 +53,7 @@ def _below(pids: Sequence[int]) -> list[int]:
 
 
 def pss_mb(pids: Sequence[int]) -> float:
-    """Proportional set size of processes, and of those that they started, together."""
+    """Total proportional set size of processes and their descendants."""
     return sum(_pss_kb(pid) for pid in (*pids, *_below(pids))) / 1024
 
 
@@ -64,7 +64,7 @@ def _pss_kb(pid: int) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
+    """Versions of the software that the figures depend on."""
     ffmpeg_output = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True, timeout=20)
     return {
         "kernel": platform.release(),

@@ -1,4 +1,4 @@
-"""`python -m bench.passthrough PORT KEYS`: passes the store's objects on unread, by the api's own doors: what a machine can do."""
+"""`python -m bench.passthrough PORT KEYS`: forwards the store's objects unchanged with the api's own store client."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ async def _content(blobs: Blobs, keys: Sequence[str]) -> AsyncGenerator[bytes]:
 
 
 async def main(port: int, keys: Sequence[str]) -> None:
-    """Answers whatever is asked with all the objects, until it is ended."""
+    """Answers every request with all the objects, until terminated."""
     async with Blobs.open(load(Settings).s3) as blobs:
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:

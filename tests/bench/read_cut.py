@@ -1,6 +1,6 @@
-"""`python -m bench.read_cut URL…`: all that ingest does with its native reader, but that fragments and stills go nowhere.
+"""`python -m bench.read_cut URL…`: ingest with its native reader, but fragments and stills are discarded.
 
-Prints, when standard input ends, how many access units were in the fragments.
+Prints the number of access units in the fragments when standard input ends.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from support.camera_context import make_context
 
 @dataclass
 class DiscardingSink:
-    """Takes fragments, events and stills, and counts."""
+    """Counts and discards fragments, events and stills."""
 
     access_units: int = 0
     host_clock: HostClock = field(default_factory=HostClock)
@@ -43,14 +43,14 @@ class DiscardingSink:
             mp4.init_of(fragment.value)
 
     def put_event(self, camera_id: str, event: StreamEvent) -> None:
-        """Not counted."""
+        """Discards the event."""
 
     def submit(self, request: StillRequest) -> None:
-        """Not made."""
+        """Discards the request."""
 
 
 async def read_and_cut(urls: list[str]) -> int:
-    """Until standard input ends."""
+    """Runs until standard input ends."""
     clock, sink, settings = SystemClock(), DiscardingSink(), IngestSettings()
     sink.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
     reader = NativeReader(clock, open_s=settings.open_s, read_s=settings.silence_s + 2)

@@ -1,10 +1,11 @@
-"""`python -m bench.rebuild`: Redis emptied over a bucket of 200,000 small objects (SEGMENTS of others). The last line is JSON.
+"""`python -m bench.rebuild`: rebuilds an emptied Redis from a bucket of 200,000 small objects (or SEGMENTS). JSON last.
 
-Against a bare LIST of the same bucket by the same client, in parallel alike; then killed half way and gone on with. All of
-it a second time while four cameras are recorded into the same bucket, whose every picture is counted.
+Compared with a bare LIST of the same bucket by the same client with the same parallelism; then killed half
+way and resumed. Then everything again while four cameras are recorded into the same bucket and all their
+pictures are counted.
 """
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import argparse
@@ -34,23 +35,23 @@ CAMERAS = 20
 RECORDED = 4
 ROUNDS = 3
 DISTRICT = 26_438_400
-"""30 days of 102 cameras."""
+"""Segments of 30 days of 102 cameras."""
 FAST_TAKEOVER_SETTINGS = {"DISTRICAM_INDEXER__REBUILD_LOCK_S": "3"}
-"""So that nobody waits for half a minute for one who is dead."""
+"""A short lock, so that a killed indexer is replaced without waiting half a minute."""
 MAX_KILL_ATTEMPTS = 5
 REBUILD_TIMEOUT_S = 900.0
 
 ObjectsByDay = Mapping[str, int]
-"""How many objects there are of each day of a camera, by its prefix."""
+"""Number of objects in each day of a camera, by key prefix."""
 
 
 def days_of(archive: Archive, count: int, end_us: int) -> ObjectsByDay:
-    """What `stock` puts there."""
+    """The days that `put_segments` fills."""
     return Counter("{}/{}/".format(*key.split("/")[:2]) for key in keys(archive.camera_ids, count, end_us))
 
 
 async def measure_list_rate(archive: Archive, days: ObjectsByDay) -> float:
-    """Objects a second of a bare LIST, a day of a camera each, as many at once as the rebuild does."""
+    """Objects per second of a bare LIST, one camera day per request, with the rebuild's parallelism."""
     left, count, began_s = deque(days), 0, time.monotonic()
 
     async def work() -> None:
@@ -67,7 +68,7 @@ async def measure_list_rate(archive: Archive, days: ObjectsByDay) -> float:
 
 
 async def contents(archive: Archive) -> str:
-    """A digest of all that is indexed of the archive's cameras, sorted; and of the cover of each of their hours."""
+    """A digest of the sorted index entries of the archive's cameras, and of the cover of each hour."""
     digest = hashlib.sha256()
     for kind in ("seg", "day", "epoch"):
         for key in sorted(cast("list[bytes]", await archive.redis.keys(f"dc1:{kind}:cam-*"))):
@@ -85,7 +86,7 @@ async def contents(archive: Archive) -> str:
 
 
 async def measure_rebuilds(archive: Archive, indexer: Indexer, days: ObjectsByDay, rounds: int) -> dict[str, Any]:
-    """Empties Redis under an indexer, so many times, between one LIST and the next; medians, and whether all was the same."""
+    """Empties Redis `rounds` times between two LISTs; returns medians, and whether every rebuilt index was equal."""
     before, lists = await contents(archive), [await measure_list_rate(archive, days)]
     rates: list[float] = []
     wholes: list[float] = []
@@ -110,9 +111,9 @@ async def measure_rebuilds(archive: Archive, indexer: Indexer, days: ObjectsByDa
 
 
 async def kill_half_way(archive: Archive, days: ObjectsByDay) -> dict[str, int]:
-    """Empties Redis, and kills who rebuilds when half of the days are noted as read; how many days and objects were.
+    """Empties Redis, kills the rebuilding indexer once half of the days are done; returns days and objects done.
 
-    It may have been done before it was seen half way: then it is tried again.
+    Tries again if the rebuild finished before it was seen half way.
     """
     for _ in range(MAX_KILL_ATTEMPTS):
         await archive.redis.flushall()
@@ -137,7 +138,7 @@ async def _wait_for_progress(archive: Archive, count: int) -> None:
 
 
 async def _build_and_state(archive: Archive) -> tuple[str, bytes | None]:
-    """Which index is there or under way, and its state."""
+    """The key of the current or new index, and its state."""
     build, state = cast("list[bytes | None]", await archive.redis.hmget(names.META, ["build", "state"]))
     return (build or b"").decode(), state
 
@@ -147,7 +148,7 @@ async def _days_done(archive: Archive, build: str) -> set[str]:
 
 
 async def bench_without_recording(archive: Archive, days: ObjectsByDay, rounds: int = 1) -> dict[str, Any]:
-    """Nothing else is stored meanwhile."""
+    """Runs without other writes."""
     count = sum(days.values())
     async with archive.indexer() as indexer:
         first = await indexer.wait_for_event("index rebuilt", REBUILD_TIMEOUT_S)
@@ -164,7 +165,7 @@ async def bench_without_recording(archive: Archive, days: ObjectsByDay, rounds: 
 async def bench_while_recording(
     archive: Archive, days: ObjectsByDay, cameras: int, clip: Mapping[str, object], rounds: int = 1
 ) -> dict[str, Any]:
-    """The same beside cameras: what was recorded of them before it, meanwhile and afterwards is accounted for."""
+    """Runs while cameras are recorded; accounts for pictures recorded before, during and after."""
     settings = {"DISTRICAM_INDEXER__SETTLE_S": FAST_SETTLE_SETTINGS["DISTRICAM_INDEXER__SETTLE_S"]}
     async with running_recording(archive, cameras, clip) as live:
         async with archive.indexer(**settings) as indexer:

@@ -1,7 +1,7 @@
-"""`python -m bench.recorder`: what a recorder holds of a camera, at segments of 10 s and of 60 s. The last line is JSON.
+"""`python -m bench.recorder`: a recorder's memory per camera, with segments of 10 s and of 60 s. The last line is JSON.
 
-Fragments of 2 s at 2 Mbit/s, published in the order of time and ten times as fast as cameras would send them; the cuts
-of the cameras are spread evenly over a segment's length, as their phases spread them.
+Fragments of 2 s at 2 Mbit/s, published in time order at ten times the real rate; the cameras' segment
+boundaries are spread evenly over a segment's length, as with real cameras.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SAMPLE_INTERVAL_S = 0.25
 
 
 async def publish(publisher: Publisher, cameras: list[str], segment_s: int) -> None:
-    """Each camera's segments; they begin after one another within one segment's length."""
+    """Publishes each camera's segments, with start times spread over one segment's length."""
     each = segment_s // FRAGMENT_S
 
     async def one(number: int, camera_id: str, step: int) -> None:
@@ -49,7 +49,7 @@ async def publish(publisher: Publisher, cameras: list[str], segment_s: int) -> N
 
 
 async def sample_memory(service: Service, samples: list[tuple[float, float]]) -> None:
-    """Appends memory (PSS) and what open segments take, MB, until it is cancelled."""
+    """Appends memory (PSS) and the size of open segments, in MB, until cancelled."""
     assert service.child.pid is not None
     while True:
         held = await service.metric("districam_recorder_open_bytes")
@@ -58,7 +58,7 @@ async def sample_memory(service: Service, samples: list[tuple[float, float]]) ->
 
 
 async def measure_memory(archive: Archive, segment_s: int) -> dict[str, float]:
-    """A fresh recorder's memory while the second and third segment of each camera come."""
+    """A new recorder's memory while it receives each camera's second and third segment."""
     environment = service_environment(archive.s3, archive.redis_url) | {
         "DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": archive.kafka.bootstrap_servers,
         "DISTRICAM_RECORDER__IDLE_S": str(segment_s + 5),

@@ -1,4 +1,4 @@
-"""Cameras that are recorded into an archive's bucket, by services as an operator runs them; each of their pictures counts."""
+"""Records cameras into an archive's bucket with real services, and counts all their pictures."""
 
 import asyncio
 import json
@@ -29,11 +29,11 @@ from districam_devkit.simcam.process import running_simulator
 from districam_devkit.simcam.send_log import SentPicture
 
 FULL: Mapping[str, object] = {"codec": "h264", "fps": 25, "gop_s": 2, "bitrate": 2_000_000}
-"""1080p25."""
+"""A 1080p25 stream."""
 SETTINGS = {**FAST_SETTLE_SETTINGS, "DISTRICAM_INGEST__LINGER_S": "0"}
 FOUND_TIMEOUT_S = 120.0
 SERVICES: tuple[str, ...] = ("ingest", "recorder", "api")
-"""The indexer is the archive's."""
+"""The services to start; the archive has its own indexer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Recording:
     send_log: Path
 
     async def wait_until_found(self) -> None:
-        """Waits until a query finds footage of each camera that ends later than now.
+        """Waits until a query finds footage of each camera that ends after now.
 
         Raises:
-            TimeoutError: of one it does not.
+            TimeoutError: a camera has none.
         """
         since_us = time.time_ns() // 1000
         async with asyncio.timeout(FOUND_TIMEOUT_S):
@@ -65,7 +65,7 @@ class Recording:
         return all(any(one.end_us > since_us for one in each) for each in found)
 
     async def stop_and_count(self) -> dict[str, Any]:
-        """Ends the cameras, waits until nothing is pending, and counts: stored, found by a query, or told as a gap?"""
+        """Stops the cameras, waits until nothing is pending; counts pictures stored, found or in reported gaps."""
         await self.cameras.stop()
         sent = read_sent_pictures(self.send_log)
         states = await wait_until_settled(self.api, recorded_windows(sent))
@@ -99,7 +99,7 @@ class Recording:
 
 @asynccontextmanager
 async def running_recording(archive: Archive, cameras: int, clip: Mapping[str, object]) -> AsyncGenerator[Recording]:
-    """So many cameras and all services but the indexer, for the length of a block."""
+    """Runs the cameras and all services except the indexer."""
     home, ids = archive.home / "live", [f"live-{number}" for number in range(cameras)]
     home.mkdir()
     rtsp, port = pick_free_ports(2)

@@ -1,4 +1,4 @@
-"""Services as they are shipped: with their own locked requirements, without those of tests and tools, ingest compiled."""
+"""Environments of released services: only their locked requirements, ingest compiled."""
 
 import hashlib
 import shutil
@@ -14,10 +14,10 @@ _COMPILES = ROOT / "deploy" / "compile.py"
 
 
 def python(service: str, folder: Path) -> Path:
-    """The interpreter of an environment that holds what the service's image does; made at the first call, or when it is outdated.
+    """The interpreter of an environment like the service's image; created at the first call or when outdated.
 
     Raises:
-        RuntimeError: the packages cannot be had, or not compiled; with the end of what was said.
+        RuntimeError: packages could not be installed or compiled; the message has the end of the output.
     """
     locked = [ROOT / "requirements" / f"{name}.txt" for name in (service, "compile")]
     members = (ROOT / "libs" / "common", ROOT / "services" / service)
@@ -36,7 +36,7 @@ def python(service: str, folder: Path) -> Path:
 
 
 def compile_environment(target: Path) -> None:
-    """Compiles what the image does in the environment of that interpreter.
+    """Compiles in the environment of that interpreter what the image compiles.
 
     Raises:
         RuntimeError: as `python` does.
@@ -53,7 +53,7 @@ def _stamp(files: Iterable[Path]) -> str:
 
 
 def _environment(home: Path) -> Callable[..., str]:
-    """Makes one; gives what installs into it."""
+    """Creates an environment; returns a function that installs into it."""
     uv, python = str(ROOT / ".venv" / "bin" / "uv"), str(home / "bin" / "python")
     _do(uv, "venv", "--python", sys.executable, str(home))
     return lambda *what: _do(uv, "pip", "install", "--python", python, *what)

@@ -1,4 +1,4 @@
-"""What a benchmark leaves: one line of JSON, and where it is wanted a file of it and a page for people."""
+"""Output of a benchmark: one line of JSON, and on request a JSON file and a Markdown page."""
 
 import json
 import os
@@ -12,7 +12,7 @@ _PAGE = "# {name}\n\nMade by `make bench-{name}` on {day}: {machine}. {load}\n\n
 
 
 def write_results(folder: Path | None, name: str, figures: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-    """Prints the figures last; `parameters` says what was asked."""
+    """Prints the figures as the last line; `parameters` are the benchmark's arguments."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         value = {**figures, "of": dict(parameters), "machine": machine(), "load": _load(), "day": day()}
@@ -22,7 +22,7 @@ def write_results(folder: Path | None, name: str, figures: Mapping[str, Any], pa
 
 
 def machine() -> str:
-    """Cores, system and Python."""
+    """Describes cores, system and Python version."""
     release = Path("/etc/os-release")
     names = (
         dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line) if release.exists() else {}
@@ -36,7 +36,7 @@ def _load() -> str:
 
 
 def day() -> str:
-    """Today, UTC."""
+    """Today's date, UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
@@ -46,7 +46,7 @@ def _page(title: str, figures: Mapping[str, Any], of: Mapping[str, Any]) -> str:
 
 
 def _flat(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """What lies inside another figure, by both their names."""
+    """Flattens nested figures; a name joins both levels."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from _flat(cast("Mapping[str, Any]", value), f"{before}{name}, ")

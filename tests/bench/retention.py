@@ -1,9 +1,9 @@
-"""`python -m bench.retention`: 100,000 objects expire (SEGMENTS others) while segments of 20 cameras are stored. JSON last.
+"""`python -m bench.retention`: expires 100,000 objects (or SEGMENTS) while 20 cameras are stored. JSON last.
 
-What recording feels of it is the time that the store takes for a segment: two of 2.5 MB a second, before and meanwhile.
+The effect on recording is the store's latency of a put: two segments of 2.5 MB a second, before and during retention.
 """
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import argparse
@@ -30,7 +30,7 @@ _BODY = os.urandom(2_500_000)
 
 
 class SegmentWriter:
-    """Puts a segment of 10 s of one camera after the other, 20 cameras in 10 s."""
+    """Puts 10 s segments, 20 cameras in 10 s, in turn."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -55,7 +55,7 @@ class SegmentWriter:
         return names.segment_object_key(self._archive.camera_ids[number % len(self._archive.camera_ids)], entry)
 
     def drain_put_times(self) -> dict[str, float]:
-        """Milliseconds a put, since last asked."""
+        """Milliseconds per put since the last call."""
         cuts = quantiles(self._times, n=20)
         self._times.clear()
         return {"p50": round(cuts[9], 1), "p95": round(cuts[18], 1)}

@@ -1,4 +1,4 @@
-"""One contender's run: cameras start, warm up, are measured, end; then what came of them is compared with what was sent."""
+"""One contender's run: start cameras, warm up, measure, stop, and compare the result with what was sent."""
 
 import asyncio
 import sys
@@ -13,16 +13,16 @@ from districam_common.runtime.settings import KafkaSettings
 
 MAX_LATE_MS = 100.0
 ACK_WAIT_S = 3.0
-"""From the cameras' end until the last fragments are acknowledged; what is missing after it voids the run."""
+"""From the cameras' end until the last acknowledgements; anything missing after it invalidates the run."""
 
 
 class InvalidRunError(Exception):
-    """The run says nothing: the sender was late, or pictures are missing."""
+    """The run is invalid: the sender was late, or pictures are missing."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many cameras, for how long."""
+    """Number of cameras and duration."""
 
     cameras: int
     video: Video
@@ -33,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run's figures; CPU in percent of one core and memory for each camera."""
+    """A run's figures; CPU in percent of one core and memory per camera."""
 
     cpu_pct: float
     pss_mb: float
@@ -52,7 +52,7 @@ async def run_contender(name: str, plan: Plan, kafka: KafkaSettings, folder: Pat
     """Runs one of `ffmpeg`, `libav`, `native`, `native_stills`, `native_aiokafka`, `read_cut`.
 
     Raises:
-        VoidError: it says nothing.
+        InvalidRunError: the run is invalid.
     """
     ids = [f"bench-{name.replace('_', '-')}-{number:03d}" for number in range(plan.cameras)]
     is_ours = name not in {"ffmpeg", "read_cut"}
@@ -97,7 +97,7 @@ async def _measure_usage(
 
 
 def _compare(name: str, sent: SenderTotals, found: kafka_log.LogContents) -> None:
-    """The ffmpeg reader is only here to be compared with: what it loses is said, and voids nothing."""
+    """Checks that nothing is missing. Losses of the ffmpeg reader, a baseline, are only printed."""
     reader = "ffmpeg" if name == "libav" else "native"
     if found.readers != {reader}:
         raise InvalidRunError(f"{name}: read by {sorted(found.readers)}, not by {reader}")
@@ -132,5 +132,5 @@ async def _reading(
 
 
 def print_progress(line: str) -> None:
-    """For whoever watches; the figures are the last line of standard output."""
+    """Prints progress to standard error; standard output ends with the figures."""
     print(line, file=sys.stderr, flush=True)

@@ -1,14 +1,15 @@
-"""`python -m bench.scale`: the indexer and the api over an index of thirty days of 1,000 and of 10,000 cameras (CAMERAS of others). JSON last.
+"""`python -m bench.scale`: indexer and api over thirty days of 1,000 and of 10,000 cameras (or CAMERAS). JSON last.
 
-The index is made by a script (`bench.thirty_days`), one segment an hour for the hour's 360, as if by a version that counted
-nothing. Real are Kafka, SeaweedFS, Valkey, the services, and what is announced meanwhile: a segment of each camera every ten
-seconds. The bucket has holds and no footage, so what expires is dropped from the index and not deleted.
+The index is synthetic (`bench.thirty_days`): one segment per hour in place of 360, as if written by a version
+that did not count segments. Kafka, SeaweedFS, Valkey, the services and the announcements are real: a segment
+of each camera every ten seconds. The bucket has holds but no footage, so expired segments are dropped from
+the index and not deleted.
 
-How long an event loop is kept is CPU time of its thread between two of its turns (`bench.loop_lag_probe`): the longest callback of
-all takes no longer than that.
+Event loop lag is the CPU time of the loop's thread between two samples (`bench.loop_lag_probe`), an upper
+bound of the longest callback.
 """
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import argparse
@@ -54,7 +55,7 @@ HOLDS = 20
 ROUNDS = 20
 SECONDS = 120
 DUE_CAMERAS = 200
-"""Cameras that keep thirty days and have an hour more; the others keep a day longer."""
+"""Cameras that keep thirty days and have one hour more; the others keep one day longer."""
 SEGMENT_S = 10
 _LONGEST_S = 2400.0
 _STOP_S = 30
@@ -62,7 +63,7 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Servers:
-    """And where they are."""
+    """The servers and their addresses."""
 
     kafka: KafkaSettings
     s3: S3Settings
@@ -92,15 +93,15 @@ class MeasuredService:
     measured_since: float = field(default_factory=time.time)
 
     def max_lag_ms(self) -> int:
-        """The longest for which its loop has been kept since it was ready."""
+        """Longest blocking of its loop since it was ready, ms."""
         return max((line["cpu_ms"] for line in self._lines() if line["at"] >= self.measured_since), default=0)
 
     def count_over(self, ms: int) -> int:
-        """How often that was longer."""
+        """How many times the loop was blocked longer than `ms`."""
         return sum(line["cpu_ms"] > ms for line in self._lines() if line["at"] >= self.measured_since)
 
     def max_lag_sample(self) -> Mapping[str, Any]:
-        """With what it was doing."""
+        """The longest sample, with the loop's stack."""
         lines = [line for line in self._lines() if line["at"] >= self.measured_since]
         return max(lines, key=lambda line: line["cpu_ms"], default=dict[str, Any]())
 
@@ -110,7 +111,7 @@ class MeasuredService:
 
 @asynccontextmanager
 async def servers(home: Path, month: Month) -> AsyncGenerator[Servers]:
-    """With the cameras on their topic, the index, and holds."""
+    """Runs the servers with the cameras' records, the index and holds."""
     async with (
         kafka.running(home / "kafka", log_dir=home) as broker,
         seaweedfs.running(home / "s3", log_dir=home) as store,
@@ -142,7 +143,7 @@ async def servers(home: Path, month: Month) -> AsyncGenerator[Servers]:
 
 
 async def _publish_initial_state(site: Servers, month: Month) -> None:
-    """What Kafka and the bucket have: the cameras' records, positions at the topics' ends, holds."""
+    """Writes the initial state of Kafka and the bucket: cameras' records, end offsets, holds."""
     every = max(1, month.cameras // DUE_CAMERAS)
     async with Publisher.open(site.kafka, "bench") as publisher:
         for some in _chunks(list(enumerate(month.camera_ids)), 500):
@@ -168,7 +169,7 @@ async def _publish_initial_state(site: Servers, month: Month) -> None:
 
 @contextmanager
 def service(site: Servers, name: str, **settings: str) -> Generator[MeasuredService]:
-    """Asked to stop at the end, and killed if it does not."""
+    """Runs a service; stops it at the end of the block, and kills it if it does not stop in time."""
     port, health_port = ports.pick_free_ports(2)
     beats, log = site.home / f"{name}.beats", site.home / f"{name}.log"
     environment = {
@@ -194,7 +195,7 @@ def service(site: Servers, name: str, **settings: str) -> Generator[MeasuredServ
 
 
 async def ready(one: MeasuredService) -> None:
-    """Until it says so; what it does from then on counts."""
+    """Waits until it is ready; only what follows is measured."""
     async with asyncio.timeout(120), httpx.AsyncClient() as http:
         while True:
             assert one.child.poll() is None, one.log.read_text()[-3000:]
@@ -214,7 +215,7 @@ async def metrics(one: MeasuredService) -> dict[str, float]:
 
 
 async def measure_route(api: MeasuredService, path: str, rounds: int, **params: str | int) -> dict[str, float]:
-    """Milliseconds of the first answer, of the median and of the longest of the others; CPU time of the api for one of those."""
+    """Milliseconds of the first response, median and slowest of the others; the api's CPU time per response."""
     times: list[float] = []
     before = machine.cpu([api.child.pid])
     async with httpx.AsyncClient(base_url=api.url, timeout=120) as http:
@@ -234,7 +235,7 @@ async def measure_route(api: MeasuredService, path: str, rounds: int, **params: 
 
 
 async def announce(made: Servers, month: Month, until: asyncio.Event) -> None:
-    """A segment of each camera every ten seconds, of the ten seconds before."""
+    """Announces a segment of each camera every ten seconds, covering the previous ten seconds."""
     number = 0
     async with Publisher.open(made.kafka, "bench") as publisher:
         while not until.is_set():
@@ -265,7 +266,7 @@ def _stored(camera_id: str, number: int, now_us: int) -> SegmentStored:
 
 
 async def measure_all_late(api: MeasuredService, month: Month) -> dict[str, Any]:
-    """Nobody has told of a segment for most of an hour: of each camera it has to be found out how long its last one was."""
+    """No segment was announced for most of an hour: the last segment's duration has to be looked up for each camera."""
     return {
         "streams_all_late_ms": await measure_route(api, "/v1/streams", ROUNDS),
         "search_ms": await measure_route(api, "/v1/cameras", ROUNDS, q="nga tu 00042"),
@@ -276,12 +277,12 @@ async def measure_all_late(api: MeasuredService, month: Month) -> dict[str, Any]
 
 
 async def measure_rounds(indexer: MeasuredService, api: MeasuredService, seconds: float) -> dict[str, Any]:
-    """Until so many seconds are over and each loop has ended a round in which there was nothing new to do."""
+    """Waits `seconds`, and until each loop has completed a round without new work."""
     before = machine.cpu([indexer.child.pid])
     rounds: dict[str, list[float]] = {"gauges": [], "retention": [], "holds": []}
     began_s = time.monotonic()
     streams: list[float] = []
-    # A connection for each question: the api closes those that are idle for a while.
+    # A new connection for each request: the api closes idle ones.
     async with httpx.AsyncClient(base_url=api.url, timeout=120, headers={"Connection": "close"}) as http:
         while time.monotonic() - began_s < seconds or not all(len(one) > 2 for one in rounds.values()):
             assert time.monotonic() - began_s < _LONGEST_S, (rounds, indexer.log.read_text()[-3000:])
@@ -345,7 +346,7 @@ def _logged_seconds(one: MeasuredService, event: str) -> float:
 
 
 async def main(results: Path | None, sizes: Sequence[int], seconds: float = SECONDS) -> dict[str, Any]:
-    """Each size by itself."""
+    """Runs each size separately."""
     figures: dict[str, Any] = {}
     for cameras in sizes:
         month = Month(cameras, DAYS * 24 + 1, time.time_ns() // 1000)

@@ -1,4 +1,4 @@
-"""The sender of a run, as a process of its own: it must not share the readers' interpreter."""
+"""The sender of a run as a process of its own, as it must not share the readers' interpreter."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ MAX_CAMERAS = 1000
 
 @dataclass(frozen=True)
 class Video:
-    """What the cameras send."""
+    """The cameras' video parameters."""
 
     width: int
     height: int
@@ -29,7 +29,7 @@ SMALL = Video(640, 360, 256_000)
 
 @dataclass(frozen=True)
 class SenderTotals:
-    """What the sender says at its end: pictures from each camera's first keyframe on, and how late packets left."""
+    """The sender's report: pictures from each camera's first keyframe on, and the packets' lateness."""
 
     units: dict[str, int]
     bytes: int
@@ -38,7 +38,7 @@ class SenderTotals:
 
 
 class Sender:
-    """`python -m districam_devkit.pacer`, and the words that it takes."""
+    """A running `python -m districam_devkit.pacer`, and its commands."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self._process, self._port = process, port
@@ -51,17 +51,17 @@ class Sender:
         return self._process.pid
 
     async def reset_lateness(self) -> None:
-        """Lateness counts from now on."""
+        """Restarts the lateness measurement."""
         await self._send_command("begin")
 
     async def wait_for_clients(self, cameras: int) -> None:
-        """Waits until so many are being watched."""
+        """Waits until this many cameras have a client."""
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             while (await self._send_command("state"))["watched"] < cameras:
                 await asyncio.sleep(0.2)
 
     async def stop(self) -> SenderTotals:
-        """Ends each camera behind a whole picture."""
+        """Stops each camera after a whole picture; returns the report."""
         await self._send_command("stop")
         return SenderTotals(**await self._read_reply())
 
@@ -78,7 +78,7 @@ class Sender:
 
 @asynccontextmanager
 async def running_sender(video: Video) -> AsyncGenerator[Sender]:
-    """A sender for the length of the block."""
+    """Runs a sender."""
     size = ("--width", str(video.width), "--height", str(video.height), "--bitrate", str(video.bitrate))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "districam_devkit.pacer", *size),

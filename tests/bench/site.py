@@ -1,6 +1,6 @@
-"""A store, an index and an api with an hour of footage, made in seconds: what benchmarks ask."""
+"""A store, an index and an api with an hour of footage, for benchmarks."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -27,12 +27,12 @@ FPS = 25
 SEGMENT_S = 10
 EPOCH = "01900000-0000-7000-8000-0000000000bb"
 FOOTAGE = Generated(width=640, height=360, bitrate=2_550_000)
-"""The encoder stays below what it may: 1.7 Mbit/s come out."""
+"""The encoder stays below its target: the result is 1.7 Mbit/s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The running api and store (its process too); `camera_id` has footage from `start_us` to `end_us`: these objects, `bytes` of media."""
+    """The api, the store and its process; `camera_id` has these objects of `bytes` from `start_us` to `end_us`."""
 
     api: ApiProcess
     store: int
@@ -72,7 +72,7 @@ async def running(home: Path, cameras: Sequence[Camera], *, minutes: int) -> Asy
 
 
 async def _stock_objects(s3: S3Settings, footage: NumberedFootage, minutes: int) -> list[SegmentObject]:
-    """The objects, in the store; their contents are not kept."""
+    """Stores the objects; their contents are not kept."""
     await create_stocked_bucket(s3, {})
     numbers = range(0, minutes * 60 * FPS, SEGMENT_S * FPS)
     async with Blobs.open(s3) as blobs:

@@ -1,6 +1,6 @@
-"""An index of a district, made at the speed of Valkey: whole hours as raw commands, built by numpy.
+"""A synthetic index of a district, written at Valkey's speed: whole hours as raw commands, built with numpy.
 
-Cameras record 10 s segments; an epoch lasts some hours, and a few seconds are missing before the next, with their causes.
+Cameras record 10 s segments; an epoch lasts some hours, followed by a gap of a few seconds with its events.
 """
 
 import socket
@@ -25,7 +25,7 @@ _TENS = 10 ** np.arange(15, -1, -1, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class IndexShape:
-    """How much of it."""
+    """Size of the index."""
 
     cameras: int
     first_us: int
@@ -41,7 +41,7 @@ class IndexShape:
 
 
 def commands(shape: IndexShape) -> Iterator[tuple[bytes, int]]:
-    """(some commands, how many answers they have)."""
+    """Yields (commands, number of replies)."""
     yield _meta(shape)
     for number, camera_id in enumerate(shape.camera_ids):
         yield _camera(camera_id, shape)
@@ -51,7 +51,7 @@ def commands(shape: IndexShape) -> Iterator[tuple[bytes, int]]:
 
 
 def send(port: int, stream: Iterator[tuple[bytes, int]]) -> None:
-    """Sends all of it; an error in the answers raises."""
+    """Sends everything; raises on an error reply."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         wrong: list[bytes] = []
         reader = threading.Thread(target=_drain, args=(connection, wrong))
@@ -70,7 +70,7 @@ def _drain(connection: socket.socket, wrong: list[bytes]) -> None:
 
 
 def command(*parts: bytes) -> bytes:
-    """One, in the protocol's form (RESP2)."""
+    """Encodes one command (RESP2)."""
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
@@ -111,7 +111,7 @@ def _camera(camera_id: str, shape: IndexShape) -> tuple[bytes, int]:
 
 
 def _day(camera_id: str, number: int, first_us: int, hours: range) -> tuple[bytes, int]:
-    """A day of a camera: an epoch every 6 to 9 hours of it."""
+    """One camera's day, with a new epoch every 6 to 9 hours."""
     every = 6 + number % 4
     out, start_us = list[bytes](), first_us + hours[0] * names.HOUR_US
     starts = [np.empty(0, dtype=np.int64)]
@@ -152,7 +152,7 @@ def _hour(camera_id: str, epoch: uuid.UUID, at_us: np.ndarray, first_seq: int) -
 
 
 def _change(camera_id: str, epoch: uuid.UUID, at_us: int) -> list[bytes]:
-    """The epoch before is lost ten seconds earlier, and this one connects."""
+    """The previous epoch is lost ten seconds before `at_us`, and this one connects."""
     before = Lost(
         camera_id=camera_id, at_us=at_us - SEGMENT_US + _GAP_US, instance="bench", epoch=str(uuid.UUID(int=epoch.int - 1)),
         last_seq=0, end_us=at_us - SEGMENT_US, cause="camera_unreachable", detail="", next_retry_s=0.5,

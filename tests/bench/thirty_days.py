@@ -1,7 +1,7 @@
-"""An index of thirty days of very many cameras, made at the speed of Valkey: one segment an hour stands for the hour's 360.
+"""A synthetic index of thirty days of very many cameras, at Valkey's speed: one segment for an hour's 360.
 
-So there are as many keys as in a real one, and of each camera as many events as `/v1/streams` looks at; a set of an hour has
-one member where a real one has 360.
+It has as many keys as a real index, and as many events per camera as `/v1/streams` reads; a set of an hour
+has one member in place of 360.
 """
 
 import uuid
@@ -17,12 +17,12 @@ from districam_common.contract.index_entry import IndexEntry
 
 S = 1_000_000
 HOUR_BYTES = 1_800_000_000
-"""Of 4 Mbit/s."""
+"""An hour at 4 Mbit/s."""
 EVENTS = 64
 PARTITIONS = 60
 BUILD = "bench"
 _CAMERA = "cam-00000"
-"""Stands in one camera's commands, and is replaced by each camera's id, which is as long."""
+"""Placeholder in the prebuilt commands, replaced by each camera's id of the same length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Month:
 
     @property
     def keys(self) -> int:
-        """Hours, days and shapes, events and record of each camera."""
+        """Number of keys: hours, days and shapes, events and record of each camera."""
         return self.cameras * (self.hours + 2 * len(self.days) + 2)
 
     @property
@@ -56,7 +56,7 @@ class Month:
 
 
 def record(camera_id: str, month: Month, retention_days: int = 30) -> Camera:
-    """As it stands on the topic and in the index."""
+    """The camera's record, as on the topic and in the index."""
     return Camera(
         camera_id=camera_id, name=f"Ngã tư {camera_id}", url="rtsp://10.0.0.1/1", groups=("traffic",), segment_s=10,
         location=Location(latitude=11.7, longitude=108.3, place="Liên Nghĩa, Đức Trọng"), retention_days=retention_days,
@@ -65,7 +65,7 @@ def record(camera_id: str, month: Month, retention_days: int = 30) -> Camera:
 
 
 def commands(month: Month) -> Iterator[tuple[bytes, int]]:
-    """(some commands, how many answers they have)."""
+    """Yields (commands, number of replies)."""
     found = [_global_commands(month), *_camera_commands(month)]
     yield found[0], 5
     one, placeholder = b"".join(found[1:]), _CAMERA.encode()
@@ -117,7 +117,7 @@ def _camera_commands(month: Month) -> Iterator[bytes]:
 
 
 def _events(month: Month, epoch: str) -> Iterator[Connected | Lost | Refused]:
-    """An epoch, and before it a bad quarter of an hour with a refusal every 15 s."""
+    """An epoch, preceded by a quarter of an hour with a refusal every 15 s."""
     last_us = month.first_us - 60 * S
     for n in range(EVENTS - 1):
         yield Refused(

@@ -1,6 +1,6 @@
-"""`make test-compose`: deploy/docker-compose.yml itself, on a real engine: up, records, is hurt, goes down and comes up again.
+"""`make test-compose`: runs deploy/docker-compose.yml on a real Docker engine, injects failures, stops and restarts it.
 
-Needs root, Debian's docker.io and debootstrap; reaches no image registry (tests/compose/images makes what is pulled).
+Needs root, Debian's docker.io and debootstrap; uses no image registry (tests/compose/images builds the base images).
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A Docker engine: the one that DOCKER_HOST names, else one of our own, its data under .devkit/."""
+"""A Docker engine: the one of DOCKER_HOST, else a private one with its data under .devkit/."""
 
 import os
 import shutil
@@ -14,12 +14,12 @@ READY_S = 60
 
 
 class Failed(Exception):
-    """A command failed; what it said."""
+    """A command failed; the message has its output."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers."""
+    """A reachable engine."""
 
     host: str
     version: str
@@ -30,7 +30,7 @@ class Engine:
 
 
 def run(argv: list[str], environment: Mapping[str, str], timeout_s: float = 600) -> str:
-    """Its standard output. Raises Failed."""
+    """Returns the command's standard output. Raises Failed."""
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
     if done.returncode:
         raise Failed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stderr[-3000:]}")
@@ -45,7 +45,7 @@ def _version(host: str) -> str | None:
 
 @contextmanager
 def engine() -> Generator[Engine]:
-    """An engine for the length of a block. Raises Failed if there is none to be had."""
+    """Yields an engine. Raises Failed if none is available."""
     host = os.environ.get("DOCKER_HOST")
     if host and (version := _version(host)):
         yield Engine(host, version)

@@ -1,4 +1,4 @@
-"""What is done to the running system, and what became of every picture that was sent meanwhile."""
+"""Operations on the running system, each with a count of every picture sent meanwhile."""
 
 import asyncio
 import tempfile
@@ -21,16 +21,16 @@ from districam_devkit.services import SERVICES
 from districam_devkit.simcam.send_log import SentPicture, read_send_log
 
 AROUND_S = 12
-"""Footage before and after: a segment, and a keyframe."""
+"""Footage counted before and after: a segment and a keyframe."""
 ALONE_MOST_S = 5.0 + 2.0
-"""What restarting the one ingest may cost a camera: five seconds, and a GOP of the simulated ones."""
+"""Allowed gap per camera for restarting the only ingest: five seconds, and a GOP of the simulated cameras."""
 SETTLE_S = 100
-"""What is told of a gap is final once the broker has been in contact for a minute."""
+"""Gaps are final once the broker has been in contact for a minute."""
 
 
 @dataclass
 class Row:
-    """One thing that was done."""
+    """The result of one operation."""
 
     name: str
     sent: int = 0
@@ -42,14 +42,14 @@ class Row:
     took_s: float = 0.0
     api_5xx: int = 0
     may_repeat: int = 0
-    """Pictures that may be shown twice: a segment where the cover changes epochs, and no more (the contract, Playlist)."""
+    """Pictures that may be shown twice: one segment per change of epoch in the cover (the contract, Playlist)."""
     repeat_too_often: list[str] = field(default_factory=list[str])
-    """Cameras with more than that."""
+    """Cameras that exceed it."""
     worst_gap_s: float = 0.0
-    """Of the camera that has most."""
+    """Of the camera with the longest gap."""
     gap_most_s: float = 0.0
     by_camera: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
-    """Of cameras with something unaccounted."""
+    """Cameras with unaccounted pictures."""
 
     @property
     def ok(self) -> bool:
@@ -67,13 +67,13 @@ class Row:
 
 
 class Footage:
-    """Counts through the published port alone."""
+    """Counts footage through the published port only."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
 
     async def over(self, name: str, deed: Callable[[], Awaitable[None]], *allowed: str) -> Row:
-        """Does it, and counts from before until all had recovered."""
+        """Runs the operation; counts from before it until every camera has recovered."""
         row = Row(name, allowed=allowed, gap_most_s=ALONE_MOST_S if allowed else 0.0)
         from_us, began = now_us(), time.monotonic()
         await asyncio.sleep(AROUND_S)
@@ -135,13 +135,13 @@ def _s(gap: TimelineState) -> float:
 
 
 def _may_repeat(listed: list[ListedSegment], objects: list[list[StoredPicture]]) -> int:
-    """A camera's changes of epoch, times its longest segment. No change: no repeat."""
+    """A camera's changes of epoch times its longest segment; 0 without a change."""
     epochs = {parse_segment_object_key(one.key, 1).entry.epoch for one in listed}
     return max(0, len(epochs) - 1) * max(map(len, objects), default=0)
 
 
 async def nothing(footage: Footage) -> Row:
-    """Records; a clip through the published port has pictures in it."""
+    """Records without an operation; a clip through the published port must have pictures."""
     row = await footage.over("records", lambda: asyncio.sleep(20))
     async with footage.stack.api() as api:
         at_us = now_us() - 40_000_000
@@ -157,7 +157,7 @@ async def nothing(footage: Footage) -> Row:
 
 
 def restarted(service: str, *allowed: str) -> Callable[[Footage], Awaitable[Row]]:
-    """`docker compose restart`: SIGTERM, and its grace."""
+    """`docker compose restart`: SIGTERM with its grace period."""
 
     async def row(footage: Footage) -> Row:
         async def deed() -> None:
@@ -170,14 +170,14 @@ def restarted(service: str, *allowed: str) -> Callable[[Footage], Awaitable[Row]
 
 
 def killed(service: str) -> Callable[[Footage], Awaitable[Row]]:
-    """`docker kill`, and up again as an operator would."""
+    """`docker kill`, then up again."""
 
     async def row(footage: Footage) -> Row:
         async def deed() -> None:
             one = footage.stack.compose("ps", "-q", service).split()[0]
             footage.stack.docker("kill", one)
             await asyncio.sleep(3)
-            # Without --wait: who needs what was killed is not ready for a while, and `--wait` gives up on that.
+            # Without --wait: dependents of a killed service are unready for a while, on which `--wait` would fail.
             await asyncio.to_thread(footage.stack.compose, "up", "-d", "--no-build")
             for name in SERVICES:
                 await footage.stack.ready(name)
@@ -188,7 +188,7 @@ def killed(service: str) -> Callable[[Footage], Awaitable[Row]]:
 
 
 async def down_and_up(footage: Footage) -> Row:
-    """`down` and `up`: the footage from before is found. Counted in segments."""
+    """`down` and `up`: footage from before is found again. Counts segments."""
     at_us = now_us() - 30_000_000
     async with footage.stack.api() as api:
         before = {c: len(await api.segments(c, at_us - 60_000_000, at_us)) for c in CAMERAS}
@@ -205,7 +205,7 @@ async def down_and_up(footage: Footage) -> Row:
 
 
 async def rolling(footage: Footage) -> Row:
-    """A second ingest; then every service is replaced, one replica at a time, while somebody asks the API."""
+    """Adds a second ingest, then replaces every service replica by replica while requests are sent to the API."""
     stack, answers = footage.stack, list[int]()
 
     async def asking(stopped: asyncio.Event) -> None:
@@ -230,7 +230,7 @@ async def rolling(footage: Footage) -> Row:
                     await asyncio.to_thread(stack.docker, "restart", "-t", "50", one)
                     await stack.ready(service)
             stopped.set()
-        await asyncio.to_thread(stack.compose, "restart", "api")  # its own restart is its own
+        await asyncio.to_thread(stack.compose, "restart", "api")  # the api has one replica, so its restart is an outage
         await stack.ready("api")
 
     row = await footage.over("rolling restart, two ingests", deed)

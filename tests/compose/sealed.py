@@ -1,4 +1,4 @@
-"""No root, no way to write, no capability; and no secret where many can read."""
+"""Checks that containers run without root, write access and capabilities, and expose no secret."""
 
 import asyncio
 from typing import Any, cast
@@ -11,7 +11,7 @@ SECRETS = ("s3-secret-key", "redis-password", "grafana-password")
 
 
 async def sealed(stack: Stack) -> dict[str, object]:
-    """What was found. Raises AssertionError."""
+    """Returns the findings. Raises AssertionError."""
     return await asyncio.to_thread(_sealed, stack)
 
 

@@ -1,4 +1,4 @@
-"""The committed compose file, unchanged, as a project of its own; and what an operator does with it."""
+"""The committed compose file, unchanged, as a separate project, and an operator's actions on it."""
 
 import asyncio
 import json
@@ -35,11 +35,11 @@ class Stack:
             "COMPOSE_PROFILES": "silo,demo",
             "COMPOSE_PROJECT_NAME": PROJECT,
             "API_PUBLISH": f"127.0.0.1:{self.port}",
-            "SETTLE_S": "5",  # a gap is final sooner; a district keeps 75
+            "SETTLE_S": "5",  # makes gaps final sooner; the default is 75
         }
 
     def compose(self, *words: str, timeout_s: float = 400) -> str:
-        """Raises Failed."""
+        """Runs `docker compose`. Raises Failed."""
         tool = shutil.which("docker-compose", path=str(Path(sys.prefix, "bin"))) or "docker-compose"
         return run([tool, "-f", str(ROOT / "deploy/docker-compose.yml"), *words], self._said, timeout_s)
 
@@ -48,7 +48,7 @@ class Stack:
 
     @asynccontextmanager
     async def up(self) -> AsyncGenerator[float]:
-        """Everything up, for the length of a block; gives how long that took. Nothing is left of it."""
+        """Runs all containers and yields the start-up time; removes everything at the end."""
         run([str(ROOT / "tests/compose/images")], self.engine.environment(), 1800)
         run([str(ROOT / "deploy/prepare")], self.engine.environment())
         try:
@@ -67,20 +67,20 @@ class Stack:
 
     @asynccontextmanager
     async def api(self) -> AsyncGenerator[ApiClient]:
-        """Through the published port, with an operator's key."""
+        """An API client through the published port, with an operator's key."""
         headers = {"Authorization": f"Bearer {await asyncio.to_thread(self.key)}"}
         async with httpx.AsyncClient(base_url=self.url, timeout=20, headers=headers) as client:
             yield ApiClient(client)
 
     def key(self) -> str:
-        """An operator's key, made as an operator does, once."""
+        """An operator's key, created once by the documented command."""
         if not self._key:
             words = ("run", "--rm", "-T", "keys", "create", "--role", "operator", "--name", "first")
             self._key = self.compose(*words).strip().splitlines()[-1]
         return self._key
 
     async def cameras_record(self) -> None:
-        """Waits until each camera's newest segment is young. Raises TimeoutError."""
+        """Waits until each camera's newest segment is recent. Raises TimeoutError."""
         async with asyncio.timeout(RECORDING_S), self.api() as api:
             while not await self._all_record(api):
                 await asyncio.sleep(1)
@@ -93,7 +93,7 @@ class Stack:
         return all(states.get(camera_id) == "recording" for camera_id in CAMERAS)
 
     async def ready(self, service: str) -> None:
-        """Waits until all its containers are healthy. Raises TimeoutError."""
+        """Waits until all containers of the service are healthy. Raises TimeoutError."""
         async with asyncio.timeout(READY_S):
             while set(await asyncio.to_thread(self._healths, service)) != {"healthy"}:
                 await asyncio.sleep(1)
@@ -106,7 +106,7 @@ class Stack:
         return json.loads(self.docker("inspect", self.compose("ps", "-q", service).split()[0]))[0]
 
     async def sizes(self) -> dict[str, object]:
-        """Images in MB beside their base, and memory while four cameras record."""
+        """Image sizes in MB without their base, and memory while four cameras record."""
         return await asyncio.to_thread(self._sizes)
 
     def _sizes(self) -> dict[str, object]:
@@ -128,7 +128,7 @@ class Stack:
         }
 
     def is_clean(self) -> bool:
-        """Whether the images were made from that commit alone."""
+        """Whether the images were built from that commit without local changes."""
         changed = run(["git", "-C", str(ROOT), "status", "--porcelain"], self.engine.environment())
         return not changed.strip()
 

@@ -1,7 +1,7 @@
-"""`make test-deploy`: overlays against the schemas of those whose objects they use, strictly; and a policy check.
+"""`make test-deploy`: validates the overlays strictly against third-party schemas, and runs a policy check.
 
-Strimzi's come from its own generator (Maven), KEDA's and the Prometheus Operator's from models (PyPI), the policy check is
-kube-score, built by Go.
+Strimzi's schemas come from its generator (Maven), those of KEDA and the Prometheus Operator from models
+(PyPI); the policy check is kube-score, built with Go.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def ran(*argv: str | Path, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def beside() -> None:
-    """The packages of requirements/deploy.in, in a folder behind all others."""
+    """Adds the packages of requirements/deploy.in at the end of the module search path."""
     wanted = DEPLOY.parent / "requirements/deploy.in"
     folder = CACHE / f"deploy-{hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]}"
     if not folder.is_dir():
@@ -80,7 +80,7 @@ def district() -> list[Map]:
 
 
 def _strict(schema: Any) -> Any:
-    """The same, and nothing may be there that it does not name."""
+    """Returns the schema with additional properties forbidden."""
     if isinstance(schema, list):
         return [_strict(one) for one in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
@@ -136,7 +136,7 @@ def test_strimzi_crds_accept_kafka_topics_and_users(district: list[Map], strimzi
 
 
 def _unknown(given: object, known: object, where: str = "") -> list[str]:
-    """Keys of what was given that the model did not keep."""
+    """Keys that the model did not keep."""
     if isinstance(given, dict) and isinstance(known, dict):
         items, kept = cast("Map", given).items(), cast("Map", known)
         return [

@@ -1,6 +1,6 @@
-"""`make test-deploy`: Prometheus itself on the running services, with the committed rules, panels and alerts.
+"""`make test-deploy`: runs Prometheus on the running services, with the committed rules, panels and alerts.
 
-Every query of every panel gives data; killing a camera calls somebody within a minute, and its return ends that.
+Every panel's queries must return data; killing a camera must raise an alert within a minute, and its return clear it.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ from support.manifests import DEPLOY, find_tool
 RULES = DEPLOY / "prometheus/rules.yml"
 STAYS, GOES = "cam-001", "cam-002"
 CALLED_S = 60
-"""A camera is killed, and somebody is called."""
+"""From killing a camera until the alert fires."""
 FILMED_S = 150
-"""Until all that is measured has been: a minute of rates, a gap that is settled."""
+"""Time until everything has data: a minute for rates, and a settled gap."""
 EMPTY_BY_DESIGN = {
     "kafka_consumergroup_lag": "the lag exporter is not to be had here",
     "districam_recorder_put_errors_total": "no put failed; tests/integration/test_recorder.py makes some fail",
@@ -49,7 +49,7 @@ EMPTY_BY_DESIGN = {
 
 @dataclass(frozen=True)
 class Watched:
-    """What runs."""
+    """The running system."""
 
     pipeline: Pipeline
     camera: Child
@@ -61,7 +61,7 @@ class Watched:
         return answer.json()["data"]["result"]
 
     async def firing(self) -> set[tuple[str, str]]:
-        """(alert, camera) of all that call now."""
+        """(alert, camera) of all firing alerts."""
         answer = await self.prometheus.get("/api/v1/alerts")
         return {
             (one["labels"]["alertname"], one["labels"].get("camera", ""))
@@ -70,7 +70,7 @@ class Watched:
         }
 
     async def until(self, within_s: float, *, called: bool) -> float:
-        """How long until the missing camera is called for, or is no longer. Raises TimeoutError."""
+        """Returns the time until the alert for the missing camera fires or clears. Raises TimeoutError."""
         began = asyncio.get_running_loop().time()
         async with asyncio.timeout(within_s):
             while (("CameraNotRecording", GOES) in await self.firing()) is not called:
@@ -94,7 +94,7 @@ async def _camera(stack: AsyncExitStack, home: Path, camera_id: str, port: int) 
 
 
 def _config(pipeline: Pipeline) -> str:
-    """The committed one; names that only a container network knows are replaced by where the services are here."""
+    """The committed configuration, with container host names replaced by the local addresses."""
     config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "5s", "evaluation_interval": "5s"}
     config["rule_files"] = [str(RULES)]
@@ -166,7 +166,7 @@ async def test_panels_have_data_and_a_dead_camera_raises_an_alert(tmp_path: Path
 
 
 async def _pictures(watched: Watched, folder: Path) -> None:
-    """Each board as a picture, drawn from what its queries answer."""
+    """Writes each dashboard as a picture, drawn from its queries' results."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=find_tool("chromium"), args=["--no-sandbox"])
         sheet = await browser.new_page(viewport={"width": 1264, "height": 1000})
@@ -195,7 +195,7 @@ async def _rules(watched: Watched) -> None:
 
 
 async def _metrics(watched: Watched) -> None:
-    """Each metric of docs/metrics.md is told by the service under which it stands."""
+    """Each metric of docs/metrics.md is exported by the service listed there."""
     async with httpx.AsyncClient(timeout=5) as client:
         told = {name: (await client.get(f"{watched.pipeline[name].health_url}/metrics")).text for name in SERVICES}
     for metric in catalogue.registered():

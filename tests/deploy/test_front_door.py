@@ -1,4 +1,4 @@
-"""The api starts as compose and the overlays tell it to: out of the box, and no more open than they say."""
+"""Starts the api with the settings of compose and of the overlays: it runs, and is no more open than stated."""
 
 import os
 import re
@@ -18,7 +18,7 @@ KNOB = re.compile(r"\$\{\w+:-([^}]*)\}")
 
 
 def first_run(home: Path) -> None:
-    """The job of compose that makes what is missing, in a folder of ours."""
+    """Runs compose's job that creates missing secrets, in a test folder."""
     entrypoint: list[str] = compose()["services"]["first-key"]["entrypoint"]
     script = entrypoint[2].replace(HOME, str(home)).replace("$$", "$")
     bin_ = Path(sys.executable).parent
@@ -34,7 +34,7 @@ def first_run(home: Path) -> None:
 
 
 def told(container: Container, home: Path) -> ApiSettings:
-    """What an api makes of it, its files being those in `home`."""
+    """The api's settings from the container's environment, with its files in `home`."""
     assert container.program == "districam-api"
     given = {name: KNOB.sub(r"\1", value) for name, value in container.environment.items() if "_API__" in name}
     files = {
@@ -56,7 +56,7 @@ def test_generated_compose_secrets_start_the_api_and_let_nobody_in(tmp_path: Pat
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == made, "each `up` leaves it as it is"
     (api,) = [one for one in compose_containers() if one.where == "compose/api"]
     found = told(api, tmp_path)
-    assert (found.host, found.is_secure, found.trusted_proxies) == ("0.0.0.0", False, ())  # noqa: S104  # a container's own
+    assert (found.host, found.is_secure, found.trusted_proxies) == ("0.0.0.0", False, ())  # noqa: S104  # inside a container
 
 
 @pytest.mark.parametrize(("overlay", "is_secure"), [("overlays/dev", False), ("overlays/district", True)])

@@ -1,4 +1,4 @@
-"""deploy/k8s/make-secrets, with a docker and a kubectl that note what they are asked."""
+"""deploy/k8s/make-secrets with a docker and a kubectl that record their calls."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_the_first_key_is_shown_once_and_stored_nowhere(tmp_path: Path):
     for name, text in {"docker": DOCKER, "kubectl": KUBECTL}.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
-    before = set(Path("/dev/shm").iterdir())  # noqa: S108  # where it once lay, for everybody to replace
+    before = set(Path("/dev/shm").iterdir())  # noqa: S108  # an earlier version used this world-writable folder
     done = subprocess.run(
         [str(DEPLOY / "k8s/make-secrets"), "districam"], cwd=home, timeout=30, check=True, capture_output=True, text=True,
         env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "NOTES": str(notes), "TMPDIR": str(home)},

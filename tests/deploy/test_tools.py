@@ -1,4 +1,4 @@
-"""deploy/ judged by the tools that will read it: compose, kustomize, the Kubernetes schemas, promtool. Nothing is started."""
+"""Checks deploy/ with the tools that read it: compose, kustomize, the Kubernetes schemas, promtool. Starts nothing."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ WITHOUT_SCHEMA = {
     "keda.sh/v1alpha1": {"ScaledObject", "TriggerAuthentication"},
     "monitoring.coreos.com/v1": {"PodMonitor", "PrometheusRule"},
 }
-"""Not Kubernetes' own; `make test-deploy` has their schemas."""
+"""Not Kubernetes' own kinds; `make test-deploy` has their schemas."""
 
 
 def ran(*argv: str, cwd: Path = DEPLOY, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +36,7 @@ def ran(*argv: str, cwd: Path = DEPLOY, **environment: str) -> subprocess.Comple
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """A copy of what compose reads, and what `prepare` makes."""
+    """A copy of the files that compose reads, with those that `prepare` creates."""
     for name in ("docker-compose.yml", ".env.example", "prepare"):
         shutil.copy(DEPLOY / name, tmp_path / name)
     done = subprocess.run([tmp_path / "prepare"], capture_output=True, text=True, timeout=30, check=False, cwd="/")
