@@ -1,6 +1,7 @@
-"""`python -m fault [part of a row's name …]`: one fault after another on a running district; each may cost what it may.
+"""`python -m fault [part of a row's name …]`: injects faults into a running district and checks what each one costs.
 
-Exit code 1 if a promise is broken, 2 if no row has that name. All rows together write docs/results/faults.{md,json}.
+Exit code 1 if a fault costs more than its row allows, 2 if no row matches. A run of all rows writes
+docs/results/faults.{md,json}.
 """
 
 import asyncio
@@ -87,7 +88,7 @@ def _format_outcome(outcome: Outcome) -> str:
 
 
 def _keep_logs(home: Path) -> None:
-    """Where somebody can read them: the folder goes with the run."""
+    """Copies the logs out of the run's temporary folder."""
     kept = ROOT / ".devkit" / "fault-logs"
     kept.mkdir(parents=True, exist_ok=True)
     for log in (home / "logs").glob("*.log"):

@@ -1,4 +1,4 @@
-"""Callers who take much and give nothing, beside recording and asking."""
+"""Clients that occupy resources of the api while cameras are recorded and other clients send requests."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ from support.slow_client import SlowClient
 
 SLOW, SLOW_FOR_S = 500, 30
 SOURCES = [f"127.0.16.{1 + n // 10}" for n in range(SLOW)]
-"""Ten at each address, so that the api lets all of them in."""
+"""Ten connections per address, below the api's limit per address."""
 AT_ONCE_S = 3.0
 SLEEPING, READER_S = 8, 10
 FOOTAGE_S = 45
 
 
 async def slow_connections(scene: Scene) -> None:
-    """500 connections to the api that send a byte of a head now and then; who is ended comes again.
+    """500 connections to the api that send a byte of a request head now and then; closed ones are replaced.
 
     Raises:
-        AssertionError: health or a question of somebody else has no answer at once.
+        AssertionError: health or another client's request is not answered at once.
     """
     url = urlsplit(scene.pipeline.api_url)
     assert url.hostname
@@ -45,7 +45,7 @@ async def slow_connections(scene: Scene) -> None:
 
 
 def _trickle(held: dict[int, socket.socket], address: tuple[str, int]) -> None:
-    """A byte by each; a new one for each that was ended."""
+    """Sends a byte on each connection; replaces closed ones."""
     for number, source in enumerate(SOURCES):
         one = held.get(number)
         try:
@@ -74,10 +74,10 @@ async def _answers_at_once(scene: Scene) -> None:
 
 
 async def sleeping_downloads(scene: Scene) -> None:
-    """Eight downloads by one viewer's key that nobody reads, at an api with keys beside ours; another one asks for clips meanwhile.
+    """Eight unread downloads with one viewer's key at a second api, while another client requests clips.
 
     Raises:
-        AssertionError: the other one's clip does not come, or the viewer's own not once the sleeping ones are given up.
+        AssertionError: the other client gets no clip, or the viewer gets none after the stalled downloads were closed.
     """
     now_us = time.time_ns() // 1000
     keys_file = scene.send_log.parent / "keys.json"
@@ -128,6 +128,6 @@ async def _whole_clip(http: httpx.AsyncClient, window: dict[str, str], within_s:
     _require(answer is not None and answer.status_code == 200, answer and answer.text[:300])
 
 
-def _require(holds: bool, what: object) -> None:  # noqa: FBT001  # what is to hold
+def _require(holds: bool, what: object) -> None:  # noqa: FBT001  # reads like an assertion
     if not holds:
         raise AssertionError(f"a sleeping download keeps a place: {what}")

@@ -1,4 +1,4 @@
-"""What befalls clocks: a machine that is paused, a host that starts hours ahead, one broker of three that is off."""
+"""Clock faults: a suspended machine, a host that starts hours ahead, one of three brokers with a wrong clock."""
 
 import asyncio
 import signal
@@ -9,13 +9,13 @@ from typing import Any
 from fault.scene import Scene, set_off
 
 AHEAD_S = 7 * 3600
-"""A machine in Vietnam whose hardware clock runs on local time, until NTP has set it."""
+"""A machine in Vietnam whose hardware clock runs on local time, until NTP sets it."""
 MINUTE_S = 60
 SOON_S = 30
 
 
 async def paused(scene: Scene, for_s: int, stepped_s: int = 0) -> None:
-    """Ingest's machine stands still, its monotonic clock with it; its wall clock is right afterwards, or `stepped_s` on for 30 s."""
+    """Suspends ingest's machine and monotonic clock; the wall clock is then right, or `stepped_s` ahead for 30 s."""
     ingest, clocks = scene.pipeline["ingest"].child, scene.clocks
     ingest.signal(signal.SIGSTOP)
     try:
@@ -32,10 +32,10 @@ async def paused(scene: Scene, for_s: int, stepped_s: int = 0) -> None:
 
 
 async def starts_ahead(scene: Scene) -> None:
-    """Ingest starts seven hours ahead; cameras drop and come back; after a minute somebody sets the clock.
+    """Ingest starts seven hours ahead, cameras disconnect and reconnect, and after a minute the clock is set.
 
     Raises:
-        AssertionError: a stream's state is not what is so, or footage lies in the future.
+        AssertionError: a stream's state is wrong, or footage has timestamps in the future.
     """
     ingest = scene.pipeline["ingest"].child
     await ingest.kill()
@@ -52,7 +52,7 @@ async def starts_ahead(scene: Scene) -> None:
 
 
 def _drops(row: dict[str, Any]) -> bool:
-    """Whether the camera is one of every other one that goes through the way that is hurt."""
+    """Whether the camera is one of those behind the proxy."""
     return int(row["camera_id"].removeprefix("cam-")) % 2 == 0
 
 
@@ -82,10 +82,10 @@ async def _nothing_ahead(scene: Scene) -> None:
 
 
 async def broker_off(scene: Scene, by_s: float) -> None:
-    """The third broker's clock, for half a minute.
+    """Sets the third broker's clock wrong for half a minute.
 
     Raises:
-        AssertionError: ingest has not noticed.
+        AssertionError: ingest did not notice.
     """
     set_off(scene.clocks, by_s)
     try:

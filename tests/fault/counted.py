@@ -1,4 +1,4 @@
-"""What a fault cost: every picture that was sent from shortly before it until all had recovered, and what became of it."""
+"""The cost of a fault: the outcome of every picture sent from shortly before it until every camera had recovered."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ BUCKET = "districam"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """In access units, but for the seconds of gap."""
+    """Counts of access units, and seconds of gap."""
 
     sent: int
     stored: int
@@ -29,14 +29,14 @@ class Cost:
     duplicates: int
     stored_twice: int
     worst_gap_s: dict[str, float]
-    """Of the camera that has most of it, by cause."""
+    """The longest total gap of a camera, by cause."""
 
 
 async def cost(scene: Scene, from_us: int, to_us: int) -> Cost:
-    """Counts a window, once nothing in it is pending.
+    """Counts a window once nothing in it is pending.
 
     Raises:
-        TimeoutError: something stays pending.
+        TimeoutError: a state stays pending.
     """
     sent = _sent(scene, from_us, to_us)
     windows = dict.fromkeys(sent, (from_us, to_us))
@@ -82,7 +82,7 @@ def _gap_s(states: list[TimelineState]) -> Counter[str]:
 
 
 def _sent(scene: Scene, from_us: int, to_us: int) -> dict[str, list[SentPicture]]:
-    """What a connection brings before its first keyframe counts like the rest: its time belongs to the gap before it."""
+    """Sent pictures by camera, also those before a connection's first keyframe, as they belong to the gap before it."""
     out: dict[str, list[SentPicture]] = {}
     for one in read_send_log(scene.send_log):
         if from_us <= one.sent_us < to_us:
@@ -91,7 +91,7 @@ def _sent(scene: Scene, from_us: int, to_us: int) -> dict[str, list[SentPicture]
 
 
 def _stored(scene: Scene, from_us: int, to_us: int) -> dict[str, list[StoredPicture]]:
-    """All pictures of objects that touch the window, a list a camera. Blocks."""
+    """Pictures of all objects that overlap the window, by camera. Blocks."""
     s3 = scene.servers.s3
     client = Minio(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, secure=False, region="us-east-1")
     out: dict[str, list[StoredPicture]] = {}

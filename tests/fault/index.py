@@ -1,4 +1,4 @@
-"""What befalls the index: a Redis that comes back as it was a moment ago, a version whose index has another schema."""
+"""Index faults: a Redis restored from an older state, and a version with another index schema."""
 
 import asyncio
 import shutil
@@ -28,12 +28,12 @@ SIDE_BY_SIDE_S = 10
 
 
 async def set_back(scene: Scene) -> None:
-    """A host that loses its power: Redis comes back with what its disk had, without the last second.
+    """Simulates a power failure: Redis comes back without its last second of writes.
 
     In that second a camera's record changes.
 
     Raises:
-        AssertionError: the index comes to know no more than Redis came back with.
+        AssertionError: the index does not catch up.
     """
     folder = scene.send_log.parent / "redis"
     on_disk, kept = folder / "appendonlydir", folder / "kept"
@@ -76,10 +76,10 @@ async def _until(what: Callable[[], Awaitable[bool]], otherwise: str, within_s: 
 
 
 async def schemas_side_by_side(scene: Scene) -> None:
-    """A rolling upgrade: an indexer and an api of the next schema beside ours, under recording; then they are rolled back.
+    """A rolling upgrade: indexer and api of the next schema next to ours while recording, then a rollback.
 
     Raises:
-        AssertionError: our api has no answer, or our index is built anew, or the two do not say the same.
+        AssertionError: our api has no answer, our index is rebuilt, or the two indexes differ.
     """
     (port,) = pick_free_ports(1)
     newer = {"PYTHONPATH": str(NEWER), "DISTRICAM_API__PORT": str(port)}
@@ -102,7 +102,7 @@ async def schemas_side_by_side(scene: Scene) -> None:
 
 
 async def _are_ready(scene: Scene, services: list[Service]) -> bool:
-    """Our api must answer all the while."""
+    """Whether all are ready; our api must answer throughout."""
     await scene.api.json("/v1/streams")
     async with httpx.AsyncClient(timeout=5) as http:
         answers = [await http.get(f"{one.health_url}/readyz") for one in services]

@@ -1,4 +1,4 @@
-"""Somebody has the keys of the store, and wants what was just recorded to be gone."""
+"""An attacker with the store's keys deletes new recordings."""
 
 import asyncio
 import time
@@ -17,10 +17,10 @@ _AT_ONCE = 500
 
 
 async def fresh_footage_deleted(scene: Scene) -> None:
-    """Every version of what is recorded meanwhile is deleted by name, with the recorder's own keys, over and over.
+    """Repeatedly deletes every version of new segments by its version id, with the recorder's own keys.
 
     Raises:
-        AssertionError: one is gone, or there was none.
+        AssertionError: a segment is gone, or there was none.
     """
     tried, since_us, until_s = 0, time.time_ns() // 1000, time.monotonic() + TRIES_S
     async with VersionedBucket.open(_settings(scene.servers.s3)) as bucket:

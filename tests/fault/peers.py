@@ -1,4 +1,4 @@
-"""Cameras that mean harm, recorded beside the others for a while, then deleted."""
+"""Malicious cameras, recorded next to the others for a while, then deleted."""
 
 import asyncio
 import json
@@ -20,16 +20,16 @@ from fault.scene import CLIP, SEGMENT_S, Scene
 SEEN_S = 60
 DECODING_SERVICES: tuple[str, ...] = ("api", "ingest")
 SNAPSHOTS = 4
-"""So many ask for a picture at once, as a page of cameras does."""
+"""Concurrent snapshot requests, as a page of cameras sends them."""
 MAX_GROWTH_KIB = 200 << 10
-"""A picture of 8,192 by 4,320 is 53 MiB in a decoder's planes alone, and there are several."""
+"""A picture of 8,192 by 4,320 needs 53 MiB for its planes alone, and a decoder holds several."""
 
 
 async def banner(scene: Scene) -> None:
-    """One that calls itself by 3,900 characters, and one whose header has 60,000.
+    """A camera with a name of 3,900 characters in `Server`, and one with a header of 60,000.
 
     Raises:
-        AssertionError: the one is not recorded, or what is shown of it is no shorter; or the other is not told with its cause.
+        AssertionError: the first is not recorded or its name not truncated, or the second has no event with its cause.
     """
     async with _recording(scene, ["banner", "headers"]):
         await _until(lambda: _has_profile(scene, "evil-banner"), "no profile of it")
@@ -38,10 +38,10 @@ async def banner(scene: Scene) -> None:
 
 
 async def exploding(scene: Scene) -> None:
-    """One whose pictures of a hundred bytes say that they are of 8,192 by 4,320, and are asked for; one of 16,000 by 16,000.
+    """Pictures of a hundred bytes that claim 8,192 by 4,320, requested as snapshots; and 16,000 by 16,000.
 
     Raises:
-        AssertionError: whoever asks waits, or the api or ingest decodes it in its own memory.
+        AssertionError: other requests wait, or api or ingest decode in their own process.
     """
     before: dict[str, int] = {name: _rss_kib(scene, name) for name in DECODING_SERVICES}
     async with _recording(scene, ["vast", "exploding"]):
@@ -57,7 +57,7 @@ async def exploding(scene: Scene) -> None:
 
 @asynccontextmanager
 async def _recording(scene: Scene, attacks: Sequence[str]) -> AsyncGenerator[None]:
-    """A camera for each, attacking all the time, in a process of its own; gone with the block."""
+    """A camera for each attack, attacking all the time, in a process of its own; removed at the block's end."""
     home, (port,) = scene.send_log.parent, pick_free_ports(1)
     names = [f"evil-{kind}" for kind in attacks]
     spec = home / "evil.json"
@@ -86,7 +86,7 @@ async def _recording(scene: Scene, attacks: Sequence[str]) -> AsyncGenerator[Non
             await _until(lambda: _are_gone(scene, names), "they are still there")
 
 
-# ---- what is waited for
+# ---- conditions to wait for
 
 
 async def _until(holds: Callable[[], Awaitable[bool]], otherwise: str) -> None:
@@ -128,7 +128,7 @@ async def _are_gone(scene: Scene, names: Sequence[str]) -> bool:
 
 
 async def _request_snapshots(scene: Scene, camera_id: str) -> set[int]:
-    """The answers to those who ask for its picture; somebody else's question is answered meanwhile."""
+    """Returns the statuses of concurrent snapshot requests, while another client's request is answered."""
     now_us = time.time_ns() // 1000
     newest = max(one.start_us for one in await scene.api.segments(camera_id, now_us - 60_000_000, now_us))
     path, query = f"/v1/cameras/{camera_id}/snapshot.jpg", {"at": format_instant(newest + 100_000)}
@@ -140,6 +140,6 @@ async def _request_snapshots(scene: Scene, camera_id: str) -> set[int]:
 
 
 def _rss_kib(scene: Scene, name: str) -> int:
-    """What the service's own process has in memory, its children left out."""
+    """Resident memory of the service's own process, without children."""
     status = Path(f"/proc/{scene.pipeline[name].child.pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))

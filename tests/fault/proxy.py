@@ -1,4 +1,4 @@
-"""A way between two parts of the system that can be hurt: cut, refused, slowed, answered by something else, spoilt."""
+"""A TCP proxy between two components that can be cut, reset, slowed down, made to answer itself, or to corrupt data."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,11 +11,11 @@ HOST = "127.0.0.1"
 
 @dataclass(eq=False)
 class Proxy:
-    """TCP from `port` to `target_port`. What is set takes effect at once, on connections that are open as well.
+    """Forwards TCP from `port` to `target_port`. Settings apply at once, to open connections too.
 
     Attributes:
-        answer: what each request is answered with instead of being passed on.
-        upwards_bytes_s: what passes towards the target in a second, all connections together.
+        answer: the response to each request in place of forwarding it.
+        upwards_bytes_s: bandwidth towards the target, of all connections together.
         spoils: flips one bit of the next large HTTP upload.
     """
 
@@ -32,16 +32,16 @@ class Proxy:
     _refuses: bool = False
 
     def cut(self) -> None:
-        """Nothing passes and nobody is told, as if a cable was pulled."""
+        """Forwards nothing and closes nothing, like an unplugged cable."""
         self._flows.clear()
 
     def heal(self) -> None:
-        """Everything passes again, also what was underway."""
+        """Forwards everything again, including data held back."""
         self.answer, self.upwards_bytes_s, self._refuses = None, None, False
         self._flows.set()
 
     def refuse(self) -> None:
-        """Connections are reset, new ones as well."""
+        """Resets open and new connections."""
         self._refuses = True
         self.reset()
 
@@ -116,7 +116,7 @@ def _spoilt(data: bytes) -> bytes:
 
 @asynccontextmanager
 async def running(port: int, target_port: int) -> AsyncGenerator[Proxy]:
-    """A proxy for the length of a block."""
+    """Yields a running proxy."""
     proxy = Proxy(port, target_port)
     proxy.heal()
     server = await asyncio.start_server(proxy.serve, HOST, port)

@@ -1,4 +1,4 @@
-"""A bucket that is full: the store's own quota, set below what it holds."""
+"""A full bucket: a quota of the store below its current size."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,7 +12,7 @@ SHELL_S = 30
 
 @asynccontextmanager
 async def full(s3: seaweedfs.S3) -> AsyncGenerator[None]:
-    """The bucket takes nothing for the length of a block."""
+    """The bucket rejects writes during the block."""
     await _shell(s3, f"s3.bucket.quota -name={BUCKET} -op=set -sizeMB=1", "s3.bucket.quota.enforce -apply")
     try:
         yield

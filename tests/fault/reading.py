@@ -1,4 +1,4 @@
-"""Faults of what is read: bits that rot on the broker's disk, a broker that stands still, one that compresses."""
+"""Faults of reading Kafka: bit rot on the broker's disk, a frozen broker, a broker that compresses."""
 # aiokafka and its admin client leave arguments untyped:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -24,11 +24,11 @@ CULPRIT = "cam-001"
 UNREADABLE = "districam_unreadable_batches_total"
 PARTITIONS = 60
 FROZEN_S = 4
-"""Less than the group's patience, and two fragments of each camera."""
+"""Shorter than the session timeout, longer than two fragments of each camera."""
 
 
 async def bit_flipped_in_fragments(scene: Scene) -> None:
-    """Two recorders, who meet the batch after it has rotted; then both are killed, so that it is met again."""
+    """Two recorders read a corrupt batch; then both are killed, so that it is read again."""
     began_us = time.time_ns() // 1000
     topics = {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": scene.servers.kafka.bootstrap_servers}
     recorders = [scene.pipeline["recorder"], await scene.pipeline.add_replica("recorder", topics)]
@@ -49,8 +49,8 @@ async def bit_flipped_in_fragments(scene: Scene) -> None:
 
 
 async def bit_flipped_in_cameras(scene: Scene) -> None:
-    """An ingest that is started again records all others; the operator's command brings back the one that it cannot read."""
-    spoilt = flip_bit_in_every_batch(  # an older revision would do to record it
+    """A restarted ingest records the other cameras; the operator's command restores the one with the corrupt record."""
+    spoilt = flip_bit_in_every_batch(  # all revisions: an older one would suffice to record it
         scene.send_log.parent / "kafka", names.CAMERAS, partition_of(CULPRIT, PARTITIONS)
     )
     try:
@@ -76,7 +76,7 @@ async def bit_flipped_in_cameras(scene: Scene) -> None:
 
 
 async def broker_stopped(scene: Scene) -> None:
-    """Two minutes in which it answers nothing and no connection ends."""
+    """A frozen broker for two minutes: it answers nothing, and connections stay open."""
     broker = scene.servers.kafka.child
     broker.signal(signal.SIGSTOP)
     try:
@@ -86,7 +86,7 @@ async def broker_stopped(scene: Scene) -> None:
 
 
 async def broker_compresses(scene: Scene) -> None:
-    """By default and on every topic, as somebody set it; who reads is started again; then the operator's command."""
+    """Turns compression on for all topics and restarts consumers; then the operator's command turns it off."""
     admin = AIOKafkaAdminClient(bootstrap_servers=scene.servers.kafka.bootstrap_servers)
     await admin.start()
     try:
@@ -110,7 +110,7 @@ async def _compress(admin: AIOKafkaAdminClient) -> None:
     kinds = {name: {**own, "max.message.bytes": str(9 << 20)} for name in _TOPICS}
     wanted = [ConfigResource(ConfigResourceType.TOPIC, name, configs) for name, configs in kinds.items()]
     cluster: Any = await admin.describe_cluster()
-    node = str(cluster["brokers"][0]["node_id"])  # aiokafka has no word for the default of all brokers
+    node = str(cluster["brokers"][0]["node_id"])  # aiokafka cannot address the default of all brokers
     answers: Any = await admin.alter_configs(
         [*wanted, ConfigResource(ConfigResourceType.BROKER, node, {"compression.type": "zstd"})]
     )
@@ -120,7 +120,7 @@ async def _compress(admin: AIOKafkaAdminClient) -> None:
                 raise AssertionError(f"the broker will not compress: {message}")
 
 
-# ---- what is waited for
+# ---- conditions to wait for
 
 
 async def _until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 40) -> None:
@@ -134,7 +134,7 @@ async def _counted(services: Sequence[Service], metric: str) -> bool:
 
 
 async def _both_read(recorders: Sequence[Service]) -> None:
-    """Until each holds some open segment, and so some partitions."""
+    """Waits until each recorder holds an open segment, and so has partitions."""
 
     async def read() -> bool:
         return all([sum((await one.metric("districam_recorder_open_bytes")).values()) > 0 for one in recorders])
@@ -154,21 +154,21 @@ async def _frozen(services: Sequence[Service]) -> AsyncGenerator[None]:
 
 
 async def _end(scene: Scene, topic: str) -> int:
-    """The offset that the next record of the camera's partition will get."""
+    """The end offset of the camera's partition."""
     key = TopicPartition(topic, partition_of(CULPRIT, PARTITIONS))
     async with AIOKafkaConsumer(bootstrap_servers=scene.servers.kafka.bootstrap_servers) as consumer:
         return (await consumer.end_offsets([key]))[key]
 
 
 async def _record(scene: Scene, since_us: int, count: int) -> bool:
-    """Whether so many cameras have footage of after then."""
+    """Whether `count` cameras have footage after `since_us`."""
     rows: Sequence[Mapping[str, str]] = (await scene.api.json("/v1/streams"))["streams"]
     found = [await scene.api.segments(row["camera_id"], since_us, since_us + 10**12) for row in rows]
     return sum(any(one.end_us > since_us for one in each) for each in found) >= count
 
 
 async def _costs_alone(scene: Scene, culprit: str, from_us: int) -> None:
-    """Waits until it is settled; the culprit alone has a gap, and it says that storage was at fault."""
+    """Waits until the window is settled; only the culprit may have a gap, of cause storage_down."""
     to_us = time.time_ns() // 1000
     gaps: dict[str, set[str]] = {}
 

@@ -1,4 +1,4 @@
-"""Forged records: what somebody with the right to write to a topic may say of other cameras' footage."""
+"""Forged records: what a writer to a topic can claim about other cameras' footage."""
 # aiokafka and redis-py leave arguments untyped:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
@@ -31,10 +31,10 @@ REFUSED = "districam_indexer_expired_refused_total"
 
 
 async def other_bytes_under_an_old_key(scene: Scene) -> None:
-    """The victim's first segment again, one byte of one picture changed, while the recorder is down and has forgotten its epoch.
+    """Repeats the victim's first segment with one changed byte while the recorder is down and has forgotten its epoch.
 
     Raises:
-        AssertionError: what was stored is not as it was, or the recorder does not live on.
+        AssertionError: the stored object changed, or the recorder does not survive.
     """
     await streams.restilled(scene, every_s=6)
     partition = Partition(names.FRAGMENTS, names.partition_of(VICTIM, PARTITIONS))
@@ -55,17 +55,17 @@ async def other_bytes_under_an_old_key(scene: Scene) -> None:
             )
         await recorder.child.start()
         await _until_conflict(scene)
-    await recorder.child.kill()  # the next one must not meet it again
+    await recorder.child.kill()  # the next one must not read it again
     await recorder.child.start()
     if await _object(scene, old[0]) != before:
         raise AssertionError("what was stored is not what it was")
 
 
 async def forged_expired(scene: Scene) -> None:
-    """The victim's footage is said to have expired until tomorrow, on both topics, beside the recording; then Redis loses all.
+    """Forged expirations of the victim's footage until tomorrow, on both topics; then Redis loses everything.
 
     Raises:
-        AssertionError: it is not found, not played, or may not be held.
+        AssertionError: footage is not found, not played, or cannot be held.
     """
     now_us = time.time_ns() // 1000
     event = FootageExpired(
@@ -86,7 +86,7 @@ async def forged_expired(scene: Scene) -> None:
 
 
 async def _is_footage(scene: Scene, now_us: int) -> None:
-    """Of the minute before: found, played, and held."""
+    """Footage of the last minute is found, played and held."""
     from_us, to_us = now_us - 60_000_000, now_us - 5_000_000
     states = {one.state for one in await scene.api.timeline(VICTIM, from_us, to_us)}
     if "recorded" not in states or "expired" in states:
@@ -111,7 +111,7 @@ async def _until_conflict(scene: Scene) -> None:
 
 
 async def _first_segment(scene: Scene, partition: Partition) -> list[Fragment]:
-    """The victim's oldest fragments on Kafka, up to where the segment ends."""
+    """The victim's oldest fragments on Kafka, up to the end of their segment."""
     out: list[Fragment] = []
     place = TopicPartition(*partition)
     async with AIOKafkaConsumer(
@@ -139,7 +139,7 @@ def _fragment(record: Any) -> Fragment | None:
 
 
 async def _until_forgotten(scene: Scene, partition: Partition, epoch: str) -> None:
-    """Until a recorder that starts anew does not know the epoch any more."""
+    """Waits until a restarted recorder would not know the epoch any more."""
     settings = KafkaSettings(bootstrap_servers=scene.servers.kafka.bootstrap_servers)
     async with asyncio.timeout(90), KafkaInspector.open(settings) as groups:
         while True:
@@ -150,7 +150,7 @@ async def _until_forgotten(scene: Scene, partition: Partition, epoch: str) -> No
 
 
 async def _object(scene: Scene, first: Fragment) -> bytes:
-    """The victim's stored object that begins with the fragment."""
+    """The victim's stored object that starts with the fragment."""
     info = first.info
     listed = await scene.api.segments(info.camera_id, info.start_us, info.start_us + 1)
     (url,) = [one.url for one in listed if info.epoch in one.key and f".{info.seq}-" in one.key]

@@ -1,4 +1,4 @@
-"""The table of faults and costs, for people and for machines."""
+"""The table of faults and their costs, as Markdown and JSON."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from fault.scene import CAMERAS, FPS, GOP_S, SEGMENT_S
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A row as it went; `wrong`: the promises that it broke, none if all held."""
+    """The result of one row; `wrong`: violated limits, empty if there are none."""
 
     row: Row
     fault_s: float
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def evaluate(row: Row, fault_s: float, recovery_s: float, cost: Cost) -> Outcome:
-    """Whether it cost no more than it may."""
+    """Compares the cost with the row's limits."""
     wrong: list[str] = []
     if cost.unaccounted:
         wrong.append(f"{cost.unaccounted} pictures are unaccounted for")
@@ -59,7 +59,7 @@ def evaluate(row: Row, fault_s: float, recovery_s: float, cost: Cost) -> Outcome
 
 
 def write(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """`faults.md` and `faults.json`."""
+    """Writes `faults.md` and `faults.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [outcome.line() for outcome in outcomes]
     text = json.dumps(lines, ensure_ascii=False, indent=2)

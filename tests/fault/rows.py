@@ -1,4 +1,4 @@
-"""The faults, each with what it may cost."""
+"""The faults, each with the cost it may have."""
 # aiokafka and redis-py leave arguments untyped:
 # pyright: reportUnknownMemberType=false
 
@@ -17,7 +17,7 @@ from fault import clients, clocks, index, locks, peers, quota, reading, records,
 from fault.scene import BYTES_S, GOP_S, Scene
 
 BACK_S = GOP_S + 2
-"""Until the next keyframe, on a loaded machine."""
+"""Time until the next keyframe on a loaded machine."""
 SESSION_S = 10
 TAKEOVER_S = SESSION_S + 6 + GOP_S
 UNAVAILABLE = (
@@ -31,13 +31,13 @@ Act = Callable[[Scene], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A fault.
+    """A fault and its limits.
 
     Attributes:
-        act: does it, and returns when it is over.
-        causes: of the gaps that it may leave, with how long each camera's may be beyond the fault's own length; none:
-            it costs nothing.
-        brokers: how many there are; rows with as many share a district.
+        act: injects it; returns when it is over.
+        causes: allowed causes of gaps, with each camera's allowed gap beyond the fault's own length; empty:
+            no gap allowed.
+        brokers: number of brokers; rows with the same number share a district.
     """
 
     name: str
@@ -146,7 +146,7 @@ async def _half_drop(scene: Scene) -> None:
 
 
 async def _poison(scene: Scene) -> None:
-    """Records that nobody can read, in the very partition of a camera's footage."""
+    """Publishes unreadable records in the partition of a camera's footage."""
     producer = AIOKafkaProducer(bootstrap_servers=scene.servers.kafka.bootstrap_servers)
     await producer.start()
     try:

@@ -1,4 +1,4 @@
-"""A running district on real servers, with ways to hurt every part of it."""
+"""A running district on real servers, with a proxy or a clock for each part that faults affect."""
 
 import asyncio
 import json
@@ -48,24 +48,24 @@ STEPPED = Path(__file__).with_name("stepped")
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """The ways that can be hurt: who goes through which."""
+    """The proxies between components."""
 
     ingest_kafka: Proxy
     recorder_kafka: Proxy
     s3: Proxy
     redis: Proxy
     cameras: Proxy
-    """Of every other camera."""
+    """In front of every other camera."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Files in which stands by how many seconds a clock is off.
+    """Files with clock offsets in seconds.
 
     Attributes:
         ingest: the wall clock of ingest's host; whole seconds.
-        ingest_stood: by how much its monotonic clock is behind, since it stood still.
-        broker: the third broker's clock; where there are three.
+        ingest_stood: how far its monotonic clock is behind because the machine was suspended.
+        broker: the third broker's clock, if there are three.
     """
 
     ingest: Path
@@ -75,7 +75,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that runs."""
+    """The running district."""
 
     servers: Servers
     pipeline: Pipeline
@@ -86,10 +86,10 @@ class Scene:
     cameras: int
 
     async def recovered(self, since_us: int) -> float:
-        """Seconds until each camera has stored footage of after `since_us` that a query finds.
+        """Returns after how many seconds a query finds stored footage of each camera after `since_us`.
 
         Raises:
-            TimeoutError: one has none.
+            TimeoutError: a camera has none.
         """
         began_s = time.monotonic()
         async with asyncio.timeout(RECOVERED_S):
@@ -108,10 +108,10 @@ class Scene:
 
 @asynccontextmanager
 async def playing(home: Path, cameras: int = CAMERAS, *, brokers: int = 1) -> AsyncGenerator[Scene]:
-    """The district, until the block ends. With one broker the ways to it can be hurt, with three the clock of the third.
+    """Runs the district. With one broker, proxies in front of it can be used; with three, the third one's clock.
 
     Raises:
-        ServerUnavailable: something does not come up.
+        ServerUnavailable: a process does not start.
     """
     log, clocks = home / "sent.log", Clocks(home / "clock", home / "stood", home / "broker-clock")
     async with AsyncExitStack() as stack:
@@ -138,7 +138,7 @@ async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: i
         log = await stack.enter_async_context(running)
     else:
         log = await _cluster(stack, home, clocks, brokers)
-        ingest_in = recorder_in = 0  # nobody goes there: the nodes tell where they are themselves
+        ingest_in = recorder_in = 0  # unused: clients get the nodes' own addresses
     s3 = await stack.enter_async_context(seaweedfs.running(home / "s3", log_dir=logs))
     redis = await stack.enter_async_context(valkey.running(home / "redis", log_dir=logs))
     store_port = int(s3.endpoint.rpartition(":")[2])
@@ -158,7 +158,7 @@ async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: i
 
 
 async def _cluster(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: int) -> broker.Broker:
-    """As one broker: the first, with the addresses of all. The last one's clock can be set wrong."""
+    """A cluster as one `Broker` with the addresses of all; the last node's clock can be set."""
     library = home / "realtime.so"
     compiling = await asyncio.create_subprocess_exec(
         *("cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(STEPPED / "realtime.c"))
@@ -175,7 +175,7 @@ async def _cluster(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: i
 
 
 def set_off(clocks: Clocks, by_s: float) -> None:
-    """Sets the third broker's clock wrong, or right again. In place: the broker has the file mapped."""
+    """Sets the third broker's clock offset. In place, since the broker has the file mapped."""
     with clocks.broker.open("r+b" if clocks.broker.exists() else "wb") as file:
         file.write(round(by_s * 1e6).to_bytes(8, "little", signed=True))
 
@@ -197,12 +197,12 @@ def _own(servers: Servers, ways: Ways, clocks: Clocks) -> Mapping[str, Mapping[s
 
 
 def _by_way(way: Proxy) -> dict[str, str]:
-    """The detour to Kafka, where there is one."""
+    """Kafka's address through the proxy, if there is one."""
     return {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{way.port}"} if way.target_port else {}
 
 
 async def _cameras(stack: AsyncExitStack, home: Path, log: Path, way: Proxy, count: int) -> dict[str, str]:
-    """Their URLs; every other one leads through the proxy."""
+    """Starts the cameras; returns their URLs, every other one through the proxy."""
     port, spec = way.target_port, home / "simcam.json"
     names = [f"cam-{number:03d}" for number in range(1, count + 1)]
     clips = [{**CLIP, "label": name} for name in names]

@@ -1,8 +1,8 @@
-"""`python -m fault.soak`: a district under random kills from a seeded schedule; counts every picture, weighs every service.
+"""`python -m fault.soak`: a district under random kills from a seeded schedule; counts pictures and measures memory.
 
-For five minutes anything may be killed, twice as often. Then the servers alone are, so that each service's memory can be
-followed in one life: from minute ten on, when it has met what a dead server makes it load. The last line is JSON; exit
-code 1 if a picture is unaccounted for or shown twice, or a service grows.
+For five minutes any process may be killed, twice as often. Then only servers are killed, so that each service's memory
+can be followed in one process: from minute ten on, when outages have filled its buffers once. The last line
+is JSON; exit code 1 if a picture is unaccounted for or shown twice, or a service grows.
 """
 
 import argparse
@@ -34,7 +34,7 @@ APART_S, DEAD_S = (15, 45), (0.5, 5)
 
 @dataclass
 class Run:
-    """What is noted while it runs: (seconds since the start, MiB) of each service."""
+    """Samples of the run: (seconds since the start, MiB) of each service."""
 
     kills: int = 0
     weights: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {name: [] for name in SERVICES})
@@ -129,15 +129,16 @@ def _rss_mib(pid: int) -> float | None:
 
 
 def _slopes(run: Run) -> dict[str, float]:
-    """By how many percent each service has grown from minute ten to the end."""
+    """Growth of each service from minute ten to the end, in percent."""
     return {name: growth_pct([one for one in samples if one[0] >= WARM_S]) for name, samples in run.weights.items()}
 
 
 def growth_pct(samples: Sequence[tuple[float, float]]) -> float:
-    """Growth over (seconds, MiB) samples of one life: a straight line through the least of each minute.
+    """Growth over (seconds, MiB) samples of one process: a line fitted to the minimum of each minute.
 
-    The least, since ingest and the recorder hold what waits while a server is dead: what they hold a minute later is
-    what they keep. The line is Theil and Sen's, the median of the slopes between all pairs, which a peak does not tilt.
+    The minimum, since ingest and the recorder buffer data while a server is down: what remains a minute later
+    is kept. The line is the Theil-Sen estimator, the median of the slopes of all pairs, which is robust
+    against peaks.
     """
     minutes: dict[int, float] = {}
     for at_s, mib in samples:
@@ -151,7 +152,7 @@ def growth_pct(samples: Sequence[tuple[float, float]]) -> float:
 
 
 def _course(run: Run) -> str:
-    """Each service's memory, MiB: least, median and most of every five minutes."""
+    """Each service's memory, MiB: minimum, median and maximum of every five minutes."""
     lines: list[str] = []
     for name, samples in run.weights.items():
         slots: dict[int, list[float]] = {}

@@ -1,4 +1,4 @@
-"""Cameras' records that change while they are recorded."""
+"""Changes of cameras' records while they are recorded."""
 
 import asyncio
 import json
@@ -8,21 +8,21 @@ from fault.scene import Scene
 
 TAKEN_UP_S = 30
 FOLLOWS_S = 3
-"""Ingest reads the records' topic beside the indexer, twice a second."""
+"""Ingest reads the cameras' topic itself, twice a second."""
 
 
 async def regrouped(scene: Scene) -> None:
-    """Every camera gets another name and a group."""
+    """Gives every camera another name and group."""
     await _changed(scene, groups=["gates"])
 
 
 async def restilled(scene: Scene, every_s: int = 5) -> None:
-    """Every camera's stills get another distance, which begins every stream anew."""
+    """Changes the interval of every camera's stills, which restarts every stream."""
     await _changed(scene, groups=[f"restilled-{every_s}"], keyframe_interval_s=every_s)
 
 
 async def _changed(scene: Scene, *, groups: list[str], **fields: object) -> None:
-    """Returns once the change has been taken up."""
+    """Publishes the change; returns once it is applied."""
     file = scene.send_log.with_name("cameras.yaml")
     before = json.loads(await asyncio.to_thread(file.read_text))["cameras"]
     records = [record | {"name": f"{record['name']} at the gates", "groups": groups} | fields for record in before]

@@ -1,4 +1,4 @@
-"""What befalls Kafka's logs: a broker that comes back without what it took last."""
+"""Truncated Kafka logs: a broker restarts without its last records."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from fault.scene import Scene
 from support.truncated_log import log_end_offset, truncate_tail
 
 LOST = {names.FRAGMENTS: 4, names.SEGMENTS: 2}
-"""How many records of each partition that has footage are lost."""
+"""How many records of each partition with footage are lost."""
 LOST_S = 10
-"""How much footage that is: fragments of a GOP, and the one that was on its way."""
+"""How much footage that is: the fragments of a GOP, and the one being sent."""
 
 
 async def tail_cut(scene: Scene, with_it: Sequence[str] = ()) -> None:
-    """The broker stops, the ends of its logs are gone, it comes back; ingest goes on. `with_it` stop for as long.
+    """The broker stops, loses the ends of its logs and restarts while ingest runs on. `with_it` are stopped meanwhile.
 
     Raises:
-        AssertionError: there was nothing to lose, or a log did not grow beyond where it had been.
+        AssertionError: there was nothing to lose, or a log did not grow beyond its old end.
     """
     broker, data = scene.servers.kafka.child, _data(scene)
     services = [scene.pipeline[name].child for name in with_it]
@@ -27,7 +27,7 @@ async def tail_cut(scene: Scene, with_it: Sequence[str] = ()) -> None:
     before = _torn(data)
     await broker.start()
     for child in services:
-        await asyncio.sleep(3)  # ingest is faster: the log is longer again than it was
+        await asyncio.sleep(3)  # meanwhile ingest publishes, and the log grows beyond its old end
         await child.start()
     async with asyncio.timeout(60):
         while not all(log_end_offset(data, *place) > end for place, end in before.items()):
@@ -35,7 +35,7 @@ async def tail_cut(scene: Scene, with_it: Sequence[str] = ()) -> None:
 
 
 def _torn(data: Path) -> dict[tuple[str, int], int]:
-    """Takes the ends of all partitions that have footage. Gives where they had ended."""
+    """Truncates all partitions with footage; returns their former end offsets."""
     before: dict[tuple[str, int], int] = {}
     for topic, lost in LOST.items():
         for folder in data.glob(f"{topic}-*"):

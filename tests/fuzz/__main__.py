@@ -1,7 +1,8 @@
-"""`python -m fuzz MINUTES [TARGET]`: fuzzes all targets in turn, or one; `python -m fuzz replay FILE`: runs one finding again.
+"""`python -m fuzz MINUTES [TARGET]`: fuzzes all targets in turn, or one; `python -m fuzz replay FILE`: replays one.
 
-Exit code 1 if there is a finding: its input is a file, whose name and replay are printed. What was run goes into docs/results/fuzz.*,
-inputs that reach new code into tests/fuzz/corpus. 2: no such target, or no time.
+Exit code 1 if there is a finding: its input is saved, and the file and the replay command are printed.
+Results go to docs/results/fuzz.*, inputs with new coverage to tests/fuzz/corpus. 2: unknown target, or no
+time.
 """
 
 import subprocess
@@ -25,7 +26,7 @@ NAMES = (*TARGETS, api_runner.NAME)
 
 
 class Runner(Protocol):
-    """Fuzzes one target."""
+    """Interface of a fuzzer of one target."""
 
     def run(self, seconds: float, on_progress: OnProgress) -> RunResult: ...
 
@@ -68,7 +69,7 @@ def _fuzz(name: str, seconds: float) -> list[Path]:
 
 
 def _replay(path: Path) -> int:
-    """The target is known by the folder: …/TARGET/findings/FILE, or …/corpus/TARGET/FILE."""
+    """Finds the target by the folder: …/TARGET/findings/FILE, or …/corpus/TARGET/FILE."""
     name = next((part for part in reversed(path.resolve().parts) if part in TARGETS), None)
     if name is None or not path.is_file():
         print(f"{path} is no input of {', '.join(TARGETS)}", file=sys.stderr)

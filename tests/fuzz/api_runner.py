@@ -1,4 +1,4 @@
-"""Fuzzes the api by HTTP: a process of its own, on real Valkey and SeaweedFS, asked by Schemathesis with a key and without."""
+"""Fuzzes the api over HTTP: a process on real Valkey and SeaweedFS, tested by Schemathesis with and without a key."""
 
 import asyncio
 import re
@@ -22,25 +22,25 @@ from support.schemathesis_api import (
 
 NAME = "api"
 MAX_RESPONSE_S, MAX_GROWTH_MIB = 10, 256
-"""A slower answer is a finding; so is an api that holds so much more memory than at its start."""
+"""Limits of a response's time and of the api's memory growth; more is a finding."""
 EXIT_TIMEOUT_S = 180
 _REQUESTS = re.compile(r'^districam_api_requests_total{route="([^"]*)",status="(\d+)"} (\S+)', re.MULTILINE)
 
 
 class ApiRunner:
-    """Asks a third of the time without a key, a third with one, a third for what there is footage of."""
+    """Splits the time in three: without a key, with a key, and with parameters that have footage."""
 
     def __init__(self, folder: Path) -> None:
         self._findings = folder / NAME / "findings"
 
     def run(self, seconds: float, on_progress: OnProgress) -> RunResult:
-        """For so long, or until a finding."""
+        """Runs for `seconds`, or until a finding."""
         self._findings.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="districam-fuzz-") as home:
             return asyncio.run(self._run(Path(home), seconds, on_progress))
 
     def update_corpus(self) -> None:
-        """Schemathesis makes its inputs out of the document: there are none to be kept."""
+        """Schemathesis generates its inputs from the document, so there is no corpus."""
 
     async def _run(self, home: Path, seconds: float, on_progress: OnProgress) -> RunResult:
         ran, configurations = (

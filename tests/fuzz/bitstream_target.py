@@ -1,7 +1,7 @@
-"""What cameras' encoders write, and the MP4 that is made of it: H.264, H.265 and AAC in, fragments and a clip out.
+"""Bitstreams of cameras' encoders and the resulting MP4: H.264, H.265 and AAC in, fragments and a clip out.
 
-An input's first byte says what the rest is: NAL units behind start codes, of H.264 or of H.265, with AAC beside them or without;
-or an MP4, as the api reads it from the store and the client from the api.
+An input's first byte gives its type: NAL units with start codes, of H.264 or H.265, with or without AAC; or
+an MP4, as the api reads it from the store and the client from the api.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ AAC = b"\x14\x08"
 
 @dataclass
 class FakeSendQueue:
-    """Takes what an epoch offers, in place of Kafka and of stills."""
+    """Accepts what an epoch produces, in place of Kafka and of stills."""
 
     is_full: bool
     host_clock: HostClock = field(default_factory=HostClock)
@@ -76,7 +76,7 @@ class FakeSendQueue:
 
 
 def run(data: bytes) -> None:
-    """What is made of a bitstream, the services downstream can read; of MP4, nothing but the declared errors comes."""
+    """Recorded bitstreams must be readable by the downstream services; MP4 input may only raise the declared errors."""
     if not data:
         return
     if data[0] & IS_MP4:
@@ -133,7 +133,7 @@ def _epoch(step: Start, codec: Codec, sinks: Sinks, audio_parameters: AudioParam
 
 
 def _pictures(codec: Codec, nals: list[bytes], *, is_late: bool) -> Iterator[Picture]:
-    """A picture begins at each first slice, with what stands before it; every so many of them comes from another time."""
+    """A picture starts at each first slice and its preceding NAL units; some of them have a different timestamp."""
     held: list[bytes] = []
     pts = arrival_us = 0
     has_slice = False
@@ -151,7 +151,7 @@ def _pictures(codec: Codec, nals: list[bytes], *, is_late: bool) -> Iterator[Pic
 
 
 def _check_fragment(one: Fragment) -> None:
-    """The recorder takes the record; a clip can be made of it."""
+    """The recorder accepts the record, and a clip can be made of it."""
     message = fragment_message(one, site="local")
     try:
         read = decode_fragment(message.key, message.headers, message.value)
@@ -194,7 +194,7 @@ def _clip(init: bytes, media: bytes, start_us: int) -> bytes:
 
 
 def _read(data: bytes) -> None:
-    """An object of the store, or bytes that say they are one."""
+    """Parses the bytes as an object of the store."""
     with suppress(ValueError):
         init = mp4.init_of(data)
         clip_fragments.codec_parameters(init)
@@ -219,7 +219,7 @@ def _read(data: bytes) -> None:
 
 @lru_cache
 def _made() -> tuple[bytes, ...]:
-    """Fragments of ours, one with sound, as objects."""
+    """Fragments produced by ingest's muxer, one with audio, as objects."""
     out: list[bytes] = []
     for settings, codec in ((0, "h264"), (HAS_AUDIO, "h264"), (0, "hevc")):
         queue = _recorded(cast("Codec", codec), settings, split_annexb(_encoded_bitstream(cast("Codec", codec))))

@@ -1,4 +1,4 @@
-"""Fuzzes one of the targets that take bytes, in a process of its own, and keeps what found new ways through the code."""
+"""Fuzzes a target that takes bytes in a process of its own, and keeps inputs with new coverage."""
 
 import hashlib
 import os
@@ -16,9 +16,9 @@ from fuzz.targets import CORPUS, corpus_files
 from fuzz.worker import EXECUTABLE_VARIABLE
 
 MAX_CORPUS_FILES, MAX_CORPUS_FILE_BYTES = 80, 3000
-"""Inputs that the repository holds of a target, and bytes of one."""
+"""Maximum number of a target's inputs in the repository, and of bytes in one."""
 TIMEOUT_S, MAX_MEMORY_MIB = 20, 1024
-"""After so long without an end, or with so much memory in all, libFuzzer itself calls an input a finding."""
+"""libFuzzer reports an input as a finding beyond this time or total memory."""
 EXIT_TIMEOUT_S = 90
 MERGE_TIMEOUT_S = 900
 _STATUS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+)")
@@ -27,14 +27,14 @@ _WRITTEN = re.compile(r"Test unit written to (\S+)")
 
 
 class BytesRunner:
-    """Fuzzes `target`; `folder` is kept between runs: what was found interesting, and findings."""
+    """Fuzzes `target`; `folder` persists between runs and holds interesting inputs and findings."""
 
     def __init__(self, target: Target, folder: Path) -> None:
         self._target, self._folder = target, folder / target.name
         self._findings, self._seeds, self._work = (self._folder / name for name in ("findings", "seeds", "work"))
 
     def run(self, seconds: float, on_progress: OnProgress) -> RunResult:
-        """For so long, or until a finding."""
+        """Runs for `seconds`, or until a finding."""
         self._prepare()
         ran, began_s, tail = RunResult(), None, list[str]()
         options = [
@@ -51,7 +51,7 @@ class BytesRunner:
         process = self._start([*options, *map(str, (self._work, CORPUS / self._target.name, self._seeds))])
         for line in _lines(process, seconds + EXIT_TIMEOUT_S):
             tail = [*tail[-60:], line]
-            began_s = began_s or time.monotonic()  # from its first word on: until then it was loading
+            began_s = began_s or time.monotonic()  # from its first output on, to exclude loading
             if status := _STATUS.match(line):
                 ran.executions, ran.edges = int(status[1]), max(ran.edges, int(status[2]))
                 on_progress(f"{ran.executions} inputs, {ran.edges} edges")
@@ -67,7 +67,7 @@ class BytesRunner:
         return ran
 
     def update_corpus(self) -> None:
-        """Leaves those inputs in the repository that reach most of what the seeds do not: those that were there, then new ones."""
+        """Keeps the inputs with most coverage beyond the seeds' in the repository: existing ones first, then new."""
         control, known, home = self._folder / "merged", self._folder / "merge", CORPUS / self._target.name
         control.unlink(missing_ok=True)
         shutil.rmtree(known, ignore_errors=True)
@@ -109,7 +109,7 @@ class BytesRunner:
 
 
 def _lines(process: subprocess.Popen[str], within_s: float) -> Iterator[str]:
-    """What it says, until it ends, which it is made to do in time."""
+    """Yields its output until it ends; terminates it after `within_s`."""
     assert process.stdout is not None
     until_s = time.monotonic() + within_s
     try:
@@ -127,10 +127,10 @@ def _name(content: bytes) -> str:
 
 
 def _by_coverage_gain(control: Sequence[str]) -> list[Path]:
-    """Of libFuzzer's control file: inputs that reach something new, those first that reach new edges, and the more the earlier.
+    """Returns inputs that add coverage, from libFuzzer's control file, sorted by the number of new edges, most first.
 
-    The file: how many inputs, how many of them were there before, their names, and then of each, by its number, the features
-    (FT) and edges (COV) that none before it had.
+    The file has the number of inputs, how many of them existed before, their names, and then by input number
+    the features (FT) and edges (COV) that no earlier one had.
     """
     count = int(control[0])
     names = control[2 : 2 + count]

@@ -1,4 +1,4 @@
-"""How it goes, on a terminal as a bar, elsewhere as a line now and then."""
+"""Progress display: a bar on a terminal, otherwise a line now and then."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ PLAIN_INTERVAL_S = 30.0
 
 @contextmanager
 def show_progress(name: str, seconds: float) -> Generator[OnProgress]:
-    """Gives what is to be called with news of the target that is fuzzed for so long."""
+    """Yields the callback for progress of a target that is fuzzed for `seconds`."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield _plain_progress(name, seconds)

@@ -1,7 +1,7 @@
-"""Records of every topic, and values of the index and the bucket, as their readers take them.
+"""Records of every topic, and values of the index and the bucket, as their readers parse them.
 
-An input is records, parted by a line of `--`: the topic's name, the key, headers of `name: value` up to an empty line, the value.
-`index` and the like in the topic's place name what is read from Redis and the bucket.
+An input is a list of records separated by a line `--`: topic, key, headers as `name: value` up to an empty
+line, value. `index` and similar names in place of the topic denote values read from Redis and the bucket.
 """
 
 import base64
@@ -41,7 +41,7 @@ Record = tuple[str, bytes | None, list[tuple[str, bytes | None]], bytes]
 
 
 def run(data: bytes) -> None:
-    """A record is read, or refused with the declared error; what is read can be indexed, stored and written again."""
+    """A record is parsed or rejected with the declared error; a parsed one can be indexed, stored and encoded again."""
     log = PartitionLog(0, Checkpoint(), SegmentLimits(idle_us=15 * S, segment_max_bytes=2000))
     for offset, part in enumerate(data.split(PART)):
         topic, key, headers, value = _record(part)
@@ -121,7 +121,7 @@ def _index_it(topic: str, key: bytes | None, headers: list[tuple[str, bytes | No
         require(wire.decode_indexed_event(body)[0] == read, "an event stands otherwise in the index than it came")
 
 
-# ---- what Redis and the bucket hold
+# ---- values in Redis and the bucket
 
 
 def _entry(value: bytes) -> None:

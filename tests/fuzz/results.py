@@ -1,4 +1,4 @@
-"""docs/results/fuzz.*: what was run of each target, in all runs together."""
+"""docs/results/fuzz.*: totals of all runs of each target."""
 
 import json
 from pathlib import Path
@@ -19,13 +19,13 @@ most that one run reached: of bytes, places in our Python code; of the api, pair
 
 
 class FuzzResults:
-    """The files' content, gone on with."""
+    """The files' contents, updated by each run."""
 
     def __init__(self, folder: Path) -> None:
         self._file, self._page = folder / "fuzz.json", folder / "fuzz.md"
 
     def add(self, name: str, ran: RunResult, kept: int) -> None:
-        """Writes both files anew, with this run in them."""
+        """Adds the run and rewrites both files."""
         known: dict[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {"targets": {}}
         one: dict[str, Any] = known["targets"].setdefault(
             name, {"runs": 0, "seconds": 0, "inputs": 0, "edges": 0, "kept": 0, "findings": 0}

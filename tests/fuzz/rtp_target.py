@@ -1,7 +1,7 @@
-"""RTP and RTCP: packets of a camera's video and sound, in any order.
+"""RTP and RTCP: packets of a camera's video and audio, in any order.
 
-An input is a byte of settings, then packets: what it is, in one byte, its length in one, or in two, and its bytes. Most are given
-the header that the stream goes on with, so that the payload alone has to be guessed.
+An input is a byte of settings, then packets: a type byte, a length of one or two bytes, and data. Most
+packets get the stream's next header, so that only the payload has to be guessed.
 """
 
 import struct
@@ -28,7 +28,7 @@ Packet = tuple[int, bytes]
 
 
 def run(data: bytes) -> None:
-    """Nothing is raised but that a picture is too large; skimmed packets give what they give one by one."""
+    """May raise only the error for a too large picture; batches must give the same as single packets."""
     if not data:
         return
     settings, packets = data[0], list(_packets(data[1:]))
@@ -94,7 +94,7 @@ def _one_by_one(settings: int, packets: list[Packet]) -> list[tuple[object, ...]
 
 
 def _skimmed(settings: int, packets: list[Packet]) -> list[tuple[object, ...]]:
-    """The video's packets, and its reports, over a connection."""
+    """Results for the video's packets and reports, over a connection."""
     stream, framer = _stream(settings), Framer()
     sent = b"".join(
         struct.pack(">BBH", 0x24, int(op == REPORT), len(packet)) + packet

@@ -1,6 +1,6 @@
-"""RTSP: a camera's side of a connection, as a stream of bytes that comes in pieces.
+"""RTSP: a camera's side of a connection, as a byte stream that arrives in pieces.
 
-An input is two bytes, how the client is set and how long the pieces are, and then what the camera sends.
+An input is two bytes, the client's options and the length of the pieces, and then the camera's bytes.
 """
 
 from districam_common.runtime.credentials import Credential
@@ -19,7 +19,7 @@ PASSWORD, BASIC = "f00tage", b"dXNlcjpmMDB0YWdl"
 
 
 def run(data: bytes) -> None:
-    """The same comes of the stream however it is split; what is said to the camera is one request after another."""
+    """The result must not depend on how the stream is split; everything sent to the camera must be valid requests."""
     if len(data) < 2:
         return
     flags, piece, sent = data[0], CHUNK_SIZES[data[1] & 7], data[2:]
@@ -42,7 +42,7 @@ def _framed(sent: bytes, piece: int) -> tuple[list[Item], str]:
 
 
 def _conversed(sent: bytes, flags: int, piece: int) -> tuple[list[tuple[object, ...]], int, str] | None:
-    """Pictures, sound and the error; None where the camera sent us elsewhere: then nobody reads on."""
+    """Returns pictures, audio and the error; None after a redirect, which ends the connection."""
     client = Client(
         "rtsps://camera/live?channel=1" if flags & IS_SECURE else "rtsp://camera/live?channel=1",
         Credential("user", PASSWORD) if flags & HAS_CREDENTIAL else None,
@@ -76,14 +76,14 @@ def _conversed(sent: bytes, flags: int, piece: int) -> tuple[list[tuple[object, 
 
 
 def _check_requests(sent: bytes, *, knows_digest: bool, began_with_digest: bool) -> None:
-    """Our side: no line that the camera made up, no password in clear."""
+    """Our requests must contain no line injected by the camera and no password in clear text."""
     require(PASSWORD.encode() not in sent, "the password is said")
     require(
         not began_with_digest or BASIC not in sent,
         "the password is said by Basic to who asked for Digest before",
     )
     for line in sent.split(b"\r\n"):
-        is_text = line[:1].isalpha()  # reports go between the requests
+        is_text = line[:1].isalpha()  # receiver reports are sent between the requests
         require(
             not is_text or (b"\n" not in line and b"\r" not in line),
             f"a line of ours holds another: {line!r}",
@@ -95,7 +95,7 @@ def _comparable(picture: Picture) -> tuple[object, ...]:
 
 
 def make_sdp(codec: str = "H264", more: str = "") -> bytes:
-    """A session description that the client takes."""
+    """A session description that the client accepts."""
     sets = f";sprop-parameter-sets={SETS}" if codec == "H264" else ""
     return (
         "v=0\r\no=- 0 0 IN IP4 10.0.0.9\r\ns=x\r\nt=0 0\r\na=control:*\r\n"
@@ -152,7 +152,7 @@ _ANNEXB = b"\x67\x42\0\x1e\0\0\0\1\x68\xce\0\0\1\x65\x88"
 
 
 def seeds() -> list[bytes]:
-    """Whole dialogues: the first two bytes choose the options, then come what the camera sends."""
+    """Complete dialogues: two option bytes, then the camera's bytes."""
     return [
         b"\0\4" + _OK + _BODY + _SETUP + _PLAYS + _media(12),
         b"\1\3" + _REFUSED + _OK + _REFUSED + _BODY + _SETUP + _PLAYS + _SERVER_REQUEST + _media(3) + _BYE,

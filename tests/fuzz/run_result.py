@@ -1,20 +1,22 @@
-"""What came of fuzzing one target for a while."""
+"""The result of fuzzing one target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 OnProgress = Callable[[str], None]
-"""Is told how it goes, in a few words."""
+"""Callback for a short progress text."""
 
 
 @dataclass(kw_only=True)
 class RunResult:
-    """Attributes:
-    seconds: how long inputs were run.
-    executions: inputs that were run.
-    edges: places in the code that the inputs reached, the kept ones included; of the api, routes and statuses.
-    findings: files, each an input that broke a promise.
+    """Totals of a run.
+
+    Attributes:
+        seconds: how long inputs were run.
+        executions: inputs that were run.
+        edges: coverage reached, kept inputs included; for the api, pairs of route and status.
+        findings: files with inputs that failed.
     """
 
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""SDP: what a camera says of its streams. An input is a line, what it calls the base, and the description."""
+"""SDP: a camera's session description. An input is the base URL on the first line, then the description."""
 
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ URL = "rtsp://camera/live?channel=1"
 
 
 def run(data: bytes) -> None:
-    """What is made of it can be written into a request's line."""
+    """The parsed URLs must be valid in a request line."""
     base_text, _, body = data.partition(b"\n")
     location = base_text.decode("utf-8", "replace")
     try:
@@ -41,7 +41,7 @@ def _audio(body: bytes, base: str) -> sdp.AudioMedia | None:
 
 def _check_url(url: str) -> None:
     require(not any(one.isspace() or one < "!" for one in url), f"a URL with blanks in it: {url!r}")
-    url.encode()  # a request is written in UTF-8
+    url.encode()  # requests are encoded in UTF-8
     require("@" not in urlsplit(url).netloc, f"a URL that names a user: {url!r}")
 
 

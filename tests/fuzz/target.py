@@ -1,4 +1,4 @@
-"""What is fuzzed: a function of bytes that must end soon, take little memory, and raise nothing."""
+"""A fuzz target: a function of bytes that must return soon, use little memory and raise nothing."""
 
 import resource
 import time
@@ -6,25 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_CPU_S, MAX_CPU_S_PER_KIB = 0.1, 0.05
-"""CPU time that an input may take, and each KiB of it, in code that reports its coverage (about half as fast)."""
+"""Maximum CPU time per input and per KiB of it, in code with coverage instrumentation (about half as fast)."""
 MAX_MEMORY_KIB = 64 << 10
-"""By which one input may raise the most memory that the process has had."""
+"""Maximum increase of the process's peak memory by one input."""
 MAX_TRIES = 3
 
 
 class Finding(Exception):
-    """An input broke a promise. The message says which."""
+    """An input violated a requirement, named in the message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One reader of foreign bytes.
+    """One reader of untrusted bytes.
 
     Attributes:
-        run: reads an input; what it raises is a finding.
-        seeds: makes inputs that get far.
-        max_bytes: bytes of an input.
-        dictionary: what inputs are made of, for the fuzzer's dictionary.
+        run: reads an input; any exception is a finding.
+        seeds: returns inputs with high coverage.
+        max_bytes: maximum length of an input.
+        dictionary: tokens for the fuzzer's dictionary.
     """
 
     name: str
@@ -38,7 +38,7 @@ def run_input(target: Target, data: bytes) -> None:
     """Runs the target on the input.
 
     Raises:
-        Found: it took too long, or too much memory. Whatever else is raised, the target's code raised.
+        Finding: it took too much time or memory. Any other exception comes from the target's code.
     """
     before_kib = _max_rss_kib()
     took_s = _cpu_time_s(target, data)
@@ -46,7 +46,7 @@ def run_input(target: Target, data: bytes) -> None:
     if grown_kib > MAX_MEMORY_KIB:
         raise Finding(f"{len(data)} bytes took {grown_kib >> 10} MiB of memory")
     limit_s = MAX_CPU_S + MAX_CPU_S_PER_KIB * len(data) / 1024
-    for _ in range(MAX_TRIES - 1):  # the collector of garbage, or a page that was swapped out, may have come between
+    for _ in range(MAX_TRIES - 1):  # garbage collection or swapping may have caused it
         if took_s <= limit_s:
             return
         took_s = min(took_s, _cpu_time_s(target, data))
@@ -65,6 +65,6 @@ def _max_rss_kib() -> int:
 
 
 def require(condition: bool, message: str) -> None:  # noqa: FBT001  # it reads as a sentence
-    """A promise that the code makes beside not to fail."""
+    """Raises Finding unless the condition holds."""
     if not condition:
         raise Finding(message)

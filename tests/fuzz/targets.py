@@ -1,4 +1,4 @@
-"""All targets, and where what is known of them is kept."""
+"""All targets and the folders of their corpora."""
 
 from pathlib import Path
 
@@ -14,5 +14,5 @@ CORPUS = Path(__file__).parent / "corpus"
 
 
 def corpus_files(name: str) -> list[Path]:
-    """The inputs of a target that the repository holds."""
+    """The target's inputs in the repository."""
     return sorted(path for path in (CORPUS / name).glob("*") if path.is_file())

@@ -1,6 +1,6 @@
-"""One target in a process of its own: `python -m fuzz.worker TARGET [what libFuzzer is told]`; `replay TARGET FILE…`.
+"""One target in a process of its own: `python -m fuzz.worker TARGET [libFuzzer options]`; `replay TARGET FILE…`.
 
-atheris is not among the locked packages of development: `make fuzz` installs it, where there is a wheel of it.
+atheris is not in the locked development requirements: `make fuzz` installs it where it has a wheel.
 """
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
@@ -22,21 +22,21 @@ PACKAGES = [
 ]
 
 EXECUTABLE_VARIABLE = "FUZZ_ITSELF"
-"""Names an executable that starts this again: libFuzzer compares inputs in processes of their own."""
+"""Path of an executable that starts this module again: libFuzzer runs subprocesses to merge corpora."""
 
 
 def silence_logs() -> None:
-    """What is passed over is logged, which is not what is looked for."""
+    """Logs about rejected input are expected."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def main(arguments: Sequence[str]) -> None:
-    import atheris  # noqa: PLC0415  # absent where nobody fuzzes
+    import atheris  # noqa: PLC0415  # only installed for fuzzing
 
     silence_logs()
     with atheris.instrument_imports(include=PACKAGES):
         from fuzz.target import run_input  # noqa: PLC0415
-        from fuzz.targets import TARGETS  # noqa: PLC0415  # instrumented as it is imported
+        from fuzz.targets import TARGETS  # noqa: PLC0415  # instrumented at import
     target = TARGETS[arguments[0]]
     itself = os.environ.get(EXECUTABLE_VARIABLE, sys.argv[0])
     atheris.Setup([itself, *arguments[1:]], lambda data: run_input(target, data), enable_python_coverage=True)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def replay(name: str, files: Sequence[str]) -> None:
-    """Runs the target on each file, without coverage; what it raises ends it."""
+    """Runs the target on each file without coverage; an exception ends it."""
     from fuzz.target import run_input  # noqa: PLC0415
     from fuzz.targets import TARGETS  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""Read by Python at its start, where PYTHONPATH names this folder: clocks that somebody sets while it runs.
+"""Loaded by Python at start-up if PYTHONPATH names this folder: clocks that can be set while the process runs.
 
-The file that CLOCK_STEP_FILE names holds seconds; they are added to what the host's wall clock says. The monotonic clocks
-stay as they are, as they do where an operator or NTP sets a clock. They are behind by the seconds in the file that
-CLOCK_STOOD_FILE names: for so long the machine was paused, as virtual ones are.
+The seconds in the file CLOCK_STEP_FILE are added to the host's wall clock. The monotonic clocks do not
+change, as when an operator or NTP sets a clock. They are behind by the seconds in the file CLOCK_STOOD_FILE:
+the time that the machine, such as a virtual one, was suspended.
 """
 
 import os
