@@ -39,11 +39,11 @@ CALLED_S = 60
 FILMED_S = 150
 """Time until everything has data: a minute for rates, and a settled gap."""
 EMPTY_BY_DESIGN = {
-    "kafka_consumergroup_lag": "the lag exporter is not to be had here",
+    "kafka_consumergroup_lag": "the lag exporter is not available here",
     "districam_recorder_put_errors_total": "no put failed; tests/integration/test_recorder.py makes some fail",
     "districam_holds": "no hold was placed; tests/integration/test_holds.py places some",
     "districam_ingest_sound_": "these cameras have no sound; tests/integration/test_sound.py gives them some",
-    "districam_ingest_clock_offset_seconds": "told once the camera's first sender report has come",
+    "districam_ingest_clock_offset_seconds": "exported after the camera's first sender report",
 }
 
 

@@ -69,7 +69,7 @@ async def _answers_at_once(scene: Scene) -> None:
             await scene.api.json("/v1/streams")
     except (TimeoutError, httpx.HTTPError) as error:
         raise AssertionError(
-            f"no answer {time.monotonic() - began_s:.1f} s beside slow connections: {error!r}"
+            f"no answer {time.monotonic() - began_s:.1f} s with slow connections: {error!r}"
         ) from error
 
 
@@ -130,4 +130,4 @@ async def _whole_clip(http: httpx.AsyncClient, window: dict[str, str], within_s:
 
 def _require(holds: bool, what: object) -> None:  # noqa: FBT001  # reads like an assertion
     if not holds:
-        raise AssertionError(f"a sleeping download keeps a place: {what}")
+        raise AssertionError(f"a stalled download keeps its slot: {what}")

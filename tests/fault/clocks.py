@@ -93,6 +93,6 @@ async def broker_off(scene: Scene, by_s: float) -> None:
         last_end_s = await scene.pipeline["ingest"].metric("districam_ingest_broker_clock_apart_seconds")
         off = {name: apart for name, apart in last_end_s.items() if abs(apart) > abs(by_s) / 2}
         if len(off) != 1:
-            raise AssertionError(f"one broker is {by_s} s off, and ingest says {last_end_s}")
+            raise AssertionError(f"one broker is {by_s} s off, but ingest reports {last_end_s}")
     finally:
         set_off(scene.clocks, 0)

@@ -98,7 +98,7 @@ async def schemas_side_by_side(scene: Scene) -> None:
                 await service.child.stop()
         await run_command("districam_indexer", "forget", "2", environment=scene.servers.environment())
         if before is None or await index.meta() != before:
-            raise AssertionError("our index was built anew")
+            raise AssertionError("our index was rebuilt")
 
 
 async def _are_ready(scene: Scene, services: list[Service]) -> bool:

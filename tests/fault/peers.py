@@ -33,7 +33,7 @@ async def banner(scene: Scene) -> None:
     """
     async with _recording(scene, ["banner", "headers"]):
         await _until(lambda: _has_profile(scene, "evil-banner"), "no profile of it")
-        await _until(lambda: _is_lost(scene, "evil-headers", "stream_error"), "its header is not told")
+        await _until(lambda: _is_lost(scene, "evil-headers", "stream_error"), "no stream_error for its header")
         await _until(lambda: _is_stored(scene, "evil-banner"), "it is not recorded")
 
 
@@ -46,7 +46,7 @@ async def exploding(scene: Scene) -> None:
     before: dict[str, int] = {name: _rss_kib(scene, name) for name in DECODING_SERVICES}
     async with _recording(scene, ["vast", "exploding"]):
         await _until(lambda: _is_stored(scene, "evil-vast"), "it is not recorded")
-        await _until(lambda: _is_lost(scene, "evil-exploding", "stream_error"), "its size is not told")
+        await _until(lambda: _is_lost(scene, "evil-exploding", "stream_error"), "no stream_error for its size")
         statuses = await _request_snapshots(scene, "evil-vast")
         if not statuses <= {200, 404, 503}:
             raise AssertionError(f"a snapshot was answered with {statuses}")

@@ -184,4 +184,4 @@ async def _costs_alone(scene: Scene, culprit: str, from_us: int) -> None:
 
     await _until(is_settled)
     if {name: causes for name, causes in gaps.items() if causes} != {culprit: {"storage_down"}}:
-        raise AssertionError(f"gaps are told otherwise: {gaps}")
+        raise AssertionError(f"unexpected gaps: {gaps}")

@@ -90,7 +90,7 @@ async def _is_footage(scene: Scene, now_us: int) -> None:
     from_us, to_us = now_us - 60_000_000, now_us - 5_000_000
     states = {one.state for one in await scene.api.timeline(VICTIM, from_us, to_us)}
     if "recorded" not in states or "expired" in states:
-        raise AssertionError(f"the timeline says {states}")
+        raise AssertionError(f"unexpected timeline: {states}")
     if "#EXTINF" not in await scene.api.text(scene.api.playlist_url(VICTIM, from_us, to_us)):
         raise AssertionError("nothing is played")
     async with httpx.AsyncClient(base_url=scene.pipeline.api_url, timeout=20) as client:

@@ -118,7 +118,7 @@ def _index_it(topic: str, key: bytes | None, headers: list[tuple[str, bytes | No
     decode.expired_by_camera([read])
     if isinstance(read, StreamEvent):
         body = wire.encode_indexed_event(read, NOW_US)
-        require(wire.decode_indexed_event(body)[0] == read, "an event stands otherwise in the index than it came")
+        require(wire.decode_indexed_event(body)[0] == read, "the index changes an event")
 
 
 # ---- values in Redis and the bucket

@@ -89,7 +89,7 @@ def _one_by_one(settings: int, packets: list[Packet]) -> list[tuple[object, ...]
         stream.close()
     got += stream.drain()
     size = sum(len(nal) for picture in got for nal in picture.nals)
-    require(size <= 2 * sum(len(packet) for _, packet in packets) + 64, f"{size} bytes came of less")
+    require(size <= 2 * sum(len(packet) for _, packet in packets) + 64, f"{size} bytes out of fewer bytes in")
     return [_comparable(picture) for picture in got]
 
 

@@ -77,10 +77,10 @@ def _conversed(sent: bytes, flags: int, piece: int) -> tuple[list[tuple[object, 
 
 def _check_requests(sent: bytes, *, knows_digest: bool, began_with_digest: bool) -> None:
     """Our requests must contain no line injected by the camera and no password in clear text."""
-    require(PASSWORD.encode() not in sent, "the password is said")
+    require(PASSWORD.encode() not in sent, "the password is sent in clear text")
     require(
         not began_with_digest or BASIC not in sent,
-        "the password is said by Basic to who asked for Digest before",
+        "the password is sent by Basic after a Digest challenge",
     )
     for line in sent.split(b"\r\n"):
         is_text = line[:1].isalpha()  # receiver reports are sent between the requests

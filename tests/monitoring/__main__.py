@@ -1,4 +1,4 @@
-"""`make monitoring`: writes what is generated: from the code, the boards and the rules. A test fails while it differs."""
+"""`make monitoring`: writes the files generated from code, dashboards and rules. A test fails while they differ."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ RULES = ROOT / "deploy/prometheus/rules.yml"
 
 
 def files() -> dict[Path, str]:
-    """Path → content of everything that is generated."""
+    """Path → content of every generated file."""
     boards = {
         ROOT / f"deploy/grafana/dashboards/{board.uid.removeprefix('districam-')}.json": grafana.text_of(board)
         for board in BOARDS
@@ -31,7 +31,7 @@ def files() -> dict[Path, str]:
 
 
 def _kafka_topics() -> str:
-    """The declared topics, as Strimzi is told of them: what `districam-topics apply` would make with three brokers."""
+    """The declared topics as Strimzi KafkaTopics: what `districam-topics apply` would create with three brokers."""
     wanted = declared_topics(TopicsSettings(replication_factor=3, min_insync_replicas=2))
     head = "# Written by `make monitoring` from the topics that the code declares.\n"
     return head + yaml.safe_dump_all([_kafka_topic(topic) for topic in wanted], sort_keys=False)
@@ -51,7 +51,7 @@ def _kafka_topic(topic: Topic) -> dict[str, object]:
 
 
 def _prometheus_rule() -> str:
-    """The same rules for the Prometheus Operator."""
+    """The alert rules as a PrometheusRule of the Prometheus Operator."""
     made = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",

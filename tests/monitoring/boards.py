@@ -1,4 +1,4 @@
-"""The four dashboards: what is shown, and by which query. `grafana.py` turns them into Grafana's JSON."""
+"""The four dashboards: panels and their queries. `grafana.py` renders them as Grafana's JSON."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ Kind = Literal["stat", "lines", "bars", "table", "states"]
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL, and how a series is called."""
+    """A PromQL expression and the legend of its series."""
 
     expr: str
     legend: str = ""
@@ -18,7 +18,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Chart:
-    """A panel. `warn` and `bad` colour a stat; a bad one below a good one turns the colours round."""
+    """A panel. `warn` and `bad` are a stat's thresholds; `bad` below `warn` means that low values are bad."""
 
     title: str
     queries: tuple[Query, ...]
@@ -34,7 +34,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Board:
-    """A dashboard; `camera` adds a list to choose one camera from."""
+    """A dashboard; with `camera` it has a variable to select one camera."""
 
     uid: str
     title: str
@@ -105,7 +105,7 @@ DISTRICT = Board(
             "stat",
             4,
             5,
-            "Seconds that reached us and went missing: a bug of ours. Must be 0.",
+            "Seconds that were received and then lost: a bug of districam. Must be 0.",
             warn=0.001,
             bad=1,
         ),
@@ -119,7 +119,7 @@ DISTRICT = Board(
             "stat",
             4,
             5,
-            "Until the budget (storage.max_bytes) is reached at the last hour's rate. Without a budget it says nothing.",
+            "Until the budget (storage.max_bytes) is reached at the last hour's rate. Without a budget there is no value.",
             warn=3,
             bad=1,
         ),
@@ -169,7 +169,7 @@ DISTRICT = Board(
             "bars",
             12,
             9,
-            "A segment is ten seconds, and is looked at every fifteen: up to 45 s is usual.",
+            "Segments are ten seconds long and checked every fifteen: up to 45 s is normal.",
         ),
         Chart(
             "Holds",
@@ -287,7 +287,7 @@ PIPELINE = Board(
             "Filmed → stored",
             quantiles("districam_captured_to_stored_seconds", 0.5, 0.9, 0.99),
             "s",
-            help="From a segment's first picture; so its own ten seconds are in it.",
+            help="From a segment's first picture, so it includes the segment's ten seconds.",
         ),
         Chart("Filmed → found", quantiles("districam_captured_to_indexed_seconds", 0.5, 0.9, 0.99), "s"),
         Chart(
@@ -431,7 +431,7 @@ SERVICES = Board(
             "s",
         ),
         Chart(
-            "Hosts' clocks kept in time",
+            "Hosts' clocks synchronized",
             one("min by (instance) (districam_ingest_host_clock_synchronized)", "{{instance}}"),
             kind="bars",
         ),
@@ -441,17 +441,17 @@ SERVICES = Board(
             kind="bars",
         ),
         Chart(
-            "API: answers a second by status",
+            "API: responses per second by status",
             one("sum by (status) (rate(districam_api_requests_total[$__rate_interval]))", "{{status}}"),
             "reqps",
             stacked=True,
         ),
         Chart(
-            "API: connections open",
+            "API: open connections",
             one("sum by (instance, kind) (districam_api_connections)", "{{instance}} {{kind}}"),
         ),
         Chart(
-            "API: connections ended or refused a second",
+            "API: connections closed or rejected per second",
             one("sum by (cause) (rate(districam_api_connections_ended_total[$__rate_interval]))", "{{cause}}"),
             "ops",
             stacked=True,

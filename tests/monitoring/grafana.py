@@ -1,4 +1,4 @@
-"""Boards as Grafana's JSON, by Grafana's own library (pinned: its newest version is of another, older numbering)."""
+"""Renders dashboards as Grafana's JSON with Grafana's library (pinned: its newest version has an older number)."""
 
 import json
 import warnings
@@ -7,7 +7,9 @@ from typing import Any
 from monitoring.boards import Board, Chart
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # it recommends a form that no provisioned Grafana 12 reads yet
+    warnings.simplefilter(
+        "ignore", DeprecationWarning
+    )  # it recommends a format that Grafana 12's provisioning does not support yet
     from grafana_foundation_sdk.builders import (
         bargauge,
         dashboard,
@@ -32,7 +34,7 @@ BUILDERS: dict[str, Any] = {
 
 
 def text_of(board: Board) -> str:
-    """The file's content; the same each time."""
+    """Returns the file's content; deterministic."""
     return json.dumps(_dashboard(board).build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Dashboards drawn from Prometheus's answers to their own queries, where no Grafana is to be had: a page of SVG a board."""
+"""Draws dashboards from Prometheus's results of their queries, without Grafana: a page of SVG per dashboard."""
 
 import html
 import time
@@ -15,7 +15,7 @@ Series = tuple[str, list[tuple[float, float]]]
 
 
 async def page(client: httpx.AsyncClient, board: Board, camera: str, last_s: int) -> str:
-    """HTML of the board as it stands now."""
+    """Returns the dashboard's current state as HTML."""
     out = [f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><h1 style='margin:8px'>{board.title}</h1>"]
     x = y = row = 0
     for chart in board.charts:

@@ -1,4 +1,4 @@
-"""What recorder and ingest announce: segments of made-up content whose keys are right, and events."""
+"""Segments and events as recorder and ingest announce them: invented content with valid keys."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def segment(
     duration_us: int = 10 * S,
     size: int = 2_500_000,
 ) -> SegmentStored:
-    """Five fragments from `first_seq` on; odd ones are lossy."""
+    """A segment of five fragments from `first_seq` on; odd ones are lossy."""
     stored = SegmentStored(
         camera_id=camera_id,
         epoch=EPOCHS[epoch],
@@ -45,7 +45,7 @@ def segment(
 
 
 def lost(at_us: int = NOON_US, camera_id: str = "cam-1") -> Lost:
-    """An epoch that ended a second before."""
+    """An epoch that ended one second earlier."""
     return Lost(
         camera_id=camera_id,
         at_us=at_us,
@@ -58,7 +58,7 @@ def lost(at_us: int = NOON_US, camera_id: str = "cam-1") -> Lost:
 
 
 def connected(at_us: int = NOON_US, camera_id: str = "cam-1") -> Connected:
-    """An epoch that begins."""
+    """An epoch that starts."""
     return Connected(
         camera_id=camera_id,
         at_us=at_us,

@@ -1,6 +1,6 @@
-"""The api as a process of its own, and an index and a store that tests have stocked."""
+"""The api in a process of its own, and an index and a store prepared by tests."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -28,7 +28,7 @@ from support.segment_objects import SegmentObject
 
 @dataclass(frozen=True, slots=True)
 class ApiProcess:
-    """The process, where it answers, and what it logs."""
+    """The process, its URL and its log."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -48,7 +48,7 @@ class ApiProcess:
 async def api_running(
     s3: S3Settings, redis_url: str, log: Path, *, open_files: int | None = None, **settings: object
 ) -> AsyncGenerator[ApiProcess]:
-    """The api on a free port; `settings` are fields of block `api`, `open_files` how many files it may open."""
+    """Runs the api on a free port; `settings` are fields of block `api`, `open_files` its limit of open files."""
     port, health_port = ports.pick_free_ports(2)
     environment = service_environment(s3, redis_url) | {
         "DISTRICAM_API__PORT": str(port),
@@ -73,7 +73,7 @@ async def api_running(
 
 
 async def _wait_until_responding(api: ApiProcess):
-    async with asyncio.timeout(60), httpx.AsyncClient(verify=False) as http:  # noqa: S501  # whether it is up
+    async with asyncio.timeout(60), httpx.AsyncClient(verify=False) as http:  # noqa: S501  # only checks whether it is up
         while True:
             assert api.process.poll() is None, api.log.read_text()[-2000:]
             try:
@@ -99,7 +99,7 @@ def service_environment(s3: S3Settings, redis_url: str) -> dict[str, str]:
 
 
 async def create_stocked_bucket(s3: S3Settings, made: Mapping[str, Iterable[SegmentObject]]):
-    """A new bucket with these objects, by camera."""
+    """Creates a bucket with these objects, by camera."""
     async with Blobs.open(s3) as blobs:
         await blobs.create_bucket(object_lock=False)
         marker = json.dumps({"site": "local", "created": "2026-11-24T00:00:00Z", "schema": 1}).encode()
@@ -117,7 +117,7 @@ async def put(blobs: Blobs, key: str, content: bytes):
 async def populate_index(
     redis: Redis, cameras: Iterable[Camera], made: Mapping[str, Iterable[SegmentObject]], *, watermark_us: int
 ):
-    """An index of these cameras and segments, known to be complete up to `watermark_us`."""
+    """Writes an index of these cameras and segments, complete up to `watermark_us`."""
     for camera in cameras:
         await redis.zadd(names.camera_key(camera.camera_id), {wire.encode_json(camera): camera.updated_us})
         await redis.sadd(names.CAMERA_IDS, camera.camera_id)

@@ -1,4 +1,4 @@
-"""The api's application without doors: who may ask, and what is said to everybody, needs none of them."""
+"""The api's application without servers: authentication and response headers need none."""
 
 import asyncio
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def application(keys: KeyRing | None, **settings: object) -> FastAPI:
-    """The api with routes that nobody has secured; its doors are never opened here."""
+    """The api with additional routes without access rules of their own; it is never started."""
     clock, signing = SystemClock(), TokenSigner(None)
     dependencies = SimpleNamespace(clock=clock, token_signer=signing, zone=ZoneInfo("UTC"), site="local")
     api = ApiSettings.model_validate(settings)
@@ -66,7 +66,7 @@ def application(keys: KeyRing | None, **settings: object) -> FastAPI:
 def make_client(
     app: FastAPI, key_text: str = "", peer: str = "127.0.0.1", forwarded_for: str = ""
 ) -> httpx.AsyncClient:
-    """A client at `peer`, which may be a proxy that says for whom it asks."""
+    """A client at address `peer`, which may be a proxy that forwards a client's address."""
     headers = {"Authorization": f"Bearer {key_text}"} if key_text else {}
     headers |= {"X-Forwarded-For": forwarded_for} if forwarded_for else {}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 4711))

@@ -1,5 +1,5 @@
-"""What is to be heard in stored fragments: access units, and the simulated cameras' beeps, by decoding them."""
-# The stubs of av leave the type argument of Packet open.
+"""Audio of stored fragments: its access units, and the simulated cameras' beeps found by decoding."""
+# The type stubs of av leave the type argument of Packet open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import io
@@ -17,7 +17,7 @@ WINDOW_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class StoredAudioUnit:
-    """One access unit of sound; seconds."""
+    """One audio access unit; times in seconds."""
 
     at_s: float
     until_s: float
@@ -26,14 +26,14 @@ class StoredAudioUnit:
 
 @dataclass(frozen=True, slots=True)
 class Beep:
-    """When it begins, and which second of eight it is."""
+    """Start of a beep, and its second (of eight) in the loop."""
 
     at_s: float
     second: int
 
 
 def stored_audio_units(value: bytes) -> list[StoredAudioUnit]:
-    """The sound of an init and any number of fragments, in their order."""
+    """The audio of an init and any number of fragments, in their order."""
     (track,) = [one for one in mp4.tracks(mp4.init_of(value)) if not one.is_video]
     rate = track.timescale
     out: list[StoredAudioUnit] = []
@@ -48,21 +48,21 @@ def stored_audio_units(value: bytes) -> list[StoredAudioUnit]:
 
 
 def fragments(value: bytes) -> list[bytes]:
-    """Each `moof` and its `mdat`."""
+    """Each `moof` with its `mdat`."""
     found = [box for box in mp4.boxes(value) if box.kind in {"moof", "mdat"}]
     pairs = zip(found[::2], found[1::2], strict=True)
     return [value[moof.start : mdat.end] for moof, mdat in pairs]
 
 
 def loop_positions(found: list[StoredAudioUnit], tone: Tone) -> list[int | None]:
-    """Of each unit, which of the loop it is; None for silence of ours. KeyError for what nobody sent."""
+    """Index in the loop of each unit; None for inserted silence. Raises KeyError for a unit that no camera sent."""
     by_data: dict[bytes, int | None] = {data: n for n, data in enumerate(tone.access_units)}
     by_data[bytes.fromhex("00000007")] = None
     return [by_data[unit.data] for unit in found]
 
 
 def detect_beeps(value: bytes, start_s: float = 0.0) -> list[Beep]:
-    """The beeps that a player gives out; times count from `start_s`."""
+    """The beeps that a player would play; times relative to `start_s`."""
     samples, rate = _decoded(value, start_s)
     found: list[Beep] = []
     loud = np.flatnonzero(np.abs(samples) > BEEP_THRESHOLD)
@@ -78,7 +78,7 @@ def detect_beeps(value: bytes, start_s: float = 0.0) -> list[Beep]:
 
 
 def _decoded(value: bytes, start_s: float) -> tuple[np.ndarray, int]:
-    """Samples at the times at which they are played."""
+    """Samples at their presentation times."""
     parts: list[tuple[int, np.ndarray]] = []
     with av.open(io.BytesIO(value), "r", format="mp4") as container:
         stream = container.streams.audio[0]

@@ -1,31 +1,31 @@
-"""Writes parameter sets bit by bit, as H.264 and H.265 describe them (section 7.2, 9.1 and 9.2)."""
+"""Writes parameter sets bit by bit with the descriptors of H.264 and H.265 (7.2, 9.1 and 9.2)."""
 
 from typing import Self
 
 
 class BitWriter:
-    """`text` is what is written so far, a character for each bit."""
+    """`text` has one character per bit written."""
 
     def __init__(self, text: str = "") -> None:
         self.text = text
 
     def u(self, count: int, *values: int) -> Self:
-        """Each as an unsigned integer of `count` bits."""
+        """u(n): each value as an unsigned integer of `count` bits."""
         self.text += "".join(f"{value:0{count}b}" for value in values)
         return self
 
     def ue(self, *values: int) -> Self:
-        """Each by the unsigned Exp-Golomb code."""
+        """ue(v): each value as unsigned Exp-Golomb code."""
         for value in values:
             self.text += f"{value + 1:b}".zfill(2 * (value + 1).bit_length() - 1)
         return self
 
     def se(self, *values: int) -> Self:
-        """Each by the signed Exp-Golomb code."""
+        """se(v): each value as signed Exp-Golomb code."""
         return self.ue(*(2 * value - 1 if value > 0 else -2 * value for value in values))
 
     def rbsp(self) -> bytes:
-        """All of it with rbsp_trailing_bits behind, without emulation prevention."""
+        """All bits followed by rbsp_trailing_bits, without emulation prevention."""
         text = self.text + "1"
         size = -(-len(text) // 8)
         return int(text.ljust(8 * size, "0"), 2).to_bytes(size, "big")

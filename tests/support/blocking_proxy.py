@@ -1,4 +1,4 @@
-"""A way to a server on which a request can be stopped: whoever is killed meanwhile was killed between two of its steps."""
+"""A proxy that blocks a chosen request, so that a client can be killed between two of its steps."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,17 +9,17 @@ from districam_devkit.servers.ports import HOST, pick_free_ports
 
 CHUNK = 1 << 16
 TAIL = 256
-"""No `stops` is longer."""
+"""`blocked_request` must not be longer."""
 
 
 @dataclass(eq=False)
 class BlockingProxy:
-    """TCP from `port` to `target_port`.
+    """Forwards TCP from `port` to `target_port`.
 
     Attributes:
-        blocked_request: what a request says that is stopped, and never passed on.
-        allowed_before: so many of them pass before.
-        has_blocked: set once one is.
+        blocked_request: text in a request that is blocked and never forwarded.
+        allowed_before: number of matching requests that are forwarded first.
+        has_blocked: set once a request is blocked.
     """
 
     port: int
@@ -29,12 +29,12 @@ class BlockingProxy:
     has_blocked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def block_on(self, blocked_request: bytes, allowed_before: int = 0) -> None:
-        """From now on; for connections that are open as well."""
+        """Starts blocking, on open connections too."""
         self.blocked_request, self.allowed_before = blocked_request, allowed_before
         self.has_blocked.clear()
 
     def unblock(self) -> None:
-        """Everything passes."""
+        """Forwards everything again."""
         self.blocked_request = b""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,7 +52,7 @@ class BlockingProxy:
         writer.transport.abort()
 
     async def _upwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Requests of this connection, up to one that is stopped; a request may come in parts."""
+        """Forwards this connection's requests up to a blocked one, which may arrive in parts."""
         tail = b""
         while data := await reader.read(CHUNK):
             if self._is_blocked(tail, data):
@@ -84,7 +84,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @asynccontextmanager
 async def running_blocking_proxy(target_port: int) -> AsyncGenerator[BlockingProxy]:
-    """A way to that port of this machine, for the length of a block."""
+    """Yields a proxy to that local port."""
     (port,) = pick_free_ports(1)
     proxy = BlockingProxy(port, target_port)
     server = await asyncio.start_server(proxy.serve, HOST, port)

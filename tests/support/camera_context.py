@@ -1,4 +1,4 @@
-"""What a camera's life in ingest is given, around whatever a test puts in the place of Kafka and of cameras."""
+"""Builds the context of a camera in ingest around a test's replacements of Kafka and cameras."""
 
 import secrets
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def make_context(
     muxer: Muxer = MP4,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> CameraContext:
-    """`send_queue`, `reader` and `stills` stand for ingest's own; the time is the system's, unless a clock is given."""
+    """`send_queue`, `reader` and `stills` replace ingest's own; the clock is the system's by default."""
     clock, settings = clock or SystemClock(), settings or IngestSettings()
     return CameraContext(
         reader=cast("Reader", reader),

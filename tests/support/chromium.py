@@ -1,4 +1,4 @@
-"""Plays URLs in headless Chromium's bare <video>, and gives what the element says of each."""
+"""Plays URLs in headless Chromium's plain <video> and returns the elements' properties."""
 
 import asyncio
 import contextlib
@@ -43,10 +43,10 @@ FLAGS = (
 
 
 async def play_in_chromium(browser: str, urls: Sequence[str], *, timeout_s: float = 60) -> list[dict[str, Any]]:
-    """Plays the URLs, all of one server, at once; of each what the element said when playing ended.
+    """Plays the URLs, all of one server, concurrently; returns each element's properties at the end of playback.
 
-    That is `ended`, `width`, `duration_s`, `frames` (decoded, shown or not), perhaps `error`. The page stands on the same
-    origin as the media, as the operator's page will: a proxy passes on all else.
+    These are `ended`, `width`, `duration_s`, `frames` (decoded, shown or not), and `error` if there is one.
+    The page has the media's origin, like the operator's page: a proxy forwards everything else.
     """
     results: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
     targets = [httpx.URL(url) for url in urls]

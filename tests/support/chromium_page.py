@@ -1,4 +1,4 @@
-"""Chromium on the operator's page: what it complains of, and what the pixels of a video show."""
+"""Chromium on the operator's page: its errors and requests, and the frame number shown by a video's pixels."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -27,7 +27,7 @@ _GRAB = """() => {
 }"""
 _PAINTED_S = 10
 _SCALE, _CHARACTERS = 3, 5
-"""Of the digits in a picture of 320 × 180 whose longest line has five characters."""
+"""Size of the digits in a picture of 320 × 180 whose longest line has five characters."""
 
 
 @asynccontextmanager
@@ -44,7 +44,7 @@ async def chromium() -> AsyncGenerator[Browser]:
 
 @dataclass
 class PageLog:
-    """What a page complained of, and whom it asked. Playwright puts attributes on it, so it has no slots."""
+    """A page's errors and requests. It has no slots because Playwright sets attributes on it."""
 
     problems: list[str] = field(default_factory=list[str])
     requested_urls: list[str] = field(default_factory=list[str])
@@ -63,14 +63,14 @@ class PageLog:
 
 
 async def shown_frame(page: Page) -> tuple[int, int]:
-    """`all_seen` of the first video."""
+    """`shown_frames` of the first video."""
     return (await shown_frames(page))[0]
 
 
 async def shown_frames(page: Page) -> list[tuple[int, int]]:
-    """Of each video, at one moment: its picture's number, read from pixels, and the instant that it believes to show.
+    """For each video at one moment: the frame number read from its pixels, and the instant that the page displays.
 
-    A video that says it has its first picture may get it painted a moment later: nothing but black is looked at again.
+    A video may paint its first frame later than it reports it: a black frame is read again.
     """
     async with asyncio.timeout(_PAINTED_S):
         while True:
@@ -82,7 +82,7 @@ async def shown_frames(page: Page) -> list[tuple[int, int]]:
 
 
 def _number(picture: Any) -> int:
-    """The second line of digits: 9 dots below the first, each character 6 dots wide."""
+    """Reads the second line of digits: 9 dots below the first, each character 6 dots wide."""
     top, found = _SCALE * 10, ""
     for column in range(_CHARACTERS):
         left = _SCALE * (1 + 6 * column)

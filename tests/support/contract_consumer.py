@@ -1,4 +1,4 @@
-"""A consumer written from docs/api/asyncapi.yaml alone, as another team would: it imports nothing of districam."""
+"""A consumer written from docs/api/asyncapi.yaml only; it imports nothing of districam."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -23,12 +23,12 @@ _DEADLINE_S = 30
 
 
 class ContractViolation(Exception):
-    """The record is not what the document says of its topic."""
+    """The record violates the document's definition of its topic."""
 
 
 @dataclass(frozen=True)
 class CheckedRecord:
-    """What a record was found to be, and what is in it: a JSON object, or the size of a picture or a video."""
+    """A record's type and content: a JSON object, or the size of a picture or a video."""
 
     topic: str
     message: str
@@ -37,14 +37,14 @@ class CheckedRecord:
 
 @dataclass(frozen=True)
 class TopicContents:
-    """What the topics hold: what is as the document says, and where what is not lies (topic, partition, offset)."""
+    """The topics' contents: valid records, and the positions (topic, partition, offset) of invalid ones."""
 
     valid: list[CheckedRecord]
     invalid_positions: set[tuple[str, int, int]]
 
 
 class ContractConsumer:
-    """Knows the document."""
+    """Checks records against the document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
@@ -56,7 +56,7 @@ class ContractConsumer:
             }
             for channel in document["channels"].values()
         }
-        """Address of each channel → its messages: `ce_type` → where the document describes it."""
+        """Address of each channel → its messages: `ce_type` → pointer to the definition."""
 
     @classmethod
     def from_file(cls, path: Path) -> "ContractConsumer":
@@ -84,7 +84,7 @@ class ContractConsumer:
         *,
         decodes_media: bool = True,
     ) -> CheckedRecord:
-        """A record, checked against the document. Raises ContractBroken. `decodes_media`: open the media as well."""
+        """Returns the checked record. Raises ContractViolation. `decodes_media`: decode the media too."""
         texts = {name: text.decode() for name, text in headers}
         kind = texts["ce_type"]
         if kind not in self.topics[topic]:
@@ -106,7 +106,7 @@ class ContractConsumer:
         return CheckedRecord(topic, kind, decoded)
 
     async def read_topics(self, bootstrap_servers: str, *, decode_media_keys: Container[bytes | None]) -> TopicContents:
-        """All that lies on the document's topics now; opens the media of records with these keys."""
+        """Reads everything on the document's topics now; decodes the media of records with these keys."""
         consumer = AIOKafkaConsumer(
             *self.topics,
             bootstrap_servers=bootstrap_servers,
@@ -130,10 +130,10 @@ class ContractConsumer:
 
 
 def _decoded_size(value: bytes, content_type: str) -> tuple[int, int]:
-    """Width and height of the first picture, decoded."""
+    """Width and height of the first decoded picture."""
     form = {"video/mp4": "mp4", "image/jpeg": "jpeg_pipe"}[content_type]
     with av.open(io.BytesIO(value), "r", format=form) as container:
         stream = container.streams.video[0]
         for picture in container.decode(stream):
             return picture.width, picture.height
-        return stream.width, stream.height  # a fragment that begins inside a GOP
+        return stream.width, stream.height  # a fragment that starts within a GOP

@@ -1,4 +1,4 @@
-"""Bits that rot on a broker's disk."""
+"""Flips bits in a broker's log files."""
 
 import struct
 from collections.abc import Generator, Iterator
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def flip_bit(home: Path, topic: str, partition: int, offset: int, *, bit: int = 0) -> "FlippedBit":
-    """Flips a bit near the end of the batch that holds `offset`, in the log that lies somewhere below `home`.
+    """Flips a bit near the end of the batch with `offset`, in the log somewhere below `home`.
 
     Raises:
-        LookupError: no batch there holds it.
+        LookupError: no batch has it.
     """
     for path in sorted(home.rglob(f"{topic}-{partition}/*.log")):
         for at, length, first, last in _batches(path.read_bytes()):
@@ -22,7 +22,7 @@ def flip_bit(home: Path, topic: str, partition: int, offset: int, *, bit: int = 
 
 
 def flip_bit_in_every_batch(home: Path, topic: str, partition: int) -> "list[FlippedBit]":
-    """Flips a bit near the end of each batch of the partition. Raises LookupError: it has none."""
+    """Flips a bit near the end of each batch of the partition. Raises LookupError if it has none."""
     out: list[FlippedBit] = []
     for path in sorted(home.rglob(f"{topic}-{partition}/*.log")):
         out += [FlippedBit(path, at + length - 20, 0) for at, length, _, _ in _batches(path.read_bytes())]
@@ -35,7 +35,7 @@ def flip_bit_in_every_batch(home: Path, topic: str, partition: int) -> "list[Fli
 
 @contextmanager
 def flipped_during_block(home: Path, topic: str, partition: int, offset: int) -> Generator[None]:
-    """The same, mended at the end: brokers are shared between tests."""
+    """Flips a bit during the block and restores it, as brokers are shared between tests."""
     flipped_bit = flip_bit(home, topic, partition, offset)
     try:
         yield
@@ -44,13 +44,13 @@ def flipped_during_block(home: Path, topic: str, partition: int, offset: int) ->
 
 
 class FlippedBit:
-    """A bit of a file."""
+    """Position of a bit in a file."""
 
     def __init__(self, path: Path, at: int, bit: int) -> None:
         self._path, self._at, self._bit = path, at, bit
 
     def toggle(self) -> None:
-        """Makes it the other of the two."""
+        """Inverts the bit."""
         with self._path.open("r+b") as file:
             file.seek(self._at)
             (value,) = file.read(1)
@@ -59,7 +59,7 @@ class FlippedBit:
 
 
 def _batches(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Where each begins, its length, its first and last offset (Kafka documentation, Message Format)."""
+    """Position, length, first and last offset of each batch (Kafka documentation, Message Format)."""
     at = 0
     while at + 61 <= len(data):
         first, length = struct.unpack_from(">qi", data, at)

@@ -1,5 +1,7 @@
-"""A pytest plugin: what each test costs, in CPU seconds of its process and of all that it started, as the property `cpu_s`
-of the JUnit report. What a fixture costs counts to the test that made it or that ended it.
+"""A pytest plugin that reports each test's CPU time as the property `cpu_s` in the JUnit report.
+
+It counts seconds of the process and all its descendants. A fixture counts for the test that sets it up or
+tears it down.
 """
 
 import os
@@ -14,25 +16,25 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class CpuMeter:
-    """CPU time since the reading before."""
+    """Measures CPU time since the previous reading."""
 
     def __init__(self) -> None:
         self._before_s = total_cpu_s()
 
     def read_s(self) -> float:
-        """Never less than 0: what a process cost is lost if it ends as nobody's child."""
+        """Never negative: the time of a process that ends without being reaped here is lost."""
         before_s, self._before_s = self._before_s, total_cpu_s()
         return max(0.0, self._before_s - before_s)
 
 
 def total_cpu_s() -> float:
-    """Of this process, of its children that have ended, and of all living ones below."""
+    """CPU time of this process, its terminated children, and all living descendants."""
     own = os.times()
     return sum(own[:4]) + sum(map(_cpu_s, _below(os.getpid())))
 
 
 def _cpu_s(pid: int) -> float:
-    """User and system time of all its threads, and of its children that have ended (proc(5)); 0 if it is gone."""
+    """User and system time of all threads and of terminated children (proc(5)); 0 if the process has ended."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) * _TICK_S
@@ -51,13 +53,13 @@ _METER = pytest.StashKey[CpuMeter]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What it takes to import all tests is no test's."""
+    """Excludes the time to import all tests."""
     session.config.stash[_METER] = CpuMeter()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """The report of the end carries the properties into the JUnit file."""
+    """The teardown report carries the properties into the JUnit file."""
     if call.when == "teardown":
         item.user_properties.append(("cpu_s", f"{item.config.stash[_METER].read_s():.2f}"))
     return (yield)

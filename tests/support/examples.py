@@ -1,8 +1,8 @@
-"""How many examples a property gets."""
+"""Number of examples of property tests."""
 
 from hypothesis import settings
 
 
 def examples_percent(percent: int) -> settings:
-    """So much of the profile's examples, for what costs many times what other examples do."""
+    """Settings with `percent` of the profile's examples, for properties whose examples are expensive."""
     return settings(max_examples=max(1, settings().max_examples * percent // 100))

@@ -1,7 +1,7 @@
-"""RTSP servers that are not ours, playing a clip of ours: GStreamer's, and gortsplib's with ffmpeg publishing to it.
+"""RTSP servers of other projects that play our clip: GStreamer's, and gortsplib's with ffmpeg publishing to it.
 
-A missing one fails, with what would bring it: GStreamer's server and its plugins, `gi` for the system's Python, Go and
-ffmpeg come from the system's packages.
+A missing one raises with what to install: GStreamer's server and plugins, `gi` for the system's Python, Go
+and ffmpeg come from the system's packages.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ BUILD_S = 300
 
 @dataclass(frozen=True, slots=True)
 class ExternalCameraOptions:
-    """What a camera shall do; without a password nobody is asked for one."""
+    """Options of a camera; without a password there is no authentication."""
 
     file: Path
     codec: Codec = "h264"
@@ -38,9 +38,9 @@ class ExternalCameraOptions:
 
 
 def build_go_camera() -> Path:
-    """The server made of `gocam/`, kept under `.devkit` until its sources change. Blocks. Raises ServerUnavailable.
+    """Builds the server in `gocam/`, cached under `.devkit` until its sources change. Blocks. Raises ServerUnavailable.
 
-    To build it takes most of a minute, and Go fetches what it is made of, once.
+    The first build takes most of a minute and fetches the Go modules.
     """
     sources = HERE / "gocam"
     key = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(sources.iterdir()))).hexdigest()[:16]
@@ -48,7 +48,7 @@ def build_go_camera() -> Path:
     if binary.exists():
         return binary
     BUILD_CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILD_CACHE) as folder:  # it appears whole, whoever else builds it
+    with tempfile.TemporaryDirectory(dir=BUILD_CACHE) as folder:  # atomic, since several processes may build it
         partial = Path(folder).absolute() / "gocam"
         arguments = ("go", "build", "-o", str(partial), ".")
         try:
@@ -63,7 +63,7 @@ def build_go_camera() -> Path:
 
 @asynccontextmanager
 async def gstreamer_camera(camera: ExternalCameraOptions, folder: Path) -> AsyncGenerator[str]:
-    """GStreamer's; it plays the file from its beginning for the first who watches. Gives its URL."""
+    """GStreamer's server; it plays the file from its start for the first client. Yields its URL."""
     script = str(HERE / "gst_camera.py")
     lower_transport = "udp" if camera.is_udp_only else "both"
     options = ("--codec", camera.codec, "--scheme", camera.scheme, "--carrier", lower_transport)
@@ -74,7 +74,7 @@ async def gstreamer_camera(camera: ExternalCameraOptions, folder: Path) -> Async
 
 @asynccontextmanager
 async def go_camera(binary: Path, camera: ExternalCameraOptions, folder: Path) -> AsyncGenerator[str]:
-    """gortsplib's; ffmpeg publishes the file to it at its own pace, again and again. Gives its URL."""
+    """gortsplib's server; ffmpeg publishes the file to it in real time, in a loop. Yields its URL."""
     argv = (str(binary), "-scheme", camera.scheme)
     async with _serving("gocam", argv, camera, folder) as port:
         url = f"rtsp://127.0.0.1:{port}/cam"

@@ -1,4 +1,4 @@
-"""Stands for ingest's queue to Kafka and for its stills, in tests of what offers them something."""
+"""Replaces ingest's send queue and stills in unit tests."""
 
 from dataclasses import dataclass, field
 
@@ -9,10 +9,10 @@ from districam_ingest.clocks.host_clock import HostClock
 
 @dataclass
 class FakeSendQueue:
-    """There is always room; fragments and events are kept in `items`, in the order in which they are offered. No stills.
+    """Accepts everything; fragments and events are kept in `items` in their order. Makes no stills.
 
     Attributes:
-        held, most_held: bytes that pictures which wait for their time have taken of the queue's budget.
+        held_bytes, max_held_bytes: bytes of the queue's budget reserved by waiting pictures, now and at most.
     """
 
     items: list[Fragment | StreamEvent] = field(default_factory=list[Fragment | StreamEvent])
@@ -36,7 +36,7 @@ class FakeSendQueue:
         self.items.append(event)
 
     def submit(self, request: object) -> None:
-        """A still, which is not made."""
+        """Discards the request for a still."""
 
     @property
     def fragments(self) -> list[Fragment]:
@@ -44,5 +44,5 @@ class FakeSendQueue:
 
     @property
     def picture_count(self) -> int:
-        """How many are in the fragments."""
+        """Number of pictures in the fragments."""
         return sum(fragment.info.access_units for fragment in self.fragments)

@@ -1,4 +1,4 @@
-"""What ffmpeg and ffprobe have to say of a file."""
+"""Checks of media files with ffmpeg and ffprobe."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def decode_without_warnings(file: Path) -> float:
-    """Decoding all of it, ffmpeg says nothing, and each track's times grow; its length in seconds, as players show it."""
+    """Asserts that ffmpeg decodes the file silently and each track's timestamps rise; returns its duration in s."""
     words = ["ffmpeg", "-nostdin", "-v", "warning", "-xerror", "-i", str(file), "-f", "null", "-"]
     result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Fragments made by hand: boxes with the right names and nothing playable in them, enough for all that only moves them."""
+"""Fragments of valid box structure without playable content, for code that only moves them."""
 
 import struct
 from uuid import UUID
@@ -11,12 +11,12 @@ T0 = 1_790_000_000 * S
 
 
 def epoch_id(number: int) -> str:
-    """A UUIDv7 text; higher numbers sort later."""
+    """A UUIDv7 text; a higher number sorts later."""
     return str(UUID(int=(0x0192_0000_0000 + number) << 80 | 0x7 << 76 | 0x8 << 60 | number))
 
 
 def box(name: bytes, payload: bytes = b"") -> bytes:
-    """An ISO BMFF box (ISO/IEC 14496-12 section 4.2)."""
+    """An ISO BMFF box (ISO/IEC 14496-12, 4.2)."""
     return struct.pack(">I4s", 8 + len(payload), name) + payload
 
 
@@ -41,7 +41,7 @@ def fragment(
     init: bytes | None = None,
     lost_packets: int = 0,
 ) -> Fragment:
-    """Fragment `seq` of two seconds and 50 access units; even ones start with a keyframe. `size` makes it heavier."""
+    """Fragment `seq` of two seconds and 50 access units; even ones start with a keyframe. `size` adds bytes."""
     front = make_init(epoch) if init is None else init
     info = FragmentInfo(
         camera_id=camera_id,

@@ -1,4 +1,4 @@
-"""Golden values and bytes of every record of version 1; what they are for says tests/contract/test_wire_golden.py."""
+"""Golden values and bytes of every record of version 1; tests/contract/test_wire_golden.py explains their purpose."""
 
 from collections.abc import Callable
 
@@ -478,4 +478,4 @@ MEMBER = (
 INDEXED = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"interrupted":false,"appended_us":1795531638623456}'
 INDEXED_BEFORE = b'{"type":"districam.stream.lost.v1","camera_id":"gate-1","at_us":1795531638123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","last_seq":4,"end_us":1795531630123456,"cause":"source_silent","detail":"no media for 8 s","next_retry_s":5.5,"appended_us":1795531638623456}'
 CONNECTED_BEFORE = b'{"camera_id":"gate-1","at_us":1795531620123456,"instance":"ingest-0-7f3a","epoch":"019abc4e-7a00-7123-8456-0123456789ab","reader":"native","transport":"tcp","codecs":"avc1.640028","width":1920,"height":1080,"server":"IPCamera/2.0"}'
-"""As versions that did not mark repeats sent it."""
+"""As sent by versions that did not mark repeats."""

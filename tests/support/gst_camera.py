@@ -1,8 +1,9 @@
-"""A camera of another make: GStreamer's RTSP server, which plays a file once. Runs on the system's Python, which has `gi`.
+"""A camera by GStreamer's RTSP server, which plays a file once. Runs on the system's Python, which has `gi`.
 
-It prints its port when it can be connected to. CAMERA_PASSWORD is the password of "viewer"; without it nobody is asked.
+It prints its port once it accepts connections. CAMERA_PASSWORD is the password of "viewer"; without it there
+is no authentication.
 """
-# `gi` describes itself at run time, and is not in our environment:
+# `gi` is defined at run time, and is not in the development environment:
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false
 
 import argparse
@@ -13,7 +14,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402  # versions come first
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402  # require_version must come first
 
 PAYLOADERS = {
     "h264": "h264parse config-interval=-1 ! rtph264pay aggregate-mode=zero-latency",

@@ -1,6 +1,6 @@
-"""Writes `districam_common/runtime/known_variables.py`, the variables of all programs: `make settings`.
+"""Generates `districam_common/runtime/known_variables.py`, the variables of all programs: `make settings`.
 
-`districam_common` has to know them and may import no service, so they are a generated list there.
+`districam_common` needs them but must not import services, so the list is generated.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ KNOWN_VARIABLES: Final = frozenset(
 
 
 def content() -> str:
-    """What the file has to be."""
+    """Returns the file's content."""
     names = {name for kind in SETTINGS.values() for name in variable_names(kind)} | set(VARIABLES.values())
     return _HEAD + "".join(f'        "{name}",\n' for name in sorted(names)) + "    }\n)\n"
 

@@ -1,4 +1,4 @@
-"""An S3 endpoint on loopback that answers what a test wants: HTML, half an XML document, nothing of what it promises."""
+"""An S3 endpoint on loopback with arbitrary responses: HTML, truncated XML, missing bodies."""
 
 import threading
 from collections.abc import Callable, Generator
@@ -16,7 +16,7 @@ BUCKET = "odd"
 
 @dataclass(frozen=True, slots=True)
 class S3Request:
-    """A request: `key` without the bucket; the query's parameters, those without a value too."""
+    """A request: `key` without the bucket; query parameters, including those without a value."""
 
     method: str
     key: str
@@ -27,7 +27,7 @@ class S3Request:
 
 @dataclass(frozen=True, slots=True)
 class S3Response:
-    """An answer. `headers` replace those that would be sent otherwise; an empty value leaves one out."""
+    """A response. `headers` override the default ones; an empty value removes one."""
 
     status: int = 200
     body: bytes = b""
@@ -43,12 +43,12 @@ def error(code: str, status: int) -> S3Response:
 
 
 HTML = S3Response(200, b"<!doctype html><html><body>Sign in<br></body></html>", {"Content-Type": "text/html"})
-"""A captive portal's, or a proxy's, that says 200 to everything."""
+"""A captive portal or proxy that answers everything with 200."""
 
 
 @contextmanager
 def serving(answer: Callable[[S3Request], S3Response]) -> Generator[S3Settings]:
-    """The settings of a store that answers so, for the length of the block."""
+    """Yields the settings of a store that answers with `answer`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -70,9 +70,9 @@ def serving(answer: Callable[[S3Request], S3Response]) -> Generator[S3Settings]:
             if self.command != "HEAD":
                 self.wfile.write(response.body)
 
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _any  # noqa: N815  # as the base class wants them
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _any  # noqa: N815  # names required by the base class
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # signature of the base class
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

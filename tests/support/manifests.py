@@ -1,4 +1,4 @@
-"""What deploy/ says, as values; and which settings each program of ours understands."""
+"""Parses deploy/, and lists the settings that each program accepts."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ Map = dict[str, Any]
 
 @dataclass(frozen=True)
 class Container:
-    """A container of ours: the program in it, the words behind that, what it is told, the ports that it names."""
+    """One of our containers: its program, arguments, environment and ports."""
 
     where: str
     program: str
@@ -43,18 +43,18 @@ class Container:
 
     @property
     def unknown_variables(self) -> list[str]:
-        """Variables that the program would refuse to start with."""
+        """Variables that the program would reject at start."""
         known = variable_names(self.settings)
         return [name for name in self.environment if name.startswith("DISTRICAM_") and name not in known]
 
 
 def compose() -> Map:
-    """docker-compose.yml, merged, with its variables as they stand."""
+    """docker-compose.yml, merged, with its variables at their defaults."""
     return cast("Map", yaml.safe_load((DEPLOY / "docker-compose.yml").read_text()))
 
 
 def compose_containers() -> list[Container]:
-    """Ours in docker-compose.yml, without the simulator."""
+    """Our containers in docker-compose.yml, without the simulator."""
     return [
         _compose_container(name, service)
         for name, service in compose()["services"].items()
@@ -66,21 +66,21 @@ def _compose_container(name: str, service: Map) -> Container:
     image = re.search(r"/(\w+):", service["image"])
     assert image is not None
     words = [str(word) for word in service.get("entrypoint", [f"districam-{image[1]}"])]
-    if words[0] == "sh":  # one command in a script
+    if words[0] == "sh":  # a script with one command
         words = ["districam-api", "keys"]
     environment = {str(key): str(value) for key, value in service["environment"].items()}
     return Container(f"compose/{name}", words[0], tuple(words[1:]), environment)
 
 
 def find_tool(name: str) -> str:
-    """A tool of .venv, else of the system. Raises AssertionError with what to install."""
+    """A tool of .venv, else of the system. Raises AssertionError that says what to install."""
     found = shutil.which(name, path=str(Path(sys.prefix, "bin"))) or shutil.which(name)
     assert found, f"{name} is missing: make bootstrap, and .ci/run for Debian's packages"
     return found
 
 
 def build_overlay(overlay: str) -> list[Map]:
-    """The overlay's objects, by kustomize."""
+    """The overlay's objects, rendered by kustomize."""
     done = subprocess.run(
         [find_tool("kubectl"), "kustomize", str(DEPLOY / "k8s" / overlay)],
         capture_output=True,
@@ -93,7 +93,7 @@ def build_overlay(overlay: str) -> list[Map]:
 
 
 def kubernetes_containers(objects: list[Map]) -> list[Container]:
-    """Ours in an overlay's Deployments and Jobs."""
+    """Our containers in an overlay's Deployments and Jobs."""
     maps = {one["metadata"]["name"]: one["data"] for one in objects if one["kind"] == "ConfigMap"}
     found: list[Container] = []
     for one in objects:
@@ -113,7 +113,7 @@ def kubernetes_containers(objects: list[Map]) -> list[Container]:
 
 
 def scripts() -> set[str]:
-    """Every console script that the members' packages install."""
+    """Every console script installed by the workspace's packages."""
     files = [*ROOT.glob("libs/*/pyproject.toml"), *ROOT.glob("services/*/pyproject.toml")]
     tables = [tomllib.loads(file.read_text())["project"].get("scripts", {}) for file in files]
     return {name for table in tables for name in table}

@@ -1,4 +1,4 @@
-"""A bucket in memory, for unit tests. It passes the same suite as the real one: integration/test_blobs.py."""
+"""An in-memory bucket for unit tests. It passes the same test suite as the real one: integration/test_blobs.py."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -11,10 +11,10 @@ from districam_common.s3.s3_listing import ObjectVersion
 
 @dataclass
 class MemoryBlobs(Blobs):
-    """A bucket without versions, that knows no locks. What it has no method for fails.
+    """A bucket without versions and locks. Unsupported methods raise.
 
     Attributes:
-        objects: body and metadata by key; tests may write here what somebody else has put.
+        objects: body and metadata by key; tests may change it as another client would.
     """
 
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict[str, tuple[bytes, dict[str, str]]])
@@ -22,7 +22,7 @@ class MemoryBlobs(Blobs):
     _endpoint: str = "memory"
 
     def put_directly(self, key: str, body: bytes) -> None:
-        """Somebody else has put it."""
+        """Puts an object as another client."""
         self.objects[key] = (body, {})
 
     async def put(

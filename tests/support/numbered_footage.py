@@ -1,4 +1,4 @@
-"""Segment objects of numbered pictures, as ingest and recorder make them: every access unit says which it is."""
+"""Segment objects of numbered pictures, as ingest and recorder make them: every access unit has its running number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,13 +25,13 @@ from districam_ingest.units import AccessUnit
 from support.segment_objects import SegmentObject
 
 AUDIO_DELAY_S = 0.15
-"""Sound of the end of a fragment comes when that has left."""
+"""Audio of the end of a fragment arrives after the fragment was sent."""
 CACHE = Path(__file__).parents[2] / ".devkit" / "clips"
 
 
 @dataclass(frozen=True, slots=True)
 class NumberedFootage:
-    """A camera whose picture `n` is taken at `origin_us` and `n` picture intervals."""
+    """A camera whose picture `n` is captured `n` frame intervals after `origin_us`."""
 
     camera_id: str
     clip: Clip
@@ -42,7 +42,7 @@ class NumberedFootage:
         return self.origin_us + to_us(round(number * 90_000 / self.clip.fps))
 
     def access_unit(self, number: int, shift_us: int) -> AccessUnit:
-        """As one client of the camera got it, `shift_us` later than the camera sent it."""
+        """The access unit as one client received it, `shift_us` after the camera sent it."""
         loop, index = divmod(number, len(self.clip.access_units))
         raw = self.clip.access_units[index]
         sent = RunningNumber(number, self.picture_us(number), self.camera_id)
@@ -57,7 +57,7 @@ class NumberedFootage:
         )
 
     def audio_units(self, from_dts: int, to_dts: int, shift_us: int) -> list[AudioSample]:
-        """What goes with a fragment: what starts in its interval, or came late for the one before."""
+        """Audio in a fragment: samples that start in its interval, or arrived too late for the previous one."""
         if self.tone is None:
             return []
         rate, unit, units = self.tone.sample_rate, self.tone.unit_samples, self.tone.access_units
@@ -68,7 +68,7 @@ class NumberedFootage:
 
 
 class PaddedFootage(NumberedFootage):
-    """Pictures of 32 KiB and more, by filler data (ITU-T H.264 section 7.3.2.7)."""
+    """Pictures of 32 KiB and more, padded with filler data (H.264, 7.3.2.7)."""
 
     def access_unit(self, number: int, shift_us: int) -> AccessUnit:
         unit = NumberedFootage.access_unit(self, number, shift_us)
@@ -89,7 +89,7 @@ def make_numbered_segments(
     shift_us: int = 0,
     first_seq: int = 0,
 ) -> list[SegmentObject]:
-    """The segments of an epoch of these pictures; `fragment_pictures` and `segment_pictures` are lengths in pictures."""
+    """Segments of an epoch of these pictures; `fragment_pictures` and `segment_pictures` are lengths in pictures."""
     units = [footage.access_unit(number, shift_us) for number in numbers]
     fragments = [units[n : n + fragment_pictures] for n in range(0, len(units), fragment_pictures)]
     each = segment_pictures // fragment_pictures
@@ -133,5 +133,5 @@ def _segment(
 
 
 def _since(fragment: Sequence[AccessUnit], units: Sequence[AccessUnit]) -> int:
-    """An epoch has no sound from before its first picture."""
+    """Start of the fragment's audio; later in an epoch's first fragment, as there is none before the first picture."""
     return fragment[0].dts + (round(AUDIO_DELAY_S * 90_000) if fragment[0] is units[0] else 0)

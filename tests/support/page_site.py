@@ -1,6 +1,6 @@
-"""An api with footage to look at: digits that run in the picture, a gap, H.265, hardly any sound, and keys."""
+"""An api with footage for the page: digits in the picture, a gap, H.265, nearly silent audio, and keys."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import subprocess
@@ -32,7 +32,7 @@ S = 1_000_000
 FPS = 25
 NOW_US = time.time_ns() // 1000
 START_US = (NOW_US // S - 900) * S
-"""Footage runs from here for `LASTS_S`, a quarter of an hour ago; picture `n` is taken n / 25 s later."""
+"""Footage starts here, a quarter of an hour ago, and lasts `LASTS_S`; picture `n` is n / 25 s later."""
 FOOTAGE_S, GAP_S = 300, (180, 200)
 LOOP_S = 60
 AAC_16_KHZ = bytes.fromhex("1408")
@@ -76,7 +76,7 @@ def _make_objects() -> dict[str, list[SegmentObject]]:
 
 
 def _with_audio(made: SegmentObject, source: NumberedFootage) -> SegmentObject:
-    """The same segment with a track for sound, as ingest writes it, in which hardly ever anything is to be heard."""
+    """Adds an audio track as ingest writes it, nearly all silence."""
     audio_parameters = parse_audio_specific_config(AAC_16_KHZ, 16_000)
     shape = h264.parse_video_parameters(source.clip.parameter_sets)
     init = mux_init(shape, source.clip.parameter_sets, audio_parameters)
@@ -121,7 +121,7 @@ def _events() -> list[CameraEvent]:
 
 @dataclass(frozen=True, slots=True)
 class PageSite:
-    """The same footage behind two apis: one on loopback without keys, one that asks for `key`."""
+    """The same footage behind two apis: one on loopback without keys, one that requires `key`."""
 
     keyless_api: ApiProcess
     keyed_api: ApiProcess

@@ -1,6 +1,6 @@
-"""Finds every regular expression in the sources, how it is applied, and the texts that would make it slow."""
+"""Finds every regular expression in the sources with its uses, and builds worst-case texts for it."""
 
-# re's own parser ships without types:
+# re's parser has no type stubs:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import ast
@@ -10,23 +10,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from re import _constants as codes  # pyright: ignore[reportAttributeAccessIssue]  # ships without types
+from re import _constants as codes  # pyright: ignore[reportAttributeAccessIssue]  # no type stubs
 from re import _parser  # pyright: ignore[reportAttributeAccessIssue]
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (*sorted(ROOT.glob("libs/*/src")), *sorted(ROOT.glob("services/*/src")))
 EXCLUDED_PACKAGES = ("districam_devkit",)
-"""The devkit's code reads its own output alone."""
+"""The devkit parses only its own output."""
 METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split")
 FUNCTIONS = (*METHODS, "compile")
 _LONG = 100
-"""A repeat that may go on longer than this is taken for unbounded."""
+"""A repetition with a higher maximum counts as unbounded."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatternUse:
-    """One compiled pattern, and the names of the methods that are called on it anywhere."""
+    """A compiled pattern, and the names of its methods used anywhere."""
 
     where: str
     pattern: re.Pattern[Any]
@@ -51,7 +51,7 @@ def _modules() -> tuple[_Module, ...]:
 
 
 def find_pattern_uses() -> list[PatternUse]:
-    """Every module-level `NAME = re.compile(…)`, with how NAME is used in all modules (`NAME.search(…)`)."""
+    """Every module-level `NAME = re.compile(…)`, with the methods of NAME used in any module (`NAME.search(…)`)."""
     uses = _uses()
     out: list[PatternUse] = []
     for module in _modules():
@@ -62,7 +62,7 @@ def find_pattern_uses() -> list[PatternUse]:
 
 
 def find_inline_patterns() -> list[str]:
-    """Places where a pattern is given to `re` on the spot, so that no row can be found for it."""
+    """Places where a pattern is passed to `re` directly, which cannot be listed by name."""
     out: list[str] = []
     for module in _modules():
         named = {id(node.value) for node in module.tree.body if isinstance(node, ast.Assign | ast.AnnAssign)}
@@ -89,7 +89,7 @@ def _function_of_re(call: ast.Call) -> str | None:
 
 
 def _uses() -> Mapping[str, set[str]]:
-    """Of each name, the methods of patterns that are called or taken (`NAME.search`) in any module."""
+    """For each name, the pattern methods that are called or referenced (`NAME.search`) in any module."""
     out: dict[str, set[str]] = {}
     for module in _modules():
         for node in ast.walk(module.tree):
@@ -102,11 +102,11 @@ def _uses() -> Mapping[str, set[str]]:
 
 
 def worst_cases(pattern: re.Pattern[Any], length: int) -> list[Any]:
-    """Texts of about `length` characters that a backtracking engine finds hard.
+    """Texts of about `length` characters that are slow for a backtracking engine.
 
-    For each part of the pattern that may repeat without end: what must stand before it, then that part over and over,
-    then what fits nowhere. And each such part over and over together with what stands before it, so that the search
-    finds a beginning at many places.
+    For each unbounded repetition: what must precede it, the repeated part many times, then a character that
+    cannot match. Also the repeated part with its prefix many times, so that a search can start at many
+    positions.
     """
     texts: set[str] = set()
     for before, pump in _pumps(list(_parser.parse(pattern.pattern, pattern.flags))):
@@ -122,7 +122,7 @@ def worst_cases(pattern: re.Pattern[Any], length: int) -> list[Any]:
 
 
 def _pumps(items: list[Any], before: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Of each unbounded repeat: an example of what precedes it, and examples of what it repeats."""
+    """For each unbounded repetition: an example of what precedes it, and examples of what it repeats."""
     for code, argument in items:
         for inner in _insides(code, argument):
             yield from _pumps(list(inner), before)
@@ -144,7 +144,7 @@ def _insides(code: Any, argument: Any) -> list[Any]:
 
 
 def _examples(items: list[Any]) -> list[str]:
-    """A few texts that fit, one for each alternative at the top."""
+    """A few matching texts, one per top-level alternative."""
     if len(items) == 1 and items[0][0] is codes.BRANCH:
         return [_example(list(one)) for one in items[0][1][1]]
     if len(items) == 1 and items[0][0] is codes.SUBPATTERN:
@@ -158,7 +158,7 @@ def _example(items: list[Any]) -> str:
     return "".join(_one(code, argument) for code, argument in items)
 
 
-def _one(code: Any, argument: Any) -> str:  # noqa: PLR0911  # a case for each kind of node
+def _one(code: Any, argument: Any) -> str:  # noqa: PLR0911  # one case per kind of node
     if code is codes.LITERAL:
         return chr(argument)
     if code is codes.NOT_LITERAL:
@@ -175,11 +175,11 @@ def _one(code: Any, argument: Any) -> str:  # noqa: PLR0911  # a case for each k
         return _example(list(argument))
     if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
         return _example(list(argument[2])) * max(1, argument[0])
-    return ""  # anchors, look-arounds, references
+    return ""  # anchors, look-arounds, references match empty text
 
 
 def _character_of_set(members: Any, preferred: str) -> str:
-    """A character of the set: the wished one if it is in it."""
+    """A character of the set, `preferred` if it is a member."""
     text = _set_text(members)
     pattern = re.compile(text)
     for character in (

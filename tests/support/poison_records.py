@@ -30,10 +30,10 @@ POISON_BY_TOPIC = {
     names.STREAMS: (_with_changed_fields("lost", at_us=-1), "Lost.at_us: "),
     names.RETENTION: (_with_changed_fields("expired", to_us="noon"), "FootageExpired.to_us: "),
 }
-"""By topic: the record, and what its readers say of it."""
+"""By topic: the record, and the error its readers report."""
 
 
 async def publish(kafka: KafkaSettings) -> dict[str, Ack]:
-    """Publishes them all; by topic, where each lies."""
+    """Publishes them all; returns their positions by topic."""
     async with Publisher.open(kafka, "tests") as publisher:
         return {topic: await publisher.publish(topic, message) for topic, (message, _) in POISON_BY_TOPIC.items()}

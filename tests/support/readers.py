@@ -1,4 +1,4 @@
-"""Ingest's RTSP readers under test: opening streams, reading them to a point or to their end, and which pictures those were."""
+"""Helpers for ingest's RTSP readers: opening streams, reading them, and identifying their pictures."""
 
 import asyncio
 import threading
@@ -16,16 +16,16 @@ from districam_ingest.readers.reader import Reader, ReadError, Source, SourceInf
 from districam_ingest.units import Picture
 
 SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.8, bitrate=150_000, label="x")
-"""A clip that costs little; one label for all cameras, so that they share the encoded file."""
+"""A cheap clip; one label for all cameras, so that they share the encoded file."""
 SMALL_HEVC = replace(SMALL, codec="hevc")
 LARGE = replace(SMALL, width=1280, height=720, bitrate=6_000_000, b_frames=2)
-"""Pictures of many packets, in another order than they are shown."""
+"""Pictures of many packets, with reordering."""
 READERS: dict[str, type[NativeReader] | type[LibavReader]] = {"native": NativeReader, "ffmpeg": LibavReader}
 OPEN_S, READ_S = 10.0, 12.0
 
 
 def make_reader(name: str = "native", *, open_s: float = OPEN_S, read_s: float = READ_S) -> Reader:
-    """One of `READERS`, with its limits of opening and of silence in seconds."""
+    """One of `READERS`, with its timeouts of opening and of silence in seconds."""
     return READERS[name](SystemClock(), open_s=open_s, read_s=read_s)
 
 
@@ -33,7 +33,7 @@ def make_reader(name: str = "native", *, open_s: float = OPEN_S, read_s: float =
 async def open_source(
     reader: Reader, url: str, *, credential: Credential | None = None, transport: str = "tcp"
 ) -> AsyncGenerator[Source]:
-    """An open stream; opening it and the block together take 40 s at most."""
+    """Yields an open stream; opening and the block together are limited to 40 s."""
     async with asyncio.timeout(40), reader.open(url, credential, transport=transport) as source:
         yield source
 
@@ -41,7 +41,7 @@ async def open_source(
 async def open_error(
     reader: Reader, url: str, *, credential: Credential | None = None, transport: str = "tcp"
 ) -> ReadError:
-    """The error with which the stream cannot be opened. Raises AssertionError if it can."""
+    """The error with which the stream cannot be opened. Raises AssertionError if it opens."""
     try:
         async with open_source(reader, url, credential=credential, transport=transport):
             pass
@@ -51,7 +51,7 @@ async def open_error(
 
 
 async def read(source: Source, *, count: int = 1, seconds: float = 0) -> list[Picture]:
-    """Reads until there are so many pictures and their timestamps span so many seconds."""
+    """Reads until there are `count` pictures and their timestamps span `seconds`."""
     pictures: list[Picture] = []
     async with asyncio.timeout(20):
         while len(pictures) < count or span_s(pictures) < seconds:
@@ -60,7 +60,7 @@ async def read(source: Source, *, count: int = 1, seconds: float = 0) -> list[Pi
 
 
 async def read_to_end(source: Source, pictures: list[Picture], *, within_s: float = 30) -> ReadError:
-    """Appends all pictures that come and returns the error that ends the stream."""
+    """Appends all pictures; returns the error that ends the stream."""
     async with asyncio.timeout(within_s):
         while True:
             try:
@@ -75,38 +75,38 @@ def span_s(pictures: Sequence[Picture]) -> float:
 
 
 def running_numbers_or_none(codec: Codec, pictures: Sequence[Picture]) -> list[int | None]:
-    """The simulator's running number of each picture; None for one whose number was lost on the way."""
+    """The running number of each picture; None if it was lost in transmission."""
     found = [parse_running_number(codec, picture.nals) for picture in pictures]
     return [one.number if one else None for one in found]
 
 
 def running_numbers(codec: Codec, pictures: Sequence[Picture]) -> list[int]:
-    """The simulator's running number of each picture; fails if one has none."""
+    """The running number of each picture; raises if one has none."""
     found = running_numbers_or_none(codec, pictures)
     assert None not in found
     return [number for number in found if number is not None]
 
 
 def are_consecutive(numbers: Sequence[int]) -> bool:
-    """Whether each number is there once, in order, and there is at least one."""
+    """Whether the numbers are consecutive, and there is at least one."""
     return bool(numbers) and list(numbers) == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 @dataclass(slots=True)
 class StreamRecording:
-    """What a reader gives of a stream: the information of opening it, its pictures in order, the error at its end."""
+    """A stream as read: its parameters, its pictures in order, the final error."""
 
     info: SourceInfo | None = None
     pictures: list[Picture] = field(default_factory=list[Picture], repr=False)
     error: ReadError | None = None
 
     def has(self, *, count: int = 1, seconds: float = 0) -> bool:
-        """Whether it has so many pictures that span so many seconds, or is over."""
+        """Whether it has `count` pictures that span `seconds`, or has ended."""
         return self.error is not None or (len(self.pictures) >= count and span_s(self.pictures) >= seconds)
 
     @property
     def numbers(self) -> list[int]:
-        """Of `pictures`; see the function of that name."""
+        """Running numbers of `pictures`."""
         return running_numbers(self.info.codec, self.pictures) if self.info else []
 
     async def run(self, reader: Reader, url: str, *, transport: str = "tcp") -> None:
@@ -115,11 +115,11 @@ class StreamRecording:
             async with open_source(reader, url, transport=transport) as source:
                 self.info = source.info
                 self.error = await read_to_end(source, self.pictures)
-                await read_to_end(source, self.pictures)  # it stays over
+                await read_to_end(source, self.pictures)  # an ended stream must stay ended
         except ReadError as error:
             self.error = error
 
 
 def libav_threads() -> list[threading.Thread]:
-    """The ffmpeg reader's threads; one ends after its stream was left, by itself."""
+    """The ffmpeg reader's threads; each ends by itself after its stream was left."""
     return [thread for thread in threading.enumerate() if thread.name == "libav"]

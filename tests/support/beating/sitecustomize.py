@@ -1,7 +1,7 @@
-"""Read by Python at its start, where PYTHONPATH names this folder: a service's event loop is watched two hundred times a second.
+"""Loaded by Python at start-up if PYTHONPATH names this folder: samples a service's event loop every 5 ms.
 
-The file that BEATS_FILE names gets a line a beat: the monotonic clock, how late the beat came, and for how long the loop's thread
-has been at work since the beat before, each in µs. The longest callback is at work no longer than that.
+It writes a line per sample to the file BEATS_FILE: monotonic clock, lateness, and the CPU time of the loop's
+thread since the previous sample, each in µs. The last is an upper bound of the longest callback.
 """
 
 import asyncio
@@ -26,4 +26,4 @@ async def _beat() -> None:
 
 
 if "BEATS_FILE" in os.environ:
-    loop_lag._sample = _beat  # pyright: ignore[reportPrivateUsage]  # what it is measured with, at the place of it
+    loop_lag._sample = _beat  # pyright: ignore[reportPrivateUsage]  # replaces the service's own sampling

@@ -1,6 +1,6 @@
-"""Read by Python at its start, where PYTHONPATH names this folder: districam as it is after a change of the index's schema.
+"""Loaded by Python at start-up if PYTHONPATH names this folder: districam with the next index schema version.
 
-All that such a version has of its own is the number: keys and group follow from it.
+Only the version number differs; keys and consumer group are derived from it.
 """
 
 import importlib.util
