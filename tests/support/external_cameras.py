@@ -74,7 +74,7 @@ async def gstreamer_camera(camera: ExternalCameraOptions, folder: Path) -> Async
 
 @asynccontextmanager
 async def go_camera(binary: Path, camera: ExternalCameraOptions, folder: Path) -> AsyncGenerator[str]:
-    """gortsplib's server; ffmpeg publishes the file to it in real time, in a loop. Yields its URL."""
+    """A server of gortsplib; ffmpeg publishes the file to it in real time, in a loop. Yields its URL."""
     argv = (str(binary), "-scheme", camera.scheme)
     async with _serving("gocam", argv, camera, folder) as port:
         url = f"rtsp://127.0.0.1:{port}/cam"
