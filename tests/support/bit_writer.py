@@ -10,18 +10,18 @@ class BitWriter:
         self.text = text
 
     def u(self, count: int, *values: int) -> Self:
-        """u(n): each value as an unsigned integer of `count` bits."""
+        """Descriptor u(n): each value as an unsigned integer of `count` bits."""
         self.text += "".join(f"{value:0{count}b}" for value in values)
         return self
 
     def ue(self, *values: int) -> Self:
-        """ue(v): each value as unsigned Exp-Golomb code."""
+        """Descriptor ue(v): each value as unsigned Exp-Golomb code."""
         for value in values:
             self.text += f"{value + 1:b}".zfill(2 * (value + 1).bit_length() - 1)
         return self
 
     def se(self, *values: int) -> Self:
-        """se(v): each value as signed Exp-Golomb code."""
+        """Descriptor se(v): each value as signed Exp-Golomb code."""
         return self.ue(*(2 * value - 1 if value > 0 else -2 * value for value in values))
 
     def rbsp(self) -> bytes:

@@ -1,6 +1,6 @@
-"""The ledger's rules said once more, as slowly and plainly as possible: what is known of one instant.
+"""A slow and simple reference implementation of the ledger's rules, evaluated at one instant.
 
-It shares no code with districam_common.ledger.ledger; the unit tests hold the two against each other.
+It shares no code with districam_common.ledger.ledger; unit tests compare the two.
 """
 
 from collections.abc import Iterable
@@ -71,7 +71,7 @@ def _gap_cause(at_us: int, history: History) -> StateAt:
 
 
 def _in_short_hole(at_us: int, history: History) -> bool:
-    """Between something stored before and something stored after, less than half a second apart."""
+    """Whether the instant lies between stored fragments less than half a second apart."""
     before = [e.end_us for e in history.entries if e.start_us < e.end_us <= at_us]
     after = [e.start_us for e in history.entries if at_us < e.start_us < e.end_us]
     if not before or not after or min(after) - max(before) >= HALF_SECOND_US:
@@ -87,7 +87,7 @@ def _in_short_hole(at_us: int, history: History) -> bool:
 
 
 def missing_ranges(history: History) -> tuple[list[TimeRange], list[TimeRange]]:
-    """Where fragments are proven to have been and are not stored; where they may yet come out of the log."""
+    """Where fragments are proven missing; where they may still be in the log."""
     proven: list[TimeRange] = []
     unproven: list[TimeRange] = []
     events = [logged.event for logged in history.events]
@@ -110,7 +110,7 @@ def missing_ranges(history: History) -> tuple[list[TimeRange], list[TimeRange]]:
 
 
 def _is_next_copy(one: IndexEntry, seq: int, stored: list[IndexEntry]) -> bool:
-    """No other copy holds anything between `seq` and the first of `one`."""
+    """Whether no other copy has anything between `seq` and the start of `one`."""
     return not any(other.first_seq < one.first_seq and other.last_seq > seq for other in stored)
 
 
@@ -129,11 +129,11 @@ def _status_in_force(at_us: int, history: History) -> CameraEvent | None:
 
 
 def _logged_event_in_force(at_us: int, history: History) -> LoggedEvent | None:
-    """Walks through the words that count, in the order in which they take effect."""
+    """Iterates over the events that count, in the order in which they take effect."""
     status_events = [logged for logged in _status_events(history) if _effective_us(logged, history) <= at_us]
     status_events.sort(key=lambda logged: (_effective_us(logged, history), *_tie_break_key(logged)))
     seen = set[str]()
-    holder, before = "", ""  # who has the camera, and who had connected before that one and is not over
+    holder, before = "", ""  # the camera's owner; an earlier owner whose epoch has not ended
     in_force: LoggedEvent | None = None
     for logged in status_events:
         event = logged.event
@@ -156,13 +156,13 @@ def _status_events(history: History) -> list[LoggedEvent]:
 
 
 def _tie_break_key(logged: LoggedEvent) -> tuple[int, bool, str]:
-    """The log's order; where nobody knows it, `lost` first."""
+    """Log order; where it is unknown, `lost` first."""
     took_us = NEVER if logged.appended_us is None else logged.appended_us
     return took_us, not isinstance(logged.event, Lost), repr(logged.event)
 
 
 def _effective_us(logged: LoggedEvent, history: History) -> int:
-    """Not after the log took it, nor after what the same process said later: its clock was ahead."""
+    """At most the log's append time and the time of later events of the same process, whose clock was ahead."""
     own_us = _own_effective_us(logged)
     if logged.appended_us is None:
         return own_us
@@ -181,14 +181,14 @@ def _own_effective_us(logged: LoggedEvent) -> int:
 
 
 def _trusted_us(at_us: int, logged: LoggedEvent) -> int:
-    """More than a second ahead of the broker's clock is proven wrong."""
+    """Times more than a second ahead of the broker's clock are proven wrong."""
     if logged.appended_us is not None and at_us > logged.appended_us + 1_000_000:
         return logged.appended_us
     return at_us
 
 
 def _is_expected(at_us: int, history: History) -> bool:
-    """Enabled at that instant, and since then spoken of, or half a minute old."""
+    """Enabled at that instant, and since then mentioned in an event, or for half a minute."""
     revisions = sorted(_revisions(history), key=lambda one: (one[0], one[1].revision))
     past = list({since_us: camera for since_us, camera in revisions if since_us <= at_us}.items())
     evidence_us = [e.start_us for e in history.entries]
@@ -214,13 +214,13 @@ def _is_expected(at_us: int, history: History) -> bool:
 
 
 def _logged(history: History) -> list[tuple[Camera, int]]:
-    """Revisions with the earliest time at which the log took them, of those of which it is known."""
+    """Revisions with the earliest log append time, where it is known."""
     took = [(one.camera, one.appended_us) for one in history.revisions if one.appended_us is not None]
     return sorted(took, key=lambda one: -one[1])
 
 
 def _revisions(history: History) -> list[tuple[int, Camera]]:
-    """Since when each revision holds: as the log took it, else as it says; the first from the earlier of the two on."""
+    """Start of each revision: its append time, else its own time; for the first one the earlier of the two."""
     known = dict(_logged(history))
     cameras = {one.camera for one in history.revisions}
     out = [(known.get(camera, camera.updated_us), camera) for camera in cameras]

@@ -1,12 +1,11 @@
-"""One run of the whole pipeline on real servers, with all cameras that several test modules look at; and its record.
+"""One run of the whole pipeline on real servers with the cameras that several test modules check, and its results.
 
 | about second | what happens |
 |---|---|
-| 0 | the cameras with sound and those of `OUTLASTING` are connected to; then all others |
-| 4 | the sound of some is muted or delayed |
-| 11 | a record that nobody can process is published on each topic, and one camera is disabled |
-| 13 | the cameras with sound end; then faults strike (`scenario_faults`) |
-| 34 | all others end but those of `OUTLASTING`; ingest is stopped while these play |
+| 0 | the cameras with audio and those of `OUTLASTING` are connected; then all others | | 4 | the audio of
+some is muted or delayed | | 11 | an unprocessable record is published on each topic, and one camera is
+disabled | | 13 | the cameras with audio end; then faults start (`scenario_faults`) | | 34 | all others end
+except those of `OUTLASTING`; ingest is stopped while these play |
 """
 
 import asyncio
@@ -52,29 +51,29 @@ from support.scenario_faults import SETTINGS
 
 DROP_AT_S, END_S = 14, 34
 MAX_SEND_DELAY_US = 200_000
-"""By so much the simulator may send a picture later than it is due, on a busy machine."""
+"""How late the simulator may send a picture on a busy machine."""
 COUNTED_CAMERA_IDS = [
     *(camera.camera_id for camera in scenario_faults.CAMERAS),
     *(scenario_cameras.STEADY, scenario_cameras.DROPPED, scenario_cameras.B_FRAMES),
     *(camera.camera_id for camera in LONG_RUNNING_CAMERAS),
 ]
-"""Cameras of which every picture is accounted for, from the send log to the api's answers."""
+"""Cameras whose pictures are all accounted for, from the send log to the api's answers."""
 PLAYED_CAMERA_IDS = [scenario_cameras.STEADY, *scenario_cameras.PLAYED_AUDIO]
 """Cameras whose playlists a browser plays."""
 
 
-@dataclass(frozen=True, repr=False)  # else pytest writes all of it for each test that fails
+@dataclass(frozen=True, repr=False)  # otherwise pytest prints all of it for each failing test
 class Scenario:
-    """The record of the run. Ingest and the cameras have stopped; recorder, indexer and api still run on the servers.
+    """Results of the run. Ingest and the cameras have stopped; recorder, indexer and api are still running.
 
-    Lists and dictionaries are by camera; those of what lies in Kafka are in the log's order.
+    Mappings are by camera; records from Kafka are in log order.
 
     Attributes:
-        ended_us: when a camera began to end, µs UTC; of those of `OUTLASTING`, when ingest was told to stop.
-        sent: the simulator's log.
-        incomplete_numbers: running numbers of pictures of which packets were lost on the way.
-        states, counts: of the cameras of `COUNTED`, from the beginning of the run until `ended_us`.
-        poison_positions: where the record lies that nobody can process, by topic.
+        ended_us: when a camera began to end, µs UTC; for those of `OUTLASTING`, when ingest was stopped.
+        sent: the simulator's send log.
+        incomplete_numbers: running numbers of pictures with lost packets.
+        timelines, counts: of `COUNTED_CAMERA_IDS`, from the start of the run until `ended_us`.
+        poison_positions: position of the unprocessable record, by topic.
     """
 
     servers: Servers
@@ -93,7 +92,7 @@ class Scenario:
     ingest_log: str
 
     def playlist_url(self, camera_id: str) -> str:
-        """Of all that is stored of the camera."""
+        """Playlist of everything stored of the camera."""
         window = {
             "from": format_instant(self.began_us),
             "to": format_instant(self.ended_us[camera_id] + 2_000_000),
@@ -101,7 +100,7 @@ class Scenario:
         return f"{self.api_url}/v1/cameras/{camera_id}/playlist.m3u8?{urlencode(window)}"
 
     def gaps(self, camera_id: str) -> list[TimelineState]:
-        """But for the one that the camera's end begins, since the simulator may have sent the last picture late."""
+        """Gaps without the one at the camera's end, as the simulator may have sent the last picture late."""
         last_us = min(self.ended_us[camera_id], self.sent[camera_id][-1].sent_us)
         return [
             state
@@ -110,13 +109,13 @@ class Scenario:
         ]
 
     def due_us(self, camera_id: str, fps: int) -> dict[int, int]:
-        """By running number, when each picture was due: the simulator sends late on a busy machine, and never early."""
+        """When each picture was due, by running number: a busy simulator sends late, but never early."""
         sent = self.sent[camera_id]
         start_us = min(one.sent_us - one.number * 1_000_000 // fps for one in sent)
         return {one.number: start_us + one.number * 1_000_000 // fps for one in sent}
 
     def connection_numbers(self, camera_id: str) -> set[int]:
-        """The numbers of those over which pictures were sent."""
+        """Numbers of the connections over which pictures were sent."""
         return {number for one in self.sent[camera_id] for number in one.connections}
 
     def stored_numbers(self, camera_id: str) -> set[int]:
@@ -126,7 +125,6 @@ class Scenario:
         return {one.key.split(".")[2] for one in self.objects[camera_id]}
 
     def fragments_by_epoch(self, camera_id: str) -> list[list[Fragment]]:
-        """The camera's fragments by epoch."""
         out: dict[str, list[Fragment]] = {}
         for fragment, _ in self.fragments.get(camera_id, []):
             out.setdefault(fragment.info.epoch, []).append(fragment)
@@ -137,13 +135,13 @@ class Scenario:
         return [p.number for f, _ in self.fragments.get(camera_id, []) for p in parse_stored_pictures(f.value)]
 
     def events_before_end(self, camera_id: str) -> list[StreamEvent]:
-        """Events of before the camera began to end."""
+        """Events before the camera began to end."""
         return [event for event, _ in self.events.get(camera_id, []) if event.at_us < self.ended_us[camera_id]]
 
 
 @dataclass
 class _Run:
-    """What runs, and what is noted down meanwhile."""
+    """The running system and what is noted during the run."""
 
     home: Path
     servers: Servers
@@ -159,7 +157,7 @@ class _Run:
     async def simulating(
         self, name: str, cameras: Sequence[SimCamera], faults: Sequence[Fault] = ()
     ) -> AsyncGenerator[Simulation]:
-        """Cameras for the length of a block, and `records` of them."""
+        """Runs cameras and adds their `records`."""
         log = self.home / f"{name}.sent"
         async with running(cameras, log=log, faults=faults, cache=Path(".devkit/clips")) as simulation:
             for camera_id, url in simulation.urls().items():
@@ -170,7 +168,7 @@ class _Run:
                 self.incomplete_numbers[camera_id] = frozenset(number for _, number in camera.impairment.lost_packets)
 
     async def publish_records(self, camera_ids: Iterable[str], revision: int, *, enabled: bool = True) -> None:
-        """Revisions of the cameras' records."""
+        """Publishes revisions of the cameras' records."""
         async with Publisher.open(self.kafka, "tests") as publisher:
             for camera_id in camera_ids:
                 record = self.records[camera_id] | {"enabled": enabled, "revision": revision}
@@ -179,7 +177,7 @@ class _Run:
 
 
 def _record(camera_id: str, **fields: object) -> dict[str, object]:
-    """As in cameras.yaml."""
+    """Fields of a record as in cameras.yaml."""
     usual = {"camera_id": camera_id, "name": camera_id, "segment_s": scenario_cameras.SEGMENT_S}
     return usual | fields | scenario_cameras.OPTIONS.get(camera_id, {})
 
@@ -190,7 +188,7 @@ def now_us() -> int:
 
 @asynccontextmanager
 async def run_scenario(home: Path) -> AsyncGenerator[Scenario]:
-    """The record of a run in the folder; servers, recorder, indexer and api run for the length of the block."""
+    """Runs the scenario in the folder; yields its results while servers, recorder, indexer and api run on."""
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home))
         await prepare(servers)
@@ -223,14 +221,15 @@ async def _run_cameras(run: _Run) -> None:
 
 
 async def _apply(run: _Run, camera_ids: Iterable[str]) -> None:
-    """As an operator would."""
+    """Publishes the records with the operator's command."""
     records = [run.records[camera_id] for camera_id in camera_ids]
     await apply_cameras(run.home / "cameras.yaml", records, run.servers.environment())
 
 
 async def _run_audio_cameras(run: _Run) -> None:
-    """Cameras with sound, before all the others: one that sends late because sixty connect at once says nothing of how its sound
-    lies beside its pictures.
+    """Cameras with audio run before all others: while sixty cameras connect, they would send late.
+
+    Their audio then could not be compared with their pictures' times.
     """
     async with run.simulating("sound", AUDIO_CAMERAS) as simulation:
         _microphone(simulation, scenario_cameras.REFUSED).is_setup_refused = True
@@ -242,7 +241,7 @@ async def _run_audio_cameras(run: _Run) -> None:
         _microphone(simulation, scenario_cameras.MUTED).mute(5)
         _microphone(simulation, scenario_cameras.TOO_LATE).delay_s = 5
         await _until(began_s + 13)
-    await run.publish_records(simulation.cameras, 2, enabled=False)  # else ingest goes on trying to reach them
+    await run.publish_records(simulation.cameras, 2, enabled=False)  # otherwise ingest keeps trying to reconnect
 
 
 async def _until(at_s: float) -> None:
@@ -256,7 +255,7 @@ def _microphone(simulation: Simulation, camera_id: str) -> Microphone:
 
 
 async def _stop(run: _Run) -> None:
-    """Ingest, once it has noticed that all but the cameras of `OUTLASTING` have ended."""
+    """Stops ingest once all cameras except those of `OUTLASTING` are disconnected."""
     ingest, left = run.pipeline["ingest"], {camera.camera_id for camera in LONG_RUNNING_CAMERAS}
     async with asyncio.timeout(20):
         while sum((await ingest.metric("districam_ingest_connected")).values()) > len(left):
@@ -306,14 +305,14 @@ async def _collect(run: _Run, api: ApiClient) -> Scenario:
 
 
 def lossy_interval(one: StoredObject) -> Interval | None:
-    """The interval of a segment that says that pictures are missing from it."""
+    """The interval of a segment that is flagged as lossy."""
     entry = parse_segment_object_key(one.key, 0).entry
     return Interval(entry.start_us, entry.end_us) if entry.is_lossy else None
 
 
 @dataclass
 class _Log:
-    """What lies in Kafka but for the poison, by camera."""
+    """Kafka's contents without the unprocessable records, by camera."""
 
     fragments: dict[str, list[tuple[Fragment, Record]]]
     events: dict[str, list[tuple[StreamEvent, Record]]]

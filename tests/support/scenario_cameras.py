@@ -1,4 +1,4 @@
-"""The cameras of the shared scenario (`support.scenario`) beside those of `support.scenario_faults`."""
+"""The cameras of the shared scenario (`support.scenario`) other than those of `support.scenario_faults`."""
 
 import random
 from dataclasses import replace
@@ -10,7 +10,7 @@ from support import scenario_faults
 
 SEGMENT_S = 4
 
-# --- cameras whose pictures are looked at, and what cannot be recorded
+# --- cameras whose pictures are checked, and unreadable ones
 
 STEADY, DROPPED, B_FRAMES, DISABLED = "steady", "dropped", "b-frames", "disabled"
 MALFORMED, PARTIAL, NOISE = "malformed", "partial", "noise"
@@ -22,7 +22,7 @@ SPS_OF_CHROMA_FORMAT_7 = bytes.fromhex("6764001e88ffffffff")
 
 
 def make_noise_clip(*parameter_sets: bytes) -> Clip:
-    """Five seconds of 25 pictures a second whose slices are random bytes, behind these parameter sets."""
+    """A clip of five seconds of 25 pictures a second whose slices are random bytes, with these parameter sets."""
     rng = random.Random(1)
     units = tuple(
         AccessUnit(
@@ -48,7 +48,7 @@ VIDEO_CAMERAS = [
 
 
 def unreadable_records(simulation: Simulation) -> dict[str, dict[str, object]]:
-    """Records of cameras that cannot be read, by id; what they have beside id and name."""
+    """Records of cameras that cannot be recorded, by id: the fields other than id and name."""
     url = simulation.url(STEADY)
     return {
         UNREACHABLE: {"url": "rtsp://127.0.0.1:9/x"},
@@ -57,7 +57,7 @@ def unreadable_records(simulation: Simulation) -> dict[str, dict[str, object]]:
     }
 
 
-# --- cameras with sound
+# --- cameras with audio
 
 AAC = AudioConfig(tone=tone("aac"))
 NATIVE, FFMPEG, UNREPORTED, UDP, MUTED, AUDIO_LOSSY, LATE, TOO_LATE, REFUSED, AUDIO_DISABLED, ULAW, ALAW = (
@@ -78,7 +78,7 @@ AUDIO_CONFIGS = {
 PLAYED_AUDIO = [NATIVE, MUTED, TOO_LATE, ULAW]
 AUDIO_CAMERAS = [SimCamera(camera_id, SMALL, audio=config) for camera_id, config in AUDIO_CONFIGS.items()]
 
-# --- cameras that play on while ingest is stopped
+# --- cameras that keep playing while ingest is stopped
 
 STOPPED, STOPPED_B_FRAMES = "stopped", "stopped-b-frames"
 LONG_RUNNING_CAMERAS = [SimCamera(STOPPED, SMALL), SimCamera(STOPPED_B_FRAMES, replace(SMALL, b_frames=2))]
@@ -90,4 +90,4 @@ OPTIONS: dict[str, dict[str, object]] = {
     UDP: {"transport": "udp"},
     AUDIO_DISABLED: {"audio": False},
 }
-"""Fields of the cameras' records beside id, name and URL, where they are not the default or `SEGMENT_S`."""
+"""Fields of the cameras' records other than id, name and URL, where they differ from the default or `SEGMENT_S`."""

@@ -1,6 +1,6 @@
-"""Cameras that misbehave, each in one way and once for each RTSP reader, and what the ledger must say of each.
+"""Cameras with one fault each, once for each RTSP reader, and the expected timeline of each.
 
-The bounds follow from `SETTINGS`, with which the whole pipeline runs in the shared scenario (`support.scenario`).
+The limits follow from `SETTINGS`, which the shared scenario (`support.scenario`) uses.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,9 +25,9 @@ SETTINGS = {
     "DISTRICAM_INGEST__G711_AS_AAC": "true",
 }
 SLACK_S = 2.0
-"""Opening a stream, and a loaded machine."""
+"""Time to open a stream on a loaded machine."""
 FAULT_AT_S = 14.4
-"""Cameras begin with a keyframe and have one every other second: a fault strikes soon after one."""
+"""Cameras start with a keyframe and have one every two seconds: a fault starts soon after one."""
 CLIP = Generated(width=320, height=180, fps=FPS, seconds=4, gop_s=GOP_S, bitrate=150_000, label="x")
 LARGER = replace(CLIP, width=400, height=224)
 HEVC = replace(CLIP, codec="hevc", width=320, height=192)
@@ -39,16 +39,16 @@ READERS: tuple[RtspReader, ...] = ("native", "ffmpeg")
 
 @dataclass(frozen=True)
 class FaultCase:
-    """A camera's fault, and what the ledger shall say of the camera.
+    """A camera's fault and the expected result.
 
     Attributes:
-        fault: as `parse_fault` reads it, without the camera.
+        fault: in the notation of `parse_fault`, without the camera.
         cause: of its gaps; None: it has none.
-        least_s, most_s: of gap, in all.
-        min_epochs: how many at least.
-        reconnects: whether another connection is made; else the stream goes on in the first one.
-        theirs, theirs_more_s: the cause that libavformat makes of it, where that is another, and how much longer it takes.
-        readers: who is tried: with loss the one that notices it.
+        least_s, most_s: limits of the total gap.
+        min_epochs: minimum number of epochs.
+        reconnects: whether a new connection is made; else the stream continues on the first one.
+        theirs, theirs_more_s: the cause with libavformat's reader if it differs, and the additional time.
+        readers: the readers to test: for packet loss only the one that notices it.
     """
 
     fault: str = ""
@@ -72,19 +72,19 @@ class FaultCase:
 
 
 KEYFRAME_WAIT_S = GOP_S + SLACK_S
-"""Until the next keyframe."""
+"""Time until the next keyframe."""
 RECONNECT_S = MIN_RETRY_S + KEYFRAME_WAIT_S
 REFUSED_S = 9
 FAULT_CASES = {
     "drop": FaultCase(f"@{FAULT_AT_S}", "camera_unreachable", max_gap_s=RECONNECT_S, reconnects=True),
-    # The deadline passes within the silence; whoever waits for the next attempt when it ends waits that long.
+    # The deadline passes during the silence; then a pending reconnect may delay the recovery by the whole backoff.
     "silence": FaultCase(f"@{FAULT_AT_S}+9", "source_silent", 8.5, 9 + MAX_RETRY_S + KEYFRAME_WAIT_S, reconnects=True),
     "freeze": FaultCase(f"@{FAULT_AT_S}+3", "source_silent", 2.5, 3 + KEYFRAME_WAIT_S),
     "stall": FaultCase(f"@{FAULT_AT_S}+3", "stream_error", 2.5, 3 + KEYFRAME_WAIT_S),
     "forward": FaultCase(f"@{FAULT_AT_S}+60", "stream_error", max_gap_s=KEYFRAME_WAIT_S),
     "back": FaultCase(f"@{FAULT_AT_S}+60", "stream_error", max_gap_s=KEYFRAME_WAIT_S),
     "repeat": FaultCase(f"@{FAULT_AT_S}+3", min_epochs=1),
-    # A keyframe amid it makes an epoch of a single picture.
+    # A keyframe during the fault makes an epoch of a single picture.
     "stuck": FaultCase(f"@{FAULT_AT_S}+3", "stream_error", 2.0, 3 + KEYFRAME_WAIT_S, min_epochs=3),
     "size": FaultCase(f"@{FAULT_AT_S}", other_clip=LARGER),
     "codec": FaultCase(f"@{FAULT_AT_S}", "camera_unreachable", max_gap_s=RECONNECT_S, reconnects=True, other_clip=HEVC),
@@ -94,7 +94,7 @@ FAULT_CASES = {
         f"@0+{REFUSED_S}", "camera_unreachable", 2, REFUSED_S + MAX_RETRY_S + KEYFRAME_WAIT_S, min_epochs=1
     ),
     "garbage": FaultCase(f"@{FAULT_AT_S}+1", "stream_error", 0.9, 1 + KEYFRAME_WAIT_S),
-    # libavformat looks for the next packet until its deadline.
+    # libavformat waits for the next packet until its deadline.
     "babble": FaultCase(
         f"@{FAULT_AT_S}+0.5",
         "stream_error",
@@ -107,7 +107,7 @@ FAULT_CASES = {
     "453": FaultCase(
         f"@0+{REFUSED_S}", "camera_unreachable", 2, REFUSED_S + MAX_RETRY_S + KEYFRAME_WAIT_S, min_epochs=1
     ),
-    # libavformat tells 454 from no other refusal.
+    # libavformat does not distinguish 454 from other errors.
     "454": FaultCase(
         f"@0+{REFUSED_S}",
         "not_found",
@@ -144,7 +144,6 @@ CASES: list[tuple[str, RtspReader]] = [
 
 
 def faulty_camera_id(name: str, reader: RtspReader = "native") -> str:
-    """The camera's id."""
     return f"camera-{name}-{reader}"
 
 
@@ -176,4 +175,4 @@ OPTIONS: dict[str, dict[str, object]] = {
         for name, reader in CASES
     },
 }
-"""Fields of the cameras' records beside id, name and URL."""
+"""Fields of the cameras' records other than id, name and URL."""

@@ -1,6 +1,6 @@
-"""An api over real footage, and Schemathesis, which asks it whatever its OpenAPI document allows and forbids."""
+"""An api over real footage, and Schemathesis, which sends it valid and invalid requests by its OpenAPI document."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import json
@@ -60,13 +60,13 @@ ROUTE_PARAMETERS = {
         "query.token": sign(TOKEN_KEY.encode(), "media", SEGMENT_OBJECTS[0].key, KEY.id, NOW_US + 3600 * S),
     },
 }
-"""Values that have footage, in place of made-up ones: for all routes, and for some."""
+"""Parameter values that have footage, in place of generated ones: for all routes, and for some."""
 KEY_HEADER_CONFIG = 'headers = { Authorization = "Bearer ${KEY}" }'
 
 
 @asynccontextmanager
 async def running_stocked_api(home: Path, store: seaweedfs.S3) -> AsyncGenerator[ApiProcess]:
-    """The api in a process of its own, on a Valkey of its own and a new bucket of that store."""
+    """Runs the api on a Valkey of its own and a new bucket of that store."""
     s3 = S3Settings(
         endpoint=store.url,
         access_key=store.access_key,
@@ -90,7 +90,7 @@ async def running_stocked_api(home: Path, store: seaweedfs.S3) -> AsyncGenerator
 def schemathesis_command(
     api: ApiProcess, folder: Path, config: Sequence[str], *options: str
 ) -> tuple[list[str], dict[str, str]]:
-    """How Schemathesis is called, with that configuration, and its environment: with the key where that asks for it."""
+    """Schemathesis's command line with that configuration, and its environment, with the key if it is used."""
     file, document = folder / "schemathesis.toml", folder / "openapi.json"
     file.write_text("\n".join(config))
     answer = httpx.get(f"{api.url}/openapi.json", headers={"Authorization": f"Bearer {KEY_TEXT}"}, timeout=10)
@@ -104,7 +104,7 @@ def schemathesis_command(
 
 
 def footage_config() -> list[str]:
-    """Configuration in which what is asked for has footage."""
+    """Configuration whose parameters have footage."""
     config = [KEY_HEADER_CONFIG, "[parameters]", *_values(COMMON_PARAMETERS)]
     for path, own in ROUTE_PARAMETERS.items():
         config += [

@@ -1,4 +1,4 @@
-"""Looks for a password wherever a service could have left it, in every form that it takes on the way to a camera."""
+"""Searches all outputs of the services for a password, in every encoding that it has on the way to a camera."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from districam_devkit.pipeline import Pipeline
 
 TOPICS = tuple(topic.name for topic in declared_topics(TopicsSettings()))
 SearchedContents = Mapping[str, bytes]
-"""What was found to look into, by where it lay."""
+"""Contents to search, by location."""
 
 
 def encoded_forms(user: str, password: str) -> list[bytes]:
@@ -30,7 +30,7 @@ def encoded_forms(user: str, password: str) -> list[bytes]:
 
 
 def places_containing(places: SearchedContents, forms: list[bytes]) -> list[str]:
-    """Where one of the forms stands."""
+    """Locations that contain one of the forms."""
     return [place for place, content in places.items() if any(form in content for form in forms)]
 
 
@@ -39,7 +39,7 @@ def logs(home: Path) -> dict[str, bytes]:
 
 
 def command_lines() -> dict[str, bytes]:
-    """Of every process of this machine."""
+    """Command line of every process of this machine."""
     return dict(_command_lines())
 
 
@@ -52,7 +52,7 @@ def _command_lines() -> Iterator[tuple[str, bytes]]:
 
 
 async def pages(pipeline: Pipeline, camera_ids: list[str]) -> dict[str, bytes]:
-    """Metrics and states of the services, and what the api says of the cameras."""
+    """Metrics and health of the services, and the api's responses about the cameras."""
     urls = [
         f"{service.health_url}/{page}"
         for service in pipeline.services.values()
@@ -71,7 +71,7 @@ async def records(kafka: KafkaSettings) -> list[Record]:
 
 
 def contents(found: list[Record]) -> dict[str, bytes]:
-    """Key, headers and value of each."""
+    """Key, headers and value of each record."""
     return {
         f"{one.topic}/{one.partition}/{one.offset}": b"\n".join(
             [

@@ -1,4 +1,4 @@
-"""Segment objects as the recorder stores them, from pictures encoded here: init, then `moof mdat` per second."""
+"""Segment objects as the recorder stores them, with pictures encoded here: init, then `moof mdat` per second."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (PyAV's stubs are partial.)
@@ -24,7 +24,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class SegmentObject:
-    """An object, its key, and what the index says of it."""
+    """An object, its key, and its index entry."""
 
     key: str
     entry: IndexEntry
@@ -72,7 +72,7 @@ def _segment(camera_id: str, epoch: str, epoch_us: int, first: int, seconds: int
 
 @cache
 def _gop() -> tuple[bytes, list[tuple[bytes, bool]]]:
-    """Extradata and the access units of one second of moving grey, 160×120 H.264."""
+    """Extradata and access units of one second of moving grey, 160×120 H.264."""
     sink = io.BytesIO()
     with av.open(sink, mode="w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=FPS, options={"x264-params": "bframes=0:keyint=25:scenecut=0"})

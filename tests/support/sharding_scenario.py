@@ -1,4 +1,4 @@
-"""Thirty cameras, and replicas of ingest that come, go, die, freeze and lose their broker; what is known of it in the end."""
+"""Thirty cameras and replicas of ingest that join, leave, die, freeze and lose the broker, step by step."""
 
 import asyncio
 import json
@@ -49,9 +49,9 @@ CLIP = {
 }
 IDS = [f"cam-{number:02d}" for number in range(1, 31)]
 SINGLE_CLIENT_IDS = IDS[::3]
-"""These serve a single client."""
+"""Cameras that accept a single client."""
 CHANGED_CAMERA_ID = IDS[1]
-"""Its record is changed."""
+"""The camera whose record is changed."""
 SETTINGS = {
     **FAST_SETTLE_SETTINGS,
     "DISTRICAM_INGEST__LINGER_S": str(LINGER_S),
@@ -61,15 +61,15 @@ SETTINGS = {
 FIRST, SECOND, THIRD, FOURTH = range(4)
 STABLE_S, STABLE_TIMEOUT_S, POLL_S = 3.0, 60.0, 0.5
 STEP_MARGIN_US = 2_000_000
-"""An act ends so long before its rest does: what the next one costs begins with pictures that were in hand."""
+"""A step ends this long before its quiet period does: pictures in flight then belong to the next step."""
 
 Owners = Mapping[str, frozenset[int]]
-"""Which replicas record a camera."""
+"""Replicas that record a camera."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was done to a replica, from when to when, and who recorded which camera before and after."""
+    """One step: its time and the owners of each camera before and after."""
 
     from_us: int
     to_us: int
@@ -84,7 +84,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class CameraResult:
-    """All that is known of one camera; `clip` and `playlist` are the running numbers that they hand out."""
+    """Results of one camera; `clip` and `playlist` are the running numbers that they contain."""
 
     sent: list[SentPicture]
     objects: list[StoredObject]
@@ -94,7 +94,7 @@ class CameraResult:
     clip: list[int]
 
     def gaps(self, step: Step) -> list[TimelineState]:
-        """Those that touch the act."""
+        """Gaps that overlap the step."""
         return [
             state
             for state in self.states
@@ -102,7 +102,7 @@ class CameraResult:
         ]
 
     def new_connections(self, step: Step) -> int:
-        """How many new ones were made meanwhile."""
+        """Number of connections made during the step."""
         first_us: dict[int, int] = {}
         for one in self.sent:
             for connection in one.connections:
@@ -112,7 +112,7 @@ class CameraResult:
 
 @dataclass(frozen=True, slots=True)
 class ShardingResult:
-    """The acts by name, and the cameras."""
+    """The steps by name, and the cameras."""
 
     steps: Mapping[str, Step]
     cameras: Mapping[str, CameraResult]
@@ -120,13 +120,13 @@ class ShardingResult:
 
 @dataclass(slots=True)
 class ShardingCluster:
-    """All that runs."""
+    """The running system."""
 
     servers: Servers
     pipeline: Pipeline
     api: ApiClient
     kafka_proxy: Proxy
-    """From the fourth replica to Kafka."""
+    """Between the fourth replica and Kafka."""
     proxied_bootstrap_servers: str
     records: Path
     urls: Mapping[str, str]
@@ -135,7 +135,7 @@ class ShardingCluster:
     steps: dict[str, Step] = field(default_factory=dict[str, Step])
 
     async def publish_records(self, **changed: object) -> None:
-        """The cameras' records; those of `CHANGED` with other fields."""
+        """Publishes the cameras' records; that of `CHANGED_CAMERA_ID` with the changed fields."""
         rows = [
             {"camera_id": camera_id, "name": camera_id, "url": url, "segment_s": SEGMENT_S}
             | {"single_client": camera_id in SINGLE_CLIENT_IDS}
@@ -145,7 +145,7 @@ class ShardingCluster:
         await apply_cameras(self.records, rows, self.servers.environment())
 
     async def owners(self) -> Owners:
-        """Who records which camera now; a replica that does not answer records none."""
+        """Replicas that record each camera now; a replica that does not answer records none."""
         names = list(self.replicas)
         samples_by_replica = await asyncio.gather(
             *(self.replicas[name].metric("districam_ingest_connected") for name in names)
@@ -162,10 +162,10 @@ class ShardingCluster:
     async def wait_until_stable(
         self, *, candidates: Sequence[int], all_of: Sequence[int] = (), ignored: Sequence[str] = ()
     ) -> Owners:
-        """Who records which camera once each has one of `candidates`, and `all_of` has one, and that stays so for `STEADY_S`.
+        """Waits until each camera has an owner of `candidates`, each of `all_of` owns one, unchanged for `STEADY_S`.
 
         Raises:
-            TimeoutError: it does not come to that.
+            TimeoutError: this is not reached.
         """
         since_s, last = time.monotonic(), await self.owners()
         async with asyncio.timeout(STABLE_TIMEOUT_S):
@@ -190,7 +190,7 @@ def now_us() -> int:
 
 
 async def run_scenario(home: Path, freeze_s: float) -> ShardingResult:
-    """The whole story. The freeze lasts at least so long, and as long as what happens meanwhile takes."""
+    """Runs all steps. The freeze lasts at least `freeze_s`, and until the steps during it are done."""
     log = home / "sent.log"
     async with AsyncExitStack() as stack:
         servers, kafka_proxy, proxied_bootstrap_servers = await _servers(stack, home)
@@ -232,7 +232,7 @@ async def _servers(stack: AsyncExitStack, home: Path) -> tuple[Servers, Proxy, s
 
 
 async def _simulator(stack: AsyncExitStack, home: Path, log: Path) -> tuple[Child, dict[str, str]]:
-    """The cameras, in a process of their own so that they keep time; and their URLs."""
+    """Runs the cameras in a process of their own, so that they keep time; returns their URLs."""
     [port] = pick_free_ports(1)
     spec = home / "simcam.json"
     cameras = [
@@ -286,7 +286,7 @@ async def _added(cluster: ShardingCluster, before: Owners) -> Owners:
 
 
 def single_client_ids_of_first(before: Owners) -> list[str]:
-    """Cameras that serve one client, which is the frozen replica."""
+    """Cameras that accept a single client, which is the frozen replica."""
     return [name for name in SINGLE_CLIENT_IDS if FIRST in before[name]]
 
 
@@ -333,7 +333,7 @@ async def _killed(cluster: ShardingCluster, before: Owners) -> Owners:
 
 
 async def _cut_off_replica(cluster: ShardingCluster, before: Owners) -> None:
-    """The way of the fourth to Kafka, until the first has taken over all; then it comes back."""
+    """Cuts the fourth replica off from Kafka until the first has taken over everything; then reconnects it."""
     from_us = now_us()
     cluster.kafka_proxy.cut()
     try:

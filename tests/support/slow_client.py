@@ -1,11 +1,11 @@
-"""A client that asks for much and takes none of it."""
+"""A client that requests much data and reads none of it."""
 
 import socket
 from urllib.parse import urlsplit
 
 
 class SlowClient:
-    """It has read its answer's head, and its socket has room for next to nothing more."""
+    """Has read the response's head; its socket's receive buffer is nearly full."""
 
     def __init__(self, base: str, path: str, key: str = "", source: str = "127.0.0.1") -> None:
         url = urlsplit(base)
@@ -13,7 +13,9 @@ class SlowClient:
         assert url.port
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # else loopback's sender takes megabytes
+        self._socket.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536
+        )  # otherwise loopback's sender buffers megabytes
         self._socket.settimeout(20)
         self._socket.bind((source, 0))
         self._socket.connect((url.hostname, url.port))
@@ -27,7 +29,7 @@ class SlowClient:
         self.status = int(self.response_head.split()[1])
 
     def read_until_closed(self) -> bool:
-        """Takes all that comes; whether the end of it is a reset."""
+        """Reads everything; returns whether the connection ended with a reset."""
         try:
             while self._socket.recv(1 << 16):
                 pass

@@ -1,4 +1,4 @@
-"""Servers behind TLS and passwords: an authority of our own, Kafka with SASL_SSL and SCRAM, and TLS before any server."""
+"""Servers with TLS and passwords: a test CA, Kafka with SASL_SSL and SCRAM, and a TLS proxy for any server."""
 
 import asyncio
 import ssl
@@ -27,7 +27,7 @@ def _openssl(*words: str | Path) -> None:
 
 
 def create_ca(folder: Path, name: str = "authority") -> KeyPair:
-    """One that vouches for servers."""
+    """Creates a certificate authority."""
     folder.mkdir(parents=True, exist_ok=True)
     pair = KeyPair(folder / f"{name}.crt", folder / f"{name}.key")
     _openssl(
@@ -38,7 +38,7 @@ def create_ca(folder: Path, name: str = "authority") -> KeyPair:
 
 
 def certificate(folder: Path, signer: KeyPair, name: str, *, expired: bool = False) -> KeyPair:
-    """For localhost; `expired`: it was good for a day, long ago."""
+    """Creates a certificate for localhost; `expired`: its validity ended long ago."""
     pair, request, extra = (
         KeyPair(folder / f"{name}.crt", folder / f"{name}.key"),
         folder / f"{name}.csr",
@@ -56,7 +56,7 @@ def certificate(folder: Path, signer: KeyPair, name: str, *, expired: bool = Fal
         "-CAkey",
         signer.key,
     )
-    # Debian 12's openssl takes no dates: a certificate that ended before it began has ended.
+    # Debian 12's openssl accepts no dates: a negative validity makes an expired certificate.
     _openssl(
         *words,
         "-CAcreateserial",
@@ -72,7 +72,7 @@ def certificate(folder: Path, signer: KeyPair, name: str, *, expired: bool = Fal
 
 @asynccontextmanager
 async def tls_proxy(port: int, pair: KeyPair) -> AsyncGenerator[int]:
-    """TLS in front of the server on this port; gives its own port."""
+    """TLS in front of the server on this port; yields the TLS port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
 
@@ -98,7 +98,7 @@ async def tls_proxy(port: int, pair: KeyPair) -> AsyncGenerator[int]:
 
 @asynccontextmanager
 async def kafka_running(home: Path, pair: KeyPair, signer: KeyPair, password: str) -> AsyncGenerator[int]:
-    """Kafka that takes TLS and this user's SCRAM password, and nothing else; gives its port."""
+    """Kafka that accepts only TLS with this user's SCRAM password; yields its port."""
     found = await kafka.find_installation(lambda _name, _state: None)
     port, controller_port = ports.pick_free_ports(2)
     home.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,15 @@
-"""Takes the tail off a stopped Kafka's partition, as a power cut does that came before the data was on the disk."""
+"""Truncates the log of a stopped Kafka's partition, like a power failure before data was flushed to disk."""
 
 import struct
 from pathlib import Path
 
 _FRONT = struct.Struct(">qi")
-"""Base offset, and how many bytes of the batch follow (Kafka documentation, Message Format)."""
+"""Base offset, and length of the rest of the batch (Kafka documentation, Message Format)."""
 _LAST_OFFSET_DELTA_AT, _LAST_DELTA = 23, struct.Struct(">i")
 
 
 def truncate_tail(data_dir: Path, topic: str, partition: int, end_offset: int) -> int:
-    """Takes whole batches off the end until no offset is `end_offset` or more. Gives the offset at which the log ends now."""
+    """Removes whole batches from the end until every offset is below `end_offset`; returns the new end offset."""
     folder = data_dir / f"{topic}-{partition}"
     end = 0
     for segment in sorted(folder.glob("*.log")):
@@ -26,17 +26,17 @@ def truncate_tail(data_dir: Path, topic: str, partition: int, end_offset: int) -
 
 
 def log_end_offset(data_dir: Path, topic: str, partition: int) -> int:
-    """The offset that the next record would have."""
+    """The offset of the next record."""
     newest = max((data_dir / f"{topic}-{partition}").glob("*.log"))
     return _kept_batches(newest.read_bytes(), 1 << 62, int(newest.stem))[1]
 
 
 def _kept_batches(data: bytes, keep: int, first: int) -> tuple[int, int]:
-    """How many bytes hold whole batches of offsets below `keep`, and the offset behind them."""
+    """Length of the whole batches with offsets below `keep`, and the offset after them."""
     at, end = 0, first
     while at + _LAST_OFFSET_DELTA_AT + _LAST_DELTA.size <= len(data):
         offset, length = _FRONT.unpack_from(data, at)
-        if length <= 0 or at + _FRONT.size + length > len(data):  # preallocated, or cut short
+        if length <= 0 or at + _FRONT.size + length > len(data):  # preallocated or truncated
             break
         behind = offset + _LAST_DELTA.unpack_from(data, at + _LAST_OFFSET_DELTA_AT)[0] + 1
         if behind > keep:

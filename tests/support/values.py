@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the values that travel: whatever their fields allow."""
+"""Hypothesis strategies for values of the contract, within the limits of their fields."""
 
 import uuid
 

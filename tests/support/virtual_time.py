@@ -1,7 +1,7 @@
-"""An event loop whose clock jumps to the next timer when nothing else is ready: an hour of waiting takes no time.
+"""An event loop whose clock jumps to the next timer when nothing is ready: waiting takes no real time.
 
-For code that waits by asyncio alone. A thread or a socket does not stop the jump, so neither may be waited for with a
-deadline.
+For code that waits with asyncio only. Threads and sockets do not stop the jump, so the code must not wait for
+them with a timeout.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any, ParamSpec
 P = ParamSpec("P")
 
 START_US = 1_790_000_000_000_000
-"""The wall clock when a loop begins."""
+"""The wall clock when a loop starts."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -22,8 +22,8 @@ class _JumpingSelector(selectors.SelectSelector):
         self.waited_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready now; if nothing is, the time until the next timer has passed."""
-        if timeout is None:  # no timer at all: only a thread or a signal can go on
+        """Returns what is ready now; if nothing is, advances the clock to the next timer."""
+        if timeout is None:  # no timer: only a thread or a signal can continue
             return super().select(None)
         ready = super().select(0)
         if not ready:
@@ -32,7 +32,7 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its `time()` begins at 1,000 s and moves by jumps alone."""
+    """Its `time()` starts at 1,000 s and advances by jumps only."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -46,7 +46,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The `districam_common.runtime.clock.Clock` of code that runs in such a loop."""
+    """A `districam_common.runtime.clock.Clock` for code in such a loop."""
 
     def now_us(self) -> int:
         return START_US + self.monotonic_us()
@@ -56,7 +56,7 @@ class VirtualClock:
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """A decorator: runs an asynchronous test in a `VirtualLoop` of its own."""
+    """Decorator: runs an asynchronous test in a new `VirtualLoop`."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for what a test is about, so that it fails by an assertion that names it and not by a deadline."""
+"""Waits for a condition, so that a test fails by an assertion that names it rather than by a timeout."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 async def wait_until_async(condition: Callable[[], Awaitable[object]], within_s: float = 20) -> bool:
-    """Whether it comes true in that time."""
+    """Whether the condition becomes true within `within_s`."""
     try:
         async with asyncio.timeout(within_s):
             while not await condition():
@@ -17,7 +17,7 @@ async def wait_until_async(condition: Callable[[], Awaitable[object]], within_s:
 
 
 async def wait_until(condition: Callable[[], bool], *, within_s: float = 15) -> bool:
-    """Whether the condition holds within that time; waits until it does."""
+    """Whether the condition becomes true within `within_s`."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while not condition():
