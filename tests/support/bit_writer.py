@@ -15,13 +15,13 @@ class BitWriter:
         return self
 
     def ue(self, *values: int) -> Self:
-        """Descriptor ue(v): each value as unsigned Exp-Golomb code."""
+        """Writes each value (`ue(v)`) as unsigned Exp-Golomb code."""
         for value in values:
             self.text += f"{value + 1:b}".zfill(2 * (value + 1).bit_length() - 1)
         return self
 
     def se(self, *values: int) -> Self:
-        """Descriptor se(v): each value as signed Exp-Golomb code."""
+        """Writes each value (`se(v)`) as signed Exp-Golomb code."""
         return self.ue(*(2 * value - 1 if value > 0 else -2 * value for value in values))
 
     def rbsp(self) -> bytes:
