@@ -1,4 +1,4 @@
-"""Real servers for the whole run: Kafka, S3, Valkey on loopback, with fresh names for each test."""
+"""Real servers for the whole run: Kafka, S3, Valkey on loopback, with new names for each test."""
 
 import asyncio
 import queue
@@ -40,7 +40,7 @@ ALONE = frozenset(
         "test_sound",
     }
 )
-"""Tens of cameras, or a browser, and what they show must not depend on neighbours: `make test` runs these by themselves."""
+"""Tests with tens of cameras or a browser, whose timing is sensitive: `make test` runs them separately."""
 
 
 SLOW = frozenset(
@@ -53,11 +53,11 @@ SLOW = frozenset(
         "test_sharding",
     }
 )
-"""The longest stories, and benchmarks run small: `make test-slow` runs these."""
+"""The slowest tests and scaled-down benchmarks: `make test-slow` runs them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks; and the tests that read the scenario's record come last, since its servers run on until the last of them."""
+    """Sets marks; tests that use the shared scenario run last, since its servers run until the last of them."""
     items.sort(key=lambda item: "scenario" in getattr(item, "fixturenames", ()))
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @contextmanager
 def beside(context: Callable[[], AbstractAsyncContextManager[T]], within_s: float = 180) -> Generator[T]:
-    """Holds an asynchronous context open in a thread and loop of its own, across the loops of the tests."""
+    """Keeps an asynchronous context open in a thread with its own loop, across the tests' loops."""
     outcome: queue.Queue[T | Exception] = queue.Queue()
     loops: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
 
@@ -81,7 +81,7 @@ def beside(context: Callable[[], AbstractAsyncContextManager[T]], within_s: floa
             async with context() as value:
                 outcome.put(value)
                 await done.wait()
-        except Exception as error:  # noqa: BLE001  # it is raised again where the context was wanted
+        except Exception as error:  # noqa: BLE001  # raised again in the caller
             outcome.put(error)
 
     thread = threading.Thread(target=lambda: asyncio.run(hold()), name="servers")
@@ -106,7 +106,7 @@ def _error(value: object) -> Exception | None:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
-    """Apache Kafka, SeaweedFS and Valkey; a missing one fails, with the reason."""
+    """Apache Kafka, SeaweedFS and Valkey; raises with the reason if one is not available."""
     home = tmp_path_factory.mktemp("servers")
     with beside(lambda: all_running(home)) as running:
         yield running
@@ -114,7 +114,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
 
 @pytest.fixture(scope="session")
 def scenario() -> Generator[Scenario]:
-    """The record of the one run that several modules read (`support.scenario`)."""
+    """Results of the shared scenario (`support.scenario`)."""
     with (
         TemporaryDirectory(prefix="districam-") as home,
         beside(lambda: run_scenario(Path(home)), within_s=280) as record,
@@ -124,7 +124,7 @@ def scenario() -> Generator[Scenario]:
 
 @pytest.fixture(scope="session")
 def shown_by_chromium(scenario: Scenario) -> dict[str, dict[str, Any]]:
-    """What a bare <video> says of the playlists of some cameras (`played_in_chromium`), by camera."""
+    """The properties of a <video> that played the playlists of some cameras (`play_in_chromium`), by camera."""
     browser = shutil.which("chromium")
     assert browser, "chromium is missing: apt-get install chromium"
     shown = asyncio.run(play_in_chromium(browser, [scenario.playlist_url(one) for one in PLAYED_CAMERA_IDS]))
@@ -132,7 +132,7 @@ def shown_by_chromium(scenario: Scenario) -> dict[str, dict[str, Any]]:
 
 
 def kafka_settings(bootstrap_servers: str) -> KafkaSettings:
-    """Short sessions, so that a takeover does not take a test's time."""
+    """Short session timeouts, so that tests need not wait long for a takeover."""
     return KafkaSettings(
         bootstrap_servers=bootstrap_servers, session_timeout_s=6.0, heartbeat_s=0.5, request_timeout_s=5.0
     )
@@ -145,7 +145,7 @@ def kafka(servers: Servers) -> KafkaSettings:
 
 @pytest.fixture
 def s3(servers: Servers) -> S3Settings:
-    """A bucket's name that nobody has used; the bucket is not there yet."""
+    """Settings with an unused bucket name; the bucket is not created."""
     return S3Settings(
         endpoint=servers.s3.url,
         access_key=servers.s3.access_key,
@@ -161,7 +161,7 @@ def redis(servers: Servers) -> RedisSettings:
 
 
 async def make_topic(settings: KafkaSettings, partitions: int = 1, **config: str) -> str:
-    """A new topic of a name that nobody has used; `config` with underscores for dots. Gives its name."""
+    """Creates a topic with an unused name; `config` with underscores for dots. Returns its name."""
     name = f"test.{uuid.uuid4().hex[:12]}"
     configs = {"message.timestamp.type": "LogAppendTime"}
     configs |= {key.replace("_", "."): value for key, value in config.items()}
@@ -173,7 +173,7 @@ async def make_topic(settings: KafkaSettings, partitions: int = 1, **config: str
 
 @pytest.fixture
 def topic(kafka: KafkaSettings) -> MakeTopic:
-    """What makes a topic: `await topic(partitions=3, retention_ms="1000")`."""  # noqa: D402
+    """Returns a function that creates a topic: `await topic(partitions=3, retention_ms="1000")`."""  # noqa: D402
 
     async def make(partitions: int = 1, **config: str) -> str:
         return await make_topic(kafka, partitions, **config)
@@ -183,7 +183,7 @@ def topic(kafka: KafkaSettings) -> MakeTopic:
 
 @asynccontextmanager
 async def a_bucket(settings: S3Settings) -> AsyncGenerator[Blobs]:
-    """A new bucket without object lock, open."""
+    """A new, open bucket without object lock."""
     async with Blobs.open(settings) as blobs:
         await blobs.create_bucket(object_lock=False)
         yield blobs

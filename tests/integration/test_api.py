@@ -1,4 +1,4 @@
-"""The api as a process of its own, on real Valkey and S3: what a caller sees, also when something is away."""
+"""The api in a process of its own on real Valkey and S3: responses, also while a server is unreachable."""
 
 # PyAV's and redis-py's types are partial:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -40,7 +40,7 @@ TOKEN_KEY = "k" * 40
 FIRST, SECOND = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
 S = 1_000_000
 NOW_US = time.time_ns() // 1000
-START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 10 * S  # so that the footage crosses an hour
+START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 10 * S  # so that the footage spans two hours
 CAM_1 = Camera(
     camera_id="cam-1",
     name="Ngã tư Nguyễn Huệ",
@@ -94,12 +94,12 @@ def at(seconds: float) -> str:
 WHOLE = {"from": at(-10), "to": at(70)}
 
 
-# ---- the world
+# ---- fixtures
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def redis_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[valkey.Redis]:
-    """One of our own: it is killed here."""
+    """A Valkey of this module's own, as tests kill it."""
     home = tmp_path_factory.mktemp("api-redis")
     async with valkey.running(home / "data", log_dir=home) as server:
         yield server
@@ -113,7 +113,7 @@ async def redis(redis_server: valkey.Redis) -> AsyncGenerator[Redis]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stocked(servers: Servers, redis: Redis) -> S3Settings:
-    """Four cameras and the footage of one of them, in the index and the store."""
+    """Index and store with four cameras and the footage of one of them."""
     s3 = S3Settings(
         endpoint=servers.s3.url,
         access_key=servers.s3.access_key,
@@ -146,7 +146,7 @@ REBUILDING = {**READY, "state": "rebuilding", "progress": '{"objects": 12}'}
 
 
 async def say(redis: Redis, meta: Mapping[str, str]):
-    """What the index says of itself."""
+    """Sets the index's metadata."""
     for name, value in meta.items():
         await redis.hset(names.META, name, value)
 
@@ -169,7 +169,7 @@ async def http(api: ApiProcess) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:
-    """The answer, which must be a problem of that status."""
+    """Returns the response's body, which must be a problem with that status."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
@@ -186,7 +186,7 @@ def fields(response: httpx.Response) -> dict[str, str]:
 
 
 async def test_camera_search_ignores_accents_and_returns_health(http: httpx.AsyncClient, redis: Redis):
-    await redis.zadd(names.LATEST, {"cam-2": time.time_ns() // 1000})  # `recording` is what has just come
+    await redis.zadd(names.LATEST, {"cam-2": time.time_ns() // 1000})  # `recording` requires a recent segment
     everything = (await http.get("/v1/cameras")).json()
     schemas.Cameras.model_validate(everything)
     assert {c["camera_id"]: (c["state"], c["cause"]) for c in everything["cameras"]} == {
@@ -389,7 +389,7 @@ async def test_a_playlist_without_footage_has_the_cause(http: httpx.AsyncClient)
 
 
 async def test_a_hidden_copy_is_not_played_twice(http: httpx.AsyncClient, redis: Redis):
-    """A replay at the log's end can leave copies that half-overlap: the cover plays each second once."""
+    """A replay at the log's end can leave copies that overlap partly: the cover plays each second once."""
     copy = segments("cam-1", FIRST, START_US, first_second=1, seconds=1)[0].entry
     key, member = names.segments_key("cam-1", copy.start_us), segment_array.encode_member(copy)
     await redis.zadd(key, {member: copy.start_us})
@@ -409,7 +409,7 @@ async def object_url(http: httpx.AsyncClient) -> tuple[SegmentObject, str]:
 
 
 def signed(key: str, for_us: int = 60 * S) -> str:
-    """A token of ours for that key."""
+    """A valid token for that key."""
     return sign(TOKEN_KEY.encode(), "media", key, NO_KEY, time.time_ns() // 1000 + for_us)
 
 
@@ -465,7 +465,7 @@ async def test_a_deleted_object_is_not_found(http: httpx.AsyncClient):
 
 
 async def raw(api: ApiProcess, target: str) -> tuple[int, bytes]:
-    """What is answered to exactly this target, which a client's library would tidy up."""
+    """Sends exactly this target, which a client library would normalize; returns status and body."""
     host, port = api.url.removeprefix("http://").split(":")
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -506,7 +506,7 @@ async def test_only_segments_are_served_even_with_a_valid_token(api: ApiProcess,
 
 
 async def test_a_token_covers_the_decoded_key_not_its_spelling(api: ApiProcess):
-    """`%2F` is a slash in a URL: the same key, and no other one by it."""
+    """`%2F` is a slash in a URL: the token covers the same key and no other one."""
     status, body = await raw(api, f"/v1/media/{KEY.replace('/', '%2F')}?token={signed(KEY)}")
     assert (status, len(body)) == (200, len(MADE[0].content))
     other = MADE[1].key.replace("/", "%2F")
@@ -528,7 +528,7 @@ async def test_playlists_and_downloads_are_logged_without_tokens(api: ApiProcess
     assert TOKEN_KEY not in log
 
 
-# ---- refusals
+# ---- invalid requests
 
 
 async def test_an_unknown_resource_is_a_404_problem(http: httpx.AsyncClient):
@@ -595,7 +595,7 @@ async def test_an_invalid_search_names_the_field(
 
 
 async def test_a_foreign_host_header_is_rejected(http: httpx.AsyncClient):
-    """Without keys, a page on the web could have its own name resolved to this machine, and read what it asks for."""
+    """Without keys, a web page could resolve its own name to this machine (DNS rebinding) and read responses."""
     for host, status in {
         "localhost:1": 200,
         "[::1]": 200,
@@ -626,7 +626,7 @@ async def test_an_invalid_camera_record_does_not_hide_others(api: ApiProcess, ht
     assert "cam-bad" in {line["where"] for line in api.events("passed over, cannot be read")}
 
 
-# ---- things that are away
+# ---- unreachable servers
 
 
 async def test_an_index_that_is_not_ready_answers_503_with_its_progress(http: httpx.AsyncClient, redis: Redis):
@@ -724,11 +724,11 @@ async def test_openapi_and_its_page_describe_the_routes(http: httpx.AsyncClient)
         assert reference in known
     page = (await http.get("/docs")).text
     assert "/v1/cameras/{camera_id}/timeline" in page
-    assert "://" not in page  # it fetches nothing from anywhere
+    assert "://" not in page  # it loads nothing from other hosts
 
 
 def refused(environment: Mapping[str, str]) -> tuple[int, str]:
-    """Exit code and what a start with these settings says."""
+    """Exit code and output of a start with these settings."""
     ran = subprocess.run(
         [sys.executable, "-m", "districam_api"],
         env={**os.environ, "DISTRICAM_HEALTH__PORT": "0", **environment},

@@ -1,6 +1,6 @@
-"""Who may ask: keys, logins, tokens and origins, at a running api that has a file of keys."""
+"""Access control of a running api with a key file: keys, logins, tokens and origins."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -50,12 +50,12 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """A file of keys, and what opens by them."""
+    """A key file and its keys."""
 
     file: Path
 
     def new(self, role: str = "viewer") -> tuple[Key, str]:
-        """Another key."""
+        """Adds a key."""
         assert role in ("viewer", "operator")
         found = keyring.read(self.file) if self.file.exists() else []
         n = len(found).to_bytes(4, "big")
@@ -69,7 +69,7 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What apis need."""
+    """Servers and settings of the apis."""
 
     s3: S3Settings
     redis: valkey.Redis
@@ -130,19 +130,19 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
 
 
 def unknown(response: httpx.Response):
-    """It says that a key is needed."""
+    """Asserts a response of 401."""
     problem(response, 401)
     assert response.headers["www-authenticate"].split(maxsplit=1)[0] == "Bearer"
 
 
 async def until(http: httpx.AsyncClient, text: str, status: int):
-    """Until the api has taken up the file."""
+    """Waits until the api has loaded the key file."""
     async with asyncio.timeout(5):
         while (await http.get("/v1/session", headers=bearer(text))).status_code != status:
             await asyncio.sleep(0.1)
 
 
-# ---- what needs a key
+# ---- routes that need a key
 
 
 class Body(NamedTuple):
@@ -275,7 +275,7 @@ async def test_a_login_lasts_twelve_hours(http: httpx.AsyncClient, world: World)
         token = sign(TOKEN_KEY.encode(), "session", "", who, now_us + for_us)
         answer = await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"})
         assert answer.status_code == status
-    for secret, of in ((b"x" * 40, who), (TOKEN_KEY.encode(), world.viewer[0].id)):  # which login is not said
+    for secret, of in ((b"x" * 40, who), (TOKEN_KEY.encode(), world.viewer[0].id)):  # tokens of other signing keys
         token = sign(secret, "session", "", of, now_us + S * 60)
         unknown(await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"}))
 
@@ -317,7 +317,7 @@ async def test_a_too_large_body_is_rejected_unread(http: httpx.AsyncClient):
 
 
 def replica(world: World, folder: Path, name: str) -> AbstractAsyncContextManager[ApiProcess]:
-    """Another one that signs by the same key."""
+    """Another replica with the same signing key."""
     (folder / "token-key").write_text(TOKEN_KEY)
     return api_running(
         world.s3, world.redis_url, folder / f"{name}.log",
@@ -326,7 +326,7 @@ def replica(world: World, folder: Path, name: str) -> AbstractAsyncContextManage
 
 
 async def refused_within(url: str, cookie: dict[str, str], media: str, within_s: float):
-    """Until a replica takes neither that login nor a media URL that was made for it."""
+    """Waits until a replica rejects that login and a media URL made for it."""
     async with asyncio.timeout(within_s), httpx.AsyncClient(base_url=url, timeout=5) as http:
         while (await http.get("/v1/session", headers=cookie)).status_code != 401:
             await asyncio.sleep(0.05)
@@ -335,7 +335,7 @@ async def refused_within(url: str, cookie: dict[str, str], media: str, within_s:
 
 
 async def logged_in(http: httpx.AsyncClient, text: str) -> tuple[dict[str, str], str]:
-    """A login's cookie, as somebody may have copied it, and a media URL that was made for it."""
+    """A login's cookie, which may have been copied, and a media URL made for it."""
     answer = await http.post("/v1/login", json={"key": text})
     cookie = {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
     http.cookies.clear()
@@ -359,7 +359,7 @@ async def test_a_logout_ends_the_login_and_its_urls_on_every_replica(
             assert (await there.get("/v1/session", headers=other)).status_code == 200
             assert (await there.get(others)).status_code == 200
     async with replica(world, tmp_path, "third") as third:
-        await refused_within(third.url, cookie, media, 0.5)  # one that was not there then
+        await refused_within(third.url, cookie, media, 0.5)  # started after the logout
 
 
 @pytest.mark.hostile
@@ -377,7 +377,7 @@ async def test_a_logout_without_redis_applies_locally_and_elsewhere_once_it_is_b
         await refused_within(second.url, cookie, media, 15)
 
 
-# ---- revoking, and wrong keys
+# ---- revocation and wrong keys
 
 
 async def test_revoking_a_key_ends_its_logins_and_its_urls(http: httpx.AsyncClient, world: World):
@@ -481,7 +481,7 @@ async def test_tls_is_served_when_a_certificate_is_set(world: World, tmp_path: P
 
 
 async def test_a_renewed_certificate_is_loaded_and_a_broken_one_is_not(world: World, tmp_path: Path):
-    """A key that does not fit is told; it costs no connection, nor does the right pair behind it."""
+    """A key that does not match is logged; it affects no connection, and the next valid pair is loaded."""
     signer = await asyncio.to_thread(tls_servers.create_ca, tmp_path)
     old, new = [await asyncio.to_thread(tls_servers.certificate, tmp_path, signer, name) for name in ("old", "new")]
     served = tls_servers.KeyPair(tmp_path / "tls.crt", tmp_path / "tls.key")
@@ -502,7 +502,7 @@ async def test_a_renewed_certificate_is_loaded_and_a_broken_one_is_not(world: Wo
 
 
 def _take(place: Path, content: Path) -> None:
-    """As those who renew do: the new file takes the old one's place at once."""
+    """Replaces a file atomically, as certificate managers do."""
     beside = place.with_suffix(".tmp")
     beside.write_bytes(content.read_bytes())
     beside.replace(place)
@@ -515,7 +515,7 @@ async def _until_told(api: ApiProcess, event: str):
 
 
 async def _presented(api: ApiProcess) -> bytes:
-    """The certificate that a new connection meets."""
+    """The certificate that a new connection gets."""
     address = httpx.URL(api.url)
     words = ssl.get_server_certificate
     return ssl.PEM_cert_to_DER_cert(await asyncio.to_thread(words, (address.host, address.port or 0), timeout=10))

@@ -1,6 +1,6 @@
-"""Clips from real objects: every picture once, in order, at its time, and players have nothing to say."""
+"""Clips of real objects: every picture once, in order, at its time, decoded without warnings."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -44,11 +44,11 @@ PLACES = 2
 
 
 LARGE_S = 30
-"""25 MB: more than the buffers of a connection can take."""
+"""25 MB, more than a connection's buffers hold."""
 LARGEST = PaddedFootage("large", SMALL.clip, START_US)
 MADE: dict[str, list[SegmentObject]] = {
     "large": make_numbered_segments(LARGEST, EPOCHS[8], range(LARGE_S * 25)),
-    # 20 s, a gap of 10 s, 30 s of which the next replica has the last 15 s as well (and 37 ms later)
+    # 20 s, a gap of 10 s, 30 s; the next replica also has its last 15 s (37 ms later)
     "avc": [
         *make_numbered_segments(AVC, EPOCHS[1], range(500)),
         *make_numbered_segments(AVC, EPOCHS[2], range(750, 1500)),
@@ -110,7 +110,7 @@ def bounds_us(response: httpx.Response) -> tuple[int, int]:
 
 
 def plays_in_silence(file: Path) -> float:
-    """Decoding it, ffmpeg says nothing; its length in seconds, as a player shows it."""
+    """Asserts that ffmpeg decodes it without output; returns its duration in s."""
     words = ["ffmpeg", "-nostdin", "-v", "warning", "-xerror", "-i", str(file), "-f", "null", "-"]
     said = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
@@ -150,7 +150,7 @@ async def test_a_clip_keeps_the_duration_of_gaps(http: httpx.AsyncClient):
     response = await clip(http, "avc", -5, 90)
     pictures = bitstream.parse_stored_pictures(response.content)
     off_us = [abs(p.dts * 100 // 9 - (p.sent_us - START_US)) for p in pictures]
-    assert max(off_us) <= 2 * FRAME_US  # the second replica's pictures came 37 ms late
+    assert max(off_us) <= 2 * FRAME_US  # the second replica's pictures arrived 37 ms later
 
 
 async def test_b_frames_and_hevc_are_joined_at_the_same_picture(http: httpx.AsyncClient, tmp_path: Path):
@@ -164,7 +164,7 @@ async def test_b_frames_and_hevc_are_joined_at_the_same_picture(http: httpx.Asyn
 
 async def test_a_clip_starts_at_the_preceding_keyframe_and_reports_it(http: httpx.AsyncClient, tmp_path: Path):
     response = await clip(http, "avc", 7.3, 12.5)
-    assert numbers(response) == list(range(150, 325))  # keyframe at 6 s; the fragment at 12 s is under way
+    assert numbers(response) == list(range(150, 325))  # keyframe at 6 s; ends with the fragment that contains 13 s
     assert bounds_us(response) == (START_US + 6 * S, START_US + 13 * S)
     (tmp_path / "clip.mp4").write_bytes(response.content)
     assert await asyncio.to_thread(plays_in_silence, tmp_path / "clip.mp4") == 7.0
@@ -195,7 +195,7 @@ async def test_a_clip_longer_than_a_day_is_rejected(http: httpx.AsyncClient):
 
 
 def held(api: ApiProcess) -> SlowClient:
-    """A clip whose client reads its head and no more: the rest fits into no buffer on the way."""
+    """Requests a clip and reads only the response's head; the rest exceeds all buffers."""
     query = httpx.QueryParams({"from": at(0), "to": at(LARGE_S)})
     return SlowClient(api.url, f"/v1/cameras/large/clip.mp4?{query}")
 
@@ -204,7 +204,7 @@ async def test_the_limit_of_concurrent_clips_is_served_and_one_more_is_503(api: 
     sleeping = [await asyncio.to_thread(held, api) for _ in range(PLACES)]
     try:
         assert [one.status for one in sleeping] == [200] * PLACES
-        for _ in range(20):  # they stay, however long one waits
+        for _ in range(20):  # they stay open
             put_off = await clip(http, "avc", 0, 4)
             assert put_off.status_code == 503
             assert put_off.headers["retry-after"] == "5"
@@ -223,7 +223,7 @@ async def test_the_limit_of_concurrent_clips_is_served_and_one_more_is_503(api: 
 
 
 async def test_a_disconnected_client_stops_the_work(api: ApiProcess, http: httpx.AsyncClient):
-    """The api ends what it does for a client that is gone, long before the clip's end."""
+    """The api stops its work for a disconnected client long before the clip's end."""
     began = await clips_ended(api)
     one = await asyncio.to_thread(held, api)
     await asyncio.sleep(0.5)
@@ -238,7 +238,7 @@ async def test_a_disconnected_client_stops_the_work(api: ApiProcess, http: httpx
 
 
 async def clips_ended(api: ApiProcess) -> int:
-    """Requests for clips that the api has done with."""
+    """Number of completed clip requests."""
     async with httpx.AsyncClient(timeout=5) as http:
         text = (await http.get(f"{api.health_url}/metrics")).text
     name = 'districam_api_request_seconds_count{route="/v1/cameras/{camera_id}/clip.mp4"} '

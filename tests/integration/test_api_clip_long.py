@@ -1,9 +1,9 @@
-"""Ten minutes as one clip, over a gap and a handover, of each kind of footage: all that is stored, once, in silence.
+"""Ten-minute clips over a gap and a handover for each kind of footage: all that is stored, once, without warnings.
 
-A kind is a line of FILMED: what must hold is the same for all.
+FILMED lists the kinds; the same must hold for all.
 """
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -36,7 +36,7 @@ FPS = 25
 FRAME_US = S // FPS
 MINUTES = 10
 NOW_US = time.time_ns() // 1000
-START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 300 * S  # over the turn of an hour
+START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 300 * S  # spans two hours
 GAP_S = (240.0, 252.0)
 HANDOVER_S = 430
 OVERLAP_S = 12
@@ -56,7 +56,7 @@ def pictures(from_s: float, to_s: float) -> range:
 
 
 def _ten_minutes(filmed: NumberedFootage, epochs: list[str]) -> list[SegmentObject]:
-    """A connection, a gap, another replica's connection, and a third's that has the end of it too, 37 ms later."""
+    """A connection, a gap, another replica's connection, and a third's that overlaps its end, 37 ms later."""
     first, second, third = epochs
     end_s = MINUTES * 60
     return [
@@ -121,7 +121,7 @@ async def asked(http: httpx.AsyncClient, camera: str, what: str, window: dict[st
 
 
 def gaps_us(timeline: dict[str, Any]) -> list[tuple[int, int]]:
-    """What is reported missing, with its cause."""
+    """Reported gaps with their causes."""
     gaps = [state for state in timeline["states"] if state["state"] == "gap"]
     assert all(gap["cause"] for gap in gaps)
     return [(parse_rfc3339(gap["from"]), parse_rfc3339(gap["to"])) for gap in gaps]

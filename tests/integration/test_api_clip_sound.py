@@ -1,6 +1,6 @@
-"""Clips with sound, over a gap and a handover: each unit once, beside its picture, and players have nothing to say."""
+"""Clips with audio over a gap and a handover: each unit once, in sync with its picture, decoded without warnings."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -34,7 +34,7 @@ START_US = (NOW_US // (3600 * S) - 1) * 3600 * S - 30 * S
 EPOCHS = [f"01900000-0000-7000-8000-00000000010{n}" for n in range(3)]
 AAC = tone("aac")
 FILM = open_footage("heard", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"), AAC)
-# 20 s, a gap of 10 s, 30 s of which the next replica has the last 16 s as well (and 37 ms later)
+# 20 s, a gap of 10 s, 30 s; the next replica also has its last 16 s (37 ms later)
 MADE = {
     "heard": [
         *make_numbered_segments(FILM, EPOCHS[0], range(500)),

@@ -1,6 +1,6 @@
-"""Callers who take much and give nothing: sleeping downloads, slow connections, open files. Others notice none of it."""
+"""Clients that occupy resources: stalled downloads, slow connections, open files. Other clients are not affected."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -42,7 +42,7 @@ START_US = (NOW_US // (3600 * S) - 1) * 3600 * S
 EPOCH = "01900000-0000-7000-8000-000000000001"
 SMALL = open_footage("large", START_US, Generated(width=320, height=180, bitrate=300_000, label="AVC"))
 MADE = {"large": make_numbered_segments(PaddedFootage("large", SMALL.clip, START_US), EPOCH, range(500))}
-"""20 s of 16 MB, more than the buffers of a connection take."""
+"""20 s of 16 MB, more than a connection's buffers hold."""
 CAMERA = Camera(camera_id="large", name="large", url="rtsp://10.0.0.1/1", updated_us=START_US - 3600 * S)
 CLIP = "/v1/cameras/large/clip.mp4"
 READER_S, REQUEST_S = 2.0, 2.0
@@ -56,7 +56,7 @@ def window(seconds: float) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What apis need, and two who may ask."""
+    """Settings of the apis, and two callers with keys."""
 
     s3: S3Settings
     redis_url: str
@@ -94,7 +94,7 @@ async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGe
 
 
 def asking(api: ApiProcess, key: tuple[Key, str]) -> httpx.AsyncClient:
-    """Somebody else, at another address."""
+    """A client with that key at another address."""
     return httpx.AsyncClient(
         base_url=api.url, timeout=15, headers={"Authorization": f"Bearer {key[1]}"},
         transport=httpx.AsyncHTTPTransport(local_address=ELSEWHERE),
@@ -102,7 +102,7 @@ def asking(api: ApiProcess, key: tuple[Key, str]) -> httpx.AsyncClient:
 
 
 def told(api: ApiProcess, key: Key) -> list[str]:
-    """Paths of the transfers to that key that were given up."""
+    """Paths of the stalled transfers to that key that were closed."""
     return [line["path"] for line in api.events("transfer aborted, client too slow") if line["key_id"] == key.id]
 
 
@@ -150,19 +150,19 @@ async def test_a_stalled_download_of_an_object_is_disconnected_too(api: ApiProce
 
 
 def opened(api: ApiProcess, sources: list[str]) -> list[socket.socket]:
-    """A connection from each address, with the beginning of a head."""
+    """Opens a connection from each address and sends the start of a request head."""
     url = urlsplit(api.url)
     found = list[socket.socket]()
     for source in sources:
         one = socket.create_connection((url.hostname, url.port), timeout=10, source_address=(source, 0))
         found.append(one)
-        with contextlib.suppress(OSError):  # of one that was refused already
+        with contextlib.suppress(OSError):  # of connections that were already rejected
             one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
     return found
 
 
 async def answers_at_once(api: ApiProcess, world: World):
-    """Health answers, and so does the api to somebody else."""
+    """Health and another client's request are answered at once."""
     async with asyncio.timeout(3), httpx.AsyncClient() as prober, asking(api, world.viewer) as http:
         assert (await prober.get(f"{api.health_url}/healthz")).status_code == 200
         assert (await http.get("/v1/session")).status_code == 200
@@ -196,7 +196,7 @@ async def open_connections(api: ApiProcess) -> int:
 
 
 async def test_with_few_file_descriptors_health_still_answers_and_none_leaks(world: World, tmp_path: Path):
-    """More connections than files: those that find no room are told so, and whoever comes later finds some."""
+    """More connections than file descriptors: the excess is rejected, and later connections succeed."""
     async with api_running(
         world.s3, world.redis_url, tmp_path / "api.log", keys_file=world.keys_file, open_files=256
     ) as api:

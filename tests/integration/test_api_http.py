@@ -1,6 +1,6 @@
-"""The api as HTTP sees it (RFC 9110): HEAD, conditions of ranges, HTTP/1.0, and answers that break off."""
+"""The api's HTTP semantics (RFC 9110): HEAD, conditional ranges, HTTP/1.0, and aborted responses."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -68,7 +68,7 @@ async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-http-{NOW_US}",
     )
-    gone = MADE["holed"][2].key  # indexed, and gone from the store
+    gone = MADE["holed"][2].key  # indexed, but missing in the store
     await create_stocked_bucket(s3, {name: [one for one in made if one.key != gone] for name, made in MADE.items()})
     async with valkey.running(home / "data", log_dir=home) as server:
         async with Redis.from_url(server.url) as redis:
@@ -84,7 +84,7 @@ async def http(api: ApiProcess) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def raw(api: ApiProcess, path: str, version: str) -> tuple[bytes, bytes, bool]:
-    """Head and body of an answer as they came, and whether the connection was reset."""
+    """Head and body of the raw response, and whether the connection was reset."""
     url = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     writer.write(f"GET {path} HTTP/{version}\r\nHost: {url.netloc}\r\nConnection: close\r\n\r\n".encode())
@@ -101,7 +101,7 @@ async def raw(api: ApiProcess, path: str, version: str) -> tuple[bytes, bytes, b
     return head.lower(), body, is_reset
 
 
-# ---- answers that break off
+# ---- aborted responses
 
 
 async def test_a_clip_over_http_1_0_is_rejected_with_advice(api: ApiProcess):
@@ -171,7 +171,7 @@ async def test_head_is_405_on_routes_without_get(http: httpx.AsyncClient):
     assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "POST", b"")
 
 
-# ---- conditions
+# ---- conditional requests
 
 
 async def test_a_range_is_honoured_only_if_if_range_matches(http: httpx.AsyncClient):
@@ -203,7 +203,7 @@ async def test_if_none_match_gives_304(http: httpx.AsyncClient):
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
 
 
-# ---- one epoch, and a hole too short to count
+# ---- a single epoch, and a negligible hole
 
 
 async def test_headers_of_a_clip_by_epoch_describe_that_epoch_only(http: httpx.AsyncClient):

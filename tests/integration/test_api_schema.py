@@ -1,4 +1,4 @@
-"""The api does what its OpenAPI document says, whatever it is asked: Schemathesis asks it, over real footage."""
+"""The api conforms to its OpenAPI document: Schemathesis tests it over real footage."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 async def asked(api: ApiProcess, folder: Path, config: list[str], *options: str):
-    """Lets Schemathesis ask, and judge every answer."""
+    """Runs Schemathesis, which checks every response."""
     called, environment = await asyncio.to_thread(schemathesis_command, api, folder, config, "--seed", "1", *options)
     ran = await asyncio.to_thread(
         subprocess.run,
@@ -40,7 +40,7 @@ async def asked(api: ApiProcess, folder: Path, config: list[str], *options: str)
 
 
 async def answered(api: ApiProcess) -> set[tuple[str, str]]:
-    """Which routes have given which statuses."""
+    """Returns pairs of route and status that were answered."""
     async with httpx.AsyncClient(timeout=5) as http:
         text = (await http.get(f"{api.health_url}/metrics")).text
     return set(re.findall(r'^districam_api_requests_total{route="(.*?)",status="(\d+)"} ', text, re.MULTILINE))

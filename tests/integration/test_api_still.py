@@ -1,4 +1,4 @@
-"""The picture of an instant is the picture of that instant, read back from its pixels."""
+"""A snapshot shows the picture of the requested instant, verified by its pixels."""
 
 # PyAV's and redis-py's types are partial:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -41,7 +41,7 @@ HEVC = open_footage(
 )
 ORPHAN = open_footage("orphan", START_US, Generated(width=320, height=180, bitrate=500_000, label="CAM"))
 MADE: dict[str, list[SegmentObject]] = {
-    # cut in the middle of a GOP now and then: the keyframe lies in the segment before
+    # some segments start within a GOP: the keyframe is in the previous segment
     "avc": [
         *make_numbered_segments(AVC, FIRST, range(500), segment_pictures=175),
         *make_numbered_segments(AVC, SECOND, range(1000, 1250)),
@@ -85,7 +85,7 @@ async def snapshot(http: httpx.AsyncClient, camera: str, at_us: int) -> httpx.Re
 
 
 LABEL = np.s_[:81, :93]
-"""Where the camera's name, the picture's number and its time are drawn, in dots of three pixels."""
+"""Area of the camera's name, the frame number and its time, in dots of three pixels."""
 
 
 @cache
@@ -97,7 +97,7 @@ def drawn() -> NDArray[np.bool_]:
 
 
 def shown(jpeg: bytes) -> int:
-    """The number of the picture, read from its label."""
+    """The frame number read from the label."""
     with av.open(io.BytesIO(jpeg), "r") as container:
         luma = next(container.decode(video=0)).to_ndarray()[:180, :320]
     off = np.count_nonzero(drawn() ^ (luma[LABEL] > 128), axis=(1, 2))
@@ -107,8 +107,8 @@ def shown(jpeg: bytes) -> int:
 
 
 INSTANTS_S = [
-    *(n * 0.41 for n in range(47)),  # keyframes and others, everywhere in segments
-    *(7.0, 7.039999, 6.999999, 14.0, 19.0, 19.9),  # first and last of a segment, across a segment's start
+    *(n * 0.41 for n in range(47)),  # keyframes and other pictures, at all positions in segments
+    *(7.0, 7.039999, 6.999999, 14.0, 19.0, 19.9),  # first and last picture of a segment, and across a segment's start
 ]
 assert len({int(at_s * S) // FRAME_US for at_s in INSTANTS_S}) >= 50
 

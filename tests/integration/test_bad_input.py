@@ -1,4 +1,4 @@
-"""What an operator can get wrong, at each service: how it ends, and that its last words name the setting and the fix."""
+"""Operator mistakes at each service: its exit code, and that its last line names the setting and the fix."""
 
 import asyncio
 import os
@@ -18,26 +18,26 @@ from districam_devkit.services import SERVICES
 from integration.conftest import a_bucket
 
 STORING = ("recorder", "indexer", "api")
-"""The services that look whose bucket it is."""
+"""The services that check the bucket's site marker."""
 DEADLINE_S = 30
 
 
 @dataclass(frozen=True)
 class Running:
-    """A service as a process of its own."""
+    """A service in a process of its own."""
 
     process: asyncio.subprocess.Process
     health_port: int
 
     async def ended(self) -> tuple[int, str]:
-        """Its exit code and all it said."""
+        """Waits for its end; returns exit code and output."""
         async with asyncio.timeout(DEADLINE_S):
             _, said = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, said.decode()
 
     async def failing(self, dependency: str) -> str:
-        """What `/readyz` says of a dependency once it was tried."""
+        """Waits until a dependency failed; returns its detail in `/readyz`."""
         async with asyncio.timeout(DEADLINE_S), httpx.AsyncClient(timeout=5) as client:
             while True:
                 try:

@@ -1,4 +1,4 @@
-"""The benchmarks of index, rebuild and retention, with little to do: they run, and what they compare is equal."""
+"""The benchmarks of index, rebuild and retention run with little data, and the results they compare are equal."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -44,7 +44,7 @@ async def test_cameras_recorded_during_the_bench_are_accounted_for(tmp_path: Pat
 
 @asynccontextmanager
 async def stocked(home: Path) -> AsyncGenerator[tuple[Archive, rebuild.ObjectsByDay]]:
-    """Twenty segments of each of twenty cameras."""
+    """Twenty cameras with twenty segments each."""
     end_us = SystemClock().now_us()
     async with running(home, 20, retention_days=400, object_lock=False) as archive:
         await put_segments(archive, 400, end_us)

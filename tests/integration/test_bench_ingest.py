@@ -1,4 +1,4 @@
-"""The ingest benchmarks still run, on real servers, and say what they are to say. What they measure here means nothing."""
+"""The ingest benchmarks run on real servers and print all figures. The values are not checked."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BUSY = ("--late-most", "10000")  # it may be tried on a machine that does other things
+BUSY = ("--late-most", "10000")  # the machine may be busy
 PROCESS = {"cpu_pct", "pss_mb"}
 
 pytestmark = pytest.mark.timeout(240)

@@ -1,6 +1,6 @@
-"""The S3 door on a real store: written once, checked by the store, listed in order, and who must act on its errors.
+"""The S3 client on a real store: conditional writes, checksums, ordered listings, and classes of errors.
 
-What takes a `bucket` runs on the real one and on the one in memory that unit tests use: they answer alike.
+Tests with `bucket` run on the real one and on the in-memory one of the unit tests, which must behave alike.
 """
 
 import asyncio
@@ -60,14 +60,14 @@ async def test_a_put_object_is_read_back_with_its_metadata(bucket: Blobs) -> Non
 
 async def test_a_key_is_written_once_by_sixteen_concurrent_puts(bucket: Blobs) -> None:
     async def one(number: int) -> bool:
-        """Whether its body is what is stored. An attempt whose answer was lost may be the one that won."""
+        """Whether its body is the stored one. An attempt whose response was lost may be the one that was stored."""
         body = b"body %02d" % number
         while True:
             try:
                 await put(bucket, "cam-001/a.mp4", body)
             except ObjectExists:
                 return await bucket.get("cam-001/a.mp4") == body
-            except Retriable:  # the first put into a bucket may take a busy store seconds
+            except Retriable:  # the first put into a bucket may take seconds on a busy machine
                 continue
             return True
 
@@ -107,7 +107,7 @@ async def test_an_absent_object_raises_missing(bucket: Blobs) -> None:
 
 
 async def test_a_large_object_is_streamed_and_may_be_abandoned(blobs: Blobs) -> None:
-    body = bytes(range(256)) * 4096 * 6  # 6 MiB: one request, although minio-py would split it
+    body = bytes(range(256)) * 4096 * 6  # 6 MiB in one request, although minio-py would split it
     await put(blobs, "cam-001/large.mp4", body)
     pieces = [piece async for piece in blobs.stream("cam-001/large.mp4", start=100, length=3 << 20)]
     assert b"".join(pieces) == body[100 : 100 + (3 << 20)]

@@ -1,6 +1,6 @@
-"""Cameras that misbehave, each in a way of its own and once for each reader, in one run of the whole pipeline on real servers.
+"""Cameras with one fault each, once per reader, in one run of the whole pipeline on real servers.
 
-Each costs itself alone: a gap with the right cause, no longer than the fault and what it takes to come back.
+Each fault affects only its camera: a gap with the right cause, as long as the fault and the reconnect.
 """
 
 import struct
@@ -62,7 +62,7 @@ def test_a_fault_is_one_gap_of_its_cause_as_long_as_fault_and_reconnect(
 
 @pytest.mark.parametrize(("name", "reader"), CASES)
 def test_no_stored_picture_lies_in_a_gap(scenario: Scenario, name: str, reader: RtspReader) -> None:
-    """More than a frame from its edges: what is stored, is found at the time at which it was due or sent."""
+    """Pictures more than a frame from a gap's edges, at the time when they were due or sent."""
     camera_id = faulty_camera_id(name, reader)
     due_us = scenario.due_us(camera_id, FPS)
     edge_us = median_frame_interval_us(scenario.sent[camera_id])
@@ -94,7 +94,7 @@ def test_segments_are_flagged_lossy_exactly_where_data_was_lost(scenario: Scenar
         marked += is_lossy
         if any(first < number < last for number in torn):
             assert is_lossy
-        if not any(first - 2 <= number <= last + 2 for number in torn):  # nor at its edges
+        if not any(first - 2 <= number <= last + 2 for number in torn):  # nor next to it
             assert not is_lossy
     assert marked
 
@@ -123,7 +123,7 @@ async def test_a_change_of_size_or_codec_has_its_own_init(
 
 
 def _shape_of(init: bytes) -> tuple[str, int, int]:
-    """Sample entry, width and height (ISO/IEC 14496-12 section 12.1.3.2)."""
+    """Sample entry, width and height (ISO/IEC 14496-12, 12.1.3.2)."""
     for name in ("avc1", "hvc1"):
         at = init.rfind(name.encode())
         if at >= 0:
@@ -132,7 +132,7 @@ def _shape_of(init: bytes) -> tuple[str, int, int]:
 
 
 def test_a_minute_long_gop_is_cut_by_time(scenario: Scenario) -> None:
-    """Joined in its middle. Fragments last two seconds at most, segments so long as a keyframe is awaited."""
+    """Joined mid-GOP. Fragments have at most two seconds, segments last until the next keyframe or their maximum."""
     sent = scenario.sent[LONG_GOP]
     assert (len(scenario.stored_epochs(LONG_GOP)), len(scenario.connection_numbers(LONG_GOP))) == (1, 1)
     (gap,) = scenario.gaps(LONG_GOP)

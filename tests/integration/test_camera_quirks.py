@@ -1,4 +1,4 @@
-"""The native reader on cameras that differ from the RFCs (docs/cameras.md), many at once in one simulator."""
+"""The native reader on cameras that deviate from the RFCs (docs/cameras.md), many at once in one simulator."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.timeout(60)
 
 USER, PASSWORD = "admin", "s3cret"
 SECONDS = 2.8
-"""A session whose timeout is 4 s is kept alive after two."""
+"""A session with a timeout of 4 s is kept alive after two."""
 KEPT_ALIVE: dict[Quirk, tuple[Quirk, ...]] = {
     "late-cseq": ("get-parameter-refused", "short-timeout"),
     "get-parameter-refused": ("short-timeout",),
     "no-get-parameter": ("short-timeout",),
     "no-keep-alive-response": ("short-timeout",),
 }
-"""What shows itself when a session is kept alive, and what else it takes."""
+"""Quirks that show when a session is kept alive, with further quirks that they need."""
 
 
 def camera(camera_id: str, quirks: Sequence[Quirk], codec: str = "h264") -> SimCamera:
@@ -40,7 +40,7 @@ def camera(camera_id: str, quirks: Sequence[Quirk], codec: str = "h264") -> SimC
 
 
 async def troubles(cameras: Sequence[SimCamera]) -> dict[str, str]:
-    """What is wrong with what is read of each camera, all at once; of those with which nothing is, nothing."""
+    """Reads all cameras at once; returns the errors by camera, empty if there are none."""
     found: dict[str, str] = {}
     reader, credential = make_reader(open_s=20), Credential(USER, PASSWORD)
 
@@ -67,12 +67,12 @@ async def troubles(cameras: Sequence[SimCamera]) -> dict[str, str]:
 
 
 async def test_quirks_lose_no_picture():
-    """Each by itself."""
+    """Each quirk by itself."""
     assert await troubles([camera(quirk, (quirk, *KEPT_ALIVE.get(quirk, ()))) for quirk in QUIRKS]) == {}
 
 
 async def test_cameras_of_each_make_are_read_completely():
-    """All that was reported of one make, in one camera."""
+    """All quirks of one make in one camera."""
     cameras = [
         camera(f"{make}-{codec}", [*quirks], codec)
         for make, quirks in QUIRKS_BY_MAKE.items()

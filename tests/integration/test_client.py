@@ -1,6 +1,6 @@
-"""`districam` as a person runs it, against the running api and real footage."""
+"""The command `districam` against the running api and real footage."""
 
-# Redis-py's types are partial:
+# redis-py's types are partial:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -70,7 +70,7 @@ def at(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The running api, its index, and what another api beside it needs."""
+    """The running api, its index, and settings for a second api."""
 
     api: ApiProcess
     redis: Redis
@@ -87,7 +87,7 @@ async def site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
         secret_key=SecretStr(servers.s3.secret_key),
         bucket=f"test-client-{NOW_US}",
     )
-    lost = {MADE["holed"][2].key, MADE["headless"][0].key}  # indexed, and gone from the store
+    lost = {MADE["holed"][2].key, MADE["headless"][0].key}  # indexed, but missing in the store
     await create_stocked_bucket(s3, {name: [one for one in made if one.key not in lost] for name, made in MADE.items()})
     async with (
         valkey.running(home / "data", log_dir=home) as server,
@@ -115,7 +115,7 @@ def environment(url: str) -> dict[str, str]:
 
 
 async def districam(site: Site | str, folder: Path, *words: str) -> Ran:
-    """Runs it in that folder."""
+    """Runs the command in that folder."""
     url = site if isinstance(site, str) else site.api.url
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "districam_client", *words,
@@ -273,13 +273,13 @@ async def test_an_unreachable_api_is_named(tmp_path: Path):
 
 
 def heeds_sigint() -> None:
-    """Whatever the tests were started by: a shell has what it starts in the background ignore it."""
+    """Restores SIGINT's default: shells start background processes with it ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_an_interrupted_command_leaves_no_file(tmp_path: Path, sent: signal.Signals, code: int):
-    """A server that begins a clip and says no more."""
+    """The server starts a clip and then sends nothing more."""
 
     async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""districam-topics, districam-bucket and districam-cameras as a person runs them: output, exit codes, what is there after."""
+"""districam-topics, districam-bucket and districam-cameras: output, exit codes and results."""
 
 import asyncio
 import io
@@ -37,7 +37,7 @@ Environment = dict[str, str]
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Generator[KafkaSettings]:
-    """A broker of this module's own: the topics' names are fixed."""
+    """A broker of this module's own, as the topics' names are fixed."""
     home = tmp_path_factory.mktemp("broker")
     with beside(lambda: kafka_server.running(home / "kafka", log_dir=home)) as running:
         yield kafka_settings(running.bootstrap_servers)
@@ -60,7 +60,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def run(environment: Environment, command: str, *arguments: str, **more: str) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error; in a thread, since a command brings its own loop."""
+    """Returns exit code, standard output and standard error; runs in a thread, since a command has its own loop."""
     out, error = io.StringIO(), io.StringIO()
     handlers, level = logging.root.handlers[:], logging.root.level
     with (
@@ -93,7 +93,7 @@ async def test_topics_are_created_as_declared_and_a_second_apply_changes_nothing
     assert "message.timestamp.type=LogAppendTime" in out
     assert "  68719476736 bytes per partition hold 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s in the fullest" in out
 
-    # what an operator set beside ours stays when one of ours changes
+    # other settings of an operator are kept when ours change
     async with open_admin_client(broker, "tests") as admin:
         values = {"retention.ms": "1000", "segment.ms": "86400000"}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, names.KEYFRAMES, values)])
@@ -107,7 +107,7 @@ async def test_topics_are_created_as_declared_and_a_second_apply_changes_nothing
 
 
 async def configured(broker: KafkaSettings, values: dict[str, str]) -> None:
-    """Returns once the broker shows these of `keyframes`: a change takes a moment to come round to it."""
+    """Waits until the broker reports these settings of `keyframes`, which takes a moment."""
     wanted = [topic for topic in declared_topics(TopicsSettings()) if topic.name == names.KEYFRAMES]
     async with open_admin_client(broker, "tests") as admin, asyncio.timeout(10):
         while True:
@@ -186,7 +186,7 @@ DEMANDS = [
 @pytest.mark.correctness
 def test_each_required_store_feature_is_checked_and_printed(environment: Environment) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
-    assert run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name)[0] == 1  # there is no bucket
+    assert run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name)[0] == 1  # the bucket does not exist
     assert run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name)[0] == 0
     code, out, error = run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name)
     assert (code, error) == (0, "")
@@ -195,7 +195,7 @@ def test_each_required_store_feature_is_checked_and_printed(environment: Environ
     (remains,) = lines[len(DEMANDS) :]
     assert remains.startswith("remains  _districam/probe/check-")
     other = run(environment, "bucket", "check", DISTRICAM_S3__BUCKET=name, DISTRICAM_SITE="district-2")
-    assert other[:2] == (3, "")  # nothing is written into another site's
+    assert other[:2] == (3, "")  # another site's bucket is not written to
 
 
 @pytest.mark.correctness
@@ -205,7 +205,7 @@ def test_a_bucket_without_object_lock_is_reported_with_the_consequence(environme
     assert run(environment, "bucket", "apply", **plain)[0] == 0
     code, out, _ = run(environment, "bucket", "check", **plain)
     missing = [line for line in out.splitlines() if not line.startswith("ok ")]
-    assert code == 0  # nothing of it is indispensable
+    assert code == 0  # no missing feature is required
     assert [line.split("  ")[1].split(" (")[0] for line in missing] == [*DEMANDS[7:10], "retention"]
     assert all(line.startswith("missing  ") for line in missing)
     assert "holds are advisory" in missing[2]

@@ -1,4 +1,4 @@
-"""Cameras that are dead keep no healthy one waiting, however many of them there are."""
+"""Dead cameras do not delay healthy ones, however many there are."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
 
 DEAD, HEALTHY = 300, ("cam-a", "cam-b", "cam-c")
 SOONER = 5
-"""Deadlines and pauses are so many times shorter than by default: the dead ones spend the same share of their time trying."""
+"""Factor by which timeouts and backoffs are shortened: the share of time spent connecting stays the same."""
 LATER_S = 2.0
 SETTINGS = IngestSettings(open_s=10 / SOONER, retry_most_s=30 / SOONER)
 SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.4, bitrate=150_000)
@@ -32,13 +32,13 @@ SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.4, bitrate=150_000)
 
 @dataclass
 class Told(FakeSendQueue):
-    """What is told of cameras, and when."""
+    """Events with the time of their publication."""
 
     connected: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     refused: set[str] = field(default_factory=set[str])
 
     def put_fragment(self, fragment: Fragment) -> None:
-        """Not kept."""
+        """Discards the fragment."""
 
     def put_event(self, camera_id: str, event: StreamEvent) -> None:
         if isinstance(event, Refused):
@@ -49,14 +49,14 @@ class Told(FakeSendQueue):
 
 @contextmanager
 def silent() -> Generator[str]:
-    """A camera that takes connections and says nothing."""
+    """A camera that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as one:
         yield f"rtsp://127.0.0.1:{one.getsockname()[1]}/x"
 
 
 @contextmanager
 def absent() -> Generator[str]:
-    """One that is not there: nothing comes back, since the queue of a listener that accepts nobody is full."""
+    """A camera without any response: the listener's backlog is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as one:
         callers: list[socket.socket] = []
         try:
@@ -86,7 +86,7 @@ async def until(what: Callable[[], bool], within_s: float = 30) -> None:
 
 
 async def back_s(simulation: Simulation, told: Told) -> float:
-    """How long it takes until the slowest of the healthy ones is stored again, once their connections end."""
+    """Seconds until the slowest healthy camera is recorded again after all connections were dropped."""
     before = {name: len(told.connected[name]) for name in HEALTHY}
     for name in HEALTHY:
         assert simulation.drop(name)
@@ -108,7 +108,7 @@ async def living(cameras: dict[str, str], around: CameraContext) -> AsyncGenerat
 
 
 async def test_300_dead_cameras_do_not_delay_healthy_ones():
-    """Half of them take connections and say nothing, half are not there at all."""
+    """Half of them accept connections and send nothing, half do not respond at all."""
     clock, told = SystemClock(), Told()
     told.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
     reader = NativeReader(clock, open_s=SETTINGS.open_s, read_s=SETTINGS.silence_s + 2)

@@ -1,4 +1,4 @@
-"""The main job: RTSP cameras, four services, real servers. What a user, a player and another team's consumer see at the end."""
+"""The whole pipeline: RTSP cameras, four services, real servers, as seen by a user, a player and a Kafka consumer."""
 
 import io
 import os
@@ -27,8 +27,8 @@ PICTURE_SIZES = {STEADY: (640, 360), DROPPED: (320, 180), B_FRAMES: (640, 272)}
 
 
 def test_a_dropped_connection_is_a_short_gap(scenario: Scenario) -> None:
-    """Reconnected within the first retry (0.5 s), the opening, and one GOP (1 s)."""
-    gaps = scenario.gaps(DROPPED)  # none where the next keyframe came within half a second: too short to be one
+    """Reconnected after the first backoff (0.5 s), the opening, and one GOP (1 s)."""
+    gaps = scenario.gaps(DROPPED)  # none if the next keyframe came within half a second, which is negligible
     assert {gap.cause for gap in gaps} <= {"camera_unreachable"}
     assert sum(gap.to_us - gap.from_us for gap in gaps) < 4_000_000
     assert len(scenario.stored_epochs(DROPPED)) == 2
@@ -36,10 +36,10 @@ def test_a_dropped_connection_is_a_short_gap(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("camera_id", [STEADY, B_FRAMES])
 def test_ffmpeg_plays_a_playlist_without_warnings(scenario: Scenario, camera_id: str) -> None:
-    """As many pictures as are stored, no warning."""
+    """As many pictures as are stored, without warnings."""
     url = scenario.playlist_url(camera_id)
     command_line = ["ffmpeg", "-nostdin", "-xerror", "-v", "warning", "-progress", "pipe:1", "-i", url]
-    as_they_are = ["-fps_mode", "passthrough", "-f", "null", "-"]  # else ffmpeg keeps a constant rate
+    as_they_are = ["-fps_mode", "passthrough", "-f", "null", "-"]  # otherwise ffmpeg enforces a constant frame rate
     played = subprocess.run([*command_line, *as_they_are], capture_output=True, timeout=60, check=False)
     assert (played.returncode, played.stderr.decode()) == (0, "")
     frames = [int(line[6:]) for line in played.stdout.splitlines() if line.startswith(b"frame=")]
@@ -48,24 +48,24 @@ def test_ffmpeg_plays_a_playlist_without_warnings(scenario: Scenario, camera_id:
 
 @pytest.mark.parametrize(("camera_id", "cut_off"), [(STEADY, 0), (B_FRAMES, 0), (DROPPED, 1)])
 def test_pyav_plays_a_playlist(scenario: Scenario, camera_id: str, cut_off: int) -> None:
-    """Over an epoch's end too. A connection cut in mid-picture leaves that picture incomplete: it does not decode."""
+    """Also over an epoch's end. A picture that was cut off by a disconnect does not decode."""
     with av.open(scenario.playlist_url(camera_id), "r", timeout=(10, 10)) as container:
         decoded = sum(1 for _ in container.decode(video=0))
     assert len(scenario.stored_numbers(camera_id)) - cut_off <= decoded <= len(scenario.stored_numbers(camera_id))
 
 
 def test_chromium_plays_a_playlist(scenario: Scenario, shown_by_chromium: dict[str, dict[str, Any]]) -> None:
-    """In a bare <video>, to its end, all pictures."""
+    """In a plain <video>, to its end, with all pictures."""
     seen = shown_by_chromium[STEADY]
     assert seen["ended"], seen
     assert seen["width"] == 640
     stored = len(scenario.stored_numbers(STEADY))
     assert abs(seen["duration_s"] - stored / 25) < 0.2
-    assert seen["frames"] >= stored * 0.9  # a browser may skip pictures while it plays fast
+    assert seen["frames"] >= stored * 0.9  # a browser may drop frames during fast playback
 
 
 def _kcat(scenario: Scenario, record: Record, form: str) -> bytes:
-    """The record, as kcat prints it in this form."""
+    """The record as printed by kcat in this format."""
     assert shutil.which("kcat"), "kcat is missing: apt-get install kcat"
     place = ["-t", record.topic, "-p", str(record.partition), "-o", str(record.offset), "-c", "1"]
     broker = scenario.servers.kafka.bootstrap_servers
@@ -99,9 +99,9 @@ def test_a_keyframes_value_is_a_jpeg(scenario: Scenario) -> None:
 
 
 async def test_a_consumer_written_from_the_document_alone_reads_every_topic(scenario: Scenario) -> None:
-    """What this run wrote; and, so that each kind of record is read, those that no camera here gave rise to.
+    """Reads this run's records, and invented ones of the types that this run did not produce.
 
-    It refuses exactly what the services refused, and finds that in their dead letters.
+    It rejects exactly the records that the services rejected, and finds them in the dead letters.
     """
     outsider = ContractConsumer.from_file(Path(__file__).parents[2] / "docs" / "api" / "asyncapi.yaml")
     kafka = kafka_settings(scenario.servers.kafka.bootstrap_servers)
@@ -128,7 +128,7 @@ async def test_a_consumer_written_from_the_document_alone_reads_every_topic(scen
 async def test_poison_on_any_topic_is_reported_with_its_origin_and_affects_nothing_else(
     scenario: Scenario,
 ) -> None:
-    """Each once, naming the header or field; that the rest flows on is what every other test here sees."""
+    """One dead letter per record, naming the header or field. Other tests show that nothing else is affected."""
     kafka = kafka_settings(scenario.servers.kafka.bootstrap_servers)
     async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:
         letters = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
@@ -154,5 +154,5 @@ def test_no_process_shows_a_secret(scenario: Scenario) -> None:
         try:
             assert secret not in process.read_bytes(), process
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has ended
     assert secret not in b" ".join(os.fsencode(argument) for argument in sys.argv)

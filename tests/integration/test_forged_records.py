@@ -1,5 +1,5 @@
-"""Records that somebody else wrote: what they say of footage is not believed, and nothing is lost by them."""
-# Redis-py leaves its keyword arguments untyped:
+"""Records forged by another producer: their claims about footage are rejected, and nothing is lost."""
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 import json
@@ -32,7 +32,7 @@ def expired(district: District, from_us: int, to_us: int, instance: str = "forge
 
 
 def footage(district: District) -> list[SegmentStored]:
-    """Of three days ago, and of now."""
+    """Segments of three days ago, and of now."""
     now_us = SystemClock().now_us()
     starts = (now_us - 3 * DAY_US, now_us - 20 * S, now_us - 10 * S)
     return [segment(district.camera_id, first_seq=5 * n, start_us=at_us, size=100) for n, at_us in enumerate(starts)]
@@ -44,7 +44,7 @@ async def are_found(district: District, wanted: Sequence[SegmentStored]) -> bool
 
 
 async def letters(district: District, kafka: KafkaSettings) -> list[DeadLetter]:
-    """About our camera; one that is made again each time that the topics are read anew."""
+    """Dead letters about our camera; duplicates come from reading the topics again."""
     async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:
         found = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
     return [one for one in found if one.key == district.camera_id]
@@ -86,7 +86,7 @@ async def test_footage_with_a_forged_expiration_stays_in_the_index(district: Dis
 async def test_expirations_on_streams_before_the_cutover_count_in_a_rebuilt_index_too(
     district: District, kafka: KafkaSettings
 ):
-    """And what is said on the new topic counts for ever."""
+    """Expirations on the new topic always count."""
     now_us = SystemClock().now_us()
     first, second, third = (now_us - n * DAY_US for n in (9, 8, 7))
     ack = await district.publisher.publish(names.STREAMS, expired(district, 0, first, "indexer-1"))
@@ -113,7 +113,7 @@ async def _are(ranges: Callable[[], Awaitable[list[tuple[int, int]]]], wanted: l
 
 
 async def test_an_upgraded_site_gets_a_cutover_a_day_ahead_and_keeps_it(district: District):
-    """Its other indexers go on speaking on `streams` until each has been replaced."""
+    """Its other indexers keep publishing on `streams` until all are upgraded."""
     before_us = SystemClock().now_us()
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
@@ -159,7 +159,7 @@ async def _is(district: District, wanted: Camera) -> bool:
 
 
 async def test_the_topic_is_read_alongside_an_indexer_of_an_earlier_version(district: District, kafka: KafkaSettings):
-    """That one is of the same group and does not know the topic, also where it hands out the partitions."""
+    """The other one is in the same group and does not know the topic, even as the group's leader."""
     taken: set[Partition] = set()
 
     async def assigned(partitions: frozenset[Partition]) -> None:

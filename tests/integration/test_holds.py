@@ -1,5 +1,5 @@
-"""Holds: placed by the api, applied by the indexer, kept by the store, whatever retention, budget or a person tries."""
-# Redis-py leaves its keyword arguments untyped:
+"""Holds placed through the api, applied by the indexer, enforced by the store, whatever is deleted."""
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -50,7 +50,7 @@ async def locked(servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_pat
 
 @dataclass(frozen=True)
 class Asking:
-    """The api, and what is asked of it about holds."""
+    """The api, and its requests about holds."""
 
     http: httpx.AsyncClient
     camera_id: str
@@ -89,7 +89,7 @@ async def test_held_footage_survives_retention_budget_and_deletion(locked: Archi
     async with asking(locked, s3, tmp_path) as api:
         async with locked.indexer():
             stored = await locked.stock(*starts)
-            answer = await api.place(starts[2] + S, starts[3] + S)  # touches the third and the fourth
+            answer = await api.place(starts[2] + S, starts[3] + S)  # overlaps the third and the fourth
             assert answer.status_code == 201, answer.text
             hold = answer.json()
             assert (hold["reason"], hold["case_number"], hold["placed_by"]) == ("tai nạn", "2026/17", "-")
@@ -110,7 +110,7 @@ async def _outlives(
 ) -> None:
     held = {one.key for one in stored[2:4]}
     await until(lambda: _has(locked, held))
-    await asyncio.sleep(1)  # more rounds of retention and budget
+    await asyncio.sleep(1)  # further rounds of retention and budget
     assert await locked.keys() == held
     await until(lambda: _says(indexer, "districam_storage_over_budget_bytes 2"))
 
@@ -121,7 +121,7 @@ async def _outlives(
     assert refused.value.code == "AccessDenied"
     assert store.get_object(s3.bucket, key, version_id=version.version_id).read() == bytes(stored[2].bytes)
 
-    # This one has looked, and now looks seldom.
+    # it has checked once, and now checks rarely
     await until(lambda: _says(indexer, 'districam_holds{state="enforced"} 1'))
     late = await locked.place_late(stored[2])
     await locked.district.announce([late])
@@ -129,7 +129,7 @@ async def _outlives(
     await until(lambda: api.is_in_state(hold_id, "enforced", 3))
     assert await locked.bucket.has_legal_hold(late.key, await _version_of(locked, late.key))
 
-    assert (await api.http.delete(f"/v1/holds/{hold_id}")).status_code == 422  # why?
+    assert (await api.http.delete(f"/v1/holds/{hold_id}")).status_code == 422  # a reason is required
     assert (await api.http.delete(f"/v1/holds/{hold_id}", params={"reason": "xong"})).status_code == 204
     await until(lambda: _has(locked, set()))
     assert [one async for one in locked.bucket.versions(f"{locked.camera_id}/")] == []
@@ -177,7 +177,7 @@ async def test_expired_footage_cannot_be_held_and_the_rest_can(archive: Archive,
 
 
 async def test_a_hold_keeps_its_windows_events_beyond_topic_retention(archive: Archive, s3: S3Settings, tmp_path: Path):
-    """As after 35 days: nothing of them is on the topic, only in the hold."""
+    """After 35 days the topic has none of them; the hold has."""
     old_us = archive.edge_us - 30 * DAY_US
     event = lost(old_us + HOUR_US, archive.camera_id)
     async with archive.indexer(), asking(archive, s3, tmp_path) as api:
@@ -195,7 +195,7 @@ async def test_a_hold_keeps_its_windows_events_beyond_topic_retention(archive: A
 async def test_events_after_a_hold_was_placed_are_kept_beyond_topic_retention(
     archive: Archive, s3: S3Settings, tmp_path: Path
 ):
-    """The window lies ahead when the hold is placed. Later nothing of it is on the topic, as after 35 days."""
+    """The window is in the future when the hold is placed. After 35 days the topic has none of its events."""
     now_us = SystemClock().now_us()
     event = lost(now_us + HOUR_US, archive.camera_id)
     store = HoldStore(archive.bucket)
@@ -289,7 +289,7 @@ async def test_a_viewer_key_cannot_place_list_or_release_holds(archive: Archive,
 
 
 async def test_a_hold_is_written_before_expirations_are_checked(archive: Archive):
-    """The other way round, retention could tell and delete between the asking and the writing."""
+    """In the other order, retention could announce and delete between check and write."""
     store, there = HoldStore(archive.bucket), list[str]()
 
     class Asked(FootageReader):

@@ -1,7 +1,8 @@
-"""Cameras that mean harm beside healthy ones, read by one ingest: the healthy ones lose nothing, and nobody waits.
+"""Malicious cameras next to healthy ones in one ingest: healthy ones lose nothing, and the event loop is not blocked.
 
-Ingest is a process of its own, compiled where PYTHONPATH says so (`make test` has it so), and so are the healthy cameras and the
-attackers: each attack has a camera, which does what honest ones do until its turn comes.
+Ingest is a process of its own, compiled if PYTHONPATH says so (as in `make test`), and so are the healthy
+cameras and the
+attackers: each attack has a camera, which behaves normally until its turn.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.hostile, pytest.mark.correct
 HEALTHY = [f"healthy-{n}" for n in range(6)]
 ATTACKS = ["late", *sorted(RESPONSE_ATTACKS), *(kind for kind in MEDIA_ATTACKS if kind != "late")]
 ALONE_S, TURN_S, LATE_S, CALM_S = 8.0, 1.8, 14.0, 2.0
-"""Before the first attack; of each; of the one that takes a window of ten seconds to show; behind the last."""
+"""Time before the first attack; of each attack; of `late`, which needs a window of ten seconds; after the last one."""
 FPS = 10
 CLIP = {
     "codec": "h264",
@@ -44,7 +45,7 @@ CLIP = {
     "seconds": 4,
     "gop_s": 1,
     "bitrate": 300_000,
-    "label": "x",  # one clip for all: it is made once
+    "label": "x",  # one clip for all, generated once
 }
 CACHE = Path(".devkit/clips").resolve()
 SETTINGS = {
@@ -57,16 +58,17 @@ BEATING = Path(__file__).parents[1] / "support" / "beating"
 
 CALLBACK_MOST_MS, STOP_MOST_S = 100, 15
 LAG_FLOOR_MS = 10
-"""A lag below this is not ingest's: its timers count whole milliseconds, and a busy machine of few cores gives a process its
-turn some milliseconds late. Streams are read every 250 to 400 ms."""
+"""Smaller lags are not ingest's: its timers count whole milliseconds, and a busy machine delays processes by milliseconds.
+Streams are read every 250 to 400 ms.
+"""
 WINDOW_US = 1_000_000
 EVENT_BYTES_MOST = 40_000
-"""Of one camera in these minutes: twelve epochs at once, some refusals, some notes."""
+"""Per camera in these minutes: twelve epochs at once, some refusals, some notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """When it came, how late, and how long the loop had worked since the one before; µs."""
+    """Time of a sample, its lateness, and the loop's CPU time since the previous one; µs."""
 
     at_us: int
     late_us: int
@@ -75,7 +77,7 @@ class Beat:
 
 @dataclass(frozen=True)
 class Story:
-    """All that is known at the end; `beats` and the attacks' begin and end are by the monotonic clock."""
+    """Results; times of `beats` and of the attacks are monotonic."""
 
     sent: dict[str, list[SentPicture]]
     stored: dict[str, list[int]]
@@ -101,7 +103,7 @@ def _spec(cameras: Sequence[str], faults: Sequence[str]) -> str:
 
 
 def _faults() -> list[str]:
-    """One after the other, but for the first, which goes on beside the others."""
+    """One after the other, except the first, which runs in parallel with the others."""
     out: list[str] = []
     for n, kind in enumerate(ATTACKS):
         length_s = LATE_S if kind == "late" else TURN_S
@@ -151,7 +153,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
 
 
 async def _at_rest(ingest: Service) -> None:
-    """Until ingest has noticed that the healthy cameras are gone."""
+    """Waits until ingest has noticed that the healthy cameras ended."""
     async with asyncio.timeout(20):
         while any(
             value for label, value in (await ingest.metric("districam_ingest_connected")).items() if "healthy" in label
@@ -181,7 +183,7 @@ async def _story(home: Path, bootstrap_servers: str, began_us: int, stop_s: floa
 
 
 async def _read(bootstrap_servers: str, topic: str) -> list[Record]:
-    """All that lies in it."""
+    """Reads all records of the topic."""
     async with TopicReader.open(kafka_settings(bootstrap_servers), [topic]) as reader:
         return await reader.read_all()
 
@@ -236,13 +238,13 @@ def test_each_attack_happened_and_published_few_events(story: Story, kind: str):
 
 
 def test_attackers_connections_do_not_delay_shutdown(story: Story):
-    """What waits for Kafka leaves before a stop is done, and the stop has 40 s."""
+    """Records queued for Kafka are sent before shutdown ends, which has 40 s."""
     print(f"ingest has stopped within {story.stop_s:.1f} s")
     assert story.stop_s <= STOP_MOST_S
 
 
 def test_no_callback_blocks_the_loop_for_long(story: Story):
-    """Of the loop's thread alone, by the processor's time: others on the machine do not count."""
+    """CPU time of the loop's thread, so that other processes do not count."""
     longest = max(story.beside(), key=lambda beat: beat.worked_us)
     at_s = (longest.at_us - story.first_attack_us) / 1e6
     print(f"at work for {longest.worked_us / 1e3:.1f} ms at most, {at_s:.1f} s into the attacks")
@@ -256,7 +258,7 @@ def test_attacks_hardly_increase_loop_lag(story: Story):
 
 
 def _late_ms(beats: Sequence[Beat]) -> float:
-    """The 99th percentile of each second, and of those the median: one that the machine spoilt says nothing."""
+    """Median over the 99th percentiles of each second: a single delay by the machine does not count."""
     seconds: dict[int, list[int]] = {}
     for beat in beats:
         seconds.setdefault(beat.at_us // WINDOW_US, []).append(beat.late_us)

@@ -1,4 +1,4 @@
-"""The native reader against peers that mean harm: whatever they send, it ends in time and takes little memory."""
+"""The native reader against malicious servers: it ends in bounded time with bounded memory."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 
 OPEN_S, SLACK_S = 1.5, 1.5
 MEMORY_MOST = 6 << 20
-"""Beside the reader's own buffer: a head of 64 KiB, a body of 1 MiB, and the copies that are made of them."""
+"""Besides the reader's own buffer: a head of 64 KiB, a body of 1 MiB, and their copies."""
 SENT_MOST = 64 << 20
 Attack = Callable[[], AsyncIterator[bytes]]
 
@@ -86,7 +86,7 @@ ATTACKS: list[Attack] = [
 
 @asynccontextmanager
 async def attacking(attack: Attack) -> AsyncGenerator[str]:
-    """A server that says this to whoever connects, `SENT_MOST` bytes at most. Gives its URL."""
+    """Yields the URL of a server that sends this to each client, `SENT_MOST` bytes at most."""
     tasks: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,7 +137,7 @@ SDP = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
 
 
 async def played(then: Attack) -> AsyncIterator[bytes]:
-    """Answers as a camera does, then attacks."""
+    """Responds normally up to PLAY, then attacks."""
     yield b"RTSP/1.0 200 OK\r\n\r\n"
     yield b"RTSP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(SDP) + SDP
     yield b"RTSP/1.0 200 OK\r\nSession: s\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n"
@@ -147,7 +147,7 @@ async def played(then: Attack) -> AsyncIterator[bytes]:
 
 
 async def a_unit_without_end() -> AsyncIterator[bytes]:
-    """One NAL unit, fragment after fragment."""
+    """One NAL unit in endless fragments."""
     seq = 0
     while True:
         head = b"\x80\x60" + (seq & 0xFFFF).to_bytes(2, "big") + bytes(8)
@@ -158,7 +158,7 @@ async def a_unit_without_end() -> AsyncIterator[bytes]:
 
 
 async def a_picture_without_end() -> AsyncIterator[bytes]:
-    """Slices of one picture for ever."""
+    """Endless slices of one picture."""
     seq = 0
     while True:
         packet = b"\x80\x60" + (seq & 0xFFFF).to_bytes(2, "big") + bytes(8) + b"\x41\x20" + bytes(60_000)
@@ -183,9 +183,9 @@ async def test_an_attack_on_reading_costs_bounded_memory(attack: Attack):
     tracemalloc.start()
     try:
         async with attacking(lambda: played(attack)) as url:
-            with pytest.raises((ReadError, TimeoutError)):  # the deadline is the caller's
+            with pytest.raises((ReadError, TimeoutError)):  # the caller's timeout
                 await read_for_ever(reader, url, 8)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < MEMORY_MOST + 3 * (16 << 20)  # the largest picture, its parts, and their sum
+    assert most < MEMORY_MOST + 3 * (16 << 20)  # the largest picture, its parts, and their concatenation

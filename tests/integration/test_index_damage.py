@@ -1,5 +1,5 @@
-"""What cannot be understood, in the bucket or in Redis, costs itself alone: indexer and api go on, and evidence stays."""
-# Redis-py leaves its keyword arguments untyped:
+"""Unreadable data in the bucket or in Redis has no effect beyond itself: indexer and api continue, footage is kept."""
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 import hashlib
@@ -44,7 +44,7 @@ def hold_of(camera_id: str, from_us: int, to_us: int, *events: str) -> Hold:
 
 
 async def test_an_invalid_hold_does_not_stop_a_rebuild(district: District):
-    """A folder made with a tool for S3 is an empty object; a newer version copies events that this one does not know."""
+    """A folder of an S3 tool is an empty object; a newer version may store events that this one does not know."""
     stored = [await district.store(one) for one in segments(district.camera_id, 3)]
     kept = wire.encode_indexed_event(lost(NOON_US, district.camera_id), NOON_US).decode()
     good = hold_of(district.camera_id, NOON_US, NOON_US + S, NEWER_EVENT, "{", kept)
@@ -83,7 +83,7 @@ async def test_retention_keeps_only_what_an_unreadable_hold_may_cover(archive: A
     await put(archive.district, names.HOLDS_PREFIX, b"")
     await put(archive.district, names.hold_key(SPOILT), json.dumps(newer).encode())
     unclear = names.hold_key("e" * 16)
-    await put(archive.district, unclear, b"{")  # whose it is cannot be told: it may keep anybody's
+    await put(archive.district, unclear, b"{")  # its camera is unknown: it may cover any camera's footage
     async with archive.indexer() as indexer:
         mine = await archive.stock(old_us, old_us + HOUR_US)
         theirs = await archive.stock(old_us, old_us + HOUR_US, camera_id=other)
@@ -111,7 +111,7 @@ async def _says(archive: Archive, port: int, what: str) -> bool:
 
 
 async def test_an_unreadable_camera_record_stops_expiry_by_age(archive: Archive):
-    """The newest revision cannot be read: it may have raised `retention_days`."""
+    """The newest revision is unreadable: it may have raised `retention_days`."""
     old_us, redis = archive.edge_us - 3 * HOUR_US, archive.district.redis
     async with archive.indexer() as indexer:
         stored = await archive.stock(old_us)
@@ -163,7 +163,7 @@ async def test_corrupt_redis_values_stop_no_loop_and_hide_nothing_else(
 
 
 async def _spoil(district: District, camera: Camera) -> None:
-    """Something in each key that no version of ours has written there; and what a newer one may write."""
+    """Writes an invalid value in each key, and a value that a newer version may write."""
     redis, camera_id = district.redis, district.camera_id
     newer = json.loads(wire.encode_json(camera)) | {
         "transport": "http",

@@ -1,5 +1,5 @@
-"""Redis at `maxmemory`: a write is done whole or not at all, and what makes room is done all the same."""
-# Redis-py leaves its keyword arguments untyped:
+"""Redis at `maxmemory`: writes are atomic, and operations that free memory still work."""
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import AsyncGenerator
@@ -37,7 +37,7 @@ HOUR_US = NOON_US // names.HOUR_US * names.HOUR_US
 
 @dataclass(frozen=True)
 class Full:
-    """An index of five minutes of a camera, in a Redis that takes no more."""
+    """An index of five minutes of a camera, in a full Redis."""
 
     redis: Redis
     reader: IndexReader
@@ -66,7 +66,7 @@ async def full(tmp_path: Path) -> AsyncGenerator[Full]:
 
 
 async def test_an_hour_is_dropped_from_the_index_in_one_step(full: Full):
-    """Bits that stay set would show recorded slots for ever where all has expired: nothing finds them again."""
+    """Leftover bits would show slots as recorded for ever, as nothing else removes them."""
     assert (await full.found(), await full.bits()) == (30, 30)
     with suppress(RedisUnavailable):
         await Evictor(full.redis, full.writer).evict(CAMERA, HOUR_US, lambda _: True, build=BUILD)
@@ -75,7 +75,7 @@ async def test_an_hour_is_dropped_from_the_index_in_one_step(full: Full):
 
 
 async def test_retention_continues_with_a_full_index_and_frees_memory(archive: Archive):
-    """With what has expired it would otherwise wait for room that nothing else makes."""
+    """Otherwise it would wait for memory that nothing else frees."""
     at_us, redis = archive.edge_us - names.HOUR_US, archive.district.redis
     async with archive.indexer():
         stored = await archive.stock(*[at_us + n * 20 * S for n in range(30)], archive.edge_us + 60 * S)
@@ -86,7 +86,7 @@ async def test_retention_continues_with_a_full_index_and_frees_memory(archive: A
         await believe(archive)
         await until(lambda: _keeps(archive, DAYS))
         await redis.config_set("maxmemory", "1mb")
-        left = int(archive.edge_us // names.DAY_US == at_us // names.DAY_US)  # the bit of what is kept
+        left = int(archive.edge_us // names.DAY_US == at_us // names.DAY_US)  # the bit of the kept segment
         assert await wait_until_async(lambda: _is_gone(archive, at_us, left), 30)
         assert await archive.keys() == {stored[-1].key}
         assert (await archive.district.reader.expired_intervals([archive.camera_id]))[archive.camera_id][-1][
@@ -104,7 +104,7 @@ async def _is_gone(archive: Archive, at_us: int, left: int) -> bool:
 
 
 async def test_expirations_are_published_when_the_index_is_full(full: Full):
-    """Else retention would stand still with the index, which nothing but retention makes room in."""
+    """Otherwise retention would be blocked by the index that only retention shrinks."""
     later = segment(CAMERA, first_seq=900, start_us=NOON_US + 900 * S)
     with pytest.raises(RedisUnavailable):
         await full.writer.apply(

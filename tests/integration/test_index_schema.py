@@ -1,5 +1,5 @@
-"""An upgrade that changes the index's schema: old and new run side by side, and neither harms what the other reads."""
-# Redis-py leaves its keyword arguments untyped:
+"""An upgrade with a new index schema: old and new versions run side by side without affecting each other's index."""
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -25,7 +25,7 @@ NEWER = str(Path(__file__).parents[1] / "support" / "newer_schema")
 
 
 def newer() -> dict[str, str]:
-    """What makes a process that of the newer version."""
+    """Environment that makes a process the newer version."""
     return {"PYTHONPATH": os.pathsep.join([NEWER, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
@@ -66,7 +66,7 @@ async def test_two_schema_versions_are_built_side_by_side(district: District, s3
 
 
 async def _says_the_same(district: District, count: int) -> bool:
-    """Whether the newer index holds what the older one holds, of this camera, and both hold so many segments."""
+    """Whether both indexes have the same `count` segments of this camera."""
     ours, theirs = [await _values(district, names.prefix_of(schema)) for schema in ("1", "2")]
     return ours == theirs and len(await district.found()) == count
 

@@ -1,5 +1,5 @@
-"""Redis that comes back without its last second: the index comes to say again all that the topics say."""
-# Redis-py leaves its keyword arguments untyped:
+"""A Redis restored without its last second of writes: the index is completed from the topics."""
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -23,12 +23,12 @@ from support.wait_until import wait_until_async
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.correctness]
 FLUSHED_S = 1.5
-"""With `appendfsync everysec` all that was written is on the disk by then."""
+"""With `appendfsync everysec`, all writes are on disk by then."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A district whose Redis can be set back to what its disk had."""
+    """A district whose Redis can be restored to the state on disk."""
 
     district: District
     server: valkey.Redis
@@ -39,7 +39,7 @@ class Kept:
         await asyncio.to_thread(shutil.copytree, self._on_disk, self.folder / "kept")
 
     async def set_back(self) -> None:
-        """As a host that loses its power."""
+        """Simulates a power failure."""
         await self.server.child.kill()
         await asyncio.to_thread(shutil.rmtree, self._on_disk)
         await asyncio.to_thread(shutil.copytree, self.folder / "kept", self._on_disk)
@@ -66,7 +66,7 @@ async def kept(servers: Servers, kafka: KafkaSettings, s3: S3Settings, folder: P
 async def test_a_revision_lost_with_the_last_second_is_written_again(
     servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
 ):
-    """A camera that was disabled then must not read as a gap, a new one must not be unknown."""
+    """A camera disabled then must not have a gap, a new one must not be unknown."""
     async with kept(servers, kafka, s3, tmp_path) as redis:
         district = redis.district
         on = Camera(camera_id=district.camera_id, name="x", url="rtsp://10.0.0.1/1", updated_us=NOON_US)
@@ -98,7 +98,7 @@ async def test_a_revision_lost_with_the_last_second_is_written_again(
 async def test_several_replicas_agree_on_how_far_cameras_are_read(
     servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path
 ):
-    """None of them takes another's place for an index that was set back; one that starts anew lowers nothing."""
+    """None mistakes another replica's position for a restored index; a restarted one lowers none."""
     async with kept(servers, kafka, s3, tmp_path) as redis:
         district = redis.district
         one = Camera(camera_id=district.camera_id, name="x", url="rtsp://10.0.0.1/1", updated_us=NOON_US)

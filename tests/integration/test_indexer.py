@@ -1,5 +1,5 @@
-"""The indexer as a process on real servers: whatever happens to it or to Redis, the index says what was announced."""
-# Redis-py leaves its keyword arguments untyped:
+"""The indexer as a process on real servers: whatever happens to it or to Redis, the index matches the announcements."""
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -41,7 +41,7 @@ INDEXED = ("dc1:seg:", "dc1:epoch:", "dc1:day:", "dc1:events:", "dc1:cameras:", 
 
 @dataclass(frozen=True)
 class District:
-    """Topics, a bucket and an empty Redis of its own; cameras whose ids nobody else has."""
+    """Topics, a bucket and an empty Redis of its own; cameras with unique ids."""
 
     home: Path
     servers: Servers
@@ -69,7 +69,7 @@ class District:
 
     @asynccontextmanager
     async def indexer(self, *command: str, **settings: str) -> AsyncGenerator["Indexer"]:
-        """A process that has just been started; killed at the end of the block if it still runs."""
+        """Starts a process; kills it at the end of the block if it still runs."""
         (port,) = ports.pick_free_ports(1)
         with (self.home / f"indexer-{port}.log").open("wb") as out:
             child = await asyncio.create_subprocess_exec(
@@ -93,7 +93,7 @@ class District:
             await self.publisher.publish(names.SEGMENTS, wire.stored_message(one, site="local"))
 
     async def store(self, stored: SegmentStored) -> SegmentStored:
-        """Puts an object of the announced name and size; gives what is to be announced."""
+        """Puts an object of the announced name and size; returns the announcement."""
         body = bytes(stored.bytes)
         shape = {"codecs": stored.codecs, "width": str(stored.width), "height": str(stored.height)}
         digest = hashlib.sha256(body).hexdigest()
@@ -101,14 +101,14 @@ class District:
         return stored
 
     async def found(self, around_us: int = NOON_US) -> list[segment_array.IndexEntry]:
-        """The camera's segments of the day around an instant."""
+        """The camera's indexed segments of the day around an instant."""
         half_us = 12 * 3600 * S
         return segment_array.entries_from_array(
             await self.reader.segments(self.camera_id, around_us - half_us, around_us + half_us)
         )
 
     async def contents(self) -> dict[str, object]:
-        """All that is indexed of the camera, as it stands in Redis."""
+        """Everything indexed of the camera, as stored in Redis."""
         keys = [key for key in await self.redis.keys(f"dc1:*{self.camera_id}*") if isinstance(key, bytes)]
         out = {key.decode(): await self._value(key) for key in keys if key.decode().startswith(INDEXED)}
         return {**out, names.LATEST: await self.redis.zscore(names.LATEST, self.camera_id)}
@@ -138,7 +138,7 @@ class Indexer:
             return ""
 
     async def child_ends_when_asked(self) -> None:
-        """Leaves its group, and is gone."""
+        """Stops gracefully, leaving its consumer group."""
         self.child.terminate()
         async with asyncio.timeout(20):
             assert await self.child.wait() == 0
@@ -148,7 +148,7 @@ class Indexer:
 
 
 async def until(what: Callable[[], Awaitable[object]], timeout_s: float = 60) -> None:
-    """Waits for it, or fails."""
+    """Waits until the condition holds, or raises."""
     async with asyncio.timeout(timeout_s):
         while not await what():
             await asyncio.sleep(0.05)
@@ -193,7 +193,7 @@ async def _apply_topics(kafka: KafkaSettings) -> None:
 
 
 def segments(camera_id: str, count: int, *, epoch: int = 0, from_us: int = NOON_US) -> list[SegmentStored]:
-    """One after the other."""
+    """Consecutive segments."""
     return [
         segment(camera_id, epoch=epoch, first_seq=5 * n, start_us=from_us + 10 * n * S, size=100) for n in range(count)
     ]
@@ -325,7 +325,7 @@ async def test_the_rebuild_command_indexes_the_bucket_and_drops_missing_objects(
     stored = [await district.store(one) for one in segments(district.camera_id, 4)]
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
-        await until(lambda: _are(district, stored))  # never announced: found by the LIST
+        await until(lambda: _are(district, stored))  # never announced: found by LIST
         await district.announce([segment(district.camera_id, first_seq=900, start_us=NOON_US + 900 * S)])
         await until(lambda: _is_found(district, 5))
         async with district.indexer("rebuild") as command:
@@ -343,7 +343,7 @@ async def _is_found(district: District, count: int) -> bool:
 
 
 async def test_a_killed_rebuild_is_resumed_while_recording_continues(district: District):
-    """Of the days noted as read nothing is listed again; what is stored meanwhile is announced, and found."""
+    """Days already done are not listed again; segments stored meanwhile are announced and indexed."""
     days = [NOON_US - n * 86_400 * S for n in range(30)]
     old = [
         await district.store(segment(district.camera_id, first_seq=5 * n, start_us=at_us, size=100))
@@ -379,7 +379,7 @@ async def _are_all(district: District, stored: Sequence[SegmentStored]) -> bool:
 
 
 async def checked(district: District, *options: str) -> tuple[int, dict[str, Any], str]:
-    """The command's exit code, its last line, and what it says to people."""
+    """The command's exit code, its last line as JSON, and its other output."""
     code, lines, said = await lines_of_check(district, *options)
     return code, json.loads(lines[-1]) if lines else {}, said
 
@@ -413,7 +413,7 @@ async def test_check_reports_differences_and_changes_nothing(district: District)
 
 
 async def put(district: District, stored: SegmentStored, body: bytes, **metadata: str) -> None:
-    """Over what is there; `metadata` beside the shape."""
+    """Overwrites the object; `metadata` in addition to the shape."""
     shape = {"codecs": stored.codecs, "width": str(stored.width), "height": str(stored.height), **metadata}
     digest = hashlib.sha256(body).hexdigest()
     await district.blobs.put(stored.key, [body], content_type="video/mp4", metadata=shape, sha256=digest, once=False)
@@ -438,7 +438,7 @@ async def test_check_reports_overwritten_deleted_and_altered_objects(
         assert found["announced"] >= 5  # other tests announce on this topic too
         assert found["read_bytes"] == sum(map(len, bodies))
         before = await district.contents()
-        # Somebody with the bucket's key writes other bytes of the same length, and says so in the metadata.
+        # An attacker with the bucket's key writes other bytes of the same length, with matching metadata.
         forged = bytes([77]) * stored[1].bytes
         await put(district, stored[1], forged, sha256=hashlib.sha256(forged).hexdigest())
         await put(district, stored[2], bodies[2], sha256=stored[2].sha256)
@@ -480,7 +480,7 @@ async def test_check_refuses_a_bucket_that_looks_empty(district: District):
 
 
 async def test_a_redis_restored_from_an_older_state_is_caught_up(district: District):
-    """A Redis that crashed without its last second: the member had gone on, the index must too."""
+    """Redis crashed and lost its last second, after the member had committed: the index must catch up."""
     stored = segments(district.camera_id, 10)
     place = f"{names.SEGMENTS}:{names.partition_of(district.camera_id, 12)}"
     async with district.indexer() as indexer:
@@ -498,9 +498,9 @@ async def test_a_redis_restored_from_an_older_state_is_caught_up(district: Distr
 
 
 async def test_the_watermark_never_passes_unindexed_segments(district: District, kafka: KafkaSettings):
-    """As a recorder: announce, then commit; whoever reads the progress first and the index then must find it.
+    """Announces, then commits like a recorder; a reader of the watermark must then find the segment in the index.
 
-    In the future: recorders of this broker may have stored up to now.
+    Times are in the future, since other recorders of this broker may have stored up to now.
     """
     later_us = SystemClock().now_us() + 86_400 * S
     stored = segments(district.camera_id, 25, from_us=later_us)
@@ -535,7 +535,7 @@ async def test_the_watermark_never_passes_unindexed_segments(district: District,
 async def _recorder(
     kafka: KafkaSettings,
 ) -> AsyncGenerator[Callable[[Partition, str], Awaitable[None]]]:
-    """The one member of the recorders' group; what it gives commits a text."""
+    """The only member of the recorders' group; the yielded function commits metadata."""
 
     async def on_assigned(partitions: frozenset[Partition]) -> None:
         for partition, end in (await member.end_offsets(partitions)).items():

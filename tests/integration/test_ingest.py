@@ -1,4 +1,4 @@
-"""What ingest writes to Kafka, whatever the cameras do: fragments, events, stills."""
+"""Ingest's records on Kafka in the shared scenario: fragments, events, stills."""
 
 import json
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def test_fragments_of_an_epoch_are_numbered_and_contiguous(scenario: Scenario, c
 
 
 def is_in_a_gap(scenario: Scenario, camera_id: str) -> Callable[[SentPicture], bool]:
-    """Whether no epoch covers the instant of a sent picture, give or take one picture and the way it went."""
+    """Whether no epoch covers the instant at which a picture was sent, give or take one picture and the delay."""
     frame = median_frame_interval_us(scenario.sent[camera_id])
     spans = [
         (fragments[0].info.start_us, fragments[-1].info.end_us) for fragments in scenario.fragments_by_epoch(camera_id)
@@ -86,9 +86,7 @@ def test_every_picture_from_the_first_keyframe_on_is_in_the_log_once(scenario: S
     assert [one.number for one in missing if not is_in_a_gap(scenario, camera_id)(one)] == []
     numbers = {one.number for one in scenario.sent[camera_id]}
     extra = [number for number in stored if number not in numbers]
-    assert len(extra) <= len(
-        scenario.fragments_by_epoch(camera_id)
-    )  # cut off in the middle: the log does not call it sent
+    assert len(extra) <= len(scenario.fragments_by_epoch(camera_id))  # cut off while being sent: the send log omits it
 
 
 @pytest.mark.parametrize("camera_id", [STOPPED, STOPPED_B_FRAMES])
@@ -102,7 +100,7 @@ def test_a_steady_camera_is_one_epoch_that_ends_by_handover(scenario: Scenario, 
 
 
 def test_the_profile_describes_the_observed_stream(scenario: Scenario):
-    """Told after ten seconds of pictures; the simulator's clock is ours."""
+    """Published after ten seconds of pictures; the simulator uses the same clock."""
     profiles = [event for event in scenario.events_before_end(B_FRAMES) if isinstance(event, Profile)]
     assert profiles[0].b_frames
     assert profiles[0].fps == pytest.approx(25, abs=1.5)

@@ -1,4 +1,4 @@
-"""The Kafka doors on a real broker: order, commits with text, rebalances, falls off the log, a broker that dies."""
+"""The Kafka clients on a real broker: order, commit metadata, rebalances, truncated logs, a broker that dies."""
 
 import asyncio
 import os
@@ -84,7 +84,7 @@ class Owner:
         assert self.member is not None
         async with asyncio.timeout(timeout_s):
             while not reached():
-                with suppress(Retriable):  # as an owner does: again
+                with suppress(Retriable):  # retried, as a service does
                     for records in (await self.member.poll(timeout_s=0.2)).values():
                         self.records += records
 
@@ -133,7 +133,7 @@ async def test_a_record_of_8_mib_is_accepted_and_a_larger_one_is_rejected(
     acks = await publish_all(kafka, name, [message(0, size=8 << 20), message(1)])
     assert [ack.offset for ack in acks] == [0, 1]
     owner = Owner()
-    async with owner.joined(kafka, a_group(), name):  # although it fetches by the megabyte
+    async with owner.joined(kafka, a_group(), name):  # although it fetches megabytes at a time
         await owner.poll_until(lambda: len(owner.records) == 2)
     assert len(owner.records[0].value or b"") == (8 << 20) + 1
     with pytest.raises(Rejected, match="max_request_bytes"):
@@ -296,7 +296,7 @@ async def test_the_last_contact_with_the_coordinator_is_reported(kafka: KafkaSet
         await owner.poll_until(lambda: member.last_contact_us() > after, timeout_s=5)
 
 
-# ---- the log's start
+# ---- the log's start offset
 
 
 async def test_a_position_before_the_log_start_is_reported_until_a_seek(kafka: KafkaSettings, topic: MakeTopic) -> None:
@@ -350,7 +350,7 @@ async def test_retries_after_a_killed_broker_lose_and_reorder_nothing(
 
 
 async def send_for(publisher: Publisher, topic: str, lane: int, seconds: float) -> int:
-    """One record at a time, each repeated until it is acknowledged. Gives how many."""
+    """Sends one record at a time, each repeated until acknowledged. Returns how many."""
     until, number = time.monotonic() + seconds, 0
     while time.monotonic() < until:
         await publish_until_acknowledged(publisher, topic, message(number, size=20_000), lane)
@@ -455,7 +455,7 @@ async def test_a_group_member_survives_a_broker_restart(tmp_path: Path) -> None:
 
 @pytest.mark.correctness
 async def test_a_log_that_lost_its_tail_and_grew_again_is_detected(tmp_path: Path) -> None:
-    """Nobody gives out what follows a record that is gone: no member that was reading, none that takes over, no follower."""
+    """No record after a lost one is returned by a reading member, by one that takes over, or by a follower."""
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
         name, group = await make_topic(settings), a_group()
@@ -498,7 +498,7 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_detected(tmp_path: Pat
 
 
 async def lose_the_tail_and_grow(broker: Broker, data: Path, topic: str) -> None:
-    """Of ten records six are left; ten others, from 20 on, follow them."""
+    """Keeps six of ten records and appends ten others, from 20 on."""
     await broker.kill()
     assert truncate_tail(data, topic, 0, end_offset=6) == 6
     await broker.restart()

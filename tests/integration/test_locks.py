@@ -1,4 +1,4 @@
-"""Fresh footage on a real store: nobody deletes it, and what keeps it keeps no recorder and no retention from their work."""
+"""Object lock of new footage on a real store: it cannot be deleted, and recorder and retention work on."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.hostile, pytest.mark.timeout(120)]
 
 
 async def record(bench: Bench) -> SegmentStored:
-    """A segment of now, closed."""
+    """Records a closed segment of the current time."""
     camera, epoch = bench.camera(), bench.epoch()
     await bench.publish(fragment(camera, epoch, 0, starts=True), fragment(camera, epoch, 1, ends="epoch"))
     (stored,) = await bench.until_recorded()
@@ -42,7 +42,7 @@ async def versions_of(bucket: VersionedBucket, key: str) -> list[ObjectVersion]:
 
 
 def beside(s3: S3Settings, bench: Bench) -> Bench:
-    """The same, with the bucket `s3` names."""
+    """The same bench with the bucket of `s3`."""
     bench.env["DISTRICAM_S3__BUCKET"] = s3.bucket
     return bench
 
@@ -62,7 +62,9 @@ async def test_a_new_segment_is_locked_against_deletion_and_overwriting(bench: B
         store = create_client(s3, create_connection_pool(s3))
         with pytest.raises(S3Error):
             await asyncio.to_thread(store.remove_object, s3.bucket, stored.key, version.version_id)
-        await asyncio.to_thread(store.remove_object, s3.bucket, stored.key)  # a marker: it hides, and can be taken back
+        await asyncio.to_thread(
+            store.remove_object, s3.bucket, stored.key
+        )  # a delete marker: it hides the object and can be removed
         assert version.key in {one.key for one in await versions_of(bucket, stored.key) if not one.is_delete_marker}
         assert version.version_id in {one.version_id for one in await versions_of(bucket, stored.key)}
 
@@ -103,7 +105,7 @@ async def put_locked(archive: Archive, start_us: int, seq: int, until_us: int | 
 
 
 async def test_a_locked_hour_is_expired_only_after_its_lock_ends(locked: Archive, s3: S3Settings, kafka: KafkaSettings):
-    """Two hours of old footage: the older may go; the lock of the younger, set by somebody else, ends in a moment."""
+    """Two hours of old footage: the older expires; the lock of the younger, set by another client, ends soon."""
     until_us = (SystemClock().now_us() // S + 8) * S
     older_us, younger_us = locked.edge_us - 2 * HOUR_US, locked.edge_us - HOUR_US
     async with in_process(locked, s3, kafka) as doors:
@@ -136,7 +138,7 @@ async def test_a_locked_hour_is_expired_only_after_its_lock_ends(locked: Archive
 async def test_a_locked_segment_stays_indexed_and_reported_and_blocks_nothing(
     locked: Archive, s3: S3Settings, kafka: KafkaSettings
 ):
-    """Nobody looks at every lock of an hour: what the store then refuses stays indexed, and the rest goes."""
+    """Retention does not check every lock in an hour: what the store refuses to delete stays indexed."""
     start_us, until_us = locked.edge_us - HOUR_US, SystemClock().now_us() + DAY_US
     async with in_process(locked, s3, kafka) as doors:
         kept = await put_locked(locked, start_us, 0, until_us)

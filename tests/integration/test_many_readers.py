@@ -1,4 +1,4 @@
-"""Fifty clients read clips and timelines while eight cameras record: nobody who reads costs a picture."""
+"""Fifty clients read clips and timelines while eight cameras record: no picture is lost."""
 
 import asyncio
 import random
@@ -36,7 +36,7 @@ CLIENTS, CAMERAS = 50, [SimCamera(f"camera-{n}", Generated(
 )) for n in range(8)]  # fmt: skip
 SEGMENT_S = 2
 ALONE_S, READ_S = 8.0, 16.0
-"""Recording before anybody reads, and while they do."""
+"""Time of recording before and while clients read."""
 PATIENCE_S = 0.5
 SETTINGS = {
     **FAST_SETTLE_SETTINGS,
@@ -46,13 +46,13 @@ SETTINGS = {
 
 @dataclass
 class Reader:
-    """A client, and what it was answered."""
+    """A client and the responses it got."""
 
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
     pictures: int = 0
 
     async def read(self, api_url: str, began_us: int, until_s: float) -> None:
-        """Asks for one thing after the other, without a pause but where it is told to wait."""
+        """Sends requests in sequence, pausing only for Retry-After."""
         async with httpx.AsyncClient(base_url=api_url, timeout=20) as http:
             while time.monotonic() < until_s:
                 path = f"/v1/cameras/{random.choice(CAMERAS).camera_id}"
@@ -76,7 +76,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Story:
-    """What is known at the end; `states` from each camera's first picture that could be kept to its last."""
+    """Results; `states` from each camera's first recordable picture to its last."""
 
     readers: list[Reader]
     counts: dict[str, Counts]
@@ -128,7 +128,7 @@ async def _announce(home: Path, urls: dict[str, str], environment: dict[str, str
 
 
 async def _at_rest(ingest: Service) -> dict[str, float]:
-    """What ingest has shed, once it has noticed that the cameras are gone."""
+    """What ingest has shed, once it has noticed that the cameras ended."""
     async with asyncio.timeout(20):
         while any((await ingest.metric("districam_ingest_connected")).values()):
             await asyncio.sleep(0.2)
@@ -163,7 +163,7 @@ def test_nothing_is_shed_and_every_picture_is_stored(story: Story) -> None:
 
 
 def test_recording_has_no_gap(story: Story) -> None:
-    """A camera is not expected before its record."""
+    """A camera is not expected before its record exists."""
     assert len(story.states) == len(CAMERAS)
     for camera_id, states in story.states.items():
         assert "recorded" in {state.state for state in states}, camera_id

@@ -1,4 +1,4 @@
-"""The native reader on RTSP servers of other makes: the same access units, byte for byte, as libavformat reads."""
+"""The native reader on other projects' RTSP servers reads the same access units, byte for byte, as libavformat."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -29,10 +29,10 @@ from support.wait_until import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
-PASSWORD = "pass/w,o@rd#1"  # no colon: gortsplib splits Basic credentials at each
+PASSWORD = "pass/w,o@rd#1"  # no colon: gortsplib splits Basic credentials at each one
 Make = Literal["gstreamer", "gortsplib"]
 CLIP = Generated("h264", 320, 192, seconds=30, gop_s=1, b_frames=2, bitrate=1_500_000, label="x")
-"""Half a minute in which each picture is another."""
+"""Half a minute of distinct pictures."""
 PICTURES = 75
 TRANSPORTS = ("tcp", "udp")
 MAKES: tuple[Make, ...] = ("gstreamer", "gortsplib")
@@ -55,7 +55,7 @@ def serving(make: Make, gocam: Path, wanted: ExternalCameraOptions, folder: Path
 
 @dataclass(slots=True)
 class Seen:
-    """Four streams of one server, by (reader, transport): each to its end, and the pictures while all were being read."""
+    """Four streams of one server, by (reader, transport), read to the end, and the pictures while all were open."""
 
     watches: dict[tuple[str, str], StreamRecording] = field(
         default_factory=dict[tuple[str, str], StreamRecording], repr=False
@@ -71,10 +71,10 @@ class Seen:
             for (name, transport), watch in self.watches.items():
                 run = watch.run(make_reader(name), url, transport=transport)
                 watching[name, transport] = tasks.create_task(run)
-                # One after the other: GStreamer's server answers 503, or dies, where several ask at once for what it has not prepared.
+                # In turn: GStreamer's server answers 503 or crashes on concurrent requests for an unprepared medium.
                 await self._reaches(1, watch)
             await self._reaches(25, *self.watches.values())
-            for watch in self.watches.values():  # GStreamer begins the file anew for each who comes to watch
+            for watch in self.watches.values():  # GStreamer restarts the file for each client
                 watch.pictures.clear()
             await self._reaches(PICTURES, *self.watches.values())
             self.read_of = {key: list(watch.pictures) for key, watch in self.watches.items()}
@@ -82,7 +82,7 @@ class Seen:
                 watching["ffmpeg", transport].cancel()
 
     async def _reaches(self, pictures: int, *watches: StreamRecording) -> None:
-        """Waits until each of these has so many pictures; none may end before."""
+        """Waits until each has that many pictures; none may end before."""
         assert await wait_until(lambda: all(watch.has(count=pictures) for watch in watches))
         assert not {key: watch.error for key, watch in self.watches.items() if watch.error}, "a stream ended"
 
@@ -91,7 +91,7 @@ class Seen:
 async def seen(
     gocam: Path, clips: dict[Codec, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[Make, Codec], Seen]:
-    """Of all servers at once."""
+    """Results of all servers, read concurrently."""
     found: dict[tuple[Make, Codec], Seen] = {(make, codec): Seen() for make in MAKES for codec in CODECS}
     async with asyncio.TaskGroup() as tasks:
         for (make, codec), one in found.items():
@@ -101,7 +101,7 @@ async def seen(
 
 
 def slices(codec: Codec, picture: Picture) -> tuple[bytes, ...]:
-    """What distinguishes it from all others: parameter sets repeat."""
+    """The slices, which differ between pictures; parameter sets repeat."""
     return tuple(nal for nal in picture.nals if not is_parameter_set(codec, nal))
 
 
@@ -124,14 +124,14 @@ def test_both_readers_read_the_same_over_tcp_and_udp(make: Make, codec: Codec, s
 def test_a_stopped_server_makes_the_camera_unreachable(
     make: Make, transport: str, seen: dict[tuple[Make, Codec], Seen]
 ):
-    """Over UDP the RTSP connection ends, and with it what came beside it."""
+    """Over UDP, the RTSP connection's end ends the stream."""
     error = seen[make, "h264"].watches["native", transport].error
     assert error
     assert error.cause == "camera_unreachable"
 
 
 def assert_same(codec: Codec, ours: list[Picture], theirs: list[Picture]) -> None:
-    """The same access units without a hole where they overlap, at timestamps that differ by a constant."""
+    """The same consecutive access units where they overlap, with timestamps that differ by a constant."""
     places = {slices(codec, one): place for place, one in enumerate(ours)}
     assert len(places) == len(ours)
     shared = [(places[key], one) for one in theirs if (key := slices(codec, one)) in places]

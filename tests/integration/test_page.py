@@ -1,4 +1,4 @@
-"""The operator's page in Chromium, on the real api: what an officer does, and what the pixels then show."""
+"""The operator's page in Chromium on the real api: user actions and the displayed pixels."""
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -42,13 +42,13 @@ def at(seconds: float) -> str:
 
 
 def local(seconds: float) -> tuple[str, str]:
-    """Date and time as somebody in Đức Trọng says them."""
+    """Date and time in local time, as a user in Đức Trọng would type them."""
     moment = datetime.fromtimestamp(START_US / S + seconds, UTC).astimezone(ZONE)
     return moment.strftime("%d/%m/%Y"), moment.strftime("%H:%M:%S")
 
 
 def number_at(us: int) -> int:
-    """The picture in force at an instant, as its digits count it."""
+    """The number of the picture shown at an instant."""
     return (us - START_US) // FRAME_US % (LOOP_S * FPS)
 
 
@@ -66,7 +66,7 @@ async def browser() -> AsyncGenerator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def visit(world: PageSite, browser: Browser) -> AsyncGenerator[Open]:
-    """Opens the page; at the end nothing may have been complained of, nor anybody else been asked."""
+    """Opens the page; at the end, it must have logged no errors and requested nothing from other hosts."""
     pages: list[tuple[Page, PageLog, str]] = []
 
     async def opened(hash_: str = "", url: str = world.keyless_api.url, **context: object) -> Page:
@@ -98,14 +98,14 @@ async def plays(page: Page, n: int = 0) -> None:
 
 
 async def rests(page: Page) -> None:
-    """Waits until the first video stands, with its picture."""
+    """Waits until the first video is paused and shows its picture."""
     await page.wait_for_function(
         "() => { const v = document.querySelector('video'); return v.paused && !v.seeking && v.readyState >= 2; }"
     )
 
 
 async def rests_at(page: Page, us: int, n: int = 0) -> None:
-    """Waits until the n-th video stands at an instant."""
+    """Waits until the n-th video is paused at an instant."""
     await page.wait_for_function(
         "([n, us]) => { const v = document.querySelectorAll('video')[n];"
         " return v && v.paused && !v.seeking && v.readyState >= 2"
@@ -122,7 +122,7 @@ async def ask(page: Page, place: str, seconds: float) -> None:
     await page.press("#time", "Enter")
 
 
-# ---- find and watch
+# ---- search and playback
 
 
 async def test_searching_place_date_and_time_shows_that_second(visit: Open):
@@ -166,7 +166,7 @@ async def test_a_click_on_the_bar_plays_from_there(visit: Open):
         [START_US + 60 * S, ZONE.key],
     )
     share = (START_US + 120 * S - window["from"]) / 600e6
-    if 0 < share < 1:  # the ten minutes of the bar hold it
+    if 0 < share < 1:  # within the ten minutes of the bar
         await bar.click(position={"x": box["width"] * share, "y": 8})
     else:
         await bar.click(position={"x": box["width"] * (share - 0.1), "y": 8})
@@ -198,7 +198,7 @@ async def test_step_buttons_move_exactly_by_their_label(visit: Open):
 
 
 async def test_two_cameras_play_in_sync(visit: Open):
-    """Within 200 ms, by their pixels, while they play, after a jump, and at another speed."""
+    """Within 200 ms by their pixels, during playback, after a seek, and at another speed."""
     page = await visit(f"#at={at(20)}&cameras={CROSSROADS},{MARKET}")
     await plays(page, 0)
     await plays(page, 1)
@@ -217,7 +217,7 @@ async def test_two_cameras_play_in_sync(visit: Open):
 
 
 async def test_nearest_cameras_are_listed_first(visit: Open):
-    """To another camera, and to oneself."""
+    """Near another camera, and near the user."""
     page = await visit(geolocation={"latitude": 11.6461, "longitude": 108.3089}, permissions=["geolocation"])
     await page.get_by_role("button", name=f"Camera gần đây: {NAME}").click()
     await expect(page.locator("#sorted")).to_have_text(f"gần {NAME} trước")
@@ -242,7 +242,7 @@ async def test_a_gap_is_shown_over_the_picture_and_on_the_bar_and_skipped(visit:
     veil = page.locator(".tile .veil").first
     bounds = f"{local(GAP_S[0])[1]}–{local(GAP_S[1])[1]} (20 giây)"
     await expect(veil).to_contain_text(f"Mất hình: camera ngừng gửi hình · {bounds}")
-    await expect(page.locator(".tile .veil").nth(1)).to_be_hidden()  # the other one plays on
+    await expect(page.locator(".tile .veil").nth(1)).to_be_hidden()  # the other one keeps playing
     slider = page.locator(".tile .bar").first
     assert bounds in (await slider.get_attribute("aria-valuetext") or "")
     gap = page.locator(".tile").first.locator(".runs i.gap")
@@ -270,7 +270,7 @@ async def test_playing_continues_after_a_gap(visit: Open):
     assert abs(number - number_at(shown_us)) <= 2  # it plays
 
 
-# ---- files
+# ---- downloads
 
 
 async def test_the_selected_range_and_a_snapshot_are_downloaded(visit: Open, tmp_path: Path):
@@ -300,7 +300,7 @@ async def test_a_range_without_footage_shows_why_and_downloads_nothing(visit: Op
     page = await visit(f"#at={at(185)}&from={at(182)}&to={at(190)}&cameras={CROSSROADS}")
     await expect(page.locator(".veil")).to_contain_text("Mất hình")
     began: list[object] = []
-    page.on("download", lambda file: began.append(file))  # noqa: PLW0108  # Playwright marks what it is given
+    page.on("download", lambda file: began.append(file))  # noqa: PLW0108  # Playwright sets attributes on the handler
     await page.keyboard.press("d")
     await expect(page.locator("#said")).to_have_text("Không có hình nào trong khoảng này.")
     assert began == []
@@ -316,7 +316,7 @@ async def test_an_unplayable_codec_is_shown_and_can_be_downloaded(visit: Open, t
     assert numbers == list(range(40 * FPS, 44 * FPS))
 
 
-# ---- who asks
+# ---- login
 
 
 async def test_without_a_key_nothing_is_shown(visit: Open, world: PageSite):
@@ -372,11 +372,11 @@ async def test_on_loopback_without_keys_no_login_is_asked_for(visit: Open):
     await expect(page.locator("#logout")).to_be_hidden()
 
 
-# ---- for everybody
+# ---- accessibility
 
 
 async def test_the_page_works_by_keyboard_only(visit: Open):
-    """Find, open, step on the bar, see the list of keys; focus is always visible."""
+    """Search, open, step on the bar, show the list of keys; the focus is always visible."""
     page = await visit()
     await expect(page.locator("#count")).to_have_text("4 camera")
     await page.keyboard.press("/")
@@ -492,7 +492,7 @@ async def test_a_shared_link_opens_the_same_instant(visit: Open):
     assert 77 * S - FRAME_US <= shown_us - START_US <= 90 * S
 
 
-# ---- the parts without a page
+# ---- modules without a page
 
 
 async def test_time_bar_and_clock_agree_with_the_footage(visit: Open):

@@ -1,4 +1,4 @@
-"""A camera's password stays with the camera: whom the readers answer, over real sockets, when the camera means harm."""
+"""Credentials are sent to the camera only: to whom the readers authenticate on real sockets, with malicious servers."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ Answer = Callable[["Heard"], str]
 
 @dataclass(frozen=True)
 class Heard:
-    """A request: its method, its number on the connection, and whom it says to be."""
+    """A request: its method, its number on the connection, and its Authorization header."""
 
     method: str
     cseq: str
@@ -35,7 +35,7 @@ class Heard:
 
 @dataclass
 class Peer:
-    """An RTSP server that answers by script and keeps what it heard."""
+    """An RTSP server that responds by script and keeps the requests."""
 
     answer: Answer
     port: int = 0
@@ -62,7 +62,7 @@ class Peer:
 
     @property
     def told(self) -> list[str]:
-        """The schemes by which it was told who we are."""
+        """Schemes of the credentials that it received."""
         return [one.authorization.split(" ")[0] for one in self.heard if one.authorization]
 
 
@@ -154,7 +154,7 @@ async def test_basic_after_digest_on_an_earlier_connection_is_refused():
         error = await refused(reader, url)
         assert "Digest before" in error.detail
         assert set(camera.told) == {"Digest"}
-        await refused(native(), url)  # who has never seen it ask for Digest has nothing else to go by
+        await refused(native(), url)  # a reader without an earlier Digest challenge cannot detect the downgrade
         assert TOLD in camera.heard[-1].authorization
 
 

@@ -1,4 +1,4 @@
-"""Which producer each service sends by, and that what it sends is the same either way."""
+"""The producer that each service uses; both producers send the same records."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
@@ -35,12 +35,12 @@ MESSAGES = [
 
 
 class Seen(Exception):
-    """The service has opened its publisher, and that has been looked at."""
+    """The service has opened its publisher, which has been checked."""
 
 
 @dataclass
 class Sent:
-    """By what the publisher that a service has opened sent `MESSAGES`."""
+    """The publisher's producer class, and the records of `MESSAGES`."""
 
     batch: type | None = None
     request: type | None = None
@@ -48,7 +48,7 @@ class Sent:
 
 @pytest.fixture
 async def sent(kafka: KafkaSettings, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Sent]:
-    """From here on, a service that opens its publisher sends `MESSAGES` by it, and ends with `Seen`."""
+    """A service that opens its publisher sends `MESSAGES` with it, and ends with `Seen`."""
     found, name = Sent(), await topic(max_message_bytes=str(2 << 20))
     send, open_publisher = AIOKafkaClient.send, Publisher.open
 
@@ -87,7 +87,7 @@ def recorder(kafka: KafkaSettings) -> Awaitable[None]:
 
 
 async def indexer(kafka: KafkaSettings) -> None:
-    """What it does before needs a store and Redis, and is none of the producer's business."""
+    """Replaces its dependencies: only the producer matters, not the store and Redis."""
     doors = districam_indexer.app._open_dependencies  # pyright: ignore[reportPrivateUsage]
     async with doors(WholeIndexer(kafka=kafka), Runtime("indexer"), *cast("Any", (None, None, 0))):
         raise AssertionError("it has opened no publisher")
@@ -109,7 +109,7 @@ SERVICES: dict[str, tuple[Callable[[KafkaSettings], Awaitable[None]], Sent]] = {
 async def test_only_ingest_uses_its_own_producer_class(
     kafka: KafkaSettings, sent: Sent, service: Callable[[KafkaSettings], Awaitable[None]], expected: Sent
 ) -> None:
-    """All in one process, with ingest's module loaded: what it replaces, it replaces in its own producer."""
+    """All in one process with ingest's modules loaded: they replace code only in ingest's own producer."""
     with pytest.raises(Seen):
         await service(kafka)
     assert sent == expected

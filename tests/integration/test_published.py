@@ -1,4 +1,4 @@
-"""docs/api/asyncapi.yaml holds for AsyncAPI's own parser, which is written for Node.js."""
+"""docs/api/asyncapi.yaml is valid for AsyncAPI's official parser (Node.js)."""
 
 import hashlib
 import shutil
@@ -14,7 +14,7 @@ SOURCE = ROOT / "tests" / "support" / "asyncapi"
 
 @pytest.fixture(scope="module")
 def parser() -> Path:
-    """A folder with the parser installed as it is locked; kept under .devkit, so that only the first run installs it."""
+    """A folder with the locked parser, kept under .devkit, so that only the first run installs it."""
     for program in ("node", "npm"):
         assert shutil.which(program), f"{program} is missing: apt-get install nodejs npm"
     lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:12]

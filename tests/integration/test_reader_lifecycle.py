@@ -1,4 +1,4 @@
-"""Opening, silence and leaving: what both RTSP readers do when a camera or their caller does something about the stream."""
+"""Opening, silence and leaving with both RTSP readers."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ async def test_only_the_right_password_opens_a_camera_and_no_error_shows_one(
     async with running([SimCamera("cam", SMALL)], credentials=SCHEMES[scheme]) as simulation:
         reader, url = make_reader(name), simulation.url("cam")
         errors = [await open_error(reader, url, credential=credential) for credential in wrong]
-        if name == "ffmpeg" and "SHA-256" in scheme:  # libavformat does MD5 alone
+        if name == "ffmpeg" and "SHA-256" in scheme:  # libavformat supports MD5 only
             errors.append(await open_error(reader, url, credential=right))
         else:
             async with open_source(reader, url, credential=right) as source:
@@ -202,9 +202,9 @@ async def test_leaving_is_immediate_and_closes_the_connection(name: str):
 
 
 async def test_leaving_returns_everything_received(name: str, tmp_path: Path):
-    """Also what came while nobody read, as when a process stands still; a picture that is under way is not given.
+    """Also data that arrived while nothing was read, as after a suspension; incomplete pictures are left out.
 
-    libavformat gives a picture out once the next one has begun.
+    libavformat returns a picture once the next one has started.
     """
     log = tmp_path / "sent"
 
@@ -220,7 +220,7 @@ async def test_leaving_returns_everything_received(name: str, tmp_path: Path):
         had_come = last_sent()
         pictures += source.read_remaining()
         assert source.read_remaining() == []
-        await asyncio.sleep(0.2)  # a picture is logged when it has left
+        await asyncio.sleep(0.2)  # a picture is logged once it has left
         came_meanwhile = last_sent()
     found = running_numbers("h264", pictures)
     assert are_consecutive(found)
@@ -253,7 +253,7 @@ async def test_native_arrivals_are_exact_at_the_start_of_the_next_epoch():
         source.use_precise_arrival()
         close = await read(source, seconds=1.2)
     assert between_us(usual) > 70_000
-    assert between_us(close) < 60_000  # 25 a second: each by itself
+    assert between_us(close) < 60_000  # 25 per second: each arrives separately
 
 
 def between_us(pictures: list[Picture]) -> float:

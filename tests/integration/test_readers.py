@@ -1,7 +1,7 @@
-"""Both RTSP readers on simulated cameras: every picture that was sent is read, byte for byte, and errors have their cause.
+"""Both RTSP readers on simulated cameras: every sent picture is read byte for byte, and errors have the right cause.
 
-`seen` has both readers read three dozen cameras at once: other clips, other answers, and faults from the start or in the
-middle. The tests look at what was read there.
+`seen` reads three dozen cameras with both readers at once: various clips, responses, and faults from the
+start or during playback. The tests check what was read.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ CLIPS: dict[str, ClipSource] = {
 }
 FROM_KEYFRAME = ["h264", "h264-b", "hevc", "hevc-b"]
 SLOW = replace(SMALL, fps=10)
-"""For cameras whose clip is not what matters: it leaves the machine time."""
+"""For cameras whose clip does not matter; it saves CPU time."""
 QUIRKS: tuple[Quirk, ...] = (
     "no-base",
     "bare-base",
@@ -71,7 +71,7 @@ QUIRKS: tuple[Quirk, ...] = (
     "unmarked",
     "all-marked",
 )
-"""Those that libavformat copes with too."""
+"""Quirks that libavformat supports too."""
 REFUSALS: dict[FaultKind, str] = {
     "401": "auth_failed",
     "404": "not_found",
@@ -94,15 +94,15 @@ ONCE_READ = [
     Fault("babble", "babble", 0, 60),
     Fault("repeat", "repeat", 0, 1),
 ]
-"""When everybody has read ten pictures."""
+"""Faults injected once every stream has ten pictures."""
 QUERY = "?channel=1&subtype=0"
 UNBROKEN = [*CLIPS, *(f"keyframe-{name}" for name in FROM_KEYFRAME), *QUIRKS, "redirect", "query", *STEPS_S]
-SECONDS = 2.5  # over the seam of a clip that is played again
+SECONDS = 2.5  # across the loop of a clip
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What each reader read of each camera, by (camera, reader), and the simulator's log of what it sent."""
+    """What each reader read of each camera, by (camera, reader), and the simulator's send log."""
 
     watches: dict[tuple[str, str], StreamRecording] = field(repr=False)
     log: list[SentPicture] = field(repr=False)
@@ -121,7 +121,7 @@ class Seen:
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     log = tmp_path_factory.mktemp("readers") / "sent"
     watches = {(camera.camera_id, name): StreamRecording() for camera in CAMERAS for name in READERS}
-    del watches["babble", "ffmpeg"]  # it reads on, and gives nothing, until its own deadline
+    del watches["babble", "ffmpeg"]  # it keeps reading without output until its own deadline
     async with asyncio.TaskGroup() as tasks, running(CAMERAS, log=log, faults=AT_FIRST) as simulation:
         readers = {name: make_reader(name) for name in READERS}
         for (camera_id, name), watch in watches.items():
@@ -174,12 +174,14 @@ def test_pictures_match_the_send_log_and_are_evenly_spaced(camera_id: str, name:
         assert running_number.camera_id == camera_id
         assert running_number.sent_us == sent[running_number.number].sent_us
         assert is_keyframe(watch.info.codec, picture.nals) == sent[running_number.number].is_keyframe
-    shown = sorted(picture.pts for picture in watch.pictures)[3:-3]  # cut amid reordering, the edges miss some
+    shown = sorted(picture.pts for picture in watch.pictures)[
+        3:-3
+    ]  # some are missing at the ends, which cut through reordered pictures
     assert {later - earlier for earlier, later in itertools.pairwise(shown)} == {90_000 / rate(camera_id)}
 
 
 def rate(camera_id: str) -> float:
-    """Pictures a second."""
+    """Pictures per second."""
     clip = next(camera.clip for camera in CAMERAS if camera.camera_id == camera_id)
     return clip.fps if isinstance(clip, Generated) else 25
 
@@ -191,7 +193,7 @@ def test_opening_returns_codec_parameter_sets_and_server(camera_id: str, name: s
     assert info.reader == name
     assert info.codec == ("hevc" if "hevc" in camera_id else "h264")
     assert info.parameter_sets
-    assert info.server == ("simcam" if name == "native" else None)  # libavformat does not say
+    assert info.server == ("simcam" if name == "native" else None)  # libavformat does not provide it
     assert error
     assert error.cause == "camera_unreachable"
 
@@ -208,10 +210,10 @@ def test_a_refusal_has_its_cause(status: FaultKind, name: str, seen: Seen):
     watch = seen.watches[f"refuses-{status}", name]
     assert watch.info is None
     assert watch.error
-    # libavformat tells 454 from no other refusal.
+    # libavformat does not distinguish 454 from other errors.
     is_blurred = status == "454" and name == "ffmpeg"
     assert watch.error.cause == ("camera_unreachable" if is_blurred else REFUSALS[status])
-    assert not isinstance(watch.error, UnsupportedStreamError)  # another reader would fare no better
+    assert not isinstance(watch.error, UnsupportedStreamError)  # another reader would fail too
 
 
 @pytest.mark.parametrize("kind", STEPS_S)
@@ -227,7 +229,7 @@ def test_a_dropped_connection_ends_the_stream_after_its_last_picture(name: str, 
     watch = seen.watches["drop", name]
     assert watch.error
     assert watch.error.cause == "camera_unreachable"
-    # The last picture may have been cut off: then it is not in the log, or even its number has not come.
+    # The last picture may be cut off: the send log omits it, or its running number was not received.
     found = running_numbers_or_none("h264", watch.pictures)
     numbers = [number for number in found if number is not None]
     assert None not in found[:-1]
@@ -249,7 +251,7 @@ def test_a_picture_sent_twice_is_read_as_two_pictures(seen: Seen):
 
 
 async def test_arrivals_are_close_to_sending_and_the_camera_clock_is_known(tmp_path: Path):
-    """The native reader empties its sockets ten times a second once a stream runs."""
+    """The native reader drains its sockets ten times a second once a stream runs."""
     log = tmp_path / "sent"
     watches = {name: StreamRecording() for name in READERS}
     async with (

@@ -1,4 +1,4 @@
-"""The recorder as a process, on real Kafka and S3: what is stored and announced, whatever is done to it."""
+"""The recorder as a process on real Kafka and S3: stored and announced segments under all kinds of disturbances."""
 
 import asyncio
 import hashlib
@@ -53,7 +53,7 @@ QUICK = {
 
 @dataclass
 class Bench:
-    """A bucket and a publisher of its own; the topics are the broker's only ones, so cameras have fresh names."""
+    """A bucket and a publisher; the broker's topics are shared, so cameras have unique names."""
 
     kafka: KafkaSettings
     s3: S3Settings
@@ -80,7 +80,7 @@ class Bench:
         return acks
 
     async def delete_before(self, ack: Ack) -> None:
-        """As retention does."""
+        """Deletes records as retention does."""
         partition = TopicPartition(names.FRAGMENTS, ack.partition)
         async with open_admin_client(self.kafka, "tests") as admin:
             await admin.delete_records({partition: RecordsToDelete(before_offset=ack.offset)})
@@ -90,7 +90,7 @@ class Bench:
             return await reader.read_all()
 
     async def announced(self) -> list[SegmentStored]:
-        """In the order of announcement, of this bench's cameras."""
+        """This bench's announcements in order."""
         records = await self.read(names.SEGMENTS)
         ours = [record for record in records if (record.key or b"").decode() in self.cameras]
         return [wire.decode_stored(record.key, record.headers, record.value) for record in ours]
@@ -114,7 +114,7 @@ class Bench:
         return stored
 
     async def until_committed(self, timeout_s: float = 15) -> None:
-        """Waits until the commits have passed all that was published."""
+        """Waits until everything published is committed."""
         last = {ack.partition: ack.offset for _, ack in self.published}
         async with asyncio.timeout(timeout_s):
             for partition, offset in last.items():
@@ -122,7 +122,7 @@ class Bench:
                     await asyncio.sleep(0.1)
 
     async def check_objects(self, stored: list[SegmentStored]) -> None:
-        """Every announced object is there, holds exactly the fragments it speaks for, and says the same of itself."""
+        """Every announced object exists, has exactly its announced fragments, and matching metadata."""
         by_seq = {(one.info.epoch, one.info.seq): one for one, _ in self.published}
         for segment in {segment.key: segment for segment in stored}.values():
             seqs = range(segment.first_seq, segment.last_seq + 1)
@@ -188,7 +188,7 @@ class Recorder:
         await self._process.wait()
 
     async def stop(self) -> int:
-        """SIGTERM; gives the exit code."""
+        """Sends SIGTERM; returns the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return await self.exit_code()
 
@@ -211,7 +211,7 @@ async def recorder(bench: Bench, **env: str) -> AsyncGenerator[Recorder]:
         yield Recorder(process, log_path)
     finally:
         if process.returncode is None:
-            process.terminate()  # so that the next one need not wait for the end of its session
+            process.terminate()  # leaves the group, so that the next one need not wait for the session timeout
             try:
                 async with asyncio.timeout(15):
                     await process.wait()
@@ -228,14 +228,14 @@ async def test_cuts_holes_duplicates_ends_and_garbage(bench: Bench):
     a, b = bench.camera(), bench.camera()
     first, second, third = bench.epoch(), bench.epoch(), bench.epoch()
     cut = [fragment(a, first, seq, starts=seq % 3 == 0, ends="segment" if seq % 3 == 2 else None) for seq in range(6)]
-    await bench.publish(*cut[:5], cut[3], cut[4], cut[5])  # a repeat of two
+    await bench.publish(*cut[:5], cut[3], cut[4], cut[5])  # two duplicates
     await bench.publish(fragment(b, second, 0, starts=True), fragment(a, third, 0, starts=True))
     await bench.publish(fragment(b, second, 1), fragment(b, second, 4), fragment(b, second, 5, ends="epoch"))
     poison = replace(wire.fragment_message(fragment(b, second, 6), site=SITE), value=b"no boxes")
     poisoned = await bench.publisher.publish(names.FRAGMENTS, poison)
     foreign = wire.fragment_message(fragment("../elsewhere", second, 7), site=SITE)
     await bench.publisher.publish(names.FRAGMENTS, foreign)
-    await bench.publish(fragment(a, third, 1))  # nothing ends it: it closes when it is idle
+    await bench.publish(fragment(a, third, 1))  # without an end mark: it closes after the idle time
     async with recorder(bench) as running:
         stored = await bench.until_recorded()
         await bench.until_committed()
@@ -282,7 +282,7 @@ async def test_log_us_does_not_advance_until_contact_is_old_enough(bench: Bench)
 async def flow(
     bench: Bench, cameras: int, seqs: int, pause_s: float, *, size: int = 20_000, segment_seqs: int = 4
 ) -> None:
-    """Fragments of several cameras, interleaved; segments of `segment_seqs` fragments; the epochs end."""
+    """Interleaved fragments of several cameras; segments of `segment_seqs` fragments; the epochs end."""
     epochs = [(bench.camera(), bench.epoch()) for _ in range(cameras)]
     for seq in range(seqs):
         last = seq == seqs - 1
@@ -294,7 +294,7 @@ async def flow(
 
 
 def check_tiling(stored: list[SegmentStored]) -> None:
-    """Every segment begins and ends at ingest's cuts, and repeats are of the same key."""
+    """Every segment starts and ends at ingest's cuts, and duplicates have the same key."""
     for epoch in {one.epoch for one in stored}:
         found = sorted(set(ranges(stored, epoch)))
         assert all(a[1] + 1 == b[0] for a, b in pairwise(found)), found
@@ -373,7 +373,7 @@ async def test_records_deleted_before_a_slow_recorder_read_them_are_reported(ben
     async with recorder(bench) as running:
         await bench.until_recorded()
         await bench.until_committed()
-        running.signal(signal.SIGSTOP)  # for less than its session
+        running.signal(signal.SIGSTOP)  # for less than its session timeout
         published = list(bench.published)
         await bench.publish(*(fragment(camera, epoch, seq, starts=True, ends="segment") for seq in (1, 2, 3)))
         bench.published = published
@@ -387,7 +387,7 @@ async def test_records_deleted_before_a_slow_recorder_read_them_are_reported(ben
     (fell, _) = await the_fall(bench, left.partition)
     assert fell.to_us == left.append_us
     assert fell.from_us < left.append_us
-    lost = {(epoch, 2), (epoch, 3)}  # the first one may have been on its way
+    lost = {(epoch, 2), (epoch, 3)}  # the first one may already have been fetched
     assert not lost & fragments_of(await bench.announced())
 
 
@@ -455,7 +455,7 @@ async def test_different_bytes_under_a_key_are_reported_and_stop_nothing(bench: 
         bench.published.append((forged, ack))
         await bench.until_committed()
         assert await running.stop() == 0
-    async with recorder(bench) as running:  # which would meet it again, had it not been committed
+    async with recorder(bench) as running:  # it would read the record again if it had not been committed
         await running.until_logged("ready")
         assert await running.stop() == 0
     assert [one.sha256 for one in stored if one.camera_id == camera] == [made.stored.sha256] * is_ours
@@ -470,7 +470,7 @@ async def test_different_bytes_under_a_key_are_reported_and_stop_nothing(bench: 
 
 @pytest.mark.hostile
 async def test_header_values_with_whitespace_and_special_characters_are_stored(bench: Bench):
-    """Blanks at the ends and in a row are changed on the way of an HTTP header, and the request's signature covers them."""
+    """HTTP headers lose whitespace at the ends and in runs, and the request's signature covers them."""
     for codecs in (
         "avc1.640028",
         " avc1",

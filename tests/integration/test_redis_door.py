@@ -1,4 +1,4 @@
-"""The Redis door on a real server."""
+"""The Redis client on a real server."""
 
 import asyncio
 import random
@@ -16,11 +16,11 @@ from districam_common.runtime.settings import RedisSettings
 
 
 async def test_a_caller_cancelled_during_a_command_ends(redis: RedisSettings):
-    """redis-py answers the command all the same: the loop of a service that is to stop would go on for ever."""
+    """redis-py returns the reply nevertheless: a service's loop would then not stop."""
     running = ended = 0
     async with IndexReader.open(redis) as reader:
         for n in range(100):
-            asking = asyncio.create_task(reader.holds())  # to be cancelled alone
+            asking = asyncio.create_task(reader.holds())  # cancelled separately
             for _ in range(n % 10):
                 await asyncio.sleep(0)
             running += asking.cancel()
@@ -33,9 +33,9 @@ async def test_a_caller_cancelled_during_a_command_ends(redis: RedisSettings):
 
 
 def test_a_server_that_disconnects_at_any_moment_raises_unavailable():
-    """As a proxy does whose server has died. On services' own loop: another one words it otherwise."""
+    """Like a proxy whose server has died. On the services' event loop, as other loops have other error messages."""
     with hanging_up(rounds=2000) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(times_away(url, pings=1000)) == 1000  # each tries a second connection
+        assert runner.run(times_away(url, pings=1000)) == 1000  # each retries on a second connection
 
 
 async def times_away(url: str, pings: int) -> int:
@@ -51,7 +51,7 @@ async def times_away(url: str, pings: int) -> int:
 
 @contextmanager
 def hanging_up(rounds: int) -> Generator[str]:
-    """Takes that many connections and closes each within 0.6 ms."""
+    """Accepts that many connections and closes each within 0.6 ms."""
     dice = random.Random(1)
 
     def serve(listening: socket.socket) -> None:

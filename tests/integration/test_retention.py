@@ -1,5 +1,5 @@
 """Retention and holds of the indexer as a process, on a real store with object lock, broker and index."""
-# Redis-py leaves its keyword arguments untyped:
+# redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -60,7 +60,7 @@ class Archive:
             yield running
 
     async def stock(self, *starts_us: int, camera_id: str | None = None, size: int = 100) -> list[SegmentStored]:
-        """Ten seconds at each of these instants, stored and announced."""
+        """Stores and announces ten seconds of footage at each of these instants."""
         made = [
             segment(camera_id or self.camera_id, first_seq=5 * n, start_us=at_us, size=size)
             for n, at_us in enumerate(starts_us)
@@ -77,7 +77,7 @@ class Archive:
         return {names.entry_of(one) for one in stored} <= set(found)
 
     async def place_late(self, beside: SegmentStored) -> SegmentStored:
-        """Another copy of about the same time, stored only now."""
+        """Stores another copy of about the same time, later."""
         late = segment(self.camera_id, epoch=1, first_seq=0, start_us=beside.start_us + S, size=100)
         return await self.district.store(late)
 
@@ -98,7 +98,7 @@ async def archive_of(district: District, s3: S3Settings) -> AsyncGenerator[Archi
 
 @pytest_asyncio.fixture
 async def archive(district: District, s3: S3Settings) -> AsyncGenerator[Archive]:
-    """Without object lock."""
+    """An archive without object lock."""
     async with archive_of(district, s3) as made:
         yield made
 
@@ -111,7 +111,7 @@ async def _keeps(district: District, days: int, since_us: int) -> None:
 
 
 async def believe(archive: Archive) -> None:
-    """From now on the camera's footage is kept for two days, and recorders say what time it is."""
+    """From now on the camera's footage is kept for two days, and the recorders' watermark is current."""
     now_us = SystemClock().now_us()
     await _keeps(archive.district, DAYS, now_us)
     theirs = str(names.partition_of(archive.camera_id, 60))
@@ -163,7 +163,7 @@ async def _is(ask: Callable[[], Awaitable[object]], wanted: object) -> bool:
 
 
 async def test_a_kill_between_any_two_steps_is_resumed(archive: Archive):
-    """Half of it deleted and still indexed, half told and still stored: what a kill leaves behind."""
+    """Partly deleted but still indexed, partly announced but still stored: the states that a kill leaves."""
     starts = [archive.edge_us - HOUR_US + n * 20 * S for n in range(6)]
     async with archive.indexer():
         stored = await archive.stock(*starts, archive.edge_us + 60 * S)
@@ -197,7 +197,7 @@ async def test_over_the_budget_each_camera_loses_its_oldest_footage(archive: Arc
             one: sorted(key for key in await archive.keys() if key.startswith(f"{one}/"))
             for one in (archive.camera_id, other)
         }
-        assert [len(some) for some in left.values()] == [5, 4]  # the one of now is among the first's
+        assert [len(some) for some in left.values()] == [5, 4]  # the current one belongs to the first camera
         await until(lambda: _says(indexer, "districam_storage_over_budget_bytes 0.0"))
 
 
@@ -210,7 +210,7 @@ async def _fits(archive: Archive, most: int) -> bool:
 
 
 class Interrupted(HoldStore):
-    """A hold is placed right after retention has read the holds for the first time."""
+    """Places a hold right after retention has read the holds for the first time."""
 
     hold: Hold | None = None
 
@@ -224,7 +224,7 @@ class Interrupted(HoldStore):
 
 @asynccontextmanager
 async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> AsyncGenerator[Dependencies]:
-    """The indexer's doors, without its loops."""
+    """The indexer's dependencies without its loops."""
     redis = archive.district.redis
     settings = IndexerSettings(s3=s3, kafka=kafka)
     writer = IndexWriter(redis, still_ttl_s=60)
@@ -239,7 +239,7 @@ async def in_process(archive: Archive, s3: S3Settings, kafka: KafkaSettings) -> 
 async def test_a_hold_placed_between_announcement_and_deletion_keeps_its_footage(
     archive: Archive, s3: S3Settings, kafka: KafkaSettings
 ):
-    """Its api will find it told, and refuse it; but whoever reads the holds before deleting has not taken it."""
+    """The api would find it announced and reject it; but reading the holds again before deleting keeps the footage."""
     starts = [archive.edge_us - HOUR_US, archive.edge_us - HOUR_US + 60 * S]
     async with in_process(archive, s3, kafka) as doors:
         stored = [
@@ -283,7 +283,7 @@ async def test_expiry_is_announced_before_anything_is_deleted(archive: Archive, 
 async def test_completely_expired_days_are_not_listed_hour_by_hour(
     archive: Archive, s3: S3Settings, kafka: KafkaSettings
 ):
-    """SeaweedFS goes on showing their folders; a year of them would take longer than the hour until the next round."""
+    """SeaweedFS keeps listing empty folders; a year of them would take longer than an hour, the interval of rounds."""
     starts = [archive.edge_us - DAY_US - n * HOUR_US for n in range(4)]
     asked: list[str] = []
 

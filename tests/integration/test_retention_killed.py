@@ -1,5 +1,5 @@
-"""Retention by the indexer as a process that is killed between announcing, deleting and dropping, again and again."""
-# Redis-py types its commands for text and bytes, sync and async, at once:
+"""Retention by an indexer that is repeatedly killed between announcing, deleting and dropping."""
+# redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
 import asyncio
@@ -37,7 +37,7 @@ SEAMS = ("told, not deleted", "deleted, not dropped")
 
 @dataclass(frozen=True)
 class Scene:
-    """What retention is to let go of, and the ways on which it can be stopped."""
+    """Footage to expire, and proxies on which retention can be blocked."""
 
     archive: Archive
     store: BlockingProxy
@@ -47,11 +47,11 @@ class Scene:
 
     @property
     def kept(self) -> list[SegmentStored]:
-        """The held one and the young one."""
+        """The held segment and the recent one."""
         return [self.held, self.stored[-1]]
 
     async def killed(self, seam: str, passes: int) -> None:
-        """An indexer that has got so far in so many hours is killed at that seam of the next one."""
+        """Kills an indexer at that step of an hour, after `passes` hours."""
         camera_id, gate = self.archive.camera_id, self.redis
         match seam:
             case "told, not deleted":
@@ -73,7 +73,7 @@ class Scene:
         gate.unblock()
 
     async def left(self) -> tuple[set[str], set[str]]:
-        """Keys that are stored, and keys that are indexed."""
+        """Stored keys and indexed keys."""
         first_us, last_us = self.stored[0].start_us, self.stored[-1].end_us
         entries = await self.archive.indexed(first_us, last_us)
         keys = {names.segment_object_key(self.archive.camera_id, one) for one in entries}
@@ -84,7 +84,7 @@ class Scene:
         return await self.left() == (kept, kept)
 
     async def expired(self) -> list[Interval]:
-        """Ranges as they stand in the index."""
+        """Expired ranges in the index."""
         key = names.expired_key(self.archive.camera_id)
         found = await cast("Awaitable[list[bytes]]", self.archive.district.redis.zrange(key, 0, -1))
         return [names.parse_interval(one) for one in found]
@@ -94,13 +94,13 @@ class Scene:
 
 
 def _command(name: str, key: str) -> bytes:
-    """How a command on that key goes over the wire."""
+    """How a command on that key is encoded (RESP)."""
     return f"${len(name)}\r\n{name}\r\n${len(key)}\r\n{key}".encode()
 
 
 @asynccontextmanager
 async def a_scene(archive: Archive, chance: random.Random) -> AsyncGenerator[Scene]:
-    """Ten old hours with three segments each, of which one is held; and a young one."""
+    """Ten old hours with three segments each, one of them held; and a recent segment."""
     hours = [archive.edge_us - n * HOUR_US for n in range(HOURS, 0, -1)]
     starts = [hour_us + at_s * S for hour_us in hours for at_s in sorted(chance.sample(range(0, 3580, 20), A_HOUR))]
     async with archive.indexer() as indexer:
@@ -136,7 +136,7 @@ async def test_a_kill_between_announcing_deleting_and_dropping_changes_nothing(
             before = (await scene.left())[1]
             await scene.killed(seam, chance.randrange(3))
             stored, indexed = await scene.left()
-            assert stored <= indexed <= before  # nothing is stored that cannot be found
+            assert stored <= indexed <= before  # everything stored is indexed
             assert {one.key for one in scene.kept} <= stored
             gone = {key[: key.rindex("/")] for key in indexed - stored}
             assert len(gone) == (1 if seam == "deleted, not dropped" else 0), (seam, gone)
@@ -148,13 +148,13 @@ async def test_a_kill_between_announcing_deleting_and_dropping_changes_nothing(
 
 
 async def _agrees(scene: Scene, told: list[Interval]) -> None:
-    """With the topic, and with the bucket."""
+    """The index agrees with the topic and with the bucket."""
     archive, held_us = scene.archive, scene.held.start_us
     expired = merge(await scene.expired())
     assert expired == told
     whole = (expired[0][0], expired[-1][1])
     assert whole[0] <= scene.stored[0].start_us
-    assert whole[1] in (archive.edge_us, archive.edge_us + HOUR_US)  # the hour may have turned meanwhile
+    assert whole[1] in (archive.edge_us, archive.edge_us + HOUR_US)  # a new hour may have started meanwhile
     assert expired == subtract([whole], [(held_us, held_us + S)])
     versions = [one async for one in archive.bucket.versions(f"{archive.camera_id}/")]
     assert sorted(one.key for one in versions) == [one.key for one in scene.kept]
@@ -166,7 +166,7 @@ async def _agrees(scene: Scene, told: list[Interval]) -> None:
 
 
 async def _told(kafka: KafkaSettings, camera_id: str) -> list[Interval]:
-    """Ranges of `expired` events on the topic, in the order in which they were said."""
+    """Ranges of `expired` events on the topic, in order."""
     async with TopicReader.open(kafka, [names.RETENTION]) as reader:
         records = [one for one in await reader.read_all() if one.key == camera_id.encode()]
     events = [wire.decode_event(one.key, one.headers, one.value) for one in records]

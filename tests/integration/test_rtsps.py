@@ -1,4 +1,4 @@
-"""`rtsps`: encrypted, any certificate by default, and only those of a given authority if there is one."""
+"""`rtsps`: encrypted, with any certificate by default, or only those of a configured CA."""
 
 import asyncio
 from collections.abc import Callable
@@ -63,7 +63,7 @@ async def test_a_certificate_of_another_host_is_refused_with_the_reason(tmp_path
 
 
 async def test_the_password_is_sent_over_tls_only(certified: Path):
-    """On the wire are neither the camera's path nor a response in clear."""
+    """The wire has neither the camera's path nor a response in clear text."""
     heard = bytearray()
     async with running(CAMERAS, certificate_path=certified, credentials=Credentials("u", "p")) as simulation:
 

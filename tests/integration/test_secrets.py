@@ -1,4 +1,4 @@
-"""Cameras with passwords, right and wrong, over both readers: none shows in a log, metric, record, answer or command line."""
+"""Cameras with right and wrong passwords, with both readers: no output of any service contains a password."""
 
 import asyncio
 import json
@@ -55,12 +55,12 @@ pytestmark = pytest.mark.timeout(180)
 
 @dataclass(frozen=True)
 class Told:
-    """All that services said in places where anybody may read, and the stream events among it."""
+    """All searched outputs of the services, with the stream events among them."""
 
     places: dict[str, SearchedContents]
     events: list[tuple[str, dict[str, Any]]]
     refused: str
-    """What a command said of a URL with a password in it."""
+    """Output of a command for a URL with a password."""
 
     def of(self, camera_id: str, kind: str) -> list[dict[str, Any]]:
         return [event for name, event in self.events if (event["camera_id"], name) == (camera_id, kind)]
@@ -79,7 +79,7 @@ async def _told(home: Path) -> AsyncGenerator[Told]:
         await _publish(home, servers, urls)
         seen: dict[str, bytes] = {}
         await _shown(pipeline, seen)
-        secrets.write_text(f"wrong-native: {PASSWORD}\n: {WRONG}")  # nobody can read that
+        secrets.write_text(f"wrong-native: {PASSWORD}\n: {WRONG}")  # not a valid credentials file
         await asyncio.sleep(3)
         said = await pages(pipeline, [*urls])
         await pipeline["ingest"].child.stop()
@@ -100,7 +100,7 @@ async def _told(home: Path) -> AsyncGenerator[Told]:
 
 
 async def _cameras(stack: AsyncExitStack, home: Path) -> dict[str, str]:
-    """Their URLs; a simulation for each way of asking for the password."""
+    """Starts a simulation for each authentication scheme; returns the URLs."""
     certified = certificate.create_self_signed(home, "127.0.0.1")
     [nobody] = pick_free_ports(1)
     urls = {f"gone-{reader}": f"rtsp://127.0.0.1:{nobody}/x" for reader in READERS}
@@ -141,7 +141,7 @@ async def _publish(home: Path, servers: Servers, urls: dict[str, str]) -> None:
 
 
 async def _shown(pipeline: Pipeline, seen: dict[str, bytes]) -> None:
-    """Until all that can be recorded is, and the others were refused more than once. Looks at all processes meanwhile."""
+    """Waits until every camera is recorded or was refused more than once; searches command lines meanwhile."""
     async with asyncio.timeout(SHOWN_S):
         while True:
             seen |= await asyncio.to_thread(command_lines)
@@ -168,7 +168,7 @@ async def _refused(home: Path, servers: Servers) -> str:
 
 
 async def _plant(home: Path, servers: Servers, places: dict[str, SearchedContents]) -> None:
-    """The password where it must not be, once all has been looked at, and what is found there then."""
+    """Plants the password in forbidden places after the search, and searches again."""
     (home / "logs" / "planted.log").write_text(f'{{"why": {json.dumps(f"rtsp://{USER}:{PASSWORD}@x/")}}}')
     places["planted: logs"] = logs(home)
     kafka = kafka_settings(servers.kafka.bootstrap_servers)
@@ -182,7 +182,7 @@ async def _plant(home: Path, servers: Servers, places: dict[str, SearchedContent
     child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
-        child.stdout.readline()  # the kernel shows what a program was given only once it runs
+        child.stdout.readline()  # /proc shows arguments only once the program runs
         places["planted: command lines"] = command_lines()
     finally:
         child.communicate(b"\n", timeout=10)

@@ -1,4 +1,4 @@
-"""TLS, SASL and passwords against real servers; and what a service says, and with which exit code, when one is wrong."""
+"""TLS, SASL and passwords on real servers; messages and exit codes when one is wrong."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -43,7 +43,7 @@ def kafka_port(tmp_path_factory: pytest.TempPathFactory, pair: KeyPair, authorit
 async def told(
     servers: Servers, authority: KeyPair, pair: KeyPair, kafka_port: int, tmp_path: Path
 ) -> AsyncGenerator[Told]:
-    """What leads to three servers behind TLS, each with its password in a file."""
+    """Settings of three servers behind TLS, each with its password in a file."""
     password = tmp_path / "password"
     password.write_text(PASSWORD)
     secret = tmp_path / "secret"

@@ -1,6 +1,6 @@
 # aiokafka and redis-py are partly untyped:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
-"""The devkit's servers, really started: what the services lean on holds, and a kill costs nothing that was stored."""
+"""The devkit's servers: the properties that the services rely on, and that a kill loses no stored data."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ from districam_devkit.servers.process import ProcessSpec, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
-LOG_APPEND_TIME = 1  # message.timestamp.type as consumers see it
+LOG_APPEND_TIME = 1  # message.timestamp.type in consumed records
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -178,10 +178,10 @@ async def test_redis_has_the_settings_the_index_requires(servers: Servers):
 async def test_a_killed_redis_keeps_what_it_had_written(servers: Servers):
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:
         await client.set("kept", "1")
-        async with asyncio.timeout(10):  # while an fsync runs, the next write waits for it, up to 2 s
-            while (await client.info("persistence"))["aof_buffer_length"]:  # only asking tells
+        async with asyncio.timeout(10):  # during an fsync, the next write waits for up to 2 s
+            while (await client.info("persistence"))["aof_buffer_length"]:  # only polling tells
                 await asyncio.sleep(0.05)
-    await servers.redis.kill()  # a killed process loses nothing that it had given to the kernel
+    await servers.redis.kill()  # data handed to the kernel survives the process
     await servers.redis.restart()
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:
         assert await client.get("kept") == "1"
@@ -250,7 +250,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path):
 async def test_a_port_taken_before_start_is_replaced(
     server: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Somebody takes it after it was found free and before the server listens."""
+    """Another process takes the port between choosing it and listening."""
     require_free = ports.require_free
     holders: list[socket.socket] = []
 
@@ -362,7 +362,7 @@ async def test_the_command_prints_addresses_and_ends_with_ctrl_c(tmp_path: Path)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that ended but was not yet waited for does not."""
+    """Whether the process runs; false for a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

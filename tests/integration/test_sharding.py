@@ -1,6 +1,6 @@
-"""Thirty cameras on three replicas of ingest: one is added, one frozen, one stopped, one killed, one cut off from Kafka.
+"""Thirty cameras on three ingest replicas: one is added, one frozen, one stopped, one killed, one cut off from Kafka.
 
-One run tells all of it. The freeze lasts `FREEZE_S` seconds or as long as what happens meanwhile takes, about 50:
+All in one run. The freeze lasts `FREEZE_S` seconds or as long as the other steps take, about 50:
 `FREEZE_S=120` for two minutes.
 """
 
@@ -34,7 +34,7 @@ from support.sharding_scenario import (
 
 FREEZE_S = float(os.environ.get("FREEZE_S", "30"))
 CONNECT_S = 3.0
-"""A camera of a single client refuses who comes before the other has left; the next attempt is up to 2 s later."""
+"""A single-client camera refuses the new replica before the old one left; the next attempt follows within 2 s."""
 TAKEOVER_S = SESSION_S + 6 + GOP_S
 MANY = [camera_id for camera_id in IDS if camera_id not in SINGLE_CLIENT_IDS]
 
@@ -52,7 +52,7 @@ def seconds(gaps: list[TimelineState]) -> float:
 
 
 def untouched(story: ShardingResult, act: Step, camera_ids: list[str]) -> None:
-    """The act cost these cameras neither a picture nor a connection."""
+    """The step cost these cameras neither a picture nor a connection."""
     for camera_id in camera_ids:
         filmed = story.cameras[camera_id]
         assert filmed.gaps(act) == [], camera_id
@@ -111,7 +111,7 @@ def test_a_stopping_replica_hands_over_without_a_gap(story: ShardingResult) -> N
 
 
 def test_a_killed_replica_costs_at_most_the_session_timeout_as_service_down(story: ShardingResult) -> None:
-    """What the frozen one had been connected to as well, it finds in its sockets when it goes on: no gap at all."""
+    """What the frozen replica also recorded, it finds in its socket buffers when it resumes: no gap."""
     killed, frozen = story.steps["killed"], story.steps["frozen"]
     waiting = single_client_ids_of_first(frozen.before)
     alone = [camera_id for camera_id in killed.moved_camera_ids if FIRST not in frozen.before[camera_id]]
@@ -160,7 +160,7 @@ def test_a_changed_record_restarts_that_camera_only(story: ShardingResult) -> No
 
 
 def test_a_replica_without_the_broker_keeps_reading_and_loses_nothing(story: ShardingResult) -> None:
-    """Others take its cameras over; it stops those that serve a single client, and sends what it kept when it is back."""
+    """Others take its cameras over; it stops single-client ones, and sends its buffered records once reconnected."""
     cut, healed = story.steps["cut"], story.steps["healed"]
     of_it = [camera_id for camera_id in IDS if FOURTH in cut.before[camera_id]]
     assert of_it

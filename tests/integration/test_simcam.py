@@ -1,8 +1,8 @@
-# The stubs of av leave the type argument of Packet open.
+# The type stubs of av leave the type argument of Packet open.
 # pyright: reportUnknownMemberType=false
-"""The simulated cameras, as libav and as a plain socket see them: what was received is what the send log says.
+"""The simulated cameras as libav and a plain socket see them: received data matches the send log.
 
-`test_readers.py` reads every clip to its end by libavformat, and compares pictures, times and running numbers with the log.
+`test_readers.py` reads every clip to its end with libavformat and compares pictures, times and running numbers.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ SMALL_HEVC = Generated("hevc", width=160, height=96, fps=30, seconds=1, gop_s=0.
 
 
 class Client:
-    """A plain RTSP client that keeps what comes, per RTP timestamp."""
+    """A plain RTSP client that keeps received packets by RTP timestamp."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str) -> None:
         self.reader, self.writer, self.url = reader, writer, url
@@ -98,7 +98,7 @@ class Client:
             return None
 
     async def numbers(self, codec: Codec = "h264") -> list[int]:
-        """Running numbers of the access units that arrived whole, to the end of the stream; then it hangs up."""
+        """Running numbers of complete access units up to the end of the stream; then closes the connection."""
         whole: list[int] = []
         payloads: list[bytes] = []
         while (packet := await self.packet()) is not None:
@@ -191,7 +191,7 @@ async def test_first_packets_and_sender_report_match_rtp_info():
     seconds, fraction, at = struct.unpack_from(">III", report[1], 8)
     wall_s = seconds - 2_208_988_800 + fraction / 2**32
     assert abs(wall_s - time.time()) < 5
-    # The first picture was taken when it was sent, or up to the reorder depth before.
+    # The first picture was captured when it was sent, or up to the reorder depth earlier.
     offset = (timestamp - at + (1 << 31)) % (1 << 32) - (1 << 31)
     assert -4 * 3600 <= offset <= 1800
     sequence = [seq] + [struct.unpack_from(">H", packet[1], 2)[0] for packet in others if packet and packet[0] == 0]
@@ -284,7 +284,7 @@ async def test_silence_lasts_its_duration_and_requests_are_answered(tmp_path: Pa
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One of RTP, as a plain client gets it."""
+    """An RTP packet as received."""
 
     arrival_s: float
     seq: int
@@ -293,7 +293,7 @@ class Packet:
 
 
 async def packets_of(client: Client, seconds: float, reports: list[float] | None = None) -> list[Packet]:
-    """Those of so many seconds from now on; the arrivals of RTCP's into `reports`."""
+    """Packets received in the next `seconds`; arrival times of RTCP are appended to `reports`."""
     found: list[Packet] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -315,9 +315,9 @@ def signed(ticks: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A fault that begins after half a second. For `pause_s` no picture comes; timestamps step by `step_s` once.
+    """A fault that starts after half a second. For `pause_s` there is no picture; timestamps step by `step_s` once.
 
-    Else they step by a picture, or (`stuck`) not at all.
+    Otherwise they step by a picture, or (`stuck`) not at all.
     """
 
     kind: FaultKind
@@ -339,7 +339,7 @@ Got = tuple[list[Packet], list[float]]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def got() -> dict[str, Got]:
-    """What a plain client of each camera gets in 1.8 s, and when RTCP came, by the fault of the camera."""
+    """What a plain client of each camera receives in 1.8 s, and the times of RTCP, by fault."""
     cameras = [SimCamera(case.kind, SMALL) for case in CASES]
     faults = [Fault(case.kind, case.kind, 0.5, case.for_s) for case in CASES]
     async with running(cameras, faults=faults) as simulation:

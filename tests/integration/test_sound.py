@@ -1,4 +1,4 @@
-"""Sound beside the pictures: what lies in the log plays, in time, each unit once, and costs no picture anything."""
+"""Audio in the shared scenario: stored once, in sync, and without any effect on the video."""
 
 import subprocess
 from itertools import pairwise
@@ -33,17 +33,17 @@ from support.scenario_cameras import (
 pytestmark = pytest.mark.timeout(300)
 
 NEVER_US = 1_400_000
-"""A busy machine's share; who waits for sound that is late or missing waits longer."""
+"""Tolerance for a busy machine; waiting for late or missing audio would take longer."""
 FPS = 25
 SYNC_S, ARRIVAL_S = 0.05, 0.1
-"""With sender reports; by arrivals alone it is as good as the machine is quick."""
+"""With sender reports; from arrival times alone it depends on the machine's speed."""
 STEADY = (NATIVE, FFMPEG, UNREPORTED, UDP, LATE)
 G711 = (ULAW, ALAW)
 TROUBLED = (MUTED, AUDIO_LOSSY, TOO_LATE)
 
 
 def value_of(scenario: Scenario, camera_id: str) -> bytes:
-    """The camera's one epoch as one file."""
+    """The camera's only epoch as one file."""
     found = [fragment for fragment, _ in scenario.fragments[camera_id]]
     assert len({fragment.info.epoch for fragment in found}) == 1
     assert [fragment.info.seq for fragment in found] == list(range(len(found)))
@@ -73,7 +73,7 @@ def test_without_sound_video_alone_is_stored(scenario: Scenario, camera_id: str)
 
 @pytest.mark.parametrize("camera_id", [*STEADY, *G711, *TROUBLED])
 def test_the_soundtrack_has_no_hole_from_the_first_picture_to_the_last(scenario: Scenario, camera_id: str):
-    """Players wait for sound, and the pictures with it."""
+    """Players stall on missing audio, and the video with it."""
     value = value_of(scenario, camera_id)
     found = audio_probe.stored_audio_units(value)
     unit_s = 0.128 if camera_id in G711 else 0.064
@@ -89,7 +89,7 @@ def test_the_soundtrack_has_no_hole_from_the_first_picture_to_the_last(scenario:
 def test_each_unit_that_was_sent_is_stored_once_byte_for_byte(scenario: Scenario, camera_id: str):
     placed = audio_probe.loop_positions(audio_probe.stored_audio_units(value_of(scenario, camera_id)), AAC.tone)
     silent = [place is None for place in placed]
-    assert not any(silent[4 : -30 if camera_id == LATE else -6])  # but before the first and behind the last
+    assert not any(silent[4 : -30 if camera_id == LATE else -6])  # except before the first and after the last
     real = [place for place in placed if place is not None]
     assert len(real) > 100
     assert all((later - earlier) % len(AAC.tone.access_units) == 1 for earlier, later in pairwise(real))
@@ -114,7 +114,7 @@ def test_late_audio_is_replaced_by_silence(scenario: Scenario):
 
 @pytest.mark.parametrize("camera_id", [*STEADY, *G711])
 def test_beeps_are_in_sync_with_their_pictures(scenario: Scenario, camera_id: str):
-    """A beep begins with each 25th picture of the camera's life."""
+    """A beep starts at each 25th picture of the camera."""
     value = value_of(scenario, camera_id)
     pictures = parse_stored_pictures(value)
     start_s = pictures[0].dts / 90_000
@@ -124,7 +124,7 @@ def test_beeps_are_in_sync_with_their_pictures(scenario: Scenario, camera_id: st
     compared = 0
     for beep in found:
         second = min(shown_s, key=lambda n: abs(shown_s[n] - beep.at_s))
-        if abs(shown_s[second] - beep.at_s) < 0.5:  # else its picture was never sent: the simulator stood still
+        if abs(shown_s[second] - beep.at_s) < 0.5:  # otherwise its picture was never sent: the simulator was suspended
             compared += 1
             assert second % 8 == beep.second, (beep, found, shown_s)
             assert abs(shown_s[second] - beep.at_s) < (ARRIVAL_S if camera_id == UNREPORTED else SYNC_S)

@@ -1,4 +1,4 @@
-"""The native reader over UDP on simulated cameras: what is lost is reported, picture by picture, and nothing else is."""
+"""The native reader over UDP on simulated cameras: packet loss is reported with its picture, and nothing else is."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ CAMERAS = [
     SimCamera("reports", SMALL),
     SimCamera("udp-alone", SMALL, behavior=CameraBehavior(carriers=("udp",))),
 ]
-WATCHES = [  # camera, reader, the transport that is asked for
+WATCHES = [  # camera, reader, requested transport
     *((camera.camera_id, "native", "udp") for camera in CAMERAS[:-1]),
     *((camera_id, "native", "tcp") for camera_id in CLIPS),
     ("large", "ffmpeg", "udp"),
@@ -44,13 +44,13 @@ WATCHES = [  # camera, reader, the transport that is asked for
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A run's outcome.
+    """Results of the run.
 
     Attributes:
-        watches: what was read, by camera, reader and the transport that was asked for.
+        watches: what was read, by camera, reader and requested transport.
         sent: running numbers that each camera sent.
-        lost: how many packets of each picture of `loses` were never sent.
-        reports: RTCP packets that `reports` got back.
+        lost: number of unsent packets of each picture of `loses`.
+        reports: RTCP packets that `reports` received.
     """
 
     watches: dict[tuple[str, str, str], StreamRecording] = field(repr=False)
@@ -81,7 +81,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 def _reports(simulation: Simulation) -> int:
-    """RTCP packets that have come back to the camera."""
+    """RTCP packets received by the camera."""
     (wire,) = simulation.connections("reports")
     return wire.udp_transport.rtcp_packets_received if wire.udp_transport else 0
 
@@ -112,23 +112,23 @@ def test_both_readers_read_the_same_over_udp(seen: Seen):
 
 
 def test_packet_loss_is_reported_with_its_picture_and_nothing_else_is(seen: Seen):
-    """Packets of whole pictures, of their middles, their beginnings and their ends."""
+    """Losses of whole pictures, of their middles, starts and ends."""
     watch = seen.watches["loses", "native", "udp"]
     found = running_numbers_or_none("h264", watch.pictures)
     last = max(number for number in found if number is not None and number not in seen.lost)
-    pictures = watch.pictures[: found.index(last) + 1]  # all that was lost before it is known by now
+    pictures = watch.pictures[: found.index(last) + 1]  # losses before this picture are known by now
     in_time = {number: count for number, count in seen.lost.items() if number < last}
     assert len(in_time) > 20
     assert sum(one.lost_packets for one in pictures) == sum(in_time.values())
     read_of = {number: one for number, one in zip(found, pictures, strict=False) if number is not None}
     for number, picture in read_of.items():
-        if number in in_time:  # it lost something itself
+        if number in in_time:  # it lost a packet itself
             assert picture.is_damaged
             assert picture.lost_packets > 0
-        elif number - 1 not in in_time:  # neither it nor the one before
+        elif number - 1 not in in_time:  # neither it nor the previous one
             assert (picture.is_damaged, picture.lost_packets) == (False, 0)
     assert sum(one.is_damaged for one in pictures) <= len(in_time) + 1
-    assert any(number not in read_of for number in in_time)  # the number itself was lost, or all slices
+    assert any(number not in read_of for number in in_time)  # the running number itself was lost, or all slices
 
 
 def test_reordered_packets_are_put_in_order(seen: Seen):

@@ -1,4 +1,4 @@
-"""What cannot be read, on real servers: one rotten batch, a compressing broker, a transaction of somebody else's."""
+"""Unreadable data on real servers: a corrupt batch, a compressing broker, another producer's transaction."""
 # aiokafka leaves its arguments untyped:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -40,7 +40,7 @@ async def until(holds: Callable[[], Awaitable[bool]], timeout_s: float = 30) -> 
             await asyncio.sleep(0.2)
 
 
-# ---- a rotten batch of `fragments`
+# ---- a corrupt batch of `fragments`
 
 
 async def test_a_corrupt_batch_of_one_camera_is_reported_and_affects_no_other(
@@ -80,7 +80,7 @@ def place_of(letter: dict[str, object]) -> tuple[object, ...]:
 
 
 async def fell_over(bench: Bench, partition: int, at_us: int) -> bool:
-    """Whether the recorder has told that footage of then is lost at the broker."""
+    """Whether the recorder has published that footage of this time was lost at the broker."""
     events = [wire.decode_event(r.key, r.headers, r.value) for r in await bench.read(names.STREAMS) if r.value]
     return any(
         one.from_us < at_us <= one.to_us
@@ -89,13 +89,13 @@ async def fell_over(bench: Bench, partition: int, at_us: int) -> bool:
     )
 
 
-# ---- a rotten batch of `cameras`
+# ---- a corrupt batch of `cameras`
 
 
 async def test_a_corrupt_record_of_one_camera_blocks_no_other(
     bench: Bench, servers: Servers, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ):
-    """Nobody answers at their addresses, so each that is started is refused."""
+    """Nothing listens at their addresses, so each started camera is refused."""
     cameras = [Camera(camera_id=bench.camera(), name="x", url="rtsp://127.0.0.1:9/x") for _ in range(12)]
     acks = [await bench.publisher.publish(names.CAMERAS, wire.camera_message(one, site="local")) for one in cameras]
     settings = {**servers.environment(), "DISTRICAM_LOG__FORMAT": "json"}
@@ -105,7 +105,7 @@ async def test_a_corrupt_record_of_one_camera_blocks_no_other(
             log = tmp_path / "logs" / "ingest.log"
 
             async def all_but_one_are_tried() -> bool:
-                """And of every partition the end was found."""
+                """# the end of every partition was reached"""
                 lines = [json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"]
                 tried = {line.get("camera_id") for line in lines if line["event"] == "stream refused"}
                 ends = [line["partitions"] for line in lines if line["event"] == "assigned"]
@@ -122,12 +122,12 @@ async def test_a_corrupt_record_of_one_camera_blocks_no_other(
         await bench.publisher.publish(names.CAMERAS, gone)
 
 
-# ---- what the broker itself cannot read
+# ---- batches that the broker cannot read
 
 
 @pytest.mark.parametrize("size", [100, 5000])
 async def test_a_zeroed_block_on_the_brokers_disk_loses_only_its_records(tmp_path: Path, size: int):
-    """The broker answers with an error, and aiokafka by itself would ask the same again for ever."""
+    """The broker answers with an error, and aiokafka by itself would repeat the request for ever."""
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
         name = await make_topic(settings, 2)
@@ -153,7 +153,7 @@ async def test_a_zeroed_block_on_the_brokers_disk_loses_only_its_records(tmp_pat
 async def test_a_batch_with_a_corrupt_header_does_not_stop_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, bit: int
 ):
-    """No checksum protects these. The broker gives nothing, calls it corrupt, or fails in a way of its own."""
+    """No checksum covers these fields. The broker returns nothing, reports corruption, or fails in another way."""
     monkeypatch.setattr(skipping_fetcher, "_MAX_ERROR_S", 1.0)
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
@@ -178,7 +178,7 @@ async def test_a_batch_with_a_corrupt_header_does_not_stop_reading(
 async def test_without_skip_unreadable_reading_stops_at_an_unreadable_batch(
     kafka: KafkaSettings, topic: MakeTopic, tmp_path_factory: pytest.TempPathFactory
 ):
-    """As aiokafka reads by itself. Nothing is passed over, and what lies before is given."""
+    """aiokafka's default behavior: nothing is skipped, and records before it are returned."""
     name = await topic()
     async with Publisher.open(kafka, "tests") as publisher:
         for n in range(6):
@@ -222,7 +222,7 @@ async def test_batches_compressed_by_the_broker_are_read(kafka: KafkaSettings, t
 
 
 async def test_apply_turns_compression_off_on_every_topic(tmp_path: Path):
-    """As a broker's default, and as somebody set it on a topic."""
+    """As the broker's default, and as a topic's setting."""
     wanted = topics.declared_topics(TopicsSettings(partitions=2, small_partitions=1))
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers)
@@ -241,7 +241,7 @@ async def test_apply_turns_compression_off_on_every_topic(tmp_path: Path):
 async def _compressing(
     admin: AIOKafkaAdminClient, wanted: Sequence[topics.Topic], kind: str
 ) -> Mapping[str, topics.ExistingTopic]:
-    """The topics, once the broker shows this of all: it acknowledges a change before it shows it."""
+    """Waits until the broker reports the setting for all topics: it acknowledges a change earlier."""
     async with asyncio.timeout(20):
         while True:
             found = await topics.describe_topics(admin, wanted, 10)
@@ -250,7 +250,7 @@ async def _compressing(
             await asyncio.sleep(0.1)
 
 
-# ---- transactions, which are none of ours
+# ---- transactions of other producers
 
 
 async def test_a_control_batch_at_the_end_does_not_block_reading_to_the_end(kafka: KafkaSettings, topic: MakeTopic):
@@ -265,7 +265,7 @@ async def test_a_control_batch_at_the_end_does_not_block_reading_to_the_end(kafk
     async with TopicReader.open(kafka, [name]) as reader:
 
         async def is_closed() -> bool:
-            """The broker writes the transaction's end after it has been acknowledged."""
+            """The broker writes the transaction's end after acknowledging it."""
             return list((await reader.end_offsets()).values()) == [3]
 
         await until(is_closed)

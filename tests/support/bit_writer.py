@@ -10,7 +10,7 @@ class BitWriter:
         self.text = text
 
     def u(self, count: int, *values: int) -> Self:
-        """Descriptor u(n): each value as an unsigned integer of `count` bits."""
+        """Writes each value (`u(count)`) as an unsigned integer of `count` bits."""
         self.text += "".join(f"{value:0{count}b}" for value in values)
         return self
 

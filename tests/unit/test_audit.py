@@ -1,4 +1,4 @@
-"""What an audit of the packages says: a hole is told, and nobody's silence passes for a clean bill."""
+"""Evaluation of a package audit: vulnerabilities are reported, and an incomplete answer does not pass."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a process costs is counted with the processes that it started: a service has children that decode pictures."""
+"""A process's cost includes its child processes: services decode pictures in children."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a module of tests may cost, and how it is known what it does."""
+"""CPU budgets of test modules."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the documents point at is there."""
+"""Links and test names in the documents exist."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_links_resolve(page: Path) -> None:
 
 @pytest.mark.parametrize(("page", "heading"), [("testing.md", "## Bad input"), ("findings.md", "## The findings")])
 def test_every_test_named_in_a_table_exists(page: str, heading: str) -> None:
-    """`…` stands for the file named before."""
+    """`…` stands for the previously named file."""
     text = (ROOT / "docs/design" / page).read_text()
     table = text.partition(heading)[2].partition("\n## ")[0]
     named: list[tuple[str, str | None]] = []

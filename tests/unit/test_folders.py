@@ -1,4 +1,4 @@
-"""How many places a package has, seen as folders and single modules, and how many imports go between them."""
+"""Limits of folders and single modules in a package, and of imports between them."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ LIMITS = {"services/ingest/src/districam_ingest": (14, 40), "libs/common/src/dis
 
 
 def _place(package: Path, module: str) -> str:
-    """The folder below the package, or the module that stands there by itself."""
+    """The folder below the package, or the module itself."""
     first = module.split(".")[1]
     return first if (package / first).is_dir() or (package / f"{first}.py").is_file() else ""
 

@@ -1,4 +1,4 @@
-"""The tree keeps its own rules: budgets of functions and files, and what must never be committed."""
+"""Rules of the source tree: limits of functions and files, and contents that must not be committed."""
 
 import ast
 import re
@@ -51,7 +51,7 @@ def test_functions_are_short() -> None:
 
 
 def _pure() -> list[Path]:
-    """Sources of the modules and packages that do no I/O, as import-linter's contract lists them."""
+    """Modules and packages without I/O, as listed in import-linter's contract."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (names,) = [one["source_modules"] for one in contracts if one["id"] == "pure"]
     places = [Path(source, *name.split(".")) for source in ROOT.glob("*/*/src") for name in names]
@@ -60,7 +60,7 @@ def _pure() -> list[Path]:
 
 @pytest.mark.parametrize("module", ["time", "asyncio", "socket"])
 def test_pure_modules_read_no_clock(module: str) -> None:
-    """import-linter says so too; this one names the line without it."""
+    """import-linter checks this too; this test names the line."""
     pure = _pure()
     assert len(pure) > 60
     pattern = re.compile(rf"^\s*(import|from) {module}\b", re.MULTILINE)
@@ -92,7 +92,7 @@ def _called(function: ast.AST) -> set[str]:
 
 
 def _filled_in_later(one: ast.ClassDef) -> set[str]:
-    """Attributes that neither its fields, nor `__init__` and what that calls, set; classes with a base are left out."""
+    """Attributes first assigned outside fields, `__init__` and methods that it calls; skips classes with a base."""
     if one.bases:
         return set()
     methods = {n.name: n for n in one.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -103,7 +103,7 @@ def _filled_in_later(one: ast.ClassDef) -> set[str]:
 
 
 def test_no_attribute_is_first_assigned_after_init() -> None:
-    """Rule 7 of CONTRIBUTING.md: an object is whole when it has been made."""
+    """Rule 7 of CONTRIBUTING.md: an object is complete after construction."""
     found = {
         f"{path.relative_to(ROOT)} {node.name}": later
         for path in SOURCES
@@ -114,7 +114,7 @@ def test_no_attribute_is_first_assigned_after_init() -> None:
 
 
 def test_each_lint_suppression_has_a_reason() -> None:
-    """A reason follows the rule's name; of one for a whole file, the line above has it."""
+    """The reason follows the rule's name; for a whole file it is in the line above."""
     bare = re.compile(r"(?<!ruff: )(noqa: [A-Z0-9, ]+|(pyright|type): ignore\[[\w, ]+\])\s*$|noqa\s*$|: ignore\s*$")
     found = [
         f"{path.relative_to(ROOT)}:{number}"
@@ -131,7 +131,7 @@ def _tracked() -> list[Path]:
 
 
 def test_no_download_address_is_committed() -> None:
-    """Lock files are where they creep in."""
+    """They tend to appear in lock files."""
     files = [
         p
         for p in _tracked()

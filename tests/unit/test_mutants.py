@@ -1,4 +1,4 @@
-"""The catalogue of mutants fits the sources, and only an assertion of the named test counts as noticing one."""
+"""The catalogue of mutants matches the sources; only an assertion of the named test kills a mutant."""
 
 from collections import Counter
 from pathlib import Path

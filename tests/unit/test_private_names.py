@@ -1,4 +1,4 @@
-"""Private names of libraries are used in the modules named here, and nowhere else (docs/adr/0018)."""
+"""Private names of libraries are used only in the modules listed here (docs/adr/0018)."""
 
 import ast
 import importlib
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("libs/*/src/**/*.py"), *ROOT.glob("services/*/src/**/*.py")])
 PRIVATE = re.compile(r"_[a-zA-Z]\w*")
 DOCUMENTED = {"_replace"}
-"""Of named tuples."""
+"""Public API of named tuples."""
 
 COMMON, INGEST = "libs/common/src/districam_common", "services/ingest/src/districam_ingest"
 PRIVATE_NAMES: dict[str, set[str]] = {
@@ -48,7 +48,7 @@ def nodes_of(path: Path) -> Sequence[ast.AST]:
 
 
 def imports(nodes: Sequence[ast.AST]) -> dict[str, str]:
-    """Name in the module → what it stands for, dotted; of libraries alone."""
+    """Local name → dotted name, for imports of libraries."""
     out: dict[str, str] = {}
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -63,7 +63,7 @@ def is_of_self(node: ast.Attribute) -> bool:
 
 
 def defined(nodes: Sequence[ast.AST]) -> set[str]:
-    """Functions, classes, variables, and attributes that are assigned to `self`."""
+    """Functions, classes, variables, and attributes assigned to `self`."""
     names: set[str] = set()
     for node in nodes:
         match node:
@@ -79,7 +79,7 @@ def defined(nodes: Sequence[ast.AST]) -> set[str]:
 
 
 def accessed(nodes: Sequence[ast.AST]) -> Iterator[str]:
-    """Attributes of others than `self`, by a dot or by `getattr`, that the module does not define; what it imports."""
+    """Attributes of objects other than `self` that the module does not define, and imported names."""
     own = defined(nodes) | DOCUMENTED
     for node in nodes:
         match node:
@@ -94,7 +94,7 @@ def accessed(nodes: Sequence[ast.AST]) -> Iterator[str]:
 
 
 def inherited(nodes: Sequence[ast.AST]) -> Iterator[str]:
-    """Names of a library's class that a subclass here overrides, assigns, or uses by `self` without defining them."""
+    """Names of a library's class that a subclass overrides, assigns, or uses on `self` without defining them."""
     libraries = imports(nodes)
     for node in nodes:
         for base in node.bases if isinstance(node, ast.ClassDef) else ():
@@ -107,7 +107,7 @@ def inherited(nodes: Sequence[ast.AST]) -> Iterator[str]:
 
 
 def members(dotted: str) -> set[str]:
-    """The names of a class, and what its constructors assign."""
+    """The names of a class, and those its constructors assign."""
     module, _, name = dotted.rpartition(".")
     kind: Any = getattr(importlib.import_module(module), name)
     constructors = [one.__dict__.get("__init__") for one in cast("type", kind).__mro__]
@@ -120,7 +120,7 @@ def private_names(path: Path) -> set[str]:
 
 
 def patches(path: Path) -> list[str]:
-    """Assignments to something in a library's module, or in a class of it: they hold for the whole process."""
+    """Assignments to members of a library's modules or classes, which have process-wide effect."""
     libraries = imports(nodes_of(path))
     written = [
         ast.unparse(node)

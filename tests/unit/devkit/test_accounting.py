@@ -1,4 +1,4 @@
-"""Counting judges the services, so it must itself be right: each picture falls in exactly one class."""
+"""Accounting must be correct to judge the services: each picture is in exactly one class."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +63,7 @@ def test_a_lossy_fragment_accounts_for_its_interval() -> None:
 
 
 def test_stored_copies_and_shown_duplicates_are_counted_apart() -> None:
-    """Stored twice is no fault; shown twice is."""
+    """Being stored twice is allowed; being shown twice is not."""
     record = CameraRecord([sent(n) for n in range(3)], stored(0, 1, 1, 2, 2), [0, 1, 2, 2], [])
     counted = count(record)
     assert (counted.stored, counted.stored_twice, counted.duplicates) == (3, 2, 1)

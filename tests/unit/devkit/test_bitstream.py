@@ -1,4 +1,4 @@
-# The stubs of av leave the type argument of Packet open.
+# The type stubs of av leave the type argument of Packet open.
 # pyright: reportUnknownMemberType=false
 import io
 import itertools
@@ -85,7 +85,7 @@ def test_garbage_after_the_init_is_rejected():
 
 
 def _segment(running: list[tuple[int, int, str]]) -> tuple[bytes, list[tuple[bool, int, int]]]:
-    """The bikes (B-frames, six GOPs) with these numbers, as init and a fragment a GOP; flags, dts and pts beside it."""
+    """`bikes` (B-frames, six GOPs) with these numbers, as init and one fragment per GOP; also flags, dts and pts."""
     sink = io.BytesIO()
     options = {"movflags": "empty_moov+default_base_moof+frag_keyframe+skip_trailer"}
     packets: list[tuple[bool, int, int]] = []

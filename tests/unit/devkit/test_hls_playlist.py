@@ -1,4 +1,4 @@
-"""A playlist read as a player reads it."""
+"""Parsing of HLS playlists."""
 
 import pytest
 

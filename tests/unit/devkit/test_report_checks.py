@@ -1,4 +1,4 @@
-"""The demo's verdict can fail: each broken promise is named."""
+"""The demo's checks can fail: each violation is named."""
 
 from typing import Any
 

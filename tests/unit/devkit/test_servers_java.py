@@ -9,7 +9,7 @@ from districam_devkit.servers.process import ServerUnavailable
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine without Java, whose PATH is the folder given."""
+    """A machine without Java, with the returned folder as its PATH."""
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(java, "_PACKAGE", "no_such_package_of_java")

@@ -31,7 +31,7 @@ TICK = 3600
 
 
 def clip(count: int, *, reorder: int = 0) -> Clip:
-    """A clip of which each pair of pictures is shown the other way round, or none."""
+    """A clip in which each pair of pictures is reordered, or none."""
     shown = [n ^ reorder for n in range(count)]
     units = tuple(AccessUnit((b"\x65",), n == 0, place * TICK, (n - reorder) * TICK) for n, place in enumerate(shown))
     return Clip("h264", (), units, Fraction(25), 64, 64, count * TICK)

@@ -1,4 +1,4 @@
-"""docs/cameras.md and the simulator's switches say the same."""
+"""docs/cameras.md and the simulator's quirks agree."""
 
 import re
 from pathlib import Path

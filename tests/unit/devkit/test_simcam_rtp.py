@@ -28,7 +28,7 @@ access_units = st.sampled_from(["h264", "hevc"]).flatmap(
 
 
 def depacketize(codec: Codec, payloads: Sequence[bytes]) -> list[bytes]:
-    """The other end of RFC 6184 and RFC 7798, as far as the simulator uses them."""
+    """A depacketizer for RFC 6184 and RFC 7798, as far as the simulator uses them."""
     nals: list[bytes] = []
     for payload in payloads:
         kind = payload[0] & 0x1F if codec == "h264" else payload[0] >> 1 & 0x3F
@@ -80,7 +80,9 @@ def test_a_sender_report_ties_wall_clock_to_timestamp():
     flags, kind, words, ssrc, seconds, fraction, timestamp, packets, octets = struct.unpack_from(">BBH6I", data, 4)
     assert (flags, kind, words, ssrc) == (0x80, 200, 6, 7)
     assert (seconds - 2_208_988_800, fraction, timestamp, packets, octets) == (1, 1 << 31, 90, 3, 400)
-    _, kind, words = struct.unpack_from(">BBH", data, 4 + 28)  # the compound goes on with SDES, whole words
+    _, kind, words = struct.unpack_from(
+        ">BBH", data, 4 + 28
+    )  # the compound packet continues with SDES; lengths are in 32-bit words
     assert (kind, 4 + 28 + 4 * (words + 1)) == (202, len(data))
 
 

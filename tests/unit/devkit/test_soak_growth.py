@@ -1,4 +1,4 @@
-"""How the soak tells a leak from what an outage makes a service hold."""
+"""The soak test distinguishes a leak from buffering during outages."""
 
 from random import Random
 
@@ -6,7 +6,7 @@ from fault.soak import SAMPLE_S, growth_pct
 
 
 def samples(grown: float, seed: int) -> list[tuple[float, float]]:
-    """Twenty minutes of 70 MiB that grow by that share, with an outage every half a minute or so, 12 s of up to 15 MiB more."""
+    """Twenty minutes of 70 MiB growing by that share, with an outage of 12 s and up to 15 MiB every half a minute."""
     dice = Random(seed)
     out: list[tuple[float, float]] = []
     until_s, peak_mib, next_s = 0.0, 0.0, 0.0
