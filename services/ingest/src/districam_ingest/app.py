@@ -21,9 +21,9 @@ from districam_ingest.clocks.broker_clock_prober import BrokerClockProber
 from districam_ingest.clocks.host_clock import HostClock
 from districam_ingest.clocks.kernel_clock import export_kernel_clock, load_adjtimex, read_kernel_clock
 from districam_ingest.clocks.stall_detector import StallDetector
+from districam_ingest.codec.audio_codecs import STORED, TRANSCODED
 from districam_ingest.fleet.assignment import Assignment, Fleet
 from districam_ingest.fleet.camera_worker import CameraWorker
-from districam_ingest.output.g711 import G711_CODECS as G711
 from districam_ingest.output.g711 import TranscoderPool
 from districam_ingest.output.send_queue import SendQueue
 from districam_ingest.output.single_copy_producer import SingleCopyProducer
@@ -31,7 +31,7 @@ from districam_ingest.output.sinks import Sinks
 from districam_ingest.output.stills import StillMaker
 from districam_ingest.readers.auto_reader import AutoReader
 from districam_ingest.readers.connection import load_ca_context
-from districam_ingest.readers.libav_reader import AAC, LibavReader
+from districam_ingest.readers.libav_reader import LibavReader
 from districam_ingest.readers.native_reader import NativeReader
 from districam_ingest.recording import stream
 from districam_ingest.recording.camera_context import CameraContext
@@ -118,7 +118,7 @@ def _camera_context(
     stall_detector: StallDetector,
 ) -> CameraContext:
     ingest, clock = settings.ingest, runtime.clock
-    audio_codecs = AAC | G711 if ingest.g711_as_aac else AAC
+    audio_codecs = STORED | TRANSCODED if ingest.g711_as_aac else STORED
     open_s, read_s, ca_file = ingest.open_s, ingest.silence_s + 2, ingest.rtsps_ca_file
     tls_context = load_ca_context(ca_file) if ca_file is not None else None
     native = NativeReader(clock, open_s=open_s, read_s=read_s, audio_codecs=audio_codecs, tls_context=tls_context)

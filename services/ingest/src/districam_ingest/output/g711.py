@@ -15,6 +15,7 @@ from av.error import FFmpegError
 
 from districam_common.contract import ticks
 from districam_ingest.codec.aac import parse_audio_specific_config
+from districam_ingest.codec.audio_codecs import G711_RATE_HZ
 from districam_ingest.units import AudioUnit
 
 if TYPE_CHECKING:
@@ -23,17 +24,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-SAMPLE_RATE_HZ = 8_000
-G711_CODECS = frozenset({"pcm_mulaw", "pcm_alaw"})
-AAC_PARAMETERS = parse_audio_specific_config(bytes.fromhex("1588"), SAMPLE_RATE_HZ)  # AAC-LC, 8 kHz, mono
+AAC_PARAMETERS = parse_audio_specific_config(bytes.fromhex("1588"), G711_RATE_HZ)  # AAC-LC, 8 kHz, mono
 BIT_RATE = 32_000
 BATCH_SAMPLES = 2048
 """Samples encoded per job: encoding packet by packet costs twice as much."""
-GAP_TOLERANCE_SAMPLES = SAMPLE_RATE_HZ // 100
+GAP_TOLERANCE_SAMPLES = G711_RATE_HZ // 100
 """Timestamp error that is not treated as a gap: some timestamps are derived from a wall clock."""
-MAX_PENDING_SAMPLES = 8 * SAMPLE_RATE_HZ
+MAX_PENDING_SAMPLES = 8 * G711_RATE_HZ
 """Samples of one connection that may wait for the thread; beyond it audio is dropped."""
-_TIME_BASE = Fraction(1, SAMPLE_RATE_HZ)
+_TIME_BASE = Fraction(1, G711_RATE_HZ)
 
 
 class TranscoderPool:
@@ -52,7 +51,7 @@ class TranscoderPool:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def create_transcoder(self, codec: str) -> "Transcoder":
-        """Returns a transcoder for one connection's audio; `codec` is one of `G711_CODECS`."""
+        """Returns a transcoder for one connection's audio; `codec` is one of `audio_codecs.TRANSCODED`."""
         return Transcoder(self._pool, codec)
 
 
@@ -128,7 +127,7 @@ class _ContinuousEncoder:
     def __init__(self, codec: str, pts: int) -> None:
         self.next_pts = self._first_pts = pts
         self._decoder = _create_codec_context(codec, "r")
-        self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE_HZ)
+        self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=G711_RATE_HZ)
         self._encoder = _create_codec_context("aac", "w")
         self._encoder.format, self._encoder.bit_rate, self._encoder.time_base = "fltp", BIT_RATE, _TIME_BASE
         self._encoder.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: no configuration in band
@@ -149,7 +148,7 @@ class _ContinuousEncoder:
 
 def _to_audio_unit(packet: "Packet[AudioStream]", source_unit: AudioUnit) -> AudioUnit:
     pts = packet.pts or 0
-    offset_us = ticks.to_us(source_unit.pts - pts, SAMPLE_RATE_HZ)
+    offset_us = ticks.to_us(source_unit.pts - pts, G711_RATE_HZ)
     camera_us = None if source_unit.camera_us is None else source_unit.camera_us - offset_us
     return AudioUnit(bytes(packet), pts, source_unit.captured_us - offset_us, camera_us)
 
@@ -157,5 +156,5 @@ def _to_audio_unit(packet: "Packet[AudioStream]", source_unit: AudioUnit) -> Aud
 def _create_codec_context(codec: str, mode: str) -> AudioCodecContext:
     context = av.CodecContext.create(codec, "r" if mode == "r" else "w")
     assert isinstance(context, AudioCodecContext)
-    context.sample_rate, context.layout = SAMPLE_RATE_HZ, "mono"
+    context.sample_rate, context.layout = G711_RATE_HZ, "mono"
     return context

@@ -23,6 +23,7 @@ from districam_common.runtime.clock import Clock
 from districam_common.runtime.credentials import Credential
 from districam_ingest.codec import h264
 from districam_ingest.codec.aac import AudioParameters, parse_audio_specific_config
+from districam_ingest.codec.audio_codecs import G711_RATE_HZ, STORED, TRANSCODED
 from districam_ingest.codec.nal import BitstreamError, Codec, split_annexb
 from districam_ingest.readers.libav_assembler import LibavAssembler
 from districam_ingest.readers.monotonic_pts import MonotonicPts
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-AAC = frozenset({"aac"})
-G711 = frozenset({"pcm_mulaw", "pcm_alaw"})
-G711_HZ = 8_000
 MAX_PENDING_AUDIO_UNITS = 4096
 PAUSE_S, PRECISE_PAUSE_S, PRECISE_US = 0.1, 0.02, 10_000_000
 """While an epoch is being anchored pauses are short, for at most ten seconds, as the native reader's ticks
@@ -139,7 +137,7 @@ class LibavReader:
         *,
         open_s: float,
         read_s: float,
-        audio_codecs: Collection[str] = AAC,
+        audio_codecs: Collection[str] = STORED,
         ca_file: Path | None = None,
     ) -> None:
         self._audio_codecs = audio_codecs
@@ -358,7 +356,7 @@ def _info_of(video: "VideoStream", audio: "AudioStream | None", audio_codecs: Co
         parameter_sets=tuple(split_annexb(extradata)),
         reader="ffmpeg",
         audio=_audio_parameters(audio),
-        has_g711=name in G711 and name in audio_codecs,
+        has_g711=name in TRANSCODED and name in audio_codecs,
         audio_codec=name,
     )
 
@@ -384,7 +382,7 @@ class _AudioTimestamper:
 
     def __init__(self, parameters: AudioParameters | None) -> None:
         self._clock_rate, self._unit_ticks = (
-            (parameters.clock_rate, parameters.unit_ticks) if parameters else (G711_HZ, 0)
+            (parameters.clock_rate, parameters.unit_ticks) if parameters else (G711_RATE_HZ, 0)
         )
         self._next_pts = 0
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from districam_common.contract.events import Cause
 from districam_common.runtime.clock import Clock
 from districam_common.runtime.credentials import Credential
+from districam_ingest.codec.audio_codecs import STORED
 from districam_ingest.readers.connection import Connection
 from districam_ingest.readers.dialer import Dialer
 from districam_ingest.readers.native_source import MAX_RECEIVE_BYTES, NAME, NativeSource
@@ -16,7 +17,6 @@ from districam_ingest.readers.ticker import Ticker
 from districam_ingest.rtsp.message import BadStatusError, RtspError, TransportRefusedError, UnsupportedError
 from districam_ingest.rtsp.session import Session
 
-AAC = frozenset({"aac"})
 _CAUSES: dict[int, Cause] = {
     401: "auth_failed",
     403: "auth_failed",
@@ -50,7 +50,7 @@ class NativeReader:
         open_s: float,
         read_s: float,
         tls_context: ssl.SSLContext | None = None,
-        audio_codecs: Collection[str] = AAC,
+        audio_codecs: Collection[str] = STORED,
     ) -> None:
         self._tls_context, self._audio_codecs = tls_context, audio_codecs
         self._digest_urls = set[str]()  # URLs of camera records, so bounded by their number

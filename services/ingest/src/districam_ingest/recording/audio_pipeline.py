@@ -1,5 +1,6 @@
 """Passes one connection's audio from the reader to `AudioSync`."""
 
+from districam_ingest.codec.audio_codecs import TRANSCODED
 from districam_ingest.output import g711
 from districam_ingest.output.g711 import Transcoder, TranscoderPool
 from districam_ingest.readers.reader import Source
@@ -26,6 +27,6 @@ def create_audio_pipeline(source: Source, transcoders: TranscoderPool | None) ->
     info = source.info
     if info.audio is not None:
         return AudioPipeline(source, AudioSync(info.audio), None)
-    if info.has_g711 and transcoders is not None and info.audio_codec in g711.G711_CODECS:
+    if info.has_g711 and transcoders is not None and info.audio_codec in TRANSCODED:
         return AudioPipeline(source, AudioSync(g711.AAC_PARAMETERS), transcoders.create_transcoder(info.audio_codec))
     return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from districam_ingest.codec.aac import AudioParameters, parse_audio_specific_config
+from districam_ingest.codec.audio_codecs import BY_ENCODING, BY_STATIC_PAYLOAD_TYPE
 from districam_ingest.codec.nal import BitstreamError, Codec, split_annexb
 from districam_ingest.rtsp.aac_depacketizer import AuHeaderFormat
 from districam_ingest.rtsp.message import RtspError, UnsupportedError
@@ -19,11 +20,6 @@ _SPROP_NAMES: dict[Codec, tuple[str, ...]] = {
     "h264": ("sprop-parameter-sets",),
     "hevc": ("sprop-vps", "sprop-sps", "sprop-pps"),
 }
-_AAC = "MPEG4-GENERIC"  # RFC 3640 section 4.1
-_G711 = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}
-G711_HZ = 8_000
-_STATIC_PAYLOAD_TYPES = {"0": ("PCMU", G711_HZ), "8": ("PCMA", G711_HZ)}
-"""Static payload types, which need no rtpmap (RFC 3551 section 6)."""
 _AAC_MODES = {"aac-hbr": AuHeaderFormat(13, 3, 3), "aac-lbr": AuHeaderFormat(6, 2, 2)}
 """AU header lengths of the modes of RFC 3640 (sections 3.3.6 and 3.3.5)."""
 _ENCODING_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}$")
@@ -120,13 +116,14 @@ def parse_audio(body: bytes, base: str) -> AudioMedia | None:
     payload_type, encoding, rate = mapped
     try:
         url = _join_control_url(base, next(iter(media.values("control")), ""))
-        if encoding == _AAC:
+        if encoding == "MPEG4-GENERIC":
             return _parse_aac(payload_type, rate, url, _parse_fmtp(media, payload_type))
     except (BitstreamError, RtspError, ValueError):
         return AudioMedia(f"{encoding.lower()} (not readable)", payload_type, rate, "")
-    if encoding in _G711 and rate != G711_HZ:
+    codec = BY_ENCODING.get(encoding)
+    if codec is not None and codec.clock_rate not in {None, rate}:
         return AudioMedia(f"{encoding.lower()} (not readable)", payload_type, rate, "")
-    return AudioMedia(_G711.get(encoding, encoding.lower()), payload_type, rate, url)
+    return AudioMedia(codec.name if codec is not None else encoding.lower(), payload_type, rate, url)
 
 
 def _parse_rtpmap(media: _MediaSection) -> tuple[int, str, int] | None:
@@ -134,8 +131,8 @@ def _parse_rtpmap(media: _MediaSection) -> tuple[int, str, int] | None:
     kind = media.formats[0]
     found = next((m for text in media.values("rtpmap") if (m := _RTPMAP.match(text)) and m[1] == kind), None)
     if found is None:
-        name, rate = _STATIC_PAYLOAD_TYPES.get(kind, ("", 0))
-        return (int(kind), name, rate) if name else None
+        codec = BY_STATIC_PAYLOAD_TYPE.get(kind)
+        return (int(kind), codec.encoding, codec.clock_rate or 0) if codec is not None else None
     rate = int(found[3])
     if int(kind) > 127 or not rate or not _ENCODING_NAME.match(found[2]):
         return None
