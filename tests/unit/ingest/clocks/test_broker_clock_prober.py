@@ -96,11 +96,11 @@ async def test_each_broker_is_probed_once_and_the_majority_counts():
     await world.prober.probe_all()
     assert sorted(world.brokers.asked) == [1, 2, 3]
     assert abs(world.error_us) <= 2_000
-    told = {
+    exported = {
         n: REGISTRY.get_sample_value("districam_ingest_broker_clock_apart_seconds", {"broker": str(n)})
         for n in (1, 2, 3)
     }
-    assert told == {1: 0, 2: 0, 3: pytest.approx(90, abs=0.01)}
+    assert exported == {1: 0, 2: 0, 3: pytest.approx(90, abs=0.01)}
 
 
 @pytest.mark.parametrize("error", [Retriable("away"), Rejected("too large"), Fatal("not authorized")])

@@ -14,10 +14,10 @@ def test_the_reader_may_not_pause_during_a_backlog():
     detector = PauseDetector()
     assert detector.may_pause(0, 0)
     late_us = 500_000
-    came = [detector.may_pause(late_us + n * 1000, n * FRAME_US) for n in range(1, 14)]
+    decisions = [detector.may_pause(late_us + n * 1000, n * FRAME_US) for n in range(1, 14)]
     lateness_us = [late_us + n * 1000 - n * FRAME_US for n in range(1, 14)]
-    assert came == [behind <= ON_TIME_US for behind in lateness_us]
-    assert came[-1]
+    assert decisions == [lateness <= ON_TIME_US for lateness in lateness_us]
+    assert decisions[-1]
 
 
 def test_packets_within_the_tolerance_are_on_time():

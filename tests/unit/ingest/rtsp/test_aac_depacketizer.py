@@ -57,15 +57,15 @@ def test_a_new_timestamp_discards_an_incomplete_access_unit():
 
 
 CORPUS = {
-    "no headers": b"",
-    "half a length": b"\x00",
-    "a length of nothing": b"\x00\x00abc",
-    "headers cut off": b"\x00\x40\x00",
-    "a header cut off": b"\x00\x08\x00abc",
-    "units cut off": payload(3, 9, body=b"abcdef"),
-    "interleaved, by its index": b"\x00\x10\x00\x19abc",
-    "interleaved, by a distance": b"\x00\x20\x00\x08\x00\x09ab",
-    "longer than it says": payload(250, body=bytes(100)),
+    "empty": b"",
+    "truncated AU-headers-length": b"\x00",
+    "AU-headers-length of 0": b"\x00\x00abc",
+    "truncated AU headers": b"\x00\x40\x00",
+    "truncated AU header": b"\x00\x08\x00abc",
+    "truncated access units": payload(3, 9, body=b"abcdef"),
+    "interleaved, by AU-Index": b"\x00\x10\x00\x19abc",
+    "interleaved, by AU-Index-delta": b"\x00\x20\x00\x08\x00\x09ab",
+    "longer than its AU-size": payload(250, body=bytes(100)),
 }
 
 

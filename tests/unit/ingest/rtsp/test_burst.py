@@ -58,14 +58,14 @@ def steps(sent: Sent, *, udp: bool) -> list[Decision]:
 )
 @pytest.mark.parametrize("lost", [10, 29, 31, 40, 48])
 def test_a_burst_of_lost_packets_is_counted_at_the_next_picture_and_ends_no_epoch(lost: int, within: int, *, udp: bool):
-    """Up to 4,800 packets; an epoch goes on over 2 s."""
+    """Up to 4,800 packets; an epoch survives gaps of up to 2 s."""
     sent = film(110)
     begin = next(n for n, (number, _) in enumerate(sent) if number == 52) + within
     end = begin + lost * PACKETS
     out = steps(sent[:begin] + sent[end:], udp=udp)
     assert not any(isinstance(step, End) for step in out)
-    taken = [step.picture for step in out if isinstance(step, Append)]
-    behind = [picture.lost_packets for picture in taken if picture.pts >= (52 + lost) * 90_000 // FPS]
-    assert max(behind[:1]) > 0, "the next picture counts the lost packets"
-    assert sum(picture.lost_packets for picture in taken) == lost * PACKETS
-    assert {len(picture.nals[-1]) for picture in taken} == {SLICE_BYTES + 1}, "an incomplete slice is stored"
+    appended = [step.picture for step in out if isinstance(step, Append)]
+    after_loss = [picture.lost_packets for picture in appended if picture.pts >= (52 + lost) * 90_000 // FPS]
+    assert max(after_loss[:1]) > 0, "the next picture counts the lost packets"
+    assert sum(picture.lost_packets for picture in appended) == lost * PACKETS
+    assert {len(picture.nals[-1]) for picture in appended} == {SLICE_BYTES + 1}, "an incomplete slice is stored"

@@ -92,7 +92,9 @@ def responses(codec: Codec, quirks: frozenset[Quirk]) -> list[bytes]:
         [("Transport", transport), ("Session", "abc;timeout=60")],
         [("Session", "abc;timeout=60")],
     ]
-    return [protocol.response(200, str(n), said, body if n == 2 else b"", quirks) for n, said in enumerate(headers, 1)]
+    return [
+        protocol.response(200, str(n), fields, body if n == 2 else b"", quirks) for n, fields in enumerate(headers, 1)
+    ]
 
 
 def played(codec: Codec, quirks: frozenset[Quirk]) -> Session:
@@ -123,8 +125,8 @@ def slices(pictures: Sequence[Picture]) -> list[tuple[int, bytes]]:
 
 
 def video(quirks: frozenset[Quirk]) -> VideoMedia:
-    said = dict(sdp.content_base(URL, quirks))
-    return parse_video(sdp.describe(clip("h264"), URL, quirks), base_url(URL, said.get("Content-Base"), None))
+    headers = dict(sdp.content_base(URL, quirks))
+    return parse_video(sdp.describe(clip("h264"), URL, quirks), base_url(URL, headers.get("Content-Base"), None))
 
 
 @pytest.mark.parametrize("quirk", [*get_args(BaseQuirk), *get_args(DescriptionQuirk)])
@@ -146,8 +148,8 @@ def test_the_sdp_of_a_camera_with_a_quirk_is_parsed(quirk: Quirk):
 
 @pytest.mark.parametrize("quirk", get_args(ResponseQuirk))
 def test_the_response_of_a_camera_with_a_quirk_is_parsed(quirk: Quirk):
-    said = protocol.response(200, "7", [("Session", "abc;timeout=15")], b"v=0", {quirk})
-    (message,) = [item for item in Framer().feed(said) if isinstance(item, Message)]
+    response = protocol.response(200, "7", [("Session", "abc;timeout=15")], b"v=0", {quirk})
+    (message,) = [item for item in Framer().feed(response) if isinstance(item, Message)]
     assert message.status == 200
     assert message.body == b"v=0"
     assert message.header("session") == "abc;timeout=15"

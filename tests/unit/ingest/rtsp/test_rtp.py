@@ -75,7 +75,7 @@ def test_sequence_numbers_that_go_back_count_as_one_lost_packet(first: int, back
     detector = LossDetector()
     detector.feed(first, 7)
     assert detector.feed((first - back) & 0xFFFF, 7) == 1
-    assert detector.feed((first - back + 1) & 0xFFFF, 7) == 0, "and goes on from there"
+    assert detector.feed((first - back + 1) & 0xFFFF, 7) == 0, "numbering continues from there"
     assert detector.packets_lost == 1
 
 

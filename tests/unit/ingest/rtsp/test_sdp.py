@@ -64,7 +64,7 @@ def test_play_uses_the_control_attribute_of_the_session():
 
 
 @pytest.mark.parametrize(
-    ("said", "location", "base"),
+    ("content_base", "location", "base"),
     [
         (None, None, BASE),
         ("rtsp://other/live/ ", None, "rtsp://other/live/"),
@@ -77,8 +77,8 @@ def test_play_uses_the_control_attribute_of_the_session():
         ("rtsp://@", "rtsp://other/x", "rtsp://other/x"),
     ],
 )
-def test_only_absolute_urls_are_accepted_as_base(said: str | None, location: str | None, base: str):
-    assert base_url(BASE, said, location) == base
+def test_only_absolute_urls_are_accepted_as_base(content_base: str | None, location: str | None, base: str):
+    assert base_url(BASE, content_base, location) == base
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ URL_PIECES = st.sampled_from(["rtsp://", "/", "//", "]", "[", "@", ":", "u:p@", 
 @given(st.lists(URL_PIECES, max_size=8).map("".join))
 @example("rtsp:////]")
 @example("rtsp://u@//camera/x")
-def test_any_base_is_accepted_ignored_or_raises_rtsp_error(said: str):
+def test_any_base_is_accepted_ignored_or_raises_rtsp_error(content_base: str):
     try:
-        base = base_url(BASE, said, None)
+        base = base_url(BASE, content_base, None)
     except RtspError:
         return
     parts = urlsplit(base)

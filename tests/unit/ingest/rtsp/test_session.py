@@ -446,7 +446,7 @@ def test_datagrams_are_processed_in_sequence():
     for at_us, n in enumerate([0, 2, 1, 3, 3], 1):
         one.feed_datagram(packet(n, T0 + n * 3600, FIRST, marker=True)[4:], at_us, track_index=0, is_rtcp=False)
     one.feed_datagram(b"no RTP", 9, track_index=0, is_rtcp=False)
-    one.feed_datagram(b"of nobody's track", 9, track_index=1, is_rtcp=False)
+    one.feed_datagram(b"of an unknown track", 9, track_index=1, is_rtcp=False)
     assert summary(one.close()) == [(n * 3600, (FIRST,), at_us, 0) for n, at_us in enumerate([1, 3, 2, 4])]
 
 

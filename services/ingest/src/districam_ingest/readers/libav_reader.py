@@ -265,7 +265,7 @@ class LibavSource:
                     return
                 is_open = True
                 audio = next(iter(container.streams.audio), None)
-                info = _info_of(video, audio, self._audio_codecs)
+                info = _source_info(video, audio, self._audio_codecs)
                 self._call_on_loop(self._set_info, info)
                 self._run_demuxer(self._pause_between(_packets(container, video, audio), pause_detector), info)
             self._fail(ReadError("camera_unreachable", "the camera ended the stream"))
@@ -348,7 +348,7 @@ class LibavSource:
         self._queue.put_nowait(error)
 
 
-def _info_of(video: "VideoStream", audio: "AudioStream | None", audio_codecs: Collection[str]) -> SourceInfo:
+def _source_info(video: "VideoStream", audio: "AudioStream | None", audio_codecs: Collection[str]) -> SourceInfo:
     extradata = video.codec_context.extradata or b""
     name = audio.codec_context.name if audio is not None else None
     return SourceInfo(

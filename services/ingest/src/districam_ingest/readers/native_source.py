@@ -63,7 +63,7 @@ class NativeSource:
         read_us: int,
         rate_limiter: ReadRateLimiter,
     ) -> None:
-        self.info = _info_of(session.client, "tcp" if udp_sockets is None else "udp")
+        self.info = _source_info(session.client, "tcp" if udp_sockets is None else "udp")
         self._session, self._connection, self._clock = session, connection, clock
         self._udp_sockets, self._punched_us = udp_sockets, clock.monotonic_us()
         self._buffer, self._read_us = buffer, read_us
@@ -201,7 +201,7 @@ class NativeSource:
                 return
 
 
-def _info_of(client: Client, transport: str) -> SourceInfo:
+def _source_info(client: Client, transport: str) -> SourceInfo:
     video, audio = client.video, client.audio
     assert video is not None
     return SourceInfo(

@@ -63,7 +63,7 @@ def _parse_challenges(header: str) -> list[Challenge]:
 
 
 def _parse_challenge(scheme: str, text: str) -> Challenge | None:
-    parameters = {m[1].lower(): m[3] if m[2] is None else _unquoted(m[2]) for m in _PARAMETER.finditer(text)}
+    parameters = {m[1].lower(): m[3] if m[2] is None else _unquote(m[2]) for m in _PARAMETER.finditer(text)}
     if scheme == "basic":
         return Challenge("basic", parameters.get("realm", ""))
     qops = {word.strip().lower() for word in parameters.get("qop", "").split(",")} - {""}
@@ -80,7 +80,7 @@ def _parse_challenge(scheme: str, text: str) -> Challenge | None:
     return challenge if is_supported else None
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     return _ESCAPED.sub(r"\1", text)
 
 
@@ -99,20 +99,20 @@ def format_digest(
     """
     needs_cnonce = challenge.has_qop or challenge.hash_name.endswith("-SESS")
     fields = [
-        ("username", _quoted(credential.username)),
-        ("realm", _quoted(challenge.realm)),
-        ("nonce", _quoted(challenge.nonce)),
-        ("uri", _quoted(uri)),
+        ("username", _quote(credential.username)),
+        ("realm", _quote(challenge.realm)),
+        ("nonce", _quote(challenge.nonce)),
+        ("uri", _quote(uri)),
         ("response", f'"{_compute_response(challenge, credential, (method, uri), nonce_count, cnonce)}"'),
     ]
     fields += [("algorithm", challenge.algorithm)] if challenge.algorithm else []
-    fields += [("opaque", _quoted(challenge.opaque))] if challenge.opaque is not None else []
+    fields += [("opaque", _quote(challenge.opaque))] if challenge.opaque is not None else []
     fields += [("qop", "auth"), ("nc", f"{nonce_count:08x}")] if challenge.has_qop else []
-    fields += [("cnonce", _quoted(cnonce))] if needs_cnonce else []
+    fields += [("cnonce", _quote(cnonce))] if needs_cnonce else []
     return "Digest " + ", ".join(f"{name}={value}" for name, value in fields)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

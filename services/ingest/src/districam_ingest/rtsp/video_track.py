@@ -95,9 +95,9 @@ class VideoTrack:
         Raises:
             RtspError: as `feed` does.
         """
-        loss_detector, source = self._rtcp_state.loss_detector, _word(self._rtcp_state.ssrc)
+        loss_detector, source = self._rtcp_state.loss_detector, _encode_u32(self._rtcp_state.ssrc)
         depacketizer, plain, size = self._depacketizer, self._plain_header, len(data)
-        timestamp = _word(self._timestamp)
+        timestamp = _encode_u32(self._timestamp)
         before = loss_detector.highest_seq
         limit, cost_limit = min(size, at + _MAX_BATCH_BYTES), self._assembler.cost + MAX_STEP_UNITS
         while limit - at >= _HEADERS_BYTES:
@@ -168,6 +168,6 @@ class VideoTrack:
         self._assembler.close()
 
 
-def _word(number: int | None) -> bytes:
+def _encode_u32(number: int | None) -> bytes:
     """A 32-bit header field's bytes; for None, bytes that no packet matches."""
     return b"" if number is None else number.to_bytes(4, "big")
