@@ -7,8 +7,7 @@ Codec = Literal["h264", "hevc"]
 
 _START: Final = b"\0\0\1"
 MAX_PARSED_BYTES: Final = 1024
-"""Bytes of a parameter set that are parsed. Real ones have 30 to 300, and the elements that are read come
-early."""
+"""Parsed bytes of a parameter set. Real ones have 30 to 300, and the elements that are read come early."""
 
 
 class BitstreamError(ValueError):

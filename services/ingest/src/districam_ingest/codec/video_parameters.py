@@ -6,8 +6,7 @@ from districam_ingest.codec.nal import BitstreamError, Codec
 
 MAX_SIDE_PX = 16_384
 MAX_AREA_PX = 36 << 20
-"""Pixels of a picture. Levels 6 to 6.2 of H.264 and H.265 (tables A-1 and A.8) allow 35,651,584; 8K has 33
-million."""
+"""Pixels of a picture. Levels 6 to 6.2 (H.264 table A-1, H.265 table A.8) allow 35,651,584; 8K has 33 million."""
 MIN_FPS, MAX_FPS = 0.1, 300.0
 MAX_REORDER_DEPTH = 16  # max_num_reorder_frames is at most MaxDpbFrames, 16 (H.264 section A.3.1)
 _CROP_UNITS = ((1, 1), (2, 2), (2, 1), (1, 1))  # SubWidthC, SubHeightC (H.264 table 6-1)
@@ -63,8 +62,7 @@ class VideoParameters:
     Attributes:
         codecs: the RFC 6381 codec string.
         fps: nominal pictures per second; None if the stream does not give it.
-        reorder_depth: the most pictures that precede another in decode order and follow it in output; None if
-            not given.
+        reorder_depth: most pictures that precede another in decoding and follow it in output, if given.
         has_fields: whether two coded pictures may be the fields of one frame, with one timestamp.
     """
 

@@ -45,18 +45,14 @@ Value = TypeVar("Value")
 
 MAX_PENDING_AUDIO_UNITS = 4096
 PAUSE_S, PRECISE_PAUSE_S, PRECISE_US = 0.1, 0.02, 10_000_000
-"""While an epoch is being anchored pauses are short, for at most ten seconds, as the native reader's ticks
-are."""
+"""Pauses are short while an epoch is being anchored, for at most ten seconds, like the native reader's ticks."""
 MAX_PENDING_PICTURES = 500
-"""Pictures queued for the event loop before the thread stops reading, and TCP flow control holds the camera
-back."""
+"""Pictures queued for the event loop before the thread stops reading, so that TCP slows the camera down."""
 
 _OPTIONS = {
-    # Packets as received: libavformat's parser leaves the first picture, possibly a keyframe, without a
-    # timestamp.
+    # Packets as received: libavformat's parser leaves the first picture, often a keyframe, without a PTS.
     "fflags": "nofillin+noparse",
-    # The SDP's parameter sets make probing needless: a stream is open with its first packet (measured: 2 ms
-    # of CPU).
+    # No probing, since the SDP has parameter sets: the first packet opens the stream (measured: 2 ms of CPU).
     "analyzeduration": "1",
     "fpsprobesize": "0",
 }
@@ -153,8 +149,7 @@ class LibavReader:
             await _check_host(url, credential)
         source = LibavSource(asyncio.get_running_loop(), self._clock, self._audio_codecs)
         options = {
-            # libavformat follows a redirect to any host by opening `rtsp` as a protocol, and sends it the
-            # password.
+            # libavformat follows redirects to any host by opening the protocol `rtsp`, with the password.
             "protocol_whitelist": "rtp,tcp,udp,tls,crypto" + (",rtsp" if credential is None else ""),
             "rtsp_transport": transport,
             "allowed_media_types": "video+audio" if with_audio else "video",

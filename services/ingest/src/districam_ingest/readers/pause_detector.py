@@ -1,8 +1,7 @@
 """Decides when a reader that cannot ask whether more data have arrived may pause.
 
 After a packet that came on time nothing is waiting. What arrives during the pause stays in the socket and is
-read at once. After a late packet more may be waiting, so the reader does not pause: pauses never add to a
-backlog.
+read at once. After a late packet more may be waiting; without a pause then, no backlog grows.
 """
 
 ON_TIME_US = 40_000

@@ -18,8 +18,7 @@ _BUFFER_BYTES_PER_US = 12.5 * 2304 / 1400
 """Linux charges 2,304 bytes of buffer for a packet of 1,400; 100 Mbit/s are 12.5 bytes per microsecond."""
 _MAX_PORT_ATTEMPTS = 50
 _PUNCH_PACKETS = (bytes((0x80, 0x7F)) + bytes(10), bytes((0x80, 201, 0, 1)) + bytes(4))
-"""An RTP packet without payload and an empty receiver report: sent to the camera's ports, they open NATs and
-firewalls."""
+"""An RTP packet without payload and an empty receiver report: sent to the camera, they open NATs."""
 
 Datagram = tuple[int, bool, bytes]
 """Track index, whether it is RTCP, and the packet."""

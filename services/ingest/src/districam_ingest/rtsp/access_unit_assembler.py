@@ -74,8 +74,7 @@ class AccessUnitAssembler:
             following = self._detach_tail()
             self._complete_picture()
             self._restart_with(following)
-        # What was carried over arrived with the previous picture. Its arrival does not count: this one would
-        # seem early.
+        # What was carried over arrived with the previous picture; with its arrival this one would seem early.
         self._pts, self._arrival_us, self._camera_us = pts, arrival_us, camera_us
         self._marker_count, self._has_marker = 0, False
         self._is_damaged = self._may_lack_start = False

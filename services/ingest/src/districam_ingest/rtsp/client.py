@@ -62,8 +62,7 @@ class Client:
         audio_codecs: wanted audio, by the codec names of `sdp.AudioMedia`. Without audio, or if the camera
             refuses its SETUP, the video is played alone.
         open_ports: opens a pair of local UDP ports for a track, RTP's and RTCP's; None if UDP is not allowed.
-        over_udp: whether to ask for UDP first; otherwise UDP is used only if the camera refuses interleaved
-            RTP.
+        over_udp: whether to ask for UDP first; otherwise only if the camera refuses interleaved RTP.
 
     Attributes:
         send_buffer: bytes to send; the sender clears it.
@@ -123,8 +122,7 @@ class Client:
 
         Raises:
             BadStatusError: an error response to a request that the stream needs.
-            UnsupportedError: the stream needs what this client does not support; TransportRefusedError: UDP
-                may work.
+            UnsupportedError: a needed feature is not supported; TransportRefusedError: UDP may work.
             RtspError: the message violates the protocol.
         """
         if message.method:
@@ -318,8 +316,7 @@ def _is_late_response(message: Message, cseq: int) -> bool:
 def may_send_credential(target: str, url: str) -> bool:
     """Whether a redirect from `url` to `target` may be followed with the camera's credential.
 
-    False for another host, and from `rtsps` to `rtsp`, which is not encrypted. Raises RtspError for a
-    malformed URL.
+    False for another host, and from `rtsps` to unencrypted `rtsp`. Raises RtspError for a malformed URL.
     """
     try:
         target_parts, url_parts = urlsplit(target), urlsplit(url)

@@ -19,8 +19,7 @@ _BLANK_LINES: Final = re.compile(rb"[\r\n]+")
 _MAX_HEAD_END_BYTES: Final = 4
 """Length of the longest `_HEAD_END`: a resumed search has to start this many bytes earlier."""
 _RESYNC_PATTERN: Final = re.compile(rb"\$[\0-\x0f].{2}[\x80-\xbf]|RTSP/", re.DOTALL)
-"""Start of an interleaved RTP or RTCP packet (channels 0 to 15, version 2: RFC 3550 section 5.1) or of a
-response."""
+"""Start of a response, or of an interleaved packet (channels 0 to 15, version 2: RFC 3550 section 5.1)."""
 _RESYNC_BYTES: Final = 5
 _MESSAGE_START: Final = re.compile(rb"[A-Z][A-Z_]{0,1}\Z|[A-Z][A-Z_]{2}")
 """The first three letters of RTSP/1.0 or of a method, fewer at the end of the data."""

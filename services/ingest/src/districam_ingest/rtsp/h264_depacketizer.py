@@ -11,8 +11,7 @@ from districam_ingest.rtsp.message import RtspError
 STAP_A: Final = 24
 FU_A: Final = 28
 RESERVED: Final = (30, 31)
-"""Types without a meaning (RFC 6184 table 1). Some cameras use them for data of their own, which is not
-video."""
+"""Types without a meaning (RFC 6184 table 1). Some cameras use them for other data than video."""
 
 
 class H264Depacketizer(NalDepacketizer):

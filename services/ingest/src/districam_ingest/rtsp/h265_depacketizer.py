@@ -9,8 +9,7 @@ from districam_ingest.rtsp.message import RtspError
 AP: Final = 48
 FU: Final = 49
 RESERVED: Final = 51
-"""From this type on there is no meaning (RFC 7798 section 4.4; 50 is PACI); cameras may use them for data of
-their own."""
+"""Types from 51 on have no meaning (RFC 7798 section 4.4). Cameras may use them for other data than video."""
 
 
 class H265Depacketizer(NalDepacketizer):

@@ -17,8 +17,7 @@ US_PER_UNIT: Final = 25
 INITIAL_CREDIT_US: Final = 2_500_000
 """Credit of a new connection: cameras begin with a burst of old pictures."""
 MAX_CREDIT_US: Final = 10_000_000
-"""The most credit saved by an idle connection: enough for what a socket buffers while this process is
-stalled."""
+"""The most credit that an idle connection saves: enough for what a socket buffers during a stall of ours."""
 MAX_STEP_UNITS: Final = 10_000
 """Units processed at once before other cameras get a turn."""
 MAX_OVERLOAD_US: Final = 60_000_000

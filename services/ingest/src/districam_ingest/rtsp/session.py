@@ -71,8 +71,7 @@ class Session:
         It stops after about `max_units` cost units; `resume` must then be called before more is fed.
 
         Raises:
-            RtspError: the connection cannot be used any further; `drain_video` returns the pictures before
-                the error.
+            RtspError: the connection is unusable; `drain_video` returns the pictures before the error.
         """
 
         def feed_batch(data: bytes, at: int) -> int:

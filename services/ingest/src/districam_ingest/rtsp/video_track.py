@@ -89,8 +89,7 @@ class VideoTrack:
         """Fast path for interleaved packets from `at` on; returns the position of the first byte not consumed.
 
         It consumes packets that are complete, plain (no padding, extension or CSRC) and next in sequence, up
-        to `_MAX_BATCH_BYTES`, with the result that `feed` has. Nearly all packets are such, and cost a third
-        of `feed` here.
+        to `_MAX_BATCH_BYTES`, with the result that `feed` has. Nearly all packets are such, and cost a third.
 
         Raises:
             RtspError: as `feed` does.
