@@ -50,7 +50,7 @@ _CLOCK = re.compile(
 _HALF = re.compile(r"\b(am|pm|sang|chieu|toi)\b", re.ASCII)
 _JOINED_HALF = re.compile(r"(?<=\d)([ap]m)\b", re.ASCII)
 _HOURS = {"am": range(13), "sang": range(12), "pm": range(1, 24), "chieu": range(1, 20), "toi": range(5, 24)}
-_NIGHT_OF = re.compile(r"\b(sang|chieu|toi) (nay|qua)\b")
+_PART_OF_DAY = re.compile(r"\b(sang|chieu|toi) (nay|qua)\b")
 _FILLERS = re.compile(r"\b(?:luc|vao|ngay|at|on|last)\b|,")
 
 
@@ -92,7 +92,7 @@ def parse_phrase(plain: str) -> TimePhrase:
         UnclearTime: words are left over, or there are none.
         ValueError: there is no such time of day.
     """
-    words = _Words(_NIGHT_OF.sub(r"\1 hom \2", _JOINED_HALF.sub(r" \1", plain)))
+    words = _Words(_PART_OF_DAY.sub(r"\1 hom \2", _JOINED_HALF.sub(r" \1", plain)))
     days_ago, weekday, date = _day(words)
     clock = _clock(words)
     left = " ".join(_FILLERS.sub(" ", words.left).split())
@@ -126,10 +126,10 @@ def _clock(words: _Words) -> time | None:
     half = words.extract(_HALF)
     hour = int(found[1] or found[4] or found[6])
     minute, second = int(found[2] or found[5] or 0), int(found[3] or 0)
-    return time(hour if half is None else _of_half(hour, half[1]), minute, second)
+    return time(hour if half is None else _apply_half(hour, half[1]), minute, second)
 
 
-def _of_half(hour: int, half: str) -> int:
+def _apply_half(hour: int, half: str) -> int:
     if hour not in _HOURS[half] or (half == "toi" and hour == 12):
         raise UnclearTime(f"{hour} o'clock is ambiguous with {half!r}")
     if half in {"am", "sang"}:

@@ -92,7 +92,7 @@ def _instant(plain: str, now_us: int, zone: ZoneInfo) -> int:
         at = datetime.fromisoformat(f"{match['date']}t{match['time']}{match['zone'] or ''}".upper())
         return _us(at) if match["zone"] else _resolve_local(at.date(), at.time(), zone)
     if (match := _AGO.fullmatch(plain)) and (length := parse_duration(next(filter(None, match.groups())))):
-        return _within(now_us - length // _US)
+        return _check_range(now_us - length // _US)
     return _resolve_phrase(parse_phrase(plain), now_us, zone)
 
 
@@ -101,7 +101,7 @@ def _end(plain: str, from_us: int, now_us: int, zone: ZoneInfo) -> int:
         length = parse_duration(plain[1:])
         if length is None:
             raise UnclearTime("is not a duration such as +10m")
-        return _within(from_us + length // _US)
+        return _check_range(from_us + length // _US)
     if plain in _NOW or _ISO.fullmatch(plain) or _AGO.fullmatch(plain):
         return _instant(plain, now_us, zone)
     phrase = parse_phrase(plain)
@@ -119,17 +119,17 @@ def _resolve_phrase(phrase: TimePhrase, now_us: int, zone: ZoneInfo) -> int:
         return _resolve_local(today - timedelta(days=phrase.days_ago), clock, zone)
     if phrase.weekday is not None:
         day = today - timedelta(days=(today.weekday() - phrase.weekday) % 7)
-        return _past(day, day - timedelta(days=7), clock, now_us, zone)
+        return _latest(day, day - timedelta(days=7), clock, now_us, zone)
     if phrase.date is None:
-        return _past(today, today - timedelta(days=1), clock, now_us, zone)
+        return _latest(today, today - timedelta(days=1), clock, now_us, zone)
     year, month, number = phrase.date
     if year is None:
         this, last = _day(today.year, month, number), _day(today.year - 1, month, number)
-        return _past(this, last, clock, now_us, zone)
+        return _latest(this, last, clock, now_us, zone)
     return _resolve_local(_day(year, month, number), clock, zone)
 
 
-def _past(day: date | None, before: date | None, clock: time, now_us: int, zone: ZoneInfo) -> int:
+def _latest(day: date | None, before: date | None, clock: time, now_us: int, zone: ZoneInfo) -> int:
     """The instant at `day`, or at `before` if that is in the future or does not exist."""
     at_us = None if day is None else _resolve_local(day, clock, zone)
     if at_us is not None and at_us <= now_us:
@@ -154,10 +154,10 @@ def _resolve_local(day: date | None, clock: time, zone: ZoneInfo) -> int:
 
 
 def _us(at: datetime) -> int:
-    return _within((at - _EPOCH) // _US)
+    return _check_range((at - _EPOCH) // _US)
 
 
-def _within(at_us: int) -> int:
+def _check_range(at_us: int) -> int:
     if (_EPOCH + at_us * _US).year not in _YEARS:
         raise UnclearTime("is outside the years 2000 to 2099")
     return at_us

@@ -111,8 +111,8 @@ class Authenticator:
         _enforce_rate_limit(
             self.login_limiter.record_login(key.id, self.clock.monotonic_us()), "too many logins with this key"
         )
-        token, made = self.token_signer.create_session(key.id, self.clock.now_us())
-        return token, _by_login(key, made)
+        token, session = self.token_signer.create_session(key.id, self.clock.now_us())
+        return token, _by_login(key, session)
 
     def set_cookie(self, answer: Response, token: str) -> None:
         """Sets the login cookie; an empty token deletes it."""
@@ -141,10 +141,10 @@ def _loopback_caller(request: Request) -> Caller:
     """Anonymous access from loopback only. Host must name loopback too (blocks DNS rebinding)."""
     host = request.url.hostname or ""
     try:
-        is_here = host == "localhost" or ip_address(host).is_loopback
+        is_loopback = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
-        is_here = False
-    if not is_here or any(name in request.headers for name in PROXY_HEADERS):
+        is_loopback = False
+    if not is_loopback or any(name in request.headers for name in PROXY_HEADERS):
         raise ProblemError(
             403,
             "API keys are disabled, so the api accepts only direct requests to a loopback address, none through a proxy",

@@ -14,7 +14,7 @@ class Certificate:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._pair = (certificate, key)
-        self._tried = self._stamps()
+        self._last_stamps = self._stamps()
 
     async def refresh(self, context: ssl.SSLContext) -> None:
         """Loads a changed pair into `context` for new connections; established ones keep theirs.
@@ -22,9 +22,9 @@ class Certificate:
         A pair that cannot be loaded leaves the old one in use, and is logged once.
         """
         now = await asyncio.to_thread(self._stamps)
-        if now == self._tried:
+        if now == self._last_stamps:
             return
-        self._tried = now
+        self._last_stamps = now
         try:
             # Tried on another context first: half a pair must not reach `context`.
             await asyncio.to_thread(self._load, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))

@@ -141,7 +141,7 @@ class FootageReader:
         )
         _require_unchanged(meta, _require_ready(found.meta))
         if not found.revisions:
-            await self._must_be_known(camera_id)
+            await self._require_known(camera_id)
         now_us = max(now_us, found.log_us)
         return WindowRecords(window=window, inputs=found, now_us=now_us, settle_us=self._settle_us)
 
@@ -262,7 +262,7 @@ class FootageReader:
     ) -> dict[str, NewestSegment]:
         """The newest segments; lengths are looked up only where they decide whether the next one is late."""
         out: dict[str, NewestSegment] = {}
-        unsure: dict[str, int] = {}
+        uncertain: dict[str, int] = {}
         async for camera in yield_periodically(cameras):
             end_us = latest.get(camera.camera_id)
             if end_us is not None and end_us > now_us + MAX_CLOCK_AHEAD_US:
@@ -271,9 +271,9 @@ class FootageReader:
                 continue
             out[camera.camera_id] = newest = NewestSegment(end_us=end_us)
             if is_late(camera, newest, now_us) and now_us - end_us <= HOUR_US:
-                unsure[camera.camera_id] = end_us
-        for camera_id, length_us in (await self._index.last_segment_durations_us(unsure)).items():
-            out[camera_id] = NewestSegment(end_us=unsure[camera_id], length_us=length_us)
+                uncertain[camera.camera_id] = end_us
+        for camera_id, length_us in (await self._index.last_segment_durations_us(uncertain)).items():
+            out[camera_id] = NewestSegment(end_us=uncertain[camera_id], length_us=length_us)
         return out
 
     async def _now_us(self) -> int:
@@ -285,10 +285,10 @@ class FootageReader:
             raise _no_such_camera(camera_id)
         revisions = await self._index.revisions(camera_id)
         if not revisions:
-            await self._must_be_known(camera_id)
+            await self._require_known(camera_id)
         return revisions
 
-    async def _must_be_known(self, camera_id: str) -> None:
+    async def _require_known(self, camera_id: str) -> None:
         """Raises NotFound unless footage is stored: a camera may have some without a record."""
         if camera_id not in await self._index.camera_ids():
             raise _no_such_camera(camera_id)

@@ -80,8 +80,10 @@ class HoldService:
             raise
         if intersects(expired, hold.from_us, hold.to_us):
             await self._store.delete(hold.id)
-            gone = [one for one in expired if intersects([one], hold.from_us, hold.to_us)]
-            raise FootageExpired("retention has deleted part of this footage; place a hold on the rest", gone)
+            expired_in_window = [one for one in expired if intersects([one], hold.from_us, hold.to_us)]
+            raise FootageExpired(
+                "retention has deleted part of this footage; place a hold on the rest", expired_in_window
+            )
         await self._index.cache_hold(hold)
         return HoldWithState(hold, UNKNOWN_HOLD_STATE)
 
@@ -97,8 +99,10 @@ class HoldService:
             raise NoSuchHold(f"there is no active hold {hold_id[:64]!r}")
         fields = {name: getattr(hold, name) for name in Hold.__dataclass_fields__}
         now_us = max(now_us, await self.watermark_us())
-        over = ReleasedHold(**fields, released_by=by, released_by_name=name, released_us=now_us, release_reason=reason)
-        await self._store.release(over)
+        released = ReleasedHold(
+            **fields, released_by=by, released_by_name=name, released_us=now_us, release_reason=reason
+        )
+        await self._store.release(released)
         await self._index.uncache_hold(hold_id)
 
     async def list_active(self) -> HoldList:

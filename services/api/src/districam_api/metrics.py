@@ -8,14 +8,14 @@ from districam_common.runtime.clock import Clock
 REQUESTS = Counter("districam_api_requests_total", "Requests answered", ["route", "status"])
 REQUEST_SECONDS = Histogram(
     "districam_api_request_seconds",
-    "From a request's head to the last byte of its answer",
+    "From the head of a request to the last byte of its response",
     ["route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 CLOSED_CONNECTIONS = Counter(
-    "districam_api_connections_ended_total", "Connections that the api ended or refused", ["cause"]
+    "districam_api_connections_ended_total", "Connections closed or refused by the api", ["cause"]
 )
-OPEN_CONNECTIONS = Gauge("districam_api_connections", "Connections that are open, by what is spoken", ["kind"])
+OPEN_CONNECTIONS = Gauge("districam_api_connections", "Open connections, by protocol", ["kind"])
 NO_ROUTE = "-"
 
 
@@ -30,7 +30,7 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began_us, status = self._clock.monotonic_us(), 500
+        start_us, status = self._clock.monotonic_us(), 500
 
         async def send_and_record(message: Message) -> None:
             nonlocal status
@@ -43,4 +43,4 @@ class MetricsMiddleware:
         finally:
             route = getattr(scope.get("route"), "path", NO_ROUTE)
             REQUESTS.labels(route, str(status)).inc()
-            REQUEST_SECONDS.labels(route).observe((self._clock.monotonic_us() - began_us) / 1e6)
+            REQUEST_SECONDS.labels(route).observe((self._clock.monotonic_us() - start_us) / 1e6)

@@ -91,10 +91,10 @@ def install(app: FastAPI) -> None:
     for kind, handler in {
         RequestValidationError: _invalid,
         HTTPException: _http,
-        ProblemError: _refused,
-        RangeNotSatisfiable: _unsatisfiable,
+        ProblemError: _problem_error,
+        RangeNotSatisfiable: _range_not_satisfiable,
         DistricamError: _districam_error,
-        Exception: _bug,
+        Exception: _unexpected_error,
     }.items():
         app.add_exception_handler(kind, handler)
 
@@ -151,12 +151,12 @@ def _allowed(request: Request) -> list[str]:
     return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
+async def _problem_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)
     return problem_response(request, error.status, str(error), extensions=error.extensions, headers=error.headers)
 
 
-async def _unsatisfiable(request: Request, error: Exception) -> JSONResponse:
+async def _range_not_satisfiable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RangeNotSatisfiable)
     headers = {"Content-Range": f"bytes */{error.size}"}
     return problem_response(request, 416, f"the object has {error.size} bytes", headers=headers)
@@ -174,10 +174,10 @@ async def _districam_error(request: Request, error: Exception) -> JSONResponse:
         headers = {"Retry-After": str(RETRY_AFTER_S)}
         log.warning("request not answered yet", path=logged_path(request), why=str(error))
         return problem_response(request, 503, str(error), extensions=more, headers=headers)
-    return await _bug(request, error)
+    return await _unexpected_error(request, error)
 
 
-async def _bug(request: Request, error: Exception) -> JSONResponse:
+async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
     """Answers 500 without details; the log has them."""
     log.error("request failed", path=logged_path(request), exc_info=error)
     return problem_response(request, 500, "internal error; the api's log has its cause")

@@ -169,15 +169,15 @@ async def clip_mp4(
     with ExitStack() as until_sent:
         until_sent.enter_context(deps.clip_slots.acquire(caller.key_id))
         try:
-            made = await clips.build_clip(SegmentReader(deps.blobs, camera_id), extended, cover)
+            clip = await clips.build_clip(SegmentReader(deps.blobs, camera_id), extended, cover)
         except clips.ParametersChanged as error:
             raise ProblemError(409, str(error), responses.windows(error.windows, zone)) from error
-        media.log_served("clip", caller.key_id, camera_id, made.from_us, made.to_us)
-        name = media.download_name(camera_id, made.from_us, "mp4")
+        media.log_served("clip", caller.key_id, camera_id, clip.from_us, clip.to_us)
+        name = media.download_name(camera_id, clip.from_us, "mp4")
         headers = media.download_headers(name) | responses.coverage_headers(
-            made.from_us, made.to_us, epoch_records.clip_states(states)
+            clip.from_us, clip.to_us, epoch_records.clip_states(states)
         )
-        return media.MediaStreamingResponse(made.content, headers=headers, on_close=until_sent.pop_all().close)
+        return media.MediaStreamingResponse(clip.content, headers=headers, on_close=until_sent.pop_all().close)
 
 
 _JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}

@@ -31,12 +31,12 @@ log = structlog.get_logger()
 CERTIFICATE_CHECK_INTERVAL_S = 5.0
 MAX_HEAD_BYTES = 16 << 10
 """Maximum size of request line and headers. Our paths, cursors, cookies and tokens take less than 2 KiB."""
-GRACE_S = 5
+SHUTDOWN_GRACE_S = 5
 """How long a stopping server waits for responses in progress."""
 KEEP_ALIVE_S = 5
 """How long an idle connection is kept after a response."""
 BACKLOG = 2048
-PAUSE_S = 0.2
+ACCEPT_RETRY_S = 0.2
 """Delay after a failed accept: the resource that it lacked is not back at once."""
 RESERVED_FILES = 128
 """Open files other than clients': Redis, the store, health, child processes, keys, logs."""
@@ -113,7 +113,7 @@ async def serve(
     """Serves the application on `sock` until the runtime is asked to stop."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False, ws="none",
-        timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S, timeout_keep_alive=KEEP_ALIVE_S, h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ssl_certfile=api.tls_cert_file, ssl_keyfile=api.tls_key_file,
     )  # fmt: skip
     certificate = Certificate(api.tls_cert_file, api.tls_key_file) if api.tls_cert_file and api.tls_key_file else None
@@ -186,7 +186,7 @@ async def accept(sock: socket.socket, handler: _ConnectionHandler) -> None:
                 connection, (address, *_) = await loop.sock_accept(sock)
             except OSError as error:
                 log.warning("connection not accepted", why=error.strerror or str(error))
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(ACCEPT_RETRY_S)
                 continue
             accepted = handler.connections.acquire(address)
             if accepted is None:

@@ -153,7 +153,7 @@ class ServedApiSettings(ApiSettings):
 
     @field_validator("public_scheme")
     @classmethod
-    def _not_plain_by_accident(cls, scheme: str | None, info: ValidationInfo) -> str | None:
+    def _plain_http_is_explicit(cls, scheme: str | None, info: ValidationInfo) -> str | None:
         host: str | None = info.data.get("host")
         is_open = host is not None and not ip_address(host).is_loopback
         if is_open and scheme is None and info.data.get("tls_cert_file", ...) is None:

@@ -19,7 +19,7 @@ ID_BYTES, SECRET_BYTES = 4, 32
 NO_KEY = "-"
 """Key id of requests without a key."""
 
-_FORM = re.compile(r"dc_(?P<id>[0-9a-f]{8})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
+_KEY_PATTERN = re.compile(r"dc_(?P<id>[0-9a-f]{8})_(?P<secret>[A-Za-z0-9_-]{43})", re.ASCII)
 _DUMMY_DIGEST = "0" * 64
 
 
@@ -43,7 +43,7 @@ class Key:
 class Caller:
     """The caller and how it was authenticated. `login`, `expires_us`: of a cookie login; `open`: keys are disabled."""
 
-    auth_method: Literal["bearer", "cookie", "open", "nobody"]
+    auth_method: Literal["bearer", "cookie", "open", "anonymous"]
     role: Role
     key_id: str = NO_KEY
     name: str = ""
@@ -51,7 +51,7 @@ class Caller:
     login: str = ""
 
 
-ANONYMOUS = Caller(auth_method="nobody", role="viewer")
+ANONYMOUS = Caller(auth_method="anonymous", role="viewer")
 """The caller on public paths."""
 LOOPBACK_OPERATOR = Caller(auth_method="open", role="operator")
 """The caller if API keys are disabled."""
@@ -66,17 +66,17 @@ def create_key(id_: bytes, secret: bytes, *, name: str, role: Role, now_us: int)
 
 def verify_key(keys: Mapping[str, Key], text: str) -> Key | None:
     """The active key with this text, or None. Takes as long for an unknown id as for a wrong secret."""
-    match = _FORM.fullmatch(text)
+    match = _KEY_PATTERN.fullmatch(text)
     if match is None:
         return None
     key = keys.get(match["id"])
-    is_right = hmac.compare_digest(_digest(match["secret"]), key.sha256 if key else _DUMMY_DIGEST)
-    return key if is_right and key and key.revoked_us is None else None
+    is_match = hmac.compare_digest(_digest(match["secret"]), key.sha256 if key else _DUMMY_DIGEST)
+    return key if is_match and key and key.revoked_us is None else None
 
 
 def claimed_id(text: str) -> str:
     """The id in `text`, for logs; `-` if it does not have the form of a key."""
-    match = _FORM.fullmatch(text)
+    match = _KEY_PATTERN.fullmatch(text)
     return match["id"] if match else NO_KEY
 
 
@@ -93,6 +93,6 @@ def revoke(keys: Iterable[Key], key_id: str, now_us: int) -> list[Key]:
 
 
 def _digest(secret: str) -> str:
-    # One round of SHA-256 without salt is right here: slow hashes are for passwords, which can be guessed. These are
-    # 256 random bits; nobody finds one by trying, and no table holds them.
+    # One unsalted round of SHA-256 is enough: slow hashes protect passwords, which can be guessed; this is 256 random
+    # bits, which neither guessing nor a table finds.
     return hashlib.sha256(secret.encode()).hexdigest()

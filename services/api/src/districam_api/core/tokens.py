@@ -40,11 +40,11 @@ def format_bearer(key_id: str, login: str = "") -> str:
 
 def signer(secret: bytes, purpose: Purpose, bearer: str, expires_us: int) -> Callable[[str], str]:
     """Signs many subjects with one bearer and expiry; the common prefix is hashed once. A playlist has hundreds."""
-    begun = hmac.new(secret, f"{purpose}\n{expires_us}\n{bearer}\n".encode(errors="surrogatepass"), "sha256")
+    prefix_mac = hmac.new(secret, f"{purpose}\n{expires_us}\n{bearer}\n".encode(errors="surrogatepass"), "sha256")
     head = f"{expires_us}.{bearer}."
 
     def signed(subject: str) -> str:
-        mac = begun.copy()
+        mac = prefix_mac.copy()
         mac.update(subject.encode(errors="surrogatepass"))
         return head + b2a_base64(mac.digest(), newline=False).translate(_URL_SAFE, b"=").decode()
 

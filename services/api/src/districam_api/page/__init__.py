@@ -10,8 +10,10 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-FIRST = "index.html"
-_KINDS = MappingProxyType({"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"})
+INDEX_FILE = "index.html"
+_MEDIA_TYPES = MappingProxyType(
+    {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+)
 # blob: for footage, which is appended to a MediaSource, and for stills
 _POLICY = (
     "default-src 'self'; media-src 'self' blob:; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -38,8 +40,8 @@ def _read() -> Mapping[str, _File]:
     found: dict[str, _File] = {}
     for file in resources.files(__name__).joinpath("static").iterdir():
         content = file.read_bytes()
-        kind = _KINDS[file.name.rpartition(".")[2]]
-        found[file.name] = _File(content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        media_type = _MEDIA_TYPES[file.name.rpartition(".")[2]]
+        found[file.name] = _File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
     return MappingProxyType(found)
 
 
@@ -49,7 +51,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def index(request: Request) -> Response:
-    return _answer(request, FIRST)
+    return _answer(request, INDEX_FILE)
 
 
 @router.get("/page/{file}")
