@@ -99,7 +99,7 @@ DISTRICT = Board(
             bad=0.99,
         ),
         Chart(
-            "Our own losses, last day",
+            "Pipeline losses, last day",
             one('sum(districam_gap_seconds{window="1d", cause=~"pipeline_loss|unknown"}) or vector(0)'),
             "s",
             "stat",
@@ -154,7 +154,7 @@ DISTRICT = Board(
             (
                 Query("max(districam_stored_bytes)", "stored"),
                 Query("max(districam_storage_budget_bytes)", "budget"),
-                Query("max(districam_storage_over_budget_bytes)", "over it, and nothing may go"),
+                Query("max(districam_storage_over_budget_bytes)", "over it, not deletable"),
             ),
             "bytes",
             width=12,
@@ -238,7 +238,7 @@ CAMERA = Board(
         ),
         Chart("Jitter of pictures", one('max(districam_ingest_jitter_seconds{camera="$camera"})', "jitter"), "s"),
         Chart(
-            "Its clock minus ours",
+            "Camera clock minus ours",
             one('max(districam_ingest_clock_offset_seconds{camera="$camera"})', "offset"),
             "s",
         ),
@@ -262,7 +262,7 @@ CAMERA = Board(
             "percentunit",
         ),
         Chart(
-            "Sound",
+            "Audio",
             (
                 Query(
                     'sum(rate(districam_ingest_sound_units_total{camera="$camera"}[$__rate_interval]))',
@@ -284,7 +284,7 @@ PIPELINE = Board(
     "districam: Pipeline",
     (
         Chart(
-            "Filmed → stored",
+            "Captured → stored",
             quantiles("districam_captured_to_stored_seconds", 0.5, 0.9, 0.99),
             "s",
             help="From a segment's first picture, so it includes the segment's ten seconds.",
@@ -305,7 +305,7 @@ PIPELINE = Board(
         ),
         Chart("Time of a put", quantiles("districam_recorder_put_seconds", 0.5, 0.9, 0.99), "s"),
         Chart(
-            "Segments by what closed them",
+            "Segments by reason for closing",
             one(
                 "sum by (ended_by) (rate(districam_recorder_segments_total[$__rate_interval]))",
                 "{{ended_by}}",
@@ -324,7 +324,7 @@ PIPELINE = Board(
             "bytes",
         ),
         Chart(
-            "Shed on purpose",
+            "Shed",
             one(
                 "sum by (cause) (rate(districam_ingest_shed_access_units_total[$__rate_interval]))",
                 "{{cause}}",
@@ -351,7 +351,7 @@ PIPELINE = Board(
                 ),
                 Query(
                     "sum by (what) (increase(districam_recorder_conflicts_total[$__rate_interval]))",
-                    "contradicting {{what}}",
+                    "conflicting {{what}}",
                 ),
                 Query(
                     "sum by (why) (increase(districam_recorder_unlocked_total[$__rate_interval]))",
@@ -360,17 +360,17 @@ PIPELINE = Board(
                 Query("sum(increase(districam_retention_locked_total[$__rate_interval]))", "locked, and due"),
                 Query(
                     "sum(increase(districam_indexer_expired_refused_total[$__rate_interval]))",
-                    "expired, not believed",
+                    "expired, rejected",
                 ),
             ),
         ),
         Chart(
-            "The indexer's rounds over its cameras",
+            "Rounds of the indexer over its cameras",
             one("max by (loop) (districam_indexer_round_seconds)", "{{loop}}"),
             "s",
         ),
         Chart(
-            "Repeats dropped, stills skipped, versions deleted",
+            "Duplicates dropped, stills skipped, versions deleted",
             (
                 Query("sum(rate(districam_recorder_repeats_total[$__rate_interval]))", "repeats"),
                 Query("sum(rate(districam_ingest_stills_skipped_total[$__rate_interval]))", "stills skipped"),
@@ -403,7 +403,7 @@ SERVICES = Board(
             "bytes",
         ),
         Chart(
-            "Event loop late, p99",
+            "Event loop lag, p99",
             one(
                 "histogram_quantile(0.99, sum by (job, le) (rate(districam_loop_lag_seconds_bucket[$__rate_interval])))",
                 "{{job}}",
