@@ -59,27 +59,25 @@ def test_a_host_a_year_ahead_does_not_lock_for_a_year() -> None:
 
 @dataclass
 class Bucket:
-    says: bool | Exception | None
+    answer: bool | Exception | None
 
     async def has_object_lock(self) -> bool | None:
-        if isinstance(self.says, Exception):
-            raise self.says
-        return self.says
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
-def create_policy(says: bool | Exception | None, clock: Clock, lock_us: int = DAY) -> LockPolicy:  # noqa: FBT001  # an answer
-    return asyncio.run(LockPolicy.create(cast("Blobs", Bucket(says)), Runtime("recorder", clock=clock), lock_us))
+def create_policy(answer: bool | Exception | None, clock: Clock, lock_us: int = DAY) -> LockPolicy:  # noqa: FBT001  # an answer
+    return asyncio.run(LockPolicy.create(cast("Blobs", Bucket(answer)), Runtime("recorder", clock=clock), lock_us))
 
 
 def unlocked(why: str) -> float:
     return REGISTRY.get_sample_value("districam_recorder_unlocked_total", {"why": why}) or 0.0
 
 
-@pytest.mark.parametrize(
-    "says", [True, None, Fatal("AccessDenied: may not ask")], ids=["enabled", "unknown", "not permitted"]
-)
-def test_locks_are_requested_unless_the_bucket_is_known_to_have_no_object_lock(says: bool | Exception | None) -> None:  # noqa: FBT001
-    assert create_policy(says, Clock()).decide(NOW_US) == LockDecision(NOW_US + DAY)
+@pytest.mark.parametrize("answer", [True, None, Fatal("AccessDenied")], ids=["enabled", "unknown", "not permitted"])
+def test_locks_are_requested_unless_the_bucket_is_known_to_have_no_object_lock(answer: bool | Exception | None) -> None:  # noqa: FBT001
+    assert create_policy(answer, Clock()).decide(NOW_US) == LockDecision(NOW_US + DAY)
 
 
 def test_unlocked_segments_in_a_bucket_without_object_lock_are_counted() -> None:

@@ -103,8 +103,8 @@ def test_with_two_contents_of_one_key_the_stored_one_is_announced_and_the_other_
     found = resolve_existing(ours, ours.bytes, encode_metadata(theirs))
     assert isinstance(found, Conflict)
     assert found.stored == theirs
-    for said in (ours.key, ours.sha256, theirs.sha256, "fragments 4-5"):
-        assert said in found.reason
+    for part in (ours.key, ours.sha256, theirs.sha256, "fragments 4-5"):
+        assert part in found.reason
     assert len(found.reason) < 600
 
 

@@ -106,8 +106,8 @@ class Consumer:
             await self._run_once(group_consumer)
         except IndexChanged as change:
             log.warning("index changed: position discarded", why=str(change))
-        except OffsetOutOfRange as fell:
-            log.warning("offset out of range: position discarded", why=str(fell))
+        except OffsetOutOfRange as error:
+            log.warning("offset out of range: position discarded", why=str(error))
         except RedisUnavailable as error:
             health.report_failing("redis", str(error))
         except Rejected as error:

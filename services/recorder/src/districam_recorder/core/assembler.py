@@ -239,14 +239,14 @@ def _duplicate_conflict(epoch: _EpochState, fragment: Fragment) -> str | None:
     info, open_segment = fragment.info, epoch.open_segment
     if epoch.end_us and info.duration_us and info.start_us >= epoch.end_us:
         return (
-            f"fragment {info.seq} is later than all of its epoch, and fragment {epoch.next_seq - 1} was taken before it"
+            f"fragment {info.seq} is later than all of its epoch, but fragment {epoch.next_seq - 1} was received before"
         )
     if open_segment is None or info.seq < open_segment.fragments[0].info.seq:
         return None
     previous = open_segment.fragments[info.seq - open_segment.fragments[0].info.seq]
     if previous.value == fragment.value:
         return None
-    return f"another fragment {info.seq} of its epoch was taken before it, with other bytes"
+    return f"another fragment {info.seq} of its epoch, with other bytes, was received before"
 
 
 def _close_reason_before(open_segment: _OpenSegment, next_seq: int, info: FragmentInfo) -> CloseReason | None:

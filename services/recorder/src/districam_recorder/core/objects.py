@@ -104,10 +104,10 @@ def resolve_existing(ours: SegmentStored, size: int, metadata: Mapping[str, str]
     theirs = _decode_existing(ours, size, metadata)
     if theirs is not None and (size, theirs.sha256) == (ours.bytes, ours.sha256):
         return theirs
-    digest = "no recorder's" if theirs is None else f"sha256 {theirs.sha256}"
+    digest = "not written by a recorder" if theirs is None else f"sha256 {theirs.sha256}"
     return Conflict(
         theirs,
-        f"{ours.key} holds other bytes: {size} ({digest}); not stored: {ours.bytes} (sha256 {ours.sha256}), "
+        f"{ours.key} holds another object of {size} bytes ({digest}); not stored: {ours.bytes} bytes (sha256 {ours.sha256}), "
         f"fragments {ours.first_seq}-{ours.last_seq} of the epoch",
     )
 
