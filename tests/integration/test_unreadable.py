@@ -178,7 +178,7 @@ async def test_a_batch_with_a_corrupt_header_does_not_stop_reading(
 async def test_without_skip_unreadable_reading_stops_at_an_unreadable_batch(
     kafka: KafkaSettings, topic: MakeTopic, tmp_path_factory: pytest.TempPathFactory
 ):
-    """Aiokafka's default behavior: nothing is skipped, and records before it are returned."""
+    """The default behavior of aiokafka: nothing is skipped, and records before it are returned."""
     name = await topic()
     async with Publisher.open(kafka, "tests") as publisher:
         for n in range(6):
