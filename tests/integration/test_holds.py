@@ -22,6 +22,7 @@ from districam_api.hold_service import FootageExpired, HoldService
 from districam_common.contract import names, wire
 from districam_common.contract.events import SegmentStored
 from districam_common.contract.names import DAY_US, HOUR_US
+from districam_common.index.hold_cache import HoldCache
 from districam_common.ledger.holds import Hold
 from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import KafkaSettings, S3Settings
@@ -300,6 +301,8 @@ async def test_a_hold_is_written_before_expirations_are_checked(archive: Archive
     footage = Asked(archive.district.reader, SystemClock(), 0)
     hold = Hold(id="1" * 16, camera_id=archive.camera_id, from_us=5, to_us=15, reason="r", placed_by="-", placed_us=1)
     with pytest.raises(FootageExpired):
-        await HoldService(archive.bucket, archive.district.reader).place(hold, footage)
+        await HoldService(archive.bucket, archive.district.reader, HoldCache(archive.district.redis)).place(
+            hold, footage
+        )
     assert there == [archive.camera_id]
     assert (await store.list_active()).readable == ()

@@ -1,6 +1,6 @@
 """Rounds of holds use a bounded number of requests, continue where they ended, and no hold delays the next one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -25,8 +25,7 @@ from districam_indexer.hold_applier import (
 from support.announcements import NOON_US, S, segment
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
+    from districam_common.index.hold_cache import HoldCache
     from districam_indexer.consumer import Consumer
     from districam_indexer.dependencies import Dependencies
 
@@ -107,13 +106,14 @@ class World:
     async def meta(self) -> None:
         """No index, so that no events are archived."""
 
-    async def hset(self, key: str, *given: object, **_: object) -> None:
-        if key == names.HOLD_STATES:
-            hold_id, state = cast("tuple[str, bytes]", given)
-            self.states[hold_id] = wire.decode_json(HoldState, state)
+    async def put_encoded(self, holds: Mapping[str, bytes]) -> None:
+        """The cache is never read back here."""
 
-    async def hdel(self, key: str, *fields: str) -> None:
-        pass
+    async def put_state(self, hold_id: str, state: HoldState) -> None:
+        self.states[hold_id] = state
+
+    async def delete(self, hold_ids: Collection[str]) -> None:
+        """The cache is never read back here."""
 
     async def partitions(self, topic: str) -> int:
         return 1
@@ -137,7 +137,7 @@ def create_applier(world: World) -> HoldApplier:
         bucket=world, index=index, publisher=world, runtime=runtime, announced_intervals=world.arrivals
     )
     consumer = SimpleNamespace(segment_partitions=frozenset({0}))
-    return HoldApplier(cast("Dependencies", deps), cast("Consumer", consumer), cast("Redis", world))
+    return HoldApplier(cast("Dependencies", deps), cast("Consumer", consumer), cast("HoldCache", world))
 
 
 def states(world: World) -> list[tuple[str, int, int]]:

@@ -31,7 +31,9 @@ from districam_api.still_decoder import StillDecoder
 from districam_api.token_signer import TokenSigner
 from districam_common.errors import Retriable
 from districam_common.index.ended_logins import EndedLogins
+from districam_common.index.hold_cache import HoldCache
 from districam_common.index.index_reader import IndexReader
+from districam_common.index.redis_client import open_redis
 from districam_common.runtime.service import Runtime, retry_dependency
 from districam_common.s3.blobs import Blobs
 
@@ -108,12 +110,13 @@ async def main(settings: Settings, runtime: Runtime) -> None:
     )
     with server.listen(settings.api) as sock:
         async with (
-            IndexReader.open(settings.redis) as index,
+            open_redis(settings.redis) as redis,
             Blobs.open(settings.s3) as blobs,
             StillDecoder.open() as still_decoder,
             EndedLogins.open(settings.redis) as ended_logins,
             asyncio.TaskGroup() as tasks,
         ):
+            index = IndexReader(redis)
             footage = FootageReader(index, runtime.clock, round(settings.api.settle_s * 1e6))
             zone = ZoneInfo(settings.api.timezone)
             clip_slots = ClipSlots(settings.api.clips_at_once, settings.api.clips_per_key)
@@ -126,7 +129,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
                 runtime.clock,
                 zone,
                 settings.site,
-                HoldService(blobs, index),
+                HoldService(blobs, index, HoldCache(redis)),
                 settings.api.media_cache_control,
             )
             app = create_app(deps, authenticator, settings.api)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from districam_api.footage import FootageReader, NotFound, WindowRecords
 from districam_common.contract import wire
 from districam_common.errors import DistricamError, Rejected
+from districam_common.index.hold_cache import HoldCache
 from districam_common.index.index_reader import IndexReader
 from districam_common.ledger.holds import (
     UNKNOWN_HOLD_STATE,
@@ -56,9 +57,9 @@ class HoldList:
 class HoldService:
     """Holds in the bucket, cached in Redis. Every method may raise `Retriable`."""
 
-    def __init__(self, blobs: Blobs, index: IndexReader) -> None:
+    def __init__(self, blobs: Blobs, index: IndexReader, cache: HoldCache) -> None:
         self._store = HoldStore(blobs)
-        self._index = index
+        self._index, self._cache = index, cache
 
     async def watermark_us(self) -> int:
         """The recorders' newest watermark (broker clock): a lower bound of the current time. 0 if unknown."""
@@ -84,7 +85,7 @@ class HoldService:
             raise FootageExpired(
                 "retention has deleted part of this footage; place a hold on the rest", expired_in_window
             )
-        await self._index.cache_hold(hold)
+        await self._cache.put(hold)
         return HoldWithState(hold, UNKNOWN_HOLD_STATE)
 
     async def release(self, hold_id: str, *, by: str, name: str, now_us: int, reason: str) -> None:
@@ -103,7 +104,7 @@ class HoldService:
             **fields, released_by=by, released_by_name=name, released_us=now_us, release_reason=reason
         )
         await self._store.release(released)
-        await self._index.uncache_hold(hold_id)
+        await self._cache.delete([hold_id])
 
     async def list_active(self) -> HoldList:
         """Active holds by time of placing, and the ids of those that this version cannot read."""

@@ -11,6 +11,7 @@ import structlog
 from redis.asyncio import Redis
 
 from districam_common.contract.names import format_rfc3339
+from districam_common.index.hold_cache import HoldCache
 from districam_common.index.index_reader import IndexReader
 from districam_common.index.redis_client import open_redis
 from districam_common.kafka.producer import Publisher
@@ -64,7 +65,7 @@ async def _run(settings: Settings, runtime: Runtime, *, is_rebuild: bool) -> Non
                 tasks.create_task(_stop_when_ready(runtime))
             else:
                 tasks.create_task(Retention(deps, consumer, UsageCounter(redis, deps.writer, runtime)).run())
-                tasks.create_task(HoldApplier(deps, consumer, redis).run())
+                tasks.create_task(HoldApplier(deps, consumer, HoldCache(redis)).run())
 
 
 async def _streams_until_us(runtime: Runtime, bucket: VersionedBucket, index: IndexReader) -> int:

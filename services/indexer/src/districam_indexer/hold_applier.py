@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
-from redis.asyncio import Redis
 
-from districam_common.contract import names, wire
+from districam_common.contract import names
 from districam_common.errors import Rejected, Retriable
-from districam_common.index.redis_client import translate_redis_errors
+from districam_common.index.hold_cache import HoldCache
 from districam_common.ledger.holds import Hold, Holds, HoldState, encode_cached_hold
 from districam_common.ledger.intervals import intersects, merge
 from districam_common.s3.hold_store import HoldStore
@@ -54,10 +53,10 @@ class _HoldProgress:
 class HoldApplier:
     """The loop that applies the holds of this replica's cameras."""
 
-    def __init__(self, deps: Dependencies, consumer: Consumer, redis: Redis) -> None:
+    def __init__(self, deps: Dependencies, consumer: Consumer, cache: HoldCache) -> None:
         self._deps = deps
         self._consumer = consumer
-        self._redis = redis
+        self._cache = cache
         self._store = HoldStore(deps.bucket)
         self._step_runner = HoldStepRunner(deps.bucket)
         self._event_archiver = HoldEventArchiver(deps, self._store)
@@ -135,12 +134,8 @@ class HoldApplier:
         fields = {hold.id: encode_cached_hold(hold) for hold in holds.readable}
         new = {one: body for one, body in fields.items() if cached.get(one) != body}
         stale = stale_cache_ids([*cached, *states], [*holds.readable, *holds.unreadable])
-        with translate_redis_errors("caching the holds"):
-            if new:
-                await self._redis.hset(names.HOLDS, mapping={**new})
-            if stale:
-                await self._redis.hdel(names.HOLDS, *stale)
-                await self._redis.hdel(names.HOLD_STATES, *stale)
+        await self._cache.put_encoded(new)
+        await self._cache.delete(stale)
 
     async def _serve_holds(self, owned: Sequence[Hold], max_requests: int, *, is_rescan: bool) -> None:
         """Gives each hold with queued steps a turn until `max_requests` are used."""
@@ -190,8 +185,7 @@ class HoldApplier:
         if before is None or before.state != state.state:
             log.info("state of a hold", hold_id=hold.id, state=state.state, versions=state.versions, held=state.held)
         progress.state = state
-        with translate_redis_errors("writing the state of a hold"):
-            await self._redis.hset(names.HOLD_STATES, hold.id, wire.encode_json(state))
+        await self._cache.put_state(hold.id, state)
 
     def _export_states(self, owned: Sequence[Hold]) -> None:
         states = Counter(state.state for hold in owned if (state := self._progress[hold.id].state))

@@ -24,7 +24,7 @@ from districam_common.index.redis_client import open_pipeline, open_redis, read_
 from districam_common.index.revisions import decode_complete_revision
 from districam_common.index.revisions import decode_logged_revisions as dated_revisions
 from districam_common.index.revisions import decode_revisions as read_revisions
-from districam_common.ledger.holds import Hold, HoldState, encode_cached_hold
+from districam_common.ledger.holds import HoldState
 from districam_common.ledger.intervals import Interval
 from districam_common.ledger.ledger import LedgerInputs, LoggedEvent
 from districam_common.runtime.cooperative import yield_periodically
@@ -196,16 +196,6 @@ class IndexReader:
     async def hold_states(self) -> dict[str, HoldState]:
         """Hold id → how far the indexer has come with it."""
         return replies.decode_values(HoldState, await self._read_hold_hash(names.HOLD_STATES), names.HOLD_STATES)
-
-    async def cache_hold(self, hold: Hold) -> None:
-        """Has the hold listed at once; the indexer keeps the list equal to the bucket."""
-        with translate_redis_errors("caching a hold"):
-            await self._redis.hset(names.HOLDS, hold.id, encode_cached_hold(hold))
-
-    async def uncache_hold(self, hold_id: str) -> None:
-        """The opposite; may be repeated."""
-        with translate_redis_errors("taking a hold off the list"):
-            await self._redis.hdel(names.HOLDS, hold_id)
 
     async def _read_hold_hash(self, key: str) -> dict[bytes, bytes]:
         return await read_hash(self._redis, key, "reading the holds")
