@@ -1,7 +1,6 @@
 """Parses NAL units, the running-number SEI and the sample tables of stored segments.
 
-Pure. It parses stored bytes without decoding them and shares no code with the services, so that it can check
-them.
+Pure. It parses stored bytes without decoding them and shares no code with the services, so that it can check them.
 Sources: H.264 and H.265 (Annex B, 7.3.1, 7.3.2.3, D.1.7), ISO/IEC 14496-12 (boxes), 14496-15 (avcC, hvcC).
 """
 
@@ -15,10 +14,10 @@ from uuid import UUID
 Codec = Literal["h264", "hevc"]
 
 RUNNING_NUMBER_UUID = UUID("d157ca3e-0001-4000-8000-c0ffee5e1f1e")
-_SEI_USER_DATA_UNREGISTERED = 5
+_SEI_USER_DATA_UNREGISTERED = 5  # payloadType (H.264 and H.265, D.1)
 _NUMBER_AND_TIME = struct.Struct(">QQ")
 _NEEDS_ESCAPE = re.compile(rb"\0\0(?=[\0-\3])")
-_SAMPLE_IS_NON_SYNC = 0x10000
+_SAMPLE_IS_NON_SYNC = 0x10000  # sample_is_non_sync_sample in sample_flags (14496-12, 8.8.3.1)
 _CONFIGURATIONS: Final[tuple[tuple[Codec, bytes], ...]] = (("h264", b"avcC"), ("hevc", b"hvcC"))
 
 
@@ -90,16 +89,16 @@ def join_annexb(nals: Sequence[bytes]) -> bytes:
 
 
 def nal_type(codec: Codec, nal: bytes) -> int:
-    return nal[0] & 0x1F if codec == "h264" else (nal[0] >> 1) & 0x3F
+    return nal[0] & 0x1F if codec == "h264" else (nal[0] >> 1) & 0x3F  # nal_unit_type (7.3.1)
 
 
 def is_slice(codec: Codec, nal: bytes) -> bool:
     kind = nal_type(codec, nal)
-    return 1 <= kind <= 5 if codec == "h264" else kind < 32
+    return 1 <= kind <= 5 if codec == "h264" else kind < 32  # VCL NAL units (tables 7-1)
 
 
 def is_parameter_set(codec: Codec, nal: bytes) -> bool:
-    return nal_type(codec, nal) in ((7, 8) if codec == "h264" else (32, 33, 34))
+    return nal_type(codec, nal) in ((7, 8) if codec == "h264" else (32, 33, 34))  # SPS, PPS; VPS, SPS, PPS
 
 
 def escape(rbsp: bytes) -> bytes:
@@ -122,6 +121,7 @@ def running_number_sei(codec: Codec, running: RunningNumber) -> bytes:
     header = (
         b"\x06" if codec == "h264" else b"\x4e\x01"
     )  # nal_unit_type: H.264 6; HEVC PREFIX_SEI_NUT 39 with nuh_temporal_id_plus1 = 1
+    # payloadType, payloadSize, payload, rbsp_trailing_bits (7.3.2.3)
     return header + escape(bytes([_SEI_USER_DATA_UNREGISTERED]) + size + body + b"\x80")
 
 
@@ -156,15 +156,15 @@ def _decode_running_number(payload: bytes) -> RunningNumber | None:
 def _sei_messages(rbsp: bytes) -> Iterator[tuple[int, bytes]]:
     position = 0
     while position + 2 < len(rbsp):
-        kind, position = _sei_varint(rbsp, position)
-        size, position = _sei_varint(rbsp, position)
+        kind, position = _sei_varint(rbsp, position)  # payloadType
+        size, position = _sei_varint(rbsp, position)  # payloadSize
         yield kind, rbsp[position : position + size]
         position += size
 
 
 def _sei_varint(rbsp: bytes, position: int) -> tuple[int, int]:
     value = 0
-    while position < len(rbsp) and rbsp[position] == 0xFF:
+    while position < len(rbsp) and rbsp[position] == 0xFF:  # ff_byte
         value += 255
         position += 1
     last = rbsp[position] if position < len(rbsp) else 0
@@ -176,8 +176,8 @@ def _sei_varint(rbsp: bytes, position: int) -> tuple[int, int]:
 
 def avcc_parameter_sets(record: bytes) -> list[bytes]:
     """Returns SPS and PPS of an AVCDecoderConfigurationRecord (14496-15, 5.3.3.1), in its order."""
-    sets, position = _parse_parameter_sets(record, 6, record[5] & 0x1F)
-    more, _ = _parse_parameter_sets(record, position + 1, record[position])
+    sets, position = _parse_parameter_sets(record, 6, record[5] & 0x1F)  # numOfSequenceParameterSets
+    more, _ = _parse_parameter_sets(record, position + 1, record[position])  # numOfPictureParameterSets
     return sets + more
 
 
@@ -185,9 +185,9 @@ def hvcc_parameter_sets(record: bytes) -> list[bytes]:
     """Returns VPS, SPS and PPS of an HEVCDecoderConfigurationRecord (14496-15, 8.3.3.1); skips other arrays (SEI)."""
     kept: list[bytes] = []
     position = 23
-    for _ in range(record[22]):
-        kind = record[position] & 0x3F
-        count = int.from_bytes(record[position + 1 : position + 3], "big")
+    for _ in range(record[22]):  # numOfArrays
+        kind = record[position] & 0x3F  # NAL_unit_type
+        count = int.from_bytes(record[position + 1 : position + 3], "big")  # numNalus
         sets, position = _parse_parameter_sets(record, position + 3, count)
         kept += sets if kind in (32, 33, 34) else []
     return kept
@@ -200,7 +200,7 @@ def parameter_sets(codec: Codec, record: bytes) -> list[bytes]:
 def _parse_parameter_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
     sets: list[bytes] = []
     for _ in range(count):
-        end = position + 2 + int.from_bytes(record[position : position + 2], "big")
+        end = position + 2 + int.from_bytes(record[position : position + 2], "big")  # length of the set
         sets.append(record[position + 2 : end])
         position = end
     return sets, position
@@ -257,11 +257,12 @@ def _traf_samples(data: bytes, moof: _Box, traf: _Box, track: _Track) -> Iterato
     tfhd = _only(data, traf, b"tfhd")
     base, defaults = moof.start, track.defaults
     dts = 0
-    if struct.unpack_from(">I", data, tfhd.content + 4)[0] != track.track_id:
+    if struct.unpack_from(">I", data, tfhd.content + 4)[0] != track.track_id:  # track_ID
         return
     base, defaults = _tfhd(data, tfhd, base, defaults)
     for box in _boxes(data, traf.content, traf.end):
         if box.kind == b"tfdt":
+            # baseMediaDecodeTime: 64 bits in version 1
             (dts,) = struct.unpack_from(">Q" if data[box.content] else ">I", data, box.content + 4)
         elif box.kind == b"trun":
             for sample in _trun(data, box, base, dts, defaults):
@@ -272,12 +273,12 @@ def _traf_samples(data: bytes, moof: _Box, traf: _Box, track: _Track) -> Iterato
 def _tfhd(data: bytes, box: _Box, base: int, defaults: tuple[int, int, int]) -> tuple[int, tuple[int, int, int]]:
     flags = int.from_bytes(data[box.content + 1 : box.content + 4], "big")
     position = box.content + 8
-    if flags & 0x1:
+    if flags & 0x1:  # base_data_offset
         (base,) = struct.unpack_from(">Q", data, position)
         position += 8
     position += 4 if flags & 0x2 else 0  # sample_description_index
     values = list(defaults)
-    for index, flag in enumerate((0x8, 0x10, 0x20)):
+    for index, flag in enumerate((0x8, 0x10, 0x20)):  # default_sample_duration, _size, _flags
         if flags & flag:
             (values[index],) = struct.unpack_from(">I", data, position)
             position += 4
@@ -286,15 +287,16 @@ def _tfhd(data: bytes, box: _Box, base: int, defaults: tuple[int, int, int]) -> 
 
 def _trun(data: bytes, box: _Box, base: int, dts: int, defaults: tuple[int, int, int]) -> Iterator[Sample]:
     flags = int.from_bytes(data[box.content + 1 : box.content + 4], "big")
-    (count,) = struct.unpack_from(">I", data, box.content + 4)
+    (count,) = struct.unpack_from(">I", data, box.content + 4)  # sample_count
     position, offset = box.content + 8, base
     first_flags = None
-    if flags & 0x1:
+    if flags & 0x1:  # data_offset
         offset = base + int(struct.unpack_from(">i", data, position)[0])
         position += 4
-    if flags & 0x4:
+    if flags & 0x4:  # first_sample_flags
         (first_flags,) = struct.unpack_from(">I", data, position)
         position += 4
+    # sample_duration, sample_size, sample_flags, sample_composition_time_offset
     present = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
     row = struct.Struct(">" + "".join("i" if bit == 0x800 else "I" for bit in present))
     for index in range(count):
@@ -325,6 +327,7 @@ def _video_track(segment: bytes) -> _Track:
 
 def _trex(data: bytes, moov: _Box, track_id: int) -> tuple[int, int, int]:
     for trex in _children(data, _only(data, moov, b"mvex"), b"trex"):
+        # track_ID, default_sample_description_index, then the defaults (14496-12, 8.8.3)
         found, _, duration, size, flags = struct.unpack_from(">5I", data, trex.content + 4)
         if found == track_id:
             return duration, size, flags
@@ -335,7 +338,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[_Box]:
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         content = start + 8
-        if size == 1:
+        if size == 1:  # largesize (14496-12, 4.2)
             (size,) = struct.unpack_from(">Q", data, start + 8)
             content += 8
         if size < content - start or start + size > end:

@@ -162,15 +162,14 @@ def _ticks(at_s: float) -> int:
 
 def sps(width: int, height: int) -> bytes:
     """Returns a sequence parameter set of H.264's Baseline profile (7.3.2.1.1); sides are multiples of 16."""
-    exponential = [
-        0,
-        0,
-        2,
-        1,
-    ]  # seq_parameter_set_id, log2_max_frame_num_minus4, pic_order_cnt_type, max_num_ref_frames
-    bits = "".join(map(_golomb, exponential)) + "0"
+    # seq_parameter_set_id, log2_max_frame_num_minus4, pic_order_cnt_type, max_num_ref_frames
+    exponential = [0, 0, 2, 1]
+    bits = "".join(map(_golomb, exponential)) + "0"  # gaps_in_frame_num_value_allowed_flag
+    # pic_width_in_mbs_minus1, pic_height_in_map_units_minus1, frame_mbs_only_flag and direct_8x8_inference_flag,
+    # frame_cropping_flag and vui_parameters_present_flag, rbsp_stop_one_bit
     bits += _golomb(width // 16 - 1) + _golomb(height // 16 - 1) + "11" + "00" + "1"
     bits += "0" * (-len(bits) % 8)
+    # profile_idc 66 (Baseline), constraint_set0_flag and constraint_set1_flag, level_idc 62 (6.2)
     return b"\x67" + escape(bytes((66, 0xC0, 62)) + int(bits, 2).to_bytes(len(bits) // 8, "big"))
 
 

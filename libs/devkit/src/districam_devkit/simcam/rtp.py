@@ -35,7 +35,7 @@ def _fragmented(codec: Codec, nal: bytes, mtu: int) -> list[bytes]:
     pieces: list[bytes] = []
     for start in range(0, len(body), step):
         first, last = start == 0, start + step >= len(body)
-        pieces.append(header + bytes([first << 7 | last << 6 | kind]) + body[start : start + step])
+        pieces.append(header + bytes([first << 7 | last << 6 | kind]) + body[start : start + step])  # S, E, type
     return pieces
 
 
@@ -55,7 +55,7 @@ def interleaved(
             0x24,  # "$" (RFC 2326, 10.12)
             channel,
             12 + len(payload),
-            0x80,
+            0x80,  # V = 2 (RFC 3550, 5.1)
             payload_type | (_MARKER if index == last else 0),
             seq + index & 0xFFFF,
             timestamp,
@@ -83,16 +83,17 @@ def sender_report(*, channel: int, ssrc: int, now_us: int, timestamp: int, packe
     seconds, micros = divmod(now_us, 1_000_000)
     report = struct.pack(
         ">BBHIIIIII",
-        0x80,
-        200,
-        6,
+        0x80,  # V = 2, RC = 0
+        200,  # PT = SR
+        6,  # length in 32-bit words minus one
         ssrc,
-        seconds + _NTP_EPOCH_S,
+        seconds + _NTP_EPOCH_S,  # NTP timestamp
         (micros << 32) // 1_000_000,
         timestamp,
-        packets & 0xFFFFFFFF,
-        octets & 0xFFFFFFFF,
+        packets & 0xFFFFFFFF,  # sender's packet count
+        octets & 0xFFFFFFFF,  # sender's octet count
     )
-    names = struct.pack(">BBHIBB", 0x81, 202, 4, ssrc, 1, 6) + b"simcam" + bytes(4)  # padded to 32 bits
+    # SC = 1, PT = SDES, length, SSRC, CNAME (1) of 6 bytes, padded to 32 bits
+    names = struct.pack(">BBHIBB", 0x81, 202, 4, ssrc, 1, 6) + b"simcam" + bytes(4)
     compound = report + names
     return struct.pack(">BBH", 0x24, channel, len(compound)) + compound

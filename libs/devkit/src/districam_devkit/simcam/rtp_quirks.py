@@ -79,9 +79,9 @@ def _refragmented(codec: Codec, payload: bytes, quirks: Collection[str]) -> byte
         return payload
     header = payload[at]
     if "no-end-bits" in quirks:
-        header &= ~0x40
+        header &= ~0x40  # E
     if "reserved-bit" in quirks and codec == "h264":
-        header |= 0x20
+        header |= 0x20  # R (RFC 6184, 5.8)
     if "wrong-fragment-types" in quirks and not header & 0x80:
         header &= 0xC0
     return payload[:at] + bytes([header]) + payload[at + 1 :]
@@ -110,9 +110,8 @@ def _altered(packet: bytes, quirks: Collection[str], codec: Codec, previous_time
     unit = _unit(codec, packet[_HEAD:])
     if "marked-units" in quirks and not is_slice(codec, unit):
         packet = _marked(packet, is_marked=True)
-    if "early-sets" in quirks and is_parameter_set(
-        codec, unit
-    ):  # has the previous picture's timestamp, after its marker
+    # early-sets: they have the previous picture's timestamp, after its marker
+    if "early-sets" in quirks and is_parameter_set(codec, unit):
         packet = packet[:8] + previous_timestamp.to_bytes(4, "big") + packet[12:]
         packet = _marked(packet, is_marked=True)
     head, rest = packet[_FRAME:_HEAD], packet[_HEAD:]
