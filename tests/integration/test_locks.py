@@ -62,9 +62,8 @@ async def test_a_new_segment_is_locked_against_deletion_and_overwriting(bench: B
         store = create_client(s3, create_connection_pool(s3))
         with pytest.raises(S3Error):
             await asyncio.to_thread(store.remove_object, s3.bucket, stored.key, version.version_id)
-        await asyncio.to_thread(
-            store.remove_object, s3.bucket, stored.key
-        )  # a delete marker: it hides the object and can be removed
+        # a delete marker: it hides the object and can be removed
+        await asyncio.to_thread(store.remove_object, s3.bucket, stored.key)
         assert version.key in {one.key for one in await versions_of(bucket, stored.key) if not one.is_delete_marker}
         assert version.version_id in {one.version_id for one in await versions_of(bucket, stored.key)}
 

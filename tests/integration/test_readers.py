@@ -174,9 +174,8 @@ def test_pictures_match_the_send_log_and_are_evenly_spaced(camera_id: str, name:
         assert running_number.camera_id == camera_id
         assert running_number.sent_us == sent[running_number.number].sent_us
         assert is_keyframe(watch.info.codec, picture.nals) == sent[running_number.number].is_keyframe
-    shown = sorted(picture.pts for picture in watch.pictures)[
-        3:-3
-    ]  # some are missing at the ends, which cut through reordered pictures
+    # some are missing at the ends, which cut through reordered pictures
+    shown = sorted(picture.pts for picture in watch.pictures)[3:-3]
     assert {later - earlier for earlier, later in itertools.pairwise(shown)} == {90_000 / rate(camera_id)}
 
 

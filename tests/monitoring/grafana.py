@@ -7,9 +7,8 @@ from typing import Any
 from monitoring.boards import Board, Chart
 
 with warnings.catch_warnings():
-    warnings.simplefilter(
-        "ignore", DeprecationWarning
-    )  # it recommends a format that Grafana 12's provisioning does not support yet
+    # it recommends a format that Grafana 12's provisioning does not support yet
+    warnings.simplefilter("ignore", DeprecationWarning)
     from grafana_foundation_sdk.builders import (
         bargauge,
         dashboard,

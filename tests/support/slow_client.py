@@ -13,9 +13,8 @@ class SlowClient:
         assert url.port
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._socket.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536
-        )  # otherwise loopback's sender buffers megabytes
+        # otherwise loopback's sender buffers megabytes
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self._socket.settimeout(20)
         self._socket.bind((source, 0))
         self._socket.connect((url.hostname, url.port))

@@ -80,9 +80,8 @@ def test_a_sender_report_ties_wall_clock_to_timestamp():
     flags, kind, words, ssrc, seconds, fraction, timestamp, packets, octets = struct.unpack_from(">BBH6I", data, 4)
     assert (flags, kind, words, ssrc) == (0x80, 200, 6, 7)
     assert (seconds - 2_208_988_800, fraction, timestamp, packets, octets) == (1, 1 << 31, 90, 3, 400)
-    _, kind, words = struct.unpack_from(
-        ">BBH", data, 4 + 28
-    )  # the compound packet continues with SDES; lengths are in 32-bit words
+    # the compound packet continues with SDES; lengths are in 32-bit words
+    _, kind, words = struct.unpack_from(">BBH", data, 4 + 28)
     assert (kind, 4 + 28 + 4 * (words + 1)) == (202, len(data))
 
 

@@ -118,9 +118,8 @@ def running_number_sei(codec: Codec, running: RunningNumber) -> bytes:
     body = RUNNING_NUMBER_UUID.bytes + _NUMBER_AND_TIME.pack(running.number, running.sent_us)
     body += running.camera_id.encode("ascii")
     size = b"\xff" * (len(body) // 255) + bytes([len(body) % 255])
-    header = (
-        b"\x06" if codec == "h264" else b"\x4e\x01"
-    )  # nal_unit_type: H.264 6; HEVC PREFIX_SEI_NUT 39 with nuh_temporal_id_plus1 = 1
+    # nal_unit_type: H.264 6; HEVC PREFIX_SEI_NUT 39 with nuh_temporal_id_plus1 = 1
+    header = b"\x06" if codec == "h264" else b"\x4e\x01"
     # payloadType, payloadSize, payload, rbsp_trailing_bits (7.3.2.3)
     return header + escape(bytes([_SEI_USER_DATA_UNREGISTERED]) + size + body + b"\x80")
 

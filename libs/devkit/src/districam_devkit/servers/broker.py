@@ -55,9 +55,8 @@ def choose_broker(option: BrokerOption, *, kafka_missing: str | None, tansu_miss
 async def is_responding(bootstrap_servers: str) -> bool:
     """Whether the broker answers a metadata request. Raises OSError if it does not."""
     host, port = bootstrap_servers.split(":")
-    _, writer = await asyncio.open_connection(
-        host, int(port)
-    )  # checked first because aiokafka logs every refused connection
+    # checked first because aiokafka logs every refused connection
+    _, writer = await asyncio.open_connection(host, int(port))
     writer.close()
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=2000)
     try:

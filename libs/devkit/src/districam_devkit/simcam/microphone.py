@@ -140,9 +140,8 @@ class Microphone:
         if self._tone.encoding != "aac":
             return b"".join(found)
         headers = [(len(unit) << _AU_INDEX_BITS).to_bytes(2, "big") for unit in found]
-        return (16 * len(headers)).to_bytes(2, "big") + b"".join(
-            [*headers, *found]
-        )  # RFC 3640, 3.2.1 (AU header section) and 3.3.6 (AAC-hbr)
+        # RFC 3640, 3.2.1 (AU header section) and 3.3.6 (AAC-hbr)
+        return (16 * len(headers)).to_bytes(2, "big") + b"".join([*headers, *found])
 
     def _report(self, session: AudioSession, now_s: float) -> bytes:
         elapsed_s = now_s - self._start_s

@@ -70,9 +70,8 @@ def tone(encoding: Encoding, rate: int = 16_000) -> Tone:
         context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: puts the configuration into extradata
     units = _encoded(context, np.tile(loop_samples(rate), 3), unit)
     count = LOOP_S * rate // unit
-    found = tuple(
-        units[n * unit] for n in range(count, 2 * count)
-    )  # the second of three loops, so that the encoder has context on both sides
+    # the second of three loops, so that the encoder has context on both sides
+    found = tuple(units[n * unit] for n in range(count, 2 * count))
     return Tone(encoding, rate, unit, found, bytes(context.extradata or b""))
 
 
