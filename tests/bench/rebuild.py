@@ -28,7 +28,7 @@ from districam_common.contract import names, segment_array
 from districam_common.ledger.cover import segment_cover
 from districam_common.runtime.settings import S3Settings
 from districam_devkit.pipeline import FAST_SETTLE_SETTINGS
-from districam_indexer.index_state import rebuilt_key
+from districam_indexer.index_store.index_state import rebuilt_key
 
 SEGMENTS = 200_000
 CAMERAS = 20

@@ -28,8 +28,8 @@ from districam_devkit.servers import valkey
 from districam_indexer.core.operations import Batch, to_batch
 from districam_indexer.core.plan import plan_camera, plan_event, plan_still, plan_stored
 from districam_indexer.gauges import compute_coverage
-from districam_indexer.index_state import IndexState
-from districam_indexer.index_writer import IndexChanged, IndexWriter
+from districam_indexer.index_store.index_state import IndexState
+from districam_indexer.index_store.index_writer import IndexChanged, IndexWriter
 from support.announcements import EPOCHS, NOON_US, S, lost, segment
 
 CAMERA = Camera(camera_id="cam-1", name="Cổng chính", url="rtsp://10.0.0.1/1", revision=1, updated_us=NOON_US)

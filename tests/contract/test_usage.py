@@ -23,11 +23,11 @@ from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
 from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_stored
-from districam_indexer.eviction import Evictor
-from districam_indexer.index_state import IndexState
-from districam_indexer.index_writer import IndexWriter
-from districam_indexer.usage import UsageCounter, indexed_hours
-from districam_indexer.usage_scripts import position_field
+from districam_indexer.index_store.eviction import Evictor
+from districam_indexer.index_store.index_state import IndexState
+from districam_indexer.index_store.index_writer import IndexWriter
+from districam_indexer.index_store.usage import UsageCounter, indexed_hours
+from districam_indexer.index_store.usage_scripts import position_field
 from support.announcements import EPOCHS, NOON_US, S, segment
 
 BUILD = "first"

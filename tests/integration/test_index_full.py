@@ -20,9 +20,9 @@ from districam_common.runtime.settings import RedisSettings
 from districam_devkit.servers import valkey
 from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_event, plan_stored
-from districam_indexer.eviction import Evictor
-from districam_indexer.index_state import IndexState
-from districam_indexer.index_writer import IndexWriter
+from districam_indexer.index_store.eviction import Evictor
+from districam_indexer.index_store.index_state import IndexState
+from districam_indexer.index_store.index_writer import IndexWriter
 from integration.test_indexer import district, segments, until
 from integration.test_retention import DAYS, Archive, archive, believe
 from support.announcements import EPOCHS, NOON_US, S, segment

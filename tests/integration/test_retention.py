@@ -25,10 +25,10 @@ from districam_indexer.core.hold_rules import AnnouncedIntervals
 from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_stored
 from districam_indexer.dependencies import Dependencies
-from districam_indexer.eviction import Evictor
 from districam_indexer.expiry import Expirer, ExpiryRequest
-from districam_indexer.index_state import IndexState
-from districam_indexer.index_writer import IndexWriter
+from districam_indexer.index_store.eviction import Evictor
+from districam_indexer.index_store.index_state import IndexState
+from districam_indexer.index_store.index_writer import IndexWriter
 from districam_indexer.rate_limiter import RateLimiter
 from districam_indexer.settings import Settings as IndexerSettings
 from integration.test_indexer import District, Indexer, district, until

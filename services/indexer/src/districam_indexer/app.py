@@ -22,14 +22,14 @@ from districam_indexer import cameras, rebuild, watermark
 from districam_indexer.consumer import Consumer
 from districam_indexer.core.hold_rules import AnnouncedIntervals
 from districam_indexer.dependencies import Dependencies
-from districam_indexer.eviction import Evictor
 from districam_indexer.gauges import CoverageGauges
 from districam_indexer.hold_applier import HoldApplier
-from districam_indexer.index_state import IndexState
-from districam_indexer.index_writer import IndexWriter
+from districam_indexer.index_store.eviction import Evictor
+from districam_indexer.index_store.index_state import IndexState
+from districam_indexer.index_store.index_writer import IndexWriter
+from districam_indexer.index_store.usage import UsageCounter
 from districam_indexer.retention import Retention
 from districam_indexer.settings import Settings
-from districam_indexer.usage import UsageCounter
 
 log = structlog.get_logger()
 

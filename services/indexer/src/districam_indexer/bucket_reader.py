@@ -19,7 +19,7 @@ from districam_indexer.core.listing import ListingParser, ListingResult, build_b
 from districam_indexer.core.operations import Batch, SetField
 from districam_indexer.core.plan import epoch_parameters_field
 from districam_indexer.dependencies import Dependencies
-from districam_indexer.index_state import rebuilt_key
+from districam_indexer.index_store.index_state import rebuilt_key
 
 log = structlog.get_logger()
 

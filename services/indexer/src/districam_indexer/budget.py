@@ -9,7 +9,7 @@ from districam_common.contract.names import DAY_US
 from districam_common.ledger.intervals import Interval
 from districam_indexer import metrics
 from districam_indexer.core.retention import BudgetPlan, CameraAge, StoredHours, plan_budget
-from districam_indexer.usage import UsageCounter
+from districam_indexer.index_store.usage import UsageCounter
 
 log = structlog.get_logger()
 

@@ -38,8 +38,8 @@ from districam_indexer.core.comparison import (
 )
 from districam_indexer.core.listing import ListingParser
 from districam_indexer.core.versions import DayListing
+from districam_indexer.index_store.usage import indexed_hours
 from districam_indexer.settings import Settings
-from districam_indexer.usage import indexed_hours
 
 EXIT_CONSISTENT, EXIT_DIFFERENT = 0, 1
 _RETRIES_S = (0.5, 1.0, 2.0)

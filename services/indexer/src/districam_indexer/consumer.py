@@ -19,8 +19,8 @@ from districam_common.kafka.records import last_mark
 from districam_indexer.apply import Applier
 from districam_indexer.core.progress import is_verifiable, resume_offset
 from districam_indexer.dependencies import Dependencies
-from districam_indexer.index_state import is_writable
-from districam_indexer.index_writer import IndexChanged
+from districam_indexer.index_store.index_state import is_writable
+from districam_indexer.index_store.index_writer import IndexChanged
 
 log = structlog.get_logger()
 

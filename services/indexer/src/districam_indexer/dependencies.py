@@ -7,9 +7,9 @@ from districam_common.kafka.producer import Publisher
 from districam_common.runtime.service import Runtime
 from districam_common.s3.versioned_bucket import VersionedBucket
 from districam_indexer.core.hold_rules import AnnouncedIntervals
-from districam_indexer.eviction import Evictor
-from districam_indexer.index_state import IndexState
-from districam_indexer.index_writer import IndexWriter
+from districam_indexer.index_store.eviction import Evictor
+from districam_indexer.index_store.index_state import IndexState
+from districam_indexer.index_store.index_writer import IndexWriter
 from districam_indexer.settings import Settings
 
 

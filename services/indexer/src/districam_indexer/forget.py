@@ -4,7 +4,7 @@ from districam_common.contract import names
 from districam_common.errors import Fatal, Retriable
 from districam_common.index.redis_client import open_redis
 from districam_common.kafka.consumer import KafkaInspector
-from districam_indexer.index_state import IndexState
+from districam_indexer.index_store.index_state import IndexState
 from districam_indexer.settings import Settings
 
 

@@ -27,8 +27,8 @@ from districam_indexer.bucket_reader import BucketReader
 from districam_indexer.core.operations import Operation, to_batch
 from districam_indexer.core.plan import plan_event
 from districam_indexer.dependencies import Dependencies
-from districam_indexer.index_state import is_writable
-from districam_indexer.index_writer import IndexChanged
+from districam_indexer.index_store.index_state import is_writable
+from districam_indexer.index_store.index_writer import IndexChanged
 
 log = structlog.get_logger()
 

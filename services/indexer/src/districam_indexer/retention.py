@@ -20,9 +20,9 @@ from districam_indexer.consumer import Consumer
 from districam_indexer.core.retention import age_limit_us, trusted_now_us
 from districam_indexer.dependencies import Dependencies
 from districam_indexer.expiry import Expirer, ExpiryRequest, ExpiryResult
-from districam_indexer.index_writer import IndexChanged
+from districam_indexer.index_store.index_writer import IndexChanged
+from districam_indexer.index_store.usage import UsageCounter
 from districam_indexer.rate_limiter import RateLimiter
-from districam_indexer.usage import UsageCounter
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from districam_indexer.core.progress import (
     parse_commit_watermark_us,
 )
 from districam_indexer.dependencies import Dependencies
-from districam_indexer.index_writer import IndexChanged
+from districam_indexer.index_store.index_writer import IndexChanged
 
 
 async def run(deps: Dependencies, consumer: Consumer) -> None:

@@ -13,8 +13,8 @@ from districam_common.contract import names
 from districam_common.index import index_codec as replies
 from districam_common.index.redis_client import open_pipeline, read_hash, translate_redis_errors
 from districam_common.runtime.service import Runtime
-from districam_indexer.index_writer import IndexWriter
-from districam_indexer.usage_scripts import has_uncounted, queue_begin_count, queue_count_hours
+from districam_indexer.index_store.index_writer import IndexWriter
+from districam_indexer.index_store.usage_scripts import has_uncounted, queue_begin_count, queue_count_hours
 
 log = structlog.get_logger()
 

@@ -13,8 +13,8 @@ from districam_common.contract import names
 from districam_common.index.index_reader import Meta, parse_meta
 from districam_common.index.redis_client import open_pipeline, translate_redis_errors
 from districam_common.kafka.records import Partition
-from districam_indexer.index_writer import IndexChanged
-from districam_indexer.usage_scripts import position_field
+from districam_indexer.index_store.index_writer import IndexChanged
+from districam_indexer.index_store.usage_scripts import position_field
 
 REBUILD_LOCK = f"{names.PREFIX}rebuilder"
 """Lock with expiry: the instance that rebuilds."""

@@ -14,8 +14,8 @@ from districam_common.contract.segment_array import IndexEntry
 from districam_common.index.index_codec import is_valid_segment, parse_interval_members
 from districam_common.index.redis_client import translate_redis_errors
 from districam_indexer.core.retention import redundant_ranges
-from districam_indexer.index_writer import IndexWriter
-from districam_indexer.usage_scripts import queue_count_hours
+from districam_indexer.index_store.index_writer import IndexWriter
+from districam_indexer.index_store.usage_scripts import queue_count_hours
 
 CLEAR_BITS_LUA = """#!lua flags=allow-oom
 for n = 1, #ARGV do redis.call('SETBIT', KEYS[1], ARGV[n], 0) end

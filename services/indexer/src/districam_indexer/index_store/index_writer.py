@@ -20,7 +20,7 @@ from districam_common.kafka.marks import Mark
 from districam_common.kafka.records import Partition
 from districam_indexer.core.operations import Batch
 from districam_indexer.core.progress import TopicPartition
-from districam_indexer.usage_scripts import position_field, queue_add_segments, queue_advance_position
+from districam_indexer.index_store.usage_scripts import position_field, queue_add_segments, queue_advance_position
 
 RAISE_FIELD_LUA = """
 local known = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
