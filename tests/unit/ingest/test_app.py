@@ -12,7 +12,7 @@ from districam_ingest.clocks.kernel_clock import KernelClock
 from districam_ingest.settings import Settings
 
 
-async def test_the_kernels_clock_is_told_and_a_stop_obeyed_while_kafka_is_away(
+async def test_without_kafka_the_kernel_clock_is_exported_and_a_stop_is_obeyed(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Else `districam_ingest_host_clock_synchronized` stays 0, and HostClockUnsynchronized fires for what is Kafka's trouble."""

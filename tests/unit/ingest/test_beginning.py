@@ -87,7 +87,7 @@ def broken_at(kind: str, nth: int) -> Breaking:
     ("kind", "nth"),
     [("room", 0), ("room", 1), ("fragment", 0), ("fragment", 1), ("still", 0), ("still", 1), ("event", 0)],
 )
-def test_what_breaks_leaves_no_connected_in_force(kind: str, nth: int):
+def test_an_error_at_an_epochs_start_never_leaves_connected_without_lost(kind: str, nth: int):
     queue = broken_at(kind, nth)
     assert set(queue.told(Connected)) == set(queue.told(Lost))
     [lost] = [item for item in queue.items[-1:] if isinstance(item, Lost)] or [None]
@@ -97,6 +97,6 @@ def test_what_breaks_leaves_no_connected_in_force(kind: str, nth: int):
 
 
 @pytest.mark.correctness
-def test_an_epoch_whose_first_fragment_cannot_be_made_is_not_told():
+def test_an_epoch_whose_first_fragment_cannot_be_muxed_sends_no_event():
     queue = broken_at("room", 0)
     assert len(queue.told(Connected)) == len(queue.told(Lost)) == 1, "the one before alone"

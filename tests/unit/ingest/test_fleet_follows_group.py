@@ -144,7 +144,7 @@ ALONE = camera("cam-s", single_client=True)
 
 
 @in_virtual_time
-async def test_a_partition_that_cannot_be_read_costs_its_own_cameras_alone():
+async def test_an_unreadable_partition_affects_only_its_own_cameras():
     told: list[str] = []
     group = Group({P0: [A], P1: [B]}, holds_back={P1})
     async with following(group, told) as assignment:
@@ -157,7 +157,7 @@ async def test_a_partition_that_cannot_be_read_costs_its_own_cameras_alone():
 
 
 @in_virtual_time
-async def test_nothing_of_a_partition_starts_before_it_is_read_to_its_end():
+async def test_a_partitions_cameras_start_only_after_it_is_read_to_its_end():
     told: list[str] = []
     group = Group({P0: [A, B]}, ahead=2)
     async with following(group, told) as assignment:
@@ -171,7 +171,7 @@ async def test_nothing_of_a_partition_starts_before_it_is_read_to_its_end():
 
 
 @in_virtual_time
-async def test_what_runs_goes_on_while_its_partition_is_read_anew():
+async def test_streams_continue_while_their_partition_is_re_read():
     told: list[str] = []
     group = Group({P0: [A], P1: [ALONE]})
     async with following(group, told) as assignment:
@@ -185,7 +185,7 @@ async def test_what_runs_goes_on_while_its_partition_is_read_anew():
 
 @pytest.mark.correctness
 @in_virtual_time
-async def test_a_topic_made_anew_or_cut_short_stops_no_stream_and_is_read_from_its_beginning():
+async def test_a_recreated_or_truncated_topic_is_re_read_and_stops_no_stream():
     told: list[str] = []
     group = Group({P0: [ALONE, B, None]})
     async with following(group, told) as assignment:
@@ -200,7 +200,7 @@ async def test_a_topic_made_anew_or_cut_short_stops_no_stream_and_is_read_from_i
 
 @pytest.mark.correctness
 @in_virtual_time
-async def test_a_log_that_begins_later_is_read_from_there():
+async def test_a_log_that_starts_later_is_read_from_its_beginning_offset():
     told: list[str] = []
     group = Group({P0: [None, None, A]}, begins={P0: 2})
     async with following(group, told) as assignment:
@@ -225,7 +225,7 @@ async def test_a_rebalance_interrupts_nothing():
 
 
 @in_virtual_time
-async def test_who_is_out_of_contact_stops_what_serves_a_single_client_and_reads_the_rest_on():
+async def test_lost_contact_stops_single_client_streams_only():
     told: list[str] = []
     group = Group({P0: [A, camera("cam-s", single_client=True)]})
     async with following(group, told) as assignment:
@@ -237,7 +237,7 @@ async def test_who_is_out_of_contact_stops_what_serves_a_single_client_and_reads
 
 
 @in_virtual_time
-async def test_who_was_out_of_contact_ends_what_others_have_once_it_is_told():
+async def test_after_lost_contact_moved_cameras_stop_once_the_assignment_is_known():
     told: list[str] = []
     group = Group({P0: [A], P1: [B]})
     async with following(group, told) as assignment:
@@ -254,7 +254,7 @@ async def test_who_was_out_of_contact_ends_what_others_have_once_it_is_told():
 
 
 @in_virtual_time
-async def test_who_stood_still_ends_what_others_have_once_it_is_told():
+async def test_after_a_stall_moved_cameras_stop_once_the_assignment_is_known():
     told: list[str] = []
     group = Group({P0: [A], P1: [B]})
     async with following(group, told) as assignment:
@@ -280,7 +280,7 @@ async def test_who_stood_still_ends_what_others_have_once_it_is_told():
     ids=lambda camera: camera.url,
 )
 @in_virtual_time
-async def test_a_forged_record_moves_no_camera_off_its_source(forged: Camera):
+async def test_a_forged_record_does_not_change_a_cameras_url(forged: Camera):
     told: list[str] = []
     group = Group({P0: [A, B]})
     async with following(group, told) as assignment:
@@ -292,7 +292,7 @@ async def test_a_forged_record_moves_no_camera_off_its_source(forged: Camera):
 
 
 @in_virtual_time
-async def test_a_changed_record_touches_no_other_camera():
+async def test_a_changed_record_affects_no_other_camera():
     told: list[str] = []
     group = Group({P0: [A, B]})
     async with following(group, told) as assignment:

@@ -96,7 +96,7 @@ def changing(number: int, *, every_s: float) -> list[Picture]:
     ]
 
 
-def test_a_camera_whose_parameters_change_some_times_loses_nothing():
+def test_a_few_parameter_changes_lose_no_footage():
     told, budget = Told(), CameraRateLimits()
     stream = playing(told, budget)
     with suppress(ReadError):  # what it would be ended for shows below
@@ -107,7 +107,7 @@ def test_a_camera_whose_parameters_change_some_times_loses_nothing():
     assert causes == ["stream_changed"] * 11 + ["handover"]
 
 
-def test_one_whose_parameters_change_with_each_keyframe_is_ended_with_its_cause():
+def test_parameter_changes_at_every_keyframe_end_the_stream_with_a_cause():
     told, budget = Told(), CameraRateLimits()
     stream = playing(told, budget)
     with pytest.raises(ReadError) as raised:
@@ -121,7 +121,7 @@ def test_one_whose_parameters_change_with_each_keyframe_is_ended_with_its_cause(
     assert not stream.close("handover", "nothing runs any more", 0)
 
 
-def test_another_connection_does_not_begin_the_count_anew():
+def test_reconnecting_does_not_reset_the_rate_limit():
     told, budget, begun = Told(), CameraRateLimits(), 0
     pictures = changing(4000, every_s=0.04)
     while pictures:
@@ -136,7 +136,7 @@ def test_another_connection_does_not_begin_the_count_anew():
     assert EPOCH_BURST <= told.counts()["Connected"] <= EPOCH_BURST + EPOCHS_PER_MINUTE * minutes + 1
 
 
-async def test_the_next_try_waits_until_an_epoch_may_begin():
+async def test_the_next_attempt_waits_until_an_epoch_is_allowed():
     told, opened = Told(), 0
 
     class Reader:
@@ -175,7 +175,7 @@ def steady(seconds: int, **camera: int) -> list[Picture]:
     return pictures
 
 
-def test_a_clock_that_steps_with_each_picture_is_told_some_times_a_minute():
+def test_clock_steps_at_every_picture_are_reported_at_a_limited_rate():
     told = Told()
     playing(told, CameraRateLimits()).feed(steady(60, swings_s=3600))
     steps = [item for item in told.items if isinstance(item, ClockStep)]
@@ -185,7 +185,7 @@ def test_a_clock_that_steps_with_each_picture_is_told_some_times_a_minute():
         assert after.offset_us - before.offset_us == pytest.approx(after.step_us, abs=S)
 
 
-def test_a_profile_that_changes_all_the_time_is_told_some_times_a_minute():
+def test_a_constantly_changing_profile_is_reported_at_a_limited_rate():
     """Media time that runs ahead within an epoch's first second: a window of ten seconds passes with every five pictures."""
     told = Told()
     pts = list(accumulate(90_000 if n // 20 % 2 else 22_500 for n in range(1100)))
@@ -198,7 +198,7 @@ def test_a_profile_that_changes_all_the_time_is_told_some_times_a_minute():
     assert len({round(one.fps or 0) for one in profiles}) > 1
 
 
-def test_pictures_that_are_too_large_are_told_each_time_and_end_the_stream_when_they_come_too_often():
+def test_each_oversize_picture_is_reported_and_too_many_end_the_stream():
     told = Told()
     stream = playing(told, CameraRateLimits())
     large = b"\x65" + bytes(9 << 20)
@@ -220,7 +220,7 @@ def test_pictures_that_are_too_large_are_told_each_time_and_end_the_stream_when_
     assert not any(isinstance(item, Connected) for item in told.items[1:])
 
 
-def test_a_camera_cannot_lay_an_epoch_over_what_it_recorded_an_hour_ago():
+def test_an_epoch_cannot_overlap_footage_of_an_hour_ago():
     """Media time that runs ahead within the first second: where it is now is known, so that where it began lies far behind."""
     told = Told()
     stream = playing(told, CameraRateLimits())
@@ -250,7 +250,7 @@ def keyframes(a_second: int, seconds: int) -> list[Picture]:
     return [picture(n, key=True, interval=step) for n in range(a_second * seconds)]
 
 
-def test_a_camera_of_keyframes_alone_ends_when_it_has_more_than_a_hundred_a_second():
+def test_more_than_a_hundred_keyframes_per_second_end_the_stream():
     told = Told()
     stream = playing(told, CameraRateLimits())
     with pytest.raises(ReadError) as raised:
@@ -259,7 +259,7 @@ def test_a_camera_of_keyframes_alone_ends_when_it_has_more_than_a_hundred_a_seco
     assert 1_500 <= told.counts()["Fragment"] < 2_200
 
 
-def test_one_of_sixty_keyframes_a_second_loses_nothing():
+def test_sixty_keyframes_per_second_lose_no_footage():
     told = Told()
     stream = playing(told, CameraRateLimits())
     stream.feed(keyframes(60, 60))
@@ -267,7 +267,7 @@ def test_one_of_sixty_keyframes_a_second_loses_nothing():
     assert told.picture_count == 3_600
 
 
-def test_pictures_that_come_all_at_once_are_held_up_to_a_number():
+def test_the_number_of_held_pictures_is_bounded():
     """Read in one go they have one time of arrival, and the first second would never be over."""
     told = Told()
     stream = playing(told, CameraRateLimits())

@@ -122,7 +122,7 @@ async def left(queue: Queue, source: Playing, *, breaks: bool = False, bug: bool
     assert task.cancelled()
 
 
-async def test_what_has_come_by_the_end_is_stored_and_the_end_says_that_more_may_be_missing():
+async def test_pictures_received_before_the_stop_are_stored_and_lost_is_interrupted():
     queue = Queue()
     await left(queue, Playing(filmed(0, 40), filmed(40, 5)))
     assert queue.picture_count == 45
@@ -131,7 +131,7 @@ async def test_what_has_come_by_the_end_is_stored_and_the_end_says_that_more_may
     assert (lost.cause, lost.detail, lost.interrupted) == ("handover", "taken over by another replica", True)
 
 
-async def test_what_comes_last_and_is_no_video_ends_the_epoch_and_nothing_else():
+async def test_invalid_data_at_the_stop_ends_the_epoch_with_stream_error():
     queue = Queue()
     unusable = picture(41, key=True, sets=(b"\x67\x42", b"\x68\xce"))
     await left(queue, Playing(filmed(0, 40), [*filmed(40, 1), NOISE, unusable]))
@@ -139,7 +139,7 @@ async def test_what_comes_last_and_is_no_video_ends_the_epoch_and_nothing_else()
     assert [(lost.cause, lost.interrupted) for lost in queue.lost] == [("stream_error", True)]
 
 
-async def test_a_bug_while_a_stream_is_left_costs_what_was_held_and_is_told():
+async def test_a_bug_during_the_stop_loses_the_held_pictures_and_is_reported():
     queue = Queue()
     await left(queue, Playing(filmed(0, 60), filmed(60, 5)), bug=True)
     assert queue.picture_count == 50
@@ -149,7 +149,7 @@ async def test_a_bug_while_a_stream_is_left_costs_what_was_held_and_is_told():
     assert lost.interrupted
 
 
-async def test_a_bug_in_leaving_the_camera_ends_nobody_else():
+async def test_a_bug_in_closing_the_connection_ends_no_other_camera():
     queue = Queue()
     await left(queue, Playing(filmed(0, 40), []), breaks=True)
     assert (queue.picture_count, [lost.cause for lost in queue.lost]) == (40, ["handover"])
@@ -165,7 +165,7 @@ async def test_a_bug_in_leaving_the_camera_ends_nobody_else():
     ],
     ids=["other parameter sets", "noise", "one time twice", "parameter sets of which one is missing"],
 )
-async def test_an_epoch_whose_next_begins_with_the_very_next_picture_is_not_interrupted(
+async def test_an_epoch_followed_by_another_at_the_next_picture_is_not_interrupted(
     following: list[Picture], *, interrupted: bool
 ):
     queue = Queue()
@@ -177,7 +177,7 @@ async def test_an_epoch_whose_next_begins_with_the_very_next_picture_is_not_inte
     assert [lost.interrupted for lost in queue.lost] == [interrupted]
 
 
-async def test_a_bug_at_the_end_of_a_stream_that_failed_is_told_too():
+async def test_a_bug_while_closing_a_failed_stream_is_reported():
     queue = Queue()
     life = CameraWorker(Camera(camera_id="cam", name="x", url="u"), around(queue, Reader(Failing(queue))))
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:

@@ -19,7 +19,7 @@ def _told(camera_id: str) -> set[str]:
     }
 
 
-def test_nothing_is_told_of_a_camera_that_has_moved_away() -> None:
+def test_a_moved_camera_has_no_series() -> None:
     by_camera = [
         one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase) and "camera" in _labels(one)
     ]
@@ -36,7 +36,7 @@ def test_nothing_is_told_of_a_camera_that_has_moved_away() -> None:
     metrics.remove_camera("cam-here")  # a camera of which nothing was ever told
 
 
-def test_what_is_shed_is_told_from_0_on() -> None:
+def test_the_shed_counters_start_at_0() -> None:
     for cause in ("shed_backpressure", "stream_error"):
         told = REGISTRY.get_sample_value("districam_ingest_shed_access_units_total", {"cause": cause})
         assert told is not None

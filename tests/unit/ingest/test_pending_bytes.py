@@ -73,7 +73,7 @@ def filmed(first_s: float, to_s: float, *, comes_s: float | None = None, later_s
 
 
 @pytest.mark.correctness
-def test_what_a_slow_network_makes_late_is_held_within_the_budget_and_stored_where_it_was_taken():
+def test_late_pictures_are_held_within_the_budget_and_stored_at_their_media_times():
     budget = Budget(room=ROOM)
     stream = playing(budget)
     stream.feed(filmed(0, 4))
@@ -91,7 +91,7 @@ def test_what_a_slow_network_makes_late_is_held_within_the_budget_and_stored_whe
     assert [lost.cause for lost in budget.lost] == ["handover"]
 
 
-def test_what_is_late_is_held_as_long_as_there_is_room():
+def test_late_pictures_are_held_while_the_budget_has_room():
     """So an encoder that paused is told from a slow network."""
     budget = Budget()
     stream = playing(budget)
@@ -104,7 +104,7 @@ def test_what_is_late_is_held_as_long_as_there_is_room():
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("how", ["ends", "is abandoned", "strays", "comes back"])
-def test_nothing_is_counted_for_ever(how: str):
+def test_held_bytes_are_always_released(how: str):
     budget = Budget()
     stream = playing(budget)
     stream.feed(filmed(0, 4))

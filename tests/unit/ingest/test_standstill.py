@@ -63,7 +63,7 @@ class Ingest:
 
 
 @pytest.mark.parametrize("cause", ["camera_unreachable", "source_silent"])
-def test_a_camera_that_fails_right_behind_it_is_not_blamed(cause: Cause):
+def test_a_camera_failure_right_after_a_stall_is_service_down(cause: Cause):
     ingest = Ingest()
     ingest.read(for_s=4)
     ingest.stand_still(kept=3)
@@ -72,14 +72,14 @@ def test_a_camera_that_fails_right_behind_it_is_not_blamed(cause: Cause):
 
 
 @pytest.mark.parametrize("cause", ["camera_unreachable", "source_silent"])
-def test_a_camera_that_fails_at_another_time_is(cause: Cause):
+def test_a_camera_failure_at_another_time_keeps_its_cause(cause: Cause):
     ingest = Ingest()
     ingest.read(for_s=4)
     assert ingest.stream.close(cause, "x", 0.5)
     assert ingest.queue.causes == {"cam": cause}
 
 
-def test_an_epoch_of_nothing_but_what_the_socket_had_kept_is_not_told():
+def test_an_epoch_of_only_socket_buffered_pictures_sends_no_event():
     ingest = Ingest()
     ingest.stand_still(kept=10)
     ingest.stream.close("stream_error", "x", 0.5)

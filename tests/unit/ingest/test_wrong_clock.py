@@ -122,7 +122,7 @@ class Host:
 
 
 @pytest.mark.parametrize("off_us", [AHEAD_US, -AHEAD_US])
-def test_the_first_second_of_a_camera_lies_at_its_time_once_one_answer_came(off_us: int):
+def test_the_first_second_is_placed_by_the_brokers_time_after_one_probe(off_us: int):
     """Ingest asks the brokers before it opens the first camera."""
     host = Host(off_us)
     host.ack()
@@ -132,7 +132,7 @@ def test_the_first_second_of_a_camera_lies_at_its_time_once_one_answer_came(off_
     assert host.told() == []
 
 
-def test_an_answer_within_the_first_second_is_soon_enough():
+def test_a_probe_answered_within_the_first_second_is_early_enough():
     """Nothing has left the epoch by then, so nothing has to end."""
     host = Host(AHEAD_US)
     host.reads(0.8)
@@ -143,7 +143,7 @@ def test_an_answer_within_the_first_second_is_soon_enough():
     assert host.told() == []
 
 
-def test_a_clock_that_is_set_wrong_ends_no_epoch_that_runs():
+def test_setting_the_host_clock_wrong_does_not_end_a_running_epoch():
     host = Host()
     host.reads(5)
     host.off_us = AHEAD_US
@@ -154,7 +154,7 @@ def test_a_clock_that_is_set_wrong_ends_no_epoch_that_runs():
 
 
 @pytest.mark.parametrize("away_s", [0.2, 5])
-def test_pictures_behind_a_pause_wait_for_the_brokers_time(away_s: float):
+def test_pictures_after_a_pause_wait_for_the_brokers_time(away_s: float):
     """Its wall clock may be right, since it was set anew, or wrong, since somebody set it: the next answer tells."""
     host = Host()
     host.reads(5)
@@ -169,7 +169,7 @@ def test_pictures_behind_a_pause_wait_for_the_brokers_time(away_s: float):
     assert host.errors_us() == []
 
 
-def test_a_broker_that_is_away_keeps_them_ten_seconds_at_most():
+def test_pictures_wait_at_most_ten_seconds_for_an_unavailable_broker():
     """By then the host's own clock counts: the machine was paused, which is likelier than a clock set wrong."""
     host = Host()
     host.reads(5)
@@ -180,7 +180,7 @@ def test_a_broker_that_is_away_keeps_them_ten_seconds_at_most():
     assert host.errors_us() == []
 
 
-def test_a_pause_that_no_clock_shows_ends_the_epoch_and_the_next_is_right():
+def test_a_pause_undetected_by_the_host_clock_ends_the_epoch_and_the_next_is_correct():
     """The wall clock stood still as well: the broker's answers alone tell."""
     host = Host()
     host.reads(5)
@@ -193,7 +193,7 @@ def test_a_pause_that_no_clock_shows_ends_the_epoch_and_the_next_is_right():
     assert host.errors_us() == []
 
 
-def test_what_a_paused_machines_socket_had_kept_blames_no_camera():
+def test_socket_buffered_pictures_after_a_machine_pause_are_service_down():
     """All of it comes at once, and by a monotonic clock that stood still it comes long before it was taken."""
     host = Host()
     host.reads(5)

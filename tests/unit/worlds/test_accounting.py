@@ -87,7 +87,7 @@ def test_every_second_is_accounted_for_with_its_true_cause(fate: FaultPlan):
 @examples_percent(4)
 @given(fault_plans(["renamed"], min_faults=1))
 @example(FaultPlan((Fault("renamed", 20, 1),))).via("a record that changes ends its stream")
-def test_a_change_of_what_no_stream_depends_on_costs_nothing(fate: FaultPlan):
+def test_a_change_of_other_fields_interrupts_no_stream(fate: FaultPlan):
     world = World(fate)
     judges.check_one_epoch_per_camera(world)
 
@@ -106,7 +106,7 @@ def test_a_change_of_what_no_stream_depends_on_costs_nothing(fate: FaultPlan):
 @example(FaultPlan((Fault("disabled", 20, 60), Fault("misdated", 10, 40)))).via(
     "expectation ends at the later of the operator's time and the log's"
 )
-def test_no_operators_clock_decides_when_a_camera_was_expected(fate: FaultPlan):
+def test_operator_clocks_do_not_decide_when_a_camera_is_expected(fate: FaultPlan):
     world = World(fate, with_snapshots=True)
     judges.check_states_tile_the_window(world)
     judges.check_not_expected_only_while_disabled(world)
@@ -119,7 +119,7 @@ def test_no_operators_clock_decides_when_a_camera_was_expected(fate: FaultPlan):
 @given(fault_plans([*LOSS_BUGS, *LOSS_BUGS, "truncated", *FAULTS_WITHOUT_LOSS], min_faults=1))
 @example(FaultPlan((Fault("forgetful", 20, 1),))).via("a hole proves nothing")
 @example(FaultPlan((Fault("poisoned", 20, 2),))).via("a spoilt record counts as come")
-def test_what_a_bug_loses_is_told_as_pipeline_loss_for_good(fate: FaultPlan):
+def test_footage_lost_by_a_bug_remains_a_pipeline_loss(fate: FaultPlan):
     world = World(fate, with_snapshots=True)
     judges.check_every_picture_is_accounted_for(world)
     judges.check_bug_losses_are_reported(world)
@@ -135,7 +135,7 @@ def test_what_a_bug_loses_is_told_as_pipeline_loss_for_good(fate: FaultPlan):
 @example(FaultPlan((Fault("disabled", 10, 30), Fault("broker", 20, 30)))).via("a disabled camera has no footage")
 @example(FaultPlan((Fault("leader", 20, 100),), seed=9)).via("the group's coordinator answers for all leaders")
 @example(FaultPlan((Fault("stray", 20, 81),))).via("the largest append time of any broker is now")
-def test_what_is_not_pending_is_final(fate: FaultPlan):
+def test_states_that_are_not_pending_are_final(fate: FaultPlan):
     world = World(fate, with_snapshots=True)
     judges.check_states_tile_the_window(world)
     judges.check_final_states(world, judges.allow_no_change)
@@ -145,5 +145,5 @@ def test_what_is_not_pending_is_final(fate: FaultPlan):
 @given(fault_plans([*ZOMBIE_FAULTS, *FAULTS_WITHOUT_LOSS], min_faults=1))
 @example(FaultPlan((Fault("cut", 20, 90), Fault("recorder", 110, 30)), seed=11)).via("`lost` proves at once")
 @example(FaultPlan((Fault("cut", 20, 85), Fault("store", 100, 40)))).via("the broker's clock runs ahead")
-def test_only_a_silence_read_as_service_down_may_turn_out_otherwise(fate: FaultPlan):
+def test_only_silence_inferred_as_service_down_may_change_later(fate: FaultPlan):
     judges.check_final_states(World(fate, with_snapshots=True), judges.allow_inferred_service_down)

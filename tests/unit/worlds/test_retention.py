@@ -17,12 +17,12 @@ _CUTOVERS = st.sampled_from([0, ARCHIVE_START_US + DAY_US + 8 * HOUR_US, ARCHIVE
 
 @examples_percent(8)
 @given(st.integers(0, 1 << 30), _LOST, _CUTOVERS)
-def test_what_retention_let_go_of_never_reads_as_a_gap(dice: int, lost_at: frozenset[int], until_us: int):
+def test_expired_footage_is_never_a_gap(dice: int, lost_at: frozenset[int], until_us: int):
     judged(Archive(Random(dice), lost_at, TICKS, until_us))
 
 
 @pytest.mark.parametrize("dice", range(8))
-def test_an_index_made_anew_vouches_for_nothing_before_it_knows_what_expired(dice: int):
+def test_a_rebuilt_index_reports_pending_until_it_knows_what_expired(dice: int):
     """Its members had read `segments` and `streams`, and `retention` not yet: hours that had expired read `pipeline_loss`."""
     judged(Archive(Random(dice), frozenset({150, 180}), TICKS))
 

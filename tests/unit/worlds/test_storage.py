@@ -22,7 +22,7 @@ from support.world_faults import (
         min_faults=1,
     )
 )
-def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate: FaultPlan):
+def test_exactly_the_logged_footage_is_stored_and_announced(fate: FaultPlan):
     world = World(fate)
     world.finish_recording()
     judges.check_logged_footage_is_stored(world)
@@ -31,7 +31,7 @@ def test_all_that_reaches_the_log_is_stored_and_announced_and_nothing_else(fate:
 
 @examples_percent(12)
 @given(fault_plans([*FAULTS_WITHOUT_LOSS, "poisoned"], max_faults=4))
-def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: FaultPlan):
+def test_any_order_of_records_and_a_bucket_listing_give_the_same_index(fate: FaultPlan):
     world = World(fate)
     world.finish_recording()
     judges.check_index_is_order_independent(world)
@@ -44,14 +44,14 @@ def test_any_order_and_a_list_of_the_bucket_give_the_same_index(fate: FaultPlan)
 @example(FaultPlan((Fault("suspended", 20, 45),))).via(
     "pictures behind a pause are filed into what was recorded before it"
 )
-def test_a_clip_shows_each_picture_once_and_hides_none_in_silence(fate: FaultPlan):
+def test_a_clip_shows_each_picture_once_and_reports_hidden_ones(fate: FaultPlan):
     judges.check_clip_shows_each_picture_once(World(fate))
 
 
 @examples_percent(14)
 @given(fault_plans([*LEADER_FAULTS, "torn", "killed", "store", "truncated"], min_faults=1))
 @example(FaultPlan((Fault("torn", 40, 3),), seed=1)).via("a commit's offset is trusted in a log that grew again")
-def test_a_log_that_lost_its_tail_costs_no_more_than_what_it_lost(fate: FaultPlan):
+def test_log_truncation_loses_only_the_truncated_records(fate: FaultPlan):
     world = World(fate)
     world.finish_recording()
     judges.check_logged_footage_is_stored(world)

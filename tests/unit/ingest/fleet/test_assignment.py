@@ -96,7 +96,7 @@ async def test_a_camera_that_moved_away_lingers_and_then_ends_with_handover():
 
 
 @in_virtual_time
-async def test_a_camera_that_returns_in_time_keeps_its_stream():
+async def test_a_camera_that_returns_while_lingering_keeps_its_stream():
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.reconcile(table(A), {})
@@ -109,7 +109,7 @@ async def test_a_camera_that_returns_in_time_keeps_its_stream():
 
 
 @in_virtual_time
-async def test_a_camera_of_a_single_client_leaves_at_once():
+async def test_a_single_client_camera_does_not_linger():
     told: list[str] = []
     single = camera("cam-s", single_client=True)
     async with fleet_of(told) as fleet:
@@ -121,7 +121,7 @@ async def test_a_camera_of_a_single_client_leaves_at_once():
 
 
 @in_virtual_time
-async def test_the_single_client_ones_stop_where_others_may_go_on():
+async def test_only_single_client_cameras_can_be_stopped():
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.reconcile(table(camera("cam-s", single_client=True), A), {})
@@ -155,7 +155,7 @@ WHAT_SAYS_WHETHER = {"camera_id", "enabled", "deleted"}
 
 @pytest.mark.parametrize("field", WHAT_A_STREAM_DEPENDS_ON)
 @in_virtual_time
-async def test_a_change_of_what_the_stream_depends_on_starts_it_anew(field: str):
+async def test_a_change_of_a_stream_setting_restarts_the_stream(field: str):
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.reconcile(table(A), {})
@@ -169,7 +169,7 @@ async def test_a_change_of_what_the_stream_depends_on_starts_it_anew(field: str)
 @pytest.mark.correctness
 @pytest.mark.parametrize("field", WHAT_IT_DOES_NOT)
 @in_virtual_time
-async def test_a_change_of_anything_else_costs_nothing(field: str):
+async def test_a_change_of_another_field_does_not_restart_the_stream(field: str):
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.reconcile(table(A), {})
@@ -179,14 +179,14 @@ async def test_a_change_of_anything_else_costs_nothing(field: str):
         assert told == ["cam-a.1 starts"]
 
 
-def test_every_field_of_a_record_is_one_or_the_other():
+def test_every_field_of_a_record_is_classified():
     known = {*WHAT_A_STREAM_DEPENDS_ON, *WHAT_IT_DOES_NOT, *WHAT_SAYS_WHETHER}
     assert known == {one.name for one in fields(Camera)}
 
 
 @pytest.mark.correctness
 @in_virtual_time
-async def test_a_stream_that_goes_on_has_the_newest_record():
+async def test_a_running_stream_gets_the_newest_record():
     """A camera that has come to serve a single client does not linger at its next handover."""
     told: list[str] = []
     async with fleet_of(told) as fleet:
@@ -199,7 +199,7 @@ async def test_a_stream_that_goes_on_has_the_newest_record():
 
 
 @in_virtual_time
-async def test_a_disabled_camera_stops_at_once_also_while_it_lingers():
+async def test_a_disabled_camera_stops_at_once_even_while_lingering():
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.reconcile(table(A), {})
@@ -217,7 +217,7 @@ def connected(camera_id: str) -> float | None:
 
 
 @in_virtual_time
-async def test_a_stopped_cameras_metrics_are_gone_and_a_restarted_ones_stay():
+async def test_metrics_are_removed_when_a_camera_stops_but_not_when_it_restarts():
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.reconcile(table(A), {})
@@ -232,7 +232,7 @@ async def test_a_stopped_cameras_metrics_are_gone_and_a_restarted_ones_stay():
 
 
 @in_virtual_time
-async def test_a_replica_that_was_out_of_its_group_ends_what_moved_at_once_and_takes_the_blame():
+async def test_after_lost_membership_moved_cameras_stop_at_once_with_service_down():
     told: list[str] = []
     async with fleet_of(told) as fleet:
         fleet.reconcile(table(camera("a"), camera("b")), {})

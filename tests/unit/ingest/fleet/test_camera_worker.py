@@ -103,7 +103,7 @@ def camera(camera_id: str, url: str, credential: str | None = None) -> Camera:
     return Camera(camera_id=camera_id, name="x", url=url, credential=credential)
 
 
-async def test_an_unforeseen_error_costs_its_own_camera_an_attempt_and_no_other_anything():
+async def test_an_unexpected_error_fails_one_attempt_of_one_camera():
     told = Told()
     reader = Reader({"bad": ZeroDivisionError("hostile"), "gone": ReadError("not_found", "x")})
     surroundings = around(reader, told)
@@ -121,12 +121,12 @@ async def test_an_unforeseen_error_costs_its_own_camera_an_attempt_and_no_other_
     assert set(told.causes("cam-gone")) == {"not_found"}
 
 
-async def test_what_is_fatal_passes():
+async def test_a_fatal_error_propagates():
     with pytest.raises(Fatal):
         await CameraWorker(camera("cam", "u"), around(Reader({"u": Fatal("x")}), Told())).run()
 
 
-async def test_a_credential_that_is_not_there_is_auth_failed_until_it_is(tmp_path: Path):
+async def test_a_missing_credential_is_auth_failed_until_it_is_added(tmp_path: Path):
     file = tmp_path / "credentials.yaml"
     told, reader = Told(), Reader({"u": ReadError("not_found", "x")})
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
@@ -205,7 +205,7 @@ def is_one_of(wait_s: float, step: int, most_s: float = 30.0) -> bool:
 
 
 @in_virtual_time
-async def test_the_pause_between_attempts_doubles_up_to_its_limit():
+async def test_the_retry_delay_doubles_up_to_its_limit():
     told = await waits(SlowCamera(), 9)
     assert all(is_one_of(wait_s, step) for step, wait_s in enumerate(told)), told
 
@@ -216,7 +216,7 @@ async def test_the_pause_between_attempts_doubles_up_to_its_limit():
     ids=["waiting for a turn", "opening", "the pause itself"],
 )
 @in_virtual_time
-async def test_time_in_which_nothing_is_delivered_does_not_start_the_back_off_over(
+async def test_a_connection_without_pictures_does_not_reset_the_backoff(
     slow: SlowCamera, turn_s: float, most_s: float
 ):
     told = await waits(slow, 12, turn_s=turn_s, most_s=most_s)
@@ -224,13 +224,13 @@ async def test_time_in_which_nothing_is_delivered_does_not_start_the_back_off_ov
 
 
 @in_virtual_time
-async def test_nor_does_a_connection_that_delivers_for_less_than_a_minute():
+async def test_less_than_a_minute_of_pictures_does_not_reset_the_backoff():
     told = await waits(SlowCamera(opens_s=30, fails=0, pictures=55), 8)
     assert all(is_one_of(wait_s, step) for step, wait_s in enumerate(told)), told
 
 
 @in_virtual_time
-async def test_a_connection_that_delivered_for_a_minute_is_followed_by_the_first_pause():
+async def test_a_minute_of_pictures_resets_the_backoff():
     told = await waits(SlowCamera(fails=8, pictures=70), 11)
     assert all(is_one_of(wait_s, step) for step, wait_s in enumerate(told[:8])), told
     assert all(is_one_of(wait_s, 0) for wait_s in told[8:]), told

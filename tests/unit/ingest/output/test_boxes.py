@@ -46,14 +46,14 @@ def rows(units: list[AccessUnit], last_ticks: int) -> list[Row]:
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize(("b_frames", "pyramid"), [(0, False), (2, False), (3, True)])
-def test_a_demuxer_gives_every_access_unit_back(codec: Codec, *, b_frames: int, pyramid: bool):
+def test_a_demuxer_returns_every_access_unit(codec: Codec, *, b_frames: int, pyramid: bool):
     stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
     units = stream.units()
     assert demuxed(init(stream) + encode_moof_mdat(units, TICKS_25)) == rows(units, TICKS_25)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_fragments_of_any_cut_join_into_one_stream_that_decodes(codec: Codec):
+def test_fragments_cut_anywhere_join_into_one_decodable_stream(codec: Codec):
     stream = encoded(codec, b_frames=2)
     units = stream.units()
     fragmenter = Fragmenter("cam-001", FragmentLimits(fragment_max_us=300_000))
@@ -79,7 +79,7 @@ def test_fragments_of_any_cut_join_into_one_stream_that_decodes(codec: Codec):
     st.integers(0, 1 << 60),
     st.integers(1, 1 << 30),
 )
-def test_a_reader_of_boxes_gives_any_units_back(
+def test_parsing_the_boxes_returns_the_access_units(
     parts: list[tuple[int, int, bool, bytes]], first_dts: int, last_ticks: int
 ):
     dts, units = first_dts, list[AccessUnit]()
@@ -104,7 +104,7 @@ INIT = mux_init(h264.parse_video_parameters(BASELINE), BASELINE)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5_000), st.binary(max_size=40)), max_size=20), st.integers(0, 1 << 60))
-def test_sound_stands_behind_the_pictures_and_changes_none(parts: list[tuple[int, bytes]], first_dts: int):
+def test_audio_follows_the_video_and_leaves_it_unchanged(parts: list[tuple[int, bytes]], first_dts: int):
     units = encoded().units()[:5]
     dts, sound = first_dts, list[AudioSample]()
     for duration, data in parts:
@@ -125,7 +125,7 @@ def bytes_of(data: bytes, track: mp4.Track) -> list[bytes]:
     return [data[s.offset : s.offset + s.size] for s in mp4.samples(data, track)]
 
 
-def test_a_fragment_of_pictures_alone_is_the_same_bytes_as_ever():
+def test_a_fragment_without_audio_has_its_golden_bytes():
     unit = AccessUnit(parts=(b"\0\0\0\2", b"ab"), start_us=0, dts=7, pts=9, is_keyframe=True)
     expected = (
         "0000006c 6d6f6f66 00000010 6d666864 00000000 00000001 00000054 74726166 00000014 74666864 00020020"

@@ -46,7 +46,7 @@ def decoded(units: list[AudioUnit]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["pcm_mulaw", "pcm_alaw"])
-def test_it_is_the_same_sound_at_the_same_time(name: str):
+def test_transcoded_audio_has_the_same_content_and_timing(name: str):
     units = transcoded(name, packets(name, range(300)))
     assert [unit.pts for unit in units] == [ORIGIN + n * 1024 for n in range(len(units))]
     assert len(units) > 40
@@ -59,14 +59,14 @@ def test_it_is_the_same_sound_at_the_same_time(name: str):
         assert unit.camera_us == pytest.approx(9_000_000 + n * 20_000, abs=200)
 
 
-def test_it_begins_anew_behind_a_gap():
+def test_the_encoder_restarts_after_a_gap():
     units = transcoded("pcm_alaw", [*packets("pcm_alaw", range(100)), *packets("pcm_alaw", range(150, 300))])
     starts = [unit.pts for unit in units]
     assert ORIGIN + 150 * PACKET in starts
     assert all(later - earlier >= 1024 for earlier, later in pairwise(starts))
 
 
-def test_timestamps_that_err_a_little_are_no_gap():
+def test_small_timestamp_errors_are_no_gap():
     shaken = [
         AudioUnit(s.data, s.pts + n % 3 * 20, s.captured_us) for n, s in enumerate(packets("pcm_alaw", range(200)))
     ]
@@ -74,7 +74,7 @@ def test_timestamps_that_err_a_little_are_no_gap():
     assert all(later - earlier == 1024 for earlier, later in pairwise(starts))
 
 
-def test_what_no_thread_has_time_for_is_left_out_and_nobody_waits():
+def test_audio_is_dropped_without_waiting_if_the_thread_is_busy():
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(stop.wait, 20)

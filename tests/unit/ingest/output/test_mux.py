@@ -32,7 +32,7 @@ def shape_of(codec: Codec, sets: tuple[bytes, ...]) -> VideoParameters:
 
 
 @pytest.mark.parametrize(("codec", "sets"), STREAMS)
-def test_an_init_holds_codec_size_and_parameter_sets_and_is_the_same_bytes_each_time(
+def test_an_init_has_codec_size_and_parameter_sets_and_is_deterministic(
     codec: Codec, sets: tuple[bytes, ...]
 ):
     shape = shape_of(codec, sets)
@@ -49,18 +49,18 @@ def test_an_init_holds_codec_size_and_parameter_sets_and_is_the_same_bytes_each_
         assert bitstream.parameter_sets(codec, bytes(context.extradata or b"")) == list(sets)
 
 
-def test_a_missing_parameter_set_is_refused():
+def test_a_missing_parameter_set_is_a_bitstream_error():
     with pytest.raises(BitstreamError):
         mux_init(h264.parse_video_parameters(BASELINE), BASELINE[:1])
 
 
-def test_what_the_muxer_refuses_is_a_fault_of_the_bitstream():
+def test_an_error_of_the_muxer_is_a_bitstream_error():
     with pytest.raises(BitstreamError):
         mux_init(replace(h264.parse_video_parameters(BASELINE), width=0, height=0), BASELINE)
 
 
 @pytest.mark.parametrize(("channels", "rate_index", "rate"), [(1, 8, 16_000), (2, 3, 48_000), (6, 4, 44_100)])
-def test_an_init_with_sound_has_it_as_its_second_track(channels: int, rate_index: int, rate: int):
+def test_audio_is_the_second_track_of_an_init(channels: int, rate_index: int, rate: int):
     config = (2 << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")
     shape, sound = shape_of("h264", BASELINE), parse_audio_specific_config(config, rate)
     init = mux_init(shape, BASELINE, sound)

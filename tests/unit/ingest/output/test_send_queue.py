@@ -86,7 +86,7 @@ IN_ORDER = ["fragment 0", "fragment 1", "fragment 2", "lost"]
 
 
 @in_virtual_time
-async def test_nothing_later_leaves_before_the_earlier_is_acknowledged():
+async def test_a_record_is_sent_only_after_the_previous_one_is_acknowledged():
     broker = Broker()
     async with outbox_to(broker, Runtime("ingest")) as outbox:
         for seq in range(3):
@@ -100,7 +100,7 @@ async def test_nothing_later_leaves_before_the_earlier_is_acknowledged():
 
 
 @in_virtual_time
-async def test_what_is_acknowledged_does_not_stay_in_memory():
+async def test_acknowledged_records_are_freed():
     """Half a megabyte for each partition, if it does."""
     broker = Broker(refusals=1)
     broker.open.set()
@@ -118,7 +118,7 @@ async def test_what_is_acknowledged_does_not_stay_in_memory():
 
 
 @in_virtual_time
-async def test_what_is_not_acknowledged_is_sent_again_also_while_stopping():
+async def test_unacknowledged_records_are_retried_also_during_shutdown():
     broker, runtime = Broker(refusals=3), Runtime("ingest")
     broker.open.set()
     runtime.stopping.set()
@@ -132,7 +132,7 @@ async def test_what_is_not_acknowledged_is_sent_again_also_while_stopping():
 
 
 @in_virtual_time
-async def test_the_queue_is_full_until_what_it_holds_is_acknowledged():
+async def test_the_queue_has_no_room_until_its_records_are_acknowledged():
     broker = Broker()
     async with outbox_to(broker, Runtime("ingest"), most_bytes=5_000) as outbox:
         outbox.put_fragment(fragment("cam-1", E, 0, size=3_000))
@@ -143,7 +143,7 @@ async def test_the_queue_is_full_until_what_it_holds_is_acknowledged():
 
 
 @in_virtual_time
-async def test_all_cameras_together_have_one_budget():
+async def test_all_cameras_share_one_budget():
     broker = Broker(many=60)
     async with outbox_to(broker, Runtime("ingest"), most_bytes=10_000) as outbox:
         for number in range(3):
@@ -158,7 +158,7 @@ async def test_all_cameras_together_have_one_budget():
 
 @pytest.mark.correctness
 @in_virtual_time
-async def test_what_is_held_before_the_queue_stands_in_the_same_budget():
+async def test_bytes_held_in_front_of_the_queue_count_in_the_same_budget():
     broker = Broker()
     async with outbox_to(broker, Runtime("ingest"), most_bytes=10_000) as outbox:
         assert outbox.adjust_buffered_bytes(6_000)
@@ -187,7 +187,7 @@ class LateAnswer(Broker):
 
 
 @in_virtual_time
-async def test_a_record_that_was_appended_before_it_was_asked_for_again_is_no_wrong_clock():
+async def test_a_record_appended_before_its_retry_does_not_prove_a_wrong_clock():
     broker, runtime = LateAnswer(), Runtime("ingest")
     host_clock = HostClock()
     async with outbox_to(broker, runtime, host_clock=host_clock) as outbox:

@@ -31,7 +31,7 @@ TOPICS = st.lists(st.tuples(st.text(max_size=20), PARTITIONS), max_size=3)
     st.integers(0, 2**31 - 1),
     TOPICS,
 )
-def test_a_request_is_what_the_library_would_write(
+def test_a_request_equals_that_of_aiokafka(
     transactional_id: str | None,
     acks: int,
     timeout_ms: int,
@@ -55,7 +55,7 @@ def test_a_request_is_what_the_library_would_write(
             assert len(b"header" + body) == len(sent) - len(b"size")
 
 
-def test_a_broker_of_before_the_batches_is_asked_as_the_library_would():
+def test_an_old_produce_version_is_encoded_by_aiokafka():
     topics = [("t", [(0, b"messages")])]
     theirs = produce.ProduceRequest(None, -1, 9, topics)
     ours = SingleCopyProduceRequest(theirs)
@@ -80,7 +80,7 @@ STATES = st.tuples(st.integers(-1, 2**62), st.integers(-1, 2**15 - 1), st.intege
 
 
 @given(RECORDS, STATES, st.integers(100, 20_000))
-def test_a_batch_is_what_the_library_would_build(
+def test_a_batch_equals_that_of_aiokafka(
     records: list[tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]],
     state: tuple[int, int, int],
     batch_size: int,
@@ -111,7 +111,7 @@ def test_a_batch_is_what_the_library_would_build(
     assert len(built) == ours.size()
 
 
-async def test_one_producer_is_changed_and_none_beside_it(monkeypatch: pytest.MonkeyPatch):
+async def test_other_producers_of_the_process_are_unchanged(monkeypatch: pytest.MonkeyPatch):
     """What it builds and sends is ours; another producer of the same process builds and sends as aiokafka does."""
     sent: list[object] = []
 
@@ -136,6 +136,6 @@ async def test_one_producer_is_changed_and_none_beside_it(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("refused", [{"compression_type": "gzip"}, {"transactional_id": "t"}])
-async def test_what_it_cannot_write_is_refused(refused: dict[str, str]):
+async def test_compression_and_transactions_are_refused(refused: dict[str, str]):
     with pytest.raises(ValueError, match="neither compression nor transactions"):
         SingleCopyProducer(**refused)

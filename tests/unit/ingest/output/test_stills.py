@@ -42,7 +42,7 @@ def wanted(codec: Codec = "h264", *, b_frames: int = 0) -> StillRequest:
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("b_frames", [0, 2])
-async def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(
+async def test_a_keyframe_becomes_a_jpeg_of_the_requested_width(
     children: DecoderPool, codec: Codec, b_frames: int
 ):
     still = await make_still(wanted(codec, b_frames=b_frames), children, 80)
@@ -56,7 +56,7 @@ async def test_a_keyframe_becomes_a_jpeg_of_the_width_that_was_asked_for(
     assert frame.to_ndarray(format="gray").std() > 5  # a picture, not a grey field
 
 
-async def test_what_cannot_be_decoded_is_no_still(children: DecoderPool):
+async def test_an_undecodable_picture_gives_no_still(children: DecoderPool):
     good = wanted()
     dice = random.Random(1)
     assert await make_still(replace(good, data=b""), children, 80) is None
@@ -67,7 +67,7 @@ async def test_what_cannot_be_decoded_is_no_still(children: DecoderPool):
     assert await make_still(good, children, 80) is not None
 
 
-async def test_nothing_of_one_cameras_picture_shows_in_the_next_ones(children: DecoderPool):
+async def test_no_data_of_one_cameras_picture_leaks_into_the_next(children: DecoderPool):
     good, stream = wanted(), encoded()
     before = await make_still(good, children, 80)
     assert before is not None
@@ -89,7 +89,7 @@ async def made(offers: int, publish: Callable[[Still], Awaitable[None]]) -> None
             stills.submit(wanted())
 
 
-async def test_children_that_are_behind_skip_and_do_not_queue():
+async def test_stills_are_skipped_if_the_decoders_are_behind():
     published: list[Still] = []
 
     async def publish(still: Still) -> None:
@@ -110,7 +110,7 @@ class Stuck:
         raise DecoderExitedError("of what it was asked")
 
 
-async def test_a_child_that_is_stuck_holds_nobody_up_and_what_it_misses_is_counted():
+async def test_a_stuck_decoder_blocks_nothing_and_skipped_stills_are_counted():
     stuck, counted = Stuck(), metrics.STILLS_SKIPPED
     skipped = sample(counted)
 
@@ -130,7 +130,7 @@ async def test_a_child_that_is_stuck_holds_nobody_up_and_what_it_misses_is_count
     assert sample(counted) - skipped == MAX_PENDING_STILLS + 5
 
 
-async def test_closing_gives_up_what_waits():
+async def test_closing_cancels_pending_stills():
     async def publish(_: Still) -> None:
         """Nobody reads them."""
 

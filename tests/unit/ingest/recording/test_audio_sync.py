@@ -59,7 +59,7 @@ def fed(count: int, **more: int) -> AudioSync:
     return track
 
 
-def test_what_starts_in_an_interval_goes_with_it_and_the_rest_with_the_next():
+def test_each_fragment_gets_the_audio_that_starts_within_it():
     track = fed(40, delay_us=10_000)
     first, second = take(track, 0, 1), take(track, 1, 2)
     assert [unit.data for unit in (*first, *second)] == [b"%d" % n for n in range(32)]
@@ -67,13 +67,13 @@ def test_what_starts_in_an_interval_goes_with_it_and_the_rest_with_the_next():
     assert {unit.duration for unit in (*first, *second)} == {UNIT}
 
 
-def test_arrivals_relate_the_two_if_nobody_else_does():
+def test_without_sender_reports_arrivals_relate_audio_to_video():
     """Sound that came 20 ms after it was taken, pictures 10 ms: to be 10 ms late is all that can be known."""
     units = take(fed(40), 0, 1)
     assert at_s(units[0]) == pytest.approx(0.010, abs=0.0001)
 
 
-def test_a_slow_arrival_counts_for_nothing_beside_a_quick_one():
+def test_only_the_least_delayed_arrival_counts():
     track = AudioSync(SHAPE)
     pictures(track, 2)
     track.feed_audio(sound(n, delay_us=900_000 if n % 5 else 10_000) for n in range(30))
@@ -81,7 +81,7 @@ def test_a_slow_arrival_counts_for_nothing_beside_a_quick_one():
 
 
 @pytest.mark.parametrize(("off_us", "lies_s"), [(300_000, 0.300), (1_900_000, 1.9), (2_500_000, 0.010)])
-def test_reports_of_both_outrank_arrivals_unless_they_cannot_be(off_us: int, lies_s: float):
+def test_sender_reports_of_both_override_arrivals_unless_implausible(off_us: int, lies_s: float):
     track = AudioSync(SHAPE)
     pictures(track, 3, reported=True)
     track.feed_audio(reported(sound(n), off_us) for n in range(45))
@@ -90,7 +90,7 @@ def test_reports_of_both_outrank_arrivals_unless_they_cannot_be(off_us: int, lie
     assert at_s(found[0]) == pytest.approx(lies_s, abs=0.0001)
 
 
-def test_reports_of_one_alone_say_nothing():
+def test_sender_reports_of_one_track_alone_are_ignored():
     track = AudioSync(SHAPE)
     pictures(track, 2)
     track.feed_audio(reported(sound(n), 300_000) for n in range(20))
@@ -98,7 +98,7 @@ def test_reports_of_one_alone_say_nothing():
 
 
 @pytest.mark.parametrize("off_us", [-200_000, 200_000])
-def test_a_difference_that_shows_later_is_made_up_for_slowly_and_leaves_no_hole(off_us: int):
+def test_a_later_offset_is_corrected_gradually_without_a_hole(off_us: int):
     track = AudioSync(SHAPE)
     pictures(track, 40, reported=True)
     track.feed_audio(sound(n) for n in range(8))
@@ -110,7 +110,7 @@ def test_a_difference_that_shows_later_is_made_up_for_slowly_and_leaves_no_hole(
     assert at_s(units[-1]) == pytest.approx(n * UNIT / RATE + off_us / S + 0.010, abs=0.011)
 
 
-def test_a_break_is_silence_and_behind_it_all_is_in_time():
+def test_a_gap_is_filled_with_silence_and_audio_after_it_is_in_sync():
     track = AudioSync(SHAPE)
     pictures(track, 20, reported=True)
     track.feed_audio(reported(sound(n)) for n in range(20))
@@ -121,14 +121,14 @@ def test_a_break_is_silence_and_behind_it_all_is_in_time():
     assert at_s(units[60]) == pytest.approx(60 * UNIT / RATE)
 
 
-def test_what_is_there_already_is_left_out():
+def test_repeated_audio_is_dropped():
     track = fed(20)
     track.feed_audio([sound(19), sound(18), sound(5)])
     assert [unit.data for unit in take(track, 0, 1.9)][:20] == [b"%d" % n for n in range(20)]
     assert track.dropped_units == 3
 
 
-def test_timestamps_that_begin_anew_go_on_behind_what_is_there():
+def test_audio_after_a_timestamp_reset_continues_after_what_was_placed():
     track = AudioSync(SHAPE)
     pictures(track, 20)
     track.feed_audio(sound(n) for n in range(30))
@@ -138,7 +138,7 @@ def test_timestamps_that_begin_anew_go_on_behind_what_is_there():
     assert all(later.dts - one.dts >= UNIT // 2 for one, later in pairwise(units))
 
 
-def test_late_sound_goes_with_a_later_fragment_at_its_own_time():
+def test_late_audio_goes_into_a_later_fragment_at_its_own_time():
     track = AudioSync(SHAPE)
     pictures(track, 3)
     track.feed_audio(sound(n) for n in range(10))
@@ -149,7 +149,7 @@ def test_late_sound_goes_with_a_later_fragment_at_its_own_time():
     assert at_s(late[0]) == pytest.approx(0.650)
 
 
-def test_sound_that_is_not_there_is_silence_once_it_is_too_late_and_then_comes_for_nothing():
+def test_missing_audio_becomes_silence_after_the_deadline_and_is_dropped_if_it_arrives():
     track = AudioSync(SHAPE)
     pictures(track, 10)
     assert take(track, 0, 2) == ()
@@ -162,7 +162,7 @@ def test_sound_that_is_not_there_is_silence_once_it_is_too_late_and_then_comes_f
     assert track.dropped_units == 10
 
 
-def test_at_the_end_silence_goes_up_to_the_last_picture():
+def test_at_the_end_silence_fills_up_to_the_last_picture():
     track = AudioSync(SHAPE)
     pictures(track, 1)
     units = take(track, 0, 1, is_last=True)
@@ -170,7 +170,7 @@ def test_at_the_end_silence_goes_up_to_the_last_picture():
     assert units[0].dts == 1_000 * RATE
 
 
-def test_what_is_behind_the_end_is_the_next_epochs():
+def test_audio_after_the_end_belongs_to_the_next_epoch():
     track = fed(40)
     take(track, 0, 1, is_last=True)
     track.reset()
@@ -179,7 +179,7 @@ def test_what_is_behind_the_end_is_the_next_epochs():
     assert units[0].data == b"16"
 
 
-def test_what_starts_before_the_first_picture_is_left_out():
+def test_audio_before_the_first_picture_is_dropped():
     track = AudioSync(SHAPE)
     pictures(track, 2, reported=True)
     track.feed_audio(reported(sound(n), -500_000) for n in range(20))
@@ -187,19 +187,19 @@ def test_what_starts_before_the_first_picture_is_left_out():
     assert track.dropped_units == 8
 
 
-def test_a_fragment_without_room_leaves_its_sound_to_the_next():
+def test_a_full_fragment_leaves_its_audio_to_the_next():
     track = fed(40)
     assert track.drain(SHIFT, SHIFT + TICKS, SHIFT, max_bytes=0) == ()
     assert take(track, 1, 2)[0].data == b"0"
 
 
-def test_what_waits_for_pictures_is_bounded():
+def test_pending_audio_is_bounded():
     track = AudioSync(SHAPE)
     track.feed_audio(sound(n) for n in range(MAX_PENDING_UNITS + 5))
     assert track.dropped_units == 5
 
 
-def test_least_delays_are_forgotten_after_two_windows():
+def test_minimum_delays_expire_after_two_windows():
     delays = MinDelayFilter()
     assert delays.min_us is None
     for second in range(40):
@@ -225,7 +225,7 @@ RUNS = st.builds(
 
 
 @given(RUNS)
-def test_whatever_comes_each_unit_is_stored_once_at_most_and_there_is_no_hole(run: Run):
+def test_each_unit_is_stored_at_most_once_and_the_track_has_no_hole(run: Run):
     track, laid = AudioSync(SHAPE), list[AudioSample]()
     waiting = sorted(
         (sound(n, delay_us=10_000 + run.delays_us[n % len(run.delays_us)]) for n in range(121)),

@@ -74,7 +74,7 @@ def fragments(queue: Queue) -> list[Fragment]:
     return [item for item in queue.items if isinstance(item, Fragment)]
 
 
-def test_connected_comes_before_all_fragments_and_lost_behind_them():
+def test_connected_precedes_all_fragments_and_lost_follows_them():
     queue = Queue()
     recorded(queue, 5)
     kinds = [type(item) for item in queue.items]
@@ -92,13 +92,13 @@ def test_connected_takes_effect_at_the_first_access_unit():
     assert connected.at_us == fragments(queue)[0].info.start_us == OFFSET_US
 
 
-def test_an_epoch_of_less_than_a_second_is_told_and_sent_at_its_end():
+def test_an_epoch_shorter_than_a_second_is_sent_at_its_end():
     queue = Queue()
     recorded(queue, 1)
     assert [type(item) for item in queue.items] == [Connected, Fragment, Lost]
 
 
-def test_what_is_shed_is_told_before_what_is_sent_after_it():
+def test_a_shed_range_is_reported_before_the_fragments_that_follow_it():
     queue = Queue(room=2)
     recorded(queue, 5)
     assert [type(item) for item in queue.items] == [Connected, Fragment, Fragment, Shed, Lost]

@@ -70,7 +70,7 @@ def test_a_steady_camera_is_one_epoch():
     )
 
 
-def test_who_joins_inside_a_gop_waits_for_the_keyframe():
+def test_a_connection_that_starts_within_a_gop_waits_for_the_keyframe():
     steps = judged(EpochSplitter("h264"), steady(7, 2 * GOP))
     assert kinds(steps)[: GOP - 7] == [Skip] * (GOP - 7)
     assert kinds(steps)[GOP - 7 : GOP - 5] == [Start, Append]
@@ -78,7 +78,7 @@ def test_who_joins_inside_a_gop_waits_for_the_keyframe():
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize(("b_frames", "pyramid"), [(0, False), (2, False), (3, True)])
-def test_reordered_pictures_are_no_jump_and_get_the_encoders_decode_times(
+def test_reordered_pictures_keep_the_encoders_decode_times(
     codec: Codec, *, b_frames: int, pyramid: bool
 ):
     stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
@@ -87,7 +87,7 @@ def test_reordered_pictures_are_no_jump_and_get_the_encoders_decode_times(
     assert [step.dts for step in steps if isinstance(step, Append)] == [dts for _, _, dts, _ in stream.pictures]
 
 
-def test_a_stream_that_hides_its_reorder_depth_is_recovered():
+def test_an_undeclared_reorder_depth_is_learned():
     stream = encoded(b_frames=3, pyramid=True, count=150, gop=25)
     steps = judged(EpochSplitter("h264"), of(stream, BASELINE))  # baseline: says that nothing is reordered
     assert kinds(steps).count(End) == 2
@@ -98,14 +98,14 @@ def test_a_stream_that_hides_its_reorder_depth_is_recovered():
     assert all(step.dts <= step.picture.pts for step in after)
 
 
-def test_a_reorder_depth_that_is_never_enough_is_not_learned_for_ever():
+def test_the_learned_reorder_depth_is_limited():
     gate = EpochSplitter("h264")
     backwards = [picture(n, key=True) for n in range(50, 0, -1)]
     steps = judged(gate, backwards)
     assert "depth of 4" in [step.detail for step in steps if isinstance(step, End)][-1]
 
 
-def test_other_parameter_sets_start_the_next_epoch_with_the_same_picture():
+def test_changed_parameter_sets_start_the_next_epoch_with_the_same_picture():
     changed = picture(50, key=True, sets=FULL_HD)
     steps = running_gate().decide(changed)
     assert kinds(steps) == [End, Start, Append]
@@ -116,17 +116,17 @@ def test_other_parameter_sets_start_the_next_epoch_with_the_same_picture():
 
 
 @pytest.mark.parametrize("sets", [(), BASELINE[:1], BASELINE[1:], (BASELINE[0] + b"\0\0", BASELINE[1])])
-def test_fewer_of_the_same_parameter_sets_are_no_change(sets: tuple[bytes, ...]):
+def test_a_subset_of_the_same_parameter_sets_is_no_change(sets: tuple[bytes, ...]):
     assert kinds(running_gate().decide(picture(50, key=True, sets=sets))) == [Append]
 
 
-def test_parameter_sets_amid_a_gop_are_no_change():
+def test_parameter_sets_within_a_gop_are_no_change():
     odd = replace(picture(51), nals=(*FULL_HD, SLICE))
     gate = running_gate()
     assert kinds(judged(gate, [picture(50, key=True), odd])) == [Append, Append]
 
 
-def test_announced_parameter_sets_serve_where_the_stream_carries_none():
+def test_sdp_parameter_sets_are_used_if_the_stream_has_none():
     gate = EpochSplitter("h264", (BASELINE[0] + b"\0", BASELINE[1], b"\x06\x05\x01\x00\x80"))
     steps = gate.decide(picture(0, key=True, sets=()))
     assert isinstance(steps[0], Start)
@@ -134,7 +134,7 @@ def test_announced_parameter_sets_serve_where_the_stream_carries_none():
     assert kinds(gate.decide(picture(1, key=True, sets=BASELINE))) == [Append]
 
 
-def test_carried_parameter_sets_outrank_announced_ones_kind_by_kind():
+def test_in_band_parameter_sets_override_those_of_the_sdp_type_by_type():
     (start, _) = EpochSplitter("h264", BASELINE).decide(picture(0, key=True, sets=FULL_HD[:1]))
     assert isinstance(start, Start)
     assert set(start.parameter_sets) == {FULL_HD[0], BASELINE[1]}
@@ -142,21 +142,21 @@ def test_carried_parameter_sets_outrank_announced_ones_kind_by_kind():
 
 
 @pytest.mark.parametrize("sets", [(), (b"\x67\x42",)])
-def test_a_keyframe_without_usable_parameter_sets_starts_nothing(sets: tuple[bytes, ...]):
+def test_a_keyframe_without_usable_parameter_sets_starts_no_epoch(sets: tuple[bytes, ...]):
     gate = EpochSplitter("h264")
     (step,) = gate.decide(picture(0, key=True, sets=sets))
     assert isinstance(step, Skip)
     assert kinds(gate.decide(picture(1, key=True))) == [Start, Append]
 
 
-def test_time_that_goes_back_ends_the_epoch():
+def test_a_backward_timestamp_jump_ends_the_epoch():
     steps = judged(running_gate(), steady(50, 1, shift=-HOUR_TICKS))
     assert kinds(steps) == [End, Start, Append]
     assert isinstance(steps[0], End)
     assert (steps[0].cause, steps[0].detail) == ("stream_error", "timestamps jumped back by 3599.960 s")
 
 
-def test_time_that_leaps_ahead_ends_the_epoch_and_what_follows_waits_for_a_keyframe():
+def test_a_forward_timestamp_jump_ends_the_epoch_and_the_next_waits_for_a_keyframe():
     gate = running_gate()
     steps = judged(gate, steady(51, 3, shift=HOUR_TICKS))
     assert kinds(steps) == [End, Skip, Skip, Skip]
@@ -166,30 +166,30 @@ def test_time_that_leaps_ahead_ends_the_epoch_and_what_follows_waits_for_a_keyfr
 
 
 @pytest.mark.parametrize("gap_s", [2.2, 30])
-def test_a_freeze_is_silence(gap_s: float):
+def test_a_pause_of_the_camera_ends_the_epoch_as_silence(gap_s: float):
     steps = judged(running_gate(), steady(51, 1, shift=round(gap_s * 90_000), late_us=round(gap_s * 1e6)))
     assert isinstance(steps[0], End)
     assert steps[0].cause == "source_silent"
 
 
-def test_a_hiccup_is_no_freeze():
+def test_a_short_pause_does_not_end_the_epoch():
     assert kinds(running_gate().decide(replace(picture(50), pts=50 * TICKS_25 + round(1.9 * 90_000)))) == [Append]
 
 
-def test_decode_times_cannot_go_back_even_by_little():
+def test_a_small_backward_step_of_decode_time_ends_the_epoch():
     (ends, waits) = running_gate().decide(replace(picture(51), pts=48 * TICKS_25))
     assert isinstance(ends, End)
     assert isinstance(waits, Skip)
     assert (ends.cause, ends.detail) == ("stream_error", "decode times do not increase at a reorder depth of 0")
 
 
-def test_a_picture_that_is_sent_twice_is_taken_once():
+def test_a_picture_sent_twice_is_stored_once():
     once = steady(0, 2 * GOP)
     steps = judged(EpochSplitter("h264"), [one for one in once for _ in range(2)])
     assert kinds(steps) == [Start, *[Append, Duplicate] * (2 * GOP)]
 
 
-def test_a_clock_that_stands_still_ends_the_epoch_and_teaches_no_reordering():
+def test_repeated_timestamps_end_the_epoch_and_do_not_raise_the_reorder_depth():
     gate = running_gate()
     still = [replace(picture(n, key=n % GOP == 0), pts=50 * TICKS_25) for n in range(50, 102)]
     steps = judged(gate, [replace(one, nals=(*one.nals, bytes([6, n]))) for n, one in enumerate(still)])
@@ -200,7 +200,7 @@ def test_a_clock_that_stands_still_ends_the_epoch_and_teaches_no_reordering():
     assert [step.dts for step in taken] == [step.picture.pts for step in taken]
 
 
-def test_bytes_that_are_no_picture_end_the_epoch_and_start_none():
+def test_invalid_data_ends_the_epoch_and_starts_none():
     noise = replace(picture(50, key=True, sets=()), nals=(b"\x85\x88", b"\x81\x9a"))
     gate = EpochSplitter("h264", BASELINE)
     assert kinds(gate.decide(noise)) == [Skip]
@@ -212,11 +212,11 @@ def test_bytes_that_are_no_picture_end_the_epoch_and_start_none():
     assert kinds(judged(gate, [noise, *steady(51, 25)])) == [*[Skip] * 25, Start, Append]
 
 
-def test_noise_beside_a_slice_costs_nothing():
+def test_unknown_nal_units_beside_a_slice_are_tolerated():
     assert kinds(running_gate().decide(replace(picture(50), nals=(b"\x9e\x01", SLICE)))) == [Append]
 
 
-def test_a_slow_camera_may_take_four_intervals():
+def test_a_low_frame_rate_camera_may_pause_for_four_intervals():
     """One picture in two seconds: said by nobody, but seen."""
     slow = [picture(n, key=True, interval=2 * 90_000 - 1) for n in range(10)]
     gate = EpochSplitter("h264")
@@ -226,7 +226,7 @@ def test_a_slow_camera_may_take_four_intervals():
     assert kinds(gate.decide(replace(picture(0), pts=at + 16 * 90_000)))[0] is End
 
 
-def test_an_epochs_last_picture_lasts_the_interval_that_was_seen():
+def test_an_epochs_last_picture_lasts_the_measured_interval():
     gate = EpochSplitter("h264")
     assert gate.interval_us == 40_000
     judged(gate, [picture(n, key=n == 0, interval=9000) for n in range(30)])
@@ -236,13 +236,13 @@ def test_an_epochs_last_picture_lasts_the_interval_that_was_seen():
     assert ends.interval_us == 100_000
 
 
-def test_an_ended_connection_starts_anew_at_a_keyframe():
+def test_after_the_epoch_was_closed_a_new_one_starts_at_a_keyframe():
     gate = running_gate()
     gate.close_epoch()
     assert kinds(judged(gate, [picture(51), picture(75, key=True)])) == [Skip, Start, Append]
 
 
-def test_hevc_is_judged_alike():
+def test_hevc_is_split_like_h264():
     key = Picture((*HEVC, b"\x26\x01\xaf\x08"), 0, 0)
     (start, taken) = EpochSplitter("hevc").decide(key)
     assert isinstance(start, Start)
@@ -250,7 +250,7 @@ def test_hevc_is_judged_alike():
     assert isinstance(taken, Append)
 
 
-def test_a_damaged_keyframe_begins_nothing_and_its_parameter_sets_still_count():
+def test_a_damaged_keyframe_starts_no_epoch_but_its_parameter_sets_are_compared():
     gate = EpochSplitter("h264")
     damaged = replace(picture(0, key=True), is_damaged=True)
     assert kinds(gate.decide(damaged)) == [Skip]

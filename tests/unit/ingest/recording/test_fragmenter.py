@@ -45,7 +45,7 @@ SMALL = FragmentLimits(fragment_max_bytes=1000)
 
 
 @given(epochs())
-def test_access_units_out_are_access_units_in_and_fragments_tile(units: list[AccessUnit]):
+def test_all_access_units_come_out_in_contiguous_fragments(units: list[AccessUnit]):
     made = cuts_of(units, SMALL)
     assert [one for cut in made for one in cut.units] == units
     assert [cut.seq for cut in made] == list(range(len(made)))
@@ -57,7 +57,7 @@ def test_access_units_out_are_access_units_in_and_fragments_tile(units: list[Acc
 
 
 @given(epochs())
-def test_a_cut_says_the_same_on_both_sides(units: list[AccessUnit]):
+def test_both_fragments_at_a_segment_boundary_mark_it(units: list[AccessUnit]):
     made = cuts_of(units, SMALL)
     assert made[0].starts_segment
     for earlier, later in itertools.pairwise(made):
@@ -67,7 +67,7 @@ def test_a_cut_says_the_same_on_both_sides(units: list[AccessUnit]):
 
 
 @given(epochs())
-def test_a_fragment_is_cut_at_keyframes_and_no_later_than_its_limits(units: list[AccessUnit]):
+def test_fragments_are_cut_at_keyframes_and_within_their_limits(units: list[AccessUnit]):
     for cut in cuts_of(units, SMALL):
         assert not any(one.is_keyframe for one in cut.units[1:])
         assert cut.units[-1].start_us - cut.start_us < 2 * S
@@ -75,7 +75,7 @@ def test_a_fragment_is_cut_at_keyframes_and_no_later_than_its_limits(units: list
 
 
 @given(epochs())
-def test_a_cut_that_nothing_asks_for_is_not_made(units: list[AccessUnit]):
+def test_no_fragment_is_cut_without_a_reason(units: list[AccessUnit]):
     made = cuts_of(units, SMALL)
     for earlier, later in itertools.pairwise(made):
         first = later.units[0]
@@ -95,7 +95,7 @@ def test_segments_start_at_the_first_keyframe_of_a_slot_or_after_a_minute(units:
         keyframe_us = cut.start_us if cut.units[0].is_keyframe else keyframe_us
 
 
-def test_steady_cameras_give_segments_of_ten_seconds_at_instants_of_their_own():
+def test_steady_cameras_have_ten_second_segments_at_different_phases():
     for camera in ("cam-001", "cam-002"):
         fragmenter = Fragmenter(camera, FragmentLimits())
         made = [fragmenter.feed(unit(START_US + n * 40_000, key=n % 50 == 0)) for n in range(2000)]
@@ -110,7 +110,7 @@ def test_a_camera_with_a_single_keyframe_is_cut_every_minute():
     assert [cut.units[0].is_keyframe for cut in made].count(True) == 1
 
 
-def test_what_was_lost_before_a_cut_is_told_on_both_sides():
+def test_packets_lost_before_a_boundary_are_counted_in_both_fragments():
     units = [unit(START_US + n * 500_000, key=n % 4 == 0) for n in range(12)]
     units[4] = replace(units[4], lost_packets=3)
     units[9] = replace(units[9], lost_packets=1)

@@ -15,13 +15,13 @@ def of(delays_us: list[int]) -> int:
     return jitter.jitter_us
 
 
-def test_a_steady_way_has_none_however_long_it_is():
+def test_a_constant_delay_has_no_jitter():
     assert of([0] * 100) == 0
     assert of([700_000] * 100) == 0
     assert of([]) == of([5]) == 0
 
 
-def test_it_is_the_mean_difference_of_neighbours():
+def test_jitter_converges_to_the_mean_difference_of_consecutive_delays():
     assert of([0, 10_000] * 200) == pytest.approx(10_000, rel=0.01)
     dice = random.Random(1)
     delays = [dice.randrange(20_000) for _ in range(2000)]
@@ -29,5 +29,5 @@ def test_it_is_the_mean_difference_of_neighbours():
     assert of(delays) == pytest.approx(mean, rel=0.5)
 
 
-def test_each_difference_counts_a_sixteenth():
+def test_each_difference_has_a_weight_of_one_sixteenth():
     assert of([0, 16_000]) == 1000

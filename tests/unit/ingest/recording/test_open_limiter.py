@@ -36,7 +36,7 @@ async def began(openings: Openings, name: str, within_s: float) -> bool:
 
 
 @in_virtual_time
-async def test_so_many_begin_at_once_and_the_others_in_their_turn():
+async def test_at_most_max_concurrent_streams_open_at_once():
     openings = Openings(3)
     async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         dead = [tasks.create_task(openings.dead(f"dead-{n}")) for n in range(7)]
@@ -50,7 +50,7 @@ async def test_so_many_begin_at_once_and_the_others_in_their_turn():
 
 @pytest.mark.correctness
 @in_virtual_time
-async def test_who_gets_no_answer_keeps_its_turn_no_longer_than_it_is():
+async def test_a_camera_that_does_not_answer_frees_its_slot_after_the_slot_time():
     openings = Openings(1)
     async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         dead = [tasks.create_task(openings.dead(f"dead-{n}")) for n in range(3)]
@@ -63,7 +63,7 @@ async def test_who_gets_no_answer_keeps_its_turn_no_longer_than_it_is():
 
 @pytest.mark.correctness
 @in_virtual_time
-async def test_those_that_fail_keep_no_healthy_one_waiting():
+async def test_failing_cameras_do_not_delay_healthy_ones():
     openings = Openings(1)
     async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         dead = [tasks.create_task(openings.dead(f"dead-{n}")) for n in range(100)]
@@ -75,7 +75,7 @@ async def test_those_that_fail_keep_no_healthy_one_waiting():
 
 
 @in_virtual_time
-async def test_a_turn_that_is_over_or_given_up_leaves_one_place_and_no_more():
+async def test_a_slot_that_expired_or_was_cancelled_is_released_exactly_once():
     openings = Openings(1)
     async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
         for n in range(3):

@@ -33,7 +33,7 @@ def seen(
     return found
 
 
-def test_a_good_camera_is_told_its_rate_once_a_window_and_no_defect():
+def test_a_good_camera_is_measured_once_per_window_without_defects():
     found = seen(fps=25, gop=50, seconds=35)
     assert len(found) == 3
     assert all((one.fps, one.last_gop_s, one.has_b_frames, one.defects) == (25, 2, False, ()) for one in found)
@@ -42,7 +42,7 @@ def test_a_good_camera_is_told_its_rate_once_a_window_and_no_defect():
     assert {one.clock_drift_ppm for one in found} == {None}
 
 
-def test_reordering_is_a_defect():
+def test_b_frames_are_a_defect():
     (found,) = seen(fps=10, gop=20, seconds=11, b_frames=True)
     assert found.has_b_frames
     assert any("B-frames" in defect and "disable" in defect for defect in found.defects)
@@ -59,7 +59,7 @@ def test_a_long_gop_is_a_defect_even_before_the_second_keyframe():
     assert last.defects[0].startswith("GOP of 15 s or more")
 
 
-def test_keyframes_at_changing_distances_are_a_smart_codecs():
+def test_varying_gop_length_is_reported_as_a_smart_codec():
     profiler, found = Profiler(), list[ProfileWindow]()
     keys = {0, 10, 20, 70, 80}  # a keyframe a second, and then none for five
     for n in range(110):
@@ -69,14 +69,14 @@ def test_keyframes_at_changing_distances_are_a_smart_codecs():
     assert (found[0].last_gop_s, found[0].longest_gop_s) == (1, 5)
 
 
-def test_losses_are_counted_in_their_window_and_stay_a_defect():
+def test_packet_loss_is_counted_per_window_and_remains_a_defect():
     first, second, third = seen(fps=10, gop=20, seconds=31, lost_at=150)
     assert [one.lost_packets for one in (first, second, third)] == [0, 3, 0]
     assert first.defects == ()
     assert ["packet loss" in one.defects[0] for one in (second, third)] == [True, True]
 
 
-def test_a_camera_without_reports_has_no_clock_and_that_is_a_defect_once_it_is_sure():
+def test_missing_sender_reports_are_a_defect_after_the_waiting_time():
     first, second = seen(fps=10, gop=20, seconds=21, ppm=None)
     assert (first.has_sender_reports, first.defects) == (None, ())
     assert second.has_sender_reports is False
@@ -84,7 +84,7 @@ def test_a_camera_without_reports_has_no_clock_and_that_is_a_defect_once_it_is_s
     assert "RTCP" in second.defects[0]
 
 
-def test_a_clock_that_is_off_wants_a_time_server_and_its_drift_is_measured():
+def test_a_wrong_camera_clock_is_a_defect_and_its_drift_is_measured():
     *_, last = seen(fps=10, gop=20, seconds=75, ppm=120, offset_us=-6 * S)
     assert last.clock_drift_ppm == 120
     assert last.clock_offset_us is not None

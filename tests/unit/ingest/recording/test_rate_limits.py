@@ -8,7 +8,7 @@ from districam_ingest.recording.rate_limits import MINUTE_US, TokenBucket
 S = 1_000_000
 
 
-def test_so_many_at_once_and_then_one_each_time_that_is_due():
+def test_after_the_burst_one_token_is_available_per_interval():
     allowance = TokenBucket(6, 3)
     assert [allowance.try_acquire(5 * S) for _ in range(4)] == [True, True, True, False]
     assert allowance.compute_delay_us(5 * S) == 10 * S
@@ -17,14 +17,14 @@ def test_so_many_at_once_and_then_one_each_time_that_is_due():
     assert allowance.compute_delay_us(15 * S) == 10 * S
 
 
-def test_after_a_rest_all_are_there_again_and_no_more():
+def test_after_a_pause_the_full_burst_is_available_and_no_more():
     allowance = TokenBucket(6, 3)
     assert [allowance.try_acquire(0) for _ in range(3)] == [True] * 3
     assert [allowance.try_acquire(3600 * S) for _ in range(4)] == [True, True, True, False]
 
 
 @given(st.lists(st.integers(0, 20 * S), min_size=1, max_size=200))
-def test_within_any_time_no_more_are_taken_than_at_once_and_by_the_minute(pauses_us: list[int]):
+def test_no_period_exceeds_burst_plus_rate(pauses_us: list[int]):
     allowance, now_us = TokenBucket(6, 4), 0
     taken: list[int] = []
     for pause_us in pauses_us:

@@ -51,7 +51,7 @@ fragments = st.lists(
 
 
 @given(fragments, st.sampled_from([300_000, 2 * S]))
-def test_every_access_unit_is_sent_or_in_one_told_range(case: list[tuple[bool, bool, int, int]], step_us: int):
+def test_every_access_unit_is_sent_or_in_exactly_one_reported_range(case: list[tuple[bool, bool, int, int]], step_us: int):
     cuts = [
         cut(seq, key=key, size=size, units=units, step_us=step_us) for seq, (key, _, size, units) in enumerate(case)
     ]
@@ -70,14 +70,14 @@ def test_every_access_unit_is_sent_or_in_one_told_range(case: list[tuple[bool, b
 
 
 @given(fragments)
-def test_what_is_shed_for_want_of_room_is_the_tail_of_a_gop(case: list[tuple[bool, bool, int, int]]):
+def test_backpressure_sheds_the_tail_of_a_gop(case: list[tuple[bool, bool, int, int]]):
     cuts = [cut(seq, key=key) for seq, (key, *_) in enumerate(case)]
     assert not sent_behind_a_shed(offered(cuts, [room for _, room, _, _ in case]))
 
 
 @pytest.mark.correctness
 @given(fragments)
-def test_what_depends_on_a_picture_that_is_too_large_goes_with_it(case: list[tuple[bool, bool, int, int]]):
+def test_pictures_that_depend_on_an_oversize_picture_are_shed_with_it(case: list[tuple[bool, bool, int, int]]):
     """A decoder needs the keyframe, and each picture up to the next one."""
     cuts = [cut(seq, key=key, size=size) for seq, (key, _, size, _) in enumerate(case)]
     out = offered(cuts, [True] * len(cuts))
@@ -96,7 +96,7 @@ def sent_behind_a_shed(out: Sequence[UnmuxedFragment | ShedRange]) -> list[int]:
 
 
 @pytest.mark.correctness
-def test_a_gop_without_its_keyframe_is_told_every_ten_seconds_and_ends_with_the_next_one():
+def test_shedding_of_a_gop_is_reported_every_ten_seconds_until_the_next_keyframe():
     """A keyframe every minute, and the first one is too large."""
     cuts = [cut(seq, key=seq % 30 == 0, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1 if seq == 0 else 100) for seq in range(33)]
     *told, first, _, _ = offered(cuts, [True] * len(cuts))
@@ -107,7 +107,7 @@ def test_a_gop_without_its_keyframe_is_told_every_ten_seconds_and_ends_with_the_
     assert {item.cause for item in ranges} == {"stream_error"}
 
 
-def test_a_range_has_one_cause():
+def test_a_shed_range_has_one_cause():
     large = MAX_FRAGMENT_PAYLOAD_BYTES + 1
     cuts = [cut(0, key=True, size=large), cut(1, key=False), cut(2, key=True), cut(3, key=False)]
     out = offered([*cuts, cut(4, key=True, size=large), cut(5, key=True)], [True, False, False, True, False, True])
@@ -115,7 +115,7 @@ def test_a_range_has_one_cause():
     assert said == [("stream_error", 0, 1), ("shed_backpressure", 2, 3), ("stream_error", 4, 4)]
 
 
-def test_a_shed_that_goes_on_is_told_every_ten_seconds():
+def test_continuous_shedding_is_reported_every_ten_seconds():
     shedder = Shedder()
     told_at = [
         seq
@@ -130,7 +130,7 @@ def test_a_shed_that_goes_on_is_told_every_ten_seconds():
 
 
 @pytest.mark.interpreted
-def test_what_is_shed_does_not_stay_in_memory():
+def test_shed_fragments_are_freed():
     shedder = Shedder()
     one = cut(0, key=True)
     assert shedder.feed(one, has_room=False) == []
@@ -139,7 +139,7 @@ def test_what_is_shed_does_not_stay_in_memory():
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_a_picture_over_the_records_limit_is_shed(*, room: bool):
+def test_a_picture_larger_than_the_record_limit_is_shed(*, room: bool):
     large = cut(0, key=True, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1, units=1)
     (told,) = offered([large], [room])
     assert isinstance(told, ShedRange)

@@ -38,7 +38,7 @@ def shown(name: str, camera_id: str) -> float | None:
     return REGISTRY.get_sample_value(f"districam_ingest_{name}", {"camera": camera_id})
 
 
-def test_every_picture_is_counted_once_the_last_ones_at_the_end():
+def test_every_picture_is_counted_once_including_the_last_ones():
     camera = Camera(camera_id="observed", name="x", url="rtsp://127.0.0.1/x")
     observer = StreamStats(camera, SHAPE, cast("Sinks", None), INFO, CameraRateLimits())
     assert shown("last_access_unit_timestamp_seconds", "observed") is None
@@ -55,7 +55,7 @@ def test_every_picture_is_counted_once_the_last_ones_at_the_end():
     assert shown("last_access_unit_timestamp_seconds", "observed") == 1 + (seen - 1) * 0.04
 
 
-def test_the_gop_is_the_last_one_and_the_longest_is_in_the_profile():
+def test_the_metric_has_the_last_gop_and_the_profile_the_longest():
     camera = Camera(camera_id="keyed", name="x", url="rtsp://127.0.0.1/x")
     outbox = Mock()
     outlets = cast("Sinks", SimpleNamespace(send_queue=outbox, instance="test"))
@@ -67,7 +67,7 @@ def test_the_gop_is_the_last_one_and_the_longest_is_in_the_profile():
     assert profile.gop_s == 5
 
 
-def test_the_nominal_rate_is_the_streams_own_and_absent_where_it_does_not_say():
+def test_the_nominal_rate_is_the_declared_one_and_absent_if_undeclared():
     camera = Camera(camera_id="rated", name="x", url="rtsp://127.0.0.1/x")
     outlets = cast("Sinks", SimpleNamespace(send_queue=Mock(), instance="test"))
     for shape, nominal in ((SHAPE, 25.0), (replace(SHAPE, fps=None), None)):

@@ -58,14 +58,14 @@ def streams(draw: st.DrawFn) -> list[Picture]:
 
 
 @given(streams())
-def test_starts_grow_and_every_picture_comes_out_once_in_order(pictures: list[Picture]):
+def test_start_times_increase_and_every_picture_is_returned_once_in_order(pictures: list[Picture]):
     units = placed(pictures)
     assert [unit.dts - units[0].dts for unit in units] == [one.pts - pictures[0].pts for one in pictures]
     assert all(later.start_us > earlier.start_us for earlier, later in itertools.pairwise(units))
 
 
 @given(streams())
-def test_time_is_corrected_no_faster_than_allowed(pictures: list[Picture]):
+def test_drift_correction_never_exceeds_its_limit(pictures: list[Picture]):
     units = placed(pictures)
     for earlier, later in itertools.pairwise(units):
         media_us = (later.dts - earlier.dts) * 100 / 9
@@ -73,7 +73,7 @@ def test_time_is_corrected_no_faster_than_allowed(pictures: list[Picture]):
 
 
 @given(streams())
-def test_the_least_delayed_arrival_of_the_first_second_anchors(pictures: list[Picture]):
+def test_the_epoch_is_anchored_on_the_least_delayed_arrival_of_its_first_second(pictures: list[Picture]):
     until = next(
         (n for n, one in enumerate(pictures) if one.arrival_us - pictures[0].arrival_us >= ANCHOR_WINDOW_US),
         len(pictures) - 1,
@@ -86,7 +86,7 @@ def test_the_least_delayed_arrival_of_the_first_second_anchors(pictures: list[Pi
     assert unit.dts == (unit.start_us * 9 + 50) // 100
 
 
-def test_nothing_leaves_in_the_first_second_and_everything_after_it_at_once():
+def test_pictures_are_held_for_the_first_second_and_then_returned_immediately():
     timeline = Timeline(OFFSET_US)
     pictures = camera(3)
     left = [timeline.feed(one, one.pts, is_keyframe=n == 0) for n, one in enumerate(pictures)]
@@ -99,7 +99,7 @@ def test_nothing_leaves_in_the_first_second_and_everything_after_it_at_once():
     assert first.dts == pictures[0].pts + timeline.shift_ticks
 
 
-def test_an_epoch_of_less_than_a_second_is_released_at_its_end():
+def test_an_epoch_shorter_than_a_second_is_flushed_at_its_end():
     pictures = camera(3)[:5]
     units = placed(pictures)
     assert [unit.start_us for unit in units] == [OFFSET_US + one.arrival_us for one in pictures]
@@ -115,7 +115,7 @@ def test_a_connect_burst_does_not_shift_the_anchor():
         assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 2
 
 
-def test_a_late_moment_moves_nothing_much():
+def test_a_network_stall_hardly_changes_start_times():
     """The network holds everything back for nine seconds: pictures keep the times at which they were taken."""
     live = camera(60)
     held = [
@@ -126,7 +126,7 @@ def test_a_late_moment_moves_nothing_much():
         assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 20_000
 
 
-def test_a_cameras_clock_that_runs_wrong_is_followed_for_an_hour():
+def test_a_drifting_camera_clock_is_followed_for_an_hour():
     for ppm in (-200, 200):
         pictures = camera(3600, ppm=ppm, jitter_us=20_000, frame_us=5 * FRAME_US)
         worst = 0
@@ -135,7 +135,7 @@ def test_a_cameras_clock_that_runs_wrong_is_followed_for_an_hour():
         assert worst < 10_000
 
 
-def test_an_encoder_that_paused_without_a_leap_in_its_timestamps_is_noticed():
+def test_an_encoder_pause_without_a_timestamp_jump_is_detected():
     """Its footage would else stand five seconds wrong for hours."""
     timeline = Timeline(OFFSET_US)
     late = [replace(one, arrival_us=one.arrival_us + (5 * S if n > 250 else 0)) for n, one in enumerate(camera(40))]
@@ -153,7 +153,7 @@ def test_an_encoder_that_paused_without_a_leap_in_its_timestamps_is_noticed():
 
 @examples_percent(40)
 @given(st.integers(50, 1200), st.integers(2, 8), st.floats(2, 20))
-def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, stall_s: int, speed: float):
+def test_a_network_that_stalls_and_catches_up_changes_no_start_time(first: int, stall_s: int, speed: float):
     """What it kept comes at `speed` times the camera's rate; until then, pictures wait for their times."""
     live = camera(60)
     again_us = live[first].arrival_us + stall_s * S
@@ -175,7 +175,7 @@ def test_a_network_that_stalls_and_catches_up_in_time_moves_nothing(first: int, 
 
 @examples_percent(30)
 @given(st.integers(50, 300), st.integers(2, 25))
-def test_what_a_socket_has_kept_for_long_and_gives_at_once_moves_nothing(first: int, stall_s: int):
+def test_a_socket_buffer_read_at_once_after_a_stall_changes_no_start_time(first: int, stall_s: int):
     """This process stood still, or the network: whole windows come late, and all were taken when they say."""
     live = camera(50)
     again_us = live[first].arrival_us + stall_s * S
@@ -189,7 +189,7 @@ def test_what_a_socket_has_kept_for_long_and_gives_at_once_moves_nothing(first: 
         assert abs(unit.start_us - OFFSET_US - one.arrival_us) <= 6_000
 
 
-def test_a_slow_network_moment_and_a_drift_are_no_straying():
+def test_neither_network_delay_nor_drift_is_a_deviation():
     timeline = Timeline(OFFSET_US)
     for n, one in enumerate(camera(120, ppm=150, jitter_us=300_000)):
         late = replace(one, arrival_us=one.arrival_us + (4 * S if 250 < n < 400 else 0))
