@@ -1,6 +1,6 @@
 # The stubs of av leave the type argument of Packet open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""What cameras send: parameter sets of real encoders, and streams made here."""
+"""Sample streams: parameter sets of real encoders, and streams generated here."""
 
 import functools
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def picture(
     arrival_us: int | None = None,
     slice_nal: bytes | None = None,
 ) -> Picture:
-    """The picture of that number of a steady 25 fps H.264 camera; keyframes carry the parameter sets."""
+    """Picture `number` of a steady 25 fps H.264 camera; keyframes carry the parameter sets."""
     pts = number * interval if pts is None else pts
     nal = slice_nal or (IDR if key else SLICE)
     return Picture(
@@ -72,7 +72,7 @@ def unit(
     pts: int | None = None,
     dts: int | None = None,
 ) -> AccessUnit:
-    """An access unit whose decode time is its start."""
+    """An access unit whose decode time corresponds to `start_us`."""
     dts = start_us * 9 // 100 if dts is None else dts
     return AccessUnit(
         parts=(bytes(size),), start_us=start_us, dts=dts, pts=dts if pts is None else pts, is_keyframe=key
@@ -81,7 +81,7 @@ def unit(
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An encoder's output; pictures in decode order, times in 90 kHz ticks."""
+    """An encoder's output: pictures in decode order, times in 90 kHz ticks."""
 
     codec: Codec
     sets: tuple[bytes, ...]
@@ -113,7 +113,7 @@ def encoded(
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height, context.pix_fmt = 160, 96, "yuv420p"
     context.time_base, context.framerate = Fraction(1, 90_000), Fraction(25)
-    context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: the sets stand in extradata
+    context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: the parameter sets are in extradata
     key = "x264-params" if codec == "h264" else "x265-params"
     context.options = {
         "preset": "ultrafast",

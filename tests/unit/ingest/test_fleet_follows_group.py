@@ -1,4 +1,4 @@
-"""The fleet follows the group: only what has been read to its end counts, and who was out of the group gives way."""
+"""The fleet follows the consumer group: partitions count once read to their end; a removed member stops its streams."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -24,72 +24,78 @@ P0, P1 = Partition(names.CAMERAS, 0), Partition(names.CAMERAS, 1)
 
 
 class FakeWorker:
-    """Stands where a camera's life does: says when it starts, and why it ends."""
+    """Replaces `CameraWorker`: records when it starts, and with which cause it stops."""
 
-    def __init__(self, camera: Camera, told: list[str]) -> None:
-        self.camera, self._told, self._why = camera, told, "?"
+    def __init__(self, camera: Camera, events: list[str]) -> None:
+        self.camera, self._events, self._stop_cause = camera, events, "?"
 
     def set_stop_cause(self, cause: str, detail: str) -> None:
         assert detail
-        self._why = cause
+        self._stop_cause = cause
 
     async def run(self) -> None:
-        self._told.append(f"{self.camera.camera_id} starts")
+        self._events.append(f"{self.camera.camera_id} starts")
         try:
             await asyncio.Event().wait()
         finally:
-            self._told.append(f"{self.camera.camera_id} {self._why}")
+            self._events.append(f"{self.camera.camera_id} {self._stop_cause}")
 
 
 @dataclass
-class Group:
-    """The group's coordinator and its log, as a member sees them. What is `given` comes out of the next poll."""
+class FakeGroup:
+    """The group's coordinator and its log, as a member sees them.
+
+    Attributes:
+        positions: offset of the next record per partition.
+        unreadable: partitions that return no records.
+    """
 
     log: dict[Partition, list[Camera | None]]
     assigned_us: int = 0
     assignment: frozenset[Partition] = frozenset()
-    given: dict[Partition, int] = field(default_factory=dict[Partition, int])
-    holds_back: set[Partition] = field(default_factory=set[Partition])
-    begins: dict[Partition, int] = field(default_factory=dict[Partition, int])
-    stalls_s: float = 0.0
-    is_away: bool = False
-    ahead: int = 0
-    """Records that the broker has and has not given yet."""
+    positions: dict[Partition, int] = field(default_factory=dict[Partition, int])
+    unreadable: set[Partition] = field(default_factory=set[Partition])
+    start_offsets: dict[Partition, int] = field(default_factory=dict[Partition, int])
+    stall_s: float = 0.0
+    is_unreachable: bool = False
+    unread_records: int = 0
+    """Records that the broker has but has not returned yet."""
     _contact_us: int = 0
 
     def last_contact_us(self) -> int:
-        if not self.is_away:
+        if not self.is_unreachable:
             self._contact_us = VirtualClock().monotonic_us()
         return self._contact_us
 
     def seek(self, partition: Partition, offset: int) -> None:
-        self.given[partition] = offset
+        self.positions[partition] = offset
 
     def position(self, partition: Partition) -> int:
-        return self.given[partition]
+        return self.positions[partition]
 
     def highwater(self, partition: Partition) -> int | None:
-        return None if partition in self.holds_back else len(self.log[partition]) + self.ahead
+        return None if partition in self.unreadable else len(self.log[partition]) + self.unread_records
 
     async def beginning_offsets(self, partitions: Mapping[Partition, int]) -> dict[Partition, int]:
-        return {partition: self.begins.get(partition, 0) for partition in partitions}
+        return {partition: self.start_offsets.get(partition, 0) for partition in partitions}
 
     async def poll(self, *, timeout_s: float) -> dict[Partition, list[Record]]:
         assert timeout_s > 0
-        stalls_s, self.stalls_s = self.stalls_s, 0.0
-        await asyncio.sleep(stalls_s or 0.01)
-        fallen = {
+        stall_s, self.stall_s = self.stall_s, 0.0
+        await asyncio.sleep(stall_s or 0.01)
+        out_of_range = {
             partition: at
-            for partition, at in self.given.items()
-            if partition in self.assignment and not self.begins.get(partition, 0) <= at <= len(self.log[partition])
+            for partition, at in self.positions.items()
+            if partition in self.assignment
+            and not self.start_offsets.get(partition, 0) <= at <= len(self.log[partition])
         }
-        if fallen:
-            raise OffsetOutOfRange(fallen)
+        if out_of_range:
+            raise OffsetOutOfRange(out_of_range)
         out: dict[Partition, list[Record]] = {}
-        for partition in self.assignment - self.holds_back:
-            at = self.given[partition]
+        for partition in self.assignment - self.unreadable:
+            at = self.positions[partition]
             out[partition] = [record(partition, at + n, one) for n, one in enumerate(self.log[partition][at:]) if one]
-            self.given[partition] = len(self.log[partition])
+            self.positions[partition] = len(self.log[partition])
         return out
 
 
@@ -107,10 +113,10 @@ def record(partition: Partition, offset: int, camera: Camera) -> Record:
 
 
 @asynccontextmanager
-async def following(group: Group, told: list[str]) -> AsyncGenerator[Assignment]:
+async def run_assignment(group: FakeGroup, events: list[str]) -> AsyncGenerator[Assignment]:
     runtime, member = Runtime("ingest", clock=VirtualClock()), cast("GroupConsumer", group)
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        fleet = Fleet(tasks, lambda camera: cast("CameraWorker", FakeWorker(camera, told)), linger_s=5)
+        fleet = Fleet(tasks, lambda camera: cast("CameraWorker", FakeWorker(camera, events)), linger_s=5)
         assignment = Assignment(fleet, runtime, session_timeout_s=CONTACT_S)
         polling = tasks.create_task(assignment.run(member))
         yield assignment
@@ -119,17 +125,17 @@ async def following(group: Group, told: list[str]) -> AsyncGenerator[Assignment]
         fleet.stop_all("handover", "the test ends")
 
 
-async def assign(assignment: Assignment, group: Group, *partitions: Partition) -> None:
-    """As a member does it: the assignment is known before its positions are."""
+async def assign(assignment: Assignment, group: FakeGroup, *partitions: Partition) -> None:
+    """Assigns as a member does: the assignment is known before its positions."""
     group.assignment = frozenset(partitions)
     await assignment.handle_assigned(cast("GroupConsumer", group), frozenset(partitions))
 
 
-async def heard(told: list[str], count: int) -> None:
-    """Waits for so much, three seconds at most, and for what ought not to follow."""
+async def wait_for_events(events: list[str], count: int) -> None:
+    """Waits up to three seconds for `count` events, then a little longer for events that must not follow."""
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + 3
-    while len(told) < count and loop.time() < deadline_s:
+    while len(events) < count and loop.time() < deadline_s:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
 
@@ -139,132 +145,132 @@ def camera(camera_id: str, **fields: object) -> Camera:
 
 
 A, B = camera("cam-a"), camera("cam-b")
-ALONE = camera("cam-s", single_client=True)
-"""It does not linger: it ends at once when it is let go of."""
+SINGLE_CLIENT = camera("cam-s", single_client=True)
+"""It does not linger: it stops at once when it is no longer assigned."""
 
 
 @in_virtual_time
 async def test_an_unreadable_partition_affects_only_its_own_cameras():
-    told: list[str] = []
-    group = Group({P0: [A], P1: [B]}, holds_back={P1})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A], P1: [B]}, unreadable={P1})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0, P1)
-        await heard(told, 1)
-        assert told == ["cam-a starts"]
-        group.holds_back.clear()
-        await heard(told, 2)
-        assert told == ["cam-a starts", "cam-b starts"]
+        await wait_for_events(events, 1)
+        assert events == ["cam-a starts"]
+        group.unreadable.clear()
+        await wait_for_events(events, 2)
+        assert events == ["cam-a starts", "cam-b starts"]
 
 
 @in_virtual_time
 async def test_a_partitions_cameras_start_only_after_it_is_read_to_its_end():
-    told: list[str] = []
-    group = Group({P0: [A, B]}, ahead=2)
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A, B]}, unread_records=2)
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0)
         await asyncio.sleep(0.1)
-        assert told == []
+        assert events == []
         group.log[P0] += [replace(B, revision=2, enabled=False), None]
-        group.ahead = 0
-        await heard(told, 1)
-        assert told == ["cam-a starts"]
+        group.unread_records = 0
+        await wait_for_events(events, 1)
+        assert events == ["cam-a starts"]
 
 
 @in_virtual_time
 async def test_streams_continue_while_their_partition_is_re_read():
-    told: list[str] = []
-    group = Group({P0: [A], P1: [ALONE]})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A], P1: [SINGLE_CLIENT]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0, P1)
-        await heard(told, 2)
-        group.holds_back = {P1}
+        await wait_for_events(events, 2)
+        group.unreadable = {P1}
         await assign(assignment, group, P0, P1)
         await asyncio.sleep(0.2)
-        assert told[2:] == []
+        assert events[2:] == []
 
 
 @pytest.mark.correctness
 @in_virtual_time
 async def test_a_recreated_or_truncated_topic_is_re_read_and_stops_no_stream():
-    told: list[str] = []
-    group = Group({P0: [ALONE, B, None]})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [SINGLE_CLIENT, B, None]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0)
-        await heard(told, 2)
-        group.log[P0] = []  # made anew
+        await wait_for_events(events, 2)
+        group.log[P0] = []  # recreated
         await asyncio.sleep(0.1)
         group.log[P0] = [B, camera("cam-c")]
-        await heard(told, 3)
-        assert told[2:] == ["cam-c starts"], "and what it no longer tells of goes on until it is told to stop"
+        await wait_for_events(events, 3)
+        assert events[2:] == ["cam-c starts"], "cameras without a record continue until a record stops them"
 
 
 @pytest.mark.correctness
 @in_virtual_time
 async def test_a_log_that_starts_later_is_read_from_its_beginning_offset():
-    told: list[str] = []
-    group = Group({P0: [None, None, A]}, begins={P0: 2})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [None, None, A]}, start_offsets={P0: 2})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0)
-        await heard(told, 1)
-        assert told == ["cam-a starts"]
+        await wait_for_events(events, 1)
+        assert events == ["cam-a starts"]
 
 
 @in_virtual_time
 async def test_a_rebalance_interrupts_nothing():
-    """Revoked, and not assigned again yet; then what stays goes on, and what is new starts."""
-    told: list[str] = []
-    group = Group({P0: [A], P1: [B]})
-    async with following(group, told) as assignment:
+    """Between revocation and the new assignment; then kept cameras continue and new ones start."""
+    events: list[str] = []
+    group = FakeGroup({P0: [A], P1: [B]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0)
-        await heard(told, 1)
+        await wait_for_events(events, 1)
         group.assignment = frozenset()
         await asyncio.sleep(0.1)
         await assign(assignment, group, P0, P1)
-        await heard(told, 2)
-        assert told == ["cam-a starts", "cam-b starts"]
+        await wait_for_events(events, 2)
+        assert events == ["cam-a starts", "cam-b starts"]
 
 
 @in_virtual_time
 async def test_lost_contact_stops_single_client_streams_only():
-    told: list[str] = []
-    group = Group({P0: [A, camera("cam-s", single_client=True)]})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A, camera("cam-s", single_client=True)]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0)
-        await heard(told, 2)
-        group.is_away = True
-        await heard(told, 3)
-        assert told[2:] == ["cam-s service_down"]
+        await wait_for_events(events, 2)
+        group.is_unreachable = True
+        await wait_for_events(events, 3)
+        assert events[2:] == ["cam-s service_down"]
 
 
 @in_virtual_time
 async def test_after_lost_contact_moved_cameras_stop_once_the_assignment_is_known():
-    told: list[str] = []
-    group = Group({P0: [A], P1: [B]})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A], P1: [B]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0, P1)
-        await heard(told, 2)
-        group.is_away = True
+        await wait_for_events(events, 2)
+        group.is_unreachable = True
         await asyncio.sleep(CONTACT_S * 1.5)
-        group.assignment, group.is_away = frozenset(), False  # back, and not told yet
+        group.assignment, group.is_unreachable = frozenset(), False  # back, but the assignment is not known yet
         await asyncio.sleep(0.1)
-        assert told[2:] == []
+        assert events[2:] == []
         await assign(assignment, group, P0)
-        await heard(told, 3)
-        assert told[2:] == ["cam-b service_down"]
+        await wait_for_events(events, 3)
+        assert events[2:] == ["cam-b service_down"]
 
 
 @in_virtual_time
 async def test_after_a_stall_moved_cameras_stop_once_the_assignment_is_known():
-    told: list[str] = []
-    group = Group({P0: [A], P1: [B]})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A], P1: [B]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0, P1)
-        await heard(told, 2)
-        group.stalls_s, group.assignment = CONTACT_S * 1.5, frozenset()
+        await wait_for_events(events, 2)
+        group.stall_s, group.assignment = CONTACT_S * 1.5, frozenset()
         await asyncio.sleep(CONTACT_S * 2)
         await assign(assignment, group, P0)
-        await heard(told, 3)
-        assert told[2:] == ["cam-b service_down"]
+        await wait_for_events(events, 3)
+        assert events[2:] == ["cam-b service_down"]
 
 
 @pytest.mark.hostile
@@ -281,23 +287,23 @@ async def test_after_a_stall_moved_cameras_stop_once_the_assignment_is_known():
 )
 @in_virtual_time
 async def test_a_forged_record_does_not_change_a_cameras_url(forged: Camera):
-    told: list[str] = []
-    group = Group({P0: [A, B]})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A, B]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0)
-        await heard(told, 2)
+        await wait_for_events(events, 2)
         group.log[P0] += [forged, replace(A, revision=2, url="rtsp://127.0.0.1/another")]
-        await heard(told, 4)
-        assert told[2:] == ["cam-a stream_changed", "cam-a starts"]
+        await wait_for_events(events, 4)
+        assert events[2:] == ["cam-a stream_changed", "cam-a starts"]
 
 
 @in_virtual_time
 async def test_a_changed_record_affects_no_other_camera():
-    told: list[str] = []
-    group = Group({P0: [A, B]})
-    async with following(group, told) as assignment:
+    events: list[str] = []
+    group = FakeGroup({P0: [A, B]})
+    async with run_assignment(group, events) as assignment:
         await assign(assignment, group, P0)
-        await heard(told, 2)
+        await wait_for_events(events, 2)
         group.log[P0].append(replace(B, revision=2, url="rtsp://127.0.0.1/another"))
-        await heard(told, 4)
-        assert told[2:] == ["cam-b stream_changed", "cam-b starts"]
+        await wait_for_events(events, 4)
+        assert events[2:] == ["cam-b stream_changed", "cam-b starts"]

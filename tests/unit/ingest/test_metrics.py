@@ -1,4 +1,4 @@
-"""What ingest tells of its cameras, and stops telling."""
+"""Metrics of cameras, and their removal."""
 
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
@@ -7,10 +7,10 @@ from districam_ingest import metrics
 
 
 def _labels(metric: MetricWrapperBase) -> tuple[str, ...]:
-    return tuple(getattr(metric, "_labelnames"))  # noqa: B009  # it tells them in no other way
+    return tuple(getattr(metric, "_labelnames"))  # noqa: B009  # there is no public accessor
 
 
-def _told(camera_id: str) -> set[str]:
+def _series_of(camera_id: str) -> set[str]:
     return {
         sample.name
         for family in REGISTRY.collect()
@@ -28,15 +28,15 @@ def test_a_moved_camera_has_no_series() -> None:
         others = [name for name in _labels(metric) if name != "camera"]
         for camera_id in ("cam-gone", "cam-here"):
             metric.labels(camera=camera_id, **dict.fromkeys(others, "camera_unreachable"))
-    assert _told("cam-gone")
+    assert _series_of("cam-gone")
     metrics.remove_camera("cam-gone")
-    assert _told("cam-gone") == set()
-    assert _told("cam-here")
+    assert _series_of("cam-gone") == set()
+    assert _series_of("cam-here")
     metrics.remove_camera("cam-here")
-    metrics.remove_camera("cam-here")  # a camera of which nothing was ever told
+    metrics.remove_camera("cam-here")  # idempotent
 
 
 def test_the_shed_counters_start_at_0() -> None:
     for cause in ("shed_backpressure", "stream_error"):
-        told = REGISTRY.get_sample_value("districam_ingest_shed_access_units_total", {"cause": cause})
-        assert told is not None
+        value = REGISTRY.get_sample_value("districam_ingest_shed_access_units_total", {"cause": cause})
+        assert value is not None

@@ -1,4 +1,4 @@
-"""Pictures that wait for their time stand in the process's budget like those that wait for Kafka."""
+"""Pictures held by the timeline count in the process's buffer budget like those queued for Kafka."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -25,7 +25,7 @@ ROOM = 40 * PICTURE_BYTES
 CAMERA = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
 
 
-class Playing:
+class FakeSource:
     info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
     def use_precise_arrival(self) -> None:
@@ -33,8 +33,8 @@ class Playing:
 
 
 @dataclass
-class Budget(FakeSendQueue):
-    """What stands for Kafka: it takes all at once, so that only what is held counts."""
+class BudgetQueue(FakeSendQueue):
+    """A send queue that sends immediately, so that only held bytes count."""
 
     room: int = 1 << 30
 
@@ -54,69 +54,71 @@ class Budget(FakeSendQueue):
         return [item for item in self.items if isinstance(item, Lost)]
 
 
-def playing(budget: Budget) -> Stream:
+def create_stream(queue: BudgetQueue) -> Stream:
     clock = SimulatedHostClock()
-    budget.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
-    return Stream(CAMERA, cast("Source", Playing()), make_context(budget, stills=budget, clock=clock))
+    queue.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
+    return Stream(CAMERA, cast("Source", FakeSource()), make_context(queue, stills=queue, clock=clock))
 
 
-def filmed(first_s: float, to_s: float, *, comes_s: float | None = None, later_s: float = 0) -> list[Picture]:
-    """A keyframe a second; pictures come when they are taken, or so much later, or not before `comes_s`."""
-    out: list[Picture] = []
+def keyframe_a_second(
+    first_s: float, to_s: float, *, not_before_s: float | None = None, delay_s: float = 0
+) -> list[Picture]:
+    """Pictures with a keyframe per second; they arrive `delay_s` after capture, but not before `not_before_s`."""
+    pictures: list[Picture] = []
     for n in range(round(first_s * FPS), round(to_s * FPS)):
-        taken_us = 9 * S + n * PICTURE_US
-        arrival_us = max(taken_us + round(later_s * S), 9 * S + round((comes_s or 0) * S))
+        capture_us = 9 * S + n * PICTURE_US
+        arrival_us = max(capture_us + round(delay_s * S), 9 * S + round((not_before_s or 0) * S))
         key = n % FPS == 0
         nal = (b"\x65\x88" if key else b"\x41\x9a") + bytes(PICTURE_BYTES)
-        out.append(picture(n, key=key, arrival_us=arrival_us, slice_nal=nal))
-    return out
+        pictures.append(picture(n, key=key, arrival_us=arrival_us, slice_nal=nal))
+    return pictures
 
 
 @pytest.mark.correctness
 def test_late_pictures_are_held_within_the_budget_and_stored_at_their_media_times():
-    budget = Budget(room=ROOM)
-    stream = playing(budget)
-    stream.feed(filmed(0, 4))
-    assert budget.held_bytes == 0
-    first_second, budget.max_held_bytes = budget.max_held_bytes, 0
-    assert first_second >= FPS * PICTURE_BYTES, "the first second is held whatever it takes: it has no time yet"
-    stream.feed(filmed(4, 10, later_s=3))
-    assert PICTURE_BYTES < budget.max_held_bytes <= ROOM + 2 * PICTURE_BYTES
-    stream.feed(filmed(10, 14))
+    queue = BudgetQueue(room=ROOM)
+    stream = create_stream(queue)
+    stream.feed(keyframe_a_second(0, 4))
+    assert queue.held_bytes == 0
+    first_second, queue.max_held_bytes = queue.max_held_bytes, 0
+    assert first_second >= FPS * PICTURE_BYTES, "the first second is held regardless of the budget: it has no time yet"
+    stream.feed(keyframe_a_second(4, 10, delay_s=3))
+    assert PICTURE_BYTES < queue.max_held_bytes <= ROOM + 2 * PICTURE_BYTES
+    stream.feed(keyframe_a_second(10, 14))
     stream.close("handover", "the test ends", 0)
-    assert budget.held_bytes == 0
-    assert sum(one.info.access_units for one in budget.fragments) == 14 * FPS
-    starts = [one.info.start_us - tick_us(0) for one in budget.fragments]
+    assert queue.held_bytes == 0
+    assert sum(one.info.access_units for one in queue.fragments) == 14 * FPS
+    starts = [one.info.start_us - tick_us(0) for one in queue.fragments]
     assert all(abs(start - n * S) < 20_000 for n, start in enumerate(starts)), starts
-    assert [lost.cause for lost in budget.lost] == ["handover"]
+    assert [lost.cause for lost in queue.lost] == ["handover"]
 
 
 def test_late_pictures_are_held_while_the_budget_has_room():
-    """So an encoder that paused is told from a slow network."""
-    budget = Budget()
-    stream = playing(budget)
-    stream.feed(filmed(0, 4))
-    stream.feed(filmed(4, 9, later_s=3))
-    assert budget.held_bytes >= 5 * FPS * PICTURE_BYTES
-    stream.feed(filmed(9, 16, later_s=3))
-    assert [lost.cause for lost in budget.lost] == ["stream_error"]
+    """Holding them distinguishes an encoder's pause from a slow network."""
+    queue = BudgetQueue()
+    stream = create_stream(queue)
+    stream.feed(keyframe_a_second(0, 4))
+    stream.feed(keyframe_a_second(4, 9, delay_s=3))
+    assert queue.held_bytes >= 5 * FPS * PICTURE_BYTES
+    stream.feed(keyframe_a_second(9, 16, delay_s=3))
+    assert [lost.cause for lost in queue.lost] == ["stream_error"]
 
 
 @pytest.mark.correctness
-@pytest.mark.parametrize("how", ["ends", "is abandoned", "strays", "comes back"])
-def test_held_bytes_are_always_released(how: str):
-    budget = Budget()
-    stream = playing(budget)
-    stream.feed(filmed(0, 4))
-    stream.feed(filmed(4, 9, later_s=3))
-    assert budget.held_bytes > 0
-    if how == "strays":
-        stream.feed(filmed(9, 16, later_s=3))
-        assert budget.lost
-    if how == "comes back":
-        stream.feed(filmed(9, 10))
-    elif how == "is abandoned":
+@pytest.mark.parametrize("ending", ["close", "abort", "deviation", "on time again"])
+def test_held_bytes_are_always_released(ending: str):
+    queue = BudgetQueue()
+    stream = create_stream(queue)
+    stream.feed(keyframe_a_second(0, 4))
+    stream.feed(keyframe_a_second(4, 9, delay_s=3))
+    assert queue.held_bytes > 0
+    if ending == "deviation":
+        stream.feed(keyframe_a_second(9, 16, delay_s=3))
+        assert queue.lost
+    if ending == "on time again":
+        stream.feed(keyframe_a_second(9, 10))
+    elif ending == "abort":
         stream.abort("stream_error", "internal error in ingest while processing the stream", 0.5)
     else:
         stream.close("handover", "the test ends", 0)
-    assert budget.held_bytes == 0
+    assert queue.held_bytes == 0

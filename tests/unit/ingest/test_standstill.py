@@ -1,4 +1,4 @@
-"""What this process misses while it stands still is its own fault, whatever the camera does next."""
+"""Footage missed during a stall of this process is reported as `service_down`, whatever the camera does next."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -15,10 +15,10 @@ from unit.ingest.samples import picture
 if TYPE_CHECKING:
     from districam_ingest.readers.reader import Source
 
-FPS, STOOD_S = 25, 30
+FPS, STALL_S = 25, 30
 
 
-class Playing:
+class FakeSource:
     info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
     def use_precise_arrival(self) -> None:
@@ -31,33 +31,33 @@ class NoStills:
 
 
 class Ingest:
-    """One camera's stream in a process whose time passes when told to."""
+    """One camera's stream in a process with a simulated clock."""
 
     def __init__(self) -> None:
-        self.clock, self.way = SimulatedHostClock(), BrokerLink()
-        self.queue = SimulatedSendQueue(self.way)
+        self.clock, self.link = SimulatedHostClock(), BrokerLink()
+        self.queue = SimulatedSendQueue(self.link)
         camera = Camera(camera_id="cam", name="x", url="rtsp://camera/x")
-        around = make_context(self.queue, stills=NoStills(), clock=self.clock)
-        self._watch = around.stall_detector
-        self.stream = Stream(camera, cast("Source", Playing()), around)
+        context = make_context(self.queue, stills=NoStills(), clock=self.clock)
+        self._stall_detector = context.stall_detector
+        self.stream = Stream(camera, cast("Source", FakeSource()), context)
         self._sent = 0
 
     def read(self, for_s: float) -> None:
-        """The camera sends for so long, and each picture is read when it comes."""
+        """The camera sends for `for_s`, and each picture is read when it arrives."""
         for _ in range(round(for_s * FPS)):
             self.clock.tick = round(self._sent / FPS * 1e6 / TICK_US)
-            self._watch.has_stalled_since(0)
-            self._take(self._sent)
+            self._stall_detector.has_stalled_since(0)
+            self._feed(self._sent)
             self._sent += 1
 
-    def stand_still(self, kept: int) -> None:
-        """Nothing is read for half a minute; then come the pictures that the socket has kept."""
-        self.clock.tick += round(STOOD_S * 1e6 / TICK_US)
-        for number in range(self._sent, self._sent + kept):
-            self._take(number)
-        self._sent += STOOD_S * FPS
+    def stall(self, buffered: int) -> None:
+        """Nothing is read for half a minute; then the `buffered` pictures of the socket are read."""
+        self.clock.tick += round(STALL_S * 1e6 / TICK_US)
+        for number in range(self._sent, self._sent + buffered):
+            self._feed(number)
+        self._sent += STALL_S * FPS
 
-    def _take(self, number: int) -> None:
+    def _feed(self, number: int) -> None:
         key = number % (2 * FPS) == 0 or number == self._sent
         self.stream.feed([picture(number, key=key, arrival_us=self.clock.monotonic_us())])
 
@@ -66,8 +66,8 @@ class Ingest:
 def test_a_camera_failure_right_after_a_stall_is_service_down(cause: Cause):
     ingest = Ingest()
     ingest.read(for_s=4)
-    ingest.stand_still(kept=3)
-    assert not ingest.stream.close(cause, "x", 0.5)  # what the camera did is still to be told
+    ingest.stall(buffered=3)
+    assert not ingest.stream.close(cause, "x", 0.5)  # the camera's failure is still to be reported
     assert ingest.queue.causes == {"cam": "service_down"}
 
 
@@ -81,6 +81,6 @@ def test_a_camera_failure_at_another_time_keeps_its_cause(cause: Cause):
 
 def test_an_epoch_of_only_socket_buffered_pictures_sends_no_event():
     ingest = Ingest()
-    ingest.stand_still(kept=10)
+    ingest.stall(buffered=10)
     ingest.stream.close("stream_error", "x", 0.5)
-    assert ingest.way.queued_fragments == []
+    assert ingest.link.queued_fragments == []

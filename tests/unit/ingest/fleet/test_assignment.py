@@ -19,23 +19,23 @@ LINGER_S = 20.0
 
 
 class FakeWorker:
-    """Stands where a camera's life does: says when it starts, and why it ends."""
+    """Replaces `CameraWorker`: records when it starts, and with which cause it stops."""
 
-    def __init__(self, camera: Camera, told: list[str]) -> None:
-        self.camera, self._told = camera, told
-        self._why = "?"
+    def __init__(self, camera: Camera, events: list[str]) -> None:
+        self.camera, self._events = camera, events
+        self._stop_cause = "?"
 
     def set_stop_cause(self, cause: str, detail: str) -> None:
         assert detail
-        self._why = cause
+        self._stop_cause = cause
 
     async def run(self) -> None:
-        self._told.append(f"{self._name} starts")
+        self._events.append(f"{self._name} starts")
         try:
             await asyncio.Event().wait()
         finally:
             metrics.CONNECTED.labels(self.camera.camera_id).set(0)
-            self._told.append(f"{self._name} {self._why}")
+            self._events.append(f"{self._name} {self._stop_cause}")
 
     @property
     def _name(self) -> str:
@@ -43,9 +43,9 @@ class FakeWorker:
 
 
 @asynccontextmanager
-async def fleet_of(told: list[str]) -> AsyncGenerator[Fleet]:
+async def open_fleet(events: list[str]) -> AsyncGenerator[Fleet]:
     async with asyncio.timeout(1000), asyncio.TaskGroup() as tasks:
-        fleet = Fleet(tasks, lambda camera: cast("CameraWorker", FakeWorker(camera, told)), linger_s=LINGER_S)
+        fleet = Fleet(tasks, lambda camera: cast("CameraWorker", FakeWorker(camera, events)), linger_s=LINGER_S)
         yield fleet
         fleet.stop_all("handover", "the test ends")
 
@@ -54,12 +54,12 @@ def camera(camera_id: str, **fields: object) -> Camera:
     return replace(Camera(camera_id=camera_id, name="x", url="rtsp://127.0.0.1/x"), **fields)
 
 
-def table(*cameras: Camera) -> dict[str, Camera]:
+def by_id(*cameras: Camera) -> dict[str, Camera]:
     return {one.camera_id: one for one in cameras}
 
 
-async def settled() -> None:
-    """Everything that is ready has run; no time has passed for lingering."""
+async def run_ready_tasks() -> None:
+    """Lets all ready tasks run; too short for any lingering to end."""
     await asyncio.sleep(0.001)
 
 
@@ -68,71 +68,71 @@ A, B = camera("cam-a"), camera("cam-b")
 
 @in_virtual_time
 async def test_only_the_difference_starts_and_stops():
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
-        fleet.reconcile(table(A, B), {})
-        fleet.reconcile(table(A, B), {})
-        await settled()
-        assert told == ["cam-a.1 starts", "cam-b.1 starts"]
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
+        fleet.reconcile(by_id(A, B), {})
+        fleet.reconcile(by_id(A, B), {})
+        await run_ready_tasks()
+        assert events == ["cam-a.1 starts", "cam-b.1 starts"]
         assert len(fleet) == 2
-    assert sorted(told[2:]) == ["cam-a.1 handover", "cam-b.1 handover"]
+    assert sorted(events[2:]) == ["cam-a.1 handover", "cam-b.1 handover"]
 
 
 @in_virtual_time
 async def test_a_camera_that_moved_away_lingers_and_then_ends_with_handover():
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
         fleet.reconcile({}, {})
         fleet.reconcile({}, {})
         await asyncio.sleep(LINGER_S - 1)
-        assert told == ["cam-a.1 starts"]
+        assert events == ["cam-a.1 starts"]
         await asyncio.sleep(2)
-        assert told == ["cam-a.1 starts", "cam-a.1 handover"]
+        assert events == ["cam-a.1 starts", "cam-a.1 handover"]
         assert len(fleet) == 0
 
 
 @in_virtual_time
 async def test_a_camera_that_returns_while_lingering_keeps_its_stream():
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
         fleet.reconcile({}, {})
         await asyncio.sleep(LINGER_S - 1)
-        fleet.reconcile(table(A), {})
+        fleet.reconcile(by_id(A), {})
         await asyncio.sleep(LINGER_S * 1.5)
-        assert told == ["cam-a.1 starts"]
+        assert events == ["cam-a.1 starts"]
 
 
 @in_virtual_time
 async def test_a_single_client_camera_does_not_linger():
-    told: list[str] = []
+    events: list[str] = []
     single = camera("cam-s", single_client=True)
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(single, A), {})
-        await settled()
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(single, A), {})
+        await run_ready_tasks()
         fleet.reconcile({}, {})
-        await settled()
-        assert told[2:] == ["cam-s.1 handover"]
+        await run_ready_tasks()
+        assert events[2:] == ["cam-s.1 handover"]
 
 
 @in_virtual_time
 async def test_only_single_client_cameras_can_be_stopped():
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(camera("cam-s", single_client=True), A), {})
-        await settled()
-        fleet.stop_all("service_down", "out of contact", only_single_client=True)
-        await settled()
-        assert told[2:] == ["cam-s.1 service_down"]
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(camera("cam-s", single_client=True), A), {})
+        await run_ready_tasks()
+        fleet.stop_all("service_down", "lost contact", only_single_client=True)
+        await run_ready_tasks()
+        assert events[2:] == ["cam-s.1 service_down"]
         assert len(fleet) == 1
 
 
-WHAT_A_STREAM_DEPENDS_ON: dict[str, object] = {
+STREAM_SETTINGS: dict[str, object] = {
     "url": "rtsp://127.0.0.1/y",
     "credential": "door",
     "transport": "udp",
@@ -141,7 +141,7 @@ WHAT_A_STREAM_DEPENDS_ON: dict[str, object] = {
     "segment_s": 20,
     "keyframe_interval_s": 20,
 }
-WHAT_IT_DOES_NOT: dict[str, object] = {
+OTHER_FIELDS: dict[str, object] = {
     "name": "y",
     "single_client": True,
     "retention_days": 7,
@@ -150,64 +150,64 @@ WHAT_IT_DOES_NOT: dict[str, object] = {
     "revision": 2,
     "updated_us": 2,
 }
-WHAT_SAYS_WHETHER = {"camera_id", "enabled", "deleted"}
+IDENTITY_FIELDS = {"camera_id", "enabled", "deleted"}
 
 
-@pytest.mark.parametrize("field", WHAT_A_STREAM_DEPENDS_ON)
+@pytest.mark.parametrize("field", STREAM_SETTINGS)
 @in_virtual_time
 async def test_a_change_of_a_stream_setting_restarts_the_stream(field: str):
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
-        fleet.reconcile(table(replace(A, revision=2, **{field: WHAT_A_STREAM_DEPENDS_ON[field]})), {})
-        await settled()
-        assert told == ["cam-a.1 starts", "cam-a.1 stream_changed", "cam-a.2 starts"]
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
+        fleet.reconcile(by_id(replace(A, revision=2, **{field: STREAM_SETTINGS[field]})), {})
+        await run_ready_tasks()
+        assert events == ["cam-a.1 starts", "cam-a.1 stream_changed", "cam-a.2 starts"]
         assert len(fleet) == 1
 
 
 @pytest.mark.correctness
-@pytest.mark.parametrize("field", WHAT_IT_DOES_NOT)
+@pytest.mark.parametrize("field", OTHER_FIELDS)
 @in_virtual_time
 async def test_a_change_of_another_field_does_not_restart_the_stream(field: str):
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
-        fleet.reconcile(table(replace(A, **{field: WHAT_IT_DOES_NOT[field]})), {})
-        await settled()
-        assert told == ["cam-a.1 starts"]
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
+        fleet.reconcile(by_id(replace(A, **{field: OTHER_FIELDS[field]})), {})
+        await run_ready_tasks()
+        assert events == ["cam-a.1 starts"]
 
 
 def test_every_field_of_a_record_is_classified():
-    known = {*WHAT_A_STREAM_DEPENDS_ON, *WHAT_IT_DOES_NOT, *WHAT_SAYS_WHETHER}
-    assert known == {one.name for one in fields(Camera)}
+    classified = {*STREAM_SETTINGS, *OTHER_FIELDS, *IDENTITY_FIELDS}
+    assert classified == {one.name for one in fields(Camera)}
 
 
 @pytest.mark.correctness
 @in_virtual_time
 async def test_a_running_stream_gets_the_newest_record():
-    """A camera that has come to serve a single client does not linger at its next handover."""
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
-        fleet.reconcile(table(replace(A, revision=2, single_client=True)), {})
+    """A camera whose record changed to `single_client` does not linger at its next handover."""
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
+        fleet.reconcile(by_id(replace(A, revision=2, single_client=True)), {})
         fleet.reconcile({}, {})
-        await settled()
-        assert told == ["cam-a.1 starts", "cam-a.2 handover"]
+        await run_ready_tasks()
+        assert events == ["cam-a.1 starts", "cam-a.2 handover"]
 
 
 @in_virtual_time
 async def test_a_disabled_camera_stops_at_once_even_while_lingering():
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
         fleet.reconcile({}, {})
-        fleet.reconcile({}, table(replace(A, enabled=False)))
-        await settled()
-        assert told == ["cam-a.1 starts", "cam-a.1 stream_changed"]
+        fleet.reconcile({}, by_id(replace(A, enabled=False)))
+        await run_ready_tasks()
+        assert events == ["cam-a.1 starts", "cam-a.1 stream_changed"]
         await asyncio.sleep(LINGER_S * 1.5)
         assert len(fleet) == 0
 
@@ -218,25 +218,25 @@ def connected(camera_id: str) -> float | None:
 
 @in_virtual_time
 async def test_metrics_are_removed_when_a_camera_stops_but_not_when_it_restarts():
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(A), {})
-        await settled()
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(A), {})
+        await run_ready_tasks()
         metrics.CONNECTED.labels("cam-a").set(1)
-        fleet.reconcile(table(replace(A, revision=2, segment_s=20)), {})
-        await settled()
+        fleet.reconcile(by_id(replace(A, revision=2, segment_s=20)), {})
+        await run_ready_tasks()
         assert connected("cam-a") == 0
         fleet.stop_all("handover", "x")
-        await settled()
+        await run_ready_tasks()
         assert connected("cam-a") is None
 
 
 @in_virtual_time
 async def test_after_lost_membership_moved_cameras_stop_at_once_with_service_down():
-    told: list[str] = []
-    async with fleet_of(told) as fleet:
-        fleet.reconcile(table(camera("a"), camera("b")), {})
-        await settled()
-        fleet.reconcile(table(camera("a")), {}, has_lost_membership=True)
-        await settled()
-        assert told == ["a.1 starts", "b.1 starts", "b.1 service_down"]
+    events: list[str] = []
+    async with open_fleet(events) as fleet:
+        fleet.reconcile(by_id(camera("a"), camera("b")), {})
+        await run_ready_tasks()
+        fleet.reconcile(by_id(camera("a")), {}, has_lost_membership=True)
+        await run_ready_tasks()
+        assert events == ["a.1 starts", "b.1 starts", "b.1 service_down"]

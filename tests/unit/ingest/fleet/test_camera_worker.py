@@ -1,4 +1,4 @@
-"""A camera's life where others live: whatever is thrown in it stays with it."""
+"""Camera workers: an error affects only its own camera, and retries back off."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from districam_ingest.recording.open_limiter import OpenLimiter
 
 
-class Told(FakeSendQueue):
-    """What is told of cameras; fragments are not kept."""
+class EventQueue(FakeSendQueue):
+    """Keeps events; drops fragments."""
 
     def put_fragment(self, fragment: Fragment) -> None:
-        """Not kept."""
+        """Dropped."""
 
     def causes(self, camera_id: str) -> list[str]:
         return [e.cause for e in self.items if isinstance(e, Refused) and e.camera_id == camera_id]
 
     @property
-    def waits(self) -> list[float]:
+    def retry_delays(self) -> list[float]:
         return [event.next_retry_s for event in self.items if isinstance(event, Refused | Lost)]
 
 
-class Broken:
-    """A stream that fails at its first picture."""
+class FailingSource:
+    """A stream whose first read fails with `error`."""
 
     info = SourceInfo(codec="h264", parameter_sets=(), reader="test")
 
@@ -62,8 +62,8 @@ class Broken:
         pass
 
 
-class Delivering(Broken):
-    """A stream of a picture a second for so long, which then breaks off."""
+class TimedSource(FailingSource):
+    """A stream of one picture per second that fails after `pictures`."""
 
     def __init__(self, pictures: int) -> None:
         super().__init__(ReadError("camera_unreachable", "reset"))
@@ -78,8 +78,8 @@ class Delivering(Broken):
         return [picture(self._sent, key=True, interval=90_000, arrival_us=arrival_us)]
 
 
-class Reader:
-    """Opens streams that fail with the error that the camera's URL names."""
+class FakeReader:
+    """Opens streams that fail with the error registered for the camera's URL."""
 
     def __init__(self, errors: dict[str, Exception]) -> None:
         self._errors = errors
@@ -88,15 +88,15 @@ class Reader:
     @asynccontextmanager
     async def open(
         self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
-    ) -> AsyncGenerator[Broken]:
+    ) -> AsyncGenerator[FailingSource]:
         assert transport == "tcp"
         self.credentials.append(credential)
-        yield Broken(self._errors[url])
+        yield FailingSource(self._errors[url])
 
 
-def around(reader: Reader, told: Told, credentials: Path | None = None) -> CameraContext:
-    soon = IngestSettings(retry_first_s=0.01, retry_most_s=0.02)
-    return make_context(told, reader=reader, credentials=credentials, settings=soon)
+def context_of(reader: FakeReader, queue: EventQueue, credentials: Path | None = None) -> CameraContext:
+    fast_retry = IngestSettings(retry_first_s=0.01, retry_most_s=0.02)
+    return make_context(queue, reader=reader, credentials=credentials, settings=fast_retry)
 
 
 def camera(camera_id: str, url: str, credential: str | None = None) -> Camera:
@@ -104,133 +104,133 @@ def camera(camera_id: str, url: str, credential: str | None = None) -> Camera:
 
 
 async def test_an_unexpected_error_fails_one_attempt_of_one_camera():
-    told = Told()
-    reader = Reader({"bad": ZeroDivisionError("hostile"), "gone": ReadError("not_found", "x")})
-    surroundings = around(reader, told)
+    queue = EventQueue()
+    reader = FakeReader({"bad": ZeroDivisionError("hostile"), "gone": ReadError("not_found", "x")})
+    context = context_of(reader, queue)
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        lives = [
-            tasks.create_task(CameraWorker(one, surroundings).run())
+        workers = [
+            tasks.create_task(CameraWorker(one, context).run())
             for one in (camera("cam-bad", "bad"), camera("cam-gone", "gone"))
         ]
-        while min(len(told.causes("cam-bad")), len(told.causes("cam-gone"))) < 3:
+        while min(len(queue.causes("cam-bad")), len(queue.causes("cam-gone"))) < 3:
             await asyncio.sleep(0.01)
-        assert not any(life.done() for life in lives)
-        for life in lives:
-            life.cancel()
-    assert set(told.causes("cam-bad")) == {"stream_error"}
-    assert set(told.causes("cam-gone")) == {"not_found"}
+        assert not any(worker.done() for worker in workers)
+        for worker in workers:
+            worker.cancel()
+    assert set(queue.causes("cam-bad")) == {"stream_error"}
+    assert set(queue.causes("cam-gone")) == {"not_found"}
 
 
 async def test_a_fatal_error_propagates():
     with pytest.raises(Fatal):
-        await CameraWorker(camera("cam", "u"), around(Reader({"u": Fatal("x")}), Told())).run()
+        await CameraWorker(camera("cam", "u"), context_of(FakeReader({"u": Fatal("x")}), EventQueue())).run()
 
 
 async def test_a_missing_credential_is_auth_failed_until_it_is_added(tmp_path: Path):
     file = tmp_path / "credentials.yaml"
-    told, reader = Told(), Reader({"u": ReadError("not_found", "x")})
+    queue, reader = EventQueue(), FakeReader({"u": ReadError("not_found", "x")})
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        life = tasks.create_task(CameraWorker(camera("cam", "u", "door"), around(reader, told, file)).run())
-        while len(told.causes("cam")) < 2:
+        worker = tasks.create_task(CameraWorker(camera("cam", "u", "door"), context_of(reader, queue, file)).run())
+        while len(queue.causes("cam")) < 2:
             await asyncio.sleep(0.01)
-        assert set(told.causes("cam")) == {"auth_failed"}
+        assert set(queue.causes("cam")) == {"auth_failed"}
         file.write_text("other: {username: a, password: b}")
-        seen = len(told.causes("cam"))
-        while len(told.causes("cam")) < seen + 2:
+        count_before = len(queue.causes("cam"))
+        while len(queue.causes("cam")) < count_before + 2:
             await asyncio.sleep(0.01)
         assert not reader.credentials
         file.write_text("door: {username: admin, password: secret}")
         while not reader.credentials:
             await asyncio.sleep(0.01)
-        life.cancel()
+        worker.cancel()
     assert reader.credentials[0] == Credential("admin", "secret")
-    assert not any("secret" in repr(event) for event in told.items)
+    assert not any("secret" in repr(event) for event in queue.items)
 
 
 @dataclass
 class SlowCamera:
-    """Answers after `opens_s`, and refuses `fails` times; then it delivers a picture a second, `pictures` of them."""
+    """Answers after `open_delay_s`; after `failures` refusals it delivers one picture per second, `pictures` in all."""
 
-    opens_s: float = 0.0
-    fails: int = 1000
+    open_delay_s: float = 0.0
+    failures: int = 1000
     pictures: int = 0
 
     @asynccontextmanager
     async def open(
         self, url: str, credential: Credential | None, *, transport: str, with_audio: bool = False
-    ) -> AsyncGenerator[Broken]:
+    ) -> AsyncGenerator[FailingSource]:
         assert (url, credential, transport, with_audio) == ("u", None, "tcp", True)
-        await asyncio.sleep(self.opens_s)
-        self.fails -= 1
-        if self.fails >= 0:
+        await asyncio.sleep(self.open_delay_s)
+        self.failures -= 1
+        if self.failures >= 0:
             raise ReadError("camera_unreachable", "no answer")
-        yield Delivering(self.pictures)
+        yield TimedSource(self.pictures)
 
 
 @dataclass
 class SlowOpenLimiter:
-    """As many others want to be opened as make a camera wait for so long."""
+    """Makes each camera wait `delay_s` for a slot."""
 
-    wait_s: float
+    delay_s: float
 
     @asynccontextmanager
     async def acquire(self, *, is_failing: bool) -> AsyncGenerator[None]:
         assert is_failing in {True, False}
-        await asyncio.sleep(self.wait_s)
+        await asyncio.sleep(self.delay_s)
         yield
 
 
-async def waits(reader: SlowCamera, count: int, *, turn_s: float = 0.0, most_s: float = 30.0) -> list[float]:
-    """The first `count` waits between the end of an attempt and the next one, as they are told."""
-    queue, clock = Told(), VirtualClock()
+async def retry_delays(reader: SlowCamera, count: int, *, slot_wait_s: float = 0.0, max_s: float = 30.0) -> list[float]:
+    """The first `count` delays between an attempt and the next, as the events report them."""
+    queue, clock = EventQueue(), VirtualClock()
     queue.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
-    settings = IngestSettings(open_s=300, retry_first_s=0.5, retry_most_s=most_s)
-    around = make_context(queue, reader=reader, stills=queue, clock=clock, settings=settings)
-    if turn_s:
-        around = replace(around, open_limiter=cast("OpenLimiter", SlowOpenLimiter(turn_s)))
+    settings = IngestSettings(open_s=300, retry_first_s=0.5, retry_most_s=max_s)
+    context = make_context(queue, reader=reader, stills=queue, clock=clock, settings=settings)
+    if slot_wait_s:
+        context = replace(context, open_limiter=cast("OpenLimiter", SlowOpenLimiter(slot_wait_s)))
     async with asyncio.timeout(100_000), asyncio.TaskGroup() as tasks:
-        watch = tasks.create_task(around.stall_detector.run())
-        life = tasks.create_task(CameraWorker(camera("cam", "u"), around).run())
-        while len(queue.waits) < count:
+        stall_task = tasks.create_task(context.stall_detector.run())
+        worker = tasks.create_task(CameraWorker(camera("cam", "u"), context).run())
+        while len(queue.retry_delays) < count:
             await asyncio.sleep(1)
-        life.cancel()
-        watch.cancel()
-    return queue.waits[:count]
+        worker.cancel()
+        stall_task.cancel()
+    return queue.retry_delays[:count]
 
 
-def is_one_of(wait_s: float, step: int, most_s: float = 30.0) -> bool:
-    """Whether it is the wait after so many failures: at random from the upper half of the doubled one."""
-    full_s = min(0.5 * 2**step, most_s)
-    return full_s / 2 <= wait_s <= full_s
+def is_backoff_delay(delay_s: float, step: int, max_s: float = 30.0) -> bool:
+    """True if `delay_s` is in the upper half of the doubled delay after `step` failures, where jitter places it."""
+    full_s = min(0.5 * 2**step, max_s)
+    return full_s / 2 <= delay_s <= full_s
 
 
 @in_virtual_time
 async def test_the_retry_delay_doubles_up_to_its_limit():
-    told = await waits(SlowCamera(), 9)
-    assert all(is_one_of(wait_s, step) for step, wait_s in enumerate(told)), told
+    delays = await retry_delays(SlowCamera(), 9)
+    assert all(is_backoff_delay(delay_s, step) for step, delay_s in enumerate(delays)), delays
 
 
 @pytest.mark.parametrize(
-    ("slow", "turn_s", "most_s"),
-    [(SlowCamera(), 70, 30), (SlowCamera(opens_s=70), 0, 30), (SlowCamera(), 0, 300)],
-    ids=["waiting for a turn", "opening", "the pause itself"],
+    ("reader_case", "slot_wait_s", "max_s"),
+    [(SlowCamera(), 70, 30), (SlowCamera(open_delay_s=70), 0, 30), (SlowCamera(), 0, 300)],
+    ids=["waiting for a slot", "opening", "the delay itself"],
 )
 @in_virtual_time
 async def test_a_connection_without_pictures_does_not_reset_the_backoff(
-    slow: SlowCamera, turn_s: float, most_s: float
+    reader_case: SlowCamera, slot_wait_s: float, max_s: float
 ):
-    told = await waits(slow, 12, turn_s=turn_s, most_s=most_s)
-    assert all(is_one_of(wait_s, step, most_s) for step, wait_s in enumerate(told)), told
+    delays = await retry_delays(reader_case, 12, slot_wait_s=slot_wait_s, max_s=max_s)
+    assert all(is_backoff_delay(delay_s, step, max_s) for step, delay_s in enumerate(delays)), delays
 
 
 @in_virtual_time
 async def test_less_than_a_minute_of_pictures_does_not_reset_the_backoff():
-    told = await waits(SlowCamera(opens_s=30, fails=0, pictures=55), 8)
-    assert all(is_one_of(wait_s, step) for step, wait_s in enumerate(told)), told
+    delays = await retry_delays(SlowCamera(open_delay_s=30, failures=0, pictures=55), 8)
+    assert all(is_backoff_delay(delay_s, step) for step, delay_s in enumerate(delays)), delays
 
 
 @in_virtual_time
 async def test_a_minute_of_pictures_resets_the_backoff():
-    told = await waits(SlowCamera(fails=8, pictures=70), 11)
-    assert all(is_one_of(wait_s, step) for step, wait_s in enumerate(told[:8])), told
-    assert all(is_one_of(wait_s, 0) for wait_s in told[8:]), told
+    delays = await retry_delays(SlowCamera(failures=8, pictures=70), 11)
+    assert all(is_backoff_delay(delay_s, step) for step, delay_s in enumerate(delays[:8])), delays
+    assert all(is_backoff_delay(delay_s, 0) for delay_s in delays[8:]), delays

@@ -22,12 +22,12 @@ from unit.ingest.samples import BASELINE, TICKS_25, Encoded, encoded
 Row = tuple[int | None, int | None, int, bool, bytes]
 
 
-def init(stream: Encoded) -> bytes:
-    shape = (h264 if stream.codec == "h264" else h265).parse_video_parameters(stream.sets)
-    return mux_init(shape, stream.sets)
+def init_of(stream: Encoded) -> bytes:
+    video_parameters = (h264 if stream.codec == "h264" else h265).parse_video_parameters(stream.sets)
+    return mux_init(video_parameters, stream.sets)
 
 
-def demuxed(data: bytes) -> list[Row]:
+def demux_rows(data: bytes) -> list[Row]:
     with av.open(io.BytesIO(data), "r") as container:
         return [
             (packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, bytes(packet))
@@ -36,7 +36,7 @@ def demuxed(data: bytes) -> list[Row]:
         ]
 
 
-def rows(units: list[AccessUnit], last_ticks: int) -> list[Row]:
+def expected_rows(units: list[AccessUnit], last_ticks: int) -> list[Row]:
     durations = [later.dts - unit.dts for unit, later in itertools.pairwise(units)] + [last_ticks]
     return [
         (unit.pts, unit.dts, duration, unit.is_keyframe, unit.data)
@@ -49,7 +49,7 @@ def rows(units: list[AccessUnit], last_ticks: int) -> list[Row]:
 def test_a_demuxer_returns_every_access_unit(codec: Codec, *, b_frames: int, pyramid: bool):
     stream = encoded(codec, b_frames=b_frames, pyramid=pyramid)
     units = stream.units()
-    assert demuxed(init(stream) + encode_moof_mdat(units, TICKS_25)) == rows(units, TICKS_25)
+    assert demux_rows(init_of(stream) + encode_moof_mdat(units, TICKS_25)) == expected_rows(units, TICKS_25)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
@@ -57,14 +57,14 @@ def test_fragments_cut_anywhere_join_into_one_decodable_stream(codec: Codec):
     stream = encoded(codec, b_frames=2)
     units = stream.units()
     fragmenter = Fragmenter("cam-001", FragmentLimits(fragment_max_us=300_000))
-    made = [cut for unit in units if (cut := fragmenter.feed(unit))]
-    made += [last] if (last := fragmenter.close(40_000)) else []
-    assert len(made) > 5
-    front = init(stream)
-    values = [mux_fragment(front, cut) for cut in made]
-    assert all(value.startswith(front) for value in values)
-    segment = front + b"".join(value[len(front) :] for value in values)
-    assert demuxed(segment) == rows(units, TICKS_25)
+    fragments = [fragment for unit in units if (fragment := fragmenter.feed(unit))]
+    fragments += [last] if (last := fragmenter.close(40_000)) else []
+    assert len(fragments) > 5
+    init = init_of(stream)
+    values = [mux_fragment(init, fragment) for fragment in fragments]
+    assert all(value.startswith(init) for value in values)
+    segment = init + b"".join(value[len(init) :] for value in values)
+    assert demux_rows(segment) == expected_rows(units, TICKS_25)
     with av.open(io.BytesIO(segment), "r") as container:
         frames = list(container.decode(video=0))
     assert [frame.pts for frame in frames] == sorted(unit.pts for unit in units)
@@ -89,15 +89,15 @@ def test_parsing_the_boxes_returns_the_access_units(
     segment = INIT + encode_moof_mdat(units, last_ticks)
     found = [
         (
-            s.dts + s.composition_offset,
-            s.dts,
-            s.duration,
-            s.is_keyframe,
-            segment[s.offset : s.offset + s.size],
+            sample.dts + sample.composition_offset,
+            sample.dts,
+            sample.duration,
+            sample.is_keyframe,
+            segment[sample.offset : sample.offset + sample.size],
         )
-        for s in bitstream.samples(segment)
+        for sample in bitstream.samples(segment)
     ]
-    assert found == rows(units, last_ticks)
+    assert found == expected_rows(units, last_ticks)
 
 
 INIT = mux_init(h264.parse_video_parameters(BASELINE), BASELINE)
@@ -106,23 +106,23 @@ INIT = mux_init(h264.parse_video_parameters(BASELINE), BASELINE)
 @given(st.lists(st.tuples(st.integers(1, 5_000), st.binary(max_size=40)), max_size=20), st.integers(0, 1 << 60))
 def test_audio_follows_the_video_and_leaves_it_unchanged(parts: list[tuple[int, bytes]], first_dts: int):
     units = encoded().units()[:5]
-    dts, sound = first_dts, list[AudioSample]()
+    dts, audio = first_dts, list[AudioSample]()
     for duration, data in parts:
-        sound.append(AudioSample(data, dts, duration))
+        audio.append(AudioSample(data, dts, duration))
         dts += duration
-    both, alone = encode_moof_mdat(units, TICKS_25, sound), encode_moof_mdat(units, TICKS_25)
-    assert bytes_of(both, mp4.Track(1, is_video=True, timescale=90_000)) == [unit.data for unit in units]
-    if not sound:
-        assert both == alone
+    with_audio, video_only = encode_moof_mdat(units, TICKS_25, audio), encode_moof_mdat(units, TICKS_25)
+    assert sample_bytes(with_audio, mp4.Track(1, is_video=True, timescale=90_000)) == [unit.data for unit in units]
+    if not audio:
+        assert with_audio == video_only
         return
     track = mp4.Track(2, is_video=False, timescale=16_000)
-    assert bytes_of(both, track) == [unit.data for unit in sound]
-    found = [(s.dts, s.duration, s.is_keyframe) for s in mp4.samples(both, track)]
-    assert found == [(unit.dts, unit.duration, True) for unit in sound]
+    assert sample_bytes(with_audio, track) == [unit.data for unit in audio]
+    found = [(sample.dts, sample.duration, sample.is_keyframe) for sample in mp4.samples(with_audio, track)]
+    assert found == [(unit.dts, unit.duration, True) for unit in audio]
 
 
-def bytes_of(data: bytes, track: mp4.Track) -> list[bytes]:
-    return [data[s.offset : s.offset + s.size] for s in mp4.samples(data, track)]
+def sample_bytes(data: bytes, track: mp4.Track) -> list[bytes]:
+    return [data[sample.offset : sample.offset + sample.size] for sample in mp4.samples(data, track)]
 
 
 def test_a_fragment_without_audio_has_its_golden_bytes():

@@ -27,25 +27,23 @@ STREAMS: list[tuple[Codec, tuple[bytes, ...]]] = [
 ]
 
 
-def shape_of(codec: Codec, sets: tuple[bytes, ...]) -> VideoParameters:
+def parse(codec: Codec, sets: tuple[bytes, ...]) -> VideoParameters:
     return (h264 if codec == "h264" else h265).parse_video_parameters(sets)
 
 
 @pytest.mark.parametrize(("codec", "sets"), STREAMS)
-def test_an_init_has_codec_size_and_parameter_sets_and_is_deterministic(
-    codec: Codec, sets: tuple[bytes, ...]
-):
-    shape = shape_of(codec, sets)
-    init = mux_init(shape, sets)
-    assert init == mux_init(shape, sets)
+def test_an_init_has_codec_size_and_parameter_sets_and_is_deterministic(codec: Codec, sets: tuple[bytes, ...]):
+    video_parameters = parse(codec, sets)
+    init = mux_init(video_parameters, sets)
+    assert init == mux_init(video_parameters, sets)
     assert b"Lavf" not in init
-    kinds = [init[4:8], init[int.from_bytes(init[:4], "big") + 4 :][:4]]
-    assert kinds == [b"ftyp", b"moov"]
+    box_types = [init[4:8], init[int.from_bytes(init[:4], "big") + 4 :][:4]]
+    assert box_types == [b"ftyp", b"moov"]
     with av.open(io.BytesIO(init), "r") as container:
         context = container.streams.video[0].codec_context
-        assert (context.name, context.width, context.height) == (codec, shape.width, shape.height)
+        assert (context.name, context.width, context.height) == (codec, video_parameters.width, video_parameters.height)
         assert context.codec_tag == ("avc1" if codec == "h264" else "hvc1")
-        assert bytes(context.extradata or b"") == decoder_config(shape, sets)
+        assert bytes(context.extradata or b"") == decoder_config(video_parameters, sets)
         assert bitstream.parameter_sets(codec, bytes(context.extradata or b"")) == list(sets)
 
 
@@ -62,12 +60,12 @@ def test_an_error_of_the_muxer_is_a_bitstream_error():
 @pytest.mark.parametrize(("channels", "rate_index", "rate"), [(1, 8, 16_000), (2, 3, 48_000), (6, 4, 44_100)])
 def test_audio_is_the_second_track_of_an_init(channels: int, rate_index: int, rate: int):
     config = (2 << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")
-    shape, sound = shape_of("h264", BASELINE), parse_audio_specific_config(config, rate)
-    init = mux_init(shape, BASELINE, sound)
-    assert init == mux_init(shape, BASELINE, sound)
-    video, heard = mp4.tracks(init)
+    video_parameters, audio = parse("h264", BASELINE), parse_audio_specific_config(config, rate)
+    init = mux_init(video_parameters, BASELINE, audio)
+    assert init == mux_init(video_parameters, BASELINE, audio)
+    video, audio_track = mp4.tracks(init)
     assert (video.track_id, video.is_video, video.timescale) == (1, True, 90_000)
-    assert (heard.track_id, heard.is_video, heard.timescale) == (2, False, rate)
+    assert (audio_track.track_id, audio_track.is_video, audio_track.timescale) == (2, False, rate)
     with av.open(io.BytesIO(init), "r") as container:
         context = container.streams.audio[0].codec_context
         assert (context.name, context.sample_rate, context.layout.nb_channels) == ("aac", rate, channels)

@@ -1,4 +1,4 @@
-"""A produce request, and the batches in it, are, byte for byte, what aiokafka itself would have written."""
+"""Produce requests and their batches are byte for byte those of aiokafka."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false
 
@@ -37,17 +37,17 @@ def test_a_request_equals_that_of_aiokafka(
     timeout_ms: int,
     topics: list[tuple[str, list[tuple[int, bytes]]]],
 ):
-    theirs = produce.ProduceRequest(transactional_id, acks, timeout_ms, topics)
-    in_pieces: Any = [
+    reference = produce.ProduceRequest(transactional_id, acks, timeout_ms, topics)
+    in_parts: Any = [
         (topic, [(number, BufferList([data[:3], data[3:]])) for number, data in partitions])
         for topic, partitions in topics
     ]
-    for content in (topics, in_pieces):
-        ours = SingleCopyProduceRequest(produce.ProduceRequest(transactional_id, acks, timeout_ms, content))
-        assert ours.required_acks == acks
+    for content in (topics, in_parts):
+        single_copy = SingleCopyProduceRequest(produce.ProduceRequest(transactional_id, acks, timeout_ms, content))
+        assert single_copy.required_acks == acks
         for version in (3, 7):
-            expected = theirs.prepare({0: (version, version)}).encode()
-            built = ours.prepare({0: (version, version)})
+            expected = reference.prepare({0: (version, version)}).encode()
+            built = single_copy.prepare({0: (version, version)})
             assert version == built.API_VERSION
             body = built.encode()
             sent = b"size" + (b"header" + body)
@@ -57,10 +57,10 @@ def test_a_request_equals_that_of_aiokafka(
 
 def test_an_old_produce_version_is_encoded_by_aiokafka():
     topics = [("t", [(0, b"messages")])]
-    theirs = produce.ProduceRequest(None, -1, 9, topics)
-    ours = SingleCopyProduceRequest(theirs)
+    reference = produce.ProduceRequest(None, -1, 9, topics)
+    single_copy = SingleCopyProduceRequest(reference)
     versions = {0: (0, 2)}
-    assert ours.prepare(versions).encode() == theirs.prepare(versions).encode()
+    assert single_copy.prepare(versions).encode() == reference.prepare(versions).encode()
     with pytest.raises(IncompatibleBrokerVersion):
         SingleCopyProduceRequest(produce.ProduceRequest("transaction", -1, 9, topics)).prepare(versions)
 
@@ -73,7 +73,7 @@ RECORDS = st.lists(
         st.none() | st.binary(max_size=9_000),
         HEADERS,
     ),
-    min_size=1,  # an empty one is never sent
+    min_size=1,  # an empty batch is never sent
     max_size=6,
 )
 STATES = st.tuples(st.integers(-1, 2**62), st.integers(-1, 2**15 - 1), st.integers(-1, 2**31 - 1))
@@ -85,8 +85,8 @@ def test_a_batch_equals_that_of_aiokafka(
     state: tuple[int, int, int],
     batch_size: int,
 ):
-    ours = RecordBatchBuilder(batch_size)
-    theirs = DefaultRecordBatchBuilder(
+    single_copy = RecordBatchBuilder(batch_size)
+    reference = DefaultRecordBatchBuilder(
         2,
         0,
         is_transactional=0,
@@ -96,35 +96,36 @@ def test_a_batch_equals_that_of_aiokafka(
         batch_size=batch_size,
     )
     for offset, (timestamp, key, value, headers) in enumerate(records):
-        taken = ours.append(offset, timestamp, key, value, headers)
-        expected = theirs.append(offset, timestamp, key=key, value=value, headers=headers)
+        appended = single_copy.append(offset, timestamp, key, value, headers)
+        expected = reference.append(offset, timestamp, key=key, value=value, headers=headers)
         if expected is None:
-            assert taken is None or ours.size() <= batch_size  # the library's guess of a size is a little too large
+            # aiokafka's estimate of a record's size is slightly too large.
+            assert appended is None or single_copy.size() <= batch_size
             return
-        assert taken is not None
-        assert (taken.offset, taken.size, taken.timestamp) == (offset, expected.size, expected.timestamp)
-        assert ours.size() == theirs.size()
-    for builder in (ours, theirs):
+        assert appended is not None
+        assert (appended.offset, appended.size, appended.timestamp) == (offset, expected.size, expected.timestamp)
+        assert single_copy.size() == reference.size()
+    for builder in (single_copy, reference):
         builder.set_producer_state(*state)
-    built = ours.build()
-    assert bytes(built) == bytes(theirs.build())
-    assert len(built) == ours.size()
+    built = single_copy.build()
+    assert bytes(built) == bytes(reference.build())
+    assert len(built) == single_copy.size()
 
 
 async def test_other_producers_of_the_process_are_unchanged(monkeypatch: pytest.MonkeyPatch):
-    """What it builds and sends is ours; another producer of the same process builds and sends as aiokafka does."""
+    """Another producer of the same process builds and sends as aiokafka does."""
     sent: list[object] = []
 
-    async def noted(_: AIOKafkaClient, node_id: int, request: object) -> None:  # as the library's
+    async def fake_send(_: AIOKafkaClient, node_id: int, request: object) -> None:  # signature of `AIOKafkaClient.send`
         assert node_id == 1
         sent.append(request)
 
-    monkeypatch.setattr(AIOKafkaClient, "send", noted)
+    monkeypatch.setattr(AIOKafkaClient, "send", fake_send)
     assert HAS_CRC32C
-    ours, theirs = SingleCopyProducer(), AIOKafkaProducer()
+    single_copy, reference = SingleCopyProducer(), AIOKafkaProducer()
     for producer, batch, request in (
-        (ours, RecordBatchBuilder, SingleCopyProduceRequest),
-        (theirs, DefaultRecordBatchBuilder, produce.ProduceRequest),
+        (single_copy, RecordBatchBuilder, SingleCopyProduceRequest),
+        (reference, DefaultRecordBatchBuilder, produce.ProduceRequest),
     ):
         assert type(cast("Any", producer.create_batch())._builder) is batch
         await producer.client.send(1, produce.ProduceRequest(None, -1, 9, []))

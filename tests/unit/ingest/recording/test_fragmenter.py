@@ -17,18 +17,18 @@ CAMERA = "cam-001"
 PHASE_US = zlib.crc32(CAMERA.encode()) * S % (10 * S)
 
 
-def cuts_of(
-    units: Sequence[AccessUnit], cuts: FragmentLimits | None = None, interval_us: int = 40_000
+def cut_epoch(
+    units: Sequence[AccessUnit], limits: FragmentLimits | None = None, interval_us: int = 40_000
 ) -> list[UnmuxedFragment]:
-    fragmenter = Fragmenter(CAMERA, cuts or FragmentLimits())
-    made = [cut for one in units if (cut := fragmenter.feed(one)) is not None]
+    fragmenter = Fragmenter(CAMERA, limits or FragmentLimits())
+    fragments = [fragment for one in units if (fragment := fragmenter.feed(one)) is not None]
     last = fragmenter.close(interval_us)
-    return [*made, last] if last is not None else made
+    return [*fragments, last] if last is not None else fragments
 
 
 @st.composite
 def epochs(draw: st.DrawFn) -> list[AccessUnit]:
-    """An epoch's access units: any rate, GOP and size."""
+    """An epoch's access units with any rate, GOP and size."""
     gop = draw(st.sampled_from([1, 3, 12, 50, 10_000]))
     steps = draw(st.lists(st.sampled_from([1, 5_000, 40_000, 500_000, 1_999_999]), min_size=1, max_size=200))
     large = draw(st.sets(st.integers(0, len(steps) - 1), max_size=8))
@@ -46,75 +46,75 @@ SMALL = FragmentLimits(fragment_max_bytes=1000)
 
 @given(epochs())
 def test_all_access_units_come_out_in_contiguous_fragments(units: list[AccessUnit]):
-    made = cuts_of(units, SMALL)
-    assert [one for cut in made for one in cut.units] == units
-    assert [cut.seq for cut in made] == list(range(len(made)))
-    for earlier, later in itertools.pairwise(made):
+    fragments = cut_epoch(units, SMALL)
+    assert [one for fragment in fragments for one in fragment.units] == units
+    assert [fragment.seq for fragment in fragments] == list(range(len(fragments)))
+    for earlier, later in itertools.pairwise(fragments):
         assert earlier.end_us == later.start_us
         assert earlier.end_dts == earlier.units[-1].dts + earlier.last_duration_ticks == later.units[0].dts
-    assert made[-1].end_us == units[-1].start_us + 40_000
-    assert made[-1].last_duration_ticks == 3600
+    assert fragments[-1].end_us == units[-1].start_us + 40_000
+    assert fragments[-1].last_duration_ticks == 3600
 
 
 @given(epochs())
 def test_both_fragments_at_a_segment_boundary_mark_it(units: list[AccessUnit]):
-    made = cuts_of(units, SMALL)
-    assert made[0].starts_segment
-    for earlier, later in itertools.pairwise(made):
+    fragments = cut_epoch(units, SMALL)
+    assert fragments[0].starts_segment
+    for earlier, later in itertools.pairwise(fragments):
         assert (earlier.ends == "segment") is later.starts_segment
-    assert [cut.ends for cut in made].count("epoch") == 1
-    assert made[-1].ends == "epoch"
+    assert [fragment.ends for fragment in fragments].count("epoch") == 1
+    assert fragments[-1].ends == "epoch"
 
 
 @given(epochs())
 def test_fragments_are_cut_at_keyframes_and_within_their_limits(units: list[AccessUnit]):
-    for cut in cuts_of(units, SMALL):
-        assert not any(one.is_keyframe for one in cut.units[1:])
-        assert cut.units[-1].start_us - cut.start_us < 2 * S
-        assert cut.size <= 1000 or len(cut.units) == 1
+    for fragment in cut_epoch(units, SMALL):
+        assert not any(one.is_keyframe for one in fragment.units[1:])
+        assert fragment.units[-1].start_us - fragment.start_us < 2 * S
+        assert fragment.size <= 1000 or len(fragment.units) == 1
 
 
 @given(epochs())
 def test_no_fragment_is_cut_without_a_reason(units: list[AccessUnit]):
-    made = cuts_of(units, SMALL)
-    for earlier, later in itertools.pairwise(made):
+    fragments = cut_epoch(units, SMALL)
+    for earlier, later in itertools.pairwise(fragments):
         first = later.units[0]
         assert first.is_keyframe or first.start_us - earlier.start_us >= 2 * S or earlier.size + len(first.data) > 1000
 
 
 @given(epochs())
 def test_segments_start_at_the_first_keyframe_of_a_slot_or_after_a_minute(units: list[AccessUnit]):
-    made = cuts_of(units)
-    segment_us, keyframe_us = made[0].start_us, made[0].start_us
-    for cut in made[1:]:
-        is_first_of_slot = cut.units[0].is_keyframe and (cut.start_us - PHASE_US) // (10 * S) != (
+    fragments = cut_epoch(units)
+    segment_us, keyframe_us = fragments[0].start_us, fragments[0].start_us
+    for fragment in fragments[1:]:
+        is_first_of_slot = fragment.units[0].is_keyframe and (fragment.start_us - PHASE_US) // (10 * S) != (
             keyframe_us - PHASE_US
         ) // (10 * S)
-        assert cut.starts_segment is (is_first_of_slot or cut.start_us - segment_us >= 60 * S)
-        segment_us = cut.start_us if cut.starts_segment else segment_us
-        keyframe_us = cut.start_us if cut.units[0].is_keyframe else keyframe_us
+        assert fragment.starts_segment is (is_first_of_slot or fragment.start_us - segment_us >= 60 * S)
+        segment_us = fragment.start_us if fragment.starts_segment else segment_us
+        keyframe_us = fragment.start_us if fragment.units[0].is_keyframe else keyframe_us
 
 
 def test_steady_cameras_have_ten_second_segments_at_different_phases():
     for camera in ("cam-001", "cam-002"):
         fragmenter = Fragmenter(camera, FragmentLimits())
-        made = [fragmenter.feed(unit(START_US + n * 40_000, key=n % 50 == 0)) for n in range(2000)]
-        starts = [cut.start_us for cut in made if cut and cut.starts_segment]
+        fragments = [fragmenter.feed(unit(START_US + n * 40_000, key=n % 50 == 0)) for n in range(2000)]
+        starts = [fragment.start_us for fragment in fragments if fragment and fragment.starts_segment]
         assert {later - earlier for earlier, later in itertools.pairwise(starts[1:])} == {10 * S}
         assert (starts[1] - zlib.crc32(camera.encode()) * S % (10 * S)) % (10 * S) < 2 * S
 
 
 def test_a_camera_with_a_single_keyframe_is_cut_every_minute():
-    made = cuts_of([unit(START_US + n * 500_000, key=n == 0) for n in range(400)])
-    assert [cut.seq for cut in made if cut.starts_segment] == [0, 30, 60, 90]
-    assert [cut.units[0].is_keyframe for cut in made].count(True) == 1
+    fragments = cut_epoch([unit(START_US + n * 500_000, key=n == 0) for n in range(400)])
+    assert [fragment.seq for fragment in fragments if fragment.starts_segment] == [0, 30, 60, 90]
+    assert [fragment.units[0].is_keyframe for fragment in fragments].count(True) == 1
 
 
 def test_packets_lost_before_a_boundary_are_counted_in_both_fragments():
     units = [unit(START_US + n * 500_000, key=n % 4 == 0) for n in range(12)]
     units[4] = replace(units[4], lost_packets=3)
     units[9] = replace(units[9], lost_packets=1)
-    assert [cut.lost_packets for cut in cuts_of(units)] == [3, 3, 1]
+    assert [fragment.lost_packets for fragment in cut_epoch(units)] == [3, 3, 1]
 
 
 def test_damaged_pictures_are_counted_in_their_own_fragment():
@@ -122,7 +122,7 @@ def test_damaged_pictures_are_counted_in_their_own_fragment():
     units[3] = replace(units[3], is_damaged=True)
     units[8] = replace(units[8], is_damaged=True)
     units[9] = replace(units[9], is_damaged=True)
-    assert [cut.damaged for cut in cuts_of(units)] == [1, 0, 2]
+    assert [fragment.damaged for fragment in cut_epoch(units)] == [1, 0, 2]
 
 
 @pytest.mark.parametrize("interval_us", [1, 40_000])

@@ -18,7 +18,7 @@ S = 1_000_000
 START_US = 1_790_000_000 * S
 
 
-def cut(seq: int, *, key: bool, step_us: int = 2 * S, size: int = 100, units: int = 2) -> UnmuxedFragment:
+def make_fragment(seq: int, *, key: bool, step_us: int = 2 * S, size: int = 100, units: int = 2) -> UnmuxedFragment:
     start_us = START_US + seq * step_us
     return UnmuxedFragment(
         seq=seq,
@@ -30,12 +30,14 @@ def cut(seq: int, *, key: bool, step_us: int = 2 * S, size: int = 100, units: in
     )
 
 
-def offered(cuts: Sequence[UnmuxedFragment], has_room: Sequence[bool]) -> list[UnmuxedFragment | ShedRange]:
+def shed_all(
+    offered_fragments: Sequence[UnmuxedFragment], room_per_fragment: Sequence[bool]
+) -> list[UnmuxedFragment | ShedRange]:
     shedder = Shedder()
-    out: list[UnmuxedFragment | ShedRange] = []
-    for one, room in zip(cuts, has_room, strict=True):
-        out += shedder.feed(one, has_room=room)
-    return [*out, *shedder.drain()]
+    results: list[UnmuxedFragment | ShedRange] = []
+    for one, has_room in zip(offered_fragments, room_per_fragment, strict=True):
+        results += shedder.feed(one, has_room=has_room)
+    return [*results, *shedder.drain()]
 
 
 fragments = st.lists(
@@ -51,80 +53,95 @@ fragments = st.lists(
 
 
 @given(fragments, st.sampled_from([300_000, 2 * S]))
-def test_every_access_unit_is_sent_or_in_exactly_one_reported_range(case: list[tuple[bool, bool, int, int]], step_us: int):
-    cuts = [
-        cut(seq, key=key, size=size, units=units, step_us=step_us) for seq, (key, _, size, units) in enumerate(case)
+def test_every_access_unit_is_sent_or_in_exactly_one_reported_range(
+    case: list[tuple[bool, bool, int, int]], step_us: int
+):
+    offered_fragments = [
+        make_fragment(seq, key=key, size=size, units=units, step_us=step_us)
+        for seq, (key, _, size, units) in enumerate(case)
     ]
-    out = offered(cuts, [room for _, room, _, _ in case])
+    results = shed_all(offered_fragments, [has_room for _, has_room, _, _ in case])
     expected_seq, at_us = 0, START_US
-    for item in out:
+    for item in results:
         first, last = (item.seq, item.seq) if isinstance(item, UnmuxedFragment) else (item.first_seq, item.last_seq)
         assert (first, item.start_us) == (expected_seq, at_us)
         if isinstance(item, ShedRange):
-            gone = cuts[first : last + 1]
-            assert item.access_units == sum(len(one.units) for one in gone)
-            assert item.bytes == sum(one.size for one in gone)
+            shed = offered_fragments[first : last + 1]
+            assert item.access_units == sum(len(one.units) for one in shed)
+            assert item.bytes == sum(one.size for one in shed)
             assert item.end_us - item.start_us <= MAX_SHED_RANGE_US or first == last
         expected_seq, at_us = last + 1, item.end_us
-    assert expected_seq == len(cuts)
+    assert expected_seq == len(offered_fragments)
 
 
 @given(fragments)
 def test_backpressure_sheds_the_tail_of_a_gop(case: list[tuple[bool, bool, int, int]]):
-    cuts = [cut(seq, key=key) for seq, (key, *_) in enumerate(case)]
-    assert not sent_behind_a_shed(offered(cuts, [room for _, room, _, _ in case]))
+    offered_fragments = [make_fragment(seq, key=key) for seq, (key, *_) in enumerate(case)]
+    assert not undecodable_seqs(shed_all(offered_fragments, [has_room for _, has_room, _, _ in case]))
 
 
 @pytest.mark.correctness
 @given(fragments)
 def test_pictures_that_depend_on_an_oversize_picture_are_shed_with_it(case: list[tuple[bool, bool, int, int]]):
-    """A decoder needs the keyframe, and each picture up to the next one."""
-    cuts = [cut(seq, key=key, size=size) for seq, (key, _, size, _) in enumerate(case)]
-    out = offered(cuts, [True] * len(cuts))
-    assert not sent_behind_a_shed(out)
-    assert all(item.size <= MAX_FRAGMENT_PAYLOAD_BYTES for item in out if isinstance(item, UnmuxedFragment))
-    assert {item.cause for item in out if isinstance(item, ShedRange)} <= {"stream_error"}
+    """A decoder needs the keyframe and every picture since."""
+    offered_fragments = [make_fragment(seq, key=key, size=size) for seq, (key, _, size, _) in enumerate(case)]
+    results = shed_all(offered_fragments, [True] * len(offered_fragments))
+    assert not undecodable_seqs(results)
+    assert all(item.size <= MAX_FRAGMENT_PAYLOAD_BYTES for item in results if isinstance(item, UnmuxedFragment))
+    assert {item.cause for item in results if isinstance(item, ShedRange)} <= {"stream_error"}
 
 
-def sent_behind_a_shed(out: Sequence[UnmuxedFragment | ShedRange]) -> list[int]:
-    """Numbers of fragments that were sent right behind a shed though they begin with no keyframe."""
+def undecodable_seqs(results: Sequence[UnmuxedFragment | ShedRange]) -> list[int]:
+    """The seq of fragments that were sent right after a shed range but do not start with a keyframe."""
     return [
         item.seq
-        for before, item in itertools.pairwise(out)
+        for before, item in itertools.pairwise(results)
         if isinstance(before, ShedRange) and isinstance(item, UnmuxedFragment) and not item.units[0].is_keyframe
     ]
 
 
 @pytest.mark.correctness
 def test_shedding_of_a_gop_is_reported_every_ten_seconds_until_the_next_keyframe():
-    """A keyframe every minute, and the first one is too large."""
-    cuts = [cut(seq, key=seq % 30 == 0, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1 if seq == 0 else 100) for seq in range(33)]
-    *told, first, _, _ = offered(cuts, [True] * len(cuts))
+    """A keyframe per minute, of which the first is too large."""
+    offered_fragments = [
+        make_fragment(seq, key=seq % 30 == 0, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1 if seq == 0 else 100)
+        for seq in range(33)
+    ]
+    *before, first, _, _ = shed_all(offered_fragments, [True] * len(offered_fragments))
     assert isinstance(first, UnmuxedFragment)
     assert first.seq == 30
-    ranges = [item for item in told if isinstance(item, ShedRange)]
+    ranges = [item for item in before if isinstance(item, ShedRange)]
     assert [item.end_us - item.start_us for item in ranges] == [MAX_SHED_RANGE_US] * 6
     assert {item.cause for item in ranges} == {"stream_error"}
 
 
 def test_a_shed_range_has_one_cause():
     large = MAX_FRAGMENT_PAYLOAD_BYTES + 1
-    cuts = [cut(0, key=True, size=large), cut(1, key=False), cut(2, key=True), cut(3, key=False)]
-    out = offered([*cuts, cut(4, key=True, size=large), cut(5, key=True)], [True, False, False, True, False, True])
-    said = [(item.cause, item.first_seq, item.last_seq) for item in out if isinstance(item, ShedRange)]
-    assert said == [("stream_error", 0, 1), ("shed_backpressure", 2, 3), ("stream_error", 4, 4)]
+    offered_fragments = [
+        make_fragment(0, key=True, size=large),
+        make_fragment(1, key=False),
+        make_fragment(2, key=True),
+        make_fragment(3, key=False),
+    ]
+    results = shed_all(
+        [*offered_fragments, make_fragment(4, key=True, size=large), make_fragment(5, key=True)],
+        [True, False, False, True, False, True],
+    )
+    reported = [(item.cause, item.first_seq, item.last_seq) for item in results if isinstance(item, ShedRange)]
+    assert reported == [("stream_error", 0, 1), ("shed_backpressure", 2, 3), ("stream_error", 4, 4)]
 
 
 def test_continuous_shedding_is_reported_every_ten_seconds():
     shedder = Shedder()
-    told_at = [
+    reported_at = [
         seq
         for seq in range(40)
         if any(
-            isinstance(item, ShedRange) for item in shedder.feed(cut(seq, key=True, step_us=1_700_000), has_room=False)
+            isinstance(item, ShedRange)
+            for item in shedder.feed(make_fragment(seq, key=True, step_us=1_700_000), has_room=False)
         )
     ]
-    gaps_us = [(later - earlier) * 1_700_000 for earlier, later in itertools.pairwise([0, *told_at])]
+    gaps_us = [(later - earlier) * 1_700_000 for earlier, later in itertools.pairwise([0, *reported_at])]
     assert len(gaps_us) > 5
     assert max(gaps_us) <= MAX_SHED_RANGE_US
 
@@ -132,15 +149,19 @@ def test_continuous_shedding_is_reported_every_ten_seconds():
 @pytest.mark.interpreted
 def test_shed_fragments_are_freed():
     shedder = Shedder()
-    one = cut(0, key=True)
+    one = make_fragment(0, key=True)
     assert shedder.feed(one, has_room=False) == []
-    held = [getattr(shedder, name) for name in vars(shedder)]
-    assert not any(isinstance(value, UnmuxedFragment | list) for value in held)
+    values = [getattr(shedder, name) for name in vars(shedder)]
+    assert not any(isinstance(value, UnmuxedFragment | list) for value in values)
 
 
-@pytest.mark.parametrize("room", [True, False])
-def test_a_picture_larger_than_the_record_limit_is_shed(*, room: bool):
-    large = cut(0, key=True, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1, units=1)
-    (told,) = offered([large], [room])
-    assert isinstance(told, ShedRange)
-    assert (told.cause, told.access_units, told.bytes) == ("stream_error", 1, MAX_FRAGMENT_PAYLOAD_BYTES + 1)
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_picture_larger_than_the_record_limit_is_shed(*, has_room: bool):
+    large = make_fragment(0, key=True, size=MAX_FRAGMENT_PAYLOAD_BYTES + 1, units=1)
+    (shed_range,) = shed_all([large], [has_room])
+    assert isinstance(shed_range, ShedRange)
+    assert (shed_range.cause, shed_range.access_units, shed_range.bytes) == (
+        "stream_error",
+        1,
+        MAX_FRAGMENT_PAYLOAD_BYTES + 1,
+    )
