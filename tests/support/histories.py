@@ -1,4 +1,4 @@
-"""Random lives of one camera: epochs with holes, copies and sheds, the events about them, revisions of its record."""
+"""Random histories of one camera: epochs with holes, duplicates and shed ranges, their events, revisions of its record."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -36,7 +36,7 @@ LOSS_CAUSES: list[Cause] = [
 
 @dataclass(frozen=True)
 class History:
-    """All that the ledger is asked with; times in µs, all multiples of a tenth of a second."""
+    """All inputs of the ledger; times in µs, multiples of 0.1 s."""
 
     window: Interval
     revisions: tuple[Revision, ...]
@@ -80,7 +80,7 @@ def connected(epoch: str, at_us: int) -> Connected:
 
 
 def lost(epoch: str, last_seq: int, end_us: int, cause: Cause, **fields: object) -> Lost:
-    made = Lost(
+    event = Lost(
         camera_id="cam-1",
         at_us=end_us,
         instance="i",
@@ -89,7 +89,7 @@ def lost(epoch: str, last_seq: int, end_us: int, cause: Cause, **fields: object)
         end_us=end_us,
         cause=cause,
     )
-    return replace(made, **fields)
+    return replace(event, **fields)
 
 
 def refused(at_us: int, cause: Cause, **fields: object) -> Refused:
@@ -128,7 +128,7 @@ def tenths_of_seconds(max_tenths: int, min_tenths: int = 0) -> st.SearchStrategy
 
 @st.composite
 def stored_epoch(draw: st.DrawFn, epoch: str, began_us: int) -> tuple[list[int], list[IndexEntry]]:
-    """Edges of its fragments, and the segments that were stored of them: with holes, and copies that nest or half overlap."""
+    """Edges of its fragments, and the segments stored of them: with holes, and duplicates that nest or overlap."""
     edges = [began_us]
     for step in draw(st.lists(st.sampled_from([1, 4, 10, 20, 20, 40]), min_size=1, max_size=12)):
         edges.append(edges[-1] + step * TENTH_US)
@@ -144,17 +144,17 @@ def stored_epoch(draw: st.DrawFn, epoch: str, began_us: int) -> tuple[list[int],
 
 @st.composite
 def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[LoggedEvent]:
-    """What was told of an epoch: `connected` and repeats, perhaps `lost` and a repeat, perhaps sheds.
+    """Events of an epoch: `connected` and repeats, perhaps `lost` and a repeat, perhaps shed ranges.
 
-    Its ingest's clock may be ahead: then the log took the events before they take effect.
+    Its ingest's clock may be ahead: then the events were appended before they take effect.
     """
     instance = draw(st.sampled_from("ij"))
     ahead_us = draw(st.sampled_from([0, 0, 0, 5, 9, 400, 900])) * TENTH_US
-    begun = replace(connected(epoch, edges[0]), instance=instance)
+    first = replace(connected(epoch, edges[0]), instance=instance)
     append_times = st.none() | tenths_of_seconds(300).map(lambda late_us: edges[0] + late_us - ahead_us)
-    out = [LoggedEvent(begun, draw(append_times)) for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2])))]
+    out = [LoggedEvent(first, draw(append_times)) for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2])))]
     if draw(st.booleans()):
-        out.append(LoggedEvent(replace(begun, repeated=True)))
+        out.append(LoggedEvent(replace(first, repeated=True)))
     if draw(st.booleans()):
         lost_at_us = edges[-1] + draw(tenths_of_seconds(200))
         event = lost(
@@ -178,7 +178,7 @@ def epoch_events(draw: st.DrawFn, epoch: str, edges: list[int]) -> list[LoggedEv
 
 @st.composite
 def other_events(draw: st.DrawFn) -> list[LoggedEvent]:
-    """Events that belong to no epoch, and those that say nothing about causes."""
+    """Events that belong to no epoch, and events without a cause."""
     events: list[CameraEvent] = [
         refused(
             draw(tenths_of_seconds(1500)),
@@ -200,16 +200,20 @@ def other_events(draw: st.DrawFn) -> list[LoggedEvent]:
 
 @st.composite
 def record(draw: st.DrawFn) -> list[Revision]:
-    """Revisions of the camera's record, mostly one from the beginning; the operator's clock may be off.
+    """Revisions of the camera's record, mostly one from the start; the operator's clock may be wrong.
 
-    What an older indexer has written without the log's time stands there a second time with it.
+    Revisions that an older indexer wrote without the append time may occur a second time with it.
     """
-    at = draw(st.sampled_from([[0], [0]]) | st.lists(tenths_of_seconds(1500), max_size=4))
+    updated_at = draw(st.sampled_from([[0], [0]]) | st.lists(tenths_of_seconds(1500), max_size=4))
     flags = st.sampled_from([{}, {}, {"enabled": False}, {"deleted": True}])
     append_times = sorted(
-        draw(st.lists(st.none() | tenths_of_seconds(1500), min_size=len(at), max_size=len(at))), key=_when
+        draw(st.lists(st.none() | tenths_of_seconds(1500), min_size=len(updated_at), max_size=len(updated_at))),
+        key=_when,
     )
-    out = [camera(at_us, revision=n, appended_us=append_times[n], **draw(flags)) for n, at_us in enumerate(sorted(at))]
+    out = [
+        camera(at_us, revision=n, appended_us=append_times[n], **draw(flags))
+        for n, at_us in enumerate(sorted(updated_at))
+    ]
     return out + [Revision(one.camera) for one in out if draw(st.booleans())]
 
 
@@ -223,8 +227,8 @@ def histories(draw: st.DrawFn) -> History:
     events = draw(other_events())
     ended_us: list[int] = []
     for epoch in EPOCHS[: draw(st.integers(0, len(EPOCHS)))]:
-        soon = [st.just(end_us + hole * TENTH_US) for end_us in ended_us[-1:] for hole in (1, 3, 4, 5)]
-        edges, stored = draw(stored_epoch(epoch, draw(st.one_of(tenths_of_seconds(900), *soon))))
+        close_starts = [st.just(end_us + hole * TENTH_US) for end_us in ended_us[-1:] for hole in (1, 3, 4, 5)]
+        edges, stored = draw(stored_epoch(epoch, draw(st.one_of(tenths_of_seconds(900), *close_starts))))
         ended_us.append(edges[-1])
         entries += stored
         events += draw(epoch_events(epoch, edges))

@@ -1,6 +1,6 @@
-"""A simulated site: two cameras, two ingests, a log of two partitions, a recorder, an indexer. Time goes in half seconds.
+"""A simulated site: two cameras, two ingests, a log of two partitions, a recorder, an indexer; a tick is half a second.
 
-Everything that decides is the real code; faults befall what surrounds it. Beside it stands the truth of each picture.
+All decisions are made by the real code; faults happen in its environment. The ground truth of each picture is kept.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ CAMERA_IDS = ("gate", "yard")
 SESSION_TICKS = 20
 HORIZON = 480
 CHECKED_UNTIL_US = WORLD_START_US + 150 * S
-"""What is older than this must be decided at the end of every world."""
+"""States before this instant must not be pending at the end of a world."""
 HOURS_AHEAD_US = 7 * 3600 * S
 SNAPSHOT_TICKS = 11
 MAX_CRASH_DELAY_TICKS = 12
@@ -39,7 +39,7 @@ MAX_CRASH_DELAY_TICKS = 12
 
 @dataclass(frozen=True, slots=True)
 class RecordedPicture:
-    """A picture that some ingest took into an epoch; `at_us` by the epoch's clock."""
+    """A picture that an ingest recorded in an epoch; `at_us` by the epoch's clock."""
 
     epoch: str
     at_us: int
@@ -47,25 +47,25 @@ class RecordedPicture:
 
 @dataclass
 class GroundTruth:
-    """What befell one camera, tick by tick; the running number of a picture is its tick."""
+    """What happened to one camera, tick by tick; the number of a picture is its tick."""
 
     sent: set[int] = field(default_factory=set[int])
-    """Written to at least one client, whether or not it arrived."""
+    """Ticks of pictures sent to at least one client, whether or not they arrived."""
     recorded: defaultdict[int, list[RecordedPicture]] = field(
         default_factory=lambda: defaultdict[int, list[RecordedPicture]](list)
     )
     reasons: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict[int, set[str]](set))
-    """Why a picture of that tick could be missing, as far as it shows at once."""
+    """Possible reasons for a missing picture of that tick, as far as they are known at the time."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The ledgers as somebody saw them at a tick."""
+    """The ledgers as computed at a tick."""
 
     tick: int
     states: dict[str, list[State]]
     revisions: int
-    """Of all cameras' records, known to the index."""
+    """Number of camera record revisions in the index."""
 
 
 _REASON_BY_CAUSE = {
@@ -78,7 +78,7 @@ _REASON_BY_CAUSE = {
 
 
 class World:
-    """Runs to its end at once. `snapshots`: with intermediate ledgers, else the last only."""
+    """Runs to its end on construction. `with_snapshots`: keeps intermediate ledgers too, not only the last."""
 
     def __init__(self, plan: FaultPlan, *, with_snapshots: bool = False) -> None:
         self.plan = plan
@@ -87,7 +87,7 @@ class World:
         for fault in plan.faults:
             self._faults[fault.kind].append(fault)
         self.broker, self.bucket, self.effect_log = Broker(), Bucket(), EffectLog()
-        self.broker.keeps_commit_metadata = plan.has("torn")
+        self.broker.keeps_commit_metadata = plan.has("tail_lost")
         self._hosts = [SimulatedHostClock(), SimulatedHostClock()]
         self.links = [BrokerLink(), BrokerLink()]
         self._instances = count()
@@ -99,7 +99,9 @@ class World:
         }
         self._assigned = {name: host for host, name in enumerate(CAMERA_IDS)}
         self._ticks_without_contact = [0, 0]
-        self._release_reasons = {name: set[str]() for name in CAMERA_IDS}  # why, while nobody has taken a picture since
+        self._release_reasons = {
+            name: set[str]() for name in CAMERA_IDS
+        }  # why it was released, until a picture is recorded again
         self._ingests: list[Ingest | None] = [None, None]
         self._stalled_ticks = [0, 0]
         self._recorder: Recorder | None = None
@@ -112,19 +114,19 @@ class World:
                 self.snapshots.append(self._snapshot(tick))
 
     def _snapshot(self, tick: int) -> Snapshot:
-        known = sum(len(self.indexer.index.revisions(name)) for name in CAMERA_IDS)
-        return Snapshot(tick, {name: self._ledger(name, tick) for name in CAMERA_IDS}, known)
+        revision_count = sum(len(self.indexer.index.revisions(name)) for name in CAMERA_IDS)
+        return Snapshot(tick, {name: self._ledger(name, tick) for name in CAMERA_IDS}, revision_count)
 
     def _ledger(self, name: str, tick: int) -> list[State]:
         index, partition = self.indexer.index, names.partition_of(name, PARTITIONS)
-        known = LedgerInputs(
+        inputs = LedgerInputs(
             revisions=index.revisions(name),
             segments=index.segments(name),
             events=index.events(name),
             truncations=index.log_truncations(partition),
             log_us=self.indexer.watermarks_us.get(partition, 0),
         )
-        return ledger((WORLD_START_US, tick_us(tick + 1)), known, now_us=tick_us(tick + 1))
+        return ledger((WORLD_START_US, tick_us(tick + 1)), inputs, now_us=tick_us(tick + 1))
 
     # ---- a tick
 
@@ -137,8 +139,10 @@ class World:
     def _tick(self, tick: int) -> None:
         self.broker.now_us = tick_us(tick)
         self._move_leaders(tick)
-        active = [fault for fault in self._faults["stray"] if fault.is_active(tick)]
-        self.broker.clock_offsets_us = {fault.target: _clock_error_us("stray", fault.for_s) for fault in active[:1]}
+        active = [fault for fault in self._faults["broker_clock_wrong"] if fault.is_active(tick)]
+        self.broker.clock_offsets_us = {
+            fault.target: _clock_error_us("broker_clock_wrong", fault.for_s) for fault in active[:1]
+        }
         for number, name in enumerate(CAMERA_IDS):
             self._apply_camera_faults(tick, number, self.devices[name])
         self._regroup(tick)
@@ -149,7 +153,7 @@ class World:
         for partition in range(PARTITIONS):
             (
                 self.broker.corrupting_partitions.add
-                if self._is("rotten", tick, partition)
+                if self._is("corrupt", tick, partition)
                 else self.broker.corrupting_partitions.discard
             )(partition)
             if self._is("truncated", tick, partition):
@@ -160,9 +164,9 @@ class World:
             self.indexer.run_tick(reads_topics=not self._is("indexer", tick, 1))
 
     def _apply_redis_faults(self, tick: int) -> None:
-        if self._starting_faults("setback", tick):
+        if self._starting_faults("redis_restored", tick):
             self.indexer.save_snapshot()
-        if any(fault.ends_at(tick) for fault in self._faults["setback"]):
+        if any(fault.ends_at(tick) for fault in self._faults["redis_restored"]):
             self.indexer.restore_snapshot()
 
     def _apply_camera_faults(self, tick: int, number: int, device: SimulatedCamera) -> None:
@@ -183,18 +187,20 @@ class World:
                 device.record, tick, changed_kinds, enabled=enabled, now_us=self._dated_us(tick, number)
             )
             self.broker.append(names.CAMERAS, 0, device.record)
-        for way in self.links:
-            (way.corrupted_camera_ids.add if self._is("poisoned", tick, number) else way.corrupted_camera_ids.discard)(
-                device.camera_id
-            )
+        for link in self.links:
+            (
+                link.corrupted_camera_ids.add
+                if self._is("corrupted_in_transit", tick, number)
+                else link.corrupted_camera_ids.discard
+            )(device.camera_id)
 
     def _dated_us(self, tick: int, number: int) -> int:
-        """Now, by the clock of whoever changes the camera's record."""
-        off = [f for f in self._faults["misdated"] if f.is_active(tick) and f.target == number]
-        return tick_us(tick) + sum((fault.for_s * 7 % 301 - 150) * S for fault in off)
+        """The current time by the clock of the operator who changes the camera's record."""
+        faults = [f for f in self._faults["misdated"] if f.is_active(tick) and f.target == number]
+        return tick_us(tick) + sum((fault.for_s * 7 % 301 - 150) * S for fault in faults)
 
     def _regroup(self, tick: int) -> None:
-        """What the group's coordinator does."""
+        """Reassigns cameras as the group's coordinator does."""
         for fault in self._starting_faults("moved", tick):
             self._assigned[CAMERA_IDS[fault.target]] ^= 1
         for name, host in self._assigned.items():
@@ -209,8 +215,10 @@ class World:
         for fault in self._starting_faults("skewed", tick) + self._starting_faults("stepped", tick):
             if fault.target == host:
                 clock.offset_us += _clock_error_us(fault.kind, fault.for_s)
-        clock.ahead_us = HOURS_AHEAD_US if self._is("ahead", tick, host) else 0
-        if self._is("killed", tick, host) or any(f.target == host for f in self._starting_faults("ahead", tick)):
+        clock.ahead_us = HOURS_AHEAD_US if self._is("restarted_ahead", tick, host) else 0
+        if self._is("killed", tick, host) or any(
+            f.target == host for f in self._starting_faults("restarted_ahead", tick)
+        ):
             self._kill(host)
         elif self._is("stalled", tick, host) or self._is("suspended", tick, host):
             clock.suspended_ticks += self._is("suspended", tick, host)
@@ -233,15 +241,15 @@ class World:
             ingest = Ingest(name, self._hosts[host], self.links[host])
             self._ingests[host] = ingest
         self.links[host].is_full = self._is("shedding", tick, host)
-        is_cut_off = self._is("cut", tick, host)
-        broker = not is_cut_off and self._finds_broker(tick, host)
+        is_cut_off = self._is("cut_off", tick, host)
+        broker = not is_cut_off and self._reaches_broker(tick, host)
         ingest.begin_tick(self._stalled_ticks[host])
         self._stalled_ticks[host] = 0
         self._ticks_without_contact[host] = self._ticks_without_contact[host] + 1 if is_cut_off else 0
-        away = {n for n in range(PARTITIONS) if not self._finds_leader(tick, host, n)}
-        narrowed = self._is("narrowed", tick, host)
+        leaderless = {n for n in range(PARTITIONS) if not self._reaches_leader(tick, host, n)}
+        is_leader_cut_off = self._is("leader_cut_off", tick, host)
         if broker:
-            unreachable_brokers = away | ({0} if narrowed else set[int]())
+            unreachable_brokers = leaderless | ({0} if is_leader_cut_off else set[int]())
             ingest.queue.probe_clocks_when_due(self.broker, self._hosts[host], unreachable_brokers)
             assigned = {name: self.devices[name] for name in CAMERA_IDS if self._assigned[name] == host}
             ingest.apply_assignment(assigned, {name: device.record for name, device in self.devices.items()})
@@ -249,29 +257,29 @@ class World:
             ingest.handle_lost_contact()
         ingest.run_workers()
         if broker:
-            away = set(range(PARTITIONS)) if narrowed else away
-            ingest.queue.send(self.broker, self._hosts[host], self._rng, unreachable_partitions=away)
+            leaderless = set(range(PARTITIONS)) if is_leader_cut_off else leaderless
+            ingest.queue.send(self.broker, self._hosts[host], self._rng, unreachable_partitions=leaderless)
 
-    def _pauses(self, host: int) -> tuple[int, int]:
-        """After an outage each ingest waits a while of its own before it tries again."""
+    def _retry_lags(self, host: int) -> tuple[int, int]:
+        """Per host, how many ticks its retry lags behind the end of an outage."""
         return (0, (self.plan.seed * (5 + 6 * host)) % 17)
 
-    def _finds_broker(self, tick: int, host: int) -> bool:
-        return not any(self._is("broker", tick - n) for n in self._pauses(host))
+    def _reaches_broker(self, tick: int, host: int) -> bool:
+        return not any(self._is("broker", tick - n) for n in self._retry_lags(host))
 
-    def _finds_leader(self, tick: int, host: int, partition: int) -> bool:
-        return not any(self._is_leader_down(tick - n, partition) for n in self._pauses(host))
+    def _reaches_leader(self, tick: int, host: int, partition: int) -> bool:
+        return not any(self._is_leader_down(tick - n, partition) for n in self._retry_lags(host))
 
     def _is_leader_down(self, tick: int, partition: int) -> bool:
-        return self._is("leader", tick, partition) or self._is("torn", tick, partition)
+        return self._is("leader", tick, partition) or self._is("tail_lost", tick, partition)
 
     def _move_leaders(self, tick: int) -> None:
-        for fault in self._starting_faults("torn", tick):
+        for fault in self._starting_faults("tail_lost", tick):
             lost = self.broker.truncate_tail(fault.target, truncated_tail_s(fault) * S)
             self.effect_log.record_lost_tail(fault.target, self.broker, lost)
             for name in CAMERA_IDS:
                 if names.partition_of(name, PARTITIONS) == fault.target:
-                    self.truth[name].reasons[tick].add("tear")
+                    self.truth[name].reasons[tick].add("tail_loss_at_tick")
         for partition in range(PARTITIONS):
             is_away = self._is_leader_down(tick, partition)
             self.broker.leader_generations[partition] += partition in self.broker.leaderless_partitions and not is_away
@@ -290,14 +298,14 @@ class World:
             if ingest.queue.was_full:
                 truth.reasons[tick].add("shed")
         reading = [ingest.workers[name] for ingest in running if name in ingest.workers]
-        if device.is_sending and any(pull.stream for pull in reading):
+        if device.is_sending and any(worker.stream for worker in reading):
             truth.sent.add(tick)
         self._release_reasons[name] |= {
             "handover" if ingest.released[name] == "handover" else "service"
             for ingest in running
             if name in ingest.released
         }
-        if any(pull.recorded for pull in reading):
+        if any(worker.recorded for worker in reading):
             self._release_reasons[name].clear()
         truth.reasons[tick] |= self._reasons(device, running)
 
@@ -314,8 +322,8 @@ class World:
         if not device.is_sending:
             out.add("camera")
         for ingest in pulls:
-            pull = ingest.workers[device.camera_id]
-            if not pull.recorded:
+            worker = ingest.workers[device.camera_id]
+            if not worker.recorded:
                 cause = ingest.queue.causes.get(device.camera_id, "")
                 out.add(_REASON_BY_CAUSE.get(cause, "service"))
         return out
@@ -331,17 +339,21 @@ class World:
             return
         if self._starting_faults("recorder", tick):
             self._recorder.steps_until_crash = self._rng.randint(0, 6)
-        self._recorder.skips_next_announcement |= bool(self._starting_faults("forgetful", tick))
+        self._recorder.skips_next_announcement |= bool(self._starting_faults("announcement_skipped", tick))
         up, store = not self._is("broker", tick), not self._is("store", tick)
         try:
             self._recorder.run_tick(monotonic_us, broker=up, store=store)
         except ProcessCrashed:
             self._recorder = None
         if any(fault.is_active(tick - MAX_CRASH_DELAY_TICKS) for fault in crashes):
-            self._recorder = None  # there was too little to do for the fuse
+            self._recorder = None  # it had too few steps to reach its crash
 
     def finish_recording(self) -> None:
-        """The world is over and all is well: the recorder gets time to finish. It must."""
+        """Ends all faults and lets the recorder finish.
+
+        Raises:
+            AssertionError: it does not finish.
+        """
         monotonic_us = 5 * S + HORIZON * TICK_US
         recorder = self._recorder or Recorder(self.broker, self.bucket, self.effect_log, self._rng, monotonic_us)
         recorder.steps_until_crash = None
@@ -352,28 +364,28 @@ class World:
                 return
         raise AssertionError("the recorder is stuck")
 
-    # ---- what came of it
+    # ---- results
 
     def fragments(self, name: str) -> list[Fragment]:
-        """All of the camera that the log has ever held, repeats included."""
+        """All fragments of the camera that the log has ever held, duplicates included."""
         log = self.broker.all_appended.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
         return [one.value for one in log if isinstance(one.value, Fragment)]
 
     def lost_with_log_tail(self) -> set[tuple[str, int]]:
-        """(epoch, seq) of what was lost with a log's tail before anybody had stored it."""
-        lost = [one.value for torn in self.broker.truncated_tails for _, one in torn]
+        """(epoch, seq) of fragments lost with a truncated log tail before they were stored."""
+        lost = [one.value for tail in self.broker.truncated_tails for _, one in tail]
         left = [one.value for n in range(PARTITIONS) for one in self.broker.log(names.FRAGMENTS, n)]
         out = {(f.info.epoch, f.info.seq) for f in lost if isinstance(f, Fragment)}
         out -= {(f.info.epoch, f.info.seq) for f in left if isinstance(f, Fragment)}
         return out - self.effect_log.announced
 
     def corrupt_fragments(self, name: str) -> list[Fragment]:
-        """Those of the camera that reached the log and could never be read."""
+        """The camera's fragments that reached the log but could never be read."""
         log = self.broker.all_appended.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
         return [one.value.fragment for one in log if isinstance(one.value, CorruptFragment)]
 
     def unrecoverable(self) -> set[tuple[str, int]]:
-        """(epoch, seq) of what no recorder could read any more: the log had lost it first."""
+        """(epoch, seq) of fragments that the log lost before a recorder could read them."""
         out = set[tuple[str, int]]()
         for n, beginning in enumerate(self.broker.start_offsets):
             log = [one.value for one in self.broker.log(names.FRAGMENTS, n)]
@@ -385,7 +397,7 @@ class World:
         return [one.value for one in log if isinstance(one.value, SegmentStored)]
 
     def read_object(self, stored: SegmentStored) -> list[FragmentContent]:
-        """An object as read from the bucket."""
+        """The fragments of an object in the bucket."""
         return list(contents(self.bucket[stored.key].body[stored.init_bytes :]))
 
 
@@ -395,7 +407,7 @@ def _record(name: str, *, single_client: bool) -> Camera:
 
 
 def _revised(record: Camera, tick: int, changed_kinds: set[str], *, enabled: bool, now_us: int) -> Camera:
-    """The record's next revision, by the clock of whoever makes it; the first one is as it is."""
+    """The record's next revision, dated by the operator's clock; at tick 0 the same revision."""
     dated_us = max(now_us, record.updated_us + bool(tick))
     revised = replace(record, enabled=enabled, revision=record.revision + bool(tick), updated_us=dated_us)
     if "renamed" in changed_kinds:
@@ -406,9 +418,9 @@ def _revised(record: Camera, tick: int, changed_kinds: set[str], *, enabled: boo
 
 
 def _clock_error_us(kind: Kind, seed: int) -> int:
-    """By how much the host's clock goes wrong, or a broker's."""
+    """Error of the host's or broker's clock in µs."""
     if kind == "skewed":
         return (seed % 19 - 9) * S // 10
-    if kind == "stray":
+    if kind == "broker_clock_wrong":
         return ((seed % 2) * 2 - 1) * (15 + seed) * S // 10 * (60 if seed % 3 == 0 else 1)
     return (seed % 25 - 12) * S if kind == "stepped" else 0

@@ -1,4 +1,4 @@
-"""The log of a simulated site, in memory, led by three brokers; their clocks are right, but for a stray one. Beside it the bucket."""
+"""The log of a simulated site, in memory, led by three brokers, of which one may have a wrong clock; and the bucket."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from districam_recorder.core.partition_log import InvalidRecord
 from districam_recorder.core.progress import Commit
 
 PARTITIONS = 2
-"""Of `fragments`, and of `segments`, `streams` and `retention`: one for each of the two cameras."""
+"""Partitions of `fragments`, `segments`, `streams` and `retention`: one per camera."""
 
 BROKERS = (0, 1, 2)
 _FIRST = {names.FRAGMENTS: 0, names.STREAMS: 1, names.SEGMENTS: 2, names.RETENTION: 0}
-"""Who leads the first partition of a topic; the next leads the next."""
+"""Leader of the first partition of a topic; the next broker leads the next partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorruptFragment:
-    """A fragment of which nothing can be read any more."""
+    """A fragment whose record is unreadable."""
 
     fragment: Fragment
 
@@ -51,19 +51,20 @@ def mark_at(log: Sequence[LogRecord], offset: int) -> Mark:
 
 @dataclass
 class Broker:
-    """Partitions as lists; `start_offsets` says how much of `fragments` retention has taken.
+    """Partitions as lists.
 
     Attributes:
-        all_appended: all that was ever acknowledged.
-        truncated_tails: what partitions of `fragments` have lost of their ends, each with the offset that it had.
-        leader_generations: how often the leader of each partition of `fragments` has come back.
-        leaderless_partitions: partitions of `fragments` whose leader is away.
-        keeps_commit_metadata: whether commits' metadata always survives.
+        all_appended: all records that were ever acknowledged.
+        truncated_tails: (offset, record) that each partition of `fragments` has lost from its end.
+        leader_generations: how often the leader of each partition of `fragments` has returned.
+        leaderless_partitions: partitions of `fragments` without a leader.
+        keeps_commit_metadata: whether the metadata of commits always survives.
+        start_offsets: how much of each partition of `fragments` retention has deleted.
     """
 
     now_us: int = 0
     clock_offsets_us: dict[int, int] = field(default_factory=dict[int, int])
-    """By how much a broker's clock is off."""
+    """Error of each broker's clock."""
     logs: dict[tuple[str, int], list[LogRecord]] = field(default_factory=dict[tuple[str, int], list[LogRecord]])
     all_appended: dict[tuple[str, int], list[LogRecord]] = field(default_factory=dict[tuple[str, int], list[LogRecord]])
     truncated_tails: list[list[tuple[int, LogRecord]]] = field(
@@ -74,7 +75,7 @@ class Broker:
     keeps_commit_metadata: bool = False
     start_offsets: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
     corrupting_partitions: set[int] = field(default_factory=set[int])
-    """Partitions of `fragments` whose disk spoils what is written."""
+    """Partitions of `fragments` whose disk corrupts what is written."""
     commits: list[Commit | None] = field(default_factory=lambda: list[Commit | None]([None] * PARTITIONS))
 
     def log(self, topic: str, partition: int) -> list[LogRecord]:
@@ -84,11 +85,11 @@ class Broker:
         return (_FIRST.get(topic, 0) + partition) % len(BROKERS)
 
     def clock_us(self, broker: int) -> int:
-        """What its clock shows."""
+        """The time that the broker's clock shows."""
         return self.now_us + self.clock_offsets_us.get(broker, 0)
 
     def append(self, topic: str, partition: int, value: Value) -> int:
-        """Gives the append time."""
+        """Appends a record and returns its append time."""
         if topic == names.FRAGMENTS and partition in self.corrupting_partitions and isinstance(value, Fragment):
             value = CorruptFragment(value)
         logged = LogRecord(self.clock_us(self.leader(topic, partition)), value)
@@ -97,22 +98,22 @@ class Broker:
         return logged.append_us
 
     def truncate_tail(self, partition: int, lost_us: int) -> list[tuple[int, LogRecord]]:
-        """The leader of a partition of `fragments` comes back without what it took last. Gives what is lost."""
+        """Removes the last `lost_us` of a partition of `fragments`, as a leader that lost its tail. Returns what is lost."""
         log = self.log(names.FRAGMENTS, partition)
-        left = sum(one.append_us <= self.now_us - lost_us for one in log)
-        left = max(left, self.start_offsets[partition])
-        lost = list(enumerate(log[left:], left))
+        kept = sum(one.append_us <= self.now_us - lost_us for one in log)
+        kept = max(kept, self.start_offsets[partition])
+        lost = list(enumerate(log[kept:], kept))
         self.truncated_tails[partition] += lost
-        del log[left:]
+        del log[kept:]
         return lost
 
     def has(self, partition: tuple[str, int], mark: Mark) -> bool:
-        """Whether the record is where it was."""
+        """True if the marked record is still at its offset."""
         log = self.log(*partition)
         return mark.offset < len(log) and mark_at(log, mark.offset) == mark
 
     def apply_retention(self, partition: int, keep_us: int) -> None:
-        """Retention: records older than `keep_us` are gone."""
+        """Deletes records of `fragments` that are older than `keep_us`."""
         log, at = self.log(names.FRAGMENTS, partition), self.start_offsets[partition]
         while at < len(log) and log[at].append_us < self.now_us - keep_us:
             at += 1
@@ -121,7 +122,7 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object."""
+    """An object in the bucket."""
 
     body: bytes
     metadata: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Simulated cameras: two pictures a second with running numbers, and how they are carried in made-up boxes."""
+"""Simulated cameras: two numbered pictures per second, and the simplified boxes that carry them."""
 
 import struct
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from support.fragments import box
 S = 1_000_000
 TICK_US = S // 2
 WORLD_START_US = 1_795_521_600 * S
-"""When worlds begin: noon of a day in 2026."""
+"""Start of every world: noon of a day in 2026."""
 GOP_TICKS = 8
 PTS_A_TICK = 45_000
 SETS = (bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8"))
@@ -30,7 +30,7 @@ def tick_us(tick: int) -> int:
 
 @dataclass
 class SimulatedCamera:
-    """A camera. `clients`: who is connected; told by whoever connects and goes."""
+    """A camera. `clients`: the connected workers, which add and remove themselves."""
 
     record: Camera
     phase: int
@@ -40,7 +40,7 @@ class SimulatedCamera:
     is_oversize: bool = False
     clients: list[object] = field(default_factory=list[object])
     sent: set[int] = field(default_factory=set[int])
-    """Ticks of all pictures that it had to send, whoever was there to read them."""
+    """Ticks of all pictures that it sent, with or without clients."""
 
     @property
     def camera_id(self) -> str:
@@ -57,7 +57,7 @@ class SimulatedCamera:
         return tick % GOP_TICKS == self.phase
 
     def picture(self, tick: int, arrival_us: int, lost_before: int) -> Picture:
-        """The picture of that tick as it arrives at a client that misses so many before it."""
+        """The picture of that tick as received by a client that lost `lost_before` packets before it."""
         number = f"{tick:08d}".encode()
         much = _OVERSIZE_PADDING if self.is_oversize else b""
         return Picture(
@@ -68,11 +68,11 @@ class SimulatedCamera:
         )
 
 
-# ---- in place of the MP4 muxer
+# ---- replaces the MP4 muxer
 
 
 def fragment_value(init: bytes, fragment: UnmuxedFragment, _audio: object = ()) -> bytes:
-    """A fragment whose `mdat` lists its pictures: start, fragment's end, running number, keyframe or not."""
+    """A fragment whose `mdat` lists its pictures: start, fragment's end, number, whether it is a keyframe."""
     units = [_UNIT.pack(u.start_us, fragment.end_us, int(u.data[-8:]), u.is_keyframe) for u in fragment.units]
     return init + box(b"moof", fragment.seq.to_bytes(4, "big")) + box(b"mdat", b"".join(units))
 
@@ -95,14 +95,14 @@ class StoredPicture:
 
 @dataclass(frozen=True, slots=True)
 class FragmentContent:
-    """A fragment as read back from its bytes."""
+    """A fragment decoded from its bytes."""
 
     fragment: StoredFragment
     pictures: tuple[StoredPicture, ...]
 
 
 def contents(media: bytes) -> Iterator[FragmentContent]:
-    """The fragments in an object's body behind its init."""
+    """The fragments in an object's body after its init."""
     while media:
         moof, media = _box(media)
         mdat, media = _box(media)

@@ -1,4 +1,4 @@
-"""A simulated indexer: the real plans and progress, applied to a Redis of dictionaries; and what a reader finds there."""
+"""A simulated indexer: the real plans and progress, applied to dictionaries in place of Redis; and reads from them."""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -33,7 +33,7 @@ CAMERAS_PARTITION: TopicPartition = (names.CAMERAS, 0)
 
 @dataclass
 class Index:
-    """What the operations leave behind. Equal indexes answer alike."""
+    """The state that the operations produce. Equal indexes give equal answers."""
 
     sorted_sets: dict[str, dict[bytes, int]] = field(default_factory=dict[str, dict[bytes, int]])
     max_scores: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
@@ -42,7 +42,7 @@ class Index:
     sets: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
     def write(self, records: Iterable[LogRecord]) -> None:
-        """All of it in one batch."""
+        """Writes the records in one batch."""
         self.apply(to_batch(op for one in records for op in plan(_indexed(one), one.append_us, {})))
 
     def apply(self, batch: Batch) -> None:
@@ -58,7 +58,7 @@ class Index:
         for key, members in batch.members.items():
             self.sets.setdefault(key, set()).update(members)
 
-    # ---- what a reader finds
+    # ---- reading
 
     def segments(self, camera_id: str) -> SegmentArray:
         prefix = names.segments_key(camera_id, 0)[:-10]
@@ -93,26 +93,26 @@ def _revision(member: bytes) -> Revision:
 
 
 class Indexer:
-    """Follows the topics; what it holds, and up to where, outlives it."""
+    """Follows the topics. Its index and offsets persist, as in Redis."""
 
     def __init__(self, broker: Broker, rng: Random) -> None:
         self._broker, self._rng = broker, rng
         self.index = Index()
         self.applied_offsets: dict[TopicPartition, int] = {}
         self.watermarks_us: dict[int, int] = {}
-        self._read = 0  # of `cameras`; for the other topics Redis alone says how far they are read
+        self._read = 0  # position in `cameras`; those in the other topics are in Redis only
         self.read_marks: dict[TopicPartition, tuple[Mark, ...]] = {}
         self.save_snapshot()
 
     def save_snapshot(self) -> None:
-        """What Redis holds now is what it may come back with."""
+        """Saves the state of Redis to which `restore_snapshot` returns."""
         self._snapshot = deepcopy((self.index, self.applied_offsets, self.watermarks_us, self.read_marks))
 
     def restore_snapshot(self) -> None:
         self.index, self.applied_offsets, self.watermarks_us, self.read_marks = deepcopy(self._snapshot)
 
     def run_tick(self, *, reads_topics: bool) -> None:
-        """A tick; it does not always keep up, and may read again what it has."""
+        """Runs one tick. It does not always keep up, and may read records again."""
         cameras = self._broker.log(*CAMERAS_PARTITION)
         if self.applied_offsets.get(CAMERAS_PARTITION, 0) < self._read:
             self._read = 0
@@ -122,12 +122,12 @@ class Indexer:
             n: parse_commit_watermark_us(commit.metadata) for n, commit in enumerate(self._broker.commits) if commit
         }
         ends = {place: len(self._broker.log(*place)) for place in TOPIC_PARTITIONS}
-        sure = {
+        verified = {
             place
             for place in TOPIC_PARTITIONS
             if self._survivor(place) == next(iter(self.read_marks.get(place, ())), None)
         }
-        ends = {place: end for place, end in ends.items() if place in sure}
+        ends = {place: end for place, end in ends.items() if place in verified}
         for place in TOPIC_PARTITIONS if reads_topics else ():
             self._seek(place)
             self._follow(place)
@@ -143,9 +143,9 @@ class Indexer:
         ):  # in most worlds: they throw the dice as they did before it was there
             return
         end = len(log) if self._rng.random() < 0.7 else self._rng.randint(at, len(log))
-        again = self._rng.randint(0, 3) if self._rng.random() < 0.1 else 0
+        overlap = self._rng.randint(0, 3) if self._rng.random() < 0.1 else 0
         if end > at:
-            self.index.write(log[max(0, at - again) : end])
+            self.index.write(log[max(0, at - overlap) : end])
             self.read_marks[partition] = add_mark(self.read_marks.get(partition, ()), mark_at(log, end - 1))
         self.applied_offsets[partition] = end
 
@@ -153,8 +153,8 @@ class Indexer:
         return next((mark for mark in self.read_marks.get(partition, ()) if self._broker.has(partition, mark)), None)
 
     def _seek(self, partition: TopicPartition) -> None:
-        """As over a new connection."""
-        stated, read = self.applied_offsets.get(partition), self.read_marks.get(partition, ())
+        """Seeks as over a new connection."""
+        applied, read = self.applied_offsets.get(partition), self.read_marks.get(partition, ())
         end, survivor = len(self._broker.log(*partition)), self._survivor(partition)
-        self.applied_offsets[partition], _ = resume_offset(stated, 0, end, read_marks=read, survivor=survivor)
+        self.applied_offsets[partition], _ = resume_offset(applied, 0, end, read_marks=read, survivor=survivor)
         self.read_marks[partition] = tuple(mark for mark in read if mark.offset < self.applied_offsets[partition])

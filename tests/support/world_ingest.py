@@ -1,6 +1,6 @@
 """Simulated ingests: the real streams, epochs, fragmenters, shedders and host clocks, without sockets and tasks.
 
-What `CameraLife`, `Fleet`, `Assignment` and `Outbox` wait for, a tick decides here.
+The simulated tick replaces what `CameraWorker`, `Fleet`, `Assignment` and `SendQueue` wait for.
 """
 
 from collections import defaultdict, deque
@@ -32,12 +32,17 @@ RETRY_S = 5.0
 MAX_QUEUED_FRAGMENTS = 40
 MAX_SENDS_PER_TICK = 20
 SOCKET_BUFFER_TICKS = 3
-"""What the socket of a process that stands still keeps."""
+"""How many ticks of pictures the socket of a stalled process buffers."""
 
 
 @dataclass
 class SimulatedHostClock:
-    """A host's clocks. `offset_us`: its wall clock's error. `suspended_ticks`: ticks for which its monotonic clock stood still."""
+    """A host's clocks.
+
+    Attributes:
+        offset_us, ahead_us: errors of its wall clock.
+        suspended_ticks: ticks for which its monotonic clock stopped.
+    """
 
     tick: int = 0
     offset_us: int = 0
@@ -51,13 +56,13 @@ class SimulatedHostClock:
         return self.monotonic_at(self.tick)
 
     def monotonic_at(self, tick: int) -> int:
-        """What it showed at that tick, if it has gone ever since."""
+        """The monotonic time at that tick, if it has not stopped since."""
         return 9 * S + (tick - self.suspended_ticks) * TICK_US
 
 
 @dataclass
 class BrokerLink:
-    """The way from one host to the broker, and all that ever went on it."""
+    """The connection from one host to the broker, and everything ever queued for it."""
 
     is_full: bool = False
     corrupted_camera_ids: set[str] = field(default_factory=set[str])
@@ -66,11 +71,11 @@ class BrokerLink:
 
 
 class SimulatedSendQueue:
-    """What waits for the broker: a line for each partition, so that order is kept."""
+    """Replaces `SendQueue`: one queue per partition, so that order is kept."""
 
     def __init__(self, link: BrokerLink) -> None:
         self.host_clock = HostClock()
-        self.causes: dict[str, Cause] = {}  # what was last told of each camera's stream
+        self.causes: dict[str, Cause] = {}  # cause of the last `lost` or `refused` per camera
         self.was_full = False
         self.held_bytes = 0
         self._probed_us: int | None = None
@@ -78,7 +83,7 @@ class SimulatedSendQueue:
         self._link = link
 
     def has_room(self, size_bytes: int) -> bool:
-        waiting = sum(isinstance(item, Fragment) for line in self._queues.values() for item in line)
+        waiting = sum(isinstance(item, Fragment) for queue in self._queues.values() for item in queue)
         has = bool(size_bytes) and not self._link.is_full and waiting < MAX_QUEUED_FRAGMENTS
         self.was_full |= not has
         return has
@@ -105,13 +110,13 @@ class SimulatedSendQueue:
         *,
         unreachable_partitions: Container[int],
     ) -> None:
-        """`unreachable_partitions`: partitions of `fragments` whose leader is not found."""
-        for partition, line in self._queues.items():
+        """Sends queued records, except to `unreachable_partitions` of `fragments`."""
+        for partition, queue in self._queues.items():
             for _ in range(MAX_SENDS_PER_TICK):
-                if not line or (partition in unreachable_partitions and isinstance(line[0], Fragment)):
+                if not queue or (partition in unreachable_partitions and isinstance(queue[0], Fragment)):
                     break
-                item = line.popleft()
-                times = 2 if rng.random() < 0.05 else 1  # the acknowledgement was lost: sent again
+                item = queue.popleft()
+                times = 2 if rng.random() < 0.05 else 1  # the ack was lost: sent again
                 topic = names.FRAGMENTS if isinstance(item, Fragment) else names.STREAMS
                 for _ in range(times):
                     append_us = self._append(broker, topic, partition, item)
@@ -120,7 +125,7 @@ class SimulatedSendQueue:
     def probe_clocks_when_due(
         self, broker: Broker, clock: SimulatedHostClock, unreachable_brokers: Container[int]
     ) -> None:
-        """All brokers for the time; but for those that cannot be reached."""
+        """Probes the clocks of all brokers but the unreachable ones."""
         is_due = self._probed_us is None or clock.monotonic_us() - self._probed_us >= PROBE_INTERVAL_US
         if is_due or self.host_clock.needs_acks:
             self._probed_us = clock.monotonic_us()
@@ -154,7 +159,7 @@ class _Opened:
 
 @dataclass(eq=False)
 class SimulatedCameraWorker:
-    """One camera's life in one ingest."""
+    """Replaces `CameraWorker`: one camera in one ingest."""
 
     camera_device: SimulatedCamera
     camera: Camera
@@ -165,9 +170,9 @@ class SimulatedCameraWorker:
     retry_us: int = 0
     linger_until_us: int | None = None
     lost_before: int = 0
-    """Pictures lost on the way since the last one."""
+    """Pictures lost in transit since the last one received."""
     recorded: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
-    """Pictures that went into an epoch in this tick: number, epoch, instant by the epoch's clock."""
+    """Pictures recorded in this tick: number, epoch, time by the epoch's clock."""
 
     @property
     def _now_us(self) -> int:
@@ -200,17 +205,17 @@ class SimulatedCameraWorker:
             return False
         picture, self.lost_before = self.camera_device.picture(tick, self._now_us, self.lost_before), 0
         self.stream.feed([picture])
-        # The truth must not hang on what is told of it:
+        # The ground truth must not depend on events:
         epoch = self.stream._epoch  # pyright: ignore[reportPrivateUsage]
         if epoch is not None:
             self.recorded.append((tick, epoch.id, self.clock.monotonic_at(tick) + epoch.offset_us))
         return True
 
     def read_socket_buffer(self, ticks: range) -> None:
-        """What the socket kept while the process stood still."""
+        """Reads the pictures that the socket buffered while the process was stalled."""
         if self.stream is not None and self.camera_device.is_reachable:
-            kept = [tick for tick in ticks if tick in self.camera_device.sent][:SOCKET_BUFFER_TICKS]
-            for tick in kept:
+            buffered = [tick for tick in ticks if tick in self.camera_device.sent][:SOCKET_BUFFER_TICKS]
+            for tick in buffered:
                 self._receive(tick)
 
     def _time_out(self) -> None:
@@ -220,7 +225,7 @@ class SimulatedCameraWorker:
             self._fail("source_silent")
 
     def _fail(self, cause: Cause) -> None:
-        """Over, or never begun; the next try is after a while."""
+        """Ends the stream, or reports a failed attempt; the next attempt follows after `RETRY_S`."""
         if not self._end(cause, RETRY_S):
             report_refused(self.camera, self.context, cause, "", RETRY_S)
         self.retry_us = self._now_us + round(RETRY_S * S)
@@ -236,7 +241,7 @@ class SimulatedCameraWorker:
         self._end(cause, 0.0)
 
     def disconnect(self) -> None:
-        """The process is gone."""
+        """The process has crashed."""
         if self.stream is not None:
             self.camera_device.clients.remove(self)
 
@@ -246,7 +251,7 @@ _EPOCH_NUMBERS = count()
 
 
 class Ingest:
-    """One process."""
+    """One ingest process."""
 
     def __init__(self, name: str, clock: SimulatedHostClock, link: BrokerLink) -> None:
         self.clock = clock
@@ -255,7 +260,7 @@ class Ingest:
         self.last_contact_us = clock.monotonic_us()
         self.was_out_of_contact = False
         self.released = dict[str, Cause]()
-        """Cameras that were left to others in this tick, and why."""
+        """Cameras released in this tick, and the cause."""
         host_clock = self.queue.host_clock
         self._context = make_context(
             self.queue,
@@ -269,39 +274,39 @@ class Ingest:
         self._watch = self._context.stall_detector
 
     def begin_tick(self, stalled_ticks: int) -> None:
-        """The tick begins, after so many in which the process did not run."""
-        self._watch.has_stalled_since(self.clock.monotonic_us())  # the beat
+        """Begins a tick, after `stalled_ticks` in which the process did not run."""
+        self._watch.has_stalled_since(self.clock.monotonic_us())  # heartbeat
         self.queue.host_clock.feed_host_time(self.clock.now_us(), self.clock.monotonic_us())
         self.queue.was_full = False
         self.released = dict[str, Cause]()
         since = self.clock.tick - stalled_ticks
-        for pull in self.workers.values():
-            pull.recorded = []
-            pull.read_socket_buffer(range(since, self.clock.tick))
+        for worker in self.workers.values():
+            worker.recorded = []
+            worker.read_socket_buffer(range(since, self.clock.tick))
 
     def handle_lost_contact(self) -> None:
-        """The group does not answer; after a while others may have our cameras."""
+        """The group does not answer. After `CONTACT_TIMEOUT_US` other replicas may have our cameras."""
         if self.clock.monotonic_us() - self.last_contact_us >= CONTACT_TIMEOUT_US:
             self.was_out_of_contact = True
-            for camera_id, pull in list(self.workers.items()):
-                if pull.camera.single_client:
+            for camera_id, worker in list(self.workers.items()):
+                if worker.camera.single_client:
                     self._stop(camera_id, "service_down")
 
     def apply_assignment(self, assigned: Mapping[str, SimulatedCamera], records: Mapping[str, Camera]) -> None:
-        """The group answers: these are our cameras, and what the log says of them."""
+        """The group answers: applies the assigned cameras and their records."""
         now_us = self.clock.monotonic_us()
         self.was_out_of_contact |= now_us - self.last_contact_us > CONTACT_TIMEOUT_US
         self.last_contact_us = now_us
         expected = {name: device for name, device in assigned.items() if records[name].is_expected}
         for camera_id, device in expected.items():
             self._ensure(device, records[camera_id])
-        for camera_id, pull in list(self.workers.items()):
+        for camera_id, worker in list(self.workers.items()):
             if camera_id in assigned and camera_id not in expected:
                 self._stop(camera_id, "stream_changed")
             elif camera_id not in assigned and self.was_out_of_contact:
                 self._stop(camera_id, "service_down")
-            elif camera_id not in assigned and pull.linger_until_us is None:
-                pull.linger_until_us = now_us + (0 if pull.camera.single_client else LINGER_US)
+            elif camera_id not in assigned and worker.linger_until_us is None:
+                worker.linger_until_us = now_us + (0 if worker.camera.single_client else LINGER_US)
         self.was_out_of_contact = False
 
     def _ensure(self, device: SimulatedCamera, record: Camera) -> None:
@@ -320,13 +325,13 @@ class Ingest:
         self.workers.pop(camera_id).stop(cause)
 
     def run_workers(self) -> None:
-        """Streams go on, those that have lingered end."""
-        for camera_id, pull in list(self.workers.items()):
-            if pull.linger_until_us is not None and self.clock.monotonic_us() >= pull.linger_until_us:
+        """Runs all workers for a tick; stops those whose linger time is over."""
+        for camera_id, worker in list(self.workers.items()):
+            if worker.linger_until_us is not None and self.clock.monotonic_us() >= worker.linger_until_us:
                 self._stop(camera_id, "handover")
             else:
-                pull.run_tick(self.clock.tick)
+                worker.run_tick(self.clock.tick)
 
     def crash(self) -> None:
-        for pull in self.workers.values():
-            pull.disconnect()
+        for worker in self.workers.values():
+            worker.disconnect()

@@ -1,4 +1,4 @@
-"""What must hold of a world when it is over. Each judge raises AssertionError with what was seen, and where."""
+"""Invariants of a finished world. Each check raises AssertionError that says what was found, and where."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ from support.world_index import TOPIC_PARTITIONS, Index
 
 
 def seconds(at_us: int) -> float:
-    """For messages: time since the world began."""
+    """Seconds since the start of the world, for messages."""
     return (at_us - WORLD_START_US) / S
 
 
@@ -39,7 +39,7 @@ def seconds(at_us: int) -> float:
 
 
 def check_logged_footage_is_stored(world: World) -> None:
-    """All of it, unchanged, and nothing else; but for what fell off the log and what the bug swallowed."""
+    """All logged footage is stored unchanged, and nothing else; except what the log lost first or a simulated bug dropped."""
     for name in CAMERA_IDS:
         logged = {(f.info.epoch, f.info.seq): f.media for f in world.fragments(name)}
         stored: dict[tuple[str, int], bytes] = {}
@@ -56,28 +56,30 @@ def check_rejections_are_reported(world: World) -> None:
     letters = [one.value for one in world.broker.log(names.DEADLETTERS, 0)]
     reported = {(one.partition, one.offset) for one in letters if isinstance(one, DeadLetter)}
     for n in range(PARTITIONS):
-        log, beginning = world.broker.log(names.FRAGMENTS, n), world.broker.start_offsets[n]
+        log, start_offset = world.broker.log(names.FRAGMENTS, n), world.broker.start_offsets[n]
         corrupt = {
             (n, offset) for offset, one in enumerate(log) if isinstance(one.value, InvalidRecord | CorruptFragment)
         }
-        of_this = {place for place in reported if place[0] == n}
-        assert of_this <= corrupt, "a readable fragment was rejected"
-        assert {place for place in corrupt if place[1] >= beginning} <= of_this, "a spoilt record is not told"
+        of_partition = {place for place in reported if place[0] == n}
+        assert of_partition <= corrupt, "a readable fragment was rejected"
+        assert {place for place in corrupt if place[1] >= start_offset} <= of_partition, (
+            "a corrupt record is not reported"
+        )
 
 
 def check_index_is_order_independent(world: World) -> None:
     records = [one for place in [*TOPIC_PARTITIONS, (names.CAMERAS, 0)] for one in world.broker.log(*place)]
-    straight, shuffled = Index(), Index()
-    straight.write(records)
-    again = [*records, *records[::3]]
-    Random(world.plan.seed).shuffle(again)
-    for n in range(0, len(again), 20):
-        shuffled.write(again[n : n + 20])
-    assert straight == shuffled, "the index depends on the order of what it is told"
+    ordered, shuffled = Index(), Index()
+    ordered.write(records)
+    repeated = [*records, *records[::3]]
+    Random(world.plan.seed).shuffle(repeated)
+    for n in range(0, len(repeated), 20):
+        shuffled.write(repeated[n : n + 20])
+    assert ordered == shuffled, "the index depends on the order of its records"
 
 
 def check_listing_matches_announcements(world: World) -> None:
-    """A LIST gives the same time as stored, and the same cover."""
+    """A LIST of the bucket gives the same stored time as the announcements, and the same cover."""
     announced_index = Index()
     announced_index.write(one for place in TOPIC_PARTITIONS for one in world.broker.log(*place))
     listed = Index()
@@ -98,7 +100,7 @@ def check_listing_matches_announcements(world: World) -> None:
 
 
 class Clip:
-    """All that is stored of a camera, read as a clip is: by runs of `seq`, from the objects' bytes."""
+    """All stored footage of a camera, read as for a clip: by runs of `seq`, from the objects' bytes."""
 
     def __init__(self, world: World, name: str) -> None:
         announcements = {one.key: one for one in world.announced_segments(name)}.values()
@@ -108,7 +110,7 @@ class Clip:
         self.pieces: list[RunPiece] = run_cover(self.runs)
 
     def stored_pictures(self) -> dict[int, list[RecordedPicture]]:
-        """Running number → where it stands."""
+        """Picture number → its places in the stored footage."""
         out: dict[int, list[RecordedPicture]] = {}
         for (epoch, _), content in self.contents.items():
             for picture in content.pictures:
@@ -116,7 +118,7 @@ class Clip:
         return out
 
     def shown_pictures(self) -> list[tuple[int, str]]:
-        """Running numbers and their epochs, in the order in which a viewer sees them."""
+        """Picture numbers and their epochs in playback order."""
         out: list[tuple[int, str]] = []
         for piece in self.pieces:
             run = self.runs[piece.run]
@@ -127,13 +129,13 @@ class Clip:
 
 
 def check_clip_shows_each_picture_once(world: World) -> None:
-    """But for the difference of two epochs' clocks where the clip passes from one to the other."""
+    """A clip shows each picture once, up to the difference of two epochs' clocks where it changes epoch."""
     for name in CAMERA_IDS:
         clip = Clip(world, name)
         stored, shown = clip.stored_pictures(), clip.shown_pictures()
         for number, times in Counter(number for number, _ in shown).items():
             epochs = {epoch for n, epoch in shown if n == number}
-            clocks = [taken.at_us for taken in stored[number] if taken.epoch in epochs]
+            clocks = [recorded.at_us for recorded in stored[number] if recorded.epoch in epochs]
             assert len(epochs) == times, f"{name}: picture {number} is twice in one epoch of a clip"
             assert times == 1 or max(clocks) > min(clocks), f"{name}: picture {number} is in a clip {times} times"
         for epoch, of_epoch in groupby(shown, key=lambda one: one[1]):
@@ -152,8 +154,8 @@ def _hides_only_what_it_reports(
     unreported = [
         number for number in hidden if not any(intersects(reported, t.at_us, t.at_us + 1) for t in stored[number])
     ]
-    in_a_row = [number for number in unreported if {number + n for n in range(1, 5)} <= set(unreported)]
-    assert not in_a_row, f"{name}: pictures from {min(in_a_row)} on are stored, hidden, and nobody says so"
+    consecutive = [number for number in unreported if {number + n for n in range(1, 5)} <= set(unreported)]
+    assert not consecutive, f"{name}: pictures from {min(consecutive)} on are stored but hidden, and not reported"
 
 
 def _events(world: World, name: str) -> list[LoggedEvent]:
@@ -161,9 +163,9 @@ def _events(world: World, name: str) -> list[LoggedEvent]:
 
 
 def check_stored_pictures_are_decodable(world: World) -> None:
-    """Of a GOP what ingest drops is the rest: a decoder needs the picture before, back to the keyframe.
+    """Ingest sheds only tails of GOPs: each stored picture has its predecessors back to the keyframe.
 
-    What a bug, the log's retention or the broker's disk took is excused, and what was lost on the way was never taken.
+    Losses by a bug, the log's retention or the broker's disk are excused; pictures lost in transit were never recorded.
     """
     for name in CAMERA_IDS:
         truth, stored = world.truth[name], Clip(world, name).stored_pictures()
@@ -171,15 +173,15 @@ def check_stored_pictures_are_decodable(world: World) -> None:
             one
             for f in [
                 *world.corrupt_fragments(name),
-                *(f for way in world.links for f in way.corrupted_fragments),
+                *(f for link in world.links for f in link.corrupted_fragments),
             ]
             for one in _pictures(f)
         }
-        have = {(taken.epoch, number) for number, found in stored.items() for taken in found}
-        taken = sorted((one.epoch, number) for number, copies in truth.recorded.items() for one in copies)
-        for (epoch, number), (later_epoch, later) in pairwise(taken):
-            needs = epoch == later_epoch and not world.devices[name].is_keyframe(later)
-            if needs and (epoch, later) in have and (epoch, number) not in have | in_log:
+        stored_keys = {(recorded.epoch, number) for number, found in stored.items() for recorded in found}
+        recorded = sorted((one.epoch, number) for number, copies in truth.recorded.items() for one in copies)
+        for (epoch, number), (later_epoch, later) in pairwise(recorded):
+            needs_previous = epoch == later_epoch and not world.devices[name].is_keyframe(later)
+            if needs_previous and (epoch, later) in stored_keys and (epoch, number) not in stored_keys | in_log:
                 raise AssertionError(f"{name}: picture {later} is stored, and {number}, which it needs, is not")
 
 
@@ -189,11 +191,13 @@ def check_stored_pictures_are_decodable(world: World) -> None:
 def check_states_tile_the_window(world: World) -> None:
     for snapshot in world.snapshots:
         for name, states in snapshot.states.items():
-            assert states[0].from_us == WORLD_START_US, f"{name}: the window's start is not told"
-            assert states[-1].to_us == tick_us(snapshot.tick + 1), f"{name}: the window's end is not told"
+            assert states[0].from_us == WORLD_START_US, f"{name}: no state at the window's start"
+            assert states[-1].to_us == tick_us(snapshot.tick + 1), f"{name}: no state at the window's end"
             for a, b in pairwise(states):
                 assert a.to_us == b.from_us, f"{name}: states do not tile at {seconds(a.to_us)} s"
-                assert (a.state, a.cause, a.detail) != (b.state, b.cause, b.detail), f"{name}: twice the same"
+                assert (a.state, a.cause, a.detail) != (b.state, b.cause, b.detail), (
+                    f"{name}: equal neighbouring states"
+                )
 
 
 def _state(states: Sequence[State], at_us: int) -> State:
@@ -201,7 +205,7 @@ def _state(states: Sequence[State], at_us: int) -> State:
 
 
 def check_stored_is_recorded(world: World) -> None:
-    """What had reached the log long ago stands as recorded, now that all faults are over."""
+    """Footage that reached the log long ago is `recorded`, now that all faults are over."""
     for name in CAMERA_IDS:
         states = world.snapshots[-1].states[name]
         lost = world.unrecoverable() | world.effect_log.lost_by_bug
@@ -219,7 +223,7 @@ def check_stored_is_recorded(world: World) -> None:
 
 
 def check_one_epoch_per_camera(world: World) -> None:
-    """Each camera is recorded in one epoch from its first picture on."""
+    """Each camera is recorded in a single epoch from its first picture on."""
     for name in CAMERA_IDS:
         epochs = {epoch for found in Clip(world, name).stored_pictures().values() for epoch in {t.epoch for t in found}}
         assert len(epochs) == 1, f"{name}: {len(epochs)} epochs"
@@ -230,41 +234,45 @@ def check_one_epoch_per_camera(world: World) -> None:
 
 
 def check_picture_times(world: World) -> None:
-    """But for the error of a host's clock, two seconds at most where it did not jump."""
+    """Stored pictures have their true times, to within two seconds of host clock error; not checked if a clock jumped."""
     for name in CAMERA_IDS * (not world.plan.has("stepped")):
         for number, found in Clip(world, name).stored_pictures().items():
-            for taken in found:
-                assert abs(taken.at_us - tick_us(number)) <= 2 * S, (
-                    f"{name}: picture {number} of {seconds(tick_us(number))} s stands at {seconds(taken.at_us)} s"
+            for recorded in found:
+                assert abs(recorded.at_us - tick_us(number)) <= 2 * S, (
+                    f"{name}: picture {number} of {seconds(tick_us(number))} s is stored at {seconds(recorded.at_us)} s"
                 )
 
 
 def check_every_picture_is_accounted_for(world: World) -> None:
-    """Sent and not stored: then it lies in a reported gap, or in a fragment marked lossy. Only a bug is a loss."""
+    """A picture that was sent but not stored lies in a reported gap or in a fragment marked lossy; else it is a bug's loss."""
     for name in CAMERA_IDS:
         truth, states = world.truth[name], world.snapshots[-1].states[name]
         stored, lossy = Clip(world, name).stored_pictures(), _lossy_intervals(world, name)
         in_log = _logged(world, name)
         for number in sorted(truth.sent - stored.keys()):
             copies = truth.recorded.get(number) or [RecordedPicture("", tick_us(number))]
-            for taken in copies:
-                if not WORLD_START_US + S <= taken.at_us < CHECKED_UNTIL_US or tick_us(number) >= CHECKED_UNTIL_US:
+            for recorded in copies:
+                if not WORLD_START_US + S <= recorded.at_us < CHECKED_UNTIL_US or tick_us(number) >= CHECKED_UNTIL_US:
                     continue
-                where = [_state(states, t) for t in (taken.at_us, taken.at_us - TICK_US, taken.at_us + TICK_US)]
-                is_reported_gap = any(s.state == "gap" and s.cause not in ("pipeline_loss", "unknown") for s in where)
-                is_lossy = intersects(lossy, taken.at_us - TICK_US, taken.at_us + TICK_US)
-                is_off = any(s.state == "not_expected" for s in where)
-                is_bug = (taken.epoch, number) in in_log or (
-                    world.plan.has(*LOSS_BUGS) and any(s.cause == "pipeline_loss" for s in where)
+                states_near = [
+                    _state(states, t) for t in (recorded.at_us, recorded.at_us - TICK_US, recorded.at_us + TICK_US)
+                ]
+                is_reported_gap = any(
+                    s.state == "gap" and s.cause not in ("pipeline_loss", "unknown") for s in states_near
                 )
-                assert is_reported_gap or is_lossy or is_off or is_bug or _covered(world, where), (
-                    f"{name}: picture {number} was sent at {seconds(taken.at_us)} s and is nowhere: {where[0]}"
+                is_lossy = intersects(lossy, recorded.at_us - TICK_US, recorded.at_us + TICK_US)
+                is_not_expected = any(s.state == "not_expected" for s in states_near)
+                is_bug_loss = (recorded.epoch, number) in in_log or (
+                    world.plan.has(*LOSS_BUGS) and any(s.cause == "pipeline_loss" for s in states_near)
+                )
+                assert is_reported_gap or is_lossy or is_not_expected or is_bug_loss or _covered(world, states_near), (
+                    f"{name}: picture {number} was sent at {seconds(recorded.at_us)} s and is unaccounted for: {states_near[0]}"
                 )
 
 
-def _covered(world: World, where: Iterable[State]) -> bool:
-    """Another epoch's clock is off, so that its footage stands where this picture would."""
-    return world.plan.has("skewed", "stepped") and any(state.state == "recorded" for state in where)
+def _covered(world: World, states_near: Iterable[State]) -> bool:
+    """True if another epoch's clock is wrong, so that its footage covers the place of this picture."""
+    return world.plan.has("skewed", "stepped") and any(state.state == "recorded" for state in states_near)
 
 
 def _lossy_intervals(world: World, name: str) -> list[Interval]:
@@ -274,19 +282,19 @@ def _lossy_intervals(world: World, name: str) -> list[Interval]:
 
 
 def _logged(world: World, name: str) -> set[tuple[str, int]]:
-    """(epoch, running number) of all pictures that reached the log, and could be read unless a tear took them first."""
-    corrupt = world.corrupt_fragments(name) if world.plan.has("torn") else []
+    """(epoch, number) of all pictures that reached the log and were readable, or were lost with its tail."""
+    corrupt = world.corrupt_fragments(name) if world.plan.has("tail_lost") else []
     return {one for fragment in [*world.fragments(name), *corrupt] for one in _pictures(fragment)}
 
 
 def _pictures(fragment: Fragment) -> set[tuple[str, int]]:
-    """(epoch, running number) of a fragment's pictures."""
+    """(epoch, number) of a fragment's pictures."""
     numbers = {picture.number for content in contents(fragment.media) for picture in content.pictures}
     return {(fragment.info.epoch, number) for number in numbers}
 
 
 def check_not_expected_only_while_disabled(world: World) -> None:
-    """No time is `not_expected` but while the record in the log says so, and half a minute after it says otherwise."""
+    """Time is `not_expected` only while the logged record is disabled, and up to half a minute after it is enabled."""
     for name in CAMERA_IDS:
         reasons = world.truth[name].reasons
         for state in world.snapshots[-1].states[name]:
@@ -294,16 +302,16 @@ def check_not_expected_only_while_disabled(world: World) -> None:
                 continue
             first, last = _ticks(state)
             for tick in range(max(first, EXPECTED_AFTER_TICKS), last):
-                wanted = all("disabled" not in reasons[t] for t in range(tick - EXPECTED_AFTER_TICKS, tick + 1))
-                assert not wanted, f"{name} at {tick / 2} s: not expected, and its record wants it"
+                is_enabled = all("disabled" not in reasons[t] for t in range(tick - EXPECTED_AFTER_TICKS, tick + 1))
+                assert not is_enabled, f"{name} at {tick / 2} s: not expected, although its record is enabled"
 
 
 EXPECTED_AFTER_TICKS = 60
-"""A camera is expected at the latest so long after it was enabled."""
+"""A camera is expected at the latest this long after it was enabled."""
 
 
 def check_bug_losses_are_reported(world: World) -> None:
-    """Where anything can prove it: a later seq of the epoch is stored, or its end is told."""
+    """Losses by a bug are reported if provable: a later seq of the epoch is stored, or `lost` reports its end."""
     for name in CAMERA_IDS:
         states, index = world.snapshots[-1].states[name], world.indexer.index
         stored = {(s.epoch, seq) for s in world.announced_segments(name) for seq in range(s.first_seq, s.last_seq + 1)}
@@ -314,7 +322,7 @@ def check_bug_losses_are_reported(world: World) -> None:
         for epoch, seq in stored:
             proved[epoch] = max(seq, proved.get(epoch, -1))
         truncations = merge((f.from_us, f.to_us) for f in index.log_truncations(names.partition_of(name, PARTITIONS)))
-        corrupted = [f for way in world.links for f in way.corrupted_fragments if f.info.camera_id == name]
+        corrupted = [f for link in world.links for f in link.corrupted_fragments if f.info.camera_id == name]
         for info in (f.info for f in [*world.fragments(name), *corrupted]):
             if (info.epoch, info.seq) in stored | world.unrecoverable() or info.seq > proved.get(info.epoch, -1):
                 continue
@@ -335,29 +343,29 @@ ALLOWED_CAUSES: dict[str, set[str]] = {
     "clock": {"clock_step"},
     "dead": {"service_down"},
     "disabled": {"stream_changed"},
-    "fell": {"storage_down"},
+    "head_lost": {"storage_down"},
     "handover": {"handover", "service_down"},
     "lossy": {"source_silent", "stream_error"},
     "oversize": {"stream_error"},
-    "lost": {"pipeline_loss", "service_down"},  # unproven at the end of an epoch whose ingest was killed
+    "lost": {"pipeline_loss", "service_down"},  # not provable at the end of an epoch whose ingest was killed
     "record": {"stream_changed"},
     "service": {"service_down"},
-    "rotten": {"storage_down"},
+    "corrupt": {"storage_down"},
     "shed": {"shed_backpressure"},
-    "missed": {"storage_down"},
-    "tear": {"storage_down"},
-    "torn": {"storage_down", "pipeline_loss", "service_down"},  # before anybody had read it
+    "tail_lost_after_read": {"storage_down"},
+    "tail_loss_at_tick": {"storage_down"},
+    "tail_lost": {"storage_down", "pipeline_loss", "service_down"},  # before a recorder had read it
 }
 OUTAGE_TICKS_BEFORE, OUTAGE_TICKS_AFTER, OUTAGE_MARGIN_TICKS = 90, 40, 5
 SHED_TICKS_BEFORE, SHED_TICKS_AFTER = GOP_TICKS + 4, 8
-"""The rest of a GOP is shed with what found no room, and a fragment is offered when the next one begins."""
+"""The rest of a GOP is shed too, and a fragment is complete only when the next one starts."""
 
 
 def check_gap_causes(world: World) -> None:
-    """A gap's cause is one that was at work in the outage it lies in; see `RIGHT`.
+    """A gap's cause was active in the gap's outage; see `ALLOWED_CAUSES`.
 
-    An outage is a row of pictures that are not stored, and 2.5 s on either side. A `lost` outlasts its announced retry
-    by half a minute, and an ingest that dies cannot tell what it knew: so causes of 45 s before and 20 s after count.
+    An outage is a run of pictures that are not stored, and 2.5 s on either side. A `lost` is valid half a minute beyond
+    its announced retry, and a dying ingest cannot report causes: so those of 45 s before and 20 s after count too.
     """
     for name in CAMERA_IDS:
         reasons = _reasons(world, name)
@@ -366,16 +374,16 @@ def check_gap_causes(world: World) -> None:
                 continue
             first, last = _ticks(state)
             for tick in range(first, last):
-                near = _outage_reasons(reasons, tick)
-                allowed = set[str]().union(*(ALLOWED_CAUSES[reason] for reason in near))
+                nearby = _outage_reasons(reasons, tick)
+                allowed = set[str]().union(*(ALLOWED_CAUSES[reason] for reason in nearby))
                 is_excused = world.plan.has("stepped") and state.cause != "pipeline_loss"
                 assert state.cause in allowed or is_excused, (
-                    f"{name} at {tick / 2} s: {state.cause}, and in truth {sorted(near) or 'nothing'}"
+                    f"{name} at {tick / 2} s: {state.cause}, but the true reasons are {sorted(nearby) or 'nothing'}"
                 )
 
 
 def _ticks(state: State) -> tuple[int, int]:
-    """Ticks of a state, that of its first instant included, as far as worlds are judged."""
+    """First and end tick of a state, limited to the checked time."""
     to_us = min(state.to_us, CHECKED_UNTIL_US)
     return (state.from_us - WORLD_START_US) // TICK_US, -((WORLD_START_US - to_us) // TICK_US)
 
@@ -390,10 +398,10 @@ def _outage_reasons(reasons: Sequence[set[str]], tick: int) -> set[str]:
 
 
 def _reasons(world: World, name: str) -> list[set[str]]:
-    """Tick by tick why its picture is not stored; empty where it is."""
+    """Per tick the reasons why its picture is not stored; empty if it is."""
     truth, stored = world.truth[name], Clip(world, name).stored_pictures()
-    offered = {one for way in world.links for f in way.queued_fragments for one in _pictures(f)}
-    corrupted = {one for way in world.links for f in way.corrupted_fragments for one in _pictures(f)}
+    offered = {one for link in world.links for f in link.queued_fragments for one in _pictures(f)}
+    corrupted = {one for link in world.links for f in link.corrupted_fragments for one in _pictures(f)}
     logged, gone = _logged(world, name), world.unrecoverable()
     expired_from_log = {
         one for f in world.fragments(name) if (f.info.epoch, f.info.seq) in gone for one in _pictures(f)
@@ -406,23 +414,23 @@ def _reasons(world: World, name: str) -> list[set[str]]:
 
     def fate_of(one: tuple[str, int]) -> str:
         if one in truncated:
-            return "missed" if one in missed else "torn"
+            return "tail_lost_after_read" if one in missed else "tail_lost"
         if one in expired_from_log:
-            return "fell"
+            return "head_lost"
         if one in corrupt:
-            return "torn" if world.plan.has("torn") else "rotten"
+            return "tail_lost" if world.plan.has("tail_lost") else "corrupt"
         if one in logged or one in corrupted:
             return "lost"
-        ahead = HORIZON if world.plan.has("stalled") else SHED_TICKS_AFTER  # what was held then is offered late
-        near = range(one[1] - SHED_TICKS_BEFORE, one[1] + ahead)
-        return "shed" if one not in offered and any("shed" in truth.reasons[t] for t in near) else "dead"
+        ahead = HORIZON if world.plan.has("stalled") else SHED_TICKS_AFTER  # pictures held then are sent late
+        nearby = range(one[1] - SHED_TICKS_BEFORE, one[1] + ahead)
+        return "shed" if one not in offered and any("shed" in truth.reasons[t] for t in nearby) else "dead"
 
     out: list[set[str]] = []
     for tick in range(HORIZON):
         if tick in stored:
             out.append(set())
             continue
-        outcomes = {fate_of((taken.epoch, tick)) for taken in truth.recorded.get(tick, ())}
+        outcomes = {fate_of((recorded.epoch, tick)) for recorded in truth.recorded.get(tick, ())}
         out.append(outcomes | truth.reasons[tick])
     return out
 
@@ -433,12 +441,12 @@ Change = Callable[[State, State], bool]
 
 
 def check_final_states(world: World, is_allowed: Change) -> None:
-    """From each look to the next: what was not pending stays as it was, unless `is_allowed` it."""
+    """From each snapshot to the next, states that were not pending stay the same, unless `is_allowed` permits the change."""
     for before, after in zip(world.snapshots, world.snapshots[1:], strict=False):
         for name in CAMERA_IDS:
             for was, now, at_us in _changes(before, after, name):
-                is_news = after.revisions > before.revisions or _may_change(world, name, at_us, now)
-                is_new = was.state == "not_expected" and is_news
+                is_permitted = after.revisions > before.revisions or _may_change(world, name, at_us, now)
+                is_new = was.state == "not_expected" and is_permitted
                 assert is_new or is_allowed(was, now), (
                     f"{name} at {seconds(at_us)} s: {was.state} {was.cause} became {now.state} {now.cause} "
                     f"between {before.tick / 2} and {after.tick / 2} s"
@@ -461,12 +469,12 @@ def _changes(before: Snapshot, after: Snapshot, name: str) -> Iterable[tuple[Sta
 
 
 FRAME_US = TICK_US
-"""An edge may be off by a frame."""
+"""Edges may differ by a frame."""
 
 
 def _may_change(world: World, name: str, at_us: int, now: State) -> bool:
-    """What was not expected may come all the same, from an ingest that had not heard of it yet. And the first event of a
-    camera that is new or newly enabled says from when on it is expected.
+    """True if `not_expected` may change: an ingest that does not know the record yet may still deliver footage, and the
+    first event of a new or newly enabled camera determines from when on it is expected.
     """
     if now.state == "recorded":
         return True
@@ -479,7 +487,7 @@ def allow_no_change(_was: State, _now: State) -> bool:
 
 
 def allow_inferred_service_down(was: State, now: State) -> bool:
-    """Silence read as `service_down` may later be told apart, or filled by footage that comes late."""
+    """Silence inferred as `service_down` may later get another cause, or be filled by late footage."""
     return was.cause == "service_down" and now.state in ("recorded", "gap", "pending")
 
 

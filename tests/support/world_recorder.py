@@ -1,4 +1,4 @@
-"""A simulated recorder: the real logs, limits, contact and clock, without tasks. It may die between any two effects."""
+"""A simulated recorder: the real partition logs, limits, liveness and clock, without tasks. It may crash at any step."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -25,31 +25,31 @@ CONTACT_US, SESSION_US, ROUND_US = 60 * S, 10 * S, 5 * S
 
 
 def _incoming(logged: LogRecord, offset: int, monotonic_us: int) -> IncomingRecord:
-    """Of what is rotten nothing is known, not even when it was appended."""
+    """Of an unreadable record nothing is known, not even its append time."""
     if isinstance(logged.value, CorruptFragment):
-        return IncomingRecord(offset, 0, monotonic_us, InvalidRecord("", "rotten", is_lost=True))
+        return IncomingRecord(offset, 0, monotonic_us, InvalidRecord("", "corrupt", is_lost=True))
     assert isinstance(logged.value, Fragment | InvalidRecord)
     return IncomingRecord(offset, logged.append_us, monotonic_us, logged.value, logged.id)
 
 
-class ProcessCrashed(Exception):  # no error: a fault
-    """The process is gone."""
+class ProcessCrashed(Exception):  # a simulated fault, not an error
+    """The process has crashed."""
 
 
 @dataclass
 class EffectLog:
-    """What the world's judges write down of all recorders; no recorder reads it."""
+    """Effects of all recorders, noted for the invariants; no recorder reads it."""
 
     announced: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
-    """(epoch, seq) that some recorder has announced."""
+    """(epoch, seq) announced by any recorder."""
     lost_by_bug: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
-    """(epoch, seq) that the bug has made unstored for good."""
+    """(epoch, seq) lost for good by the simulated bug."""
     checked_offsets: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
     lost_after_read: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
-    """(epoch, seq) that a log lost, some of it after a recorder had committed that it had read that."""
+    """(epoch, seq) that the log lost after a recorder had committed to have read some of it."""
 
     def record_lost_tail(self, partition: int, broker: Broker, lost: list[tuple[int, LogRecord]]) -> None:
-        """The log has just lost its end."""
+        """Notes that the log has just lost its tail."""
         end = len(broker.log(names.FRAGMENTS, partition))
         self.checked_offsets[partition] = min(end, self.checked_offsets[partition])
         commit = broker.commits[partition]
@@ -78,7 +78,7 @@ class _Handler:
 
 
 class Recorder:
-    """One process with all partitions."""
+    """One recorder process with all partitions."""
 
     def __init__(self, broker: Broker, bucket: Bucket, effect_log: EffectLog, rng: Random, monotonic_us: int) -> None:
         self._broker, self._bucket, self._effect_log, self._rng = broker, bucket, effect_log, rng
@@ -90,7 +90,7 @@ class Recorder:
         self._round_us = monotonic_us
         self._handlers = [_Handler(n, self._log_of(n, monotonic_us)) for n in range(PARTITIONS)]
         self.steps_until_crash: int | None = None
-        """Steps left to live."""
+        """Steps until it crashes; None: it does not."""
         self.skips_next_announcement = False
 
     def _log_of(self, number: int, monotonic_us: int) -> PartitionLog:
@@ -107,10 +107,10 @@ class Recorder:
         return log
 
     def run_tick(self, monotonic_us: int, *, broker: bool, store: bool) -> None:
-        """A tick.
+        """Runs one tick.
 
         Raises:
-            Died: the fuse has burnt down.
+            ProcessCrashed: `steps_until_crash` is used up.
         """
         if broker:
             for handler in self._reached():
@@ -134,21 +134,21 @@ class Recorder:
     # ---- reading
 
     def _reached(self) -> list[_Handler]:
-        """Those whose leader answers."""
+        """The partitions whose leader answers."""
         return [handler for handler in self._handlers if handler.number not in self._broker.leaderless_partitions]
 
     def _check_continuity(self, handler: _Handler) -> None:
-        """As `Member` does it over a new connection: what was read must be where it was."""
-        line, last = self._broker.leader_generations[handler.number], handler.log.last_read
-        if handler.leader_generation != line and last is not None and not self._is_there(handler.number, last):
+        """As the consumer does over a new connection: records read before must still be at their offsets."""
+        generation, last = self._broker.leader_generations[handler.number], handler.log.last_read
+        if handler.leader_generation != generation and last is not None and not self._is_there(handler.number, last):
             survivor = next((mark for mark in handler.log.read_marks if self._is_there(handler.number, mark)), None)
             handler.pending_effects += handler.log.report_tail_truncation(
                 survivor, self._broker.start_offsets[handler.number]
             )
-        handler.leader_generation = line
+        handler.leader_generation = generation
 
     def _is_there(self, number: int, mark: Mark) -> bool:
-        """Of what retention took nobody can tell."""
+        """True if the record is at its offset, or was deleted by retention, where this cannot be known."""
         return mark.offset < self._broker.start_offsets[number] or self._broker.has((names.FRAGMENTS, number), mark)
 
     def _read(self, monotonic_us: int) -> None:
@@ -157,7 +157,7 @@ class Recorder:
         for handler in self._reached():
             if handler.number not in self._dropped and not self._feed(handler, monotonic_us):
                 break
-        assert self._used() <= MEMORY, "the recorder holds more than it may"
+        assert self._used() <= MEMORY, "the recorder exceeds its memory limit"
 
     def _used(self) -> int:
         return sum(handler.log.bytes for handler in self._handlers)
@@ -190,7 +190,7 @@ class Recorder:
     # ---- effects
 
     def _upload(self) -> None:
-        """Uploads end in any order."""
+        """Completes uploads in random order."""
         for handler in self._handlers:
             for effect in handler.pending_effects:
                 if id(effect) not in handler.completed and self._rng.random() < 0.7:
@@ -198,14 +198,14 @@ class Recorder:
                     handler.completed[id(effect)] = self._put(effect) if isinstance(effect, Segment) else None
 
     def _put(self, segment: Segment) -> SegmentStored:
-        made = build_object(segment, "bucket")
-        found = self._bucket.get(made.stored.key)
+        built = build_object(segment, "bucket")
+        found = self._bucket.get(built.stored.key)
         if found is not None:
-            existing = resolve_existing(made.stored, len(found.body), found.metadata)
+            existing = resolve_existing(built.stored, len(found.body), found.metadata)
             assert isinstance(existing, SegmentStored), "one key, two contents"
             return existing
-        self._bucket[made.stored.key] = StoredObject(made.body, encode_metadata(made.stored))
-        return made.stored
+        self._bucket[built.stored.key] = StoredObject(built.body, encode_metadata(built.stored))
+        return built.stored
 
     def _announce(self) -> None:
         for handler in self._handlers:
@@ -242,11 +242,11 @@ class Recorder:
                 self._broker.append(names.STREAMS, handler.number % PARTITIONS, truncation)
 
     def _publish_stored(self, segment: Segment, stored: SegmentStored) -> None:
-        held = {(segment.epoch, fragment.info.seq) for fragment in segment.fragments}
-        self._effect_log.announced |= held
+        keys = {(segment.epoch, fragment.info.seq) for fragment in segment.fragments}
+        self._effect_log.announced |= keys
         if self.skips_next_announcement:
             self.skips_next_announcement = False
-            self._effect_log.lost_by_bug |= held
+            self._effect_log.lost_by_bug |= keys
             return
         for _ in range(2 if self._rng.random() < 0.05 else 1):  # the acknowledgement was lost: sent again
             self._broker.append(names.SEGMENTS, names.partition_of(stored.camera_id, PARTITIONS), stored)
@@ -256,29 +256,31 @@ class Recorder:
     def _round(self, monotonic_us: int) -> None:
         broker_us = self._clock.broker_time_us(monotonic_us)
         ends = [len(self._broker.log(names.FRAGMENTS, n)) for n in range(PARTITIONS)]
-        reached = self._reached()
-        resting = [h for h in reached if h.log.position == ends[h.number]]
-        for handler in resting:
+        reachable = self._reached()
+        caught_up = [h for h in reachable if h.log.position == ends[h.number]]
+        for handler in caught_up:
             handler.pending_effects += handler.log.report_end(monotonic_us, broker_us)
         self._step()
         for handler in self._handlers:
             in_contact = self._broker_liveness[handler.number].responding_for_us() >= CONTACT_US
-            is_log_blocked = handler not in reached or not in_contact
-            end_us = broker_us if handler in resting else None
+            is_log_blocked = handler not in reachable or not in_contact
+            end_us = broker_us if handler in caught_up else None
             commit = handler.log.compute_commit(end_us=end_us, is_watermark_frozen=is_log_blocked)
             self._check_commit(handler.number, commit.offset)
             self._broker.commits[handler.number] = commit
         self._step()
 
     def _check_commit(self, number: int, offset: int) -> None:
-        """The promise of a commit: everything before it is announced, told as rejected, or fell off the log."""
+        """Asserts that everything before a commit is announced, reported as rejected, or was lost by the log."""
         before = self._broker.commits[number]
         is_tail_truncated = bool(self._broker.truncated_tails[number])
         assert before is None or offset >= before.offset or is_tail_truncated, "the commit went back"
         log = self._broker.log(names.FRAGMENTS, number)
-        offset = min(offset, len(log))  # until the recorder sees that the log is shorter
+        offset = min(offset, len(log))  # until the recorder notices that the log is shorter
         for at in range(max(self._effect_log.checked_offsets[number], self._broker.start_offsets[number]), offset):
             value = log[at].value
-            passed = isinstance(value, Fragment) and (value.info.epoch, value.info.seq)
-            assert not passed or passed in self._effect_log.announced, f"the commit passed fragment {passed}"
+            fragment_key = isinstance(value, Fragment) and (value.info.epoch, value.info.seq)
+            assert not fragment_key or fragment_key in self._effect_log.announced, (
+                f"the commit passed fragment {fragment_key}"
+            )
         self._effect_log.checked_offsets[number] = max(offset, self._effect_log.checked_offsets[number])

@@ -1,6 +1,6 @@
-"""A simulated site over days: one camera that never fails, a budget that lets its oldest hours go, and an index that is lost.
+"""A simulated site over days: one camera that never fails, retention by a byte budget, and losses of the index.
 
-All that decides is the real code. Time goes in quarters of an hour.
+All decisions are made by the real code. A tick is a quarter of an hour.
 """
 
 import json
@@ -27,12 +27,12 @@ ARCHIVE_START_US = 1_790_000_000_000_000 // DAY_US * DAY_US
 RECORD = Camera(camera_id=CAMERA, name="Gate", url="rtsp://10.0.0.1/", updated_us=ARCHIVE_START_US, revision=1)
 RETENTION_US = DAY_US + 2 * HOUR_US
 REBUILD_TICKS = 6
-"""How long an index that is made anew is looked at."""
+"""Ticks for which a rebuilt index is observed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What somebody is told of the whole past at an instant."""
+    """The ledger of the whole past as computed at an instant."""
 
     now_us: int
     states: list[State]
@@ -40,11 +40,11 @@ class Snapshot:
 
 @dataclass
 class Archive:
-    """Runs to its end at once.
+    """Runs to its end on construction.
 
     Attributes:
-        index_lost_at: ticks at which Redis loses all and the index is made anew.
-        streams_until_us: up to when retention speaks on `streams`.
+        index_lost_at: ticks at which Redis loses all data and the index is rebuilt.
+        streams_until_us: until when retention publishes on `streams`.
     """
 
     rng: Random
@@ -74,7 +74,7 @@ class Archive:
             self._snapshot()
 
     def _record(self, tick: int) -> None:
-        """The last quarter of an hour is stored and announced; the recorder's commit says so."""
+        """Stores, announces and commits the last quarter of an hour."""
         start_us, end_us = self.broker.now_us - TICK_US, self.broker.now_us
         stored = SegmentStored(
             camera_id=CAMERA, epoch=epoch_id(1), first_seq=tick, last_seq=tick, start_us=start_us, end_us=end_us, bytes=9,
@@ -87,7 +87,7 @@ class Archive:
         self.broker.commits[PARTITION] = Commit(0, json.dumps({"log_us": end_us}))
 
     def _expire(self) -> None:
-        """Said on the topic, written to the index, then deleted."""
+        """Publishes the expiry, writes it to the index, then deletes the objects."""
         edge_us = (self.broker.now_us - RETENTION_US) // HOUR_US * HOUR_US
         if edge_us <= ARCHIVE_START_US or self.rng.random() < 0.5:
             return
@@ -99,12 +99,12 @@ class Archive:
         assert rejection_reason(event, topic, append_us, self.streams_until_us) is None
         self.indexer.index.apply(to_batch(plan_event(event, append_us)))
         expired = merge([(event.from_us, event.to_us)])
-        over = [key for key, one in self.bucket.items() if is_covered((one.start_us, one.end_us), expired)]
-        for key in over:
+        expired_keys = [key for key, one in self.bucket.items() if is_covered((one.start_us, one.end_us), expired)]
+        for key in expired_keys:
             del self.bucket[key]
 
     def _rebuild(self) -> None:
-        """Nothing is left; the bucket is listed, and the members of the group follow the topics from where they are told."""
+        """Rebuilds the empty index from a listing of the bucket; consumers resume the topics from their start offsets."""
         self.indexer = Indexer(self.broker, self.rng)
         for one in self.bucket.values():
             self.indexer.index.apply(to_batch(plan_entry(CAMERA, entry_of(one))))

@@ -1,4 +1,4 @@
-"""Days of retention, and an index that is lost meanwhile: what was let go is told as that, or as not known yet."""
+"""Days of retention with losses of the index: expired footage is reported as expired, or as pending."""
 
 from random import Random
 
@@ -17,20 +17,20 @@ _CUTOVERS = st.sampled_from([0, ARCHIVE_START_US + DAY_US + 8 * HOUR_US, ARCHIVE
 
 @examples_percent(8)
 @given(st.integers(0, 1 << 30), _LOST, _CUTOVERS)
-def test_expired_footage_is_never_a_gap(dice: int, lost_at: frozenset[int], until_us: int):
-    judged(Archive(Random(dice), lost_at, TICKS, until_us))
+def test_expired_footage_is_never_a_gap(seed: int, lost_at: frozenset[int], until_us: int):
+    check_no_gaps(Archive(Random(seed), lost_at, TICKS, until_us))
 
 
-@pytest.mark.parametrize("dice", range(8))
-def test_a_rebuilt_index_reports_pending_until_it_knows_what_expired(dice: int):
-    """Its members had read `segments` and `streams`, and `retention` not yet: hours that had expired read `pipeline_loss`."""
-    judged(Archive(Random(dice), frozenset({150, 180}), TICKS))
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rebuilt_index_reports_pending_until_it_knows_what_expired(seed: int):
+    """Otherwise, with `segments` and `streams` read and `retention` not yet, expired hours would be `pipeline_loss`."""
+    check_no_gaps(Archive(Random(seed), frozenset({150, 180}), TICKS))
 
 
-def judged(archive: Archive) -> None:
-    """The camera never failed: no second of it may ever be told as a gap. In the end all is known."""
-    for look in archive.snapshots:
-        assert [state for state in look.states if state.state == "gap"] == []
+def check_no_gaps(archive: Archive) -> None:
+    """The camera never failed: no second may ever be a gap, and in the end all is decided."""
+    for snapshot in archive.snapshots:
+        assert [state for state in snapshot.states if state.state == "gap"] == []
     assert {state.state for state in archive.snapshots[-1].states} <= {"expired", "recorded", "pending"}
     (oldest, *_) = archive.snapshots[-1].states
     assert oldest.state in {"expired", "pending"}
