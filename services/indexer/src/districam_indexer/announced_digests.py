@@ -18,10 +18,7 @@ log = structlog.get_logger()
 
 
 class AnnouncedDigests:
-    """Object key → sha256.
-
-    The first announcement of a key counts: a later one cannot legitimise other bytes.
-    """
+    """Object key → sha256. The first announcement of a key counts; a later one cannot legitimise other bytes."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database

@@ -1,7 +1,4 @@
-"""Builds the indexer: a task for each loop.
-
-If one fails, the process ends, to be restarted by its supervisor.
-"""
+"""Builds the indexer: a task for each loop. If one fails, the process ends, for its supervisor to restart."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -1,7 +1,4 @@
-"""Decodes records, plans their operations and writes them in one transaction.
-
-Rejected records go to `deadletters`.
-"""
+"""Decodes records, plans their operations, writes them in one transaction. Rejected ones become dead letters."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -30,10 +27,7 @@ log = structlog.get_logger()
 
 
 class Applier:
-    """Writes records to the index; ignores announcements of footage that has expired.
-
-    Not for concurrent use.
-    """
+    """Writes records to the index; ignores announcements of expired footage. Not for concurrent use."""
 
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps

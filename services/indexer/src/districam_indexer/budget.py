@@ -29,10 +29,7 @@ class StorageBudget:
     async def compute_edges(
         self, days: Mapping[str, int | None], held: Mapping[str, list[Interval]], now_us: int
     ) -> Mapping[str, int]:
-        """Camera → deletion edge (µs).
-
-        `days`: `retention_days` of the cameras with a record. Sets the gauges.
-        """
+        """Camera → deletion edge (µs). `days`: `retention_days` of cameras with a record. Sets the gauges."""
         used_bytes = await self._usage.bytes_by_camera()
         cameras = {
             one: CameraAge(days.get(one), self._known_oldest_hour_us(one, held.get(one, []), now_us))

@@ -80,10 +80,7 @@ async def _compare(settings: Settings, *, is_deep: bool) -> Findings:
 
 
 class _Checker:
-    """One comparison.
-
-    Differences are checked again before they are counted: segments are stored while it runs.
-    """
+    """One comparison. Differences are checked again before they count: segments are stored while it runs."""
 
     def __init__(
         self, bucket: VersionedBucket, reader: IndexReader, redis: Redis, digests: AnnouncedDigests | None

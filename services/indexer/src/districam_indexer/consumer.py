@@ -145,10 +145,7 @@ class Consumer:
         group_consumer.pause(self._owned)
 
     async def _restore_position(self, group_consumer: GroupConsumer) -> None:
-        """Seeks to the applied offsets of the index.
-
-        Does nothing while no index is writable (before a rebuild).
-        """
+        """Seeks to the applied offsets of the index. Does nothing while no index is writable."""
         meta = await self._deps.index.meta()
         self._deps.runtime.health.report_ok("redis")
         if meta is None or not is_writable(meta):

@@ -44,10 +44,7 @@ _RECHECK_INTERVAL_US = DAY_US
 
 @dataclass(frozen=True, slots=True)
 class ExpiryRequest:
-    """Delete request: a camera's footage before `edge_us`, with the reason.
-
-    `now_us`: the trusted time of retention.
-    """
+    """Delete request: a camera's footage before `edge_us`, with the reason. `now_us`: the trusted time."""
 
     camera_id: str
     edge_us: int
@@ -75,10 +72,7 @@ class ExpiryResult:
 
 
 class Expirer:
-    """Not for concurrent use.
-
-    Methods raise `Retriable` and `IndexChanged`; the round is then repeated later.
-    """
+    """Not for concurrent use. Methods raise `Retriable` and `IndexChanged`: the round is repeated later."""
 
     def __init__(self, deps: Dependencies, store: HoldStore, rate_limiter: RateLimiter) -> None:
         self._deps = deps

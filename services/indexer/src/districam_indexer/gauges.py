@@ -27,10 +27,7 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Coverage of a camera in a window.
-
-    The ratio is None if nothing was expected or nothing is settled yet.
-    """
+    """Coverage of a camera in a window. The ratio is None if nothing was expected or is settled yet."""
 
     recorded_ratio: float | None
     gap_s: dict[str, float]

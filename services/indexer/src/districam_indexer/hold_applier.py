@@ -40,10 +40,7 @@ _RESCAN_INTERVAL_US = 600_000_000
 
 @dataclass(slots=True)
 class _HoldProgress:
-    """What this process has done for a hold.
-
-    Not persisted: a new process does it again, which is idempotent.
-    """
+    """What this process has done for a hold. Not persisted: a new process repeats it, which is idempotent."""
 
     scan: HoldScan
     state: HoldState | None = None
@@ -127,10 +124,7 @@ class HoldApplier:
                 progress.scan.report_announced(in_window)
 
     async def _update_cache(self, cached: Mapping[str, bytes], states: Mapping[str, HoldState], holds: Holds) -> None:
-        """Copies the holds from the bucket to Redis, from where the api lists them.
-
-        Unreadable ones stay listed.
-        """
+        """Copies the holds to Redis, from where the api lists them. Unreadable ones stay listed."""
         fields = {hold.id: encode_cached_hold(hold) for hold in holds.readable}
         new = {one: body for one, body in fields.items() if cached.get(one) != body}
         stale = stale_cache_ids([*cached, *states], [*holds.readable, *holds.unreadable])

@@ -62,10 +62,7 @@ class HoldEventArchiver:
         return round(self._deps.settings.indexer.settle_s * 1e6)
 
     async def _archive_hold(self, hold: Hold, meta: Meta) -> bool:
-        """Archives all indexed events of a hold.
-
-        False if the index changed meanwhile or the window is not settled.
-        """
+        """Archives all indexed events of a hold. False if the index changed or the window is not settled."""
         inputs = await self._deps.index.ledger_inputs(hold.camera_id, meta.partitions, hold.from_us, hold.from_us + 1)
         is_same = inputs.meta is not None and inputs.meta.is_ready and inputs.meta.build == meta.build
         if not is_same or not is_settled(hold, inputs.log_us, self._settle_us):

@@ -26,10 +26,7 @@ class HoldStepsResult:
 
 
 class HoldStepRunner:
-    """Applies holds to the bucket.
-
-    Methods may raise `Retriable`: completed steps stay, the failed one is queued again.
-    """
+    """Applies holds. Methods may raise `Retriable`: completed steps stay, the failed one is queued again."""
 
     def __init__(self, bucket: VersionedBucket) -> None:
         self._bucket = bucket
@@ -37,10 +34,7 @@ class HoldStepRunner:
     async def run_steps(
         self, hold: Hold, scan: HoldScan, max_requests: int, *, is_rescan: bool, is_protected: bool
     ) -> HoldStepsResult:
-        """Runs steps until `max_requests` are used: at least one if any is queued.
-
-        A step is at most an hour.
-        """
+        """Runs steps until `max_requests` are used, but at least one. A step is at most an hour."""
         result = HoldStepsResult()
         while result.requests < max_requests and (step := scan.next_step(is_rescan=is_rescan)) is not None:
             try:
@@ -111,10 +105,7 @@ class HoldStepRunner:
         await self._bucket.delete_versions(targets.delete_markers)
 
     async def _enable_legal_hold(self, version: ObjectVersion) -> DistricamError | None:
-        """Puts a version under legal hold.
-
-        Returns the error instead of raising it, so that the others go on.
-        """
+        """Puts a version under legal hold. Returns the error instead of raising it: the others continue."""
         try:
             await self._bucket.enable_legal_hold(version.key, version.version_id or "")
         except Retriable as error:

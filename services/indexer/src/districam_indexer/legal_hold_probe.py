@@ -1,7 +1,4 @@
-"""Probes whether the store enforces legal holds (S3 Object Lock).
-
-While that is unknown, holds count as advisory.
-"""
+"""Probes whether the store enforces legal holds (S3 Object Lock); until known, holds count as advisory."""
 
 from typing import Literal
 

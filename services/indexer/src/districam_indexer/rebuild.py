@@ -57,10 +57,7 @@ async def run(deps: Dependencies, bucket: VersionedBucket, *, is_forced: bool = 
 
 
 async def _ensure_index(deps: Dependencies, bucket: VersionedBucket, *, is_forced: bool) -> bool:
-    """Whether the index is ready.
-
-    Rebuilds it if it is not (or `is_forced`) and no other instance holds the lock.
-    """
+    """Whether the index is ready. If not, or if `is_forced`, rebuilds it unless another instance has the lock."""
     meta = await deps.index.meta()
     deps.runtime.health.report_ok("redis")
     if meta is not None and meta.site != deps.settings.site:

@@ -62,10 +62,7 @@ class Retention:
         self._republished_us: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Runs rounds until the service stops.
-
-        An error ends the round: nothing is deleted on incomplete inputs.
-        """
+        """Runs rounds until the service stops. An error ends the round: incomplete inputs delete nothing."""
         while not self._deps.runtime.stopping.is_set():
             try:
                 with metrics.measure_round("retention"):
@@ -119,10 +116,7 @@ class Retention:
         return await self._budget.compute_edges(days, snapshot.held, snapshot.now_us)
 
     async def _ensure_counted(self, build: str) -> bool:
-        """Recounts the hours if due; returns whether there are counts.
-
-        Slightly low ones will do: they delete less.
-        """
+        """Recounts the hours if due; returns whether there are counts. Low ones will do: they delete less."""
         count_state, now_us = await self._usage.count_state(build), self._deps.runtime.clock.monotonic_us()
         is_due = self._counted_us is None or now_us - self._counted_us >= _RECOUNT_INTERVAL_US
         if count_state == "missing" or (count_state == "incomplete" and is_due):

@@ -1,7 +1,4 @@
-"""Stores segments (PUT), then announces them on Kafka.
-
-Commits follow in rounds, after the announcement's acknowledgement.
-"""
+"""Stores segments (PUT), then announces them on Kafka. Commits follow in rounds, once acknowledged."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -46,10 +43,7 @@ class BucketTarget:
 
 
 class EffectExecutor:
-    """Executes effects concurrently, with at most `uploads` PUTs in flight.
-
-    Retries each until success or cancellation.
-    """
+    """Executes effects concurrently, at most `uploads` PUTs at a time; retries until success or cancellation."""
 
     def __init__(
         self,
@@ -86,10 +80,7 @@ class EffectExecutor:
                 await self._publish_truncation(effect, partition)
 
     async def _store_segment(self, segment: Segment, partition: int, previous_done: asyncio.Event) -> None:
-        """PUT, then announce.
-
-        Both are idempotent: object and announcement are functions of the segment alone.
-        """
+        """PUT, then announce. Both are idempotent: object and announcement are functions of the segment."""
         started_us = self._runtime.clock.monotonic_us()
         async with self._put_slots:
             segment_object = await asyncio.to_thread(build_object, segment, self._target.bucket)
@@ -124,10 +115,7 @@ class EffectExecutor:
         log.error("segment not stored: its key holds another object", partition=partition, why=conflict.reason)
 
     async def _put(self, segment_object: SegmentObject, append_us: int) -> SegmentStored | Conflict:
-        """Writes the object, with a lock if possible.
-
-        If the store refuses the lock, without: unlocked footage beats none.
-        """
+        """Writes the object with a lock; if the store refuses the lock, without: unlocked footage beats none."""
         decision = self._lock_policy.decide(append_us)
         try:
             stored = await self._put_once(segment_object, decision.retain_until_us)
@@ -220,10 +208,7 @@ class EffectExecutor:
         )
 
     async def _publish(self, topic: str, message: wire.Message, partition: int | None = None) -> int:
-        """Publishes to `partition`, or to the one of the message's key.
-
-        Returns the append time (broker clock).
-        """
+        """Publishes to `partition`, or to that of the message's key. Returns the append time (broker clock)."""
         publish = partial(self._publisher.publish, topic, message, partition=partition)
         return (await self._retry("kafka", publish)).append_us
 

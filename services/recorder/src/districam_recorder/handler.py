@@ -42,10 +42,7 @@ class PartitionHandler:
         return self.backlog[0].offset <= self.log.position
 
     def is_at_end(self, end: int) -> bool:
-        """Whether the log has been fed exactly up to `end`.
-
-        An end before the position belongs to a truncated log.
-        """
+        """Whether the log has been fed exactly up to `end`. An end before the position is a truncated log's."""
         return not self.backlog and self.log.position == end
 
     def report_end(self, monotonic_us: int, broker_us: int | None) -> None:

@@ -18,10 +18,7 @@ RETRY_INTERVAL_US = 600_000_000
 
 @dataclass(frozen=True, slots=True)
 class LockDecision:
-    """Retention of one PUT.
-
-    `unlocked_reason` (bucket, refused, late) is set if a lock was wanted but is not asked for.
-    """
+    """Retention of one PUT. `unlocked_reason` (bucket, refused, late) is set if a wanted lock is left out."""
 
     retain_until_us: int | None
     unlocked_reason: str = ""

@@ -1,7 +1,4 @@
-"""Decodes records and plans their operations.
-
-A record that can never be indexed raises `Rejected`, and no other error.
-"""
+"""Decodes records and plans their operations. A record that cannot be indexed raises `Rejected` only."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,4 @@
-"""Translates records into operations on the index.
-
-Any permutation or repetition of records gives the same index.
-"""
+"""Translates records into operations. Any permutation or repetition of records gives the same index."""
 
 import json
 from collections.abc import Sequence

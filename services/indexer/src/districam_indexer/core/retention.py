@@ -74,10 +74,7 @@ def min_expiry_age_us(lock_us: int) -> int:
 
 
 def age_limit_us(days: int | None, now_us: int, lock_us: int = 0) -> int:
-    """The deletion edge by age: hours before it exceed the camera's retention and the lock.
-
-    0 if `days` is None.
-    """
+    """The deletion edge by age: hours before it exceed retention and lock. 0 if `days` is None."""
     min_kept_us = max((days or 0) * DAY_US, min_expiry_age_us(lock_us))
     return 0 if days is None else max(0, (now_us - min_kept_us) // HOUR_US * HOUR_US)
 

@@ -20,10 +20,7 @@ class DayListing:
     _keys: dict[str, _KeyVersions] = field(default_factory=dict[str, _KeyVersions])
 
     def feed(self, page: Iterable[ObjectVersion]) -> None:
-        """Adds a page.
-
-        The current version of a key is the one marked as latest, or else the first one listed.
-        """
+        """Adds a page. A key's current version is the one marked as latest, or else the first one listed."""
         for one in page:
             known = self._keys.setdefault(one.key, _KeyVersions(one))
             if one.is_latest:

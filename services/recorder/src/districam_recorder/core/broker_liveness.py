@@ -1,7 +1,4 @@
-"""How long a partition's leader has answered without a break.
-
-While it did not, ingests may have queued fragments.
-"""
+"""How long a partition's leader has answered without a break. Without it, ingests queue fragments."""
 
 
 class BrokerLiveness:

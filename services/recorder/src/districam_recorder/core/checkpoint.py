@@ -63,10 +63,7 @@ def _pack_seqs(seqs: Sequence[tuple[str, int]]) -> str:
 
 
 def decode_checkpoint(metadata: str) -> Checkpoint:
-    """The inverse of `encode_checkpoint`.
-
-    Unreadable parts take their defaults: nothing is skipped, no watermark moves.
-    """
+    """The inverse of `encode_checkpoint`. Unreadable parts take their defaults, so nothing is skipped."""
     try:
         decoded: object = json.loads(metadata)
     except ValueError:

@@ -7,10 +7,7 @@ from districam_recorder.core.assembler import FirstRecord, Segment
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that can never be stored; goes to `deadletters`.
-
-    `is_conflict`: another fragment has its place.
-    """
+    """A record that can never be stored, for `deadletters`. `is_conflict`: another fragment has its place."""
 
     first: FirstRecord
     key: str
@@ -20,10 +17,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """Records lost from the log before they were stored.
-
-    They cover [from_us, to_us) by the broker's clock.
-    """
+    """Records lost from the log before they were stored: [from_us, to_us) by the broker's clock."""
 
     first: FirstRecord
     from_us: int

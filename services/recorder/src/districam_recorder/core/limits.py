@@ -9,10 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionMemory:
-    """One partition's memory use.
-
-    `oldest_us`: append time of the first record of any open segment; None: nothing open.
-    """
+    """One partition's memory use. `oldest_us`: append time of the first open record; None: nothing open."""
 
     partition: int
     bytes: int
@@ -48,10 +45,7 @@ Decision = Read | Wait | Discard | Close
 
 
 def fits(used: int, size: int, limit: int) -> bool:
-    """Whether `size` more bytes fit.
-
-    With nothing held, a record of any size does, or it could never be read.
-    """
+    """Whether `size` more bytes fit. If nothing is held, any size does, or it could never be read."""
     return used == 0 or used + size <= limit
 
 

@@ -27,10 +27,7 @@ class InvalidRecord:
 
 @dataclass(frozen=True, slots=True)
 class IncomingRecord:
-    """A record, or `count` unreadable ones (`append_us` 0).
-
-    `received_us` is monotonic, `id` is the `ce_id`.
-    """
+    """A record, or `count` unreadable ones (`append_us` 0). `received_us` is monotonic; `id` is `ce_id`."""
 
     offset: int
     append_us: int
@@ -67,10 +64,7 @@ MAX_UNREAD_LOSS_US = 60_000_000
 
 
 class PartitionLog:
-    """Reads one partition from `offset` on.
-
-    Each effect counts as pending until `report_announced` is called with it.
-    """
+    """Reads one partition from `offset` on. An effect is pending until `report_announced` is called with it."""
 
     def __init__(self, offset: int, checkpoint: Checkpoint, limits: SegmentLimits) -> None:
         self.position = offset
@@ -144,10 +138,7 @@ class PartitionLog:
         return effects
 
     def _reject(self, incoming: IncomingRecord, content: InvalidRecord) -> Rejection:
-        """Rejects a record.
-
-        If fragments may be lost with it, also begins a truncation, which is reported by time.
-        """
+        """Rejects a record. If fragments may be lost with it, also begins a truncation, reported by time."""
         append_us = incoming.append_us or self._assembler.max_append_us or self.watermark_us
         if content.is_lost and self._truncated_from is None:
             from_us = max(0, min(self._assembler.earliest_end_us(append_us), append_us - MAX_FRAGMENT_DELAY_US))
@@ -263,20 +254,14 @@ class PartitionLog:
         return max(0, (self.watermark_us if since_us is None else since_us) - MAX_FRAGMENT_DELAY_US)
 
     def _begin_truncation(self, offset: int, from_us: int, *, is_unreadable: bool = False) -> None:
-        """Begins a truncation, or widens the current one.
-
-        No offset from `offset` on is committed until it is announced.
-        """
+        """Begins or widens a truncation. No offset from `offset` on is committed until it is announced."""
         self._is_loss_unreadable = is_unreadable
         before = self._truncated_from or FirstRecord(offset, from_us, from_us)
         from_us = min(from_us, before.append_us)
         self._truncated_from = FirstRecord(min(offset, before.offset), from_us, from_us)
 
     def _is_new_since_truncation(self, mark: Mark) -> bool:
-        """Whether the record was appended after the loss.
-
-        One that is read again after the survivor was not.
-        """
+        """Whether the record was appended after the loss. One read again after the survivor was not."""
         before = self._last_before_truncation
         return before is None or mark.append_us > before.append_us or mark.offset > before.offset
 
