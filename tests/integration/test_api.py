@@ -559,14 +559,14 @@ async def test_an_unsupported_method_is_a_405_problem_with_allow(http: httpx.Asy
         ("timeline", {**WHOLE, "form": "x"}, "form", "is not a parameter of this route"),
         ("timeline", {**WHOLE, "from": "2026-11-24T14:47:00"}, "from", "no time zone"),
         ("timeline", {**WHOLE, "from": "yesterday"}, "from", "RFC 3339"),
-        ("timeline", {**WHOLE, "tz": "Hanoi"}, "tz", "no IANA time zone"),
+        ("timeline", {**WHOLE, "tz": "Hanoi"}, "tz", "is not an IANA time zone"),
         ("timeline", {"from": at(70), "to": at(-10)}, "to", "later than from"),
         ("timeline", {"from": at(0), "to": at(31 * 86_400 + 1)}, "to", "31 days"),
         ("segments", {"from": at(0), "to": at(31 * 86_400 + 1)}, "to", "31 days"),
         ("playlist.m3u8", {"from": at(0), "to": at(86_401)}, "to", "24 hours"),
         ("segments", {**WHOLE, "limit": "1001"}, "limit", "1000"),
         ("segments", {**WHOLE, "limit": "many"}, "limit", "integer"),
-        ("segments", {**WHOLE, "cursor": "xyz"}, "cursor", "gave as next"),
+        ("segments", {**WHOLE, "cursor": "xyz"}, "cursor", "is not a `next` value"),
     ],
 )
 async def test_an_invalid_request_names_the_field_and_the_fix(
