@@ -163,7 +163,7 @@ def test_the_bucket_is_created_and_marked_once_and_another_sites_is_rejected(env
     assert "with object lock" in out
     assert "district-1's" in out
     again = run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name)
-    assert again == (0, f"nothing to do: bucket {name} is district-1's\n", "")
+    assert again == (0, f"nothing to do: bucket {name} belongs to site district-1\n", "")
     code, _, error = run(environment, "bucket", "apply", DISTRICAM_S3__BUCKET=name, DISTRICAM_SITE="district-2")
     assert code == 3
     assert "belongs to site 'district-1'" in error
@@ -289,7 +289,7 @@ async def test_an_invalid_camera_record_is_skipped_with_a_warning(
         await publisher.publish(names.CAMERAS, Message(b"cam-009", b"{}", []))
     code, _, error = run(environment, "cameras", "list")
     assert code == 0
-    assert "passing over districam.cameras.v1-" in error
+    assert "skipped districam.cameras.v1-" in error
 
 
 def test_an_invalid_file_is_rejected_with_every_problem(environment: Environment, tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ async def test_a_wrong_clock_is_rejected_and_written_records_are_reported(
     assert "timedatectl set-ntp true" in error
     new = [camera for camera in await published(broker) if camera not in before]
     assert [camera.camera_id for camera in new] == [f"off{off_s}-01"], "the second change is not written"
-    assert f"in force since then: add off{off_s}-01 (Cổng chợ Bến Thành), revision 1. Not written: 1 more." in error
+    assert f"in effect: add off{off_s}-01 (Cổng chợ Bến Thành), revision 1. Not written: 1 more." in error
 
     monkeypatch.undo()
     code, out, _ = run(environment, "cameras", "apply", "-f", str(file))

@@ -101,5 +101,5 @@ def test_a_file_without_certificates_is_refused_by_name(content: str | None, tmp
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ValueError, match=r"rtsps_ca_file(.|\n)*ca\.pem holds no readable certificates"):
+    with pytest.raises(ValueError, match=r"rtsps_ca_file(.|\n)*ca\.pem contains no readable certificates"):
         IngestSettings(rtsps_ca_file=file)

@@ -157,4 +157,4 @@ async def test_a_ca_file_without_certificates_is_exit_code_2(told: Told, tmp_pat
         code, said = await running.ended()
     assert code == 2
     assert "DISTRICAM_REDIS__CA_FILE" in said
-    assert "holds no readable certificates" in said
+    assert "contains no readable certificates" in said

@@ -49,7 +49,7 @@ def test_asked_to_stop_is_0() -> None:
 def test_fatal_inside_task_groups_is_3_and_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(raising(ExceptionGroup("inner", [Fatal("wrong password")]))) == 3
     last = json.loads(capsys.readouterr().err.splitlines()[-1])
-    assert (last["event"], last["why"]) == ("refused for good", "wrong password")
+    assert (last["event"], last["why"]) == ("fatal error", "wrong password")
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), Retriable("let through"), Rejected("let through")])

@@ -138,9 +138,9 @@ def test_every_variable_is_known_by_name() -> None:
 def test_a_ca_file_for_redis_needs_tls_and_certificates(tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_text("nothing of the kind")
-    with pytest.raises(SettingsError, match=r"REDIS__CA_FILE: .*holds no readable certificates"):
+    with pytest.raises(SettingsError, match=r"REDIS__CA_FILE: .*contains no readable certificates"):
         load(ServiceSettings, {"DISTRICAM_REDIS__CA_FILE": str(file), "DISTRICAM_REDIS__URL": "rediss://r:1/0"})
-    with pytest.raises(SettingsError, match=r"S3__CA_FILE: .*holds no readable certificates"):
+    with pytest.raises(SettingsError, match=r"S3__CA_FILE: .*contains no readable certificates"):
         load(ServiceSettings, {"DISTRICAM_S3__CA_FILE": str(tmp_path / "absent")})
     system = certifi.where()
     with pytest.raises(SettingsError, match="rediss://"):

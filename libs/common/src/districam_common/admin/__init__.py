@@ -1,1 +1,1 @@
-"""What a person runs: topics, bucket, cameras."""
+"""The administration commands: districam-topics, districam-bucket, districam-cameras."""

@@ -17,27 +17,27 @@ _SCHEMA = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Gives the exit code."""
-    parser = argparse.ArgumentParser(prog="districam-bucket", description="The bucket and the mark of its site.")
+    """Runs the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="districam-bucket", description="Create and check the site's bucket.")
     actions = parser.add_subparsers(dest="action", required=True)
-    text = "make the bucket and mark it as this site's, if that is not done yet"
+    text = "create the bucket and its site marker, if missing"
     add_wait(actions.add_parser("apply", help=text, description=text))
-    text = "try out what the store must do, a line each; exit code 1 if it lacks something indispensable"
+    text = "test what the store must support, one line each; exit code 1 if a required feature is missing"
     add_wait(actions.add_parser("check", help=text, description=text))
     args = parser.parse_args(argv)
     return run("districam-bucket", apply if args.action == "apply" else check, wait_s=args.wait)
 
 
 async def apply(settings: CommandSettings) -> int:
-    """Makes the bucket and its marker; says what it did. Another site's bucket: Fatal."""
+    """Creates the bucket and its site marker, and prints what it did. Raises Fatal for another site's bucket."""
     async with Blobs.open(settings.s3) as blobs:
         done = await _bucket(blobs, settings) + await _marker(blobs, settings)
-    print("\n".join(done) or f"nothing to do: bucket {settings.s3.bucket} is {settings.site}'s")
+    print("\n".join(done) or f"nothing to do: bucket {settings.s3.bucket} belongs to site {settings.site}")
     return 0
 
 
 async def check(settings: CommandSettings) -> int:
-    """Tries out the store, on objects of its own in the site's bucket. Another site's bucket: Fatal."""
+    """Tests the store's features on temporary objects in the site's bucket. Raises Fatal for another site's bucket."""
     async with Prober.begin(settings.s3, SystemClock()) as prober:
         await prober.require_site(settings.site)
         missing: list[Outcome] = []
@@ -47,10 +47,10 @@ async def check(settings: CommandSettings) -> int:
             if outcome.state == "missing":
                 missing.append(outcome)
         for left in await prober.remove():
-            print(f"remains  {left}: locked, for a minute at most; the next check takes it away")
+            print(f"remains  {left}: locked for a minute at most; the next check deletes it")
     fatal = [outcome.requirement.name for outcome in missing if outcome.requirement.is_required]
     if fatal:
-        print(f"districam-bucket: this store cannot be used: {', '.join(fatal)}", file=sys.stderr)
+        print(f"districam-bucket: this store cannot be used; required but missing: {', '.join(fatal)}", file=sys.stderr)
     return EXIT_NOT_DONE if fatal else 0
 
 
@@ -63,18 +63,18 @@ def _line(outcome: Outcome) -> str:
 async def _bucket(blobs: Blobs, settings: CommandSettings) -> list[str]:
     name, lock = settings.s3.bucket, settings.s3.object_lock
     if await blobs.create_bucket(object_lock=lock):
-        await cutover.ensure(blobs, 0)  # no indexer of an earlier version has let go of anything in it
+        await cutover.ensure(blobs, 0)  # no indexer of an earlier version has deleted anything in a new bucket
         return [f"created bucket {name}, {'with' if lock else 'without'} object lock"]
     has_lock = await blobs.has_object_lock() if lock else True
     if has_lock is None:
         print(
-            f"warning: the store does not say whether bucket {name} has object lock: districam-bucket check tries it out",
+            f"warning: the store does not report whether bucket {name} has object lock; districam-bucket check tests it",
             file=sys.stderr,
         )
     if has_lock is False:
         print(
-            f"warning: bucket {name} has no object lock, and cannot get it any more: holds will be advisory. "
-            f"Use a new bucket, or say so with DISTRICAM_S3__OBJECT_LOCK=false",
+            f"warning: bucket {name} has no object lock, which can be enabled at creation only: holds will be advisory. "
+            f"Use a new bucket, or accept this with DISTRICAM_S3__OBJECT_LOCK=false",
             file=sys.stderr,
         )
     return []
@@ -86,13 +86,13 @@ async def _marker(blobs: Blobs, settings: CommandSettings) -> list[str]:
         value = {"site": settings.site, "created": format_rfc3339(SystemClock().now_us()), "schema": _SCHEMA}
         try:
             await blobs.put_json(SITE_MARKER, json.dumps(value).encode(), once=True)
-        except ObjectExists:  # another apply beside us; whose?
+        except ObjectExists:  # written by a concurrent apply, perhaps of another site
             await blobs.require_site(settings.site)
             return []
-        return [f"marked bucket {settings.s3.bucket} as {settings.site}'s"]
+        return [f"marked bucket {settings.s3.bucket} as site {settings.site}'s"]
     if marker.site != settings.site:
         raise Fatal(
-            f"bucket {settings.s3.bucket} belongs to site {marker.site!r} since {marker.created}, not to "
+            f"bucket {settings.s3.bucket} belongs to site {marker.site!r} (since {marker.created}), not to "
             f"{settings.site!r}: set DISTRICAM_S3__BUCKET to another bucket, or DISTRICAM_SITE to {marker.site!r}"
         )
     return []

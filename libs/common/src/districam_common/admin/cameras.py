@@ -28,7 +28,7 @@ _NAME = "districam-cameras"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Gives the exit code."""
+    """Runs the command; returns the exit code."""
     args = _parser().parse_args(argv)
     match args.action:
         case "apply":
@@ -50,13 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_NAME, description="The cameras that are recorded.")
     actions = parser.add_subparsers(dest="action", required=True)
-    applying = actions.add_parser("apply", help="publish what a cameras.yaml changes")
+    applying = actions.add_parser("apply", help="publish the changes of a cameras.yaml")
     applying.add_argument("-f", "--file", type=Path, required=True, metavar="cameras.yaml")
     applying.add_argument("--dry-run", action="store_true", help="show the changes, publish nothing")
-    applying.add_argument("--prune", action="store_true", help="delete cameras that the file does not name")
-    listing = actions.add_parser("list", help="a line a camera")
-    exporting = actions.add_parser("export", help="all cameras as a cameras.yaml")
-    deleting = actions.add_parser("delete", help="record a camera no longer; its footage stays")
+    applying.add_argument("--prune", action="store_true", help="delete cameras that are not in the file")
+    listing = actions.add_parser("list", help="print one line per camera")
+    exporting = actions.add_parser("export", help="print all cameras as a cameras.yaml")
+    deleting = actions.add_parser("delete", help="stop recording a camera; its footage stays until its retention ends")
     deleting.add_argument("camera_id")
     for action in (applying, listing, exporting, deleting):
         add_wait(action)
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def apply(settings: CommandSettings, *, file: Path, text: str, dry_run: bool, prune: bool) -> int:
-    """Publishes the revisions that the file's text asks for, and shows them."""
+    """Publishes the revisions that make the cameras equal to the file, and prints them."""
     try:
         wanted = parse_cameras_file(text, topic_retention_days=settings.topics.segments_retention_days)
     except CamerasFileError as error:
@@ -81,7 +81,7 @@ async def apply(settings: CommandSettings, *, file: Path, text: str, dry_run: bo
 
 
 async def print_list(settings: CommandSettings) -> int:
-    """A line a camera."""
+    """Prints one line per camera."""
     for camera in (await read_latest(settings)).values():
         if not camera.deleted:
             state = "enabled" if camera.enabled else "disabled"
@@ -91,13 +91,13 @@ async def print_list(settings: CommandSettings) -> int:
 
 
 async def print_file(settings: CommandSettings) -> int:
-    """All cameras in the form that `apply` reads."""
+    """Prints all cameras in the format that `apply` reads."""
     print(format_cameras_file((await read_latest(settings)).values()), end="")
     return 0
 
 
 async def delete(settings: CommandSettings, *, camera_id: str) -> int:
-    """Publishes that a camera is deleted."""
+    """Publishes the deletion of a camera."""
     camera = (await read_latest(settings)).get(camera_id)
     if camera is None or camera.deleted:
         raise Rejected(f"there is no camera {camera_id!r}")
@@ -108,7 +108,7 @@ async def delete(settings: CommandSettings, *, camera_id: str) -> int:
 
 
 async def read_latest(settings: CommandSettings) -> dict[str, Camera]:
-    """The record in force of every camera, deleted ones too, by id."""
+    """The latest record of every camera by id, deleted cameras included; invalid records are reported and skipped."""
     out: dict[str, Camera] = {}
     async with TopicReader.open(settings.kafka, [CAMERAS], client_id=_NAME) as reader:
         for record in await reader.read_all():
@@ -116,7 +116,7 @@ async def read_latest(settings: CommandSettings) -> dict[str, Camera]:
                 camera = wire.decode_camera(record.key, record.headers, record.value)
             except wire.WireError as error:
                 print(
-                    f"{_NAME}: passing over {CAMERAS}-{record.partition}@{record.offset}: {record.problem or error}",
+                    f"{_NAME}: skipped {CAMERAS}-{record.partition}@{record.offset}: {record.problem or error}",
                     file=sys.stderr,
                 )
                 continue
@@ -125,10 +125,11 @@ async def read_latest(settings: CommandSettings) -> dict[str, Camera]:
 
 
 async def _publish(settings: CommandSettings, found: Sequence[Change]) -> None:
-    """Publishes the changes, as long as nothing proves this machine's clock wrong.
+    """Publishes the changes, unless this host's clock is proven wrong.
 
     Raises:
-        ClockOff: it is. Nothing was written if the log could tell; else the first change was, whose acknowledgement told.
+        ClockSkewError: it is. Nothing was written if existing records proved it; otherwise the changes up to the one
+            whose acknowledgement proved it.
     """
     if not found:
         return
@@ -144,9 +145,9 @@ async def _publish(settings: CommandSettings, found: Sequence[Change]) -> None:
 
 
 def _format_partial_write(done: Sequence[Change], pending: Sequence[Change]) -> str:
-    """What stands in the topic although the command is refused; the ledger goes by the log's time of it."""
+    """Describes the changes that were written although the command failed; they apply from their append times."""
     heads = "; ".join(_format_change_head(change) for change in done)
-    return f"Written before that could be seen, and in force since then: {heads}. Not written: {len(pending)} more."
+    return f"Written before this was detected, and in effect: {heads}. Not written: {len(pending)} more."
 
 
 def _format_change_head(change: Change) -> str:

@@ -1,10 +1,10 @@
-"""cameras.yaml: cameras as a person writes them, what is wrong with them, and what a new file changes.
+"""cameras.yaml: parsing, validation, and comparison with the current cameras.
 
 cameras:
   - camera_id: cam-001
     name: Cổng chợ Bến Thành
     url: rtsp://10.0.0.11:554/Streaming/Channels/101
-    credential: market        # a name in the credentials' file; never a password here
+    credential: market        # name of an entry in the credentials' file; never a password here
     location: {latitude: 10.7725, longitude: 106.6980, heading_deg: 90, place: Quận 1}
 """
 
@@ -24,11 +24,11 @@ from districam_common.contract.wire import type_adapter
 
 _FIELDS = set(CameraEntry.model_fields)
 RETENTION_MARGIN_DAYS = 5
-"""The topics of segments and events must outlive the footage by this."""
+"""The topics of segments and events must be retained this much longer than the footage."""
 
 
 class CamerasFileError(Exception):
-    """The file is not taken; `problems` names each camera and field, and the fix."""
+    """The file is invalid; `problems` names each camera and field, and the fix."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -39,7 +39,7 @@ class CamerasFileError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, which YAML forbids and PyYAML lets pass, the last winning."""
+    """Rejects duplicate keys, which YAML forbids and PyYAML accepts, using the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # the library's
         seen: set[str] = set()
@@ -55,7 +55,7 @@ def parse_cameras_file(text: str, *, topic_retention_days: float) -> list[Camera
     """The cameras of a file, in its order.
 
     Raises:
-        CamerasFileError: all that is wrong with it.
+        CamerasFileError: with all problems of the file.
     """
     problems: list[str] = []
     cameras: list[Camera] = []
@@ -106,7 +106,7 @@ def _check_file_rules(camera: Camera, so_far: Sequence[Camera], topic_retention_
     if camera.retention_days > max_days:
         problems.append(
             f"camera {camera.camera_id}: retention_days: {camera.retention_days} exceeds {max_days}: the topics of segments "
-            f"and events must outlive it by {RETENTION_MARGIN_DAYS} days; raise "
+            f"and events must be retained {RETENTION_MARGIN_DAYS} days longer; raise "
             f"DISTRICAM_TOPICS__SEGMENTS_RETENTION_DAYS to {camera.retention_days + RETENTION_MARGIN_DAYS} and run "
             f"districam-topics apply first"
         )
@@ -114,7 +114,7 @@ def _check_file_rules(camera: Camera, so_far: Sequence[Camera], topic_retention_
 
 
 def format_cameras_file(cameras: Iterable[Camera]) -> str:
-    """The file that gives these cameras again; what is as by default is left out."""
+    """The cameras as a file that `parse_cameras_file` reads; fields with default values are left out."""
     entries = [
         type_adapter(Camera).dump_python(camera, mode="json", include=_FIELDS, exclude_defaults=True)
         for camera in cameras
@@ -123,12 +123,12 @@ def format_cameras_file(cameras: Iterable[Camera]) -> str:
     return yaml.safe_dump({"cameras": entries}, allow_unicode=True, sort_keys=False)
 
 
-# ---- what it changes
+# ---- changes
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A revision to publish, and what it changes: `(field, before, after)`."""
+    """A revision to publish, and the fields that it changes: `(field, before, after)`."""
 
     kind: Literal["add", "change", "restore", "delete"]
     camera: Camera
@@ -136,7 +136,7 @@ class Change:
 
 
 def diff_cameras(current: Mapping[str, Camera], wanted: Sequence[Camera], *, prune: bool, now_us: int) -> list[Change]:
-    """The revisions that make `wanted` true. With `prune`, cameras that are not in it are deleted."""
+    """The revisions that turn `current` into `wanted`. With `prune`, cameras that are not in `wanted` are deleted."""
     found = [_diff_camera(current.get(camera.camera_id), camera, now_us) for camera in wanted]
     out = [change for change in found if change is not None]
     if prune:
@@ -168,9 +168,9 @@ def deletion(camera: Camera, *, now_us: int) -> Change:
 
 
 def _next_revision(before: Camera, after: Camera, now_us: int) -> Camera:
-    """The revision after `before`; its instant is later, whatever the clock says, since revisions sort by it.
+    """The revision after `before`; its `updated_us` is greater even if the clock is behind, since revisions sort by it.
 
-    But for one that is far ahead: the index puts that where the log has it.
+    Except when that of `before` is more than a day ahead; the index sorts such a revision by its append time.
     """
     is_ahead = before.updated_us > now_us + DAY_US
     updated_us = now_us if is_ahead else max(now_us, before.updated_us + 1)

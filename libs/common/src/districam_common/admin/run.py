@@ -1,4 +1,4 @@
-"""How every command runs: settings, patience, errors for people, exit codes 0 done, 1 not done, 2 settings, 3 refused."""
+"""Runs a command: settings, retries, error messages. Exit codes: 0 done, 1 not done, 2 invalid settings, 3 fatal."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ EXIT_FATAL = 3
 
 
 class CommandSettings(ServiceSettings):
-    """What the commands need."""
+    """Settings of the commands."""
 
     topics: TopicsSettings = TopicsSettings()
 
@@ -33,14 +33,14 @@ Command = Callable[[CommandSettings], Awaitable[int]]
 
 
 def add_wait(parser: ArgumentParser) -> None:
-    """The option that every command has."""
+    """Adds the option `--wait`, which every command has."""
     parser.add_argument(
-        "--wait", type=float, default=0, metavar="SECONDS", help="keep trying this long if a server is away"
+        "--wait", type=float, default=0, metavar="SECONDS", help="retry this long if a server is unavailable"
     )
 
 
 def run(name: str, command: Command, *, wait_s: float) -> int:
-    """Runs a command, again while a server is away and `wait_s` has not passed. Gives the exit code."""
+    """Runs a command, repeated for up to `wait_s` while a server is unavailable. Returns the exit code."""
     try:
         settings = load(CommandSettings)
         logs.configure(LogSettings(level="warning", format=settings.log.format), service=name, instance="command")
@@ -59,7 +59,7 @@ def _failed(name: str, error: Exception, code: int) -> int:
 
 
 async def _retried(command: Command, settings: CommandSettings, wait_s: float) -> int:
-    """Commands may be repeated: each looks at what is there before it acts."""
+    """Repeats the command; commands are idempotent, since each reads the current state before it acts."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
 

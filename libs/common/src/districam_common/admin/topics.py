@@ -11,12 +11,12 @@ from districam_common.kafka.connection import open_admin_client
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Gives the exit code."""
-    parser = argparse.ArgumentParser(prog="districam-topics", description="The topics, as the contract has them.")
+    """Runs the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="districam-topics", description="Create and list districam's Kafka topics.")
     actions = parser.add_subparsers(dest="action", required=True)
     for action, text in (
-        ("apply", "create and alter what is not as declared"),
-        ("list", "show what is there"),
+        ("apply", "create missing topics and alter those that differ from the declaration"),
+        ("list", "print the existing topics"),
     ):
         add_wait(actions.add_parser(action, help=text, description=text))
     args = parser.parse_args(argv)
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def apply(settings: CommandSettings) -> int:
-    """Makes the broker's topics what they ought to be, and says what it changed. Refusals: exit code 1."""
+    """Creates and alters the topics as declared, and prints the changes. Exit code 1 if some are refused."""
     wanted = topics.declared_topics(settings.topics)
     async with open_admin_client(settings.kafka, "districam-topics") as admin:
         found = await topics.describe_topics(admin, wanted, settings.kafka.request_timeout_s)
@@ -38,7 +38,7 @@ async def apply(settings: CommandSettings) -> int:
 
 
 async def print_list(settings: CommandSettings) -> int:
-    """Prints each declared topic as the broker has it."""
+    """Prints each declared topic with its current configuration on the broker."""
     wanted = topics.declared_topics(settings.topics)
     async with open_admin_client(settings.kafka, "districam-topics") as admin:
         found = await topics.describe_topics(admin, wanted, settings.kafka.request_timeout_s)

@@ -1,1 +1,1 @@
-"""What every service runs on: settings, logs, health, signals, retries."""
+"""Common to all services: settings, logs, health, signals, retries."""

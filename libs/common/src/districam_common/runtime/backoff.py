@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""Exponential backoff with jitter."""
 
 from collections.abc import Callable, Iterator
 from random import SystemRandom
@@ -7,9 +7,9 @@ _random = SystemRandom().random
 
 
 def delays(first_s: float, cap_s: float, *, random: Callable[[], float] = _random) -> Iterator[float]:
-    """Seconds to wait, without end: doubling from `first_s` up to `cap_s`, each taken at random from its upper half.
+    """Endless delays in seconds: the step doubles from `first_s` up to `cap_s`; each delay is in its upper half.
 
-    `random` gives numbers in [0, 1). The jitter keeps a hundred clients from knocking at one instant.
+    `random` returns numbers in [0, 1). The jitter prevents many clients from retrying at the same instant.
     """
     step = first_s
     while True:

@@ -1,4 +1,4 @@
-"""The only reader of time. Cores take `now_us` as an argument; shells take a `Clock`."""
+"""The only module that reads the time. Pure modules take `now_us` as an argument, all others a `Clock`."""
 
 import time
 from typing import Protocol
@@ -12,12 +12,12 @@ class Clock(Protocol):
         ...
 
     def monotonic_us(self) -> int:
-        """Microseconds of a clock that never steps, and counts the time for which the machine was suspended, if it can."""
+        """Microseconds of a clock that never steps; includes time in suspend where the system has such a clock."""
         ...
 
 
 BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-"""Linux's clock that goes on while the machine is suspended, which `time.monotonic` does not (clock_gettime(2))."""
+"""Linux's clock that continues while the machine is suspended; `time.monotonic` does not (clock_gettime(2))."""
 
 
 class SystemClock:

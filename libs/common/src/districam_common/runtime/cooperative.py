@@ -1,4 +1,4 @@
-"""Long work on an event loop, done so that nothing else waits for it."""
+"""Runs long computations without blocking the event loop."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -9,25 +9,25 @@ from districam_common.runtime.clock import SystemClock
 T = TypeVar("T")
 
 MAX_SLICE_US = 20_000
-"""What one look at a whole district may take of the loop before others get their turn."""
+"""Longest time that `yield_periodically` runs before other tasks get their turn."""
 
 MIN_EVENTS_FOR_THREAD = 5000
-"""Some 30 ms of ledger."""
+"""The ledger takes about 30 ms for this many events."""
 
 
 async def run_in_thread_if_long(compute: Callable[[], T], events: int) -> T:
-    """What `compute` gives of so many events; in a thread where that takes long.
+    """The result of `compute`, run in a thread if it handles at least `MIN_EVENTS_FOR_THREAD` events.
 
-    A month of a camera that was away has 60,000 refusals, 0.7 s of ledger. One that means harm has as many within days.
+    A camera that is unreachable for a month has 60,000 `refused` events, which take the ledger 0.7 s.
     """
     return compute() if events < MIN_EVENTS_FOR_THREAD else await asyncio.to_thread(compute)
 
 
 async def yield_periodically(items: Iterable[T]) -> AsyncGenerator[T]:
-    """The same items; every 20 ms everything else that waits for the loop gets its turn first.
+    """Yields the items; every 20 ms it lets all other ready tasks run first.
 
-    For whatever goes over all cameras, or over as many records as there may be: none of it may keep recording, answers
-    or memberships waiting, however many there are.
+    For loops over all cameras, or over an unbounded number of records: they must not delay recording, responses or
+    Kafka heartbeats.
     """
     clock = SystemClock()
     began_us = clock.monotonic_us()

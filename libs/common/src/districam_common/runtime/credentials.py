@@ -12,10 +12,10 @@ from districam_common.errors import Retriable
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a camera asks for.
+    """User name and password for a camera.
 
     Attributes:
-        networks: who may be told; none: whoever the camera's record points to.
+        networks: networks to which they may be sent; empty: to any host that the camera's record names.
     """
 
     username: str
@@ -23,7 +23,7 @@ class Credential:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def may_be_sent_to(self, address: str) -> bool:
-        """Whether the host of that IP address may be told."""
+        """Whether they may be sent to that IP address."""
         try:
             host = ip_address(address.partition("%")[0])
         except ValueError:
@@ -33,7 +33,7 @@ class Credential:
 
 
 class Credentials:
-    """The file's entries; read again when it has changed (a mounted secret is replaced in place)."""
+    """The file's entries; the file is read again when it has changed (mounted secrets are updated in place)."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -41,10 +41,10 @@ class Credentials:
         self._entries: dict[str, Credential] = {}
 
     def find(self, name: str) -> Credential | None:
-        """The entry of that name; None if there is none. Looks at the file (a `stat`, and a small read on change).
+        """The entry of that name; None if there is none. Calls `stat` on the file, and reads it if it has changed.
 
         Raises:
-            Retriable: the file cannot be read or is not what it should be; the message has no content of it.
+            Retriable: the file cannot be read or is malformed; the message contains nothing of the file's content.
         """
         if self._file is None:
             return None
@@ -58,24 +58,24 @@ class Credentials:
             why = (
                 error
                 if isinstance(error, OSError)
-                else "it is not {name: {username, password, hosts: [networks]}} in YAML"
+                else "must be YAML of the form {name: {username, password, hosts: [networks]}}"
             )
             raise Retriable(f"the credentials' file {self._file}: {why}") from None
         return self._entries.get(name)
 
 
 def parse_credentials(text: str) -> dict[str, Credential]:
-    """The entries of a credentials' file.
+    """Parses a credentials file.
 
     Raises:
-        ValueError: it is something else; without what it holds.
+        ValueError: malformed; the message contains nothing of the content.
     """
     try:
         document: object = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ValueError("not YAML") from None
     if not isinstance(document, dict):
-        raise ValueError("not a mapping")  # noqa: TRY004  # one kind of problem
+        raise ValueError("not a mapping")  # noqa: TRY004  # callers expect one type of error
     return {str(name): _credential(entry) for name, entry in cast("dict[object, object]", document).items()}
 
 
@@ -88,9 +88,9 @@ def _credential(entry: object) -> Credential:
 
 
 def _networks(hosts: object) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Addresses and networks (`10.0.4.0/24`); none where the entry has no `hosts`."""
+    """Parses addresses and networks (`10.0.4.0/24`); empty if the entry has no `hosts`."""
     if hosts is None:
         return ()
     if not isinstance(hosts, list) or not hosts:
-        raise ValueError("hosts is a list of addresses and networks, and not empty")
+        raise ValueError("hosts must be a non-empty list of addresses and networks")
     return tuple(ip_network(str(one)) for one in cast("list[object]", hosts))

@@ -1,4 +1,4 @@
-"""Whether a service is ready: each dependency, ok or why not; and the small HTTP server that tells."""
+"""Readiness of a service by its dependencies, and the HTTP server for /healthz, /readyz and /metrics."""
 
 import asyncio
 import json
@@ -25,21 +25,21 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """`detail` says why not, when it is not ok; when it is, what of it is not as it could be."""
+    """State of a dependency. `detail`: why it is not ok; or, if it is, what is degraded (may be empty)."""
 
     ok: bool
     detail: str
 
 
 class Health:
-    """What a service waits for. Loops report; a change of state is one line in the log."""
+    """The dependencies of a service, reported by its loops. Each change of state is logged once."""
 
     def __init__(self) -> None:
         self._dependencies: dict[str, Dependency] = {}
         self._was_ready = False
 
     def declare(self, *names: str) -> None:
-        """Declares dependencies; the service is not ready until each has been told ok."""
+        """Declares dependencies; the service is not ready until each has been reported ok."""
         for name in names:
             self._dependencies.setdefault(name, Dependency(ok=False, detail="not reached yet"))
 
@@ -65,13 +65,13 @@ class Health:
         return all(dependency.ok for dependency in self._dependencies.values())
 
     def snapshot(self) -> dict[str, Dependency]:
-        """Each dependency as it stands."""
+        """The current state of each dependency."""
         return dict(self._dependencies)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer."""
+    """An HTTP response."""
 
     status: int
     content_type: str
@@ -79,7 +79,7 @@ class Response:
 
 
 def handle_request(method: str, path: str, accept: str, health: Health) -> Response:
-    """What /healthz, /readyz and /metrics say. /healthz answers at all because the loop turns."""
+    """The response of /healthz, /readyz or /metrics. /healthz is always 200: an answer proves that the loop runs."""
     if method not in {"GET", "HEAD"}:
         return Response(405, "text/plain; charset=utf-8", b"only GET\n")
     match path.partition("?")[0]:
@@ -104,7 +104,7 @@ def _readiness(health: Health) -> Response:
 
 @asynccontextmanager
 async def serve_health(settings: HealthSettings, health: Health) -> AsyncGenerator[int]:
-    """Serves health for the length of the block; gives the port.
+    """Serves health for the duration of the block; yields the port.
 
     Raises:
         SettingsError: the address cannot be bound.
@@ -114,7 +114,7 @@ async def serve_health(settings: HealthSettings, health: Health) -> AsyncGenerat
         try:
             await _serve_connection(reader, writer, health)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # a prober that went away, or sends no request
+            pass  # the client disconnected or sent no complete request
         finally:
             writer.close()
 
@@ -131,7 +131,7 @@ async def serve_health(settings: HealthSettings, health: Health) -> AsyncGenerat
 
 
 async def _serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> None:
-    """One request a connection (RFC 9112, `Connection: close`); probers and scrapers ask seconds apart."""
+    """One request per connection (RFC 9112, `Connection: close`): probes and scrapes are seconds apart."""
     async with asyncio.timeout(_REQUEST_TIMEOUT_S):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     request, *fields = head.split("\r\n")
@@ -151,7 +151,7 @@ async def _serve_connection(reader: asyncio.StreamReader, writer: asyncio.Stream
 
 
 async def _handle_request(method: str, path: str, accept: str, health: Health) -> Response:
-    """In a thread what may be long: the metrics of thousands of cameras take a second to write."""
+    """Renders metrics in a thread: those of thousands of cameras take a second."""
     if path.startswith("/metrics"):
         return await asyncio.to_thread(handle_request, method, path, accept, health)
     return handle_request(method, path, accept, health)

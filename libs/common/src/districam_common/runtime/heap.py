@@ -1,15 +1,14 @@
-"""Keeps the C library's heap small: few arenas, and what is free goes back to the system now and then.
+"""Keeps the C library's heap small, and the pauses of the cycle collector short.
 
-What an outage made a service hold, glibc keeps when it is free again, spread over pages that are in use elsewhere. It
-returns the top of the heap alone by itself; `malloc_trim` (malloc_trim(3)) returns whole free pages wherever they lie.
-And it makes an arena for each thread, up to eight a core, each with a highest mark of its own (mallopt(3)); threads that
-hold the interpreter's lock by turns gain nothing by that.
+Memory that a service used during an outage stays with glibc when it is freed: glibc returns only the top of the heap by
+itself, while `malloc_trim` (malloc_trim(3)) returns whole free pages anywhere in it. Also, glibc makes up to eight arenas
+per core for threads, each with its own peak (mallopt(3)); threads that share the interpreter's lock gain nothing by that,
+so there are two.
 
-And it keeps the pauses of the interpreter's cycle collector short. A full collection looks at every container that the
-process has, some 0.1 µs each, and nothing else runs meanwhile: 600 ms in an indexer that remembers the events of 10,000
-cameras (`make bench-scale`), each time that these have grown by a quarter. What has survived a full collection is therefore looked
-at no more (`gc.freeze`). It is still freed with its last reference; only a cycle that was alive at
-such a moment and is dropped later stays, and those are few: connections, tasks.
+A full collection visits every container of the process, about 0.1 µs each, and stops everything else: 600 ms in an
+indexer with the events of 10,000 cameras (`make bench-scale`), each time that these have grown by a quarter. So objects
+that survived a full collection are excluded from later ones (`gc.freeze`). They are still freed with their last
+reference; only cycles that were alive then and are dropped later leak, and those are few: connections, tasks.
 """
 
 import asyncio
@@ -23,26 +22,26 @@ TRIM_INTERVAL_S = 10.0
 _M_ARENA_MAX, _ARENAS = -8, 2
 _COLLECT_INTERVAL_S = 0.25
 _MIN_CONTAINERS = 100_000
-"""Containers: some 30 ms of collecting."""
+"""Containers in the oldest generation before a full collection: about 30 ms."""
 _NEVER = 1 << 30
 
 
 def limit_arenas() -> None:
-    """For the whole process; to be called before it has threads. Does nothing where there is no `mallopt`."""
+    """Limits malloc's arenas for the whole process; call it before starting threads. No effect without `mallopt`."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def trimmer() -> Callable[[], object] | None:
-    """The C library's `malloc_trim(0)`; None where it has none (musl, macOS)."""
+    """The C library's `malloc_trim(0)`; None if it has none (musl, macOS)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return None if trim is None else lambda: cast("object", trim(0))
 
 
 @asynccontextmanager
 async def trim_periodically(every_s: float = TRIM_INTERVAL_S) -> AsyncGenerator[None]:
-    """Trims the heap so often for the length of the block, in a thread: it may take milliseconds."""
+    """Trims the heap every `every_s` seconds for the duration of the block; in a thread, since it may take milliseconds."""
     trim = trimmer()
     if trim is None:
         yield
@@ -63,10 +62,10 @@ async def _trim(trim: Callable[[], object], every_s: float) -> None:
 
 @asynccontextmanager
 async def collect_periodically() -> AsyncGenerator[None]:
-    """For the length of the block, full collections of cyclic garbage are made here alone, and are short."""
+    """Replaces the interpreter's full collections by short ones for the duration of the block."""
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
-    gc.freeze()  # modules and what they made when they were imported
+    gc.freeze()  # the imported modules and their objects
     try:
         async with asyncio.TaskGroup() as tasks:
             collecting = tasks.create_task(_collect())
@@ -82,8 +81,8 @@ async def collect_periodically() -> AsyncGenerator[None]:
 async def _collect() -> None:
     while True:
         await asyncio.sleep(_COLLECT_INTERVAL_S)
-        # The interpreter counts allocations less deallocations: containers that take the place of others count as none, and
-        # some day it would meet them all at once.
+        # The interpreter triggers by allocations minus deallocations: containers that replace others would not count,
+        # and a later collection would visit all of them at once.
         gc.collect(1)
         if len(gc.get_objects(2)) >= _MIN_CONTAINERS:
             gc.collect()

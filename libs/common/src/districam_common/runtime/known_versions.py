@@ -1,7 +1,7 @@
 """Libraries whose internals this project uses, and the versions that its tests have run with (docs/adr/0018).
 
-Internals may change in any release. Each module that uses them calls `require` at import, so that an untested version stops the
-process at its start, where it can be seen, and not in the middle of a night's records.
+Internals may change in any release. Each module that uses them calls `require` at import, so that an untested version
+stops the process at its start, not later while it is recording.
 """
 
 from importlib import metadata
@@ -10,7 +10,7 @@ KNOWN_VERSIONS = {"aiokafka": ("0.14.0",), "minio": ("7.2.20",)}
 
 
 class UnknownVersionError(ImportError):
-    """The installed version of a library is none of `KNOWN_VERSIONS`."""
+    """The installed version of a library is not in `KNOWN_VERSIONS`."""
 
 
 def require(package: str) -> None:

@@ -1,4 +1,4 @@
-"""Logs: one line an event, JSON for machines or coloured for people, to standard error. Nothing secret in them."""
+"""Logs to standard error, one line per event, as JSON or as coloured text; user names and passwords in URLs are removed."""
 
 import logging
 import re
@@ -12,18 +12,18 @@ import structlog
 from districam_common.runtime.settings import LogSettings
 
 _USERINFO = re.compile(r"://[^/\s?#]*@")
-"""Of any URL, whatever its scheme: looking for the scheme as well would start a search at every letter of a long word."""
+"""User information of a URL with any scheme. Matching the scheme too would start a search at each letter of a long word."""
 _LIBRARY_LEVELS = {"aiokafka": logging.ERROR, "urllib3": logging.ERROR, "asyncio": logging.WARNING}
-"""Libraries whose own lines repeat at each attempt; what matters of them comes through our errors and Health."""
+"""Minimum levels for libraries that log each attempt; our errors and Health report what matters."""
 
 
 _IGNORED_MESSAGES = ("GroupCoordinatorNotAvailableError",)
-"""What aiokafka calls an error although it only means "not yet": a fresh broker makes its topic of commits at the first
-request for it. aiokafka asks again; if it lasts, Health says so."""
+"""Logged by aiokafka as an error although it only means "not yet": a new broker creates its offsets topic at the first
+request. aiokafka retries; if it lasts, Health reports it."""
 
 
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp"})
-"""Unicode categories of what steers terminals, ends lines for some readers, or turns the direction of text."""
+"""Unicode categories of characters that control terminals, separate lines, or change the direction of text."""
 
 
 def escape_controls(text: str) -> str:
@@ -34,17 +34,17 @@ def escape_controls(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    pairs = character.encode("utf-16-be").hex()  # two surrogates beyond U+FFFF, as in JSON
+    pairs = character.encode("utf-16-be").hex()  # a surrogate pair above U+FFFF, as in JSON
     return "".join(f"\\u{pairs[n : n + 4]}" for n in range(0, len(pairs), 4))
 
 
 def redact_urls(text: str) -> str:
-    """The text with the user and password taken out of every URL in it."""
+    """The text without user name and password in any URL."""
     return _USERINFO.sub("://", text)
 
 
 def configure(settings: LogSettings, *, service: str, instance: str) -> None:
-    """Sets up structlog, and sends the libraries' logging the same way. Once a process, before the first line."""
+    """Sets up structlog, and routes the libraries' logging through it. Call it once per process, before the first line."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -96,15 +96,15 @@ def _identity(service: str, instance: str) -> structlog.typing.Processor:
 
 
 def _escape_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """For people: before colours, which are control characters too."""
+    """For the console: escapes before colours are added, which are control characters too."""
     return {key: escape_controls(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _escape_line(_logger: object, _method: str, line: Any) -> str:
-    """For machines: JSON has escaped the controls below U+0020 already; what is left stands inside its strings."""
+    """For JSON, which has already escaped the controls below U+0020; the remaining ones are inside its strings."""
     return escape_controls(line)
 
 
 def _redact(_logger: object, _method: str, line: Any) -> str:
-    """Last, on the whole line: whatever a secret was wrapped in, it is text by now."""
+    """Applied last, to the whole rendered line, so that nested values and tracebacks are covered too."""
     return redact_urls(line)

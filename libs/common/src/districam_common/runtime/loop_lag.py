@@ -1,4 +1,4 @@
-"""How late a service's event loop is: everything in it waits as long."""
+"""Measures the lag of the event loop, which delays all of its tasks."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ LOOP_LAG_SECONDS = Histogram(
 
 @asynccontextmanager
 async def measure_loop_lag() -> AsyncGenerator[None]:
-    """Measures the running loop for the length of the block."""
+    """Measures the running loop's lag for the duration of the block."""
     async with asyncio.TaskGroup() as tasks:
         sampling = tasks.create_task(_sample())
         try:

@@ -1,10 +1,10 @@
-"""What two or more services measure alike, and how measurements are read."""
+"""Metrics shared by services, and their exposition."""
 
 from prometheus_client import REGISTRY, Counter
 from prometheus_client.exposition import choose_encoder
 
 LATENCY_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
-"""From capture to something durable: seconds when all is well, an hour after an outage."""
+"""Buckets for the time from capture to durable storage: seconds normally, an hour after an outage."""
 
 UNREADABLE_BATCHES = Counter(
     "districam_unreadable_batches_total",
@@ -14,6 +14,6 @@ UNREADABLE_BATCHES = Counter(
 
 
 def exposition(accept: str) -> tuple[str, bytes]:
-    """Content type and body for a scraper that sent this Accept header."""
+    """Content type and body of a scrape with this Accept header."""
     encode, content_type = choose_encoder(accept)
     return content_type, encode(REGISTRY)

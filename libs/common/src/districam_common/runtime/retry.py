@@ -1,4 +1,4 @@
-"""Repeats a call while the server that it needs is away."""
+"""Repeats a call while it raises Retriable."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -18,12 +18,12 @@ async def retry(
     delays: Iterable[float],
     pause: Callable[[Retriable, float], Awaitable[None]] = _pause,
 ) -> T:
-    """The result of `attempt`, which is repeated after each `Retriable` as long as there are `delays` (seconds).
+    """The result of `attempt`, repeated after each `Retriable` until `delays` (seconds) are exhausted.
 
-    Between two attempts `pause` is awaited; it ends the repeating if it raises.
+    Awaits `pause` between two attempts; if it raises, the retries end.
 
     Raises:
-        Retriable: the last one. Other errors pass.
+        Retriable: of the last attempt. Other errors are not caught.
     """
     for delay_s in delays:
         try:

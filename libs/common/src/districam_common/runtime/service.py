@@ -53,7 +53,7 @@ def instance_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a service's main function is given. It returns once `stopping` is set and its work is put away."""
+    """Argument of a service's main function, which must return once `stopping` is set and its work is finished."""
 
     name: str
     instance: str = field(default_factory=instance_name)
@@ -62,7 +62,7 @@ class Runtime:
     health: Health = field(default_factory=Health)
 
     async def wait_stopping(self, delay_s: float) -> bool:
-        """Waits so long, less if asked to stop; whether to stop."""
+        """Sleeps up to `delay_s`; returns True if the service was asked to stop."""
         return await _wait_stopping(self.stopping, delay_s)
 
 
@@ -78,12 +78,12 @@ async def retry_dependency(
     cap_s: float = 10.0,
     while_stopping: bool = False,
 ) -> T:
-    """Repeats `attempt` while it raises Retriable, telling Health; gives its result.
+    """The result of `attempt`, repeated while it raises Retriable; reports both to Health as `dependency`.
 
-    With `while_stopping` it goes on once `stopping` is set, until it is cancelled.
+    With `while_stopping` it also repeats after `stopping` is set, until it is cancelled.
 
     Raises:
-        Retriable: the last one, once `stopping` is set. Other errors pass.
+        Retriable: of the last attempt, once `stopping` is set. Other errors are not caught.
     """
 
     async def pause(error: Retriable, delay_s: float) -> None:
@@ -106,17 +106,17 @@ async def _wait_stopping(stopping: asyncio.Event, delay_s: float) -> bool:
 
 
 def entry(name: str, kind: type[S], main: Callable[[S, Runtime], Awaitable[None]]) -> int:
-    """Loads the settings and runs `main(settings, runtime)`; the body of a `__main__`. Gives the exit code."""
+    """Loads the settings and runs `main(settings, runtime)`; the body of a `__main__`. Returns the exit code."""
     try:
         settings = load(kind)
     except SettingsError as error:
-        print(f"districam-{name}: {error}", file=sys.stderr)  # noqa: T201  # no logs before there are settings
+        print(f"districam-{name}: {error}", file=sys.stderr)  # noqa: T201  # logs need settings
         return EXIT_BAD_SETTINGS
     return run(name, settings, lambda runtime: main(settings, runtime))
 
 
 def run(name: str, settings: ServiceSettings, main: Main) -> int:
-    """Runs a service until it is asked to stop. Gives the exit code: 0 asked, 1 a bug, 2 settings, 3 Fatal."""
+    """Runs a service until it is asked to stop. Returns the exit code: 0 stopped, 1 bug, 2 settings, 3 Fatal."""
     instance = instance_name()
     heap.limit_arenas()
     logs.configure(settings.log, service=name, instance=instance)
@@ -146,7 +146,7 @@ async def _serve(runtime: Runtime, settings: ServiceSettings, main: Main) -> Non
             ):
                 await main(runtime)
     if not runtime.stopping.is_set():
-        raise AssertionError("the service's main function ended without being asked to")
+        raise AssertionError("the service's main function returned before it was asked to stop")
 
 
 @contextlib.contextmanager
@@ -168,7 +168,7 @@ def _signals(stopping: asyncio.Event) -> Generator[None]:
 
 @contextlib.asynccontextmanager
 async def _stop_deadline(stopping: asyncio.Event, timeout_s: float) -> AsyncGenerator[None]:
-    """Cuts the block off `timeout_s` after stopping was asked for; that is a bug."""
+    """Cancels the block `timeout_s` after `stopping` is set, and raises AssertionError: a timely stop is required."""
     deadline = asyncio.timeout(None)
     try:
         async with deadline, asyncio.TaskGroup() as tasks:
@@ -180,7 +180,7 @@ async def _stop_deadline(stopping: asyncio.Event, timeout_s: float) -> AsyncGene
     except TimeoutError as error:
         if deadline.expired():
             raise AssertionError(
-                f"the stop took longer than {variable_name('stop_timeout_s')} ({timeout_s} s)"
+                f"stopping took longer than {variable_name('stop_timeout_s')} ({timeout_s} s)"
             ) from error
         raise
 
@@ -191,7 +191,7 @@ async def _arm_deadline(deadline: asyncio.Timeout, stopping: asyncio.Event, time
 
 
 def leaf_errors(error: BaseException) -> list[BaseException]:
-    """The errors inside an exception group, however deep; a plain error alone."""
+    """The errors inside an exception group, at any depth; for any other error, the error itself."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         return [leaf for one in group.exceptions for leaf in leaf_errors(one)]
@@ -202,13 +202,13 @@ def _exit_code(error: Exception, *, is_stopping: bool) -> int:
     found = leaf_errors(error)
     for leaf in found:
         if isinstance(leaf, SettingsError):
-            log.error("settings", why=str(leaf))
+            log.error("invalid settings", why=str(leaf))
             return EXIT_BAD_SETTINGS
         if isinstance(leaf, Fatal):
-            log.error("refused for good", why=str(leaf))
+            log.error("fatal error", why=str(leaf))
             return EXIT_FATAL
     if is_stopping and all(isinstance(leaf, Retriable) for leaf in found):
-        log.warning("stopped while waiting", why=[str(leaf) for leaf in found])
+        log.warning("stopped while retrying", why=[str(leaf) for leaf in found])
         return EXIT_STOPPED
     known = all(isinstance(leaf, DistricamError) for leaf in found)
     log.error("failed", why=[repr(leaf) for leaf in found], exc_info=None if known else error)

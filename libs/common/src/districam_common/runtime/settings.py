@@ -1,7 +1,7 @@
 """Settings of every service: read once from `DISTRICAM_<BLOCK>__<FIELD>` variables, passed on as frozen values.
 
-A secret can come in a file instead: each has a twin field that ends in `_file`. The variables of all programs may stand in
-one environment, so each passes over those of the others; a variable that none of them has is an error.
+A secret can be read from a file instead: each has a second field that ends in `_file`. The variables of all programs may
+be in one environment, so each program ignores those of the others; a variable that no program has is an error.
 """
 
 import difflib
@@ -33,7 +33,7 @@ class SettingsError(Exception):
 
 
 class SettingsBlock(BaseModel):
-    """A group of settings that belong together."""
+    """Base of the groups of settings. Checks that a secret has one source, and that its file can be read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class SettingsBlock(BaseModel):
 
 
 def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
-    """The secret's text, from its own field or from the file; None if neither is set.
+    """The secret's text, from `value` or from the file; None if neither is set.
 
     Raises:
         ValueError: the file cannot be read, or is empty.
@@ -64,9 +64,9 @@ def _read_secret_file(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the secret's file {file} cannot be read: {error}") from error
+        raise ValueError(f"the secret file {file} cannot be read: {error}") from error
     if not text:
-        raise ValueError(f"the secret's file {file} is empty")
+        raise ValueError(f"the secret file {file} is empty")
     return text
 
 
@@ -76,16 +76,16 @@ def _validate_ca_file(path: Path | None) -> Path | None:
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:
-        raise ValueError(f"{path} holds no readable certificates: {error.strerror or error}") from None
+        raise ValueError(f"{path} contains no readable certificates: {error.strerror or error}") from None
     return path
 
 
 CaFile = Annotated[Path | None, AfterValidator(_validate_ca_file)]
-"""A file of certificates (PEM) of those who may vouch for a server."""
+"""A file of trusted CA certificates (PEM)."""
 
 
 class KafkaSettings(SettingsBlock):
-    """How to reach Kafka, and how patient to be with it."""
+    """Connection, security and timeouts of Kafka clients."""
 
     bootstrap_servers: str = Field(default="localhost:9092", min_length=1)
     idempotent: bool = True
@@ -93,7 +93,7 @@ class KafkaSettings(SettingsBlock):
     heartbeat_s: float = Field(default=1.0, gt=0)
     request_timeout_s: float = Field(default=10.0, gt=0)
     skip_unreadable: bool = True
-    """Batches that no replica can give whole are passed over and told; false: aiokafka's own reading, which stops at them."""
+    """Skip and report batches that no replica can return intact; false: aiokafka's own fetcher, which stops at them."""
     max_request_bytes: int = Field(default=(8 << 20) + (64 << 10), gt=0)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -114,7 +114,7 @@ class KafkaSettings(SettingsBlock):
 
 
 class S3Settings(SettingsBlock):
-    """How to reach the object store."""
+    """Connection, bucket and capabilities of the object store."""
 
     endpoint: str = Field(default="http://localhost:9000", pattern=r"^https?://[^/@\s]+/?$")
     access_key: str | None = None
@@ -124,20 +124,20 @@ class S3Settings(SettingsBlock):
     region: str = "us-east-1"
     object_lock: bool = True
     conditional_put: bool = True
-    """Keys are written once by `If-None-Match: *`; false: by a look before the put, for a store that knows no conditions."""
+    """Write keys once by `If-None-Match: *`; false: by a HEAD before the PUT, for stores without conditional writes."""
     threads: int = Field(default=8, gt=0, le=256)
     timeout_s: float = Field(default=15.0, gt=0)
     ca_file: CaFile = None
 
 
 class RedisSettings(SettingsBlock):
-    """How to reach Valkey or Redis."""
+    """Connection of Valkey or Redis."""
 
     url: str = Field(default="redis://localhost:6379/0", pattern=r"^(rediss?|unix)://[^@]*$")
     password: SecretStr | None = None
     password_file: Path | None = None
     ca_file: CaFile = None
-    """Who vouches for a `rediss` server, if not those whom the system trusts."""
+    """CA certificates for `rediss`; None: those that the system trusts."""
     pool: int = Field(default=16, gt=0)
     timeout_s: float = Field(default=5.0, gt=0)
 
@@ -149,7 +149,7 @@ class RedisSettings(SettingsBlock):
 
 
 class TopicsSettings(SettingsBlock):
-    """The figures of the topics' table; partitions are for new topics only."""
+    """Partitions, replication and retention of the topics; partitions apply to new topics only."""
 
     partitions: int = Field(default=60, gt=0)
     small_partitions: int = Field(default=12, gt=0)
@@ -157,13 +157,13 @@ class TopicsSettings(SettingsBlock):
     min_insync_replicas: int = Field(default=1, gt=0)
     fragments_retention_h: float = Field(default=6.0, gt=0)
     fragments_retention_bytes: int = Field(default=64 << 30, ge=-1)
-    """Of each partition; holds six hours of six cameras of 4 Mbit/s that share one. -1: no limit."""
+    """Per partition; enough for six hours of six cameras of 4 Mbit/s in one partition. -1: no limit."""
     fragments_max_bytes: int = Field(default=9 << 20, gt=0)
     keyframes_retention_h: float = Field(default=6.0, gt=0)
     segments_retention_days: float = Field(default=35.0, gt=0)
-    """Of `segments` and `streams` alike."""
+    """Of `segments`, `streams` and `retention`."""
     streams_retention_bytes: int = Field(default=8 << 30, ge=-1)
-    """Of each partition; holds 35 days of the refusals of 80 cameras that are away all the time. -1: no limit."""
+    """Per partition; enough for 35 days of `refused` events of 80 cameras that are always unreachable. -1: no limit."""
     deadletters_retention_days: float = Field(default=35.0, gt=0)
     deadletters_retention_bytes: int = Field(default=256 << 20, ge=-1)
 
@@ -177,10 +177,10 @@ class TopicsSettings(SettingsBlock):
 
 
 class LockSettings(SettingsBlock):
-    """For how long fresh footage cannot be deleted. The recorder locks it, retention leaves it: both have to know."""
+    """How long new footage is locked. The recorder locks it and retention skips it, so both need this setting."""
 
     lock_h: float = Field(default=24.0, ge=0, le=MAX_LOCK_H)
-    """Hours from its recording on, in which the store lets nobody delete or change it; 0: it is not locked."""
+    """Hours of S3 Object Lock (COMPLIANCE) after recording, during which nobody can delete or change it; 0: no lock."""
 
     @property
     def lock_us(self) -> int:
@@ -188,21 +188,21 @@ class LockSettings(SettingsBlock):
 
 
 class LogSettings(SettingsBlock):
-    """`auto`: for people on a terminal, else JSON."""
+    """Level and format of logs; `auto`: `console` on a terminal, else `json`."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
 class HealthSettings(SettingsBlock):
-    """Where /healthz, /readyz and /metrics are served; port 0 takes a free one."""
+    """Address of /healthz, /readyz and /metrics; port 0 selects a free one."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
 
 
 class ServiceSettings(BaseSettings):
-    """What every service needs; each adds its own blocks. Only `load` reads the environment."""
+    """Settings common to all services; each adds its own blocks. Only `load` reads the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -236,10 +236,10 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
-    """The settings, from `environ` or else the process's environment.
+    """The settings from `environ`, by default the process's environment.
 
     Raises:
-        SettingsError: a variable that no program has, a value out of range, a missing one; all that is wrong, a line each.
+        SettingsError: unknown variables, or invalid or missing values; one line per problem.
     """
     given = os.environ if environ is None else environ  # noqa: TID251  # the one reader of the environment
     own = variable_names(kind)
@@ -254,7 +254,7 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
     except ValidationError as error:
         raise SettingsError("\n".join(_format_problem(kind, dict(one)) for one in error.errors())) from None
     except UnreadableVariable as error:
-        raise SettingsError(f"{error}; a list is given as JSON") from None
+        raise SettingsError(f"{error}; write lists as JSON") from None
 
 
 def variable_names(kind: type[BaseModel]) -> list[str]:
@@ -263,7 +263,7 @@ def variable_names(kind: type[BaseModel]) -> list[str]:
 
 
 def variable_name(*path: str) -> str:
-    """The variable of a field: `variable("s3", "bucket")` is `DISTRICAM_S3__BUCKET`."""
+    """The variable of a field: `variable_name("s3", "bucket")` is `DISTRICAM_S3__BUCKET`."""
     return PREFIX + DELIMITER.join(path).upper()
 
 
@@ -284,7 +284,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 
 def _format_problem(kind: type[BaseModel], error: Mapping[str, Any]) -> str:
-    """One complaint, without the value that was given: it may be a secret."""
+    """One validation error as text, without the given value, which may be a secret."""
     path = [str(part) for part in error["loc"]]
     message = str(error["msg"]).removeprefix("Value error, ")
     leaf = variable_name(*path)

@@ -1,11 +1,11 @@
-"""Whether a server's certificate is what stands in the way: waiting does not mend that, so it is told apart from being away."""
+"""Detects certificate verification failures, which retrying cannot fix."""
 
 import ssl
 from collections.abc import Iterator
 
 
 def certificate_error(error: BaseException) -> str | None:
-    """What is wrong with the certificate, if an error comes from that; libraries wrap the one that says so."""
+    """The verification failure that caused `error`, in words; None if it has another cause. Follows wrapped errors."""
     for one in _error_chain(error, set()):
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"its certificate is not accepted: {one.verify_message}"

@@ -1,4 +1,4 @@
-"""What was read and cannot be understood: passed over, counted each time, logged once. It must not cost what it stands beside."""
+"""Reports malformed values of the index and the bucket, which are skipped: each one is counted, and logged once."""
 
 from functools import lru_cache
 
@@ -15,12 +15,18 @@ UNREADABLE_VALUES = Counter(
 
 
 def record_unreadable(what: str, where: str, why: str) -> None:
-    """Says so. `what`: which kind of value, for the metric; `where`: enough to find it again, no secret."""
+    """Counts and logs a value that was skipped.
+
+    Args:
+        what: the kind of value, the metric's label.
+        where: how to find it; no secret.
+        why: what is wrong with it.
+    """
     UNREADABLE_VALUES.labels(what).inc()
     _log_once(what, where[:300], why[:500])
 
 
 @lru_cache(maxsize=1 << 10)
 def _log_once(what: str, where: str, why: str) -> None:
-    """Once a process; of more than so many different ones again from time to time."""
-    log.warning("passed over, cannot be read", what=what, where=where, why=why)
+    """Once per process and value, as far as the cache remembers them."""
+    log.warning("malformed value skipped", what=what, where=where, why=why)
