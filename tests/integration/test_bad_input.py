@@ -125,7 +125,7 @@ async def test_a_bucket_of_another_site_is_exit_code_3(servers: Servers, s3: S3S
         code, said = await running.ended()
     assert code == 3
     assert f"bucket {s3.bucket} belongs to site 'elsewhere', not 'local'" in said
-    assert "mend DISTRICAM_SITE or DISTRICAM_S3__BUCKET" in said
+    assert "correct DISTRICAM_SITE or DISTRICAM_S3__BUCKET" in said
 
 
 @pytest.mark.parametrize("service", STORING)

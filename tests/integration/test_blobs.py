@@ -192,5 +192,5 @@ async def test_the_site_marker_of_a_bucket_is_read(bucket: Blobs) -> None:
     with pytest.raises(Fatal, match="district-1"):
         await bucket.require_site("local")
     await put(bucket, SITE_MARKER, b"[]", once=False)
-    with pytest.raises(Fatal, match="not a site's marker"):
+    with pytest.raises(Fatal, match="not a site marker"):
         await bucket.require_site("local")

@@ -119,7 +119,7 @@ def _wrong(tmp_path: Path) -> str:
 async def test_a_wrong_password_is_reported_with_its_server(told: Told, tmp_path: Path) -> None:
     await _prepared(told)
     wrong = _wrong(tmp_path)
-    kafka, redis = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], "Redis refuses the credentials"
+    kafka, redis = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], "Redis rejected the credentials"
     await _refused("ingest", {**told, "DISTRICAM_KAFKA__SASL_PASSWORD_FILE": wrong}, kafka, "uthentication")
     await _refused(
         "recorder",

@@ -45,9 +45,9 @@ async def test_each_thing_that_a_careless_store_does_not_do_is_found_out() -> No
     assert [name for name, outcome in found.items() if outcome.state == "ok"] == [
         "put and get", "metadata", "no lifecycle rules",
     ]  # fmt: skip
-    assert "8 were told" in found["put once (If-None-Match)"].detail
+    assert "8 succeeded" in found["put once (If-None-Match)"].detail
     assert "3 of 3" in found["delete"].detail
-    assert "not the range" in found["ranges"].detail
+    assert "not the requested range" in found["ranges"].detail
     assert "stored" in found["checksum (SHA-256)"].detail
 
 

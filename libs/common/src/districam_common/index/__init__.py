@@ -1,1 +1,1 @@
-"""The index in Redis, for reading."""
+"""Reads the index in Redis."""

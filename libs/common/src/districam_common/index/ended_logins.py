@@ -1,4 +1,4 @@
-"""Which logins to the api were ended before their time, as its replicas tell one another through Redis."""
+"""Logins to the api that were ended before they expired; the api's replicas share them through Redis."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
@@ -14,12 +14,12 @@ from districam_common.index.redis_client import open_pipeline, open_redis, trans
 from districam_common.runtime.settings import RedisSettings
 
 RETENTION_S = 24 * 3600
-"""Longer than any login: hosts' clocks may differ by hours."""
+"""Longer than any login lasts, with a margin for hosts' clocks that differ by hours."""
 _LOGIN = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
 class EndedLogins:
-    """A sorted set: the login's id, and as score when it would have expired, in µs. It expires as a whole, too."""
+    """A sorted set of login ids; scores are the times at which the logins would have expired, µs UTC. The key expires too."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -31,15 +31,15 @@ class EndedLogins:
             yield cls(redis)
 
     async def read_all(self) -> dict[str, int]:
-        """All that Redis knows; what is no login's id is passed over. Raises Retriable: it is away."""
-        with translate_redis_errors("reading which logins were ended"):
+        """Login id → its original expiry, µs UTC; invalid ids are skipped. Raises Retriable: Redis is unavailable."""
+        with translate_redis_errors("reading the ended logins"):
             rows = await self._redis.zrange(names.ENDED_LOGINS, 0, -1, withscores=True)
         found = {name.decode("latin-1"): round(score) for name, score in cast("list[tuple[bytes, float]]", rows)}
         return {login: expires_us for login, expires_us in found.items() if _LOGIN.fullmatch(login)}
 
     async def add(self, ended: Mapping[str, int], now_us: int) -> None:
-        """Tells of these, and lets go of those that have long expired. Raises Retriable: it is away, or full."""
-        async with open_pipeline(self._redis, "telling which logins were ended", transaction=True) as pipe:
+        """Adds these, and removes those that expired long ago. Raises Retriable: Redis is unavailable or full."""
+        async with open_pipeline(self._redis, "writing the ended logins", transaction=True) as pipe:
             pipe.zadd(names.ENDED_LOGINS, dict(ended))
             pipe.zremrangebyscore(names.ENDED_LOGINS, "-inf", now_us - RETENTION_S * 1_000_000)
             pipe.expire(names.ENDED_LOGINS, RETENTION_S)

@@ -1,4 +1,4 @@
-"""What Redis answers of the index, as values."""
+"""Decodes Redis replies of the index; malformed values are skipped and reported (`record_unreadable`)."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
-    """`dc1:meta`. Footage is answered for only when `state` is ready.
+    """`dc1:meta`. Queries about footage are answered only if `state` is ready.
 
     Attributes:
-        partitions: of `districam.fragments.v1`.
-        build: changes whenever the index is built anew; empty while the old one is being cleared.
-        progress: how far a rebuild is, for people.
+        partitions: number of partitions of `districam.fragments.v1`.
+        build: id of this build of the index, new at each rebuild; empty while the old index is being deleted.
+        progress: progress of a rebuild, for display.
     """
 
     site: str
@@ -45,14 +45,14 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class InstantState:
-    """What is seen of a camera at an instant by a glance; it may be stored although no glance shows it."""
+    """State of a camera at an instant by a quick check; `is_stored` may be False although it is stored."""
 
     is_stored: bool
     is_expired: bool
 
 
 def decode_segments_in_window(hours: Iterable[Sequence[bytes]], from_us: int, to_us: int) -> SegmentArray:
-    """The segments of these hours that touch [from_us, to_us), by start; a member that is none is passed over."""
+    """The segments of these hours that touch [from_us, to_us), by start; malformed members are skipped."""
     rows = list(chain.from_iterable(hours))
     try:
         found = segment_array.decode_scored_members(rows)
@@ -71,15 +71,15 @@ def _valid_segment_rows(rows: Sequence[bytes]) -> list[bytes]:
 
 
 def is_valid_segment(member: bytes, score: float) -> bool:
-    """Whether the index's readers can take it for one."""
+    """Whether a member and its score can be decoded as a segment; reports it if not."""
     is_one = len(member) == MEMBER_DTYPE.itemsize and isfinite(score)
     if not is_one:
-        record_unreadable("segment", member.hex(), f"{len(member)} bytes, of a score of {score}")
+        record_unreadable("segment", member.hex(), f"{len(member)} bytes, with a score of {score}")
     return is_one
 
 
 def parse_number(found: bytes | None, where: str) -> int | None:
-    """A whole number; None where there is none that can be read."""
+    """An integer; None if absent or malformed."""
     try:
         return None if found is None else int(found)
     except ValueError as error:
@@ -88,20 +88,20 @@ def parse_number(found: bytes | None, where: str) -> int | None:
 
 
 def parse_numbers(found: Mapping[bytes, bytes], where: str) -> dict[int, int]:
-    """A hash of whole numbers; what is none is passed over."""
+    """A hash of integers; malformed entries are skipped."""
     read = ((parse_number(key, where), parse_number(value, where)) for key, value in found.items())
     return {key: value for key, value in read if key is not None and value is not None}
 
 
 def parse_usage(found: Mapping[bytes, bytes]) -> dict[str, int]:
-    """`dc1:used`."""
+    """Camera id → bytes, from `dc1:used`."""
     known = parse_camera_ids(found)
     read = {name.decode(errors="replace"): parse_number(size, names.USAGE) for name, size in found.items()}
     return {name: size for name, size in read.items() if size is not None and name in known}
 
 
 def parse_usage_by_hour(found: Mapping[bytes, bytes], camera_id: str) -> dict[int, int]:
-    """Of a camera: start of the hour → bytes."""
+    """Start of the hour, µs UTC → bytes, from `dc1:used:{camera_id}`."""
     out: dict[int, int] = {}
     for hour, size in found.items():
         try:
@@ -112,34 +112,34 @@ def parse_usage_by_hour(found: Mapping[bytes, bytes], camera_id: str) -> dict[in
 
 
 def parse_watermark_us(found: bytes | None) -> int:
-    """Of a partition; 0 while nothing is known."""
+    """`log_us` of a partition; 0 if unknown."""
     return parse_number(found, names.WATERMARKS) or 0
 
 
 def parse_camera_ids(found: Iterable[bytes]) -> set[str]:
-    """Those of a set."""
+    """The valid camera ids of a set."""
     ids = {one: _camera_id(one) for one in found}
     for one in (one for one, name in ids.items() if not name):
-        record_unreadable("camera id", one.decode(errors="replace"), "is none")
+        record_unreadable("camera id", one.decode(errors="replace"), "not a valid camera id")
     return {name for name in ids.values() if name}
 
 
 @random_cache(1 << 16)
 def _camera_id(text: bytes) -> str:
-    """Empty if it is none; a district's are read with every question."""
+    """The id as text, empty if invalid; cached, since queries read the ids of all cameras."""
     name = text.decode(errors="replace")
     return name if CAMERA_ID.fullmatch(name) else ""
 
 
 def parse_latest_ends(rows: Iterable[tuple[bytes, float]]) -> dict[str, int]:
-    """`dc1:latest`."""
+    """Camera id → end of its newest segment, µs UTC, from `dc1:latest`."""
     read = {name.decode(errors="replace"): end_us for name, end_us in rows if isfinite(end_us)}
     known = parse_camera_ids(name.encode() for name in read)
     return {name: int(end_us) for name, end_us in read.items() if name in known}
 
 
 def parse_interval_members(members: Iterable[bytes], where: str) -> list[tuple[bytes, Interval]]:
-    """Of a camera's `expired` ranges, each as it stands there."""
+    """The members of a camera's `dc1:expired:*`, each with its interval."""
     out: list[tuple[bytes, Interval]] = []
     for member in members:
         try:
@@ -150,12 +150,12 @@ def parse_interval_members(members: Iterable[bytes], where: str) -> list[tuple[b
 
 
 def parse_expired(members: Iterable[bytes], where: str) -> list[Interval]:
-    """The same, merged."""
+    """The intervals of a camera's `dc1:expired:*`, merged."""
     return merge(interval for _, interval in parse_interval_members(members, where))
 
 
 def decode_values(kind: type[T], found: Mapping[bytes, bytes], where: str) -> dict[str, T]:
-    """A hash of JSON values; what is none of that kind is passed over."""
+    """A hash of JSON values of type `kind`; malformed values are skipped."""
     out: dict[str, T] = {}
     for name, body in found.items():
         text = name.decode(errors="replace")
@@ -167,13 +167,13 @@ def decode_values(kind: type[T], found: Mapping[bytes, bytes], where: str) -> di
 
 
 def segment_duration_us(hours: Iterable[Sequence[bytes]], end_us: int) -> int:
-    """Length of the longest segment of these hours that ends then, or goes on."""
+    """Duration of the longest segment of these hours that contains the last microsecond before `end_us`; 0 if none."""
     found = decode_segments_in_window(hours, end_us - 1, end_us)
     return int((found["end_us"] - found["start_us"]).max(initial=0))
 
 
 def decode_truncations(members: Iterable[bytes]) -> list[PartitionTruncated]:
-    """Of a partition's events."""
+    """The `PartitionTruncated` events of a partition."""
     return [one for one in _decode_all(members) if isinstance(one, PartitionTruncated)]
 
 
@@ -183,7 +183,7 @@ def _decode_event(member: bytes) -> LoggedEvent | PartitionTruncated:
 
 
 _decode_event_cached = random_cache(1 << 17)(_decode_event)
-"""An event never changes; a camera has thousands in a month."""
+"""Cached, since events never change, and a camera has thousands in a month."""
 
 
 def _decode_all(
@@ -198,21 +198,21 @@ def _decode_all(
 
 
 def decode_events(members: Iterable[bytes]) -> list[LoggedEvent]:
-    """Of a camera's events; one that cannot be read is passed over."""
+    """A camera's events; malformed ones are skipped."""
     return [one for one in _decode_all(members) if isinstance(one, LoggedEvent)]
 
 
 def decode_events_uncached(members: Iterable[bytes]) -> list[LoggedEvent]:
-    """The same for a caller that remembers what it makes of them: the events are parsed again each time.
+    """As `decode_events`, without the cache, for callers that cache their own results.
 
-    The last 64 events of 10,000 cameras would push everything else out of what is remembered here, and what takes its place
-    is new to the garbage collector.
+    The last 64 events of 10,000 cameras would evict everything else from the cache, and make its new entries work for
+    the garbage collector.
     """
     return [one for one in _decode_all(members, _decode_event) if isinstance(one, LoggedEvent)]
 
 
 def parse_meta(fields: dict[bytes, bytes]) -> Meta | None:
-    """`dc1:meta` as a value; None for an absent or unfinished one, and for one that cannot be read."""
+    """`dc1:meta` as a value; None if absent, incomplete or malformed."""
     text = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
     if not {"site", "schema", "partitions", "state"} <= text.keys():
         return None

@@ -1,4 +1,4 @@
-"""Questions to the index that several readings share, on a pipeline."""
+"""Index queries shared by several readers, queued on a pipeline."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
@@ -13,21 +13,23 @@ for n = 1, #KEYS do
 end
 return found
 """
-"""The last member of each sorted set: one answer, where a pipeline of a district has a hundred."""
+"""The last member of each sorted set, in one reply, where a pipeline for all cameras would need one per camera."""
 
 _MAX_LAST_SEGMENTS = 16
-"""Segments of an hour that begin last: the one that ends last is among them, unless sixteen began after it."""
+"""Segments read from the end of an hour: includes the one that ends last, unless sixteen began after it."""
 
 
 def queue_segment_reads(pipe: Pipeline, camera_id: str, from_us: int, to_us: int) -> None:
-    """The camera's segments of each hour that may hold some of [from_us, to_us); an answer an hour, by start."""
+    """Queues reading the camera's segments of each hour that may touch [from_us, to_us); one reply per hour, by start."""
     for hour in names.hours(from_us, to_us):
         key = names.segments_key(camera_id, hour)
-        pipe.execute_command("ZRANGE", key, 0, -1, "WITHSCORES")  # undecoded: a day has 9,000
+        pipe.execute_command(
+            "ZRANGE", key, 0, -1, "WITHSCORES"
+        )  # raw reply: redis-py's parsing is slow for 9,000 a day
 
 
 def queue_last_segment_reads(pipe: Pipeline, camera_id: str, end_us: int) -> None:
-    """Two answers: the last segments that begin before `end_us` in its hour and in the one before."""
+    """Queues reading the last segments that begin before `end_us`: two replies, for its hour and the hour before."""
     for hour in names.hours(end_us - 1, end_us):
         key = names.segments_key(camera_id, hour)
         pipe.execute_command(

@@ -1,4 +1,4 @@
-"""Reading the index in Redis. The api answers from it, the indexer computes its gauges from it."""
+"""Reads the index in Redis, for the api's responses and the indexer's gauges."""
 # Redis-py types its commands for text and bytes, sync and async, at once:
 # pyright: reportUnknownMemberType=false
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EpochParameters:
-    """What all segments of an epoch share; RFC 6381 codecs, pixels."""
+    """Parameters that all segments of an epoch share: RFC 6381 codecs, pixels."""
 
     codecs: str
     width: int
@@ -72,28 +72,29 @@ for n = 1, #KEYS, step do
 end
 return found
 """
-"""Of each camera 1 if one of the last segments that had begun by then reaches that far, and 2 if the instant has expired.
+"""Bits per camera: 1 if one of the last segments that began before the instant contains it, 2 if the instant has expired.
 
-Numbers in Lua are exact up to 2^53, which is the year 2255. A member's bytes 25 to 28 are its duration (`index.MEMBER`).
+KEYS per camera: its `expired` set, then its segments by hour. ARGV: the instant in µs, number of keys per camera.
+Lua's numbers are exact up to 2^53, the year 2255. Bytes 25 to 28 of a member are its duration (`MEMBER_DTYPE`).
 """
 
 _CHUNK_SIZE = 200
-"""Cameras asked about in one round trip, or events parsed in one go."""
+"""Cameras per round trip, or events decoded before other tasks may run."""
 
 _HOUR_OVERLAP_US = 120_000_000
-"""So early in an hour the segment may be filed under the hour before."""
+"""Within this time after an hour's start, the segment may have started in, and be stored under, the hour before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedLedgerInputs(LedgerInputs):
-    """The ledger's inputs as the index has them: `log_us` was read before the rest, `meta` after it."""
+    """The ledger's inputs from the index; `log_us` was read before the rest, `meta` after it."""
 
     meta: Meta | None
 
 
 @dataclass(frozen=True, slots=True)
 class ReadWithMeta(Generic[T]):
-    """A value, and what the index said of itself before and after it was read."""
+    """A value, and the index's metadata before and after it was read."""
 
     meta_before: Meta | None
     value: T
@@ -111,7 +112,7 @@ class LatestStill:
 
 
 class IndexReader:
-    """The index as values. Every method raises `Retriable` when Redis is in trouble."""
+    """Reads the index. Every method raises `Retriable` if Redis is unavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -124,31 +125,31 @@ class IndexReader:
             yield cls(redis)
 
     async def ping(self) -> None:
-        """Whether Redis answers."""
+        """Returns if Redis answers."""
         with translate_redis_errors("ping"):
             await self._redis.ping()
 
     async def meta(self) -> Meta | None:
-        """What the index says of itself; None when there is none yet: nobody can tell what is stored."""
+        """The index's metadata; None if there is no index yet, so that nothing is known about footage."""
         return parse_meta(await self._meta_fields())
 
     async def _meta_fields(self) -> dict[bytes, bytes]:
-        return await read_hash(self._redis, names.META, "reading what the index says of itself")
+        return await read_hash(self._redis, names.META, "reading the index's metadata")
 
     async def segments(self, camera_id: str, from_us: int, to_us: int) -> SegmentArray:
-        """The camera's segments that touch [from_us, to_us), by start; one round trip, an hour at a time."""
+        """The camera's segments that touch [from_us, to_us), by start; one round trip."""
         async with open_pipeline(self._redis, "reading segments") as pipe:
             queue_segment_reads(pipe, camera_id, from_us, to_us)
             hours = cast("list[list[bytes]]", await pipe.execute())
         return replies.decode_segments_in_window(hours, from_us, to_us)
 
     async def ledger_inputs(self, camera_id: str, partitions: int, from_us: int, to_us: int) -> IndexedLedgerInputs:
-        """All that the ledger needs of the camera and the window, in one round trip.
+        """All ledger inputs of the camera for the window, in one round trip.
 
-        A connection's commands are done in their order, so `log_us` is older than all that it vouches for.
+        Redis executes a connection's commands in order, so `log_us` is read before everything that it covers.
         """
         partition = names.partition_of(camera_id, partitions)
-        async with open_pipeline(self._redis, "reading what is known of a camera") as pipe:
+        async with open_pipeline(self._redis, "reading the ledger inputs of a camera") as pipe:
             pipe.hget(names.WATERMARKS, str(partition))
             queue_segment_reads(pipe, camera_id, from_us, to_us)
             for key in (
@@ -174,14 +175,14 @@ class IndexReader:
         return await _decode_events(members)
 
     async def events_by_member(self, camera_id: str) -> list[tuple[bytes, LoggedEvent]]:
-        """The same, each with how it stands in the set."""
+        """As `events`, each with its member of the sorted set."""
         (members,) = await self._read_sorted_sets([names.events_key(camera_id)])
         return [
             (member, one) async for member in yield_periodically(members) for one in replies.decode_events([member])
         ]
 
     async def expired_intervals(self, camera_ids: Sequence[str]) -> dict[str, list[Interval]]:
-        """What retention has let go of, merged, by camera; one round trip."""
+        """The ranges deleted by retention, merged, by camera; one round trip."""
         found = await self._read_sorted_sets([names.expired_key(camera_id) for camera_id in camera_ids])
         return {
             camera_id: replies.parse_expired(members, camera_id)
@@ -189,12 +190,12 @@ class IndexReader:
         }
 
     async def holds(self) -> dict[str, bytes]:
-        """Hold id → the hold's JSON, of all in force."""
+        """Hold id → the hold's JSON, of all active holds."""
         found = await self._read_hold_hash(names.HOLDS)
         return {name.decode(errors="replace"): body for name, body in found.items()}
 
     async def hold_states(self) -> dict[str, HoldState]:
-        """Hold id → how far the indexer has come with it."""
+        """Hold id → the indexer's progress with it."""
         return replies.decode_values(HoldState, await self._read_hold_hash(names.HOLD_STATES), names.HOLD_STATES)
 
     async def _read_hold_hash(self, key: str) -> dict[bytes, bytes]:
@@ -203,7 +204,7 @@ class IndexReader:
     async def recent_events(
         self, camera_ids: Sequence[str], now_us: int, max_events: int = 64
     ) -> dict[str, list[LoggedEvent]]:
-        """Of each camera's last stream events those that may say how it is doing now, in the order of `at_us`."""
+        """By camera, those of its last `max_events` events that decide its current status, in the order of `at_us`."""
         out: dict[str, list[LoggedEvent]] = {}
         for some in _chunks(camera_ids):
             found = await self._read_sorted_sets([names.events_key(camera_id) for camera_id in some], start=-max_events)
@@ -212,7 +213,7 @@ class IndexReader:
         return out
 
     async def last_segment_durations_us(self, ends_us: Mapping[str, int]) -> dict[str, int]:
-        """Camera and an instant → how long the segment is that ends there: the longest, of several."""
+        """Camera → duration of the segment that ends at `ends_us[camera]`, µs; the longest if there are several."""
         out: dict[str, int] = {}
         for some in _chunks(list(ends_us)):
             async with open_pipeline(self._redis, "reading the newest segments") as pipe:
@@ -225,40 +226,40 @@ class IndexReader:
         return out
 
     async def watermark_us(self, camera_id: str) -> int:
-        """How far the truth has got for this camera: everything up to it is stored and indexed; 0: not known yet."""
+        """The camera's watermark: everything before it is stored and indexed. 0 if unknown."""
         meta = await self.meta()
         if meta is None:
             return 0
         partition = names.partition_of(camera_id, meta.partitions)
-        with translate_redis_errors("reading how far the truth has got"):
+        with translate_redis_errors("reading a watermark"):
             found = await cast("Awaitable[bytes | None]", self._redis.hget(names.WATERMARKS, str(partition)))
         return replies.parse_watermark_us(found)
 
     async def watermarks_us(self) -> dict[int, int]:
-        """Partition of `fragments` → `log_us`, of all that are known."""
-        found = await read_hash(self._redis, names.WATERMARKS, "reading how far the truth has got")
+        """Partition of `fragments` → `log_us`, where known."""
+        found = await read_hash(self._redis, names.WATERMARKS, "reading the watermarks")
         return replies.parse_numbers(found, names.WATERMARKS)
 
     async def camera_ids(self) -> set[str]:
-        """Every camera ever indexed, whether or not its record is known."""
+        """Ids of all cameras ever indexed, with or without a known record."""
         with translate_redis_errors("reading the camera ids"):
             found = await cast("Awaitable[set[bytes]]", self._redis.smembers(names.CAMERA_IDS))
         return replies.parse_camera_ids(found)
 
     async def revisions(self, camera_id: str) -> list[Camera]:
-        """All revisions of the camera's record that can be read, oldest first."""
+        """All readable revisions of the camera's record, oldest first."""
         (members,) = await self._read_sorted_sets([names.camera_key(camera_id)])
         return read_revisions(members, camera_id)
 
     async def cameras(self) -> dict[str, Camera]:
-        """The newest revision of every camera's record, deleted ones included, by id.
+        """The newest revision of every camera's record, deleted cameras included, by id.
 
-        Of a camera whose newest one cannot be read, the last that can (`revisions.PartlyRead`); none if no one can.
+        If a camera's newest revision is unreadable, its last readable one (`PartialCamera`); if none is, it is left out.
         """
         return (await self.cameras_with_meta()).value
 
     async def cameras_with_meta(self) -> ReadWithMeta[dict[str, Camera]]:
-        """`cameras`, in two round trips; in one more for those whose newest revision cannot be read."""
+        """`cameras` with metadata, in two round trips; in more if a newest revision is unreadable."""
         async with open_pipeline(self._redis, "reading the cameras' records") as pipe:
             pipe.hgetall(names.META)
             pipe.smembers(names.CAMERA_IDS)
@@ -273,7 +274,7 @@ class IndexReader:
         return ReadWithMeta(parse_meta(before), records, parse_meta(after if is_plain else await self._meta_fields()))
 
     async def _decode_newest_revisions(self, members: Mapping[str, bytes]) -> dict[str, Camera]:
-        """By id; `members` are the newest revisions."""
+        """Decodes the newest revisions (`members`, by camera id); reads all of a camera's if its newest is unreadable."""
         read: dict[str, Camera | None] = {}
         async for some in yield_periodically(_chunks(list(members.items()))):
             read |= {one: decode_complete_revision(member) for one, member in some}
@@ -286,10 +287,10 @@ class IndexReader:
         return {one: record for one, record in read.items() if record is not None}
 
     async def epoch_parameters(self, camera_id: str, from_us: int, to_us: int) -> dict[str, EpochParameters]:
-        """Shapes of the epochs of segments that touch [from_us, to_us); more than those may be in it."""
+        """Epoch → parameters, for at least all epochs with segments that touch [from_us, to_us)."""
         hours = names.hours(from_us, to_us)
         keys = list(dict.fromkeys(names.epochs_key(camera_id, hour) for hour in hours))
-        async with open_pipeline(self._redis, "reading the epochs' shapes") as pipe:
+        async with open_pipeline(self._redis, "reading the epochs' parameters") as pipe:
             for key in keys:
                 pipe.hgetall(key)
             days = cast("list[dict[bytes, bytes]]", await pipe.execute())
@@ -297,19 +298,19 @@ class IndexReader:
         return replies.decode_values(EpochParameters, found, f"{names.PREFIX}epoch")
 
     async def latest_ends_us(self) -> dict[str, int]:
-        """Camera → end of its newest segment, µs UTC. One over `names.AHEAD_US` from now says nothing of how the camera is doing."""
+        """Camera → end of its newest segment, µs UTC. Ignore ends more than `names.MAX_CLOCK_AHEAD_US` after now."""
         (rows,) = cast(
             "list[list[tuple[bytes, float]]]", await self._read_sorted_sets([names.LATEST], with_scores=True)
         )
         return replies.parse_latest_ends(rows)
 
     async def newest_end_us(self, camera_id: str, by_us: int) -> int | None:
-        """End of the newest segment that has ended by then; None if there is none of the day before."""
+        """End of the newest segment that ended at or before `by_us`; None if there is none in the 24 hours before."""
         ends = (await self.segments(camera_id, by_us - names.DAY_US, by_us))["end_us"]
         return max(ends[ends <= by_us].tolist(), default=None)
 
     async def still(self, camera_id: str) -> LatestStill | None:
-        """The newest still, or None when there is none of the last minute that can be read."""
+        """The newest still; None if there is no readable one of the last minute."""
         found = await read_hash(self._redis, names.still_key(camera_id), "reading a still")
         figures = [
             replies.parse_number(found.get(name), f"still {camera_id}") for name in (b"at_us", b"width", b"height")
@@ -320,7 +321,7 @@ class IndexReader:
         return LatestStill(jpeg=found[b"jpeg"], at_us=at_us, width=width, height=height)
 
     async def day_bitmaps(self, camera_ids: Sequence[str], from_us: int, to_us: int) -> dict[str, list[bytes]]:
-        """By camera the day bitmaps (bit = 10 s slot, first bit highest) of each UTC day that [from_us, to_us) touches."""
+        """By camera, the bitmap of each UTC day that [from_us, to_us) touches (a bit per 10 s, most significant bit first)."""
         first, last = from_us // names.DAY_US, (to_us - 1) // names.DAY_US
         texts = [names.format_day(day * names.DAY_US) for day in range(first, last + 1)]
         keys = [names.day_key_of(camera_id, text) for camera_id in camera_ids for text in texts]
@@ -331,7 +332,7 @@ class IndexReader:
         return {one: bitmaps[n * count : (n + 1) * count] for n, one in enumerate(camera_ids)}
 
     async def states_at(self, camera_ids: Sequence[str], at_us: int) -> ReadWithMeta[dict[str, InstantState]]:
-        """What a look at one instant shows, by camera; one round trip for all."""
+        """The state of each camera at an instant, with metadata; one round trip for all."""
         starts_us = [at_us] if at_us % names.HOUR_US >= _HOUR_OVERLAP_US else [at_us, at_us - names.HOUR_US]
         hours = [names.format_hour(start_us) for start_us in starts_us]
         keys = [
@@ -342,7 +343,7 @@ class IndexReader:
                 *(names.segments_key_of(camera_id, hour) for hour in hours),
             )
         ]
-        async with open_pipeline(self._redis, "looking at an instant") as pipe:
+        async with open_pipeline(self._redis, "reading the states at an instant") as pipe:
             pipe.hgetall(names.META)
             pipe.eval(STORED_AT_LUA, len(keys), *keys, str(at_us), str(1 + len(hours)))
             pipe.hgetall(names.META)
@@ -366,7 +367,7 @@ class IndexReader:
 
 
 async def _decode_events(members: Sequence[bytes]) -> list[LoggedEvent]:
-    """A camera that is away for a month has 60,000 events: half a second of parsing, the first time."""
+    """Decodes in chunks: a camera that was unreachable for a month has 60,000 events, which take half a second."""
     out: list[LoggedEvent] = []
     async for some in yield_periodically(_chunks(members)):
         out += replies.decode_events(some)

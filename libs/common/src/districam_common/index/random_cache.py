@@ -1,4 +1,4 @@
-"""A cache for what is looked at all in turn."""
+"""A cache with random replacement, for values that are read cyclically."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,11 +9,11 @@ T = TypeVar("T")
 
 
 def random_cache(max_entries: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes], T]]:
-    """Keeps the results of a pure function of bytes, `max_entries` of them; when it is full, any of them makes room for a new one.
+    """Decorator that caches up to `max_entries` results of a pure function of bytes; evicts a random one when full.
 
-    `functools.lru_cache` throws out what was used longest ago. Whoever goes over a whole district again and again finds
-    nothing at all in it as soon as one more is looked at than it holds: all of a sudden each look costs fifty times as
-    much. Thrown out at random, half as many again still find nearly half.
+    `functools.lru_cache` evicts the least recently used entry. A loop over all cameras that needs one entry more than it
+    holds finds none of them: each call suddenly costs fifty times as much. With random eviction, a loop over 1.5 times
+    `max_entries` still finds nearly half.
     """
 
     def decorate(function: Callable[[bytes], T]) -> Callable[[bytes], T]:

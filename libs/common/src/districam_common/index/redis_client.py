@@ -1,4 +1,4 @@
-"""The Redis door: one blocking pool, its own deadlines, and redis-py's errors said in ours. Commands up to Redis 7.2."""
+"""Redis client: a blocking connection pool, timeouts, and translation of redis-py's errors. Commands up to Redis 7.2."""
 # Redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
@@ -18,18 +18,18 @@ from districam_common.runtime import tls
 from districam_common.runtime.settings import RedisSettings, read_secret
 
 _CLOSED_TRANSPORT_TEXT = "handler is closed"
-"""What uvloop says of a connection that ended while redis-py was writing to it; redis-py lets it pass."""
+"""Text of uvloop's RuntimeError when a connection closes while redis-py writes to it; redis-py does not translate it."""
 
 
 class RedisUnavailable(Retriable):
-    """Redis is away, slow, loading, full or read-only; a loop that also talks to others can tell them apart."""
+    """Redis is unreachable, slow, loading, full or read-only; distinguishes it from other servers in a loop."""
 
 
 @asynccontextmanager
 async def open_redis(settings: RedisSettings) -> AsyncGenerator[Redis]:
-    """A client on a pool of `settings.pool` connections, which speaks bytes. Nothing is sent yet.
+    """A client with a pool of up to `settings.pool` connections, which returns bytes. It connects at the first command.
 
-    A stale connection is replaced once without a word; waiting longer than that is the caller's business.
+    A command on a stale connection is retried once; further retries are the caller's.
     """
     password = read_secret(settings.password, settings.password_file)
     given = {} if password is None else {"password": password}
@@ -55,17 +55,17 @@ async def open_redis(settings: RedisSettings) -> AsyncGenerator[Redis]:
 
 @contextmanager
 def translate_redis_errors(what: str) -> Generator[None]:
-    """Translate what redis-py raises inside; `what` was being done, in words.
+    """Within the block, translates redis-py's errors; `what` was being done, in words.
 
     Raises:
-        Fatal: the password, the user or the server's certificate is refused: the operator alone can mend that.
-        RedisAway: everything else.
+        Fatal: the user, the password or the server's certificate is not accepted, which only the operator can correct.
+        RedisUnavailable: all other errors.
     """
     try:
         yield
         _raise_if_cancelled()
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-        raise Fatal(f"Redis refuses the credentials while {what}: {error}") from error
+        raise Fatal(f"Redis rejected the credentials while {what}: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:
         if why := tls.certificate_error(error):
             raise Fatal(f"Redis: {what}: {error}: {why}") from error
@@ -73,28 +73,28 @@ def translate_redis_errors(what: str) -> Generator[None]:
     except RuntimeError as error:
         if _CLOSED_TRANSPORT_TEXT not in str(error):
             raise
-        raise RedisUnavailable(f"Redis: {what}: the connection broke") from error
+        raise RedisUnavailable(f"Redis: {what}: the connection closed") from error
 
 
 @asynccontextmanager
 async def open_pipeline(redis: Redis, what: str, *, transaction: bool = False) -> AsyncGenerator[Pipeline]:
-    """A pipeline (one round trip), or a transaction (MULTI); errors as of `redis_errors`."""
+    """A pipeline (one round trip), or a transaction (MULTI). Raises as `translate_redis_errors`."""
     with translate_redis_errors(what):
         async with redis.pipeline(transaction=transaction) as pipe:
             yield pipe
 
 
 async def read_hash(redis: Redis, key: str, what: str) -> dict[bytes, bytes]:
-    """All fields of a hash; empty if there is none. Errors as of `redis_errors`."""
+    """All fields of a hash; empty if it does not exist. Raises as `translate_redis_errors`."""
     with translate_redis_errors(what):
         return await cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(key))
 
 
 def _raise_if_cancelled() -> None:
-    """A cancelled task ends here: redis-py answers its command all the same, and a service that is to stop would go on."""
+    """Raises CancelledError in a cancelled task: redis-py can swallow it, and a stopping service would continue."""
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # no loop: nobody can cancel
+    except RuntimeError:  # no running loop, so no cancellation
         return
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

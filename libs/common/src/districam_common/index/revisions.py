@@ -1,4 +1,4 @@
-"""Revisions of a camera's record as the index holds them; of what another version wrote, as much as can be understood."""
+"""Decodes revisions of a camera's record from the index, as far as possible also those written by another version."""
 
 import json
 from collections.abc import Iterable
@@ -14,17 +14,17 @@ from districam_common.runtime.unreadable import record_unreadable
 REQUIRED_FIELDS = frozenset(
     {"camera_id", "name", "url", "enabled", "deleted", "retention_days", "revision", "updated_us"}
 )
-"""Without one of these a revision is passed over: what it would decide may not be guessed."""
+"""A revision with one of these missing or malformed is skipped, since defaults for them could be wrong."""
 ALL_FIELDS = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialCamera(Camera):
-    """The newest revision, not all of which this version can read.
+    """The newest revision, decoded in part.
 
     Attributes:
-        unread: fields that have their defaults here, since they say what this version does not know (another
-            transport); or `*`: nothing of it can be read, and this is the revision before it.
+        unread: fields that have their defaults, since this version cannot decode them (such as an unknown transport);
+            or `*`: the newest revision cannot be decoded at all, and this is the one before it.
     """
 
     unread: tuple[str, ...]
@@ -32,10 +32,10 @@ class PartialCamera(Camera):
 
 @random_cache(1 << 16)
 def decode_revision(member: bytes) -> Camera:
-    """One revision, which never changes, and each question reads them all.
+    """Decodes a revision; cached, since revisions never change and queries read all of them.
 
     Raises:
-        WireError: it is none, or a field that decides cannot be read.
+        WireError: not a camera record, or a required field cannot be decoded.
     """
     try:
         return wire.decode_json(Camera, member)
@@ -48,7 +48,7 @@ def decode_revision(member: bytes) -> Camera:
 
 
 def decode_complete_revision(member: bytes) -> Camera | None:
-    """One revision of which everything can be read; None for any other."""
+    """Decodes a revision; None if any field of it cannot be decoded."""
     try:
         found = decode_revision(member)
     except wire.WireError:
@@ -57,12 +57,12 @@ def decode_complete_revision(member: bytes) -> Camera | None:
 
 
 def decode_revisions(members: Iterable[bytes], where: str) -> list[Camera]:
-    """Those that can be read, in the order given; the last one says so if a later one can not. `where`: for the log."""
+    """The readable revisions in order; a `PartialCamera` at the end if a later one is not. `where`: camera id for the log."""
     return [one.camera for one in decode_logged_revisions(members, where)]
 
 
 def decode_logged_revisions(members: Iterable[bytes], where: str) -> list[Revision]:
-    """The same, each once, with when the log took it: a revision stands twice if it was first indexed without that."""
+    """As `decode_revisions`, each once, with append time (a revision first indexed without one is stored twice)."""
     out: list[Revision] = []
     is_last_read = True
     for member in members:
@@ -81,7 +81,7 @@ def decode_logged_revisions(members: Iterable[bytes], where: str) -> list[Revisi
 
 
 def is_newest_readable(camera: Camera) -> bool:
-    """Whether this is what the camera's record says now; if not, a later revision is there and cannot be read."""
+    """Whether this is the camera's newest revision; if not, a newer one exists that cannot be decoded."""
     return not (isinstance(camera, PartialCamera) and ALL_FIELDS in camera.unread)
 
 

@@ -1,1 +1,1 @@
-"""Decoding of foreign video in child processes: `confinement` and `child` run there, `children` in the service."""
+"""Decodes untrusted video in child processes: `decoder_process` and `sandbox` run there, `decoder_pool` in the service."""

@@ -1,4 +1,4 @@
-"""A few child processes that decode pictures: with a memory limit, without secrets, replaced when they fail."""
+"""A pool of child processes that decode pictures: with a memory limit, without secrets, replaced when they fail."""
 
 import asyncio
 import os
@@ -21,25 +21,25 @@ from districam_common.pictures.messages import (
 log = structlog.get_logger()
 
 MEMORY_BYTES = 400 << 20
-"""Address space that a child may take for a picture: one of 8K needs 350 MiB (measured), decoded, scaled and encoded."""
+"""Address space that a child may use for a picture: an 8K picture needs 350 MiB for decoding, scaling and encoding (measured)."""
 START_S = 20.0
 _INHERITED_VARIABLES = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 _MALLOC_VARIABLES = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-"""Pictures come and go; memory that is given back is paid for again, page by page, with the next one (mallopt(3))."""
+"""Keeps malloc from returning the memory of each picture to the system, only to fault it in again for the next (mallopt(3))."""
 _PIPE_ERRORS = (OSError, asyncio.IncompleteReadError, BadMessageError, RuntimeError)
-"""What reading and writing raise when the child is gone; RuntimeError is uvloop's word for a pipe that is closed."""
+"""Errors of reading and writing when the child has ended; uvloop raises RuntimeError for a closed pipe."""
 
 
 class DecoderFailedError(Exception):
-    """No answer came; another child takes the place of the one that was asked."""
+    """The child did not answer; it is replaced by a new one."""
 
 
 class DecoderExitedError(DecoderFailedError):
-    """The child ended, which what it was asked may have caused."""
+    """The child ended, perhaps because of the request."""
 
 
 class DecoderTimeoutError(DecoderFailedError):
-    """The child had no answer in time, be it for the picture or for a busy machine."""
+    """The child did not answer in time, because of the picture or of a busy host."""
 
 
 @dataclass(slots=True)
@@ -51,9 +51,9 @@ class _Job:
 
 
 class DecoderPool:
-    """At most `count` pictures are decoded at once; the others wait for their turn.
+    """Decodes at most `count` pictures at once; further requests wait.
 
-    A child starts at its first picture, and answers to nobody else: who gives up waiting does not disturb it.
+    A child starts with its first request and handles one at a time; cancelling a request does not disturb it.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class DecoderPool:
     @classmethod
     @asynccontextmanager
     async def open(cls, count: int, *, memory_bytes: int = MEMORY_BYTES) -> AsyncGenerator["DecoderPool"]:
-        """Children for the length of the block; what waits at its end is not answered any more."""
+        """A pool for the duration of the block; requests that still wait at its end are cancelled."""
         children = cls()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(count):
@@ -76,7 +76,7 @@ class DecoderPool:
                 children.close()
 
     def close(self) -> None:
-        """Ends the children; what is asked or waits is cancelled."""
+        """Ends the children; running and waiting requests are cancelled."""
         self._is_closed = True
         for worker in self._workers:
             worker.cancel()
@@ -84,10 +84,11 @@ class DecoderPool:
             self._jobs.get_nowait().answer.cancel()
 
     async def request(self, head: MessageHead, *body: bytes, timeout_s: float) -> tuple[MessageHead, bytes]:
-        """The answer's head and body; see `districam_common.pictures.decoder_process` for what may be asked.
+        """The response's head and body; `districam_common.pictures.decoder_process` describes the requests.
 
         Raises:
-            ChildDiedError: the child ended. ChildSlowError: it took longer than `timeout_s` once it had begun.
+            DecoderExitedError: the child ended.
+            DecoderTimeoutError: it took longer than `timeout_s` after it had begun.
         """
         if self._is_closed:
             raise DecoderExitedError("closed")
@@ -97,7 +98,7 @@ class DecoderPool:
 
 
 class _Worker:
-    """One child at a time."""
+    """Handles requests with one child, which it replaces when it fails."""
 
     def __init__(self, jobs: asyncio.Queue[_Job], memory_bytes: int) -> None:
         self._jobs, self._memory_bytes = jobs, memory_bytes
@@ -107,7 +108,7 @@ class _Worker:
         try:
             while True:
                 job = await self._jobs.get()
-                if not job.answer.done():  # who asked has not given up meanwhile
+                if not job.answer.done():  # not cancelled while it waited
                     await self._handle(job)
         finally:
             await self._kill()
@@ -121,7 +122,7 @@ class _Worker:
                 if isinstance(error, TimeoutError)
                 else DecoderExitedError("the decoding process ended")
             )
-            log.warning("a child that decodes pictures is replaced", why=str(failed), asked=job.head.get("do"))
+            log.warning("picture decoder replaced", why=str(failed), request=job.head.get("do"))
             await self._kill()
             if not job.answer.done():
                 job.answer.set_exception(failed)
@@ -170,13 +171,13 @@ async def _start_process(memory_bytes: int) -> asyncio.subprocess.Process:
         await child.wait()
         raise
     if not head.get("confined"):
-        log.info("children that decode pictures are not kept from files and network: the kernel has no Landlock")
+        log.info("picture decoders are not restricted from files and network: the kernel has no Landlock")
     return child
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what holds settings and secrets."""
-    ours = os.environ  # noqa: TID251  # to be left out, not to be read
+    """The child's environment: without our settings and secrets."""
+    ours = os.environ  # noqa: TID251  # filtered, not read for settings
     return {name: ours[name] for name in _INHERITED_VARIABLES if name in ours} | _MALLOC_VARIABLES
 
 

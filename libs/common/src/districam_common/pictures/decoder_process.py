@@ -1,13 +1,15 @@
 """`python -m districam_common.pictures.decoder_process MEMORY_BYTES`: decodes pictures, one at a time, until standard input ends.
 
-Asked `{"do": "still", "codec", "width", "config"}` with a body of `config` bytes of avcC or hvcC (ISO/IEC 14496-15) and a
-length-prefixed keyframe behind them, it answers with that picture, scaled to `width`, as JPEG. Asked `{"do": "picture",
-"at_us"}` with an MP4 that starts with a keyframe, with the picture shown at that time of it. Heads of answers: `{"width",
-"height", "since_us"}`, or `{"why"}` where no picture comes out, with `"is_spent": true` where something was left
-half done, for want of memory above all: then another process is better. `picture` leaves the size
-as it is up to 12 Mpixel, `still` has no `since_us`.
+Requests, with their bodies:
 
-It starts with `{"confined": bool}`: whether the kernel also keeps it from files and network.
+- `{"do": "still", "codec", "width", "config"}`: `config` bytes of avcC or hvcC (ISO/IEC 14496-15), then a keyframe with
+  length-prefixed NAL units. The response is that picture as JPEG, scaled to `width`.
+- `{"do": "picture", "at_us"}`: an MP4 that starts with a keyframe. The response is the picture shown at that time of it
+  as JPEG, in its own size up to 12 Mpixel.
+
+Heads of responses: `{"width", "height"}`, for `picture` also `since_us`; or `{"why"}` if there is no picture, with
+`"is_spent": true` after an error that may have left an inconsistent state, such as too little memory: the process should
+be replaced. At its start the process sends `{"confined": bool}`: whether Landlock restricts it from files and network.
 """
 # PyAV types its **kwargs and the packets that an encoder gives as unknown:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -36,25 +38,25 @@ from districam_common.pictures.messages import (
 from districam_common.pictures.sandbox import enter_sandbox
 
 MAX_PIXELS = 36 << 20
-"""Pixels of a picture: 8K (7,680 by 4,320) has 33 million."""
+"""Maximum pixels of a picture: 8K (7,680 by 4,320) has 33 million."""
 MAX_JPEG_PIXELS = 12 << 20
-"""Pixels of a JPEG: FFmpeg's encoder takes 12 bytes of memory for each (3,000 a macroblock). Larger pictures come scaled."""
+"""Maximum pixels of a JPEG; larger pictures are scaled. FFmpeg's encoder uses 12 bytes per pixel (3,000 per macroblock)."""
 _ANY_TIME_BASE = Fraction(1, 25)
 _MICROSECONDS = 1_000_000
 _EMPTY_CONFIG_BYTES = 23
-"""So many zero bytes are an avcC, and an hvcC, without parameter sets."""
+"""This many zero bytes are a valid avcC and a valid hvcC without parameter sets."""
 _QUALITY = {"still": "5", "picture": "3"}
-"""Of the JPEG, as FFmpeg's quantizer scale says it: 2 is the best, 31 the least."""
+"""JPEG quality on FFmpeg's quantizer scale: 2 is the best, 31 the worst."""
 
 
 class _NoPicture(Exception):
-    """Nothing that can be shown."""
+    """The request's data contain no picture that can be decoded."""
 
 
 class Decoder:
-    """Keeps what can be used again: a decoder for each codec, the scaler, a JPEG encoder for each size.
+    """Handles requests; keeps a decoder per codec, the scaler and a JPEG encoder per size for reuse.
 
-    Each picture is decoded as the first of a stream: nothing of the one before, which is another camera's, is left.
+    Decoders are flushed after each picture, so that nothing of one camera's picture appears in another's.
     """
 
     def __init__(self) -> None:
@@ -63,7 +65,7 @@ class Decoder:
         self._encoders: dict[tuple[int, int, str], VideoCodecContext] = {}
 
     def handle(self, head: MessageHead, body: bytes) -> list[bytes]:
-        """The pieces of the answer to what was asked."""
+        """The response to a request, in pieces to be written one after another."""
         try:
             return self._still(head, body) if head["do"] == "still" else self._picture(head, body)
         except _NoPicture as error:
@@ -93,7 +95,7 @@ class Decoder:
                     return frame
         finally:
             decoder.flush_buffers()
-        raise _NoPicture("no picture comes out of it")
+        raise _NoPicture("no picture could be decoded")
 
     def _picture(self, head: MessageHead, body: bytes) -> list[bytes]:
         frame, since_us = _decode_frame_at(body, head["at_us"])
@@ -108,7 +110,7 @@ class Decoder:
         size = (frame.width, frame.height, _QUALITY[kind])
         encoder = self._encoders.get(size)
         if encoder is None:
-            self._encoders.clear()  # cameras of one replica mostly have one shape
+            self._encoders.clear()  # most cameras of a replica have the same size
             encoder = self._encoders[size] = _encoder(*size)
         frame.pts, frame.time_base = None, _ANY_TIME_BASE
         return b"".join(map(bytes, encoder.encode(frame)))
@@ -132,13 +134,13 @@ def _encoder(width: int, height: int, quality: str) -> VideoCodecContext:
 
 
 def _decode_frame_at(video: bytes, at_us: int) -> tuple[VideoFrame, int]:
-    """The last picture up to `at_us`, else the first one, and its time."""
+    """The last picture at or before `at_us`, else the first one; and its time in µs."""
     found: tuple[VideoFrame, int] | None = None
     with av.open(io.BytesIO(video), "r", format="mp4") as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         if context.width * context.height > MAX_PIXELS:
-            raise _NoPicture(f"a picture of {context.width} by {context.height}")
+            raise _NoPicture(f"the picture is too large: {context.width} by {context.height} pixels")
         context.thread_count = 1
         context.options = {"max_pixels": str(MAX_PIXELS)}
         for frame in container.decode(stream):
@@ -147,7 +149,7 @@ def _decode_frame_at(video: bytes, at_us: int) -> tuple[VideoFrame, int]:
                 break
             found = frame, since_us
     if found is None:
-        raise _NoPicture("no picture comes out of it")
+        raise _NoPicture("no picture could be decoded")
     return found
 
 
@@ -158,7 +160,7 @@ def _read_requests(source: BinaryIO) -> Iterator[tuple[MessageHead, bytes]]:
 
 
 def _warm_up(decoder: Decoder) -> None:
-    """Uses everything once: PyAV and Python load some modules at their first use, which is no longer possible later."""
+    """Decodes once with each codec: PyAV and Python import modules at first use, which the sandbox prevents later."""
     mp4 = io.BytesIO()
     with av.open(mp4, "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=1)
@@ -174,7 +176,7 @@ def _warm_up(decoder: Decoder) -> None:
 
 
 def main(memory_bytes: int) -> None:
-    """Answers until standard input ends."""
+    """Handles requests until standard input ends."""
     source, sink, decoder = sys.stdin.buffer, sys.stdout.buffer, Decoder()
     _warm_up(decoder)
     sink.write(b"".join(encode_message({"confined": enter_sandbox(memory_bytes)})))

@@ -1,4 +1,4 @@
-"""What a process gives up before it touches foreign bytes: memory beyond a budget, files, the network, other programs."""
+"""Restricts a process before it decodes untrusted data: memory, files, network, other programs."""
 
 import ctypes
 import os
@@ -11,18 +11,18 @@ _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 """System call numbers, the same on every architecture (Linux, include/uapi/asm-generic/unistd.h)."""
 _LANDLOCK_VERSION = 1
 _FILE_ACCESS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
-"""Of each version of Landlock's interface, how many kinds of access to files it knows (landlock(7)); later ones know 16."""
+"""Number of file access rights by version of Landlock's ABI (landlock(7)); later versions have 16."""
 _MIN_NETWORK_VERSION, _TCP_BIND_AND_CONNECT = 4, 0b11
 
 
 def enter_sandbox(memory_bytes: int) -> bool:
-    """Gives up, for good, all that decoding does not need. Whatever is to be imported has been.
+    """Restricts the process irrevocably to what decoding needs; all modules must have been imported before.
 
-    The process may take `memory_bytes` more of address space than it has now. It can write nothing to
-    a file and, unless it is root, start no further process; where the kernel has Landlock (Linux 5.13 and later) it can also open
-    or execute no file, and open no TCP connection (Linux 6.7 and later). False where there is no Landlock.
+    It may use `memory_bytes` of address space more than now, cannot write to files and, unless it is root, cannot start
+    processes. With Landlock (Linux 5.13 and later) it can neither open nor execute files, nor open TCP connections (Linux
+    6.7 and later). Returns False if the kernel has no Landlock.
     """
-    # A terminal and a supervisor may ask the whole group of processes to stop; our end is the end of our input.
+    # A terminal or supervisor may signal the whole process group; this process ends when its standard input does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
@@ -40,7 +40,7 @@ def enter_sandbox(memory_bytes: int) -> bool:
 
 
 def _restrict_by_landlock() -> bool:
-    """Forbids every access to files and TCP that the kernel's Landlock knows, by a ruleset without a rule."""
+    """Denies all access to files and TCP that the kernel's Landlock can control, by a ruleset without rules."""
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_LANDLOCK_VERSION))
     if version < 1:

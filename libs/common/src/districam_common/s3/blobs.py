@@ -1,4 +1,4 @@
-"""The door to the object store. minio-py waits in threads of its own; its errors become ours here, and retries are ours."""
+"""Asynchronous S3 client on minio-py, which runs in threads; translates its errors. Callers retry."""
 
 import asyncio
 import base64
@@ -60,15 +60,15 @@ T = TypeVar("T")
 _STREAM_BYTES = 256 << 10
 _CONNECT_TIMEOUT_S = 5.0
 _DEADLINE_FACTOR = 4
-"""A call may take this many times `timeout_s` in all; that is between two signs of life."""
+"""Total time of a call in multiples of `timeout_s`, which limits each single read and write."""
 _META = "x-amz-meta-"
 _MAX_EMPTY_PAGES = 1000
-"""Of one listing in a row, before a store is taken for one that never comes to its end."""
+"""Empty pages in a row before a listing counts as endless."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What the store says of an object; names of the metadata in lower case, without prefix."""
+    """Size and user metadata of an object; names in lower case, without `x-amz-meta-`."""
 
     size: int
     metadata: dict[str, str]
@@ -76,7 +76,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class SiteMarker:
-    """Whose bucket this is."""
+    """The object that states to which site a bucket belongs."""
 
     site: str
     created: str
@@ -87,7 +87,7 @@ _LOCK_ENABLED = re.compile(rb"ObjectLockEnabled>\s*Enabled\s*<")
 
 
 class Blobs:
-    """One bucket. Every method may raise Retriable (away, slow, bucket missing) and Fatal (keys refused)."""
+    """One bucket. Every method may raise Retriable (unavailable, slow, no bucket) and Fatal (credentials rejected)."""
 
     def __init__(self, settings: S3Settings, client: Minio, threads: ThreadPoolExecutor) -> None:
         self._bucket = settings.bucket
@@ -101,7 +101,7 @@ class Blobs:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: S3Settings) -> AsyncGenerator[Self]:
-        """For the length of the block; the store is not asked yet."""
+        """A client for the duration of the block; sends no request yet."""
         pool = create_connection_pool(settings)
         threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="s3")
         try:
@@ -121,12 +121,13 @@ class Blobs:
         once: bool,
         locked_until_us: int | None = None,
     ) -> None:
-        """Stores the joined parts in one request, if the store finds their `sha256` (hex) to be right.
+        """Stores the joined parts in one request; the store verifies their `sha256` (hex).
 
-        Until `locked_until_us` it shall let nobody delete or change them, administrators of its own included (COMPLIANCE).
+        With `locked_until_us` nobody, including administrators, can delete or change them before (COMPLIANCE mode).
 
         Raises:
-            Exists: `once`, and the key is taken. LockRefused: nothing is stored, and it may be for the lock.
+            ObjectExists: `once`, and the key exists.
+            LockRefused: nothing was stored, perhaps because of the lock.
         """
         headers = {
             "Content-Type": content_type,
@@ -141,11 +142,11 @@ class Blobs:
         def send() -> None:
             body, if_absent = b"".join(parts), once and self._conditional_put
             etag = put(self._client, self._bucket, key, body, headers, if_absent=if_absent)
-            if not etag:  # S3 always gives one: something else has answered
-                raise ValueError("no ETag of what was put")
+            if not etag:  # S3 always returns one: the response is not from a store
+                raise ValueError("the response to the PUT has no ETag")
 
         if once and not self._conditional_put and await self.head(key) is not None:
-            raise ObjectExists(f"putting {key}: the key is taken")
+            raise ObjectExists(f"putting {key}: the key exists")
         try:
             await self._run_in_thread(f"putting {key}", send)
         except DistricamError as error:
@@ -154,16 +155,16 @@ class Blobs:
             raise
 
     async def put_json(self, key: str, body: bytes, *, once: bool) -> None:
-        """Stores a small document.
+        """Stores a small JSON document.
 
         Raises:
-            Exists: `once`, and the key is taken.
+            ObjectExists: `once`, and the key exists.
         """
         digest = hashlib.sha256(body).hexdigest()
         await self.put(key, [body], content_type="application/json", metadata={}, sha256=digest, once=once)
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Size and metadata; None if there is no such object."""
+        """Size and metadata; None if the object does not exist."""
 
         def ask() -> ObjectInfo:
             found = request(self._client, "HEAD", self._bucket, key)
@@ -177,10 +178,10 @@ class Blobs:
             return None
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        """The object's bytes from `start`, `length` of them or all the rest.
+        """`length` bytes of the object from `start`, by default all.
 
         Raises:
-            Missing: there is no such object.
+            ObjectNotFound: the object does not exist.
         """
 
         def fetch() -> bytes:
@@ -192,7 +193,7 @@ class Blobs:
 
     @contextmanager
     def _open_object(self, key: str, start: int = 0, length: int | None = None) -> Generator[BaseHTTPResponse]:
-        """In a thread: the open answer."""
+        """The open response to a GET; to be used in a thread."""
         response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
         try:
             yield response
@@ -201,10 +202,10 @@ class Blobs:
             response.release_conn()
 
     async def stream(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
-        """The same, a piece at a time. Close it (`aclosing`) if it may be left early.
+        """As `get`, in pieces. Use `aclosing` if the iteration may end early.
 
         Raises:
-            Missing: there is no such object.
+            ObjectNotFound: the object does not exist.
         """
         what = f"reading {key}"
         response = await self._run_in_thread(
@@ -219,7 +220,7 @@ class Blobs:
             response.release_conn()
 
     async def list(self, prefix: str, *, start_after: str = "") -> AsyncIterator[ObjectVersion]:
-        """Every object under the prefix, in the order of keys, after `start_after`; without versions."""
+        """The current objects with the prefix, in the order of keys, after `start_after`."""
         async for page in self._list_pages("objects", prefix, start_after=start_after):
             for one in page.entries:
                 yield one
@@ -233,19 +234,19 @@ class Blobs:
         delimiter: str = "",
         size: int = MAX_PAGE_ENTRIES,
     ) -> AsyncGenerator[ListingPage]:
-        """A page of the store at a time, `size` entries at most."""
+        """Yields the pages of a listing, of at most `size` entries each."""
         query: Mapping[str, str] | None = first_query(
             kind, prefix, start_after=start_after, delimiter=delimiter, size=size
         )
         empty, last = 0, None
         while query is not None:
             page = await self._run_in_thread(f"listing {prefix!r}", partial(self._fetch_page, query))
-            if page.entries and page.entries[0] == last:  # VersityGW begins a page with the last one's end
+            if page.entries and page.entries[0] == last:  # VersityGW repeats the last entry of the page before
                 del page.entries[0]
             last = page.entries[-1] if page.entries else last
             empty = 0 if page.entries or page.common_prefixes else empty + 1
             if empty > _MAX_EMPTY_PAGES:
-                raise Retriable(f"listing {prefix!r}: {empty} pages in a row hold nothing")
+                raise Retriable(f"listing {prefix!r}: {empty} empty pages in a row")
             yield page
             query = page.next_query
 
@@ -253,18 +254,18 @@ class Blobs:
         return parse_page(request(self._client, "GET", self._bucket, query=query).data, query)
 
     async def delete(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """Deletes keys; gives those that the store would not delete (held).
+        """Deletes keys; returns those that the store refused to delete because they are locked.
 
-        On a bucket with versions, a key only gets a marker of deletion.
+        In a versioned bucket this only adds delete markers.
         """
         refused = await self._delete([DeleteObject(key) for key in keys])
         return tuple(sorted({str(error.name) for error in refused}))
 
     async def _delete(self, wanted: Sequence[DeleteObject]) -> Sequence[DeleteError]:
-        """Deletes keys and versions; gives the store's word on those that it keeps: locked, or under legal hold.
+        """Deletes keys and versions; returns the errors for those that are locked or under legal hold.
 
         Raises:
-            Retriable: one was refused for another reason.
+            Retriable: one could not be deleted for another reason.
         """
         found = await self._run_in_thread(
             f"deleting {len(wanted)} objects", lambda: [*self._client.remove_objects(self._bucket, wanted)]
@@ -275,11 +276,11 @@ class Blobs:
         return found
 
     async def read_site_marker(self) -> SiteMarker | None:
-        """Whose bucket this is; None if nobody has said yet.
+        """The bucket's site marker; None if there is none yet.
 
         Raises:
-            Retriable: the store gives something that is no JSON: the page of a proxy, half an object.
-            Fatal: it is JSON, and no marker.
+            Retriable: the response is not JSON, such as a proxy's error page or a truncated object.
+            Fatal: it is JSON, but not a site marker.
         """
         try:
             raw = await self.get(SITE_MARKER)
@@ -288,30 +289,30 @@ class Blobs:
         try:
             marker = json.loads(raw)
         except ValueError as error:
-            raise Retriable(f"what {self._endpoint} gives for {SITE_MARKER} is no JSON: {raw[:80]!r}") from error
+            raise Retriable(f"{SITE_MARKER} as returned by {self._endpoint} is not JSON: {raw[:80]!r}") from error
         try:
             return SiteMarker(str(marker["site"]), str(marker["created"]), int(marker["schema"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise Fatal(f"{SITE_MARKER} in bucket {self._bucket} is not a site's marker") from error
+            raise Fatal(f"{SITE_MARKER} in bucket {self._bucket} is not a site marker") from error
 
     async def require_site(self, site: str) -> None:
-        """Returns if this is the site's bucket.
+        """Returns if the bucket belongs to the site.
 
         Raises:
-            Retriable: it has no marker yet.
-            Fatal: it is another site's.
+            Retriable: it has no site marker yet.
+            Fatal: it belongs to another site.
         """
         marker = await self.read_site_marker()
         if marker is None:
             raise Retriable(f"bucket {self._bucket} has no {SITE_MARKER}: run districam-bucket apply")
         if marker.site != site:
             raise Fatal(
-                f"bucket {self._bucket} belongs to site {marker.site!r}, not {site!r}: mend DISTRICAM_SITE or "
+                f"bucket {self._bucket} belongs to site {marker.site!r}, not {site!r}: correct DISTRICAM_SITE or "
                 f"DISTRICAM_S3__BUCKET"
             )
 
     async def create_bucket(self, *, object_lock: bool) -> bool:
-        """Makes the bucket; False if it was there."""
+        """Creates the bucket; False if it existed."""
 
         def make() -> bool:
             if self._client.bucket_exists(self._bucket):
@@ -319,10 +320,10 @@ class Blobs:
             self._client.make_bucket(self._bucket, object_lock=object_lock)
             return True
 
-        return await self._run_in_thread(f"making bucket {self._bucket}", make)
+        return await self._run_in_thread(f"creating bucket {self._bucket}", make)
 
     async def has_object_lock(self) -> bool | None:
-        """Whether the bucket was made with object lock; None if the store's answer does not say."""
+        """Whether the bucket has object lock; None if the store does not report it."""
 
         def ask() -> bool | None:
             try:
@@ -348,7 +349,7 @@ class Blobs:
 
 
 def create_connection_pool(settings: S3Settings) -> urllib3.PoolManager:
-    """A pool that holds a connection a thread, gives up in time, and repeats nothing."""
+    """A pool with one connection per thread, with timeouts and without retries."""
     return urllib3.PoolManager(
         maxsize=settings.threads,
         retries=False,
@@ -358,7 +359,7 @@ def create_connection_pool(settings: S3Settings) -> urllib3.PoolManager:
 
 
 def create_client(settings: S3Settings, pool: urllib3.PoolManager) -> Minio:
-    """minio-py on that pool. The region is told, so that it does not ask for it."""
+    """minio-py's client on that pool. With a region set, it does not request the bucket's location."""
     url = urlsplit(settings.endpoint)
     return Minio(
         url.netloc,
@@ -378,16 +379,16 @@ def _lock_headers(until_us: int) -> dict[str, str]:
 
 
 def parse_object_lock(configuration: bytes) -> bool | None:
-    """What an object lock configuration says; None if it is none. Its rule is of no interest: VersityGW gives an empty one."""
+    """Whether an ObjectLockConfiguration is enabled; None if it is none. Ignores its rule: VersityGW's is empty."""
     if b"ObjectLockConfiguration" not in configuration:
         return None
     return _LOCK_ENABLED.search(configuration) is not None
 
 
 def _require_range(response: BaseHTTPResponse, start: int, length: int | None) -> None:
-    """Raises ValueError unless the answer is the part that was asked for: a store may give all of it, or another part."""
+    """Raises ValueError unless the response is the requested range: some stores return the whole object or another one."""
     if not start and not length:
         return
     given = response.headers.get("content-range", "")
     if response.status != 206 or not given.startswith(f"bytes {start}-"):
-        raise ValueError(f"not the range asked for: status {response.status}, {given or 'no Content-Range'}")
+        raise ValueError(f"not the requested range: status {response.status}, {given or 'no Content-Range'}")

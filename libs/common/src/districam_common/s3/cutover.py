@@ -1,4 +1,4 @@
-"""Since when `expired` counts on `districam.retention.v1` alone. It stands in the bucket, where a rebuild from nothing finds it."""
+"""The time since which `FootageExpired` counts on `districam.retention.v1` only; in the bucket, for rebuilds of the index."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from districam_common.errors import Rejected, Retriable
 from districam_common.s3.blobs import Blobs, ObjectExists, ObjectNotFound
 
 GRACE_US = DAY_US
-"""A site's indexers are upgraded one after another: so long what an earlier version says on `streams` counts as before."""
+"""Time for a rolling upgrade of a site's indexers, during which events of earlier versions on `streams` still count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Cutover:
     """`_districam/retention.json`, written once.
 
     Attributes:
-        streams_until_us: `expired` on `districam.streams.v1` counts up to this append time, µs UTC.
+        streams_until_us: `FootageExpired` on `districam.streams.v1` counts up to this append time, µs UTC.
     """
 
     schema: Literal[1] = 1
@@ -27,28 +27,28 @@ class Cutover:
 
 
 async def read(blobs: Blobs) -> Cutover | None:
-    """What stands in the bucket; None if nothing does yet.
+    """The cutover in the bucket; None if there is none yet.
 
     Raises:
-        Retriable: the store is away, or what it gives cannot be read.
+        Retriable: the store is unavailable, or the object is malformed.
     """
     try:
         return wire.decode_json(Cutover, await blobs.get(CUTOVER))
     except ObjectNotFound:
         return None
     except Rejected as error:
-        raise Retriable(f"{CUTOVER} cannot be read: {error}") from error
+        raise Retriable(f"{CUTOVER} is malformed: {error}") from error
 
 
 async def ensure(blobs: Blobs, streams_until_us: int) -> Cutover:
-    """Writes it, and gives what stands in the bucket then: somebody else may have been quicker.
+    """Writes the cutover unless it exists, and returns the one in the bucket.
 
     Raises:
-        Retriable: the store is away, or what it gives cannot be read.
+        Retriable: the store is unavailable, or the object is malformed.
     """
     with suppress(ObjectExists):
         await blobs.put_json(CUTOVER, wire.encode_json(Cutover(streams_until_us=streams_until_us)), once=True)
     found = await read(blobs)
     if found is None:
-        raise Retriable(f"{CUTOVER} was written and is gone")
+        raise Retriable(f"{CUTOVER} was written but does not exist")
     return found

@@ -1,4 +1,4 @@
-"""Holds as objects in the bucket: the api writes them, retention and the api read them."""
+"""Stores holds as objects in the bucket: the api writes them, retention and the api read them."""
 
 from typing import TypeVar
 
@@ -30,7 +30,7 @@ H = TypeVar("H", bound=Hold)
 
 
 class HoldStore:
-    """Everything may raise `Retriable`. What was read once is kept: a hold never changes, it only goes."""
+    """Every method may raise `Retriable`. Caches decoded holds, since a hold is never changed, only removed."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
@@ -41,24 +41,24 @@ class HoldStore:
         """Writes the hold.
 
         Raises:
-            Exists: its id is taken.
+            ObjectExists: its id is in use.
         """
         await self._write(hold_key(hold.id), hold)
 
     async def release(self, released: ReleasedHold) -> None:
-        """Keeps what is known of the hold elsewhere, then removes it; may be repeated."""
+        """Writes the released hold under `released_key`, then removes the hold; idempotent."""
         await self._write(released_key(released.id), released, once=False)
         await self.delete(released.id)
 
     async def delete(self, hold_id: str) -> None:
-        """Removes a hold as if it had never been placed."""
+        """Removes a hold without a trace."""
         await self._blobs.delete([hold_key(hold_id)])
 
     async def find(self, hold_id: str) -> Hold | None:
-        """The hold, released or not; None if there never was one.
+        """The hold, released or not; None if there is none.
 
         Raises:
-            WireError: it is there and cannot be read.
+            WireError: it exists but cannot be decoded.
         """
         for key, kind in ((hold_key(hold_id), Hold), (released_key(hold_id), ReleasedHold)):
             try:
@@ -68,38 +68,38 @@ class HoldStore:
         return None
 
     async def put_events(self, events: HoldEvents) -> None:
-        """Keeps what explains a hold's window, over what was kept of it before."""
+        """Writes the events that explain a hold's window, replacing those written before."""
         await self._write(hold_events_key(events.id), events, once=False)
 
     async def get_events(self, hold_id: str) -> HoldEvents | None:
-        """What was kept so; None if nothing was, or it cannot be read: the hold itself is not touched by that."""
+        """The events written by `put_events`; None if there are none or they are malformed, which is logged."""
         key = hold_events_key(hold_id)
         try:
             return wire.decode_json(HoldEvents, await self._blobs.get(key))
         except ObjectNotFound:
             return None
         except Rejected as error:
-            log.warning("what was kept of a hold's events cannot be read", key=key, why=str(error))
+            log.warning("stored events of a hold are malformed", key=key, why=str(error))
             return None
 
     async def list_active(self) -> Holds:
-        """Every hold in force, also those that cannot be read: what they keep must stay."""
+        """All active holds, including unreadable ones, whose footage must be kept too."""
         unread = await self._refresh(HOLDS_PREFIX, Hold, self._active)
         return Holds(tuple(self._active[key] for key in sorted(self._active)), tuple(unread))
 
     async def list_released(self) -> list[ReleasedHold]:
-        """Every hold that is over, by id; one that cannot be read gives nothing back."""
+        """All readable released holds, by id."""
         await self._refresh(RELEASED_PREFIX, ReleasedHold, self._released)
         return [self._released[key] for key in sorted(self._released)]
 
     async def _refresh(self, prefix: str, kind: type[H], known: dict[str, H]) -> list[UnreadableHold]:
-        """Makes `known` what is there and can be read; gives the rest."""
+        """Updates `known` (key → hold) from the objects under `prefix`; returns the unreadable ones."""
         ids: dict[str, str] = {}
         async for listed in self._blobs.list(prefix):
             if hold_id := parse_hold_key(listed.key):
                 ids[listed.key] = hold_id
             else:
-                record_unreadable("hold", listed.key, "its name is no hold's")
+                record_unreadable("hold", listed.key, "not the key of a hold")
         unread: list[UnreadableHold] = []
         for key in [key for key in ids if key not in known]:
             found = await self._read(key, ids[key], kind)
@@ -117,7 +117,7 @@ class HoldStore:
             body = await self._blobs.get(key)
             return wire.decode_json(kind, body)
         except ObjectNotFound:
-            log.info("hold gone while it was read", key=key)
+            log.info("hold removed between listing and reading", key=key)
             return None
         except Rejected as error:
             record_unreadable("hold", key, str(error))

@@ -1,5 +1,5 @@
-"""What a store must do for districam, tried out on objects made for that; one answer for each, and what follows from it."""
-# The probes are made of the shared calls of `Blobs` and `Vault`:
+"""Tests an object store for the features that districam needs, on temporary objects, and names the consequences."""
+# The probes use protected methods of `Blobs` and `VersionedBucket`:
 # pyright: reportPrivateUsage=false
 
 import asyncio
@@ -28,7 +28,7 @@ OutcomeState = Literal["ok", "missing"]
 CHECK_PREFIX = f"{PROBE_PREFIX}check-"
 _RETAINED_S = 60
 _STALE_AFTER_US = 600_000_000
-"""Probes of a check that old are nobody's any more."""
+"""Age after which objects of earlier checks are deleted."""
 _CONCURRENT_PUTS = 8
 _RULE_ENABLED = re.compile(rb"<Status>\s*Enabled\s*<")
 _CREATED_AT = re.compile(r"(\d{1,12})-")
@@ -36,12 +36,12 @@ _METADATA = {"camera-id": "probe", "codecs": "avc1.640028,mp4a.40.2", "sha256": 
 
 
 class RequirementNotMet(Exception):
-    """The store does something else; says what."""
+    """The store behaves differently; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """`consequence`: what is so where the store does not do it."""
+    """A feature to test. `consequence`: what is not possible without it; `is_required`: districam cannot work without it."""
 
     name: str
     consequence: str
@@ -51,7 +51,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`detail`: what the store did instead."""
+    """Result of testing a requirement. `detail`: what the store did instead."""
 
     requirement: Requirement
     state: OutcomeState
@@ -59,7 +59,7 @@ class Outcome:
 
 
 class Prober(VersionedBucket):
-    """One round of probes under a prefix of its own. Everything may raise what `Blobs` does, and `NotSo`."""
+    """One run of probes under its own prefix. Every method may raise as `Blobs` does, and `RequirementNotMet`."""
 
     prefix = ""
     clock: Clock
@@ -67,7 +67,7 @@ class Prober(VersionedBucket):
     @classmethod
     @asynccontextmanager
     async def begin(cls, settings: S3Settings, clock: Clock) -> AsyncGenerator[Self]:
-        """For the length of the block; cleaning up is `remove`."""
+        """A prober for the duration of the block; call `remove` to delete its objects."""
         async with cls.open(settings) as made:
             made.clock = clock
             made.prefix = f"{CHECK_PREFIX}{clock.now_us() // 1_000_000}-{secrets.token_hex(3)}/"
@@ -82,7 +82,7 @@ class Prober(VersionedBucket):
         sha256: str | None = None,
         locked_until_us: int | None = None,
     ) -> str:
-        """Gives the key."""
+        """Puts an object under the prefix; returns its key."""
         key = self.prefix + name
         await self.put(
             key, [body], content_type="video/mp4", metadata=_METADATA, once=once,
@@ -93,7 +93,7 @@ class Prober(VersionedBucket):
     async def put_and_get(self) -> None:
         body = secrets.token_bytes(3 << 20)
         if await self.get(await self.write("bytes", body)) != body:
-            raise RequirementNotMet("other bytes come back")
+            raise RequirementNotMet("GET returns other bytes")
 
     async def conditional_put(self) -> None:
         async def one(n: int) -> bool:
@@ -113,23 +113,21 @@ class Prober(VersionedBucket):
         if refused:
             raise refused[0]
         if len(winners) != 1:
-            raise RequirementNotMet(
-                f"of {_CONCURRENT_PUTS} at once {len(winners)} were told that they had written the key"
-            )
+            raise RequirementNotMet(f"of {_CONCURRENT_PUTS} concurrent PUTs {len(winners)} succeeded")
         if await self.get(self.prefix + "once") != b"%d" % winners[0]:
-            raise RequirementNotMet("one that was refused has been written")
+            raise RequirementNotMet("a PUT that was refused was stored")
 
     async def metadata(self) -> None:
         found = await self.head(await self.write("metadata", b"body"))
         if found is None or found.size != 4:
-            raise RequirementNotMet(f"size 4 comes back as {None if found is None else found.size}")
+            raise RequirementNotMet(f"HEAD of 4 bytes returns a size of {None if found is None else found.size}")
         if lost := [name for name, value in _METADATA.items() if found.metadata.get(name) != value]:
-            raise RequirementNotMet(f"what is lost or changed: {', '.join(lost)}")
+            raise RequirementNotMet(f"lost or changed: {', '.join(lost)}")
 
     async def ranges(self) -> None:
         key = await self.write("range", b"0123456789")
         if await self.get(key, start=3, length=4) != b"3456" or await self.get(key, start=8) != b"89":
-            raise RequirementNotMet("another part comes back")
+            raise RequirementNotMet("GET returns another range")
 
     async def listing(self) -> None:
         names = [f"list/{n:02}.{'a' * (n % 3)}" for n in (4, 0, 3, 1, 2, 5)]
@@ -140,13 +138,13 @@ class Prober(VersionedBucket):
             found = [one async for page in pages for one in page.entries]
             if [(one.key, one.size) for one in found] != [(key, len(key) - len(self.prefix)) for key in keys]:
                 raise RequirementNotMet(
-                    f"{kind}: of {len(keys)} keys, two a page, {len(found)}, in another order or of another size"
+                    f"{kind}: {len(keys)} keys in pages of two are listed as {len(found)}, in wrong order or with wrong sizes"
                 )
         after = [one.key async for one in self.list(f"{self.prefix}list/", start_after=keys[3])]
         if after != keys[4:]:
-            raise RequirementNotMet("start-after is not observed")
+            raise RequirementNotMet("start-after is ignored")
         if await self.common_prefixes(self.prefix) != [f"{self.prefix}list/"]:
-            raise RequirementNotMet("delimiter is not observed")
+            raise RequirementNotMet("delimiter is ignored")
 
     async def deleting(self) -> None:
         keys = [await self.write(f"gone/{n}", b"x") for n in range(3)]
@@ -154,7 +152,7 @@ class Prober(VersionedBucket):
         left = {one.key async for one in self.list(f"{self.prefix}gone/")}
         left |= {key for key in keys if await self.head(key) is not None}
         if left:
-            raise RequirementNotMet(f"{len(left)} of 3 are still there")
+            raise RequirementNotMet(f"{len(left)} of 3 deleted objects still exist")
 
     async def checksum(self) -> None:
         try:
@@ -162,28 +160,28 @@ class Prober(VersionedBucket):
         except (Retriable, Rejected):
             if await self.head(self.prefix + "broken") is None:
                 return
-        raise RequirementNotMet("bytes of another sha256 than was sent with them are stored")
+        raise RequirementNotMet("an object with a wrong SHA-256 header is stored")
 
     async def versioning(self) -> None:
         for body in (b"one", b"three"):
             key = await self.write("twice", body)
         found = await self._versions_and_markers(key)
         if sorted(one.size for one in found) != [3, 5] or any(one.version_id in (None, "null") for one in found):
-            raise RequirementNotMet(f"an object written over has {len(found)} version")
+            raise RequirementNotMet(f"an overwritten object has {len(found)} version")
         older = next(one for one in found if one.size == 3)
         await self.delete_versions([older])
         if older in await self._versions_and_markers(key) or await self.get(key) != b"three":
-            raise RequirementNotMet("a version is not deleted by its name alone")
+            raise RequirementNotMet("deleting a version does not delete it, or not it alone")
 
     async def markers(self) -> None:
         key = await self.write("hidden", b"body")
         await self.delete([key])
         markers = [one for one in await self._versions_and_markers(key) if one.is_delete_marker and one.version_id]
         if not markers or await self.head(key) is not None:
-            raise RequirementNotMet("what is deleted without a version is gone, or stays to be seen")
+            raise RequirementNotMet("deleting a key leaves no delete marker, or the object stays visible")
         await self.delete_versions(markers)
         if await self.get(key) != b"body":
-            raise RequirementNotMet("with its marker deleted the object is not found again")
+            raise RequirementNotMet("deleting the delete marker does not restore the object")
 
     async def legal_hold(self) -> None:
         key = await self.write("held", b"body")
@@ -193,12 +191,12 @@ class Prober(VersionedBucket):
         for _, version in versions:
             await self.enable_legal_hold(key, version)
             if not await self.has_legal_hold(key, version):
-                raise RequirementNotMet("what was put under legal hold is not")
+                raise RequirementNotMet("setting a legal hold has no effect")
             if not await self._survives_deletion(key, version):
-                raise RequirementNotMet("what is under legal hold can be deleted")
+                raise RequirementNotMet("an object under legal hold can be deleted")
             await self.disable_legal_hold(key, version)
             if await self._survives_deletion(key, version):
-                raise RequirementNotMet("a legal hold that was taken off still keeps the object")
+                raise RequirementNotMet("after the legal hold is removed, the object cannot be deleted")
 
     async def compliance(self) -> None:
         until_us = self.clock.now_us() + _RETAINED_S * 1_000_000
@@ -208,12 +206,12 @@ class Prober(VersionedBucket):
             raise RequirementNotMet("objects have no versions")
         for _, version in versions:
             if not await self._survives_deletion(key, version):
-                raise RequirementNotMet("what is retained can be deleted")
+                raise RequirementNotMet("a retained object can be deleted")
             try:
                 await self._retain(key, version, 1)
             except DistricamError:
                 continue
-            raise RequirementNotMet("the time can be shortened")
+            raise RequirementNotMet("the retention period can be shortened")
 
     async def _retain(self, key: str, version: str, seconds: int) -> None:
         until = utc(self.clock.now_us() + seconds * 1_000_000)
@@ -234,10 +232,10 @@ class Prober(VersionedBucket):
         rules = await self._run_in_thread("looking up lifecycle rules", ask)
         enabled = len(_RULE_ENABLED.findall(rules))
         if enabled and b"Expiration" in rules:
-            raise RequirementNotMet(f"{enabled} of them are enabled")
+            raise RequirementNotMet(f"{enabled} rules are enabled")
 
     async def remove(self) -> list[str]:
-        """Takes away what this check has left, and those before it. Gives what the store keeps."""
+        """Deletes the objects of this check and of old ones; returns those of this check that the store keeps."""
         found = [one async for one in self.versions(CHECK_PREFIX)]
         for one in found:
             if one.key.startswith(self.prefix) or self._is_stale(one.key):
@@ -255,25 +253,25 @@ class Prober(VersionedBucket):
 
 REQUIREMENTS: Sequence[Requirement] = (
     Requirement("put and get", "nothing can be stored", Prober.put_and_get, is_required=True),
-    Requirement("put once (If-None-Match)", "two recorders can write one key twice, and nobody sees it", Prober.conditional_put, is_required=True),
-    Requirement("metadata", "a repeated put cannot be compared; a rebuilt index knows no codecs", Prober.metadata, is_required=True),
-    Requirement("ranges", "no clip, no playlist", Prober.ranges, is_required=True),
+    Requirement("put once (If-None-Match)", "two recorders can overwrite each other's objects unnoticed", Prober.conditional_put, is_required=True),
+    Requirement("metadata", "repeated uploads cannot be compared; a rebuilt index has no codecs", Prober.metadata, is_required=True),
+    Requirement("ranges", "no clips, no playlists", Prober.ranges, is_required=True),
     Requirement("listing: pages, order, versions", "rebuild, retention and check miss objects", Prober.listing, is_required=True),
-    Requirement("delete", "retention frees nothing, and the store fills", Prober.deleting, is_required=True),
-    Requirement("checksum (SHA-256)", "what breaks on the way is stored, and only districam-indexer check --deep finds it", Prober.checksum),
-    Requirement("versions", "what is written over is gone; holds are advisory", Prober.versioning),
-    Requirement("delete markers", "what is deleted by its key is gone; holds are advisory", Prober.markers),
-    Requirement("legal hold", "holds are advisory: districam keeps them, others can delete", Prober.legal_hold),
-    Requirement("retention (COMPLIANCE)", "fresh footage is not locked: whoever has the store's keys can delete it", Prober.compliance),
-    Requirement("no lifecycle rules", "the store deletes by itself; the index says recorded until districam-indexer check finds it missing", Prober.no_lifecycle),
+    Requirement("delete", "retention frees nothing, and the store fills up", Prober.deleting, is_required=True),
+    Requirement("checksum (SHA-256)", "objects corrupted in transit are stored, and only districam-indexer check --deep finds them", Prober.checksum),
+    Requirement("versions", "overwritten objects are lost; holds are advisory", Prober.versioning),
+    Requirement("delete markers", "objects deleted by key are lost; holds are advisory", Prober.markers),
+    Requirement("legal hold", "holds are advisory: districam observes them, other clients can delete", Prober.legal_hold),
+    Requirement("retention (COMPLIANCE)", "new footage is not locked: anyone with the store's keys can delete it", Prober.compliance),
+    Requirement("no lifecycle rules", "the store deletes footage by itself; the index shows it as recorded until districam-indexer check finds it missing", Prober.no_lifecycle),
 )  # fmt: skip
 
 
 async def check_requirement(prober: Prober, requirement: Requirement) -> Outcome:
-    """What comes of one demand.
+    """Tests one requirement.
 
     Raises:
-        Fatal: the store refuses our keys for what is indispensable.
+        Fatal: the store denies access for a required feature.
     """
     try:
         await requirement.probe(prober)
@@ -282,7 +280,7 @@ async def check_requirement(prober: Prober, requirement: Requirement) -> Outcome
     except Fatal:
         if requirement.is_required:
             raise
-        return Outcome(requirement, "missing", "the store does not let us")
+        return Outcome(requirement, "missing", "access denied")
     except (Retriable, Rejected) as error:
         return Outcome(requirement, "missing", str(error))
     return Outcome(requirement, "ok")

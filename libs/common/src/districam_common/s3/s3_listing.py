@@ -1,7 +1,7 @@
-"""A page of a bucket's listing (ListObjectsV2, ListObjectVersions): what is asked, and what the answer says.
+"""Queries and parses pages of a bucket's listing (ListObjectsV2, ListObjectVersions).
 
-minio-py's own parser wants dates that it knows of every object, and raises where a store writes others (VersityGW gives
-nanoseconds to delete markers). This one reads what is used: keys, sizes, versions, folders, where to go on.
+minio-py's own parser requires dates in known formats and raises for others (VersityGW writes nanoseconds in delete
+markers). This one reads only what is used: keys, sizes, versions, common prefixes, continuation.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
 MAX_PAGE_ENTRIES = 1000
-"""Entries of a page; the most that S3 gives."""
+"""Maximum entries of a page in S3."""
 ListingKind = Literal["objects", "versions"]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """One version of an object, or a marker that says it was deleted without naming a version."""
+    """One version of an object, or a delete marker."""
 
     key: str
     version_id: str | None
@@ -28,7 +28,7 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """In the order of the answer. `next_query`: the query that gives the next page; None after the last."""
+    """A page, in the order of the response. `next_query`: the query for the next page; None after the last."""
 
     entries: list[ObjectVersion] = field(default_factory=list[ObjectVersion])
     common_prefixes: list[str] = field(default_factory=list[str])
@@ -43,7 +43,7 @@ def first_query(
     delimiter: str = "",
     size: int = MAX_PAGE_ENTRIES,
 ) -> dict[str, str]:
-    """What to ask for the first page, of `size` entries at most."""
+    """The query for the first page, of at most `size` entries."""
     query = {"prefix": prefix, "delimiter": delimiter, "max-keys": str(size), "encoding-type": "url"}
     if kind == "versions":
         return query | {"versions": ""} | ({"key-marker": start_after} if start_after else {})
@@ -51,10 +51,10 @@ def first_query(
 
 
 def parse_page(body: bytes, query: Mapping[str, str]) -> ListingPage:
-    """What the answer to `query` says.
+    """Parses the response to `query`.
 
     Raises:
-        ValueError: it is no listing, or would never come to an end.
+        ValueError: not a listing, or one whose next query is the same again.
     """
     root = _root(body)
     is_encoded = _text(root, "EncodingType").lower() == "url"
@@ -71,39 +71,39 @@ def parse_page(body: bytes, query: Mapping[str, str]) -> ListingPage:
         return page
     following = _following(root, query, page, is_encoded=is_encoded)
     if following == dict(query):
-        raise ValueError("a listing that goes on where it began")
+        raise ValueError("the listing continues where it began")
     return ListingPage(page.entries, page.common_prefixes, following)
 
 
 def _root(body: bytes) -> ET.Element:
     try:
-        root = ET.fromstring(body)  # noqa: S314  # from the store that holds everything; expat limits expansion
+        root = ET.fromstring(body)  # noqa: S314  # the store is trusted; expat limits entity expansion
     except ET.ParseError as error:
-        raise ValueError(f"no XML ({error})") from error
+        raise ValueError(f"not XML ({error})") from error
     if _name(root) not in {"ListBucketResult", "ListVersionsResult"}:
-        raise ValueError(f"no listing but <{_name(root)[:40]}>")
+        raise ValueError(f"not a listing: <{_name(root)[:40]}>")
     return root
 
 
 def _entry(element: ET.Element, *, is_encoded: bool) -> ObjectVersion:
     key = _decoded(_text(element, "Key"), is_encoded=is_encoded)
     if not key:
-        raise ValueError("an entry without a key")
+        raise ValueError("the listing has an entry without a key")
     is_marker = _name(element) == "DeleteMarker"
     size = _text(element, "Size")
     if not size.isdecimal() and not is_marker:
-        raise ValueError("an object without a size")
+        raise ValueError("the listing has an object without a size")
     is_latest = _text(element, "IsLatest").lower() == "true"
     return ObjectVersion(key, _text(element, "VersionId") or None, int(size or 0), is_marker, is_latest)
 
 
 def _following(root: ET.Element, query: Mapping[str, str], page: ListingPage, *, is_encoded: bool) -> dict[str, str]:
-    """The next page's query: by what the answer names, else behind the last that it holds."""
+    """The query for the next page: from the response's marker or token, else after its last entry."""
     last = max([one.key for one in page.entries[-1:]] + page.common_prefixes[-1:], default="")
     if "versions" in query:
         marker = _decoded(_text(root, "NextKeyMarker"), is_encoded=is_encoded) or last
         version = _text(root, "NextVersionIdMarker")
-        # Without it a store would give the marker's own key again, or leave out its other versions.
+        # Without the version, a store would repeat the marker's key, or leave out its other versions.
         by_version = {"version-id-marker": version} if version else {}
         rest = {name: value for name, value in query.items() if name != "version-id-marker"}
         following = rest | {"key-marker": marker} | by_version
@@ -115,7 +115,7 @@ def _following(root: ET.Element, query: Mapping[str, str], page: ListingPage, *,
 
 
 def _name(element: ET.Element) -> str:
-    """Without namespace."""
+    """The element's name without namespace."""
     return element.tag.rpartition("}")[2]
 
 

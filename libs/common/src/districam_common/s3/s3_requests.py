@@ -1,10 +1,10 @@
-"""Signed S3 requests as we write them, for what minio-py's public calls do not offer (docs/adr/0018).
+"""Signed S3 requests that minio-py's public API does not offer (docs/adr/0018).
 
-Those are: a put with `If-None-Match` (`put_object` makes user metadata of that header, and overwrites); a page of a listing, with
-what a store says in it; the headers of an object without a guess for what is missing; the XML of a bucket's configuration as the
-store has sent it. minio-py signs, sends and turns answers of an error into `S3Error`; all that is private is one method.
+These are: a PUT with `If-None-Match` (`put_object` turns that header into user metadata, and overwrites); raw pages of a
+listing; an object's headers without defaults for missing ones; a bucket's configuration as raw XML. minio-py signs, sends
+and turns error responses into `S3Error`, by one private method.
 """
-# The one method of minio-py's that is private:
+# The private method of minio-py:
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
 
@@ -24,10 +24,10 @@ require("minio")
 def put(
     client: Minio, bucket: str, key: str, body: bytes, headers: Mapping[str, str], *, if_absent: bool
 ) -> str | None:
-    """Stores the body in one request, with these headers. Gives the answer's ETag, if it has one.
+    """Stores the body in one request with these headers. Returns the response's ETag, None if it has none.
 
-    `if_absent`: only if there is no such key; else the store answers 412, which is an S3Error. Without it, minio-py's public call
-    does. That sends more than 5 MiB in parts unless it is told a size: to parts the checksum of the whole does not apply.
+    `if_absent`: only if the key does not exist; else the store returns 412, raised as S3Error. Otherwise minio-py's public
+    call is used, with a part size: by default it uploads more than 5 MiB in parts, to which the checksum does not apply.
     """
     if if_absent:
         answer = request(client, "PUT", bucket, key, body=body, headers={**headers, "If-None-Match": "*"})
@@ -47,10 +47,10 @@ def request(
     headers: Mapping[str, str] | None = None,
     query: Mapping[str, str] | None = None,
 ) -> BaseHTTPResponse:
-    """Sends one request, and gives the answer with its body read.
+    """Sends one request; returns the response with its body read.
 
     Raises:
-        S3Error: the store refuses it. Else what urllib3 and minio-py raise (`store_answers.OF_THE_STORE`).
+        S3Error: the store returned an error. Otherwise the errors of urllib3 and minio-py (`s3_errors.CLIENT_ERRORS`).
     """
     options: dict[str, Any] = {"headers": headers and dict(headers), "query_params": query and dict(query)}
     return client._execute(method, bucket, key, body=body, **options)

@@ -1,4 +1,4 @@
-"""The same store, where objects have versions, folders and legal holds: what retention and holds need of it."""
+"""An S3 client for versions, common prefixes, object lock and legal holds, which retention and holds need."""
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What an object's bytes are; `metadata_sha256`: the sha256 that its metadata gives, if they do."""
+    """Size and SHA-256 (hex) of an object's content; `metadata_sha256`: the SHA-256 in its metadata, if any."""
 
     size: int
     sha256: str
@@ -30,20 +30,20 @@ class Digest:
 
 
 class VersionedBucket(Blobs):
-    """A bucket whose versions are named. Errors are those of `Blobs`."""
+    """A bucket with object versions. Raises as `Blobs`."""
 
     async def common_prefixes(self, prefix: str) -> list[str]:
-        """Prefixes one level below `prefix`, each with its slash, in order; also those whose objects are deleted but held."""
+        """Prefixes one level below `prefix`, with their slash, sorted; includes those with only delete markers and versions."""
         found: set[str] = set()
         async for page in self._list_pages("versions", prefix, delimiter="/"):
             found.update(page.common_prefixes)
         return sorted(found)
 
     async def digest(self, key: str) -> Digest:
-        """All of the object's bytes, read and not kept, and what the object says of itself.
+        """Reads the whole object and computes its digest; also returns the one in its metadata.
 
         Raises:
-            Missing: there is no such object.
+            ObjectNotFound: the object does not exist.
         """
 
         def read() -> Digest:
@@ -58,32 +58,32 @@ class VersionedBucket(Blobs):
         return await self._run_in_thread(f"reading {key}", read)
 
     async def object_pages(self, prefix: str) -> AsyncIterator[list[tuple[str, int]]]:
-        """Key and size of every object under the prefix, in the order of keys, a page of the store at a time."""
+        """Pages of (key, size) of the current objects with the prefix, in the order of keys."""
         async for page in self._list_pages("objects", prefix):
             yield [(one.key, one.size) for one in page.entries]
 
     async def version_pages(self, prefix: str, *, start_after: str = "") -> AsyncIterator[list[ObjectVersion]]:
-        """Every version and marker under the prefix, behind that key, a page of the store at a time."""
+        """Pages of the versions and delete markers with the prefix, after the key `start_after`."""
         async for page in self._list_pages("versions", prefix, start_after=start_after):
             yield page.entries
 
     async def versions(self, prefix: str) -> AsyncGenerator[ObjectVersion]:
-        """Every version and marker under the prefix; a store without versions gives each object once."""
+        """The versions and delete markers with the prefix; each object once if the store has no versions."""
         async for page in self.version_pages(prefix):
             for one in page:
                 yield one
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> list[ObjectVersion]:
-        """Deletes these for good. Gives those that the store would not delete: they are locked, or under legal hold.
+        """Deletes these permanently. Returns those that the store refused to delete: locked or under legal hold.
 
-        Where a marker is deleted, what it hid is found by its key again.
+        Deleting a delete marker makes the version before it current again.
         """
         by_id = {(one.key, one.version_id): one for one in versions}
         found = await self._delete([DeleteObject(one.key, one.version_id) for one in versions])
         return [by_id[key] for error in found if (key := (str(error.name), error.version_id)) in by_id]
 
     async def retained_until_us(self, key: str, version: str | None) -> int:
-        """Until when the store keeps that version from everybody, µs UTC; 0: not, or it does not say."""
+        """End of the version's retention, µs UTC; 0 if it has none or the store does not report it."""
 
         def ask() -> int:
             headers = self._client.stat_object(self._bucket, key, version_id=version).metadata or {}
@@ -95,41 +95,41 @@ class VersionedBucket(Blobs):
 
         try:
             return await self._run_in_thread(f"looking up the lock of {key}", ask)
-        except (Rejected, Fatal):  # it is gone, or our keys may not ask
+        except (Rejected, Fatal):  # deleted meanwhile, or our keys lack the permission
             return 0
 
     async def enable_legal_hold(self, key: str, version: str) -> None:
-        """Puts that version under legal hold; may be repeated.
+        """Puts the version under legal hold; idempotent.
 
         Raises:
-            Rejected, Fatal: the bucket knows no legal holds.
+            Rejected, Fatal: the bucket does not support legal holds.
         """
         await self._run_in_thread(
             f"holding {key}", lambda: self._client.enable_object_legal_hold(self._bucket, key, version)
         )
 
     async def disable_legal_hold(self, key: str, version: str) -> None:
-        """Takes the legal hold off; may be repeated."""
+        """Removes the legal hold; idempotent."""
         await self._run_in_thread(
             f"releasing {key}", lambda: self._client.disable_object_legal_hold(self._bucket, key, version)
         )
 
     async def has_legal_hold(self, key: str, version: str) -> bool:
-        """Whether that version is under legal hold."""
+        """Whether the version is under legal hold."""
         return await self._run_in_thread(
             f"looking up the hold of {key}",
             lambda: self._client.is_object_legal_hold_enabled(self._bucket, key, version),
         )
 
     async def enforces_legal_hold(self, name: str) -> bool | None:
-        """Whether a legal hold keeps an object from us: it is tried on one that is made for it, and removed again.
+        """Whether the store refuses to delete objects under legal hold, tested on a temporary object `name`.
 
-        None: the store's answers do not tell, or it is away. Then nothing may be built on its legal holds.
+        None if that cannot be determined, or the store is unavailable: then its legal holds must not be relied on.
         """
         try:
             return await self._probe_legal_hold(name)
         except (Retriable, Rejected, Fatal) as error:
-            log.warning("nobody can tell whether the store keeps what is under legal hold", why=str(error))
+            log.warning("cannot determine whether the store enforces legal holds", why=str(error))
             return None
 
     async def _probe_legal_hold(self, name: str) -> bool:
@@ -151,7 +151,7 @@ class VersionedBucket(Blobs):
         return [(key, one.version_id) for one in found if one.version_id]
 
     async def _survives_deletion(self, key: str, version: str) -> bool:
-        """Whether that version is still there after it was deleted by its name: what the store answered is of no interest."""
+        """Whether the version still exists after an attempt to delete it, whatever the store returned."""
 
         def remove() -> None:
             try:
@@ -163,11 +163,11 @@ class VersionedBucket(Blobs):
         return (key, version) in await self._versions_of(key)
 
     async def _remove_probes(self, probes: Sequence[tuple[str, str]]) -> None:
-        """As far as it can be done: what stays is a few bytes, and goes with the next probe of this name."""
+        """Deletes the probes if possible; a remaining one is a few bytes, and is overwritten by the next probe."""
         for key, version in probes:
             try:
                 if version in [there for _, there in await self._versions_of(key)]:
                     await self.disable_legal_hold(key, version)
                     await self._survives_deletion(key, version)
             except DistricamError as error:
-                log.warning("a probe is left", key=key, why=str(error))
+                log.warning("probe object not deleted", key=key, why=str(error))
