@@ -1,4 +1,4 @@
-"""What deploy/ and the operator's pages say is what the code does: settings, ports, topics, programs, metrics, alerts."""
+"""deploy/ and the operator's documentation agree with the code: settings, ports, topics, programs, metrics, alerts."""
 
 import json
 import re
@@ -32,18 +32,18 @@ ALERTS = [rule["alert"] for rule in _rules()]
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: cast("Path", path).name)
-def test_what_is_generated_is_current(path: Path) -> None:
+def test_generated_files_are_current(path: Path) -> None:
     assert path.read_text() == files()[path], "run `make monitoring`"
 
 
 @pytest.mark.parametrize("container", compose_containers(), ids=lambda one: one.where)
-def test_compose_tells_each_program_what_it_understands(container: Container) -> None:
+def test_compose_sets_only_variables_that_each_program_knows(container: Container) -> None:
     assert container.program in scripts()
     assert container.environment
     assert container.unknown_variables == []
 
 
-def test_every_knob_of_compose_is_explained_with_its_default() -> None:
+def test_every_variable_of_compose_is_documented_with_its_default() -> None:
     text = (DEPLOY / "docker-compose.yml").read_text()
     used: dict[str, str] = {}
     for name, default in KNOB.findall(text):
@@ -57,7 +57,7 @@ def test_every_knob_of_compose_is_explained_with_its_default() -> None:
     assert example == used
 
 
-def test_ports_are_those_of_the_code() -> None:
+def test_ports_agree_with_the_code() -> None:
     assert {name: spec.port for name, spec in SERVICES.items()} == PORTS
     prometheus = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     scraped = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in prometheus["scrape_configs"]}
@@ -66,7 +66,7 @@ def test_ports_are_those_of_the_code() -> None:
     assert compose()["services"]["api"]["ports"] == [f"${{API_PUBLISH:-127.0.0.1:{api.port}}}:{api.port}"]
 
 
-def test_compose_gives_every_service_longer_than_it_takes_to_stop() -> None:
+def test_compose_grace_periods_exceed_the_stop_timeouts() -> None:
     for name in PORTS:
         grace = compose()["services"][name]["stop_grace_period"]
         settings = SETTINGS[f"districam-{name}"]
@@ -83,7 +83,7 @@ ROOTS_OWN = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
 """What an image that starts as root needs to hand its volume to its own user; Docker would give it nine others beside."""
 
 
-def test_compose_confines_ours_and_starts_nothing_privileged() -> None:
+def test_compose_restricts_our_containers_and_has_none_privileged() -> None:
     services = compose()["services"]
     for container in compose_containers():
         one = services[container.where.removeprefix("compose/")]
@@ -104,14 +104,14 @@ def test_every_image_is_pinned_to_a_version() -> None:
         assert re.search(r"\d", tag), f"{name}: {one['image']}"
 
 
-def test_limits_of_kafka_hold_the_largest_record() -> None:
+def test_kafka_limits_allow_the_largest_record() -> None:
     kafka = compose()["services"]["kafka"]["environment"]
     assert int(kafka["KAFKA_MESSAGE_MAX_BYTES"]) > TopicsSettings().fragments_max_bytes
     assert kafka["KAFKA_REPLICA_FETCH_MAX_BYTES"] == kafka["KAFKA_MESSAGE_MAX_BYTES"]
     assert kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 
 
-def test_the_scalers_follow_our_groups_and_stay_below_the_partitions() -> None:
+def test_scalers_use_our_groups_and_at_most_the_partitions() -> None:
     text = (DEPLOY / "k8s/overlays/district/scaling.yaml").read_text()
     found = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(text) if "triggers" in one["spec"]}
     topics = TopicsSettings()
@@ -133,12 +133,12 @@ def _known() -> set[str]:
 @pytest.mark.parametrize(
     "path", [*PAGES, RULES, RULES.with_name("rules_test.yml")], ids=lambda path: cast("Path", path).name
 )
-def test_every_metric_that_is_named_exists(path: Path) -> None:
+def test_every_metric_named_in_a_file_exists(path: Path) -> None:
     named = {name for name in METRIC.findall(path.read_text()) if not NO_METRIC.match(name)}
     assert named - _known() - {"districam_"} == set()
 
 
-def test_every_metric_of_the_dashboards_exists_and_every_one_of_the_code_is_on_one() -> None:
+def test_dashboards_have_exactly_the_metrics_of_the_code() -> None:
     text = "\n".join(query.expr for board in BOARDS for chart in board.charts for query in chart.queries)
     shown = set(METRIC.findall(text))
     assert shown <= _known()
@@ -146,7 +146,7 @@ def test_every_metric_of_the_dashboards_exists_and_every_one_of_the_code_is_on_o
     assert unseen == []
 
 
-def test_every_metric_is_in_the_contract() -> None:
+def test_every_metric_is_in_contract_md() -> None:
     page = (ROOT / "docs/design/contract.md").read_text().partition("## Health and metrics")[2]
     told: set[str] = set()
     for line in page.splitlines():
@@ -163,7 +163,7 @@ def test_every_metric_is_in_the_contract() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_has_its_entry_and_a_case_in_which_it_fires_and_one_in_which_it_does_not(
+def test_every_alert_has_a_runbook_entry_and_firing_and_silent_tests(
     alert: str,
 ) -> None:
     rule = next(one for one in _rules() if one["alert"] == alert)
@@ -176,12 +176,12 @@ def test_every_alert_has_its_entry_and_a_case_in_which_it_fires_and_one_in_which
     assert any("exp_alerts" not in case for case in tested)
 
 
-def test_the_runbook_has_no_entry_for_an_alert_that_is_gone() -> None:
+def test_every_runbook_entry_has_an_alert() -> None:
     headings = re.findall(r"^## ([A-Z]\w+)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(ALERTS)
 
 
-def test_dashboards_have_ids_of_their_own() -> None:
+def test_dashboard_ids_are_unique() -> None:
     found = [json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana/dashboards").glob("*.json"))]
     assert {one["uid"] for one in found} == {board.uid for board in BOARDS}
     for one in found:

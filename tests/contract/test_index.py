@@ -1,4 +1,4 @@
-"""What the indexer writes is what the api reads, on a real Valkey; and what holds when two write, or one has been set back."""
+"""The api's reader and the indexer's writer agree, on a real Valkey; also with concurrent writers and restored snapshots."""
 # Redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
@@ -38,7 +38,7 @@ PLACE = (names.SEGMENTS, 3)
 
 @dataclass(frozen=True)
 class Index:
-    """Both sides of one empty index."""
+    """Reader and writers of one empty index."""
 
     redis: Redis
     writer: IndexWriter
@@ -59,7 +59,7 @@ async def empty(tmp_path: Path) -> AsyncGenerator[Index]:
         yield Index(redis, IndexWriter(redis, still_ttl_s=60), IndexReader(redis), IndexState(redis))
 
 
-async def test_segments_are_read_back_by_window_hour_by_hour(empty: Index):
+async def test_segments_are_read_back_by_window_across_hours(empty: Index):
     await empty.begin()
     starts = [NOON_US - 3600 * S, NOON_US - 4 * S, NOON_US + 6 * S, NOON_US + 3600 * S]
     stored = [segment(first_seq=5 * n, start_us=start) for n, start in enumerate(starts)]
@@ -75,18 +75,18 @@ async def test_segments_are_read_back_by_window_hour_by_hour(empty: Index):
     }
 
 
-async def test_the_newest_segment_that_has_ended_by_then_is_found(empty: Index):
+async def test_the_newest_segment_that_ended_before_an_instant_is_found(empty: Index):
     await empty.begin()
     for hours in (-30, -2, 7):
         stored = segment(start_us=NOON_US + hours * 3600 * S)
         await empty.writer.apply(to_batch(plan_stored(stored)), build="first")
     newest_end_us = empty.reader.newest_end_us
     assert await newest_end_us("cam-1", NOON_US) == NOON_US - 2 * 3600 * S + 10 * S
-    assert await newest_end_us("cam-1", NOON_US - 2 * 3600 * S + 9 * S) is None  # within a day
+    assert await newest_end_us("cam-1", NOON_US - 2 * 3600 * S + 9 * S) is None  # within the same day
     assert await newest_end_us("cam-2", NOON_US) is None
 
 
-async def test_day_bitmaps_hold_a_bit_for_each_ten_seconds_touched(empty: Index):
+async def test_day_bitmaps_have_a_bit_for_each_ten_seconds_touched(empty: Index):
     await empty.begin()
     await empty.writer.apply(to_batch(plan_stored(segment(start_us=NOON_US + 5 * S))), build="first")
     (bitmap,) = (await empty.reader.day_bitmaps(["cam-1"], NOON_US, NOON_US + S))["cam-1"]
@@ -94,7 +94,7 @@ async def test_day_bitmaps_hold_a_bit_for_each_ten_seconds_touched(empty: Index)
     assert slots.tolist() == [4320, 4321]
 
 
-async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
+async def test_events_cameras_and_truncations_are_read_back(empty: Index):
     await empty.begin()
     newer = replace(CAMERA, revision=2, updated_us=NOON_US + S, enabled=False)
     fell = PartitionTruncated(partition=7, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
@@ -119,10 +119,10 @@ async def test_events_cameras_and_what_fell_are_read_back(empty: Index):
 
 
 @pytest.mark.correctness
-async def test_a_revision_that_was_indexed_without_the_logs_time_gets_it(empty: Index):
+async def test_a_revision_indexed_without_append_time_gets_it(empty: Index):
     await empty.begin()
     newer = replace(CAMERA, revision=2, updated_us=NOON_US + S, enabled=False)
-    for camera in (CAMERA, newer):  # as older versions did
+    for camera in (CAMERA, newer):  # as older versions wrote them
         await empty.redis.zadd(names.camera_key("cam-1"), {wire.encode_json(camera): camera.updated_us})
     await empty.writer.apply(to_batch(plan_camera(newer, NOON_US + 9 * S)), build="first")
     known = (await empty.reader.ledger_inputs("cam-1", 60, NOON_US, NOON_US + S)).revisions
@@ -131,7 +131,7 @@ async def test_a_revision_that_was_indexed_without_the_logs_time_gets_it(empty: 
     assert await empty.reader.cameras() == {"cam-1": newer}
 
 
-async def test_the_newest_still_stands_for_a_minute(empty: Index):
+async def test_the_newest_still_expires_after_a_minute(empty: Index):
     await empty.begin()
     new = Still(camera_id="cam-1", epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=640, height=360, jpeg=b"\xff\xd8new")
     for still in (new, replace(new, at_us=NOON_US - S, jpeg=b"\xff\xd8old")):
@@ -143,14 +143,16 @@ async def test_the_newest_still_stands_for_a_minute(empty: Index):
     assert await empty.reader.still("cam-2") is None
 
 
-async def test_offsets_move_with_the_index_and_never_back(empty: Index):
+async def test_offsets_advance_with_the_index_and_never_decrease(empty: Index):
     await empty.begin()
     await empty.writer.apply(to_batch(plan_stored(segment())), build="first", offset_changes={PLACE: (0, 8)})
-    await empty.writer.apply(Batch(), build="first", offset_changes={PLACE: (0, 5)})  # by one that was here before
+    await empty.writer.apply(
+        Batch(), build="first", offset_changes={PLACE: (0, 5)}
+    )  # by an indexer that was already running
     assert (await empty.writer.read_positions())[PLACE] == 8
 
 
-async def test_what_was_read_stands_beside_the_offsets_until_it_is_found_to_be_gone(empty: Index):
+async def test_marks_are_kept_with_the_offsets_until_found_truncated(empty: Index):
     await empty.begin()
     read = (Mark(7, NOON_US, "cam-1/key.mp4"), Mark(3, NOON_US - S, ""))
     await empty.writer.apply(Batch(), build="first", offset_changes={PLACE: (0, 8)}, read_marks={PLACE: read})
@@ -165,14 +167,14 @@ async def test_what_was_read_stands_beside_the_offsets_until_it_is_found_to_be_g
     assert await empty.writer.read_marks() == {}
 
 
-async def test_an_index_that_was_set_back_is_not_written_to(empty: Index):
+async def test_an_index_restored_from_a_backup_is_not_written_to(empty: Index):
     await empty.begin()
     with pytest.raises(IndexChanged, match="set back"):
         await empty.writer.apply(to_batch(plan_stored(segment())), build="first", offset_changes={PLACE: (5, 8)})
     assert await empty.reader.latest_ends_us() == {}
 
 
-async def test_an_index_that_was_emptied_or_built_anew_is_not_written_to(empty: Index):
+async def test_an_emptied_or_rebuilt_index_is_not_written_to(empty: Index):
     await empty.begin()
     await empty.begin("second")
     batch = to_batch(plan_stored(segment()))
@@ -184,7 +186,7 @@ async def test_an_index_that_was_emptied_or_built_anew_is_not_written_to(empty: 
     assert await empty.redis.dbsize() == 0
 
 
-async def test_while_an_index_is_built_the_reader_knows(empty: Index):
+async def test_the_reader_detects_a_running_rebuild(empty: Index):
     assert await empty.reader.meta() is None
     assert await empty.reader.watermark_us("cam-1") == 0
     await empty.begin()
@@ -198,7 +200,7 @@ async def test_while_an_index_is_built_the_reader_knows(empty: Index):
     assert meta.is_ready
 
 
-async def test_progress_is_read_by_camera_and_never_falls(empty: Index):
+async def test_watermarks_are_read_by_camera_and_never_decrease(empty: Index):
     await empty.begin()
     partition = names.partition_of("cam-1", 60)
     for log_us in (NOON_US, NOON_US - S):
@@ -207,7 +209,7 @@ async def test_progress_is_read_by_camera_and_never_falls(empty: Index):
     assert await empty.reader.watermarks_us() == {partition: NOON_US}
 
 
-async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empty: Index):
+async def test_ledger_inputs_agree_with_the_single_reads(empty: Index):
     await empty.begin()
     partition = names.partition_of("cam-1", 60)
     fell = PartitionTruncated(partition=partition, at_us=NOON_US, instance="host-1", from_us=NOON_US - S, to_us=NOON_US)
@@ -238,7 +240,7 @@ async def test_all_that_is_known_of_a_camera_is_what_is_read_piece_by_piece(empt
 
 
 class Piecemeal:
-    """A client whose pipelines let others in after each command; `between` is told how many were done."""
+    """A client whose pipelines allow other writes after each command; `between` is called with the number executed."""
 
     def __init__(self, redis: Redis, between: Callable[[int], Awaitable[None]]) -> None:
         self._redis = redis
@@ -268,12 +270,12 @@ class Piecemeal:
         return answers
 
 
-async def test_progress_is_older_than_what_it_vouches_for(empty: Index):
+async def test_the_watermark_is_read_before_what_it_covers(empty: Index):
     await empty.begin()
     partition = names.partition_of("cam-1", 60)
 
     async def write(n: int) -> None:
-        """Another segment, then the word that it is there."""
+        """Writes another segment, then advances the watermark."""
         one = segment(first_seq=5 * n, start_us=NOON_US + 10 * n * S)
         await empty.writer.apply(to_batch(plan_stored(one)), build="first")
         await empty.writer.advance_watermarks(lambda _applied, _logged: {partition: one.end_us}, build="first")
@@ -298,7 +300,7 @@ async def _framed_cameras(reader: IndexReader) -> Meta | None:
     return (await reader.cameras_with_meta()).meta_after
 
 
-async def test_an_index_that_is_built_anew_while_it_is_read_shows(empty: Index):
+async def test_a_rebuild_during_a_read_is_detected(empty: Index):
     for read in (_known, _at, _framed_cameras):
         builds: list[str] = []
         for place in range(1, 20):
@@ -320,7 +322,7 @@ async def test_an_index_that_is_built_anew_while_it_is_read_shows(empty: Index):
         assert set(builds[:-1]) == {"second"}, read
 
 
-async def test_a_value_says_between_what_it_was_read(empty: Index):
+async def test_a_value_has_the_metadata_before_and_after_its_read(empty: Index):
     nothing = await empty.reader.cameras_with_meta()
     assert (nothing.meta_before, nothing.value, nothing.meta_after) == (None, {}, None)
     await empty.begin()
@@ -337,10 +339,10 @@ async def test_a_value_says_between_what_it_was_read(empty: Index):
     }
 
 
-async def test_a_glance_sees_what_is_stored_and_what_has_expired_to_the_microsecond(empty: Index):
+async def test_states_at_an_instant_are_exact_to_the_microsecond(empty: Index):
     await empty.begin()
     hour_us = NOON_US // HOUR_US * HOUR_US
-    stored = segment(start_us=hour_us - S, duration_us=10 * S)  # filed under the hour before
+    stored = segment(start_us=hour_us - S, duration_us=10 * S)  # stored under the hour before
     gone = FootageExpired(
         camera_id="cam-1",
         at_us=NOON_US,
@@ -366,7 +368,7 @@ async def test_a_glance_sees_what_is_stored_and_what_has_expired_to_the_microsec
     ]  # fmt: skip
 
 
-async def test_clearing_forgets_all_but_holds(empty: Index):
+async def test_clearing_the_index_keeps_only_holds(empty: Index):
     await empty.begin()
     await empty.redis.hset(names.HOLDS, "h1", "{}")
     operations = [*plan_stored(segment()), *plan_event(lost(), NOON_US), *plan_camera(CAMERA, NOON_US)]
@@ -375,7 +377,7 @@ async def test_clearing_forgets_all_but_holds(empty: Index):
     assert set(await empty.redis.keys()) == {names.META.encode(), names.HOLDS.encode()}
 
 
-async def test_one_rebuilds_at_a_time(empty: Index):
+async def test_only_one_indexer_rebuilds_at_a_time(empty: Index):
     assert await empty.state.acquire_rebuild_lock("a", 30)
     assert not await empty.state.acquire_rebuild_lock("b", 30)
     assert await empty.state.acquire_rebuild_lock("a", 30)
@@ -385,7 +387,7 @@ async def test_one_rebuilds_at_a_time(empty: Index):
     assert await empty.state.acquire_rebuild_lock("b", 30)
 
 
-async def test_without_redis_everything_says_to_try_again(tmp_path: Path):
+async def test_without_redis_every_method_raises_retriable(tmp_path: Path):
     async with valkey.running(tmp_path, log_dir=tmp_path) as server:
         url = server.url
     async with open_redis(RedisSettings(url=url, timeout_s=1)) as redis:
@@ -397,7 +399,7 @@ async def test_without_redis_everything_says_to_try_again(tmp_path: Path):
             await IndexWriter(redis, still_ttl_s=60).apply(Batch(), build="first")
 
 
-async def test_positions_are_confirmed_or_not(empty: Index):
+async def test_positions_are_confirmed_only_if_unchanged(empty: Index):
     await empty.begin()
     await empty.writer.apply(Batch(), build="first", offset_changes={PLACE: (0, 8)})
     await empty.writer.verify_positions({PLACE: 8}, build="first")
@@ -407,7 +409,7 @@ async def test_positions_are_confirmed_or_not(empty: Index):
         await empty.writer.verify_positions({PLACE: 8}, build="second")
 
 
-async def test_coverage_counts_what_is_stored_against_what_should_be(empty: Index):
+async def test_coverage_is_recorded_time_over_expected_time(empty: Index):
     await empty.begin()
     await empty.state.finish(build="first")
     hour_us = 3600 * S

@@ -1,4 +1,4 @@
-"""The published contract says what the code does, in full, and follows it."""
+"""docs/api describes the records of the code completely, and is current."""
 # jsonschema's stubs leave the instance's type half unknown:
 # pyright: reportUnknownMemberType=false
 
@@ -29,8 +29,8 @@ VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.ite
 OUTSIDER = ContractConsumer(DOCUMENT)
 
 
-def test_it_is_what_the_code_says_now() -> None:
-    """Else run `make api-docs` and commit what it writes."""
+def test_docs_api_is_current() -> None:
+    """If this fails, run `make api-docs` and commit the result."""
     found = {
         str(path.relative_to(FOLDER)): path.read_text()
         for path in [FOLDER / "asyncapi.yaml", *FOLDER.glob("schemas/*")]
@@ -50,8 +50,8 @@ def _nodes(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _nodes(child, f"{path}/{number}")
 
 
-def test_it_is_whole_in_itself() -> None:
-    """Every reference leads somewhere inside the document."""
+def test_asyncapi_has_no_dangling_references() -> None:
+    """Every `$ref` resolves inside the document."""
     references = [node for path, node in _nodes(DOCUMENT) if path.endswith("/$ref")]
     assert len(references) > 40
     paths = {path for path, _ in _nodes(DOCUMENT)}
@@ -78,7 +78,7 @@ def test_every_header_is_described() -> None:
             assert len(header["description"]) > 5, name
 
 
-def test_every_topic_and_kind_of_record_is_there() -> None:
+def test_every_topic_and_record_type_is_described() -> None:
     found = {
         topic: {
             dict(golden.RECORDS[name].headers)["ce_type"].decode()
@@ -93,7 +93,7 @@ def test_every_topic_and_kind_of_record_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", golden.RECORDS)
-def test_golden_records_are_what_it_says(name: str) -> None:
+def test_golden_records_match_asyncapi(name: str) -> None:
     record = golden.RECORDS[name]
     OUTSIDER.check_record(golden.TOPICS[name], record.key, record.headers, record.value, decodes_media=False)
 
@@ -106,22 +106,22 @@ def _holds(topic: str, message: wire.Message) -> None:
 
 
 @given(CAMERAS)
-def test_cameras_are_what_it_says(camera: Camera) -> None:
+def test_cameras_match_asyncapi(camera: Camera) -> None:
     _holds(names.CAMERAS, wire.camera_message(camera, site="local"))
 
 
 @given(STORED_SEGMENTS)
-def test_announcements_are_what_it_says(stored: SegmentStored) -> None:
+def test_announcements_match_asyncapi(stored: SegmentStored) -> None:
     _holds(names.SEGMENTS, wire.stored_message(replace(stored, key=f"k{stored.key}"), site="local"))
 
 
 @given(STREAM_EVENTS)
-def test_events_are_what_it_says(event: StreamEvent) -> None:
+def test_events_match_asyncapi(event: StreamEvent) -> None:
     _holds(names.STREAMS, wire.event_message(event, 7, site="local", service="ingest"))
 
 
 @given(INSTANTS, INSTANTS)
-def test_what_retention_says_is_what_it_says(from_us: int, to_us: int) -> None:
+def test_expired_records_match_asyncapi(from_us: int, to_us: int) -> None:
     event = FootageExpired(
         camera_id="cam-1", at_us=to_us, instance="i", from_us=from_us, to_us=to_us, reason="over the budget"
     )
@@ -129,24 +129,24 @@ def test_what_retention_says_is_what_it_says(from_us: int, to_us: int) -> None:
 
 
 @given(DEAD_LETTERS, INSTANTS)
-def test_dead_letters_are_what_it_says(letter: DeadLetter, at_us: int) -> None:
+def test_dead_letters_match_asyncapi(letter: DeadLetter, at_us: int) -> None:
     made = wire.deadletter_message(replace(letter, service="recorder"), site="local", at_us=at_us)
     _holds(names.DEADLETTERS, made)
 
 
 @given(fragments())
-def test_fragments_are_what_it_says(fragment: Fragment) -> None:
+def test_fragments_match_asyncapi(fragment: Fragment) -> None:
     _holds(names.FRAGMENTS, wire.fragment_message(fragment, site="local"))
 
 
 @given(STILLS)
-def test_stills_are_what_it_says(still: Still) -> None:
+def test_stills_match_asyncapi(still: Still) -> None:
     _holds(names.KEYFRAMES, wire.still_message(still, site="local"))
 
 
 @pytest.mark.parametrize("name", [name for name in golden.RECORDS if golden.TOPICS[name] != names.DEADLETTERS])
-def test_a_record_on_another_topic_or_without_a_header_is_none(name: str) -> None:
-    """So the checks above can fail."""
+def test_a_record_on_another_topic_or_without_a_header_does_not_match(name: str) -> None:
+    """Shows that the checks above can fail."""
     record = golden.RECORDS[name]
     with pytest.raises(ContractViolation, match="has no"):
         OUTSIDER.check_record(names.DEADLETTERS, record.key, record.headers, record.value)
@@ -158,7 +158,7 @@ def test_a_record_on_another_topic_or_without_a_header_is_none(name: str) -> Non
 
 @pytest.mark.parametrize("kind", [kind for kind in SCHEMAS if "at_us" in SCHEMAS[kind]["properties"]])
 @pytest.mark.parametrize("at_us", [-1, 2**53, "noon", None])
-def test_a_schema_refuses_what_the_reader_refuses(kind: str, at_us: object) -> None:
+def test_a_schema_rejects_what_the_decoder_rejects(kind: str, at_us: object) -> None:
     (record,) = [r for r in golden.RECORDS.values() if dict(r.headers)["ce_type"].decode() == kind]
     value = json.loads(record.value) | {"at_us": at_us}
     assert [error.json_path for error in VALIDATORS[kind].iter_errors(value)] == ["$.at_us"]

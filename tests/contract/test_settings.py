@@ -1,4 +1,4 @@
-"""One environment may hold the settings of all programs: each reads its own, and refuses only what none of them has."""
+"""One environment may contain the settings of all programs: each reads its own, and rejects only unknown ones."""
 
 import pytest
 
@@ -9,17 +9,17 @@ from support import known_variables
 from support.manifests import SETTINGS
 
 
-def test_the_list_of_known_variables_is_current() -> None:
+def test_known_variables_are_current() -> None:
     assert known_variables.FILE.read_text() == known_variables.content(), "run `make settings`"
 
 
-def test_it_holds_those_of_services_commands_and_the_client() -> None:
+def test_known_variables_include_services_commands_and_client() -> None:
     for program in ("INGEST__LINGER_S", "RECORDER__UPLOADS", "INDEXER__BATCH_RECORDS", "API__PORT"):
         assert f"DISTRICAM_{program}" in KNOWN_VARIABLES
     assert {"DISTRICAM_TOPICS__PARTITIONS", *VARIABLES.values()} <= KNOWN_VARIABLES
 
 
-def test_blocks_are_named_alike() -> None:
+def test_settings_blocks_have_consistent_names() -> None:
     blocks = {kind.model_fields[name].annotation for kind in SETTINGS.values() for name in kind.model_fields}
     named = [block.__name__ for block in blocks if isinstance(block, type) and issubclass(block, SettingsBlock)]
     assert named
@@ -27,7 +27,7 @@ def test_blocks_are_named_alike() -> None:
 
 
 @pytest.mark.parametrize("program", SETTINGS)
-def test_every_program_starts_with_the_settings_of_all_others_beside_its_own(program: str) -> None:
+def test_every_program_accepts_the_variables_of_all_others(program: str) -> None:
     kind = SETTINGS[program]
     others = dict.fromkeys(KNOWN_VARIABLES.difference(variable_names(kind)), "of no use here")
     own = {"DISTRICAM_SITE": "district-1"}
@@ -36,7 +36,7 @@ def test_every_program_starts_with_the_settings_of_all_others_beside_its_own(pro
 
 
 @pytest.mark.parametrize("program", SETTINGS)
-def test_one_that_none_has_is_refused_with_the_nearest_of_any_program(program: str) -> None:
+def test_an_unknown_variable_is_rejected_with_the_closest_of_any_program(program: str) -> None:
     with pytest.raises(SettingsError) as error:
         load(SETTINGS[program], {"DISTRICAM_RECORDER__UPLOAD": "8", "DISTRICAM_CLIENT__URI": "x"})
     assert str(error.value).splitlines() == [

@@ -1,4 +1,4 @@
-"""What is counted of the index is what a walk over all of it finds, on a real Valkey, whoever wrote before."""
+"""Usage counts equal a scan of the whole index, on a real Valkey, for any history of writers."""
 # Redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
 
@@ -44,7 +44,7 @@ HOURS = [(camera, NOON_US + n * names.HOUR_US) for camera in ("cam-1", "cam-2") 
 
 @dataclass
 class Site:
-    """An index, and one indexer that writes it. `offset`: what it has read of the topic."""
+    """An index and one indexer that writes it. `offset`: its position in the topic."""
 
     redis: Redis
     writer: IndexWriter
@@ -60,18 +60,18 @@ class Site:
         self.offset, self.kept = 0, {}
 
     async def add(self, some: Sequence[int]) -> None:
-        """As this version writes what is announced."""
+        """Writes announced segments as this version does."""
         moves = {PLACE: (self.offset, self.offset + len(some))}
         batch = to_batch(one for n in some for one in plan_stored(POOL[n]))
         await self.writer.apply(batch, build=BUILD, offset_changes={**moves})
         self.offset += len(some)
 
     async def replay(self, some: Sequence[int]) -> None:
-        """As a rebuild, or a member that is out already, writes what may be there."""
+        """Writes segments that may exist, as a rebuild does, or a member that has already lost its membership."""
         await self.writer.apply(to_batch(one for n in some for one in plan_stored(POOL[n])), build=BUILD)
 
     async def add_uncounted(self, some: Sequence[int]) -> None:
-        """As an earlier version does, which knows of no counts."""
+        """Writes segments as an earlier version does, without counts."""
         self.offset += len(some)
         for n in some:
             stored = POOL[n]
@@ -80,7 +80,7 @@ class Site:
         await self.redis.hset(names.APPLIED, position_field(PLACE), str(self.offset))
 
     async def drop(self, some: Sequence[int]) -> None:
-        """As retention does, of one hour one epoch or both."""
+        """Deletes one or both epochs of an hour, as retention does."""
         camera_id, hour_us = HOURS[some[0] % len(HOURS)]
 
         def is_over(entry: IndexEntry) -> bool:
@@ -92,12 +92,12 @@ class Site:
         await self.usage.recount(BUILD)
 
     async def keep(self, _: Sequence[int]) -> None:
-        """As a snapshot of Redis does."""
+        """Saves the data, as a snapshot of Redis does."""
         keys = cast("list[bytes]", await self.redis.keys("*"))
         self.kept = {key: cast("bytes", await self.redis.dump(key)) for key in keys}
 
     async def set_back(self, _: Sequence[int]) -> None:
-        """Redis comes back with what it kept; the indexer goes on where that ends."""
+        """Restores the saved data; the indexer continues from the position in it."""
         if not self.kept:
             return
         await self.redis.flushall()
@@ -106,7 +106,7 @@ class Site:
         self.offset = (await self.writer.read_positions())[PLACE]
 
     async def scanned(self) -> dict[str, dict[int, int]]:
-        """Camera → hour → bytes, by all that is there."""
+        """Camera → hour → bytes, by a scan of all segments."""
         out: dict[str, dict[int, int]] = {}
         async for page in indexed_hours(self.redis):
             for camera_id, hour in page:
@@ -118,7 +118,7 @@ class Site:
         return out
 
     async def counted(self) -> dict[str, dict[int, int]]:
-        """The same as it is counted; what a camera has must be the sum of its hours."""
+        """The same from the counts; a camera's total must be the sum of its hours."""
         totals = await self.usage.bytes_by_camera()
         hours = {camera_id: await self.usage.bytes_by_hour(camera_id) for camera_id in totals}
         assert {camera_id: sum(found.values()) for camera_id, found in hours.items()} == totals
@@ -142,9 +142,7 @@ kinds = st.sampled_from(["add", "add", "replay", "add_uncounted", "drop", "count
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.tuples(kinds, some), max_size=14))
-async def test_counts_that_call_themselves_right_are_what_a_walk_over_the_index_finds(
-    site: Site, acts: list[tuple[str, list[int]]]
-):
+async def test_valid_usage_counts_equal_a_scan_of_the_index(site: Site, acts: list[tuple[str, list[int]]]):
     await site.begin()
     for kind, chosen in acts:
         await getattr(site, kind)(chosen)
@@ -160,7 +158,7 @@ async def test_counts_that_call_themselves_right_are_what_a_walk_over_the_index_
 
 
 @pytest.mark.correctness
-async def test_an_index_made_before_there_were_counts_is_counted_once(site: Site):
+async def test_an_index_without_usage_counts_is_counted_once(site: Site):
     await site.begin()
     await site.add_uncounted(range(len(POOL)))
     assert await site.usage.count_state(BUILD) == "missing"
@@ -170,7 +168,7 @@ async def test_an_index_made_before_there_were_counts_is_counted_once(site: Site
     assert await site.usage.count_state("another build") == "missing"
 
 
-async def test_what_comes_twice_counts_once_and_what_is_dropped_no_more(site: Site):
+async def test_duplicate_segments_count_once_and_deleted_ones_do_not_count(site: Site):
     await site.begin()
     await site.count([])
     await site.add([0, 1, 2])
@@ -182,7 +180,7 @@ async def test_what_comes_twice_counts_once_and_what_is_dropped_no_more(site: Si
     assert await site.usage.count_state(BUILD) == "complete"
 
 
-async def test_an_earlier_version_beside_this_one_is_noticed(site: Site):
+async def test_writes_of_an_earlier_version_invalidate_the_counts(site: Site):
     await site.begin()
     await site.count([])
     await site.add([0, 1])
@@ -192,7 +190,7 @@ async def test_an_earlier_version_beside_this_one_is_noticed(site: Site):
     assert await site.usage.count_state(BUILD) == "incomplete", "what was not counted is covered up by what came after"
 
 
-async def test_two_who_count_do_not_undo_each_other(site: Site):
+async def test_two_concurrent_counters_do_not_undo_each_other(site: Site):
     await site.begin()
     await site.add(range(len(POOL)))
     other = UsageCounter(site.redis, site.writer, Runtime("indexer", "two"))

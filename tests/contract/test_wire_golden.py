@@ -1,7 +1,7 @@
 """Golden bytes of every record of version 1.
 
-What these bytes hold must decode for ever: they lie in topics, buckets and other teams' code. A test that fails here
-means a change of the contract: an addition is given its own record beside the old one; anything else is a new version.
+These bytes must always decode: they exist in topics, buckets and other teams' code. A test that fails here means a
+change of the contract: for an addition, add a new record here and keep the old one; anything else needs a new version.
 """
 
 from collections.abc import Callable
@@ -34,11 +34,11 @@ from support.golden import (
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_todays_values_give_these_bytes(name: str) -> None:
+def test_current_values_encode_to_the_golden_bytes(name: str) -> None:
     assert MESSAGE_BUILDERS[name]() == RECORDS[name]
 
 
-def test_every_kind_of_record_has_its_bytes() -> None:
+def test_every_record_type_has_golden_bytes() -> None:
     assert RECORDS.keys() == MESSAGE_BUILDERS.keys()
     assert {type(event).type for event in EVENTS.values()} == set(STREAM_EVENTS)
 
@@ -54,21 +54,21 @@ def test_every_kind_of_record_has_its_bytes() -> None:
         *((name, wire.decode_event, event) for name, event in EVENTS.items()),
     ],
 )
-def test_these_bytes_decode_for_ever(name: str, decode: Callable[..., object], value: object) -> None:
+def test_golden_bytes_decode(name: str, decode: Callable[..., object], value: object) -> None:
     record = RECORDS[name]
     assert decode(record.key, record.headers, record.value) == value
 
 
-def test_a_connected_that_does_not_say_whether_it_is_a_repeat_decodes_for_ever() -> None:
+def test_a_connected_without_repeated_decodes() -> None:
     record = RECORDS["connected"]
     assert wire.decode_event(record.key, record.headers, CONNECTED_BEFORE) == EVENTS["connected"]
 
 
-def test_a_dead_letter_decodes_for_ever() -> None:
+def test_a_golden_dead_letter_decodes() -> None:
     assert wire.decode_json(DeadLetter, RECORDS["deadletter"].value) == DEAD_LETTER
 
 
-def test_the_index_decodes_for_ever() -> None:
+def test_golden_index_members_decode() -> None:
     assert segment_array.encode_member(ENTRY) == MEMBER
     assert segment_array.entries_from_array(segment_array.decode_members([MEMBER], [START_US])) == [ENTRY]
     assert wire.encode_indexed_event(LOST, APPENDED_US) == INDEXED
@@ -84,7 +84,7 @@ def test_the_index_decodes_for_ever() -> None:
     assert indexed_camera.decode_indexed_camera(record) == (CAMERA, None)
 
 
-def test_object_keys_are_found_for_ever() -> None:
+def test_golden_object_keys_parse() -> None:
     assert names.segment_object_key("gate-1", ENTRY) == KEY
     assert names.entry_of(STORED) == ENTRY
     assert names.parse_segment_object_key(KEY, ENTRY.bytes) == names.SegmentKeyFields("gate-1", ENTRY)

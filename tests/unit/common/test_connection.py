@@ -1,4 +1,4 @@
-"""How the Kafka doors connect, and whose turn it is when aiokafka complains."""
+"""Connection arguments of Kafka clients, and translation of aiokafka's errors."""
 
 import ssl
 
@@ -30,7 +30,7 @@ from districam_common.runtime.settings import KafkaSettings
         (kafka.ClusterAuthorizationFailedError(), Retriable),
     ],
 )
-def test_each_error_says_who_must_act(error: kafka.KafkaError, kind: type[DistricamError]) -> None:
+def test_each_aiokafka_error_is_translated_by_who_must_act(error: kafka.KafkaError, kind: type[DistricamError]) -> None:
     ours = translate_error(error, "publishing to x")
     assert type(ours) is kind
     assert str(ours).startswith(f"publishing to x: {type(error).__name__}")
@@ -43,22 +43,22 @@ def test_sockets_and_deadlines_are_retriable(error: Exception) -> None:
     assert caught.value.__cause__ is error
 
 
-def test_a_missing_right_says_where_to_look() -> None:
+def test_a_missing_permission_refers_to_acls() -> None:
     assert "ACL" in str(translate_error(kafka.TopicAuthorizationFailedError("districam.cameras.v1"), "reading"))
 
 
-def test_a_missing_topic_says_what_to_run() -> None:
+def test_a_missing_topic_refers_to_districam_topics() -> None:
     assert "districam-topics apply" in str(translate_error(kafka.UnknownTopicOrPartitionError(), "x"))
 
 
-def test_plain_connections_carry_no_credentials() -> None:
+def test_plaintext_connections_have_no_credentials() -> None:
     given = client_arguments(KafkaSettings(request_timeout_s=2.5), "tests")
     assert given["request_timeout_ms"] == 2500
     assert given["ssl_context"] is None
     assert not any(name.startswith("sasl") for name in given)
 
 
-def test_tls_and_sasl_reach_the_client() -> None:
+def test_tls_and_sasl_settings_are_passed_to_the_client() -> None:
     settings = KafkaSettings.model_validate(
         {
             "security_protocol": "SASL_SSL",

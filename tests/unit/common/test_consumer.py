@@ -1,7 +1,7 @@
-"""How a member joins its group: what the consumer is made of decides what a rebalance moves and what a commit means."""
+"""Arguments of a group member's consumer: its assignor decides which partitions a rebalance moves; it has no auto commit."""
 # aiokafka ships no types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# … and the consumer is made by a function of the door's own:
+# `create_consumer` is not public:
 # pyright: reportPrivateUsage=false
 
 from collections.abc import AsyncGenerator, Mapping
@@ -22,7 +22,7 @@ Assignment = Mapping[str, frozenset[TopicPartition]]
 
 
 class Cluster(ClusterMetadata):
-    """A broker's word on one topic."""
+    """Cluster metadata with one topic."""
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         return set(range(PARTITIONS)) if topic == TOPIC else None
@@ -33,7 +33,7 @@ class Cluster(ClusterMetadata):
 
 @asynccontextmanager
 async def consumer(name: str) -> AsyncGenerator[AIOKafkaConsumer]:
-    """As `Member` makes it; it never connects."""
+    """As `GroupConsumer` creates it; never connected."""
     made = create_consumer(KafkaSettings(session_timeout_s=10.0), "tests", name, 1 << 20)
     try:
         yield made
@@ -48,7 +48,7 @@ async def assignor_of(name: str) -> Any:
 
 
 def rebalanced(members: Mapping[str, Any]) -> Assignment:
-    """A round of the group, the first member leading it, as the client's coordinator does it."""
+    """A rebalance with the first member as group leader, as the client's coordinator performs it."""
     metadata = {name: assignor.metadata({TOPIC}) for name, assignor in members.items()}
     leader = next(iter(members.values()))
     assigned = leader.assign(Cluster(), metadata)
@@ -58,14 +58,14 @@ def rebalanced(members: Mapping[str, Any]) -> Assignment:
 
 
 def moved_between(before: Assignment, after: Assignment) -> int:
-    """Partitions that went from one old member to another."""
+    """Partitions that moved from one earlier member to another."""
     owners = {partition: name for name, held in after.items() for partition in held}
     return sum(
         owners[partition] != name and owners[partition] in before for name, held in before.items() for partition in held
     )
 
 
-async def test_another_replica_moves_nothing_between_the_old_ones() -> None:
+async def test_a_new_member_moves_no_partition_between_the_others() -> None:
     members = {f"replica-{n}": await assignor_of(f"replica-{n}") for n in range(3)}
     before = rebalanced(members)
     after = rebalanced({**members, "replica-3": await assignor_of("replica-3")})
@@ -74,15 +74,15 @@ async def test_another_replica_moves_nothing_between_the_old_ones() -> None:
     assert moved_between(before, after) == 0
 
 
-async def test_the_librarys_default_would_move_many() -> None:
-    """What the test above must be able to see."""
+async def test_the_default_assignor_would_move_many_partitions() -> None:
+    """Shows that the test above can fail."""
     members = dict.fromkeys([f"replica-{n}" for n in range(3)], RoundRobinPartitionAssignor)
     before = rebalanced(members)
     after = rebalanced({**members, "replica-3": RoundRobinPartitionAssignor})
     assert moved_between(before, after) > PARTITIONS // 4
 
 
-async def test_a_replica_that_leaves_takes_nothing_from_the_others() -> None:
+async def test_a_leaving_member_takes_no_partition_from_the_others() -> None:
     members = {f"replica-{n}": await assignor_of(f"replica-{n}") for n in range(4)}
     before = rebalanced(members)
     del members["replica-3"]
@@ -90,14 +90,14 @@ async def test_a_replica_that_leaves_takes_nothing_from_the_others() -> None:
     assert all(before[name] <= held for name, held in after.items())
 
 
-async def test_members_of_one_process_do_not_share_the_assignors_memory() -> None:
+async def test_members_of_one_process_do_not_share_assignor_state() -> None:
     first, second = await assignor_of("first"), await assignor_of("second")
     rebalanced({"first": first})
     assert first.member_assignment
     assert not second.member_assignment
 
 
-async def test_a_member_commits_and_resets_nothing_by_itself() -> None:
+async def test_a_member_has_no_auto_commit_and_no_offset_reset() -> None:
     async with consumer("replica") as made:
         assert not made._enable_auto_commit
         assert made._auto_offset_reset == "none"

@@ -1,4 +1,4 @@
-"""The ledger against a slow one that asks of each instant; and what holds of every answer."""
+"""The ledger against a slow reference that evaluates each instant; and properties of every result."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -31,8 +31,8 @@ def instants(history: History, states: list[State]) -> list[int]:
     found = {state.from_us for state in states} | {state.to_us - 1 for state in states}
     for one in history.entries:
         found |= {one.start_us, one.end_us}
-    for told in history.events:
-        event = told.event
+    for logged in history.events:
+        event = logged.event
         retry_us = int(getattr(event, "next_retry_s", 0.0) * 1_000_000)
         names = ("at_us", "start_us", "end_us", "from_us", "to_us")
         found |= {getattr(event, name) for name in names if hasattr(event, name)}
@@ -41,7 +41,7 @@ def instants(history: History, states: list[State]) -> list[int]:
 
 
 @given(histories())
-def test_each_instant_is_as_the_rules_say(history: History) -> None:
+def test_each_instant_agrees_with_the_reference(history: History) -> None:
     states = states_of(history)
     for at_us in instants(history, states):
         found = [state for state in states if state.from_us <= at_us < state.to_us]
@@ -53,7 +53,7 @@ def test_each_instant_is_as_the_rules_say(history: History) -> None:
 
 
 @given(histories())
-def test_states_tile_the_window_and_neighbours_differ(history: History) -> None:
+def test_states_tile_the_window_and_adjacent_states_differ(history: History) -> None:
     states = states_of(history)
     assert (states[0].from_us, states[-1].to_us) == history.window
     for before, after in pairwise(states):
@@ -67,7 +67,7 @@ def test_states_tile_the_window_and_neighbours_differ(history: History) -> None:
 
 
 @given(histories(), st.randoms(use_true_random=False))
-def test_order_and_repetition_change_nothing(history: History, random: Random) -> None:
+def test_order_and_duplicates_do_not_matter(history: History, random: Random) -> None:
     def shuffled(values: tuple[object, ...]) -> tuple[object, ...]:
         twice = [*values, *values]
         random.shuffle(twice)
@@ -84,7 +84,7 @@ def test_order_and_repetition_change_nothing(history: History, random: Random) -
 
 
 @given(histories(), st.integers(0, 1500), st.integers(0, 1500))
-def test_a_part_of_the_window_is_answered_as_the_whole(history: History, a: int, b: int) -> None:
+def test_a_part_of_the_window_has_the_same_states_as_the_whole(history: History, a: int, b: int) -> None:
     from_us, to_us = sorted((a * 100_000, b * 100_000))
     whole = states_of(replace(history, window=(0, 150_000_000)))
     clipped = [replace(state, from_us=max(from_us, state.from_us), to_us=min(to_us, state.to_us)) for state in whole]

@@ -1,4 +1,4 @@
-"""Locks as stores speak of them: asked for with a put, refused with one, in the way of a deletion."""
+"""Object locks: requested by a PUT, rejected by a store, preventing a deletion."""
 
 import hashlib
 from urllib.parse import quote
@@ -33,7 +33,7 @@ async def refusal(blobs: Blobs) -> type[Exception] | None:
     return None
 
 
-async def test_a_lock_is_asked_for_by_headers_of_the_one_put() -> None:
+async def test_a_put_with_a_lock_sends_object_lock_headers() -> None:
     asked: list[S3Request] = []
 
     def answer(one: S3Request) -> S3Response:
@@ -61,19 +61,19 @@ async def test_a_lock_is_asked_for_by_headers_of_the_one_put() -> None:
         "ObjectLockConfigurationNotFoundError",
     ],
 )
-async def test_a_put_that_may_be_refused_for_its_lock_says_so(code: str) -> None:
-    """A bucket without object lock, a time that is over, keys that may not lock: each store has its own word."""
+async def test_an_error_that_may_be_due_to_the_lock_raises_lock_refused(code: str) -> None:
+    """Stores use different codes for a bucket without object lock, a date in the past, a missing permission."""
     with serving(lambda _: error(code, 400)) as settings:
         async with Blobs.open(settings) as blobs:
             assert await refusal(blobs) is LockRefused
 
 
 @pytest.mark.parametrize(
-    "told", [error("InternalError", 500), error("SlowDown", 503), HTML], ids=["500", "503", "HTML"]
+    "response", [error("InternalError", 500), error("SlowDown", 503), HTML], ids=["500", "503", "HTML"]
 )
-async def test_trouble_is_not_taken_for_a_refusal_of_the_lock(told: S3Response) -> None:
-    """Else whoever makes the store stumble gets footage that can be deleted."""
-    with serving(lambda _: told) as settings:
+async def test_other_errors_do_not_raise_lock_refused(response: S3Response) -> None:
+    """Otherwise a temporary error of the store would lead to footage without a lock."""
+    with serving(lambda _: response) as settings:
         async with Blobs.open(settings) as blobs:
             assert await refusal(blobs) is Retriable
 
@@ -99,7 +99,7 @@ async def is_trouble(bucket: VersionedBucket) -> bool:
     ],
     ids=["S3, SeaweedFS", "VersityGW", "MinIO, Silo"],
 )
-async def test_what_a_store_keeps_is_told_from_trouble(code: str, message: str) -> None:
+async def test_locked_versions_are_returned_by_delete_versions(code: str, message: str) -> None:
     with serving(lambda _: xml(DELETED.format(code, message))) as settings:
         async with VersionedBucket.open(settings) as bucket:
             assert not await is_trouble(bucket)
@@ -107,14 +107,14 @@ async def test_what_a_store_keeps_is_told_from_trouble(code: str, message: str) 
             assert await bucket.delete(["k"]) == ("k",)
 
 
-async def test_any_other_refusal_to_delete_is_trouble() -> None:
+async def test_any_other_delete_error_is_retriable() -> None:
     with serving(lambda _: xml(DELETED.format("InvalidRequest", "of another kind"))) as settings:
         async with VersionedBucket.open(settings) as bucket:
             assert await is_trouble(bucket)
 
 
 @pytest.mark.parametrize(
-    ("told", "until_us"),
+    ("response", "until_us"),
     [
         (
             S3Response(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00Z"}),
@@ -131,12 +131,12 @@ async def test_any_other_refusal_to_delete_is_trouble() -> None:
     ],
     ids=["seconds", "milliseconds", "no date", "not locked", "gone", "may not ask"],
 )
-async def test_the_end_of_a_lock_is_read_or_not_known(told: S3Response, until_us: int) -> None:
+async def test_the_retention_end_is_parsed_or_0(response: S3Response, until_us: int) -> None:
     asked: list[S3Request] = []
 
     def answer(one: S3Request) -> S3Response:
         asked.append(one)
-        return told
+        return response
 
     with serving(answer) as settings:
         async with VersionedBucket.open(settings) as bucket:

@@ -1,4 +1,4 @@
-"""Stores that answer otherwise: no answer ends a process, what cannot be read is waited out, what is unknown stays unknown."""
+"""Stores with malformed responses: no response ends a process, malformed ones are retried, unknown states stay unknown."""
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +18,7 @@ LOCKED = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled
 LIST = "<ListBucketResult><Name>odd</Name>{}</ListBucketResult>"
 VERSIONS = "<ListVersionsResult><Name>odd</Name>{}</ListVersionsResult>"
 LARGE = b"x" * (6 << 20)
-"""More than minio-py sends in one request, unless it is told to."""
+"""More than minio-py sends in one request, unless it is response to."""
 ETAG = {"ETag": '"5d41402abc4b2a76b9719d911017c592"'}
 
 
@@ -66,8 +66,8 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 @pytest.mark.parametrize("call", CALLS)
-async def test_no_answer_ends_a_process(call: str, answer: S3Response) -> None:
-    """What a loop of a service waits out is Retriable; anything else that came through would end it."""
+async def test_no_response_of_a_store_ends_a_process(call: str, answer: S3Response) -> None:
+    """A service's loops retry Retriable; any other error would end the process."""
     given, raised = None, None
     with serving(lambda _: answer) as settings:
         async with VersionedBucket.open(settings) as vault:
@@ -84,19 +84,19 @@ async def test_no_answer_ends_a_process(call: str, answer: S3Response) -> None:
         "half a document": ("head",),
         "bytes that are no text": ("head",),
     }
-    names = [name for name, told in ANSWERS.items() if told is answer]
+    names = [name for name, response in ANSWERS.items() if response is answer]
     assert call in believable.get(names[0], ()), given
 
 
 @pytest.mark.parametrize("call", READS)
-async def test_a_page_of_a_proxy_is_neither_a_listing_nor_an_object(call: str) -> None:
+async def test_a_proxys_html_page_is_neither_a_listing_nor_an_object(call: str) -> None:
     with serving(lambda _: HTML) as settings:
         async with VersionedBucket.open(settings) as vault:
             with pytest.raises(Retriable):
                 await CALLS[call](vault)
 
 
-async def test_what_is_put_counts_as_stored_only_if_the_answer_is_a_stores() -> None:
+async def test_a_put_succeeds_only_with_a_stores_response() -> None:
     with serving(lambda _: HTML) as settings:
         async with VersionedBucket.open(settings) as vault:
             with pytest.raises(Retriable, match="ETag"):
@@ -106,8 +106,8 @@ async def test_what_is_put_counts_as_stored_only_if_the_answer_is_a_stores() -> 
             await _put(vault)
 
 
-async def test_a_key_is_written_once_by_a_condition_or_by_a_look_before_the_put() -> None:
-    """All other headers, checksum and metadata among them, are the same both ways."""
+async def test_a_key_is_written_once_by_a_condition_or_by_a_head_request() -> None:
+    """All other headers, including checksum and metadata, are the same in both cases."""
     asked: dict[bool, list[S3Request]] = {True: [], False: []}
     for conditional, found in asked.items():
 
@@ -133,7 +133,7 @@ async def test_a_key_is_written_once_by_a_condition_or_by_a_look_before_the_put(
     assert "x-amz-checksum-sha256" in plain[0]
 
 
-async def test_without_conditions_a_key_that_is_taken_is_seen_before_the_put() -> None:
+async def test_without_conditions_an_existing_key_is_detected_before_the_put() -> None:
     def answer(one: S3Request) -> S3Response:
         assert one.method == "HEAD"
         return S3Response(200, b"", {"Content-Length": "1", **ETAG})
@@ -144,27 +144,27 @@ async def test_without_conditions_a_key_that_is_taken_is_seen_before_the_put() -
                 await _put(blobs)
 
 
-async def test_an_object_whose_size_is_not_said_is_not_taken_for_an_empty_one() -> None:
-    told = S3Response(200, b"", {"Content-Length": "", "Connection": "close", **ETAG})
-    with serving(lambda _: told) as settings:
+async def test_an_object_without_a_size_is_not_treated_as_empty() -> None:
+    response = S3Response(200, b"", {"Content-Length": "", "Connection": "close", **ETAG})
+    with serving(lambda _: response) as settings:
         async with Blobs.open(settings) as blobs:
             with pytest.raises(Retriable, match="content-length"):
                 await blobs.head("k")
 
 
-async def test_a_store_that_gives_another_range_is_not_believed() -> None:
-    for told in (
+async def test_a_response_with_another_range_is_rejected() -> None:
+    for response in (
         S3Response(200, b"whole object", ETAG),
         S3Response(206, b"le", {"Content-Range": "bytes 4-5/12", **ETAG}),
     ):
-        with serving(lambda _, told=told: told) as settings:
+        with serving(lambda _, response=response: response) as settings:
             async with Blobs.open(settings) as blobs:
                 with pytest.raises(Retriable, match="range"):
                     await blobs.get("k", start=1, length=2)
 
 
-async def test_a_listing_that_never_ends_is_given_up() -> None:
-    """Its thread would never come back, and with it a connection."""
+async def test_an_endless_listing_is_aborted() -> None:
+    """Otherwise its thread and connection would never be freed."""
     again = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
     for inside in (again + "<Contents><Key>p/a</Key><Size>1</Size></Contents>", again):
         with serving(lambda _, inside=inside: xml(LIST.format(inside))) as settings:
@@ -173,8 +173,8 @@ async def test_a_listing_that_never_ends_is_given_up() -> None:
                     await _all(blobs.list("p/"))
 
 
-async def test_a_delete_markers_date_of_another_form_is_no_reason_to_see_nothing() -> None:
-    """As VersityGW 1.8.0 writes it: nine digits of a second, which minio-py does not read."""
+async def test_a_delete_marker_with_an_unusual_date_is_listed() -> None:
+    """As VersityGW 1.8.0 writes it: with nanoseconds, which minio-py cannot parse."""
     marker = (
         "<DeleteMarker><IsLatest>true</IsLatest><Key>p/a</Key>"
         "<LastModified>2026-11-28T06:16:57.209525085Z</LastModified><VersionId>2</VersionId></DeleteMarker>"
@@ -189,8 +189,8 @@ async def test_a_delete_markers_date_of_another_form_is_no_reason_to_see_nothing
             ]
 
 
-async def test_a_page_that_begins_with_the_last_ones_end_gives_nothing_twice() -> None:
-    """As VersityGW 1.8.0 does: two of a version would pass for an object that was written over."""
+async def test_an_entry_repeated_on_the_next_page_is_listed_once() -> None:
+    """As VersityGW 1.8.0 does: a version listed twice would look like an overwritten object."""
 
     def answer(asked: S3Request) -> S3Response:
         first = int(asked.query.get("key-marker", "p/0").removeprefix("p/"))
@@ -211,34 +211,34 @@ async def test_a_page_that_begins_with_the_last_ones_end_gives_nothing_twice() -
     ("inside", "is_locked"),
     [("<Rule></Rule>", True), ("<Rule/>", True), ("", True), ("<Rule><DefaultRetention/></Rule>", True)],
 )
-def test_the_rule_of_a_locked_bucket_is_of_no_interest(inside: str, is_locked: bool) -> None:  # noqa: FBT001
-    """VersityGW 1.8.0 gives an empty one."""
+def test_the_rule_of_an_object_lock_configuration_is_ignored(inside: str, is_locked: bool) -> None:  # noqa: FBT001
+    """VersityGW 1.8.0 returns an empty rule."""
     assert parse_object_lock(LOCKED.format(inside).encode()) is is_locked
 
 
-async def test_whether_a_bucket_is_locked_may_be_unknown() -> None:
+async def test_object_lock_may_be_unknown() -> None:
     answers = {
         True: xml(LOCKED.format("<Rule></Rule>")),
         False: error("ObjectLockConfigurationNotFoundError", 404),
         None: error("NotImplemented", 501),
     }
-    for expected, told in answers.items():
-        with serving(lambda _, told=told: told) as settings:
+    for expected, response in answers.items():
+        with serving(lambda _, response=response: response) as settings:
             async with Blobs.open(settings) as blobs:
                 assert await blobs.has_object_lock() is expected
     assert parse_object_lock(b"<html/>") is None
 
 
-class Keeping:
-    """A store of one object with versions, whose legal holds keep it or do not. `odd` answers some requests otherwise."""
+class VersionedStore:
+    """A store of one versioned object, which enforces legal holds or does not. `odd` answers some requests differently."""
 
     def __init__(self, *, keeps: bool, odd: Callable[[S3Request], S3Response | None] = lambda _: None) -> None:
         self._keeps, self._odd = keeps, odd
         self.there: dict[str, bool] = {}
 
     def __call__(self, asked: S3Request) -> S3Response:
-        if told := self._odd(asked):
-            return told
+        if response := self._odd(asked):
+            return response
         version = asked.query.get("versionId", "")
         match asked.method:
             case "GET" if "object-lock" in asked.query:
@@ -262,9 +262,9 @@ class Keeping:
                 return S3Response(204)
 
 
-async def test_a_legal_hold_is_judged_by_what_stays_not_by_what_is_said() -> None:
+async def test_a_legal_hold_is_verified_by_whether_the_object_remains() -> None:
     for keeps in (True, False):
-        store = Keeping(keeps=keeps)
+        store = VersionedStore(keeps=keeps)
         with serving(store) as settings:
             async with VersionedBucket.open(settings) as vault:
                 assert await vault.enforces_legal_hold("probe") is keeps
@@ -284,14 +284,14 @@ ODD: dict[str, Callable[[S3Request], S3Response | None]] = {
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
-async def test_what_a_store_protects_may_be_unknown(odd: Callable[[S3Request], S3Response | None]) -> None:
-    """Holds are advisory then; the indexer goes on."""
-    with serving(Keeping(keeps=True, odd=odd)) as settings:
+async def test_legal_hold_enforcement_may_be_unknown(odd: Callable[[S3Request], S3Response | None]) -> None:
+    """Then holds are advisory, and the indexer continues."""
+    with serving(VersionedStore(keeps=True, odd=odd)) as settings:
         async with VersionedBucket.open(settings) as vault:
             assert await vault.enforces_legal_hold("probe") is None
 
 
-async def test_only_our_keys_refused_end_a_process() -> None:
+async def test_only_rejected_credentials_are_fatal() -> None:
     with serving(lambda _: error("SignatureDoesNotMatch", 403)) as settings:
         async with VersionedBucket.open(settings) as vault:
             with pytest.raises(Fatal):

@@ -1,4 +1,4 @@
-"""Pictures of strangers are decoded in processes that hold no secret, take bounded memory, and are replaced."""
+"""Untrusted pictures are decoded in processes without secrets, with bounded memory, which are replaced when they fail."""
 # The stubs of av leave options and packets open:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -38,7 +38,7 @@ WAIT_S = 20.0
 
 
 def film(width: int, height: int, pictures: int = 1) -> bytes:
-    """An MP4 of grey pictures, each one darker than the one before."""
+    """An MP4 of grey pictures, each darker than the one before."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "1"})
@@ -63,13 +63,13 @@ async def picture(
 
 
 def pids() -> list[int]:
-    """Of our own children that decode pictures."""
+    """Process ids of our child processes that decode pictures."""
     threads = Path("/proc/self/task").iterdir()
     ours = [pid for thread in threads for pid in (thread / "children").read_text(encoding="ascii").split()]
     return [int(pid) for pid in ours if b"pictures.decoder_process" in Path("/proc", pid, "cmdline").read_bytes()]
 
 
-async def test_the_picture_shown_at_an_instant(children: DecoderPool):
+async def test_the_picture_at_an_instant_is_decoded(children: DecoderPool):
     video = film(64, 48, pictures=3)
     for at_us, shown in ((0, 214), (99_999, 214), (150_000, 156), (10**9, 98)):
         head, jpeg = await picture(children, video, at_us=at_us)
@@ -80,7 +80,9 @@ async def test_the_picture_shown_at_an_instant(children: DecoderPool):
     assert len(pids()) == 1
 
 
-async def test_it_holds_nothing_of_the_services_environment(children: DecoderPool, monkeypatch: pytest.MonkeyPatch):
+async def test_the_child_has_nothing_of_the_services_environment(
+    children: DecoderPool, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("DISTRICAM_S3__SECRET_KEY", "hidden-key")
     await picture(children, film(64, 48))
     (pid,) = pids()
@@ -88,7 +90,7 @@ async def test_it_holds_nothing_of_the_services_environment(children: DecoderPoo
     assert sorted(one.name for one in Path(f"/proc/{pid}/fd").iterdir()) == ["0", "1", "2"]
 
 
-async def test_a_picture_of_more_pixels_than_any_is_refused_before_it_takes_memory(children: DecoderPool):
+async def test_a_picture_with_too_many_pixels_is_rejected_before_decoding(children: DecoderPool):
     side = 6400
     assert side * side > MAX_PIXELS
     video = film(side, side)
@@ -100,7 +102,7 @@ async def test_a_picture_of_more_pixels_than_any_is_refused_before_it_takes_memo
     assert peak_kb < 200_000
 
 
-async def test_a_picture_too_large_for_the_encoder_comes_scaled(children: DecoderPool):
+async def test_a_picture_too_large_for_the_encoder_is_scaled(children: DecoderPool):
     head, jpeg = await picture(children, film(4800, 2700))
     assert head["width"] * head["height"] <= MAX_JPEG_PIXELS
     assert abs(head["width"] / head["height"] - 4800 / 2700) < 0.002
@@ -109,18 +111,18 @@ async def test_a_picture_too_large_for_the_encoder_comes_scaled(children: Decode
     assert (frame.width, frame.height) == (head["width"], head["height"])
 
 
-async def test_a_picture_over_the_memory_limit_is_no_picture_and_the_next_one_is():
+async def test_a_picture_over_the_memory_limit_fails_and_the_next_one_succeeds():
     async with asyncio.timeout(60), DecoderPool.open(1, memory_bytes=24 << 20) as children:
         try:
             head, _ = await picture(children, film(3840, 2160))
             assert "why" in head
         except DecoderExitedError:
-            pass  # either way nobody else pays for it
+            pass  # in both cases no other request is affected
         head, jpeg = await picture(children, film(64, 48))
         assert jpeg[:2] == b"\xff\xd8", head
 
 
-async def test_a_child_that_dies_or_hangs_costs_one_picture(children: DecoderPool):
+async def test_a_child_that_exits_or_hangs_affects_one_request(children: DecoderPool):
     video = film(64, 48)
     await picture(children, video)
     (first,) = pids()
@@ -139,7 +141,7 @@ async def test_a_child_that_dies_or_hangs_costs_one_picture(children: DecoderPoo
     assert (await picture(children, video))[1]
 
 
-async def test_a_stop_that_reaches_the_whole_group_leaves_the_child_to_its_service(children: DecoderPool):
+async def test_signals_to_the_process_group_do_not_end_the_child(children: DecoderPool):
     video = film(64, 48)
     await picture(children, video)
     (pid,) = pids()
@@ -149,8 +151,8 @@ async def test_a_stop_that_reaches_the_whole_group_leaves_the_child_to_its_servi
     assert pids() == [pid]
 
 
-async def test_a_child_that_is_gone_before_it_is_asked_costs_one_picture():
-    """On uvloop, as in a service: it says RuntimeError for a closed pipe."""
+async def test_a_child_that_exited_before_the_request_affects_one_request():
+    """On uvloop, as in a service: it raises RuntimeError for a closed pipe."""
 
     async def story() -> list[bool]:
         async with asyncio.timeout(60), DecoderPool.open(1) as children:
@@ -172,7 +174,7 @@ async def test_a_child_that_is_gone_before_it_is_asked_costs_one_picture():
     assert (await asyncio.to_thread(on_uvloop))[1:] == [True]
 
 
-async def test_who_gives_up_waiting_disturbs_nobody(children: DecoderPool):
+async def test_a_cancelled_request_does_not_disturb_others(children: DecoderPool):
     video = film(64, 48)
     impatient = [asyncio.create_task(picture(children, video)) for _ in range(3)]
     patient = asyncio.create_task(picture(children, video, at_us=0))
@@ -184,7 +186,7 @@ async def test_who_gives_up_waiting_disturbs_nobody(children: DecoderPool):
     assert len(pids()) == 1
 
 
-async def test_the_end_of_the_block_ends_children_and_those_who_wait():
+async def test_the_end_of_the_block_ends_children_and_cancels_requests():
     async with asyncio.timeout(30):
         async with DecoderPool.open(1) as children:
             await picture(children, film(64, 48))
@@ -220,19 +222,19 @@ CONFINED = textwrap.dedent("""
 """)
 
 
-def test_what_a_confined_process_cannot_do(tmp_path: Path):
+def test_a_sandboxed_process_has_no_files_network_or_processes(tmp_path: Path):
     secret = tmp_path / "credentials.yaml"
     secret.write_text("gate: {password: hidden}")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        said = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-c", CONFINED, str(secret), port],
             capture_output=True,
             text=True,
             timeout=30,
             check=True,
         )
-    has_landlock, opens, writes, takes, connects = (part == "1" for part in said.stdout.split())
+    has_landlock, opens, writes, takes, connects = (part == "1" for part in completed.stdout.split())
     assert writes
     assert takes
     assert not (tmp_path / "credentials.yaml.new").exists() or not (tmp_path / "credentials.yaml.new").read_text()
@@ -240,16 +242,16 @@ def test_what_a_confined_process_cannot_do(tmp_path: Path):
     assert connects or not has_landlock
 
 
-def test_a_child_ends_with_its_input(tmp_path: Path):
+def test_a_child_exits_at_the_end_of_its_input(tmp_path: Path):
     child = [sys.executable, "-m", "districam_common.pictures.decoder_process", str(64 << 20)]
-    said = subprocess.run(child, input=b"", capture_output=True, timeout=30, check=True, cwd=tmp_path)
-    head_bytes, body_bytes = decode_lengths(said.stdout[:8])
-    assert decode_head(said.stdout[8 : 8 + head_bytes]).keys() == {"confined"}
+    completed = subprocess.run(child, input=b"", capture_output=True, timeout=30, check=True, cwd=tmp_path)
+    head_bytes, body_bytes = decode_lengths(completed.stdout[:8])
+    assert decode_head(completed.stdout[8 : 8 + head_bytes]).keys() == {"confined"}
     assert body_bytes == 0
 
 
 @given(st.binary(max_size=40))
-def test_heads_that_are_none_raise_the_one_error(data: bytes):
+def test_malformed_heads_raise_bad_message_error(data: bytes):
     with suppress(BadMessageError):
         decode_head(data)
     with pytest.raises(BadMessageError):
@@ -258,8 +260,6 @@ def test_heads_that_are_none_raise_the_one_error(data: bytes):
 
 
 @given(st.sampled_from(["h264", "hevc"]), st.binary(max_size=60), st.binary(max_size=60))
-def test_a_configuration_and_a_sample_of_any_bytes_become_units_or_a_value_error(
-    codec: str, config: bytes, sample: bytes
-):
+def test_any_configuration_and_sample_convert_or_raise_value_error(codec: str, config: bytes, sample: bytes):
     with suppress(ValueError):
         to_annex_b(codec, config, sample)

@@ -1,4 +1,4 @@
-"""A producer that is let go, whatever state it is in."""
+"""Discarding a producer in any state."""
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Broken:
-    """aiokafka's producer once its sending task has died of an error of its own, as after OutOfOrderSequenceNumber."""
+    """aiokafka's producer after its sender task ended with an error, such as OutOfOrderSequenceNumber."""
 
     def __init__(self) -> None:
         self.closed: list[str] = []
@@ -33,7 +33,7 @@ class _Broken:
 
 
 @pytest.mark.correctness
-async def test_what_breaks_inside_a_producer_that_is_replaced_reaches_nobody():
+async def test_errors_of_a_discarded_producer_are_not_raised():
     broken = _Broken()
     await abandon_producer(cast("AIOKafkaProducer", broken))
     assert broken.closed == ["client"], "its connections are left open"

@@ -1,4 +1,4 @@
-"""A batch that cannot be read costs itself alone; whatever the answer, each offset comes out once and in order."""
+"""An unreadable batch is skipped alone; for any response, each offset is returned once and in order."""
 # aiokafka's builder is compiled and has few types:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
@@ -22,7 +22,7 @@ CONTROL = 0x30
 
 
 def batch(offset: int, count: int = 1, *, size: int = 50, codec: int = 0) -> bytes:
-    """`count` records; each holds its own offset as text."""
+    """`count` records; each contains its own offset as text."""
     builder = DefaultRecordBatchBuilder(
         magic=2,
         compression_type=codec,
@@ -40,7 +40,7 @@ def batch(offset: int, count: int = 1, *, size: int = 50, codec: int = 0) -> byt
 
 
 def control(offset: int) -> bytes:
-    """As a broker writes it at the end of a transaction."""
+    """A control batch as a broker writes it at the end of a transaction."""
     made = bytearray(batch(offset))
     struct.pack_into(">h", made, 21, CONTROL)
     struct.pack_into(">I", made, 17, google_crc32c.value(bytes(made[21:])))
@@ -49,9 +49,9 @@ def control(offset: int) -> bytes:
 
 @dataclass
 class Log:
-    """A broker's partition, as batches; a read gives those from the one that holds the position on, up to `room` bytes.
+    """A broker's partition as batches; a read returns up to `room` bytes from the batch that contains the position.
 
-    The broker goes to the last fitting entry of its index (offset → number of a batch), and on by the batches' own words.
+    The broker starts at the last matching entry of its index (offset → number of a batch), and then uses batch headers.
     """
 
     batches: Sequence[bytes]
@@ -73,7 +73,7 @@ class Log:
         return next((n for n in range(begun, len(self.batches)) if self._last(n) >= self.position), len(self.batches))
 
     def _last(self, n: int) -> int:
-        """By the batch's own words."""
+        """The last offset by the batch's header."""
         (offset,), (delta,) = (
             struct.unpack_from(">q", self.batches[n]),
             struct.unpack_from(">i", self.batches[n], 23),
@@ -88,7 +88,7 @@ def flipped(one: bytes, at: int, bit: int = 0) -> bytes:
 
 
 def read_all(log: Log) -> tuple[list[int], list[OffsetGap]]:
-    """Offsets of what was read, which each record confirms; and what was told as missing."""
+    """Offsets of the records read, checked against their content; and the gaps."""
     found: list[int] = []
     missing: list[OffsetGap] = []
     for _ in range(200):
@@ -108,13 +108,13 @@ def accounted(found: list[int], missing: list[OffsetGap]) -> list[int]:
     return sorted([*found, *(n for one in missing for n in range(one.offset, one.next_offset))])
 
 
-def test_sound_batches_are_read_as_they_are():
+def test_intact_batches_are_read():
     found, missing = read_all(Log([batch(0, 3), batch(3), batch(4, 2)], end=6))
     assert (found, missing) == ([0, 1, 2, 3, 4, 5], [])
 
 
 @pytest.mark.correctness
-def test_one_unreadable_batch_costs_itself_alone_and_is_told_where_it_lies():
+def test_an_unreadable_batch_is_skipped_alone_with_its_offsets():
     log = Log([batch(0, 2), flipped(batch(2, 3), -5), batch(5)], end=6)
     found, (missing,) = read_all(log)
     assert found == [0, 1, 5]
@@ -123,14 +123,14 @@ def test_one_unreadable_batch_costs_itself_alone_and_is_told_where_it_lies():
     assert "checksum" in missing.why
 
 
-def test_what_comes_before_it_is_given_out_at_once_and_nothing_twice():
+def test_records_before_an_unreadable_batch_are_returned_at_once_and_once():
     log = Log([batch(0, 2), flipped(batch(2), -5)], end=3)
     assert len(log.fetch()) == 2
     assert log.position == 2
     assert log.fetch() == []
 
 
-def test_a_bit_that_flipped_on_the_way_is_fetched_anew():
+def test_a_batch_corrupted_in_transit_is_fetched_again():
     sound, spoilt = [batch(0), batch(1)], [flipped(batch(0), -5), batch(1)]
     log = Log(spoilt, end=2)
     for _ in range(3):
@@ -140,18 +140,18 @@ def test_a_bit_that_flipped_on_the_way_is_fetched_anew():
     assert not log.troubles.by_partition
 
 
-def test_the_last_of_the_log_is_told_without_waiting_for_more():
+def test_an_unreadable_end_of_the_log_is_reported_without_further_records():
     found, missing = read_all(Log([batch(0), flipped(batch(1, 2), -5)], end=3))
     assert (found, [(one.offset, one.next_offset) for one in missing]) == ([0], [(1, 3)])
 
 
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
 @pytest.mark.correctness
-def test_what_somebody_compressed_can_be_read(codec: int):
+def test_compressed_batches_are_read(codec: int):
     assert read_all(Log([batch(0, 3, codec=codec), batch(3)], end=4)) == ([0, 1, 2, 3], [])
 
 
-def test_a_transactions_control_batch_has_an_offset_and_loses_nothing():
+def test_a_control_batch_is_a_gap_without_loss():
     log = Log([batch(0), control(1)], end=2)
     items = log.fetch()
     assert log.position == 2
@@ -159,7 +159,7 @@ def test_a_transactions_control_batch_has_an_offset_and_loses_nothing():
     assert [(one.offset, one.next_offset, one.is_lost) for one in missing] == [(1, 2, False)]
 
 
-def test_a_position_inside_a_batch_gives_the_rest_of_it():
+def test_a_position_inside_a_batch_returns_the_rest_of_it():
     log = Log([batch(0, 5)], end=5, position=3)
     assert read_all(log) == ([3, 4], [])
 
@@ -181,8 +181,8 @@ SPOILT: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 @pytest.mark.parametrize("room", [1 << 20, 250])
-def test_whatever_is_spoilt_the_others_are_read(spoil: Callable[[bytes], bytes], room: int):
-    """`room`: whether what follows comes in the same answer."""
+def test_batches_around_corrupt_ones_are_read(spoil: Callable[[bytes], bytes], room: int):
+    """`room` decides whether the following batches are in the same response."""
     batches = [batch(n) for n in range(12)]
     batches[5] = spoil(batches[5])
     found, missing = read_all(Log(batches, end=12, room=room, index={n: n for n in range(0, 12, 2)}))
@@ -191,7 +191,7 @@ def test_whatever_is_spoilt_the_others_are_read(spoil: Callable[[bytes], bytes],
     assert all(one.is_lost for one in missing)
 
 
-def test_the_leaders_epoch_protects_nothing_and_costs_nothing():
+def test_a_corrupt_leader_epoch_has_no_effect():
     assert read_all(Log([flipped(batch(0), 14)], end=1)) == ([0], [])
 
 
@@ -200,7 +200,7 @@ def test_the_leaders_epoch_protects_nothing_and_costs_nothing():
     st.sets(st.integers(0, 11), max_size=4),
     st.integers(200, 900),
 )
-def test_each_offset_comes_out_once_whichever_batches_are_spoilt(counts: list[int], spoilt: set[int], room: int):
+def test_each_offset_is_returned_once_whichever_batches_are_corrupt(counts: list[int], spoilt: set[int], room: int):
     offsets = [sum(counts[:n]) for n in range(len(counts))]
     batches = [batch(offset, count) for offset, count in zip(offsets, counts, strict=True)]
     for n in spoilt:

@@ -1,4 +1,4 @@
-"""Which records are given out, by the connections over which they came and by what the log holds."""
+"""Which records are returned, depending on their connections and on the content of the log."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass
 class Broker:
-    """Two leaders, and P's log. `looks`: what was looked up."""
+    """Two leaders, and P's log. `looks`: the lookups made."""
 
     log: list[Record] = field(default_factory=lambda: [record(n) for n in range(10)])
     begins: int = 0
@@ -52,7 +52,7 @@ class Broker:
     leaders: dict[Partition, int] = field(default_factory=LEADERS.copy)
 
     def restarts(self, keep: int, new: int) -> None:
-        """P's leader; with `new` records behind the first `keep`."""
+        """Restarts P's leader, with `new` records after the first `keep`."""
         self.log = self.log[:keep] + [record(keep + n, "new") for n in range(new)]
         self.lines[1].is_up = False
         self.lines[1] = Line()
@@ -89,7 +89,7 @@ async def reading(broker: Broker, *, until: int = 10) -> TruncationDetector:
     return continuity
 
 
-async def test_over_one_connection_nothing_is_looked_up():
+async def test_the_same_connection_needs_no_lookup():
     broker = Broker()
     continuity = await reading(broker)
     broker.log.append(record(10))
@@ -98,7 +98,7 @@ async def test_over_one_connection_nothing_is_looked_up():
     assert broker.looks == []
 
 
-async def test_over_another_one_the_last_record_is_looked_up_once():
+async def test_a_new_connection_needs_one_lookup_of_the_last_record():
     broker = Broker()
     continuity = await reading(broker)
     broker.restarts(keep=10, new=3)
@@ -109,7 +109,7 @@ async def test_over_another_one_the_last_record_is_looked_up_once():
 
 
 @pytest.mark.parametrize("got", [True, False])
-async def test_what_follows_a_record_that_is_gone_is_not_given_out(*, got: bool):
+async def test_records_after_a_lost_record_are_not_returned(*, got: bool):
     broker = Broker()
     continuity = await reading(broker)
     broker.restarts(keep=6, new=8)
@@ -121,7 +121,7 @@ async def test_what_follows_a_record_that_is_gone_is_not_given_out(*, got: bool)
     assert await continuity.truncated_partitions([P], {P: broker.log[6:]}) == set()
 
 
-async def test_a_batch_that_came_before_the_restart_and_is_taken_after_it_is_looked_up_itself():
+async def test_records_fetched_before_a_restart_and_returned_after_it_are_looked_up():
     broker = Broker()
     continuity = await reading(broker, until=6)
     old = broker.log[6:10]
@@ -129,14 +129,14 @@ async def test_a_batch_that_came_before_the_restart_and_is_taken_after_it_is_loo
     assert await continuity.truncated_partitions([P], {P: old}) == {P}
 
 
-async def test_a_tail_that_is_gone_and_has_not_grown_again_is_missed():
+async def test_a_lost_tail_is_detected_before_the_log_grows_again():
     broker = Broker()
     continuity = await reading(broker)
     broker.restarts(keep=6, new=0)
     assert await continuity.truncated_partitions([P], {}) == {P}
 
 
-async def test_while_nobody_can_tell_nothing_is_given_out():
+async def test_records_that_cannot_be_verified_are_not_returned():
     broker = Broker()
     continuity = await reading(broker)
     broker.restarts(keep=6, new=8)
@@ -150,7 +150,7 @@ async def test_while_nobody_can_tell_nothing_is_given_out():
     assert not continuity.is_verified(P)
 
 
-async def test_a_record_that_retention_took_proves_nothing():
+async def test_a_record_deleted_by_retention_is_not_a_truncation():
     broker = Broker()
     continuity = await reading(broker)
     broker.begins = 10
@@ -158,7 +158,7 @@ async def test_a_record_that_retention_took_proves_nothing():
     assert await continuity.truncated_partitions([P], {P: broker.log[10:]}) == set()
 
 
-async def test_the_latest_mark_that_is_left_is_found():
+async def test_the_latest_surviving_mark_is_found():
     broker = Broker()
     marks = [mark_of(record(n)) for n in (9, 7, 4, 1)]
     broker.restarts(keep=5, new=10)
@@ -167,12 +167,12 @@ async def test_the_latest_mark_that_is_left_is_found():
     assert await first_surviving_marks({P: [Mark(3, 0, "other")]}, broker.look) == {P: None}
 
 
-# ---- the ends of those whose leader answers
+# ---- end offsets of partitions whose leader answers
 
 
 @dataclass
 class _Asked:
-    """A consumer of a district in which some leaders do not answer."""
+    """A consumer of a cluster in which some leaders do not answer."""
 
     failing: dict[int, Exception]
     _client: object = field(
@@ -189,7 +189,7 @@ def asked(**failing: Exception) -> "AIOKafkaConsumer":
     return cast("AIOKafkaConsumer", _Asked({int(node[1:]): error for node, error in failing.items()}))
 
 
-async def test_a_leader_that_is_away_costs_its_own_partitions_alone():
+async def test_an_unavailable_leader_affects_only_its_own_partitions():
     away = kafka.KafkaConnectionError()
     assert await offsets.available_end_offsets(asked(), [P, Q], 1) == {P: 7, Q: 7}
     assert await offsets.available_end_offsets(asked(n2=away), [P, Q], 1) == {P: 7}

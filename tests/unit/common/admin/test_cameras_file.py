@@ -34,11 +34,11 @@ def problems(text: str, days: float = 35) -> str:
     return str(error.value)
 
 
-def test_the_shortest_entry_has_the_contracts_defaults() -> None:
+def test_a_minimal_entry_has_the_contracts_defaults() -> None:
     assert read(CAMERA) == [Camera(camera_id="cam-001", name="Cổng chợ", url="rtsp://10.0.0.11:554/live?channel=1")]
 
 
-def test_an_entry_has_the_records_fields_and_defaults() -> None:
+def test_an_entry_has_the_fields_and_defaults_of_camera() -> None:
     record = {field.name: field.default for field in dataclasses.fields(Camera)}
     entry = {name: field.get_default(call_default_factory=True) for name, field in CameraEntry.model_fields.items()}
     assert record.keys() - entry.keys() == {"deleted", "revision", "updated_us"}
@@ -83,12 +83,12 @@ def test_every_field_is_read() -> None:
     )
 
 
-def test_nothing_may_be_said_of_credential_and_place() -> None:
+def test_credential_and_location_may_be_null() -> None:
     (camera,) = read(CAMERA + "    credential: null\n    location: null\n")
     assert (camera.credential, camera.location) == (None, None)
 
 
-def test_no_cameras_are_no_problem() -> None:
+def test_a_file_without_cameras_is_valid() -> None:
     assert read(" []") == read("") == []
 
 
@@ -124,7 +124,7 @@ def test_no_cameras_are_no_problem() -> None:
         ("deleted: true", "deleted: is set"),
     ],
 )
-def test_a_bad_field_is_named_with_its_camera_and_the_fix(field: str, message: str) -> None:
+def test_an_invalid_field_is_reported_with_camera_and_fix(field: str, message: str) -> None:
     assert f"camera cam-001: {message}" in problems(CAMERA + f"    {field}\n")
 
 
@@ -140,33 +140,33 @@ def test_a_bad_field_is_named_with_its_camera_and_the_fix(field: str, message: s
         ("rtsp://10.0.0.1/user=admin&password=s3cret&channel=1", "contains a user or password"),
     ],
 )
-def test_a_url_that_would_not_do_or_that_holds_a_password_is_refused(url: str, message: str) -> None:
-    said = problems(CAMERA.replace("rtsp://10.0.0.11:554/live?channel=1", f"'{url}'"))
-    assert f"camera cam-001: url: {message}" in said or message in said
-    assert "s3cret" not in said
+def test_an_invalid_url_or_one_with_a_password_is_rejected(url: str, message: str) -> None:
+    errors = problems(CAMERA.replace("rtsp://10.0.0.11:554/live?channel=1", f"'{url}'"))
+    assert f"camera cam-001: url: {message}" in errors or message in errors
+    assert "s3cret" not in errors
 
 
 @pytest.mark.parametrize("camera_id", ["Cam-001", "-cam", "cổng", "a" * 64, "12", "true"])
-def test_a_camera_id_must_do_for_keys_and_topics(camera_id: str) -> None:
+def test_a_camera_id_must_be_valid_in_keys_and_topics(camera_id: str) -> None:
     assert "camera_id: " in problems(CAMERA.replace("cam-001", camera_id))
 
 
-def test_all_problems_come_at_once() -> None:
-    said = problems(CAMERA + "    audio: 3\n" + CAMERA + "  - 7\n  - {name: x}\n")
-    assert "camera cam-001: audio" in said
-    assert "camera number 3: must be fields and values" in said
-    assert "camera number 4: camera_id: is missing" in said
-    assert "camera number 4: url: is missing" in said
+def test_all_problems_are_reported_together() -> None:
+    errors = problems(CAMERA + "    audio: 3\n" + CAMERA + "  - 7\n  - {name: x}\n")
+    assert "camera cam-001: audio" in errors
+    assert "camera number 3: must be fields and values" in errors
+    assert "camera number 4: camera_id: is missing" in errors
+    assert "camera number 4: url: is missing" in errors
 
 
-def test_an_id_given_twice_is_refused() -> None:
+def test_a_duplicate_camera_id_is_rejected() -> None:
     assert "camera cam-001: camera_id: given twice" in problems(CAMERA + CAMERA)
 
 
-def test_footage_may_not_outlive_the_topics_that_explain_it() -> None:
+def test_retention_longer_than_the_topics_is_rejected() -> None:
     assert read(CAMERA + "    retention_days: 30\n")
-    said = problems(CAMERA + "    retention_days: 31\n")
-    assert "DISTRICAM_TOPICS__SEGMENTS_RETENTION_DAYS to 36" in said
+    errors = problems(CAMERA + "    retention_days: 31\n")
+    assert "DISTRICAM_TOPICS__SEGMENTS_RETENTION_DAYS to 36" in errors
     assert read(CAMERA + "    retention_days: 31\n", days=36)
 
 
@@ -183,7 +183,7 @@ def test_footage_may_not_outlive_the_topics_that_explain_it() -> None:
         ("cameras: [{camera_id: a, camera_id: b}]", "camera_id is given twice"),
     ],
 )
-def test_a_file_of_another_form_is_refused(text: str, message: str) -> None:
+def test_a_file_that_is_not_a_list_of_cameras_is_rejected(text: str, message: str) -> None:
     with pytest.raises(CamerasFileError, match=message):
         parse_cameras_file(text, topic_retention_days=35)
 
@@ -195,12 +195,12 @@ ONE = Camera(camera_id="cam-001", name="One", url="rtsp://a/1", revision=3, upda
 TWO = Camera(camera_id="cam-002", name="Two", url="rtsp://a/2", revision=1, updated_us=2_000)
 
 
-def test_what_is_as_it_was_is_not_published_again() -> None:
+def test_unchanged_cameras_are_not_published() -> None:
     wanted = [dataclasses.replace(ONE, revision=1, updated_us=0)]
     assert diff_cameras({"cam-001": ONE}, wanted, prune=False, now_us=9_000) == []
 
 
-def test_a_change_is_the_next_revision_and_shows_field_by_field() -> None:
+def test_a_change_has_the_next_revision_and_lists_its_fields() -> None:
     (change,) = diff_cameras(
         {"cam-001": ONE}, [dataclasses.replace(ONE, name="Eins", audio=False)], prune=False, now_us=9_000
     )
@@ -209,13 +209,13 @@ def test_a_change_is_the_next_revision_and_shows_field_by_field() -> None:
     assert (change.camera.revision, change.camera.updated_us) == (4, 9_000)
 
 
-def test_revisions_sort_by_their_instant_also_when_the_clock_went_back() -> None:
+def test_updated_us_increases_although_the_clock_went_back() -> None:
     (change,) = diff_cameras({"cam-001": ONE}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=5)
     assert change.camera.updated_us == 1_001
 
 
 @pytest.mark.hostile
-def test_a_revision_from_the_future_can_be_followed_by_one_that_is_read() -> None:
+def test_a_revision_far_in_the_future_is_followed_by_one_at_the_current_time() -> None:
     end_us, now_us = (1 << 53) - 1, 1_790_000_000_000_000
     forged = dataclasses.replace(ONE, updated_us=end_us)
     (change,) = diff_cameras({"cam-001": forged}, [dataclasses.replace(ONE, name="x")], prune=False, now_us=now_us)
@@ -224,12 +224,12 @@ def test_a_revision_from_the_future_can_be_followed_by_one_that_is_read() -> Non
     assert wire.decode_camera(made.key, made.headers, made.value) == change.camera
 
 
-def test_a_new_camera_begins_at_revision_1() -> None:
+def test_a_new_camera_has_revision_1() -> None:
     (change,) = diff_cameras({}, [ONE], prune=True, now_us=9_000)
     assert (change.kind, change.camera.revision, change.camera.updated_us) == ("add", 1, 9_000)
 
 
-def test_only_prune_deletes_what_the_file_does_not_name() -> None:
+def test_only_prune_deletes_cameras_missing_in_the_file() -> None:
     current = {"cam-001": ONE, "cam-002": TWO}
     assert diff_cameras(current, [ONE], prune=False, now_us=9_000) == []
     (change,) = diff_cameras(current, [ONE], prune=True, now_us=9_000)
@@ -239,7 +239,7 @@ def test_only_prune_deletes_what_the_file_does_not_name() -> None:
     assert diff_cameras(current, [ONE], prune=True, now_us=9_000) == []
 
 
-def test_a_deleted_camera_that_is_named_again_is_taken_up_again() -> None:
+def test_a_deleted_camera_in_the_file_is_restored() -> None:
     gone = deletion(ONE, now_us=9_000).camera
     (change,) = diff_cameras({"cam-001": gone}, [ONE], prune=False, now_us=10_000)
     assert (change.kind, change.camera.deleted, change.camera.revision) == ("restore", False, 5)
@@ -271,7 +271,7 @@ cameras = st.builds(
 
 
 @given(st.lists(cameras, max_size=4, unique_by=lambda camera: camera.camera_id))
-def test_what_is_exported_reads_as_the_same_cameras(given_cameras: list[Camera]) -> None:
+def test_an_exported_file_parses_to_the_same_cameras(given_cameras: list[Camera]) -> None:
     assert parse_cameras_file(format_cameras_file(given_cameras), topic_retention_days=35) == [
         dataclasses.replace(camera, revision=1, updated_us=0) for camera in given_cameras
     ]

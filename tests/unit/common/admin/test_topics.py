@@ -1,4 +1,4 @@
-"""The topics' table, and what a plan says of a broker that differs from it."""
+"""The declared topics, and the plan for a broker that differs from them."""
 
 import dataclasses
 import re
@@ -26,7 +26,7 @@ TOPICS = {topic.name: topic for topic in declared_topics(TopicsSettings())}
 AS_DECLARED = {name: found(topic) for name, topic in TOPICS.items()}
 
 
-def test_the_table_is_the_contracts() -> None:
+def test_the_declared_topics_are_those_of_the_contract() -> None:
     rows = re.findall(r"^\| `(districam\.\w+\.v\d+)` \|[^|]*\|[^|]*\| (\d+) \|", CONTRACT.read_text(), re.MULTILINE)
     assert {name: int(partitions) for name, partitions in rows} == {
         name: topic.partitions for name, topic in TOPICS.items()
@@ -45,7 +45,7 @@ def test_the_table_is_the_contracts() -> None:
     assert "retention.bytes" not in TOPICS[names.SEGMENTS].configs
 
 
-def test_the_figures_are_settings() -> None:
+def test_replication_and_retention_come_from_settings() -> None:
     settings = TopicsSettings(replication_factor=3, min_insync_replicas=2, fragments_retention_h=0.5)
     topics = {topic.name: topic for topic in declared_topics(settings)}
     assert topics[names.FRAGMENTS].replication_factor == 3
@@ -53,18 +53,18 @@ def test_the_figures_are_settings() -> None:
     assert topics[names.FRAGMENTS].configs["retention.ms"] == "1800000"
 
 
-def test_an_empty_broker_gets_everything() -> None:
+def test_all_topics_are_created_on_an_empty_broker() -> None:
     planned = plan(list(TOPICS.values()), {})
     assert planned.create == tuple(TOPICS.values())
     assert len(format_plan(planned)) == 8
     assert not planned.refusals
 
 
-def test_a_broker_as_declared_needs_nothing() -> None:
+def test_the_plan_is_empty_if_the_broker_matches() -> None:
     assert plan(list(TOPICS.values()), AS_DECLARED).is_empty
 
 
-def test_a_value_that_differs_is_altered_and_told_with_before_and_after() -> None:
+def test_a_config_that_differs_is_altered_and_shown_with_both_values() -> None:
     fragments = TOPICS[names.FRAGMENTS]
     there = {
         **AS_DECLARED,
@@ -74,7 +74,7 @@ def test_a_value_that_differs_is_altered_and_told_with_before_and_after() -> Non
     assert format_plan(planned) == [f"alter {names.FRAGMENTS}: retention.ms 1000 -> 21600000"]
 
 
-def test_partitions_of_a_keyed_topic_are_refused_with_the_way_to_migrate() -> None:
+def test_changing_partitions_of_a_keyed_topic_is_refused_with_migration_steps() -> None:
     for partitions in (59, 61):
         there = {**AS_DECLARED, names.CAMERAS: found(TOPICS[names.CAMERAS], partitions=partitions)}
         planned = plan(list(TOPICS.values()), there)
@@ -86,7 +86,7 @@ def test_partitions_of_a_keyed_topic_are_refused_with_the_way_to_migrate() -> No
         assert "DISTRICAM_TOPICS__PARTITIONS" in refusal
 
 
-def test_other_partitions_or_replicas_are_refused_too() -> None:
+def test_changing_other_partitions_or_replicas_is_refused() -> None:
     there = {
         **AS_DECLARED,
         names.DEADLETTERS: found(TOPICS[names.DEADLETTERS], partitions=2, replication_factor=2),
@@ -96,7 +96,7 @@ def test_other_partitions_or_replicas_are_refused_too() -> None:
     assert "DISTRICAM_TOPICS__REPLICATION_FACTOR" in refusals[1]
 
 
-def test_it_says_how_many_cameras_may_share_a_partition_before_it_is_kept_for_less() -> None:
+def test_format_capacity_gives_the_bit_rate_that_a_partition_can_hold() -> None:
     line = format_capacity(TOPICS[names.FRAGMENTS].configs)
     assert line is not None
     assert "68719476736 bytes per partition hold 6 h at 25.5 Mbit/s: 6 cameras of 4 Mbit/s" in line

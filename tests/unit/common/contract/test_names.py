@@ -19,7 +19,7 @@ HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
 
 @given(INSTANTS)
-def test_instants_survive_their_text(at_us: int) -> None:
+def test_instants_round_trip_as_text(at_us: int) -> None:
     text = names.format_rfc3339(at_us)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
     assert names.parse_rfc3339(text) == at_us
@@ -34,7 +34,7 @@ def test_an_instant_is_the_same_in_every_zone(at_us: int, minutes: int) -> None:
 
 @given(st.text(max_size=40) | st.datetimes().map(datetime.isoformat))
 @example("2026-11-24T14:47:00")
-def test_text_that_is_no_instant_is_a_value_error(text: str) -> None:
+def test_text_that_is_not_an_instant_raises_value_error(text: str) -> None:
     try:
         at_us = names.parse_rfc3339(text)
     except ValueError:
@@ -50,7 +50,7 @@ def test_a_local_time_without_zone_is_refused() -> None:
 
 
 @given(CAMERA_IDS, index_entries())
-def test_keys_survive_parsing(camera_id: str, entry: IndexEntry) -> None:
+def test_segment_keys_round_trip(camera_id: str, entry: IndexEntry) -> None:
     parsed = names.parse_segment_object_key(names.segment_object_key(camera_id, entry), entry.bytes)
     assert parsed == names.SegmentKeyFields(camera_id, entry)
 
@@ -79,7 +79,7 @@ KEY = "cam-1/2026-11-24/14/47-00.000000Z.01900000-0000-7000-8000-000000000000.0-
 @example(KEY.replace(".10000000.", ".9999999999."))
 @example(KEY.replace(".900.", ".99999."))
 @example(names.SITE_MARKER)
-def test_what_parses_is_the_key_of_an_entry_that_fits_the_index(key: str) -> None:
+def test_a_key_that_parses_is_the_key_of_an_entry_that_fits_the_index(key: str) -> None:
     try:
         name = names.parse_segment_object_key(key, 1000)
     except ValueError:
@@ -113,7 +113,7 @@ def test_redis_keys() -> None:
 
 
 @given(INSTANTS, st.integers(1, 3 * DAY_US), st.data())
-def test_hours_hold_every_segment_that_touches_the_window(from_us: int, length_us: int, data: st.DataObject) -> None:
+def test_hours_include_every_segment_that_touches_the_window(from_us: int, length_us: int, data: st.DataObject) -> None:
     hours = names.hours(from_us, from_us + length_us)
     assert all(b - a == HOUR_US for a, b in pairwise(hours))
     start_us = data.draw(st.integers(from_us - HOUR_US, from_us + length_us - 1))
@@ -121,7 +121,7 @@ def test_hours_hold_every_segment_that_touches_the_window(from_us: int, length_u
 
 
 @given(INSTANTS, st.integers(0, 2 * DAY_US))
-def test_slots_are_the_ten_seconds_that_are_touched(start_us: int, length_us: int) -> None:
+def test_slots_are_the_ten_second_intervals_touched(start_us: int, length_us: int) -> None:
     found = [day + bit * names.SLOT_US for day, bits in names.slots(start_us, start_us + length_us) for bit in bits]
     first = start_us // names.SLOT_US * names.SLOT_US
     assert found == list(range(first, max(start_us + length_us, start_us + 1), names.SLOT_US))
@@ -131,12 +131,12 @@ def test_slots_are_the_ten_seconds_that_are_touched(start_us: int, length_us: in
 
 
 @given(st.text(st.characters(codec="utf-8")), st.integers(1, 1000))
-def test_the_partition_is_the_one_that_producers_choose(key: str, partitions: int) -> None:
+def test_partition_of_agrees_with_the_default_partitioner(key: str, partitions: int) -> None:
     expected = (murmur2(key.encode()) & 0x7FFF_FFFF) % partitions
     assert names.partition_of(key, partitions) == expected
 
 
-def test_prefixes_of_days_and_hours_are_those_of_keys_and_are_read_back() -> None:
+def test_day_and_hour_prefixes_match_keys_and_round_trip() -> None:
     at_us = names.parse_rfc3339("2026-11-24T14:47:31.5Z")
     assert names.day_prefix("cam-1", at_us) == "cam-1/2026-11-24/"
     assert names.hour_prefix("cam-1", at_us) == "cam-1/2026-11-24/14/"
@@ -151,8 +151,8 @@ def test_prefixes_of_days_and_hours_are_those_of_keys_and_are_read_back() -> Non
     "hour",
     ["", "2026", "202611241", "20261124" + "9" * 30, "2026-11-24", "2026112425", "20261124٠١", "2026 1 1 1"],
 )
-def test_what_is_no_hour_is_a_value_error(hour: str) -> None:
-    """In Redis it costs itself alone; a long number was an error that nobody foresaw."""
+def test_an_invalid_hour_raises_value_error(hour: str) -> None:
+    """A malformed hour in Redis is skipped alone; a long number once raised another error."""
     try:
         found = index_codec.parse_usage_by_hour({hour.encode(): b"5", b"2026112414": b"7"}, "cam-1")
     except OverflowError:
@@ -160,19 +160,19 @@ def test_what_is_no_hour_is_a_value_error(hour: str) -> None:
     assert found == {names.parse_hour("2026112414"): 7}
 
 
-def test_a_hold_lies_elsewhere_once_it_is_released() -> None:
+def test_a_released_hold_has_another_key() -> None:
     assert names.hold_key("ab") == "_districam/holds/ab.json"
     assert names.released_key("ab") == "_districam/released/ab.json"
 
 
-def test_what_has_expired_is_kept_as_its_bounds() -> None:
+def test_expired_intervals_round_trip() -> None:
     assert names.expired_key("cam-1") == "dc1:expired:cam-1"
     assert names.parse_interval(names.format_interval(5, 70).encode()) == (5, 70)
 
 
 @pytest.mark.correctness
-def test_each_schema_has_keys_and_a_group_of_its_own() -> None:
-    """Schema 1 keeps those that it has always had: nothing of an index that is there is lost by the rule."""
+def test_each_schema_has_its_own_keys_and_group() -> None:
+    """Schema 1 keeps its names from before the rule, so that existing indexes stay valid."""
     assert (names.PREFIX, names.INDEXER_GROUP) == ("dc1:", "districam-indexer")
     assert (names.prefix_of("2"), names.indexer_group_of("2")) == ("dc2:", "districam-indexer-2")
     keys = [

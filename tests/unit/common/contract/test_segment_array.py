@@ -11,7 +11,7 @@ from support.values import index_entries
 
 
 @given(st.lists(index_entries(), max_size=5))
-def test_members_and_scores_give_the_entries_back(entries: list[IndexEntry]) -> None:
+def test_members_and_scores_round_trip(entries: list[IndexEntry]) -> None:
     members = [segment_array.encode_member(one) for one in entries]
     array = segment_array.decode_members(members, [float(one.start_us) for one in entries])
     assert segment_array.entries_from_array(array) == entries
@@ -30,7 +30,7 @@ def test_a_score_may_have_an_exponent() -> None:
 
 
 @pytest.mark.parametrize("rows", [[bytes(35), b"soon"], [bytes(35)], [bytes(34), b"1"]])
-def test_rows_that_are_none_are_a_value_error(rows: list[bytes]) -> None:
+def test_malformed_rows_raise_value_error(rows: list[bytes]) -> None:
     with pytest.raises(ValueError):
         segment_array.decode_scored_members(rows)
 
@@ -48,12 +48,12 @@ def test_garbage_is_a_value_error(members: list[bytes]) -> None:
         segment_array.decode_members(members, [0] * len(members))
 
 
-def test_members_of_other_lengths_that_add_up_are_refused() -> None:
+def test_members_of_wrong_lengths_with_the_right_sum_are_rejected() -> None:
     with pytest.raises(ValueError, match="35 bytes"):
         segment_array.decode_members([b"a" * 34, b"b" * 36], [0, 0])
 
 
-def test_each_member_needs_its_score() -> None:
+def test_numbers_of_members_and_scores_must_match() -> None:
     with pytest.raises(ValueError, match="one score each"):
         segment_array.decode_members([segment_array.encode_member(entry("0" * 32, 0, 0, 0, 1))], [])
 

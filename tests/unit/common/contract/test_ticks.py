@@ -8,7 +8,7 @@ RATES = st.sampled_from([8_000, 16_000, 44_100, 48_000, 90_000])
 
 
 @given(US, RATES)
-def test_ticks_survive_microseconds(ticks: int, rate: int) -> None:
+def test_ticks_round_trip_through_microseconds(ticks: int, rate: int) -> None:
     assert from_us(to_us(ticks, rate), rate) == ticks
 
 
@@ -22,12 +22,12 @@ def test_a_second_of_video_is_90_000_ticks() -> None:
 
 
 @given(st.integers(0, RTP_MODULUS - 1), st.integers(-(2**50), 2**50))
-def test_unwrapped_is_congruent_and_nearest(stamp: int, near: int) -> None:
+def test_unwrap_returns_the_nearest_congruent_value(stamp: int, near: int) -> None:
     full = unwrap(stamp, near)
     assert full % RTP_MODULUS == stamp
     assert abs(full - near) <= RTP_MODULUS // 2
 
 
-def test_a_stamp_after_the_wrap_goes_on() -> None:
+def test_a_timestamp_after_the_wrap_continues() -> None:
     assert unwrap(5, RTP_MODULUS - 10) == RTP_MODULUS + 5
     assert unwrap(RTP_MODULUS - 5, RTP_MODULUS + 3) == RTP_MODULUS - 5

@@ -38,13 +38,13 @@ DECODERS: list[Decoder] = [
 
 
 def changed(message: Message, **headers: bytes | None) -> Headers:
-    """The message's headers with some replaced, or, for None, left out."""
+    """The message's headers with some replaced, or left out for None."""
     given_headers = dict[str, bytes | None](message.headers) | headers
     return [(name, value) for name, value in given_headers.items() if value is not None]
 
 
 @given(fragments())
-def test_fragments_survive(fragment: Fragment) -> None:
+def test_fragments_round_trip(fragment: Fragment) -> None:
     made = wire.fragment_message(fragment, site="local")
     assert wire.decode_fragment(made.key, made.headers, made.value) == fragment
     assert made.key == fragment.info.camera_id.encode()
@@ -55,13 +55,13 @@ def test_fragments_survive(fragment: Fragment) -> None:
 
 
 @given(STILLS)
-def test_stills_survive(still: Still) -> None:
+def test_stills_round_trip(still: Still) -> None:
     made = wire.still_message(still, site="local")
     assert wire.decode_still(made.key, made.headers, made.value) == still
 
 
 @given(CAMERAS)
-def test_cameras_survive(camera: Camera) -> None:
+def test_cameras_round_trip(camera: Camera) -> None:
     made = wire.camera_message(camera, site="local")
     assert wire.decode_camera(made.key, made.headers, made.value) == camera
 
@@ -89,7 +89,7 @@ BAD_CAMERAS: list[tuple[str, Any]] = [
 
 @pytest.mark.hostile
 @pytest.mark.parametrize(("field", "value"), BAD_CAMERAS)
-def test_a_cameras_record_is_read_as_strictly_as_the_operators_file(field: str, value: object) -> None:
+def test_a_camera_record_is_validated_like_the_operators_file(field: str, value: object) -> None:
     good = wire.camera_message(Camera(camera_id="cam-1", name="Cổng", url=URL), site="local")
     bad = json.dumps(json.loads(good.value) | {field: value}).encode()
     with pytest.raises(WireError, match=rf"Camera\.{field}") as refused:
@@ -99,7 +99,7 @@ def test_a_cameras_record_is_read_as_strictly_as_the_operators_file(field: str, 
 
 
 @pytest.mark.hostile
-def test_a_still_has_a_size() -> None:
+def test_a_still_over_the_maximum_size_is_rejected() -> None:
     still = Still(
         camera_id="c", epoch=_EPOCH["epoch"], seq=0, at_us=1, width=1, height=1, jpeg=b"\xff\xd8" + bytes(4 << 20)
     )  # fmt: skip
@@ -109,7 +109,7 @@ def test_a_still_has_a_size() -> None:
 
 
 @pytest.mark.hostile
-def test_texts_of_an_announcement_are_no_longer_than_what_they_name() -> None:
+def test_texts_of_an_announcement_are_truncated_to_their_maximum() -> None:
     good = RECORDS[SegmentStored.type]
     long = dict.fromkeys(("codecs", "bucket", "key", "sha256"), "x" * 100_000)
     read = wire.decode_stored(good.key, good.headers, json.dumps(json.loads(good.value) | long).encode())
@@ -117,14 +117,14 @@ def test_texts_of_an_announcement_are_no_longer_than_what_they_name() -> None:
 
 
 @given(STORED_SEGMENTS)
-def test_announcements_survive(stored: SegmentStored) -> None:
+def test_announcements_round_trip(stored: SegmentStored) -> None:
     made = wire.stored_message(stored, site="local")
     assert wire.decode_stored(made.key, made.headers, made.value) == stored
     assert dict(made.headers)["ce_id"] == stored.key.encode()
 
 
 @given(STREAM_EVENTS)
-def test_events_survive(event: StreamEvent) -> None:
+def test_events_round_trip(event: StreamEvent) -> None:
     made = wire.event_message(event, 7, site="local", service="ingest")
     assert wire.decode_event(made.key, made.headers, made.value) == event
     subject = str(event.partition) if isinstance(event, PartitionTruncated) else event.camera_id
@@ -133,16 +133,14 @@ def test_events_survive(event: StreamEvent) -> None:
 
 
 @given(STREAM_EVENTS, INSTANTS)
-def test_indexed_events_survive_and_those_that_are_ranked_say_when_the_log_took_them(
-    event: StreamEvent, at_us: int
-) -> None:
+def test_indexed_events_round_trip_with_append_times_of_status_events(event: StreamEvent, at_us: int) -> None:
     is_ranked = isinstance(event, Lost | Refused) or (isinstance(event, Connected) and not event.repeated)
     appended_us = at_us if is_ranked else None
     assert wire.decode_indexed_event(wire.encode_indexed_event(event, at_us)) == (event, appended_us)
 
 
 @given(DEAD_LETTERS, INSTANTS)
-def test_dead_letters_say_where_the_dead_one_lies(letter: DeadLetter, at_us: int) -> None:
+def test_dead_letters_have_topic_partition_and_offset(letter: DeadLetter, at_us: int) -> None:
     made = wire.deadletter_message(letter, site="local", at_us=at_us)
     assert wire.decode_json(DeadLetter, made.value) == letter
     assert dict(made.headers)["ce_id"] == f"{letter.topic}/{letter.partition}/{letter.offset}".encode()
@@ -177,13 +175,13 @@ VALUES = st.none() | st.binary(max_size=60) | JSON.map(lambda value: json.dumps(
 
 @pytest.mark.parametrize("decode", DECODERS)
 @given(st.none() | st.binary(max_size=9), st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=9), VALUES)
-def test_garbage_is_a_wire_error(decode: Decoder, key: bytes | None, headers: Headers, value: bytes | None) -> None:
+def test_garbage_raises_wire_error(decode: Decoder, key: bytes | None, headers: Headers, value: bytes | None) -> None:
     with pytest.raises(WireError):
         decode(key, headers, value)
 
 
 @given(fragments(), st.data())
-def test_a_fragment_with_one_header_spoilt_is_a_wire_error_or_another_fragment(
+def test_a_fragment_with_one_corrupt_header_raises_wire_error_or_decodes(
     fragment: Fragment, data: st.DataObject
 ) -> None:
     made = wire.fragment_message(fragment, site="local")
@@ -199,14 +197,14 @@ def test_a_fragment_with_one_header_spoilt_is_a_wire_error_or_another_fragment(
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()), STREAM_EVENTS)
 @example(b"[" * 100_000, PartitionTruncated(partition=1, at_us=0, instance="", from_us=0, to_us=1))
 @example(b'{"type":"', PartitionTruncated(partition=1, at_us=0, instance="", from_us=0, to_us=1))
-def test_an_indexed_event_that_is_garbage_is_a_wire_error(garbage: bytes, event: StreamEvent) -> None:
+def test_a_garbage_indexed_event_raises_wire_error(garbage: bytes, event: StreamEvent) -> None:
     with pytest.raises(WireError):
         wire.decode_indexed_event(garbage)
     with pytest.raises(WireError):
         wire.decode_indexed_event(wire.encode_indexed_event(event, 0)[:-1] + garbage)
 
 
-def test_an_indexed_event_of_an_unknown_kind_or_time_is_a_wire_error() -> None:
+def test_an_indexed_event_of_unknown_type_or_append_time_raises_wire_error() -> None:
     with pytest.raises(WireError, match=r"unknown event type 'districam\.other\.v1'"):
         wire.decode_indexed_event(b'{"type":"districam.other.v1"}')
     with pytest.raises(WireError, match="appended_us is not an integer: 'soon'"):
@@ -214,7 +212,7 @@ def test_an_indexed_event_of_an_unknown_kind_or_time_is_a_wire_error() -> None:
 
 
 @given(fragments())
-def test_a_fragment_must_be_what_its_headers_say(fragment: Fragment) -> None:
+def test_a_fragments_value_must_agree_with_its_headers(fragment: Fragment) -> None:
     made = wire.fragment_message(fragment, site="local")
     for headers, words in (
         (changed(made, ce_specversion=b"0.3"), "ce_specversion is '0.3', expected 1.0"),
@@ -250,8 +248,8 @@ def test_a_fragment_must_be_what_its_headers_say(fragment: Fragment) -> None:
         wire.decode_fragment(made.key, made.headers, None)
 
 
-def test_a_cameras_own_clock_may_say_anything() -> None:
-    """One without a battery begins in 1900 (NTP), and its footage is good."""
+def test_a_cameras_own_clock_may_have_any_value() -> None:
+    """A camera without a clock battery starts in 1900 (NTP); its footage is valid."""
     made = golden.RECORDS["fragment, first"]
     headers = [*made.headers, ("ce_cameratime", b"1900-01-01T00:00:00.000000Z")]
     camera_start_us = wire.decode_fragment(made.key, headers, made.value).info.camera_start_us
@@ -260,18 +258,18 @@ def test_a_cameras_own_clock_may_say_anything() -> None:
 
 
 @pytest.mark.parametrize("decode", DECODERS)
-def test_a_header_that_is_null_is_a_wire_error(decode: Decoder) -> None:
-    """Kafka allows it, CloudEvents do not."""
+def test_a_null_header_raises_wire_error(decode: Decoder) -> None:
+    """Kafka allows null headers, CloudEvents do not."""
     for made in golden.RECORDS.values():
         for name, _ in made.headers:
             headers = [(key, None if key == name else value) for key, value in made.headers]
-            with suppress(WireError):  # some decoders leave some headers unread
+            with suppress(WireError):  # some decoders ignore some headers
                 decode(made.key, headers, made.value)
     with pytest.raises(WireError, match="header ce_type is missing, or null"):
         decode(b"cam-1", [("ce_specversion", b"1.0"), ("ce_type", None)], b"{}")
 
 
-def test_an_optional_header_that_is_null_is_a_wire_error_too() -> None:
+def test_a_null_optional_header_raises_wire_error() -> None:
     made = golden.RECORDS["fragment, first"]
     for name in ("ce_starts", "ce_ends", "ce_lostpackets", "ce_damaged", "ce_cameratime"):
         with pytest.raises(WireError, match=f"header {name} is missing, or null"):
@@ -280,8 +278,8 @@ def test_an_optional_header_that_is_null_is_a_wire_error_too() -> None:
 
 @pytest.mark.parametrize("at_us", [-1, 2**53, 2**63, 10**30])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
-def test_an_event_out_of_time_is_a_wire_error(kind: type[StreamEvent], at_us: int) -> None:
-    """What a score cannot hold, an RFC 3339 instant cannot say, or no clock could have meant."""
+def test_an_event_with_an_instant_out_of_range_raises_wire_error(kind: type[StreamEvent], at_us: int) -> None:
+    """Instants that a Redis score or RFC 3339 cannot represent, or negative ones."""
     given_fields = json.loads(RECORDS[kind.type].value) | {"at_us": at_us}
     headers = changed(RECORDS[kind.type])
     with pytest.raises(WireError, match=rf"{kind.__name__}\.at_us: "):
@@ -312,7 +310,7 @@ def test_an_event_out_of_time_is_a_wire_error(kind: type[StreamEvent], at_us: in
         (wire.decode_event, "last_seq", -1),
     ],
 )
-def test_a_field_out_of_range_is_a_wire_error_that_names_it(decode: Decoder, field: str, bad: object) -> None:
+def test_a_field_out_of_range_is_named_in_the_wire_error(decode: Decoder, field: str, bad: object) -> None:
     kind = JSON_KINDS[decode]
     good = RECORDS[kind.type]
     value = json.dumps(json.loads(good.value) | {field: bad}).encode()
@@ -329,13 +327,13 @@ def test_a_still_must_be_a_jpeg(still: Still) -> None:
 
 
 @given(CAMERAS)
-def test_the_key_must_be_the_values_camera(camera: Camera) -> None:
+def test_the_records_key_must_be_its_camera_id(camera: Camera) -> None:
     made = wire.camera_message(camera, site="local")
     with pytest.raises(WireError, match="differs from the value's"):
         wire.decode_camera(b"another-" + made.key, made.headers, made.value)
 
 
-def test_an_error_names_the_field_and_an_addition_is_left_unread() -> None:
+def test_an_error_names_the_field_and_unknown_fields_are_ignored() -> None:
     with pytest.raises(WireError, match=r"DeadLetter\.partition: "):
         wire.decode_json(DeadLetter, b'{"topic":"t","partition":"x","offset":1,"key":"","reason":"","service":""}')
     with pytest.raises(WireError, match=r"DeadLetter\.value: "):
@@ -360,10 +358,10 @@ WORDY: list[StreamEvent] = [
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("event", WORDY, ids=lambda event: type(event).__name__)
-def test_a_text_that_is_too_long_is_cut_where_it_is_written_and_where_an_older_one_is_read(
+def test_long_texts_are_truncated_on_encoding_and_decoding(
     event: StreamEvent,
 ) -> None:
-    """A camera has a say in some of them, and an event that was refused would leave a gap without its cause."""
+    """Some texts come from cameras, and a rejected event would leave a gap without its cause."""
     longer = {name: value * 60_000 for name, value in asdict(event).items() if value in ("x", ("x",))}
     assert len(longer) >= 2
     made = wire.event_message(replace(event, **longer), 1, site="local", service="ingest")

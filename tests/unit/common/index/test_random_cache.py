@@ -4,7 +4,7 @@ from districam_common.index.random_cache import random_cache
 
 
 def _asked(size: int, of: int, rounds: int) -> tuple[int, int]:
-    """How often the function was called in the first round, and in the last, for so many arguments in turn."""
+    """Number of calls of the function in the first and in the last loop over this many arguments."""
     calls: list[bytes] = []
 
     @random_cache(size)
@@ -20,18 +20,18 @@ def _asked(size: int, of: int, rounds: int) -> tuple[int, int]:
     return counts[0], counts[-1]
 
 
-def test_what_fits_is_worked_out_once():
+def test_results_that_fit_are_computed_once():
     assert _asked(1000, 1000, 3) == (1000, 0)
 
 
-def test_a_district_a_little_larger_than_the_cache_does_not_find_it_empty():
+def test_a_loop_larger_than_the_cache_still_has_hits():
     first, later = _asked(1000, 1100, 8)
     assert first == 1100
     assert later < 400, "one camera more than fits, and each look costs as much as the first"
     assert _asked(1000, 1500, 8)[1] < 1100
 
 
-def test_a_failure_is_not_remembered():
+def test_an_exception_is_not_cached():
     calls: list[bytes] = []
 
     @random_cache(10)

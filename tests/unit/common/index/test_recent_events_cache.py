@@ -48,14 +48,14 @@ def in_force_at(told: Sequence[LoggedEvent], now_us: int) -> StatusEvent | None:
 
 
 @given(st.lists(events, max_size=12), times, times)
-def test_what_is_left_out_decides_nothing_from_then_on(found: list[StatusEvent], now_s: int, later_s: int):
+def test_omitted_events_do_not_affect_the_later_status(found: list[StatusEvent], now_s: int, later_s: int):
     told = [LoggedEvent(event) for event in sorted(found, key=lambda event: event.at_us)]
     kept = events_for_current_status(told, NOON_US + now_s * S)
     at_us = NOON_US + (now_s + later_s) * S
     assert in_force_at(kept, at_us) == in_force_at(told, at_us)
 
 
-def test_of_a_bad_night_one_refusal_is_kept():
+def test_of_many_refused_events_only_the_last_is_kept():
     told = [
         LoggedEvent(connected(0, 0)),
         LoggedEvent(Profile(camera_id="c", at_us=NOON_US, instance="i", codecs="avc1", width=1, height=1)),
@@ -64,7 +64,7 @@ def test_of_a_bad_night_one_refusal_is_kept():
     assert events_for_current_status(told, NOON_US + 100 * S) == [told[0], told[-1]]
 
 
-def test_events_are_parsed_when_they_are_others():
+def test_events_are_decoded_only_when_changed():
     calls: list[list[bytes]] = []
 
     def parse(members: Sequence[bytes]) -> list[LoggedEvent]:

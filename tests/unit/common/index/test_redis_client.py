@@ -1,4 +1,4 @@
-"""Redis-py's errors in our words."""
+"""Translation of redis-py's errors."""
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -11,11 +11,11 @@ CLOSED = "unable to perform operation on <TCPTransport closed=True reading=False
 @pytest.mark.parametrize(
     "error", [RedisConnectionError("gone"), TimeoutError(), OSError(104, "reset"), RuntimeError(CLOSED)]
 )
-def test_a_connection_that_ends_says_that_redis_is_away(error: Exception):
+def test_a_closed_connection_raises_redis_unavailable(error: Exception):
     with pytest.raises(RedisUnavailable, match=r"^Redis: asking: "), translate_redis_errors("asking"):
         raise error
 
 
-def test_a_bug_stays_a_bug():
+def test_other_runtime_errors_are_not_translated():
     with pytest.raises(RuntimeError, match="dictionary changed size"), translate_redis_errors("asking"):
         raise RuntimeError("dictionary changed size during iteration")

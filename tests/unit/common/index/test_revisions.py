@@ -1,4 +1,4 @@
-"""Revisions of a camera's record in the index, also those of another version."""
+"""Revisions of a camera's record in the index, including those written by another version."""
 
 import json
 
@@ -21,8 +21,8 @@ def member(**fields: object) -> bytes:
     return json.dumps({**json.loads(wire.encode_json(CAMERA)), **fields}).encode()
 
 
-def test_a_value_that_a_newer_version_knows_costs_its_field_alone() -> None:
-    """A rolling update has both versions at work: what the camera is, and whether it is expected, is read all the same."""
+def test_an_unknown_value_of_a_newer_version_defaults_only_its_field() -> None:
+    """During a rolling update both versions run; the other fields must still be decoded."""
     read = decode_revision(member(transport="http", groups={"a": 1}, enabled=False, unheard_of=1))
     assert isinstance(read, PartialCamera)
     assert set(read.unread) == {"groups", "transport"}
@@ -31,12 +31,12 @@ def test_a_value_that_a_newer_version_knows_costs_its_field_alone() -> None:
 
 
 @pytest.mark.parametrize("field", ["enabled", "deleted", "retention_days", "updated_us", "url"])
-def test_what_decides_is_never_guessed(field: str) -> None:
+def test_a_revision_without_a_required_field_is_skipped(field: str) -> None:
     with pytest.raises(wire.WireError, match=field):
         decode_revision(member(**{field: "?" if field != "url" else 1}))
 
 
-def test_the_last_readable_revision_stands_for_a_newer_one_and_says_so() -> None:
+def test_the_last_readable_revision_is_marked_if_a_newer_one_is_unreadable() -> None:
     newer = member(enabled="?", revision=2, updated_us=6)
     (last,) = decode_revisions([wire.encode_json(CAMERA), newer], "cam-1")
     assert isinstance(last, PartialCamera)
@@ -46,6 +46,6 @@ def test_the_last_readable_revision_stands_for_a_newer_one_and_says_so() -> None
 
 
 @pytest.mark.parametrize("junk", [b"", b"[]", b"3", b"{}", b"\xff", b"[" * 5000, b'{"camera_id": 1}'])
-def test_junk_hides_nothing(junk: bytes) -> None:
+def test_a_malformed_revision_hides_no_other(junk: bytes) -> None:
     assert decode_revisions([junk, wire.encode_json(CAMERA)], "cam-1") == [CAMERA]
     assert decode_revisions([junk], "cam-1") == []

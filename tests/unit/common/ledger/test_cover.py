@@ -26,7 +26,7 @@ E0, E1, E2 = EPOCHS[:3]
 
 @st.composite
 def epochs(draw: st.DrawFn) -> list[tuple[str, StoredFragment]]:
-    """Fragments of overlapping epochs; those of an epoch tile the time from its start."""
+    """Fragments of overlapping epochs; the fragments of an epoch are contiguous."""
     out: list[tuple[str, StoredFragment]] = []
     for epoch in EPOCHS[: draw(st.integers(1, 4))]:
         at_us = draw(st.integers(0, 20)) * S
@@ -38,7 +38,7 @@ def epochs(draw: st.DrawFn) -> list[tuple[str, StoredFragment]]:
 
 @st.composite
 def stored(draw: st.DrawFn) -> list[tuple[str, list[StoredFragment]]]:
-    """Segments of them: with holes, and copies that nest or half overlap."""
+    """Segments of these epochs, with holes, and with nested and overlapping copies."""
     by_epoch: dict[str, list[StoredFragment]] = {}
     for epoch, fragment in draw(epochs()):
         by_epoch.setdefault(epoch, []).append(fragment)
@@ -65,7 +65,7 @@ def entries_of(segments: Sequence[tuple[str, list[StoredFragment]]]) -> list[Ind
 
 
 @given(stored())
-def test_runs_hold_each_stored_seq_once_and_break_where_one_is_missing(
+def test_runs_have_each_stored_seq_once_and_end_at_missing_ones(
     segments: list[tuple[str, list[StoredFragment]]],
 ) -> None:
     fragments = [(epoch, fragment) for epoch, made in segments for fragment in made]
@@ -79,7 +79,7 @@ def test_runs_hold_each_stored_seq_once_and_break_where_one_is_missing(
 
 
 @given(stored())
-def test_every_stored_instant_is_shown_once_by_runs(
+def test_run_cover_has_every_stored_instant_once(
     segments: list[tuple[str, list[StoredFragment]]],
 ) -> None:
     runs = runs_of((epoch, fragment) for epoch, made in segments for fragment in made)
@@ -93,7 +93,7 @@ def test_every_stored_instant_is_shown_once_by_runs(
 
 
 @given(stored())
-def test_a_run_is_left_only_at_its_end_for_a_keyframe_at_or_before_it(
+def test_the_cover_leaves_a_run_at_its_end_for_a_keyframe_at_or_before_it(
     segments: list[tuple[str, list[StoredFragment]]],
 ) -> None:
     runs = runs_of((epoch, fragment) for epoch, made in segments for fragment in made)
@@ -105,7 +105,7 @@ def test_a_run_is_left_only_at_its_end_for_a_keyframe_at_or_before_it(
 
 
 @given(stored())
-def test_every_stored_instant_is_shown_once_by_segments(
+def test_segment_cover_has_every_stored_instant_once(
     segments: list[tuple[str, list[StoredFragment]]],
 ) -> None:
     entries = entries_of(segments)
@@ -119,7 +119,7 @@ def test_every_stored_instant_is_shown_once_by_segments(
 
 
 @given(stored())
-def test_what_lies_alone_is_shown_as_if_all_had_been_looked_at_together(
+def test_isolated_runs_have_the_same_pieces_as_in_the_exact_cover(
     segments: list[tuple[str, list[StoredFragment]]],
 ) -> None:
     array = segment_array.array_from_entries(entries_of(segments))
@@ -127,7 +127,7 @@ def test_what_lies_alone_is_shown_as_if_all_had_been_looked_at_together(
 
 
 @given(stored(), st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=3))
-def test_of_a_part_of_the_time_the_same_pieces_are_shown(
+def test_a_part_of_the_time_has_the_same_pieces(
     segments: list[tuple[str, list[StoredFragment]]], asked: list[tuple[int, int]]
 ) -> None:
     array = segment_array.array_from_entries(entries_of(segments))
@@ -137,7 +137,7 @@ def test_of_a_part_of_the_time_the_same_pieces_are_shown(
 
 
 @given(stored(), st.sets(st.sampled_from(EPOCHS)))
-def test_overlaps_are_where_two_epochs_are_stored_that_no_handover_explains(
+def test_unexplained_overlaps_are_of_two_epochs_without_a_handover(
     segments: list[tuple[str, list[StoredFragment]]], handed_over: set[str]
 ) -> None:
     entries = entries_of(segments)
@@ -150,7 +150,7 @@ def test_overlaps_are_where_two_epochs_are_stored_that_no_handover_explains(
 
 
 def run(epoch: str, start_s: int, keyframes: str) -> Run:
-    """Fragments of 2 s from `start_s` on; a `k` is a keyframe."""
+    """A run of 2 s fragments from `start_s`; a `k` is a keyframe."""
     return Run(
         epoch,
         tuple(
@@ -164,31 +164,31 @@ def shown(runs: list[Run]) -> list[tuple[int, int, int]]:
     return [(piece.run, piece.from_us // S, piece.to_us // S) for piece in run_cover(runs)]
 
 
-def test_nothing_stored_shows_nothing() -> None:
+def test_the_cover_of_nothing_is_empty() -> None:
     assert run_cover([]) == []
     assert segment_cover(segment_array.array_from_entries([])) == []
     assert unexplained_overlaps(segment_array.array_from_entries([]), []) == []
 
 
-def test_the_next_run_is_entered_at_its_last_keyframe_before_the_end_of_the_first() -> None:
+def test_the_next_run_begins_at_its_last_keyframe_before_the_end_of_the_first() -> None:
     assert shown([run(E0, 0, "k-k-k"), run(E1, 4, "k-k-k")]) == [(0, 0, 8), (1, 8, 14)]
 
 
-def test_the_next_run_is_entered_at_the_end_if_it_has_no_keyframe_before() -> None:
+def test_the_next_run_begins_at_the_end_without_a_keyframe_before() -> None:
     assert shown([run(E0, 0, "k-k-k"), run(E1, 4, "----k")]) == [(0, 0, 10), (1, 10, 14)]
 
 
-def test_of_several_the_run_that_ends_last_goes_on_and_what_it_takes_is_cut() -> None:
+def test_the_run_that_ends_last_continues_and_cuts_the_piece_before() -> None:
     runs = [run(E0, 0, "k-"), run(E1, 2, "--"), run(E2, 2, "k----")]
     assert shown(runs) == [(0, 0, 2), (2, 2, 12)]
 
 
-def test_a_run_that_another_outlives_is_left_for_it_at_the_first_change() -> None:
+def test_a_run_is_replaced_by_a_longer_one_at_the_first_change() -> None:
     assert shown([run(E0, 4, "k-"), run(E1, 2, "k--"), run(E2, 6, "---k")]) == [(1, 2, 8), (2, 8, 14)]
     assert shown([run(E0, 0, "k-"), run(E1, 2, "---"), run(E2, 2, "k--------")]) == [(0, 0, 2), (2, 2, 20)]
 
 
-def test_a_hole_in_an_epoch_is_filled_by_another_epoch_and_the_first_comes_back() -> None:
+def test_a_hole_in_an_epoch_is_filled_by_another_epoch() -> None:
     stored_runs = runs_of(
         (run.epoch, fragment)
         for run in (run(E0, 0, "k-k-k-k-k-k-"), run(E1, 4, "k-k-k-k-"))
@@ -199,7 +199,7 @@ def test_a_hole_in_an_epoch_is_filled_by_another_epoch_and_the_first_comes_back(
     assert pieces == [(E0, 0, 4), (E1, 4, 20), (E0, 20, 24)]
 
 
-def test_a_playlist_leaves_out_copies_that_others_make_needless() -> None:
+def test_a_playlist_has_no_redundant_copies() -> None:
     entries = [
         entry(E0, 0, 4, 0, 10 * S),
         entry(E0, 1, 2, 2 * S, 6 * S),
@@ -228,7 +228,7 @@ def test_a_playlist_changes_epoch_at_a_segment_that_starts_with_a_keyframe() -> 
     ]
 
 
-def test_a_playlist_leaves_out_what_the_next_epoch_shows() -> None:
+def test_a_playlist_has_no_segments_covered_by_the_next_epoch() -> None:
     old = [entry(E0, n * 5, n * 5 + 4, n * 10 * S, (n + 1) * 10 * S) for n in range(3)]
     pieces = segment_cover(segment_array.array_from_entries([*old, entry(E1, 0, 9, 12 * S, 52 * S)]))
     assert pieces == [Piece(0, 0, 10 * S), Piece(1, 10 * S, 12 * S), Piece(3, 12 * S, 52 * S)]

@@ -1,4 +1,4 @@
-"""What a hold keeps, and what it copies so that its window stays explained."""
+"""The footage that a hold keeps, and the events that it copies to explain its window."""
 
 import json
 from collections.abc import Sequence
@@ -61,13 +61,13 @@ def shed(start_us: int, end_us: int) -> Shed:
     )  # fmt: skip
 
 
-def test_what_is_held_is_of_one_camera_and_merged() -> None:
+def test_held_intervals_are_per_camera_and_merged() -> None:
     some = Holds((hold(), hold(from_us=TO_US, to_us=TO_US + 5), hold("cam-2", 0, 9)))
     assert some.intervals_of("cam-1") == [(FROM_US, TO_US + 5)]
 
 
 @pytest.mark.correctness
-def test_a_hold_that_cannot_be_read_keeps_all_that_it_may_keep() -> None:
+def test_an_unreadable_hold_holds_everything_it_may_refer_to() -> None:
     newer = json.dumps({"camera_id": "cam-1", "from_us": 5, "to_us": 9, "placed_us": "noon"}).encode()
     windowless = json.dumps({"camera_id": "cam-1", "from_us": "noon"}).encode()
     foreign = json.dumps({"camera_id": "No Camera", "from_us": 5, "to_us": 9}).encode()
@@ -85,8 +85,8 @@ def test_a_hold_that_cannot_be_read_keeps_all_that_it_may_keep() -> None:
 
 
 @pytest.mark.correctness
-async def test_what_is_no_hold_beside_the_holds_costs_nothing() -> None:
-    """Tools for S3 write an object for a folder that somebody makes; a stray file lies there as easily."""
+async def test_other_objects_beside_the_holds_are_ignored() -> None:
+    """S3 tools write an object for each folder that a user creates, and users may put other files there."""
     good, spoilt = hold(), "f" * 16
     bodies = {HOLDS_PREFIX: b"", f"{HOLDS_PREFIX}notes.txt": b"x", f"{HOLDS_PREFIX}sub/{spoilt}.json": b"{"}
     bodies |= {hold_key(good.id): wire.encode_json(good)}
@@ -101,13 +101,13 @@ async def test_what_is_no_hold_beside_the_holds_costs_nothing() -> None:
     assert [one.id for one in found.unreadable] == [spoilt]
 
 
-def test_it_goes_over_the_wire_and_its_cached_form_is_without_events() -> None:
+def test_holds_round_trip_and_the_cached_form_has_no_events() -> None:
     one = replace(hold(), events=("{}",), fell=("{}",))
     assert wire.decode_json(Hold, wire.encode_json(one)) == one
     assert wire.decode_json(Hold, encode_cached_hold(one)) == hold()
 
 
-def test_the_events_in_it_around_it_and_in_force_before_it_are_copied() -> None:
+def test_events_inside_around_and_current_before_the_window_are_copied() -> None:
     far, before, inside = (
         connected(FROM_US - 9 * HOUR_US, 2),
         connected(FROM_US - HOUR_US, 0),
@@ -117,8 +117,8 @@ def test_the_events_in_it_around_it_and_in_force_before_it_are_copied() -> None:
     over, outside = shed(FROM_US - S, FROM_US + S), shed(FROM_US - 9 * S, FROM_US)
     expired = FootageExpired(camera_id="cam-1", at_us=FROM_US, instance="i", from_us=0, to_us=9, reason="r")
     step = ClockStep(camera_id="cam-1", at_us=FROM_US, instance="i", offset_us=1, step_us=1)
-    told = [LoggedEvent(event) for event in (far, before, inside, after, late, over, outside, expired, step)]
-    assert [one.event for one in explaining_events(told, FROM_US, TO_US)] == [
+    logged = [LoggedEvent(event) for event in (far, before, inside, after, late, over, outside, expired, step)]
+    assert [one.event for one in explaining_events(logged, FROM_US, TO_US)] == [
         before,
         inside,
         after,
@@ -131,10 +131,10 @@ def test_the_events_in_it_around_it_and_in_force_before_it_are_copied() -> None:
 @pytest.mark.parametrize("ahead_us", [0, 24 * HOUR_US])
 @pytest.mark.parametrize("lingered_us", [0, 20 * S])
 @pytest.mark.parametrize("begun_us", [FROM_US - 40 * S, FROM_US + 40 * S])
-def test_the_copied_events_explain_the_window_as_all_of_them_do(ahead_us: int, lingered_us: int, begun_us: int) -> None:
-    """Also behind a handover, and behind an epoch of a clock that was ahead."""
+def test_the_copied_events_explain_the_window_like_all_events(ahead_us: int, lingered_us: int, begun_us: int) -> None:
+    """Also after a handover, and after an epoch of a clock that was ahead."""
     handover = replace(lost(begun_us + 40 * S), epoch=EPOCHS[2], end_us=begun_us + lingered_us, next_retry_s=600.0)
-    told = [
+    logged = [
         LoggedEvent(
             Refused(camera_id="cam-1", at_us=begun_us - S + ahead_us, instance="j", cause="auth_failed"),
             begun_us,
@@ -146,7 +146,7 @@ def test_the_copied_events_explain_the_window_as_all_of_them_do(ahead_us: int, l
         LoggedEvent(connected(TO_US - S, 1), TO_US),
     ]
     again = list[LoggedEvent]()
-    for text in encode_events(explaining_events(told, FROM_US, TO_US)):
+    for text in encode_events(explaining_events(logged, FROM_US, TO_US)):
         event, appended_us = wire.decode_indexed_event(text.encode())
         assert not isinstance(event, PartitionTruncated)
         again.append(LoggedEvent(event, appended_us))
@@ -156,10 +156,10 @@ def test_the_copied_events_explain_the_window_as_all_of_them_do(ahead_us: int, l
         known = LedgerInputs(revisions=[RECORD], segments=array_from_entries([]), events=some, log_us=late_us)
         return ledger((FROM_US, TO_US), known, now_us=late_us)
 
-    assert states(again) == states(told)
+    assert states(again) == states(logged)
 
 
-def test_what_fell_off_the_log_is_copied_if_it_touches_the_window() -> None:
+def test_truncations_that_touch_the_window_are_copied() -> None:
     def fell(from_us: int, to_us: int) -> PartitionTruncated:
         return PartitionTruncated(partition=1, at_us=1, instance="i", from_us=from_us, to_us=to_us)
 
@@ -170,23 +170,21 @@ def test_what_fell_off_the_log_is_copied_if_it_touches_the_window() -> None:
 
 
 @pytest.mark.correctness
-def test_a_lost_that_came_after_another_epoch_had_connected_is_not_copied_as_the_one_in_force() -> None:
-    """A handover before the window: the other replica had connected, and died in the window. That is what was missing."""
+def test_a_lost_of_a_replaced_epoch_is_not_copied_as_the_current_event() -> None:
+    """A handover before the window; the other replica, which had connected, stopped inside the window."""
     late = replace(lost(FROM_US), cause="handover", next_retry_s=600.0)
-    told = [LoggedEvent(one) for one in (connected(FROM_US - 9 * S, 0), connected(FROM_US - 2 * S, 1), late)]
+    logged = [LoggedEvent(one) for one in (connected(FROM_US - 9 * S, 0), connected(FROM_US - 2 * S, 1), late)]
     begun = [
         connected(FROM_US - 9 * S, 0),
         connected(FROM_US - 2 * S, 1),
-    ]  # what is missing is proven from there on
-    assert [one.event for one in explaining_events(told, FROM_US, TO_US)] == begun
+    ]  # holes are counted from the epoch's beginning
+    assert [one.event for one in explaining_events(logged, FROM_US, TO_US)] == begun
 
 
 @settings(max_examples=40)
 @given(histories(), st.integers(0, 1500), st.integers(0, 600))
-def test_what_is_copied_explains_any_window_as_all_that_was_told_does(
-    history: History, start: int, length: int
-) -> None:
-    """Of whatever was told before, in and after it; a `lost` that changes nothing must not be copied as if it did."""
+def test_the_copied_events_give_the_same_ledger_as_all_events(history: History, start: int, length: int) -> None:
+    """For any events before, in and after the window; a `lost` without effect must not be copied as the current event."""
     from_us, to_us = start * 100_000, (start + length + 1) * 100_000
 
     def states(some: Sequence[LoggedEvent]) -> object:
@@ -201,5 +199,5 @@ def test_what_is_copied_explains_any_window_as_all_that_was_told_does(
         )
         return ledger((from_us, to_us), known, now_us=late_us)
 
-    told = [one for one in history.events if not isinstance(one.event, FootageExpired)]
-    assert states(explaining_events(told, from_us, to_us)) == states(told)
+    logged = [one for one in history.events if not isinstance(one.event, FootageExpired)]
+    assert states(explaining_events(logged, from_us, to_us)) == states(logged)

@@ -1,4 +1,4 @@
-"""The ledger by example: one test a rule of docs/design/contract.md, The ledger."""
+"""The ledger by example: one test per rule of docs/design/contract.md, The ledger."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,22 +21,22 @@ SETTLED_US = 10**15
 Short = tuple[str, int, int] | tuple[str, int, int, str] | tuple[str, int, int, str, str]
 
 
-def told(
+def states_s(
     entries: Sequence[IndexEntry] = (),
     events: Sequence[CameraEvent | LoggedEvent] = (),
     *,
     window: tuple[int, int] = (0, 100),
     revisions: Sequence[Revision] = (LONG_AGO,),
-    fallen: Sequence[PartitionTruncated] = (),
+    truncations: Sequence[PartitionTruncated] = (),
     log_us: int = SETTLED_US,
     now_us: int = SETTLED_US,
 ) -> list[Short]:
-    """The ledger's states in seconds, as short as they are."""
+    """The ledger's states in seconds, as tuples without absent values."""
     known = LedgerInputs(
         revisions=revisions,
         segments=segment_array.array_from_entries(entries),
         events=[event if isinstance(event, LoggedEvent) else LoggedEvent(event) for event in events],
-        truncations=fallen,
+        truncations=truncations,
         log_us=log_us,
     )
     states = ledger((window[0] * S, window[1] * S), known, now_us=now_us)
@@ -54,20 +54,20 @@ def stored(epoch: str, first_seq: int, last_seq: int, from_s: float, to_s: float
     return entry(epoch, first_seq, last_seq, round(from_s * S), round(to_s * S))
 
 
-def test_nothing_known_of_an_expected_camera_is_service_down() -> None:
-    assert told() == [("gap", 0, 100, "service_down")]
+def test_an_expected_camera_without_evidence_is_service_down() -> None:
+    assert states_s() == [("gap", 0, 100, "service_down")]
 
 
 def test_an_empty_window_has_no_states() -> None:
-    assert told(window=(5, 5)) == []
+    assert states_s(window=(5, 5)) == []
 
 
 def test_touching_segments_are_one_recorded_state() -> None:
-    assert told([stored(E0, 5, 9, 10, 60), stored(E0, 0, 4, 0, 10)], window=(0, 60)) == [("recorded", 0, 60)]
+    assert states_s([stored(E0, 5, 9, 10, 60), stored(E0, 0, 4, 0, 10)], window=(0, 60)) == [("recorded", 0, 60)]
 
 
 def test_expired_outranks_recorded() -> None:
-    assert told([stored(E0, 0, 9, 0, 100)], [expired(0, 40 * S)]) == [
+    assert states_s([stored(E0, 0, 9, 0, 100)], [expired(0, 40 * S)]) == [
         ("expired", 0, 40),
         ("recorded", 40, 100),
     ]
@@ -75,36 +75,36 @@ def test_expired_outranks_recorded() -> None:
 
 def test_recorded_outranks_not_expected() -> None:
     off = camera(20 * S, revision=2, enabled=False)
-    assert told([stored(E0, 0, 9, 0, 40)], revisions=[LONG_AGO, off]) == [
+    assert states_s([stored(E0, 0, 9, 0, 40)], revisions=[LONG_AGO, off]) == [
         ("recorded", 0, 40),
         ("not_expected", 40, 100),
     ]
 
 
 def test_a_camera_without_a_record_is_not_expected() -> None:
-    assert told(revisions=[]) == [("not_expected", 0, 100)]
+    assert states_s(revisions=[]) == [("not_expected", 0, 100)]
 
 
-def test_a_new_camera_is_expected_thirty_seconds_on() -> None:
-    assert told(revisions=[camera(10 * S)]) == [("not_expected", 0, 40), ("gap", 40, 100, "service_down")]
+def test_a_new_camera_is_expected_after_thirty_seconds() -> None:
+    assert states_s(revisions=[camera(10 * S)]) == [("not_expected", 0, 40), ("gap", 40, 100, "service_down")]
 
 
-def test_a_new_camera_is_expected_from_the_first_word_of_it() -> None:
-    assert told([], [refused(15 * S, "auth_failed", next_retry_s=300.0)], revisions=[camera(10 * S)]) == [
+def test_a_new_camera_is_expected_from_its_first_event_or_segment() -> None:
+    assert states_s([], [refused(15 * S, "auth_failed", next_retry_s=300.0)], revisions=[camera(10 * S)]) == [
         ("not_expected", 0, 15),
         ("gap", 15, 100, "auth_failed"),
     ]
 
 
-def test_a_camera_that_was_heard_of_before_its_record_is_expected_with_it() -> None:
+def test_a_camera_with_events_before_its_record_is_expected_from_its_record_on() -> None:
     events = [refused(5 * S, "not_found", next_retry_s=300.0)]
-    assert told([], events, revisions=[camera(10 * S)])[:1] == [("not_expected", 0, 10)]
+    assert states_s([], events, revisions=[camera(10 * S)])[:1] == [("not_expected", 0, 10)]
 
 
-def test_a_camera_enabled_again_is_expected_from_its_next_word_and_not_from_an_old_one() -> None:
+def test_a_reenabled_camera_is_expected_from_its_next_event_on() -> None:
     off, on = camera(20 * S, revision=2, deleted=True), camera(50 * S, revision=3)
     events = [connected(E0, 0), lost(E0, 9, 20 * S, "stream_changed"), connected(E1, 60 * S)]
-    assert told([stored(E0, 0, 9, 0, 20)], events, revisions=[on, LONG_AGO, off]) == [
+    assert states_s([stored(E0, 0, 9, 0, 20)], events, revisions=[on, LONG_AGO, off]) == [
         ("recorded", 0, 20),
         ("not_expected", 20, 60),
         ("gap", 60, 100, "service_down"),
@@ -113,10 +113,10 @@ def test_a_camera_enabled_again_is_expected_from_its_next_word_and_not_from_an_o
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("dated_s", [-300, 1, 50, 99])
-def test_a_camera_is_disabled_when_the_log_took_it_whatever_the_operators_clock_said(dated_s: int) -> None:
+def test_a_camera_is_disabled_from_the_append_time_on_not_updated_us(dated_s: int) -> None:
     off = camera(dated_s * S, appended_us=60 * S, revision=2, enabled=False)
     events = [refused(10 * S, "camera_unreachable", next_retry_s=300.0)]
-    assert told([stored(E0, 0, 9, 0, 36)], events, revisions=[LONG_AGO, off]) == [
+    assert states_s([stored(E0, 0, 9, 0, 36)], events, revisions=[LONG_AGO, off]) == [
         ("recorded", 0, 36),
         ("gap", 36, 60, "camera_unreachable"),
         ("not_expected", 60, 100),
@@ -125,78 +125,78 @@ def test_a_camera_is_disabled_when_the_log_took_it_whatever_the_operators_clock_
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("dated_s", [11, 40, 99])
-def test_a_camera_is_enabled_when_the_log_took_it_whatever_the_operators_clock_said(dated_s: int) -> None:
+def test_a_camera_is_enabled_from_the_append_time_on_not_updated_us(dated_s: int) -> None:
     off = camera(10 * S, appended_us=10 * S, revision=2, enabled=False)
     on = camera(dated_s * S, appended_us=40 * S, revision=3)
     events = [refused(50 * S, "not_found", next_retry_s=300.0)]
-    states = told([stored(E0, 0, 9, 0, 10)], events, revisions=[LONG_AGO, off, on])
+    states = states_s([stored(E0, 0, 9, 0, 10)], events, revisions=[LONG_AGO, off, on])
     assert states == [("recorded", 0, 10), ("not_expected", 10, 50), ("gap", 50, 100, "not_found")]
 
 
 @pytest.mark.correctness
-def test_a_new_camera_is_expected_half_a_minute_after_the_log_took_it_at_the_latest() -> None:
+def test_a_new_camera_is_expected_thirty_seconds_after_its_append_time_at_the_latest() -> None:
     for dated_s in (0, 90):
         new = camera(dated_s * S, appended_us=20 * S)
-        assert told(revisions=[new]) == [("not_expected", 0, 50), ("gap", 50, 100, "service_down")]
+        assert states_s(revisions=[new]) == [("not_expected", 0, 50), ("gap", 50, 100, "service_down")]
 
 
 @pytest.mark.correctness
-def test_the_first_revision_in_a_copied_log_hides_no_gap_of_before() -> None:
+def test_the_first_revision_in_a_copied_log_hides_no_earlier_gap() -> None:
     first = camera(5 * S, appended_us=900 * S)
     gone = camera(950 * S, appended_us=900 * S, revision=2, deleted=True)
     events = [connected(E0, 6 * S), lost(E0, 3, 30 * S, "source_silent", next_retry_s=300.0)]
     for revisions in ([first], [first, gone]):
-        assert told([stored(E0, 0, 3, 6, 30)], events, revisions=revisions) == [
+        assert states_s([stored(E0, 0, 3, 6, 30)], events, revisions=revisions) == [
             ("not_expected", 0, 6),
             ("recorded", 6, 30),
             ("gap", 30, 100, "source_silent"),
         ]
 
 
-def test_a_revision_indexed_with_and_without_the_logs_time_counts_once() -> None:
+def test_a_revision_indexed_with_and_without_append_time_counts_once() -> None:
     off = camera(1 * S, appended_us=60 * S, revision=2, enabled=False)
     twice = [LONG_AGO, Revision(off.camera), off]
-    assert told([stored(E0, 0, 9, 0, 36)], revisions=twice) == [
+    assert states_s([stored(E0, 0, 9, 0, 36)], revisions=twice) == [
         ("recorded", 0, 36),
         ("gap", 36, 60, "service_down"),
         ("not_expected", 60, 100),
     ]
 
 
-def test_what_may_still_be_in_the_log_is_pending() -> None:
-    assert told([stored(E0, 0, 0, 0, 10)], log_us=105 * S) == [
+def test_time_after_the_settled_watermark_is_pending() -> None:
+    assert states_s([stored(E0, 0, 0, 0, 10)], log_us=105 * S) == [
         ("recorded", 0, 10),
         ("gap", 10, 30, "service_down"),
         ("pending", 30, 100),
     ]
 
 
-def test_the_future_is_pending_whatever_the_log_says() -> None:
-    assert told([stored(E0, 0, 0, 0, 10)], now_us=10 * S) == [("recorded", 0, 10), ("pending", 10, 100)]
+def test_the_future_is_pending() -> None:
+    assert states_s([stored(E0, 0, 0, 0, 10)], now_us=10 * S) == [("recorded", 0, 10), ("pending", 10, 100)]
 
 
 def test_a_shed_covers_its_range_though_the_seq_is_missing() -> None:
     entries = [stored(E0, 0, 0, 0, 10), stored(E0, 2, 2, 20, 100)]
     events = [connected(E0, 0), shed(E0, 10 * S, 20 * S)]
-    assert told(entries, events) == [
+    assert states_s(entries, events) == [
         ("recorded", 0, 10),
         ("gap", 10, 20, "shed_backpressure"),
         ("recorded", 20, 100),
     ]
 
 
-def test_of_two_sheds_the_earlier_start_speaks() -> None:
+def test_of_two_overlapping_sheds_the_earlier_start_decides() -> None:
     events = [shed(E0, 0, 60 * S, "stream_error"), shed(E1, 20 * S, 100 * S), shed(E1, 30 * S, 40 * S)]
-    assert told([], events) == [("gap", 0, 60, "stream_error"), ("gap", 60, 100, "shed_backpressure")]
+    assert states_s([], events) == [("gap", 0, 60, "stream_error"), ("gap", 60, 100, "shed_backpressure")]
 
 
-def test_a_missing_seq_that_a_later_one_proves_is_pipeline_loss() -> None:
+def test_a_missing_seq_before_a_later_one_is_pipeline_loss() -> None:
     entries = [stored(E0, 0, 4, 0, 10), stored(E0, 6, 9, 12, 100)]
-    assert told(entries, [connected(E0, 0)])[1] == ("gap", 10, 12, "pipeline_loss")
+    assert states_s(entries, [connected(E0, 0)])[1] == ("gap", 10, 12, "pipeline_loss")
 
 
-def test_the_first_seqs_are_proven_from_connected_on() -> None:
-    assert told([stored(E0, 3, 9, 50, 100)], [connected(E0, 20 * S)]) == [
+def test_missing_first_seqs_are_lost_from_connected_on() -> None:
+    assert states_s([stored(E0, 3, 9, 50, 100)], [connected(E0, 20 * S)]) == [
         ("gap", 0, 20, "service_down"),
         ("gap", 20, 50, "pipeline_loss"),
         ("recorded", 50, 100),
@@ -204,27 +204,27 @@ def test_the_first_seqs_are_proven_from_connected_on() -> None:
 
 
 def test_without_connected_the_first_stored_seq_begins_the_epoch() -> None:
-    assert told([stored(E0, 3, 9, 50, 100)])[0] == ("gap", 0, 50, "service_down")
+    assert states_s([stored(E0, 3, 9, 50, 100)])[0] == ("gap", 0, 50, "service_down")
 
 
-def test_lost_proves_its_last_seq_once_the_log_has_passed_it() -> None:
+def test_lost_proves_its_last_seq_once_the_watermark_passes_it() -> None:
     entries = [stored(E0, 0, 4, 0, 10)]
     events: list[CameraEvent | LoggedEvent] = [
         connected(E0, 0),
         LoggedEvent(lost(E0, 9, 20 * S, "handover", next_retry_s=100), 300 * S),
     ]
     for log_s, state in ((300, ("pending", 10, 20)), (301, ("gap", 10, 20, "pipeline_loss"))):
-        assert told(entries, events, log_us=log_s * S)[1] == state
+        assert states_s(entries, events, log_us=log_s * S)[1] == state
 
 
-def test_a_repeated_lost_does_not_take_the_proof_back() -> None:
+def test_a_repeated_lost_keeps_the_loss_proven() -> None:
     word = lost(E0, 9, 20 * S, "handover", next_retry_s=100)
     events: list[CameraEvent | LoggedEvent] = [
         connected(E0, 0),
         LoggedEvent(word, 9000 * S),
         LoggedEvent(word, 20 * S),
     ]
-    assert told([stored(E0, 0, 4, 0, 10)], events, log_us=300 * S)[1] == ("gap", 10, 20, "pipeline_loss")
+    assert states_s([stored(E0, 0, 4, 0, 10)], events, log_us=300 * S)[1] == ("gap", 10, 20, "pipeline_loss")
 
 
 def test_a_loss_stays_proven_when_a_later_epoch_is_lost_too() -> None:
@@ -235,7 +235,7 @@ def test_a_loss_stays_proven_when_a_later_epoch_is_lost_too() -> None:
         connected(E1, 20 * S),
         lost(E1, 9, 40 * S, "source_silent", next_retry_s=300.0),
     ]
-    assert told(entries, events) == [
+    assert states_s(entries, events) == [
         ("recorded", 0, 10),
         ("gap", 10, 20, "pipeline_loss"),
         ("recorded", 20, 40),
@@ -243,23 +243,23 @@ def test_a_loss_stays_proven_when_a_later_epoch_is_lost_too() -> None:
     ]
 
 
-def test_copies_that_nest_or_half_overlap_hide_no_hole() -> None:
+def test_nested_or_overlapping_copies_hide_no_hole() -> None:
     entries = [
         stored(E0, 0, 4, 0, 10),
         stored(E0, 1, 2, 2, 6),
         stored(E0, 3, 6, 6, 14),
         stored(E0, 8, 49, 16, 100),
     ]
-    assert told(entries, [connected(E0, 0)]) == [
+    assert states_s(entries, [connected(E0, 0)]) == [
         ("recorded", 0, 14),
         ("gap", 14, 16, "pipeline_loss"),
         ("recorded", 16, 100),
     ]
 
 
-def test_lost_holds_until_its_retry_and_thirty_seconds_then_the_service_is_down() -> None:
+def test_lost_explains_until_its_retry_plus_thirty_seconds_then_service_down() -> None:
     events = [connected(E0, 0), lost(E0, 4, 10 * S, "camera_unreachable", detail="reset", next_retry_s=5.0)]
-    assert told([stored(E0, 0, 4, 0, 10)], events) == [
+    assert states_s([stored(E0, 0, 4, 0, 10)], events) == [
         ("recorded", 0, 10),
         ("gap", 10, 45, "camera_unreachable", "reset"),
         ("gap", 45, 100, "service_down"),
@@ -267,9 +267,9 @@ def test_lost_holds_until_its_retry_and_thirty_seconds_then_the_service_is_down(
 
 
 @pytest.mark.parametrize("retry_s", [float("nan"), float("inf"), -5.0])
-def test_an_absurd_retry_counts_as_none(retry_s: float) -> None:
+def test_an_invalid_next_retry_counts_as_0(retry_s: float) -> None:
     events = [lost(E0, 4, 10 * S, "camera_unreachable", next_retry_s=retry_s)]
-    assert told([stored(E0, 0, 4, 0, 10)], events)[1] == ("gap", 10, 40, "camera_unreachable")
+    assert states_s([stored(E0, 0, 4, 0, 10)], events)[1] == ("gap", 10, 40, "camera_unreachable")
 
 
 def test_causes_split_a_gap_where_they_change() -> None:
@@ -279,7 +279,7 @@ def test_causes_split_a_gap_where_they_change() -> None:
         refused(30 * S, "auth_failed", next_retry_s=60.0),
         connected(E1, 50 * S),
     ]
-    assert told([stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 50, 100)], events) == [
+    assert states_s([stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 50, 100)], events) == [
         ("recorded", 0, 10),
         ("gap", 10, 30, "source_silent"),
         ("gap", 30, 50, "auth_failed"),
@@ -289,11 +289,11 @@ def test_causes_split_a_gap_where_they_change() -> None:
 
 def test_lost_of_an_epoch_is_ignored_once_another_has_connected() -> None:
     events = [connected(E0, 0), connected(E1, 10 * S), lost(E0, 4, 20 * S, "handover", next_retry_s=60.0)]
-    assert told([stored(E0, 0, 4, 0, 20)], events)[1] == ("gap", 20, 100, "service_down")
+    assert states_s([stored(E0, 0, 4, 0, 20)], events)[1] == ("gap", 20, 100, "service_down")
 
 
 def _handed_over(*between: Lost, last: Cause) -> list[CameraEvent]:
-    """E1 connects while E0 has the camera, and lets go of it at 20 s; E0 says at 30 s that it has ended."""
+    """E1 connects while E0 is current, and ends at 20 s by handover; E0's `lost` takes effect at 30 s."""
     return [
         connected(E0, 0),
         connected(E1, 10 * S),
@@ -304,23 +304,23 @@ def _handed_over(*between: Lost, last: Cause) -> list[CameraEvent]:
 
 
 @pytest.mark.correctness
-def test_who_hands_over_leaves_the_camera_to_the_one_that_had_connected_before() -> None:
+def test_after_a_handover_the_epoch_that_connected_before_is_current() -> None:
     entries = [stored(E0, 0, 4, 0, 30), stored(E1, 0, 1, 10, 20)]
-    assert told(entries, _handed_over(last="source_silent"))[1] == ("gap", 30, 100, "source_silent")
+    assert states_s(entries, _handed_over(last="source_silent"))[1] == ("gap", 30, 100, "source_silent")
 
 
 @pytest.mark.correctness
-def test_who_is_over_takes_no_camera_back() -> None:
+def test_an_ended_epoch_is_not_current_again_after_a_handover() -> None:
     entries = [stored(E0, 0, 4, 0, 15), stored(E1, 0, 1, 10, 20)]
     over = lost(E0, 4, 15 * S, "source_silent", next_retry_s=60.0)
     events = _handed_over(over, last="clock_step")
-    assert told(entries, events)[1] == ("gap", 20, 100, "handover")
+    assert states_s(entries, events)[1] == ("gap", 20, 100, "handover")
 
 
 def _ahead(ahead_s: int, delay_s: int = 0) -> list[LoggedEvent]:
-    """An ingest whose clock is ahead at its start; half a second later it is proven so, and a good epoch begins.
+    """Events of an ingest whose clock is ahead at its start; half a second later it detects that and begins a new epoch.
 
-    Kafka takes its words `delay_s` late.
+    Append times are `delay_s` late.
     """
     return [
         LoggedEvent(connected(E0, (ahead_s + 1) * S), (2 + delay_s) * S),
@@ -332,49 +332,49 @@ def _ahead(ahead_s: int, delay_s: int = 0) -> list[LoggedEvent]:
 @pytest.mark.correctness
 @pytest.mark.parametrize("ahead_s", [5, 60, 25_200])
 @pytest.mark.parametrize("delay_s", [0, 100])
-def test_a_lost_counts_behind_an_epoch_whose_times_lay_ahead(ahead_s: int, delay_s: int) -> None:
+def test_a_lost_takes_effect_after_an_epoch_whose_clock_was_ahead(ahead_s: int, delay_s: int) -> None:
     end = LoggedEvent(lost(E1, 1, 30 * S, "source_silent", next_retry_s=99), (31 + delay_s) * S)
     entries = [stored(E0, 0, 1, ahead_s + 1, ahead_s + 2), stored(E1, 0, 1, 2, 30)]
-    states = told(entries, [*_ahead(ahead_s, delay_s), end], window=(10, 50))
+    states = states_s(entries, [*_ahead(ahead_s, delay_s), end], window=(10, 50))
     assert states == [("recorded", 10, 30), ("gap", 30, 50, "source_silent")]
 
 
 @pytest.mark.correctness
-def test_what_was_said_by_a_clock_ahead_explains_nothing_later() -> None:
+def test_an_event_of_a_clock_ahead_explains_nothing_after_its_append_time() -> None:
     words = [
         LoggedEvent(refused(60 * S, "auth_failed", next_retry_s=20.0), 1 * S),
         LoggedEvent(connected(E1, 5 * S), 6 * S),
         LoggedEvent(lost(E1, 1, 50 * S, "source_silent", next_retry_s=99), 51 * S),
     ]
-    assert told([stored(E1, 0, 1, 5, 50)], words) == [
+    assert states_s([stored(E1, 0, 1, 5, 50)], words) == [
         ("gap", 0, 1, "service_down"),
         ("gap", 1, 5, "auth_failed"),
         ("recorded", 5, 50),
         ("gap", 50, 100, "source_silent"),
     ]
-    assert told([], words[:1])[1:] == [("gap", 1, 51, "auth_failed"), ("gap", 51, 100, "service_down")]
+    assert states_s([], words[:1])[1:] == [("gap", 1, 51, "auth_failed"), ("gap", 51, 100, "service_down")]
 
 
 @pytest.mark.correctness
-def test_the_log_decides_between_words_of_one_ingest_alone() -> None:
-    """An ingest that was cut off says late what another has overtaken long ago: that ends nobody's epoch."""
+def test_append_order_decides_only_between_events_of_one_ingest() -> None:
+    """A late event of a disconnected ingest does not end the epoch of the ingest that has taken over."""
     late = LoggedEvent(replace(connected(E0, 1 * S), instance="zombie"), 90 * S)
     other = LoggedEvent(connected(E1, 20 * S), 21 * S)
     end = LoggedEvent(lost(E1, 1, 40 * S, "source_silent", next_retry_s=99), 95 * S)
     entries = [stored(E0, 0, 1, 1, 21), stored(E1, 0, 1, 20, 40)]
-    assert told(entries, [late, other, end], window=(30, 60)) == [
+    assert states_s(entries, [late, other, end], window=(30, 60)) == [
         ("recorded", 30, 40),
         ("gap", 40, 60, "source_silent"),
     ]
 
 
 @pytest.mark.correctness
-def test_a_clock_that_is_off_by_less_than_a_second_moves_nothing() -> None:
+def test_a_clock_skew_under_a_second_changes_nothing() -> None:
     words = [
         LoggedEvent(lost(E0, 1, 10 * S, "source_silent", next_retry_s=99), 10 * S),
         LoggedEvent(connected(E1, 20 * S), round(19.1 * S)),
     ]
-    assert told([stored(E0, 0, 1, 0, 10), stored(E1, 0, 1, 20, 100)], words)[1] == (
+    assert states_s([stored(E0, 0, 1, 0, 10), stored(E1, 0, 1, 20, 100)], words)[1] == (
         "gap", 10, 20, "source_silent",
     )  # fmt: skip
 
@@ -386,47 +386,47 @@ def test_an_hourly_repeat_of_connected_changes_nothing() -> None:
         lost(E1, 4, 30 * S, "source_silent", next_retry_s=99),
         connected(E0, 40 * S),
     ]
-    assert told([stored(E1, 0, 4, 0, 30)], events)[1] == ("gap", 30, 100, "source_silent")
+    assert states_s([stored(E1, 0, 4, 0, 30)], events)[1] == ("gap", 30, 100, "source_silent")
 
 
-def test_a_hole_under_half_a_second_is_no_gap() -> None:
+def test_a_hole_under_half_a_second_is_not_a_gap() -> None:
     events = [connected(E0, 0), lost(E0, 4, 10 * S, "stream_changed"), connected(E1, round(10.5 * S))]
     entries = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 10.4, 100)]
-    assert told(entries, events) == [("recorded", 0, 100)]
+    assert states_s(entries, events) == [("recorded", 0, 100)]
     later = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 10.5, 100)]
-    assert told(later, events)[1] == ("gap", 10, 10.5, "stream_changed")
+    assert states_s(later, events)[1] == ("gap", 10, 10.5, "stream_changed")
 
 
 def test_a_short_hole_with_a_missing_seq_or_a_shed_is_a_gap() -> None:
     entries = [stored(E0, 0, 4, 0, 10), stored(E0, 6, 9, 10.4, 100)]
-    assert told(entries)[1:2] == [("gap", 10, 10.4, "pipeline_loss")]
+    assert states_s(entries)[1:2] == [("gap", 10, 10.4, "pipeline_loss")]
     dropped = shed(E0, round(10.1 * S), round(10.4 * S))
     between = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 10.4, 100)]
-    assert told(between, [dropped])[1:3] == [
+    assert states_s(between, [dropped])[1:3] == [
         ("gap", 10, 10.1, "service_down"),
         ("gap", 10.1, 10.4, "shed_backpressure"),
     ]
 
 
-def test_a_short_hole_behind_an_interruption_is_a_gap() -> None:
+def test_a_short_hole_after_an_interruption_is_a_gap() -> None:
     entries = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 4, 10.4, 100)]
     ended = lost(E0, 4, 10 * S, "handover", interrupted=True)
     after = connected(E1, round(10.4 * S))
-    assert told(entries, [connected(E0, 0), ended, after])[1:2] == [("gap", 10, 10.4, "handover")]
+    assert states_s(entries, [connected(E0, 0), ended, after])[1:2] == [("gap", 10, 10.4, "handover")]
     went_on = lost(E0, 4, 10 * S, "stream_changed")
-    assert told(entries, [connected(E0, 0), went_on, after]) == [("recorded", 0, 100)]
+    assert states_s(entries, [connected(E0, 0), went_on, after]) == [("recorded", 0, 100)]
 
 
-def test_it_is_one_also_where_the_window_begins_behind_the_interruption() -> None:
+def test_a_short_hole_is_a_gap_if_the_interruption_is_before_the_window() -> None:
     entries = [stored(E0, 0, 4, 0, 9.8), stored(E1, 0, 4, 10.2, 100)]
     ended = lost(E0, 4, round(9.8 * S), "handover", interrupted=True)
     events = [connected(E0, 0), ended, refused(round(9.9 * S), "not_found"), connected(E1, round(10.2 * S))]
-    assert told(entries, events)[1:3] == [("gap", 9.8, 9.9, "handover"), ("gap", 9.9, 10.2, "not_found")]
-    assert told(entries, events, window=(10, 100))[0] == ("gap", 10, 10.2, "not_found")
+    assert states_s(entries, events)[1:3] == [("gap", 9.8, 9.9, "handover"), ("gap", 9.9, 10.2, "not_found")]
+    assert states_s(entries, events, window=(10, 100))[0] == ("gap", 10, 10.2, "not_found")
 
 
-def test_where_another_had_taken_over_an_interruption_makes_no_gap() -> None:
-    """The new one's epoch went over into another, and the clocks differ by a little."""
+def test_an_interruption_of_a_replaced_epoch_is_not_a_gap() -> None:
+    """The new ingest's epoch was followed by another one, and the clocks differ slightly."""
     entries = [stored(E0, 0, 4, 0, 10), stored(E1, 0, 9, 5, 10), stored(E2, 0, 9, 10.1, 100)]
     events = [
         connected(E0, 0),
@@ -435,13 +435,13 @@ def test_where_another_had_taken_over_an_interruption_makes_no_gap() -> None:
         lost(E1, 9, 10 * S, "stream_changed"),
         connected(E2, round(10.1 * S)),
     ]
-    assert told(entries, events) == [("recorded", 0, 100)]
+    assert states_s(entries, events) == [("recorded", 0, 100)]
 
 
-def test_where_the_log_fell_what_nobody_explained_is_storage_down() -> None:
+def test_unexplained_gaps_in_a_truncated_partition_are_storage_down() -> None:
     entries = [stored(E0, 0, 4, 0, 10), stored(E0, 20, 24, 40, 50)]
     events = [connected(E0, 0), lost(E0, 24, 50 * S, "source_silent", next_retry_s=0.0)]
-    assert told(entries, events, fallen=[truncation(20 * S, 60 * S), truncation(90 * S, 95 * S)]) == [
+    assert states_s(entries, events, truncations=[truncation(20 * S, 60 * S), truncation(90 * S, 95 * S)]) == [
         ("recorded", 0, 10),
         ("gap", 10, 20, "pipeline_loss"),
         ("gap", 20, 40, "storage_down"),

@@ -49,7 +49,7 @@ def fragment(*trafs: bytes, media: bytes) -> bytes:
 VIDEO = Track(track_id=1, is_video=True, timescale=90_000)
 
 
-def test_a_stored_segment_is_read_as_a_demuxer_reads_it() -> None:
+def test_a_stored_segment_parses_as_a_demuxer_reads_it() -> None:
     track = mp4.video_track(mp4.init_of(OBJECT.content))
     read = [
         (
@@ -67,7 +67,7 @@ def test_a_stored_segment_is_read_as_a_demuxer_reads_it() -> None:
     assert len(read) == 2 * FPS
 
 
-def test_the_fragment_table_says_which_samples_fragments_have_and_when_they_are() -> None:
+def test_fragments_have_their_samples_and_times() -> None:
     assert mp4.init_of(OBJECT.content) == INIT
     table = mp4.fragments(OBJECT.content, mp4.video_track(INIT))
     assert [entry.dts for entry in table] == [START_US * 9 // 100, START_US * 9 // 100 + 90_000]
@@ -97,12 +97,12 @@ def test_an_init_must_have_one_video_track_with_a_clock() -> None:
 
 
 def with_media(traf: Callable[[int], bytes], media: bytes) -> tuple[bytes, int]:
-    """A fragment whose traf knows where the media begins; and where."""
+    """A fragment whose traf has the data offset of its media; and that offset."""
     base = len(fragment(traf(0), media=b""))
     return fragment(traf(base), media=media), base
 
 
-def test_samples_take_what_their_run_leaves_out_from_the_init() -> None:
+def test_sample_fields_absent_in_trun_default_to_trex() -> None:
     track = Track(1, is_video=True, timescale=90_000, default_duration=10, default_size=3, default_flags=0x10000)
     data, base = with_media(
         lambda at: box(
@@ -121,7 +121,7 @@ def test_samples_take_what_their_run_leaves_out_from_the_init() -> None:
     ]
 
 
-def test_samples_take_what_their_run_leaves_out_from_the_header() -> None:
+def test_sample_fields_absent_in_trun_default_to_tfhd() -> None:
     data, base = with_media(
         lambda at: box(
             b"traf",
@@ -138,20 +138,20 @@ def test_samples_take_what_their_run_leaves_out_from_the_header() -> None:
     ]
 
 
-def test_samples_must_lie_in_the_media() -> None:
+def test_samples_must_be_inside_mdat() -> None:
     traf = box(b"traf", full(b"tfhd", 0, u32(1)), full(b"tfdt", 0, u32(0)), full(b"trun", 0x01, u32(1, 0)))
     with pytest.raises(ValueError, match="no samples in its mdat"):
         mp4.samples(fragment(traf, media=b"1234"), VIDEO)
 
 
-def test_other_tracks_and_boxes_are_left_unread() -> None:
+def test_other_tracks_and_boxes_are_ignored() -> None:
     sound = box(b"traf", full(b"tfhd", 0, u32(2)), full(b"tfdt", 0, u32(0)))
     with pytest.raises(ValueError, match="no samples"):
         mp4.samples(fragment(sound, media=b"1234"), VIDEO)
     assert mp4.fragments(box(b"styp") + box(b"mdat", b"of nobody") + box(b"moof"), VIDEO) == []
 
 
-def test_a_run_beyond_reason_is_refused() -> None:
+def test_a_trun_with_too_many_samples_is_rejected() -> None:
     traf = box(
         b"traf",
         full(b"tfhd", 0, u32(1)),
@@ -162,13 +162,13 @@ def test_a_run_beyond_reason_is_refused() -> None:
         mp4.samples(fragment(traf, media=b""), VIDEO)
 
 
-def test_a_run_that_the_data_does_not_hold_is_refused() -> None:
+def test_a_truncated_trun_is_rejected() -> None:
     traf = box(b"traf", full(b"tfhd", 0, u32(1)), full(b"tfdt", 0, u32(0)), full(b"trun", 0x200, u32(99, 4)))
     with pytest.raises(ValueError, match="inside a trun"):
         mp4.samples(fragment(traf, media=b""), VIDEO)
 
 
-def test_sizes_of_boxes() -> None:
+def test_box_sizes_of_0_and_1() -> None:
     long = struct.pack(">I4sQ", 1, b"free", 20) + b"data"
     rest = struct.pack(">I4s", 0, b"mdat") + b"to the end"
     assert [(b.kind, b.start, b.body, b.end) for b in mp4.boxes(long + rest)] == [
@@ -181,7 +181,7 @@ def test_sizes_of_boxes() -> None:
             list(mp4.boxes(bad))
 
 
-def test_an_init_stands_at_the_front() -> None:
+def test_init_of_requires_ftyp_and_moov_at_the_front() -> None:
     with pytest.raises(ValueError, match="not ftyp, then moov"):
         mp4.init_of(OBJECT.content[len(INIT) :])
     with pytest.raises(ValueError, match="not ftyp, then moov"):
@@ -209,7 +209,7 @@ def test_garbage_is_a_value_error(changes: list[tuple[int, bytes]], end: int | N
 
 
 @given(st.binary(max_size=100))
-def test_noise_is_a_value_error_or_nothing(noise: bytes) -> None:
+def test_corrupted_data_raises_value_error_or_parses(noise: bytes) -> None:
     with pytest.raises(ValueError):
         mp4.init_of(noise)
     with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""What tests of logs and of services change for the whole process is put back."""
+"""Restores the process-wide logging configuration after tests of logs and services."""
 
 import logging
 from collections.abc import Generator
@@ -9,7 +9,7 @@ import structlog
 
 @pytest.fixture
 def logs_as_before() -> Generator[None]:
-    """Handlers, level and structlog's configuration are afterwards what they were."""
+    """Restores handlers, level and structlog's configuration."""
     handlers, level = logging.root.handlers[:], logging.root.level
     yield
     logging.root.handlers[:] = handlers

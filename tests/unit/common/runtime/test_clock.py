@@ -7,8 +7,8 @@ from districam_common.runtime.clock import SystemClock
 
 
 @pytest.mark.correctness
-def test_time_passes_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch):
-    """Linux's CLOCK_MONOTONIC stands still then, CLOCK_BOOTTIME does not."""
+def test_monotonic_time_includes_suspend(monkeypatch: pytest.MonkeyPatch):
+    """Linux's CLOCK_MONOTONIC stops during suspend, CLOCK_BOOTTIME does not."""
     if clock.BOOTTIME is None:
         pytest.skip("this system has no CLOCK_BOOTTIME")
     boot = time.clock_gettime_ns(clock.BOOTTIME)
@@ -16,7 +16,7 @@ def test_time_passes_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPa
     assert SystemClock().monotonic_us() == (boot + 600 * 10**9) // 1000
 
 
-def test_where_there_is_no_such_clock_the_monotonic_one_does(monkeypatch: pytest.MonkeyPatch):
+def test_without_boottime_the_monotonic_clock_is_used(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(clock, "BOOTTIME", None)
     before = time.monotonic_ns() // 1000
     assert before <= SystemClock().monotonic_us() <= time.monotonic_ns() // 1000

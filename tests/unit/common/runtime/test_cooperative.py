@@ -12,7 +12,7 @@ from districam_common.runtime.cooperative import (
 
 
 @pytest.mark.correctness
-async def test_whatever_else_waits_gets_its_turn_while_a_district_is_gone_over():
+async def test_other_tasks_run_during_a_loop_over_all_cameras():
     turns, is_done = 0, False
 
     async def other() -> None:
@@ -37,7 +37,7 @@ def slow() -> int:
 
 
 async def longest_wait_s(events: int) -> float:
-    """How long somebody else waited for the loop while that was judged."""
+    """The longest time that another task waited for the loop meanwhile, seconds."""
     waits: list[float] = []
     judging = asyncio.ensure_future(run_in_thread_if_long(slow, events))
     while not judging.done():
@@ -49,8 +49,8 @@ async def longest_wait_s(events: int) -> float:
 
 
 @pytest.mark.hostile
-async def test_a_camera_of_very_many_events_keeps_nobody_waiting():
-    """Against one of few, judged at once: what is slow is slow on any machine."""
+async def test_a_ledger_of_many_events_does_not_block_the_loop():
+    """Compared with a camera of few events, so that the test does not depend on the host's speed."""
     at_once = [await longest_wait_s(0) for _ in range(3)]
     beside = [await longest_wait_s(MIN_EVENTS_FOR_THREAD) for _ in range(3)]
     assert min(beside) < min(at_once) / 2

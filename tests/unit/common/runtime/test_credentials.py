@@ -1,4 +1,4 @@
-"""The credentials' file: found by name, read again when replaced, its content in no message."""
+"""The credentials file: entries by name, read again when changed, its content in no error message."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_an_entry_is_found_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.hostile
-def test_a_credential_may_be_for_certain_hosts_alone() -> None:
+def test_a_credential_may_be_limited_to_networks() -> None:
     text = "gate: {username: a, password: b, hosts: [10.0.4.0/24, 'fd00::/8', 192.0.2.7]}"
     (gate,) = parse_credentials(text).values()
     for address, is_told in {
@@ -32,11 +32,11 @@ def test_a_credential_may_be_for_certain_hosts_alone() -> None:
             parse_credentials(f"gate: {{username: a, password: s3cret, hosts: {hosts}}}")
 
 
-def test_a_password_is_not_shown() -> None:
+def test_repr_of_a_credential_has_no_password() -> None:
     assert "s3cret" not in repr(Credential("admin", "s3cret"))
 
 
-def test_a_replaced_file_is_read_again(tmp_path: Path) -> None:
+def test_a_changed_credentials_file_is_read_again(tmp_path: Path) -> None:
     file, new = tmp_path / "credentials.yaml", tmp_path / "new"
     file.write_text("market: {username: admin, password: aaa}\n")
     credentials = Credentials(file)
@@ -56,7 +56,7 @@ def test_a_replaced_file_is_read_again(tmp_path: Path) -> None:
         "m: {username: a}",
     ],
 )
-def test_a_file_of_another_form_is_said_without_what_it_holds(tmp_path: Path, text: str) -> None:
+def test_a_malformed_credentials_file_is_reported_without_its_content(tmp_path: Path, text: str) -> None:
     file = tmp_path / "credentials.yaml"
     file.write_text(text)
     with pytest.raises(Retriable, match="username, password") as error:
@@ -65,6 +65,6 @@ def test_a_file_of_another_form_is_said_without_what_it_holds(tmp_path: Path, te
     assert error.value.__cause__ is None
 
 
-def test_a_missing_file_is_waited_for(tmp_path: Path) -> None:
+def test_a_missing_credentials_file_is_retriable(tmp_path: Path) -> None:
     with pytest.raises(Retriable, match="No such file"):
         Credentials(tmp_path / "none").find("market")

@@ -1,4 +1,4 @@
-"""Readiness, and what the health server answers."""
+"""Readiness, and the responses of the health server."""
 
 import json
 
@@ -10,7 +10,7 @@ from districam_common.runtime.health import Health, handle_request
 COUNTED = Counter("districam_tests_answers_total", "Counts in this test.")
 
 
-def test_a_service_is_ready_once_each_dependency_has_been_told_ok() -> None:
+def test_a_service_is_ready_once_each_dependency_is_reported_ok() -> None:
     health = Health()
     health.declare("kafka", "s3")
     assert not health.is_ready
@@ -26,28 +26,28 @@ def test_a_service_is_ready_once_each_dependency_has_been_told_ok() -> None:
     assert health.is_ready
 
 
-def test_readyz_says_each_dependency_and_why_not() -> None:
+def test_readyz_lists_dependencies_with_details() -> None:
     health = Health()
     health.declare("kafka")
     health.report_failing("kafka", "no broker")
-    said = handle_request("GET", "/readyz", "", health)
-    assert said.status == 503
-    assert json.loads(said.body) == {
+    response = handle_request("GET", "/readyz", "", health)
+    assert response.status == 503
+    assert json.loads(response.body) == {
         "ready": False,
         "dependencies": {"kafka": {"ok": False, "detail": "no broker"}},
     }
     health.report_ok("kafka")
-    said = handle_request("GET", "/readyz?verbose", "", health)
-    assert said.status == 200
-    assert json.loads(said.body) == {"ready": True, "dependencies": {"kafka": {"ok": True, "detail": ""}}}
+    response = handle_request("GET", "/readyz?verbose", "", health)
+    assert response.status == 200
+    assert json.loads(response.body) == {"ready": True, "dependencies": {"kafka": {"ok": True, "detail": ""}}}
 
 
-def test_metrics_are_what_prometheus_reads() -> None:
+def test_metrics_are_in_the_prometheus_format() -> None:
     COUNTED.inc(3)
-    said = handle_request("GET", "/metrics", "", Health())
-    assert said.status == 200
-    assert said.content_type.startswith("text/plain")
-    assert b"districam_tests_answers_total 3.0" in said.body
+    response = handle_request("GET", "/metrics", "", Health())
+    assert response.status == 200
+    assert response.content_type.startswith("text/plain")
+    assert b"districam_tests_answers_total 3.0" in response.body
     openmetrics = handle_request("GET", "/metrics", "application/openmetrics-text; version=1.0.0", Health())
     assert openmetrics.content_type.startswith("application/openmetrics-text")
 

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system."""
+"""Freed memory is returned to the system, and collections are short."""
 
 import subprocess
 import sys
@@ -9,14 +9,14 @@ from districam_common.runtime import heap
 
 
 @pytest.mark.skipif(heap.trimmer() is None, reason="this C library has no malloc_trim")
-def test_what_was_held_for_a_while_is_given_back_though_something_behind_it_is_kept():
-    grown_mb, left_mb = map(float, said(HELD).split())
+def test_freed_memory_below_used_memory_is_returned_to_the_system():
+    grown_mb, left_mb = map(float, output_of(HELD).split())
     assert grown_mb > 90
     assert left_mb < 30
 
 
-def said(program: str) -> str:
-    """By a process of its own, whose heap nobody else has used."""
+def output_of(program: str) -> str:
+    """Output of a separate process, whose heap nothing else has used."""
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     return ran.stdout
 
@@ -75,16 +75,16 @@ with tempfile.NamedTemporaryFile() as file:
 """
 
 
-def test_pauses_for_cyclic_garbage_are_short_however_much_is_kept_and_garbage_goes():
-    """The longest pause among many, beside that of one collection of everything."""
-    longest_s, whole_s, garbage = said(COLLECTED).split()
+def test_collection_pauses_are_short_with_many_objects_and_garbage_is_freed():
+    """The longest of many pauses, compared with one full collection."""
+    longest_s, whole_s, garbage = output_of(COLLECTED).split()
     assert float(longest_s) < float(whole_s) / 3
     assert garbage == "gone"
 
 
-def test_what_takes_the_place_of_others_makes_no_long_pause_either():
-    """The interpreter counts none of it, since as much is freed: a later collection would meet all of it at once."""
-    longest_s, whole_s = map(float, said(REPLACED).split())
+def test_objects_that_replace_others_cause_no_long_collection_pause():
+    """The interpreter does not count them, since as many are freed; a later collection would visit all of them at once."""
+    longest_s, whole_s = map(float, output_of(REPLACED).split())
     assert longest_s < whole_s / 3
 
 

@@ -31,8 +31,8 @@ def test_the_error_names_package_versions_and_what_to_do(package: str, monkeypat
 
 
 @pytest.mark.parametrize("package", KNOWN_VERSIONS)
-def test_what_is_installed_declared_and_locked_is_known(package: str) -> None:
-    """A lock with a new version is a change to test, not one that a district's night finds out."""
+def test_installed_declared_and_locked_versions_are_known(package: str) -> None:
+    """A lock file with a new version must be tested first, not discovered in operation."""
     require(package)
     known = KNOWN_VERSIONS[package]
     assert f"{package}=={known[-1]}" in DECLARED

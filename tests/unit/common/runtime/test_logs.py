@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, the libraries' lines too, and nothing secret in them."""
+"""Logs: one JSON object per line, including the libraries' lines, without secrets."""
 
 import json
 import logging
@@ -28,12 +28,12 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
         ("no url, me@example.org", "no url, me@example.org"),
     ],
 )
-def test_user_and_password_leave_every_url(text: str, expected: str) -> None:
+def test_user_and_password_are_removed_from_every_url(text: str, expected: str) -> None:
     assert redact_urls(text) == expected
 
 
 @pytest.mark.hostile
-def test_what_steers_terminals_or_ends_lines_is_escaped_and_the_rest_reads_as_it_was(
+def test_only_control_and_line_separating_characters_are_escaped(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = "Liên Nghĩa\u2028a\u2029b\x9bc\u202ed\ufefff\x1b[2J\U000e0001"
@@ -49,7 +49,7 @@ def test_what_steers_terminals_or_ends_lines_is_escaped_and_the_rest_reads_as_it
     assert capsys.readouterr().err.rstrip("\n").isprintable()
 
 
-def test_a_line_is_json_with_who_and_when(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_line_is_json_with_service_instance_and_time(capsys: pytest.CaptureFixture[str]) -> None:
     configure(LogSettings(format="json"), service="ingest", instance="host-1a2b3c")
     structlog.get_logger().info("segment stored", key="cam-001/a", bytes=3)
     (line,) = lines(capsys)
@@ -59,7 +59,7 @@ def test_a_line_is_json_with_who_and_when(capsys: pytest.CaptureFixture[str]) ->
     assert line["at"].endswith("Z")
 
 
-def test_levels_hold_for_ours_and_the_libraries_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_level_applies_to_our_lines_and_the_libraries(capsys: pytest.CaptureFixture[str]) -> None:
     configure(LogSettings(format="json", level="warning"), service="api", instance="i")
     structlog.get_logger().info("no")
     logging.getLogger("some.library").info("no")
@@ -68,8 +68,8 @@ def test_levels_hold_for_ours_and_the_libraries_lines(capsys: pytest.CaptureFixt
     assert [line["event"] for line in lines(capsys)] == ["yes 1"]
 
 
-def test_a_fresh_broker_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """The library logs it at ERROR and asks again; whatever else it calls an error stays one."""
+def test_aiokafkas_coordinator_error_of_a_new_broker_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """The library logs it at ERROR and retries; its other errors are still logged."""
     configure(LogSettings(format="json"), service="recorder", instance="i")
     library = logging.getLogger("aiokafka.consumer.group_coordinator")
     library.error("Group Coordinator Request failed: %s", kafka.GroupCoordinatorNotAvailableError())
@@ -77,7 +77,7 @@ def test_a_fresh_broker_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line["event"].partition(": ")[2][:10] for line in lines(capsys)] == ["[Error 30]"]
 
 
-def test_no_line_holds_a_password(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_log_line_contains_a_password(capsys: pytest.CaptureFixture[str]) -> None:
     configure(LogSettings(format="json"), service="api", instance="i")
     log = structlog.get_logger()
     url = "rtsp://admin:s3cret@cam/a"
@@ -92,7 +92,7 @@ def test_no_line_holds_a_password(capsys: pytest.CaptureFixture[str]) -> None:
     assert "s3cret" not in json.dumps(found)
 
 
-def test_people_get_readable_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_format_is_readable_text(capsys: pytest.CaptureFixture[str]) -> None:
     configure(LogSettings(format="console"), service="api", instance="i")
     structlog.get_logger().info("ready", port=1)
     assert "ready" in capsys.readouterr().err

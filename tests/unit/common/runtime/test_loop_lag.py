@@ -1,4 +1,4 @@
-"""A loop that something holds up is late, and that is told."""
+"""The lag of a blocked event loop is measured."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ def _above_s(bound: str) -> float:
     return total - (REGISTRY.get_sample_value("districam_loop_lag_seconds_bucket", {"le": bound}) or 0)
 
 
-async def test_a_held_up_loop_is_late() -> None:
+async def test_a_blocked_loop_has_lag() -> None:
     before = _above_s("0.25")
     async with asyncio.timeout(10), loop_lag.measure_loop_lag():
         await asyncio.sleep(loop_lag.SAMPLE_S / 2)

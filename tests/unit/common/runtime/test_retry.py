@@ -5,7 +5,7 @@ from districam_common.runtime.retry import retry
 
 
 class Server:
-    """Away for some calls."""
+    """Unavailable for the first calls."""
 
     def __init__(self, away: int) -> None:
         self.away, self.calls, self.paused = away, 0, list[float]()
@@ -20,20 +20,20 @@ class Server:
         self.paused.append(delay_s)
 
 
-async def test_a_call_is_repeated_after_each_delay_until_it_succeeds() -> None:
+async def test_a_call_is_retried_after_each_delay_until_it_succeeds() -> None:
     server = Server(2)
     assert await retry(server.ask, (1, 2, 3), server.pause) == "here"
     assert server.paused == [1, 2]
 
 
-async def test_the_last_error_passes_once_the_delays_are_used_up() -> None:
+async def test_the_last_error_is_raised_when_the_delays_are_exhausted() -> None:
     server = Server(9)
     with pytest.raises(Retriable, match="away 3"):
         await retry(server.ask, (0, 0))
     assert server.calls == 3
 
 
-async def test_what_will_never_succeed_is_not_repeated() -> None:
+async def test_rejected_is_not_retried() -> None:
     calls: list[str] = []
 
     async def refused() -> None:

@@ -1,4 +1,4 @@
-"""The service runner: exit codes, a graceful stop, what is told while a dependency is away."""
+"""The service runner: exit codes, graceful stop, health while a dependency is unavailable."""
 
 import asyncio
 import json
@@ -42,30 +42,30 @@ async def _raise(error: Exception) -> None:
     raise error
 
 
-def test_asked_to_stop_is_0() -> None:
+def test_the_exit_code_of_a_requested_stop_is_0() -> None:
     assert exit_code(until_stopped) == 0
 
 
-def test_fatal_inside_task_groups_is_3_and_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_of_fatal_in_a_task_group_is_3_with_one_log_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(raising(ExceptionGroup("inner", [Fatal("wrong password")]))) == 3
     last = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert (last["event"], last["why"]) == ("fatal error", "wrong password")
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), Retriable("let through"), Rejected("let through")])
-def test_anything_else_is_1(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_of_any_other_error_is_1(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(raising(error)) == 1
     assert '"event": "failed"' in capsys.readouterr().err
 
 
-def test_a_main_that_ends_unasked_is_a_bug() -> None:
+def test_a_main_that_returns_before_stopping_is_a_bug() -> None:
     async def main(_: Runtime) -> None:
         return
 
     assert exit_code(main) == 1
 
 
-def test_stopping_while_a_server_is_away_is_0() -> None:
+def test_the_exit_code_of_a_stop_while_retrying_is_0() -> None:
     async def main(runtime: Runtime) -> None:
         async def attempt() -> None:
             raise Retriable("away")
@@ -76,7 +76,7 @@ def test_stopping_while_a_server_is_away_is_0() -> None:
     assert exit_code(main) == 0
 
 
-def test_a_stop_that_takes_too_long_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stop_longer_than_the_timeout_is_cancelled(capsys: pytest.CaptureFixture[str]) -> None:
     async def main(_: Runtime) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(60)
@@ -85,14 +85,14 @@ def test_a_stop_that_takes_too_long_is_cut_off(capsys: pytest.CaptureFixture[str
     assert "DISTRICAM_STOP_TIMEOUT_S" in capsys.readouterr().err
 
 
-def test_a_taken_port_is_2_and_names_the_variable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_of_a_port_in_use_is_2_and_the_variable_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert exit_code(until_stopped, health=HealthSettings(port=port)) == 2
     assert "DISTRICAM_HEALTH__PORT" in capsys.readouterr().err
 
 
-def test_wrong_settings_are_2_on_standard_error(
+def test_the_exit_code_of_invalid_settings_is_2_with_a_message_on_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def main(_settings: ServiceSettings, runtime: Runtime) -> None:
@@ -105,7 +105,7 @@ def test_wrong_settings_are_2_on_standard_error(
     assert entry("test", ServiceSettings, main) == 0
 
 
-def test_ready_is_logged_once_when_all_is_there_and_shown_over_http(
+def test_readiness_is_logged_once_and_served_over_http(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     statuses: list[tuple[int, int]] = []
@@ -129,7 +129,7 @@ def test_ready_is_logged_once_when_all_is_there_and_shown_over_http(
     assert events.count("ready") == 1
 
 
-async def test_retrying_gives_the_result_and_tells_health_meanwhile() -> None:
+async def test_retry_dependency_returns_the_result_and_reports_to_health() -> None:
     runtime = Runtime("test")
     seen: list[bool] = []
 
@@ -145,7 +145,7 @@ async def test_retrying_gives_the_result_and_tells_health_meanwhile() -> None:
     assert runtime.health.is_ready
 
 
-async def test_retrying_does_not_repeat_what_cannot_succeed() -> None:
+async def test_retry_dependency_does_not_repeat_rejected() -> None:
     async def attempt() -> None:
         raise Rejected("no")
 
@@ -154,7 +154,7 @@ async def test_retrying_does_not_repeat_what_cannot_succeed() -> None:
 
 
 @pytest.mark.parametrize("while_stopping", [False, True])
-async def test_a_stop_ends_the_repeating_unless_it_is_to_go_on(*, while_stopping: bool) -> None:
+async def test_a_stop_ends_the_retries_unless_while_stopping(*, while_stopping: bool) -> None:
     runtime, calls = Runtime("test"), list[str]()
     runtime.stopping.set()
 
@@ -173,5 +173,5 @@ async def test_a_stop_ends_the_repeating_unless_it_is_to_go_on(*, while_stopping
     assert (await asked(), len(calls)) == (("here", 3) if while_stopping else ("given up", 1))
 
 
-def test_instances_differ() -> None:
+def test_instance_names_are_unique() -> None:
     assert Runtime("test").instance != Runtime("test").instance

@@ -1,4 +1,4 @@
-"""Settings: what is read, and what a person is told who got a variable wrong."""
+"""Settings: variables that are read, and messages for invalid ones."""
 
 from pathlib import Path
 
@@ -53,13 +53,13 @@ def test_variables_reach_their_fields_and_leave_the_blocks_other_defaults() -> N
     assert settings.groups == ("market", "bridges")
 
 
-def test_making_settings_by_hand_does_not_look_at_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_constructing_settings_does_not_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTRICAM_SITE", "elsewhere")
     assert Settings().site == "local"
     assert load(Settings).site == "elsewhere"
 
 
-def test_the_variables_of_other_programs_are_passed_over_and_no_others() -> None:
+def test_only_variables_of_other_programs_are_ignored() -> None:
     of_others = {"DISTRICAM_CLIENT__URL": "http://127.0.0.1:8080", "DISTRICAM_INGEST__LINGER_S": "soon"}
     try:
         assert load(Settings, of_others) == load(Settings, {})
@@ -83,14 +83,14 @@ def test_an_unknown_variable_is_named_with_the_nearest_known_one() -> None:
     assert "DISTRICAM_QQQQ: no such setting; remove it" in message
 
 
-def test_a_value_out_of_range_names_its_variable_but_never_repeats_it() -> None:
+def test_an_invalid_value_is_reported_by_variable_without_the_value() -> None:
     message = refused(S3__THREADS="0", HEALTH__PORT="s3cret")
     assert "DISTRICAM_S3__THREADS: " in message
     assert "DISTRICAM_HEALTH__PORT: " in message
     assert "s3cret" not in message
 
 
-def test_a_rule_between_fields_names_their_block() -> None:
+def test_an_inconsistent_block_is_reported_by_its_name() -> None:
     assert "DISTRICAM_KAFKA__*: heartbeat_s must be at most a third" in refused(KAFKA__HEARTBEAT_S="5")
 
 
@@ -109,7 +109,7 @@ def test_sasl_needs_user_and_password() -> None:
     assert "DISTRICAM_KAFKA__*: sasl_username and sasl_password" in refused(KAFKA__SECURITY_PROTOCOL="SASL_SSL")
 
 
-def test_a_secret_comes_in_a_variable_or_in_a_file_and_is_not_shown(tmp_path: Path) -> None:
+def test_a_secret_is_read_from_a_variable_or_a_file_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("from-file\n")
     by_value = load(Settings, {"DISTRICAM_S3__SECRET_KEY": "by-value"})
@@ -121,7 +121,7 @@ def test_a_secret_comes_in_a_variable_or_in_a_file_and_is_not_shown(tmp_path: Pa
     assert "by-value" not in by_value.model_dump_json()
 
 
-def test_a_secret_twice_or_unreadable_is_refused(tmp_path: Path) -> None:
+def test_a_secret_set_twice_or_unreadable_is_rejected(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.touch()
     assert "secret_key and secret_key_file are both set" in refused(S3__SECRET_KEY="x", S3__SECRET_KEY_FILE=str(empty))

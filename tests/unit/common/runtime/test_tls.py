@@ -1,4 +1,4 @@
-"""A certificate that is not accepted is found inside whatever a library wraps it in."""
+"""A certificate verification error is found inside the errors of libraries."""
 
 import ssl
 
@@ -34,11 +34,11 @@ def _raised_while() -> Exception:
     [_refusal(), _raised_from(), _raised_while(), OSError(_refusal())],
     ids=["bare", "from", "while", "in"],
 )
-def test_it_is_found(error: Exception) -> None:
+def test_a_verification_error_is_found(error: Exception) -> None:
     assert certificate_error(error) == "its certificate is not accepted: certificate has expired"
 
 
-def test_nothing_else_is_taken_for_it() -> None:
+def test_other_errors_are_not_certificate_errors() -> None:
     circle = ConnectionError("reset")
     circle.__context__ = OSError("no route")
     circle.__context__.__context__ = circle

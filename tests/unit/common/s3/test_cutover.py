@@ -1,4 +1,4 @@
-"""The cut-over of `expired`: written once, found by everybody, and never guessed."""
+"""The cutover of `FootageExpired`: written once, used by all indexers, never assumed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.hostile
 
 @dataclass
 class Contested(MemoryBlobs):
-    """`rival`: what another one writes at the last moment."""
+    """`rival`: what a concurrent writer writes just before."""
 
     rival: bytes = b""
 
@@ -25,7 +25,7 @@ class Contested(MemoryBlobs):
         await super().put(key, parts, **more)
 
 
-async def test_the_first_word_counts_for_everybody():
+async def test_the_first_cutover_written_applies():
     bucket = MemoryBlobs()
     assert await cutover.read(bucket) is None
     assert (await cutover.ensure(bucket, 7)).streams_until_us == 7
@@ -35,7 +35,7 @@ async def test_the_first_word_counts_for_everybody():
     assert found.streams_until_us == 7
 
 
-async def test_who_is_overtaken_goes_by_what_the_other_one_wrote():
+async def test_a_concurrent_writers_cutover_is_used():
     bucket = Contested(rival=b'{"schema":1,"streams_until_us":5}')
     assert (await cutover.ensure(bucket, 7)).streams_until_us == 5
 
@@ -43,7 +43,7 @@ async def test_who_is_overtaken_goes_by_what_the_other_one_wrote():
 @pytest.mark.parametrize(
     "body", [b"<html>", b"{}", b'{"schema":2,"streams_until_us":5}', b'{"schema":1,"streams_until_us":-1}']
 )
-async def test_what_cannot_be_read_is_waited_for_and_not_written_over(body: bytes):
+async def test_a_malformed_cutover_is_retriable_and_not_overwritten(body: bytes):
     bucket = MemoryBlobs()
     bucket.put_directly(CUTOVER, body)
     with pytest.raises(Retriable, match="is malformed"):

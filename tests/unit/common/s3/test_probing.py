@@ -1,4 +1,4 @@
-"""What a store must do, tried out on one that does it otherwise."""
+"""The store check, against a store without most required features."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.correctness, pytest.mark.timeout(60)]
 ETAG = {"ETag": '"e"'}
 
 
-class Careless:
-    """Keeps objects and their metadata, and nothing else of what it is asked for."""
+class IncompleteStore:
+    """A store that supports objects and their metadata, but ignores everything else."""
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
@@ -40,8 +40,8 @@ async def outcomes(answer: Callable[[S3Request], S3Response]) -> dict[str, Outco
             return {demand.name: await check_requirement(prober, demand) for demand in REQUIREMENTS}
 
 
-async def test_each_thing_that_a_careless_store_does_not_do_is_found_out() -> None:
-    found = await outcomes(Careless())
+async def test_missing_features_of_a_store_are_detected() -> None:
+    found = await outcomes(IncompleteStore())
     assert [name for name, outcome in found.items() if outcome.state == "ok"] == [
         "put and get", "metadata", "no lifecycle rules",
     ]  # fmt: skip
@@ -51,18 +51,18 @@ async def test_each_thing_that_a_careless_store_does_not_do_is_found_out() -> No
     assert "stored" in found["checksum (SHA-256)"].detail
 
 
-async def test_a_page_of_a_proxy_is_no_store_and_ends_nothing() -> None:
+async def test_a_proxys_html_page_meets_no_requirement_and_raises_nothing() -> None:
     found = await outcomes(lambda _: HTML)
     indispensable = {outcome.state for outcome in found.values() if outcome.requirement.is_required}
     assert indispensable == {"missing"}
 
 
-async def test_refused_keys_are_refused_keys() -> None:
+async def test_rejected_credentials_are_fatal_in_a_check() -> None:
     with pytest.raises(Fatal):
         await outcomes(lambda _: error("AccessDenied", 403))
 
 
-async def test_rules_by_which_the_store_deletes_are_found() -> None:
+async def test_enabled_lifecycle_rules_are_detected() -> None:
     rule = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>9</Days></Expiration></Rule></LifecycleConfiguration>"
     found = await outcomes(lambda asked: xml(rule) if "lifecycle" in asked.query else error("SlowDown", 503))
     assert found["no lifecycle rules"].state == "missing"
