@@ -28,8 +28,7 @@ TOPICS = (names.SEGMENTS, names.STREAMS, names.RETENTION, names.KEYFRAMES)
 _POLL_TIMEOUT_S = 0.5
 _COMMIT_INTERVAL_US = 5_000_000
 _VERIFY_INTERVAL_US = 1_000_000
-"""Interval between checks that the index was not emptied or set back, which no write would notice on idle
-topics."""
+"""Interval between checks that the index was not emptied or set back: on idle topics no write would notice."""
 _MAX_FAILURES = 20
 """Consecutive Kafka errors, half a second apart, after which the member rejoins the group."""
 

@@ -139,8 +139,7 @@ class Expirer:
     async def _locked_hours(self, request: ExpiryRequest, due: Sequence[int]) -> list[int]:
         """Of the hours not announced as expired yet, those whose last segment is locked in the store.
 
-        They must not be announced as expired. Locks end in the order of recording, so the last segment
-        decides.
+        They must not be announced as expired. Locks end in recording order, so the last segment decides.
         """
         expired = (await self._deps.index.expired_intervals([request.camera_id]))[request.camera_id]
         locked: list[int] = []

@@ -11,8 +11,7 @@ class IndexerSettings(SettingsBlock):
     Attributes:
         batch_records: maximum records written to Redis in one transaction.
         progress_s: interval between reads of the recorders' watermarks.
-        gauges_s: interval between checks of which coverage windows are due (the last hour: every 15 s at
-            most).
+        gauges_s: interval between checks of which coverage windows are due.
         settle_s: footage younger than the recorders' watermark minus this is pending; must equal the api's.
         still_ttl_s: how long a still is kept without a newer one.
         rebuild_lock_s: after this long without renewal, another replica takes over a rebuild.
@@ -36,8 +35,7 @@ class StorageSettings(SettingsBlock):
     """The storage budget.
 
     Attributes:
-        max_bytes: of stored segments, as counted in the index; beyond it, the oldest are deleted. Unset: no
-            limit.
+        max_bytes: limit of stored segments' bytes; beyond it, the oldest are deleted. Unset: no limit.
     """
 
     max_bytes: int | None = Field(default=None, gt=0)

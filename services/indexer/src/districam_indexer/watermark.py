@@ -60,10 +60,8 @@ async def update_watermarks(
         deps: of the indexer.
         inspector: reads commits and offsets.
         build: the index to update.
-        partitions: number of `fragments` partitions that the index was built for; does nothing if it has
-            changed.
-        owned: partitions of `segments`; reads only the commits (up to 4 KiB each) announced in these. None:
-            all.
+        partitions: `fragments` partitions that the index was built for; does nothing if that has changed.
+        owned: partitions of `segments`; reads only commits (4 KiB each) announced in these. None: all.
 
     Raises:
         IndexChanged, Retriable: nothing was written.

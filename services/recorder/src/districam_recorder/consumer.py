@@ -284,8 +284,7 @@ class Consumer:
         """Commits the offset and checkpoint of every partition.
 
         Args:
-            ends_us: for the partitions at their end, the request's time by the broker's clock; None if
-                unknown.
+            ends_us: for partitions at their end, the request's time (broker clock); None if unknown.
             responding: partitions whose leader has just answered; the watermark of the others stays.
         """
         commits: dict[Partition, Committed] = {}

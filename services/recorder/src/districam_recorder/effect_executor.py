@@ -131,7 +131,7 @@ class EffectExecutor:
 
         Raises:
             LockRefused: the store refuses the retention.
-            Retriable: any other failure.
+            Retriable: the object cannot be stored, or the existing one cannot be read.
         """
         started_us = self._runtime.clock.monotonic_us()
         try:

@@ -9,8 +9,7 @@ class RecorderSettings(LockSettings):
     """How segments are assembled, stored and committed."""
 
     idle_s: float = Field(default=15.0, gt=0)
-    """A segment closes after this long without a fragment: the cameras' default `segment_s` (10 s) plus 5
-    s."""
+    """A segment closes after this long without a fragment: the default `segment_s` (10 s) plus 5 s."""
     segment_max_bytes: int = Field(default=64 << 20, ge=1 << 20, le=1 << 30)
     memory_limit_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Limit on open segments and those being uploaded. 102 cameras of 4 Mbit/s hold half a gigabyte."""

@@ -12,8 +12,7 @@ from districam_indexer.core.plan import plan_camera, plan_event, plan_still, pla
 IndexedValue = SegmentStored | StreamEvent | Camera | Still
 
 MIN_UNCERTAIN_AGE_US = names.DAY_US // 2
-"""Footage is kept for at least a day: younger than half of that, it cannot have expired, even with wrong
-clocks."""
+"""Footage is kept for at least a day: younger than half of that, it has not expired, whatever the clocks."""
 
 
 def decode(topic: str, key: bytes | None, headers: wire.ReceivedHeaders, value: bytes | None) -> IndexedValue:

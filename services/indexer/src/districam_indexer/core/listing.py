@@ -23,8 +23,7 @@ class ListingResult:
 
     Attributes:
         scored_members: key of the sorted set → member → score.
-        epoch_objects: (epoch, key of the epochs' hash) → key of an object of the epoch, to read its
-            parameters from.
+        epoch_objects: (epoch, key of the epochs' hash) → an object to read the epoch's parameters from.
         day_slots: key of the day's bitmap → bits.
         latest_us: end of the newest segment that does not end after now; 0 if there is none.
         objects: number of segments.

@@ -39,8 +39,7 @@ def plan_stored(
     `append_us` is the announcement's append time.
 
     Raises:
-        Rejected: the index cannot represent it, or its key differs from the one that readers derive from its
-            fields.
+        Rejected: the index cannot represent it, or readers would derive another key from its fields.
     """
     entry = names.entry_of(stored)
     if is_covered((entry.start_us, entry.end_us), expired):
@@ -149,8 +148,7 @@ def plan_still(still: Still, append_us: int = MAX_EXACT_SCORE) -> list[Operation
     """Operations for a still, of which only the newest is kept.
 
     Raises:
-        Rejected: the index cannot represent it, or it is later than its record (`append_us`) and would block
-            later ones.
+        Rejected: the index cannot represent it, or it is later than its record and would block others.
     """
     _check_camera(still.camera_id)
     _check_instants(still.at_us, still.at_us)

@@ -17,8 +17,7 @@ MAX_APPEND_DELAY_US = 900_000_000
 """Assumed bound of the time from a segment's start to the append of its first fragment, from which locks
 count. Beyond it, retention finds the lock and retries."""
 DEFAULT_RETENTION_DAYS = 30
-"""For cameras without a known record, in the budget's comparison only: their footage does not expire by
-age."""
+"""For cameras without a known record, in the budget's plan only: their footage does not expire by age."""
 _MAX_BUFFERED_HOURS = 48
 """Hours of a camera that are kept in memory by the budget's plan."""
 _STEPS_PER_YIELD = 1000

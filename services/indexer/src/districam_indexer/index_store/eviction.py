@@ -26,7 +26,7 @@ while length > 0 and left:byte(length) == 0 do length = length - 1 end
 if length == 0 then redis.call('DEL', KEYS[1])
 elseif length < #left then redis.call('SET', KEYS[1], left:sub(1, length)) end
 """
-"""Clears bits and trims trailing zero bytes, so that the bitmap equals that of a rebuilt index.  Runs also at
+"""Clears bits and trims trailing zero bytes, so that the bitmap equals that of a rebuilt index. Runs also at
 `maxmemory`: if a script of a transaction is refused, the other commands are executed nevertheless. """
 
 ShouldEvict = Callable[[IndexEntry], bool]

@@ -45,8 +45,7 @@ _OVERLAY_KEY = f"{names.PREFIX}overlay"
 """Temporary key: exists only within a transaction."""
 
 _MAX_CONFLICTS = 20
-"""Failed attempts in a row of one transaction; `dc1:meta` changes about once a second, during a rebuild
-only."""
+"""Failed attempts of one transaction; `dc1:meta` changes about once a second, during a rebuild only."""
 
 
 ComputeWatermarks = Callable[[Mapping[TopicPartition, int], Mapping[int, int]], Mapping[int, int]]
@@ -80,10 +79,8 @@ class IndexWriter:
         Args:
             batch: the operations.
             build: the index that they are for (`Meta.build`).
-            offset_changes: (topic, partition) → the offset up to which the caller had written, and the new
-                one.
-            read_marks: (topic, partition) → marks of the records that the caller has read, the last one
-                first.
+            offset_changes: (topic, partition) → the caller's previous offset, and the new one.
+            read_marks: (topic, partition) → marks of the records that the caller has read, last one first.
 
         Raises:
             IndexChanged: nothing was written.

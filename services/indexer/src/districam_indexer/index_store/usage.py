@@ -26,8 +26,7 @@ _HOURS_PER_SCRIPT = 50
 """Hours counted in one script, which blocks Redis for about 5 ms."""
 
 CountState = Literal["complete", "incomplete", "missing"]
-"""`missing`: not counted for this index; `incomplete`: an indexer of an earlier version has added segments without
-counting."""
+"""`missing`: not counted for this index; `incomplete`: an earlier version's indexer added segments uncounted."""
 
 
 class UsageCounter:

@@ -29,7 +29,7 @@ if added then
 end
 """
 """Adds segments to an hour and counts the new ones. Bytes 29 to 32 of a member (1-based) are its size
-(`index.MEMBER`).  Refused if Redis is at `maxmemory`, like the transaction that it is in. """
+(`index.MEMBER`). Refused if Redis is at `maxmemory`, like the transaction that it is in. """
 
 COUNT_HOURS_LUA = """#!lua flags=allow-oom
 for n = 1, #ARGV / 2 do
@@ -56,7 +56,7 @@ local counted = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '')
 if counted and counted >= before and counted < after then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end
 """
 """Raises `dc1:applied`, never lowers it: a member that was removed from the group may still write its last
-batch.  `dc1:counted` follows if the counts were right up to `before`. """
+batch. `dc1:counted` follows if the counts were right up to `before`. """
 
 BEGIN_COUNT_LUA = """
 redis.call('DEL', KEYS[2])

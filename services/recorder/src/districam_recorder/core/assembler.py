@@ -149,8 +149,7 @@ class Assembler:
     def feed(self, received: ReceivedFragment) -> list[Segment]:
         """Adds a fragment; returns the segments that it closes, in order.
 
-        Before it, `conflict` must have returned None, and `advance_time` must have been called with its
-        append time.
+        Call `advance_time` with its append time before, and only if `conflict` returns None.
         """
         info = received.fragment.info
         epoch = self._epochs.setdefault(info.epoch, _EpochState())
@@ -233,8 +232,7 @@ class Assembler:
 def _duplicate_conflict(epoch: _EpochState, fragment: Fragment) -> str | None:
     """Why a fragment with a used `seq` is not a duplicate; None if it is, or if that can no longer be told.
 
-    Bytes are compared with the open segment's fragments only. Earlier ones must have ended by the epoch's
-    last end.
+    Bytes are compared with the open segment's fragments only; earlier ones must end by the epoch's end.
     """
     info, open_segment = fragment.info, epoch.open_segment
     if epoch.end_us and info.duration_us and info.start_us >= epoch.end_us:

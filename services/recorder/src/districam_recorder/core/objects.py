@@ -29,8 +29,7 @@ class Conflict:
 
     Attributes:
         stored: the existing object by its metadata, to be announced again; None if no recorder wrote it.
-        reason: for the dead letter: the key, sizes and digests of both, and the fragments that are not
-            stored.
+        reason: for the dead letter: key, sizes and digests of both, fragments that are not stored.
     """
 
     stored: SegmentStored | None

@@ -48,8 +48,7 @@ class Progress:
         """Removes the oldest pending effect, which is announced.
 
         Raises:
-            AssertionError: another effect is the oldest; announcing out of order would lose footage in a
-                crash.
+            AssertionError: another effect is the oldest; after a crash, footage would be lost.
         """
         assert self.pending[0] is effect, "announced out of the order of closing"
         self.pending.popleft()
@@ -83,8 +82,7 @@ class Progress:
     def report_truncation(self, survivor: Mark | None) -> None:
         """The log lost the records after `survivor`.
 
-        Until the truncation is announced, commits keep the marks of lost records, so that a new owner detects
-        the loss too.
+        Until the truncation is announced, commits keep the lost records' marks: a new owner detects it too.
         """
         self.is_truncated, self.survivor = True, survivor
 
